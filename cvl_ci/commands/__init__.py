@@ -1,0 +1,1 @@
+"""Verbs, one file each, talking only to ports; each reads like its sentence in the README."""

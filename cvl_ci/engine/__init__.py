@@ -1,0 +1,1 @@
+"""The clouds. The only room that imports sky or a cloud SDK."""

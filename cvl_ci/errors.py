@@ -1,0 +1,92 @@
+"""Everything that could not be done, as one tree: an exception carries its exit code and says what to do next.
+
+    CvlError (70)             the engine or this program failed: not the job's fault
+    ├── RequestError (64)     what was asked cannot be understood: every mistake at once, nothing started
+    ├── CredentialsError (77) the cloud does not know us
+    ├── BudgetError (78)      it would cost more than allowed
+    ├── CapacityError (75)    no cloud, region or zone asked for has such a machine now
+    ├── EngineError (70)      SkyPilot, the network or the machine failed
+    ├── SandboxError (70)     the emulated cloud could not be brought up
+    └── NotProvedGone (79)    a machine may still be running: the loudest
+
+An Outcome is no exception: a job that ran and failed is *done*, and has its own exit code (result/outcome.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+NOTHING_STARTED = "Nothing was started and nothing is billed."
+
+
+class CvlError(Exception):
+    """What happened · what it means for money and machines · what to do next."""
+
+    exit_code = 70
+
+    def __init__(self, what: str, *, money: str = NOTHING_STARTED, next_step: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.money = money
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return "\n".join(part for part in (self.what, self.money, self.next_step) if part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """One input that is wrong: its name as the user typed it, its value, why, and the near right ones."""
+
+    field: str
+    value: str
+    problem: str
+    near: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        shown = self.value if len(self.value) <= 80 else self.value[:77] + "..."
+        near = f" Did you mean {_or_list(self.near)}?" if self.near else ""
+        return f"{self.field}: {shown!r} {self.problem}.{near}"
+
+
+class RequestError(CvlError):
+    """All mistakes of one request, reported together before anything is spent."""
+
+    exit_code = 64
+
+    def __init__(self, mistakes: Sequence[Mistake], *, next_step: str = "") -> None:
+        self.mistakes = tuple(mistakes)
+        count = len(self.mistakes)
+        head = "1 input is wrong:" if count == 1 else f"{count} inputs are wrong:"
+        super().__init__("\n".join([head, *(f"  - {mistake}" for mistake in self.mistakes)]), next_step=next_step)
+
+
+class CredentialsError(CvlError):
+    exit_code = 77
+
+
+class BudgetError(CvlError):
+    exit_code = 78
+
+
+class CapacityError(CvlError):
+    exit_code = 75
+
+
+class EngineError(CvlError):
+    exit_code = 70
+
+
+class SandboxError(CvlError):
+    exit_code = 70
+
+
+class NotProvedGone(CvlError):
+    exit_code = 79
+
+
+def _or_list(words: Sequence[str]) -> str:
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} or {words[-1]}"

@@ -1,0 +1,1 @@
+"""GitHub. The only room that imports github, actions_toolkit or requests."""

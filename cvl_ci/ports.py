@@ -1,0 +1,265 @@
+"""What we need of the world, as Protocols in plain names and labels: no SDK's type crosses them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cvl_ci.request.plan import Needs, Offer, Place, RunPlan, Spot, StagedFile
+from cvl_ci.result.outcome import Asked, Attempt, FetchedFile, Launch, NodeEnd, Outcome, Phase
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed moment; never set back."""
+
+    def sleep(self, seconds: float) -> None: ...
+
+
+# ---- the checkout we stand in -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One file of the checkout: posix path relative to its root, size in bytes."""
+
+    path: str
+    bytes: int
+
+
+class Checkout(Protocol):
+    """The repository (or plain folder) that holds the examples. Tracked files only, where git knows them."""
+
+    @property
+    def root(self) -> Path: ...
+
+    def examples(self) -> Sequence[str]:
+        """Every directory with an example.yaml, posix, relative to the root, sorted."""
+
+    def files(self, *prefixes: str) -> Sequence[Entry]:
+        """All files under these directories (or the files themselves) that belong to the checkout."""
+
+    def read(self, path: str, *, limit: int) -> bytes:
+        """At most `limit` bytes of one file."""
+
+
+class Prices(Protocol):
+    """What machines cost, from a catalogue of a stated date: no network."""
+
+    @property
+    def date(self) -> str: ...
+
+    def offers(self, needs: Needs, *, places: Sequence[Place], spot: Spot) -> Sequence[Offer]:
+        """Machines that would do: in the order of `places`, within each (or without any) cheapest first."""
+
+    def accelerators(self) -> Sequence[str]: ...
+
+    def clouds(self) -> Sequence[str]: ...
+
+    def regions(self, cloud: str) -> Sequence[str]: ...
+
+
+# ---- the cloud ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchRequest:
+    """All that a launch needs. `staged`: the directory whose content becomes the machine's working directory."""
+
+    plan: RunPlan
+    cluster: str
+    labels: Mapping[str, str]
+    staged: Path
+    deadline: float
+    """Seconds since the epoch: the machine ends by itself at about this time, whoever else is alive."""
+    fence: Path
+    """When this file exists, nothing may be launched any more: looked at before and after every attempt."""
+    nonce: str
+    """Random per run: what the machine says about itself is only believed with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """SkyPilot's own word on how far it is: one short line."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line the job printed, without its end of line. Hostile: it may hold anything."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Began:
+    phase: Phase
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempting:
+    """Said before the provider is asked for a machine: from here on money may flow."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptFailed:
+    attempt: Attempt
+
+
+Event = Progress | Line | Began | Attempting | AttemptFailed
+Watch = Callable[[Event], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobEnd:
+    """How the job ended by the machine's own word. `lost`: the machine stopped answering, and why we think so."""
+
+    nodes: tuple[NodeEnd, ...] = ()
+    lost: str | None = None
+    preempted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    files: tuple[FetchedFile, ...] = ()
+    refused: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+class Engine(Protocol):
+    """Launch, stream, fetch, down. One engine serves one run; `stop` may be called from any state, more than once."""
+
+    def render(self, plan: RunPlan) -> str:
+        """The SkyPilot task YAML of a plan. No network, no SDK."""
+
+    def warm(self) -> None:
+        """Begin loading what a launch will need, beside whatever else is going on."""
+
+    def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
+        """Machines, with the job submitted. Raises CapacityError, CredentialsError, EngineError."""
+
+    def follow(self, *, watch: Watch, until: float) -> JobEnd:
+        """Stream until the job is over on every node, or (`until`, seconds since the epoch) cancel it."""
+
+    def fetch(self, *, into: Path, globs: Sequence[str]) -> Fetched:
+        """Bring back what the job changed since its start, from every node."""
+
+    def stop(self) -> None:
+        """Afterwards nothing of this engine is alive that could still launch."""
+
+    def down(self, cluster: str) -> None:
+        """SkyPilot's own down, and its records cleared. Absent is success."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """Something a provider bills or keeps. `created_at`, `gone_at`: seconds since the epoch, where it says so."""
+
+    provider: str
+    region: str
+    kind: str
+    id: str
+    state: str
+    labels: Mapping[str, str]
+    instance_type: str = ""
+    created_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    resources: tuple[Resource, ...] = ()
+    asked: tuple[Asked, ...] = ()
+    unproved: tuple[str, ...] = ()
+
+
+class Inventory(Protocol):
+    """What the *provider* says exists; no state of SkyPilot is asked."""
+
+    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+        """All that carries the lease's label or recomputable name there; lease None: all that is ours."""
+
+    def remove(self, resources: Sequence[Resource]) -> None:
+        """Ask the provider to end them. Absent is success; raises EngineError when it refuses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cloud:
+    """One opened cloud: its engine, its inventory, and whether anybody is billed."""
+
+    engine: Engine
+    inventory: Inventory
+    billed: bool = True
+    named: str | None = None
+    """The name a person knows it by, where SkyPilot uses another (`sandbox` is driven as `aws`)."""
+
+
+class Clouds(Protocol):
+    def open(self, places: Sequence[Place], *, watch: Watch) -> AbstractContextManager[Cloud]:
+        """Credentials checked, the sandbox brought up when it is asked for (and down again when this brought it up)."""
+
+
+# ---- leases, staging, the person watching -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseRecord:
+    """What is written down before anything is created: enough to find and end it from nothing else."""
+
+    name: str
+    labels: Mapping[str, str]
+    deadline: float
+    places: tuple[Place, ...]
+    taken_at: float
+    released_at: float | None = None
+    regions: tuple[str, ...] = ()
+    """cloud/region of every attempt so far."""
+
+
+class Records(Protocol):
+    """Lease records that outlive this process: files under HOME."""
+
+    def write(self, record: LeaseRecord) -> None: ...
+
+    def read(self, name: str) -> LeaseRecord | None: ...
+
+    def all(self) -> Iterator[LeaseRecord]: ...
+
+    def fence(self, name: str) -> Path:
+        """Where the fence of this lease is: revoked when the file exists."""
+
+    def revoke(self, name: str) -> None: ...
+
+
+class Staging(Protocol):
+    def staged(self, files: Sequence[StagedFile]) -> AbstractContextManager[Path]:
+        """A temporary directory holding exactly these files, byte for byte, modes kept; gone afterwards."""
+
+
+class Workflow(Protocol):
+    """The person watching: phases, remote lines between them, one summary. Terminal or GitHub."""
+
+    def began(self, phase: Phase) -> None: ...
+
+    def priced(self, *, hourly_usd: float, billed: bool) -> None:
+        """From now on this much is spent per hour, all nodes together."""
+
+    def progress(self, text: str) -> None: ...
+
+    def remote(self, text: str) -> None: ...
+
+    def notice(self, text: str) -> None: ...
+
+    def warning(self, text: str) -> None: ...
+
+    def quoted(self, plan: RunPlan, text: str) -> None: ...
+
+    def ended(self, outcome: Outcome) -> None: ...

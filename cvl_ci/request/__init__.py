@@ -1,0 +1,1 @@
+"""What was asked, made exact. Pure: no I/O, no clock, no environment."""

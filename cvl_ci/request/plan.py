@@ -1,0 +1,167 @@
+"""What will run, where it may, what it may cost: the one exact form that every later room reads. Values only, no I/O."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SANDBOX = "sandbox"
+"""The cloud that bills nothing: an emulated AWS on the local Docker Engine."""
+
+PROVISIONING_MINUTES = 15.0
+"""Allowed from the first machine's creation until the job begins: boot, SkyPilot's runtime, file sync."""
+
+RELEASE_MINUTES = 5.0
+"""Allowed after the job for fetching what it wrote and for taking the machine down."""
+
+
+class Secret:
+    """A value that no repr, log or f-string shows; `reveal()` is the one way out."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(("Secret", self._value))
+
+
+class Spot(enum.Enum):
+    """Whether the machine may be taken away: `fallback` tries spot everywhere first, then on-demand."""
+
+    NEVER = "false"
+    ALWAYS = "true"
+    FALLBACK = "fallback"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a machine may be: `aws`, `aws/us-east-1`, `aws/us-east-1/us-east-1a`. Region and zone None: any."""
+
+    cloud: str
+    region: str | None = None
+    zone: str | None = None
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.cloud, self.region, self.zone) if part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What one machine must have. `accelerators`: alternatives, name → count, best first; empty for none."""
+
+    accelerators: Mapping[str, int] = field(default_factory=dict)
+    cpus: float | None = None
+    memory_gib: float | None = None
+    disk_gb: int = 100
+    instance_type: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """When it must be over, whatever happens.
+
+    `max_runtime_minutes` covers setup and run on the machine. `max_cost_usd` is for the whole run, every node,
+    provisioning included.
+    """
+
+    max_runtime_minutes: float = 60.0
+    max_cost_usd: float | None = None
+
+    @property
+    def longest_minutes(self) -> float:
+        """From the first machine's creation to its end, with no budget: provisioning, job, fetch and release."""
+        return PROVISIONING_MINUTES + self.max_runtime_minutes + RELEASE_MINUTES
+
+    def deadline_minutes(self, *, hourly_usd: float) -> float:
+        """From the first machine's creation to its end; `hourly_usd` is for all nodes together."""
+        if self.max_cost_usd is None or hourly_usd <= 0:
+            return self.longest_minutes
+        return min(self.longest_minutes, self.max_cost_usd / hourly_usd * 60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedFile:
+    """One file that goes to the machine: `path` relative and posix, `source` absolute on this machine."""
+
+    path: str
+    source: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """One run, exactly. Commands are shell lines, run in `directory` (relative to the staged root) on every node."""
+
+    title: str
+    example: str | None = None
+    preset: str | None = None
+    example_path: str | None = None
+    """The example.yaml's path relative to the repository root, for annotations."""
+    directory: str = "."
+    setup_commands: tuple[str, ...] = ()
+    run_commands: tuple[str, ...] = ()
+    files: tuple[StagedFile, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    image: str | None = None
+    """None: docker-on-host, the example's own scripts use the machine's Docker. Else native: everything in this image."""
+    needs: Needs = field(default_factory=Needs)
+    num_nodes: int = 1
+    places: tuple[Place, ...] = ()
+    """In the order to try; empty: any cloud that is set up, cheapest first."""
+    spot: Spot = Spot.NEVER
+    limits: Limits = field(default_factory=Limits)
+    outputs: tuple[str, ...] = ()
+    """Globs relative to `directory` or to the outputs folder; empty: all that changed since the start."""
+    task_extra: Mapping[str, object] = field(default_factory=dict)
+    """Keys of a user's own SkyPilot task YAML that we pass on untouched (file_mounts, config, ...)."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        return (*self.setup_commands, *self.run_commands)
+
+    @property
+    def on_sandbox(self) -> bool:
+        return any(place.cloud == SANDBOX for place in self.places)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """One machine that would do, and its price. `hourly_usd` is for one node."""
+
+    cloud: str
+    region: str
+    instance_type: str
+    accelerators: Mapping[str, int]
+    spot: bool
+    hourly_usd: float
+    vcpus: float = 0.0
+    memory_gib: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quote:
+    """The offers, cheapest first within the order of places; `hourly_usd` and `max_usd` are for all nodes."""
+
+    offers: tuple[Offer, ...]
+    hourly_usd: float | None
+    """Of the first offer × nodes; None when the catalogue has no price for what was asked."""
+    max_usd: float | None
+    deadline_minutes: float
+    catalogue_date: str
+    warnings: tuple[str, ...] = ()

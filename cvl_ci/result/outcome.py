@@ -1,0 +1,158 @@
+"""What happened: a run is done when it has an Outcome, and an Outcome has a proof of release. Values only."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class Ending(enum.Enum):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    OVER_BUDGET = "over_budget"
+    PREEMPTED = "preempted"
+    CANCELLED = "cancelled"
+    NEVER_STARTED = "never_started"
+
+
+class Phase(enum.Enum):
+    """The road of a run, in order."""
+
+    SANDBOX = "sandbox"
+    STAGING = "staging"
+    PROVISIONING = "provisioning"
+    SETUP = "setup"
+    RUNNING = "running"
+    FETCHING = "fetching"
+    RELEASING = "releasing"
+
+
+EXIT_CODES = {
+    Ending.SUCCEEDED: 0,
+    Ending.TIMED_OUT: 124,
+    Ending.OVER_BUDGET: 78,
+    Ending.PREEMPTED: 75,
+    Ending.CANCELLED: 130,
+}
+"""FAILED has the job's own code, NEVER_STARTED that of the error that prevented it."""
+
+EXIT_NOT_PROVED_GONE = 79
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One try to get machines. `error` None: this one is where it ran."""
+
+    cloud: str
+    region: str
+    zone: str | None
+    instance_type: str
+    spot: bool
+    hourly_usd: float
+    error: str | None = None
+
+    @property
+    def where(self) -> str:
+        return "/".join(part for part in (self.cloud, self.zone or self.region) if part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """Machines that are there. `hourly_usd` is for one node; `created_at` is seconds since the epoch."""
+
+    cluster: str
+    cloud: str
+    region: str
+    zone: str | None
+    instance_type: str
+    accelerators: Mapping[str, int]
+    spot: bool
+    num_nodes: int
+    hourly_usd: float
+    created_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeEnd:
+    """How the job ended on one node: its own exit code, None when the node did not live to write it."""
+
+    rank: int
+    exit_code: int | None
+    timed_out: bool = False
+    phase: str = "running"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One question put to a provider, and how many of ours it still showed."""
+
+    provider: str
+    region: str
+    kinds: tuple[str, ...]
+    left: tuple[str, ...] = ()
+    error: str | None = None
+
+    @property
+    def clean(self) -> bool:
+        return not self.left and self.error is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """Proof, or its absence. `gone`: every provider asked shows nothing of this lease. `at`: seconds since the epoch."""
+
+    gone: bool
+    at: float
+    asked: tuple[Asked, ...] = ()
+    unproved: tuple[str, ...] = ()
+    """Clouds whose provider cannot be asked: never counted as clean."""
+    needed: bool = True
+    """False: no machine was ever asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Measured time × catalogue price. Dollars; `billed` False on the sandbox, where the figure is only an example."""
+
+    hourly_usd: float
+    """All nodes together, of the machine it ran on."""
+    seconds: float
+    """Longest-lived node, first creation to proved gone."""
+    usd: float
+    estimated_usd: float | None
+    """The most the quote said it can cost."""
+    billed: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchedFile:
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One run, over. `phases` in seconds; `exit_code` is what the program exits with."""
+
+    ending: Ending
+    reason: str
+    exit_code: int
+    title: str
+    cluster: str
+    launch: Launch | None = None
+    attempts: tuple[Attempt, ...] = ()
+    nodes: tuple[NodeEnd, ...] = ()
+    phases: Mapping[str, float] = field(default_factory=dict)
+    duration_seconds: float = 0.0
+    cost: Cost | None = None
+    files: tuple[FetchedFile, ...] = ()
+    outputs_directory: str = ""
+    refused: tuple[str, ...] = ()
+    """What the machine offered and we did not take: hostile names, links out of the root, with the reason."""
+    metrics: Mapping[str, object] = field(default_factory=dict)
+    release: Release | None = None
+    warnings: tuple[str, ...] = ()
+    advice: str = ""
+    """What a person would do next."""
