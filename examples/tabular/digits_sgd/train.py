@@ -6,7 +6,6 @@ as one that was not.
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 
@@ -69,7 +68,7 @@ def save_checkpoint(weights, epoch):
     """Whole or not at all: a machine may go away between any two bytes."""
     half = OUTPUTS / "checkpoint.half.npz"
     np.savez(half, epoch=epoch, **weights)
-    os.replace(half, CHECKPOINT)
+    half.replace(CHECKPOINT)
 
 
 def learn(weights, images, digits, *, rate, rng, batch=16):
@@ -104,7 +103,7 @@ def score(weights, images, digits):
 def report(weights, images, digits, *, epochs, loss, seconds):
     accuracy = score(weights, images, digits)
     metrics = {"test_accuracy": round(accuracy, 4), "epochs": epochs, "train_seconds": round(seconds, 2)}
-    if loss == loss:  # no epoch was left to do: no loss was measured
+    if np.isfinite(loss):  # else no epoch was left to do: no loss was measured
         metrics["train_loss"] = round(loss, 4)
     (OUTPUTS / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     table = confusion_matrix(digits, forward(weights, images)[1].argmax(axis=1))
