@@ -82,6 +82,8 @@ class NodeEnd:
     exit_code: int | None
     timed_out: bool = False
     phase: str = "running"
+    ended_at: float | None = None
+    """By the machine's own clock: only good for telling which of two nodes failed first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +126,8 @@ class Cost:
     estimated_usd: float | None
     """The most the quote said it can cost."""
     billed: bool = True
+    on_demand_hourly_usd: float | None = None
+    """The same machines on demand, where they were spot and the catalogue knows: what spot saved is measured by it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,42 @@
+"""Text from a machine, made harmless for a terminal: it may hold anything, and a terminal obeys what it is sent.
+
+Colours (SGR sequences) may stay. Cursor moves, window titles, clipboard writes, 8-bit controls, bells and the overrides
+that turn text around are taken out; what the text says is never rewritten.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SGR = re.compile(r"\x1b\[[0-9;:]*m")
+_SEQUENCE = re.compile(
+    r"(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\r\n]*(?:\x07|\x1b\\|\x9c)"  # titles, clipboard, ...
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # cursor moves, erasing, modes
+    r"|\x1b[ -/]*[0-~]"  # everything else that begins with escape
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def for_terminal(text: str) -> str:
+    """One line as a job printed it, colours kept; a progress bar redrawn by carriage returns shows its last state."""
+    return "".join(
+        part if _SGR.fullmatch(part) else _without_controls(part) for part in _split_colours(_last_state(text))
+    )
+
+
+def plain(text: str) -> str:
+    """One line without any control at all: for names, reasons and paths between our own words."""
+    return _without_controls(_SGR.sub("", " ".join(text.splitlines())))
+
+
+def _last_state(line: str) -> str:
+    states = [state for state in line.split("\r") if state]
+    return states[-1] if states else ""
+
+
+def _split_colours(line: str) -> list[str]:
+    return re.split(f"({_SGR.pattern})", line)
+
+
+def _without_controls(text: str) -> str:
+    return _CONTROL.sub("", _SEQUENCE.sub("", text))
