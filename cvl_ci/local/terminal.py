@@ -1,0 +1,130 @@
+"""The person at a terminal, or a log file that one will read.
+
+The job's own lines go to stdout and nothing else does: `cvl-ci run ... > log` holds the job's log, and a pipe gets only
+that. All of ours goes to stderr: phases, prices, warnings and the summary at the end. Remote lines are not prefixed or
+reworded; only what a terminal would *obey* is taken out (result/inert.py).
+
+On a terminal a status line shows phase, time and money; elsewhere every line of ours begins with the time since the
+start, so that a log needs no cursor to be read.
+"""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from cvl_ci.local.meter import Meter
+from cvl_ci.local.status_line import StatusLine
+from cvl_ci.local.stream import Stream
+from cvl_ci.ports import Clock
+from cvl_ci.request.plan import RunPlan
+from cvl_ci.result.inert import for_terminal, plain
+from cvl_ci.result.outcome import Ending, Outcome, Phase
+from cvl_ci.result.summary import lines, proved_gone
+from cvl_ci.result.units import dollars, stopwatch
+
+DOING = {
+    Phase.SANDBOX: "starting the sandbox",
+    Phase.STAGING: "collecting the files",
+    Phase.PROVISIONING: "getting machines",
+    Phase.SETUP: "setting up",
+    Phase.RUNNING: "running",
+    Phase.FETCHING: "fetching what it wrote",
+    Phase.RELEASING: "taking the machines down",
+}
+
+RED, YELLOW, GREEN, BOLD, DIM = "31", "33", "32", "1", "2"
+
+
+class Terminal:
+    """A Workflow. `colour` False (NO_COLOR) leaves our own words plain; the job's stay as they are."""
+
+    def __init__(self, *, out: TextIO, err: TextIO, clock: Clock, width: int = 80, colour: bool = True) -> None:
+        self._out = Stream(out)
+        self._err = Stream(err)
+        self._clock = clock
+        self._width = width
+        self._live = self._err.tty
+        self._colour = colour and self._live
+        self._started = clock.monotonic()
+        self._meter = Meter()
+        self._doing = ""
+        self._said = ""
+        self._told_broken = False
+        self._tinted = False
+        self._status = StatusLine(self._status_text, self._err.write, width=width)
+
+    def close(self) -> None:
+        """The status line is gone afterwards, and the terminal's colours are its own again."""
+        self._status.stop()
+
+    # ---- what is told -------------------------------------------------------------------------------------------
+
+    def began(self, phase: Phase) -> None:
+        self._doing, self._said = DOING[phase], ""
+        self._say(self._paint(self._rule(self._doing) if self._live else self._doing, BOLD))
+        if self._live:
+            self._status.start()
+
+    def priced(self, *, hourly_usd: float, billed: bool) -> None:
+        if self._meter.change(hourly_usd, billed=billed, now=self._clock.monotonic()):
+            price = f"{dollars(hourly_usd)} an hour"
+            self._say(f"from now on {price} is spent" if billed else f"nothing is billed: emulated price {price}")
+
+    def progress(self, text: str) -> None:
+        """Shown in the status line; without one it is a line of its own, once however often it is said."""
+        text = plain(text)
+        if text and text != self._said:
+            self._said = text
+            if not self._live:
+                self._say(text)
+
+    def remote(self, text: str) -> None:
+        line = for_terminal(text)
+        self._tinted = self._tinted or "\x1b" in line
+        self._status.aside(lambda: self._out.write(line + "\n"))
+        if self._out.broken and not self._told_broken:
+            self._told_broken = True
+            self.warning("Nobody reads the job's lines any more, so they are not shown. The run goes on to its end.")
+
+    def notice(self, text: str) -> None:
+        self._say(_inert(text))
+
+    def warning(self, text: str) -> None:
+        self._say(self._paint("warning:", YELLOW) + " " + _inert(text))
+
+    def quoted(self, plan: RunPlan, text: str) -> None:
+        self._say(_inert(text))
+
+    def ended(self, outcome: Outcome) -> None:
+        """The one summary."""
+        self.close()
+        head, *rest = lines(outcome, width=self._width)
+        colour = GREEN if outcome.ending is Ending.SUCCEEDED and proved_gone(outcome) else RED
+        self._err.write("\n".join(["", self._paint(head, BOLD, colour), *rest, ""]))
+
+    # ---- how it looks -------------------------------------------------------------------------------------------
+
+    def _say(self, text: str) -> None:
+        """A line of ours; further ones are indented under it. A colour that the job left on ends here."""
+        stamp = ("\x1b[0m" if self._tinted else "") if self._live else f"[{self._so_far()}] "
+        self._tinted = False
+        self._status.aside(lambda: self._err.write(f"{stamp}{text}\n"))
+
+    def _status_text(self) -> str:
+        return " · ".join(part for part in (self._doing, self._so_far(), self._said) if part)
+
+    def _so_far(self) -> str:
+        now = self._clock.monotonic()
+        return stopwatch(now - self._started) + self._meter.so_far(now)
+
+    def _rule(self, text: str) -> str:
+        head = f"── {text} · {self._so_far()} "
+        return head + "─" * max(0, min(self._width, 100) - len(head))
+
+    def _paint(self, text: str, *codes: str) -> str:
+        return f"\x1b[{';'.join(codes)}m{text}\x1b[0m" if self._colour else text
+
+
+def _inert(text: str) -> str:
+    """Words of ours may hold a machine's: every line is made plain, and stays a line."""
+    return "\n  ".join(plain(line) for line in text.splitlines())
