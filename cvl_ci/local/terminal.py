@@ -19,7 +19,8 @@ from cvl_ci.ports import Clock
 from cvl_ci.request.plan import RunPlan
 from cvl_ci.result.inert import for_terminal, plain
 from cvl_ci.result.outcome import Ending, Outcome, Phase
-from cvl_ci.result.summary import lines, proved_gone
+from cvl_ci.result.phrases import proved_gone
+from cvl_ci.result.summary import lines
 from cvl_ci.result.units import dollars, stopwatch
 
 DOING = {

@@ -1,0 +1,136 @@
+"""One fact of an Outcome in a few words: what the terminal's summary and the Markdown report both say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from cvl_ci.result.inert import plain
+from cvl_ci.result.outcome import Asked, Attempt, Cost, Ending, Launch, NodeEnd, Outcome, Release
+from cvl_ci.result.units import dollars, duration, moment, size
+
+ENDINGS = {
+    Ending.SUCCEEDED: "Succeeded",
+    Ending.FAILED: "The job failed",
+    Ending.TIMED_OUT: "Timed out",
+    Ending.OVER_BUDGET: "Stopped at its budget",
+    Ending.PREEMPTED: "The spot machine was taken away",
+    Ending.CANCELLED: "Cancelled",
+    Ending.NEVER_STARTED: "Never started",
+}
+
+
+def headline(outcome: Outcome) -> str:
+    """What happened, in one line; a machine that may still run comes before all else."""
+    words = f"{ENDINGS[outcome.ending]}{failed_with(outcome)}"
+    title = plain(outcome.title)
+    return f"{words}: {title}" if proved_gone(outcome) else f"A MACHINE MAY STILL BE RUNNING: {title} ({words.lower()})"
+
+
+def failed_with(outcome: Outcome) -> str:
+    """The job's own code, which the run's exit code need not be: that is 79 when a machine is left."""
+    if outcome.ending is not Ending.FAILED:
+        return ""
+    own = next((end.exit_code for end in outcome.nodes if end.exit_code), outcome.exit_code)
+    return f" with exit code {own}"
+
+
+def proved_gone(outcome: Outcome) -> bool:
+    """Nothing was ever asked for, or every provider asked shows nothing of it any more."""
+    if outcome.release is None:
+        return outcome.launch is None and not outcome.attempts
+    return outcome.release.gone or not outcome.release.needed
+
+
+def where(launch: Launch) -> str:
+    """`aws/us-east-1a · g6.xlarge · L4:1 · 2 nodes · spot · $0.24 an hour each`."""
+    accelerators = [f"{name}:{count}" for name, count in launch.accelerators.items()]
+    parts = [
+        f"{launch.cloud}/{launch.zone or launch.region}",
+        launch.instance_type,
+        *accelerators,
+        *([f"{launch.num_nodes} nodes"] if launch.num_nodes > 1 else []),
+        "spot" if launch.spot else "on-demand",
+        f"{dollars(launch.hourly_usd)} an hour{' each' if launch.num_nodes > 1 else ''}",
+    ]
+    return plain(" · ".join(parts))
+
+
+def attempt(tried: Attempt) -> str:
+    kind = "spot" if tried.spot else "on-demand"
+    how = "it ran here" if tried.error is None else plain(tried.error)
+    return f"{tried.where} · {tried.instance_type} · {kind} · {dollars(tried.hourly_usd)} an hour: {how}"
+
+
+def node(end: NodeEnd) -> str:
+    code = "did not live to say how it ended" if end.exit_code is None else f"exited {end.exit_code}"
+    return f"rank {end.rank} {code}{' at the time limit' if end.timed_out else ''}"
+
+
+def file_count(outcome: Outcome) -> str:
+    """`3 files, 31.2 kB in cvl-outputs/NAME`."""
+    count = len(outcome.files)
+    total = size(sum(file.bytes for file in outcome.files))
+    folder = f" in {plain(outcome.outputs_directory)}" if outcome.outputs_directory else ""
+    return f"{count} {'file' if count == 1 else 'files'}, {total}{folder}"
+
+
+def time(outcome: Outcome) -> str:
+    """The whole, then where it went."""
+    phases = " · ".join(f"{name} {duration(seconds)}" for name, seconds in outcome.phases.items())
+    return f"{duration(outcome.duration_seconds)}: {phases}" if phases else duration(outcome.duration_seconds)
+
+
+def money(cost: Cost) -> str:
+    """Measured against estimated; on the sandbox it says that nobody pays."""
+    parts = [dollars(cost.usd), f"{duration(cost.seconds)} at {dollars(cost.hourly_usd)} an hour"]
+    if cost.estimated_usd is not None:
+        parts.append(f"the quote said at most {dollars(cost.estimated_usd)}")
+    saved = saving(cost)
+    if saved is not None:
+        parts.append(saved)
+    text = " · ".join(parts)
+    return text if cost.billed else f"nothing is billed: emulated price {text}"
+
+
+def saving(cost: Cost) -> str | None:
+    """What spot saved against the same machine on demand; None where nothing was."""
+    full = cost.on_demand_hourly_usd
+    if full is None or full <= cost.hourly_usd:
+        return None
+    usd = (full - cost.hourly_usd) * cost.seconds / 3600
+    return f"spot saved {dollars(usd)} ({1 - cost.hourly_usd / full:.0%})"
+
+
+def released(outcome: Outcome) -> list[str]:
+    """The proof, or what is missing of it, a line for each question asked."""
+    release = outcome.release
+    if release is None:
+        return [] if proved_gone(outcome) else ["there is no proof that they are gone"]
+    if not release.needed:
+        return ["none was ever asked for"]
+    head = f"gone, proved at {moment(release.at)}" if release.gone else f"NOT PROVED GONE at {moment(release.at)}"
+    return [head, *(answer(asked) for asked in release.asked), *_unproved(release)]
+
+
+def answer(asked: Asked) -> str:
+    place = plain(f"{asked.provider} {asked.region}".strip())
+    kinds = ", ".join(asked.kinds)
+    if asked.error is not None:
+        return f"{place} did not answer about {kinds}: {plain(asked.error)}"
+    if asked.left:
+        return f"{place} still shows {plain(', '.join(asked.left))}"
+    return f"{place} shows 0 left ({kinds})"
+
+
+def flat(metrics: Mapping[str, object], *, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Nested mappings as dotted names; strings made plain."""
+    for name, value in metrics.items():
+        path = plain(f"{prefix}{name}")
+        if isinstance(value, Mapping):
+            yield from flat(value, prefix=f"{path}.")
+        else:
+            yield path, plain(value) if isinstance(value, str) else value
+
+
+def _unproved(release: Release) -> list[str]:
+    return [f"{plain(cloud)} cannot be asked: look there yourself" for cloud in release.unproved]

@@ -1,0 +1,1 @@
+"""Tests mirror the rooms of cvl_ci; each name is a sentence."""

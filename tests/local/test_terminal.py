@@ -1,0 +1,238 @@
+"""The job's lines go to stdout untouched, ours to stderr, and nothing that happens to either ends a run."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+
+import pytest
+
+from cvl_ci.local.meter import Meter
+from cvl_ci.local.status_line import StatusLine, clip
+from cvl_ci.local.terminal import DOING, Terminal
+from cvl_ci.ports import Workflow
+from cvl_ci.result.outcome import Phase
+from cvl_ci.result.summary import lines
+from tests.result.outcomes import NOT_PROVED_GONE, SUCCEEDED
+
+
+@dataclass
+class StoppedClock:
+    at: float = 1000.0
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+
+class Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def a_terminal(
+    *, err: io.StringIO | None = None, colour: bool = True, width: int = 80
+) -> tuple[Terminal, StoppedClock]:
+    clock = StoppedClock()
+    return Terminal(out=io.StringIO(), err=err or io.StringIO(), clock=clock, width=width, colour=colour), clock
+
+
+def said(terminal: Terminal) -> str:
+    return written(terminal._err._stream)
+
+
+def written(stream: object) -> str:
+    assert isinstance(stream, io.StringIO)
+    return stream.getvalue()
+
+
+def test_it_is_a_workflow() -> None:
+    workflow: Workflow = a_terminal()[0]
+    workflow.progress("")
+
+
+def test_the_jobs_lines_alone_go_to_stdout() -> None:
+    terminal, _ = a_terminal()
+    terminal.began(Phase.RUNNING)
+    terminal.remote("epoch 1  loss 0.5")
+    terminal.warning("careful")
+    terminal.ended(SUCCEEDED)
+    assert written(terminal._out._stream) == "epoch 1  loss 0.5\n"
+    assert "epoch" not in said(terminal).replace("epochs", "")
+
+
+def test_in_a_log_each_line_of_ours_begins_with_the_time() -> None:
+    terminal, clock = a_terminal()
+    terminal.began(Phase.PROVISIONING)
+    clock.sleep(75)
+    terminal.priced(hourly_usd=3.6, billed=True)
+    clock.sleep(10)
+    terminal.began(Phase.RUNNING)
+    assert said(terminal).splitlines() == [
+        "[0:00] getting machines",
+        "[1:15 · $0.00] from now on $3.60 an hour is spent",
+        "[1:25 · $0.01] running",
+    ]
+
+
+def test_in_a_log_progress_is_told_once_however_often_it_is_said() -> None:
+    terminal, _ = a_terminal()
+    for text in ("asking aws/us-east-1", "asking aws/us-east-1", "", "booting"):
+        terminal.progress(text)
+    assert said(terminal).splitlines() == ["[0:00] asking aws/us-east-1", "[0:00] booting"]
+
+
+def test_on_a_terminal_phases_are_headers_with_time_and_money() -> None:
+    terminal, clock = a_terminal(err=Tty(), colour=False, width=60)
+    terminal.priced(hourly_usd=36, billed=True)
+    clock.sleep(100)
+    terminal.began(Phase.RUNNING)
+    terminal.close()
+    header = said(terminal).splitlines()[1]
+    assert header.startswith("── running · 1:40 · $1.00 ──")
+    assert len(header) == 60
+
+
+def test_on_the_sandbox_the_money_is_called_emulated() -> None:
+    terminal, clock = a_terminal()
+    terminal.priced(hourly_usd=3.6, billed=False)
+    clock.sleep(10)
+    terminal.notice("done")
+    assert said(terminal).splitlines() == [
+        "[0:00 · $0.00 emulated] nothing is billed: emulated price $3.60 an hour",
+        "[0:10 · $0.01 emulated] done",
+    ]
+
+
+def test_without_colour_our_words_hold_no_escape_and_the_jobs_colours_stay() -> None:
+    terminal, _ = a_terminal(err=Tty(), colour=False)
+    terminal.warning("careful")
+    terminal.ended(NOT_PROVED_GONE)
+    assert "\x1b" not in said(terminal)
+    terminal.remote("\x1b[31mred\x1b[0m")
+    assert written(terminal._out._stream) == "\x1b[31mred\x1b[0m\n"
+
+
+def test_a_colour_the_job_left_on_ends_before_our_next_line() -> None:
+    terminal, _ = a_terminal(err=Tty())
+    terminal.remote("\x1b[31mred")
+    terminal.notice("ours")
+    assert said(terminal) == "\x1b[0mours\n"
+
+
+def test_a_warning_of_several_lines_stays_together_and_cannot_steer_the_terminal() -> None:
+    terminal, _ = a_terminal()
+    terminal.warning("one\x1b[2J\ntwo")
+    assert said(terminal) == "[0:00] warning: one\n  two\n"
+
+
+def test_it_ends_with_the_one_summary() -> None:
+    terminal, _ = a_terminal()
+    terminal.ended(SUCCEEDED)
+    assert said(terminal) == "\n" + "\n".join(lines(SUCCEEDED)) + "\n"
+
+
+def test_every_phase_has_words() -> None:
+    assert set(DOING) == set(Phase)
+
+
+def test_the_status_line_steps_aside_and_is_gone_at_the_end() -> None:
+    screen: list[str] = []
+    status = StatusLine(lambda: "running · 0:10", screen.append, width=80)
+    status.draw()
+    status.aside(lambda: screen.append("a line\n"))
+    status.draw()
+    status.stop()
+    status.draw()
+    assert "".join(screen).replace("\r\x1b[0m\x1b[2K", "|") == "|running · 0:10|a line\n|running · 0:10|"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("short", "short"), ("exactly 10", "exactly 10"), ("more than 10", "more than…"), ("日本語日本語", "日本語日…")],
+)
+def test_a_status_is_cut_to_its_width(text: str, shown: str) -> None:
+    assert clip(text, 10) == shown
+
+
+def test_the_meter_adds_up_over_changing_prices() -> None:
+    meter = Meter()
+    assert meter.so_far(5) == ""
+    assert meter.change(3.6, billed=True, now=0)
+    assert not meter.change(3.6, billed=True, now=500)
+    assert meter.change(7.2, billed=True, now=1000)
+    assert meter.usd(2000) == pytest.approx(3.0)
+
+
+def test_a_reader_that_goes_away_ends_the_lines_and_not_the_run() -> None:
+    program = """
+        import sys
+        from cvl_ci.local.clock import SystemClock
+        from cvl_ci.local.terminal import Terminal
+        terminal = Terminal(out=sys.stdout, err=sys.stderr, clock=SystemClock())
+        for number in range(20000):
+            terminal.remote(f"line {number}")
+        terminal.notice("the run went on")
+    """
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", '"$0" -c "$1" | head -n 1', sys.executable, textwrap.dedent(program)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "line 0\n")
+    assert done.stderr.count("Nobody reads the job's lines any more") == 1
+    assert "the run went on" in done.stderr
+
+
+def test_a_stream_that_cannot_say_a_character_shows_its_number() -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    terminal = Terminal(out=out, err=io.StringIO(), clock=StoppedClock())
+    terminal.remote("loss ↓ \udcff")
+    out.seek(0)
+    assert out.read() == "loss \\u2193 \\udcff\n"
+
+
+def test_on_a_real_terminal_the_status_line_ticks_between_the_jobs_lines() -> None:
+    program = """
+        import sys, time
+        from cvl_ci.local.clock import SystemClock
+        from cvl_ci.local.terminal import Terminal
+        from cvl_ci.result.outcome import Phase
+        terminal = Terminal(out=sys.stdout, err=sys.stderr, clock=SystemClock(), width=60)
+        terminal.began(Phase.RUNNING)
+        time.sleep(1.3)
+        terminal.remote("a line of the job\\x1b[2J")
+        terminal.close()
+    """
+    screen = on_a_pty([sys.executable, "-c", textwrap.dedent(program)])
+    assert re.search(r"\r\x1b\[0m\x1b\[2Krunning · 0:01", screen)
+    assert "\r\x1b[0m\x1b[2Ka line of the job\r\n" in screen
+    assert "\x1b[2J" not in screen
+
+
+def on_a_pty(command: list[str]) -> str:
+    """What a person's terminal is sent by this program."""
+    ours, its = pty.openpty()
+    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, close_fds=True):
+        os.close(its)
+        parts = []
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # how Linux says that the other side is closed
+                break
+            if not part:
+                break
+            parts.append(part)
+    os.close(ours)
+    return b"".join(parts).decode()

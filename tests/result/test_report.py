@@ -1,0 +1,97 @@
+"""The Markdown report is short, says the worst first, and nothing a machine said can become Markdown in it."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import replace
+
+import pytest
+from markdown_it import MarkdownIt
+
+from cvl_ci.result.outcome import FetchedFile
+from cvl_ci.result.report import code, job_summary
+from tests import golden
+from tests.result.outcomes import EVERY, HOSTILE, NOT_PROVED_GONE, SUCCEEDED
+
+OUR_TAGS = {"h3", "p", "table", "thead", "tbody", "tr", "th", "td", "ul", "li", "code", "strong", "br", "blockquote"}
+OUR_HTML = {"details", "summary"}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_report_reads_as_in_its_golden_file(name: str) -> None:
+    golden.check(f"{name}.md", job_summary(EVERY[name]))
+
+
+def test_a_machine_that_may_run_is_an_alarm_with_the_command_to_type() -> None:
+    report = job_summary(NOT_PROVED_GONE)
+    assert "> [!CAUTION]" in report
+    assert "> `cvl-ci down cvl-3f9a1c-digits`" in report
+
+
+def test_hostile_text_renders_as_code_and_nothing_else() -> None:
+    assert foreign_tags(job_summary(HOSTILE)) == set()
+    assert "@" not in outside_code(job_summary(HOSTILE))
+    assert "#" not in outside_code(job_summary(HOSTILE))
+
+
+def test_hostile_text_adds_no_row_and_no_cell() -> None:
+    for outcome in (HOSTILE, SUCCEEDED):
+        html = render(job_summary(outcome))
+        assert html.count("<td>") == 2 * (html.count("<tr>") - 1)
+
+
+def test_no_mixture_of_markup_gets_out_of_its_span() -> None:
+    dice = random.Random(20)
+    pieces = [
+        "`",
+        "``",
+        "```",
+        "|",
+        "\\",
+        "\\|",
+        "<b>",
+        "</code>",
+        "@a",
+        "#1",
+        "\n",
+        "\n\n",
+        " ",
+        "x",
+        "](y)",
+        "![",
+        "*",
+    ]
+    for _ in range(500):
+        text = "".join(dice.choice(pieces) for _ in range(dice.randint(1, 12)))
+        report = job_summary(replace(SUCCEEDED, reason=text, title=text, files=(FetchedFile(path=text, bytes=1),)))
+        assert foreign_tags(report) == set(), text
+        assert not re.search(r"[@#]", outside_code(report)), text
+        assert render(report).count("<td>") == 2 * (render(report).count("<tr>") - 1), text
+
+
+def test_a_long_name_is_cut_and_a_long_list_counted() -> None:
+    files = tuple(FetchedFile(path="x" * 10_000 + str(number), bytes=1) for number in range(5_000))
+    report = job_summary(replace(SUCCEEDED, files=files))
+    assert "and 4950 more" in report
+    assert len(report) < 30_000
+
+
+def test_an_empty_string_is_still_a_span() -> None:
+    assert code("") == "` `"
+
+
+def render(report: str) -> str:
+    html = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(report)
+    assert isinstance(html, str)
+    return html
+
+
+def foreign_tags(report: str) -> set[str]:
+    """Tags of the rendered page that are none of ours."""
+    return {tag.lower() for tag in re.findall(r"</?([a-zA-Z!-][a-zA-Z0-9!-]*)", render(report))} - OUR_TAGS - OUR_HTML
+
+
+def outside_code(report: str) -> str:
+    """The page's text without code spans: where GitHub looks for mentions and issue numbers."""
+    return re.sub(r"<[^>]+>", "", re.sub(r"<code>.*?</code>", "", render(report), flags=re.DOTALL))

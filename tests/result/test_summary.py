@@ -1,0 +1,76 @@
+"""The plain summary and its JSON say how a run ended, where it ran, what it cost and that nothing is left."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from cvl_ci.result.outcome import Ending, FetchedFile, Outcome
+from cvl_ci.result.phrases import ENDINGS
+from cvl_ci.result.summary import lines, to_json
+from tests import golden
+from tests.result.outcomes import EVERY, FAILED, HOSTILE, NO_CAPACITY, NOT_PROVED_GONE, NOTHING_ASKED, SUCCEEDED
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_summary_reads_as_in_its_golden_file(name: str) -> None:
+    golden.check(f"{name}.txt", "\n".join(lines(EVERY[name])) + "\n")
+
+
+def test_every_ending_has_words() -> None:
+    assert set(ENDINGS) == set(Ending)
+
+
+def test_a_machine_that_may_run_comes_first() -> None:
+    assert lines(NOT_PROVED_GONE)[0].startswith("A MACHINE MAY STILL BE RUNNING")
+
+
+def test_no_release_at_all_is_no_proof() -> None:
+    assert lines(replace(SUCCEEDED, release=None))[0].startswith("A MACHINE MAY STILL BE RUNNING")
+
+
+def test_nothing_from_the_machine_can_steer_the_terminal() -> None:
+    text = "\n".join(lines(HOSTILE))
+    assert not set(map(chr, [*range(0x0A), *range(0x0B, 0x20), *range(0x7F, 0xA0)])) & set(text)
+
+
+def test_a_failed_job_keeps_its_own_code_when_a_machine_is_left() -> None:
+    outcome = replace(FAILED, exit_code=79, release=NOT_PROVED_GONE.release)
+    assert "the job failed with exit code 7" in lines(outcome)[0]
+
+
+def test_a_long_list_says_how_many_more_there_are() -> None:
+    files = tuple(FetchedFile(path=f"outputs/{number}", bytes=1) for number in range(40))
+    assert any("and 28 more" in line for line in lines(replace(SUCCEEDED, files=files)))
+
+
+def test_narrow_terminals_get_narrow_lines() -> None:
+    assert max(map(len, lines(SUCCEEDED, width=50))) <= 50
+
+
+KEYS = [
+    "ending", "reason", "exit_code", "cluster", "cloud", "region", "instance_type", "accelerators", "spot", "num_nodes",
+    "attempts", "phases", "duration_seconds", "estimated_usd", "cost_usd", "files", "metrics", "released",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("outcome", EVERY.values(), ids=EVERY)
+def test_json_has_always_the_same_keys_and_only_what_json_knows(outcome: Outcome) -> None:
+    data = to_json(outcome)
+    assert list(data) == KEYS
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+
+
+def test_json_of_a_success() -> None:
+    golden.check("succeeded.json", json.dumps(to_json(SUCCEEDED), indent=2) + "\n")
+
+
+def test_json_keeps_every_attempt_and_its_error() -> None:
+    data = to_json(NO_CAPACITY)
+    assert [tried["error"] for tried in data["attempts"]] == [a.error for a in NO_CAPACITY.attempts]  # type: ignore[attr-defined]
+
+
+def test_json_says_what_is_proved_gone() -> None:
+    assert [to_json(o)["released"]["gone"] for o in (SUCCEEDED, NOTHING_ASKED, NOT_PROVED_GONE)] == [True, True, False]  # type: ignore[index]
