@@ -103,7 +103,7 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """Proof, or its absence. `gone`: every provider asked shows nothing of this lease. `at`: seconds since the epoch."""
+    """Proof, or its absence. `gone`: every provider asked shows nothing of this lease. `at`: epoch seconds."""
 
     gone: bool
     at: float

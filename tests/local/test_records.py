@@ -85,7 +85,7 @@ def test_a_lease_is_fenced_once_revoked_even_twice_and_unwritten(records: FileRe
         '"text"',
         '{"name": "cvl-other"}',
         "\x00\xff",
-        json.dumps({"name": "cvl-bad", "deadline": "x"}),
+        '{"name": "cvl-bad", "deadline": "x"}',
     ],
 )
 def test_a_corrupt_record_is_warned_about_and_unknown(records: FileRecords, warnings: list[str], content: str) -> None:
