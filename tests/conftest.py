@@ -37,7 +37,7 @@ def docker_answers() -> bool:
 
 
 @pytest.fixture(autouse=True)
-def an_empty_home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def an_empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that wants credentials or a HOME of its own makes them."""
     home = tmp_path / "home"
     home.mkdir()

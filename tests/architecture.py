@@ -1,0 +1,342 @@
+"""The house's laws, each as a function from a module's source to what breaks it. None runs the code it reads."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+ROOT = Path(__file__).resolve().parent.parent
+
+DOORS = {"action", "cli", "runner", "__main__"}
+LAYERS: tuple[frozenset[str], ...] = (
+    frozenset(DOORS),
+    frozenset({"wiring"}),
+    frozenset({"commands", "engine", "github", "sandbox", "local"}),
+    frozenset({"lease"}),
+    frozenset({"ports"}),
+    frozenset({"result"}),
+    frozenset({"request"}),
+    frozenset({"errors"}),
+)
+"""From the street down. A room may import itself and rooms of a lower layer; never a neighbour, never upwards."""
+
+CLOUD_LIBRARIES = {"sky", "boto3", "botocore", "awscli", "azure", "google", "googleapiclient", "kubernetes", "msgraph"}
+EMULATOR_LIBRARIES = {"moto", "docker", "boto3", "botocore"}
+GITHUB_LIBRARIES = {"github", "actions_toolkit", "requests"}
+VAGUE_NAMES = re.compile(r"(^|_)(utils?|helpers?|managers?|base|common|misc|stuff)(_|$)")
+MARKDOWN = re.compile(
+    r"\|\s*:?-{3,}|</?details|</?summary>|^#{2,6} \w|\[!(NOTE|WARNING|CAUTION)\]|```|\]\(http", re.MULTILINE
+)
+
+LONGEST_FILE, LONGEST_FUNCTION = 350, 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """`name` is what is imported, absolute and dotted; `lazy` when inside a function, `typing` when for types only."""
+
+    name: str
+    line: int
+    lazy: bool = False
+    typing: bool = False
+
+    @property
+    def top(self) -> str:
+        return self.name.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class Module:
+    """One file below cvl_ci/: its path relative to that, and its source."""
+
+    path: str
+    source: str
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.source)
+
+    @property
+    def room(self) -> str:
+        return PurePosixPath(self.path).parts[0].removesuffix(".py")
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.path).stem
+
+    @property
+    def name(self) -> str:
+        parts = PurePosixPath("cvl_ci", self.path).with_suffix("").parts
+        return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+    @property
+    def own_program(self) -> bool:
+        """A separate process with a life of its own: it has its own signals, environment and exit."""
+        return (self.room == "engine" and self.stem.startswith("worker")) or (
+            self.room == "sandbox" and self.stem.startswith("emulator")
+        )
+
+    @cached_property
+    def imports(self) -> tuple[Import, ...]:
+        return tuple(_imports(self.tree.body, lazy=False, typing=False))
+
+
+def modules(package: Path = ROOT / "cvl_ci") -> list[Module]:
+    return [
+        Module(path.relative_to(package).as_posix(), path.read_text(encoding="utf-8"))
+        for path in sorted(package.rglob("*.py"))
+    ]
+
+
+# ---- laws about imports --------------------------------------------------------------------------------------------
+
+
+def imports_go_down(module: Module) -> list[str]:
+    if module.path == "__init__.py":
+        return []  # the package root shows the library's door, and nobody inside may import it
+    layer = _layer(module.room)
+    if layer is None:
+        return [f"{module.path} is in no room of the house: give it one in LAYERS"]
+    wrong = []
+    for found in module.imports:
+        room = found.name.split(".")[1] if found.name.startswith("cvl_ci.") else module.room
+        other = _layer(room)
+        if room != module.room and (other is None or other <= layer):
+            wrong.append(f"{module.path}:{found.line} {module.room} imports {room}")
+    return wrong
+
+
+def root_is_not_imported(module: Module) -> list[str]:
+    return [
+        f"{module.path}:{node.lineno} imports the package root"
+        for node in ast.walk(module.tree)
+        if (isinstance(node, ast.Import) and any(alias.name == "cvl_ci" for alias in node.names))
+        or (isinstance(node, ast.ImportFrom) and (node.module == "cvl_ci" or node.level > 0))
+    ]
+
+
+def clouds_are_the_engines(module: Module) -> list[str]:
+    allowed = CLOUD_LIBRARIES if module.room == "engine" else set[str]()
+    allowed = EMULATOR_LIBRARIES if module.room == "sandbox" else allowed
+    return _foreign(module, CLOUD_LIBRARIES - allowed)
+
+
+def emulators_are_the_sandboxs(module: Module) -> list[str]:
+    return _foreign(module, {"moto", "docker"} if module.room != "sandbox" else set())
+
+
+def github_is_githubs(module: Module) -> list[str]:
+    return _foreign(module, GITHUB_LIBRARIES if module.room != "github" else set())
+
+
+def the_sandbox_loads_its_emulator_late(module: Module) -> list[str]:
+    if module.room != "sandbox" or module.own_program:
+        return []
+    return [
+        f"{module.path}:{found.line} loads {found.top} when it is imported"
+        for found in module.imports
+        if found.top in EMULATOR_LIBRARIES and not found.lazy and not found.typing
+    ]
+
+
+def cycles(every: Sequence[Module]) -> list[str]:
+    """Each ring of modules that import each other, once."""
+    names = {module.name for module in every}
+    graph = {module.name: sorted(_targets(module, names)) for module in every}
+    found: set[tuple[str, ...]] = set()
+    for start in graph:
+        _walk(graph, start, [start], found)
+    return [" → ".join((*ring, ring[0])) for ring in sorted(found)]
+
+
+# ---- laws about what is done ---------------------------------------------------------------------------------------
+
+
+def the_environment_is_read_at_the_doors(module: Module) -> list[str]:
+    if module.own_program or module.room in DOORS | {"wiring"}:
+        return []
+    forbidden = {"os.environ", "os.environb", "os.getenv", "os.path.expanduser", "os.path.expandvars", "Path.home"}
+    return [f"{module.path}:{line} reads {name}" for line, name in _names(module) if name in forbidden]
+
+
+def signals_are_handled_at_the_doors(module: Module) -> list[str]:
+    """Naming a signal to send it to a child is no handling."""
+    if module.own_program or module.room in {"action", "cli"}:
+        return []
+    handled = [
+        f"{module.path}:{line} uses {name}"
+        for line, name in _names(module)
+        if re.fullmatch(r"signal\.(?!SIG[A-Z0-9]+$|Signals$).+", name)
+    ]
+    named = [
+        f"{module.path}:{found.line} imports {found.name}"
+        for found in module.imports
+        if re.fullmatch(r"signal\.(?!SIG[A-Z0-9]+$|Signals$).+", found.name)
+    ]
+    return handled + named
+
+
+def the_doors_alone_exit(module: Module) -> list[str]:
+    if module.own_program or module.room in {"action", "cli", "__main__"}:
+        return []
+    exits = {"sys.exit", "os._exit", "os.abort", "exit", "quit", "SystemExit"}
+    return [f"{module.path}:{line} uses {name}" for line, name in _names(module) if name in exits]
+
+
+def the_lease_alone_takes_down(module: Module) -> list[str]:
+    """Through the port: the engine carries it out, and the sandbox has a `down` of its own."""
+    if module.room in {"lease", "engine", "sandbox"}:
+        return []
+    return [
+        f"{module.path}:{call.lineno} calls {called}"
+        for call in ast.walk(module.tree)
+        if isinstance(call, ast.Call) and (called := _takes_down(call.func))
+    ]
+
+
+def the_report_alone_writes_markdown(module: Module) -> list[str]:
+    if module.path == "result/report.py":
+        return []
+    docstrings = {id(node) for node in _docstring_nodes(module.tree)}
+    return [
+        f"{module.path}:{node.lineno} holds Markdown: {node.value[:40]!r}"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in docstrings
+        and MARKDOWN.search(node.value)
+    ]
+
+
+# ---- laws about shape ----------------------------------------------------------------------------------------------
+
+
+def names_say_something(module: Module) -> list[str]:
+    parts = [part.removesuffix(".py") for part in PurePosixPath(module.path).parts]
+    return [f"{module.path} is named {part}" for part in parts if VAGUE_NAMES.search(part)]
+
+
+def modules_say_what_they_are(module: Module) -> list[str]:
+    return [] if (ast.get_docstring(module.tree) or "").strip() else [f"{module.path} has no docstring"]
+
+
+def values_are_frozen_and_named(module: Module) -> list[str]:
+    """In the rooms of values every dataclass is frozen and keyword-only."""
+    if module.room not in {"request", "result", "ports", "errors"}:
+        return []
+    return [
+        f"{module.path}:{node.lineno} {node.name} is not frozen and kw_only"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ClassDef)
+        for decorator in node.decorator_list
+        if _is_dataclass(decorator) and not {"frozen", "kw_only"} <= _true_keywords(decorator)
+    ]
+
+
+def files_and_functions_fit_a_glance(module: Module) -> list[str]:
+    length = len(module.source.splitlines())
+    long_file = [f"{module.path} has {length} lines"] if length > LONGEST_FILE else []
+    return long_file + [
+        f"{module.path}:{node.lineno} {node.name} has {lines} lines"
+        for node in ast.walk(module.tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        if (lines := (node.end_lineno or node.lineno) - node.lineno + 1) > LONGEST_FUNCTION
+    ]
+
+
+# ---- reading the tree ----------------------------------------------------------------------------------------------
+
+
+def _layer(room: str) -> int | None:
+    return next((depth for depth, rooms in enumerate(LAYERS) if room in rooms), None)
+
+
+def _foreign(module: Module, forbidden: set[str]) -> list[str]:
+    return [f"{module.path}:{found.line} imports {found.name}" for found in module.imports if found.top in forbidden]
+
+
+def _imports(body: Sequence[ast.AST], *, lazy: bool, typing: bool) -> Iterator[Import]:
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from (Import(name=a.name, line=node.lineno, lazy=lazy, typing=typing) for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = node.module or ""
+            yield from (
+                Import(name=f"{start}.{a.name}", line=node.lineno, lazy=lazy, typing=typing) for a in node.names
+            )
+        else:
+            inside = lazy or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            for_types = typing or (isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"))
+            yield from _imports(list(ast.iter_child_nodes(node)), lazy=inside, typing=for_types)
+
+
+def _targets(module: Module, names: set[str]) -> Iterator[str]:
+    """Modules of ours that it loads: `from cvl_ci.engine import task` loads cvl_ci.engine.task."""
+    for found in module.imports:
+        parent = found.name.rpartition(".")[0]
+        for name in (found.name, parent):
+            if name in names and name != module.name and not found.typing:
+                yield name
+                break
+
+
+def _walk(graph: Mapping[str, Sequence[str]], start: str, path: list[str], found: set[tuple[str, ...]]) -> None:
+    """Rings through `start` whose other members come after it in order: each ring is found from its first member."""
+    for target in graph.get(path[-1], ()):
+        if target == start:
+            found.add(tuple(path))
+        elif target > start and target not in path:
+            _walk(graph, start, [*path, target], found)
+
+
+def _names(module: Module) -> Iterator[tuple[int, str]]:
+    """Every dotted name as it is written, `from os import environ` read as os.environ."""
+    renamed = {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ImportFrom) and node.module in {"os", "sys", "signal"}
+        for alias in node.names
+    } | {
+        alias.asname: alias.name
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if alias.asname
+    }
+    for node in ast.walk(module.tree):
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            head, dot, rest = ast.unparse(node).partition(".")
+            yield node.lineno, f"{renamed.get(head, head)}{dot}{rest}"
+
+
+def _takes_down(called: ast.expr) -> str | None:
+    name = ast.unparse(called)
+    *_, receiver, method = ["", *re.sub(r"\(.*?\)", "", name).split(".")]
+    if method == "down" and receiver and "sandbox" not in receiver:
+        return name
+    return name if method == "remove" and "inventory" in receiver else None
+
+
+def _docstring_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Strings that stand alone: docstrings, and those under a field."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield node.value
+
+
+def _is_dataclass(decorator: ast.expr) -> bool:
+    return ast.unparse(decorator).partition("(")[0].rpartition(".")[2] == "dataclass"
+
+
+def _true_keywords(decorator: ast.expr) -> set[str]:
+    if not isinstance(decorator, ast.Call):
+        return set()
+    return {
+        keyword.arg
+        for keyword in decorator.keywords
+        if keyword.arg and isinstance(keyword.value, ast.Constant) and keyword.value.value is True
+    }

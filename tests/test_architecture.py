@@ -1,0 +1,199 @@
+"""The laws of the house hold, and each of them could fail."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from tests import architecture as law
+from tests.architecture import Module, modules
+
+Law = Callable[[Module], list[str]]
+
+HOUSE = modules()
+
+
+def broken(rule: Law) -> list[str]:
+    return [complaint for module in HOUSE for complaint in rule(module)]
+
+
+def test_rooms_import_only_rooms_below_them() -> None:
+    assert broken(law.imports_go_down) == []
+
+
+def test_no_modules_import_each_other_in_a_ring() -> None:
+    assert law.cycles(HOUSE) == []
+
+
+def test_nobody_inside_imports_the_package_root() -> None:
+    assert broken(law.root_is_not_imported) == []
+
+
+def test_only_the_engine_imports_skypilot_or_a_clouds_library() -> None:
+    assert broken(law.clouds_are_the_engines) == []
+
+
+def test_only_the_sandbox_imports_its_emulator() -> None:
+    assert broken(law.emulators_are_the_sandboxs) == []
+
+
+def test_the_sandbox_loads_its_emulator_only_when_it_is_used() -> None:
+    assert broken(law.the_sandbox_loads_its_emulator_late) == []
+
+
+def test_only_github_imports_what_talks_to_github() -> None:
+    assert broken(law.github_is_githubs) == []
+
+
+def test_only_doors_and_wiring_read_the_environment() -> None:
+    assert broken(law.the_environment_is_read_at_the_doors) == []
+
+
+def test_only_action_and_cli_handle_signals() -> None:
+    assert broken(law.signals_are_handled_at_the_doors) == []
+
+
+def test_only_action_and_cli_end_the_program() -> None:
+    assert broken(law.the_doors_alone_exit) == []
+
+
+def test_only_the_lease_takes_a_cluster_down() -> None:
+    assert broken(law.the_lease_alone_takes_down) == []
+
+
+def test_only_the_report_writes_markdown() -> None:
+    assert broken(law.the_report_alone_writes_markdown) == []
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    assert broken(law.names_say_something) == []
+
+
+def test_every_module_says_what_it_is() -> None:
+    assert broken(law.modules_say_what_they_are) == []
+
+
+def test_values_are_frozen_and_their_fields_named() -> None:
+    assert broken(law.values_are_frozen_and_named) == []
+
+
+def test_files_and_functions_fit_a_glance() -> None:
+    assert broken(law.files_and_functions_fit_a_glance) == []
+
+
+def test_help_and_plan_never_load_skypilot_or_a_clouds_library() -> None:
+    """Whatever is loaded when every module but the separate programs and what runs inside them is."""
+    mine = [module.name for module in HOUSE if not module.own_program and not _inside_the_worker(module)]
+    heavy = sorted(law.CLOUD_LIBRARIES | law.EMULATOR_LIBRARIES)
+    program = (
+        f"import importlib, sys
+for name in {mine!r}: importlib.import_module(name)
+"
+        f"print(*sorted({{*sys.modules}} & {{*{heavy!r}}}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr == ""
+    assert set(done.stdout.split()) - {"google"} == set()  # google is a namespace that any wheel may fill
+
+
+def _inside_the_worker(module: Module) -> bool:
+    """Engine modules that name SkyPilot at their top: only the worker, a process of its own, may import them."""
+    return module.room == "engine" and any(i.top == "sky" and not i.lazy and not i.typing for i in module.imports)
+
+
+def test_what_names_skypilot_at_its_top_is_loaded_by_the_worker_alone() -> None:
+    inside = {module.name for module in HOUSE if _inside_the_worker(module)}
+    for module in HOUSE:
+        if not module.own_program and module.name not in inside:
+            assert not inside & {found.name for found in module.imports}, module.path
+
+
+BREAKS: Sequence[tuple[Law, str, str]] = [
+    (law.imports_go_down, "request/plan.py", "from cvl_ci.result import outcome"),
+    (law.imports_go_down, "engine/x.py", "from cvl_ci.local.clock import SystemClock"),
+    (law.imports_go_down, "commands/run.py", "def f():\n    import cvl_ci.engine.skypilot"),
+    (law.imports_go_down, "commands/run.py", "from cvl_ci.wiring import wire"),
+    (law.imports_go_down, "runner.py", "from cvl_ci.cli import main"),
+    (law.imports_go_down, "attic/x.py", ""),
+    (law.imports_go_down, "lease.py", "from cvl_ci.attic import x"),
+    (law.root_is_not_imported, "cli.py", "import cvl_ci"),
+    (law.root_is_not_imported, "cli.py", "from cvl_ci import runner"),
+    (law.root_is_not_imported, "engine/x.py", "from . import y"),
+    (law.clouds_are_the_engines, "commands/run.py", "import sky.core"),
+    (law.clouds_are_the_engines, "sandbox/x.py", "def f():\n    import sky"),
+    (law.clouds_are_the_engines, "local/x.py", "def f():\n    from botocore.config import Config"),
+    (law.emulators_are_the_sandboxs, "engine/x.py", "import docker"),
+    (law.the_sandbox_loads_its_emulator_late, "sandbox/network.py", "import docker"),
+    (law.the_sandbox_loads_its_emulator_late, "sandbox/network.py", "if True:\n    from moto import server"),
+    (law.github_is_githubs, "engine/x.py", "import requests"),
+    (law.github_is_githubs, "cli.py", "from github import Github"),
+    (law.the_environment_is_read_at_the_doors, "engine/x.py", "import os\nhome = os.environ['HOME']"),
+    (law.the_environment_is_read_at_the_doors, "local/x.py", "from os import environ as e\nhome = e['HOME']"),
+    (law.the_environment_is_read_at_the_doors, "request/x.py", "import os\nhome = os.getenv('HOME')"),
+    (law.the_environment_is_read_at_the_doors, "local/x.py", "from pathlib import Path\nhome = Path.home()"),
+    (law.signals_are_handled_at_the_doors, "runner.py", "import signal\nsignal.signal(signal.SIGINT, f)"),
+    (law.signals_are_handled_at_the_doors, "lease.py", "from signal import set_wakeup_fd"),
+    (law.signals_are_handled_at_the_doors, "lease.py", "import signal as s\ns.pthread_sigmask(1, [])"),
+    (law.the_doors_alone_exit, "runner.py", "import sys\nsys.exit(1)"),
+    (law.the_doors_alone_exit, "lease.py", "raise SystemExit(1)"),
+    (law.the_doors_alone_exit, "engine/x.py", "from os import _exit\n_exit(1)"),
+    (law.the_lease_alone_takes_down, "commands/run.py", "cloud.engine.down(name)"),
+    (law.the_lease_alone_takes_down, "wiring.py", "Engine().down('x')"),
+    (law.the_lease_alone_takes_down, "commands/reap.py", "self._inventory.remove(found)"),
+    (law.the_report_alone_writes_markdown, "result/summary.py", "x = f'<details>{y}</details>'"),
+    (law.the_report_alone_writes_markdown, "github/x.py", "x = '| a | b |\\n|---|---|'"),
+    (law.the_report_alone_writes_markdown, "github/x.py", "x = '## Title'"),
+    (law.the_report_alone_writes_markdown, "cli.py", "x = '```'"),
+    (law.names_say_something, "engine/utils.py", ""),
+    (law.names_say_something, "engine/base_engine.py", ""),
+    (law.names_say_something, "common/x.py", ""),
+    (law.modules_say_what_they_are, "engine/x.py", "import os"),
+    (law.modules_say_what_they_are, "engine/x.py", "''"),
+    (law.values_are_frozen_and_named, "result/x.py", "@dataclass\nclass A: ..."),
+    (law.values_are_frozen_and_named, "request/x.py", "@dataclass(frozen=True)\nclass A: ..."),
+    (law.values_are_frozen_and_named, "ports.py", "@dataclasses.dataclass(kw_only=True, frozen=False)\nclass A: ..."),
+    (law.files_and_functions_fit_a_glance, "cli.py", "#\n" * 351),
+    (law.files_and_functions_fit_a_glance, "cli.py", "def main():\n" + "    pass\n" * 60),
+]
+
+KEEPS: Sequence[tuple[Law, str, str]] = [
+    (law.imports_go_down, "commands/run.py", "from cvl_ci.lease import Lease\nfrom cvl_ci.errors import CvlError"),
+    (law.imports_go_down, "engine/x.py", "from cvl_ci.engine.y import z"),
+    (law.imports_go_down, "__init__.py", "from cvl_ci.runner import SkyPilotRunner"),
+    (law.clouds_are_the_engines, "engine/x.py", "import sky, boto3"),
+    (law.clouds_are_the_engines, "sandbox/x.py", "def f():\n    import boto3"),
+    (law.the_sandbox_loads_its_emulator_late, "sandbox/emulator.py", "import moto"),
+    (law.the_environment_is_read_at_the_doors, "cli.py", "import os\nos.environ"),
+    (law.the_environment_is_read_at_the_doors, "engine/worker.py", "import os\nos.environ"),
+    (law.signals_are_handled_at_the_doors, "engine/x.py", "import os, signal\nos.kill(1, signal.SIGKILL)"),
+    (law.the_doors_alone_exit, "sandbox/emulator_main.py", "import sys\nsys.exit(0)"),
+    (law.the_lease_alone_takes_down, "commands/run.py", "files.remove(x)\nlease.release()\nsandbox.down()"),
+    (law.the_report_alone_writes_markdown, "cli.py", '"""## A docstring\n```\n"""\nx = "a | b"'),
+]
+
+
+@pytest.mark.parametrize(("rule", "path", "source"), BREAKS)
+def test_every_law_sees_what_breaks_it(rule: Law, path: str, source: str) -> None:
+    assert rule(Module(path, source))
+
+
+@pytest.mark.parametrize(("rule", "path", "source"), KEEPS)
+def test_no_law_complains_of_what_keeps_it(rule: Law, path: str, source: str) -> None:
+    assert rule(Module(path, source)) == []
+
+
+def test_the_law_against_rings_sees_them() -> None:
+    ring = [
+        Module("engine/a.py", "from cvl_ci.engine import b"),
+        Module("engine/b.py", "def f():\n    from cvl_ci.engine.c import x"),
+        Module("engine/c.py", "import cvl_ci.engine.a"),
+        Module("engine/d.py", "if TYPE_CHECKING:\n    from cvl_ci.engine import d, a"),
+    ]
+    assert law.cycles(ring) == ["cvl_ci.engine.a → cvl_ci.engine.b → cvl_ci.engine.c → cvl_ci.engine.a"]
+
+
+def test_the_house_is_not_empty() -> None:
+    assert {"errors.py", "ports.py", "request/plan.py", "result/outcome.py"} <= {module.path for module in HOUSE}
