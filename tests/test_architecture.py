@@ -89,9 +89,7 @@ def test_help_and_plan_never_load_skypilot_or_a_clouds_library() -> None:
     mine = [module.name for module in HOUSE if not module.own_program and not _inside_the_worker(module)]
     heavy = sorted(law.CLOUD_LIBRARIES | law.EMULATOR_LIBRARIES)
     program = (
-        f"import importlib, sys
-for name in {mine!r}: importlib.import_module(name)
-"
+        f"import importlib, sys\nfor name in {mine!r}: importlib.import_module(name)\n"
         f"print(*sorted({{*sys.modules}} & {{*{heavy!r}}}))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
