@@ -74,6 +74,18 @@ def test_a_lease_is_fenced_once_revoked_even_twice_and_unwritten(records: FileRe
     assert list(records.all()) == []
 
 
+def test_a_fence_that_cannot_be_written_does_not_stop_a_release(
+    records: FileRecords, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", no_room)
+    records.revoke("cvl-a")
+    assert "its lease is over" in warnings[0]
+
+
+def no_room(_: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -112,10 +124,6 @@ def test_a_write_that_fails_leaves_the_old_record_and_no_debris(
     records: FileRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records.write(RECORD)
-
-    def no_room(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(os, "fsync", no_room)
     with pytest.raises(EngineError, match="could not be written down") as raised:
         records.write(LeaseRecord(name=RECORD.name, labels={}, deadline=0, places=(), taken_at=0))
