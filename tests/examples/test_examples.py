@@ -57,9 +57,6 @@ def test_an_example_keeps_its_outputs_out_of_git(name: str) -> None:
     assert "outputs/" in (EXAMPLES / name / ".gitignore").read_text(encoding="utf-8").splitlines()
 
 
-@pytest.mark.skipif(
-    find_spec("sklearn") is None, reason="scikit-learn is not among our dependencies: the sandbox has it"
-)
 def test_digits_are_learned_and_a_resumed_run_ends_the_same(tmp_path: Path) -> None:
     folder = copied("tabular/digits_sgd", tmp_path)
     assert run(folder, "./train.sh").returncode == 0
