@@ -27,10 +27,14 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One file of the checkout: posix path relative to its root, size in bytes."""
+    """One file of the checkout: posix path relative to its root, size in bytes.
+
+    `source`: absolute, where its content is: a link's target, which is inside the root as well.
+    """
 
     path: str
     bytes: int
+    source: str
 
 
 class Checkout(Protocol):
@@ -45,8 +49,14 @@ class Checkout(Protocol):
     def files(self, *prefixes: str) -> Sequence[Entry]:
         """All files under these directories (or the files themselves) that belong to the checkout."""
 
+    def left_behind(self, *prefixes: str) -> Mapping[str, str]:
+        """Path → why: what is there and does not go along (a link out of the root, a submodule, not tracked, ...)."""
+
+    def locate(self, typed: str) -> str | None:
+        """A path as a person types it, absolute or from where they stand: relative to the root; None: outside."""
+
     def read(self, path: str, *, limit: int) -> bytes:
-        """At most `limit` bytes of one file."""
+        """At most `limit` bytes of one file. Raises OSError."""
 
 
 class Prices(Protocol):
@@ -172,6 +182,8 @@ class Resource:
     labels: Mapping[str, str]
     instance_type: str = ""
     created_at: float | None = None
+    ending: bool = False
+    """The provider has accepted its end and bills it no more (AWS: shutting-down, deleting)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,11 +80,13 @@ class Limits:
 
     max_runtime_minutes: float = 60.0
     max_cost_usd: float | None = None
+    provisioning_minutes: float = PROVISIONING_MINUTES
+    """How long the machines may take from being asked for until the job begins; then it is given up."""
 
     @property
     def longest_minutes(self) -> float:
         """From the first machine's creation to its end, with no budget: provisioning, job, fetch and release."""
-        return PROVISIONING_MINUTES + self.max_runtime_minutes + RELEASE_MINUTES
+        return self.provisioning_minutes + self.max_runtime_minutes + RELEASE_MINUTES
 
     def deadline_minutes(self, *, hourly_usd: float) -> float:
         """From the first machine's creation to its end; `hourly_usd` is for all nodes together."""

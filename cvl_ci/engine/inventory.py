@@ -1,0 +1,160 @@
+"""What AWS itself says exists of ours, by label and by recomputable name: proof for a release, prey for a reaper.
+
+No state of SkyPilot is asked. States after EC2's instance life cycle (AWS EC2 User Guide, "Instance lifecycle"):
+`shutting-down` and `terminated` are not billed. Labels are set by SkyPilot on instances and their volumes
+(sky/provision/aws/instance.py); the name tag is there on every instance it makes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from cvl_ci.errors import EngineError
+from cvl_ci.ports import Found, Resource
+from cvl_ci.request.plan import Place
+from cvl_ci.result.outcome import Asked
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+
+LEASE_LABEL = "cvl-ci-lease"
+NAME_TAG = "skypilot-cluster-name"
+KINDS = ("instances", "volumes", "spot requests")
+_ENDING = {"shutting-down", "deleting", "deleted"}
+
+
+class AwsInventory:
+    """`client` makes an EC2 client for a region; `regions` lists the account's own; `user_id` is in every name."""
+
+    def __init__(
+        self,
+        *,
+        client: Callable[[str], EC2Client],
+        regions: Callable[[], Sequence[str]],
+        user_id: str,
+        provider: str = "aws",
+    ) -> None:
+        self._client = client
+        self._regions = regions
+        self._user_id = user_id
+        self._provider = provider
+
+    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+        named = [place.region for place in places if place.region]
+        open_ended = not places or any(place.region is None for place in places)
+        regions = sorted(set(self._regions() if open_ended else []) | set(named))
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            answers = list(pool.map(lambda region: self._ask(region, lease), regions))
+        return Found(
+            resources=tuple(resource for resources, _ in answers for resource in resources),
+            asked=tuple(asked for _, asked in answers),
+        )
+
+    def remove(self, resources: Sequence[Resource]) -> None:
+        """One region's refusal does not keep the others waiting; all refusals are told together."""
+        problems = []
+        for region in sorted({resource.region for resource in resources}):
+            here = [resource for resource in resources if resource.region == region and not resource.ending]
+            problems += [f"{region}: {problem}" for problem in self._remove_in(region, here)]
+        if problems:
+            raise EngineError(
+                "AWS refused to end what is ours: " + "; ".join(problems),
+                money="It is still billed.",
+                next_step="It is tried again until the deadline; then end it by hand.",
+            )
+
+    def _remove_in(self, region: str, resources: Sequence[Resource]) -> Iterator[str]:
+        client = self._client(region)
+        endings: list[tuple[str, Callable[[list[str]], Any]]] = [
+            ("spot requests", lambda ids: client.cancel_spot_instance_requests(SpotInstanceRequestIds=ids)),
+            ("instances", lambda ids: client.terminate_instances(InstanceIds=ids)),
+            ("volumes", lambda ids: [client.delete_volume(VolumeId=each) for each in ids]),
+        ]
+        for kind, end in endings:
+            # A volume in use goes with its instance (DeleteOnTermination); only a loose one is ours to delete.
+            ids = [each.id for each in resources if each.kind == kind and each.state != "in-use"]
+            try:
+                if ids:
+                    end(ids)
+            except Exception as error:  # botocore makes its classes at run time, one per service
+                if ".NotFound" not in str(error):
+                    yield f"{kind} {', '.join(ids)}: {error}"
+
+    def _ask(self, region: str, lease: str | None) -> tuple[list[Resource], Asked]:
+        try:
+            found = {resource.id: resource for resource in self._all(self._client(region), region, lease)}
+        except Exception as error:  # whatever it is: not answered is not clean
+            return [], Asked(provider=self._provider, region=region, kinds=KINDS, error=f"{error}"[:300])
+        left = tuple(f"{each.id} ({each.state})" for each in found.values() if not each.ending)
+        return list(found.values()), Asked(provider=self._provider, region=region, kinds=KINDS, left=left)
+
+    def _all(self, client: EC2Client, region: str, lease: str | None) -> Iterator[Resource]:
+        label = {"Name": "tag-key", "Values": [LEASE_LABEL]}
+        if lease is not None:
+            label = {"Name": f"tag:{LEASE_LABEL}", "Values": [lease]}
+        alive = {"Name": "instance-state-name", "Values": ["pending", "running", "shutting-down", "stopping", "stopped"]}
+        filters: list[list[dict[str, Any]]] = [[label, alive]]
+        if lease is not None:
+            filters.append([{"Name": f"tag:{NAME_TAG}", "Values": [f"{lease}-{self._user_id}"]}, alive])
+        for each in filters:
+            for page in client.get_paginator("describe_instances").paginate(Filters=each):  # type: ignore[arg-type]
+                for reservation in page["Reservations"]:
+                    for instance in reservation["Instances"]:
+                        yield self._resource(region, "instances", instance, "InstanceId", instance["State"]["Name"])
+        for page in client.get_paginator("describe_volumes").paginate(Filters=[label]):  # type: ignore[list-item]
+            for volume in page["Volumes"]:
+                yield self._resource(region, "volumes", volume, "VolumeId", volume["State"])
+        waiting = {"Name": "state", "Values": ["open", "active"]}
+        for request in client.describe_spot_instance_requests(Filters=[label, waiting])["SpotInstanceRequests"]:  # type: ignore[list-item]
+            yield self._resource(region, "spot requests", request, "SpotInstanceRequestId", request["State"])
+
+    def _resource(self, region: str, kind: str, values: Mapping[str, Any], key: str, state: str) -> Resource:
+        created = values.get("LaunchTime") or values.get("CreateTime")
+        return Resource(
+            provider=self._provider,
+            region=region,
+            kind=kind,
+            id=values[key],
+            state=state,
+            labels={tag["Key"]: tag["Value"] for tag in values.get("Tags", [])},
+            instance_type=values.get("InstanceType", ""),
+            created_at=created.timestamp() if created else None,
+            ending=state in _ENDING,
+        )
+
+
+def ec2_clients(
+    *,
+    access_key_id: str | None = None,
+    secret_access_key: str | None = None,
+    endpoint_url: str | None = None,
+) -> Callable[[str], EC2Client]:
+    """EC2 clients by region; with keys given, nothing of the user's own AWS files is read for credentials."""
+    import boto3
+    from botocore.config import Config
+
+    session = boto3.Session(aws_access_key_id=access_key_id, aws_secret_access_key=secret_access_key)
+    config = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=20)
+    clients: dict[str, EC2Client] = {}
+    making = threading.Lock()  # a session makes one client at a time; clients themselves are thread-safe
+
+    def client(region: str) -> EC2Client:
+        with making:
+            if region not in clients:
+                clients[region] = session.client("ec2", region_name=region, endpoint_url=endpoint_url, config=config)
+            return clients[region]
+
+    return client
+
+
+def account_regions(client: Callable[[str], EC2Client]) -> Callable[[], Sequence[str]]:
+    """The regions enabled in this account, asked once."""
+
+    def regions() -> Sequence[str]:
+        answer = client("us-east-1").describe_regions(AllRegions=False)
+        return sorted(region["RegionName"] for region in answer["Regions"])
+
+    return regions

@@ -1,0 +1,53 @@
+"""SkyPilot's log stream, told apart: what the job printed, and what SkyPilot says around it. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from cvl_ci.result.outcome import Phase
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_JOB = re.compile(
+    r"^(?:\x1b\[[0-9;]*m)*\((?P<who>setup|[^()\s,]+)(?:, rank=(?P<rank>\d+))?,? pid=\d+(?:, ip=[^()]*)?\)(?:\x1b\[[0-9;]*m)* ?"
+)
+_PAYLOAD = re.compile(r"<sky-payload[^>]*>(.*?)</sky-payload>")
+_CONTROL = re.compile(r"</?rich_\w+>|\[/?[a-z_ ]+\]|<heartbeat>.*?</heartbeat>")
+
+
+@dataclass(kw_only=True)
+class JobLog:
+    """One job's stream. A second stream of the same job (the first one broke) repeats it from its start: skipped."""
+
+    num_nodes: int
+    phase: Phase | None = None
+    _seen: int = 0
+    _skip: int = 0
+    _said: list[str] = field(default_factory=list)
+
+    def again(self) -> None:
+        self._skip, self._seen = self._seen, 0
+
+    def read(self, line: str) -> tuple[Phase | None, str | None, str | None]:
+        """(phase that begins with this line, what the job printed, what SkyPilot said); at most one of the last two."""
+        match = _JOB.match(line)
+        if match is None:
+            return None, None, progress(line)
+        self._seen += 1
+        if self._seen <= self._skip:
+            return None, None, None
+        phase = Phase.SETUP if match["who"] == "setup" else Phase.RUNNING
+        began = phase if phase is not self.phase and self.phase is not Phase.RUNNING else None
+        self.phase = began or self.phase
+        text = line[match.end() :]
+        rank = f"(rank {match['rank']}) " if match["rank"] is not None and self.num_nodes > 1 else ""
+        return began, rank + text, None
+
+
+def progress(line: str) -> str | None:
+    """SkyPilot's own words in one plain line; None when it said nothing a person would read."""
+    for payload in _PAYLOAD.findall(line):
+        line = payload.strip('"').encode("ascii", "ignore").decode("unicode_escape", "ignore")
+    text = _CONTROL.sub("", _ANSI.sub("", line))
+    text = re.sub(r"\s*View logs:.*|\s*To view.*|^[\s⚙︎✓├└─]+", "", text).strip()
+    return text or None

@@ -1,0 +1,189 @@
+"""Our end of the worker process: a call waits for its answer and for every line printed before it; a kill is certain."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import queue
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+from cvl_ci.errors import EngineError
+
+ABORT_SECONDS = 3.0
+"""How long an interrupted request may take to let go of the API call it is in."""
+
+
+class Expired(Exception):
+    """The call's time is over; the worker is still at it."""
+
+
+class WorkerFailed(Exception):
+    """SkyPilot raised: `error` is the name of its exception's type."""
+
+    def __init__(self, *, error: str, text: str, history: tuple[str, ...], trace: str) -> None:
+        super().__init__(f"{error}: {text}")
+        self.error, self.text, self.history, self.trace = error, text, history, trace
+
+
+class Worker:
+    """One worker process. Not thread-safe: one call at a time, from one thread."""
+
+    def __init__(self, *, environment: Mapping[str, str]) -> None:
+        # Bounded, so that a flood of log lines waits in the machine's pipe and not in our memory.
+        self._inbox: queue.Queue[tuple[str, str]] = queue.Queue(maxsize=10_000)
+        self._chatter: collections.deque[str] = collections.deque(maxlen=40)
+        self._busy = False
+        self._calls = 0
+        reader, writer = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "cvl_ci.engine.worker", str(writer), str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=(writer,),
+                start_new_session=True,
+                env=dict(environment),
+            )
+        finally:
+            os.close(writer)
+        assert self._process.stdin and self._process.stdout and self._process.stderr
+        self._stdin = self._process.stdin
+        for kind, stream in (
+            ("answer", os.fdopen(reader, "rb")),
+            ("out", self._process.stdout),
+            ("err", self._process.stderr),
+        ):
+            threading.Thread(target=self._read, args=(kind, stream), daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def busy(self) -> bool:
+        return self._busy and self.alive
+
+    def call(
+        self,
+        verb: str,
+        *,
+        on_line: Callable[[str], None] = lambda line: None,
+        on_event: Callable[[Mapping[str, Any]], None] = lambda event: None,
+        until: Callable[[], float] | None = None,
+        **request: Any,
+    ) -> Any:
+        """The answer of one verb of inprocess.py. `until`: monotonic seconds, then Expired and still busy."""
+        self._calls += 1
+        mark = secrets.token_hex(16)
+        message = {"id": self._calls, "verb": verb, "mark": mark, **request}
+        self._busy = True
+        try:
+            self._stdin.write(json.dumps(message).encode() + b"\n")
+            self._stdin.flush()
+        except (BrokenPipeError, ValueError):
+            raise self._died() from None
+        return self._await(mark, on_line, on_event, until)
+
+    def abort(self) -> bool:
+        """Interrupt the call at work; True when it let go in time."""
+        if not self.busy:
+            return True
+        os.kill(self._process.pid, signal.SIGINT)
+        deadline = time.monotonic() + ABORT_SECONDS
+        while time.monotonic() < deadline and self.alive:
+            try:
+                kind, text = self._inbox.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            if kind == "answer" and text and json.loads(text)["kind"] == "done":
+                self._busy = False
+                return True
+        return not self.alive
+
+    def kill(self) -> None:
+        """Afterwards no process of this worker's session is alive."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._process.wait()
+        self._busy = False
+
+    def close(self) -> None:
+        """Let an idle worker go; it has nothing left to do but exit."""
+        try:
+            self._stdin.close()
+            self._process.wait(timeout=2)
+        except (OSError, subprocess.TimeoutExpired):
+            pass
+        self.kill()
+
+    def _await(
+        self,
+        mark: str,
+        on_line: Callable[[str], None],
+        on_event: Callable[[Mapping[str, Any]], None],
+        until: Callable[[], float] | None,
+    ) -> Any:
+        done: dict[str, Any] | None = None
+        drained = False
+        while done is None or not drained:
+            if until is not None and time.monotonic() >= until():
+                raise Expired
+            try:
+                kind, text = self._inbox.get(timeout=0.2)
+            except queue.Empty:
+                if not self.alive and self._inbox.empty():
+                    raise self._died() from None
+                continue
+            if kind == "answer" and text:
+                event = json.loads(text)
+                if event["kind"] == "done":
+                    done = event if event["id"] == self._calls else done
+                else:
+                    on_event(event)
+            elif kind == "err":
+                self._chatter.append(text)
+            elif kind == "out":
+                if text == mark:
+                    drained = True
+                else:
+                    self._chatter.append(text)
+                    on_line(text)
+        self._busy = False
+        return self._result(done)
+
+    def _result(self, done: dict[str, Any]) -> Any:
+        if done["ok"]:
+            return done["answer"]
+        raise WorkerFailed(
+            error=done["error"],
+            text=done["text"],
+            history=tuple(done.get("history", ())),
+            trace=done.get("trace", ""),
+        )
+
+    def _died(self) -> EngineError:
+        self._busy = False
+        code = self._process.poll()
+        return EngineError(
+            f"The process that drives SkyPilot ended by itself (status {code}). Its last words:\n"
+            + "\n".join(f"  {line}" for line in list(self._chatter)[-8:]),
+            money="A machine may have been asked for; it is being looked for and taken down.",
+            next_step="If it happens again, report it with the lines above.",
+        )
+
+    def _read(self, kind: str, stream: IO[bytes]) -> None:
+        """Lines end at \\n alone: a progress bar's \\r belongs to the line and is the terminal's to judge."""
+        with stream:
+            while line := stream.readline(1 << 20):
+                self._inbox.put((kind, line.decode("utf-8", "replace").removesuffix("\n")))

@@ -1,0 +1,55 @@
+"""The shell text a node runs: our prelude around the plan's commands. Text only, no SDK."""
+
+from __future__ import annotations
+
+import shlex
+from importlib import resources
+
+from cvl_ci.request.plan import RELEASE_MINUTES, RunPlan
+
+
+def environment(plan: RunPlan, *, lease: str, deadline: float) -> dict[str, str]:
+    """What the prelude reads, beside the plan's own environment. `deadline`: seconds since the epoch."""
+    return {
+        **plan.env,
+        "CVL_CI_LEASE": lease,
+        "CVL_CI_DIRECTORY": plan.directory,
+        "CVL_CI_MAX_SECONDS": str(int(plan.limits.max_runtime_minutes * 60)),
+        "CVL_CI_DEADLINE": str(int(deadline)),
+        "CVL_CI_RESERVE_SECONDS": str(int(RELEASE_MINUTES * 60)),
+    }
+
+
+def setup(plan: RunPlan) -> str | None:
+    if not plan.setup_commands:
+        return None
+    return "\n".join([prelude(), *(_command("setup", text) for text in plan.setup_commands)])
+
+
+def run(plan: RunPlan) -> str:
+    return "\n".join(
+        [
+            prelude(),
+            ': > "$cvl_ci_state/job-began"',
+            *(_command("running", text) for text in plan.run_commands),
+            "cvl_ci_end 0 0 running",
+        ]
+    )
+
+
+def prelude() -> str:
+    return _read("prelude.sh")
+
+
+def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:
+    """The command that packs a node's outputs into `~/.cvl-ci/LEASE/fetch/`."""
+    arguments = " ".join(shlex.quote(word) for word in (lease, directory, *globs))
+    return f"bash -c {shlex.quote(_read('collect.sh'))} cvl-ci-collect {arguments}"
+
+
+def _command(phase: str, text: str) -> str:
+    return f"cvl_ci_command {phase} {shlex.quote(text)}"
+
+
+def _read(name: str) -> str:
+    return resources.files("cvl_ci.engine").joinpath("machine", name).read_text(encoding="utf-8")

@@ -1,0 +1,290 @@
+"""SkyPilot as our Engine port: launch, stream, fetch, down, through a worker process that we own and can end."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cvl_ci.engine import script, task, unpack
+from cvl_ci.engine.joblog import JobLog, progress
+from cvl_ci.engine.process import Expired, Worker, WorkerFailed
+from cvl_ci.errors import CapacityError, CredentialsError, CvlError, EngineError
+from cvl_ci.ports import (
+    AttemptFailed,
+    Attempting,
+    Began,
+    Clock,
+    Fetched,
+    JobEnd,
+    LaunchRequest,
+    Line,
+    Progress,
+    Watch,
+)
+from cvl_ci.request.plan import RunPlan
+from cvl_ci.result.outcome import Attempt, Launch, NodeEnd, Phase
+
+DOWN_SECONDS = 120.0
+ANSWER_SECONDS = 60.0
+_CREDENTIALS = {"NoCloudAccessError", "InvalidCloudCredentials", "CloudUserIdentityError", "NoCredentialsError"}
+
+
+class SkyPilotEngine:
+    """One run's engine. `cloud_name`: what a person calls the cloud that SkyPilot calls otherwise (the sandbox)."""
+
+    def __init__(self, *, environment: Mapping[str, str], clock: Clock, cloud_name: str | None = None) -> None:
+        self._environment = environment
+        self._clock = clock
+        self._cloud_name = cloud_name
+        self._worker: Worker | None = None
+        self._request: LaunchRequest | None = None
+        self._job_id: int | None = None
+        self._num_nodes = 1
+        self._created_at: float | None = None
+        self._attempt: Attempt | None = None
+        self._patience = 0.0
+        """Monotonic moment of the last attempt: each place has the whole of the patience."""
+
+    # ---- the port -------------------------------------------------------------------------------------------
+
+    def render(self, plan: RunPlan) -> str:
+        return task.render(plan)
+
+    def warm(self) -> None:
+        self._alive_worker()
+
+    def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
+        self._request = request
+        allowed = request.plan.limits.provisioning_minutes * 60
+        self._patience = time.monotonic()
+        try:
+            answer = self._alive_worker().call(
+                "launch",
+                on_line=lambda line: _say(watch, line),
+                on_event=lambda event: self._provisioning(event, watch),
+                until=lambda: self._patience + allowed,
+                task=self._task(request),
+                cluster=request.cluster,
+                fence=str(request.fence),
+            )
+        except Expired:
+            self.stop()
+            raise EngineError(
+                f"The machine was not ready {allowed / 60:.3g} minutes after it was asked for: it never answered by "
+                "ssh, or SkyPilot could not set it up.",
+                money="It is being taken down; what it cost until now is in the summary.",
+                next_step="Run it again; if it stays so, try another region or instance type.",
+            ) from None
+        except WorkerFailed as failure:
+            raise _translate(failure) from failure
+        self._job_id = answer["job_id"]
+        self._num_nodes = answer["num_nodes"]
+        return self._launched(request, answer)
+
+    def follow(self, *, watch: Watch, until: float) -> JobEnd:
+        worker, request, log = self._alive_worker(), self._launch_request(), JobLog(num_nodes=self._num_nodes)
+
+        def on_line(text: str) -> None:
+            began, printed, said = log.read(text)
+            if began:
+                watch(Began(phase=began))
+            if printed is not None:
+                watch(Line(text=printed))
+            if said is not None:
+                watch(Progress(text=said))
+
+        def on_event(event: Mapping[str, Any]) -> None:
+            if event["kind"] == "again":
+                log.again()
+
+        remaining = until - self._clock.now()
+        try:
+            worker.call(
+                "follow",
+                on_line=on_line,
+                on_event=on_event,
+                until=_within(max(0.0, remaining)),
+                cluster=request.cluster,
+                job_id=self._job_id,
+            )
+        except Expired:
+            return self._cut_short(request)
+        except WorkerFailed as failure:
+            return JobEnd(lost=f"SkyPilot lost the machine: {failure.error}: {failure.text}")
+        return self._job_end(request)
+
+    def fetch(self, *, into: Path, globs: Sequence[str]) -> Fetched:
+        request = self._launch_request()
+        lease, plan = request.cluster, request.plan
+        command = script.collect(lease=lease, directory=plan.directory, globs=tuple(globs))
+        with tempfile.TemporaryDirectory(prefix="cvl-ci-fetch-") as folder:
+            try:
+                worker = self._alive_worker()
+                answers = worker.call("ask_nodes", cluster=request.cluster, command=command)
+                worker.call("bring", cluster=request.cluster, remote=f"~/.cvl-ci/{lease}/fetch", into=folder)
+            except WorkerFailed as failure:
+                return Fetched(problem=f"The outputs could not be brought back: {failure.error}: {failure.text}")
+            fetched = unpack.unpack(Path(folder), into=into, directory=plan.directory)
+        failed = [f"node {rank}: {answer['err'].strip()}" for rank, answer in enumerate(answers) if answer["code"]]
+        problem = "; ".join(failed)[:500] if failed else None
+        return Fetched(files=fetched.files, refused=fetched.refused, problem=fetched.problem or problem)
+
+    def stop(self) -> None:
+        """Nothing half-done stays alive: an interrupted SkyPilot may leave threads behind, so its process goes too."""
+        if self._worker is not None and self._worker.busy:
+            self._worker.abort()
+            self._worker.kill()
+
+    def down(self, cluster: str) -> None:
+        try:
+            self._alive_worker().call("down", cluster=cluster, until=_within(DOWN_SECONDS))
+        except Expired:
+            self.stop()
+            raise EngineError(
+                f"SkyPilot did not take {cluster} down within {DOWN_SECONDS:.0f} s.",
+                money="The provider is asked directly instead.",
+            ) from None
+        except WorkerFailed as failure:
+            raise _translate(failure) from failure
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+
+    # ---- below ----------------------------------------------------------------------------------------------
+
+    def _alive_worker(self) -> Worker:
+        if self._worker is None or not self._worker.alive:
+            self._worker = Worker(environment=self._environment)
+        return self._worker
+
+    def _launch_request(self) -> LaunchRequest:
+        if self._request is None:
+            raise EngineError("Nothing was launched yet.")
+        return self._request
+
+    def _task(self, request: LaunchRequest) -> dict[str, object]:
+        plan = request.plan
+        remaining = (request.deadline - self._clock.now()) / 60
+        return task.task_config(
+            plan,
+            name=request.cluster,
+            workdir=str(request.staged),
+            labels=request.labels,
+            autodown_minutes=max(1, math.ceil(remaining)),
+            env=script.environment(plan, lease=request.cluster, deadline=request.deadline),
+            setup=script.setup(plan),
+            run=script.run(plan),
+        )
+
+    def _provisioning(self, event: Mapping[str, Any], watch: Watch) -> None:
+        if event["kind"] == "attempting":
+            self._created_at, self._patience = self._clock.now(), time.monotonic()
+            self._attempt = self._named_attempt(event["attempt"], error=None)
+            watch(Attempting(attempt=self._attempt))
+        elif event["kind"] == "attempt_failed":
+            watch(AttemptFailed(attempt=self._named_attempt(event["attempt"], error=event["text"])))
+
+    def _named_attempt(self, values: Mapping[str, Any], *, error: str | None) -> Attempt:
+        return Attempt(
+            cloud=self._cloud_name or values["cloud"],
+            region=values["region"],
+            zone=values["zone"],
+            instance_type=values["instance_type"],
+            spot=values["spot"],
+            hourly_usd=values["hourly_usd"],
+            error=error,
+        )
+
+    def _launched(self, request: LaunchRequest, answer: Mapping[str, Any]) -> Launch:
+        return Launch(
+            cluster=request.cluster,
+            cloud=self._cloud_name or answer["cloud"],
+            region=answer["region"],
+            zone=answer["zone"] or (self._attempt.zone if self._attempt else None),
+            instance_type=answer["instance_type"],
+            accelerators=answer["accelerators"],
+            spot=answer["spot"],
+            num_nodes=answer["num_nodes"],
+            hourly_usd=answer["hourly_usd"],
+            created_at=self._created_at if self._created_at is not None else self._clock.now(),
+        )
+
+    def _cut_short(self, request: LaunchRequest) -> JobEnd:
+        """The deadline passed while the job ran: cancel it, so that its outputs can still be fetched."""
+        self.stop()
+        try:
+            self._alive_worker().call(
+                "cancel",
+                cluster=request.cluster,
+                job_id=self._job_id,
+                until=_within(ANSWER_SECONDS),
+            )
+        except (Expired, WorkerFailed):
+            self.stop()
+        nodes = tuple(NodeEnd(rank=rank, exit_code=None, timed_out=True) for rank in range(self._num_nodes))
+        return JobEnd(nodes=nodes)
+
+    def _job_end(self, request: LaunchRequest) -> JobEnd:
+        try:
+            answers = self._alive_worker().call(
+                "ask_nodes",
+                cluster=request.cluster,
+                command=f"cat ~/.cvl-ci/{request.cluster}/end",
+                until=_within(ANSWER_SECONDS),
+            )
+        except Expired:
+            self.stop()
+            return JobEnd(lost="The machine stopped answering when asked how the job ended.")
+        except WorkerFailed as failure:
+            return JobEnd(lost=f"The machine could not say how the job ended: {failure.error}: {failure.text}")
+        if all(answer["code"] == 255 for answer in answers):
+            return JobEnd(lost=f"The machine does not answer by ssh any more: {answers[0]['err'].strip()[:300]}")
+        return JobEnd(nodes=tuple(read_end(rank, answer["out"]) for rank, answer in enumerate(answers)))
+
+
+def read_end(rank: int, text: str) -> NodeEnd:
+    """The machine's word, believed only as far as it is a small number. No word: the node did not live to write it."""
+    values = dict(line.split("=", 1) for line in text.splitlines()[:8] if "=" in line)
+    code = values.get("exit_code", "")
+    phase = Phase.SETUP if values.get("phase") == "setup" else Phase.RUNNING
+    ended = values.get("ended_ns", "")
+    return NodeEnd(
+        rank=rank,
+        exit_code=int(code) if code.isdecimal() and len(code) <= 3 and int(code) <= 255 else None,
+        timed_out=values.get("timed_out") == "1",
+        phase=phase.value,
+        ended_at=int(ended) / 1e9 if ended.isdecimal() and len(ended) <= 20 else None,
+    )
+
+
+def _within(seconds: float) -> Callable[[], float]:
+    limit = time.monotonic() + seconds
+    return lambda: limit
+
+
+def _say(watch: Watch, line: str) -> None:
+    text = progress(line)
+    if text:
+        watch(Progress(text=text))
+
+
+def _translate(failure: WorkerFailed) -> CvlError:
+    first = failure.text.strip().splitlines()[0] if failure.text.strip() else failure.error
+    if failure.error == "ResourcesUnavailableError":
+        return CapacityError(
+            "No machine could be had: every place that was asked said no.",
+            money="Nothing was left running and nothing more is billed.",
+            next_step="Allow more places (cloud, region), another accelerator, or `spot: fallback`; or run it later.",
+        )
+    if failure.error in _CREDENTIALS:
+        return CredentialsError(f"The cloud refused our credentials: {first}", next_step="Run `cvl-ci check`.")
+    return EngineError(
+        f"SkyPilot failed: {failure.error}: {first}",
+        money="Whatever it had started is being taken down.",
+        next_step="This is not the job's fault. Run it again; if it stays so, report it with the log.",
+    )

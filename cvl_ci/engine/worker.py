@@ -1,0 +1,78 @@
+"""The process in which SkyPilot runs: one request a line on stdin, answers on a channel of its own, logs on stdout.
+
+A program of its own (`python -m cvl_ci.engine.worker CHANNEL`), because SkyPilot prints, forks, caches and reads its
+HOME: here it may, and one SIGKILL to the process group ends a launch for certain. It dies with its parent, so no
+launch outlives a killed run. What a machine prints arrives on stdout only and can therefore never pass for an answer.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import traceback
+from typing import Any
+
+PR_SET_PDEATHSIG = 1
+
+
+class Channel:
+    """Answers to the parent, one JSON object a line."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._file = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
+
+    def send(self, kind: str, **values: Any) -> None:
+        self._file.write(json.dumps({"kind": kind, **values}, default=str) + "\n")
+        self._file.flush()
+
+
+def die_with_parent(parent: int) -> None:
+    """PDEATHSIG covers a parent killed by SIGKILL; the check after it covers one that died before the call."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def serve(channel: Channel) -> None:
+    """Answer requests until stdin ends. Each is {"id", "verb", "fence", ...}; SIGINT aborts the one at work."""
+    inprocess: Any = None
+    for text in sys.stdin:
+        request = json.loads(text)
+        number, verb, mark = request.pop("id"), request.pop("verb"), request.pop("mark")
+        try:
+            if inprocess is None:
+                from cvl_ci.engine import inprocess as loaded  # imports sky: seconds
+
+                inprocess = loaded
+            answer = getattr(inprocess, verb)(channel.send, **request)
+            result: dict[str, Any] = {"ok": True, "answer": answer}
+        except KeyboardInterrupt:
+            result = {"ok": False, "error": "Aborted", "text": "aborted", "history": []}
+        except BaseException as error:
+            result = {"ok": False, **describe(error)}
+        sys.stdout.flush()
+        # The mark tells the parent that it has read all of stdout that belongs to this request.
+        os.write(1, f"\n{mark}\n".encode())
+        channel.send("done", id=number, **result)
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    return {
+        "error": type(error).__name__,
+        "text": str(error),
+        "history": [str(past) for past in getattr(error, "failover_history", [])],
+        "trace": traceback.format_exc(limit=-6),
+    }
+
+
+def main() -> None:
+    die_with_parent(int(sys.argv[2]))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    serve(Channel(int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

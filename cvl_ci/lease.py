@@ -1,0 +1,169 @@
+"""THE PROMISE: no machine outlives its lease. Name first, record before create, fence, release with proof.
+
+The only file that takes a cluster down, whatever the road: a normal end, an error, a signal, a later process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from cvl_ci.errors import CvlError
+from cvl_ci.ports import Clock, Engine, Found, Inventory, LeaseRecord, Records, Resource
+from cvl_ci.request.plan import Place
+from cvl_ci.result.outcome import Attempt, Release
+
+LABEL_OWNER = "cvl-ci-owner"
+LABEL_LEASE = "cvl-ci-lease"
+LABEL_RUN = "cvl-ci-run"
+LABEL_DEADLINE = "cvl-ci-deadline"
+
+PROOF_SECONDS = 180.0
+"""How long the provider is asked again before we say that it is not proved."""
+SETTLE_SECONDS = 8.0
+"""A machine asked for and not yet listed: EC2 is eventually consistent, about a second in practice (SkyPilot #4431)."""
+ENDING_SECONDS = 20.0
+"""How long we wait for a machine that has begun to end (and is billed no more) to be wholly gone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """Who holds a lease: the same facts give the same name, so that a later process can recompute it.
+
+    `run` is unique per run (a GitHub run id, or a random word on a terminal); `attempt`, `job`, `step` and `leg`
+    tell apart what runs within it.
+    """
+
+    repository: str
+    run: str
+    attempt: str = "1"
+    job: str = ""
+    step: str = ""
+    leg: str = ""
+
+    @property
+    def user_id(self) -> str:
+        """SkyPilot's user hash: the tail of every name on the cloud, so it has to be recomputable too."""
+        return _digest(self.repository)[:8]
+
+    @property
+    def name(self) -> str:
+        """≤ 26 characters of [a-z0-9-]: with the user hash it stays whole on every cloud but SCP."""
+        run = re.sub(r"[^a-z0-9]", "", self.run.lower())[-11:] or "0"
+        rest = _digest("\0".join([self.repository, self.run, self.attempt, self.job, self.step, self.leg]))[:8]
+        return f"cvl-{run}-{rest}"
+
+    def labels(self, *, deadline: float) -> dict[str, str]:
+        """Valid on every cloud: [a-z0-9_-], beginning and ending with a letter or digit (GCP's rule is the narrowest)."""
+        return {
+            LABEL_OWNER: _label(self.repository),
+            LABEL_LEASE: self.name,
+            LABEL_RUN: _label(f"{self.run}-{self.attempt}"),
+            LABEL_DEADLINE: str(int(deadline)),
+        }
+
+
+class Lease:
+    """Held from before the first machine is asked for until the provider says that none is left."""
+
+    def __init__(
+        self,
+        record: LeaseRecord,
+        *,
+        engine: Engine,
+        inventory: Inventory,
+        records: Records,
+        clock: Clock,
+        say: Callable[[str], None],
+    ) -> None:
+        self.record = record
+        self._engine = engine
+        self._inventory = inventory
+        self._records = records
+        self._clock = clock
+        self._say = say
+        self._asked_at: float | None = None
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    def take(self) -> None:
+        """Written down before anything is created: from here on a killed process can be cleaned up after."""
+        self._records.write(self.record)
+
+    def attempting(self, attempt: Attempt, *, place: Place) -> None:
+        """Called before each time a provider is asked: where to look is on disk before there is anything to find."""
+        self._asked_at = self._clock.monotonic()
+        if str(place) not in self.record.regions:
+            self.record = replace(self.record, regions=(*self.record.regions, str(place)))
+            self._records.write(self.record)
+
+    def release(self, *, surely: bool = False) -> Release:
+        """Idempotent. `surely`: there may be machines although this process asked for none (a later process)."""
+        self._records.revoke(self.name)
+        self._engine.stop()
+        if self._asked_at is None and not surely:
+            return self._released(Release(gone=True, at=self._clock.now(), needed=False))
+        places = self._places()
+        found = self._inventory.find(lease=self.name, places=places)
+        # The provider first: a machine stops costing now, SkyPilot's records can be tidied after.
+        self._remove(found.resources)
+        self._down()
+        found = self._until_gone(places)
+        gone = bool(found.asked) and all(asked.clean for asked in found.asked) and not found.unproved
+        return self._released(
+            Release(gone=gone, at=self._clock.now(), asked=found.asked, unproved=found.unproved),
+        )
+
+    def _until_gone(self, places: Sequence[Place]) -> Found:
+        start = self._clock.monotonic()
+        asked_at = self._asked_at if self._asked_at is not None else start
+        while True:
+            found = self._inventory.find(lease=self.name, places=places)
+            waited = self._clock.monotonic() - start
+            clean = all(asked.clean for asked in found.asked)
+            settled = self._clock.monotonic() - asked_at > SETTLE_SECONDS
+            if clean and settled and (not found.resources or waited > ENDING_SECONDS):
+                return found
+            if waited > PROOF_SECONDS:
+                return found
+            self._remove([each for each in found.resources if not each.ending])
+            self._clock.sleep(min(5.0, 0.5 + waited / 4))
+
+    def _remove(self, resources: Sequence[Resource]) -> None:
+        try:
+            if resources:
+                self._inventory.remove(resources)
+        except CvlError as error:
+            self._say(str(error))
+
+    def _down(self) -> None:
+        try:
+            self._engine.down(self.name)
+        except CvlError as error:
+            self._say(f"{error.what} The provider is asked directly.")
+
+    def _places(self) -> tuple[Place, ...]:
+        tried = tuple(_place(text) for text in self.record.regions)
+        return tried or self.record.places
+
+    def _released(self, release: Release) -> Release:
+        if release.gone:
+            self._records.write(replace(self.record, released_at=release.at))
+        return release
+
+
+def _place(text: str) -> Place:
+    cloud, _, region = text.partition("/")
+    return Place(cloud=cloud, region=region or None)
+
+
+def _label(text: str) -> str:
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[-63:].strip("-_") or "none"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
