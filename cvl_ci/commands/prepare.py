@@ -1,0 +1,223 @@
+"""From inputs to the plan of one run, by asking the checkout and the prices; every mistake is raised at once."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.ports import Checkout, Entry, Prices
+from cvl_ci.request import compose, document, example, finding, needs, presets, shell, taskfile
+from cvl_ci.request.compose import Work
+from cvl_ci.request.example import Example
+from cvl_ci.request.inputs import Inputs
+from cvl_ci.request.plan import Needs, RunPlan, Spot, StagedFile
+from cvl_ci.request.values import Wrong
+
+SHARED = ("cvlization", "pyproject.toml")
+"""What the field's containers mount of the repository beside the example itself, where it is there."""
+
+LARGEST_STAGE_BYTES = 2 * 1024**3
+_LARGEST_SOURCE = 512 * 1024
+_SOURCES = (".sh", ".py", ".yaml", ".yml", ".txt", ".toml", ".cfg", ".ini", ".ipynb", ".json")
+_NAME_BYTES = 4096
+
+Prepared = tuple[Work | None, list[Mistake]]
+
+
+def prepare(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
+    """Raises RequestError with all that is wrong: in the words, in the example, and in how they go together."""
+    kind, wrong = compose.asked_for(inputs)
+    gpu, wrong_gpu = compose.named_gpu(inputs, prices.accelerators())
+    mistakes = [*inputs.mistakes, *wrong, *wrong_gpu, *compose.wrong_regions(inputs, prices.regions)]
+    work: Work | None = None
+    if kind == "example":
+        work, wrong = _example(inputs, checkout, explicit_gpu=gpu)
+    elif kind == "command":
+        work, wrong = _command(inputs, checkout)
+    elif kind == "task":
+        work, wrong = _task(inputs, checkout, prices)
+    if kind:
+        mistakes += wrong
+    if work is not None:
+        plan = compose.plan(inputs, work, gpu=gpu)
+        mistakes += compose.impossible(inputs, plan, needs_docker=work.needs_docker)
+        if not mistakes:
+            return _with_the_types_gpus(plan, prices)
+    raise RequestError(mistakes)
+
+
+def _example(inputs: Inputs, checkout: Checkout, *, explicit_gpu: Mapping[str, int] | None) -> Prepared:
+    typed = inputs.example or ""
+    try:
+        directory = _find(typed, checkout)
+        entries = checkout.files(directory)
+        found = _read_example(directory, entries, checkout)
+    except Wrong as wrong:
+        return None, [inputs.mistake("example", typed, wrong.problem, near=wrong.near)]
+    texts = _texts(directory, entries, checkout)
+    mistakes: list[Mistake] = []
+    needed = Needs()
+    try:
+        needed = needs.needs(found.declared, sources=texts.values())
+    except Wrong as wrong:
+        if explicit_gpu is None:
+            mistakes.append(inputs.mistake("example", typed, wrong.problem))
+    name = inputs.preset or presets.only(found.presets) or ""
+    try:
+        name = presets.find(name, found.presets, example=found.name)
+        preset = presets.read(name, found.presets[name], files=found.files)
+        around = shell.Around(
+            example=found,
+            texts=texts,
+            has_gpu=bool(needed.accelerators if explicit_gpu is None else explicit_gpu),
+            variables={*inputs.env, *inputs.secrets},
+        )
+        lines = (shell.in_image if inputs.image else shell.on_docker)(preset, around=around, args=inputs.args)
+    except Wrong as wrong:
+        return None, [*mistakes, inputs.mistake("preset", name, wrong.problem, near=wrong.near)]
+    files, warnings = _stage(directory, entries, texts, checkout)
+    if inputs.gpu is None:
+        warnings = (*found.warnings, *warnings)
+    work = Work(
+        title=f"{found.name} {name}",
+        example=found.name,
+        preset=name,
+        example_path=found.yaml_path,
+        directory=directory,
+        setup=lines.setup,
+        run=lines.run,
+        files=files,
+        env=lines.env,
+        needs=needed,
+        needs_docker=lines.needs_docker,
+        warnings=(*lines.warnings, *warnings),
+    )
+    return work, mistakes
+
+
+def _command(inputs: Inputs, checkout: Checkout) -> Prepared:
+    typed = inputs.workdir or "."
+    command = inputs.command or ""
+    try:
+        files, warnings = _folder(typed, checkout)
+    except Wrong as wrong:
+        return None, [inputs.mistake("workdir", typed, wrong.problem)]
+    title = command.splitlines()[0][:60]
+    return Work(title=title, run=(command,), files=files, warnings=warnings), []
+
+
+def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
+    typed = inputs.task or ""
+    path = checkout.locate(typed)
+    if path is None:
+        return None, [inputs.mistake("task", typed, "is outside the repository")]
+    try:
+        content = checkout.read(path, limit=document.LARGEST_BYTES + 1)
+        task = taskfile.read(content, known_gpus=prices.accelerators())
+    except OSError:
+        return None, [inputs.mistake("task", typed, "is no file that can be read")]
+    except document.Unreadable as error:
+        return None, [inputs.mistake("task", typed, str(error))]
+    mistakes = [inputs.mistake("task", typed, problem) for problem in task.problems(inputs)]
+    files: tuple[StagedFile, ...] = ()
+    warnings: tuple[str, ...] = ()
+    if inputs.workdir or task.workdir:
+        try:
+            files, warnings = _folder(inputs.workdir or task.workdir or ".", checkout)
+        except Wrong as wrong:
+            mistakes.append(inputs.mistake("workdir", inputs.workdir or task.workdir, wrong.problem))
+    extra = taskfile.with_absolute_sources(task.extra, locate=checkout.locate, root=str(checkout.root))
+    return replace(task.work(inputs), files=files, warnings=warnings, task_extra=extra), mistakes
+
+
+def _find(typed: str, checkout: Checkout) -> str:
+    def name_of(directory: str) -> str | None:
+        try:
+            return example.peek_name(checkout.read(_joined(directory, example.FILE_NAME), limit=_NAME_BYTES))
+        except OSError:
+            return None
+
+    return finding.find(typed, checkout.examples(), root=checkout.root.as_posix(), name_of=name_of)
+
+
+def _read_example(directory: str, entries: Iterable[Entry], checkout: Checkout) -> Example:
+    names = {_below(entry.path, directory) for entry in entries}
+    try:
+        content = checkout.read(_joined(directory, example.FILE_NAME), limit=document.LARGEST_BYTES + 1)
+        return example.read(content, directory=directory, files=names)
+    except OSError as error:
+        raise Wrong(f"has an example.yaml that cannot be read ({error.strerror or error})") from None
+    except document.Unreadable as error:
+        raise Wrong(f"has an example.yaml that {error}") from None
+
+
+def _texts(directory: str, entries: Iterable[Entry], checkout: Checkout) -> dict[str, str]:
+    """The example's own sources, by path below it. Prose does not count: a README may name what the code never does."""
+    texts = {}
+    for entry in entries:
+        name = entry.path.rpartition("/")[2]
+        if entry.bytes <= _LARGEST_SOURCE and (name.endswith(_SOURCES) or name.startswith("Dockerfile")):
+            content = checkout.read(entry.path, limit=_LARGEST_SOURCE)
+            texts[_below(entry.path, directory)] = content.decode(errors="replace")
+    return texts
+
+
+def _stage(
+    directory: str, entries: Sequence[Entry], texts: Mapping[str, str], checkout: Checkout
+) -> tuple[tuple[StagedFile, ...], tuple[str, ...]]:
+    """The example where it is in the repository, what its container mounts of that, and examples it names itself."""
+    scripts = [text for path, text in texts.items() if path.endswith((".sh", ".py"))]
+    named = [
+        other
+        for other in checkout.examples()
+        if other not in (".", directory) and "/" in other and any(other in text for text in scripts)
+    ]
+    there = {entry.path: entry for entry in [*entries, *checkout.files(*SHARED, *named)]}
+    return _staged(there.values()), _warnings(checkout.left_behind(directory))
+
+
+def _folder(typed: str, checkout: Checkout) -> tuple[tuple[StagedFile, ...], tuple[str, ...]]:
+    """A folder's files, as they are below it. Raises Wrong."""
+    path = checkout.locate(typed)
+    if path is None:
+        raise Wrong("is outside the repository")
+    if not (checkout.root / path).is_dir():
+        raise Wrong("is no folder")
+    entries = [replace(entry, path=_below(entry.path, path)) for entry in checkout.files(path)]
+    if sum(entry.bytes for entry in entries) > LARGEST_STAGE_BYTES:
+        raise Wrong("holds more than 2 GiB: give a smaller folder, and large data by a bucket")
+    return _staged(entries), _warnings(checkout.left_behind(path))
+
+
+def _staged(entries: Iterable[Entry]) -> tuple[StagedFile, ...]:
+    files = [StagedFile(path=entry.path, source=entry.source, bytes=entry.bytes) for entry in entries]
+    return tuple(sorted(files, key=lambda file: file.path))
+
+
+def _warnings(left_behind: Mapping[str, str]) -> tuple[str, ...]:
+    by_reason: dict[str, list[str]] = {}
+    for path, reason in left_behind.items():
+        by_reason.setdefault(reason, []).append(path)
+    return tuple(
+        f"Not sent to the machine: {', '.join(paths[:5])}{f' and {len(paths) - 5} more' if len(paths) > 5 else ''} "
+        f"({reason})."
+        for reason, paths in by_reason.items()
+    )
+
+
+def _with_the_types_gpus(plan: RunPlan, prices: Prices) -> RunPlan:
+    """A type of machine that was asked for by name has the GPUs it has."""
+    if not plan.needs.instance_type or plan.needs.accelerators:
+        return plan
+    offers = prices.offers(plan.needs, places=plan.places, spot=Spot.NEVER)
+    return replace(plan, needs=replace(plan.needs, accelerators=offers[0].accelerators)) if offers else plan
+
+
+def _below(path: str, directory: str) -> str:
+    return path if directory == "." else os.path.relpath(path, directory).replace(os.sep, "/")
+
+
+def _joined(directory: str, name: str) -> str:
+    return name if directory == "." else f"{directory}/{name}"

@@ -1,0 +1,183 @@
+"""What machines cost: a baked table with its sources, or SkyPilot's own catalogue where one lies. No network, no SDK.
+
+prices.csv is transcribed from skypilot-org/skypilot-catalog; each row names the commit it is from. The commits are of
+different, unknown days: good for an estimate, not for comparing clouds on one day.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+
+from cvl_ci.engine import catalogue, skycatalogue
+from cvl_ci.request.plan import SANDBOX, Needs, Offer, Place, Spot
+
+LEAST_CPUS = 2.0
+"""Of a machine without GPU for which nobody said how many."""
+
+# Verbatim, but not to be believed: they would be ranked first and nobody could have them at that price.
+_DISTRUSTED = {
+    ("gcp", "a2-ultragpu-1g", "us-central1"): "A100-80GB below its own spot price; 5.52 elsewhere",
+    ("gcp", "a2-ultragpu-1g", "europe-west4"): "A100-80GB below its own spot price; 5.52 elsewhere",
+    ("gcp", "a3-highgpu-8g", "us-central1"): "43.07 against 87.83 and 111.82 elsewhere",
+    ("gcp", "a2-highgpu-1g", "europe-west4"): "half the price of the US regions",
+}
+_DISTRUSTED_SPOT = {
+    ("aws", "p4d.24xlarge", "us-east-1"): "2.47 in one zone, about 8 in the others",
+}
+_ONE_PRICE_EVERYWHERE = {"lambda"}  # its catalogue repeats each price for every region
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineRow:
+    """One type of machine in one region. Prices in dollars an hour; None: not to be had so."""
+
+    cloud: str
+    name: str
+    vcpus: float
+    memory_gib: float
+    accelerator: str | None
+    count: int
+    accelerator_memory_gib: float
+    price: float | None
+    spot: float | None
+    region: str
+
+
+class CataloguePrices:
+    """`skypilot_catalogue`: a directory as `~/.sky/catalogs/v8`; of the clouds it holds, its prices are taken."""
+
+    def __init__(self, *, skypilot_catalogue: Path | None = None) -> None:
+        self._skypilot = skypilot_catalogue
+        self._rows: dict[str, Sequence[MachineRow]] = {}
+        self._dates: dict[str, str] = {}
+
+    @property
+    def date(self) -> str:
+        """Where the prices are from and of when, as far as anybody can say."""
+        fresh = {cloud: date for cloud in self.clouds() if (date := self._fresh_date(cloud))}
+        baked = ", ".join(f"{commit[:7]} ({cloud})" for cloud, commit in self._commits.items() if cloud not in fresh)
+        parts = [f"SkyPilot's catalogue as of {max(fresh.values())} ({', '.join(fresh)})"] if fresh else []
+        parts += [f"SkyPilot's catalogue at the undated commits {baked}"] if baked else []
+        return "; ".join(parts)
+
+    def offers(self, needs: Needs, *, places: Sequence[Place], spot: Spot) -> Sequence[Offer]:
+        anywhere: Sequence[Place | None] = places or [None]
+        tries = {Spot.NEVER: [False], Spot.ALWAYS: [True], Spot.FALLBACK: [True, False]}[spot]
+        found = [
+            offer
+            for on_spot in tries
+            for place in anywhere
+            for offer in sorted(self._at(place, needs, on_spot=on_spot), key=lambda offer: offer.hourly_usd)
+        ]
+        unique: dict[tuple[str, str, str, bool], Offer] = {}
+        for offer in found:
+            unique.setdefault((offer.cloud, offer.region, offer.instance_type, offer.spot), offer)
+        return tuple(unique.values())
+
+    def accelerators(self) -> Sequence[str]:
+        return catalogue.ACCELERATORS
+
+    def clouds(self) -> Sequence[str]:
+        return tuple(self._baked)
+
+    def regions(self, cloud: str) -> Sequence[str]:
+        """All of them, or none where they are not known."""
+        return catalogue.REGIONS.get(cloud, ())
+
+    def machine_rows(self, cloud: str = SANDBOX) -> Sequence[MachineRow]:
+        """Every machine of a cloud that we know the price of; the sandbox has AWS's of its two regions."""
+        if cloud not in self._rows:
+            self._rows[cloud] = tuple(self._read(cloud))
+        return self._rows[cloud]
+
+    def _at(self, place: Place | None, needs: Needs, *, on_spot: bool) -> Iterator[Offer]:
+        # The sandbox is no cloud that "any" means: it is only there when it is asked for.
+        for cloud in [place.cloud] if place else self.clouds():
+            rows: Iterable[MachineRow] = self.machine_rows(cloud)
+            if place and place.region and cloud in _ONE_PRICE_EVERYWHERE:
+                rows = [replace(row, region=place.region) for row in rows]
+            for row in rows:
+                price = row.spot if on_spot else row.price
+                if price is not None and _does(row, needs) and (not place or place.region in (None, row.region)):
+                    yield _offer(row, price, on_spot=on_spot)
+
+    def _read(self, cloud: str) -> Iterable[MachineRow]:
+        if cloud == SANDBOX:
+            here = self.regions(SANDBOX)
+            return [replace(row, cloud=SANDBOX) for row in self.machine_rows("aws") if row.region in here]
+        if self._skypilot and self._fresh_date(cloud):
+            return [_row({**row, "cloud": cloud}) for row in skycatalogue.rows(self._skypilot, cloud)]
+        return [_trusted(_row(row)) for row in self._baked.get(cloud, ()) if _key(row) not in _DISTRUSTED]
+
+    def _fresh_date(self, cloud: str) -> str | None:
+        if self._skypilot is None:
+            return None
+        if cloud not in self._dates:
+            self._dates[cloud] = skycatalogue.date(self._skypilot, cloud) or ""
+        return self._dates[cloud] or None
+
+    @cached_property
+    def _baked(self) -> Mapping[str, Sequence[Mapping[str, str]]]:
+        text = resources.files("cvl_ci.engine").joinpath("prices.csv").read_text(encoding="utf-8")
+        by_cloud: dict[str, list[Mapping[str, str]]] = {}
+        for row in csv.DictReader(text.splitlines()):
+            by_cloud.setdefault(row["cloud"], []).append(row)
+        return by_cloud
+
+    @cached_property
+    def _commits(self) -> Mapping[str, str]:
+        return {cloud: rows[0]["catalog_commit"] for cloud, rows in self._baked.items()}
+
+
+def _row(text: Mapping[str, str]) -> MachineRow:
+    accelerator = text["accelerator"] or None
+    return MachineRow(
+        cloud=text["cloud"],
+        name=text["instance_type"],
+        vcpus=float(text["vcpus"]),
+        memory_gib=float(text["memory_gib"]),
+        accelerator=accelerator,
+        count=int(float(text["accelerator_count"] or 0)),
+        accelerator_memory_gib=float(catalogue.MEMORY_GB.get(accelerator or "", 0)),
+        price=float(text["price_usd_per_hour"]) if text["price_usd_per_hour"] else None,
+        spot=float(text["spot_usd_per_hour"]) if text["spot_usd_per_hour"] else None,
+        region=text["region"],
+    )
+
+
+def _key(text: Mapping[str, str]) -> tuple[str, str, str]:
+    return text["cloud"], text["instance_type"], text["region"]
+
+
+def _trusted(row: MachineRow) -> MachineRow:
+    return replace(row, spot=None) if (row.cloud, row.name, row.region) in _DISTRUSTED_SPOT else row
+
+
+def _does(row: MachineRow, needs: Needs) -> bool:
+    if needs.instance_type:
+        return row.name == needs.instance_type
+    if needs.accelerators:
+        if needs.accelerators.get(row.accelerator or "") != row.count:
+            return False
+    elif row.accelerator:
+        return False
+    least = needs.cpus or (0.0 if needs.accelerators else LEAST_CPUS)
+    return row.vcpus >= least and row.memory_gib >= (needs.memory_gib or 0.0)
+
+
+def _offer(row: MachineRow, price: float, *, on_spot: bool) -> Offer:
+    return Offer(
+        cloud=row.cloud,
+        region=row.region,
+        instance_type=row.name,
+        accelerators={row.accelerator: row.count} if row.accelerator else {},
+        spot=on_spot,
+        hourly_usd=price,
+        vcpus=row.vcpus,
+        memory_gib=row.memory_gib,
+    )

@@ -1,0 +1,132 @@
+"""A plan as a SkyPilot task: plain mappings and text, made without SkyPilot and accepted by its schema."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+
+import yaml
+
+from cvl_ci.engine import catalogue
+from cvl_ci.engine.prices import LEAST_CPUS
+from cvl_ci.request.plan import SANDBOX, Place, RunPlan, Spot
+
+SANDBOX_DRIVEN_AS = "aws"
+
+
+def task_config(
+    plan: RunPlan,
+    *,
+    name: str,
+    workdir: str | None,
+    labels: Mapping[str, str],
+    autodown_minutes: int | None,
+    env: Mapping[str, str],
+    setup: str | None,
+    run: str,
+) -> dict[str, object]:
+    """`autodown_minutes`: the machine ends itself then, whatever still runs on it."""
+    config: dict[str, object] = {
+        **{key: value for key, value in plan.task_extra.items() if key != "resources"},
+        "name": name,
+        "workdir": workdir,
+        "num_nodes": plan.num_nodes,
+        "resources": _resources(plan, labels=labels, autodown_minutes=autodown_minutes),
+        "envs": dict(env),
+        "secrets": {name: secret.reveal() for name, secret in plan.secrets.items()},
+        "setup": setup,
+        "run": run,
+    }
+    return {key: value for key, value in config.items() if value not in (None, {})}
+
+
+def render(plan: RunPlan) -> str:
+    """The task YAML for a person, and for `sky launch`: plain commands, no secret's value, the files beside it."""
+    config = task_config(
+        plan,
+        name=re.sub(r"[^a-z0-9]+", "-", plan.title.lower()).strip("-") or "task",
+        workdir="." if plan.files else None,
+        labels={},
+        autodown_minutes=None,
+        env=plan.env,
+        setup=_script(plan.directory, plan.setup_commands),
+        run=_script(plan.directory, plan.run_commands) or "",
+    )
+    if plan.secrets:
+        config["secrets"] = dict.fromkeys(plan.secrets)
+    return yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _resources(plan: RunPlan, *, labels: Mapping[str, str], autodown_minutes: int | None) -> dict[str, object]:
+    needs = plan.needs
+    extra = plan.task_extra.get("resources")
+    resources: dict[str, object] = {**(extra if isinstance(extra, Mapping) else {}), **_machine(plan)}
+    resources["disk_size"] = needs.disk_gb
+    if plan.image:
+        resources["image_id"] = f"docker:{plan.image}"
+    if labels:
+        resources["labels"] = dict(labels)
+    if autodown_minutes is not None:
+        # wait_for none: also when a job hangs. Every other setting waits for it.
+        resources["autostop"] = {"idle_minutes": autodown_minutes, "down": True, "wait_for": "none"}
+    return {**resources, **_candidates(plan)}
+
+
+def _machine(plan: RunPlan) -> dict[str, object]:
+    """What it must have. A type of machine asked for by name says it all."""
+    needs = plan.needs
+    if needs.instance_type:
+        return {"instance_type": needs.instance_type}
+    least = needs.cpus if needs.cpus or needs.accelerators else LEAST_CPUS
+    has: dict[str, object] = {}
+    if least:
+        has["cpus"] = f"{least:g}+"
+    if needs.memory_gib:
+        has["memory"] = f"{needs.memory_gib:g}+"
+    return has
+
+
+def _candidates(plan: RunPlan) -> dict[str, object]:
+    """Where, spot or not, and which GPU. One place: SkyPilot takes the cheapest GPU of the set; several: in order."""
+    tries = {Spot.NEVER: [False], Spot.ALWAYS: [True], Spot.FALLBACK: [True, False]}[plan.spot]
+    where = [{**_infra(place), **({"use_spot": True} if spot else {})} for spot in tries for place in _places(plan)]
+    gpus = {} if plan.needs.instance_type else plan.needs.accelerators
+    if len(where) == 1:
+        return {**({"accelerators": dict(gpus)} if gpus else {}), **where[0]}
+    alternatives: list[dict[str, object]] = [{"accelerators": {name: count}} for name, count in gpus.items()] or [{}]
+    return {"ordered": [{**place, **gpu} for place in where for gpu in alternatives]}
+
+
+def _places(plan: RunPlan) -> list[Place | None]:
+    """As SkyPilot knows them: the sandbox is AWS in the regions it emulates."""
+    found: list[Place | None] = []
+    for place in plan.places:
+        if place.cloud != SANDBOX:
+            found.append(place)
+            continue
+        regions = [place.region] if place.region else catalogue.REGIONS[SANDBOX]
+        found += [Place(cloud=SANDBOX_DRIVEN_AS, region=region, zone=place.zone) for region in regions]
+    return found or [None]
+
+
+def _infra(place: Place | None) -> dict[str, object]:
+    return {} if place is None else {"infra": str(place)}
+
+
+def _script(directory: str, commands: tuple[str, ...]) -> str | None:
+    if not commands:
+        return None
+    lines = ["set -e", *([f"cd {shlex.quote(directory)}"] if directory != "." else []), *commands]
+    return "\n".join(lines) + "\n"
+
+
+class _Dumper(yaml.SafeDumper):
+    pass
+
+
+def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _block)

@@ -1,0 +1,197 @@
+"""The repository, or plain folder, that holds the examples: which files belong to it, and what they hold.
+
+Git is only asked to list: its hooks, filters and monitors stay asleep, whatever the repository's configuration says.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from cvl_ci.errors import CvlError
+from cvl_ci.ports import Checkout, Entry
+from cvl_ci.request.example import FILE_NAME
+
+MOST_FILES = 100_000
+_LINK, _SUBMODULE = "120000", "160000"
+
+
+def open_checkout(here: Path, *, at: str = ".") -> Checkout:
+    """The checkout that `at` (as typed by somebody who stands in `here`) is in."""
+    start = (here / Path(at).expanduser()).resolve()
+    if not start.is_dir():
+        start = start.parent
+    git = shutil.which("git")
+    for folder in (start, *start.parents):
+        if git and (folder / ".git").exists():
+            return GitCheckout(folder, here=here.resolve(), git=git)
+    return FolderCheckout(start, here=here.resolve())
+
+
+class FolderCheckout:
+    """A folder git knows nothing of: all its files but hidden ones."""
+
+    def __init__(self, root: Path, *, here: Path) -> None:
+        self._root = root
+        self._here = here
+
+    @property
+    def root(self) -> Path:
+        return self._root
+
+    def examples(self) -> Sequence[str]:
+        found = {_directory(path) for path in self._paths(["."]) if path.rpartition("/")[2] == FILE_NAME}
+        return sorted(path for path in found if (self._root / path / FILE_NAME).is_file())
+
+    def files(self, *prefixes: str) -> Sequence[Entry]:
+        entries = (entry for path in self._paths(prefixes) for entry in self._entries(path))
+        return sorted({entry.path: entry for entry in entries}.values(), key=lambda entry: entry.path)
+
+    def left_behind(self, *prefixes: str) -> Mapping[str, str]:
+        return {path: why for path in self._paths(prefixes) if (why := self._why_not(path))}
+
+    def locate(self, typed: str) -> str | None:
+        path = Path(os.path.normpath(self._here / Path(typed).expanduser()))
+        for candidate in (path, path.resolve()):
+            if candidate.is_relative_to(self._root):
+                return candidate.relative_to(self._root).as_posix()
+        return None
+
+    def read(self, path: str, *, limit: int) -> bytes:
+        source = (self._root / path).resolve()
+        if not source.is_relative_to(self._root):
+            raise OSError(f"{path} leads out of {self._root}")
+        with source.open("rb") as file:
+            return file.read(limit)
+
+    def _paths(self, prefixes: Iterable[str]) -> Iterator[str]:
+        """Files and links under these, unsorted, the links not followed."""
+        count = 0
+        for prefix in prefixes:
+            start = self._root / prefix
+            if start.is_file() or start.is_symlink():
+                yield prefix
+            for folder, names, files in os.walk(start):
+                names[:] = sorted(name for name in names if not name.startswith("."))
+                links = [name for name in names if Path(folder, name).is_symlink()]
+                for name in (*files, *links):
+                    if not name.startswith("."):
+                        count += 1
+                        if count > MOST_FILES:
+                            raise CvlError(f"{self._root} has more than {MOST_FILES} files: name a smaller folder.")
+                        yield Path(folder, name).relative_to(self._root).as_posix()
+
+    def _entries(self, path: str) -> Iterator[Entry]:
+        """A link is what it leads to: a file, or all that belongs to a folder."""
+        if self._why_not(path):
+            return
+        full = self._root / path
+        source = full.resolve()
+        if source.is_dir():
+            target = source.relative_to(self._root).as_posix()
+            for below in self._paths([target]):
+                if not (self._root / below).is_symlink():
+                    yield from self._entries_as(f"{path}/{below.removeprefix(target).lstrip('/')}", self._root / below)
+        else:
+            yield from self._entries_as(path, source)
+
+    def _entries_as(self, path: str, source: Path) -> Iterator[Entry]:
+        status = _status(source)
+        if status is not None and stat.S_ISREG(status.st_mode):
+            yield Entry(path=path, bytes=status.st_size, source=str(source))
+
+    def _why_not(self, path: str) -> str | None:
+        full = self._root / path
+        try:
+            source = full.resolve(strict=True)
+        except (OSError, RuntimeError):
+            return "a link to nothing" if full.is_symlink() else "not there any more"
+        if not source.is_relative_to(self._root):
+            return "a link out of the repository"
+        if source.is_dir():
+            return "a link to a folder around it" if full.is_relative_to(source) else None
+        return None if source.is_file() else "neither a file nor a folder"
+
+
+class GitCheckout(FolderCheckout):
+    """A git repository: what it tracks, as it is in the working tree now."""
+
+    def __init__(self, root: Path, *, here: Path, git: str) -> None:
+        super().__init__(root, here=here)
+        self._git = git
+
+    def examples(self) -> Sequence[str]:
+        wanted = f":(glob)**/{FILE_NAME}"
+        found = {*self._tracked([wanted]), *self._list("-o", "--exclude-standard", paths=[wanted])}
+        return sorted(_directory(path) for path in found if (self._root / path).is_file())
+
+    def left_behind(self, *prefixes: str) -> Mapping[str, str]:
+        tracked = self._staged(_literal(prefixes))
+        submodules = {path: "a submodule" for mode, path in tracked if mode == _SUBMODULE}
+        behind = {path: why for mode, path in tracked if mode != _SUBMODULE and (why := self._why_not(path))}
+        taken = {entry.path for entry in self.files(*prefixes)}
+        new = [path for path in self._untracked(prefixes) if path not in taken]
+        return {**submodules, **behind, **dict.fromkeys(new, "not tracked by git")}
+
+    def _paths(self, prefixes: Iterable[str]) -> Iterator[str]:
+        """Per prefix what git tracks; where it tracks nothing, the folder is new: then all that it does not ignore."""
+        for prefix in prefixes:
+            tracked = self._tracked(_literal([prefix]))
+            yield from tracked or self._untracked([prefix])
+
+    def _tracked(self, paths: Sequence[str]) -> Sequence[str]:
+        return list(dict.fromkeys(path for mode, path in self._staged(paths) if mode != _SUBMODULE))
+
+    def _untracked(self, prefixes: Iterable[str]) -> Sequence[str]:
+        return self._list("-o", "--exclude-standard", paths=_literal(prefixes))
+
+    def _staged(self, paths: Sequence[str]) -> Sequence[tuple[str, str]]:
+        """Mode and path."""
+        lines = [line.partition("\t") for line in self._list("--stage", paths=paths)]
+        return [(described.split(" ", 1)[0], path) for described, _, path in lines]
+
+    def _list(self, *options: str, paths: Sequence[str]) -> Sequence[str]:
+        command = [self._git, "-C", str(self._root), "ls-files", "-z", *options, "--", *paths]
+        done = subprocess.run(command, env=_quiet(self._git), capture_output=True, check=False)
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise CvlError(f"git could not list {self._root}: {said[0] if said else 'no reason given'}")
+        return [os.fsdecode(path) for path in done.stdout.split(b"\0") if path]
+
+
+def _quiet(git: str) -> dict[str, str]:
+    """An environment in which git runs nothing else, and trusts the directory whoever owns it: it only reads names."""
+    settings = {"safe.directory": "*", "core.fsmonitor": "false", "core.hooksPath": os.devnull}
+    numbered = {
+        name: text
+        for at, (key, value) in enumerate(settings.items())
+        for name, text in ((f"GIT_CONFIG_KEY_{at}", key), (f"GIT_CONFIG_VALUE_{at}", value))
+    }
+    return {
+        "PATH": os.pathsep.join([str(Path(git).parent), os.defpath]),
+        "LC_ALL": "C",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_CONFIG_COUNT": str(len(settings)),
+        **numbered,
+    }
+
+
+def _literal(prefixes: Iterable[str]) -> list[str]:
+    return [f":(literal){prefix}" for prefix in prefixes]
+
+
+def _directory(path: str) -> str:
+    return path.rpartition("/")[0] or "."
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except OSError:
+        return None

@@ -1,0 +1,80 @@
+"""GPUs as people write them, made the names and counts that SkyPilot knows. Pure: the list of names is an argument."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+from cvl_ci.request.near import near
+from cvl_ci.request.values import Wrong
+
+NONE_WORDS = ("none", "no", "0", "cpu")
+
+
+def read(value: object) -> dict[str, int]:
+    """`A100:1`, `{L4:1, A10G:1}`, `L4:1,A10G:1`, a mapping or a list: alternatives, best first. `none`: empty."""
+    if isinstance(value, Mapping):
+        pairs = [(str(name), count) for name, count in value.items()]
+    elif isinstance(value, str):
+        pairs = _pairs(value)
+    elif isinstance(value, Sequence):
+        pairs = [pair for entry in value for pair in _pairs(str(entry))]
+    elif isinstance(value, int) and value == 0:
+        pairs = []
+    else:
+        raise Wrong("is not a GPU, as in `A100:1`, `{L4:1, A10G:1}` or `none`")
+    return {name: _count(count) for name, count in pairs}
+
+
+def canonical(names: Mapping[str, int], known: Collection[str]) -> dict[str, int]:
+    """SkyPilot's own spelling; raises Wrong on the first name it does not know."""
+    by_lower = {name.lower(): name for name in known}
+    spelled = {}
+    for name, count in names.items():
+        spelled[_spelled(name, by_lower)] = count
+    return spelled
+
+
+def _spelled(name: str, by_lower: Mapping[str, str]) -> str:
+    lower = name.lower()
+    if lower in by_lower:
+        return by_lower[lower]
+    # A TPU's name carries its size: the catalogue has the family, `tpu-v5p`, the request `tpu-v5p-8`.
+    family = re.fullmatch(r"(tpu-v\w+)-\d+", lower)
+    if family and family[1] in by_lower:
+        return lower
+    raise Wrong("is no GPU that SkyPilot knows", near=_near(name, by_lower.values()), shown=name)
+
+
+def _near(name: str, known: Collection[str]) -> tuple[str, ...]:
+    """Alike letters first, then names that begin the same: for `A100-40GB` that is A100."""
+    starts = sorted((word for word in known if word.lower().startswith(name.lower()[:3])), key=len)
+    found = dict.fromkeys([*near(name, known), *starts])
+    return tuple(found)[:3]
+
+
+def _pairs(text: str) -> list[tuple[str, object]]:
+    inner = text.strip()
+    if inner.startswith("{") and inner.endswith("}"):
+        inner = inner[1:-1]
+    if inner.strip().lower() in NONE_WORDS:
+        return []
+    pairs: list[tuple[str, object]] = []
+    for entry in inner.split(","):
+        name, colon, count = (part.strip().strip("'\"") for part in entry.strip().partition(":"))
+        if not name:
+            raise Wrong("is not a GPU, as in `A100:1`, `{L4:1, A10G:1}` or `none`")
+        pairs.append((name, count if colon else 1))
+    return pairs
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise Wrong("has a count that is no number")
+    try:
+        number = float(value)
+    except ValueError:
+        raise Wrong("has a count that is no number") from None
+    if not 1 <= number < 10_000 or number != int(number):
+        raise Wrong("has a count that is not a whole number of at least 1")
+    return int(number)

@@ -1,0 +1,104 @@
+"""A command line in any order, taken apart by the table of fields: flags before, between or after the words. Pure.
+
+argparse gives its optional positionals away to the first group of words it meets (`run x --cloud aws train` fails), so
+flags alone are its business here, and what is left over is words or a mistake.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.request.fields import BY_NAME, FIELDS, Field
+from cvl_ci.request.inputs import Inputs, from_words
+from cvl_ci.request.near import near
+from cvl_ci.request.values import SPOT_WORDS
+
+USAGE = "%(prog)s [EXAMPLE [PRESET]] [options] [-- ARGS...]"
+
+
+class AnyOrderParser(argparse.ArgumentParser):
+    """For `add_subparsers(parser_class=AnyOrderParser)`. Puts `words`, `unknown` and `rest` into the namespace."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        before, rest = _split(list(args or ()))
+        found, left = super().parse_known_args(_spot_alone(before), namespace)
+        found.rest = rest
+        found.words = [word for word in left if not _is_flag(word)]
+        found.unknown = [word for word in left if _is_flag(word)]
+        found.known_flags = sorted(self._option_string_actions)
+        return found, []
+
+    def error(self, message: str) -> NoReturn:
+        raise RequestError([Mistake(field="command line", value=self.prog, problem=f"cannot be read: {message}")])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Every field's flag. The positional ones are explained in the usage and taken from what is left over."""
+    parser.usage = USAGE
+    words = parser.add_argument_group("what to run")
+    options = parser.add_argument_group("how and where")
+    for field in FIELDS:
+        if field.positional:
+            continue
+        group = words if field.name in {"command", "workdir", "task"} else options
+        group.add_argument(*field.flags, dest=field.name, metavar=field.metavar, help=explained(field), **_kind(field))
+
+
+def explained(field: Field) -> str:
+    default = f" Default: {field.default}." if field.default else ""
+    return f"{field.help} Example: {field.example}.{default}".replace("%", "%%")
+
+
+def from_namespace(parsed: argparse.Namespace, *, environment: Mapping[str, str]) -> Inputs:
+    """`environment`: where `--secret NAME` finds its value."""
+    given = {name: getattr(parsed, name, None) for name in BY_NAME}
+    words: list[str] = list(getattr(parsed, "words", ()))
+    flags: list[str] = list(getattr(parsed, "known_flags", ()))
+    mistakes = [
+        Mistake(field=word.partition("=")[0], value=word, problem="is no option", near=near(word, flags))
+        for word in getattr(parsed, "unknown", ())
+    ]
+    given["example"], given["preset"] = (*words, None, None)[:2]
+    given["args"] = list(getattr(parsed, "rest", ())) or None
+    # After an unknown option a surplus word is most likely its value.
+    if len(words) > 2 and not mistakes:
+        surplus = " ".join(words[2:])
+        problem = "is one word too many: put arguments for the script after `--`"
+        mistakes.append(Mistake(field="command line", value=surplus, problem=problem))
+    return from_words(given, unknown=mistakes, environment=environment)
+
+
+def _kind(field: Field) -> dict[str, Any]:
+    if field.repeatable:
+        return {"action": "append"}
+    if field.value_optional:
+        return {"nargs": "?", "const": "true"}
+    return {}
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    if "--" not in arguments:
+        return arguments, []
+    at = arguments.index("--")
+    return arguments[:at], arguments[at + 1 :]
+
+
+def _spot_alone(arguments: list[str]) -> list[str]:
+    """`--spot x train`: `x` is the example, not a value of --spot."""
+    fixed = []
+    for at, word in enumerate(arguments):
+        following = arguments[at + 1].lower() if at + 1 < len(arguments) else ""
+        fixed.append("--spot=true" if word == "--spot" and following not in SPOT_WORDS else word)
+    return fixed
+
+
+def _is_flag(word: str) -> bool:
+    return word.startswith("-") and len(word) > 1

@@ -1,0 +1,165 @@
+"""From what was asked and what is to run to the one exact RunPlan; mistakes are collected, not raised. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from cvl_ci.errors import Mistake
+from cvl_ci.request import accelerators, places
+from cvl_ci.request.inputs import Inputs
+from cvl_ci.request.plan import Limits, Needs, Place, RunPlan, Secret, Spot, StagedFile
+from cvl_ci.request.values import Wrong
+
+KINDS = ("example", "command", "task")
+
+# sky/clouds/*.py of SkyPilot 0.14.1, `_unsupported_features_for_resources`.
+NO_SEVERAL_NODES = {"hyperbolic", "primeintellect", "runpod", "seeweb", "shadeform", "verda", "vsphere", "yotta"}
+NO_SEVERAL_NODES |= {"vast"}
+NO_IMAGE = {"cudo", "hyperbolic", "ibm", "oci", "primeintellect", "scp", "shadeform", "verda", "vsphere"}
+NO_DOCKER = {"kubernetes", "runpod", "vast"}
+NO_AUTODOWN = {"hyperbolic", "primeintellect", "verda", "yotta"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What is to run, before anybody's inputs are laid over it: an example's preset, a command, or a user's task."""
+
+    title: str
+    example: str | None = None
+    preset: str | None = None
+    example_path: str | None = None
+    directory: str = "."
+    setup: tuple[str, ...] = ()
+    run: tuple[str, ...] = ()
+    files: tuple[StagedFile, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    needs: Needs = field(default_factory=Needs)
+    places: tuple[Place, ...] = ()
+    spot: Spot = Spot.NEVER
+    num_nodes: int = 1
+    image: str | None = None
+    task_extra: Mapping[str, object] = field(default_factory=dict)
+    needs_docker: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def asked_for(inputs: Inputs) -> tuple[str | None, list[Mistake]]:
+    """Which one of example, command and task; and what goes with none of them."""
+    given = [name for name in KINDS if getattr(inputs, name)]
+    mistakes = [
+        inputs.mistake(name, getattr(inputs, name), f"is given beside {inputs.spelling.of(given[0])}: give one of them")
+        for name in given[1:]
+    ]
+    if not given:
+        if not any(mistake.field in {inputs.spelling.of(name) for name in KINDS} for mistake in inputs.mistakes):
+            mistakes.append(
+                inputs.mistake("example", "", f"is missing: give an example, {_flags(inputs, 'command', 'task')}")
+            )
+        return None, mistakes
+    for name in ("preset", "args"):
+        if getattr(inputs, name) and given == ["command"]:
+            value = getattr(inputs, name)
+            shown = value if isinstance(value, str) else " ".join(value)
+            mistakes.append(inputs.mistake(name, shown, "goes with an example, not with a command"))
+    if inputs.workdir and given == ["example"]:
+        mistakes.append(inputs.mistake("workdir", inputs.workdir, "goes with a command: an example has its own"))
+    return given[0], mistakes
+
+
+def named_gpu(inputs: Inputs, known: Collection[str]) -> tuple[dict[str, int] | None, list[Mistake]]:
+    """The GPU asked for in SkyPilot's own names. A cluster of one's own may have names of its own."""
+    if inputs.gpu is None:
+        return None, []
+    if inputs.places and all(place.cloud in {"kubernetes", "ssh", "slurm"} for place in inputs.places):
+        return dict(inputs.gpu), []
+    try:
+        return accelerators.canonical(inputs.gpu, known), []
+    except Wrong as wrong:
+        return None, [inputs.mistake("gpu", wrong.shown, wrong.problem, near=wrong.near)]
+
+
+def wrong_regions(inputs: Inputs, regions: Callable[[str], Sequence[str]]) -> list[Mistake]:
+    mistakes = []
+    for place in inputs.places or ():
+        try:
+            places.check_regions(place, regions)
+        except Wrong as wrong:
+            mistakes.append(inputs.mistake("cloud", wrong.shown, wrong.problem, near=wrong.near))
+    return mistakes
+
+
+def impossible(inputs: Inputs, plan: RunPlan, *, needs_docker: bool) -> list[Mistake]:
+    """What each cloud asked for cannot do, known before anything is spent."""
+    mistakes = []
+    for cloud in dict.fromkeys(place.cloud for place in plan.places):
+        if plan.num_nodes > 1 and cloud in NO_SEVERAL_NODES:
+            mistakes.append(inputs.mistake("num_nodes", plan.num_nodes, f"is more than {cloud} runs together"))
+        if plan.image and cloud in NO_IMAGE:
+            mistakes.append(inputs.mistake("image", plan.image, f"cannot be used on {cloud}: it runs no images"))
+        if not plan.image and needs_docker and cloud in NO_DOCKER:
+            problem = "gives no machine with a Docker of its own, which this runs: give image, or another cloud"
+            mistakes.append(inputs.mistake("cloud", cloud, problem))
+        if cloud in NO_AUTODOWN:
+            problem = "has no machine that ends by itself when its time is over, so it could be left running"
+            mistakes.append(inputs.mistake("cloud", cloud, problem))
+    return mistakes
+
+
+def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPlan:
+    """Explicit inputs win over the work's own words."""
+    env = {**work.env, **inputs.env}
+    secrets = {name: secret for name, secret in work.secrets.items() if name not in inputs.env}
+    return RunPlan(
+        title=work.title,
+        example=work.example,
+        preset=work.preset,
+        example_path=work.example_path,
+        directory=work.directory,
+        setup_commands=work.setup,
+        run_commands=work.run,
+        files=work.files,
+        env={name: value for name, value in env.items() if name not in inputs.secrets},
+        secrets={**secrets, **inputs.secrets},
+        image=inputs.image or work.image,
+        needs=_needs(inputs, work.needs, gpu),
+        num_nodes=inputs.num_nodes or work.num_nodes,
+        places=work.places if inputs.places is None else inputs.places,
+        spot=inputs.spot or work.spot,
+        limits=_limits(inputs),
+        outputs=inputs.outputs,
+        task_extra=work.task_extra,
+        warnings=work.warnings,
+    )
+
+
+def _needs(inputs: Inputs, declared: Needs, gpu: Mapping[str, int] | None) -> Needs:
+    if inputs.instance_type:
+        # A type of machine has the GPUs, vCPUs and memory that it has.
+        return Needs(
+            accelerators=gpu or {},
+            cpus=inputs.cpus,
+            memory_gib=inputs.memory,
+            disk_gb=inputs.disk_size or declared.disk_gb,
+            instance_type=inputs.instance_type,
+        )
+    changed = replace(
+        declared,
+        cpus=inputs.cpus or declared.cpus,
+        memory_gib=inputs.memory or declared.memory_gib,
+        disk_gb=inputs.disk_size or declared.disk_gb,
+    )
+    if gpu is None:
+        return changed
+    return replace(changed, accelerators=gpu, instance_type=None)
+
+
+def _limits(inputs: Inputs) -> Limits:
+    if inputs.max_runtime is None:
+        return Limits(max_cost_usd=inputs.max_cost)
+    return Limits(max_runtime_minutes=inputs.max_runtime, max_cost_usd=inputs.max_cost)
+
+
+def _flags(inputs: Inputs, *names: str) -> str:
+    return " or ".join(inputs.spelling.of(name) for name in names)

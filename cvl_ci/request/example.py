@@ -1,0 +1,68 @@
+"""An example.yaml of any dialect, read into one form. Pure: its text and its directory's file names are arguments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cvl_ci.request import document, needs, presets
+from cvl_ci.request.needs import Declared
+
+FILE_NAME = "example.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """`presets`: name → what is said of it, read only when chosen. `image`: what it calls its image."""
+
+    directory: str
+    name: str
+    presets: Mapping[str, object]
+    declared: Declared
+    image: str | None
+    files: frozenset[str]
+    """Relative to the directory."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def yaml_path(self) -> str:
+        return f"{self.directory}/{FILE_NAME}".removeprefix("./")
+
+
+def read(content: bytes, *, directory: str, files: Collection[str]) -> Example:
+    """Raises document.Unreadable."""
+    said = document.load_mapping(content)
+    name = said.get("name")
+    declared = needs.declared(said)
+    return Example(
+        directory=directory,
+        name=str(name).strip() if name else directory.rpartition("/")[2],
+        presets=presets.declared(said.get("presets"), files=files),
+        declared=declared,
+        image=_image(said),
+        files=frozenset(files),
+        warnings=_warnings(declared),
+    )
+
+
+def peek_name(head: bytes) -> str | None:
+    """The name from the first lines alone: enough to find one example among hundreds."""
+    found = re.search(rb"^name:[ \t]*(['\"]?)([^\r\n#]*?)\1[ \t]*(?:#.*)?\r?$", head, re.MULTILINE)
+    return found[2].decode(errors="replace").strip() if found and found[2].strip() else None
+
+
+def _image(said: Mapping[str, Any]) -> str | None:
+    """`image:`, else `docker:`, which is an image's name or a mapping with one."""
+    docker = said.get("docker")
+    for image in (said.get("image"), docker.get("image") if isinstance(docker, Mapping) else docker):
+        if isinstance(image, str) and re.fullmatch(r"[A-Za-z0-9][\w.:/@-]*", image.strip()):
+            return image.strip()
+    return None
+
+
+def _warnings(declared: Declared) -> tuple[str, ...]:
+    if declared.gpus is None:
+        return ("It does not say whether it needs a GPU, so it gets none: give one with gpu if it does.",)
+    return ()

@@ -1,0 +1,70 @@
+"""The example somebody means: by path, by its end or by name, however `-`, `_` and case are mixed up. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Sequence
+
+from cvl_ci.request.example import FILE_NAME
+from cvl_ci.request.near import folded, near
+from cvl_ci.request.values import Wrong
+
+_OUTSIDE = "is outside the repository"
+
+
+def find(typed: str, directories: Sequence[str], *, root: str, name_of: Callable[[str], str | None]) -> str:
+    """One of `directories`, or Wrong with the candidates. `name_of` is only asked where a name may be meant."""
+    path = _inside(typed, root)
+    if path in directories:
+        return path
+    names = {} if "/" in path else {directory: name_of(directory) or "" for directory in directories}
+    called = [directory for directory, name in names.items() if name == path]
+    if len(called) == 1:
+        return called[0]
+    for same in (lambda word: word, folded):
+        found = [directory for directory in directories if _ends(same(directory), same(path))]
+        found += [directory for directory, name in names.items() if same(name) == same(path)]
+        candidates = tuple(dict.fromkeys(found))
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            raise Wrong(f"may be any of {len(candidates)} examples", near=candidates[:8])
+    names = names or {directory: name_of(directory) or "" for directory in directories}
+    raise Wrong(_unknown(directories), near=_near(path, names))
+
+
+def _inside(typed: str, root: str) -> str:
+    """Posix and relative to the root; an example.yaml stands for its directory."""
+    path = typed.strip().replace("\\", "/")
+    if path.startswith("/"):
+        path = posixpath.normpath(path)
+        if path != root and not path.startswith(root.rstrip("/") + "/"):
+            raise Wrong(_OUTSIDE)
+        path = posixpath.relpath(path, root)
+    path = posixpath.normpath(path)
+    if path == ".." or path.startswith("../"):
+        raise Wrong(_OUTSIDE)
+    if posixpath.basename(path) == FILE_NAME:
+        path = posixpath.dirname(path) or "."
+    return path
+
+
+def _ends(directory: str, path: str) -> bool:
+    return directory == path or directory.endswith("/" + path)
+
+
+def _unknown(directories: Sequence[str]) -> str:
+    if not directories:
+        return f"is no example: there is no {FILE_NAME} anywhere here"
+    return f"is no example: none of the {len(directories)} here has that path or name"
+
+
+def _near(path: str, names: dict[str, str]) -> tuple[str, ...]:
+    """Alike by path, by the last parts of it, or by name."""
+    parts = path.count("/") + 1
+    spellings: dict[str, str] = {}
+    for directory, name in names.items():
+        for spelling in (directory, "/".join(directory.split("/")[-parts:]), name):
+            spellings.setdefault(spelling, directory)
+    found = near(path, spellings, at_most=5)
+    return tuple(dict.fromkeys(spellings[spelling] for spelling in found))[:3]

@@ -1,0 +1,59 @@
+"""Which image a build script makes: the name a preset must then run, often another than it looks for. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_BUILD = re.compile(r"\bdocker\s+(?:buildx\s+|image\s+)?build\b(?P<arguments>[^\n|;&]*)")
+_TAG = re.compile(r"(?:^|\s)(?:-t|--tag)(?:\s+|=)(?P<tag>\"[^\"]*\"|'[^']*'|[^\s\"']+)")
+_ASSIGNED = re.compile(
+    r"^\s*(?:export\s+|readonly\s+|local\s+)*(?P<name>\w+)=(?P<value>\"[^\"]*\"|'[^']*'|\S*)", re.MULTILINE
+)
+_WITH_DEFAULT = re.compile(r"\$\{(\w+)(?::?[-=]([^{}]*))?\}|\$(\w+)")
+
+
+def tagged(script: str, *, expected: str | None = None) -> str | None:
+    """The tag of `docker build` in this script; of several the expected one, else the last. None: not to be told."""
+    text = re.sub(r"\\\r?\n", " ", script)
+    assigned = {found["name"]: _unquoted(found["value"]) for found in _ASSIGNED.finditer(text)}
+    names = [
+        name
+        for build in _BUILD.finditer(text)
+        for tag in _TAG.finditer(build["arguments"])
+        if (name := _expanded(_unquoted(tag["tag"]), assigned))
+    ]
+    if expected in names:
+        return expected
+    return names[-1] if names else None
+
+
+def _expanded(text: str, assigned: Mapping[str, str]) -> str | None:
+    """Variables replaced by what the script gives them, innermost first; those from outside by their default."""
+    for _ in range(8):
+        if "$(" in text or "`" in text:
+            return None
+        found = _WITH_DEFAULT.search(text)
+        if found is None:
+            return text if re.fullmatch(r"[\w.:/@-]+", text) else None
+        name: str = found[1] or found[3]
+        value: str | None = assigned.get(name, found[2])
+        if value is not None and name in _variables(value):
+            value = _own_default(value, name)  # `IMG="${IMG:-name}"`: the script's own default is what it will be
+        if value is None:
+            return None
+        text = text[: found.start()] + value + text[found.end() :]
+    return None
+
+
+def _variables(text: str) -> set[str]:
+    return {found[1] or found[3] for found in _WITH_DEFAULT.finditer(text)}
+
+
+def _own_default(value: str, name: str) -> str | None:
+    found = re.fullmatch(r"\$\{" + name + r":?[-=](.*)\}", value)
+    return found[1] if found else None
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text

@@ -1,0 +1,20 @@
+"""What somebody may have meant: a mistake that names the right word is half repaired. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def folded(word: str) -> str:
+    """How names are compared: `-` and `_` are mixed up as often as small and big letters."""
+    return word.lower().replace("-", "_")
+
+
+def near(word: str, known: Iterable[str], *, at_most: int = 3) -> tuple[str, ...]:
+    """The known words that look like this one, most alike first."""
+    by_folded: dict[str, str] = {}
+    for name in known:
+        by_folded.setdefault(folded(name), name)
+    found = difflib.get_close_matches(folded(word), by_folded, n=at_most, cutoff=0.6)
+    return tuple(by_folded[name] for name in found)

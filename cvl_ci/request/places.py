@@ -1,0 +1,87 @@
+"""Where it may run: clouds, regions and zones in the order to try. Pure: what a cloud's regions are is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from cvl_ci.request.near import near
+from cvl_ci.request.plan import SANDBOX, Place
+from cvl_ci.request.values import Wrong
+
+# sky/skylet/constants.py ALL_CLOUDS of SkyPilot 0.14.1, and our own sandbox.
+CLOUDS = (
+    *("aws", "azure", "gcp", "ibm", "lambda", "scp", "oci", "kubernetes", "runpod", "vast", "vsphere", "cudo"),
+    *("fluidstack", "paperspace", "primeintellect", "do", "nebius", "ssh", "slurm", "hyperbolic", "seeweb"),
+    *("shadeform", "yotta", "mithril", "verda", SANDBOX),
+)
+_ANY = ("any", "*", "all")
+_OTHER_NAMES = {"k8s": "kubernetes", "amazon": "aws", "ec2": "aws", "google": "gcp", "lambda_labs": "lambda"}
+_REGION_HAS_SLASHES = ("kubernetes", "ssh")
+_ZONE_BEGINS_WITH_REGION = ("aws", "gcp", SANDBOX)
+
+RUNNERS = {"skypilot": None, "ec2": "aws", "aws": "aws", "gcp": "gcp", "azure": "azure", "lambda": "lambda"}
+"""`--runner` of the program this replaces: all are SkyPilot, most on a cloud of their name."""
+
+
+def read(value: object) -> tuple[Place, ...]:
+    """`aws`, `aws/us-east-1/us-east-1a`, `aws,gcp/us-central1`; `any`: empty, wherever it is cheapest."""
+    if not isinstance(value, str) and not isinstance(value, Sequence):
+        raise Wrong("is not a cloud, as in `aws`, `aws/us-east-1` or `aws,gcp`")
+    entries = value.replace("\n", ",").split(",") if isinstance(value, str) else [str(entry) for entry in value]
+    entries = [entry.strip().strip("/") for entry in entries if entry.strip()]
+    if any(entry.lower() in _ANY for entry in entries):
+        if len(entries) > 1:
+            raise Wrong("names a cloud beside `any`")
+        return ()
+    places = tuple(_place(entry) for entry in entries)
+    if len({place.cloud == SANDBOX for place in places}) > 1:
+        raise Wrong("mixes the sandbox with a cloud that bills: give one or the other")
+    return places
+
+
+def runner(value: object) -> str:
+    word = str(value).strip().lower()
+    if word not in RUNNERS:
+        raise Wrong(f"is none of {', '.join(RUNNERS)}", near=near(word, RUNNERS))
+    return word
+
+
+def check_regions(place: Place, regions: Callable[[str], Sequence[str]]) -> None:
+    """Raises Wrong when the cloud's regions are known and this is none of them."""
+    known = regions(place.cloud)
+    if place.region is None or not known:
+        return
+    if place.region not in known:
+        raise Wrong(f"is no region of {place.cloud}", near=near(place.region, known), shown=place.region)
+    if place.zone and place.cloud in _ZONE_BEGINS_WITH_REGION and not place.zone.startswith(place.region):
+        raise Wrong(f"is no zone of {place.region}", near=(f"{place.region}a",), shown=place.zone)
+
+
+def in_region(places: tuple[Place, ...], region: str) -> tuple[Place, ...]:
+    """The one cloud asked for, in this region (`region` or `region/zone`)."""
+    if len(places) > 1:
+        raise Wrong("is given beside several clouds: write it with its cloud, as in `aws/us-east-1,gcp`")
+    if not places:
+        raise Wrong("is given without a cloud: write `aws/us-east-1`")
+    name, _, zone = region.partition("/")
+    if places[0].region not in (None, name):
+        raise Wrong(f"is not the region of the cloud given, {places[0]}")
+    return (replace(places[0], region=name, zone=zone or places[0].zone),)
+
+
+def _place(entry: str) -> Place:
+    cloud, _, rest = entry.partition("/")
+    cloud = _OTHER_NAMES.get(cloud.strip().lower().replace("-", "_"), cloud.strip().lower())
+    if cloud not in CLOUDS:
+        raise Wrong("is no cloud that SkyPilot knows", near=near(cloud, CLOUDS), shown=entry)
+    if cloud in _REGION_HAS_SLASHES:
+        return Place(cloud=cloud, region=rest or None)
+    region, _, zone = rest.partition("/")
+    if "/" in zone or (zone and not region):
+        raise Wrong("is not cloud, cloud/region or cloud/region/zone", shown=entry)
+    return Place(cloud=cloud, region=_given(region), zone=_given(zone))
+
+
+def _given(part: str) -> str | None:
+    return None if part.strip() in ("", "*") else part.strip()

@@ -1,0 +1,172 @@
+"""One preset, whatever form the example.yaml gives it: a script with arguments and environment, or a command. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cvl_ci.request.near import folded, near
+from cvl_ci.request.values import Wrong
+
+BUILD = "build"
+_UNDECLARED = (BUILD, "train", "predict", "run")
+_ASSIGNMENT = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<value>.*)", re.DOTALL)
+_INTERPRETERS = ("bash", "sh", "python", "python3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """`script`: a file of the example, relative to it. `docker` False: it runs on the machine itself."""
+
+    name: str
+    script: str | None = None
+    args: tuple[str, ...] = ()
+    command: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    docker: bool = True
+
+
+def declared(presets: object, *, files: Collection[str]) -> dict[str, object]:
+    """Name → what is said of it. With nothing declared, the scripts of the usual names speak for themselves."""
+    if isinstance(presets, Mapping):
+        return {str(name): said for name, said in presets.items()}
+    if isinstance(presets, Sequence) and not isinstance(presets, str):
+        return dict(_listed(entry) for entry in presets)
+    return {name: None for name in _UNDECLARED if f"{name}.sh" in files}
+
+
+def find(typed: str, presets: Mapping[str, object], *, example: str) -> str:
+    """The preset meant, `-` and `_` and case mixed up or not; raises Wrong with what there is."""
+    if typed in presets:
+        return typed
+    alike = [name for name in presets if folded(name) == folded(typed)]
+    if len(alike) == 1:
+        return alike[0]
+    if not typed and presets:
+        raise Wrong(f"is missing: {example} has {', '.join(presets)}")
+    there = f"it has {', '.join(presets)}" if presets else "it declares none and has no train.sh, predict.sh or run.sh"
+    raise Wrong(f"is no preset of {example}: {there}", near=near(typed, presets))
+
+
+def only(presets: Mapping[str, object]) -> str | None:
+    """The preset to run when none is named: the only one, `build` aside."""
+    names = [name for name in presets if name != BUILD] or list(presets)
+    return names[0] if len(names) == 1 else None
+
+
+def read(name: str, said: object, *, files: Collection[str]) -> Preset:
+    """Raises Wrong when it can do nothing: its script is no file, or it is said in no known form."""
+    form = _form(said)
+    env, script, words = _script(form.get("script"), name=name, files=files)
+    command = _command(form.get("command"))
+    if script is None and command is None:
+        raise Wrong(f"has neither a script nor a command, and there is no {name}.sh")
+    if form.get("script") is None and command and not _is_file(f"{name}.sh", files):
+        script = None
+    alone = _lone_script(command, files) if script is None else None
+    return Preset(
+        name=name,
+        script=script or alone,
+        command=None if alone else command,
+        args=(*words, *_args(form.get("args"))),
+        env={**env, **{str(key): _text(value) for key, value in _mapping(form.get("env")).items()}},
+        docker=form.get("docker") is not False,
+    )
+
+
+def _form(said: object) -> Mapping[str, Any]:
+    """A mapping as it is; a list is a script and its arguments; text is a script; nothing is `{name}.sh`."""
+    if isinstance(said, Mapping):
+        return said
+    if isinstance(said, Sequence) and not isinstance(said, str):
+        return {"script": shlex.join(str(word) for word in said)} if said else {}
+    if said is None or isinstance(said, str):
+        return {"script": said}
+    raise Wrong(f"is declared as {said!r}, which is neither a script nor a mapping")
+
+
+def _script(said: object, *, name: str, files: Collection[str]) -> tuple[dict[str, str], str | None, tuple[str, ...]]:
+    """`PORT=8050 serve.sh -- --stage x` → environment, file, arguments."""
+    if said is None:
+        found = f"{name}.sh"
+        return {}, (found if _is_file(found, files) else None), ()
+    words = _split(said)
+    env = {}
+    while words and (assigned := _ASSIGNMENT.fullmatch(words[0])):
+        env[assigned["name"]] = assigned["value"]
+        words = words[1:]
+    if len(words) > 1 and words[0] in _INTERPRETERS and _is_file(words[1], files):
+        words = words[1:]
+    if not words:
+        raise Wrong(f"has the script {str(said)!r}, which names no file")
+    if not _is_file(words[0], files):
+        scripts = [path for path in files if path.endswith((".sh", ".py"))]
+        raise Wrong(f"runs {words[0]!r}, which is no file of the example", near=near(words[0], scripts))
+    rest = words[1:]
+    if rest[:1] == ["--"]:
+        rest = rest[1:]
+    return env, posixpath.normpath(words[0]), tuple(rest)
+
+
+def _lone_script(command: str | None, files: Collection[str]) -> str | None:
+    """`./build.sh` as a command is that script, which then also runs without the run bit."""
+    if command and not re.search(r"\s", command) and _is_file(command, files):
+        return posixpath.normpath(command)
+    return None
+
+
+def _listed(entry: object) -> tuple[str, object]:
+    """`- train`, `- name: train`, `- train: {...}`."""
+    if isinstance(entry, Mapping):
+        if "name" in entry:
+            return str(entry["name"]), {key: value for key, value in entry.items() if key != "name"}
+        if len(entry) == 1:
+            name, said = next(iter(entry.items()))
+            return str(name), said
+    return str(entry), None
+
+
+def _split(said: object) -> list[str]:
+    if not isinstance(said, str):
+        raise Wrong(f"has the script {said!r}, which is not text")
+    try:
+        return shlex.split(said)
+    except ValueError as error:
+        raise Wrong(f"has the script {said!r}: {str(error).lower()}") from None
+
+
+def _args(said: object) -> list[str]:
+    if said is None:
+        return []
+    if isinstance(said, str):
+        try:
+            words = shlex.split(said)
+        except ValueError as error:
+            raise Wrong(f"has the arguments {said!r}: {str(error).lower()}") from None
+    elif isinstance(said, Sequence):
+        words = [_text(word) for word in said]
+    else:
+        words = [str(said)]
+    return words[1:] if words[:1] == ["--"] else words
+
+
+def _command(said: object) -> str | None:
+    if isinstance(said, Sequence) and not isinstance(said, str):
+        return shlex.join(str(word) for word in said) or None
+    return said.strip() or None if isinstance(said, str) else None
+
+
+def _is_file(path: str, files: Collection[str]) -> bool:
+    return posixpath.normpath(path) in files
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,211 @@
+"""One word in, one typed value out: how each kind of input is read, from text or from Python. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+
+from cvl_ci.request.plan import Secret, Spot
+
+SPOT_WORDS = ("true", "false", "fallback")
+_DURATION = re.compile(r"((?P<d>[\d.]+)d)?((?P<h>[\d.]+)h)?((?P<m>[\d.]+)m)?((?P<s>[\d.]+)s)?")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MINUTES = {"d": 1440.0, "h": 60.0, "m": 1.0, "s": 1 / 60}
+_LONGEST_MINUTES = 30 * 24 * 60.0
+
+
+class Wrong(ValueError):
+    """This value cannot be meant. `shown`: what to print instead of it, where it may be a secret."""
+
+    def __init__(self, problem: str, *, near: tuple[str, ...] = (), shown: str | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.near = near
+        self.shown = shown
+
+
+def text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Wrong("is not text")
+    if any(ord(letter) < 32 for letter in value):
+        raise Wrong("holds a line break or a control character")
+    return value.strip()
+
+
+def script(value: object) -> str:
+    """Shell text: may have several lines."""
+    if not isinstance(value, str) or "\0" in value:
+        raise Wrong("is not text")
+    return value.strip()
+
+
+def image(value: object) -> str:
+    name = text(value).removeprefix("docker:")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", name):
+        raise Wrong("is not a Docker image, as in `pytorch/pytorch:2.4.0-cuda12.1-cudnn9-runtime`")
+    return name
+
+
+def words(value: object) -> tuple[str, ...]:
+    """Arguments: a list as it is, text as a shell would split it."""
+    if isinstance(value, str):
+        try:
+            return tuple(shlex.split(value))
+        except ValueError as error:
+            raise Wrong(f"cannot be split into words ({str(error).lower()})") from None
+    if isinstance(value, Sequence):
+        return tuple(str(word) for word in value)
+    raise Wrong("is neither text nor a list of words")
+
+
+def whole(value: object) -> int:
+    number = _number(value)
+    if number != int(number) or number < 1:
+        raise Wrong("is not a whole number of at least 1")
+    return int(number)
+
+
+def amount(value: object) -> float:
+    """A least number of something: `4`, `4+`, `16GB`; all say at least."""
+    if isinstance(value, str):
+        value = re.sub(r"(?i)\s*(gib|gb|g)?\s*\+?$", "", value.strip())
+    number = _number(value)
+    if number <= 0:
+        raise Wrong("is not more than 0")
+    return number
+
+
+def gigabytes(value: object) -> int:
+    number = amount(value)
+    if number != int(number):
+        raise Wrong("is not a whole number of gigabytes")
+    return int(number)
+
+
+def dollars(value: object) -> float:
+    number = _number(value.strip().removeprefix("$") if isinstance(value, str) else value)
+    if number <= 0:
+        raise Wrong("is not an amount of dollars, as in `2.50`")
+    return number
+
+
+def minutes(value: object) -> float:
+    """`90m`, `2h`, `1h30m`; a number alone is minutes."""
+    found = _DURATION.fullmatch(value.strip().lower().replace(" ", "")) if isinstance(value, str) else None
+    given = {unit: count for unit, count in (found.groupdict().items() if found else ()) if count}
+    try:
+        number = sum(_number(count) * _MINUTES[unit] for unit, count in given.items()) if given else _number(value)
+    except Wrong:
+        raise Wrong("is not a length of time, as in `90m`, `2h` or `1h30m`") from None
+    if number <= 0:
+        raise Wrong("is not more than 0")
+    if number > _LONGEST_MINUTES:
+        raise Wrong("is longer than 30 days")
+    return number
+
+
+def spot(value: object) -> Spot:
+    """GitHub's spellings of a boolean, and `fallback`."""
+    word = str(value).strip().lower()
+    if isinstance(value, (bool, str)) and word in SPOT_WORDS:
+        return Spot(word)
+    raise Wrong("is none of true, false and fallback")
+
+
+def flag(value: object) -> bool:
+    word = str(value).strip().lower()
+    if isinstance(value, (bool, str)) and word in {"true", "false"}:
+        return word == "true"
+    raise Wrong("is neither true nor false")
+
+
+def environment(value: object) -> dict[str, str]:
+    """KEY=VALUE lines, a list of them, or a mapping."""
+    return dict(_pairs(value, alone=_no_value))
+
+
+def secrets(environment: Mapping[str, str]) -> Callable[[object], dict[str, Secret]]:
+    """As `environment`, into Secrets; a NAME alone takes its value from the given environment."""
+
+    def taken(name: str) -> str:
+        if environment.get(name):
+            return environment[name]
+        # What stands here alone may be the secret itself: only what is written like a name is repeated.
+        shown = name if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else "***"
+        raise Wrong("is not set in the environment: give NAME=VALUE, or set it", shown=shown)
+
+    def read(value: object) -> dict[str, Secret]:
+        try:
+            return {name: Secret(text) for name, text in _pairs(value, alone=taken)}
+        except Wrong as wrong:
+            raise Wrong(wrong.problem, near=wrong.near, shown=wrong.shown or "***") from None
+
+    return read
+
+
+def globs(value: object) -> tuple[str, ...]:
+    found = tuple(glob for line in _lines(value) if (glob := line.strip()))
+    for glob in found:
+        if glob.startswith(("/", "~")) or ".." in glob.split("/"):
+            raise Wrong("leads out of the working directory", shown=glob)
+    return found
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise Wrong("is not a number")
+    try:
+        number = float(value)
+    except ValueError:
+        raise Wrong("is not a number") from None
+    if not math.isfinite(number):
+        raise Wrong("is not a number")
+    return number
+
+
+def _lines(value: object) -> list[str]:
+    if isinstance(value, str):
+        return value.splitlines()
+    if isinstance(value, Sequence):
+        return [line for entry in value for line in str(entry).splitlines()]
+    raise Wrong("is neither text nor a list")
+
+
+def _pairs(value: object, *, alone: Callable[[str], str]) -> list[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        pairs = [(str(name), _env_text(text)) for name, text in value.items()]
+    else:
+        pairs = [_pair(entry, alone=alone) for entry in _entries(value)]
+    for name, _ in pairs:
+        if not _ENV_NAME.fullmatch(name):
+            raise Wrong("is not the name of a variable (letters, digits and _)", shown=name)
+        if name.startswith("CVL_CI_"):
+            raise Wrong("begins with CVL_CI_, which is kept for this program", shown=name)
+    return pairs
+
+
+def _entries(value: object) -> list[str]:
+    """A list's entry is one pair, whatever lines its value has; text is one pair a line, `#` begins a comment line."""
+    if isinstance(value, str):
+        return [line.strip() for line in value.splitlines() if line.strip() and not line.strip().startswith("#")]
+    if isinstance(value, Sequence):
+        return [str(entry) for entry in value if str(entry).strip()]
+    raise Wrong("is neither KEY=VALUE lines nor a mapping")
+
+
+def _pair(entry: str, *, alone: Callable[[str], str]) -> tuple[str, str]:
+    name, equals, text = entry.partition("=")
+    name = name.strip()
+    return (name, text) if equals else (name, alone(name))
+
+
+def _no_value(name: str) -> str:
+    raise Wrong("is not KEY=VALUE", shown=name)
+
+
+def _env_text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else str(value)
