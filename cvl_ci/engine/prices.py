@@ -60,9 +60,9 @@ class CataloguePrices:
     def date(self) -> str:
         """Where the prices are from and of when, as far as anybody can say."""
         fresh = {cloud: date for cloud in self.clouds() if (date := self._fresh_date(cloud))}
-        baked = ", ".join(f"{commit[:7]} ({cloud})" for cloud, commit in self._commits.items() if cloud not in fresh)
+        baked = ", ".join(f"{cloud} {commit[:7]}" for cloud, commit in self._commits.items() if cloud not in fresh)
         parts = [f"SkyPilot's catalogue as of {max(fresh.values())} ({', '.join(fresh)})"] if fresh else []
-        parts += [f"SkyPilot's catalogue at the undated commits {baked}"] if baked else []
+        parts += [f"SkyPilot's catalogue at undated commits ({baked})"] if baked else []
         return "; ".join(parts)
 
     def offers(self, needs: Needs, *, places: Sequence[Place], spot: Spot) -> Sequence[Offer]:

@@ -122,7 +122,8 @@ def _script(directory: str, commands: tuple[str, ...]) -> str | None:
 
 
 class _Dumper(yaml.SafeDumper):
-    pass
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - said in full, whatever it is
+        return True
 
 
 def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

@@ -1,0 +1,206 @@
+"""What would run, where, and what it would cost: the road of a run, stopped before anything is asked of a cloud."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from cvl_ci.errors import BudgetError
+from cvl_ci.ports import Prices
+from cvl_ci.request.plan import RELEASE_MINUTES, SANDBOX, Needs, Offer, Quote, RunPlan, Spot
+from cvl_ci.result.units import dollars, duration, size
+
+SHORTEST_MINUTES = 10.0 + RELEASE_MINUTES
+"""Less than this buys no run: the machine boots, is set up, and is given back again."""
+
+SHORTEST_SANDBOX_MINUTES = 1.0
+SHOWN_OFFERS = 8
+
+
+def quote(plan: RunPlan, prices: Prices) -> Quote:
+    """Raises BudgetError when the plan's max_cost cannot buy even a short run, or cannot be held at all."""
+    offers = tuple(prices.offers(plan.needs, places=plan.places, spot=plan.spot))
+    if not offers:
+        return _unpriced(plan, prices)
+    hourly = offers[0].hourly_usd * plan.num_nodes
+    minutes = plan.limits.deadline_minutes(hourly_usd=hourly)
+    _check_budget(plan, offers[0], minutes)
+    warnings = []
+    if minutes < plan.limits.longest_minutes:
+        warnings.append(
+            f"max_cost ends it after {duration(minutes * 60)}, before max_runtime does "
+            f"({duration(plan.limits.longest_minutes * 60)} with boot and release)."
+        )
+    return Quote(
+        offers=offers,
+        hourly_usd=hourly,
+        max_usd=_most(plan, offers, minutes),
+        deadline_minutes=minutes,
+        catalogue_date=prices.date,
+        warnings=tuple(warnings),
+    )
+
+
+def as_json(plan: RunPlan, quoted: Quote) -> str:
+    """For programs: these keys and no others."""
+    return json.dumps(
+        {
+            "example": plan.example,
+            "preset": plan.preset,
+            "accelerators": dict(plan.needs.accelerators),
+            "num_nodes": plan.num_nodes,
+            "commands": list(plan.commands),
+            "image": plan.image,
+            "files": [{"path": file.path, "bytes": file.bytes} for file in plan.files],
+            "offers": [_offer(offer) for offer in quoted.offers],
+            "hourly_usd": quoted.hourly_usd,
+            "max_usd": None if quoted.max_usd is None else round(quoted.max_usd, 4),
+            "max_runtime_minutes": plan.limits.max_runtime_minutes,
+            "warnings": [*plan.warnings, *quoted.warnings],
+        },
+        indent=2,
+        ensure_ascii=False,
+    )
+
+
+def as_text(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
+    """For a person, in plain text."""
+    parts = [plan.title, _facts(plan)]
+    if quoted.offers:
+        parts += [_table(plan, quoted.offers), _cost(plan, quoted, prices)]
+    parts += ["\n".join(f"warning: {text}" for text in (*plan.warnings, *quoted.warnings))]
+    return "\n\n".join(part for part in parts if part)
+
+
+def machine(needs: Needs) -> str:
+    """`L4:1 or A10G:1, 4+ vCPUs, 16+ GiB, 100 GB disk`."""
+    gpus = " or ".join(f"{name}:{count}" for name, count in needs.accelerators.items())
+    return ", ".join(
+        part
+        for part in (
+            needs.instance_type or "",
+            gpus or "no GPU",
+            f"{needs.cpus:g}+ vCPUs" if needs.cpus else "",
+            f"{needs.memory_gib:g}+ GiB" if needs.memory_gib else "",
+            f"{needs.disk_gb} GB disk",
+        )
+        if part
+    )
+
+
+def _most(plan: RunPlan, offers: Sequence[Offer], minutes: float) -> float:
+    """Until its deadline; with a fallback at the price of what is fallen back to, which max_cost may end sooner."""
+    dearest = max(next((o for o in offers if o.spot is spot), offers[0]).hourly_usd for spot in (True, False))
+    most = dearest * plan.num_nodes * minutes / 60
+    return most if plan.limits.max_cost_usd is None else min(most, plan.limits.max_cost_usd)
+
+
+def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
+    where = ", ".join(map(str, plan.places)) or "any cloud"
+    spot = " as spot" if plan.spot is Spot.ALWAYS else ""
+    problem = f"No price is known for {machine(plan.needs)}{spot} on {where}"
+    if plan.limits.max_cost_usd is not None:
+        raise BudgetError(
+            f"{problem}, so max_cost cannot be held.",
+            next_step="Give another cloud, region or GPU, or leave max_cost out and let max_runtime limit it.",
+        )
+    return Quote(
+        offers=(),
+        hourly_usd=None,
+        max_usd=None,
+        deadline_minutes=plan.limits.longest_minutes,
+        catalogue_date=prices.date,
+        warnings=(f"{problem}: what it costs is not limited, how long it runs is.",),
+    )
+
+
+def _check_budget(plan: RunPlan, offer: Offer, minutes: float) -> None:
+    least = SHORTEST_SANDBOX_MINUTES if offer.cloud == SANDBOX else SHORTEST_MINUTES
+    least = min(least, plan.limits.longest_minutes)
+    if plan.limits.max_cost_usd is None or minutes >= least:
+        return
+    hourly = offer.hourly_usd * plan.num_nodes
+    raise BudgetError(
+        f"max_cost {dollars(plan.limits.max_cost_usd)} buys {duration(minutes * 60)} of {_machines(plan, offer)} at "
+        f"{dollars(hourly)} an hour: not enough to boot, run anything and give back.",
+        next_step=f"Allow at least {dollars(round(hourly * least / 60 + 0.005, 2))}, "
+        "or choose a smaller GPU, fewer nodes, or spot.",
+    )
+
+
+def _offer(offer: Offer) -> dict[str, object]:
+    return {
+        "cloud": offer.cloud,
+        "region": offer.region,
+        "instance_type": offer.instance_type,
+        "accelerators": dict(offer.accelerators),
+        "spot": offer.spot,
+        "hourly_usd": offer.hourly_usd,
+    }
+
+
+def _facts(plan: RunPlan) -> str:
+    total = sum(file.bytes for file in plan.files)
+    count = len(plan.files)
+    limits = [f"{duration(plan.limits.max_runtime_minutes * 60)} on the machine"]
+    if plan.limits.max_cost_usd is not None:
+        limits.append(f"{dollars(plan.limits.max_cost_usd)} in all")
+    rows = [
+        ("setup", "\n".join(plan.setup_commands)),
+        ("run", "\n".join(plan.run_commands)),
+        ("in", "" if plan.directory == "." else plan.directory),
+        ("image", plan.image or ""),
+        ("needs", machine(plan.needs)),
+        ("nodes", str(plan.num_nodes) if plan.num_nodes > 1 else ""),
+        ("where", ", then ".join(map(str, plan.places)) or "wherever it is cheapest"),
+        ("files", f"{count} file{'' if count == 1 else 's'}, {size(total)}"),
+        ("env", ", ".join(f"{name}={value}" for name, value in plan.env.items())),
+        ("secrets", ", ".join(plan.secrets)),
+        ("limits", ", ".join(limits)),
+    ]
+    under = "\n" + " " * 11
+    return "\n".join(f"  {name:<8} {under.join(text.splitlines())}" for name, text in rows if text)
+
+
+def _table(plan: RunPlan, offers: Sequence[Offer]) -> str:
+    rows = [("$/hour", "machine", "where", "", "has")]
+    for offer in offers[:SHOWN_OFFERS]:
+        gpus = [f"{count} × {name}" for name, count in offer.accelerators.items()]
+        has = ", ".join([*gpus, f"{offer.vcpus:g} vCPUs", f"{offer.memory_gib:g} GiB"])
+        nodes = f"{plan.num_nodes} × " if plan.num_nodes > 1 else ""
+        hourly = f"{offer.hourly_usd * plan.num_nodes:.3f}"
+        where = f"{offer.cloud}/{offer.region}"
+        rows.append((hourly, nodes + offer.instance_type, where, "spot" if offer.spot else "on-demand", has))
+    widths = [max(len(row[at]) for row in rows) for at in range(4)]
+    lines = [
+        "  ".join([f"  {row[0]:>{widths[0]}}", *(f"{row[at]:<{widths[at]}}" for at in (1, 2, 3)), row[4]]).rstrip()
+        for row in rows
+    ]
+    left = len(offers) - SHOWN_OFFERS
+    return "\n".join([*lines, *([f"  and {left} more"] if left > 0 else [])])
+
+
+def _cost(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
+    if quoted.hourly_usd is None or quoted.max_usd is None:
+        return ""
+    billed = "" if quoted.offers[0].cloud != SANDBOX else " if it were AWS; the sandbox bills nothing"
+    longest = duration(quoted.deadline_minutes * 60)
+    most = f"at most {dollars(quoted.max_usd)} in {longest} with boot and release"
+    first = f"  {dollars(quoted.hourly_usd)} an hour, {most}{billed}."
+    return "\n".join([first, *_other_price(plan, quoted, prices), f"  Prices: {prices.date}."])
+
+
+def _other_price(plan: RunPlan, quoted: Quote, prices: Prices) -> list[str]:
+    """What spot would save, or what falling back from it would cost."""
+    first = quoted.offers[0]
+    other = Spot.NEVER if first.spot else Spot.ALWAYS
+    found = prices.offers(plan.needs, places=plan.places, spot=other)
+    if not found or quoted.hourly_usd is None:
+        return []
+    hourly = found[0].hourly_usd * plan.num_nodes
+    kind = "On-demand" if first.spot else "On spot"
+    return [f"  {kind} from {dollars(hourly)} an hour ({found[0].instance_type}, {found[0].cloud}/{found[0].region})."]
+
+
+def _machines(plan: RunPlan, offer: Offer) -> str:
+    return f"{plan.num_nodes} × {offer.instance_type}" if plan.num_nodes > 1 else offer.instance_type
