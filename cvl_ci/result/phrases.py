@@ -108,7 +108,7 @@ def released(outcome: Outcome) -> list[str]:
         return [] if proved_gone(outcome) else ["there is no proof that they are gone"]
     if not release.needed:
         return ["none was ever asked for"]
-    head = f"gone, proved at {moment(release.at)}" if release.gone else f"NOT PROVED GONE at {moment(release.at)}"
+    head = f"gone, proved at {moment(release.at)}" if release.gone else _may_cost(outcome, release.at)
     return [head, *(answer(asked) for asked in release.asked), *_unproved(release)]
 
 
@@ -130,6 +130,15 @@ def flat(metrics: Mapping[str, object], *, prefix: str = "") -> Iterator[tuple[s
             yield from flat(value, prefix=f"{path}.")
         else:
             yield path, plain(value) if isinstance(value, str) else value
+
+
+def _may_cost(outcome: Outcome, at: float) -> str:
+    """What stays unproved may go on costing, where anybody pays at all."""
+    said = f"NOT PROVED GONE at {moment(at)}"
+    launch = outcome.launch
+    if launch is None or (outcome.cost is not None and not outcome.cost.billed):
+        return said
+    return f"{said}: may go on at {dollars(launch.hourly_usd * launch.num_nodes)} an hour"
 
 
 def _unproved(release: Release) -> list[str]:
