@@ -169,6 +169,9 @@ class Engine(Protocol):
     def down(self, cluster: str) -> None:
         """SkyPilot's own down, and its records cleared. Absent is success."""
 
+    def close(self) -> None:
+        """Let go of what the engine holds on this machine; of machines on a cloud it knows nothing more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
@@ -215,8 +218,11 @@ class Cloud:
 
 
 class Clouds(Protocol):
-    def open(self, places: Sequence[Place], *, watch: Watch) -> AbstractContextManager[Cloud]:
-        """Credentials checked, the sandbox brought up when it is asked for (and down again when this brought it up)."""
+    def open(self, places: Sequence[Place], *, user_id: str, watch: Watch) -> AbstractContextManager[Cloud]:
+        """Credentials checked, the sandbox brought up when it is asked for (and down again when this brought it up).
+
+        `user_id`: eight letters and digits that SkyPilot appends to every name on the cloud.
+        """
 
 
 # ---- leases, staging, the person watching -------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cvl_ci.errors import BudgetError
 from cvl_ci.ports import Prices
-from cvl_ci.request.plan import RELEASE_MINUTES, SANDBOX, Needs, Offer, Quote, RunPlan, Spot
+from cvl_ci.request.plan import RELEASE_MINUTES, SANDBOX, Needs, Offer, Place, Quote, RunPlan, Spot
 from cvl_ci.result.units import dollars, duration, size
 
 SHORTEST_MINUTES = 10.0 + RELEASE_MINUTES
@@ -70,6 +70,24 @@ def as_text(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
         parts += [_table(plan, quoted.offers), _cost(plan, quoted, prices)]
     parts += ["\n".join(f"warning: {text}" for text in (*plan.warnings, *quoted.warnings))]
     return "\n\n".join(part for part in parts if part)
+
+
+def in_one_line(plan: RunPlan, quoted: Quote) -> str:
+    """What is about to be run and what it may cost, as the first line of a run."""
+    if not quoted.offers or quoted.hourly_usd is None or quoted.max_usd is None:
+        return f"{plan.title}: {machine(plan.needs)}, price unknown"
+    offer = quoted.offers[0]
+    spot = " spot" if offer.spot else ""
+    billed = "" if offer.cloud != SANDBOX else " at AWS's price; the sandbox bills nothing"
+    return (
+        f"{plan.title}: {_machines(plan, offer)}{spot} on {offer.cloud}/{offer.region}, "
+        f"{dollars(quoted.hourly_usd)} an hour, at most {dollars(quoted.max_usd)}{billed}"
+    )
+
+
+def on_demand(needs: Needs, *, place: Place, prices: Prices) -> Sequence[Offer]:
+    """What this would cost without spot, where it ran."""
+    return prices.offers(needs, places=[place], spot=Spot.NEVER)
 
 
 def machine(needs: Needs) -> str:

@@ -1,4 +1,4 @@
-"""What SkyPilot is asked, in its own process: the only file that imports sky, pinned to one minor version.
+"""What SkyPilot is asked, in its own process: with attempts.py the only file that imports sky, pinned to one minor version.
 
 `sky.execution.launch` and `sky.core.*` are what SkyPilot's API server calls in its workers; they are internal, so
 tests/engine/test_contract.py fails loudly when a new version moves them.
@@ -6,21 +6,17 @@ tests/engine/test_contract.py fails loudly when a new version moves them.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import sky
-from sky import core, exceptions, execution, global_user_state
-from sky.provision import provisioner
+from sky import clouds, core, exceptions, execution, global_user_state
+
+from cvl_ci.engine import attempts
 
 Send = Callable[..., None]
-
-
-class Fenced(BaseException):
-    """The lease was revoked: not an error of SkyPilot's, so nothing of SkyPilot may catch it and go on."""
 
 
 def warm(send: Send) -> str:
@@ -29,14 +25,16 @@ def warm(send: Send) -> str:
 
 def launch(send: Send, *, task: dict[str, Any], cluster: str, fence: str) -> dict[str, Any]:
     """Provision and submit. Every attempt is announced before the provider is asked; the fence is asked around it."""
-    _announce_attempts(send, cluster=cluster, fence=Path(fence))
-    job_id, handle = execution.launch(
-        sky.Task.from_yaml_config(task), cluster_name=cluster, _quiet_optimizer=True, stream_logs=False
-    )
+    attempts.announce(send, cluster=cluster, fence=Path(fence))
+    made = sky.Task.from_yaml_config(task)
+    try:
+        job_id, handle = execution.launch(made, cluster_name=cluster, _quiet_optimizer=True, stream_logs=False)
+    except exceptions.NoCloudAccessError as error:
+        raise exceptions.NoCloudAccessError(_why_no_access(made)) from error
     resources = handle.launched_resources
     return {
         "job_id": job_id,
-        **_describe(resources),
+        **attempts.describe(resources),
         "zone": resources.zone,
         "num_nodes": handle.launched_nodes,
         "on_cloud": handle.cluster_name_on_cloud,
@@ -86,52 +84,14 @@ def down(send: Send, *, cluster: str) -> bool:
     return True
 
 
-def _announce_attempts(send: Send, *, cluster: str, fence: Path) -> None:
-    """Stand before the one function through which every machine is asked for.
-
-    SkyPilot records the cluster with the resources of this attempt just before it calls bulk_provision, which is
-    how the attempt's price is known (sky/backends/cloud_vm_ray_backend.py, `_retry_zones`).
-    """
-    original = getattr(provisioner.bulk_provision, "original", provisioner.bulk_provision)
-
-    def bulk_provision(cloud: Any, region: Any, zones: Any, *arguments: Any, **options: Any) -> Any:
-        handle = global_user_state.get_handle_from_cluster_name(cluster)
-        zone = ",".join(each.name for each in zones) if zones else None
-        attempt = {**_describe(handle.launched_resources), "region": region.name, "zone": zone}
-        _stop_at(fence)
-        send("attempting", attempt=attempt, on_cloud=handle.cluster_name_on_cloud)
-        try:
-            record = original(cloud, region, zones, *arguments, **options)
-        except Exception as error:
-            send("attempt_failed", attempt=attempt, text=_reason(error))
-            raise
-        _stop_at(fence)
-        send("created")
-        return record
-
-    bulk_provision.original = original  # type: ignore[attr-defined]
-    provisioner.bulk_provision = bulk_provision
-
-
-def _stop_at(fence: Path) -> None:
-    if os.path.exists(fence):
-        raise Fenced(f"The lease was revoked ({fence}): no machine may be asked for any more.")
-
-
-def _describe(resources: Any) -> dict[str, Any]:
-    return {
-        "cloud": str(resources.cloud).lower(),
-        "region": resources.region,
-        "instance_type": resources.instance_type,
-        "accelerators": {name: int(count) for name, count in (resources.accelerators or {}).items()},
-        "spot": bool(resources.use_spot),
-        "hourly_usd": float(resources.get_cost(3600)),
-    }
-
-
-def _reason(error: BaseException) -> str:
-    first = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {first[0] if first else ''}"[:500]
+def _why_no_access(task: Any) -> str:
+    """SkyPilot only says that no cloud is enabled; each cloud's own check knows what is missing."""
+    asked = {str(each.cloud): each.cloud for each in task.resources if each.cloud is not None}
+    reasons = []
+    for name, cloud in asked.items():
+        allowed, reason = cloud.check_credentials(clouds.CloudCapability.COMPUTE)
+        reasons.append(f"{name.lower()}: {'enabled' if allowed else reason}")
+    return "; ".join(reasons) or "no cloud is set up"
 
 
 def _runners(cluster: str) -> list[Any]:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from cvl_ci.errors import EngineError
-from cvl_ci.ports import Found, Resource
+from cvl_ci.ports import Found, Inventory, Resource
 from cvl_ci.request.plan import Place
 from cvl_ci.result.outcome import Asked
 
@@ -27,19 +27,17 @@ _ENDING = {"shutting-down", "deleting", "deleted"}
 
 
 class AwsInventory:
-    """`client` makes an EC2 client for a region; `regions` lists the account's own; `user_id` is in every name."""
+    """`client` makes an EC2 client for a region; `regions` lists those enabled in the account."""
 
     def __init__(
         self,
         *,
         client: Callable[[str], EC2Client],
         regions: Callable[[], Sequence[str]],
-        user_id: str,
         provider: str = "aws",
     ) -> None:
         self._client = client
         self._regions = regions
-        self._user_id = user_id
         self._provider = provider
 
     def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
@@ -98,14 +96,14 @@ class AwsInventory:
         alive = {"Name": "instance-state-name", "Values": ["pending", "running", "shutting-down", "stopping", "stopped"]}
         filters: list[list[dict[str, Any]]] = [[label, alive]]
         if lease is not None:
-            filters.append([{"Name": f"tag:{NAME_TAG}", "Values": [f"{lease}-{self._user_id}"]}, alive])
+            filters.append([{"Name": f"tag:{NAME_TAG}", "Values": [f"{lease}-*"]}, alive])
         for each in filters:
             for page in client.get_paginator("describe_instances").paginate(Filters=each):  # type: ignore[arg-type]
                 for reservation in page["Reservations"]:
                     for instance in reservation["Instances"]:
                         yield self._resource(region, "instances", instance, "InstanceId", instance["State"]["Name"])
-        for page in client.get_paginator("describe_volumes").paginate(Filters=[label]):  # type: ignore[list-item]
-            for volume in page["Volumes"]:
+        for volumes in client.get_paginator("describe_volumes").paginate(Filters=[label]):  # type: ignore[list-item]
+            for volume in volumes["Volumes"]:
                 yield self._resource(region, "volumes", volume, "VolumeId", volume["State"])
         waiting = {"Name": "state", "Values": ["open", "active"]}
         for request in client.describe_spot_instance_requests(Filters=[label, waiting])["SpotInstanceRequests"]:  # type: ignore[list-item]
@@ -124,6 +122,30 @@ class AwsInventory:
             created_at=created.timestamp() if created else None,
             ending=state in _ENDING,
         )
+
+
+class Inventories:
+    """One inventory for several clouds. A cloud that nobody here can ask is named as unproved, never as clean."""
+
+    def __init__(self, inventories: Mapping[str, Inventory]) -> None:
+        self._inventories = inventories
+
+    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+        clouds = list(dict.fromkeys(place.cloud for place in places)) or list(self._inventories)
+        parts = [
+            self._inventories[cloud].find(lease=lease, places=[place for place in places if place.cloud == cloud])
+            for cloud in clouds
+            if cloud in self._inventories
+        ]
+        return Found(
+            resources=tuple(resource for part in parts for resource in part.resources),
+            asked=tuple(asked for part in parts for asked in part.asked),
+            unproved=tuple(cloud for cloud in clouds if cloud not in self._inventories),
+        )
+
+    def remove(self, resources: Sequence[Resource]) -> None:
+        for cloud, inventory in self._inventories.items():
+            inventory.remove([resource for resource in resources if resource.provider == cloud])
 
 
 def ec2_clients(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 
 from cvl_ci.result.outcome import Phase
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _JOB = re.compile(
     r"^(?:\x1b\[[0-9;]*m)*\((?P<who>setup|[^()\s,]+)(?:, rank=(?P<rank>\d+))?,? pid=\d+(?:, ip=[^()]*)?\)(?:\x1b\[[0-9;]*m)* ?"
 )
 _PAYLOAD = re.compile(r"<sky-payload[^>]*>(.*?)</sky-payload>")
-_CONTROL = re.compile(r"</?rich_\w+>|\[/?[a-z_ ]+\]|<heartbeat>.*?</heartbeat>")
+_CONTROL = re.compile(r"</?rich_\w+>|\[/?[a-z_ ]*\]|<heartbeat>.*?</heartbeat>")
 
 
 @dataclass(kw_only=True)
@@ -47,7 +48,10 @@ class JobLog:
 def progress(line: str) -> str | None:
     """SkyPilot's own words in one plain line; None when it said nothing a person would read."""
     for payload in _PAYLOAD.findall(line):
-        line = payload.strip('"').encode("ascii", "ignore").decode("unicode_escape", "ignore")
+        try:
+            line = str(json.loads(payload))
+        except ValueError:
+            return None
     text = _CONTROL.sub("", _ANSI.sub("", line))
-    text = re.sub(r"\s*View logs:.*|\s*To view.*|^[\s⚙︎✓├└─]+", "", text).strip()
+    text = re.sub(r"\s*View logs:.*|\s*To view.*|\s*\(Ctrl-C.*|^[\s⚙︎✓├└─]+", "", text).strip()
     return text or None

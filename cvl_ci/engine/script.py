@@ -52,4 +52,4 @@ def _command(phase: str, text: str) -> str:
 
 
 def _read(name: str) -> str:
-    return resources.files("cvl_ci.engine").joinpath("machine", name).read_text(encoding="utf-8")
+    return resources.files("cvl_ci.engine").joinpath("machine").joinpath(name).read_text(encoding="utf-8")

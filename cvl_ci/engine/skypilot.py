@@ -64,7 +64,7 @@ class SkyPilotEngine:
         try:
             answer = self._alive_worker().call(
                 "launch",
-                on_line=lambda line: _say(watch, line),
+                on_line=_Said(watch),
                 on_event=lambda event: self._provisioning(event, watch),
                 until=lambda: self._patience + allowed,
                 task=self._task(request),
@@ -267,10 +267,18 @@ def _within(seconds: float) -> Callable[[], float]:
     return lambda: limit
 
 
-def _say(watch: Watch, line: str) -> None:
-    text = progress(line)
-    if text:
-        watch(Progress(text=text))
+class _Said:
+    """SkyPilot's spinner repeats itself: each thing it says is passed on once."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._last: str | None = None
+
+    def __call__(self, line: str) -> None:
+        text = progress(line)
+        if text and text != self._last:
+            self._last = text
+            self._watch(Progress(text=text))
 
 
 def _translate(failure: WorkerFailed) -> CvlError:

@@ -122,7 +122,7 @@ def _script(directory: str, commands: tuple[str, ...]) -> str | None:
 
 
 class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - said in full, whatever it is
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 

@@ -109,7 +109,7 @@ def released(outcome: Outcome) -> list[str]:
     if not release.needed:
         return ["none was ever asked for"]
     head = f"gone, proved at {moment(release.at)}" if release.gone else _may_cost(outcome, release.at)
-    return [head, *(answer(asked) for asked in release.asked), *_unproved(release)]
+    return [head, *(answer(asked) for asked in release.asked), *unproved(release)]
 
 
 def answer(asked: Asked) -> str:
@@ -120,6 +120,11 @@ def answer(asked: Asked) -> str:
     if asked.left:
         return f"{place} still shows {plain(', '.join(asked.left))}"
     return f"{place} shows 0 left ({kinds})"
+
+
+def unproved(release: Release) -> list[str]:
+    """Clouds that nobody here can ask: never counted as clean."""
+    return [f"{plain(cloud)} cannot be asked: look there yourself" for cloud in release.unproved]
 
 
 def flat(metrics: Mapping[str, object], *, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -139,7 +144,3 @@ def _may_cost(outcome: Outcome, at: float) -> str:
     if launch is None or (outcome.cost is not None and not outcome.cost.billed):
         return said
     return f"{said}: may go on at {dollars(launch.hourly_usd * launch.num_nodes)} an hour"
-
-
-def _unproved(release: Release) -> list[str]:
-    return [f"{plain(cloud)} cannot be asked: look there yourself" for cloud in release.unproved]

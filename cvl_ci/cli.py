@@ -1,0 +1,263 @@
+"""The command line: words in, exit code out. With action.py the only file that handles signals."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from cvl_ci import wiring
+from cvl_ci.errors import CvlError, Mistake, RequestError
+from cvl_ci.request import arguments
+
+if TYPE_CHECKING:
+    from cvl_ci.lease import Owner
+    from cvl_ci.local.terminal import Terminal
+    from cvl_ci.request.plan import RunPlan
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Every road out of the program: no traceback reaches a person."""
+    environ = wiring.environment()
+    try:
+        parsed = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+        verb: Callable[[argparse.Namespace, Mapping[str, str]], int] = parsed.execute
+        return verb(parsed, environ)
+    except CvlError as error:
+        _tell(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _tell("Cancelled before anything was started.")
+        return 130
+    except BrokenPipeError:
+        return 141
+    except Exception:
+        return _bug(environ)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cvl-ci",
+        description="Run a GPU job on any cloud with SkyPilot, bring everything back, leave no machine running.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=arguments.AnyOrderParser)
+    plan = verbs.add_parser("plan", help="what would run, where, and what it may cost; no network, no credentials")
+    arguments.add_arguments(plan)
+    plan.add_argument("--json", action="store_true", help="for programs")
+    plan.add_argument("--yaml", action="store_true", help="the SkyPilot task")
+    plan.set_defaults(execute=_plan)
+
+    run = verbs.add_parser("run", help="run it, bring back what it wrote, and take the machine down with proof")
+    arguments.add_arguments(run)
+    run.add_argument("--json-summary", metavar="FILE", help="write how it ended, as JSON")
+    run.add_argument("--outputs-dir", metavar="DIR", help="where outputs go (default: cvl-outputs/CLUSTER)")
+    run.add_argument("--keep-sandbox", action="store_true", help="leave up the sandbox that this run brought up")
+    run.set_defaults(execute=_run)
+
+    down = verbs.add_parser("down", help="find what is ours and end it, with proof")
+    down.add_argument("names", nargs="*", metavar="NAME", help="leases, as a run printed them")
+    down.add_argument("--all", action="store_true", help="every lease of this machine, and what a cloud shows of ours")
+    down.add_argument("--cloud", metavar="CLOUD", help="where to look besides this machine's records: aws, sandbox")
+    down.set_defaults(execute=_down)
+
+    sandbox = verbs.add_parser("sandbox", help="an emulated AWS on your own Docker: try it all with no cloud account")
+    _add_sandbox(sandbox)
+    return parser
+
+
+# ---- plan ---------------------------------------------------------------------------------------------------
+
+
+def _plan(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from cvl_ci.commands import plan as planning
+    from cvl_ci.engine import task
+
+    plan, prices = _prepared(parsed, environ), wiring.prices(environ)
+    if parsed.yaml:
+        print(task.render(plan), end="")
+        return 0
+    quoted = planning.quote(plan, prices)
+    print(planning.as_json(plan, quoted) if parsed.json else planning.as_text(plan, quoted, prices))
+    return 0
+
+
+def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str]) -> RunPlan:
+    from cvl_ci.commands.prepare import prepare
+    from cvl_ci.local.checkout import open_checkout
+
+    inputs = arguments.from_namespace(parsed, environment=environ)
+    return prepare(inputs, checkout=open_checkout(Path.cwd(), at=_elsewhere(parsed)), prices=wiring.prices(environ))
+
+
+def _elsewhere(parsed: argparse.Namespace) -> str:
+    """--workdir and --task may lie in another checkout than the one we stand in."""
+    return str(parsed.workdir or parsed.task or ".")
+
+
+# ---- run ----------------------------------------------------------------------------------------------------
+
+
+def _run(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from cvl_ci.commands import run as running
+    from cvl_ci.local.clock import SystemClock
+    from cvl_ci.local.staging import LocalStaging
+    from cvl_ci.result.summary import to_json
+
+    plan = _prepared(parsed, environ)
+    terminal = _terminal(environ)
+    owner = _owner(environ)
+    outputs = Path(parsed.outputs_dir or Path("cvl-outputs") / owner.name)
+    tools = running.Tools(
+        clouds=wiring.OpenClouds(environ, keep_sandbox=parsed.keep_sandbox),
+        records=wiring.records(environ, terminal),
+        staging=LocalStaging(),
+        workflow=terminal,
+        prices=wiring.prices(environ),
+        clock=SystemClock(),
+    )
+    try:
+        with _Stopping(terminal.warning):
+            outcome = running.run(plan, owner=owner, outputs=outputs, tools=tools)
+    finally:
+        terminal.close()
+    if parsed.json_summary:
+        Path(parsed.json_summary).write_text(json.dumps(to_json(outcome), indent=2, allow_nan=False) + "\n")
+    return outcome.exit_code
+
+
+def _owner(environ: Mapping[str, str]) -> Owner:
+    from cvl_ci.lease import Owner
+
+    return Owner(
+        repository=environ.get("GITHUB_REPOSITORY") or str(Path.cwd()),
+        run=environ.get("GITHUB_RUN_ID") or secrets.token_hex(4),
+        attempt=environ.get("GITHUB_RUN_ATTEMPT") or "1",
+        job=environ.get("GITHUB_JOB") or "",
+        step=secrets.token_hex(4),
+    )
+
+
+class _Stopping:
+    """The first signal stops what is going on, by KeyboardInterrupt; from then on the machine is being taken down,
+    and no later signal may stop that: it is answered in words."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._stopping = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._before[number] = signal.signal(number, self._stop)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping:
+            self._say("Still taking the machine down: stopping now would leave it running.")
+            return
+        self._stopping = True
+        raise KeyboardInterrupt
+
+
+# ---- down ---------------------------------------------------------------------------------------------------
+
+
+def _down(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from cvl_ci.commands import down as ending
+    from cvl_ci.errors import NotProvedGone
+    from cvl_ci.local.clock import SystemClock
+    from cvl_ci.request.plan import Place
+    from cvl_ci.result import phrases
+
+    if not parsed.names and not parsed.all:
+        raise RequestError([Mistake(field="NAME", value="", problem="is missing: name a lease, or say --all")])
+    terminal = _terminal(environ)
+    places = [Place(cloud=cloud.strip()) for cloud in (parsed.cloud or "").split(",") if cloud.strip()]
+    tools = ending.Tools(
+        clouds=wiring.OpenClouds(environ),
+        records=wiring.records(environ, terminal),
+        workflow=terminal,
+        clock=SystemClock(),
+    )
+    try:
+        with _Stopping(terminal.warning):
+            released = ending.down(
+                parsed.names, everything=parsed.all, places=places, user_id=_owner(environ).user_id, tools=tools
+            )
+    finally:
+        terminal.close()
+    for name, release in released.items():
+        print(f"{name}: {'gone' if release.gone else 'NOT PROVED GONE: it may still be running and billed'}")
+        for answer in (*map(phrases.answer, release.asked), *phrases.unproved(release)):
+            print(f"  {answer}")
+    if not released:
+        print("Nothing of ours is left: no lease is recorded as running here, and no cloud that was asked shows one.")
+    if all(release.gone for release in released.values()):
+        return 0
+    return NotProvedGone.exit_code
+
+
+# ---- sandbox ------------------------------------------------------------------------------------------------
+
+
+def _add_sandbox(parser: argparse.ArgumentParser) -> None:
+    from cvl_ci.sandbox import command
+
+    command.add_arguments(parser)
+    parser.set_defaults(execute=_sandbox)
+
+
+def _sandbox(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from cvl_ci.sandbox import command
+
+    return command.execute(parsed, environment=environ, machine_types=wiring.machine_types(), out=sys.stdout)
+
+
+# ---- what a person sees -------------------------------------------------------------------------------------
+
+
+def _terminal(environ: Mapping[str, str]) -> Terminal:
+    from cvl_ci.local.clock import SystemClock
+    from cvl_ci.local.terminal import Terminal
+
+    return Terminal(
+        out=sys.stdout,
+        err=sys.stderr,
+        clock=SystemClock(),
+        width=shutil.get_terminal_size().columns,
+        colour="NO_COLOR" not in environ,
+    )
+
+
+def _tell(text: str) -> None:
+    print(f"cvl-ci: {text}", file=sys.stderr)
+
+
+def _bug(environ: Mapping[str, str]) -> int:
+    """A mistake of ours: told in three sentences, kept whole in a file."""
+    path = wiring.state_directory(environ) / f"error-{secrets.token_hex(4)}.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(traceback.format_exc())
+        where = f"The details are in {path}."
+    except OSError as error:
+        where = f"The details could not be written ({error})."
+    _tell(
+        f"A mistake in cvl-ci itself stopped this. {where}\n"
+        "What had been started was taken down where that was still possible.\n"
+        "Make sure with `cvl-ci down --all`, and please report it with that file."
+    )
+    return 70

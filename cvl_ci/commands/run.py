@@ -1,0 +1,297 @@
+"""`run`: quote → lease → launch → stream → fetch → outcome, and the machine is gone, with proof, whatever happened."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from cvl_ci.commands import plan as planning
+from cvl_ci.errors import CvlError
+from cvl_ci.lease import Lease, Owner
+from cvl_ci.ports import (
+    AttemptFailed,
+    Attempting,
+    Began,
+    Clock,
+    Cloud,
+    Clouds,
+    Event,
+    Fetched,
+    JobEnd,
+    LaunchRequest,
+    LeaseRecord,
+    Line,
+    Prices,
+    Progress,
+    Records,
+    Staging,
+    Workflow,
+)
+from cvl_ci.request.plan import RELEASE_MINUTES, Place, Quote, RunPlan
+from cvl_ci.result import judgement
+from cvl_ci.result.metrics import read_metrics
+from cvl_ci.result.outcome import Attempt, Cost, Launch, Outcome, Phase, Release
+
+CANCEL_GRACE_SECONDS = 60.0
+"""The machine ends the job by itself at its limit; only when it does not do we, this much later."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """The ports a run needs."""
+
+    clouds: Clouds
+    records: Records
+    staging: Staging
+    workflow: Workflow
+    prices: Prices
+    clock: Clock
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """What is known so far; becomes the Outcome."""
+
+    plan: RunPlan
+    quote: Quote
+    owner: Owner
+    outputs: Path
+    tools: Tools
+    started: float
+    cloud: Cloud | None = None
+    lease: Lease | None = None
+    launch: Launch | None = None
+    job: JobEnd | None = None
+    fetched: Fetched = field(default_factory=Fetched)
+    release: Release | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    phases: dict[str, float] = field(default_factory=dict)
+    phase: Phase | None = None
+    phase_began: float = 0.0
+    spending_since: float | None = None
+    failure: CvlError | None = None
+    cancelled: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    def enter(self, phase: Phase | None) -> None:
+        """One phase ends where the next begins, so the phases add up to the whole."""
+        now = self.tools.clock.monotonic()
+        if self.phase is not None:
+            name = self.phase.value
+            self.phases[name] = self.phases.get(name, 0.0) + now - self.phase_began
+        self.phase, self.phase_began = phase, now
+        if phase is not None:
+            self.tools.workflow.began(phase)
+
+    def watch(self, event: Event) -> None:
+        workflow = self.tools.workflow
+        match event:
+            case Line(text=text):
+                workflow.remote(text)
+            case Progress(text=text):
+                workflow.progress(text)
+            case Began(phase=phase):
+                if phase is not self.phase:
+                    self.enter(phase)
+            case Attempting(attempt=attempt):
+                self._attempting(attempt)
+            case AttemptFailed(attempt=attempt):
+                self.attempts[-1:] = [attempt]
+                workflow.notice(f"{attempt.where} said no: {attempt.error}")
+
+    def _attempting(self, attempt: Attempt) -> None:
+        if self.lease is not None:
+            self.lease.attempting(attempt, place=Place(cloud=attempt.cloud, region=attempt.region))
+        if self.spending_since is None:
+            self.spending_since = self.tools.clock.now()
+        self.attempts.append(attempt)
+        billed = self.cloud is None or self.cloud.billed
+        self.tools.workflow.priced(hourly_usd=attempt.hourly_usd * self.plan.num_nodes, billed=billed)
+        spot = " spot" if attempt.spot else ""
+        self.tools.workflow.notice(f"asking {attempt.where} for {self.plan.num_nodes} × {attempt.instance_type}{spot}")
+
+
+def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
+    """Carry out one plan. Raises CvlError only before anything could be spent; afterwards it is an Outcome."""
+    quoted = planning.quote(plan, tools.prices)
+    tools.workflow.quoted(plan, planning.in_one_line(plan, quoted))
+    for warning in (*plan.warnings, *quoted.warnings):
+        tools.workflow.warning(warning)
+    state = _Run(
+        plan=plan,
+        quote=quoted,
+        owner=owner,
+        outputs=outputs,
+        tools=tools,
+        started=tools.clock.monotonic(),
+    )
+    if plan.on_sandbox:
+        state.enter(Phase.SANDBOX)
+    with _failures_kept(state), tools.clouds.open(plan.places, user_id=owner.user_id, watch=state.watch) as cloud:
+        state.cloud = cloud
+        try:
+            with _failures_kept(state):
+                cloud.engine.warm()
+                state.enter(Phase.STAGING)
+                with tools.staging.staged(plan.files) as staged, _lease(state, cloud):
+                    _launch_to_fetch(state, cloud, staged)
+        finally:
+            # Only when a signal hit between the end of the work and the beginning of the release.
+            if state.lease is not None and state.release is None:
+                state.release = _released(state, state.lease)
+    state.enter(None)
+    outcome = _outcome(state)
+    tools.workflow.ended(outcome)
+    return outcome
+
+
+@contextmanager
+def _failures_kept(state: _Run) -> Iterator[None]:
+    """What could not be done, or a person's wish to stop, becomes part of the outcome once there is one to tell."""
+    try:
+        yield
+    except CvlError as error:
+        if state.failure is None:
+            state.failure = error
+    except KeyboardInterrupt:
+        state.cancelled = True
+
+
+@contextmanager
+def _lease(state: _Run, cloud: Cloud) -> Iterator[None]:
+    """The promise: written down, then whatever happens inside, released with proof."""
+    clock = state.tools.clock
+    deadline = clock.now() + state.quote.deadline_minutes * 60
+    record = LeaseRecord(
+        name=state.owner.name,
+        labels=state.owner.labels(deadline=deadline),
+        deadline=deadline,
+        places=state.plan.places,
+        taken_at=clock.now(),
+    )
+    lease = Lease(
+        record,
+        engine=cloud.engine,
+        inventory=cloud.inventory,
+        records=state.tools.records,
+        clock=clock,
+        say=state.warnings.append,
+    )
+    lease.take()
+    state.lease = lease
+    try:
+        with _failures_kept(state):
+            yield
+    finally:
+        state.release = _released(state, lease)
+
+
+def _released(state: _Run, lease: Lease) -> Release:
+    """A person's second Ctrl-C lands here: the release begins again rather than stop half-way."""
+    while True:
+        try:
+            state.enter(Phase.RELEASING)
+            return lease.release()
+        except KeyboardInterrupt:
+            state.cancelled = True
+            state.tools.workflow.warning("Still taking the machine down: stopping now would leave it running.")
+
+
+def _launch_to_fetch(state: _Run, cloud: Cloud, staged: Path) -> None:
+    lease, tools = state.lease, state.tools
+    assert lease is not None
+    state.enter(Phase.PROVISIONING)
+    tools.workflow.notice(f"lease {lease.name}: if this run is lost, `cvl-ci down {lease.name}` ends it")
+    request = LaunchRequest(
+        plan=state.plan,
+        cluster=lease.name,
+        labels=lease.record.labels,
+        staged=staged,
+        deadline=lease.record.deadline,
+        fence=tools.records.fence(lease.name),
+        nonce=secrets.token_hex(8),
+    )
+    state.launch = cloud.engine.launch(request, watch=state.watch)
+    until = lease.record.deadline - RELEASE_MINUTES * 60 + CANCEL_GRACE_SECONDS
+    state.job = cloud.engine.follow(watch=state.watch, until=until)
+    if state.job.lost is None:
+        state.enter(Phase.FETCHING)
+        state.fetched = cloud.engine.fetch(into=state.outputs, globs=state.plan.outputs)
+
+
+def _outcome(state: _Run) -> Outcome:
+    ended = judgement.judge(
+        plan=state.plan,
+        quote=state.quote,
+        launch=state.launch,
+        nodes=state.job.nodes if state.job else None,
+        lost=state.job.lost if state.job else None,
+        release=state.release,
+        failure=state.failure,
+        cancelled=state.cancelled,
+        attempts=state.attempts,
+        ran_seconds=state.phases.get(Phase.SETUP.value, 0.0) + state.phases.get(Phase.RUNNING.value, 0.0),
+    )
+    warnings = [*state.plan.warnings, *state.quote.warnings, *state.warnings]
+    if state.fetched.problem:
+        warnings.append(state.fetched.problem)
+    return Outcome(
+        ending=ended.ending,
+        reason=ended.reason,
+        exit_code=ended.exit_code,
+        advice=ended.advice,
+        title=state.plan.title,
+        cluster=state.owner.name,
+        launch=state.launch,
+        attempts=tuple(state.attempts),
+        nodes=state.job.nodes if state.job else (),
+        phases=dict(state.phases),
+        duration_seconds=state.tools.clock.monotonic() - state.started,
+        cost=_cost(state),
+        files=state.fetched.files,
+        refused=state.fetched.refused,
+        outputs_directory=str(state.outputs) if state.fetched.files else "",
+        metrics=_metrics(state.outputs, [file.path for file in state.fetched.files]),
+        release=state.release,
+        warnings=tuple(warnings),
+    )
+
+
+def _cost(state: _Run) -> Cost | None:
+    """From the first time that machines were asked for and had, to their proved end: never less than the bill."""
+    last = state.attempts[-1] if state.attempts else None
+    if last is None or last.error is not None or state.release is None:
+        return None
+    began = state.launch.created_at if state.launch else state.spending_since
+    seconds = max(0.0, state.release.at - (began if began is not None else state.release.at))
+    hourly = last.hourly_usd * state.plan.num_nodes
+    cost = Cost(
+        hourly_usd=hourly,
+        seconds=seconds,
+        usd=hourly * seconds / 3600,
+        estimated_usd=state.quote.max_usd,
+        billed=state.cloud is None or state.cloud.billed,
+    )
+    if not last.spot:
+        return cost
+    return replace(cost, on_demand_hourly_usd=_on_demand(state, last))
+
+
+def _on_demand(state: _Run, attempt: Attempt) -> float | None:
+    needs = replace(state.plan.needs, instance_type=attempt.instance_type, accelerators={})
+    place = Place(cloud=attempt.cloud, region=attempt.region)
+    offers = planning.on_demand(needs, place=place, prices=state.tools.prices)
+    return offers[0].hourly_usd * state.plan.num_nodes if offers else None
+
+
+def _metrics(outputs: Path, paths: Sequence[str]) -> dict[str, object]:
+    named = sorted((path for path in paths if path.rpartition("/")[2] == "metrics.json"), key=lambda path: path.count("/"))
+    for path in named:
+        try:
+            return read_metrics((outputs / path).read_bytes()[: 1 << 20])
+        except (OSError, ValueError):
+            continue
+    return {}

@@ -1,0 +1,119 @@
+"""Every time a provider is asked for machines: the fence is looked at, the attempt announced, its end told.
+
+SkyPilot asks through one function, `provisioner.bulk_provision`, once per region; on AWS it then walks the zones
+itself, so there botocore's own events around RunInstances tell the zones apart. Loaded in the worker process only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import botocore.handlers
+from sky import global_user_state
+from sky.adaptors import aws
+from sky.provision import provisioner
+
+Send = Callable[..., None]
+
+
+class Fenced(BaseException):
+    """The lease was revoked: not an error of SkyPilot's, so nothing of SkyPilot may catch it and go on."""
+
+
+def announce(send: Send, *, cluster: str, fence: Path) -> None:
+    """Stand before every attempt of the launch that follows in this process."""
+    watch = _Watch(send, cluster, fence)
+    original = getattr(provisioner.bulk_provision, "original", provisioner.bulk_provision)
+
+    def bulk_provision(cloud: Any, region: Any, zones: Any, *arguments: Any, **options: Any) -> Any:
+        watch.region(cloud, region.name, [zone.name for zone in zones or []])
+        try:
+            record = original(cloud, region, zones, *arguments, **options)
+        except Exception as error:
+            watch.failed(_reason(error))
+            raise
+        watch.stop_at_fence()
+        return record
+
+    bulk_provision.original = original  # type: ignore[attr-defined]
+    provisioner.bulk_provision = bulk_provision
+    # Every session that SkyPilot makes takes these along.
+    botocore.handlers.BUILTIN_HANDLERS += [
+        ("before-call.ec2.RunInstances", watch.before_run_instances),
+        ("after-call.ec2.RunInstances", watch.after_run_instances),
+    ]
+
+
+def describe(resources: Any) -> dict[str, Any]:
+    """SkyPilot's launchable resources in plain values; `hourly_usd` of one node."""
+    return {
+        "cloud": str(resources.cloud).lower(),
+        "region": resources.region,
+        "instance_type": resources.instance_type,
+        "accelerators": {name: int(count) for name, count in (resources.accelerators or {}).items()},
+        "spot": bool(resources.use_spot),
+        "hourly_usd": float(resources.get_cost(3600)),
+    }
+
+
+class _Watch:
+    def __init__(self, send: Send, cluster: str, fence: Path) -> None:
+        self._send = send
+        self._cluster = cluster
+        self._fence = fence
+        self._here: dict[str, Any] = {}
+        self._open: dict[str, Any] | None = None
+        self._zones: dict[str, str] = {}
+
+    def region(self, cloud: Any, region: str, zones: list[str]) -> None:
+        """One region begins. SkyPilot has just recorded the cluster with the resources of this attempt."""
+        self.stop_at_fence()
+        handle = global_user_state.get_handle_from_cluster_name(self._cluster)
+        resources: Any = handle.launched_resources if handle is not None else None
+        self._here = {**describe(resources), "region": region, "zone": ",".join(zones) or None}
+        if str(cloud).lower() != "aws":
+            self._begin(self._here)
+
+    def failed(self, reason: str) -> None:
+        """The region said no; where no single zone did before it, the attempt is the region's."""
+        if self._open is None and not self._here.get("told"):
+            self._begin(self._here)
+        self._end(reason)
+
+    def stop_at_fence(self) -> None:
+        if os.path.exists(self._fence):
+            raise Fenced(f"The lease was revoked ({self._fence}): no machine may be asked for any more.")
+
+    def before_run_instances(self, params: Any, context: Any, **_: Any) -> None:
+        self.stop_at_fence()
+        subnet = params["body"].get("NetworkInterface.1.SubnetId", "")
+        self._begin({**self._here, "zone": self._zone(subnet, context["client_region"])})
+
+    def after_run_instances(self, parsed: Any, **_: Any) -> None:
+        error = parsed.get("Error")
+        if error:
+            self._end(f"{error.get('Code')}: {error.get('Message')}"[:500])
+
+    def _begin(self, attempt: dict[str, Any]) -> None:
+        self._here["told"] = True
+        self._open = {key: value for key, value in attempt.items() if key != "told"}
+        self._send("attempting", attempt=self._open)
+
+    def _end(self, reason: str) -> None:
+        if self._open is not None:
+            self._send("attempt_failed", attempt=self._open, text=reason)
+        self._open = None
+
+    def _zone(self, subnet: str, region: str) -> str | None:
+        if subnet and subnet not in self._zones:
+            found = aws.client("ec2", region_name=region).describe_subnets(SubnetIds=[subnet])["Subnets"]
+            self._zones[subnet] = found[0]["AvailabilityZone"]
+        return self._zones.get(subnet, self._here.get("zone"))
+
+
+def _reason(error: BaseException) -> str:
+    first = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {first[0] if first else ''}"[:500]

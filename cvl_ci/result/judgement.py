@@ -1,0 +1,118 @@
+"""How a run ended, and whose fault it is: a remote failure is never green, a failure of ours is never a red test. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cvl_ci.errors import CapacityError, CvlError
+from cvl_ci.request.plan import Quote, RunPlan
+from cvl_ci.result.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Attempt, Ending, Launch, NodeEnd, Release
+
+KILLED = 137
+"""A process that was killed before it could say why; the shell's number for SIGKILL."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    ending: Ending
+    reason: str
+    exit_code: int
+    advice: str = ""
+
+
+def judge(
+    *,
+    plan: RunPlan,
+    quote: Quote,
+    launch: Launch | None,
+    nodes: Sequence[NodeEnd] | None,
+    lost: str | None,
+    release: Release | None,
+    failure: CvlError | None,
+    cancelled: bool,
+    attempts: Sequence[Attempt],
+    ran_seconds: float,
+) -> Judgement:
+    """`nodes` None: the job never began. `ran_seconds`: setup and run together."""
+    if cancelled:
+        judged = _of(Ending.CANCELLED, "Cancelled before it was over.")
+    elif lost is not None:
+        judged = _lost(launch, lost)
+    elif failure is not None:
+        judged = _failed(failure, attempts)
+    elif nodes is None:
+        judged = Judgement(ending=Ending.NEVER_STARTED, reason="The job never began.", exit_code=70)
+    else:
+        judged = _job(plan, quote, nodes, ran_seconds)
+    if release is not None and not release.gone:
+        return Judgement(
+            ending=judged.ending, reason=judged.reason, exit_code=EXIT_NOT_PROVED_GONE, advice=judged.advice
+        )
+    return judged
+
+
+def _job(plan: RunPlan, quote: Quote, nodes: Sequence[NodeEnd], ran_seconds: float) -> Judgement:
+    if any(node.timed_out for node in nodes):
+        return _out_of_time(plan, quote, ran_seconds)
+    first = _first_failure(nodes)
+    if first is None:
+        return _of(Ending.SUCCEEDED, "The job succeeded.")
+    rank = f" on rank {first.rank} of {len(nodes)}" if len(nodes) > 1 else ""
+    what = "setup" if first.phase == "setup" else "job"
+    if first.exit_code is None:
+        return Judgement(
+            ending=Ending.FAILED,
+            reason=f"The {what}{rank} was killed before it could say why: out of memory is the usual reason.",
+            exit_code=KILLED,
+            advice="Ask for more memory (`memory`), or make it smaller; the end of its log may tell.",
+        )
+    return Judgement(
+        ending=Ending.FAILED,
+        reason=f"The {what}{rank} exited with code {first.exit_code}.",
+        exit_code=first.exit_code,
+        advice="The failure is the job's own; the end of its log tells.",
+    )
+
+
+def _first_failure(nodes: Sequence[NodeEnd]) -> NodeEnd | None:
+    """SkyPilot kills the other ranks when one fails: the one that said so, and first, is the cause."""
+    said = [node for node in nodes if node.exit_code]
+    if said:
+        return min(said, key=lambda node: (node.ended_at or float("inf"), node.rank))
+    return next((node for node in nodes if node.exit_code is None), None)
+
+
+def _out_of_time(plan: RunPlan, quote: Quote, ran_seconds: float) -> Judgement:
+    by_budget = quote.deadline_minutes < plan.limits.longest_minutes
+    if by_budget and ran_seconds < plan.limits.max_runtime_minutes * 60 - 5:
+        return _of(
+            Ending.OVER_BUDGET,
+            f"It was stopped so as to stay within max_cost (${plan.limits.max_cost_usd:.2f}).",
+            advice="Raise `max_cost`, use spot, or make the job shorter.",
+        )
+    return _of(
+        Ending.TIMED_OUT,
+        f"It was stopped at its time limit, max_runtime = {plan.limits.max_runtime_minutes:g} minutes.",
+        advice="Raise `max_runtime`, or make the job shorter.",
+    )
+
+
+def _lost(launch: Launch | None, lost: str) -> Judgement:
+    if launch is not None and launch.spot:
+        return _of(Ending.PREEMPTED, f"The spot machine was taken away: {lost}", advice="Run it again, or on-demand.")
+    return _of(Ending.PREEMPTED, f"The machine was lost: {lost}", advice="Not the job's fault: run it again.")
+
+
+def _failed(failure: CvlError, attempts: Sequence[Attempt]) -> Judgement:
+    reason = failure.what
+    if isinstance(failure, CapacityError) and attempts:
+        places = "1 attempt" if len(attempts) == 1 else f"{len(attempts)} attempts"
+        reason = f"No machine could be had in {places}: {'; '.join(dict.fromkeys(a.where for a in attempts))}."
+    return Judgement(
+        ending=Ending.NEVER_STARTED, reason=reason, exit_code=failure.exit_code, advice=failure.next_step
+    )
+
+
+def _of(ending: Ending, reason: str, advice: str = "") -> Judgement:
+    return Judgement(ending=ending, reason=reason, exit_code=EXIT_CODES[ending], advice=advice)

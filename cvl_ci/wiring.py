@@ -1,0 +1,143 @@
+"""The only file that knows every adapter: which cloud is opened with what. Reads the environment it is given."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from cvl_ci.engine.prices import CataloguePrices
+from cvl_ci.engine.skypilot import SkyPilotEngine
+from cvl_ci.errors import EngineError
+from cvl_ci.local.clock import SystemClock
+from cvl_ci.local.records import FileRecords
+from cvl_ci.ports import Cloud, Progress, Records, Watch, Workflow
+from cvl_ci.request.plan import SANDBOX, Place
+from cvl_ci.sandbox import Access, MachineType, Sandbox
+
+_OF_CLOUDS = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
+
+
+def environment() -> Mapping[str, str]:
+    return os.environ
+
+
+def state_directory(environ: Mapping[str, str]) -> Path:
+    """Where leases are recorded and the sandbox lives: XDG's place for state."""
+    given = environ.get("XDG_STATE_HOME") or os.path.join(environ.get("HOME", "/root"), ".local", "state")
+    return Path(given) / "cvl-ci"
+
+
+def sandbox_directory(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("CVL_CI_SANDBOX_DIR") or state_directory(environ) / "sandbox")
+
+
+def records(environ: Mapping[str, str], workflow: Workflow) -> Records:
+    return FileRecords(state_directory(environ) / "leases", warn=workflow.warning)
+
+
+def prices(environ: Mapping[str, str]) -> CataloguePrices:
+    """The baked table, or SkyPilot's own catalogue where it lies on this machine and the table has been overruled."""
+    given = environ.get("CVL_CI_CATALOGUE")
+    return CataloguePrices(skypilot_catalogue=Path(given)) if given else CataloguePrices()
+
+
+def machine_types() -> tuple[MachineType, ...]:
+    """What the sandbox sells: AWS's machines in the regions it emulates, at their catalogue prices."""
+    return tuple(
+        MachineType(
+            name=row.name,
+            vcpus=row.vcpus,
+            memory_gib=row.memory_gib,
+            accelerator=row.accelerator,
+            accelerator_count=row.count,
+            accelerator_memory_gib=row.accelerator_memory_gib,
+            hourly_usd=row.price,
+            spot_hourly_usd=row.spot,
+            region=row.region,
+        )
+        for row in CataloguePrices().machine_rows()
+    )
+
+
+class OpenClouds:
+    """The Clouds port. `keep_sandbox`: leave up a sandbox that this run brought up."""
+
+    def __init__(self, environ: Mapping[str, str], *, keep_sandbox: bool = False) -> None:
+        self._environ = environ
+        self._keep_sandbox = keep_sandbox
+
+    @contextmanager
+    def open(self, places: Sequence[Place], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
+        if any(place.cloud == SANDBOX for place in places):
+            with self._sandbox(watch) as access, self._closing(self._on_sandbox(access, user_id)) as cloud:
+                yield cloud
+        else:
+            with self._closing(self._real(user_id)) as cloud:
+                yield cloud
+
+    @contextmanager
+    def _sandbox(self, watch: Watch) -> Iterator[Access]:
+        sandbox = Sandbox(
+            sandbox_directory(self._environ),
+            machine_types=machine_types(),
+            environment=self._environ,
+            progress=lambda text: watch(Progress(text=text)),
+        )
+        was_up = sandbox.status().up
+        try:
+            yield sandbox.up()
+        finally:
+            if not was_up and not self._keep_sandbox:
+                sandbox.down()
+
+    def _on_sandbox(self, access: Access, user_id: str) -> Cloud:
+        from cvl_ci.engine import inventory
+
+        mine = {name: value for name, value in self._environ.items() if not name.startswith(_OF_CLOUDS)}
+        client = inventory.ec2_clients(
+            access_key_id=access.access_key_id,
+            secret_access_key=access.secret_access_key,
+            endpoint_url=access.endpoint_url,
+        )
+        aws = inventory.AwsInventory(client=client, regions=lambda: access.regions, provider=SANDBOX)
+        engine = SkyPilotEngine(
+            environment=_for_skypilot({**mine, **access.environment, "HOME": str(access.home)}, user_id),
+            clock=SystemClock(),
+            cloud_name=SANDBOX,
+        )
+        return Cloud(engine=engine, inventory=inventory.Inventories({SANDBOX: aws}), billed=False, named=SANDBOX)
+
+    def _real(self, user_id: str) -> Cloud:
+        from cvl_ci.engine import inventory
+
+        try:
+            client = inventory.ec2_clients()
+        except ImportError as error:
+            raise EngineError(
+                f"The AWS client is not installed ({error}), so AWS could not be asked whether a machine is gone.",
+                next_step="Install it: pip install 'cvl-ci[aws]'.",
+            ) from None
+        aws = inventory.AwsInventory(client=client, regions=inventory.account_regions(client))
+        engine = SkyPilotEngine(environment=_for_skypilot(self._environ, user_id), clock=SystemClock())
+        return Cloud(engine=engine, inventory=inventory.Inventories({"aws": aws}))
+
+    @contextmanager
+    def _closing(self, cloud: Cloud) -> Iterator[Cloud]:
+        try:
+            yield cloud
+        finally:
+            cloud.engine.close()
+
+
+def _for_skypilot(environ: Mapping[str, str], user_id: str) -> dict[str, str]:
+    """SkyPilot calls the clouds' command lines (`aws`), which are installed beside this interpreter."""
+    beside = os.path.dirname(sys.executable)
+    return {
+        "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
+        **environ,
+        "SKYPILOT_USER_ID": user_id,
+        "PATH": os.pathsep.join([beside, environ.get("PATH", os.defpath)]),
+    }
