@@ -143,8 +143,9 @@ class Lease:
     def _down(self) -> None:
         try:
             self._engine.down(self.name)
-        except CvlError as error:
-            self._say(f"{error.what} The provider is asked directly.")
+        except Exception as error:  # whatever SkyPilot or we got wrong there, the proof below must go on
+            what = error.what if isinstance(error, CvlError) else f"{type(error).__name__}: {error}"
+            self._say(f"SkyPilot's own down failed; the provider is asked directly. {what}")
 
     def _places(self) -> tuple[Place, ...]:
         tried = tuple(_place(text) for text in self.record.regions)

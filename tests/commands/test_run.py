@@ -1,0 +1,192 @@
+"""A whole run on a cloud in a dict: how it ends, what it tells, and that it leaves nothing behind, whatever hits it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.commands import run as running
+from cvl_ci.errors import BudgetError, CapacityError, EngineError
+from cvl_ci.lease import Owner
+from cvl_ci.request.plan import Limits, Place, RunPlan
+from cvl_ci.result.outcome import Ending, NodeEnd, Outcome
+from tests.fakes import (
+    FakeClock,
+    FakeCloud,
+    FakeClouds,
+    FakeEngine,
+    FakePrices,
+    FakeRecords,
+    FakeStaging,
+    FakeWorkflow,
+)
+
+PLAN = RunPlan(title="digits train", run_commands=("bash train.sh",), places=(Place(cloud="aws"),))
+STEPS = ("warm", "launch", "asked", "created", "follow", "ran", "fetch", "down")
+
+
+class House:
+    def __init__(self, folder: Path) -> None:
+        self.clock = FakeClock()
+        self.cloud = FakeCloud(self.clock)
+        self.engine = FakeEngine(self.cloud)
+        self.workflow = FakeWorkflow()
+        self.records = FakeRecords(folder)
+        self.folder = folder
+
+    def run(self, plan: RunPlan = PLAN) -> Outcome:
+        tools = running.Tools(
+            clouds=FakeClouds(self.engine),
+            records=self.records,
+            staging=FakeStaging(self.folder),
+            workflow=self.workflow,
+            prices=FakePrices(),
+            clock=self.clock,
+        )
+        return running.run(plan, owner=Owner(repository="a/b", run="1"), outputs=self.folder / "out", tools=tools)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def test_a_job_that_succeeds_ends_0_with_outputs_metrics_cost_and_proof(house: House) -> None:
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code) == (Ending.SUCCEEDED, 0)
+    assert [file.path for file in outcome.files] == ["metrics.json"]
+    assert outcome.metrics == {"accuracy": 0.9}
+    assert outcome.release is not None and outcome.release.gone
+    assert outcome.cost is not None and outcome.cost.seconds >= 90
+    assert outcome.cost.usd == pytest.approx(0.1 * outcome.cost.seconds / 3600)
+    assert house.workflow.remote_lines == ["hello"]
+    assert house.workflow.outcome is outcome
+    assert house.cloud.running() == []
+
+
+def test_the_phases_add_up_to_the_whole(house: House) -> None:
+    outcome = house.run()
+    assert list(outcome.phases) == ["staging", "provisioning", "running", "fetching", "releasing"]
+    assert sum(outcome.phases.values()) == pytest.approx(outcome.duration_seconds)
+
+
+def test_the_jobs_own_exit_code_is_ours(house: House) -> None:
+    house.engine.ends = (NodeEnd(rank=0, exit_code=7),)
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code) == (Ending.FAILED, 7)
+    assert "7" in outcome.reason
+    assert outcome.files, "what a failed job wrote comes back too"
+
+
+def test_one_failing_rank_fails_the_run_with_the_code_of_the_first_to_fail(house: House) -> None:
+    house.engine.ends = (
+        NodeEnd(rank=0, exit_code=1, ended_at=20.0),
+        NodeEnd(rank=1, exit_code=9, ended_at=10.0),
+        NodeEnd(rank=2, exit_code=None),
+    )
+    outcome = house.run()
+    assert outcome.exit_code == 9
+    assert "rank 1" in outcome.reason
+
+
+def test_a_rank_that_was_killed_by_itself_is_no_success(house: House) -> None:
+    house.engine.ends = (NodeEnd(rank=0, exit_code=0), NodeEnd(rank=1, exit_code=None))
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code) == (Ending.FAILED, 137)
+
+
+def test_a_job_at_its_time_limit_ends_124(house: House) -> None:
+    house.engine.ends = (NodeEnd(rank=0, exit_code=124, timed_out=True),)
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code) == (Ending.TIMED_OUT, 124)
+
+
+def test_a_job_cut_by_its_budget_says_so_and_not_that_it_timed_out(house: House) -> None:
+    house.engine.ends = (NodeEnd(rank=0, exit_code=124, timed_out=True),)
+    plan = RunPlan(title="t", run_commands=("x",), places=PLAN.places, limits=Limits(max_cost_usd=0.05))
+    outcome = house.run(plan)
+    assert (outcome.ending, outcome.exit_code) == (Ending.OVER_BUDGET, 78)
+
+
+def test_a_budget_that_buys_nothing_is_refused_before_anything_starts(house: House) -> None:
+    plan = RunPlan(title="t", run_commands=("x",), places=PLAN.places, limits=Limits(max_cost_usd=0.001))
+    with pytest.raises(BudgetError):
+        house.run(plan)
+    assert house.cloud.machines == {} and house.records.kept == {}
+
+
+def test_no_capacity_never_started_and_is_not_the_jobs_fault(house: House) -> None:
+    house.engine.failure = CapacityError("No machine could be had.")
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code) == (Ending.NEVER_STARTED, 75)
+    assert house.cloud.running() == []
+
+
+def test_a_runtime_that_never_came_up_leaves_no_machine(house: House) -> None:
+    house.engine.failure = EngineError("SkyPilot failed.")
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code) == (Ending.NEVER_STARTED, 70)
+    assert house.cloud.running() == []
+    assert outcome.cost is not None and outcome.cost.usd > 0, "the machine was there, so it cost something"
+
+
+def test_a_lost_machine_is_preempted_and_not_failed(house: House) -> None:
+    house.engine.lost = "it does not answer"
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code) == (Ending.PREEMPTED, 75)
+
+
+def test_an_unproved_release_is_79_whatever_the_job_said(house: House) -> None:
+    house.engine.at = lambda step: setattr(house.cloud, "silent", True) if step == "ran" else None
+    outcome = house.run()
+    assert outcome.ending is Ending.SUCCEEDED
+    assert outcome.exit_code == 79
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_ctrl_c_at_any_step_leaves_no_machine_and_ends_130(house: House, step: str) -> None:
+    hit: list[str] = []
+
+    def at(now: str) -> None:
+        if now == step and not hit:
+            hit.append(now)
+            raise KeyboardInterrupt
+
+    house.engine.at = at
+    outcome = house.run()
+    assert hit, f"{step} was never reached"
+    assert (outcome.ending, outcome.exit_code) == (Ending.CANCELLED, 130)
+    assert house.cloud.running() == []
+    assert outcome.release is None or outcome.release.gone
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_mistake_of_ours_at_any_step_leaves_no_machine(house: House, step: str) -> None:
+    def at(now: str) -> None:
+        if now == step:
+            raise RuntimeError(f"a bug at {now}")
+
+    house.engine.at = at
+    if step == "down":
+        assert house.run().release is not None, "the proof goes on without SkyPilot"
+    else:
+        with pytest.raises(RuntimeError):
+            house.run()
+    assert house.cloud.running() == []
+
+
+def test_a_second_ctrl_c_while_taking_down_does_not_stop_it(house: House) -> None:
+    hits: list[str] = []
+
+    def at(now: str) -> None:
+        if now in ("follow", "down") and len(hits) < 2:
+            hits.append(now)
+            raise KeyboardInterrupt
+
+    house.engine.at = at
+    outcome = house.run()
+    assert hits == ["follow", "down"]
+    assert outcome.exit_code == 130
+    assert outcome.release is not None and outcome.release.gone
+    assert house.cloud.running() == []

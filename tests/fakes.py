@@ -1,0 +1,279 @@
+"""A cloud in a dict, with a clock and a meter: every machine asked for, and whether it is gone. A fake of the ports;
+tests/sandbox holds the real engine and the emulated AWS to the same behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from cvl_ci.errors import CvlError, EngineError
+from cvl_ci.ports import (
+    Attempting,
+    Began,
+    Cloud,
+    Fetched,
+    Found,
+    JobEnd,
+    LaunchRequest,
+    LeaseRecord,
+    Line,
+    Resource,
+    Watch,
+)
+from cvl_ci.request.plan import Needs, Offer, Place, RunPlan, Spot, StagedFile
+from cvl_ci.result.outcome import Asked, Attempt, FetchedFile, Launch, NodeEnd, Outcome, Phase
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL at one step: nothing after it runs, not even a finally."""
+
+
+@dataclass
+class FakeClock:
+    time: float = 1_800_000_000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+@dataclass
+class FakeCloud:
+    """What the provider knows: machines by id. `eventually`: how many looks a new machine stays unseen."""
+
+    clock: FakeClock
+    machines: dict[str, Resource] = field(default_factory=dict)
+    asked: int = 0
+    refuse_removals: int = 0
+    silent: bool = False
+    hidden: dict[str, int] = field(default_factory=dict)
+
+    def create(self, *, lease: str, region: str, eventually: int = 0) -> str:
+        name = f"i-{len(self.machines)}"
+        self.machines[name] = Resource(
+            provider="aws",
+            region=region,
+            kind="instances",
+            id=name,
+            state="running",
+            labels={"cvl-ci-lease": lease},
+            created_at=self.clock.now(),
+        )
+        self.hidden[name] = eventually
+        return name
+
+    def running(self) -> list[str]:
+        return [name for name, machine in self.machines.items() if machine.state == "running"]
+
+    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+        self.asked += 1
+        self.clock.sleep(0.1)
+        regions = sorted({place.region or "us-east-1" for place in places}) or ["us-east-1"]
+        if self.silent:
+            return Found(asked=tuple(Asked(provider="aws", region=each, kinds=("instances",), error="no answer") for each in regions))
+        seen = []
+        for name in self.running():
+            if self.hidden[name] > 0:
+                self.hidden[name] -= 1
+            elif self.machines[name].region in regions and lease in (None, self.machines[name].labels["cvl-ci-lease"]):
+                seen.append(self.machines[name])
+        asked = tuple(
+            Asked(
+                provider="aws",
+                region=region,
+                kinds=("instances",),
+                left=tuple(each.id for each in seen if each.region == region),
+            )
+            for region in regions
+        )
+        return Found(resources=tuple(seen), asked=asked)
+
+    def remove(self, resources: Sequence[Resource]) -> None:
+        if resources and self.refuse_removals:
+            self.refuse_removals -= 1
+            raise EngineError("RequestLimitExceeded")
+        for resource in resources:
+            self.machines[resource.id] = replace(resource, state="terminated")
+
+
+@dataclass
+class FakeEngine:
+    """Plays one run on the fake cloud; `at(step)` is called before each step and may raise."""
+
+    cloud: FakeCloud
+    at: Callable[[str], None] = lambda step: None
+    ends: tuple[NodeEnd, ...] = (NodeEnd(rank=0, exit_code=0),)
+    lines: tuple[str, ...] = ("hello",)
+    refusals: tuple[Attempt, ...] = ()
+    failure: CvlError | None = None
+    lost: str | None = None
+    eventually: int = 0
+    down_fails: bool = False
+    stopped: int = 0
+    downs: list[str] = field(default_factory=list)
+
+    def render(self, plan: RunPlan) -> str:
+        return plan.title
+
+    def warm(self) -> None:
+        self.at("warm")
+
+    def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
+        self.at("launch")
+        attempt = Attempt(
+            cloud="aws", region="us-east-1", zone="us-east-1a", instance_type="m6i.large", spot=False, hourly_usd=0.1
+        )
+        watch(Attempting(attempt=attempt))
+        self.at("asked")
+        if request.fence.exists():
+            raise EngineError("fenced")
+        self.cloud.create(lease=request.cluster, region="us-east-1", eventually=self.eventually)
+        self.at("created")
+        self.cloud.clock.sleep(60)
+        if self.failure is not None:
+            raise self.failure
+        return Launch(
+            cluster=request.cluster,
+            cloud="aws",
+            region="us-east-1",
+            zone="us-east-1a",
+            instance_type="m6i.large",
+            accelerators={},
+            spot=False,
+            num_nodes=len(self.ends),
+            hourly_usd=0.1,
+            created_at=self.cloud.clock.now() - 60,
+        )
+
+    def follow(self, *, watch: Watch, until: float) -> JobEnd:
+        self.at("follow")
+        watch(Began(phase=Phase.RUNNING))
+        for line in self.lines:
+            watch(Line(text=line))
+        self.cloud.clock.sleep(30)
+        self.at("ran")
+        return JobEnd(nodes=self.ends, lost=self.lost)
+
+    def fetch(self, *, into: Path, globs: Sequence[str]) -> Fetched:
+        self.at("fetch")
+        into.mkdir(parents=True, exist_ok=True)
+        (into / "metrics.json").write_text('{"accuracy": 0.9}')
+        return Fetched(files=(FetchedFile(path="metrics.json", bytes=17),))
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+    def down(self, cluster: str) -> None:
+        self.at("down")
+        self.downs.append(cluster)
+        if self.down_fails:
+            raise EngineError("SkyPilot's database is corrupted.")
+        self.cloud.remove([each for each in self.cloud.machines.values() if each.labels["cvl-ci-lease"] == cluster])
+
+    def close(self) -> None:
+        self.at("close")
+
+
+@dataclass
+class FakeClouds:
+    engine: FakeEngine
+    opened: list[Sequence[Place]] = field(default_factory=list)
+
+    @contextmanager
+    def open(self, places: Sequence[Place], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
+        self.opened.append(places)
+        yield Cloud(engine=self.engine, inventory=self.engine.cloud)
+
+
+@dataclass
+class FakeRecords:
+    directory: Path
+    kept: dict[str, LeaseRecord] = field(default_factory=dict)
+
+    def write(self, record: LeaseRecord) -> None:
+        self.kept[record.name] = record
+
+    def read(self, name: str) -> LeaseRecord | None:
+        return self.kept.get(name)
+
+    def all(self) -> Iterator[LeaseRecord]:
+        return iter(list(self.kept.values()))
+
+    def fence(self, name: str) -> Path:
+        return self.directory / f"{name}.fence"
+
+    def revoke(self, name: str) -> None:
+        self.fence(name).touch()
+
+
+@dataclass
+class FakeStaging:
+    directory: Path
+
+    @contextmanager
+    def staged(self, files: Sequence[StagedFile]) -> Iterator[Path]:
+        yield self.directory
+
+
+@dataclass
+class FakeWorkflow:
+    said: list[str] = field(default_factory=list)
+    remote_lines: list[str] = field(default_factory=list)
+    phases: list[Phase] = field(default_factory=list)
+    outcome: Outcome | None = None
+
+    def began(self, phase: Phase) -> None:
+        self.phases.append(phase)
+
+    def priced(self, *, hourly_usd: float, billed: bool) -> None:
+        self.said.append(f"${hourly_usd} billed={billed}")
+
+    def progress(self, text: str) -> None:
+        self.said.append(text)
+
+    def remote(self, text: str) -> None:
+        self.remote_lines.append(text)
+
+    def notice(self, text: str) -> None:
+        self.said.append(text)
+
+    def warning(self, text: str) -> None:
+        self.said.append(f"warning: {text}")
+
+    def quoted(self, plan: RunPlan, text: str) -> None:
+        self.said.append(text)
+
+    def ended(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+
+class FakePrices:
+    date = "a Tuesday"
+
+    def offers(self, needs: Needs, *, places: Sequence[Place], spot: Spot) -> Sequence[Offer]:
+        return [
+            Offer(
+                cloud="aws",
+                region="us-east-1",
+                instance_type="m6i.large",
+                accelerators={},
+                spot=spot is not Spot.NEVER,
+                hourly_usd=0.1,
+            )
+        ]
+
+    def accelerators(self) -> Sequence[str]:
+        return ["L4"]
+
+    def clouds(self) -> Sequence[str]:
+        return ["aws"]
+
+    def regions(self, cloud: str) -> Sequence[str]:
+        return ["us-east-1"]

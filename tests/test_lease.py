@@ -1,0 +1,192 @@
+"""The promise, step by step on a cloud in a dict: whatever happens, the release asks the provider until 0 are left."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.lease import Lease, Owner
+from cvl_ci.ports import LeaseRecord
+from cvl_ci.request.plan import Place
+from cvl_ci.result.outcome import Attempt
+from tests.fakes import FakeClock, FakeCloud, FakeEngine, FakeRecords
+
+OWNER = Owner(repository="zhaomei/models", run="17345678901", attempt="2", job="gpu", step="run", leg="aws-L4")
+ATTEMPT = Attempt(
+    cloud="aws", region="us-east-1", zone="us-east-1a", instance_type="m6i.large", spot=False, hourly_usd=0.1
+)
+
+
+class House:
+    def __init__(self, folder: Path) -> None:
+        self.clock = FakeClock()
+        self.cloud = FakeCloud(self.clock)
+        self.engine = FakeEngine(self.cloud)
+        self.records = FakeRecords(folder)
+        self.said: list[str] = []
+
+    def lease(self, record: LeaseRecord | None = None) -> Lease:
+        deadline = self.clock.now() + 3600
+        return Lease(
+            record
+            or LeaseRecord(
+                name=OWNER.name,
+                labels=OWNER.labels(deadline=deadline),
+                deadline=deadline,
+                places=(Place(cloud="aws"),),
+                taken_at=self.clock.now(),
+            ),
+            engine=self.engine,
+            inventory=self.cloud,
+            records=self.records,
+            clock=self.clock,
+            say=self.said.append,
+        )
+
+    def asked(self, lease: Lease) -> None:
+        lease.attempting(ATTEMPT, place=Place(cloud="aws", region="us-east-1"))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def test_the_same_owner_gives_the_same_name_and_any_other_fact_another_name() -> None:
+    again = Owner(repository="zhaomei/models", run="17345678901", attempt="2", job="gpu", step="run", leg="aws-L4")
+    other = Owner(repository="zhaomei/models", run="17345678901", attempt="3", job="gpu", step="run", leg="aws-L4")
+    assert again.name == OWNER.name
+    assert other.name != OWNER.name
+    assert "17345678901" in OWNER.name
+
+
+@pytest.mark.parametrize("run", ["17345678901", "ab12", "Weird/Run:é", "9" * 40])
+def test_a_name_fits_every_cloud(run: str) -> None:
+    name = Owner(repository="a/b", run=run).name
+    assert re.fullmatch(r"[a-z][a-z0-9-]{0,24}[a-z0-9]", name)
+
+
+@pytest.mark.parametrize("repository", ["Zhao.Mei/Models", "/home/anna/Ünï", "", "x" * 100])
+def test_labels_are_valid_on_every_cloud(repository: str) -> None:
+    for key, value in Owner(repository=repository, run="1").labels(deadline=1.9e9).items():
+        assert re.fullmatch(r"[a-z]([a-z0-9_-]{0,62})?", key)
+        assert re.fullmatch(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?", value)
+
+
+def test_a_lease_is_written_down_before_anything_is_asked_for(house: House) -> None:
+    house.lease().take()
+    assert house.records.read(OWNER.name) is not None
+    assert house.cloud.asked == 0
+
+
+def test_where_to_look_is_written_down_before_the_provider_is_asked(house: House) -> None:
+    lease = house.lease()
+    lease.take()
+    house.asked(lease)
+    kept = house.records.read(OWNER.name)
+    assert kept is not None and kept.regions == ("aws/us-east-1",)
+
+
+def test_a_release_revokes_first_so_that_a_main_that_lives_on_can_launch_nothing(house: House) -> None:
+    lease = house.lease()
+    lease.take()
+    house.asked(lease)
+    house.engine.at = lambda step: None if house.records.fence(OWNER.name).exists() else pytest.fail("not revoked")
+    lease.release()
+    assert house.records.fence(OWNER.name).exists()
+
+
+def test_a_release_ends_the_machine_and_says_whom_it_asked(house: House) -> None:
+    lease = house.lease()
+    lease.take()
+    house.asked(lease)
+    house.cloud.create(lease=OWNER.name, region="us-east-1")
+    release = lease.release()
+    assert release.gone
+    assert [(asked.provider, asked.region, asked.left) for asked in release.asked] == [("aws", "us-east-1", ())]
+    assert house.cloud.running() == []
+    kept = house.records.read(OWNER.name)
+    assert kept is not None and kept.released_at == release.at
+
+
+def test_nothing_asked_for_needs_no_proof(house: House) -> None:
+    lease = house.lease()
+    lease.take()
+    release = lease.release()
+    assert release.gone and not release.needed
+    assert house.cloud.asked == 0
+
+
+def test_a_machine_that_shows_up_late_is_waited_for(house: House) -> None:
+    """EC2 is eventually consistent: the first looks may not show what was just asked for."""
+    lease = house.lease()
+    lease.take()
+    house.asked(lease)
+    house.engine.down_fails = True
+    house.cloud.create(lease=OWNER.name, region="us-east-1", eventually=3)
+    assert lease.release().gone
+    assert house.cloud.running() == []
+
+
+def test_a_refused_removal_is_tried_again(house: House) -> None:
+    lease = house.lease()
+    lease.take()
+    house.asked(lease)
+    house.engine.down_fails = True
+    house.cloud.refuse_removals = 4
+    house.cloud.create(lease=OWNER.name, region="us-east-1")
+    assert lease.release().gone
+    assert house.cloud.running() == []
+
+
+def test_skypilots_broken_database_does_not_keep_the_machine_alive(house: House) -> None:
+    lease = house.lease()
+    lease.take()
+    house.asked(lease)
+    house.engine.down_fails = True
+    house.cloud.create(lease=OWNER.name, region="us-east-1")
+    assert lease.release().gone
+    assert any("database is corrupted" in text for text in house.said)
+
+
+def test_a_provider_that_does_not_answer_is_no_proof(house: House) -> None:
+    lease = house.lease()
+    lease.take()
+    house.asked(lease)
+    house.cloud.silent = True
+    release = lease.release()
+    assert not release.gone
+    kept = house.records.read(OWNER.name)
+    assert kept is not None and kept.released_at is None
+
+
+def test_somebody_elses_machine_is_left_alone(house: House) -> None:
+    theirs = house.cloud.create(lease="cvl-another-lease", region="us-east-1")
+    lease = house.lease()
+    lease.take()
+    house.asked(lease)
+    house.cloud.create(lease=OWNER.name, region="us-east-1")
+    assert lease.release().gone
+    assert house.cloud.running() == [theirs]
+
+
+def test_a_second_release_finds_nothing_and_succeeds(house: House) -> None:
+    lease = house.lease()
+    lease.take()
+    house.asked(lease)
+    house.cloud.create(lease=OWNER.name, region="us-east-1")
+    assert lease.release().gone
+    assert lease.release().gone
+
+
+def test_a_later_process_releases_from_the_record_alone(house: House) -> None:
+    first = house.lease()
+    first.take()
+    house.asked(first)
+    house.cloud.create(lease=OWNER.name, region="us-east-1")
+    record = house.records.read(OWNER.name)
+    assert record is not None
+    assert house.lease(record).release(surely=True).gone
+    assert house.cloud.running() == []
