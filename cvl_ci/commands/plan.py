@@ -53,7 +53,7 @@ def as_json(plan: RunPlan, quoted: Quote) -> str:
             "image": plan.image,
             "files": [{"path": file.path, "bytes": file.bytes} for file in plan.files],
             "offers": [_offer(offer) for offer in quoted.offers],
-            "hourly_usd": quoted.hourly_usd,
+            "hourly_usd": None if quoted.hourly_usd is None else round(quoted.hourly_usd, 6),
             "max_usd": None if quoted.max_usd is None else round(quoted.max_usd, 4),
             "max_runtime_minutes": plan.limits.max_runtime_minutes,
             "warnings": [*plan.warnings, *quoted.warnings],
@@ -205,7 +205,9 @@ def _cost(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
     longest = duration(quoted.deadline_minutes * 60)
     most = f"at most {dollars(quoted.max_usd)} in {longest} with boot and release"
     first = f"  {dollars(quoted.hourly_usd)} an hour, {most}{billed}."
-    return "\n".join([first, *_other_price(plan, quoted, prices), f"  Prices: {prices.date}."])
+    dearest = max(offer.hourly_usd for offer in quoted.offers) * plan.num_nodes
+    taken = [f"  Where that is taken, up to {dollars(dearest)} an hour."] if dearest > quoted.hourly_usd else []
+    return "\n".join([first, *taken, *_other_price(plan, quoted, prices), f"  Prices: {prices.date}."])
 
 
 def _other_price(plan: RunPlan, quoted: Quote, prices: Prices) -> list[str]:

@@ -22,7 +22,7 @@ _LINK, _SUBMODULE = "120000", "160000"
 
 def open_checkout(here: Path, *, at: str = ".") -> Checkout:
     """The checkout that `at` (as typed by somebody who stands in `here`) is in."""
-    start = (here / Path(at).expanduser()).resolve()
+    start = (here / at).resolve()
     if not start.is_dir():
         start = start.parent
     git = shutil.which("git")
@@ -55,7 +55,7 @@ class FolderCheckout:
         return {path: why for path in self._paths(prefixes) if (why := self._why_not(path))}
 
     def locate(self, typed: str) -> str | None:
-        path = Path(os.path.normpath(self._here / Path(typed).expanduser()))
+        path = Path(os.path.normpath(self._here / typed))
         for candidate in (path, path.resolve()):
             if candidate.is_relative_to(self._root):
                 return candidate.relative_to(self._root).as_posix()

@@ -47,16 +47,17 @@ def _spelled(name: str, by_lower: Mapping[str, str]) -> str:
 
 
 def _near(name: str, known: Collection[str]) -> tuple[str, ...]:
-    """Alike letters first, then names that begin the same: for `A100-40GB` that is A100."""
+    """Without what follows its first dash, alike letters, the same beginning: `A100-40GB` is most likely A100."""
+    head = name.lower().partition("-")[0]
     starts = sorted((word for word in known if word.lower().startswith(name.lower()[:3])), key=len)
-    found = dict.fromkeys([*near(name, known), *starts])
+    found = dict.fromkeys([*(word for word in known if word.lower() == head), *near(name, known), *starts])
     return tuple(found)[:3]
 
 
 def _pairs(text: str) -> list[tuple[str, object]]:
     inner = text.strip()
     if inner.startswith("{") and inner.endswith("}"):
-        inner = inner[1:-1]
+        inner = inner[1:-1].strip() or "none"
     if inner.strip().lower() in NONE_WORDS:
         return []
     pairs: list[tuple[str, object]] = []

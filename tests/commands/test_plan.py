@@ -1,0 +1,197 @@
+"""The plan is priced honestly, refused when money cannot buy it, and shown in under a second without any network."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.commands.plan import as_json, as_text, quote
+from cvl_ci.commands.prepare import prepare
+from cvl_ci.engine.prices import CataloguePrices
+from cvl_ci.errors import BudgetError
+from cvl_ci.local.checkout import open_checkout
+from cvl_ci.request.inputs import from_keywords
+from cvl_ci.request.plan import RunPlan
+from tests import golden
+from tests.field import plant
+
+PRICES = CataloguePrices()
+Ask = Callable[..., RunPlan]
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Ask:
+    checkout = open_checkout(plant(tmp_path / "field"))
+
+    def asked(**given: object) -> RunPlan:
+        return prepare(from_keywords(given, environment={}), checkout=checkout, prices=PRICES)
+
+    return asked
+
+
+def test_the_most_it_can_cost_is_price_times_nodes_times_its_deadline(ask: Ask) -> None:
+    quoted = quote(ask(example="plain", cloud="aws", num_nodes=3, max_runtime="40m"), PRICES)
+    assert quoted.hourly_usd == pytest.approx(3 * 0.096)
+    assert quoted.deadline_minutes == 15 + 40 + 5
+    assert quoted.max_usd == pytest.approx(3 * 0.096)
+    assert quoted.warnings == ()
+
+
+def test_a_budget_ends_it_sooner_and_says_so(ask: Ask) -> None:
+    quoted = quote(ask(example="plain", gpu="L4", cloud="aws", max_cost="0.40"), PRICES)
+    assert quoted.deadline_minutes == pytest.approx(0.40 / 0.8048 * 60)
+    assert quoted.max_usd == pytest.approx(0.40)
+    assert "max_cost ends it after 29 min" in quoted.warnings[0]
+
+
+def test_a_fallback_is_priced_at_what_is_fallen_back_to(ask: Ask) -> None:
+    quoted = quote(ask(example="plain", gpu="T4", cloud="aws", spot="fallback", max_runtime="40m"), PRICES)
+    assert quoted.hourly_usd == 0.1901
+    assert quoted.max_usd == pytest.approx(0.526)
+    capped = quote(ask(example="plain", gpu="T4", cloud="aws", spot="fallback", max_cost="0.3"), PRICES)
+    assert capped.max_usd == 0.3
+
+
+@pytest.mark.parametrize(("cost", "cloud"), [("0.01", "aws"), ("0.19", "aws"), ("0.01", "sandbox")])
+def test_a_budget_that_buys_no_run_is_refused_with_what_would(ask: Ask, cost: str, cloud: str) -> None:
+    with pytest.raises(BudgetError, match=r"an hour: not enough") as caught:
+        quote(ask(example="plain", gpu="L4", cloud=cloud, max_cost=cost), PRICES)
+    assert caught.value.exit_code == 78
+    enough = caught.value.next_step.split("$")[1].split(",")[0]
+    quote(ask(example="plain", gpu="L4", cloud=cloud, max_cost=enough), PRICES)
+
+
+def test_a_job_shorter_than_the_shortest_run_needs_no_more_than_it_costs(ask: Ask) -> None:
+    quoted = quote(ask(example="plain", cloud="aws", max_runtime="1m", max_cost="0.04"), PRICES)
+    assert quoted.deadline_minutes == 21
+
+
+def test_without_a_price_it_is_warned_of_and_a_budget_is_refused(ask: Ask) -> None:
+    quoted = quote(ask(example="plain", gpu="B300:8"), PRICES)
+    assert (quoted.hourly_usd, quoted.max_usd, quoted.offers) == (None, None, ())
+    assert "No price is known for B300:8" in quoted.warnings[0]
+    with pytest.raises(BudgetError, match="cannot be held"):
+        quote(ask(example="plain", gpu="B300:8", max_cost=100), PRICES)
+
+
+def test_programs_get_exactly_these_keys(ask: Ask) -> None:
+    plan = ask(
+        example="usual", preset="train_list", gpu="{L4:1, A10G:1}", cloud="aws", num_nodes=2, secrets={"S": "hide"}
+    )
+    text = as_json(plan, quote(plan, PRICES))
+    read = json.loads(text)
+    assert list(read) == [
+        "example",
+        "preset",
+        "accelerators",
+        "num_nodes",
+        "commands",
+        "image",
+        "files",
+        "offers",
+        "hourly_usd",
+        "max_usd",
+        "max_runtime_minutes",
+        "warnings",
+    ]
+    assert (read["example"], read["preset"], read["num_nodes"]) == ("usual-example", "train_list", 2)
+    assert read["accelerators"] == {"L4": 1, "A10G": 1}
+    assert read["commands"] == ["bash build.sh", "bash train.sh --epochs 3"]
+    assert {"path": "pyproject.toml", "bytes": 25} in read["files"]
+    assert read["offers"][0] == {
+        "cloud": "aws",
+        "region": "us-east-1",
+        "instance_type": "g6.xlarge",
+        "accelerators": {"L4": 1},
+        "spot": False,
+        "hourly_usd": 0.8048,
+    }
+    assert read["hourly_usd"] == 1.6096
+    assert (read["max_usd"], read["max_runtime_minutes"]) == (round(1.6096 * 80 / 60, 4), 60)
+    assert "hide" not in text
+
+
+def test_programs_get_empty_accelerators_and_no_price_as_such(ask: Ask) -> None:
+    plain = ask(example="plain")
+    assert json.loads(as_json(plain, quote(plain, PRICES)))["accelerators"] == {}
+    rare = ask(command="ls", gpu="B300:8", workdir="cvlization")
+    read = json.loads(as_json(rare, quote(rare, PRICES)))
+    assert (read["example"], read["preset"], read["hourly_usd"], read["max_usd"]) == (None, None, None, None)
+
+
+SHOWN: dict[str, dict[str, object]] = {
+    "plan_cpu": {"example": "plain", "cloud": "aws/us-east-1"},
+    "plan_gpu": {
+        "example": "usual",
+        "preset": "train_text",
+        "spot": "fallback",
+        "cloud": "aws,gcp/us-central1",
+        "max_cost": 1,
+        "env": {"A": "b"},
+        "secrets": {"HF_TOKEN": "x"},
+    },
+    "plan_sandbox": {
+        "command": "echo one\necho two",
+        "cloud": "sandbox",
+        "num_nodes": 2,
+        "workdir": "cvlization",
+    },
+    "plan_unpriced": {"example": "plain", "gpu": "B300:8"},
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_person_reads_it_in_plain_text(ask: Ask, name: str) -> None:
+    plan = ask(**SHOWN[name])
+    text = as_text(plan, quote(plan, PRICES), PRICES)
+    golden.check(f"{name}.txt", text + "\n")
+
+
+COLD = """
+import sys
+def watch(event, arguments):
+    if event.startswith("socket."):
+        print("SOCKET", event, file=sys.stderr)
+sys.addaudithook(watch)
+from pathlib import Path
+from cvl_ci.commands.plan import as_json, as_text, quote
+from cvl_ci.commands.prepare import prepare
+from cvl_ci.engine.prices import CataloguePrices
+from cvl_ci.engine.task import render
+from cvl_ci.local.checkout import open_checkout
+from cvl_ci.request.inputs import from_keywords
+prices = CataloguePrices()
+inputs = from_keywords({"example": "usual-example", "preset": "train"}, environment={})
+plan = prepare(inputs, checkout=open_checkout(Path.cwd()), prices=prices)
+quoted = quote(plan, prices)
+print(as_json(plan, quoted), as_text(plan, quoted, prices), render(plan))
+print("LOADED", *sorted({"sky", "boto3", "requests", "docker", "moto"} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def test_a_plan_takes_under_a_second_and_neither_loads_skypilot_nor_opens_a_socket(tmp_path: Path) -> None:
+    field = plant(tmp_path / "field")
+    many = {f"examples/many/e{n}/example.yaml": f"name: many-{n}\npresets: [train]\n" for n in range(230)}
+    plant(field, many)
+    root = str(Path(__file__).resolve().parents[2])
+    took = []
+    for _ in range(3):  # the first may compile byte code, and another test may take the processor
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", f"import sys; sys.path.insert(0, {root!r})\n{COLD}"],
+            cwd=field,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        took.append(time.monotonic() - began)
+        assert (done.returncode, done.stderr.split()) == (0, ["LOADED"])
+        assert '"usual-example"' in done.stdout
+    assert min(took) < 1

@@ -1,0 +1,357 @@
+"""From words to a plan: every dialect of the field is a full task, and all that is wrong is said at once."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.commands.prepare import prepare
+from cvl_ci.engine.prices import CataloguePrices
+from cvl_ci.errors import RequestError
+from cvl_ci.local.checkout import open_checkout
+from cvl_ci.request.inputs import from_keywords
+from cvl_ci.request.plan import Place, RunPlan, Secret, Spot
+from tests.field import FIELD, plant, run_git
+
+Ask = Callable[..., RunPlan]
+
+
+@pytest.fixture
+def field(tmp_path: Path) -> Path:
+    return plant(tmp_path / "field")
+
+
+@pytest.fixture
+def ask(field: Path) -> Ask:
+    def asked(**given: object) -> RunPlan:
+        inputs = from_keywords(given, environment={})
+        return prepare(inputs, checkout=open_checkout(field), prices=CataloguePrices())
+
+    return asked
+
+
+def mistakes(ask: Ask, **given: object) -> dict[str, str]:
+    with pytest.raises(RequestError) as caught:
+        ask(**given)
+    return {mistake.field: str(mistake) for mistake in caught.value.mistakes}
+
+
+# ---- presets, as commands ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("preset", "run"),
+    [
+        ("train", "bash train.sh"),
+        ("train-small", "bash train.sh --stage one"),
+        ("train_small", "bash train.sh --stage one"),
+        ("train_text", "bash train.sh --epochs 3 --note 'two words'"),
+        ("train_list", "bash train.sh --epochs 3"),
+        ("bare_args", "bash train.sh --stage two"),
+        ("serve", "bash serve.sh"),
+    ],
+)
+def test_a_preset_builds_first_and_then_runs_its_script(ask: Ask, preset: str, run: str) -> None:
+    plan = ask(example="usual", preset=preset)
+    assert plan.setup_commands == ("bash build.sh",)
+    assert plan.run_commands == (run,)
+    assert plan.directory == "examples/vision/usual"
+    assert plan.env["CVL_IMAGE"] == "usual_img"
+
+
+def test_build_alone_builds_once(ask: Ask) -> None:
+    plan = ask(example="usual", preset="build")
+    assert plan.commands == ("bash build.sh",)
+
+
+def test_further_arguments_follow_the_presets_own(ask: Ask) -> None:
+    plan = ask(example="usual", preset="train_list", args=["--lr", "a b"])
+    assert plan.run_commands == ("bash train.sh --epochs 3 --lr 'a b'",)
+
+
+def test_a_presets_environment_is_the_jobs_and_the_users_wins(ask: Ask) -> None:
+    assert ask(example="usual", preset="train_env").env == {"CVL_IMAGE": "usual_img", "PIPELINE": "hlb", "FAST": "true"}
+    assert ask(example="usual", preset="serve").env["PORT"] == "8050"
+    plan = ask(example="usual", preset="serve", env={"PORT": 1, "CVL_IMAGE": "mine"})
+    assert plan.env == {"PORT": "1", "CVL_IMAGE": "mine"}
+
+
+def test_a_preset_that_never_ends_is_warned_of(ask: Ask) -> None:
+    assert any("never ends" in warning for warning in ask(example="usual", preset="serve").warnings)
+    assert ask(example="usual", preset="train").warnings == ()
+
+
+def test_a_list_of_names_and_values_that_are_lists_run_their_scripts(ask: Ask) -> None:
+    for example in ("listed", "list-values"):
+        assert ask(example=example, preset="predict").commands == ("bash build.sh", "bash predict.sh")
+
+
+def test_without_presets_the_script_that_is_there_is_the_preset(ask: Ask) -> None:
+    plan = ask(example="undeclared")
+    assert plan.preset == "run"
+    assert plan.setup_commands == ()
+    assert plan.env == {"CVL_IMAGE": "undeclared-inference:latest"}
+
+
+def test_a_script_that_wants_a_terminal_gets_one(ask: Ask) -> None:
+    assert ask(example="undeclared").run_commands == ("script -qec 'bash run.sh' /dev/null",)
+
+
+def test_a_python_script_runs_in_the_image_that_build_makes(ask: Ask) -> None:
+    (run,) = ask(example="usual", preset="batch", args=["--n", "1"], secrets={"HF_TOKEN": "x"}).run_commands
+    assert run.startswith("docker run --rm --gpus all ")
+    assert "--env HF_TOKEN " in run
+    assert run.endswith("--entrypoint bash usual_img -c 'python3 batch.py --n 1'")
+    assert 'src="$(cd ../../.. && pwd)",dst=/cvlization_repo' in run
+
+
+def test_a_command_runs_in_the_image_and_a_lone_script_on_the_machine(ask: Ask) -> None:
+    plan = ask(example="commands", preset="predict")
+    assert plan.setup_commands == ("bash build.sh",)
+    assert "commands-built -c 'python predict.py --fast'" in plan.run_commands[0]
+    assert ask(example="commands", preset="build").run_commands == ("bash build.sh",)
+
+
+def test_a_script_beside_a_command_is_what_runs(ask: Ask) -> None:
+    assert ask(example="commands", preset="both").run_commands == ("bash both.sh",)
+
+
+def test_a_preset_without_docker_builds_nothing(ask: Ask) -> None:
+    plan = ask(example="plain")
+    assert (plan.setup_commands, plan.run_commands, dict(plan.env)) == ((), ("bash train.sh",), {})
+
+
+def test_inside_an_image_the_command_is_meant_and_nothing_is_built(ask: Ask) -> None:
+    plan = ask(example="commands", preset="both", image="ubuntu:22.04")
+    assert plan.image == "ubuntu:22.04"
+    assert (plan.setup_commands, plan.run_commands) == ((), ("python3 predict.py",))
+    script = ask(example="usual", preset="train", image="ubuntu:22.04")
+    assert script.run_commands == ("bash train.sh",)
+    assert "calls docker" in script.warnings[0]
+
+
+# ---- machines ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("example", "preset", "wanted"),
+    [
+        ("usual", "train", {"T4": 1, "L4": 1, "A10G": 1, "A10": 1}),
+        ("listed", "predict", {"L4": 1, "A10G": 1, "A10": 1}),
+        ("list-values", "predict", {"A100-80GB": 2, "H100": 2}),
+        ("undeclared", "run", {"L4": 1, "A10G": 1, "A10": 1}),
+        ("commands", "predict", {"L4": 1, "A10G": 1, "A10": 1}),
+        ("plain", "train", {}),
+        ("a/torch", "train", {}),
+        ("b/torch", "train", {"L4": 1, "A10G": 1, "A10": 1}),
+    ],
+)
+def test_every_dialect_gets_its_gpu(ask: Ask, example: str, preset: str, wanted: dict[str, int]) -> None:
+    assert dict(ask(example=example, preset=preset).needs.accelerators) == wanted
+
+
+def test_what_is_said_explicitly_wins(ask: Ask) -> None:
+    plan = ask(example="list-values", preset="predict", gpu="l4", cpus="2", memory=4, disk_size=300)
+    assert dict(plan.needs.accelerators) == {"L4": 1}
+    assert (plan.needs.cpus, plan.needs.memory_gib, plan.needs.disk_gb) == (2, 4, 300)
+    assert dict(ask(example="usual", preset="train", gpu="none").needs.accelerators) == {}
+
+
+def test_a_type_of_machine_has_the_gpus_it_has(ask: Ask) -> None:
+    plan = ask(example="usual", preset="train", instance_type="g5.12xlarge", cloud="aws")
+    assert dict(plan.needs.accelerators) == {"A10G": 4}
+    assert plan.needs.cpus is None
+
+
+def test_an_example_that_says_nothing_of_a_gpu_is_warned_of(ask: Ask) -> None:
+    assert "whether it needs a GPU" in ask(example="a/torch").warnings[0]
+    assert ask(example="a/torch", gpu="L4").warnings == ()
+
+
+# ---- files ------------------------------------------------------------------------------------------------------
+
+
+def test_the_example_and_what_its_container_mounts_are_staged_where_they_are(ask: Ask) -> None:
+    paths = [file.path for file in ask(example="usual", preset="train").files]
+    mine = [
+        path for path in FIELD if path.startswith(("examples/vision/usual/", "cvlization/")) or path == "pyproject.toml"
+    ]
+    assert paths == sorted(mine)
+    assert "examples/vision/usual/data/needed.csv" in paths
+
+
+def test_every_file_of_the_plan_is_there(ask: Ask, field: Path) -> None:
+    for file in ask(example="usual", preset="train").files:
+        assert Path(file.source).read_bytes() == (field / file.path).read_bytes()
+        assert file.bytes == (field / file.path).stat().st_size
+
+
+def test_an_example_that_names_another_takes_it_along(ask: Ask, field: Path) -> None:
+    (field / "benchmarks/plain/train.sh").write_text("bash ../../examples/vision/usual/predict.sh\n")
+    paths = [file.path for file in ask(example="plain").files]
+    assert "examples/vision/usual/train.sh" in paths
+
+
+def test_new_files_stay_behind_and_are_named(ask: Ask, field: Path) -> None:
+    (field / "benchmarks/plain/notes.txt").write_text("x")
+    plan = ask(example="plain")
+    assert [warning for warning in plan.warnings if "notes.txt" in warning and "not tracked by git" in warning]
+    assert not [file for file in plan.files if file.path.endswith("notes.txt")]
+
+
+def test_an_example_that_is_all_new_is_taken_as_it_is(ask: Ask, field: Path) -> None:
+    new = {"example.yaml": "name: new\npresets: {train: train.sh}\n", "train.sh": "x"}
+    plant(field, {f"examples/new/one/{name}": text for name, text in new.items()}, git=False)
+    plan = ask(example="new")
+    assert "examples/new/one/train.sh" in [file.path for file in plan.files]
+
+
+# ---- a command, a task ------------------------------------------------------------------------------------------
+
+
+def test_a_command_runs_among_its_folders_files(ask: Ask) -> None:
+    plan = ask(command="python x.py --a", workdir="cvlization")
+    assert (plan.title, plan.directory, plan.run_commands) == ("python x.py --a", ".", ("python x.py --a",))
+    assert [file.path for file in plan.files] == ["__init__.py", "data/tiny.py"]
+    assert plan.needs.disk_gb == 100
+
+
+def test_without_a_folder_a_command_has_the_one_it_is_given_in(ask: Ask) -> None:
+    assert len(ask(command="ls").files) == len(FIELD)
+
+
+@pytest.mark.parametrize(
+    ("workdir", "why"), [("/etc", "outside"), ("nowhere", "no folder"), ("README.md", "no folder")]
+)
+def test_a_folder_that_is_none_is_a_mistake(ask: Ask, workdir: str, why: str) -> None:
+    assert why in mistakes(ask, command="ls", workdir=workdir)["workdir"]
+
+
+def test_a_task_is_read_and_inputs_win_over_it(ask: Ask, field: Path) -> None:
+    (field / "task.yaml").write_text(
+        "name: mine\nworkdir: cvlization\nnum_nodes: 2\nresources: {infra: gcp, accelerators: L4:1, use_spot: true}\n"
+        "envs: {A: '1', B: '2'}\nsecrets: {S: x}\nsetup: pip install x\nrun: python y.py\nfile_mounts: {/d: ./data}\n"
+    )
+    plan = ask(task="task.yaml")
+    assert (plan.title, plan.num_nodes, plan.spot, plan.places) == ("mine", 2, Spot.ALWAYS, (Place(cloud="gcp"),))
+    assert plan.commands == ("pip install x", "python y.py")
+    assert [file.path for file in plan.files] == ["__init__.py", "data/tiny.py"]
+    assert plan.task_extra == {"file_mounts": {"/d": f"{field}/data"}}
+    mine = ask(task="task.yaml", cloud="aws", num_nodes=1, gpu="T4", spot="false", env={"B": "3"}, secrets={"A": "s"})
+    assert (mine.num_nodes, mine.spot, mine.places) == (1, Spot.NEVER, (Place(cloud="aws"),))
+    assert dict(mine.needs.accelerators) == {"T4": 1}
+    assert dict(mine.env) == {"B": "3"}
+    assert dict(mine.secrets) == {"S": Secret("x"), "A": Secret("s")}
+    assert ask(task="task.yaml", cloud="any").places == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("run: a\n---\nrun: b", "2 YAML documents"), ("service: {}", "a service"), ("\x00", "not text")]
+)
+def test_a_task_that_is_none_is_a_mistake(ask: Ask, field: Path, text: str, why: str) -> None:
+    (field / "task.yaml").write_text(text)
+    assert why in mistakes(ask, task="task.yaml")["task"]
+    assert "no file" in mistakes(ask, task="gone.yaml")["task"]
+    assert "outside" in mistakes(ask, task="/etc/hostname")["task"]
+
+
+# ---- mistakes ---------------------------------------------------------------------------------------------------
+
+
+def test_everything_wrong_is_said_at_once(ask: Ask) -> None:
+    said = mistakes(ask, example="usaul", num_nodes=0, gpu="H1000", cloud="aws/us-esat-1", max_cost="x", spott=True)
+    assert set(said) == {"example", "num_nodes", "gpu", "cloud", "max_cost", "spott"}
+    assert "examples/vision/usual" in said["example"]
+    assert "H100" in said["gpu"]
+    assert "us-east-1" in said["cloud"]
+    said = mistakes(ask, example="usual", preset="trian", max_runtime="soon")
+    assert set(said) == {"preset", "max_runtime"}
+    assert "train" in said["preset"]
+
+
+def test_without_a_preset_those_there_are_listed(ask: Ask) -> None:
+    assert "build, train, train-small" in mistakes(ask, example="usual")["preset"]
+
+
+@pytest.mark.parametrize(("preset", "why"), [("broken", "gone.sh"), ("silent", "no silent.sh")])
+def test_a_preset_that_can_do_nothing_is_a_mistake(ask: Ask, preset: str, why: str) -> None:
+    assert why in mistakes(ask, example="usual", preset=preset)["preset"]
+
+
+@pytest.mark.parametrize("text", ["\x00\x01", "- a", "a: &a [*a, *a", "name: [", "x: " + "[" * 100])
+def test_an_unreadable_example_is_one_clear_mistake(ask: Ask, field: Path, text: str) -> None:
+    (field / "benchmarks/plain/example.yaml").write_text(text)
+    said = mistakes(ask, example="benchmarks/plain", preset="train")
+    assert "example.yaml" in said["example"]
+    assert len(said) == 1
+
+
+def test_one_of_example_command_and_task_is_wanted(ask: Ask) -> None:
+    assert "is missing" in mistakes(ask)["example"]
+    assert "give one of them" in mistakes(ask, example="plain", command="ls")["command"]
+    assert "goes with an example" in mistakes(ask, command="ls", preset="train")["preset"]
+    assert "goes with a command" in mistakes(ask, example="plain", workdir=".")["workdir"]
+
+
+@pytest.mark.parametrize(
+    ("given", "field_wrong", "why"),
+    [
+        ({"cloud": "runpod", "num_nodes": 2, "image": "x"}, "num_nodes", "runs together"),
+        ({"cloud": "oci", "image": "x"}, "image", "runs no images"),
+        ({"cloud": "kubernetes"}, "cloud", "Docker of its own"),
+        ({"cloud": "aws,runpod"}, "cloud", "Docker of its own"),
+        ({"cloud": "hyperbolic"}, "cloud", "left running"),
+        ({"cloud": "sandbox,aws"}, "cloud", "mixes the sandbox"),
+    ],
+)
+def test_what_a_cloud_cannot_do_is_said_before_anything_is_spent(
+    ask: Ask, given: dict[str, object], field_wrong: str, why: str
+) -> None:
+    assert why in mistakes(ask, example="usual", preset="train", **given)[field_wrong]
+
+
+def test_a_preset_that_needs_no_docker_runs_where_there_is_none(ask: Ask) -> None:
+    assert ask(example="plain", cloud="kubernetes").places == (Place(cloud="kubernetes"),)
+
+
+def test_a_gpu_of_ones_own_cluster_may_have_any_name(ask: Ask) -> None:
+    assert dict(ask(example="plain", cloud="kubernetes", gpu="MyGPU:2").needs.accelerators) == {"MyGPU": 2}
+
+
+def test_limits_have_defaults(ask: Ask) -> None:
+    assert ask(example="plain").limits.max_runtime_minutes == 60
+    plan = ask(example="plain", max_runtime="2h", max_cost="$1.50")
+    assert (plan.limits.max_runtime_minutes, plan.limits.max_cost_usd) == (120, 1.5)
+
+
+# ---- where one stands -------------------------------------------------------------------------------------------
+
+
+def test_one_may_stand_anywhere_in_the_repository(field: Path) -> None:
+    here = field / "examples/vision"
+    for typed in ("usual", "examples/vision/usual", str(here / "usual")):
+        inputs = from_keywords({"example": typed, "preset": "train"}, environment={})
+        plan = prepare(inputs, checkout=open_checkout(here), prices=CataloguePrices())
+        assert plan.example_path == "examples/vision/usual/example.yaml"
+    inputs = from_keywords({"command": "ls", "workdir": "usual"}, environment={})
+    plan = prepare(inputs, checkout=open_checkout(here), prices=CataloguePrices())
+    assert "train.sh" in [file.path for file in plan.files]
+
+
+def test_a_folder_without_git_serves_too(tmp_path: Path) -> None:
+    plant(tmp_path / "plain", git=False)
+    inputs = from_keywords({"example": "usual-example", "preset": "train"}, environment={})
+    plan = prepare(inputs, checkout=open_checkout(tmp_path / "plain"), prices=CataloguePrices())
+    assert plan.setup_commands == ("bash build.sh",)
+    assert "examples/vision/usual/data/needed.csv" in [file.path for file in plan.files]
+
+
+def test_a_changed_but_tracked_file_goes_as_it_is_now(ask: Ask, field: Path) -> None:
+    (field / "benchmarks/plain/train.sh").write_text("echo changed\n")
+    run_git(field, "rm", "-q", "--cached", "README.md")
+    (file,) = [file for file in ask(example="plain").files if file.path.endswith("train.sh")]
+    assert Path(file.source).read_text() == "echo changed\n"
+    assert posixpath.isabs(file.source)

@@ -1,0 +1,61 @@
+"""Twelve example.yaml files of the real field get the machines of the table. Read where they lie, never copied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.engine.catalogue import ACCELERATORS
+from cvl_ci.request import example, needs, presets
+
+HERE = Path(__file__).resolve().parents[2].parent / "shared" / "examples"
+
+pytestmark = pytest.mark.skipif(
+    not HERE.is_dir(), reason=f"THE TWELVE REAL EXAMPLES ARE NOT CHECKED: there is no {HERE.name} beside the checkout"
+)
+
+SMALL = {"T4": 1, "L4": 1, "A10G": 1, "A10": 1}
+MODERN = {"L4": 1, "A10G": 1, "A10": 1}
+WANTED = {
+    "benchmarks/doc_ai/checkbox_qa": {},
+    "examples/analytical/tabular/causal/econml_heterogeneous_effects": {},
+    "examples/analytical/tabular/uncertainty/quantile_lightgbm": {},
+    "examples/analytical/time_series/chronos_zero_shot": MODERN,
+    "examples/analytical/time_series/patchtst_supervised": MODERN,
+    "examples/generative/llm/nanochat": {"A100-80GB": 8, "H100": 8},
+    "examples/generative/llm/nanogpt": SMALL,
+    "examples/perception/3d_reconstruction/mast3r": SMALL,
+    "examples/perception/image_classification/c10_speedrun": SMALL,
+    "examples/perception/vision_language/moondream2": SMALL,
+    "examples/physical/molmoact2": MODERN,
+    "examples/physical/openvla_single_step": MODERN,
+}
+_NAMES = ("build", "train", "predict", "forecast", "run", "download", "evaluate", "eval_dev", "eval_test", "eval_full")
+_BATCHES = [f"run_{model}_batch" for model in ("qwen3_vl_2b", "qwen3_vl_4b", "phi4", "moondream2", "florence2")]
+SCRIPTS = ["batch_predict.py", *(f"{name}.sh" for name in (*_NAMES, *_BATCHES))]
+"""The files that these examples' presets run; here only their example.yaml lies."""
+
+
+def test_there_are_twelve() -> None:
+    found = {path.parent.relative_to(HERE).as_posix() for path in HERE.rglob("example.yaml")}
+    assert found == set(WANTED)
+
+
+@pytest.mark.parametrize("directory", WANTED)
+def test_each_gets_its_gpu(directory: str) -> None:
+    content = (HERE / directory / "example.yaml").read_bytes()
+    found = example.read(content, directory=directory, files=SCRIPTS)
+    assert dict(needs.needs(found.declared).accelerators) == WANTED[directory]
+    assert set(WANTED[directory]) <= set(ACCELERATORS)
+
+
+@pytest.mark.parametrize("directory", WANTED)
+def test_every_preset_of_each_can_be_read(directory: str) -> None:
+    content = (HERE / directory / "example.yaml").read_bytes()
+    found = example.read(content, directory=directory, files=SCRIPTS)
+    assert found.presets
+    assert found.name == example.peek_name(content)
+    for name, said in found.presets.items():
+        preset = presets.read(name, said, files=found.files)
+        assert preset.script or preset.command

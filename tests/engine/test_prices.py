@@ -1,0 +1,172 @@
+"""Offers are what the table says, in the order asked for, and never a price nobody should believe."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.engine import catalogue
+from cvl_ci.engine.prices import CataloguePrices
+from cvl_ci.ports import Prices
+from cvl_ci.request.places import CLOUDS
+from cvl_ci.request.plan import Needs, Offer, Place, Spot
+
+PRICES = CataloguePrices()
+AWS, GCP = Place(cloud="aws"), Place(cloud="gcp")
+
+
+def offers(needs: Needs, *places: Place, spot: Spot = Spot.NEVER, prices: Prices = PRICES) -> list[Offer]:
+    return list(prices.offers(needs, places=places, spot=spot))
+
+
+def gpu(**counts: int) -> Needs:
+    return Needs(accelerators={name.replace("_", "-"): count for name, count in counts.items()})
+
+
+def test_the_cheapest_machine_with_the_gpu_comes_first() -> None:
+    found = offers(gpu(L4=1))
+    assert (found[0].cloud, found[0].instance_type, found[0].hourly_usd) == ("runpod", "1x_L4_SECURE", 0.49)
+    assert [offer.hourly_usd for offer in found] == sorted(offer.hourly_usd for offer in found)
+    assert all(offer.accelerators == {"L4": 1} and not offer.spot for offer in found)
+
+
+def test_alternatives_compete_by_price() -> None:
+    found = offers(gpu(A100=1, L40S=1), AWS)
+    assert (found[0].instance_type, found[0].hourly_usd) == ("g6e.xlarge", 1.861)
+
+
+def test_a_count_is_exact() -> None:
+    assert {offer.instance_type for offer in offers(gpu(L4=4), AWS)} == {"g6.12xlarge"}
+    assert offers(gpu(A100=1), AWS) == []
+
+
+def test_places_keep_their_order_and_prices_order_each() -> None:
+    found = offers(gpu(L4=1), AWS, Place(cloud="gcp", region="us-central1"))
+    assert [offer.cloud for offer in found] == ["aws"] * 6 + ["gcp"]
+    assert {offer.region for offer in found if offer.cloud == "gcp"} == {"us-central1"}
+    assert found[0].hourly_usd <= found[5].hourly_usd
+
+
+def test_spot_has_spot_prices_and_fallback_has_all_of_them_first() -> None:
+    spot = offers(gpu(T4=1), AWS, spot=Spot.ALWAYS)
+    assert (spot[0].region, spot[0].hourly_usd, spot[0].spot) == ("us-east-2", 0.1901, True)
+    both = offers(gpu(T4=1), AWS, GCP, spot=Spot.FALLBACK)
+    kinds = [offer.spot for offer in both]
+    assert kinds == sorted(kinds, reverse=True)
+    assert {offer.cloud for offer in both if offer.spot} == {offer.cloud for offer in both if not offer.spot}
+    assert offers(gpu(GH200=1), spot=Spot.ALWAYS) == []
+
+
+def test_without_a_gpu_the_cheapest_with_two_vcpus_is_meant() -> None:
+    found = offers(Needs(), AWS)
+    assert (found[0].instance_type, found[0].hourly_usd) == ("m6i.large", 0.096)
+    assert all(offer.accelerators == {} for offer in found)
+    assert offers(Needs(cpus=4, memory_gib=16), AWS)[0].instance_type == "m6i.xlarge"
+    assert offers(Needs(cpus=4), AWS)[0].instance_type == "c6i.xlarge"
+    assert offers(Needs(cpus=1000)) == []
+
+
+def test_cpus_and_memory_hold_for_a_gpu_too() -> None:
+    found = offers(Needs(accelerators={"T4": 1}, cpus=8, memory_gib=32), AWS)
+    assert {offer.instance_type for offer in found} == {"g4dn.2xlarge"}
+
+
+def test_a_type_asked_for_is_that_type() -> None:
+    assert {offer.instance_type for offer in offers(Needs(instance_type="g5.xlarge"))} == {"g5.xlarge"}
+
+
+def test_the_sandbox_has_awss_machines_of_its_two_regions_and_is_no_part_of_any() -> None:
+    found = offers(gpu(L4=1), Place(cloud="sandbox"))
+    assert {offer.cloud for offer in found} == {"sandbox"}
+    assert {offer.region for offer in found} == {"us-east-1", "us-west-2"}
+    assert "sandbox" not in {offer.cloud for offer in offers(gpu(L4=1))}
+    rows = PRICES.machine_rows()
+    t4 = next(row for row in rows if row.name == "g4dn.xlarge" and row.region == "us-east-1")
+    assert (t4.accelerator, t4.count, t4.accelerator_memory_gib, t4.vcpus, t4.memory_gib) == ("T4", 1, 16, 4, 16)
+    assert (t4.price, t4.spot) == (0.526, 0.2)
+    assert next(row for row in rows if row.name == "m6i.large").accelerator is None
+
+
+def test_a_region_of_a_cloud_with_one_price_everywhere_has_it() -> None:
+    (first, *_) = offers(gpu(A10=1), Place(cloud="lambda", region="us-west-1"))
+    assert (first.region, first.hourly_usd) == ("us-west-1", 1.29)
+
+
+@pytest.mark.parametrize(
+    ("needs", "place", "never"),
+    [
+        (gpu(A100_80GB=1), Place(cloud="gcp"), {3.24335, 2.94582}),
+        (gpu(H100=8), Place(cloud="gcp"), {43.06615}),
+        (gpu(A100=1), Place(cloud="gcp"), {2.42771}),
+    ],
+)
+def test_a_price_nobody_should_believe_is_offered_to_nobody(needs: Needs, place: Place, never: set[float]) -> None:
+    assert not never & {offer.hourly_usd for offer in offers(needs, place)}
+    assert offers(needs, place) != []
+
+
+def test_a_spot_price_nobody_should_believe_leaves_the_machine_on_demand() -> None:
+    spot = offers(gpu(A100=8), AWS, spot=Spot.ALWAYS)
+    assert "us-east-1" not in {offer.region for offer in spot}
+    assert "us-east-1" in {offer.region for offer in offers(gpu(A100=8), AWS)}
+
+
+def test_the_table_is_whole_and_every_row_names_its_source() -> None:
+    with (Path(catalogue.__file__).parent / "prices.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 160
+    assert all(len(row["catalog_commit"]) == 40 for row in rows)
+    assert {row["cloud"] for row in rows} == set(PRICES.clouds()) <= set(CLOUDS)
+    assert {row["accelerator"] for row in rows} - {""} <= catalogue.MEMORY_GB.keys() <= set(catalogue.ACCELERATORS)
+    for row in rows:
+        known = catalogue.REGIONS.get(row["cloud"])
+        assert known is None or row["region"] in known
+
+
+def test_the_date_is_what_is_known_of_it() -> None:
+    assert "undated" in PRICES.date
+    assert "aws 00148f2" in PRICES.date
+
+
+def test_every_gpu_of_the_examples_table_is_known() -> None:
+    names = {"T4", "L4", "A10G", "A10", "A100", "L40S", "A6000", "A100-80GB", "H100", "H200", "B200"}
+    assert names <= set(PRICES.accelerators())
+    assert len(set(PRICES.accelerators())) == len(PRICES.accelerators())
+
+
+COLUMNS = (
+    "InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,GpuInfo,Price,SpotPrice,Region,AvailabilityZone,Arch"
+)
+VMS = f"""{COLUMNS}
+g6.xlarge,L4,1.0,4.0,16.0,"{{'Gpus': [1, 2]}}",0.7,0.30,us-east-1,use1-az1,x86_64
+g6.xlarge,L4,1.0,4.0,16.0,,0.7,0.25,us-east-1,use1-az2,x86_64
+g6.xlarge,L4,1.0,4.0,16.0,,0.7,,us-east-1,use1-az3,x86_64
+g6f.large,L4,0.125,2.0,8.0,,0.1,0.01,us-east-1,use1-az1,x86_64
+t4g.nano,,,2.0,0.5,,0.004,0.001,us-east-1,use1-az1,arm64
+m6i.large,,,2.0,8.0,,0.09,,us-east-1,use1-az1,x86_64
+,T4,1.0,,,,0.35,,us-east-1,use1-az1,
+"""
+
+
+def test_skypilots_own_catalogue_is_preferred_where_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "aws").mkdir()
+    vms = tmp_path / "aws" / "vms.csv"
+    vms.write_text(VMS)
+    os.utime(vms, (1_790_000_000, 1_790_000_000))
+    prices = CataloguePrices(skypilot_catalogue=tmp_path)
+    (l4,) = offers(gpu(L4=1), AWS, prices=prices)
+    assert (l4.hourly_usd, l4.vcpus, l4.memory_gib) == (0.7, 4, 16)
+    assert offers(gpu(L4=1), AWS, spot=Spot.ALWAYS, prices=prices)[0].hourly_usd == 0.25
+    assert [offer.instance_type for offer in offers(Needs(), AWS, prices=prices)] == ["m6i.large"]
+    assert offers(gpu(L4=1), GCP, prices=prices) == offers(gpu(L4=1), GCP)
+    assert prices.date.startswith("SkyPilot's catalogue as of 2026-09-21 (aws); ")
+    assert "aws 00148f2" not in prices.date
+
+
+def test_an_empty_catalogue_directory_changes_nothing(tmp_path: Path) -> None:
+    prices = CataloguePrices(skypilot_catalogue=tmp_path)
+    assert offers(gpu(L4=1), prices=prices) == offers(gpu(L4=1))
+    assert prices.date == PRICES.date

@@ -1,0 +1,246 @@
+"""A plan becomes the task that SkyPilot's own schema accepts, with our limits in it whatever the user's task says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cvl_ci.engine import task
+from cvl_ci.request.plan import Needs, Place, RunPlan, Secret, Spot, StagedFile
+
+PLAN = RunPlan(
+    title="digits-sgd train",
+    directory="examples/digits sgd",
+    setup_commands=("bash build.sh",),
+    run_commands=("bash train.sh --epochs 3",),
+    files=(StagedFile(path="a", source="/a", bytes=1),),
+    env={"A": "1"},
+    secrets={"HF_TOKEN": Secret("hf_value")},
+    needs=Needs(accelerators={"L4": 1, "A10G": 1}, cpus=4, memory_gib=16, disk_gb=120),
+    places=(Place(cloud="aws", region="us-east-1"),),
+)
+
+
+def config(plan: RunPlan, **given: Any) -> dict[str, Any]:
+    with_defaults: dict[str, Any] = {
+        "name": "cvl-x",
+        "workdir": "/staged",
+        "labels": {"cvl-lease": "x"},
+        "autodown_minutes": 80,
+        "env": {"A": "1", "CVL_CI_LEASE": "x"},
+        "setup": "wrapped setup",
+        "run": "wrapped run",
+        **given,
+    }
+    return task.task_config(plan, **with_defaults)
+
+
+def resources(plan: RunPlan) -> dict[str, Any]:
+    found = config(plan)["resources"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_one_place_has_the_set_of_gpus_so_that_skypilot_takes_the_cheapest() -> None:
+    assert config(PLAN) == {
+        "name": "cvl-x",
+        "workdir": "/staged",
+        "num_nodes": 1,
+        "resources": {
+            "cpus": "4+",
+            "memory": "16+",
+            "disk_size": 120,
+            "labels": {"cvl-lease": "x"},
+            "autostop": {"idle_minutes": 80, "down": True, "wait_for": "none"},
+            "accelerators": {"L4": 1, "A10G": 1},
+            "infra": "aws/us-east-1",
+        },
+        "envs": {"A": "1", "CVL_CI_LEASE": "x"},
+        "secrets": {"HF_TOKEN": "hf_value"},
+        "setup": "wrapped setup",
+        "run": "wrapped run",
+    }
+
+
+def test_without_a_place_no_infra_is_named() -> None:
+    assert "infra" not in resources(replace(PLAN, places=()))
+
+
+def test_several_places_are_tried_in_their_order_each_with_each_gpu() -> None:
+    plan = replace(PLAN, places=(Place(cloud="gcp"), Place(cloud="aws", region="r", zone="z")))
+    assert resources(plan)["ordered"] == [
+        {"infra": "gcp", "accelerators": {"L4": 1}},
+        {"infra": "gcp", "accelerators": {"A10G": 1}},
+        {"infra": "aws/r/z", "accelerators": {"L4": 1}},
+        {"infra": "aws/r/z", "accelerators": {"A10G": 1}},
+    ]
+
+
+def test_fallback_tries_spot_everywhere_before_any_on_demand() -> None:
+    plan = replace(PLAN, needs=Needs(), places=(Place(cloud="gcp"), Place(cloud="aws")), spot=Spot.FALLBACK)
+    tried = resources(plan)["ordered"]
+    assert [(entry["infra"], entry.get("use_spot", False)) for entry in tried] == [
+        ("gcp", True),
+        ("aws", True),
+        ("gcp", False),
+        ("aws", False),
+    ]
+    assert resources(replace(plan, places=(), spot=Spot.FALLBACK))["ordered"] == [{"use_spot": True}, {}]
+    assert resources(replace(PLAN, spot=Spot.ALWAYS))["use_spot"] is True
+
+
+def test_the_sandbox_is_aws_in_the_regions_it_emulates() -> None:
+    plan = replace(PLAN, needs=Needs(), places=(Place(cloud="sandbox"),))
+    assert resources(plan)["ordered"] == [{"infra": "aws/us-east-1"}, {"infra": "aws/us-west-2"}]
+    assert resources(replace(plan, places=(Place(cloud="sandbox", region="us-west-2"),)))["infra"] == "aws/us-west-2"
+
+
+def test_a_machine_without_gpu_has_two_vcpus_unless_said_otherwise() -> None:
+    assert resources(replace(PLAN, needs=Needs()))["cpus"] == "2+"
+    assert resources(replace(PLAN, needs=Needs(cpus=2.5)))["cpus"] == "2.5+"
+    assert "cpus" not in resources(replace(PLAN, needs=Needs(accelerators={"T4": 1})))
+
+
+def test_a_type_of_machine_says_it_all() -> None:
+    needs = Needs(accelerators={"A10G": 4}, instance_type="g5.12xlarge", disk_gb=100)
+    found = resources(replace(PLAN, needs=needs))
+    assert found["instance_type"] == "g5.12xlarge"
+    assert not {"accelerators", "cpus", "memory"} & found.keys()
+
+
+def test_an_image_is_a_docker_image() -> None:
+    assert resources(replace(PLAN, image="ubuntu:22.04"))["image_id"] == "docker:ubuntu:22.04"
+
+
+def test_a_users_own_keys_pass_but_never_over_our_limits() -> None:
+    extra = {
+        "file_mounts": {"/d": "/x"},
+        "name": "theirs",
+        "resources": {"ports": 8080, "autostop": False, "disk_size": 1, "labels": {"a": "b"}},
+    }
+    found = config(replace(PLAN, task_extra=extra))
+    assert found["file_mounts"] == {"/d": "/x"}
+    assert found["name"] == "cvl-x"
+    assert found["resources"]["ports"] == 8080
+    assert found["resources"]["autostop"] == {"idle_minutes": 80, "down": True, "wait_for": "none"}
+    assert (found["resources"]["disk_size"], found["resources"]["labels"]) == (120, {"cvl-lease": "x"})
+
+
+def test_what_is_not_there_is_left_out() -> None:
+    found = config(replace(PLAN, secrets={}), setup=None, workdir=None, labels={}, autodown_minutes=None)
+    assert not {"setup", "workdir", "secrets"} & found.keys()
+    assert not {"labels", "autostop"} & found["resources"].keys()
+
+
+def test_rendered_it_is_plain_commands_and_no_secrets_value() -> None:
+    text = task.render(replace(PLAN, spot=Spot.FALLBACK))
+    assert "hf_value" not in text
+    assert "&id" not in text
+    read = yaml.safe_load(text)
+    assert read["secrets"] == {"HF_TOKEN": None}
+    assert read["name"] == "digits-sgd-train"
+    assert read["run"] == "set -e\ncd 'examples/digits sgd'\nbash train.sh --epochs 3\n"
+    assert read["setup"] == "set -e\ncd 'examples/digits sgd'\nbash build.sh\n"
+    assert read["workdir"] == "."
+
+
+# ---- what SkyPilot itself says of it ----------------------------------------------------------------------------
+
+READ_BY_SKYPILOT = """
+import json, sys
+import sky
+for config in json.load(sys.stdin):
+    task = sky.Task.from_yaml_config(config)
+    print(json.dumps({
+        "nodes": task.num_nodes, "name": task.name,
+        "resources": [
+            {"cloud": str(r.cloud).lower(), "region": r.region, "spot": r.use_spot, "gpus": r.accelerators,
+             "disk": r.disk_size, "image": r.extract_docker_image(), "cpus": r.cpus, "labels": r.labels,
+             "autostop": r.autostop_config.idle_minutes if r.autostop_config else None,
+             "type": r.instance_type}
+            for r in task.get_resource_config() and list(task.resources)
+        ],
+        "ordered": isinstance(task.resources, list),
+    }))
+"""
+AWS_COLUMNS = (
+    "InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,GpuInfo,Price,SpotPrice,Region,AvailabilityZone,Arch"
+)
+
+
+def catalogues(home: Path) -> None:
+    """The least that lets SkyPilot parse a task offline."""
+    root = home / ".sky" / "catalogs" / "v8"
+    for folder in ("aws", "gcp", "common"):
+        (root / folder).mkdir(parents=True)
+    rows = [
+        f"{name},{gpu},{count},4.0,16.0,,0.5,0.2,{region},{region}a,x86_64"
+        for name, gpu, count in (("m6i.xlarge", "", ""), ("g6.xlarge", "L4", "1.0"), ("g5.xlarge", "A10G", "1.0"))
+        for region in ("us-east-1", "us-west-2")
+    ]
+    (root / "aws" / "vms.csv").write_text("\n".join([AWS_COLUMNS, *rows]) + "\n")
+    (root / "aws" / "images.csv").write_text("Tag,Region,OS,OSVersion,ImageId,CreationDate,BaseImageId\n")
+    (root / "aws" / "instance_quota_mapping.csv").write_text("InstanceType,OnDemandInstanceCode,SpotInstanceCode\n")
+    gcp = [
+        "g2-standard-4,,,4.0,16.0,,0.5,0.2,us-central1,us-central1-a,x86_64",
+        ",L4,1.0,,,,0.3,0.1,us-central1,us-central1-a,",
+    ]
+    (root / "gcp" / "vms.csv").write_text("\n".join([AWS_COLUMNS, *gcp]) + "\n")
+    (root / "gcp" / "images.csv").write_text("Tag,Region,OS,OSVersion,ImageId,CreationDate,BaseImageId\n")
+    (root / "common" / "accelerators.csv").write_text("AcceleratorName,Clouds\nL4,\"['AWS', 'GCP']\"\nA10G,['AWS']\n")
+    (root / "common" / "metadata.csv").write_text("GPU,MemoryGB,Manufacturer\nL4,24,NVIDIA\nA10G,24,NVIDIA\n")
+
+
+@pytest.mark.sky
+def test_skypilot_accepts_every_shape_of_task_and_understands_it_as_meant(tmp_path: Path) -> None:
+    (tmp_path / "staged").mkdir()
+    catalogues(tmp_path)
+    plans = [
+        PLAN,
+        replace(PLAN, needs=Needs(), places=(Place(cloud="sandbox"),), num_nodes=2),
+        replace(PLAN, spot=Spot.FALLBACK, image="ubuntu:22.04"),
+        replace(PLAN, needs=Needs(instance_type="g5.xlarge"), places=(Place(cloud="aws"),)),
+        replace(PLAN, places=(), task_extra={"resources": {"ports": 8080}}),
+    ]
+    configs = [config(plan, workdir=str(tmp_path / "staged")) for plan in plans]
+    configs.append(yaml.safe_load(task.render(replace(PLAN, secrets={}, files=()))))
+    done = subprocess.run(
+        [sys.executable, "-c", READ_BY_SKYPILOT],
+        input=json.dumps(configs),
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    plain, nodes, fallback, typed, anywhere, _rendered = map(json.loads, done.stdout.splitlines())
+    assert [list(each["gpus"].items()) for each in plain["resources"]] in (
+        [[("L4", 1)], [("A10G", 1)]],
+        [[("A10G", 1)], [("L4", 1)]],
+    )
+    assert {
+        (each["cloud"], each["region"], each["disk"], each["cpus"], each["autostop"]) for each in plain["resources"]
+    } == {("aws", "us-east-1", 120, "4+", 80)}
+    assert plain["resources"][0]["labels"] == {"cvl-lease": "x"}
+    assert (nodes["nodes"], nodes["ordered"], [each["region"] for each in nodes["resources"]]) == (
+        2,
+        True,
+        ["us-east-1", "us-west-2"],
+    )
+    assert [(each["spot"], *each["gpus"]) for each in fallback["resources"]] == [
+        (True, "L4"),
+        (True, "A10G"),
+        (False, "L4"),
+        (False, "A10G"),
+    ]
+    assert {each["image"] for each in fallback["resources"]} == {"ubuntu:22.04"}
+    assert typed["resources"][0]["type"] == "g5.xlarge"
+    assert {each["cloud"] for each in anywhere["resources"]} == {"none"}

@@ -1,0 +1,178 @@
+"""Which files belong to the checkout: all that git tracks, as they are now, and nothing from outside."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.errors import CvlError
+from cvl_ci.local import checkout as checkouts
+from cvl_ci.local.checkout import FolderCheckout, GitCheckout, open_checkout
+from cvl_ci.ports import Checkout
+from tests.field import FIELD, plant, run_git
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return plant(tmp_path / "repository")
+
+
+def paths(checkout: Checkout, *prefixes: str) -> list[str]:
+    return [entry.path for entry in checkout.files(*prefixes)]
+
+
+def test_git_lists_what_it_tracks_even_what_it_would_ignore(repository: Path) -> None:
+    checkout = open_checkout(repository)
+    assert isinstance(checkout, GitCheckout)
+    assert paths(checkout, ".") == sorted(FIELD)
+    assert "cvlization/data/tiny.py" in paths(checkout, "cvlization")
+
+
+def test_it_is_found_from_below(repository: Path) -> None:
+    assert open_checkout(repository / "examples/vision").root == repository.resolve()
+    assert open_checkout(Path("/"), at=str(repository / "examples/vision/usual/train.sh")).root == repository.resolve()
+
+
+def test_examples_are_all_directories_with_an_example_yaml_new_ones_too(repository: Path) -> None:
+    plant(repository, {"new/example.yaml": "name: new\n"}, git=False)
+    assert list(open_checkout(repository).examples()) == sorted(
+        {path.removesuffix("/example.yaml") for path in FIELD if path.endswith("example.yaml")} | {"new"}
+    )
+
+
+def test_untracked_files_stay_behind_unless_all_of_the_folder_is_new(repository: Path) -> None:
+    plant(repository, {"cvlization/scratch.py": "", "new/x.py": "", "new/y": "", "new/.gitignore": "y"}, git=False)
+    checkout = open_checkout(repository)
+    assert "cvlization/scratch.py" not in paths(checkout, "cvlization")
+    assert checkout.left_behind("cvlization") == {"cvlization/scratch.py": "not tracked by git"}
+    assert paths(checkout, "new") == ["new/.gitignore", "new/x.py"]
+    assert checkout.left_behind("new") == {}
+
+
+def test_a_deleted_file_is_not_listed_but_named(repository: Path) -> None:
+    (repository / "README.md").unlink()
+    checkout = open_checkout(repository)
+    assert "README.md" not in paths(checkout, ".")
+    assert checkout.left_behind(".") == {"README.md": "not there any more"}
+
+
+def test_a_link_to_a_file_inside_is_its_content(repository: Path) -> None:
+    (repository / "link.md").symlink_to("README.md")
+    run_git(repository, "add", "link.md")
+    (entry,) = open_checkout(repository).files("link.md")
+    assert (entry.path, entry.source, entry.bytes) == ("link.md", str(repository.resolve() / "README.md"), 11)
+
+
+def test_a_link_to_a_folder_inside_is_what_is_in_it(repository: Path) -> None:
+    (repository / "linked").symlink_to("cvlization")
+    run_git(repository, "add", "linked")
+    assert paths(open_checkout(repository), "linked") == ["linked/__init__.py", "linked/data/tiny.py"]
+
+
+@pytest.mark.parametrize("git", [True, False])
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("/etc/hostname", "out of"),
+        ("../beside", "out of"),
+        ("..", "out of"),
+        (".", "around"),
+        ("gone", "nothing"),
+        ("loop", "nothing"),
+    ],
+)
+def test_a_link_out_to_nothing_or_in_a_circle_stays_behind(tmp_path: Path, target: str, why: str, *, git: bool) -> None:
+    (tmp_path / "beside").write_text("secret")
+    plant(tmp_path / "x", {"a/b.txt": "b"}, git=git)
+    (tmp_path / "x" / "loop").symlink_to(target)
+    if git:
+        run_git(tmp_path / "x", "add", "loop")
+    checkout = open_checkout(tmp_path / "x")
+    assert paths(checkout, ".") == ["a/b.txt"]
+    assert why in checkout.left_behind(".")["loop"]
+
+
+def test_a_submodule_stays_behind(repository: Path) -> None:
+    commit = "1234567890123456789012345678901234567890"
+    run_git(repository, "update-index", "--add", "--cacheinfo", f"160000,{commit},vendored")
+    checkout = open_checkout(repository)
+    assert paths(checkout, ".") == sorted(FIELD)
+    assert checkout.left_behind(".") == {"vendored": "a submodule"}
+
+
+def test_names_may_be_anything(tmp_path: Path) -> None:
+    odd = {"a b/ü.txt": "x", "-rf": "x", ":(top)x": "x", "new\nline": "x", '"quoted"\t': "x", "*": "x"}
+    checkout = open_checkout(plant(tmp_path / "odd", odd))
+    assert paths(checkout, ".") == sorted(odd)
+    for name in odd:
+        assert paths(checkout, name) == [name]
+
+
+def test_git_runs_nothing_of_the_repository(repository: Path, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    script = tmp_path / "hook"
+    script.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    script.chmod(0o755)
+    run_git(repository, "config", "core.fsmonitor", str(script))
+    run_git(repository, "config", "filter.x.clean", str(script))
+    run_git(repository, "config", "core.hooksPath", str(tmp_path))
+    (repository / ".gitattributes").write_text("* filter=x\n")
+    ran.unlink(missing_ok=True)
+    checkout = open_checkout(repository)
+    assert paths(checkout, ".") == sorted(FIELD)
+    assert checkout.left_behind(".") == {".gitattributes": "not tracked by git"}
+    assert not ran.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_repository_of_somebody_else_is_read_too(repository: Path) -> None:
+    for path in (repository, repository / ".git"):
+        os.chown(path, 12345, 12345)
+    assert paths(open_checkout(repository), "README.md") == ["README.md"]
+
+
+def test_a_broken_repository_says_so(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / ".git").write_text("gitdir: /nowhere\n")
+    with pytest.raises(CvlError, match="git could not list"):
+        open_checkout(tmp_path / "x").files(".")
+
+
+def test_a_plain_folder_has_all_files_but_hidden_ones(tmp_path: Path) -> None:
+    plant(
+        tmp_path / "x",
+        {"a.txt": "a", "d/data/b.txt": "b", ".env": "SECRET", ".ssh/id": "key", "d/.gitignore": "*"},
+        git=False,
+    )
+    checkout = open_checkout(tmp_path / "x")
+    assert isinstance(checkout, FolderCheckout)
+    assert not isinstance(checkout, GitCheckout)
+    assert paths(checkout, ".") == ["a.txt", "d/data/b.txt"]
+    assert paths(checkout, "d", "a.txt", "gone") == ["a.txt", "d/data/b.txt"]
+
+
+def test_a_folder_too_large_to_be_meant_is_not_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(tmp_path / "x", {f"{n}.txt": "" for n in range(20)}, git=False)
+    monkeypatch.setattr(checkouts, "MOST_FILES", 10)
+    with pytest.raises(CvlError, match="more than 10 files"):
+        open_checkout(tmp_path / "x").files(".")
+
+
+def test_a_typed_path_is_located_from_where_one_stands(repository: Path) -> None:
+    checkout = open_checkout(repository / "examples")
+    assert checkout.locate("vision/usual") == "examples/vision/usual"
+    assert checkout.locate("..") == "."
+    assert checkout.locate(str(repository / "cvlization")) == "cvlization"
+    assert checkout.locate("../..") is None
+    assert checkout.locate("/etc") is None
+
+
+def test_reading_stops_at_its_limit_and_at_the_root(repository: Path) -> None:
+    checkout = open_checkout(repository)
+    assert checkout.read("README.md", limit=3) == b"The"
+    (repository / "out").symlink_to("/etc/hostname")
+    for path in ("gone", "out", "../x", "cvlization"):
+        with pytest.raises(OSError):
+            checkout.read(path, limit=3)

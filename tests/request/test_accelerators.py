@@ -1,0 +1,51 @@
+"""GPUs are read however people write them, and a wrong name is answered with the near ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from cvl_ci.engine.catalogue import ACCELERATORS
+from cvl_ci.request import accelerators
+from cvl_ci.request.values import Wrong
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("A100:1", {"A100": 1}),
+        ("A100", {"A100": 1}),
+        ("{L4:1, A10G:1}", {"L4": 1, "A10G": 1}),
+        ("{'L4': 1, \"A10G\": 2}", {"L4": 1, "A10G": 2}),
+        ("L4:1,A10G:1", {"L4": 1, "A10G": 1}),
+        ({"L4": 1}, {"L4": 1}),
+        (["L4:1", "A10G"], {"L4": 1, "A10G": 1}),
+        ("none", {}),
+        ("None", {}),
+        ("0", {}),
+        (0, {}),
+        ("{}", {}),
+    ],
+)
+def test_every_form_is_read(given: object, read: dict[str, int]) -> None:
+    assert accelerators.read(given) == read
+
+
+@pytest.mark.parametrize("given", ["A100:0", "A100:x", "A100:0.5", "A100:-1", "L4:1,", 3, 1.5, {"L4": None}, "A100:"])
+def test_what_is_no_gpu_is_refused(given: object) -> None:
+    with pytest.raises(Wrong):
+        accelerators.read(given)
+
+
+def test_names_get_skypilots_spelling_and_keep_their_order() -> None:
+    spelled = accelerators.canonical({"l4": 1, "a100-80gb": 2, "TPU-V5P-8": 1}, ACCELERATORS)
+    assert list(spelled.items()) == [("L4", 1), ("A100-80GB", 2), ("tpu-v5p-8", 1)]
+
+
+@pytest.mark.parametrize(
+    ("typo", "near"), [("H1000", "H100"), ("A100-40GB", "A100"), ("L40C", "L40"), ("RTX-4090", "RTX4090")]
+)
+def test_a_wrong_name_is_answered_with_near_ones(typo: str, near: str) -> None:
+    with pytest.raises(Wrong, match="no GPU that SkyPilot knows") as caught:
+        accelerators.canonical({typo: 1}, ACCELERATORS)
+    assert near in caught.value.near
+    assert caught.value.shown == typo

@@ -1,0 +1,101 @@
+"""Which GPU an example gets: each row of the table, each form of declaring it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cvl_ci.request import needs
+from cvl_ci.request.values import Wrong
+
+
+def gpus(sources: tuple[str, ...] = (), **said: Any) -> list[str]:
+    found = needs.needs(needs.declared(said), sources=sources).accelerators
+    return [f"{name}:{count}" for name, count in found.items()]
+
+
+SMALL = ["T4:1", "L4:1", "A10G:1", "A10:1"]
+MODERN = ["L4:1", "A10G:1", "A10:1"]
+LARGE = ["A100:1", "L40S:1", "A6000:1", "A100-80GB:1"]
+
+
+@pytest.mark.parametrize(
+    ("vram", "wanted"),
+    [
+        (1, SMALL),
+        (15, SMALL),
+        (15.5, MODERN),
+        (16, MODERN),
+        (24, MODERN),
+        (None, MODERN),
+        (0, MODERN),
+        (25, LARGE),
+        (40, LARGE),
+        (41, ["L40S:1", "A6000:1", "A100-80GB:1"]),
+        (48, ["L40S:1", "A6000:1", "A100-80GB:1"]),
+        (49, ["A100-80GB:1", "H100:1"]),
+        (80, ["A100-80GB:1", "H100:1"]),
+        (81, ["H200:1", "B200:1"]),
+        (141, ["H200:1", "B200:1"]),
+    ],
+)
+def test_every_row_of_the_table(vram: float | None, wanted: list[str]) -> None:
+    assert gpus(resources={"gpu": 1, "vram_gb": vram}) == wanted
+
+
+@pytest.mark.parametrize(
+    "word", ["torch.bfloat16", "--bf16", "flash-attn==2.5", "flash_attention_2", "FP8", "flash attn"]
+)
+def test_a_t4_cannot_do_what_newer_gpus_can(word: str) -> None:
+    assert gpus(("import torch", f"x = {word}"), resources={"gpu": 1, "vram_gb": 8}) == MODERN
+    assert gpus((word,), resources={"gpu": 1, "vram_gb": 30}) == LARGE
+
+
+def test_more_than_any_gpu_has_is_no_guess() -> None:
+    with pytest.raises(Wrong, match="200 GB a GPU"):
+        gpus(resources={"gpu": 1, "vram_gb": 200})
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ({"resources": {"gpu": 0}}, []),
+        ({"resources": {"gpu": 8, "vram_gb": 80}}, ["A100-80GB:8", "H100:8"]),
+        ({"resources": {"gpu": {"count": 2, "vram_gb": 80}}}, ["A100-80GB:2", "H100:2"]),
+        ({"resources": {"gpu": {"vram_gb": 8}}}, SMALL),
+        ({"resources": {"gpu": "required", "vram_gb": 24}}, MODERN),
+        ({"resources": {"gpu_count": 1, "vram_gb": 24}}, MODERN),
+        ({"resources": {"gpu": None, "gpu_count": 2, "vram_gb": 8}}, ["T4:2", "L4:2", "A10G:2", "A10:2"]),
+        ({"hardware": {"gpu_required": True, "min_vram_gb": 48}}, ["L40S:1", "A6000:1", "A100-80GB:1"]),
+        ({"hardware": {"gpu_required": False, "min_vram_gb": 0}}, []),
+        ({"hardware": {"min_vram_gb": 8}}, SMALL),
+        ({"docker": {"image": "x", "gpu": "required", "vram_gb": 24}}, MODERN),
+        ({"docker": {"gpu": True, "vram_gb": "16GB"}}, MODERN),
+        ({"docker": "x"}, []),
+        ({"resources": None}, []),
+        ({"resources": {"gpu": 0}, "docker": {"gpu": "required", "vram_gb": 24}}, []),
+        ({"resources": {"gpu": True}}, MODERN),
+        ({"resources": {"gpu": "1"}}, MODERN),
+        ({}, []),
+    ],
+)
+def test_every_way_to_declare_it(said: dict[str, Any], wanted: list[str]) -> None:
+    assert gpus(**said) == wanted
+
+
+@pytest.mark.parametrize(("disk", "wanted"), [(None, 100), (2, 100), (40, 100), (41, 101), (250, 310)])
+def test_the_disk_has_room_for_the_image_too(disk: int | None, wanted: int) -> None:
+    assert needs.needs(needs.declared({"resources": {"disk_gb": disk}})).disk_gb == wanted
+
+
+def test_cpus_and_memory_are_what_it_declares() -> None:
+    found = needs.needs(needs.declared({"resources": {"gpu": 0, "cpu_cores": 8, "ram_gb": "16"}}))
+    assert (found.cpus, found.memory_gib) == (8, 16)
+    assert needs.needs(needs.declared({"hardware": {"min_ram_gb": 32}})).memory_gib == 32
+
+
+@pytest.mark.parametrize("junk", ["many", [], {"count": "x"}, -1, 10**30, float("nan"), object()])
+def test_what_makes_no_sense_is_no_gpu_and_no_crash(junk: object) -> None:
+    assert len(gpus(resources={"gpu": junk})) in {0, len(MODERN)}
+    assert needs.declared({"resources": {"gpu": 0, "cpu_cores": junk, "disk_gb": junk}}).cpus is None

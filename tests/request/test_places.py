@@ -1,0 +1,67 @@
+"""Places are read in the order to try; what is none is answered with near ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from cvl_ci.engine.catalogue import REGIONS
+from cvl_ci.request import places
+from cvl_ci.request.plan import Place
+from cvl_ci.request.values import Wrong
+
+
+def regions(cloud: str) -> Sequence[str]:
+    return REGIONS.get(cloud, ())
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("aws", [Place(cloud="aws")]),
+        ("AWS/us-east-1/us-east-1a", [Place(cloud="aws", region="us-east-1", zone="us-east-1a")]),
+        ("aws, gcp/us-central1", [Place(cloud="aws"), Place(cloud="gcp", region="us-central1")]),
+        (["gcp", "aws"], [Place(cloud="gcp"), Place(cloud="aws")]),
+        ("k8s/my/context", [Place(cloud="kubernetes", region="my/context")]),
+        ("aws/*", [Place(cloud="aws")]),
+        ("sandbox", [Place(cloud="sandbox")]),
+        ("any", []),
+        ("*", []),
+    ],
+)
+def test_places_are_read_in_order(given: object, read: list[Place]) -> None:
+    assert list(places.read(given)) == read
+
+
+@pytest.mark.parametrize("given", ["awz", "aws/a/b/c", "aws//b", "any,aws", "sandbox,aws", 5])
+def test_what_is_no_place_is_refused(given: object) -> None:
+    with pytest.raises(Wrong):
+        places.read(given)
+
+
+def test_a_wrong_cloud_and_a_wrong_region_are_answered_with_near_ones() -> None:
+    with pytest.raises(Wrong) as cloud:
+        places.read("azzure")
+    assert cloud.value.near == ("azure",)
+    with pytest.raises(Wrong) as region:
+        places.check_regions(Place(cloud="aws", region="us-esat-1"), regions)
+    assert "us-east-1" in region.value.near
+
+
+def test_a_zone_belongs_to_its_region() -> None:
+    places.check_regions(Place(cloud="aws", region="us-east-1", zone="us-east-1a"), regions)
+    with pytest.raises(Wrong, match="no zone of us-east-1"):
+        places.check_regions(Place(cloud="aws", region="us-east-1", zone="us-west-2a"), regions)
+
+
+def test_regions_of_a_cloud_whose_regions_nobody_wrote_down_are_accepted() -> None:
+    places.check_regions(Place(cloud="nebius", region="mars-1"), regions)
+
+
+def test_a_region_needs_one_cloud_to_be_in() -> None:
+    aws = (Place(cloud="aws"),)
+    assert places.in_region(aws, "us-east-1/us-east-1b") == (Place(cloud="aws", region="us-east-1", zone="us-east-1b"),)
+    for wrong in ((), (Place(cloud="aws"), Place(cloud="gcp")), (Place(cloud="aws", region="us-west-2"),)):
+        with pytest.raises(Wrong):
+            places.in_region(wrong, "us-east-1")

@@ -1,0 +1,138 @@
+"""Every kind of input is read from text and from Python, and a wrong one says why."""
+
+from __future__ import annotations
+
+import pytest
+
+from cvl_ci.request import values
+from cvl_ci.request.plan import Secret, Spot
+from cvl_ci.request.values import Wrong
+
+
+@pytest.mark.parametrize(
+    ("given", "minutes"),
+    [
+        ("90", 90),
+        ("90m", 90),
+        ("2h", 120),
+        ("1h30m", 90),
+        ("1.5h", 90),
+        (" 1H 30M ", 90),
+        ("1d", 1440),
+        ("30s", 0.5),
+        (5, 5),
+    ],
+)
+def test_a_length_of_time_is_read_in_minutes(given: object, minutes: float) -> None:
+    assert values.minutes(given) == minutes
+
+
+@pytest.mark.parametrize("given", ["", "h", "-5", "0", "0m", "ten", "1h 30", "nan", "inf", "1.2.3h", True, [5], "31d"])
+def test_what_is_no_length_of_time_is_refused(given: object) -> None:
+    with pytest.raises(Wrong):
+        values.minutes(given)
+
+
+@pytest.mark.parametrize(("given", "usd"), [("2.50", 2.5), ("$2.50", 2.5), (" $3 ", 3), (0.5, 0.5), ("1e1", 10)])
+def test_dollars_are_read_with_and_without_their_sign(given: object, usd: float) -> None:
+    assert values.dollars(given) == usd
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "$", "2,50", "nan", "inf", False, "two"])
+def test_what_is_no_amount_of_dollars_is_refused(given: object) -> None:
+    with pytest.raises(Wrong):
+        values.dollars(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "spot"),
+    [
+        ("true", Spot.ALWAYS),
+        ("TRUE", Spot.ALWAYS),
+        (False, Spot.NEVER),
+        ("False", Spot.NEVER),
+        ("Fallback", Spot.FALLBACK),
+    ],
+)
+def test_spot_is_read_in_githubs_spellings(given: object, spot: Spot) -> None:
+    assert values.spot(given) is spot
+
+
+@pytest.mark.parametrize("given", ["maybe", 1, "yes", None])
+def test_what_is_no_spot_is_refused(given: object) -> None:
+    with pytest.raises(Wrong, match="none of true, false and fallback"):
+        values.spot(given)
+
+
+@pytest.mark.parametrize(("given", "number"), [("2", 2), (2, 2), ("2.0", 2)])
+def test_a_whole_number_is_read(given: object, number: int) -> None:
+    assert values.whole(given) == number
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "1.5", "x", True, "1e400"])
+def test_what_is_no_whole_number_is_refused(given: object) -> None:
+    with pytest.raises(Wrong):
+        values.whole(given)
+
+
+@pytest.mark.parametrize(("given", "number"), [("4", 4), ("4+", 4), ("16GB", 16), ("16 GiB", 16), ("0.5", 0.5), (8, 8)])
+def test_an_amount_always_means_at_least(given: object, number: float) -> None:
+    assert values.amount(given) == number
+
+
+def test_environment_is_read_from_lines_a_list_and_a_mapping() -> None:
+    wanted = {"A": "1", "B": "two = 2", "C": ""}
+    assert values.environment("A=1\n\n# a comment\nB=two = 2\nC=\n") == wanted
+    assert values.environment(["A=1", "B=two = 2", "C="]) == wanted
+    assert values.environment({"A": 1, "B": "two = 2", "C": ""}) == wanted
+    assert values.environment({"T": True}) == {"T": "true"}
+
+
+def test_a_lists_entry_may_have_a_value_of_several_lines() -> None:
+    assert values.environment(["KEY=one\ntwo"]) == {"KEY": "one\ntwo"}
+
+
+@pytest.mark.parametrize("given", ["A", "1A=2", "A-B=2", "=2", "CVL_CI_LEASE=x", 5])
+def test_what_is_no_environment_is_refused(given: object) -> None:
+    with pytest.raises(Wrong):
+        values.environment(given)
+
+
+def test_a_secret_named_alone_takes_its_value_from_the_environment() -> None:
+    read = values.secrets({"HF_TOKEN": "hf_value"})
+    assert read(["HF_TOKEN", "OTHER=x"]) == {"HF_TOKEN": Secret("hf_value"), "OTHER": Secret("x")}
+
+
+@pytest.mark.parametrize(("given", "shown"), [("HF_TOKEN", "HF_TOKEN"), ("hf_AbCdEf123", "***"), ("sk-proj-1", "***")])
+def test_a_secret_that_is_not_there_is_refused_without_showing_what_may_be_its_value(given: str, shown: str) -> None:
+    with pytest.raises(Wrong) as caught:
+        values.secrets({})([given])
+    assert caught.value.shown == shown
+    assert given not in caught.value.problem or shown == given
+
+
+@pytest.mark.parametrize("given", ["/etc/passwd", "../x", "a/../../b", "~/x"])
+def test_a_glob_cannot_lead_out_of_the_working_directory(given: str) -> None:
+    with pytest.raises(Wrong, match="leads out"):
+        values.globs(given)
+
+
+def test_globs_are_lines() -> None:
+    assert values.globs("outputs/**\n\n *.json ") == ("outputs/**", "*.json")
+
+
+def test_arguments_are_split_as_a_shell_would() -> None:
+    assert values.words("--a 'two words' b") == ("--a", "two words", "b")
+    assert values.words(["two words", 3]) == ("two words", "3")
+    with pytest.raises(Wrong, match="no closing quotation"):
+        values.words("'open")
+
+
+@pytest.mark.parametrize("given", ["a b", "-x", "docker:", "x;y"])
+def test_what_is_no_image_is_refused(given: str) -> None:
+    with pytest.raises(Wrong):
+        values.image(given)
+
+
+def test_an_image_is_read_with_and_without_skypilots_prefix() -> None:
+    assert values.image("docker:ubuntu:22.04") == values.image("ubuntu:22.04") == "ubuntu:22.04"
