@@ -111,11 +111,14 @@ def imports_go_down(module: Module) -> list[str]:
 
 
 def root_is_not_imported(module: Module) -> list[str]:
+    """`from cvl_ci import wiring` names a module in it, and is none."""
+    rooms = frozenset[str]().union(*LAYERS)
     return [
         f"{module.path}:{node.lineno} imports the package root"
         for node in ast.walk(module.tree)
         if (isinstance(node, ast.Import) and any(alias.name == "cvl_ci" for alias in node.names))
-        or (isinstance(node, ast.ImportFrom) and (node.module == "cvl_ci" or node.level > 0))
+        or (isinstance(node, ast.ImportFrom) and node.level > 0)
+        or (isinstance(node, ast.ImportFrom) and node.module == "cvl_ci" and {a.name for a in node.names} - rooms)
     ]
 
 
@@ -188,13 +191,19 @@ def the_doors_alone_exit(module: Module) -> list[str]:
 
 
 def the_lease_alone_takes_down(module: Module) -> list[str]:
-    """Through the port: the engine carries it out, and the sandbox has a `down` of its own."""
+    """Through the port: the engine carries it out, and the sandbox has a `down` of its own. The verb is no engine."""
     if module.room in {"lease", "engine", "sandbox"}:
         return []
+    verbs = {
+        alias.asname or alias.name
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "cvl_ci.commands"
+        for alias in node.names
+    }
     return [
         f"{module.path}:{call.lineno} calls {called}"
         for call in ast.walk(module.tree)
-        if isinstance(call, ast.Call) and (called := _takes_down(call.func))
+        if isinstance(call, ast.Call) and (called := _takes_down(call.func, verbs))
     ]
 
 
@@ -313,10 +322,10 @@ def _names(module: Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, f"{renamed.get(head, head)}{dot}{rest}"
 
 
-def _takes_down(called: ast.expr) -> str | None:
+def _takes_down(called: ast.expr, verbs: set[str]) -> str | None:
     name = ast.unparse(called)
     *_, receiver, method = ["", *re.sub(r"\(.*?\)", "", name).split(".")]
-    if method == "down" and receiver and "sandbox" not in receiver:
+    if method == "down" and receiver and "sandbox" not in receiver and receiver not in verbs:
         return name
     return name if method == "remove" and "inventory" in receiver else None
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+from contextlib import redirect_stdout
 from pathlib import Path
+
+import pytest
 
 from cvl_ci import errors as tree
 from cvl_ci.request.fields import FIELDS, Field
@@ -86,6 +90,16 @@ def test_every_example_of_ours_is_linked_and_says_what_it_is() -> None:
         folder = description.parent.relative_to(ROOT).as_posix()
         assert f"]({folder})" in text()
         assert (description.parent / "README.md").exists()
+
+
+def test_every_command_the_readme_shows_is_one_and_no_other_is_hidden() -> None:
+    from cvl_ci.cli import main
+
+    with pytest.raises(SystemExit), redirect_stdout(io.StringIO()) as shown:
+        main(["--help"])
+    verbs = set(re.findall(r"^    (\w+) ", shown.getvalue(), re.MULTILINE))
+    assert verbs
+    assert first_cells("command") >= {f"cvl-ci {verb}" for verb in verbs}
 
 
 def test_every_flag_the_readme_types_is_one() -> None:
