@@ -92,14 +92,13 @@ def test_every_example_of_ours_is_linked_and_says_what_it_is() -> None:
         assert (description.parent / "README.md").exists()
 
 
-def test_every_command_the_readme_shows_is_one_and_no_other_is_hidden() -> None:
+def test_the_commands_are_those_there_are() -> None:
     from cvl_ci.cli import main
 
     with pytest.raises(SystemExit), redirect_stdout(io.StringIO()) as shown:
         main(["--help"])
     verbs = set(re.findall(r"^    (\w+) ", shown.getvalue(), re.MULTILINE))
-    assert verbs
-    assert first_cells("command") >= {f"cvl-ci {verb}" for verb in verbs}
+    assert first_cells("command") == {f"cvl-ci {verb}" for verb in verbs}
 
 
 def test_every_flag_the_readme_types_is_one() -> None:
