@@ -49,8 +49,9 @@ def _unpack_one(
     try:
         with tarfile.open(archive, "r:") as tar:
             for member in tar:
-                target = top / _place(PurePosixPath(member.name), name, directory)
-                why = _refusal(member, into / target, into)
+                why = _bad_name(member.name)
+                target = top if why else top / _place(PurePosixPath(member.name), name, directory)
+                why = why or _bad_kind(member, into / target, into)
                 written += member.size
                 if why is None and written > free:
                     return f"The outputs unpack to more than the {free:,} bytes that are free; the rest was left out."
@@ -74,13 +75,16 @@ def _place(path: PurePosixPath, archive: str, directory: str) -> PurePosixPath:
     return PurePosixPath(ROOT) / path
 
 
-def _refusal(member: tarfile.TarInfo, target: Path, into: Path) -> str | None:
-    """Why this member may not be written; the reasons are CVE-2007-4559's and a terminal's."""
-    parts = PurePosixPath(member.name).parts
-    if member.name.startswith("/") or ".." in parts:
+def _bad_name(name: str) -> str | None:
+    """Why nothing may be written under this name: CVE-2007-4559, and what a terminal would make of it."""
+    if name.startswith("/") or ".." in PurePosixPath(name).parts:
         return "leads out of the outputs folder"
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in member.name):
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
         return "control characters in its name"
+    return None
+
+
+def _bad_kind(member: tarfile.TarInfo, target: Path, into: Path) -> str | None:
     if not (member.isfile() or member.issym() or member.islnk()):
         return "neither a file nor a link"
     root = into.resolve()

@@ -1,0 +1,113 @@
+"""SkyPilot's internals that we stand on: a version that moves them fails here, loudly, and not with a machine up."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.sky
+
+ASK = """
+import inspect, json
+import sky
+from sky import backends, core, exceptions, execution, global_user_state
+from sky.backends import cloud_vm_ray_backend
+from sky.provision import provisioner
+from sky.provision.aws import instance
+from sky.skylet import autostop_lib
+parameters = lambda function: list(inspect.signature(function).parameters)
+print(json.dumps({
+    "version": sky.__version__,
+    "launch": parameters(execution.launch),
+    "tail_logs": parameters(core.tail_logs),
+    "job_status": parameters(core.job_status),
+    "cancel": parameters(core.cancel),
+    "down": parameters(core.down),
+    "bulk_provision": parameters(provisioner.bulk_provision),
+    "called_through_the_module": "provisioner.bulk_provision(" in inspect.getsource(cloud_vm_ray_backend),
+    "zones_walked_by_run_instances": "ec2_fail_fast.create_instances" in inspect.getsource(instance),
+    "handle": parameters(global_user_state.get_handle_from_cluster_name),
+    "runners": parameters(backends.CloudVmRayResourceHandle.get_command_runners),
+    "codes": {code.name: int(code) for code in exceptions.JobExitCode},
+    "wait_for": [each.value for each in autostop_lib.AutostopWaitFor],
+    "errors": [hasattr(exceptions, name) for name in ("ResourcesUnavailableError", "NoCloudAccessError", "ClusterDoesNotExist")],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def skypilot(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    home = tmp_path_factory.mktemp("home")
+    env = {"HOME": str(home), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = subprocess.run([sys.executable, "-c", ASK], env=env, capture_output=True, text=True, check=True, timeout=120)
+    answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def test_it_is_the_minor_version_we_know(skypilot: dict[str, object]) -> None:
+    assert str(skypilot["version"]).startswith("0.14.")
+
+
+@pytest.mark.parametrize(
+    ("function", "needed"),
+    [
+        ("launch", ["task", "cluster_name", "stream_logs", "_quiet_optimizer"]),
+        ("tail_logs", ["cluster_name", "job_id", "follow"]),
+        ("job_status", ["cluster_name", "job_ids"]),
+        ("cancel", ["cluster_name", "job_ids", "_try_cancel_if_cluster_is_init"]),
+        ("down", ["cluster_name"]),
+        ("bulk_provision", ["cloud", "region", "zones"]),
+        ("handle", ["cluster_name"]),
+        ("runners", ["self"]),
+    ],
+)
+def test_the_functions_we_call_take_what_we_give(skypilot: dict[str, object], function: str, needed: list[str]) -> None:
+    parameters = skypilot[function]
+    assert isinstance(parameters, list)
+    assert [name for name in parameters if name in needed] == needed
+
+
+def test_every_region_is_asked_through_the_one_function_we_stand_before(skypilot: dict[str, object]) -> None:
+    assert skypilot["called_through_the_module"] and skypilot["zones_walked_by_run_instances"]
+
+
+def test_job_exit_codes_and_the_hard_limit_mean_what_we_think(skypilot: dict[str, object]) -> None:
+    codes = skypilot["codes"]
+    assert isinstance(codes, dict)
+    assert {"SUCCEEDED": 0, "FAILED": 100, "NOT_FINISHED": 101, "NOT_FOUND": 102}.items() <= codes.items()
+    assert "none" in skypilot["wait_for"]  # type: ignore[operator]
+    assert all(skypilot["errors"])  # type: ignore[arg-type]
+
+
+def test_the_worker_answers_and_ends_with_its_parent(tmp_path: Path) -> None:
+    """A run killed by SIGKILL takes the launch in its worker along: no machine is asked for by an orphan."""
+    script = (
+        "import os, sys, time\n"
+        "from cvl_ci.engine.process import Worker\n"
+        "worker = Worker(environment=dict(os.environ))\n"
+        "print(worker.call('warm'), worker._process.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    with subprocess.Popen([sys.executable, "-c", script], env=env, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        version, pid = parent.stdout.readline().split()
+        parent.kill()
+    assert version.startswith("0.14.")
+    for _ in range(50):
+        if not _alive(int(pid)):
+            return
+        subprocess.run(["sleep", "0.1"], check=True)
+    pytest.fail("the worker outlived its parent")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return "Z (zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False

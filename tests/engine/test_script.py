@@ -1,0 +1,161 @@
+"""The shell that a node runs, run by a real bash in a HOME of its own: limits, exit codes, and what is packed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.engine import script
+from cvl_ci.request.plan import Limits, RunPlan
+
+LEASE = "cvl-1-abc"
+
+
+class Node:
+    """One machine's HOME, with the staged files in ~/sky_workdir."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.workdir = home / "sky_workdir"
+        self.workdir.mkdir(parents=True)
+        self.state = home / ".cvl-ci" / LEASE
+
+    def run(self, text: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        environment = {"HOME": str(self.home), "PATH": os.environ["PATH"], **env}
+        return subprocess.run(
+            ["bash", "-c", text], cwd=self.workdir, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+
+    def job(self, plan: RunPlan, *, deadline: float | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+        values = script.environment(plan, lease=LEASE, deadline=deadline or time.time() + 3600)
+        setup = script.setup(plan)
+        if setup:
+            done = self.run(setup, {**values, **env})
+            if done.returncode:
+                return done
+        return self.run(script.run(plan), {**values, **env})
+
+    def end(self) -> dict[str, str]:
+        return dict(line.split("=", 1) for line in (self.state / "end").read_text().splitlines())
+
+    def collect(self, *globs: str, directory: str = ".") -> dict[str, list[str]]:
+        done = self.run(script.collect(lease=LEASE, directory=directory, globs=globs), {})
+        assert done.returncode == 0, done.stderr
+        names = {}
+        for archive in (self.state / "fetch").glob("*.tar"):
+            with tarfile.open(archive) as tar:
+                names[archive.name] = sorted(tar.getnames())
+        return names
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path / "node")
+
+
+def plan(*commands: str, setup: tuple[str, ...] = (), minutes: float = 60.0, directory: str = ".") -> RunPlan:
+    return RunPlan(
+        title="t",
+        run_commands=commands,
+        setup_commands=setup,
+        limits=Limits(max_runtime_minutes=minutes),
+        directory=directory,
+    )
+
+
+def test_a_job_that_succeeds_says_0(node: Node) -> None:
+    done = node.job(plan("echo hello", "echo there"))
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-2:] == ["hello", "there"]
+    assert node.end()["exit_code"] == "0"
+
+
+def test_the_first_command_that_fails_ends_it_with_its_own_code(node: Node) -> None:
+    done = node.job(plan("exit 7", "echo never"))
+    assert (done.returncode, node.end()["exit_code"], node.end()["timed_out"]) == (7, "7", "0")
+    assert "never" not in done.stdout
+
+
+def test_a_setup_that_fails_says_so_and_nothing_runs(node: Node) -> None:
+    done = node.job(plan("echo never", setup=("exit 3",)))
+    assert done.returncode == 3
+    assert (node.end()["exit_code"], node.end()["phase"]) == ("3", "setup")
+
+
+def test_the_time_limit_covers_setup_and_run_together(node: Node) -> None:
+    began = time.monotonic()
+    done = node.job(plan("sleep 30", setup=("sleep 1.5",), minutes=3 / 60))
+    assert time.monotonic() - began < 12
+    assert done.returncode != 0
+    assert node.end()["timed_out"] == "1"
+
+
+def test_a_deadline_that_is_over_runs_nothing(node: Node) -> None:
+    done = node.job(plan("echo never"), deadline=time.time() - 1)
+    assert done.returncode == 124
+    assert node.end()["timed_out"] == "1"
+    assert "never" not in done.stdout
+
+
+def test_a_job_that_exits_124_by_itself_did_not_time_out(node: Node) -> None:
+    node.job(plan("exit 124"))
+    assert (node.end()["exit_code"], node.end()["timed_out"]) == ("124", "0")
+
+
+def test_the_field_finds_what_it_expects(node: Node) -> None:
+    (node.workdir / "examples").mkdir()
+    commands = (
+        'git rev-parse --show-toplevel > /dev/null && echo "git yes"',
+        'for d in huggingface/hub torch cvlization/data; do [ -d "$HOME/.cache/$d" ] || echo "no $d"; done',
+        '[ -d "$CVL_WORK_DIR" ] && echo "work yes"; pwd',
+    )
+    done = node.job(plan(*commands, directory="examples"))
+    assert done.stdout.splitlines() == ["git yes", "work yes", str(node.workdir / "examples")]
+
+
+def test_distributed_variables_are_there_under_the_names_that_launchers_read(node: Node) -> None:
+    show = 'echo "$NNODES $NODE_RANK $MASTER_ADDR $MASTER_PORT $WORLD_SIZE $RANK"'
+    done = node.job(
+        plan(show), SKYPILOT_NUM_NODES="2", SKYPILOT_NODE_RANK="1", SKYPILOT_NODE_IPS="10.0.0.4\n10.0.0.5"
+    )
+    assert done.stdout.strip() == "2 1 10.0.0.4 29500 2 1"
+
+
+def test_all_that_changed_since_the_start_is_packed_and_nothing_else(node: Node) -> None:
+    (node.workdir / "old.txt").write_text("was there")
+    (node.workdir / ".gitignore").write_text("outputs/\n")
+    make = (
+        "mkdir -p outputs .venv/lib __pycache__ && echo 1 > outputs/m.json && cp -p old.txt copied.txt && "
+        "touch .venv/pyvenv.cfg .venv/lib/x.py __pycache__/x.pyc && echo w > $CVL_WORK_DIR/p.png && "
+        "ln -s m.json outputs/latest && echo odd > $'a name\\nwith a line'"
+    )
+    assert node.job(plan(make)).returncode == 0
+    names = node.collect()
+    assert names["root.tar"] == ["./a name\nwith a line", "./copied.txt", "./outputs/latest", "./outputs/m.json"]
+    assert names["work.tar"] == ["./p.png"]
+
+
+@pytest.mark.parametrize(
+    ("glob", "found"),
+    [
+        ("*.pt", ["./ex/outputs/deep/b.pt", "./ex/outputs/a.pt"]),
+        ("outputs", ["./ex/outputs/a.pt", "./ex/outputs/deep/b.pt", "./ex/outputs/m.json"]),
+        ("outputs/*.json", ["./ex/outputs/m.json"]),
+        ("./outputs/**/*.pt", ["./ex/outputs/deep/b.pt"]),
+    ],
+)
+def test_globs_narrow_what_is_packed(node: Node, glob: str, found: list[str]) -> None:
+    (node.workdir / "ex").mkdir()
+    make = "mkdir -p outputs/deep && touch outputs/a.pt outputs/deep/b.pt outputs/m.json other.log"
+    node.job(plan(make, directory="ex"))
+    assert node.collect(glob, directory="ex")["root.tar"] == sorted(found)
+
+
+def test_a_job_that_never_began_packs_nothing(node: Node) -> None:
+    node.job(plan("true", setup=("exit 1",)))
+    assert node.collect() == {}
