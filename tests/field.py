@@ -34,6 +34,7 @@ presets:
   batch: {script: batch.py}
   broken: {script: gone.sh}
   silent: {description: neither script nor command}
+  web: {script: train.sh, description: Launch the web demo server}
 """,
     "examples/vision/usual/build.sh": BUILD % "usual_img",
     "examples/vision/usual/train.sh": TRAIN,
@@ -75,6 +76,22 @@ presets:
     "examples/physical/commands/build.sh": "docker build --tag=commands-built .\n",
     "examples/physical/commands/both.sh": TRAIN,
     "examples/physical/commands/predict.py": "print('hello')\n",
+    # Files to be fetched before the image is built.
+    "examples/audio/fetching/example.yaml": """
+name: fetching
+resources:
+  gpu: 0
+  downloads:
+    - {url: hf://owner/repo/sub/model.bin, dest: models/m/model.bin}
+    - {url: "https://example.com/a b.zip", dest: a.zip, requires_auth: false}
+    - {url: gdrive://abc-DEF_1, dest: data/x.pth}
+presets: {build: build.sh, predict: predict.sh, lost: {script: lost.sh}}
+""",
+    "examples/audio/fetching/build.sh": BUILD % "fetching",
+    "examples/audio/fetching/predict.sh": TRAIN,
+    # Its build cannot be run.
+    "examples/audio/unbuilt/example.yaml": "name: unbuilt\npresets: {build: made.sh, train: train.sh}\n",
+    "examples/audio/unbuilt/train.sh": TRAIN,
     # Runs on the machine itself.
     "benchmarks/plain/example.yaml": """
 name: plain

@@ -22,6 +22,7 @@ class Example:
     presets: Mapping[str, object]
     declared: Declared
     image: str | None
+    resources: Mapping[str, Any]
     files: frozenset[str]
     """Relative to the directory."""
     warnings: tuple[str, ...] = ()
@@ -36,12 +37,14 @@ def read(content: bytes, *, directory: str, files: Collection[str]) -> Example:
     said = document.load_mapping(content)
     name = said.get("name")
     declared = needs.declared(said)
+    resources = said.get("resources")
     return Example(
         directory=directory,
         name=str(name).strip() if name else directory.rpartition("/")[2],
         presets=presets.declared(said.get("presets"), files=files),
         declared=declared,
         image=_image(said),
+        resources=resources if isinstance(resources, Mapping) else {},
         files=frozenset(files),
         warnings=_warnings(declared),
     )

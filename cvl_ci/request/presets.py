@@ -28,6 +28,7 @@ class Preset:
     command: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     docker: bool = True
+    description: str = ""
 
 
 def declared(presets: object, *, files: Collection[str]) -> dict[str, object]:
@@ -75,6 +76,7 @@ def read(name: str, said: object, *, files: Collection[str]) -> Preset:
         args=(*words, *_args(form.get("args"))),
         env={**env, **{str(key): _text(value) for key, value in _mapping(form.get("env")).items()}},
         docker=form.get("docker") is not False,
+        description=str(form.get("description") or "").strip(),
     )
 
 

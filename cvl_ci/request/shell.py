@@ -8,11 +8,15 @@ import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from cvl_ci.request import image, presets
+from cvl_ci.request import downloads, image, presets
 from cvl_ci.request.example import Example
 from cvl_ci.request.presets import BUILD, Preset
+from cvl_ci.request.values import Wrong
 
 _NEVER_END = {"serve", "server", "demo", "ui", "webui", "app", "gradio", "streamlit"}
+_STARTS_A_SERVER = re.compile(
+    r"(launch|start|serve|run)\b.*\b(server|dashboard|web ?ui|gunicorn|demo app)\b", re.IGNORECASE
+)
 _ON_THE_MACHINE = re.compile(r"(\./|bash\s|sh\s|docker\s|make\s|cog\s)")
 _RUNS_DOCKER = re.compile(r"^[^#\n]*\bdocker\s+(?:run|exec|compose|build)\b|[\"']docker[\"']", re.MULTILINE)
 _WANTS_A_TERMINAL = re.compile(r"\bdocker\s+run\s(?:[^\n]*\s)?-(?:it|ti|t)\s")
@@ -42,7 +46,9 @@ def on_docker(preset: Preset, *, around: Around, args: tuple[str, ...]) -> Lines
     example = around.example
     build = _build(example)
     is_build = build is not None and preset.name == build.name
-    setup = (_build_line(build),) if build and preset.docker and not is_build else ()
+    setup = downloads.lines(example.resources) if build and preset.docker else ()
+    if build and preset.docker and not is_build:
+        setup += (_build_line(build),)
     name = _image_name(around, build)
     run = _run_line(preset, around=around, args=args, image_name=name if preset.docker else None)
     env = {"CVL_IMAGE": name} if name and preset.docker else {}
@@ -50,7 +56,7 @@ def on_docker(preset: Preset, *, around: Around, args: tuple[str, ...]) -> Lines
         setup=setup,
         run=(run,),
         env={**env, **preset.env},
-        needs_docker=bool(setup) or _uses_docker(run, preset, around.texts),
+        needs_docker=(build is not None and preset.docker) or _uses_docker(run, preset, around.texts),
         warnings=_never_ends(preset),
     )
 
@@ -134,7 +140,10 @@ def _build(example: Example) -> Preset | None:
     said = example.presets.get(BUILD)
     if BUILD not in example.presets and "build.sh" not in example.files:
         return None
-    return presets.read(BUILD, said, files=example.files)
+    try:
+        return presets.read(BUILD, said, files=example.files)
+    except Wrong as wrong:
+        raise Wrong(f"needs the preset {BUILD} first, which {wrong.problem}", near=wrong.near) from None
 
 
 def _build_line(build: Preset) -> str:
@@ -158,6 +167,6 @@ def _uses_docker(line: str, preset: Preset, texts: Mapping[str, str]) -> bool:
 
 def _never_ends(preset: Preset) -> tuple[str, ...]:
     names = {*re.split(r"[-_]", preset.name.lower()), *re.split(r"[-_./]", (preset.script or "").lower())}
-    if names & _NEVER_END:
+    if names & _NEVER_END or _STARTS_A_SERVER.match(preset.description):
         return (f"The preset {preset.name} looks like one that never ends: it is stopped at max_runtime.",)
     return ()

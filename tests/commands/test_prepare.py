@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,7 +81,8 @@ def test_a_presets_environment_is_the_jobs_and_the_users_wins(ask: Ask) -> None:
 
 
 def test_a_preset_that_never_ends_is_warned_of(ask: Ask) -> None:
-    assert any("never ends" in warning for warning in ask(example="usual", preset="serve").warnings)
+    for preset in ("serve", "web"):
+        assert any("never ends" in warning for warning in ask(example="usual", preset=preset).warnings)
     assert ask(example="usual", preset="train").warnings == ()
 
 
@@ -117,6 +119,41 @@ def test_a_command_runs_in_the_image_and_a_lone_script_on_the_machine(ask: Ask) 
 
 def test_a_script_beside_a_command_is_what_runs(ask: Ask) -> None:
     assert ask(example="commands", preset="both").run_commands == ("bash both.sh",)
+
+
+def test_what_an_example_wants_fetched_is_fetched_before_it_is_built(ask: Ask) -> None:
+    plan = ask(example="fetching", preset="predict")
+    model, archive, weights, build = plan.setup_commands
+    assert "https://huggingface.co/owner/repo/resolve/main/sub/model.bin" in model
+    assert '-o "$HOME"/.cache/cvlization/models/m/model.bin.part' in model
+    assert "${HF_TOKEN:+" in model
+    assert "-o a.zip.part 'https://example.com/a b.zip'" in archive
+    assert "HF_TOKEN" not in archive
+    assert "id=abc-DEF_1&" in weights
+    assert build == "bash build.sh"
+    assert len(ask(example="fetching", preset="build").setup_commands) == 3
+
+
+def test_what_is_there_is_not_fetched_again(ask: Ask, tmp_path: Path) -> None:
+    """Run for real, with a `curl` that only writes down what it was asked for."""
+    (tmp_path / "bin").mkdir()
+    curl = tmp_path / "bin" / "curl"
+    curl.write_text('#!/bin/sh\necho "$@" >> "$HOME/asked"\nwhile [ "$1" != -o ]; do shift; done\necho x > "$2"\n')
+    curl.chmod(0o755)
+    setup = ask(example="fetching", preset="predict").setup_commands[:-1]
+    environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+    for _ in range(2):
+        subprocess.run(["bash", "-ec", "\n".join(setup)], cwd=tmp_path, env=environment, check=True)
+    assert len((tmp_path / "asked").read_text().splitlines()) == 3
+    assert (tmp_path / ".cache/cvlization/models/m/model.bin").read_text() == "x\n"
+    assert (tmp_path / "a.zip").exists()
+
+
+def test_a_preset_whose_build_cannot_be_run_says_which(ask: Ask) -> None:
+    assert (
+        "needs the preset build first, which runs 'made.sh'"
+        in mistakes(ask, example="unbuilt", preset="train")["preset"]
+    )
 
 
 def test_a_preset_without_docker_builds_nothing(ask: Ask) -> None:

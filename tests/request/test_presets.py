@@ -24,7 +24,7 @@ FILES = {"train.sh", "predict.sh", "build.sh", "serve.sh", "batch.py", "sub/trai
         (None, train(script="train.sh")),
         ("train.sh", train(script="train.sh")),
         ("./sub/train.sh", train(script="sub/train.sh")),
-        ({"description": "d"}, train(script="train.sh")),
+        ({"description": "d"}, train(script="train.sh", description="d")),
         ({"script": "train.sh -- --stage x"}, train(script="train.sh", args=("--stage", "x"))),
         ({"script": "train.sh --stage x"}, train(script="train.sh", args=("--stage", "x"))),
         ({"script": "train.sh -- -- x"}, train(script="train.sh", args=("--", "x"))),
