@@ -52,11 +52,11 @@ class Owner:
     def name(self) -> str:
         """≤ 26 characters of [a-z0-9-]: with the user hash it stays whole on every cloud but SCP."""
         run = re.sub(r"[^a-z0-9]", "", self.run.lower())[-11:] or "0"
-        rest = _digest("\0".join([self.repository, self.run, self.attempt, self.job, self.step, self.leg]))[:8]
+        rest = _digest(repr((self.repository, self.run, self.attempt, self.job, self.step, self.leg)))[:8]
         return f"cvl-{run}-{rest}"
 
     def labels(self, *, deadline: float) -> dict[str, str]:
-        """Valid on every cloud: [a-z0-9_-], beginning and ending with a letter or digit (GCP's rule is the narrowest)."""
+        """Valid on every cloud: [a-z0-9_-], beginning and ending with a letter or digit (GCP's rule, the narrowest)."""
         return {
             LABEL_OWNER: _label(self.repository),
             LABEL_LEASE: self.name,
@@ -143,7 +143,7 @@ class Lease:
     def _down(self) -> None:
         try:
             self._engine.down(self.name)
-        except Exception as error:  # whatever SkyPilot or we got wrong there, the proof below must go on
+        except Exception as error:  # noqa: BLE001  whatever SkyPilot or we got wrong there, the proof below must go on
             what = error.what if isinstance(error, CvlError) else f"{type(error).__name__}: {error}"
             self._say(f"SkyPilot's own down failed; the provider is asked directly. {what}")
 

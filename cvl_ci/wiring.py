@@ -26,8 +26,8 @@ def environment() -> Mapping[str, str]:
 
 def state_directory(environ: Mapping[str, str]) -> Path:
     """Where leases are recorded and the sandbox lives: XDG's place for state."""
-    given = environ.get("XDG_STATE_HOME") or os.path.join(environ.get("HOME", "/root"), ".local", "state")
-    return Path(given) / "cvl-ci"
+    given = environ.get("XDG_STATE_HOME")
+    return Path(given or Path(environ.get("HOME", "/root")) / ".local" / "state") / "cvl-ci"
 
 
 def sandbox_directory(environ: Mapping[str, str]) -> Path:
@@ -59,6 +59,7 @@ def machine_types() -> tuple[MachineType, ...]:
             region=row.region,
         )
         for row in CataloguePrices().machine_rows()
+        if row.price is not None
     )
 
 
@@ -134,7 +135,7 @@ class OpenClouds:
 
 def _for_skypilot(environ: Mapping[str, str], user_id: str) -> dict[str, str]:
     """SkyPilot calls the clouds' command lines (`aws`), which are installed beside this interpreter."""
-    beside = os.path.dirname(sys.executable)
+    beside = str(Path(sys.executable).parent)
     return {
         "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
         **environ,

@@ -77,7 +77,11 @@ class FakeCloud:
         self.clock.sleep(0.1)
         regions = sorted({place.region or "us-east-1" for place in places}) or ["us-east-1"]
         if self.silent:
-            return Found(asked=tuple(Asked(provider="aws", region=each, kinds=("instances",), error="no answer") for each in regions))
+            return Found(
+                asked=tuple(
+                    Asked(provider="aws", region=each, kinds=("instances",), error="no answer") for each in regions
+                )
+            )
         seen = []
         for name in self.running():
             if self.hidden[name] > 0:

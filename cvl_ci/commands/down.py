@@ -31,9 +31,7 @@ def down(
     if everything:
         wanted += [record for record in known.values() if record.released_at is None]
         wanted += _unknown(known, places, user_id, tools)
-    return {
-        record.name: _end(record, user_id, tools) for record in {record.name: record for record in wanted}.values()
-    }
+    return {record.name: _end(record, user_id, tools) for record in {record.name: record for record in wanted}.values()}
 
 
 def _known_or_new(name: str, known: dict[str, LeaseRecord], places: Sequence[Place], clock: Clock) -> LeaseRecord:
@@ -48,9 +46,7 @@ def _known_or_new(name: str, known: dict[str, LeaseRecord], places: Sequence[Pla
     return LeaseRecord(name=name, labels={}, deadline=0.0, places=tuple(places), taken_at=clock.now())
 
 
-def _unknown(
-    known: dict[str, LeaseRecord], places: Sequence[Place], user_id: str, tools: Tools
-) -> list[LeaseRecord]:
+def _unknown(known: dict[str, LeaseRecord], places: Sequence[Place], user_id: str, tools: Tools) -> list[LeaseRecord]:
     """Leases that the provider shows and this machine never recorded: another machine's, or a lost HOME's."""
     found: dict[str, LeaseRecord] = {}
     for place in places:

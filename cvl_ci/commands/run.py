@@ -136,8 +136,8 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
             with _failures_kept(state):
                 cloud.engine.warm()
                 state.enter(Phase.STAGING)
-                with tools.staging.staged(plan.files) as staged, _lease(state, cloud):
-                    _launch_to_fetch(state, cloud, staged)
+                with tools.staging.staged(plan.files) as staged, _lease(state, cloud) as lease:
+                    _launch_to_fetch(state, cloud, lease, staged)
         finally:
             # Only when a signal hit between the end of the work and the beginning of the release.
             if state.lease is not None and state.release is None:
@@ -161,7 +161,7 @@ def _failures_kept(state: _Run) -> Iterator[None]:
 
 
 @contextmanager
-def _lease(state: _Run, cloud: Cloud) -> Iterator[None]:
+def _lease(state: _Run, cloud: Cloud) -> Iterator[Lease]:
     """The promise: written down, then whatever happens inside, released with proof."""
     clock = state.tools.clock
     deadline = clock.now() + state.quote.deadline_minutes * 60
@@ -184,7 +184,7 @@ def _lease(state: _Run, cloud: Cloud) -> Iterator[None]:
     state.lease = lease
     try:
         with _failures_kept(state):
-            yield
+            yield lease
     finally:
         state.release = _released(state, lease)
 
@@ -200,9 +200,8 @@ def _released(state: _Run, lease: Lease) -> Release:
             state.tools.workflow.warning("Still taking the machine down: stopping now would leave it running.")
 
 
-def _launch_to_fetch(state: _Run, cloud: Cloud, staged: Path) -> None:
-    lease, tools = state.lease, state.tools
-    assert lease is not None
+def _launch_to_fetch(state: _Run, cloud: Cloud, lease: Lease, staged: Path) -> None:
+    tools = state.tools
     state.enter(Phase.PROVISIONING)
     tools.workflow.notice(f"lease {lease.name}: if this run is lost, `cvl-ci down {lease.name}` ends it")
     request = LaunchRequest(
@@ -288,7 +287,9 @@ def _on_demand(state: _Run, attempt: Attempt) -> float | None:
 
 
 def _metrics(outputs: Path, paths: Sequence[str]) -> dict[str, object]:
-    named = sorted((path for path in paths if path.rpartition("/")[2] == "metrics.json"), key=lambda path: path.count("/"))
+    named = sorted(
+        (path for path in paths if path.rpartition("/")[2] == "metrics.json"), key=lambda path: path.count("/")
+    )
     for path in named:
         try:
             return read_metrics((outputs / path).read_bytes()[: 1 << 20])

@@ -6,7 +6,6 @@ itself, so there botocore's own events around RunInstances tell the zones apart.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,7 +83,7 @@ class _Watch:
         self._end(reason)
 
     def stop_at_fence(self) -> None:
-        if os.path.exists(self._fence):
+        if self._fence.exists():
             raise Fenced(f"The lease was revoked ({self._fence}): no machine may be asked for any more.")
 
     def before_run_instances(self, params: Any, context: Any, **_: Any) -> None:

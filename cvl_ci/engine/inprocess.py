@@ -1,4 +1,4 @@
-"""What SkyPilot is asked, in its own process: with attempts.py the only file that imports sky, pinned to one minor version.
+"""What SkyPilot is asked, in a process of its own: with attempts.py the only file that imports sky, of one version.
 
 `sky.execution.launch` and `sky.core.*` are what SkyPilot's API server calls in its workers; they are internal, so
 tests/engine/test_contract.py fails loudly when a new version moves them.
@@ -19,7 +19,7 @@ from cvl_ci.engine import attempts
 Send = Callable[..., None]
 
 
-def warm(send: Send) -> str:
+def warm(_send: Send) -> str:
     return str(sky.__version__)
 
 
@@ -54,11 +54,11 @@ def follow(send: Send, *, cluster: str, job_id: int) -> int:
         return code
 
 
-def cancel(send: Send, *, cluster: str, job_id: int) -> None:
+def cancel(_send: Send, *, cluster: str, job_id: int) -> None:
     core.cancel(cluster, job_ids=[job_id], _try_cancel_if_cluster_is_init=True)
 
 
-def ask_nodes(send: Send, *, cluster: str, command: str) -> list[dict[str, Any]]:
+def ask_nodes(_send: Send, *, cluster: str, command: str) -> list[dict[str, Any]]:
     """Run one command on every node, head first; stdout as it came, at most 64 KiB of it."""
     answers = []
     for runner in _runners(cluster):
@@ -67,7 +67,7 @@ def ask_nodes(send: Send, *, cluster: str, command: str) -> list[dict[str, Any]]
     return answers
 
 
-def bring(send: Send, *, cluster: str, remote: str, into: str) -> None:
+def bring(_send: Send, *, cluster: str, remote: str, into: str) -> None:
     """Copy one remote directory from every node to `into`/RANK/."""
     for rank, runner in enumerate(_runners(cluster)):
         target = Path(into) / str(rank)
@@ -75,7 +75,7 @@ def bring(send: Send, *, cluster: str, remote: str, into: str) -> None:
         runner.rsync(source=f"{remote}/", target=str(target), up=False, stream_logs=False, max_retry=3)
 
 
-def down(send: Send, *, cluster: str) -> bool:
+def down(_send: Send, *, cluster: str) -> bool:
     """SkyPilot's own down. False: it had no record of it."""
     try:
         core.down(cluster)

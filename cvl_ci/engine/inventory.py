@@ -77,14 +77,14 @@ class AwsInventory:
             try:
                 if ids:
                     end(ids)
-            except Exception as error:  # botocore makes its classes at run time, one per service
+            except Exception as error:  # noqa: BLE001  botocore makes its classes at run time, one per service
                 if ".NotFound" not in str(error):
                     yield f"{kind} {', '.join(ids)}: {error}"
 
     def _ask(self, region: str, lease: str | None) -> tuple[list[Resource], Asked]:
         try:
             found = {resource.id: resource for resource in self._all(self._client(region), region, lease)}
-        except Exception as error:  # whatever it is: not answered is not clean
+        except Exception as error:  # noqa: BLE001  whatever it is: not answered is not clean
             return [], Asked(provider=self._provider, region=region, kinds=KINDS, error=f"{error}"[:300])
         left = tuple(f"{each.id} ({each.state})" for each in found.values() if not each.ending)
         return list(found.values()), Asked(provider=self._provider, region=region, kinds=KINDS, left=left)
@@ -93,7 +93,10 @@ class AwsInventory:
         label = {"Name": "tag-key", "Values": [LEASE_LABEL]}
         if lease is not None:
             label = {"Name": f"tag:{LEASE_LABEL}", "Values": [lease]}
-        alive = {"Name": "instance-state-name", "Values": ["pending", "running", "shutting-down", "stopping", "stopped"]}
+        alive = {
+            "Name": "instance-state-name",
+            "Values": ["pending", "running", "shutting-down", "stopping", "stopped"],
+        }
         filters: list[list[dict[str, Any]]] = [[label, alive]]
         if lease is not None:
             filters.append([{"Name": f"tag:{NAME_TAG}", "Values": [f"{lease}-*"]}, alive])

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from cvl_ci.result.outcome import Phase
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_COLOURS = r"(?:\x1b\[[0-9;]*m)*"
 _JOB = re.compile(
-    r"^(?:\x1b\[[0-9;]*m)*\((?P<who>setup|[^()\s,]+)(?:, rank=(?P<rank>\d+))?,? pid=\d+(?:, ip=[^()]*)?\)(?:\x1b\[[0-9;]*m)* ?"
+    rf"^{_COLOURS}\((?P<who>setup|[^()\s,]+)(?:, rank=(?P<rank>\d+))?,? pid=\d+(?:, ip=[^()]*)?\){_COLOURS} ?"
 )
 _PAYLOAD = re.compile(r"<sky-payload[^>]*>(.*?)</sky-payload>")
 _CONTROL = re.compile(r"</?rich_\w+>|\[/?[a-z_ ]*\]|<heartbeat>.*?</heartbeat>")

@@ -1,8 +1,9 @@
-"""Our end of the worker process: a call waits for its answer and for every line printed before it; a kill is certain."""
+"""Our end of the worker: a call waits for its answer and for every line printed before it; a kill is certain."""
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import os
 import queue
@@ -55,12 +56,14 @@ class Worker:
             )
         finally:
             os.close(writer)
-        assert self._process.stdin and self._process.stdout and self._process.stderr
-        self._stdin = self._process.stdin
+        stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
+        if stdin is None or stdout is None or stderr is None:
+            raise EngineError("A process was started without its pipes.")
+        self._stdin = stdin
         for kind, stream in (
             ("answer", os.fdopen(reader, "rb")),
-            ("out", self._process.stdout),
-            ("err", self._process.stderr),
+            ("out", stdout),
+            ("err", stderr),
         ):
             threading.Thread(target=self._read, args=(kind, stream), daemon=True).start()
 
@@ -76,8 +79,8 @@ class Worker:
         self,
         verb: str,
         *,
-        on_line: Callable[[str], None] = lambda line: None,
-        on_event: Callable[[Mapping[str, Any]], None] = lambda event: None,
+        on_line: Callable[[str], None] = lambda _: None,
+        on_event: Callable[[Mapping[str, Any]], None] = lambda _: None,
         until: Callable[[], float] | None = None,
         **request: Any,
     ) -> Any:
@@ -111,10 +114,8 @@ class Worker:
 
     def kill(self) -> None:
         """Afterwards no process of this worker's session is alive."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
         self._busy = False
 

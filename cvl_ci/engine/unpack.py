@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from cvl_ci.ports import Fetched
@@ -18,52 +19,56 @@ ROOT = "cvl-root"
 
 def unpack(folder: Path, *, into: Path, directory: str) -> Fetched:
     """`folder`/RANK/{root,work}.tar → `into`; node 0 at the top, the others under `node-RANK/`."""
-    files: list[FetchedFile] = []
-    refused: list[str] = []
-    archives = [(int(node.name), name) for node in folder.iterdir() for name in ("root.tar", "work.tar")]
-    archives = [(rank, name) for rank, name in sorted(archives) if (folder / str(rank) / name).is_file()]
-    size = sum((folder / str(rank) / name).stat().st_size for rank, name in archives)
+    archives = sorted(
+        (int(node.name), name, node / name)
+        for node in folder.iterdir()
+        for name in ("root.tar", "work.tar")
+        if (node / name).is_file()
+    )
+    size = sum(archive.stat().st_size for _, _, archive in archives)
     into.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(into).free
     if size > free:
         return Fetched(problem=f"The outputs take {size:,} bytes and only {free:,} are free in {into}.")
-    for rank, name in archives:
+    unpacking = _Unpacking(into=into, directory=directory, free=free)
+    problem = None
+    for rank, name, archive in archives:
         top = PurePosixPath(f"node-{rank}") if rank else PurePosixPath()
-        problem = _unpack_one(folder / str(rank) / name, into, top, name, directory, free, files, refused)
-        if problem:
-            return Fetched(files=tuple(files), refused=tuple(refused), problem=problem)
-    return Fetched(files=tuple(files), refused=tuple(refused))
+        problem = problem or unpacking.take(archive, name=name, top=top)
+    return Fetched(files=tuple(unpacking.files), refused=tuple(unpacking.refused), problem=problem)
 
 
-def _unpack_one(
-    archive: Path,
-    into: Path,
-    top: PurePosixPath,
-    name: str,
-    directory: str,
-    free: int,
-    files: list[FetchedFile],
-    refused: list[str],
-) -> str | None:
-    written = 0
-    try:
-        with tarfile.open(archive, "r:") as tar:
-            for member in tar:
-                why = _bad_name(member.name)
-                target = top if why else top / _place(PurePosixPath(member.name), name, directory)
-                why = why or _bad_kind(member, into / target, into)
-                written += member.size
-                if why is None and written > free:
-                    return f"The outputs unpack to more than the {free:,} bytes that are free; the rest was left out."
-                if why is None:
-                    why = _write(tar, member, into / target, into)
-                if why is not None:
-                    refused.append(f"{member.name!r}: {why}")
-                elif not member.issym():
-                    files.append(FetchedFile(path=str(target), bytes=member.size))
-    except (tarfile.TarError, OSError, ValueError) as error:
-        return f"The archive of outputs is damaged: {error}"
-    return None
+@dataclass(kw_only=True)
+class _Unpacking:
+    into: Path
+    directory: str
+    free: int
+    """Bytes that may still be written: an archive can unpack to more than it is."""
+    files: list[FetchedFile] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def take(self, archive: Path, *, name: str, top: PurePosixPath) -> str | None:
+        """The reason why not all of it could be taken, if so."""
+        try:
+            with tarfile.open(archive, "r:") as tar:
+                for member in tar:
+                    self.free -= member.size
+                    if self.free < 0:
+                        return "The outputs unpack to more bytes than are free here; the rest was left out."
+                    self._take_one(tar, member, name, top)
+        except (tarfile.TarError, OSError, ValueError) as error:
+            return f"The archive of outputs is damaged: {error}"
+        return None
+
+    def _take_one(self, tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, top: PurePosixPath) -> None:
+        why = _bad_name(member.name)
+        target = top if why else top / _place(PurePosixPath(member.name), name, self.directory)
+        why = why or _bad_kind(member, self.into / target, self.into)
+        why = why or _write(tar, member, self.into / target, self.into)
+        if why is not None:
+            self.refused.append(f"{member.name!r}: {why}")
+        elif not member.issym():
+            self.files.append(FetchedFile(path=str(target), bytes=member.size))
 
 
 def _place(path: PurePosixPath, archive: str, directory: str) -> PurePosixPath:
@@ -117,5 +122,3 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, into: Pa
 def _drop(target: Path) -> str:
     target.unlink()
     return "a link that leads out"
-
-

@@ -51,7 +51,7 @@ def serve(channel: Channel) -> None:
             result: dict[str, Any] = {"ok": True, "answer": answer}
         except KeyboardInterrupt:
             result = {"ok": False, "error": "Aborted", "text": "aborted", "history": []}
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  whatever it is, the parent has to know
             result = {"ok": False, **describe(error)}
         sys.stdout.flush()
         # The mark tells the parent that it has read all of stdout that belongs to this request.

@@ -1,4 +1,4 @@
-"""How a run ended, and whose fault it is: a remote failure is never green, a failure of ours is never a red test. Pure."""
+"""How a run ended and whose fault it is: a remote failure is never green, a failure of ours no red test. Pure."""
 
 from __future__ import annotations
 
@@ -109,9 +109,7 @@ def _failed(failure: CvlError, attempts: Sequence[Attempt]) -> Judgement:
     if isinstance(failure, CapacityError) and attempts:
         places = "1 attempt" if len(attempts) == 1 else f"{len(attempts)} attempts"
         reason = f"No machine could be had in {places}: {'; '.join(dict.fromkeys(a.where for a in attempts))}."
-    return Judgement(
-        ending=Ending.NEVER_STARTED, reason=reason, exit_code=failure.exit_code, advice=failure.next_step
-    )
+    return Judgement(ending=Ending.NEVER_STARTED, reason=reason, exit_code=failure.exit_code, advice=failure.next_step)
 
 
 def _of(ending: Ending, reason: str, advice: str = "") -> Judgement:

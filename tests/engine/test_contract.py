@@ -35,7 +35,7 @@ print(json.dumps({
     "runners": parameters(backends.CloudVmRayResourceHandle.get_command_runners),
     "codes": {code.name: int(code) for code in exceptions.JobExitCode},
     "wait_for": [each.value for each in autostop_lib.AutostopWaitFor],
-    "errors": [hasattr(exceptions, name) for name in ("ResourcesUnavailableError", "NoCloudAccessError", "ClusterDoesNotExist")],
+    "errors": [hasattr(exceptions, name + "Error") for name in ("ResourcesUnavailable", "NoCloudAccess")],
 }))
 """
 

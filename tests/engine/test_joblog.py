@@ -39,7 +39,8 @@ def test_ranks_are_told_apart() -> None:
 
 def test_what_skypilot_says_around_the_job_is_progress() -> None:
     log = JobLog(num_nodes=1)
-    said = "\x1b[2m└── \x1b[0mJob started. Streaming logs... \x1b[2m(Ctrl-C to exit log streaming; job will not be killed)\x1b[0m"
+    hint = "\x1b[2m(Ctrl-C to exit log streaming; job will not be killed)\x1b[0m"
+    said = f"\x1b[2m└── \x1b[0mJob started. Streaming logs... {hint}"
     assert log.read(said) == (None, None, "Job started. Streaming logs...")
     assert log.read("\x1b[0m\x1b[32m✓ Job finished (status: SUCCEEDED).\x1b[0m\x1b[0m") == (
         None,
@@ -60,7 +61,10 @@ def test_a_stream_that_broke_is_taken_up_where_it_was() -> None:
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ('<sky-payload>"<rich_update>[bold cyan]Checking infra choices...[/]</rich_update>"</sky-payload>', "Checking infra choices..."),
+        (
+            '<sky-payload>"<rich_update>[bold cyan]Checking infra choices...[/]</rich_update>"</sky-payload>',
+            "Checking infra choices...",
+        ),
         ('<sky-payload>"<rich_exit></rich_exit>"</sky-payload>', None),
         ("<sky-payload>not json</sky-payload>", None),
         ("\x1b[?25h", None),

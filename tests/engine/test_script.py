@@ -28,7 +28,13 @@ class Node:
     def run(self, text: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
         environment = {"HOME": str(self.home), "PATH": os.environ["PATH"], **env}
         return subprocess.run(
-            ["bash", "-c", text], cwd=self.workdir, env=environment, capture_output=True, text=True, check=False, timeout=60
+            ["bash", "-c", text],
+            cwd=self.workdir,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
 
     def job(self, plan: RunPlan, *, deadline: float | None = None, **env: str) -> subprocess.CompletedProcess[str]:
@@ -120,9 +126,7 @@ def test_the_field_finds_what_it_expects(node: Node) -> None:
 
 def test_distributed_variables_are_there_under_the_names_that_launchers_read(node: Node) -> None:
     show = 'echo "$NNODES $NODE_RANK $MASTER_ADDR $MASTER_PORT $WORLD_SIZE $RANK"'
-    done = node.job(
-        plan(show), SKYPILOT_NUM_NODES="2", SKYPILOT_NODE_RANK="1", SKYPILOT_NODE_IPS="10.0.0.4\n10.0.0.5"
-    )
+    done = node.job(plan(show), SKYPILOT_NUM_NODES="2", SKYPILOT_NODE_RANK="1", SKYPILOT_NODE_IPS="10.0.0.4\n10.0.0.5")
     assert done.stdout.strip() == "2 1 10.0.0.4 29500 2 1"
 
 
