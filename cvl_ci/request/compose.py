@@ -42,6 +42,7 @@ class Work:
     image: str | None = None
     task_extra: Mapping[str, object] = field(default_factory=dict)
     needs_docker: bool = False
+    missing: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -129,6 +130,7 @@ def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPla
         spot=inputs.spot or work.spot,
         limits=_limits(inputs),
         outputs=inputs.outputs,
+        missing=work.missing,
         task_extra=work.task_extra,
         warnings=work.warnings,
     )
@@ -156,9 +158,10 @@ def _needs(inputs: Inputs, declared: Needs, gpu: Mapping[str, int] | None) -> Ne
 
 
 def _limits(inputs: Inputs) -> Limits:
-    if inputs.max_runtime is None:
-        return Limits(max_cost_usd=inputs.max_cost)
-    return Limits(max_runtime_minutes=inputs.max_runtime, max_cost_usd=inputs.max_cost)
+    asked = {"max_runtime_minutes": inputs.max_runtime, "provisioning_minutes": inputs.provision_timeout}
+    return Limits(
+        max_cost_usd=inputs.max_cost, **{name: minutes for name, minutes in asked.items() if minutes is not None}
+    )
 
 
 def _flags(inputs: Inputs, *names: str) -> str:

@@ -25,28 +25,36 @@ class Example:
     resources: Mapping[str, Any]
     files: frozenset[str]
     """Relative to the directory."""
-    warnings: tuple[str, ...] = ()
+    unseen: frozenset[str] = frozenset()
+    """Scripts taken on trust, because no source of the example is in this checkout."""
 
     @property
     def yaml_path(self) -> str:
         return f"{self.directory}/{FILE_NAME}".removeprefix("./")
+
+    def warnings(self, *, gpu_given: bool) -> tuple[str, ...]:
+        silent = "It does not say whether it needs a GPU, so it gets none: give one with gpu if it does."
+        alone = f"Of this example only its {FILE_NAME} is here, none of its scripts: it can be planned, not run."
+        unclear = self.declared.gpus is None and not gpu_given
+        return (*([silent] if unclear else []), *([alone] if self.unseen else []))
 
 
 def read(content: bytes, *, directory: str, files: Collection[str]) -> Example:
     """Raises document.Unreadable."""
     said = document.load_mapping(content)
     name = said.get("name")
-    declared = needs.declared(said)
+    unseen: set[str] = set() if any(map(_is_source, files)) else presets.mentioned(said.get("presets"))
+    files = {*files, *unseen}
     resources = said.get("resources")
     return Example(
         directory=directory,
         name=str(name).strip() if name else directory.rpartition("/")[2],
         presets=presets.declared(said.get("presets"), files=files),
-        declared=declared,
+        declared=needs.declared(said),
         image=_image(said),
         resources=resources if isinstance(resources, Mapping) else {},
         files=frozenset(files),
-        warnings=_warnings(declared),
+        unseen=frozenset(unseen),
     )
 
 
@@ -65,7 +73,5 @@ def _image(said: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _warnings(declared: Declared) -> tuple[str, ...]:
-    if declared.gpus is None:
-        return ("It does not say whether it needs a GPU, so it gets none: give one with gpu if it does.",)
-    return ()
+def _is_source(file: str) -> bool:
+    return file.endswith((".sh", ".py", ".ipynb")) or file.rpartition("/")[2].startswith("Dockerfile")

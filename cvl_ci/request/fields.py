@@ -181,6 +181,14 @@ FIELDS = (
         default="60m",
     ),
     Field(
+        name="provision_timeout",
+        read=values.minutes,
+        help="How long machines may take, from being asked for until the job begins; then they are given up.",
+        metavar="TIME",
+        example="10m",
+        default="15m",
+    ),
+    Field(
         name="max_cost",
         read=values.dollars,
         help="Most that the whole run may cost, in US dollars: it is not started, or stopped, before it costs more.",

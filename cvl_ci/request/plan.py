@@ -129,6 +129,8 @@ class RunPlan:
     limits: Limits = field(default_factory=Limits)
     outputs: tuple[str, ...] = ()
     """Globs relative to `directory` or to the outputs folder; empty: all that changed since the start."""
+    missing: tuple[str, ...] = ()
+    """Scripts that the commands call and nobody has seen: enough to plan with, not enough to spend money on."""
     task_extra: Mapping[str, object] = field(default_factory=dict)
     """Keys of a user's own SkyPilot task YAML that we pass on untouched (file_mounts, config, ...)."""
     warnings: tuple[str, ...] = ()

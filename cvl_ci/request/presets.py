@@ -31,6 +31,17 @@ class Preset:
     description: str = ""
 
 
+def mentioned(presets: object) -> set[str]:
+    """The scripts that presets name, and those of the usual names when there are none."""
+    said = declared(presets, files=[f"{name}.sh" for name in _UNDECLARED])
+    found: set[str] = set()
+    for name, one in said.items():
+        form = one if isinstance(one, Mapping) else {"script": one}
+        words = re.split(r"[\s\[\]',]+", str(form.get("script") or form.get("command") or f"{name}.sh"))
+        found |= {posixpath.normpath(word) for word in words if word.endswith((".sh", ".py"))}
+    return found
+
+
 def declared(presets: object, *, files: Collection[str]) -> dict[str, object]:
     """Name → what is said of it. With nothing declared, the scripts of the usual names speak for themselves."""
     if isinstance(presets, Mapping):
