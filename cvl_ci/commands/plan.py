@@ -19,7 +19,7 @@ SHOWN_OFFERS = 8
 
 def quote(plan: RunPlan, prices: Prices) -> Quote:
     """Raises BudgetError when the plan's max_cost cannot buy even a short run, or cannot be held at all."""
-    offers = tuple(prices.offers(plan.needs, places=plan.places, spot=plan.spot))
+    offers = _offers(plan, prices, spot=plan.spot)
     if not offers:
         return _unpriced(plan, prices)
     hourly = offers[0].hourly_usd * plan.num_nodes
@@ -104,6 +104,11 @@ def machine(needs: Needs) -> str:
         )
         if part
     )
+
+
+def _offers(plan: RunPlan, prices: Prices, *, spot: Spot) -> tuple[Offer, ...]:
+    found = prices.offers(plan.needs, places=plan.places, spot=spot)
+    return tuple(offer for offer in found if offer.cloud not in plan.avoid)
 
 
 def _most(plan: RunPlan, offers: Sequence[Offer], minutes: float) -> float:
@@ -214,7 +219,7 @@ def _other_price(plan: RunPlan, quoted: Quote, prices: Prices) -> list[str]:
     """What spot would save, or what falling back from it would cost."""
     first = quoted.offers[0]
     other = Spot.NEVER if first.spot else Spot.ALWAYS
-    found = prices.offers(plan.needs, places=plan.places, spot=other)
+    found = _offers(plan, prices, spot=other)
     if not found or quoted.hourly_usd is None:
         return []
     hourly = found[0].hourly_usd * plan.num_nodes

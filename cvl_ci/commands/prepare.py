@@ -42,7 +42,7 @@ def prepare(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
         mistakes += wrong
     if work is not None:
         plan = compose.plan(inputs, work, gpu=gpu)
-        mistakes += compose.impossible(inputs, plan, needs_docker=work.needs_docker)
+        mistakes += compose.impossible(inputs, plan)
         if not mistakes:
             return _with_the_types_gpus(plan, prices)
     raise RequestError(mistakes)
@@ -78,8 +78,6 @@ def _example(inputs: Inputs, checkout: Checkout, *, explicit_gpu: Mapping[str, i
     except Wrong as wrong:
         return None, [*mistakes, inputs.mistake("preset", name, wrong.problem, near=wrong.near)]
     files, warnings = _stage(directory, entries, texts, checkout)
-    if inputs.gpu is None:
-        warnings = (*found.warnings, *warnings)
     work = Work(
         title=f"{found.name} {name}",
         example=found.name,
@@ -92,7 +90,8 @@ def _example(inputs: Inputs, checkout: Checkout, *, explicit_gpu: Mapping[str, i
         env=lines.env,
         needs=needed,
         needs_docker=lines.needs_docker,
-        warnings=(*lines.warnings, *warnings),
+        missing=tuple(sorted(found.unseen & {preset.script or ""})),
+        warnings=(*found.warnings(gpu_given=inputs.gpu is not None), *lines.warnings, *warnings),
     )
     return work, mistakes
 

@@ -91,15 +91,15 @@ def wrong_regions(inputs: Inputs, regions: Callable[[str], Sequence[str]]) -> li
     return mistakes
 
 
-def impossible(inputs: Inputs, plan: RunPlan, *, needs_docker: bool) -> list[Mistake]:
+def impossible(inputs: Inputs, plan: RunPlan) -> list[Mistake]:
     """What each cloud asked for cannot do, known before anything is spent."""
     mistakes = []
-    for cloud in dict.fromkeys(place.cloud for place in plan.places):
+    for cloud in dict.fromkeys(place.cloud for place in plan.places if place.cloud in plan.avoid):
         if plan.num_nodes > 1 and cloud in NO_SEVERAL_NODES:
             mistakes.append(inputs.mistake("num_nodes", plan.num_nodes, f"is more than {cloud} runs together"))
         if plan.image and cloud in NO_IMAGE:
             mistakes.append(inputs.mistake("image", plan.image, f"cannot be used on {cloud}: it runs no images"))
-        if not plan.image and needs_docker and cloud in NO_DOCKER:
+        if not plan.image and cloud in NO_DOCKER:
             problem = "gives no machine with a Docker of its own, which this runs: give image, or another cloud"
             mistakes.append(inputs.mistake("cloud", cloud, problem))
         if cloud in NO_AUTODOWN:
@@ -127,12 +127,23 @@ def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPla
         needs=_needs(inputs, work.needs, gpu),
         num_nodes=inputs.num_nodes or work.num_nodes,
         places=work.places if inputs.places is None else inputs.places,
+        avoid=_avoid(inputs, work),
         spot=inputs.spot or work.spot,
         limits=_limits(inputs),
         outputs=inputs.outputs,
         missing=work.missing,
         task_extra=work.task_extra,
         warnings=work.warnings,
+    )
+
+
+def _avoid(inputs: Inputs, work: Work) -> frozenset[str]:
+    image = inputs.image or work.image
+    return frozenset(
+        NO_AUTODOWN
+        | (NO_SEVERAL_NODES if (inputs.num_nodes or work.num_nodes) > 1 else set())
+        | (NO_IMAGE if image else set())
+        | (NO_DOCKER if work.needs_docker and not image else set())
     )
 
 

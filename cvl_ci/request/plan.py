@@ -124,7 +124,9 @@ class RunPlan:
     needs: Needs = field(default_factory=Needs)
     num_nodes: int = 1
     places: tuple[Place, ...] = ()
-    """In the order to try; empty: any cloud that is set up, cheapest first."""
+    """In the order to try; empty: any cloud that is set up and not in `avoid`, cheapest first."""
+    avoid: frozenset[str] = frozenset()
+    """Clouds that cannot run it: matters where no place is given."""
     spot: Spot = Spot.NEVER
     limits: Limits = field(default_factory=Limits)
     outputs: tuple[str, ...] = ()

@@ -43,6 +43,13 @@ def test_the_most_it_can_cost_is_price_times_nodes_times_its_deadline(ask: Ask) 
     assert quoted.warnings == ()
 
 
+def test_a_cloud_that_cannot_run_it_is_not_offered(ask: Ask) -> None:
+    docker = quote(ask(example="usual", preset="train", gpu="L4"), PRICES)
+    plain = quote(ask(example="plain", gpu="L4"), PRICES)
+    assert "runpod" not in {offer.cloud for offer in docker.offers}
+    assert plain.offers[0].cloud == "runpod"
+
+
 def test_a_budget_ends_it_sooner_and_says_so(ask: Ask) -> None:
     quoted = quote(ask(example="plain", gpu="L4", cloud="aws", max_cost="0.40"), PRICES)
     assert quoted.deadline_minutes == pytest.approx(0.40 / 0.8048 * 60)

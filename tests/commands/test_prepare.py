@@ -350,6 +350,25 @@ def test_what_a_cloud_cannot_do_is_said_before_anything_is_spent(
     assert why in mistakes(ask, example="usual", preset="train", **given)[field_wrong]
 
 
+def test_without_a_place_clouds_that_cannot_run_it_are_avoided(ask: Ask) -> None:
+    assert "runpod" in ask(example="usual", preset="train").avoid
+    assert "runpod" not in ask(example="plain").avoid
+    assert "runpod" not in ask(example="usual", preset="train", image="ubuntu:22.04").avoid
+    assert "runpod" in ask(example="plain", num_nodes=2).avoid
+    assert "oci" in ask(example="plain", image="ubuntu:22.04").avoid
+    assert "hyperbolic" in ask(example="plain").avoid
+
+
+def test_an_example_of_which_nothing_but_its_yaml_is_here_can_be_planned_not_run(ask: Ask, field: Path) -> None:
+    text = "name: alone\nresources: {gpu: 1}\npresets: {build: {script: build.sh}, go: {script: PORT=1 go.sh -- --a}}\n"
+    plant(field, {"examples/alone/one/example.yaml": text}, git=False)
+    plan = ask(example="alone", preset="go")
+    assert plan.commands == ("bash build.sh", "bash go.sh --a")
+    assert plan.missing == ("go.sh",)
+    assert any("planned, not run" in warning for warning in plan.warnings)
+    assert ask(example="usual", preset="train").missing == ()
+
+
 def test_a_preset_that_needs_no_docker_runs_where_there_is_none(ask: Ask) -> None:
     assert ask(example="plain", cloud="kubernetes").places == (Place(cloud="kubernetes"),)
 

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from cvl_ci.commands.plan import quote
+from cvl_ci.commands.prepare import prepare
 from cvl_ci.engine.catalogue import ACCELERATORS
+from cvl_ci.engine.prices import CataloguePrices
+from cvl_ci.local.checkout import open_checkout
 from cvl_ci.request import example, needs, presets
+from cvl_ci.request.inputs import from_keywords
 
 HERE = Path(__file__).resolve().parents[2].parent / "shared" / "examples"
 
@@ -59,3 +64,14 @@ def test_every_preset_of_each_can_be_read(directory: str) -> None:
     for name, said in found.presets.items():
         preset = presets.read(name, said, files=found.files)
         assert preset.script or preset.command
+
+
+@pytest.mark.parametrize("directory", WANTED)
+def test_every_preset_of_each_can_be_planned_and_priced_where_it_lies(directory: str) -> None:
+    prices, checkout = CataloguePrices(), open_checkout(HERE)
+    names = example.read((HERE / directory / "example.yaml").read_bytes(), directory=directory, files=[]).presets
+    for name in names:
+        inputs = from_keywords({"example": directory, "preset": name}, environment={})
+        plan = prepare(inputs, checkout=checkout, prices=prices)
+        assert dict(plan.needs.accelerators) == WANTED[directory]
+        assert quote(plan, prices).offers
