@@ -1,1 +1,9 @@
 """An AWS on your own Docker: an emulated API whose instances are containers. Knows nothing of the other rooms."""
+
+from cvl_ci.sandbox.faults import Faults, Throttle
+from cvl_ci.sandbox.home import Access
+from cvl_ci.sandbox.offers import MachineType
+from cvl_ci.sandbox.sandbox import Sandbox
+from cvl_ci.sandbox.status import Instance, Status
+
+__all__ = ["Access", "Faults", "Instance", "MachineType", "Sandbox", "Status", "Throttle"]

@@ -1,0 +1,149 @@
+"""The docker command, as far as the sandbox needs it: every failure says what to do next.
+
+The command and not its SDK: it costs no import, finds the engine wherever the user's own docker does, and is there
+on every runner.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import IO
+
+from cvl_ci.errors import SandboxError
+
+LABEL = "cvl-ci-sandbox"
+"""On every container, network and volume, with the sandbox's id as its value."""
+IMAGE_LABEL = "cvl-ci-sandbox-image"
+
+
+class DockerFailed(SandboxError):
+    """One docker command failed; `said` is the last of what it said."""
+
+    def __init__(self, arguments: Sequence[str], said: str) -> None:
+        self.said = said
+        super().__init__(f"docker {' '.join(arguments[:2])} failed: {said}", next_step="See `docker info`.")
+
+
+class Docker:
+    """`environment` is passed on: PATH, and DOCKER_HOST or a HOME with a docker context."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        # The classic builder is in every engine and needs no plug-in; BuildKit's is a separate install.
+        self._environment = {**environment, "DOCKER_BUILDKIT": "0", "DOCKER_CLI_HINTS": "false"}
+
+    def run(self, *arguments: str, timeout: float = 120.0) -> str:
+        """What it printed on stdout, stripped."""
+        try:
+            done = subprocess.run(
+                ["docker", *arguments],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                env=self._environment,
+                timeout=timeout,
+                stdin=subprocess.DEVNULL,
+            )
+        except FileNotFoundError:
+            raise _not_installed() from None
+        except subprocess.TimeoutExpired:
+            raise DockerFailed(arguments, f"no answer within {timeout:.0f} s") from None
+        if done.returncode:
+            raise _explained(arguments, done.stderr.strip())
+        return done.stdout.strip()
+
+    def lines(self, *arguments: str) -> list[str]:
+        return self.run(*arguments).splitlines()
+
+    @contextmanager
+    def reading(self, *arguments: str, errors: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[str]]:
+        """A command whose output is read while it runs; it does not outlive the block."""
+        try:
+            process = subprocess.Popen(
+                ["docker", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                errors="replace",
+                env=self._environment,
+            )
+        except FileNotFoundError:
+            raise _not_installed() from None
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    def feed(self, *arguments: str, stdin: IO[bytes] | int) -> str:
+        done = subprocess.run(
+            ["docker", *arguments], stdin=stdin, capture_output=True, text=True, env=self._environment, check=False
+        )
+        if done.returncode:
+            raise _explained(arguments, done.stderr.strip())
+        return done.stdout.strip()
+
+    def check(self) -> None:
+        """An engine that answers and can carry a sandbox, or an error that says what to do."""
+        if sys.platform != "linux":
+            raise SandboxError(
+                f"The sandbox needs Linux; this is {sys.platform}. Its machines are containers reached by their own addresses.",
+                next_step="Use a Linux machine, a virtual machine, or a GitHub runner (runs-on: ubuntu-latest).",
+            )
+        info = json.loads(self.run("info", "--format", "{{json .}}", timeout=30))
+        if info.get("ServerErrors"):
+            raise _explained(("info",), " ".join(info["ServerErrors"]))
+        if "Docker Desktop" in str(info.get("OperatingSystem")) or any(
+            "rootless" in option for option in info.get("SecurityOptions") or []
+        ):
+            raise SandboxError(
+                "This Docker Engine keeps its containers out of this machine's reach (Docker Desktop, or rootless mode).",
+                next_step="Use a Docker Engine that runs as root on this machine, for example: "
+                "docker context use default, or DOCKER_HOST=unix:///var/run/docker.sock.",
+            )
+
+    def remove_all(self, identity: str, say: Callable[[str], None] = lambda line: None) -> tuple[str, ...]:
+        """Every container and volume of one sandbox, whoever started it. The containers' names."""
+        mine = f"label={LABEL}={identity}"
+        names = self.lines("ps", "--all", "--filter", mine, "--format", "{{.Names}}")
+        if names:
+            say(f"removing {len(names)} container{'s' if len(names) > 1 else ''}: {', '.join(names)}")
+            self._remove("rm", "--force", "--volumes", *names)
+        volumes = self.lines("volume", "ls", "--quiet", "--filter", mine)
+        if volumes:
+            self._remove("volume", "rm", "--force", *volumes)
+        return tuple(names)
+
+    def _remove(self, *arguments: str) -> None:
+        """Gone in the meantime is gone."""
+        try:
+            self.run(*arguments)
+        except DockerFailed as error:
+            if "no such" not in error.said.lower() and "already in progress" not in error.said.lower():
+                raise
+
+
+def _not_installed() -> SandboxError:
+    return SandboxError(
+        "There is no `docker` command here, and the sandbox's machines are Docker containers.",
+        next_step="Install a Docker Engine (Debian, Ubuntu: sudo apt-get install docker.io), then try again.",
+    )
+
+
+def _explained(arguments: Sequence[str], said: str) -> SandboxError:
+    lowered = said.lower()
+    if "permission denied" in lowered and "docker" in lowered and "sock" in lowered:
+        return SandboxError(
+            "Docker is running, but this user may not talk to it.",
+            next_step='Join its group (sudo usermod -aG docker "$USER"), log in again, then try again.',
+        )
+    if "cannot connect to the docker daemon" in lowered or "failed to connect to the docker api" in lowered:
+        return SandboxError(
+            "The Docker Engine is not running.",
+            next_step="Start it (sudo systemctl start docker, or sudo dockerd &), then try again.",
+        )
+    return DockerFailed(arguments, said.splitlines()[-1] if said else "it said nothing")

@@ -1,0 +1,134 @@
+"""The emulated AWS as a process of its own: `python -m cvl_ci.sandbox.emulator DIRECTORY`.
+
+A program beside cvl-ci, not a part of it: it alone of this room reads its environment, handles signals and exits. It
+goes into the background, holds everything in memory, and ends with its directory: no sandbox outlives the place that
+describes it. However it ends by its own will, it takes its machines along.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+from cvl_ci.sandbox import blueprint as blueprints
+from cvl_ci.sandbox import daemon
+from cvl_ci.sandbox.blueprint import LOG, Blueprint
+from cvl_ci.sandbox.docker import Docker
+
+
+def main() -> None:
+    directory = Path(sys.argv[1])
+    plan = blueprints.load(directory)
+    if plan is None:
+        sys.exit(f"{directory} holds no plan of a sandbox")
+    check_libraries()
+    go_into_background(directory)
+    serve(directory, plan)
+
+
+def check_libraries() -> None:
+    """Before anybody waits for it: without these there is no emulator."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("moto", "flask", "flask_cors", "werkzeug", "boto3") if find_spec(name) is None]
+    if missing:
+        sys.exit(f"these Python packages are missing: {', '.join(missing)}")
+
+
+def go_into_background(directory: Path) -> None:
+    """The parent says which process goes on, and leaves. Our record is there before that one does anything."""
+    pid = os.fork()
+    if pid:
+        print(pid)
+        sys.stdout.flush()
+        os._exit(0)
+    os.setsid()
+    log = os.open(directory / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    for descriptor in (1, 2):
+        os.dup2(log, descriptor)
+    faulthandler.enable()
+    blueprints.write_json(directory / daemon.FILE, {"pid": os.getpid(), "started": daemon.started(os.getpid())})
+
+
+def serve(directory: Path, plan: Blueprint) -> None:
+    settle_environment(directory)
+    # Loads moto, which reads its settings as it is loaded.
+    from cvl_ci.sandbox.emulator_cloud import Cloud
+    from cvl_ci.sandbox.emulator_control import Front
+    from cvl_ci.sandbox.emulator_gate import Gate
+    from cvl_ci.sandbox.emulator_machines import Machines
+    from cvl_ci.sandbox.emulator_metadata import listen as listen_metadata
+    from cvl_ci.sandbox.emulator_seed import seed
+    from cvl_ci.sandbox.emulator_servers import listen
+
+    end = threading.Event()
+    machines = Machines(plan, Docker(os.environ))
+    gate = Gate(directory, plan, dice=random.Random(plan.id))  # noqa: S311  # repeatable bad luck
+    cloud = Cloud(plan, machines, gate.faults)
+    cloud.install()
+    gate.install()
+    seed(cloud)
+    listen_metadata(plan, cloud)
+    listen(plan, Front(plan, cloud, gate, end))
+    threading.Thread(target=machines.watch, args=(cloud,), daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: end.set())
+    print("up", plan.endpoint_url, flush=True)
+    if wait(directory, end):
+        machines.remove_all()
+    print("down", flush=True)
+    os._exit(0)
+
+
+def wait(directory: Path, end: threading.Event) -> bool:
+    """Until it is told to end, or its directory vanishes. False: another emulator has taken the directory over."""
+    while not end.wait(0.5):
+        try:
+            record = json.loads((directory / daemon.FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            print("the directory or its record is gone", flush=True)
+            return True
+        if record["pid"] != os.getpid():
+            return False
+    return True
+
+
+def settle_environment(directory: Path) -> None:
+    """Settings of moto; and no library of AWS may find keys, files or a metadata service of the user's here."""
+    from cvl_ci.sandbox.home import CPU_IMAGE, GPU_IMAGE
+
+    images = directory / "images.json"
+    images.write_text(
+        json.dumps([_machine_image(CPU_IMAGE, "cpu"), _machine_image(GPU_IMAGE, "gpu")]), encoding="utf-8"
+    )
+    for name in [name for name in os.environ if name.startswith(("AWS_", "MOTO_"))]:
+        del os.environ[name]
+    os.environ.update(
+        MOTO_AMIS_PATH=str(images),
+        MOTO_IAM_LOAD_MANAGED_POLICIES="true",
+        MOTO_ENABLE_AMI_VALIDATION="true",
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        AWS_EC2_METADATA_DISABLED="true",
+    )
+
+
+def _machine_image(image: str, kind: str) -> dict[str, object]:
+    return {
+        "ami_id": image, "state": "available", "public": True, "owner_id": "123456789012",
+        "image_location": f"sandbox/{kind}", "name": f"sandbox {kind}", "description": f"the sandbox's machine ({kind})",
+        "sriov": "simple", "root_device_type": "ebs", "root_device_name": "/dev/sda1", "image_type": "machine",
+        "platform": None, "architecture": "x86_64", "virtualization_type": "hvm", "hypervisor": "xen",
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

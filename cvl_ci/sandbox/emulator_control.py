@@ -1,0 +1,107 @@
+"""What stands in front of moto: our own few questions, from this host alone, and the fault of an API that is down."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+from cvl_ci.sandbox import daemon
+from cvl_ci.sandbox.blueprint import Blueprint
+from cvl_ci.sandbox.control import PREFIX
+from cvl_ci.sandbox.emulator_cloud import GONE, Cloud, NoSuchInstance
+from cvl_ci.sandbox.emulator_gate import LOST, Gate
+from cvl_ci.sandbox.status import Instance
+
+Answer = tuple[int, dict[str, object]]
+
+
+class Front:
+    """A WSGI application around moto's. A connection is dropped by raising, which ends it without an answer."""
+
+    def __init__(self, plan: Blueprint, cloud: Cloud, gate: Gate, end: threading.Event) -> None:
+        self._plan, self._cloud, self._gate, self._end = plan, cloud, gate, end
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._questions: dict[str, Callable[[Mapping[str, Any]], dict[str, object]]] = {
+            "health": self._health,
+            "instances": lambda question: {"instances": [asdict(describe(each)) for _, each in cloud.every()]},
+            "zones": lambda question: self._zones(),
+            "interrupt": self._interrupt,
+            "kill": self._kill,
+            "stop": self._stop,
+        }
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = str(environ["PATH_INFO"])
+        if path.startswith(f"{PREFIX}/") and environ["REMOTE_ADDR"] == "127.0.0.1":
+            return _say(start_response, *self._ours(path.removeprefix(f"{PREFIX}/"), environ))
+        down = self._gate.faults().api_down
+        if down == "closed":
+            raise ConnectionResetError("the API is down: a fault of this sandbox")
+        if down:
+            return _say(start_response, 503, {"message": "Service Unavailable: a fault of this sandbox."})
+        answer: Iterable[bytes] = self._moto(environ, start_response)
+        if environ.get(LOST):
+            b"".join(answer)
+            raise ConnectionResetError("carried out, but the answer is lost: a fault of this sandbox")
+        return answer
+
+    def _ours(self, verb: str, environ: dict[str, Any]) -> Answer:
+        answer = self._questions.get(verb)
+        if answer is None:
+            return 404, {"error": f"no such question: {verb}"}
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        question = json.loads(environ["wsgi.input"].read(length)) if length else {}
+        try:
+            return 200, answer(question)
+        except NoSuchInstance as error:
+            return 400, {"error": error.what}
+
+    def _health(self, question: Mapping[str, Any]) -> dict[str, object]:
+        return {"id": self._plan.id, "pid": os.getpid(), "started": daemon.started(os.getpid())}
+
+    def _zones(self) -> dict[str, object]:
+        return {
+            backend.region_name: [(zone.name, zone.zone_id) for zone in backend.describe_availability_zones()]
+            for backend in self._cloud.backends()
+        }
+
+    def _interrupt(self, question: Mapping[str, Any]) -> dict[str, object]:
+        self._cloud.interrupt(question["instance"], notice_seconds=float(question["notice_seconds"]))
+        return {}
+
+    def _kill(self, question: Mapping[str, Any]) -> dict[str, object]:
+        self._cloud.kill(question["instance"], looks_running=bool(question["looks_running"]))
+        return {}
+
+    def _stop(self, question: Mapping[str, Any]) -> dict[str, object]:
+        self._end.set()
+        return {}
+
+
+def describe(instance: Any) -> Instance:
+    return Instance(
+        id=instance.id,
+        region=instance.region_name,
+        zone=instance.availability_zone,
+        state=instance.state,
+        instance_type=instance.instance_type,
+        spot=instance.lifecycle == "spot",
+        address=None if instance.state in GONE else instance.private_ip,
+        launched_at=f"{instance.launch_time:%Y-%m-%dT%H:%M:%SZ}",
+        tags={tag["key"]: tag["value"] for tag in instance.get_tags()},
+    )
+
+
+def _say(start_response: Callable[..., Any], status: int, document: Mapping[str, object]) -> Iterable[bytes]:
+    body = json.dumps(document).encode()
+    words = {200: "OK", 400: "Bad Request", 404: "Not Found", 503: "Service Unavailable"}
+    start_response(
+        f"{status} {words[status]}", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    )
+    return [body]

@@ -1,0 +1,98 @@
+"""Every call of the API comes through here once: it is noted down, and a fault may be put in its way."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from pathlib import Path
+from typing import Any
+
+from flask import request
+from moto.core.exceptions import ServiceException
+from moto.core.responses import ActionResult, BaseResponse
+from moto.s3.responses import S3Response
+
+from cvl_ci.sandbox import blueprint as blueprints
+from cvl_ci.sandbox.blueprint import ACTIONS, FAULTS, Blueprint
+from cvl_ci.sandbox.faults import Faults
+
+LOST = "sandbox.answer_is_lost"
+"""The mark on a request whose answer must not arrive."""
+
+
+class Gate:
+    def __init__(self, directory: Path, plan: Blueprint, *, dice: random.Random) -> None:
+        self._directory = directory
+        self._gateways = {network.gateway for network in plan.networks}
+        self._networks = [network.cidr for network in plan.networks]
+        self._dice = dice
+        self._lock = threading.Lock()
+        self._seen: dict[str, set[str]] = {"client": set(), "machine": set()}
+        self._faults = Faults()
+        self._stamp: tuple[int, int] | None = None
+
+    def install(self) -> None:
+        answer, name_s3_action = BaseResponse.call_action, S3Response._set_action
+
+        def call_action(response: Any) -> Any:
+            action, service = response._get_action(), str(response.service_name)
+            if not action:
+                return answer(response)
+            self.note(service, action)
+            if self.throttled(action, region=response.region):
+                code = "RequestLimitExceeded" if service == "ec2" else "Throttling"
+                return response.serialized(ActionResult(ServiceException(code, "Request limit exceeded.")))
+            if action in self.faults().lost_answers:
+                request.environ[LOST] = True
+            return answer(response)
+
+        def set_action(response: Any, *words: Any) -> None:
+            name_s3_action(response, *words)
+            self.note("s3", str(response.data["Action"]))
+
+        BaseResponse.call_action = call_action
+        S3Response._set_action = set_action
+
+    def faults(self) -> Faults:
+        """As the file says now. One that cannot be understood changes nothing, and is complained about."""
+        path = self._directory / FAULTS
+        try:
+            about = path.stat()
+        except OSError:
+            self._stamp, self._faults = None, Faults()
+            return self._faults
+        stamp = (about.st_mtime_ns, about.st_ino)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._faults = Faults.from_json(json.loads(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError) as error:
+                print(f"{path}: {error}", flush=True)
+        return self._faults
+
+    def throttled(self, action: str, *, region: str) -> bool:
+        return any(
+            each.action in ("*", action) and each.region in (None, region) and self._dice.random() < each.probability
+            for each in self.faults().throttle
+        )
+
+    def note(self, service: str, action: str) -> None:
+        """Who called what, the host's clients apart from the machines' own: their rights are different ones."""
+        who = "machine" if self._from_machine(request.remote_addr or "") else "client"
+        name = f"{service}:{action}"
+        with self._lock:
+            if name in self._seen[who]:
+                return
+            self._seen[who].add(name)
+            if self._directory.is_dir():
+                blueprints.write_json(
+                    self._directory / ACTIONS, {key: sorted(each) for key, each in self._seen.items()}
+                )
+
+    def _from_machine(self, address: str) -> bool:
+        import ipaddress
+
+        if not address or address in self._gateways:
+            return False
+        return any(ipaddress.ip_address(address) in ipaddress.ip_network(cidr) for cidr in self._networks)

@@ -1,0 +1,144 @@
+"""A HOME for SkyPilot and every other AWS client: keys that open nothing, an endpoint, a frozen price list. Never the user's own."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cvl_ci.sandbox.offers import MachineType, regions_of
+
+CATALOGUE = Path(".sky/catalogs/v8")
+CPU_IMAGE = "ami-05a4dbc0c0ffee001"
+GPU_IMAGE = "ami-05a4dbc0c0ffee002"
+IMAGES = {
+    "skypilot:custom-cpu-ubuntu": CPU_IMAGE,
+    "skypilot:custom-gpu-ubuntu-cuda13": GPU_IMAGE,
+    "skypilot:custom-gpu-ubuntu": GPU_IMAGE,
+    "skypilot:k80-ubuntu-2004": GPU_IMAGE,
+    "skypilot:neuron-ubuntu-2204": GPU_IMAGE,
+}
+"""The machine images SkyPilot asks for by these names; all of them are the sandbox's one image."""
+ZONES_SOLD = 3
+"""Enough to fail over between, few enough that trying them all is quick."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """All a client needs. `environment` leaves AWS_* out: with it SkyPilot would take other credentials for its own."""
+
+    home: Path
+    environment: Mapping[str, str]
+    endpoint_url: str
+    regions: tuple[str, ...]
+    access_key_id: str
+    secret_access_key: str
+
+
+def access(directory: Path, *, identity: str, endpoint_url: str, regions: Sequence[str]) -> Access:
+    home = directory / "home"
+    key = hashlib.sha256(identity.encode()).hexdigest().upper()
+    return Access(
+        home=home,
+        environment={"HOME": str(home), "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"},
+        endpoint_url=endpoint_url,
+        regions=tuple(regions),
+        access_key_id=f"AKIA{key[:16]}",
+        secret_access_key=f"opens-nothing-{key[16:42]}",
+    )
+
+
+def write(given: Access, types: Sequence[MachineType], zones: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+    """`zones`: by region, the (name, id) of each."""
+    _put(given.home / ".aws/credentials", mode=0o600, lines=[
+        "[default]",
+        f"aws_access_key_id = {given.access_key_id}",
+        f"aws_secret_access_key = {given.secret_access_key}",
+        # Here and not in .aws/config: this is the file SkyPilot takes along to its machines.
+        f"endpoint_url = {given.endpoint_url}",
+    ])  # fmt: skip
+    _put(given.home / ".aws/config", lines=["[default]", f"region = {given.regions[0]}", "output = json"])
+    _put(given.home / ".sky/config.yaml", lines=["allowed_clouds: [aws]"])
+    for name, table in catalogue(types, zones).items():
+        path = given.home / CATALOGUE / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(table)
+
+
+def forget_skypilot(home: Path) -> None:
+    """What SkyPilot remembers of machines that are gone. Other things a user keeps in this home stay."""
+    for name in (".sky", "sky_logs", ".aws"):
+        shutil.rmtree(home / name, ignore_errors=True)
+
+
+def catalogue(
+    types: Sequence[MachineType], zones: Mapping[str, Sequence[tuple[str, str]]]
+) -> dict[str, list[Sequence[object]]]:
+    """SkyPilot's own tables, v8. Without checksums beside them it uses them as they are and never refreshes them."""
+    accelerators = {each.accelerator: each for each in types if each.accelerator}
+    return {
+        "aws/vms.csv": [_VMS, *_vms(types, zones)],
+        "aws/images.csv": [
+            ("Tag", "Region", "OS", "OSVersion", "ImageId", "CreationDate", "BaseImageId"),
+            *(
+                (tag, region, "ubuntu", "22.04", image, "20250101", image)
+                for tag, image in IMAGES.items()
+                for region in regions_of(types)
+            ),
+        ],
+        "aws/instance_quota_mapping.csv": [
+            ("InstanceType", "OnDemandInstanceCode", "SpotInstanceCode"),
+            *((name, "L-1216C47A", "L-34B43A08") for name in _unique(each.name for each in types)),
+        ],
+        "common/accelerators.csv": [("AcceleratorName", "Clouds"), *((name, "['AWS']") for name in accelerators)],
+        "common/metadata.csv": [
+            ("GPU", "MemoryGB", "Manufacturer"),
+            *((name, row.accelerator_memory_gib, "NVIDIA") for name, row in accelerators.items()),
+        ],
+    }
+
+
+_VMS = (
+    "InstanceType", "AcceleratorName", "AcceleratorCount", "vCPUs", "MemoryGiB", "GpuInfo", "Price", "SpotPrice",
+    "Region", "AvailabilityZone", "Arch", "LocalDiskType", "NVMeSupported", "LocalDiskSize", "LocalDiskCount",
+    "MaximumEfaInterfaces",
+)  # fmt: skip
+
+
+def _vms(types: Sequence[MachineType], zones: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[Sequence[object]]:
+    for each in types:
+        # A zone is named by its id here, which SkyPilot translates to the account's name for it.
+        for _, zone_id in zones[each.region][:ZONES_SOLD]:
+            yield (
+                each.name, each.accelerator or "", float(each.accelerator_count) if each.accelerator else "",
+                float(each.vcpus), float(each.memory_gib), _gpu_info(each), each.hourly_usd,
+                "" if each.spot_hourly_usd is None else each.spot_hourly_usd, each.region, zone_id, "x86_64",
+                "", "", "", "", "",
+            )  # fmt: skip
+
+
+def _gpu_info(each: MachineType) -> str:
+    if not each.accelerator:
+        return ""
+    mebibytes = int(each.accelerator_memory_gib * 1024)
+    gpu = {
+        "Name": each.accelerator,
+        "Manufacturer": "NVIDIA",
+        "Count": each.accelerator_count,
+        "MemoryInfo": {"SizeInMiB": mebibytes},
+    }
+    return str({"Gpus": [gpu], "TotalGpuMemoryInMiB": each.accelerator_count * mebibytes})
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _put(path: Path, *, lines: Sequence[str], mode: int = 0o644) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.chmod(mode)

@@ -1,0 +1,103 @@
+"""One Docker network a region, each with a free range of addresses of its own: moto would give all regions the same."""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cvl_ci.errors import SandboxError
+from cvl_ci.sandbox.docker import LABEL, Docker, DockerFailed
+
+REGION_LABEL = f"{LABEL}-region"
+PREFIX = 20
+"""4096 addresses a region: a /24 for each of up to sixteen zones."""
+POOLS = tuple(ipaddress.IPv4Network(pool) for pool in ("10.128.0.0/9", "172.20.0.0/14", "192.168.128.0/17"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """The gateway is this host, seen from the machines: the emulator listens there."""
+
+    region: str
+    name: str
+    cidr: str
+    gateway: str
+
+
+def ensure(
+    docker: Docker, identity: str, regions: Sequence[str], routes: Sequence[ipaddress.IPv4Network]
+) -> list[Network]:
+    """The networks of one sandbox, made where they are missing."""
+    existing = {network.region: network for network in _existing(docker, identity)}
+    candidates = free_ranges(identity, routes)
+    return [existing.get(region) or _create(docker, identity, region, candidates) for region in regions]
+
+
+def remove(docker: Docker, identity: str) -> None:
+    for network in docker.lines("network", "ls", "--quiet", "--filter", f"label={LABEL}={identity}"):
+        try:
+            # Whoever joined it (a container of the action, say) is let go first: a network in use cannot be removed.
+            for name in docker.run(
+                "network", "inspect", network, "--format", "{{range .Containers}}{{.Name}} {{end}}"
+            ).split():
+                docker.run("network", "disconnect", "--force", network, name)
+            docker.run("network", "rm", network)
+        except DockerFailed as error:
+            if "no such" not in error.said.lower() and "not found" not in error.said.lower():
+                raise
+
+
+def host_routes(table: Path = Path("/proc/net/route")) -> list[ipaddress.IPv4Network]:
+    """What this host already routes somewhere, a default route apart: a range of ours must not hide it."""
+    routes = []
+    for line in table.read_text(encoding="ascii").splitlines()[1:]:
+        fields = line.split()
+        address, mask = (int.from_bytes(bytes.fromhex(fields[column]), "little") for column in (1, 7))
+        if mask:
+            routes.append(
+                ipaddress.IPv4Network(
+                    (address, mask.bit_count() if hasattr(mask, "bit_count") else bin(mask).count("1"))
+                )
+            )
+    return routes
+
+
+def free_ranges(identity: str, taken: Sequence[ipaddress.IPv4Network]) -> Iterator[ipaddress.IPv4Network]:
+    """Pool by pool; inside a pool from a place that depends on the sandbox, so that two seldom want the same."""
+    shuffle = random.Random(identity)  # noqa: S311  # a choice of addresses, no secret
+    for pool in POOLS:
+        ranges = list(pool.subnets(new_prefix=PREFIX))
+        shuffle.shuffle(ranges)
+        yield from (each for each in ranges if not any(each.overlaps(other) for other in taken))
+
+
+def _existing(docker: Docker, identity: str) -> Iterator[Network]:
+    form = f'{{{{index .Labels "{REGION_LABEL}"}}}} {{{{.Name}}}} {{{{range .IPAM.Config}}}}{{{{.Subnet}}}} {{{{.Gateway}}}}{{{{end}}}}'
+    names = docker.lines("network", "ls", "--quiet", "--filter", f"label={LABEL}={identity}")
+    for line in docker.lines("network", "inspect", "--format", form, *names) if names else []:
+        region, name, cidr, gateway = line.split()
+        yield Network(region=region, name=name, cidr=cidr, gateway=gateway)
+
+
+def _create(docker: Docker, identity: str, region: str, candidates: Iterator[ipaddress.IPv4Network]) -> Network:
+    for chosen in candidates:
+        network = Network(region=region, name=f"cvl-ci-{identity}-{region}", cidr=str(chosen), gateway=str(chosen[1]))
+        labels: Mapping[str, str] = {LABEL: identity, REGION_LABEL: region}
+        try:
+            docker.run(
+                "network", "create", "--driver", "bridge", "--subnet", network.cidr, "--gateway", network.gateway,
+                *(word for key, value in labels.items() for word in ("--label", f"{key}={value}")),
+                network.name,
+            )  # fmt: skip
+        except DockerFailed as error:
+            if "overlap" in error.said.lower():
+                continue
+            raise
+        return network
+    raise SandboxError(
+        "No free range of private addresses is left for the sandbox's network.",
+        next_step="Remove networks that are not used any more (docker network prune), then try again.",
+    )

@@ -1,0 +1,234 @@
+"""One sandbox: an emulated AWS in one directory, up and down at will. All it leaves outside of that carries its label."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ipaddress
+import json
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from cvl_ci.errors import SandboxError
+from cvl_ci.sandbox import blueprint as blueprints
+from cvl_ci.sandbox import control, daemon, home, image, networks, offers
+from cvl_ci.sandbox.blueprint import ACTIONS, FAULTS, Blueprint
+from cvl_ci.sandbox.docker import LABEL, Docker
+from cvl_ci.sandbox.faults import Faults
+from cvl_ci.sandbox.home import Access
+from cvl_ci.sandbox.offers import MachineType
+from cvl_ci.sandbox.status import Instance, Status
+from cvl_ci.sandbox.stopwatch import Stopwatch
+
+START_SECONDS = 60.0
+README = """\
+A sandbox of cvl-ci: an AWS emulated on this machine's Docker. Nothing in here costs anything or opens anything.
+Take it down with `cvl-ci sandbox down`; afterwards this directory may be deleted.
+"""
+
+
+class Sandbox:
+    """Two of them are two directories. `environment` finds docker; `progress` hears what takes time."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        machine_types: Sequence[MachineType],
+        environment: Mapping[str, str],
+        progress: Callable[[str], None],
+    ) -> None:
+        self._directory = directory.resolve()
+        self._types = tuple(machine_types)
+        self._environment = environment
+        self._say = progress
+        self._docker = Docker(environment)
+        self._id = blueprints.identity(self._directory)
+
+    def up(self) -> Access:
+        """Whatever was there before, it is up afterwards. Under a second when it is up already."""
+        with self._alone():
+            plan = self._running()
+            if plan is None:
+                plan = self._start()
+            elif offers.fingerprint(plan.machine_types) != offers.fingerprint(self._types):
+                raise SandboxError(
+                    "This sandbox is up, and sells other machines than are asked for now.",
+                    next_step="Take it down first (cvl-ci sandbox down), then up again.",
+                )
+            elif not (self._access(plan).home / home.CATALOGUE).is_dir():
+                self._furnish(plan)
+            return self._access(plan)
+
+    def status(self) -> Status:
+        plan = self._running()
+        if plan is None:
+            return Status(up=False, id=self._id, directory=str(self._directory), leftovers=self._leftovers())
+        answer = cast("list[dict[str, object]]", control.ask(plan.port, "instances")["instances"])
+        return Status(
+            up=True,
+            id=self._id,
+            directory=str(self._directory),
+            endpoint_url=plan.endpoint_url,
+            instances=tuple(Instance.from_json(each) for each in answer),
+            image=plan.image,
+            image_bytes=image.size(self._docker, plan.image),
+            faults=self.faults(),
+        )
+
+    def down(self) -> None:
+        """Nothing of this sandbox runs afterwards, whatever state it was in. The machine image is kept."""
+        with self._alone():
+            self._stop()
+            self._docker.remove_all(self._id, self._say)
+            networks.remove(self._docker, self._id)
+            for name in (blueprints.FILE, FAULTS):
+                (self._directory / name).unlink(missing_ok=True)
+            home.forget_skypilot(self._directory / "home")
+
+    def reset(self) -> None:
+        """As new: no machines, no buckets, no faults, and SkyPilot remembers none."""
+        with self._alone():
+            self._stop()
+            (self._directory / FAULTS).unlink(missing_ok=True)
+            (self._directory / ACTIONS).unlink(missing_ok=True)
+            self._start()
+
+    def set_faults(self, faults: Faults) -> None:
+        """From the next call of the API on; it may be set before the sandbox is up."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        blueprints.write_json(self._directory / FAULTS, faults.to_json())
+
+    def faults(self) -> Faults:
+        try:
+            return Faults.from_json(json.loads((self._directory / FAULTS).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return Faults()
+
+    def interrupt(self, instance: str, *, notice_seconds: float = 120.0) -> None:
+        """Take a spot machine back: the notice is in its metadata now, the end comes after that many seconds."""
+        control.ask(self._needed().port, "interrupt", {"instance": instance, "notice_seconds": notice_seconds})
+
+    def kill(self, instance: str, *, looks_running: bool = False) -> None:
+        """The machine dies at once. With `looks_running` EC2 goes on calling it running, as with a dead host."""
+        control.ask(self._needed().port, "kill", {"instance": instance, "looks_running": looks_running}, timeout=30)
+
+    # ---- how ---------------------------------------------------------------------------------------------------------
+
+    def _start(self) -> Blueprint:
+        watch = Stopwatch()
+        self._docker.check()
+        self._directory.mkdir(parents=True, exist_ok=True)
+        (self._directory / "README").write_text(README, encoding="utf-8")
+        self._stop()
+        if self._docker.remove_all(self._id, self._say):
+            self._say("the emulated cloud they belonged to was gone: starting afresh, with an empty one")
+        home.forget_skypilot(self._directory / "home")
+        tag = image.ensure(
+            self._docker, workshop=self._directory / "image", environment=self._environment, say=self._say
+        )
+        nets = networks.ensure(self._docker, self._id, offers.regions_of(self._types), networks.host_routes())
+        before = blueprints.load(self._directory)
+        port, metadata_port = _free_ports(nets, () if before is None else (before.port, before.metadata_port))
+        plan = Blueprint(
+            id=self._id, image=tag, networks=tuple(nets), port=port, metadata_port=metadata_port,
+            machine_types=self._types,
+        )  # fmt: skip
+        blueprints.save(self._directory, plan)
+        self._await(plan, daemon.start(self._directory, self._environment))
+        self._furnish(plan)
+        self._say(f"an AWS of our own is up at {plan.endpoint_url}, after {watch}")
+        return plan
+
+    def _await(self, plan: Blueprint, pid: int) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and daemon.started(pid) is not None:
+            with contextlib.suppress(control.NoAnswer):
+                if control.ask(plan.port, "health")["id"] == self._id:
+                    return
+            time.sleep(0.05)
+        raise SandboxError(
+            f"The emulated cloud did not come up. Its last words:\n{daemon.last_words(self._directory)}",
+            next_step=f"The whole log is {self._directory / blueprints.LOG}. Try again; if it fails again, report it.",
+        )
+
+    def _furnish(self, plan: Blueprint) -> None:
+        zones = cast("dict[str, list[tuple[str, str]]]", control.ask(plan.port, "zones"))
+        home.write(self._access(plan), plan.machine_types, zones)
+
+    def _access(self, plan: Blueprint) -> Access:
+        return home.access(self._directory, identity=self._id, endpoint_url=plan.endpoint_url, regions=plan.regions)
+
+    def _running(self) -> Blueprint | None:
+        """The plan of the emulator that is alive and answers."""
+        plan = blueprints.load(self._directory)
+        if plan is None or daemon.recorded(self._directory) is None:
+            return None
+        try:
+            return plan if control.ask(plan.port, "health")["id"] == self._id else None
+        except control.NoAnswer:
+            return None
+
+    def _needed(self) -> Blueprint:
+        plan = self._running()
+        if plan is None:
+            raise SandboxError("This sandbox is not up.", next_step="Bring it up first: cvl-ci sandbox up")
+        return plan
+
+    def _stop(self) -> None:
+        """End the emulator: it is asked, then killed. One whose record was lost still listens on its port."""
+        plan, process = blueprints.load(self._directory), daemon.recorded(self._directory)
+        if plan is not None:
+            with contextlib.suppress(control.NoAnswer):
+                health = control.ask(plan.port, "health")
+                if health["id"] == self._id:
+                    process = daemon.Process(pid=cast("int", health["pid"]), started=str(health["started"]))
+                    control.ask(plan.port, "stop", {}, timeout=60)
+        if process is not None and not daemon.wait_gone(process, seconds=10):
+            daemon.kill(process)
+        (self._directory / daemon.FILE).unlink(missing_ok=True)
+
+    def _leftovers(self) -> tuple[str, ...]:
+        mine = f"label={LABEL}={self._id}"
+        return tuple(self._docker.lines("ps", "--all", "--filter", mine, "--format", "{{.Names}}"))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Of several that bring one sandbox up or down, one at a time. A directory that is gone needs no lock."""
+        if not self._directory.parent.exists():
+            self._directory.parent.mkdir(parents=True)
+        self._directory.mkdir(exist_ok=True)
+        with (self._directory / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _free_ports(nets: Sequence[networks.Network], preferred: Sequence[int]) -> tuple[int, int]:
+    """Two ports free on every address the emulator listens on; those of last time if they are."""
+    hosts = ["127.0.0.1", *(network.gateway for network in nets)]
+    assert all(ipaddress.ip_address(host) for host in hosts)
+    found = [port for port in preferred if _free(port, hosts)]
+    for _ in range(100):
+        if len(found) >= 2:
+            return found[0], found[1]
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in found and _free(port, hosts):
+            found.append(port)
+    raise SandboxError("No free port was found for the emulated cloud.", next_step="See what listens: ss -ltn")
+
+
+def _free(port: int, hosts: Sequence[str]) -> bool:
+    try:
+        for host in hosts:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,46 @@
+"""What is there now: the sandbox's machines as EC2 would list them, and what it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from cvl_ci.sandbox.faults import NONE, Faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """`launched_at` is an ISO 8601 moment in UTC; `address` is None once the machine is gone."""
+
+    id: str
+    region: str
+    zone: str
+    state: str
+    instance_type: str
+    spot: bool
+    address: str | None
+    launched_at: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, object]) -> Instance:
+        return cls(**document)  # type: ignore[arg-type]  # written by our own emulator with asdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Nothing of it costs anything, whatever it says: these machines are containers."""
+
+    up: bool
+    id: str
+    directory: str
+    endpoint_url: str | None = None
+    instances: tuple[Instance, ...] = ()
+    image: str | None = None
+    image_bytes: int | None = None
+    faults: Faults = NONE
+    leftovers: tuple[str, ...] = ()
+    """Containers of this sandbox that no emulator answers for: `up` and `down` remove them."""
+
+    def to_json(self) -> dict[str, object]:
+        return {**asdict(self), "faults": self.faults.to_json()}
