@@ -1,0 +1,127 @@
+"""One sandbox for all tests of a session, and the command line against it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvl_ci import wiring
+from cvl_ci.sandbox import Faults, Sandbox
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = Path(sys.executable).parent / "cvl-ci"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.sandbox)
+            item.add_marker(pytest.mark.timeout(900))
+
+
+@dataclass
+class Ran:
+    """One run, over: exit code, the job's lines (stdout), ours (stderr), and the summary."""
+
+    code: int
+    out: str
+    err: str
+    summary: Mapping[str, Any]
+    folder: Path
+
+
+@dataclass
+class Terminal:
+    """A person at a shell in a checkout, with a HOME of their own and a sandbox that is up."""
+
+    home: Path
+    directory: Path
+    sandbox: Sandbox
+    checkout: Path = ROOT
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "SSL_CERT_FILE", "DOCKER_HOST") if name in os.environ}
+        return {**kept, "HOME": str(self.home), "CVL_CI_SANDBOX_DIR": str(self.directory), "NO_COLOR": "1"}
+
+    def type(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PROGRAM, *words],
+            cwd=self.checkout,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=800,
+        )
+
+    def run(self, *words: str, checkout: Path | None = None, stop: Callable[[str], bool] | None = None) -> Ran:
+        """`stop`: asked with each line of ours; when it says yes, the person presses Ctrl-C."""
+        folder = self.home / f"run-{time.time_ns()}"
+        arguments = ["run", *words, "--cloud", "sandbox", "--outputs-dir", str(folder), "--json-summary", f"{folder}.json"]
+        process = subprocess.Popen(
+            [PROGRAM, *arguments],
+            cwd=checkout or self.checkout,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.processes.append(process)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        out: list[str] = []
+        reader = threading.Thread(target=lambda: out.extend(process.stdout or []))
+        reader.start()
+        err = []
+        for line in process.stderr:
+            err.append(line)
+            if stop is not None and stop(line):
+                process.send_signal(signal.SIGINT)
+                stop = None
+        code = process.wait()
+        reader.join()
+        summary = Path(f"{folder}.json")
+        told = json.loads(summary.read_text()) if summary.exists() else {}
+        return Ran(code=code, out="".join(out), err="".join(err), summary=told, folder=folder)
+
+    def machines(self) -> list[str]:
+        """What the emulated EC2 still shows, in every region, that is not terminated."""
+        return [each.id for each in self.sandbox.status().instances if each.state != "terminated"]
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, Path]]:
+    directory = tmp_path_factory.mktemp("sandbox")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    made = Sandbox(directory, machine_types=wiring.machine_types(), environment=kept, progress=print)
+    made.up()
+    yield made, directory
+    made.down()
+
+
+@pytest.fixture
+def terminal(sandbox: tuple[Sandbox, Path], tmp_path: Path) -> Iterator[Terminal]:
+    made, directory = sandbox
+    made.set_faults(Faults())
+    terminal = Terminal(home=tmp_path, directory=directory, sandbox=made)
+    yield terminal
+    for process in terminal.processes:
+        process.kill()
+    made.set_faults(Faults())
+    left = terminal.machines()
+    if left:
+        made.reset()
+    assert left == [], "a test left machines running"

@@ -1,0 +1,102 @@
+"""How runs end: the job's code, limits, signals in each phase, a killed run; and each time 0 machines are left."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.sandbox.conftest import Terminal
+
+TREE = {
+    "data/train.csv": b"a,b\n1,2\n",
+    "src/data/nested.bin": bytes(range(256)),
+    "src/train.py": b"print('x')\n",
+    ".gitignore": b"data/*\noutputs/\n",
+    "src/.gitignore": b"*.txt\n",
+    "src/requirements.txt": b"numpy\n",
+    "with space/ünï.md": "é".encode(),
+}
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Tracked files that .gitignore names, and one that is ignored and not tracked."""
+    root = tmp_path / "repository"
+    for name, content in TREE.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    git = ["git", "-C", str(root)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "-f", "."], check=True)
+    (root / "data" / "not-tracked.csv").write_text("secret")
+    return root
+
+
+def test_the_staged_tree_arrives_byte_for_byte_and_the_jobs_code_is_ours(terminal: Terminal, repository: Path) -> None:
+    """One run, three promises: files arrive whole, hostile outputs are refused, 7 is 7."""
+    command = (
+        "find . -type f -not -path './.git/*' -not -name .skyignore -print0 | sort -z | xargs -0 sha256sum; "
+        "mkdir outputs; echo 1 > outputs/kept; ln -s /etc/passwd outputs/door; : > outputs/$'esc\\033[2J'; exit 7"
+    )
+    ran = terminal.run("--command", command, "--workdir", ".", checkout=repository)
+    assert ran.code == 7, ran.err
+    assert (ran.summary["ending"], ran.summary["exit_code"]) == ("failed", 7)
+    arrived = {}
+    for line in ran.out.splitlines():
+        digest, _, name = line.partition("  ./")
+        arrived[name] = digest
+    assert arrived == {name: hashlib.sha256(content).hexdigest() for name, content in TREE.items()}
+    assert [each["path"] for each in ran.summary["files"]] == ["outputs/kept"]
+    assert not (ran.folder / "outputs" / "door").is_symlink()
+    assert terminal.machines() == []
+
+
+def test_a_job_that_hangs_is_ended_on_the_machine_at_its_limit(terminal: Terminal) -> None:
+    ran = terminal.run("--command", "echo begun; echo kept > kept; sleep 900", "--max-runtime", "0.1")
+    assert ran.code == 124, ran.err
+    assert ran.summary["ending"] == "timed_out"
+    assert [each["path"] for each in ran.summary["files"]] == ["kept"], "what it had written comes back"
+    assert terminal.machines() == []
+
+
+JOB = "head -c 300000000 /dev/urandom > big; echo ready; sleep 12"
+
+
+@pytest.mark.parametrize("phase", ["provisioning", "setup", "running", "fetching", "releasing"])
+def test_ctrl_c_in_each_phase_leaves_no_machine(terminal: Terminal, tmp_path: Path, phase: str) -> None:
+    task = tmp_path / "task.yaml"
+    task.write_text(f"setup: |\n  echo setting up; sleep 8\nrun: |\n  {JOB}\n")
+    seen: list[str] = []
+
+    def stop(line: str) -> bool:
+        """In provisioning: once a machine was asked for; elsewhere: when the phase is announced."""
+        if phase == "provisioning":
+            return "asking sandbox/" in line
+        if phase in line.lower() and not line.lower().startswith(" "):
+            seen.append(line)
+            return True
+        return False
+
+    ran = terminal.run("--task", str(task), stop=stop)
+    assert ran.code == 130, ran.err
+    assert ran.summary["ending"] == "cancelled"
+    assert ran.summary["released"]["gone"] is True
+    assert phase in ran.summary["phases"]
+    assert terminal.machines() == []
+
+
+def test_a_killed_run_is_found_and_ended_by_down(terminal: Terminal) -> None:
+    def kill(line: str) -> bool:
+        if "asking sandbox/" in line:
+            terminal.processes[-1].kill()
+        return False
+
+    ran = terminal.run("--command", "sleep 60", stop=kill)
+    assert ran.code == -9
+    down = terminal.type("down", "--all")
+    assert down.returncode == 0, down.stderr
+    assert "gone" in down.stdout
+    assert terminal.machines() == []

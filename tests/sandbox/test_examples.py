@@ -1,0 +1,52 @@
+"""The three examples, as the README tells a newcomer to run them."""
+
+from __future__ import annotations
+
+import json
+
+from tests.sandbox.conftest import Terminal
+
+
+def test_the_cpu_training_comes_back_with_metrics_and_checkpoint_and_proof(terminal: Terminal) -> None:
+    ran = terminal.run("examples/tabular/digits_sgd", "train")
+    assert ran.code == 0, ran.err
+    assert "epoch 30/30" in ran.out
+    assert "cvl-ci" not in ran.out, "stdout is the job's alone"
+    summary = ran.summary
+    assert summary["ending"] == "succeeded"
+    assert summary["cloud"] == "sandbox"
+    assert summary["instance_type"]
+    assert summary["released"]["gone"] is True
+    assert summary["released"]["asked"]
+    assert summary["metrics"]["test_accuracy"] > 0.9
+    assert 0 < summary["cost_usd"] < summary["estimated_usd"]
+    assert set(summary["phases"]) >= {"staging", "provisioning", "running", "fetching", "releasing"}
+    # `outputs/` is in the example's .gitignore: it comes back all the same.
+    assert (ran.folder / "outputs" / "checkpoint.npz").stat().st_size > 1000
+    assert json.loads((ran.folder / "outputs" / "metrics.json").read_text())
+    assert terminal.machines() == []
+
+
+def test_docker_on_host_builds_and_runs_inside_the_machine(terminal: Terminal) -> None:
+    ran = terminal.run("examples/text/docker_ngram", "train")
+    assert ran.code == 0, ran.err + ran.out
+    assert "setup" in ran.summary["phases"], "the build is a phase of its own"
+    assert any(path["path"].endswith("metrics.json") for path in ran.summary["files"])
+    assert terminal.machines() == []
+
+
+def test_two_nodes_both_speak_and_find_each_other(terminal: Terminal) -> None:
+    ran = terminal.run("examples/distributed/two_node_allreduce", "train", "--num-nodes", "2")
+    assert ran.code == 0, ran.err + ran.out
+    assert "(rank 0) " in ran.out
+    assert "(rank 1) " in ran.out
+    assert ran.summary["num_nodes"] == 2
+    assert terminal.machines() == []
+
+
+def test_one_failing_rank_fails_the_run(terminal: Terminal) -> None:
+    ran = terminal.run("examples/distributed/two_node_allreduce", "fail_rank", "--num-nodes", "2")
+    assert ran.summary["ending"] == "failed"
+    assert ran.code not in (0, 70, 75, 79)
+    assert "rank" in ran.summary["reason"]
+    assert terminal.machines() == []
