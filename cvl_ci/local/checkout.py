@@ -22,9 +22,11 @@ _LINK, _SUBMODULE = "120000", "160000"
 
 def open_checkout(here: Path, *, at: str = ".") -> Checkout:
     """The checkout that `at` (as typed by somebody who stands in `here`) is in."""
-    start = (here / at).resolve()
-    if not start.is_dir():
-        start = start.parent
+    try:
+        start = (here / at).resolve()
+        start = start if start.is_dir() else start.parent
+    except (OSError, ValueError):
+        start = here.resolve()  # no path at all: said where it is looked for
     git = shutil.which("git")
     for folder in (start, *start.parents):
         if git and (folder / ".git").exists():
@@ -56,10 +58,13 @@ class FolderCheckout:
 
     def locate(self, typed: str) -> str | None:
         path = Path(os.path.normpath(self._here / typed))
-        for candidate in (path, path.resolve()):
-            if candidate.is_relative_to(self._root):
-                return candidate.relative_to(self._root).as_posix()
-        return None
+        try:
+            candidates = (path, path.resolve())
+            path.exists()
+        except (OSError, ValueError):
+            return None
+        found = [candidate.relative_to(self._root) for candidate in candidates if candidate.is_relative_to(self._root)]
+        return found[0].as_posix() if found else None
 
     def read(self, path: str, *, limit: int) -> bytes:
         source = (self._root / path).resolve()

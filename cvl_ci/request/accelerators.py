@@ -74,7 +74,7 @@ def _count(value: object) -> int:
         raise Wrong("has a count that is no number")
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise Wrong("has a count that is no number") from None
     if not 1 <= number < 10_000 or number != int(number):
         raise Wrong("has a count that is not a whole number of at least 1")

@@ -158,7 +158,7 @@ def _number(value: object) -> float:
         raise Wrong("is not a number")
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise Wrong("is not a number") from None
     if not math.isfinite(number):
         raise Wrong("is not a number")

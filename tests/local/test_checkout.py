@@ -167,6 +167,9 @@ def test_a_typed_path_is_located_from_where_one_stands(repository: Path) -> None
     assert checkout.locate(str(repository / "cvlization")) == "cvlization"
     assert checkout.locate("../..") is None
     assert checkout.locate("/etc") is None
+    for no_path in ("x" * 5000, "a\0b"):
+        assert checkout.locate(no_path) is None
+        assert open_checkout(repository, at=no_path).root == repository.resolve()
 
 
 def test_reading_stops_at_its_limit_and_at_the_root(repository: Path) -> None:

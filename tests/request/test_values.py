@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from cvl_ci.request import values
@@ -136,3 +138,10 @@ def test_what_is_no_image_is_refused(given: str) -> None:
 
 def test_an_image_is_read_with_and_without_skypilots_prefix() -> None:
     assert values.image("docker:ubuntu:22.04") == values.image("ubuntu:22.04") == "ubuntu:22.04"
+
+
+@pytest.mark.parametrize("read", [values.minutes, values.dollars, values.whole, values.amount, values.gigabytes])
+def test_a_number_too_large_for_any_machine_is_refused(read: Callable[[object], object]) -> None:
+    for given in (10**400, "9" * 400, float("inf")):
+        with pytest.raises(Wrong):
+            read(given)
