@@ -272,12 +272,12 @@ class _Said:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._last: str | None = None
+        self._said: set[str] = set()
 
     def __call__(self, line: str) -> None:
         text = progress(line)
-        if text and text != self._last:
-            self._last = text
+        if text and text not in self._said:
+            self._said.add(text)
             self._watch(Progress(text=text))
 
 

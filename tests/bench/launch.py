@@ -60,7 +60,9 @@ def measure(sandbox: Sandbox, directory: Path, task: Path, *, rounds: int, envir
             for state in ("cold", "warm"):
                 timed = _bare(access, task, environ) if who == "bare" else _ours(directory, task, environ)
                 times.setdefault((who, state), []).append(timed)
-                _say(f"round {number + 1} {state} {who}: {timed.first_line:.1f} s to the first line, {timed.total:.1f} s")
+                _say(
+                    f"round {number + 1} {state} {who}: {timed.first_line:.1f} s to the first line, {timed.total:.1f} s"
+                )
             if who == "bare":
                 _sky(access, environ, "api", "stop")
     print(f"\n{rounds} rounds; ours ÷ bare, below 1 is faster. Median [lowest – highest].")

@@ -53,7 +53,9 @@ class Terminal:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "SSL_CERT_FILE", "DOCKER_HOST") if name in os.environ}
+        kept = {
+            name: os.environ[name] for name in ("PATH", "LANG", "SSL_CERT_FILE", "DOCKER_HOST") if name in os.environ
+        }
         return {**kept, "HOME": str(self.home), "CVL_CI_SANDBOX_DIR": str(self.directory), "NO_COLOR": "1"}
 
     def type(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -70,7 +72,16 @@ class Terminal:
     def run(self, *words: str, checkout: Path | None = None, stop: Callable[[str], bool] | None = None) -> Ran:
         """`stop`: asked with each line of ours; when it says yes, the person presses Ctrl-C."""
         folder = self.home / f"run-{time.time_ns()}"
-        arguments = ["run", *words, "--cloud", "sandbox", "--outputs-dir", str(folder), "--json-summary", f"{folder}.json"]
+        arguments = [
+            "run",
+            *words,
+            "--cloud",
+            "sandbox",
+            "--outputs-dir",
+            str(folder),
+            "--json-summary",
+            f"{folder}.json",
+        ]
         process = subprocess.Popen(
             [PROGRAM, *arguments],
             cwd=checkout or self.checkout,
@@ -93,6 +104,8 @@ class Terminal:
                 stop = None
         code = process.wait()
         reader.join()
+        process.stdout.close()
+        process.stderr.close()
         summary = Path(f"{folder}.json")
         told = json.loads(summary.read_text()) if summary.exists() else {}
         return Ran(code=code, out="".join(out), err="".join(err), summary=told, folder=folder)

@@ -1,0 +1,133 @@
+"""The command line as a process: what it says, where, and the code it ends with; nothing here needs a cloud."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = Path(sys.executable).parent / "cvl-ci"
+
+WATCHED = """
+import runpy, sys
+def watch(event, arguments):
+    if event in ("socket.__new__", "socket.connect", "socket.getaddrinfo"):
+        print("SOCKET", event, arguments, file=sys.stderr)
+sys.addaudithook(watch)
+sys.argv = ["cvl-ci", *sys.argv[1:]]
+from cvl_ci.cli import main
+try:
+    code = main()
+except SystemExit as ended:
+    code = ended.code
+heavy = sorted({name.partition(".")[0] for name in sys.modules} & {"sky", "boto3", "botocore", "moto", "docker", "requests", "github"})
+print("LOADED", heavy, file=sys.stderr)
+raise SystemExit(code)
+"""
+
+
+def cvl_ci(*words: str, cwd: Path = ROOT, home: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": os.environ["PATH"], "HOME": str(home or os.environ["HOME"]), **more}
+    return subprocess.run([PROGRAM, *words], cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["run", "--help"], ["plan", "--help"], ["sandbox", "--help"], ["plan", "digits_sgd", "train"]],
+    ids=" ".join,
+)
+def test_help_and_plan_load_no_cloud_and_open_no_socket(words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "LOADED []" in done.stderr
+    assert "SOCKET" not in done.stderr
+
+
+WRONG = {
+    "unknown example": (["run", "digits_sdg", "train"], ["digits_sdg", "digits-sgd"]),
+    "unknown preset": (["run", "digits_sgd", "trian"], ["trian", "train"]),
+    "unknown gpu": (["run", "digits_sgd", "train", "--gpu", "H1000"], ["--gpu", "H1000", "H100"]),
+    "unknown cloud": (["run", "digits_sgd", "train", "--cloud", "asw"], ["--cloud", "asw", "aws"]),
+    "no nodes": (["run", "digits_sgd", "train", "--num-nodes", "0"], ["--num-nodes", "'0'"]),
+    "cheap": (["run", "digits_sgd", "train", "--max-cost", "cheap"], ["--max-cost", "cheap"]),
+    "outside": (["run", "../../etc", "train"], ["../../etc", "outside"]),
+    "nothing": (["run"], ["example"]),
+    "unknown flag": (["run", "digits_sgd", "train", "--gpux", "L4"], ["--gpux", "--gpu"]),
+}
+
+
+@pytest.mark.parametrize(("words", "named"), WRONG.values(), ids=WRONG)
+def test_bad_input_is_one_message_64_and_nothing_started(tmp_path: Path, words: list[str], named: list[str]) -> None:
+    done = cvl_ci(*words, home=tmp_path / "new")
+    assert done.returncode == 64, done.stderr
+    assert done.stdout == ""
+    assert all(word in done.stderr for word in named), done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Nothing was started" in done.stderr
+    assert not (tmp_path / "new").exists(), "not even a directory"
+
+
+def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    words = ["--gpu", "H1000", "--cloud", "asw", "--num-nodes", "0", "--max-cost", "cheap", "--spot=perhaps"]
+    done = cvl_ci("run", "digits_sdg", "train", *words, home=tmp_path)
+    assert done.returncode == 64
+    assert "6 inputs are wrong" in done.stderr
+    for name in ("digits_sdg", "--gpu", "--cloud", "--num-nodes", "--max-cost", "--spot"):
+        assert name in done.stderr
+
+
+def _bomb() -> bytes:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    return "\n".join(lines).encode()
+
+
+@pytest.mark.parametrize("content", [_bomb(), bytes(range(256)) * 40, b"- a\n- list\n", b"name: [unclosed\n", b""])
+def test_a_hostile_example_yaml_is_one_message(tmp_path: Path, content: bytes) -> None:
+    folder = tmp_path / "repository" / "examples" / "odd"
+    folder.mkdir(parents=True)
+    (folder / "example.yaml").write_bytes(content)
+    (folder / "train.sh").write_text("echo\n")
+    done = cvl_ci("run", "examples/odd", "train", cwd=tmp_path / "repository", home=tmp_path)
+    assert done.returncode == 64, done.stderr
+    assert "example.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_flags_stand_in_any_position() -> None:
+    first = cvl_ci("plan", "--cloud", "sandbox", "digits_sgd", "train", "--json")
+    last = cvl_ci("plan", "digits_sgd", "train", "--json", "--cloud", "sandbox")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == last.stdout
+
+
+def test_a_mistake_of_ours_is_a_sentence_and_a_file_and_no_traceback(tmp_path: Path) -> None:
+    """HOME is no directory: nothing can be written down, so nothing may be started."""
+    (tmp_path / "file").write_text("a file")
+    done = cvl_ci("run", "digits_sgd", "train", "--cloud", "aws", home=tmp_path / "file")
+    assert done.returncode in (70, 77), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_down_without_a_name_asks_for_one(tmp_path: Path) -> None:
+    done = cvl_ci("down", home=tmp_path)
+    assert done.returncode == 64
+    assert "--all" in done.stderr
+
+
+def test_down_of_an_unknown_lease_says_where_to_look(tmp_path: Path) -> None:
+    done = cvl_ci("down", "cvl-1-nothere", home=tmp_path)
+    assert done.returncode == 64
+    assert "cvl-1-nothere" in done.stderr and "--cloud" in done.stderr
+
+
+def test_down_all_with_nothing_left_says_so(tmp_path: Path) -> None:
+    done = cvl_ci("down", "--all", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Nothing of ours is left" in done.stdout
