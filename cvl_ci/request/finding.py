@@ -60,11 +60,14 @@ def _unknown(directories: Sequence[str]) -> str:
 
 
 def _near(path: str, names: dict[str, str]) -> tuple[str, ...]:
-    """Alike by path, by the last parts of it, or by name."""
+    """Alike by name, by path or by as many last parts of it as were typed. A name is answered with a name."""
     parts = path.count("/") + 1
-    spellings: dict[str, str] = {}
+    answers: dict[str, list[str]] = {}
     for directory, name in names.items():
-        for spelling in (directory, "/".join(directory.split("/")[-parts:]), name):
-            spellings.setdefault(spelling, directory)
-    found = near(path, spellings, at_most=5)
-    return tuple(dict.fromkeys(spellings[spelling] for spelling in found))[:3]
+        end = "/".join(directory.split("/")[-parts:])
+        spellings = {directory: directory, end: directory, name: directory if parts > 1 else name}
+        for spelling, answer in spellings.items():
+            if spelling:
+                answers.setdefault(folded(spelling), []).append(answer)
+    found = near(path, answers, at_most=5)
+    return tuple(dict.fromkeys(answer for spelling in found for answer in answers[spelling]))[:3]

@@ -55,9 +55,11 @@ def test_several_are_listed() -> None:
 @pytest.mark.parametrize(
     ("typo", "near"),
     [
-        ("nanogtp", "examples/llm/nanogpt"),
+        ("nanogtp", "nanogpt"),
         ("llm/nanogtp", "examples/llm/nanogpt"),
-        ("cifar-speedrun", "examples/vision/c10_speedrun"),
+        ("cifar-speedrun", "cifar10-speedrun"),
+        ("torhc", "examples/a/torch"),
+        ("torhc", "examples/b/torch"),
         ("examples/llm/nanogptt", "examples/llm/nanogpt"),
     ],
 )
