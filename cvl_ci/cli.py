@@ -213,7 +213,10 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _add_sandbox(parser: argparse.ArgumentParser) -> None:
-    from cvl_ci.sandbox import command
+    try:
+        from cvl_ci.sandbox import command
+    except ImportError:
+        return
 
     command.add_arguments(parser)
     parser.set_defaults(execute=_sandbox)

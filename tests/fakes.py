@@ -120,6 +120,8 @@ class FakeEngine:
     lost: str | None = None
     eventually: int = 0
     down_fails: bool = False
+    hourly_usd: float = 0.1
+    followed_until: float | None = None
     stopped: int = 0
     downs: list[str] = field(default_factory=list)
 
@@ -152,12 +154,13 @@ class FakeEngine:
             accelerators={},
             spot=False,
             num_nodes=len(self.ends),
-            hourly_usd=0.1,
+            hourly_usd=self.hourly_usd,
             created_at=self.cloud.clock.now() - 60,
         )
 
     def follow(self, *, watch: Watch, until: float) -> JobEnd:
         self.at("follow")
+        self.followed_until = until
         watch(Began(phase=Phase.RUNNING))
         for line in self.lines:
             watch(Line(text=line))

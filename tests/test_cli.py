@@ -24,7 +24,8 @@ try:
     code = main()
 except SystemExit as ended:
     code = ended.code
-heavy = sorted({name.partition(".")[0] for name in sys.modules} & {"sky", "boto3", "botocore", "moto", "docker", "requests", "github"})
+clouds = {"sky", "boto3", "botocore", "moto", "docker", "requests", "github"}
+heavy = sorted({name.partition(".")[0] for name in sys.modules} & clouds)
 print("LOADED", heavy, file=sys.stderr)
 raise SystemExit(code)
 """

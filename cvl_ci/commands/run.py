@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cvl_ci.commands import plan as planning
-from cvl_ci.errors import CvlError
+from cvl_ci.errors import CvlError, Mistake, RequestError
 from cvl_ci.lease import Lease, Owner
 from cvl_ci.ports import (
     AttemptFailed,
@@ -116,6 +116,7 @@ class _Run:
 
 def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
     """Carry out one plan. Raises CvlError only before anything could be spent; afterwards it is an Outcome."""
+    _refuse_unseen(plan)
     quoted = planning.quote(plan, tools.prices)
     tools.workflow.quoted(plan, planning.in_one_line(plan, quoted))
     for warning in (*plan.warnings, *quoted.warnings):
@@ -146,6 +147,18 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
     outcome = _outcome(state)
     tools.workflow.ended(outcome)
     return outcome
+
+
+def _refuse_unseen(plan: RunPlan) -> None:
+    """A plan can be made from an example.yaml alone; a run needs what it names."""
+    if plan.missing:
+        raise RequestError(
+            [
+                Mistake(field="example", value=plan.example or plan.title, problem=f"has no {name}")
+                for name in plan.missing
+            ],
+            next_step="Run it from a checkout that holds the whole example.",
+        )
 
 
 @contextmanager
@@ -214,17 +227,22 @@ def _launch_to_fetch(state: _Run, cloud: Cloud, lease: Lease, staged: Path) -> N
         nonce=secrets.token_hex(8),
     )
     state.launch = cloud.engine.launch(request, watch=state.watch)
-    until = lease.record.deadline - RELEASE_MINUTES * 60 + CANCEL_GRACE_SECONDS
+    until = _end_of_money(state, state.launch, lease.record.deadline) - RELEASE_MINUTES * 60 + CANCEL_GRACE_SECONDS
     state.job = cloud.engine.follow(watch=state.watch, until=until)
     if state.job.lost is None:
         state.enter(Phase.FETCHING)
         state.fetched = cloud.engine.fetch(into=state.outputs, globs=state.plan.outputs)
 
 
+def _end_of_money(state: _Run, launch: Launch, deadline: float) -> float:
+    """A failover may have led to a dearer machine than was quoted: what max_cost buys is less then."""
+    hourly = launch.hourly_usd * launch.num_nodes
+    return min(deadline, launch.created_at + state.plan.limits.deadline_minutes(hourly_usd=hourly) * 60)
+
+
 def _outcome(state: _Run) -> Outcome:
     ended = judgement.judge(
         plan=state.plan,
-        quote=state.quote,
         launch=state.launch,
         nodes=state.job.nodes if state.job else None,
         lost=state.job.lost if state.job else None,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cvl_ci.errors import CapacityError, CvlError
-from cvl_ci.request.plan import Quote, RunPlan
+from cvl_ci.request.plan import RunPlan
 from cvl_ci.result.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Attempt, Ending, Launch, NodeEnd, Release
 
 KILLED = 137
@@ -24,7 +24,6 @@ class Judgement:
 def judge(
     *,
     plan: RunPlan,
-    quote: Quote,
     launch: Launch | None,
     nodes: Sequence[NodeEnd] | None,
     lost: str | None,
@@ -44,7 +43,7 @@ def judge(
     elif nodes is None:
         judged = Judgement(ending=Ending.NEVER_STARTED, reason="The job never began.", exit_code=70)
     else:
-        judged = _job(plan, quote, nodes, ran_seconds)
+        judged = _job(plan, nodes, ran_seconds)
     if release is not None and not release.gone:
         return Judgement(
             ending=judged.ending, reason=judged.reason, exit_code=EXIT_NOT_PROVED_GONE, advice=judged.advice
@@ -52,9 +51,9 @@ def judge(
     return judged
 
 
-def _job(plan: RunPlan, quote: Quote, nodes: Sequence[NodeEnd], ran_seconds: float) -> Judgement:
+def _job(plan: RunPlan, nodes: Sequence[NodeEnd], ran_seconds: float) -> Judgement:
     if any(node.timed_out for node in nodes):
-        return _out_of_time(plan, quote, ran_seconds)
+        return _out_of_time(plan, ran_seconds)
     first = _first_failure(nodes)
     if first is None:
         return _of(Ending.SUCCEEDED, "The job succeeded.")
@@ -83,9 +82,8 @@ def _first_failure(nodes: Sequence[NodeEnd]) -> NodeEnd | None:
     return next((node for node in nodes if node.exit_code is None), None)
 
 
-def _out_of_time(plan: RunPlan, quote: Quote, ran_seconds: float) -> Judgement:
-    by_budget = quote.deadline_minutes < plan.limits.longest_minutes
-    if by_budget and ran_seconds < plan.limits.max_runtime_minutes * 60 - 5:
+def _out_of_time(plan: RunPlan, ran_seconds: float) -> Judgement:
+    if plan.limits.max_cost_usd is not None and ran_seconds < plan.limits.max_runtime_minutes * 60 - 5:
         return _of(
             Ending.OVER_BUDGET,
             f"It was stopped so as to stay within max_cost (${plan.limits.max_cost_usd:.2f}).",

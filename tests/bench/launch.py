@@ -1,4 +1,4 @@
-"""The same task by bare `sky launch` and by `cvl-ci run` on the sandbox, alternating: what we add to a launch, as ratios.
+"""The same task by bare `sky launch` and by `cvl-ci run` on the sandbox, alternating: what we add, as ratios.
 
 Cold: SkyPilot's HOME is empty and no API server runs. Warm: the round after it. The task prints one line and writes
 one file; `sky launch` is followed by `sky down`, since a run of ours ends with the machine gone. Ours does more in

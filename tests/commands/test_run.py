@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cvl_ci.commands import run as running
-from cvl_ci.errors import BudgetError, CapacityError, EngineError
+from cvl_ci.errors import BudgetError, CapacityError, EngineError, RequestError
 from cvl_ci.lease import Owner
 from cvl_ci.request.plan import Limits, Place, RunPlan
 from cvl_ci.result.outcome import Ending, NodeEnd, Outcome
@@ -190,3 +191,19 @@ def test_a_second_ctrl_c_while_taking_down_does_not_stop_it(house: House) -> Non
     assert outcome.exit_code == 130
     assert outcome.release is not None and outcome.release.gone
     assert house.cloud.running() == []
+
+
+def test_a_dearer_machine_than_quoted_ends_sooner(house: House) -> None:
+    """max_cost buys 30 minutes at the quoted price; the failover led to one at twice that."""
+    plan = RunPlan(title="t", run_commands=("x",), places=PLAN.places, limits=Limits(max_cost_usd=0.05))
+    house.engine.hourly_usd = 0.2
+    house.run(plan)
+    assert house.engine.followed_until is not None
+    bought = house.engine.followed_until - FakeClock().now()
+    assert bought == pytest.approx((15 - 5) * 60 + running.CANCEL_GRACE_SECONDS, abs=5)
+
+
+def test_a_plan_whose_scripts_were_never_seen_is_not_run(house: House) -> None:
+    with pytest.raises(RequestError, match="train.sh"):
+        house.run(replace(PLAN, missing=("train.sh",)))
+    assert house.cloud.machines == {}

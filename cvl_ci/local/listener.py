@@ -1,0 +1,40 @@
+"""The Workflow port for a program: each line of the job goes to a function, and nothing is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cvl_ci.request.plan import RunPlan
+from cvl_ci.result.outcome import Outcome, Phase
+
+
+class Listener:
+    """`on_line` gets what the job prints, `on_notice` what we and SkyPilot say about it; neither may raise."""
+
+    def __init__(self, *, on_line: Callable[[str], None], on_notice: Callable[[str], None]) -> None:
+        self._on_line = on_line
+        self._on_notice = on_notice
+
+    def began(self, phase: Phase) -> None:
+        self._on_notice(phase.value)
+
+    def priced(self, *, hourly_usd: float, billed: bool) -> None:
+        """A program reads the price in the outcome."""
+
+    def progress(self, text: str) -> None:
+        self._on_notice(text)
+
+    def remote(self, text: str) -> None:
+        self._on_line(text)
+
+    def notice(self, text: str) -> None:
+        self._on_notice(text)
+
+    def warning(self, text: str) -> None:
+        self._on_notice(f"warning: {text}")
+
+    def quoted(self, plan: RunPlan, text: str) -> None:
+        self._on_notice(text)
+
+    def ended(self, outcome: Outcome) -> None:
+        """A program gets the outcome as the value of its call."""

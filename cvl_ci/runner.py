@@ -1,0 +1,93 @@
+"""SkyPilotRunner, the library: the same road as the command line, without signals, exit or a word printed.
+
+from cvl_ci import SkyPilotRunner
+
+runner = SkyPilotRunner(cloud="sandbox", on_line=print)
+outcome = runner.run_example("digits_sgd", "train")
+assert outcome.exit_code == 0 and outcome.release.gone
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from cvl_ci import wiring
+from cvl_ci.commands import plan as planning
+from cvl_ci.commands import run as running
+from cvl_ci.commands.prepare import prepare
+from cvl_ci.lease import Owner
+from cvl_ci.local.checkout import open_checkout
+from cvl_ci.local.clock import SystemClock
+from cvl_ci.local.listener import Listener
+from cvl_ci.local.staging import LocalStaging
+from cvl_ci.request.inputs import from_keywords
+from cvl_ci.request.plan import Quote, RunPlan
+from cvl_ci.result.outcome import Outcome
+
+
+class SkyPilotRunner:
+    """Runs jobs on cloud machines and leaves none behind.
+
+    Every keyword of the command line's table of inputs may be given here, for all runs of this runner, and again to
+    a single run, which wins: `cloud`, `gpu`, `spot`, `num_nodes`, `max_runtime`, `max_cost`, `env`, `secrets`, ...
+
+    An Outcome is returned whatever the job did; CvlError is raised when what was asked could not be done at all
+    (RequestError: every mistake at once). KeyboardInterrupt during a run ends it as `cancelled`, machine gone.
+    """
+
+    def __init__(
+        self,
+        *,
+        checkout: str | Path = ".",
+        outputs: str | Path = "cvl-outputs",
+        environment: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] = lambda _: None,
+        on_notice: Callable[[str], None] = lambda _: None,
+        **inputs: object,
+    ) -> None:
+        """`checkout`: where examples and folders are looked for. `outputs`: each run gets a folder in it.
+
+        `environment`: of SkyPilot and of the clouds' credentials; default: this process's own.
+        """
+        self._checkout = Path(checkout)
+        self._outputs = Path(outputs)
+        self._environment = wiring.environment() if environment is None else environment
+        self._listener = Listener(on_line=on_line, on_notice=on_notice)
+        self._inputs = inputs
+
+    def run(self, command: str, *, workdir: str | Path = ".", **inputs: object) -> Outcome:
+        """One shell command, with a folder's files beside it."""
+        return self._carry_out(self._prepared({**inputs, "command": command, "workdir": str(workdir)}))
+
+    def run_example(
+        self, example: str, preset: str | None = None, *, args: Sequence[str] = (), **inputs: object
+    ) -> Outcome:
+        """An example by path or name, and one of its presets; `args` go to the preset's script."""
+        asked = {**inputs, "example": example, "preset": preset, "args": list(args) or None}
+        return self._carry_out(self._prepared(asked))
+
+    def plan_example(self, example: str, preset: str | None = None, **inputs: object) -> tuple[RunPlan, Quote]:
+        """What run_example would do and what it may cost; no network, no credentials."""
+        plan = self._prepared({**inputs, "example": example, "preset": preset})
+        return plan, planning.quote(plan, wiring.prices(self._environment))
+
+    def _prepared(self, asked: Mapping[str, object]) -> RunPlan:
+        given = {name: value for name, value in {**self._inputs, **asked}.items() if value is not None}
+        inputs = from_keywords(given, environment=self._environment)
+        at = str(given.get("workdir", "."))
+        checkout = open_checkout(self._checkout.resolve(), at=at)
+        return prepare(inputs, checkout=checkout, prices=wiring.prices(self._environment))
+
+    def _carry_out(self, plan: RunPlan) -> Outcome:
+        owner = Owner(repository=str(self._checkout.resolve()), run=secrets.token_hex(4), step="library")
+        tools = running.Tools(
+            clouds=wiring.OpenClouds(self._environment),
+            records=wiring.records(self._environment, self._listener),
+            staging=LocalStaging(),
+            workflow=self._listener,
+            prices=wiring.prices(self._environment),
+            clock=SystemClock(),
+        )
+        return running.run(plan, owner=owner, outputs=self._outputs / owner.name, tools=tools)

@@ -1,0 +1,39 @@
+"""The library: the command line's road, but quiet; what a run does is tried in tests/commands and tests/sandbox."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import cvl_ci
+from cvl_ci.errors import RequestError
+from cvl_ci.runner import SkyPilotRunner
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_package_offers_the_runner() -> None:
+    assert cvl_ci.SkyPilotRunner is SkyPilotRunner
+    with pytest.raises(AttributeError):
+        _ = cvl_ci.nothing  # type: ignore[attr-defined]
+
+
+def test_a_plan_needs_no_cloud() -> None:
+    plan, quote = SkyPilotRunner(checkout=ROOT, cloud="sandbox").plan_example("digits_sgd", "train")
+    assert plan.example == "digits-sgd"
+    assert quote.hourly_usd
+
+
+def test_what_a_single_run_asks_wins_over_what_the_runner_was_given() -> None:
+    runner = SkyPilotRunner(checkout=ROOT, cloud="sandbox", num_nodes=3)
+    plan, _ = runner.plan_example("digits_sgd", "train", num_nodes=2)
+    assert plan.num_nodes == 2
+
+
+def test_every_mistake_is_raised_at_once_and_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    runner = SkyPilotRunner(checkout=ROOT, cloud="asw")
+    with pytest.raises(RequestError) as raised:
+        runner.run_example("digits_sdg", "train", num_nodes=0, colour="red")
+    assert {mistake.field for mistake in raised.value.mistakes} == {"cloud", "example", "num_nodes", "colour"}
+    assert capsys.readouterr() == ("", "")
