@@ -204,6 +204,6 @@ def test_a_dearer_machine_than_quoted_ends_sooner(house: House) -> None:
 
 
 def test_a_plan_whose_scripts_were_never_seen_is_not_run(house: House) -> None:
-    with pytest.raises(RequestError, match="train.sh"):
+    with pytest.raises(RequestError, match=r"train\.sh"):
         house.run(replace(PLAN, missing=("train.sh",)))
     assert house.cloud.machines == {}
