@@ -62,23 +62,24 @@ def test_a_job_that_hangs_is_ended_on_the_machine_at_its_limit(terminal: Termina
     assert terminal.machines() == []
 
 
+PHRASES = {
+    "provisioning": "getting machines",
+    "setup": "setting up",
+    "running": "running",
+    "fetching": "fetching what it wrote",
+    "releasing": "taking the machines down",
+}
 JOB = "head -c 300000000 /dev/urandom > big; echo ready; sleep 12"
 
 
-@pytest.mark.parametrize("phase", ["provisioning", "setup", "running", "fetching", "releasing"])
+@pytest.mark.parametrize("phase", PHRASES)
 def test_ctrl_c_in_each_phase_leaves_no_machine(terminal: Terminal, tmp_path: Path, phase: str) -> None:
     task = tmp_path / "task.yaml"
     task.write_text(f"setup: |\n  echo setting up; sleep 8\nrun: |\n  {JOB}\n")
-    seen: list[str] = []
 
     def stop(line: str) -> bool:
-        """In provisioning: once a machine was asked for; elsewhere: when the phase is announced."""
-        if phase == "provisioning":
-            return "asking sandbox/" in line
-        if phase in line.lower() and not line.lower().startswith(" "):
-            seen.append(line)
-            return True
-        return False
+        """In provisioning once a machine was asked for, so that there is one; else when the phase begins."""
+        return "asking sandbox/" in line if phase == "provisioning" else line.rstrip().endswith(f"] {PHRASES[phase]}")
 
     ran = terminal.run("--task", str(task), stop=stop)
     assert ran.code == 130, ran.err

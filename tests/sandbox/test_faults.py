@@ -61,7 +61,7 @@ def test_a_machine_that_dies_in_mid_run_is_no_failure_of_the_job(terminal: Termi
     killed: list[str] = []
 
     def kill(line: str) -> bool:
-        if "running" in line.lower() and not killed:
+        if line.rstrip().endswith("] running") and not killed:
             killed.extend(terminal.machines())
             terminal.sandbox.kill(killed[0])
         return False
