@@ -1,4 +1,4 @@
-"""What one running sandbox is made of: written before its emulator starts, read by the emulator and by every later call."""
+"""What one sandbox is made of: written before its emulator starts, read by it and by every later call."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ class Blueprint:
     networks: tuple[Network, ...]
     port: int
     metadata_port: int
+    skypilot_port: int
+    """Nothing of ours listens there: it is kept for an API server of SkyPilot's in this sandbox's home."""
     machine_types: tuple[MachineType, ...]
 
     @property

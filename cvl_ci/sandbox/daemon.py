@@ -16,6 +16,7 @@ from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.blueprint import LOG
 
 FILE = "emulator.json"
+MODULE = "cvl_ci.sandbox.emulator"
 PACKAGES = Path(__file__).parents[2]
 
 
@@ -32,7 +33,7 @@ class Process:
 
 
 def started(pid: int, proc: Path = Path("/proc")) -> str | None:
-    """When the process began, as the kernel counts, with the boot it counts from. None: there is none, or only its shell."""
+    """When the process began, as the kernel counts, in which boot. None: there is none, or it only awaits burial."""
     try:
         fields = (proc / str(pid) / "stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
         boot = (proc / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -50,15 +51,28 @@ def recorded(directory: Path) -> Process | None:
     return process if process.alive else None
 
 
+def found(directory: Path, proc: Path = Path("/proc")) -> Process | None:
+    """The emulator of this directory, whatever became of its record: it is known by the words it was started with."""
+    words = [b"-m", MODULE.encode(), os.fsencode(directory)]
+    for entry in proc.glob("[0-9]*"):
+        try:
+            spoken = (entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        except OSError:
+            continue
+        if spoken[1:] == words and (since := started(int(entry.name), proc)) is not None:
+            return Process(pid=int(entry.name), started=since)
+    return None
+
+
 def start(directory: Path, environment: Mapping[str, str]) -> int:
     """Its process id. It goes on by itself, in a session of its own; whether it comes up is for the caller to await."""
     done = subprocess.run(
-        [sys.executable, "-m", "cvl_ci.sandbox.emulator", str(directory)],
+        [sys.executable, "-m", MODULE, str(directory)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         cwd="/",
-        # The package may be a checkout that only the caller's path finds; AWS settings of the user are none of its business.
+        # The package may be a checkout that only the caller's path finds.
         env={
             **{key: value for key, value in environment.items() if not key.startswith("AWS_")},
             "PYTHONPATH": str(PACKAGES),

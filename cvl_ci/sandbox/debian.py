@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO, cast
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.docker import IMAGE_LABEL, Docker
@@ -55,9 +56,8 @@ def _make(docker: Docker, *, workshop: Path, environment: Mapping[str, str], say
             stdout=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
         ) as packed:
-            assert packed.stdout is not None
-            docker.feed("import", "--change", 'CMD ["bash"]', "--change", f"LABEL {IMAGE_LABEL}={MADE}", "-", MADE,
-                        stdin=packed.stdout)  # fmt: skip
+            changes = ("--change", 'CMD ["bash"]', "--change", f"LABEL {IMAGE_LABEL}={MADE}")
+            docker.feed("import", *changes, "-", MADE, stdin=cast("IO[bytes]", packed.stdout))
     finally:
         subprocess.run([*become_root, "rm", "-rf", "--one-file-system", str(root)], check=False, capture_output=True)
     say(f"  {MADE} made in {watch}")

@@ -7,11 +7,13 @@ on every runner.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import IO
+from dataclasses import dataclass
+from typing import IO, cast
 
 from cvl_ci.errors import SandboxError
 
@@ -28,6 +30,17 @@ class DockerFailed(SandboxError):
         super().__init__(f"docker {' '.join(arguments[:2])} failed: {said}", next_step="See `docker info`.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a running command prints; and, awaiting its end, its exit code."""
+
+    output: IO[bytes]
+    code: Callable[[], int]
+
+    def lines(self) -> Iterator[str]:
+        return (line.decode("utf-8", "replace") for line in self.output)
+
+
 class Docker:
     """`environment` is passed on: PATH, and DOCKER_HOST or a HOME with a docker context."""
 
@@ -40,6 +53,7 @@ class Docker:
         try:
             done = subprocess.run(
                 ["docker", *arguments],
+                check=False,
                 capture_output=True,
                 text=True,
                 errors="replace",
@@ -59,25 +73,25 @@ class Docker:
         return self.run(*arguments).splitlines()
 
     @contextmanager
-    def reading(self, *arguments: str, errors: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[str]]:
-        """A command whose output is read while it runs; it does not outlive the block."""
+    def reading(self, *arguments: str, errors: int = subprocess.DEVNULL) -> Iterator[Reading]:
+        """A command whose output is read while it runs. It outlives neither the block nor, if that can be had, us."""
+        guard = shutil.which("setpriv", path=self._environment.get("PATH"))
         try:
             process = subprocess.Popen(
-                ["docker", *arguments],
+                [*((guard, "--pdeathsig", "KILL") if guard else ()), "docker", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                text=True,
-                errors="replace",
                 env=self._environment,
             )
         except FileNotFoundError:
             raise _not_installed() from None
         try:
-            yield process
+            yield Reading(output=cast("IO[bytes]", process.stdout), code=process.wait)
         finally:
             process.kill()
-            process.wait()
+            with process:  # closes its pipe and awaits it
+                pass
 
     def feed(self, *arguments: str, stdin: IO[bytes] | int) -> str:
         done = subprocess.run(
@@ -91,7 +105,7 @@ class Docker:
         """An engine that answers and can carry a sandbox, or an error that says what to do."""
         if sys.platform != "linux":
             raise SandboxError(
-                f"The sandbox needs Linux; this is {sys.platform}. Its machines are containers reached by their own addresses.",
+                f"The sandbox needs Linux, and this is {sys.platform}: its machines are containers with addresses.",
                 next_step="Use a Linux machine, a virtual machine, or a GitHub runner (runs-on: ubuntu-latest).",
             )
         info = json.loads(self.run("info", "--format", "{{json .}}", timeout=30))
@@ -101,12 +115,12 @@ class Docker:
             "rootless" in option for option in info.get("SecurityOptions") or []
         ):
             raise SandboxError(
-                "This Docker Engine keeps its containers out of this machine's reach (Docker Desktop, or rootless mode).",
+                "The containers of this Docker Engine are out of reach from here (Docker Desktop, or rootless mode).",
                 next_step="Use a Docker Engine that runs as root on this machine, for example: "
                 "docker context use default, or DOCKER_HOST=unix:///var/run/docker.sock.",
             )
 
-    def remove_all(self, identity: str, say: Callable[[str], None] = lambda line: None) -> tuple[str, ...]:
+    def remove_all(self, identity: str, say: Callable[[str], None]) -> tuple[str, ...]:
         """Every container and volume of one sandbox, whoever started it. The containers' names."""
         mine = f"label={LABEL}={identity}"
         names = self.lines("ps", "--all", "--filter", mine, "--format", "{{.Names}}")

@@ -14,9 +14,7 @@ import random
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
-from types import FrameType
 
 from cvl_ci.sandbox import blueprint as blueprints
 from cvl_ci.sandbox import daemon
@@ -124,7 +122,7 @@ def settle_environment(directory: Path) -> None:
 def _machine_image(image: str, kind: str) -> dict[str, object]:
     return {
         "ami_id": image, "state": "available", "public": True, "owner_id": "123456789012",
-        "image_location": f"sandbox/{kind}", "name": f"sandbox {kind}", "description": f"the sandbox's machine ({kind})",
+        "image_location": f"sandbox/{kind}", "name": f"sandbox {kind}", "description": f"a sandbox's machine ({kind})",
         "sriov": "simple", "root_device_type": "ebs", "root_device_name": "/dev/sda1", "image_type": "machine",
         "platform": None, "architecture": "x86_64", "virtualization_type": "hvm", "hypervisor": "xen",
     }  # fmt: skip

@@ -3,6 +3,7 @@
 All of moto that is replaced is replaced in `install`, so that one place says what of moto this stands on. An instance
 of moto, and its backend, are `Any` here: moto is not typed for us.
 """
+# ruff: noqa: SLF001  # to stand in for parts of moto is this file's work
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.instances import InstanceBackend, StateReason
+from moto.ec2.responses.instances import InstanceResponse
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.blueprint import Blueprint
@@ -63,17 +65,19 @@ class Cloud:
         self._moto_stop = InstanceBackend.stop_instances
         self._moto_start = InstanceBackend.start_instances
         self._moto_reboot = InstanceBackend.reboot_instances
-        EC2Backend.create_default_vpc = lambda backend: self._default_vpc(backend)
-        InstanceBackend.run_instances = lambda backend, *words, **more: self.run(backend, *words, **more)
-        InstanceBackend.terminate_instances = lambda backend, ids: self.terminate(backend, ids)
-        InstanceBackend.stop_instances = lambda backend, ids: self.stop(backend, ids)
-        InstanceBackend.start_instances = lambda backend, ids: self.start(backend, ids)
-        InstanceBackend.reboot_instances = lambda backend, ids: self.reboot(backend, ids)
+        parse = InstanceResponse._parse_block_device_mapping
+        InstanceResponse._parse_block_device_mapping = lambda response: _with_the_images_wish(response, parse(response))
+        EC2Backend.create_default_vpc = _as_method(self._default_vpc)
+        InstanceBackend.run_instances = _as_method(self.run)
+        InstanceBackend.terminate_instances = _as_method(self.terminate)
+        InstanceBackend.stop_instances = _as_method(self.stop)
+        InstanceBackend.start_instances = _as_method(self.start)
+        InstanceBackend.reboot_instances = _as_method(self.reboot)
 
     # ---- what callers of EC2 ask for -------------------------------------------------------------------------------
 
     def run(self, backend: Any, image: str, count: int, user_data: Any, groups: Any, **more: Any) -> Any:
-        region, token = backend.region_name, more.get("client_token")
+        region, token = backend.region_name, str(more.get("client_token"))
         network = self._plan.network(region)
         if network is None:
             raise EC2ClientError(
@@ -84,10 +88,7 @@ class Cloud:
             if token != NO_TOKEN and (region, token) in self._by_token:
                 return self._by_token[region, token]
             zone = _choose_subnet(backend, more)
-            self._want_capacity(region, zone)
-            for disk in more.get("block_device_mappings") or ():
-                if disk.get("DeviceName") == ROOT_DISK:
-                    disk["Ebs"].setdefault("DeleteOnTermination", True)  # as the image says, on EC2
+            self._want_capacity(region, zone, spot=bool(more.get("instance_market_options")))
             reservation = self._moto_run(backend, image, count, user_data, groups, **more)
             if token != NO_TOKEN:
                 self._by_token[region, token] = reservation
@@ -122,7 +123,7 @@ class Cloud:
                 raise EC2ClientError(
                     "UnsupportedOperation",
                     f"You can't stop the Spot Instance '{each.id}' because it is associated with a one-time Spot "
-                    "Instance request. You can only stop Spot Instances associated with persistent Spot Instance requests.",
+                    "Instance request.",
                 )
         running = [each for each in instances if each.state == "running"]
         for each in running:
@@ -133,7 +134,7 @@ class Cloud:
     def start(self, backend: Any, ids: Sequence[str]) -> list[tuple[Any, Any]]:
         stopped = [each for each in backend.get_multi_instances_by_id(ids) if each.state == "stopped"]
         for each in stopped:
-            self._want_capacity(backend.region_name, each.availability_zone)
+            self._want_capacity(backend.region_name, each.availability_zone, spot=False)
         self._machines.start_again(each.id for each in stopped)
         return list(self._moto_start(backend, ids))
 
@@ -224,8 +225,10 @@ class Cloud:
                 self.notices.pop(each.id, None)
                 self._dead_hosts.discard(each.id)
 
-    def _want_capacity(self, region: str, zone: str | None) -> None:
-        if touches(self._faults().no_capacity, region=region, zone=zone):
+    def _want_capacity(self, region: str, zone: str | None, *, spot: bool) -> None:
+        faults = self._faults()
+        places = faults.no_capacity + (faults.no_spot_capacity if spot else ())
+        if touches(places, region=region, zone=zone):
             raise EC2ClientError(
                 "InsufficientInstanceCapacity",
                 "We currently do not have sufficient capacity in the Availability Zone you requested "
@@ -235,7 +238,8 @@ class Cloud:
     def _boot(self, instance: Any) -> Boot:
         faults, region, zone = self._faults(), instance.region_name, instance.availability_zone
         network = self._plan.network(region)
-        assert network is not None
+        if network is None:
+            raise NoSuchInstance(f"{instance.id} is in {region}, where this sandbox has no machines.")
         never = touches(faults.never_ssh, region=region, zone=zone)
         name = next((tag["value"] for tag in instance.get_tags() if tag["key"] == "Name"), "")
         return Boot(
@@ -257,6 +261,23 @@ class Cloud:
         return vpc
 
 
+def _with_the_images_wish(response: Any, disks: list[Any]) -> list[Any]:
+    """An image wants its root disk deleted with the machine, unless the caller says otherwise; moto's default is no."""
+    for disk, asked in zip(disks, response._get_param("BlockDeviceMappings", []), strict=True):
+        if disk["DeviceName"] == ROOT_DISK and "DeleteOnTermination" not in asked.get("Ebs", {}):
+            disk["Ebs"]["DeleteOnTermination"] = True
+    return disks
+
+
+def _as_method(work: Callable[..., Any]) -> Callable[..., Any]:
+    """A bound method, put on a class, would never be told the backend it is called on; a function is."""
+
+    def method(backend: Any, *words: Any, **more: Any) -> Any:
+        return work(backend, *words, **more)
+
+    return method
+
+
 def _choose_subnet(backend: Any, more: dict[str, Any]) -> str | None:
     """The zone; and a subnet written into the call where it has none: only through one does moto count addresses."""
     subnet = more.get("subnet_id") or next(
@@ -264,7 +285,7 @@ def _choose_subnet(backend: Any, more: dict[str, Any]) -> str | None:
     )
     if subnet is None:
         defaults = backend.get_default_subnets()
-        zone = more.get("placement") or sorted(defaults)[0]
+        zone = more.get("placement") or min(defaults)
         if zone not in defaults:
             raise EC2ClientError("InvalidParameterValue", f"Invalid availability zone: [{zone}]")
         subnet = defaults[zone].id

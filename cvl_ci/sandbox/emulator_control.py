@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
+import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NoReturn
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from cvl_ci.sandbox import daemon
 from cvl_ci.sandbox.blueprint import Blueprint
 from cvl_ci.sandbox.control import PREFIX
 from cvl_ci.sandbox.emulator_cloud import GONE, Cloud, NoSuchInstance
@@ -22,15 +21,15 @@ Answer = tuple[int, dict[str, object]]
 
 
 class Front:
-    """A WSGI application around moto's. A connection is dropped by raising, which ends it without an answer."""
+    """A WSGI application around moto's."""
 
     def __init__(self, plan: Blueprint, cloud: Cloud, gate: Gate, end: threading.Event) -> None:
         self._plan, self._cloud, self._gate, self._end = plan, cloud, gate, end
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._questions: dict[str, Callable[[Mapping[str, Any]], dict[str, object]]] = {
             "health": self._health,
-            "instances": lambda question: {"instances": [asdict(describe(each)) for _, each in cloud.every()]},
-            "zones": lambda question: self._zones(),
+            "instances": self._instances,
+            "zones": self._zones,
             "interrupt": self._interrupt,
             "kill": self._kill,
             "stop": self._stop,
@@ -42,13 +41,14 @@ class Front:
             return _say(start_response, *self._ours(path.removeprefix(f"{PREFIX}/"), environ))
         down = self._gate.faults().api_down
         if down == "closed":
-            raise ConnectionResetError("the API is down: a fault of this sandbox")
+            _hang_up(environ)
         if down:
-            return _say(start_response, 503, {"message": "Service Unavailable: a fault of this sandbox."})
+            start_response("503 Service Unavailable", [("Content-Type", "text/html"), ("Connection", "close")])
+            return [b"<html><body>503 Service Unavailable: a fault of this sandbox</body></html>"]
         answer: Iterable[bytes] = self._moto(environ, start_response)
         if environ.get(LOST):
             b"".join(answer)
-            raise ConnectionResetError("carried out, but the answer is lost: a fault of this sandbox")
+            _hang_up(environ)
         return answer
 
     def _ours(self, verb: str, environ: dict[str, Any]) -> Answer:
@@ -62,10 +62,13 @@ class Front:
         except NoSuchInstance as error:
             return 400, {"error": error.what}
 
-    def _health(self, question: Mapping[str, Any]) -> dict[str, object]:
-        return {"id": self._plan.id, "pid": os.getpid(), "started": daemon.started(os.getpid())}
+    def _health(self, _: Mapping[str, Any]) -> dict[str, object]:
+        return {"id": self._plan.id}
 
-    def _zones(self) -> dict[str, object]:
+    def _instances(self, _: Mapping[str, Any]) -> dict[str, object]:
+        return {"instances": [asdict(describe(each)) for _, each in self._cloud.every()]}
+
+    def _zones(self, _: Mapping[str, Any]) -> dict[str, object]:
         return {
             backend.region_name: [(zone.name, zone.zone_id) for zone in backend.describe_availability_zones()]
             for backend in self._cloud.backends()
@@ -80,8 +83,16 @@ class Front:
         return {}
 
     def _stop(self, question: Mapping[str, Any]) -> dict[str, object]:
+        if question["id"] != self._plan.id:
+            raise NoSuchInstance(f"This is sandbox {self._plan.id}.")
         self._end.set()
         return {}
+
+
+def _hang_up(environ: Mapping[str, Any]) -> NoReturn:
+    """Without a word: the server takes this error for a caller that has gone, and writes nothing."""
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    raise ConnectionResetError("hung up: a fault of this sandbox")
 
 
 def describe(instance: Any) -> Instance:
@@ -100,7 +111,7 @@ def describe(instance: Any) -> Instance:
 
 def _say(start_response: Callable[..., Any], status: int, document: Mapping[str, object]) -> Iterable[bytes]:
     body = json.dumps(document).encode()
-    words = {200: "OK", 400: "Bad Request", 404: "Not Found", 503: "Service Unavailable"}
+    words = {200: "OK", 400: "Bad Request", 404: "Not Found"}
     start_response(
         f"{status} {words[status]}", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     )

@@ -1,7 +1,9 @@
 """Every call of the API comes through here once: it is noted down, and a fault may be put in its way."""
+# ruff: noqa: SLF001  # to stand before parts of moto is this file's work
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import random
 import threading
@@ -41,8 +43,7 @@ class Gate:
                 return answer(response)
             self.note(service, action)
             if self.throttled(action, region=response.region):
-                code = "RequestLimitExceeded" if service == "ec2" else "Throttling"
-                return response.serialized(ActionResult(ServiceException(code, "Request limit exceeded.")))
+                return response.serialized(ActionResult(_limit_exceeded(response, service)))
             if action in self.faults().lost_answers:
                 request.environ[LOST] = True
             return answer(response)
@@ -91,8 +92,15 @@ class Gate:
                 )
 
     def _from_machine(self, address: str) -> bool:
-        import ipaddress
-
         if not address or address in self._gateways:
             return False
         return any(ipaddress.ip_address(address) in ipaddress.ip_network(cidr) for cidr in self._networks)
+
+
+def _limit_exceeded(response: Any, service: str) -> ServiceException:
+    """moto tells by an exception's module which service it is of, and by that how to write it down."""
+    kind = type("LimitExceeded", (ServiceException,), {"__module__": type(response).__module__})
+    error: ServiceException = kind(
+        "RequestLimitExceeded" if service == "ec2" else "Throttling", "Request limit exceeded."
+    )
+    return error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -72,7 +71,7 @@ class Machines:
         self._each(lambda instance: self._command(instance, "restart", "--time", "3"), list(instances))
 
     def remove_all(self) -> None:
-        self._docker.remove_all(self._plan.id)
+        self._docker.remove_all(self._plan.id, lambda line: print(line, flush=True))
 
     def watch(self, watcher: Watcher) -> None:
         """Tell `watcher` of every machine that ends without being told to here; for ever."""
@@ -92,13 +91,12 @@ class Machines:
     def _start(self, boot: Boot) -> None:
         name = self._name(boot.instance)
         labels = {**boot.labels, LABEL: self._plan.id, INSTANCE_LABEL: boot.instance}
-        self._docker.run("volume", "create", "--label", f"{LABEL}={self._plan.id}", name)
         fuse = ("--device", "/dev/fuse") if Path("/dev/fuse").exists() else ()
         with self._attending(boot.instance):
             self._docker.run(
                 "run", "--detach", "--init", "--name", name, "--hostname", f"ip-{boot.address.replace('.', '-')}",
                 "--network", boot.network.name, "--ip", boot.address, "--shm-size", "1g", *PRIVILEGES, *fuse,
-                "--volume", f"{name}:/var/lib/docker",
+                "--mount", f"type=volume,target=/var/lib/docker,volume-label={LABEL}={self._plan.id}",
                 *(word for key, value in labels.items() for word in ("--label", f"{key}={value}")),
                 "--env", f"SANDBOX_ENDPOINT={self._plan.endpoint_url}",
                 "--env", f"SANDBOX_METADATA=http://{boot.network.gateway}:{self._plan.metadata_port}",
@@ -108,12 +106,11 @@ class Machines:
 
     def _remove(self, instance: str) -> None:
         with self._attending(instance):
-            for arguments in (("rm", "--force", "--volumes"), ("volume", "rm", "--force")):
-                try:
-                    self._docker.run(*arguments, self._name(instance))
-                except DockerFailed as error:
-                    if not any(word in error.said.lower() for word in ("no such", "already in progress")):
-                        raise
+            try:
+                self._docker.run("rm", "--force", "--volumes", self._name(instance))
+            except DockerFailed as error:
+                if not any(word in error.said.lower() for word in ("no such", "already in progress")):
+                    raise
 
     def _command(self, instance: str, *words: str) -> None:
         with self._attending(instance):
@@ -140,25 +137,30 @@ class Machines:
     def _follow(self, watcher: Watcher) -> None:
         filters = ("type=container", "event=die", "event=destroy", f"label={LABEL}={self._plan.id}")
         words = [word for each in filters for word in ("--filter", each)]
-        with self._docker.reading("events", *words, "--format", "{{json .}}", errors=subprocess.DEVNULL) as events:
-            assert events.stdout is not None
+        with self._docker.reading("events", *words, "--format", "{{json .}}") as events:
             # What happened before this line is found by comparing once more.
             self._compare(watcher)
-            for line in events.stdout:
+            for line in events.lines():
                 about = json.loads(line)["Actor"]["Attributes"]
                 instance = about.get(INSTANCE_LABEL)
                 if instance:
                     self._report(watcher, instance, code=int(about["exitCode"]) if "exitCode" in about else None)
 
     def _report(self, watcher: Watcher, instance: str, *, code: int | None) -> None:
-        if instance in self._busy or self._state(instance) == "running":
+        if instance in self._busy:
             return
-        watcher.ended(instance, code=code if self._state(instance) else None)
+        state = self._state(instance)
+        if state != "running":
+            watcher.ended(instance, code=code if state else None)
 
     def _state(self, instance: str) -> str:
-        """Docker's word for it; empty when there is no such container."""
-        mine = f"label={INSTANCE_LABEL}={instance}"
-        return self._docker.run("ps", "--all", "--filter", mine, "--format", "{{.State}}")
+        """Docker's word for it; empty when there is no such container. Its list would be late by an instant."""
+        try:
+            return self._docker.run("container", "inspect", "--format", "{{.State.Status}}", self._name(instance))
+        except DockerFailed as error:
+            if "no such" in error.said.lower():
+                return ""
+            raise
 
     def _compare(self, watcher: Watcher) -> None:
         """Machines EC2 believes in that do not run: found when we were not looking."""

@@ -1,4 +1,4 @@
-"""What a fresh account has before anybody asks for anything, and the one role SkyPilot would otherwise wait 30 s for."""
+"""What a fresh account has before anybody asks for anything, and a role that SkyPilot would wait 30 s for."""
 
 from __future__ import annotations
 

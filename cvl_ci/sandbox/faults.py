@@ -13,7 +13,7 @@ ALWAYS = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Throttle:
-    """RequestLimitExceeded for an action ("RunInstances", or "*"), always or with some probability, in one region or all."""
+    """RequestLimitExceeded for an action ("RunInstances", "*"), always or with some probability, anywhere or there."""
 
     action: str
     probability: float = ALWAYS
@@ -26,6 +26,8 @@ class Faults:
 
     no_capacity: tuple[str, ...] = ()
     """RunInstances answers InsufficientInstanceCapacity there."""
+    no_spot_capacity: tuple[str, ...] = ()
+    """The same, for spot machines alone."""
     throttle: tuple[Throttle, ...] = ()
     api_down: Literal["", "closed", "503"] = ""
     """Every call of the API: its connection closed without a word, or 503."""
@@ -56,8 +58,9 @@ class Faults:
             raise ValueError(f"api_down: {down!r} is neither 'closed' nor '503'")
         return cls(
             no_capacity=_names(document, "no_capacity"),
+            no_spot_capacity=_names(document, "no_spot_capacity"),
             throttle=tuple(_throttle(each) for each in _list(document, "throttle")),
-            api_down=down,  # type: ignore[arg-type]  # one of the three, as just checked
+            api_down=down,
             slow_boot_seconds=_number(document.get("slow_boot_seconds", 0.0), "slow_boot_seconds"),
             never_ssh=_names(document, "never_ssh"),
             lost_answers=_names(document, "lost_answers"),

@@ -1,4 +1,4 @@
-"""A HOME for SkyPilot and every other AWS client: keys that open nothing, an endpoint, a frozen price list. Never the user's own."""
+"""A HOME for AWS clients, SkyPilot first, never the user's own: keys that open nothing, an endpoint, fixed prices."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cvl_ci.sandbox.blueprint import Blueprint
 from cvl_ci.sandbox.offers import MachineType, regions_of
 
 CATALOGUE = Path(".sky/catalogs/v8")
@@ -38,14 +39,19 @@ class Access:
     secret_access_key: str
 
 
-def access(directory: Path, *, identity: str, endpoint_url: str, regions: Sequence[str]) -> Access:
+def access(directory: Path, plan: Blueprint) -> Access:
     home = directory / "home"
-    key = hashlib.sha256(identity.encode()).hexdigest().upper()
+    key = hashlib.sha256(plan.id.encode()).hexdigest().upper()
     return Access(
         home=home,
-        environment={"HOME": str(home), "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"},
-        endpoint_url=endpoint_url,
-        regions=tuple(regions),
+        environment={
+            "HOME": str(home),
+            "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
+            # SkyPilot takes any server on its usual port for its own, whatever HOME that one was started with.
+            "SKYPILOT_API_SERVER_LOCAL_PORT": str(plan.skypilot_port),
+        },
+        endpoint_url=plan.endpoint_url,
+        regions=plan.regions,
         access_key_id=f"AKIA{key[:16]}",
         secret_access_key=f"opens-nothing-{key[16:42]}",
     )

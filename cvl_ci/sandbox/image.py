@@ -1,4 +1,4 @@
-"""The machine image: built on first use from machine/, named by a hash of all that goes into it, kept until removed by hand."""
+"""The machine image: built on first use from machine/, named by a hash of what goes in, kept until removed by hand."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def ensure(docker: Docker, *, workshop: Path, environment: Mapping[str, str], sa
     try:
         origin = debian.ensure(docker, workshop=workshop, environment=environment, say=say)
         _lay_out(docker, wanted, origin, workshop)
-        _build(docker, wanted, origin, workshop, say, watch)
+        _build(docker, wanted, origin, workshop=workshop, say=lambda text: say(f"  [{watch}] {text}"))
     finally:
         shutil.rmtree(workshop / "context", ignore_errors=True)
     built = size(docker, wanted.tag) or 0
@@ -87,15 +87,12 @@ def _lay_out(docker: Docker, wanted: Recipe, origin: str, workshop: Path) -> Non
     # The machine's own Docker Engine starts with this image, so that a job can build upon it without a registry.
     (context / "authorities" / ".keep").touch()
     with docker.reading("save", origin) as saved, gzip.open(context / "debian.tar.gz", "wb", compresslevel=5) as packed:
-        assert saved.stdout is not None
-        shutil.copyfileobj(saved.stdout.buffer, packed)  # type: ignore[attr-defined]  # text mode wraps a buffer
-        if saved.wait():
+        shutil.copyfileobj(saved.output, packed)
+        if saved.code():
             raise SandboxError(f"docker save {origin} failed.", next_step="See `docker info` and the free disk space.")
 
 
-def _build(
-    docker: Docker, wanted: Recipe, origin: str, workshop: Path, say: Callable[[str], None], watch: Stopwatch
-) -> None:
+def _build(docker: Docker, wanted: Recipe, origin: str, *, workshop: Path, say: Callable[[str], None]) -> None:
     arguments = {**wanted.arguments, "BASE": origin}
     words = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
     log = workshop / "build.log"
@@ -107,13 +104,12 @@ def _build(
             errors=subprocess.STDOUT,
         ) as build,
     ):  # fmt: skip
-        assert build.stdout is not None
-        for line in build.stdout:
+        for line in build.lines():
             kept.write(line)
             last = [*last[-4:], line.strip()] if line.strip() else last
             if step := re.match(r"Step (\d+/\d+) : (RUN|COPY) (.{0,60})", line):
-                say(f"  [{watch}] step {step[1]}: {step[2]} {step[3].split('  ')[0]}…")
-        if build.wait():
+                say(f"step {step[1]}: {step[2]} {step[3].split('  ')[0]}…")
+        if build.code():
             raise SandboxError(
                 "The machine image could not be built:\n" + "\n".join(f"  {each}" for each in last),
                 next_step=f"Everything the build said is in {log}. It needs the package servers of Debian and PyPI.",

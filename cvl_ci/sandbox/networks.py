@@ -57,11 +57,7 @@ def host_routes(table: Path = Path("/proc/net/route")) -> list[ipaddress.IPv4Net
         fields = line.split()
         address, mask = (int.from_bytes(bytes.fromhex(fields[column]), "little") for column in (1, 7))
         if mask:
-            routes.append(
-                ipaddress.IPv4Network(
-                    (address, mask.bit_count() if hasattr(mask, "bit_count") else bin(mask).count("1"))
-                )
-            )
+            routes.append(ipaddress.IPv4Network((address, mask.bit_count())))
     return routes
 
 
@@ -75,8 +71,9 @@ def free_ranges(identity: str, taken: Sequence[ipaddress.IPv4Network]) -> Iterat
 
 
 def _existing(docker: Docker, identity: str) -> Iterator[Network]:
-    form = f'{{{{index .Labels "{REGION_LABEL}"}}}} {{{{.Name}}}} {{{{range .IPAM.Config}}}}{{{{.Subnet}}}} {{{{.Gateway}}}}{{{{end}}}}'
+    region, range_ = f'{{{{index .Labels "{REGION_LABEL}"}}}}', "{{range .IPAM.Config}}{{.Subnet}} {{.Gateway}}{{end}}"
     names = docker.lines("network", "ls", "--quiet", "--filter", f"label={LABEL}={identity}")
+    form = f"{region} {{{{.Name}}}} {range_}"
     for line in docker.lines("network", "inspect", "--format", form, *names) if names else []:
         region, name, cidr, gateway = line.split()
         yield Network(region=region, name=name, cidr=cidr, gateway=gateway)

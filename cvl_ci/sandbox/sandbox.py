@@ -1,10 +1,9 @@
-"""One sandbox: an emulated AWS in one directory, up and down at will. All it leaves outside of that carries its label."""
+"""One sandbox: an emulated AWS in one directory, up and down at will. What it makes elsewhere carries its label."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import ipaddress
 import json
 import shutil
 import socket
@@ -25,6 +24,8 @@ from cvl_ci.sandbox.status import Instance, Status
 from cvl_ci.sandbox.stopwatch import Stopwatch
 
 START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+"""It removes its machines first."""
 README = """\
 A sandbox of cvl-ci: an AWS emulated on this machine's Docker. Nothing in here costs anything or opens anything.
 Take it down with `cvl-ci sandbox down`; afterwards this directory may be deleted.
@@ -64,6 +65,10 @@ class Sandbox:
                 self._furnish(plan)
             return self._access(plan)
 
+    def access(self) -> Access:
+        """To a sandbox that is up; SandboxError where none is."""
+        return self._access(self._needed())
+
     def status(self) -> Status:
         plan = self._running()
         if plan is None:
@@ -82,6 +87,7 @@ class Sandbox:
 
     def down(self) -> None:
         """Nothing of this sandbox runs afterwards, whatever state it was in. The machine image is kept."""
+        was_there = self._directory.exists()
         with self._alone():
             self._stop()
             self._docker.remove_all(self._id, self._say)
@@ -89,6 +95,8 @@ class Sandbox:
             for name in (blueprints.FILE, FAULTS):
                 (self._directory / name).unlink(missing_ok=True)
             home.forget_skypilot(self._directory / "home")
+        if not was_there:
+            shutil.rmtree(self._directory)
 
     def reset(self) -> None:
         """As new: no machines, no buckets, no faults, and SkyPilot remembers none."""
@@ -133,11 +141,17 @@ class Sandbox:
         )
         nets = networks.ensure(self._docker, self._id, offers.regions_of(self._types), networks.host_routes())
         before = blueprints.load(self._directory)
-        port, metadata_port = _free_ports(nets, () if before is None else (before.port, before.metadata_port))
+        last_time = () if before is None else (before.port, before.metadata_port, before.skypilot_port)
+        port, metadata_port, skypilot_port = _free_ports(3, nets, last_time)
         plan = Blueprint(
-            id=self._id, image=tag, networks=tuple(nets), port=port, metadata_port=metadata_port,
+            id=self._id,
+            image=tag,
+            networks=tuple(nets),
+            port=port,
+            metadata_port=metadata_port,
+            skypilot_port=skypilot_port,
             machine_types=self._types,
-        )  # fmt: skip
+        )
         blueprints.save(self._directory, plan)
         self._await(plan, daemon.start(self._directory, self._environment))
         self._furnish(plan)
@@ -161,7 +175,7 @@ class Sandbox:
         home.write(self._access(plan), plan.machine_types, zones)
 
     def _access(self, plan: Blueprint) -> Access:
-        return home.access(self._directory, identity=self._id, endpoint_url=plan.endpoint_url, regions=plan.regions)
+        return home.access(self._directory, plan)
 
     def _running(self) -> Blueprint | None:
         """The plan of the emulator that is alive and answers."""
@@ -180,16 +194,15 @@ class Sandbox:
         return plan
 
     def _stop(self) -> None:
-        """End the emulator: it is asked, then killed. One whose record was lost still listens on its port."""
-        plan, process = blueprints.load(self._directory), daemon.recorded(self._directory)
-        if plan is not None:
+        """End the emulator, with or without its record: it is asked, then killed."""
+        process = daemon.found(self._directory)
+        if process is not None:
+            plan = blueprints.load(self._directory)
+            asked = False
             with contextlib.suppress(control.NoAnswer):
-                health = control.ask(plan.port, "health")
-                if health["id"] == self._id:
-                    process = daemon.Process(pid=cast("int", health["pid"]), started=str(health["started"]))
-                    control.ask(plan.port, "stop", {}, timeout=60)
-        if process is not None and not daemon.wait_gone(process, seconds=10):
-            daemon.kill(process)
+                asked = plan is not None and control.ask(plan.port, "stop", {"id": self._id}) == {}
+            if not asked or not daemon.wait_gone(process, seconds=STOP_SECONDS):
+                daemon.kill(process)
         (self._directory / daemon.FILE).unlink(missing_ok=True)
 
     def _leftovers(self) -> tuple[str, ...]:
@@ -198,23 +211,20 @@ class Sandbox:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Of several that bring one sandbox up or down, one at a time. A directory that is gone needs no lock."""
-        if not self._directory.parent.exists():
-            self._directory.parent.mkdir(parents=True)
-        self._directory.mkdir(exist_ok=True)
+        """Of several that bring one sandbox up or down, one at a time."""
+        self._directory.mkdir(parents=True, exist_ok=True)
         with (self._directory / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
 
-def _free_ports(nets: Sequence[networks.Network], preferred: Sequence[int]) -> tuple[int, int]:
-    """Two ports free on every address the emulator listens on; those of last time if they are."""
+def _free_ports(count: int, nets: Sequence[networks.Network], preferred: Sequence[int]) -> list[int]:
+    """Ports free on every address the emulator listens on; those of last time if they are."""
     hosts = ["127.0.0.1", *(network.gateway for network in nets)]
-    assert all(ipaddress.ip_address(host) for host in hosts)
     found = [port for port in preferred if _free(port, hosts)]
     for _ in range(100):
-        if len(found) >= 2:
-            return found[0], found[1]
+        if len(found) >= count:
+            return found
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])

@@ -1,0 +1,214 @@
+"""`cvl-ci sandbox …`: the sandbox's words on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TextIO
+
+from cvl_ci.errors import SandboxError
+from cvl_ci.sandbox.faults import Faults, Throttle
+from cvl_ci.sandbox.offers import MachineType
+from cvl_ci.sandbox.sandbox import Sandbox
+from cvl_ci.sandbox.status import Instance, Status
+
+PROGRAM = "cvl-ci sandbox"
+Verb = Callable[[Sandbox, argparse.Namespace, TextIO], None]
+WOULD_WIN = (
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE",
+    "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_EC2", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
+)  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verbs of the sandbox, below a parser of the caller's. `execute` carries out what they say."""
+    # Plain parsers, whatever the caller's is: the words here are few and have one order.
+    verbs = parser.add_subparsers(
+        dest="sandbox_verb", metavar="VERB", required=True, parser_class=argparse.ArgumentParser
+    )
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument(
+        "--dir", type=Path, metavar="DIR", help="the sandbox's directory; every directory is one sandbox"
+    )
+
+    def verb(name: str, does: Verb, text: str) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = verbs.add_parser(name, parents=[where], help=text, description=text)
+        made.set_defaults(sandbox_does=does)
+        return made
+
+    verb("up", _up, "bring it up; the first time builds a machine image, which takes minutes")
+    status = verb("status", _status, "what is up: its machines with their states and tags, its faults")
+    status.add_argument("--json", action="store_true", help="for programs")
+    verb("down", _down, "end it and remove all it made, its machine image apart")
+    verb("reset", _reset, "empty it: no machines, no buckets, no faults")
+    verb("env", _env, 'shell exports, so that other programs use it: eval "$(cvl-ci sandbox env)"; sky launch ...')
+    _add_faults(verb("faults", _faults, "show or set what goes wrong; without options, show"))
+    interrupt = verb("interrupt", _interrupt, "take a spot machine back, after a notice")
+    interrupt.add_argument("instance", metavar="INSTANCE")
+    interrupt.add_argument("--notice-seconds", type=float, default=120.0, metavar="N", help="default: 120, as on EC2")
+    kill = verb("kill", _kill, "let a machine die at once")
+    kill.add_argument("instance", metavar="INSTANCE")
+    kill.add_argument("--looks-running", action="store_true", help="EC2 goes on calling it running")
+
+
+def execute(
+    parsed: argparse.Namespace, *, environment: Mapping[str, str], machine_types: Sequence[MachineType], out: TextIO
+) -> int:
+    """The exit code. SandboxError is the caller's to show."""
+    directory: Path = parsed.dir or default_directory(environment)
+    sandbox = Sandbox(
+        directory,
+        machine_types=machine_types,
+        environment=environment,
+        progress=lambda line: print(f"sandbox: {line}", file=out, flush=True),
+    )
+    does: Verb = parsed.sandbox_does
+    does(sandbox, parsed, out)
+    return 0
+
+
+def run(
+    argv: Sequence[str], *, environment: Mapping[str, str], machine_types: Sequence[MachineType], out: TextIO
+) -> int:
+    """The same from words: what `cvl-ci sandbox` does with them."""
+    parser = argparse.ArgumentParser(prog=PROGRAM)
+    add_arguments(parser)
+    return execute(parser.parse_args(argv), environment=environment, machine_types=machine_types, out=out)
+
+
+def default_directory(environment: Mapping[str, str]) -> Path:
+    state = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "/")) / ".local/state")
+    return Path(state) / "cvl-ci/sandbox"
+
+
+# ---- verbs -----------------------------------------------------------------------------------------------------------
+
+
+def _up(sandbox: Sandbox, parsed: argparse.Namespace, out: TextIO) -> None:
+    access = sandbox.up()
+    print(f"up: {access.endpoint_url}, regions {', '.join(access.regions)}", file=out)
+    print(f'other programs: eval "$({PROGRAM} env{_dir(parsed)})"', file=out)
+
+
+def _status(sandbox: Sandbox, parsed: argparse.Namespace, out: TextIO) -> None:
+    status = sandbox.status()
+    print(json.dumps(status.to_json(), indent=2) if parsed.json else "\n".join(describe(status)), file=out)
+
+
+def _down(sandbox: Sandbox, _: argparse.Namespace, out: TextIO) -> None:
+    sandbox.down()
+    print("down: no machine, network or volume of this sandbox is left; its machine image is kept", file=out)
+
+
+def _reset(sandbox: Sandbox, _: argparse.Namespace, out: TextIO) -> None:
+    sandbox.reset()
+    print("reset: it is empty", file=out)
+
+
+def _env(sandbox: Sandbox, _: argparse.Namespace, out: TextIO) -> None:
+    """Keys, endpoint and price list lie below HOME; settings of AWS in the shell would win over them."""
+    print(f"unset {' '.join(WOULD_WIN)}", file=out)
+    for name, value in sandbox.access().environment.items():
+        print(f"export {name}={shlex.quote(value)}", file=out)
+    print("# before `cvl-ci sandbox down`, if you used the sky command: sky api stop", file=out)
+
+
+def _faults(sandbox: Sandbox, parsed: argparse.Namespace, out: TextIO) -> None:
+    faults = changed(Faults() if parsed.clear else sandbox.faults(), parsed)
+    if faults != sandbox.faults():
+        sandbox.set_faults(faults)
+    print(json.dumps(faults.to_json(), indent=2) if faults else "no faults", file=out)
+
+
+def _interrupt(sandbox: Sandbox, parsed: argparse.Namespace, out: TextIO) -> None:
+    sandbox.interrupt(parsed.instance, notice_seconds=parsed.notice_seconds)
+    print(f"{parsed.instance} will be taken back in {parsed.notice_seconds:g} s", file=out)
+
+
+def _kill(sandbox: Sandbox, parsed: argparse.Namespace, out: TextIO) -> None:
+    sandbox.kill(parsed.instance, looks_running=parsed.looks_running)
+    print(f"{parsed.instance} is dead{', and EC2 does not know' if parsed.looks_running else ''}", file=out)
+
+
+# ---- faults ----------------------------------------------------------------------------------------------------------
+
+
+def _add_faults(parser: argparse.ArgumentParser) -> None:
+    """An option replaces its own fault and leaves the others as they are. Option `--x-y` sets the field `x_y`."""
+    places = "a zone (us-east-1a) or a region (us-east-1)"
+    parser.add_argument("--clear", action="store_true", help="no faults, before any option beside it")
+    many = {
+        "--no-capacity": ("PLACE", f"no machine is to be had there: {places}"),
+        "--no-spot-capacity": ("PLACE", f"no spot machine is to be had there: {places}"),
+        "--never-ssh": ("PLACE", f"new machines there never answer: {places}"),
+        "--lost-answers": ("ACTION", "it is carried out, its answer is lost: RunInstances"),
+        "--terminate-fails": ("REGION", "TerminateInstances fails there"),
+    }
+    for option, (metavar, text) in many.items():
+        parser.add_argument(option, nargs="+", metavar=metavar, help=text)
+    parser.add_argument(
+        "--throttle",
+        nargs="+",
+        type=read_throttle,
+        metavar="ACTION[=PROBABILITY][@REGION]",
+        help="RequestLimitExceeded: DescribeInstances=0.5, RunInstances@us-east-1, '*'",
+    )
+    parser.add_argument("--api-down", choices=("closed", "503"), help="no call is answered, or all are with 503")
+    parser.add_argument("--slow-boot-seconds", type=float, metavar="N", help="new machines answer that much later")
+
+
+def read_throttle(text: str) -> Throttle:
+    """ACTION[=PROBABILITY][@REGION]"""
+    rest, _, region = text.partition("@")
+    action, _, probability = rest.partition("=")
+    return Throttle(action=action, probability=float(probability or 1), region=region or None)
+
+
+def changed(faults: Faults, parsed: argparse.Namespace) -> Faults:
+    """With what the options say in place of what was there."""
+    said = {field.name: getattr(parsed, field.name, None) for field in fields(Faults)}
+    given = {name: value for name, value in said.items() if value is not None}
+    if "throttle" in given:
+        given["throttle"] = [asdict(each) for each in given["throttle"]]
+    try:
+        return Faults.from_json({**faults.to_json(), **given})
+    except ValueError as error:
+        raise SandboxError(f"These are no faults: {error}.", next_step=f"See {PROGRAM} faults --help") from None
+
+
+# ---- what a person reads ---------------------------------------------------------------------------------------------
+
+
+def describe(status: Status) -> list[str]:
+    if not status.up:
+        left = f"; left over: {', '.join(status.leftovers)} (`down` removes them)" if status.leftovers else ""
+        return [f"down: {status.directory}{left}"]
+    size = f", {status.image_bytes / 1e9:.1f} GB" if status.image_bytes else ""
+    return [
+        f"up: {status.endpoint_url}, in {status.directory}",
+        f"machine image: {status.image}{size}",
+        *(_row(each) for each in status.instances),
+        *([] if status.instances else ["no machines"]),
+        *([f"faults: {json.dumps(_told(status.faults))}"] if status.faults else []),
+    ]
+
+
+def _row(instance: Instance) -> str:
+    kind = f"{instance.instance_type}{' spot' if instance.spot else ''}"
+    name = instance.tags.get("Name", "")
+    where = f"{instance.zone}  {kind:<18}  {instance.address or '-':<15}"
+    return f"{instance.id}  {instance.state:<13}  {where}  {name}".rstrip()
+
+
+def _told(faults: Faults) -> dict[str, object]:
+    nothing = Faults().to_json()
+    return {name: value for name, value in faults.to_json().items() if value != nothing[name]}
+
+
+def _dir(parsed: argparse.Namespace) -> str:
+    return f" --dir {shlex.quote(str(parsed.dir))}" if parsed.dir else ""
