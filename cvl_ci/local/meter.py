@@ -27,7 +27,9 @@ class Meter:
         return self._usd + self._hourly_usd * max(now - self._since, 0.0) / 3600
 
     def so_far(self, now: float) -> str:
-        """` · $0.0123`, nothing while there is no price."""
+        """` · $0.0120`, nothing while there is no price."""
         if not self._running:
             return ""
-        return f" · {dollars(round(self.usd(now), 4))}{'' if self._billed else ' emulated'}"
+        usd = self.usd(now)
+        shown = f"${usd:.4f}" if usd < 1 else dollars(usd)  # as many digits each time: it ticks
+        return f" · {shown}{'' if self._billed else ' emulated'}"

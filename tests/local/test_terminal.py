@@ -81,8 +81,8 @@ def test_in_a_log_each_line_of_ours_begins_with_the_time() -> None:
     terminal.began(Phase.RUNNING)
     assert said(terminal).splitlines() == [
         "[0:00] getting machines",
-        "[1:15 · $0.00] from now on $3.60 an hour is spent",
-        "[1:25 · $0.01] running",
+        "[1:15 · $0.0000] from now on $3.60 an hour is spent",
+        "[1:25 · $0.0100] running",
     ]
 
 
@@ -110,8 +110,8 @@ def test_on_the_sandbox_the_money_is_called_emulated() -> None:
     clock.sleep(10)
     terminal.notice("done")
     assert said(terminal).splitlines() == [
-        "[0:00 · $0.00 emulated] nothing is billed: emulated price $3.60 an hour",
-        "[0:10 · $0.01 emulated] done",
+        "[0:00 · $0.0000 emulated] nothing is billed: emulated price $3.60 an hour",
+        "[0:10 · $0.0100 emulated] done",
     ]
 
 
