@@ -213,10 +213,7 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _add_sandbox(parser: argparse.ArgumentParser) -> None:
-    try:
-        from cvl_ci.sandbox import command
-    except ImportError:
-        return
+    from cvl_ci.sandbox import command
 
     command.add_arguments(parser)
     parser.set_defaults(execute=_sandbox)
