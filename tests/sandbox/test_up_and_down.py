@@ -1,0 +1,272 @@
+"""A sandbox comes up and goes down, whatever state it is found in, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.errors import SandboxError
+from cvl_ci.sandbox import Access, Faults, MachineType, Sandbox, blueprint, daemon
+from tests.sandbox.cloud import EAST, SOLD, Cloud, containers, docker, environment, eventually, leavings, sandbox_in
+
+pytestmark = pytest.mark.sandbox
+NOTHING: dict[str, list[str]] = {"containers": [], "volumes": [], "networks": []}
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    directory = tmp_path / "sandbox"
+    yield directory
+    sandbox_in(directory).down()
+    assert leavings(blueprint.identity(directory)) == NOTHING
+    assert daemon.found(directory) is None
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
+    return tmp_path / "key"
+
+
+def cloud_of(sandbox: Sandbox, directory: Path, access: Access, key: Path) -> Cloud:
+    return Cloud(sandbox=sandbox, directory=directory, access=access, key=key)
+
+
+def test_up_again_is_the_same_and_takes_under_a_second_and_no_emulator_of_its_own(directory: Path) -> None:
+    first = sandbox_in(directory).up()
+    program = (
+        "import os, sys, time; from pathlib import Path; began = time.monotonic();"
+        "from cvl_ci.sandbox import Sandbox; from tests.sandbox.cloud import sandbox_in;"
+        f"access = sandbox_in(Path({str(directory)!r})).up();"
+        "print(access.endpoint_url, time.monotonic() - began, *({'moto', 'boto3', 'docker'} & set(sys.modules)))"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    endpoint, seconds, *loaded = said.stdout.split()
+    assert (endpoint, loaded) == (first.endpoint_url, [])
+    assert float(seconds) < 1
+
+
+def test_its_home_is_all_a_client_needs_and_none_of_the_users(directory: Path) -> None:
+    access = sandbox_in(directory).up()
+    assert access.home == directory / "home"
+    assert f"endpoint_url = {access.endpoint_url}" in (access.home / ".aws/credentials").read_text()
+    assert access.regions == ("us-east-1", "us-west-2")
+    assert not [name for name in access.environment if name.startswith("AWS_")]
+    assert not (Path(os.environ["HOME"]) / ".aws").exists()
+    assert not (Path(os.environ["HOME"]) / ".sky").exists()
+
+
+def test_status_lists_machines_and_says_when_it_is_down(directory: Path, key: Path) -> None:
+    sandbox = sandbox_in(directory)
+    assert not sandbox.status().up
+    cloud = cloud_of(sandbox, directory, sandbox.up(), key)
+    machine = cloud.launch(InstanceMarketOptions={"MarketType": "spot"})
+    status = sandbox.status()
+    (listed,) = status.instances
+    assert (listed.id, listed.region, listed.zone, listed.state) == (machine, EAST, "us-east-1a", "running")
+    assert (listed.instance_type, listed.spot) == ("m6i.large", True)
+    assert status.image_bytes
+    assert json.loads(json.dumps(status.to_json()))["instances"][0]["id"] == machine
+    sandbox.down()
+    assert not sandbox.status().up
+
+
+def test_down_leaves_nothing_but_the_image_and_may_be_said_twice(directory: Path, key: Path) -> None:
+    sandbox = sandbox_in(directory)
+    cloud = cloud_of(sandbox, directory, sandbox.up(), key)
+    cloud.launch()
+    image = sandbox.status().image
+    sandbox.down()
+    assert leavings(blueprint.identity(directory)) == NOTHING
+    assert docker("image", "ls", "--quiet", str(image))
+    sandbox.down()
+
+
+def test_down_of_what_never_was_leaves_no_trace(tmp_path: Path) -> None:
+    sandbox_in(tmp_path / "never").down()
+    assert not (tmp_path / "never").exists()
+
+
+def test_reset_empties_it_and_clears_faults_and_memory(directory: Path, key: Path) -> None:
+    sandbox = sandbox_in(directory)
+    access = sandbox.up()
+    cloud = cloud_of(sandbox, directory, access, key)
+    cloud.launch()
+    cloud.client("s3", EAST).create_bucket(Bucket="left-over")
+    sandbox.set_faults(Faults(no_capacity=(EAST,)))
+    (access.home / ".sky/state.db").write_text("what SkyPilot remembers")
+    sandbox.reset()
+    assert sandbox.status().instances == ()
+    assert not sandbox.faults()
+    assert not (access.home / ".sky/state.db").exists()
+    assert (access.home / ".sky/catalogs/v8/aws/vms.csv").exists()
+    assert containers(blueprint.identity(directory)) == []
+    assert sandbox.up().endpoint_url == access.endpoint_url, "open programs go on using it"
+    assert cloud.client("s3", EAST).list_buckets()["Buckets"] == []
+
+
+def test_two_sandboxes_live_side_by_side_and_one_goes_without_the_other(directory: Path, key: Path) -> None:
+    neighbour = directory.parent / "neighbour"
+    one, other = sandbox_in(directory), sandbox_in(neighbour)
+    here = cloud_of(one, directory, one.up(), key)
+    there = cloud_of(other, neighbour, other.up(), key)
+    assert here.access.endpoint_url != there.access.endpoint_url
+    first, second = here.launch(), there.launch()
+    assert here.describe(first)["PrivateIpAddress"] != there.describe(second)["PrivateIpAddress"]
+    assert [each.id for each in other.status().instances] == [second]
+    one.down()
+    assert there.ssh(second, "echo still here") == "still here"
+    other.down()
+    assert leavings(blueprint.identity(neighbour)) == NOTHING
+
+
+def test_after_its_emulator_was_killed_up_starts_afresh_and_says_so(directory: Path, key: Path) -> None:
+    heard: list[str] = []
+    sandbox = Sandbox(directory, machine_types=SOLD, environment=environment(), progress=heard.append)
+    cloud = cloud_of(sandbox, directory, sandbox.up(), key)
+    cloud.launch()
+    killed = daemon.found(directory)
+    assert killed
+    os.kill(killed.pid, signal.SIGKILL)
+    assert eventually(lambda: not killed.alive)
+    status = sandbox.status()
+    assert not status.up
+    assert len(status.leftovers) == 1
+    heard.clear()
+    sandbox.up()
+    assert any("removing 1 container" in line for line in heard)
+    assert any("starting afresh" in line for line in heard)
+    assert sandbox.status().instances == ()
+    assert containers(blueprint.identity(directory)) == []
+
+
+def test_after_its_emulator_was_killed_down_leaves_nothing(directory: Path, key: Path) -> None:
+    sandbox = sandbox_in(directory)
+    cloud = cloud_of(sandbox, directory, sandbox.up(), key)
+    cloud.launch()
+    killed = daemon.found(directory)
+    assert killed
+    os.kill(killed.pid, signal.SIGKILL)
+    sandbox.down()
+    assert leavings(blueprint.identity(directory)) == NOTHING
+
+
+def test_a_politely_ended_emulator_takes_its_machines_along(directory: Path, key: Path) -> None:
+    sandbox = sandbox_in(directory)
+    cloud = cloud_of(sandbox, directory, sandbox.up(), key)
+    cloud.launch()
+    process = daemon.found(directory)
+    assert process
+    os.kill(process.pid, signal.SIGTERM)
+    assert eventually(lambda: not process.alive)
+    assert containers(blueprint.identity(directory)) == []
+
+
+def test_the_emulator_ends_with_its_directory_and_takes_its_machines_along(directory: Path, key: Path) -> None:
+    sandbox = sandbox_in(directory)
+    cloud = cloud_of(sandbox, directory, sandbox.up(), key)
+    cloud.launch()
+    process = daemon.found(directory)
+    assert process
+    shutil.rmtree(directory)
+    assert eventually(lambda: not process.alive)
+    assert containers(blueprint.identity(directory)) == []
+
+
+@pytest.mark.parametrize("lost", ["sandbox.json", "emulator.json"])
+def test_down_works_without_its_records(directory: Path, key: Path, lost: str) -> None:
+    sandbox = sandbox_in(directory)
+    cloud = cloud_of(sandbox, directory, sandbox.up(), key)
+    cloud.launch()
+    (directory / lost).unlink()
+    sandbox.down()
+    assert leavings(blueprint.identity(directory)) == NOTHING
+    assert daemon.found(directory) is None
+
+
+def test_up_repairs_a_home_that_was_removed(directory: Path) -> None:
+    sandbox = sandbox_in(directory)
+    access = sandbox.up()
+    shutil.rmtree(access.home)
+    assert (sandbox.up().home / ".aws/credentials").exists()
+
+
+def takes(taken: socket.socket, port: int) -> bool:
+    try:
+        taken.bind(("127.0.0.1", port))
+    except OSError:
+        return False  # the killed emulator's last thread still holds it
+    taken.listen()
+    return True
+
+
+def test_a_taken_port_is_given_way_to(directory: Path) -> None:
+    sandbox = sandbox_in(directory)
+    before = sandbox.up().endpoint_url
+    plan = blueprint.load(directory)
+    assert plan
+    killed = daemon.found(directory)
+    assert killed
+    os.kill(killed.pid, signal.SIGKILL)
+    assert eventually(lambda: not killed.alive)
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        assert eventually(lambda: takes(taken, plan.port))
+        after = sandbox.up().endpoint_url
+    assert after != before
+
+
+def test_a_sandbox_that_is_up_does_not_change_what_it_sells(directory: Path) -> None:
+    sandbox_in(directory).up()
+    fewer: tuple[MachineType, ...] = SOLD[:1]
+    with pytest.raises(SandboxError, match="sells other machines") as caught:
+        sandbox_in(directory, sold=fewer).up()
+    assert "down" in caught.value.next_step
+
+
+def test_whoever_joined_a_network_is_let_go(directory: Path) -> None:
+    sandbox = sandbox_in(directory)
+    sandbox.up()
+    plan = blueprint.load(directory)
+    assert plan
+    guest = f"guest-of-{plan.id}"
+    docker("run", "--detach", "--rm", "--name", guest, "--entrypoint", "sleep", plan.image, "60")
+    try:
+        docker("network", "connect", plan.networks[0].name, guest)
+        sandbox.down()
+        assert leavings(plan.id) == NOTHING
+        assert docker("inspect", "--format", "{{.State.Running}}", guest).strip() == "true"
+    finally:
+        docker("rm", "--force", guest)
+
+
+def test_several_ups_at_once_make_one_sandbox(directory: Path) -> None:
+    program = (
+        "from pathlib import Path; from tests.sandbox.cloud import sandbox_in;"
+        f"print('endpoint', sandbox_in(Path({str(directory)!r})).up().endpoint_url)"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=Path.cwd())
+        for _ in range(3)
+    ]
+    said = {process.communicate(timeout=90)[0].split()[-1] for process in started}
+    assert len(said) == 1
+
+
+def test_a_machine_is_up_in_about_a_second(directory: Path, key: Path) -> None:
+    sandbox = sandbox_in(directory)
+    cloud = cloud_of(sandbox, directory, sandbox.up(), key)
+    cloud.launch()
+    began = time.monotonic()
+    cloud.launch()
+    assert time.monotonic() - began < 5, "a loaded computer is given time"
