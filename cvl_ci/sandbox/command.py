@@ -82,6 +82,8 @@ def run(
 
 
 def default_directory(environment: Mapping[str, str]) -> Path:
+    if given := environment.get("CVL_CI_SANDBOX_DIR"):
+        return Path(given)
     state = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "/")) / ".local/state")
     return Path(state) / "cvl-ci/sandbox"
 
@@ -122,7 +124,7 @@ def _faults(sandbox: Sandbox, parsed: argparse.Namespace, out: TextIO) -> None:
     faults = changed(Faults() if parsed.clear else sandbox.faults(), parsed)
     if faults != sandbox.faults():
         sandbox.set_faults(faults)
-    print(json.dumps(faults.to_json(), indent=2) if faults else "no faults", file=out)
+    print(json.dumps(_told(faults), indent=2) if faults else "no faults", file=out)
 
 
 def _interrupt(sandbox: Sandbox, parsed: argparse.Namespace, out: TextIO) -> None:

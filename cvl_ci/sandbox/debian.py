@@ -16,6 +16,8 @@ from cvl_ci.sandbox.stopwatch import Stopwatch
 PULLED = "debian:bookworm-slim"
 MADE = "cvl-ci-sandbox-debian:bookworm-slim"
 """A name of its own: what debootstrap makes is no official image and must not pass for one."""
+ADMINISTRATORS = ":/usr/sbin:/sbin"
+"""Their programs are not on every user's PATH."""
 NOT_NEEDED = ("usr/share/doc/*", "usr/share/man/*", "usr/share/info/*", "var/cache/apt/*", "var/lib/apt/lists/*")
 
 
@@ -37,8 +39,7 @@ def ensure(docker: Docker, *, workshop: Path, environment: Mapping[str, str], sa
 
 def _make(docker: Docker, *, workshop: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
     watch = Stopwatch()
-    # Programs of the administrator's are not on every user's PATH.
-    path = f"{environment.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    path = f"{environment.get('PATH', os.defpath)}{ADMINISTRATORS}"
     program = shutil.which("debootstrap", path=path)
     if program is None:
         raise SandboxError(

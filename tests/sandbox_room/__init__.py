@@ -1,0 +1,1 @@
+"""The sandbox's room, piece by piece, without a Docker."""

@@ -1,0 +1,53 @@
+"""Faults travel as JSON, and what cannot be understood is named."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cvl_ci.sandbox import Faults, Throttle
+from cvl_ci.sandbox.faults import touches
+
+
+def test_faults_come_back_from_json_as_they_went() -> None:
+    faults = Faults(
+        no_capacity=("us-east-1a", "us-west-2"),
+        no_spot_capacity=("us-east-1",),
+        throttle=(Throttle(action="RunInstances", probability=0.25, region="us-east-1"), Throttle(action="*")),
+        api_down="503",
+        slow_boot_seconds=7.5,
+        never_ssh=("us-east-1",),
+        lost_answers=("RunInstances",),
+        terminate_fails=("us-west-2",),
+    )
+    assert Faults.from_json(json.loads(json.dumps(faults.to_json()))) == faults
+
+
+def test_no_faults_are_false_and_any_fault_is_true() -> None:
+    assert not Faults()
+    assert Faults(slow_boot_seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"no_capicity": []}, "no such fault: no_capicity"),
+        ({"no_capacity": "us-east-1"}, "'us-east-1' is no list"),
+        ({"api_down": "maybe"}, "'maybe' is neither"),
+        ({"slow_boot_seconds": -1}, "no number from 0 up"),
+        ({"slow_boot_seconds": float("nan")}, "no number from 0 up"),
+        ({"throttle": [{"probability": 1}]}, "is not like"),
+        ({"throttle": [{"action": "*", "probability": 2}]}, "more than 1"),
+    ],
+)
+def test_what_is_no_fault_is_named(document: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Faults.from_json(document)
+
+
+def test_a_region_means_all_its_zones_and_a_zone_itself_alone() -> None:
+    assert touches(("us-east-1",), region="us-east-1", zone="us-east-1b")
+    assert touches(("us-east-1b",), region="us-east-1", zone="us-east-1b")
+    assert not touches(("us-east-1a",), region="us-east-1", zone="us-east-1b")
+    assert not touches(("us-east-1",), region="us-east-10", zone="us-east-10a")

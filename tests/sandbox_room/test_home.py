@@ -1,0 +1,121 @@
+"""The home a client is given: what SkyPilot reads of it, and that nothing in it opens anything."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import stat
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.sandbox import MachineType, home
+from cvl_ci.sandbox.blueprint import Blueprint
+from cvl_ci.sandbox.networks import Network
+
+PLAIN = MachineType(
+    name="m6i.large", vcpus=2, memory_gib=8, accelerator=None, accelerator_count=0, accelerator_memory_gib=0,
+    hourly_usd=0.096, spot_hourly_usd=0.0352, region="us-east-1",
+)  # fmt: skip
+GPUS = MachineType(
+    name="g5.12xlarge", vcpus=48, memory_gib=192, accelerator="A10G", accelerator_count=4, accelerator_memory_gib=24,
+    hourly_usd=5.672, spot_hourly_usd=None, region="us-west-2",
+)  # fmt: skip
+ZONES = {
+    "us-east-1": [(f"us-east-1{letter}", f"use1-az{number}") for number, letter in enumerate("abcdef")],
+    "us-west-2": [("us-west-2a", "usw2-az2")],
+}
+
+
+@pytest.fixture
+def plan() -> Blueprint:
+    nets = tuple(
+        Network(region=region, name=region, cidr=f"10.9.{16 * number}.0/20", gateway=f"10.9.{16 * number}.1")
+        for number, region in enumerate(("us-east-1", "us-west-2"))
+    )
+    return Blueprint(
+        id="0badcafe", image="i", networks=nets, port=4711, metadata_port=4712, skypilot_port=4713,
+        machine_types=(PLAIN, GPUS),
+    )  # fmt: skip
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_endpoint_lies_with_the_keys_which_travel_to_the_machines(tmp_path: Path, plan: Blueprint) -> None:
+    given = home.access(tmp_path, plan)
+    home.write(given, plan.machine_types, ZONES)
+    credentials = given.home / ".aws/credentials"
+    assert credentials.read_text().splitlines() == [
+        "[default]",
+        f"aws_access_key_id = {given.access_key_id}",
+        f"aws_secret_access_key = {given.secret_access_key}",
+        "endpoint_url = http://10.9.0.1:4711",
+    ]
+    assert stat.S_IMODE(credentials.stat().st_mode) == 0o600
+
+
+def test_the_environment_names_a_home_and_no_keys(tmp_path: Path, plan: Blueprint) -> None:
+    assert home.access(tmp_path, plan).environment == {
+        "HOME": str(tmp_path / "home"),
+        "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
+        "SKYPILOT_API_SERVER_LOCAL_PORT": "4713",
+    }
+
+
+def test_skypilot_is_told_to_look_at_aws_alone(tmp_path: Path, plan: Blueprint) -> None:
+    given = home.access(tmp_path, plan)
+    home.write(given, plan.machine_types, ZONES)
+    assert (given.home / ".sky/config.yaml").read_text() == "allowed_clouds: [aws]\n"
+
+
+def test_every_machine_type_is_sold_in_three_zones_at_most(tmp_path: Path, plan: Blueprint) -> None:
+    given = home.access(tmp_path, plan)
+    home.write(given, plan.machine_types, ZONES)
+    rows = read(given.home / ".sky/catalogs/v8/aws/vms.csv")
+    assert [(row["InstanceType"], row["AvailabilityZone"]) for row in rows] == [
+        ("m6i.large", "use1-az0"),
+        ("m6i.large", "use1-az1"),
+        ("m6i.large", "use1-az2"),
+        ("g5.12xlarge", "usw2-az2"),
+    ]
+    plain, *_, gpus = rows
+    assert (plain["Price"], plain["SpotPrice"], plain["AcceleratorName"], plain["GpuInfo"]) == (
+        "0.096",
+        "0.0352",
+        "",
+        "",
+    )
+    assert (gpus["AcceleratorName"], gpus["AcceleratorCount"], gpus["SpotPrice"]) == ("A10G", "4.0", "")
+    assert ast.literal_eval(gpus["GpuInfo"])["TotalGpuMemoryInMiB"] == 4 * 24 * 1024
+
+
+def test_no_checksum_lies_beside_the_price_list_or_skypilot_would_refresh_it(tmp_path: Path, plan: Blueprint) -> None:
+    given = home.access(tmp_path, plan)
+    home.write(given, plan.machine_types, ZONES)
+    assert {path.name for path in (given.home / ".sky/catalogs/v8").iterdir()} == {"aws", "common"}
+
+
+def test_every_image_skypilot_asks_for_by_name_is_in_every_region(tmp_path: Path, plan: Blueprint) -> None:
+    given = home.access(tmp_path, plan)
+    home.write(given, plan.machine_types, ZONES)
+    images = read(given.home / ".sky/catalogs/v8/aws/images.csv")
+    for region in plan.regions:
+        tags = {row["Tag"] for row in images if row["Region"] == region}
+        assert {"skypilot:custom-cpu-ubuntu", "skypilot:custom-gpu-ubuntu-cuda13", "skypilot:custom-gpu-ubuntu"} <= tags
+
+
+def test_forgetting_leaves_what_is_not_skypilots(tmp_path: Path, plan: Blueprint) -> None:
+    given = home.access(tmp_path, plan)
+    home.write(given, plan.machine_types, ZONES)
+    (given.home / "notes").write_text("mine")
+    home.forget_skypilot(given.home)
+    assert [path.name for path in given.home.iterdir()] == ["notes"]
+
+
+def test_two_sandboxes_have_different_keys(tmp_path: Path, plan: Blueprint) -> None:
+    other = Blueprint(**{**plan.__dict__, "id": "0badbeef"})
+    assert home.access(tmp_path, plan).access_key_id != home.access(tmp_path, other).access_key_id
+    assert len(home.access(tmp_path, plan).access_key_id) == 20
