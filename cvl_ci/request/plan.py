@@ -1,4 +1,4 @@
-"""What will run, where it may, what it may cost: the one exact form that every later room reads. Values only, no I/O."""
+"""What will run, where it may, what it may cost: the one exact form that every later room reads. Values, no I/O."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class RunPlan:
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     image: str | None = None
-    """None: docker-on-host, the example's own scripts use the machine's Docker. Else native: everything in this image."""
+    """None: docker-on-host, the example's scripts use the machine's Docker. Else native: everything in this image."""
     needs: Needs = field(default_factory=Needs)
     num_nodes: int = 1
     places: tuple[Place, ...] = ()
