@@ -21,6 +21,8 @@ INSTANCE_LABEL = f"{LABEL}-instance"
 REBOOT = 3
 """How a container ends whose machine was told to reboot, see machine/boot."""
 
+RESOLVERS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
+"""The first says what is behind a resolver on the loopback."""
 PRIVILEGES = (
     # What a Docker Engine inside needs, and no more: --privileged fails where the host itself lacks a capability.
     *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE", "--cap-add", "DAC_READ_SEARCH"),
@@ -101,6 +103,7 @@ class Machines:
                 "--env", f"SANDBOX_ENDPOINT={self._plan.endpoint_url}",
                 "--env", f"SANDBOX_METADATA=http://{boot.network.gateway}:{self._plan.metadata_port}",
                 "--env", f"SANDBOX_BOOT_SECONDS={boot.wait}",
+                "--env", f"SANDBOX_DNS={' '.join(resolvers())}",
                 self._plan.image,
             )  # fmt: skip
 
@@ -169,3 +172,14 @@ class Machines:
         for instance in watcher.alive():
             if instance not in running:
                 self._report(watcher, instance, code=1)
+
+
+def resolvers(files: Iterable[Path] = RESOLVERS) -> list[str]:
+    """The name servers this host asks, those on its own loopback apart."""
+    for file in files:
+        if file.exists():
+            words = [line.split() for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
+            servers = [each[1] for each in words if len(each) > 1 and each[0] == "nameserver"]
+            if found := [server for server in servers if not server.startswith(("127.", "::1"))]:
+                return found
+    return []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib.metadata
-import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -24,6 +23,13 @@ ARGUMENTS = {
     "PYTHON_PACKAGES": "numpy==2.2.6 scipy==1.15.3 scikit-learn==1.7.2",
 }
 NAME = "cvl-ci-sandbox"
+STEPS = {
+    "RUN apt-get": "Debian's packages",
+    "RUN pip install": "Python packages for jobs",
+    "RUN export UV": "SkyPilot's runtime",
+    "COPY debian": "putting it together",
+}
+"""What of the Dockerfile takes long, by the words of its lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +113,9 @@ def _build(docker: Docker, wanted: Recipe, origin: str, *, workshop: Path, say: 
         for line in build.lines():
             kept.write(line)
             last = [*last[-4:], line.strip()] if line.strip() else last
-            if step := re.match(r"Step (\d+/\d+) : (RUN|COPY) (.{0,60})", line):
-                say(f"step {step[1]}: {step[2]} {step[3].split('  ')[0]}…")
+            for step, what in STEPS.items():
+                if line.startswith("Step ") and step in line:
+                    say(what)
         if build.code():
             raise SandboxError(
                 "The machine image could not be built:\n" + "\n".join(f"  {each}" for each in last),

@@ -86,6 +86,7 @@ def _create(docker: Docker, identity: str, region: str, candidates: Iterator[ipa
         try:
             docker.run(
                 "network", "create", "--driver", "bridge", "--subnet", network.cidr, "--gateway", network.gateway,
+                "--ip-range", str(list(chosen.subnets(new_prefix=24))[-1]),  # guests: out of the instances' way
                 *(word for key, value in labels.items() for word in ("--label", f"{key}={value}")),
                 network.name,
             )  # fmt: skip

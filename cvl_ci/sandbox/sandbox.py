@@ -16,7 +16,7 @@ from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import blueprint as blueprints
 from cvl_ci.sandbox import control, daemon, home, image, networks, offers
 from cvl_ci.sandbox.blueprint import ACTIONS, FAULTS, Blueprint
-from cvl_ci.sandbox.docker import LABEL, Docker
+from cvl_ci.sandbox.docker import LABEL, Docker, DockerFailed
 from cvl_ci.sandbox.faults import Faults
 from cvl_ci.sandbox.home import Access
 from cvl_ci.sandbox.offers import MachineType
@@ -154,6 +154,7 @@ class Sandbox:
         )
         blueprints.save(self._directory, plan)
         self._await(plan, daemon.start(self._directory, self._environment))
+        self._probe(plan)
         self._furnish(plan)
         self._say(f"an AWS of our own is up at {plan.endpoint_url}, after {watch}")
         return plan
@@ -169,6 +170,21 @@ class Sandbox:
             f"The emulated cloud did not come up. Its last words:\n{daemon.last_words(self._directory)}",
             next_step=f"The whole log is {self._directory / blueprints.LOG}. Try again; if it fails again, report it.",
         )
+
+    def _probe(self, plan: Blueprint) -> None:
+        """A machine that cannot call home never boots, and nobody would see why."""
+        network = plan.networks[0]
+        words = ("run", "--rm", "--label", f"{LABEL}={self._id}", "--network", network.name, "--entrypoint", "curl")
+        try:
+            self._docker.run(
+                *words, plan.image, "--silent", "--max-time", "5", "--output", "/dev/null", plan.endpoint_url
+            )
+        except DockerFailed:
+            self._stop()
+            raise SandboxError(
+                f"The sandbox's machines cannot reach its API at {plan.endpoint_url}: a firewall stops them.",
+                next_step=f"Let them in, for example: sudo ufw allow in from {network.cidr}",
+            ) from None
 
     def _furnish(self, plan: Blueprint) -> None:
         zones = cast("dict[str, list[tuple[str, str]]]", control.ask(plan.port, "zones"))
