@@ -13,6 +13,7 @@ from typing import Any
 
 import sky
 from sky import clouds, core, exceptions, execution, global_user_state
+from sky.backends import backend_utils
 
 from cvl_ci.engine import attempts
 
@@ -44,7 +45,9 @@ def launch(send: Send, *, task: dict[str, Any], cluster: str, fence: str) -> dic
 def follow(send: Send, *, cluster: str, job_id: int) -> int:
     """Stream the job's output to stdout until it is over. SkyPilot's JobExitCode, never the job's own code."""
     while True:
-        code = int(core.tail_logs(cluster, job_id, follow=True))
+        handle = _handle(cluster)
+        # Not core.tail_logs: with autodown armed it first asks the cloud and Ray how the cluster is, ten seconds.
+        code = int(backend_utils.get_backend_from_handle(handle).tail_logs(handle, job_id, follow=True))
         if code in (int(exceptions.JobExitCode.NOT_FINISHED), int(exceptions.JobExitCode.NOT_FOUND)):
             status = core.job_status(cluster, [job_id]).get(job_id)
             if status is None or not status.is_terminal():
@@ -95,7 +98,11 @@ def _why_no_access(task: Any) -> str:
 
 
 def _runners(cluster: str) -> list[Any]:
+    return list(_handle(cluster).get_command_runners())
+
+
+def _handle(cluster: str) -> Any:
     handle = global_user_state.get_handle_from_cluster_name(cluster)
     if handle is None:
         raise exceptions.ClusterDoesNotExist(f"{cluster} is not in SkyPilot's records any more.")
-    return list(handle.get_command_runners())
+    return handle

@@ -24,7 +24,7 @@ parameters = lambda function: list(inspect.signature(function).parameters)
 print(json.dumps({
     "version": sky.__version__,
     "launch": parameters(execution.launch),
-    "tail_logs": parameters(core.tail_logs),
+    "tail_logs": parameters(backends.CloudVmRayBackend.tail_logs),
     "job_status": parameters(core.job_status),
     "cancel": parameters(core.cancel),
     "down": parameters(core.down),
@@ -57,7 +57,7 @@ def test_it_is_the_minor_version_we_know(skypilot: dict[str, object]) -> None:
     ("function", "needed"),
     [
         ("launch", ["task", "cluster_name", "stream_logs", "_quiet_optimizer"]),
-        ("tail_logs", ["cluster_name", "job_id", "follow"]),
+        ("tail_logs", ["handle", "job_id", "follow"]),
         ("job_status", ["cluster_name", "job_ids"]),
         ("cancel", ["cluster_name", "job_ids", "_try_cancel_if_cluster_is_init"]),
         ("down", ["cluster_name"]),
