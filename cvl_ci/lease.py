@@ -148,18 +148,13 @@ class Lease:
             self._say(f"SkyPilot's own down failed; the provider is asked directly. {what}")
 
     def _places(self) -> tuple[Place, ...]:
-        tried = tuple(_place(text) for text in self.record.regions)
+        tried = tuple(Place.parse(text) for text in self.record.regions)
         return tried or self.record.places
 
     def _released(self, release: Release) -> Release:
         if release.gone:
             self._records.write(replace(self.record, released_at=release.at))
         return release
-
-
-def _place(text: str) -> Place:
-    cloud, _, region = text.partition("/")
-    return Place(cloud=cloud, region=region or None)
 
 
 def _label(text: str) -> str:

@@ -90,8 +90,6 @@ class LaunchRequest:
     """Seconds since the epoch: the machine ends by itself at about this time, whoever else is alive."""
     fence: Path
     """When this file exists, nothing may be launched any more: looked at before and after every attempt."""
-    nonce: str
-    """Random per run: what the machine says about itself is only believed with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +133,6 @@ class JobEnd:
 
     nodes: tuple[NodeEnd, ...] = ()
     lost: str | None = None
-    preempted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

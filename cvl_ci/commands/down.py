@@ -68,7 +68,7 @@ def _unknown(known: dict[str, LeaseRecord], places: Sequence[Place], user_id: st
 
 def _end(record: LeaseRecord, user_id: str, tools: Tools) -> Release:
     tools.workflow.notice(f"taking down {record.name}")
-    places = record.places or tuple(_place(text) for text in record.regions)
+    places = record.places or tuple(Place.parse(text) for text in record.regions)
     with tools.clouds.open(places, user_id=user_id, watch=_silent) as cloud:
         return _lease(record, cloud, tools).release(surely=True)
 
@@ -82,11 +82,6 @@ def _lease(record: LeaseRecord, cloud: Cloud, tools: Tools) -> Lease:
         clock=tools.clock,
         say=tools.workflow.warning,
     )
-
-
-def _place(text: str) -> Place:
-    cloud, _, region = text.partition("/")
-    return Place(cloud=cloud, region=region or None)
 
 
 def _silent(event: Event) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -224,7 +223,6 @@ def _launch_to_fetch(state: _Run, cloud: Cloud, lease: Lease, staged: Path) -> N
         staged=staged,
         deadline=lease.record.deadline,
         fence=tools.records.fence(lease.name),
-        nonce=secrets.token_hex(8),
     )
     state.launch = cloud.engine.launch(request, watch=state.watch)
     until = _end_of_money(state, state.launch, lease.record.deadline) - RELEASE_MINUTES * 60 + CANCEL_GRACE_SECONDS

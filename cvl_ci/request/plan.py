@@ -58,6 +58,12 @@ class Place:
     def __str__(self) -> str:
         return "/".join(part for part in (self.cloud, self.region, self.zone) if part)
 
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """Of its own `str`; what a person typed is read in places.py."""
+        cloud, region, zone = (*text.split("/"), "", "")[:3]
+        return cls(cloud=cloud, region=region or None, zone=zone or None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
