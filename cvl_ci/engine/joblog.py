@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass, field
 
+from cvl_ci.engine.script import JOB_BEGINS, SETUP_BEGINS
 from cvl_ci.result.outcome import Phase
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -42,6 +43,8 @@ class JobLog:
         began = phase if phase is not self.phase and self.phase is not Phase.RUNNING else None
         self.phase = began or self.phase
         text = line[match.end() :]
+        if text in (SETUP_BEGINS, JOB_BEGINS):
+            return began, None, None
         rank = f"(rank {match['rank']}) " if match["rank"] is not None and self.num_nodes > 1 else ""
         return began, rank + text, None
 

@@ -7,6 +7,10 @@ from importlib import resources
 
 from cvl_ci.request.plan import RELEASE_MINUTES, RunPlan
 
+SETUP_BEGINS = "cvl-ci: setup begins on this machine"
+JOB_BEGINS = "cvl-ci: the job begins on this machine"
+"""Said by the machine and taken out of its log again: a job that prints nothing has begun all the same."""
+
 
 def environment(plan: RunPlan, *, lease: str, deadline: float) -> dict[str, str]:
     """What the prelude reads, beside the plan's own environment. `deadline`: seconds since the epoch."""
@@ -23,13 +27,14 @@ def environment(plan: RunPlan, *, lease: str, deadline: float) -> dict[str, str]
 def setup(plan: RunPlan) -> str | None:
     if not plan.setup_commands:
         return None
-    return "\n".join([prelude(), *(_command("setup", text) for text in plan.setup_commands)])
+    return "\n".join([prelude(), _say(SETUP_BEGINS), *(_command("setup", text) for text in plan.setup_commands)])
 
 
 def run(plan: RunPlan) -> str:
     return "\n".join(
         [
             prelude(),
+            _say(JOB_BEGINS),
             ': > "$cvl_ci_state/job-began"',
             *(_command("running", text) for text in plan.run_commands),
             "cvl_ci_end 0 0 running",
@@ -45,6 +50,10 @@ def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:
     """The command that packs a node's outputs into `~/.cvl-ci/LEASE/fetch/`."""
     arguments = " ".join(shlex.quote(word) for word in (lease, directory, *globs))
     return f"bash -c {shlex.quote(_read('collect.sh'))} cvl-ci-collect {arguments}"
+
+
+def _say(line: str) -> str:
+    return f"echo {shlex.quote(line)}"
 
 
 def _command(phase: str, text: str) -> str:

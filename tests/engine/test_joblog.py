@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cvl_ci.engine.joblog import JobLog, progress
+from cvl_ci.engine.script import JOB_BEGINS, SETUP_BEGINS
 from cvl_ci.result.outcome import Phase
 
 RUN = "\x1b[36m(cvl-try-1, pid=691)\x1b[0m "
@@ -27,6 +28,12 @@ def test_setup_and_run_are_phases_and_setup_does_not_begin_again() -> None:
     assert log.read(f"{SETUP}built")[0] is None
     assert log.read(f"{RUN}go")[0] is Phase.RUNNING
     assert log.read(f"{SETUP}late")[0] is None
+
+
+def test_a_job_that_prints_nothing_has_begun_all_the_same() -> None:
+    log = JobLog(num_nodes=1)
+    assert log.read(SETUP + SETUP_BEGINS) == (Phase.SETUP, None, None)
+    assert log.read(RUN + JOB_BEGINS) == (Phase.RUNNING, None, None)
 
 
 def test_ranks_are_told_apart() -> None:
