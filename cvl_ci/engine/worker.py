@@ -37,16 +37,14 @@ def die_with_parent(parent: int) -> None:
 
 
 def serve(channel: Channel) -> None:
-    """Answer requests until stdin ends. Each is {"id", "verb", "fence", ...}; SIGINT aborts the one at work."""
-    inprocess: Any = None
+    """Answer requests until stdin ends. Each is {"id", "verb", "mark", ...}; SIGINT aborts the one at work."""
+    inprocess = load()
     for text in sys.stdin:
         request = json.loads(text)
         number, verb, mark = request.pop("id"), request.pop("verb"), request.pop("mark")
         try:
-            if inprocess is None:
-                from cvl_ci.engine import inprocess as loaded  # imports sky: seconds
-
-                inprocess = loaded
+            if isinstance(inprocess, Exception):
+                raise inprocess  # noqa: TRY301  answered like any other failure of the request
             answer = getattr(inprocess, verb)(channel.send, **request)
             result: dict[str, Any] = {"ok": True, "answer": answer}
         except KeyboardInterrupt:
@@ -57,6 +55,15 @@ def serve(channel: Channel) -> None:
         # The mark tells the parent that it has read all of stdout that belongs to this request.
         os.write(1, f"\n{mark}\n".encode())
         channel.send("done", id=number, **result)
+
+
+def load() -> Any:
+    """Importing sky takes seconds: done before the first request comes. What goes wrong is that request's answer."""
+    try:
+        from cvl_ci.engine import inprocess
+    except Exception as error:  # noqa: BLE001  told to the parent in words
+        return error
+    return inprocess
 
 
 def describe(error: BaseException) -> dict[str, Any]:

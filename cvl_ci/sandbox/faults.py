@@ -13,7 +13,10 @@ ALWAYS = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Throttle:
-    """RequestLimitExceeded for an action ("RunInstances", "*"), always or with some probability, anywhere or there."""
+    """RequestLimitExceeded for an action ("RunInstances", "*"), always or with some probability, anywhere or there.
+
+    Not for S3, which does not slow its callers down in this way.
+    """
 
     action: str
     probability: float = ALWAYS

@@ -466,7 +466,8 @@ def test_every_action_is_written_down_with_who_called_it(cloud: Cloud) -> None:
     machine = cloud.launch(IamInstanceProfile={"Name": "skypilot-v1"})
     program = "import boto3; boto3.client('ec2', region_name='us-east-1').describe_tags()"
     cloud.ssh(machine, f'~/skypilot-runtime/bin/python -c "{program}"')
+    cloud.client("s3", EAST).list_buckets()
     seen = json.loads((cloud.directory / "actions.json").read_text())
-    assert "ec2:RunInstances" in seen["client"]
+    assert {"ec2:RunInstances", "s3:ListAllMyBuckets"} <= set(seen["client"])
     assert "ec2:DescribeTags" in seen["machine"]
     assert "ec2:DescribeTags" not in seen["client"]
