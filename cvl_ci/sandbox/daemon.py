@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -40,15 +39,6 @@ def started(pid: int, proc: Path = Path("/proc")) -> str | None:
     except OSError:
         return None
     return None if fields[0] in "ZX" else f"{boot}/{fields[19]}"
-
-
-def recorded(directory: Path) -> Process | None:
-    """The emulator of this directory, if it is alive."""
-    try:
-        process = Process(**json.loads((directory / FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-    return process if process.alive else None
 
 
 def found(directory: Path, proc: Path = Path("/proc")) -> Process | None:

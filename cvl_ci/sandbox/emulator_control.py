@@ -1,4 +1,4 @@
-"""What stands in front of moto: our own few questions, from this host alone, and the fault of an API that is down."""
+"""What stands in front of moto: our own few questions, and the fault of an API that is down."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from typing import Any, NoReturn
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from cvl_ci.sandbox.blueprint import Blueprint
-from cvl_ci.sandbox.control import PREFIX
+from cvl_ci.sandbox.control import LOOPBACK, PREFIX
 from cvl_ci.sandbox.emulator_cloud import GONE, Cloud, NoSuchInstance
 from cvl_ci.sandbox.emulator_gate import LOST, Gate
 from cvl_ci.sandbox.status import Instance
 
+FOR_ALL = ("health", "instances", "zones")
+"""What containers of this host, machines among them, may ask: it changes nothing."""
 Answer = tuple[int, dict[str, object]]
 
 
@@ -37,7 +39,7 @@ class Front:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = str(environ["PATH_INFO"])
-        if path.startswith(f"{PREFIX}/") and environ["REMOTE_ADDR"] == "127.0.0.1":
+        if path.startswith(f"{PREFIX}/"):
             return _say(start_response, *self._ours(path.removeprefix(f"{PREFIX}/"), environ))
         down = self._gate.faults().api_down
         if down == "closed":
@@ -55,6 +57,8 @@ class Front:
         answer = self._questions.get(verb)
         if answer is None:
             return 404, {"error": f"no such question: {verb}"}
+        if verb not in FOR_ALL and environ["REMOTE_ADDR"] != LOOPBACK:
+            return 403, {"error": "This can be asked for only where the sandbox was brought up."}
         length = int(environ.get("CONTENT_LENGTH") or 0)
         question = json.loads(environ["wsgi.input"].read(length)) if length else {}
         try:
@@ -111,7 +115,7 @@ def describe(instance: Any) -> Instance:
 
 def _say(start_response: Callable[..., Any], status: int, document: Mapping[str, object]) -> Iterable[bytes]:
     body = json.dumps(document).encode()
-    words = {200: "OK", 400: "Bad Request", 404: "Not Found"}
+    words = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found"}
     start_response(
         f"{status} {words[status]}", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     )

@@ -14,8 +14,9 @@ from typing import cast
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import blueprint as blueprints
-from cvl_ci.sandbox import control, daemon, home, image, networks, offers
+from cvl_ci.sandbox import control, daemon, guest, home, image, networks, offers
 from cvl_ci.sandbox.blueprint import ACTIONS, FAULTS, Blueprint
+from cvl_ci.sandbox.control import Line
 from cvl_ci.sandbox.docker import LABEL, Docker, DockerFailed
 from cvl_ci.sandbox.faults import Faults
 from cvl_ci.sandbox.home import Access
@@ -53,27 +54,29 @@ class Sandbox:
     def up(self) -> Access:
         """Whatever was there before, it is up afterwards. Under a second when it is up already."""
         with self._alone():
-            plan = self._running()
-            if plan is None:
-                plan = self._start()
-            elif offers.fingerprint(plan.machine_types) != offers.fingerprint(self._types):
+            plan, line = self._running()
+            if plan is None or line is None:
+                return self._access(self._start())
+            if offers.fingerprint(plan.machine_types) != offers.fingerprint(self._types):
                 raise SandboxError(
                     "This sandbox is up, and sells other machines than are asked for now.",
                     next_step="Take it down first (cvl-ci sandbox down), then up again.",
                 )
-            elif not (self._access(plan).home / home.CATALOGUE).is_dir():
-                self._furnish(plan)
+            if not line.at_home:
+                guest.join(self._docker, plan.networks)
+            if not (self._access(plan).home / home.CATALOGUE).is_dir():
+                self._furnish(plan, line)
             return self._access(plan)
 
     def access(self) -> Access:
         """To a sandbox that is up; SandboxError where none is."""
-        return self._access(self._needed())
+        return self._access(self._needed()[0])
 
     def status(self) -> Status:
-        plan = self._running()
-        if plan is None:
+        plan, line = self._running()
+        if plan is None or line is None:
             return Status(up=False, id=self._id, directory=str(self._directory), leftovers=self._leftovers())
-        answer = cast("list[dict[str, object]]", control.ask(plan.port, "instances")["instances"])
+        answer = cast("list[dict[str, object]]", line.ask("instances")["instances"])
         return Status(
             up=True,
             id=self._id,
@@ -89,6 +92,7 @@ class Sandbox:
         """Nothing of this sandbox runs afterwards, whatever state it was in. The machine image is kept."""
         was_there = self._directory.exists()
         with self._alone():
+            self._want_to_be_at_home()
             self._stop()
             self._docker.remove_all(self._id, self._say)
             networks.remove(self._docker, self._id)
@@ -101,6 +105,7 @@ class Sandbox:
     def reset(self) -> None:
         """As new: no machines, no buckets, no faults, and SkyPilot remembers none."""
         with self._alone():
+            self._want_to_be_at_home()
             self._stop()
             (self._directory / FAULTS).unlink(missing_ok=True)
             (self._directory / ACTIONS).unlink(missing_ok=True)
@@ -119,11 +124,11 @@ class Sandbox:
 
     def interrupt(self, instance: str, *, notice_seconds: float = 120.0) -> None:
         """Take a spot machine back: the notice is in its metadata now, the end comes after that many seconds."""
-        control.ask(self._needed().port, "interrupt", {"instance": instance, "notice_seconds": notice_seconds})
+        self._needed()[1].ask("interrupt", {"instance": instance, "notice_seconds": notice_seconds})
 
     def kill(self, instance: str, *, looks_running: bool = False) -> None:
         """The machine dies at once. With `looks_running` EC2 goes on calling it running, as with a dead host."""
-        control.ask(self._needed().port, "kill", {"instance": instance, "looks_running": looks_running}, timeout=30)
+        self._needed()[1].ask("kill", {"instance": instance, "looks_running": looks_running}, timeout=30)
 
     # ---- how ---------------------------------------------------------------------------------------------------------
 
@@ -136,10 +141,11 @@ class Sandbox:
         if self._docker.remove_all(self._id, self._say):
             self._say("the emulated cloud they belonged to was gone: starting afresh, with an empty one")
         home.forget_skypilot(self._directory / "home")
+        nets = networks.ensure(self._docker, self._id, offers.regions_of(self._types), networks.host_routes())
+        guest.want_gateways_here(nets)
         tag = image.ensure(
             self._docker, workshop=self._directory / "image", environment=self._environment, say=self._say
         )
-        nets = networks.ensure(self._docker, self._id, offers.regions_of(self._types), networks.host_routes())
         before = blueprints.load(self._directory)
         last_time = () if before is None else (before.port, before.metadata_port, before.skypilot_port)
         port, metadata_port, skypilot_port = _free_ports(3, nets, last_time)
@@ -153,18 +159,18 @@ class Sandbox:
             machine_types=self._types,
         )
         blueprints.save(self._directory, plan)
-        self._await(plan, daemon.start(self._directory, self._environment))
+        line = self._await(plan, daemon.start(self._directory, self._environment))
         self._probe(plan)
-        self._furnish(plan)
+        self._furnish(plan, line)
         self._say(f"an AWS of our own is up at {plan.endpoint_url}, after {watch}")
         return plan
 
-    def _await(self, plan: Blueprint, pid: int) -> None:
+    def _await(self, plan: Blueprint, pid: int) -> Line:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and daemon.started(pid) is not None:
-            with contextlib.suppress(control.NoAnswer):
-                if control.ask(plan.port, "health")["id"] == self._id:
-                    return
+            line = control.find(plan)
+            if line is not None:
+                return line
             time.sleep(0.05)
         raise SandboxError(
             f"The emulated cloud did not come up. Its last words:\n{daemon.last_words(self._directory)}",
@@ -186,37 +192,39 @@ class Sandbox:
                 next_step=f"Let them in, for example: sudo ufw allow in from {network.cidr}",
             ) from None
 
-    def _furnish(self, plan: Blueprint) -> None:
-        zones = cast("dict[str, list[tuple[str, str]]]", control.ask(plan.port, "zones"))
+    def _furnish(self, plan: Blueprint, line: Line) -> None:
+        zones = cast("dict[str, list[tuple[str, str]]]", line.ask("zones"))
         home.write(self._access(plan), plan.machine_types, zones)
 
     def _access(self, plan: Blueprint) -> Access:
         return home.access(self._directory, plan)
 
-    def _running(self) -> Blueprint | None:
-        """The plan of the emulator that is alive and answers."""
+    def _running(self) -> tuple[Blueprint | None, Line | None]:
+        """The plan, and the line to its emulator where that is alive."""
         plan = blueprints.load(self._directory)
-        if plan is None or daemon.recorded(self._directory) is None:
-            return None
-        try:
-            return plan if control.ask(plan.port, "health")["id"] == self._id else None
-        except control.NoAnswer:
-            return None
+        return plan, control.find(plan) if plan else None
 
-    def _needed(self) -> Blueprint:
-        plan = self._running()
-        if plan is None:
+    def _needed(self) -> tuple[Blueprint, Line]:
+        plan, line = self._running()
+        if plan is None or line is None:
             raise SandboxError("This sandbox is not up.", next_step="Bring it up first: cvl-ci sandbox up")
-        return plan
+        return plan, line
+
+    def _want_to_be_at_home(self) -> None:
+        _, line = self._running()
+        if line is not None and not line.at_home:
+            raise SandboxError(
+                "This sandbox was brought up outside of this container.", next_step="Do this where it was brought up."
+            )
 
     def _stop(self) -> None:
         """End the emulator, with or without its record: it is asked, then killed."""
         process = daemon.found(self._directory)
         if process is not None:
-            plan = blueprints.load(self._directory)
+            _, line = self._running()
             asked = False
             with contextlib.suppress(control.NoAnswer):
-                asked = plan is not None and control.ask(plan.port, "stop", {"id": self._id}) == {}
+                asked = line is not None and line.ask("stop", {"id": self._id}) == {}
             if not asked or not daemon.wait_gone(process, seconds=STOP_SECONDS):
                 daemon.kill(process)
         (self._directory / daemon.FILE).unlink(missing_ok=True)

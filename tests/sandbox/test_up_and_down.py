@@ -20,6 +20,7 @@ from cvl_ci.sandbox import Access, Faults, MachineType, Sandbox, blueprint, daem
 from tests.sandbox.cloud import EAST, SOLD, Cloud, containers, docker, environment, eventually, leavings, sandbox_in
 
 pytestmark = pytest.mark.sandbox
+ROOT = Path(__file__).parents[2]
 NOTHING: dict[str, list[str]] = {"containers": [], "volumes": [], "networks": []}
 
 
@@ -62,8 +63,7 @@ def test_its_home_is_all_a_client_needs_and_none_of_the_users(directory: Path) -
     assert f"endpoint_url = {access.endpoint_url}" in (access.home / ".aws/credentials").read_text()
     assert access.regions == ("us-east-1", "us-west-2")
     assert not [name for name in access.environment if name.startswith("AWS_")]
-    assert not (Path(os.environ["HOME"]) / ".aws").exists()
-    assert not (Path(os.environ["HOME"]) / ".sky").exists()
+    assert list(Path(os.environ["HOME"]).iterdir()) == []
 
 
 def test_status_lists_machines_and_says_when_it_is_down(directory: Path, key: Path) -> None:
@@ -248,6 +248,63 @@ def test_whoever_joined_a_network_is_let_go(directory: Path) -> None:
         assert docker("inspect", "--format", "{{.State.Running}}", guest).strip() == "true"
     finally:
         docker("rm", "--force", guest)
+
+
+def test_a_container_of_this_host_is_let_in_as_a_guest_and_commands_nothing(directory: Path, key: Path) -> None:
+    sandbox = sandbox_in(directory)
+    cloud = cloud_of(sandbox, directory, sandbox.up(), key)
+    machine = cloud.launch()
+    cloud.ssh(machine, "true")
+    plan = blueprint.load(directory)
+    assert plan
+    program = f"""
+import os, socket
+from pathlib import Path
+from cvl_ci.errors import SandboxError
+from tests.sandbox.cloud import sandbox_in
+sandbox = sandbox_in(Path({str(directory)!r}))
+access = sandbox.up()
+(machine,) = sandbox.status().instances
+print(access.endpoint_url, socket.create_connection((machine.address, 22), timeout=5).recv(3))
+try:
+    sandbox.down()
+except SandboxError as error:
+    print(error.what)
+"""
+    said = docker(
+        "run", "--rm", "--volume", f"{ROOT}:{ROOT}:ro", "--volume", f"{directory}:{directory}",
+        "--volume", "/var/run/docker.sock:/var/run/docker.sock", "--env", f"PYTHONPATH={ROOT}",
+        "--env", "PATH=/usr/bin:/bin", "--entrypoint", "python3", plan.image, "-c", program,
+    )  # fmt: skip
+    assert said.splitlines() == [
+        f"{cloud.access.endpoint_url} b'SSH'",
+        "This sandbox was brought up outside of this container.",
+    ]
+    assert cloud.state(machine) == "running"
+
+
+def test_a_container_cannot_bring_one_up_and_says_where_to(directory: Path) -> None:
+    sandbox = sandbox_in(directory)
+    sandbox.up()
+    image = sandbox.status().image
+    elsewhere = directory.parent / "elsewhere"
+    program = f"""
+from pathlib import Path
+from cvl_ci.errors import SandboxError
+from tests.sandbox.cloud import sandbox_in
+try:
+    sandbox_in(Path({str(elsewhere)!r})).up()
+except SandboxError as error:
+    print(error.what)
+sandbox_in(Path({str(elsewhere)!r})).down()
+"""
+    said = docker(
+        "run", "--rm", "--volume", f"{ROOT}:{ROOT}:ro", "--volume", "/var/run/docker.sock:/var/run/docker.sock",
+        "--env", f"PYTHONPATH={ROOT}", "--env", "PATH=/usr/bin:/bin", "--entrypoint", "python3", str(image),
+        "-c", program,
+    )  # fmt: skip
+    assert "cannot be brought up from here" in said
+    assert leavings(blueprint.identity(elsewhere)) == NOTHING
 
 
 def test_several_ups_at_once_make_one_sandbox(directory: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -43,17 +42,6 @@ def test_a_name_with_brackets_and_spaces_confuses_nobody(tmp_path: Path) -> None
     assert daemon.started(8, tmp_path) is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', '{"pid": 1, "started": "then", "more": 1}'])
-def test_a_record_that_cannot_be_understood_is_no_record(tmp_path: Path, text: str) -> None:
-    (tmp_path / daemon.FILE).write_text(text)
-    assert daemon.recorded(tmp_path) is None
-
-
-def test_a_record_of_a_living_process_is_read(tmp_path: Path) -> None:
-    (tmp_path / daemon.FILE).write_text(json.dumps({"pid": os.getpid(), "started": daemon.started(os.getpid())}))
-    assert daemon.recorded(tmp_path)
-
-
 def test_an_emulator_is_found_by_the_words_it_was_started_with(tmp_path: Path) -> None:
     stand_in = tmp_path / "emulator"
     words = [sys.executable, "-m", daemon.MODULE, str(stand_in)]
@@ -85,7 +73,7 @@ def test_where_nothing_listens_there_is_no_answer() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(control.NoAnswer):
-            control.ask(unused.getsockname()[1], "health", timeout=1)
+            control.Line(host=control.LOOPBACK, port=unused.getsockname()[1]).ask("health", timeout=1)
 
 
 def test_a_plan_is_read_back_as_it_was_written(tmp_path: Path) -> None:
