@@ -42,7 +42,7 @@ def want_gateways_here(networks: Sequence[Network]) -> None:
                 probe.bind((network.gateway, 0))
         except OSError:
             raise SandboxError(
-                "A sandbox cannot be brought up from here: the Docker Engine is outside of this container, or elsewhere.",
+                "A sandbox cannot be brought up from here: the Docker Engine is outside of this container.",
                 next_step="Bring it up beside the engine (cvl-ci sandbox up --dir DIR), then mount DIR in here at the "
                 "same path, and the engine's socket.",
             ) from None
