@@ -18,7 +18,10 @@ MADE = "cvl-ci-sandbox-debian:bookworm-slim"
 """A name of its own: what debootstrap makes is no official image and must not pass for one."""
 ADMINISTRATORS = ":/usr/sbin:/sbin"
 """Their programs are not on every user's PATH."""
-NOT_NEEDED = ("usr/share/doc/*", "usr/share/man/*", "usr/share/info/*", "var/cache/apt/*", "var/lib/apt/lists/*")
+NOT_NEEDED = (
+    *("usr/share/doc/*", "usr/share/man/*", "usr/share/info/*", "usr/share/locale/*"),
+    *("var/cache/apt/*", "var/lib/apt/lists/*"),
+)
 
 
 def ensure(docker: Docker, *, workshop: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> str:
@@ -30,7 +33,8 @@ def ensure(docker: Docker, *, workshop: Path, environment: Mapping[str, str], sa
     try:
         docker.run("pull", "--quiet", PULLED, timeout=600)
     except SandboxError as error:
-        say(f"  it cannot be pulled ({getattr(error, 'said', error.what)}): making one with debootstrap")
+        say(f"  it cannot be pulled ({getattr(error, 'said', error.what)})")
+        say("  making one with debootstrap, in a minute or two")
     else:
         return PULLED
     _make(docker, workshop=workshop, environment=environment, say=say)
