@@ -50,7 +50,7 @@ class Sink(Protocol):
 def write_zip(into: Sink, root: Path, files: Mapping[str, Path]) -> Mapping[str, str]:
     """To something that knows no way back. Returns what could not be read after all, and why."""
     top, taken, unread = Path(os.path.realpath(root)), set[str](), dict[str, str]()
-    with zipfile.ZipFile(cast(BinaryIO, into), "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+    with zipfile.ZipFile(cast("BinaryIO", into), "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for path, source in files.items():
             problem = _add(archive, top, source, entry_name(path, taken=taken))
             if problem:

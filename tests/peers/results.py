@@ -12,6 +12,7 @@ import hmac
 import http.client
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -176,57 +177,60 @@ def serving(azurite: int) -> Iterator[Results]:
 
 
 def _handler(service: Results) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
+    return type("Handler", (Requests,), {"service": service})
 
-        def do_POST(self) -> None:
-            method = self.path.removeprefix(SERVICE)
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            service.seen.append(f"POST {method}")
-            if service.fails("troubled"):
-                return self._say(503, b'{"code": "unavailable", "msg": "try again"}')
-            if service.fails("not_json"):
-                return self._say(200, b"<html>a proxy's own page</html>")
-            if self.headers["Authorization"] != f"Bearer {token()}":
-                return self._say(401, b'{"code": "unauthenticated", "msg": "who are you"}')
-            status, said = service.answer(method, json.loads(body))
-            return self._say(status, json.dumps(said).encode())
 
-        def do_PUT(self) -> None:
-            length = int(self.headers["Content-Length"])
-            given = dict(parse_qsl(self.path.partition("?")[2]))
-            service.seen.append(f"PUT {given.get('comp')} {given.get('blockid', '')}".rstrip())
-            if given.get("comp") == "block" and service.fails("dropped_blocks"):
-                self.rfile.read(length // 2)
-                self.close_connection = True
-                return self.connection.close()
-            body = self.rfile.read(length)
-            if given.get("comp") == "block" and service.fails("troubled_blocks"):
-                return self._say(503, b"")
-            problem = _not_as_signed(service, self.path, length)
-            if problem:
-                service.wrong.append(problem)
-                return self._say(403, b"")
-            kept = {name: value for name, value in self.headers.items() if name.lower().startswith(("x-ms-", "content-"))}
-            status, said = _through(service.azurite, "PUT", self.path, kept, body)
-            return self._say(status, said)
+class Requests(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    service: Results
 
-        def do_GET(self) -> None:
-            status, said = _through(service.azurite, "GET", self.path, {}, b"")
-            self._say(status, said, kind="application/zip")
+    def do_POST(self) -> None:
+        method = self.path.removeprefix(SERVICE)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.service.seen.append(f"POST {method}")
+        if self.service.fails("troubled"):
+            return self._say(503, b'{"code": "unavailable", "msg": "try again"}')
+        if self.service.fails("not_json"):
+            return self._say(200, b"<html>a proxy's own page</html>")
+        if self.headers["Authorization"] != f"Bearer {token()}":
+            return self._say(401, b'{"code": "unauthenticated", "msg": "who are you"}')
+        status, said = self.service.answer(method, json.loads(body))
+        return self._say(status, json.dumps(said).encode())
 
-        def _say(self, status: int, body: bytes, *, kind: str = "application/json") -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def do_PUT(self) -> None:
+        length = int(self.headers["Content-Length"])
+        given = dict(parse_qsl(self.path.partition("?")[2]))
+        block = given.get("comp") == "block"
+        self.service.seen.append(f"PUT {given.get('comp')} {given.get('blockid', '')}".rstrip())
+        if block and self.service.fails("dropped_blocks"):
+            self.rfile.read(length // 2)
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return None
+        body = self.rfile.read(length)
+        if block and self.service.fails("troubled_blocks"):
+            return self._say(503, b"")
+        problem = _not_as_signed(self.service, self.path, length)
+        if problem:
+            self.service.wrong.append(problem)
+            return self._say(403, b"")
+        kept = {name: value for name, value in self.headers.items() if name.lower().startswith(("x-ms-", "content-"))}
+        return self._say(*_through(self.service.azurite, "PUT", self.path, kept, body))
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Nobody reads it."""
+    def do_GET(self) -> None:
+        status, said = _through(self.service.azurite, "GET", self.path, {}, b"")
+        self._say(status, said, kind="application/zip")
 
-    return Handler
+    def _say(self, status: int, body: bytes, *, kind: str = "application/json") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words: object) -> None:
+        """Nobody reads it."""
 
 
 def _malformed(method: str, asked: dict[str, object]) -> str | None:
