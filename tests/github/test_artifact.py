@@ -84,6 +84,15 @@ def test_the_official_client_downloads_what_we_uploaded(service: Results, root: 
     downloads_equal(done, root, service, tmp_path / "back")
 
 
+def test_the_official_client_reads_zip64(
+    service: Results, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As files of 4 GiB are written, without writing 4 GiB."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 1000)
+    done = uploaded(ours(service).artifacts.upload("outputs", root=root, paths=["."]))
+    downloads_equal(done, root, service, tmp_path / "back")
+
+
 def test_several_artifacts_of_one_run_stand_side_by_side(service: Results, root: Path) -> None:
     mine = ours(service, leg="L4, aws/us-east-1")
     names = [
