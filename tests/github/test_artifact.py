@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -187,6 +188,15 @@ def test_every_secret_is_masked_before_it_is_used(service: Results, root: Path) 
     raw = service.artifacts[done.name].query.partition("sig=")[2]
     assert mine.masked[0] == token() and raw in mine.masked
     assert any("%" not in each and each not in (token(), raw) for each in mine.masked) or "%" not in raw
+
+
+def test_no_secret_is_logged_even_when_everything_is(
+    service: Results, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    service.faults.dropped_blocks = 1
+    uploaded(ours(service).artifacts.upload("logs", root=root, paths=["."]))
+    assert "sig=" not in caplog.text and token() not in caplog.text
 
 
 def test_a_large_file_takes_constant_memory(service: Results, tmp_path: Path) -> None:
