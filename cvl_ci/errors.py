@@ -7,6 +7,7 @@
     ├── CapacityError (75)    no cloud, region or zone asked for has such a machine now
     ├── EngineError (70)      SkyPilot, the network or the machine failed
     ├── SandboxError (70)     the emulated cloud could not be brought up
+    ├── ArtifactError (70)    files could not be handed to the workflow; they are still where they were
     └── NotProvedGone (79)    a machine may still be running: the loudest
 
 An Outcome is no exception: a job that ran and failed is *done*, and has its own exit code (result/outcome.py).
@@ -79,6 +80,10 @@ class EngineError(CvlError):
 
 
 class SandboxError(CvlError):
+    exit_code = 70
+
+
+class ArtifactError(CvlError):
     exit_code = 70
 
 

@@ -278,3 +278,37 @@ class Workflow(Protocol):
     def quoted(self, plan: RunPlan, text: str) -> None: ...
 
     def ended(self, outcome: Outcome) -> None: ...
+
+
+# ---- what outlives the run -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uploaded:
+    """An artifact that the workflow now holds. `bytes`, `sha256`: of the zip, as the service knows it."""
+
+    name: str
+    id: int
+    url: str
+    bytes: int
+    sha256: str
+    files: int
+    left_out: Mapping[str, str]
+    """Path → why: hidden, a link out of the root, gone, not readable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Nothing was uploaded, the files are where they were, and that fails nobody."""
+
+    name: str
+    reason: str
+
+
+class Artifacts(Protocol):
+    """Files that a person can fetch from the workflow's page after the machine and the runner are gone."""
+
+    def upload(
+        self, name: str, *, root: Path, paths: Sequence[str], retention_days: int | None = None
+    ) -> Uploaded | Kept:
+        """Files, and all below directories, relative to the root. Raises ArtifactError when it should have worked."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-COST = ("sandbox", "sky")
+COST = ("sandbox", "peers", "sky")
 """Markers of tests that take long, the longest first: a mistake in the rest is seen before they begin."""
 
 OF_THE_USER = ("AWS_", "AZURE_", "GOOGLE_", "SKYPILOT_", "CVL_", "GITHUB_", "ACTIONS_", "INPUT_", "NO_COLOR")
@@ -18,11 +18,15 @@ OF_THE_USER = ("AWS_", "AZURE_", "GOOGLE_", "SKYPILOT_", "CVL_", "GITHUB_", "ACT
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_cost)
-    if not docker_answers() and not os.environ.get("CI"):
+    if not docker_answers() and not in_ci():
         no_docker = pytest.mark.skip(reason="no Docker Engine answers: script/bootstrap starts one")
         for item in items:
             if item.get_closest_marker("sandbox"):
                 item.add_marker(no_docker)
+
+
+def in_ci() -> bool:
+    return bool(os.environ.get("CI"))
 
 
 def _cost(item: pytest.Item) -> int:

@@ -1,0 +1,116 @@
+"""One request until it is answered: patient with a service in trouble, silent about what opens it.
+
+A signed URL or a token never becomes part of an exception: requests' own exceptions hold the URL, so none of them
+leaves this file, and urllib3 does not write its debug line, which holds the URL too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import should_bypass_proxies
+
+from cvl_ci.errors import ArtifactError
+from cvl_ci.ports import Clock
+
+TROUBLED = frozenset({408, 429, 500, 502, 503, 504})
+SECONDS_TO_CONNECT, SECONDS_OF_SILENCE = 15, 120
+STILL_THERE = "The files are still in the workspace."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How often to ask, and the growing pause between: 3 s, then 1.5 times as long each time, with jitter.
+
+    `random`: a number from 0 up to 1.
+    """
+
+    clock: Clock
+    random: Callable[[], float]
+    tries: int = 5
+    first_seconds: float = 3.0
+    growth: float = 1.5
+
+    def pause(self, attempt: int) -> None:
+        seconds = self.first_seconds * self.growth**attempt
+        self.clock.sleep(seconds * (1 + (self.growth - 1) * self.random()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    status: int
+    body: bytes
+
+    @property
+    def good(self) -> bool:
+        return 200 <= self.status < 300
+
+
+def settled(answer: Answer) -> bool:
+    return answer.status not in TROUBLED
+
+
+class Http:
+    """`environ`: proxies and certificates are taken from it; nothing else is, no .netrc least of all."""
+
+    def __init__(self, *, environ: Mapping[str, str], patience: Patience, connections: int) -> None:
+        self._environ = environ
+        self._patience = patience
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.verify = environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or True
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=connections, max_retries=0))
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        what: str,
+        headers: Mapping[str, str],
+        body: bytes | bytearray,
+        final: Callable[[Answer], bool] = settled,
+        abandoned: Callable[[], bool] = lambda: False,
+    ) -> Answer:
+        """Asked again until an answer is final. `what`: what a person reads in place of the URL."""
+        problem = ""
+        for attempt in range(self._patience.tries):
+            if abandoned():
+                raise ArtifactError(f"{what} was given up.", money=STILL_THERE)
+            said = self._once(method, url, headers=headers, body=body)
+            if isinstance(said, Answer) and final(said):
+                return said
+            problem = said if isinstance(said, str) else f"answer {said.status}"
+            if attempt + 1 < self._patience.tries:
+                self._patience.pause(attempt)
+        raise ArtifactError(f"{what} failed {self._patience.tries} times: {problem}.", money=STILL_THERE)
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _once(self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | bytearray) -> Answer | str:
+        try:
+            response = self._session.request(
+                method,
+                url,
+                headers=headers,
+                data=body,  # type: ignore[arg-type]  # a bytearray is sent as it is, without a copy
+                allow_redirects=False,
+                proxies=self._proxies(url),
+                timeout=(SECONDS_TO_CONNECT, SECONDS_OF_SILENCE),
+            )
+        except requests.RequestException as error:
+            return type(error).__name__
+        return Answer(status=response.status_code, body=response.content)
+
+    def _proxies(self, url: str) -> dict[str, str]:
+        given = {name.lower(): value for name, value in self._environ.items() if value}
+        if should_bypass_proxies(url, given.get("no_proxy", "")):
+            return {}
+        return {scheme: given[f"{scheme}_proxy"] for scheme in ("http", "https") if f"{scheme}_proxy" in given}

@@ -1,0 +1,1 @@
+"""GitHub's side, tried against official clients where there are any."""

@@ -1,0 +1,83 @@
+"""Whether there is a service for artifacts here, and who we are to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.github.artifact import WorkflowArtifacts
+from cvl_ci.github.artifact_http import Http, Patience
+from cvl_ci.github.artifact_service import Access, access, signatures
+from cvl_ci.ports import Kept
+from tests.fakes import FakeClock
+from tests.peers.results import JOB, RUN, token
+
+ENVIRON = {
+    "ACTIONS_RESULTS_URL": "https://results.example/some/path?x=1",
+    "ACTIONS_RUNTIME_TOKEN": token(),
+    "GITHUB_SERVER_URL": "https://github.com",
+}
+
+
+def test_run_and_job_come_from_the_token_and_only_the_origin_of_the_address_counts() -> None:
+    found = access(ENVIRON)
+    assert isinstance(found, Access)
+    assert (found.origin, found.run, found.job) == ("https://results.example", RUN, JOB)
+
+
+def test_the_token_is_in_no_repr() -> None:
+    assert token() not in repr(access(ENVIRON))
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"GITHUB_SERVER_URL": "https://github.example.org"}, "GitHub Enterprise Server"),
+        ({"GITHUB_SERVER_URL": "https://github.com.example.org"}, "GitHub Enterprise Server"),
+        ({"ACTIONS_RESULTS_URL": ""}, "ACTIONS_RESULTS_URL"),
+        ({"ACTIONS_RUNTIME_TOKEN": ""}, "ACTIONS_RUNTIME_TOKEN"),
+        ({"ACTIONS_RUNTIME_TOKEN": "no.token"}, "not one for artifacts"),
+        ({"ACTIONS_RUNTIME_TOKEN": "a.bm90IGpzb24.c"}, "not one for artifacts"),
+        ({"ACTIONS_RUNTIME_TOKEN": token("Actions.Results:only-a-run")}, "not one for artifacts"),
+        ({"ACTIONS_RUNTIME_TOKEN": token("Actions.ResultsX:a:b")}, "not one for artifacts"),
+    ],
+)
+def test_without_a_service_files_are_kept_in_the_workspace_and_that_is_said_once(
+    changed: dict[str, str], why: str, tmp_path: Path
+) -> None:
+    said = list[str]()
+    artifacts = WorkflowArtifacts(
+        environ={**ENVIRON, **changed},
+        leg="",
+        clock=FakeClock(),
+        random=lambda: 0.0,
+        mask=lambda secret: None,
+        warn=said.append,
+    )
+    for name in ("logs", "outputs"):
+        kept = artifacts.upload(name, root=tmp_path, paths=["."])
+        assert isinstance(kept, Kept) and why in kept.reason and kept.name == name
+    assert len(said) == 1 and why in said[0]
+
+
+@pytest.mark.parametrize("server", ["https://github.com", "https://acme.ghe.com", "http://github.localhost", ""])
+def test_githubs_own_servers_have_the_service(server: str) -> None:
+    assert isinstance(access({**ENVIRON, "GITHUB_SERVER_URL": server}), Access)
+
+
+def test_a_signature_is_masked_in_each_form_it_may_be_written_in() -> None:
+    forms = signatures("https://x/y?sv=1&sig=a%2bb%3D&se=2")
+    assert {"a+b=", "a%2Bb%3D", "a%2bb%3D"} <= set(forms)
+    assert signatures("https://x/y?sv=1") == []
+
+
+def test_proxies_are_the_runners_and_local_hosts_go_round_them() -> None:
+    http = Http(
+        environ={"HTTPS_PROXY": "http://proxy:1", "no_proxy": "inside.example"},
+        patience=Patience(clock=FakeClock(), random=lambda: 0.0),
+        connections=1,
+    )
+    assert http._proxies("https://results.example/x") == {"https": "http://proxy:1"}
+    assert http._proxies("https://inside.example/x") == {}
+    http.close()
