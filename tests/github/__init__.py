@@ -1,0 +1,1 @@
+"""What GitHub's side of a run does, held against GitHub's own rules."""
