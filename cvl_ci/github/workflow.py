@@ -49,6 +49,7 @@ class GitHubWorkflow:
         log: Path,
         summarise: Callable[[Outcome, tuple[str, ...], int], str],
         on_phase: Callable[[Phase], None] = lambda _: None,
+        on_price: Callable[[float, bool], None] = lambda _, __: None,
     ) -> None:
         self._out = out
         self._clock = clock
@@ -58,6 +59,8 @@ class GitHubWorkflow:
         self._log_broken = False
         self._summarise = summarise
         self._on_phase = on_phase
+        self._on_price = on_price
+        self.told = False
         self._started = clock.monotonic()
         self._grouped = False
         self._said = ""
@@ -99,6 +102,7 @@ class GitHubWorkflow:
         self._on_phase(phase)
 
     def priced(self, *, hourly_usd: float, billed: bool) -> None:
+        self._on_price(hourly_usd, billed)
         price = f"{dollars(hourly_usd)} an hour"
         self._say(f"from now on {price} is spent" if billed else f"nothing is billed: emulated price {price}")
 
@@ -127,6 +131,7 @@ class GitHubWorkflow:
     def ended(self, outcome: Outcome) -> None:
         """The summary in the log, outside every group, and on the step's page; what failed as an annotation."""
         self.close()
+        self.told = True
         outcome = self._masks.cleaned(outcome)
         if outcome.ending is not Ending.SUCCEEDED or not proved_gone(outcome):
             reason = plain(outcome.reason) or headline(outcome)
@@ -135,6 +140,19 @@ class GitHubWorkflow:
             self._write(f"│ {unfolded(line)}\n")
         with contextlib.suppress(OSError):  # the page is a convenience: the log has it all
             self.commands.summary(lambda room: self._masks.hide(self._summarise(outcome, self.tail, room)))
+
+    # ---- what no port asks for ---------------------------------------------------------------------------------------
+
+    def refused(self, text: str) -> None:
+        """What could not be done at all, whole in the log and as an annotation."""
+        self.said(text)
+        self.commands.annotate("error", unfolded(self._masks.hide(_inert(text))))
+
+    def said(self, text: str) -> None:
+        """Words of ours on lines of their own."""
+        self._shield.close()
+        for line in self._masks.hide(_inert(text)).split("\n"):
+            self._write(f"│ {unfolded(line)}\n")
 
     # ---- how it is written ------------------------------------------------------------------------------------------
 
