@@ -2,10 +2,10 @@
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
-COPY requirements.lock pyproject.toml README.md LICENSE /src/
+COPY requirements.action.lock pyproject.toml README.md LICENSE /src/
 COPY cvl_ci /src/cvl_ci
 RUN python3 -m venv /opt/cvl-ci \
- && /opt/cvl-ci/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /src/requirements.lock \
+ && /opt/cvl-ci/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /src/requirements.action.lock \
  && /opt/cvl-ci/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation /src \
  && find /opt/cvl-ci -type d \( -name tests -o -name __pycache__ \) -prune -exec rm -rf {} + \
  && /opt/cvl-ci/bin/python3 -I -c 'import cvl_ci.action, cvl_ci.commands.run, cvl_ci.github.discussion, github, sky'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def test_post_after_a_run_that_ended_does_nothing_in_half_a_second(job: Job) -> 
         "import sys; from cvl_ci import action; code = action.called_as('/post-entrypoint')\n"
         "print(code, *sorted({'sky', 'github', 'requests', 'boto3', 'actions_toolkit'} & {*sys.modules}))"
     )
-    began = time.monotonic()
+    began = _children_seconds()
     done = subprocess.run(
         [sys.executable, "-I", "-c", program],
         env=job.environment,
@@ -126,8 +127,14 @@ def test_post_after_a_run_that_ended_does_nothing_in_half_a_second(job: Job) -> 
         check=True,
     )
     assert done.stdout == "0\n"
-    assert time.monotonic() - began < 0.5 * 3  # the machine of these tests has other work
+    assert _children_seconds() - began < 0.5
     assert job.steps() == before
+
+
+def _children_seconds() -> float:
+    """Of the processor, which the machine's other work does not slow down."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

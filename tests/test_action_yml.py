@@ -59,6 +59,19 @@ def test_it_is_the_code_s() -> None:
     assert PATH.read_text(encoding="utf-8") == expected()
 
 
+def test_the_readme_s_tables_are_the_code_s() -> None:
+    readme = ROOT / "README.md"
+    start, end = "from cvl_ci/request/action_fields.py -->\n", "<!-- /action -->"
+    rows = ["| input | what it is | if not given |", "|---|---|---|"]
+    rows += [f"| `{own.name}` | {own.help} | {f'`{own.default}`' if own.default else ''} |" for own in ACTION_INPUTS]
+    rows += ["", "| output | what it is |", "|---|---|", *(f"| `{own.name}` | {own.help} |" for own in ACTION_OUTPUTS)]
+    table = "\n".join(rows) + "\n"
+    before, rest = readme.read_text(encoding="utf-8").split(start)
+    if os.environ.get("GOLDEN") == "write":
+        readme.write_text(before + start + table + end + rest.split(end, 1)[1], encoding="utf-8")
+    assert readme.read_text(encoding="utf-8").split(start)[1].split(end)[0] == table
+
+
 def test_every_output_is_set_whatever_the_outcome() -> None:
     for outcome in EVERY.values():
         assert list(outputs(outcome)) == list(action()["outputs"])
