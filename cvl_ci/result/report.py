@@ -1,4 +1,4 @@
-"""The job summary of an Outcome: a headline, one table, the rest folded. The only file that writes Markdown.
+"""An Outcome as a job summary and as a comment: a headline, one table, the rest folded. Only here is Markdown written.
 
 Whatever a machine or a provider said stands in code spans and nowhere else, where Markdown, HTML, mentions and issue
 links mean nothing; a span's fence is longer than any run of backticks in it, and no line break or pipe gets through.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cvl_ci.result.inert import plain
 from cvl_ci.result.outcome import Outcome
@@ -24,7 +25,7 @@ from cvl_ci.result.phrases import (
     time,
     where,
 )
-from cvl_ci.result.units import duration, number, size
+from cvl_ci.result.units import dollars, duration, number, size
 
 LISTED = 50
 """Of a folded list this many are shown, and how many more there are."""
@@ -33,10 +34,65 @@ LONGEST = 300
 """Characters of one remote string."""
 
 
-def job_summary(outcome: Outcome) -> str:
-    """Markdown for GitHub's step summary: a few kilobytes, whatever the outcome holds."""
-    blocks = [_heading(outcome), _alarm(outcome), _table(outcome), *_folded(outcome)]
-    return "\n\n".join(block for block in blocks if block) + "\n"
+SUMMARY_BYTES = 1 << 20
+COMMENT_BYTES = 65_536
+"""GitHub counts characters there, which are never more."""
+
+CUT = "*Cut to fit; the log of the run has the rest.*"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """Words of ours and an address of ours."""
+
+    words: str
+    url: str
+
+
+def job_summary(outcome: Outcome, *, tail: Sequence[str] = (), room: int = SUMMARY_BYTES) -> str:
+    """Markdown for GitHub's step summary. `tail`: the job's last lines; `room`: bytes, and empty if nothing fits."""
+    return _fitted([_heading(outcome), _alarm(outcome)], [_table(outcome), *_folded(outcome), _log(tail)], room)
+
+
+def comment(
+    outcome: Outcome, *, marker: str, run: Link, tail: Sequence[str] = (), artifacts: Sequence[Link] = ()
+) -> str:
+    """Of one run, on its pull request. `marker`: invisible, and by it the comment is found again."""
+    links = _fold("Artifacts", [_link(artifact) for artifact in artifacts])
+    head = [marker, _heading(outcome), _alarm(outcome)]
+    return _fitted(head, [_table(outcome), _link(run), links, *_folded(outcome), _log(tail)], COMMENT_BYTES)
+
+
+def comment_so_far(*, title: str, doing: str, marker: str, run: Link) -> str:
+    """While it runs; `doing` as in `running on aws/us-east-1a at $0.096 an hour`."""
+    return _fitted([marker, f"### Under way: {code(title)}", f"{code(doing)} · {_link(run)}"], [], COMMENT_BYTES)
+
+
+def group_row(outcome: Outcome, *, leg: str, run: Link) -> str:
+    """One line of a shared comment."""
+    machines = released(outcome)
+    cells = [
+        code(leg or outcome.title),
+        f"{ENDINGS[outcome.ending]}{failed_with(outcome)}",
+        dollars(outcome.cost.usd) if outcome.cost else "",
+        duration(outcome.duration_seconds),
+        (machines[0] if proved_gone(outcome) else "**A machine may still be running**") if machines else "",
+        _link(run),
+    ]
+    return " | ".join(cells)
+
+
+def group_comment(before: str, *, title: str, marker: str, key: str, row: str) -> str:
+    """The shared comment with this run's row in it, and everybody else's kept. `key`: letters and digits."""
+    rows = dict(re.findall(r"^\| <!-- row:(\w+) -->(.*) \|$", before, re.MULTILINE)) | {key: row}
+    lines = [f"| <!-- row:{key} -->{row} |" for key, row in sorted(rows.items())]
+    table = ["| run | ending | cost | time | machines | log |", "|---|---|---|---|---|---|", *lines]
+    return _fitted([marker, f"### {code(title)}", "\n".join(table)], [], COMMENT_BYTES)
+
+
+def marker(key: str) -> str:
+    """An HTML comment, at the start of ours. `key`: letters and digits."""
+    return f"<!-- cvl-ci:{key} -->"
 
 
 def code(text: str) -> str:
@@ -90,6 +146,31 @@ def _folded(outcome: Outcome) -> list[str]:
         _fold("Proof that the machines are gone", [code(line) for line in released(outcome)[1:]]),
         _fold("Warnings", [code(line) for line in outcome.warnings]),
     ]
+
+
+def _log(tail: Sequence[str]) -> str:
+    """In a fence longer than any run of backticks in it: nothing in there is Markdown, a mention or a link."""
+    if not tail:
+        return ""
+    lines = [plain(line)[:LONGEST] for line in tail]
+    fence = "`" * max(3, 1 + max((len(run) for line in lines for run in re.findall("`+", line)), default=0))
+    title = f"<details><summary>The job's last lines ({len(lines)})</summary>"
+    return "\n".join([title, "", f"{fence}text", *lines, fence, "", "</details>"])
+
+
+def _link(link: Link) -> str:
+    return f"[{link.words}]({link.url})"
+
+
+def _fitted(head: Sequence[str], rest: Sequence[str], room: int) -> str:
+    """Whole blocks only, the first the dearest: half a fold would swallow the page."""
+    first, others = [block for block in head if block], [block for block in rest if block]
+    for kept in range(len(others), -1, -1):
+        cut = [CUT] if kept < len(others) else []
+        text = "\n\n".join([*first, *others[:kept], *cut]) + "\n"
+        if len(text.encode("utf-8", "replace")) <= room:
+            return text
+    return ""
 
 
 def _fold(title: str, items: Sequence[str]) -> str:

@@ -1,1 +1,1 @@
-"""GitHub's side, tried against official clients where there are any."""
+"""GitHub: held against its own rules, and against the official clients where there are any."""

@@ -10,7 +10,18 @@ import pytest
 from markdown_it import MarkdownIt
 
 from cvl_ci.result.outcome import FetchedFile
-from cvl_ci.result.report import code, job_summary
+from cvl_ci.result.report import (
+    COMMENT_BYTES,
+    CUT,
+    Link,
+    code,
+    comment,
+    comment_so_far,
+    group_comment,
+    group_row,
+    job_summary,
+    marker,
+)
 from tests import golden
 from tests.result.outcomes import EVERY, HOSTILE, NOT_PROVED_GONE, SUCCEEDED
 
@@ -95,3 +106,70 @@ def foreign_tags(report: str) -> set[str]:
 def outside_code(report: str) -> str:
     """The page's text without code spans: where GitHub looks for mentions and issue numbers."""
     return re.sub(r"<[^>]+>", "", re.sub(r"<code>.*?</code>", "", render(report), flags=re.DOTALL))
+
+
+# ---- the comment on a pull request --------------------------------------------------------------------------------
+
+RUN = Link(words="log of the run", url="https://github.com/cvl/ci/actions/runs/7")
+MARK = marker("0a1b2c")
+TAIL = (
+    "epoch 1 loss 0.5",
+    "```",
+    "</details> @torvalds #1 <!-- cvl-ci:0a1b2c -->",
+    "Traceback (most recent call last):",
+)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_comment_reads_as_in_its_golden_file(name: str) -> None:
+    artifacts = [Link(words="outputs", url="https://github.com/cvl/ci/actions/runs/7/artifacts/1")]
+    golden.check(f"comment_{name}.md", comment(EVERY[name], marker=MARK, run=RUN, tail=TAIL, artifacts=artifacts))
+
+
+def test_comment_while_it_runs_reads_as_in_its_golden_file() -> None:
+    doing = "running on aws/us-east-1a at $0.096 an hour"
+    golden.check("comment_so_far.md", comment_so_far(title="digits train", doing=doing, marker=MARK, run=RUN))
+
+
+def test_comment_of_many_legs_reads_as_in_its_golden_file() -> None:
+    text = ""
+    for key, leg in (("b", "gpu: L4"), ("a", "gpu: A10G"), ("b", "gpu: L4 | again"), ("c", "gpu: T4")):
+        row = group_row(NOT_PROVED_GONE if key == "c" else SUCCEEDED, leg=leg, run=RUN)
+        text = group_comment(text, title="nightly", marker=MARK, key=key, row=row)
+    golden.check("comment_group.md", text)
+
+
+def test_the_tail_of_a_log_renders_as_text_and_closes_nothing() -> None:
+    html = render(comment(HOSTILE, marker=MARK, run=RUN, tail=TAIL))
+    assert html.count("<pre>") == 1
+    assert html.count("<!--") == 1
+    assert "@torvalds" not in re.sub(r"<(code|pre)\b.*?</\1>", "", html, flags=re.DOTALL)
+    assert html.count("</details>") == html.count("<details>")
+
+
+def test_no_line_of_a_log_gets_out_of_its_fence() -> None:
+    dice = random.Random(3)
+    pieces = ["`", "```", "~~~", "\n", "\r", "x", "</details>", "<b>", "    ", "@a", "\x00", "text"]
+    for _ in range(300):
+        tail = tuple("".join(dice.choice(pieces) for _ in range(dice.randint(0, 8))) for _ in range(5))
+        html = render(comment(SUCCEEDED, marker=MARK, run=RUN, tail=tail))
+        assert html.count("<pre>") == 1, tail
+        assert "@a" not in re.sub(r"<(code|pre)\b.*?</\1>", "", html, flags=re.DOTALL), tail
+
+
+def test_a_report_too_long_loses_whole_blocks_from_its_end_and_says_so() -> None:
+    whole = job_summary(SUCCEEDED)
+    for room in range(len(whole.encode()), 0, -7):
+        text = job_summary(SUCCEEDED, room=room)
+        assert len(text.encode()) <= room
+        assert text.count("<details>") == text.count("</details>")
+        assert text in {"", whole} or text.endswith(f"{CUT}\n")
+
+
+def test_a_comment_never_passes_what_github_takes() -> None:
+    tail = ("`" * 299 + "ü",) * 1_000
+    assert len(comment(SUCCEEDED, marker=MARK, run=RUN, tail=tail).encode()) <= COMMENT_BYTES
+
+
+def test_a_machine_that_may_run_stays_above_all_however_little_room_there_is() -> None:
+    assert "[!CAUTION]" in job_summary(NOT_PROVED_GONE, room=400)

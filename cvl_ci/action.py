@@ -1,0 +1,247 @@
+"""The action: main() and post() side by side, so that one reads what the other must undo. The name is the phase.
+
+main hands over on a signal instead of releasing: GitHub gives it ten seconds, and post minutes. It shuts the fence,
+says so and is gone; the engine's process dies with it. post believes no input and no saved flag when it asks what it
+is: the name it was called by says it, for a post that took itself for main would buy a second machine.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from cvl_ci import wiring
+from cvl_ci.errors import CvlError, Mistake, NotProvedGone, RequestError
+from cvl_ci.request.action_fields import ACTION_INPUTS
+
+if TYPE_CHECKING:
+    from cvl_ci.local.handover import Handover
+    from cvl_ci.request.inputs import Inputs
+    from cvl_ci.request.plan import Place, RunPlan
+    from cvl_ci.result.outcome import Outcome, Release
+    from cvl_ci.wiring import OnGitHub
+
+PHASES = {"entrypoint": "main", "post-entrypoint": "post"}
+COMMENT = ("auto", "always", "failure", "never")
+CUT_SHORT = "The step was ended before the run was over: cancelled, out of its own time, or killed."
+
+
+def called_as(name: str) -> int:
+    """By the name of the executable, which no input, variable or saved state can change."""
+    phase = PHASES.get(Path(name).name)
+    if phase is None:
+        print(f"cvl-ci: {name!r} is no phase of the action: it is called as {' or '.join(PHASES)}")
+        return RequestError.exit_code
+    environ = wiring.environment()
+    return main(environ) if phase == "main" else post(environ)
+
+
+def main(environ: Mapping[str, str]) -> int:
+    github = wiring.OnGitHub(environ)
+    _on_signals(github, environ)
+    try:
+        github.leave()
+        return _asked(github, environ)
+    except CvlError as error:
+        github.workflow.refused(str(error))
+        github.leave(done=True)  # it was refused before anything was asked of a cloud
+        return error.exit_code
+    except Exception:  # noqa: BLE001  a mistake of ours: its text may hold a machine's, so it goes out as our words do
+        github.workflow.refused(f"A mistake in cvl-ci itself stopped this.\n{traceback.format_exc()}")
+        return CvlError.exit_code
+    finally:
+        github.workflow.close()
+
+
+def post(environ: Mapping[str, str]) -> int:
+    """Nothing to do is the usual case: told from one file, before anything is loaded."""
+    from cvl_ci.local import handover
+
+    left = handover.load(wiring.handover_path(environ), else_from=environ.get("STATE_handover", ""))
+    if left is not None and left.done:
+        return 0
+    github = wiring.OnGitHub(environ, leg=left.leg if left else None)
+    try:
+        return _undo(left, github, environ)
+    except Exception as error:  # noqa: BLE001  whatever it is, nothing is proved
+        what = str(error) if isinstance(error, CvlError) else traceback.format_exc()
+        github.workflow.refused(f"{what}\n`cvl-ci down {github.owner.name}` looks for the machine and takes it down.")
+        return NotProvedGone.exit_code
+    finally:
+        github.workflow.close()
+
+
+# ---- main ---------------------------------------------------------------------------------------------------
+
+
+def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
+    from cvl_ci.request.inputs import from_environment
+
+    inputs = from_environment(environ, also=[field.name for field in ACTION_INPUTS])
+    github.workflow.mask(*(secret.reveal() for secret in inputs.secrets.values()))
+    verb = _choice(environ, "verb", ("run", "plan"))
+    _choice(environ, "comment", COMMENT)
+    plan = _plan(inputs, environ)
+    return _show(plan, github, environ) if verb == "plan" else _run(plan, github, environ)
+
+
+def _plan(inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
+    from cvl_ci.commands.prepare import prepare
+    from cvl_ci.local.checkout import open_checkout
+
+    checkout = open_checkout(Path.cwd(), at=inputs.workdir or inputs.task or ".")
+    return prepare(inputs, checkout=checkout, prices=wiring.prices(environ))
+
+
+def _show(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
+    from cvl_ci.commands import plan as planning
+
+    prices = wiring.prices(environ)
+    github.workflow.said(planning.as_text(plan, planning.quote(plan, prices), prices))
+    github.leave(done=True)
+    return 0
+
+
+def _run(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
+    from cvl_ci.commands import run as running
+    from cvl_ci.local.clock import SystemClock
+    from cvl_ci.local.staging import LocalStaging
+
+    github.leave(title=plan.title)
+    tools = running.Tools(
+        clouds=wiring.OpenClouds(environ),
+        records=wiring.records(environ, github.workflow),
+        staging=LocalStaging(),
+        workflow=github.workflow,
+        prices=wiring.prices(environ),
+        clock=SystemClock(),
+    )
+    outcome = running.run(plan, owner=github.owner, outputs=github.outputs, tools=tools)
+    _publish(outcome, github, environ)
+    github.leave(done=True)
+    return outcome.exit_code
+
+
+def _on_signals(github: OnGitHub, environ: Mapping[str, str]) -> None:
+    """Gone in well under a second: the engine's process dies with this one, and the fence outlives both."""
+    records = wiring.records(environ, github.workflow)
+
+    def hand_over(_: int, __: FrameType | None) -> None:
+        try:
+            records.revoke(github.owner.name)
+            github.workflow.last_words("Cancelled. The post step takes the machine down and proves it.")
+        finally:
+            os._exit(128 + signal.SIGINT)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, hand_over)
+
+
+# ---- post ---------------------------------------------------------------------------------------------------
+
+
+def _undo(left: Handover | None, github: OnGitHub, environ: Mapping[str, str]) -> int:
+    release = _release(left, github, environ)
+    if release is None:
+        return 0
+    _publish(_cut_short(left, release, github), github, environ)
+    return 0 if release.gone else NotProvedGone.exit_code
+
+
+def _release(left: Handover | None, github: OnGitHub, environ: Mapping[str, str]) -> Release | None:
+    """By the record, else by the name that main must have had. None: there is nothing that could be running."""
+    from cvl_ci.commands import down as ending
+    from cvl_ci.local.clock import SystemClock
+
+    name = left.lease if left else github.owner.name
+    records = wiring.records(environ, github.workflow)
+    record = records.read(name)
+    records.revoke(name)
+    if record is None and left is not None:
+        return None  # main lived to say what it would do, and had not come to take a lease
+    tools = ending.Tools(
+        clouds=wiring.OpenClouds(environ), records=records, workflow=github.workflow, clock=SystemClock()
+    )
+    places = () if record else _places(environ)
+    if record is None and not places:
+        return None
+    return ending.down([name], everything=False, places=places, user_id=github.owner.user_id, tools=tools)[name]
+
+
+def _places(environ: Mapping[str, str]) -> tuple[Place, ...]:
+    """All state is lost: the inputs may be other than main's, so they only say where to look as well."""
+    from cvl_ci.request.inputs import from_environment
+    from cvl_ci.request.plan import SANDBOX, Place
+
+    asked = from_environment(environ, also=[field.name for field in ACTION_INPUTS]).places or ()
+    if any(place.cloud == SANDBOX for place in asked):
+        return ()  # its machines are containers: they bill nobody, and are not worth bringing it up
+    return tuple(dict.fromkeys([*(Place(cloud=place.cloud) for place in asked), Place(cloud="aws")]))
+
+
+def _cut_short(left: Handover | None, release: Release, github: OnGitHub) -> Outcome:
+    from cvl_ci.result.outcome import EXIT_CODES, Cost, Ending, Outcome
+
+    cost = None
+    if left is not None and left.hourly_usd:
+        seconds = max(0.0, release.at - left.since)
+        usd = left.hourly_usd * seconds / 3600
+        cost = Cost(hourly_usd=left.hourly_usd, seconds=seconds, usd=usd, estimated_usd=None, billed=left.billed)
+    name = left.lease if left else github.owner.name
+    return Outcome(
+        ending=Ending.CANCELLED,
+        reason=CUT_SHORT,
+        exit_code=EXIT_CODES[Ending.CANCELLED] if release.gone else NotProvedGone.exit_code,
+        title=(left.title if left else "") or name,
+        cluster=name,
+        cost=cost,
+        duration_seconds=cost.seconds if cost else 0.0,
+        release=release,
+        advice="" if release.gone else f"Take it down and have it proved:\ncvl-ci down {name}",
+    )
+
+
+# ---- both ---------------------------------------------------------------------------------------------------
+
+
+def _publish(outcome: Outcome, github: OnGitHub, environ: Mapping[str, str]) -> None:
+    """What could not be published fails no run: the log has it all."""
+    try:
+        if not github.workflow.told:
+            github.workflow.ended(outcome)
+        _set_outputs(outcome, github)
+        _comment(outcome, github, when=environ.get("INPUT_COMMENT") or COMMENT[0])
+        github.give_back()
+    except Exception as error:  # noqa: BLE001
+        github.workflow.warning(f"The end of the run could not be published: {type(error).__name__}: {error}")
+
+
+def _set_outputs(outcome: Outcome, github: OnGitHub) -> None:
+    from cvl_ci.result.outputs import outputs
+
+    for name, value in outputs(github.masks.cleaned(outcome)).items():
+        github.workflow.commands.output(name, value)
+
+
+def _comment(outcome: Outcome, github: OnGitHub, *, when: str) -> None:
+    from cvl_ci.result.outcome import Ending
+
+    if when in {"auto", "always"} or (when == "failure" and outcome.ending is not Ending.SUCCEEDED):
+        github.comment(outcome)
+
+
+def _choice(environ: Mapping[str, str], name: str, known: tuple[str, ...]) -> str:
+    given = environ.get(f"INPUT_{name.upper()}", "").strip() or known[0]
+    if given not in known:
+        raise RequestError([Mistake(field=name, value=given, problem=f"is none of {', '.join(known)}")])
+    return given
+
+
+if __name__ == "__main__":
+    sys.exit(called_as(sys.argv[1] if len(sys.argv) > 1 else ""))

@@ -1,0 +1,73 @@
+"""What started the workflow: the pull request it is about, if any, and whether its code is a stranger's. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """`name` and `payload` as GitHub gives them (GITHUB_EVENT_NAME, the file at GITHUB_EVENT_PATH)."""
+
+    name: str
+    payload: Mapping[str, Any]
+    actor: str = ""
+
+    @property
+    def pull_request(self) -> int | None:
+        """Its number, as far as the payload tells."""
+        match self.name:
+            case "pull_request" | "pull_request_target" | "pull_request_review" | "pull_request_review_comment":
+                return _number(self._of("pull_request"))
+            case "issue_comment" | "issues":
+                return _number(self._of("issue")) if self._of("issue").get("pull_request") else None
+            case "merge_group":
+                found = re.search(r"/pr-(\d+)-[0-9a-f]{7,}$", str(self._of("merge_group").get("head_ref") or ""))
+                return int(found[1]) if found else None
+            case "workflow_run" | "check_run" | "check_suite":
+                return _number(_first(self._of(self.name).get("pull_requests")))
+            case _:
+                return None
+
+    @property
+    def asks_by_commit(self) -> bool:
+        """Events of a branch, whose pull request only the API knows."""
+        return self.name in {"push", "workflow_dispatch", "workflow_run", "check_run", "check_suite", "deployment"}
+
+    @property
+    def sha(self) -> str:
+        """The commit it is about, where that is not GITHUB_SHA."""
+        return str(self._of(self.name).get("head_sha") or "")
+
+    @property
+    def from_fork(self) -> bool:
+        """The head may be a repository that was deleted since: a stranger's all the same."""
+        if not self.name.startswith("pull_request"):
+            return False
+        request = self._of("pull_request")
+        head, base = _mapping(request.get("head")), _mapping(request.get("base"))
+        theirs, ours = _mapping(head.get("repo")), _mapping(base.get("repo"))
+        return not theirs or theirs.get("full_name") != ours.get("full_name")
+
+    @property
+    def from_dependabot(self) -> bool:
+        return self.actor == "dependabot[bot]"
+
+    def _of(self, key: str) -> Mapping[str, Any]:
+        return _mapping(self.payload.get(key))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _first(value: object) -> Mapping[str, Any]:
+    return _mapping(value[0]) if isinstance(value, list) and value else {}
+
+
+def _number(value: Mapping[str, Any]) -> int | None:
+    number = value.get("number")
+    return number if isinstance(number, int) and not isinstance(number, bool) else None

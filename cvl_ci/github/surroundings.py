@@ -1,0 +1,88 @@
+"""Where in GitHub this process runs, from the environment it is given: the same answer in main and in post."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cvl_ci.github.event import Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """`leg`: of the matrix, as typed in the input; empty without one."""
+
+    repository: str
+    run: str
+    attempt: str
+    job: str
+    step: str
+    workflow: str
+    api: str
+    server: str
+    sha: str
+    event: Event
+    leg: str = ""
+
+    @property
+    def run_url(self) -> str:
+        return f"{self.server}/{self.repository}/actions/runs/{self.run}/attempts/{self.attempt}"
+
+    @property
+    def step_key(self) -> str:
+        """One step of one attempt; two legs never share a HOME."""
+        return _key(self.repository, self.run, self.attempt, self.job, self.step)
+
+    def comment_key(self, group: str = "") -> str:
+        """The same in every run of this workflow, so that the comment is found again."""
+        return _key("group", self.workflow, group) if group else _key("job", self.workflow, self.job, self.leg)
+
+    @property
+    def row_key(self) -> str:
+        return _key("row", self.job, self.leg)
+
+    @property
+    def leg_in_words(self) -> str:
+        """`gpu: L4, preset: train`."""
+        try:
+            values = json.loads(self.leg or "{}")
+        except ValueError:
+            return self.leg
+        return ", ".join(f"{name}: {value}" for name, value in values.items()) if isinstance(values, dict) else self.leg
+
+
+def read(environ: Mapping[str, str], *, leg: str) -> Surroundings:
+    """`leg`: what the input says; without a matrix GitHub writes `null` there, and other runners nothing at all."""
+    return Surroundings(
+        repository=environ.get("GITHUB_REPOSITORY", ""),
+        run=environ.get("GITHUB_RUN_ID", ""),
+        attempt=environ.get("GITHUB_RUN_ATTEMPT", "") or "1",
+        job=environ.get("GITHUB_JOB", ""),
+        step=environ.get("GITHUB_ACTION", ""),
+        workflow=environ.get("GITHUB_WORKFLOW", ""),
+        api=environ.get("GITHUB_API_URL", "") or "https://api.github.com",
+        server=environ.get("GITHUB_SERVER_URL", "") or "https://github.com",
+        sha=environ.get("GITHUB_SHA", ""),
+        event=Event(
+            name=environ.get("GITHUB_EVENT_NAME", ""),
+            payload=_payload(environ.get("GITHUB_EVENT_PATH", "")),
+            actor=environ.get("GITHUB_ACTOR", ""),
+        ),
+        leg="" if leg.strip() in {"null", "{}"} else " ".join(leg.split()),
+    )
+
+
+def _payload(path: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,200 @@
+"""The Workflow port on GitHub: phases as groups, remote lines behind the shield, every line in a file, one summary.
+
+Nothing of ours is written while a block of remote lines is open, and no line of ours begins with what a machine said.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, TextIO
+
+from cvl_ci.github.commands import Commands
+from cvl_ci.github.masks import Masks
+from cvl_ci.github.shield import Shield, shown, unfolded
+from cvl_ci.ports import Clock
+from cvl_ci.request.plan import RunPlan
+from cvl_ci.result.inert import plain
+from cvl_ci.result.outcome import Ending, Outcome, Phase
+from cvl_ci.result.phrases import headline, proved_gone
+from cvl_ci.result.summary import lines
+from cvl_ci.result.units import dollars, stopwatch
+
+TITLES = {
+    Phase.SANDBOX: "Starting the sandbox",
+    Phase.STAGING: "Collecting the files",
+    Phase.PROVISIONING: "Getting machines",
+    Phase.SETUP: "Setting up",
+    Phase.RUNNING: "Running",
+    Phase.FETCHING: "Fetching what it wrote",
+    Phase.RELEASING: "Taking the machines down",
+}
+TAIL_LINES = 40
+"""Of the job's last lines, shown where the log is not: in the comment and in the summary."""
+
+
+class GitHubWorkflow:
+    """`log`: the file of every line of the job. `summarise`: outcome, last lines, room in bytes → the step's page."""
+
+    def __init__(
+        self,
+        *,
+        out: TextIO,
+        clock: Clock,
+        files: Mapping[str, str],
+        masks: Masks,
+        log: Path,
+        summarise: Callable[[Outcome, tuple[str, ...], int], str],
+        on_phase: Callable[[Phase], None] = lambda _: None,
+        on_price: Callable[[float, bool], None] = lambda _, __: None,
+    ) -> None:
+        self._out = out
+        self._clock = clock
+        self._masks = masks
+        self._log_path = log
+        self._log: IO[str] | None = None
+        self._log_broken = False
+        self._summarise = summarise
+        self._on_phase = on_phase
+        self._on_price = on_price
+        self.told = False
+        self._started = clock.monotonic()
+        self._grouped = False
+        self._said = ""
+        self._tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
+        self.commands = Commands(self._write, files=files)
+        self._shield = Shield(self._write, now=clock.monotonic, kept_in=str(log))
+
+    @property
+    def tail(self) -> tuple[str, ...]:
+        return tuple(self._tail)
+
+    def mask(self, *secrets: str) -> None:
+        """Before anything else is said: the runner masks only what comes later."""
+        self._shield.close()
+        for form in self._masks.add(*secrets):
+            self.commands.mask(form)
+
+    def close(self) -> None:
+        """No block and no group is open afterwards, and the file is whole."""
+        self._shield.close()
+        self._end_group()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def last_words(self, text: str) -> None:
+        """From a signal handler, which may have hit in the middle of any write of ours: one system call, no buffer."""
+        closing = f"::{self._shield.token}::\n" if self._shield.token else ""
+        with contextlib.suppress(OSError, ValueError):
+            os.write(self._out.fileno(), f"\n{closing}{unfolded(text)}\n".encode())
+
+    # ---- the port -------------------------------------------------------------------------------------------------
+
+    def began(self, phase: Phase) -> None:
+        self._shield.close()
+        self._end_group()
+        self.commands.group(f"{TITLES[phase]} [{self._so_far()}]")
+        self._grouped = True
+        self._on_phase(phase)
+
+    def priced(self, *, hourly_usd: float, billed: bool) -> None:
+        self._on_price(hourly_usd, billed)
+        price = f"{dollars(hourly_usd)} an hour"
+        self._say(f"from now on {price} is spent" if billed else f"nothing is billed: emulated price {price}")
+
+    def progress(self, text: str) -> None:
+        text = plain(text)
+        if text and text != self._said:
+            self._said = text
+            self._say(text)
+
+    def remote(self, text: str) -> None:
+        text = self._masks.hide(text)
+        self._keep(text)
+        line = shown(text)
+        self._tail.append(self._masks.hide(plain(line))[:500])
+        self._shield.line(text)
+
+    def notice(self, text: str) -> None:
+        self._annotate("notice", text)
+
+    def warning(self, text: str) -> None:
+        self._annotate("warning", text)
+
+    def quoted(self, plan: RunPlan, text: str) -> None:
+        self._say(text)
+
+    def ended(self, outcome: Outcome) -> None:
+        """The summary in the log, outside every group, and on the step's page; what failed as an annotation."""
+        self.close()
+        self.told = True
+        outcome = self._masks.cleaned(outcome)
+        if outcome.ending is not Ending.SUCCEEDED or not proved_gone(outcome):
+            reason = plain(outcome.reason) or headline(outcome)
+            self.commands.annotate("error", unfolded(reason), title=unfolded(headline(outcome)))
+        for line in lines(outcome, width=120):
+            self._write(f"│ {unfolded(line)}\n")
+        with contextlib.suppress(OSError):  # the page is a convenience: the log has it all
+            self.commands.summary(lambda room: self._masks.hide(self._summarise(outcome, self.tail, room)))
+
+    # ---- what no port asks for ---------------------------------------------------------------------------------------
+
+    def refused(self, text: str) -> None:
+        """What could not be done at all, whole in the log and as an annotation."""
+        self.said(text)
+        self.commands.annotate("error", unfolded(self._masks.hide(_inert(text))))
+
+    def said(self, text: str) -> None:
+        """Words of ours on lines of their own."""
+        self._shield.close()
+        for line in self._masks.hide(_inert(text)).split("\n"):
+            self._write(f"│ {unfolded(line)}\n")
+
+    # ---- how it is written ------------------------------------------------------------------------------------------
+
+    def _annotate(self, kind: str, text: str) -> None:
+        self._shield.close()
+        text = self._masks.hide(_inert(text))
+        if not self.commands.annotate(kind, unfolded(text)):
+            self._say(f"{kind}: {text}")
+
+    def _say(self, text: str) -> None:
+        self._shield.close()
+        stamp = f"[{self._so_far()}]"
+        for line in self._masks.hide(_inert(text)).split("\n"):
+            self._write(f"{stamp} {unfolded(line)}\n")
+
+    def _so_far(self) -> str:
+        return stopwatch(self._clock.monotonic() - self._started)
+
+    def _end_group(self) -> None:
+        if self._grouped:
+            self.commands.end_group()
+            self._grouped = False
+
+    def _keep(self, text: str) -> None:
+        """As it came, so that the file holds what the shield had to leave out; a full disk ends no run."""
+        if self._log_broken:
+            return
+        try:
+            if self._log is None:
+                self._log_path.parent.mkdir(parents=True, exist_ok=True)
+                self._log = self._log_path.open("a", encoding="utf-8", errors="replace", newline="", buffering=1)
+            self._log.write(text + "\n")
+        except OSError as error:
+            self._log_broken = True
+            self.warning(f"The job's lines can no longer be kept in {self._log_path}: {error}.")
+
+    def _write(self, text: str) -> None:
+        """A runner that no longer reads ends no run either."""
+        with contextlib.suppress(OSError, ValueError):
+            self._out.write(text.encode("utf-8", "replace").decode())
+            self._out.flush()
+
+
+def _inert(text: str) -> str:
+    return "\n".join(plain(line) for line in text.splitlines())

@@ -1,0 +1,55 @@
+"""What the action takes and gives beside the one table of inputs: action.yml and the README say the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionField:
+    name: str
+    help: str
+    default: str = ""
+
+
+ACTION_INPUTS = (
+    ActionField(name="verb", help="`run`, or `plan` to only see what would run and what it may cost.", default="run"),
+    ActionField(
+        name="github_token",
+        help="The token that writes the comment on the pull request.",
+        default="${{ github.token }}",
+    ),
+    ActionField(
+        name="comment",
+        help="The comment on the pull request: `auto` and `always` write it, and `always` warns when it cannot; "
+        "`failure` only when the run did not succeed; `never`.",
+        default="auto",
+    ),
+    ActionField(
+        name="comment_group",
+        help="Jobs that give the same word share one comment, with a row for each job and matrix leg.",
+    ),
+    ActionField(
+        name="leg",
+        help="Tells the legs of a matrix apart; leave it as it is.",
+        default="${{ toJSON(matrix) }}",
+    ),
+)
+
+ACTION_OUTPUTS = (
+    ActionField(name="ending", help="How it ended, such as `succeeded`, `failed` or `never_started`."),
+    ActionField(name="reason", help="Why, in a sentence."),
+    ActionField(name="exit_code", help="The exit code of the run."),
+    ActionField(name="cluster", help="The name of the lease and of its machines."),
+    ActionField(name="cloud", help="Where it ran."),
+    ActionField(name="region", help="Where in that cloud."),
+    ActionField(name="accelerator", help="On which accelerators, such as `L4:1`."),
+    ActionField(name="spot", help="`true` when the machines were spot."),
+    ActionField(name="hourly_usd", help="What all its machines cost an hour, in US dollars."),
+    ActionField(name="cost_usd", help="Measured time at the catalogue's price."),
+    ActionField(name="estimated_usd", help="The most that the quote said it can cost."),
+    ActionField(name="duration_seconds", help="From the quote to the proof of release."),
+    ActionField(name="outputs_dir", help="The folder in the workspace that holds the fetched files."),
+    ActionField(name="metrics", help="What the example wrote in its metrics.json, as JSON."),
+    ActionField(name="released", help="`true` when it is proved that no machine is left."),
+)

@@ -1,0 +1,41 @@
+"""An Outcome as the action's outputs: one line each, empty where there is nothing. Pure."""
+
+from __future__ import annotations
+
+import json
+
+from cvl_ci.result.inert import plain
+from cvl_ci.result.outcome import Outcome
+from cvl_ci.result.phrases import proved_gone
+from cvl_ci.result.summary import to_json
+
+
+def outputs(outcome: Outcome) -> dict[str, str]:
+    launch, cost = outcome.launch, outcome.cost
+    accelerators = launch.accelerators if launch else {}
+    values: dict[str, object] = {
+        "ending": outcome.ending.value,
+        "reason": outcome.reason,
+        "exit_code": outcome.exit_code,
+        "cluster": outcome.cluster,
+        "cloud": launch.cloud if launch else None,
+        "region": launch.region if launch else None,
+        "accelerator": ",".join(f"{name}:{count}" for name, count in accelerators.items()),
+        "spot": launch.spot if launch else None,
+        "hourly_usd": cost.hourly_usd if cost else None,
+        "cost_usd": cost.usd if cost else None,
+        "estimated_usd": cost.estimated_usd if cost else None,
+        "duration_seconds": round(outcome.duration_seconds, 1),
+        "outputs_dir": outcome.outputs_directory,
+        "metrics": json.dumps(to_json(outcome)["metrics"]),
+        "released": proved_gone(outcome),
+    }
+    return {name: _text(value) for name, value in values.items()}
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else plain(str(value))

@@ -1,0 +1,68 @@
+"""A phase of the action as a process, on a cloud whose machines are files, with a clock that never waits."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cvl_ci import action, wiring
+from cvl_ci.local import clock
+from cvl_ci.ports import Resource
+from tests.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine
+
+
+class Clock(FakeClock):
+    """The machine's own, ahead by all that was slept."""
+
+    def now(self) -> float:
+        return time.time() + self.time
+
+    def monotonic(self) -> float:
+        return self.now()
+
+
+CLOCK = Clock(0.0)
+
+
+class FileCloud(FakeCloud):
+    """Machines outlive the process, as they do."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(CLOCK)
+        self.folder = folder
+        for file in folder.glob("i-*"):
+            super().create(lease=file.read_text(), region="us-east-1")
+
+    def create(self, *, lease: str, region: str, eventually: int = 0) -> str:
+        name = super().create(lease=lease, region=region, eventually=eventually)
+        (self.folder / name).write_text(lease)
+        return name
+
+    def remove(self, resources: Sequence[Resource]) -> None:
+        super().remove(resources)
+        for resource in resources:
+            (self.folder / resource.id).unlink(missing_ok=True)
+
+
+def main() -> int:
+    folder = Path(os.environ["STAGE"])
+    cloud = FileCloud(folder)
+    cloud.silent = "STAGE_SILENT" in os.environ
+
+    def at(step: str) -> None:
+        (folder / "steps").open("a").write(f"{step}\n")
+        if step == os.environ.get("STAGE_HANG"):
+            time.sleep(60)
+
+    engine = FakeEngine(cloud, at=at, lines=("epoch 1", "::set-output name=ending::mine", "##[error]mine"))
+    for module in (clock, wiring):
+        vars(module)["SystemClock"] = lambda: CLOCK
+    wiring.OpenClouds = lambda environ: FakeClouds(engine)  # type: ignore[assignment,misc]
+    return action.called_as(sys.argv[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+"""One comment a run, whatever happens on the way to it; nobody else's is touched; silence has a reason, said once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import requests
+
+from cvl_ci.github.discussion import DEPENDABOT, FORK, NO_REQUEST, PERMISSION, SECONDS_BETWEEN, Discussion
+from cvl_ci.github.event import Event
+from cvl_ci.result.report import group_comment, marker
+from tests.fakes import FakeClock
+from tests.github.api import URL, Answer, Api
+
+MARK = marker("abc")
+SHA = "a" * 40
+OURS = {"head": {"repo": {"full_name": "cvl/ci"}, "sha": SHA}, "base": {"repo": {"full_name": "cvl/ci"}}}
+PULL_REQUEST = Event(name="pull_request", payload={"pull_request": {"number": 5, **OURS}})
+BUSY: Answer = (502, {}, "<html>bad gateway</html>")
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Api().serving() as api:
+        yield api
+
+
+class Said(list[str]):
+    def __init__(self, event: Event = PULL_REQUEST) -> None:
+        super().__init__()
+        self.clock = FakeClock()
+        self.discussion = Discussion(
+            api=URL,
+            token="secret-token",
+            repository="cvl/ci",
+            sha=SHA,
+            event=event,
+            marker=MARK,
+            clock=self.clock,
+            say=self.append,
+        )
+
+    def put(self, text: str, *, last: bool = True) -> str | None:
+        return self.discussion.put(lambda before: f"{MARK}\n{text}", last=last)
+
+
+def test_the_first_word_makes_a_comment_and_the_next_change_it(api: Api) -> None:
+    said = Said()
+    address = said.put("one")
+    assert said.put("two") == address == "https://git.example.com/cvl/ci/pull/5#issuecomment-100"
+    assert api.bodies() == [f"{MARK}\ntwo"]
+    assert said == []
+
+
+def test_a_later_run_finds_it_again(api: Api) -> None:
+    Said().put("one")
+    Said().put("two")
+    assert api.bodies() == [f"{MARK}\ntwo"]
+
+
+def test_it_is_found_on_the_last_of_many_pages(api: Api) -> None:
+    for number in range(250):
+        api.comment(f"chat {number}", author="someone")
+    api.comment(f"{MARK}\nold")
+    Said().put("new")
+    assert api.bodies()[-1] == f"{MARK}\nnew"
+    assert len(api.comments) == 251
+
+
+def test_a_stranger_s_comment_with_our_marker_is_left_alone(api: Api) -> None:
+    api.comment(f"{MARK}\nmine!", author="mallory")
+    Said().put("ours")
+    assert api.bodies() == [f"{MARK}\nmine!", f"{MARK}\nours"]
+
+
+def test_our_comment_that_only_quotes_the_marker_is_left_alone(api: Api) -> None:
+    api.comment(f"look: {MARK}")
+    Said().put("ours")
+    assert api.bodies() == [f"look: {MARK}", f"{MARK}\nours"]
+
+
+def test_a_person_s_token_finds_the_person_s_comments(api: Api) -> None:
+    api.me = "ada"
+    api.comment(f"{MARK}\nof the bot")
+    api.comment(f"{MARK}\nof ada", author="ada")
+    Said().put("new")
+    assert api.bodies() == [f"{MARK}\nof the bot", f"{MARK}\nnew"]
+
+
+def test_of_twins_the_oldest_stays(api: Api) -> None:
+    for text in ("one", "two", "three"):
+        api.comment(f"{MARK}\n{text}")
+    Said().put("new")
+    assert list(api.comments) == [100]
+    assert api.bodies() == [f"{MARK}\nnew"]
+
+
+def test_a_comment_whose_answer_was_lost_is_not_made_twice(api: Api) -> None:
+    api.lose_answers = 1
+    assert Said().put("one")
+    assert api.bodies() == [f"{MARK}\none"]
+
+
+def test_an_equal_comment_is_not_written_again(api: Api) -> None:
+    Said().put("one")
+    api.asked.clear()
+    Said().put("one")
+    assert api.writes() == []
+
+
+@pytest.mark.parametrize("fault", [BUSY, requests.ConnectionError("reset"), requests.Timeout("slow")])
+def test_a_hiccup_is_asked_through(api: Api, fault: Answer | Exception) -> None:
+    api.faults["POST .*"] = [fault, fault]
+    assert Said().put("one")
+    assert api.bodies() == [f"{MARK}\none"]
+
+
+def test_an_outage_is_told_after_the_last_word_and_raises_nothing(api: Api) -> None:
+    api.faults["GET .*comments"] = [BUSY] * 50
+    said = Said()
+    assert said.put("one") is None
+    assert len(said) == 1
+    assert said.clock.time - FakeClock().time < 60
+
+
+def test_a_rate_limit_s_own_time_is_waited_for(api: Api) -> None:
+    api.faults["POST .*"] = [(403, {"Retry-After": "7"}, '{"message": "You have exceeded a secondary rate limit"}')]
+    said = Said()
+    assert said.put("one")
+    assert said.clock.time == FakeClock().time + 7
+
+
+def test_a_rate_limit_without_a_time_is_given_a_minute(api: Api) -> None:
+    api.faults["POST .*"] = [(429, {}, '{"message": "slow down"}')]
+    said = Said()
+    assert said.put("one")
+    assert said.clock.time == FakeClock().time + 60
+
+
+def test_a_rate_limit_of_an_hour_is_not_waited_for(api: Api) -> None:
+    reset = str(int(FakeClock().time) + 3600)
+    api.faults["GET .*comments"] = [(403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}, "{}")]
+    said = Said()
+    assert said.put("one") is None
+    assert said.clock.time == FakeClock().time
+    assert len(said) == 1
+
+
+def test_while_it_runs_a_word_too_soon_is_left_out_and_the_last_never(api: Api) -> None:
+    said = Said()
+    said.put("one", last=False)
+    said.put("two", last=False)
+    assert api.bodies() == [f"{MARK}\none"]
+    said.clock.sleep(SECONDS_BETWEEN)
+    said.put("three", last=False)
+    assert api.bodies() == [f"{MARK}\nthree"]
+    said.put("four", last=True)
+    assert api.bodies() == [f"{MARK}\nfour"]
+
+
+# ---- when nothing can be said ---------------------------------------------------------------------------------------
+
+
+def stranger(repository: dict[str, Any] | None) -> Event:
+    request = {"number": 5, "head": {"repo": repository, "sha": SHA}, "base": {"repo": {"full_name": "cvl/ci"}}}
+    return Event(name="pull_request", payload={"pull_request": request})
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (PULL_REQUEST, PERMISSION),
+        (stranger({"full_name": "mallory/ci"}), FORK),
+        (stranger(None), FORK),
+        (Event(name="pull_request", payload=PULL_REQUEST.payload, actor="dependabot[bot]"), DEPENDABOT),
+    ],
+)
+def test_a_token_that_may_not_write_is_told_once_with_what_to_do(api: Api, event: Event, reason: str) -> None:
+    api.writable = False
+    said = Said(event)
+    for _ in range(3):
+        assert said.put("one") is None
+    assert said == [f"No comment on the pull request: {reason}. The step's summary has it all."]
+    assert len(api.writes()) == 1
+
+
+def test_a_run_of_no_pull_request_is_told_once(api: Api) -> None:
+    said = Said(Event(name="schedule", payload={}))
+    said.put("one")
+    said.put("two")
+    assert said == [f"No comment on the pull request: {NO_REQUEST}. The step's summary has it all."]
+    assert api.asked == []
+
+
+# ---- which pull request ---------------------------------------------------------------------------------------------
+
+
+def a_pull(number: int, **changed: Any) -> dict[str, Any]:
+    repository = {"full_name": "cvl/ci", "id": 1, "url": f"{URL}/repos/cvl/ci"}
+    head = {"sha": SHA, "repo": repository}
+    return {"number": number, "state": "open", "head": head, "base": {"repo": repository}, **changed}
+
+
+def test_a_push_is_about_the_open_request_of_its_commit(api: Api) -> None:
+    stale = {"sha": "b" * 40, "repo": a_pull(0)["base"]["repo"]}
+    theirs = {"sha": SHA, "repo": {"full_name": "mallory/ci", "id": 2, "url": f"{URL}/repos/mallory/ci"}}
+    gone = {"sha": SHA, "repo": None}
+    api.pulls = [a_pull(5), a_pull(6, state="closed"), a_pull(7, head=stale), a_pull(8, head=theirs)]
+    api.pulls += [a_pull(9, head=gone)]
+    assert Said(Event(name="push", payload={})).put("one")
+    assert len(api.comments) == 1
+
+
+def test_a_push_whose_commit_has_no_open_request_is_about_none(api: Api) -> None:
+    said = Said(Event(name="push", payload={}))
+    said.put("one")
+    assert NO_REQUEST in said[0]
+
+
+# ---- many legs, one comment ---------------------------------------------------------------------------------------
+
+
+def test_the_rows_of_other_legs_stay(api: Api) -> None:
+    for key in ("b", "a", "b", "c"):
+        said = Said()
+        said.discussion.put(
+            partial(group_comment, title="nightly", marker=MARK, key=key, row=f"`{key}` | x"), last=True
+        )
+    [body] = api.bodies()
+    assert [line for line in body.splitlines() if "row:" in line] == [
+        f"| <!-- row:{key} -->`{key}` | x |" for key in "abc"
+    ]

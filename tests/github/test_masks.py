@@ -1,0 +1,87 @@
+"""A secret is hidden in every form it is likely to turn up in, and nothing else is."""
+
+from __future__ import annotations
+
+import base64
+import json
+from urllib.parse import quote
+
+import pytest
+
+from cvl_ci.github.masks import Masks, secret_values
+from tests.result.outcomes import SUCCEEDED
+
+SECRET = 'p@ss/w"rd+&=ü~1'
+
+
+def hiding(*secrets: str) -> Masks:
+    masks = Masks()
+    masks.add(*secrets)
+    return masks
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        SECRET,
+        quote(SECRET, safe=""),
+        json.dumps(SECRET),
+        base64.b64encode(SECRET.encode()).decode(),
+        base64.b64encode(b"u:" + SECRET.encode() + b":rest").decode(),
+        base64.urlsafe_b64encode(b"x" + SECRET.encode()).decode(),
+    ],
+)
+def test_a_secret_is_hidden_however_it_is_written(said: str) -> None:
+    hidden = hiding(SECRET).hide(f"<{said}>")
+    assert "***" in hidden
+    assert SECRET[2:10] not in hidden
+    assert len(hidden.replace("***", "")) < 15
+
+
+def test_a_secret_of_many_lines_is_hidden_line_by_line() -> None:
+    masks = hiding("-----BEGIN-----\nMIIEvQIBADAN\nBgkqhkiG9w0B\n-----END-----\n")
+    assert masks.hide("MIIEvQIBADAN") == "***"
+    assert masks.hide("x BgkqhkiG9w0B y") == "x *** y"
+
+
+def test_what_a_service_account_keeps_secret_is_hidden_and_its_project_is_not() -> None:
+    key = "-----BEGIN-----\nMIIEvQIBADAN\n"
+    masks = hiding(json.dumps({"project_id": "my-project", "private_key": key, "nested": [{"token": "abcdefgh"}]}))
+    assert masks.hide("my-project MIIEvQIBADAN abcdefgh") == "my-project *** ***"
+
+
+def test_a_short_value_is_never_masked() -> None:
+    assert hiding("1", "true", "us\nno\n").add("x") == ()
+    assert hiding("true").hide("true") == "true"
+
+
+def test_nothing_is_told_to_the_runner_twice() -> None:
+    masks = Masks()
+    assert masks.add(SECRET)
+    assert masks.add(SECRET) == ()
+
+
+def test_every_string_of_an_outcome_is_cleaned_and_nothing_else_changes() -> None:
+    cleaned = hiding("checkpoint", "recall@1").cleaned(SUCCEEDED)
+    assert cleaned.files[0].path == "outputs/***.npz"
+    assert "***" in cleaned.metrics["by_class"]  # type: ignore[operator]
+    assert cleaned.release == SUCCEEDED.release
+    assert cleaned.ending is SUCCEEDED.ending
+    assert hiding("not there at all").cleaned(SUCCEEDED) == SUCCEEDED
+
+
+def test_secrets_of_the_environment_are_known_by_name() -> None:
+    environment = {
+        "AWS_SECRET_ACCESS_KEY": "a",
+        "AWS_SESSION_TOKEN": "b",
+        "HF_TOKEN": "c",
+        "INPUT_GITHUB_TOKEN": "d",
+        "AZURE_CLIENT_SECRET": "e",
+        "GOOGLE_APPLICATION_CREDENTIALS": "f",
+        "TOKENIZERS_PARALLELISM": "false",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": "/path",
+        "ACTIONS_ID_TOKEN_REQUEST_URL": "https://here",
+        "HOME": "/root",
+        "LAMBDA_API_KEY": "g",
+    }
+    assert "".join(secret_values(environment)) == "abcdefg"

@@ -1,0 +1,232 @@
+"""What a person sees of a run on GitHub, judged by the runner's own rules: log, annotations, files, summary."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.github.commands import LONGEST_ANNOTATION, MOST_ANNOTATIONS, SUMMARY_BYTES
+from cvl_ci.github.masks import Masks
+from cvl_ci.github.workflow import TAIL_LINES, GitHubWorkflow
+from cvl_ci.result.outcome import Outcome, Phase
+from cvl_ci.result.report import job_summary
+from tests import golden
+from tests.fakes import FakeClock
+from tests.github.runner import Runner, read_file
+from tests.result.outcomes import EVERY, FAILED, HOSTILE, NOT_PROVED_GONE, SUCCEEDED
+
+SECRET = "hf_0123456789abcdef"
+
+
+def summarise(outcome: Outcome, tail: tuple[str, ...], room: int) -> str:
+    return job_summary(outcome, tail=tail, room=room)
+
+
+class Step:
+    def __init__(self, folder: Path) -> None:
+        self.clock = FakeClock()
+        self.out = io.StringIO()
+        self.folder = folder
+        self.files = {name: str(folder / name) for name in ("GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY")}
+        for path in self.files.values():
+            Path(path).touch()
+        self.workflow = GitHubWorkflow(
+            out=self.out,
+            clock=self.clock,
+            files=self.files,
+            masks=Masks(),
+            log=folder / "logs" / "job.log",
+            summarise=summarise,
+        )
+
+    def runner(self) -> Runner:
+        return Runner().read(self.out.getvalue())
+
+    def written(self, name: str) -> str:
+        return Path(self.files[name]).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def step(tmp_path: Path) -> Iterator[Step]:
+    step = Step(tmp_path)
+    yield step
+    step.workflow.close()
+
+
+def a_run(step: Step, outcome: Outcome) -> None:
+    workflow = step.workflow
+    workflow.began(Phase.PROVISIONING)
+    workflow.notice("asking aws/us-east-1a for 1 × m5.large")
+    workflow.priced(hourly_usd=0.096, billed=True)
+    step.clock.sleep(48)
+    workflow.progress("Launching on AWS us-east-1")
+    workflow.began(Phase.RUNNING)
+    workflow.remote("epoch 1 loss 0.5")
+    workflow.remote("::error::mine")
+    step.clock.sleep(12)
+    workflow.began(Phase.RELEASING)
+    workflow.ended(outcome)
+
+
+def test_a_whole_run_reads_as_in_its_golden_file(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda _: "RANDOM")
+    a_run(step, FAILED)
+    golden.check("github_log.txt", step.out.getvalue().replace(str(step.folder), "FOLDER"))
+
+
+@pytest.mark.parametrize("outcome", EVERY.values(), ids=EVERY)
+def test_only_our_own_words_are_obeyed_whatever_the_outcome_holds(step: Step, outcome: Outcome) -> None:
+    a_run(step, outcome)
+    names = [name for name, _, _ in step.runner().obeyed]
+    failed = [] if outcome.exit_code == 0 else ["error"]
+    assert names == ["group", "notice", "endgroup", "group", "endgroup", "group", "endgroup", *failed]
+    assert step.runner().stopped_by == ""
+
+
+def test_what_a_provider_says_is_not_obeyed(step: Step) -> None:
+    evil = "sorry\n::set-output name=a::b\r##[add-path]/evil\n\u00a0::save-state name=a::b"
+    for say in (step.workflow.notice, step.workflow.warning, step.workflow.progress):
+        for _ in range(12):
+            say(evil)
+    assert {name for name, _, _ in step.runner().obeyed} == {"notice", "warning"}
+
+
+def test_annotations_stop_at_ten_of_a_kind_and_go_on_as_lines(step: Step) -> None:
+    for number in range(15):
+        step.workflow.warning(f"number {number}")
+    assert len(step.runner().commands("warning")) == MOST_ANNOTATIONS
+    assert "number 14" in step.runner().log[-2]
+
+
+def test_an_annotation_is_cut_at_what_the_runner_takes(step: Step) -> None:
+    step.workflow.warning("x" * 10_000)
+    assert len(step.runner().commands("warning")[0]) == LONGEST_ANNOTATION
+
+
+def test_an_annotation_of_many_lines_stays_one(step: Step) -> None:
+    step.workflow.warning("one: 100%\ntwo, three")
+    assert step.runner().commands("warning") == ["one: 100%\ntwo, three"]
+
+
+def test_a_secret_is_in_no_log_file_summary_or_annotation(step: Step) -> None:
+    step.workflow.mask(SECRET)
+    step.workflow.remote(f"token={SECRET}")
+    step.workflow.remote(f"in \x1b[31m{SECRET[:8]}\x1b[0m{SECRET[8:]}")
+    step.workflow.warning(f"bad {SECRET}")
+    step.workflow.ended(replace(FAILED, reason=f"{SECRET} refused", metrics={SECRET: SECRET}, warnings=(SECRET,)))
+    everything = [*step.runner().log, *step.runner().commands("error", "warning", "notice")]
+    everything += [path.read_text() for path in step.folder.rglob("*") if path.is_file()]
+    assert SECRET not in "".join(everything)
+    assert "***" in step.written("GITHUB_STEP_SUMMARY")
+
+
+def test_masks_come_before_the_words_that_hold_them(step: Step) -> None:
+    step.workflow.mask(SECRET)
+    assert step.out.getvalue().startswith(f"::add-mask::{SECRET}\n")
+
+
+def test_the_file_keeps_every_line_of_a_flood(step: Step) -> None:
+    for number in range(50_000):
+        step.workflow.remote(f"line {number}")
+    step.workflow.close()
+    kept = (step.folder / "logs" / "job.log").read_text().splitlines()
+    assert kept == [f"line {number}" for number in range(50_000)]
+    assert len(step.out.getvalue()) < 100_000
+
+
+def test_a_flood_costs_a_step_seconds_and_not_minutes(step: Step) -> None:
+    import time
+
+    began = time.process_time()
+    for number in range(50_000):
+        step.workflow.remote(f"line {number}")
+    step.workflow.close()
+    assert time.process_time() - began < 5
+
+
+def test_a_full_disk_is_told_once_and_ends_no_run(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("in the way")
+    step = Step(tmp_path)
+    for _ in range(3):
+        step.workflow.remote("x")
+    step.workflow.close()
+    assert len(step.runner().commands("warning")) == 1
+    assert step.runner().log.count("x") == 3
+
+
+def test_a_runner_that_no_longer_reads_ends_no_run(step: Step) -> None:
+    step.out.close()
+    a_run(step, SUCCEEDED)
+    assert "Succeeded" in step.written("GITHUB_STEP_SUMMARY")
+
+
+def test_text_that_is_no_unicode_ends_no_run(step: Step) -> None:
+    step.workflow.remote("\ud800 lone")
+    step.workflow.commands.output("x", "\ud800")
+    step.workflow.close()
+    assert "? lone" in step.out.getvalue()
+
+
+def test_outputs_and_state_are_read_back_as_they_were(step: Step) -> None:
+    values = {"plain": "x", "lines": "a\nb\n\nc", "empty": "", "hostile": "x<<EOF\nEOF\nother=1\n::set-output::"}
+    for name, value in values.items():
+        step.workflow.commands.output(name, value)
+        step.workflow.commands.state(name, value)
+    assert read_file(step.written("GITHUB_OUTPUT")) == values
+    assert read_file(step.written("GITHUB_STATE")) == values
+
+
+def test_no_two_values_share_a_delimiter(step: Step) -> None:
+    step.workflow.commands.output("a", "1")
+    step.workflow.commands.output("b", "2")
+    text = step.written("GITHUB_OUTPUT")
+    assert len({line.partition("<<")[2] for line in text.splitlines() if "<<" in line}) == 2
+
+
+def test_without_a_runner_s_files_nothing_is_written_and_nothing_fails(tmp_path: Path) -> None:
+    step = Step(tmp_path)
+    step.files.clear()
+    step.workflow.commands.output("a", "1")
+    step.workflow.ended(SUCCEEDED)
+    assert step.workflow.commands.summary(lambda room: "x") is False
+
+
+def test_the_summary_fits_beside_what_the_step_wrote_already(step: Step) -> None:
+    Path(step.files["GITHUB_STEP_SUMMARY"]).write_text("x" * (SUMMARY_BYTES - 600))
+    step.workflow.ended(HOSTILE)
+    assert len(step.written("GITHUB_STEP_SUMMARY").encode()) <= SUMMARY_BYTES
+    assert "The job failed" in step.written("GITHUB_STEP_SUMMARY")
+
+
+def test_a_summary_that_finds_no_room_at_all_is_left_out(step: Step) -> None:
+    Path(step.files["GITHUB_STEP_SUMMARY"]).write_text("x" * SUMMARY_BYTES)
+    step.workflow.ended(SUCCEEDED)
+    assert len(step.written("GITHUB_STEP_SUMMARY")) == SUMMARY_BYTES
+
+
+def test_the_tail_is_the_last_lines_without_controls(step: Step) -> None:
+    for number in range(100):
+        step.workflow.remote(f"\x1b[31mline {number}\x1b[0m")
+    assert step.workflow.tail == tuple(f"line {number}" for number in range(100 - TAIL_LINES, 100))
+
+
+def test_a_machine_that_may_run_is_an_error_on_the_page_even_when_the_job_was_fine(step: Step) -> None:
+    step.workflow.ended(NOT_PROVED_GONE)
+    [(_, properties, _)] = [one for one in step.runner().obeyed if one[0] == "error"]
+    assert properties["title"].startswith("A MACHINE MAY STILL BE RUNNING")
+
+
+def test_last_words_close_the_block_that_was_open(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w+", encoding="utf-8") as out:
+        step = Step(tmp_path)
+        step.workflow._out = out
+        step.workflow.remote("half a")
+        step.workflow.last_words("::notice::handed over")
+        out.seek(0)
+        runner = Runner().read(out.read())
+        step.workflow.close()
+    assert runner.obeyed == [("notice", {}, "handed over")]

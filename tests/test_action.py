@@ -1,0 +1,240 @@
+"""The action as GitHub calls it: main and post as processes of their own, with signals, kills and lost state."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.github.runner import Runner, read_file
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Job:
+    """One step of a job: its environment, its machines, its files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.machines = folder / "machines"
+        self.workspace = folder / "workspace"
+        for each in (self.machines, self.workspace, folder / "home"):
+            each.mkdir(exist_ok=True)
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(folder / "home"),
+            "STAGE": str(self.machines),
+            "GITHUB_REPOSITORY": "cvl/ci",
+            "GITHUB_RUN_ID": "123456789",
+            "GITHUB_RUN_ATTEMPT": "1",
+            "GITHUB_JOB": "train",
+            "GITHUB_ACTION": "__self",
+            "GITHUB_EVENT_NAME": "push",
+            "INPUT_COMMAND": "python train.py",
+            "INPUT_GPU": "none",
+            "INPUT_CLOUD": "aws",
+            "INPUT_LEG": '{"gpu": "L4"}',
+            "INPUT_SECRETS": "HF_TOKEN=hf_0123456789abcdef",
+            "INPUT_EXAMPLE": "",
+        }
+        for name in ("GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY"):
+            (folder / name).touch()
+            self.environment[name] = str(folder / name)
+        (self.workspace / "train.py").write_text("print(1)")
+
+    def start(self, name: str, **changed: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.action_stage", name],
+            env={**self.environment, **changed},
+            cwd=self.workspace,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, name: str, **changed: str) -> tuple[int, str]:
+        process = self.start(name, **changed)
+        said, _ = process.communicate(timeout=60)
+        return process.returncode, said
+
+    def hung_at(self, step: str) -> subprocess.Popen[str]:
+        process = self.start("/entrypoint", STAGE_HANG=step)
+        deadline = time.monotonic() + 30
+        while step not in self.steps() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return process
+
+    def steps(self) -> list[str]:
+        path = self.machines / "steps"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def alive(self) -> list[str]:
+        return [path.name for path in self.machines.glob("i-*")]
+
+    def outputs(self) -> dict[str, str]:
+        return read_file((self.folder / "GITHUB_OUTPUT").read_text())
+
+    def summary(self) -> str:
+        return (self.folder / "GITHUB_STEP_SUMMARY").read_text()
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return Job(tmp_path)
+
+
+def test_a_run_ends_with_outputs_a_summary_its_log_and_no_machine(job: Job) -> None:
+    code, said = job.run("/entrypoint")
+    assert code == 0, said
+    assert job.alive() == []
+    assert job.outputs()["ending"] == "succeeded"
+    assert job.outputs()["released"] == "true"
+    assert job.outputs()["metrics"] == '{"accuracy": 0.9}'
+    assert "Succeeded" in job.summary()
+    [log] = job.workspace.glob("cvl-outputs/*.log")
+    assert "##[error]mine" in log.read_text()
+
+
+def test_nothing_the_job_printed_is_obeyed_and_masks_come_first(job: Job) -> None:
+    _, said = job.run("/entrypoint")
+    obeyed = Runner().read(said).obeyed
+    assert obeyed[0] == ("add-mask", {}, "hf_0123456789abcdef")
+    assert {name for name, _, _ in obeyed} <= {"add-mask", "group", "endgroup", "notice", "warning"}
+    assert "hf_0123456789abcdef" not in said.replace("::add-mask::hf_0123456789abcdef", "")
+
+
+def test_post_after_a_run_that_ended_does_nothing_in_half_a_second(job: Job) -> None:
+    job.run("/entrypoint")
+    before = job.steps()
+    program = (
+        "import sys; from cvl_ci import action; code = action.called_as('/post-entrypoint')\n"
+        "print(code, *sorted({'sky', 'github', 'requests', 'boto3', 'actions_toolkit'} & {*sys.modules}))"
+    )
+    began = _children_seconds()
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program],
+        env=job.environment,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert done.stdout == "0\n"
+    assert _children_seconds() - began < 0.5
+    assert job.steps() == before
+
+
+def _children_seconds() -> float:
+    """Of the processor, which the machine's other work does not slow down."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", ["created", "follow"])
+def test_a_cancelled_main_is_gone_at_once_and_post_ends_the_machine(job: Job, step: str, number: int) -> None:
+    process = job.hung_at(step)
+    began = time.monotonic()
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=10)
+    assert time.monotonic() - began < 1
+    assert process.returncode == 130
+    assert "post step takes the machine down" in said
+    assert Runner().read(said).stopped_by == ""
+    assert len(job.alive()) == 1
+    assert list((job.folder / "home").rglob("*.revoked"))
+    code, said = job.run("/post-entrypoint")
+    assert (code, job.alive()) == (0, []), said
+    assert "Cancelled" in job.summary()
+    assert "Cost" in job.summary()
+
+
+def test_a_killed_main_leaves_its_machine_to_post(job: Job) -> None:
+    process = job.hung_at("follow")
+    process.kill()
+    process.communicate(timeout=10)
+    assert len(job.alive()) == 1
+    code, said = job.run("/post-entrypoint")
+    assert (code, job.alive()) == (0, []), said
+
+
+def test_post_finds_the_machine_by_its_name_when_home_and_state_are_lost(job: Job) -> None:
+    process = job.hung_at("follow")
+    process.kill()
+    process.communicate(timeout=10)
+    code, said = job.run("/post-entrypoint", HOME=str(job.folder / "another"))
+    assert (code, job.alive()) == (0, []), said
+
+
+def test_post_finds_the_machine_though_its_inputs_are_not_main_s(job: Job) -> None:
+    process = job.hung_at("follow")
+    process.kill()
+    process.communicate(timeout=10)
+    inputs = {name: "" for name in job.environment if name.startswith("INPUT_")}
+    code, said = job.run("/post-entrypoint", **inputs)
+    assert (code, job.alive()) == (0, []), said
+
+
+def test_post_that_gets_no_answer_says_that_a_machine_may_run_and_fails(job: Job) -> None:
+    process = job.hung_at("follow")
+    process.kill()
+    process.communicate(timeout=10)
+    code, said = job.run("/post-entrypoint", STAGE_SILENT="1")
+    assert code == 79
+    assert "A MACHINE MAY STILL BE RUNNING" in said
+    assert "[!CAUTION]" in job.summary()
+
+
+def test_post_never_launches_whatever_the_state_says(job: Job) -> None:
+    job.run("/post-entrypoint", STATE_isPost="", STATE_handover="nonsense")
+    assert "launch" not in job.steps()
+
+
+def test_another_name_is_no_phase(job: Job) -> None:
+    code, said = job.run("/bin/sh")
+    assert code == 64
+    assert "no phase" in said
+    assert job.steps() == []
+
+
+def test_every_mistake_is_an_annotation_and_post_has_nothing_to_do(job: Job) -> None:
+    code, said = job.run("/entrypoint", INPUT_MAX_COST="much", INPUT_NUM_NODES="-1", INPUT_MAX_COTS="1")
+    assert code == 64
+    [error] = Runner().read(said).commands("error")
+    assert "max_cost" in error
+    assert "num_nodes" in error
+    assert "max_cots" in error
+    assert job.run("/post-entrypoint") == (0, "")
+
+
+def test_a_plan_asks_no_cloud(job: Job) -> None:
+    code, said = job.run("/entrypoint", INPUT_VERB="plan")
+    assert code == 0, said
+    assert "an hour" in said
+    assert job.steps() == []
+    assert job.run("/post-entrypoint") == (0, "")
+
+
+@pytest.mark.parametrize(("name", "value"), [("INPUT_VERB", "reap"), ("INPUT_COMMENT", "sometimes")])
+def test_a_word_that_is_no_choice_starts_nothing(job: Job, name: str, value: str) -> None:
+    code, said = job.run("/entrypoint", **{name: value})
+    assert code == 64
+    assert value in said
+    assert job.steps() == []
+
+
+def test_legs_steps_and_attempts_never_share_a_lease(job: Job) -> None:
+    from cvl_ci.wiring import OnGitHub
+
+    changes = [{}, {"INPUT_LEG": '{"gpu": "T4"}'}, {"GITHUB_ACTION": "__self_2"}, {"GITHUB_RUN_ATTEMPT": "2"}]
+    changes += [{"GITHUB_JOB": "other"}, {"GITHUB_RUN_ID": "1"}, {"GITHUB_REPOSITORY": "cvl/other"}]
+    files = {"GITHUB_STATE": ""}
+    names = {OnGitHub({**job.environment, **files, **change}).owner.name for change in changes}
+    assert len(names) == len(changes)

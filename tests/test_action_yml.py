@@ -1,0 +1,96 @@
+"""action.yml says what the code's tables say, and asks GitHub for what the design stands on."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cvl_ci.action import PHASES
+from cvl_ci.request.action_fields import ACTION_INPUTS, ACTION_OUTPUTS
+from cvl_ci.request.fields import FIELDS
+from cvl_ci.result.outputs import outputs
+from tests.result.outcomes import EVERY
+
+ROOT = Path(__file__).resolve().parent.parent
+PATH = ROOT / "action.yml"
+
+
+def expected() -> str:
+    """After a change of a table: `GOLDEN=write pytest tests/test_action_yml.py`."""
+    inputs: dict[str, dict[str, str]] = {}
+    for one in FIELDS:
+        many = " One a line." if one.repeatable else ""
+        default = f" If not given: {one.default}." if one.default else ""
+        inputs[one.name] = {"description": f"{one.help}{many} Such as {one.example}.{default}"}
+    for own in ACTION_INPUTS:
+        inputs[own.name] = {"description": own.help, **({"default": own.default} if own.default else {})}
+    document = {
+        "name": "cvl-ci: a GPU job on any cloud",
+        "description": "Runs a job on cloud GPUs with SkyPilot, shows it live, brings its files back, "
+        "and proves that no machine is left.",
+        "author": "cvl-ci",
+        "branding": {"icon": "cpu", "color": "purple"},
+        "inputs": inputs,
+        "outputs": {own.name: {"description": own.help} for own in ACTION_OUTPUTS},
+        "runs": {
+            "using": "docker",
+            "image": "Dockerfile",
+            "entrypoint": "/entrypoint",
+            "post-entrypoint": "/post-entrypoint",
+            "post-if": "always()",
+            "args": [],
+        },
+    }
+    head = "# Written by `GOLDEN=write pytest tests/test_action_yml.py` from the code's tables.\n"
+    return head + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1_000)
+
+
+def action() -> Any:
+    return yaml.safe_load(PATH.read_text(encoding="utf-8"))
+
+
+def test_it_is_the_code_s() -> None:
+    if os.environ.get("GOLDEN") == "write":
+        PATH.write_text(expected(), encoding="utf-8")
+    assert PATH.read_text(encoding="utf-8") == expected()
+
+
+def test_the_readme_s_tables_are_the_code_s() -> None:
+    readme = ROOT / "README.md"
+    start, end = "from cvl_ci/request/action_fields.py -->\n", "<!-- /action -->"
+    rows = ["| input | what it is | if not given |", "|---|---|---|"]
+    rows += [f"| `{own.name}` | {own.help} | {f'`{own.default}`' if own.default else ''} |" for own in ACTION_INPUTS]
+    rows += ["", "| output | what it is |", "|---|---|", *(f"| `{own.name}` | {own.help} |" for own in ACTION_OUTPUTS)]
+    table = "\n".join(rows) + "\n"
+    before, rest = readme.read_text(encoding="utf-8").split(start)
+    if os.environ.get("GOLDEN") == "write":
+        readme.write_text(before + start + table + end + rest.split(end, 1)[1], encoding="utf-8")
+    assert readme.read_text(encoding="utf-8").split(start)[1].split(end)[0] == table
+
+
+def test_every_output_is_set_whatever_the_outcome() -> None:
+    for outcome in EVERY.values():
+        assert list(outputs(outcome)) == list(action()["outputs"])
+        assert not any("\n" in value for value in outputs(outcome).values())
+
+
+def test_every_name_can_be_read_by_a_shell() -> None:
+    for name in [*action()["inputs"], *action()["outputs"]]:
+        assert re.fullmatch(r"[a-z][a-z_]*", name)
+
+
+def test_the_input_args_cannot_become_words_of_the_docker_command() -> None:
+    """Without `args` of its own, the runner puts an input of that name on docker's command line, unquoted."""
+    assert action()["runs"]["args"] == []
+
+
+def test_both_entrypoints_are_one_file_whose_name_is_the_phase() -> None:
+    runs = action()["runs"]
+    assert {Path(runs["entrypoint"]).name: "main", Path(runs["post-entrypoint"]).name: "post"} == PHASES
+    assert "ln -s /entrypoint /post-entrypoint" in (ROOT / "Dockerfile").read_text()
+    assert '"${0##*/}"' in (ROOT / "entrypoint").read_text()
+    assert "$@" not in (ROOT / "entrypoint").read_text()

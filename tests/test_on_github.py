@@ -1,0 +1,101 @@
+"""What one step says on its pull request, from its environment to GitHub's API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.result.outcome import Phase
+from cvl_ci.wiring import OnGitHub
+from tests.github.api import URL, Api
+from tests.result.outcomes import FAILED, SUCCEEDED
+
+REQUEST = {"number": 5, "head": {"repo": {"full_name": "cvl/ci"}}, "base": {"repo": {"full_name": "cvl/ci"}}}
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Api().serving() as api:
+        yield api
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps({"pull_request": REQUEST}))
+    return {
+        "HOME": str(tmp_path),
+        "GITHUB_API_URL": URL,
+        "GITHUB_SERVER_URL": "https://git.example.com",
+        "GITHUB_REPOSITORY": "cvl/ci",
+        "GITHUB_RUN_ID": "7",
+        "GITHUB_JOB": "train",
+        "GITHUB_WORKFLOW": "nightly",
+        "GITHUB_EVENT_NAME": "pull_request",
+        "GITHUB_EVENT_PATH": str(event),
+        "INPUT_GITHUB_TOKEN": "secret-token",
+    }
+
+
+def test_a_comment_follows_the_run_and_ends_with_its_outcome(api: Api, environment: dict[str, str]) -> None:
+    step = OnGitHub(environment)
+    step.leave(title="digits train")
+    step.workflow.began(Phase.RUNNING)
+    assert "Under way: `digits train`" in api.bodies()[0]
+    step.comment(SUCCEEDED)
+    assert "Succeeded: `digits-sgd train`" in api.bodies()[0]
+    assert "https://git.example.com/cvl/ci/actions/runs/7/attempts/1" in api.bodies()[0]
+    step.workflow.close()
+    assert len(api.comments) == 1
+
+
+def test_each_leg_has_a_comment_of_its_own_and_a_later_run_changes_it(api: Api, environment: dict[str, str]) -> None:
+    for run in ("7", "8"):
+        for gpu in ("L4", "T4"):
+            leg = json.dumps({"gpu": gpu}, indent=2)
+            OnGitHub({**environment, "GITHUB_RUN_ID": run, "INPUT_LEG": leg}).comment(SUCCEEDED)
+    assert len(api.comments) == 2
+    assert all("/runs/8/" in body for body in api.bodies())
+
+
+def test_legs_of_a_group_share_one_comment_with_a_row_each(api: Api, environment: dict[str, str]) -> None:
+    for gpu, outcome in (("L4", SUCCEEDED), ("T4", FAILED), ("L4", SUCCEEDED)):
+        leg = json.dumps({"gpu": gpu})
+        OnGitHub({**environment, "INPUT_COMMENT_GROUP": "gpus", "INPUT_LEG": leg}).comment(outcome)
+    [body] = api.bodies()
+    assert body.count("<!-- row:") == 2
+    assert "`gpu: L4` | Succeeded" in body
+    assert "`gpu: T4` | The job failed with exit code 7" in body
+
+
+@pytest.mark.parametrize("leg", ["", "null", "{}"])
+def test_without_a_matrix_there_is_no_leg_however_the_runner_writes_it(environment: dict[str, str], leg: str) -> None:
+    assert OnGitHub({**environment, "INPUT_LEG": leg}).owner.name == OnGitHub(environment).owner.name
+
+
+def test_a_secret_is_in_no_comment(api: Api, environment: dict[str, str]) -> None:
+    step = OnGitHub({**environment, "HF_TOKEN": "hf_0123456789abcdef"})
+    step.workflow.remote("token hf_0123456789abcdef")
+    step.comment(SUCCEEDED)
+    step.workflow.close()
+    assert "token ***" in api.bodies()[0]
+    assert "hf_0123456789abcdef" not in api.bodies()[0]
+
+
+def test_without_a_token_nothing_is_asked(api: Api, environment: dict[str, str]) -> None:
+    OnGitHub({**environment, "INPUT_GITHUB_TOKEN": ""}).comment(SUCCEEDED)
+    assert api.asked == []
+
+
+@pytest.mark.parametrize(("comment", "kind"), [("always", "::warning::"), ("auto", "[0:0")])
+def test_silence_is_a_warning_only_where_a_comment_was_asked_for(
+    api: Api, environment: dict[str, str], capsys: pytest.CaptureFixture[str], comment: str, kind: str
+) -> None:
+    api.writable = False
+    step = OnGitHub({**environment, "INPUT_COMMENT": comment})
+    capsys.readouterr()
+    step.comment(SUCCEEDED)
+    assert capsys.readouterr().out.startswith(kind)
