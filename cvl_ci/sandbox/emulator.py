@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from types import FrameType
 
 from cvl_ci.sandbox import blueprint as blueprints
 from cvl_ci.sandbox import daemon
@@ -77,8 +78,13 @@ def serve(directory: Path, plan: Blueprint) -> None:
     listen_metadata(plan, cloud)
     listen(plan, Front(plan, cloud, gate, end))
     threading.Thread(target=machines.watch, args=(cloud,), daemon=True).start()
+
+    def told_to_end(number: int, _frame: FrameType | None) -> None:
+        print(f"told to end by {signal.Signals(number).name}", flush=True)
+        end.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: end.set())
+        signal.signal(number, told_to_end)
     print("up", plan.endpoint_url, flush=True)
     if wait(directory, end):
         machines.remove_all()

@@ -89,6 +89,7 @@ class Front:
     def _stop(self, question: Mapping[str, Any]) -> dict[str, object]:
         if question["id"] != self._plan.id:
             raise NoSuchInstance(f"This is sandbox {self._plan.id}.")
+        print("asked to end", flush=True)
         self._end.set()
         return {}
 
