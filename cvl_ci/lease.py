@@ -152,8 +152,11 @@ class Lease:
         return tried or self.record.places
 
     def _released(self, release: Release) -> Release:
-        if release.gone:
-            self._records.write(replace(self.record, released_at=release.at))
+        try:
+            if release.gone:
+                self._records.write(replace(self.record, released_at=release.at))
+        except CvlError as error:
+            self._say(f"It is gone, but that could not be written down: {error.what}")
         return release
 
 

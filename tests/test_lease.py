@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cvl_ci.errors import EngineError
 from cvl_ci.lease import Lease, Owner
 from cvl_ci.ports import LeaseRecord
 from cvl_ci.request.plan import Place
@@ -190,3 +191,17 @@ def test_a_later_process_releases_from_the_record_alone(house: House) -> None:
     assert record is not None
     assert house.lease(record).release(surely=True).gone
     assert house.cloud.running() == []
+
+
+def test_a_disk_that_is_full_by_then_does_not_lose_the_proof(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = house.lease()
+    lease.take()
+    house.asked(lease)
+    house.cloud.create(lease=OWNER.name, region="us-east-1")
+
+    def full(record: LeaseRecord) -> None:
+        raise EngineError("No space left on device.")
+
+    monkeypatch.setattr(house.records, "write", full)
+    assert lease.release().gone
+    assert any("No space left" in text for text in house.said)

@@ -9,6 +9,7 @@ from cvl_ci.errors import CapacityError, CvlError
 from cvl_ci.request.plan import RunPlan
 from cvl_ci.result.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Attempt, Ending, Launch, NodeEnd, Release
 
+ECHO_SECONDS = 3.0
 KILLED = 137
 """A process that was killed before it could say why; the shell's number for SIGKILL."""
 
@@ -75,10 +76,13 @@ def _job(plan: RunPlan, nodes: Sequence[NodeEnd], ran_seconds: float) -> Judgeme
 
 
 def _first_failure(nodes: Sequence[NodeEnd]) -> NodeEnd | None:
-    """SkyPilot kills the other ranks when one fails: the one that said so, and first, is the cause."""
+    """The cause: the first rank that failed. A peer whose connection broke with it ends with an interpreter's plain 1
+    in the same moment, now and then a hair earlier: a code that somebody chose says more."""
     said = [node for node in nodes if node.exit_code]
     if said:
-        return min(said, key=lambda node: (node.ended_at or float("inf"), node.rank))
+        first = min(node.ended_at or float("inf") for node in said)
+        echoes = [node for node in said if (node.ended_at or float("inf")) <= first + ECHO_SECONDS]
+        return min(echoes, key=lambda node: (node.exit_code == 1, node.ended_at or float("inf"), node.rank))
     return next((node for node in nodes if node.exit_code is None), None)
 
 

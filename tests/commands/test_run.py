@@ -82,13 +82,23 @@ def test_the_jobs_own_exit_code_is_ours(house: House) -> None:
 
 def test_one_failing_rank_fails_the_run_with_the_code_of_the_first_to_fail(house: House) -> None:
     house.engine.ends = (
-        NodeEnd(rank=0, exit_code=1, ended_at=20.0),
+        NodeEnd(rank=0, exit_code=5, ended_at=20.0),
         NodeEnd(rank=1, exit_code=9, ended_at=10.0),
         NodeEnd(rank=2, exit_code=None),
     )
     outcome = house.run()
     assert outcome.exit_code == 9
     assert "rank 1" in outcome.reason
+
+
+def test_the_echo_of_a_failing_rank_is_not_its_cause(house: House) -> None:
+    """Rank 1 exits 7, and rank 0, which loses its peer, ends with a traceback a moment before that is written."""
+    house.engine.ends = (
+        NodeEnd(rank=0, exit_code=1, ended_at=10.0),
+        NodeEnd(rank=1, exit_code=7, ended_at=10.4),
+        NodeEnd(rank=2, exit_code=9, ended_at=60.0),
+    )
+    assert house.run().exit_code == 7
 
 
 def test_a_rank_that_was_killed_by_itself_is_no_success(house: House) -> None:

@@ -49,7 +49,7 @@ def test_spot_falls_back_to_on_demand_and_says_so(terminal: Terminal) -> None:
 
 def test_a_machine_that_never_gets_ssh_is_given_up_and_taken_down(terminal: Terminal) -> None:
     terminal.sandbox.set_faults(Faults(never_ssh=("us-east-1", "us-west-2")))
-    ran = terminal.run("--command", "echo never", "--provision-timeout", "1m")
+    ran = terminal.run("--command", "echo never", "--provision-timeout", "90s")
     assert ran.code == 70, ran.err
     assert ran.summary["ending"] == "never_started"
     assert "never answered by ssh" in ran.summary["reason"]
