@@ -97,12 +97,8 @@ class OpenClouds:
             environment=self._environ,
             progress=lambda text: watch(Progress(text=text)),
         )
-        was_up = sandbox.status().up
-        try:
-            yield sandbox.up()
-        finally:
-            if not was_up and not self._keep_sandbox:
-                sandbox.down()
+        with sandbox.visited(keep=self._keep_sandbox) as access:
+            yield access
 
     def _on_sandbox(self, access: Access, user_id: str) -> Cloud:
         from cvl_ci.engine import inventory

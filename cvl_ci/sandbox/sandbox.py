@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import blueprint as blueprints
@@ -25,6 +25,9 @@ from cvl_ci.sandbox.status import Instance, Status
 from cvl_ci.sandbox.stopwatch import Stopwatch
 
 START_SECONDS = 60.0
+VISITORS = "visitors"
+"""Each run in this sandbox holds a shared lock on it."""
+BROUGHT_UP = "brought-up-by-a-run"
 STOP_SECONDS = 30.0
 """It removes its machines first."""
 README = """\
@@ -71,6 +74,24 @@ class Sandbox:
     def access(self) -> Access:
         """To a sandbox that is up; SandboxError where none is."""
         return self._access(self._needed()[0])
+
+    @contextlib.contextmanager
+    def visited(self, *, keep: bool = False) -> Iterator[Access]:
+        """Up for the time of one run. Runs side by side share it: when a run had brought it up, the last one to leave
+        takes it down again; one that a person brought up stays. `keep`: it stays all the same."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with (self._directory / VISITORS).open("a") as visitors:
+            fcntl.flock(visitors, fcntl.LOCK_SH)
+            if not self.status().up:
+                (self._directory / BROUGHT_UP).touch()
+            try:
+                yield self.up()
+            finally:
+                if keep:
+                    (self._directory / BROUGHT_UP).unlink(missing_ok=True)
+                if (self._directory / BROUGHT_UP).exists() and _alone_in(visitors):
+                    self.down()
+                    (self._directory / BROUGHT_UP).unlink(missing_ok=True)
 
     def status(self) -> Status:
         plan, line = self._running()
@@ -264,5 +285,14 @@ def _free(port: int, hosts: Sequence[str]) -> bool:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((host, port))
     except OSError:
+        return False
+    return True
+
+
+def _alone_in(visitors: IO[str]) -> bool:
+    """Whether no other run holds the lock; ours becomes exclusive, so that none comes in while it goes down."""
+    try:
+        fcntl.flock(visitors, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
     return True

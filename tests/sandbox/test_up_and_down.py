@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -327,3 +328,27 @@ def test_a_machine_is_up_in_about_a_second(directory: Path, key: Path) -> None:
     began = time.monotonic()
     cloud.launch()
     assert time.monotonic() - began < 5, "a loaded computer is given time"
+
+
+def test_the_last_of_two_runs_takes_down_what_the_first_brought_up(directory: Path) -> None:
+    sandbox = sandbox_in(directory)
+    with ExitStack() as second:
+        with sandbox.visited():
+            second.enter_context(sandbox_in(directory).visited())
+        assert sandbox.status().up, "the other run is still in it"
+    assert not sandbox.status().up
+
+
+def test_a_run_leaves_up_what_a_person_brought_up(directory: Path) -> None:
+    sandbox = sandbox_in(directory)
+    sandbox.up()
+    with sandbox.visited():
+        pass
+    assert sandbox.status().up
+
+
+def test_a_run_that_shall_keep_it_leaves_it_up(directory: Path) -> None:
+    sandbox = sandbox_in(directory)
+    with sandbox.visited(keep=True):
+        pass
+    assert sandbox.status().up
