@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from cvl_ci.result.inert import plain
-from cvl_ci.result.outcome import Asked, Attempt, Cost, Ending, Launch, NodeEnd, Outcome, Release
+from cvl_ci.result.outcome import EXIT_NOT_PROVED_GONE, Asked, Attempt, Cost, Ending, Launch, NodeEnd, Outcome, Release
 from cvl_ci.result.units import dollars, duration, moment, size
 
 ENDINGS = {
@@ -30,8 +30,10 @@ def failed_with(outcome: Outcome) -> str:
     """The job's own code, which the run's exit code need not be: that is 79 when a machine is left."""
     if outcome.ending is not Ending.FAILED:
         return ""
-    own = next((end.exit_code for end in outcome.nodes if end.exit_code), outcome.exit_code)
-    return f" with exit code {own}"
+    code = outcome.exit_code
+    if code == EXIT_NOT_PROVED_GONE:
+        code = next((end.exit_code for end in outcome.nodes if end.exit_code), code)
+    return f" with exit code {code}"
 
 
 def proved_gone(outcome: Outcome) -> bool:
