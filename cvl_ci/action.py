@@ -53,7 +53,10 @@ def main(environ: Mapping[str, str]) -> int:
         github.leave(done=True)  # it was refused before anything was asked of a cloud
         return error.exit_code
     except Exception:  # noqa: BLE001  a mistake of ours: its text may hold a machine's, so it goes out as our words do
-        github.workflow.refused(f"A mistake in cvl-ci itself stopped this.\n{traceback.format_exc()}")
+        where = wiring.keep_details(environ, traceback.format_exc())
+        github.workflow.refused(
+            f"A mistake in cvl-ci itself stopped this. {where}\nThe post step takes down what is left."
+        )
         return CvlError.exit_code
     finally:
         github.workflow.close()
@@ -70,7 +73,7 @@ def post(environ: Mapping[str, str]) -> int:
     try:
         return _undo(left, github, environ)
     except Exception as error:  # noqa: BLE001  whatever it is, nothing is proved
-        what = str(error) if isinstance(error, CvlError) else traceback.format_exc()
+        what = str(error) if isinstance(error, CvlError) else wiring.keep_details(environ, traceback.format_exc())
         github.workflow.refused(f"{what}\n`cvl-ci down {github.owner.name}` looks for the machine and takes it down.")
         return NotProvedGone.exit_code
     finally:

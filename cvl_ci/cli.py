@@ -247,15 +247,8 @@ def _tell(text: str) -> None:
 
 def _bug(environ: Mapping[str, str]) -> int:
     """A mistake of ours: told in three sentences, kept whole in a file."""
-    path = wiring.state_directory(environ) / f"error-{secrets.token_hex(4)}.txt"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(traceback.format_exc())
-        where = f"The details are in {path}."
-    except OSError as error:
-        where = f"The details could not be written ({error})."
     _tell(
-        f"A mistake in cvl-ci itself stopped this. {where}\n"
+        f"A mistake in cvl-ci itself stopped this. {wiring.keep_details(environ, traceback.format_exc())}\n"
         "What had been started was taken down where that was still possible.\n"
         "Make sure with `cvl-ci down --all`, and please report it with that file."
     )

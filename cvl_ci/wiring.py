@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -38,6 +39,17 @@ def state_directory(environ: Mapping[str, str]) -> Path:
     """Where leases are recorded and the sandbox lives: XDG's place for state."""
     given = environ.get("XDG_STATE_HOME")
     return Path(given or Path(environ.get("HOME", "/root")) / ".local" / "state") / "cvl-ci"
+
+
+def keep_details(environ: Mapping[str, str], text: str) -> str:
+    """A mistake's details go to a file; what a person is told is where."""
+    path = state_directory(environ) / f"error-{secrets.token_hex(4)}.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        return f"The details could not be written ({error})."
+    return f"The details are in {path}."
 
 
 def sandbox_directory(environ: Mapping[str, str]) -> Path:
