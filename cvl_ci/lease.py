@@ -104,7 +104,9 @@ class Lease:
     def release(self, *, surely: bool = False) -> Release:
         """Idempotent. `surely`: there may be machines although this process asked for none (a later process)."""
         self._records.revoke(self.name)
-        self._engine.stop()
+        if self._engine.stop():
+            # What it said last may not have been heard: a request for a machine can be under way this very moment.
+            self._asked_at = self._clock.monotonic()
         if self._asked_at is None and not surely:
             return self._released(Release(gone=True, at=self._clock.now(), needed=False))
         places = self._places()

@@ -160,8 +160,11 @@ class Engine(Protocol):
     def fetch(self, *, into: Path, globs: Sequence[str]) -> Fetched:
         """Bring back what the job changed since its start, from every node."""
 
-    def stop(self) -> None:
-        """Afterwards nothing of this engine is alive that could still launch."""
+    def stop(self) -> bool:
+        """Afterwards nothing of this engine is alive that could still launch.
+
+        True: a launch was cut off in its midst, and may have asked a provider without having been heard saying so.
+        """
 
     def down(self, cluster: str) -> None:
         """SkyPilot's own down, and its records cleared. Absent is success."""

@@ -123,6 +123,7 @@ class FakeEngine:
     hourly_usd: float = 0.1
     followed_until: float | None = None
     stopped: int = 0
+    cut_off: bool = False
     downs: list[str] = field(default_factory=list)
 
     def render(self, plan: RunPlan) -> str:
@@ -174,8 +175,9 @@ class FakeEngine:
         (into / "metrics.json").write_text('{"accuracy": 0.9}')
         return Fetched(files=(FetchedFile(path="metrics.json", bytes=17),))
 
-    def stop(self) -> None:
+    def stop(self) -> bool:
         self.stopped += 1
+        return self.cut_off
 
     def down(self, cluster: str) -> None:
         self.at("down")

@@ -205,3 +205,14 @@ def test_a_disk_that_is_full_by_then_does_not_lose_the_proof(house: House, monke
     monkeypatch.setattr(house.records, "write", full)
     assert lease.release().gone
     assert any("No space left" in text for text in house.said)
+
+
+def test_a_launch_cut_off_before_it_was_heard_is_looked_for_all_the_same(house: House) -> None:
+    """The worker asks, and a signal comes before we have read that it does. EC2 shows the machine a moment later."""
+    lease = house.lease()
+    lease.take()
+    house.engine.cut_off = True
+    house.cloud.create(lease=OWNER.name, region="us-east-1", eventually=3)
+    release = lease.release()
+    assert release.gone and release.needed and release.asked
+    assert house.cloud.running() == []

@@ -43,6 +43,7 @@ class SkyPilotEngine:
         self._worker: Worker | None = None
         self._request: LaunchRequest | None = None
         self._job_id: int | None = None
+        self._cut_off = False
         self._num_nodes = 1
         self._created_at: float | None = None
         self._attempt: Attempt | None = None
@@ -133,11 +134,13 @@ class SkyPilotEngine:
         problem = "; ".join(failed)[:500] if failed else None
         return Fetched(files=fetched.files, refused=fetched.refused, problem=fetched.problem or problem)
 
-    def stop(self) -> None:
+    def stop(self) -> bool:
         """Nothing half-done stays alive: an interrupted SkyPilot may leave threads behind, so its process goes too."""
         if self._worker is not None and self._worker.busy:
+            self._cut_off = self._cut_off or self._job_id is None
             self._worker.abort()
             self._worker.kill()
+        return self._cut_off
 
     def down(self, cluster: str) -> None:
         try:
