@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cvl_ci.errors import Mistake, RequestError
 from cvl_ci.lease import LABEL_LEASE, Lease
@@ -35,6 +35,8 @@ def down(
 
 
 def _known_or_new(name: str, known: dict[str, LeaseRecord], places: Sequence[Place], clock: Clock) -> LeaseRecord:
+    if name in known and places:  # a person who says where to look is asked about there, whatever was written down
+        return replace(known[name], places=tuple(places), regions=())
     if name in known:
         return known[name]
     if not places:
