@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from cvl_ci import wiring
 from cvl_ci.errors import CvlError, Mistake, NotProvedGone, RequestError
 from cvl_ci.request.action_fields import ACTION_INPUTS
+from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
 
 if TYPE_CHECKING:
     from cvl_ci.local.handover import Handover
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from cvl_ci.result.outcome import Outcome, Release
     from cvl_ci.wiring import OnGitHub
 
+OTHER_INPUTS = [field.name for field in (*ACTION_INPUTS, *CREDENTIAL_INPUTS)]
 PHASES = {"entrypoint": "main", "post-entrypoint": "post"}
 COMMENT = ("auto", "always", "failure", "never")
 CUT_SHORT = "The step was ended before the run was over: cancelled, out of its own time, or killed."
@@ -68,6 +70,7 @@ def post(environ: Mapping[str, str]) -> int:
 
     left = handover.load(wiring.handover_path(environ), else_from=environ.get("STATE_handover", ""))
     if left is not None and left.done:
+        wiring.forget_credentials(environ)
         return 0
     github = wiring.OnGitHub(environ, leg=left.leg if left else None)
     try:
@@ -77,6 +80,7 @@ def post(environ: Mapping[str, str]) -> int:
         github.workflow.refused(f"{what}\n`cvl-ci down {github.owner.name}` looks for the machine and takes it down.")
         return NotProvedGone.exit_code
     finally:
+        wiring.forget_credentials(environ)
         github.workflow.close()
 
 
@@ -86,7 +90,7 @@ def post(environ: Mapping[str, str]) -> int:
 def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
     from cvl_ci.request.inputs import from_environment
 
-    inputs = from_environment(environ, also=[field.name for field in ACTION_INPUTS])
+    inputs = from_environment(environ, also=OTHER_INPUTS)
     github.workflow.mask(*(secret.reveal() for secret in inputs.secrets.values()))
     verb = _choice(environ, "verb", ("run", "plan"))
     _choice(environ, "comment", COMMENT)
@@ -117,6 +121,7 @@ def _run(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
     from cvl_ci.local.staging import LocalStaging
 
     github.leave(title=plan.title)
+    environ = wiring.credentials(environ, [place.cloud for place in plan.places], mask=github.workflow.mask)
     tools = running.Tools(
         clouds=wiring.OpenClouds(environ),
         records=wiring.records(environ, github.workflow),
@@ -168,13 +173,23 @@ def _release(left: Handover | None, github: OnGitHub, environ: Mapping[str, str]
     records.revoke(name)
     if record is None and left is not None:
         return None  # main lived to say what it would do, and had not come to take a lease
-    tools = ending.Tools(
-        clouds=wiring.OpenClouds(environ), records=records, workflow=github.workflow, clock=SystemClock()
-    )
     places = () if record else _places(environ)
     if record is None and not places:
         return None
+    environ = _known_to_clouds(record.places if record else places, github, environ)
+    tools = ending.Tools(
+        clouds=wiring.OpenClouds(environ), records=records, workflow=github.workflow, clock=SystemClock()
+    )
     return ending.down([name], everything=False, places=places, user_id=github.owner.user_id, tools=tools)[name]
+
+
+def _known_to_clouds(places: Sequence[Place], github: OnGitHub, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Keys of main's may have expired by now. What cannot be had is a warning: the asking itself will tell."""
+    try:
+        return wiring.credentials(environ, [place.cloud for place in places], mask=github.workflow.mask, required=False)
+    except CvlError as error:
+        github.workflow.warning(str(error))
+        return environ
 
 
 def _places(environ: Mapping[str, str]) -> tuple[Place, ...]:
@@ -182,7 +197,7 @@ def _places(environ: Mapping[str, str]) -> tuple[Place, ...]:
     from cvl_ci.request.inputs import from_environment
     from cvl_ci.request.plan import SANDBOX, Place
 
-    asked = from_environment(environ, also=[field.name for field in ACTION_INPUTS]).places or ()
+    asked = from_environment(environ, also=OTHER_INPUTS).places or ()
     if any(place.cloud == SANDBOX for place in asked):
         return ()  # its machines are containers: they bill nobody, and are not worth bringing it up
     return tuple(dict.fromkeys([*(Place(cloud=place.cloud) for place in asked), Place(cloud="aws")]))

@@ -69,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     down.add_argument("--cloud", metavar="CLOUD", help="where to look besides this machine's records: aws, sandbox")
     down.set_defaults(execute=_down)
 
+    check = verbs.add_parser("check", help="which clouds would know you, what is missing, what it would take")
+    check.add_argument("clouds", nargs="*", metavar="CLOUD", help="look at these only, and want all of them")
+    check.set_defaults(execute=_check)
+
     sandbox = verbs.add_parser("sandbox", help="an emulated AWS on your own Docker: try it all with no cloud account")
     _add_sandbox(sandbox)
     return parser
@@ -113,6 +117,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from cvl_ci.result.summary import to_json
 
     plan = _prepared(parsed, environ)
+    wiring.require_credentials(environ, [place.cloud for place in plan.places])
     terminal = _terminal(environ)
     owner = _owner(environ)
     outputs = Path(parsed.outputs_dir or Path("cvl-outputs") / owner.name)
@@ -207,6 +212,17 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if all(release.gone for release in released.values()):
         return 0
     return NotProvedGone.exit_code
+
+
+# ---- check --------------------------------------------------------------------------------------------------
+
+
+def _check(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from cvl_ci.commands import check
+
+    looks = wiring.cloud_access(environ, parsed.clouds)
+    print(check.as_text(looks, width=shutil.get_terminal_size((120, 24)).columns))
+    return check.exit_code(looks, named=bool(parsed.clouds))
 
 
 # ---- sandbox ------------------------------------------------------------------------------------------------

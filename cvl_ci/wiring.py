@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -20,7 +20,7 @@ from cvl_ci.local.handover import Handover
 from cvl_ci.local.handover import save as save_handover
 from cvl_ci.local.handover import written as written_handover
 from cvl_ci.local.records import FileRecords
-from cvl_ci.ports import Cloud, Progress, Records, Watch, Workflow
+from cvl_ci.ports import Cloud, CloudAccess, Progress, Records, Watch, Workflow
 from cvl_ci.request.plan import SANDBOX, Place
 from cvl_ci.sandbox import Access, MachineType, Sandbox
 
@@ -160,6 +160,71 @@ def _for_skypilot(environ: Mapping[str, str], user_id: str) -> dict[str, str]:
         "SKYPILOT_USER_ID": user_id,
         "PATH": os.pathsep.join([beside, environ.get("PATH", os.defpath)]),
     }
+
+
+# ---- credentials --------------------------------------------------------------------------------------------
+
+PROVED = ("aws",)
+"""Clouds whose inventory is wired above."""
+
+
+def credentials(
+    environ: Mapping[str, str], clouds: Sequence[str], *, mask: Callable[..., None], required: bool = True
+) -> Mapping[str, str]:
+    """The action's: what the inputs give is written for the clouds in use, here and for every process from here on.
+
+    `clouds`: empty for any that is set up. `required`: without, what is missing is somebody else's to tell.
+    """
+    from cvl_ci.engine.credentials import access
+
+    if SANDBOX in clouds:
+        return environ
+    where = access.here(dict(environ), folder=credentials_directory(environ), writes=True)
+    looks = access.look(where, list(dict.fromkeys(clouds)) or _any_cloud(), proved=PROVED)
+    if required:
+        access.require(looks, any_of_them=not clouds)
+    written = access.prepare(where, [each.cloud for each in looks if each.known])
+    mask(*written.secrets)
+    known = access.carry_out(where, written)
+    mask(*access.first_keys(where, known))
+    for name in where.environ.keys() - known.keys():
+        os.environ.pop(name, None)
+    os.environ.update(known)  # the clouds' libraries look there
+    return known
+
+
+def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> None:
+    """In a terminal: what is missing is told before anything is spent, and nothing is written."""
+    from cvl_ci.engine.credentials import access
+
+    if SANDBOX not in clouds:
+        where = access.here(environ, folder=credentials_directory(environ), writes=False)
+        looks = access.look(where, list(dict.fromkeys(clouds)) or _any_cloud(), proved=PROVED)
+        access.require(looks, any_of_them=not clouds)
+
+
+def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[CloudAccess]:
+    from cvl_ci.commands import check
+    from cvl_ci.engine.credentials import access
+
+    where = access.here(environ, folder=credentials_directory(environ), writes=False)
+    return access.look(where, check.asked(names, access.KINDS), proved=PROVED)
+
+
+def forget_credentials(environ: Mapping[str, str]) -> None:
+    from cvl_ci.engine.credentials import files
+
+    files.remove(credentials_directory(environ))
+
+
+def credentials_directory(environ: Mapping[str, str]) -> Path:
+    return state_directory(environ) / "credentials"
+
+
+def _any_cloud() -> list[str]:
+    from cvl_ci.engine.credentials import access
+
+    return [cloud for cloud in access.KINDS if cloud != "api-server"]
 
 
 # ---- GitHub -------------------------------------------------------------------------------------------------

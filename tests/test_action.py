@@ -47,6 +47,8 @@ class Job:
         for name in ("GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY"):
             (folder / name).touch()
             self.environment[name] = str(folder / name)
+        (folder / "home/.aws").mkdir(exist_ok=True)
+        (folder / "home/.aws/credentials").write_text("[default]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\n")
         (self.workspace / "train.py").write_text("print(1)")
 
     def start(self, name: str, **changed: str) -> subprocess.Popen[str]:

@@ -11,6 +11,7 @@ import yaml
 
 from cvl_ci.action import PHASES
 from cvl_ci.request.action_fields import ACTION_INPUTS, ACTION_OUTPUTS
+from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
 from cvl_ci.request.fields import FIELDS
 from cvl_ci.result.outputs import outputs
 from tests.result.outcomes import EVERY
@@ -28,6 +29,8 @@ def expected() -> str:
         inputs[one.name] = {"description": f"{one.help}{many} Such as {one.example}.{default}"}
     for own in ACTION_INPUTS:
         inputs[own.name] = {"description": own.help, **({"default": own.default} if own.default else {})}
+    for credential in CREDENTIAL_INPUTS:
+        inputs[credential.name] = {"description": credential.help}
     document = {
         "name": "cvl-ci: a GPU job on any cloud",
         "description": "Runs a job on cloud GPUs with SkyPilot, shows it live, brings its files back, "
@@ -65,6 +68,20 @@ def test_the_readme_s_tables_are_the_code_s() -> None:
     rows = ["| input | what it is | if not given |", "|---|---|---|"]
     rows += [f"| `{own.name}` | {own.help} | {f'`{own.default}`' if own.default else ''} |" for own in ACTION_INPUTS]
     rows += ["", "| output | what it is |", "|---|---|", *(f"| `{own.name}` | {own.help} |" for own in ACTION_OUTPUTS)]
+    table = "\n".join(rows) + "\n"
+    before, rest = readme.read_text(encoding="utf-8").split(start)
+    if os.environ.get("GOLDEN") == "write":
+        readme.write_text(before + start + table + end + rest.split(end, 1)[1], encoding="utf-8")
+    assert readme.read_text(encoding="utf-8").split(start)[1].split(end)[0] == table
+
+
+def test_the_readme_s_table_of_credentials_is_the_code_s() -> None:
+    readme = ROOT / "README.md"
+    start, end = "from cvl_ci/request/credential_fields.py -->\n", "<!-- /credentials -->"
+    rows = ["| input | what it is | or this variable |", "|---|---|---|"]
+    rows += [
+        f"| `{own.name}` | {own.help} | {f'`{own.variable}`' if own.variable else ''} |" for own in CREDENTIAL_INPUTS
+    ]
     table = "\n".join(rows) + "\n"
     before, rest = readme.read_text(encoding="utf-8").split(start)
     if os.environ.get("GOLDEN") == "write":

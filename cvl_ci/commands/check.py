@@ -1,0 +1,63 @@
+"""check: how each cloud stands, in one table. Nothing is launched, and no cloud is asked."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Collection, Sequence
+
+from cvl_ci.errors import CredentialsError, Mistake, RequestError
+from cvl_ci.ports import CloudAccess
+from cvl_ci.request.near import near
+
+HEAD = ("cloud", "runs", "what is there", "what is missing", "what it would take")
+NARROWEST = 16
+
+
+def asked(names: Sequence[str], known: Collection[str]) -> list[str]:
+    """The clouds to look at; all when none is named. Every name that is none, at once."""
+    wanted = [word for name in names for word in name.lower().split(",") if word]
+    unknown = [word for word in wanted if word not in known]
+    if unknown:
+        raise RequestError(
+            [Mistake(field="CLOUD", value=word, problem="is no cloud", near=near(word, known)) for word in unknown]
+        )
+    return list(dict.fromkeys(wanted)) or list(known)
+
+
+def exit_code(looks: Sequence[CloudAccess], *, named: bool) -> int:
+    """All that were named must be usable; where none was, one is enough."""
+    usable = [each.usable for each in looks]
+    return 0 if (all(usable) if named else any(usable)) else CredentialsError.exit_code
+
+
+def as_text(looks: Sequence[CloudAccess], *, width: int) -> str:
+    rows = [HEAD, *(_row(each) for each in looks)]
+    fixed = [max(len(row[at]) for row in rows) for at in (0, 1)]
+    wide = max(NARROWEST, (width - sum(fixed) - 8) // 3)
+    lines = [line for row in rows for line in _lines(row, [*fixed, wide, wide, wide])]
+    return "\n".join(lines)
+
+
+def _row(access: CloudAccess) -> tuple[str, ...]:
+    runs = "yes" if access.usable else "not yet" if access.unsupported else "no"
+    missing = [*access.missing, access.unsupported] if access.unsupported else list(access.missing)
+    takes = access.takes or (("nothing",) if access.usable else ())
+    return (
+        access.cloud,
+        runs,
+        "; ".join([*access.there, *access.notes]) or "nothing",
+        "; ".join(missing) or "nothing",
+        "; ".join(takes) or "-",
+    )
+
+
+def _lines(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    cells = [
+        textwrap.wrap(cell, width, break_on_hyphens=False) or [""] for cell, width in zip(row, widths, strict=True)
+    ]
+    height = max(map(len, cells))
+    padded = [cell + [""] * (height - len(cell)) for cell in cells]
+    return [
+        "  ".join(f"{part:<{width}}" for part, width in zip(parts, widths, strict=True)).rstrip()
+        for parts in zip(*padded, strict=True)
+    ]

@@ -1,0 +1,176 @@
+"""All clouds together: how things stand, and what is written for those in use, before anything is spent."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import yaml
+
+from cvl_ci.engine.credentials import files, oidc
+from cvl_ci.engine.credentials.aws import AWS
+from cvl_ci.engine.credentials.azure import AZURE
+from cvl_ci.engine.credentials.gcp import GCP
+from cvl_ci.engine.credentials.keys import LAMBDA, NEBIUS, RUNPOD
+from cvl_ci.engine.credentials.kind import Here, Login, Written
+from cvl_ci.engine.credentials.kubernetes import API_SERVER, KUBERNETES
+from cvl_ci.errors import CredentialsError
+from cvl_ci.ports import CloudAccess
+from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
+
+KINDS = {kind.cloud: kind for kind in (AWS, GCP, AZURE, LAMBDA, RUNPOD, NEBIUS, KUBERNETES, API_SERVER)}
+LOGIN_SECONDS = 60
+
+
+def here(environ: Mapping[str, str], *, folder: Path, writes: bool) -> Here:
+    beside = os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", os.defpath)])
+    return Here(
+        environ=environ,
+        home=Path(environ.get("HOME", "/root")),
+        folder=folder,
+        has_program=lambda name: shutil.which(name, path=beside) is not None,
+        has_module=_installed,
+        has_instance_role=lambda: _instance_role(environ),
+        writes=writes,
+        id_token=lambda audience: oidc.id_token(environ, audience),
+    )
+
+
+def look(where: Here, clouds: Collection[str], *, proved: Collection[str]) -> list[CloudAccess]:
+    """`proved`: clouds that can be asked whether a machine is gone; a run anywhere else could not be called over."""
+    return [_with_proof(KINDS[cloud].look(where), proved) for cloud in clouds]
+
+
+def require(looks: Sequence[CloudAccess], *, any_of_them: bool) -> None:
+    """Everything that is missing, at once. `any_of_them`: one that is known is enough."""
+    if any_of_them and any(each.known for each in looks):
+        return
+    lacking = [each for each in looks if not each.known]
+    if not lacking:
+        return
+    if any_of_them:
+        named = [each for each in looks if each.there or each.missing[:1] != ("any credentials",)]
+        lacking = [each for each in named if each.cloud != "api-server"] or lacking
+    told = [
+        f"  - {each.cloud}: {', '.join(each.missing)} missing. To have it: {'; '.join(each.takes)}." for each in lacking
+    ]
+    raise CredentialsError(
+        "\n".join(["The credentials are not complete:", *told]), next_step="`cvl-ci check` shows how each cloud stands."
+    )
+
+
+def prepare(where: Here, clouds: Collection[str]) -> Written:
+    """What to write for these clouds, as one, with SkyPilot kept to them. Nothing for clouds that are not in use."""
+    parts = {cloud: KINDS[cloud].write(where) for cloud in clouds}
+    merged = Written(
+        files={path: text for part in parts.values() for path, text in part.files.items()},
+        variables={name: value for part in parts.values() for name, value in part.variables.items()},
+        without=tuple(name for part in parts.values() for name in part.without),
+        secrets=tuple(secret for part in parts.values() for secret in part.secrets),
+        logins=tuple(login for part in parts.values() for login in part.logins),
+    )
+    return _kept_to(where, merged, parts)
+
+
+def carry_out(where: Here, written: Written) -> dict[str, str]:
+    """Files, then logins: the environment in which the clouds know us. No input of ours that is secret stays in it."""
+    leaves = [login.leaves for login in written.logins if login.leaves]
+    files.put(written.files, leaves=leaves, folder=where.folder)
+    gone = {*written.without, *(f"INPUT_{one.name.upper()}" for one in CREDENTIAL_INPUTS if one.secret)}
+    environ = {name: value for name, value in where.environ.items() if name not in gone} | dict(written.variables)
+    for login in written.logins:
+        _log_in(login, environ)
+    return environ
+
+
+def first_keys(where: Here, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The role's keys, asked for now: a role that cannot be assumed shows before anything is spent."""
+    role = where.as_input("role_to_assume")
+    if not role or environ.get("AWS_CONFIG_FILE") != str(where.folder / "aws-config"):
+        return ()
+    from cvl_ci.engine.credentials import aws, worker_aws_role
+
+    found = worker_aws_role.keys(
+        role,
+        cache=where.folder / "aws-session.json",
+        session=aws.session_name(where),
+        environ=where.environ,
+        now=datetime.now(timezone.utc),
+    )
+    return tuple(str(found[name]) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
+
+
+def _kept_to(where: Here, written: Written, parts: Mapping[str, Written]) -> Written:
+    """SkyPilot's own configuration, unless the user has one: these clouds, and machines with their own identity."""
+    if not written.variables and not written.files:
+        return written
+    if where.variable("SKYPILOT_GLOBAL_CONFIG") or where.exists("~/.sky/config.yaml"):
+        return written
+    path = where.folder / "skypilot.yaml"
+    config: dict[str, object] = {"allowed_clouds": sorted(parts)}
+    config |= {
+        cloud: {"remote_identity": part.remote_identity} for cloud, part in parts.items() if part.remote_identity
+    }
+    return Written(
+        files={**written.files, path: yaml.safe_dump(config)},
+        variables={**written.variables, "SKYPILOT_GLOBAL_CONFIG": str(path)},
+        without=written.without,
+        secrets=written.secrets,
+        logins=written.logins,
+    )
+
+
+def _log_in(login: Login, environ: Mapping[str, str]) -> None:
+    """The program's own words stay here: they may repeat what it was given."""
+    name = " ".join(login.command[:3])
+    try:
+        done = subprocess.run(
+            login.command,
+            env={**environ, **login.variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=LOGIN_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CredentialsError(f"`{name}` could not be run: {type(error).__name__}.") from None
+    if done.returncode != 0:
+        raise CredentialsError(
+            f"`{name}` refused these credentials (exit code {done.returncode}).",
+            next_step="Try the same in a terminal to see its reason.",
+        )
+
+
+def _with_proof(access: CloudAccess, proved: Collection[str]) -> CloudAccess:
+    if access.unsupported or access.cloud in proved:
+        return access
+    return CloudAccess(
+        cloud=access.cloud,
+        there=access.there,
+        missing=access.missing,
+        takes=access.takes,
+        notes=access.notes,
+        unsupported="a way to ask it whether a machine is gone, which is not built yet",
+    )
+
+
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _instance_role(environ: Mapping[str, str]) -> bool:
+    """An instance's role shows only when its metadata service is asked: one question, one second."""
+    if environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true" or not _installed("botocore"):
+        return False
+    from botocore.utils import InstanceMetadataFetcher
+
+    return bool(InstanceMetadataFetcher(timeout=1, num_attempts=1).retrieve_iam_role_credentials())

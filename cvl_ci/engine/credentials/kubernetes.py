@@ -1,0 +1,100 @@
+"""Kubernetes: a kubeconfig. A remote SkyPilot API server: its address and a service account's token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from cvl_ci.engine.credentials.kind import Here, Kind, Written, lacking
+from cvl_ci.ports import CloudAccess
+
+FILE = "~/.kube/config"
+_SECRET = {"token", "password", "client-key-data", "id-token", "refresh-token", "access-token", "client-secret"}
+
+
+def look(here: Here) -> CloudAccess:
+    there, missing, takes = [], [], []
+    if text := here.as_input("kubeconfig"):
+        if _contexts(text):
+            there = [f"`kubeconfig` with the contexts {', '.join(_contexts(text))}"]
+        else:
+            missing, takes = ["a context: `kubeconfig` is no kubeconfig with one"], ["give the file's whole text"]
+    elif path := next((path for path in _paths(here) if here.exists(path)), None):
+        there = [f"the kubeconfig {path}"]
+    else:
+        missing, takes = ["any credentials"], [f"in a workflow `kubeconfig`; in a terminal KUBECONFIG or {FILE}"]
+    system = "install kubectl (kubernetes.io/docs/tasks/tools), socat and netcat"
+    gone, how = lacking(
+        here,
+        programs=dict.fromkeys(("kubectl", "socat", "nc"), system),
+        modules={"kubernetes": "pip install 'cvl-ci[kubernetes]'"},
+    )
+    return CloudAccess(cloud="kubernetes", there=tuple(there), missing=(*missing, *gone), takes=(*takes, *how))
+
+
+def write(here: Here) -> Written:
+    text = here.as_input("kubeconfig")
+    if not text:
+        return Written()
+    path = here.folder / "kubeconfig"
+    return Written(
+        files={path: text + "\n"},
+        variables={"KUBECONFIG": str(path)},
+        secrets=tuple(_secrets(_read(text))),
+        remote_identity="SERVICE_ACCOUNT",
+    )
+
+
+def server_look(here: Here) -> CloudAccess:
+    endpoint, token = here.given("skypilot_api_server_endpoint"), here.given("skypilot_service_account_token")
+    missing, takes = [], []
+    if not endpoint:
+        missing, takes = ["an address"], ["give `skypilot_api_server_endpoint`"]
+    elif not endpoint.startswith(("https://", "http://")):
+        missing, takes = ["an address: it begins with neither https:// nor http://"], ["give the whole address"]
+    if not token.startswith("sky_"):
+        missing.append("a token that begins with `sky_`" if token else "a token")
+        takes.append("give `skypilot_service_account_token`")
+    there = () if missing else ("an address and a token",)
+    return CloudAccess(
+        cloud="api-server",
+        there=there,
+        missing=tuple(missing),
+        takes=tuple(takes),
+        unsupported="runs do not go through a SkyPilot API server yet",
+    )
+
+
+KUBERNETES = Kind(cloud="kubernetes", look=look, write=write)
+API_SERVER = Kind(cloud="api-server", look=server_look, write=lambda _: Written())
+
+
+def _paths(here: Here) -> list[str]:
+    return [path for path in here.variable("KUBECONFIG").split(":") if path] or [FILE]
+
+
+def _read(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError):
+        return None
+
+
+def _contexts(text: str) -> list[str]:
+    document = _read(text)
+    contexts = document.get("contexts") if isinstance(document, dict) else None
+    named = contexts if isinstance(contexts, list) else []
+    return [str(each["name"]) for each in named if isinstance(each, dict) and "name" in each]
+
+
+def _secrets(value: object, name: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _secrets(inner, str(key))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _secrets(inner)
+    elif isinstance(value, str) and name in _SECRET:
+        yield value

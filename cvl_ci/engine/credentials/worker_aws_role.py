@@ -1,0 +1,78 @@
+"""The process that botocore asks for keys: those of a role, by GitHub's OIDC token, kept until they are nearly over.
+
+`python -I -m ... ROLE CACHE SESSION`, after AWS's "Sourcing credentials with an external process": JSON with an
+Expiration on stdout. botocore asks again from fifteen minutes before it on, so a kept answer must have more than that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from cvl_ci.engine.credentials import files, oidc
+from cvl_ci.errors import CredentialsError, CvlError
+
+AUDIENCE = "sts.amazonaws.com"
+FRESH = timedelta(minutes=20)
+
+
+def keys(role: str, *, cache: Path, session: str, environ: Mapping[str, str], now: datetime) -> dict[str, Any]:
+    kept = _kept(cache)
+    if kept and kept.get("Role") == role and datetime.fromisoformat(kept["Expiration"]) - now > FRESH:
+        return kept
+    minted = {**mint(role, session=session, token=oidc.id_token(environ, AUDIENCE)), "Role": role}
+    files.replace(cache, json.dumps(minted))
+    return minted
+
+
+def mint(role: str, *, session: str, token: str) -> dict[str, Any]:
+    """AssumeRoleWithWebIdentity, which is not signed: the token is all it takes."""
+    import botocore.session
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    config = Config(signature_version=UNSIGNED, retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5)
+    sts: Any = botocore.session.Session().create_client("sts", region_name=region, config=config)
+    try:
+        answer = sts.assume_role_with_web_identity(RoleArn=role, RoleSessionName=session, WebIdentityToken=token)
+    except Exception as error:  # noqa: BLE001  botocore makes its classes at run time
+        raise CredentialsError(
+            f"AWS did not let this job assume {role}: {error}",
+            next_step="Look at the role's trust policy: the provider token.actions.githubusercontent.com, "
+            f"its audience {AUDIENCE}, and the `sub` of this repository.",
+        ) from None
+    given = answer["Credentials"]
+    return {
+        "Version": 1,
+        "AccessKeyId": given["AccessKeyId"],
+        "SecretAccessKey": given["SecretAccessKey"],
+        "SessionToken": given["SessionToken"],
+        "Expiration": given["Expiration"].astimezone(timezone.utc).isoformat(),
+    }
+
+
+def _kept(cache: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(cache.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and "Expiration" in found else {}
+
+
+def main() -> None:
+    role, cache, session = sys.argv[1:4]
+    try:
+        found = keys(role, cache=Path(cache), session=session, environ=os.environ, now=datetime.now(timezone.utc))
+    except CvlError as error:
+        sys.exit(str(error))  # botocore repeats it in its own exception
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()
