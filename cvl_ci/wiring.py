@@ -186,10 +186,10 @@ def credentials(
     written = access.prepare(where, [each.cloud for each in looks if each.known])
     mask(*written.secrets)
     known = access.carry_out(where, written)
-    mask(*access.first_keys(where, known))
     for name in where.environ.keys() - known.keys():
         os.environ.pop(name, None)
     os.environ.update(known)  # the clouds' libraries look there
+    mask(*access.first_keys(where, known))
     return known
 
 

@@ -107,16 +107,20 @@ def first_keys(where: Here, environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _kept_to(where: Here, written: Written, parts: Mapping[str, Written]) -> Written:
-    """SkyPilot's own configuration, unless the user has one: these clouds, and machines with their own identity."""
+    """SkyPilot's own configuration, unless the user has one: these clouds only, and no copy for machines elsewhere.
+
+    Left alone, SkyPilot copies the files of every cloud to the machines of each (backends/backend_utils.py).
+    """
     if not written.variables and not written.files:
         return written
     if where.variable("SKYPILOT_GLOBAL_CONFIG") or where.exists("~/.sky/config.yaml"):
         return written
     path = where.folder / "skypilot.yaml"
     config: dict[str, object] = {"allowed_clouds": sorted(parts)}
-    config |= {
-        cloud: {"remote_identity": part.remote_identity} for cloud, part in parts.items() if part.remote_identity
-    }
+    stay = [cloud for cloud, part in parts.items() if part.stays_here]
+    if KUBERNETES.cloud in stay:
+        stay.append("ssh")  # SkyPilot's name for a second way to the same kubeconfig
+    config |= {cloud: {"remote_identity": "NO_UPLOAD"} for cloud in stay}
     return Written(
         files={**written.files, path: yaml.safe_dump(config)},
         variables={**written.variables, "SKYPILOT_GLOBAL_CONFIG": str(path)},

@@ -56,7 +56,7 @@ def write(here: Here) -> Written:
             files={config: f"[default]\ncredential_process = {command}\n", cache: "{}"},
             variables={"AWS_CONFIG_FILE": str(config), "AWS_SHARED_CREDENTIALS_FILE": str(here.folder / "none")},
             without=OTHER_WAYS,
-            remote_identity="SERVICE_ACCOUNT",
+            stays_here=True,
         )
     if not here.as_input("aws_access_key_id"):
         return Written()  # what is in the environment or in the user's own files is there already
@@ -66,7 +66,7 @@ def write(here: Here) -> Written:
         variables={name: value for name, value in given.items() if value},
         without=tuple(name for name in OTHER_WAYS if not given.get(name)),
         secrets=tuple(filter(None, given.values())),
-        remote_identity="SERVICE_ACCOUNT",
+        stays_here=True,
     )
 
 

@@ -58,7 +58,7 @@ def write(here: Here) -> Written:
                 leaves=config,
             ),
         ),
-        remote_identity="SERVICE_ACCOUNT",
+        stays_here=True,
     )
 
 

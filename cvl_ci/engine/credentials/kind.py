@@ -72,8 +72,8 @@ class Written:
     without: tuple[str, ...] = ()
     secrets: tuple[str, ...] = field(default=(), repr=False)
     logins: tuple[Login, ...] = ()
-    remote_identity: str = ""
-    """SkyPilot's setting of that name: SERVICE_ACCOUNT keeps our credentials off the machine."""
+    stays_here: bool = False
+    """Machines need no copy: this cloud gives them an identity of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,7 @@ def write(here: Here) -> Written:
         files={path: text + "\n"},
         variables={"KUBECONFIG": str(path)},
         secrets=tuple(_secrets(_read(text))),
-        remote_identity="SERVICE_ACCOUNT",
+        stays_here=True,
     )
 
 

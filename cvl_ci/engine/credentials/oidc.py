@@ -32,8 +32,13 @@ def id_token(environ: Mapping[str, str], audience: str) -> str:
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=bearer), timeout=SECONDS) as answer:  # noqa: S310
             token = json.load(answer)["value"]
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _no_token(f"it answered {error.code} {error.reason}") from None
     except (urllib.error.URLError, OSError, ValueError, KeyError, TypeError) as error:
-        raise CredentialsError(
-            f"GitHub gave no OIDC token: {type(error).__name__}: {error}", next_step="Run it again in a minute."
-        ) from None
+        raise _no_token(f"{type(error).__name__}: {error}") from None
     return str(token)
+
+
+def _no_token(why: str) -> CredentialsError:
+    return CredentialsError(f"GitHub gave no OIDC token: {why}.", next_step="Run it again in a minute.")

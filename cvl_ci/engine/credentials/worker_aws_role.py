@@ -25,18 +25,18 @@ def keys(role: str, *, cache: Path, session: str, environ: Mapping[str, str], no
     kept = _kept(cache)
     if kept and kept.get("Role") == role and datetime.fromisoformat(kept["Expiration"]) - now > FRESH:
         return kept
-    minted = {**mint(role, session=session, token=oidc.id_token(environ, AUDIENCE)), "Role": role}
+    minted = {**mint(role, session=session, token=oidc.id_token(environ, AUDIENCE), environ=environ), "Role": role}
     files.replace(cache, json.dumps(minted))
     return minted
 
 
-def mint(role: str, *, session: str, token: str) -> dict[str, Any]:
+def mint(role: str, *, session: str, token: str, environ: Mapping[str, str]) -> dict[str, Any]:
     """AssumeRoleWithWebIdentity, which is not signed: the token is all it takes."""
     import botocore.session
     from botocore import UNSIGNED
     from botocore.config import Config
 
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     config = Config(signature_version=UNSIGNED, retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5)
     sts: Any = botocore.session.Session().create_client("sts", region_name=region, config=config)
     try:

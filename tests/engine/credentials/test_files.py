@@ -1,0 +1,145 @@
+"""Files: 0600, never over somebody else's, and exactly those removed that were made."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvl_ci.engine.credentials import access, files
+from cvl_ci.errors import CredentialsError
+from tests.engine.credentials.machine import KEY, KUBECONFIG, ROLE, WITH_OIDC, machine
+
+TOKEN: dict[str, Any] = dict(WITH_OIDC)
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """A HOME with nothing in it."""
+    home = tmp_path / "mine"
+    home.mkdir()
+    return home
+
+
+def everything(home: Path) -> set[str]:
+    return {path.relative_to(home).as_posix() for path in home.rglob("*")}
+
+
+def modes(home: Path) -> set[tuple[bool, int]]:
+    return {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in home.rglob("*")}
+
+
+def test_what_is_written_is_the_owners_alone_whatever_the_umask(mine: Path) -> None:
+    where = machine(mine, lambda_api_key="key_0123456789", kubeconfig=KUBECONFIG)
+    before = os.umask(0)
+    try:
+        access.carry_out(where, access.prepare(where, ["lambda", "kubernetes"]))
+    finally:
+        os.umask(before)
+    assert modes(mine) == {(True, 0o700), (False, 0o600)}
+    assert (mine / ".lambda_cloud/lambda_keys").read_text() == "api_key = key_0123456789\n"
+
+
+def test_nothing_is_written_for_a_cloud_that_is_not_in_use(mine: Path) -> None:
+    where = machine(mine, lambda_api_key="key_0123456789", runpod_api_key="rpa_0123456789", kubeconfig=KUBECONFIG)
+    known = access.carry_out(where, access.prepare(where, ["lambda"]))
+    assert everything(mine) == {
+        ".lambda_cloud",
+        ".lambda_cloud/lambda_keys",
+        "ours",
+        "ours/written.json",
+        "ours/skypilot.yaml",
+    }
+    assert "KUBECONFIG" not in known
+    assert not any("RUNPOD" in name and name.startswith("INPUT_") for name in known)
+
+
+def test_post_removes_all_that_was_made_and_nothing_else(mine: Path) -> None:
+    (mine / ".runpod").mkdir()
+    (mine / ".runpod/other").write_text("mine")
+    before = everything(mine)
+    where = machine(mine, lambda_api_key="key_0123456789", runpod_api_key="rpa_01", role_to_assume=ROLE, **TOKEN)
+    for _ in ("main", "post"):
+        access.carry_out(where, access.prepare(where, ["lambda", "runpod", "aws"]))
+    assert (mine / ".runpod/config.toml").exists()
+    files.remove(where.folder)
+    assert everything(mine) == before
+    files.remove(where.folder)  # a second time there is nothing to do
+
+
+def test_a_file_of_somebody_elses_is_neither_written_over_nor_removed(mine: Path) -> None:
+    theirs = mine / ".lambda_cloud/lambda_keys"
+    theirs.parent.mkdir()
+    theirs.write_text("api_key = theirs\n")
+    where = machine(mine, lambda_api_key="key_0123456789")
+    with pytest.raises(CredentialsError, match="lambda_keys"):
+        access.carry_out(where, access.prepare(where, ["lambda"]))
+    assert theirs.read_text() == "api_key = theirs\n"
+    same = machine(mine, lambda_api_key="theirs")
+    access.carry_out(same, access.prepare(same, ["lambda"]))
+    files.remove(same.folder)
+    assert theirs.exists()
+
+
+def test_a_link_planted_in_our_place_is_not_written_through(mine: Path) -> None:
+    target = mine / "target"
+    where = machine(mine, kubeconfig=KUBECONFIG)
+    where.folder.mkdir()
+    (where.folder / "kubeconfig").symlink_to(target)
+    access.carry_out(where, access.prepare(where, ["kubernetes"]))
+    assert not target.exists()
+    assert not (where.folder / "kubeconfig").is_symlink()
+
+
+def test_what_a_login_leaves_is_removed_and_its_secret_is_no_argument(mine: Path) -> None:
+    bin_ = mine / "bin"
+    bin_.mkdir()
+    (bin_ / "az").write_text('#!/bin/sh\necho "$@" >> "$HOME/called"\nmkdir -p "$HOME/.azure"; : > "$HOME/.azure/x"\n')
+    (bin_ / "az").chmod(0o755)
+    names: dict[str, Any] = {f"azure_{name}_id": f"{name}-0" for name in ("client", "tenant", "subscription")}
+    where = machine(mine, azure_client_secret="s3cr3t-s3cr3t", PATH=f"{bin_}:/bin:/usr/bin", **names)
+    access.carry_out(where, access.prepare(where, ["azure"]))
+    called = (mine / "called").read_text()
+    assert f"--password @{mine}/ours/azure" in called
+    assert "s3cr3t-s3cr3t" not in called
+    assert "account set --subscription subscription-0" in called
+    files.remove(where.folder)
+    assert not (mine / ".azure").exists()
+
+
+def test_a_login_that_is_refused_tells_no_word_of_the_program(mine: Path) -> None:
+    (mine / "gcloud").write_text("#!/bin/sh\ncat $HOME/ours/gcp.json\nexit 3\n")
+    (mine / "gcloud").chmod(0o755)
+    where = machine(mine, gcp_credentials_json=KEY, PATH=f"{mine}:/bin:/usr/bin")
+    with pytest.raises(CredentialsError, match="exit code 3") as raised:
+        access.carry_out(where, access.prepare(where, ["gcp"]))
+    assert "PRIVATE" not in str(raised.value)
+
+
+def test_secrets_are_masked_and_shown_by_no_repr(mine: Path) -> None:
+    where = machine(mine, gcp_credentials_json=KEY, kubeconfig=KUBECONFIG, lambda_api_key="key_0123456789")
+    written = access.prepare(where, ["gcp", "kubernetes", "lambda"])
+    assert {KEY, "eyJhbGciOiJSUzI1NiJ9", "key_0123456789"} <= set(written.secrets)
+    for shown in (repr(where), repr(written)):
+        assert not any(secret in shown for secret in ("MIIEvQ", "eyJhbGci", "key_0123456789"))
+
+
+def test_keys_given_as_inputs_win_over_what_the_environment_holds(mine: Path) -> None:
+    where = machine(
+        mine,
+        aws_access_key_id="AKIA-mine",
+        aws_secret_access_key="mine-mine",
+        AWS_SESSION_TOKEN="of another key",
+        AWS_PROFILE="other",
+    )
+    known = access.carry_out(where, access.prepare(where, ["aws"]))
+    assert known["AWS_ACCESS_KEY_ID"] == "AKIA-mine"
+    assert not {"AWS_SESSION_TOKEN", "AWS_PROFILE", "INPUT_AWS_SECRET_ACCESS_KEY"} & known.keys()
+
+
+def test_a_configuration_of_skypilot_that_is_the_users_stays(mine: Path) -> None:
+    where = machine(mine, kubeconfig=KUBECONFIG, SKYPILOT_GLOBAL_CONFIG="/mine")
+    assert access.carry_out(where, access.prepare(where, ["kubernetes"]))["SKYPILOT_GLOBAL_CONFIG"] == "/mine"

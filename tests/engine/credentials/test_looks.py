@@ -1,0 +1,134 @@
+"""What is there, what is missing, what it would take: for each cloud, from inputs, variables and files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvl_ci.engine.credentials import access
+from cvl_ci.errors import CredentialsError
+from tests.engine.credentials.machine import KEY, KUBECONFIG, PROVIDER, ROLE, WITH_OIDC, machine
+
+COMPLETE: list[tuple[str, dict[str, str]]] = [
+    ("aws", {"role_to_assume": ROLE, **WITH_OIDC}),
+    ("aws", {"aws_access_key_id": "AKIA0123", "aws_secret_access_key": "s3cr3t-s3cr3t"}),
+    ("aws", {"AWS_ACCESS_KEY_ID": "AKIA0123", "AWS_SECRET_ACCESS_KEY": "s3cr3t-s3cr3t"}),
+    ("aws", {"AWS_WEB_IDENTITY_TOKEN_FILE": "/run/token", "AWS_ROLE_ARN": ROLE}),
+    ("gcp", {"gcp_credentials_json": KEY}),
+    (
+        "gcp",
+        {"gcp_workload_identity_provider": PROVIDER, "gcp_service_account": "a@b", "gcp_project": "p", **WITH_OIDC},
+    ),
+    (
+        "azure",
+        {"azure_client_id": "c", "azure_tenant_id": "t", "azure_subscription_id": "s", "azure_client_secret": "s3cr3t"},
+    ),
+    ("azure", {"azure_client_id": "c", "azure_tenant_id": "t", "azure_subscription_id": "s", **WITH_OIDC}),
+    ("lambda", {"lambda_api_key": "secret_key_0123"}),
+    ("runpod", {"RUNPOD_API_KEY": "rpa_0123456789"}),
+    ("nebius", {"nebius_iam_token": "ne1_0123456789", "nebius_tenant_id": "tenant-1"}),
+    ("kubernetes", {"kubeconfig": KUBECONFIG}),
+    ("api-server", {"skypilot_api_server_endpoint": "https://sky", "skypilot_service_account_token": "sky_0123"}),
+]
+INCOMPLETE: list[tuple[str, dict[str, str], str]] = [
+    ("aws", {"role_to_assume": ROLE}, "OIDC token"),
+    ("aws", {"role_to_assume": "ci", **WITH_OIDC}, "no ARN"),
+    ("aws", {"aws_access_key_id": "AKIA0123"}, "`aws_secret_access_key`"),
+    ("gcp", {"gcp_credentials_json": "{"}, "no such JSON"),
+    ("gcp", {"gcp_workload_identity_provider": PROVIDER, **WITH_OIDC}, "`gcp_service_account`"),
+    ("gcp", {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"}, "/nowhere"),
+    ("azure", {"azure_client_id": "c"}, "`azure_tenant_id`"),
+    ("lambda", {"lambda_api_key": "two words"}, "spaces"),
+    ("nebius", {"nebius_iam_token": "ne1_0123456789"}, "`nebius_tenant_id`"),
+    ("kubernetes", {"kubeconfig": "users: []"}, "no kubeconfig"),
+    ("api-server", {"skypilot_api_server_endpoint": "sky", "skypilot_service_account_token": "x"}, "`sky_`"),
+    *((cloud, {}, "any credentials") for cloud in access.KINDS if cloud != "api-server"),
+]
+
+
+@pytest.mark.parametrize(("cloud", "given"), COMPLETE)
+def test_what_is_complete_is_known_and_named(cloud: str, given: dict[str, str], tmp_path: Path) -> None:
+    found = access.KINDS[cloud].look(machine(tmp_path, **_typed(given)))
+    assert found.known, found
+    secret = [value for name, value in given.items() if "secret" in name.lower() or "token" in name or "key" in name]
+    assert not any(value in repr(found) for value in secret)
+
+
+@pytest.mark.parametrize(("cloud", "given", "said"), INCOMPLETE)
+def test_what_is_missing_is_named_with_what_to_do(cloud: str, given: dict[str, str], said: str, tmp_path: Path) -> None:
+    found = access.KINDS[cloud].look(machine(tmp_path, **_typed(given)))
+    assert not found.known
+    assert said in "; ".join(found.missing)
+    assert found.takes
+
+
+@pytest.mark.parametrize(
+    ("cloud", "lacks"),
+    [
+        ("aws", "aws"),
+        ("aws", "boto3"),
+        ("gcp", "gcloud"),
+        ("azure", "az"),
+        ("runpod", "runpod"),
+        ("nebius", "nebius"),
+        ("kubernetes", "kubectl"),
+    ],
+)
+def test_a_program_that_the_check_calls_is_missed(cloud: str, lacks: str, tmp_path: Path) -> None:
+    given = next(given for name, given in COMPLETE if name == cloud)
+    found = access.KINDS[cloud].look(machine(tmp_path, lacks=[lacks], **_typed(given)))
+    assert [lacks in missing for missing in found.missing] == [True]
+    assert found.takes
+
+
+def test_a_key_in_a_variable_counts_only_where_somebody_writes_the_file_that_is_read(tmp_path: Path) -> None:
+    for cloud, variable in (("lambda", "LAMBDA_API_KEY"), ("runpod", "RUNPOD_API_KEY")):
+        look = access.KINDS[cloud].look
+        assert look(machine(tmp_path, **_typed({variable: "key_0123456789"}))).known
+        assert not look(machine(tmp_path, writes=False, **_typed({variable: "key_0123456789"}))).known
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "variables"),
+    [
+        (".aws/credentials", "[default]\naws_access_key_id = AKIA\n", {}),
+        (".aws/config", "[default]\nsso_session = corp\n", {}),
+        (".aws/config", "[profile corp]\nrole_arn = arn\n", {"AWS_PROFILE": "corp"}),
+    ],
+)
+def test_a_profile_of_the_users_is_found(file: str, text: str, variables: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / file).write_text(text)
+    assert access.KINDS["aws"].look(machine(tmp_path, **_typed(variables))).known
+    assert not access.KINDS["aws"].look(machine(tmp_path, AWS_PROFILE="other")).known
+
+
+def test_a_machine_with_a_role_of_its_own_needs_no_file(tmp_path: Path) -> None:
+    assert access.KINDS["aws"].look(machine(tmp_path, role=True)).known
+
+
+def test_all_that_is_missing_is_told_at_once_and_costs_77(tmp_path: Path) -> None:
+    looks = access.look(machine(tmp_path, aws_access_key_id="AKIA", lambda_api_key="a b"), ["aws", "lambda"], proved=[])
+    with pytest.raises(CredentialsError, match=r"(?s)aws: `aws_secret.*lambda: a key") as raised:
+        access.require(looks, any_of_them=False)
+    assert raised.value.exit_code == 77
+    assert "Nothing was started" in str(raised.value)
+
+
+def test_any_cloud_means_one_that_is_known(tmp_path: Path) -> None:
+    where = machine(tmp_path, lambda_api_key="key_0123456789")
+    access.require(access.look(where, ["aws", "lambda"], proved=[]), any_of_them=True)
+    with pytest.raises(CredentialsError):
+        access.require(access.look(where, ["aws", "lambda"], proved=[]), any_of_them=False)
+
+
+def test_a_cloud_that_cannot_be_asked_for_a_release_is_not_called_usable(tmp_path: Path) -> None:
+    where = machine(tmp_path, lambda_api_key="key_0123456789")
+    [unproved], [proved] = (access.look(where, ["lambda"], proved=clouds) for clouds in ([], ["lambda"]))
+    assert (unproved.known, unproved.usable, proved.usable) == (True, False, True)
+
+
+def _typed(given: dict[str, str]) -> dict[str, Any]:
+    return dict(given)
