@@ -6,15 +6,27 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
 from cvl_ci.engine.credentials.kind import OIDC, Here
+
+
+def _private_key() -> str:
+    """A real one, since google.auth reads it; of nobody."""
+    made = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    encoding, style = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return made.private_bytes(encoding, style, serialization.NoEncryption()).decode()
+
 
 KEY = json.dumps(
     {
         "type": "service_account",
         "project_id": "my-project",
         "private_key_id": "0123456789abcdef",
-        "private_key": "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n-----END PRIVATE KEY-----\n",
+        "private_key": _private_key(),
         "client_email": "ci@my-project.iam.gserviceaccount.com",
+        "token_uri": "https://oauth2.googleapis.com/token",
     }
 )
 KUBECONFIG = """

@@ -141,7 +141,6 @@ def gcloud(tmp_path: Path) -> dict[str, str]:
 def test_gcp_finds_the_service_account_as_file_and_in_gcloud(
     gcloud: dict[str, str], federated: bool, tmp_path: Path
 ) -> None:
-    pytest.importorskip("google.auth")
     given: dict[str, Any] = {"gcp_credentials_json": KEY}
     if federated:
         account = {"gcp_service_account": "ci@my-project.iam.gserviceaccount.com", "gcp_project": "my-project"}
