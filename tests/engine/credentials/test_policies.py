@@ -1,0 +1,83 @@
+"""The policies that we hand out: all that a run was seen to call, and nothing else without a reason."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+POLICIES = ROOT / "cvl_ci/engine/credentials/policies"
+SEEN: dict[str, list[str]] = json.loads(Path(__file__).with_name("aws_actions.json").read_text())
+"""What a spot run in the sandbox called; tests/sandbox/test_policy.py makes such a run and compares."""
+
+UNSEEN = {
+    "ec2:CancelSpotInstanceRequests": "ends a spot request that no machine answered (engine/inventory.py)",
+    "ec2:DeleteVolume": "ends a volume that outlived its machine (engine/inventory.py)",
+    "iam:GetRole": "SkyPilot looks at the role where the profile has none",
+    "iam:PassRole": "AWS asks for it when a machine is launched with a role: no action of its own",
+    "iam:CreateServiceLinkedRole": "AWS makes this role at the first spot request of an account",
+}
+UNSEEN_ON_MACHINES = {
+    "ec2:DescribeInstances": "autodown finds the machines of its cluster",
+    "ec2:TerminateInstances": "autodown ends them",
+}
+_NAMES = {"service-quotas": "servicequotas"}
+"""The emulator's name of a service and IAM's."""
+
+
+def allowed(name: str) -> list[str]:
+    policy = json.loads((POLICIES / name).read_text())
+    return [action for statement in policy["Statement"] for action in statement["Action"]]
+
+
+def as_iam_writes(actions: Iterable[str]) -> set[str]:
+    return {f"{_NAMES.get(service, service)}:{name}" for service, _, name in (each.partition(":") for each in actions)}
+
+
+def test_a_run_s_actions_are_allowed_and_no_other_without_a_reason() -> None:
+    assert set(allowed("aws.json")) == as_iam_writes(SEEN["client"]) | UNSEEN.keys()
+    assert not as_iam_writes(SEEN["client"]) & UNSEEN.keys()
+
+
+def test_a_machine_s_actions_are_allowed_and_no_other_without_a_reason() -> None:
+    assert set(allowed("aws-machine.json")) == as_iam_writes(SEEN["machine"]) | UNSEEN_ON_MACHINES.keys()
+
+
+@pytest.mark.parametrize("name", ["aws.json", "aws-machine.json"])
+def test_no_action_is_a_pattern_and_only_looking_is_allowed_everywhere(name: str) -> None:
+    policy: Any = json.loads((POLICIES / name).read_text())
+    assert not [action for action in allowed(name) if "*" in action]
+    for statement in policy["Statement"]:
+        everywhere = "*" in statement["Resource"] if isinstance(statement["Resource"], list) else False
+        if everywhere or statement["Resource"] == "*":
+            changing = [
+                each for each in statement["Action"] if not each.split(":")[1].startswith(("Describe", "Get", "List"))
+            ]
+            assert changing == [], statement["Sid"]
+
+
+def test_only_jobs_of_one_repository_with_the_audience_we_ask_for_are_trusted() -> None:
+    from cvl_ci.engine.credentials.worker_aws_role import AUDIENCE
+
+    [statement] = json.loads((POLICIES / "aws-trust.json").read_text())["Statement"]
+    issuer = "token.actions.githubusercontent.com"
+    assert statement["Condition"]["StringEquals"] == {f"{issuer}:aud": AUDIENCE}
+    assert statement["Condition"]["StringLike"] == {f"{issuer}:sub": "repo:OWNER/REPOSITORY:*"}
+
+
+@pytest.mark.sky
+def test_gcp_s_role_is_what_skypilot_checks_for(tmp_path: Path) -> None:
+    program = (
+        "import json; from sky.clouds.utils import gcp_utils as g; "
+        "print(json.dumps(sorted({*g.get_minimal_compute_permissions(), 'iam.serviceAccounts.actAs'})))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    role = yaml.safe_load((POLICIES / "gcp.yaml").read_text())
+    assert role["includedPermissions"] == json.loads(done.stdout.splitlines()[-1])
