@@ -81,6 +81,7 @@ class SkyPilotRunner:
         return prepare(inputs, checkout=checkout, prices=wiring.prices(self._environment))
 
     def _carry_out(self, plan: RunPlan) -> Outcome:
+        wiring.require_credentials(self._environment, [place.cloud for place in plan.places])
         owner = Owner(repository=str(self._checkout.resolve()), run=secrets.token_hex(4), step="library")
         tools = running.Tools(
             clouds=wiring.OpenClouds(self._environment),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cvl_ci
-from cvl_ci.errors import RequestError
+from cvl_ci.errors import CredentialsError, RequestError
 from cvl_ci.runner import SkyPilotRunner
 
 ROOT = Path(__file__).parents[1]
@@ -37,3 +37,10 @@ def test_every_mistake_is_raised_at_once_and_nothing_is_printed(capsys: pytest.C
         runner.run_example("digits_sdg", "train", num_nodes=0, colour="red")
     assert {mistake.field for mistake in raised.value.mistakes} == {"cloud", "example", "num_nodes", "colour"}
     assert capsys.readouterr() == ("", "")
+
+
+def test_without_credentials_nothing_is_asked_for(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "AWS_EC2_METADATA_DISABLED": "true"}
+    runner = SkyPilotRunner(checkout=ROOT, cloud="aws", environment=environment, outputs=tmp_path)
+    with pytest.raises(CredentialsError, match=r"aws: any credentials missing"):
+        runner.run_example("digits_sgd", "train")

@@ -110,7 +110,8 @@ def _by_itself(here: Here) -> list[str]:
     shared = here.variable("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"
     config = here.variable("AWS_CONFIG_FILE") or "~/.aws/config"
     profile = here.variable("AWS_PROFILE") or here.variable("AWS_DEFAULT_PROFILE") or "default"
-    for path, section in ((shared, profile), (config, profile if profile == "default" else f"profile {profile}")):
+    sections = [(shared, profile), (config, f"profile {profile}")]
+    for path, section in [*sections, (config, "default")] if profile == "default" else sections:
         if _holds(here, path, section):
             return [f"the profile `{profile}` in {path}"]
     return []

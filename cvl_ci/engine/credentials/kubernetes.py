@@ -11,6 +11,7 @@ from cvl_ci.engine.credentials.kind import Here, Kind, Written, lacking
 from cvl_ci.ports import CloudAccess
 
 FILE = "~/.kube/config"
+IN_CLUSTER = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 _SECRET = {"token", "password", "client-key-data", "id-token", "refresh-token", "access-token", "client-secret"}
 
 
@@ -23,6 +24,8 @@ def look(here: Here) -> CloudAccess:
             missing, takes = ["a context: `kubeconfig` is no kubeconfig with one"], ["give the file's whole text"]
     elif path := next((path for path in _paths(here) if here.exists(path)), None):
         there = [f"the kubeconfig {path}"]
+    elif here.variable("KUBERNETES_SERVICE_HOST") and here.exists(IN_CLUSTER):
+        there = ["this pod's service account"]
     else:
         missing, takes = ["any credentials"], [f"in a workflow `kubeconfig`; in a terminal KUBECONFIG or {FILE}"]
     system = "install kubectl (kubernetes.io/docs/tasks/tools), socat and netcat"

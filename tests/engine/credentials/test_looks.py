@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine.credentials import access
+from cvl_ci.engine.credentials import access, kubernetes
 from cvl_ci.errors import CredentialsError
 from tests.engine.credentials.machine import KEY, KUBECONFIG, PROVIDER, ROLE, WITH_OIDC, machine
 
@@ -95,6 +95,7 @@ def test_a_key_in_a_variable_counts_only_where_somebody_writes_the_file_that_is_
     [
         (".aws/credentials", "[default]\naws_access_key_id = AKIA\n", {}),
         (".aws/config", "[default]\nsso_session = corp\n", {}),
+        (".aws/config", "[profile default]\ncredential_process = x\n", {}),
         (".aws/config", "[profile corp]\nrole_arn = arn\n", {"AWS_PROFILE": "corp"}),
     ],
 )
@@ -103,6 +104,15 @@ def test_a_profile_of_the_users_is_found(file: str, text: str, variables: dict[s
     (tmp_path / file).write_text(text)
     assert access.KINDS["aws"].look(machine(tmp_path, **_typed(variables))).known
     assert not access.KINDS["aws"].look(machine(tmp_path, AWS_PROFILE="other")).known
+
+
+def test_a_pod_with_a_service_account_needs_no_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = tmp_path / "token"
+    monkeypatch.setattr(kubernetes, "IN_CLUSTER", str(token))
+    where = machine(tmp_path, KUBERNETES_SERVICE_HOST="192.0.2.1")
+    assert not kubernetes.look(where).known
+    token.touch()
+    assert kubernetes.look(where).known
 
 
 def test_a_machine_with_a_role_of_its_own_needs_no_file(tmp_path: Path) -> None:
