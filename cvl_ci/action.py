@@ -70,7 +70,7 @@ def post(environ: Mapping[str, str]) -> int:
 
     left = handover.load(wiring.handover_path(environ), else_from=environ.get("STATE_handover", ""))
     if left is not None and left.done:
-        wiring.forget_credentials(environ)
+        wiring.forget_credentials(environ, say=print)
         return 0
     github = wiring.OnGitHub(environ, leg=left.leg if left else None)
     try:
@@ -80,7 +80,7 @@ def post(environ: Mapping[str, str]) -> int:
         github.workflow.refused(f"{what}\n`cvl-ci down {github.owner.name}` looks for the machine and takes it down.")
         return NotProvedGone.exit_code
     finally:
-        wiring.forget_credentials(environ)
+        wiring.forget_credentials(environ, say=github.workflow.warning)
         github.workflow.close()
 
 

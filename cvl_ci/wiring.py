@@ -211,10 +211,11 @@ def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[Cloud
     return access.look(where, check.asked(names, access.KINDS), proved=PROVED)
 
 
-def forget_credentials(environ: Mapping[str, str]) -> None:
+def forget_credentials(environ: Mapping[str, str], *, say: Callable[[str], None]) -> None:
     from cvl_ci.engine.credentials import files
 
-    files.remove(credentials_directory(environ))
+    for path in files.remove(credentials_directory(environ)):
+        say(f"{path} holds credentials and could not be removed: remove it by hand where the runner is your own.")
 
 
 def credentials_directory(environ: Mapping[str, str]) -> Path:

@@ -10,11 +10,13 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from cvl_ci.errors import CredentialsError
 
 RECORD = "written.json"
+LEFT_BY_LOGINS = {".azure", "gcloud"}
 
 
 def put(files: Mapping[Path, str], *, leaves: Iterable[Path] = (), folder: Path) -> None:
@@ -38,23 +40,31 @@ def put(files: Mapping[Path, str], *, leaves: Iterable[Path] = (), folder: Path)
             _write(path, text)
 
 
-def remove(folder: Path) -> None:
-    """Exactly what was made: files, what a login left, and then the directories that are empty."""
+def remove(folder: Path) -> list[Path]:
+    """Exactly what was made: files, what a login left, and then the directories that are empty. What could not go."""
     recorded = [Path(name) for name in _recorded(folder)]
-    (folder / RECORD).unlink(missing_ok=True)
+    with suppress(OSError):
+        (folder / RECORD).unlink(missing_ok=True)
     deepest_first = sorted(recorded, key=lambda path: len(path.parts), reverse=True)
-    for path in deepest_first:
-        if not path.is_dir() or path.is_symlink():
-            path.unlink(missing_ok=True)
-        elif path.name in {".azure", "gcloud"}:
-            shutil.rmtree(path, ignore_errors=True)
-        elif not any(path.iterdir()):
-            path.rmdir()
+    return [path for path in deepest_first if not _removed(path)]
 
 
 def replace(path: Path, text: str) -> None:
     """A file of ours, whole at every moment for whoever reads it."""
     _write(path, text)
+
+
+def _removed(path: Path) -> bool:
+    try:
+        if not path.is_dir() or path.is_symlink():
+            path.unlink(missing_ok=True)
+        elif path.name in LEFT_BY_LOGINS:
+            shutil.rmtree(path)
+        elif not any(path.iterdir()):
+            path.rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def _write(path: Path, text: str) -> None:

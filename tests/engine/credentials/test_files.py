@@ -70,6 +70,21 @@ def test_post_removes_all_that_was_made_and_nothing_else(mine: Path) -> None:
     files.remove(where.folder)  # a second time there is nothing to do
 
 
+def test_what_cannot_be_removed_is_told_and_does_not_keep_the_rest(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = machine(mine, lambda_api_key="key_0123456789", kubeconfig=KUBECONFIG)
+    access.carry_out(where, access.prepare(where, ["lambda", "kubernetes"]))
+    stuck, unlink = mine / ".lambda_cloud/lambda_keys", Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == stuck:
+            raise PermissionError
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert files.remove(where.folder) == [stuck]
+    assert everything(mine) == {".lambda_cloud", ".lambda_cloud/lambda_keys"}
+
+
 def test_a_file_of_somebody_elses_is_neither_written_over_nor_removed(mine: Path) -> None:
     theirs = mine / ".lambda_cloud/lambda_keys"
     theirs.parent.mkdir()
