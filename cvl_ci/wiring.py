@@ -20,12 +20,13 @@ from cvl_ci.local.handover import Handover
 from cvl_ci.local.handover import save as save_handover
 from cvl_ci.local.handover import written as written_handover
 from cvl_ci.local.records import FileRecords
-from cvl_ci.ports import Cloud, CloudAccess, Progress, Records, Watch, Workflow
+from cvl_ci.ports import Cloud, Progress, Records, Watch, Workflow
 from cvl_ci.request.plan import SANDBOX, Place
 from cvl_ci.sandbox import Access, MachineType, Sandbox
 
 if TYPE_CHECKING:
     from cvl_ci.github.discussion import Discussion
+    from cvl_ci.result.access import CloudAccess
     from cvl_ci.result.outcome import Outcome, Phase
 
 _OF_CLOUDS = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
@@ -171,26 +172,13 @@ PROVED = ("aws",)
 def credentials(
     environ: Mapping[str, str], clouds: Sequence[str], *, mask: Callable[..., None], required: bool = True
 ) -> Mapping[str, str]:
-    """The action's: what the inputs give is written for the clouds in use, here and for every process from here on.
-
-    `clouds`: empty for any that is set up. `required`: without, what is missing is somebody else's to tell.
-    """
+    """The action's: what the inputs give is written for the clouds in use, for this process and all that follow."""
     from cvl_ci.engine.credentials import access
 
     if SANDBOX in clouds:
         return environ
     where = access.here(dict(environ), folder=credentials_directory(environ), writes=True)
-    looks = access.look(where, list(dict.fromkeys(clouds)) or _any_cloud(), proved=PROVED)
-    if required:
-        access.require(looks, any_of_them=not clouds)
-    written = access.prepare(where, [each.cloud for each in looks if each.known])
-    mask(*written.secrets)
-    known = access.carry_out(where, written)
-    for name in where.environ.keys() - known.keys():
-        os.environ.pop(name, None)
-    os.environ.update(known)  # the clouds' libraries look there
-    mask(*access.first_keys(where, known))
-    return known
+    return access.become_known(where, clouds, proved=PROVED, mask=mask, adopt=_adopt, required=required)
 
 
 def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> None:
@@ -199,8 +187,7 @@ def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> No
 
     if SANDBOX not in clouds:
         where = access.here(environ, folder=credentials_directory(environ), writes=False)
-        looks = access.look(where, list(dict.fromkeys(clouds)) or _any_cloud(), proved=PROVED)
-        access.require(looks, any_of_them=not clouds)
+        access.require(access.look(where, clouds, proved=PROVED), any_of_them=not clouds)
 
 
 def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[CloudAccess]:
@@ -209,6 +196,13 @@ def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[Cloud
 
     where = access.here(environ, folder=credentials_directory(environ), writes=False)
     return access.look(where, check.asked(names, access.KINDS), proved=PROVED)
+
+
+def _adopt(known: Mapping[str, str]) -> None:
+    """The clouds' libraries look there."""
+    for name in os.environ.keys() - known.keys():
+        os.environ.pop(name)
+    os.environ.update(known)
 
 
 def forget_credentials(environ: Mapping[str, str], *, say: Callable[[str], None]) -> None:
@@ -220,12 +214,6 @@ def forget_credentials(environ: Mapping[str, str], *, say: Callable[[str], None]
 
 def credentials_directory(environ: Mapping[str, str]) -> Path:
     return state_directory(environ) / "credentials"
-
-
-def _any_cloud() -> list[str]:
-    from cvl_ci.engine.credentials import access
-
-    return [cloud for cloud in access.KINDS if cloud != "api-server"]
 
 
 # ---- GitHub -------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 
 from cvl_ci.commands import check
 from cvl_ci.errors import RequestError
-from cvl_ci.ports import CloudAccess
+from cvl_ci.result.access import CloudAccess
 from tests import golden
 
 LOOKS = (

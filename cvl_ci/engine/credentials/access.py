@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,8 +21,8 @@ from cvl_ci.engine.credentials.keys import LAMBDA, NEBIUS, RUNPOD
 from cvl_ci.engine.credentials.kind import Here, Login, Written
 from cvl_ci.engine.credentials.kubernetes import API_SERVER, KUBERNETES
 from cvl_ci.errors import CredentialsError
-from cvl_ci.ports import CloudAccess
 from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
+from cvl_ci.result.access import CloudAccess
 
 KINDS = {kind.cloud: kind for kind in (AWS, GCP, AZURE, LAMBDA, RUNPOD, NEBIUS, KUBERNETES, API_SERVER)}
 LOGIN_SECONDS = 60
@@ -43,8 +43,10 @@ def here(environ: Mapping[str, str], *, folder: Path, writes: bool) -> Here:
 
 
 def look(where: Here, clouds: Collection[str], *, proved: Collection[str]) -> list[CloudAccess]:
-    """`proved`: clouds that can be asked whether a machine is gone; a run anywhere else could not be called over."""
-    return [_with_proof(KINDS[cloud].look(where), proved) for cloud in clouds]
+    """`clouds`: none named means any that runs can go to. `proved`: those that can be asked whether a machine is gone;
+    a run anywhere else could not be called over."""
+    named = dict.fromkeys(clouds) or [cloud for cloud in KINDS if cloud != API_SERVER.cloud]
+    return [_with_proof(KINDS[cloud].look(where), proved) for cloud in named]
 
 
 def require(looks: Sequence[CloudAccess], *, any_of_them: bool) -> None:
@@ -63,6 +65,28 @@ def require(looks: Sequence[CloudAccess], *, any_of_them: bool) -> None:
     raise CredentialsError(
         "\n".join(["The credentials are not complete:", *told]), next_step="`cvl-ci check` shows how each cloud stands."
     )
+
+
+def become_known(
+    where: Here,
+    clouds: Sequence[str],
+    *,
+    proved: Collection[str],
+    mask: Callable[..., None],
+    adopt: Callable[[Mapping[str, str]], None],
+    required: bool,
+) -> Mapping[str, str]:
+    """From inputs to an environment in which the clouds know us. Without `required`, what is missing is left to others
+    to tell. `adopt`: takes the environment over for this process, before a cloud is asked."""
+    looks = look(where, clouds, proved=proved)
+    if required:
+        require(looks, any_of_them=not clouds)
+    written = prepare(where, [each.cloud for each in looks if each.known])
+    mask(*written.secrets)
+    known = carry_out(where, written)
+    adopt(known)
+    mask(*first_keys(where, known))
+    return known
 
 
 def prepare(where: Here, clouds: Collection[str]) -> Written:

@@ -13,7 +13,7 @@ import shlex
 import sys
 
 from cvl_ci.engine.credentials.kind import ALLOW_OIDC, Here, Kind, Written, lacking
-from cvl_ci.ports import CloudAccess
+from cvl_ci.result.access import CloudAccess
 
 ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 OTHER_WAYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE")

@@ -13,7 +13,7 @@ from typing import Any
 
 from cvl_ci.engine.credentials import oidc
 from cvl_ci.engine.credentials.kind import ALLOW_OIDC, OIDC, Here, Kind, Login, Written, lacking
-from cvl_ci.ports import CloudAccess
+from cvl_ci.result.access import CloudAccess
 
 PROVIDER = re.compile(r"projects/\d+/locations/global/workloadIdentityPools/[\w-]+/providers/[\w-]+")
 ADC = "~/.config/gcloud/application_default_credentials.json"

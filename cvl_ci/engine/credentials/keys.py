@@ -10,7 +10,7 @@ import json
 import re
 
 from cvl_ci.engine.credentials.kind import Here, Kind, Written, lacking
-from cvl_ci.ports import CloudAccess
+from cvl_ci.result.access import CloudAccess
 
 LAMBDA_FILE, RUNPOD_FILE = "~/.lambda_cloud/lambda_keys", "~/.runpod/config.toml"
 NEBIUS_TOKEN, NEBIUS_KEY = "~/.nebius/NEBIUS_IAM_TOKEN.txt", "~/.nebius/credentials.json"

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from cvl_ci.engine.credentials.kind import Here, Kind, Written, lacking
-from cvl_ci.ports import CloudAccess
+from cvl_ci.result.access import CloudAccess
 
 FILE = "~/.kube/config"
 IN_CLUSTER = "/var/run/secrets/kubernetes.io/serviceaccount/token"
