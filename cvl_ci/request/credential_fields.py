@@ -69,7 +69,8 @@ CREDENTIAL_INPUTS = (
     CredentialField(name="kubeconfig", help="Kubernetes: a kubeconfig, as its text.", secret=True),
     CredentialField(
         name="skypilot_api_server_endpoint",
-        help="The address of a SkyPilot API server. Only looked at by `cvl-ci check`: runs do not go through one yet.",
+        help="The address of a SkyPilot API server. Not supported yet: a run that is given one is refused, and "
+        "`cvl-ci check` only tells whether address and token are there.",
         variable="SKYPILOT_API_SERVER_ENDPOINT",
     ),
     CredentialField(

@@ -20,12 +20,13 @@ from cvl_ci.engine.credentials.gcp import GCP
 from cvl_ci.engine.credentials.keys import LAMBDA, NEBIUS, RUNPOD
 from cvl_ci.engine.credentials.kind import Here, Login, Written
 from cvl_ci.engine.credentials.kubernetes import API_SERVER, KUBERNETES
-from cvl_ci.errors import CredentialsError
+from cvl_ci.errors import CredentialsError, Mistake, RequestError
 from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
 from cvl_ci.result.access import CloudAccess
 
 KINDS = {kind.cloud: kind for kind in (AWS, GCP, AZURE, LAMBDA, RUNPOD, NEBIUS, KUBERNETES, API_SERVER)}
 LOGIN_SECONDS = 60
+SERVER_INPUTS = ("skypilot_api_server_endpoint", "skypilot_service_account_token")
 
 
 def here(environ: Mapping[str, str], *, folder: Path, writes: bool) -> Here:
@@ -80,6 +81,7 @@ def become_known(
     to tell. `adopt`: takes the environment over for this process, before a cloud is asked."""
     looks = look(where, clouds, proved=proved)
     if required:
+        _refuse_a_server(where)
         require(looks, any_of_them=not clouds)
     written = prepare(where, [each.cloud for each in looks if each.known])
     mask(*written.secrets)
@@ -128,6 +130,14 @@ def first_keys(where: Here, environ: Mapping[str, str]) -> tuple[str, ...]:
         now=datetime.now(timezone.utc),
     )
     return tuple(str(found[name]) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
+
+
+def _refuse_a_server(where: Here) -> None:
+    """Who gives its address means runs to go through it: a run that went another way would surprise with its bill."""
+    given = [name for name in SERVER_INPUTS if where.as_input(name)]
+    if given:
+        problem = "is not supported yet: runs drive SkyPilot in their own process; leave it out"
+        raise RequestError([Mistake(field=name, value="***", problem=problem) for name in given])
 
 
 def _kept_to(where: Here, written: Written, parts: Mapping[str, Written]) -> Written:
