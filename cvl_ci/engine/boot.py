@@ -1,7 +1,7 @@
 """The timer armed at boot, as user data: it ends the machine when no runner, no ssh and no SkyPilot ever came. Text only.
 
 A part of type text/cloud-boothook is the first thing of the user data that cloud-init runs, and it runs at every boot
-(AWS PCS User Guide, "Run early boot operations with a cloud-init boothook"); what was to be sent goes beside it as it is.
+(AWS PCS User Guide, "Run early boot operations with a cloud-init boothook"); what was to be sent goes along unchanged.
 """
 
 from __future__ import annotations
@@ -34,12 +34,6 @@ def user_data(theirs: str, *, deadline: float, seconds: float) -> str:
         kind = next((kind for start, kind in _KINDS.items() if theirs.startswith(start)), "plain")
         message.attach(MIMEText(theirs, kind, "utf-8"))
     return message.as_string()
-
-
-def move(deadline: float) -> str:
-    """The command, for a user who may sudo, that moves the timer of a machine that has one; elsewhere it does nothing."""
-    at, now = int(deadline), "/var/lib/cvl-ci/deadline"
-    return f"[ ! -e {now} ] || sudo -n sh -c 'echo {at} > {now}.new && mv {now}.new {now}'"
 
 
 def _hook(deadline: float, seconds: float) -> str:

@@ -136,9 +136,7 @@ def _rest() -> None:
 
 def _arm_by_the_clock(*, deadline: float, heartbeat: float) -> None:
     """SkyPilot counts a machine's minutes from when it arms them, after provisioning: they are counted then."""
-    original = getattr(
-        backends.CloudVmRayBackend.set_autostop, "original", backends.CloudVmRayBackend.set_autostop
-    )
+    original = getattr(backends.CloudVmRayBackend.set_autostop, "original", backends.CloudVmRayBackend.set_autostop)
 
     def set_autostop(backend: Any, handle: Any, minutes: int | None, *arguments: Any, **options: Any) -> None:
         if minutes is not None and minutes >= 0:

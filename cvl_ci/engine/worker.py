@@ -1,8 +1,9 @@
 """The process in which SkyPilot runs: one request a line on stdin, answers on a channel of its own, logs on stdout.
 
-A program of its own (`python -m cvl_ci.engine.worker CHANNEL PARENT HEARD`), because SkyPilot prints, forks, caches and reads its
-HOME: here it may, and one SIGKILL to the process group ends a launch for certain. It dies with its parent, so no
-launch outlives a killed run. What a machine prints arrives on stdout only and can therefore never pass for an answer.
+A program of its own (`python -m cvl_ci.engine.worker CHANNEL PARENT HEARD`), because SkyPilot prints, forks, caches and
+reads its HOME: here it may, and one SIGKILL to the process group ends a launch for certain. It dies with its parent, so
+no launch outlives a killed run. What a machine prints arrives on stdout only and can therefore never pass for an
+answer.
 """
 
 from __future__ import annotations
