@@ -1,5 +1,5 @@
-"""Every time a provider is asked for machines: the fence is looked at, the attempt announced and written down by whoever
-holds the lease, its end told; on AWS the machine takes a timer along that ends it at its deadline.
+"""Every time a provider is asked for machines: the fence is looked at, the attempt announced and written down by whom
+it is told to, its end told; on AWS the machine takes a timer along that ends it at its deadline.
 
 SkyPilot asks through one function, `provisioner.bulk_provision`, once per region; on AWS it then walks the zones
 itself, so there botocore's own events around RunInstances tell the zones apart. Loaded in the worker process only.

@@ -1,4 +1,4 @@
-"""The timer armed at boot, as user data: it ends the machine when no runner, no ssh and no SkyPilot ever came. Text only.
+"""The timer armed at boot, as user data: it ends a machine to which no runner, ssh or SkyPilot ever came. Text only.
 
 A part of type text/cloud-boothook is the first thing of the user data that cloud-init runs, and it runs at every boot
 (AWS PCS User Guide, "Run early boot operations with a cloud-init boothook"); what was to be sent goes along unchanged.

@@ -106,6 +106,8 @@ class SkyPilotEngine:
         def on_event(event: Mapping[str, Any]) -> None:
             if event["kind"] == "again":
                 log.again()
+            elif event["kind"] == "not_renewed":
+                watch(Progress(text=f"the machine's heartbeat could not be renewed, trying again: {event['text']}"))
 
         remaining = until - self._clock.now()
         try:
