@@ -85,12 +85,6 @@ def beat(send: Send, *, cluster: str, deadline: float, heartbeat: float) -> None
     heart.start()
 
 
-def keep(_send: Send, *, cluster: str, until: float) -> None:
-    """Move the machine's own end to `until`, whoever else is alive; no heartbeat shortens it any more."""
-    _rest()
-    _end_in(max(1, round((until - time.time()) / 60)), cluster=cluster)
-
-
 def cancel(_send: Send, *, cluster: str, job_id: int) -> None:
     core.cancel(cluster, job_ids=[job_id], _try_cancel_if_cluster_is_init=True)
 
