@@ -1,4 +1,5 @@
-"""Every time a provider is asked for machines: the fence is looked at, the attempt announced, its end told.
+"""Every time a provider is asked for machines: the fence is looked at, the attempt announced and written down by whom
+it is told to, its end told; on AWS the machine takes a timer along that ends it at its deadline.
 
 SkyPilot asks through one function, `provisioner.bulk_provision`, once per region; on AWS it then walks the zones
 itself, so there botocore's own events around RunInstances tell the zones apart. Loaded in the worker process only.
@@ -15,6 +16,8 @@ from sky import global_user_state
 from sky.adaptors import aws
 from sky.provision import provisioner
 
+from cvl_ci.engine import boot
+
 Send = Callable[..., None]
 
 
@@ -22,8 +25,11 @@ class Fenced(BaseException):
     """The lease was revoked: not an error of SkyPilot's, so nothing of SkyPilot may catch it and go on."""
 
 
-def announce(send: Send, *, cluster: str, fence: Path) -> None:
-    """Stand before every attempt of the launch that follows in this process."""
+def announce(send: Send, *, cluster: str, fence: Path, deadline: float) -> None:
+    """Stand before every attempt of the launch that follows in this process.
+
+    `send("attempting", ...)` returns when it is on disk where to look; it raises when it cannot be: nothing is asked.
+    """
     watch = _Watch(send, cluster, fence)
     original = getattr(provisioner.bulk_provision, "original", provisioner.bulk_provision)
 
@@ -41,6 +47,7 @@ def announce(send: Send, *, cluster: str, fence: Path) -> None:
     provisioner.bulk_provision = bulk_provision
     # Every session that SkyPilot makes takes these along.
     botocore.handlers.BUILTIN_HANDLERS += [
+        ("provide-client-params.ec2.RunInstances", lambda params, **_: boot.armed(params, deadline=deadline)),
         ("before-call.ec2.RunInstances", watch.before_run_instances),
         ("after-call.ec2.RunInstances", watch.after_run_instances),
     ]

@@ -12,26 +12,33 @@ from pathlib import Path
 from typing import Any
 
 import sky
-from sky import clouds, core, exceptions, execution, global_user_state
+from sky import backends, clouds, core, exceptions, execution, global_user_state
 from sky.backends import backend_utils
+from sky.skylet import autostop_lib
 
 from cvl_ci.engine import attempts
+from cvl_ci.engine.heartbeat import Heartbeat, minutes_at
 
 Send = Callable[..., None]
+_hearts: list[Heartbeat] = []
 
 
 def warm(_send: Send) -> str:
     return str(sky.__version__)
 
 
-def launch(send: Send, *, task: dict[str, Any], cluster: str, fence: str) -> dict[str, Any]:
+def launch(
+    send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadline: float, heartbeat: float
+) -> dict[str, Any]:
     """Provision and submit. Every attempt is announced before the provider is asked; the fence is asked around it."""
-    attempts.announce(send, cluster=cluster, fence=Path(fence))
+    attempts.announce(send, cluster=cluster, fence=Path(fence), deadline=deadline)
+    _arm_by_the_clock(deadline=deadline, heartbeat=heartbeat)
     made = sky.Task.from_yaml_config(task)
     try:
         job_id, handle = execution.launch(made, cluster_name=cluster, _quiet_optimizer=True, stream_logs=False)
     except exceptions.NoCloudAccessError as error:
         raise exceptions.NoCloudAccessError(_why_no_access(made)) from error
+    beat(send, cluster=cluster, deadline=deadline, heartbeat=heartbeat)
     resources = handle.launched_resources
     return {
         "job_id": job_id,
@@ -57,6 +64,27 @@ def follow(send: Send, *, cluster: str, job_id: int) -> int:
         return code
 
 
+def beat(send: Send, *, cluster: str, deadline: float, heartbeat: float) -> None:
+    """Renew the machine's own end as long as this process lives: it dies with the run."""
+    if not heartbeat:
+        return
+    _rest()
+
+    def renew(minutes: int) -> None:
+        began = time.monotonic()
+        _end_in(minutes, cluster=cluster)
+        send("renewed", minutes=minutes, seconds=time.monotonic() - began)
+
+    heart = Heartbeat(
+        renew,
+        minutes=heartbeat,
+        deadline=deadline,
+        failed=lambda text: send("not_renewed", text=text),
+    )
+    _hearts.append(heart)
+    heart.start()
+
+
 def cancel(_send: Send, *, cluster: str, job_id: int) -> None:
     core.cancel(cluster, job_ids=[job_id], _try_cancel_if_cluster_is_init=True)
 
@@ -80,11 +108,37 @@ def bring(_send: Send, *, cluster: str, remote: str, into: str) -> None:
 
 def down(_send: Send, *, cluster: str) -> bool:
     """SkyPilot's own down. False: it had no record of it."""
+    _rest()
     try:
         core.down(cluster)
     except exceptions.ClusterDoesNotExist:
         return False
     return True
+
+
+def _end_in(minutes: int, *, cluster: str) -> None:
+    """Not core.autostop: it asks the cloud first how the cluster is. Without wait_for, it would wait for the job."""
+    handle = _handle(cluster)
+    backend = backend_utils.get_backend_from_handle(handle)
+    backend.set_autostop(handle, minutes, autostop_lib.AutostopWaitFor.NONE, down=True, stream_logs=False)
+
+
+def _rest() -> None:
+    while _hearts:
+        _hearts.pop().stop()
+
+
+def _arm_by_the_clock(*, deadline: float, heartbeat: float) -> None:
+    """SkyPilot counts a machine's minutes from when it arms them, after provisioning: they are counted then."""
+    original = getattr(backends.CloudVmRayBackend.set_autostop, "original", backends.CloudVmRayBackend.set_autostop)
+
+    def set_autostop(backend: Any, handle: Any, minutes: int | None, *arguments: Any, **options: Any) -> None:
+        if minutes is not None and minutes >= 0:
+            minutes = min(minutes, max(1, minutes_at(time.time(), deadline=deadline, heartbeat=heartbeat)))
+        original(backend, handle, minutes, *arguments, **options)
+
+    set_autostop.original = original  # type: ignore[attr-defined]
+    backends.CloudVmRayBackend.set_autostop = set_autostop
 
 
 def _why_no_access(task: Any) -> str:

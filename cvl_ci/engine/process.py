@@ -44,18 +44,20 @@ class Worker:
         self._busy = False
         self._calls = 0
         reader, writer = os.pipe()
+        heard, self._heard = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cvl_ci.engine.worker", str(writer), str(os.getpid())],
+                [sys.executable, "-m", "cvl_ci.engine.worker", str(writer), str(os.getpid()), str(heard)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(writer,),
+                pass_fds=(writer, heard),
                 start_new_session=True,
                 env=dict(environment),
             )
         finally:
             os.close(writer)
+            os.close(heard)
         stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
         if stdin is None or stdout is None or stderr is None:
             raise EngineError("A process was started without its pipes.")
@@ -118,6 +120,9 @@ class Worker:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._busy = False
+        with contextlib.suppress(OSError):
+            os.close(self._heard)
+        self._heard = -1
 
     def close(self) -> None:
         """Let an idle worker go; it has nothing left to do but exit."""
@@ -152,6 +157,7 @@ class Worker:
                     done = event if event["id"] == self._calls else done
                 else:
                     on_event(event)
+                    self._took_note(event)
             elif kind == "err":
                 self._chatter.append(text)
             elif kind == "out":
@@ -162,6 +168,12 @@ class Worker:
                     on_line(text)
         self._busy = False
         return self._result(done)
+
+    def _took_note(self, event: Mapping[str, Any]) -> None:
+        """The worker asks no provider before it has read this; when `on_event` raised, it never does."""
+        if event["kind"] == "attempting":
+            with contextlib.suppress(OSError):  # a worker that is dead asks for nothing either
+                os.write(self._heard, b"+")
 
     def _result(self, done: dict[str, Any]) -> Any:
         if done["ok"]:

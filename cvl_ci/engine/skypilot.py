@@ -44,6 +44,8 @@ class SkyPilotEngine:
         self._request: LaunchRequest | None = None
         self._job_id: int | None = None
         self._cut_off = False
+        self._attached = False
+        """Its machine is ours to renew: from the launch until it is taken down."""
         self._num_nodes = 1
         self._created_at: float | None = None
         self._attempt: Attempt | None = None
@@ -71,6 +73,8 @@ class SkyPilotEngine:
                 task=self._task(request),
                 cluster=request.cluster,
                 fence=str(request.fence),
+                deadline=request.deadline,
+                heartbeat=request.plan.limits.heartbeat_minutes,
             )
         except Expired:
             self.stop()
@@ -83,6 +87,7 @@ class SkyPilotEngine:
         except WorkerFailed as failure:
             raise _translate(failure) from failure
         self._job_id = answer["job_id"]
+        self._attached = True
         self._num_nodes = answer["num_nodes"]
         return self._launched(request, answer)
 
@@ -101,6 +106,8 @@ class SkyPilotEngine:
         def on_event(event: Mapping[str, Any]) -> None:
             if event["kind"] == "again":
                 log.again()
+            elif event["kind"] == "not_renewed":
+                watch(Progress(text=f"the machine's heartbeat could not be renewed, trying again: {event['text']}"))
 
         remaining = until - self._clock.now()
         try:
@@ -143,6 +150,7 @@ class SkyPilotEngine:
         return self._cut_off
 
     def down(self, cluster: str) -> None:
+        self._attached = False
         try:
             self._alive_worker().call("down", cluster=cluster, until=_within(DOWN_SECONDS))
         except Expired:
@@ -163,6 +171,13 @@ class SkyPilotEngine:
     def _alive_worker(self) -> Worker:
         if self._worker is None or not self._worker.alive:
             self._worker = Worker(environment=self._environment)
+            if self._attached and self._request is not None:
+                self._worker.call(
+                    "beat",
+                    cluster=self._request.cluster,
+                    deadline=self._request.deadline,
+                    heartbeat=self._request.plan.limits.heartbeat_minutes,
+                )
         return self._worker
 
     def _launch_request(self) -> LaunchRequest:

@@ -1,8 +1,9 @@
 """The process in which SkyPilot runs: one request a line on stdin, answers on a channel of its own, logs on stdout.
 
-A program of its own (`python -m cvl_ci.engine.worker CHANNEL`), because SkyPilot prints, forks, caches and reads its
-HOME: here it may, and one SIGKILL to the process group ends a launch for certain. It dies with its parent, so no
-launch outlives a killed run. What a machine prints arrives on stdout only and can therefore never pass for an answer.
+A program of its own (`python -m cvl_ci.engine.worker CHANNEL PARENT HEARD`), because SkyPilot prints, forks, caches and
+reads its HOME: here it may, and one SIGKILL to the process group ends a launch for certain. It dies with its parent, so
+no launch outlives a killed run. What a machine prints arrives on stdout only and can therefore never pass for an
+answer.
 """
 
 from __future__ import annotations
@@ -10,23 +11,43 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import signal
 import sys
+import threading
 import traceback
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
 
 
-class Channel:
-    """Answers to the parent, one JSON object a line."""
+HEARD_SECONDS = 60.0
+"""How long the parent may take to write down where it must look, before nothing is asked for there."""
 
-    def __init__(self, descriptor: int) -> None:
+
+class Unheard(BaseException):
+    """The parent did not take note: not an error of SkyPilot's, so nothing of SkyPilot may catch it and go on."""
+
+
+class Channel:
+    """Answers to the parent, one JSON object a line. `heard`: where the parent says that it has taken note of one."""
+
+    def __init__(self, descriptor: int, heard: int) -> None:
         self._file = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
+        self._heard = heard
+        self._writing = threading.Lock()
 
     def send(self, kind: str, **values: Any) -> None:
-        self._file.write(json.dumps({"kind": kind, **values}, default=str) + "\n")
-        self._file.flush()
+        with self._writing:
+            self._file.write(json.dumps({"kind": kind, **values}, default=str) + "\n")
+            self._file.flush()
+        if kind == "attempting":
+            self._wait()
+
+    def _wait(self) -> None:
+        ready, _, _ = select.select([self._heard], [], [], HEARD_SECONDS)
+        if not ready or not os.read(self._heard, 1):
+            raise Unheard("It could not be written down where a machine was about to be asked for: none was.")
 
 
 def die_with_parent(parent: int) -> None:
@@ -78,7 +99,7 @@ def describe(error: BaseException) -> dict[str, Any]:
 def main() -> None:
     die_with_parent(int(sys.argv[2]))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    serve(Channel(int(sys.argv[1])))
+    serve(Channel(int(sys.argv[1]), int(sys.argv[3])))
 
 
 if __name__ == "__main__":

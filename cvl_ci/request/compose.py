@@ -169,7 +169,11 @@ def _needs(inputs: Inputs, declared: Needs, gpu: Mapping[str, int] | None) -> Ne
 
 
 def _limits(inputs: Inputs) -> Limits:
-    asked = {"max_runtime_minutes": inputs.max_runtime, "provisioning_minutes": inputs.provision_timeout}
+    asked = {
+        "max_runtime_minutes": inputs.max_runtime,
+        "provisioning_minutes": inputs.provision_timeout,
+        "heartbeat_minutes": inputs.heartbeat_minutes,
+    }
     return Limits(
         max_cost_usd=inputs.max_cost, **{name: minutes for name, minutes in asked.items() if minutes is not None}
     )

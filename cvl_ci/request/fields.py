@@ -189,6 +189,14 @@ FIELDS = (
         default="15m",
     ),
     Field(
+        name="heartbeat_minutes",
+        read=values.whole_or_none,
+        help="The machine ends itself this many minutes after the runner was last heard of; 0: only at its deadline.",
+        metavar="N",
+        example="5",
+        default="10",
+    ),
+    Field(
         name="max_cost",
         read=values.dollars,
         help="Most that the whole run may cost, in US dollars: it is not started, or stopped, before it costs more.",

@@ -57,6 +57,7 @@ class Inputs:
     instance_type: str | None = None
     max_runtime: float | None = None
     provision_timeout: float | None = None
+    heartbeat_minutes: int | None = None
     max_cost: float | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)

@@ -16,6 +16,10 @@ RELEASE_MINUTES = 5.0
 """Allowed after the job for fetching what it wrote and for taking the machine down."""
 
 
+HEARTBEAT_MINUTES = 10.0
+"""What a lost runner may cost: long enough for a network that is away for some minutes."""
+
+
 class Secret:
     """A value that no repr, log or f-string shows; `reveal()` is the one way out."""
 
@@ -88,6 +92,9 @@ class Limits:
     max_cost_usd: float | None = None
     provisioning_minutes: float = PROVISIONING_MINUTES
     """How long the machines may take from being asked for until the job begins; then it is given up."""
+
+    heartbeat_minutes: float = HEARTBEAT_MINUTES
+    """The machine ends itself this long after the runner was last heard of; 0: only at its deadline."""
 
     @property
     def longest_minutes(self) -> float:

@@ -67,6 +67,14 @@ def whole(value: object) -> int:
     return int(number)
 
 
+def whole_or_none(value: object) -> int:
+    """A whole number, where 0 means that there is none of it."""
+    number = _number(value)
+    if number != int(number) or number < 0:
+        raise Wrong("is neither 0 nor a whole number of at least 1")
+    return int(number)
+
+
 def amount(value: object) -> float:
     """A least number of something: `4`, `4+`, `16GB`; all say at least."""
     if isinstance(value, str):

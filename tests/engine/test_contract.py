@@ -29,6 +29,8 @@ print(json.dumps({
     "cancel": parameters(core.cancel),
     "down": parameters(core.down),
     "bulk_provision": parameters(provisioner.bulk_provision),
+    "set_autostop": parameters(backends.CloudVmRayBackend.set_autostop),
+    "armed_through_the_backend": "backend.set_autostop(" in inspect.getsource(execution),
     "called_through_the_module": "provisioner.bulk_provision(" in inspect.getsource(cloud_vm_ray_backend),
     "zones_walked_by_run_instances": "ec2_fail_fast.create_instances" in inspect.getsource(instance),
     "handle": parameters(global_user_state.get_handle_from_cluster_name),
@@ -63,6 +65,7 @@ def test_it_is_the_minor_version_we_know(skypilot: dict[str, object]) -> None:
         ("down", ["cluster_name"]),
         ("bulk_provision", ["cloud", "region", "zones"]),
         ("handle", ["cluster_name"]),
+        ("set_autostop", ["handle", "idle_minutes_to_autostop", "wait_for", "down", "stream_logs"]),
         ("runners", ["self"]),
     ],
 )
@@ -81,6 +84,7 @@ def test_job_exit_codes_and_the_hard_limit_mean_what_we_think(skypilot: dict[str
     assert isinstance(codes, dict)
     assert {"SUCCEEDED": 0, "FAILED": 100, "NOT_FINISHED": 101, "NOT_FOUND": 102}.items() <= codes.items()
     assert "none" in skypilot["wait_for"]  # type: ignore[operator]
+    assert skypilot["armed_through_the_backend"]
     assert all(skypilot["errors"])  # type: ignore[arg-type]
 
 

@@ -1,0 +1,61 @@
+"""The worker asks no provider before its parent has written down where."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.engine import worker
+from cvl_ci.engine.worker import Channel, Unheard
+
+
+@dataclass
+class Line:
+    """A channel, and the parent's end of it."""
+
+    channel: Channel
+    said: Path
+    parent: int
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Line]:
+    said = tmp_path / "said"
+    heard, parent = os.pipe()
+    channel = Channel(os.open(said, os.O_CREAT | os.O_WRONLY), heard)
+    yield Line(channel=channel, said=said, parent=parent)
+    channel._file.close()
+    os.close(heard)
+
+
+def test_an_attempt_waits_until_it_was_taken_note_of(line: Line) -> None:
+    going = threading.Event()
+
+    def attempt() -> None:
+        line.channel.send("attempting", attempt={})
+        going.set()
+
+    threading.Thread(target=attempt, daemon=True).start()
+    assert not going.wait(0.3), "nothing is asked for yet"
+    assert "attempting" in line.said.read_text()
+    os.write(line.parent, b"+")
+    assert going.wait(5)
+    os.close(line.parent)
+
+
+def test_an_attempt_that_nobody_took_note_of_is_not_made(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "HEARD_SECONDS", 0.1)
+    with pytest.raises(Unheard):
+        line.channel.send("attempting", attempt={})
+    os.close(line.parent)
+
+
+def test_a_parent_that_is_gone_took_no_note(line: Line) -> None:
+    os.close(line.parent)
+    with pytest.raises(Unheard):
+        line.channel.send("attempting", attempt={})

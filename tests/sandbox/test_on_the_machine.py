@@ -1,0 +1,40 @@
+"""The third line of the promise, alone: the run is killed, nobody comes after it, and the machine ends itself."""
+
+from __future__ import annotations
+
+import time
+
+from tests.sandbox.cloud import eventually
+from tests.sandbox.conftest import Terminal
+
+
+def test_a_machine_that_nobody_ever_reached_ends_itself_at_its_deadline(terminal: Terminal) -> None:
+    """By the timer armed at boot: SkyPilot's runtime never came to be, so no autodown was armed."""
+    killed = []
+
+    def kill(line: str) -> bool:
+        if "asking sandbox/" in line:
+            eventually(terminal.machines, within=20)
+            terminal.processes[-1].kill()
+            killed.append(time.monotonic())
+        return False
+
+    # A little more than a minute at $0.096 an hour.
+    ran = terminal.run("--command", "sleep 600", "--max-cost", "0.0018", stop=kill)
+    assert ran.code == -9
+    assert len(terminal.machines()) == 1, "it outlives the run"
+    assert eventually(lambda: not terminal.machines(), within=90), "it has ended itself"
+    assert time.monotonic() - killed[0] > 20, "at its deadline, not before"
+
+
+def test_a_machine_whose_runner_is_lost_ends_itself_when_its_heartbeat_does(terminal: Terminal) -> None:
+    def kill(line: str) -> bool:
+        if line.rstrip().endswith("] running"):
+            time.sleep(75)  # longer than the heartbeat: it lives because it is renewed
+            assert len(terminal.machines()) == 1
+            terminal.processes[-1].kill()
+        return False
+
+    ran = terminal.run("--command", "sleep 900", "--heartbeat-minutes", "1", "--max-runtime", "30m", stop=kill)
+    assert ran.code == -9
+    assert eventually(lambda: not terminal.machines(), within=200), "minutes later, half an hour before its limit"
