@@ -90,7 +90,14 @@ def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
     github.workflow.mask(*(secret.reveal() for secret in inputs.secrets.values()))
     verb = _choice(environ, "verb", ("run", "plan"))
     _choice(environ, "comment", COMMENT)
+    fork = _choice(environ, "fork", ("plan", "fail", "sandbox", "run"))
+    way, why = ("run", "") if verb == "plan" else github.road(fork=fork, places=inputs.places)
+    if way == "sandbox":
+        inputs = wiring.on_sandbox(inputs)
     plan = _plan(inputs, environ)
+    if way == "plan":
+        github.skip(why)
+        return _show(plan, github, environ)
     return _show(plan, github, environ) if verb == "plan" else _run(plan, github, environ)
 
 

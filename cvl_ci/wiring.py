@@ -26,6 +26,7 @@ from cvl_ci.sandbox import Access, MachineType, Sandbox
 
 if TYPE_CHECKING:
     from cvl_ci.github.discussion import Discussion
+    from cvl_ci.request.inputs import Inputs
     from cvl_ci.result.outcome import Outcome, Phase
 
 _OF_CLOUDS = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
@@ -165,6 +166,16 @@ def _for_skypilot(environ: Mapping[str, str], user_id: str) -> dict[str, str]:
 # ---- GitHub -------------------------------------------------------------------------------------------------
 
 
+def has_credentials(environ: Mapping[str, str]) -> bool:
+    """Of any cloud, as far as the environment shows."""
+    names = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "ACTIONS_ID_TOKEN_REQUEST_URL", "GOOGLE_APPLICATION_CREDENTIALS")
+    return any(environ.get(name) for name in (*names, "AZURE_CLIENT_ID", "LAMBDA_API_KEY", "KUBECONFIG"))
+
+
+def on_sandbox(inputs: Inputs) -> Inputs:
+    return replace(inputs, places=(Place(cloud=SANDBOX),))
+
+
 def handover_path(environ: Mapping[str, str]) -> Path:
     from cvl_ci.github import surroundings
 
@@ -210,6 +221,25 @@ class OnGitHub:
         self._left = replace(self._left, **known)  # type: ignore[arg-type]
         save_handover(handover_path(self._environ), self._left)
         self.workflow.commands.state("handover", written_handover(self._left))
+
+    def road(self, *, fork: str, places: Sequence[Place] | None) -> tuple[str, str]:
+        """`run`, `plan` or `sandbox`, and why. Raises UntrustedCode."""
+        from cvl_ci.github import trust
+
+        way, why = trust.road(
+            self._here.event,
+            fork=fork,
+            allowed_sha=self._environ.get("INPUT_ALLOW_FORK_SHA", ""),
+            has_credentials=has_credentials(self._environ),
+            on_sandbox=any(place.cloud == SANDBOX for place in places or ()),
+        )
+        return way.value, why
+
+    def skip(self, why: str) -> None:
+        """Neutral: the job goes on, and the outputs say that nothing ran."""
+        self.workflow.notice(f"{why} Nothing was started and nothing is billed: this is only the plan.")
+        for name, value in {"ending": "skipped", "reason": why, "exit_code": "0", "released": "true"}.items():
+            self.workflow.commands.output(name, value)
 
     def comment(self, outcome: Outcome) -> None:
         from cvl_ci.result.report import Link, comment, group_comment, group_row, marker
