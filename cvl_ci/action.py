@@ -96,9 +96,8 @@ def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
         inputs = wiring.on_sandbox(inputs)
     plan = _plan(inputs, environ)
     if way == "plan":
-        github.skip(why)
-        return _show(plan, github, environ)
-    return _show(plan, github, environ) if verb == "plan" else _run(plan, github, environ)
+        github.skip(why, _planned(plan, environ))
+    return _show(plan, github, environ) if "plan" in {verb, way} else _run(plan, github, environ)
 
 
 def _plan(inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
@@ -110,12 +109,16 @@ def _plan(inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
 
 
 def _show(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
+    github.workflow.said(_planned(plan, environ))
+    github.leave(done=True)
+    return 0
+
+
+def _planned(plan: RunPlan, environ: Mapping[str, str]) -> str:
     from cvl_ci.commands import plan as planning
 
     prices = wiring.prices(environ)
-    github.workflow.said(planning.as_text(plan, planning.quote(plan, prices), prices))
-    github.leave(done=True)
-    return 0
+    return planning.as_text(plan, planning.quote(plan, prices), prices)
 
 
 def _run(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:

@@ -235,8 +235,12 @@ class OnGitHub:
         )
         return way.value, why
 
-    def skip(self, why: str) -> None:
+    def skip(self, why: str, planned: str) -> None:
         """Neutral: the job goes on, and the outputs say that nothing ran."""
+        from cvl_ci.result.report import plan_page
+
+        with suppress(OSError):
+            self.workflow.commands.summary(lambda room: self.masks.hide(plan_page(planned, reason=why, room=room)))
         self.workflow.notice(f"{why} Nothing was started and nothing is billed: this is only the plan.")
         for name, value in {"ending": "skipped", "reason": why, "exit_code": "0", "released": "true"}.items():
             self.workflow.commands.output(name, value)

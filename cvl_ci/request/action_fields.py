@@ -31,14 +31,14 @@ ACTION_INPUTS = (
     ),
     ActionField(
         name="fork",
-        help="A pull request of a fork, or of Dependabot without credentials: `plan` only shows the plan and ends neutral; "
-        "`fail`; `sandbox` runs it there for nothing; `run` spends whatever credentials it finds.",
+        help="A pull request of a fork, or of Dependabot without credentials: `plan` only shows the plan and ends "
+        "neutral; `fail`; `sandbox` runs it there for nothing; `run` spends whatever credentials it finds.",
         default="plan",
     ),
     ActionField(
         name="allow_fork_sha",
-        help="On `pull_request_target` and `workflow_run`: the commit of a fork, all 40 digits, that a maintainer reviewed "
-        "and lets run with this repository's secrets. A head that has moved is refused again.",
+        help="On `pull_request_target` and `workflow_run`: the commit of a fork, all 40 digits, that a maintainer "
+        "reviewed and lets run with this repository's secrets. A head that has moved is refused again.",
     ),
     ActionField(
         name="leg",
