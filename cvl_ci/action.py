@@ -20,13 +20,13 @@ from cvl_ci import wiring
 from cvl_ci.errors import CvlError, Mistake, NotProvedGone, RequestError
 from cvl_ci.request.action_fields import ACTION_INPUTS
 from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
+from cvl_ci.step import OnGitHub
 
 if TYPE_CHECKING:
     from cvl_ci.local.handover import Handover
     from cvl_ci.request.inputs import Inputs
     from cvl_ci.request.plan import Place, RunPlan
     from cvl_ci.result.outcome import Outcome, Release
-    from cvl_ci.wiring import OnGitHub
 
 OTHER_INPUTS = [field.name for field in (*ACTION_INPUTS, *CREDENTIAL_INPUTS)]
 PHASES = {"entrypoint": "main", "post-entrypoint": "post"}
@@ -45,7 +45,7 @@ def called_as(name: str) -> int:
 
 
 def main(environ: Mapping[str, str]) -> int:
-    github = wiring.OnGitHub(environ)
+    github = OnGitHub(environ)
     _on_signals(github, environ)
     try:
         github.leave()
@@ -72,7 +72,7 @@ def post(environ: Mapping[str, str]) -> int:
     if left is not None and left.done:
         wiring.forget_credentials(environ, say=print)
         return 0
-    github = wiring.OnGitHub(environ, leg=left.leg if left else None)
+    github = OnGitHub(environ, leg=left.leg if left else None)
     try:
         return _undo(left, github, environ)
     except Exception as error:  # noqa: BLE001  whatever it is, nothing is proved
@@ -94,8 +94,14 @@ def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
     github.workflow.mask(*(secret.reveal() for secret in inputs.secrets.values()))
     verb = _choice(environ, "verb", ("run", "plan"))
     _choice(environ, "comment", COMMENT)
+    fork = _choice(environ, "fork", ("plan", "fail", "sandbox", "run"))
+    way, why = ("run", "") if verb == "plan" else github.road(fork=fork, places=inputs.places)
+    if way == "sandbox":
+        inputs = wiring.on_sandbox(inputs)
     plan = _plan(inputs, environ)
-    return _show(plan, github, environ) if verb == "plan" else _run(plan, github, environ)
+    if way == "plan":
+        github.skip(why, _planned(plan, environ))
+    return _show(plan, github, environ) if "plan" in {verb, way} else _run(plan, github, environ)
 
 
 def _plan(inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
@@ -107,12 +113,16 @@ def _plan(inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
 
 
 def _show(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
+    github.workflow.said(_planned(plan, environ))
+    github.leave(done=True)
+    return 0
+
+
+def _planned(plan: RunPlan, environ: Mapping[str, str]) -> str:
     from cvl_ci.commands import plan as planning
 
     prices = wiring.prices(environ)
-    github.workflow.said(planning.as_text(plan, planning.quote(plan, prices), prices))
-    github.leave(done=True)
-    return 0
+    return planning.as_text(plan, planning.quote(plan, prices), prices)
 
 
 def _run(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:

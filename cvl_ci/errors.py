@@ -3,6 +3,7 @@
     CvlError (70)             the engine or this program failed: not the job's fault
     ├── RequestError (64)     what was asked cannot be understood: every mistake at once, nothing started
     ├── CredentialsError (77) the cloud does not know us
+    ├── UntrustedCode (77)    a stranger's code may not spend money here
     ├── BudgetError (78)      it would cost more than allowed
     ├── CapacityError (75)    no cloud, region or zone asked for has such a machine now
     ├── EngineError (70)      SkyPilot, the network or the machine failed
@@ -64,6 +65,10 @@ class RequestError(CvlError):
 
 
 class CredentialsError(CvlError):
+    exit_code = 77
+
+
+class UntrustedCode(CvlError):
     exit_code = 77
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvl_ci import action, wiring
+from cvl_ci import action, step, wiring
 from cvl_ci.local import clock
 from cvl_ci.ports import Resource
 from tests.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine
@@ -58,7 +58,7 @@ def main() -> int:
             time.sleep(60)
 
     engine = FakeEngine(cloud, at=at, lines=("epoch 1", "::set-output name=ending::mine", "##[error]mine"))
-    for module in (clock, wiring):
+    for module in (clock, step, wiring):
         vars(module)["SystemClock"] = lambda: CLOCK
     wiring.OpenClouds = lambda environ: FakeClouds(engine)  # type: ignore[assignment,misc]
     return action.called_as(sys.argv[1])

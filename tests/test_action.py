@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -233,10 +234,37 @@ def test_a_word_that_is_no_choice_starts_nothing(job: Job, name: str, value: str
 
 
 def test_legs_steps_and_attempts_never_share_a_lease(job: Job) -> None:
-    from cvl_ci.wiring import OnGitHub
+    from cvl_ci.step import OnGitHub
 
     changes = [{}, {"INPUT_LEG": '{"gpu": "T4"}'}, {"GITHUB_ACTION": "__self_2"}, {"GITHUB_RUN_ATTEMPT": "2"}]
     changes += [{"GITHUB_JOB": "other"}, {"GITHUB_RUN_ID": "1"}, {"GITHUB_REPOSITORY": "cvl/other"}]
     files = {"GITHUB_STATE": ""}
     names = {OnGitHub({**job.environment, **files, **change}).owner.name for change in changes}
     assert len(names) == len(changes)
+
+
+def a_fork(job: Job, name: str) -> dict[str, str]:
+    pull = {"number": 5, "head": {"sha": "a" * 40, "repo": {"full_name": "mallory/ci"}}}
+    path = job.folder / "event.json"
+    path.write_text(json.dumps({"pull_request": {**pull, "base": {"repo": {"full_name": "cvl/ci"}}}}))
+    return {"GITHUB_EVENT_NAME": name, "GITHUB_EVENT_PATH": str(path)}
+
+
+def test_a_fork_gets_its_plan_and_asks_no_cloud(job: Job) -> None:
+    code, said = job.run("/entrypoint", **a_fork(job, "pull_request"))
+    assert code == 0, said
+    assert "from a fork" in Runner().read(said).commands("notice")[0]
+    assert "an hour" in said
+    assert "Skipped" in job.summary()
+    assert job.outputs()["ending"] == "skipped"
+    assert job.steps() == []
+    assert job.run("/post-entrypoint", **a_fork(job, "pull_request")) == (0, "")
+
+
+def test_a_fork_s_code_meets_our_secrets_only_as_the_reviewed_commit(job: Job) -> None:
+    fork = a_fork(job, "pull_request_target")
+    code, said = job.run("/entrypoint", **fork, INPUT_ALLOW_FORK_SHA="b" * 40)
+    assert (code, job.steps()) == (77, []), said
+    assert "moved" in said
+    assert job.run("/entrypoint", **fork, INPUT_ALLOW_FORK_SHA="a" * 40)[0] == 0
+    assert "launch" in job.steps()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.result.outcome import Phase
-from cvl_ci.wiring import OnGitHub
+from cvl_ci.step import OnGitHub
 from tests.github.api import URL, Api
 from tests.result.outcomes import FAILED, SUCCEEDED
 

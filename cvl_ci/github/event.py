@@ -45,12 +45,22 @@ class Event:
     @property
     def from_fork(self) -> bool:
         """The head may be a repository that was deleted since: a stranger's all the same."""
+        if self.name == "workflow_run":
+            theirs = _mapping(self._of("workflow_run").get("head_repository"))
+            return not theirs or theirs.get("full_name") != self._of("repository").get("full_name")
         if not self.name.startswith("pull_request"):
             return False
         request = self._of("pull_request")
         head, base = _mapping(request.get("head")), _mapping(request.get("base"))
         theirs, ours = _mapping(head.get("repo")), _mapping(base.get("repo"))
         return not theirs or theirs.get("full_name") != ours.get("full_name")
+
+    @property
+    def head_sha(self) -> str:
+        """The commit that was proposed."""
+        if self.name == "workflow_run":
+            return self.sha
+        return str(_mapping(self._of("pull_request").get("head")).get("sha") or "")
 
     @property
     def from_dependabot(self) -> bool:

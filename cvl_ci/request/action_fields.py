@@ -30,6 +30,17 @@ ACTION_INPUTS = (
         help="Jobs that give the same word share one comment, with a row for each job and matrix leg.",
     ),
     ActionField(
+        name="fork",
+        help="A pull request of a fork, or of Dependabot without credentials: `plan` only shows the plan and ends "
+        "neutral; `fail`; `sandbox` runs it there for nothing; `run` spends whatever credentials it finds.",
+        default="plan",
+    ),
+    ActionField(
+        name="allow_fork_sha",
+        help="On `pull_request_target` and `workflow_run`: the commit of a fork, all 40 digits, that a maintainer "
+        "reviewed and lets run with this repository's secrets. A head that has moved is refused again.",
+    ),
+    ActionField(
         name="leg",
         help="Tells the legs of a matrix apart; leave it as it is.",
         default="${{ toJSON(matrix) }}",
@@ -37,7 +48,10 @@ ACTION_INPUTS = (
 )
 
 ACTION_OUTPUTS = (
-    ActionField(name="ending", help="How it ended, such as `succeeded`, `failed` or `never_started`."),
+    ActionField(
+        name="ending",
+        help="How it ended, such as `succeeded`, `failed` or `never_started`; `skipped` when a fork got only its plan.",
+    ),
     ActionField(name="reason", help="Why, in a sentence."),
     ActionField(name="exit_code", help="The exit code of the run."),
     ActionField(name="cluster", help="The name of the lease and of its machines."),

@@ -63,6 +63,14 @@ def comment(
     return _fitted(head, [_table(outcome), _link(run), links, *_folded(outcome), _log(tail)], COMMENT_BYTES)
 
 
+def plan_page(text: str, *, reason: str, room: int = SUMMARY_BYTES) -> str:
+    """A plan in place of a run, and why: `text` is fenced, for its names are a stranger's."""
+    lines = [plain(line) for line in text.splitlines()]
+    fence = "`" * max(3, 1 + max((len(run) for line in lines for run in re.findall("`+", line)), default=0))
+    head = ["### Skipped: only the plan", f"{code(reason)} Nothing was started and nothing is billed."]
+    return _fitted(head, ["\n".join([f"{fence}text", *lines, fence])], room)
+
+
 def comment_so_far(*, title: str, doing: str, marker: str, run: Link) -> str:
     """While it runs; `doing` as in `running on aws/us-east-1a at $0.096 an hour`."""
     return _fitted([marker, f"### Under way: {code(title)}", f"{code(doing)} · {_link(run)}"], [], COMMENT_BYTES)
