@@ -129,6 +129,7 @@ def _run(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
     from cvl_ci.commands import run as running
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.local.staging import LocalStaging
+    from cvl_ci.result.phrases import proved_gone
 
     github.leave(title=plan.title)
     environ = wiring.credentials(environ, [place.cloud for place in plan.places], mask=github.workflow.mask)
@@ -141,8 +142,9 @@ def _run(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
         clock=SystemClock(),
     )
     outcome = running.run(plan, owner=github.owner, outputs=github.outputs, tools=tools)
+    github.leave(ending=outcome.ending.value, reason=github.masks.hide(outcome.reason), exit_code=outcome.exit_code)
     _publish(outcome, github, environ)
-    github.leave(done=True)
+    github.leave(done=proved_gone(outcome))  # without a proof, post asks again
     return outcome.exit_code
 
 
@@ -168,7 +170,7 @@ def _undo(left: Handover | None, github: OnGitHub, environ: Mapping[str, str]) -
     release = _release(left, github, environ)
     if release is None:
         return 0
-    _publish(_cut_short(left, release, github), github, environ)
+    _publish(_as_left(left, release, github), github, environ)
     return 0 if release.gone else NotProvedGone.exit_code
 
 
@@ -213,7 +215,8 @@ def _places(environ: Mapping[str, str]) -> tuple[Place, ...]:
     return tuple(dict.fromkeys([*(Place(cloud=place.cloud) for place in asked), Place(cloud="aws")]))
 
 
-def _cut_short(left: Handover | None, release: Release, github: OnGitHub) -> Outcome:
+def _as_left(left: Handover | None, release: Release, github: OnGitHub) -> Outcome:
+    """As main said that it ended; a main that did not come to say so was cut short."""
     from cvl_ci.result.outcome import EXIT_CODES, Cost, Ending, Outcome
 
     cost = None
@@ -222,10 +225,13 @@ def _cut_short(left: Handover | None, release: Release, github: OnGitHub) -> Out
         usd = left.hourly_usd * seconds / 3600
         cost = Cost(hourly_usd=left.hourly_usd, seconds=seconds, usd=usd, estimated_usd=None, billed=left.billed)
     name = left.lease if left else github.owner.name
+    ended = left is not None and left.ending
+    ending, code = (Ending(left.ending), left.exit_code) if left and ended else (Ending.CANCELLED, None)
+    gone = EXIT_CODES[Ending.CANCELLED] if code is None else code
     return Outcome(
-        ending=Ending.CANCELLED,
-        reason=CUT_SHORT,
-        exit_code=EXIT_CODES[Ending.CANCELLED] if release.gone else NotProvedGone.exit_code,
+        ending=ending,
+        reason=left.reason if left and ended else CUT_SHORT,
+        exit_code=gone if release.gone else NotProvedGone.exit_code,
         title=(left.title if left else "") or name,
         cluster=name,
         cost=cost,

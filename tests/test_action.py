@@ -195,6 +195,18 @@ def test_post_that_gets_no_answer_says_that_a_machine_may_run_and_fails(job: Job
     assert "[!CAUTION]" in job.summary()
 
 
+def test_post_asks_again_when_main_had_no_proof_and_tells_how_it_had_ended(job: Job) -> None:
+    code, _ = job.run("/entrypoint", STAGE_SILENT="1")
+    assert code == 79
+    code, _ = job.run("/post-entrypoint")
+    assert code == 0
+    assert job.alive() == []
+    first, last = job.summary().split("### ")[1:]
+    assert "[!CAUTION]" in first
+    assert "Succeeded" in last
+    assert "gone, proved at" in last
+
+
 def test_post_never_launches_whatever_the_state_says(job: Job) -> None:
     job.run("/post-entrypoint", STATE_isPost="", STATE_handover="nonsense")
     assert "launch" not in job.steps()

@@ -10,7 +10,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Handover:
-    """`done`: main told the end itself, proof included. `since`, `hourly_usd`: what is spent from when on."""
+    """`done`: main told the end itself, proof included. `since`, `hourly_usd`: what is spent from when on.
+
+    `ending`, `reason`, `exit_code`: of a main that came to its end, but not to a proof or not to telling it.
+    """
 
     lease: str
     leg: str
@@ -19,6 +22,9 @@ class Handover:
     since: float = 0.0
     hourly_usd: float = 0.0
     billed: bool = True
+    ending: str = ""
+    reason: str = ""
+    exit_code: int = 0
 
 
 def save(path: Path, handover: Handover) -> None:
