@@ -43,10 +43,12 @@ def put(files: Mapping[Path, str], *, leaves: Iterable[Path] = (), folder: Path)
 def remove(folder: Path) -> list[Path]:
     """Exactly what was made: files, what a login left, and then the directories that are empty. What could not go."""
     recorded = [Path(name) for name in _recorded(folder)]
-    with suppress(OSError):
-        (folder / RECORD).unlink(missing_ok=True)
     deepest_first = sorted(recorded, key=lambda path: len(path.parts), reverse=True)
-    return [path for path in deepest_first if not _removed(path)]
+    secret = [path for path in deepest_first if not path.is_dir() or path.name in LEFT_BY_LOGINS]
+    stuck = [path for path in secret if not _removed(path)]
+    with suppress(OSError):  # only now: one that is stopped before this can be done again
+        (folder / RECORD).unlink(missing_ok=True)
+    return [*stuck, *(path for path in deepest_first if path not in secret and not _removed(path))]
 
 
 def replace(path: Path, text: str) -> None:
