@@ -27,6 +27,8 @@ UNSEEN = {
 }
 UNSEEN_ON_MACHINES = {
     "ec2:DescribeInstances": "autodown finds the machines of its cluster",
+    "ec2:DescribeSecurityGroups": "autodown looks for the group of its network, before it ends them",
+    "ec2:DescribeVpcs": "autodown looks for its network, before it ends them",
     "ec2:TerminateInstances": "autodown ends them",
 }
 _NAMES = {"service-quotas": "servicequotas"}
