@@ -85,6 +85,20 @@ class Results:
     seen: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    now: int = 0
+    most_at_once: int = 0
+    """Of blocks on their way."""
+
+    @contextmanager
+    def on_its_way(self) -> Iterator[None]:
+        with self.lock:
+            self.now += 1
+            self.most_at_once = max(self.most_at_once, self.now)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.now -= 1
 
     @property
     def environ(self) -> dict[str, str]:
@@ -208,7 +222,8 @@ class Requests(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return None
-        body = self.rfile.read(length)
+        with self.service.on_its_way():
+            body = self.rfile.read(length)
         if block and self.service.fails("troubled_blocks"):
             return self._say(503, b"")
         problem = _not_as_signed(self.service, self.path, length)
