@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.result.outcome import Phase
+from cvl_ci.github import discussion
+from cvl_ci.result.outcome import Outcome, Phase
 from cvl_ci.step import OnGitHub
 from tests.github.api import URL, Api
-from tests.result.outcomes import FAILED, SUCCEEDED
+from tests.result.outcomes import FAILED, ON_AWS, SUCCEEDED
 
 REQUEST = {"number": 5, "head": {"repo": {"full_name": "cvl/ci"}}, "base": {"repo": {"full_name": "cvl/ci"}}}
 
@@ -40,35 +41,79 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_a_comment_follows_the_run_and_ends_with_its_outcome(api: Api, environment: dict[str, str]) -> None:
+def test_a_comment_follows_the_run_from_the_queue_to_its_outcome(api: Api, environment: dict[str, str]) -> None:
     step = OnGitHub(environment)
-    step.leave(title="digits train")
-    step.workflow.began(Phase.RUNNING)
-    assert "Under way: `digits train`" in api.bodies()[0]
+    step.queued("digits train")
+    step.flush()
+    assert "### Under way: `digits train`\n\n`queued`" in api.bodies()[0]
+    step.workflow.began(Phase.PROVISIONING)
+    step.flush()
+    assert "`getting machines`" in api.bodies()[0]
+    step.workflow.launched(ON_AWS)
+    step.flush()
+    assert "`running on aws/us-east-1a · m5.large · on-demand · $0.096 an hour`" in api.bodies()[0]
     step.comment(SUCCEEDED)
+    step.flush()
     assert "Succeeded: `digits-sgd train`" in api.bodies()[0]
     assert "https://git.example.com/cvl/ci/actions/runs/7/attempts/1" in api.bodies()[0]
     step.workflow.close()
     assert len(api.comments) == 1
 
 
+def test_words_that_follow_each_other_fast_cost_one_request_and_the_last_is_said(
+    api: Api, environment: dict[str, str]
+) -> None:
+    step = OnGitHub(environment)
+    for number in range(100):
+        step.queued(f"number {number}")
+    step.flush()
+    assert len(api.writes()) <= 2
+    assert "number 99" in api.bodies()[0]
+
+
+@pytest.mark.parametrize("comment", ["failure", "never"])
+def test_nothing_is_said_on_the_way_where_only_an_end_was_asked_for(
+    api: Api, environment: dict[str, str], comment: str
+) -> None:
+    step = OnGitHub({**environment, "INPUT_COMMENT": comment})
+    step.queued("digits train")
+    step.comment(SUCCEEDED)
+    step.flush()
+    assert api.asked == []
+    step.comment(FAILED)
+    step.flush()
+    assert len(api.comments) == (comment == "failure")
+
+
 def test_each_leg_has_a_comment_of_its_own_and_a_later_run_changes_it(api: Api, environment: dict[str, str]) -> None:
     for run in ("7", "8"):
         for gpu in ("L4", "T4"):
             leg = json.dumps({"gpu": gpu}, indent=2)
-            OnGitHub({**environment, "GITHUB_RUN_ID": run, "INPUT_LEG": leg}).comment(SUCCEEDED)
+            say(OnGitHub({**environment, "GITHUB_RUN_ID": run, "INPUT_LEG": leg}), SUCCEEDED)
     assert len(api.comments) == 2
     assert all("/runs/8/" in body for body in api.bodies())
 
 
-def test_legs_of_a_group_share_one_comment_with_a_row_each(api: Api, environment: dict[str, str]) -> None:
+def test_legs_of_a_group_share_one_comment_with_a_row_each(
+    api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
+    running = OnGitHub({**environment, "INPUT_COMMENT_GROUP": "gpus", "INPUT_LEG": '{"gpu": "A100"}'})
+    running.queued("digits train")
+    running.flush()
     for gpu, outcome in (("L4", SUCCEEDED), ("T4", FAILED), ("L4", SUCCEEDED)):
         leg = json.dumps({"gpu": gpu})
-        OnGitHub({**environment, "INPUT_COMMENT_GROUP": "gpus", "INPUT_LEG": leg}).comment(outcome)
+        say(OnGitHub({**environment, "INPUT_COMMENT_GROUP": "gpus", "INPUT_LEG": leg}), outcome)
     [body] = api.bodies()
-    assert body.count("<!-- row:") == 2
+    assert body.count("<!-- row:") == 3
+    assert "`gpu: A100` | `queued`" in body
     assert "`gpu: L4` | Succeeded" in body
     assert "`gpu: T4` | The job failed with exit code 7" in body
+
+
+def say(step: OnGitHub, outcome: Outcome) -> None:
+    step.comment(outcome)
+    step.flush()
 
 
 @pytest.mark.parametrize("leg", ["", "null", "{}"])
@@ -79,14 +124,14 @@ def test_without_a_matrix_there_is_no_leg_however_the_runner_writes_it(environme
 def test_a_secret_is_in_no_comment(api: Api, environment: dict[str, str]) -> None:
     step = OnGitHub({**environment, "HF_TOKEN": "hf_0123456789abcdef"})
     step.workflow.remote("token hf_0123456789abcdef")
-    step.comment(SUCCEEDED)
+    say(step, SUCCEEDED)
     step.workflow.close()
     assert "token ***" in api.bodies()[0]
     assert "hf_0123456789abcdef" not in api.bodies()[0]
 
 
 def test_without_a_token_nothing_is_asked(api: Api, environment: dict[str, str]) -> None:
-    OnGitHub({**environment, "INPUT_GITHUB_TOKEN": ""}).comment(SUCCEEDED)
+    say(OnGitHub({**environment, "INPUT_GITHUB_TOKEN": ""}), SUCCEEDED)
     assert api.asked == []
 
 
@@ -97,5 +142,5 @@ def test_silence_is_a_warning_only_where_a_comment_was_asked_for(
     api.writable = False
     step = OnGitHub({**environment, "INPUT_COMMENT": comment})
     capsys.readouterr()
-    step.comment(SUCCEEDED)
+    say(step, SUCCEEDED)
     assert capsys.readouterr().out.startswith(kind)

@@ -42,7 +42,7 @@ class WorkflowArtifacts:
             return Kept(name=name, reason=allowed)
         chosen = choose(root, paths)
         if not chosen.files:
-            return Kept(name=name, reason="there is no file to upload")
+            return Kept(name=name, reason="there is no file to upload", empty=True)
         try:
             with closing(Http(environ=self._environ, patience=self._patience, connections=self._at_once)) as http:
                 service = Service(allowed, http=http, mask=self._mask)

@@ -18,8 +18,8 @@ from cvl_ci.github.shield import Shield, shown, unfolded
 from cvl_ci.ports import Clock
 from cvl_ci.request.plan import RunPlan
 from cvl_ci.result.inert import plain
-from cvl_ci.result.outcome import Ending, Outcome, Phase
-from cvl_ci.result.phrases import headline, proved_gone
+from cvl_ci.result.outcome import Ending, Launch, Outcome, Phase
+from cvl_ci.result.phrases import headline, proved_gone, where
 from cvl_ci.result.summary import lines
 from cvl_ci.result.units import dollars, stopwatch
 
@@ -49,6 +49,7 @@ class GitHubWorkflow:
         log: Path,
         summarise: Callable[[Outcome, tuple[str, ...], int], str],
         on_phase: Callable[[Phase], None] = lambda _: None,
+        on_launch: Callable[[Launch], None] = lambda _: None,
         on_price: Callable[[float, bool], None] = lambda _, __: None,
     ) -> None:
         self._out = out
@@ -59,6 +60,7 @@ class GitHubWorkflow:
         self._log_broken = False
         self._summarise = summarise
         self._on_phase = on_phase
+        self._on_launch = on_launch
         self._on_price = on_price
         self.told = False
         self._started = clock.monotonic()
@@ -105,6 +107,10 @@ class GitHubWorkflow:
         self._on_price(hourly_usd, billed)
         price = f"{dollars(hourly_usd)} an hour"
         self._say(f"from now on {price} is spent" if billed else f"nothing is billed: emulated price {price}")
+
+    def launched(self, launch: Launch) -> None:
+        self._on_launch(launch)
+        self._say(f"runs on {where(launch)}")
 
     def progress(self, text: str) -> None:
         text = plain(text)
