@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cvl_ci.errors import CredentialsError, RequestError
 from cvl_ci.github import discussion
+from cvl_ci.local.handover import Handover, as_left
 from cvl_ci.result.outcome import Outcome, Phase
 from cvl_ci.step import OnGitHub
 from tests.github.api import URL, Api
-from tests.result.outcomes import FAILED, ON_AWS, SUCCEEDED
+from tests.github.runner import read_file
+from tests.result.outcomes import FAILED, GONE, NOT_PROVED_GONE, ON_AWS, SUCCEEDED
 
 REQUEST = {"number": 5, "head": {"repo": {"full_name": "cvl/ci"}}, "base": {"repo": {"full_name": "cvl/ci"}}}
 
@@ -144,3 +148,55 @@ def test_silence_is_a_warning_only_where_a_comment_was_asked_for(
     capsys.readouterr()
     say(step, SUCCEEDED)
     assert capsys.readouterr().out.startswith(kind)
+
+
+def test_what_is_refused_after_it_was_queued_ends_the_comment_and_sets_the_outputs(
+    api: Api, environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "output").touch()
+    step = OnGitHub({**environment, "GITHUB_OUTPUT": str(tmp_path / "output")})
+    step.queued("digits train")
+    step.flush()
+    step.refuse(CredentialsError("The cloud does not know us."))
+    assert "Never started: `digits train`" in api.bodies()[0]
+    assert "The cloud does not know us." in api.bodies()[0]
+    assert read_file((tmp_path / "output").read_text())["exit_code"] == "77"
+
+
+def test_what_is_refused_before_it_was_queued_makes_no_comment(api: Api, environment: dict[str, str]) -> None:
+    OnGitHub(environment).refuse(RequestError([]))
+    assert api.asked == []
+
+
+def test_post_leaves_what_main_said_of_the_end_and_replaces_what_it_did_not(
+    api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main = OnGitHub(environment)
+    main.queued("digits train")
+    outcome = replace(SUCCEEDED, cluster=main.owner.name)
+    left = Handover(lease=main.owner.name, leg="", title="digits train", ending="succeeded")
+    said_by_main = ""
+    for told in (False, True):
+        if told:
+            say(main, outcome)
+            [said_by_main] = api.bodies()
+        as_post = as_left(left, GONE, name=main.owner.name, folder=tmp_path / "none")
+        OnGitHub(environment).publish(as_post, left=left)
+        [body] = api.bodies()
+        assert "Succeeded: `digits train`" in body if not told else body == said_by_main
+    assert "Metrics" in said_by_main
+
+
+def test_post_corrects_what_main_could_not_prove(
+    api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main = OnGitHub(environment)
+    name = main.owner.name
+    say(main, replace(NOT_PROVED_GONE, cluster=name))
+    assert "[!CAUTION]" in api.bodies()[0]
+    left = Handover(lease=name, leg="", title="digits train", ending="timed_out", exit_code=79)
+    OnGitHub(environment).publish(as_left(left, GONE, name=name, folder=tmp_path / "none"), left=left)
+    assert "[!CAUTION]" not in api.bodies()[0]
+    assert "Timed out" in api.bodies()[0]
