@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 LEASE_LABEL = "cvl-ci-lease"
 NAME_TAG = "skypilot-cluster-name"
 KINDS = ("instances", "volumes", "spot requests")
+NAMES = "cvl-*-????????-????????"
+"""A lease's name and SkyPilot's user hash: what looks like ours even where the labels are missing."""
+BATCH = 500
+"""Instances in one request: EC2 asks for "batches no larger than 1,000" (API reference, TerminateInstances)."""
 _ENDING = {"shutting-down", "deleting", "deleted"}
 
 
@@ -69,17 +73,14 @@ class AwsInventory:
         endings: list[tuple[str, Callable[[list[str]], Any]]] = [
             ("spot requests", lambda ids: client.cancel_spot_instance_requests(SpotInstanceRequestIds=ids)),
             ("instances", lambda ids: client.terminate_instances(InstanceIds=ids)),
-            ("volumes", lambda ids: [client.delete_volume(VolumeId=each) for each in ids]),
+            ("volumes", lambda ids: client.delete_volume(VolumeId=ids[0])),
         ]
         for kind, end in endings:
             # A volume in use goes with its instance (DeleteOnTermination); only a loose one is ours to delete.
             ids = [each.id for each in resources if each.kind == kind and each.state != "in-use"]
-            try:
-                if ids:
-                    end(ids)
-            except Exception as error:  # noqa: BLE001  botocore makes its classes at run time, one per service
-                if ".NotFound" not in str(error):
-                    yield f"{kind} {', '.join(ids)}: {error}"
+            size = 1 if kind == "volumes" else BATCH
+            for start in range(0, len(ids), size):
+                yield from _ended(end, ids[start : start + size], kind)
 
     def _ask(self, region: str, lease: str | None) -> tuple[list[Resource], Asked]:
         try:
@@ -97,11 +98,12 @@ class AwsInventory:
             "Name": "instance-state-name",
             "Values": ["pending", "running", "shutting-down", "stopping", "stopped"],
         }
-        filters: list[list[dict[str, Any]]] = [[label, alive]]
-        if lease is not None:
-            filters.append([{"Name": f"tag:{NAME_TAG}", "Values": [f"{lease}-*"]}, alive])
+        name = {"Name": f"tag:{NAME_TAG}", "Values": [f"{lease}-*" if lease else NAMES]}
+        filters: list[list[dict[str, Any]]] = [[label, alive], [name, alive]]
         for each in filters:
-            for page in client.get_paginator("describe_instances").paginate(Filters=each):  # type: ignore[arg-type]
+            for page in client.get_paginator("describe_instances").paginate(  # type: ignore[call-overload]
+                Filters=each, PaginationConfig={"PageSize": 1000}
+            ):
                 for reservation in page["Reservations"]:
                     for instance in reservation["Instances"]:
                         yield self._resource(region, "instances", instance, "InstanceId", instance["State"]["Name"])
@@ -125,6 +127,19 @@ class AwsInventory:
             created_at=created.timestamp() if created else None,
             ending=state in _ENDING,
         )
+
+
+def _ended(end: Callable[[list[str]], Any], ids: list[str], kind: str) -> Iterator[str]:
+    """EC2 ends all of a request or none of it: the one that it refuses is looked for by halves."""
+    try:
+        end(ids)
+    except Exception as error:  # noqa: BLE001  botocore makes its classes at run time, one per service
+        if len(ids) > 1:
+            half = len(ids) // 2
+            yield from _ended(end, ids[:half], kind)
+            yield from _ended(end, ids[half:], kind)
+        elif ".NotFound" not in str(error):
+            yield f"{kind} {ids[0]}: {error}"
 
 
 class Inventories:
