@@ -39,7 +39,7 @@ def start(client: Callable[[str], EC2Client], count: int, labels: Mapping[str, s
         InstanceType="m6i.large",
         MinCount=count,
         MaxCount=count,
-        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],  # type: ignore[list-item]
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],  # type: ignore[list-item, misc]
     )
     return [instance["InstanceId"] for instance in answer["Instances"]]
 
