@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(execute=_check)
 
     reap = verbs.add_parser("reap", help="end what outlived its run, by labels and GitHub's word; for a schedule")
-    reap.add_argument("--cloud", metavar="CLOUD", default="aws", help="where to look: aws, aws/us-east-1, sandbox")
+    reap.add_argument(
+        "--cloud", metavar="CLOUD", default="", help="where to look (default: every cloud that is set up)"
+    )
     reap.add_argument("--owner", metavar="OWNER/NAME", help="whose leases (default: of GITHUB_REPOSITORY)")
     reap.add_argument("--all-owners", action="store_true", help="everybody's; of others the deadline alone decides")
     reap.add_argument(
@@ -252,6 +254,7 @@ def _reap(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
                 all_owners=parsed.all_owners,
                 grace=parsed.grace,
                 dry_run=parsed.dry_run,
+                dashes="--",
             )
     finally:
         terminal.close()

@@ -19,6 +19,8 @@ LABEL_OWNER = "cvl-ci-owner"
 LABEL_LEASE = "cvl-ci-lease"
 LABEL_RUN = "cvl-ci-run"
 LABEL_DEADLINE = "cvl-ci-deadline"
+LABEL_KEPT = "cvl-ci-kept"
+"""Its run is over, and until then (epoch seconds) that is no reason to end it."""
 
 PROOF_SECONDS = 180.0
 """How long the provider is asked again before we say that it is not proved."""

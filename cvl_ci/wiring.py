@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci.engine.prices import CataloguePrices
 from cvl_ci.engine.skypilot import SkyPilotEngine
-from cvl_ci.errors import EngineError
+from cvl_ci.errors import CredentialsError, EngineError
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.records import FileRecords
 from cvl_ci.ports import Cloud, Progress, Records, Watch, Workflow
@@ -224,13 +224,14 @@ def reap(
     all_owners: bool = False,
     grace: str = "",
     dry_run: bool = False,
+    dashes: str = "",
 ) -> Reaped:
-    """As both doors call it, in words as typed. Empty words: the default."""
+    """As both doors call it, in words as typed. Empty words: the default; of clouds, all that are set up."""
     from cvl_ci.commands import reap as reaping
     from cvl_ci.github.runs import WorkflowRuns
     from cvl_ci.lease import Owner
 
-    places, seconds = reaping.asked(cloud or "aws", grace=grace or "10m")
+    places, seconds = reaping.asked(cloud, grace=grace or "10m", regions=prices(environ).regions, dashes=dashes)
     repository = environ.get("GITHUB_REPOSITORY", "")
     token = environ.get("INPUT_GITHUB_TOKEN") or environ.get("GITHUB_TOKEN", "")
     api = environ.get("GITHUB_API_URL") or "https://api.github.com"
@@ -240,7 +241,7 @@ def reap(
     else:
         workflow.notice("GitHub is not asked which runs are over (that takes a token): deadlines alone decide.")
     return reaping.reap(
-        places,
+        places or _all_set_up(environ),
         owner=None if all_owners else owner or repository or str(Path.cwd()),
         repository=repository,
         named=owner is not None,
@@ -251,6 +252,18 @@ def reap(
             clouds=OpenClouds(environ), prices=prices(environ), workflow=workflow, clock=SystemClock(), runs=runs
         ),
     )
+
+
+def _all_set_up(environ: Mapping[str, str]) -> tuple[Place, ...]:
+    """Where machines of ours could be, as far as this machine tells. None at all is no clean sweep."""
+    known = tuple(Place(cloud=each.cloud) for each in cloud_access(environ, []) if each.usable)
+    if not known:
+        raise CredentialsError(
+            "No cloud that can be asked is set up here, so nothing was looked at.",
+            money="What may be running is still billed.",
+            next_step="`cvl-ci check` shows how each cloud stands.",
+        )
+    return known
 
 
 # ---- GitHub -------------------------------------------------------------------------------------------------
