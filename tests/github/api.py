@@ -36,6 +36,8 @@ class Api:
     faults: dict[str, list[Answer | Exception]] = field(default_factory=dict)
     lose_answers: int = 0
     wrong: list[str] = field(default_factory=list)
+    runs: dict[str, Any] = field(default_factory=dict)
+    """Path of a workflow run's attempt → what GitHub says of it."""
 
     def comment(self, body: str, *, author: str = "github-actions[bot]") -> int:
         number = 100 + len(self.comments)
@@ -106,6 +108,8 @@ class Api:
             return _json(self.comments[int(found[1])])
         if re.fullmatch(r"/repos/cvl/ci/commits/[0-9a-f]+/pulls", path):
             return _json(self.pulls)
+        if method == "GET" and path in self.runs:
+            return _json(self.runs[path])
         return _json({"message": "Not Found"}, 404)
 
     def _page(self, url: str) -> Answer:
