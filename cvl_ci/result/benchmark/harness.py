@@ -48,11 +48,11 @@ def read_junit(content: bytes) -> Readings:
             seconds.setdefault(name, []).append(took)
     for key, count in counts.items():
         collector.add(key, count)
-    collector.add("seconds", sum(sum(took) for took in seconds.values()))
-    for name, took in seconds.items():
-        collector.add(f"{name}.seconds", statistics.median(took))
-        if len(took) > 1:
-            collector.add_samples(f"{name}.seconds", took)
+    collector.add("seconds", sum(sum(each) for each in seconds.values()))
+    for name, each in seconds.items():
+        collector.add(f"{name}.seconds", statistics.median(each))
+        if len(each) > 1:
+            collector.add_samples(f"{name}.seconds", each)
     return collector.readings()
 
 
