@@ -94,9 +94,9 @@ def finite(value: object) -> float | None:
     return float(value) if -LARGEST < value < LARGEST and math.isfinite(value) else None
 
 
-def short(text: str) -> str:
+def short(text: str, *, most: int = LONGEST) -> str:
     """As a name or label: no controls, no half characters, not too long."""
-    return plain(text[: 2 * LONGEST]).encode("utf-8", "replace").decode()[:LONGEST]
+    return plain(text[: 2 * most]).encode("utf-8", "replace").decode()[:most]
 
 
 def _value(value: object) -> object:
