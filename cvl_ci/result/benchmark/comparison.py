@@ -93,7 +93,7 @@ def _from_target(values: Sequence[float], rule: Rule) -> list[float]:
 def _floor(name: str, history: Sequence[Leg], rule: Rule) -> Floor:
     runs = [(leg.commit, statistics.median(found)) for leg in history if (found := leg.measured(name))]
     if rule.target is not None:
-        runs = [(commit, *_from_target([value], rule)) for commit, value in runs]
+        runs = [(commit, _from_target([value], rule)[0]) for commit, value in runs]
     return noise.floor(runs)
 
 
