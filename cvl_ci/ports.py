@@ -91,6 +91,8 @@ class LaunchRequest:
     """Seconds since the epoch: the machine ends by itself at about this time, whoever else is alive."""
     fence: Path
     """When this file exists, nothing may be launched any more: looked at before and after every attempt."""
+    likely: Offer | None = None
+    """The first offer of the quote."""
 
 
 @dataclass(frozen=True, kw_only=True)

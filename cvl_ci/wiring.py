@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cvl_ci.request.inputs import Inputs
     from cvl_ci.result.access import CloudAccess
 
+API_SERVER = "SKYPILOT_API_SERVER_ENDPOINT"
 _OF_CLOUDS = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
 
 
@@ -95,7 +96,8 @@ class OpenClouds:
             with self._sandbox(watch) as access, self._closing(self._on_sandbox(access, user_id)) as cloud:
                 yield cloud
         else:
-            with self._closing(self._real(user_id)) as cloud:
+            made = self._served if self._environ.get(API_SERVER) else self._real
+            with self._closing(made(user_id)) as cloud:
                 yield cloud
 
     @contextmanager
@@ -140,6 +142,12 @@ class OpenClouds:
         engine = SkyPilotEngine(environment=_for_skypilot(self._environ, user_id), clock=SystemClock())
         return Cloud(engine=engine, inventory=inventory.Inventories({"aws": aws}))
 
+    def _served(self, user_id: str) -> Cloud:
+        from cvl_ci.engine.served_inventory import ServedInventory
+
+        engine = SkyPilotEngine(environment=_for_skypilot(self._environ, user_id), clock=SystemClock())
+        return Cloud(engine=engine, inventory=ServedInventory(engine, endpoint=self._environ[API_SERVER]))
+
     @contextmanager
     def _closing(self, cloud: Cloud) -> Iterator[Cloud]:
         try:
@@ -161,8 +169,8 @@ def _for_skypilot(environ: Mapping[str, str], user_id: str) -> dict[str, str]:
 
 # ---- credentials --------------------------------------------------------------------------------------------
 
-PROVED = ("aws",)
-"""Clouds whose inventory is wired above."""
+PROVED = ("aws", "api-server")
+"""Those whose inventory is wired above."""
 
 
 def credentials(
@@ -183,7 +191,8 @@ def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> No
 
     if SANDBOX not in clouds:
         where = access.here(environ, folder=credentials_directory(environ), writes=False)
-        access.require(access.look(where, clouds, proved=PROVED), any_of_them=not clouds)
+        named = access.in_use(where, clouds)
+        access.require(access.look(where, named, proved=PROVED), any_of_them=not named)
 
 
 def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[CloudAccess]:

@@ -223,6 +223,7 @@ def _launch_to_fetch(state: _Run, cloud: Cloud, lease: Lease, staged: Path) -> N
         staged=staged,
         deadline=lease.record.deadline,
         fence=tools.records.fence(lease.name),
+        likely=state.quote.offers[0] if state.quote.offers else None,
     )
     state.launch = cloud.engine.launch(request, watch=state.watch)
     tools.workflow.launched(state.launch)
