@@ -10,6 +10,7 @@ from typing import Protocol
 
 from cvl_ci.request.plan import Needs, Offer, Place, RunPlan, Spot, StagedFile
 from cvl_ci.result.outcome import Asked, Attempt, FetchedFile, Launch, NodeEnd, Outcome, Phase
+from cvl_ci.result.report import Link
 
 
 class Clock(Protocol):
@@ -270,6 +271,9 @@ class Workflow(Protocol):
     def priced(self, *, hourly_usd: float, billed: bool) -> None:
         """From now on this much is spent per hour, all nodes together."""
 
+    def launched(self, launch: Launch) -> None:
+        """The machines are there, and the job is theirs."""
+
     def progress(self, text: str) -> None: ...
 
     def remote(self, text: str) -> None: ...
@@ -306,6 +310,8 @@ class Kept:
 
     name: str
     reason: str
+    empty: bool = False
+    """There was no file."""
 
 
 class Artifacts(Protocol):
@@ -315,3 +321,16 @@ class Artifacts(Protocol):
         self, name: str, *, root: Path, paths: Sequence[str], retention_days: int | None = None
     ) -> Uploaded | Kept:
         """Files, and all below directories, relative to the root. Raises ArtifactError when it should have worked."""
+
+
+class Publication(Protocol):
+    """Where the end of a run is told: to later steps, on the pull request, on the step's page."""
+
+    def set_outputs(self, values: Mapping[str, str]) -> None:
+        """One of the same name that was set before is overwritten."""
+
+    def comment(self, outcome: Outcome, artifacts: Sequence[Link]) -> None:
+        """In place of what was said before; does not wait until it is said."""
+
+    def point_to(self, artifacts: Sequence[Link]) -> None:
+        """On the page that has the summary already."""
