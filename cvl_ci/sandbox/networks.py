@@ -27,6 +27,11 @@ class Network:
     gateway: str
 
 
+def guests(cidr: str) -> ipaddress.IPv4Network:
+    """Where containers that join get their addresses: out of the instances' way."""
+    return list(ipaddress.IPv4Network(cidr).subnets(new_prefix=24))[-1]
+
+
 def ensure(
     docker: Docker, identity: str, regions: Sequence[str], routes: Sequence[ipaddress.IPv4Network]
 ) -> list[Network]:
@@ -86,7 +91,7 @@ def _create(docker: Docker, identity: str, region: str, candidates: Iterator[ipa
         try:
             docker.run(
                 "network", "create", "--driver", "bridge", "--subnet", network.cidr, "--gateway", network.gateway,
-                "--ip-range", str(list(chosen.subnets(new_prefix=24))[-1]),  # guests: out of the instances' way
+                "--ip-range", str(guests(network.cidr)),
                 *(word for key, value in labels.items() for word in ("--label", f"{key}={value}")),
                 network.name,
             )  # fmt: skip
