@@ -86,7 +86,10 @@ def _existing(docker: Docker, identity: str) -> Iterator[Network]:
 
 def _create(docker: Docker, identity: str, region: str, candidates: Iterator[ipaddress.IPv4Network]) -> Network:
     for chosen in candidates:
-        network = Network(region=region, name=f"cvl-ci-{identity}-{region}", cidr=str(chosen), gateway=str(chosen[1]))
+        # Of several networks Docker takes the first by name for a container's way out. A runner's are github_network_…:
+        # coming after them, ours does not move the way out of an action's container that joins it and leaves it.
+        name = f"sandbox-cvl-ci-{identity}-{region}"
+        network = Network(region=region, name=name, cidr=str(chosen), gateway=str(chosen[1]))
         labels: Mapping[str, str] = {LABEL: identity, REGION_LABEL: region}
         try:
             docker.run(
