@@ -31,7 +31,7 @@ def main() -> None:
         sys.exit(f"{directory} holds no plan of a sandbox")
     if daemon.IN_FRONT in how:
         # As the first process of a container it would be deaf to this until it says otherwise.
-        signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         speak_into_log(directory)
         check_libraries()
     else:
