@@ -60,7 +60,7 @@ def main() -> int:
     engine = FakeEngine(cloud, at=at, lines=("epoch 1", "::set-output name=ending::mine", "##[error]mine"))
     for module in (clock, step, wiring):
         vars(module)["SystemClock"] = lambda: CLOCK
-    wiring.OpenClouds = lambda environ: FakeClouds(engine)  # type: ignore[assignment,misc]
+    wiring.OpenClouds = lambda environ, **_: FakeClouds(engine)  # type: ignore[assignment,misc]
     return action.called_as(sys.argv[1])
 
 

@@ -19,6 +19,8 @@ from cvl_ci.errors import SandboxError
 
 LABEL = "cvl-ci-sandbox"
 """On every container, network and volume, with the sandbox's id as its value."""
+NAME_LABEL = f"{LABEL}-name"
+"""On a machine: the name that whoever launched it gave it."""
 IMAGE_LABEL = "cvl-ci-sandbox-image"
 
 

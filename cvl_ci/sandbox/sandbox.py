@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox import beside, control, daemon, guest, home, image, networks, offers, ports
+from cvl_ci.sandbox import beside, control, daemon, guest, home, image, networks, offers, ports, visits
 from cvl_ci.sandbox import blueprint as blueprints
 from cvl_ci.sandbox.blueprint import ACTIONS, FAULTS, Blueprint
 from cvl_ci.sandbox.control import Line
-from cvl_ci.sandbox.docker import LABEL, Docker, DockerFailed
+from cvl_ci.sandbox.docker import LABEL, NAME_LABEL, Docker, DockerFailed
 from cvl_ci.sandbox.faults import Faults
 from cvl_ci.sandbox.home import Access
 from cvl_ci.sandbox.offers import MachineType
@@ -25,9 +25,6 @@ from cvl_ci.sandbox.status import Instance, Status
 from cvl_ci.sandbox.stopwatch import Stopwatch
 
 START_SECONDS = 60.0
-VISITORS = "visitors"
-"""Each run in this sandbox holds a shared lock on it."""
-BROUGHT_UP = "brought-up-by-a-run"
 STOP_SECONDS = 30.0
 """It removes its machines first."""
 README = """\
@@ -89,19 +86,40 @@ class Sandbox:
     def visited(self, *, keep: bool = False) -> Iterator[Access]:
         """Up for the time of one run. Runs side by side share it: when a run had brought it up, the last one to leave
         takes it down again; one that a person brought up stays. `keep`: it stays all the same."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        with (self._directory / VISITORS).open("a") as visitors:
-            fcntl.flock(visitors, fcntl.LOCK_SH)
+        with visits.visit(self._directory) as visit:
             if not self.status().up:
-                (self._directory / BROUGHT_UP).touch()
+                visit.note_that_a_run_brings_it_up()
             try:
                 yield self.up()
             finally:
                 if keep:
-                    (self._directory / BROUGHT_UP).unlink(missing_ok=True)
-                if (self._directory / BROUGHT_UP).exists() and _alone_in(visitors):
-                    self.down()
-                    (self._directory / BROUGHT_UP).unlink(missing_ok=True)
+                    visit.forget_who_brought_it_up()
+                if visit.may_end_it:
+                    self._end(visit)
+
+    @contextlib.contextmanager
+    def visited_to_end(self) -> Iterator[Access | None]:
+        """For what a run may have left that is no more. None: nothing of this sandbox is up, or was left so long as
+        nobody else is in it. It is never brought up for that."""
+        with visits.visit(self._directory) as visit:
+            if visit.may_end_it:
+                self._end(visit)
+            yield self.up() if self.status().up else None
+
+    def remains(self, lease: str | None) -> tuple[str, ...]:
+        """What Docker still has of it while it is down, and of any sandbox's machines those of this lease's name."""
+        kinds = (("ps", "--all", "--format", "{{.Names}}"), ("volume", "ls", "--quiet"), ("network", "ls", "--quiet"))
+        mine = [
+            name
+            for kind, *words in kinds
+            for name in self._docker.lines(kind, *words, "--filter", f"label={LABEL}={self._id}")
+        ]
+        return tuple(dict.fromkeys([*mine, *self._machines_of(lease)]))
+
+    def remove_remains(self, names: Sequence[str]) -> None:
+        self.down()
+        for name in {*self._docker.lines("ps", "--all", "--format", "{{.Names}}")} & {*names}:
+            self._docker.run("rm", "--force", "--volumes", name)
 
     def status(self) -> Status:
         plan, line = self._running()
@@ -292,6 +310,19 @@ class Sandbox:
                 daemon.kill(process)
         (self._directory / daemon.FILE).unlink(missing_ok=True)
 
+    def _end(self, visit: visits.Visit) -> None:
+        self.down()
+        visit.forget_who_brought_it_up()
+
+    def _machines_of(self, lease: str | None) -> list[str]:
+        """By the name SkyPilot gave them: the lease's, and something after it."""
+        form = f'{{{{.Names}}}} {{{{.Label "{NAME_LABEL}"}}}}'
+        rows = [
+            line.split()
+            for line in self._docker.lines("ps", "--all", "--filter", f"label={NAME_LABEL}", "--format", form)
+        ]
+        return [row[0] for row in rows if lease and len(row) > 1 and row[1].startswith(f"{lease}-")]
+
     def _leftovers(self) -> tuple[str, ...]:
         mine = f"label={LABEL}={self._id}"
         return tuple(self._docker.lines("ps", "--all", "--filter", mine, "--format", "{{.Names}}"))
@@ -303,12 +334,3 @@ class Sandbox:
         with (self._directory / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def _alone_in(visitors: IO[str]) -> bool:
-    """Whether no other run holds the lock; ours becomes exclusive, so that none comes in while it goes down."""
-    try:
-        fcntl.flock(visitors, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
