@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,9 +30,10 @@ class Api:
     asked: list[str] = field(default_factory=list)
     faults: dict[str, list[Answer | Exception]] = field(default_factory=dict)
     lose_answers: int = 0
+    delay: Callable[[], None] = lambda: None
 
     def comment(self, body: str, *, author: str = "github-actions[bot]") -> int:
-        number = 100 + len(self.comments)
+        number = 1 + max(self.comments, default=99)
         self.comments[number] = {
             "id": number,
             "url": f"{REPOSITORY}/issues/comments/{number}",
@@ -70,7 +71,9 @@ class Api:
                 return fault
         if method != "GET" and not self.writable:
             return _json({"message": "Resource not accessible by integration"}, 403)
+        self.delay()
         answer = self._route(method, path, request)
+        self.delay()
         if method == "POST" and self.lose_answers:
             self.lose_answers -= 1
             raise requests.ConnectionError("reset by peer")
