@@ -67,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     verb_fields.add_arguments(matrix, verb_fields.MATRIX_FIELDS)
     matrix.set_defaults(execute=_matrix)
 
+    report = verbs.add_parser("report", help="what the legs of a run came to: a summary, a comment and a page")
+    verb_fields.add_arguments(report, verb_fields.REPORT_FIELDS)
+    report.set_defaults(execute=_report)
+
     down = verbs.add_parser("down", help="find what is ours and end it, with proof")
     down.add_argument("names", nargs="*", metavar="NAME", help="leases, as a run printed them")
     down.add_argument("--all", action="store_true", help="every lease of this machine, and what a cloud shows of ours")
@@ -133,6 +137,39 @@ def _matrix(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
         _tell(line)
     print(matrix.as_json(built))
     return 0
+
+
+# ---- report -------------------------------------------------------------------------------------------------
+
+
+def _report(parsed: argparse.Namespace, _: Mapping[str, str]) -> int:
+    from cvl_ci.commands import report as reporting
+    from cvl_ci.local import legs
+    from cvl_ci.result.legs import rows
+
+    given = verb_fields.read(parsed, verb_fields.REPORT_FIELDS)
+    if not given.get("folders"):
+        raise RequestError([Mistake(field="FOLDER", value="", problem="is missing: name where the summaries lie")])
+    rules = legs.rules(given.get("rules"))
+    found, troubles = legs.gather(given["folders"], field="FOLDER")
+    history, _not_read = legs.gather(given.get("history", ()), field="--history")
+    policy = rows.Policy(
+        fail_on_regression=given.get("fail_on_regression", False),
+        fail_on_infrastructure=given.get("infra_failures") == "fail",
+    )
+    nights = given.get("nights", reporting.Settings.nights)
+    commits = legs.base_commits(Path.cwd(), history, base=given.get("base"), warn=_tell)
+    report = rows.report(
+        found, history=history, commits=commits, rules=rules, policy=policy, nights=nights, troubles=troubles
+    )
+    into = Path(given.get("into", "cvl-report"))
+    written = reporting.files(report, assets=legs.assets(), settings=reporting.Settings(nights=nights))
+    into.mkdir(parents=True, exist_ok=True)
+    for file, text in written.items():
+        (into / file).write_text(text, encoding="utf-8")
+    print(*reporting.as_text(report), sep="\n")
+    _tell(f"{', '.join(written)} are in {into}.")
+    return report.exit_code
 
 
 # ---- run ----------------------------------------------------------------------------------------------------

@@ -62,6 +62,8 @@ class Leg:
     gone: bool = True
     asked: tuple[str, ...] = ()
     """Where machines were asked for: of one that never started it is all there is to tell it by."""
+    errors: str = ""
+    """All that providers and reason said of why not, to be searched and not shown."""
     metrics: Mapping[str, object] = field(default_factory=dict)
     samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -107,6 +109,7 @@ def _leg(said: Mapping[str, object]) -> Leg:
         billed=said.get("billed") is not False,
         gone=released.get("gone") is True,
         asked=tuple(dict.fromkeys(_place(tried) for tried in attempts)),
+        errors="\n".join(_text(text, most=MOST_WORDS) for text in (said.get("reason"), *_errors(attempts))),
         metrics=metrics,
         samples=samples,
     )
@@ -143,6 +146,10 @@ def _metrics(said: Mapping[str, object]) -> tuple[dict[str, object], dict[str, t
         collector.add_samples(str(name), _list(values))
     found = collector.readings()
     return dict(found.metrics), dict(found.samples)
+
+
+def _errors(attempts: Sequence[Mapping[str, object]]) -> list[object]:
+    return [tried.get("error") for tried in attempts]
 
 
 def _place(tried: Mapping[str, object]) -> str:
