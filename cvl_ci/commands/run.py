@@ -223,8 +223,10 @@ def _launch_to_fetch(state: _Run, cloud: Cloud, lease: Lease, staged: Path) -> N
         staged=staged,
         deadline=lease.record.deadline,
         fence=tools.records.fence(lease.name),
+        likely=state.quote.offers[0] if state.quote.offers else None,
     )
     state.launch = cloud.engine.launch(request, watch=state.watch)
+    tools.workflow.launched(state.launch)
     until = _end_of_money(state, state.launch, lease.record.deadline) - RELEASE_MINUTES * 60 + CANCEL_GRACE_SECONDS
     state.job = cloud.engine.follow(watch=state.watch, until=until)
     if state.job.lost is None:
