@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOORS = {"action", "cli", "runner", "__main__"}
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset(DOORS),
-    frozenset({"step"}),
+    frozenset({"step", "many"}),
     frozenset({"wiring"}),
     frozenset({"commands", "engine", "github", "sandbox", "local"}),
     frozenset({"lease"}),

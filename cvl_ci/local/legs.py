@@ -69,6 +69,12 @@ def base_commits(
         return (NO_COMMIT,)
 
 
+def write_lines(found: Sequence[Leg], file: Path) -> int:
+    """As history keeps them; how many."""
+    file.write_text("".join(f"{legs.line(leg)}\n" for leg in found), encoding="utf-8")
+    return len(found)
+
+
 def assets() -> Assets:
     """The page's style and scripts, the plotting library's own first."""
 

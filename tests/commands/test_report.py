@@ -123,3 +123,20 @@ def test_a_broken_summary_is_named_and_links_are_not_followed(here: Path) -> Non
     said = (here / "cvl-report/summary.md").read_text()
     assert "`cvl-broken.json is no JSON`" in said
     assert len(json.loads((here / "cvl-report/report.json").read_text())["rows"]) == 1
+
+
+def test_a_branch_of_history_serves_as_the_base(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    git("init", "-q", "--bare", "remote.git")
+    git("remote", "add", "origin", str(here / "remote.git"))
+    leave(here / "nights", accuracy=0.9, commit=git("rev-parse", "HEAD~1"))
+    assert main(["history", "nights"]) == 0
+    assert main(["history", "nights", "--into", "history.jsonl"]) == 0
+    assert main(["history"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "cvl-ci-history: 5 of 5 runs are new to it.",
+        "cvl-ci-history: 0 of 5 runs are new to it.",
+        "history.jsonl: 5 runs.",
+        "cvl-ci-history: 5 runs.",
+    ]
+    leave(here / "legs", accuracy=0.8, commit=git("rev-parse", "HEAD"))
+    assert main(["report", "legs", "--history", "history.jsonl", "--fail-on-regression"]) == 1
