@@ -80,13 +80,16 @@ class Azure:
 
     def _listed(self, kind: str) -> Iterator[Mapping[str, Any]]:
         path, version = VERSIONS[kind]
-        url: str | None = f"{MANAGEMENT}/subscriptions/{self._known().subscription}/{path}?api-version={version}"
-        while url:
+        url = f"{MANAGEMENT}/subscriptions/{self._known().subscription}/{path}?api-version={version}"
+        for _ in range(rest.PAGES):
             if not url.startswith(f"{MANAGEMENT}/"):
                 raise ValueError(f"the next page of {kind} is somewhere else")  # our token goes nowhere else
             page = rest.ask(self._session(), "GET", url)
             yield from page["value"]
             url = page.get("nextLink")
+            if not url:
+                return
+        raise rest.endless(kind)
 
     def _session(self) -> Session:
         token = self._known()

@@ -78,7 +78,7 @@ class Gcp:
     def _listed(self, kind: str, wanted: str, silent: list[str]) -> Iterator[Mapping[str, Any]]:
         asking, project = self._signed_in
         params = {"filter": wanted, "returnPartialSuccess": "true", "maxResults": "500"}
-        while True:
+        for _ in range(rest.PAGES):
             page = rest.ask(asking, "GET", f"{COMPUTE}/projects/{project}/aggregated/{kind}", params=params)
             silent += [f"{place} did not answer about {kind}" for place in page.get("unreachables", [])]
             for place, scope in page.get("items", {}).items():
@@ -89,12 +89,13 @@ class Gcp:
             if not page.get("nextPageToken"):
                 return
             params = {**params, "pageToken": page["nextPageToken"]}
+        raise rest.endless(kind)
 
     def _nodes(self, lease: str | None, silent: list[str]) -> tuple[list[Resource], str]:
         """Why not, where there can be none: a project that has not switched the API on has no TPU."""
         asking, project = self._signed_in
         url, params, found = f"{TPU}/projects/{project}/locations/-/nodes", dict[str, str](), list[Resource]()
-        while True:
+        for _ in range(rest.PAGES):
             try:
                 page = rest.ask(asking, "GET", url, params=params)
             except rest.Refused as refused:
@@ -107,6 +108,7 @@ class Gcp:
             if not page.get("nextPageToken"):
                 return found, ""
             params = {"pageToken": page["nextPageToken"]}
+        raise rest.endless(NODES)
 
 
 def sign_in(project: str) -> tuple[Session, str]:

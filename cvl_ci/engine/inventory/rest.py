@@ -13,6 +13,8 @@ LONGEST_WAIT = 30
 """Seconds that one Retry-After is believed for: what takes longer is asked in the next round of the release."""
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 TIMEOUT = (5, 30)
+PAGES = 2_000
+"""More is a server that repeats itself."""
 
 
 class Refused(Exception):
@@ -72,6 +74,10 @@ def ask(
         return answer.json()
     except ValueError:
         raise Refused("the answer is no JSON", status=answer.status_code) from None
+
+
+def endless(kind: str) -> Refused:
+    return Refused(f"{kind} have no last page", status=200)
 
 
 def _refused(answer: Response) -> Refused:
