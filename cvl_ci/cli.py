@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.errors import CvlError, Mistake, RequestError
-from cvl_ci.request import arguments
+from cvl_ci.request import arguments, verb_fields
 
 if TYPE_CHECKING:
     from cvl_ci.lease import Owner
@@ -62,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--outputs-dir", metavar="DIR", help="where outputs go (default: cvl-outputs/CLUSTER)")
     run.add_argument("--keep-sandbox", action="store_true", help="leave up the sandbox that this run brought up")
     run.set_defaults(execute=_run)
+
+    matrix = verbs.add_parser("matrix", help="examples × clouds × GPUs, priced, as the workflow's matrix; no network")
+    verb_fields.add_arguments(matrix, verb_fields.MATRIX_FIELDS)
+    matrix.set_defaults(execute=_matrix)
 
     down = verbs.add_parser("down", help="find what is ours and end it, with proof")
     down.add_argument("names", nargs="*", metavar="NAME", help="leases, as a run printed them")
@@ -117,6 +121,30 @@ def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str]) -> RunPlan
 def _elsewhere(parsed: argparse.Namespace) -> str:
     """--workdir and --task may lie in another checkout than the one we stand in."""
     return str(parsed.workdir or parsed.task or ".")
+
+
+# ---- matrix -------------------------------------------------------------------------------------------------
+
+
+def _matrix(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from cvl_ci.commands import matrix
+    from cvl_ci.local.changes import changed_paths
+    from cvl_ci.local.checkout import open_checkout
+
+    given = verb_fields.read(parsed, verb_fields.MATRIX_FIELDS)
+    checkout, since = open_checkout(Path.cwd()), given.get("changed_since")
+    asked = matrix.Asked(
+        **{axis: given.get(axis, ()) for axis in ("examples", "presets", "clouds", "gpus")},
+        changed=changed_paths(checkout.root, since=since) if since else None,
+        inputs={name: given[name] for name in ("spot", "max_runtime", "max_cost") if name in given},
+        budget_usd=given.get("budget"),
+        shard=given.get("shard"),
+    )
+    built = matrix.build(asked, checkout=checkout, prices=wiring.prices(environ))
+    for line in matrix.as_text(built):
+        _tell(line)
+    print(matrix.as_json(built))
+    return 0
 
 
 # ---- run ----------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cvl_ci.request.inputs import Inputs
     from cvl_ci.result.access import CloudAccess
 
+API_SERVER = "SKYPILOT_API_SERVER_ENDPOINT"
 _OF_CLOUDS = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
 
 
@@ -96,7 +97,8 @@ class OpenClouds:
             with self._sandbox(watch) as access, self._closing(self._on_sandbox(access, user_id)) as cloud:
                 yield cloud
         else:
-            with self._closing(self._real(places, user_id)) as cloud:
+            served = self._environ.get(API_SERVER)
+            with self._closing(self._served(user_id) if served else self._real(places, user_id)) as cloud:
                 yield cloud
 
     @contextmanager
@@ -140,6 +142,12 @@ class OpenClouds:
         every = inventory.every(environ, anywhere=anywhere)
         return Cloud(engine=SkyPilotEngine(environment=environ, clock=SystemClock()), inventory=every)
 
+    def _served(self, user_id: str) -> Cloud:
+        from cvl_ci.engine.served_inventory import ServedInventory
+
+        engine = SkyPilotEngine(environment=_for_skypilot(self._environ, user_id), clock=SystemClock())
+        return Cloud(engine=engine, inventory=ServedInventory(engine, endpoint=self._environ[API_SERVER]))
+
     @contextmanager
     def _closing(self, cloud: Cloud) -> Iterator[Cloud]:
         try:
@@ -182,7 +190,8 @@ def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> No
 
     if SANDBOX not in clouds:
         where = access.here(environ, folder=credentials_directory(environ), writes=False)
-        access.require(access.look(where, clouds, proved=PROVED), any_of_them=not clouds)
+        named = access.in_use(where, clouds)
+        access.require(access.look(where, named, proved=PROVED), any_of_them=not named)
 
 
 def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[CloudAccess]:

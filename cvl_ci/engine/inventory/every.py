@@ -19,8 +19,8 @@ from cvl_ci.ports import Inventory
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
 
-PROVED = ("aws", "gcp", "azure", "lambda", "runpod", "kubernetes")
-"""Whose provider can be asked what is left. Any other cloud is named as unproved."""
+PROVED = ("aws", "gcp", "azure", "lambda", "runpod", "kubernetes", "api-server")
+"""Who can be asked what is left: these providers, and an API server for its own (engine/served_inventory.py)."""
 
 
 def every(environ: Mapping[str, str], *, anywhere: Collection[str] = ()) -> Inventories:
