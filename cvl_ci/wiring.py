@@ -304,7 +304,7 @@ def has_credentials(environ: Mapping[str, str]) -> bool:
     from cvl_ci.engine.credentials import access
 
     where = access.here(environ, folder=credentials_directory(environ), writes=True)
-    looks = access.look(replace(where, has_instance_role=lambda: False), (), proved=PROVED)
+    looks = access.look(replace(where, has_instance_role=lambda: False), access.in_use(where, ()), proved=())
     return any(each.there for each in looks)
 
 
