@@ -144,6 +144,18 @@ def test_a_secret_is_in_no_comment(api: Api, environment: dict[str, str]) -> Non
     assert "hf_0123456789abcdef" not in api.bodies()[0]
 
 
+def test_a_secret_is_not_in_the_cost_that_is_uploaded(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    secret = "hf_0123456789abcdef"
+    step = OnGitHub({**environment, "INPUT_GITHUB_TOKEN": "", "HF_TOKEN": secret})
+    step.publish(replace(SUCCEEDED, reason=secret, metrics={secret: [secret]}, warnings=(f"bad {secret}",)))
+    [cost] = tmp_path.glob("cvl-outputs/*.json")
+    assert secret not in cost.read_text()
+    assert "bad ***" in cost.read_text()
+
+
 def test_without_a_token_nothing_is_asked(api: Api, environment: dict[str, str]) -> None:
     say(OnGitHub({**environment, "INPUT_GITHUB_TOKEN": ""}), SUCCEEDED)
     assert api.asked == []
