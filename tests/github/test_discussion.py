@@ -26,7 +26,7 @@ from cvl_ci.github.discussion import (
 from cvl_ci.github.event import Event
 from cvl_ci.result.report import group_comment, marker
 from tests.fakes import FakeClock
-from tests.github.api import URL, Answer, Api
+from tests.github.api import URL, Answer, Api, pull
 
 MARK = marker("abc")
 SHA = "a" * 40
@@ -211,18 +211,9 @@ def test_a_run_of_no_pull_request_is_told_once(api: Api) -> None:
 # ---- which pull request ---------------------------------------------------------------------------------------------
 
 
-def a_pull(number: int, **changed: Any) -> dict[str, Any]:
-    repository = {"full_name": "cvl/ci", "id": 1, "url": f"{URL}/repos/cvl/ci"}
-    head = {"sha": SHA, "repo": repository}
-    return {"number": number, "state": "open", "head": head, "base": {"repo": repository}, **changed}
-
-
 def test_a_push_is_about_the_open_request_of_its_commit(api: Api) -> None:
-    stale = {"sha": "b" * 40, "repo": a_pull(0)["base"]["repo"]}
-    theirs = {"sha": SHA, "repo": {"full_name": "mallory/ci", "id": 2, "url": f"{URL}/repos/mallory/ci"}}
-    gone = {"sha": SHA, "repo": None}
-    api.pulls = [a_pull(5), a_pull(6, state="closed"), a_pull(7, head=stale), a_pull(8, head=theirs)]
-    api.pulls += [a_pull(9, head=gone)]
+    api.pulls = [pull(5, sha=SHA), pull(6, sha=SHA, state="closed"), pull(7, sha="b" * 40)]
+    api.pulls += [pull(8, sha=SHA, head="mallory/ci"), pull(9, sha=SHA, head=None)]
     assert Said(Event(name="push", payload={})).put("one")
     assert len(api.comments) == 1
 
