@@ -129,7 +129,8 @@ class OnGitHub:
         if self._launch is None or phase not in {Phase.SETUP, Phase.RUNNING}:
             self._under_way(TITLES[phase].lower())
         else:
-            self._under_way(f"running on {where(self._launch)}")
+            free = "" if self._left.billed else " · nothing is billed"
+            self._under_way(f"running on {where(self._launch)}{free}")
 
     def _launched(self, launch: Launch) -> None:
         from cvl_ci.result.outcome import Phase

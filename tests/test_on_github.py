@@ -56,6 +56,10 @@ def test_a_comment_follows_the_run_from_the_queue_to_its_outcome(api: Api, envir
     step.workflow.launched(ON_AWS)
     step.flush()
     assert "`running on aws/us-east-1a · m5.large · on-demand · $0.096 an hour`" in api.bodies()[0]
+    step.workflow.priced(hourly_usd=0.096, billed=False)
+    step.workflow.began(Phase.RUNNING)
+    step.flush()
+    assert "$0.096 an hour · nothing is billed`" in api.bodies()[0]
     step.comment(SUCCEEDED)
     step.flush()
     assert "Succeeded: `digits-sgd train`" in api.bodies()[0]
@@ -90,6 +94,19 @@ def test_who_asked_for_failures_alone_is_told_of_no_success_but_after_one(
     [body] = api.bodies()
     assert "Succeeded" in body
     assert "The job failed" not in body
+
+
+def test_a_success_adds_no_row_where_only_another_leg_had_failed(
+    api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
+    environment |= {"INPUT_COMMENT": "failure", "INPUT_COMMENT_GROUP": "gpus"}
+    say(OnGitHub({**environment, "INPUT_LEG": '{"gpu": "T4"}'}), FAILED)
+    api.asked.clear()
+    say(OnGitHub({**environment, "INPUT_LEG": '{"gpu": "L4"}'}), SUCCEEDED)
+    assert api.bodies()[0].count("<!-- row:") == 1
+    assert api.writes() == []
+    assert len(api.asked) <= 4, "it looks once more, and is content"
 
 
 def test_who_asked_for_none_gets_none(api: Api, environment: dict[str, str]) -> None:

@@ -86,8 +86,9 @@ class StepComment:
             end = ended(outcome.cluster)
             head = f"{self._marker}{end}"
             text = self._masks.hide(comment(outcome, marker=head, run=self._run, tail=tail, artifacts=artifacts))
-            stands = end if unless_told else None
-            self._thread.put(lambda before: before if _left(before, stands, only_instead) else text)
+            self._thread.put(
+                lambda before: before if (unless_told and end in before) or (only_instead and not before) else text
+            )
         self._tell()
 
     def close(self) -> None:
@@ -102,16 +103,12 @@ class StepComment:
             return
         self._row = row
         write = partial(group_comment, title=self._group, marker=self._marker, key=self._here.row_key, row=row)
+        ours = f"<!-- row:{self._here.row_key} -->"
         self._thread.put(
-            lambda before: before if _left(before, None, only_instead) else self._masks.hide(write(before)),
+            lambda before: before if only_instead and ours not in before else self._masks.hide(write(before)),
             stays=row if lasts else "",
         )
 
     def _tell(self) -> None:
         while self._to_say:
             self._say(self._to_say.pop(0))
-
-
-def _left(before: str, stands: str | None, only_instead: bool) -> bool:
-    """As it is."""
-    return (stands is not None and stands in before) or (only_instead and not before)
