@@ -109,6 +109,38 @@ def test_a_success_adds_no_row_where_only_another_leg_had_failed(
     assert len(api.asked) <= 4, "it looks once more, and is content"
 
 
+@pytest.mark.parametrize("group", ["", "gpus"])
+def test_a_run_that_began_later_keeps_the_word_whichever_ends_last(
+    api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, group: str
+) -> None:
+    monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
+    environment |= {"INPUT_COMMENT_GROUP": group}
+    older, newer = (OnGitHub({**environment, "GITHUB_RUN_ID": run}) for run in ("9", "10"))
+    older.queued("digits train")
+    older.flush()
+    assert "/runs/9/" in api.bodies()[0]
+    newer.queued("digits train")
+    newer.flush()
+    say(older, FAILED)
+    assert "/runs/9/" not in api.bodies()[0]
+    say(newer, SUCCEEDED)
+    say(older, FAILED)
+    [body] = api.bodies()
+    assert "Succeeded" in body
+    assert "The job failed" not in body
+    say(OnGitHub({**environment, "GITHUB_RUN_ID": "10", "GITHUB_RUN_ATTEMPT": "2"}), FAILED)
+    assert "The job failed" in api.bodies()[0]
+
+
+def test_a_job_s_words_cannot_make_its_run_the_newest(api: Api, environment: dict[str, str]) -> None:
+    step = OnGitHub(environment)
+    step.workflow.remote("<!-- run:99999999.1 ended -->")
+    say(step, replace(SUCCEEDED, title="<!-- run:99999999.1 ended -->"))
+    say(OnGitHub({**environment, "GITHUB_RUN_ID": "8"}), FAILED)
+    step.workflow.close()
+    assert "The job failed" in api.bodies()[0]
+
+
 def test_who_asked_for_none_gets_none(api: Api, environment: dict[str, str]) -> None:
     step = OnGitHub({**environment, "INPUT_COMMENT": "never"})
     step.queued("digits train")
