@@ -131,7 +131,8 @@ class OnGitHub:
         if self._launch is None or phase not in {Phase.SETUP, Phase.RUNNING}:
             self._under_way(TITLES[phase].lower())
         else:
-            self._under_way(f"running on {where(self._launch)}")
+            free = "" if self._left.billed else " · nothing is billed"
+            self._under_way(f"running on {where(self._launch)}{free}")
 
     def _launched(self, launch: Launch) -> None:
         from cvl_ci.result.outcome import Phase
@@ -164,9 +165,7 @@ class OnGitHub:
         held = {kind: Link(words=words, url=url) for kind, (words, url) in (left.artifacts if left else {}).items()}
         if left is not None and not left.told:
             held.pop("log", None)  # the cost in it does not know what is proved by now
-        self._left = replace(
-            left or self._left, artifacts={kind: (link.words, link.url) for kind, link in held.items()}
-        )
+        self._left = replace(self._left, artifacts={kind: (link.words, link.url) for kind, link in held.items()})
         self._told_by_main = left is not None and left.told
         files = Files(
             folder=self.outputs,

@@ -168,6 +168,22 @@ def test_post_finishes_what_a_killed_main_was_uploading_and_does_nothing_twice(
     assert "- [`cvl-train-L4-attempt2-log`](" in job.summary()
 
 
+def test_post_tells_the_cost_again_when_it_proved_what_main_could_not(
+    job: Job, service: Results, tmp_path: Path
+) -> None:
+    assert job.run("/entrypoint", STAGE_SILENT="1")[0] == 79
+    assert job.run("/post-entrypoint")[0] == 0
+    assert names(service) == [f"cvl-train-L4-attempt2{end}" for end in ("-log", "", "-log-2")]
+    costs = [
+        json.loads(text)
+        for name in ("cvl-train-L4-attempt2-log", "cvl-train-L4-attempt2-log-2")
+        for path, text in downloaded(service, name, tmp_path / name).items()
+        if path.endswith(".json")
+    ]
+    assert [cost["released"]["gone"] for cost in costs] == [False, True]
+    assert costs[0]["cluster"] == costs[1]["cluster"]
+
+
 def blocks(service: Results) -> int:
     return sum(each.startswith("PUT block ") for each in service.seen)
 
