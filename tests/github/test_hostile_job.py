@@ -7,10 +7,12 @@ renderer of Markdown.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -24,8 +26,9 @@ from cvl_ci.step import OnGitHub
 from tests.github.api import URL, Api
 from tests.github.runner import Runner, read_file
 from tests.hostile import LINES, MARKDOWN, NAMES, SECRET, spoken
+from tests.peers import node
 from tests.result.outcomes import FAILED
-from tests.result.test_report import foreign_tags, outside_code
+from tests.result.test_report import OUR_HTML, OUR_TAGS, foreign_tags, outside_code
 
 LONG_LINE = 300_000
 FILES = ("GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY")
@@ -156,6 +159,26 @@ def test_the_pages_show_what_the_job_says_as_code_and_nothing_else(told: Told) -
         assert "#" not in outside_code(page)
         assert "evil" not in outside_code(page)
         assert page.count("<details>") == page.count("</details>")
+
+
+@pytest.mark.peers
+def test_as_github_renders_them_the_pages_hold_no_element_and_no_link_but_ours(
+    told: Told, tmp_path: Path, official: None
+) -> None:
+    """Its flavour makes links of bare addresses, and footnotes, tasks and tables of what looks like them."""
+    pages = [told.comment.partition("\n")[2], told.files["GITHUB_STEP_SUMMARY"]]
+    (tmp_path / "pages.json").write_text(json.dumps([*pages, "\n\n".join(MARKDOWN[9:])]))
+    *rendered, unguarded = cast("list[str]", node.run("markdown.mjs", tmp_path / "pages.json", environ={})["html"])
+    for html in rendered:
+        assert tags(html) <= OUR_TAGS | OUR_HTML | {"a", "pre"}
+        assert set(re.findall(r'href="([^"]*)"', html)) <= {"https://git.example.com/cvl/ci/actions/runs/7/attempts/1"}
+        text = re.sub(r"<[^>]+>", "", re.sub(r"<code[^>]*>.*?</code>", "", html, flags=re.DOTALL))
+        assert not re.search(r"[@#]|evil|GH-|:tada:", text), text
+    assert {"img", "input", "a", "h1"} <= tags(unguarded), "this renderer sees what it is asked about"
+
+
+def tags(html: str) -> set[str]:
+    return {tag.lower() for tag in re.findall(r"</?([a-zA-Z!-][a-zA-Z0-9!-]*)", html)}
 
 
 def test_the_log_that_is_kept_holds_every_line(told: Told) -> None:
