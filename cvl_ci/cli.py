@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.errors import CvlError, Mistake, RequestError
-from cvl_ci.request import arguments
+from cvl_ci.request import arguments, verb_fields
 
 if TYPE_CHECKING:
     from cvl_ci.lease import Owner
@@ -63,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--keep-sandbox", action="store_true", help="leave up the sandbox that this run brought up")
     run.set_defaults(execute=_run)
 
+    _add_many(verbs)
+
     down = verbs.add_parser("down", help="find what is ours and end it, with proof")
     down.add_argument("names", nargs="*", metavar="NAME", help="leases, as a run printed them")
     down.add_argument("--all", action="store_true", help="every lease of this machine, and what a cloud shows of ours")
@@ -72,6 +74,18 @@ def _parser() -> argparse.ArgumentParser:
     check = verbs.add_parser("check", help="which clouds would know you, what is missing, what it would take")
     check.add_argument("clouds", nargs="*", metavar="CLOUD", help="look at these only, and want all of them")
     check.set_defaults(execute=_check)
+
+    reap = verbs.add_parser("reap", help="end what outlived its run, by labels and GitHub's word; for a schedule")
+    reap.add_argument(
+        "--cloud", metavar="CLOUD", default="", help="where to look (default: every cloud that is set up)"
+    )
+    reap.add_argument("--owner", metavar="OWNER/NAME", help="whose leases (default: of GITHUB_REPOSITORY)")
+    reap.add_argument("--all-owners", action="store_true", help="everybody's; of others the deadline alone decides")
+    reap.add_argument(
+        "--grace", metavar="TIME", default="10m", help="left alone this long after its end (default: 10m)"
+    )
+    reap.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
+    reap.set_defaults(execute=_reap)
 
     sandbox = verbs.add_parser("sandbox", help="an emulated AWS on your own Docker: try it all with no cloud account")
     _add_sandbox(sandbox)
@@ -105,6 +119,28 @@ def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str]) -> RunPlan
 def _elsewhere(parsed: argparse.Namespace) -> str:
     """--workdir and --task may lie in another checkout than the one we stand in."""
     return str(parsed.workdir or parsed.task or ".")
+
+
+# ---- many legs ----------------------------------------------------------------------------------------------
+
+
+def _add_many(verbs: argparse._SubParsersAction[arguments.AnyOrderParser]) -> None:
+    told = {
+        "matrix": ("examples × clouds × GPUs, priced, as the workflow's matrix; no network", verb_fields.MATRIX_FIELDS),
+        "report": ("what the legs of a run came to: a summary, a comment and a page", verb_fields.REPORT_FIELDS),
+        "history": ("keep runs as lines in a branch, and read them back", verb_fields.HISTORY_FIELDS),
+    }
+    for verb, (text, fields) in told.items():
+        parser = verbs.add_parser(verb, help=text)
+        verb_fields.add_arguments(parser, fields)
+        parser.set_defaults(execute=_many)
+
+
+def _many(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from cvl_ci import many
+
+    door = many.Door(here=Path.cwd(), prices=wiring.prices(environ), say=print, tell=_tell)
+    return many.VERBS[parsed.verb](parsed, door)
 
 
 # ---- run ----------------------------------------------------------------------------------------------------
@@ -223,6 +259,35 @@ def _check(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     looks = wiring.cloud_access(environ, parsed.clouds)
     print(check.as_text(looks, width=shutil.get_terminal_size((120, 24)).columns))
     return check.exit_code(looks, named=bool(parsed.clouds))
+
+
+# ---- reap ---------------------------------------------------------------------------------------------------
+
+
+def _reap(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from cvl_ci.commands.reap_words import lines, verdict
+
+    terminal = _terminal(environ)
+    try:
+        with _Stopping(terminal.warning):
+            reaped = wiring.reap(
+                environ,
+                workflow=terminal,
+                cloud=parsed.cloud,
+                owner=parsed.owner,
+                all_owners=parsed.all_owners,
+                grace=parsed.grace,
+                dry_run=parsed.dry_run,
+                dashes="--",
+            )
+    finally:
+        terminal.close()
+    for line in lines(reaped):
+        print(line)
+    error = verdict(reaped)
+    if error is not None:
+        raise error
+    return 0
 
 
 # ---- sandbox ------------------------------------------------------------------------------------------------

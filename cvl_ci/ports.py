@@ -95,6 +95,8 @@ class LaunchRequest:
     """Seconds since the epoch: the machine ends by itself at about this time, whoever else is alive."""
     fence: Path
     """When this file exists, nothing may be launched any more: looked at before and after every attempt."""
+    likely: Offer | None = None
+    """The first offer of the quote."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +230,13 @@ class Clouds(Protocol):
 
         `user_id`: eight letters and digits that SkyPilot appends to every name on the cloud.
         """
+
+
+class Runs(Protocol):
+    """What GitHub itself says of a workflow run of the repository we are in."""
+
+    def ended_at(self, run: str, attempt: str) -> float | None:
+        """When this attempt was completed. None: it was not, or nobody could say, which is never taken for an end."""
 
 
 # ---- leases, staging, the person watching -------------------------------------------------------------------

@@ -89,7 +89,10 @@ class FakeCloud:
         for name in self.running():
             if self.hidden[name] > 0:
                 self.hidden[name] -= 1
-            elif self.machines[name].region in regions and lease in (None, self.machines[name].labels["cvl-ci-lease"]):
+            elif self.machines[name].region in regions and lease in (
+                None,
+                self.machines[name].labels.get("cvl-ci-lease"),
+            ):
                 seen.append(self.machines[name])
         asked = tuple(
             Asked(

@@ -177,10 +177,10 @@ class GitCheckout(FolderCheckout):
 
     def _ask(self, *words: str) -> subprocess.CompletedProcess[bytes]:
         command = [self._git, "-C", str(self._root), *words]
-        return subprocess.run(command, env=_quiet(self._git), capture_output=True, check=False)
+        return subprocess.run(command, env=quiet(self._git), capture_output=True, check=False)
 
 
-def _quiet(git: str) -> dict[str, str]:
+def quiet(git: str) -> dict[str, str]:
     """An environment in which git runs nothing else, and trusts the directory whoever owns it: it only reads names."""
     settings = {"safe.directory": "*", "core.fsmonitor": "false", "core.hooksPath": os.devnull}
     numbered = {

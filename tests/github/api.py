@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,9 +36,12 @@ class Api:
     faults: dict[str, list[Answer | Exception]] = field(default_factory=dict)
     lose_answers: int = 0
     wrong: list[str] = field(default_factory=list)
+    runs: dict[str, Any] = field(default_factory=dict)
+    """Path of a workflow run's attempt → what GitHub says of it, where that is not as its description shows."""
+    delay: Callable[[], None] = lambda: None
 
     def comment(self, body: str, *, author: str = "github-actions[bot]") -> int:
-        number = 100 + len(self.comments)
+        number = 1 + max(self.comments, default=99)
         shown = openapi.example("POST /repos/{owner}/{repo}/issues/{issue_number}/comments")
         self.comments[number] = {
             **shown,
@@ -80,8 +83,10 @@ class Api:
                 if isinstance(fault, Exception):
                     raise fault
                 return fault
+        self.delay()
         answer = self._route(method, path, request)
         self.wrong += openapi.wrong_answer(method, asked, answer[0], answer[2])
+        self.delay()
         if method == "POST" and self.lose_answers:
             self.lose_answers -= 1
             raise requests.ConnectionError("reset by peer")
@@ -99,14 +104,20 @@ class Api:
             return _json(self.comments[self.comment(_body(request), author=self.me or "github-actions[bot]")], 201)
         found = re.fullmatch(r"/repos/cvl/ci/issues/comments/(\d+)", path)
         if found and int(found[1]) in self.comments:
-            if method == "DELETE":
-                del self.comments[int(found[1])]
-                return (204, {}, "")
-            self.comments[int(found[1])]["body"] = _body(request)
-            return _json(self.comments[int(found[1])])
+            return self._one(method, int(found[1]), request)
         if re.fullmatch(r"/repos/cvl/ci/commits/[0-9a-f]+/pulls", path):
             return _json(self.pulls)
+        if method == "GET" and path in self.runs:
+            shown = openapi.example("GET /repos/{owner}/{repo}/actions/runs/{run_id}/attempts/{attempt_number}")
+            return _json({**shown, **self.runs[path]})
         return _json({"message": "Not Found"}, 404)
+
+    def _one(self, method: str, number: int, request: requests.PreparedRequest) -> Answer:
+        if method == "DELETE":
+            del self.comments[number]
+            return (204, {}, "")
+        self.comments[number]["body"] = _body(request)
+        return _json(self.comments[number])
 
     def _page(self, url: str) -> Answer:
         query = {name: values[0] for name, values in parse_qs(urlparse(url).query).items()}
