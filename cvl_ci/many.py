@@ -43,6 +43,7 @@ def matrix(parsed: Namespace, door: Door) -> int:
         **{axis: given.get(axis, ()) for axis in ("examples", "presets", "clouds", "gpus")},
         changed=changed_paths(checkout.root, since=since) if since else None,
         inputs={name: given[name] for name in ("spot", "max_runtime", "max_cost") if name in given},
+        repeat=given.get("repeat", 1),
         budget_usd=given.get("budget"),
         shard=given.get("shard"),
     )

@@ -6,6 +6,10 @@ gathers. That is one object: all that `--json-summary` writes (result/summary.py
 
     schema                 1
     title                  the example and its preset, or the command
+    example, preset        what ran; empty for a command
+    image                  that it all ran in; empty without one
+    commit                 of the workflow's run
+    samples                of metrics that were measured more than once
     leg                    of the matrix, in words; empty without one
     run_url                of the attempt of the workflow's run
     hourly_usd, billed     all nodes together; billed false on the sandbox, whose price is an example
@@ -50,6 +54,7 @@ class Files:
     name: str
     leg: str = ""
     run_url: str = ""
+    commit: str = ""
     retention_days: int | None = None
     uploaded: Mapping[str, Link] = field(default_factory=dict)
 
@@ -160,6 +165,11 @@ def _write_cost(outcome: Outcome, files: Files) -> None:
         "schema": SCHEMA,
         **to_json(outcome),
         "title": outcome.title,
+        "example": outcome.example,
+        "preset": outcome.preset,
+        "image": outcome.image,
+        "commit": files.commit,
+        "samples": {name: list(values) for name, values in outcome.samples.items()},
         "leg": files.leg,
         "run_url": files.run_url,
         "hourly_usd": cost.hourly_usd if cost else None,

@@ -87,6 +87,14 @@ MATRIX_FIELDS = (
     BY_NAME["max_runtime"],
     BY_NAME["max_cost"],
     Field(
+        name="repeat",
+        read=values.whole,
+        help="Each leg so many times, on a machine of its own: what noise can be told by.",
+        metavar="N",
+        example="5",
+        default="1",
+    ),
+    Field(
         name="budget",
         read=values.dollars,
         help="Most that all legs together may cost, in US dollars; legs beyond it are left out by name.",
