@@ -171,7 +171,8 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     finally:
         terminal.close()
     if parsed.json_summary:
-        Path(parsed.json_summary).write_text(json.dumps(to_json(outcome), indent=2, allow_nan=False) + "\n")
+        told = to_json(outcome, commit=environ.get("GITHUB_SHA", ""))
+        Path(parsed.json_summary).write_text(json.dumps(told, indent=2, allow_nan=False) + "\n")
     return outcome.exit_code
 
 
