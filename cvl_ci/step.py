@@ -172,6 +172,7 @@ class OnGitHub:
             name=artifact_stem(self.asked.artifact_name, job=here.job, leg=here.leg_values, attempt=here.attempt),
             leg=here.leg_in_words,
             run_url=here.run_url,
+            commit=here.sha,
             retention_days=self.asked.retention_days,
             uploaded=held,
         )

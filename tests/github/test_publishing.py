@@ -49,7 +49,7 @@ def until(look: Callable[[], bool]) -> None:
 def test_a_run_s_files_log_and_cost_are_there_after_machine_and_runner(
     job: Job, service: Results, tmp_path: Path
 ) -> None:
-    code, said = job.run("/entrypoint", INPUT_RETENTION_DAYS="7")
+    code, said = job.run("/entrypoint", INPUT_RETENTION_DAYS="7", GITHUB_SHA="c" * 40)
     assert code == 0, said
     assert names(service) == ["cvl-train-L4-attempt2-log", "cvl-train-L4-attempt2"]
     fetched = downloaded(service, "cvl-train-L4-attempt2", tmp_path / "outputs")
@@ -59,6 +59,7 @@ def test_a_run_s_files_log_and_cost_are_there_after_machine_and_runner(
     assert b"epoch 1\n::set-output name=ending::mine\n##[error]mine\n" in log
     [cost] = [json.loads(text) for name, text in kept.items() if name.endswith(".json")]
     assert (cost["schema"], cost["ending"], cost["leg"], cost["released"]["gone"]) == (1, "succeeded", "gpu: L4", True)
+    assert cost["commit"] == "c" * 40
     assert cost["run_url"] == "https://github.com/cvl/examples/actions/runs/77/attempts/2"
     assert all(each.expires_at for each in service.artifacts.values())
 
