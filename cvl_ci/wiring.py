@@ -284,6 +284,16 @@ def reap(
     )
 
 
+def clouds_named(cloud: str) -> list[str]:
+    """Of words as typed, for their credentials alone: what is wrong with them is told where they are read."""
+    from cvl_ci.request import places, values
+
+    try:
+        return [place.cloud for place in places.read(cloud)] if cloud.strip() else []
+    except values.Wrong:
+        return []
+
+
 def _all_set_up(environ: Mapping[str, str]) -> tuple[Place, ...]:
     """Where machines of ours could be, as far as this machine tells. None at all is no clean sweep."""
     known = tuple(Place(cloud=each.cloud) for each in cloud_access(environ, []) if each.usable)
@@ -302,6 +312,7 @@ def _all_set_up(environ: Mapping[str, str]) -> tuple[Place, ...]:
 def has_credentials(environ: Mapping[str, str]) -> bool:
     """Whether any cloud's were given to this step. The machine's own role was given to nobody: it is not asked."""
     from cvl_ci.engine.credentials import access
+    from cvl_ci.engine.inventory import PROVED
 
     where = access.here(environ, folder=credentials_directory(environ), writes=True)
     looks = access.look(replace(where, has_instance_role=lambda: False), (), proved=PROVED)
