@@ -222,16 +222,17 @@ class OnGitHub:
             self.workflow.commands.output(name, value)
 
     def comment(self, outcome: Outcome, artifacts: Sequence[Link] = ()) -> None:
+        """Who asked for failures alone is told of a success where a failure was told before."""
         from cvl_ci.result.outcome import Ending
 
-        asked = self.asked.comment
-        if asked in {"auto", "always"} or (asked == "failure" and outcome.ending is not Ending.SUCCEEDED):
-            self._comment_ended(outcome, artifacts)
-
-    def _comment_ended(self, outcome: Outcome, artifacts: Sequence[Link]) -> None:
-        if self._said is not None:
-            tail = self.workflow.tail
-            self._said.ended(outcome, tail=tail, artifacts=artifacts, unless_told=self._told_by_main)
+        if self._said is not None and self.asked.comment != "never":
+            self._said.ended(
+                outcome,
+                tail=self.workflow.tail,
+                artifacts=artifacts,
+                unless_told=self._told_by_main,
+                only_instead=self.asked.comment == "failure" and outcome.ending is Ending.SUCCEEDED,
+            )
 
     def flush(self) -> None:
         """What there is to say on the pull request is said, or it is told that it is not."""
