@@ -246,7 +246,8 @@ def _places(left: Handover | None, environ: Mapping[str, str]) -> tuple[Place, .
     asked = from_environment(environ, also=OTHER_INPUTS).places or ()
     if any(place.cloud == SANDBOX for place in asked):
         return (Place(cloud=SANDBOX),)
-    return tuple(dict.fromkeys([*(Place(cloud=place.cloud) for place in asked), Place(cloud="aws")]))
+    known = wiring.set_up(environ, by_inputs=True)
+    return tuple(dict.fromkeys([*(Place(cloud=place.cloud) for place in asked), *known])) or (Place(cloud="aws"),)
 
 
 if __name__ == "__main__":

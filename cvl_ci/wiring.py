@@ -142,7 +142,7 @@ class OpenClouds:
                 next_step="Install it: pip install 'cvl-ci[aws]'.",
             )
         environ = _for_skypilot(self._environ, user_id)
-        anywhere = () if places else [each.cloud for each in cloud_access(self._environ, []) if each.usable] or ["aws"]
+        anywhere = () if places else [place.cloud for place in set_up(self._environ)] or ["aws"]
         every = inventory.every(environ, anywhere=anywhere)
         return Cloud(engine=SkyPilotEngine(environment=environ, clock=SystemClock()), inventory=every)
 
@@ -294,9 +294,18 @@ def clouds_named(cloud: str) -> list[str]:
         return []
 
 
+def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Place, ...]:
+    """Where machines of ours could be, as far as this machine tells. `by_inputs`: also what the action gives."""
+    from cvl_ci.engine.credentials import access
+    from cvl_ci.engine.inventory import PROVED
+
+    where = access.here(environ, folder=credentials_directory(environ), writes=by_inputs)
+    return tuple(Place(cloud=each.cloud) for each in access.look(where, (), proved=PROVED) if each.usable)
+
+
 def _all_set_up(environ: Mapping[str, str]) -> tuple[Place, ...]:
-    """Where machines of ours could be, as far as this machine tells. None at all is no clean sweep."""
-    known = tuple(Place(cloud=each.cloud) for each in cloud_access(environ, []) if each.usable)
+    """None at all is no clean sweep."""
+    known = set_up(environ)
     if not known:
         raise CredentialsError(
             "No cloud that can be asked is set up here, so nothing was looked at.",
