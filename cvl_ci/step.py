@@ -18,6 +18,7 @@ from cvl_ci.local.handover import written as written_handover
 from cvl_ci.request.plan import SANDBOX, Place
 
 if TYPE_CHECKING:
+    from cvl_ci.commands.reap import Reaped
     from cvl_ci.errors import CvlError
     from cvl_ci.github.comment import StepComment
     from cvl_ci.ports import Artifacts
@@ -95,6 +96,30 @@ class OnGitHub:
             self.workflow.commands.summary(lambda room: self.masks.hide(plan_page(planned, reason=why, room=room)))
         self.workflow.notice(f"{why} Nothing was started and nothing is billed: this is only the plan.")
         self.set_outputs(skipped(why))
+
+    def reaped(self, reaped: Reaped) -> None:
+        """In the log, on the step's page, as outputs; what was found is an error that names what to look at."""
+        from cvl_ci.commands import reap_words
+        from cvl_ci.result import outputs
+        from cvl_ci.result.report import reap_page
+
+        text, error = "\n".join(reap_words.lines(reaped)), reap_words.verdict(reaped)
+        title = reap_words.title(reaped)
+        self.workflow.said(text)
+        if error is not None:
+            self.workflow.refused(str(error))
+        with suppress(OSError):
+            said = str(error) if error else ""
+            self.workflow.commands.summary(lambda room: self.masks.hide(reap_page(title, said, text, room=room)))
+        self.set_outputs(
+            outputs.reaped(
+                reap_words.ending(reaped),
+                error.what if error else title,
+                exit_code=error.exit_code if error else 0,
+                proved=reaped.proved,
+                usd=reap_words.cost(reaped),
+            )
+        )
 
     def refuse(self, error: CvlError) -> None:
         """Before anything was asked of a cloud; a comment that says it is queued is not left standing."""

@@ -142,7 +142,7 @@ class OpenClouds:
                 next_step="Install it: pip install 'cvl-ci[aws]'.",
             )
         environ = _for_skypilot(self._environ, user_id)
-        anywhere = () if places else [each.cloud for each in cloud_access(self._environ, []) if each.usable] or ["aws"]
+        anywhere = () if places else [place.cloud for place in set_up(self._environ)] or ["aws"]
         every = inventory.every(environ, anywhere=anywhere)
         return Cloud(engine=SkyPilotEngine(environment=environ, clock=SystemClock()), inventory=every)
 
@@ -284,9 +284,28 @@ def reap(
     )
 
 
+def clouds_named(cloud: str) -> list[str]:
+    """Of words as typed, for their credentials alone: what is wrong with them is told where they are read."""
+    from cvl_ci.request import places, values
+
+    try:
+        return [place.cloud for place in places.read(cloud)] if cloud.strip() else []
+    except values.Wrong:
+        return []
+
+
+def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Place, ...]:
+    """Where machines of ours could be, as far as this machine tells. `by_inputs`: also what the action gives."""
+    from cvl_ci.engine.credentials import access
+    from cvl_ci.engine.inventory import PROVED
+
+    where = access.here(environ, folder=credentials_directory(environ), writes=by_inputs)
+    return tuple(Place(cloud=each.cloud) for each in access.look(where, (), proved=PROVED) if each.usable)
+
+
 def _all_set_up(environ: Mapping[str, str]) -> tuple[Place, ...]:
-    """Where machines of ours could be, as far as this machine tells. None at all is no clean sweep."""
-    known = tuple(Place(cloud=each.cloud) for each in cloud_access(environ, []) if each.usable)
+    """None at all is no clean sweep."""
+    known = set_up(environ)
     if not known:
         raise CredentialsError(
             "No cloud that can be asked is set up here, so nothing was looked at.",
@@ -302,6 +321,7 @@ def _all_set_up(environ: Mapping[str, str]) -> tuple[Place, ...]:
 def has_credentials(environ: Mapping[str, str]) -> bool:
     """Whether any cloud's were given to this step. The machine's own role was given to nobody: it is not asked."""
     from cvl_ci.engine.credentials import access
+    from cvl_ci.engine.inventory import PROVED
 
     where = access.here(environ, folder=credentials_directory(environ), writes=True)
     looks = access.look(replace(where, has_instance_role=lambda: False), access.in_use(where, ()), proved=())

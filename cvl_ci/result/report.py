@@ -70,10 +70,14 @@ def artifacts_page(artifacts: Sequence[Link], *, room: int = SUMMARY_BYTES) -> s
 
 def plan_page(text: str, *, reason: str, room: int = SUMMARY_BYTES) -> str:
     """A plan in place of a run, and why: `text` is fenced, for its names are a stranger's."""
-    lines = [plain(line) for line in text.splitlines()]
-    fence = "`" * max(3, 1 + max((len(run) for line in lines for run in re.findall("`+", line)), default=0))
     head = ["### Skipped: only the plan", f"{code(reason)} Nothing was started and nothing is billed."]
-    return _fitted(head, ["\n".join([f"{fence}text", *lines, fence])], room)
+    return _fitted(head, [_fenced(text)], room)
+
+
+def reap_page(title: str, error: str, text: str, *, room: int = SUMMARY_BYTES) -> str:
+    """What a sweep found: its names are a provider's, so they stand in a fence."""
+    head = [f"### {title}", *(code(line) for line in error.splitlines())]
+    return _fitted(head, [_fenced(text)], room)
 
 
 def comment_so_far(*, title: str, doing: str, marker: str, run: Link) -> str:
@@ -199,6 +203,12 @@ def _link(link: Link) -> str:
 def _artifact(link: Link) -> str:
     """Its name may hold a stranger's: that of a job, or of a leg."""
     return f"[{code(link.words)}]({link.url})"
+
+
+def _fenced(text: str) -> str:
+    lines = [plain(line) for line in text.splitlines()]
+    fence = "`" * max(3, 1 + max((len(run) for line in lines for run in re.findall("`+", line)), default=0))
+    return "\n".join([f"{fence}text", *lines, fence])
 
 
 def _fitted(head: Sequence[str], rest: Sequence[str], room: int) -> str:

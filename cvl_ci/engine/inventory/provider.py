@@ -74,6 +74,10 @@ class ProviderInventory:
                 next_step="It is tried again until the deadline; then end it by hand.",
             )
 
+    def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
+        """Only a machine whose labels can be changed can be kept beyond its run: elsewhere a reaper would end it."""
+        raise EngineError(f"Labels of machines on {self._provider.name} cannot be changed from here.")
+
     def _ask(self, scope: str, lease: str | None) -> tuple[Sequence[Resource], Asked]:
         try:
             look = self._provider.look(scope, lease=lease)
