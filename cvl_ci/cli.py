@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.errors import CvlError, Mistake, RequestError
-from cvl_ci.request import arguments
+from cvl_ci.request import arguments, verb_fields
 
 if TYPE_CHECKING:
     from cvl_ci.lease import Owner
@@ -63,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--keep-sandbox", action="store_true", help="leave up the sandbox that this run brought up")
     run.set_defaults(execute=_run)
 
+    matrix = verbs.add_parser("matrix", help="examples × clouds × GPUs, priced, as the workflow's matrix; no network")
+    verb_fields.add_arguments(matrix, verb_fields.MATRIX_FIELDS)
+    matrix.set_defaults(execute=_matrix)
+
     down = verbs.add_parser("down", help="find what is ours and end it, with proof")
     down.add_argument("names", nargs="*", metavar="NAME", help="leases, as a run printed them")
     down.add_argument("--all", action="store_true", help="every lease of this machine, and what a cloud shows of ours")
@@ -72,6 +76,18 @@ def _parser() -> argparse.ArgumentParser:
     check = verbs.add_parser("check", help="which clouds would know you, what is missing, what it would take")
     check.add_argument("clouds", nargs="*", metavar="CLOUD", help="look at these only, and want all of them")
     check.set_defaults(execute=_check)
+
+    reap = verbs.add_parser("reap", help="end what outlived its run, by labels and GitHub's word; for a schedule")
+    reap.add_argument(
+        "--cloud", metavar="CLOUD", default="", help="where to look (default: every cloud that is set up)"
+    )
+    reap.add_argument("--owner", metavar="OWNER/NAME", help="whose leases (default: of GITHUB_REPOSITORY)")
+    reap.add_argument("--all-owners", action="store_true", help="everybody's; of others the deadline alone decides")
+    reap.add_argument(
+        "--grace", metavar="TIME", default="10m", help="left alone this long after its end (default: 10m)"
+    )
+    reap.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
+    reap.set_defaults(execute=_reap)
 
     sandbox = verbs.add_parser("sandbox", help="an emulated AWS on your own Docker: try it all with no cloud account")
     _add_sandbox(sandbox)
@@ -105,6 +121,30 @@ def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str]) -> RunPlan
 def _elsewhere(parsed: argparse.Namespace) -> str:
     """--workdir and --task may lie in another checkout than the one we stand in."""
     return str(parsed.workdir or parsed.task or ".")
+
+
+# ---- matrix -------------------------------------------------------------------------------------------------
+
+
+def _matrix(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from cvl_ci.commands import matrix
+    from cvl_ci.local.changes import changed_paths
+    from cvl_ci.local.checkout import open_checkout
+
+    given = verb_fields.read(parsed, verb_fields.MATRIX_FIELDS)
+    checkout, since = open_checkout(Path.cwd()), given.get("changed_since")
+    asked = matrix.Asked(
+        **{axis: given.get(axis, ()) for axis in ("examples", "presets", "clouds", "gpus")},
+        changed=changed_paths(checkout.root, since=since) if since else None,
+        inputs={name: given[name] for name in ("spot", "max_runtime", "max_cost") if name in given},
+        budget_usd=given.get("budget"),
+        shard=given.get("shard"),
+    )
+    built = matrix.build(asked, checkout=checkout, prices=wiring.prices(environ))
+    for line in matrix.as_text(built):
+        _tell(line)
+    print(matrix.as_json(built))
+    return 0
 
 
 # ---- run ----------------------------------------------------------------------------------------------------
@@ -223,6 +263,35 @@ def _check(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     looks = wiring.cloud_access(environ, parsed.clouds)
     print(check.as_text(looks, width=shutil.get_terminal_size((120, 24)).columns))
     return check.exit_code(looks, named=bool(parsed.clouds))
+
+
+# ---- reap ---------------------------------------------------------------------------------------------------
+
+
+def _reap(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from cvl_ci.commands.reap_words import lines, verdict
+
+    terminal = _terminal(environ)
+    try:
+        with _Stopping(terminal.warning):
+            reaped = wiring.reap(
+                environ,
+                workflow=terminal,
+                cloud=parsed.cloud,
+                owner=parsed.owner,
+                all_owners=parsed.all_owners,
+                grace=parsed.grace,
+                dry_run=parsed.dry_run,
+                dashes="--",
+            )
+    finally:
+        terminal.close()
+    for line in lines(reaped):
+        print(line)
+    error = verdict(reaped)
+    if error is not None:
+        raise error
+    return 0
 
 
 # ---- sandbox ------------------------------------------------------------------------------------------------

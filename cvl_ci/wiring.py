@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci.engine.prices import CataloguePrices
 from cvl_ci.engine.skypilot import SkyPilotEngine
-from cvl_ci.errors import EngineError
+from cvl_ci.errors import CredentialsError, EngineError
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.records import FileRecords
 from cvl_ci.ports import Cloud, Progress, Records, Watch, Workflow
@@ -22,9 +22,11 @@ from cvl_ci.request.plan import SANDBOX, Place
 from cvl_ci.sandbox import Access, MachineType, Sandbox, brought_up_by_a_run
 
 if TYPE_CHECKING:
+    from cvl_ci.commands.reap import Reaped
     from cvl_ci.request.inputs import Inputs
     from cvl_ci.result.access import CloudAccess
 
+API_SERVER = "SKYPILOT_API_SERVER_ENDPOINT"
 _OF_CLOUDS = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
 
 
@@ -97,7 +99,8 @@ class OpenClouds:
             with self._sandbox(watch) as cloud_of, self._closing(cloud_of(user_id)) as cloud:
                 yield cloud
         else:
-            with self._closing(self._real(user_id)) as cloud:
+            made = self._served if self._environ.get(API_SERVER) else self._real
+            with self._closing(made(user_id)) as cloud:
                 yield cloud
 
     @contextmanager
@@ -143,6 +146,12 @@ class OpenClouds:
         engine = SkyPilotEngine(environment=_for_skypilot(self._environ, user_id), clock=SystemClock())
         return Cloud(engine=engine, inventory=inventory.Inventories({"aws": aws}))
 
+    def _served(self, user_id: str) -> Cloud:
+        from cvl_ci.engine.served_inventory import ServedInventory
+
+        engine = SkyPilotEngine(environment=_for_skypilot(self._environ, user_id), clock=SystemClock())
+        return Cloud(engine=engine, inventory=ServedInventory(engine, endpoint=self._environ[API_SERVER]))
+
     @contextmanager
     def _closing(self, cloud: Cloud) -> Iterator[Cloud]:
         try:
@@ -181,8 +190,8 @@ def _for_skypilot(environ: Mapping[str, str], user_id: str) -> dict[str, str]:
 
 # ---- credentials --------------------------------------------------------------------------------------------
 
-PROVED = ("aws",)
-"""Clouds whose inventory is wired above."""
+PROVED = ("aws", "api-server")
+"""Those whose inventory is wired above."""
 
 
 def credentials(
@@ -203,7 +212,8 @@ def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> No
 
     if SANDBOX not in clouds:
         where = access.here(environ, folder=credentials_directory(environ), writes=False)
-        access.require(access.look(where, clouds, proved=PROVED), any_of_them=not clouds)
+        named = access.in_use(where, clouds)
+        access.require(access.look(where, named, proved=PROVED), any_of_them=not named)
 
 
 def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[CloudAccess]:
@@ -230,6 +240,60 @@ def forget_credentials(environ: Mapping[str, str], *, say: Callable[[str], None]
 
 def credentials_directory(environ: Mapping[str, str]) -> Path:
     return state_directory(environ) / "credentials"
+
+
+# ---- reap ---------------------------------------------------------------------------------------------------
+
+
+def reap(
+    environ: Mapping[str, str],
+    *,
+    workflow: Workflow,
+    cloud: str = "",
+    owner: str | None = None,
+    all_owners: bool = False,
+    grace: str = "",
+    dry_run: bool = False,
+    dashes: str = "",
+) -> Reaped:
+    """As both doors call it, in words as typed. Empty words: the default; of clouds, all that are set up."""
+    from cvl_ci.commands import reap as reaping
+    from cvl_ci.github.runs import WorkflowRuns
+    from cvl_ci.lease import Owner
+
+    places, seconds = reaping.asked(cloud, grace=grace or "10m", regions=prices(environ).regions, dashes=dashes)
+    repository = environ.get("GITHUB_REPOSITORY", "")
+    token = environ.get("INPUT_GITHUB_TOKEN") or environ.get("GITHUB_TOKEN", "")
+    api = environ.get("GITHUB_API_URL") or "https://api.github.com"
+    runs = None
+    if token and repository and owner in {None, repository}:
+        runs = WorkflowRuns(api=api, token=token, repository=repository, say=workflow.warning)
+    else:
+        workflow.notice("GitHub is not asked which runs are over (that takes a token): deadlines alone decide.")
+    return reaping.reap(
+        places or _all_set_up(environ),
+        owner=None if all_owners else owner or repository or str(Path.cwd()),
+        repository=repository,
+        named=owner is not None,
+        grace=seconds,
+        dry_run=dry_run,
+        user_id=Owner(repository=repository, run="reap").user_id,
+        tools=reaping.Tools(
+            clouds=OpenClouds(environ), prices=prices(environ), workflow=workflow, clock=SystemClock(), runs=runs
+        ),
+    )
+
+
+def _all_set_up(environ: Mapping[str, str]) -> tuple[Place, ...]:
+    """Where machines of ours could be, as far as this machine tells. None at all is no clean sweep."""
+    known = tuple(Place(cloud=each.cloud) for each in cloud_access(environ, []) if each.usable)
+    if not known:
+        raise CredentialsError(
+            "No cloud that can be asked is set up here, so nothing was looked at.",
+            money="What may be running is still billed.",
+            next_step="`cvl-ci check` shows how each cloud stands.",
+        )
+    return known
 
 
 # ---- GitHub -------------------------------------------------------------------------------------------------

@@ -30,7 +30,10 @@ from cvl_ci.result.outcome import Attempt, Launch, NodeEnd, Phase
 
 DOWN_SECONDS = 120.0
 ANSWER_SECONDS = 60.0
-_CREDENTIALS = {"NoCloudAccessError", "InvalidCloudCredentials", "CloudUserIdentityError", "NoCredentialsError"}
+_CREDENTIALS = {
+    "NoCloudAccessError", "InvalidCloudCredentials", "CloudUserIdentityError", "NoCredentialsError",
+    "ApiServerAuthenticationError", "PermissionDeniedError",
+}  # fmt: skip
 
 
 class SkyPilotEngine:
@@ -162,6 +165,17 @@ class SkyPilotEngine:
         except WorkerFailed as failure:
             raise _translate(failure) from failure
 
+    def on_server(self, cluster: str) -> list[tuple[str, str, str]]:
+        """(kind, id, state) of all that an API server still has of a cluster, after it has asked the cloud anew."""
+        try:
+            found = self._alive_worker().call("exists", cluster=cluster, until=_within(DOWN_SECONDS))
+        except Expired:
+            self.stop()
+            raise EngineError(f"It did not answer within {DOWN_SECONDS:.0f} s.") from None
+        except WorkerFailed as failure:
+            raise _translate(failure) from failure
+        return [(str(each["kind"]), str(each["id"]), str(each["state"])) for each in found]
+
     def close(self) -> None:
         if self._worker is not None:
             self._worker.close()
@@ -208,15 +222,23 @@ class SkyPilotEngine:
             watch(AttemptFailed(attempt=self._named_attempt(event["attempt"], error=event["text"])))
 
     def _named_attempt(self, values: Mapping[str, Any], *, error: str | None) -> Attempt:
+        likely = self._launch_request().likely
         return Attempt(
             cloud=self._cloud_name or values["cloud"],
             region=values["region"],
             zone=values["zone"],
-            instance_type=values["instance_type"],
+            instance_type=values["instance_type"] or (likely.instance_type if likely else ""),
             spot=values["spot"],
-            hourly_usd=values["hourly_usd"],
+            hourly_usd=self._priced(values),
             error=error,
         )
+
+    def _priced(self, values: Mapping[str, Any]) -> float:
+        """An API server does not say what it will take, nor at what price: then it is what was quoted."""
+        if values["hourly_usd"] is not None:
+            return float(values["hourly_usd"])
+        likely = self._launch_request().likely
+        return likely.hourly_usd if likely else 0.0
 
     def _launched(self, request: LaunchRequest, answer: Mapping[str, Any]) -> Launch:
         return Launch(
@@ -228,7 +250,7 @@ class SkyPilotEngine:
             accelerators=answer["accelerators"],
             spot=answer["spot"],
             num_nodes=answer["num_nodes"],
-            hourly_usd=answer["hourly_usd"],
+            hourly_usd=self._priced(answer),
             created_at=self._created_at if self._created_at is not None else self._clock.now(),
         )
 
