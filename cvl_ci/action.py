@@ -25,6 +25,7 @@ from cvl_ci.step import OnGitHub
 
 if TYPE_CHECKING:
     from cvl_ci.local.handover import Handover
+    from cvl_ci.ports import Checkout
     from cvl_ci.request.inputs import Inputs
     from cvl_ci.request.plan import Place, RunPlan
     from cvl_ci.result.outcome import Release
@@ -92,8 +93,9 @@ def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
     github.workflow.mask(*(secret.reveal() for secret in inputs.secrets.values()))
     asked = github.asked
     inputs = replace(inputs, mistakes=(*inputs.mistakes, *asked.mistakes))
-    way, why = ("run", "") if asked.verb == "plan" else github.road(inputs.places)
+    way, why = ("run", "") if asked.verb == "plan" else github.road(inputs.places, head=lambda: _checkout(inputs).head)
     if way == "sandbox":
+        github.workflow.notice(why)
         inputs = wiring.on_sandbox(inputs)
     plan = _plan(inputs, environ)
     if way == "plan":
@@ -103,10 +105,14 @@ def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
 
 def _plan(inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
     from cvl_ci.commands.prepare import prepare
+
+    return prepare(inputs, checkout=_checkout(inputs), prices=wiring.prices(environ))
+
+
+def _checkout(inputs: Inputs) -> Checkout:
     from cvl_ci.local.checkout import open_checkout
 
-    checkout = open_checkout(Path.cwd(), at=inputs.workdir or inputs.task or ".")
-    return prepare(inputs, checkout=checkout, prices=wiring.prices(environ))
+    return open_checkout(Path.cwd(), at=inputs.workdir or inputs.task or ".")
 
 
 def _show(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:

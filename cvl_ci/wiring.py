@@ -300,9 +300,12 @@ def _all_set_up(environ: Mapping[str, str]) -> tuple[Place, ...]:
 
 
 def has_credentials(environ: Mapping[str, str]) -> bool:
-    """Of any cloud, as far as the environment shows."""
-    names = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "ACTIONS_ID_TOKEN_REQUEST_URL", "GOOGLE_APPLICATION_CREDENTIALS")
-    return any(environ.get(name) for name in (*names, "AZURE_CLIENT_ID", "LAMBDA_API_KEY", "KUBECONFIG"))
+    """Whether any cloud's were given to this step. The machine's own role was given to nobody: it is not asked."""
+    from cvl_ci.engine.credentials import access
+
+    where = access.here(environ, folder=credentials_directory(environ), writes=True)
+    looks = access.look(replace(where, has_instance_role=lambda: False), (), proved=PROVED)
+    return any(each.there for each in looks)
 
 
 def on_sandbox(inputs: Inputs) -> Inputs:

@@ -75,18 +75,28 @@ def test_words_that_follow_each_other_fast_cost_one_request_and_the_last_is_said
     assert "number 99" in api.bodies()[0]
 
 
-@pytest.mark.parametrize("comment", ["failure", "never"])
-def test_nothing_is_said_on_the_way_where_only_an_end_was_asked_for(
-    api: Api, environment: dict[str, str], comment: str
+@pytest.mark.parametrize("group", ["", "gpus"])
+def test_who_asked_for_failures_alone_is_told_of_no_success_but_after_one(
+    api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, group: str
 ) -> None:
-    step = OnGitHub({**environment, "INPUT_COMMENT": comment})
+    monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
+    environment |= {"INPUT_COMMENT": "failure", "INPUT_COMMENT_GROUP": group}
+    OnGitHub(environment).queued("digits train")
+    say(OnGitHub(environment), SUCCEEDED)
+    assert api.writes() == []
+    say(OnGitHub(environment), FAILED)
+    assert "The job failed" in api.bodies()[0]
+    say(OnGitHub(environment), SUCCEEDED)
+    [body] = api.bodies()
+    assert "Succeeded" in body
+    assert "The job failed" not in body
+
+
+def test_who_asked_for_none_gets_none(api: Api, environment: dict[str, str]) -> None:
+    step = OnGitHub({**environment, "INPUT_COMMENT": "never"})
     step.queued("digits train")
-    step.comment(SUCCEEDED)
-    step.flush()
+    say(step, FAILED)
     assert api.asked == []
-    step.comment(FAILED)
-    step.flush()
-    assert len(api.comments) == (comment == "failure")
 
 
 def test_each_leg_has_a_comment_of_its_own_and_a_later_run_changes_it(api: Api, environment: dict[str, str]) -> None:

@@ -1,8 +1,10 @@
-"""`publish`: what a run left becomes artifacts, outputs, a comment and a page: small and dear first, the large last.
+"""`publish`: what a run left becomes outputs, a comment, artifacts and a page: small and dear first, the large last.
 
 It begins when the machines are gone, and what cannot be published changes no ending: it is said once, with where the
-files are. The first artifact, NAME-log, holds the job's log and the cost, `<lease>.json`, which a report over many runs
-gathers. That is one object: all that `--json-summary` writes (result/summary.py), with null where there is nothing, and
+files are. Outputs and comment take no time (a file; a thread), so that no upload holds them up.
+
+The first artifact, NAME-log, holds the job's log and the cost, `<lease>.json`, which a report over many runs gathers.
+That is one object: all that `--json-summary` writes (result/summary.py), with null where there is nothing, and
 
     schema                 1
     title                  the example and its preset, or the command
@@ -77,11 +79,11 @@ def publish(outcome: Outcome, *, files: Files, tools: Tools) -> None:
     page, shelf = tools.page, _Shelf(files, tools)
     with _tried(tools, f"The cost of the run could not be written to {files.cost}"):
         _write_cost(outcome, files)
-    shelf.put(LOG, root=files.folder.parent, paths=[path.name for path in (files.log, files.cost) if path.is_file()])
     with _tried(tools, "The outputs for later steps could not be set"):
         page.set_outputs(outputs(outcome))
     with _tried(tools, "The comment could not be written"):
         page.comment(outcome, shelf.links)
+    shelf.put(LOG, root=files.folder.parent, paths=[path.name for path in (files.log, files.cost) if path.is_file()])
     done = shelf.put(OUTPUTS, root=files.folder, paths=["."] if files.folder.is_dir() else [])
     if done is not None:
         with _tried(tools, "The artifact's outputs for later steps could not be set"):

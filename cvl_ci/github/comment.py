@@ -65,17 +65,29 @@ class StepComment:
             self._thread.put(lambda _: text)
         self._tell()
 
-    def ended(self, outcome: Outcome, *, tail: Sequence[str], artifacts: Sequence[Link], unless_told: bool) -> None:
-        """`unless_told`: what main said of the end stays, if it came to say it."""
+    def ended(
+        self,
+        outcome: Outcome,
+        *,
+        tail: Sequence[str],
+        artifacts: Sequence[Link],
+        unless_told: bool = False,
+        only_instead: bool = False,
+    ) -> None:
+        """`unless_told`: what main said of the end stays, if it came to say it.
+
+        `only_instead`: of a run before, say, that failed; where nothing was said, nothing is.
+        """
         outcome = self._masks.cleaned(outcome)
         if self._group:
             row = group_row(outcome, leg=self._here.leg_in_words or self._here.job, run=self._run)
-            self._put_row(row, lasts=True)
+            self._put_row(row, lasts=True, only_instead=only_instead)
         else:
             end = ended(outcome.cluster)
             head = f"{self._marker}{end}"
             text = self._masks.hide(comment(outcome, marker=head, run=self._run, tail=tail, artifacts=artifacts))
-            self._thread.put(lambda before: before if unless_told and end in before else text)
+            stands = end if unless_told else None
+            self._thread.put(lambda before: before if _left(before, stands, only_instead) else text)
         self._tell()
 
     def close(self) -> None:
@@ -84,14 +96,22 @@ class StepComment:
             self._say(f"GitHub took no comment within {FLUSH_SECONDS:.0f} s. The step's summary has it all.")
         self._tell()
 
-    def _put_row(self, row: str, *, lasts: bool = False) -> None:
+    def _put_row(self, row: str, *, lasts: bool = False, only_instead: bool = False) -> None:
         row = self._masks.hide(row)
         if row == self._row:
             return
         self._row = row
         write = partial(group_comment, title=self._group, marker=self._marker, key=self._here.row_key, row=row)
-        self._thread.put(lambda before: self._masks.hide(write(before)), stays=row if lasts else "")
+        self._thread.put(
+            lambda before: before if _left(before, None, only_instead) else self._masks.hide(write(before)),
+            stays=row if lasts else "",
+        )
 
     def _tell(self) -> None:
         while self._to_say:
             self._say(self._to_say.pop(0))
+
+
+def _left(before: str, stands: str | None, only_instead: bool) -> bool:
+    """As it is."""
+    return (stands is not None and stands in before) or (only_instead and not before)

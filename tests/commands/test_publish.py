@@ -55,9 +55,9 @@ def house(tmp_path: Path) -> House:
 def test_the_small_and_dear_come_first_and_the_large_last(house: House) -> None:
     house.publish()
     assert house.steps == [
-        "upload cvl-train-L4-log",
         "outputs",
         "comment",
+        "upload cvl-train-L4-log",
         "upload cvl-train-L4",
         "artifact outputs",
         "page",
@@ -69,7 +69,7 @@ def test_log_and_cost_are_one_artifact_and_the_fetched_files_another(house: Hous
     house.publish()
     assert set(house.artifacts.contents["cvl-train-L4-log"]) == {"cvl-1.log", "cvl-1.json"}
     assert house.artifacts.contents["cvl-train-L4"] == {"outputs/checkpoint.npz": "weights"}
-    assert house.page.comments == [["cvl-train-L4-log"], ["cvl-train-L4", "cvl-train-L4-log"]]
+    assert house.page.comments == [[], ["cvl-train-L4", "cvl-train-L4-log"]]
     assert house.page.pointers == [["cvl-train-L4", "cvl-train-L4-log"]]
     assert house.page.outputs["ending"] == "succeeded"
     assert house.page.outputs["artifact_id"] == "2"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,9 +38,10 @@ class Api:
     wrong: list[str] = field(default_factory=list)
     runs: dict[str, Any] = field(default_factory=dict)
     """Path of a workflow run's attempt → what GitHub says of it, where that is not as its description shows."""
+    delay: Callable[[], None] = lambda: None
 
     def comment(self, body: str, *, author: str = "github-actions[bot]") -> int:
-        number = 100 + len(self.comments)
+        number = 1 + max(self.comments, default=99)
         shown = openapi.example("POST /repos/{owner}/{repo}/issues/{issue_number}/comments")
         self.comments[number] = {
             **shown,
@@ -82,8 +83,10 @@ class Api:
                 if isinstance(fault, Exception):
                     raise fault
                 return fault
+        self.delay()
         answer = self._route(method, path, request)
         self.wrong += openapi.wrong_answer(method, asked, answer[0], answer[2])
+        self.delay()
         if method == "POST" and self.lose_answers:
             self.lose_answers -= 1
             raise requests.ConnectionError("reset by peer")
