@@ -8,9 +8,10 @@ from __future__ import annotations
 import base64
 import dataclasses
 import enum
+import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
@@ -37,9 +38,9 @@ class Masks:
     def add(self, *values: str) -> tuple[str, ...]:
         """The forms that are new."""
         fresh = [form for value in values for form in forms(value) if form not in self._forms]
-        self._forms.update(dict.fromkeys(fresh))
-        longest_first = sorted(self._forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        if fresh:
+            self._forms.update(dict.fromkeys(fresh))
+            self._pattern = re.compile(_any_of(list(self._forms)))
         return tuple(dict.fromkeys(fresh))
 
     def hide(self, text: str) -> str:
@@ -61,6 +62,18 @@ class Masks:
             fields = {each.name: self._cleaned(getattr(value, each.name)) for each in dataclasses.fields(value)}
             return dataclasses.replace(value, **fields)
         return value
+
+
+def _any_of(forms: Sequence[str]) -> str:
+    """The longest that stands there, as a tree: a key has hundreds of forms, and each line is read for all of them."""
+    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(min(forms), max(forms), strict=False))
+    shared = "".join(sign for sign, _ in alike)
+    rest = {form[len(shared) :] for form in forms}
+    longer = sorted(rest - {""})
+    if not longer:
+        return re.escape(shared)
+    branches = "|".join(_any_of(list(branch)) for _, branch in itertools.groupby(longer, key=lambda form: form[0]))
+    return f"{re.escape(shared)}(?:{branches})" + ("?" if "" in rest else "")
 
 
 def forms(value: str) -> Iterator[str]:
