@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
+from cvl_ci.result.inert import plain
+
 SHORTEST = 6
 """A shorter value would turn every log into stars: it is not masked."""
 
@@ -46,6 +48,15 @@ class Masks:
     def hide(self, text: str) -> str:
         return self._pattern.sub(STARS, text) if self._pattern else text
 
+    def hide_as_read(self, text: str) -> str:
+        """One line. A secret that colours or controls stand in, as `grep --color` puts them, costs it all of them."""
+        text = self.hide(text)
+        if text.isprintable():
+            return text
+        bare = plain(text)
+        hidden = self.hide(bare)
+        return text if hidden == bare else hidden
+
     def cleaned(self, value: Value) -> Value:
         """The same value, every string in it cleaned, however deep."""
         cleaned: Value = self._cleaned(value)
@@ -53,7 +64,7 @@ class Masks:
 
     def _cleaned(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self.hide(value)
+            return self.hide_as_read(value)
         if isinstance(value, Mapping):
             return {self._cleaned(key): self._cleaned(inner) for key, inner in value.items()}
         if isinstance(value, (tuple, list)):
