@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from urllib.parse import quote
 
 SECRET = 'sk-4f9A/w+"q&=ü~Zz0123456789abcdefABCDEF'
@@ -24,6 +25,18 @@ def spoken(secret: str) -> dict[str, str]:
         "hex": raw.hex(),
         "HEX": raw.hex().upper(),
     }
+
+
+def interrupted(secret: str) -> tuple[str, ...]:
+    """As `grep --color` and redrawn lines have it: whole to a reader, and to no search."""
+    start, middle, end = secret[:9], secret[9:20], secret[20:]
+    between = (("\x1b[01;31m\x1b[K", "\x1b[m\x1b[K"), ("\x1b[1m", "\x1b[0m"), ("\x00", "\x07"), ("\u202d", "\u202c"))
+    return tuple(f"{start}{before}{middle}{after}{end}" for before, after in between)
+
+
+def as_read(text: str) -> str:
+    """What a person makes out of it: no colours, no controls."""
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0e-\x1f\u202a-\u202e]", "", text)
 
 
 COMMANDS = (
@@ -113,6 +126,7 @@ LINES = (
     *BINARY,
     UTF8_BROKEN,
     *(f"token={form}" for form in spoken(SECRET).values()),
+    *(f"token={form}" for form in interrupted(SECRET)),
     *(f"{percent:3}%|{'█' * (percent // 10):10}| {percent}/100 [00:01<00:10, 3.1it/s]" for percent in range(0, 101, 5)),
 )
 NAMES = (*MARKDOWN, *(f"{line}/x" for line in COMMANDS), SECRET, "a" * 300, "..", "x\ny", "\x1b[2J")

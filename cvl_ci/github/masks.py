@@ -8,11 +8,14 @@ from __future__ import annotations
 import base64
 import dataclasses
 import enum
+import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
+
+from cvl_ci.result.inert import plain
 
 SHORTEST = 6
 """A shorter value would turn every log into stars: it is not masked."""
@@ -37,13 +40,22 @@ class Masks:
     def add(self, *values: str) -> tuple[str, ...]:
         """The forms that are new."""
         fresh = [form for value in values for form in forms(value) if form not in self._forms]
-        self._forms.update(dict.fromkeys(fresh))
-        longest_first = sorted(self._forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        if fresh:
+            self._forms.update(dict.fromkeys(fresh))
+            self._pattern = re.compile(_any_of(list(self._forms)))
         return tuple(dict.fromkeys(fresh))
 
     def hide(self, text: str) -> str:
         return self._pattern.sub(STARS, text) if self._pattern else text
+
+    def hide_as_read(self, text: str) -> str:
+        """One line. A secret that colours or controls stand in, as `grep --color` puts them, costs it all of them."""
+        text = self.hide(text)
+        if text.isprintable():
+            return text
+        bare = plain(text)
+        hidden = self.hide(bare)
+        return text if hidden == bare else hidden
 
     def cleaned(self, value: Value) -> Value:
         """The same value, every string in it cleaned, however deep."""
@@ -52,7 +64,7 @@ class Masks:
 
     def _cleaned(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self.hide(value)
+            return self.hide_as_read(value)
         if isinstance(value, Mapping):
             return {self._cleaned(key): self._cleaned(inner) for key, inner in value.items()}
         if isinstance(value, (tuple, list)):
@@ -61,6 +73,18 @@ class Masks:
             fields = {each.name: self._cleaned(getattr(value, each.name)) for each in dataclasses.fields(value)}
             return dataclasses.replace(value, **fields)
         return value
+
+
+def _any_of(forms: Sequence[str]) -> str:
+    """The longest that stands there, as a tree: a key has hundreds of forms, and each line is read for all of them."""
+    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(min(forms), max(forms), strict=False))
+    shared = "".join(sign for sign, _ in alike)
+    rest = {form[len(shared) :] for form in forms}
+    longer = sorted(rest - {""})
+    if not longer:
+        return re.escape(shared)
+    branches = "|".join(_any_of(list(branch)) for _, branch in itertools.groupby(longer, key=lambda form: form[0]))
+    return f"{re.escape(shared)}(?:{branches})" + ("?" if "" in rest else "")
 
 
 def forms(value: str) -> Iterator[str]:

@@ -122,7 +122,7 @@ class GitHubWorkflow:
             self._say(text)
 
     def remote(self, text: str) -> None:
-        text = self._masks.hide(text)
+        text = self._masks.hide_as_read(text)
         self._keep(text)
         line = plain(shown(text))
         if line != text:  # what stood apart may stand together now

@@ -25,7 +25,7 @@ from cvl_ci.result.outcome import FetchedFile, Phase
 from cvl_ci.step import OnGitHub
 from tests.github.api import URL, Api
 from tests.github.runner import Runner, read_file
-from tests.hostile import LINES, MARKDOWN, NAMES, SECRET, spoken
+from tests.hostile import LINES, MARKDOWN, NAMES, SECRET, as_read, interrupted, spoken
 from tests.peers import node
 from tests.result.outcomes import FAILED
 from tests.result.test_report import OUR_HTML, OUR_TAGS, foreign_tags, outside_code
@@ -96,11 +96,11 @@ def harm(step: OnGitHub) -> None:
         step.workflow.notice(text)
         step.workflow.warning(text)
     step.workflow.began(Phase.RELEASING)
-    for line in (*MARKDOWN, *spoken(SECRET).values()):  # the last lines, which the comment shows
+    for line in (*MARKDOWN, *spoken(SECRET).values(), *interrupted(SECRET)):  # the last lines, which the comment shows
         step.workflow.remote(line)
     outcome = replace(
         FAILED,
-        reason="\n".join([*MARKDOWN, *spoken(SECRET).values()]),
+        reason="\n".join([*MARKDOWN, *spoken(SECRET).values(), *interrupted(SECRET)]),
         files=tuple(FetchedFile(path=name, bytes=1) for name in NAMES),
         metrics={name: name for name in NAMES},
         refused=NAMES,
@@ -146,7 +146,7 @@ def test_no_secret_is_read_anywhere_however_it_is_written(told: Told) -> None:
         # In base64 the first and last signs are the neighbours' too, and tell nothing.
         told_form = form[6:-6]
         for place, text in told.everywhere().items():
-            assert told_form not in text, f"{way} in {place}"
+            assert told_form not in as_read(text), f"{way} in {place}"
     assert all("***" in told.everywhere()[place] for place in ("step log", "comment", "GITHUB_STEP_SUMMARY"))
 
 
