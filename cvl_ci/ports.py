@@ -201,6 +201,7 @@ class Found:
     resources: tuple[Resource, ...] = ()
     asked: tuple[Asked, ...] = ()
     unproved: tuple[str, ...] = ()
+    patience_seconds: float = 0.0  # how long these providers may take until what they have begun to end is gone
 
 
 class Inventory(Protocol):

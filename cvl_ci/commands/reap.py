@@ -48,6 +48,8 @@ class Reaped:
     """`due`: removed, or in a dry run what would be. `marked`: over, still in its grace. `left`: not proved gone."""
 
     at: float
+    asked_at: float
+    """When the last answer came: what had to go was judged at `at`."""
     dry_run: bool
     due: tuple[Suspect, ...] = ()
     marked: tuple[Suspect, ...] = ()
@@ -119,6 +121,7 @@ def reap(
             asked, left = after.asked, after.resources
     return Reaped(
         at=now,
+        asked_at=tools.clock.now(),
         dry_run=dry_run,
         due=due,
         marked=tuple(suspect for suspect in over if suspect not in due),

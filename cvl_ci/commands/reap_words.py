@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from cvl_ci.commands.reap import Reaped, Suspect
 from cvl_ci.errors import CvlError, LeakFound, NotProvedGone
@@ -26,13 +27,11 @@ def lines(reaped: Reaped) -> Iterator[str]:
         yield f"named like ours, but without our labels, so it is not touched: {plain(name)}; see whose it is"
     yield (
         f"{_count(reaped.living, 'lease')} living and left alone; {_count(reaped.others, 'resource')} of other owners;"
-        f" asked at {moment(reaped.at)}"
+        f" last asked at {moment(reaped.asked_at)}"
     )
     for asked in reaped.asked:
-        if asked.error is not None or not asked.left:
-            yield phrases.answer(asked)
-        else:
-            yield f"{asked.provider} {asked.region} answered ({', '.join(asked.kinds)})"
+        living = f"{len(asked.left)} of ours there" if asked.error is None and asked.left else ""
+        yield phrases.answer(replace(asked, left=(living,) if living else ()))
     yield from phrases.unproved(Release(gone=False, at=reaped.at, unproved=reaped.unproved))
 
 

@@ -36,6 +36,7 @@ class Gcp:
 
     name = "gcp"
     kinds = (*KINDS, NODES)
+    patience_seconds = 300.0
 
     def __init__(self, sign_in: Callable[[], tuple[Session, str]]) -> None:
         self._sign_in = sign_in

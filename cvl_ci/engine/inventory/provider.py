@@ -39,6 +39,10 @@ class Provider(Protocol):
     @property
     def kinds(self) -> tuple[str, ...]: ...
 
+    @property
+    def patience_seconds(self) -> float:
+        """From the order to end a machine until nothing of it is shown any more, at the worst."""
+
     def scopes(self, places: Sequence[Place]) -> Sequence[str]: ...
 
     def look(self, scope: str, *, lease: str | None) -> Look:
@@ -62,6 +66,7 @@ class ProviderInventory:
         return Found(
             resources=tuple(resource for resources, _ in answers for resource in resources),
             asked=tuple(asked for _, asked in answers),
+            patience_seconds=self._provider.patience_seconds,
         )
 
     def remove(self, resources: Sequence[Resource]) -> None:
