@@ -135,6 +135,7 @@ def is_ours(labels: Mapping[str, str], cluster: str, *, lease: str | None) -> bo
 def shared(found: Sequence[Resource]) -> list[Resource]:
     """What has a name of ours and no labels (a boot disk, a group) has those of a machine of the same cluster."""
     known = {each.labels[NAME_TAG]: each.labels for each in found if LEASE_LABEL in each.labels}
+    known.pop("", None)
     return [replace(each, labels={**known.get(each.labels[NAME_TAG], {}), **each.labels}) for each in found]
 
 
