@@ -39,11 +39,17 @@ def verdict(reaped: Reaped) -> CvlError | None:
     """None: nothing had been left running. What had to be removed is an error, so that its source is mended."""
     usd = dollars(cost(reaped) or 0.0)
     so_far = f"They have cost {usd} so far, at the catalogue's on-demand prices, as far as those are known."
+    if reaped.left:
+        return NotProvedGone(
+            f"Not proved gone: {_names(reaped.left)}.",
+            money=f"It may still be running and billed. {so_far}",
+            next_step="Run `cvl-ci reap` again; what it names twice, end by hand at the provider.",
+        )
     if not reaped.proved:
         return NotProvedGone(
-            f"Not proved gone: {_names(reaped.left) or 'not every cloud answered'}.",
-            money="It may still be running and billed. " + (so_far if reaped.due else ""),
-            next_step="Run `cvl-ci reap` again; what it names twice, end by hand at the provider.",
+            "Not every cloud could say what is left, so nothing is proved.",
+            money=f"What may be running there is billed.{f' {so_far}' if reaped.due else ''}",
+            next_step="Mend what is said above, by the help of `cvl-ci check`, and run it again.",
         )
     if not reaped.due:
         return None
