@@ -9,14 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from cvl_ci.errors import Mistake, RequestError
 from cvl_ci.lease import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, owner_label, sweep
-from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, Runs, Workflow
+from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, Workflow
 from cvl_ci.request import places, values
 from cvl_ci.request.plan import Needs, Place, Spot
 from cvl_ci.request.values import Wrong
 from cvl_ci.result.outcome import Asked
+
+
+class Runs(Protocol):
+    """The one port that only this needs: what GitHub itself says of a workflow run of the repository we are in."""
+
+    def ended_at(self, run: str, attempt: str) -> float | None:
+        """When this attempt was completed. None: it was not, or nobody could say, which is never taken for an end."""
 
 
 @dataclass(frozen=True, kw_only=True)
