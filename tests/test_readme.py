@@ -127,6 +127,7 @@ def test_every_flag_the_readme_types_is_one() -> None:
         "--json-summary",
         "--outputs-dir",
         "--keep-sandbox",
+        "--dry-run",
     }
     commands = re.findall(r"^cvl-ci .*$", text(), re.MULTILINE)
     used = {flag for line in commands for flag in re.findall(r"(?<=\s)--[a-z-]+", line)}

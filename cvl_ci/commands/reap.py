@@ -9,14 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from cvl_ci.errors import Mistake, RequestError
 from cvl_ci.lease import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, owner_label, sweep
-from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, Runs, Workflow
+from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, Workflow
 from cvl_ci.request import places, values
 from cvl_ci.request.plan import Needs, Place, Spot
 from cvl_ci.request.values import Wrong
 from cvl_ci.result.outcome import Asked
+
+
+class Runs(Protocol):
+    """The one port that only this needs: what GitHub itself says of a workflow run of the repository we are in."""
+
+    def ended_at(self, run: str, attempt: str) -> float | None:
+        """When this attempt was completed. None: it was not, or nobody could say, which is never taken for an end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +56,8 @@ class Reaped:
     """`due`: removed, or in a dry run what would be. `marked`: over, still in its grace. `left`: not proved gone."""
 
     at: float
+    asked_at: float
+    """When the last answer came: what had to go was judged at `at`."""
     dry_run: bool
     due: tuple[Suspect, ...] = ()
     marked: tuple[Suspect, ...] = ()
@@ -119,6 +129,7 @@ def reap(
             asked, left = after.asked, after.resources
     return Reaped(
         at=now,
+        asked_at=tools.clock.now(),
         dry_run=dry_run,
         due=due,
         marked=tuple(suspect for suspect in over if suspect not in due),

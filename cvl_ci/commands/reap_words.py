@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from cvl_ci.commands.reap import Reaped, Suspect
 from cvl_ci.errors import CvlError, LeakFound, NotProvedGone
@@ -26,13 +27,11 @@ def lines(reaped: Reaped) -> Iterator[str]:
         yield f"named like ours, but without our labels, so it is not touched: {plain(name)}; see whose it is"
     yield (
         f"{_count(reaped.living, 'lease')} living and left alone; {_count(reaped.others, 'resource')} of other owners;"
-        f" asked at {moment(reaped.at)}"
+        f" last asked at {moment(reaped.asked_at)}"
     )
     for asked in reaped.asked:
-        if asked.error is not None or not asked.left:
-            yield phrases.answer(asked)
-        else:
-            yield f"{asked.provider} {asked.region} answered ({', '.join(asked.kinds)})"
+        living = f"{len(asked.left)} of ours there" if asked.error is None and asked.left else ""
+        yield phrases.answer(replace(asked, left=(living,) if living else ()))
     yield from phrases.unproved(Release(gone=False, at=reaped.at, unproved=reaped.unproved))
 
 
@@ -40,11 +39,17 @@ def verdict(reaped: Reaped) -> CvlError | None:
     """None: nothing had been left running. What had to be removed is an error, so that its source is mended."""
     usd = dollars(cost(reaped) or 0.0)
     so_far = f"They have cost {usd} so far, at the catalogue's on-demand prices, as far as those are known."
+    if reaped.left:
+        return NotProvedGone(
+            f"Not proved gone: {_names(reaped.left)}.",
+            money=f"It may still be running and billed. {so_far}",
+            next_step="Run `cvl-ci reap` again; what it names twice, end by hand at the provider.",
+        )
     if not reaped.proved:
         return NotProvedGone(
-            f"Not proved gone: {_names(reaped.left) or 'not every cloud answered'}.",
-            money="It may still be running and billed. " + (so_far if reaped.due else ""),
-            next_step="Run `cvl-ci reap` again; what it names twice, end by hand at the provider.",
+            "Not every cloud could say what is left, so nothing is proved.",
+            money=f"What may be running there is billed.{f' {so_far}' if reaped.due else ''}",
+            next_step="Mend what is said above, by the help of `cvl-ci check`, and run it again.",
         )
     if not reaped.due:
         return None

@@ -51,6 +51,7 @@ class Azure:
 
     name = "azure"
     kinds = tuple(VERSIONS)
+    patience_seconds = 900.0
 
     def __init__(self, token: Callable[[], Token]) -> None:
         self._new_token = token
@@ -130,4 +131,5 @@ def _resource(kind: str, raw: Mapping[str, Any]) -> Resource:
         labels=dict(raw.get("tags") or {}),
         instance_type=str((about.get("hardwareProfile") or {}).get("vmSize", "")),
         created_at=moment(about.get("timeCreated")),
+        ending=kind == GROUPS and state == "Deleting",  # of itself it costs nothing: what is in it is listed too
     )

@@ -3,8 +3,7 @@
 Shapes after Compute Engine v1 `instances|disks|addresses.aggregatedList` (cloud.google.com/compute/docs/reference/rest:
 {items: {"zones/Z": {instances, warning}}, nextPageToken, unreachables}) and Cloud TPU v2
 `projects.locations.nodes.list` ({nodes, nextPageToken, unreachable}). With returnPartialSuccess a zone that is down is
-named and hides no other.
-Labels: sky/templates/gcp-ray.yml.j2. A boot disk has no label, only its machine's name.
+named and hides no other. Labels: sky/templates/gcp-ray.yml.j2. A boot disk has no label, only its machine's name.
 """
 
 from __future__ import annotations
@@ -24,8 +23,13 @@ if TYPE_CHECKING:
 
 COMPUTE = "https://compute.googleapis.com/compute/v1"
 TPU = "https://tpu.googleapis.com/v2"
-KINDS = ("instances", "disks", "addresses")
-NODES = "TPU nodes"
+KINDS = ("instances", "disks")
+NODES, ADDRESSES = "TPU nodes", "addresses"
+WHY_NOT = {
+    NODES: "the TPU API is switched off, or these credentials may make none",
+    ADDRESSES: "these credentials may not; no run makes one",
+}
+"""Kinds that cannot be of a run where looking at them is not allowed."""
 EMPTY = "NO_RESULTS_ON_PAGE"
 """The one warning of a scope that says nothing is wrong."""
 _ENDING = {"STOPPING", "DELETING"}
@@ -35,7 +39,8 @@ class Gcp:
     """`sign_in` gives a session that GCP knows and the project it is of."""
 
     name = "gcp"
-    kinds = (*KINDS, NODES)
+    kinds = (*KINDS, ADDRESSES, NODES)
+    patience_seconds = 300.0
 
     def __init__(self, sign_in: Callable[[], tuple[Session, str]]) -> None:
         self._sign_in = sign_in
@@ -49,18 +54,24 @@ class Gcp:
 
     def look(self, scope: str, *, lease: str | None) -> Look:
         silent: list[str] = []
-        found: dict[str, Resource] = {}
-        for kind in KINDS:
-            # `eq` matches a regular expression as a whole; a filter by label finds what was renamed.
-            label = f'labels.{LEASE_LABEL}="{lease}"' if lease else f"labels.{LEASE_LABEL}:*"
-            for wanted in (label, f'name eq "{lease}-.*"' if lease else 'name eq "cvl-.*"'):
-                for raw in self._listed(kind, wanted, silent):
-                    resource = _resource(kind, raw)
-                    if is_ours(resource.labels, resource.labels[NAME_TAG], lease=lease):
-                        found[f"{kind}/{resource.id}"] = resource
-        nodes, why = self._nodes(lease, silent)
-        every = shared([*found.values(), *nodes])
-        return Look(resources=every, silent=silent, skipped={NODES: why} if why else {})
+        found = {
+            f"{kind}/{each.id}": each
+            for kind in KINDS
+            for raw in self._of_lease(kind, lease, silent)
+            if is_ours((each := _resource(kind, raw)).labels, each.labels[NAME_TAG], lease=lease)
+        }
+        skipped = {}
+        for kind, look in ((ADDRESSES, self._addresses), (NODES, self._nodes)):
+            try:
+                extra = [_resource(kind, raw) for raw in look(lease, silent)]
+            except rest.Refused as refused:
+                if not _not_allowed(refused):
+                    raise
+                skipped[kind] = WHY_NOT[kind]
+            else:
+                ours = [each for each in extra if is_ours(each.labels, each.labels[NAME_TAG], lease=lease)]
+                found |= {f"{kind}/{each.id}": each for each in ours}
+        return Look(resources=shared(list(found.values())), silent=silent, skipped=skipped)
 
     def end(self, resource: Resource) -> None:
         """A disk in use goes with its machine; what is ending is not asked twice."""
@@ -68,12 +79,17 @@ class Gcp:
             return
         asking, project = self._signed_in
         place, _, name = resource.id.rpartition("/")
-        url = (
-            f"{TPU}/{resource.id}"
-            if resource.kind == NODES
-            else (f"{COMPUTE}/projects/{project}/{place}/{resource.kind}/{name}")
-        )
+        url = f"{COMPUTE}/projects/{project}/{place}/{resource.kind}/{name}"
+        url = f"{TPU}/{resource.id}" if resource.kind == NODES else url
         rest.ask(asking, "DELETE", url, absent_is_fine=True)
+
+    def _of_lease(self, kind: str, lease: str | None, silent: list[str]) -> Iterator[Mapping[str, Any]]:
+        """`eq` matches a regular expression as a whole; a filter by label finds what was renamed."""
+        yield from self._listed(kind, f'labels.{LEASE_LABEL}="{lease}"' if lease else f"labels.{LEASE_LABEL}:*", silent)
+        yield from self._listed(kind, f'name eq "{lease}-.*"' if lease else 'name eq "cvl-.*"', silent)
+
+    def _addresses(self, lease: str | None, silent: list[str]) -> Iterator[Mapping[str, Any]]:
+        return self._of_lease(ADDRESSES, lease, silent)
 
     def _listed(self, kind: str, wanted: str, silent: list[str]) -> Iterator[Mapping[str, Any]]:
         asking, project = self._signed_in
@@ -91,22 +107,15 @@ class Gcp:
             params = {**params, "pageToken": page["nextPageToken"]}
         raise rest.endless(kind)
 
-    def _nodes(self, lease: str | None, silent: list[str]) -> tuple[list[Resource], str]:
-        """Why not, where there can be none: a project that has not switched the API on has no TPU."""
+    def _nodes(self, _: str | None, silent: list[str]) -> Iterator[Mapping[str, Any]]:
         asking, project = self._signed_in
-        url, params, found = f"{TPU}/projects/{project}/locations/-/nodes", dict[str, str](), list[Resource]()
-        for _ in range(rest.PAGES):
-            try:
-                page = rest.ask(asking, "GET", url, params=params)
-            except rest.Refused as refused:
-                if refused.status == 403:
-                    return [], "its API is switched off, or these credentials may make none"
-                raise
+        url, params = f"{TPU}/projects/{project}/locations/-/nodes", dict[str, str]()
+        for _page in range(rest.PAGES):
+            page = rest.ask(asking, "GET", url, params=params)
             silent += [f"{place} did not answer about {NODES}" for place in page.get("unreachable", [])]
-            nodes = [_resource(NODES, {**raw, "status": raw.get("state", "")}) for raw in page.get("nodes", [])]
-            found += [each for each in nodes if is_ours(each.labels, each.labels[NAME_TAG], lease=lease)]
+            yield from ({**raw, "status": raw.get("state", "")} for raw in page.get("nodes", []))
             if not page.get("nextPageToken"):
-                return found, ""
+                return
             params = {"pageToken": page["nextPageToken"]}
         raise rest.endless(NODES)
 
@@ -123,6 +132,11 @@ def sign_in(project: str) -> tuple[Session, str]:
     asking: Session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
     rest.patient(asking)
     return asking, found
+
+
+def _not_allowed(refused: rest.Refused) -> bool:
+    """Compute Engine also answers 403 when it is asked too often."""
+    return refused.status == 403 and (refused.code == "PERMISSION_DENIED" or "permission" in str(refused).lower())
 
 
 def _resource(kind: str, raw: Mapping[str, Any]) -> Resource:

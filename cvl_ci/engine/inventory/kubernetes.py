@@ -26,6 +26,7 @@ class Kubernetes:
 
     name = "kubernetes"
     kinds = ("pods", "services")
+    patience_seconds = 180.0
 
     def __init__(self, run: Callable[[Sequence[str]], str]) -> None:
         self._run = run

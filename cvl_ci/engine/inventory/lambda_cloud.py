@@ -31,6 +31,7 @@ class LambdaCloud:
 
     name = "lambda"
     kinds = ("machines",)
+    patience_seconds = 300.0
 
     def __init__(self, key: Callable[[], str]) -> None:
         self._key = key

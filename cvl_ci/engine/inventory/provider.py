@@ -39,6 +39,10 @@ class Provider(Protocol):
     @property
     def kinds(self) -> tuple[str, ...]: ...
 
+    @property
+    def patience_seconds(self) -> float:
+        """From the order to end a machine until nothing of it is shown any more, at the worst."""
+
     def scopes(self, places: Sequence[Place]) -> Sequence[str]: ...
 
     def look(self, scope: str, *, lease: str | None) -> Look:
@@ -62,6 +66,7 @@ class ProviderInventory:
         return Found(
             resources=tuple(resource for resources, _ in answers for resource in resources),
             asked=tuple(asked for _, asked in answers),
+            patience_seconds=self._provider.patience_seconds,
         )
 
     def remove(self, resources: Sequence[Resource]) -> None:
@@ -130,6 +135,7 @@ def is_ours(labels: Mapping[str, str], cluster: str, *, lease: str | None) -> bo
 def shared(found: Sequence[Resource]) -> list[Resource]:
     """What has a name of ours and no labels (a boot disk, a group) has those of a machine of the same cluster."""
     known = {each.labels[NAME_TAG]: each.labels for each in found if LEASE_LABEL in each.labels}
+    known.pop("", None)
     return [replace(each, labels={**known.get(each.labels[NAME_TAG], {}), **each.labels}) for each in found]
 
 

@@ -33,6 +33,7 @@ class RunPod:
 
     name = "runpod"
     kinds = ("pods",)
+    patience_seconds = 180.0
 
     def __init__(self, key: Callable[[], str]) -> None:
         self._key = key

@@ -29,6 +29,7 @@ class Inventories:
             resources=tuple(resource for part in parts for resource in part.resources),
             asked=tuple(asked for part in parts for asked in part.asked),
             unproved=tuple(unproved),
+            patience_seconds=max((part.patience_seconds for part in parts), default=0.0),
         )
 
     def remove(self, resources: Sequence[Resource]) -> None:

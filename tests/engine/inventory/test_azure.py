@@ -104,11 +104,16 @@ def test_the_group_is_deleted_and_nothing_in_it_one_by_one(api: Api) -> None:
     assert [call.request.method for call in api.mock.calls].count("DELETE") == 1
 
 
-def test_a_group_that_is_being_deleted_counts_and_is_not_deleted_again(api: Api) -> None:
+def test_a_group_that_is_being_deleted_costs_nothing_of_itself_and_is_not_deleted_again(api: Api) -> None:
     api.answer(groups=[group(state="Deleting")])
     found = find(azure())
-    assert found.asked[0].left == (f"{GROUP} (Deleting)",)
+    assert [each.ending for each in found.resources] == [True]
     ProviderInventory(azure()).remove(found.resources)
+
+
+def test_a_disk_in_a_group_that_is_being_deleted_still_counts(api: Api) -> None:
+    api.answer(groups=[group(state="Deleting")], disks=[disk(state="Unattached")])
+    assert len(find(azure()).asked[0].left) == 1
 
 
 def test_in_a_group_of_yours_our_machine_goes_alone_and_its_disk_once_it_is_loose(api: Api) -> None:

@@ -130,6 +130,25 @@ def test_pages_without_end_prove_nothing(api: Api, monkeypatch: pytest.MonkeyPat
     assert "no last page" in error(find(gcp()))
 
 
+def test_addresses_that_may_not_be_looked_at_are_said_and_fail_no_release(api: Api) -> None:
+    """SkyPilot's own minimal role does not have it."""
+    denied = {"error": {"code": 403, "message": "Required 'compute.addresses.list' permission for 'projects/p'"}}
+    api.mock.get(f"{AGGREGATED}/addresses", json=denied, status=403)
+    api.answer()
+    (asked,) = find(gcp()).asked
+    assert asked.clean
+    assert "addresses" not in asked.kinds
+    assert "no run makes one" in asked.skipped[0]
+
+
+@pytest.mark.parametrize("kind", ["addresses", "instances"])
+def test_an_api_that_was_asked_too_often_is_not_clean_for_that(kind: str, api: Api) -> None:
+    often = {"error": {"code": 403, "message": "Rate Limit Exceeded", "errors": [{"reason": "rateLimitExceeded"}]}}
+    api.mock.get(f"{AGGREGATED}/{kind}", json=often, status=403)
+    api.answer()
+    assert "Rate Limit" in error(find(gcp()))
+
+
 @pytest.mark.parametrize(
     "broken",
     [
