@@ -12,7 +12,7 @@ import pytest
 
 from cvl_ci import errors as tree
 from cvl_ci.request.fields import FIELDS, Field
-from cvl_ci.request.verb_fields import MATRIX_FIELDS
+from cvl_ci.request.verb_fields import HISTORY_FIELDS, MATRIX_FIELDS, REPORT_FIELDS
 from cvl_ci.result.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Ending
 from cvl_ci.result.summary import to_json
 from tests.result.outcomes import SUCCEEDED
@@ -46,7 +46,7 @@ def inputs_table() -> str:
     return "\n".join([*rows, *map(row, FIELDS)]) + "\n"
 
 
-VERBS = {"matrix": MATRIX_FIELDS}
+VERBS = {"matrix": MATRIX_FIELDS, "report": REPORT_FIELDS, "history": HISTORY_FIELDS}
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -258,6 +258,10 @@ class _Remembering:
     def left_behind(self, *prefixes: str) -> Mapping[str, str]:
         return self._once(("left", prefixes), lambda: self._checkout.left_behind(*prefixes))
 
+    @property
+    def head(self) -> str:
+        return self._checkout.head
+
     def locate(self, typed: str) -> str | None:
         return self._checkout.locate(typed)
 

@@ -172,6 +172,42 @@ REPORT_FIELDS = (
     ),
 )
 
+HISTORY_FIELDS = (
+    Field(
+        name="folders",
+        read=listed,
+        help="Where the legs' `<lease>.json` files lie, which are added to the branch.",
+        metavar="FOLDER...",
+        example="legs",
+        default="nothing is added",
+        positional=True,
+        repeatable=True,
+    ),
+    Field(
+        name="branch",
+        read=values.text,
+        help="The branch that remembers, made when it is not there.",
+        metavar="BRANCH",
+        example="cvl-ci-history",
+        default="cvl-ci-history",
+    ),
+    Field(
+        name="remote",
+        read=values.text,
+        help="Where that branch is.",
+        metavar="REMOTE",
+        example="origin",
+        default="origin",
+    ),
+    Field(
+        name="into",
+        read=values.text,
+        help="Write all runs that it then holds into this file, for `cvl-ci report --history`.",
+        metavar="FILE",
+        example="history.jsonl",
+    ),
+)
+
 
 def add_arguments(parser: ArgumentParser, fields: Sequence[Field]) -> None:
     """Flags of these; the positional ones are taken from the words that are left over."""
