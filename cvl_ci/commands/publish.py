@@ -7,7 +7,9 @@ The first artifact, NAME-log, holds the job's log and the cost, `<lease>.json`, 
 That is one object: all that `--json-summary` writes (result/summary.py), with null where there is nothing, and
 
     schema                 1
-    title                  the example and its preset, or the command
+    title                  what a person knows the run by
+    example, preset        empty of a command or a task of one's own
+    image, commit          what it ran in, empty for the machine itself; and whose files they were
     leg                    of the matrix, in words; empty without one
     run_url                of the attempt of the workflow's run
     hourly_usd, billed     all nodes together; billed false on the sandbox, whose price is an example
@@ -41,6 +43,18 @@ LEFT_OUT_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What ran, by which a report tells it from others; as in the cost."""
+
+    example: str = ""
+    preset: str = ""
+    image: str = ""
+    commit: str = ""
+    leg: str = ""
+    run_url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Files:
     """Of one run. `folder`: what was fetched; beside it lie its log and its cost, under the same name.
 
@@ -50,8 +64,7 @@ class Files:
 
     folder: Path
     name: str
-    leg: str = ""
-    run_url: str = ""
+    subject: Subject = field(default_factory=Subject)
     retention_days: int | None = None
     uploaded: Mapping[str, Link] = field(default_factory=dict)
 
@@ -162,8 +175,7 @@ def _write_cost(outcome: Outcome, files: Files) -> None:
         "schema": SCHEMA,
         **to_json(outcome),
         "title": outcome.title,
-        "leg": files.leg,
-        "run_url": files.run_url,
+        **vars(files.subject),
         "hourly_usd": cost.hourly_usd if cost else None,
         "billed": cost.billed if cost else None,
         "on_demand_hourly_usd": cost.on_demand_hourly_usd if cost else None,

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.commands.publish import Files, Tools, publish
+from cvl_ci.commands.publish import Files, Subject, Tools, publish
 from cvl_ci.errors import ArtifactError
 from cvl_ci.ports import Uploaded
+from cvl_ci.result.benchmark import leg
 from cvl_ci.result.outcome import Outcome
 from cvl_ci.result.report import Link
 from cvl_ci.result.summary import to_json
@@ -78,13 +79,32 @@ def test_log_and_cost_are_one_artifact_and_the_fetched_files_another(house: Hous
 
 @pytest.mark.parametrize("outcome", EVERY.values(), ids=EVERY)
 def test_the_cost_is_what_a_report_over_many_runs_needs_whatever_the_ending(house: House, outcome: Outcome) -> None:
-    house.publish(outcome, leg="gpu: L4", run_url="https://github.com/cvl/ci/actions/runs/7/attempts/1")
+    subject = Subject(
+        example="digits-sgd",
+        preset="train",
+        image="python:3.12",
+        commit="a" * 40,
+        leg="gpu: L4",
+        run_url="https://github.com/cvl/ci/actions/runs/7/attempts/1",
+    )
+    house.publish(outcome, subject=subject)
     told = house.cost()
     assert to_json(outcome).items() <= told.items()
-    assert set(told) - set(to_json(outcome)) == {
-        "schema", "title", "leg", "run_url", "hourly_usd", "billed", "on_demand_hourly_usd", "warnings"
-    }  # fmt: skip
+    ours = {*vars(subject), "schema", "title", "hourly_usd", "billed", "on_demand_hourly_usd", "warnings"}
+    assert set(told) - set(to_json(outcome)) == ours
     assert (told["schema"], told["leg"], told["title"]) == (1, "gpu: L4", outcome.title)
+
+
+@pytest.mark.parametrize("outcome", EVERY.values(), ids=EVERY)
+def test_a_report_over_many_runs_reads_it(house: House, outcome: Outcome) -> None:
+    subject = Subject(example="digits", preset="train", commit="a" * 40, leg="gpu: L4", run_url="https://github.com/x")
+    house.publish(outcome, subject=subject)
+    read = leg.read(house.folder.with_name("cvl-1.json").read_bytes())
+    assert (read.key.example, read.key.preset, read.commit) == ("digits", "train", "a" * 40)
+    assert (read.name, read.run_url, read.ending) == ("gpu: L4", "https://github.com/x", outcome.ending)
+    assert read.usd == (outcome.cost.usd if outcome.cost else None)
+    assert read.billed is (outcome.cost is None or outcome.cost.billed)
+    assert read.at == (outcome.release.at if outcome.release else 0)
 
 
 def test_what_spot_saved_can_be_computed_from_it_and_an_emulated_price_is_told_from_a_bill(house: House) -> None:
