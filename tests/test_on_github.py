@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.errors import CredentialsError, RequestError
-from cvl_ci.github import discussion
+from cvl_ci.github import comment, discussion
 from cvl_ci.local.handover import Handover, as_left
 from cvl_ci.request.plan import RunPlan
 from cvl_ci.result.outcome import Outcome, Phase
@@ -143,6 +145,29 @@ def test_a_job_s_words_cannot_make_its_run_the_newest(api: Api, environment: dic
     assert "The job failed" in api.bodies()[0]
 
 
+def test_a_github_that_does_not_answer_holds_a_run_up_no_longer_than_it_says(
+    api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(comment, "FLUSH_SECONDS", 0.3)
+    answers = threading.Event()
+    api.delay = lambda: void(answers.wait(timeout=20))
+    step = OnGitHub({**environment, "INPUT_COMMENT": "always"})
+    began = time.monotonic()
+    step.queued(PLAN)
+    for phase in Phase:
+        step.workflow.began(phase)
+    assert time.monotonic() - began < 2
+    say(step, SUCCEEDED)
+    assert 0.3 <= time.monotonic() - began < 5
+    assert "::warning::GitHub took no comment within" in capsys.readouterr().out
+    answers.set()
+    step.flush()
+
+
+def void(_: object) -> None:
+    """Of what a function says that is called for what it does."""
+
+
 def test_who_asked_for_none_gets_none(api: Api, environment: dict[str, str]) -> None:
     step = OnGitHub({**environment, "INPUT_COMMENT": "never"})
     step.queued(PLAN)
@@ -212,12 +237,12 @@ def test_without_a_token_nothing_is_asked(api: Api, environment: dict[str, str])
     assert api.asked == []
 
 
-@pytest.mark.parametrize(("comment", "kind"), [("always", "::warning::"), ("auto", "[0:0")])
+@pytest.mark.parametrize(("asked", "kind"), [("always", "::warning::"), ("auto", "[0:0")])
 def test_silence_is_a_warning_only_where_a_comment_was_asked_for(
-    api: Api, environment: dict[str, str], capsys: pytest.CaptureFixture[str], comment: str, kind: str
+    api: Api, environment: dict[str, str], capsys: pytest.CaptureFixture[str], asked: str, kind: str
 ) -> None:
     api.writable = False
-    step = OnGitHub({**environment, "INPUT_COMMENT": comment})
+    step = OnGitHub({**environment, "INPUT_COMMENT": asked})
     capsys.readouterr()
     say(step, SUCCEEDED)
     assert capsys.readouterr().out.startswith(kind)
