@@ -152,7 +152,7 @@ def _run(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
     from cvl_ci.local.staging import LocalStaging
     from cvl_ci.result.phrases import proved_gone
 
-    github.queued(plan.title)
+    github.queued(plan)
     environ = wiring.credentials(environ, [place.cloud for place in plan.places], mask=github.workflow.mask)
     tools = running.Tools(
         clouds=wiring.OpenClouds(environ),

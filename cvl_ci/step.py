@@ -15,10 +15,11 @@ from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.handover import Handover
 from cvl_ci.local.handover import save as save_handover
 from cvl_ci.local.handover import written as written_handover
-from cvl_ci.request.plan import SANDBOX, Place
+from cvl_ci.request.plan import SANDBOX, Place, RunPlan
 
 if TYPE_CHECKING:
     from cvl_ci.commands.reap import Reaped
+    from cvl_ci.commands.publish import Subject
     from cvl_ci.errors import CvlError
     from cvl_ci.github.comment import StepComment
     from cvl_ci.ports import Artifacts
@@ -144,8 +145,9 @@ class OnGitHub:
 
     # ---- while it runs ----------------------------------------------------------------------------------------------
 
-    def queued(self, title: str) -> None:
-        self.leave(title=title)
+    def queued(self, plan: RunPlan) -> None:
+        named = {"example": plan.example or "", "preset": plan.preset or "", "image": plan.image or ""}
+        self.leave(title=plan.title, **named)
         self._under_way("queued")
 
     def _entered(self, phase: Phase) -> None:
@@ -195,15 +197,26 @@ class OnGitHub:
         files = Files(
             folder=self.outputs,
             name=artifact_stem(self.asked.artifact_name, job=here.job, leg=here.leg_values, attempt=here.attempt),
-            leg=here.leg_in_words,
-            run_url=here.run_url,
-            commit=here.sha,
+            subject=self._subject(left or self._left),
             retention_days=self.asked.retention_days,
             uploaded=held,
         )
         tools = Tools(artifacts=self._artifacts(), page=self, workflow=self.workflow, uploaded=self._uploaded)
         publish(self.masks.cleaned(outcome), files=files, tools=tools)
         self.flush()
+
+    def _subject(self, left: Handover) -> Subject:
+        from cvl_ci.commands.publish import Subject
+
+        here = self._here
+        return Subject(
+            example=left.example,
+            preset=left.preset,
+            image=left.image,
+            commit=here.event.head_sha or here.event.sha or here.sha,
+            leg=here.leg_in_words,
+            run_url=here.run_url,
+        )
 
     def _artifacts(self) -> Artifacts:
         import random

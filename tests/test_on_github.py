@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +12,16 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.errors import CredentialsError, RequestError
-from cvl_ci.github import discussion
+from cvl_ci.github import comment, discussion
 from cvl_ci.local.handover import Handover, as_left
+from cvl_ci.request.plan import RunPlan
 from cvl_ci.result.outcome import Outcome, Phase
 from cvl_ci.step import OnGitHub
 from tests.github.api import URL, Api
 from tests.github.runner import read_file
 from tests.result.outcomes import FAILED, GONE, NOT_PROVED_GONE, ON_AWS, SUCCEEDED
 
+PLAN = RunPlan(title="digits train", example="digits", preset="train")
 REQUEST = {"number": 5, "head": {"repo": {"full_name": "cvl/ci"}}, "base": {"repo": {"full_name": "cvl/ci"}}}
 
 
@@ -47,7 +51,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 def test_a_comment_follows_the_run_from_the_queue_to_its_outcome(api: Api, environment: dict[str, str]) -> None:
     step = OnGitHub(environment)
-    step.queued("digits train")
+    step.queued(PLAN)
     step.flush()
     assert "### Under way: `digits train`\n\n`queued`" in api.bodies()[0]
     step.workflow.began(Phase.PROVISIONING)
@@ -73,7 +77,7 @@ def test_words_that_follow_each_other_fast_cost_one_request_and_the_last_is_said
 ) -> None:
     step = OnGitHub(environment)
     for number in range(100):
-        step.queued(f"number {number}")
+        step.queued(replace(PLAN, title=f"number {number}"))
     step.flush()
     assert len(api.writes()) <= 2
     assert "number 99" in api.bodies()[0]
@@ -85,7 +89,7 @@ def test_who_asked_for_failures_alone_is_told_of_no_success_but_after_one(
 ) -> None:
     monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
     environment |= {"INPUT_COMMENT": "failure", "INPUT_COMMENT_GROUP": group}
-    OnGitHub(environment).queued("digits train")
+    OnGitHub(environment).queued(PLAN)
     say(OnGitHub(environment), SUCCEEDED)
     assert api.writes() == []
     say(OnGitHub(environment), FAILED)
@@ -116,10 +120,10 @@ def test_a_run_that_began_later_keeps_the_word_whichever_ends_last(
     monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
     environment |= {"INPUT_COMMENT_GROUP": group}
     older, newer = (OnGitHub({**environment, "GITHUB_RUN_ID": run}) for run in ("9", "10"))
-    older.queued("digits train")
+    older.queued(PLAN)
     older.flush()
     assert "/runs/9/" in api.bodies()[0]
-    newer.queued("digits train")
+    newer.queued(PLAN)
     newer.flush()
     say(older, FAILED)
     assert "/runs/9/" not in api.bodies()[0]
@@ -141,9 +145,32 @@ def test_a_job_s_words_cannot_make_its_run_the_newest(api: Api, environment: dic
     assert "The job failed" in api.bodies()[0]
 
 
+def test_a_github_that_does_not_answer_holds_a_run_up_no_longer_than_it_says(
+    api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(comment, "FLUSH_SECONDS", 0.3)
+    answers = threading.Event()
+    api.delay = lambda: void(answers.wait(timeout=20))
+    step = OnGitHub({**environment, "INPUT_COMMENT": "always"})
+    began = time.monotonic()
+    step.queued(PLAN)
+    for phase in Phase:
+        step.workflow.began(phase)
+    assert time.monotonic() - began < 2
+    say(step, SUCCEEDED)
+    assert 0.3 <= time.monotonic() - began < 5
+    assert "::warning::GitHub took no comment within" in capsys.readouterr().out
+    answers.set()
+    step.flush()
+
+
+def void(_: object) -> None:
+    """Of what a function says that is called for what it does."""
+
+
 def test_who_asked_for_none_gets_none(api: Api, environment: dict[str, str]) -> None:
     step = OnGitHub({**environment, "INPUT_COMMENT": "never"})
-    step.queued("digits train")
+    step.queued(PLAN)
     say(step, FAILED)
     assert api.asked == []
 
@@ -162,7 +189,7 @@ def test_legs_of_a_group_share_one_comment_with_a_row_each(
 ) -> None:
     monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
     running = OnGitHub({**environment, "INPUT_COMMENT_GROUP": "gpus", "INPUT_LEG": '{"gpu": "A100"}'})
-    running.queued("digits train")
+    running.queued(PLAN)
     running.flush()
     for gpu, outcome in (("L4", SUCCEEDED), ("T4", FAILED), ("L4", SUCCEEDED)):
         leg = json.dumps({"gpu": gpu})
@@ -210,12 +237,12 @@ def test_without_a_token_nothing_is_asked(api: Api, environment: dict[str, str])
     assert api.asked == []
 
 
-@pytest.mark.parametrize(("comment", "kind"), [("always", "::warning::"), ("auto", "[0:0")])
+@pytest.mark.parametrize(("asked", "kind"), [("always", "::warning::"), ("auto", "[0:0")])
 def test_silence_is_a_warning_only_where_a_comment_was_asked_for(
-    api: Api, environment: dict[str, str], capsys: pytest.CaptureFixture[str], comment: str, kind: str
+    api: Api, environment: dict[str, str], capsys: pytest.CaptureFixture[str], asked: str, kind: str
 ) -> None:
     api.writable = False
-    step = OnGitHub({**environment, "INPUT_COMMENT": comment})
+    step = OnGitHub({**environment, "INPUT_COMMENT": asked})
     capsys.readouterr()
     say(step, SUCCEEDED)
     assert capsys.readouterr().out.startswith(kind)
@@ -226,7 +253,7 @@ def test_what_is_refused_after_it_was_queued_ends_the_comment_and_sets_the_outpu
 ) -> None:
     (tmp_path / "output").touch()
     step = OnGitHub({**environment, "GITHUB_OUTPUT": str(tmp_path / "output")})
-    step.queued("digits train")
+    step.queued(PLAN)
     step.flush()
     step.refuse(CredentialsError("The cloud does not know us."))
     assert "Never started: `digits train`" in api.bodies()[0]
@@ -244,7 +271,7 @@ def test_post_leaves_what_main_said_of_the_end_and_replaces_what_it_did_not(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     main = OnGitHub(environment)
-    main.queued("digits train")
+    main.queued(PLAN)
     outcome = replace(SUCCEEDED, cluster=main.owner.name)
     left = Handover(lease=main.owner.name, leg="", title="digits train", ending="succeeded")
     said_by_main = ""

@@ -38,6 +38,18 @@ LEFT_OUT_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What ran, by which a report tells it from others; as in the cost, where post's outcome does not know it."""
+
+    example: str = ""
+    preset: str = ""
+    image: str = ""
+    commit: str = ""
+    leg: str = ""
+    run_url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Files:
     """Of one run. `folder`: what was fetched; beside it lie its log and its cost, under the same name.
 
@@ -47,9 +59,7 @@ class Files:
 
     folder: Path
     name: str
-    leg: str = ""
-    run_url: str = ""
-    commit: str = ""
+    subject: Subject = field(default_factory=Subject)
     retention_days: int | None = None
     uploaded: Mapping[str, Link] = field(default_factory=dict)
 
@@ -154,12 +164,14 @@ class _Shelf:
         self._tools.workflow.notice(f"Left out of the artifact {done.name}: {listed}.")
 
 
+_NOT_THE_OUTCOME_S = ("leg", "run_url")
+
+
 def _write_cost(outcome: Outcome, files: Files) -> None:
     said = {
         "schema": SCHEMA,
-        **to_json(outcome, commit=files.commit),
-        "leg": files.leg,
-        "run_url": files.run_url,
+        **to_json(outcome, commit=files.subject.commit),
+        **{name: value for name, value in vars(files.subject).items() if value or name in _NOT_THE_OUTCOME_S},
         "warnings": list(outcome.warnings),
     }
     files.cost.parent.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,9 @@ class Handover:
     lease: str
     leg: str
     title: str = ""
+    example: str = ""
+    preset: str = ""
+    image: str = ""
     done: bool = False
     since: float = 0.0
     hourly_usd: float = 0.0

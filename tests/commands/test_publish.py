@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.commands.publish import Files, Tools, publish
+from cvl_ci.commands.publish import Files, Subject, Tools, publish
 from cvl_ci.errors import ArtifactError
 from cvl_ci.ports import Uploaded
 from cvl_ci.result.benchmark.leg import read
@@ -81,7 +81,15 @@ def test_log_and_cost_are_one_artifact_and_the_fetched_files_another(house: Hous
 
 @pytest.mark.parametrize("outcome", EVERY.values(), ids=EVERY)
 def test_the_cost_is_what_a_report_over_many_runs_needs_whatever_the_ending(house: House, outcome: Outcome) -> None:
-    house.publish(outcome, leg="gpu: L4", run_url="https://github.com/cvl/ci/actions/runs/7/attempts/1")
+    subject = Subject(
+        example="digits-sgd",
+        preset="train",
+        image="python:3.12",
+        commit="a" * 40,
+        leg="gpu: L4",
+        run_url="https://github.com/cvl/ci/actions/runs/7/attempts/1",
+    )
+    house.publish(outcome, subject=subject)
     told = house.cost()
     assert to_json(outcome).items() <= told.items()
     assert set(told) - set(to_json(outcome)) == {"schema", "leg", "run_url", "warnings"}
@@ -91,7 +99,7 @@ def test_the_cost_is_what_a_report_over_many_runs_needs_whatever_the_ending(hous
 @pytest.mark.parametrize("outcome", EVERY.values(), ids=EVERY)
 def test_a_report_reads_the_cost_that_a_run_writes(house: House, outcome: Outcome) -> None:
     told = replace(outcome, example="digits", preset="train", image="torch", samples={"loss": (1.0, 2.0)})
-    house.publish(told, leg="gpu: L4", commit="c" * 40)
+    house.publish(told, subject=Subject(leg="gpu: L4", commit="c" * 40))
     leg = read(json.dumps(house.cost()).encode())
     assert (leg.ending, leg.exit_code, leg.cluster) == (outcome.ending, outcome.exit_code, outcome.cluster)
     assert (leg.key.example, leg.key.preset, leg.key.image, leg.commit) == ("digits", "train", "torch", "c" * 40)

@@ -60,6 +60,7 @@ def test_a_run_s_files_log_and_cost_are_there_after_machine_and_runner(
     [cost] = [json.loads(text) for name, text in kept.items() if name.endswith(".json")]
     assert (cost["schema"], cost["ending"], cost["leg"], cost["released"]["gone"]) == (1, "succeeded", "gpu: L4", True)
     assert cost["commit"] == "c" * 40
+    assert (cost["example"], cost["title"]) == ("", "python train.py")
     assert cost["run_url"] == "https://github.com/cvl/examples/actions/runs/77/attempts/2"
     assert all(each.expires_at for each in service.artifacts.values())
 

@@ -18,9 +18,9 @@ import pytest
 
 from cvl_ci import wiring
 from cvl_ci.sandbox import Faults, Sandbox
-from tests.github.conftest import azurite, service
+from tests.github.conftest import azurite, official, service
 
-__all__ = ["azurite", "service"]
+__all__ = ["azurite", "official", "service"]
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).parent / "cvl-ci"
