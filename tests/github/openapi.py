@@ -138,11 +138,21 @@ def cut(package: str, whole: Any) -> dict[str, Any]:
         found = whole["paths"][path][method.lower()]
         kept = {key: found[key] for key in ("parameters", "requestBody", "responses") if key in found}
         said = _example(whole, found["responses"])
-        operations[name] = {**_bare(_inlined(whole, kept)), **({"example": said} if said else {})}
+        kept = _inlined(whole, kept)
+        _say_limits(kept.get("parameters", []))
+        operations[name] = {**_bare(kept), **({"example": said} if said else {})}
     # A fork that was deleted since: GitHub says null there, though its description does not know it.
     pulls = _json_schema(operations["GET /repos/{owner}/{repo}/commits/{commit_sha}/pulls"]["responses"]["200"])
     pulls["items"]["properties"]["head"]["properties"]["repo"]["nullable"] = True
     return {"from": package, "operations": operations}
+
+
+def _say_limits(parameters: list[Any]) -> None:
+    """That a page holds 100 at most is said in prose alone."""
+    for one in parameters:
+        found = re.search(r"\(max (\d+)\)", one.get("description", ""))
+        if found:
+            one["schema"] = {**one["schema"], "maximum": int(found[1])}
 
 
 def _example(whole: Any, responses: Any) -> Any:

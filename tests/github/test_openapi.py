@@ -36,6 +36,7 @@ def test_what_github_takes_is_taken(method: str, url: str, body: bytes | None) -
         ("GET", "/repos/cvl/ci/issues/five/comments", None, "issue_number"),
         ("GET", f"{COMMENTS}?size=100", None, "no query parameter size"),
         ("GET", f"{COMMENTS}?page=two", None, "page"),
+        ("GET", f"{COMMENTS}?per_page=101", None, "101 is greater than the maximum"),
         ("GET", f"{COMMENTS}?since=yesterday", None, "since"),
         ("GET", COMMENTS, b"{}", "takes no body"),
         ("POST", COMMENTS, None, "body"),
