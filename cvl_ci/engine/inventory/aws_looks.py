@@ -7,7 +7,7 @@ one id that is gone; the same ids as a filter do not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +64,8 @@ def addresses(client: EC2Client, lease: str | None) -> Iterator[Raw]:
 
 
 def _by_tags(client: EC2Client) -> Iterator[Raw]:
-    """EC2's list of tags first. The longest overdue are asked for whole, so that what a reaper ends has a price; of
-    more than a page of machines the rest is only asked for its state."""
+    """EC2's list of tags first, which names machines for an hour after their end. Of more than a page of machines all
+    are asked for their state, and only the longest overdue for the rest, so that what a reaper ends has a price."""
     tags: dict[str, dict[str, str]] = {}
     kinds: dict[str, str] = {}
     wanted = [_filter("resource-type", ["instance", "volume"]), _filter("key", [LABELS, NAME_TAG])]
@@ -75,11 +75,12 @@ def _by_tags(client: EC2Client) -> Iterator[Raw]:
             kinds[tag["ResourceId"]] = tag["ResourceType"]
     ours = [name for name, each in tags.items() if LEASE_LABEL in each or fnmatch(each.get(NAME_TAG, ""), NAMES)]
     machines = sorted((name for name in ours if kinds[name] == "instance"), key=lambda name: _deadline(tags[name]))
+    if len(machines) > PAGE:
+        states = _states(client)
+        machines = [name for name in machines if name in states]
+        yield from (_in_short(name, states[name], tags[name]) for name in machines[PAGE:])
     if machines:
-        whole = [_filter("instance-id", machines[:PAGE]), _filter("instance-state-name", ALIVE)]
-        yield from _instances(client, whole)
-    if machines[PAGE:]:
-        yield from _states(client, machines[PAGE:], tags)
+        yield from _instances(client, [_filter("instance-id", machines[:PAGE]), _filter("instance-state-name", ALIVE)])
     volumes = [name for name in ours if kinds[name] == "volume"]
     for start in range(0, len(volumes), PAGE):
         yield from _volumes(client, _filter("volume-id", volumes[start : start + PAGE]))
@@ -92,15 +93,17 @@ def _by_filters(client: EC2Client) -> Iterator[Raw]:
     yield from _volumes(client, label)
 
 
-def _states(client: EC2Client, names: Iterable[str], tags: Mapping[str, Mapping[str, str]]) -> Iterator[Raw]:
-    wanted = set(names)
+def _states(client: EC2Client) -> Mapping[str, Any]:
+    """Of every machine of the account that is not over."""
     alive = [_filter("instance-state-name", ALIVE)]
-    for page in client.get_paginator("describe_instance_status").paginate(IncludeAllInstances=True, Filters=alive):
-        for each in page["InstanceStatuses"]:
-            name, state = each["InstanceId"], each["InstanceState"]
-            if name in wanted and state["Name"] in ALIVE:
-                listed = [{"Key": key, "Value": value} for key, value in tags[name].items()]
-                yield "instances", {"InstanceId": name, "State": state, "Tags": listed}
+    pages = client.get_paginator("describe_instance_status").paginate(IncludeAllInstances=True, Filters=alive)
+    states = {each["InstanceId"]: each["InstanceState"] for page in pages for each in page["InstanceStatuses"]}
+    return {name: state for name, state in states.items() if state["Name"] in ALIVE}
+
+
+def _in_short(name: str, state: Any, tags: Mapping[str, str]) -> Raw:
+    listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+    return "instances", {"InstanceId": name, "State": state, "Tags": listed}
 
 
 def _instances(client: EC2Client, filters: Sequence[Any]) -> Iterator[Raw]:

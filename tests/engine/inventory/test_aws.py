@@ -122,6 +122,7 @@ def test_beyond_a_page_all_are_found_and_the_longest_overdue_have_their_type(
     client: EC2Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aws_looks, "PAGE", 2)
+    client.terminate_instances(InstanceIds=sorted(start(client, 5, labels(**{"cvl-ci-deadline": "1"}))))
     later = start(client, 3, labels(**{"cvl-ci-deadline": str(int(time.time()) + 900)}))
     overdue = start(client, 2, labels())
     found = find(client).resources
