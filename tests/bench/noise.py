@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import random
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cvl_ci.result.benchmark.noise import Verdict, judge
+from cvl_ci.result.benchmark.noise import Verdict, floor, judge
 
 Noise = Callable[[random.Random, int], list[float]]
 """So many measurements of 1.0, one after the other."""
@@ -38,6 +39,15 @@ def rarely_bimodal(dice: random.Random, count: int) -> list[float]:
     return [dice.gauss(1, 0.005) * (1.15 if dice.random() < 0.15 else 1) for _ in range(count)]
 
 
+def by_machine(dice: random.Random, count: int) -> list[float]:
+    """Two states too, but one for as long as a machine lives: all samples of a side share theirs."""
+    return [
+        dice.gauss(state, 0.005)
+        for state in (dice.choice([1, 1.15]), dice.choice([1, 1.15]))
+        for _ in range(count // 2)
+    ]
+
+
 def drifting(dice: random.Random, count: int) -> list[float]:
     """A machine that warms up: every sample is half a percent slower than the last."""
     return [dice.gauss(1 + 0.005 * at, 0.01) for at in range(count)]
@@ -49,7 +59,14 @@ KINDS: dict[str, Noise] = {
     "bimodal, 15 % apart": bimodal,
     "bimodal, one in seven": rarely_bimodal,
     "drifting, 0.5 % a sample": drifting,
+    "one state a machine": by_machine,
 }
+
+ORDERS: dict[str, Sequence[tuple[str, bool, int]]] = {
+    "drifting, 0.5 % a sample": [("base, then head", False, 0), ("interleaved", True, 0)],
+    "one state a machine": [("nothing known", False, 0), ("8 nights known", False, 8), ("20 nights known", False, 20)],
+}
+"""What it is called, whether both sides take turns, and how many nights of the same code are known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +79,17 @@ class Row:
     worse: tuple[float, ...]
 
 
-def rate(noise: Noise, *, samples: int, slower: float, interleaved: bool, trials: int, seed: str) -> float:
+def rate(
+    noise: Noise, *, samples: int, slower: float, interleaved: bool, trials: int, seed: str, nights: int = 0
+) -> float:
     """The share of trials called worse."""
     dice = random.Random(seed)
     called = 0
     for _ in range(trials):
         base, head = _measured(noise, dice, samples, interleaved=interleaved)
         slowed = [value * (1 + slower) for value in head]
-        called += judge(slowed, base, lower_is_better=True, tolerance=TOLERANCE).verdict is Verdict.WORSE
+        known = floor([("same code", statistics.median(noise(dice, 2 * samples)[:samples])) for _ in range(nights)])
+        called += judge(slowed, base, lower_is_better=True, tolerance=TOLERANCE, floor=known).verdict is Verdict.WORSE
     return called / trials
 
 
@@ -77,7 +97,7 @@ def study(*, trials: int, seed: int, counts: Sequence[int] = COUNTS, kinds: Sequ
     return [
         Row(
             kind=kind,
-            order="interleaved" if interleaved else "base, then head",
+            order=order,
             samples=samples,
             worse=tuple(
                 rate(
@@ -86,13 +106,14 @@ def study(*, trials: int, seed: int, counts: Sequence[int] = COUNTS, kinds: Sequ
                     slower=slower,
                     interleaved=interleaved,
                     trials=trials,
-                    seed=f"{seed} {kind} {samples} {slower} {interleaved}",
+                    seed=f"{seed} {kind} {samples} {slower} {order}",
+                    nights=nights,
                 )
                 for slower in SLOWER
             ),
         )
         for kind in kinds
-        for interleaved in ((False, True) if kind.startswith("drifting") else (False,))
+        for order, interleaved, nights in ORDERS.get(kind, [("base, then head", False, 0)])
         for samples in counts
     ]
 

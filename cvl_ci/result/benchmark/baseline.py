@@ -25,9 +25,6 @@ class Baseline:
     distance: int = 0
     reason: str = ""
 
-    def measured(self, metric: str) -> tuple[float, ...]:
-        return tuple(value for leg in self.legs for value in leg.measured(metric))
-
 
 def choose(key: Key, *, commits: Sequence[str], found: Sequence[Leg]) -> Baseline:
     """`commits`: the base and its ancestors, nearest first; none given, all of `found` are the base's. `found`: what is

@@ -51,14 +51,14 @@ def worse(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
 
 
 def _compared(name: str, legs: Sequence[Leg], baseline: Baseline, rule: Rule, history: Sequence[Leg]) -> Comparison:
-    head = [value for leg in legs for value in leg.measured(name)]
-    base = list(baseline.measured(name))
+    floor = _floor(name, history, rule)
+    head, base = _values(name, legs, floor), _values(name, baseline.legs, floor)
     direction = _direction(name, rule, [*head, *base])
     gated = direction is not Direction.UNKNOWN
     if not head or not baseline.legs:  # a label, or nothing to compare with, which the baseline says why
         judged = Judged(verdict=Verdict.NO_BASELINE)
     else:
-        judged = _judged(head, base, rule, direction, _floor(name, history, rule) if base else None)
+        judged = _judged(head, base, rule, direction, floor)
     return Comparison(
         metric=name,
         value=statistics.median(head) if head else _label(name, legs),
@@ -70,9 +70,7 @@ def _compared(name: str, legs: Sequence[Leg], baseline: Baseline, rule: Rule, hi
     )
 
 
-def _judged(
-    head: Sequence[float], base: Sequence[float], rule: Rule, direction: Direction, floor: Floor | None
-) -> Judged:
+def _judged(head: Sequence[float], base: Sequence[float], rule: Rule, direction: Direction, floor: Floor) -> Judged:
     if direction is Direction.TARGET:
         head, base = _from_target(head, rule), _from_target(base, rule)
     lower = direction is not Direction.HIGHER
@@ -80,6 +78,15 @@ def _judged(
     if direction is Direction.UNKNOWN and found.verdict in {Verdict.WORSE, Verdict.BETTER}:
         return replace(found, verdict=Verdict.UNSURE, reason="which way is better is not known")
     return found
+
+
+def _values(name: str, legs: Sequence[Leg], floor: Floor) -> list[float]:
+    """All samples of a machine share its luck: two machines of 100 samples each are two measurements, not 200, until
+    it is known how far machines are apart."""
+    found = [measured for leg in legs if (measured := leg.measured(name))]
+    if floor.pairs >= noise.PAIRS_THAT_KNOW:
+        return [value for measured in found for value in measured]
+    return [statistics.median(measured) for measured in found]
 
 
 def _direction(name: str, rule: Rule, values: Sequence[float]) -> Direction:
@@ -95,7 +102,14 @@ def _from_target(values: Sequence[float], rule: Rule) -> list[float]:
 
 
 def _floor(name: str, history: Sequence[Leg], rule: Rule) -> Floor:
-    runs = [(leg.commit, statistics.median(found)) for leg in history if (found := leg.measured(name))]
+    """Between nights: what was repeated within one run of the workflow is one measurement, and its median counts."""
+    nights: dict[tuple[str, str, int], list[float]] = {}
+    for leg in history:
+        found = leg.measured(name)
+        if found:
+            night = (leg.commit, leg.run_url, int(leg.at // 86_400))
+            nights.setdefault(night, []).append(statistics.median(found))
+    runs = [(commit, statistics.median(values)) for (commit, _, _), values in nights.items()]
     if rule.target is not None:
         runs = [(commit, _from_target([value], rule)[0]) for commit, value in runs]
     return noise.floor(runs)

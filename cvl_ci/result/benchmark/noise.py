@@ -22,6 +22,9 @@ MOST_SAMPLES = 101
 FLOOR_PAIRS = 3
 """So many pairs of runs of the same code say how much it differs from itself."""
 
+PAIRS_THAT_KNOW = 5
+"""So many, and machines that come in two kinds have shown both, but once in thirty times."""
+
 
 class Verdict(enum.Enum):
     BETTER = "better"

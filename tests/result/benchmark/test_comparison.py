@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -77,8 +78,29 @@ def test_worse_beyond_tolerance_and_floor_is_called_worse() -> None:
     head = repeated([0.80, 0.81, 0.80, 0.79, 0.80])
     found = repeated([0.90, 0.91, 0.90, 0.89, 0.90], commit=BASE)
     assert compared(head, found).verdict is Verdict.WORSE
-    noisy = repeated([0.80, 0.95, 0.80, 0.95, 0.80], commit=PARENT)
-    assert compared(head, [*noisy, *found]).verdict is not Verdict.WORSE
+    nights = [
+        replace(one, at=one.at + 86_400 * (1 + night))
+        for night, one in enumerate(repeated([0.80, 0.95, 0.80, 0.95], commit=PARENT))
+    ]
+    assert compared(head, [*nights, *found]).verdict is not Verdict.WORSE
+
+
+def test_a_hundred_samples_of_one_machine_are_one_measurement_until_nights_of_the_same_code_are_known() -> None:
+    slow, fast = ({"accuracy": [value + at / 10_000 for at in range(100)]} for value in (0.8, 0.9))
+    head = [leg(samples=slow, metrics={"accuracy": 0.8})]
+    base = [leg(samples=fast, metrics={"accuracy": 0.9}, commit=BASE, cluster="b")]
+    assert compared(head, base).verdict is Verdict.UNSURE
+    nights = [
+        leg(commit=PARENT, cluster=str(n), at=n * 86_400.0, metrics={"accuracy": 0.9 + n / 1000}) for n in range(1, 7)
+    ]
+    assert compared(head, [*nights[:4], *base]).verdict is Verdict.UNSURE
+    assert compared(head, [*nights, *base]).verdict is Verdict.WORSE
+
+
+def test_runs_repeated_in_one_night_are_no_two_nights() -> None:
+    head = repeated([0.80, 0.81, 0.80, 0.79, 0.80])
+    found = repeated([0.90, 1.02, 0.90, 1.02, 0.90], commit=BASE)
+    assert compared(head, [*repeated([0.8, 0.95, 0.8, 0.95], commit=PARENT), *found]).verdict is Verdict.WORSE
 
 
 def test_one_run_each_is_unsure_and_fails_nothing() -> None:
