@@ -36,6 +36,6 @@ RUN HOME=/tmp/warm /opt/cvl-ci/bin/python3 -I -c \
 COPY entrypoint /entrypoint
 # The workspace belongs to the runner's user and we are root: git has to be told that this is meant.
 ENV GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=/github/workspace
-RUN ln -s /entrypoint /post-entrypoint
+RUN ln -s /entrypoint /post-entrypoint && ln -s /opt/cvl-ci/own/bin/cvl-ci /usr/local/bin/cvl-ci
 ENTRYPOINT ["/entrypoint"]
 COPY --from=own /opt/cvl-ci/own /opt/cvl-ci/own

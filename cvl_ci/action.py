@@ -67,10 +67,12 @@ def post(environ: Mapping[str, str]) -> int:
     """Nothing to do is the usual case: told from one file, before anything is loaded."""
     from cvl_ci.local import handover
 
-    left = handover.load(wiring.handover_path(environ), else_from=environ.get("STATE_handover", ""))
+    path = wiring.handover_path(environ)
+    left = handover.load(path, else_from=environ.get("STATE_handover", ""))
     if left is not None and left.done:
         wiring.forget_credentials(environ, say=print)
         return 0
+    handover.take_over(path)
     github = OnGitHub(environ, leg=left.leg if left else None)
     try:
         return _undo(left, github, environ)
@@ -196,7 +198,7 @@ def _undo(left: Handover | None, github: OnGitHub, environ: Mapping[str, str]) -
         return 0
     release = release or _none_needed()
     name = left.lease if left else github.owner.name
-    github.publish(as_left(left, release, name=name, folder=github.outputs), left=left)
+    github.publish(as_left(left, release, name=name, folder=github.outputs), left=left, post=True)
     return 0 if release.gone else NotProvedGone.exit_code
 
 

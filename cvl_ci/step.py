@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.local.handover import Handover
+from cvl_ci.local.handover import Handover, taken_over
 from cvl_ci.local.handover import save as save_handover
 from cvl_ci.local.handover import written as written_handover
 from cvl_ci.request.plan import SANDBOX, Place, RunPlan
@@ -139,7 +139,7 @@ class OnGitHub:
             advice=error.next_step,
         )
         self.set_outputs(outputs(outcome))
-        if self._said is not None and self._said.begun:
+        if self._said is not None and self._said.begun and not self._overtaken:
             self.comment(outcome)
             self.flush()
 
@@ -167,17 +167,24 @@ class OnGitHub:
         self._launch = launch
         self._entered(Phase.SETUP)
 
+    @property
+    def _overtaken(self) -> bool:
+        """Of main: its step was cancelled, it lives on, and post tells the end."""
+        return taken_over(wiring.handover_path(self._environ))
+
     def _under_way(self, doing: str) -> None:
-        if self._said is not None and self.asked.comment in {"auto", "always"}:
+        if self._said is not None and self.asked.comment in {"auto", "always"} and not self._overtaken:
             self._said.under_way(title=self._left.title, doing=doing)
 
     # ---- when it is over: the port Publication ----------------------------------------------------------------------
 
-    def publish(self, outcome: Outcome, *, left: Handover | None = None) -> None:
+    def publish(self, outcome: Outcome, *, left: Handover | None = None, post: bool = False) -> None:
         """`left`: what main left, in post. What could not be published fails no run: the log has it all."""
         try:
             if not self.workflow.told:
                 self.workflow.ended(outcome)
+            if not post and self._overtaken:
+                return
             self._publish(outcome, left)
             self.give_back()
         except Exception as error:  # noqa: BLE001

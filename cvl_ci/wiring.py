@@ -180,9 +180,11 @@ def sandbox_was_left(environ: Mapping[str, str]) -> bool:
 def _for_skypilot(environ: Mapping[str, str], user_id: str) -> dict[str, str]:
     """SkyPilot calls the clouds' command lines (`aws`), which are installed beside this interpreter."""
     beside = str(Path(sys.executable).parent)
+    # Where we look at no PYTHONPATH, which may lead into the workspace of a pull request, what we call must not either.
+    deaf = ("PYTHON", "LD_") if sys.flags.isolated else ()
     return {
         "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
-        **environ,
+        **{name: value for name, value in environ.items() if not name.startswith(deaf)},
         "SKYPILOT_USER_ID": user_id,
         "PATH": os.pathsep.join([beside, environ.get("PATH", os.defpath)]),
     }

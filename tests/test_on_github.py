@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from cvl_ci import wiring
 from cvl_ci.errors import CredentialsError, RequestError
 from cvl_ci.github import comment, discussion
-from cvl_ci.local.handover import Handover, as_left
+from cvl_ci.local.handover import Handover, as_left, take_over
 from cvl_ci.request.plan import RunPlan
 from cvl_ci.result.outcome import Outcome, Phase
 from cvl_ci.step import OnGitHub
@@ -284,6 +285,28 @@ def test_post_leaves_what_main_said_of_the_end_and_replaces_what_it_did_not(
         [body] = api.bodies()
         assert "Succeeded: `digits train`" in body if not told else body == said_by_main
     assert "Metrics" in said_by_main
+
+
+@pytest.mark.parametrize("group", ["", "gpus"])
+def test_a_main_that_lives_on_beside_post_has_no_more_say(
+    api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, group: str
+) -> None:
+    """A cancelled step's container may outlive it: GitHub ends the docker command only."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
+    environment |= {"INPUT_COMMENT_GROUP": group}
+    main = OnGitHub(environment)
+    main.queued("digits train")
+    take_over(wiring.handover_path(environment))
+    left = Handover(lease=main.owner.name, leg="", title="digits train")
+    as_post = as_left(left, GONE, name=main.owner.name, folder=tmp_path / "none")
+    OnGitHub(environment).publish(as_post, left=left, post=True)
+    main.workflow.began(Phase.RUNNING)
+    main.publish(replace(FAILED, cluster=main.owner.name))
+    main.refuse(CredentialsError("none", next_step="none"))
+    main.flush()
+    [body] = api.bodies()
+    assert "Cancelled" in body
 
 
 def test_post_corrects_what_main_could_not_prove(

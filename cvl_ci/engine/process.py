@@ -18,6 +18,9 @@ from typing import IO, Any
 
 from cvl_ci.errors import EngineError
 
+_AS_ISOLATED = ("-I",) if sys.flags.isolated else ()
+"""The action's Python takes no module from the folder it stands in, which a pull request fills: nor may its child."""
+
 ABORT_SECONDS = 3.0
 """How long an interrupted request may take to let go of the API call it is in."""
 
@@ -47,7 +50,15 @@ class Worker:
         heard, self._heard = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cvl_ci.engine.worker", str(writer), str(os.getpid()), str(heard)],
+                [
+                    sys.executable,
+                    *_AS_ISOLATED,
+                    "-m",
+                    "cvl_ci.engine.worker",
+                    str(writer),
+                    str(os.getpid()),
+                    str(heard),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

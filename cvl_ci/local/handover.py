@@ -52,6 +52,17 @@ def save(path: Path, handover: Handover) -> None:
         half.replace(path)
 
 
+def take_over(path: Path) -> None:
+    """Said by post before it undoes: a cancelled main may still run beside it, and has no more say."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.with_suffix(".post").touch()
+
+
+def taken_over(path: Path) -> bool:
+    return path.with_suffix(".post").exists()
+
+
 def load(path: Path, *, else_from: str = "") -> Handover | None:
     """`else_from`: the same as text, as the runner keeps it for post."""
     try:

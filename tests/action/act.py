@@ -1,17 +1,18 @@
 """A workflow under act: the real `uses:` line, resolved to this checkout's action.yml with the image of these tests.
 
-act differs from the runner where its own README says so and where it does not: post gets no STATE_ and no defaults of
-inputs, HOME is of each container unless it is mounted, SIGINT removes a container without a word to it.
+act differs from the runner: post gets no STATE_ and no defaults of inputs, HOME is each container's own unless it is
+mounted, a step's container shares the network of the job's, SIGINT removes it without a word to it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
+import socket
 import subprocess
 import sys
 import textwrap
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).with_name("act")
+OURS = "gpu"
+"""The id of the step that uses the action."""
 
 
 @dataclass(frozen=True)
@@ -34,84 +37,49 @@ class Acted:
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.text.splitlines() if line.startswith("{")]
 
-    def said(self, stage: str, step: str = "") -> str:
-        """What the containers of one stage (Main, Post) of our step printed, or of another by its id."""
-        mine = [
-            each["msg"]
-            for each in self.lines
-            if each.get("raw_output") and each.get("stage") == stage and each.get("stepID") == [step or "gpu"]
-        ]
-        return "".join(mine)
+    def said(self, stage: str, step: str = OURS) -> str:
+        """What the container of one stage of a step, Main or Post, printed."""
+        return "".join(each["msg"] for each in self._of(stage, step) if each.get("raw_output"))
 
     def result(self, stage: str) -> str:
-        """`success` or `failure`; empty where the stage was never run."""
-        ends = [each for each in self.lines if each.get("stepResult") and each.get("stepID") == ["gpu"]]
-        return next((str(each["stepResult"]) for each in ends if each.get("stage") == stage), "")
+        """Of our step, success or failure; empty where the stage was not run."""
+        return next((str(each["stepResult"]) for each in self._of(stage, OURS) if "stepResult" in each), "")
+
+    def _of(self, stage: str, step: str) -> list[dict[str, Any]]:
+        return [each for each in self.lines if each.get("stage") == stage and each.get("stepID") == [step]]
 
 
 @dataclass
 class Workflow:
-    """One repository with one workflow of one job. `folder`: of ours alone."""
+    """A repository with one workflow of one job. `folder`: its alone; `home`: what all its containers have as HOME."""
 
     image: str
     folder: Path
-    options: list[str] = field(default_factory=list)
+    home: Path
     environment: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[str] | None = None
+    _process: subprocess.Popen[str] | None = None
 
     def __post_init__(self) -> None:
         self.name = f"train-{uuid.uuid4().hex[:8]}"  # act names its containers by it
-        for each in (self.repository, self.home, self.folder / "act"):
+        self.repository, self.artifacts = self.folder / "repository", self.folder / "artifacts"
+        for each in (self.repository / ".github/workflows", self.artifacts, self.folder / "action", self.home):
             each.mkdir(parents=True, exist_ok=True)
-        action = (ROOT / "action.yml").read_text()
-        (self.folder / "action").mkdir(exist_ok=True)
-        (self.folder / "action/action.yml").write_text(
-            action.replace("image: Dockerfile", f"image: docker://{self.image}")
-        )
+        ours = (ROOT / "action.yml").read_text().replace("image: Dockerfile", f"image: docker://{self.image}")
+        (self.folder / "action/action.yml").write_text(ours)
 
-    @property
-    def repository(self) -> Path:
-        return self.folder / "repository"
-
-    @property
-    def home(self) -> Path:
-        return self.folder / "home"
+    def run(self, given: Mapping[str, str], *, after: str = "", event: Mapping[str, Any] | None = None) -> Acted:
+        self.start(given, after=after, event=event)
+        return self.ended()
 
     def start(self, given: Mapping[str, str], *, after: str = "", event: Mapping[str, Any] | None = None) -> None:
-        """`given`: our step's `with:`. `after`: a step that runs whatever became of ours, with its id and outputs."""
+        """`given`: our step's `with:`. `after`: what a last step runs whatever became of ours, which has the id gpu."""
         self._write(given, after)
-        path = self.folder / "event.json"
-        path.write_text(json.dumps(event or {}))
-        words = [
-            str(PROGRAM),
-            "pull_request" if event else "push",
-            "--json",
-            "--pull=false",
-            "--no-cache-server",
-            "--bind",
-            "--rm",
-        ]
-        words += [
-            "-P",
-            f"ubuntu-latest={self.image}",
-            "-e",
-            str(path),
-            "--local-repository",
-            f"cvl/skypilot-run@v1={self.folder}/action",
-        ]
-        words += [
-            "--container-options",
-            f"-v {self.home}:/github/home",
-            "--env",
-            "HOME=/github/home",
-            "-s",
-            "GITHUB_TOKEN=secret-token",
-        ]
-        words += [word for name, value in self.environment.items() for word in ("--env", f"{name}={value}")]
-        self.process = subprocess.Popen(
-            [*words, *self.options],
+        (self.folder / "event.json").write_text(json.dumps(event or {}))
+        ours = {name: os.environ[name] for name in ("PATH", "DOCKER_HOST") if name in os.environ}
+        self._process = subprocess.Popen(
+            [str(PROGRAM), "pull_request" if event else "push", *self._options()],
             cwd=self.repository,
-            env={"PATH": os.environ["PATH"], "HOME": str(self.folder / "act"), **_docker()},
+            env={**ours, "HOME": str(self.folder)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -120,38 +88,65 @@ class Workflow:
         )
 
     def ended(self, within: float = 600.0) -> Acted:
-        assert self.process is not None
-        text, _ = self.process.communicate(timeout=within)
-        return Acted(self.process.returncode, text)
+        assert self._process is not None
+        text, _ = self._process.communicate(timeout=within)
+        return Acted(self._process.returncode, text)
 
-    def run(self, given: Mapping[str, str], *, after: str = "", event: Mapping[str, Any] | None = None) -> Acted:
-        self.start(given, after=after, event=event)
-        return self.ended()
+    def stop(self) -> None:
+        """Of a test that failed half-way: its containers go as well."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self.ended(60.0)
 
-    def containers(self) -> list[str]:
-        """Of our step, alive: act names them after the workflow."""
-        names = subprocess.run(["docker", "ps", "--format", "{{.Names}}"], capture_output=True, text=True, check=True)
-        return [name for name in names.stdout.split() if re.search(self.name, name) and "skypilot" in name.lower()]
+    def container(self, entrypoint: str, within: float = 60.0) -> str:
+        """The one of our step that was started with this, as soon as it runs."""
+        form = ("--no-trunc", "--format", "{{.Names}} {{.Command}}", "--filter", f"name={self.name}")
+        deadline = time.monotonic() + within
+        while True:
+            found = subprocess.run(["docker", "ps", *form], capture_output=True, text=True, check=True).stdout
+            for line in found.splitlines():
+                if f'"{entrypoint}' in line:
+                    return line.split()[0]
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
+
+    def _options(self) -> list[str]:
+        words = [
+            "--json",
+            "--rm",
+            "--bind",
+            "--pull=false",
+            "--no-cache-server",
+            "--platform",
+            f"ubuntu-latest={self.image}",
+        ]
+        words += [
+            "--local-repository",
+            f"cvl/skypilot-run@v1={self.folder}/action",
+            "--eventpath",
+            f"{self.folder}/event.json",
+        ]
+        words += ["--artifact-server-path", str(self.artifacts), "--artifact-server-addr", "127.0.0.1"]
+        words += ["--artifact-server-port", str(_free_port()), "--secret", "GITHUB_TOKEN=secret-token"]
+        words += ["--container-options", f"-v {self.home}:/github/home", "--env", "HOME=/github/home"]
+        return words + [word for name, value in self.environment.items() for word in ("--env", f"{name}={value}")]
 
     def _write(self, given: Mapping[str, str], after: str) -> None:
         inputs = "".join(f"          {name}: {json.dumps(value)}\n" for name, value in given.items())
-        path = self.repository / ".github/workflows/gpu.yml"
-        path.parent.mkdir(parents=True, exist_ok=True)
         head = f"name: {self.name}\non: [push, pull_request]\njobs:\n  train:\n    runs-on: ubuntu-latest\n    steps:\n"
-        ours = f"      - id: gpu\n        uses: cvl/skypilot-run@v1\n        with:\n{inputs}"
-        theirs = (
-            f"      - id: after\n        if: always()\n        run: |\n{textwrap.indent(after, ' ' * 10)}\n"
-            if after
-            else ""
-        )
-        path.write_text(head + ours + theirs)
+        ours = f"      - id: {OURS}\n        uses: cvl/skypilot-run@v1\n        with:\n{inputs}"
+        last = f"      - id: after\n        if: always()\n        run: |\n{textwrap.indent(after, ' ' * 10)}\n"
+        (self.repository / ".github/workflows/gpu.yml").write_text(head + ours + (last if after else ""))
         for words in (
-            ["init", "-q"],
-            ["add", "-A"],
-            ["-c", "user.name=cvl", "-c", "user.email=c@example.com", "commit", "-qm", "all"],
+            ("init", "--quiet"),
+            ("remote", "add", "origin", "https://github.com/cvl/ci"),
+            ("add", "--all"),
+            ("-c", "user.name=cvl", "-c", "user.email=cvl@example.com", "commit", "--quiet", "--message", "all"),
         ):
             subprocess.run(["git", *words], cwd=self.repository, check=True, capture_output=True)
 
 
-def _docker() -> dict[str, str]:
-    return {name: os.environ[name] for name in ("DOCKER_HOST",) if name in os.environ}
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

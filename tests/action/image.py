@@ -16,18 +16,23 @@ from cvl_ci.sandbox.docker import Docker, DockerFailed
 ROOT = Path(__file__).parents[2]
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
 STAND_IN = Path(__file__).parent / "base"
-CONTEXT = ("Dockerfile", "entrypoint", "pyproject.toml", "README.md", "LICENSE", "requirements.*.lock", "cvl_ci/**/*")
 
 
 def ensure(workshop: Path) -> str:
     """The image's name; it is there afterwards. `workshop`: a folder to build in."""
     docker = Docker(os.environ)
     base = _base(docker, workshop)
-    files = {path for pattern in CONTEXT for path in ROOT.glob(pattern) if "__pycache__" not in path.parts}
-    wanted = f"cvl-ci-action:{_digest(base, files)}"
+    wanted = f"cvl-ci-action:{_digest(base, _context())}"
     if not _there(docker, wanted):
         _build(docker, wanted, ROOT, workshop, BASE=base)
     return wanted
+
+
+def _context() -> set[Path]:
+    """What .dockerignore lets in, and what says how to build with it."""
+    named = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    below = {path for name in named for path in (ROOT / name).rglob("*") if "__pycache__" not in path.parts}
+    return {ROOT / "Dockerfile", ROOT / ".dockerignore", *(ROOT / name for name in named), *below}
 
 
 def _base(docker: Docker, workshop: Path) -> str:

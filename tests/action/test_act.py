@@ -1,50 +1,142 @@
-"""The `uses:` line of a workflow, carried out by act with the real image."""
+"""The `uses:` line of a workflow, carried out by act with the real image: what a user sees of it."""
 
 from __future__ import annotations
 
+import json
 import shutil
+import uuid
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.action import github
 from tests.action.act import ROOT, Workflow
+from tests.action.conftest import Runner, docker, give_back, machines_of
+from tests.github.api import Api
+from tests.sandbox.cloud import eventually
 
 PLAN = {"verb": "plan", "example": "examples/tabular/digits_sgd", "preset": "train", "cloud": "aws"}
-OUTPUTS = 'echo "${{ steps.gpu.outcome }} ${{ steps.gpu.outputs.ending }} ${{ steps.gpu.outputs.exit_code }}"'
+RUN = {"example": "examples/tabular/digits_sgd", "cloud": "sandbox", "github_token": "${{ secrets.GITHUB_TOKEN }}"}
+OUTCOME = "echo '${{ steps.gpu.outcome }}'"
+OUTPUTS = f"{OUTCOME}\ncat <<'all'\n${{{{ toJSON(steps.gpu.outputs) }}}}\nall"
 
 
 @pytest.fixture
-def workflow(image: str, tmp_path: Path) -> Workflow:
-    made = Workflow(image=image, folder=tmp_path)
+def workflow(image: str, tmp_path: Path) -> Iterator[Workflow]:
+    yield from repository(image, tmp_path, home=tmp_path / "home")
+
+
+@pytest.fixture
+def on_sandbox(runner: Runner, tmp_path: Path, api_url: str) -> Iterator[Workflow]:
+    """The runner's HOME, in which a sandbox is up."""
+    for made in repository(runner.image, tmp_path, home=runner.home):
+        # act's own run is always the first: in one HOME, its second would find the door of the first shut.
+        made.environment = {"GITHUB_API_URL": api_url, "GITHUB_RUN_ID": str(uuid.uuid4().int >> 96)}
+        yield made
+
+
+def repository(image: str, folder: Path, *, home: Path) -> Iterator[Workflow]:
+    made = Workflow(image=image, folder=folder, home=home)
     shutil.copytree(ROOT / "examples", made.repository / "examples")
-    return made
+    yield made
+    made.stop()
+    give_back(image, folder)
 
 
 def test_a_plan_is_shown_and_post_has_nothing_to_do(workflow: Workflow) -> None:
-    acted = workflow.run(PLAN, after=OUTPUTS)
+    acted = workflow.run(PLAN, after=OUTCOME)
     assert acted.code == 0, acted.text
     assert "digits-sgd train" in acted.said("Main")
     assert "an hour, at most $" in acted.said("Main")
     assert (acted.result("Main"), acted.result("Post")) == ("success", "success")
     assert acted.said("Post") == ""
-    assert acted.said("Main", "after").startswith("success")
+    assert acted.said("Main", "after") == "success\n"
 
 
 def test_a_wrong_input_turns_the_step_red_and_names_all_that_is_wrong(workflow: Workflow) -> None:
-    acted = workflow.run({**PLAN, "preset": "trian", "cloud": "asw"}, after=OUTPUTS)
+    acted = workflow.run({**PLAN, "preset": "trian", "cloud": "asw"}, after=OUTCOME)
     assert acted.code == 1
     assert acted.result("Main") == "failure"
-    assert "trian" in acted.said("Main") and "asw" in acted.said("Main")
+    assert "trian" in acted.said("Main")
+    assert "asw" in acted.said("Main")
     assert acted.result("Post") == "success"
-    assert acted.said("Main", "after").startswith("failure")
+    assert acted.said("Main", "after") == "failure\n"
 
 
 def test_modules_in_the_workspace_are_not_ours_whatever_they_are_named(workflow: Workflow) -> None:
     """A pull request may add any file: it must not run where the credentials are."""
-    for name in ("yaml", "json", "sitecustomize", "cvl_ci", "requests"):
-        (workflow.repository / f"{name}.py").write_text(
-            "open('/github/workspace/obeyed', 'w').close(); raise SystemExit(9)"
-        )
-    workflow.environment = {"PYTHONPATH": str(workflow.repository), "PYTHONSTARTUP": "yaml.py"}
-    assert workflow.run(PLAN).code == 0
+    litter(workflow)
+    acted = workflow.run(PLAN)
+    assert acted.code == 0, acted.text
     assert not (workflow.repository / "obeyed").exists()
+
+
+def test_a_run_is_green_and_its_outputs_comment_and_artifacts_are_there(on_sandbox: Workflow, api: Api) -> None:
+    litter(on_sandbox)
+    acted = on_sandbox.run({**RUN, "preset": "train_quick"}, after=OUTPUTS, event=github.event())
+    assert acted.code == 0, acted.text
+    outcome, _, outputs = acted.said("Main", "after").partition("\n")
+    known = json.loads(outputs)
+    assert (outcome, known["ending"], known["exit_code"], known["released"]) == ("success", "succeeded", "0", "true")
+    assert json.loads(known["metrics"])["test_accuracy"] > 0.5
+    assert (on_sandbox.repository / known["outputs_dir"]).is_dir()
+    [comment] = api.bodies()
+    assert "Succeeded" in comment
+    kept = uploaded(on_sandbox)
+    assert any(name.endswith("metrics.json") for name in kept)
+    assert any(name.endswith(".log") for name in kept)
+    assert acted.said("Post") == ""
+    assert machines_of(known["cluster"]) == []
+    assert not (on_sandbox.repository / "obeyed").exists()
+
+
+def test_a_job_that_fails_turns_its_step_red_and_tells_its_own_exit_code(on_sandbox: Workflow, api: Api) -> None:
+    acted = on_sandbox.run({**RUN, "preset": "fail"}, after=OUTPUTS, event=github.event())
+    assert acted.code == 1
+    outcome, _, outputs = acted.said("Main", "after").partition("\n")
+    known = json.loads(outputs)
+    assert (outcome, known["ending"], known["exit_code"], known["released"]) == ("failure", "failed", "7", "true")
+    [comment] = api.bodies()
+    assert "exit code 7" in comment
+    assert any(name.endswith("before_the_failure.txt") for name in uploaded(on_sandbox))
+    assert (acted.result("Post"), acted.said("Post")) == ("success", "")
+    assert machines_of(known["cluster"]) == []
+
+
+def test_after_a_main_that_was_killed_post_ends_its_machine_and_tells_what_was_known(
+    on_sandbox: Workflow, api: Api
+) -> None:
+    on_sandbox.start({**RUN, "preset": "slow"}, event=github.event())
+    main = on_sandbox.container("/entrypoint")
+    logs = on_sandbox.repository / "cvl-outputs"
+    assert eventually(lambda: any("second 2 of" in path.read_text() for path in logs.glob("*.log")), within=200)
+    [log] = logs.glob("*.log")
+    assert len(machines_of(log.stem)) == 1
+    docker("kill", main)
+    acted = on_sandbox.ended()
+    assert acted.code == 1
+    assert (acted.result("Main"), acted.result("Post")) == ("failure", "success"), acted.text
+    assert machines_of(log.stem) == []
+    assert "0 left" in acted.said("Post")
+    [comment] = api.bodies()
+    assert "Cancelled" in comment
+    assert any(name.endswith(".log") for name in uploaded(on_sandbox))
+
+
+def litter(workflow: Workflow) -> None:
+    """Files that would be imported first by a Python that looks where it stands."""
+    obey = "open('/github/home/obeyed', 'w').close(); open('obeyed', 'w').close(); raise SystemExit(9)"
+    for name in ("yaml", "json", "sitecustomize", "cvl_ci", "requests", "sky"):
+        (workflow.repository / f"{name}.py").write_text(obey)
+    workflow.environment["PYTHONPATH"] = str(workflow.repository)
+
+
+def uploaded(workflow: Workflow) -> list[str]:
+    """The files in all artifacts, which act keeps as they came."""
+    names = []
+    for path in (path for path in workflow.artifacts.rglob("*") if path.is_file()):
+        with zipfile.ZipFile(path) as packed:
+            names += packed.namelist()
+    return names
