@@ -191,13 +191,13 @@ class Sandbox:
         home.forget_skypilot(self._directory / "home")
         before = blueprints.load(self._directory)
         last_time = () if before is None else (before.port, before.metadata_port, before.skypilot_port)
+        if self._us:
+            self._image()  # the first time this takes minutes: what is free on the host is looked at after them
         taken = beside.look_at_host(self._docker, self._us, self._id, preferred=last_time) if self._us else None
         routes = taken.routes if taken else networks.host_routes()
         nets = networks.ensure(self._docker, self._id, offers.regions_of(self._types), routes)
         self._settle_among(nets)
-        tag = image.ensure(
-            self._docker, workshop=self._directory / "image", environment=self._environment, say=self._say
-        )
+        tag = self._image()
         addresses = [ports.LOOPBACK, *(network.gateway for network in nets)]
         port, metadata_port, skypilot_port = (
             taken.ports if taken else ports.free(3, hosts=addresses, preferred=last_time)
@@ -212,7 +212,7 @@ class Sandbox:
             machine_types=self._types,
         )
         blueprints.save(self._directory, plan)
-        line = self._await(plan, self._start_emulator())
+        line = self._await(plan, self._start_emulator(taken.devices if taken else ()))
         self._probe(plan)
         self._furnish(plan, line)
         self._say(f"an AWS of our own is up at {plan.endpoint_url}, after {watch}")
@@ -232,12 +232,15 @@ class Sandbox:
         else:
             guest.want_gateways_here(nets)
 
-    def _start_emulator(self) -> Callable[[], bool]:
+    def _image(self) -> str:
+        workshop = self._directory / "image"
+        return image.ensure(self._docker, workshop=workshop, environment=self._environment, say=self._say)
+
+    def _start_emulator(self, devices: Sequence[str]) -> Callable[[], bool]:
         """Whether it is still there."""
         if self._us:
-            name = beside.start(
-                self._docker, self._us, self._id, directory=self._directory, environment=self._environment
-            )
+            place, ours = self._directory, self._environment
+            name = beside.start(self._docker, self._us, self._id, directory=place, environment=ours, devices=devices)
             return lambda: beside.alive(self._docker, name)
         pid = daemon.start(self._directory, self._environment)
         return lambda: daemon.started(pid) is not None
