@@ -29,7 +29,7 @@ PASSED_ON = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What the host routes already, ports that are free on it, and devices that machines are given where it has them."""
+    """What the host routes already, ports that are free on it, and its devices that machines can be given."""
 
     routes: tuple[ipaddress.IPv4Network, ...]
     ports: tuple[int, ...]
