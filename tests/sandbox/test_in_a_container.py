@@ -12,7 +12,7 @@ import pytest
 from cvl_ci.sandbox import image
 from cvl_ci.sandbox.docker import Docker
 from tests.sandbox.cloud import docker, environment, eventually, leavings, sandbox_in
-from tests.sandbox.job import ROOT, Job
+from tests.sandbox.job import ROOT, Ended, Job
 
 pytestmark = pytest.mark.sandbox
 NOTHING: dict[str, list[str]] = {"containers": [], "volumes": [], "networks": []}
@@ -57,15 +57,19 @@ else:
 """
 
 
-def test_what_one_container_brought_up_another_finds_and_ends(job: Job) -> None:
-    where = f"/github/home/{job.sandbox.relative_to(job.folder / 'home')}"
-    main = job.container(sys.executable, "-I", "-c", PROGRAM, "main", where)
+def brought_up(job: Job) -> Ended:
+    main = job.container(sys.executable, "-I", "-c", PROGRAM, "main", job.sandbox_inside)
     assert main.code == 0, main.said
+    return main
+
+
+def test_what_one_container_brought_up_another_finds_and_ends(job: Job) -> None:
+    main = brought_up(job)
     has = ["ubuntu", *(["/dev/fuse"] if Path("/dev/fuse").exists() else [])]
     assert f"opened: {has}\n" in main.said
     assert "way out unchanged: True\n" in main.said
     assert len(leavings(job.id)["containers"]) == 2, "the machine and the emulator; known by the host's path of HOME"
-    post = job.container(sys.executable, "-I", "-c", PROGRAM, "post", where)
+    post = job.container(sys.executable, "-I", "-c", PROGRAM, "post", job.sandbox_inside)
     assert post.code == 0, post.said
     assert "still there: running b'SSH'\n" in post.said
     assert "up: False\n" in post.said
@@ -117,4 +121,13 @@ def test_post_ends_a_sandbox_that_a_main_killed_at_once_was_bringing_up(job: Job
     killed_main(job, when="Starting the sandbox", once="cvl-ci-sandbox-emulator")
     post = job.phase("post-entrypoint", command="sleep 60")
     assert post.code == 0, post.said
+    assert leavings(job.id) == NOTHING
+
+
+def test_post_proves_it_though_all_state_is_lost(job: Job) -> None:
+    brought_up(job)
+    job.container("rm", "-rf", "/github/home/.local")
+    post = job.phase("post-entrypoint", command="sleep 60")
+    assert post.code == 0, post.said
+    assert "gone, proved at" in post.said
     assert leavings(job.id) == NOTHING
