@@ -182,17 +182,20 @@ def _latest(resources: Sequence[Resource], label: str) -> float | None:
 
 def _cost(resources: Sequence[Resource], now: float, prices: Prices) -> float | None:
     """So far, at the on-demand price; None when no machine of it has a price that we know."""
+    machines = [each for each in resources if each.instance_type and each.created_at is not None]
+    kinds = {(each.provider, each.region, each.instance_type) for each in machines}
+    hourly = {kind: _hourly(*kind, prices=prices) for kind in kinds}
     known = [
-        hourly * (now - each.created_at) / 3600
-        for each in resources
-        if each.instance_type and each.created_at is not None and (hourly := _hourly(each, prices)) is not None
+        price * (now - (each.created_at or now)) / 3600
+        for each in machines
+        if (price := hourly[each.provider, each.region, each.instance_type]) is not None
     ]
     return sum(known) if known else None
 
 
-def _hourly(machine: Resource, prices: Prices) -> float | None:
-    place = Place(cloud=machine.provider, region=machine.region)
-    offers = prices.offers(Needs(instance_type=machine.instance_type), places=[place], spot=Spot.NEVER)
+def _hourly(cloud: str, region: str, instance_type: str, *, prices: Prices) -> float | None:
+    needs, place = Needs(instance_type=instance_type), Place(cloud=cloud, region=region)
+    offers = prices.offers(needs, places=[place], spot=Spot.NEVER)
     return min((offer.hourly_usd for offer in offers), default=None)
 
 

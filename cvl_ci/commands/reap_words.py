@@ -38,12 +38,12 @@ def lines(reaped: Reaped) -> Iterator[str]:
 
 def verdict(reaped: Reaped) -> CvlError | None:
     """None: nothing had been left running. What had to be removed is an error, so that its source is mended."""
-    usd = sum(suspect.usd or 0.0 for suspect in reaped.due)
-    cost = f"They have cost {dollars(usd)} so far, at the catalogue's on-demand prices, as far as those are known."
+    usd = dollars(cost(reaped) or 0.0)
+    so_far = f"They have cost {usd} so far, at the catalogue's on-demand prices, as far as those are known."
     if not reaped.proved:
         return NotProvedGone(
             f"Not proved gone: {_names(reaped.left) or 'not every cloud answered'}.",
-            money="It may still be running and billed. " + (cost if reaped.due else ""),
+            money="It may still be running and billed. " + (so_far if reaped.due else ""),
             next_step="Run `cvl-ci reap` again; what it names twice, end by hand at the provider.",
         )
     if not reaped.due:
@@ -52,9 +52,30 @@ def verdict(reaped: Reaped) -> CvlError | None:
     return LeakFound(
         f"{_count(len(reaped.due), 'lease')} with {_count(sum(len(each.resources) for each in reaped.due), 'resource')}"
         f" {what}.",
-        money=cost + (" They go on being billed." if reaped.dry_run else " They are billed no more."),
+        money=so_far + (" They go on being billed." if reaped.dry_run else " They are billed no more."),
         next_step="Something did not take them down in time: look at the post step of the runs named above.",
     )
+
+
+def title(reaped: Reaped) -> str:
+    due = _count(len(reaped.due), "lease")
+    if not reaped.proved:
+        return "A machine may still be running"
+    if reaped.due:
+        return f"{due} would be ended" if reaped.dry_run else f"{due} had outlived their runs, and are gone"
+    return "Nothing has outlived its run"
+
+
+def ending(reaped: Reaped) -> str:
+    """One word, for a workflow's `if:`."""
+    if not reaped.proved:
+        return "not_proved_gone"
+    return ("leak_found" if reaped.dry_run else "leak_removed") if reaped.due else "nothing_left"
+
+
+def cost(reaped: Reaped) -> float | None:
+    """So far, of what is known; None where there was nothing to end."""
+    return sum(suspect.usd or 0.0 for suspect in reaped.due) if reaped.due else None
 
 
 def _verb(reaped: Reaped, suspect: Suspect) -> str:

@@ -64,12 +64,13 @@ class Masks:
 
 
 def forms(value: str) -> Iterator[str]:
-    """The value, each of its lines, what a JSON document keeps secret, and how each is written in URLs and base64."""
+    """The value, each of its lines, what a JSON document keeps secret, and how each is written in URLs, base64, hex."""
     parts = [value.strip(), *(line.strip() for line in value.splitlines()), *_in_json(value)]
     for part in dict.fromkeys(parts):
         if len(part) < SHORTEST:
             continue
-        for form in (part, quote(part, safe=""), quote_plus(part), json.dumps(part)[1:-1], *_in_base64(part)):
+        written = (part, quote(part, safe=""), quote_plus(part), json.dumps(part)[1:-1])
+        for form in (*written, *_in_base64(part), *_in_base64_lines(part), *_in_hex(part)):
             if len(form) >= SHORTEST:
                 yield form
 
@@ -92,6 +93,20 @@ def _in_base64(part: str) -> Iterator[str]:
         if len(inner) >= SHORTEST + 2:
             yield inner
             yield inner.translate(str.maketrans("+/", "-_"))
+
+
+def _in_base64_lines(part: str) -> Iterator[str]:
+    """As `base64` and `openssl` break it; a last line too short to tell is left."""
+    raw = part.encode("utf-8", "surrogatepass")
+    whole = base64.b64encode(raw).decode()[: len(raw) * 8 // 6]
+    for width in (64, 76):
+        pieces = [whole[start : start + width] for start in range(0, len(whole), width)]
+        yield from (piece for piece in pieces if 16 <= len(piece) < len(whole))
+
+
+def _in_hex(part: str) -> Iterator[str]:
+    digits = part.encode("utf-8", "surrogatepass").hex()
+    yield from (digits, digits.upper())
 
 
 def _in_json(value: str) -> Iterable[str]:

@@ -124,7 +124,10 @@ class GitHubWorkflow:
     def remote(self, text: str) -> None:
         text = self._masks.hide(text)
         self._keep(text)
-        line = self._masks.hide(plain(shown(text)))[:500]
+        line = plain(shown(text))
+        if line != text:  # what stood apart may stand together now
+            line = self._masks.hide(line)
+        line = line[:500]
         self._tail.append(line)
         self._errors.line(line)
         self._shield.line(text)

@@ -140,7 +140,7 @@ def _with(files: Mapping[str, str], found: Iterable[Leg]) -> tuple[dict[str, str
     grown = dict(files)
     count = 0
     for leg in found:
-        if _name(leg) in known:
+        if not leg.at or _name(leg) in known:  # without a machine nothing was measured, at no time
             continue
         known.add(_name(leg))
         month = datetime.fromtimestamp(leg.at, tz=timezone.utc).strftime("%Y-%m.jsonl")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import random
+import shutil
+import string
+import subprocess
 from urllib.parse import quote
 
 import pytest
@@ -29,6 +33,8 @@ def hiding(*secrets: str) -> Masks:
         base64.b64encode(SECRET.encode()).decode(),
         base64.b64encode(b"u:" + SECRET.encode() + b":rest").decode(),
         base64.urlsafe_b64encode(b"x" + SECRET.encode()).decode(),
+        SECRET.encode().hex(),
+        (b"u:" + SECRET.encode()).hex().upper(),
     ],
 )
 def test_a_secret_is_hidden_however_it_is_written(said: str) -> None:
@@ -36,6 +42,17 @@ def test_a_secret_is_hidden_however_it_is_written(said: str) -> None:
     assert "***" in hidden
     assert SECRET[2:10] not in hidden
     assert len(hidden.replace("***", "")) < 15
+
+
+@pytest.mark.parametrize("program", [["base64"], ["openssl", "base64"], ["base64", "--wrap", "0"]])
+@pytest.mark.parametrize("length", [30, 60, 100, 1_000])
+def test_a_long_secret_is_hidden_as_programs_break_it_into_lines(program: list[str], length: int) -> None:
+    if shutil.which(program[0]) is None:
+        pytest.skip(f"{program[0]} is not installed")
+    secret = "".join(random.Random(length).choices(string.ascii_letters + string.digits, k=length))
+    said = subprocess.run(program, input=f"{secret}\n", capture_output=True, text=True, check=True).stdout
+    left = "".join(hiding(secret).hide(line).replace("***", "") for line in said.splitlines())
+    assert len(left) < 20
 
 
 def test_a_secret_of_many_lines_is_hidden_line_by_line() -> None:
