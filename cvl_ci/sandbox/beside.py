@@ -21,28 +21,42 @@ from cvl_ci.sandbox.guest import Container
 
 EMULATOR_LABEL = f"{LABEL}-emulator"
 SCOUT = "cvl_ci.sandbox.emulator_scout"
+DEVICES = "/host-devices"
+"""Where it looks for them."""
 PASSED_ON = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY")
 """What finds the docker command and its engine. Nothing else of a step's environment is the emulator's business."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What the host routes already, and ports that are free on it."""
+    """What the host routes already, ports that are free on it, and its devices that machines can be given."""
 
     routes: tuple[ipaddress.IPv4Network, ...]
     ports: tuple[int, ...]
+    devices: tuple[str, ...]
 
 
 def look_at_host(docker: Docker, us: Container, identity: str, *, preferred: Sequence[int]) -> Taken:
-    words = ("run", "--rm", *_as_we_are(us, identity), "-m", SCOUT, *map(str, preferred))
+    devices = ("--volume", f"/dev:{DEVICES}:ro")
+    words = ("run", "--rm", *devices, *_as_we_are(us, identity), "-m", SCOUT, DEVICES, *map(str, preferred))
     said = json.loads(docker.run(*words))
-    return Taken(routes=tuple(map(ipaddress.IPv4Network, said["routes"])), ports=tuple(said["ports"]))
+    routes = tuple(map(ipaddress.IPv4Network, said["routes"]))
+    return Taken(routes=routes, ports=tuple(said["ports"]), devices=tuple(said["devices"]))
 
 
-def start(docker: Docker, us: Container, identity: str, *, directory: Path, environment: Mapping[str, str]) -> str:
+def start(
+    docker: Docker,
+    us: Container,
+    identity: str,
+    *,
+    directory: Path,
+    environment: Mapping[str, str],
+    devices: Sequence[str],
+) -> str:
     """Its name. It goes on by itself; whether it comes up is for the caller to await."""
     name = f"cvl-ci-{identity}-emulator"
     passed = [word for each in PASSED_ON if each in environment for word in ("--env", each)]
+    passed += [word for each in devices for word in ("--device", each)]
     docker.run(
         "run", "--detach", "--rm", "--name", name, "--label", f"{EMULATOR_LABEL}={identity}", *passed,
         *_as_we_are(us, identity), "-m", daemon.MODULE, daemon.IN_FRONT, str(directory),

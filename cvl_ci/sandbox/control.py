@@ -1,6 +1,7 @@
 """Our line to the running emulator: a few requests to this host's own loopback, through no proxy.
 
 From inside a container, where the loopback is another one, it is heard at its gateway: there it answers, and obeys not.
+Whoever has Docker's socket may end it all the same.
 """
 
 from __future__ import annotations

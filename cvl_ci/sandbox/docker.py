@@ -163,7 +163,8 @@ def _explained(arguments: Sequence[str], said: str) -> SandboxError:
     if "cannot connect to the docker daemon" in lowered or "failed to connect to the docker api" in lowered:
         return SandboxError(
             "The Docker Engine is not running.",
-            next_step="Start it (sudo systemctl start docker, or sudo dockerd &), then try again.",
+            next_step="Start it (sudo systemctl start docker, or sudo dockerd &), then try again. To a container, give "
+            "its socket: --volume /var/run/docker.sock:/var/run/docker.sock.",
         )
     lines = [line for line in said.splitlines() if line.strip() and not line.startswith(("Run 'docker", "See 'docker"))]
     return DockerFailed(arguments, lines[-1] if lines else "it said nothing")

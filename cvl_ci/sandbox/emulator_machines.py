@@ -21,6 +21,8 @@ INSTANCE_LABEL = f"{LABEL}-instance"
 REBOOT = 3
 """How a container ends whose machine was told to reboot, see machine/boot."""
 
+FUSE = "/dev/fuse"
+"""What a mounted bucket takes."""
 RESOLVERS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
 """The first says what is behind a resolver on the loopback."""
 PRIVILEGES = (
@@ -94,7 +96,7 @@ class Machines:
     def _start(self, boot: Boot) -> None:
         name = self._name(boot.instance)
         labels = {**boot.labels, LABEL: self._plan.id, INSTANCE_LABEL: boot.instance}
-        fuse = ("--device", "/dev/fuse") if Path("/dev/fuse").exists() else ()
+        fuse = ("--device", FUSE) if Path(FUSE).exists() else ()
         with self._attending(boot.instance):
             self._docker.run(
                 "run", "--detach", "--init", "--name", name, "--hostname", f"ip-{boot.address.replace('.', '-')}",

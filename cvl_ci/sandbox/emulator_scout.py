@@ -1,17 +1,25 @@
-"""What the host has taken, seen from a container on its network: `python -m cvl_ci.sandbox.emulator_scout PORT...`.
+"""What the host has, seen from a container on its network: `python -m cvl_ci.sandbox.emulator_scout DEVICES PORT...`.
 
-Prints {"routes": [...], "ports": [...]}: ranges of addresses it routes somewhere; free ports, those asked for first.
+Prints the ranges of addresses it routes somewhere; free ports, those asked for first; and, from its /dev at DEVICES,
+which devices it can give to machines.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 from cvl_ci.sandbox import networks, ports
+from cvl_ci.sandbox.emulator_machines import FUSE
 
 PORTS = 3
 
 if __name__ == "__main__":
-    wanted = ports.free(PORTS, hosts=[ports.EVERYWHERE], preferred=[int(word) for word in sys.argv[1:]])
-    print(json.dumps({"routes": [str(each) for each in networks.host_routes()], "ports": wanted}))
+    _, devices, *before = sys.argv
+    seen = {
+        "routes": [str(each) for each in networks.host_routes()],
+        "ports": ports.free(PORTS, hosts=[ports.EVERYWHERE], preferred=[int(port) for port in before]),
+        "devices": [FUSE] if Path(devices, Path(FUSE).name).exists() else [],
+    }
+    print(json.dumps(seen))

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import cast
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox import beside, control, daemon, guest, home, image, networks, offers, ports, visits
+from cvl_ci.sandbox import beside, control, daemon, guest, home, image, networks, offers, ports, remains, visits
 from cvl_ci.sandbox import blueprint as blueprints
 from cvl_ci.sandbox.blueprint import ACTIONS, FAULTS, Blueprint
 from cvl_ci.sandbox.control import Line
-from cvl_ci.sandbox.docker import LABEL, NAME_LABEL, Docker, DockerFailed
+from cvl_ci.sandbox.docker import LABEL, Docker, DockerFailed
 from cvl_ci.sandbox.faults import Faults
 from cvl_ci.sandbox.home import Access
 from cvl_ci.sandbox.offers import MachineType
@@ -25,8 +25,6 @@ from cvl_ci.sandbox.status import Instance, Status
 from cvl_ci.sandbox.stopwatch import Stopwatch
 
 START_SECONDS = 60.0
-KINDS = ("volume", "network")
-"""What it makes beside containers."""
 STOP_SECONDS = 30.0
 """It removes its machines first."""
 README = """\
@@ -101,23 +99,20 @@ class Sandbox:
 
     @contextlib.contextmanager
     def visited_to_end(self) -> Iterator[Access | None]:
-        """For what a run may have left that is no more. None: nothing of this sandbox is up, or was left so long as
-        nobody else is in it. It is never brought up for that."""
+        """To end what a run may have left. What a run had brought up is taken down first, when nobody else is in it;
+        for this it is never brought up. None: it is not up."""
         with visits.visit(self._directory) as visit:
             if visit.may_end_it():
                 self._end(visit)
             yield self.up() if self.status().up else None
 
     def remains(self, lease: str | None) -> tuple[str, ...]:
-        """What Docker still has of it while it is down, and of any sandbox's machines those of this lease's name."""
-        kinds = (("ps", "--all", "--format", "{{.Names}}"), *((kind, "ls", "--format", "{{.Name}}") for kind in KINDS))
-        mine = [name for words in kinds for name in self._docker.lines(*words, "--filter", f"label={LABEL}={self._id}")]
-        return tuple(dict.fromkeys([*mine, *self._machines_of(lease)]))
+        """What Docker still has of it while it is down, and of any sandbox's machines those of this lease."""
+        return remains.left(self._docker, self._id, lease=lease)
 
     def remove_remains(self, names: Sequence[str]) -> None:
         self.down()
-        for name in {*self._docker.lines("ps", "--all", "--format", "{{.Names}}")} & {*names}:
-            self._docker.run("rm", "--force", "--volumes", name)
+        remains.remove_machines(self._docker, names)
 
     def status(self) -> Status:
         plan, line = self._running()
@@ -191,13 +186,13 @@ class Sandbox:
         home.forget_skypilot(self._directory / "home")
         before = blueprints.load(self._directory)
         last_time = () if before is None else (before.port, before.metadata_port, before.skypilot_port)
+        if self._us:
+            self._image()  # the first time this takes minutes: what is free on the host is looked at after them
         taken = beside.look_at_host(self._docker, self._us, self._id, preferred=last_time) if self._us else None
         routes = taken.routes if taken else networks.host_routes()
         nets = networks.ensure(self._docker, self._id, offers.regions_of(self._types), routes)
         self._settle_among(nets)
-        tag = image.ensure(
-            self._docker, workshop=self._directory / "image", environment=self._environment, say=self._say
-        )
+        tag = self._image()
         addresses = [ports.LOOPBACK, *(network.gateway for network in nets)]
         port, metadata_port, skypilot_port = (
             taken.ports if taken else ports.free(3, hosts=addresses, preferred=last_time)
@@ -212,7 +207,7 @@ class Sandbox:
             machine_types=self._types,
         )
         blueprints.save(self._directory, plan)
-        line = self._await(plan, self._start_emulator())
+        line = self._await(plan, self._start_emulator(taken.devices if taken else ()))
         self._probe(plan)
         self._furnish(plan, line)
         self._say(f"an AWS of our own is up at {plan.endpoint_url}, after {watch}")
@@ -232,12 +227,15 @@ class Sandbox:
         else:
             guest.want_gateways_here(nets)
 
-    def _start_emulator(self) -> Callable[[], bool]:
+    def _image(self) -> str:
+        workshop = self._directory / "image"
+        return image.ensure(self._docker, workshop=workshop, environment=self._environment, say=self._say)
+
+    def _start_emulator(self, devices: Sequence[str]) -> Callable[[], bool]:
         """Whether it is still there."""
         if self._us:
-            name = beside.start(
-                self._docker, self._us, self._id, directory=self._directory, environment=self._environment
-            )
+            place, ours = self._directory, self._environment
+            name = beside.start(self._docker, self._us, self._id, directory=place, environment=ours, devices=devices)
             return lambda: beside.alive(self._docker, name)
         pid = daemon.start(self._directory, self._environment)
         return lambda: daemon.started(pid) is not None
@@ -311,15 +309,6 @@ class Sandbox:
     def _end(self, visit: visits.Visit) -> None:
         self.down()
         visit.forget_who_brought_it_up()
-
-    def _machines_of(self, lease: str | None) -> list[str]:
-        """By the name SkyPilot gave them: the lease's, and something after it."""
-        form = f'{{{{.Names}}}} {{{{.Label "{NAME_LABEL}"}}}}'
-        rows = [
-            line.split()
-            for line in self._docker.lines("ps", "--all", "--filter", f"label={NAME_LABEL}", "--format", form)
-        ]
-        return [row[0] for row in rows if lease and len(row) > 1 and row[1].startswith(f"{lease}-")]
 
     def _leftovers(self) -> tuple[str, ...]:
         mine = f"label={LABEL}={self._id}"

@@ -62,7 +62,11 @@ class Job:
     @property
     def sandbox(self) -> Path:
         """Where this computer has what the containers take for their sandbox's directory."""
-        return self.folder / "home" / sandbox_directory(HOME).relative_to(HOME["HOME"])
+        return self.folder / "home" / Path(self.sandbox_inside).relative_to(HOME["HOME"])
+
+    @property
+    def sandbox_inside(self) -> str:
+        return str(sandbox_directory(HOME))
 
     @property
     def id(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +11,8 @@ import pytest
 
 from cvl_ci.sandbox import image
 from cvl_ci.sandbox.docker import Docker
-from tests.sandbox.cloud import docker, environment, leavings, sandbox_in
-from tests.sandbox.job import ROOT, Job
+from tests.sandbox.cloud import docker, environment, eventually, leavings, sandbox_in
+from tests.sandbox.job import ROOT, Ended, Job
 
 pytestmark = pytest.mark.sandbox
 NOTHING: dict[str, list[str]] = {"containers": [], "volumes": [], "networks": []}
@@ -47,7 +46,7 @@ if sys.argv[1] == "main":
     before = way_out()
     cloud = Cloud(sandbox=sandbox, directory=Path(sys.argv[2]), access=sandbox.up(), key=Path("/github/home/key"))
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(cloud.key)], check=True)
-    print("opened:", cloud.ssh(cloud.launch(), "whoami"))
+    print("opened:", cloud.ssh(cloud.launch(), "whoami; ls /dev/fuse || true").split())
     print("way out unchanged:", way_out() == before)
 else:
     sandbox.up()
@@ -58,14 +57,19 @@ else:
 """
 
 
-def test_what_one_container_brought_up_another_finds_and_ends(job: Job) -> None:
-    where = f"/github/home/{job.sandbox.relative_to(job.folder / 'home')}"
-    main = job.container(sys.executable, "-I", "-c", PROGRAM, "main", where)
+def brought_up(job: Job) -> Ended:
+    main = job.container(sys.executable, "-I", "-c", PROGRAM, "main", job.sandbox_inside)
     assert main.code == 0, main.said
-    assert "opened: ubuntu\n" in main.said
+    return main
+
+
+def test_what_one_container_brought_up_another_finds_and_ends(job: Job) -> None:
+    main = brought_up(job)
+    has = ["ubuntu", *(["/dev/fuse"] if Path("/dev/fuse").exists() else [])]
+    assert f"opened: {has}\n" in main.said
     assert "way out unchanged: True\n" in main.said
     assert len(leavings(job.id)["containers"]) == 2, "the machine and the emulator; known by the host's path of HOME"
-    post = job.container(sys.executable, "-I", "-c", PROGRAM, "post", where)
+    post = job.container(sys.executable, "-I", "-c", PROGRAM, "post", job.sandbox_inside)
     assert post.code == 0, post.said
     assert "still there: running b'SSH'\n" in post.said
     assert "up: False\n" in post.said
@@ -90,15 +94,14 @@ def test_main_runs_the_job_and_leaves_post_nothing_to_do(job: Job) -> None:
     assert (post.code, post.said) == (0, "")
 
 
-def killed_main(job: Job, *, when: str) -> None:
+def killed_main(job: Job, *, when: str, once: str) -> None:
+    """Once a container with this label is there, after main said that."""
+
     def seen(line: str) -> bool:
-        """In the midst of it: something of the sandbox's is there that was not there when this was said."""
         if when not in line:
             return False
-        before, deadline = len(leavings(job.id)["containers"]), time.monotonic() + 60
-        while len(leavings(job.id)["containers"]) <= before and time.monotonic() < deadline:
-            time.sleep(0.1)
-        return True
+        mine = ("--filter", f"label=cvl-ci-sandbox={job.id}", "--filter", f"label={once}")
+        return bool(eventually(lambda: docker("ps", "--quiet", *mine), within=60))
 
     main = job.phase("entrypoint", command="sleep 60", kill_when=seen)
     assert main.code == 137, main.said
@@ -106,7 +109,7 @@ def killed_main(job: Job, *, when: str) -> None:
 
 
 def test_post_ends_all_that_a_killed_main_had_and_proves_it(job: Job) -> None:
-    killed_main(job, when="asking sandbox/")
+    killed_main(job, when="asking sandbox/", once="cvl-ci-sandbox-instance")
     post = job.phase("post-entrypoint", command="sleep 60")
     assert post.code == 0, post.said
     assert "gone, proved at" in post.said
@@ -115,7 +118,16 @@ def test_post_ends_all_that_a_killed_main_had_and_proves_it(job: Job) -> None:
 
 
 def test_post_ends_a_sandbox_that_a_main_killed_at_once_was_bringing_up(job: Job) -> None:
-    killed_main(job, when="Starting the sandbox")
+    killed_main(job, when="Starting the sandbox", once="cvl-ci-sandbox-emulator")
     post = job.phase("post-entrypoint", command="sleep 60")
     assert post.code == 0, post.said
+    assert leavings(job.id) == NOTHING
+
+
+def test_post_proves_it_though_all_state_is_lost(job: Job) -> None:
+    brought_up(job)
+    job.container("rm", "-rf", "/github/home/.local")
+    post = job.phase("post-entrypoint", command="sleep 60")
+    assert post.code == 0, post.said
+    assert "gone, proved at" in post.said
     assert leavings(job.id) == NOTHING

@@ -284,7 +284,7 @@ except SandboxError as error:
     assert cloud.state(machine) == "running"
 
 
-def test_a_container_cannot_bring_one_up_and_says_where_to(directory: Path) -> None:
+def test_a_container_brings_none_up_in_a_directory_that_ends_with_it(directory: Path) -> None:
     sandbox = sandbox_in(directory)
     sandbox.up()
     image = sandbox.status().image
@@ -304,7 +304,7 @@ sandbox_in(Path({str(elsewhere)!r})).down()
         "--env", f"PYTHONPATH={ROOT}", "--env", "PATH=/usr/bin:/bin", "--entrypoint", "python3", str(image),
         "-c", program,
     )  # fmt: skip
-    assert "cannot be brought up from here" in said
+    assert f"cannot be brought up from here: {elsewhere} would end with this container" in said
     assert leavings(blueprint.identity(elsewhere)) == NOTHING
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import subprocess
 import sys
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -16,7 +19,8 @@ US = Container(id="us", network="us", image="sha256:1", mounts=())
 def test_it_is_of_our_image_and_mounts_and_knows_nothing_of_the_steps_secrets(tmp_path: Path) -> None:
     docker = docker_that(tmp_path, f'echo "$@" >> {tmp_path}/said')
     environment = {"HOME": "/github/home", "INPUT_SECRETS": "TOKEN=hush", "AWS_SECRET_ACCESS_KEY": "hush"}
-    name = beside.start(docker, US, "0badcafe", directory=Path("/github/home/s"), environment=environment)
+    place = Path("/github/home/s")
+    name = beside.start(docker, US, "0badcafe", directory=place, environment=environment, devices=["/dev/fuse"])
     said = (tmp_path / "said").read_text()
     assert name == "cvl-ci-0badcafe-emulator"
     assert "--network host --volumes-from us" in said
@@ -25,6 +29,7 @@ def test_it_is_of_our_image_and_mounts_and_knows_nothing_of_the_steps_secrets(tm
     assert said.endswith(
         f"--entrypoint {sys.executable} sha256:1 -m cvl_ci.sandbox.emulator --in-front /github/home/s\n"
     )
+    assert "--device /dev/fuse" in said
     assert "hush" not in said
     assert "--env HOME " in said, "by its name: its value stays off the command line"
 
@@ -48,12 +53,30 @@ def test_what_is_no_container_any_more_is_not_alive(tmp_path: Path) -> None:
 
 
 def test_the_host_is_looked_at_from_its_own_network(tmp_path: Path) -> None:
-    docker = docker_that(
-        tmp_path, f'echo "$@" >> {tmp_path}/said; echo \'{{"routes": ["10.0.0.0/8"], "ports": [7, 8, 9]}}\''
-    )
+    seen = '{"routes": ["10.0.0.0/8"], "ports": [7, 8, 9], "devices": ["/dev/fuse"]}'
+    docker = docker_that(tmp_path, f"echo \"$@\" >> {tmp_path}/said; echo '{seen}'")
     taken = beside.look_at_host(docker, US, "0badcafe", preferred=(7,))
-    assert taken == beside.Taken(routes=(IPv4Network("10.0.0.0/8"),), ports=(7, 8, 9))
+    assert taken == beside.Taken(routes=(IPv4Network("10.0.0.0/8"),), ports=(7, 8, 9), devices=("/dev/fuse",))
     said = (tmp_path / "said").read_text()
     assert said.startswith("run --rm ")
     assert "--network host" in said
-    assert said.endswith("-m cvl_ci.sandbox.emulator_scout 7\n")
+    assert said.endswith("-m cvl_ci.sandbox.emulator_scout /host-devices 7\n")
+
+
+def test_what_is_looked_for_on_the_host_is_free_and_there(tmp_path: Path) -> None:
+    program = [sys.executable, "-m", beside.SCOUT]
+    (tmp_path / "fuse").touch()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        said = subprocess.run([*program, str(tmp_path), port], capture_output=True, text=True, check=True).stdout
+    seen = json.loads(said)
+    assert seen["devices"] == ["/dev/fuse"]
+    assert len(seen["ports"]) == 3
+    assert int(port) not in seen["ports"]
+    assert all(IPv4Network(each) for each in seen["routes"])
+    again = [str(each) for each in seen["ports"]]
+    said = subprocess.run([*program, "/nowhere", *again], capture_output=True, text=True, check=True).stdout
+    assert json.loads(said)["ports"] == seen["ports"], "those of last time, if they are free"
+    assert json.loads(said)["devices"] == []

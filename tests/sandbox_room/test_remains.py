@@ -12,9 +12,9 @@ from tests.sandbox_room.docker_stand_in import docker_that
 SCRIPT = """echo "$@" >> {folder}/said
 case "$*" in
 "ps --all --format {{{{.Names}}}} --filter label=cvl-ci-sandbox="*) echo emulator;;
-"ps --all --filter label=cvl-ci-sandbox-name "*)
+"ps --all --format {{{{.Names}}}} --filter label=cvl-ci-sandbox-name") echo theirs; echo another;;
+"ps --all --format {{{{.Names}}}} "*"--filter label=cvl-ci-sandbox-name")
   echo "theirs cvl-1-2-0123abcd-head"; echo "another cvl-1-23-0123abcd-head"; echo nameless;;
-"ps --all --format {{{{.Names}}}}") echo theirs; echo another;;
 esac"""
 
 
