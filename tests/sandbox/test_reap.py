@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cvl_ci.engine.inventory import ec2_clients
 from tests.sandbox.conftest import Terminal
@@ -40,10 +41,11 @@ def test_what_a_killed_runner_left_lives_to_its_deadline_and_no_longer(terminal:
         secret_access_key=access.secret_access_key,
         endpoint_url=access.endpoint_url,
     )
+    over: Any = [{"Key": "cvl-ci-deadline", "Value": str(int(time.time()) - 60)}]
+    wanted: Any = [{"Name": "key", "Values": ["cvl-ci-lease"]}]
     for region in access.regions:
-        if any(group["Instances"] for group in client(region).describe_instances()["Reservations"]):
-            over = {"Key": "cvl-ci-deadline", "Value": str(int(time.time()) - 60)}
-            client(region).create_tags(Resources=[machine], Tags=[over])  # type: ignore[list-item]
+        if ours := [tag["ResourceId"] for tag in client(region).describe_tags(Filters=wanted)["Tags"]]:
+            client(region).create_tags(Resources=ours, Tags=over)
 
     marked = elsewhere.type("reap", "--cloud", "sandbox")
     assert marked.returncode == 0, marked.stderr

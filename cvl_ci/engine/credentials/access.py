@@ -48,7 +48,7 @@ def look(where: Here, clouds: Collection[str], *, proved: Collection[str]) -> li
     """`clouds`: none named means any that runs can go to. `proved`: those that can be asked whether a machine is gone;
     a run anywhere else could not be called over."""
     named = dict.fromkeys(clouds) or [cloud for cloud in KINDS if cloud != API_SERVER.cloud]
-    return [_with_proof(KINDS[cloud].look(where), proved) for cloud in named]
+    return [_with_proof(KINDS[cloud].look(where) if cloud in KINDS else _stranger(cloud), proved) for cloud in named]
 
 
 def in_use(where: Here, clouds: Collection[str]) -> Collection[str]:
@@ -60,20 +60,18 @@ def in_use(where: Here, clouds: Collection[str]) -> Collection[str]:
 
 
 def require(looks: Sequence[CloudAccess], *, any_of_them: bool) -> None:
-    """Everything that is missing, at once. `any_of_them`: one that is known is enough."""
-    if any_of_them and any(each.known for each in looks):
+    """Everything that is missing, at once. `any_of_them`: one that is usable is enough."""
+    if any_of_them and any(each.usable for each in looks):
         return
-    lacking = [each for each in looks if not each.known]
+    lacking = [each for each in looks if not each.usable]
     if not lacking:
         return
     if any_of_them:
         named = [each for each in looks if each.there or each.missing[:1] != ("any credentials",)]
         lacking = [each for each in named if each.cloud != "api-server"] or lacking
-    told = [
-        f"  - {each.cloud}: {', '.join(each.missing)} missing. To have it: {'; '.join(each.takes)}." for each in lacking
-    ]
     raise CredentialsError(
-        "\n".join(["The credentials are not complete:", *told]), next_step="`cvl-ci check` shows how each cloud stands."
+        "\n".join(["The credentials are not complete:", *map(_told, lacking)]),
+        next_step="`cvl-ci check` shows how each cloud stands.",
     )
 
 
@@ -92,7 +90,7 @@ def become_known(
     looks = look(where, clouds, proved=proved)
     if required:
         require(looks, any_of_them=not clouds)
-    written = prepare(where, [each.cloud for each in looks if each.known])
+    written = prepare(where, [each.cloud for each in looks if each.usable])
     mask(*written.secrets)
     known = carry_out(where, written)
     adopt(known)
@@ -184,6 +182,16 @@ def _log_in(login: Login, environ: Mapping[str, str]) -> None:
             f"`{name}` refused these credentials (exit code {done.returncode}).",
             next_step="Try the same in a terminal to see its reason.",
         )
+
+
+def _told(access: CloudAccess) -> str:
+    if access.unsupported:
+        return f"  - {access.cloud}: {access.unsupported}: a run there could not be called over. Go to another cloud."
+    return f"  - {access.cloud}: {', '.join(access.missing)} missing. To have it: {'; '.join(access.takes)}."
+
+
+def _stranger(cloud: str) -> CloudAccess:
+    return CloudAccess(cloud=cloud, missing=("a way to sign in to it, which is not built yet",))
 
 
 def _with_proof(access: CloudAccess, proved: Collection[str]) -> CloudAccess:

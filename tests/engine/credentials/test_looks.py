@@ -120,7 +120,9 @@ def test_a_machine_with_a_role_of_its_own_needs_no_file(tmp_path: Path) -> None:
 
 
 def test_all_that_is_missing_is_told_at_once_and_costs_77(tmp_path: Path) -> None:
-    looks = access.look(machine(tmp_path, aws_access_key_id="AKIA", lambda_api_key="a b"), ["aws", "lambda"], proved=[])
+    looks = access.look(
+        machine(tmp_path, aws_access_key_id="AKIA", lambda_api_key="a b"), ["aws", "lambda"], proved=["aws", "lambda"]
+    )
     with pytest.raises(CredentialsError, match=r"(?s)aws: `aws_secret.*lambda: a key") as raised:
         access.require(looks, any_of_them=False)
     assert raised.value.exit_code == 77
@@ -129,15 +131,24 @@ def test_all_that_is_missing_is_told_at_once_and_costs_77(tmp_path: Path) -> Non
 
 def test_any_cloud_means_one_that_is_known(tmp_path: Path) -> None:
     where = machine(tmp_path, lambda_api_key="key_0123456789")
-    access.require(access.look(where, ["aws", "lambda"], proved=[]), any_of_them=True)
+    access.require(access.look(where, ["aws", "lambda"], proved=["aws", "lambda"]), any_of_them=True)
     with pytest.raises(CredentialsError):
-        access.require(access.look(where, ["aws", "lambda"], proved=[]), any_of_them=False)
+        access.require(access.look(where, ["aws", "lambda"], proved=["aws", "lambda"]), any_of_them=False)
 
 
 def test_a_cloud_that_cannot_be_asked_for_a_release_is_not_called_usable(tmp_path: Path) -> None:
     where = machine(tmp_path, lambda_api_key="key_0123456789")
     [unproved], [proved] = (access.look(where, ["lambda"], proved=clouds) for clouds in ([], ["lambda"]))
     assert (unproved.known, unproved.usable, proved.usable) == (True, False, True)
+
+
+@pytest.mark.parametrize("cloud", ["nebius", "vast"])
+def test_a_run_to_a_cloud_that_cannot_be_asked_is_refused_whatever_its_credentials(cloud: str, tmp_path: Path) -> None:
+    where = machine(tmp_path, nebius_iam_token="token_0123456789", nebius_tenant_id="tenant-0123")
+    looks = access.look(where, [cloud], proved=["aws"])
+    with pytest.raises(CredentialsError, match="could not be called over") as caught:
+        access.require(looks, any_of_them=False)
+    assert f"- {cloud}: a way to ask it" in caught.value.what
 
 
 def _typed(given: dict[str, str]) -> dict[str, Any]:
