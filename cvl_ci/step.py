@@ -18,8 +18,8 @@ from cvl_ci.local.handover import written as written_handover
 from cvl_ci.request.plan import SANDBOX, Place, RunPlan
 
 if TYPE_CHECKING:
-    from cvl_ci.commands.reap import Reaped
     from cvl_ci.commands.publish import Subject
+    from cvl_ci.commands.reap import Reaped
     from cvl_ci.errors import CvlError
     from cvl_ci.github.comment import StepComment
     from cvl_ci.ports import Artifacts
