@@ -296,7 +296,7 @@ def test_a_main_that_lives_on_beside_post_has_no_more_say(
     monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
     environment |= {"INPUT_COMMENT_GROUP": group}
     main = OnGitHub(environment)
-    main.queued("digits train")
+    main.queued(RunPlan(title="digits train"))
     take_over(wiring.handover_path(environment))
     left = Handover(lease=main.owner.name, leg="", title="digits train")
     as_post = as_left(left, GONE, name=main.owner.name, folder=tmp_path / "none")

@@ -164,14 +164,12 @@ class _Shelf:
         self._tools.workflow.notice(f"Left out of the artifact {done.name}: {listed}.")
 
 
-_NOT_THE_OUTCOME_S = ("leg", "run_url")
-
-
 def _write_cost(outcome: Outcome, files: Files) -> None:
+    known = to_json(outcome, commit=files.subject.commit)
     said = {
         "schema": SCHEMA,
-        **to_json(outcome, commit=files.subject.commit),
-        **{name: value for name, value in vars(files.subject).items() if value or name in _NOT_THE_OUTCOME_S},
+        **known,
+        **{name: known.get(name) or value for name, value in vars(files.subject).items()},
         "warnings": list(outcome.warnings),
     }
     files.cost.parent.mkdir(parents=True, exist_ok=True)
