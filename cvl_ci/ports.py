@@ -160,6 +160,13 @@ class Engine(Protocol):
     def fetch(self, *, into: Path, globs: Sequence[str]) -> Fetched:
         """Bring back what the job changed since its start, from every node."""
 
+    def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
+        """Its machines end by themselves at `until` (epoch seconds), no sooner and no later, whoever else is alive.
+
+        `public_key` may log in from now on. The ssh commands by which a person gets in, one a node. Raises EngineError:
+        then nothing of it may be relied on.
+        """
+
     def stop(self) -> bool:
         """Afterwards nothing of this engine is alive that could still launch.
 
@@ -204,6 +211,9 @@ class Inventory(Protocol):
 
     def remove(self, resources: Sequence[Resource]) -> None:
         """Ask the provider to end them. Absent is success; raises EngineError when it refuses."""
+
+    def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
+        """Beside the labels they have, or over them. Raises EngineError when the provider refuses or has none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cvl_ci.engine.prices import CataloguePrices
 from cvl_ci.engine.skypilot import SkyPilotEngine
 from cvl_ci.errors import EngineError
+from cvl_ci.lease import LABEL_KEPT
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.records import FileRecords
 from cvl_ci.ports import Cloud, Progress, Records, Watch, Workflow
@@ -23,6 +24,7 @@ from cvl_ci.sandbox import Access, MachineType, Sandbox
 if TYPE_CHECKING:
     from cvl_ci.request.inputs import Inputs
     from cvl_ci.result.access import CloudAccess
+    from cvl_ci.sandbox import Status
 
 _OF_CLOUDS = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
 
@@ -105,7 +107,7 @@ class OpenClouds:
             environment=self._environ,
             progress=lambda text: watch(Progress(text=text)),
         )
-        with sandbox.visited(keep=self._keep_sandbox) as access:
+        with sandbox.visited(keep=self._keep_sandbox, needed=_keeps_a_machine) as access:
             yield access
 
     def _on_sandbox(self, access: Access, user_id: str) -> Cloud:
@@ -145,6 +147,11 @@ class OpenClouds:
             yield cloud
         finally:
             cloud.engine.close()
+
+
+def _keeps_a_machine(status: Status) -> bool:
+    over = {"shutting-down", "terminated"}
+    return any(LABEL_KEPT in each.tags and each.state not in over for each in status.instances)
 
 
 def _for_skypilot(environ: Mapping[str, str], user_id: str) -> dict[str, str]:

@@ -6,8 +6,9 @@ tests/engine/test_contract.py fails loudly when a new version moves them.
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import sky
 from sky import backends, clouds, core, exceptions, execution, global_user_state
 from sky.backends import backend_utils
 from sky.skylet import autostop_lib
+from sky.utils import command_runner
 
-from cvl_ci.engine import attempts
+from cvl_ci.engine import attempts, script
 from cvl_ci.engine.heartbeat import Heartbeat, minutes_at
 
 Send = Callable[..., None]
@@ -106,6 +108,24 @@ def bring(_send: Send, *, cluster: str, remote: str, into: str) -> None:
         runner.rsync(source=f"{remote}/", target=str(target), up=False, stream_logs=False, max_retry=3)
 
 
+def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None) -> list[str]:
+    """Its own end in place of the heartbeat's, and the ssh command to each node."""
+    _rest()
+    minutes = minutes_at(time.time(), deadline=deadline, heartbeat=0)
+    if minutes < 1:
+        raise ValueError("There is less than a minute to keep it for.")
+    _arm_by_the_clock(deadline=deadline, heartbeat=0)
+    _end_in(minutes, cluster=cluster)
+    ways_in = []
+    for runner, way_in in _hosts(cluster, with_key=public_key is None):
+        command = script.keep(deadline=deadline, public_key=public_key)
+        code, _, err = runner.run(command, require_outputs=True, separate_stderr=True, stream_logs=False)
+        if code:
+            raise RuntimeError(f"The machine did not take its new end: {err.strip()[-300:] or f'status {code}'}")
+        ways_in.append(way_in)
+    return ways_in
+
+
 def down(_send: Send, *, cluster: str) -> bool:
     """SkyPilot's own down. False: it had no record of it."""
     _rest()
@@ -153,6 +173,22 @@ def _why_no_access(task: Any) -> str:
 
 def _runners(cluster: str) -> list[Any]:
     return list(_handle(cluster).get_command_runners())
+
+
+def _hosts(cluster: str, *, with_key: bool) -> Iterator[tuple[Any, str]]:
+    """The machines themselves, also where the job runs in a container on them: a runner and a person's command each."""
+    handle = _handle(cluster)
+    login = backend_utils.ssh_credential_from_yaml(handle.cluster_yaml, ssh_user=handle.ssh_user)
+    login.pop("ssh_control_name", None)
+    proxy, key = login["ssh_proxy_command"], Path(login["ssh_private_key"]).expanduser()
+    # A new machine at an address that another one had before is no attack; SkyPilot does not look either.
+    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+    options += ["-i", str(key), "-o", "IdentitiesOnly=yes"] if with_key else []
+    options += ["-o", f"ProxyCommand={proxy}"] if proxy else []
+    for address, port in zip(handle.external_ips(), handle.external_ssh_ports(), strict=True):
+        elsewhere = ["-p", str(port)] if port != 22 else []
+        way_in = shlex.join(["ssh", *options, *elsewhere, f"{login['ssh_user']}@{address}"])
+        yield command_runner.SSHCommandRunner((address, port), **login, ssh_control_name=None), way_in
 
 
 def _handle(cluster: str) -> Any:

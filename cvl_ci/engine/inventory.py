@@ -64,6 +64,15 @@ class AwsInventory:
                 next_step="It is tried again until the deadline; then end it by hand.",
             )
 
+    def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
+        tags = [{"Key": name, "Value": text} for name, text in labels.items()]
+        for region in sorted({resource.region for resource in resources}):
+            ids = [resource.id for resource in resources if resource.region == region]
+            try:
+                self._client(region).create_tags(Resources=ids, Tags=tags)  # type: ignore[arg-type]
+            except Exception as error:
+                raise EngineError(f"AWS refused to label {', '.join(ids)} in {region}: {error}") from error
+
     def _remove_in(self, region: str, resources: Sequence[Resource]) -> Iterator[str]:
         client = self._client(region)
         endings: list[tuple[str, Callable[[list[str]], Any]]] = [
@@ -145,6 +154,12 @@ class Inventories:
             asked=tuple(asked for part in parts for asked in part.asked),
             unproved=tuple(cloud for cloud in clouds if cloud not in self._inventories),
         )
+
+    def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
+        for cloud in sorted({resource.provider for resource in resources}):
+            if cloud not in self._inventories:
+                raise EngineError(f"Nothing on {cloud} can be labelled from here.")
+            self._inventories[cloud].label([each for each in resources if each.provider == cloud], labels)
 
     def remove(self, resources: Sequence[Resource]) -> None:
         for cloud, inventory in self._inventories.items():

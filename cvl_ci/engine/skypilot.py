@@ -30,6 +30,7 @@ from cvl_ci.result.outcome import Attempt, Launch, NodeEnd, Phase
 
 DOWN_SECONDS = 120.0
 ANSWER_SECONDS = 60.0
+KEEP_SECONDS = 60.0
 _CREDENTIALS = {"NoCloudAccessError", "InvalidCloudCredentials", "CloudUserIdentityError", "NoCredentialsError"}
 
 
@@ -140,6 +141,19 @@ class SkyPilotEngine:
         failed = [f"node {rank}: {answer['err'].strip()}" for rank, answer in enumerate(answers) if answer["code"]]
         problem = "; ".join(failed)[:500] if failed else None
         return Fetched(files=fetched.files, refused=fetched.refused, problem=fetched.problem or problem)
+
+    def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
+        self._attached = False
+        try:
+            ways_in = self._alive_worker().call(
+                "keep", until=_within(KEEP_SECONDS), cluster=cluster, deadline=until, public_key=public_key
+            )
+        except Expired:
+            self.stop()
+            raise EngineError(f"The machine did not take its new end within {KEEP_SECONDS:.0f} s.") from None
+        except WorkerFailed as failure:
+            raise _translate(failure) from failure
+        return tuple(map(str, ways_in))
 
     def stop(self) -> bool:
         """Nothing half-done stays alive: an interrupted SkyPilot may leave threads behind, so its process goes too."""

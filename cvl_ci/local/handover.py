@@ -12,6 +12,7 @@ from pathlib import Path
 class Handover:
     """`done`: main told the end itself, proof included. `since`, `hourly_usd`: what is spent from when on.
 
+    `kept_until`: as a person reads it, where the machine of a failed job is kept: its lease is not post's to end.
     `ending`, `reason`, `exit_code`: of a main that came to its end, but not to a proof or not to telling it.
     """
 
@@ -25,6 +26,7 @@ class Handover:
     ending: str = ""
     reason: str = ""
     exit_code: int = 0
+    kept_until: str = ""
 
 
 def save(path: Path, handover: Handover) -> None:

@@ -45,7 +45,7 @@ def judge(
         judged = Judgement(ending=Ending.NEVER_STARTED, reason="The job never began.", exit_code=70)
     else:
         judged = _job(plan, nodes, ran_seconds)
-    if release is not None and not release.gone:
+    if release is not None and not release.gone and release.kept is None:
         return Judgement(
             ending=judged.ending, reason=judged.reason, exit_code=EXIT_NOT_PROVED_GONE, advice=judged.advice
         )

@@ -14,13 +14,18 @@ import random
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from cvl_ci.sandbox import blueprint as blueprints
-from cvl_ci.sandbox import daemon
+from cvl_ci.sandbox import daemon, networks, visitors
 from cvl_ci.sandbox.blueprint import LOG, Blueprint
 from cvl_ci.sandbox.docker import Docker
+
+if TYPE_CHECKING:
+    from cvl_ci.sandbox.emulator_cloud import Cloud
 
 
 def main() -> None:
@@ -78,6 +83,7 @@ def serve(directory: Path, plan: Blueprint) -> None:
     listen_metadata(plan, cloud)
     listen(plan, Front(plan, cloud, gate, end))
     threading.Thread(target=machines.watch, args=(cloud,), daemon=True).start()
+    threading.Thread(target=leave_with_the_last, args=(directory, plan, cloud), daemon=True).start()
 
     def told_to_end(number: int, _frame: FrameType | None) -> None:
         print(f"told to end by {signal.Signals(number).name}", flush=True)
@@ -90,6 +96,22 @@ def serve(directory: Path, plan: Blueprint) -> None:
         machines.remove_all()
     print("down", flush=True)
     os._exit(0)
+
+
+def leave_with_the_last(directory: Path, plan: Blueprint, cloud: Cloud) -> None:
+    """A run that kept a machine, or was killed, takes nothing down: without runs and machines, all of it ends here."""
+    while True:
+        time.sleep(1)
+        if cloud.any_left():
+            continue
+        with visitors.forsaken(directory) as forsaken:
+            if forsaken and not cloud.any_left():
+                print("no run is here any more, and no machine", flush=True)
+                docker = Docker(os.environ)
+                docker.remove_all(plan.id, lambda line: print(line, flush=True))
+                networks.remove(docker, plan.id)
+                (directory / visitors.BROUGHT_UP).unlink(missing_ok=True)
+                os._exit(0)
 
 
 def wait(directory: Path, end: threading.Event) -> bool:

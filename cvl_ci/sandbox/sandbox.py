@@ -10,11 +10,11 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import blueprint as blueprints
-from cvl_ci.sandbox import control, daemon, guest, home, image, networks, offers
+from cvl_ci.sandbox import control, daemon, guest, home, image, networks, offers, visitors
 from cvl_ci.sandbox.blueprint import ACTIONS, FAULTS, Blueprint
 from cvl_ci.sandbox.control import Line
 from cvl_ci.sandbox.docker import LABEL, Docker, DockerFailed
@@ -25,9 +25,6 @@ from cvl_ci.sandbox.status import Instance, Status
 from cvl_ci.sandbox.stopwatch import Stopwatch
 
 START_SECONDS = 60.0
-VISITORS = "visitors"
-"""Each run in this sandbox holds a shared lock on it."""
-BROUGHT_UP = "brought-up-by-a-run"
 STOP_SECONDS = 30.0
 """It removes its machines first."""
 README = """\
@@ -76,22 +73,27 @@ class Sandbox:
         return self._access(self._needed()[0])
 
     @contextlib.contextmanager
-    def visited(self, *, keep: bool = False) -> Iterator[Access]:
+    def visited(self, *, keep: bool = False, needed: Callable[[Status], bool] = lambda _: False) -> Iterator[Access]:
         """Up for the time of one run. Runs side by side share it: when a run had brought it up, the last one to leave
-        takes it down again; one that a person brought up stays. `keep`: it stays all the same."""
+        takes it down again; one that a person brought up stays. `keep`: it stays all the same. `needed`: asked at the
+        end; then it stays until its last machine has ended, when it ends by itself."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        with (self._directory / VISITORS).open("a") as visitors:
-            fcntl.flock(visitors, fcntl.LOCK_SH)
+        with (self._directory / visitors.FILE).open("a") as guests:
+            fcntl.flock(guests, fcntl.LOCK_SH)
             if not self.status().up:
-                (self._directory / BROUGHT_UP).touch()
+                (self._directory / visitors.BROUGHT_UP).touch()
             try:
                 yield self.up()
             finally:
                 if keep:
-                    (self._directory / BROUGHT_UP).unlink(missing_ok=True)
-                if (self._directory / BROUGHT_UP).exists() and _alone_in(visitors):
+                    (self._directory / visitors.BROUGHT_UP).unlink(missing_ok=True)
+                if (
+                    (self._directory / visitors.BROUGHT_UP).exists()
+                    and not needed(self.status())
+                    and visitors.alone_in(guests)
+                ):
                     self.down()
-                    (self._directory / BROUGHT_UP).unlink(missing_ok=True)
+                    (self._directory / visitors.BROUGHT_UP).unlink(missing_ok=True)
 
     def status(self) -> Status:
         plan, line = self._running()
@@ -285,14 +287,5 @@ def _free(port: int, hosts: Sequence[str]) -> bool:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((host, port))
     except OSError:
-        return False
-    return True
-
-
-def _alone_in(visitors: IO[str]) -> bool:
-    """Whether no other run holds the lock; ours becomes exclusive, so that none comes in while it goes down."""
-    try:
-        fcntl.flock(visitors, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
         return False
     return True
