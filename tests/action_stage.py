@@ -11,6 +11,7 @@ from pathlib import Path
 from cvl_ci import action, step, wiring
 from cvl_ci.local import clock
 from cvl_ci.ports import Resource
+from cvl_ci.result.outcome import NodeEnd
 from tests.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine
 
 
@@ -57,7 +58,12 @@ def main() -> int:
         if step == os.environ.get("STAGE_HANG"):
             time.sleep(60)
 
-    engine = FakeEngine(cloud, at=at, lines=("epoch 1", "::set-output name=ending::mine", "##[error]mine"))
+    engine = FakeEngine(
+        cloud,
+        at=at,
+        ends=(NodeEnd(rank=0, exit_code=int(os.environ.get("STAGE_EXIT", "0"))),),
+        lines=("epoch 1", "::set-output name=ending::mine", "##[error]mine"),
+    )
     for module in (clock, step, wiring):
         vars(module)["SystemClock"] = lambda: CLOCK
     wiring.OpenClouds = lambda environ: FakeClouds(engine)  # type: ignore[assignment,misc]
