@@ -1,4 +1,4 @@
-"""A machine that is kept: a person gets in, and `down` ends it sooner; where nobody comes, it ends with all around it."""
+"""A machine that is kept: a person gets in, and `down` ends it sooner; where nobody comes, it ends by itself."""
 
 from __future__ import annotations
 
