@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import blueprint as blueprints
 from cvl_ci.sandbox import daemon, networks, visitors
 from cvl_ci.sandbox.blueprint import LOG, Blueprint
@@ -105,13 +106,22 @@ def leave_with_the_last(directory: Path, plan: Blueprint, cloud: Cloud) -> None:
         if cloud.any_left():
             continue
         with visitors.forsaken(directory) as forsaken:
-            if forsaken and not cloud.any_left():
-                print("no run is here any more, and no machine", flush=True)
-                docker = Docker(os.environ)
-                docker.remove_all(plan.id, lambda line: print(line, flush=True))
-                networks.remove(docker, plan.id)
+            if forsaken and not cloud.any_left() and remove_all(plan):
                 (directory / visitors.BROUGHT_UP).unlink(missing_ok=True)
+                print("no run is here any more, and no machine: down", flush=True)
                 os._exit(0)
+
+
+def remove_all(plan: Blueprint) -> bool:
+    """What it made in Docker. False: not yet, such as the volume of a machine that is just ending."""
+    docker = Docker(os.environ)
+    try:
+        docker.remove_all(plan.id, lambda line: print(line, flush=True))
+        networks.remove(docker, plan.id)
+    except SandboxError as error:
+        print("not down yet:", error, flush=True)
+        return False
+    return True
 
 
 def wait(directory: Path, end: threading.Event) -> bool:
