@@ -73,6 +73,16 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("clouds", nargs="*", metavar="CLOUD", help="look at these only, and want all of them")
     check.set_defaults(execute=_check)
 
+    reap = verbs.add_parser("reap", help="end what outlived its run, by labels and GitHub's word; for a schedule")
+    reap.add_argument("--cloud", metavar="CLOUD", default="aws", help="where to look: aws, aws/us-east-1, sandbox")
+    reap.add_argument("--owner", metavar="OWNER/NAME", help="whose leases (default: of GITHUB_REPOSITORY)")
+    reap.add_argument("--all-owners", action="store_true", help="everybody's; of others the deadline alone decides")
+    reap.add_argument(
+        "--grace", metavar="TIME", default="10m", help="left alone this long after its end (default: 10m)"
+    )
+    reap.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
+    reap.set_defaults(execute=_reap)
+
     sandbox = verbs.add_parser("sandbox", help="an emulated AWS on your own Docker: try it all with no cloud account")
     _add_sandbox(sandbox)
     return parser
@@ -223,6 +233,34 @@ def _check(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     looks = wiring.cloud_access(environ, parsed.clouds)
     print(check.as_text(looks, width=shutil.get_terminal_size((120, 24)).columns))
     return check.exit_code(looks, named=bool(parsed.clouds))
+
+
+# ---- reap ---------------------------------------------------------------------------------------------------
+
+
+def _reap(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from cvl_ci.commands.reap_words import lines, verdict
+
+    terminal = _terminal(environ)
+    try:
+        with _Stopping(terminal.warning):
+            reaped = wiring.reap(
+                environ,
+                workflow=terminal,
+                cloud=parsed.cloud,
+                owner=parsed.owner,
+                all_owners=parsed.all_owners,
+                grace=parsed.grace,
+                dry_run=parsed.dry_run,
+            )
+    finally:
+        terminal.close()
+    for line in lines(reaped):
+        print(line)
+    error = verdict(reaped)
+    if error is not None:
+        raise error
+    return 0
 
 
 # ---- sandbox ------------------------------------------------------------------------------------------------

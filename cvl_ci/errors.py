@@ -8,6 +8,7 @@
     ├── CapacityError (75)    no cloud, region or zone asked for has such a machine now
     ├── EngineError (70)      SkyPilot, the network or the machine failed
     ├── SandboxError (70)     the emulated cloud could not be brought up
+    ├── LeakFound (1)         `reap` came upon machines that nobody had ended: they are gone, what left them is not
     ├── ArtifactError (70)    files could not be handed to the workflow; they are still where they were
     └── NotProvedGone (79)    a machine may still be running: the loudest
 
@@ -90,6 +91,10 @@ class SandboxError(CvlError):
 
 class ArtifactError(CvlError):
     exit_code = 70
+
+
+class LeakFound(CvlError):
+    exit_code = 1
 
 
 class NotProvedGone(CvlError):

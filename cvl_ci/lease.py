@@ -182,6 +182,40 @@ class Lease:
         return release
 
 
+def owner_label(repository: str) -> str:
+    """What LABEL_OWNER holds for a repository. Two that differ in punctuation alone share one."""
+    return _label(repository)
+
+
+def sweep(
+    resources: Sequence[Resource],
+    *,
+    inventory: Inventory,
+    places: Sequence[Place],
+    clock: Clock,
+    say: Callable[[str], None],
+) -> Found:
+    """End leases whose holders are gone, all in one go, and ask until the provider shows none of them.
+
+    What is given back is its last answer, of these leases alone. One that cannot be ended keeps no other waiting.
+    """
+    leases = {resource.labels[LABEL_LEASE] for resource in resources}
+    start, told, remaining = clock.monotonic(), set[str](), list(resources)
+    while True:
+        try:
+            inventory.remove(remaining)
+        except CvlError as error:
+            if str(error) not in told:
+                told.add(str(error))
+                say(str(error))
+        found = inventory.find(lease=None, places=places)
+        remaining = [each for each in found.resources if each.labels.get(LABEL_LEASE) in leases and not each.ending]
+        answered = all(asked.error is None for asked in found.asked)
+        if (answered and not remaining) or clock.monotonic() - start > PROOF_SECONDS:
+            return replace(found, resources=tuple(remaining))
+        clock.sleep(min(15.0, 1.0 + (clock.monotonic() - start) / 4))
+
+
 def _label(text: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[-63:].strip("-_") or "none"
 

@@ -235,6 +235,13 @@ class Clouds(Protocol):
         """
 
 
+class Runs(Protocol):
+    """What GitHub itself says of a workflow run of the repository we are in."""
+
+    def ended_at(self, run: str, attempt: str) -> float | None:
+        """When this attempt was completed. None: it was not, or nobody could say, which is never taken for an end."""
+
+
 # ---- leases, staging, the person watching -------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from cvl_ci.request.plan import SANDBOX, Place
 from cvl_ci.sandbox import Access, MachineType, Sandbox
 
 if TYPE_CHECKING:
+    from cvl_ci.commands.reap import Reaped
     from cvl_ci.request.inputs import Inputs
     from cvl_ci.result.access import CloudAccess
     from cvl_ci.sandbox import Status
@@ -216,6 +217,47 @@ def forget_credentials(environ: Mapping[str, str], *, say: Callable[[str], None]
 
 def credentials_directory(environ: Mapping[str, str]) -> Path:
     return state_directory(environ) / "credentials"
+
+
+# ---- reap ---------------------------------------------------------------------------------------------------
+
+
+def reap(
+    environ: Mapping[str, str],
+    *,
+    workflow: Workflow,
+    cloud: str = "",
+    owner: str | None = None,
+    all_owners: bool = False,
+    grace: str = "",
+    dry_run: bool = False,
+) -> Reaped:
+    """As both doors call it, in words as typed. Empty words: the default."""
+    from cvl_ci.commands import reap as reaping
+    from cvl_ci.github.runs import WorkflowRuns
+    from cvl_ci.lease import Owner
+
+    places, seconds = reaping.asked(cloud or "aws", grace=grace or "10m")
+    repository = environ.get("GITHUB_REPOSITORY", "")
+    token = environ.get("INPUT_GITHUB_TOKEN") or environ.get("GITHUB_TOKEN", "")
+    api = environ.get("GITHUB_API_URL") or "https://api.github.com"
+    runs = None
+    if token and repository and owner in {None, repository}:
+        runs = WorkflowRuns(api=api, token=token, repository=repository, say=workflow.warning)
+    else:
+        workflow.notice("GitHub is not asked which runs are over (that takes a token): deadlines alone decide.")
+    return reaping.reap(
+        places,
+        owner=None if all_owners else owner or repository or str(Path.cwd()),
+        repository=repository,
+        named=owner is not None,
+        grace=seconds,
+        dry_run=dry_run,
+        user_id=Owner(repository=repository, run="reap").user_id,
+        tools=reaping.Tools(
+            clouds=OpenClouds(environ), prices=prices(environ), workflow=workflow, clock=SystemClock(), runs=runs
+        ),
+    )
 
 
 # ---- GitHub -------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
 from cvl_ci.errors import EngineError
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
 
 LEASE_LABEL = "cvl-ci-lease"
 NAME_TAG = "skypilot-cluster-name"
-KINDS = ("instances", "volumes", "spot requests")
+LABELS = "cvl-ci-*"
+KINDS = ("instances", "volumes", "spot requests", "addresses")
+ALIVE = ["pending", "running", "shutting-down", "stopping", "stopped"]
+PRICED = 100
+"""Machines whose age and type are asked when all of ours are looked for."""
+NAMES = "cvl-*-????????-????????"
+"""A lease's name and SkyPilot's user hash: what looks like ours even where the labels are missing."""
+BATCH = 500
+"""Instances in one request: EC2 asks for "batches no larger than 1,000" (API reference, TerminateInstances)."""
 _ENDING = {"shutting-down", "deleting", "deleted"}
 
 
@@ -78,48 +87,90 @@ class AwsInventory:
         endings: list[tuple[str, Callable[[list[str]], Any]]] = [
             ("spot requests", lambda ids: client.cancel_spot_instance_requests(SpotInstanceRequestIds=ids)),
             ("instances", lambda ids: client.terminate_instances(InstanceIds=ids)),
-            ("volumes", lambda ids: [client.delete_volume(VolumeId=each) for each in ids]),
+            ("addresses", lambda ids: client.release_address(AllocationId=ids[0])),
+            ("volumes", lambda ids: client.delete_volume(VolumeId=ids[0])),
         ]
         for kind, end in endings:
             # A volume in use goes with its instance (DeleteOnTermination); only a loose one is ours to delete.
             ids = [each.id for each in resources if each.kind == kind and each.state != "in-use"]
-            try:
-                if ids:
-                    end(ids)
-            except Exception as error:  # noqa: BLE001  botocore makes its classes at run time, one per service
-                if ".NotFound" not in str(error):
-                    yield f"{kind} {', '.join(ids)}: {error}"
+            size = BATCH if kind in {"instances", "spot requests"} else 1
+            for start in range(0, len(ids), size):
+                yield from _ended(end, ids[start : start + size], kind)
 
     def _ask(self, region: str, lease: str | None) -> tuple[list[Resource], Asked]:
         try:
-            found = {resource.id: resource for resource in self._all(self._client(region), region, lease)}
+            client = self._client(region)
+            every = self._all(client, region, lease) if lease else self._ours(client, region)
+            found = {resource.id: resource for resource in every}
         except Exception as error:  # noqa: BLE001  whatever it is: not answered is not clean
             return [], Asked(provider=self._provider, region=region, kinds=KINDS, error=f"{error}"[:300])
         left = tuple(f"{each.id} ({each.state})" for each in found.values() if not each.ending)
         return list(found.values()), Asked(provider=self._provider, region=region, kinds=KINDS, left=left)
 
-    def _all(self, client: EC2Client, region: str, lease: str | None) -> Iterator[Resource]:
-        label = {"Name": "tag-key", "Values": [LEASE_LABEL]}
-        if lease is not None:
-            label = {"Name": f"tag:{LEASE_LABEL}", "Values": [lease]}
-        alive = {
-            "Name": "instance-state-name",
-            "Values": ["pending", "running", "shutting-down", "stopping", "stopped"],
+    def _all(self, client: EC2Client, region: str, lease: str) -> Iterator[Resource]:
+        label = {"Name": f"tag:{LEASE_LABEL}", "Values": [lease]}
+        name = {"Name": f"tag:{NAME_TAG}", "Values": [f"{lease}-*"]}
+        for each in (label, name):
+            yield from self._machines(client, region, Filters=[each, {"Name": "instance-state-name", "Values": ALIVE}])
+        yield from self._besides(client, region, label)
+
+    def _ours(self, client: EC2Client, region: str) -> Iterator[Resource]:
+        """All of everybody's leases, from EC2's list of tags: in time that grows with what is ours, not with the rest.
+
+        Of the first few the type and age are asked too, so that a leak has a price.
+        """
+        tags: dict[str, dict[str, str]] = {}
+        wanted: list[dict[str, Any]] = [
+            {"Name": "resource-type", "Values": ["instance"]},
+            {"Name": "key", "Values": [LABELS, NAME_TAG]},
+        ]
+        for page in client.get_paginator("describe_tags").paginate(Filters=wanted):  # type: ignore[arg-type]
+            for tag in page["Tags"]:
+                tags.setdefault(tag["ResourceId"], {})[tag["Key"]] = tag["Value"]
+        ours = [name for name, each in tags.items() if LEASE_LABEL in each or fnmatch(each.get(NAME_TAG, ""), NAMES)]
+        states = self._states(client, ours)
+        known = {each.id: each for each in self._priced(client, region, [name for name in ours if name in states])}
+        for name in ours:
+            if name in states:
+                values = {"Tags": [{"Key": key, "Value": value} for key, value in tags[name].items()]}
+                plain = self._resource(region, "instances", {**values, "id": name}, "id", states[name])
+                yield known.get(name, plain)
+        yield from self._besides(client, region, {"Name": "tag-key", "Values": [LEASE_LABEL]})
+
+    def _states(self, client: EC2Client, ids: Sequence[str]) -> dict[str, str]:
+        """Of those that are not over; one id that EC2 no longer knows would fail a question by ids."""
+        wanted = set(ids)
+        if not wanted:
+            return {}
+        alive = [{"Name": "instance-state-name", "Values": ALIVE}]
+        pages = client.get_paginator("describe_instance_status").paginate(
+            IncludeAllInstances=True,
+            Filters=alive,  # type: ignore[arg-type]
+        )
+        states = {
+            each["InstanceId"]: each["InstanceState"]["Name"] for page in pages for each in page["InstanceStatuses"]
         }
-        filters: list[list[dict[str, Any]]] = [[label, alive]]
-        if lease is not None:
-            filters.append([{"Name": f"tag:{NAME_TAG}", "Values": [f"{lease}-*"]}, alive])
-        for each in filters:
-            for page in client.get_paginator("describe_instances").paginate(Filters=each):  # type: ignore[arg-type]
-                for reservation in page["Reservations"]:
-                    for instance in reservation["Instances"]:
-                        yield self._resource(region, "instances", instance, "InstanceId", instance["State"]["Name"])
+        return {name: state for name, state in states.items() if name in wanted and state in ALIVE}
+
+    def _priced(self, client: EC2Client, region: str, ids: Sequence[str]) -> Iterator[Resource]:
+        if ids:
+            yield from self._machines(client, region, Filters=[{"Name": "instance-id", "Values": [*ids[:PRICED]]}])
+
+    def _machines(self, client: EC2Client, region: str, **question: Any) -> Iterator[Resource]:
+        for page in client.get_paginator("describe_instances").paginate(**question):
+            for reservation in page["Reservations"]:
+                for instance in reservation["Instances"]:
+                    yield self._resource(region, "instances", instance, "InstanceId", instance["State"]["Name"])
+
+    def _besides(self, client: EC2Client, region: str, label: dict[str, Any]) -> Iterator[Resource]:
         for volumes in client.get_paginator("describe_volumes").paginate(Filters=[label]):  # type: ignore[list-item]
             for volume in volumes["Volumes"]:
                 yield self._resource(region, "volumes", volume, "VolumeId", volume["State"])
         waiting = {"Name": "state", "Values": ["open", "active"]}
         for request in client.describe_spot_instance_requests(Filters=[label, waiting])["SpotInstanceRequests"]:  # type: ignore[list-item]
             yield self._resource(region, "spot requests", request, "SpotInstanceRequestId", request["State"])
+        for address in client.describe_addresses(Filters=[label])["Addresses"]:  # type: ignore[list-item]
+            yield self._resource(region, "addresses", address, "AllocationId", "allocated")
 
     def _resource(self, region: str, kind: str, values: Mapping[str, Any], key: str, state: str) -> Resource:
         created = values.get("LaunchTime") or values.get("CreateTime")
@@ -134,6 +185,19 @@ class AwsInventory:
             created_at=created.timestamp() if created else None,
             ending=state in _ENDING,
         )
+
+
+def _ended(end: Callable[[list[str]], Any], ids: list[str], kind: str) -> Iterator[str]:
+    """EC2 ends all of a request or none of it: the one that it refuses is looked for by halves."""
+    try:
+        end(ids)
+    except Exception as error:  # noqa: BLE001  botocore makes its classes at run time, one per service
+        if len(ids) > 1:
+            half = len(ids) // 2
+            yield from _ended(end, ids[:half], kind)
+            yield from _ended(end, ids[half:], kind)
+        elif ".NotFound" not in str(error):
+            yield f"{kind} {ids[0]}: {error}"
 
 
 class Inventories:

@@ -1,0 +1,184 @@
+"""`reap`: end what outlived its run, on any runner and with no state: it asks labels, the clock and GitHub alone.
+
+The mark that precedes every sweep is not of our making, so no pass can lose it and no two reapers can differ on it: the
+deadline, which the lease wrote on the machine at birth, or the moment at which GitHub says that the run was completed.
+From there the grace is counted. It needs no permission to write labels, and a leak does not cost a second pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.lease import LABEL_DEADLINE, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, owner_label, sweep
+from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, Runs, Workflow
+from cvl_ci.request import places, values
+from cvl_ci.request.plan import Needs, Place, Spot
+from cvl_ci.request.values import Wrong
+from cvl_ci.result.outcome import Asked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """The ports that reaping needs. `runs` None: GitHub cannot be asked, and deadlines alone decide."""
+
+    clouds: Clouds
+    prices: Prices
+    workflow: Workflow
+    clock: Clock
+    runs: Runs | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """One lease whose end has come. `over_at`: by its deadline or its run's end; `usd` None: no price is known."""
+
+    lease: str
+    run: str
+    owner: str
+    why: str
+    over_at: float
+    resources: tuple[Resource, ...]
+    usd: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reaped:
+    """`due`: removed, or in a dry run what would be. `marked`: over, still in its grace. `left`: not proved gone."""
+
+    at: float
+    dry_run: bool
+    due: tuple[Suspect, ...] = ()
+    marked: tuple[Suspect, ...] = ()
+    living: int = 0
+    others: int = 0
+    unlabelled: tuple[Resource, ...] = ()
+    left: tuple[Resource, ...] = ()
+    asked: tuple[Asked, ...] = ()
+    unproved: tuple[str, ...] = ()
+
+    @property
+    def proved(self) -> bool:
+        """Everybody answered, and nothing that had to go is left."""
+        return bool(self.asked) and not (self.left or self.unproved or any(asked.error for asked in self.asked))
+
+
+def asked(cloud: str, *, grace: str) -> tuple[tuple[Place, ...], float]:
+    """Where to look, and the grace in seconds, from words as typed; all mistakes at once."""
+    mistakes, found, minutes = [], tuple[Place, ...](), 0.0
+    try:
+        found = places.read(cloud)
+    except Wrong as wrong:
+        mistakes.append(Mistake(field="--cloud", value=wrong.shown or cloud, problem=str(wrong), near=wrong.near))
+    try:
+        minutes = 0.0 if grace.strip() in {"0", "0s", "0m"} else values.minutes(grace)
+    except Wrong as wrong:
+        mistakes.append(Mistake(field="--grace", value=grace, problem=str(wrong), near=wrong.near))
+    if mistakes:
+        raise RequestError(mistakes)
+    return found, minutes * 60
+
+
+def reap(
+    where: Sequence[Place],
+    *,
+    owner: str | None,
+    repository: str,
+    named: bool,
+    grace: float,
+    dry_run: bool,
+    user_id: str,
+    tools: Tools,
+) -> Reaped:
+    """`owner` None: everybody's. `repository`: whose runs `tools.runs` knows.
+
+    `named`: a person typed the owner, so that it has to match where there is anything of ours.
+    """
+    with tools.clouds.open(where, user_id=user_id, watch=_silent) as cloud:
+        inventory, now = cloud.inventory, tools.clock.now()
+        found = inventory.find(lease=None, places=where)
+        alive = [resource for resource in found.resources if not resource.ending]
+        labelled = [resource for resource in alive if LABEL_LEASE in resource.labels]
+        mine = _of(labelled, owner, named=named)
+        over = [suspect for lease in _by_lease(mine).values() if (suspect := _judged(lease, repository, now, tools))]
+        due = tuple(suspect for suspect in over if suspect.over_at + grace <= now)
+        asked, left = found.asked, tuple[Resource, ...]()
+        if due and not dry_run:
+            prey = [resource for suspect in due for resource in suspect.resources]
+            after = sweep(prey, inventory=inventory, places=where, clock=tools.clock, say=tools.workflow.warning)
+            asked, left = after.asked, after.resources
+    return Reaped(
+        at=now,
+        dry_run=dry_run,
+        due=due,
+        marked=tuple(suspect for suspect in over if suspect not in due),
+        living=len(_by_lease(mine)) - len(over),
+        others=len(labelled) - len(mine),
+        unlabelled=tuple(resource for resource in alive if LABEL_LEASE not in resource.labels),
+        left=left,
+        asked=asked,
+        unproved=found.unproved,
+    )
+
+
+def _of(labelled: Sequence[Resource], owner: str | None, *, named: bool) -> list[Resource]:
+    if owner is None:
+        return list(labelled)
+    wanted = owner_label(owner)
+    mine = [resource for resource in labelled if resource.labels.get(LABEL_OWNER) == wanted]
+    if named and labelled and not mine:
+        near = tuple(sorted({resource.labels.get(LABEL_OWNER, "nobody") for resource in labelled}))[:3]
+        problem = "matches nothing, although there are leases of others"
+        raise RequestError([Mistake(field="--owner", value=owner, problem=problem, near=near)])
+    return mine
+
+
+def _by_lease(resources: Sequence[Resource]) -> Mapping[str, list[Resource]]:
+    leases: dict[str, list[Resource]] = {}
+    for resource in resources:
+        leases.setdefault(resource.labels[LABEL_LEASE], []).append(resource)
+    return leases
+
+
+def _judged(resources: Sequence[Resource], repository: str, now: float, tools: Tools) -> Suspect | None:
+    """Each machine of a lease carries the same labels; of deadlines that differ, the latest holds."""
+    labels = resources[0].labels
+    deadlines = [int(text) for each in resources if (text := each.labels.get(LABEL_DEADLINE, "")).isdecimal()]
+    run, _, attempt = labels.get(LABEL_RUN, "").rpartition("-")
+    over_at, why = None, ""
+    if deadlines and max(deadlines) <= now:
+        over_at, why = float(max(deadlines)), "is past its deadline"
+    elif tools.runs and run.isdecimal() and labels.get(LABEL_OWNER) == owner_label(repository):
+        over_at, why = tools.runs.ended_at(run, attempt), f"is of run {run}, attempt {attempt}, which is completed"
+    if over_at is None:
+        return None
+    return Suspect(
+        lease=labels[LABEL_LEASE],
+        run=labels.get(LABEL_RUN, ""),
+        owner=labels.get(LABEL_OWNER, ""),
+        why=why,
+        over_at=over_at,
+        resources=tuple(resources),
+        usd=_cost(resources, now, tools.prices),
+    )
+
+
+def _cost(resources: Sequence[Resource], now: float, prices: Prices) -> float | None:
+    """So far, at the on-demand price; None when no machine of it has a price that we know."""
+    known = [
+        hourly * (now - each.created_at) / 3600
+        for each in resources
+        if each.instance_type and each.created_at is not None and (hourly := _hourly(each, prices)) is not None
+    ]
+    return sum(known) if known else None
+
+
+def _hourly(machine: Resource, prices: Prices) -> float | None:
+    place = Place(cloud=machine.provider, region=machine.region)
+    offers = prices.offers(Needs(instance_type=machine.instance_type), places=[place], spot=Spot.NEVER)
+    return min((offer.hourly_usd for offer in offers), default=None)
+
+
+def _silent(event: Event) -> None:
+    """Nobody watches a machine that is only looked for."""

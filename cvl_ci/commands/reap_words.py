@@ -1,0 +1,81 @@
+"""What `reap` says, line by line; a dry run and a real one say the same of the same machines, in another mood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cvl_ci.commands.reap import Reaped, Suspect
+from cvl_ci.errors import CvlError, LeakFound, NotProvedGone
+from cvl_ci.ports import Resource
+from cvl_ci.result import phrases
+from cvl_ci.result.inert import plain
+from cvl_ci.result.outcome import Release
+from cvl_ci.result.units import dollars, duration, moment
+
+SHOWN = 20
+"""Names in one line; the count says the rest."""
+
+
+def lines(reaped: Reaped) -> Iterator[str]:
+    for suspect in reaped.due:
+        yield f"{_verb(reaped, suspect)}: {_suspect(suspect, reaped.at)}"
+    for suspect in reaped.marked:
+        yield f"marked, and left in its grace: {_suspect(suspect, reaped.at)}"
+    for resource in reaped.unlabelled:
+        name = f"{resource.provider} {resource.region} {resource.id}"
+        yield f"named like ours, but without our labels, so it is not touched: {plain(name)}; see whose it is"
+    yield (
+        f"{_count(reaped.living, 'lease')} living and left alone; {_count(reaped.others, 'resource')} of other owners;"
+        f" asked at {moment(reaped.at)}"
+    )
+    for asked in reaped.asked:
+        if asked.error is not None or not asked.left:
+            yield phrases.answer(asked)
+        else:
+            yield f"{asked.provider} {asked.region} answered ({', '.join(asked.kinds)})"
+    yield from phrases.unproved(Release(gone=False, at=reaped.at, unproved=reaped.unproved))
+
+
+def verdict(reaped: Reaped) -> CvlError | None:
+    """None: nothing had been left running. What had to be removed is an error, so that its source is mended."""
+    usd = sum(suspect.usd or 0.0 for suspect in reaped.due)
+    cost = f"They have cost {dollars(usd)} so far, at the catalogue's on-demand prices, as far as those are known."
+    if not reaped.proved:
+        return NotProvedGone(
+            f"Not proved gone: {_names(reaped.left) or 'not every cloud answered'}.",
+            money="It may still be running and billed. " + (cost if reaped.due else ""),
+            next_step="Run `cvl-ci reap` again; what it names twice, end by hand at the provider.",
+        )
+    if not reaped.due:
+        return None
+    what = "would be removed" if reaped.dry_run else "had outlived their runs and are removed"
+    return LeakFound(
+        f"{_count(len(reaped.due), 'lease')} with {_count(sum(len(each.resources) for each in reaped.due), 'resource')}"
+        f" {what}.",
+        money=cost + (" They go on being billed." if reaped.dry_run else " They are billed no more."),
+        next_step="Something did not take them down in time: look at the post step of the runs named above.",
+    )
+
+
+def _verb(reaped: Reaped, suspect: Suspect) -> str:
+    if reaped.dry_run:
+        return "would remove"
+    ids = {resource.id for resource in reaped.left}
+    return "NOT REMOVED" if any(resource.id in ids for resource in suspect.resources) else "removed"
+
+
+def _suspect(suspect: Suspect, now: float) -> str:
+    cost = "at an unknown price" if suspect.usd is None else f"{dollars(suspect.usd)} so far"
+    over = f"{suspect.why}, for {duration(max(0.0, now - suspect.over_at))}"
+    return plain(
+        f"{suspect.lease} (owner {suspect.owner}, run {suspect.run}) {over}: {_names(suspect.resources)}, {cost}"
+    )
+
+
+def _names(resources: Sequence[Resource]) -> str:
+    more = f" and {len(resources) - SHOWN} more" if len(resources) > SHOWN else ""
+    return plain(", ".join(f"{each.id} in {each.provider}/{each.region}" for each in resources[:SHOWN]) + more)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"

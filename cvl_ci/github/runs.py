@@ -1,0 +1,56 @@
+"""The Runs port: whether GitHub says that an attempt of a workflow run is completed. No answer is never "completed".
+
+Shapes after GitHub's REST API, "Get a workflow run attempt" (GET /repos/{owner}/{repo}/actions/runs/{id}/attempts/{n}):
+`status` is `completed` once every job is over, post steps included; `updated_at` is then the moment of it or later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from github import Github
+
+
+class WorkflowRuns:
+    """`say` is told, once for each run, why GitHub could not be asked."""
+
+    def __init__(self, *, api: str, token: str, repository: str, say: Callable[[str], None]) -> None:
+        self._api = api
+        self._token = token
+        self._repository = repository
+        self._say = say
+        self._github: Github | None = None
+        self._known: dict[tuple[str, str], float | None] = {}
+
+    def ended_at(self, run: str, attempt: str) -> float | None:
+        """One question a run, however many leases it has."""
+        key = (run, attempt)
+        if key not in self._known:
+            self._known[key] = self._ask(run, attempt)
+        return self._known[key]
+
+    def _ask(self, run: str, attempt: str) -> float | None:
+        from github import GithubException
+
+        try:
+            answer = self._get(f"/repos/{self._repository}/actions/runs/{int(run)}/attempts/{int(attempt)}")
+            if answer.get("status") != "completed":
+                return None
+            return datetime.fromisoformat(str(answer["updated_at"]).replace("Z", "+00:00")).timestamp()
+        except (GithubException, OSError, AssertionError, KeyError, ValueError) as error:
+            self._say(
+                f"GitHub could not say whether run {run}, attempt {attempt} is over: {str(error)[:200]}. "
+                "It counts as living; its deadline decides."
+            )
+            return None
+
+    def _get(self, path: str) -> dict[str, Any]:
+        from github import Auth, Github
+
+        if self._github is None:
+            self._github = Github(auth=Auth.Token(self._token), base_url=self._api, timeout=10, retry=2)
+        _, answer = self._github.requester.requestJsonAndCheck("GET", path)
+        return answer if isinstance(answer, dict) else {}
