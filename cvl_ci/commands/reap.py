@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cvl_ci.errors import Mistake, RequestError
-from cvl_ci.lease import LABEL_DEADLINE, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, owner_label, sweep
+from cvl_ci.lease import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, owner_label, sweep
 from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, Runs, Workflow
 from cvl_ci.request import places, values
 from cvl_ci.request.plan import Needs, Place, Spot
@@ -149,6 +149,8 @@ def _judged(resources: Sequence[Resource], repository: str, now: float, tools: T
     over_at, why = None, ""
     if deadlines and max(deadlines) <= now:
         over_at, why = float(max(deadlines)), "is past its deadline"
+    elif any(LABEL_KEPT in each.labels for each in resources):
+        return None  # its run is over, and it was asked to stay until its deadline
     elif tools.runs and run.isdecimal() and labels.get(LABEL_OWNER) == owner_label(repository):
         over_at, why = tools.runs.ended_at(run, attempt), f"is of run {run}, attempt {attempt}, which is completed"
     if over_at is None:
