@@ -97,7 +97,7 @@ def test_the_same_run_without_keeping_is_ended_at_once(client: Callable[[str], E
 def test_a_label_that_is_refused_is_an_error(client: Callable[[str], EC2Client]) -> None:
     start(client, 1, OURS.labels(deadline=1_800_000_000))
     with pytest.raises(EngineError, match="refused to label"):
-        inventory(client).label(ours(client), {"aws:theirs": "1"})
+        inventory(client).label(ours(client), {f"one-{number}": "too many" for number in range(51)})
 
 
 def test_what_no_inventory_here_knows_cannot_be_labelled(client: Callable[[str], EC2Client]) -> None:
