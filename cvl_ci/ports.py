@@ -161,7 +161,7 @@ class Engine(Protocol):
         """Bring back what the job changed since its start, from every node."""
 
     def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
-        """Its machines end by themselves at `until` (epoch seconds), no sooner and no later, whoever else is alive.
+        """Its machines end by themselves at `until` (epoch seconds) or two minutes later, whoever else is alive.
 
         `public_key` may log in from now on. The ssh commands by which a person gets in, one a node. Raises EngineError:
         then nothing of it may be relied on.

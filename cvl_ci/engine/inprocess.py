@@ -111,11 +111,10 @@ def bring(_send: Send, *, cluster: str, remote: str, into: str) -> None:
 def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None) -> list[str]:
     """Its own end in place of the heartbeat's, and the ssh command to each node."""
     _rest()
-    minutes = minutes_at(time.time(), deadline=deadline, heartbeat=0)
-    if minutes < 1:
-        raise ValueError("There is less than a minute to keep it for.")
-    _arm_by_the_clock(deadline=deadline, heartbeat=0)
-    _end_in(minutes, cluster=cluster)
+    # In whole minutes, so rounded up: the timer armed at boot, where there is one, ends it to the moment.
+    latest = deadline + 60
+    _arm_by_the_clock(deadline=latest, heartbeat=0)
+    _end_in(minutes_at(time.time(), deadline=latest, heartbeat=0), cluster=cluster)
     ways_in = []
     for runner, way_in in _hosts(cluster, with_key=public_key is None):
         command = script.keep(deadline=deadline, public_key=public_key)

@@ -183,11 +183,11 @@ def test_a_provider_that_does_not_answer_is_no_machine_to_keep(house: House) -> 
 
 
 def test_max_cost_shortens_it_and_says_so(house: House) -> None:
-    """$0.027 buys 16.2 minutes at $0.1 an hour; 90 seconds have passed, and the last 90 are a margin."""
+    """$0.027 buys 16.2 minutes at $0.1 an hour; 90 seconds have passed, and the last 150 are a margin."""
     outcome = house.run(replace(KEEP, limits=Limits(keep_minutes=60, max_cost_usd=0.027)))
     assert outcome.release is not None and outcome.release.kept is not None
     assert outcome.cost is not None and outcome.cost.usd < 0.027
-    assert outcome.release.kept.until - house.clock.now() == pytest.approx(16.2 * 60 - 90 - 90, abs=2)
+    assert outcome.release.kept.until - house.clock.now() == pytest.approx(16.2 * 60 - 90 - 150, abs=2)
     assert any("max_cost pays for no more" in text for text in outcome.warnings)
 
 
