@@ -11,7 +11,7 @@ from cvl_ci.result.outcome import Launch, Release
 from cvl_ci.result.units import duration
 
 MARGIN_SECONDS = 150.0
-"""SkyPilot counts whole minutes and looks once in one: without a timer of its own a machine ends up to this much later."""
+"""SkyPilot counts whole minutes, and looks once in each: without a timer armed at boot it ends up to so much later."""
 SHORTEST_SECONDS = 60.0
 
 
