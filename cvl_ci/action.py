@@ -12,12 +12,13 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
-from cvl_ci.errors import CvlError, Mistake, NotProvedGone, RequestError
+from cvl_ci.errors import CvlError, NotProvedGone, RequestError
 from cvl_ci.request.action_fields import ACTION_INPUTS
 from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
 from cvl_ci.step import OnGitHub
@@ -26,12 +27,10 @@ if TYPE_CHECKING:
     from cvl_ci.local.handover import Handover
     from cvl_ci.request.inputs import Inputs
     from cvl_ci.request.plan import Place, RunPlan
-    from cvl_ci.result.outcome import Outcome, Release
+    from cvl_ci.result.outcome import Release
 
 OTHER_INPUTS = [field.name for field in (*ACTION_INPUTS, *CREDENTIAL_INPUTS)]
 PHASES = {"entrypoint": "main", "post-entrypoint": "post"}
-COMMENT = ("auto", "always", "failure", "never")
-CUT_SHORT = "The step was ended before the run was over: cancelled, out of its own time, or killed."
 
 
 def called_as(name: str) -> int:
@@ -51,8 +50,7 @@ def main(environ: Mapping[str, str]) -> int:
         github.leave()
         return _asked(github, environ)
     except CvlError as error:
-        github.workflow.refused(str(error))
-        github.leave(done=True)  # it was refused before anything was asked of a cloud
+        github.refuse(error)
         return error.exit_code
     except Exception:  # noqa: BLE001  a mistake of ours: its text may hold a machine's, so it goes out as our words do
         where = wiring.keep_details(environ, traceback.format_exc())
@@ -94,16 +92,15 @@ def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
 
     inputs = from_environment(environ, also=OTHER_INPUTS)
     github.workflow.mask(*(secret.reveal() for secret in inputs.secrets.values()))
-    verb = _choice(environ, "verb", ("run", "plan"))
-    _choice(environ, "comment", COMMENT)
-    fork = _choice(environ, "fork", ("plan", "fail", "sandbox", "run"))
-    way, why = ("run", "") if verb == "plan" else github.road(fork=fork, places=inputs.places)
+    asked = github.asked
+    inputs = replace(inputs, mistakes=(*inputs.mistakes, *asked.mistakes))
+    way, why = ("run", "") if asked.verb == "plan" else github.road(inputs.places)
     if way == "sandbox":
         inputs = wiring.on_sandbox(inputs)
     plan = _plan(inputs, environ)
     if way == "plan":
         github.skip(why, _planned(plan, environ))
-    return _show(plan, github, environ) if "plan" in {verb, way} else _run(plan, github, environ)
+    return _show(plan, github, environ) if "plan" in {asked.verb, way} else _run(plan, github, environ)
 
 
 def _plan(inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
@@ -134,7 +131,7 @@ def _run(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
     from cvl_ci.result.phrases import accounted_for, kept
     from cvl_ci.result.units import moment
 
-    github.leave(title=plan.title)
+    github.queued(plan.title)
     environ = wiring.credentials(environ, [place.cloud for place in plan.places], mask=github.workflow.mask)
     tools = running.Tools(
         clouds=wiring.OpenClouds(environ),
@@ -146,8 +143,8 @@ def _run(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
     )
     outcome = running.run(plan, owner=github.owner, outputs=github.outputs, tools=tools)
     github.leave(ending=outcome.ending.value, reason=github.masks.hide(outcome.reason), exit_code=outcome.exit_code)
-    _publish(outcome, github, environ)
     held = kept(outcome)
+    github.publish(outcome)
     # Without a proof, post asks again.
     github.leave(done=accounted_for(outcome), kept_until=moment(held.until) if held else "")
     return outcome.exit_code
@@ -172,10 +169,15 @@ def _on_signals(github: OnGitHub, environ: Mapping[str, str]) -> None:
 
 
 def _undo(left: Handover | None, github: OnGitHub, environ: Mapping[str, str]) -> int:
+    """The release first, and nothing waits for what is told of it."""
+    from cvl_ci.local.handover import as_left
+
     release = _release(left, github, environ)
-    if release is None:
+    if release is None and (left is None or not left.title):
         return 0
-    _publish(_as_left(left, release, github), github, environ)
+    release = release or _none_needed()
+    name = left.lease if left else github.owner.name
+    github.publish(as_left(left, release, name=name, folder=github.outputs), left=left)
     return 0 if release.gone else NotProvedGone.exit_code
 
 
@@ -200,6 +202,13 @@ def _release(left: Handover | None, github: OnGitHub, environ: Mapping[str, str]
     return ending.down([name], everything=False, places=places, user_id=github.owner.user_id, tools=tools)[name]
 
 
+def _none_needed() -> Release:
+    from cvl_ci.local.clock import SystemClock
+    from cvl_ci.result.outcome import Release
+
+    return Release(gone=True, at=SystemClock().now(), needed=False)
+
+
 def _known_to_clouds(places: Sequence[Place], github: OnGitHub, environ: Mapping[str, str]) -> Mapping[str, str]:
     """Keys of main's may have expired by now. What cannot be had is a warning: the asking itself will tell."""
     try:
@@ -218,68 +227,6 @@ def _places(environ: Mapping[str, str]) -> tuple[Place, ...]:
     if any(place.cloud == SANDBOX for place in asked):
         return ()  # its machines are containers: they bill nobody, and are not worth bringing it up
     return tuple(dict.fromkeys([*(Place(cloud=place.cloud) for place in asked), Place(cloud="aws")]))
-
-
-def _as_left(left: Handover | None, release: Release, github: OnGitHub) -> Outcome:
-    """As main said that it ended; a main that did not come to say so was cut short."""
-    from cvl_ci.result.outcome import EXIT_CODES, Cost, Ending, Outcome
-
-    cost = None
-    if left is not None and left.hourly_usd:
-        seconds = max(0.0, release.at - left.since)
-        usd = left.hourly_usd * seconds / 3600
-        cost = Cost(hourly_usd=left.hourly_usd, seconds=seconds, usd=usd, estimated_usd=None, billed=left.billed)
-    name = left.lease if left else github.owner.name
-    ended = left is not None and left.ending
-    ending, code = (Ending(left.ending), left.exit_code) if left and ended else (Ending.CANCELLED, None)
-    gone = EXIT_CODES[Ending.CANCELLED] if code is None else code
-    return Outcome(
-        ending=ending,
-        reason=left.reason if left and ended else CUT_SHORT,
-        exit_code=gone if release.gone else NotProvedGone.exit_code,
-        title=(left.title if left else "") or name,
-        cluster=name,
-        cost=cost,
-        duration_seconds=cost.seconds if cost else 0.0,
-        release=release,
-        advice="" if release.gone else f"Take it down and have it proved:\ncvl-ci down {name}",
-    )
-
-
-# ---- both ---------------------------------------------------------------------------------------------------
-
-
-def _publish(outcome: Outcome, github: OnGitHub, environ: Mapping[str, str]) -> None:
-    """What could not be published fails no run: the log has it all."""
-    try:
-        if not github.workflow.told:
-            github.workflow.ended(outcome)
-        _set_outputs(outcome, github)
-        _comment(outcome, github, when=environ.get("INPUT_COMMENT") or COMMENT[0])
-        github.give_back()
-    except Exception as error:  # noqa: BLE001
-        github.workflow.warning(f"The end of the run could not be published: {type(error).__name__}: {error}")
-
-
-def _set_outputs(outcome: Outcome, github: OnGitHub) -> None:
-    from cvl_ci.result.outputs import outputs
-
-    for name, value in outputs(github.masks.cleaned(outcome)).items():
-        github.workflow.commands.output(name, value)
-
-
-def _comment(outcome: Outcome, github: OnGitHub, *, when: str) -> None:
-    from cvl_ci.result.outcome import Ending
-
-    if when in {"auto", "always"} or (when == "failure" and outcome.ending is not Ending.SUCCEEDED):
-        github.comment(outcome)
-
-
-def _choice(environ: Mapping[str, str], name: str, known: tuple[str, ...]) -> str:
-    given = environ.get(f"INPUT_{name.upper()}", "").strip() or known[0]
-    if given not in known:
-        raise RequestError([Mistake(field=name, value=given, problem=f"is none of {', '.join(known)}")])
-    return given
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.errors import CvlError, Mistake, RequestError
-from cvl_ci.request import arguments
+from cvl_ci.request import arguments, verb_fields
 
 if TYPE_CHECKING:
     from cvl_ci.lease import Owner
@@ -63,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--keep-sandbox", action="store_true", help="leave up the sandbox that this run brought up")
     run.set_defaults(execute=_run)
 
+    matrix = verbs.add_parser("matrix", help="examples × clouds × GPUs, priced, as the workflow's matrix; no network")
+    verb_fields.add_arguments(matrix, verb_fields.MATRIX_FIELDS)
+    matrix.set_defaults(execute=_matrix)
+
     down = verbs.add_parser("down", help="find what is ours and end it, with proof")
     down.add_argument("names", nargs="*", metavar="NAME", help="leases, as a run printed them")
     down.add_argument("--all", action="store_true", help="every lease of this machine, and what a cloud shows of ours")
@@ -74,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(execute=_check)
 
     reap = verbs.add_parser("reap", help="end what outlived its run, by labels and GitHub's word; for a schedule")
-    reap.add_argument("--cloud", metavar="CLOUD", default="aws", help="where to look: aws, aws/us-east-1, sandbox")
+    reap.add_argument(
+        "--cloud", metavar="CLOUD", default="", help="where to look (default: every cloud that is set up)"
+    )
     reap.add_argument("--owner", metavar="OWNER/NAME", help="whose leases (default: of GITHUB_REPOSITORY)")
     reap.add_argument("--all-owners", action="store_true", help="everybody's; of others the deadline alone decides")
     reap.add_argument(
@@ -115,6 +121,30 @@ def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str]) -> RunPlan
 def _elsewhere(parsed: argparse.Namespace) -> str:
     """--workdir and --task may lie in another checkout than the one we stand in."""
     return str(parsed.workdir or parsed.task or ".")
+
+
+# ---- matrix -------------------------------------------------------------------------------------------------
+
+
+def _matrix(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from cvl_ci.commands import matrix
+    from cvl_ci.local.changes import changed_paths
+    from cvl_ci.local.checkout import open_checkout
+
+    given = verb_fields.read(parsed, verb_fields.MATRIX_FIELDS)
+    checkout, since = open_checkout(Path.cwd()), given.get("changed_since")
+    asked = matrix.Asked(
+        **{axis: given.get(axis, ()) for axis in ("examples", "presets", "clouds", "gpus")},
+        changed=changed_paths(checkout.root, since=since) if since else None,
+        inputs={name: given[name] for name in ("spot", "max_runtime", "max_cost") if name in given},
+        budget_usd=given.get("budget"),
+        shard=given.get("shard"),
+    )
+    built = matrix.build(asked, checkout=checkout, prices=wiring.prices(environ))
+    for line in matrix.as_text(built):
+        _tell(line)
+    print(matrix.as_json(built))
+    return 0
 
 
 # ---- run ----------------------------------------------------------------------------------------------------
@@ -252,6 +282,7 @@ def _reap(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
                 all_owners=parsed.all_owners,
                 grace=parsed.grace,
                 dry_run=parsed.dry_run,
+                dashes="--",
             )
     finally:
         terminal.close()

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from cvl_ci.request.plan import Needs, Offer, Place, RunPlan, Spot, StagedFile
 from cvl_ci.result.outcome import Asked, Attempt, FetchedFile, Launch, NodeEnd, Outcome, Phase
+from cvl_ci.result.report import Link
 
 
 class Clock(Protocol):
@@ -90,6 +91,8 @@ class LaunchRequest:
     """Seconds since the epoch: the machine ends by itself at about this time, whoever else is alive."""
     fence: Path
     """When this file exists, nothing may be launched any more: looked at before and after every attempt."""
+    likely: Offer | None = None
+    """The first offer of the quote."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,11 +164,7 @@ class Engine(Protocol):
         """Bring back what the job changed since its start, from every node."""
 
     def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
-        """Its machines end by themselves at `until` (epoch seconds) or two minutes later, whoever else is alive.
-
-        `public_key` may log in from now on. The ssh commands by which a person gets in, one a node. Raises EngineError:
-        then nothing of it may be relied on.
-        """
+        """The ssh commands to its machines, which `public_key` opens now; they end by themselves soon after `until`."""
 
     def stop(self) -> bool:
         """Afterwards nothing of this engine is alive that could still launch.
@@ -287,6 +286,9 @@ class Workflow(Protocol):
     def priced(self, *, hourly_usd: float, billed: bool) -> None:
         """From now on this much is spent per hour, all nodes together."""
 
+    def launched(self, launch: Launch) -> None:
+        """The machines are there, and the job is theirs."""
+
     def progress(self, text: str) -> None: ...
 
     def remote(self, text: str) -> None: ...
@@ -323,6 +325,8 @@ class Kept:
 
     name: str
     reason: str
+    empty: bool = False
+    """There was no file."""
 
 
 class Artifacts(Protocol):
@@ -332,3 +336,16 @@ class Artifacts(Protocol):
         self, name: str, *, root: Path, paths: Sequence[str], retention_days: int | None = None
     ) -> Uploaded | Kept:
         """Files, and all below directories, relative to the root. Raises ArtifactError when it should have worked."""
+
+
+class Publication(Protocol):
+    """Where the end of a run is told: to later steps, on the pull request, on the step's page."""
+
+    def set_outputs(self, values: Mapping[str, str]) -> None:
+        """One of the same name that was set before is overwritten."""
+
+    def comment(self, outcome: Outcome, artifacts: Sequence[Link]) -> None:
+        """In place of what was said before; does not wait until it is said."""
+
+    def point_to(self, artifacts: Sequence[Link]) -> None:
+        """On the page that has the summary already."""

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,11 @@ from cvl_ci.local.handover import written as written_handover
 from cvl_ci.request.plan import SANDBOX, Place
 
 if TYPE_CHECKING:
-    from cvl_ci.github.discussion import Discussion
-    from cvl_ci.result.outcome import Outcome, Phase
+    from cvl_ci.errors import CvlError
+    from cvl_ci.github.comment import StepComment
+    from cvl_ci.ports import Artifacts
+    from cvl_ci.result.outcome import Launch, Outcome, Phase
+    from cvl_ci.result.report import Link
 
 
 class OnGitHub:
@@ -32,7 +34,10 @@ class OnGitHub:
         from cvl_ci.github.masks import Masks, secret_values
         from cvl_ci.github.workflow import GitHubWorkflow
         from cvl_ci.lease import Owner
+        from cvl_ci.request.action_inputs import read
         from cvl_ci.result.report import job_summary
+
+        self.asked = read(environ)
 
         self._here = here = surroundings.read(environ, leg=environ.get("INPUT_LEG", "") if leg is None else leg)
         self.owner = Owner(
@@ -49,11 +54,14 @@ class OnGitHub:
             masks=self.masks,
             log=self.outputs.with_name(f"{self.owner.name}.log"),
             summarise=lambda outcome, tail, room: job_summary(outcome, tail=tail, room=room),
-            on_phase=self._under_way,
+            on_phase=self._entered,
+            on_launch=self._launched,
             on_price=lambda hourly, billed: self.leave(since=SystemClock().now(), hourly_usd=hourly, billed=billed),
         )
         self.workflow.mask(*secret_values(environ))
-        self._discussion = self._opened() if environ.get("INPUT_GITHUB_TOKEN") else None
+        self._launch: Launch | None = None
+        self._told_by_main = False
+        self._said = self._comment() if environ.get("INPUT_GITHUB_TOKEN") else None
 
     def leave(self, **known: object) -> None:
         """For post: in a file under HOME, and with the runner. The first price's moment is when spending began."""
@@ -63,14 +71,14 @@ class OnGitHub:
         save_handover(wiring.handover_path(self._environ), self._left)
         self.workflow.commands.state("handover", written_handover(self._left))
 
-    def road(self, *, fork: str, places: Sequence[Place] | None) -> tuple[str, str]:
+    def road(self, places: Sequence[Place] | None) -> tuple[str, str]:
         """`run`, `plan` or `sandbox`, and why. Raises UntrustedCode."""
         from cvl_ci.github import trust
 
         way, why = trust.road(
             self._here.event,
-            fork=fork,
-            allowed_sha=self._environ.get("INPUT_ALLOW_FORK_SHA", ""),
+            fork=self.asked.fork,
+            allowed_sha=self.asked.allow_fork_sha,
             has_credentials=wiring.has_credentials(self._environ),
             on_sandbox=any(place.cloud == SANDBOX for place in places or ()),
         )
@@ -78,72 +86,156 @@ class OnGitHub:
 
     def skip(self, why: str, planned: str) -> None:
         """Neutral: the job goes on, and the outputs say that nothing ran."""
+        from cvl_ci.result.outputs import skipped
         from cvl_ci.result.report import plan_page
 
         with suppress(OSError):
             self.workflow.commands.summary(lambda room: self.masks.hide(plan_page(planned, reason=why, room=room)))
         self.workflow.notice(f"{why} Nothing was started and nothing is billed: this is only the plan.")
-        for name, value in {"ending": "skipped", "reason": why, "exit_code": "0", "released": "true"}.items():
+        self.set_outputs(skipped(why))
+
+    def refuse(self, error: CvlError) -> None:
+        """Before anything was asked of a cloud; a comment that says it is queued is not left standing."""
+        from cvl_ci.result.outcome import Ending, Outcome
+        from cvl_ci.result.outputs import outputs
+
+        self.workflow.refused(str(error))
+        self.leave(done=True)
+        name = self.owner.name
+        outcome = Outcome(
+            ending=Ending.NEVER_STARTED,
+            reason=error.what,
+            exit_code=error.exit_code,
+            title=self._left.title or name,
+            cluster=name,
+            advice=error.next_step,
+        )
+        self.set_outputs(outputs(outcome))
+        if self._said is not None and self._said.begun:
+            self.comment(outcome)
+            self.flush()
+
+    # ---- while it runs ----------------------------------------------------------------------------------------------
+
+    def queued(self, title: str) -> None:
+        self.leave(title=title)
+        self._under_way("queued")
+
+    def _entered(self, phase: Phase) -> None:
+        from cvl_ci.github.workflow import TITLES
+        from cvl_ci.result.outcome import Phase
+        from cvl_ci.result.phrases import where
+
+        if self._launch is None or phase not in {Phase.SETUP, Phase.RUNNING}:
+            self._under_way(TITLES[phase].lower())
+        else:
+            self._under_way(f"running on {where(self._launch)}")
+
+    def _launched(self, launch: Launch) -> None:
+        from cvl_ci.result.outcome import Phase
+
+        self._launch = launch
+        self._entered(Phase.SETUP)
+
+    def _under_way(self, doing: str) -> None:
+        if self._said is not None and self.asked.comment in {"auto", "always"}:
+            self._said.under_way(title=self._left.title, doing=doing)
+
+    # ---- when it is over: the port Publication ----------------------------------------------------------------------
+
+    def publish(self, outcome: Outcome, *, left: Handover | None = None) -> None:
+        """`left`: what main left, in post. What could not be published fails no run: the log has it all."""
+        try:
+            if not self.workflow.told:
+                self.workflow.ended(outcome)
+            self._publish(outcome, left)
+            self.give_back()
+        except Exception as error:  # noqa: BLE001
+            self.workflow.warning(f"The end of the run could not be published: {type(error).__name__}: {error}")
+
+    def _publish(self, outcome: Outcome, left: Handover | None) -> None:
+        from cvl_ci.commands.publish import Files, Tools, publish
+        from cvl_ci.github.artifact_name import artifact_stem
+        from cvl_ci.result.report import Link
+
+        here = self._here
+        held = {kind: Link(words=words, url=url) for kind, (words, url) in (left.artifacts if left else {}).items()}
+        if left is not None and not left.told:
+            held.pop("log", None)  # the cost in it does not know what is proved by now
+        self._left = replace(
+            left or self._left, artifacts={kind: (link.words, link.url) for kind, link in held.items()}
+        )
+        self._told_by_main = left is not None and left.told
+        files = Files(
+            folder=self.outputs,
+            name=artifact_stem(self.asked.artifact_name, job=here.job, leg=here.leg_values, attempt=here.attempt),
+            leg=here.leg_in_words,
+            run_url=here.run_url,
+            retention_days=self.asked.retention_days,
+            uploaded=held,
+        )
+        tools = Tools(artifacts=self._artifacts(), page=self, workflow=self.workflow, uploaded=self._uploaded)
+        publish(self.masks.cleaned(outcome), files=files, tools=tools)
+        self.flush()
+
+    def _artifacts(self) -> Artifacts:
+        import random
+
+        from cvl_ci.github.artifact import WorkflowArtifacts
+
+        return WorkflowArtifacts(
+            environ=self._environ, clock=SystemClock(), random=random.random, mask=self.workflow.mask
+        )
+
+    def _uploaded(self, kind: str, link: Link) -> None:
+        self.leave(artifacts={**self._left.artifacts, kind: (link.words, link.url)})
+
+    def set_outputs(self, values: Mapping[str, str]) -> None:
+        for name, value in self.masks.cleaned(values).items():
             self.workflow.commands.output(name, value)
 
-    def comment(self, outcome: Outcome) -> None:
-        from cvl_ci.result.report import Link, comment, group_comment, group_row, marker
+    def comment(self, outcome: Outcome, artifacts: Sequence[Link] = ()) -> None:
+        from cvl_ci.result.outcome import Ending
 
-        if self._discussion is None:
-            return
-        here, group = self._here, self._environ.get("INPUT_COMMENT_GROUP", "").strip()
-        outcome = self.masks.cleaned(outcome)
-        run, mark = Link(words="log of the run", url=here.run_url), marker(here.comment_key(group))
-        if group:
-            row = group_row(outcome, leg=here.leg_in_words or here.job, run=run)
-            write = partial(group_comment, title=group, marker=mark, key=here.row_key, row=row)
-            self._discussion.put(lambda before: self.masks.hide(write(before)), last=True)
-        else:
-            text = self.masks.hide(comment(outcome, marker=mark, run=run, tail=self.workflow.tail))
-            self._discussion.put(lambda _: text, last=True)
+        asked = self.asked.comment
+        if asked in {"auto", "always"} or (asked == "failure" and outcome.ending is not Ending.SUCCEEDED):
+            self._comment_ended(outcome, artifacts)
+
+    def _comment_ended(self, outcome: Outcome, artifacts: Sequence[Link]) -> None:
+        if self._said is not None:
+            tail = self.workflow.tail
+            self._said.ended(outcome, tail=tail, artifacts=artifacts, unless_told=self._told_by_main)
+
+    def flush(self) -> None:
+        """What there is to say on the pull request is said, or it is told that it is not."""
+        if self._said is not None:
+            self._said.close()
+
+    def point_to(self, artifacts: Sequence[Link]) -> None:
+        from cvl_ci.result.report import artifacts_page
+
+        self.workflow.commands.summary(lambda room: self.masks.hide(artifacts_page(artifacts, room=room)))
 
     def give_back(self) -> None:
-        """We are root in the container and the workspace is not root's: what we left there must be its owner's."""
-        if os.geteuid() != 0:
+        """We are root in the container and the workspace is not root's: what we left there must be its owner's.
+
+        A checkout may hold a link of that name, which would lead us to give away what is elsewhere.
+        """
+        if os.geteuid() != 0 or self.outputs.parent.is_symlink():
             return
         owner = Path.cwd().stat()
         for path in (self.outputs.parent, *self.outputs.parent.rglob("*")):
             with suppress(OSError):
                 os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
-    def _under_way(self, phase: Phase) -> None:
-        """The comment while it runs; a group's row only tells the end."""
-        from cvl_ci.result.report import Link, comment_so_far, marker
+    def _comment(self) -> StepComment:
+        from cvl_ci.github.comment import StepComment
 
-        quiet = self._environ.get("INPUT_COMMENT", "") not in {"", "auto", "always"}
-        if self._discussion is None or quiet or self._environ.get("INPUT_COMMENT_GROUP", "").strip():
-            return
-        run = Link(words="log of the run", url=self._here.run_url)
-        price = f" at ${self._left.hourly_usd:.4g} an hour" if self._left.hourly_usd else ""
-        text = comment_so_far(
-            title=self.masks.hide(self._left.title),
-            doing=f"{phase.value}{price}",
-            marker=marker(self._here.comment_key()),
-            run=run,
-        )
-        self._discussion.put(lambda _: text)
-
-    def _opened(self) -> Discussion:
-        from cvl_ci.github.discussion import Discussion
-        from cvl_ci.result.report import marker
-
-        here, group = self._here, self._environ.get("INPUT_COMMENT_GROUP", "").strip()
-        return Discussion(
-            api=here.api,
+        return StepComment(
+            here=self._here,
+            group=self.asked.comment_group,
             token=self._environ["INPUT_GITHUB_TOKEN"],
-            repository=here.repository,
-            sha=here.sha,
-            event=here.event,
-            marker=marker(here.comment_key(group)),
+            masks=self.masks,
             clock=SystemClock(),
-            say=self._no_comment,
+            say=self.workflow.warning if self.asked.comment == "always" else self.workflow.progress,
         )
-
-    def _no_comment(self, reason: str) -> None:
-        always = self._environ.get("INPUT_COMMENT") == "always"
-        (self.workflow.warning if always else self.workflow.progress)(reason)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci.engine.prices import CataloguePrices
 from cvl_ci.engine.skypilot import SkyPilotEngine
-from cvl_ci.errors import EngineError
+from cvl_ci.errors import CredentialsError, EngineError
 from cvl_ci.lease import LABEL_KEPT
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.records import FileRecords
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cvl_ci.result.access import CloudAccess
     from cvl_ci.sandbox import Status
 
+API_SERVER = "SKYPILOT_API_SERVER_ENDPOINT"
 _OF_CLOUDS = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
 
 
@@ -97,7 +98,8 @@ class OpenClouds:
             with self._sandbox(watch) as access, self._closing(self._on_sandbox(access, user_id)) as cloud:
                 yield cloud
         else:
-            with self._closing(self._real(user_id)) as cloud:
+            made = self._served if self._environ.get(API_SERVER) else self._real
+            with self._closing(made(user_id)) as cloud:
                 yield cloud
 
     @contextmanager
@@ -142,6 +144,12 @@ class OpenClouds:
         engine = SkyPilotEngine(environment=_for_skypilot(self._environ, user_id), clock=SystemClock())
         return Cloud(engine=engine, inventory=inventory.Inventories({"aws": aws}))
 
+    def _served(self, user_id: str) -> Cloud:
+        from cvl_ci.engine.served_inventory import ServedInventory
+
+        engine = SkyPilotEngine(environment=_for_skypilot(self._environ, user_id), clock=SystemClock())
+        return Cloud(engine=engine, inventory=ServedInventory(engine, endpoint=self._environ[API_SERVER]))
+
     @contextmanager
     def _closing(self, cloud: Cloud) -> Iterator[Cloud]:
         try:
@@ -168,8 +176,8 @@ def _for_skypilot(environ: Mapping[str, str], user_id: str) -> dict[str, str]:
 
 # ---- credentials --------------------------------------------------------------------------------------------
 
-PROVED = ("aws",)
-"""Clouds whose inventory is wired above."""
+PROVED = ("aws", "api-server")
+"""Those whose inventory is wired above."""
 
 
 def credentials(
@@ -190,7 +198,8 @@ def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> No
 
     if SANDBOX not in clouds:
         where = access.here(environ, folder=credentials_directory(environ), writes=False)
-        access.require(access.look(where, clouds, proved=PROVED), any_of_them=not clouds)
+        named = access.in_use(where, clouds)
+        access.require(access.look(where, named, proved=PROVED), any_of_them=not named)
 
 
 def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[CloudAccess]:
@@ -231,13 +240,14 @@ def reap(
     all_owners: bool = False,
     grace: str = "",
     dry_run: bool = False,
+    dashes: str = "",
 ) -> Reaped:
-    """As both doors call it, in words as typed. Empty words: the default."""
+    """As both doors call it, in words as typed. Empty words: the default; of clouds, all that are set up."""
     from cvl_ci.commands import reap as reaping
     from cvl_ci.github.runs import WorkflowRuns
     from cvl_ci.lease import Owner
 
-    places, seconds = reaping.asked(cloud or "aws", grace=grace or "10m")
+    places, seconds = reaping.asked(cloud, grace=grace or "10m", regions=prices(environ).regions, dashes=dashes)
     repository = environ.get("GITHUB_REPOSITORY", "")
     token = environ.get("INPUT_GITHUB_TOKEN") or environ.get("GITHUB_TOKEN", "")
     api = environ.get("GITHUB_API_URL") or "https://api.github.com"
@@ -247,7 +257,7 @@ def reap(
     else:
         workflow.notice("GitHub is not asked which runs are over (that takes a token): deadlines alone decide.")
     return reaping.reap(
-        places,
+        places or _all_set_up(environ),
         owner=None if all_owners else owner or repository or str(Path.cwd()),
         repository=repository,
         named=owner is not None,
@@ -258,6 +268,18 @@ def reap(
             clouds=OpenClouds(environ), prices=prices(environ), workflow=workflow, clock=SystemClock(), runs=runs
         ),
     )
+
+
+def _all_set_up(environ: Mapping[str, str]) -> tuple[Place, ...]:
+    """Where machines of ours could be, as far as this machine tells. None at all is no clean sweep."""
+    known = tuple(Place(cloud=each.cloud) for each in cloud_access(environ, []) if each.usable)
+    if not known:
+        raise CredentialsError(
+            "No cloud that can be asked is set up here, so nothing was looked at.",
+            money="What may be running is still billed.",
+            next_step="`cvl-ci check` shows how each cloud stands.",
+        )
+    return known
 
 
 # ---- GitHub -------------------------------------------------------------------------------------------------

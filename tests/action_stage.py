@@ -58,12 +58,14 @@ def main() -> int:
         if step == os.environ.get("STAGE_HANG"):
             time.sleep(60)
 
-    engine = FakeEngine(
-        cloud,
-        at=at,
-        ends=(NodeEnd(rank=0, exit_code=int(os.environ.get("STAGE_EXIT", "0"))),),
-        lines=("epoch 1", "::set-output name=ending::mine", "##[error]mine"),
+    lines = (
+        "epoch 1",
+        "::set-output name=ending::mine",
+        "##[error]mine",
+        *os.environ.get("STAGE_LINES", "").split("|"),
     )
+    engine = FakeEngine(cloud, at=at, lines=lines)
+    engine.ends = (NodeEnd(rank=0, exit_code=int(os.environ.get("STAGE_EXIT", "0"))),)
     for module in (clock, step, wiring):
         vars(module)["SystemClock"] = lambda: CLOCK
     wiring.OpenClouds = lambda environ: FakeClouds(engine)  # type: ignore[assignment,misc]

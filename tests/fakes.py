@@ -16,14 +16,17 @@ from cvl_ci.ports import (
     Fetched,
     Found,
     JobEnd,
+    Kept,
     LaunchRequest,
     LeaseRecord,
     Line,
     Resource,
+    Uploaded,
     Watch,
 )
 from cvl_ci.request.plan import Needs, Offer, Place, RunPlan, Spot, StagedFile
 from cvl_ci.result.outcome import Asked, Attempt, FetchedFile, Launch, NodeEnd, Outcome, Phase
+from cvl_ci.result.report import Link
 
 
 class Killed(BaseException):
@@ -87,7 +90,10 @@ class FakeCloud:
         for name in self.running():
             if self.hidden[name] > 0:
                 self.hidden[name] -= 1
-            elif self.machines[name].region in regions and lease in (None, self.machines[name].labels["cvl-ci-lease"]):
+            elif self.machines[name].region in regions and lease in (
+                None,
+                self.machines[name].labels.get("cvl-ci-lease"),
+            ):
                 seen.append(self.machines[name])
         asked = tuple(
             Asked(
@@ -257,6 +263,9 @@ class FakeWorkflow:
     def priced(self, *, hourly_usd: float, billed: bool) -> None:
         self.said.append(f"${hourly_usd} billed={billed}")
 
+    def launched(self, launch: Launch) -> None:
+        self.said.append(f"on {launch.instance_type}")
+
     def progress(self, text: str) -> None:
         self.said.append(text)
 
@@ -274,6 +283,63 @@ class FakeWorkflow:
 
     def ended(self, outcome: Outcome) -> None:
         self.outcome = outcome
+
+
+@dataclass
+class FakeArtifacts:
+    """`held`: name → the paths given. `kept`: the reason why nothing is taken; `broken`: what goes wrong instead."""
+
+    held: dict[str, tuple[Path, Sequence[str]]] = field(default_factory=dict)
+    contents: dict[str, dict[str, str]] = field(default_factory=dict)
+    retention: list[int | None] = field(default_factory=list)
+    kept: str = ""
+    broken: Exception | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+    at: Callable[[str], None] = lambda step: None
+
+    def upload(
+        self, name: str, *, root: Path, paths: Sequence[str], retention_days: int | None = None
+    ) -> Uploaded | Kept:
+        self.at(f"upload {name}")
+        if self.broken is not None:
+            raise self.broken
+        if self.kept:
+            return Kept(name=name, reason=self.kept)
+        self.held[name] = (root, paths)
+        self.retention.append(retention_days)
+        found = [path for each in paths for path in ([root / each] if (root / each).is_file() else root.rglob("*"))]
+        self.contents[name] = {path.relative_to(root).as_posix(): path.read_text() for path in found if path.is_file()}
+        number = len(self.held)
+        url = f"https://github.com/cvl/ci/actions/runs/7/artifacts/{number}"
+        return Uploaded(name=name, id=number, url=url, bytes=9, sha256="", files=len(found), left_out=self.left_out)
+
+
+@dataclass
+class FakePage:
+    """What was told, in order. `broken`: which of them raise."""
+
+    outputs: dict[str, str] = field(default_factory=dict)
+    comments: list[list[str]] = field(default_factory=list)
+    pointers: list[list[str]] = field(default_factory=list)
+    broken: bool = False
+    at: Callable[[str], None] = lambda step: None
+
+    def set_outputs(self, values: Mapping[str, str]) -> None:
+        self._at("artifact outputs" if set(values) == {"artifact_id", "artifact_url"} else "outputs")
+        self.outputs |= values
+
+    def comment(self, outcome: Outcome, artifacts: Sequence[Link]) -> None:
+        self._at("comment")
+        self.comments.append([link.words for link in artifacts])
+
+    def point_to(self, artifacts: Sequence[Link]) -> None:
+        self._at("page")
+        self.pointers.append([link.words for link in artifacts])
+
+    def _at(self, step: str) -> None:
+        self.at(step)
+        if self.broken:
+            raise OSError("no room on the disk")
 
 
 class FakePrices:

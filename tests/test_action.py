@@ -200,6 +200,17 @@ def test_in_a_workflow_a_machine_is_kept_for_somebody_with_a_key_only(job: Job) 
     assert job.steps() == []
 
 
+def test_a_main_cancelled_before_its_lease_is_told_by_post_and_no_cloud_is_asked(job: Job) -> None:
+    process = job.hung_at("warm")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    code, said = job.run("/post-entrypoint")
+    assert code == 0, said
+    assert "none was ever asked for" in job.summary()
+    assert "Cancelled" in job.summary()
+    assert job.steps() == ["warm"]
+
+
 def test_a_killed_main_leaves_its_machine_to_post(job: Job) -> None:
     process = job.hung_at("follow")
     process.kill()
@@ -261,12 +272,15 @@ def test_another_name_is_no_phase(job: Job) -> None:
 
 
 def test_every_mistake_is_an_annotation_and_post_has_nothing_to_do(job: Job) -> None:
-    code, said = job.run("/entrypoint", INPUT_MAX_COST="much", INPUT_NUM_NODES="-1", INPUT_MAX_COTS="1")
+    wrong = {"INPUT_MAX_COST": "much", "INPUT_NUM_NODES": "-1", "INPUT_MAX_COTS": "1", "INPUT_VERB": "rum"}
+    code, said = job.run("/entrypoint", **wrong, INPUT_RETENTION_DAYS="week")
     assert code == 64
     [error] = Runner().read(said).commands("error")
     assert "max_cost" in error
     assert "num_nodes" in error
     assert "max_cots" in error
+    assert "retention_days" in error
+    assert "verb: 'rum' is none of run, plan. Did you mean run?" in error
     assert job.run("/post-entrypoint") == (0, "")
 
 

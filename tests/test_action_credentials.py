@@ -73,14 +73,20 @@ def test_a_role_s_keys_are_masked_when_they_are_minted_and_post_mints_its_own(jo
     assert ours(job) == []
 
 
-def test_a_remote_api_server_is_refused_and_not_passed_over(job: Job) -> None:
+def test_a_remote_api_server_needs_its_token_alone_and_no_cloud_s_keys(job: Job) -> None:
     given = {"INPUT_SKYPILOT_API_SERVER_ENDPOINT": "https://sky", "INPUT_SKYPILOT_SERVICE_ACCOUNT_TOKEN": "sky_012345"}
-    code, said = job.run("/entrypoint", **KEYS, **given)
-    assert code == 64
-    assert "2 inputs are wrong" in said
-    assert "not supported yet" in said
+    code, said = job.run("/entrypoint", **given)
+    assert code == 0, said
+    masked = [value for name, _, value in Runner().read(said).obeyed if name == "add-mask"]
+    assert "sky_012345" in masked
+    assert "skypilot.yaml" not in ours(job)
+
+
+def test_half_of_a_remote_api_server_is_refused_and_not_passed_over(job: Job) -> None:
+    code, said = job.run("/entrypoint", INPUT_SKYPILOT_API_SERVER_ENDPOINT="https://sky", **KEYS)
+    assert code == 77
+    assert "api-server: a token missing" in said
     assert job.steps() == []
-    assert ours(job) == []
 
 
 def test_nothing_is_written_for_the_sandbox_or_for_a_plan(job: Job) -> None:

@@ -38,7 +38,14 @@ def cvl_ci(*words: str, cwd: Path = ROOT, home: Path | None = None, **more: str)
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["run", "--help"], ["plan", "--help"], ["sandbox", "--help"], ["plan", "digits_sgd", "train"]],
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["plan", "--help"],
+        ["sandbox", "--help"],
+        ["plan", "digits_sgd", "train"],
+        ["matrix", "--clouds", "aws"],
+    ],
     ids=" ".join,
 )
 def test_help_and_plan_load_no_cloud_and_open_no_socket(words: list[str]) -> None:

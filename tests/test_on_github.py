@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cvl_ci.result.outcome import Phase
+from cvl_ci.errors import CredentialsError, RequestError
+from cvl_ci.github import discussion
+from cvl_ci.local.handover import Handover, as_left
+from cvl_ci.result.outcome import Outcome, Phase
 from cvl_ci.step import OnGitHub
 from tests.github.api import URL, Api
-from tests.result.outcomes import FAILED, SUCCEEDED
+from tests.github.runner import read_file
+from tests.result.outcomes import FAILED, GONE, NOT_PROVED_GONE, ON_AWS, SUCCEEDED
 
 REQUEST = {"number": 5, "head": {"repo": {"full_name": "cvl/ci"}}, "base": {"repo": {"full_name": "cvl/ci"}}}
 
@@ -40,35 +45,79 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_a_comment_follows_the_run_and_ends_with_its_outcome(api: Api, environment: dict[str, str]) -> None:
+def test_a_comment_follows_the_run_from_the_queue_to_its_outcome(api: Api, environment: dict[str, str]) -> None:
     step = OnGitHub(environment)
-    step.leave(title="digits train")
-    step.workflow.began(Phase.RUNNING)
-    assert "Under way: `digits train`" in api.bodies()[0]
+    step.queued("digits train")
+    step.flush()
+    assert "### Under way: `digits train`\n\n`queued`" in api.bodies()[0]
+    step.workflow.began(Phase.PROVISIONING)
+    step.flush()
+    assert "`getting machines`" in api.bodies()[0]
+    step.workflow.launched(ON_AWS)
+    step.flush()
+    assert "`running on aws/us-east-1a · m5.large · on-demand · $0.096 an hour`" in api.bodies()[0]
     step.comment(SUCCEEDED)
+    step.flush()
     assert "Succeeded: `digits-sgd train`" in api.bodies()[0]
     assert "https://git.example.com/cvl/ci/actions/runs/7/attempts/1" in api.bodies()[0]
     step.workflow.close()
     assert len(api.comments) == 1
 
 
+def test_words_that_follow_each_other_fast_cost_one_request_and_the_last_is_said(
+    api: Api, environment: dict[str, str]
+) -> None:
+    step = OnGitHub(environment)
+    for number in range(100):
+        step.queued(f"number {number}")
+    step.flush()
+    assert len(api.writes()) <= 2
+    assert "number 99" in api.bodies()[0]
+
+
+@pytest.mark.parametrize("comment", ["failure", "never"])
+def test_nothing_is_said_on_the_way_where_only_an_end_was_asked_for(
+    api: Api, environment: dict[str, str], comment: str
+) -> None:
+    step = OnGitHub({**environment, "INPUT_COMMENT": comment})
+    step.queued("digits train")
+    step.comment(SUCCEEDED)
+    step.flush()
+    assert api.asked == []
+    step.comment(FAILED)
+    step.flush()
+    assert len(api.comments) == (comment == "failure")
+
+
 def test_each_leg_has_a_comment_of_its_own_and_a_later_run_changes_it(api: Api, environment: dict[str, str]) -> None:
     for run in ("7", "8"):
         for gpu in ("L4", "T4"):
             leg = json.dumps({"gpu": gpu}, indent=2)
-            OnGitHub({**environment, "GITHUB_RUN_ID": run, "INPUT_LEG": leg}).comment(SUCCEEDED)
+            say(OnGitHub({**environment, "GITHUB_RUN_ID": run, "INPUT_LEG": leg}), SUCCEEDED)
     assert len(api.comments) == 2
     assert all("/runs/8/" in body for body in api.bodies())
 
 
-def test_legs_of_a_group_share_one_comment_with_a_row_each(api: Api, environment: dict[str, str]) -> None:
+def test_legs_of_a_group_share_one_comment_with_a_row_each(
+    api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
+    running = OnGitHub({**environment, "INPUT_COMMENT_GROUP": "gpus", "INPUT_LEG": '{"gpu": "A100"}'})
+    running.queued("digits train")
+    running.flush()
     for gpu, outcome in (("L4", SUCCEEDED), ("T4", FAILED), ("L4", SUCCEEDED)):
         leg = json.dumps({"gpu": gpu})
-        OnGitHub({**environment, "INPUT_COMMENT_GROUP": "gpus", "INPUT_LEG": leg}).comment(outcome)
+        say(OnGitHub({**environment, "INPUT_COMMENT_GROUP": "gpus", "INPUT_LEG": leg}), outcome)
     [body] = api.bodies()
-    assert body.count("<!-- row:") == 2
+    assert body.count("<!-- row:") == 3
+    assert "`gpu: A100` | `queued`" in body
     assert "`gpu: L4` | Succeeded" in body
     assert "`gpu: T4` | The job failed with exit code 7" in body
+
+
+def say(step: OnGitHub, outcome: Outcome) -> None:
+    step.comment(outcome)
+    step.flush()
 
 
 @pytest.mark.parametrize("leg", ["", "null", "{}"])
@@ -79,14 +128,14 @@ def test_without_a_matrix_there_is_no_leg_however_the_runner_writes_it(environme
 def test_a_secret_is_in_no_comment(api: Api, environment: dict[str, str]) -> None:
     step = OnGitHub({**environment, "HF_TOKEN": "hf_0123456789abcdef"})
     step.workflow.remote("token hf_0123456789abcdef")
-    step.comment(SUCCEEDED)
+    say(step, SUCCEEDED)
     step.workflow.close()
     assert "token ***" in api.bodies()[0]
     assert "hf_0123456789abcdef" not in api.bodies()[0]
 
 
 def test_without_a_token_nothing_is_asked(api: Api, environment: dict[str, str]) -> None:
-    OnGitHub({**environment, "INPUT_GITHUB_TOKEN": ""}).comment(SUCCEEDED)
+    say(OnGitHub({**environment, "INPUT_GITHUB_TOKEN": ""}), SUCCEEDED)
     assert api.asked == []
 
 
@@ -97,5 +146,57 @@ def test_silence_is_a_warning_only_where_a_comment_was_asked_for(
     api.writable = False
     step = OnGitHub({**environment, "INPUT_COMMENT": comment})
     capsys.readouterr()
-    step.comment(SUCCEEDED)
+    say(step, SUCCEEDED)
     assert capsys.readouterr().out.startswith(kind)
+
+
+def test_what_is_refused_after_it_was_queued_ends_the_comment_and_sets_the_outputs(
+    api: Api, environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "output").touch()
+    step = OnGitHub({**environment, "GITHUB_OUTPUT": str(tmp_path / "output")})
+    step.queued("digits train")
+    step.flush()
+    step.refuse(CredentialsError("The cloud does not know us."))
+    assert "Never started: `digits train`" in api.bodies()[0]
+    assert "The cloud does not know us." in api.bodies()[0]
+    assert read_file((tmp_path / "output").read_text())["exit_code"] == "77"
+
+
+def test_what_is_refused_before_it_was_queued_makes_no_comment(api: Api, environment: dict[str, str]) -> None:
+    OnGitHub(environment).refuse(RequestError([]))
+    assert api.asked == []
+
+
+def test_post_leaves_what_main_said_of_the_end_and_replaces_what_it_did_not(
+    api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main = OnGitHub(environment)
+    main.queued("digits train")
+    outcome = replace(SUCCEEDED, cluster=main.owner.name)
+    left = Handover(lease=main.owner.name, leg="", title="digits train", ending="succeeded")
+    said_by_main = ""
+    for told in (False, True):
+        if told:
+            say(main, outcome)
+            [said_by_main] = api.bodies()
+        as_post = as_left(left, GONE, name=main.owner.name, folder=tmp_path / "none")
+        OnGitHub(environment).publish(as_post, left=left)
+        [body] = api.bodies()
+        assert "Succeeded: `digits train`" in body if not told else body == said_by_main
+    assert "Metrics" in said_by_main
+
+
+def test_post_corrects_what_main_could_not_prove(
+    api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main = OnGitHub(environment)
+    name = main.owner.name
+    say(main, replace(NOT_PROVED_GONE, cluster=name))
+    assert "[!CAUTION]" in api.bodies()[0]
+    left = Handover(lease=name, leg="", title="digits train", ending="timed_out", exit_code=79)
+    OnGitHub(environment).publish(as_left(left, GONE, name=name, folder=tmp_path / "none"), left=left)
+    assert "[!CAUTION]" not in api.bodies()[0]
+    assert "Timed out" in api.bodies()[0]

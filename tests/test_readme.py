@@ -12,6 +12,7 @@ import pytest
 
 from cvl_ci import errors as tree
 from cvl_ci.request.fields import FIELDS, Field
+from cvl_ci.request.verb_fields import MATRIX_FIELDS
 from cvl_ci.result.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Ending
 from cvl_ci.result.summary import to_json
 from tests.result.outcomes import SUCCEEDED
@@ -45,8 +46,30 @@ def inputs_table() -> str:
     return "\n".join([*rows, *map(row, FIELDS)]) + "\n"
 
 
+VERBS = {"matrix": MATRIX_FIELDS}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_table_of_a_verb_is_the_code_s(verb: str) -> None:
+    start = (
+        f"<!-- {verb}: written by `GOLDEN=write pytest tests/test_readme.py` from cvl_ci/request/verb_fields.py -->\n"
+    )
+    end = f"<!-- /{verb} -->"
+    rows = ["| option | what it is | if not given |", "|---|---|---|"]
+    cells = [row(one).split(" | ", 1)[1] for one in VERBS[verb]]
+    table = "\n".join([*rows, *(f"| {line}" for line in cells)]) + "\n"
+    if os.environ.get("GOLDEN") == "write":
+        before, rest = text().split(start)
+        README.write_text(before + start + table + end + rest.split(end, 1)[1], encoding="utf-8")
+    assert text().split(start)[1].split(end)[0] == table
+
+
 def row(one: Field) -> str:
-    typed = f"`{one.metavar}`" if one.positional else "<br>".join(f"`{flag} {one.metavar}`" for flag in one.flags)
+    typed = (
+        f"`{one.metavar}`"
+        if one.positional
+        else "<br>".join(f"`{flag} {one.metavar}`".replace(" `", "`") for flag in one.flags)
+    )
     again = " Can be given again." if one.repeatable else ""
     cells = [f"`{one.name}`", typed, f"{one.help}{again} Such as `{one.example}`.", one.default]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -102,7 +125,12 @@ def test_the_commands_are_those_there_are() -> None:
 
 
 def test_every_flag_the_readme_types_is_one() -> None:
-    known = {flag for one in FIELDS for flag in one.flags} | {"--json-summary", "--outputs-dir", "--keep-sandbox"}
+    verbs = [one for fields in VERBS.values() for one in fields]
+    known = {flag for one in (*FIELDS, *verbs) for flag in one.flags} | {
+        "--json-summary",
+        "--outputs-dir",
+        "--keep-sandbox",
+    }
     commands = re.findall(r"^cvl-ci .*$", text(), re.MULTILINE)
     used = {flag for line in commands for flag in re.findall(r"(?<=\s)--[a-z-]+", line)}
     assert used

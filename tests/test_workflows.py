@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from tests import snippets
+
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+FINE = """\
+name: Fine
+on: push
+permissions: {}
+concurrency:
+  group: fine
+  cancel-in-progress: false
+jobs:
+  fine:
+    name: Fine
+    runs-on: ubuntu-latest
+    steps:
+      - run: echo fine
+"""
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -35,3 +53,105 @@ def test_every_script_can_be_run_and_stops_at_the_first_mistake(script: Path) ->
     assert script.stat().st_mode & 0o111
     assert script.read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n")
     assert "\nset -euo pipefail\n" in script.read_text(encoding="utf-8")
+
+
+def shipped() -> dict[str, Any]:
+    """Ours, and those that the README gives to copy."""
+    texts = {path.name: path.read_text(encoding="utf-8") for path in WORKFLOWS}
+    readme = snippets.workflows(snippets.README.read_text(encoding="utf-8"))
+    return {name: yaml.safe_load(text) for name, text in [*texts.items(), *((f"README {n}", t) for n, t in readme)]}
+
+
+def test_the_readme_gives_a_workflow_to_copy() -> None:
+    assert any(name.startswith("README") for name in shipped())
+
+
+def test_every_input_that_a_workflow_gives_us_is_one_of_action_yml() -> None:
+    inputs = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))["inputs"].keys()
+    given = {
+        key
+        for workflow in shipped().values()
+        for job in workflow["jobs"].values()
+        for step in job["steps"]
+        if step.get("uses", "").startswith(("cvl/skypilot-run@", "./"))
+        for key in step.get("with", {})
+    }
+    assert given
+    assert given - inputs == set()
+
+
+# ---- the linters -----------------------------------------------------------------------------------------------------
+
+
+def lint(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    file = folder / "case.yml"
+    file.write_text(text, encoding="utf-8")
+    return subprocess.run(
+        [ROOT / "script/lint-workflows", file], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_a_workflow_that_is_fine_passes_the_linters(tmp_path: Path) -> None:
+    done = lint(tmp_path, FINE)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "named"),
+    [
+        ("runs-on: ubuntu-latest", "runs_on: ubuntu-latest", "runs_on"),
+        ("run: echo fine", "run: echo ${{ github.event.nowhere.title }} ${{ matrix.gpu }}", "matrix"),
+        ("run: echo fine", "run: echo ${{ github.head_ref }}", "github.head_ref"),
+        ("on: push", "on: pushed", "Schema validation errors"),
+    ],
+)
+def test_the_linters_see_what_is_wrong(tmp_path: Path, was: str, becomes: str, named: str) -> None:
+    done = lint(tmp_path, FINE.replace(was, becomes))
+    assert done.returncode != 0
+    assert named in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "named"),
+    [
+        ("run: echo fine", "uses: actions/checkout@v6", "unpinned-uses"),
+        ("on: push", "on: pull_request_target", "dangerous-triggers"),
+        ("permissions: {}", "permissions: write-all", "excessive-permissions"),
+    ],
+)
+@pytest.mark.skipif(not (ROOT / ".venv/bin/zizmor").exists(), reason="NOT CHECKED FOR SAFETY: zizmor needs Python 3.11")
+def test_the_linters_see_what_is_dangerous(tmp_path: Path, was: str, becomes: str, named: str) -> None:
+    done = lint(tmp_path, FINE.replace(was, becomes))
+    assert done.returncode != 0
+    assert f"[{named}]" in done.stdout + done.stderr
+
+
+def test_what_the_runner_refuses_in_an_action_is_refused_by_its_schema(tmp_path: Path) -> None:
+    """A container action that says `post:` is one that never cleans up: the runner takes `post-entrypoint:` alone."""
+    action = (ROOT / "action.yml").read_text(encoding="utf-8")
+    file = tmp_path / "action.yml"
+    file.write_text(action.replace("post-entrypoint:", "post:"), encoding="utf-8")
+    for path, code in ((ROOT / "action.yml", 0), (file, 1)):
+        command = [str(ROOT / ".venv/bin/check-jsonschema"), "--builtin-schema", "vendor.github-actions", str(path)]
+        assert subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == code
+
+
+# ---- what the README gives to copy -----------------------------------------------------------------------------------
+
+
+def test_a_snippet_keeps_its_lines_numbers() -> None:
+    [(line, text)] = snippets.workflows(f"# Title\n\nSay:\n\n```yaml\n{FINE}```\n")
+    assert line == 6
+    assert text.splitlines()[5:] == FINE.splitlines()
+
+
+def test_steps_alone_become_a_whole_workflow(tmp_path: Path) -> None:
+    text = "\n" * 20 + "```yaml\n- uses: actions/checkout@v6\n- run: nvidia-smi\n```\n"
+    [(line, whole)] = snippets.workflows(text)
+    assert whole.splitlines()[line - 1].strip() == "- uses: actions/checkout@v6"
+    assert [*yaml.safe_load(whole)["jobs"]["steps"]["steps"][1]] == ["run"]
+
+
+@pytest.mark.parametrize("text", ["resources: {cpus: 2}", "- a\n- b", "name: digits\npresets: {}"])
+def test_other_yaml_is_no_workflow(text: str) -> None:
+    assert list(snippets.workflows(f"```yaml\n{text}\n```\n")) == []

@@ -51,9 +51,9 @@ def prepare(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
 def _example(inputs: Inputs, checkout: Checkout, *, explicit_gpu: Mapping[str, int] | None) -> Prepared:
     typed = inputs.example or ""
     try:
-        directory = _find(typed, checkout)
+        directory = find_example(typed, checkout)
         entries = checkout.files(directory)
-        found = _read_example(directory, entries, checkout)
+        found = read_example(directory, entries, checkout)
     except Wrong as wrong:
         return None, [inputs.mistake("example", typed, wrong.problem, near=wrong.near)]
     texts = _texts(directory, entries, checkout)
@@ -131,7 +131,9 @@ def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
     return replace(task.work(inputs), files=files, warnings=warnings, task_extra=extra), mistakes
 
 
-def _find(typed: str, checkout: Checkout) -> str:
+def find_example(typed: str, checkout: Checkout) -> str:
+    """Its directory. Raises Wrong, with the near ones."""
+
     def name_of(directory: str) -> str | None:
         try:
             return example.peek_name(checkout.read(_joined(directory, example.FILE_NAME), limit=_NAME_BYTES))
@@ -141,7 +143,8 @@ def _find(typed: str, checkout: Checkout) -> str:
     return finding.find(typed, checkout.examples(), root=checkout.root.as_posix(), name_of=name_of)
 
 
-def _read_example(directory: str, entries: Iterable[Entry], checkout: Checkout) -> Example:
+def read_example(directory: str, entries: Iterable[Entry], checkout: Checkout) -> Example:
+    """Raises Wrong."""
     names = {_below(entry.path, directory) for entry in entries}
     try:
         content = checkout.read(_joined(directory, example.FILE_NAME), limit=document.LARGEST_BYTES + 1)

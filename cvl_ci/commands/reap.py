@@ -7,7 +7,7 @@ From there the grace is counted. It needs no permission to write labels, and a l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cvl_ci.errors import Mistake, RequestError
@@ -64,17 +64,26 @@ class Reaped:
         return bool(self.asked) and not (self.left or self.unproved or any(asked.error for asked in self.asked))
 
 
-def asked(cloud: str, *, grace: str) -> tuple[tuple[Place, ...], float]:
-    """Where to look, and the grace in seconds, from words as typed; all mistakes at once."""
+def asked(
+    cloud: str, *, grace: str, regions: Callable[[str], Sequence[str]], dashes: str = ""
+) -> tuple[tuple[Place, ...], float]:
+    """Where to look (nowhere named: empty), and the grace in seconds, from words as typed; all mistakes at once.
+
+    `dashes`: how the names of inputs begin where they were typed.
+    """
     mistakes, found, minutes = [], tuple[Place, ...](), 0.0
     try:
-        found = places.read(cloud)
+        found = places.read(cloud) if cloud.strip() else ()
+        for place in found:
+            places.check_regions(place, regions)
     except Wrong as wrong:
-        mistakes.append(Mistake(field="--cloud", value=wrong.shown or cloud, problem=str(wrong), near=wrong.near))
+        mistakes.append(
+            Mistake(field=f"{dashes}cloud", value=wrong.shown or cloud, problem=str(wrong), near=wrong.near)
+        )
     try:
         minutes = 0.0 if grace.strip() in {"0", "0s", "0m"} else values.minutes(grace)
     except Wrong as wrong:
-        mistakes.append(Mistake(field="--grace", value=grace, problem=str(wrong), near=wrong.near))
+        mistakes.append(Mistake(field=f"{dashes}grace", value=grace, problem=str(wrong), near=wrong.near))
     if mistakes:
         raise RequestError(mistakes)
     return found, minutes * 60
@@ -130,7 +139,7 @@ def _of(labelled: Sequence[Resource], owner: str | None, *, named: bool) -> list
     if named and labelled and not mine:
         near = tuple(sorted({resource.labels.get(LABEL_OWNER, "nobody") for resource in labelled}))[:3]
         problem = "matches nothing, although there are leases of others"
-        raise RequestError([Mistake(field="--owner", value=owner, problem=problem, near=near)])
+        raise RequestError([Mistake(field="owner", value=owner, problem=problem, near=near)])
     return mine
 
 
@@ -142,15 +151,15 @@ def _by_lease(resources: Sequence[Resource]) -> Mapping[str, list[Resource]]:
 
 
 def _judged(resources: Sequence[Resource], repository: str, now: float, tools: Tools) -> Suspect | None:
-    """Each machine of a lease carries the same labels; of deadlines that differ, the latest holds."""
+    """Each machine of a lease carries the same labels; of moments that differ, the latest holds."""
     labels = resources[0].labels
-    deadlines = [int(text) for each in resources if (text := each.labels.get(LABEL_DEADLINE, "")).isdecimal()]
+    deadline, kept = _latest(resources, LABEL_DEADLINE), _latest(resources, LABEL_KEPT)
     run, _, attempt = labels.get(LABEL_RUN, "").rpartition("-")
     over_at, why = None, ""
-    if deadlines and max(deadlines) <= now:
-        over_at, why = float(max(deadlines)), "is past its deadline"
-    elif any(LABEL_KEPT in each.labels for each in resources):
-        return None  # its run is over, and it was asked to stay until its deadline
+    if deadline is not None and deadline <= now:
+        over_at, why = deadline, "is past its deadline"
+    elif kept is not None and kept > now:
+        pass  # its run is over, and a person may still be looking at it
     elif tools.runs and run.isdecimal() and labels.get(LABEL_OWNER) == owner_label(repository):
         over_at, why = tools.runs.ended_at(run, attempt), f"is of run {run}, attempt {attempt}, which is completed"
     if over_at is None:
@@ -164,6 +173,11 @@ def _judged(resources: Sequence[Resource], repository: str, now: float, tools: T
         resources=tuple(resources),
         usd=_cost(resources, now, tools.prices),
     )
+
+
+def _latest(resources: Sequence[Resource], label: str) -> float | None:
+    moments = [int(text) for each in resources if (text := each.labels.get(label, "")).isdecimal()]
+    return float(max(moments)) if moments else None
 
 
 def _cost(resources: Sequence[Resource], now: float, prices: Prices) -> float | None:

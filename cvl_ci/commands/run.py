@@ -32,7 +32,7 @@ from cvl_ci.ports import (
 )
 from cvl_ci.request.plan import RELEASE_MINUTES, Place, Quote, RunPlan
 from cvl_ci.result import judgement
-from cvl_ci.result.metrics import read_metrics
+from cvl_ci.result.benchmark import files as metric_files
 from cvl_ci.result.outcome import Attempt, Cost, Ending, Launch, Outcome, Phase, Release
 
 CANCEL_GRACE_SECONDS = 60.0
@@ -240,8 +240,10 @@ def _launch_to_fetch(state: _Run, cloud: Cloud, lease: Lease, staged: Path) -> N
         staged=staged,
         deadline=lease.record.deadline,
         fence=tools.records.fence(lease.name),
+        likely=state.quote.offers[0] if state.quote.offers else None,
     )
     state.launch = cloud.engine.launch(request, watch=state.watch)
+    tools.workflow.launched(state.launch)
     until = _end_of_money(state, state.launch, lease.record.deadline) - RELEASE_MINUTES * 60 + CANCEL_GRACE_SECONDS
     state.job = cloud.engine.follow(watch=state.watch, until=until)
     if state.job.lost is None:
@@ -272,7 +274,8 @@ def _judged(state: _Run) -> judgement.Judgement:
 
 def _outcome(state: _Run) -> Outcome:
     ended = _judged(state)
-    warnings = [*state.plan.warnings, *state.quote.warnings, *state.warnings]
+    metrics, unread = _metrics(state.outputs, [file.path for file in state.fetched.files])
+    warnings = [*state.plan.warnings, *state.quote.warnings, *state.warnings, *unread]
     if state.fetched.problem:
         warnings.append(state.fetched.problem)
     return Outcome(
@@ -291,7 +294,7 @@ def _outcome(state: _Run) -> Outcome:
         files=state.fetched.files,
         refused=state.fetched.refused,
         outputs_directory=str(state.outputs) if state.fetched.files else "",
-        metrics=_metrics(state.outputs, [file.path for file in state.fetched.files]),
+        metrics=metrics,
         release=state.release,
         warnings=tuple(warnings),
     )
@@ -327,13 +330,12 @@ def _on_demand(state: _Run, attempt: Attempt) -> float | None:
     return offers[0].hourly_usd * state.plan.num_nodes if offers else None
 
 
-def _metrics(outputs: Path, paths: Sequence[str]) -> dict[str, object]:
-    named = sorted(
-        (path for path in paths if path.rpartition("/")[2] == "metrics.json"), key=lambda path: path.count("/")
-    )
-    for path in named:
-        try:
-            return read_metrics((outputs / path).read_bytes()[: 1 << 20])
-        except (OSError, ValueError):
-            continue
-    return {}
+def _metrics(outputs: Path, paths: Sequence[str]) -> tuple[dict[str, object], list[str]]:
+    """And what looked like metrics and could not be read."""
+
+    def opened(path: str) -> bytes:
+        with (outputs / path).open("rb") as file:
+            return file.read(metric_files.LARGEST_BYTES + 1)
+
+    found, troubles = metric_files.read_all(paths, opened)
+    return dict(found.metrics), [f"{trouble}: no metrics were taken from it." for trouble in troubles[:5]]

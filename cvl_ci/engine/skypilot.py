@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cvl_ci.engine import script, task, unpack
-from cvl_ci.engine.joblog import JobLog, progress
+from cvl_ci.engine import answers, script, task, unpack
+from cvl_ci.engine.joblog import JobLog
 from cvl_ci.engine.process import Expired, Worker, WorkerFailed
-from cvl_ci.errors import CapacityError, CredentialsError, CvlError, EngineError
+from cvl_ci.errors import EngineError
 from cvl_ci.ports import (
     AttemptFailed,
     Attempting,
@@ -26,12 +26,11 @@ from cvl_ci.ports import (
     Watch,
 )
 from cvl_ci.request.plan import RunPlan
-from cvl_ci.result.outcome import Attempt, Launch, NodeEnd, Phase
+from cvl_ci.result.outcome import Attempt, Launch, NodeEnd
 
 DOWN_SECONDS = 120.0
 ANSWER_SECONDS = 60.0
 KEEP_SECONDS = 60.0
-_CREDENTIALS = {"NoCloudAccessError", "InvalidCloudCredentials", "CloudUserIdentityError", "NoCredentialsError"}
 
 
 class SkyPilotEngine:
@@ -68,7 +67,7 @@ class SkyPilotEngine:
         try:
             answer = self._alive_worker().call(
                 "launch",
-                on_line=_Said(watch),
+                on_line=answers.Said(watch),
                 on_event=lambda event: self._provisioning(event, watch),
                 until=lambda: self._patience + allowed,
                 task=self._task(request),
@@ -86,7 +85,7 @@ class SkyPilotEngine:
                 next_step="Run it again; if it stays so, try another region or instance type.",
             ) from None
         except WorkerFailed as failure:
-            raise _translate(failure) from failure
+            raise answers.in_our_words(failure) from failure
         self._job_id = answer["job_id"]
         self._attached = True
         self._num_nodes = answer["num_nodes"]
@@ -133,12 +132,12 @@ class SkyPilotEngine:
         with tempfile.TemporaryDirectory(prefix="cvl-ci-fetch-") as folder:
             try:
                 worker = self._alive_worker()
-                answers = worker.call("ask_nodes", cluster=request.cluster, command=command)
+                packed = worker.call("ask_nodes", cluster=request.cluster, command=command)
                 worker.call("bring", cluster=request.cluster, remote=f"~/.cvl-ci/{lease}/fetch", into=folder)
             except WorkerFailed as failure:
                 return Fetched(problem=f"The outputs could not be brought back: {failure.error}: {failure.text}")
             fetched = unpack.unpack(Path(folder), into=into, directory=plan.directory)
-        failed = [f"node {rank}: {answer['err'].strip()}" for rank, answer in enumerate(answers) if answer["code"]]
+        failed = [f"node {rank}: {answer['err'].strip()}" for rank, answer in enumerate(packed) if answer["code"]]
         problem = "; ".join(failed)[:500] if failed else None
         return Fetched(files=fetched.files, refused=fetched.refused, problem=fetched.problem or problem)
 
@@ -152,7 +151,7 @@ class SkyPilotEngine:
             self.stop()
             raise EngineError(f"The machine did not take its new end within {KEEP_SECONDS:.0f} s.") from None
         except WorkerFailed as failure:
-            raise _translate(failure) from failure
+            raise answers.in_our_words(failure) from failure
         return tuple(map(str, ways_in))
 
     def stop(self) -> bool:
@@ -174,7 +173,18 @@ class SkyPilotEngine:
                 money="The provider is asked directly instead.",
             ) from None
         except WorkerFailed as failure:
-            raise _translate(failure) from failure
+            raise answers.in_our_words(failure) from failure
+
+    def on_server(self, cluster: str) -> list[tuple[str, str, str]]:
+        """(kind, id, state) of all that an API server still has of a cluster, after it has asked the cloud anew."""
+        try:
+            found = self._alive_worker().call("exists", cluster=cluster, until=_within(DOWN_SECONDS))
+        except Expired:
+            self.stop()
+            raise EngineError(f"It did not answer within {DOWN_SECONDS:.0f} s.") from None
+        except WorkerFailed as failure:
+            raise answers.in_our_words(failure) from failure
+        return [(str(each["kind"]), str(each["id"]), str(each["state"])) for each in found]
 
     def close(self) -> None:
         if self._worker is not None:
@@ -222,15 +232,23 @@ class SkyPilotEngine:
             watch(AttemptFailed(attempt=self._named_attempt(event["attempt"], error=event["text"])))
 
     def _named_attempt(self, values: Mapping[str, Any], *, error: str | None) -> Attempt:
+        likely = self._launch_request().likely
         return Attempt(
             cloud=self._cloud_name or values["cloud"],
             region=values["region"],
             zone=values["zone"],
-            instance_type=values["instance_type"],
+            instance_type=values["instance_type"] or (likely.instance_type if likely else ""),
             spot=values["spot"],
-            hourly_usd=values["hourly_usd"],
+            hourly_usd=self._priced(values),
             error=error,
         )
+
+    def _priced(self, values: Mapping[str, Any]) -> float:
+        """An API server does not say what it will take, nor at what price: then it is what was quoted."""
+        if values["hourly_usd"] is not None:
+            return float(values["hourly_usd"])
+        likely = self._launch_request().likely
+        return likely.hourly_usd if likely else 0.0
 
     def _launched(self, request: LaunchRequest, answer: Mapping[str, Any]) -> Launch:
         return Launch(
@@ -242,7 +260,7 @@ class SkyPilotEngine:
             accelerators=answer["accelerators"],
             spot=answer["spot"],
             num_nodes=answer["num_nodes"],
-            hourly_usd=answer["hourly_usd"],
+            hourly_usd=self._priced(answer),
             created_at=self._created_at if self._created_at is not None else self._clock.now(),
         )
 
@@ -263,7 +281,7 @@ class SkyPilotEngine:
 
     def _job_end(self, request: LaunchRequest) -> JobEnd:
         try:
-            answers = self._alive_worker().call(
+            said = self._alive_worker().call(
                 "ask_nodes",
                 cluster=request.cluster,
                 command=f"cat ~/.cvl-ci/{request.cluster}/end",
@@ -274,57 +292,11 @@ class SkyPilotEngine:
             return JobEnd(lost="The machine stopped answering when asked how the job ended.")
         except WorkerFailed as failure:
             return JobEnd(lost=f"The machine could not say how the job ended: {failure.error}: {failure.text}")
-        if all(answer["code"] == 255 for answer in answers):
-            return JobEnd(lost=f"The machine does not answer by ssh any more: {answers[0]['err'].strip()[:300]}")
-        return JobEnd(nodes=tuple(read_end(rank, answer["out"]) for rank, answer in enumerate(answers)))
-
-
-def read_end(rank: int, text: str) -> NodeEnd:
-    """The machine's word, believed only as far as it is a small number. No word: the node did not live to write it."""
-    values = dict(line.split("=", 1) for line in text.splitlines()[:8] if "=" in line)
-    code = values.get("exit_code", "")
-    phase = Phase.SETUP if values.get("phase") == "setup" else Phase.RUNNING
-    ended = values.get("ended_ns", "")
-    return NodeEnd(
-        rank=rank,
-        exit_code=int(code) if code.isdecimal() and len(code) <= 3 and int(code) <= 255 else None,
-        timed_out=values.get("timed_out") == "1",
-        phase=phase.value,
-        ended_at=int(ended) / 1e9 if ended.isdecimal() and len(ended) <= 20 else None,
-    )
+        if all(answer["code"] == 255 for answer in said):
+            return JobEnd(lost=f"The machine does not answer by ssh any more: {said[0]['err'].strip()[:300]}")
+        return JobEnd(nodes=tuple(answers.read_end(rank, answer["out"]) for rank, answer in enumerate(said)))
 
 
 def _within(seconds: float) -> Callable[[], float]:
     limit = time.monotonic() + seconds
     return lambda: limit
-
-
-class _Said:
-    """SkyPilot's spinner repeats itself: each thing it says is passed on once."""
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-        self._said: set[str] = set()
-
-    def __call__(self, line: str) -> None:
-        text = progress(line)
-        if text and text not in self._said:
-            self._said.add(text)
-            self._watch(Progress(text=text))
-
-
-def _translate(failure: WorkerFailed) -> CvlError:
-    first = failure.text.strip().splitlines()[0] if failure.text.strip() else failure.error
-    if failure.error == "ResourcesUnavailableError":
-        return CapacityError(
-            "No machine could be had: every place that was asked said no.",
-            money="Nothing was left running and nothing more is billed.",
-            next_step="Allow more places (cloud, region), another accelerator, or `spot: fallback`; or run it later.",
-        )
-    if failure.error in _CREDENTIALS:
-        return CredentialsError(f"The cloud refused our credentials: {first}", next_step="Run `cvl-ci check`.")
-    return EngineError(
-        f"SkyPilot failed: {failure.error}: {first}",
-        money="Whatever it had started is being taken down.",
-        next_step="This is not the job's fault. Run it again; if it stays so, report it with the log.",
-    )

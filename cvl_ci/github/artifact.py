@@ -1,4 +1,4 @@
-"""Artifacts of a workflow: create, blocks, finalize. What it cannot have stays in the workspace, and is said once."""
+"""Artifacts of a workflow: create, blocks, finalize. What it cannot have stays in the workspace, and why is told."""
 
 from __future__ import annotations
 
@@ -19,46 +19,40 @@ NAMES_TRIED = 5
 
 
 class WorkflowArtifacts:
-    """`environ`: what the runner set. `leg`: this job's leg of the matrix, in words; empty when there is none.
-
-    `mask`: hides a text in all later output. `warn`: one line for a person.
-    """
+    """`environ`: what the runner set. `mask`: hides a text in all later output."""
 
     def __init__(
         self,
         *,
         environ: Mapping[str, str],
-        leg: str,
         clock: Clock,
         random: Callable[[], float],
         mask: Callable[[str], None],
-        warn: Callable[[str], None],
         patience: Patience | None = None,
     ) -> None:
-        self._environ, self._leg, self._clock = environ, leg, clock
-        self._mask, self._warn = mask, warn
+        self._environ, self._clock, self._mask = environ, clock, mask
         self._patience = patience or Patience(clock=clock, random=random)
-        self._said: set[str] = set()
+        self._at_once = 1 if environ.get("ACT") == "true" else AT_ONCE  # act's server appends blocks as they arrive
 
     def upload(
         self, name: str, *, root: Path, paths: Sequence[str], retention_days: int | None = None
     ) -> Uploaded | Kept:
         allowed = access(self._environ)
         if isinstance(allowed, str):
-            return self._kept(name, allowed)
+            return Kept(name=name, reason=allowed)
         chosen = choose(root, paths)
         if not chosen.files:
-            return self._kept(name, f"there is no file to upload as {name}")
+            return Kept(name=name, reason="there is no file to upload", empty=True)
         try:
-            with closing(Http(environ=self._environ, patience=self._patience, connections=AT_ONCE)) as http:
+            with closing(Http(environ=self._environ, patience=self._patience, connections=self._at_once)) as http:
                 service = Service(allowed, http=http, mask=self._mask)
                 full_name, url = self._create(service, name, self._expiry(retention_days))
-                with BlockBlob(url, http=http) as blob:
+                with BlockBlob(url, http=http, at_once=self._at_once) as blob:
                     unread = write_zip(blob, root, chosen.files)
                     sha256 = blob.commit()
                 number = service.finalize(full_name, size=blob.size, sha256=sha256)
         except QuotaUsedUp:
-            return self._kept(name, "the storage for artifacts of this account is used up")
+            return Kept(name=name, reason="the storage for artifacts of this account is used up")
         return Uploaded(
             name=full_name,
             id=number,
@@ -72,12 +66,12 @@ class WorkflowArtifacts:
     def _create(self, service: Service, name: str, expires_at: float | None) -> tuple[str, str]:
         """A name that is taken is counted on: an answer may have been lost, or main did it and post does it again."""
         for again in range(1, NAMES_TRIED + 1):
-            full_name = artifact_name(name, leg=self._leg, attempt=self._attempt(), again=again)
+            full_name = artifact_name(name, again=again)
             try:
                 return full_name, service.create(full_name, expires_at=expires_at)
             except NameTaken:
                 continue
-        raise ArtifactError(f"{NAMES_TRIED} artifacts are named {name} in this attempt already.", money=STILL_THERE)
+        raise ArtifactError(f"{NAMES_TRIED} artifacts of this run are named {name} already.", money=STILL_THERE)
 
     def _expiry(self, retention_days: int | None) -> float | None:
         """The repository's own limit wins; not given, the service takes the repository's."""
@@ -87,17 +81,7 @@ class WorkflowArtifacts:
         days = min(retention_days, int(limit)) if limit.isdecimal() and int(limit) > 0 else retention_days
         return self._clock.now() + days * DAY_SECONDS
 
-    def _attempt(self) -> int:
-        given = self._environ.get("GITHUB_RUN_ATTEMPT", "")
-        return int(given) if given.isdecimal() else 1
-
     def _url(self, number: int) -> str:
         server = self._environ.get("GITHUB_SERVER_URL") or "https://github.com"
         repository, run = (self._environ.get(f"GITHUB_{name}", "") for name in ("REPOSITORY", "RUN_ID"))
         return f"{server}/{repository}/actions/runs/{run}/artifacts/{number}"
-
-    def _kept(self, name: str, reason: str) -> Kept:
-        if reason not in self._said:
-            self._said.add(reason)
-            self._warn(f"Files are kept in the workspace: {reason}.")
-        return Kept(name=name, reason=reason)

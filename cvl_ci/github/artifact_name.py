@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 
-_IN_NAMES = re.compile(r'["<>|*?:\\/\x00-\x1f\x7f\ud800-\udfff]')
+_IN_NAMES = re.compile(r'["<>|*?:\\/\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
 _IN_PATHS = re.compile(r'["<>|*?:\\\x00-\x1f\x7f\ud800-\udfff]')
-LONGEST = 200
+LONGEST = 150
+LONGEST_STEM = 100
 
 
-def artifact_name(name: str, *, leg: str, attempt: int, again: int = 1) -> str:
-    """One per leg of a matrix and attempt of a run; `again`: how often this one was asked for.
+def artifact_stem(given: str, *, job: str, leg: Sequence[str], attempt: str) -> str:
+    """What every artifact of a step is named by: the name given, else the job's; then what tells it from others of it.
 
-    Two legs that differ only in what is replaced or cut keep different names.
+    `leg`: the values of this job's leg of the matrix; those that the name holds already are not said again.
     """
-    parts = [_safe(name) or "artifact", *([_safe(leg)] if leg else []), f"attempt{attempt}"]
-    return "-".join([*parts, *([str(again)] if again > 1 else [])])
+    name = given.strip() or f"cvl-{job or 'job'}"
+    legs = [value for value in leg if value and (not given.strip() or value not in name)]
+    again = [f"attempt{attempt}"] if attempt not in {"", "1"} else []
+    return _safe("-".join([name, *legs, *again]), longest=LONGEST_STEM)
+
+
+def artifact_name(name: str, *, again: int = 1) -> str:
+    """`again`: how often this one was asked for. Names that differ only in what is replaced or cut stay different."""
+    return "-".join([_safe(name, longest=LONGEST), *([str(again)] if again > 1 else [])])
 
 
 def entry_name(path: str, *, taken: set[str]) -> str:
@@ -30,9 +39,9 @@ def entry_name(path: str, *, taken: set[str]) -> str:
     return name
 
 
-def _safe(text: str) -> str:
-    replaced = _IN_NAMES.sub("_", text).strip(" .")
-    if replaced == text and len(text) <= LONGEST // 2:
+def _safe(text: str, *, longest: int) -> str:
+    replaced = _IN_NAMES.sub("_", text).strip(" .") or "artifact"
+    if replaced == text and len(text) <= longest:
         return text
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
-    return f"{replaced[: LONGEST // 2 - 9]}-{digest}"
+    return f"{replaced[: longest - 9]}-{digest}"

@@ -6,7 +6,8 @@ cannot be said there is no failure: the caller gets the reason, once, and the st
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from cvl_ci.github.event import Event
@@ -24,6 +25,9 @@ TRIES = 4
 SECONDS_BETWEEN = 15.0
 """Between two changes of a comment while a run goes on: 80 a minute are allowed to everybody together."""
 LONGEST_WAIT = 60.0
+HEALS = 3
+SECONDS_TO_HEAL = 4.0
+"""Two who change one comment at once have both written by then, and one of them what the other had not read."""
 BOT = "github-actions[bot]"
 
 PERMISSION = "the token may not write comments; give the job `permissions: {contents: read, pull-requests: write}`"
@@ -66,30 +70,43 @@ class Discussion:
         self._author = ""
         self._not_before = float("-inf")
 
-    def put(self, write: Callable[[str], str], *, last: bool = False) -> str | None:
+    @property
+    def silenced(self) -> bool:
+        """GitHub said no for good, and `say` was told why."""
+        return self._silenced
+
+    @property
+    def seconds_to_wait(self) -> float:
+        """Until a word that is not the last may be said."""
+        return max(0.0, self._not_before - self._clock.monotonic())
+
+    def put(self, write: Callable[[str], str], *, last: bool = False, stays: str = "") -> str | None:
         """`write` gets the comment as it is (empty: none yet) and gives what it shall be. Its address, None: not said.
 
         Unless it is the `last` word, it is left out when the one before is too fresh. Never raises.
+        `stays`: what must still be there some seconds later, whatever others who share the comment write.
         """
-        if self._silenced or (not last and self._clock.monotonic() < self._not_before):
+        if self._silenced or (not last and self.seconds_to_wait > 0):
             return None
         self._not_before = self._clock.monotonic() + SECONDS_BETWEEN
         try:
-            return self._asking(lambda: self._written(write))
+            address = self._asking(lambda: self._written(write))
+            if stays:
+                self._heal(write, stays)
         except Refused as refused:
             self._silenced = True
             self._say(f"No comment on the pull request: {refused}. The step's summary has it all.")
         except _failures() as error:
             if last:
                 self._say(f"The comment could not be written ({type(error).__name__}: {str(error)[:200]}).")
+        else:
+            return address
         return None
 
     # ---- one comment ----------------------------------------------------------------------------------------------
 
     def _written(self, write: Callable[[str], str]) -> str | None:
-        number = self._pull_request()
-        if number is None:
-            raise Refused(NO_REQUEST)
+        number = self._request()
         comment = self._ours(number)
         before = comment.body if comment else ""
         body = write(before)
@@ -104,13 +121,28 @@ class Discussion:
             comment.edit(body)
         return str(comment.html_url)
 
+    def _heal(self, write: Callable[[str], str], stays: str) -> None:
+        for _ in range(HEALS):
+            self._clock.sleep(SECONDS_TO_HEAL)
+            comment = self._asking(lambda: self._ours(self._request()))
+            if comment is not None and stays in (comment.body or ""):
+                return
+            self._asking(lambda: self._written(write))
+
+    def _request(self) -> int:
+        number = self._pull_request()
+        if number is None:
+            raise Refused(NO_REQUEST)
+        return number
+
     def _ours(self, number: int) -> IssueComment | None:
         """The oldest, over all pages; younger twins are removed."""
         author = self._author or self._who()
         mine = [comment for comment in self._issue(number).get_comments() if self._is_ours(comment, author)]
         mine.sort(key=lambda comment: comment.id)
         for twin in mine[1:]:
-            twin.delete()
+            with _gone_is_fine():  # who shares it may have been faster
+                twin.delete()
         return mine[0] if mine else None
 
     def _is_ours(self, comment: IssueComment, author: str) -> bool:
@@ -187,6 +219,14 @@ class Discussion:
             seconds_between_writes=None,
             lazy=True,
         )
+
+
+@contextmanager
+def _gone_is_fine() -> Iterator[None]:
+    from github import UnknownObjectException
+
+    with suppress(UnknownObjectException):
+        yield
 
 
 def _wait(error: Exception, *, now: float, attempt: int) -> float | None:

@@ -28,7 +28,7 @@ class Event:
                 found = re.search(r"/pr-(\d+)-[0-9a-f]{7,}$", str(self._of("merge_group").get("head_ref") or ""))
                 return int(found[1]) if found else None
             case "workflow_run" | "check_run" | "check_suite":
-                return _number(_first(self._of(self.name).get("pull_requests")))
+                return _number(self._listed())
             case _:
                 return None
 
@@ -66,16 +66,22 @@ class Event:
     def from_dependabot(self) -> bool:
         return self.actor == "dependabot[bot]"
 
+    def _listed(self) -> Mapping[str, Any]:
+        """Of the pull requests of its commit, the first into this repository: those into its forks are listed too."""
+        listed = self._of(self.name).get("pull_requests")
+        ours = self._of("repository").get("id")
+        for request in listed if isinstance(listed, list) else []:
+            into = _mapping(_mapping(_mapping(request).get("base")).get("repo")).get("id")
+            if into is not None and into == ours:
+                return _mapping(request)
+        return {}
+
     def _of(self, key: str) -> Mapping[str, Any]:
         return _mapping(self.payload.get(key))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _first(value: object) -> Mapping[str, Any]:
-    return _mapping(value[0]) if isinstance(value, list) and value else {}
 
 
 def _number(value: Mapping[str, Any]) -> int | None:

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from github import Github
 
+RETRIES = 3
+"""Of a server's own failures and of rate limits, as long as GitHub asks to wait."""
+
 
 class WorkflowRuns:
     """`say` is told, once for each run, why GitHub could not be asked."""
@@ -48,9 +51,11 @@ class WorkflowRuns:
             return None
 
     def _get(self, path: str) -> dict[str, Any]:
-        from github import Auth, Github
+        from github import Auth, Github, GithubRetry
 
         if self._github is None:
-            self._github = Github(auth=Auth.Token(self._token), base_url=self._api, timeout=10, retry=2)
+            self._github = Github(
+                auth=Auth.Token(self._token), base_url=self._api, timeout=10, retry=GithubRetry(total=RETRIES)
+            )
         _, answer = self._github.requester.requestJsonAndCheck("GET", path)
         return answer if isinstance(answer, dict) else {}

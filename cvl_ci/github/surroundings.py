@@ -48,11 +48,19 @@ class Surroundings:
     @property
     def leg_in_words(self) -> str:
         """`gpu: L4, preset: train`."""
+        return ", ".join(f"{name}: {value}" if name else value for name, value in self._leg())
+
+    @property
+    def leg_values(self) -> list[str]:
+        return [value for _, value in self._leg()]
+
+    def _leg(self) -> list[tuple[str, str]]:
+        """Text that is no mapping is one value without a name."""
         try:
             values = json.loads(self.leg or "{}")
         except ValueError:
-            return self.leg
-        return ", ".join(f"{name}: {value}" for name, value in values.items()) if isinstance(values, dict) else self.leg
+            values = self.leg
+        return [(name, str(value)) for name, value in values.items()] if isinstance(values, dict) else [("", self.leg)]
 
 
 def read(environ: Mapping[str, str], *, leg: str) -> Surroundings:

@@ -17,9 +17,10 @@ from cvl_ci.github.masks import Masks
 from cvl_ci.github.shield import Shield, shown, unfolded
 from cvl_ci.ports import Clock
 from cvl_ci.request.plan import RunPlan
+from cvl_ci.result.first_errors import FirstErrors
 from cvl_ci.result.inert import plain
-from cvl_ci.result.outcome import Ending, Outcome, Phase
-from cvl_ci.result.phrases import headline, proved_gone
+from cvl_ci.result.outcome import Ending, Launch, Outcome, Phase
+from cvl_ci.result.phrases import headline, proved_gone, where
 from cvl_ci.result.summary import lines
 from cvl_ci.result.units import dollars, stopwatch
 
@@ -49,6 +50,7 @@ class GitHubWorkflow:
         log: Path,
         summarise: Callable[[Outcome, tuple[str, ...], int], str],
         on_phase: Callable[[Phase], None] = lambda _: None,
+        on_launch: Callable[[Launch], None] = lambda _: None,
         on_price: Callable[[float, bool], None] = lambda _, __: None,
     ) -> None:
         self._out = out
@@ -59,11 +61,14 @@ class GitHubWorkflow:
         self._log_broken = False
         self._summarise = summarise
         self._on_phase = on_phase
+        self._on_launch = on_launch
         self._on_price = on_price
         self.told = False
         self._started = clock.monotonic()
         self._grouped = False
         self._said = ""
+        self._example = ""
+        self._errors = FirstErrors()
         self._tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
         self.commands = Commands(self._write, files=files)
         self._shield = Shield(self._write, now=clock.monotonic, kept_in=str(log))
@@ -106,6 +111,10 @@ class GitHubWorkflow:
         price = f"{dollars(hourly_usd)} an hour"
         self._say(f"from now on {price} is spent" if billed else f"nothing is billed: emulated price {price}")
 
+    def launched(self, launch: Launch) -> None:
+        self._on_launch(launch)
+        self._say(f"runs on {where(launch)}")
+
     def progress(self, text: str) -> None:
         text = plain(text)
         if text and text != self._said:
@@ -115,8 +124,9 @@ class GitHubWorkflow:
     def remote(self, text: str) -> None:
         text = self._masks.hide(text)
         self._keep(text)
-        line = shown(text)
-        self._tail.append(self._masks.hide(plain(line))[:500])
+        line = self._masks.hide(plain(shown(text)))[:500]
+        self._tail.append(line)
+        self._errors.line(line)
         self._shield.line(text)
 
     def notice(self, text: str) -> None:
@@ -126,6 +136,7 @@ class GitHubWorkflow:
         self._annotate("warning", text)
 
     def quoted(self, plan: RunPlan, text: str) -> None:
+        self._example = plan.example_path or ""
         self._say(text)
 
     def ended(self, outcome: Outcome) -> None:
@@ -134,8 +145,7 @@ class GitHubWorkflow:
         self.told = True
         outcome = self._masks.cleaned(outcome)
         if outcome.ending is not Ending.SUCCEEDED or not proved_gone(outcome):
-            reason = plain(outcome.reason) or headline(outcome)
-            self.commands.annotate("error", unfolded(reason), title=unfolded(headline(outcome)))
+            self._annotate_failure(outcome)
         for line in lines(outcome, width=120):
             self._write(f"│ {unfolded(line)}\n")
         with contextlib.suppress(OSError):  # the page is a convenience: the log has it all
@@ -161,6 +171,14 @@ class GitHubWorkflow:
         text = self._masks.hide(_inert(text))
         if not self.commands.annotate(kind, unfolded(text)):
             self._say(f"{kind}: {text}")
+
+    def _annotate_failure(self, outcome: Outcome) -> None:
+        """A job that failed says why in its own words, and on its example's file, where a reviewer looks."""
+        lines, file = [plain(outcome.reason) or headline(outcome)], ""
+        if outcome.ending is Ending.FAILED:
+            lines, file = [*lines, *self._errors.found()], self._example
+        text = "\n".join(map(unfolded, lines))
+        self.commands.annotate("error", text, title=unfolded(headline(outcome)), file=unfolded(plain(file)))
 
     def _say(self, text: str) -> None:
         self._shield.close()

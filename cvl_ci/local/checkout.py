@@ -161,14 +161,14 @@ class GitCheckout(FolderCheckout):
 
     def _list(self, *options: str, paths: Sequence[str]) -> Sequence[str]:
         command = [self._git, "-C", str(self._root), "ls-files", "-z", *options, "--", *paths]
-        done = subprocess.run(command, env=_quiet(self._git), capture_output=True, check=False)
+        done = subprocess.run(command, env=quiet(self._git), capture_output=True, check=False)
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip().splitlines()
             raise CvlError(f"git could not list {self._root}: {said[0] if said else 'no reason given'}")
         return [os.fsdecode(path) for path in done.stdout.split(b"\0") if path]
 
 
-def _quiet(git: str) -> dict[str, str]:
+def quiet(git: str) -> dict[str, str]:
     """An environment in which git runs nothing else, and trusts the directory whoever owns it: it only reads names."""
     settings = {"safe.directory": "*", "core.fsmonitor": "false", "core.hooksPath": os.devnull}
     numbered = {

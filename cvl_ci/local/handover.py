@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from cvl_ci.errors import NotProvedGone
+from cvl_ci.result.outcome import EXIT_CODES, Cost, Ending, FetchedFile, Outcome, Release
+
+CUT_SHORT = "The step was ended before the run was over: cancelled, out of its own time, or killed."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +33,13 @@ class Handover:
     reason: str = ""
     exit_code: int = 0
     kept_until: str = ""
+    artifacts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """What main had uploaded: kind → name and address."""
+
+    @property
+    def told(self) -> bool:
+        """Main came to its end, and had the proof: what it said of it stands."""
+        return bool(self.ending) and self.exit_code != NotProvedGone.exit_code
 
 
 def save(path: Path, handover: Handover) -> None:
@@ -52,3 +65,38 @@ def load(path: Path, *, else_from: str = "") -> Handover | None:
 
 def written(handover: Handover) -> str:
     return json.dumps(asdict(handover))
+
+
+def as_left(left: Handover | None, release: Release, *, name: str, folder: Path) -> Outcome:
+    """As main said that it ended; a main that did not come to say so was cut short. `folder`: of what it fetched."""
+    ending, reason, code = Ending.CANCELLED, CUT_SHORT, EXIT_CODES[Ending.CANCELLED]
+    if left is not None and left.ending:
+        ending, reason, code = Ending(left.ending), left.reason, left.exit_code
+        if code == NotProvedGone.exit_code:
+            code = EXIT_CODES.get(ending, code)
+    cost = _cost(left, release) if left is not None and left.hourly_usd else None
+    files = _files(folder)
+    return Outcome(
+        ending=ending,
+        reason=reason,
+        exit_code=code if release.gone else NotProvedGone.exit_code,
+        title=(left.title if left else "") or name,
+        cluster=name,
+        cost=cost,
+        duration_seconds=cost.seconds if cost else 0.0,
+        files=files,
+        outputs_directory=str(folder) if files else "",
+        release=release,
+        advice="" if release.gone else f"Take it down and have it proved:\ncvl-ci down {name}",
+    )
+
+
+def _cost(left: Handover, release: Release) -> Cost:
+    seconds = max(0.0, release.at - left.since)
+    usd = left.hourly_usd * seconds / 3600
+    return Cost(hourly_usd=left.hourly_usd, seconds=seconds, usd=usd, estimated_usd=None, billed=left.billed)
+
+
+def _files(folder: Path) -> tuple[FetchedFile, ...]:
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+    return tuple(FetchedFile(path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size) for path in found)

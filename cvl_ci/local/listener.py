@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cvl_ci.request.plan import RunPlan
-from cvl_ci.result.outcome import Outcome, Phase
+from cvl_ci.result.outcome import Launch, Outcome, Phase
+from cvl_ci.result.phrases import where
 
 
 class Listener:
@@ -20,6 +21,9 @@ class Listener:
 
     def priced(self, *, hourly_usd: float, billed: bool) -> None:
         """A program reads the price in the outcome."""
+
+    def launched(self, launch: Launch) -> None:
+        self._on_notice(f"runs on {where(launch)}")
 
     def progress(self, text: str) -> None:
         self._on_notice(text)

@@ -18,8 +18,8 @@ from cvl_ci.local.stream import Stream
 from cvl_ci.ports import Clock
 from cvl_ci.request.plan import RunPlan
 from cvl_ci.result.inert import for_terminal, plain
-from cvl_ci.result.outcome import Ending, Outcome, Phase
-from cvl_ci.result.phrases import proved_gone
+from cvl_ci.result.outcome import Ending, Launch, Outcome, Phase
+from cvl_ci.result.phrases import proved_gone, where
 from cvl_ci.result.summary import lines
 from cvl_ci.result.units import dollars, stopwatch
 
@@ -70,6 +70,9 @@ class Terminal:
         if self._meter.change(hourly_usd, billed=billed, now=self._clock.monotonic()):
             price = f"{dollars(hourly_usd)} an hour"
             self._say(f"from now on {price} is spent" if billed else f"nothing is billed: emulated price {price}")
+
+    def launched(self, launch: Launch) -> None:
+        self._say(f"runs on {where(launch)}")
 
     def progress(self, text: str) -> None:
         """Shown in the status line; without one it is a line of its own, once however often it is said."""

@@ -30,6 +30,16 @@ ACTION_INPUTS = (
         help="Jobs that give the same word share one comment, with a row for each job and matrix leg.",
     ),
     ActionField(
+        name="artifact_name",
+        help="What the artifact of the fetched files is called; log and cost are in NAME-log. A matrix leg's values "
+        "that it does not hold, and a re-run's attempt, are added. If not given: cvl-JOB.",
+    ),
+    ActionField(
+        name="retention_days",
+        help="How many days artifacts are kept, within the repository's own limit, which also is what holds if not "
+        "given; 0 uploads nothing.",
+    ),
+    ActionField(
         name="fork",
         help="A pull request of a fork, or of Dependabot without credentials: `plan` only shows the plan and ends "
         "neutral; `fail`; `sandbox` runs it there for nothing; `run` spends whatever credentials it finds.",
@@ -71,4 +81,6 @@ ACTION_OUTPUTS = (
         "`kept until TIME` when keep_on_failure keeps it until then; else `false`.",
     ),
     ActionField(name="ssh_command", help="How to log in to a machine that keep_on_failure keeps."),
+    ActionField(name="artifact_id", help="The number of the artifact of the fetched files."),
+    ActionField(name="artifact_url", help="Its address."),
 )

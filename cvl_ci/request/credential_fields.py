@@ -69,8 +69,7 @@ CREDENTIAL_INPUTS = (
     CredentialField(name="kubeconfig", help="Kubernetes: a kubeconfig, as its text.", secret=True),
     CredentialField(
         name="skypilot_api_server_endpoint",
-        help="The address of a SkyPilot API server. Not supported yet: a run that is given one is refused, and "
-        "`cvl-ci check` only tells whether address and token are there.",
+        help="The address of a SkyPilot API server, for runs to go through it: it has the clouds' credentials.",
         variable="SKYPILOT_API_SERVER_ENDPOINT",
     ),
     CredentialField(

@@ -95,6 +95,8 @@ class Asked:
     kinds: tuple[str, ...]
     left: tuple[str, ...] = ()
     error: str | None = None
+    skipped: tuple[str, ...] = ()
+    """What was not looked at, and why: nothing that a run makes, so the proof stands without it."""
 
     @property
     def clean(self) -> bool:

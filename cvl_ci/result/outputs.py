@@ -33,7 +33,17 @@ def outputs(outcome: Outcome) -> dict[str, str]:
         "released": f"kept until {moment(held.until)}" if held else proved_gone(outcome),
         "ssh_command": held.ways_in[0] if held and held.ways_in else None,
     }
-    return {name: _text(value) for name, value in values.items()}
+    return {name: _text(value) for name, value in values.items()} | artifact_outputs()
+
+
+def artifact_outputs(*, artifact_id: int | None = None, url: str = "") -> dict[str, str]:
+    """Of the fetched files, which are uploaded last."""
+    return {"artifact_id": _text(artifact_id), "artifact_url": _text(url)}
+
+
+def skipped(reason: str) -> dict[str, str]:
+    """Nothing was run, and the step is green: the others are not set, which reads as empty."""
+    return {"ending": "skipped", "reason": _text(reason), "exit_code": "0", "released": "true"}
 
 
 def _text(value: object) -> str:

@@ -144,7 +144,7 @@ def released(outcome: Outcome) -> list[str]:
 
 def answer(asked: Asked) -> str:
     place = plain(f"{asked.provider} {asked.region}".strip())
-    kinds = ", ".join(asked.kinds)
+    kinds = ", ".join(asked.kinds) + "".join(f"; not looked at: {plain(each)}" for each in asked.skipped)
     if asked.error is not None:
         return f"{place} did not answer about {kinds}: {plain(asked.error)}"
     if asked.left:

@@ -47,7 +47,7 @@ CUT = "*Cut to fit; the log of the run has the rest.*"
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """Words of ours and an address of ours."""
+    """Words and an address of ours; an artifact's words are its name."""
 
     words: str
     url: str
@@ -62,9 +62,14 @@ def comment(
     outcome: Outcome, *, marker: str, run: Link, tail: Sequence[str] = (), artifacts: Sequence[Link] = ()
 ) -> str:
     """Of one run, on its pull request. `marker`: invisible, and by it the comment is found again."""
-    links = _fold("Artifacts", [_link(artifact) for artifact in artifacts])
+    links = _fold("Artifacts", [_artifact(artifact) for artifact in artifacts])
     head = [marker, _heading(outcome), _alarm(outcome)]
     return _fitted(head, [_table(outcome), _link(run), links, *_folded(outcome), _log(tail)], COMMENT_BYTES)
+
+
+def artifacts_page(artifacts: Sequence[Link], *, room: int = SUMMARY_BYTES) -> str:
+    """Under the summary, where they are. Empty when it does not fit."""
+    return _fitted([_fold("Artifacts", [_artifact(artifact) for artifact in artifacts])], [], room)
 
 
 def plan_page(text: str, *, reason: str, room: int = SUMMARY_BYTES) -> str:
@@ -102,9 +107,19 @@ def group_comment(before: str, *, title: str, marker: str, key: str, row: str) -
     return _fitted([marker, f"### {code(title)}", "\n".join(table)], [], COMMENT_BYTES)
 
 
+def group_row_so_far(*, leg: str, doing: str, run: Link) -> str:
+    """The same line while it runs."""
+    return " | ".join([code(leg), code(doing), "", "", "", _link(run)])
+
+
 def marker(key: str) -> str:
     """An HTML comment, at the start of ours. `key`: letters and digits."""
     return f"<!-- cvl-ci:{key} -->"
+
+
+def ended(name: str) -> str:
+    """Beside the marker: the comment tells the end of this lease. `name`: letters, digits and dashes."""
+    return f"<!-- ended:{name} -->"
 
 
 def code(text: str) -> str:
@@ -189,6 +204,11 @@ def _log(tail: Sequence[str]) -> str:
 
 def _link(link: Link) -> str:
     return f"[{link.words}]({link.url})"
+
+
+def _artifact(link: Link) -> str:
+    """Its name may hold a stranger's: that of a job, or of a leg."""
+    return f"[{code(link.words)}]({link.url})"
 
 
 def _fitted(head: Sequence[str], rest: Sequence[str], room: int) -> str:

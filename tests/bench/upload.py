@@ -17,11 +17,9 @@ from cvl_ci.local.clock import SystemClock
 def main(name: str, root: str) -> None:
     artifacts = WorkflowArtifacts(
         environ=os.environ,
-        leg="",
         clock=SystemClock(),
         random=random.random,
         mask=lambda secret: None,
-        warn=lambda text: print(text, file=sys.stderr),
     )
     began = time.monotonic()
     done = artifacts.upload(name, root=Path(root), paths=["."])

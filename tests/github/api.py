@@ -1,4 +1,7 @@
-"""GitHub's REST API of one repository, as far as comments go: pages, permissions, lost answers, rate limits."""
+"""GitHub's REST API of one repository, as far as comments go: pages, permissions, lost answers, rate limits.
+
+What it is asked, and what it answers of its own, is held to GitHub's description of that API.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from urllib.parse import parse_qs, urlparse
 
 import requests
 import responses
+
+from tests.github import openapi
 
 URL = "https://git.example.com/api/v3"
 REPOSITORY = f"{URL}/repos/cvl/ci"
@@ -30,15 +35,20 @@ class Api:
     asked: list[str] = field(default_factory=list)
     faults: dict[str, list[Answer | Exception]] = field(default_factory=dict)
     lose_answers: int = 0
+    wrong: list[str] = field(default_factory=list)
+    runs: dict[str, Any] = field(default_factory=dict)
+    """Path of a workflow run's attempt → what GitHub says of it."""
 
     def comment(self, body: str, *, author: str = "github-actions[bot]") -> int:
         number = 100 + len(self.comments)
+        shown = openapi.example("POST /repos/{owner}/{repo}/issues/{issue_number}/comments")
         self.comments[number] = {
+            **shown,
             "id": number,
             "url": f"{REPOSITORY}/issues/comments/{number}",
             "html_url": f"https://git.example.com/cvl/ci/pull/5#issuecomment-{number}",
             "body": body,
-            "user": {"login": author, "id": 1, "url": f"{URL}/users/x"},
+            "user": {**shown["user"], "login": author},
         }
         return number
 
@@ -56,29 +66,35 @@ class Api:
                     method, re.compile(r"https://git\.example\.com(:443)?/api/v3/.*"), callback=self._answer
                 )
             yield self
+        assert self.wrong == [], "GitHub would not have understood this, or not have said it"
 
     def _answer(self, request: requests.PreparedRequest) -> Answer:
-        path = urlparse(str(request.url)).path.removeprefix("/api/v3")
+        asked = str(request.url).partition("/api/v3")[2]
+        path = urlparse(asked).path
         method = str(request.method)
         self.asked.append(f"{method} {path}")
-        assert request.headers["Authorization"] == "token secret-token"
+        self.wrong += openapi.wrong_request(method, asked, request.body)
+        if request.headers["Authorization"] != "token secret-token":
+            self.wrong.append(f"Authorization: {request.headers['Authorization']}")
         for pattern, waiting in self.faults.items():
             if re.fullmatch(pattern, f"{method} {path}") and waiting:
                 fault = waiting.pop(0)
                 if isinstance(fault, Exception):
                     raise fault
                 return fault
-        if method != "GET" and not self.writable:
-            return _json({"message": "Resource not accessible by integration"}, 403)
         answer = self._route(method, path, request)
+        self.wrong += openapi.wrong_answer(method, asked, answer[0], answer[2])
         if method == "POST" and self.lose_answers:
             self.lose_answers -= 1
             raise requests.ConnectionError("reset by peer")
         return answer
 
     def _route(self, method: str, path: str, request: requests.PreparedRequest) -> Answer:
+        if method != "GET" and not self.writable:
+            return _json({"message": "Resource not accessible by integration"}, 403)
         if path == "/user":
-            return _json({"login": self.me}) if self.me else _json({"message": "not by integration"}, 403)
+            known = {**openapi.example("GET /user"), "user_view_type": "private", "login": self.me}
+            return _json(known) if self.me else _json({"message": "not by integration"}, 403)
         if path == "/repos/cvl/ci/issues/5/comments" and method == "GET":
             return self._page(str(request.url))
         if path == "/repos/cvl/ci/issues/5/comments":
@@ -92,6 +108,8 @@ class Api:
             return _json(self.comments[int(found[1])])
         if re.fullmatch(r"/repos/cvl/ci/commits/[0-9a-f]+/pulls", path):
             return _json(self.pulls)
+        if method == "GET" and path in self.runs:
+            return _json(self.runs[path])
         return _json({"message": "Not Found"}, 404)
 
     def _page(self, url: str) -> Answer:
@@ -107,9 +125,23 @@ class Api:
 
 def _body(request: requests.PreparedRequest) -> str:
     sent = json.loads(request.body or "{}")
-    assert set(sent) == {"body"}
     assert 0 < len(sent["body"]) <= 65_536
     return str(sent["body"])
+
+
+def pull(number: int, *, sha: str, head: str | None = "cvl/ci", state: str = "open") -> dict[str, Any]:
+    """A pull request of `cvl/ci`. `head`: the repository it comes from; None: that was deleted."""
+    [shown] = openapi.example("GET /repos/{owner}/{repo}/commits/{commit_sha}/pulls")
+    repository = shown["base"]["repo"]
+    theirs = {**repository, "full_name": head, "url": f"{URL}/repos/{head}"} if head else None
+    return {
+        **shown,
+        "number": number,
+        "state": state,
+        "requested_teams": [],
+        "head": {**shown["head"], "sha": sha, "repo": theirs},
+        "base": {**shown["base"], "repo": {**repository, "full_name": "cvl/ci", "url": REPOSITORY}},
+    }
 
 
 def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Answer:

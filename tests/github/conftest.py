@@ -12,12 +12,17 @@ from tests.peers.results import Results
 
 
 @pytest.fixture(scope="session")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def official() -> None:
+    """GitHub's own clients and examples are installed."""
     problem = node.missing()
     if problem and in_ci():
         pytest.fail(f"the official peers have to run in CI: {problem}")
     if problem:
         pytest.skip(f"NOT TRIED against the official peers: {problem}")
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory, official: None) -> Iterator[int]:
     with node.azurite(tmp_path_factory.mktemp("azurite")) as port:
         yield port
 

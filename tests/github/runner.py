@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from urllib.parse import unquote
 
 KNOWN = {
     "add-mask",
@@ -75,7 +75,7 @@ def _second_form(line: str, known: set[str]) -> tuple[str, dict[str, str], str] 
     name, _, pairs = line[2:end].partition(" ")
     if name.lower() not in {one.lower() for one in known}:
         return None
-    return name, _properties(pairs.strip(), ","), unquote(line[end + 2 :])
+    return name, _properties(pairs.strip(), ",", ":,"), _unescaped(line[end + 2 :])
 
 
 def _first_form(line: str, known: set[str]) -> tuple[str, dict[str, str], str] | None:
@@ -87,27 +87,44 @@ def _first_form(line: str, known: set[str]) -> tuple[str, dict[str, str], str] |
     name, _, pairs = line[start + 3 : end].partition(" ")
     if name.lower() not in {one.lower() for one in known}:
         return None
-    return name, _properties(pairs.strip(), ";"), line[end + 1 :]
+    return name, _properties(pairs, ";", ";]"), _unescaped(line[end + 1 :], also=";]")
 
 
-def _properties(pairs: str, separator: str) -> dict[str, str]:
-    found = [pair.partition("=") for pair in pairs.split(separator) if "=" in pair]
-    return {name: unquote(value) for name, _, value in found}
+def _properties(pairs: str, separator: str, escaped: str) -> dict[str, str]:
+    found = [pair.lstrip("=").partition("=") for pair in pairs.split(separator)]
+    return {name: _unescaped(value, also=escaped) for name, _, value in found if name and value}
+
+
+def _unescaped(text: str, *, also: str = "") -> str:
+    """The percent sign is the last."""
+    for sign in f"\r\n{also}%":
+        text = text.replace(f"%{ord(sign):02X}", sign)
+    return text
 
 
 def read_file(text: str) -> dict[str, str]:
-    """GITHUB_OUTPUT and GITHUB_STATE, by the heredoc rule; a malformed file fails the step."""
+    """GITHUB_OUTPUT and GITHUB_STATE: NAME=VALUE or heredocs, by line feeds alone; a malformed file fails the step."""
     found: dict[str, str] = {}
-    lines = iter(text.splitlines())
+    lines = iter(text.removesuffix("\n").split("\n"))
     for line in lines:
-        name, heredoc, delimiter = line.partition("<<")
-        assert heredoc, line
-        value = []
-        for inner in lines:
-            if inner == delimiter:
-                break
-            value.append(inner)
+        if not line:
+            continue
+        equals, heredoc = line.find("="), line.find("<<")
+        assert max(equals, heredoc) >= 0, line
+        if heredoc < 0 or 0 <= equals < heredoc:
+            name, _, value = line.partition("=")
         else:
-            raise AssertionError(f"no {delimiter}")
-        found[name] = "\n".join(value)
+            name, _, delimiter = line.partition("<<")
+            value = "\n".join(_until(delimiter, lines))
+        assert name, line
+        found[name] = value
     return found
+
+
+def _until(delimiter: str, lines: Iterator[str]) -> Iterator[str]:
+    assert delimiter
+    for line in lines:
+        if line == delimiter:
+            return
+        yield line
+    raise AssertionError(f"no {delimiter}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import subprocess
 import sys
 import zipfile
@@ -33,20 +32,14 @@ class Ours:
     artifacts: Artifacts
     clock: FakeClock
     masked: list[str] = field(default_factory=list)
-    warned: list[str] = field(default_factory=list)
 
 
-def ours(service: Results, *, leg: str = "", **environ: str) -> Ours:
-    masked, warned, clock = list[str](), list[str](), FakeClock()
+def ours(service: Results, **environ: str) -> Ours:
+    masked, clock = list[str](), FakeClock()
     artifacts = WorkflowArtifacts(
-        environ={**service.environ, **environ},
-        leg=leg,
-        clock=clock,
-        random=lambda: 0.5,
-        mask=masked.append,
-        warn=warned.append,
+        environ={**service.environ, **environ}, clock=clock, random=lambda: 0.5, mask=masked.append
     )
-    return Ours(artifacts=artifacts, clock=clock, masked=masked, warned=warned)
+    return Ours(artifacts=artifacts, clock=clock, masked=masked)
 
 
 @pytest.fixture
@@ -80,7 +73,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 def test_the_official_client_downloads_what_we_uploaded(service: Results, root: Path, tmp_path: Path) -> None:
     done = uploaded(ours(service).artifacts.upload("outputs", root=root, paths=["."]))
-    assert done.name == "outputs-attempt2" and done.files == 4 and done.left_out == {}
+    assert done.name == "outputs" and done.files == 4 and done.left_out == {}
     assert done.url == f"https://github.com/cvl/examples/actions/runs/77/artifacts/{done.id}"
     downloads_equal(done, root, service, tmp_path / "back")
 
@@ -95,16 +88,20 @@ def test_the_official_client_reads_zip64(
 
 
 def test_several_artifacts_of_one_run_stand_side_by_side(service: Results, root: Path) -> None:
-    mine = ours(service, leg="L4, aws/us-east-1")
+    mine = ours(service)
     names = [
         uploaded(mine.artifacts.upload(name, root=root, paths=["empty"])).name
-        for name in ("logs", "outputs", "checkpoints", "cost")
+        for name in ("train-L4, aws/us-east-1-log", "train-L4, aws/us-east-1", "train-T4-log", "train-T4")
     ]
-    assert len(set(names)) == 4 and all(
-        re.fullmatch(r"\w+-L4, aws_us-east-1-[0-9a-f]{8}-attempt2", each) for each in names
-    )
-    seen = node.run("download.mjs", names[2], root.parent / "back", environ=service.environ)
+    assert len(set(names)) == 4
+    seen = node.run("download.mjs", names[1], root.parent / "back", environ=service.environ)
     assert sorted(str(each) for each in _list(seen["names"])) == sorted(names)
+
+
+def test_act_s_server_gets_one_block_after_the_other(service: Results, root: Path, tmp_path: Path) -> None:
+    done = uploaded(ours(service, ACT="true").artifacts.upload("outputs", root=root, paths=["."]))
+    assert service.most_at_once == 1
+    downloads_equal(done, root, service, tmp_path / "back")
 
 
 def test_only_the_block_that_was_lost_is_sent_again(service: Results, root: Path, tmp_path: Path) -> None:
@@ -158,20 +155,15 @@ def assert_silent(error: BaseException) -> None:
 
 def test_a_name_that_is_taken_is_counted_on(service: Results, root: Path) -> None:
     names = [uploaded(ours(service).artifacts.upload("logs", root=root, paths=["empty"])).name for _ in range(3)]
-    assert names == ["logs-attempt2", "logs-attempt2-2", "logs-attempt2-3"]
+    assert names == ["logs", "logs-2", "logs-3"]
 
 
-def test_a_second_attempt_of_the_run_has_a_name_of_its_own(service: Results, root: Path) -> None:
-    first = ours(service, GITHUB_RUN_ATTEMPT="1").artifacts.upload("logs", root=root, paths=["empty"])
-    assert uploaded(first).name == "logs-attempt1"
-
-
-def test_a_used_up_quota_is_said_once_and_fails_nobody(service: Results, root: Path) -> None:
+def test_a_used_up_quota_fails_nobody(service: Results, root: Path) -> None:
     service.faults.quota = True
     mine = ours(service)
     done = [mine.artifacts.upload(name, root=root, paths=["empty"]) for name in ("logs", "cost")]
     assert all(isinstance(each, Kept) and "used up" in each.reason for each in done)
-    assert len(mine.warned) == 1 and service.seen == ["POST CreateArtifact"] * 2
+    assert service.seen == ["POST CreateArtifact"] * 2
 
 
 def test_retention_is_what_was_asked_but_no_more_than_the_repository_allows(service: Results, root: Path) -> None:

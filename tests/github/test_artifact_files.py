@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.github.artifact_name import artifact_name, entry_name
+from cvl_ci.github.artifact_name import artifact_name, artifact_stem, entry_name
 from cvl_ci.github.artifact_zip import HIDDEN, OUTSIDE, choose, write_zip
 
 
@@ -116,20 +116,39 @@ def test_an_entry_never_takes_a_name_that_is_taken() -> None:
     assert [entry_name(each, taken=taken) for each in ("a:b", "a?b", "a*b")] == ["a_b", "a_b_3", "a_b_4"]
 
 
-@pytest.mark.parametrize(
-    "name", ['a"b', "a:b", "a<b", "a>b", "a|b", "a*b", "a?b", "a\rb", "a\nb", "a\\b", "a/b", "", "..", "x" * 500]
-)
+FORBIDDEN = ['a"b', "a:b", "a<b", "a>b", "a|b", "a*b", "a?b", "a\rb", "a\nb", "a\\b", "a/b", "", "..", "x" * 500]
+
+
+@pytest.mark.parametrize("name", [*FORBIDDEN, "\u202egnp.exe", "\x1b[31m", "\ud800"])
 def test_an_artifacts_name_holds_nothing_forbidden(name: str) -> None:
-    made = artifact_name(name, leg=name, attempt=1)
-    assert made and not set('"<>|*?:\\/\r\n') & set(made) and len(made) < 250
-    assert not made.startswith(".")
+    stem = artifact_stem(name, job=name, leg=[name], attempt="1")
+    for made in (artifact_name(name), artifact_name(f"{stem}-log", again=2)):
+        assert made and not set('"<>|*?:\\/\r\n\x1b\u202e') & set(made) and len(made.encode()) < 250
+        assert not made.startswith(".")
+    assert "-log" in artifact_name(f"{stem}-log", again=2)
 
 
 def test_legs_attempts_and_repeats_never_share_a_name() -> None:
     names = [
-        artifact_name("logs", leg=leg, attempt=attempt, again=again)
-        for leg in ("", "L4:1", "L4/1", "L4_1", "y" * 300, "y" * 301)
-        for attempt in (1, 2)
+        artifact_name(artifact_stem(given, job="train", leg=leg, attempt=attempt), again=again)
+        for given in ("", "digits")
+        for leg in ([], ["L4:1"], ["L4/1"], ["L4_1"], ["y" * 300], ["y" * 301])
+        for attempt in ("1", "2")
         for again in (1, 2)
     ]
     assert len({name.lower() for name in names}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("given", "leg", "attempt", "stem"),
+    [
+        ("", [], "1", "cvl-train"),
+        ("", ["L4", "fit"], "1", "cvl-train-L4-fit"),
+        ("", ["L4"], "3", "cvl-train-L4-attempt3"),
+        ("digits", [], "1", "digits"),
+        ("digits", ["L4", "fit"], "", "digits-L4-fit"),
+        ("digits of L4", ["L4", "fit"], "2", "digits of L4-fit-attempt2"),
+    ],
+)
+def test_a_name_tells_what_another_step_would_look_for(given: str, leg: list[str], attempt: str, stem: str) -> None:
+    assert artifact_stem(given, job="train", leg=leg, attempt=attempt) == stem

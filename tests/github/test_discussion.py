@@ -9,11 +9,19 @@ from typing import Any
 import pytest
 import requests
 
-from cvl_ci.github.discussion import DEPENDABOT, FORK, NO_REQUEST, PERMISSION, SECONDS_BETWEEN, Discussion
+from cvl_ci.github.discussion import (
+    DEPENDABOT,
+    FORK,
+    NO_REQUEST,
+    PERMISSION,
+    SECONDS_BETWEEN,
+    SECONDS_TO_HEAL,
+    Discussion,
+)
 from cvl_ci.github.event import Event
 from cvl_ci.result.report import group_comment, marker
 from tests.fakes import FakeClock
-from tests.github.api import URL, Answer, Api
+from tests.github.api import URL, Answer, Api, pull
 
 MARK = marker("abc")
 SHA = "a" * 40
@@ -198,18 +206,9 @@ def test_a_run_of_no_pull_request_is_told_once(api: Api) -> None:
 # ---- which pull request ---------------------------------------------------------------------------------------------
 
 
-def a_pull(number: int, **changed: Any) -> dict[str, Any]:
-    repository = {"full_name": "cvl/ci", "id": 1, "url": f"{URL}/repos/cvl/ci"}
-    head = {"sha": SHA, "repo": repository}
-    return {"number": number, "state": "open", "head": head, "base": {"repo": repository}, **changed}
-
-
 def test_a_push_is_about_the_open_request_of_its_commit(api: Api) -> None:
-    stale = {"sha": "b" * 40, "repo": a_pull(0)["base"]["repo"]}
-    theirs = {"sha": SHA, "repo": {"full_name": "mallory/ci", "id": 2, "url": f"{URL}/repos/mallory/ci"}}
-    gone = {"sha": SHA, "repo": None}
-    api.pulls = [a_pull(5), a_pull(6, state="closed"), a_pull(7, head=stale), a_pull(8, head=theirs)]
-    api.pulls += [a_pull(9, head=gone)]
+    api.pulls = [pull(5, sha=SHA), pull(6, sha=SHA, state="closed"), pull(7, sha="b" * 40)]
+    api.pulls += [pull(8, sha=SHA, head="mallory/ci"), pull(9, sha=SHA, head=None)]
     assert Said(Event(name="push", payload={})).put("one")
     assert len(api.comments) == 1
 
@@ -233,3 +232,50 @@ def test_the_rows_of_other_legs_stay(api: Api) -> None:
     assert [line for line in body.splitlines() if "row:" in line] == [
         f"| <!-- row:{key} -->`{key}` | x |" for key in "abc"
     ]
+
+
+class Rival:
+    """Another leg, which read the comment before we wrote and writes after."""
+
+    def __init__(self, api: Api, *, times: int) -> None:
+        self.api, self.times, self.stale = api, times, ""
+
+    def write(self, before: str) -> str:
+        self.stale = before
+        return row("ours", before)
+
+    def sleep(self, seconds: float) -> None:
+        if self.times:
+            self.times -= 1
+            [comment] = self.api.comments.values()
+            comment["body"] = row("theirs", self.stale)
+
+
+def row(key: str, before: str) -> str:
+    return group_comment(before, title="nightly", marker=MARK, key=key, row=f"`{key}` | x")
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_a_row_that_another_leg_overwrote_is_written_again(api: Api, times: int) -> None:
+    said, rival = Said(), Rival(api, times=times)
+    said.clock.sleep = rival.sleep  # type: ignore[method-assign]
+    assert said.discussion.put(rival.write, stays="<!-- row:ours -->")
+    [body] = api.bodies()
+    assert "row:ours" in body
+    assert ("row:theirs" in body) is (times > 0)
+
+
+def test_a_row_that_stayed_costs_one_more_look_and_no_more_words(api: Api) -> None:
+    said = Said()
+    said.discussion.put(lambda before: row("ours", before), stays="<!-- row:ours -->")
+    assert len(api.writes()) == 1
+    assert said.clock.time == FakeClock().time + SECONDS_TO_HEAL
+
+
+def test_a_twin_that_another_leg_removed_first_silences_nobody(api: Api) -> None:
+    for text in ("one", "two"):
+        api.comment(f"{MARK}\n{text}")
+    api.faults["DELETE .*"] = [(404, {}, '{"message": "Not Found"}')]
+    said = Said()
+    assert said.put("new")
+    assert said == []

@@ -9,6 +9,8 @@ import pytest
 from cvl_ci.github.event import Event
 
 PR = {"number": 7}
+HERE, ELSEWHERE = {"id": 1}, {"id": 2}
+INTO_OURS, INTO_ANOTHER = {"number": 7, "base": {"repo": HERE}}, {"number": 8, "base": {"repo": ELSEWHERE}}
 QUEUE = "refs/heads/gh-readonly-queue/main/pr-104-929f8209d40f77f4abc622a499c93a83babdbe64"
 
 
@@ -23,9 +25,12 @@ QUEUE = "refs/heads/gh-readonly-queue/main/pr-104-929f8209d40f77f4abc622a499c93a
         ("issue_comment", {"issue": {"number": 7}}, None),
         ("merge_group", {"merge_group": {"head_ref": QUEUE}}, 104),
         ("merge_group", {"merge_group": {"head_ref": "refs/heads/main"}}, None),
-        ("workflow_run", {"workflow_run": {"pull_requests": [PR]}}, 7),
+        ("workflow_run", {"workflow_run": {"pull_requests": [INTO_OURS]}, "repository": HERE}, 7),
+        ("workflow_run", {"workflow_run": {"pull_requests": [INTO_ANOTHER]}, "repository": HERE}, None),
+        ("workflow_run", {"workflow_run": {"pull_requests": [INTO_ANOTHER, INTO_OURS]}, "repository": HERE}, 7),
+        ("workflow_run", {"workflow_run": {"pull_requests": [PR, "x", None]}}, None),
         ("workflow_run", {"workflow_run": {"pull_requests": []}}, None),
-        ("check_run", {"check_run": {"pull_requests": [PR]}}, 7),
+        ("check_run", {"check_run": {"pull_requests": [INTO_OURS]}, "repository": HERE}, 7),
         ("check_run", {"check_run": {}}, None),
         ("push", {}, None),
         ("schedule", {}, None),

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.github.commands import LONGEST_ANNOTATION, MOST_ANNOTATIONS, SUMMARY_BYTES
-from cvl_ci.github.masks import Masks
+from cvl_ci.github.masks import Masks, forms
 from cvl_ci.github.workflow import TAIL_LINES, GitHubWorkflow
+from cvl_ci.request.plan import RunPlan
 from cvl_ci.result.outcome import Outcome, Phase
 from cvl_ci.result.report import job_summary
 from tests import golden
@@ -230,3 +231,48 @@ def test_last_words_close_the_block_that_was_open(tmp_path: Path) -> None:
         runner = Runner().read(out.read())
         step.workflow.close()
     assert runner.obeyed == [("notice", {}, "handed over")]
+
+
+PLAN = RunPlan(title="digits fail", example_path="examples/tabular/digits_sgd/example.yaml")
+
+
+def test_a_failed_job_says_why_in_its_own_words_on_its_example_s_file(step: Step) -> None:
+    step.workflow.quoted(PLAN, "a quote")
+    for line in (
+        "epoch 1",
+        "Traceback (most recent call last):",
+        '  File "train.py", line 3',
+        "ValueError: ##[error]no",
+    ):
+        step.workflow.remote(line)
+    step.workflow.mask(SECRET)
+    step.workflow.ended(FAILED)
+    [(_, properties, text)] = [one for one in step.runner().obeyed if one[0] == "error"]
+    assert properties["file"] == "examples/tabular/digits_sgd/example.yaml"
+    assert text.splitlines()[0] == "The job exited with 7 on the machine."
+    assert text.splitlines()[1:3] == ["Traceback (most recent call last):", '  File "train.py", line 3']
+    assert "##[" not in text
+
+
+@pytest.mark.parametrize("outcome", [NOT_PROVED_GONE, EVERY["no_capacity"], EVERY["cancelled"]])
+def test_what_is_not_the_job_s_fault_is_not_put_on_its_file(step: Step, outcome: Outcome) -> None:
+    step.workflow.quoted(PLAN, "a quote")
+    step.workflow.remote("ValueError: no")
+    step.workflow.ended(outcome)
+    [(_, properties, text)] = [one for one in step.runner().obeyed if one[0] == "error"]
+    assert "file" not in properties
+    assert "ValueError" not in text
+
+
+def test_a_job_s_words_in_an_annotation_are_masked_cut_and_obeyed_by_nobody(step: Step) -> None:
+    step.workflow.mask(SECRET)
+    step.workflow.quoted(PLAN, "a quote")
+    for line in (f"error: {SECRET}", "::error::mine", "error: \x1b[31m::add-mask::x", f"error: {'x' * 9_000}"):
+        step.workflow.remote(line)
+    step.workflow.ended(FAILED)
+    [(_, _, text)] = [one for one in step.runner().obeyed if one[0] == "error"]
+    assert SECRET not in text
+    assert "***" in text
+    assert "\x1b" not in text
+    assert len(text) <= LONGEST_ANNOTATION
+    assert [name for name, _, _ in step.runner().obeyed].count("add-mask") == len(set(forms(SECRET)))

@@ -49,7 +49,7 @@ def run(script: str, *arguments: str | Path, environ: Mapping[str, str]) -> dict
         ["node", HERE / script, *arguments], env=env, capture_output=True, text=True, check=False, timeout=900
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    said: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    said: dict[str, object] = json.loads(done.stdout.rstrip("\n").rpartition("\n")[2])
     return said
 
 

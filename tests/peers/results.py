@@ -71,6 +71,8 @@ class Faults:
     troubled_blocks: int = 0
     dropped_blocks: int = 0
     not_json: int = 0
+    stuck_after: int | None = None
+    """So many blocks have passed; the others wait until `unstuck`."""
     quota: bool = False
 
 
@@ -85,6 +87,21 @@ class Results:
     seen: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    unstuck: threading.Event = field(default_factory=threading.Event)
+    now: int = 0
+    most_at_once: int = 0
+    """Of blocks on their way."""
+
+    @contextmanager
+    def on_its_way(self) -> Iterator[None]:
+        with self.lock:
+            self.now += 1
+            self.most_at_once = max(self.most_at_once, self.now)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.now -= 1
 
     @property
     def environ(self) -> dict[str, str]:
@@ -102,6 +119,10 @@ class Results:
             left = getattr(self.faults, fault)
             setattr(self.faults, fault, max(left - 1, 0))
             return bool(left)
+
+    def stuck(self) -> bool:
+        after = self.faults.stuck_after
+        return after is not None and sum(each.startswith("PUT block ") for each in self.seen) > after
 
     def answer(self, method: str, asked: dict[str, object]) -> tuple[int, dict[str, object]]:
         problem = _malformed(method, asked)
@@ -208,7 +229,10 @@ class Requests(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return None
-        body = self.rfile.read(length)
+        with self.service.on_its_way():
+            body = self.rfile.read(length)
+        if block and self.service.stuck():
+            self.service.unstuck.wait(timeout=60)
         if block and self.service.fails("troubled_blocks"):
             return self._say(503, b"")
         problem = _not_as_signed(self.service, self.path, length)

@@ -50,13 +50,21 @@ class Terminal:
     sandbox: Sandbox
     checkout: Path = ROOT
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    cloud: str = "sandbox"
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
         kept = {
             name: os.environ[name] for name in ("PATH", "LANG", "SSL_CERT_FILE", "DOCKER_HOST") if name in os.environ
         }
-        return {**kept, "HOME": str(self.home), "CVL_CI_SANDBOX_DIR": str(self.directory), "NO_COLOR": "1"}
+        return {
+            **kept,
+            "HOME": str(self.home),
+            "CVL_CI_SANDBOX_DIR": str(self.directory),
+            "NO_COLOR": "1",
+            **self.variables,
+        }
 
     def type(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -76,7 +84,7 @@ class Terminal:
             "run",
             *words,
             "--cloud",
-            "sandbox",
+            self.cloud,
             "--outputs-dir",
             str(folder),
             "--json-summary",

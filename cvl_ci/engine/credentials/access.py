@@ -19,8 +19,9 @@ from cvl_ci.engine.credentials.azure import AZURE
 from cvl_ci.engine.credentials.gcp import GCP
 from cvl_ci.engine.credentials.keys import LAMBDA, NEBIUS, RUNPOD
 from cvl_ci.engine.credentials.kind import Here, Login, Written
-from cvl_ci.engine.credentials.kubernetes import API_SERVER, KUBERNETES
-from cvl_ci.errors import CredentialsError, Mistake, RequestError
+from cvl_ci.engine.credentials.kubernetes import KUBERNETES
+from cvl_ci.engine.credentials.server import API_SERVER
+from cvl_ci.errors import CredentialsError
 from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
 from cvl_ci.result.access import CloudAccess
 
@@ -48,6 +49,14 @@ def look(where: Here, clouds: Collection[str], *, proved: Collection[str]) -> li
     a run anywhere else could not be called over."""
     named = dict.fromkeys(clouds) or [cloud for cloud in KINDS if cloud != API_SERVER.cloud]
     return [_with_proof(KINDS[cloud].look(where), proved) for cloud in named]
+
+
+def in_use(where: Here, clouds: Collection[str]) -> Collection[str]:
+    """Whom a run needs to be known to. Through an API server that is the server alone: it has the clouds' credentials.
+
+    Who gives its address means runs to go through it: one that went another way would surprise with its bill.
+    """
+    return [API_SERVER.cloud] if any(where.given(name) for name in SERVER_INPUTS) else clouds
 
 
 def require(looks: Sequence[CloudAccess], *, any_of_them: bool) -> None:
@@ -79,9 +88,9 @@ def become_known(
 ) -> Mapping[str, str]:
     """From inputs to an environment in which the clouds know us. Without `required`, what is missing is left to others
     to tell. `adopt`: takes the environment over for this process, before a cloud is asked."""
+    clouds = list(in_use(where, clouds))
     looks = look(where, clouds, proved=proved)
     if required:
-        _refuse_a_server(where)
         require(looks, any_of_them=not clouds)
     written = prepare(where, [each.cloud for each in looks if each.known])
     mask(*written.secrets)
@@ -132,20 +141,12 @@ def first_keys(where: Here, environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(str(found[name]) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
 
 
-def _refuse_a_server(where: Here) -> None:
-    """Who gives its address means runs to go through it: a run that went another way would surprise with its bill."""
-    given = [name for name in SERVER_INPUTS if where.as_input(name)]
-    if given:
-        problem = "is not supported yet: runs drive SkyPilot in their own process; leave it out"
-        raise RequestError([Mistake(field=name, value="***", problem=problem) for name in given])
-
-
 def _kept_to(where: Here, written: Written, parts: Mapping[str, Written]) -> Written:
     """SkyPilot's own configuration, unless the user has one: these clouds only, and no copy for machines elsewhere.
 
     Left alone, SkyPilot copies the files of every cloud to the machines of each (backends/backend_utils.py).
     """
-    if not written.variables and not written.files:
+    if API_SERVER.cloud in parts or (not written.variables and not written.files):
         return written
     if where.variable("SKYPILOT_GLOBAL_CONFIG") or where.exists("~/.sky/config.yaml"):
         return written

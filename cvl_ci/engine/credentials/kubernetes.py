@@ -1,4 +1,4 @@
-"""Kubernetes: a kubeconfig. A remote SkyPilot API server: its address and a service account's token."""
+"""Kubernetes: a kubeconfig, with what it holds of secrets named."""
 
 from __future__ import annotations
 
@@ -50,28 +50,7 @@ def write(here: Here) -> Written:
     )
 
 
-def server_look(here: Here) -> CloudAccess:
-    endpoint, token = here.given("skypilot_api_server_endpoint"), here.given("skypilot_service_account_token")
-    missing, takes = [], []
-    if not endpoint:
-        missing, takes = ["an address"], ["give `skypilot_api_server_endpoint`"]
-    elif not endpoint.startswith(("https://", "http://")):
-        missing, takes = ["an address: it begins with neither https:// nor http://"], ["give the whole address"]
-    if not token.startswith("sky_"):
-        missing.append("a token that begins with `sky_`" if token else "a token")
-        takes.append("give `skypilot_service_account_token`")
-    there = () if missing else ("an address and a token",)
-    return CloudAccess(
-        cloud="api-server",
-        there=there,
-        missing=tuple(missing),
-        takes=tuple(takes),
-        unsupported="runs do not go through a SkyPilot API server yet",
-    )
-
-
 KUBERNETES = Kind(cloud="kubernetes", look=look, write=write)
-API_SERVER = Kind(cloud="api-server", look=server_look, write=lambda _: Written())
 
 
 def _paths(here: Here) -> list[str]:

@@ -19,8 +19,11 @@ SEEN: dict[str, list[str]] = json.loads(RECORDED.read_text())
 """What a spot run in the sandbox called: made, compared and (GOLDEN=write) recorded by tests/sandbox/test_policy.py."""
 
 UNSEEN = {
-    "ec2:CancelSpotInstanceRequests": "ends a spot request that no machine answered (engine/inventory.py)",
-    "ec2:DeleteVolume": "ends a volume that outlived its machine (engine/inventory.py)",
+    "ec2:CancelSpotInstanceRequests": "ends a spot request that no machine answered (engine/inventory/aws.py)",
+    "ec2:DeleteVolume": "ends a volume that outlived its machine (engine/inventory/aws.py)",
+    "ec2:DescribeInstanceStatus": "`reap` looks at what lives, where there are more than a page (aws_looks.py)",
+    "ec2:DescribeTags": "`reap` finds everybody's leases by their labels (aws_looks.py)",
+    "ec2:ReleaseAddress": "ends an address that carries a lease's label: no run makes one (engine/inventory/aws.py)",
     "iam:GetRole": "SkyPilot looks at the role where the profile has none",
     "iam:PassRole": "AWS asks for it when a machine is launched with a role: no action of its own",
     "iam:CreateServiceLinkedRole": "AWS makes this role at the first spot request of an account",

@@ -1,0 +1,179 @@
+"""`publish`: what a run left becomes artifacts, outputs, a comment and a page: small and dear first, the large last.
+
+It begins when the machines are gone, and what cannot be published changes no ending: it is said once, with where the
+files are. The first artifact, NAME-log, holds the job's log and the cost, `<lease>.json`, which a report over many runs
+gathers. That is one object: all that `--json-summary` writes (result/summary.py), with null where there is nothing, and
+
+    schema                 1
+    title                  the example and its preset, or the command
+    leg                    of the matrix, in words; empty without one
+    run_url                of the attempt of the workflow's run
+    hourly_usd, billed     all nodes together; billed false on the sandbox, whose price is an example
+    on_demand_hourly_usd   the same machines on demand, where they were spot
+    warnings               what a person was warned of
+
+Of two with the same `cluster`, the one with the later `released.at` counts: post may have proved what main could not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cvl_ci.errors import CvlError
+from cvl_ci.ports import Artifacts, Kept, Publication, Uploaded, Workflow
+from cvl_ci.result.inert import plain
+from cvl_ci.result.outcome import Outcome
+from cvl_ci.result.outputs import artifact_outputs, outputs
+from cvl_ci.result.report import Link
+from cvl_ci.result.summary import to_json
+from cvl_ci.result.units import size
+
+SCHEMA = 1
+LOG, OUTPUTS = "log", "outputs"
+KINDS = {LOG: "The log and the cost", OUTPUTS: "The fetched files"}
+LEFT_OUT_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Of one run. `folder`: what was fetched; beside it lie its log and its cost, under the same name.
+
+    `name`: what its artifacts are called. `retention_days`: None is the repository's own, 0 uploads nothing.
+    `uploaded`: what main had uploaded already, by kind.
+    """
+
+    folder: Path
+    name: str
+    leg: str = ""
+    run_url: str = ""
+    retention_days: int | None = None
+    uploaded: Mapping[str, Link] = field(default_factory=dict)
+
+    @property
+    def log(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    @property
+    def cost(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """The ports that publishing needs. `uploaded` is told each artifact as soon as the workflow holds it."""
+
+    artifacts: Artifacts
+    page: Publication
+    workflow: Workflow
+    uploaded: Callable[[str, Link], None] = lambda _, __: None
+
+
+def publish(outcome: Outcome, *, files: Files, tools: Tools) -> None:
+    """Never raises: the run is over, and its ending is told by others."""
+    page, shelf = tools.page, _Shelf(files, tools)
+    with _tried(tools, f"The cost of the run could not be written to {files.cost}"):
+        _write_cost(outcome, files)
+    shelf.put(LOG, root=files.folder.parent, paths=[path.name for path in (files.log, files.cost) if path.is_file()])
+    with _tried(tools, "The outputs for later steps could not be set"):
+        page.set_outputs(outputs(outcome))
+    with _tried(tools, "The comment could not be written"):
+        page.comment(outcome, shelf.links)
+    done = shelf.put(OUTPUTS, root=files.folder, paths=["."] if files.folder.is_dir() else [])
+    if done is not None:
+        with _tried(tools, "The artifact's outputs for later steps could not be set"):
+            page.set_outputs(artifact_outputs(artifact_id=done.id, url=done.url))
+    if shelf.links:
+        with _tried(tools, "The artifacts could not be shown on the step's page"):
+            page.point_to(shelf.links)
+        with _tried(tools, "The comment could not be written"):
+            page.comment(outcome, shelf.links)
+
+
+class _Shelf:
+    """What the workflow holds of this run so far; each way of not holding something is said once."""
+
+    def __init__(self, files: Files, tools: Tools) -> None:
+        self._files, self._tools = files, tools
+        self._held = dict(files.uploaded)
+        self._said: set[str] = set()
+
+    @property
+    def links(self) -> list[Link]:
+        return [self._held[kind] for kind in (OUTPUTS, LOG) if kind in self._held]
+
+    def put(self, kind: str, *, root: Path, paths: Sequence[str]) -> Uploaded | None:
+        if kind in self._held or not paths or self._files.retention_days == 0:
+            return None
+        name = self._files.name if kind == OUTPUTS else f"{self._files.name}-{kind}"
+        self._tools.workflow.progress(f"uploading the artifact {name}")
+        try:
+            done = self._tools.artifacts.upload(name, root=root, paths=paths, retention_days=self._files.retention_days)
+        except Exception as error:  # noqa: BLE001  whatever it is, the files are where they were
+            self._failed(kind, error, root if kind == OUTPUTS else root / paths[0])
+            return None
+        if isinstance(done, Kept):
+            self._kept(done, root)
+            return None
+        self._held[kind] = link = Link(words=plain(done.name), url=done.url)
+        self._tools.uploaded(kind, link)
+        self._told(done)
+        return done
+
+    def _failed(self, kind: str, error: Exception, where: Path) -> None:
+        reason = error.what if isinstance(error, CvlError) else f"{type(error).__name__}: {error}"
+        if reason in self._said:
+            return
+        self._said.add(reason)
+        self._tools.workflow.warning(
+            f"{KINDS[kind]} could not be uploaded: {reason}\n"
+            f"The run's own ending stands. The files are in {where} until this runner is gone.\n"
+            f"A later step with `if: always()` can keep them: actions/upload-artifact with `path: {where}`."
+        )
+
+    def _kept(self, kept: Kept, root: Path) -> None:
+        if kept.empty or kept.reason in self._said:
+            return
+        self._said.add(kept.reason)
+        where = self._files.folder.parent
+        self._tools.workflow.notice(
+            f"No artifacts: {kept.reason}. The files are in {where} of the workspace, for the steps that follow."
+        )
+
+    def _told(self, done: Uploaded) -> None:
+        count = f"{done.files} {'file' if done.files == 1 else 'files'}"
+        self._tools.workflow.progress(f"the artifact {done.name} holds {count}, {size(done.bytes)}")
+        if not done.left_out:
+            return
+        shown = [f"{path} ({why})" for path, why in done.left_out.items()][:LEFT_OUT_SHOWN]
+        more = len(done.left_out) - len(shown)
+        listed = ", ".join([*map(plain, shown), *([f"and {more} more"] if more else [])])
+        self._tools.workflow.notice(f"Left out of the artifact {done.name}: {listed}.")
+
+
+def _write_cost(outcome: Outcome, files: Files) -> None:
+    cost = outcome.cost
+    said = {
+        "schema": SCHEMA,
+        **to_json(outcome),
+        "title": outcome.title,
+        "leg": files.leg,
+        "run_url": files.run_url,
+        "hourly_usd": cost.hourly_usd if cost else None,
+        "billed": cost.billed if cost else None,
+        "on_demand_hourly_usd": cost.on_demand_hourly_usd if cost else None,
+        "warnings": list(outcome.warnings),
+    }
+    files.cost.parent.mkdir(parents=True, exist_ok=True)
+    files.cost.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _tried(tools: Tools, what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  a page that cannot be written makes no green run red
+        tools.workflow.warning(f"{what} ({type(error).__name__}: {error}). The log of the step has it all.")

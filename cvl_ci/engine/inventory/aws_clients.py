@@ -1,0 +1,44 @@
+"""EC2 clients by region, and which regions an account has. boto3 is loaded here and only when it is needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+
+
+def ec2_clients(
+    *,
+    access_key_id: str | None = None,
+    secret_access_key: str | None = None,
+    endpoint_url: str | None = None,
+) -> Callable[[str], EC2Client]:
+    """With keys given, nothing of the user's own AWS files is read for credentials."""
+    import boto3
+    from botocore.config import Config
+
+    session = boto3.Session(aws_access_key_id=access_key_id, aws_secret_access_key=secret_access_key)
+    config = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=20)
+    clients: dict[str, EC2Client] = {}
+    making = threading.Lock()  # a session makes one client at a time; clients themselves are thread-safe
+
+    def client(region: str) -> EC2Client:
+        with making:
+            if region not in clients:
+                clients[region] = session.client("ec2", region_name=region, endpoint_url=endpoint_url, config=config)
+            return clients[region]
+
+    return client
+
+
+def account_regions(client: Callable[[str], EC2Client]) -> Callable[[], Sequence[str]]:
+    """The regions enabled in this account, asked once."""
+
+    def regions() -> Sequence[str]:
+        answer = client("us-east-1").describe_regions(AllRegions=False)
+        return sorted(region["RegionName"] for region in answer["Regions"])
+
+    return regions

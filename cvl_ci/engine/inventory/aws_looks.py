@@ -1,0 +1,129 @@
+"""One EC2 region's questions: all of a lease, or all of everybody's leases. Answers as EC2 gives them, a kind each.
+
+Filters, wildcards and pages of 1,000 after the EC2 API Reference (DescribeTags, DescribeInstances, "up to 200 filter
+values" in "List and filter using the CLI and API" of the EC2 User Guide). A question by ids would fail as a whole for
+one id that is gone; the same ids as a filter do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+
+LEASE_LABEL = "cvl-ci-lease"
+DEADLINE_LABEL = "cvl-ci-deadline"
+NAME_TAG = "skypilot-cluster-name"
+LABELS = "cvl-ci-*"
+NAMES = "cvl-*-????????-????????"
+"""A lease's name and SkyPilot's user hash: what looks like ours even where the labels are missing."""
+
+KINDS = ("instances", "volumes", "spot requests")
+EXTRA = "addresses"
+"""No run makes one: where these credentials may not look at them, that is said and proves nothing less."""
+
+ALIVE = ["pending", "running", "shutting-down", "stopping", "stopped"]
+PAGE = 200
+DENIED = {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"}
+
+Raw = tuple[str, Mapping[str, Any]]
+"""Kind and EC2's own words."""
+
+
+def denied(error: Exception) -> bool:
+    """botocore makes its classes at run time: its errors are told by what they carry."""
+    return getattr(error, "response", {}).get("Error", {}).get("Code") in DENIED
+
+
+def of_lease(client: EC2Client, lease: str) -> Iterator[Raw]:
+    label = _filter(f"tag:{LEASE_LABEL}", [lease])
+    for each in (label, _filter(f"tag:{NAME_TAG}", [f"{lease}-*"])):
+        yield from _instances(client, [each, _filter("instance-state-name", ALIVE)])
+    yield from _volumes(client, label)
+    yield from _spot_requests(client, label)
+
+
+def of_everybody(client: EC2Client) -> Iterator[Raw]:
+    """In time that grows with what is ours, not with all that the account has."""
+    try:
+        yield from _by_tags(client)
+    except Exception as error:
+        if not denied(error):
+            raise
+        yield from _by_filters(client)  # the rights of an ordinary run are enough for the longer way
+    yield from _spot_requests(client, _filter("tag-key", [LEASE_LABEL]))
+
+
+def addresses(client: EC2Client, lease: str | None) -> Iterator[Raw]:
+    wanted = _filter(f"tag:{LEASE_LABEL}", [lease]) if lease else _filter("tag-key", [LEASE_LABEL])
+    for address in client.describe_addresses(Filters=[wanted])["Addresses"]:
+        yield EXTRA, address
+
+
+def _by_tags(client: EC2Client) -> Iterator[Raw]:
+    """EC2's list of tags first. The longest overdue are asked for whole, so that what a reaper ends has a price; of
+    more than a page of machines the rest is only asked for its state."""
+    tags: dict[str, dict[str, str]] = {}
+    kinds: dict[str, str] = {}
+    wanted = [_filter("resource-type", ["instance", "volume"]), _filter("key", [LABELS, NAME_TAG])]
+    for page in client.get_paginator("describe_tags").paginate(Filters=wanted):
+        for tag in page["Tags"]:
+            tags.setdefault(tag["ResourceId"], {})[tag["Key"]] = tag["Value"]
+            kinds[tag["ResourceId"]] = tag["ResourceType"]
+    ours = [name for name, each in tags.items() if LEASE_LABEL in each or fnmatch(each.get(NAME_TAG, ""), NAMES)]
+    machines = sorted((name for name in ours if kinds[name] == "instance"), key=lambda name: _deadline(tags[name]))
+    if machines:
+        whole = [_filter("instance-id", machines[:PAGE]), _filter("instance-state-name", ALIVE)]
+        yield from _instances(client, whole)
+    if machines[PAGE:]:
+        yield from _states(client, machines[PAGE:], tags)
+    volumes = [name for name in ours if kinds[name] == "volume"]
+    for start in range(0, len(volumes), PAGE):
+        yield from _volumes(client, _filter("volume-id", volumes[start : start + PAGE]))
+
+
+def _by_filters(client: EC2Client) -> Iterator[Raw]:
+    label = _filter("tag-key", [LEASE_LABEL])
+    for each in (label, _filter(f"tag:{NAME_TAG}", [NAMES])):
+        yield from _instances(client, [each, _filter("instance-state-name", ALIVE)])
+    yield from _volumes(client, label)
+
+
+def _states(client: EC2Client, names: Iterable[str], tags: Mapping[str, Mapping[str, str]]) -> Iterator[Raw]:
+    wanted = set(names)
+    alive = [_filter("instance-state-name", ALIVE)]
+    for page in client.get_paginator("describe_instance_status").paginate(IncludeAllInstances=True, Filters=alive):
+        for each in page["InstanceStatuses"]:
+            name, state = each["InstanceId"], each["InstanceState"]
+            if name in wanted and state["Name"] in ALIVE:
+                listed = [{"Key": key, "Value": value} for key, value in tags[name].items()]
+                yield "instances", {"InstanceId": name, "State": state, "Tags": listed}
+
+
+def _instances(client: EC2Client, filters: Sequence[Any]) -> Iterator[Raw]:
+    for page in client.get_paginator("describe_instances").paginate(Filters=filters):
+        for reservation in page["Reservations"]:
+            yield from (("instances", instance) for instance in reservation["Instances"])
+
+
+def _volumes(client: EC2Client, wanted: Any) -> Iterator[Raw]:
+    for page in client.get_paginator("describe_volumes").paginate(Filters=[wanted]):
+        yield from (("volumes", volume) for volume in page["Volumes"])
+
+
+def _spot_requests(client: EC2Client, label: Any) -> Iterator[Raw]:
+    waiting = _filter("state", ["open", "active"])
+    for page in client.get_paginator("describe_spot_instance_requests").paginate(Filters=[label, waiting]):
+        yield from (("spot requests", request) for request in page["SpotInstanceRequests"])
+
+
+def _filter(name: str, values: Sequence[str]) -> Any:
+    return {"Name": name, "Values": list(values)}
+
+
+def _deadline(tags: Mapping[str, str]) -> int:
+    text = tags.get(DEADLINE_LABEL, "")
+    return int(text) if text.isdecimal() else 0

@@ -1,0 +1,204 @@
+"""What a SkyPilot API server is asked, with the verbs of inprocess.py: it launches and knows the clouds, we only ask.
+
+The team's server holds the credentials and the records; a run brings its address and a token. It goes on with a launch
+whose client is gone, so to stop one it has to be told, and taking a cluster down begins with that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sky
+from sky import StatusRefreshMode, exceptions
+from sky.client import sdk
+from sky.skylet import autostop_lib
+from sky.utils import cluster_utils, command_runner
+
+from cvl_ci.engine import attempts
+from cvl_ci.engine.heartbeat import Heartbeat
+
+Send = Callable[..., None]
+AWAY_SECONDS = 180.0
+"""How long a server may be away (a new version being rolled out) before the job counts as lost."""
+_UNFINISHED = {"PENDING", "WAITING", "RUNNING"}
+_LAUNCHES = {"launch", "sky.launch"}
+_hearts: list[Heartbeat] = []
+
+
+def warm(_send: Send) -> str:
+    return str(sky.__version__)
+
+
+def launch(
+    send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadline: float, heartbeat: float
+) -> dict[str, Any]:
+    """One request to the server; which places it tries is its own affair, so one attempt is announced for all."""
+    made = sky.Task.from_yaml_config(task)
+    sdk.get(sdk.status([cluster]))  # a server that does not know us says so here, before anything is asked for
+    _stop_at(fence)
+    send("attempting", attempt=_asked_for(made))
+    job_id, _ = sdk.stream_and_get(sdk.launch(made, cluster_name=cluster))
+    _stop_at(fence)
+    beat(send, cluster=cluster, deadline=deadline, heartbeat=heartbeat)
+    handle = _record(cluster)["handle"]
+    return {
+        "job_id": job_id,
+        **_described(handle.launched_resources),
+        "zone": handle.launched_resources.zone,
+        "num_nodes": handle.launched_nodes,
+        "on_cloud": handle.cluster_name_on_cloud,
+    }
+
+
+def follow(send: Send, *, cluster: str, job_id: int) -> int:
+    """Stream the job's output to stdout until it is over. SkyPilot's JobExitCode, never the job's own code."""
+    away = 0.0
+    while True:
+        try:
+            code = int(sdk.tail_logs(cluster, job_id, follow=True))
+            status = sdk.get(sdk.job_status(cluster, [job_id])).get(job_id)
+        except (OSError, exceptions.ApiServerConnectionError):  # what `requests` raises is an OSError
+            away = away or time.monotonic()
+            if time.monotonic() - away > AWAY_SECONDS:
+                raise
+        else:
+            away = 0.0
+            if status is not None and status.is_terminal():
+                return code
+        send("again")
+        time.sleep(2)
+
+
+def beat(send: Send, *, cluster: str, deadline: float, heartbeat: float) -> None:
+    if not heartbeat:
+        return
+    _rest()
+
+    def renew(minutes: int) -> None:
+        began = time.monotonic()
+        sdk.get(sdk.autostop(cluster, minutes, wait_for=autostop_lib.AutostopWaitFor.NONE, down=True))
+        send("renewed", minutes=minutes, seconds=time.monotonic() - began)
+
+    heart = Heartbeat(
+        renew,
+        minutes=heartbeat,
+        deadline=deadline,
+        failed=lambda text: send("not_renewed", text=text),
+    )
+    _hearts.append(heart)
+    heart.start()
+
+
+def cancel(_send: Send, *, cluster: str, job_id: int) -> None:
+    sdk.get(sdk.cancel(cluster, job_ids=[job_id], _try_cancel_if_cluster_is_init=True))
+
+
+def ask_nodes(_send: Send, *, cluster: str, command: str) -> list[dict[str, Any]]:
+    answers = []
+    with _runners(cluster) as runners:
+        for runner in runners:
+            code, out, err = runner.run(command, require_outputs=True, separate_stderr=True, stream_logs=False)
+            answers.append({"code": code, "out": out[:65536], "err": err[-2000:]})
+    return answers
+
+
+def bring(_send: Send, *, cluster: str, remote: str, into: str) -> None:
+    with _runners(cluster) as runners:
+        for rank, runner in enumerate(runners):
+            target = Path(into) / str(rank)
+            target.mkdir(parents=True, exist_ok=True)
+            runner.rsync(source=f"{remote}/", target=str(target), up=False, stream_logs=False, max_retry=3)
+
+
+def keep(_send: Send, *, cluster: str, **_: Any) -> list[str]:
+    """Its labels could not be moved along, so the next reaper would end it under a person's hands."""
+    raise exceptions.NotSupportedError(f"{cluster} cannot be kept on through a SkyPilot API server.")
+
+
+def down(_send: Send, *, cluster: str) -> bool:
+    """Launches of it that are under way are ended first: one of them would bring back what is taken down."""
+    _rest()
+    if under_way := _launches(cluster):
+        sdk.get(sdk.api_cancel([each.request_id for each in under_way], silent=True))
+    try:
+        sdk.get(sdk.down(cluster))
+    except exceptions.ClusterDoesNotExist:
+        return False
+    return True
+
+
+def exists(_send: Send, *, cluster: str) -> list[dict[str, Any]]:
+    """What the server still has of it, after it has asked the cloud anew: the cluster, and launches under way."""
+    found = [
+        {"kind": "cluster", "id": record["name"], "state": str(getattr(record["status"], "value", record["status"]))}
+        for record in sdk.get(sdk.status([cluster], refresh=StatusRefreshMode.FORCE))
+    ]
+    return found + [
+        {"kind": "launch", "id": each.request_id, "state": each.status.lower()} for each in _launches(cluster)
+    ]
+
+
+def _launches(cluster: str) -> list[Any]:
+    known = sdk.api_status(all_status=False, cluster_name=cluster)
+    return [
+        each
+        for each in known
+        if each.name in _LAUNCHES and each.status in _UNFINISHED and each.cluster_name in (cluster, None)
+    ]
+
+
+def _record(cluster: str) -> Any:
+    records = sdk.get(sdk.status([cluster], _include_credentials=True))
+    if not records:
+        raise exceptions.ClusterDoesNotExist(f"{cluster} is not in the API server's records any more.")
+    return records[0]
+
+
+@contextmanager
+def _runners(cluster: str) -> Iterator[list[Any]]:
+    """Straight to the machines by ssh, with the key that the server hands to the cluster's owner."""
+    record = _record(cluster)
+    handle, given = record["handle"], dict(record["credentials"])
+    given["ssh_private_key"] = cluster_utils.SSHConfigHelper.generate_local_key_file(handle.cluster_name, given)
+    given.pop("ssh_private_key_content", None)
+    nodes = list(zip(handle.cached_external_ips, handle.cached_external_ssh_ports, strict=True))
+    try:
+        yield command_runner.SSHCommandRunner.make_runner_list(nodes, **given)
+    finally:
+        Path(given["ssh_private_key"]).expanduser().unlink(missing_ok=True)
+
+
+def _described(resources: Any) -> dict[str, Any]:
+    """SkyPilot's catalogue may not lie on this machine, which talks to the server alone: then without a price."""
+    try:
+        return attempts.describe(resources)
+    except Exception:  # noqa: BLE001  the machine is there and the job runs: its price is not worth failing for
+        return {**_plain(resources), "accelerators": {}, "hourly_usd": None}
+
+
+def _asked_for(task: Any) -> dict[str, Any]:
+    wanted = next(iter(task.resources))
+    return {**_plain(wanted), "zone": wanted.zone, "hourly_usd": None}
+
+
+def _plain(resources: Any) -> dict[str, Any]:
+    return {
+        "cloud": str(resources.cloud).lower() if resources.cloud else "any",
+        "region": resources.region or "",
+        "instance_type": resources.instance_type or "",
+        "spot": bool(resources.use_spot),
+    }
+
+
+def _stop_at(fence: str) -> None:
+    if Path(fence).exists():
+        raise attempts.Fenced(f"The lease was revoked ({fence}): no machine may be asked for any more.")
+
+
+def _rest() -> None:
+    while _hearts:
+        _hearts.pop().stop()

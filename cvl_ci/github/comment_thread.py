@@ -1,0 +1,82 @@
+"""The comment, beside the run: a thread says the last word it was given, and a slow API holds no machine up.
+
+A word that was overtaken is never said. The last one always is, or it is told that it was not: `flush` waits for it,
+and not for ever. The thread writes nothing but the comment: what there is to tell a person waits for who asks.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Discussed(Protocol):
+    """What is needed of a Discussion. Only the thread calls it, but for `silenced`."""
+
+    @property
+    def silenced(self) -> bool: ...
+
+    @property
+    def seconds_to_wait(self) -> float:
+        """Until the next word that is not the last may be said."""
+
+    def put(self, write: Callable[[str], str], *, last: bool = False, stays: str = "") -> str | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Word:
+    write: Callable[[str], str]
+    stays: str
+
+
+class CommentThread:
+    """A daemon, begun by the first word: a process that is told to go at once is not held by it."""
+
+    def __init__(self, discussion: Discussed) -> None:
+        self._discussion = discussion
+        self._changed = threading.Condition()
+        self._word: _Word | None = None
+        self._saying = False
+        self._hurried = False
+        self._thread: threading.Thread | None = None
+
+    def put(self, write: Callable[[str], str], *, stays: str = "") -> None:
+        """In place of a word that waits still. `write`, `stays`: as in Discussion.put."""
+        with self._changed:
+            self._word = _Word(write=write, stays=stays)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._keep_saying, name="comment", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def flush(self, *, within: float) -> bool:
+        """The last word is not held back any longer. False: after so many seconds it is not said yet."""
+        with self._changed:
+            self._hurried = True
+            self._changed.notify_all()
+            said = self._changed.wait_for(lambda: self._word is None and not self._saying, timeout=within)
+            self._hurried = False
+            return said
+
+    def _keep_saying(self) -> None:
+        while True:
+            word, last = self._next()
+            told = self._discussion.put(word.write, last=last, stays=word.stays)
+            with self._changed:
+                self._saying = False
+                if told is None and not last and self._word is None and not self._discussion.silenced:
+                    self._word = word  # it did not get through: once more, when it may
+                self._changed.notify_all()
+
+    def _next(self) -> tuple[_Word, bool]:
+        """The word that is due, and whether it is waited for."""
+        with self._changed:
+            while True:
+                left = 0.0 if self._hurried else self._discussion.seconds_to_wait
+                if self._word is not None and left <= 0:
+                    break
+                self._changed.wait(left if self._word is not None else None)
+            word, self._word, self._saying = self._word, None, True
+            return word, self._hurried

@@ -1,0 +1,67 @@
+"""What a run is compared with: runs of its base commit or of the nearest ancestor that has any, on like hardware. Pure.
+
+Not "the last run": another pull request's numbers are nobody's baseline. And never other hardware: that is refused by
+name, for a faster machine would hide what got slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cvl_ci.result.benchmark.leg import Key, Leg
+from cvl_ci.result.outcome import Ending
+
+MOST_RUNS = 20
+"""Of one commit, the latest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """`distance`: 0 is the base itself, n its nth ancestor. No legs: `reason` says why."""
+
+    legs: tuple[Leg, ...] = ()
+    commit: str = ""
+    distance: int = 0
+    reason: str = ""
+
+    def measured(self, metric: str) -> tuple[float, ...]:
+        return tuple(value for leg in self.legs for value in leg.measured(metric))
+
+
+def choose(key: Key, *, commits: Sequence[str], found: Sequence[Leg]) -> Baseline:
+    """`commits`: the base and its ancestors, nearest first; none given, all of `found` are the base's. `found`: what is
+    known of earlier runs, in any order."""
+    runs = [leg for leg in found if _same_work(leg.key, key) and leg.ending is Ending.SUCCEEDED]
+    like = [leg for leg in runs if alike(leg.key, key)]
+    if not commits:
+        return Baseline(legs=_latest(like)) if like else Baseline(reason=_why_none(key, runs, commits))
+    for distance, commit in enumerate(commits):
+        legs = [leg for leg in like if leg.commit == commit]
+        if legs:
+            return Baseline(legs=_latest(legs), commit=commit, distance=distance)
+    return Baseline(reason=_why_none(key, [leg for leg in runs if leg.commit in commits], commits))
+
+
+def alike(one: Key, other: Key) -> bool:
+    """Where a driver or an image is not known, it is nobody's difference."""
+    fixed = (one.cloud, one.accelerator, one.spot) == (other.cloud, other.accelerator, other.spot)
+    pairs = ((one.driver, other.driver), (one.image, other.image))
+    return _same_work(one, other) and fixed and all(not a or not b or a == b for a, b in pairs)
+
+
+def _same_work(one: Key, other: Key) -> bool:
+    return (one.example, one.preset) == (other.example, other.preset)
+
+
+def _latest(legs: Sequence[Leg]) -> tuple[Leg, ...]:
+    return tuple(sorted(legs, key=lambda leg: (leg.at, leg.cluster))[-MOST_RUNS:])
+
+
+def _why_none(key: Key, runs: Sequence[Leg], commits: Sequence[str]) -> str:
+    others = sorted({leg.key.place for leg in runs if not alike(leg.key, key)})
+    if others:
+        shown = f"{', '.join(others[:3])}{' and others' if len(others) > 3 else ''}"
+        return f"the base ran on {shown}, this on {key.place}: not compared"
+    searched = f"the base or its {len(commits) - 1} nearest ancestors" if len(commits) > 1 else "the base"
+    return f"no run of {searched} is known"

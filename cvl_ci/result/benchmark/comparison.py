@@ -1,0 +1,108 @@
+"""Each metric of a run against its baseline, with a verdict, and whether that verdict may fail anything. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cvl_ci.result.benchmark import noise
+from cvl_ci.result.benchmark.baseline import Baseline
+from cvl_ci.result.benchmark.direction import Direction
+from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.benchmark.noise import Floor, Judged, Verdict
+from cvl_ci.result.benchmark.readings import finite
+from cvl_ci.result.benchmark.rules import Rule, Rules
+from cvl_ci.result.outcome import Ending
+
+MEASURED_ALWAYS = ("time.", "cost_usd")
+"""What every run measures: a trend, and gated only where cvl-ci.yml says how."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """`value` and `base`: medians, or a label. Of what is not gated no verdict is `worse` or `better`."""
+
+    metric: str
+    value: object
+    base: float | None
+    judged: Judged
+    direction: Direction
+    gated: bool
+    runs: int = 1
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.judged.verdict
+
+
+def compare(
+    legs: Sequence[Leg], baseline: Baseline, *, rules: Rules, history: Sequence[Leg] = ()
+) -> tuple[Comparison, ...]:
+    """`legs`: all runs of one key, repeated. `history`: earlier runs of the same key, for the floor."""
+    ended = [leg for leg in legs if leg.ending is Ending.SUCCEEDED]
+    names = dict.fromkeys(name for leg in ended for name in leg.metrics)
+    ordered = sorted((leg for leg in history if leg.ending is Ending.SUCCEEDED), key=lambda leg: (leg.at, leg.cluster))
+    return tuple(_compared(name, ended, baseline, rules.of(name), ordered) for name in names)
+
+
+def worse(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    return tuple(one for one in comparisons if one.gated and one.verdict is Verdict.WORSE)
+
+
+def _compared(name: str, legs: Sequence[Leg], baseline: Baseline, rule: Rule, history: Sequence[Leg]) -> Comparison:
+    head = [value for leg in legs for value in leg.measured(name)]
+    base = list(baseline.measured(name))
+    direction = _direction(name, rule, [*head, *base])
+    gated = direction is not Direction.UNKNOWN
+    return Comparison(
+        metric=name,
+        value=statistics.median(head) if head else _label(name, legs),
+        base=statistics.median(base) if base else None,
+        judged=_judged(head, base, rule, direction, _floor(name, history, rule) if base else None),
+        direction=direction,
+        gated=gated,
+        runs=len(head),
+    )
+
+
+def _judged(
+    head: Sequence[float], base: Sequence[float], rule: Rule, direction: Direction, floor: Floor | None
+) -> Judged:
+    if direction is Direction.TARGET:
+        head, base = _from_target(head, rule), _from_target(base, rule)
+    lower = direction is not Direction.HIGHER
+    found = noise.judge(head, base, lower_is_better=lower, tolerance=rule.tolerance, floor=floor)
+    if direction is Direction.UNKNOWN and found.verdict in {Verdict.WORSE, Verdict.BETTER}:
+        return replace(found, verdict=Verdict.UNSURE, reason="which way is better is not known")
+    return found
+
+
+def _direction(name: str, rule: Rule, values: Sequence[float]) -> Direction:
+    """A name alone says little of what is signed (an error of -0.03), and nothing of what every run measures."""
+    unsaid = rule.by_name and (name.startswith(MEASURED_ALWAYS) or any(value < 0 for value in values))
+    return Direction.UNKNOWN if unsaid else rule.direction
+
+
+def _from_target(values: Sequence[float], rule: Rule) -> list[float]:
+    """How far off, as a length that less of is better, whose share is one of the target."""
+    target = rule.target or 0.0
+    return [(abs(target) or 1.0) + abs(value - target) for value in values]
+
+
+def _floor(name: str, history: Sequence[Leg], rule: Rule) -> Floor:
+    runs = [(leg.commit, statistics.median(found)) for leg in history if (found := leg.measured(name))]
+    if rule.target is not None:
+        runs = [(commit, _from_target([value], rule)[0]) for commit, value in runs]
+    return noise.floor(runs)
+
+
+def _label(name: str, legs: Sequence[Leg]) -> object:
+    values = list(dict.fromkeys(str(leg.metrics[name]) for leg in legs if leg.metrics.get(name) is not None))
+    return ", ".join(values[:3]) if values else None
+
+
+def change_of(one: Comparison) -> float | None:
+    """For a reader: of the medians themselves, whatever the direction."""
+    value, base = finite(one.value), one.base
+    return None if value is None or not base else (value - base) / abs(base)

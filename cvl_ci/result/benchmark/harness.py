@@ -1,0 +1,91 @@
+"""What a test runner measured: pytest-benchmark's JSON and the JUnit XML that all of them write. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cvl_ci.result.benchmark.readings import Collector, Readings, Unreadable, finite, short
+
+MOST_CASES = 20_000
+_TROUBLE = {"failure": "failures", "error": "errors", "skipped": "skipped"}
+
+
+def is_pytest_benchmark(found: object) -> bool:
+    return isinstance(found, dict) and isinstance(found.get("benchmarks"), list) and "machine_info" in found
+
+
+def read_pytest_benchmark(found: Mapping[str, object]) -> Readings:
+    """`NAME.seconds` is the median of a benchmark's rounds; its rounds are the samples, where they were kept
+    (`--benchmark-save-data`)."""
+    collector = Collector()
+    listed = found.get("benchmarks")
+    for benchmark in listed[:MOST_CASES] if isinstance(listed, list) else ():
+        stats = benchmark.get("stats") if isinstance(benchmark, dict) else None
+        if not isinstance(stats, dict):
+            continue
+        name = f"{benchmark.get('fullname') or benchmark.get('name') or '?'}.seconds"
+        rounds = stats.get("data")
+        samples = [s for r in rounds if (s := finite(r)) is not None] if isinstance(rounds, list) else []
+        median = finite(stats.get("median"))
+        collector.add(name, median if median is not None else statistics.median(samples) if samples else None)
+        collector.add_samples(name, samples)
+    return collector.readings()
+
+
+def read_junit(content: bytes) -> Readings:
+    """How many tests there were, how they ended, how long all and each of them took. No entity is expanded."""
+    cases = list(_cases(content))
+    counts = dict.fromkeys(("tests", *_TROUBLE.values()), 0)
+    collector = Collector()
+    seconds: dict[str, list[float]] = {}
+    for name, trouble, took in cases:
+        counts["tests"] += 1
+        if trouble:
+            counts[trouble] += 1
+        if took is not None and trouble != "skipped":
+            seconds.setdefault(name, []).append(took)
+    for key, count in counts.items():
+        collector.add(key, count)
+    collector.add("seconds", sum(sum(each) for each in seconds.values()))
+    for name, each in seconds.items():
+        collector.add(f"{name}.seconds", statistics.median(each))
+        if len(each) > 1:
+            collector.add_samples(f"{name}.seconds", each)
+    return collector.readings()
+
+
+def _cases(content: bytes) -> Iterator[tuple[str, str, float | None]]:
+    """Name, how it went wrong if it did, seconds."""
+    root = _root(content)
+    if _tag(root) not in {"testsuite", "testsuites"}:
+        raise Unreadable("is no test report")
+    for at, case in enumerate(element for element in root.iter() if _tag(element) == "testcase"):
+        if at >= MOST_CASES:
+            return
+        name = ".".join(part for part in (case.get("classname"), case.get("name")) if part)
+        trouble = next((_TROUBLE[tag] for child in case if (tag := _tag(child)) in _TROUBLE), "")
+        yield short(name), trouble, _seconds(case.get("time"))
+
+
+def _root(content: bytes) -> Any:
+    # Loaded when there is a report to read: --help and plan never are.
+    from defusedxml import DefusedXmlException, ElementTree  # noqa: PLC0415
+
+    try:
+        return ElementTree.fromstring(content, forbid_dtd=True)
+    except (ElementTree.ParseError, DefusedXmlException, ValueError, LookupError) as error:
+        raise Unreadable(f"is no plain XML: {str(error)[:80]}") from None
+
+
+def _tag(element: Any) -> str:
+    return str(element.tag).rpartition("}")[2]
+
+
+def _seconds(text: str | None) -> float | None:
+    """`1,234.5` is how some write it."""
+    try:
+        return finite(float((text or "").replace(",", "")))
+    except ValueError:
+        return None

@@ -1,0 +1,181 @@
+"""One leg of a matrix as its summary file tells it: what ran where, how it ended, what it measured. Pure.
+
+The file came over artifacts that a machine's numbers are in: every field is looked at, and none is trusted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from cvl_ci.result.benchmark.readings import LONGEST, Collector, Unreadable, finite, short
+from cvl_ci.result.outcome import Ending
+
+LARGEST_BYTES = 8 << 20
+MOST_WORDS = 300
+MOST_ATTEMPTS = 100
+_ENDINGS = {ending.value: ending for ending in Ending}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """What must be alike before numbers may be compared. An empty driver or image: nobody said."""
+
+    example: str
+    preset: str = ""
+    accelerator: str = ""
+    cloud: str = ""
+    spot: bool = False
+    driver: str = ""
+    image: str = ""
+
+    @property
+    def place(self) -> str:
+        """`aws L4:1 spot`."""
+        words = (self.cloud, self.accelerator or "CPU", "spot" if self.spot else "", self.driver, self.image)
+        return " ".join(word for word in words if word)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """`metrics`: the example's own, and what every run measures (`time.running`, `cost_usd`). `samples`: of those that
+    were taken more than once. `at`: epoch seconds, 0 where nothing says."""
+
+    key: Key
+    ending: Ending
+    reason: str
+    exit_code: int
+    cluster: str = ""
+    name: str = ""
+    region: str = ""
+    commit: str = ""
+    run_url: str = ""
+    at: float = 0.0
+    seconds: float = 0.0
+    usd: float | None = None
+    hourly_usd: float | None = None
+    on_demand_hourly_usd: float | None = None
+    billed: bool = True
+    gone: bool = True
+    asked: tuple[str, ...] = ()
+    """Where machines were asked for: of one that never started it is all there is to tell it by."""
+    metrics: Mapping[str, object] = field(default_factory=dict)
+    samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def measured(self, name: str) -> tuple[float, ...]:
+        """All samples of a metric; its one value where there are none."""
+        one = finite(self.metrics.get(name))
+        return self.samples.get(name) or (() if one is None else (one,))
+
+
+def read(content: bytes) -> Leg:
+    """Raises ValueError for what is no summary of a run."""
+    if len(content) > LARGEST_BYTES:
+        raise ValueError(f"is larger than {LARGEST_BYTES >> 20} MiB")
+    try:
+        said = json.loads(content)
+    except (ValueError, RecursionError):
+        raise ValueError("is no JSON") from None
+    if not isinstance(said, dict) or said.get("ending") not in _ENDINGS:
+        raise ValueError("is no summary of a run")
+    return _leg(said)
+
+
+def _leg(said: Mapping[str, object]) -> Leg:
+    released = _mapping(said.get("released"))
+    attempts = [_mapping(tried) for tried in _list(said.get("attempts"))[:MOST_ATTEMPTS]]
+    metrics, samples = _metrics(said)
+    code = said.get("exit_code")
+    return Leg(
+        key=_key(said, attempts),
+        ending=_ENDINGS[_text(said.get("ending"))],
+        reason=_text(said.get("reason"), most=MOST_WORDS),
+        exit_code=code if isinstance(code, int) and 0 <= code < 256 else 70,
+        cluster=_text(said.get("cluster")),
+        name=_text(said.get("leg")),
+        region=_text(said.get("region")),
+        commit=_text(said.get("commit")),
+        run_url=_web_address(said.get("run_url")),
+        at=_amount(said.get("at")) or _moment(released.get("at")),
+        seconds=_amount(said.get("duration_seconds")) or 0.0,
+        usd=_amount(said.get("cost_usd")),
+        hourly_usd=_amount(said.get("hourly_usd")),
+        on_demand_hourly_usd=_amount(said.get("on_demand_hourly_usd")),
+        billed=said.get("billed") is not False,
+        gone=released.get("gone") is True,
+        asked=tuple(dict.fromkeys(_place(tried) for tried in attempts)),
+        metrics=metrics,
+        samples=samples,
+    )
+
+
+def _key(said: Mapping[str, object], attempts: Sequence[Mapping[str, object]]) -> Key:
+    """Without a launch, the last machine that was asked for names cloud and kind."""
+    last = attempts[-1] if attempts else {}
+    title = _text(said.get("title"))
+    example, _, preset = title.rpartition(" ") if " " in title else (title, "", "")
+    accelerators = _mapping(said.get("accelerators") or last.get("accelerators"))
+    spot = said.get("spot") if said.get("spot") is not None else last.get("spot")
+    return Key(
+        example=_text(said.get("example")) or example or _text(said.get("cluster")) or "?",
+        preset=_text(said.get("preset")) or preset,
+        accelerator=",".join(sorted(f"{short(str(name))}:{_text(count)}" for name, count in accelerators.items())),
+        cloud=_text(said.get("cloud")) or _text(last.get("cloud")),
+        spot=spot is True,
+        driver=_text(said.get("driver")),
+        image=_text(said.get("image")),
+    )
+
+
+def _metrics(said: Mapping[str, object]) -> tuple[dict[str, object], dict[str, tuple[float, ...]]]:
+    """What it measured itself first: an example full of numbers cannot crowd that out."""
+    collector = Collector()
+    for name, seconds in list(_mapping(said.get("phases")).items())[:20]:
+        collector.add(f"time.{name}", seconds)
+    collector.add("time.all", said.get("duration_seconds"))
+    collector.add("cost_usd", said.get("cost_usd"))
+    with suppress(Unreadable):  # deeper than anybody measures: what was read of it stays
+        collector.flatten(_mapping(said.get("metrics")))
+    for name, values in _mapping(said.get("samples")).items():
+        collector.add_samples(str(name), _list(values))
+    found = collector.readings()
+    return dict(found.metrics), dict(found.samples)
+
+
+def _place(tried: Mapping[str, object]) -> str:
+    parts = (_text(tried.get("cloud")), _text(tried.get("zone")) or _text(tried.get("region")))
+    return "/".join(part for part in parts if part)
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else ()
+
+
+def _text(value: object, *, most: int = LONGEST) -> str:
+    return short(str(value), most=most) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+
+
+def _amount(value: object) -> float | None:
+    number = finite(value)
+    return number if number is not None and number >= 0 else None
+
+
+def _moment(value: object) -> float:
+    """Epoch seconds of what `units.moment` wrote."""
+    try:
+        return max(0.0, datetime.fromisoformat(str(value).replace("Z", "+00:00")).timestamp())
+    except (ValueError, OverflowError, OSError):
+        return _amount(value) or 0.0
+
+
+def _web_address(value: object) -> str:
+    """Of ours, in a link: nothing that could leave the parentheses."""
+    text = _text(value, most=300).replace(" ", "")
+    return text if text.startswith(("https://", "http://")) and not set(text) & set("()<>[]\"'\\`|{}") else ""

@@ -1,0 +1,55 @@
+"""The lines in which a job says what went wrong, caught as they pass: the first errors, the first traceback. Pure."""
+
+from __future__ import annotations
+
+import collections
+import re
+
+MOST_ERRORS, MOST_FRAMES, LAST_LINES = 3, 16, 5
+"""Of a longer traceback the end is kept: there it says what was wrong."""
+
+_TRACEBACK = re.compile(r"(?P<before>.{0,60}?)Traceback \(most recent call last\):\s*$")
+_ERROR = re.compile(
+    r"^(ERROR|FATAL|FAILED|CRITICAL)\b|^E   \S"
+    r"|\b(fatal|panic|[Ee]rror|ERROR): (?!\s*[\d.])"
+    r"|\b[A-Z]\w*(Error|Exception)\b(:|$)"
+    r"|\b(CUDA error|Segmentation fault|core dumped|command not found|No such file or directory|Permission denied)\b"
+    r"|\b([Oo]ut of memory|No space left on device)\b"
+    r"|^Killed\b"
+)
+
+
+class FirstErrors:
+    """Fed line by line, however many; holds some dozens."""
+
+    def __init__(self) -> None:
+        self._errors: list[str] = []
+        self._last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
+        self._frames: collections.deque[str] = collections.deque(maxlen=MOST_FRAMES)
+        self._prefix: str | None = None
+        self._over = False
+
+    def line(self, text: str) -> None:
+        if text.strip():
+            self._last.append(text)
+        if self._prefix is None:
+            begins = _TRACEBACK.match(text)
+            if begins:
+                self._prefix = begins["before"]
+                self._frames.append(text.removeprefix(self._prefix))
+            elif len(self._errors) < MOST_ERRORS and _ERROR.search(text):
+                self._errors.append(text)
+        elif not self._over:
+            self._frame(text, self._prefix)
+
+    def found(self) -> tuple[str, ...]:
+        """What it said of an error; its last lines where it said nothing of the kind."""
+        return (*self._errors, *self._frames) or tuple(self._last)
+
+    def _frame(self, text: str, prefix: str) -> None:
+        """Lines without the traceback's own prefix are another process's, which speaks between."""
+        if not text.startswith(prefix):
+            return
+        text = text.removeprefix(prefix)
+        self._frames.append(text)
+        self._over = bool(text.strip()) and not text.startswith((" ", "\t"))

@@ -1,0 +1,187 @@
+"""What is published comes small first, in one order, and whatever of it fails, all else is published still."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvl_ci.commands.publish import Files, Tools, publish
+from cvl_ci.errors import ArtifactError
+from cvl_ci.ports import Uploaded
+from cvl_ci.result.outcome import Outcome
+from cvl_ci.result.report import Link
+from cvl_ci.result.summary import to_json
+from tests.fakes import FakeArtifacts, FakePage, FakeWorkflow
+from tests.result.outcomes import EVERY, FAILED, NOTHING_ASKED, ON_SANDBOX, SPOT_SAVING, SUCCEEDED
+
+STUCK = ArtifactError("CreateArtifact failed 5 times: answer 503.", money="The files are still in the workspace.")
+
+
+class House:
+    def __init__(self, folder: Path) -> None:
+        self.steps: list[str] = []
+        self.artifacts = FakeArtifacts(at=self.steps.append)
+        self.page = FakePage(at=self.steps.append)
+        self.workflow = FakeWorkflow()
+        self.uploaded: dict[str, Link] = {}
+        self.folder = folder / "cvl-outputs" / "cvl-1"
+        (self.folder / "outputs").mkdir(parents=True)
+        (self.folder / "outputs" / "checkpoint.npz").write_text("weights")
+        self.folder.with_name("cvl-1.log").write_text("epoch 1\n")
+
+    def publish(self, outcome: Outcome = SUCCEEDED, **changed: Any) -> None:
+        files = Files(**{"folder": self.folder, "name": "cvl-train-L4", **changed})
+        tools = Tools(
+            artifacts=self.artifacts, page=self.page, workflow=self.workflow, uploaded=self.uploaded.__setitem__
+        )
+        publish(outcome, files=files, tools=tools)
+
+    def cost(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.folder.with_name("cvl-1.json").read_text())
+        return found
+
+    def warnings(self) -> list[str]:
+        return [each for each in self.workflow.said if each.startswith("warning: ")]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def test_the_small_and_dear_come_first_and_the_large_last(house: House) -> None:
+    house.publish()
+    assert house.steps == [
+        "upload cvl-train-L4-log",
+        "outputs",
+        "comment",
+        "upload cvl-train-L4",
+        "artifact outputs",
+        "page",
+        "comment",
+    ]
+
+
+def test_log_and_cost_are_one_artifact_and_the_fetched_files_another(house: House) -> None:
+    house.publish()
+    assert set(house.artifacts.contents["cvl-train-L4-log"]) == {"cvl-1.log", "cvl-1.json"}
+    assert house.artifacts.contents["cvl-train-L4"] == {"outputs/checkpoint.npz": "weights"}
+    assert house.page.comments == [["cvl-train-L4-log"], ["cvl-train-L4", "cvl-train-L4-log"]]
+    assert house.page.pointers == [["cvl-train-L4", "cvl-train-L4-log"]]
+    assert house.page.outputs["ending"] == "succeeded"
+    assert house.page.outputs["artifact_id"] == "2"
+    assert house.page.outputs["artifact_url"].endswith("/artifacts/2")
+
+
+@pytest.mark.parametrize("outcome", EVERY.values(), ids=EVERY)
+def test_the_cost_is_what_a_report_over_many_runs_needs_whatever_the_ending(house: House, outcome: Outcome) -> None:
+    house.publish(outcome, leg="gpu: L4", run_url="https://github.com/cvl/ci/actions/runs/7/attempts/1")
+    told = house.cost()
+    assert to_json(outcome).items() <= told.items()
+    assert set(told) - set(to_json(outcome)) == {
+        "schema", "title", "leg", "run_url", "hourly_usd", "billed", "on_demand_hourly_usd", "warnings"
+    }  # fmt: skip
+    assert (told["schema"], told["leg"], told["title"]) == (1, "gpu: L4", outcome.title)
+
+
+def test_what_spot_saved_can_be_computed_from_it_and_an_emulated_price_is_told_from_a_bill(house: House) -> None:
+    house.publish(SPOT_SAVING)
+    assert house.cost()["on_demand_hourly_usd"] > house.cost()["hourly_usd"]
+    assert house.cost()["billed"] is True
+    house.publish(ON_SANDBOX)
+    assert house.cost()["billed"] is False
+
+
+def test_a_run_that_fetched_nothing_has_log_and_cost_alone(house: House) -> None:
+    (house.folder / "outputs" / "checkpoint.npz").unlink()
+    (house.folder / "outputs").rmdir()
+    house.folder.rmdir()
+    house.folder.with_name("cvl-1.log").unlink()
+    house.publish(NOTHING_ASKED)
+    assert set(house.artifacts.contents) == {"cvl-train-L4-log"}
+    assert set(house.artifacts.contents["cvl-train-L4-log"]) == {"cvl-1.json"}
+    assert house.page.outputs["artifact_id"] == ""
+    assert house.workflow.said[-1].startswith("the artifact cvl-train-L4-log holds 1 file")
+
+
+@pytest.mark.parametrize("problem", [STUCK, RuntimeError("no such module"), OSError("no route to host")])
+@pytest.mark.parametrize("outcome", [SUCCEEDED, FAILED], ids=["green", "red"])
+def test_an_upload_that_fails_is_said_once_with_where_the_files_are_and_changes_no_ending(
+    house: House, problem: Exception, outcome: Outcome
+) -> None:
+    house.artifacts.broken = problem
+    house.publish(outcome)
+    [warning] = house.warnings()
+    assert str(problem).partition("\n")[0] in warning
+    assert str(house.folder.parent) in warning
+    assert "The run's own ending stands." in warning
+    assert "actions/upload-artifact" in warning
+    assert house.page.outputs["ending"] == outcome.ending.value
+    assert house.page.outputs["exit_code"] == str(outcome.exit_code)
+    assert house.page.outputs["artifact_id"] == ""
+    assert len(house.page.comments) == 1
+
+
+def test_without_a_service_files_stay_where_they_are_and_that_is_said_once(house: House) -> None:
+    house.artifacts.kept = "git.example.com is a GitHub Enterprise Server"
+    house.publish()
+    said = [each for each in house.workflow.said if "Enterprise" in each]
+    assert len(said) == 1
+    assert str(house.folder.parent) in said[0]
+    assert house.warnings() == []
+    assert (house.folder / "outputs" / "checkpoint.npz").read_text() == "weights"
+
+
+def test_a_page_that_cannot_be_written_keeps_nothing_from_being_uploaded(house: House) -> None:
+    house.page.broken = True
+    house.publish()
+    assert len(house.artifacts.held) == 2
+    assert all("no room on the disk" in each for each in house.warnings())
+
+
+def test_a_cost_that_cannot_be_written_is_a_warning_and_the_log_is_uploaded(house: House) -> None:
+    house.folder.with_name("cvl-1.json").mkdir()
+    house.publish()
+    assert "cvl-1.json" in house.warnings()[0]
+    assert set(house.artifacts.contents["cvl-train-L4-log"]) == {"cvl-1.log"}
+
+
+def test_days_of_retention_are_passed_on_and_none_uploads_nothing(house: House) -> None:
+    house.publish(retention_days=5)
+    assert house.artifacts.retention == [5, 5]
+    other = FakeArtifacts()
+    house.artifacts = other
+    house.publish(retention_days=0)
+    assert other.held == {}
+
+
+def test_post_does_not_upload_again_what_main_had_and_links_to_both(house: House) -> None:
+    log = Link(words="cvl-train-L4-log", url="https://github.com/cvl/ci/actions/runs/7/artifacts/9")
+    house.publish(uploaded={"log": log})
+    assert set(house.artifacts.held) == {"cvl-train-L4"}
+    assert house.page.comments[-1] == ["cvl-train-L4", "cvl-train-L4-log"]
+
+
+def test_each_artifact_is_written_down_as_soon_as_it_is_there(house: House) -> None:
+    before: dict[str, list[str]] = {}
+    house.artifacts.at = lambda step: before.__setitem__(step, list(house.uploaded))
+    house.publish()
+    assert before == {"upload cvl-train-L4-log": [], "upload cvl-train-L4": ["log"]}
+    assert set(house.uploaded) == {"log", "outputs"}
+
+
+def test_what_is_left_out_is_named_and_counted_and_inert(house: House) -> None:
+    house.artifacts.left_out = {f"\x1b[31m.hid\nden{number}": "hidden" for number in range(9)}
+    house.publish()
+    said = next(each for each in house.workflow.said if each.startswith("Left out of the artifact cvl-train-L4: "))
+    assert ".hid den0 (hidden)" in said
+    assert "and 4 more" in said
+    assert "\x1b" not in said
+    assert "\n" not in said
+
+
+def test_the_fake_answers_as_the_port_says() -> None:
+    assert isinstance(FakeArtifacts().upload("x", root=Path("/nonexistent"), paths=["."]), Uploaded)

@@ -1,0 +1,150 @@
+"""AWS on an emulated EC2: what is found under our labels, what is said where a look is not allowed, what is ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from cvl_ci.engine.inventory import AwsInventory, aws_looks, ec2_clients
+from cvl_ci.lease import Owner
+from cvl_ci.ports import Found
+from cvl_ci.request.plan import Place
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+
+REGION = "us-east-1"
+OURS = Owner(repository="cvl/ci", run="12345678901")
+
+
+@pytest.fixture
+def client() -> Iterator[EC2Client]:
+    with mock_aws():
+        yield ec2_clients(access_key_id="testing", secret_access_key="testing")(REGION)
+
+
+def find(client: EC2Client, lease: str | None = None) -> Found:
+    inventory = AwsInventory(client=lambda _: client, regions=lambda: [REGION])
+    return inventory.find(lease=lease, places=[Place(cloud="aws")])
+
+
+def labels(**more: str) -> list[Any]:
+    ours = {**OURS.labels(deadline=time.time() - 60), **more}
+    return [{"Key": key, "Value": value} for key, value in ours.items()]
+
+
+def start(client: EC2Client, count: int, tags: list[Any]) -> set[str]:
+    answer = client.run_instances(
+        ImageId="ami-12c6146b",
+        InstanceType="m6i.large",
+        MinCount=count,
+        MaxCount=count,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+    )
+    return {instance["InstanceId"] for instance in answer["Instances"]}
+
+
+def refuse(client: EC2Client, action: str, code: str = "UnauthorizedOperation") -> None:
+    def refused(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": code, "Message": "You are not authorized"}}, action)
+
+    client.meta.events.register(f"before-call.ec2.{action}", refused)
+
+
+def a_volume(client: EC2Client) -> str:
+    tags: Any = [{"ResourceType": "volume", "Tags": labels()}]
+    return client.create_volume(AvailabilityZone=f"{REGION}a", Size=1, TagSpecifications=tags)["VolumeId"]
+
+
+def an_address(client: EC2Client) -> str:
+    tags: Any = [{"ResourceType": "elastic-ip", "Tags": labels()}]
+    return client.allocate_address(Domain="vpc", TagSpecifications=tags)["AllocationId"]
+
+
+@pytest.mark.parametrize("lease", [OURS.name, None])
+def test_machines_loose_disks_and_addresses_of_ours_are_found_and_ended(client: EC2Client, lease: str | None) -> None:
+    ours = {*start(client, 2, labels()), a_volume(client), an_address(client)}
+    start(client, 1, [{"Key": "Name", "Value": "another's"}])
+    found = find(client, lease)
+    assert {resource.id for resource in found.resources} == ours
+    assert {resource.kind for resource in found.resources} == {"instances", "volumes", "addresses"}
+    assert [set(asked.left) for asked in found.asked] != [set()]
+    AwsInventory(client=lambda _: client, regions=lambda: [REGION]).remove(found.resources)
+    after = find(client, lease)
+    assert after.resources == ()
+    assert [asked.clean for asked in after.asked] == [True]
+
+
+def test_a_machine_that_only_has_the_lease_s_name_is_of_that_lease(client: EC2Client) -> None:
+    named = start(client, 1, [{"Key": "skypilot-cluster-name", "Value": f"{OURS.name}-{OURS.user_id}"}])
+    assert {resource.id for resource in find(client, OURS.name).resources} == named
+    assert {resource.id for resource in find(client, None).resources} == named
+
+
+def test_addresses_that_may_not_be_looked_at_are_said_and_fail_no_release(client: EC2Client) -> None:
+    refuse(client, "DescribeAddresses")
+    (asked,) = find(client, OURS.name).asked
+    assert asked.clean
+    assert "addresses" not in asked.kinds
+    assert "addresses" in asked.skipped[0]
+
+
+def test_addresses_that_could_not_be_looked_at_for_another_reason_leave_it_unanswered(client: EC2Client) -> None:
+    refuse(client, "DescribeAddresses", code="RequestLimitExceeded")
+    (asked,) = find(client, OURS.name).asked
+    assert "RequestLimitExceeded" in str(asked.error)
+
+
+@pytest.mark.parametrize("action", ["DescribeInstances", "DescribeVolumes", "DescribeSpotInstanceRequests"])
+def test_what_a_run_makes_has_to_be_looked_at(client: EC2Client, action: str) -> None:
+    refuse(client, action)
+    (asked,) = find(client, OURS.name).asked
+    assert not asked.clean
+
+
+@pytest.mark.parametrize("action", ["DescribeTags", "DescribeInstanceStatus"])
+def test_without_the_right_to_list_tags_or_states_the_longer_way_finds_the_same(
+    client: EC2Client, action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aws_looks, "PAGE", 2)
+    ours = start(client, 3, labels())
+    start(client, 3, [{"Key": "Name", "Value": "another's"}])
+    refuse(client, action)
+    assert {resource.id for resource in find(client).resources} == ours
+
+
+def test_beyond_a_page_all_are_found_and_the_longest_overdue_have_their_type(
+    client: EC2Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aws_looks, "PAGE", 2)
+    later = start(client, 3, labels(**{"cvl-ci-deadline": str(int(time.time()) + 900)}))
+    overdue = start(client, 2, labels())
+    found = find(client).resources
+    assert {resource.id for resource in found} == later | overdue
+    assert {resource.id for resource in found if resource.instance_type} == overdue
+
+
+def test_machines_that_are_over_are_not_found(client: EC2Client) -> None:
+    over = start(client, 3, labels())
+    client.terminate_instances(InstanceIds=sorted(over))
+    assert find(client).resources == ()
+    assert find(client, OURS.name).resources == ()
+
+
+def test_a_region_that_does_not_answer_keeps_no_other_from_being_asked(client: EC2Client) -> None:
+    start(client, 1, labels())
+
+    def clients(region: str) -> EC2Client:
+        if region == REGION:
+            return client
+        raise OSError("no route to host")
+
+    asking: Callable[[], list[str]] = lambda: [REGION, "eu-west-1"]  # noqa: E731
+    found = AwsInventory(client=clients, regions=asking).find(lease=None, places=[])
+    assert len(found.resources) == 1
+    assert [asked.error is None for asked in found.asked] == [False, True]

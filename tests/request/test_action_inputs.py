@@ -1,0 +1,38 @@
+"""What the action alone is asked: every mistake at once, each with what was meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from cvl_ci.request.action_fields import ACTION_INPUTS
+from cvl_ci.request.action_inputs import CHOICES, ActionInputs, read
+
+
+def test_nothing_given_is_what_the_table_says() -> None:
+    assert read({}) == ActionInputs()
+    table = {own.name: own.default for own in ACTION_INPUTS}
+    assert {name: known[0] for name, known in CHOICES.items()} == {name: table[name] for name in CHOICES}
+
+
+def test_what_is_given_is_read() -> None:
+    given = {"INPUT_VERB": " plan ", "INPUT_RETENTION_DAYS": "7", "INPUT_ARTIFACT_NAME": "digits of L4"}
+    assert read(given) == ActionInputs(verb="plan", retention_days=7, artifact_name="digits of L4")
+
+
+def test_every_mistake_is_kept_with_what_was_meant() -> None:
+    asked = read({"INPUT_VERB": "plna", "INPUT_COMMENT": "allways", "INPUT_FORK": "x", "INPUT_RETENTION_DAYS": "week"})
+    assert [mistake.field for mistake in asked.mistakes] == ["verb", "comment", "fork", "retention_days"]
+    assert asked.mistakes[0].near == ("plan",)
+    assert asked.mistakes[1].near[0] == "always"
+    assert (asked.verb, asked.fork, asked.retention_days) == ("run", "plan", None)
+
+
+@pytest.mark.parametrize("days", ["-1", "1.5", "401", "٣", "1 week"])
+def test_days_that_cannot_be_meant_are_a_mistake(days: str) -> None:
+    assert len(read({"INPUT_RETENTION_DAYS": days}).mistakes) == 1
+
+
+@pytest.mark.parametrize(("days", "meant"), [("0", 0), ("400", 400), ("", None)])
+def test_days_are_numbers(days: str, meant: int | None) -> None:
+    asked = read({"INPUT_RETENTION_DAYS": days})
+    assert (asked.retention_days, asked.mistakes) == (meant, ())

@@ -1,0 +1,167 @@
+"""A run is compared with its base on like hardware, metric by metric, and what cannot be compared says why."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cvl_ci.result.benchmark.baseline import alike, choose
+from cvl_ci.result.benchmark.comparison import Comparison, compare, worse
+from cvl_ci.result.benchmark.direction import Direction
+from cvl_ci.result.benchmark.leg import Leg, read
+from cvl_ci.result.benchmark.noise import Verdict
+from cvl_ci.result.benchmark.rules import Rules
+from cvl_ci.result.benchmark.rules import read as read_rules
+from cvl_ci.result.outcome import Ending
+from tests.result.benchmark.legs import leg, never_started, summary
+
+BASE, PARENT, OTHER = "b" * 40, "a" * 40, "d" * 40
+RULES = Rules()
+
+
+def repeated(values: list[float], *, metric: str = "accuracy", **changed: Any) -> list[Leg]:
+    return [
+        leg(cluster=f"cvl-{at}", at=1000.0 + at, metrics={metric: value}, **changed) for at, value in enumerate(values)
+    ]
+
+
+def compared(head: list[Leg], found: list[Leg], *, rules: Rules = RULES, metric: str = "accuracy") -> Comparison:
+    base = choose(head[0].key, commits=[BASE, PARENT], found=found)
+    return next(c for c in compare(head, base, rules=rules, history=found) if c.metric == metric)
+
+
+def test_the_base_commit_is_taken_and_else_its_nearest_ancestor() -> None:
+    found = [leg(commit=PARENT, cluster="p"), leg(commit=OTHER, cluster="o")]
+    chosen = choose(leg().key, commits=[BASE, PARENT], found=found)
+    assert (chosen.commit, chosen.distance, [one.cluster for one in chosen.legs]) == (PARENT, 1, ["p"])
+    chosen = choose(leg().key, commits=[BASE, PARENT], found=[*found, leg(commit=BASE, cluster="b")])
+    assert (chosen.commit, chosen.distance) == (BASE, 0)
+
+
+def test_another_branch_s_run_is_no_baseline_and_says_so() -> None:
+    chosen = choose(leg().key, commits=[BASE, PARENT], found=[leg(commit=OTHER)])
+    assert chosen.legs == ()
+    assert chosen.reason == "no run of the base or its 1 nearest ancestors is known"
+
+
+def test_a_failed_run_is_no_baseline() -> None:
+    assert choose(leg().key, commits=[BASE], found=[leg(commit=BASE, ending="failed", exit_code=1)]).legs == ()
+
+
+DIFFERENT: dict[str, dict[str, Any]] = {
+    "accelerator": {"accelerators": {"A10G": 1}},
+    "cloud": {"cloud": "gcp"},
+    "spot": {"spot": True},
+    "driver": {"driver": "570"},
+    "image": {"image": "other"},
+}
+
+
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_other_hardware_is_refused_by_name(what: str) -> None:
+    mine = leg(driver="550", image="torch")
+    theirs = leg(**{"driver": "550", "image": "torch", "commit": BASE, **DIFFERENT[what]})
+    chosen = choose(mine.key, commits=[BASE], found=[theirs])
+    assert chosen.legs == ()
+    assert chosen.reason == f"the base ran on {theirs.key.place}, this on {mine.key.place}: not compared"
+
+
+def test_a_driver_nobody_told_is_nobody_s_difference() -> None:
+    assert alike(leg().key, leg(driver="550").key)
+    assert not alike(leg().key, leg(preset="eval").key)
+
+
+def test_worse_beyond_tolerance_and_floor_is_called_worse() -> None:
+    head = repeated([0.80, 0.81, 0.80, 0.79, 0.80])
+    found = repeated([0.90, 0.91, 0.90, 0.89, 0.90], commit=BASE)
+    assert compared(head, found).verdict is Verdict.WORSE
+    noisy = repeated([0.80, 0.95, 0.80, 0.95, 0.80], commit=PARENT)
+    assert compared(head, [*noisy, *found]).verdict is not Verdict.WORSE
+
+
+def test_one_run_each_is_unsure_and_fails_nothing() -> None:
+    one = compared([leg(metrics={"accuracy": 0.5})], [leg(commit=BASE)])
+    assert one.verdict is Verdict.UNSURE
+    assert worse([one]) == ()
+
+
+def test_what_no_name_and_no_rule_explains_is_shown_and_never_gated() -> None:
+    head = repeated([3.0] * 5, metric="policy_value")
+    base = repeated([1.0] * 5, metric="policy_value", commit=BASE)
+    one = compared(head, base, metric="policy_value")
+    assert (one.gated, one.verdict, one.value, one.base) == (False, Verdict.UNSURE, 3.0, 1.0)
+
+
+def test_a_signed_error_is_not_gated_by_its_name() -> None:
+    head = repeated([-0.5] * 5, metric="ate_error")
+    assert not compared(head, repeated([-0.1] * 5, metric="ate_error", commit=BASE), metric="ate_error").gated
+
+
+def test_what_every_run_measures_is_gated_only_when_asked() -> None:
+    slow = [leg(cluster=str(at), phases={"running": 120.0 + at / 10}) for at in range(5)]
+    base = [leg(cluster=str(at), commit=BASE, phases={"running": 100.0 + at / 10}) for at in range(5)]
+    assert not compared(slow, base, metric="time.running").gated
+    rules = read_rules(b"metrics: {time.running: {direction: lower, tolerance: 10%}}")
+    assert worse([compared(slow, base, rules=rules, metric="time.running")])
+
+
+def test_a_target_is_missed_on_either_side() -> None:
+    rules = read_rules(b"metrics: {temperature: {target: 37}}")
+    base = repeated([37.0, 37.1, 36.9, 37.0, 37.0], metric="temperature", commit=BASE)
+    for off in (30.0, 44.0):
+        one = compared(repeated([off] * 5, metric="temperature"), base, rules=rules, metric="temperature")
+        assert (one.verdict, one.direction) == (Verdict.WORSE, Direction.TARGET)
+    assert compared(base, base, rules=rules, metric="temperature").verdict is Verdict.SAME
+
+
+def test_labels_stand_beside_the_numbers() -> None:
+    one = compared([leg()], [leg(commit=BASE)], metric="model")
+    assert (one.value, one.verdict) == ("ridge", Verdict.NO_BASELINE)
+
+
+def test_a_summary_without_its_newer_fields_is_read() -> None:
+    bare = {"ending": "never_started", "title": "digits_sgd train", "attempts": [{"cloud": "aws", "region": "r"}]}
+    one = read(json.dumps(bare).encode())
+    assert (one.key.example, one.key.preset, one.key.cloud, one.exit_code) == ("digits_sgd", "train", "aws", 70)
+    assert (one.ending, one.asked, one.gone) == (Ending.NEVER_STARTED, ("aws/r",), False)
+
+
+HOSTILE: dict[str, Any] = {
+    "metrics": {"a": {"b": [1, "x", None]}, "\x1b[2J": 10**400, "d": {"x": {"y": 1}}},
+    "samples": {"a": "no list", "b": [1, True, "2", None]},
+    "phases": ["provisioning"],
+    "attempts": [None, {"cloud": {"x": 1}}, {"zone": "\x1b]0;x\x07z"}],
+    "accelerators": {"\x9b2J": {"x": 1}},
+    "released": "yes",
+    "reason": "\x1b[31m" + "x" * 100_000,
+    "cost_usd": -5,
+    "hourly_usd": "free",
+    "exit_code": 10**30,
+    "run_url": "https://x/) [y](javascript:z)",
+    "at": "never",
+    "spot": "yes",
+    "billed": None,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_field_harms_nothing(name: str) -> None:
+    one = leg(**{name: HOSTILE[name]})
+    assert one.ending is Ending.SUCCEEDED
+    assert "\x1b" not in repr(one)
+    assert len(repr(one)) < 3000
+    assert one.run_url in {"", "https://github.com/o/r/actions/runs/1"}
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"ending": "won"}', b"\xff", b"[" * 100_000])
+def test_what_is_no_summary_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match="is no"):
+        read(content)
+
+
+def test_the_summary_of_one_that_never_started_is_read() -> None:
+    one = read(json.dumps(never_started(75, "No machine could be had.")).encode())
+    assert (one.key.cloud, one.exit_code, one.usd, one.metrics) == ("aws", 75, None, {"time.all": 180.0})
+    assert summary()["ending"] == "succeeded"

@@ -1,0 +1,92 @@
+"""The lines that say what went wrong, out of logs as jobs write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from cvl_ci.result.first_errors import MOST_ERRORS, MOST_FRAMES, FirstErrors
+
+
+def found(log: str) -> list[str]:
+    errors = FirstErrors()
+    for line in log.splitlines():
+        errors.line(line)
+    return list(errors.found())
+
+
+TRACEBACK = """\
+Traceback (most recent call last):
+  File "/work/train.py", line 7, in <module>
+    main()
+  File "/work/train.py", line 3, in main
+    raise ValueError("no such column: price")
+ValueError: no such column: price"""
+
+
+def test_the_first_traceback_is_whole_and_what_follows_is_not_in_it() -> None:
+    later = TRACEBACK.replace("price", "later")
+    assert found(f"epoch 1\n{TRACEBACK}\nwaiting\n{later}\ncleaning up") == TRACEBACK.splitlines()
+
+
+def test_a_traceback_of_one_rank_is_told_from_lines_of_another_between() -> None:
+    lines = [f"[rank1]: {line}" for line in TRACEBACK.splitlines()]
+    mixed = "\n".join(f"{line}\n[rank0]: step 9 loss 0.1" for line in lines)
+    assert found(mixed) == TRACEBACK.splitlines()
+
+
+def test_of_a_long_traceback_the_end_is_kept() -> None:
+    frames = "\n".join(f'  File "x.py", line {number}' for number in range(200))
+    kept = found(f"Traceback (most recent call last):\n{frames}\nRecursionError: maximum recursion depth exceeded")
+    assert len(kept) == MOST_FRAMES
+    assert kept[-1].startswith("RecursionError")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ERROR: No matching distribution found for torch==9",
+        "fatal: not a git repository",
+        "train.sh: line 3: pythn: command not found",
+        "cp: cannot stat 'x': No such file or directory",
+        "main.c:3:5: error: expected ';' before 'return'",
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
+        "RuntimeError: CUDA error: device-side assert triggered",
+        "E   assert 1 == 2",
+        "FAILED tests/test_x.py::test_y - AssertionError",
+        "docker: Error response from daemon: Error: no such image",
+        "Killed",
+        "panic: runtime error: index out of range",
+    ],
+)
+def test_a_line_that_says_what_went_wrong_is_found_between_others(line: str) -> None:
+    assert found(f"epoch 1\n{line}\n" + "step\n" * 100) == [line]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "epoch 3 val_error: 0.12",
+        "test error: 0.03",
+        "error: .5",
+        "12 passed, 0 failed, 0 errors",
+        "mean absolute error 3.2",
+        "loading ErrorCorrection weights",
+        "downloading errors.csv",
+    ],
+)
+def test_a_measure_or_a_name_is_no_error(line: str) -> None:
+    assert found(f"{line}\nlast") == [line, "last"]
+
+
+def test_the_first_few_errors_are_told_in_order() -> None:
+    assert found("\n".join(f"error: number {letter}" for letter in "abcdefgh")) == [
+        f"error: number {letter}" for letter in "abcdefgh"[:MOST_ERRORS]
+    ]
+
+
+def test_a_job_that_says_nothing_of_an_error_has_its_last_lines() -> None:
+    assert found("\n".join(map(str, range(100))) + "\n\n") == ["95", "96", "97", "98", "99"]
+
+
+def test_a_job_that_says_nothing_at_all_has_none() -> None:
+    assert found("") == []

@@ -1,0 +1,84 @@
+"""Runs through a real SkyPilot API server: it has the cloud's credentials, the run has only its address and a token."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from cvl_ci.sandbox import Sandbox
+from tests.sandbox.conftest import Terminal
+
+PORT = 46611
+
+
+@pytest.fixture(scope="module")
+def server(sandbox: tuple[Sandbox, Path]) -> Iterator[tuple[str, str]]:
+    """Address and token. SkyPilot's own, in the sandbox's HOME as a team's is in one that knows the clouds."""
+    made, directory = sandbox
+    access = made.up()
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SKYPILOT_"))}
+    endpoint = f"http://127.0.0.1:{PORT}"
+    with (directory / "api-server.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sky.server.server", "--host=127.0.0.1", f"--port={PORT}"],
+            env={**kept, **access.environment, "PATH": path, "ENABLE_SERVICE_ACCOUNTS": "true"},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    for _ in range(120):
+        try:
+            if requests.get(f"{endpoint}/api/health", timeout=5).ok:
+                break
+        except requests.RequestException:
+            assert process.poll() is None, (directory / "api-server.log").read_text()
+        time.sleep(1)
+    created = requests.post(
+        f"{endpoint}/users/service-account-tokens",
+        headers={"X-Auth-Request-Email": "owner@example.org"},
+        json={"token_name": "ci"},
+        timeout=30,
+    )
+    yield endpoint, created.json()["token"]
+    os.killpg(process.pid, 9)
+    process.wait()
+
+
+@pytest.fixture
+def member(terminal: Terminal, server: tuple[str, str]) -> Terminal:
+    terminal.cloud = "aws/us-east-1"
+    address, token = server
+    terminal.variables = {"SKYPILOT_API_SERVER_ENDPOINT": address, "SKYPILOT_SERVICE_ACCOUNT_TOKEN": token}
+    return terminal
+
+
+def test_a_run_goes_through_it_with_its_exit_code_and_what_it_wrote(member: Terminal) -> None:
+    ran = member.run("--command", "echo hello; echo kept > out.txt; exit 7", "--gpu", "none")
+    assert ran.summary["exit_code"] == 7, ran.err
+    assert "hello" in ran.out.splitlines()
+    assert [path.read_text() for path in ran.folder.rglob("out.txt")] == ["kept\n"]
+    assert "SkyPilot API server 127.0.0.1 shows 0 left" in " ".join(ran.err.split())
+    assert not list(member.home.rglob("*.key"))
+    assert member.machines() == []
+
+
+def test_a_token_that_the_server_does_not_know_spends_nothing(member: Terminal) -> None:
+    member.variables["SKYPILOT_SERVICE_ACCOUNT_TOKEN"] = "sky_0123456789"
+    ran = member.run("--command", "true", "--gpu", "none")
+    assert ran.code == 77, ran.err
+    assert "sky_0123456789" not in ran.err
+
+
+def test_one_stopped_while_the_server_launches_leaves_nothing(member: Terminal) -> None:
+    ran = member.run("--command", "sleep 600", "--gpu", "none", stop=lambda line: "getting machines" in line.lower())
+    assert ran.code == 130, ran.err
+    time.sleep(15)
+    assert member.machines() == []

@@ -1,0 +1,59 @@
+"""The workflows that the README gives to copy, as files that linters can read: `python -m tests.snippets FOLDER`.
+
+Each line keeps its number, so that what a linter says of README-58.yml is said of the README. Steps alone are given the
+rest of a workflow.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import indent
+
+import yaml
+from markdown_it import MarkdownIt
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+AROUND_STEPS = """\
+name: Steps
+on: workflow_dispatch
+permissions: {}
+concurrency: steps
+jobs:
+  steps:
+    name: Steps
+    runs-on: ubuntu-latest
+    steps:
+"""
+
+
+def workflows(markdown: str) -> Iterator[tuple[int, str]]:
+    """Number of the first line, and a whole workflow whose lines are where they were."""
+    for token in MarkdownIt().parse(markdown):
+        if token.type == "fence" and token.info.strip() in {"yaml", "yml"} and token.map:
+            before = token.map[0] + 1
+            whole = _whole(token.content)
+            if whole:
+                head, body = whole
+                yield before + 1, "\n" * (before - head.count("\n")) + head + body
+
+
+def _whole(text: str) -> tuple[str, str] | None:
+    """What comes before it, and it; None: no workflow at all, but an example's or SkyPilot's YAML."""
+    document = yaml.safe_load(text)
+    if isinstance(document, dict) and {"jobs", "on", True} & document.keys():  # `on` is a boolean of YAML 1.1
+        return "", text
+    if isinstance(document, list) and all(isinstance(one, dict) and {"uses", "run"} & one.keys() for one in document):
+        return AROUND_STEPS, indent(text, " " * 6)
+    return None
+
+
+def write(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for line, text in workflows(README.read_text(encoding="utf-8")):
+        (folder / f"README-{line}.yml").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
