@@ -211,8 +211,7 @@ class Inventory(Protocol):
     def remove(self, resources: Sequence[Resource]) -> None:
         """Ask the provider to end them. Absent is success; raises EngineError when it refuses."""
 
-    def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
-        """Beside the labels they have, or over them. Raises EngineError when the provider refuses or has none."""
+    def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)

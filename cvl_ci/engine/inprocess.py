@@ -19,6 +19,7 @@ from sky.skylet import autostop_lib
 from sky.utils import command_runner
 
 from cvl_ci.engine import attempts, script
+from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.heartbeat import Heartbeat, minutes_at
 
 Send = Callable[..., None]
@@ -30,17 +31,25 @@ def warm(_send: Send) -> str:
 
 
 def launch(
-    send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadline: float, heartbeat: float
+    send: Send,
+    *,
+    task: dict[str, Any],
+    cluster: str,
+    fence: str,
+    deadline: float,
+    node_usd: float | None,
+    heartbeat: float,
 ) -> dict[str, Any]:
     """Provision and submit. Every attempt is announced before the provider is asked; the fence is asked around it."""
-    attempts.announce(send, cluster=cluster, fence=Path(fence), deadline=deadline)
-    _arm_by_the_clock(deadline=deadline, heartbeat=heartbeat)
+    end = Deadline(deadline, node_usd=node_usd)
+    attempts.announce(send, cluster=cluster, fence=Path(fence), deadline=end)
+    _arm_by_the_clock(end, heartbeat=heartbeat)
     made = sky.Task.from_yaml_config(task)
     try:
         job_id, handle = execution.launch(made, cluster_name=cluster, _quiet_optimizer=True, stream_logs=False)
     except exceptions.NoCloudAccessError as error:
         raise exceptions.NoCloudAccessError(_why_no_access(made)) from error
-    beat(send, cluster=cluster, deadline=deadline, heartbeat=heartbeat)
+    beat(send, cluster=cluster, deadline=end.at, heartbeat=heartbeat)
     resources = handle.launched_resources
     return {
         "job_id": job_id,
@@ -48,6 +57,7 @@ def launch(
         "zone": resources.zone,
         "num_nodes": handle.launched_nodes,
         "on_cloud": handle.cluster_name_on_cloud,
+        "deadline": end.at,
     }
 
 
@@ -113,7 +123,7 @@ def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None) 
     _rest()
     # In whole minutes, so rounded up: the timer armed at boot, where there is one, ends it to the moment.
     latest = deadline + 60
-    _arm_by_the_clock(deadline=latest, heartbeat=0)
+    _arm_by_the_clock(Deadline(latest, node_usd=None), heartbeat=0)
     _end_in(minutes_at(time.time(), deadline=latest, heartbeat=0), cluster=cluster)
     ways_in = []
     for runner, way_in in _hosts(cluster, with_key=public_key is None):
@@ -147,13 +157,13 @@ def _rest() -> None:
         _hearts.pop().stop()
 
 
-def _arm_by_the_clock(*, deadline: float, heartbeat: float) -> None:
+def _arm_by_the_clock(deadline: Deadline, *, heartbeat: float) -> None:
     """SkyPilot counts a machine's minutes from when it arms them, after provisioning: they are counted then."""
     original = getattr(backends.CloudVmRayBackend.set_autostop, "original", backends.CloudVmRayBackend.set_autostop)
 
     def set_autostop(backend: Any, handle: Any, minutes: int | None, *arguments: Any, **options: Any) -> None:
         if minutes is not None and minutes >= 0:
-            minutes = min(minutes, max(1, minutes_at(time.time(), deadline=deadline, heartbeat=heartbeat)))
+            minutes = min(minutes, max(1, minutes_at(time.time(), deadline=deadline.at, heartbeat=heartbeat)))
         original(backend, handle, minutes, *arguments, **options)
 
     set_autostop.original = original  # type: ignore[attr-defined]

@@ -34,7 +34,7 @@ def warm(_send: Send) -> str:
 
 
 def launch(
-    send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadline: float, heartbeat: float
+    send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadline: float, heartbeat: float, **_: Any
 ) -> dict[str, Any]:
     """One request to the server; which places it tries is its own affair, so one attempt is announced for all."""
     made = sky.Task.from_yaml_config(task)
@@ -51,6 +51,7 @@ def launch(
         "zone": handle.launched_resources.zone,
         "num_nodes": handle.launched_nodes,
         "on_cloud": handle.cluster_name_on_cloud,
+        "deadline": deadline,
     }
 
 

@@ -6,13 +6,14 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cvl_ci.engine import answers, script, task, unpack
 from cvl_ci.engine.joblog import JobLog
 from cvl_ci.engine.process import Expired, Worker, WorkerFailed
-from cvl_ci.errors import EngineError
+from cvl_ci.errors import BudgetError, EngineError
 from cvl_ci.ports import (
     AttemptFailed,
     Attempting,
@@ -25,12 +26,14 @@ from cvl_ci.ports import (
     Progress,
     Watch,
 )
-from cvl_ci.request.plan import RunPlan
+from cvl_ci.request.plan import RELEASE_MINUTES, RunPlan
 from cvl_ci.result.outcome import Attempt, Launch, NodeEnd
 
 DOWN_SECONDS = 120.0
 ANSWER_SECONDS = 60.0
 KEEP_SECONDS = 60.0
+FETCH_SECONDS = 30.0
+"""Fetching has at least this long, and leaves as much of what is left to the deadline."""
 
 
 class SkyPilotEngine:
@@ -51,6 +54,8 @@ class SkyPilotEngine:
         self._attempt: Attempt | None = None
         self._patience = 0.0
         """Monotonic moment of the last attempt: each place has the whole of the patience."""
+        self._paid_until = math.inf
+        """Monotonic moment at which a launch that is not over has used up the money for a job."""
 
     # ---- the port -------------------------------------------------------------------------------------------
 
@@ -64,20 +69,28 @@ class SkyPilotEngine:
         self._request = request
         allowed = request.plan.limits.provisioning_minutes * 60
         self._patience = time.monotonic()
+        self._paid_until = self._moment(request.deadline - RELEASE_MINUTES * 60)
         try:
             answer = self._alive_worker().call(
                 "launch",
                 on_line=answers.Said(watch),
                 on_event=lambda event: self._provisioning(event, watch),
-                until=lambda: self._patience + allowed,
+                until=lambda: min(self._patience + allowed, self._paid_until),
                 task=self._task(request),
                 cluster=request.cluster,
                 fence=str(request.fence),
                 deadline=request.deadline,
+                node_usd=request.plan.limits.max_cost_usd and request.plan.limits.max_cost_usd / request.plan.num_nodes,
                 heartbeat=request.plan.limits.heartbeat_minutes,
             )
         except Expired:
             self.stop()
+            if time.monotonic() < self._patience + allowed:
+                raise BudgetError(
+                    "max_cost was used up, but for what release takes, before a machine was ready for the job.",
+                    money="What there is is being taken down; what it cost until now is in the summary.",
+                    next_step="Raise `max_cost`, or name places that have such machines.",
+                ) from None
             raise EngineError(
                 f"The machine was not ready {allowed / 60:.3g} minutes after it was asked for: it never answered by "
                 "ssh, or SkyPilot could not set it up.",
@@ -87,6 +100,7 @@ class SkyPilotEngine:
         except WorkerFailed as failure:
             raise answers.in_our_words(failure) from failure
         self._job_id = answer["job_id"]
+        self._request = replace(request, deadline=answer["deadline"])
         self._attached = True
         self._num_nodes = answer["num_nodes"]
         return self._launched(request, answer)
@@ -132,8 +146,15 @@ class SkyPilotEngine:
         with tempfile.TemporaryDirectory(prefix="cvl-ci-fetch-") as folder:
             try:
                 worker = self._alive_worker()
-                packed = worker.call("ask_nodes", cluster=request.cluster, command=command)
-                worker.call("bring", cluster=request.cluster, remote=f"~/.cvl-ci/{lease}/fetch", into=folder)
+                left = max(FETCH_SECONDS, request.deadline - self._clock.now() - FETCH_SECONDS)
+                until = _within(left)
+                packed = worker.call("ask_nodes", cluster=request.cluster, command=command, until=until)
+                worker.call(
+                    "bring", cluster=request.cluster, remote=f"~/.cvl-ci/{lease}/fetch", into=folder, until=until
+                )
+            except Expired:
+                self.stop()
+                return Fetched(problem="The outputs were not brought back: the run's time or money was over first.")
             except WorkerFailed as failure:
                 return Fetched(problem=f"The outputs could not be brought back: {failure.error}: {failure.text}")
             fetched = unpack.unpack(Path(folder), into=into, directory=plan.directory)
@@ -227,9 +248,20 @@ class SkyPilotEngine:
         if event["kind"] == "attempting":
             self._created_at, self._patience = self._clock.now(), time.monotonic()
             self._attempt = self._named_attempt(event["attempt"], error=None)
+            self._paid_until = self._moment(self._end_of_money(self._attempt) - RELEASE_MINUTES * 60)
             watch(Attempting(attempt=self._attempt))
         elif event["kind"] == "attempt_failed":
             watch(AttemptFailed(attempt=self._named_attempt(event["attempt"], error=event["text"])))
+
+    def _end_of_money(self, attempt: Attempt) -> float:
+        """Epoch seconds, as the worker has it: deadline.py."""
+        request = self._launch_request()
+        paid = request.plan.limits.paid_minutes(hourly_usd=attempt.hourly_usd * request.plan.num_nodes)
+        return min(request.deadline, self._clock.now() + paid * 60)
+
+    def _moment(self, epoch: float) -> float:
+        """On the clock that nobody sets."""
+        return time.monotonic() + epoch - self._clock.now()
 
     def _named_attempt(self, values: Mapping[str, Any], *, error: str | None) -> Attempt:
         likely = self._launch_request().likely

@@ -204,3 +204,15 @@ def test_an_end_that_cannot_be_moved_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "root" / "deadline").mkdir()
     (tmp_path / "root" / "deadline.new").mkdir()
     assert keeping(tmp_path, public_key=None).returncode != 0
+
+
+@pytest.mark.parametrize(("armed", "code"), [("1000", 124), ("not a number", 0), ("", 0), ("99999999999", 0)])
+def test_the_job_ends_by_what_was_armed_at_boot_where_that_is_sooner(tmp_path: Path, armed: str, code: int) -> None:
+    """Its money is over sooner than its lease: it had to be a dearer machine."""
+    node = Node(tmp_path / "home")
+    (tmp_path / "deadline").write_text(armed)
+    plan = RunPlan(title="t", run_commands=("true",))
+    values = script.environment(plan, lease=LEASE, deadline=time.time() + 3600)
+    done = node.run(script.run(plan).replace("/var/lib/cvl-ci/deadline", str(tmp_path / "deadline")), values)
+    assert done.returncode == code
+    assert node.end()["timed_out"] == ("1" if code else "0")
