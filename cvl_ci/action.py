@@ -70,6 +70,8 @@ def post(environ: Mapping[str, str]) -> int:
     path = wiring.handover_path(environ)
     left = handover.load(path, else_from=environ.get("STATE_handover", ""))
     if left is not None and left.done:
+        if left.kept_until:
+            print(f"cvl-ci: the machine of lease {left.lease} is kept until {left.kept_until}, then it ends by itself.")
         wiring.forget_credentials(environ, say=print)
         return 0
     handover.take_over(path)
@@ -152,7 +154,8 @@ def _run(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
     from cvl_ci.commands import run as running
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.local.staging import LocalStaging
-    from cvl_ci.result.phrases import proved_gone
+    from cvl_ci.result.phrases import accounted_for, kept
+    from cvl_ci.result.units import moment
 
     github.queued(plan)
     environ = wiring.credentials(environ, [place.cloud for place in plan.places], mask=github.workflow.mask)
@@ -166,8 +169,10 @@ def _run(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
     )
     outcome = running.run(plan, owner=github.owner, outputs=github.outputs, tools=tools)
     github.leave(ending=outcome.ending.value, reason=github.masks.hide(outcome.reason), exit_code=outcome.exit_code)
+    held = kept(outcome)
     github.publish(outcome)
-    github.leave(done=proved_gone(outcome))  # without a proof, post asks again
+    # Without a proof, post asks again.
+    github.leave(done=accounted_for(outcome), kept_until=moment(held.until) if held else "")
     return outcome.exit_code
 
 

@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from cvl_ci.errors import CvlError
+from cvl_ci.errors import CvlError, EngineError
 from cvl_ci.ports import Clock, Engine, Found, Inventory, LeaseRecord, Records, Resource
 from cvl_ci.request.plan import Place
-from cvl_ci.result.outcome import Attempt, Release
+from cvl_ci.result.outcome import Attempt, Kept, Release
 
 LABEL_OWNER = "cvl-ci-owner"
 LABEL_LEASE = "cvl-ci-lease"
@@ -121,6 +121,24 @@ class Lease:
         return self._released(
             Release(gone=gone, at=self._clock.now(), asked=found.asked, unproved=found.unproved),
         )
+
+    def keep(self, *, until: float, public_key: str | None) -> Release:
+        """Instead of a release, for a person: still under this lease, whose end is moved to `until`, not removed.
+
+        Nothing else can be launched under it. Whatever fails is raised, and is a reason to release.
+        """
+        self._records.revoke(self.name)
+        labels = {LABEL_DEADLINE: str(int(until)), LABEL_KEPT: str(int(until))}
+        self.record = replace(self.record, deadline=until, labels={**self.record.labels, **labels})
+        self._records.write(self.record)
+        ways_in = self._engine.keep(self.name, until=until, public_key=public_key)
+        found = self._inventory.find(lease=self.name, places=self._places())
+        there = [each for each in found.resources if not each.ending]
+        if not there:
+            raise EngineError("The provider shows no machine of this lease that could be kept.")
+        self._inventory.label(there, labels)
+        kept = Kept(until=until, ways_in=tuple(ways_in))
+        return Release(gone=False, at=self._clock.now(), asked=found.asked, unproved=found.unproved, kept=kept)
 
     def _until_gone(self, places: Sequence[Place], *, hurried: bool) -> Found:
         """A later process is hurried: GitHub gives post minutes, and an answer without proof is better than none."""

@@ -167,6 +167,9 @@ class Engine(Protocol):
     def fetch(self, *, into: Path, globs: Sequence[str]) -> Fetched:
         """Bring back what the job changed since its start, from every node."""
 
+    def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
+        """The ssh commands to its machines, which `public_key` opens now; they end by themselves soon after `until`."""
+
     def stop(self) -> bool:
         """Afterwards nothing of this engine is alive that could still launch.
 
@@ -211,6 +214,8 @@ class Inventory(Protocol):
 
     def remove(self, resources: Sequence[Resource]) -> None:
         """Ask the provider to end them. Absent is success; raises EngineError when it refuses."""
+
+    def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from cvl_ci.engine.prices import CataloguePrices
 from cvl_ci.engine.skypilot import SkyPilotEngine
 from cvl_ci.errors import CredentialsError, EngineError
+from cvl_ci.lease import LABEL_KEPT
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.records import FileRecords
 from cvl_ci.ports import Cloud, Progress, Records, Watch, Workflow
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cvl_ci.commands.reap import Reaped
     from cvl_ci.request.inputs import Inputs
     from cvl_ci.result.access import CloudAccess
+    from cvl_ci.sandbox import Status
 
 API_SERVER = "SKYPILOT_API_SERVER_ENDPOINT"
 _OF_CLOUDS = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
@@ -112,7 +114,10 @@ class OpenClouds:
             environment=self._environ,
             progress=lambda text: watch(Progress(text=text)),
         )
-        visited = sandbox.visited_to_end() if self._to_end else sandbox.visited(keep=self._keep_sandbox)
+        to_end, keep = sandbox.visited_to_end, self._keep_sandbox
+        visited = (
+            to_end(needed=_keeps_a_machine) if self._to_end else sandbox.visited(keep=keep, needed=_keeps_a_machine)
+        )
         with visited as access:
             yield partial(self._on_sandbox, access) if access else (lambda _: _on_what_remains(sandbox))
 
@@ -175,6 +180,11 @@ def _on_what_remains(sandbox: Sandbox) -> Cloud:
 def sandbox_was_left(environ: Mapping[str, str]) -> bool:
     """A run brought it up and was not there to take it down."""
     return brought_up_by_a_run(sandbox_directory(environ))
+
+
+def _keeps_a_machine(status: Status) -> bool:
+    over = {"shutting-down", "terminated"}
+    return any(LABEL_KEPT in each.tags and each.state not in over for each in status.instances)
 
 
 def _for_skypilot(environ: Mapping[str, str], user_id: str) -> dict[str, str]:

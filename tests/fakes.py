@@ -55,6 +55,7 @@ class FakeCloud:
     machines: dict[str, Resource] = field(default_factory=dict)
     asked: int = 0
     refuse_removals: int = 0
+    refuse_labels: bool = False
     silent: bool = False
     hidden: dict[str, int] = field(default_factory=dict)
 
@@ -105,6 +106,12 @@ class FakeCloud:
         )
         return Found(resources=tuple(seen), asked=asked)
 
+    def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
+        if self.refuse_labels:
+            raise EngineError("UnauthorizedOperation")
+        for each in resources:
+            self.machines[each.id] = replace(self.machines[each.id], labels={**each.labels, **labels})
+
     def remove(self, resources: Sequence[Resource]) -> None:
         if resources and self.refuse_removals:
             self.refuse_removals -= 1
@@ -130,6 +137,7 @@ class FakeEngine:
     followed_until: float | None = None
     stopped: int = 0
     cut_off: bool = False
+    kept: tuple[float, str | None] | None = None
     downs: list[str] = field(default_factory=list)
 
     def render(self, plan: RunPlan) -> str:
@@ -180,6 +188,11 @@ class FakeEngine:
         into.mkdir(parents=True, exist_ok=True)
         (into / "metrics.json").write_text('{"accuracy": 0.9}')
         return Fetched(files=(FetchedFile(path="metrics.json", bytes=17),))
+
+    def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
+        self.at("keep")
+        self.kept = (until, public_key)
+        return [f"ssh ubuntu@10.0.0.{rank}" for rank in range(len(self.ends))]
 
     def stop(self) -> bool:
         self.stopped += 1

@@ -160,6 +160,47 @@ def test_a_cancelled_main_is_gone_at_once_and_post_ends_the_machine(job: Job, st
     assert "Cost" in job.summary()
 
 
+KEPT = {
+    "STAGE_EXIT": "7",
+    "INPUT_KEEP_ON_FAILURE": "10",
+    "INPUT_SSH_PUBLIC_KEY": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc anna",
+}
+
+
+def test_post_leaves_a_machine_that_is_kept_and_says_so_at_once(job: Job) -> None:
+    code, said = job.run("/entrypoint", **KEPT)
+    assert code == 7, said
+    assert len(job.alive()) == 1
+    assert job.outputs()["released"].startswith("kept until 2")
+    assert job.outputs()["ssh_command"] == "ssh ubuntu@10.0.0.0"
+    assert "[!NOTE]" in job.summary() and "may still be running" not in job.summary()
+    before = job.steps()
+    code, said = job.run("/post-entrypoint", **KEPT)
+    assert (code, job.steps()) == (0, before), "no cloud is asked"
+    assert "kept until 2" in said and len(said.splitlines()) == 1
+    assert len(job.alive()) == 1
+
+
+def test_a_main_killed_while_it_keeps_a_machine_leaves_it_to_post_which_ends_it(job: Job) -> None:
+    """Nobody was told how to get in, so nobody will come."""
+    process = job.start("/entrypoint", STAGE_HANG="keep", **KEPT)
+    deadline = time.monotonic() + 30
+    while "keep" not in job.steps() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate(timeout=10)
+    assert len(job.alive()) == 1
+    code, said = job.run("/post-entrypoint", **KEPT)
+    assert (code, job.alive()) == (0, []), said
+
+
+def test_in_a_workflow_a_machine_is_kept_for_somebody_with_a_key_only(job: Job) -> None:
+    code, said = job.run("/entrypoint", **{**KEPT, "INPUT_SSH_PUBLIC_KEY": ""})
+    assert code == 64
+    assert "keep_on_failure" in said and "give ssh_public_key" in said
+    assert job.steps() == []
+
+
 def test_a_main_cancelled_before_its_lease_is_told_by_post_and_no_cloud_is_asked(job: Job) -> None:
     process = job.hung_at("warm")
     process.send_signal(signal.SIGINT)

@@ -34,7 +34,7 @@ def quote(plan: RunPlan, prices: Prices) -> Quote:
     return Quote(
         offers=offers,
         hourly_usd=hourly,
-        max_usd=_most(plan, offers, minutes),
+        max_usd=_most(plan, offers, minutes + plan.limits.keep_minutes),
         deadline_minutes=minutes,
         catalogue_date=prices.date,
         warnings=tuple(warnings),
@@ -168,6 +168,8 @@ def _facts(plan: RunPlan) -> str:
     limits = [f"{duration(plan.limits.max_runtime_minutes * 60)} on the machine"]
     if plan.limits.max_cost_usd is not None:
         limits.append(f"{dollars(plan.limits.max_cost_usd)} in all")
+    if plan.limits.keep_minutes:
+        limits.append(f"kept {duration(plan.limits.keep_minutes * 60)} if the job fails")
     rows = [
         ("setup", "\n".join(plan.setup_commands)),
         ("run", "\n".join(plan.run_commands)),
@@ -207,8 +209,9 @@ def _cost(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
     if quoted.hourly_usd is None or quoted.max_usd is None:
         return ""
     billed = "" if quoted.offers[0].cloud != SANDBOX else " if it were AWS; the sandbox bills nothing"
-    longest = duration(quoted.deadline_minutes * 60)
-    most = f"at most {dollars(quoted.max_usd)} in {longest} with boot and release"
+    longest = duration((quoted.deadline_minutes + plan.limits.keep_minutes) * 60)
+    kept = ", and kept when the job fails" if plan.limits.keep_minutes else ""
+    most = f"at most {dollars(quoted.max_usd)} in {longest} with boot and release{kept}"
     first = f"  {dollars(quoted.hourly_usd)} an hour, {most}{billed}."
     dearest = max(offer.hourly_usd for offer in quoted.offers) * plan.num_nodes
     taken = [f"  Where that is taken, up to {dollars(dearest)} an hour."] if dearest > quoted.hourly_usd else []

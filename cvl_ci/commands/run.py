@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cvl_ci.commands import keep as keeping
 from cvl_ci.commands import plan as planning
 from cvl_ci.errors import CvlError, Mistake, RequestError
 from cvl_ci.lease import Lease, Owner
@@ -33,7 +34,7 @@ from cvl_ci.request.plan import RELEASE_MINUTES, Place, Quote, RunPlan
 from cvl_ci.result import judgement
 from cvl_ci.result.benchmark import files as metric_files
 from cvl_ci.result.benchmark.readings import Readings
-from cvl_ci.result.outcome import Attempt, Cost, Launch, Outcome, Phase, Release
+from cvl_ci.result.outcome import Attempt, Cost, Ending, Launch, Outcome, Phase, Release
 
 CANCEL_GRACE_SECONDS = 60.0
 """The machine ends the job by itself at its limit; only when it does not do we, this much later."""
@@ -74,6 +75,8 @@ class _Run:
     spending_since: float | None = None
     failure: CvlError | None = None
     cancelled: bool = False
+    came_through: bool = False
+    """From launch to fetch, with no mistake of ours on the way."""
     warnings: list[str] = field(default_factory=list)
 
     def enter(self, phase: Phase | None) -> None:
@@ -206,11 +209,25 @@ def _released(state: _Run, lease: Lease) -> Release:
     """A person's second Ctrl-C lands here: the release begins again rather than stop half-way."""
     while True:
         try:
+            kept = _kept(state, lease)
+            if kept is not None:
+                return kept
             state.enter(Phase.RELEASING)
             return lease.release()
         except KeyboardInterrupt:
             state.cancelled = True
             state.tools.workflow.warning("Still taking the machine down: stopping now would leave it running.")
+
+
+def _kept(state: _Run, lease: Lease) -> Release | None:
+    """Only a machine whose own job failed: it is there, and a look at it may tell why."""
+    if not state.plan.limits.keep_minutes or not state.came_through or state.launch is None:
+        return None
+    if _judged(state).ending is not Ending.FAILED:
+        return None
+    state.tools.workflow.notice("the job failed: its machine is being kept")
+    clock = state.tools.clock
+    return keeping.keep(lease, plan=state.plan, launch=state.launch, clock=clock, say=state.warnings.append)
 
 
 def _launch_to_fetch(state: _Run, cloud: Cloud, lease: Lease, staged: Path) -> None:
@@ -233,6 +250,7 @@ def _launch_to_fetch(state: _Run, cloud: Cloud, lease: Lease, staged: Path) -> N
     if state.job.lost is None:
         state.enter(Phase.FETCHING)
         state.fetched = cloud.engine.fetch(into=state.outputs, globs=state.plan.outputs)
+    state.came_through = True
 
 
 def _end_of_money(state: _Run, launch: Launch, deadline: float) -> float:
@@ -241,8 +259,8 @@ def _end_of_money(state: _Run, launch: Launch, deadline: float) -> float:
     return min(deadline, launch.created_at + state.plan.limits.deadline_minutes(hourly_usd=hourly) * 60)
 
 
-def _outcome(state: _Run) -> Outcome:
-    ended = judgement.judge(
+def _judged(state: _Run) -> judgement.Judgement:
+    return judgement.judge(
         plan=state.plan,
         launch=state.launch,
         nodes=state.job.nodes if state.job else None,
@@ -253,6 +271,10 @@ def _outcome(state: _Run) -> Outcome:
         attempts=state.attempts,
         ran_seconds=state.phases.get(Phase.SETUP.value, 0.0) + state.phases.get(Phase.RUNNING.value, 0.0),
     )
+
+
+def _outcome(state: _Run) -> Outcome:
+    ended = _judged(state)
     measured, unread = _metrics(state.outputs, [file.path for file in state.fetched.files])
     warnings = [*state.plan.warnings, *state.quote.warnings, *state.warnings, *unread]
     if state.fetched.problem:
@@ -289,7 +311,9 @@ def _cost(state: _Run) -> Cost | None:
     if last is None or last.error is not None or state.release is None:
         return None
     began = state.launch.created_at if state.launch else state.spending_since
-    seconds = max(0.0, state.release.at - (began if began is not None else state.release.at))
+    kept = state.release.kept
+    end = kept.until if kept else state.release.at
+    seconds = max(0.0, end - (began if began is not None else end))
     hourly = last.hourly_usd * state.plan.num_nodes
     cost = Cost(
         hourly_usd=hourly,
@@ -297,6 +321,7 @@ def _cost(state: _Run) -> Cost | None:
         usd=hourly * seconds / 3600,
         estimated_usd=state.quote.max_usd,
         billed=state.cloud is None or state.cloud.billed,
+        kept_usd=hourly * max(0.0, end - state.release.at) / 3600 if kept else None,
     )
     if not last.spot:
         return cost

@@ -17,6 +17,7 @@ from sky.adaptors import aws
 from sky.provision import provisioner
 
 from cvl_ci.engine import boot
+from cvl_ci.engine.deadline import Deadline
 
 Send = Callable[..., None]
 
@@ -25,12 +26,12 @@ class Fenced(BaseException):
     """The lease was revoked: not an error of SkyPilot's, so nothing of SkyPilot may catch it and go on."""
 
 
-def announce(send: Send, *, cluster: str, fence: Path, deadline: float) -> None:
+def announce(send: Send, *, cluster: str, fence: Path, deadline: Deadline) -> None:
     """Stand before every attempt of the launch that follows in this process.
 
     `send("attempting", ...)` returns when it is on disk where to look; it raises when it cannot be: nothing is asked.
     """
-    watch = _Watch(send, cluster, fence)
+    watch = _Watch(send, cluster, fence, deadline)
     original = getattr(provisioner.bulk_provision, "original", provisioner.bulk_provision)
 
     def bulk_provision(cloud: Any, region: Any, zones: Any, *arguments: Any, **options: Any) -> Any:
@@ -47,7 +48,7 @@ def announce(send: Send, *, cluster: str, fence: Path, deadline: float) -> None:
     provisioner.bulk_provision = bulk_provision
     # Every session that SkyPilot makes takes these along.
     botocore.handlers.BUILTIN_HANDLERS += [
-        ("provide-client-params.ec2.RunInstances", lambda params, **_: boot.armed(params, deadline=deadline)),
+        ("provide-client-params.ec2.RunInstances", lambda params, **_: boot.armed(params, deadline=deadline.at)),
         ("before-call.ec2.RunInstances", watch.before_run_instances),
         ("after-call.ec2.RunInstances", watch.after_run_instances),
     ]
@@ -66,7 +67,8 @@ def describe(resources: Any) -> dict[str, Any]:
 
 
 class _Watch:
-    def __init__(self, send: Send, cluster: str, fence: Path) -> None:
+    def __init__(self, send: Send, cluster: str, fence: Path, deadline: Deadline) -> None:
+        self._deadline = deadline
         self._send = send
         self._cluster = cluster
         self._fence = fence
@@ -80,6 +82,7 @@ class _Watch:
         handle = global_user_state.get_handle_from_cluster_name(self._cluster)
         resources: Any = handle.launched_resources if handle is not None else None
         self._here = {**describe(resources), "region": region, "zone": ",".join(zones) or None}
+        self._deadline.priced(self._here["hourly_usd"])
         if str(cloud).lower() != "aws":
             self._begin(self._here)
 

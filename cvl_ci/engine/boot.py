@@ -12,6 +12,8 @@ from email.mime.text import MIMEText
 from importlib import resources
 from typing import Any
 
+from cvl_ci.lease import LABEL_DEADLINE
+
 _KINDS = {"#cloud-config": "cloud-config", "#!": "x-shellscript"}
 
 
@@ -19,10 +21,22 @@ def armed(request: dict[str, Any], *, deadline: float) -> dict[str, Any]:
     """RunInstances' parameters with the timer in them, and a power-off that is a termination, not a stop."""
     theirs = str(request.get("UserData") or "")
     return {
-        **request,
+        **_labelled(request, deadline),
         "UserData": user_data(theirs, deadline=deadline, seconds=deadline - time.time()),
         "InstanceInitiatedShutdownBehavior": "terminate",
     }
+
+
+def _labelled(request: dict[str, Any], deadline: float) -> dict[str, Any]:
+    """The label says the same as the timer, also where the money of this very machine ends before the lease does."""
+    if "TagSpecifications" not in request:
+        return request
+    said = {LABEL_DEADLINE: str(int(deadline))}
+    specifications = [
+        {**each, "Tags": [{**tag, "Value": said.get(tag["Key"], tag["Value"])} for tag in each.get("Tags", [])]}
+        for each in request["TagSpecifications"]
+    ]
+    return {**request, "TagSpecifications": specifications}
 
 
 def user_data(theirs: str, *, deadline: float, seconds: float) -> str:

@@ -6,8 +6,9 @@ tests/engine/test_contract.py fails loudly when a new version moves them.
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import sky
 from sky import backends, clouds, core, exceptions, execution, global_user_state
 from sky.backends import backend_utils
 from sky.skylet import autostop_lib
+from sky.utils import command_runner
 
-from cvl_ci.engine import attempts
+from cvl_ci.engine import attempts, script
+from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.heartbeat import Heartbeat, minutes_at
 
 Send = Callable[..., None]
@@ -28,17 +31,25 @@ def warm(_send: Send) -> str:
 
 
 def launch(
-    send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadline: float, heartbeat: float
+    send: Send,
+    *,
+    task: dict[str, Any],
+    cluster: str,
+    fence: str,
+    deadline: float,
+    node_usd: float | None,
+    heartbeat: float,
 ) -> dict[str, Any]:
     """Provision and submit. Every attempt is announced before the provider is asked; the fence is asked around it."""
-    attempts.announce(send, cluster=cluster, fence=Path(fence), deadline=deadline)
-    _arm_by_the_clock(deadline=deadline, heartbeat=heartbeat)
+    end = Deadline(deadline, node_usd=node_usd)
+    attempts.announce(send, cluster=cluster, fence=Path(fence), deadline=end)
+    _arm_by_the_clock(end, heartbeat=heartbeat)
     made = sky.Task.from_yaml_config(task)
     try:
         job_id, handle = execution.launch(made, cluster_name=cluster, _quiet_optimizer=True, stream_logs=False)
     except exceptions.NoCloudAccessError as error:
         raise exceptions.NoCloudAccessError(_why_no_access(made)) from error
-    beat(send, cluster=cluster, deadline=deadline, heartbeat=heartbeat)
+    beat(send, cluster=cluster, deadline=end.at, heartbeat=heartbeat)
     resources = handle.launched_resources
     return {
         "job_id": job_id,
@@ -46,6 +57,7 @@ def launch(
         "zone": resources.zone,
         "num_nodes": handle.launched_nodes,
         "on_cloud": handle.cluster_name_on_cloud,
+        "deadline": end.at,
     }
 
 
@@ -106,6 +118,23 @@ def bring(_send: Send, *, cluster: str, remote: str, into: str) -> None:
         runner.rsync(source=f"{remote}/", target=str(target), up=False, stream_logs=False, max_retry=3)
 
 
+def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None) -> list[str]:
+    """Its own end in place of the heartbeat's, and the ssh command to each node."""
+    _rest()
+    # In whole minutes, so rounded up: the timer armed at boot, where there is one, ends it to the moment.
+    latest = deadline + 60
+    _arm_by_the_clock(Deadline(latest, node_usd=None), heartbeat=0)
+    _end_in(minutes_at(time.time(), deadline=latest, heartbeat=0), cluster=cluster)
+    ways_in = []
+    for runner, way_in in _hosts(cluster, with_key=public_key is None):
+        command = script.keep(deadline=deadline, public_key=public_key)
+        code, _, err = runner.run(command, require_outputs=True, separate_stderr=True, stream_logs=False)
+        if code:
+            raise RuntimeError(f"The machine did not take its new end: {err.strip()[-300:] or f'status {code}'}")
+        ways_in.append(way_in)
+    return ways_in
+
+
 def down(_send: Send, *, cluster: str) -> bool:
     """SkyPilot's own down. False: it had no record of it."""
     _rest()
@@ -128,13 +157,13 @@ def _rest() -> None:
         _hearts.pop().stop()
 
 
-def _arm_by_the_clock(*, deadline: float, heartbeat: float) -> None:
+def _arm_by_the_clock(deadline: Deadline, *, heartbeat: float) -> None:
     """SkyPilot counts a machine's minutes from when it arms them, after provisioning: they are counted then."""
     original = getattr(backends.CloudVmRayBackend.set_autostop, "original", backends.CloudVmRayBackend.set_autostop)
 
     def set_autostop(backend: Any, handle: Any, minutes: int | None, *arguments: Any, **options: Any) -> None:
         if minutes is not None and minutes >= 0:
-            minutes = min(minutes, max(1, minutes_at(time.time(), deadline=deadline, heartbeat=heartbeat)))
+            minutes = min(minutes, max(1, minutes_at(time.time(), deadline=deadline.at, heartbeat=heartbeat)))
         original(backend, handle, minutes, *arguments, **options)
 
     set_autostop.original = original  # type: ignore[attr-defined]
@@ -153,6 +182,22 @@ def _why_no_access(task: Any) -> str:
 
 def _runners(cluster: str) -> list[Any]:
     return list(_handle(cluster).get_command_runners())
+
+
+def _hosts(cluster: str, *, with_key: bool) -> Iterator[tuple[Any, str]]:
+    """The machines themselves, also where the job runs in a container on them: a runner and a person's command each."""
+    handle = _handle(cluster)
+    login = backend_utils.ssh_credential_from_yaml(handle.cluster_yaml, ssh_user=handle.ssh_user)
+    login.pop("ssh_control_name", None)
+    proxy, key = login["ssh_proxy_command"], Path(login["ssh_private_key"]).expanduser()
+    # A new machine at an address that another one had before is no attack; SkyPilot does not look either.
+    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+    options += ["-i", str(key), "-o", "IdentitiesOnly=yes"] if with_key else []
+    options += ["-o", f"ProxyCommand={proxy}"] if proxy else []
+    for address, port in zip(handle.external_ips(), handle.external_ssh_ports(), strict=True):
+        elsewhere = ["-p", str(port)] if port != 22 else []
+        way_in = shlex.join(["ssh", *options, *elsewhere, f"{login['ssh_user']}@{address}"])
+        yield command_runner.SSHCommandRunner((address, port), **login, ssh_control_name=None), way_in
 
 
 def _handle(cluster: str) -> Any:

@@ -52,6 +52,12 @@ def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:
     return f"bash -c {shlex.quote(_read('collect.sh'))} cvl-ci-collect {arguments}"
 
 
+def keep(*, deadline: float, public_key: str | None) -> str:
+    """The command that moves a node's own end, and lets a person in."""
+    arguments = shlex.join([str(int(deadline)), public_key or ""])
+    return f"bash -c {shlex.quote(_read('keep.sh'))} cvl-ci-keep {arguments}"
+
+
 def _say(line: str) -> str:
     return f"echo {shlex.quote(line)}"
 

@@ -34,7 +34,7 @@ def warm(_send: Send) -> str:
 
 
 def launch(
-    send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadline: float, heartbeat: float
+    send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadline: float, heartbeat: float, **_: Any
 ) -> dict[str, Any]:
     """One request to the server; which places it tries is its own affair, so one attempt is announced for all."""
     made = sky.Task.from_yaml_config(task)
@@ -51,6 +51,7 @@ def launch(
         "zone": handle.launched_resources.zone,
         "num_nodes": handle.launched_nodes,
         "on_cloud": handle.cluster_name_on_cloud,
+        "deadline": deadline,
     }
 
 
@@ -112,6 +113,11 @@ def bring(_send: Send, *, cluster: str, remote: str, into: str) -> None:
             target = Path(into) / str(rank)
             target.mkdir(parents=True, exist_ok=True)
             runner.rsync(source=f"{remote}/", target=str(target), up=False, stream_logs=False, max_retry=3)
+
+
+def keep(_send: Send, *, cluster: str, **_: Any) -> list[str]:
+    """Its labels could not be moved along, so the next reaper would end it under a person's hands."""
+    raise exceptions.NotSupportedError(f"{cluster} cannot be kept on through a SkyPilot API server.")
 
 
 def down(_send: Send, *, cluster: str) -> bool:

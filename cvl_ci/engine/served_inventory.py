@@ -5,11 +5,11 @@ The server is the one with the credentials. Its word is named as its own in the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from cvl_ci.engine.skypilot import SkyPilotEngine
-from cvl_ci.errors import CvlError
+from cvl_ci.errors import CvlError, EngineError
 from cvl_ci.ports import Found, Resource
 from cvl_ci.request.plan import Place
 from cvl_ci.result.outcome import Asked
@@ -38,6 +38,10 @@ class ServedInventory:
         )
         left = tuple(f"{each.kind} {each.id} ({each.state})" for each in resources)
         return Found(resources=resources, asked=(Asked(provider=PROVIDER, region=self._host, kinds=KINDS, left=left),))
+
+    def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
+        """A reaper that looks at the cloud itself would go by labels that nobody here can change."""
+        raise EngineError("Through a SkyPilot API server no label of a machine can be changed.")
 
     def remove(self, resources: Sequence[Resource]) -> None:
         for cluster in dict.fromkeys(each.id for each in resources if each.kind == "cluster"):

@@ -6,13 +6,14 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cvl_ci.engine import script, task, unpack
-from cvl_ci.engine.joblog import JobLog, progress
+from cvl_ci.engine import answers, script, task, unpack
+from cvl_ci.engine.joblog import JobLog
 from cvl_ci.engine.process import Expired, Worker, WorkerFailed
-from cvl_ci.errors import CapacityError, CredentialsError, CvlError, EngineError
+from cvl_ci.errors import BudgetError, EngineError
 from cvl_ci.ports import (
     AttemptFailed,
     Attempting,
@@ -25,15 +26,14 @@ from cvl_ci.ports import (
     Progress,
     Watch,
 )
-from cvl_ci.request.plan import RunPlan
-from cvl_ci.result.outcome import Attempt, Launch, NodeEnd, Phase
+from cvl_ci.request.plan import RELEASE_MINUTES, RunPlan
+from cvl_ci.result.outcome import Attempt, Launch, NodeEnd
 
 DOWN_SECONDS = 120.0
 ANSWER_SECONDS = 60.0
-_CREDENTIALS = {
-    "NoCloudAccessError", "InvalidCloudCredentials", "CloudUserIdentityError", "NoCredentialsError",
-    "ApiServerAuthenticationError", "PermissionDeniedError",
-}  # fmt: skip
+KEEP_SECONDS = 60.0
+FETCH_SECONDS = 30.0
+"""Fetching has at least this long, and leaves as much of what is left to the deadline."""
 
 
 class SkyPilotEngine:
@@ -54,6 +54,8 @@ class SkyPilotEngine:
         self._attempt: Attempt | None = None
         self._patience = 0.0
         """Monotonic moment of the last attempt: each place has the whole of the patience."""
+        self._paid_until = math.inf
+        """Monotonic moment at which a launch that is not over has used up the money for a job."""
 
     # ---- the port -------------------------------------------------------------------------------------------
 
@@ -67,20 +69,28 @@ class SkyPilotEngine:
         self._request = request
         allowed = request.plan.limits.provisioning_minutes * 60
         self._patience = time.monotonic()
+        self._paid_until = self._moment(request.deadline - RELEASE_MINUTES * 60)
         try:
             answer = self._alive_worker().call(
                 "launch",
-                on_line=_Said(watch),
+                on_line=answers.Said(watch),
                 on_event=lambda event: self._provisioning(event, watch),
-                until=lambda: self._patience + allowed,
+                until=lambda: min(self._patience + allowed, self._paid_until),
                 task=self._task(request),
                 cluster=request.cluster,
                 fence=str(request.fence),
                 deadline=request.deadline,
+                node_usd=request.plan.limits.max_cost_usd and request.plan.limits.max_cost_usd / request.plan.num_nodes,
                 heartbeat=request.plan.limits.heartbeat_minutes,
             )
         except Expired:
             self.stop()
+            if time.monotonic() < self._patience + allowed:
+                raise BudgetError(
+                    "max_cost was used up, but for what release takes, before a machine was ready for the job.",
+                    money="What there is is being taken down; what it cost until now is in the summary.",
+                    next_step="Raise `max_cost`, or name places that have such machines.",
+                ) from None
             raise EngineError(
                 f"The machine was not ready {allowed / 60:.3g} minutes after it was asked for: it never answered by "
                 "ssh, or SkyPilot could not set it up.",
@@ -88,8 +98,9 @@ class SkyPilotEngine:
                 next_step="Run it again; if it stays so, try another region or instance type.",
             ) from None
         except WorkerFailed as failure:
-            raise _translate(failure) from failure
+            raise answers.in_our_words(failure) from failure
         self._job_id = answer["job_id"]
+        self._request = replace(request, deadline=answer["deadline"])
         self._attached = True
         self._num_nodes = answer["num_nodes"]
         return self._launched(request, answer)
@@ -135,14 +146,34 @@ class SkyPilotEngine:
         with tempfile.TemporaryDirectory(prefix="cvl-ci-fetch-") as folder:
             try:
                 worker = self._alive_worker()
-                answers = worker.call("ask_nodes", cluster=request.cluster, command=command)
-                worker.call("bring", cluster=request.cluster, remote=f"~/.cvl-ci/{lease}/fetch", into=folder)
+                left = max(FETCH_SECONDS, request.deadline - self._clock.now() - FETCH_SECONDS)
+                until = _within(left)
+                packed = worker.call("ask_nodes", cluster=request.cluster, command=command, until=until)
+                worker.call(
+                    "bring", cluster=request.cluster, remote=f"~/.cvl-ci/{lease}/fetch", into=folder, until=until
+                )
+            except Expired:
+                self.stop()
+                return Fetched(problem="The outputs were not brought back: the run's time or money was over first.")
             except WorkerFailed as failure:
                 return Fetched(problem=f"The outputs could not be brought back: {failure.error}: {failure.text}")
             fetched = unpack.unpack(Path(folder), into=into, directory=plan.directory)
-        failed = [f"node {rank}: {answer['err'].strip()}" for rank, answer in enumerate(answers) if answer["code"]]
+        failed = [f"node {rank}: {answer['err'].strip()}" for rank, answer in enumerate(packed) if answer["code"]]
         problem = "; ".join(failed)[:500] if failed else None
         return Fetched(files=fetched.files, refused=fetched.refused, problem=fetched.problem or problem)
+
+    def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
+        self._attached = False
+        try:
+            ways_in = self._alive_worker().call(
+                "keep", until=_within(KEEP_SECONDS), cluster=cluster, deadline=until, public_key=public_key
+            )
+        except Expired:
+            self.stop()
+            raise EngineError(f"The machine did not take its new end within {KEEP_SECONDS:.0f} s.") from None
+        except WorkerFailed as failure:
+            raise answers.in_our_words(failure) from failure
+        return tuple(map(str, ways_in))
 
     def stop(self) -> bool:
         """Nothing half-done stays alive: an interrupted SkyPilot may leave threads behind, so its process goes too."""
@@ -163,7 +194,7 @@ class SkyPilotEngine:
                 money="The provider is asked directly instead.",
             ) from None
         except WorkerFailed as failure:
-            raise _translate(failure) from failure
+            raise answers.in_our_words(failure) from failure
 
     def on_server(self, cluster: str) -> list[tuple[str, str, str]]:
         """(kind, id, state) of all that an API server still has of a cluster, after it has asked the cloud anew."""
@@ -173,7 +204,7 @@ class SkyPilotEngine:
             self.stop()
             raise EngineError(f"It did not answer within {DOWN_SECONDS:.0f} s.") from None
         except WorkerFailed as failure:
-            raise _translate(failure) from failure
+            raise answers.in_our_words(failure) from failure
         return [(str(each["kind"]), str(each["id"]), str(each["state"])) for each in found]
 
     def close(self) -> None:
@@ -217,9 +248,20 @@ class SkyPilotEngine:
         if event["kind"] == "attempting":
             self._created_at, self._patience = self._clock.now(), time.monotonic()
             self._attempt = self._named_attempt(event["attempt"], error=None)
+            self._paid_until = self._moment(self._end_of_money(self._attempt) - RELEASE_MINUTES * 60)
             watch(Attempting(attempt=self._attempt))
         elif event["kind"] == "attempt_failed":
             watch(AttemptFailed(attempt=self._named_attempt(event["attempt"], error=event["text"])))
+
+    def _end_of_money(self, attempt: Attempt) -> float:
+        """Epoch seconds, as the worker has it: deadline.py."""
+        request = self._launch_request()
+        paid = request.plan.limits.paid_minutes(hourly_usd=attempt.hourly_usd * request.plan.num_nodes)
+        return min(request.deadline, self._clock.now() + paid * 60)
+
+    def _moment(self, epoch: float) -> float:
+        """On the clock that nobody sets."""
+        return time.monotonic() + epoch - self._clock.now()
 
     def _named_attempt(self, values: Mapping[str, Any], *, error: str | None) -> Attempt:
         likely = self._launch_request().likely
@@ -271,7 +313,7 @@ class SkyPilotEngine:
 
     def _job_end(self, request: LaunchRequest) -> JobEnd:
         try:
-            answers = self._alive_worker().call(
+            said = self._alive_worker().call(
                 "ask_nodes",
                 cluster=request.cluster,
                 command=f"cat ~/.cvl-ci/{request.cluster}/end",
@@ -282,57 +324,11 @@ class SkyPilotEngine:
             return JobEnd(lost="The machine stopped answering when asked how the job ended.")
         except WorkerFailed as failure:
             return JobEnd(lost=f"The machine could not say how the job ended: {failure.error}: {failure.text}")
-        if all(answer["code"] == 255 for answer in answers):
-            return JobEnd(lost=f"The machine does not answer by ssh any more: {answers[0]['err'].strip()[:300]}")
-        return JobEnd(nodes=tuple(read_end(rank, answer["out"]) for rank, answer in enumerate(answers)))
-
-
-def read_end(rank: int, text: str) -> NodeEnd:
-    """The machine's word, believed only as far as it is a small number. No word: the node did not live to write it."""
-    values = dict(line.split("=", 1) for line in text.splitlines()[:8] if "=" in line)
-    code = values.get("exit_code", "")
-    phase = Phase.SETUP if values.get("phase") == "setup" else Phase.RUNNING
-    ended = values.get("ended_ns", "")
-    return NodeEnd(
-        rank=rank,
-        exit_code=int(code) if code.isdecimal() and len(code) <= 3 and int(code) <= 255 else None,
-        timed_out=values.get("timed_out") == "1",
-        phase=phase.value,
-        ended_at=int(ended) / 1e9 if ended.isdecimal() and len(ended) <= 20 else None,
-    )
+        if all(answer["code"] == 255 for answer in said):
+            return JobEnd(lost=f"The machine does not answer by ssh any more: {said[0]['err'].strip()[:300]}")
+        return JobEnd(nodes=tuple(answers.read_end(rank, answer["out"]) for rank, answer in enumerate(said)))
 
 
 def _within(seconds: float) -> Callable[[], float]:
     limit = time.monotonic() + seconds
     return lambda: limit
-
-
-class _Said:
-    """SkyPilot's spinner repeats itself: each thing it says is passed on once."""
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-        self._said: set[str] = set()
-
-    def __call__(self, line: str) -> None:
-        text = progress(line)
-        if text and text not in self._said:
-            self._said.add(text)
-            self._watch(Progress(text=text))
-
-
-def _translate(failure: WorkerFailed) -> CvlError:
-    first = failure.text.strip().splitlines()[0] if failure.text.strip() else failure.error
-    if failure.error == "ResourcesUnavailableError":
-        return CapacityError(
-            "No machine could be had: every place that was asked said no.",
-            money="Nothing was left running and nothing more is billed.",
-            next_step="Allow more places (cloud, region), another accelerator, or `spot: fallback`; or run it later.",
-        )
-    if failure.error in _CREDENTIALS:
-        return CredentialsError(f"The cloud refused our credentials: {first}", next_step="Run `cvl-ci check`.")
-    return EngineError(
-        f"SkyPilot failed: {failure.error}: {first}",
-        money="Whatever it had started is being taken down.",
-        next_step="This is not the job's fault. Run it again; if it stays so, report it with the log.",
-    )

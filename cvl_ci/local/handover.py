@@ -18,6 +18,7 @@ CUT_SHORT = "The step was ended before the run was over: cancelled, out of its o
 class Handover:
     """`done`: main told the end itself, proof included. `since`, `hourly_usd`: what is spent from when on.
 
+    `kept_until`: as a person reads it, where the machine of a failed job is kept: its lease is not post's to end.
     `ending`, `reason`, `exit_code`: of a main that came to its end, but not to a proof or not to telling it.
     """
 
@@ -34,6 +35,7 @@ class Handover:
     ending: str = ""
     reason: str = ""
     exit_code: int = 0
+    kept_until: str = ""
     artifacts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """What main had uploaded: kind → name and address."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,6 +41,9 @@ class Remains:
     def remove(self, resources: Sequence[Resource]) -> None:
         self._end([each.id for each in resources])
 
+    def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
+        _refuse()
+
 
 class NothingToDrive:
     """The Engine port of such a cloud: all its machines are gone, and none can be had."""
@@ -64,6 +67,9 @@ class NothingToDrive:
         _refuse()
 
     def follow(self, *, watch: Watch, until: float) -> JobEnd:
+        _refuse()
+
+    def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
         _refuse()
 
     def fetch(self, *, into: Path, globs: Sequence[str]) -> NoReturn:

@@ -87,7 +87,12 @@ ACTION_OUTPUTS = (
     ActionField(name="duration_seconds", help="From the quote to the proof of release."),
     ActionField(name="outputs_dir", help="The folder in the workspace that holds the fetched files."),
     ActionField(name="metrics", help="What the example wrote in its metrics.json, as JSON."),
-    ActionField(name="released", help="`true` when it is proved that no machine is left."),
+    ActionField(
+        name="released",
+        help="`true` when it is proved that no machine is left; "
+        "`kept until TIME` when keep_on_failure keeps it until then; else `false`.",
+    ),
+    ActionField(name="ssh_command", help="How to log in to a machine that keep_on_failure keeps."),
     ActionField(name="artifact_id", help="The number of the artifact of the fetched files."),
     ActionField(name="artifact_url", help="Its address."),
 )

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from cvl_ci.errors import Mistake
 from cvl_ci.request import accelerators, places
-from cvl_ci.request.inputs import Inputs
-from cvl_ci.request.plan import Limits, Needs, Place, RunPlan, Secret, Spot, StagedFile
+from cvl_ci.request.inputs import Inputs, Spelling
+from cvl_ci.request.plan import SANDBOX, Limits, Needs, Place, RunPlan, Secret, Spot, StagedFile
 from cvl_ci.request.values import Wrong
 
 KINDS = ("example", "command", "task")
@@ -105,12 +105,16 @@ def impossible(inputs: Inputs, plan: RunPlan) -> list[Mistake]:
         if cloud in NO_AUTODOWN:
             problem = "has no machine that ends by itself when its time is over, so it could be left running"
             mistakes.append(inputs.mistake("cloud", cloud, problem))
+    if plan.limits.keep_minutes and inputs.spelling is Spelling.INPUT and not plan.public_key:
+        problem = "keeps a machine that nobody could log in to, as the runner's key goes with it: give ssh_public_key"
+        mistakes.append(inputs.mistake("keep_on_failure", inputs.keep_on_failure, problem))
     return mistakes
 
 
 def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPlan:
     """Explicit inputs win over the work's own words."""
     env = {**work.env, **inputs.env}
+    where = work.places if inputs.places is None else inputs.places
     secrets = {name: secret for name, secret in work.secrets.items() if name not in inputs.env}
     return RunPlan(
         title=work.title,
@@ -126,15 +130,22 @@ def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPla
         image=inputs.image or work.image,
         needs=_needs(inputs, work.needs, gpu),
         num_nodes=inputs.num_nodes or work.num_nodes,
-        places=work.places if inputs.places is None else inputs.places,
+        places=where,
         avoid=_avoid(inputs, work),
         spot=inputs.spot or work.spot,
-        limits=_limits(inputs),
+        limits=_limits(inputs, where),
+        public_key=inputs.ssh_public_key,
         outputs=inputs.outputs,
         missing=work.missing,
         task_extra=work.task_extra,
-        warnings=work.warnings,
+        warnings=(*work.warnings, *_not_kept(inputs, where)),
     )
+
+
+def _not_kept(inputs: Inputs, places: Sequence[Place]) -> tuple[str, ...]:
+    if not inputs.keep_on_failure or not _sandbox_ends_with_the_step(inputs, places):
+        return ()
+    return ("keep_on_failure is passed over: in a workflow the sandbox ends with its step.",)
 
 
 def _avoid(inputs: Inputs, work: Work) -> frozenset[str]:
@@ -168,11 +179,16 @@ def _needs(inputs: Inputs, declared: Needs, gpu: Mapping[str, int] | None) -> Ne
     return replace(changed, accelerators=gpu, instance_type=None)
 
 
-def _limits(inputs: Inputs) -> Limits:
+def _sandbox_ends_with_the_step(inputs: Inputs, places: Sequence[Place]) -> bool:
+    return inputs.spelling is Spelling.INPUT and any(place.cloud == SANDBOX for place in places)
+
+
+def _limits(inputs: Inputs, places: Sequence[Place]) -> Limits:
     asked = {
         "max_runtime_minutes": inputs.max_runtime,
         "provisioning_minutes": inputs.provision_timeout,
         "heartbeat_minutes": inputs.heartbeat_minutes,
+        "keep_minutes": 0 if _sandbox_ends_with_the_step(inputs, places) else inputs.keep_on_failure,
     }
     return Limits(
         max_cost_usd=inputs.max_cost, **{name: minutes for name, minutes in asked.items() if minutes is not None}

@@ -205,6 +205,22 @@ FIELDS = (
         default="no limit but max_runtime",
     ),
     Field(
+        name="keep_on_failure",
+        read=values.minutes_kept,
+        help="Minutes that the machine of a job that failed is kept for you to log in, at its price and within "
+        "max_cost; then it ends by itself.",
+        metavar="N",
+        example="30",
+        default="0",
+    ),
+    Field(
+        name="ssh_public_key",
+        read=values.public_key,
+        help="A public key that may log in to a machine that is kept; in a workflow keep_on_failure needs one.",
+        metavar="KEY",
+        example="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc anna@laptop",
+    ),
+    Field(
         name="env",
         read=values.environment,
         help="Environment variables of the job, KEY=VALUE.",

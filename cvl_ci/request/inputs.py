@@ -59,6 +59,8 @@ class Inputs:
     provision_timeout: float | None = None
     heartbeat_minutes: int | None = None
     max_cost: float | None = None
+    keep_on_failure: int | None = None
+    ssh_public_key: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()

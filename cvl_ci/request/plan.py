@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -96,6 +97,9 @@ class Limits:
     heartbeat_minutes: float = HEARTBEAT_MINUTES
     """The machine ends itself this long after the runner was last heard of; 0: only at its deadline."""
 
+    keep_minutes: float = 0.0
+    """How long the machine of a job that failed is kept for a person; 0: not at all."""
+
     @property
     def longest_minutes(self) -> float:
         """From the first machine's creation to its end, with no budget: provisioning, job, fetch and release."""
@@ -103,9 +107,13 @@ class Limits:
 
     def deadline_minutes(self, *, hourly_usd: float) -> float:
         """From the first machine's creation to its end; `hourly_usd` is for all nodes together."""
+        return min(self.longest_minutes, self.paid_minutes(hourly_usd=hourly_usd))
+
+    def paid_minutes(self, *, hourly_usd: float) -> float:
+        """How long max_cost pays for; for ever without one."""
         if self.max_cost_usd is None or hourly_usd <= 0:
-            return self.longest_minutes
-        return min(self.longest_minutes, self.max_cost_usd / hourly_usd * 60)
+            return math.inf
+        return self.max_cost_usd / hourly_usd * 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +150,8 @@ class RunPlan:
     """Clouds that cannot run it: matters where no place is given."""
     spot: Spot = Spot.NEVER
     limits: Limits = field(default_factory=Limits)
+    public_key: str | None = None
+    """Of a person who may log in to a machine that is kept."""
     outputs: tuple[str, ...] = ()
     """Globs relative to `directory` or to the outputs folder; empty: all that changed since the start."""
     missing: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 import shlex
@@ -14,6 +15,11 @@ _DURATION = re.compile(r"((?P<d>[\d.]+)d)?((?P<h>[\d.]+)h)?((?P<m>[\d.]+)m)?((?P
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MINUTES = {"d": 1440.0, "h": 60.0, "m": 1.0, "s": 1 / 60}
 _LONGEST_MINUTES = 30 * 24 * 60.0
+_LONGEST_KEPT_MINUTES = 24 * 60
+_KEY_KINDS = (
+    "ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com",
+)  # fmt: skip
 
 
 class Wrong(ValueError):
@@ -73,6 +79,24 @@ def whole_or_none(value: object) -> int:
     if number != int(number) or number < 0:
         raise Wrong("is neither 0 nor a whole number of at least 1")
     return int(number)
+
+
+def minutes_kept(value: object) -> int:
+    """As whole_or_none; a day is the longest, for each of these minutes is paid for."""
+    number = whole_or_none(value)
+    if number > _LONGEST_KEPT_MINUTES:
+        raise Wrong("is longer than a day (1440 minutes)")
+    return number
+
+
+def public_key(value: object) -> str:
+    """One line of an authorized_keys file, without options. The value is never shown: it may be the other half."""
+    words = value.split() if isinstance(value, str) else []
+    if isinstance(value, str) and "PRIVATE" in value:
+        raise Wrong("is a private key: give the other half, as in `id_ed25519.pub`, and make a new pair", shown="***")
+    if len(words) < 2 or words[0] not in _KEY_KINDS or not _is_key(words[0], words[1]) or "\n" in str(value).strip():
+        raise Wrong("is no ssh public key, as in `ssh-ed25519 AAAA… anna@laptop`", shown="***")
+    return " ".join(words)
 
 
 def amount(value: object) -> float:
@@ -171,6 +195,15 @@ def _number(value: object) -> float:
     if not math.isfinite(number):
         raise Wrong("is not a number")
     return number
+
+
+def _is_key(kind: str, encoded: str) -> bool:
+    """RFC 4253, 6.6: the encoded key begins with its own kind, as a string with its length before it."""
+    try:
+        blob = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return False
+    return blob.startswith(len(kind).to_bytes(4, "big") + kind.encode()) and len(blob) > len(kind) + 4
 
 
 def _lines(value: object) -> list[str]:

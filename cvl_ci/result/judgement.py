@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cvl_ci.errors import CapacityError, CvlError
+from cvl_ci.errors import BudgetError, CapacityError, CvlError
 from cvl_ci.request.plan import RunPlan
 from cvl_ci.result.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Attempt, Ending, Launch, NodeEnd, Release
+from cvl_ci.result.units import dollars
 
 ECHO_SECONDS = 3.0
 KILLED = 137
@@ -44,17 +45,17 @@ def judge(
     elif nodes is None:
         judged = Judgement(ending=Ending.NEVER_STARTED, reason="The job never began.", exit_code=70)
     else:
-        judged = _job(plan, nodes, ran_seconds)
-    if release is not None and not release.gone:
+        judged = _job(plan, launch, nodes, ran_seconds)
+    if release is not None and not release.gone and release.kept is None:
         return Judgement(
             ending=judged.ending, reason=judged.reason, exit_code=EXIT_NOT_PROVED_GONE, advice=judged.advice
         )
     return judged
 
 
-def _job(plan: RunPlan, nodes: Sequence[NodeEnd], ran_seconds: float) -> Judgement:
+def _job(plan: RunPlan, launch: Launch | None, nodes: Sequence[NodeEnd], ran_seconds: float) -> Judgement:
     if any(node.timed_out for node in nodes):
-        return _out_of_time(plan, ran_seconds)
+        return _out_of_time(plan, launch, ran_seconds)
     first = _first_failure(nodes)
     if first is None:
         return _of(Ending.SUCCEEDED, "The job succeeded.")
@@ -86,11 +87,13 @@ def _first_failure(nodes: Sequence[NodeEnd]) -> NodeEnd | None:
     return next((node for node in nodes if node.exit_code is None), None)
 
 
-def _out_of_time(plan: RunPlan, ran_seconds: float) -> Judgement:
-    if plan.limits.max_cost_usd is not None and ran_seconds < plan.limits.max_runtime_minutes * 60 - 5:
+def _out_of_time(plan: RunPlan, launch: Launch | None, ran_seconds: float) -> Judgement:
+    hourly = launch.hourly_usd * launch.num_nodes if launch else 0.0
+    short_of_money = plan.limits.paid_minutes(hourly_usd=hourly) < plan.limits.longest_minutes
+    if short_of_money and ran_seconds < plan.limits.max_runtime_minutes * 60 - 5:
         return _of(
             Ending.OVER_BUDGET,
-            f"It was stopped so as to stay within max_cost (${plan.limits.max_cost_usd:.2f}).",
+            f"It was stopped so as to stay within max_cost ({dollars(plan.limits.max_cost_usd or 0)}).",
             advice="Raise `max_cost`, use spot, or make the job shorter.",
         )
     return _of(
@@ -107,6 +110,8 @@ def _lost(launch: Launch | None, lost: str) -> Judgement:
 
 
 def _failed(failure: CvlError, attempts: Sequence[Attempt]) -> Judgement:
+    if isinstance(failure, BudgetError):
+        return _of(Ending.OVER_BUDGET, failure.what, advice=failure.next_step)
     reason = failure.what
     if isinstance(failure, CapacityError) and attempts:
         places = "1 attempt" if len(attempts) == 1 else f"{len(attempts)} attempts"

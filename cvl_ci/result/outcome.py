@@ -104,6 +104,17 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Machines of a job that failed, for a person to look into: theirs `until` then (epoch seconds), when they end.
+
+    `ways_in`: an ssh command for each node, head first.
+    """
+
+    until: float
+    ways_in: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Release:
     """Proof, or its absence. `gone`: every provider asked shows nothing of this lease. `at`: epoch seconds."""
 
@@ -114,6 +125,8 @@ class Release:
     """Clouds whose provider cannot be asked: never counted as clean."""
     needed: bool = True
     """False: no machine was ever asked for."""
+    kept: Kept | None = None
+    """Not gone, and that is what was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,11 +136,13 @@ class Cost:
     hourly_usd: float
     """All nodes together, of the machine it ran on."""
     seconds: float
-    """Longest-lived node, first creation to proved gone."""
+    """Longest-lived node, first creation to proved gone; of machines that are kept, to when they end at the latest."""
     usd: float
     estimated_usd: float | None
     """The most the quote said it can cost."""
     billed: bool = True
+    kept_usd: float | None = None
+    """What of it is still to come at most, while the machines are kept."""
     on_demand_hourly_usd: float | None = None
     """The same machines on demand, where they were spot and the catalogue knows: what spot saved is measured by it."""
 

@@ -6,12 +6,14 @@ import json
 
 from cvl_ci.result.inert import plain
 from cvl_ci.result.outcome import Outcome
-from cvl_ci.result.phrases import proved_gone
+from cvl_ci.result.phrases import kept, proved_gone
 from cvl_ci.result.summary import to_json
+from cvl_ci.result.units import moment
 
 
 def outputs(outcome: Outcome) -> dict[str, str]:
     launch, cost = outcome.launch, outcome.cost
+    held = kept(outcome)
     accelerators = launch.accelerators if launch else {}
     values: dict[str, object] = {
         "ending": outcome.ending.value,
@@ -28,7 +30,8 @@ def outputs(outcome: Outcome) -> dict[str, str]:
         "duration_seconds": round(outcome.duration_seconds, 1),
         "outputs_dir": outcome.outputs_directory,
         "metrics": json.dumps(to_json(outcome)["metrics"]),
-        "released": proved_gone(outcome),
+        "released": f"kept until {moment(held.until)}" if held else proved_gone(outcome),
+        "ssh_command": held.ways_in[0] if held and held.ways_in else None,
     }
     return {name: _text(value) for name, value in values.items()} | artifact_outputs()
 

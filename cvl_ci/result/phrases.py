@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from cvl_ci.result.inert import plain
-from cvl_ci.result.outcome import EXIT_NOT_PROVED_GONE, Asked, Attempt, Cost, Ending, Launch, NodeEnd, Outcome, Release
+from cvl_ci.result.outcome import (
+    EXIT_NOT_PROVED_GONE,
+    Asked,
+    Attempt,
+    Cost,
+    Ending,
+    Kept,
+    Launch,
+    NodeEnd,
+    Outcome,
+    Release,
+)
 from cvl_ci.result.units import dollars, duration, moment, size
 
 ENDINGS = {
@@ -23,7 +34,9 @@ def headline(outcome: Outcome) -> str:
     """What happened, in one line; a machine that may still run comes before all else."""
     words = f"{ENDINGS[outcome.ending]}{failed_with(outcome)}"
     title = plain(outcome.title)
-    return f"{words}: {title}" if proved_gone(outcome) else f"A MACHINE MAY STILL BE RUNNING: {title} ({words.lower()})"
+    return (
+        f"{words}: {title}" if accounted_for(outcome) else f"A MACHINE MAY STILL BE RUNNING: {title} ({words.lower()})"
+    )
 
 
 def failed_with(outcome: Outcome) -> str:
@@ -34,6 +47,16 @@ def failed_with(outcome: Outcome) -> str:
     if code == EXIT_NOT_PROVED_GONE:
         code = next((end.exit_code for end in outcome.nodes if end.exit_code), code)
     return f" with exit code {code}"
+
+
+def kept(outcome: Outcome) -> Kept | None:
+    """Machines that run on because that was asked for, until an hour that is known."""
+    return outcome.release.kept if outcome.release is not None else None
+
+
+def accounted_for(outcome: Outcome) -> bool:
+    """Gone, or kept until a known hour: nobody need be alarmed."""
+    return proved_gone(outcome) or kept(outcome) is not None
 
 
 def proved_gone(outcome: Outcome) -> bool:
@@ -84,7 +107,10 @@ def time(outcome: Outcome) -> str:
 
 def money(cost: Cost) -> str:
     """Measured against estimated; on the sandbox it says that nobody pays."""
-    parts = [dollars(cost.usd), f"{duration(cost.seconds)} at {dollars(cost.hourly_usd)} an hour"]
+    parts = [
+        dollars(cost.usd) if cost.kept_usd is None else f"at most {dollars(cost.usd)}",
+        f"{duration(cost.seconds)} at {dollars(cost.hourly_usd)} an hour",
+    ]
     if cost.estimated_usd is not None:
         parts.append(f"the quote said at most {dollars(cost.estimated_usd)}")
     saved = saving(cost)
@@ -110,6 +136,8 @@ def released(outcome: Outcome) -> list[str]:
         return [] if proved_gone(outcome) else ["there is no proof that they are gone"]
     if not release.needed:
         return ["none was ever asked for"]
+    if release.kept is not None:
+        return _kept(outcome, release.kept)
     head = f"gone, proved at {moment(release.at)}" if release.gone else _may_cost(outcome, release.at)
     return [head, *(answer(asked) for asked in release.asked), *unproved(release)]
 
@@ -137,6 +165,29 @@ def flat(metrics: Mapping[str, object], *, prefix: str = "") -> Iterator[tuple[s
             yield from flat(value, prefix=f"{path}.")
         else:
             yield path, plain(value) if isinstance(value, str) else value
+
+
+def down_command(outcome: Outcome) -> str:
+    """From any machine: where to look is said, so that no record is needed there."""
+    return f"cvl-ci down {outcome.cluster} --cloud {outcome.launch.cloud if outcome.launch else 'aws'}"
+
+
+def still_to_come(outcome: Outcome) -> str:
+    """`up to $0.0480 more at $0.096 an hour`; nothing where there is no price."""
+    cost = outcome.cost
+    if cost is None or cost.kept_usd is None:
+        return ""
+    text = f"up to {dollars(cost.kept_usd)} more at {dollars(cost.hourly_usd)} an hour"
+    return text if cost.billed else f"{text} if it were AWS: nothing is billed"
+
+
+def _kept(outcome: Outcome, machines: Kept) -> list[str]:
+    price = still_to_come(outcome)
+    return [
+        f"kept until {moment(machines.until)}, as its job failed{f': {price}' if price else ''}",
+        *map(plain, machines.ways_in),
+        f"ended sooner by: {down_command(outcome)}",
+    ]
 
 
 def _may_cost(outcome: Outcome, at: float) -> str:

@@ -11,21 +11,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cvl_ci.result.inert import plain
-from cvl_ci.result.outcome import Outcome
+from cvl_ci.result.outcome import Kept, Outcome
 from cvl_ci.result.phrases import (
     ENDINGS,
+    accounted_for,
     attempt,
+    down_command,
     failed_with,
     file_count,
     flat,
+    kept,
     money,
     node,
     proved_gone,
     released,
+    still_to_come,
     time,
     where,
 )
-from cvl_ci.result.units import dollars, duration, number, size
+from cvl_ci.result.units import dollars, duration, moment, number, size
 
 LISTED = 50
 """Of a folded list this many are shown, and how many more there are."""
@@ -93,7 +97,7 @@ def group_row(outcome: Outcome, *, leg: str, run: Link) -> str:
         f"{ENDINGS[outcome.ending]}{failed_with(outcome)}",
         dollars(outcome.cost.usd) if outcome.cost else "",
         duration(outcome.duration_seconds),
-        (machines[0] if proved_gone(outcome) else "**A machine may still be running**") if machines else "",
+        (machines[0] if accounted_for(outcome) else "**A machine may still be running**") if machines else "",
         _link(run),
     ]
     return " | ".join(cells)
@@ -152,8 +156,21 @@ def _alarm(outcome: Outcome) -> str:
     """Above all else on the page, in red."""
     if proved_gone(outcome):
         return ""
+    if held := kept(outcome):
+        return _invitation(outcome, held)
     lines = ["**A machine may still be running and billing.**", *map(code, outcome.advice.splitlines())]
     return "\n".join(["> [!CAUTION]", *(f"> {line}" for line in lines)])
+
+
+def _invitation(outcome: Outcome, held: Kept) -> str:
+    """What runs on by wish: how long, at what price, how to get in, how to end it."""
+    price = still_to_come(outcome)
+    lines = [
+        f"**The machine is kept until {moment(held.until)}**{f': {price}' if price else ''}. It then ends by itself.",
+        *map(code, held.ways_in),
+        f"Ended sooner by {code(down_command(outcome))}",
+    ]
+    return "\n".join(["> [!NOTE]", *(f"> {line}<br>" for line in lines[:-1]), f"> {lines[-1]}"])
 
 
 def _table(outcome: Outcome) -> str:
@@ -166,7 +183,7 @@ def _table(outcome: Outcome) -> str:
         ("Machines", machines[0] if machines else ""),
         ("Files", code(file_count(outcome)) if outcome.files else ""),
         ("Exit code", f"`{outcome.exit_code}`"),
-        ("Next", "<br>".join(map(code, outcome.advice.splitlines())) if proved_gone(outcome) else ""),
+        ("Next", "<br>".join(map(code, outcome.advice.splitlines())) if accounted_for(outcome) else ""),
     ]
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {said} |" for name, said in rows if said)])
 
@@ -181,9 +198,13 @@ def _folded(outcome: Outcome) -> list[str]:
         _fold("Attempts", [code(attempt(tried)) for tried in outcome.attempts]),
         _fold("Nodes", [node(end) for end in nodes]),
         _fold("Time per phase", [code(time(outcome))] if outcome.phases else []),
-        _fold("Proof that the machines are gone", [code(line) for line in released(outcome)[1:]]),
+        _fold("Proof that the machines are gone", [code(line) for line in _proof(outcome)]),
         _fold("Warnings", [code(line) for line in outcome.warnings]),
     ]
+
+
+def _proof(outcome: Outcome) -> list[str]:
+    return [] if kept(outcome) else released(outcome)[1:]
 
 
 def _log(tail: Sequence[str]) -> str:
@@ -214,9 +235,9 @@ def _fenced(text: str) -> str:
 def _fitted(head: Sequence[str], rest: Sequence[str], room: int) -> str:
     """Whole blocks only, the first the dearest: half a fold would swallow the page."""
     first, others = [block for block in head if block], [block for block in rest if block]
-    for kept in range(len(others), -1, -1):
-        cut = [CUT] if kept < len(others) else []
-        text = "\n\n".join([*first, *others[:kept], *cut]) + "\n"
+    for room_for in range(len(others), -1, -1):
+        cut = [CUT] if room_for < len(others) else []
+        text = "\n\n".join([*first, *others[:room_for], *cut]) + "\n"
         if len(text.encode("utf-8", "replace")) <= room:
             return text
     return ""

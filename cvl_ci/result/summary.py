@@ -9,7 +9,19 @@ from dataclasses import dataclass
 
 from cvl_ci.result.inert import plain
 from cvl_ci.result.outcome import Attempt, Outcome
-from cvl_ci.result.phrases import attempt, file_count, flat, headline, money, node, proved_gone, released, time, where
+from cvl_ci.result.phrases import (
+    attempt,
+    file_count,
+    flat,
+    headline,
+    kept,
+    money,
+    node,
+    proved_gone,
+    released,
+    time,
+    where,
+)
 from cvl_ci.result.units import moment, number, size
 
 SHOWN = 12
@@ -27,9 +39,14 @@ class Section:
 def lines(outcome: Outcome, *, width: int = 80) -> list[str]:
     """The summary as it stands at the end of a run; `width` only bounds how prose is wrapped."""
     text = [headline(outcome)]
+    held = kept(outcome)
+    ways_in = [plain(way) for way in held.ways_in] if held else []
     for section in sections(outcome):
         name = section.name
         for line in section.lines:
+            if line in ways_in:  # to be copied, so never broken
+                text.append(f"  {name:<10}  {line}")
+                continue
             text += textwrap.wrap(
                 line,
                 width=max(width, 40),
@@ -68,7 +85,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
 
     `commit`: of the code that ran, by which a report finds what to compare with.
     """
-    launch, cost, release = outcome.launch, outcome.cost, outcome.release
+    launch, cost, release, held = outcome.launch, outcome.cost, outcome.release, kept(outcome)
     return {
         "ending": outcome.ending.value,
         "reason": outcome.reason,
@@ -100,6 +117,8 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
             "gone": proved_gone(outcome),
             "at": moment(release.at) if release else None,
             "asked": [_fields(asked) for asked in release.asked] if release else [],
+            "kept_until": moment(held.until) if held else None,
+            "ssh_commands": list(held.ways_in) if held else [],
         },
     }
 

@@ -14,13 +14,20 @@ import random
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
+from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import blueprint as blueprints
-from cvl_ci.sandbox import daemon
+from cvl_ci.sandbox import daemon, networks, visits
 from cvl_ci.sandbox.blueprint import LOG, Blueprint
 from cvl_ci.sandbox.docker import Docker
+
+if TYPE_CHECKING:
+    from cvl_ci.sandbox.emulator_cloud import Cloud
+    from cvl_ci.sandbox.emulator_machines import Machines
 
 
 def main() -> None:
@@ -95,6 +102,7 @@ def serve(directory: Path, plan: Blueprint, ours: dict[str, object]) -> None:
     listen_metadata(plan, cloud)
     listen(plan, Front(plan, cloud, gate, end))
     threading.Thread(target=machines.watch, args=(cloud,), daemon=True).start()
+    threading.Thread(target=leave_with_the_last, args=(directory, plan, cloud, machines), daemon=True).start()
 
     def told_to_end(number: int, _frame: FrameType | None) -> None:
         print(f"told to end by {signal.Signals(number).name}", flush=True)
@@ -107,6 +115,31 @@ def serve(directory: Path, plan: Blueprint, ours: dict[str, object]) -> None:
         machines.remove_all()
     print("down", flush=True)
     os._exit(0)
+
+
+def leave_with_the_last(directory: Path, plan: Blueprint, cloud: Cloud, machines: Machines) -> None:
+    """A run that kept a machine, or was killed, takes nothing down: without runs and machines, all of it ends here."""
+    while True:
+        time.sleep(1)
+        if cloud.any_left():
+            continue
+        with visits.forsaken(directory) as forsaken:
+            if forsaken and not cloud.any_left() and remove_all(plan, machines):
+                visits.forget_who_brought_it_up(directory)
+                print("no run is here any more, and no machine: down", flush=True)
+                os._exit(0)
+
+
+def remove_all(plan: Blueprint, machines: Machines) -> bool:
+    """What it made in Docker, the container apart that we may be in ourselves: that goes with us. False: not yet, such
+    as the volume of a machine that is just ending."""
+    try:
+        machines.remove_all()
+        networks.remove(Docker(os.environ), plan.id)
+    except SandboxError as error:
+        print("not down yet:", error, flush=True)
+        return False
+    return True
 
 
 def wait(directory: Path, end: threading.Event, ours: dict[str, object]) -> bool:

@@ -152,6 +152,10 @@ class Cloud:
             if instance.state == "running" and instance.id not in self._dead_hosts:
                 yield instance.id
 
+    def any_left(self) -> bool:
+        """Machines that are there, running or not."""
+        return any(instance.state not in GONE for _, instance in self.every())
+
     def ended(self, instance: str, *, code: int | None) -> None:
         """A container ended by itself, with `code`, or was removed by somebody (None)."""
         for backend, each in self.every():

@@ -83,9 +83,10 @@ class Sandbox:
         return self._access(self._needed()[0])
 
     @contextlib.contextmanager
-    def visited(self, *, keep: bool = False) -> Iterator[Access]:
+    def visited(self, *, keep: bool = False, needed: Callable[[Status], bool] = lambda _: False) -> Iterator[Access]:
         """Up for the time of one run. Runs side by side share it: when a run had brought it up, the last one to leave
-        takes it down again; one that a person brought up stays. `keep`: it stays all the same."""
+        takes it down again; one that a person brought up stays. `keep`: it stays all the same. `needed`: asked at the
+        end; then it stays until its last machine has ended, when it ends by itself."""
         with visits.visit(self._directory) as visit:
             if not self.status().up:
                 visit.note_that_a_run_brings_it_up()
@@ -94,16 +95,14 @@ class Sandbox:
             finally:
                 if keep:
                     visit.forget_who_brought_it_up()
-                if visit.may_end_it():
-                    self._end(visit)
+                self._end_if_forsaken(visit, needed)
 
     @contextlib.contextmanager
-    def visited_to_end(self) -> Iterator[Access | None]:
-        """To end what a run may have left. What a run had brought up is taken down first, when nobody else is in it;
-        for this it is never brought up. None: it is not up."""
+    def visited_to_end(self, *, needed: Callable[[Status], bool] = lambda _: False) -> Iterator[Access | None]:
+        """To end what a run may have left. What a run had brought up is taken down first, when nobody else is in it
+        and it is not `needed`; for this it is never brought up. None: it is not up."""
         with visits.visit(self._directory) as visit:
-            if visit.may_end_it():
-                self._end(visit)
+            self._end_if_forsaken(visit, needed)
             yield self.up() if self.status().up else None
 
     def remains(self, lease: str | None) -> tuple[str, ...]:
@@ -306,9 +305,10 @@ class Sandbox:
                 daemon.kill(process)
         (self._directory / daemon.FILE).unlink(missing_ok=True)
 
-    def _end(self, visit: visits.Visit) -> None:
-        self.down()
-        visit.forget_who_brought_it_up()
+    def _end_if_forsaken(self, visit: visits.Visit, needed: Callable[[Status], bool]) -> None:
+        if visits.brought_up_by_a_run(self._directory) and not needed(self.status()) and visit.may_end_it():
+            self.down()
+            visit.forget_who_brought_it_up()
 
     def _leftovers(self) -> tuple[str, ...]:
         mine = f"label={LABEL}={self._id}"

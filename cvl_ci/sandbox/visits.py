@@ -27,7 +27,7 @@ class Visit:
         (self.directory / BROUGHT_UP).touch()
 
     def forget_who_brought_it_up(self) -> None:
-        (self.directory / BROUGHT_UP).unlink(missing_ok=True)
+        forget_who_brought_it_up(self.directory)
 
 
 @contextmanager
@@ -40,6 +40,20 @@ def visit(directory: Path) -> Iterator[Visit]:
 
 def brought_up_by_a_run(directory: Path) -> bool:
     return (directory / BROUGHT_UP).exists()
+
+
+def forget_who_brought_it_up(directory: Path) -> None:
+    (directory / BROUGHT_UP).unlink(missing_ok=True)
+
+
+@contextmanager
+def forsaken(directory: Path) -> Iterator[bool]:
+    """Whether a run brought it up and none is in it any more; inside, none comes in."""
+    try:
+        with (directory / VISITORS).open("a") as visitors:
+            yield brought_up_by_a_run(directory) and _alone_in(visitors)
+    except FileNotFoundError:
+        yield False
 
 
 def _alone_in(visitors: IO[str]) -> bool:

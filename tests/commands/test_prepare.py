@@ -13,7 +13,7 @@ from cvl_ci.commands.prepare import prepare
 from cvl_ci.engine.prices import CataloguePrices
 from cvl_ci.errors import RequestError
 from cvl_ci.local.checkout import open_checkout
-from cvl_ci.request.inputs import from_keywords
+from cvl_ci.request.inputs import from_environment, from_keywords
 from cvl_ci.request.plan import Place, RunPlan, Secret, Spot
 from tests.field import FIELD, plant, run_git
 
@@ -411,3 +411,34 @@ def test_a_changed_but_tracked_file_goes_as_it_is_now(ask: Ask, field: Path) -> 
     (file,) = [file for file in ask(example="plain").files if file.path.endswith("train.sh")]
     assert Path(file.source).read_text() == "echo changed\n"
     assert posixpath.isabs(file.source)
+
+
+# ---- what is kept when it fails -------------------------------------------------------------------------------------
+
+
+def in_a_workflow(field: Path, **given: str) -> RunPlan:
+    environment = {f"INPUT_{name.upper()}": text for name, text in {"command": "true", "gpu": "none", **given}.items()}
+    return prepare(from_environment(environment), checkout=open_checkout(field), prices=CataloguePrices())
+
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc"
+
+
+def test_keeping_in_a_terminal_needs_no_key_as_the_one_here_opens_it(ask: Ask) -> None:
+    plan = ask(command="true", keep_on_failure=30)
+    assert (plan.limits.keep_minutes, plan.public_key) == (30, None)
+    assert ask(command="true").limits.keep_minutes == 0
+
+
+def test_keeping_in_a_workflow_needs_a_key_of_somebody_s(field: Path) -> None:
+    with pytest.raises(RequestError, match="give ssh_public_key"):
+        in_a_workflow(field, cloud="aws", keep_on_failure="30")
+    plan = in_a_workflow(field, cloud="aws", keep_on_failure="30", ssh_public_key=KEY)
+    assert (plan.limits.keep_minutes, plan.public_key) == (30, KEY)
+
+
+def test_a_sandbox_in_a_workflow_ends_with_its_step_so_nothing_on_it_is_kept(field: Path) -> None:
+    plan = in_a_workflow(field, cloud="sandbox", keep_on_failure="30")
+    assert plan.limits.keep_minutes == 0
+    assert any("passed over" in warning for warning in plan.warnings)
+    assert in_a_workflow(field, cloud="sandbox").warnings == ()

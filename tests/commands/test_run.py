@@ -9,7 +9,7 @@ import pytest
 
 from cvl_ci.commands import run as running
 from cvl_ci.errors import BudgetError, CapacityError, EngineError, RequestError
-from cvl_ci.lease import Owner
+from cvl_ci.lease import LABEL_DEADLINE, Owner
 from cvl_ci.request.plan import Limits, Place, RunPlan
 from cvl_ci.result.outcome import Ending, NodeEnd, Outcome
 from tests.fakes import (
@@ -118,6 +118,44 @@ def test_a_job_cut_by_its_budget_says_so_and_not_that_it_timed_out(house: House)
     plan = RunPlan(title="t", run_commands=("x",), places=PLAN.places, limits=Limits(max_cost_usd=0.05))
     outcome = house.run(plan)
     assert (outcome.ending, outcome.exit_code) == (Ending.OVER_BUDGET, 78)
+
+
+def test_a_job_that_its_budget_did_not_end_timed_out(house: House) -> None:
+    """Machines were long in coming, so it ran for less than max_runtime; of its money it had used little."""
+    house.engine.ends = (NodeEnd(rank=0, exit_code=124, timed_out=True),)
+    assert house.run(replace(PLAN, limits=Limits(max_cost_usd=50.0))).ending is Ending.TIMED_OUT
+
+
+def test_a_budget_that_ends_while_machines_are_got_ends_over_budget_and_with_proof(house: House) -> None:
+    house.engine.failure = BudgetError("max_cost was used up.", next_step="Raise it.")
+    outcome = house.run(replace(PLAN, limits=Limits(max_cost_usd=0.05)))
+    assert (outcome.ending, outcome.exit_code, outcome.reason) == (
+        Ending.OVER_BUDGET,
+        78,
+        "max_cost was used up.",
+    )
+    assert outcome.release is not None and outcome.release.gone
+
+
+@pytest.mark.parametrize(
+    ("limits", "nodes", "minutes"),
+    [
+        (Limits(max_runtime_minutes=60), 1, 15 + 60 + 5),
+        (Limits(max_runtime_minutes=60, max_cost_usd=0.05), 1, 30),
+        (Limits(max_runtime_minutes=60, max_cost_usd=0.10), 3, 20),
+        (Limits(max_runtime_minutes=60, max_cost_usd=9.0), 1, 15 + 60 + 5),
+    ],
+    ids=["no budget", "a budget", "three machines", "more than it needs"],
+)
+def test_max_runtime_and_max_cost_are_one_deadline_on_record_and_in_the_labels(
+    house: House, limits: Limits, nodes: int, minutes: float
+) -> None:
+    began = house.clock.now()
+    house.engine.ends = tuple(NodeEnd(rank=rank, exit_code=0) for rank in range(nodes))
+    house.run(replace(PLAN, limits=limits, num_nodes=nodes))
+    (record,) = house.records.kept.values()
+    assert record.deadline == pytest.approx(began + minutes * 60)
+    assert record.labels[LABEL_DEADLINE] == str(int(record.deadline))
 
 
 def test_a_budget_that_buys_nothing_is_refused_before_anything_starts(house: House) -> None:

@@ -163,3 +163,56 @@ def test_globs_narrow_what_is_packed(node: Node, glob: str, found: list[str]) ->
 def test_a_job_that_never_began_packs_nothing(node: Node) -> None:
     node.job(plan("true", setup=("exit 1",)))
     assert node.collect() == {}
+
+
+def keeping(home: Path, *, public_key: str | None) -> subprocess.CompletedProcess[str]:
+    """With a sudo that changes nothing, and a root of its own."""
+    (home / "bin").mkdir()
+    sudo = home / "bin" / "sudo"
+    sudo.write_text('#!/bin/sh\nshift\nexec "$@"\n')
+    sudo.chmod(0o755)
+    text = script.keep(deadline=1_800_000_000.9, public_key=public_key)
+    return subprocess.run(
+        ["sh", "-c", text.replace("/var/lib/cvl-ci", str(home / "root"))],
+        env={"HOME": str(home), "PATH": f"{home / 'bin'}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_machine_that_is_kept_has_its_end_moved_and_lets_a_person_in_beside_those_it_knew(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "deadline").write_text("1700000000\n")
+    (tmp_path / ".ssh").mkdir()
+    known = tmp_path / ".ssh" / "authorized_keys"
+    known.write_text("ssh-ed25519 AAAA the runner's")
+    done = keeping(tmp_path, public_key="ssh-ed25519 AAAB anna's laptop")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "root" / "deadline").read_text() == "1800000000\n"
+    assert known.read_text() == "ssh-ed25519 AAAA the runner's\nssh-ed25519 AAAB anna's laptop\n"
+    assert known.stat().st_mode & 0o777 == 0o600
+
+
+def test_without_a_boot_timer_and_a_key_there_is_nothing_to_change(tmp_path: Path) -> None:
+    assert keeping(tmp_path, public_key=None).returncode == 0
+    assert not (tmp_path / "root").exists() and not (tmp_path / ".ssh").exists()
+
+
+def test_an_end_that_cannot_be_moved_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "deadline").mkdir()
+    (tmp_path / "root" / "deadline.new").mkdir()
+    assert keeping(tmp_path, public_key=None).returncode != 0
+
+
+@pytest.mark.parametrize(("armed", "code"), [("1000", 124), ("not a number", 0), ("", 0), ("99999999999", 0)])
+def test_the_job_ends_by_what_was_armed_at_boot_where_that_is_sooner(tmp_path: Path, armed: str, code: int) -> None:
+    """Its money is over sooner than its lease: it had to be a dearer machine."""
+    node = Node(tmp_path / "home")
+    (tmp_path / "deadline").write_text(armed)
+    plan = RunPlan(title="t", run_commands=("true",))
+    values = script.environment(plan, lease=LEASE, deadline=time.time() + 3600)
+    done = node.run(script.run(plan).replace("/var/lib/cvl-ci/deadline", str(tmp_path / "deadline")), values)
+    assert done.returncode == code
+    assert node.end()["timed_out"] == ("1" if code else "0")

@@ -19,6 +19,7 @@ import pytest
 from cvl_ci.engine.joblog import JobLog
 from cvl_ci.github.masks import Masks
 from cvl_ci.github.shield import shown
+from cvl_ci.request.plan import RunPlan
 from cvl_ci.result.first_errors import FirstErrors
 from cvl_ci.result.inert import plain
 from cvl_ci.result.outcome import FetchedFile, Phase
@@ -86,7 +87,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def harm(step: OnGitHub) -> None:
     """Whatever comes from a machine or a provider, and so may be anything."""
-    step.queued("digits train")
+    step.queued(RunPlan(title="digits train"))
     step.workflow.began(Phase.RUNNING)
     for line in LINES:
         step.workflow.remote(line)

@@ -145,3 +145,37 @@ def test_a_number_too_large_for_any_machine_is_refused(read: Callable[[object], 
     for given in (10**400, "9" * 400, float("inf")):
         with pytest.raises(Wrong):
             read(given)
+
+
+ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc"
+
+
+def test_a_public_key_is_one_line_with_or_without_its_comment() -> None:
+    assert values.public_key(f"  {ED25519}\n") == ED25519
+    assert values.public_key(f"{ED25519} anna@laptop") == f"{ED25519} anna@laptop"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEA\n-----END OPENSSH PRIVATE KEY-----",
+        f'command="rm -rf /" {ED25519}',
+        f"{ED25519}\n{ED25519}",
+        ED25519.replace("ssh-ed25519", "ssh-rsa"),
+        "ssh-ed25519 not/base64!",
+        "ssh-ed25519",
+        7,
+    ],
+    ids=["private", "options", "two lines", "another kind", "no base64", "no key", "no text"],
+)
+def test_what_is_no_public_key_is_refused_and_never_shown(given: object) -> None:
+    with pytest.raises(Wrong) as wrong:
+        values.public_key(given)
+    assert wrong.value.shown == "***"
+
+
+def test_a_machine_is_kept_for_a_day_at_most() -> None:
+    assert (values.minutes_kept("0"), values.minutes_kept(1440)) == (0, 1440)
+    for given in (1441, "-1", "1.5", "10m"):
+        with pytest.raises(Wrong):
+            values.minutes_kept(given)

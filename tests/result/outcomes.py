@@ -10,6 +10,7 @@ from cvl_ci.result.outcome import (
     Cost,
     Ending,
     FetchedFile,
+    Kept,
     Launch,
     NodeEnd,
     Outcome,
@@ -215,9 +216,22 @@ HOSTILE = replace(
     warnings=("\u202egnp.exe", "##[error]no"),
 )
 
+KEPT = replace(
+    FAILED,
+    cost=Cost(hourly_usd=0.096, seconds=672.1, usd=0.0179227, estimated_usd=0.144, kept_usd=0.016),
+    release=replace(
+        GONE,
+        gone=False,
+        asked=(replace(GONE.asked[0], left=("i-0a1b2c3d4e5f60718 (running)",)),),
+        kept=Kept(until=1_790_000_600.0, ways_in=("ssh ubuntu@203.0.113.7",)),
+    ),
+)
+"""For ten minutes, by keep_on_failure."""
+
 EVERY = {
     "succeeded": SUCCEEDED,
     "failed_exit_7": FAILED,
+    "kept_on_failure": KEPT,
     "no_capacity": NO_CAPACITY,
     "cancelled": CANCELLED,
     "not_proved_gone": NOT_PROVED_GONE,

@@ -11,7 +11,7 @@ from cvl_ci.result.outcome import Asked, Ending, FetchedFile, Outcome
 from cvl_ci.result.phrases import ENDINGS, answer
 from cvl_ci.result.summary import lines, to_json
 from tests import golden
-from tests.result.outcomes import EVERY, FAILED, HOSTILE, NO_CAPACITY, NOT_PROVED_GONE, NOTHING_ASKED, SUCCEEDED
+from tests.result.outcomes import EVERY, FAILED, HOSTILE, KEPT, NO_CAPACITY, NOT_PROVED_GONE, NOTHING_ASKED, SUCCEEDED
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -25,6 +25,16 @@ def test_every_ending_has_words() -> None:
 
 def test_a_machine_that_may_run_comes_first() -> None:
     assert lines(NOT_PROVED_GONE)[0].startswith("A MACHINE MAY STILL BE RUNNING")
+
+
+def test_a_machine_that_is_kept_is_no_alarm_and_its_way_in_can_be_copied_however_narrow() -> None:
+    told = lines(KEPT, width=40)
+    assert told[0] == "The job failed with exit code 7: digits-sgd fail"
+    assert any(line.strip() == "ssh ubuntu@203.0.113.7" for line in told)
+    released = to_json(KEPT)["released"]
+    assert isinstance(released, dict)
+    assert (released["gone"], released["kept_until"]) == (False, "2026-09-21T14:23:20Z")
+    assert released["ssh_commands"] == ["ssh ubuntu@203.0.113.7"]
 
 
 def test_no_release_at_all_is_no_proof() -> None:

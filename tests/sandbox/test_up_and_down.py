@@ -352,3 +352,31 @@ def test_a_run_that_shall_keep_it_leaves_it_up(directory: Path) -> None:
     with sandbox.visited(keep=True):
         pass
     assert sandbox.status().up
+
+
+def test_what_a_run_leaves_a_machine_in_ends_with_that_machine(directory: Path, key: Path) -> None:
+    sandbox = sandbox_in(directory)
+    with sandbox.visited(needed=lambda status: bool(status.instances)) as access:
+        cloud = cloud_of(sandbox, directory, access, key)
+        machine = cloud.launch()
+    time.sleep(3)
+    assert sandbox.status().up, "its machine is there"
+    cloud.ec2().terminate_instances(InstanceIds=[machine])
+    assert eventually(lambda: daemon.found(directory) is None, within=15)
+    assert leavings(blueprint.identity(directory)) == NOTHING
+
+
+def test_what_a_killed_run_brought_up_ends_by_itself(directory: Path) -> None:
+    program = (
+        "import time; from pathlib import Path; from tests.sandbox.cloud import sandbox_in\n"
+        f"with sandbox_in(Path({str(directory)!r})).visited(): print('in it', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT) as run:
+        assert run.stdout is not None
+        while run.stdout.readline() not in {"in it\n", ""}:
+            pass
+        time.sleep(3)
+        assert sandbox_in(directory).status().up, "the run is in it"
+        run.kill()
+    assert eventually(lambda: daemon.found(directory) is None, within=15)
+    assert leavings(blueprint.identity(directory)) == NOTHING

@@ -74,6 +74,15 @@ class AwsInventory:
                 next_step="It is tried again until the deadline; then end it by hand.",
             )
 
+    def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
+        tags = [{"Key": name, "Value": text} for name, text in labels.items()]
+        for region in sorted({resource.region for resource in resources}):
+            ids = [resource.id for resource in resources if resource.region == region]
+            try:
+                self._client(region).create_tags(Resources=ids, Tags=tags)  # type: ignore[arg-type]
+            except Exception as error:
+                raise EngineError(f"AWS refused to label {', '.join(ids)} in {region}: {error}") from error
+
     def _remove_in(self, region: str, resources: Sequence[Resource]) -> Iterator[str]:
         client = self._client(region)
         endings: list[tuple[str, Callable[[list[str]], Any]]] = [

@@ -32,6 +32,12 @@ class Inventories:
             patience_seconds=max((part.patience_seconds for part in parts), default=0.0),
         )
 
+    def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
+        for cloud in sorted({resource.provider for resource in resources}):
+            if cloud not in self._inventories:
+                raise EngineError(f"Nothing on {cloud} can be labelled from here.")
+            self._inventories[cloud].label([each for each in resources if each.provider == cloud], labels)
+
     def remove(self, resources: Sequence[Resource]) -> None:
         """One cloud's refusal keeps no other waiting."""
         refused = []

@@ -37,10 +37,13 @@ cvl_ci_end() { # exit code, timed out (0|1), phase
 }
 
 cvl_ci_seconds_left() {
-  local now by_runtime by_deadline
+  local now by_runtime by_deadline deadline="$CVL_CI_DEADLINE" armed
+  # A dearer machine than was quoted ends sooner than its lease: the timer armed at its boot knows when.
+  armed="$(cat /var/lib/cvl-ci/deadline 2> /dev/null)"
+  case "$armed" in '' | *[!0-9]*) ;; *) deadline=$((armed < deadline ? armed : deadline)) ;; esac
   now="$(date +%s)"
   by_runtime=$(($(cat "$cvl_ci_state/began") + CVL_CI_MAX_SECONDS - now))
-  by_deadline=$((CVL_CI_DEADLINE - CVL_CI_RESERVE_SECONDS - now))
+  by_deadline=$((deadline - CVL_CI_RESERVE_SECONDS - now))
   echo $((by_runtime < by_deadline ? by_runtime : by_deadline))
 }
 

@@ -1,0 +1,33 @@
+"""A machine whose job failed, kept for a person: only when it can be told, paid for and ended; else it is released."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cvl_ci.lease import Lease
+from cvl_ci.ports import Clock
+from cvl_ci.request.plan import RunPlan
+from cvl_ci.result.outcome import Launch, Release
+from cvl_ci.result.units import duration
+
+MARGIN_SECONDS = 150.0
+"""SkyPilot counts whole minutes, and looks once in each: without a timer armed at boot it ends up to so much later."""
+SHORTEST_SECONDS = 60.0
+
+
+def keep(lease: Lease, *, plan: RunPlan, launch: Launch, clock: Clock, say: Callable[[str], None]) -> Release | None:
+    """For keep_on_failure minutes, or as long as max_cost pays for. None: it is not kept, and why has been said."""
+    now = clock.now()
+    paid = plan.limits.paid_minutes(hourly_usd=launch.hourly_usd * launch.num_nodes)
+    until = min(now + plan.limits.keep_minutes * 60, launch.created_at + paid * 60 - MARGIN_SECONDS)
+    if until - now < SHORTEST_SECONDS:
+        say("The machine is not kept: max_cost leaves nothing to pay it with. It is taken down.")
+        return None
+    try:
+        release = lease.keep(until=until, public_key=plan.public_key)
+    except Exception as error:  # noqa: BLE001  whatever went wrong, a machine that may not end by itself is not left
+        say(f"The machine could not be kept, so it is taken down: {str(error) or type(error).__name__}")
+        return None
+    if until < now + plan.limits.keep_minutes * 60 - 1:
+        say(f"The machine is kept for {duration(until - now)} only: max_cost pays for no more.")
+    return release

@@ -1,0 +1,60 @@
+"""What SkyPilot and a machine say, read: a failure in our words, a job's own exit code, a spinner. Values, no SDK."""
+
+from __future__ import annotations
+
+from cvl_ci.engine.joblog import progress
+from cvl_ci.engine.process import WorkerFailed
+from cvl_ci.errors import CapacityError, CredentialsError, CvlError, EngineError
+from cvl_ci.ports import Progress, Watch
+from cvl_ci.result.outcome import NodeEnd, Phase
+
+_CREDENTIALS = {
+    "NoCloudAccessError", "InvalidCloudCredentials", "CloudUserIdentityError", "NoCredentialsError",
+    "ApiServerAuthenticationError", "PermissionDeniedError",
+}  # fmt: skip
+
+
+class Said:
+    """SkyPilot's spinner repeats itself: each thing it says is passed on once."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._said: set[str] = set()
+
+    def __call__(self, line: str) -> None:
+        text = progress(line)
+        if text and text not in self._said:
+            self._said.add(text)
+            self._watch(Progress(text=text))
+
+
+def in_our_words(failure: WorkerFailed) -> CvlError:
+    first = failure.text.strip().splitlines()[0] if failure.text.strip() else failure.error
+    if failure.error == "ResourcesUnavailableError":
+        return CapacityError(
+            "No machine could be had: every place that was asked said no.",
+            money="Nothing was left running and nothing more is billed.",
+            next_step="Allow more places (cloud, region), another accelerator, or `spot: fallback`; or run it later.",
+        )
+    if failure.error in _CREDENTIALS:
+        return CredentialsError(f"The cloud refused our credentials: {first}", next_step="Run `cvl-ci check`.")
+    return EngineError(
+        f"SkyPilot failed: {failure.error}: {first}",
+        money="Whatever it had started is being taken down.",
+        next_step="This is not the job's fault. Run it again; if it stays so, report it with the log.",
+    )
+
+
+def read_end(rank: int, text: str) -> NodeEnd:
+    """The machine's word, believed only as far as it is a small number. No word: the node did not live to write it."""
+    values = dict(line.split("=", 1) for line in text.splitlines()[:8] if "=" in line)
+    code = values.get("exit_code", "")
+    phase = Phase.SETUP if values.get("phase") == "setup" else Phase.RUNNING
+    ended = values.get("ended_ns", "")
+    return NodeEnd(
+        rank=rank,
+        exit_code=int(code) if code.isdecimal() and len(code) <= 3 and int(code) <= 255 else None,
+        timed_out=values.get("timed_out") == "1",
+        phase=phase.value,
+        ended_at=int(ended) / 1e9 if ended.isdecimal() and len(ended) <= 20 else None,
+    )

@@ -1,0 +1,206 @@
+"""keep_on_failure: kept only when the job itself failed and all of keeping worked; else it is released, with proof."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.commands import keep as keeping
+from cvl_ci.commands import plan as planning
+from cvl_ci.errors import CapacityError, CvlError, EngineError
+from cvl_ci.lease import LABEL_DEADLINE, LABEL_KEPT
+from cvl_ci.request.plan import Limits
+from cvl_ci.result.outcome import Ending, NodeEnd
+from cvl_ci.result.phrases import money, released
+from tests.commands.test_run import PLAN, House
+from tests.fakes import FakePrices
+
+KEEP = replace(PLAN, limits=Limits(keep_minutes=10), public_key="ssh-ed25519 AAAA anna")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    made = House(tmp_path)
+    made.engine.ends = (NodeEnd(rank=0, exit_code=7),)
+    return made
+
+
+def test_the_machine_of_a_job_that_failed_is_there_under_its_lease_with_a_new_end(house: House) -> None:
+    outcome = house.run(KEEP)
+    assert (outcome.ending, outcome.exit_code) == (Ending.FAILED, 7), "its own code, not 79"
+    assert outcome.release is not None and outcome.release.kept is not None
+    until = outcome.release.kept.until
+    assert until == pytest.approx(house.clock.now() + 600, abs=2)
+    assert outcome.release.kept.ways_in == ("ssh ubuntu@10.0.0.0",)
+    assert house.engine.kept == (until, "ssh-ed25519 AAAA anna")
+    assert house.engine.downs == []
+    (machine,) = house.cloud.machines.values()
+    assert machine.state == "running"
+    assert machine.labels[LABEL_DEADLINE] == machine.labels[LABEL_KEPT] == str(int(until))
+    record = house.records.kept[outcome.cluster]
+    assert (record.deadline, record.released_at) == (until, None), "down, post and reap find it"
+    assert house.records.fence(outcome.cluster).exists(), "nothing else is launched under it"
+
+
+def test_what_is_told_counts_the_minutes_to_come(house: House) -> None:
+    outcome = house.run(KEEP)
+    assert outcome.cost is not None and outcome.cost.kept_usd is not None
+    assert outcome.cost.kept_usd == pytest.approx(0.1 * 600 / 3600, rel=0.01)
+    assert outcome.cost.usd > 0.1 * (600 + 90) / 3600 * 0.99
+    assert money(outcome.cost).startswith("at most $")
+    assert f"ended sooner by: cvl-ci down {outcome.cluster} --cloud aws" in released(outcome)
+
+
+def test_fetched_first_so_that_nothing_depends_on_a_person_coming(house: House) -> None:
+    steps: list[str] = []
+    house.engine.at = steps.append
+    assert house.run(KEEP).files
+    assert steps.index("fetch") < steps.index("keep")
+
+
+@pytest.mark.parametrize("end", [NodeEnd(rank=0, exit_code=3, phase="setup"), NodeEnd(rank=0, exit_code=None)])
+def test_a_setup_that_failed_and_a_job_that_was_killed_are_failures_too(house: House, end: NodeEnd) -> None:
+    house.engine.ends = (end,)
+    release = house.run(KEEP).release
+    assert release is not None and release.kept is not None
+
+
+ENDS = {
+    "success": (NodeEnd(rank=0, exit_code=0),),
+    "time limit": (NodeEnd(rank=0, exit_code=124, timed_out=True),),
+}
+
+
+@pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
+def test_any_other_end_of_the_job_keeps_nothing(house: House, ends: tuple[NodeEnd, ...]) -> None:
+    house.engine.ends = ends
+    outcome = house.run(KEEP)
+    assert outcome.release is not None and outcome.release.gone
+    assert house.cloud.running() == [] and house.engine.kept is None
+
+
+def test_a_run_that_was_ended_by_its_budget_keeps_nothing(house: House) -> None:
+    house.engine.ends = ENDS["time limit"]
+    outcome = house.run(replace(KEEP, limits=Limits(keep_minutes=10, max_cost_usd=0.05)))
+    assert outcome.ending is Ending.OVER_BUDGET
+    assert house.cloud.running() == []
+
+
+@pytest.mark.parametrize("failure", [CapacityError("none"), EngineError("SkyPilot failed.")])
+def test_where_the_job_never_began_nothing_is_kept(house: House, failure: CvlError) -> None:
+    house.engine.failure = failure
+    assert house.run(KEEP).ending is Ending.NEVER_STARTED
+    assert house.cloud.running() == []
+
+
+def test_a_machine_that_was_lost_is_not_kept(house: House) -> None:
+    house.engine.lost = "it does not answer"
+    assert house.run(KEEP).ending is Ending.PREEMPTED
+    assert house.cloud.running() == []
+
+
+def test_not_asked_for_keeps_nothing(house: House) -> None:
+    outcome = house.run(PLAN)
+    assert outcome.release is not None and outcome.release.gone
+
+
+def test_a_mistake_of_ours_after_the_job_failed_keeps_nothing(house: House) -> None:
+    """Nobody would be told of the machine."""
+
+    def at(step: str) -> None:
+        if step == "fetch":
+            raise RuntimeError("a bug")
+
+    house.engine.at = at
+    with pytest.raises(RuntimeError):
+        house.run(KEEP)
+    assert house.cloud.running() == []
+
+
+@pytest.mark.parametrize("step", ["ran", "fetch", "keep"])
+def test_ctrl_c_keeps_nothing_not_even_while_it_is_being_kept(house: House, step: str) -> None:
+    def at(now: str) -> None:
+        if now == step:
+            house.engine.at = lambda _: None
+            raise KeyboardInterrupt
+
+    house.engine.at = at
+    assert house.run(KEEP).ending is Ending.CANCELLED
+    assert house.cloud.running() == []
+
+
+def _cannot_arm(house: House) -> None:
+    def at(step: str) -> None:
+        if step == "keep":
+            raise EngineError("The machine did not take its new end.")
+
+    house.engine.at = at
+
+
+def _bug(house: House) -> None:
+    def at(step: str) -> None:
+        if step == "keep":
+            raise ZeroDivisionError
+
+    house.engine.at = at
+
+
+def _no_label(house: House) -> None:
+    house.cloud.refuse_labels = True
+
+
+def _vanished(house: House) -> None:
+    house.engine.at = lambda step: house.cloud.remove([*house.cloud.machines.values()]) if step == "keep" else None
+
+
+def _no_disk(house: House) -> None:
+    write = house.records.write
+
+    def full(record: object) -> None:
+        if house.engine.followed_until is not None:
+            raise EngineError("No space left on device.")
+        write(record)  # type: ignore[arg-type]
+
+    house.records.write = full  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("broken", [_cannot_arm, _bug, _no_label, _vanished, _no_disk])
+def test_whatever_fails_in_keeping_is_a_release_with_proof_and_is_told(house: House, broken: object) -> None:
+    broken(house)  # type: ignore[operator]
+    outcome = house.run(KEEP)
+    assert outcome.release is not None and outcome.release.gone and outcome.release.kept is None
+    assert outcome.exit_code == 7
+    assert house.cloud.running() == []
+    assert any("could not be kept" in text for text in outcome.warnings)
+
+
+def test_a_provider_that_does_not_answer_is_no_machine_to_keep(house: House) -> None:
+    house.engine.at = lambda step: setattr(house.cloud, "silent", step == "keep") if step in {"keep", "down"} else None
+    outcome = house.run(KEEP)
+    assert outcome.release is not None and outcome.release.gone
+
+
+def test_max_cost_shortens_it_and_says_so(house: House) -> None:
+    """$0.027 buys 16.2 minutes at $0.1 an hour; 90 seconds have passed, and the last 150 are a margin."""
+    outcome = house.run(replace(KEEP, limits=Limits(keep_minutes=60, max_cost_usd=0.027)))
+    assert outcome.release is not None and outcome.release.kept is not None
+    assert outcome.cost is not None and outcome.cost.usd < 0.027
+    assert outcome.release.kept.until - house.clock.now() == pytest.approx(16.2 * 60 - 90 - 150, abs=2)
+    assert any("max_cost pays for no more" in text for text in outcome.warnings)
+
+
+def test_a_machine_that_max_cost_cannot_pay_for_is_released(house: House) -> None:
+    house.engine.hourly_usd = 0.9  # a failover to a dearer one: 100 seconds are left of $0.027
+    outcome = house.run(replace(KEEP, limits=Limits(keep_minutes=60, max_cost_usd=0.045)))
+    assert house.cloud.running() == []
+    assert any("max_cost leaves nothing" in text for text in outcome.warnings)
+
+
+def test_the_quote_holds_what_keeping_may_cost() -> None:
+    without, with_it = (planning.quote(plan, FakePrices()) for plan in (PLAN, KEEP))
+    assert without.max_usd is not None and with_it.max_usd is not None
+    assert with_it.max_usd - without.max_usd == pytest.approx(0.1 * 10 / 60)
+    assert with_it.deadline_minutes == without.deadline_minutes, "a run that is lost does not get them"
+    assert keeping.MARGIN_SECONDS > 0

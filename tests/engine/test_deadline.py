@@ -1,0 +1,178 @@
+"""max_cost as a moment: it comes nearer with a dearer machine, on the machine, in its labels and for who watches it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvl_ci.engine import boot, skypilot
+from cvl_ci.engine.deadline import Deadline
+from cvl_ci.engine.process import Expired
+from cvl_ci.engine.skypilot import SkyPilotEngine
+from cvl_ci.errors import BudgetError, EngineError
+from cvl_ci.ports import LaunchRequest
+from cvl_ci.request.plan import Limits, Place, RunPlan
+from tests.fakes import FakeClock
+
+
+def test_a_dearer_machine_has_less_time_and_a_cheaper_one_no_more_than_the_run() -> None:
+    deadline = Deadline(3600.0, node_usd=0.5, now=lambda: 600.0)
+    deadline.priced(2.0)
+    assert deadline.at == 600 + 900
+    deadline.priced(0.1)
+    assert deadline.at == 3600, "the dear one that said no has cost nothing"
+
+
+def test_without_a_budget_or_a_price_the_run_s_deadline_holds() -> None:
+    for node_usd, hourly in ((None, 99.0), (0.5, 0.0)):
+        deadline = Deadline(3600.0, node_usd=node_usd, now=lambda: 0.0)
+        deadline.priced(hourly)
+        assert deadline.at == 3600
+
+
+def test_the_label_says_what_the_timer_says_and_the_others_stay() -> None:
+    tags = [{"Key": "cvl-ci-deadline", "Value": "1800000000"}, {"Key": "cvl-ci-lease", "Value": "cvl-1"}]
+    theirs = {"TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")]}
+    armed = boot.armed(theirs, deadline=1_700_000_000.5)
+    for each in armed["TagSpecifications"]:
+        assert {tag["Key"]: tag["Value"] for tag in each["Tags"]} == {
+            "cvl-ci-deadline": "1700000000",
+            "cvl-ci-lease": "cvl-1",
+        }
+    assert tags[0]["Value"] == "1800000000", "what SkyPilot holds is not changed under its hands"
+
+
+class StandIn:
+    """A worker that answers from a script; an Expired among the answers is raised when its time is over."""
+
+    answers: Mapping[str, Any] = {}
+    during: Callable[..., None] = lambda *_: None
+    calls: list[tuple[str, dict[str, Any]]] = []  # noqa: RUF012
+
+    def __init__(self, *, environment: Mapping[str, str]) -> None:
+        self.alive = True
+        self.busy = False
+
+    def call(self, verb: str, *, until: Callable[[], float] | None = None, **request: Any) -> Any:
+        StandIn.calls.append((verb, {**request, "until": until}))
+        StandIn.during(request)
+        answer = self.answers.get(verb)
+        if isinstance(answer, type) and issubclass(answer, Exception):
+            raise answer
+        return answer
+
+    def kill(self) -> None:
+        self.alive = False
+
+
+ATTEMPT = {
+    "cloud": "aws",
+    "region": "us-east-1",
+    "zone": "us-east-1a",
+    "instance_type": "m6i.large",
+    "spot": False,
+    "hourly_usd": 0.2,
+    "accelerators": {},
+}
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def engine(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> SkyPilotEngine:
+    monkeypatch.setattr(skypilot, "Worker", StandIn)
+    monkeypatch.setattr(StandIn, "calls", [])
+    monkeypatch.setattr(StandIn, "during", lambda *_: None)
+    launched = {**ATTEMPT, "job_id": 1, "num_nodes": 2, "deadline": clock.now() + 600}
+    monkeypatch.setattr(StandIn, "answers", {"launch": launched})
+    return SkyPilotEngine(environment={}, clock=clock)
+
+
+def request(clock: FakeClock, limits: Limits) -> LaunchRequest:
+    return LaunchRequest(
+        plan=RunPlan(title="t", run_commands=("x",), places=(Place(cloud="aws"),), limits=limits, num_nodes=2),
+        cluster="cvl-1-abc",
+        labels={},
+        staged=Path("/tmp"),
+        deadline=clock.now() + 3600,
+        fence=Path("/nowhere"),
+    )
+
+
+def ignored(_: object) -> None:
+    pass
+
+
+def test_the_worker_is_told_what_each_machine_may_cost(engine: SkyPilotEngine, clock: FakeClock) -> None:
+    engine.launch(request(clock, Limits(max_cost_usd=0.5)), watch=ignored)
+    engine.launch(request(clock, Limits()), watch=ignored)
+    assert [asked["node_usd"] for _, asked in StandIn.calls] == [0.25, None]
+
+
+def test_a_worker_started_anew_renews_to_the_nearer_deadline(engine: SkyPilotEngine, clock: FakeClock) -> None:
+    engine.launch(request(clock, Limits(max_cost_usd=0.5)), watch=ignored)
+    assert engine._worker is not None
+    engine._worker.alive = False  # type: ignore[misc]
+    engine._alive_worker()
+    verb, asked = StandIn.calls[-1]
+    assert (verb, asked["deadline"]) == ("beat", clock.now() + 600)
+
+
+@pytest.mark.parametrize(
+    "given_up",
+    [
+        # 0.07 buys 10.5 minutes of 2 machines at 0.2: 5.5 and the release's 5.
+        (0.07, BudgetError, 5.5 * 60),
+        (None, EngineError, 15 * 60),
+    ],
+)
+def test_a_launch_is_given_up_when_its_money_or_its_patience_is(
+    engine: SkyPilotEngine,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    given_up: tuple[float | None, type[Exception], float],
+) -> None:
+    max_cost, error, seconds = given_up
+    limits: list[float] = []
+
+    def during(asked: dict[str, Any]) -> None:
+        asked["on_event"]({"kind": "attempting", "attempt": ATTEMPT})
+        limits.append(StandIn.calls[-1][1]["until"]() - time.monotonic())
+        if error is EngineError:  # all its patience was used up
+            engine._patience -= 15 * 60
+
+    monkeypatch.setattr(StandIn, "during", during)
+    monkeypatch.setattr(StandIn, "answers", {"launch": Expired})
+    with pytest.raises(error):
+        engine.launch(request(clock, Limits(max_cost_usd=max_cost)), watch=ignored)
+    assert limits == [pytest.approx(seconds, abs=1)]
+
+
+def test_a_fetch_that_would_outlast_the_machine_is_a_problem_and_no_hang(
+    engine: SkyPilotEngine, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine.launch(request(clock, Limits(max_cost_usd=0.5)), watch=ignored)
+    monkeypatch.setattr(StandIn, "answers", {"ask_nodes": [], "bring": Expired})
+    fetched = engine.fetch(into=tmp_path / "out", globs=())
+    assert fetched.files == () and fetched.problem is not None and "time or money was over" in fetched.problem
+    assert StandIn.calls[-1][1]["until"]() - time.monotonic() == pytest.approx(600 - 30, abs=1)
+
+
+def test_keeping_that_takes_too_long_is_an_error_and_leaves_nobody_at_it(
+    engine: SkyPilotEngine, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.launch(request(clock, Limits()), watch=ignored)
+    monkeypatch.setattr(StandIn, "answers", {"keep": Expired})
+    with pytest.raises(EngineError, match="did not take its new end"):
+        engine.keep("cvl-1-abc", until=clock.now() + 600, public_key=None)
+    monkeypatch.setattr(StandIn, "answers", {"keep": ["ssh ubuntu@192.0.2.1"]})
+    assert engine.keep("cvl-1-abc", until=clock.now() + 600, public_key="k") == ("ssh ubuntu@192.0.2.1",)
+    _, asked = StandIn.calls[-1]
+    assert (asked["deadline"], asked["public_key"]) == (clock.now() + 600, "k")

@@ -1,0 +1,107 @@
+"""A machine that is kept, on an emulated EC2: its labels say until when, and the reaper waits for that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cvl_ci.commands.reap import Reaped, Tools, reap
+from cvl_ci.engine.inventory import AwsInventory, Inventories
+from cvl_ci.engine.prices import CataloguePrices
+from cvl_ci.errors import EngineError
+from cvl_ci.lease import LABEL_DEADLINE, LABEL_KEPT
+from cvl_ci.ports import Resource
+from cvl_ci.request.plan import Place
+from tests.engine.test_reap_on_moto import OURS, REGION, OnMoto, client, running, start
+from tests.fakes import FakeClock, FakeWorkflow
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+
+__all__ = ["client"]
+
+
+class AllOver:
+    """A GitHub that says of every run that it is over."""
+
+    def ended_at(self, run: str, attempt: str) -> float | None:
+        return time.time() - 3600
+
+
+def reaped(client: Callable[[str], EC2Client]) -> Reaped:
+    tools = Tools(
+        clouds=OnMoto(client),
+        prices=CataloguePrices(),
+        workflow=FakeWorkflow(),
+        clock=FakeClock(time=time.time()),
+        runs=AllOver(),
+    )
+    return reap(
+        [Place(cloud="aws")],
+        owner="cvl/ci",
+        repository="cvl/ci",
+        named=False,
+        grace=600,
+        dry_run=False,
+        user_id="u",
+        tools=tools,
+    )
+
+
+def inventory(client: Callable[[str], EC2Client]) -> Inventories:
+    return Inventories({"aws": AwsInventory(client=client, regions=lambda: [REGION])})
+
+
+def ours(client: Callable[[str], EC2Client]) -> tuple[Resource, ...]:
+    return inventory(client).find(lease=OURS.name, places=[Place(cloud="aws")]).resources
+
+
+def kept(client: Callable[[str], EC2Client], *, until: float) -> None:
+    labels = {LABEL_DEADLINE: str(int(until)), LABEL_KEPT: str(int(until))}
+    inventory(client).label(ours(client), labels)
+
+
+def test_its_labels_are_moved_and_nobody_else_s(client: Callable[[str], EC2Client]) -> None:
+    start(client, 2, OURS.labels(deadline=1_800_000_000))
+    start(client, 1, {"Name": "somebody's"})
+    kept(client, until=1_900_000_000)
+    found = inventory(client).find(lease=None, places=[Place(cloud="aws")]).resources
+    assert [each.labels[LABEL_DEADLINE] for each in found if each.kind == "instances"] == ["1900000000"] * 2
+    assert [each.labels[LABEL_KEPT] for each in found if each.kind == "instances"] == ["1900000000"] * 2
+
+
+def test_the_reaper_ends_what_a_run_that_is_over_left_but_not_what_it_kept(client: Callable[[str], EC2Client]) -> None:
+    machines = set(start(client, 1, OURS.labels(deadline=time.time() + 3600)))
+    kept(client, until=time.time() + 3600)
+    assert not reaped(client).due
+    assert running(client) == machines
+
+
+def test_the_reaper_ends_what_was_kept_and_is_past_its_time(client: Callable[[str], EC2Client]) -> None:
+    start(client, 1, OURS.labels(deadline=time.time() + 3600))
+    kept(client, until=time.time() - 3600)
+    assert len(reaped(client).due) == 1
+    assert not running(client)
+
+
+def test_the_same_run_without_keeping_is_ended_at_once(client: Callable[[str], EC2Client]) -> None:
+    start(client, 1, OURS.labels(deadline=time.time() + 3600))
+    assert len(reaped(client).due) == 1
+    assert not running(client)
+
+
+def test_a_label_that_is_refused_is_an_error(client: Callable[[str], EC2Client]) -> None:
+    start(client, 1, OURS.labels(deadline=1_800_000_000))
+    with pytest.raises(EngineError, match="refused to label"):
+        inventory(client).label(ours(client), {f"one-{number}": "too many" for number in range(51)})
+
+
+def test_what_no_inventory_here_knows_cannot_be_labelled(client: Callable[[str], EC2Client]) -> None:
+    start(client, 1, OURS.labels(deadline=1_800_000_000))
+    elsewhere = [replace(each, provider="gcp") for each in ours(client)]
+    with pytest.raises(EngineError, match="gcp"):
+        inventory(client).label(elsewhere, {LABEL_KEPT: "1"})

@@ -1,0 +1,70 @@
+"""A machine that is kept: a person gets in, and `down` ends it sooner; where nobody comes, it ends by itself."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cvl_ci import wiring
+from cvl_ci.sandbox import Sandbox, blueprint, daemon
+from tests.sandbox.cloud import environment, eventually, leavings
+from tests.sandbox.conftest import Terminal
+
+NOTHING: dict[str, list[str]] = {"containers": [], "volumes": [], "networks": []}
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Terminal]:
+    """With a sandbox that only runs bring up, as for most people."""
+    directory = tmp_path / "sandbox"
+    sandbox = Sandbox(directory, machine_types=wiring.machine_types(), environment=environment(), progress=print)
+    yield Terminal(home=tmp_path, directory=directory, sandbox=sandbox)
+    sandbox.down()
+
+
+def ssh(way_in: str, command: str) -> subprocess.CompletedProcess[str]:
+    words = [*shlex.split(way_in), command]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL)
+
+
+def test_a_person_finds_the_failed_job_s_machine_and_ends_it_when_done(alone: Terminal, tmp_path: Path) -> None:
+    key = tmp_path / "anna"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    public = Path(f"{key}.pub").read_text()
+    job = ("--command", "echo here > why; exit 7", "--max-runtime", "10m")
+    ran = alone.run(*job, "--keep-on-failure", "30", "--ssh-public-key", public)
+    assert ran.code == 7, ran.err
+    released = ran.summary["released"]
+    assert released["gone"] is False
+    (way_in,) = released["ssh_commands"]
+    assert way_in in ran.err
+    assert "MAY STILL BE RUNNING" not in ran.err
+    (machine,) = alone.sandbox.status().instances
+    ends = int(machine.tags["cvl-ci-deadline"])
+    assert machine.tags["cvl-ci-kept"] == str(ends)
+    assert 28 * 60 < ends - time.time() < 30 * 60
+    seen = ssh(f"{way_in} -i {key}", "cat sky_workdir/why /var/lib/cvl-ci/deadline")
+    assert seen.stdout.split() == ["here", str(ends)], seen.stderr
+    name = ran.summary["cluster"]
+    assert f"cvl-ci down {name} --cloud sandbox" in ran.err
+    down = alone.type("down", name, "--cloud", "sandbox")
+    assert down.returncode == 0, down.stderr
+    assert re.search(rf"{name}: gone\n  sandbox .* shows 0 left", down.stdout)
+    assert daemon.found(alone.directory) is None, "its sandbox went with it"
+
+
+def test_where_nobody_comes_it_ends_soon_after_its_time_by_itself(alone: Terminal) -> None:
+    ran = alone.run("--command", "exit 7", "--max-runtime", "10m", "--keep-on-failure", "2")
+    over = time.monotonic()
+    assert ran.code == 7, ran.err
+    (way_in,) = ran.summary["released"]["ssh_commands"]
+    assert ssh(way_in, "true").returncode == 0, "the key that was made for the run opens it"
+    assert eventually(lambda: daemon.found(alone.directory) is None, within=180), "machine and sandbox have ended"
+    assert 100 < time.monotonic() - over < 165
+    assert leavings(blueprint.identity(alone.directory)) == NOTHING
