@@ -19,7 +19,8 @@ from sky.skylet import autostop_lib
 from sky.utils import cluster_utils, command_runner
 
 from cvl_ci.engine import attempts
-from cvl_ci.engine.heartbeat import Heartbeat
+from cvl_ci.engine.deadline import Deadline
+from cvl_ci.engine.heartbeat import Heartbeat, minutes_at
 
 Send = Callable[..., None]
 AWAY_SECONDS = 180.0
@@ -34,24 +35,39 @@ def warm(_send: Send) -> str:
 
 
 def launch(
-    send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadline: float, heartbeat: float, **_: Any
+    send: Send,
+    *,
+    task: dict[str, Any],
+    cluster: str,
+    fence: str,
+    deadline: float,
+    node_usd: float | None,
+    heartbeat: float,
 ) -> dict[str, Any]:
-    """One request to the server; which places it tries is its own affair, so one attempt is announced for all."""
+    """One request to the server; which places it tries is its own affair, so one attempt is announced for all.
+
+    `node_usd` brings the machine's end forward once its price is known, which is when it is there.
+    """
     made = sky.Task.from_yaml_config(task)
     sdk.get(sdk.status([cluster]))  # a server that does not know us says so here, before anything is asked for
     _stop_at(fence)
     send("attempting", attempt=_asked_for(made))
     job_id, _ = sdk.stream_and_get(sdk.launch(made, cluster_name=cluster))
     _stop_at(fence)
-    beat(send, cluster=cluster, deadline=deadline, heartbeat=heartbeat)
     handle = _record(cluster)["handle"]
+    known = _described(handle.launched_resources)
+    end = Deadline(deadline, node_usd=node_usd)
+    end.priced(known["hourly_usd"] or 0.0)
+    if not heartbeat and end.at < deadline:
+        _end_in(minutes_at(time.time(), deadline=end.at, heartbeat=0), cluster=cluster)
+    beat(send, cluster=cluster, deadline=end.at, heartbeat=heartbeat)
     return {
         "job_id": job_id,
-        **_described(handle.launched_resources),
+        **known,
         "zone": handle.launched_resources.zone,
         "num_nodes": handle.launched_nodes,
         "on_cloud": handle.cluster_name_on_cloud,
-        "deadline": deadline,
+        "deadline": end.at,
     }
 
 
@@ -81,7 +97,7 @@ def beat(send: Send, *, cluster: str, deadline: float, heartbeat: float) -> None
 
     def renew(minutes: int) -> None:
         began = time.monotonic()
-        sdk.get(sdk.autostop(cluster, minutes, wait_for=autostop_lib.AutostopWaitFor.NONE, down=True))
+        _end_in(minutes, cluster=cluster)
         send("renewed", minutes=minutes, seconds=time.monotonic() - began)
 
     heart = Heartbeat(
@@ -141,6 +157,10 @@ def exists(_send: Send, *, cluster: str) -> list[dict[str, Any]]:
     return found + [
         {"kind": "launch", "id": each.request_id, "state": each.status.lower()} for each in _launches(cluster)
     ]
+
+
+def _end_in(minutes: int, *, cluster: str) -> None:
+    sdk.get(sdk.autostop(cluster, minutes, wait_for=autostop_lib.AutostopWaitFor.NONE, down=True))
 
 
 def _launches(cluster: str) -> list[Any]:
