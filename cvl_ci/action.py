@@ -25,6 +25,7 @@ from cvl_ci.step import OnGitHub
 
 if TYPE_CHECKING:
     from cvl_ci.local.handover import Handover
+    from cvl_ci.ports import Checkout
     from cvl_ci.request.inputs import Inputs
     from cvl_ci.request.plan import Place, RunPlan
     from cvl_ci.result.outcome import Release
@@ -94,8 +95,9 @@ def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
     github.workflow.mask(*(secret.reveal() for secret in inputs.secrets.values()))
     asked = github.asked
     inputs = replace(inputs, mistakes=(*inputs.mistakes, *asked.mistakes))
-    way, why = ("run", "") if asked.verb == "plan" else github.road(inputs.places)
+    way, why = ("run", "") if asked.verb == "plan" else github.road(inputs.places, head=lambda: _checkout(inputs).head)
     if way == "sandbox":
+        github.workflow.notice(why)
         inputs = wiring.on_sandbox(inputs)
     plan = _plan(inputs, environ)
     if way == "plan":
@@ -105,10 +107,14 @@ def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
 
 def _plan(inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
     from cvl_ci.commands.prepare import prepare
+
+    return prepare(inputs, checkout=_checkout(inputs), prices=wiring.prices(environ))
+
+
+def _checkout(inputs: Inputs) -> Checkout:
     from cvl_ci.local.checkout import open_checkout
 
-    checkout = open_checkout(Path.cwd(), at=inputs.workdir or inputs.task or ".")
-    return prepare(inputs, checkout=checkout, prices=wiring.prices(environ))
+    return open_checkout(Path.cwd(), at=inputs.workdir or inputs.task or ".")
 
 
 def _show(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
@@ -190,14 +196,12 @@ def _release(left: Handover | None, github: OnGitHub, environ: Mapping[str, str]
     records = wiring.records(environ, github.workflow)
     record = records.read(name)
     records.revoke(name)
-    if record is None and left is not None:
-        return None  # main lived to say what it would do, and had not come to take a lease
-    places = () if record else _places(environ)
+    places = () if record else _places(left, environ)
     if record is None and not places:
         return None
     environ = _known_to_clouds(record.places if record else places, github, environ)
     tools = ending.Tools(
-        clouds=wiring.OpenClouds(environ), records=records, workflow=github.workflow, clock=SystemClock()
+        clouds=wiring.OpenClouds(environ, to_end=True), records=records, workflow=github.workflow, clock=SystemClock()
     )
     return ending.down([name], everything=False, places=places, user_id=github.owner.user_id, tools=tools)[name]
 
@@ -218,14 +222,17 @@ def _known_to_clouds(places: Sequence[Place], github: OnGitHub, environ: Mapping
         return environ
 
 
-def _places(environ: Mapping[str, str]) -> tuple[Place, ...]:
-    """All state is lost: the inputs may be other than main's, so they only say where to look as well."""
+def _places(left: Handover | None, environ: Mapping[str, str]) -> tuple[Place, ...]:
+    """Where to look without a record. With all state lost, the inputs may be other than main's: they only say where
+    to look as well."""
     from cvl_ci.request.inputs import from_environment
     from cvl_ci.request.plan import SANDBOX, Place
 
+    if left is not None:  # main lived to say what it would do, and had not come to take a lease
+        return (Place(cloud=SANDBOX),) if wiring.sandbox_was_left(environ) else ()
     asked = from_environment(environ, also=OTHER_INPUTS).places or ()
     if any(place.cloud == SANDBOX for place in asked):
-        return ()  # its machines are containers: they bill nobody, and are not worth bringing it up
+        return (Place(cloud=SANDBOX),)
     return tuple(dict.fromkeys([*(Place(cloud=place.cloud) for place in asked), Place(cloud="aws")]))
 
 

@@ -44,6 +44,10 @@ class Checkout(Protocol):
     @property
     def root(self) -> Path: ...
 
+    @property
+    def head(self) -> str:
+        """The commit that is checked out, in full; empty: none that git knows."""
+
     def examples(self) -> Sequence[str]:
         """Every directory with an example.yaml, posix, relative to the root, sorted."""
 

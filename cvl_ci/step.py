@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -71,15 +71,17 @@ class OnGitHub:
         save_handover(wiring.handover_path(self._environ), self._left)
         self.workflow.commands.state("handover", written_handover(self._left))
 
-    def road(self, places: Sequence[Place] | None) -> tuple[str, str]:
-        """`run`, `plan` or `sandbox`, and why. Raises UntrustedCode."""
+    def road(self, places: Sequence[Place] | None, *, head: Callable[[], str]) -> tuple[str, str]:
+        """`run`, `plan` or `sandbox`, and why. `head`: the commit of what would run. Raises UntrustedCode."""
         from cvl_ci.github import trust
 
         way, why = trust.road(
             self._here.event,
             fork=self.asked.fork,
             allowed_sha=self.asked.allow_fork_sha,
-            has_credentials=wiring.has_credentials(self._environ),
+            ours=self._here.sha,
+            head=head,
+            has_credentials=lambda: wiring.has_credentials(self._environ),
             on_sandbox=any(place.cloud == SANDBOX for place in places or ()),
         )
         return way.value, why

@@ -6,8 +6,9 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.records import FileRecords
 from cvl_ci.ports import Cloud, Progress, Records, Watch, Workflow
 from cvl_ci.request.plan import SANDBOX, Place
-from cvl_ci.sandbox import Access, MachineType, Sandbox
+from cvl_ci.sandbox import Access, MachineType, Sandbox, brought_up_by_a_run
 
 if TYPE_CHECKING:
     from cvl_ci.commands.reap import Reaped
@@ -86,16 +87,18 @@ def machine_types() -> tuple[MachineType, ...]:
 
 
 class OpenClouds:
-    """The Clouds port. `keep_sandbox`: leave up a sandbox that this run brought up."""
+    """The Clouds port. `keep_sandbox`: leave up a sandbox that this run brought up. `to_end`: only what was left is
+    looked for; a sandbox is not brought up for that, and one that a run had left is taken down."""
 
-    def __init__(self, environ: Mapping[str, str], *, keep_sandbox: bool = False) -> None:
+    def __init__(self, environ: Mapping[str, str], *, keep_sandbox: bool = False, to_end: bool = False) -> None:
         self._environ = environ
         self._keep_sandbox = keep_sandbox
+        self._to_end = to_end
 
     @contextmanager
     def open(self, places: Sequence[Place], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
         if any(place.cloud == SANDBOX for place in places):
-            with self._sandbox(watch) as access, self._closing(self._on_sandbox(access, user_id)) as cloud:
+            with self._sandbox(watch) as cloud_of, self._closing(cloud_of(user_id)) as cloud:
                 yield cloud
         else:
             made = self._served if self._environ.get(API_SERVER) else self._real
@@ -103,15 +106,19 @@ class OpenClouds:
                 yield cloud
 
     @contextmanager
-    def _sandbox(self, watch: Watch) -> Iterator[Access]:
+    def _sandbox(self, watch: Watch) -> Iterator[Callable[[str], Cloud]]:
         sandbox = Sandbox(
             sandbox_directory(self._environ),
             machine_types=machine_types(),
             environment=self._environ,
             progress=lambda text: watch(Progress(text=text)),
         )
-        with sandbox.visited(keep=self._keep_sandbox, needed=_keeps_a_machine) as access:
-            yield access
+        if self._to_end:
+            visited: AbstractContextManager[Access | None] = sandbox.visited_to_end(needed=_keeps_a_machine)
+        else:
+            visited = sandbox.visited(keep=self._keep_sandbox, needed=_keeps_a_machine)
+        with visited as access:
+            yield partial(self._on_sandbox, access) if access else (lambda _: _on_what_remains(sandbox))
 
     def _on_sandbox(self, access: Access, user_id: str) -> Cloud:
         from cvl_ci.engine import inventory
@@ -161,6 +168,23 @@ class OpenClouds:
 def _keeps_a_machine(status: Status) -> bool:
     over = {"shutting-down", "terminated"}
     return any(LABEL_KEPT in each.tags and each.state not in over for each in status.instances)
+
+
+def _on_what_remains(sandbox: Sandbox) -> Cloud:
+    from cvl_ci.local.remains import NothingToDrive, Remains
+
+    docker = Remains(
+        provider=SANDBOX,
+        kinds=("containers", "volumes", "networks"),
+        left=sandbox.remains,
+        remove=sandbox.remove_remains,
+    )
+    return Cloud(engine=NothingToDrive(), inventory=docker, billed=False, named=SANDBOX)
+
+
+def sandbox_was_left(environ: Mapping[str, str]) -> bool:
+    """A run brought it up and was not there to take it down."""
+    return brought_up_by_a_run(sandbox_directory(environ))
 
 
 def _for_skypilot(environ: Mapping[str, str], user_id: str) -> dict[str, str]:
@@ -286,9 +310,12 @@ def _all_set_up(environ: Mapping[str, str]) -> tuple[Place, ...]:
 
 
 def has_credentials(environ: Mapping[str, str]) -> bool:
-    """Of any cloud, as far as the environment shows."""
-    names = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "ACTIONS_ID_TOKEN_REQUEST_URL", "GOOGLE_APPLICATION_CREDENTIALS")
-    return any(environ.get(name) for name in (*names, "AZURE_CLIENT_ID", "LAMBDA_API_KEY", "KUBECONFIG"))
+    """Whether any cloud's were given to this step. The machine's own role was given to nobody: it is not asked."""
+    from cvl_ci.engine.credentials import access
+
+    where = access.here(environ, folder=credentials_directory(environ), writes=True)
+    looks = access.look(replace(where, has_instance_role=lambda: False), (), proved=PROVED)
+    return any(each.there for each in looks)
 
 
 def on_sandbox(inputs: Inputs) -> Inputs:

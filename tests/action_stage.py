@@ -68,7 +68,7 @@ def main() -> int:
     engine.ends = (NodeEnd(rank=0, exit_code=int(os.environ.get("STAGE_EXIT", "0"))),)
     for module in (clock, step, wiring):
         vars(module)["SystemClock"] = lambda: CLOCK
-    wiring.OpenClouds = lambda environ: FakeClouds(engine)  # type: ignore[assignment,misc]
+    wiring.OpenClouds = lambda environ, **_: FakeClouds(engine)  # type: ignore[assignment,misc]
     return action.called_as(sys.argv[1])
 
 

@@ -310,8 +310,17 @@ def test_legs_steps_and_attempts_never_share_a_lease(job: Job) -> None:
     assert len(names) == len(changes)
 
 
-def a_fork(job: Job, name: str) -> dict[str, str]:
-    pull = {"number": 5, "head": {"sha": "a" * 40, "repo": {"full_name": "mallory/ci"}}}
+def checked_out(job: Job) -> str:
+    """The workspace as a repository: its commit."""
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "commit.gpgsign=false"]
+    git = ["git", "-C", str(job.workspace), *who]
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "x"]):
+        subprocess.run([*git, *words], check=True)
+    return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def a_fork(job: Job, name: str, *, sha: str = "a" * 40) -> dict[str, str]:
+    pull = {"number": 5, "head": {"sha": sha, "repo": {"full_name": "mallory/ci"}}}
     path = job.folder / "event.json"
     path.write_text(json.dumps({"pull_request": {**pull, "base": {"repo": {"full_name": "cvl/ci"}}}}))
     return {"GITHUB_EVENT_NAME": name, "GITHUB_EVENT_PATH": str(path)}
@@ -329,9 +338,48 @@ def test_a_fork_gets_its_plan_and_asks_no_cloud(job: Job) -> None:
 
 
 def test_a_fork_s_code_meets_our_secrets_only_as_the_reviewed_commit(job: Job) -> None:
-    fork = a_fork(job, "pull_request_target")
+    sha = checked_out(job)
+    fork = a_fork(job, "pull_request_target", sha=sha)
     code, said = job.run("/entrypoint", **fork, INPUT_ALLOW_FORK_SHA="b" * 40)
     assert (code, job.steps()) == (77, []), said
     assert "moved" in said
-    assert job.run("/entrypoint", **fork, INPUT_ALLOW_FORK_SHA="a" * 40)[0] == 0
+    other = a_fork(job, "pull_request_target")
+    code, said = job.run("/entrypoint", **other, INPUT_ALLOW_FORK_SHA="a" * 40)
+    assert (code, job.steps()) == (77, []), said
+    assert f"{sha} is checked out" in said
+    fork = a_fork(job, "pull_request_target", sha=sha)
+    assert job.run("/entrypoint", **fork, INPUT_ALLOW_FORK_SHA=sha)[0] == 0
+    assert "launch" in job.steps()
+
+
+def test_a_comment_runs_what_its_workflow_was_started_for_if_a_member_wrote_it(job: Job) -> None:
+    sha = checked_out(job)
+    path = job.folder / "event.json"
+    commented = {"GITHUB_EVENT_NAME": "issue_comment", "GITHUB_EVENT_PATH": str(path), "GITHUB_SHA": sha}
+    for who, wanted in (("NONE", 77), ("MEMBER", 0)):
+        path.write_text(json.dumps({"issue": {"number": 5}, "comment": {"author_association": who}}))
+        code, said = job.run("/entrypoint", **commented)
+        assert code == wanted, said
+        assert ("launch" in job.steps()) is (wanted == 0)
+
+
+def test_a_fork_that_runs_on_the_sandbox_is_told_so(job: Job) -> None:
+    code, said = job.run("/entrypoint", **a_fork(job, "pull_request"), INPUT_FORK="sandbox")
+    assert code == 0, said
+    assert "runs on the sandbox" in Runner().read(said).commands("notice")[0]
+
+
+def test_dependabot_s_run_spends_what_was_given_to_it_and_plans_else(job: Job) -> None:
+    mine = {"number": 5, "head": {"repo": {"full_name": "cvl/ci"}}, "base": {"repo": {"full_name": "cvl/ci"}}}
+    path = job.folder / "event.json"
+    path.write_text(json.dumps({"pull_request": mine}))
+    dependabot = {"GITHUB_EVENT_NAME": "pull_request", "GITHUB_EVENT_PATH": str(path)}
+    dependabot["GITHUB_ACTOR"] = "dependabot[bot]"
+    (job.folder / "home/.aws/credentials").unlink()
+    code, said = job.run("/entrypoint", **dependabot)
+    assert (code, job.steps()) == (0, []), said
+    assert "from Dependabot" in said
+    keys = {"INPUT_AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "INPUT_AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI0123"}
+    code, said = job.run("/entrypoint", **dependabot, **keys)
+    assert code == 0, said
     assert "launch" in job.steps()

@@ -47,8 +47,9 @@ def test_the_wheel_is_licensed_typed_and_has_its_command(wheel: zipfile.ZipFile)
     assert "cvl-ci = cvl_ci.cli:main" in wheel.read("cvl_ci-0.1.0.dist-info/entry_points.txt").decode()
 
 
-def test_the_lock_names_hashes_and_no_index() -> None:
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements.action.lock", "requirements.build.lock"])
+def test_a_lock_names_hashes_and_no_index(name: str) -> None:
+    lock = (ROOT / name).read_text(encoding="utf-8")
     assert "://" not in lock
     assert "index" not in lock
     pinned = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]

@@ -63,6 +63,11 @@ class Event:
         return str(_mapping(self._of("pull_request").get("head")).get("sha") or "")
 
     @property
+    def asked_by_member(self) -> bool:
+        """Of a comment: whether its author belongs to this repository. Anybody else may comment too."""
+        return self._of("comment").get("author_association") in {"OWNER", "MEMBER", "COLLABORATOR"}
+
+    @property
     def from_dependabot(self) -> bool:
         return self.actor == "dependabot[bot]"
 

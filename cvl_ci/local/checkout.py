@@ -45,6 +45,10 @@ class FolderCheckout:
     def root(self) -> Path:
         return self._root
 
+    @property
+    def head(self) -> str:
+        return ""
+
     def examples(self) -> Sequence[str]:
         found = {_directory(path) for path in self._paths(["."]) if path.rpartition("/")[2] == FILE_NAME}
         return sorted(path for path in found if (self._root / path / FILE_NAME).is_file())
@@ -129,6 +133,11 @@ class GitCheckout(FolderCheckout):
         super().__init__(root, here=here)
         self._git = git
 
+    @property
+    def head(self) -> str:
+        done = self._ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+        return done.stdout.decode().strip() if done.returncode == 0 else ""
+
     def examples(self) -> Sequence[str]:
         wanted = f":(glob)**/{FILE_NAME}"
         found = {*self._tracked([wanted]), *self._list("-o", "--exclude-standard", paths=[wanted])}
@@ -160,12 +169,15 @@ class GitCheckout(FolderCheckout):
         return [(described.split(" ", 1)[0], path) for described, _, path in lines]
 
     def _list(self, *options: str, paths: Sequence[str]) -> Sequence[str]:
-        command = [self._git, "-C", str(self._root), "ls-files", "-z", *options, "--", *paths]
-        done = subprocess.run(command, env=quiet(self._git), capture_output=True, check=False)
+        done = self._ask("ls-files", "-z", *options, "--", *paths)
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip().splitlines()
             raise CvlError(f"git could not list {self._root}: {said[0] if said else 'no reason given'}")
         return [os.fsdecode(path) for path in done.stdout.split(b"\0") if path]
+
+    def _ask(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        command = [self._git, "-C", str(self._root), *words]
+        return subprocess.run(command, env=quiet(self._git), capture_output=True, check=False)
 
 
 def quiet(git: str) -> dict[str, str]:

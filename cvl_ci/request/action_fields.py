@@ -47,8 +47,9 @@ ACTION_INPUTS = (
     ),
     ActionField(
         name="allow_fork_sha",
-        help="On `pull_request_target` and `workflow_run`: the commit of a fork, all 40 digits, that a maintainer "
-        "reviewed and lets run with this repository's secrets. A head that has moved is refused again.",
+        help="On `pull_request_target`, `workflow_run` and `issue_comment`: the commit, all 40 digits, that a "
+        "maintainer reviewed and lets run with this repository's secrets. It has to be what is checked out, and on the "
+        "first two the proposed head still.",
     ),
     ActionField(
         name="leg",

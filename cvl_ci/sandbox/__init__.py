@@ -5,5 +5,6 @@ from cvl_ci.sandbox.home import Access
 from cvl_ci.sandbox.offers import MachineType
 from cvl_ci.sandbox.sandbox import Sandbox
 from cvl_ci.sandbox.status import Instance, Status
+from cvl_ci.sandbox.visits import brought_up_by_a_run
 
-__all__ = ["Access", "Faults", "Instance", "MachineType", "Sandbox", "Status", "Throttle"]
+__all__ = ["Access", "Faults", "Instance", "MachineType", "Sandbox", "Status", "Throttle", "brought_up_by_a_run"]

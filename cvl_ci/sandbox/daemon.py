@@ -16,6 +16,8 @@ from cvl_ci.sandbox.blueprint import LOG
 
 FILE = "emulator.json"
 MODULE = "cvl_ci.sandbox.emulator"
+IN_FRONT = "--in-front"
+"""Said to an emulator that shall not go into the background: its container lives as long as it does."""
 PACKAGES = Path(__file__).parents[2]
 
 

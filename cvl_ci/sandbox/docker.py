@@ -19,6 +19,8 @@ from cvl_ci.errors import SandboxError
 
 LABEL = "cvl-ci-sandbox"
 """On every container, network and volume, with the sandbox's id as its value."""
+NAME_LABEL = f"{LABEL}-name"
+"""On a machine: the name that whoever launched it gave it."""
 IMAGE_LABEL = "cvl-ci-sandbox-image"
 
 
@@ -120,10 +122,13 @@ class Docker:
                 "docker context use default, or DOCKER_HOST=unix:///var/run/docker.sock.",
             )
 
-    def remove_all(self, identity: str, say: Callable[[str], None]) -> tuple[str, ...]:
-        """Every container and volume of one sandbox, whoever started it. The containers' names."""
+    def remove_all(self, identity: str, say: Callable[[str], None], *, only: str | None = None) -> tuple[str, ...]:
+        """Every container and volume of one sandbox, whoever started it. The containers' names.
+
+        `only`: containers that have this label too."""
         mine = f"label={LABEL}={identity}"
-        names = self.lines("ps", "--all", "--filter", mine, "--format", "{{.Names}}")
+        further = ("--filter", f"label={only}") if only else ()
+        names = self.lines("ps", "--all", "--filter", mine, *further, "--format", "{{.Names}}")
         if names:
             say(f"removing {len(names)} container{'s' if len(names) > 1 else ''}: {', '.join(names)}")
             self._remove("rm", "--force", "--volumes", *names)
@@ -160,4 +165,5 @@ def _explained(arguments: Sequence[str], said: str) -> SandboxError:
             "The Docker Engine is not running.",
             next_step="Start it (sudo systemctl start docker, or sudo dockerd &), then try again.",
         )
-    return DockerFailed(arguments, said.splitlines()[-1] if said else "it said nothing")
+    lines = [line for line in said.splitlines() if line.strip() and not line.startswith(("Run 'docker", "See 'docker"))]
+    return DockerFailed(arguments, lines[-1] if lines else "it said nothing")

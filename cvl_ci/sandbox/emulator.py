@@ -1,8 +1,8 @@
-"""The emulated AWS as a process of its own: `python -m cvl_ci.sandbox.emulator DIRECTORY`.
+"""The emulated AWS as a process of its own: `python -m cvl_ci.sandbox.emulator [--in-front] DIRECTORY`.
 
 A program beside cvl-ci, not a part of it: it alone of this room reads its environment, handles signals and exits. It
-goes into the background, holds everything in memory, and ends with its directory: no sandbox outlives the place that
-describes it. However it ends by its own will, it takes its machines along.
+goes into the background unless that would end its container, holds everything in memory, and ends with its directory:
+no sandbox outlives the place that describes it. However it ends by its own will, it takes its machines along.
 """
 
 from __future__ import annotations
@@ -21,22 +21,31 @@ from typing import TYPE_CHECKING
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import blueprint as blueprints
-from cvl_ci.sandbox import daemon, networks, visitors
+from cvl_ci.sandbox import daemon, networks, visits
 from cvl_ci.sandbox.blueprint import LOG, Blueprint
 from cvl_ci.sandbox.docker import Docker
+from cvl_ci.sandbox.emulator_machines import INSTANCE_LABEL
 
 if TYPE_CHECKING:
     from cvl_ci.sandbox.emulator_cloud import Cloud
 
 
 def main() -> None:
-    directory = Path(sys.argv[1])
+    *how, place = sys.argv[1:]
+    directory = Path(place)
     plan = blueprints.load(directory)
     if plan is None:
         sys.exit(f"{directory} holds no plan of a sandbox")
-    check_libraries()
-    go_into_background(directory)
-    serve(directory, plan)
+    if daemon.IN_FRONT in how:
+        # As the first process of a container it would be deaf to this until it says otherwise.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        speak_into_log(directory)
+        check_libraries()
+    else:
+        check_libraries()
+        go_into_background()
+        speak_into_log(directory)
+    serve(directory, plan, record(directory))
 
 
 def check_libraries() -> None:
@@ -48,22 +57,31 @@ def check_libraries() -> None:
         sys.exit(f"these Python packages are missing: {', '.join(missing)}")
 
 
-def go_into_background(directory: Path) -> None:
-    """The parent says which process goes on, and leaves. Our record is there before that one does anything."""
+def go_into_background() -> None:
+    """The parent says which process goes on, and leaves."""
     pid = os.fork()
     if pid:
         print(pid)
         sys.stdout.flush()
         os._exit(0)
     os.setsid()
+
+
+def speak_into_log(directory: Path) -> None:
     log = os.open(directory / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
     faulthandler.enable()
-    blueprints.write_json(directory / daemon.FILE, {"pid": os.getpid(), "started": daemon.started(os.getpid())})
 
 
-def serve(directory: Path, plan: Blueprint) -> None:
+def record(directory: Path) -> dict[str, object]:
+    """Who we are, for all to read before we do anything. In containers many a process has the same number."""
+    ours: dict[str, object] = {"pid": os.getpid(), "started": daemon.started(os.getpid())}
+    blueprints.write_json(directory / daemon.FILE, ours)
+    return ours
+
+
+def serve(directory: Path, plan: Blueprint, ours: dict[str, object]) -> None:
     settle_environment(directory)
     # Loads moto, which reads its settings as it is loaded.
     from cvl_ci.sandbox.emulator_cloud import Cloud
@@ -93,7 +111,7 @@ def serve(directory: Path, plan: Blueprint) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, told_to_end)
     print("up", plan.endpoint_url, flush=True)
-    if wait(directory, end):
+    if wait(directory, end, ours):
         machines.remove_all()
     print("down", flush=True)
     os._exit(0)
@@ -105,9 +123,9 @@ def leave_with_the_last(directory: Path, plan: Blueprint, cloud: Cloud) -> None:
         time.sleep(1)
         if cloud.any_left():
             continue
-        with visitors.forsaken(directory) as forsaken:
+        with visits.forsaken(directory) as forsaken:
             if forsaken and not cloud.any_left() and remove_all(plan):
-                (directory / visitors.BROUGHT_UP).unlink(missing_ok=True)
+                visits.forget_who_brought_it_up(directory)
                 print("no run is here any more, and no machine: down", flush=True)
                 os._exit(0)
 
@@ -116,7 +134,7 @@ def remove_all(plan: Blueprint) -> bool:
     """What it made in Docker. False: not yet, such as the volume of a machine that is just ending."""
     docker = Docker(os.environ)
     try:
-        docker.remove_all(plan.id, lambda line: print(line, flush=True))
+        docker.remove_all(plan.id, lambda line: print(line, flush=True), only=INSTANCE_LABEL)
         networks.remove(docker, plan.id)
     except SandboxError as error:
         print("not down yet:", error, flush=True)
@@ -124,15 +142,15 @@ def remove_all(plan: Blueprint) -> bool:
     return True
 
 
-def wait(directory: Path, end: threading.Event) -> bool:
+def wait(directory: Path, end: threading.Event, ours: dict[str, object]) -> bool:
     """Until it is told to end, or its directory vanishes. False: another emulator has taken the directory over."""
     while not end.wait(0.5):
         try:
-            record = json.loads((directory / daemon.FILE).read_text(encoding="utf-8"))
+            found = json.loads((directory / daemon.FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             print("the directory or its record is gone", flush=True)
             return True
-        if record["pid"] != os.getpid():
+        if found != ours:
             return False
     return True
 

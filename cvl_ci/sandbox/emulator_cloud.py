@@ -24,6 +24,7 @@ from moto.ec2.responses.instances import InstanceResponse
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.blueprint import Blueprint
+from cvl_ci.sandbox.docker import NAME_LABEL
 from cvl_ci.sandbox.emulator_machines import REBOOT, Boot, Machines
 from cvl_ci.sandbox.faults import Faults, touches
 
@@ -251,7 +252,7 @@ class Cloud:
             network=network,
             address=instance.private_ip,
             wait="never" if never else f"{faults.slow_boot_seconds:g}",
-            labels={"cvl-ci-sandbox-type": instance.instance_type, "cvl-ci-sandbox-name": name},
+            labels={"cvl-ci-sandbox-type": instance.instance_type, NAME_LABEL: name},
         )
 
     def _default_vpc(self, backend: Any) -> Any:

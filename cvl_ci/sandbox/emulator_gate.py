@@ -18,6 +18,7 @@ from moto.s3.responses import S3Response
 from cvl_ci.sandbox import blueprint as blueprints
 from cvl_ci.sandbox.blueprint import ACTIONS, FAULTS, Blueprint
 from cvl_ci.sandbox.faults import Faults
+from cvl_ci.sandbox.networks import guests
 
 LOST = "sandbox.answer_is_lost"
 """The mark on a request whose answer must not arrive."""
@@ -93,9 +94,11 @@ class Gate:
                 )
 
     def _from_machine(self, address: str) -> bool:
+        """Neither this host at a gateway, nor a container that joined to get at its machines."""
         if not address or address in self._gateways:
             return False
-        return any(ipaddress.ip_address(address) in ipaddress.ip_network(cidr) for cidr in self._networks)
+        asking = ipaddress.ip_address(address)
+        return any(asking in ipaddress.ip_network(cidr) and asking not in guests(cidr) for cidr in self._networks)
 
 
 def _limit_exceeded(response: Any, service: str) -> ServiceException:

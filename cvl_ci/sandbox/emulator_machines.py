@@ -73,7 +73,8 @@ class Machines:
         self._each(lambda instance: self._command(instance, "restart", "--time", "3"), list(instances))
 
     def remove_all(self) -> None:
-        self._docker.remove_all(self._plan.id, lambda line: print(line, flush=True))
+        """And not the container that we may be in ourselves."""
+        self._docker.remove_all(self._plan.id, lambda line: print(line, flush=True), only=INSTANCE_LABEL)
 
     def watch(self, watcher: Watcher) -> None:
         """Tell `watcher` of every machine that ends without being told to here; for ever."""

@@ -27,6 +27,11 @@ class Network:
     gateway: str
 
 
+def guests(cidr: str) -> ipaddress.IPv4Network:
+    """Where containers that join get their addresses: out of the instances' way."""
+    return list(ipaddress.IPv4Network(cidr).subnets(new_prefix=24))[-1]
+
+
 def ensure(
     docker: Docker, identity: str, regions: Sequence[str], routes: Sequence[ipaddress.IPv4Network]
 ) -> list[Network]:
@@ -81,12 +86,15 @@ def _existing(docker: Docker, identity: str) -> Iterator[Network]:
 
 def _create(docker: Docker, identity: str, region: str, candidates: Iterator[ipaddress.IPv4Network]) -> Network:
     for chosen in candidates:
-        network = Network(region=region, name=f"cvl-ci-{identity}-{region}", cidr=str(chosen), gateway=str(chosen[1]))
+        # Of several networks Docker takes the first by name for a container's way out. A runner's are github_network_…:
+        # coming after them, ours does not move the way out of an action's container that joins it and leaves it.
+        name = f"sandbox-cvl-ci-{identity}-{region}"
+        network = Network(region=region, name=name, cidr=str(chosen), gateway=str(chosen[1]))
         labels: Mapping[str, str] = {LABEL: identity, REGION_LABEL: region}
         try:
             docker.run(
                 "network", "create", "--driver", "bridge", "--subnet", network.cidr, "--gateway", network.gateway,
-                "--ip-range", str(list(chosen.subnets(new_prefix=24))[-1]),  # guests: out of the instances' way
+                "--ip-range", str(guests(network.cidr)),
                 *(word for key, value in labels.items() for word in ("--label", f"{key}={value}")),
                 network.name,
             )  # fmt: skip

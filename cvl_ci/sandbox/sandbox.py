@@ -6,18 +6,18 @@ import contextlib
 import fcntl
 import json
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
 from cvl_ci.errors import SandboxError
+from cvl_ci.sandbox import beside, control, daemon, guest, home, image, networks, offers, ports, visits
 from cvl_ci.sandbox import blueprint as blueprints
-from cvl_ci.sandbox import control, daemon, guest, home, image, networks, offers, visitors
 from cvl_ci.sandbox.blueprint import ACTIONS, FAULTS, Blueprint
 from cvl_ci.sandbox.control import Line
-from cvl_ci.sandbox.docker import LABEL, Docker, DockerFailed
+from cvl_ci.sandbox.docker import LABEL, NAME_LABEL, Docker, DockerFailed
 from cvl_ci.sandbox.faults import Faults
 from cvl_ci.sandbox.home import Access
 from cvl_ci.sandbox.offers import MachineType
@@ -49,7 +49,17 @@ class Sandbox:
         self._environment = environment
         self._say = progress
         self._docker = Docker(environment)
-        self._id = blueprints.identity(self._directory)
+
+    @cached_property
+    def _us(self) -> guest.Container | None:
+        """The container we run in; None on a plain host."""
+        return guest.ourselves(self._docker)
+
+    @cached_property
+    def _id(self) -> str:
+        """Of the directory as the host names it: jobs have theirs at one path, each in containers of its own."""
+        kept = self._us.on_host(self._directory) if self._us else self._directory
+        return blueprints.identity(Path(kept) if kept else Path(f"/{self._us.id if self._us else ''}{self._directory}"))
 
     def up(self) -> Access:
         """Whatever was there before, it is up afterwards. Under a second when it is up already."""
@@ -77,23 +87,40 @@ class Sandbox:
         """Up for the time of one run. Runs side by side share it: when a run had brought it up, the last one to leave
         takes it down again; one that a person brought up stays. `keep`: it stays all the same. `needed`: asked at the
         end; then it stays until its last machine has ended, when it ends by itself."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        with (self._directory / visitors.FILE).open("a") as guests:
-            fcntl.flock(guests, fcntl.LOCK_SH)
+        with visits.visit(self._directory) as visit:
             if not self.status().up:
-                (self._directory / visitors.BROUGHT_UP).touch()
+                visit.note_that_a_run_brings_it_up()
             try:
                 yield self.up()
             finally:
                 if keep:
-                    (self._directory / visitors.BROUGHT_UP).unlink(missing_ok=True)
-                if (
-                    (self._directory / visitors.BROUGHT_UP).exists()
-                    and not needed(self.status())
-                    and visitors.alone_in(guests)
-                ):
-                    self.down()
-                    (self._directory / visitors.BROUGHT_UP).unlink(missing_ok=True)
+                    visit.forget_who_brought_it_up()
+                if not needed(self.status()) and visit.may_end_it:
+                    self._end(visit)
+
+    @contextlib.contextmanager
+    def visited_to_end(self, *, needed: Callable[[Status], bool] = lambda _: False) -> Iterator[Access | None]:
+        """For what a run may have left that is no more. None: nothing of this sandbox is up, or was left so long as
+        nobody else is in it. It is never brought up for that. `needed`: as above."""
+        with visits.visit(self._directory) as visit:
+            if not needed(self.status()) and visit.may_end_it:
+                self._end(visit)
+            yield self.up() if self.status().up else None
+
+    def remains(self, lease: str | None) -> tuple[str, ...]:
+        """What Docker still has of it while it is down, and of any sandbox's machines those of this lease's name."""
+        kinds = (("ps", "--all", "--format", "{{.Names}}"), ("volume", "ls", "--quiet"), ("network", "ls", "--quiet"))
+        mine = [
+            name
+            for kind, *words in kinds
+            for name in self._docker.lines(kind, *words, "--filter", f"label={LABEL}={self._id}")
+        ]
+        return tuple(dict.fromkeys([*mine, *self._machines_of(lease)]))
+
+    def remove_remains(self, names: Sequence[str]) -> None:
+        self.down()
+        for name in {*self._docker.lines("ps", "--all", "--format", "{{.Names}}")} & {*names}:
+            self._docker.run("rm", "--force", "--volumes", name)
 
     def status(self) -> Status:
         plan, line = self._running()
@@ -115,7 +142,7 @@ class Sandbox:
         """Nothing of this sandbox runs afterwards, whatever state it was in. The machine image is kept."""
         was_there = self._directory.exists()
         with self._alone():
-            self._want_to_be_at_home()
+            self._want_it_in_reach()
             self._stop()
             self._docker.remove_all(self._id, self._say)
             networks.remove(self._docker, self._id)
@@ -128,7 +155,7 @@ class Sandbox:
     def reset(self) -> None:
         """As new: no machines, no buckets, no faults, and SkyPilot remembers none."""
         with self._alone():
-            self._want_to_be_at_home()
+            self._want_it_in_reach()
             self._stop()
             (self._directory / FAULTS).unlink(missing_ok=True)
             (self._directory / ACTIONS).unlink(missing_ok=True)
@@ -158,20 +185,26 @@ class Sandbox:
     def _start(self) -> Blueprint:
         watch = Stopwatch()
         self._docker.check()
+        self._want_a_lasting_place()
         self._directory.mkdir(parents=True, exist_ok=True)
         (self._directory / "README").write_text(README, encoding="utf-8")
         self._stop()
         if self._docker.remove_all(self._id, self._say):
             self._say("the emulated cloud they belonged to was gone: starting afresh, with an empty one")
         home.forget_skypilot(self._directory / "home")
-        nets = networks.ensure(self._docker, self._id, offers.regions_of(self._types), networks.host_routes())
-        guest.want_gateways_here(nets)
+        before = blueprints.load(self._directory)
+        last_time = () if before is None else (before.port, before.metadata_port, before.skypilot_port)
+        taken = beside.look_at_host(self._docker, self._us, self._id, preferred=last_time) if self._us else None
+        routes = taken.routes if taken else networks.host_routes()
+        nets = networks.ensure(self._docker, self._id, offers.regions_of(self._types), routes)
+        self._settle_among(nets)
         tag = image.ensure(
             self._docker, workshop=self._directory / "image", environment=self._environment, say=self._say
         )
-        before = blueprints.load(self._directory)
-        last_time = () if before is None else (before.port, before.metadata_port, before.skypilot_port)
-        port, metadata_port, skypilot_port = _free_ports(3, nets, last_time)
+        addresses = [ports.LOOPBACK, *(network.gateway for network in nets)]
+        port, metadata_port, skypilot_port = (
+            taken.ports if taken else ports.free(3, hosts=addresses, preferred=last_time)
+        )
         plan = Blueprint(
             id=self._id,
             image=tag,
@@ -182,15 +215,39 @@ class Sandbox:
             machine_types=self._types,
         )
         blueprints.save(self._directory, plan)
-        line = self._await(plan, daemon.start(self._directory, self._environment))
+        line = self._await(plan, self._start_emulator())
         self._probe(plan)
         self._furnish(plan, line)
         self._say(f"an AWS of our own is up at {plan.endpoint_url}, after {watch}")
         return plan
 
-    def _await(self, plan: Blueprint, pid: int) -> Line:
+    def _want_a_lasting_place(self) -> None:
+        if self._us and self._us.on_host(self._directory) is None:
+            raise SandboxError(
+                f"A sandbox cannot be brought up from here: {self._directory} would end with this container.",
+                next_step="Mount a directory of the host there, or say where one is: CVL_CI_SANDBOX_DIR.",
+            )
+
+    def _settle_among(self, nets: Sequence[networks.Network]) -> None:
+        """The emulator must find the gateways where it will be, and we the machines."""
+        if self._us:
+            guest.join(self._docker, nets)
+        else:
+            guest.want_gateways_here(nets)
+
+    def _start_emulator(self) -> Callable[[], bool]:
+        """Whether it is still there."""
+        if self._us:
+            name = beside.start(
+                self._docker, self._us, self._id, directory=self._directory, environment=self._environment
+            )
+            return lambda: beside.alive(self._docker, name)
+        pid = daemon.start(self._directory, self._environment)
+        return lambda: daemon.started(pid) is not None
+
+    def _await(self, plan: Blueprint, alive: Callable[[], bool]) -> Line:
         deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and daemon.started(pid) is not None:
+        while time.monotonic() < deadline and alive():
             line = control.find(plan)
             if line is not None:
                 return line
@@ -233,15 +290,17 @@ class Sandbox:
             raise SandboxError("This sandbox is not up.", next_step="Bring it up first: cvl-ci sandbox up")
         return plan, line
 
-    def _want_to_be_at_home(self) -> None:
+    def _want_it_in_reach(self) -> None:
+        """Whoever answers must be a process or a container that we can end."""
         _, line = self._running()
-        if line is not None and not line.at_home:
+        if line is not None and not daemon.found(self._directory) and not beside.found(self._docker, self._id):
             raise SandboxError(
                 "This sandbox was brought up outside of this container.", next_step="Do this where it was brought up."
             )
 
     def _stop(self) -> None:
         """End the emulator, with or without its record: it is asked, then killed."""
+        beside.end(self._docker, self._id, seconds=STOP_SECONDS)
         process = daemon.found(self._directory)
         if process is not None:
             _, line = self._running()
@@ -251,6 +310,19 @@ class Sandbox:
             if not asked or not daemon.wait_gone(process, seconds=STOP_SECONDS):
                 daemon.kill(process)
         (self._directory / daemon.FILE).unlink(missing_ok=True)
+
+    def _end(self, visit: visits.Visit) -> None:
+        self.down()
+        visit.forget_who_brought_it_up()
+
+    def _machines_of(self, lease: str | None) -> list[str]:
+        """By the name SkyPilot gave them: the lease's, and something after it."""
+        form = f'{{{{.Names}}}} {{{{.Label "{NAME_LABEL}"}}}}'
+        rows = [
+            line.split()
+            for line in self._docker.lines("ps", "--all", "--filter", f"label={NAME_LABEL}", "--format", form)
+        ]
+        return [row[0] for row in rows if lease and len(row) > 1 and row[1].startswith(f"{lease}-")]
 
     def _leftovers(self) -> tuple[str, ...]:
         mine = f"label={LABEL}={self._id}"
@@ -263,29 +335,3 @@ class Sandbox:
         with (self._directory / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def _free_ports(count: int, nets: Sequence[networks.Network], preferred: Sequence[int]) -> list[int]:
-    """Ports free on every address the emulator listens on; those of last time if they are."""
-    hosts = ["127.0.0.1", *(network.gateway for network in nets)]
-    found = [port for port in preferred if _free(port, hosts)]
-    for _ in range(100):
-        if len(found) >= count:
-            return found
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in found and _free(port, hosts):
-            found.append(port)
-    raise SandboxError("No free port was found for the emulated cloud.", next_step="See what listens: ss -ltn")
-
-
-def _free(port: int, hosts: Sequence[str]) -> bool:
-    try:
-        for host in hosts:
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, port))
-    except OSError:
-        return False
-    return True

@@ -37,7 +37,7 @@ class Api:
     lose_answers: int = 0
     wrong: list[str] = field(default_factory=list)
     runs: dict[str, Any] = field(default_factory=dict)
-    """Path of a workflow run's attempt → what GitHub says of it."""
+    """Path of a workflow run's attempt → what GitHub says of it, where that is not as its description shows."""
 
     def comment(self, body: str, *, author: str = "github-actions[bot]") -> int:
         number = 100 + len(self.comments)
@@ -101,16 +101,20 @@ class Api:
             return _json(self.comments[self.comment(_body(request), author=self.me or "github-actions[bot]")], 201)
         found = re.fullmatch(r"/repos/cvl/ci/issues/comments/(\d+)", path)
         if found and int(found[1]) in self.comments:
-            if method == "DELETE":
-                del self.comments[int(found[1])]
-                return (204, {}, "")
-            self.comments[int(found[1])]["body"] = _body(request)
-            return _json(self.comments[int(found[1])])
+            return self._one(method, int(found[1]), request)
         if re.fullmatch(r"/repos/cvl/ci/commits/[0-9a-f]+/pulls", path):
             return _json(self.pulls)
         if method == "GET" and path in self.runs:
-            return _json(self.runs[path])
+            shown = openapi.example("GET /repos/{owner}/{repo}/actions/runs/{run_id}/attempts/{attempt_number}")
+            return _json({**shown, **self.runs[path]})
         return _json({"message": "Not Found"}, 404)
+
+    def _one(self, method: str, number: int, request: requests.PreparedRequest) -> Answer:
+        if method == "DELETE":
+            del self.comments[number]
+            return (204, {}, "")
+        self.comments[number]["body"] = _body(request)
+        return _json(self.comments[number])
 
     def _page(self, url: str) -> Answer:
         query = {name: values[0] for name, values in parse_qs(urlparse(url).query).items()}

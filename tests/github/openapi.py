@@ -24,6 +24,7 @@ OPERATIONS = (
     "PATCH /repos/{owner}/{repo}/issues/comments/{comment_id}",
     "DELETE /repos/{owner}/{repo}/issues/comments/{comment_id}",
     "GET /repos/{owner}/{repo}/commits/{commit_sha}/pulls",
+    "GET /repos/{owner}/{repo}/actions/runs/{run_id}/attempts/{attempt_number}",
 )
 ANY_ERROR = {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
 """What is described nowhere, since any operation may end so: no right, no luck, too often."""

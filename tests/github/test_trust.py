@@ -14,6 +14,9 @@ SHA = "a" * 40
 OURS, THEIRS = {"full_name": "cvl/ci"}, {"full_name": "mallory/ci"}
 
 
+BASE, OTHER = "c" * 40, "b" * 40
+
+
 def request(name: str, *, repository: dict[str, str] | None = THEIRS, actor: str = "") -> Event:
     pull = {"number": 5, "head": {"repo": repository, "sha": SHA}, "base": {"repo": OURS}}
     run = {"head_sha": SHA, "head_repository": repository}
@@ -21,13 +24,15 @@ def request(name: str, *, repository: dict[str, str] | None = THEIRS, actor: str
 
 
 def go(event: Event, **changed: Any) -> Road:
-    asked = {"fork": "plan", "allowed_sha": "", "has_credentials": False, "on_sandbox": False, **changed}
-    return road(event, **asked)[0]
+    """`head`: of the checkout."""
+    asked = {"fork": "plan", "allowed_sha": "", "ours": BASE, "on_sandbox": False, **changed}
+    head, there = asked.pop("head", SHA), asked.pop("has_credentials", False)
+    return road(event, head=lambda: head, has_credentials=lambda: there, **asked)[0]
 
 
 @pytest.mark.parametrize("name", ["pull_request_target", "workflow_run"])
 @pytest.mark.parametrize("fork", FORK)
-@pytest.mark.parametrize("sha", ["", "b" * 40, SHA[:7]])
+@pytest.mark.parametrize("sha", ["", OTHER, SHA[:7]])
 @pytest.mark.parametrize("on_sandbox", [True, False])
 def test_with_our_secrets_a_fork_is_refused_whatever_else_is_said(
     name: str, fork: str, sha: str, on_sandbox: bool
@@ -42,6 +47,64 @@ def test_the_reviewed_commit_runs_and_our_own_needs_no_review(name: str) -> None
     assert go(request(name, repository=OURS)) is Road.RUN
     with pytest.raises(UntrustedCode):
         go(request(name, repository=None))
+
+
+@pytest.mark.parametrize("name", ["pull_request_target", "workflow_run"])
+@pytest.mark.parametrize("head", [OTHER, BASE, "", SHA[:7]])
+def test_the_reviewed_commit_has_to_be_what_is_checked_out(name: str, head: str) -> None:
+    with pytest.raises(UntrustedCode) as refused:
+        go(request(name), allowed_sha=SHA, head=head)
+    assert f"{head or 'no commit that git knows'} is checked out" in str(refused.value)
+
+
+def test_what_is_checked_out_is_not_asked_where_it_does_not_matter() -> None:
+    def asked() -> str:
+        raise AssertionError("git was asked")
+
+    for event in (Event(name="push", payload={}), request("pull_request"), request("workflow_run", repository=OURS)):
+        road(
+            event,
+            fork="plan",
+            allowed_sha="",
+            ours=BASE,
+            head=asked,
+            has_credentials=lambda: bool(asked()),
+            on_sandbox=False,
+        )
+
+
+def a_comment(association: str, *, on_a_request: bool = True) -> Event:
+    issue = {"number": 5, **({"pull_request": {"url": "x"}} if on_a_request else {})}
+    payload = {"issue": issue, "comment": {"author_association": association}, "repository": OURS}
+    return Event(name="issue_comment", payload=payload)
+
+
+MEMBERS = ["OWNER", "MEMBER", "COLLABORATOR"]
+STRANGERS = ["CONTRIBUTOR", "FIRST_TIMER", "FIRST_TIME_CONTRIBUTOR", "MANNEQUIN", "NONE", "", "owner"]
+
+
+@pytest.mark.parametrize("association", STRANGERS)
+@pytest.mark.parametrize("on_a_request", [True, False])
+@pytest.mark.parametrize("changed", [{"head": BASE}, {"head": SHA, "allowed_sha": SHA}, {"fork": "run"}])
+def test_a_stranger_s_comment_starts_nothing(association: str, on_a_request: bool, changed: dict[str, str]) -> None:
+    with pytest.raises(UntrustedCode):
+        go(a_comment(association, on_a_request=on_a_request), **changed)
+
+
+@pytest.mark.parametrize("association", MEMBERS)
+def test_a_member_s_comment_runs_our_own_code_or_a_reviewed_commit(association: str) -> None:
+    event = a_comment(association)
+    assert go(event, head=BASE) is Road.RUN
+    assert go(event, head=SHA, allowed_sha=f" {SHA.upper()} ") is Road.RUN
+
+
+@pytest.mark.parametrize("changed", [{}, {"allowed_sha": OTHER}, {"allowed_sha": SHA[:7]}, {"head": ""}])
+@pytest.mark.parametrize("more", [{"fork": "run"}, {"fork": "sandbox"}, {"on_sandbox": True}, {"ours": ""}])
+def test_a_member_s_comment_runs_no_code_that_nobody_reviewed(
+    changed: dict[str, str], more: dict[str, str | bool]
+) -> None:
+    with pytest.raises(UntrustedCode):
+        go(a_comment("OWNER"), **changed, **more)
 
 
 def test_a_fork_goes_the_way_the_input_says_even_where_credentials_lie_about() -> None:
@@ -62,3 +125,19 @@ def test_our_own_code_and_the_sandbox_are_asked_nothing() -> None:
     assert go(request("pull_request", repository=OURS)) is Road.RUN
     assert go(request("pull_request"), on_sandbox=True) is Road.RUN
     assert go(Event(name="push", payload={})) is Road.RUN
+
+
+def test_a_fork_on_the_sandbox_is_told_why() -> None:
+    event = request("pull_request")
+    way, why = road(
+        event,
+        fork="sandbox",
+        allowed_sha="",
+        ours=BASE,
+        head=lambda: SHA,
+        has_credentials=lambda: False,
+        on_sandbox=False,
+    )
+    assert way is Road.SANDBOX
+    assert "from a fork" in why
+    assert "sandbox" in why

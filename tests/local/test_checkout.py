@@ -140,6 +140,27 @@ def test_a_broken_repository_says_so(tmp_path: Path) -> None:
         open_checkout(tmp_path / "x").files(".")
 
 
+def test_the_commit_that_is_checked_out_is_named_on_a_branch_and_off_it(repository: Path) -> None:
+    commits = []
+    for text in ("one", "two"):
+        (repository / "more.txt").write_text(text)
+        run_git(repository, "add", ".")
+        run_git(repository, "-c", "user.name=x", "-c", "user.email=x@example.com", "commit", "-q", "-m", text)
+        commits.append(open_checkout(repository).head)
+    assert all(len(commit) == 40 for commit in commits)
+    assert len({*commits}) == 2
+    run_git(repository, "checkout", "-q", "--detach", "HEAD~1")
+    assert open_checkout(repository).head == open_checkout(repository / "examples").head == commits[0]
+
+
+def test_without_a_commit_none_is_named(tmp_path: Path) -> None:
+    assert open_checkout(tmp_path).head == ""
+    run_git(tmp_path, "init", "-q")
+    assert open_checkout(tmp_path).head == ""
+    (tmp_path / ".git/HEAD").write_text("ref: refs/heads/../../evil\n")
+    assert open_checkout(tmp_path).head == ""
+
+
 def test_a_plain_folder_has_all_files_but_hidden_ones(tmp_path: Path) -> None:
     plant(
         tmp_path / "x",

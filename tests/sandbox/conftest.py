@@ -18,6 +18,9 @@ import pytest
 
 from cvl_ci import wiring
 from cvl_ci.sandbox import Faults, Sandbox
+from tests.github.conftest import azurite, service
+
+__all__ = ["azurite", "service"]
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).parent / "cvl-ci"

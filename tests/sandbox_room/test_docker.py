@@ -70,6 +70,12 @@ def test_a_failure_keeps_dockers_last_word(tmp_path: Path) -> None:
     assert caught.value.said == "it is broken"
 
 
+def test_dockers_last_word_is_not_its_advice(tmp_path: Path) -> None:
+    said = """printf "it is broken\\n\\nRun 'docker run --help' for more information\\n" >&2; exit 125"""
+    with pytest.raises(DockerFailed, match="docker run failed: it is broken"):
+        docker_that(tmp_path, said).run("run")
+
+
 def test_a_command_that_hangs_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(DockerFailed, match="no answer within 0 s"):
         docker_that(tmp_path, "exec sleep 60").run("info", timeout=0.2)
@@ -98,3 +104,9 @@ def test_containers_and_volumes_of_one_sandbox_alone_are_removed(tmp_path: Path)
         "volume ls --quiet --filter label=cvl-ci-sandbox=0badcafe",
         "volume rm --force disk",
     ]
+
+
+def test_of_one_sandbox_only_the_containers_of_one_kind_are_removed_when_that_is_said(tmp_path: Path) -> None:
+    docker_that(tmp_path, f'echo "$@" >> {tmp_path}/said').remove_all("0badcafe", print, only="machine")
+    said = (tmp_path / "said").read_text().splitlines()
+    assert said[0] == "ps --all --filter label=cvl-ci-sandbox=0badcafe --filter label=machine --format {{.Names}}"

@@ -55,7 +55,8 @@ def test_a_range_another_network_has_is_passed_over(tmp_path: Path) -> None:
     (made,) = networks.ensure(docker, "0badcafe", ["us-east-1"], [])
     _, second = islice(networks.free_ranges("0badcafe", []), 2)
     assert (made.cidr, made.gateway) == (str(second), str(second[1]))
-    assert made.name == "cvl-ci-0badcafe-us-east-1"
+    assert made.name == "sandbox-cvl-ci-0badcafe-us-east-1"
+    assert made.name > "github_network_", "or whoever joins it would go out through it"
 
 
 def test_when_no_range_is_free_it_says_what_to_do(tmp_path: Path) -> None:
