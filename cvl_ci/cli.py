@@ -63,9 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--keep-sandbox", action="store_true", help="leave up the sandbox that this run brought up")
     run.set_defaults(execute=_run)
 
-    matrix = verbs.add_parser("matrix", help="examples × clouds × GPUs, priced, as the workflow's matrix; no network")
-    verb_fields.add_arguments(matrix, verb_fields.MATRIX_FIELDS)
-    matrix.set_defaults(execute=_matrix)
+    _add_many(verbs)
 
     down = verbs.add_parser("down", help="find what is ours and end it, with proof")
     down.add_argument("names", nargs="*", metavar="NAME", help="leases, as a run printed them")
@@ -123,28 +121,26 @@ def _elsewhere(parsed: argparse.Namespace) -> str:
     return str(parsed.workdir or parsed.task or ".")
 
 
-# ---- matrix -------------------------------------------------------------------------------------------------
+# ---- many legs ----------------------------------------------------------------------------------------------
 
 
-def _matrix(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    from cvl_ci.commands import matrix
-    from cvl_ci.local.changes import changed_paths
-    from cvl_ci.local.checkout import open_checkout
+def _add_many(verbs: argparse._SubParsersAction[arguments.AnyOrderParser]) -> None:
+    told = {
+        "matrix": "examples × clouds × GPUs, priced, as the workflow's matrix; no network",
+        "report": "what the legs of a run came to: a summary, a comment and a page",
+        "history": "keep runs as lines in a branch, and read them back",
+    }
+    for verb, text in told.items():
+        parser = verbs.add_parser(verb, help=text)
+        verb_fields.add_arguments(parser, verb_fields.VERBS[verb])
+        parser.set_defaults(execute=_many)
 
-    given = verb_fields.read(parsed, verb_fields.MATRIX_FIELDS)
-    checkout, since = open_checkout(Path.cwd()), given.get("changed_since")
-    asked = matrix.Asked(
-        **{axis: given.get(axis, ()) for axis in ("examples", "presets", "clouds", "gpus")},
-        changed=changed_paths(checkout.root, since=since) if since else None,
-        inputs={name: given[name] for name in ("spot", "max_runtime", "max_cost") if name in given},
-        budget_usd=given.get("budget"),
-        shard=given.get("shard"),
-    )
-    built = matrix.build(asked, checkout=checkout, prices=wiring.prices(environ))
-    for line in matrix.as_text(built):
-        _tell(line)
-    print(matrix.as_json(built))
-    return 0
+
+def _many(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from cvl_ci import many
+
+    door = many.Door(here=Path.cwd(), prices=wiring.prices(environ), say=print, tell=_tell)
+    return many.VERBS[parsed.verb](verb_fields.read(parsed, verb_fields.VERBS[parsed.verb]), door)
 
 
 # ---- run ----------------------------------------------------------------------------------------------------
@@ -175,7 +171,8 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     finally:
         terminal.close()
     if parsed.json_summary:
-        Path(parsed.json_summary).write_text(json.dumps(to_json(outcome), indent=2, allow_nan=False) + "\n")
+        told = to_json(outcome, commit=environ.get("GITHUB_SHA", ""))
+        Path(parsed.json_summary).write_text(json.dumps(told, indent=2, allow_nan=False) + "\n")
     return outcome.exit_code
 
 

@@ -1,15 +1,14 @@
-"""`publish`: what a run left becomes artifacts, outputs, a comment and a page: small and dear first, the large last.
+"""`publish`: what a run left becomes outputs, a comment, artifacts and a page: small and dear first, the large last.
 
 It begins when the machines are gone, and what cannot be published changes no ending: it is said once, with where the
-files are. The first artifact, NAME-log, holds the job's log and the cost, `<lease>.json`, which a report over many runs
-gathers. That is one object: all that `--json-summary` writes (result/summary.py), with null where there is nothing, and
+files are. Outputs and comment take no time (a file; a thread), so that no upload holds them up.
+
+The first artifact, NAME-log, holds the job's log and the cost, `<lease>.json`, which a report over many runs gathers.
+That is one object: all that `--json-summary` writes (result/summary.py), with null where there is nothing, and
 
     schema                 1
-    title                  the example and its preset, or the command
     leg                    of the matrix, in words; empty without one
     run_url                of the attempt of the workflow's run
-    hourly_usd, billed     all nodes together; billed false on the sandbox, whose price is an example
-    on_demand_hourly_usd   the same machines on demand, where they were spot
     warnings               what a person was warned of
 
 Of two with the same `cluster`, the one with the later `released.at` counts: post may have proved what main could not.
@@ -50,6 +49,7 @@ class Files:
     name: str
     leg: str = ""
     run_url: str = ""
+    commit: str = ""
     retention_days: int | None = None
     uploaded: Mapping[str, Link] = field(default_factory=dict)
 
@@ -77,11 +77,11 @@ def publish(outcome: Outcome, *, files: Files, tools: Tools) -> None:
     page, shelf = tools.page, _Shelf(files, tools)
     with _tried(tools, f"The cost of the run could not be written to {files.cost}"):
         _write_cost(outcome, files)
-    shelf.put(LOG, root=files.folder.parent, paths=[path.name for path in (files.log, files.cost) if path.is_file()])
     with _tried(tools, "The outputs for later steps could not be set"):
         page.set_outputs(outputs(outcome))
     with _tried(tools, "The comment could not be written"):
         page.comment(outcome, shelf.links)
+    shelf.put(LOG, root=files.folder.parent, paths=[path.name for path in (files.log, files.cost) if path.is_file()])
     done = shelf.put(OUTPUTS, root=files.folder, paths=["."] if files.folder.is_dir() else [])
     if done is not None:
         with _tried(tools, "The artifact's outputs for later steps could not be set"):
@@ -155,16 +155,11 @@ class _Shelf:
 
 
 def _write_cost(outcome: Outcome, files: Files) -> None:
-    cost = outcome.cost
     said = {
         "schema": SCHEMA,
-        **to_json(outcome),
-        "title": outcome.title,
+        **to_json(outcome, commit=files.commit),
         "leg": files.leg,
         "run_url": files.run_url,
-        "hourly_usd": cost.hourly_usd if cost else None,
-        "billed": cost.billed if cost else None,
-        "on_demand_hourly_usd": cost.on_demand_hourly_usd if cost else None,
         "warnings": list(outcome.warnings),
     }
     files.cost.parent.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,7 @@ from cvl_ci.ports import (
 from cvl_ci.request.plan import RELEASE_MINUTES, Place, Quote, RunPlan
 from cvl_ci.result import judgement
 from cvl_ci.result.benchmark import files as metric_files
+from cvl_ci.result.benchmark.readings import Readings
 from cvl_ci.result.outcome import Attempt, Cost, Ending, Launch, Outcome, Phase, Release
 
 CANCEL_GRACE_SECONDS = 60.0
@@ -274,7 +275,7 @@ def _judged(state: _Run) -> judgement.Judgement:
 
 def _outcome(state: _Run) -> Outcome:
     ended = _judged(state)
-    metrics, unread = _metrics(state.outputs, [file.path for file in state.fetched.files])
+    measured, unread = _metrics(state.outputs, [file.path for file in state.fetched.files])
     warnings = [*state.plan.warnings, *state.quote.warnings, *state.warnings, *unread]
     if state.fetched.problem:
         warnings.append(state.fetched.problem)
@@ -294,7 +295,11 @@ def _outcome(state: _Run) -> Outcome:
         files=state.fetched.files,
         refused=state.fetched.refused,
         outputs_directory=str(state.outputs) if state.fetched.files else "",
-        metrics=metrics,
+        metrics=measured.metrics,
+        samples=measured.samples,
+        example=state.plan.example or "",
+        preset=state.plan.preset or "",
+        image=state.plan.image or "",
         release=state.release,
         warnings=tuple(warnings),
     )
@@ -330,7 +335,7 @@ def _on_demand(state: _Run, attempt: Attempt) -> float | None:
     return offers[0].hourly_usd * state.plan.num_nodes if offers else None
 
 
-def _metrics(outputs: Path, paths: Sequence[str]) -> tuple[dict[str, object], list[str]]:
+def _metrics(outputs: Path, paths: Sequence[str]) -> tuple[Readings, list[str]]:
     """And what looked like metrics and could not be read."""
 
     def opened(path: str) -> bytes:
@@ -338,4 +343,4 @@ def _metrics(outputs: Path, paths: Sequence[str]) -> tuple[dict[str, object], li
             return file.read(metric_files.LARGEST_BYTES + 1)
 
     found, troubles = metric_files.read_all(paths, opened)
-    return dict(found.metrics), [f"{trouble}: no metrics were taken from it." for trouble in troubles[:5]]
+    return found, [f"{trouble}: no metrics were taken from it." for trouble in troubles[:5]]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Deadline:
-    """`at`, seconds since the epoch: the run's, or until when machines at the price now asked for can be paid, if nearer.
+    """`at`, seconds since the epoch: the run's, or until when machines at the price now asked for are paid, if nearer.
 
     `node_usd`: what may be spent for each machine; None: no limit but the run's.
     """

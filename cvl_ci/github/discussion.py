@@ -6,6 +6,7 @@ cannot be said there is no failure: the caller gets the reason, once, and the st
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
@@ -81,9 +82,10 @@ class Discussion:
         return max(0.0, self._not_before - self._clock.monotonic())
 
     def put(self, write: Callable[[str], str], *, last: bool = False, stays: str = "") -> str | None:
-        """`write` gets the comment as it is (empty: none yet) and gives what it shall be. Its address, None: not said.
+        """`write` gets the comment as it is (empty: none yet) and gives what it shall be (empty: none then either).
 
-        Unless it is the `last` word, it is left out when the one before is too fresh. Never raises.
+        Its address, empty where there is none; None: not said. Unless it is the `last` word, it is left out when the
+        one before is too fresh. Never raises.
         `stays`: what must still be there some seconds later, whatever others who share the comment write.
         """
         if self._silenced or (not last and self.seconds_to_wait > 0):
@@ -91,7 +93,7 @@ class Discussion:
         self._not_before = self._clock.monotonic() + SECONDS_BETWEEN
         try:
             address = self._asking(lambda: self._written(write))
-            if stays:
+            if stays and address:
                 self._heal(write, stays)
         except Refused as refused:
             self._silenced = True
@@ -105,11 +107,13 @@ class Discussion:
 
     # ---- one comment ----------------------------------------------------------------------------------------------
 
-    def _written(self, write: Callable[[str], str]) -> str | None:
+    def _written(self, write: Callable[[str], str]) -> str:
         number = self._request()
         comment = self._ours(number)
         before = comment.body if comment else ""
         body = write(before)
+        if comment is None and not body:
+            return ""
         if comment is None:
             comment = self._issue(number).create_comment(body)
             self._author = comment.user.login
@@ -122,10 +126,13 @@ class Discussion:
         return str(comment.html_url)
 
     def _heal(self, write: Callable[[str], str], stays: str) -> None:
+        """Legs that began to wait together do not end together, or they would overwrite each other again."""
+        share = hashlib.sha256(stays.encode("utf-8", "replace")).digest()[0] / 256
         for _ in range(HEALS):
-            self._clock.sleep(SECONDS_TO_HEAL)
+            self._clock.sleep(SECONDS_TO_HEAL * (1 + share))
             comment = self._asking(lambda: self._ours(self._request()))
-            if comment is not None and stays in (comment.body or ""):
+            body = (comment.body or "") if comment is not None else ""
+            if stays in body or write(body) == body:
                 return
             self._asking(lambda: self._written(write))
 

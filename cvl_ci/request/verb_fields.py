@@ -1,10 +1,10 @@
-"""What `matrix` and `report` are asked, in the form of the one table of inputs: flags, help and README from here."""
+"""What the verbs about many legs are asked, in the form of the one table of inputs: flags, help and README in one."""
 
 from __future__ import annotations
 
 import re
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cvl_ci.errors import Mistake, RequestError
@@ -86,6 +86,14 @@ MATRIX_FIELDS = (
     BY_NAME["spot"],
     BY_NAME["max_runtime"],
     BY_NAME["max_cost"],
+    Field(
+        name="repeat",
+        read=values.whole,
+        help="Each leg so many times, on a machine of its own: what noise can be told by.",
+        metavar="N",
+        example="5",
+        default="1",
+    ),
     Field(
         name="budget",
         read=values.dollars,
@@ -171,6 +179,44 @@ REPORT_FIELDS = (
         default="cvl-report",
     ),
 )
+
+HISTORY_FIELDS = (
+    Field(
+        name="folders",
+        read=listed,
+        help="Where the legs' `<lease>.json` files lie, which are added to the branch.",
+        metavar="FOLDER...",
+        example="legs",
+        default="nothing is added",
+        positional=True,
+        repeatable=True,
+    ),
+    Field(
+        name="branch",
+        read=values.text,
+        help="The branch that remembers, made when it is not there.",
+        metavar="BRANCH",
+        example="cvl-ci-history",
+        default="cvl-ci-history",
+    ),
+    Field(
+        name="remote",
+        read=values.text,
+        help="Where that branch is.",
+        metavar="REMOTE",
+        example="origin",
+        default="origin",
+    ),
+    Field(
+        name="into",
+        read=values.text,
+        help="Write all runs that it then holds into this file, for `cvl-ci report --history`.",
+        metavar="FILE",
+        example="history.jsonl",
+    ),
+)
+
+VERBS: Mapping[str, Sequence[Field]] = {"matrix": MATRIX_FIELDS, "report": REPORT_FIELDS, "history": HISTORY_FIELDS}
 
 
 def add_arguments(parser: ArgumentParser, fields: Sequence[Field]) -> None:

@@ -121,7 +121,7 @@ def leave_with_the_last(directory: Path, plan: Blueprint, cloud: Cloud) -> None:
     """A run that kept a machine, or was killed, takes nothing down: without runs and machines, all of it ends here."""
     while True:
         time.sleep(1)
-        if cloud.any_left():
+        if cloud.any_left() or not visits.brought_up_by_a_run(directory):
             continue
         with visits.forsaken(directory) as forsaken:
             if forsaken and not cloud.any_left() and remove_all(plan):

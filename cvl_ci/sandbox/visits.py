@@ -19,7 +19,6 @@ class Visit:
     directory: Path
     visitors: IO[str]
 
-    @property
     def may_end_it(self) -> bool:
         """A run had brought it up, and no other one is in it; from then on none comes in before we are through."""
         return brought_up_by_a_run(self.directory) and _alone_in(self.visitors)
@@ -42,11 +41,13 @@ def visit(directory: Path) -> Iterator[Visit]:
 @contextmanager
 def forsaken(directory: Path) -> Iterator[bool]:
     """Whether a run brought it up and none is in it any more; inside, none comes in."""
-    try:
-        with (directory / VISITORS).open("a") as visitors:
-            yield brought_up_by_a_run(directory) and _alone_in(visitors)
-    except FileNotFoundError:
-        yield False
+    with (directory / VISITORS).open("a") as visitors:
+        try:
+            fcntl.flock(visitors, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield brought_up_by_a_run(directory)
 
 
 def forget_who_brought_it_up(directory: Path) -> None:
@@ -62,5 +63,6 @@ def _alone_in(visitors: IO[str]) -> bool:
     try:
         fcntl.flock(visitors, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        fcntl.flock(visitors, fcntl.LOCK_SH)  # what was asked for in vain has cost us the lock we had
         return False
     return True

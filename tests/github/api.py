@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,12 +36,14 @@ class Api:
     asked: list[str] = field(default_factory=list)
     faults: dict[str, list[Answer | Exception]] = field(default_factory=dict)
     lose_answers: int = 0
+    delay: Callable[[], None] = lambda: None
+    lock: threading.Lock = field(default_factory=threading.Lock)
     wrong: list[str] = field(default_factory=list)
     runs: dict[str, Any] = field(default_factory=dict)
     """Path of a workflow run's attempt → what GitHub says of it, where that is not as its description shows."""
 
     def comment(self, body: str, *, author: str = "github-actions[bot]") -> int:
-        number = 100 + len(self.comments)
+        number = 1 + max(self.comments, default=99)
         shown = openapi.example("POST /repos/{owner}/{repo}/issues/{issue_number}/comments")
         self.comments[number] = {
             **shown,
@@ -82,7 +85,10 @@ class Api:
                 if isinstance(fault, Exception):
                     raise fault
                 return fault
-        answer = self._route(method, path, request)
+        self.delay()
+        with self.lock:  # a comment is made or changed in one step
+            answer = self._route(method, path, request)
+        self.delay()
         self.wrong += openapi.wrong_answer(method, asked, answer[0], answer[2])
         if method == "POST" and self.lose_answers:
             self.lose_answers -= 1

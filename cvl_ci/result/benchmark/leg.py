@@ -62,6 +62,8 @@ class Leg:
     gone: bool = True
     asked: tuple[str, ...] = ()
     """Where machines were asked for: of one that never started it is all there is to tell it by."""
+    errors: str = ""
+    """All that providers and reason said of why not, to be searched and not shown."""
     metrics: Mapping[str, object] = field(default_factory=dict)
     samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -82,6 +84,38 @@ def read(content: bytes) -> Leg:
     if not isinstance(said, dict) or said.get("ending") not in _ENDINGS:
         raise ValueError("is no summary of a run")
     return _leg(said)
+
+
+def line(leg: Leg) -> str:
+    """For history: one line that `read` makes the same leg of, with nothing in it that was not looked at."""
+    key = leg.key
+    said: dict[str, object] = {
+        "ending": leg.ending.value,
+        "reason": leg.reason,
+        "exit_code": leg.exit_code,
+        "cluster": leg.cluster,
+        "leg": leg.name,
+        "example": key.example,
+        "preset": key.preset,
+        "cloud": key.cloud,
+        "region": leg.region,
+        "accelerators": dict(part.rpartition(":")[::2] for part in key.accelerator.split(",") if part),
+        "spot": key.spot,
+        "driver": key.driver,
+        "image": key.image,
+        "commit": leg.commit,
+        "run_url": leg.run_url,
+        "at": leg.at,
+        "duration_seconds": leg.seconds or None,
+        "cost_usd": leg.usd,
+        "hourly_usd": leg.hourly_usd,
+        "on_demand_hourly_usd": leg.on_demand_hourly_usd,
+        "billed": leg.billed,
+        "released": {"gone": leg.gone},
+        "metrics": dict(leg.metrics),
+        "samples": {name: list(values) for name, values in leg.samples.items()},
+    }
+    return json.dumps({name: value for name, value in said.items() if value not in (None, "", {})}, allow_nan=False)
 
 
 def _leg(said: Mapping[str, object]) -> Leg:
@@ -107,6 +141,7 @@ def _leg(said: Mapping[str, object]) -> Leg:
         billed=said.get("billed") is not False,
         gone=released.get("gone") is True,
         asked=tuple(dict.fromkeys(_place(tried) for tried in attempts)),
+        errors="\n".join(_text(text, most=MOST_WORDS) for text in (said.get("reason"), *_errors(attempts))),
         metrics=metrics,
         samples=samples,
     )
@@ -122,7 +157,7 @@ def _key(said: Mapping[str, object], attempts: Sequence[Mapping[str, object]]) -
     return Key(
         example=_text(said.get("example")) or example or _text(said.get("cluster")) or "?",
         preset=_text(said.get("preset")) or preset,
-        accelerator=",".join(sorted(f"{short(str(name))}:{_text(count)}" for name, count in accelerators.items())),
+        accelerator=",".join(sorted(f"{_word(name)}:{_word(count)}" for name, count in accelerators.items())),
         cloud=_text(said.get("cloud")) or _text(last.get("cloud")),
         spot=spot is True,
         driver=_text(said.get("driver")),
@@ -143,6 +178,15 @@ def _metrics(said: Mapping[str, object]) -> tuple[dict[str, object], dict[str, t
         collector.add_samples(str(name), _list(values))
     found = collector.readings()
     return dict(found.metrics), dict(found.samples)
+
+
+def _word(value: object) -> str:
+    """A part of `L4:1,T4:2`, which neither mark may be in."""
+    return short(str(value).replace(",", "·").replace(":", "·"), most=40).strip()
+
+
+def _errors(attempts: Sequence[Mapping[str, object]]) -> list[object]:
+    return [tried.get("error") for tried in attempts]
 
 
 def _place(tried: Mapping[str, object]) -> str:

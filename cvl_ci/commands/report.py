@@ -1,0 +1,78 @@
+"""`report`: the legs of a run as one job summary, one comment, one page and one JSON: the same legs, the same bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cvl_ci.result.legs import markdown, words
+from cvl_ci.result.legs.page import Assets, page
+from cvl_ci.result.legs.rows import Report, Row
+from cvl_ci.result.report import marker
+
+PAGE, SUMMARY, COMMENT, DATA = "report.html", "summary.md", "comment.md", "report.json"
+WHERE = f"`{PAGE}` in the artifact of the report"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """`key`: letters and digits, by which the comment is found again."""
+
+    nights: int = 14
+    key: str = "report"
+
+
+def files(report: Report, *, assets: Assets, settings: Settings) -> Mapping[str, str]:
+    """By file name."""
+    nights = settings.nights
+    return {
+        PAGE: page(report, assets=assets, nights=nights),
+        SUMMARY: markdown.job_summary(report, page=WHERE, nights=nights),
+        COMMENT: markdown.comment(report, marker=marker(settings.key), page=WHERE, nights=nights),
+        DATA: as_json(report),
+    }
+
+
+def as_json(report: Report) -> str:
+    """For programs: always these keys."""
+    said = {
+        "headline": words.headline(report),
+        "exit_code": report.exit_code,
+        "red": [row.name for row in report.red],
+        "rerun": [row.name for row in report.rerun],
+        "billed_usd": round(report.usd, 6),
+        "rows": [_row(row, red=report.is_red(row)) for row in report.rows],
+    }
+    return json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_text(report: Report) -> list[str]:
+    """For a terminal or a step's log: a line each."""
+    return [words.headline(report), *(_line(row) for row in report.rows)]
+
+
+def _line(row: Row) -> str:
+    one = words.telling(row)
+    said = row.reason if row.failure else f"{one.metric} {words.change(one)} {one.verdict.value}" if one else ""
+    title = f"{row.key.example} {row.key.preset} on {row.place}"
+    return "  ".join(part for part in (words.status(row), title, words.cost(row), said) if part)
+
+
+def _row(row: Row, *, red: bool) -> Mapping[str, object]:
+    return {
+        "name": row.name,
+        "example": row.key.example,
+        "preset": row.key.preset,
+        "place": row.place,
+        "status": words.status(row),
+        "failure": row.failure.name.lower() if row.failure else None,
+        "red": red,
+        "verdict": row.verdict.value,
+        "worse": [one.metric for one in row.worse],
+        "baseline": row.baseline.commit or None,
+        "compared": words.versus(row),
+        "usd": row.usd,
+        "seconds": row.seconds,
+        "best": row.best,
+    }

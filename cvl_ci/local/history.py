@@ -1,0 +1,178 @@
+"""A branch that remembers runs: JSON lines, a file a month, only ever appended to, safe when many push at once.
+
+The checkout's own git is used, with the credentials it has, and its working tree is not touched: a commit is made of
+what the branch holds, and pushed only if the branch still is where it was read; else it is read again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from cvl_ci.errors import CvlError, Mistake, RequestError
+from cvl_ci.local.checkout import quiet
+from cvl_ci.ports import Clock
+from cvl_ci.result.benchmark import leg as legs
+from cvl_ci.result.benchmark.leg import Leg
+
+ATTEMPTS = 30
+_STUCK = 4
+"""So often a push may fail while nobody else pushed: then it is no race."""
+
+_README = "Runs of cvl-ci, one a line, a file a month. Written by `cvl-ci history`; lines are only ever added.\n"
+_WHO = {f"GIT_{role}_{what}": "cvl-ci" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+
+class HistoryBranch:
+    """`remote`: a name or an address. `dice`: so that two that met do not meet again."""
+
+    def __init__(self, root: Path, *, remote: str, branch: str, clock: Clock, dice: random.Random) -> None:
+        git = shutil.which("git")
+        if git is None:
+            raise CvlError("git is not installed here, and history is kept in a branch.")
+        if remote.startswith("-") or not re.fullmatch(r"[A-Za-z0-9][\w./-]*", branch) or ".." in branch:
+            problem = "is no name of a branch, or the remote is none"
+            raise RequestError([Mistake(field="--branch", value=f"{remote} {branch}", problem=problem)])
+        self._root, self._git_path, self._remote, self._branch = root, git, remote, branch
+        self._clock, self._dice = clock, dice
+        self._ref = f"refs/cvl-ci/{branch}/{os.getpid()}-{dice.getrandbits(32):08x}"
+
+    def read(self) -> list[Leg]:
+        """All that it holds; nothing where there is no such branch yet."""
+        tip = self._fetch()
+        try:
+            return [leg for text in self._files(tip).values() for leg in _legs(text.split("\n"))] if tip else []
+        finally:
+            self._forget()
+
+    def append(self, found: Sequence[Leg]) -> int:
+        """How many of these were new to it. Raises CvlError when it could not be pushed."""
+        stuck = tried = 0
+        said = ""
+        before: str | None = None
+        try:
+            for attempt in range(ATTEMPTS):
+                tip = self._fetch()
+                stuck = stuck + 1 if attempt and tip == before else 0
+                if stuck >= _STUCK:
+                    break
+                files, count = _with(self._files(tip) if tip else {}, found)
+                if count == 0:
+                    return tried  # nothing was new, or a push that was called failed had got through
+                tried = count
+                said = self._push(self._commit(files, tip, count), tip)
+                if not said:
+                    return count
+                before = tip
+                self._clock.sleep(self._dice.uniform(0.05, 0.2) * min(2**attempt, 32))
+        finally:
+            self._forget()
+        raise CvlError(
+            f"History could not be pushed to {self._branch}: {said or 'others were always faster'}.",
+            money="The runs themselves are over; only their line of history is missing.",
+            next_step="The job needs `permissions: contents: write`, and the checkout its `persist-credentials`.",
+        )
+
+    def _fetch(self) -> str:
+        """The branch's commit, and empty where there is none."""
+        source = f"refs/heads/{self._branch}"
+        there = self._run("ls-remote", "--exit-code", "--", self._remote, source)
+        if there.returncode == 2:
+            return ""
+        # Without a refmap git would also move origin/BRANCH, over which two in one checkout fall out.
+        fetch = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--refmap=")
+        self._must(there)
+        self._must(self._run(*fetch, "--", self._remote, f"+{source}:{self._ref}"))
+        return self._must(self._run("rev-parse", "--verify", self._ref)).strip()
+
+    def _files(self, tip: str) -> dict[str, str]:
+        names = self._must(self._run("ls-tree", "--name-only", "-z", tip)).split("\0")
+        return {name: self._must(self._run("cat-file", "blob", f"{tip}:{name}")) for name in names if _is_month(name)}
+
+    def _commit(self, files: Mapping[str, str], tip: str, count: int) -> str:
+        blobs = {name: self._object(text) for name, text in {"README.md": _README, **files}.items()}
+        tree = "".join(f"100644 blob {blob}\t{name}\0" for name, blob in sorted(blobs.items()))
+        made = self._must(self._run("mktree", "-z", given=tree)).strip()
+        parents = ("-p", tip) if tip else ()
+        message = f"Add {count} {'run' if count == 1 else 'runs'}"
+        return self._must(self._run("commit-tree", made, *parents, "-m", message)).strip()
+
+    def _object(self, text: str) -> str:
+        return self._must(self._run("hash-object", "-w", "--stdin", given=text)).strip()
+
+    def _push(self, commit: str, tip: str) -> str:
+        """Empty: done. The lease also holds for a branch that must not be there yet."""
+        target = f"refs/heads/{self._branch}"
+        lease = f"--force-with-lease={target}:{tip}"
+        done = self._run("push", "--quiet", lease, "--", self._remote, f"{commit}:{target}")
+        return "" if done.returncode == 0 else _reason(done)
+
+    def _forget(self) -> None:
+        self._run("update-ref", "-d", self._ref)
+
+    def _must(self, done: subprocess.CompletedProcess[bytes]) -> str:
+        if done.returncode != 0:
+            raise CvlError(f"git failed for the history branch {self._branch}: {_reason(done)}")
+        return done.stdout.decode(errors="surrogateescape")
+
+    def _run(self, *words: str, given: str = "") -> subprocess.CompletedProcess[bytes]:
+        moment = f"{int(self._clock.now())} +0000"
+        env = {
+            **quiet(self._git_path),
+            **_WHO,
+            "GIT_AUTHOR_DATE": moment,
+            "GIT_COMMITTER_DATE": moment,
+            "GIT_TERMINAL_PROMPT": "0",
+        }
+        command = [self._git_path, "-C", str(self._root), *words]
+        return subprocess.run(
+            command, env=env, input=given.encode(errors="surrogateescape"), capture_output=True, check=False
+        )
+
+
+def _with(files: Mapping[str, str], found: Iterable[Leg]) -> tuple[dict[str, str], int]:
+    """The same files with new lines at their ends; a run that is there with its proof already is not added."""
+    known = {_name(leg) for text in files.values() for leg in _legs(text.split("\n"))}
+    grown = dict(files)
+    count = 0
+    for leg in found:
+        if not leg.at or _name(leg) in known:  # without a machine nothing was measured, at no time
+            continue
+        known.add(_name(leg))
+        month = datetime.fromtimestamp(leg.at, tz=timezone.utc).strftime("%Y-%m.jsonl")
+        before = grown.get(month, "")
+        grown[month] = f"{before}{'' if not before or before.endswith(chr(10)) else chr(10)}{legs.line(leg)}\n"
+        count += 1
+    return grown, count
+
+
+def _name(leg: Leg) -> tuple[str, float, bool]:
+    return (leg.cluster, leg.at, leg.gone)
+
+
+def _legs(lines: Iterable[str]) -> list[Leg]:
+    """A line that nobody can read stays where it is, and is nobody's run."""
+    found = []
+    for text in lines:
+        try:
+            found.append(legs.read(text.encode()))
+        except ValueError:
+            continue
+    return found
+
+
+def _is_month(name: str) -> bool:
+    return re.fullmatch(r"\d{4}-\d{2}\.jsonl", name) is not None
+
+
+def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
+    """What git said, without an address: there may be a password in it."""
+    said = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
+    told = next((line for line in said if "rejected" in line or "error" in line or "fatal" in line), "")
+    return re.sub(r"\w+://\S+", "the remote", told or (said[0] if said else "no reason given")).strip()

@@ -1,0 +1,105 @@
+"""The verbs about many legs, `matrix`, `report` and `history`: typed words in, files and lines out. No environment."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cvl_ci.commands import matrix as planning
+from cvl_ci.commands import report as reporting
+from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.local import legs
+from cvl_ci.local.changes import changed_paths
+from cvl_ci.local.checkout import open_checkout
+from cvl_ci.local.clock import SystemClock
+from cvl_ci.local.history import HistoryBranch
+from cvl_ci.ports import Prices
+from cvl_ci.result.legs import rows
+
+Say = Callable[[str], None]
+Given = Mapping[str, Any]
+"""By name as in request/verb_fields.py and typed by it, whichever door read the words."""
+
+BRANCH = "cvl-ci-history"
+FOLDER = "cvl-report"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """`here`: where the person stands. `say`: what was asked for; `tell`: what there is to say about it."""
+
+    here: Path
+    prices: Prices
+    say: Say
+    tell: Say
+
+
+def matrix(given: Given, door: Door) -> int:
+    checkout, since = open_checkout(door.here), given.get("changed_since")
+    asked = planning.Asked(
+        **{axis: given.get(axis, ()) for axis in ("examples", "presets", "clouds", "gpus")},
+        changed=changed_paths(checkout.root, since=since) if since else None,
+        inputs={name: given[name] for name in ("spot", "max_runtime", "max_cost") if name in given},
+        repeat=given.get("repeat", 1),
+        budget_usd=given.get("budget"),
+        shard=given.get("shard"),
+    )
+    built = planning.build(asked, checkout=checkout, prices=door.prices)
+    for line in planning.as_text(built):
+        door.tell(line)
+    door.say(planning.as_json(built))
+    return 0
+
+
+def report(given: Given, door: Door) -> int:
+    if not given.get("folders"):
+        raise RequestError([Mistake(field="FOLDER", value="", problem="is missing: name where the summaries lie")])
+    rules = legs.rules(given.get("rules"))
+    found, troubles = legs.gather(given["folders"], field="FOLDER")
+    history, _ = legs.gather(given.get("history", ()), field="--history")
+    settings = reporting.Settings(nights=given.get("nights", reporting.Settings.nights))
+    made = rows.report(
+        found,
+        history=history,
+        commits=legs.base_commits(door.here, history, base=given.get("base"), warn=door.tell),
+        rules=rules,
+        policy=rows.Policy(
+            fail_on_regression=given.get("fail_on_regression", False),
+            fail_on_infrastructure=given.get("infra_failures") == "fail",
+        ),
+        nights=settings.nights,
+        troubles=troubles,
+    )
+    into = Path(given.get("into", FOLDER))
+    into.mkdir(parents=True, exist_ok=True)
+    written = reporting.files(made, assets=legs.assets(), settings=settings)
+    for name, text in written.items():
+        (into / name).write_text(text, encoding="utf-8")
+    for line in reporting.as_text(made):
+        door.say(line)
+    door.tell(f"{', '.join(written)} are in {into}.")
+    return made.exit_code
+
+
+def history(given: Given, door: Door) -> int:
+    """New runs into the branch, all runs into a file."""
+    branch, remote = given.get("branch", BRANCH), given.get("remote", "origin")
+    dice = random.Random()  # noqa: S311  it only keeps two that met from meeting again
+    kept = HistoryBranch(open_checkout(door.here).root, remote=remote, branch=branch, clock=SystemClock(), dice=dice)
+    if given.get("folders"):
+        found, troubles = legs.gather(given["folders"], field="FOLDER")
+        runs = rows.latest(found)
+        door.say(f"{branch}: {kept.append(runs)} of {len(runs)} runs are new to it.")
+        for trouble in troubles:
+            door.tell(trouble)
+    if given.get("into"):
+        door.say(f"{given['into']}: {legs.write_lines(kept.read(), Path(given['into']))} runs.")
+    elif not given.get("folders"):
+        door.say(f"{branch}: {len(kept.read())} runs.")
+    return 0
+
+
+VERBS: Mapping[str, Callable[[Given, Door], int]] = {"matrix": matrix, "report": report, "history": history}

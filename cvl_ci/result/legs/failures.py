@@ -1,0 +1,55 @@
+"""What kind of failure a leg's end is, and whether it says anything about the code: infrastructure does not. Pure."""
+
+from __future__ import annotations
+
+import enum
+import re
+
+from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.outcome import Ending
+
+
+class Failure(enum.Enum):
+    """In the order a reader wants them."""
+
+    MACHINE_LEFT = "a machine may be left"
+    TEST = "the job failed"
+    TIMEOUT = "timed out"
+    BUDGET = "over its budget"
+    REQUEST = "not understood"
+    CANCELLED = "cancelled"
+    PREEMPTED = "the machine was taken away"
+    CREDENTIALS = "no credentials"
+    QUOTA = "no quota"
+    CAPACITY = "no capacity"
+    ENGINE = "the engine failed"
+
+
+INFRASTRUCTURE = frozenset(
+    {Failure.PREEMPTED, Failure.CREDENTIALS, Failure.QUOTA, Failure.CAPACITY, Failure.ENGINE, Failure.CANCELLED}
+)
+"""Not the code's fault, and never red by itself."""
+
+WORTH_ANOTHER_TRY = frozenset({Failure.PREEMPTED, Failure.CAPACITY, Failure.ENGINE})
+
+_QUOTA = re.compile(r"quota|limit ?exceeded|(?:v?cpu|instance|service) ?limit", re.IGNORECASE)
+_BY_ENDING = {
+    Ending.FAILED: Failure.TEST,
+    Ending.TIMED_OUT: Failure.TIMEOUT,
+    Ending.OVER_BUDGET: Failure.BUDGET,
+    Ending.PREEMPTED: Failure.PREEMPTED,
+    Ending.CANCELLED: Failure.CANCELLED,
+}
+_BY_EXIT_CODE = {64: Failure.REQUEST, 77: Failure.CREDENTIALS, 78: Failure.BUDGET, 75: Failure.CAPACITY}
+
+
+def failure(leg: Leg) -> Failure | None:
+    """None: it succeeded, and its machine is gone."""
+    if not leg.gone:
+        return Failure.MACHINE_LEFT
+    if leg.ending is Ending.SUCCEEDED:
+        return None
+    if leg.ending is not Ending.NEVER_STARTED:
+        return _BY_ENDING[leg.ending]
+    found = _BY_EXIT_CODE.get(leg.exit_code, Failure.ENGINE)
+    return Failure.QUOTA if found is Failure.CAPACITY and _QUOTA.search(leg.errors) else found

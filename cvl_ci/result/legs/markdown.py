@@ -1,0 +1,235 @@
+"""Many legs as one job summary and one comment: a table, the rest folded, the worst first.
+
+Beside report.py only here is Markdown written, by the same law: what came from a machine stands in code spans alone, or
+in letters that nothing takes for its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from cvl_ci.result.benchmark.comparison import Comparison
+from cvl_ci.result.legs import words
+from cvl_ci.result.legs.rows import Report, Row
+from cvl_ci.result.legs.trends import Point, day, trend
+from cvl_ci.result.report import COMMENT_BYTES, LISTED, SUMMARY_BYTES, code
+from cvl_ci.result.units import dollars, duration
+
+CHARTS = 6
+"""GitHub draws each; more would make the page slow."""
+
+METRICS_OF_A_ROW = 60
+_TABLE_SHARE = 0.6
+"""Of the room, at most, so that what is worth knowing of single metrics has some too."""
+
+
+def job_summary(report: Report, *, page: str = "", nights: int = 14, room: int = SUMMARY_BYTES) -> str:
+    """For GitHub's step summary. `page`: where the whole report is, in our own words."""
+    return _fitted(_blocks(report, nights=nights, room=room), page=page, room=room)
+
+
+def comment(report: Report, *, marker: str, page: str = "", nights: int = 14) -> str:
+    """The sticky one. `marker`: invisible, and by it the comment is found again."""
+    room = COMMENT_BYTES - len(marker) - 2
+    return f"{marker}\n\n{_fitted(_blocks(report, nights=nights, room=room), page=page, room=room)}"
+
+
+def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
+    """The dearest first: what does not fit any more is cut from the end."""
+    return [
+        f"### {words.headline(report)}",
+        _alarm(report),
+        _table(report, room=int(room * _TABLE_SHARE)),
+        _fold("Worth another try", [_name(row) for row in report.rerun]),
+        _nights(report),
+        *_charts(report, nights=nights),
+        *(_metrics(row) for row in report.rows if row.worse),
+        *(_metrics(row) for row in report.rows if not row.worse),
+        _fold("Not compared", [f"{_name(row)}: {code(words.versus(row))}" for row in report.rows if _uncompared(row)]),
+        _fold("Files that were no summaries", [code(trouble) for trouble in report.troubles]),
+    ]
+
+
+def _alarm(report: Report) -> str:
+    typed = words.commands(report)[:LISTED]
+    if not typed:
+        return ""
+    lines = ["**A machine may still be running and billing.**", *map(code, typed)]
+    return "\n".join(["> [!CAUTION]", *(f"> {line}" for line in lines)])
+
+
+def _table(report: Report, *, room: int) -> str:
+    if not report.rows:
+        return ""
+    head = ["| example | where | status | change | a run | time | spot saved |", "|---|---|---|---|---|---|---|"]
+    lines: list[str] = []
+    left = room
+    for row in report.rows:
+        line = _line(row, red=report.is_red(row))
+        left -= len(line.encode()) + 1
+        if left < 0:
+            break
+        lines.append(line)
+    more = len(report.rows) - len(lines)
+    cut = ["", f"*And {more} more rows, of which {sum(map(report.is_red, report.rows[len(lines) :]))} are red.*"]
+    return "\n".join([*head, *lines, *(cut if more else [])])
+
+
+def _line(row: Row, *, red: bool) -> str:
+    best = " · **best value**" if row.best else ""
+    status = words.status(row)
+    cells = [
+        code(f"{row.key.example} {row.key.preset}".strip()),
+        code(row.place),
+        f"**{status}**" if red or row.worse else status,
+        _change(row),
+        f"{words.cost(row)}{best}",
+        duration(row.seconds) if row.seconds else "",
+        words.saved(row),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _change(row: Row) -> str:
+    if row.failure is not None:
+        return code(row.reason) if row.reason else ""
+    one = words.telling(row)
+    if one is None:
+        return "no baseline" if not row.baseline.legs else ""
+    return f"{code(one.metric)} {words.change(one)} {one.verdict.value}".replace("  ", " ")
+
+
+def _metrics(row: Row) -> str:
+    listed = row.comparisons[:METRICS_OF_A_ROW]
+    if not listed:
+        return ""
+    lines = [f"| {' | '.join(_cells(one))} |" for one in listed]
+    more = len(row.comparisons) - len(listed)
+    head = ["| metric | now | base | change | verdict | | |", "|---|---|---|---|---|---|---|"]
+    table = "\n".join([*head, *lines, *(["", f"and {more} more"] if more else [])])
+    return _folded(f"{_plain(row)}: {len(row.comparisons)} metrics", f"{code(words.versus(row))}\n\n{table}")
+
+
+def _cells(one: Comparison) -> list[str]:
+    reason = words.why(one)
+    return [
+        code(one.metric),
+        _value(one.value),
+        _value(one.base),
+        words.change(one),
+        one.verdict.value,
+        words.BETTER_WHEN[one.direction],
+        code(reason) if reason else "",
+    ]
+
+
+def _value(value: object) -> str:
+    return code(words.amount(value)) if value is not None else ""
+
+
+def _nights(report: Report) -> str:
+    """Bars of what each night cost; a single one is no trend."""
+    if len(report.nights) < 2:
+        return ""
+    highest = max(night.usd for night in report.nights) or 1.0
+    days = ", ".join(f'"{night.day[5:]}"' for night in report.nights)
+    values = ", ".join(f"{night.usd:.4f}" for night in report.nights)
+    billed = sum(night.billed_usd for night in report.nights)
+    chart = _chart("Cost per night, US dollars", days, f"0 --> {highest * 1.1:.4f}", f"bar [{values}]")
+    return _folded(f"Cost of {len(report.nights)} nights: {dollars(billed)} billed", chart)
+
+
+def _charts(report: Report, *, nights: int) -> list[str]:
+    """Of what got worse first, then of what has the longest history."""
+    wanted = sorted(report.rows, key=lambda row: (not row.worse, -len(row.history)))
+    drawn = (_trend(row, nights=nights) for row in wanted)
+    charts: list[str] = []
+    for chart in drawn:
+        if chart:
+            charts.append(chart)
+        if len(charts) == CHARTS:
+            break
+    return charts
+
+
+def _trend(row: Row, *, nights: int) -> str:
+    one = words.telling(row)
+    if one is None:
+        return ""
+    points = trend(one.metric, [*row.history, *row.legs], nights=nights)
+    if len(points) < 3:
+        return ""
+    low, high = min(point.value for point in points), max(point.value for point in points)
+    margin = (high - low) * 0.1 or abs(high) * 0.1 or 1.0
+    days = ", ".join(f'"{day(point.at)[5:]}"' for point in points)
+    values = ", ".join(f"{point.value:.6g}" for point in points)
+    axis = f"{low - margin:.6g} --> {high + margin:.6g}"
+    chart = _chart(f"{_harmless(one.metric)}", days, axis, f"line [{values}]")
+    marked = [point for point in points if point.outlier]
+    return _folded(f"{_plain(row)}: {_plain_text(one.metric)} over {len(points)} nights", f"{chart}{_outliers(marked)}")
+
+
+def _outliers(marked: Sequence[Point]) -> str:
+    if not marked:
+        return ""
+    return "\n\nOutliers: " + ", ".join(f"{day(point.at)} at {point.value:.4g}" for point in marked)
+
+
+def _chart(title: str, days: str, axis: str, series: str) -> str:
+    lines = ["xychart-beta", f'  title "{title}"', f"  x-axis [{days}]", f"  y-axis {axis}", f"  {series}"]
+    return "\n".join(["```mermaid", *lines, "```"])
+
+
+def _uncompared(row: Row) -> bool:
+    return row.failure is None and not row.baseline.legs
+
+
+def _name(row: Row) -> str:
+    """With the way to its log, where there is one."""
+    address = next((leg.run_url for leg in row.legs if leg.run_url), "")
+    return f"{code(row.name)} [log]({address})" if address else code(row.name)
+
+
+def _plain(row: Row) -> str:
+    return _plain_text(f"{row.key.example} {row.key.preset} on {row.place}")
+
+
+def _plain_text(text: str) -> str:
+    """In a fold's title, which is HTML: no code spans there."""
+    return f"<code>{_harmless(text)}</code>"
+
+
+def _harmless(text: str) -> str:
+    """Only what neither Markdown, HTML, mentions nor a chart could take for theirs."""
+    kept = re.sub(r"[^A-Za-z0-9 ,./+_-]", "·", text)[:120]
+    return re.sub(r"(?i)www\.", "www·", kept).strip() or "·"
+
+
+def _fold(title: str, items: Sequence[str]) -> str:
+    if not items:
+        return ""
+    more = len(items) - LISTED
+    shown = [*items[:LISTED], *([f"and {more} more"] if more > 0 else [])]
+    return _folded(f"{title} ({len(items)})", "\n".join(f"- {item}" for item in shown))
+
+
+def _folded(title: str, body: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
+
+
+def _fitted(blocks: Sequence[str], *, page: str, room: int) -> str:
+    """Whole blocks only, as many as fit beside the words that say where the rest is."""
+    where = f" The whole report: {page}." if page else ""
+    cut = f"*Cut to fit.{where}*"
+    size: Callable[[str], int] = lambda text: len(text.encode("utf-8", "replace")) + 2  # noqa: E731
+    left = room - size(cut)
+    kept: list[str] = []
+    present = [block for block in blocks if block]
+    for block in present:
+        left -= size(block)
+        if left < 0:
+            break
+        kept.append(block)
+    end = cut if len(kept) < len(present) else where.strip()
+    return "\n\n".join([*kept, *([end] if end else [])]) + "\n"

@@ -1,0 +1,196 @@
+"""All legs of a run as rows, one for each example on each kind of machine, and what they come to together. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from cvl_ci.result.benchmark.baseline import Baseline, alike, choose
+from cvl_ci.result.benchmark.comparison import Comparison, compare, worse
+from cvl_ci.result.benchmark.leg import Key, Leg
+from cvl_ci.result.benchmark.noise import Verdict
+from cvl_ci.result.benchmark.rules import Rules
+from cvl_ci.result.legs.failures import INFRASTRUCTURE, WORTH_ANOTHER_TRY, Failure, failure
+from cvl_ci.result.legs.trends import Night, costs
+from cvl_ci.result.outcome import EXIT_NOT_PROVED_GONE, Ending
+
+_ORDER = list(Failure)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What makes a report red besides a job that failed."""
+
+    fail_on_regression: bool = False
+    fail_on_infrastructure: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Runs of one key; `failure` is the worst of theirs. `usd` and `seconds`: of one run, the median."""
+
+    key: Key
+    name: str
+    legs: tuple[Leg, ...]
+    failure: Failure | None
+    failed: int
+    reason: str
+    baseline: Baseline
+    comparisons: tuple[Comparison, ...]
+    history: tuple[Leg, ...] = ()
+    usd: float | None = None
+    seconds: float = 0.0
+    saved: float | None = None
+    """What spot saved, as a share."""
+    billed: bool = True
+    best: bool = False
+
+    @property
+    def worse(self) -> tuple[Comparison, ...]:
+        return worse(self.comparisons)
+
+    @property
+    def place(self) -> str:
+        """Of a leg that never had a machine, where one was asked for, and the leg's own name."""
+        last = self.legs[-1]
+        if last.region:
+            return self.key.place
+        return " · ".join(part for part in (", ".join(last.asked[:3]), last.name) if part) or self.key.place
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of all its gated metrics together."""
+        found = {one.verdict for one in self.comparisons if one.gated}
+        order = (Verdict.WORSE, Verdict.BETTER, Verdict.UNSURE, Verdict.SAME)
+        return next((verdict for verdict in order if verdict in found), Verdict.NO_BASELINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """`troubles`: files that were no summaries. `rerun`: legs worth another try, by name."""
+
+    rows: tuple[Row, ...]
+    nights: tuple[Night, ...]
+    policy: Policy
+    troubles: tuple[str, ...] = ()
+
+    @property
+    def red(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if self.is_red(row))
+
+    @property
+    def rerun(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row.failure in WORTH_ANOTHER_TRY)
+
+    @property
+    def usd(self) -> float:
+        return sum(leg.usd or 0.0 for row in self.rows for leg in row.legs if leg.billed)
+
+    def is_red(self, row: Row) -> bool:
+        if row.failure is not None:
+            return row.failure not in INFRASTRUCTURE or self.policy.fail_on_infrastructure
+        return self.policy.fail_on_regression and bool(row.worse)
+
+    @property
+    def exit_code(self) -> int:
+        """A machine that may be left is the loudest; what only lacked a machine has the code of that."""
+        if any(row.failure is Failure.MACHINE_LEFT for row in self.rows):
+            return EXIT_NOT_PROVED_GONE
+        if not self.red:
+            return 0
+        return 75 if all(row.failure in INFRASTRUCTURE for row in self.red) else 1
+
+
+def report(
+    legs: Iterable[Leg],
+    *,
+    history: Sequence[Leg] = (),
+    commits: Sequence[str] = (),
+    rules: Rules | None = None,
+    policy: Policy | None = None,
+    nights: int = 14,
+    troubles: Sequence[str] = (),
+) -> Report:
+    """`commits`: the base and its ancestors, nearest first. `history`: runs before this one, in any order."""
+    current = latest(legs)
+    names = {leg.cluster for leg in current if leg.cluster}
+    earlier = [leg for leg in latest(history) if leg.cluster not in names]
+    by_work: dict[tuple[str, str], list[Leg]] = {}
+    for leg in earlier:
+        by_work.setdefault((leg.key.example, leg.key.preset), []).append(leg)
+    groups: dict[tuple[Key, tuple[str, ...], str], list[Leg]] = {}
+    for leg in current:
+        groups.setdefault((leg.key, () if leg.region else leg.asked, "" if leg.region else leg.name), []).append(leg)
+    rows = [
+        _row(key, found, by_work.get((key.example, key.preset), []), commits, rules or Rules())
+        for (key, _, _), found in groups.items()
+    ]
+    return Report(
+        rows=tuple(sorted(_with_best(rows), key=_rank)),
+        nights=costs([*earlier, *current], nights=nights),
+        policy=policy or Policy(),
+        troubles=tuple(troubles),
+    )
+
+
+def latest(legs: Iterable[Leg]) -> list[Leg]:
+    """Of two with the same name the later: what ended a run may have been told twice, at last with the proof."""
+    found: dict[str, Leg] = {}
+    for place, leg in enumerate(legs):
+        name = leg.cluster or f"#{place}"
+        if name not in found or (leg.at, leg.gone) >= (found[name].at, found[name].gone):
+            found[name] = leg
+    return sorted(found.values(), key=lambda leg: (leg.at, leg.cluster, leg.name))
+
+
+def _row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequence[str], rules: Rules) -> Row:
+    failures = {leg.cluster: found for leg in legs if (found := failure(leg)) is not None}
+    worst = min(failures.values(), key=_ORDER.index, default=None)
+    like = tuple(leg for leg in history if alike(leg.key, key))
+    baseline = choose(key, commits=commits, found=history)
+    ended = [leg for leg in legs if leg.ending is Ending.SUCCEEDED]
+    return Row(
+        key=key,
+        name=next((leg.name for leg in legs if leg.name), "") or f"{key.example} {key.preset} {key.place}".strip(),
+        legs=tuple(legs),
+        failure=worst,
+        failed=len(failures),
+        reason=next((leg.reason for leg in legs if worst is not None and failure(leg) is worst), ""),
+        baseline=baseline,
+        comparisons=compare(legs, baseline, rules=rules, history=like),
+        history=like,
+        usd=_median([leg.usd for leg in ended or legs if leg.usd is not None]),
+        seconds=_median([leg.seconds for leg in ended or legs]) or 0.0,
+        saved=_median([share for leg in legs if (share := _saved(leg)) is not None]),
+        billed=any(leg.billed for leg in legs),
+    )
+
+
+def _saved(leg: Leg) -> float | None:
+    full, paid = leg.on_demand_hourly_usd, leg.hourly_usd
+    return 1 - paid / full if full and paid is not None and paid < full else None
+
+
+def _with_best(rows: Sequence[Row]) -> list[Row]:
+    """Of each example the machine on which a good run costs least, where there is a choice."""
+    work: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.failure is None and not row.worse and row.usd is not None:
+            work.setdefault((row.key.example, row.key.preset), []).append(row)
+    best: Mapping[tuple[str, str], Row] = {
+        key: min(those, key=lambda row: (row.usd or 0.0, row.seconds, row.place))
+        for key, those in work.items()
+        if len(those) > 1
+    }
+    return [replace(row, best=row is best.get((row.key.example, row.key.preset))) for row in rows]
+
+
+def _rank(row: Row) -> tuple[int, int, str, str, str, str]:
+    """The worst first, then by name."""
+    failed = _ORDER.index(row.failure) if row.failure else len(_ORDER)
+    return (failed, 0 if row.worse else 1, row.key.example, row.key.preset, row.place, row.name)
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return statistics.median(values) if values else None

@@ -1,0 +1,87 @@
+"""How a metric went over the last nights, which of its points stand out, and what each night cost. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import lru_cache
+
+from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.outcome import Ending
+
+FEWEST_FOR_OUTLIERS = 5
+_DEVIATIONS = 5.0
+"""Robust standard deviations: about one point of a million of plain noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """`at`: epoch seconds. `outlier`: far from all its neighbours."""
+
+    at: float
+    value: float
+    outlier: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Night:
+    """`billed_usd`: without the sandbox, whose price nobody pays."""
+
+    day: str
+    usd: float
+    billed_usd: float
+    legs: int
+
+
+def trend(metric: str, legs: Sequence[Leg], *, nights: int) -> tuple[Point, ...]:
+    """Of runs that succeeded, oldest first: the median of each day, UTC, at the time of its last run."""
+    days: dict[str, list[float]] = {}
+    last: dict[str, float] = {}
+    for leg in legs:
+        found = leg.measured(metric) if leg.at and leg.ending is Ending.SUCCEEDED else ()
+        if found:
+            name = day(leg.at)
+            days.setdefault(name, []).append(statistics.median(found))
+            last[name] = max(leg.at, last.get(name, 0.0))
+    points = [(last[name], statistics.median(values)) for name, values in sorted(days.items())][-nights:]
+    marked = outliers([value for _, value in points])
+    return tuple(Point(at=at, value=value, outlier=place in marked) for place, (at, value) in enumerate(points))
+
+
+def outliers(values: Sequence[float]) -> frozenset[int]:
+    """By median and median deviation, which an outlier itself does not move. Values that never differ mark any that
+    does by more than a hundredth."""
+    if len(values) < FEWEST_FOR_OUTLIERS:
+        return frozenset()
+    middle = statistics.median(values)
+    deviation = 1.4826 * statistics.median(abs(value - middle) for value in values)
+    limit = max(_DEVIATIONS * deviation, 0.01 * abs(middle))
+    return frozenset(place for place, value in enumerate(values) if abs(value - middle) > limit)
+
+
+def costs(legs: Iterable[Leg], *, nights: int) -> tuple[Night, ...]:
+    """Per day, UTC, oldest first."""
+    days: dict[str, list[Leg]] = {}
+    for leg in legs:
+        if leg.at and leg.usd is not None:
+            days.setdefault(day(leg.at), []).append(leg)
+    return tuple(
+        Night(
+            day=name,
+            usd=sum(leg.usd or 0.0 for leg in those),
+            billed_usd=sum(leg.usd or 0.0 for leg in those if leg.billed),
+            legs=len(those),
+        )
+        for name, those in sorted(days.items())[-nights:]
+    )
+
+
+def day(at: float) -> str:
+    return _day(int(at // 86_400))
+
+
+@lru_cache(maxsize=4096)
+def _day(number: int) -> str:
+    return datetime.fromtimestamp(number * 86_400, tz=timezone.utc).strftime("%Y-%m-%d")

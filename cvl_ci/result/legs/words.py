@@ -1,0 +1,99 @@
+"""One fact of a row in a few words: what the Markdown and the page both say. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from cvl_ci.result.benchmark.comparison import Comparison, change_of
+from cvl_ci.result.benchmark.direction import Direction
+from cvl_ci.result.benchmark.noise import Verdict
+from cvl_ci.result.legs.rows import Report, Row
+from cvl_ci.result.units import dollars, number
+
+BETTER_WHEN = {
+    Direction.HIGHER: "higher is better",
+    Direction.LOWER: "lower is better",
+    Direction.TARGET: "nearer to its target is better",
+    Direction.UNKNOWN: "not gated",
+}
+
+
+def headline(report: Report) -> str:
+    """What a person wants to know first."""
+    count = len(report.rows)
+    if not count:
+        return "No legs were found"
+    legs = f"{count} {'leg' if count == 1 else 'legs'}"
+    neutral = sum(row.failure is not None for row in report.rows if not report.is_red(row))
+    worse = sum(bool(row.worse) for row in report.rows)
+    parts = [
+        f"{len(report.red)} of {legs} red" if report.red else f"{legs}, none red",
+        f"{worse} got worse" if worse else "",
+        f"{neutral} could not run" if neutral else "",
+    ]
+    said = ", ".join(part for part in parts if part)
+    return said if any(row.failure is None for row in report.rows) else f"Nothing was measured: {said}"
+
+
+def commands(report: Report) -> list[str]:
+    """To type for each machine that may be left; a name that is none of ours is not made into something to paste."""
+    names = [leg.cluster for row in report.rows for leg in row.legs if not leg.gone]
+    typed = [f"cvl-ci down {name}" if re.fullmatch(r"[a-z0-9-]{1,63}", name) else "cvl-ci down --all" for name in names]
+    return list(dict.fromkeys(typed))
+
+
+def status(row: Row) -> str:
+    """`ok`, `worse`, or what kind of failure, and how many of several runs."""
+    if row.failure is None:
+        return row.verdict.value if row.verdict in {Verdict.WORSE, Verdict.BETTER} else "ok"
+    times = f" ({row.failed} of {len(row.legs)} runs)" if len(row.legs) > 1 else ""
+    return f"{row.failure.value}{times}"
+
+
+def change(one: Comparison) -> str:
+    """`-11.1 %`; empty where there is nothing to compare with."""
+    found = change_of(one)
+    if found is None:
+        return ""
+    return "±0 %" if abs(found) < 0.0005 else f"{found:+.1%}".replace("%", " %")
+
+
+def telling(row: Row) -> Comparison | None:
+    """The one metric to show of many: what got worse, then better, then what moved most."""
+    order = (Verdict.WORSE, Verdict.BETTER, Verdict.UNSURE, Verdict.SAME)
+    gated = [one for one in row.comparisons if one.gated and one.verdict in order]
+    return min(gated, key=lambda one: (order.index(one.verdict), -abs(change_of(one) or 0), one.metric), default=None)
+
+
+def versus(row: Row) -> str:
+    """What it was compared with."""
+    baseline = row.baseline
+    if not baseline.legs:
+        return f"no baseline: {baseline.reason}"
+    runs = f"{len(baseline.legs)} {'run' if len(baseline.legs) == 1 else 'runs'}"
+    if not baseline.commit:
+        return f"against {runs} before it"
+    how_far = "the base" if baseline.distance == 0 else f"{baseline.distance} commits before the base"
+    return f"against {runs} of {baseline.commit[:12]}, {how_far}"
+
+
+def cost(row: Row) -> str:
+    if row.usd is None:
+        return ""
+    return dollars(row.usd) if row.billed else f"{dollars(row.usd)} (not billed)"
+
+
+def saved(row: Row) -> str:
+    return "" if row.saved is None else f"{row.saved:.0%}".replace("%", " %")
+
+
+def amount(value: object) -> str:
+    return "" if value is None else number(value)
+
+
+def why(one: Comparison) -> str:
+    """The verdict's reason, with the interval that it stands on."""
+    judged = one.judged
+    if judged.reason or judged.low is None or judged.high is None or judged.low == judged.high:
+        return judged.reason
+    return f"between {judged.low:+.1%} and {judged.high:+.1%}"

@@ -1,0 +1,142 @@
+"""`cvl-ci report` as a program: folders in, four files and an exit code out; nothing is asked of a network."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvl_ci.cli import main
+from tests.result.benchmark.legs import NIGHT, never_started, summary
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository of two commits."""
+    monkeypatch.chdir(tmp_path)
+    git("init", "-q")
+    for turn in range(2):
+        git("commit", "-q", "--allow-empty", "-m", str(turn))
+    return tmp_path
+
+
+def git(*words: str) -> str:
+    who = ("-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "commit.gpgsign=false")
+    return subprocess.run(["git", *who, *words], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def leave(folder: Path, *, accuracy: float = 0.9, commit: str = "", count: int = 5, **more: Any) -> None:
+    """As artifacts are unpacked: a folder each."""
+    for turn in range(count):
+        name = f"cvl-{folder.name}-{turn}"
+        said = summary(cluster=name, metrics={"accuracy": accuracy}, commit=commit, at=NIGHT + turn, **more)
+        place = folder / f"{name}-log"
+        place.mkdir(parents=True)
+        (place / f"{name}.json").write_text(json.dumps(said))
+        (place / "metrics.json").write_text('{"accuracy": 0.1}')
+
+
+def test_a_regression_against_the_commit_before_is_red_when_it_is_asked_for(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leave(here / "legs", accuracy=0.8, commit=git("rev-parse", "HEAD"))
+    leave(here / "nights", accuracy=0.9, commit=git("rev-parse", "HEAD~1"))
+    words = ["report", "legs", "--history", "nights"]
+    assert main(words) == 0
+    assert main([*words, "--fail-on-regression"]) == 1
+    assert "worse  digits_sgd train on aws L4:1" in capsys.readouterr().out
+    assert sorted(path.name for path in (here / "cvl-report").iterdir()) == [
+        "comment.md",
+        "report.html",
+        "report.json",
+        "summary.md",
+    ]
+
+
+def test_lines_of_history_do_as_well_as_folders(here: Path) -> None:
+    leave(here / "legs", accuracy=0.8, commit=git("rev-parse", "HEAD"))
+    lines = [
+        json.dumps(summary(cluster=str(at), metrics={"accuracy": 0.9}, commit=git("rev-parse", "HEAD~1")))
+        for at in range(5)
+    ]
+    (here / "history.jsonl").write_text("\n".join([*lines, '{"ending": "succ']))
+    assert main(["report", "legs", "--history", "history.jsonl", "--fail-on-regression", "--into", "out"]) == 1
+    assert json.loads((here / "out/report.json").read_text())["rows"][0]["worse"] == ["accuracy"]
+
+
+def test_rules_of_the_repository_are_taken_and_a_wrong_one_stops_it(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leave(here / "legs", accuracy=0.8, commit=git("rev-parse", "HEAD"))
+    leave(here / "nights", accuracy=0.9, commit=git("rev-parse", "HEAD~1"))
+    (here / "cvl-ci.yml").write_text("metrics: {accuracy: ignore}\n")
+    assert main(["report", "legs", "--history", "nights", "--fail-on-regression"]) == 0
+    (here / "cvl-ci.yml").write_text("metrics: {accuracy: hihger}\n")
+    assert main(["report", "legs"]) == 64
+    assert "Did you mean higher?" in capsys.readouterr().err
+
+
+def test_history_that_knows_no_commits_is_all_the_base(here: Path) -> None:
+    leave(here / "legs", accuracy=0.8)
+    leave(here / "nights", accuracy=0.9)
+    assert main(["report", "legs", "--history", "nights", "--fail-on-regression"]) == 1
+
+
+def test_a_checkout_without_the_base_compares_nothing_and_says_why(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leave(here / "legs", accuracy=0.8, commit="c" * 40)
+    leave(here / "nights", accuracy=0.9, commit="b" * 40)
+    git("checkout", "-q", "--orphan", "alone")
+    git("commit", "-q", "--allow-empty", "-m", "alone")
+    assert main(["report", "legs", "--history", "nights", "--fail-on-regression"]) == 0
+    assert "fetch-depth: 0" in capsys.readouterr().err
+    assert main(["report", "legs", "--history", "nights", "--base", "nowhere"]) == 64
+
+
+def test_legs_without_a_machine_are_red_only_when_asked(here: Path) -> None:
+    (here / "legs").mkdir()
+    (here / "legs/cvl-x.json").write_text(json.dumps(never_started(75, "No machine could be had.")))
+    assert main(["report", "legs"]) == 0
+    assert main(["report", "legs", "--infra-failures", "fail"]) == 75
+
+
+def test_every_mistake_is_told_at_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "legs", "--infra-failures", "red", "--nigths", "3", "--nights", "0"]) == 64
+    said = capsys.readouterr().err
+    assert "--infra-failures: 'red'" in said
+    assert "Did you mean --nights?" in said
+    assert "--nights: '0'" in said
+    assert main(["report"]) == 64
+    assert main(["report", "nowhere"]) == 64
+
+
+def test_a_broken_summary_is_named_and_links_are_not_followed(here: Path) -> None:
+    leave(here / "legs", count=1)
+    (here / "legs/cvl-broken.json").write_text("{")
+    (here / "elsewhere.json").write_text(json.dumps(summary(cluster="other")))
+    (here / "legs/cvl-link.json").symlink_to(here / "elsewhere.json")
+    assert main(["report", "legs"]) == 0
+    said = (here / "cvl-report/summary.md").read_text()
+    assert "`cvl-broken.json is no JSON`" in said
+    assert len(json.loads((here / "cvl-report/report.json").read_text())["rows"]) == 1
+
+
+def test_a_branch_of_history_serves_as_the_base(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    git("init", "-q", "--bare", "remote.git")
+    git("remote", "add", "origin", str(here / "remote.git"))
+    leave(here / "nights", accuracy=0.9, commit=git("rev-parse", "HEAD~1"))
+    assert main(["history", "nights"]) == 0
+    assert main(["history", "nights", "--into", "history.jsonl"]) == 0
+    assert main(["history"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "cvl-ci-history: 5 of 5 runs are new to it.",
+        "cvl-ci-history: 0 of 5 runs are new to it.",
+        "history.jsonl: 5 runs.",
+        "cvl-ci-history: 5 runs.",
+    ]
+    leave(here / "legs", accuracy=0.8, commit=git("rev-parse", "HEAD"))
+    assert main(["report", "legs", "--history", "history.jsonl", "--fail-on-regression"]) == 1

@@ -1,0 +1,179 @@
+"""A branch that many push to at once loses nobody's line, and is only ever appended to. Real git, a bare repository."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.errors import CvlError, RequestError
+from cvl_ci.local.clock import SystemClock
+from cvl_ci.local.history import HistoryBranch
+from cvl_ci.result.benchmark import leg as legs
+from cvl_ci.result.benchmark.leg import Leg
+from tests.result.benchmark.legs import NIGHT, leg
+from tests.result.legs.matrix import failures, night
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    git(tmp_path, "init", "-q", "--bare", "remote.git")
+    return tmp_path / "remote.git"
+
+
+def git(where: Path, *words: str) -> str:
+    who = ("-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "commit.gpgsign=false")
+    done = subprocess.run(["git", "-C", str(where), *who, *words], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def checkout(bare: Path, name: str) -> Path:
+    root = bare.parent / name
+    git(bare.parent, "clone", "-q", str(bare), name)
+    (root / "work.txt").write_text("unsaved")
+    return root
+
+
+def branch(root: Path, *, remote: str = "origin", seed: int = 1) -> HistoryBranch:
+    return HistoryBranch(root, remote=remote, branch="cvl-ci-history", clock=SystemClock(), dice=random.Random(seed))
+
+
+def one(name: str, *, at: float = NIGHT) -> Leg:
+    return replace(leg(), cluster=name, at=at)
+
+
+def test_what_is_appended_is_read_again_to_the_last_digit(bare: Path) -> None:
+    found = sorted([*night(), *failures()], key=lambda one: one.cluster)
+    assert branch(checkout(bare, "a")).append(found) == len(found)
+    again = sorted(branch(checkout(bare, "b")).read(), key=lambda one: one.cluster)
+    assert [replace(one, asked=(), errors="") for one in again] == [replace(one, asked=(), errors="") for one in found]
+
+
+def test_a_branch_that_is_not_there_yet_holds_nothing(bare: Path) -> None:
+    assert branch(checkout(bare, "a")).read() == []
+
+
+def test_months_are_files_and_old_lines_stay_as_they_are(bare: Path) -> None:
+    root = checkout(bare, "a")
+    branch(root).append([one("first")])
+    before = git(bare, "show", "cvl-ci-history:2026-09.jsonl")
+    branch(root).append([one("second"), one("later", at=NIGHT + 40 * 86_400)])
+    assert git(bare, "show", "cvl-ci-history:2026-09.jsonl").startswith(before)
+    names = git(bare, "ls-tree", "--name-only", "cvl-ci-history").splitlines()
+    assert names == ["2026-09.jsonl", "2026-10.jsonl", "README.md"]
+
+
+def test_the_same_run_is_kept_once_and_its_late_proof_is_a_line_of_its_own(bare: Path) -> None:
+    root = checkout(bare, "a")
+    assert branch(root).append([replace(one("x"), gone=False)]) == 1
+    assert branch(root).append([replace(one("x"), gone=False)]) == 0
+    assert branch(root).append([one("x"), one("x")]) == 1
+
+
+def test_the_checkout_s_own_files_and_branches_are_left_alone(bare: Path) -> None:
+    root = checkout(bare, "a")
+    before = git(root, "for-each-ref", "refs/heads", "refs/cvl-ci")
+    branch(root).append([one("x")])
+    branch(root).read()
+    assert git(root, "for-each-ref", "refs/heads", "refs/cvl-ci") == before
+    assert git(root, "status", "--porcelain") == "?? work.txt"
+
+
+PUSHER = """
+import random, sys
+from pathlib import Path
+from cvl_ci.local.clock import SystemClock
+from cvl_ci.local.history import HistoryBranch
+from tests.local.test_history import one
+root, name = Path(sys.argv[1]), sys.argv[2]
+kept = HistoryBranch(root, remote="origin", branch="cvl-ci-history", clock=SystemClock(), dice=random.Random(name))
+for turn in range(3):
+    kept.append([one(f"{name}-{turn}")])
+"""
+
+
+def test_many_that_push_at_once_lose_no_line(bare: Path) -> None:
+    """Seven processes, three of them in the same checkout, the first of all making the branch."""
+    roots = [checkout(bare, str(at)) for at in range(5)]
+    roots += [roots[0], roots[0]]
+    here = Path(__file__).resolve().parents[2]
+    pushers = [
+        subprocess.Popen([sys.executable, "-c", PUSHER, str(root), f"p{at}"], cwd=here, stderr=subprocess.PIPE)
+        for at, root in enumerate(roots)
+    ]
+    said = [pusher.communicate(timeout=110)[1] for pusher in pushers]
+    assert [pusher.returncode for pusher in pushers] == [0] * len(pushers), said
+    kept = sorted(leg.cluster for leg in branch(roots[1]).read())
+    assert kept == sorted(f"p{at}-{turn}" for at in range(len(roots)) for turn in range(3))
+    log = git(bare, "rev-list", "--parents", "cvl-ci-history").splitlines()
+    assert len(log) == len(kept)  # no merge, no rewriting: each push stands on the one before
+    assert all(len(line.split()) <= 2 for line in log)
+
+
+def test_one_that_others_overtake_reads_again(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, theirs = branch(checkout(bare, "a")), branch(checkout(bare, "b"), seed=2)
+    theirs.append([one("first")])
+    push = HistoryBranch._push
+    overtaken = threading.Event()
+
+    def slow(self: HistoryBranch, commit: str, tip: str) -> str:
+        if self is mine and not overtaken.is_set():
+            overtaken.set()
+            theirs.append([one("theirs")])
+        return push(self, commit, tip)
+
+    monkeypatch.setattr(HistoryBranch, "_push", slow)
+    assert mine.append([one("mine")]) == 1
+    assert {leg.cluster for leg in mine.read()} == {"first", "theirs", "mine"}
+
+
+def test_a_remote_that_refuses_is_told_with_the_permission_it_takes(bare: Path) -> None:
+    hook = bare / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\necho no >&2\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(CvlError, match="contents: write"):
+        branch(checkout(bare, "a")).append([one("x")])
+
+
+def test_a_remote_that_is_none_is_told_without_its_address(bare: Path) -> None:
+    secret = "https://user:hunter2@127.0.0.1:9/nowhere.git"
+    with pytest.raises(CvlError) as refused:
+        branch(checkout(bare, "a"), remote=secret).read()
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("remote", "name"), [("--upload-pack=x", "b"), ("origin", "--x"), ("origin", "a..b"), ("origin", "")]
+)
+def test_names_are_no_options(bare: Path, remote: str, name: str) -> None:
+    with pytest.raises(RequestError):
+        HistoryBranch(bare, remote=remote, branch=name, clock=SystemClock(), dice=random.Random(1))
+
+
+def test_a_line_is_one_line_and_says_the_same() -> None:
+    hostile = leg(
+        reason="a\nb\x1b[2J", metrics={"x\n": 1, "label": '"\n'}, cluster="c\nd", accelerators={"a,b:c": {"d": 1}}
+    )
+    text = legs.line(hostile)
+    assert "\n" not in text
+    assert replace(legs.read(text.encode()), asked=(), errors="") == replace(hostile, asked=(), errors="")
+
+
+def test_lines_that_nobody_can_read_stay_and_are_nobody_s_run(bare: Path) -> None:
+    root = checkout(bare, "a")
+    branch(root).append([one("x")])
+    git(root, "fetch", "-q", "origin", "cvl-ci-history:other")
+    git(root, "checkout", "-q", "other")
+    kept = (root / "2026-09.jsonl").read_bytes()
+    (root / "2026-09.jsonl").write_bytes(kept + b'{"ending": "\xff')
+    git(root, "commit", "-qam", "cut short")
+    git(root, "push", "-q", "origin", "other:cvl-ci-history")
+    branch(root).append([one("y")])
+    assert {leg.cluster for leg in branch(root).read()} == {"x", "y"}
+    shown = subprocess.run(["git", "-C", bare, "show", "cvl-ci-history:2026-09.jsonl"], check=True, capture_output=True)
+    assert shown.stdout.startswith(kept + b'{"ending": "\xff\n')

@@ -1,0 +1,1 @@
+"""Many legs, one report, tried."""

@@ -1,0 +1,295 @@
+"""A report says of every leg what it came to, calls the right ones red, and is the same for the same legs."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+
+from cvl_ci.commands import report as reporting
+from cvl_ci.local.legs import assets
+from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.benchmark.noise import Verdict
+from cvl_ci.result.legs import markdown
+from cvl_ci.result.legs.failures import INFRASTRUCTURE, Failure, failure
+from cvl_ci.result.legs.rows import Policy, Report, Row, report
+from cvl_ci.result.legs.trends import costs, outliers, trend
+from cvl_ci.result.report import COMMENT_BYTES, SUMMARY_BYTES
+from tests import golden
+from tests.result.benchmark.legs import NIGHT, leg, never_started
+from tests.result.legs.matrix import BASE, DAY, DIGITS, ON_AWS, ON_GCP, RULES, failures, history, night, runs
+
+STRICT = Policy(fail_on_regression=True)
+
+
+def reported(legs: list[Leg] | None = None, *, policy: Policy = STRICT, **more: Any) -> Report:
+    given: dict[str, Any] = {"history": history(), "commits": [BASE], "rules": RULES, **more}
+    return report([*night(), *failures()] if legs is None else legs, policy=policy, **given)
+
+
+def row(found: Report, words: str) -> Row:
+    return next(one for one in found.rows if f"{one.key.example} {one.place}".startswith(words))
+
+
+def files(found: Report) -> dict[str, str]:
+    return dict(reporting.files(found, assets=assets(), settings=reporting.Settings()))
+
+
+# ---- verdicts and exit codes --------------------------------------------------------------------------------
+
+
+def test_each_leg_of_a_night_gets_the_right_verdict() -> None:
+    found = reported()
+    assert [(one.failure, one.verdict) for one in found.rows] == [
+        (Failure.TEST, Verdict.NO_BASELINE),
+        (Failure.PREEMPTED, Verdict.NO_BASELINE),
+        (Failure.CREDENTIALS, Verdict.NO_BASELINE),
+        (Failure.QUOTA, Verdict.NO_BASELINE),
+        (Failure.CAPACITY, Verdict.NO_BASELINE),
+        (None, Verdict.WORSE),
+        (None, Verdict.SAME),
+        (None, Verdict.SAME),
+    ]
+    assert [one.metric for one in row(found, "digits_sgd aws L4:1").worse] == ["time.running"]
+
+
+def test_a_failing_test_and_a_regression_are_red_and_infrastructure_is_not() -> None:
+    assert [one.key.example for one in reported().red] == ["nanogpt", "digits_sgd"]
+    assert reported().exit_code == 1
+    assert reported(night()).exit_code == 1
+    assert reported(night(), policy=Policy()).exit_code == 0
+    assert reported(failures()[1:]).exit_code == 0
+    assert reported(failures()[1:], policy=Policy(fail_on_infrastructure=True)).exit_code == 75
+
+
+def test_a_machine_that_may_be_left_is_louder_than_all_else() -> None:
+    left = replace(night()[0], gone=False)
+    found = reported([*failures(), left])
+    assert found.exit_code == 79
+    assert found.rows[0].failure is Failure.MACHINE_LEFT
+    assert f"> `cvl-ci down {left.cluster}`" in markdown.comment(found, marker="<!-- m -->")
+    assert f"cvl-ci down {left.cluster}" in files(found)[reporting.PAGE]
+
+
+def test_a_name_that_is_none_of_ours_is_not_made_into_a_command_to_paste() -> None:
+    found = reported([replace(night()[0], gone=False, cluster="x; rm -rf ~")])
+    assert "rm -rf" not in files(found)[reporting.PAGE] + files(found)[reporting.COMMENT]
+    assert "`cvl-ci down --all`" in files(found)[reporting.COMMENT]
+
+
+CLASSES: dict[Failure, dict[str, Any]] = {
+    Failure.TEST: {"ending": "failed", "exit_code": 7},
+    Failure.TIMEOUT: {"ending": "timed_out", "exit_code": 124},
+    Failure.BUDGET: {"ending": "over_budget", "exit_code": 78},
+    Failure.PREEMPTED: {"ending": "preempted", "exit_code": 75},
+    Failure.CANCELLED: {"ending": "cancelled", "exit_code": 130},
+    Failure.CREDENTIALS: never_started(77, "no keys"),
+    Failure.CAPACITY: never_started(75, "InsufficientInstanceCapacity"),
+    Failure.QUOTA: never_started(75, "VcpuLimitExceeded"),
+    Failure.REQUEST: never_started(64, "1 input is wrong"),
+    Failure.ENGINE: never_started(70, "SkyPilot failed"),
+    Failure.MACHINE_LEFT: {"released": {"gone": False}},
+}
+
+
+@pytest.mark.parametrize("kind", Failure)
+def test_every_kind_of_failure_is_told_apart(kind: Failure) -> None:
+    assert failure(leg(**CLASSES[kind])) is kind
+
+
+def test_a_budget_that_bought_no_run_is_one() -> None:
+    assert failure(leg(**never_started(78, "max_cost buys 2 min"))) is Failure.BUDGET
+    assert Failure.BUDGET not in INFRASTRUCTURE
+
+
+def test_what_only_lacked_a_machine_is_listed_for_another_try() -> None:
+    assert {one.failure for one in reported().rerun} == {Failure.CAPACITY, Failure.PREEMPTED}
+
+
+def test_the_best_value_is_the_cheapest_that_is_sound_where_there_is_a_choice() -> None:
+    assert [one.place for one in reported().rows if one.best] == ["aws L4:1 spot"]
+    only = [one for one in reported(night()[:5]).rows if one.best]
+    assert only == []
+
+
+def test_repeated_runs_of_one_key_are_one_row() -> None:
+    assert len(row(reported(), "digits_sgd gcp").legs) == 5
+
+
+def test_of_a_run_that_was_told_twice_the_later_counts() -> None:
+    first = replace(night(count=1)[0], gone=False)
+    found = reported([first, replace(first, gone=True, at=first.at + 60)])
+    assert [len(one.legs) for one in found.rows] == [1]
+    assert found.rows[0].failure is None
+
+
+def test_no_baseline_says_so_and_passes() -> None:
+    found = reported(night(), history=[])
+    assert found.exit_code == 0
+    assert "no baseline: no run of the base is known" in markdown.job_summary(found).replace("`", "")
+
+
+def test_a_base_on_other_hardware_is_refused_by_name() -> None:
+    other = runs("x", seconds=100, accuracy=0.9, count=5, commit=BASE, at=NIGHT - DAY, **DIGITS, **ON_GCP)
+    mine = runs("y", seconds=100, accuracy=0.9, count=5, commit="c" * 40, at=NIGHT, **DIGITS, **ON_AWS)
+    summary = markdown.job_summary(reported(mine, history=other))
+    assert "the base ran on gcp L4:1, this on aws L4:1: not compared" in summary
+
+
+def test_nothing_at_all_is_said_to_be_nothing() -> None:
+    found = reported([])
+    assert found.exit_code == 0
+    assert all("No legs were found" in text for text in files(found).values())
+
+
+# ---- trends --------------------------------------------------------------------------------------------------
+
+
+def test_a_trend_has_a_point_for_each_night_and_marks_the_odd_one() -> None:
+    found = row(reported(night(slow=1.0)), "digits_sgd aws L4:1")
+    points = trend("time.running", [*found.history, *found.legs], nights=14)
+    assert len(points) == 7
+    assert [point.outlier for point in points] == [False, False, True, False, False, False, False]
+    assert len(trend("time.running", [*found.history, *found.legs], nights=3)) == 3
+
+
+def test_outliers_need_neighbours_and_noise_alone_has_hardly_any() -> None:
+    assert outliers([1, 1, 9]) == frozenset()
+    assert outliers([5, 5, 5, 5, 5, 5.04]) == frozenset()
+    assert outliers([5, 5, 5, 5, 5, 6]) == {5}
+    dice = random.Random(1)
+    assert sum(len(outliers([dice.gauss(10, 1) for _ in range(14)])) for _ in range(200)) < 30
+
+
+def test_a_night_s_cost_is_what_was_billed_and_the_sandbox_is_not() -> None:
+    legs = [leg(at=NIGHT, cost_usd=2.0), leg(at=NIGHT, cost_usd=3.0, billed=False), leg(at=NIGHT - DAY, cost_usd=1.0)]
+    nights = costs(legs, nights=14)
+    assert [(one.usd, one.billed_usd, one.legs) for one in nights] == [(1.0, 1.0, 1), (5.0, 2.0, 2)]
+
+
+# ---- what is written -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [reporting.SUMMARY, reporting.COMMENT, reporting.DATA])
+def test_a_night_reads_as_in_its_golden_file(name: str) -> None:
+    golden.check(f"night_{name}", files(reported())[name])
+
+
+def test_the_same_legs_in_any_order_give_the_same_bytes() -> None:
+    legs, before = [*night(), *failures()], list(history())
+    first = files(reported(legs, history=before))
+    random.Random(5).shuffle(legs)
+    random.Random(6).shuffle(before)
+    assert files(reported(legs, history=before)) == first
+
+
+NASTY = [
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "| a | b |\n## Title",
+    "```\n</details>",
+    "@somebody #1 https://evil.example",
+    "[x](javascript:alert(1))",
+    "\u202e\x1b]0;x\x07\x9b2J",
+    '"]\n  line [1]',
+    "--> <!-- row:x -->",
+    "`` ` ```",
+]
+
+
+def nasty() -> list[Leg]:
+    metrics = {f"{text} loss": 1.0 + at for at, text in enumerate(NASTY)}
+    good = [
+        leg(
+            cluster=f"n{turn}",
+            example=text,
+            preset=NASTY[-at],
+            leg=text,
+            cloud=text,
+            accelerators={text: 1},
+            metrics={**metrics, "label": text},
+            at=NIGHT + turn * DAY,
+        )
+        for at, text in enumerate(NASTY)
+        for turn in range(at * 6, at * 6 + 6)
+    ]
+    bad = [
+        leg(**never_started(75, text, cluster=f"b{at}{text}", leg=text, released={"gone": at % 2 == 0}))
+        for at, text in enumerate(NASTY)
+    ]
+    return [*good, *bad]
+
+
+def test_nothing_a_machine_said_becomes_markdown() -> None:
+    before = [replace(one, cluster=f"h{one.cluster}", at=one.at - 60 * DAY) for one in nasty()]
+    text = files(reported(nasty(), history=before, commits=[]))[reporting.COMMENT]
+    html = MarkdownIt("commonmark", {"html": True, "linkify": False}).enable("table").render(text)
+    without_code = re.sub(r"<code[^>]*>.*?</code>", "", html, flags=re.DOTALL)
+    assert "<script" not in without_code and "<img" not in without_code and "@" not in without_code
+    assert "javascript:" not in without_code and "https://evil" not in without_code
+    assert not re.search(r"<h2", html)
+    assert html.count("<details>") == html.count("</details>") > 5
+    for line in text.splitlines():
+        assert not line.startswith("## ")
+
+
+def test_nothing_a_machine_said_becomes_part_of_the_page() -> None:
+    page = files(reported(nasty()))[reporting.PAGE]
+    ours = files(reported([]))[reporting.PAGE]
+    assert page.count("<script") == ours.count("<script") == 3
+    assert page.count("</script>") == 3
+    assert page.count("<!--") == 1
+    assert "<img" not in page and "\x1b" not in page and "\u202e" not in page
+    assert "default-src 'none'" in page
+
+
+def test_the_page_asks_nothing_of_the_network() -> None:
+    page = files(reported())[reporting.PAGE]
+    assert not re.search(r"<(?:link|iframe|img|object|embed)\b|\ssrc=|url\(|@import", page)
+
+
+def test_the_page_keeps_the_plotting_library_s_licence() -> None:
+    page = files(reported())[reporting.PAGE]
+    assert "Leon Sorokin" in page and "The MIT License" in page
+
+
+def many(count: int, metrics: int) -> list[Leg]:
+    dice = random.Random(9)
+    return [
+        leg(
+            cluster=f"cvl-{at}-{turn}",
+            example=f"example_{at:03}",
+            metrics={f"m{n:02}.loss": dice.gauss(1, 0.02) for n in range(metrics)},
+            reason="x" * 300,
+        )
+        for at in range(count)
+        for turn in range(5)
+    ]
+
+
+def test_500_legs_of_50_metrics_take_seconds_and_fit() -> None:
+    legs = many(100, 50)
+    before = [replace(one, cluster=f"b{one.cluster}", commit=BASE, at=one.at - DAY) for one in legs]
+    began = time.monotonic()
+    written = files(reported(legs, history=before))
+    assert time.monotonic() - began < 20
+    assert len(written[reporting.COMMENT]) <= COMMENT_BYTES
+    assert len(written[reporting.SUMMARY].encode()) <= SUMMARY_BYTES
+
+
+def test_what_does_not_fit_points_to_the_page() -> None:
+    legs = [
+        leg(cluster=str(at), example=f"{'long' * 20}{at:03}", metrics={f"{'m' * 90}{n}": n for n in range(50)})
+        for at in range(500)
+    ]
+    written = files(reported(legs, history=[]))
+    for name, room in ((reporting.COMMENT, COMMENT_BYTES), (reporting.SUMMARY, SUMMARY_BYTES)):
+        assert len(written[name].encode()) <= room
+        assert written[name].endswith(f"*Cut to fit. The whole report: {reporting.WHERE}.*\n")
+    assert re.search(r"And \d+ more rows, of which 0 are red", written[reporting.COMMENT])
+    assert written[reporting.PAGE].count("<tr data-row") == 500
