@@ -143,9 +143,9 @@ def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPla
 
 
 def _not_kept(inputs: Inputs, places: Sequence[Place]) -> tuple[str, ...]:
-    if not inputs.keep_on_failure or not _sandbox_ends_with_the_step(inputs, places):
+    if not inputs.keep_on_failure or not _sandbox_in_a_runner(inputs, places):
         return ()
-    return ("keep_on_failure is passed over: in a workflow the sandbox ends with its step.",)
+    return ("keep_on_failure is passed over: a sandbox's machines are inside the runner, where nobody gets to them.",)
 
 
 def _avoid(inputs: Inputs, work: Work) -> frozenset[str]:
@@ -179,7 +179,7 @@ def _needs(inputs: Inputs, declared: Needs, gpu: Mapping[str, int] | None) -> Ne
     return replace(changed, accelerators=gpu, instance_type=None)
 
 
-def _sandbox_ends_with_the_step(inputs: Inputs, places: Sequence[Place]) -> bool:
+def _sandbox_in_a_runner(inputs: Inputs, places: Sequence[Place]) -> bool:
     return inputs.spelling is Spelling.INPUT and any(place.cloud == SANDBOX for place in places)
 
 
@@ -188,7 +188,7 @@ def _limits(inputs: Inputs, places: Sequence[Place]) -> Limits:
         "max_runtime_minutes": inputs.max_runtime,
         "provisioning_minutes": inputs.provision_timeout,
         "heartbeat_minutes": inputs.heartbeat_minutes,
-        "keep_minutes": 0 if _sandbox_ends_with_the_step(inputs, places) else inputs.keep_on_failure,
+        "keep_minutes": 0 if _sandbox_in_a_runner(inputs, places) else inputs.keep_on_failure,
     }
     return Limits(
         max_cost_usd=inputs.max_cost, **{name: minutes for name, minutes in asked.items() if minutes is not None}

@@ -24,6 +24,7 @@ from cvl_ci.sandbox import blueprint as blueprints
 from cvl_ci.sandbox import daemon, networks, visits
 from cvl_ci.sandbox.blueprint import LOG, Blueprint
 from cvl_ci.sandbox.docker import Docker
+from cvl_ci.sandbox.emulator_machines import INSTANCE_LABEL
 
 if TYPE_CHECKING:
     from cvl_ci.sandbox.emulator_cloud import Cloud
@@ -121,7 +122,7 @@ def leave_with_the_last(directory: Path, plan: Blueprint, cloud: Cloud, machines
     """A run that kept a machine, or was killed, takes nothing down: without runs and machines, all of it ends here."""
     while True:
         time.sleep(1)
-        if cloud.any_left():
+        if cloud.any_left() or not visits.brought_up_by_a_run(directory):
             continue
         with visits.forsaken(directory) as forsaken:
             if forsaken and not cloud.any_left() and remove_all(plan, machines):

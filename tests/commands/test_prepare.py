@@ -437,7 +437,7 @@ def test_keeping_in_a_workflow_needs_a_key_of_somebody_s(field: Path) -> None:
     assert (plan.limits.keep_minutes, plan.public_key) == (30, KEY)
 
 
-def test_a_sandbox_in_a_workflow_ends_with_its_step_so_nothing_on_it_is_kept(field: Path) -> None:
+def test_nobody_gets_to_a_sandbox_inside_a_runner_so_nothing_on_it_is_kept(field: Path) -> None:
     plan = in_a_workflow(field, cloud="sandbox", keep_on_failure="30")
     assert plan.limits.keep_minutes == 0
     assert any("passed over" in warning for warning in plan.warnings)
