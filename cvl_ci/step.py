@@ -156,7 +156,8 @@ class OnGitHub:
         if self._launch is None or phase not in {Phase.SETUP, Phase.RUNNING}:
             self._under_way(TITLES[phase].lower())
         else:
-            self._under_way(f"running on {where(self._launch)}")
+            free = "" if self._left.billed else " · nothing is billed"
+            self._under_way(f"running on {where(self._launch)}{free}")
 
     def _launched(self, launch: Launch) -> None:
         from cvl_ci.result.outcome import Phase
@@ -189,15 +190,14 @@ class OnGitHub:
         held = {kind: Link(words=words, url=url) for kind, (words, url) in (left.artifacts if left else {}).items()}
         if left is not None and not left.told:
             held.pop("log", None)  # the cost in it does not know what is proved by now
-        self._left = replace(
-            left or self._left, artifacts={kind: (link.words, link.url) for kind, link in held.items()}
-        )
+        self._left = replace(self._left, artifacts={kind: (link.words, link.url) for kind, link in held.items()})
         self._told_by_main = left is not None and left.told
         files = Files(
             folder=self.outputs,
             name=artifact_stem(self.asked.artifact_name, job=here.job, leg=here.leg_values, attempt=here.attempt),
             leg=here.leg_in_words,
             run_url=here.run_url,
+            commit=here.sha,
             retention_days=self.asked.retention_days,
             uploaded=held,
         )

@@ -321,10 +321,9 @@ def _all_set_up(environ: Mapping[str, str]) -> tuple[Place, ...]:
 def has_credentials(environ: Mapping[str, str]) -> bool:
     """Whether any cloud's were given to this step. The machine's own role was given to nobody: it is not asked."""
     from cvl_ci.engine.credentials import access
-    from cvl_ci.engine.inventory import PROVED
 
     where = access.here(environ, folder=credentials_directory(environ), writes=True)
-    looks = access.look(replace(where, has_instance_role=lambda: False), (), proved=PROVED)
+    looks = access.look(replace(where, has_instance_role=lambda: False), access.in_use(where, ()), proved=())
     return any(each.there for each in looks)
 
 

@@ -188,6 +188,15 @@ def test_post_finds_the_machine_by_its_name_when_home_and_state_are_lost(job: Jo
     assert (code, job.alive()) == (0, []), said
 
 
+def test_post_asks_the_sandbox_as_well_when_all_state_is_lost(job: Job) -> None:
+    process = job.hung_at("follow")
+    process.kill()
+    process.communicate(timeout=10)
+    code, said = job.run("/post-entrypoint", HOME=str(job.folder / "another"), INPUT_CLOUD="sandbox")
+    assert (code, job.alive()) == (0, []), said
+    assert "gone, proved at" in said
+
+
 def test_post_finds_the_machine_though_its_inputs_are_not_main_s(job: Job) -> None:
     process = job.hung_at("follow")
     process.kill()

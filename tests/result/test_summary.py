@@ -51,8 +51,9 @@ def test_narrow_terminals_get_narrow_lines() -> None:
 
 
 KEYS = [
-    "ending", "reason", "exit_code", "cluster", "cloud", "region", "instance_type", "accelerators", "spot", "num_nodes",
-    "attempts", "phases", "duration_seconds", "estimated_usd", "cost_usd", "files", "metrics", "released",
+    "ending", "reason", "exit_code", "cluster", "title", "example", "preset", "image", "commit", "cloud", "region",
+    "instance_type", "accelerators", "spot", "num_nodes", "attempts", "phases", "duration_seconds", "estimated_usd",
+    "cost_usd", "hourly_usd", "on_demand_hourly_usd", "billed", "files", "metrics", "samples", "released",
 ]  # fmt: skip
 
 
