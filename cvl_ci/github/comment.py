@@ -27,12 +27,24 @@ FLUSH_SECONDS = 30.0
 
 
 class StepComment:
-    """`say` is told, by whoever calls a method here, why nothing can be written."""
+    """`say` is told, by whoever calls a method here, why nothing can be written.
+
+    `hushed`: asked right before each word is written; who is overtaken in the meantime leaves all as it is.
+    """
 
     def __init__(
-        self, *, here: Surroundings, group: str, token: str, masks: Masks, clock: Clock, say: Callable[[str], None]
+        self,
+        *,
+        here: Surroundings,
+        group: str,
+        token: str,
+        masks: Masks,
+        clock: Clock,
+        say: Callable[[str], None],
+        hushed: Callable[[], bool] = lambda: False,
     ) -> None:
         self._here, self._group, self._masks, self._say = here, group.strip(), masks, say
+        self._hushed = hushed
         self._marker = marker(here.comment_key(self._group))
         self._run = Link(words="log of the run", url=here.run_url)
         self._to_say: list[str] = []
@@ -62,7 +74,7 @@ class StepComment:
             self._put_row(group_row_so_far(leg=self._here.leg_in_words or self._here.job, doing=doing, run=self._run))
         else:
             text = comment_so_far(title=title, doing=doing, marker=self._marker, run=self._run)
-            self._thread.put(lambda _: text)
+            self._put(lambda _: text)
         self._tell()
 
     def ended(
@@ -87,7 +99,7 @@ class StepComment:
             head = f"{self._marker}{end}"
             text = self._masks.hide(comment(outcome, marker=head, run=self._run, tail=tail, artifacts=artifacts))
             stands = end if unless_told else None
-            self._thread.put(lambda before: before if _left(before, stands, only_instead) else text)
+            self._put(lambda before: before if _left(before, stands, only_instead) else text)
         self._tell()
 
     def close(self) -> None:
@@ -102,10 +114,13 @@ class StepComment:
             return
         self._row = row
         write = partial(group_comment, title=self._group, marker=self._marker, key=self._here.row_key, row=row)
-        self._thread.put(
+        self._put(
             lambda before: before if _left(before, None, only_instead) else self._masks.hide(write(before)),
             stays=row if lasts else "",
         )
+
+    def _put(self, write: Callable[[str], str], *, stays: str = "") -> None:
+        self._thread.put(lambda before: before if self._hushed() else write(before), stays=stays)
 
     def _tell(self) -> None:
         while self._to_say:
