@@ -75,7 +75,7 @@ def post(environ: Mapping[str, str]) -> int:
         wiring.forget_credentials(environ, say=print)
         return 0
     handover.take_over(path)
-    github = OnGitHub(environ, leg=left.leg if left else None)
+    github = OnGitHub(environ, post=True, leg=left.leg if left else None)
     try:
         return _undo(left, github, environ)
     except Exception as error:  # noqa: BLE001  whatever it is, nothing is proved
@@ -203,7 +203,7 @@ def _undo(left: Handover | None, github: OnGitHub, environ: Mapping[str, str]) -
         return 0
     release = release or _none_needed()
     name = left.lease if left else github.owner.name
-    github.publish(as_left(left, release, name=name, folder=github.outputs), left=left, post=True)
+    github.publish(as_left(left, release, name=name, folder=github.outputs), left=left)
     return 0 if release.gone else NotProvedGone.exit_code
 
 

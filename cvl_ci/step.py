@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class OnGitHub:
     """One step of a workflow: who holds its lease, where its words go, what post will find."""
 
-    def __init__(self, environ: Mapping[str, str], *, leg: str | None = None) -> None:
+    def __init__(self, environ: Mapping[str, str], *, post: bool = False, leg: str | None = None) -> None:
         """Masks first: nothing is said before the runner knows what to hide. `leg`: as main had it."""
         from cvl_ci.github import surroundings
         from cvl_ci.github.masks import Masks, secret_values
@@ -47,7 +47,7 @@ class OnGitHub:
         )
         self.outputs = Path("cvl-outputs") / self.owner.name
         self.masks = Masks()
-        self._environ = environ
+        self._environ, self._post = environ, post
         self._left = Handover(lease=self.owner.name, leg=here.leg)
         self.workflow = GitHubWorkflow(
             out=sys.stdout,
@@ -139,7 +139,7 @@ class OnGitHub:
             advice=error.next_step,
         )
         self.set_outputs(outputs(outcome))
-        if self._said is not None and self._said.begun and not self._overtaken:
+        if self._said is not None and self._said.begun:
             self.comment(outcome)
             self.flush()
 
@@ -170,20 +170,20 @@ class OnGitHub:
     @property
     def _overtaken(self) -> bool:
         """Of main: its step was cancelled, it lives on, and post tells the end."""
-        return taken_over(wiring.handover_path(self._environ))
+        return not self._post and taken_over(wiring.handover_path(self._environ))
 
     def _under_way(self, doing: str) -> None:
-        if self._said is not None and self.asked.comment in {"auto", "always"} and not self._overtaken:
+        if self._said is not None and self.asked.comment in {"auto", "always"}:
             self._said.under_way(title=self._left.title, doing=doing)
 
     # ---- when it is over: the port Publication ----------------------------------------------------------------------
 
-    def publish(self, outcome: Outcome, *, left: Handover | None = None, post: bool = False) -> None:
+    def publish(self, outcome: Outcome, *, left: Handover | None = None) -> None:
         """`left`: what main left, in post. What could not be published fails no run: the log has it all."""
         try:
             if not self.workflow.told:
                 self.workflow.ended(outcome)
-            if not post and self._overtaken:
+            if self._overtaken:
                 return
             self._publish(outcome, left)
             self.give_back()
@@ -286,4 +286,5 @@ class OnGitHub:
             masks=self.masks,
             clock=SystemClock(),
             say=self.workflow.warning if self.asked.comment == "always" else self.workflow.progress,
+            hushed=lambda: self._overtaken,
         )

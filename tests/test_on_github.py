@@ -296,11 +296,13 @@ def test_a_main_that_lives_on_beside_post_has_no_more_say(
     monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
     environment |= {"INPUT_COMMENT_GROUP": group}
     main = OnGitHub(environment)
-    main.queued(RunPlan(title="digits train"))
+    main.queued(PLAN)
+    main.flush()
+    main.workflow.began(Phase.PROVISIONING)  # a word that waits: the last was a moment ago
     take_over(wiring.handover_path(environment))
     left = Handover(lease=main.owner.name, leg="", title="digits train")
     as_post = as_left(left, GONE, name=main.owner.name, folder=tmp_path / "none")
-    OnGitHub(environment).publish(as_post, left=left, post=True)
+    OnGitHub(environment, post=True).publish(as_post, left=left)
     main.workflow.began(Phase.RUNNING)
     main.publish(replace(FAILED, cluster=main.owner.name))
     main.refuse(CredentialsError("none", next_step="none"))

@@ -29,12 +29,24 @@ FLUSH_SECONDS = 30.0
 
 
 class StepComment:
-    """`say` is told, by whoever calls a method here, why nothing can be written."""
+    """`say` is told, by whoever calls a method here, why nothing can be written.
+
+    `hushed`: asked right before each word is written; who is overtaken in the meantime leaves all as it is.
+    """
 
     def __init__(
-        self, *, here: Surroundings, group: str, token: str, masks: Masks, clock: Clock, say: Callable[[str], None]
+        self,
+        *,
+        here: Surroundings,
+        group: str,
+        token: str,
+        masks: Masks,
+        clock: Clock,
+        say: Callable[[str], None],
+        hushed: Callable[[], bool] = lambda: False,
     ) -> None:
         self._here, self._group, self._masks, self._say = here, group.strip(), masks, say
+        self._hushed = hushed
         self._marker = marker(here.comment_key(self._group))
         self._run = Link(words="log of the run", url=here.run_url)
         self._to_say: list[str] = []
@@ -65,7 +77,7 @@ class StepComment:
         else:
             head = f"{self._marker}{self._of_run()}"
             text = comment_so_far(title=title, doing=doing, marker=head, run=self._run)
-            self._thread.put(lambda before: before if self._newer(before, self._marker) else text)
+            self._put(lambda before: before if self._newer(before, self._marker) else text)
         self._tell()
 
     def ended(
@@ -92,7 +104,7 @@ class StepComment:
                 stands = (unless_told and before.startswith(head)) or (only_instead and not before)
                 return before if stands or self._newer(before, self._marker) else text
 
-            self._thread.put(write)
+            self._put(write)
         self._tell()
 
     def close(self) -> None:
@@ -113,7 +125,7 @@ class StepComment:
             stands = only_instead and head not in before
             return before if stands or self._newer(before, head) else self._masks.hide(whole(before))
 
-        self._thread.put(write, stays=row if ended else "")
+        self._put(write, stays=row if ended else "")
 
     def _newer(self, before: str, head: str) -> bool:
         """A run that began after ours has the word: ours may be of a commit that is no longer proposed."""
@@ -126,6 +138,9 @@ class StepComment:
     @property
     def _leg(self) -> str:
         return self._here.leg_in_words or self._here.job
+
+    def _put(self, write: Callable[[str], str], *, stays: str = "") -> None:
+        self._thread.put(lambda before: before if self._hushed() else write(before), stays=stays)
 
     def _tell(self) -> None:
         while self._to_say:

@@ -75,9 +75,6 @@ class NothingToDrive:
     def fetch(self, *, into: Path, globs: Sequence[str]) -> NoReturn:
         _refuse()
 
-    def keep(self, cluster: str, *, until: float, public_key: str | None) -> NoReturn:
-        _refuse()
-
 
 def _refuse() -> NoReturn:
     raise EngineError("This cloud was only opened to end what was left there.", next_step="Run it again.")

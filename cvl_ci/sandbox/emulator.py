@@ -24,7 +24,6 @@ from cvl_ci.sandbox import blueprint as blueprints
 from cvl_ci.sandbox import daemon, networks, visits
 from cvl_ci.sandbox.blueprint import LOG, Blueprint
 from cvl_ci.sandbox.docker import Docker
-from cvl_ci.sandbox.emulator_machines import INSTANCE_LABEL
 
 if TYPE_CHECKING:
     from cvl_ci.sandbox.emulator_cloud import Cloud

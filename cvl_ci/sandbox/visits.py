@@ -38,22 +38,6 @@ def visit(directory: Path) -> Iterator[Visit]:
         yield Visit(directory=directory, visitors=visitors)
 
 
-@contextmanager
-def forsaken(directory: Path) -> Iterator[bool]:
-    """Whether a run brought it up and none is in it any more; inside, none comes in."""
-    with (directory / VISITORS).open("a") as visitors:
-        try:
-            fcntl.flock(visitors, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield brought_up_by_a_run(directory)
-
-
-def forget_who_brought_it_up(directory: Path) -> None:
-    (directory / BROUGHT_UP).unlink(missing_ok=True)
-
-
 def brought_up_by_a_run(directory: Path) -> bool:
     return (directory / BROUGHT_UP).exists()
 
