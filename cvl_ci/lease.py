@@ -1,6 +1,14 @@
-"""THE PROMISE: no machine outlives its lease. Name first, record before create, fence, release with proof.
+"""THE PROMISE: no machine outlives its lease. Why nothing leaks, in the order in which it happens:
 
-The only file that takes a cluster down, whatever the road: a normal end, an error, a signal, a later process.
+1. Name first.            `Owner.name` follows from what is known before the run: whoever comes later computes it again.
+2. Record before create.  `take` and `attempting` write down name, deadline and place; only then is a provider asked.
+3. Fence.                 `release` and `keep` shut it before all else: under a lease so shut nothing is launched.
+4. An end of its own.     The deadline goes along to the machine (engine/boot.py, heartbeat.py): it ends itself by then.
+5. The provider's word.   `release` is over when the provider shows nothing of it, or it says that this is not proved.
+
+Who releases: the run itself, whatever happens in it (commands/run.py); after a killed run post (action.py) or a person
+(commands/down.py), by the record or the name alone; at last the reaper, by labels alone (`sweep`). Only here is a
+machine taken down.
 """
 
 from __future__ import annotations
@@ -104,7 +112,10 @@ class Lease:
             self._records.write(self.record)
 
     def release(self, *, surely: bool = False) -> Release:
-        """Idempotent. `surely`: there may be machines although this process asked for none (a later process)."""
+        """The fence, the machines, then the proof. Idempotent.
+
+        `surely`: there may be machines although this process asked for none (a later process).
+        """
         self._records.revoke(self.name)
         if self._engine.stop():
             # What it said last may not have been heard: a request for a machine can be under way this very moment.
@@ -139,6 +150,8 @@ class Lease:
         self._inventory.label(there, labels)
         kept = Kept(until=until, ways_in=tuple(ways_in))
         return Release(gone=False, at=self._clock.now(), asked=found.asked, unproved=found.unproved, kept=kept)
+
+    # ---- how ------------------------------------------------------------------------------------------------------
 
     def _until_gone(self, places: Sequence[Place], *, hurried: bool) -> Found:
         """A later process is hurried: GitHub gives post minutes, and an answer without proof is better than none."""
