@@ -95,6 +95,8 @@ def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
     github.workflow.mask(*(secret.reveal() for secret in inputs.secrets.values()))
     asked = github.asked
     inputs = replace(inputs, mistakes=(*inputs.mistakes, *asked.mistakes))
+    if asked.verb == "reap":
+        return _reap(inputs, github, environ)
     way, why = ("run", "") if asked.verb == "plan" else github.road(inputs.places, head=lambda: _checkout(inputs).head)
     if way == "sandbox":
         github.workflow.notice(why)
@@ -103,6 +105,22 @@ def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
     if way == "plan":
         github.skip(why, _planned(plan, environ))
     return _show(plan, github, environ) if "plan" in {asked.verb, way} else _run(plan, github, environ)
+
+
+def _reap(inputs: Inputs, github: OnGitHub, environ: Mapping[str, str]) -> int:
+    """It takes no lease: post has only credentials to remove. What is cut short, the next sweep finds again."""
+    from cvl_ci.commands import reap_words
+
+    asked = github.asked
+    if inputs.mistakes:
+        raise RequestError(inputs.mistakes)
+    github.leave(done=True)
+    cloud = environ.get("INPUT_CLOUD", "").strip()
+    environ = wiring.credentials(environ, wiring.clouds_named(cloud), mask=github.workflow.mask)
+    reaped = wiring.reap(environ, workflow=github.workflow, cloud=cloud, grace=asked.grace, dry_run=asked.dry_run)
+    github.reaped(reaped)
+    error = reap_words.verdict(reaped)
+    return error.exit_code if error else 0
 
 
 def _plan(inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
@@ -230,7 +248,8 @@ def _places(left: Handover | None, environ: Mapping[str, str]) -> tuple[Place, .
     asked = from_environment(environ, also=OTHER_INPUTS).places or ()
     if any(place.cloud == SANDBOX for place in asked):
         return (Place(cloud=SANDBOX),)
-    return tuple(dict.fromkeys([*(Place(cloud=place.cloud) for place in asked), Place(cloud="aws")]))
+    known = wiring.set_up(environ, by_inputs=True)
+    return tuple(dict.fromkeys([*(Place(cloud=place.cloud) for place in asked), *known])) or (Place(cloud="aws"),)
 
 
 if __name__ == "__main__":

@@ -126,13 +126,13 @@ def _elsewhere(parsed: argparse.Namespace) -> str:
 
 def _add_many(verbs: argparse._SubParsersAction[arguments.AnyOrderParser]) -> None:
     told = {
-        "matrix": ("examples × clouds × GPUs, priced, as the workflow's matrix; no network", verb_fields.MATRIX_FIELDS),
-        "report": ("what the legs of a run came to: a summary, a comment and a page", verb_fields.REPORT_FIELDS),
-        "history": ("keep runs as lines in a branch, and read them back", verb_fields.HISTORY_FIELDS),
+        "matrix": "examples × clouds × GPUs, priced, as the workflow's matrix; no network",
+        "report": "what the legs of a run came to: a summary, a comment and a page",
+        "history": "keep runs as lines in a branch, and read them back",
     }
-    for verb, (text, fields) in told.items():
+    for verb, text in told.items():
         parser = verbs.add_parser(verb, help=text)
-        verb_fields.add_arguments(parser, fields)
+        verb_fields.add_arguments(parser, verb_fields.VERBS[verb])
         parser.set_defaults(execute=_many)
 
 
@@ -140,7 +140,7 @@ def _many(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from cvl_ci import many
 
     door = many.Door(here=Path.cwd(), prices=wiring.prices(environ), say=print, tell=_tell)
-    return many.VERBS[parsed.verb](parsed, door)
+    return many.VERBS[parsed.verb](verb_fields.read(parsed, verb_fields.VERBS[parsed.verb]), door)
 
 
 # ---- run ----------------------------------------------------------------------------------------------------
@@ -171,7 +171,8 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     finally:
         terminal.close()
     if parsed.json_summary:
-        Path(parsed.json_summary).write_text(json.dumps(to_json(outcome), indent=2, allow_nan=False) + "\n")
+        told = to_json(outcome, commit=environ.get("GITHUB_SHA", ""))
+        Path(parsed.json_summary).write_text(json.dumps(told, indent=2, allow_nan=False) + "\n")
     return outcome.exit_code
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cvl_ci.commands import matrix as planning
 from cvl_ci.commands import report as reporting
@@ -17,10 +17,11 @@ from cvl_ci.local.checkout import open_checkout
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.history import HistoryBranch
 from cvl_ci.ports import Prices
-from cvl_ci.request import verb_fields
 from cvl_ci.result.legs import rows
 
 Say = Callable[[str], None]
+Given = Mapping[str, Any]
+"""By name as in request/verb_fields.py and typed by it, whichever door read the words."""
 
 BRANCH = "cvl-ci-history"
 FOLDER = "cvl-report"
@@ -36,13 +37,13 @@ class Door:
     tell: Say
 
 
-def matrix(parsed: Namespace, door: Door) -> int:
-    given = verb_fields.read(parsed, verb_fields.MATRIX_FIELDS)
+def matrix(given: Given, door: Door) -> int:
     checkout, since = open_checkout(door.here), given.get("changed_since")
     asked = planning.Asked(
         **{axis: given.get(axis, ()) for axis in ("examples", "presets", "clouds", "gpus")},
         changed=changed_paths(checkout.root, since=since) if since else None,
         inputs={name: given[name] for name in ("spot", "max_runtime", "max_cost") if name in given},
+        repeat=given.get("repeat", 1),
         budget_usd=given.get("budget"),
         shard=given.get("shard"),
     )
@@ -53,8 +54,7 @@ def matrix(parsed: Namespace, door: Door) -> int:
     return 0
 
 
-def report(parsed: Namespace, door: Door) -> int:
-    given = verb_fields.read(parsed, verb_fields.REPORT_FIELDS)
+def report(given: Given, door: Door) -> int:
     if not given.get("folders"):
         raise RequestError([Mistake(field="FOLDER", value="", problem="is missing: name where the summaries lie")])
     rules = legs.rules(given.get("rules"))
@@ -84,9 +84,8 @@ def report(parsed: Namespace, door: Door) -> int:
     return made.exit_code
 
 
-def history(parsed: Namespace, door: Door) -> int:
+def history(given: Given, door: Door) -> int:
     """New runs into the branch, all runs into a file."""
-    given = verb_fields.read(parsed, verb_fields.HISTORY_FIELDS)
     branch, remote = given.get("branch", BRANCH), given.get("remote", "origin")
     dice = random.Random()  # noqa: S311  it only keeps two that met from meeting again
     kept = HistoryBranch(open_checkout(door.here).root, remote=remote, branch=branch, clock=SystemClock(), dice=dice)
@@ -103,4 +102,4 @@ def history(parsed: Namespace, door: Door) -> int:
     return 0
 
 
-VERBS: Mapping[str, Callable[[Namespace, Door], int]] = {"matrix": matrix, "report": report, "history": history}
+VERBS: Mapping[str, Callable[[Given, Door], int]] = {"matrix": matrix, "report": report, "history": history}

@@ -192,8 +192,7 @@ class Resource:
     labels: Mapping[str, str]
     instance_type: str = ""
     created_at: float | None = None
-    ending: bool = False
-    """The provider has accepted its end and bills it no more (AWS: shutting-down, deleting)."""
+    ending: bool = False  # the provider has accepted its end and bills it no more (AWS: shutting-down, deleting)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +200,7 @@ class Found:
     resources: tuple[Resource, ...] = ()
     asked: tuple[Asked, ...] = ()
     unproved: tuple[str, ...] = ()
+    patience_seconds: float = 0.0  # how long these providers may take until what they have begun to end is gone
 
 
 class Inventory(Protocol):
@@ -230,13 +230,6 @@ class Clouds(Protocol):
 
         `user_id`: eight letters and digits that SkyPilot appends to every name on the cloud.
         """
-
-
-class Runs(Protocol):
-    """What GitHub itself says of a workflow run of the repository we are in."""
-
-    def ended_at(self, run: str, attempt: str) -> float | None:
-        """When this attempt was completed. None: it was not, or nobody could say, which is never taken for an end."""
 
 
 # ---- leases, staging, the person watching -------------------------------------------------------------------

@@ -18,6 +18,7 @@ from cvl_ci.local.handover import written as written_handover
 from cvl_ci.request.plan import SANDBOX, Place
 
 if TYPE_CHECKING:
+    from cvl_ci.commands.reap import Reaped
     from cvl_ci.errors import CvlError
     from cvl_ci.github.comment import StepComment
     from cvl_ci.ports import Artifacts
@@ -96,6 +97,30 @@ class OnGitHub:
         self.workflow.notice(f"{why} Nothing was started and nothing is billed: this is only the plan.")
         self.set_outputs(skipped(why))
 
+    def reaped(self, reaped: Reaped) -> None:
+        """In the log, on the step's page, as outputs; what was found is an error that names what to look at."""
+        from cvl_ci.commands import reap_words
+        from cvl_ci.result import outputs
+        from cvl_ci.result.report import reap_page
+
+        text, error = "\n".join(reap_words.lines(reaped)), reap_words.verdict(reaped)
+        title = reap_words.title(reaped)
+        self.workflow.said(text)
+        if error is not None:
+            self.workflow.refused(str(error))
+        with suppress(OSError):
+            said = str(error) if error else ""
+            self.workflow.commands.summary(lambda room: self.masks.hide(reap_page(title, said, text, room=room)))
+        self.set_outputs(
+            outputs.reaped(
+                reap_words.ending(reaped),
+                error.what if error else title,
+                exit_code=error.exit_code if error else 0,
+                proved=reaped.proved,
+                usd=reap_words.cost(reaped),
+            )
+        )
+
     def refuse(self, error: CvlError) -> None:
         """Before anything was asked of a cloud; a comment that says it is queued is not left standing."""
         from cvl_ci.result.outcome import Ending, Outcome
@@ -131,7 +156,8 @@ class OnGitHub:
         if self._launch is None or phase not in {Phase.SETUP, Phase.RUNNING}:
             self._under_way(TITLES[phase].lower())
         else:
-            self._under_way(f"running on {where(self._launch)}")
+            free = "" if self._left.billed else " · nothing is billed"
+            self._under_way(f"running on {where(self._launch)}{free}")
 
     def _launched(self, launch: Launch) -> None:
         from cvl_ci.result.outcome import Phase
@@ -171,15 +197,14 @@ class OnGitHub:
         held = {kind: Link(words=words, url=url) for kind, (words, url) in (left.artifacts if left else {}).items()}
         if left is not None and not left.told:
             held.pop("log", None)  # the cost in it does not know what is proved by now
-        self._left = replace(
-            left or self._left, artifacts={kind: (link.words, link.url) for kind, link in held.items()}
-        )
+        self._left = replace(self._left, artifacts={kind: (link.words, link.url) for kind, link in held.items()})
         self._told_by_main = left is not None and left.told
         files = Files(
             folder=self.outputs,
             name=artifact_stem(self.asked.artifact_name, job=here.job, leg=here.leg_values, attempt=here.attempt),
             leg=here.leg_in_words,
             run_url=here.run_url,
+            commit=here.sha,
             retention_days=self.asked.retention_days,
             uploaded=held,
         )

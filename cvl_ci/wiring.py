@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
 import sys
@@ -99,8 +100,8 @@ class OpenClouds:
             with self._sandbox(watch) as cloud_of, self._closing(cloud_of(user_id)) as cloud:
                 yield cloud
         else:
-            made = self._served if self._environ.get(API_SERVER) else self._real
-            with self._closing(made(user_id)) as cloud:
+            served = self._environ.get(API_SERVER)
+            with self._closing(self._served(user_id) if served else self._real(places, user_id)) as cloud:
                 yield cloud
 
     @contextmanager
@@ -132,19 +133,18 @@ class OpenClouds:
         )
         return Cloud(engine=engine, inventory=inventory.Inventories({SANDBOX: aws}), billed=False, named=SANDBOX)
 
-    def _real(self, user_id: str) -> Cloud:
+    def _real(self, places: Sequence[Place], user_id: str) -> Cloud:
         from cvl_ci.engine import inventory
 
-        try:
-            client = inventory.ec2_clients()
-        except ImportError as error:
+        if any(place.cloud == "aws" for place in places) and importlib.util.find_spec("boto3") is None:
             raise EngineError(
-                f"The AWS client is not installed ({error}), so AWS could not be asked whether a machine is gone.",
+                "The AWS client is not installed, so AWS could not be asked whether a machine is gone.",
                 next_step="Install it: pip install 'cvl-ci[aws]'.",
-            ) from None
-        aws = inventory.AwsInventory(client=client, regions=inventory.account_regions(client))
-        engine = SkyPilotEngine(environment=_for_skypilot(self._environ, user_id), clock=SystemClock())
-        return Cloud(engine=engine, inventory=inventory.Inventories({"aws": aws}))
+            )
+        environ = _for_skypilot(self._environ, user_id)
+        anywhere = () if places else [place.cloud for place in set_up(self._environ)] or ["aws"]
+        every = inventory.every(environ, anywhere=anywhere)
+        return Cloud(engine=SkyPilotEngine(environment=environ, clock=SystemClock()), inventory=every)
 
     def _served(self, user_id: str) -> Cloud:
         from cvl_ci.engine.served_inventory import ServedInventory
@@ -192,15 +192,13 @@ def _for_skypilot(environ: Mapping[str, str], user_id: str) -> dict[str, str]:
 
 # ---- credentials --------------------------------------------------------------------------------------------
 
-PROVED = ("aws", "api-server")
-"""Those whose inventory is wired above."""
-
 
 def credentials(
     environ: Mapping[str, str], clouds: Sequence[str], *, mask: Callable[..., None], required: bool = True
 ) -> Mapping[str, str]:
     """The action's: what the inputs give is written for the clouds in use, for this process and all that follow."""
     from cvl_ci.engine.credentials import access
+    from cvl_ci.engine.inventory import PROVED
 
     if SANDBOX in clouds:
         return environ
@@ -211,6 +209,7 @@ def credentials(
 def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> None:
     """In a terminal: what is missing is told before anything is spent, and nothing is written."""
     from cvl_ci.engine.credentials import access
+    from cvl_ci.engine.inventory import PROVED
 
     if SANDBOX not in clouds:
         where = access.here(environ, folder=credentials_directory(environ), writes=False)
@@ -221,6 +220,7 @@ def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> No
 def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[CloudAccess]:
     from cvl_ci.commands import check
     from cvl_ci.engine.credentials import access
+    from cvl_ci.engine.inventory import PROVED
 
     where = access.here(environ, folder=credentials_directory(environ), writes=False)
     return access.look(where, check.asked(names, access.KINDS), proved=PROVED)
@@ -286,9 +286,28 @@ def reap(
     )
 
 
+def clouds_named(cloud: str) -> list[str]:
+    """Of words as typed, for their credentials alone: what is wrong with them is told where they are read."""
+    from cvl_ci.request import places, values
+
+    try:
+        return [place.cloud for place in places.read(cloud)] if cloud.strip() else []
+    except values.Wrong:
+        return []
+
+
+def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Place, ...]:
+    """Where machines of ours could be, as far as this machine tells. `by_inputs`: also what the action gives."""
+    from cvl_ci.engine.credentials import access
+    from cvl_ci.engine.inventory import PROVED
+
+    where = access.here(environ, folder=credentials_directory(environ), writes=by_inputs)
+    return tuple(Place(cloud=each.cloud) for each in access.look(where, (), proved=PROVED) if each.usable)
+
+
 def _all_set_up(environ: Mapping[str, str]) -> tuple[Place, ...]:
-    """Where machines of ours could be, as far as this machine tells. None at all is no clean sweep."""
-    known = tuple(Place(cloud=each.cloud) for each in cloud_access(environ, []) if each.usable)
+    """None at all is no clean sweep."""
+    known = set_up(environ)
     if not known:
         raise CredentialsError(
             "No cloud that can be asked is set up here, so nothing was looked at.",
@@ -306,7 +325,7 @@ def has_credentials(environ: Mapping[str, str]) -> bool:
     from cvl_ci.engine.credentials import access
 
     where = access.here(environ, folder=credentials_directory(environ), writes=True)
-    looks = access.look(replace(where, has_instance_role=lambda: False), (), proved=PROVED)
+    looks = access.look(replace(where, has_instance_role=lambda: False), access.in_use(where, ()), proved=())
     return any(each.there for each in looks)
 
 

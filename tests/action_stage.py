@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cvl_ci import action, step, wiring
@@ -34,8 +36,12 @@ class FileCloud(FakeCloud):
     def __init__(self, folder: Path) -> None:
         super().__init__(CLOCK)
         self.folder = folder
-        for file in folder.glob("i-*"):
-            super().create(lease=file.read_text(), region="us-east-1")
+        for file in sorted(folder.glob("i-*")):
+            lease, _, labels = file.read_text().partition("\n")
+            name = super().create(lease=lease, region="us-east-1")
+            self.machines[name] = replace(
+                self.machines[name], labels={**self.machines[name].labels, **json.loads(labels or "{}")}
+            )
 
     def create(self, *, lease: str, region: str, eventually: int = 0) -> str:
         name = super().create(lease=lease, region=region, eventually=eventually)

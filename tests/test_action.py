@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cvl_ci.lease import Owner
 from tests.github.runner import Runner, read_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -187,6 +188,15 @@ def test_post_finds_the_machine_by_its_name_when_home_and_state_are_lost(job: Jo
     assert (code, job.alive()) == (0, []), said
 
 
+def test_post_asks_the_sandbox_as_well_when_all_state_is_lost(job: Job) -> None:
+    process = job.hung_at("follow")
+    process.kill()
+    process.communicate(timeout=10)
+    code, said = job.run("/post-entrypoint", HOME=str(job.folder / "another"), INPUT_CLOUD="sandbox")
+    assert (code, job.alive()) == (0, []), said
+    assert "gone, proved at" in said
+
+
 def test_post_finds_the_machine_though_its_inputs_are_not_main_s(job: Job) -> None:
     process = job.hung_at("follow")
     process.kill()
@@ -239,7 +249,7 @@ def test_every_mistake_is_an_annotation_and_post_has_nothing_to_do(job: Job) -> 
     assert "num_nodes" in error
     assert "max_cots" in error
     assert "retention_days" in error
-    assert "verb: 'rum' is none of run, plan. Did you mean run?" in error
+    assert "verb: 'rum' is none of run, plan, reap. Did you mean run?" in error
     assert job.run("/post-entrypoint") == (0, "")
 
 
@@ -251,7 +261,7 @@ def test_a_plan_asks_no_cloud(job: Job) -> None:
     assert job.run("/post-entrypoint") == (0, "")
 
 
-@pytest.mark.parametrize(("name", "value"), [("INPUT_VERB", "reap"), ("INPUT_COMMENT", "sometimes")])
+@pytest.mark.parametrize(("name", "value"), [("INPUT_VERB", "sweep"), ("INPUT_COMMENT", "sometimes")])
 def test_a_word_that_is_no_choice_starts_nothing(job: Job, name: str, value: str) -> None:
     code, said = job.run("/entrypoint", **{name: value})
     assert code == 64
@@ -351,3 +361,60 @@ def test_what_skypilot_calls_looks_for_modules_where_we_do_not_either() -> None:
         said = subprocess.run([sys.executable, *isolated, "-c", program], capture_output=True, text=True, check=True)
         assert ("PYTHONPATH" in said.stdout.split()) is expected
         assert "LANG" in said.stdout.split()
+
+
+# ---- a sweep ---------------------------------------------------------------------------------------------------------
+
+
+def left_behind(job: Job, *, ends_in: float) -> str:
+    owner = Owner(repository="cvl/ci", run="100")
+    labels = owner.labels(deadline=time.time() + ends_in)
+    (job.machines / "i-0").write_text(f"{owner.name}\n{json.dumps(labels)}")
+    return owner.name
+
+
+def test_a_sweep_ends_what_is_past_its_deadline_and_turns_the_step_red(job: Job) -> None:
+    lease = left_behind(job, ends_in=-3600)
+    code, said = job.run("/entrypoint", INPUT_VERB="reap")
+    assert code == 1, said
+    assert job.alive() == []
+    assert "::error::1 lease with 1 resource had outlived their runs and are removed." in said
+    assert lease in job.summary()
+    assert job.outputs()["ending"] == "leak_removed"
+    assert job.outputs()["released"] == "true"
+    assert job.run("/post-entrypoint", INPUT_VERB="reap") == (0, "")
+
+
+def test_a_dry_sweep_ends_nothing(job: Job) -> None:
+    left_behind(job, ends_in=-3600)
+    code, said = job.run("/entrypoint", INPUT_VERB="reap", INPUT_DRY_RUN="true")
+    assert code == 1, said
+    assert job.alive() == ["i-0"]
+    assert job.outputs()["ending"] == "leak_found"
+
+
+def test_a_sweep_leaves_the_living_alone_and_is_green(job: Job) -> None:
+    left_behind(job, ends_in=3600)
+    code, said = job.run("/entrypoint", INPUT_VERB="reap")
+    assert code == 0, said
+    assert job.alive() == ["i-0"]
+    assert job.outputs()["ending"] == "nothing_left"
+    assert "1 lease living and left alone" in said
+
+
+def test_a_sweep_that_gets_no_answer_is_as_loud_as_a_release_that_does_not(job: Job) -> None:
+    code, said = job.run("/entrypoint", INPUT_VERB="reap", STAGE_SILENT="1")
+    assert code == 79, said
+    assert job.outputs()["ending"] == "not_proved_gone"
+
+
+def test_what_is_wrong_with_a_sweep_s_inputs_is_told_before_a_cloud_is_asked(job: Job) -> None:
+    code, said = job.run("/entrypoint", INPUT_VERB="reap", INPUT_GRACE="soon", INPUT_CLOUD="aws/us-esat-1")
+    assert code == 64, said
+    assert "us-east-1" in said
+    assert "grace" in said
+    code, said = job.run("/entrypoint", INPUT_VERB="reap", INPUT_DRY_RUN="perhaps")
+    assert code == 64, said
+    left_behind(job, ends_in=-3600)
+    code, said = job.run("/entrypoint", INPUT_VERB="reap", INPUT_DRY_RUM="true")
+    assert (code, job.alive()) == (64, ["i-0"]), "a mistyped dry run is none, and may end nothing"

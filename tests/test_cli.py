@@ -45,6 +45,7 @@ def cvl_ci(*words: str, cwd: Path = ROOT, home: Path | None = None, **more: str)
         ["sandbox", "--help"],
         ["plan", "digits_sgd", "train"],
         ["matrix", "--clouds", "aws"],
+        ["report", "--help"],
     ],
     ids=" ".join,
 )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cvl_ci.errors import EngineError
 from cvl_ci.lease import Lease, Owner
-from cvl_ci.ports import LeaseRecord
+from cvl_ci.ports import Found, LeaseRecord, Resource
 from cvl_ci.request.plan import Place
 from cvl_ci.result.outcome import Attempt
 from tests.fakes import FakeClock, FakeCloud, FakeEngine, FakeRecords
@@ -129,6 +131,36 @@ def test_a_machine_that_shows_up_late_is_waited_for(house: House) -> None:
     house.cloud.create(lease=OWNER.name, region="us-east-1", eventually=3)
     assert lease.release().gone
     assert house.cloud.running() == []
+
+
+class SlowCloud(FakeCloud):
+    """Takes an order at once and needs its time to carry it out, as resource groups do."""
+
+    ordered_at = float("inf")
+
+    def remove(self, resources: Sequence[Resource]) -> None:
+        if resources:
+            self.ordered_at = min(self.ordered_at, self.clock.now())
+
+    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+        if self.clock.now() - self.ordered_at > 400:
+            super().remove(list(self.machines.values()))
+        return replace(super().find(lease=lease, places=places), patience_seconds=600.0)
+
+
+@pytest.mark.parametrize(("surely", "gone"), [(False, True), (True, False)])
+def test_a_slow_provider_is_waited_for_and_a_hurried_post_says_in_time_that_there_is_no_proof(
+    house: House, surely: bool, gone: bool
+) -> None:
+    house.cloud = SlowCloud(house.clock)
+    house.engine.cloud = house.cloud
+    lease = house.lease()
+    lease.take()
+    house.asked(lease)
+    house.cloud.create(lease=OWNER.name, region="us-east-1")
+    began = house.clock.now()
+    assert lease.release(surely=surely).gone is gone
+    assert house.clock.now() - began < (600 if gone else 200)
 
 
 def test_a_refused_removal_is_tried_again(house: House) -> None:

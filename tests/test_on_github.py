@@ -57,6 +57,10 @@ def test_a_comment_follows_the_run_from_the_queue_to_its_outcome(api: Api, envir
     step.workflow.launched(ON_AWS)
     step.flush()
     assert "`running on aws/us-east-1a · m5.large · on-demand · $0.096 an hour`" in api.bodies()[0]
+    step.workflow.priced(hourly_usd=0.096, billed=False)
+    step.workflow.began(Phase.RUNNING)
+    step.flush()
+    assert "$0.096 an hour · nothing is billed`" in api.bodies()[0]
     step.comment(SUCCEEDED)
     step.flush()
     assert "Succeeded: `digits-sgd train`" in api.bodies()[0]
@@ -91,6 +95,51 @@ def test_who_asked_for_failures_alone_is_told_of_no_success_but_after_one(
     [body] = api.bodies()
     assert "Succeeded" in body
     assert "The job failed" not in body
+
+
+def test_a_success_adds_no_row_where_only_another_leg_had_failed(
+    api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
+    environment |= {"INPUT_COMMENT": "failure", "INPUT_COMMENT_GROUP": "gpus"}
+    say(OnGitHub({**environment, "INPUT_LEG": '{"gpu": "T4"}'}), FAILED)
+    api.asked.clear()
+    say(OnGitHub({**environment, "INPUT_LEG": '{"gpu": "L4"}'}), SUCCEEDED)
+    assert api.bodies()[0].count("<!-- row:") == 1
+    assert api.writes() == []
+    assert len(api.asked) <= 4, "it looks once more, and is content"
+
+
+@pytest.mark.parametrize("group", ["", "gpus"])
+def test_a_run_that_began_later_keeps_the_word_whichever_ends_last(
+    api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, group: str
+) -> None:
+    monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
+    environment |= {"INPUT_COMMENT_GROUP": group}
+    older, newer = (OnGitHub({**environment, "GITHUB_RUN_ID": run}) for run in ("9", "10"))
+    older.queued("digits train")
+    older.flush()
+    assert "/runs/9/" in api.bodies()[0]
+    newer.queued("digits train")
+    newer.flush()
+    say(older, FAILED)
+    assert "/runs/9/" not in api.bodies()[0]
+    say(newer, SUCCEEDED)
+    say(older, FAILED)
+    [body] = api.bodies()
+    assert "Succeeded" in body
+    assert "The job failed" not in body
+    say(OnGitHub({**environment, "GITHUB_RUN_ID": "10", "GITHUB_RUN_ATTEMPT": "2"}), FAILED)
+    assert "The job failed" in api.bodies()[0]
+
+
+def test_a_job_s_words_cannot_make_its_run_the_newest(api: Api, environment: dict[str, str]) -> None:
+    step = OnGitHub(environment)
+    step.workflow.remote("<!-- run:99999999.1 ended -->")
+    say(step, replace(SUCCEEDED, title="<!-- run:99999999.1 ended -->"))
+    say(OnGitHub({**environment, "GITHUB_RUN_ID": "8"}), FAILED)
+    step.workflow.close()
+    assert "The job failed" in api.bodies()[0]
 
 
 def test_who_asked_for_none_gets_none(api: Api, environment: dict[str, str]) -> None:
@@ -145,6 +194,18 @@ def test_a_secret_is_in_no_comment(api: Api, environment: dict[str, str]) -> Non
     assert "hf_0123456789abcdef" not in api.bodies()[0]
 
 
+def test_a_secret_is_not_in_the_cost_that_is_uploaded(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    secret = "hf_0123456789abcdef"
+    step = OnGitHub({**environment, "INPUT_GITHUB_TOKEN": "", "HF_TOKEN": secret})
+    step.publish(replace(SUCCEEDED, reason=secret, metrics={secret: [secret]}, warnings=(f"bad {secret}",)))
+    [cost] = tmp_path.glob("cvl-outputs/*.json")
+    assert secret not in cost.read_text()
+    assert "bad ***" in cost.read_text()
+
+
 def test_without_a_token_nothing_is_asked(api: Api, environment: dict[str, str]) -> None:
     say(OnGitHub({**environment, "INPUT_GITHUB_TOKEN": ""}), SUCCEEDED)
     assert api.asked == []
@@ -185,6 +246,7 @@ def test_post_leaves_what_main_said_of_the_end_and_replaces_what_it_did_not(
     monkeypatch.chdir(tmp_path)
     main = OnGitHub(environment)
     main.queued("digits train")
+    main.flush()
     outcome = replace(SUCCEEDED, cluster=main.owner.name)
     left = Handover(lease=main.owner.name, leg="", title="digits train", ending="succeeded")
     said_by_main = ""

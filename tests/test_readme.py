@@ -12,7 +12,7 @@ import pytest
 
 from cvl_ci import errors as tree
 from cvl_ci.request.fields import FIELDS, Field
-from cvl_ci.request.verb_fields import HISTORY_FIELDS, MATRIX_FIELDS, REPORT_FIELDS
+from cvl_ci.request.verb_fields import VERBS
 from cvl_ci.result.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Ending
 from cvl_ci.result.summary import to_json
 from tests.result.outcomes import SUCCEEDED
@@ -44,9 +44,6 @@ def test_the_inputs_table_is_the_code_s() -> None:
 def inputs_table() -> str:
     rows = ["| input | on the command line | what it is | if not given |", "|---|---|---|---|"]
     return "\n".join([*rows, *map(row, FIELDS)]) + "\n"
-
-
-VERBS = {"matrix": MATRIX_FIELDS, "report": REPORT_FIELDS, "history": HISTORY_FIELDS}
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -130,6 +127,7 @@ def test_every_flag_the_readme_types_is_one() -> None:
         "--json-summary",
         "--outputs-dir",
         "--keep-sandbox",
+        "--dry-run",
     }
     commands = re.findall(r"^cvl-ci .*$", text(), re.MULTILINE)
     used = {flag for line in commands for flag in re.findall(r"(?<=\s)--[a-z-]+", line)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
@@ -43,13 +43,15 @@ class Asked:
     changed: Collection[str] | None = None
     inputs: Mapping[str, object] = field(default_factory=dict)
     """What every leg is given: spot, max_runtime, max_cost."""
+    repeat: int = 1
     budget_usd: float | None = None
     shard: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leg:
-    """`inputs`: words for the action's inputs of the same names. `max_usd`: the most it can cost."""
+    """`inputs`: words for the action's inputs of the same names, and which turn of a repeated leg it is. `max_usd`: the
+    most it can cost."""
 
     name: str
     inputs: Mapping[str, str]
@@ -83,7 +85,7 @@ def build(asked: Asked, *, checkout: Checkout, prices: Prices) -> Matrix:
         name = " ".join(part for part in (title, preset, cloud, gpu) if part)
         given = {"example": directory, "preset": preset, "cloud": cloud, "gpu": gpu, **asked.inputs}
         try:
-            legs.append(_leg(name, given, checkout, prices))
+            legs += _repeated(_leg(name, given, checkout, prices), asked.repeat)
         except RequestError as error:
             mistakes += error.mistakes
             dropped.append((name, "; ".join(map(str, error.mistakes))))
@@ -138,6 +140,14 @@ def _leg(name: str, given: Mapping[str, object], checkout: Checkout, prices: Pri
         hourly_usd=quoted.hourly_usd,
         max_usd=quoted.max_usd,
     )
+
+
+def _repeated(leg: Leg, times: int) -> list[Leg]:
+    """Told apart by the turn, so that no two have one lease."""
+    if times == 1:
+        return [leg]
+    turns = [f"{turn}/{times}" for turn in range(1, times + 1)]
+    return [replace(leg, name=f"{leg.name} {turn}", inputs={**leg.inputs, "repeat": turn}) for turn in turns]
 
 
 def _within(legs: Sequence[Leg], budget: float | None) -> tuple[list[Leg], list[tuple[str, str]]]:

@@ -7,11 +7,8 @@ The first artifact, NAME-log, holds the job's log and the cost, `<lease>.json`, 
 That is one object: all that `--json-summary` writes (result/summary.py), with null where there is nothing, and
 
     schema                 1
-    title                  the example and its preset, or the command
     leg                    of the matrix, in words; empty without one
     run_url                of the attempt of the workflow's run
-    hourly_usd, billed     all nodes together; billed false on the sandbox, whose price is an example
-    on_demand_hourly_usd   the same machines on demand, where they were spot
     warnings               what a person was warned of
 
 Of two with the same `cluster`, the one with the later `released.at` counts: post may have proved what main could not.
@@ -52,6 +49,7 @@ class Files:
     name: str
     leg: str = ""
     run_url: str = ""
+    commit: str = ""
     retention_days: int | None = None
     uploaded: Mapping[str, Link] = field(default_factory=dict)
 
@@ -157,16 +155,11 @@ class _Shelf:
 
 
 def _write_cost(outcome: Outcome, files: Files) -> None:
-    cost = outcome.cost
     said = {
         "schema": SCHEMA,
-        **to_json(outcome),
-        "title": outcome.title,
+        **to_json(outcome, commit=files.commit),
         "leg": files.leg,
         "run_url": files.run_url,
-        "hourly_usd": cost.hourly_usd if cost else None,
-        "billed": cost.billed if cost else None,
-        "on_demand_hourly_usd": cost.on_demand_hourly_usd if cost else None,
         "warnings": list(outcome.warnings),
     }
     files.cost.parent.mkdir(parents=True, exist_ok=True)

@@ -9,14 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from cvl_ci.errors import Mistake, RequestError
 from cvl_ci.lease import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, owner_label, sweep
-from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, Runs, Workflow
+from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, Workflow
 from cvl_ci.request import places, values
 from cvl_ci.request.plan import Needs, Place, Spot
 from cvl_ci.request.values import Wrong
 from cvl_ci.result.outcome import Asked
+
+
+class Runs(Protocol):
+    """The one port that only this needs: what GitHub itself says of a workflow run of the repository we are in."""
+
+    def ended_at(self, run: str, attempt: str) -> float | None:
+        """When this attempt was completed. None: it was not, or nobody could say, which is never taken for an end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +56,8 @@ class Reaped:
     """`due`: removed, or in a dry run what would be. `marked`: over, still in its grace. `left`: not proved gone."""
 
     at: float
+    asked_at: float
+    """When the last answer came: what had to go was judged at `at`."""
     dry_run: bool
     due: tuple[Suspect, ...] = ()
     marked: tuple[Suspect, ...] = ()
@@ -119,6 +129,7 @@ def reap(
             asked, left = after.asked, after.resources
     return Reaped(
         at=now,
+        asked_at=tools.clock.now(),
         dry_run=dry_run,
         due=due,
         marked=tuple(suspect for suspect in over if suspect not in due),
@@ -182,17 +193,20 @@ def _latest(resources: Sequence[Resource], label: str) -> float | None:
 
 def _cost(resources: Sequence[Resource], now: float, prices: Prices) -> float | None:
     """So far, at the on-demand price; None when no machine of it has a price that we know."""
+    machines = [each for each in resources if each.instance_type and each.created_at is not None]
+    kinds = {(each.provider, each.region, each.instance_type) for each in machines}
+    hourly = {kind: _hourly(*kind, prices=prices) for kind in kinds}
     known = [
-        hourly * (now - each.created_at) / 3600
-        for each in resources
-        if each.instance_type and each.created_at is not None and (hourly := _hourly(each, prices)) is not None
+        price * (now - (each.created_at or now)) / 3600
+        for each in machines
+        if (price := hourly[each.provider, each.region, each.instance_type]) is not None
     ]
     return sum(known) if known else None
 
 
-def _hourly(machine: Resource, prices: Prices) -> float | None:
-    place = Place(cloud=machine.provider, region=machine.region)
-    offers = prices.offers(Needs(instance_type=machine.instance_type), places=[place], spot=Spot.NEVER)
+def _hourly(cloud: str, region: str, instance_type: str, *, prices: Prices) -> float | None:
+    needs, place = Needs(instance_type=instance_type), Place(cloud=cloud, region=region)
+    offers = prices.offers(needs, places=[place], spot=Spot.NEVER)
     return min((offer.hourly_usd for offer in offers), default=None)
 
 

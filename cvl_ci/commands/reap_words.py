@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from cvl_ci.commands.reap import Reaped, Suspect
 from cvl_ci.errors import CvlError, LeakFound, NotProvedGone
@@ -26,25 +27,29 @@ def lines(reaped: Reaped) -> Iterator[str]:
         yield f"named like ours, but without our labels, so it is not touched: {plain(name)}; see whose it is"
     yield (
         f"{_count(reaped.living, 'lease')} living and left alone; {_count(reaped.others, 'resource')} of other owners;"
-        f" asked at {moment(reaped.at)}"
+        f" last asked at {moment(reaped.asked_at)}"
     )
     for asked in reaped.asked:
-        if asked.error is not None or not asked.left:
-            yield phrases.answer(asked)
-        else:
-            yield f"{asked.provider} {asked.region} answered ({', '.join(asked.kinds)})"
+        living = f"{len(asked.left)} of ours there" if asked.error is None and asked.left else ""
+        yield phrases.answer(replace(asked, left=(living,) if living else ()))
     yield from phrases.unproved(Release(gone=False, at=reaped.at, unproved=reaped.unproved))
 
 
 def verdict(reaped: Reaped) -> CvlError | None:
     """None: nothing had been left running. What had to be removed is an error, so that its source is mended."""
-    usd = sum(suspect.usd or 0.0 for suspect in reaped.due)
-    cost = f"They have cost {dollars(usd)} so far, at the catalogue's on-demand prices, as far as those are known."
+    usd = dollars(cost(reaped) or 0.0)
+    so_far = f"They have cost {usd} so far, at the catalogue's on-demand prices, as far as those are known."
+    if reaped.left:
+        return NotProvedGone(
+            f"Not proved gone: {_names(reaped.left)}.",
+            money=f"It may still be running and billed. {so_far}",
+            next_step="Run `cvl-ci reap` again; what it names twice, end by hand at the provider.",
+        )
     if not reaped.proved:
         return NotProvedGone(
-            f"Not proved gone: {_names(reaped.left) or 'not every cloud answered'}.",
-            money="It may still be running and billed. " + (cost if reaped.due else ""),
-            next_step="Run `cvl-ci reap` again; what it names twice, end by hand at the provider.",
+            "Not every cloud could say what is left, so nothing is proved.",
+            money=f"What may be running there is billed.{f' {so_far}' if reaped.due else ''}",
+            next_step="Mend what is said above, by the help of `cvl-ci check`, and run it again.",
         )
     if not reaped.due:
         return None
@@ -52,9 +57,30 @@ def verdict(reaped: Reaped) -> CvlError | None:
     return LeakFound(
         f"{_count(len(reaped.due), 'lease')} with {_count(sum(len(each.resources) for each in reaped.due), 'resource')}"
         f" {what}.",
-        money=cost + (" They go on being billed." if reaped.dry_run else " They are billed no more."),
+        money=so_far + (" They go on being billed." if reaped.dry_run else " They are billed no more."),
         next_step="Something did not take them down in time: look at the post step of the runs named above.",
     )
+
+
+def title(reaped: Reaped) -> str:
+    due = _count(len(reaped.due), "lease")
+    if not reaped.proved:
+        return "A machine may still be running"
+    if reaped.due:
+        return f"{due} would be ended" if reaped.dry_run else f"{due} had outlived their runs, and are gone"
+    return "Nothing has outlived its run"
+
+
+def ending(reaped: Reaped) -> str:
+    """One word, for a workflow's `if:`."""
+    if not reaped.proved:
+        return "not_proved_gone"
+    return ("leak_found" if reaped.dry_run else "leak_removed") if reaped.due else "nothing_left"
+
+
+def cost(reaped: Reaped) -> float | None:
+    """So far, of what is known; None where there was nothing to end."""
+    return sum(suspect.usd or 0.0 for suspect in reaped.due) if reaped.due else None
 
 
 def _verb(reaped: Reaped, suspect: Suspect) -> str:

@@ -32,6 +32,7 @@ from cvl_ci.ports import (
 from cvl_ci.request.plan import RELEASE_MINUTES, Place, Quote, RunPlan
 from cvl_ci.result import judgement
 from cvl_ci.result.benchmark import files as metric_files
+from cvl_ci.result.benchmark.readings import Readings
 from cvl_ci.result.outcome import Attempt, Cost, Launch, Outcome, Phase, Release
 
 CANCEL_GRACE_SECONDS = 60.0
@@ -252,7 +253,7 @@ def _outcome(state: _Run) -> Outcome:
         attempts=state.attempts,
         ran_seconds=state.phases.get(Phase.SETUP.value, 0.0) + state.phases.get(Phase.RUNNING.value, 0.0),
     )
-    metrics, unread = _metrics(state.outputs, [file.path for file in state.fetched.files])
+    measured, unread = _metrics(state.outputs, [file.path for file in state.fetched.files])
     warnings = [*state.plan.warnings, *state.quote.warnings, *state.warnings, *unread]
     if state.fetched.problem:
         warnings.append(state.fetched.problem)
@@ -272,7 +273,11 @@ def _outcome(state: _Run) -> Outcome:
         files=state.fetched.files,
         refused=state.fetched.refused,
         outputs_directory=str(state.outputs) if state.fetched.files else "",
-        metrics=metrics,
+        metrics=measured.metrics,
+        samples=measured.samples,
+        example=state.plan.example or "",
+        preset=state.plan.preset or "",
+        image=state.plan.image or "",
         release=state.release,
         warnings=tuple(warnings),
     )
@@ -305,7 +310,7 @@ def _on_demand(state: _Run, attempt: Attempt) -> float | None:
     return offers[0].hourly_usd * state.plan.num_nodes if offers else None
 
 
-def _metrics(outputs: Path, paths: Sequence[str]) -> tuple[dict[str, object], list[str]]:
+def _metrics(outputs: Path, paths: Sequence[str]) -> tuple[Readings, list[str]]:
     """And what looked like metrics and could not be read."""
 
     def opened(path: str) -> bytes:
@@ -313,4 +318,4 @@ def _metrics(outputs: Path, paths: Sequence[str]) -> tuple[dict[str, object], li
             return file.read(metric_files.LARGEST_BYTES + 1)
 
     found, troubles = metric_files.read_all(paths, opened)
-    return dict(found.metrics), [f"{trouble}: no metrics were taken from it." for trouble in troubles[:5]]
+    return found, [f"{trouble}: no metrics were taken from it." for trouble in troubles[:5]]

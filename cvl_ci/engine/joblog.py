@@ -14,8 +14,10 @@ _COLOURS = r"(?:\x1b\[[0-9;]*m)*"
 _JOB = re.compile(
     rf"^{_COLOURS}\((?P<who>setup|[^()\s,]+)(?:, rank=(?P<rank>\d+))?,? pid=\d+(?:, ip=[^()]*)?\){_COLOURS} ?"
 )
-_PAYLOAD = re.compile(r"<sky-payload[^>]*>(.*?)</sky-payload>")
-_CONTROL = re.compile(r"</?rich_\w+>|\[/?[a-z_ ]*\]|<heartbeat>.*?</heartbeat>")
+# None of these looks further than to where the next of its kind may begin: a line may be long, and hostile.
+_PAYLOAD = re.compile(r"<sky-payload[^<>]*>((?:(?!<sky-payload).)*?)</sky-payload>")
+_CONTROL = re.compile(r"</?rich_\w+>|\[/?[a-z_ ]*\]|<heartbeat>[^<]*</heartbeat>")
+_ADVICE = re.compile(r"(?:View logs:|To view|\(Ctrl-C).*|^[\s⚙︎✓├└─]+")
 
 
 @dataclass(kw_only=True)
@@ -57,5 +59,5 @@ def progress(line: str) -> str | None:
         except ValueError:
             return None
     text = _CONTROL.sub("", _ANSI.sub("", line))
-    text = re.sub(r"\s*View logs:.*|\s*To view.*|\s*\(Ctrl-C.*|^[\s⚙︎✓├└─]+", "", text).strip()
+    text = _ADVICE.sub("", text).strip()
     return text or None

@@ -15,11 +15,13 @@ from cvl_ci.result.report import (
     Link,
     comment,
     comment_so_far,
-    ended,
     group_comment,
     group_row,
     group_row_so_far,
     marker,
+    of_run,
+    row_head,
+    run_of,
 )
 
 FLUSH_SECONDS = 30.0
@@ -71,10 +73,11 @@ class StepComment:
         self._begun = True
         title, doing = self._masks.hide(title), self._masks.hide(doing)
         if self._group:
-            self._put_row(group_row_so_far(leg=self._here.leg_in_words or self._here.job, doing=doing, run=self._run))
+            self._put_row(group_row_so_far(leg=self._leg, doing=doing, run=self._run))
         else:
-            text = comment_so_far(title=title, doing=doing, marker=self._marker, run=self._run)
-            self._put(lambda _: text)
+            head = f"{self._marker}{self._of_run()}"
+            text = comment_so_far(title=title, doing=doing, marker=head, run=self._run)
+            self._put(lambda before: before if self._newer(before, self._marker) else text)
         self._tell()
 
     def ended(
@@ -92,14 +95,16 @@ class StepComment:
         """
         outcome = self._masks.cleaned(outcome)
         if self._group:
-            row = group_row(outcome, leg=self._here.leg_in_words or self._here.job, run=self._run)
-            self._put_row(row, lasts=True, only_instead=only_instead)
+            self._put_row(group_row(outcome, leg=self._leg, run=self._run), ended=True, only_instead=only_instead)
         else:
-            end = ended(outcome.cluster)
-            head = f"{self._marker}{end}"
+            head = f"{self._marker}{self._of_run(ended=True)}"
             text = self._masks.hide(comment(outcome, marker=head, run=self._run, tail=tail, artifacts=artifacts))
-            stands = end if unless_told else None
-            self._put(lambda before: before if _left(before, stands, only_instead) else text)
+
+            def write(before: str) -> str:
+                stands = (unless_told and before.startswith(head)) or (only_instead and not before)
+                return before if stands or self._newer(before, self._marker) else text
+
+            self._put(write)
         self._tell()
 
     def close(self) -> None:
@@ -108,16 +113,31 @@ class StepComment:
             self._say(f"GitHub took no comment within {FLUSH_SECONDS:.0f} s. The step's summary has it all.")
         self._tell()
 
-    def _put_row(self, row: str, *, lasts: bool = False, only_instead: bool = False) -> None:
-        row = self._masks.hide(row)
+    def _put_row(self, row: str, *, ended: bool = False, only_instead: bool = False) -> None:
+        row = self._of_run(ended=ended) + self._masks.hide(row)
         if row == self._row:
             return
         self._row = row
-        write = partial(group_comment, title=self._group, marker=self._marker, key=self._here.row_key, row=row)
-        self._put(
-            lambda before: before if _left(before, None, only_instead) else self._masks.hide(write(before)),
-            stays=row if lasts else "",
-        )
+        key, head = self._here.row_key, row_head(self._here.row_key)
+        whole = partial(group_comment, title=self._group, marker=self._marker, key=key, row=row)
+
+        def write(before: str) -> str:
+            stands = only_instead and head not in before
+            return before if stands or self._newer(before, head) else self._masks.hide(whole(before))
+
+        self._put(write, stays=row if ended else "")
+
+    def _newer(self, before: str, head: str) -> bool:
+        """A run that began after ours has the word: ours may be of a commit that is no longer proposed."""
+        theirs, ours = run_of(before, head), run_of(self._of_run(), "")
+        return theirs is not None and ours is not None and theirs[0] > ours[0]
+
+    def _of_run(self, *, ended: bool = False) -> str:
+        return of_run(self._here.run or "0", self._here.attempt or "1", ended=ended)
+
+    @property
+    def _leg(self) -> str:
+        return self._here.leg_in_words or self._here.job
 
     def _put(self, write: Callable[[str], str], *, stays: str = "") -> None:
         self._thread.put(lambda before: before if self._hushed() else write(before), stays=stays)
@@ -125,8 +145,3 @@ class StepComment:
     def _tell(self) -> None:
         while self._to_say:
             self._say(self._to_say.pop(0))
-
-
-def _left(before: str, stands: str | None, only_instead: bool) -> bool:
-    """As it is."""
-    return (stands is not None and stands in before) or (only_instead and not before)

@@ -131,7 +131,8 @@ class Discussion:
         for _ in range(HEALS):
             self._clock.sleep(SECONDS_TO_HEAL * (1 + share))
             comment = self._asking(lambda: self._ours(self._request()))
-            if comment is not None and stays in (comment.body or ""):
+            body = (comment.body or "") if comment is not None else ""
+            if stays in body or write(body) == body:
                 return
             self._asking(lambda: self._written(write))
 

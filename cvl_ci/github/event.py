@@ -7,6 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_MEMBERS = {"OWNER", "MEMBER", "COLLABORATOR"}
+_SPOKEN = {
+    "issue_comment": "comment",
+    "discussion_comment": "comment",
+    "pull_request_review": "review",
+    "pull_request_review_comment": "comment",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
@@ -63,9 +71,10 @@ class Event:
         return str(_mapping(self._of("pull_request").get("head")).get("sha") or "")
 
     @property
-    def asked_by_member(self) -> bool:
-        """Of a comment: whether its author belongs to this repository. Anybody else may comment too."""
-        return self._of("comment").get("author_association") in {"OWNER", "MEMBER", "COLLABORATOR"}
+    def spoken_by_stranger(self) -> bool:
+        """Started by a comment or a review, which anybody may write, and its author is no member of this repository."""
+        spoken = _SPOKEN.get(self.name)
+        return spoken is not None and self._of(spoken).get("author_association") not in _MEMBERS
 
     @property
     def from_dependabot(self) -> bool:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import base64
 import dataclasses
 import enum
+import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
+
+from cvl_ci.result.inert import plain
 
 SHORTEST = 6
 """A shorter value would turn every log into stars: it is not masked."""
@@ -37,13 +40,22 @@ class Masks:
     def add(self, *values: str) -> tuple[str, ...]:
         """The forms that are new."""
         fresh = [form for value in values for form in forms(value) if form not in self._forms]
-        self._forms.update(dict.fromkeys(fresh))
-        longest_first = sorted(self._forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        if fresh:
+            self._forms.update(dict.fromkeys(fresh))
+            self._pattern = re.compile(_any_of(list(self._forms)))
         return tuple(dict.fromkeys(fresh))
 
     def hide(self, text: str) -> str:
         return self._pattern.sub(STARS, text) if self._pattern else text
+
+    def hide_as_read(self, text: str) -> str:
+        """One line. A secret that colours or controls stand in, as `grep --color` puts them, costs it all of them."""
+        text = self.hide(text)
+        if text.isprintable():
+            return text
+        bare = plain(text)
+        hidden = self.hide(bare)
+        return text if hidden == bare else hidden
 
     def cleaned(self, value: Value) -> Value:
         """The same value, every string in it cleaned, however deep."""
@@ -52,7 +64,7 @@ class Masks:
 
     def _cleaned(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self.hide(value)
+            return self.hide_as_read(value)
         if isinstance(value, Mapping):
             return {self._cleaned(key): self._cleaned(inner) for key, inner in value.items()}
         if isinstance(value, (tuple, list)):
@@ -63,13 +75,26 @@ class Masks:
         return value
 
 
+def _any_of(forms: Sequence[str]) -> str:
+    """The longest that stands there, as a tree: a key has hundreds of forms, and each line is read for all of them."""
+    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(min(forms), max(forms), strict=False))
+    shared = "".join(sign for sign, _ in alike)
+    rest = {form[len(shared) :] for form in forms}
+    longer = sorted(rest - {""})
+    if not longer:
+        return re.escape(shared)
+    branches = "|".join(_any_of(list(branch)) for _, branch in itertools.groupby(longer, key=lambda form: form[0]))
+    return f"{re.escape(shared)}(?:{branches})" + ("?" if "" in rest else "")
+
+
 def forms(value: str) -> Iterator[str]:
-    """The value, each of its lines, what a JSON document keeps secret, and how each is written in URLs and base64."""
+    """The value, each of its lines, what a JSON document keeps secret, and how each is written in URLs, base64, hex."""
     parts = [value.strip(), *(line.strip() for line in value.splitlines()), *_in_json(value)]
     for part in dict.fromkeys(parts):
         if len(part) < SHORTEST:
             continue
-        for form in (part, quote(part, safe=""), quote_plus(part), json.dumps(part)[1:-1], *_in_base64(part)):
+        written = (part, quote(part, safe=""), quote_plus(part), json.dumps(part)[1:-1])
+        for form in (*written, *_in_base64(part), *_in_base64_lines(part), *_in_hex(part)):
             if len(form) >= SHORTEST:
                 yield form
 
@@ -92,6 +117,20 @@ def _in_base64(part: str) -> Iterator[str]:
         if len(inner) >= SHORTEST + 2:
             yield inner
             yield inner.translate(str.maketrans("+/", "-_"))
+
+
+def _in_base64_lines(part: str) -> Iterator[str]:
+    """As `base64` and `openssl` break it; a last line too short to tell is left."""
+    raw = part.encode("utf-8", "surrogatepass")
+    whole = base64.b64encode(raw).decode()[: len(raw) * 8 // 6]
+    for width in (64, 76):
+        pieces = [whole[start : start + width] for start in range(0, len(whole), width)]
+        yield from (piece for piece in pieces if 16 <= len(piece) < len(whole))
+
+
+def _in_hex(part: str) -> Iterator[str]:
+    digits = part.encode("utf-8", "surrogatepass").hex()
+    yield from (digits, digits.upper())
 
 
 def _in_json(value: str) -> Iterable[str]:

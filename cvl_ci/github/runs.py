@@ -26,6 +26,7 @@ class WorkflowRuns:
         self._repository = repository
         self._say = say
         self._github: Github | None = None
+        self._may_not = False
         self._known: dict[tuple[str, str], float | None] = {}
 
     def ended_at(self, run: str, attempt: str) -> float | None:
@@ -38,17 +39,27 @@ class WorkflowRuns:
     def _ask(self, run: str, attempt: str) -> float | None:
         from github import GithubException
 
+        if self._may_not:
+            return None
         try:
             answer = self._get(f"/repos/{self._repository}/actions/runs/{int(run)}/attempts/{int(attempt)}")
             if answer.get("status") != "completed":
                 return None
             return datetime.fromisoformat(str(answer["updated_at"]).replace("Z", "+00:00")).timestamp()
-        except (GithubException, OSError, AssertionError, KeyError, ValueError) as error:
-            self._say(
-                f"GitHub could not say whether run {run}, attempt {attempt} is over: {str(error)[:200]}. "
-                "It counts as living; its deadline decides."
-            )
+        except GithubException as error:
+            self._may_not = error.status in {401, 403}
+            every = " It is not asked about others: that takes `permissions: actions: read`." if self._may_not else ""
+            self._no_answer(run, attempt, error, every)
             return None
+        except (OSError, AssertionError, KeyError, ValueError) as error:
+            self._no_answer(run, attempt, error)
+            return None
+
+    def _no_answer(self, run: str, attempt: str, error: Exception, more: str = "") -> None:
+        self._say(
+            f"GitHub could not say whether run {run}, attempt {attempt} is over: {str(error)[:200]}. "
+            f"It counts as living; its deadline decides.{more}"
+        )
 
     def _get(self, path: str) -> dict[str, Any]:
         from github import Auth, Github, GithubRetry

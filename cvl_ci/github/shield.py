@@ -48,9 +48,12 @@ class Shield:
 
     def line(self, text: str) -> None:
         """One line of the job, shown unless it is a progress bar's next state or one of too many."""
+        now = self._now()
+        if self._waiting is None and self._floods(now):
+            self._left_out += 1  # millions may come: nothing more is done with them
+            return
         line = shown(text)
         shape = _shape(line)
-        now = self._now()
         if shape and shape == self._shape and now - self._shape_shown_at < PROGRESS_SECONDS:
             self._waiting = line
             return
@@ -73,12 +76,14 @@ class Shield:
         if waiting is not None:
             self._limited(waiting)
 
-    def _limited(self, line: str) -> None:
-        now = self._now()
+    def _floods(self, now: float) -> bool:
+        # Once lines are left out, a tenth of the burst has to be free again: else every second line would be a count.
         self._allowance = min(BURST_LINES, self._allowance + (now - self._filled_at) * LINES_A_SECOND)
         self._filled_at = now
-        # Once lines are left out, a tenth of the burst has to be free again: else every second line would be a count.
-        if self._allowance < (BURST_LINES / 10 if self._left_out else 1):
+        return self._allowance < (BURST_LINES / 10 if self._left_out else 1)
+
+    def _limited(self, line: str) -> None:
+        if self._floods(self._now()):
             self._left_out += 1
             return
         self._tell_left_out()

@@ -1,8 +1,8 @@
 """May this run spend money? A stranger's code never does by accident: decided from the event and what is checked out.
 
 A pull request's own workflow file may say anything, so what guards the account there is that GitHub gives it no secret.
-`pull_request_target`, `workflow_run` and `issue_comment` run our file with our secrets: there a stranger's code is
-refused until its very commit was named, and is what is checked out; and a stranger's comment starts nothing.
+`pull_request_target`, `workflow_run` and comments run our file with our secrets: there a stranger's code is refused
+until its very commit was named, and is what is checked out. A stranger's comment or review starts nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from cvl_ci.github.event import Event
 
 FORK = ("plan", "fail", "sandbox", "run")
 _WITH_OUR_SECRETS = {"pull_request_target", "workflow_run"}
+_OF_ANY_CODE = {"issue_comment", "discussion_comment"}
+"""With our secrets too, and the event does not tell whose code was checked out."""
 
 
 class Road(enum.Enum):
@@ -39,7 +41,12 @@ def road(
     `ours`: the commit that GitHub started the workflow for. `head`: the commit that is checked out, empty if none.
     """
     allowed = allowed_sha.strip().lower()
-    if event.name == "issue_comment":
+    if event.spoken_by_stranger and not event.from_fork:
+        raise UntrustedCode(
+            f"{event.name} started this with this repository's secrets, and its author is no member of the repository.",
+            next_step="A member can say the same in their place.",
+        )
+    if event.name in _OF_ANY_CODE:
         return _commented(event, known={ours, allowed} - {""}, head=head())
     if event.name in _WITH_OUR_SECRETS and event.from_fork:
         return _reviewed(event, allowed, head)
@@ -75,15 +82,9 @@ def _reviewed(event: Event, allowed: str, head: Callable[[], str]) -> tuple[Road
 
 
 def _commented(event: Event, *, known: set[str], head: str) -> tuple[Road, str]:
-    """Anybody may comment, and what is checked out may be anybody's: the event does not tell whose."""
-    if not event.asked_by_member:
-        raise UntrustedCode(
-            "A comment started this, with this repository's secrets, and its author does not belong to the repository.",
-            next_step="A member can comment in their place, once the code has been read.",
-        )
     if not _is_a_commit(head) or head not in known:
         raise UntrustedCode(
-            f"A comment started this, with this repository's secrets, and {_named(head)} is checked out: neither the "
+            f"{event.name} started this with this repository's secrets, and {_named(head)} is checked out: neither the "
             "commit that GitHub started the workflow for, nor a reviewed one.",
             next_step="Use the trigger pull_request; or have a member read that commit and give its SHA as "
             "allow_fork_sha, typed by hand: one that the workflow looks up was read by nobody.",

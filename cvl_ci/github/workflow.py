@@ -122,9 +122,12 @@ class GitHubWorkflow:
             self._say(text)
 
     def remote(self, text: str) -> None:
-        text = self._masks.hide(text)
+        text = self._masks.hide_as_read(text)
         self._keep(text)
-        line = self._masks.hide(plain(shown(text)))[:500]
+        line = plain(shown(text))
+        if line != text:  # what stood apart may stand together now
+            line = self._masks.hide(line)
+        line = line[:500]
         self._tail.append(line)
         self._errors.line(line)
         self._shield.line(text)

@@ -53,7 +53,7 @@ class HistoryBranch:
 
     def append(self, found: Sequence[Leg]) -> int:
         """How many of these were new to it. Raises CvlError when it could not be pushed."""
-        stuck = 0
+        stuck = tried = 0
         said = ""
         before: str | None = None
         try:
@@ -64,7 +64,8 @@ class HistoryBranch:
                     break
                 files, count = _with(self._files(tip) if tip else {}, found)
                 if count == 0:
-                    return 0
+                    return tried  # nothing was new, or a push that was called failed had got through
+                tried = count
                 said = self._push(self._commit(files, tip, count), tip)
                 if not said:
                     return count
@@ -84,7 +85,8 @@ class HistoryBranch:
         there = self._run("ls-remote", "--exit-code", "--", self._remote, source)
         if there.returncode == 2:
             return ""
-        fetch = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
+        # Without a refmap git would also move origin/BRANCH, over which two in one checkout fall out.
+        fetch = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--refmap=")
         self._must(there)
         self._must(self._run(*fetch, "--", self._remote, f"+{source}:{self._ref}"))
         return self._must(self._run("rev-parse", "--verify", self._ref)).strip()
@@ -140,7 +142,7 @@ def _with(files: Mapping[str, str], found: Iterable[Leg]) -> tuple[dict[str, str
     grown = dict(files)
     count = 0
     for leg in found:
-        if _name(leg) in known:
+        if not leg.at or _name(leg) in known:  # without a machine nothing was measured, at no time
             continue
         known.add(_name(leg))
         month = datetime.fromtimestamp(leg.at, tz=timezone.utc).strftime("%Y-%m.jsonl")

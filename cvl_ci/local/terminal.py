@@ -33,7 +33,7 @@ DOING = {
     Phase.RELEASING: "taking the machines down",
 }
 
-RED, YELLOW, GREEN, BOLD, DIM = "31", "33", "32", "1", "2"
+RED, YELLOW, GREEN, BOLD = "31", "33", "32", "1"
 
 
 class Terminal:

@@ -13,7 +13,18 @@ class ActionField:
 
 
 ACTION_INPUTS = (
-    ActionField(name="verb", help="`run`, or `plan` to only see what would run and what it may cost.", default="run"),
+    ActionField(
+        name="verb",
+        help="`run`, or `plan` to only see what would run and what it may cost, or `reap`, for a schedule, to end what "
+        "outlived its run.",
+        default="run",
+    ),
+    ActionField(
+        name="grace",
+        help="`verb: reap` leaves a machine alone this long after its deadline or its run's end. Such as `30m`. "
+        "If not given: 10m.",
+    ),
+    ActionField(name="dry_run", help="`true`: `verb: reap` says what it would end, and ends nothing."),
     ActionField(
         name="github_token",
         help="The token that writes the comment on the pull request.",

@@ -13,7 +13,7 @@ from cvl_ci.request.action_fields import ACTION_INPUTS
 from cvl_ci.request.near import near
 
 CHOICES = {
-    "verb": ("run", "plan"),
+    "verb": ("run", "plan", "reap"),
     "comment": ("auto", "always", "failure", "never"),
     "fork": ("plan", "fail", "sandbox", "run"),
 }
@@ -28,6 +28,8 @@ class ActionInputs:
     """Text as it was typed, and what is read from it. `retention_days` None: the repository's own."""
 
     verb: str = "run"
+    grace: str = ""
+    dry_run: bool = False
     comment: str = "auto"
     comment_group: str = ""
     fork: str = "plan"
@@ -41,9 +43,10 @@ def read(environment: Mapping[str, str]) -> ActionInputs:
     given = {own.name: environment.get(f"INPUT_{own.name.upper()}", "").strip() for own in ACTION_INPUTS}
     mistakes: list[Mistake] = []
     chosen = {name: _choice(name, given[name], known, mistakes) for name, known in CHOICES.items()}
-    texts = {name: given[name] for name in ("comment_group", "allow_fork_sha", "artifact_name")}
+    texts = {name: given[name] for name in ("comment_group", "allow_fork_sha", "artifact_name", "grace")}
+    dry_run = _flag("dry_run", given["dry_run"], mistakes)
     days = _days(given["retention_days"], mistakes)
-    return ActionInputs(**chosen, **texts, retention_days=days, mistakes=tuple(mistakes))
+    return ActionInputs(**chosen, **texts, dry_run=dry_run, retention_days=days, mistakes=tuple(mistakes))
 
 
 def _choice(name: str, given: str, known: tuple[str, ...], mistakes: list[Mistake]) -> str:
@@ -53,6 +56,12 @@ def _choice(name: str, given: str, known: tuple[str, ...], mistakes: list[Mistak
         problem = f"is none of {', '.join(known)}"
         mistakes.append(Mistake(field=name, value=given, problem=problem, near=near(given, known)))
     return known[0]
+
+
+def _flag(name: str, given: str, mistakes: list[Mistake]) -> bool:
+    if given.lower() not in {"", "true", "false"}:
+        mistakes.append(Mistake(field=name, value=given, problem="is neither true nor false"))
+    return given.lower() != "false" if given else False
 
 
 def _days(given: str, mistakes: list[Mistake]) -> int | None:

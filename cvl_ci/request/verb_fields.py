@@ -1,10 +1,10 @@
-"""What `matrix` and `report` are asked, in the form of the one table of inputs: flags, help and README from here."""
+"""What the verbs about many legs are asked, in the form of the one table of inputs: flags, help and README in one."""
 
 from __future__ import annotations
 
 import re
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cvl_ci.errors import Mistake, RequestError
@@ -86,6 +86,14 @@ MATRIX_FIELDS = (
     BY_NAME["spot"],
     BY_NAME["max_runtime"],
     BY_NAME["max_cost"],
+    Field(
+        name="repeat",
+        read=values.whole,
+        help="Each leg so many times, on a machine of its own: what noise can be told by.",
+        metavar="N",
+        example="5",
+        default="1",
+    ),
     Field(
         name="budget",
         read=values.dollars,
@@ -207,6 +215,8 @@ HISTORY_FIELDS = (
         example="history.jsonl",
     ),
 )
+
+VERBS: Mapping[str, Sequence[Field]] = {"matrix": MATRIX_FIELDS, "report": REPORT_FIELDS, "history": HISTORY_FIELDS}
 
 
 def add_arguments(parser: ArgumentParser, fields: Sequence[Field]) -> None:

@@ -18,6 +18,11 @@ _ERROR = re.compile(
     r"|^Killed\b"
 )
 
+_HINT = re.compile(
+    "rror|RROR|FATAL|FAILED|CRITICAL|E   |fatal|panic|xception|fault|dumped|not found|No s|denied|memory|Killed"
+)
+"""In every line that the above finds: quicker to look for, where a job prints millions."""
+
 
 class FirstErrors:
     """Fed line by line, however many; holds some dozens."""
@@ -33,11 +38,11 @@ class FirstErrors:
         if text.strip():
             self._last.append(text)
         if self._prefix is None:
-            begins = _TRACEBACK.match(text)
+            begins = _TRACEBACK.match(text) if "Traceback" in text else None
             if begins:
                 self._prefix = begins["before"]
                 self._frames.append(text.removeprefix(self._prefix))
-            elif len(self._errors) < MOST_ERRORS and _ERROR.search(text):
+            elif len(self._errors) < MOST_ERRORS and _HINT.search(text) and _ERROR.search(text):
                 self._errors.append(text)
         elif not self._over:
             self._frame(text, self._prefix)

@@ -10,7 +10,8 @@ import re
 
 _SGR = re.compile(r"\x1b\[[0-9;:]*m")
 _SEQUENCE = re.compile(
-    r"(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\r\n]*(?:\x07|\x1b\\|\x9c)"  # titles, clipboard, ...
+    # Titles, clipboard, ... One that begins ends the one before: else each would be looked through to the line's end.
+    r"(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\x9d\x90\x98\x9e\x9f\r\n]*(?:\x07|\x1b\\|\x9c)"
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # cursor moves, erasing, modes
     r"|\x1b[ -/]*[0-~]"  # everything else that begins with escape
 )
@@ -19,6 +20,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 def for_terminal(text: str) -> str:
     """One line as a job printed it, colours kept; a progress bar redrawn by carriage returns shows its last state."""
+    if text.isprintable():  # most lines are: a hundred times quicker, where a job prints millions
+        return text
     return "".join(
         part if _SGR.fullmatch(part) else _without_controls(part) for part in _split_colours(_last_state(text))
     )
@@ -26,7 +29,7 @@ def for_terminal(text: str) -> str:
 
 def plain(text: str) -> str:
     """One line without any control at all: for names, reasons and paths between our own words."""
-    return _without_controls(_SGR.sub("", " ".join(text.splitlines())))
+    return text if text.isprintable() else _without_controls(_SGR.sub("", " ".join(text.splitlines())))
 
 
 def _last_state(line: str) -> str:

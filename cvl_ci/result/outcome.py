@@ -158,6 +158,12 @@ class Outcome:
     refused: tuple[str, ...] = ()
     """What the machine offered and we did not take: hostile names, links out of the root, with the reason."""
     metrics: Mapping[str, object] = field(default_factory=dict)
+    samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Of the metrics that were measured more than once."""
+    example: str = ""
+    preset: str = ""
+    image: str = ""
+    """What ran, by which one run is compared with another; empty for a command, and without an image."""
     release: Release | None = None
     warnings: tuple[str, ...] = ()
     advice: str = ""

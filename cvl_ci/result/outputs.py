@@ -43,6 +43,12 @@ def skipped(reason: str) -> dict[str, str]:
     return {"ending": "skipped", "reason": _text(reason), "exit_code": "0", "released": "true"}
 
 
+def reaped(ending: str, reason: str, *, exit_code: int, proved: bool, usd: float | None) -> dict[str, str]:
+    """Of a sweep, which runs nothing: `cost_usd` is what was found to have cost so far."""
+    values = {"ending": ending, "reason": reason, "exit_code": exit_code, "cost_usd": usd, "released": proved}
+    return {name: _text(value) for name, value in values.items()}
+
+
 def _text(value: object) -> str:
     if value is None:
         return ""

@@ -116,12 +116,12 @@ def released(outcome: Outcome) -> list[str]:
 
 def answer(asked: Asked) -> str:
     place = plain(f"{asked.provider} {asked.region}".strip())
-    kinds = ", ".join(asked.kinds) + "".join(f"; not looked at: {plain(each)}" for each in asked.skipped)
+    kinds, skipped = ", ".join(asked.kinds), "".join(f"; not looked at: {plain(each)}" for each in asked.skipped)
     if asked.error is not None:
         return f"{place} did not answer about {kinds}: {plain(asked.error)}"
     if asked.left:
         return f"{place} still shows {plain(', '.join(asked.left))}"
-    return f"{place} shows 0 left ({kinds})"
+    return f"{place} shows 0 left ({kinds}{skipped})"
 
 
 def unproved(release: Release) -> list[str]:

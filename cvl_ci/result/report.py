@@ -70,10 +70,14 @@ def artifacts_page(artifacts: Sequence[Link], *, room: int = SUMMARY_BYTES) -> s
 
 def plan_page(text: str, *, reason: str, room: int = SUMMARY_BYTES) -> str:
     """A plan in place of a run, and why: `text` is fenced, for its names are a stranger's."""
-    lines = [plain(line) for line in text.splitlines()]
-    fence = "`" * max(3, 1 + max((len(run) for line in lines for run in re.findall("`+", line)), default=0))
     head = ["### Skipped: only the plan", f"{code(reason)} Nothing was started and nothing is billed."]
-    return _fitted(head, ["\n".join([f"{fence}text", *lines, fence])], room)
+    return _fitted(head, [_fenced(text)], room)
+
+
+def reap_page(title: str, error: str, text: str, *, room: int = SUMMARY_BYTES) -> str:
+    """What a sweep found: its names are a provider's, so they stand in a fence."""
+    head = [f"### {title}", *(code(line) for line in error.splitlines())]
+    return _fitted(head, [_fenced(text)], room)
 
 
 def comment_so_far(*, title: str, doing: str, marker: str, run: Link) -> str:
@@ -98,7 +102,7 @@ def group_row(outcome: Outcome, *, leg: str, run: Link) -> str:
 def group_comment(before: str, *, title: str, marker: str, key: str, row: str) -> str:
     """The shared comment with this run's row in it, and everybody else's kept. `key`: letters and digits."""
     rows = dict(re.findall(r"^\| <!-- row:(\w+) -->(.*) \|$", before, re.MULTILINE)) | {key: row}
-    lines = [f"| <!-- row:{key} -->{row} |" for key, row in sorted(rows.items())]
+    lines = [f"{row_head(key)}{row} |" for key, row in sorted(rows.items())]
     table = ["| run | ending | cost | time | machines | log |", "|---|---|---|---|---|---|", *lines]
     return _fitted([marker, f"### {code(title)}", "\n".join(table)], [], COMMENT_BYTES)
 
@@ -113,9 +117,20 @@ def marker(key: str) -> str:
     return f"<!-- cvl-ci:{key} -->"
 
 
-def ended(name: str) -> str:
-    """Beside the marker: the comment tells the end of this lease. `name`: letters, digits and dashes."""
-    return f"<!-- ended:{name} -->"
+def of_run(run: str, attempt: str, *, ended: bool = False) -> str:
+    """Right after the marker: whose words these are, and whether they are the last. `run`, `attempt`: digits."""
+    return f"<!-- run:{run}.{attempt}{' ended' if ended else ''} -->"
+
+
+def run_of(before: str, head: str) -> tuple[tuple[int, int], bool] | None:
+    """Of a comment, or of a row in it, that begins with `head`: run and attempt, and whether they had ended."""
+    found = re.search(rf"^{re.escape(head)}<!-- run:(\d+)\.(\d+)( ended)? -->", before, re.MULTILINE)
+    return ((int(found[1]), int(found[2])), bool(found[3])) if found else None
+
+
+def row_head(key: str) -> str:
+    """How the row of this key begins, in the comment's text."""
+    return f"| <!-- row:{key} -->"
 
 
 def code(text: str) -> str:
@@ -188,6 +203,12 @@ def _link(link: Link) -> str:
 def _artifact(link: Link) -> str:
     """Its name may hold a stranger's: that of a job, or of a leg."""
     return f"[{code(link.words)}]({link.url})"
+
+
+def _fenced(text: str) -> str:
+    lines = [plain(line) for line in text.splitlines()]
+    fence = "`" * max(3, 1 + max((len(run) for line in lines for run in re.findall("`+", line)), default=0))
+    return "\n".join([f"{fence}text", *lines, fence])
 
 
 def _fitted(head: Sequence[str], rest: Sequence[str], room: int) -> str:

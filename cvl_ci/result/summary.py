@@ -63,14 +63,22 @@ def sections(outcome: Outcome) -> list[Section]:
     return [Section(name=name, lines=found) for name, said in rows if (found := tuple(said))]
 
 
-def to_json(outcome: Outcome) -> dict[str, object]:
-    """For --json-summary: always these keys, null where there is nothing, and nothing that JSON does not know."""
+def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
+    """For --json-summary: always these keys, null where there is nothing, and nothing that JSON does not know.
+
+    `commit`: of the code that ran, by which a report finds what to compare with.
+    """
     launch, cost, release = outcome.launch, outcome.cost, outcome.release
     return {
         "ending": outcome.ending.value,
         "reason": outcome.reason,
         "exit_code": outcome.exit_code,
         "cluster": outcome.cluster,
+        "title": outcome.title,
+        "example": outcome.example,
+        "preset": outcome.preset,
+        "image": outcome.image,
+        "commit": commit,
         "cloud": launch.cloud if launch else None,
         "region": launch.region if launch else None,
         "instance_type": launch.instance_type if launch else None,
@@ -82,8 +90,12 @@ def to_json(outcome: Outcome) -> dict[str, object]:
         "duration_seconds": round(outcome.duration_seconds, 3),
         "estimated_usd": cost.estimated_usd if cost else None,
         "cost_usd": cost.usd if cost else None,
+        "hourly_usd": cost.hourly_usd if cost else None,
+        "on_demand_hourly_usd": cost.on_demand_hourly_usd if cost else None,
+        "billed": cost.billed if cost else None,
         "files": [_fields(file) for file in outcome.files],
         "metrics": _json_value(outcome.metrics),
+        "samples": _json_value(outcome.samples),
         "released": {
             "gone": proved_gone(outcome),
             "at": moment(release.at) if release else None,

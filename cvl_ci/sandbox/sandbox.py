@@ -25,6 +25,8 @@ from cvl_ci.sandbox.status import Instance, Status
 from cvl_ci.sandbox.stopwatch import Stopwatch
 
 START_SECONDS = 60.0
+KINDS = ("volume", "network")
+"""What it makes beside containers."""
 STOP_SECONDS = 30.0
 """It removes its machines first."""
 README = """\
@@ -94,7 +96,7 @@ class Sandbox:
             finally:
                 if keep:
                     visit.forget_who_brought_it_up()
-                if visit.may_end_it:
+                if visit.may_end_it():
                     self._end(visit)
 
     @contextlib.contextmanager
@@ -102,18 +104,14 @@ class Sandbox:
         """For what a run may have left that is no more. None: nothing of this sandbox is up, or was left so long as
         nobody else is in it. It is never brought up for that."""
         with visits.visit(self._directory) as visit:
-            if visit.may_end_it:
+            if visit.may_end_it():
                 self._end(visit)
             yield self.up() if self.status().up else None
 
     def remains(self, lease: str | None) -> tuple[str, ...]:
         """What Docker still has of it while it is down, and of any sandbox's machines those of this lease's name."""
-        kinds = (("ps", "--all", "--format", "{{.Names}}"), ("volume", "ls", "--quiet"), ("network", "ls", "--quiet"))
-        mine = [
-            name
-            for kind, *words in kinds
-            for name in self._docker.lines(kind, *words, "--filter", f"label={LABEL}={self._id}")
-        ]
+        kinds = (("ps", "--all", "--format", "{{.Names}}"), *((kind, "ls", "--format", "{{.Name}}") for kind in KINDS))
+        mine = [name for words in kinds for name in self._docker.lines(*words, "--filter", f"label={LABEL}={self._id}")]
         return tuple(dict.fromkeys([*mine, *self._machines_of(lease)]))
 
     def remove_remains(self, names: Sequence[str]) -> None:

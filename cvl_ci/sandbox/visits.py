@@ -19,7 +19,6 @@ class Visit:
     directory: Path
     visitors: IO[str]
 
-    @property
     def may_end_it(self) -> bool:
         """A run had brought it up, and no other one is in it; from then on none comes in before we are through."""
         return brought_up_by_a_run(self.directory) and _alone_in(self.visitors)
@@ -48,5 +47,6 @@ def _alone_in(visitors: IO[str]) -> bool:
     try:
         fcntl.flock(visitors, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        fcntl.flock(visitors, fcntl.LOCK_SH)  # what was asked for in vain has cost us the lock we had
         return False
     return True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,10 +36,11 @@ class Api:
     asked: list[str] = field(default_factory=list)
     faults: dict[str, list[Answer | Exception]] = field(default_factory=dict)
     lose_answers: int = 0
+    delay: Callable[[], None] = lambda: None
+    lock: threading.Lock = field(default_factory=threading.Lock)
     wrong: list[str] = field(default_factory=list)
     runs: dict[str, Any] = field(default_factory=dict)
     """Path of a workflow run's attempt → what GitHub says of it, where that is not as its description shows."""
-    delay: Callable[[], None] = lambda: None
 
     def comment(self, body: str, *, author: str = "github-actions[bot]") -> int:
         number = 1 + max(self.comments, default=99)
@@ -84,9 +86,10 @@ class Api:
                     raise fault
                 return fault
         self.delay()
-        answer = self._route(method, path, request)
-        self.wrong += openapi.wrong_answer(method, asked, answer[0], answer[2])
+        with self.lock:  # a comment is made or changed in one step
+            answer = self._route(method, path, request)
         self.delay()
+        self.wrong += openapi.wrong_answer(method, asked, answer[0], answer[2])
         if method == "POST" and self.lose_answers:
             self.lose_answers -= 1
             raise requests.ConnectionError("reset by peer")

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import random
+import re
+import shutil
+import string
+import subprocess
+import timeit
 from urllib.parse import quote
 
 import pytest
@@ -29,6 +35,8 @@ def hiding(*secrets: str) -> Masks:
         base64.b64encode(SECRET.encode()).decode(),
         base64.b64encode(b"u:" + SECRET.encode() + b":rest").decode(),
         base64.urlsafe_b64encode(b"x" + SECRET.encode()).decode(),
+        SECRET.encode().hex(),
+        (b"u:" + SECRET.encode()).hex().upper(),
     ],
 )
 def test_a_secret_is_hidden_however_it_is_written(said: str) -> None:
@@ -36,6 +44,17 @@ def test_a_secret_is_hidden_however_it_is_written(said: str) -> None:
     assert "***" in hidden
     assert SECRET[2:10] not in hidden
     assert len(hidden.replace("***", "")) < 15
+
+
+@pytest.mark.parametrize("program", [["base64"], ["openssl", "base64"], ["base64", "--wrap", "0"]])
+@pytest.mark.parametrize("length", [30, 60, 100, 1_000])
+def test_a_long_secret_is_hidden_as_programs_break_it_into_lines(program: list[str], length: int) -> None:
+    if shutil.which(program[0]) is None:
+        pytest.skip(f"{program[0]} is not installed")
+    secret = "".join(random.Random(length).choices(string.ascii_letters + string.digits, k=length))
+    said = subprocess.run(program, input=f"{secret}\n", capture_output=True, text=True, check=True).stdout
+    left = "".join(hiding(secret).hide(line).replace("***", "") for line in said.splitlines())
+    assert len(left) < 20
 
 
 def test_a_secret_of_many_lines_is_hidden_line_by_line() -> None:
@@ -48,6 +67,30 @@ def test_what_a_service_account_keeps_secret_is_hidden_and_its_project_is_not() 
     key = "-----BEGIN-----\nMIIEvQIBADAN\n"
     masks = hiding(json.dumps({"project_id": "my-project", "private_key": key, "nested": [{"token": "abcdefgh"}]}))
     assert masks.hide("my-project MIIEvQIBADAN abcdefgh") == "my-project *** ***"
+
+
+def test_of_many_forms_the_longest_that_stands_there_is_hidden() -> None:
+    dice = random.Random(5)
+    for _ in range(100):
+        secrets = {"".join(dice.choices("ab+", k=dice.randint(6, 12))) for _ in range(dice.randint(1, 9))}
+        masks = hiding(*secrets)
+        plainly = re.compile("|".join(map(re.escape, sorted(masks._forms, key=len, reverse=True))))
+        text = "".join(dice.choices("ab+", k=200)) + dice.choice(sorted(secrets))
+        assert masks.hide(text) == plainly.sub("***", text)
+
+
+def test_a_key_of_hundreds_of_forms_is_looked_for_in_some_microseconds() -> None:
+    key = "".join(random.Random(3).choices(string.ascii_letters + string.digits, k=1_600))
+    lines = "\n".join(key[start : start + 64] for start in range(0, len(key), 64))
+    masks = hiding(json.dumps({"private_key": f"-----BEGIN PRIVATE KEY-----\n{lines}\n", "client_id": "1" * 20}))
+    assert len(masks._forms) > 200
+    line = "step 12345 loss 0.123 some usual text of a training log line"
+    few = hiding("hf_0123456789abcdef")
+    assert seconds(masks, line) < 30 * seconds(few, line)
+
+
+def seconds(masks: Masks, line: str) -> float:
+    return min(timeit.repeat(lambda: masks.hide(line), number=200, repeat=9))
 
 
 def test_a_short_value_is_never_masked() -> None:

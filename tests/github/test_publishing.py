@@ -49,7 +49,7 @@ def until(look: Callable[[], bool]) -> None:
 def test_a_run_s_files_log_and_cost_are_there_after_machine_and_runner(
     job: Job, service: Results, tmp_path: Path
 ) -> None:
-    code, said = job.run("/entrypoint", INPUT_RETENTION_DAYS="7")
+    code, said = job.run("/entrypoint", INPUT_RETENTION_DAYS="7", GITHUB_SHA="c" * 40)
     assert code == 0, said
     assert names(service) == ["cvl-train-L4-attempt2-log", "cvl-train-L4-attempt2"]
     fetched = downloaded(service, "cvl-train-L4-attempt2", tmp_path / "outputs")
@@ -59,6 +59,7 @@ def test_a_run_s_files_log_and_cost_are_there_after_machine_and_runner(
     assert b"epoch 1\n::set-output name=ending::mine\n##[error]mine\n" in log
     [cost] = [json.loads(text) for name, text in kept.items() if name.endswith(".json")]
     assert (cost["schema"], cost["ending"], cost["leg"], cost["released"]["gone"]) == (1, "succeeded", "gpu: L4", True)
+    assert cost["commit"] == "c" * 40
     assert cost["run_url"] == "https://github.com/cvl/examples/actions/runs/77/attempts/2"
     assert all(each.expires_at for each in service.artifacts.values())
 
@@ -166,6 +167,22 @@ def test_post_finishes_what_a_killed_main_was_uploading_and_does_nothing_twice(
     assert downloaded(service, "cvl-train-L4-attempt2-2", tmp_path / "back") == {"metrics.json": b'{"accuracy": 0.9}'}
     assert "Succeeded" in job.summary()
     assert "- [`cvl-train-L4-attempt2-log`](" in job.summary()
+
+
+def test_post_tells_the_cost_again_when_it_proved_what_main_could_not(
+    job: Job, service: Results, tmp_path: Path
+) -> None:
+    assert job.run("/entrypoint", STAGE_SILENT="1")[0] == 79
+    assert job.run("/post-entrypoint")[0] == 0
+    assert names(service) == [f"cvl-train-L4-attempt2{end}" for end in ("-log", "", "-log-2")]
+    costs = [
+        json.loads(text)
+        for name in ("cvl-train-L4-attempt2-log", "cvl-train-L4-attempt2-log-2")
+        for path, text in downloaded(service, name, tmp_path / name).items()
+        if path.endswith(".json")
+    ]
+    assert [cost["released"]["gone"] for cost in costs] == [False, True]
+    assert costs[0]["cluster"] == costs[1]["cluster"]
 
 
 def blocks(service: Results) -> int:

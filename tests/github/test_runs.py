@@ -79,6 +79,16 @@ def test_a_moment_s_failure_is_asked_again(status: int) -> None:
         assert Asked().ended_at() == ENDED_AT
 
 
+def test_a_token_that_may_not_ask_is_told_once_with_what_it_takes() -> None:
+    refused: Any = (403, {}, '{"message": "Resource not accessible by integration"}')
+    with Api(faults={r"GET /repos/cvl/ci/actions/runs/\d+/attempts/1": [refused] * 9}).serving() as api:
+        asked = Asked()
+        assert [asked.ended_at(run) for run in ("1", "2", "3")] == [None, None, None]
+        assert len(api.asked) == 1
+    assert len(asked) == 1
+    assert "actions: read" in asked[0]
+
+
 def test_a_run_with_many_machines_is_asked_for_once() -> None:
     with Api(runs={RUN: ENDED}).serving() as api:
         asked = Asked()

@@ -91,6 +91,26 @@ def test_a_stranger_s_comment_starts_nothing(association: str, on_a_request: boo
         go(a_comment(association, on_a_request=on_a_request), **changed)
 
 
+@pytest.mark.parametrize("association", [*MEMBERS, *STRANGERS])
+@pytest.mark.parametrize(
+    ("name", "spoken"),
+    [("pull_request_review", "review"), ("pull_request_review_comment", "comment"), ("discussion_comment", "comment")],
+)
+def test_reviews_and_other_comments_of_strangers_start_nothing_either(name: str, spoken: str, association: str) -> None:
+    ours = request(name, repository=OURS)
+    event = Event(name=name, payload={**ours.payload, spoken: {"author_association": association}})
+    if association in MEMBERS:
+        assert go(event, head=BASE) is Road.RUN
+    else:
+        with pytest.raises(UntrustedCode):
+            go(event, head=BASE, fork="run", has_credentials=True)
+
+
+def test_a_review_of_a_fork_s_request_gets_a_plan_as_the_request_does() -> None:
+    for name in ("pull_request_review", "pull_request_review_comment"):
+        assert go(request(name)) is Road.PLAN
+
+
 @pytest.mark.parametrize("association", MEMBERS)
 def test_a_member_s_comment_runs_our_own_code_or_a_reviewed_commit(association: str) -> None:
     event = a_comment(association)

@@ -98,9 +98,9 @@ for turn in range(3):
 
 
 def test_many_that_push_at_once_lose_no_line(bare: Path) -> None:
-    """Six processes, two of them in the same checkout, the first of all making the branch."""
+    """Seven processes, three of them in the same checkout, the first of all making the branch."""
     roots = [checkout(bare, str(at)) for at in range(5)]
-    roots.append(roots[0])
+    roots += [roots[0], roots[0]]
     here = Path(__file__).resolve().parents[2]
     pushers = [
         subprocess.Popen([sys.executable, "-c", PUSHER, str(root), f"p{at}"], cwd=here, stderr=subprocess.PIPE)
@@ -156,7 +156,9 @@ def test_names_are_no_options(bare: Path, remote: str, name: str) -> None:
 
 
 def test_a_line_is_one_line_and_says_the_same() -> None:
-    hostile = leg(reason="a\nb\x1b[2J", metrics={"x\n": 1, "label": '"\n'}, cluster="c\nd")
+    hostile = leg(
+        reason="a\nb\x1b[2J", metrics={"x\n": 1, "label": '"\n'}, cluster="c\nd", accelerators={"a,b:c": {"d": 1}}
+    )
     text = legs.line(hostile)
     assert "\n" not in text
     assert replace(legs.read(text.encode()), asked=(), errors="") == replace(hostile, asked=(), errors="")

@@ -90,7 +90,7 @@ class Results:
     unstuck: threading.Event = field(default_factory=threading.Event)
     now: int = 0
     most_at_once: int = 0
-    """Of blocks on their way."""
+    """Of requests to the storage."""
 
     @contextmanager
     def on_its_way(self) -> Iterator[None]:
@@ -230,17 +230,20 @@ class Requests(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
             return None
         with self.service.on_its_way():
-            body = self.rfile.read(length)
+            answer = self._taken(self.rfile.read(length), block=block)
+        return self._say(*answer)
+
+    def _taken(self, body: bytes, *, block: bool) -> tuple[int, bytes]:
         if block and self.service.stuck():
             self.service.unstuck.wait(timeout=60)
         if block and self.service.fails("troubled_blocks"):
-            return self._say(503, b"")
-        problem = _not_as_signed(self.service, self.path, length)
+            return 503, b""
+        problem = _not_as_signed(self.service, self.path, len(body))
         if problem:
             self.service.wrong.append(problem)
-            return self._say(403, b"")
+            return 403, b""
         kept = {name: value for name, value in self.headers.items() if name.lower().startswith(("x-ms-", "content-"))}
-        return self._say(*_through(self.service.azurite, "PUT", self.path, kept, body))
+        return _through(self.service.azurite, "PUT", self.path, kept, body)
 
     def do_GET(self) -> None:
         status, said = _through(self.service.azurite, "GET", self.path, {}, b"")

@@ -27,6 +27,14 @@ def test_every_mistake_is_kept_with_what_was_meant() -> None:
     assert (asked.verb, asked.fork, asked.retention_days) == ("run", "plan", None)
 
 
+@pytest.mark.parametrize(("given", "meant"), [("", False), ("false", False), ("TRUE", True), ("perhaps", True)])
+def test_a_dry_run_is_one_unless_false_is_said(given: str, meant: bool) -> None:
+    """What cannot be read ends nothing: it is a mistake, and would be the harmless one."""
+    asked = read({"INPUT_DRY_RUN": given})
+    assert asked.dry_run is meant
+    assert bool(asked.mistakes) == (given == "perhaps")
+
+
 @pytest.mark.parametrize("days", ["-1", "1.5", "401", "٣", "1 week"])
 def test_days_that_cannot_be_meant_are_a_mistake(days: str) -> None:
     assert len(read({"INPUT_RETENTION_DAYS": days}).mistakes) == 1

@@ -104,8 +104,8 @@ def foreign_tags(report: str) -> set[str]:
 
 
 def outside_code(report: str) -> str:
-    """The page's text without code spans: where GitHub looks for mentions and issue numbers."""
-    return re.sub(r"<[^>]+>", "", re.sub(r"<code>.*?</code>", "", render(report), flags=re.DOTALL))
+    """The page's text without code: where GitHub looks for mentions and issue numbers."""
+    return re.sub(r"<[^>]+>", "", re.sub(r"<code[^>]*>.*?</code>", "", render(report), flags=re.DOTALL))
 
 
 # ---- the comment on a pull request --------------------------------------------------------------------------------

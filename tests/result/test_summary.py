@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from cvl_ci.result.outcome import Ending, FetchedFile, Outcome
-from cvl_ci.result.phrases import ENDINGS
+from cvl_ci.result.outcome import Asked, Ending, FetchedFile, Outcome
+from cvl_ci.result.phrases import ENDINGS, answer
 from cvl_ci.result.summary import lines, to_json
 from tests import golden
 from tests.result.outcomes import EVERY, FAILED, HOSTILE, NO_CAPACITY, NOT_PROVED_GONE, NOTHING_ASKED, SUCCEEDED
@@ -51,8 +51,9 @@ def test_narrow_terminals_get_narrow_lines() -> None:
 
 
 KEYS = [
-    "ending", "reason", "exit_code", "cluster", "cloud", "region", "instance_type", "accelerators", "spot", "num_nodes",
-    "attempts", "phases", "duration_seconds", "estimated_usd", "cost_usd", "files", "metrics", "released",
+    "ending", "reason", "exit_code", "cluster", "title", "example", "preset", "image", "commit", "cloud", "region",
+    "instance_type", "accelerators", "spot", "num_nodes", "attempts", "phases", "duration_seconds", "estimated_usd",
+    "cost_usd", "hourly_usd", "on_demand_hourly_usd", "billed", "files", "metrics", "samples", "released",
 ]  # fmt: skip
 
 
@@ -74,3 +75,18 @@ def test_json_keeps_every_attempt_and_its_error() -> None:
 
 def test_json_says_what_is_proved_gone() -> None:
     assert [to_json(o)["released"]["gone"] for o in (SUCCEEDED, NOTHING_ASKED, NOT_PROVED_GONE)] == [True, True, False]  # type: ignore[index]
+
+
+def test_the_receipt_says_whom_it_asked_about_what_and_what_was_not_looked_at() -> None:
+    asked = Asked(
+        provider="gcp",
+        region="project p",
+        kinds=("instances", "disks"),
+        skipped=("addresses (these credentials may not)",),
+    )
+    assert answer(asked) == (
+        "gcp project p shows 0 left (instances, disks; not looked at: addresses (these credentials may not))"
+    )
+    assert answer(replace(asked, left=("i-1 (running)",))) == "gcp project p still shows i-1 (running)"
+    silent = answer(replace(asked, error="HTTP 401"))
+    assert silent == "gcp project p did not answer about instances, disks: HTTP 401"

@@ -49,7 +49,11 @@ class AwsInventory:
     def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
         named = [place.region for place in places if place.region]
         open_ended = not places or any(place.region is None for place in places)
-        regions = sorted(set(self._regions() if open_ended else []) | set(named))
+        try:
+            regions = sorted(set(self._regions() if open_ended else []) | set(named))
+        except Exception as error:  # noqa: BLE001  not knowing where to look is not clean
+            said = f"which regions there are: {error}"[:300]
+            return Found(asked=(Asked(provider=self._provider, region="", kinds=aws_looks.KINDS, error=said),))
         with ThreadPoolExecutor(max_workers=8) as pool:
             answers = list(pool.map(lambda region: self._ask(region, lease), regions))
         return Found(

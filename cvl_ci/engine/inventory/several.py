@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from cvl_ci.errors import CvlError, EngineError
 from cvl_ci.ports import Found, Inventory, Resource
@@ -10,11 +10,14 @@ from cvl_ci.request.plan import Place
 
 
 class Inventories:
-    def __init__(self, inventories: Mapping[str, Inventory]) -> None:
+    """`anywhere`: which are asked when a question names no place; none given: all."""
+
+    def __init__(self, inventories: Mapping[str, Inventory], *, anywhere: Collection[str] = ()) -> None:
         self._inventories = inventories
+        self._anywhere = anywhere or tuple(inventories)
 
     def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
-        clouds = list(dict.fromkeys(place.cloud for place in places)) or list(self._inventories)
+        clouds = list(dict.fromkeys(place.cloud for place in places)) or list(self._anywhere)
         parts = [
             self._inventories[cloud].find(lease=lease, places=[place for place in places if place.cloud == cloud])
             for cloud in clouds
@@ -26,6 +29,7 @@ class Inventories:
             resources=tuple(resource for part in parts for resource in part.resources),
             asked=tuple(asked for part in parts for asked in part.asked),
             unproved=tuple(unproved),
+            patience_seconds=max((part.patience_seconds for part in parts), default=0.0),
         )
 
     def remove(self, resources: Sequence[Resource]) -> None:

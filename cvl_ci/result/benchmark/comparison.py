@@ -55,7 +55,7 @@ def _compared(name: str, legs: Sequence[Leg], baseline: Baseline, rule: Rule, hi
     base = list(baseline.measured(name))
     direction = _direction(name, rule, [*head, *base])
     gated = direction is not Direction.UNKNOWN
-    if not head:  # a label, or no number
+    if not head or not baseline.legs:  # a label, or nothing to compare with, which the baseline says why
         judged = Judged(verdict=Verdict.NO_BASELINE)
     else:
         judged = _judged(head, base, rule, direction, _floor(name, history, rule) if base else None)

@@ -106,7 +106,7 @@ def line(leg: Leg) -> str:
         "commit": leg.commit,
         "run_url": leg.run_url,
         "at": leg.at,
-        "duration_seconds": leg.seconds,
+        "duration_seconds": leg.seconds or None,
         "cost_usd": leg.usd,
         "hourly_usd": leg.hourly_usd,
         "on_demand_hourly_usd": leg.on_demand_hourly_usd,
@@ -157,7 +157,7 @@ def _key(said: Mapping[str, object], attempts: Sequence[Mapping[str, object]]) -
     return Key(
         example=_text(said.get("example")) or example or _text(said.get("cluster")) or "?",
         preset=_text(said.get("preset")) or preset,
-        accelerator=",".join(sorted(f"{short(str(name))}:{_text(count)}" for name, count in accelerators.items())),
+        accelerator=",".join(sorted(f"{_word(name)}:{_word(count)}" for name, count in accelerators.items())),
         cloud=_text(said.get("cloud")) or _text(last.get("cloud")),
         spot=spot is True,
         driver=_text(said.get("driver")),
@@ -178,6 +178,11 @@ def _metrics(said: Mapping[str, object]) -> tuple[dict[str, object], dict[str, t
         collector.add_samples(str(name), _list(values))
     found = collector.readings()
     return dict(found.metrics), dict(found.samples)
+
+
+def _word(value: object) -> str:
+    """A part of `L4:1,T4:2`, which neither mark may be in."""
+    return short(str(value).replace(",", "·").replace(":", "·"), most=40).strip()
 
 
 def _errors(attempts: Sequence[Mapping[str, object]]) -> list[object]:

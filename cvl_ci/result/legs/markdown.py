@@ -52,11 +52,10 @@ def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
 
 
 def _alarm(report: Report) -> str:
-    left = [row for row in report.rows if any(not leg.gone for leg in row.legs)]
-    if not left:
+    typed = words.commands(report)[:LISTED]
+    if not typed:
         return ""
-    names = [leg.cluster for row in left for leg in row.legs if not leg.gone][:LISTED]
-    lines = ["**A machine may still be running and billing.**", *(code(f"cvl-ci down {name}") for name in names)]
+    lines = ["**A machine may still be running and billing.**", *map(code, typed)]
     return "\n".join(["> [!CAUTION]", *(f"> {line}" for line in lines)])
 
 

@@ -21,6 +21,7 @@ from cvl_ci.result.legs.trends import Night, day, trend
 from cvl_ci.result.units import dollars, duration
 
 TRENDS_OF_A_ROW = 60
+_COLUMNS = ("example", "where", "status", "change", "a run", "time", "spot saved")
 _KINDS = {"worse": "bad", "better": "good", "ok": ""}
 
 
@@ -76,10 +77,10 @@ def page(report: Report, *, assets: Assets, nights: int = 14) -> str:
 
 
 def _alarm(report: Report) -> list[str]:
-    names = [leg.cluster for row in report.rows for leg in row.legs if not leg.gone]
-    if not names:
+    typed = words.commands(report)
+    if not typed:
         return []
-    told = "".join(f"<p><code>{_text(f'cvl-ci down {name}')}</code></p>" for name in names)
+    told = "".join(f"<p><code>{_text(command)}</code></p>" for command in typed)
     return [
         f'<div class="alarm" role="alert"><p class="bad">A machine may still be running and billing.</p>{told}</div>'
     ]
@@ -100,15 +101,14 @@ def _facts(report: Report) -> str:
 
 
 def _table(report: Report) -> str:
-    head = ["example", "where", "status", "change", "a run", "time", "spot saved"]
     numbers = {"a run", "time", "spot saved"}
-    cells = "".join(f"<th{_kind('number' if name in numbers else '')}>{name}</th>" for name in head)
+    cells = "".join(f"<th{_kind('number' if name in numbers else '')}>{name}</th>" for name in _COLUMNS)
     lines = [_line(at, row, red=report.is_red(row)) for at, row in enumerate(report.rows)]
     search = '<input type="search" id="search" placeholder="Only rows with …" aria-label="Only rows with this text">'
     return "\n".join(
         [
             f'<div class="filter">{search}<span class="soft">Choose an example for its metrics.</span></div>',
-            f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>',
+            f'<div class="wide"><table class="legs"><thead><tr>{cells}</tr></thead><tbody>',
             *lines,
             "</tbody></table></div>",
         ]
@@ -130,7 +130,10 @@ def _line(at: int, row: Row, *, red: bool) -> str:
         ("number", _text(duration(row.seconds)) if row.seconds else ""),
         ("number", _text(words.saved(row))),
     ]
-    return f'<tr data-row="{at}">{"".join(f"<td{_kind(kind)}>{said}</td>" for kind, said in cells)}</tr>'
+    line = "".join(
+        f'<td{_kind(kind)} data-name="{name}">{said}</td>' for name, (kind, said) in zip(_COLUMNS, cells, strict=True)
+    )
+    return f'<tr data-row="{at}">{line}</tr>'
 
 
 def _change(row: Row) -> str:

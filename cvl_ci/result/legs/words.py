@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from cvl_ci.result.benchmark.comparison import Comparison, change_of
 from cvl_ci.result.benchmark.direction import Direction
 from cvl_ci.result.benchmark.noise import Verdict
@@ -31,6 +33,13 @@ def headline(report: Report) -> str:
     ]
     said = ", ".join(part for part in parts if part)
     return said if any(row.failure is None for row in report.rows) else f"Nothing was measured: {said}"
+
+
+def commands(report: Report) -> list[str]:
+    """To type for each machine that may be left; a name that is none of ours is not made into something to paste."""
+    names = [leg.cluster for row in report.rows for leg in row.legs if not leg.gone]
+    typed = [f"cvl-ci down {name}" if re.fullmatch(r"[a-z0-9-]{1,63}", name) else "cvl-ci down --all" for name in names]
+    return list(dict.fromkeys(typed))
 
 
 def status(row: Row) -> str:

@@ -76,6 +76,12 @@ def test_a_machine_that_may_be_left_is_louder_than_all_else() -> None:
     assert f"cvl-ci down {left.cluster}" in files(found)[reporting.PAGE]
 
 
+def test_a_name_that_is_none_of_ours_is_not_made_into_a_command_to_paste() -> None:
+    found = reported([replace(night()[0], gone=False, cluster="x; rm -rf ~")])
+    assert "rm -rf" not in files(found)[reporting.PAGE] + files(found)[reporting.COMMENT]
+    assert "`cvl-ci down --all`" in files(found)[reporting.COMMENT]
+
+
 CLASSES: dict[Failure, dict[str, Any]] = {
     Failure.TEST: {"ending": "failed", "exit_code": 7},
     Failure.TIMEOUT: {"ending": "timed_out", "exit_code": 124},

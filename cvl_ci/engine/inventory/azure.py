@@ -1,0 +1,135 @@
+"""Azure: the resource groups that SkyPilot makes, `CLUSTER-REGION` (sky/clouds/azure.py), and what is in them.
+
+Shapes after Azure Resource Manager (learn.microsoft.com/rest/api): Resource Groups List and Delete (2021-04-01),
+Virtual Machines List All (2024-07-01), Disks List (2023-10-02), Public IP Addresses List All (2023-09-01): {value,
+nextLink}; errors are {"error": {code, message}}; a delete answers 202 and goes on by itself. Our labels are tags of the
+machines (sky/templates/azure-ray.yml.j2); a group and all in it share those. A group's end is that of all in it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cvl_ci.engine.inventory import rest
+from cvl_ci.engine.inventory.provider import Look, cluster_of, is_ours, moment, named, shared
+from cvl_ci.ports import Resource
+from cvl_ci.request.plan import Place
+
+if TYPE_CHECKING:
+    from requests import Session
+
+MANAGEMENT = "https://management.azure.com"
+GROUPS = "resource groups"
+VERSIONS = {
+    GROUPS: ("resourcegroups", "2021-04-01"),
+    "virtual machines": ("providers/Microsoft.Compute/virtualMachines", "2024-07-01"),
+    "disks": ("providers/Microsoft.Compute/disks", "2023-10-02"),
+    "public addresses": ("providers/Microsoft.Network/publicIPAddresses", "2023-09-01"),
+}
+FORCE = {
+    GROUPS: {"forceDeletionTypes": "Microsoft.Compute/virtualMachines"},
+    "virtual machines": {"forceDeletion": "true"},
+}
+_OLD = 120
+"""Seconds before its end at which a token is not used any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    text: str = field(repr=False)
+    subscription: str
+    expires_at: float
+
+
+class Azure:
+    """`token` gives a new token of the subscription that is in use."""
+
+    name = "azure"
+    kinds = tuple(VERSIONS)
+    patience_seconds = 900.0
+
+    def __init__(self, token: Callable[[], Token]) -> None:
+        self._new_token = token
+        self._token: Token | None = None
+        self._asking: tuple[Token, Session] | None = None
+
+    def scopes(self, places: Sequence[Place]) -> Sequence[str]:
+        return [f"subscription {self._known().subscription}"]
+
+    def look(self, scope: str, *, lease: str | None) -> Look:
+        found = [
+            named(_resource(kind, raw), cluster)
+            for kind in VERSIONS
+            for raw in self._listed(kind)
+            if is_ours(raw.get("tags") or {}, cluster := cluster_of(_group(str(raw["id"]))), lease=lease)
+        ]
+        return Look(resources=shared(found))
+
+    def end(self, resource: Resource) -> None:
+        """What lies in a group of SkyPilot's goes with the group; in a group of yours, a disk goes when it is loose."""
+        with_its_group = resource.kind != GROUPS and cluster_of(_group(resource.id))
+        if with_its_group or resource.state in {"Deleting", "Attached", "in use"}:
+            return
+        version = VERSIONS[resource.kind][1]
+        params = {"api-version": version, **FORCE.get(resource.kind, {})}
+        rest.ask(self._session(), "DELETE", f"{MANAGEMENT}{resource.id}", params=params, absent_is_fine=True)
+
+    def _listed(self, kind: str) -> Iterator[Mapping[str, Any]]:
+        path, version = VERSIONS[kind]
+        url = f"{MANAGEMENT}/subscriptions/{self._known().subscription}/{path}?api-version={version}"
+        for _ in range(rest.PAGES):
+            if not url.startswith(f"{MANAGEMENT}/"):
+                raise ValueError(f"the next page of {kind} is somewhere else")  # our token goes nowhere else
+            page = rest.ask(self._session(), "GET", url)
+            yield from page["value"]
+            url = page.get("nextLink")
+            if not url:
+                return
+        raise rest.endless(kind)
+
+    def _session(self) -> Session:
+        token = self._known()
+        if self._asking is None or self._asking[0] != token:
+            self._asking = token, rest.session(f"Bearer {token.text}")
+        return self._asking[1]
+
+    def _known(self) -> Token:
+        if self._token is None or self._token.expires_at - _OLD < time.time():
+            self._token = self._new_token()
+        return self._token
+
+
+def token_from(run: Callable[[Sequence[str]], str]) -> Token:
+    """Of the az program, as SkyPilot does (azure.identity's AzureCliCredential asks it the same)."""
+    command = ["az", "account", "get-access-token", "--output", "json", "--resource", MANAGEMENT]
+    answer = json.loads(run(command))
+    expires = float(answer.get("expires_on") or time.time() + 10 * _OLD)
+    return Token(text=answer["accessToken"], subscription=answer["subscription"], expires_at=expires)
+
+
+def _group(resource_id: str) -> str:
+    """Names of groups are the same whatever their case."""
+    found = re.match(r"/subscriptions/[^/]+/resourcegroups/([^/]+)", resource_id, re.IGNORECASE)
+    return found[1].lower() if found else ""
+
+
+def _resource(kind: str, raw: Mapping[str, Any]) -> Resource:
+    about = raw.get("properties") or {}
+    busy = kind == "public addresses" and about.get("ipConfiguration")
+    state = "in use" if busy else about.get("diskState") or about.get("provisioningState") or "there"
+    return Resource(
+        provider="azure",
+        region=str(raw.get("location", "")),
+        kind=kind,
+        id=str(raw["id"]),
+        state=str(state),
+        labels=dict(raw.get("tags") or {}),
+        instance_type=str((about.get("hardwareProfile") or {}).get("vmSize", "")),
+        created_at=moment(about.get("timeCreated")),
+        ending=kind == GROUPS and state == "Deleting",  # of itself it costs nothing: what is in it is listed too
+    )

@@ -1,0 +1,50 @@
+"""Every cloud that can be asked: each is made when it is first asked, so that nobody pays for another's library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cvl_ci.engine.inventory import azure, gcp, lambda_cloud, runpod
+from cvl_ci.engine.inventory.aws import AwsInventory
+from cvl_ci.engine.inventory.aws_clients import account_regions, ec2_clients
+from cvl_ci.engine.inventory.kubernetes import Kubernetes
+from cvl_ci.engine.inventory.programs import programs
+from cvl_ci.engine.inventory.provider import Provider, ProviderInventory
+from cvl_ci.engine.inventory.several import Inventories
+from cvl_ci.ports import Inventory
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+
+PROVED = ("aws", "gcp", "azure", "lambda", "runpod", "kubernetes", "api-server")
+"""Who can be asked what is left: these providers, and an API server for its own (engine/served_inventory.py)."""
+
+
+def every(environ: Mapping[str, str], *, anywhere: Collection[str] = ()) -> Inventories:
+    """`anywhere`: which clouds are asked when a question names no place."""
+    home, run = Path(environ.get("HOME", "/root")), programs(environ)
+    project = environ.get("GOOGLE_CLOUD_PROJECT", "")
+    providers: list[Provider] = [
+        gcp.Gcp(lambda: gcp.sign_in(project)),
+        azure.Azure(lambda: azure.token_from(run)),
+        lambda_cloud.LambdaCloud(lambda: lambda_cloud.key_from(home)),
+        runpod.RunPod(lambda: runpod.key_from(home)),
+        Kubernetes(run),
+    ]
+    inventories: dict[str, Inventory] = {provider.name: ProviderInventory(provider) for provider in providers}
+    client = _clients()
+    inventories["aws"] = AwsInventory(client=client, regions=account_regions(client))
+    return Inventories(inventories, anywhere=anywhere)
+
+
+def _clients() -> Callable[[str], EC2Client]:
+    """One for all regions, made when the first is asked: boto3 is not loaded before."""
+    clients = cache(ec2_clients)
+
+    def client(region: str) -> EC2Client:
+        return clients()(region)
+
+    return client

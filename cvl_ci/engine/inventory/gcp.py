@@ -1,0 +1,160 @@
+"""GCP: machines, TPUs, disks and addresses of a project, in every zone at once, by our label and by SkyPilot's name.
+
+Shapes after Compute Engine v1 `instances|disks|addresses.aggregatedList` (cloud.google.com/compute/docs/reference/rest:
+{items: {"zones/Z": {instances, warning}}, nextPageToken, unreachables}) and Cloud TPU v2
+`projects.locations.nodes.list` ({nodes, nextPageToken, unreachable}). With returnPartialSuccess a zone that is down is
+named and hides no other. Labels: sky/templates/gcp-ray.yml.j2. A boot disk has no label, only its machine's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from cvl_ci.engine.inventory import rest
+from cvl_ci.engine.inventory.aws_looks import LEASE_LABEL, NAME_TAG
+from cvl_ci.engine.inventory.provider import Look, cluster_of, is_ours, moment, named, shared
+from cvl_ci.ports import Resource
+from cvl_ci.request.plan import Place
+
+if TYPE_CHECKING:
+    from requests import Session
+
+COMPUTE = "https://compute.googleapis.com/compute/v1"
+TPU = "https://tpu.googleapis.com/v2"
+KINDS = ("instances", "disks")
+NODES, ADDRESSES = "TPU nodes", "addresses"
+WHY_NOT = {
+    NODES: "the TPU API is switched off, or these credentials may make none",
+    ADDRESSES: "these credentials may not; no run makes one",
+}
+"""Kinds that cannot be of a run where looking at them is not allowed."""
+EMPTY = "NO_RESULTS_ON_PAGE"
+"""The one warning of a scope that says nothing is wrong."""
+_ENDING = {"STOPPING", "DELETING"}
+
+
+class Gcp:
+    """`sign_in` gives a session that GCP knows and the project it is of."""
+
+    name = "gcp"
+    kinds = (*KINDS, ADDRESSES, NODES)
+    patience_seconds = 300.0
+
+    def __init__(self, sign_in: Callable[[], tuple[Session, str]]) -> None:
+        self._sign_in = sign_in
+
+    @cached_property
+    def _signed_in(self) -> tuple[Session, str]:
+        return self._sign_in()
+
+    def scopes(self, places: Sequence[Place]) -> Sequence[str]:
+        return [f"project {self._signed_in[1]}"]
+
+    def look(self, scope: str, *, lease: str | None) -> Look:
+        silent: list[str] = []
+        found = {
+            f"{kind}/{each.id}": each
+            for kind in KINDS
+            for raw in self._of_lease(kind, lease, silent)
+            if is_ours((each := _resource(kind, raw)).labels, each.labels[NAME_TAG], lease=lease)
+        }
+        skipped = {}
+        for kind, look in ((ADDRESSES, self._addresses), (NODES, self._nodes)):
+            try:
+                extra = [_resource(kind, raw) for raw in look(lease, silent)]
+            except rest.Refused as refused:
+                if not _not_allowed(refused):
+                    raise
+                skipped[kind] = WHY_NOT[kind]
+            else:
+                ours = [each for each in extra if is_ours(each.labels, each.labels[NAME_TAG], lease=lease)]
+                found |= {f"{kind}/{each.id}": each for each in ours}
+        return Look(resources=shared(list(found.values())), silent=silent, skipped=skipped)
+
+    def end(self, resource: Resource) -> None:
+        """A disk in use goes with its machine; what is ending is not asked twice."""
+        if resource.state in _ENDING or resource.state == "in use":
+            return
+        asking, project = self._signed_in
+        place, _, name = resource.id.rpartition("/")
+        url = f"{COMPUTE}/projects/{project}/{place}/{resource.kind}/{name}"
+        url = f"{TPU}/{resource.id}" if resource.kind == NODES else url
+        rest.ask(asking, "DELETE", url, absent_is_fine=True)
+
+    def _of_lease(self, kind: str, lease: str | None, silent: list[str]) -> Iterator[Mapping[str, Any]]:
+        """`eq` matches a regular expression as a whole; a filter by label finds what was renamed."""
+        yield from self._listed(kind, f'labels.{LEASE_LABEL}="{lease}"' if lease else f"labels.{LEASE_LABEL}:*", silent)
+        yield from self._listed(kind, f'name eq "{lease}-.*"' if lease else 'name eq "cvl-.*"', silent)
+
+    def _addresses(self, lease: str | None, silent: list[str]) -> Iterator[Mapping[str, Any]]:
+        return self._of_lease(ADDRESSES, lease, silent)
+
+    def _listed(self, kind: str, wanted: str, silent: list[str]) -> Iterator[Mapping[str, Any]]:
+        asking, project = self._signed_in
+        params = {"filter": wanted, "returnPartialSuccess": "true", "maxResults": "500"}
+        for _ in range(rest.PAGES):
+            page = rest.ask(asking, "GET", f"{COMPUTE}/projects/{project}/aggregated/{kind}", params=params)
+            silent += [f"{place} did not answer about {kind}" for place in page.get("unreachables", [])]
+            for place, scope in page.get("items", {}).items():
+                warning = scope.get("warning") or {}
+                if warning and warning.get("code") != EMPTY:
+                    silent.append(f"{place}, {kind}: {warning.get('code')}")
+                yield from scope.get(kind, [])
+            if not page.get("nextPageToken"):
+                return
+            params = {**params, "pageToken": page["nextPageToken"]}
+        raise rest.endless(kind)
+
+    def _nodes(self, _: str | None, silent: list[str]) -> Iterator[Mapping[str, Any]]:
+        asking, project = self._signed_in
+        url, params = f"{TPU}/projects/{project}/locations/-/nodes", dict[str, str]()
+        for _page in range(rest.PAGES):
+            page = rest.ask(asking, "GET", url, params=params)
+            silent += [f"{place} did not answer about {NODES}" for place in page.get("unreachable", [])]
+            yield from ({**raw, "status": raw.get("state", "")} for raw in page.get("nodes", []))
+            if not page.get("nextPageToken"):
+                return
+            params = {"pageToken": page["nextPageToken"]}
+        raise rest.endless(NODES)
+
+
+def sign_in(project: str) -> tuple[Session, str]:
+    """By google.auth's default credentials, as SkyPilot does (sky/adaptors/gcp.py, sky/clouds/gcp.py)."""
+    import google.auth
+    from google.auth.transport.requests import AuthorizedSession
+
+    credentials, known = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+    found = project or known
+    if not found:
+        raise ValueError("no project is known: set GOOGLE_CLOUD_PROJECT")
+    asking: Session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
+    rest.patient(asking)
+    return asking, found
+
+
+def _not_allowed(refused: rest.Refused) -> bool:
+    """Compute Engine also answers 403 when it is asked too often."""
+    return refused.status == 403 and (refused.code == "PERMISSION_DENIED" or "permission" in str(refused).lower())
+
+
+def _resource(kind: str, raw: Mapping[str, Any]) -> Resource:
+    """Compute Engine names places by addresses (`.../zones/Z`), TPUs by paths (`.../locations/Z/nodes/N`)."""
+    place = "/".join(str(raw.get("zone") or raw.get("region") or "global").split("/")[-2:])
+    node = kind == NODES
+    name = str(raw["name"]).rpartition("/")[2]
+    zone = str(raw["name"]).split("/")[3] if node else place.rpartition("/")[2]
+    labels = {str(key): str(value) for key, value in (raw.get("labels") or {}).items()}
+    cluster = labels.get(NAME_TAG) or cluster_of(name)
+    resource = Resource(
+        provider="gcp",
+        region=zone.rpartition("-")[0] if node or raw.get("zone") else zone,
+        kind=kind,
+        id=str(raw["name"]) if node else f"{place}/{name}",
+        state="in use" if raw.get("users") else str(raw.get("status", "")),
+        labels=labels,
+        instance_type=str(raw.get("machineType") or raw.get("acceleratorType") or "").rpartition("/")[2],
+        created_at=moment(raw.get("creationTimestamp") or raw.get("createTime")),
+    )
+    return named(resource, cluster)

@@ -1,0 +1,81 @@
+"""Lambda: machines by name, since SkyPilot gives them no label (sky/provision/lambda_cloud: CLUSTER-head, -worker).
+
+Shapes after Lambda's Cloud API 1.10 (docs.lambda.ai/api/cloud): `GET /api/v1/instances` → {"data": [{id, name, status,
+region: {name}, instance_type: {name}, tags}]}, all in one answer; `POST /api/v1/instance-operations/terminate` with
+{"instance_ids"} → {"data": {"terminated_instances"}}; errors: {"error": {code, message}}. 429 above one a second.
+Disks and addresses are a machine's own and go with it; a filesystem is only ever made by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cvl_ci.engine.inventory import rest
+from cvl_ci.engine.inventory.provider import Look, cluster_of, is_ours, named
+from cvl_ci.ports import Resource
+from cvl_ci.request.plan import Place
+
+if TYPE_CHECKING:
+    from requests import Session
+
+API = "https://cloud.lambda.ai/api/v1"
+KEY_FILE = ".lambda_cloud/lambda_keys"
+_GONE, _ENDING = "terminated", "terminating"
+
+
+class LambdaCloud:
+    """`key` reads the API key when it is first needed."""
+
+    name = "lambda"
+    kinds = ("machines",)
+    patience_seconds = 300.0
+
+    def __init__(self, key: Callable[[], str]) -> None:
+        self._key = key
+
+    @cached_property
+    def _session(self) -> Session:
+        return rest.session(f"Bearer {self._key()}")
+
+    def scopes(self, places: Sequence[Place]) -> Sequence[str]:
+        """One answer holds every region."""
+        return ["every region"]
+
+    def look(self, scope: str, *, lease: str | None) -> Look:
+        found = []
+        for machine in rest.ask(self._session, "GET", f"{API}/instances")["data"]:
+            cluster = cluster_of(str(machine.get("name") or ""))
+            labels = {tag["key"]: tag["value"] for tag in machine.get("tags") or []}
+            if machine["status"] != _GONE and is_ours(labels, cluster, lease=lease):
+                found.append(named(_resource(machine, labels), cluster))
+        return Look(resources=found)
+
+    def end(self, resource: Resource) -> None:
+        if resource.state == _ENDING:
+            return
+        body = {"instance_ids": [resource.id]}
+        rest.ask(self._session, "POST", f"{API}/instance-operations/terminate", json=body, absent_is_fine=True)
+
+
+def key_from(home: Path) -> str:
+    """As SkyPilot reads it: `api_key = KEY` (sky/provision/lambda_cloud/lambda_utils.py)."""
+    lines = [line.partition(" = ") for line in (home / KEY_FILE).read_text(encoding="utf-8").splitlines()]
+    found = [value.strip() for name, _, value in lines if name.strip() == "api_key"]
+    if not found:
+        raise ValueError(f"~/{KEY_FILE} holds no api_key")
+    return found[0]
+
+
+def _resource(machine: Mapping[str, Any], labels: Mapping[str, str]) -> Resource:
+    return Resource(
+        provider="lambda",
+        region=machine["region"]["name"],
+        kind="machines",
+        id=machine["id"],
+        state=machine["status"],
+        labels=labels,
+        instance_type=machine["instance_type"]["name"],
+    )

@@ -1,0 +1,78 @@
+"""RunPod: pods by name, since SkyPilot gives them no label (sky/provision/runpod/instance.py: CLUSTER-head, -worker).
+
+Shapes after RunPod's REST API (docs.runpod.io/api-reference/pods): `GET rest.runpod.io/v1/pods` → a list of {id,
+name, desiredStatus: RUNNING | EXITED | TERMINATED, costPerHr, lastStartedAt, machine: {dataCenterId}}, all in one
+answer; `DELETE /pods/{id}` → 204. An EXITED pod still pays for its disk. Its own volume goes with it; a network volume
+is only ever made by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cvl_ci.engine.inventory import rest
+from cvl_ci.engine.inventory.provider import Look, cluster_of, is_ours, moment, named
+from cvl_ci.ports import Resource
+from cvl_ci.request.plan import Place
+
+if TYPE_CHECKING:
+    from requests import Session
+
+API = "https://rest.runpod.io/v1"
+KEY_FILE = ".runpod/config.toml"
+_GONE = "TERMINATED"
+
+
+class RunPod:
+    """`key` reads the API key when it is first needed."""
+
+    name = "runpod"
+    kinds = ("pods",)
+    patience_seconds = 180.0
+
+    def __init__(self, key: Callable[[], str]) -> None:
+        self._key = key
+
+    @cached_property
+    def _session(self) -> Session:
+        return rest.session(f"Bearer {self._key()}")
+
+    def scopes(self, places: Sequence[Place]) -> Sequence[str]:
+        """One answer holds every region."""
+        return ["every region"]
+
+    def look(self, scope: str, *, lease: str | None) -> Look:
+        found = []
+        for pod in rest.ask(self._session, "GET", f"{API}/pods"):
+            cluster = cluster_of(str(pod.get("name") or ""))
+            if pod.get("desiredStatus") != _GONE and is_ours({}, cluster, lease=lease):
+                found.append(named(_resource(pod), cluster))
+        return Look(resources=found)
+
+    def end(self, resource: Resource) -> None:
+        rest.ask(self._session, "DELETE", f"{API}/pods/{resource.id}", absent_is_fine=True)
+
+
+def key_from(home: Path) -> str:
+    """`[default]` `api_key = "KEY"`, as RunPod's own client writes it (sky/clouds/runpod.py)."""
+    found = re.search(r'^api_key\s*=\s*("[^"\n]*")', (home / KEY_FILE).read_text(encoding="utf-8"), re.MULTILINE)
+    if found is None:
+        raise ValueError(f"~/{KEY_FILE} holds no api_key")
+    return str(json.loads(found[1]))
+
+
+def _resource(pod: Mapping[str, Any]) -> Resource:
+    return Resource(
+        provider="runpod",
+        region=str((pod.get("machine") or {}).get("dataCenterId") or "").rpartition("-")[0],
+        kind="pods",
+        id=pod["id"],
+        state=str(pod.get("desiredStatus") or "unknown"),
+        labels={},
+        created_at=moment(pod.get("lastStartedAt")),
+    )

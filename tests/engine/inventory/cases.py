@@ -1,0 +1,30 @@
+"""What every cloud's tests name: one lease of ours, one of another run, and what SkyPilot would call their clusters."""
+
+from __future__ import annotations
+
+from cvl_ci.engine.inventory.provider import Provider, ProviderInventory
+from cvl_ci.lease import Owner
+from cvl_ci.ports import Found
+from cvl_ci.request.plan import Place
+
+OURS = Owner(repository="cvl/ci", run="12345678901")
+OTHER = Owner(repository="cvl/ci", run="12345678902")
+CLUSTER = f"{OURS.name}-{OURS.user_id}"
+OTHER_CLUSTER = f"{OTHER.name}-{OTHER.user_id}"
+LABELS = OURS.labels(deadline=1_800_000_000)
+OTHER_LABELS = OTHER.labels(deadline=1_800_000_000)
+
+
+def find(provider: Provider, lease: str | None = OURS.name, *, region: str | None = None) -> Found:
+    return ProviderInventory(provider).find(lease=lease, places=[Place(cloud=provider.name, region=region)])
+
+
+def ids(found: Found) -> set[str]:
+    return {resource.id for resource in found.resources}
+
+
+def error(found: Found) -> str:
+    """Of the one question that was asked; it must not be clean."""
+    (asked,) = found.asked
+    assert not asked.clean
+    return str(asked.error)

@@ -1,0 +1,98 @@
+"""Several clouds as one: nobody's silence, absence or refusal stands in another's way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from cvl_ci.engine.inventory import PROVED, Inventories, every
+from cvl_ci.engine.inventory.provider import Look, ProviderInventory
+from cvl_ci.errors import EngineError
+from cvl_ci.ports import Resource
+from cvl_ci.request.plan import Place
+
+
+@dataclass
+class Cloud:
+    """One that does as it is told, or refuses."""
+
+    name: str
+    refuses: str = ""
+    kinds: tuple[str, ...] = ("machines",)
+    patience_seconds: float = 1.0
+    ended: list[str] = field(default_factory=list)
+
+    def scopes(self, places: Sequence[Place]) -> Sequence[str]:
+        return ["here"]
+
+    def look(self, scope: str, *, lease: str | None) -> Look:
+        return Look(resources=[self.machine("a"), self.machine("b")])
+
+    def machine(self, name: str) -> Resource:
+        return Resource(provider=self.name, region="here", kind="machines", id=name, state="running", labels={})
+
+    def end(self, resource: Resource) -> None:
+        if self.refuses == resource.id:
+            raise OSError("it is locked")
+        self.ended.append(resource.id)
+
+
+def test_each_cloud_is_asked_about_its_own_places_and_the_slowest_sets_the_patience() -> None:
+    one, two = Cloud("gcp", patience_seconds=300), Cloud("azure", patience_seconds=900)
+    both = Inventories({cloud.name: ProviderInventory(cloud) for cloud in (one, two)})
+    found = both.find(lease="x", places=[Place(cloud="gcp"), Place(cloud="azure", region="eastus")])
+    assert [asked.provider for asked in found.asked] == ["gcp", "azure"]
+    assert found.patience_seconds == 900
+    assert [asked.provider for asked in both.find(lease="x", places=[Place(cloud="gcp")]).asked] == ["gcp"]
+
+
+def test_a_cloud_that_nobody_here_can_ask_is_unproved_beside_those_that_were_asked() -> None:
+    found = Inventories({"gcp": ProviderInventory(Cloud("gcp"))}).find(
+        lease="x", places=[Place(cloud="vast"), Place(cloud="gcp")]
+    )
+    assert found.unproved == ("vast",)
+    assert len(found.asked) == 1
+
+
+def test_a_question_without_a_place_goes_to_those_that_are_set_up() -> None:
+    clouds = {name: ProviderInventory(Cloud(name)) for name in ("gcp", "azure")}
+    assert [a.provider for a in Inventories(clouds, anywhere=["azure"]).find(lease="x", places=[]).asked] == ["azure"]
+    assert len(Inventories(clouds).find(lease="x", places=[]).asked) == 2
+
+
+def test_one_cloud_s_refusal_keeps_no_other_waiting_and_all_are_told() -> None:
+    one, two, three = Cloud("gcp", refuses="a"), Cloud("azure", refuses="b"), Cloud("lambda")
+    all_three = Inventories({cloud.name: ProviderInventory(cloud) for cloud in (one, two, three)})
+    found = all_three.find(lease="x", places=[])
+    with pytest.raises(EngineError) as caught:
+        all_three.remove(found.resources)
+    assert (one.ended, two.ended, sorted(three.ended)) == (["b"], ["a"], ["a", "b"])
+    assert "gcp refused" in caught.value.what
+    assert "azure refused" in caught.value.what
+    assert "billed" in caught.value.money
+
+
+def test_nothing_to_end_asks_nobody() -> None:
+    Inventories({"gcp": ProviderInventory(Cloud("gcp", refuses="a"))}).remove([])
+
+
+def test_every_cloud_that_a_run_may_go_to_can_be_asked() -> None:
+    found = every({"PATH": "", "HOME": "/nowhere"}).find(
+        lease="cvl-1-00000000", places=[Place(cloud=cloud) for cloud in PROVED if cloud not in {"aws", "api-server"}]
+    )
+    assert found.unproved == ()
+    assert {asked.provider for asked in found.asked} == {*PROVED} - {"aws", "api-server"}
+    assert all(asked.error for asked in found.asked), "nothing is set up here, so nobody may be clean"
+
+
+def test_making_the_inventories_loads_no_cloud_s_library() -> None:
+    program = (
+        "import sys; from cvl_ci.engine import inventory; inventory.every({'HOME': '/nowhere'});"
+        "print([name for name in ('boto3', 'botocore', 'requests', 'google.auth', 'urllib3') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,93 @@
+"""Millions of lines through all that a job's line passes on GitHub, beside a plain copy: `python -m tests.flood LINES`.
+
+A process of its own, so that its memory is this and nothing else. The plain copy is what any keeper of a log has to do:
+each line written, and out of this process before the next.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from cvl_ci.github.masks import Masks
+from cvl_ci.github.workflow import GitHubWorkflow
+from cvl_ci.local.clock import SystemClock
+from tests.hostile import LINES, SECRET
+
+CYCLE = (
+    *(f"step {number} loss {number / 1000:.3f}" for number in range(1_000)),
+    *(line for line in LINES if "\n" not in line),
+)
+
+
+def lines(count: int) -> Iterator[str]:
+    return itertools.islice(itertools.cycle(CYCLE), count)
+
+
+def main(count: int) -> dict[str, float]:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        copied = timed(lambda: copy(count, folder / "copy"))
+        (folder / "copy").unlink()
+        workflow = opened(folder)
+        for line in lines(10_000):
+            workflow.remote(line)
+        before = resident()
+        took = timed(lambda: through(workflow, count))
+        grown = resident() - before
+        workflow.close()
+        kept = sum(1 for _ in (folder / "job.log").open("rb"))
+        shown = (folder / "shown").stat().st_size
+    return {
+        "lines": kept - 10_000,
+        "shown_bytes": shown,
+        "grown_bytes": grown,
+        "lines_per_second": count / took,
+        "copied_lines_per_second": count / copied,
+    }
+
+
+def opened(folder: Path) -> GitHubWorkflow:
+    masks = Masks()
+    workflow = GitHubWorkflow(
+        out=(folder / "shown").open("w", encoding="utf-8"),
+        clock=SystemClock(),
+        files={},
+        masks=masks,
+        log=folder / "job.log",
+        summarise=lambda _, __, ___: "",
+    )
+    workflow.mask(SECRET)
+    return workflow
+
+
+def through(workflow: GitHubWorkflow, count: int) -> None:
+    for line in lines(count):
+        workflow.remote(line)
+
+
+def copy(count: int, path: Path) -> None:
+    with path.open("w", encoding="utf-8", errors="replace", newline="", buffering=1) as file:
+        for line in lines(count):
+            file.write(line + "\n")
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Of the processor: what else the machine does takes nothing from it."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def resident() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(sys.argv[1]))))

@@ -1,0 +1,121 @@
+"""The sandbox as the action has it: from containers that come and go, on a runner's network, with Docker's socket."""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.sandbox import image
+from cvl_ci.sandbox.docker import Docker
+from tests.sandbox.cloud import docker, environment, leavings, sandbox_in
+from tests.sandbox.job import ROOT, Job
+
+pytestmark = pytest.mark.sandbox
+NOTHING: dict[str, list[str]] = {"containers": [], "volumes": [], "networks": []}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Job]:
+    ours = environment()
+    machine = image.ensure(Docker(ours), workshop=tmp_path / "image", environment=ours, say=print)
+    (tmp_path / "job").mkdir()
+    job = Job(folder=tmp_path / "job", network=f"github_network_{uuid.uuid4().hex}", image=machine)
+    docker("network", "create", job.network)
+    try:
+        yield job
+    finally:
+        job.clear()
+        sandbox_in(job.sandbox).down()
+        docker("network", "rm", job.network)
+        assert leavings(job.id) == NOTHING
+
+
+PROGRAM = f"""
+import socket, subprocess, sys
+from pathlib import Path
+sys.path.insert(0, {str(ROOT)!r})
+from tests.sandbox.cloud import Cloud, sandbox_in
+sandbox = sandbox_in(Path(sys.argv[2]))
+def way_out():
+    return [line.split()[0] for line in open("/proc/net/route") if line.split()[1] == "0" * 8]
+if sys.argv[1] == "main":
+    before = way_out()
+    cloud = Cloud(sandbox=sandbox, directory=Path(sys.argv[2]), access=sandbox.up(), key=Path("/github/home/key"))
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(cloud.key)], check=True)
+    print("opened:", cloud.ssh(cloud.launch(), "whoami"))
+    print("way out unchanged:", way_out() == before)
+else:
+    sandbox.up()
+    (machine,) = sandbox.status().instances
+    print("still there:", machine.state, socket.create_connection((machine.address, 22), timeout=5).recv(3))
+    sandbox.down()
+    print("up:", sandbox.status().up)
+"""
+
+
+def test_what_one_container_brought_up_another_finds_and_ends(job: Job) -> None:
+    where = f"/github/home/{job.sandbox.relative_to(job.folder / 'home')}"
+    main = job.container(sys.executable, "-I", "-c", PROGRAM, "main", where)
+    assert main.code == 0, main.said
+    assert "opened: ubuntu\n" in main.said
+    assert "way out unchanged: True\n" in main.said
+    assert len(leavings(job.id)["containers"]) == 2, "the machine and the emulator; known by the host's path of HOME"
+    post = job.container(sys.executable, "-I", "-c", PROGRAM, "post", where)
+    assert post.code == 0, post.said
+    assert "still there: running b'SSH'\n" in post.said
+    assert "up: False\n" in post.said
+    assert leavings(job.id) == NOTHING
+
+
+def test_a_whole_run_in_one_container(job: Job) -> None:
+    program = str(Path(sys.executable).parent / "cvl-ci")
+    ran = job.container(program, "run", "--command", "echo hi", "--cloud", "sandbox", "--gpu", "none")
+    assert ran.code == 0, ran.said
+    assert "\nhi\n" in ran.said
+    assert "gone, proved at" in ran.said
+    assert leavings(job.id) == NOTHING
+
+
+def test_main_runs_the_job_and_leaves_post_nothing_to_do(job: Job) -> None:
+    main = job.phase("entrypoint", command="echo hi")
+    assert main.code == 0, main.said
+    assert (job.outputs()["ending"], job.outputs()["released"]) == ("succeeded", "true")
+    assert leavings(job.id) == NOTHING
+    post = job.phase("post-entrypoint", command="echo hi")
+    assert (post.code, post.said) == (0, "")
+
+
+def killed_main(job: Job, *, when: str) -> None:
+    def seen(line: str) -> bool:
+        """In the midst of it: something of the sandbox's is there that was not there when this was said."""
+        if when not in line:
+            return False
+        before, deadline = len(leavings(job.id)["containers"]), time.monotonic() + 60
+        while len(leavings(job.id)["containers"]) <= before and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return True
+
+    main = job.phase("entrypoint", command="sleep 60", kill_when=seen)
+    assert main.code == 137, main.said
+    assert leavings(job.id)["containers"]
+
+
+def test_post_ends_all_that_a_killed_main_had_and_proves_it(job: Job) -> None:
+    killed_main(job, when="asking sandbox/")
+    post = job.phase("post-entrypoint", command="sleep 60")
+    assert post.code == 0, post.said
+    assert "gone, proved at" in post.said
+    assert "shows 0 left" in post.said
+    assert leavings(job.id) == NOTHING
+
+
+def test_post_ends_a_sandbox_that_a_main_killed_at_once_was_bringing_up(job: Job) -> None:
+    killed_main(job, when="Starting the sandbox")
+    post = job.phase("post-entrypoint", command="sleep 60")
+    assert post.code == 0, post.said
+    assert leavings(job.id) == NOTHING

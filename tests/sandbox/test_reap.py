@@ -1,0 +1,61 @@
+"""A sweep of an account on which a killed runner left its machine: no state of it, only what the provider shows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from cvl_ci.engine.inventory import ec2_clients
+from tests.sandbox.conftest import Terminal
+
+
+def killed_in_its_job(terminal: Terminal) -> str:
+    """Its machine, which lives on."""
+
+    def kill(line: str) -> bool:
+        if line.rstrip().endswith("] running"):
+            terminal.processes[-1].kill()
+        return False
+
+    terminal.run("--command", "sleep 600", "--gpu", "none", "--max-runtime", "20m", stop=kill)
+    (machine,) = terminal.machines()
+    return machine
+
+
+def test_what_a_killed_runner_left_lives_to_its_deadline_and_no_longer(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.variables["GITHUB_REPOSITORY"] = "cvl/ci"
+    machine = killed_in_its_job(terminal)
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = replace(terminal, home=tmp_path / "elsewhere")
+
+    living = elsewhere.type("reap", "--cloud", "sandbox", "--grace", "0")
+    assert living.returncode == 0, living.stderr
+    assert "1 lease living and left alone" in living.stdout
+    assert terminal.machines() == [machine]
+
+    access = terminal.sandbox.access()
+    client = ec2_clients(
+        access_key_id=access.access_key_id,
+        secret_access_key=access.secret_access_key,
+        endpoint_url=access.endpoint_url,
+    )
+    for region in access.regions:
+        if any(group["Instances"] for group in client(region).describe_instances()["Reservations"]):
+            over = {"Key": "cvl-ci-deadline", "Value": str(int(time.time()) - 60)}
+            client(region).create_tags(Resources=[machine], Tags=[over])  # type: ignore[list-item]
+
+    marked = elsewhere.type("reap", "--cloud", "sandbox")
+    assert marked.returncode == 0, marked.stderr
+    assert "marked, and left in its grace" in marked.stdout
+    dry = elsewhere.type("reap", "--cloud", "sandbox", "--grace", "0", "--dry-run")
+    assert dry.returncode == 1, dry.stderr
+    assert machine in dry.stdout
+    assert terminal.machines() == [machine]
+
+    swept = elsewhere.type("reap", "--cloud", "sandbox", "--grace", "0")
+    assert swept.returncode == 1, swept.stderr
+    assert f"{machine} in sandbox/" in swept.stdout
+    assert "shows 0 left" in swept.stdout
+    assert "billed" in swept.stderr
+    assert terminal.machines() == []

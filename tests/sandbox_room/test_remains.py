@@ -1,0 +1,54 @@
+"""A sandbox that is not up is visited to end what was left of it, and is never brought up for that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.sandbox import Sandbox, visits
+from tests.sandbox_room.docker_stand_in import docker_that
+
+SCRIPT = """echo "$@" >> {folder}/said
+case "$*" in
+"ps --all --format {{{{.Names}}}} --filter label=cvl-ci-sandbox="*) echo emulator;;
+"ps --all --filter label=cvl-ci-sandbox-name "*)
+  echo "theirs cvl-1-2-0123abcd-head"; echo "another cvl-1-23-0123abcd-head"; echo nameless;;
+"ps --all --format {{{{.Names}}}}") echo theirs; echo another;;
+esac"""
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Sandbox:
+    docker_that(tmp_path, SCRIPT.format(folder=tmp_path))
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    return Sandbox(tmp_path / "s", machine_types=(), environment=environment, progress=print)
+
+
+def said(tmp_path: Path) -> list[str]:
+    return (tmp_path / "said").read_text().splitlines()
+
+
+def test_what_remains_is_all_of_its_own_and_the_leases_machines_of_any_other(sandbox: Sandbox) -> None:
+    assert sandbox.remains("cvl-1-2") == ("emulator", "theirs")
+    assert sandbox.remains(None) == ("emulator",)
+
+
+def test_only_what_was_found_and_is_still_there_is_removed(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.remove_remains(["emulator", "theirs", "a-network"])
+    assert [line for line in said(tmp_path) if line.startswith("rm ")][-1] == "rm --force --volumes theirs"
+
+
+def test_it_is_not_brought_up_to_look_for_what_was_left(sandbox: Sandbox, tmp_path: Path) -> None:
+    with sandbox.visited_to_end() as access:
+        assert access is None
+    assert not [line for line in said(tmp_path) if line.startswith(("run", "network create", "stop"))]
+
+
+def test_what_a_run_had_brought_up_and_left_is_taken_down_first(sandbox: Sandbox, tmp_path: Path) -> None:
+    with visits.visit(tmp_path / "s") as killed:
+        killed.note_that_a_run_brings_it_up()
+    with sandbox.visited_to_end() as access:
+        assert access is None
+        assert [line for line in said(tmp_path) if line.startswith("network ls")]
+    assert not visits.brought_up_by_a_run(tmp_path / "s")
