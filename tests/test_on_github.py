@@ -273,6 +273,7 @@ def test_post_leaves_what_main_said_of_the_end_and_replaces_what_it_did_not(
     monkeypatch.chdir(tmp_path)
     main = OnGitHub(environment)
     main.queued(PLAN)
+    main.flush()
     outcome = replace(SUCCEEDED, cluster=main.owner.name)
     left = Handover(lease=main.owner.name, leg="", title="digits train", ending="succeeded")
     said_by_main = ""
