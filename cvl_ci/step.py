@@ -198,7 +198,7 @@ class OnGitHub:
         here = self._here
         held = {kind: Link(words=words, url=url) for kind, (words, url) in (left.artifacts if left else {}).items()}
         if left is not None and not left.told:
-            held.pop("log", None)  # the cost in it does not know what is proved by now
+            held.pop("cost", None)  # the cost in it does not know what is proved by now
         self._left = replace(self._left, artifacts={kind: (link.words, link.url) for kind, link in held.items()})
         self._told_by_main = left is not None and left.told
         files = Files(

@@ -3,8 +3,8 @@
 It begins when the machines are gone, and what cannot be published changes no ending: it is said once, with where the
 files are. Outputs and comment take no time (a file; a thread), so that no upload holds them up.
 
-The first artifact, NAME-log, holds the job's log and the cost, `<lease>.json`, which a report over many runs gathers.
-That is one object: all that `--json-summary` writes (result/summary.py), with null where there is nothing, and
+Four artifacts, each for another reader: NAME-cost, NAME-log, NAME with the fetched files, NAME-checkpoints with those of
+them that are a model's weights. The cost, `<lease>.json`, is what a report over many runs gathers: one object, all that `--json-summary` writes (result/summary.py), with null where there is nothing, and
 
     schema                 1
     leg                    of the matrix, in words; empty without one
@@ -17,6 +17,7 @@ Of two with the same `cluster`, the one with the later `released.at` counts: pos
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from pathlib import Path
 
 from cvl_ci.errors import CvlError
 from cvl_ci.ports import Artifacts, Kept, Publication, Uploaded, Workflow
+from cvl_ci.result.checkpoints import is_checkpoint
 from cvl_ci.result.inert import plain
 from cvl_ci.result.outcome import Outcome
 from cvl_ci.result.outputs import artifact_outputs, outputs
@@ -32,8 +34,14 @@ from cvl_ci.result.summary import to_json
 from cvl_ci.result.units import size
 
 SCHEMA = 1
-LOG, OUTPUTS = "log", "outputs"
-KINDS = {LOG: "The log and the cost", OUTPUTS: "The fetched files"}
+COST, LOG, OUTPUTS, CHECKPOINTS = "cost", "log", "outputs", "checkpoints"
+KINDS = {
+    OUTPUTS: "The fetched files",
+    CHECKPOINTS: "The checkpoints",
+    LOG: "The log",
+    COST: "The cost",
+}
+"""In the order in which a person is shown them."""
 LEFT_OUT_SHOWN = 5
 
 
@@ -91,11 +99,14 @@ def publish(outcome: Outcome, *, files: Files, tools: Tools) -> None:
         page.set_outputs(outputs(outcome))
     with _tried(tools, "The comment could not be written"):
         page.comment(outcome, shelf.links)
-    shelf.put(LOG, root=files.folder.parent, paths=[path.name for path in (files.log, files.cost) if path.is_file()])
-    done = shelf.put(OUTPUTS, root=files.folder, paths=["."] if files.folder.is_dir() else [])
+    for kind, path in ((COST, files.cost), (LOG, files.log)):
+        shelf.put(kind, root=path.parent, paths=[path.name] if path.is_file() else [])
+    plain_files, checkpoints = _fetched(files.folder)
+    done = shelf.put(OUTPUTS, root=files.folder, paths=plain_files)
     if done is not None:
         with _tried(tools, "The artifact's outputs for later steps could not be set"):
             page.set_outputs(artifact_outputs(artifact_id=done.id, url=done.url))
+    shelf.put(CHECKPOINTS, root=files.folder, paths=checkpoints)
     if shelf.links:
         with _tried(tools, "The artifacts could not be shown on the step's page"):
             page.point_to(shelf.links)
@@ -113,7 +124,7 @@ class _Shelf:
 
     @property
     def links(self) -> list[Link]:
-        return [self._held[kind] for kind in (OUTPUTS, LOG) if kind in self._held]
+        return [self._held[kind] for kind in KINDS if kind in self._held]
 
     def put(self, kind: str, *, root: Path, paths: Sequence[str]) -> Uploaded | None:
         if kind in self._held or not paths or self._files.retention_days == 0:
@@ -123,7 +134,7 @@ class _Shelf:
         try:
             done = self._tools.artifacts.upload(name, root=root, paths=paths, retention_days=self._files.retention_days)
         except Exception as error:  # noqa: BLE001  whatever it is, the files are where they were
-            self._failed(kind, error, root if kind == OUTPUTS else root / paths[0])
+            self._failed(kind, error, root / paths[0] if kind in (COST, LOG) else root)
             return None
         if isinstance(done, Kept):
             self._kept(done, root)
@@ -162,6 +173,20 @@ class _Shelf:
         more = len(done.left_out) - len(shown)
         listed = ", ".join([*map(plain, shown), *([f"and {more} more"] if more else [])])
         self._tools.workflow.notice(f"Left out of the artifact {done.name}: {listed}.")
+
+
+def _fetched(folder: Path) -> tuple[list[str], list[str]]:
+    """What is below it, and the checkpoints apart; as one folder where there are only such, or none."""
+    every = [
+        Path(here, name).relative_to(folder).as_posix()
+        for here, folders, names in os.walk(folder)
+        for name in (*names, *(each for each in folders if Path(here, each).is_symlink()))
+    ]
+    checkpoints = sorted(filter(is_checkpoint, every))
+    others = sorted(set(every) - set(checkpoints))
+    if not checkpoints or not others:
+        return (["."] if folder.is_dir() else []), []
+    return others, checkpoints
 
 
 def _write_cost(outcome: Outcome, files: Files) -> None:

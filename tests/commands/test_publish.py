@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from cvl_ci.result.summary import to_json
 from tests.fakes import FakeArtifacts, FakePage, FakeWorkflow
 from tests.result.outcomes import EVERY, FAILED, NOTHING_ASKED, ON_SANDBOX, SPOT_SAVING, SUCCEEDED
 
+ALL = ["cvl-train-L4", "cvl-train-L4-checkpoints", "cvl-train-L4-log", "cvl-train-L4-cost"]
 STUCK = ArtifactError("CreateArtifact failed 5 times: answer 503.", money="The files are still in the workspace.")
 
 
@@ -33,6 +35,7 @@ class House:
         self.folder = folder / "cvl-outputs" / "cvl-1"
         (self.folder / "outputs").mkdir(parents=True)
         (self.folder / "outputs" / "checkpoint.npz").write_text("weights")
+        (self.folder / "outputs" / "metrics.json").write_text("{}")
         self.folder.with_name("cvl-1.log").write_text("epoch 1\n")
 
     def publish(self, outcome: Outcome = SUCCEEDED, **changed: Any) -> None:
@@ -60,23 +63,35 @@ def test_the_small_and_dear_come_first_and_the_large_last(house: House) -> None:
     assert house.steps == [
         "outputs",
         "comment",
+        "upload cvl-train-L4-cost",
         "upload cvl-train-L4-log",
         "upload cvl-train-L4",
         "artifact outputs",
+        "upload cvl-train-L4-checkpoints",
         "page",
         "comment",
     ]
 
 
-def test_log_and_cost_are_one_artifact_and_the_fetched_files_another(house: House) -> None:
+def test_files_checkpoints_log_and_cost_are_an_artifact_each(house: House) -> None:
     house.publish()
-    assert set(house.artifacts.contents["cvl-train-L4-log"]) == {"cvl-1.log", "cvl-1.json"}
-    assert house.artifacts.contents["cvl-train-L4"] == {"outputs/checkpoint.npz": "weights"}
-    assert house.page.comments == [[], ["cvl-train-L4", "cvl-train-L4-log"]]
-    assert house.page.pointers == [["cvl-train-L4", "cvl-train-L4-log"]]
+    assert set(house.artifacts.contents["cvl-train-L4-cost"]) == {"cvl-1.json"}
+    assert set(house.artifacts.contents["cvl-train-L4-log"]) == {"cvl-1.log"}
+    assert house.artifacts.contents["cvl-train-L4"] == {"outputs/metrics.json": "{}"}
+    assert house.artifacts.contents["cvl-train-L4-checkpoints"] == {"outputs/checkpoint.npz": "weights"}
+    assert house.page.comments == [[], ALL]
+    assert house.page.pointers == [ALL]
     assert house.page.outputs["ending"] == "succeeded"
-    assert house.page.outputs["artifact_id"] == "2"
-    assert house.page.outputs["artifact_url"].endswith("/artifacts/2")
+    assert house.page.outputs["artifact_id"] == "3"
+    assert house.page.outputs["artifact_url"].endswith("/artifacts/3")
+
+
+def test_where_there_are_only_checkpoints_they_are_the_files(house: House) -> None:
+    (house.folder / "outputs" / "metrics.json").unlink()
+    house.publish()
+    assert house.artifacts.contents["cvl-train-L4"] == {"outputs/checkpoint.npz": "weights"}
+    assert "cvl-train-L4-checkpoints" not in house.artifacts.contents
+    assert house.page.outputs["artifact_id"] == "3"
 
 
 @pytest.mark.parametrize("outcome", EVERY.values(), ids=EVERY)
@@ -121,16 +136,14 @@ def test_what_spot_saved_can_be_computed_from_it_and_an_emulated_price_is_told_f
     assert house.cost()["billed"] is False
 
 
-def test_a_run_that_fetched_nothing_has_log_and_cost_alone(house: House) -> None:
-    (house.folder / "outputs" / "checkpoint.npz").unlink()
-    (house.folder / "outputs").rmdir()
-    house.folder.rmdir()
+def test_a_run_that_fetched_nothing_has_its_cost_alone(house: House) -> None:
+    shutil.rmtree(house.folder)
     house.folder.with_name("cvl-1.log").unlink()
     house.publish(NOTHING_ASKED)
-    assert set(house.artifacts.contents) == {"cvl-train-L4-log"}
-    assert set(house.artifacts.contents["cvl-train-L4-log"]) == {"cvl-1.json"}
+    assert set(house.artifacts.contents) == {"cvl-train-L4-cost"}
+    assert set(house.artifacts.contents["cvl-train-L4-cost"]) == {"cvl-1.json"}
     assert house.page.outputs["artifact_id"] == ""
-    assert house.workflow.said[-1].startswith("the artifact cvl-train-L4-log holds 1 file")
+    assert house.workflow.said[-1].startswith("the artifact cvl-train-L4-cost holds 1 file")
 
 
 @pytest.mark.parametrize("problem", [STUCK, RuntimeError("no such module"), OSError("no route to host")])
@@ -164,7 +177,7 @@ def test_without_a_service_files_stay_where_they_are_and_that_is_said_once(house
 def test_a_page_that_cannot_be_written_keeps_nothing_from_being_uploaded(house: House) -> None:
     house.page.broken = True
     house.publish()
-    assert len(house.artifacts.held) == 2
+    assert len(house.artifacts.held) == 4
     assert all("no room on the disk" in each for each in house.warnings())
 
 
@@ -177,7 +190,7 @@ def test_a_cost_that_cannot_be_written_is_a_warning_and_the_log_is_uploaded(hous
 
 def test_days_of_retention_are_passed_on_and_none_uploads_nothing(house: House) -> None:
     house.publish(retention_days=5)
-    assert house.artifacts.retention == [5, 5]
+    assert house.artifacts.retention == [5, 5, 5, 5]
     other = FakeArtifacts()
     house.artifacts = other
     house.publish(retention_days=0)
@@ -187,16 +200,17 @@ def test_days_of_retention_are_passed_on_and_none_uploads_nothing(house: House) 
 def test_post_does_not_upload_again_what_main_had_and_links_to_both(house: House) -> None:
     log = Link(words="cvl-train-L4-log", url="https://github.com/cvl/ci/actions/runs/7/artifacts/9")
     house.publish(uploaded={"log": log})
-    assert set(house.artifacts.held) == {"cvl-train-L4"}
-    assert house.page.comments[-1] == ["cvl-train-L4", "cvl-train-L4-log"]
+    assert set(house.artifacts.held) == {*ALL} - {"cvl-train-L4-log"}
+    assert house.page.comments[-1] == ALL
 
 
 def test_each_artifact_is_written_down_as_soon_as_it_is_there(house: House) -> None:
     before: dict[str, list[str]] = {}
     house.artifacts.at = lambda step: before.__setitem__(step, list(house.uploaded))
     house.publish()
-    assert before == {"upload cvl-train-L4-log": [], "upload cvl-train-L4": ["log"]}
-    assert set(house.uploaded) == {"log", "outputs"}
+    assert before["upload cvl-train-L4-cost"] == []
+    assert before["upload cvl-train-L4"] == ["cost", "log"]
+    assert set(house.uploaded) == {"cost", "log", "outputs", "checkpoints"}
 
 
 def test_what_is_left_out_is_named_and_counted_and_inert(house: House) -> None:

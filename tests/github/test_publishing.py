@@ -51,13 +51,14 @@ def test_a_run_s_files_log_and_cost_are_there_after_machine_and_runner(
 ) -> None:
     code, said = job.run("/entrypoint", INPUT_RETENTION_DAYS="7", GITHUB_SHA="c" * 40)
     assert code == 0, said
-    assert names(service) == ["cvl-train-L4-attempt2-log", "cvl-train-L4-attempt2"]
+    assert names(service) == [f"cvl-train-L4-attempt2{end}" for end in ("-cost", "-log", "")]
     fetched = downloaded(service, "cvl-train-L4-attempt2", tmp_path / "outputs")
     assert fetched == {"metrics.json": b'{"accuracy": 0.9}'}
     kept = downloaded(service, "cvl-train-L4-attempt2-log", tmp_path / "log")
     [log] = [text for name, text in kept.items() if name.endswith(".log")]
     assert b"epoch 1\n::set-output name=ending::mine\n##[error]mine\n" in log
-    [cost] = [json.loads(text) for name, text in kept.items() if name.endswith(".json")]
+    [text] = downloaded(service, "cvl-train-L4-attempt2-cost", tmp_path / "cost").values()
+    cost = json.loads(text)
     assert (cost["schema"], cost["ending"], cost["leg"], cost["released"]["gone"]) == (1, "succeeded", "gpu: L4", True)
     assert cost["commit"] == "c" * 40
     assert (cost["example"], cost["title"]) == ("", "python train.py")
@@ -121,7 +122,7 @@ def test_two_legs_and_two_attempts_never_take_each_other_s_place(job: Job, servi
             changed = {"INPUT_LEG": json.dumps({"gpu": leg}), "GITHUB_RUN_ATTEMPT": attempt}
             assert job.run("/entrypoint", **changed, INPUT_ARTIFACT_NAME="digits")[0] == 0
     stems = ["digits-L4", "digits-L4-attempt2", "digits-T4", "digits-T4-attempt2"]
-    assert sorted(names(service)) == sorted([*stems, *(f"{stem}-log" for stem in stems)])
+    assert sorted(names(service)) == sorted([*stems, *(f"{stem}-{kind}" for stem in stems for kind in ("log", "cost"))])
 
 
 def test_a_cancelled_run_s_log_and_cost_are_uploaded_by_post(job: Job, service: Results, tmp_path: Path) -> None:
@@ -131,9 +132,10 @@ def test_a_cancelled_run_s_log_and_cost_are_uploaded_by_post(job: Job, service: 
     assert names(service) == []
     code, said = job.run("/post-entrypoint")
     assert (code, job.alive()) == (0, []), said
-    assert names(service) == ["cvl-train-L4-attempt2-log"]
+    assert names(service) == ["cvl-train-L4-attempt2-cost", "cvl-train-L4-attempt2-log"]
     kept = downloaded(service, "cvl-train-L4-attempt2-log", tmp_path / "log")
-    [cost] = [json.loads(text) for name, text in kept.items() if name.endswith(".json")]
+    [text] = downloaded(service, "cvl-train-L4-attempt2-cost", tmp_path / "cost").values()
+    cost = json.loads(text)
     assert cost["ending"] == "cancelled"
     assert cost["cost_usd"] > 0
     assert any(b"epoch 1" in text for name, text in kept.items() if name.endswith(".log"))
@@ -155,16 +157,16 @@ def test_the_machine_is_gone_before_post_uploads_anything(job: Job, service: Res
 def test_post_finishes_what_a_killed_main_was_uploading_and_does_nothing_twice(
     job: Job, service: Results, tmp_path: Path
 ) -> None:
-    service.faults.stuck_after = 1
+    service.faults.stuck_after = 2
     process = job.start("/entrypoint")
-    until(lambda: blocks(service) == 2)
+    until(lambda: blocks(service) == 3)
     process.kill()
     process.communicate(timeout=10)
     service.unstuck.set()
-    assert names(service) == ["cvl-train-L4-attempt2-log"]
+    assert names(service) == ["cvl-train-L4-attempt2-cost", "cvl-train-L4-attempt2-log"]
     code, said = job.run("/post-entrypoint")
     assert code == 0, said
-    assert names(service) == ["cvl-train-L4-attempt2-log", "cvl-train-L4-attempt2-2"]
+    assert names(service) == [f"cvl-train-L4-attempt2{end}" for end in ("-cost", "-log", "-2")]
     assert downloaded(service, "cvl-train-L4-attempt2-2", tmp_path / "back") == {"metrics.json": b'{"accuracy": 0.9}'}
     assert "Succeeded" in job.summary()
     assert "- [`cvl-train-L4-attempt2-log`](" in job.summary()
@@ -175,10 +177,10 @@ def test_post_tells_the_cost_again_when_it_proved_what_main_could_not(
 ) -> None:
     assert job.run("/entrypoint", STAGE_SILENT="1")[0] == 79
     assert job.run("/post-entrypoint")[0] == 0
-    assert names(service) == [f"cvl-train-L4-attempt2{end}" for end in ("-log", "", "-log-2")]
+    assert names(service) == [f"cvl-train-L4-attempt2{end}" for end in ("-cost", "-log", "", "-cost-2")]
     costs = [
         json.loads(text)
-        for name in ("cvl-train-L4-attempt2-log", "cvl-train-L4-attempt2-log-2")
+        for name in ("cvl-train-L4-attempt2-cost", "cvl-train-L4-attempt2-cost-2")
         for path, text in downloaded(service, name, tmp_path / name).items()
         if path.endswith(".json")
     ]

@@ -106,7 +106,7 @@ def test_a_red_run_s_files_and_log_outlive_its_machine_and_no_secret_is_in_them(
     assert outputs["artifact_id"] == str(step.service.artifacts["cvl-train-attempt2"].number)
     [weights] = [text for path, text in fetched.items() if path.endswith("weights.bin")]
     assert len(weights) == 9_000_000
-    kept = step.downloaded("cvl-train-attempt2-log")
+    kept = {**step.downloaded("cvl-train-attempt2-log"), **step.downloaded("cvl-train-attempt2-cost")}
     cost, log = (next(text for path, text in kept.items() if path.endswith(end)) for end in (".json", ".log"))
     assert json.loads(cost)["exit_code"] == 7
     assert json.loads(cost)["released"]["gone"] is True
@@ -127,7 +127,7 @@ def test_what_a_cancelled_run_had_said_is_uploaded_by_post_when_the_machine_is_g
     code, said = step.run("/post-entrypoint", INPUT_PRESET="slow")
     assert code == 0, said
     assert step.terminal.machines() == []
-    kept = step.downloaded("cvl-train-attempt2-log")
+    kept = {**step.downloaded("cvl-train-attempt2-log"), **step.downloaded("cvl-train-attempt2-cost")}
     cost, log = (next(text for path, text in kept.items() if path.endswith(end)) for end in (".json", ".log"))
     assert json.loads(cost)["ending"] == "cancelled"
     assert b"the token is ***, or ***" in log
