@@ -52,7 +52,7 @@ def test_cancelled_while_it_runs_it_leaves_no_machine_and_tells_the_cost(job: Jo
     assert "$0." in comment
 
 
-def test_cancelled_while_machines_are_asked_for_it_leaves_none(job: Job, api: Api) -> None:
+def test_cancelled_while_machines_are_asked_for_it_leaves_none_and_tells_the_cost(job: Job, api: Api) -> None:
     main = job.main()
     main.until("lease cvl-")
     lease = lease_of(main)
@@ -63,6 +63,8 @@ def test_cancelled_while_machines_are_asked_for_it_leaves_none(job: Job, api: Ap
     assert machines_of(lease) == []
     [comment] = api.bodies()
     assert "Cancelled" in comment
+    assert "0 left" in comment
+    assert "$0." in comment
 
 
 def test_a_main_that_slept_through_its_cancellation_can_launch_nothing_when_it_wakes(job: Job, api: Api) -> None:
