@@ -3,8 +3,8 @@
 It begins when the machines are gone, and what cannot be published changes no ending: it is said once, with where the
 files are. Outputs and comment take no time (a file; a thread), so that no upload holds them up.
 
-Four artifacts, each for another reader: NAME-cost, NAME-log, NAME with the fetched files, and NAME-checkpoints with those
-of them that are a model's weights, where there are others. The cost, `<lease>.json`, is what a report over many runs
+Four artifacts, each for another reader: NAME-cost, NAME-log, NAME with the fetched files, NAME-checkpoints with those
+of them that are weights, where there are others. The cost, `<lease>.json`, is what a report over many runs
 gathers: all that `--json-summary` writes (result/summary.py), with null where there is nothing, and
 
     schema                 1

@@ -42,7 +42,7 @@ ACTION_INPUTS = (
     ),
     ActionField(
         name="artifact_name",
-        help="What the artifact of the fetched files is called; beside it are NAME-checkpoints, NAME-log and NAME-cost. "
+        help="What the artifact of the fetched files is called; with it go NAME-checkpoints, NAME-log and NAME-cost. "
         "A matrix leg's values that it does not hold, and a re-run's attempt, are added. If not given: cvl-JOB.",
     ),
     ActionField(
