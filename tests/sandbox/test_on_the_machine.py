@@ -19,12 +19,12 @@ def test_a_machine_that_nobody_ever_reached_ends_itself_at_its_deadline(terminal
             killed.append(time.monotonic())
         return False
 
-    # A little more than a minute at $0.096 an hour.
-    ran = terminal.run("--command", "sleep 600", "--max-cost", "0.0018", stop=kill)
+    # Five and a half minutes at $0.096 an hour: five are kept for the release, and the launch may have the rest.
+    ran = terminal.run("--command", "sleep 600", "--max-cost", "0.009", stop=kill)
     assert ran.code == -9
     assert len(terminal.machines()) == 1, "it outlives the run"
-    assert eventually(lambda: not terminal.machines(), within=90), "it has ended itself"
-    assert time.monotonic() - killed[0] > 20, "at its deadline, not before"
+    assert eventually(lambda: not terminal.machines(), within=370), "it has ended itself"
+    assert time.monotonic() - killed[0] > 270, "at its deadline, not before"
 
 
 def test_a_machine_whose_runner_is_lost_ends_itself_when_its_heartbeat_does(terminal: Terminal) -> None:

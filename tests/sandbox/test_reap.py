@@ -42,7 +42,8 @@ def test_what_a_killed_runner_left_lives_to_its_deadline_and_no_longer(terminal:
         endpoint_url=access.endpoint_url,
     )
     over: Any = [{"Key": "cvl-ci-deadline", "Value": str(int(time.time()) - 60)}]
-    wanted: Any = [{"Name": "key", "Values": ["cvl-ci-lease"]}]
+    [lease] = {each.tags["cvl-ci-lease"] for each in terminal.sandbox.status().instances if each.id == machine}
+    wanted: Any = [{"Name": "key", "Values": ["cvl-ci-lease"]}, {"Name": "value", "Values": [lease]}]
     for region in access.regions:
         if ours := [tag["ResourceId"] for tag in client(region).describe_tags(Filters=wanted)["Tags"]]:
             client(region).create_tags(Resources=ours, Tags=over)
