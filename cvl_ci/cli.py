@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.errors import CvlError, Mistake, RequestError
-from cvl_ci.request import arguments, verb_fields
+from cvl_ci.request import arguments, surplus, verb_fields
 
 if TYPE_CHECKING:
     from cvl_ci.lease import Owner
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Every road out of the program: no traceback reaches a person."""
     environ = wiring.environment()
     try:
-        parsed = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+        parsed = surplus.placed(_parser().parse_args(sys.argv[1:] if argv is None else argv))
         verb: Callable[[argparse.Namespace, Mapping[str, str]], int] = parsed.execute
         return verb(parsed, environ)
     except CvlError as error:

@@ -1,0 +1,30 @@
+"""Nothing that a person typed is passed over: a mistyped --dry-run would be a real sweep."""
+
+from __future__ import annotations
+
+import pytest
+
+from cvl_ci import cli
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("reap --dryrun --cloud sandbox", "--dry-run"),
+        ("reap --cloud sandbox --grase=5m", "--grace"),
+        ("reap all", "is too much"),
+        ("down --al", "--all"),
+        ("check aws --jason", "is no option"),
+    ],
+)
+def test_what_a_verb_does_not_know_ends_it_before_anything_is_done(
+    typed: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(typed.split()) == 64
+    assert said in capsys.readouterr().err
+
+
+def test_words_count_wherever_they_stand(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--no-such", "nowhere"]) == 64
+    assert cli.main(["check", "nowhere"]) == 64
+    assert "nowhere" in capsys.readouterr().err
