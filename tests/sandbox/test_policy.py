@@ -22,12 +22,11 @@ def alone(tmp_path: Path) -> Iterator[Terminal]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     made = Sandbox(directory, machine_types=wiring.machine_types(), environment=kept, progress=print)
     made.up()
-    yield Terminal(home=tmp_path / "home", directory=directory, sandbox=made)
+    yield Terminal(home=tmp_path, directory=directory, sandbox=made)
     made.down()
 
 
 def test_a_spot_run_calls_only_what_the_policies_allow(alone: Terminal) -> None:
-    alone.home.mkdir()
     ran = alone.run("--command", "true", "--gpu", "none", "--spot", "true")
     assert ran.code == 0, ran.err
     seen = json.loads((alone.directory / "actions.json").read_text())
