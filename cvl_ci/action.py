@@ -254,6 +254,8 @@ def _places(left: Handover | None, environ: Mapping[str, str]) -> tuple[Place, .
     if any(place.cloud == SANDBOX for place in asked):
         return (Place(cloud=SANDBOX),)
     known = wiring.set_up(environ, by_inputs=True)
+    if wiring.THROUGH_SERVER in known:
+        return known
     return tuple(dict.fromkeys([*(Place(cloud=place.cloud) for place in asked), *known])) or (Place(cloud="aws"),)
 
 

@@ -228,7 +228,7 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     terminal = _terminal(environ)
     places = [Place(cloud=cloud.strip()) for cloud in (parsed.cloud or "").split(",") if cloud.strip()]
     tools = ending.Tools(
-        clouds=wiring.OpenClouds(environ),
+        clouds=wiring.OpenClouds(environ, by_record=True),
         records=wiring.records(environ, terminal),
         workflow=terminal,
         clock=SystemClock(),

@@ -227,6 +227,8 @@ class Cloud:
     billed: bool = True
     named: str | None = None
     """The name a person knows it by, where SkyPilot uses another (`sandbox` is driven as `aws`)."""
+    through: str = ""
+    """Who is asked in the clouds' place, for machines and for what is left of them: an API server."""
 
 
 class Clouds(Protocol):

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cvl_ci.engine import served_inventory as served
 from cvl_ci.engine.prices import CataloguePrices
 from cvl_ci.engine.skypilot import SkyPilotEngine
 from cvl_ci.errors import CredentialsError, EngineError
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from cvl_ci.result.access import CloudAccess
     from cvl_ci.sandbox import Status
 
-API_SERVER = "SKYPILOT_API_SERVER_ENDPOINT"
+THROUGH_SERVER = Place(cloud=served.CLOUD)
 _OF_CLOUDS = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
 
 
@@ -89,9 +90,12 @@ def machine_types() -> tuple[MachineType, ...]:
 
 class OpenClouds:
     """The Clouds port. `keep_sandbox`: leave up a sandbox that this run brought up. `to_end`: only what was left is
-    looked for; a sandbox is not brought up for that, and one that a run had left is taken down."""
+    looked for; a sandbox is not brought up for that, and one a run had left is taken down. `by_record`: no new run."""
 
-    def __init__(self, environ: Mapping[str, str], *, keep_sandbox: bool = False, to_end: bool = False) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], *, keep_sandbox: bool = False, to_end: bool = False, by_record: bool = False
+    ) -> None:
+        self._by_record = by_record or to_end
         self._environ = environ
         self._keep_sandbox = keep_sandbox
         self._to_end = to_end
@@ -102,12 +106,14 @@ class OpenClouds:
             with self._sandbox(watch) as cloud_of, self._closing(cloud_of(user_id)) as cloud:
                 yield cloud
         else:
-            served = self._environ.get(API_SERVER)
-            with self._closing(self._served(user_id) if served else self._real(places, user_id)) as cloud:
+            through = served.goes_through(places, self._environ, by_record=self._by_record)
+            with self._closing(self._served(user_id) if through else self._real(places, user_id)) as cloud:
                 yield cloud
 
     @contextmanager
     def _sandbox(self, watch: Watch) -> Iterator[Callable[[str], Cloud]]:
+        from cvl_ci.local import remains
+
         sandbox = Sandbox(
             sandbox_directory(self._environ),
             machine_types=machine_types(),
@@ -119,7 +125,7 @@ class OpenClouds:
             to_end(needed=_keeps_a_machine) if self._to_end else sandbox.visited(keep=keep, needed=_keeps_a_machine)
         )
         with visited as access:
-            yield partial(self._on_sandbox, access) if access else (lambda _: _on_what_remains(sandbox))
+            yield partial(self._on_sandbox, access) if access else (lambda _: remains.opened(sandbox, named=SANDBOX))
 
     def _on_sandbox(self, access: Access, user_id: str) -> Cloud:
         from cvl_ci.engine import inventory
@@ -152,10 +158,10 @@ class OpenClouds:
         return Cloud(engine=SkyPilotEngine(environment=environ, clock=SystemClock()), inventory=every)
 
     def _served(self, user_id: str) -> Cloud:
-        from cvl_ci.engine.served_inventory import ServedInventory
-
+        endpoint = served.address(self._environ)
         engine = SkyPilotEngine(environment=_for_skypilot(self._environ, user_id), clock=SystemClock())
-        return Cloud(engine=engine, inventory=ServedInventory(engine, endpoint=self._environ[API_SERVER]))
+        inventory = served.ServedInventory(engine, endpoint=endpoint)
+        return Cloud(engine=engine, inventory=inventory, through=served.CLOUD)
 
     @contextmanager
     def _closing(self, cloud: Cloud) -> Iterator[Cloud]:
@@ -163,18 +169,6 @@ class OpenClouds:
             yield cloud
         finally:
             cloud.engine.close()
-
-
-def _on_what_remains(sandbox: Sandbox) -> Cloud:
-    from cvl_ci.local.remains import NothingToDrive, Remains
-
-    docker = Remains(
-        provider=SANDBOX,
-        kinds=("containers", "volumes", "networks"),
-        left=sandbox.remains,
-        remove=sandbox.remove_remains,
-    )
-    return Cloud(engine=NothingToDrive(), inventory=docker, billed=False, named=SANDBOX)
 
 
 def sandbox_was_left(environ: Mapping[str, str]) -> bool:
@@ -291,7 +285,11 @@ def reap(
         dry_run=dry_run,
         user_id=Owner(repository=repository, run="reap").user_id,
         tools=reaping.Tools(
-            clouds=OpenClouds(environ), prices=prices(environ), workflow=workflow, clock=SystemClock(), runs=runs
+            clouds=OpenClouds(environ, by_record=True),
+            prices=prices(environ),
+            workflow=workflow,
+            clock=SystemClock(),
+            runs=runs,
         ),
     )
 
@@ -307,12 +305,13 @@ def clouds_named(cloud: str) -> list[str]:
 
 
 def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Place, ...]:
-    """Where machines of ours could be, as far as this machine tells. `by_inputs`: also what the action gives."""
+    """Where machines of ours could be, as far as this machine tells. `by_inputs`: as the action's inputs say."""
     from cvl_ci.engine.credentials import access
     from cvl_ci.engine.inventory import PROVED
 
     where = access.here(environ, folder=credentials_directory(environ), writes=by_inputs)
-    return tuple(Place(cloud=each.cloud) for each in access.look(where, (), proved=PROVED) if each.usable)
+    named = access.in_use(where, ()) if by_inputs else ()
+    return tuple(Place(cloud=each.cloud) for each in access.look(where, named, proved=PROVED) if each.usable)
 
 
 def _all_set_up(environ: Mapping[str, str]) -> tuple[Place, ...]:

@@ -107,7 +107,8 @@ class _Run:
 
     def _attempting(self, attempt: Attempt) -> None:
         if self.lease is not None:
-            self.lease.attempting(attempt, place=Place(cloud=attempt.cloud, region=attempt.region))
+            through = self.cloud.through if self.cloud else ""
+            self.lease.attempting(attempt, place=Place(cloud=through or attempt.cloud, region=attempt.region or None))
         if self.spending_since is None:
             self.spending_since = self.tools.clock.now()
         self.attempts.append(attempt)
@@ -185,7 +186,7 @@ def _lease(state: _Run, cloud: Cloud) -> Iterator[Lease]:
         name=state.owner.name,
         labels=state.owner.labels(deadline=deadline),
         deadline=deadline,
-        places=state.plan.places,
+        places=(Place(cloud=cloud.through),) if cloud.through else state.plan.places,
         taken_at=clock.now(),
     )
     lease = Lease(

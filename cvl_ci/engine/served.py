@@ -166,9 +166,7 @@ def _end_in(minutes: int, *, cluster: str) -> None:
 def _launches(cluster: str) -> list[Any]:
     known = sdk.api_status(all_status=False, cluster_name=cluster)
     return [
-        each
-        for each in known
-        if each.name in _LAUNCHES and each.status in _UNFINISHED and each.cluster_name in (cluster, None)
+        each for each in known if each.name in _LAUNCHES and each.status in _UNFINISHED and each.cluster_name == cluster
     ]
 
 

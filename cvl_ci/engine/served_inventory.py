@@ -1,6 +1,7 @@
 """What a SkyPilot API server says exists, after it has asked the cloud anew: all that a run through it can ask.
 
-The server is the one with the credentials. Its word is named as its own in the proof, never as a provider's.
+The server is the one with the credentials. Its word is named as its own in the proof, never as a provider's; and it is
+proof only of a lease that was taken through it: of any other it has never heard, which proves nothing.
 """
 
 from __future__ import annotations
@@ -9,13 +10,32 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from cvl_ci.engine.skypilot import SkyPilotEngine
-from cvl_ci.errors import CvlError, EngineError
+from cvl_ci.errors import CredentialsError, CvlError, EngineError
+from cvl_ci.lease import LABEL_LEASE
 from cvl_ci.ports import Found, Resource
 from cvl_ci.request.plan import Place
 from cvl_ci.result.outcome import Asked
 
 PROVIDER = "SkyPilot API server"
+CLOUD = "api-server"
+"""Where the record of a lease that goes through it says that its machines are asked for."""
 KINDS = ("clusters", "launches under way")
+ADDRESS = "SKYPILOT_API_SERVER_ENDPOINT"
+
+
+def goes_through(places: Sequence[Place], environ: Mapping[str, str], *, by_record: bool) -> bool:
+    """A lease that was taken goes where its record says; a new run through the server whose address is given."""
+    return any(place.cloud == CLOUD for place in places) or bool(environ.get(ADDRESS) and not by_record)
+
+
+def address(environ: Mapping[str, str]) -> str:
+    if not environ.get(ADDRESS):
+        raise CredentialsError(
+            "This run went through a SkyPilot API server, and neither its address nor a token is here.",
+            money="Its machine may still be running: only that server can end it, or the cloud's own console.",
+            next_step=f"Set {ADDRESS} and SKYPILOT_SERVICE_ACCOUNT_TOKEN, and do this again.",
+        )
+    return environ[ADDRESS]
 
 
 class ServedInventory:
@@ -26,23 +46,26 @@ class ServedInventory:
         self._host = urlsplit(endpoint).hostname or "?"
 
     def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
-        if lease is None:
-            return Found(unproved=(PROVIDER,))
+        elsewhere = tuple(dict.fromkeys(place.cloud for place in places if place.cloud != CLOUD))
+        if lease is None or not any(place.cloud == CLOUD for place in places):
+            return Found(unproved=elsewhere or (PROVIDER,))
         try:
             known = self._engine.on_server(lease)
         except CvlError as error:
             return Found(asked=(Asked(provider=PROVIDER, region=self._host, kinds=KINDS, error=error.what),))
         resources = tuple(
-            Resource(provider=PROVIDER, region=self._host, kind=kind, id=name, state=state, labels={})
+            Resource(provider=PROVIDER, region=self._host, kind=kind, id=name, state=state, labels={LABEL_LEASE: lease})
             for kind, name, state in known
         )
         left = tuple(f"{each.kind} {each.id} ({each.state})" for each in resources)
-        return Found(resources=resources, asked=(Asked(provider=PROVIDER, region=self._host, kinds=KINDS, left=left),))
+        asked = Asked(provider=PROVIDER, region=self._host, kinds=KINDS, left=left)
+        return Found(resources=resources, asked=(asked,), unproved=elsewhere)
 
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
         """A reaper that looks at the cloud itself would go by labels that nobody here can change."""
         raise EngineError("Through a SkyPilot API server no label of a machine can be changed.")
 
     def remove(self, resources: Sequence[Resource]) -> None:
-        for cluster in dict.fromkeys(each.id for each in resources if each.kind == "cluster"):
+        """Launches under way too: taking a cluster down begins with ending those."""
+        for cluster in dict.fromkeys(each.labels[LABEL_LEASE] for each in resources):
             self._engine.down(cluster)

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from cvl_ci.errors import CvlError, EngineError
-from cvl_ci.ports import Found, JobEnd, LaunchRequest, Resource, Watch
+from cvl_ci.ports import Cloud, Found, JobEnd, LaunchRequest, Resource, Watch
 from cvl_ci.request.plan import Place, RunPlan
 from cvl_ci.result.outcome import Asked, Launch
+
+KINDS = ("containers", "volumes", "networks")
+
+
+class Held(Protocol):
+    """Whoever holds what is left: names of it, for a lease or all; and their end."""
+
+    def remains(self, lease: str | None) -> Sequence[str]: ...
+
+    def remove_remains(self, names: Sequence[str]) -> None: ...
+
+
+def opened(held: Held, *, named: str) -> Cloud:
+    inventory = Remains(provider=named, kinds=KINDS, left=held.remains, remove=held.remove_remains)
+    return Cloud(engine=NothingToDrive(), inventory=inventory, billed=False, named=named)
 
 
 class Remains:

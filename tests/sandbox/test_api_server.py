@@ -77,6 +77,27 @@ def test_a_token_that_the_server_does_not_know_spends_nothing(member: Terminal) 
     assert "sky_0123456789" not in ran.err
 
 
+def test_what_a_killed_run_had_asked_the_server_for_is_ended_by_its_record(member: Terminal) -> None:
+    def kill(line: str) -> bool:
+        if "Launching on" in line or "Instance is up" in line:
+            member.processes[-1].kill()
+        return False
+
+    ran = member.run("--command", "sleep 600", "--gpu", "none", stop=kill)
+    assert ran.code == -9
+    [record] = (member.home / ".local/state/cvl-ci/leases").glob("*.json")
+    address = member.variables.pop("SKYPILOT_API_SERVER_ENDPOINT")
+    lost = member.type("down", record.stem)
+    assert lost.returncode != 0
+    assert "may still be running" in lost.stderr
+    member.variables["SKYPILOT_API_SERVER_ENDPOINT"] = address
+    done = member.type("down", record.stem)
+    assert done.returncode == 0, done.stderr
+    assert "SkyPilot API server 127.0.0.1 shows 0 left" in " ".join((done.stdout + done.stderr).split())
+    time.sleep(15)
+    assert member.machines() == []
+
+
 def test_one_stopped_while_the_server_launches_leaves_nothing(member: Terminal) -> None:
     ran = member.run("--command", "sleep 600", "--gpu", "none", stop=lambda line: "getting machines" in line.lower())
     assert ran.code == 130, ran.err

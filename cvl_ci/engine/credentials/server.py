@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from cvl_ci.engine.credentials.kind import Here, Kind, Written
 from cvl_ci.result.access import CloudAccess
 
@@ -13,6 +15,9 @@ def look(here: Here) -> CloudAccess:
         missing, takes = ["an address"], ["give `skypilot_api_server_endpoint`"]
     elif not endpoint.startswith(("https://", "http://")):
         missing, takes = ["an address: it begins with neither https:// nor http://"], ["give the whole address"]
+    elif "@" in urlsplit(endpoint).netloc:
+        # What SkyPilot says of a server names its whole address, and the password would take the token's place.
+        missing, takes = ["an address without a user and a password in it"], ["leave them out: the token lets us in"]
     if not token.startswith("sky_"):
         missing.append("a token that begins with `sky_`" if token else "a token")
         takes.append("give `skypilot_service_account_token`")

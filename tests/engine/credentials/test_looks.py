@@ -44,6 +44,11 @@ INCOMPLETE: list[tuple[str, dict[str, str], str]] = [
     ("nebius", {"nebius_iam_token": "ne1_0123456789"}, "`nebius_tenant_id`"),
     ("kubernetes", {"kubeconfig": "users: []"}, "no kubeconfig"),
     ("api-server", {"skypilot_api_server_endpoint": "sky", "skypilot_service_account_token": "x"}, "`sky_`"),
+    (
+        "api-server",
+        {"skypilot_api_server_endpoint": "https://me:pass@sky", "skypilot_service_account_token": "sky_0123"},
+        "without a user and a password",
+    ),
     *((cloud, {}, "any credentials") for cloud in access.KINDS if cloud != "api-server"),
 ]
 

@@ -1,0 +1,81 @@
+"""An API server's word is proof of what went through it, and of nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from cvl_ci.engine import served_inventory as served
+from cvl_ci.engine.skypilot import SkyPilotEngine
+from cvl_ci.errors import CredentialsError, EngineError
+from cvl_ci.request.plan import Place
+from cvl_ci.wiring import OpenClouds
+
+THERE = Place(cloud=served.CLOUD, region="us-east-1")
+AWS = Place(cloud="aws")
+
+
+@dataclass
+class Server:
+    """An engine whose server still has these of a lease."""
+
+    left: list[tuple[str, str, str]] = field(default_factory=list)
+    broken: bool = False
+    down_of: list[str] = field(default_factory=list)
+
+    def on_server(self, _cluster: str) -> list[tuple[str, str, str]]:
+        if self.broken:
+            raise EngineError("It did not answer within 120 s.")
+        return self.left
+
+    def down(self, cluster: str) -> None:
+        self.down_of.append(cluster)
+
+
+def inventory(server: Server) -> served.ServedInventory:
+    return served.ServedInventory(cast("SkyPilotEngine", server), endpoint="https://sky.example.com:46580/team")
+
+
+def test_nothing_left_of_what_went_through_it_is_clean_and_names_the_host_alone() -> None:
+    found = inventory(Server()).find(lease="cvl-1", places=[THERE])
+    [asked] = found.asked
+    assert (asked.clean, asked.region, found.unproved) == (True, "sky.example.com", ())
+
+
+@pytest.mark.parametrize("places", [[AWS], []])
+def test_it_proves_nothing_of_a_lease_that_it_has_never_heard_of(places: list[Place]) -> None:
+    found = inventory(Server()).find(lease="cvl-1", places=places)
+    assert (found.asked, found.resources) == ((), ())
+    assert found.unproved
+
+
+def test_a_server_that_does_not_answer_is_not_clean() -> None:
+    [asked] = inventory(Server(broken=True)).find(lease="cvl-1", places=[THERE]).asked
+    assert not asked.clean
+
+
+def test_a_launch_that_is_under_way_is_left_and_is_ended_by_the_lease_s_name() -> None:
+    server = Server(left=[("launch", "request-7", "pending")])
+    found = inventory(server).find(lease="cvl-1", places=[THERE])
+    assert not found.asked[0].clean
+    inventory(server).remove(found.resources)
+    assert server.down_of == ["cvl-1"]
+
+
+@pytest.mark.parametrize(
+    ("places", "by_record", "through"),
+    [([AWS], False, True), ([AWS], True, False), ([THERE], True, True), ([], True, False), ([], False, True)],
+)
+def test_a_lease_goes_where_its_record_says_and_a_new_run_through_the_server(
+    places: list[Place], by_record: bool, through: bool
+) -> None:
+    environ = {served.ADDRESS: "https://sky.example.com"}
+    assert served.goes_through(places, environ, by_record=by_record) is through
+
+
+def test_without_its_address_a_lease_that_went_through_it_is_no_other_cloud_s() -> None:
+    environ: dict[str, Any] = {"HOME": "/nowhere"}
+    with pytest.raises(CredentialsError, match="may still be running"):
+        OpenClouds(environ, by_record=True).open([THERE], user_id="u", watch=print).__enter__()
