@@ -69,3 +69,28 @@ class Heartbeat(threading.Thread):
                 self._failed(f"{type(error).__name__}: {error}"[:300])
                 return RETRY_SECONDS
         return min(LONGEST_PAUSE_SECONDS, self._minutes * 60 / 4)
+
+
+_beating: list[Heartbeat] = []
+"""Of this process: one drives one machine."""
+
+
+def begin(end_in: Callable[[int], None], *, minutes: float, deadline: float, send: Callable[..., None]) -> None:
+    """`end_in(minutes)` arms the machine's own end. In place of the one that beats; without `minutes`, none."""
+    if not minutes:
+        return
+    rest()
+
+    def renew(left: int) -> None:
+        began = time.monotonic()
+        end_in(left)
+        send("renewed", minutes=left, seconds=time.monotonic() - began)
+
+    heart = Heartbeat(renew, minutes=minutes, deadline=deadline, failed=lambda text: send("not_renewed", text=text))
+    _beating.append(heart)
+    heart.start()
+
+
+def rest() -> None:
+    while _beating:
+        _beating.pop().stop()

@@ -18,12 +18,12 @@ from sky.backends import backend_utils
 from sky.skylet import autostop_lib
 from sky.utils import command_runner
 
-from cvl_ci.engine import attempts, script
+from cvl_ci.engine import attempts, on_nodes, script
+from cvl_ci.engine import heartbeat as beating
 from cvl_ci.engine.deadline import Deadline
-from cvl_ci.engine.heartbeat import Heartbeat, minutes_at
+from cvl_ci.engine.heartbeat import minutes_at
 
 Send = Callable[..., None]
-_hearts: list[Heartbeat] = []
 
 
 def warm(_send: Send) -> str:
@@ -78,23 +78,7 @@ def follow(send: Send, *, cluster: str, job_id: int) -> int:
 
 def beat(send: Send, *, cluster: str, deadline: float, heartbeat: float) -> None:
     """Renew the machine's own end as long as this process lives: it dies with the run."""
-    if not heartbeat:
-        return
-    _rest()
-
-    def renew(minutes: int) -> None:
-        began = time.monotonic()
-        _end_in(minutes, cluster=cluster)
-        send("renewed", minutes=minutes, seconds=time.monotonic() - began)
-
-    heart = Heartbeat(
-        renew,
-        minutes=heartbeat,
-        deadline=deadline,
-        failed=lambda text: send("not_renewed", text=text),
-    )
-    _hearts.append(heart)
-    heart.start()
+    beating.begin(lambda minutes: _end_in(minutes, cluster=cluster), minutes=heartbeat, deadline=deadline, send=send)
 
 
 def cancel(_send: Send, *, cluster: str, job_id: int) -> None:
@@ -102,25 +86,16 @@ def cancel(_send: Send, *, cluster: str, job_id: int) -> None:
 
 
 def ask_nodes(_send: Send, *, cluster: str, command: str) -> list[dict[str, Any]]:
-    """Run one command on every node, head first; stdout as it came, at most 64 KiB of it."""
-    answers = []
-    for runner in _runners(cluster):
-        code, out, err = runner.run(command, require_outputs=True, separate_stderr=True, stream_logs=False)
-        answers.append({"code": code, "out": out[:65536], "err": err[-2000:]})
-    return answers
+    return on_nodes.ask(_runners(cluster), command)
 
 
 def bring(_send: Send, *, cluster: str, remote: str, into: str) -> None:
-    """Copy one remote directory from every node to `into`/RANK/."""
-    for rank, runner in enumerate(_runners(cluster)):
-        target = Path(into) / str(rank)
-        target.mkdir(parents=True, exist_ok=True)
-        runner.rsync(source=f"{remote}/", target=str(target), up=False, stream_logs=False, max_retry=3)
+    on_nodes.bring(_runners(cluster), remote=remote, into=Path(into))
 
 
 def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None) -> list[str]:
     """Its own end in place of the heartbeat's, and the ssh command to each node."""
-    _rest()
+    beating.rest()
     # In whole minutes, so rounded up: the timer armed at boot, where there is one, ends it to the moment.
     latest = deadline + 60
     _arm_by_the_clock(Deadline(latest, node_usd=None), heartbeat=0)
@@ -137,7 +112,7 @@ def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None) 
 
 def down(_send: Send, *, cluster: str) -> bool:
     """SkyPilot's own down. False: it had no record of it."""
-    _rest()
+    beating.rest()
     try:
         core.down(cluster)
     except exceptions.ClusterDoesNotExist:
@@ -150,11 +125,6 @@ def _end_in(minutes: int, *, cluster: str) -> None:
     handle = _handle(cluster)
     backend = backend_utils.get_backend_from_handle(handle)
     backend.set_autostop(handle, minutes, autostop_lib.AutostopWaitFor.NONE, down=True, stream_logs=False)
-
-
-def _rest() -> None:
-    while _hearts:
-        _hearts.pop().stop()
 
 
 def _arm_by_the_clock(deadline: Deadline, *, heartbeat: float) -> None:

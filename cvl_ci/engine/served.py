@@ -18,16 +18,16 @@ from sky.client import sdk
 from sky.skylet import autostop_lib
 from sky.utils import cluster_utils, command_runner
 
-from cvl_ci.engine import attempts
+from cvl_ci.engine import attempts, on_nodes
+from cvl_ci.engine import heartbeat as beating
 from cvl_ci.engine.deadline import Deadline
-from cvl_ci.engine.heartbeat import Heartbeat, minutes_at
+from cvl_ci.engine.heartbeat import minutes_at
 
 Send = Callable[..., None]
 AWAY_SECONDS = 180.0
 """How long a server may be away (a new version being rolled out) before the job counts as lost."""
 _UNFINISHED = {"PENDING", "WAITING", "RUNNING"}
 _LAUNCHES = {"launch", "sky.launch"}
-_hearts: list[Heartbeat] = []
 
 
 def warm(_send: Send) -> str:
@@ -91,23 +91,7 @@ def follow(send: Send, *, cluster: str, job_id: int) -> int:
 
 
 def beat(send: Send, *, cluster: str, deadline: float, heartbeat: float) -> None:
-    if not heartbeat:
-        return
-    _rest()
-
-    def renew(minutes: int) -> None:
-        began = time.monotonic()
-        _end_in(minutes, cluster=cluster)
-        send("renewed", minutes=minutes, seconds=time.monotonic() - began)
-
-    heart = Heartbeat(
-        renew,
-        minutes=heartbeat,
-        deadline=deadline,
-        failed=lambda text: send("not_renewed", text=text),
-    )
-    _hearts.append(heart)
-    heart.start()
+    beating.begin(lambda minutes: _end_in(minutes, cluster=cluster), minutes=heartbeat, deadline=deadline, send=send)
 
 
 def cancel(_send: Send, *, cluster: str, job_id: int) -> None:
@@ -115,20 +99,13 @@ def cancel(_send: Send, *, cluster: str, job_id: int) -> None:
 
 
 def ask_nodes(_send: Send, *, cluster: str, command: str) -> list[dict[str, Any]]:
-    answers = []
     with _runners(cluster) as runners:
-        for runner in runners:
-            code, out, err = runner.run(command, require_outputs=True, separate_stderr=True, stream_logs=False)
-            answers.append({"code": code, "out": out[:65536], "err": err[-2000:]})
-    return answers
+        return on_nodes.ask(runners, command)
 
 
 def bring(_send: Send, *, cluster: str, remote: str, into: str) -> None:
     with _runners(cluster) as runners:
-        for rank, runner in enumerate(runners):
-            target = Path(into) / str(rank)
-            target.mkdir(parents=True, exist_ok=True)
-            runner.rsync(source=f"{remote}/", target=str(target), up=False, stream_logs=False, max_retry=3)
+        on_nodes.bring(runners, remote=remote, into=Path(into))
 
 
 def keep(_send: Send, *, cluster: str, **_: Any) -> list[str]:
@@ -138,7 +115,7 @@ def keep(_send: Send, *, cluster: str, **_: Any) -> list[str]:
 
 def down(_send: Send, *, cluster: str) -> bool:
     """Launches of it that are under way are ended first: one of them would bring back what is taken down."""
-    _rest()
+    beating.rest()
     if under_way := _launches(cluster):
         sdk.get(sdk.api_cancel([each.request_id for each in under_way], silent=True))
     try:
@@ -216,8 +193,3 @@ def _plain(resources: Any) -> dict[str, Any]:
 def _stop_at(fence: str) -> None:
     if Path(fence).exists():
         raise attempts.Fenced(f"The lease was revoked ({fence}): no machine may be asked for any more.")
-
-
-def _rest() -> None:
-    while _hearts:
-        _hearts.pop().stop()

@@ -48,19 +48,30 @@ def forget_who_brought_it_up(directory: Path) -> None:
 
 @contextmanager
 def forsaken(directory: Path) -> Iterator[bool]:
-    """Whether a run brought it up and none is in it any more; inside, none comes in."""
+    """Whether a run brought it up and none is in it any more; inside, none comes in.
+
+    Asked in vain, nothing is held: a run that leaves just then is not kept from being the last.
+    """
     try:
-        with (directory / VISITORS).open("a") as visitors:
-            yield brought_up_by_a_run(directory) and _alone_in(visitors)
+        visitors = (directory / VISITORS).open("a")
     except FileNotFoundError:
         yield False
+        return
+    with visitors:
+        yield brought_up_by_a_run(directory) and _locked(visitors)
 
 
 def _alone_in(visitors: IO[str]) -> bool:
     """Whether no other run holds the lock; ours becomes exclusive, so that none comes in while it goes down."""
+    if _locked(visitors):
+        return True
+    fcntl.flock(visitors, fcntl.LOCK_SH)  # what was asked for in vain has cost us the lock we had
+    return False
+
+
+def _locked(visitors: IO[str]) -> bool:
     try:
         fcntl.flock(visitors, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        fcntl.flock(visitors, fcntl.LOCK_SH)  # what was asked for in vain has cost us the lock we had
         return False
     return True
