@@ -1,0 +1,98 @@
+"""What the emulated provider itself shows, asked with plain boto3 in every region: nothing of ours is believed here."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cvl_ci.sandbox import Access
+
+OVER = {"shutting-down", "terminated"}
+"""EC2 bills neither."""
+EVERY_SECONDS = 1.0
+_making = threading.Lock()
+"""boto3's sessions are not made in two threads at once."""
+
+
+class Provider:
+    """The whole account, every region of it. Each sandbox holds one run, so all that is there is that run's."""
+
+    def __init__(self, access: Access) -> None:
+        with _making:
+            self._clients = {region: _client(access, region) for region in access.regions}
+
+    def left(self) -> list[str]:
+        """Machines that are not over; where there are none, also disks, addresses and waiting spot requests.
+
+        Raises when it does not answer.
+        """
+        machines = [found for region, ec2 in self._clients.items() for found in _machines(region, ec2)]
+        return machines or [found for region, ec2 in self._clients.items() for found in _besides(region, ec2)]
+
+
+class Watch(threading.Thread):
+    """Looks on until told to stop. `last_seen`: the last moment (monotonic) at which anything was there."""
+
+    def __init__(self, provider: Provider) -> None:
+        super().__init__(daemon=True)
+        self._provider = provider
+        self._over = threading.Event()
+        self.left: list[str] | None = None
+        """None: it has not answered, or not since."""
+        self.seen_at: float | None = None
+        self.gone_at: float | None = None
+        """The first answer of nothing since something was last seen; also when nothing ever was."""
+
+    def run(self) -> None:
+        while not self._over.wait(EVERY_SECONDS):
+            self.look()
+
+    def look(self) -> None:
+        try:
+            left = self._provider.left()
+        except (ClientError, BotoCoreError):
+            self.left = None
+            return
+        now = time.monotonic()
+        if left:
+            self.seen_at, self.gone_at = now, None
+        elif self.gone_at is None:
+            self.gone_at = now
+        self.left = left
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+
+
+def _client(access: Access, region: str) -> Any:
+    import boto3
+
+    session: Any = boto3.session.Session(
+        aws_access_key_id=access.access_key_id, aws_secret_access_key=access.secret_access_key, region_name=region
+    )
+    config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30)
+    return session.client("ec2", endpoint_url=access.endpoint_url, config=config)
+
+
+def _machines(region: str, ec2: Any) -> Iterator[str]:
+    for page in ec2.get_paginator("describe_instances").paginate():
+        for reservation in page["Reservations"]:
+            for each in reservation["Instances"]:
+                if each["State"]["Name"] not in OVER:
+                    yield f"{region} {each['InstanceId']} ({each['State']['Name']})"
+
+
+def _besides(region: str, ec2: Any) -> Iterator[str]:
+    for volume in ec2.describe_volumes()["Volumes"]:
+        yield f"{region} {volume['VolumeId']} ({volume['State']})"
+    for address in ec2.describe_addresses()["Addresses"]:
+        yield f"{region} {address.get('AllocationId', address['PublicIp'])}"
+    for request in ec2.describe_spot_instance_requests()["SpotInstanceRequests"]:
+        if request["State"] == "open":
+            yield f"{region} {request['SpotInstanceRequestId']} (open)"
