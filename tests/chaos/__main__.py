@@ -140,12 +140,14 @@ def _tell(series: Series, record: Record) -> None:
 
 def commit() -> str:
     """Of the code that is tried; with a + where files were changed since."""
-    git = ["git", "-C", str(ROOT)]
-    head = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True).stdout
-    changed = subprocess.run(
-        [*git, "status", "--porcelain", "cvl_ci", "tests/chaos/*.py"], capture_output=True, text=True, check=True
-    )
-    return head.strip() + ("+" if changed.stdout.strip() else "")
+    head = _git("rev-parse", "--short=10", "HEAD")
+    changed = _git("status", "--porcelain", "cvl_ci", "tests/chaos/*.py")
+    return head + ("+" if changed else "")
+
+
+def _git(*words: str) -> str:
+    git = ["git", "-C", str(ROOT), *words]
+    return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

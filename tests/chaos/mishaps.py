@@ -5,6 +5,7 @@ Each is begun before main, at the kill, or around whoever comes after, and is un
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cvl_ci.sandbox import Faults, Throttle
+from tests.chaos.scenes import EXPIRED
 from tests.chaos.stage import Stage
 
 TROUBLED = "us-east-1"
@@ -27,6 +29,7 @@ class Mishap:
     """
 
     faults: Faults | None = None
+    expired: bool = False
     seconds: float = 0.0
     at_kill: Callable[[Stage], None] | None = None
     before_post: str = ""
@@ -69,6 +72,8 @@ MISHAPS: Mapping[str, Mishap] = {
     "TerminateInstances fails in a region for 1 min": Mishap(faults=Faults(terminate_fails=(TROUBLED,)), seconds=60),
     "provider away for 30 s": Mishap(faults=Faults(api_down="closed"), seconds=30),
     "provider answers 503 for 30 s": Mishap(faults=Faults(api_down="503"), seconds=30),
+    "credentials expired for 1 min": Mishap(expired=True, seconds=60),
+    EXPIRED: Mishap(expired=True, seconds=math.inf),
     "SkyPilot's records deleted": Mishap(at_kill=_delete_records),
     "SkyPilot's records corrupted": Mishap(at_kill=_corrupt_records),
     "HOME read-only": Mishap(before_post=READ_ONLY),
@@ -92,8 +97,12 @@ def strike(mishap: Mishap, stage: Stage) -> None:
     """At the kill."""
     if mishap.at_kill is not None:
         mishap.at_kill(stage)
-    if mishap.faults is not None and mishap.seconds:
-        stage.sandbox.set_faults(mishap.faults)
-        over = threading.Timer(mishap.seconds, stage.sandbox.set_faults, [Faults()])
-        over.daemon = True
-        over.start()
+    faults = mishap.faults
+    if mishap.expired:
+        faults = Faults(expired_keys=(stage.sandbox.access().access_key_id,))
+    if faults is not None and mishap.seconds:
+        stage.sandbox.set_faults(faults)
+        if mishap.seconds < math.inf:
+            over = threading.Timer(mishap.seconds, stage.sandbox.set_faults, [Faults()])
+            over.daemon = True
+            over.start()

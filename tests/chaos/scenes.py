@@ -15,6 +15,8 @@ LINES = {1: "the run itself", 2: "post or `down`", 3: "the machine", 4: "`reap`"
 BEFORE = 0
 """Stands where a line is named: the provider showed nothing any more when the kill came."""
 
+EXPIRED = "credentials expired for good"
+"""Then nobody who comes after main with main's own can do anything: the second line is cut."""
 LASTS = {"provisioning": 25.0, "setup": 3.0, "running": 4.0, "fetching": 1.5, "releasing": 3.0}
 """Seconds of a phase within which a kill is drawn; one that comes later than the phase's end is a kill as well."""
 
@@ -39,7 +41,7 @@ class Scene:
     def cut(self) -> tuple[int, ...]:
         left = {
             1: self.kill == "none" or (self.door == "terminal" and self.kill in {"SIGINT", "SIGTERM"}),
-            2: self.then in {"post", "two posts"},
+            2: self.then in {"post", "two posts"} and self.mishap != EXPIRED,
             3: not self.blind,
             4: self.then == "reap",
         }
@@ -104,6 +106,9 @@ def _mishaps() -> Iterator[Scene]:
         yield Scene(door="terminal", phase="releasing", kill="none", mishap=mishap)
         yield Scene(door="step", phase=early, kill="SIGTERM", then="post", mishap=mishap)
         yield Scene(door="step", phase=early, kill="SIGKILL", then="reap", mishap=mishap)
+    yield Scene(door="terminal", phase=late, kill="SIGINT", mishap="credentials expired for 1 min")
+    yield Scene(door="step", phase=early, kill="SIGKILL", then="post", mishap="credentials expired for 1 min")
+    yield Scene(door="step", phase=late, kill="SIGTERM", then="post", mishap=EXPIRED)
     for mishap in ("SkyPilot's records deleted", "SkyPilot's records corrupted", "HOME read-only", "disk full"):
         yield Scene(door="step", phase=early, kill="SIGKILL", then="post", mishap=mishap)
         yield Scene(door="terminal", phase=late, kill="SIGKILL", then="post", mishap=mishap)
