@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 from cvl_ci import wiring
@@ -34,6 +35,7 @@ class Series:
     into: Path | None
     commit: str
     api: str
+    until: str
     busy: threading.Semaphore
     left: queue.SimpleQueue[Drawn]
     writing: threading.Lock
@@ -50,6 +52,7 @@ def main() -> int:
         "--phases", nargs="+", choices=scenes.PHASES, metavar="PHASE", help="only those that are killed in such a phase"
     )
     parser.add_argument("--jobs", type=int, default=2, metavar="J", help="so many at once (default: 2)")
+    parser.add_argument("--until", metavar="HH:MM", help="begin no run after this time of today, UTC")
     parser.add_argument("--into", type=Path, metavar="FILE", help="append the records to this file")
     parser.add_argument("--list", action="store_true", help="print what would be done to each, and do nothing")
     parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="print the table of these records")
@@ -64,12 +67,12 @@ def main() -> int:
         for drawn in schedule:
             print(drawn.number, drawn.delay, drawn.scene, sep="\t")
         return 0
-    told = carry_out(schedule, jobs=parsed.jobs, into=parsed.into)
+    told = carry_out(schedule, jobs=parsed.jobs, into=parsed.into, until=parsed.until or "24:00")
     print(table(told), end="")
     return 0 if all(record.fine for record in told) else 1
 
 
-def carry_out(schedule: Sequence[Drawn], *, jobs: int, into: Path | None) -> list[Record]:
+def carry_out(schedule: Sequence[Drawn], *, jobs: int, into: Path | None, until: str) -> list[Record]:
     folder = Path(tempfile.mkdtemp(prefix="cvl-ci-chaos-"))
     left: queue.SimpleQueue[Drawn] = queue.SimpleQueue()
     for drawn in schedule:
@@ -80,6 +83,7 @@ def carry_out(schedule: Sequence[Drawn], *, jobs: int, into: Path | None) -> lis
             into=into,
             commit=commit(),
             api=api,
+            until=until,
             busy=threading.Semaphore(jobs),
             left=left,
             writing=threading.Lock(),
@@ -108,6 +112,8 @@ def _work(series: Series, place: Path) -> None:
             try:
                 drawn = series.left.get_nowait()
             except queue.Empty:
+                return
+            if f"{datetime.now(timezone.utc):%H:%M}" >= series.until:
                 return
             sandbox.up()
             sandbox.set_faults(Faults())

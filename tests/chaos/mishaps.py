@@ -25,7 +25,8 @@ class Mishap:
     """`faults`: of the provider, from the kill on and for so many seconds; 0: from before main, to its end.
 
     `at_kill`: done to the stage at the moment of the kill. `before_post`: shell words that run before post, in a mount
-    namespace of its own; `$HOME` and `$SKYPILOT` are the person's and SkyPilot's.
+    namespace of its own; `$HOME` and `$SKYPILOT` are the person's and SkyPilot's. `neighbour`: another leg of the
+    matrix runs in the same HOME at the same time, and is to come to its own end. `clock_seconds`: main's is fast by it.
     """
 
     faults: Faults | None = None
@@ -34,6 +35,8 @@ class Mishap:
     at_kill: Callable[[Stage], None] | None = None
     before_post: str = ""
     num_nodes: int = 1
+    neighbour: bool = False
+    clock_seconds: float = 0.0
 
 
 def _delete_records(stage: Stage) -> None:
@@ -80,6 +83,9 @@ MISHAPS: Mapping[str, Mishap] = {
     "disk full": Mishap(before_post=FULL),
     "a machine of two lost": Mishap(at_kill=_lose_a_machine, num_nodes=2),
     "the machine lost": Mishap(at_kill=_lose_a_machine),
+    "two legs in one HOME": Mishap(neighbour=True),
+    "clock an hour fast": Mishap(clock_seconds=3600),
+    "clock an hour slow": Mishap(clock_seconds=-3600),
 }
 
 

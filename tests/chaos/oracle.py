@@ -25,48 +25,58 @@ class Provider:
     def __init__(self, access: Access) -> None:
         with _making:
             self._clients = {region: _client(access, region) for region in access.regions}
+        self.living = ""
+        """A lease whose machines are not looked at for now: its run goes on."""
 
     def left(self) -> list[str]:
         """Machines that are not over; where there are none, also disks, addresses and waiting spot requests.
 
         Raises when it does not answer.
         """
-        machines = [found for region, ec2 in self._clients.items() for found in _machines(region, ec2)]
+        machines = [found for region, ec2 in self._clients.items() for found in _machines(region, ec2, self.living)]
+        if self.living:
+            return machines
         return machines or [found for region, ec2 in self._clients.items() for found in _besides(region, ec2)]
 
 
 class Watch(threading.Thread):
-    """Looks on until told to stop. `last_seen`: the last moment (monotonic) at which anything was there."""
+    """Looks on once it is told to, and until told to stop."""
 
     def __init__(self, provider: Provider) -> None:
         super().__init__(daemon=True)
-        self._provider = provider
-        self._over = threading.Event()
+        self.provider = provider
+        self._over, self._begun = threading.Event(), threading.Event()
         self.left: list[str] | None = None
         """None: it has not answered, or not since."""
-        self.seen_at: float | None = None
         self.gone_at: float | None = None
         """The first answer of nothing since something was last seen; also when nothing ever was."""
 
+    def begin(self) -> None:
+        """Before, nothing is asked but by `look`: the emulator shares its processor with the runs."""
+        self.look()
+        self._begun.set()
+
     def run(self) -> None:
+        self._begun.wait()
         while not self._over.wait(EVERY_SECONDS):
             self.look()
 
     def look(self) -> None:
         try:
-            left = self._provider.left()
+            left = self.provider.left()
         except (ClientError, BotoCoreError):
             self.left = None
             return
         now = time.monotonic()
         if left:
-            self.seen_at, self.gone_at = now, None
+            self.gone_at = None
         elif self.gone_at is None:
             self.gone_at = now
         self.left = left
 
     def stop(self) -> None:
         self._over.set()
+        self._begun.set()
         self.join()
 
 
@@ -81,11 +91,12 @@ def _client(access: Access, region: str) -> Any:
     return session.client("ec2", endpoint_url=access.endpoint_url, config=config)
 
 
-def _machines(region: str, ec2: Any) -> Iterator[str]:
+def _machines(region: str, ec2: Any, living: str) -> Iterator[str]:
     for page in ec2.get_paginator("describe_instances").paginate():
         for reservation in page["Reservations"]:
             for each in reservation["Instances"]:
-                if each["State"]["Name"] not in OVER:
+                lease = [tag["Value"] for tag in each.get("Tags", ()) if tag["Key"] == "cvl-ci-lease"]
+                if each["State"]["Name"] not in OVER and (not living or lease != [living]):
                     yield f"{region} {each['InstanceId']} ({each['State']['Name']})"
 
 

@@ -27,6 +27,7 @@ SETTLE_SECONDS = 10.0
 """Nothing may appear any more within this."""
 CLOSE = 3.0
 """An ending that was asked for takes that long to be seen."""
+LEGS = ('{"leg": "killed"}', '{"leg": "spared"}')
 SWEEPS, BETWEEN_SWEEPS = 6, 20.0
 NOT_PROVED = 79
 GOOD = {1: {0, 130}, 2: {0}, 4: {0, 1}}
@@ -42,13 +43,20 @@ class Performance:
     actors: list[tuple[int, Family]] = field(default_factory=list)
     """Line and process, in the order in which they began."""
     killed_at: float = 0.0
+    gone_at: float | None = None
+    """Since when the provider has shown nothing of it."""
+    neighbour: Family | None = None
     orphans: list[int] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
     def play(self) -> bool:
         """Whether it came to the kill."""
         scene = self.drawn.scene
-        main = self._enters(1, self.stage.main(scene, num_nodes=str(MISHAPS[scene.mishap].num_nodes)))
+        mishap = MISHAPS[scene.mishap]
+        inputs = {"num_nodes": str(mishap.num_nodes), **({"leg": LEGS[0]} if mishap.neighbour else {})}
+        main = self._enters(1, self.stage.main(scene, clock_seconds=mishap.clock_seconds, **inputs))
+        if mishap.neighbour:
+            self._settle_neighbour(main)
         if not main.until(lambda line: begins(scene, line), within=STAGING_SECONDS):
             self.wrong.append(f"never came to {scene.phase}: {' / '.join(main.lines[-3:])[:600]}")
             return False
@@ -56,9 +64,9 @@ class Performance:
         self.orphans = descendants(main.process.pid)
         if scene.blind:
             self.stage.blind()
-        self.watch.look()
+        self.watch.begin()
         self.killed_at = time.monotonic()
-        strike(MISHAPS[scene.mishap], self.stage)
+        strike(mishap, self.stage)
         self._kill(main, scene.kill)
         self._come_after(main)
         return True
@@ -70,13 +78,23 @@ class Performance:
         while time.monotonic() < deadline:
             gone = self.watch.gone_at
             if gone is not None and time.monotonic() - max(gone, self._last_word()) > SETTLE_SECONDS:
+                self.gone_at = gone
                 return
             time.sleep(0.5)
 
+    def wait_for_neighbour(self) -> None:
+        """It ends as if nothing had been, and from then on its machines are looked at too."""
+        if self.neighbour is not None:
+            code = self.neighbour.wait(within=STAGING_SECONDS)
+            if code != 0:
+                self.wrong.append(f"the other leg ended with {code}: {' / '.join(self.neighbour.lines[-4:])[:600]}")
+            self.neighbour.end()
+            self.watch.provider.living = ""
+
     def caught(self) -> int | None:
-        if self.watch.left != [] or self.watch.gone_at is None:
+        gone = self.gone_at
+        if self.watch.left != [] or gone is None:
             return None
-        gone = self.watch.gone_at
         if gone <= self.killed_at:
             return BEFORE
         for line, actor in reversed(self.actors):
@@ -87,6 +105,8 @@ class Performance:
     def clear(self) -> None:
         for _, actor in self.actors:
             actor.end()
+        if self.neighbour is not None:
+            self.neighbour.end()
         self.actors[0][1].end_all(self.orphans)
 
     def _kill(self, main: Family, kill: str) -> None:
@@ -105,9 +125,9 @@ class Performance:
             self.wrong.append("main did not end when told to")
         lease = lease_in(main.lines)
         if scene.then in {"post", "two posts"}:
-            before = MISHAPS[scene.mishap].before_post
+            before, leg = MISHAPS[scene.mishap].before_post, LEGS[0] if self.neighbour else ""
             many = 2 if scene.then == "two posts" else 1
-            posts = [self._enters(2, self.stage.post(scene, lease, before=before)) for _ in range(many)]
+            posts = [self._enters(2, self.stage.post(scene, lease, before=before, leg=leg)) for _ in range(many)]
             for post in posts:
                 self._ends(2, post)
         elif scene.then == "reap":
@@ -116,6 +136,13 @@ class Performance:
             main.signal_all(signal.SIGCONT)
             if main.wait(within=RELEASE_SECONDS) is None:
                 self.wrong.append("main did not end after post was through")
+
+    def _settle_neighbour(self, main: Family) -> None:
+        """The other leg, begun second: what both write in one place, it has written last."""
+        main.until(lambda _: True, within=STAGING_SECONDS)
+        self.neighbour = self.stage.main(self.drawn.scene, leg=LEGS[1])
+        self.neighbour.until(lambda line: bool(lease_in([line])), within=STAGING_SECONDS)
+        self.watch.provider.living = lease_in(self.neighbour.lines)
 
     def _reap_on_schedule(self) -> None:
         """A sweep that had no answer is followed by the next; the last one has to have had it."""
@@ -153,15 +180,16 @@ def perform(drawn: Drawn, stage: Stage, *, api: str, commit: str, busy: threadin
                 staged = performance.play()
             if staged:
                 performance.wait_until_gone()
+                performance.wait_for_neighbour()
         finally:
             performance.clear()
     return _record(performance, at=at, commit=commit)
 
 
 def _record(performance: Performance, *, at: str, commit: str) -> Record:
-    drawn, scene, watch = performance.drawn, performance.drawn.scene, performance.watch
+    drawn, scene = performance.drawn, performance.drawn.scene
     caught = performance.caught() if performance.killed_at else None
-    gone = watch.gone_at or time.monotonic()
+    gone = performance.gone_at or time.monotonic()
     after = [actor for line, actor in performance.actors if line != 1]
     ends = [actor.ended - actor.began for actor in after if actor.ended]
     return Record(

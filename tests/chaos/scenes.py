@@ -116,6 +116,11 @@ def _mishaps() -> Iterator[Scene]:
     yield Scene(door="step", phase=late, kill="SIGTERM", then="post", mishap="a machine of two lost")
     yield Scene(door="terminal", phase="fetching", kill="none", mishap="the machine lost")
     yield Scene(door="step", phase="fetching", kill="SIGINT", then="post", mishap="the machine lost")
+    yield Scene(door="step", phase=early, kill="SIGKILL", then="post", mishap="two legs in one HOME")
+    yield Scene(door="step", phase=late, kill="SIGINT", then="post", mishap="two legs in one HOME")
+    yield Scene(door="step", phase=early, kill="runner-lost", mishap="clock an hour fast")
+    yield Scene(door="step", phase=early, kill="SIGKILL", then="post", mishap="clock an hour fast")
+    yield Scene(door="terminal", phase=early, kill="SIGINT", mishap="clock an hour slow")
 
 
 def drawn(seed: int, number: int) -> Drawn:

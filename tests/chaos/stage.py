@@ -59,23 +59,26 @@ class Stage:
         for name in ("output", "state", "summary"):
             (self.folder / name).touch()
 
-    def main(self, scene: Scene, **more: str) -> Family:
+    def main(self, scene: Scene, *, clock_seconds: float = 0.0, **more: str) -> Family:
+        """`more`: further inputs. `clock_seconds`: by how much its clock is fast."""
         limits = {"max_runtime": "10m", **more}
         if scene.first == 3:
             limits |= {"max_cost": LEAST_MONEY} if scene.phase == "provisioning" else {"heartbeat_minutes": "1"}
         asked = {"task": "task.yaml", "cloud": "sandbox", **limits}
         if scene.door == "step":
-            return self.step("entrypoint", **{f"INPUT_{name.upper()}": value for name, value in asked.items()})
+            inputs = {f"INPUT_{name.upper()}": value for name, value in asked.items()}
+            return self.step("entrypoint", **inputs, **_clock(clock_seconds))
         words = [word for name, value in asked.items() for word in (f"--{name.replace('_', '-')}", value)]
-        return self.program("run", *words)
+        return self.program("run", *words, **_clock(clock_seconds))
 
-    def post(self, scene: Scene, lease: str, *, before: str = "") -> Family:
+    def post(self, scene: Scene, lease: str, *, before: str = "", leg: str = "") -> Family:
         """The second line, as this door has it. `lease`: as main named it, which a step's post finds out itself.
 
         `before`: shell words that run before it, in a mount namespace of its own.
         """
         if scene.door == "step":
-            return self.step("post-entrypoint", before=before, INPUT_TASK="task.yaml", INPUT_CLOUD="sandbox")
+            inputs = {"INPUT_TASK": "task.yaml", "INPUT_CLOUD": "sandbox", "INPUT_LEG": leg}
+            return self.step("post-entrypoint", before=before, **inputs)
         return self.program("down", lease, before=before)
 
     def reap(self, *, api: str) -> Family:
@@ -144,6 +147,13 @@ def begins(scene: Scene, line: str) -> bool:
 def lease_in(lines: list[str]) -> str:
     """The name that main gave its lease; empty while it has said none."""
     return next((found[1] for line in lines if (found := LEASE.search(line))), "")
+
+
+def _clock(seconds: float) -> dict[str, str]:
+    if not seconds:
+        return {}
+    path = os.pathsep.join([str(Path(__file__).parent / "clock"), str(ROOT)])
+    return {"PYTHONPATH": path, "CHAOS_CLOCK_SECONDS": str(seconds)}
 
 
 def _docker(*words: str) -> str:

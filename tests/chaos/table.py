@@ -42,12 +42,13 @@ def _releases(killed: Sequence[Record]) -> list[str]:
 
 def _wrong(records: Sequence[Record]) -> list[str]:
     wrong = [record for record in records if not record.fine]
-    if not wrong:
-        return []
-    return ["", "Not as they should be:", "", *(f"- {_in_words(record)}" for record in wrong)]
+    lame = sum(record.caught is None and not record.left for record in wrong)
+    lines = ["", f"Runs that had ended before their kill, and are not counted: {lame}."] if lame else []
+    told = [record for record in wrong if record.caught is not None or record.left]
+    return [*lines, *(["", "Not as they should be:", "", *map(_in_words, told)] if told else [])]
 
 
 def _in_words(record: Record) -> str:
     what = " ".join(part for part in (record.door, record.phase, record.kill, record.mishap) if part)
     left = f"; left: {', '.join(record.left)}" if record.left else ""
-    return f"seed {record.seed}, run {record.number} ({what}), at {record.commit}: {record.said or 'leaked'}{left}"
+    return f"- seed {record.seed}, run {record.number} ({what}), at {record.commit}: {record.said or 'leaked'}{left}"
