@@ -33,8 +33,8 @@ MARKDOWN = re.compile(
     r"\|\s*:?-{3,}|</?details|</?summary>|^#{2,6} \w|\[!(NOTE|WARNING|CAUTION)\]|```|\]\(http", re.MULTILINE
 )
 
-MARKDOWN_WRITERS = {"result/report.py", "result/legs/markdown.py"}
-"""Of one run, and of many."""
+MARKDOWN_WRITERS = {"result/report.py", "result/legs/markdown.py", "result/receipt.py"}
+"""Of one run, of many, and of drills."""
 
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 
@@ -155,7 +155,7 @@ def the_sandbox_loads_its_emulator_late(module: Module) -> list[str]:
 def cycles(every: Sequence[Module]) -> list[str]:
     """Each ring of modules that import each other, once."""
     names = {module.name for module in every}
-    graph = {module.name: sorted(_targets(module, names)) for module in every}
+    graph = _without_ends({module.name: sorted({*_targets(module, names)}) for module in every})
     found: set[tuple[str, ...]] = set()
     for start in graph:
         _walk(graph, start, [start], found)
@@ -297,6 +297,13 @@ def _targets(module: Module, names: set[str]) -> Iterator[str]:
             if name in names and name != module.name and not found.typing:
                 yield name
                 break
+
+
+def _without_ends(graph: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    """What leads to nothing is in no ring: left out until none is left, or every way through the house is walked."""
+    kept = {name: [target for target in targets if graph.get(target)] for name, targets in graph.items()}
+    left = {name: targets for name, targets in kept.items() if targets}
+    return left if left == graph else _without_ends(left)
 
 
 def _walk(graph: Mapping[str, Sequence[str]], start: str, path: list[str], found: set[tuple[str, ...]]) -> None:
