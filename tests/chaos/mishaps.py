@@ -91,9 +91,11 @@ MISHAPS: Mapping[str, Mishap] = {
 
 @contextmanager
 def from_the_start(mishap: Mishap, stage: Stage) -> Iterator[None]:
-    """What stands from before main on. At the end nothing is wrong with the provider any more."""
+    """What stands from before main on. At the end nothing is wrong any more, for the run that comes next."""
     with ExitStack() as undone:
         undone.callback(stage.sandbox.set_faults, Faults())
+        if mishap.at_kill is _corrupt_records:
+            undone.callback(_delete_records, stage)
         if mishap.faults is not None and not mishap.seconds:
             stage.sandbox.set_faults(mishap.faults)
         yield
