@@ -29,6 +29,14 @@ LEASE = re.compile(r"lease (cvl-[a-z0-9-]+)")
 LEAST_MONEY = "0.0112"
 """Dollars: at $0.096 an hour seven minutes; five are kept for the release, and the launch may have the rest."""
 
+STOP = """
+found="$(pgrep -f '[c]vl-ci/timer|[s]kylet.skylet')"
+kill -STOP $found
+sleep 0.5
+for each in $found; do sed 's/.*) //' "/proc/$each/stat" | cut -d' ' -f1; done
+"""
+"""On a machine: its timer and skylet, and the state of each afterwards. The pattern does not match its own words."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
@@ -100,15 +108,13 @@ class Stage:
         words = [sys.executable, "-m", "cvl_ci.action", phase]
         return self._family(words, before, {**files, **more})
 
-    def blind(self) -> int:
-        """Cut the third line: stop timer and skylet on every machine there is. How many machines these were."""
+    def blind(self) -> None:
+        """Cut the third line: stop timer and skylet on every machine there is, and see that they are stopped."""
         mine = ("ps", "--quiet", "--filter", f"label=cvl-ci-sandbox={self.sandbox.status().id}")
-        machines = _docker(*mine, "--filter", "label=cvl-ci-sandbox-instance").split()
-        for machine in machines:
-            # The pattern does not match its own words, or the shell would stop itself.
-            stop = "pkill -STOP -f '[c]vl-ci/timer'; pkill -STOP -f '[s]kylet'; pgrep -f '[c]vl-ci/timer'"
-            _docker("exec", "--user", "root", machine, "sh", "-c", stop)
-        return len(machines)
+        for machine in _docker(*mine, "--filter", "label=cvl-ci-sandbox-instance").split():
+            states = _docker("exec", "--user", "root", machine, "sh", "-c", STOP).split()
+            if not states or set(states) != {"T"}:
+                raise RuntimeError(f"The third line of {machine} could not be cut: {states}")
 
     def _family(self, words: list[str], before: str, more: Mapping[str, str]) -> Family:
         if before:
