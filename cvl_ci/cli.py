@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.errors import CvlError, Mistake, RequestError
-from cvl_ci.request import arguments, surplus, verb_fields
+from cvl_ci.request import arguments, command_line, verb_fields
 
 if TYPE_CHECKING:
     from cvl_ci.lease import Owner
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Every road out of the program: no traceback reaches a person."""
+    from cvl_ci.sandbox.command import add_arguments as add_sandbox
+
     environ = wiring.environment()
     try:
-        parsed = surplus.placed(_parser().parse_args(sys.argv[1:] if argv is None else argv))
-        verb: Callable[[argparse.Namespace, Mapping[str, str]], int] = parsed.execute
-        return verb(parsed, environ)
+        parsed = command_line.parse(sys.argv[1:] if argv is None else argv, sandbox=add_sandbox)
+        return VERBS[parsed.verb](parsed, environ)
     except CvlError as error:
         _tell(str(error))
         return error.exit_code
@@ -41,55 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except Exception:  # noqa: BLE001  the one place where a mistake of ours becomes a sentence
         return _bug(environ)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="cvl-ci",
-        description="Run a GPU job on any cloud with SkyPilot, bring everything back, leave no machine running.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=arguments.AnyOrderParser)
-    plan = verbs.add_parser("plan", help="what would run, where, and what it may cost; no network, no credentials")
-    arguments.add_arguments(plan)
-    plan.add_argument("--json", action="store_true", help="for programs")
-    plan.add_argument("--yaml", action="store_true", help="the SkyPilot task")
-    plan.set_defaults(execute=_plan)
-
-    run = verbs.add_parser("run", help="run it, bring back what it wrote, and take the machine down with proof")
-    arguments.add_arguments(run)
-    run.add_argument("--json-summary", metavar="FILE", help="write how it ended, as JSON")
-    run.add_argument("--outputs-dir", metavar="DIR", help="where outputs go (default: cvl-outputs/CLUSTER)")
-    run.add_argument("--keep-sandbox", action="store_true", help="leave up the sandbox that this run brought up")
-    run.set_defaults(execute=_run)
-
-    _add_many(verbs)
-
-    down = verbs.add_parser("down", help="find what is ours and end it, with proof")
-    down.add_argument("names", nargs="*", metavar="NAME", help="leases, as a run printed them")
-    down.add_argument("--all", action="store_true", help="every lease of this machine, and what a cloud shows of ours")
-    down.add_argument("--cloud", metavar="CLOUD", help="where to look besides this machine's records: aws, sandbox")
-    down.set_defaults(execute=_down)
-
-    check = verbs.add_parser("check", help="which clouds would know you, what is missing, what it would take")
-    check.add_argument("clouds", nargs="*", metavar="CLOUD", help="look at these only, and want all of them")
-    check.set_defaults(execute=_check)
-
-    reap = verbs.add_parser("reap", help="end what outlived its run, by labels and GitHub's word; for a schedule")
-    reap.add_argument(
-        "--cloud", metavar="CLOUD", default="", help="where to look (default: every cloud that is set up)"
-    )
-    reap.add_argument("--owner", metavar="OWNER/NAME", help="whose leases (default: of GITHUB_REPOSITORY)")
-    reap.add_argument("--all-owners", action="store_true", help="everybody's; of others the deadline alone decides")
-    reap.add_argument(
-        "--grace", metavar="TIME", default="10m", help="left alone this long after its end (default: 10m)"
-    )
-    reap.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
-    reap.set_defaults(execute=_reap)
-
-    sandbox = verbs.add_parser("sandbox", help="an emulated AWS on your own Docker: try it all with no cloud account")
-    _add_sandbox(sandbox)
-    return parser
 
 
 # ---- plan ---------------------------------------------------------------------------------------------------
@@ -122,18 +74,6 @@ def _elsewhere(parsed: argparse.Namespace) -> str:
 
 
 # ---- many legs ----------------------------------------------------------------------------------------------
-
-
-def _add_many(verbs: argparse._SubParsersAction[arguments.AnyOrderParser]) -> None:
-    told = {
-        "matrix": "examples × clouds × GPUs, priced, as the workflow's matrix; no network",
-        "report": "what the legs of a run came to: a summary, a comment and a page",
-        "history": "keep runs as lines in a branch, and read them back",
-    }
-    for verb, text in told.items():
-        parser = verbs.add_parser(verb, help=text)
-        verb_fields.add_arguments(parser, verb_fields.VERBS[verb])
-        parser.set_defaults(execute=_many)
 
 
 def _many(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -294,13 +234,6 @@ def _reap(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
 # ---- sandbox ------------------------------------------------------------------------------------------------
 
 
-def _add_sandbox(parser: argparse.ArgumentParser) -> None:
-    from cvl_ci.sandbox import command
-
-    command.add_arguments(parser)
-    parser.set_defaults(execute=_sandbox)
-
-
 def _sandbox(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from cvl_ci.sandbox import command
 
@@ -335,3 +268,16 @@ def _bug(environ: Mapping[str, str]) -> int:
         "Make sure with `cvl-ci down --all`, and please report it with that file."
     )
     return 70
+
+
+VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str]], int]] = {
+    "plan": _plan,
+    "run": _run,
+    "matrix": _many,
+    "report": _many,
+    "history": _many,
+    "down": _down,
+    "check": _check,
+    "reap": _reap,
+    "sandbox": _sandbox,
+}

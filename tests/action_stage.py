@@ -14,6 +14,7 @@ from cvl_ci import action, step, wiring
 from cvl_ci.local import clock
 from cvl_ci.ports import Resource
 from cvl_ci.result.outcome import NodeEnd
+from cvl_ci.wiring import clouds, sweep
 from tests.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine
 
 
@@ -72,9 +73,10 @@ def main() -> int:
     )
     engine = FakeEngine(cloud, at=at, lines=lines)
     engine.ends = (NodeEnd(rank=0, exit_code=int(os.environ.get("STAGE_EXIT", "0"))),)
-    for module in (clock, step, wiring):
+    for module in (clock, step, clouds, sweep):
         vars(module)["SystemClock"] = lambda: CLOCK
-    wiring.OpenClouds = lambda environ, **_: FakeClouds(engine)  # type: ignore[assignment,misc]
+    for room in (wiring, sweep):
+        vars(room)["OpenClouds"] = lambda environ, **_: FakeClouds(engine)
     return action.called_as(sys.argv[1])
 
 

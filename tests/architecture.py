@@ -155,7 +155,7 @@ def the_sandbox_loads_its_emulator_late(module: Module) -> list[str]:
 def cycles(every: Sequence[Module]) -> list[str]:
     """Each ring of modules that import each other, once."""
     names = {module.name for module in every}
-    graph = {module.name: sorted(_targets(module, names)) for module in every}
+    graph = _without_ends({module.name: sorted({*_targets(module, names)}) for module in every})
     found: set[tuple[str, ...]] = set()
     for start in graph:
         _walk(graph, start, [start], found)
@@ -297,6 +297,13 @@ def _targets(module: Module, names: set[str]) -> Iterator[str]:
             if name in names and name != module.name and not found.typing:
                 yield name
                 break
+
+
+def _without_ends(graph: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    """What leads to nothing is in no ring: left out until none is left, or every way through the house is walked."""
+    kept = {name: [target for target in targets if graph.get(target)] for name, targets in graph.items()}
+    left = {name: targets for name, targets in kept.items() if targets}
+    return left if left == graph else _without_ends(left)
 
 
 def _walk(graph: Mapping[str, Sequence[str]], start: str, path: list[str], found: set[tuple[str, ...]]) -> None:

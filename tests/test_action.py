@@ -397,7 +397,7 @@ def test_dependabot_s_run_spends_what_was_given_to_it_and_plans_else(job: Job) -
 
 def test_what_skypilot_calls_looks_for_modules_where_we_do_not_either() -> None:
     """A workflow's PYTHONPATH leads into its checkout, and a pull request may add a yaml.py there."""
-    program = "from cvl_ci import wiring; print(*wiring._for_skypilot({'PYTHONPATH': '.', 'LANG': 'C'}, 'u'))"
+    program = "from cvl_ci.wiring import clouds; print(*clouds._for_skypilot({'PYTHONPATH': '.', 'LANG': 'C'}, 'u'))"
     for isolated, expected in (((), True), (("-I",), False)):
         said = subprocess.run([sys.executable, *isolated, "-c", program], capture_output=True, text=True, check=True)
         assert ("PYTHONPATH" in said.stdout.split()) is expected

@@ -1,0 +1,103 @@
+"""What a run came to, of what is known of it: its ending, its cost, its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cvl_ci.commands import plan as planning
+from cvl_ci.commands.run_state import RunState
+from cvl_ci.request.plan import Place
+from cvl_ci.result import judgement
+from cvl_ci.result.benchmark import files as metric_files
+from cvl_ci.result.benchmark.readings import Readings
+from cvl_ci.result.outcome import Attempt, Cost, Outcome, Phase
+
+
+def judged(state: RunState) -> judgement.Judgement:
+    """By what is known so far: also asked before the end, of a machine that may be kept."""
+    return judgement.judge(
+        plan=state.plan,
+        launch=state.launch,
+        nodes=state.job.nodes if state.job else None,
+        lost=state.job.lost if state.job else None,
+        release=state.release,
+        failure=state.failure,
+        cancelled=state.cancelled,
+        attempts=state.attempts,
+        ran_seconds=state.phases.get(Phase.SETUP.value, 0.0) + state.phases.get(Phase.RUNNING.value, 0.0),
+    )
+
+
+def outcome(state: RunState) -> Outcome:
+    ended = judged(state)
+    measured, unread = _metrics(state.outputs, [file.path for file in state.fetched.files])
+    warnings = [*state.plan.warnings, *state.quote.warnings, *state.warnings, *unread]
+    if state.fetched.problem:
+        warnings.append(state.fetched.problem)
+    return Outcome(
+        ending=ended.ending,
+        reason=ended.reason,
+        exit_code=ended.exit_code,
+        advice=ended.advice,
+        title=state.plan.title,
+        cluster=state.owner.name,
+        launch=state.launch,
+        attempts=tuple(state.attempts),
+        nodes=state.job.nodes if state.job else (),
+        phases=dict(state.phases),
+        duration_seconds=state.tools.clock.monotonic() - state.started,
+        cost=_cost(state),
+        files=state.fetched.files,
+        refused=state.fetched.refused,
+        outputs_directory=str(state.outputs) if state.fetched.files else "",
+        metrics=measured.metrics,
+        samples=measured.samples,
+        example=state.plan.example or "",
+        preset=state.plan.preset or "",
+        image=state.plan.image or "",
+        release=state.release,
+        warnings=tuple(warnings),
+    )
+
+
+def _cost(state: RunState) -> Cost | None:
+    """From the first time that machines were asked for and had, to their proved end: never less than the bill."""
+    last = state.attempts[-1] if state.attempts else None
+    if last is None or last.error is not None or state.release is None:
+        return None
+    began = state.launch.created_at if state.launch else state.spending_since
+    kept = state.release.kept
+    end = kept.until if kept else state.release.at
+    seconds = max(0.0, end - (began if began is not None else end))
+    hourly = last.hourly_usd * state.plan.num_nodes
+    cost = Cost(
+        hourly_usd=hourly,
+        seconds=seconds,
+        usd=hourly * seconds / 3600,
+        estimated_usd=state.quote.max_usd,
+        billed=state.cloud is None or state.cloud.billed,
+        kept_usd=hourly * max(0.0, end - state.release.at) / 3600 if kept else None,
+    )
+    if not last.spot:
+        return cost
+    return replace(cost, on_demand_hourly_usd=_on_demand(state, last))
+
+
+def _on_demand(state: RunState, attempt: Attempt) -> float | None:
+    needs = replace(state.plan.needs, instance_type=attempt.instance_type, accelerators={})
+    place = Place(cloud=attempt.cloud, region=attempt.region)
+    offers = planning.on_demand(needs, place=place, prices=state.tools.prices)
+    return offers[0].hourly_usd * state.plan.num_nodes if offers else None
+
+
+def _metrics(outputs: Path, paths: Sequence[str]) -> tuple[Readings, list[str]]:
+    """And what looked like metrics and could not be read."""
+
+    def opened(path: str) -> bytes:
+        with (outputs / path).open("rb") as file:
+            return file.read(metric_files.LARGEST_BYTES + 1)
+
+    found, troubles = metric_files.read_all(paths, opened)
+    return found, [f"{trouble}: no metrics were taken from it." for trouble in troubles[:5]]

@@ -1,0 +1,106 @@
+"""What is known of a run so far, and how it comes to be known: phases, attempts, what the engine says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cvl_ci.errors import CvlError
+from cvl_ci.lease import Lease, Owner
+from cvl_ci.ports import (
+    AttemptFailed,
+    Attempting,
+    Began,
+    Clock,
+    Cloud,
+    Clouds,
+    Event,
+    Fetched,
+    JobEnd,
+    Line,
+    Prices,
+    Progress,
+    Records,
+    Staging,
+    Workflow,
+)
+from cvl_ci.request.plan import Place, Quote, RunPlan
+from cvl_ci.result.outcome import Attempt, Launch, Phase, Release
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """The ports a run needs."""
+
+    clouds: Clouds
+    records: Records
+    staging: Staging
+    workflow: Workflow
+    prices: Prices
+    clock: Clock
+
+
+@dataclass(kw_only=True)
+class RunState:
+    """What is known so far; becomes the Outcome."""
+
+    plan: RunPlan
+    quote: Quote
+    owner: Owner
+    outputs: Path
+    tools: Tools
+    started: float
+    cloud: Cloud | None = None
+    lease: Lease | None = None
+    launch: Launch | None = None
+    job: JobEnd | None = None
+    fetched: Fetched = field(default_factory=Fetched)
+    release: Release | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    phases: dict[str, float] = field(default_factory=dict)
+    phase: Phase | None = None
+    phase_began: float = 0.0
+    spending_since: float | None = None
+    failure: CvlError | None = None
+    cancelled: bool = False
+    came_through: bool = False
+    """From launch to fetch, with no mistake of ours on the way."""
+    warnings: list[str] = field(default_factory=list)
+
+    def enter(self, phase: Phase | None) -> None:
+        """One phase ends where the next begins, so the phases add up to the whole."""
+        now = self.tools.clock.monotonic()
+        if self.phase is not None:
+            name = self.phase.value
+            self.phases[name] = self.phases.get(name, 0.0) + now - self.phase_began
+        self.phase, self.phase_began = phase, now
+        if phase is not None:
+            self.tools.workflow.began(phase)
+
+    def watch(self, event: Event) -> None:
+        workflow = self.tools.workflow
+        match event:
+            case Line(text=text):
+                workflow.remote(text)
+            case Progress(text=text):
+                workflow.progress(text)
+            case Began(phase=phase):
+                if phase is not self.phase:
+                    self.enter(phase)
+            case Attempting(attempt=attempt):
+                self._attempting(attempt)
+            case AttemptFailed(attempt=attempt):
+                self.attempts[-1:] = [attempt]
+                workflow.notice(f"{attempt.where} said no: {attempt.error}")
+
+    def _attempting(self, attempt: Attempt) -> None:
+        if self.lease is not None:
+            through = self.cloud.through if self.cloud else ""
+            self.lease.attempting(attempt, place=Place(cloud=through or attempt.cloud, region=attempt.region or None))
+        if self.spending_since is None:
+            self.spending_since = self.tools.clock.now()
+        self.attempts.append(attempt)
+        billed = self.cloud is None or self.cloud.billed
+        self.tools.workflow.priced(hourly_usd=attempt.hourly_usd * self.plan.num_nodes, billed=billed)
+        spot = " spot" if attempt.spot else ""
+        self.tools.workflow.notice(f"asking {attempt.where} for {self.plan.num_nodes} × {attempt.instance_type}{spot}")

@@ -1,0 +1,45 @@
+"""What we need of the world, as Protocols in plain names and labels: no SDK's type crosses them."""
+
+from __future__ import annotations
+
+from cvl_ci.ports.checkout import Checkout, Entry, Staging
+from cvl_ci.ports.clock import Clock
+from cvl_ci.ports.cloud import Cloud, Clouds
+from cvl_ci.ports.engine import Engine, Fetched, JobEnd, LaunchRequest
+from cvl_ci.ports.events import AttemptFailed, Attempting, Began, Event, Line, Progress, Watch
+from cvl_ci.ports.inventory import Found, Inventory, Resource
+from cvl_ci.ports.leases import LeaseRecord, Records
+from cvl_ci.ports.prices import Prices
+from cvl_ci.ports.publishing import Artifacts, Kept, Publication, Uploaded
+from cvl_ci.ports.workflow import Workflow
+
+__all__ = [
+    "Artifacts",
+    "AttemptFailed",
+    "Attempting",
+    "Began",
+    "Checkout",
+    "Clock",
+    "Cloud",
+    "Clouds",
+    "Engine",
+    "Entry",
+    "Event",
+    "Fetched",
+    "Found",
+    "Inventory",
+    "JobEnd",
+    "Kept",
+    "LaunchRequest",
+    "LeaseRecord",
+    "Line",
+    "Prices",
+    "Progress",
+    "Publication",
+    "Records",
+    "Resource",
+    "Staging",
+    "Uploaded",
+    "Watch",
+    "Workflow",
+]

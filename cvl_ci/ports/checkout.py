@@ -1,0 +1,54 @@
+"""The checkout we stand in, and the copy of it that goes along to a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cvl_ci.request.plan import StagedFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One file of the checkout: posix path relative to its root, size in bytes.
+
+    `source`: absolute, where its content is: a link's target, which is inside the root as well.
+    """
+
+    path: str
+    bytes: int
+    source: str
+
+
+class Checkout(Protocol):
+    """The repository (or plain folder) that holds the examples. Tracked files only, where git knows them."""
+
+    @property
+    def root(self) -> Path: ...
+
+    @property
+    def head(self) -> str:
+        """The commit that is checked out, in full; empty: none that git knows."""
+
+    def examples(self) -> Sequence[str]:
+        """Every directory with an example.yaml, posix, relative to the root, sorted."""
+
+    def files(self, *prefixes: str) -> Sequence[Entry]:
+        """All files under these directories (or the files themselves) that belong to the checkout."""
+
+    def left_behind(self, *prefixes: str) -> Mapping[str, str]:
+        """Path → why: what is there and does not go along (a link out of the root, a submodule, not tracked, ...)."""
+
+    def locate(self, typed: str) -> str | None:
+        """A path as a person types it, absolute or from where they stand: relative to the root; None: outside."""
+
+    def read(self, path: str, *, limit: int) -> bytes:
+        """At most `limit` bytes of one file. Raises OSError."""
+
+
+class Staging(Protocol):
+    def staged(self, files: Sequence[StagedFile]) -> AbstractContextManager[Path]:
+        """A temporary directory holding exactly these files, byte for byte, modes kept; gone afterwards."""

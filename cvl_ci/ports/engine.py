@@ -1,0 +1,77 @@
+"""Who launches, streams, fetches and takes down. No word of a cluster crosses this but its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cvl_ci.ports.events import Watch
+from cvl_ci.request.plan import Offer, RunPlan
+from cvl_ci.result.outcome import FetchedFile, Launch, NodeEnd
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchRequest:
+    """All that a launch needs. `staged`: the directory whose content becomes the machine's working directory."""
+
+    plan: RunPlan
+    cluster: str
+    labels: Mapping[str, str]
+    staged: Path
+    deadline: float
+    """Seconds since the epoch: the machine ends by itself at about this time, whoever else is alive."""
+    fence: Path
+    """When this file exists, nothing may be launched any more: looked at before and after every attempt."""
+    likely: Offer | None = None
+    """The first offer of the quote."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobEnd:
+    """How the job ended by the machine's own word. `lost`: the machine stopped answering, and why we think so."""
+
+    nodes: tuple[NodeEnd, ...] = ()
+    lost: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    files: tuple[FetchedFile, ...] = ()
+    refused: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+class Engine(Protocol):
+    """Launch, stream, fetch, down. One engine serves one run; `stop` may be called from any state, more than once."""
+
+    def render(self, plan: RunPlan) -> str:
+        """The SkyPilot task YAML of a plan. No network, no SDK."""
+
+    def warm(self) -> None:
+        """Begin loading what a launch will need, beside whatever else is going on."""
+
+    def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
+        """Machines, with the job submitted. Raises CapacityError, CredentialsError, EngineError."""
+
+    def follow(self, *, watch: Watch, until: float) -> JobEnd:
+        """Stream until the job is over on every node, or (`until`, seconds since the epoch) cancel it."""
+
+    def fetch(self, *, into: Path, globs: Sequence[str]) -> Fetched:
+        """Bring back what the job changed since its start, from every node."""
+
+    def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
+        """The ssh commands to its machines, which `public_key` opens now; they end by themselves soon after `until`."""
+
+    def stop(self) -> bool:
+        """Afterwards nothing of this engine is alive that could still launch.
+
+        True: a launch was cut off in its midst, and may have asked a provider without having been heard saying so.
+        """
+
+    def down(self, cluster: str) -> None:
+        """SkyPilot's own down, and its records cleared. Absent is success."""
+
+    def close(self) -> None:
+        """Let go of what the engine holds on this machine; of machines on a cloud it knows nothing more."""

@@ -1,0 +1,96 @@
+"""The command line's verbs and their options, and what is left over: a mistyped --dry-run must not pass for none."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.request import arguments, verb_fields
+from cvl_ci.request.near import near
+
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[arguments.AnyOrderParser]  # noqa: SLF001  there is no other name for its type
+
+WORDS = {"down": "names", "check": "clouds"}
+"""Where a verb's words go, wherever on the line they were typed."""
+
+
+def parse(argv: Sequence[str], *, sandbox: Callable[[argparse.ArgumentParser], None]) -> argparse.Namespace:
+    """`verb` and its options. `sandbox`: adds the words of that verb. Raises RequestError with all that is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="cvl-ci",
+        description="Run a GPU job on any cloud with SkyPilot, bring everything back, leave no machine running.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=arguments.AnyOrderParser)
+    _add_one_run(verbs)
+    _add_many(verbs)
+    _add_endings(verbs)
+    sandbox(verbs.add_parser("sandbox", help="an emulated AWS on your own Docker: try it all with no cloud account"))
+    return _placed(parser.parse_args(argv))
+
+
+def _add_one_run(verbs: Verbs) -> None:
+    plan = verbs.add_parser("plan", help="what would run, where, and what it may cost; no network, no credentials")
+    arguments.add_arguments(plan)
+    plan.add_argument("--json", action="store_true", help="for programs")
+    plan.add_argument("--yaml", action="store_true", help="the SkyPilot task")
+
+    run = verbs.add_parser("run", help="run it, bring back what it wrote, and take the machine down with proof")
+    arguments.add_arguments(run)
+    run.add_argument("--json-summary", metavar="FILE", help="write how it ended, as JSON")
+    run.add_argument("--outputs-dir", metavar="DIR", help="where outputs go (default: cvl-outputs/CLUSTER)")
+    run.add_argument("--keep-sandbox", action="store_true", help="leave up the sandbox that this run brought up")
+
+
+def _add_many(verbs: Verbs) -> None:
+    told = {
+        "matrix": "examples × clouds × GPUs, priced, as the workflow's matrix; no network",
+        "report": "what the legs of a run came to: a summary, a comment and a page",
+        "history": "keep runs as lines in a branch, and read them back",
+    }
+    for verb, text in told.items():
+        verb_fields.add_arguments(verbs.add_parser(verb, help=text), verb_fields.VERBS[verb])
+
+
+def _add_endings(verbs: Verbs) -> None:
+    down = verbs.add_parser("down", help="find what is ours and end it, with proof")
+    down.add_argument("names", nargs="*", metavar="NAME", help="leases, as a run printed them")
+    down.add_argument("--all", action="store_true", help="every lease of this machine, and what a cloud shows of ours")
+    down.add_argument("--cloud", metavar="CLOUD", help="where to look besides this machine's records: aws, sandbox")
+
+    check = verbs.add_parser("check", help="which clouds would know you, what is missing, what it would take")
+    check.add_argument("clouds", nargs="*", metavar="CLOUD", help="look at these only, and want all of them")
+
+    reap = verbs.add_parser("reap", help="end what outlived its run, by labels and GitHub's word; for a schedule")
+    reap.add_argument(
+        "--cloud", metavar="CLOUD", default="", help="where to look (default: every cloud that is set up)"
+    )
+    reap.add_argument("--owner", metavar="OWNER/NAME", help="whose leases (default: of GITHUB_REPOSITORY)")
+    reap.add_argument("--all-owners", action="store_true", help="everybody's; of others the deadline alone decides")
+    reap.add_argument(
+        "--grace", metavar="TIME", default="10m", help="left alone this long after its end (default: 10m)"
+    )
+    reap.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
+
+
+def _placed(parsed: argparse.Namespace) -> argparse.Namespace:
+    """Of the verbs that have no table of fields; those that have one read what is left over by it."""
+    if parsed.verb not in {*WORDS, "reap"}:
+        return parsed
+    surplus = list(parsed.rest)
+    if parsed.verb in WORDS:
+        setattr(parsed, WORDS[parsed.verb], [*getattr(parsed, WORDS[parsed.verb]), *parsed.words])
+    else:
+        surplus = [*parsed.words, *surplus]
+    mistakes = [
+        Mistake(field=word.partition("=")[0], value=word, problem="is no option", near=near(word, parsed.known_flags))
+        for word in parsed.unknown
+    ]
+    if surplus and not mistakes:
+        mistakes.append(Mistake(field="command line", value=" ".join(surplus), problem="is too much"))
+    if mistakes:
+        raise RequestError(mistakes)
+    return parsed

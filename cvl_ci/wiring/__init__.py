@@ -1,0 +1,37 @@
+"""The only room that knows every adapter. The doors call it by its name, and know nothing of the rest."""
+
+from __future__ import annotations
+
+from cvl_ci.wiring.access import (
+    cloud_access,
+    credentials,
+    forget_credentials,
+    has_credentials,
+    require_credentials,
+    set_up,
+)
+from cvl_ci.wiring.clouds import THROUGH_SERVER, OpenClouds, machine_types, on_sandbox, prices, sandbox_was_left
+from cvl_ci.wiring.directories import environment, handover_path, keep_details, records, sandbox_directory
+from cvl_ci.wiring.sweep import clouds_named, reap
+
+__all__ = [
+    "THROUGH_SERVER",
+    "OpenClouds",
+    "cloud_access",
+    "clouds_named",
+    "credentials",
+    "environment",
+    "forget_credentials",
+    "handover_path",
+    "has_credentials",
+    "keep_details",
+    "machine_types",
+    "on_sandbox",
+    "prices",
+    "reap",
+    "records",
+    "require_credentials",
+    "sandbox_directory",
+    "sandbox_was_left",
+    "set_up",
+]

@@ -1,0 +1,80 @@
+"""Credentials: which there are, written where the clouds' libraries look, removed again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cvl_ci.request.plan import SANDBOX, Place
+from cvl_ci.wiring.directories import credentials_directory
+
+if TYPE_CHECKING:
+    from cvl_ci.result.access import CloudAccess
+
+
+def credentials(
+    environ: Mapping[str, str], clouds: Sequence[str], *, mask: Callable[..., None], required: bool = True
+) -> Mapping[str, str]:
+    """The action's: what the inputs give is written for the clouds in use, for this process and all that follow."""
+    from cvl_ci.engine.credentials import access
+    from cvl_ci.engine.inventory import PROVED
+
+    if SANDBOX in clouds:
+        return environ
+    where = access.here(dict(environ), folder=credentials_directory(environ), writes=True)
+    return access.become_known(where, clouds, proved=PROVED, mask=mask, adopt=_adopt, required=required)
+
+
+def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> None:
+    """In a terminal: what is missing is told before anything is spent, and nothing is written."""
+    from cvl_ci.engine.credentials import access
+    from cvl_ci.engine.inventory import PROVED
+
+    if SANDBOX not in clouds:
+        where = access.here(environ, folder=credentials_directory(environ), writes=False)
+        named = access.in_use(where, clouds)
+        access.require(access.look(where, named, proved=PROVED), any_of_them=not named)
+
+
+def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[CloudAccess]:
+    from cvl_ci.commands import check
+    from cvl_ci.engine.credentials import access
+    from cvl_ci.engine.inventory import PROVED
+
+    where = access.here(environ, folder=credentials_directory(environ), writes=False)
+    return access.look(where, check.asked(names, access.KINDS), proved=PROVED)
+
+
+def has_credentials(environ: Mapping[str, str]) -> bool:
+    """Whether any cloud's were given to this step. The machine's own role was given to nobody: it is not asked."""
+    from cvl_ci.engine.credentials import access
+
+    where = access.here(environ, folder=credentials_directory(environ), writes=True)
+    looks = access.look(replace(where, has_instance_role=lambda: False), access.in_use(where, ()), proved=())
+    return any(each.there for each in looks)
+
+
+def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Place, ...]:
+    """Where machines of ours could be, as far as this machine tells. `by_inputs`: as the action's inputs say."""
+    from cvl_ci.engine.credentials import access
+    from cvl_ci.engine.inventory import PROVED
+
+    where = access.here(environ, folder=credentials_directory(environ), writes=by_inputs)
+    named = access.in_use(where, ()) if by_inputs else ()
+    return tuple(Place(cloud=each.cloud) for each in access.look(where, named, proved=PROVED) if each.usable)
+
+
+def forget_credentials(environ: Mapping[str, str], *, say: Callable[[str], None]) -> None:
+    from cvl_ci.engine.credentials import files
+
+    for path in files.remove(credentials_directory(environ)):
+        say(f"{path} holds credentials and could not be removed: remove it by hand where the runner is your own.")
+
+
+def _adopt(known: Mapping[str, str]) -> None:
+    """The clouds' libraries look there."""
+    for name in os.environ.keys() - known.keys():
+        os.environ.pop(name)
+    os.environ.update(known)

@@ -1,0 +1,167 @@
+"""Which cloud is opened with what: SkyPilot and the provider's own word, the sandbox, or an API server."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cvl_ci.engine import served_inventory as served
+from cvl_ci.engine.prices import CataloguePrices
+from cvl_ci.engine.skypilot import SkyPilotEngine
+from cvl_ci.errors import EngineError
+from cvl_ci.lease import LABEL_KEPT
+from cvl_ci.local.clock import SystemClock
+from cvl_ci.ports import Cloud, Progress, Watch
+from cvl_ci.request.plan import SANDBOX, Place
+from cvl_ci.sandbox import Access, MachineType, Sandbox, brought_up_by_a_run
+from cvl_ci.wiring.access import set_up
+from cvl_ci.wiring.directories import sandbox_directory
+
+if TYPE_CHECKING:
+    from cvl_ci.request.inputs import Inputs
+    from cvl_ci.sandbox import Status
+
+THROUGH_SERVER = Place(cloud=served.CLOUD)
+_OF_CLOUDS = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
+
+
+class OpenClouds:
+    """The Clouds port. `keep_sandbox`: leave up a sandbox that this run brought up. `to_end`: only what was left is
+    looked for; a sandbox is not brought up for that, and one a run had left is taken down. `by_record`: no new run."""
+
+    def __init__(
+        self, environ: Mapping[str, str], *, keep_sandbox: bool = False, to_end: bool = False, by_record: bool = False
+    ) -> None:
+        self._by_record = by_record or to_end
+        self._environ = environ
+        self._keep_sandbox = keep_sandbox
+        self._to_end = to_end
+
+    @contextmanager
+    def open(self, places: Sequence[Place], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
+        if any(place.cloud == SANDBOX for place in places):
+            with self._sandbox(watch) as cloud_of, self._closing(cloud_of(user_id)) as cloud:
+                yield cloud
+        else:
+            through = served.goes_through(places, self._environ, by_record=self._by_record)
+            with self._closing(self._served(user_id) if through else self._real(places, user_id)) as cloud:
+                yield cloud
+
+    @contextmanager
+    def _sandbox(self, watch: Watch) -> Iterator[Callable[[str], Cloud]]:
+        from cvl_ci.local import remains
+
+        sandbox = Sandbox(
+            sandbox_directory(self._environ),
+            machine_types=machine_types(),
+            environment=self._environ,
+            progress=lambda text: watch(Progress(text=text)),
+        )
+        to_end, keep = sandbox.visited_to_end, self._keep_sandbox
+        visited = (
+            to_end(needed=_keeps_a_machine) if self._to_end else sandbox.visited(keep=keep, needed=_keeps_a_machine)
+        )
+        with visited as access:
+            yield partial(self._on_sandbox, access) if access else (lambda _: remains.opened(sandbox, named=SANDBOX))
+
+    def _on_sandbox(self, access: Access, user_id: str) -> Cloud:
+        from cvl_ci.engine import inventory
+
+        mine = {name: value for name, value in self._environ.items() if not name.startswith(_OF_CLOUDS)}
+        client = inventory.ec2_clients(
+            access_key_id=access.access_key_id,
+            secret_access_key=access.secret_access_key,
+            endpoint_url=access.endpoint_url,
+        )
+        aws = inventory.AwsInventory(client=client, regions=lambda: access.regions, provider=SANDBOX)
+        engine = SkyPilotEngine(
+            environment=_for_skypilot({**mine, **access.environment, "HOME": str(access.home)}, user_id),
+            clock=SystemClock(),
+            cloud_name=SANDBOX,
+        )
+        return Cloud(engine=engine, inventory=inventory.Inventories({SANDBOX: aws}), billed=False, named=SANDBOX)
+
+    def _real(self, places: Sequence[Place], user_id: str) -> Cloud:
+        from cvl_ci.engine import inventory
+
+        if any(place.cloud == "aws" for place in places) and importlib.util.find_spec("boto3") is None:
+            raise EngineError(
+                "The AWS client is not installed, so AWS could not be asked whether a machine is gone.",
+                next_step="Install it: pip install 'cvl-ci[aws]'.",
+            )
+        environ = _for_skypilot(self._environ, user_id)
+        anywhere = () if places else [place.cloud for place in set_up(self._environ)] or ["aws"]
+        every = inventory.every(environ, anywhere=anywhere)
+        return Cloud(engine=SkyPilotEngine(environment=environ, clock=SystemClock()), inventory=every)
+
+    def _served(self, user_id: str) -> Cloud:
+        endpoint = served.address(self._environ)
+        engine = SkyPilotEngine(environment=_for_skypilot(self._environ, user_id), clock=SystemClock())
+        inventory = served.ServedInventory(engine, endpoint=endpoint)
+        return Cloud(engine=engine, inventory=inventory, through=served.CLOUD)
+
+    @contextmanager
+    def _closing(self, cloud: Cloud) -> Iterator[Cloud]:
+        try:
+            yield cloud
+        finally:
+            cloud.engine.close()
+
+
+def sandbox_was_left(environ: Mapping[str, str]) -> bool:
+    """A run brought it up and was not there to take it down."""
+    return brought_up_by_a_run(sandbox_directory(environ))
+
+
+def on_sandbox(inputs: Inputs) -> Inputs:
+    return replace(inputs, places=(Place(cloud=SANDBOX),))
+
+
+def prices(environ: Mapping[str, str]) -> CataloguePrices:
+    """The baked table, or SkyPilot's own catalogue where it lies on this machine and the table has been overruled."""
+    given = environ.get("CVL_CI_CATALOGUE")
+    return CataloguePrices(skypilot_catalogue=Path(given)) if given else CataloguePrices()
+
+
+def machine_types() -> tuple[MachineType, ...]:
+    """What the sandbox sells: AWS's machines in the regions it emulates, at their catalogue prices."""
+    return tuple(
+        MachineType(
+            name=row.name,
+            vcpus=row.vcpus,
+            memory_gib=row.memory_gib,
+            accelerator=row.accelerator,
+            accelerator_count=row.count,
+            accelerator_memory_gib=row.accelerator_memory_gib,
+            hourly_usd=row.price,
+            spot_hourly_usd=row.spot,
+            region=row.region,
+        )
+        for row in CataloguePrices().machine_rows()
+        if row.price is not None
+    )
+
+
+def _keeps_a_machine(status: Status) -> bool:
+    over = {"shutting-down", "terminated"}
+    return any(LABEL_KEPT in each.tags and each.state not in over for each in status.instances)
+
+
+def _for_skypilot(environ: Mapping[str, str], user_id: str) -> dict[str, str]:
+    """SkyPilot calls the clouds' command lines (`aws`), which are installed beside this interpreter."""
+    beside = str(Path(sys.executable).parent)
+    # Where we look at no PYTHONPATH, which may lead into the workspace of a pull request, what we call must not either.
+    deaf = ("PYTHON", "LD_") if sys.flags.isolated else ()
+    return {
+        "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
+        **{name: value for name, value in environ.items() if not name.startswith(deaf)},
+        "SKYPILOT_USER_ID": user_id,
+        "PATH": os.pathsep.join([beside, environ.get("PATH", os.defpath)]),
+    }

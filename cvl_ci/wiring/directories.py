@@ -1,0 +1,50 @@
+"""Where things lie on this machine: leases, the sandbox, credentials, what main hands to post."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from cvl_ci.local.records import FileRecords
+from cvl_ci.ports import Records, Workflow
+
+
+def environment() -> Mapping[str, str]:
+    return os.environ
+
+
+def state_directory(environ: Mapping[str, str]) -> Path:
+    """Where leases are recorded and the sandbox lives: XDG's place for state."""
+    given = environ.get("XDG_STATE_HOME")
+    return Path(given or Path(environ.get("HOME", "/root")) / ".local" / "state") / "cvl-ci"
+
+
+def sandbox_directory(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("CVL_CI_SANDBOX_DIR") or state_directory(environ) / "sandbox")
+
+
+def credentials_directory(environ: Mapping[str, str]) -> Path:
+    return state_directory(environ) / "credentials"
+
+
+def handover_path(environ: Mapping[str, str]) -> Path:
+    from cvl_ci.github import surroundings
+
+    return state_directory(environ) / "action" / f"{surroundings.read(environ, leg='').step_key}.json"
+
+
+def records(environ: Mapping[str, str], workflow: Workflow) -> Records:
+    return FileRecords(state_directory(environ) / "leases", warn=workflow.warning)
+
+
+def keep_details(environ: Mapping[str, str], text: str) -> str:
+    """A mistake's details go to a file; what a person is told is where."""
+    path = state_directory(environ) / f"error-{secrets.token_hex(4)}.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        return f"The details could not be written ({error})."
+    return f"The details are in {path}."
