@@ -12,6 +12,7 @@ from cvl_ci.wiring.access import (
 )
 from cvl_ci.wiring.clouds import THROUGH_SERVER, OpenClouds, machine_types, on_sandbox, prices, sandbox_was_left
 from cvl_ci.wiring.directories import environment, handover_path, keep_details, records, sandbox_directory
+from cvl_ci.wiring.drilling import drill
 from cvl_ci.wiring.sweep import clouds_named, reap
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "cloud_access",
     "clouds_named",
     "credentials",
+    "drill",
     "environment",
     "forget_credentials",
     "handover_path",
