@@ -18,7 +18,7 @@ from cvl_ci.local.handover import written as written_handover
 from cvl_ci.request.plan import SANDBOX, Place, RunPlan
 
 if TYPE_CHECKING:
-    from cvl_ci.commands.publish import Subject
+    from cvl_ci.commands.publish import Files, Subject
     from cvl_ci.commands.reap import Reaped
     from cvl_ci.errors import CvlError
     from cvl_ci.github.comment import StepComment
@@ -142,6 +142,16 @@ class OnGitHub:
         if self._said is not None and self._said.begun:
             self.comment(outcome)
             self.flush()
+        if self.here.leg and self.asked.verb == "run":
+            self._leave_cost(outcome)
+
+    def _leave_cost(self, outcome: Outcome) -> None:
+        """Of a leg, for the report: a matrix is not told by the legs alone that could run."""
+        from cvl_ci.commands.publish import Tools, keep_cost
+
+        tools = Tools(artifacts=self.artifacts(), page=self, workflow=self.workflow)
+        keep_cost(self.masks.cleaned(outcome), files=self._files(self._left), tools=tools)
+        self.give_back()
 
     # ---- while it runs ----------------------------------------------------------------------------------------------
 
@@ -191,7 +201,7 @@ class OnGitHub:
             self.workflow.warning(f"The end of the run could not be published: {type(error).__name__}: {error}")
 
     def _publish(self, outcome: Outcome, left: Handover | None) -> None:
-        from cvl_ci.commands.publish import Files, Tools, publish
+        from cvl_ci.commands.publish import Tools, publish
         from cvl_ci.result.report import Link
 
         held = {kind: Link(words=words, url=url) for kind, (words, url) in (left.artifacts if left else {}).items()}
@@ -199,16 +209,21 @@ class OnGitHub:
             held.pop("cost", None)  # the cost in it does not know what is proved by now
         self._left = replace(self._left, artifacts={kind: (link.words, link.url) for kind, link in held.items()})
         self._told_by_main = left is not None and left.told
-        files = Files(
-            folder=self.outputs,
-            name=self.artifact_stem(""),
-            subject=self._subject(left or self._left),
-            retention_days=self.asked.retention_days,
-            uploaded=held,
-        )
+        files = self._files(left or self._left, uploaded=held)
         tools = Tools(artifacts=self.artifacts(), page=self, workflow=self.workflow, uploaded=self._uploaded)
         publish(self.masks.cleaned(outcome), files=files, tools=tools)
         self.flush()
+
+    def _files(self, left: Handover, *, uploaded: Mapping[str, Link] | None = None) -> Files:
+        from cvl_ci.commands.publish import Files
+
+        return Files(
+            folder=self.outputs,
+            name=self.artifact_stem(""),
+            subject=self._subject(left),
+            retention_days=self.asked.retention_days,
+            uploaded=uploaded or {},
+        )
 
     def _subject(self, left: Handover) -> Subject:
         from cvl_ci.commands.publish import Subject
