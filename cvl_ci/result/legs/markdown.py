@@ -13,9 +13,11 @@ from cvl_ci.result.benchmark.comparison import Comparison
 from cvl_ci.result.legs import words
 from cvl_ci.result.legs.rows import Report, Row
 from cvl_ci.result.legs.trends import Point, day, trend
-from cvl_ci.result.report import COMMENT_BYTES, LISTED, SUMMARY_BYTES, code
+from cvl_ci.result.report import COMMENT_BYTES, LISTED, SUMMARY_BYTES, Link, code
 from cvl_ci.result.units import dollars, duration
 
+ISSUE_BYTES = 60_000
+"""Of 65,536, beside the marker and the list of legs that stand before it."""
 CHARTS = 6
 """GitHub draws each; more would make the page slow."""
 
@@ -35,12 +37,39 @@ def comment(report: Report, *, marker: str, page: str = "", nights: int = 14) ->
     return f"{marker}\n\n{_fitted(_blocks(report, nights=nights, room=room), page=page, room=room)}"
 
 
+def page_at(link: Link) -> str:
+    """Where the page is, for `page`: the artifact that holds it."""
+    return f"`report.html` in the artifact [{code(link.words)}]({link.url})"
+
+
+def matrix_page(title: str, lines: Sequence[str], *, room: int = SUMMARY_BYTES) -> str:
+    """What will run, for GitHub's step summary: `lines` hold names of a checkout."""
+    return _fitted(
+        [f"### {title}", *(["\n".join(f"- {code(line)}" for line in lines[:LISTED])] if lines else [])],
+        page="",
+        room=room,
+    )
+
+
+def issue(report: Report, *, run: Link, page: str, nights: int = 14) -> str:
+    """The body of the issue, below its marker: what is wrong first, and the whole as in the comment."""
+    log = f"Found by [{run.words}]({run.url})."
+    room = ISSUE_BYTES - len(log.encode()) - 2
+    return f"{log}\n\n{_fitted(_blocks(report, nights=nights, room=room), page=page, room=room)}"
+
+
+def recovered(report: Report, *, run: Link) -> str:
+    """The last word on it."""
+    return f"All legs that this was opened for are fine again: {words.headline(report)} ([{run.words}]({run.url}))."
+
+
 def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
     """The dearest first: what does not fit any more is cut from the end."""
     return [
         f"### {words.headline(report)}",
         _alarm(report),
         _table(report, room=int(room * _TABLE_SHARE)),
+        _fold("Legs that left no summary", [code(name) for name in report.missing]),
         _fold("Worth another try", [_name(row) for row in report.rerun]),
         _nights(report),
         *_charts(report, nights=nights),

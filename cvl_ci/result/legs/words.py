@@ -24,8 +24,9 @@ DRAWN_OF_ALL = ("time.running", "time.all", "cost_usd")
 def headline(report: Report) -> str:
     """What a person wants to know first."""
     count = len(report.rows)
+    missing = f"{len(report.missing)} left no summary" if report.missing else ""
     if not count:
-        return "No legs were found"
+        return ", ".join(part for part in ("No legs were found", missing) if part)
     legs = f"{count} {'leg' if count == 1 else 'legs'}"
     neutral = sum(row.failure is not None for row in report.rows if not report.is_red(row))
     worse = sum(bool(row.worse) for row in report.rows)
@@ -33,6 +34,7 @@ def headline(report: Report) -> str:
         f"{len(report.red)} of {legs} red" if report.red else f"{legs}, none red",
         f"{worse} got worse" if worse else "",
         f"{neutral} could not run" if neutral else "",
+        missing,
     ]
     said = ", ".join(part for part in parts if part)
     return said if any(row.failure is None for row in report.rows) else f"Nothing was measured: {said}"
