@@ -47,7 +47,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=10, metavar="N", help="so many of the schedule (default: 10)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of which schedule (default: 1)")
     parser.add_argument("--first", type=int, default=0, metavar="K", help="from this run of it on (default: 0)")
-    parser.add_argument("--only", type=int, metavar="K", help="this run of it alone")
+    parser.add_argument("--only", type=int, nargs="+", metavar="K", help="these runs of it alone")
     parser.add_argument(
         "--phases", nargs="+", choices=scenes.PHASES, metavar="PHASE", help="only those that are killed in such a phase"
     )
@@ -60,7 +60,7 @@ def main() -> int:
     if parsed.table:
         print(table(records.read(parsed.table)), end="")
         return 0
-    numbers = [parsed.only] if parsed.only is not None else range(parsed.first, parsed.first + parsed.runs)
+    numbers = parsed.only or range(parsed.first, parsed.first + parsed.runs)
     schedule = [scenes.drawn(parsed.seed, number) for number in numbers]
     schedule = [drawn for drawn in schedule if not parsed.phases or drawn.scene.phase in parsed.phases]
     if parsed.list:
