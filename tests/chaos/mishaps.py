@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cvl_ci.sandbox import Faults, Throttle
-from tests.chaos.scenes import EXPIRED
+from tests.chaos.scenes import EXPIRED, LOST
 from tests.chaos.stage import Stage
 
 TROUBLED = "us-east-1"
@@ -68,7 +68,7 @@ FULL = (
 )
 MISHAPS: Mapping[str, Mishap] = {
     "": Mishap(),
-    "answer of RunInstances lost": Mishap(faults=Faults(lost_answers=("RunInstances",))),
+    LOST: Mishap(faults=Faults(lost_answers=("RunInstances",))),
     "TerminateInstances throttled for 2 min": Mishap(
         faults=Faults(throttle=(Throttle(action="TerminateInstances"),)), seconds=120
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from botocore.config import Config
@@ -14,9 +15,10 @@ from cvl_ci.sandbox import Access
 
 OVER = {"shutting-down", "terminated"}
 """EC2 bills neither."""
+KEY = "AKIA0ORACLE0ORACLE00"
 EVERY_SECONDS = 1.0
 _making = threading.Lock()
-"""boto3's sessions are not made in two threads at once."""
+"""boto3 makes no two clients at once."""
 
 
 class Provider:
@@ -81,14 +83,17 @@ class Watch(threading.Thread):
 
 
 def _client(access: Access, region: str) -> Any:
+    config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30)
+    return _session().client("ec2", region_name=region, endpoint_url=access.endpoint_url, config=config)
+
+
+@cache
+def _session() -> Any:
+    """With keys of its own: those of the run may expire. One for all: it remembers EC2's model, which is large."""
     import boto3
 
-    # With keys of its own: those of the run may expire.
-    session: Any = boto3.session.Session(
-        aws_access_key_id="AKIA0ORACLE0ORACLE00", aws_secret_access_key="opens-nothing", region_name=region
-    )
-    config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30)
-    return session.client("ec2", endpoint_url=access.endpoint_url, config=config)
+    session: Any = boto3.session.Session(aws_access_key_id=KEY, aws_secret_access_key="opens-nothing")
+    return session
 
 
 def _machines(region: str, ec2: Any, living: str) -> Iterator[str]:

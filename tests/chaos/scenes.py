@@ -15,6 +15,8 @@ LINES = {1: "the run itself", 2: "post or `down`", 3: "the machine", 4: "`reap`"
 BEFORE = 0
 """Stands where a line is named: the provider showed nothing any more when the kill came."""
 
+LOST = "answer of RunInstances lost"
+"""A launch gives up on it within seconds, and the run then ends by itself: the kill has to come before."""
 EXPIRED = "credentials expired for good"
 """Then nobody who comes after main with main's own can do anything: the second line is cut."""
 LASTS = {"provisioning": 25.0, "setup": 3.0, "running": 4.0, "fetching": 1.5, "releasing": 3.0}
@@ -96,8 +98,8 @@ def _alone() -> Iterator[Scene]:
 def _mishaps() -> Iterator[Scene]:
     """Names are those of mishaps.py."""
     early, late = "provisioning", "running"
-    yield Scene(door="step", phase=early, kill="SIGKILL", then="post", mishap="answer of RunInstances lost")
-    yield Scene(door="terminal", phase=early, kill="SIGINT", mishap="answer of RunInstances lost")
+    yield Scene(door="step", phase=early, kill="SIGKILL", then="post", mishap=LOST)
+    yield Scene(door="terminal", phase=early, kill="SIGINT", mishap=LOST)
     for mishap in ("TerminateInstances throttled for 2 min", "TerminateInstances fails in a region for 1 min"):
         yield Scene(door="terminal", phase=late, kill="SIGINT", mishap=mishap)
         yield Scene(door="step", phase=early, kill="SIGKILL", then="post", mishap=mishap)
@@ -129,5 +131,6 @@ def drawn(seed: int, number: int) -> Drawn:
     lap, place = divmod(number, len(scenes))
     random.Random(f"{seed}/lap {lap}").shuffle(scenes)
     scene = scenes[place]
-    delay = random.Random(f"{seed}/run {number}").uniform(0.0, LASTS[scene.phase])
+    longest = 5.0 if scene.mishap == LOST else LASTS[scene.phase]
+    delay = random.Random(f"{seed}/run {number}").uniform(0.0, longest)
     return Drawn(seed=seed, number=number, scene=scene, delay=round(delay, 1))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tests.chaos.records import Record
 from tests.chaos.scenes import BEFORE, LINES, PHASES
 
-NAMES = {**LINES, BEFORE: "nothing was left when the kill came"}
+NAMES = {**LINES, BEFORE: "nobody: nothing was there when the kill came"}
 ORDER = (BEFORE, 1, 2, 3, 4)
 
 
