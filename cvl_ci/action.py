@@ -21,6 +21,7 @@ from cvl_ci import wiring
 from cvl_ci.errors import CvlError, NotProvedGone, RequestError
 from cvl_ci.request.action_fields import ACTION_INPUTS
 from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
+from cvl_ci.request.many_fields import MANY_INPUTS
 from cvl_ci.step import OnGitHub
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from cvl_ci.request.plan import Place, RunPlan
     from cvl_ci.result.outcome import Release
 
-OTHER_INPUTS = [field.name for field in (*ACTION_INPUTS, *CREDENTIAL_INPUTS)]
+OTHER_INPUTS = [field.name for field in (*ACTION_INPUTS, *MANY_INPUTS, *CREDENTIAL_INPUTS)]
 PHASES = {"entrypoint": "main", "post-entrypoint": "post"}
 
 
@@ -98,6 +99,10 @@ def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
     inputs = replace(inputs, mistakes=(*inputs.mistakes, *asked.mistakes))
     if asked.verb == "reap":
         return _reap(inputs, github, environ)
+    if asked.verb in {"matrix", "report", "history"}:
+        from cvl_ci import many_on_github
+
+        return many_on_github.carried_out(github, environ, inputs.mistakes)
     way, why = ("run", "") if asked.verb == "plan" else github.road(inputs.places, head=lambda: _checkout(inputs).head)
     if way == "sandbox":
         github.workflow.notice(why)

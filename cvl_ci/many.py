@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from cvl_ci.local.checkout import open_checkout
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.history import HistoryBranch
 from cvl_ci.ports import Prices
+from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.legs import rows
 
 Say = Callable[[str], None]
@@ -38,6 +39,15 @@ class Door:
 
 
 def matrix(given: Given, door: Door) -> int:
+    built = planned(given, door)
+    for line in planning.as_text(built):
+        door.tell(line)
+    door.say(planning.as_json(built))
+    return 0
+
+
+def planned(given: Given, door: Door) -> planning.Matrix:
+    """Raises RequestError, BudgetError."""
     checkout, since = open_checkout(door.here), given.get("changed_since")
     asked = planning.Asked(
         **{axis: given.get(axis, ()) for axis in ("examples", "presets", "clouds", "gpus")},
@@ -47,52 +57,62 @@ def matrix(given: Given, door: Door) -> int:
         budget_usd=given.get("budget"),
         shard=given.get("shard"),
     )
-    built = planning.build(asked, checkout=checkout, prices=door.prices)
-    for line in planning.as_text(built):
-        door.tell(line)
-    door.say(planning.as_json(built))
-    return 0
+    return planning.build(asked, checkout=checkout, prices=door.prices)
 
 
 def report(given: Given, door: Door) -> int:
     if not given.get("folders"):
         raise RequestError([Mistake(field="FOLDER", value="", problem="is missing: name where the summaries lie")])
-    rules = legs.rules(given.get("rules"))
     found, troubles = legs.gather(given["folders"], field="FOLDER")
-    history, _ = legs.gather(given.get("history", ()), field="--history")
-    settings = reporting.Settings(nights=given.get("nights", reporting.Settings.nights))
-    made = rows.report(
-        found,
-        history=history,
-        commits=legs.base_commits(door.here, history, base=given.get("base"), warn=door.tell),
-        rules=rules,
-        policy=rows.Policy(
-            fail_on_regression=given.get("fail_on_regression", False),
-            fail_on_infrastructure=given.get("infra_failures") == "fail",
-        ),
-        nights=settings.nights,
-        troubles=troubles,
-    )
-    into = Path(given.get("into", FOLDER))
-    into.mkdir(parents=True, exist_ok=True)
-    written = reporting.files(made, assets=legs.assets(), settings=settings)
-    for name, text in written.items():
-        (into / name).write_text(text, encoding="utf-8")
+    earlier, _ = legs.gather(given.get("history", ()), field="--history")
+    commits = legs.base_commits(door.here, earlier, base=given.get("base"), warn=door.tell)
+    made = judged(given, found, history=earlier, commits=commits, troubles=troubles)
+    written = reporting.files(made, assets=legs.assets(), settings=settings(given))
+    into = write(written, into=given.get("into", FOLDER))
     for line in reporting.as_text(made):
         door.say(line)
     door.tell(f"{', '.join(written)} are in {into}.")
     return made.exit_code
 
 
+def judged(
+    given: Given, found: Sequence[Leg], *, history: Sequence[Leg], commits: Sequence[str], troubles: Sequence[str]
+) -> rows.Report:
+    """`commits`: the base and its ancestors, nearest first. Raises RequestError for rules that say nothing."""
+    return rows.report(
+        found,
+        history=history,
+        commits=commits,
+        rules=legs.rules(given.get("rules")),
+        policy=rows.Policy(
+            fail_on_regression=given.get("fail_on_regression", False),
+            fail_on_infrastructure=given.get("infra_failures") == "fail",
+        ),
+        nights=settings(given).nights,
+        troubles=troubles,
+        expected=given.get("expected", ()),
+    )
+
+
+def settings(given: Given) -> reporting.Settings:
+    return reporting.Settings(nights=given.get("nights", reporting.Settings.nights))
+
+
+def write(files: Mapping[str, str], *, into: str) -> Path:
+    """By name, into the folder, which is made."""
+    folder = Path(into)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
 def history(given: Given, door: Door) -> int:
     """New runs into the branch, all runs into a file."""
-    branch, remote = given.get("branch", BRANCH), given.get("remote", "origin")
-    dice = random.Random()  # noqa: S311  it only keeps two that met from meeting again
-    kept = HistoryBranch(open_checkout(door.here).root, remote=remote, branch=branch, clock=SystemClock(), dice=dice)
+    branch, kept = given.get("branch", BRANCH), kept_in_branch(given, door)
     if given.get("folders"):
         found, troubles = legs.gather(given["folders"], field="FOLDER")
-        runs = rows.latest(found)
-        door.say(f"{branch}: {kept.append(runs)} of {len(runs)} runs are new to it.")
+        remember(kept, found, branch=branch, door=door)
         for trouble in troubles:
             door.tell(trouble)
     if given.get("into"):
@@ -100,6 +120,20 @@ def history(given: Given, door: Door) -> int:
     elif not given.get("folders"):
         door.say(f"{branch}: {len(kept.read())} runs.")
     return 0
+
+
+def kept_in_branch(given: Given, door: Door) -> HistoryBranch:
+    """Raises CvlError where the checkout's git cannot serve."""
+    branch, remote = given.get("branch", BRANCH), given.get("remote", "origin")
+    dice = random.Random()  # noqa: S311  it only keeps two that met from meeting again
+    return HistoryBranch(open_checkout(door.here).root, remote=remote, branch=branch, clock=SystemClock(), dice=dice)
+
+
+def remember(kept: HistoryBranch, found: Sequence[Leg], *, branch: str, door: Door) -> int:
+    """How many runs; raises CvlError when they could not be pushed."""
+    runs = rows.latest(found)
+    door.say(f"{branch}: {kept.append(runs)} of {len(runs)} runs are new to it.")
+    return len(runs)
 
 
 VERBS: Mapping[str, Callable[[Given, Door], int]] = {"matrix": matrix, "report": report, "history": history}

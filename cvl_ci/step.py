@@ -18,7 +18,7 @@ from cvl_ci.local.handover import written as written_handover
 from cvl_ci.request.plan import SANDBOX, Place, RunPlan
 
 if TYPE_CHECKING:
-    from cvl_ci.commands.publish import Subject
+    from cvl_ci.commands.publish import Files, Subject
     from cvl_ci.commands.reap import Reaped
     from cvl_ci.errors import CvlError
     from cvl_ci.github.comment import StepComment
@@ -41,7 +41,7 @@ class OnGitHub:
 
         self.asked = read(environ)
 
-        self._here = here = surroundings.read(environ, leg=environ.get("INPUT_LEG", "") if leg is None else leg)
+        self.here = here = surroundings.read(environ, leg=environ.get("INPUT_LEG", "") if leg is None else leg)
         self.owner = Owner(
             repository=here.repository, run=here.run, attempt=here.attempt, job=here.job, step=here.step, leg=here.leg
         )
@@ -78,10 +78,10 @@ class OnGitHub:
         from cvl_ci.github import trust
 
         way, why = trust.road(
-            self._here.event,
+            self.here.event,
             fork=self.asked.fork,
             allowed_sha=self.asked.allow_fork_sha,
-            ours=self._here.sha,
+            ours=self.here.sha,
             head=head,
             has_credentials=lambda: wiring.has_credentials(self._environ),
             on_sandbox=any(place.cloud == SANDBOX for place in places or ()),
@@ -142,6 +142,16 @@ class OnGitHub:
         if self._said is not None and self._said.begun:
             self.comment(outcome)
             self.flush()
+        if self.here.leg and self.asked.verb == "run":
+            self._leave_cost(outcome)
+
+    def _leave_cost(self, outcome: Outcome) -> None:
+        """Of a leg, for the report: a matrix is not told by the legs alone that could run."""
+        from cvl_ci.commands.publish import Tools, keep_cost
+
+        tools = Tools(artifacts=self.artifacts(), page=self, workflow=self.workflow)
+        keep_cost(self.masks.cleaned(outcome), files=self._files(self._left), tools=tools)
+        self.give_back()
 
     # ---- while it runs ----------------------------------------------------------------------------------------------
 
@@ -191,31 +201,34 @@ class OnGitHub:
             self.workflow.warning(f"The end of the run could not be published: {type(error).__name__}: {error}")
 
     def _publish(self, outcome: Outcome, left: Handover | None) -> None:
-        from cvl_ci.commands.publish import Files, Tools, publish
-        from cvl_ci.github.artifact_name import artifact_stem
+        from cvl_ci.commands.publish import Tools, publish
         from cvl_ci.result.report import Link
 
-        here = self._here
         held = {kind: Link(words=words, url=url) for kind, (words, url) in (left.artifacts if left else {}).items()}
         if left is not None and not left.told:
             held.pop("cost", None)  # the cost in it does not know what is proved by now
         self._left = replace(self._left, artifacts={kind: (link.words, link.url) for kind, link in held.items()})
         self._told_by_main = left is not None and left.told
-        files = Files(
-            folder=self.outputs,
-            name=artifact_stem(self.asked.artifact_name, job=here.job, leg=here.leg_values, attempt=here.attempt),
-            subject=self._subject(left or self._left),
-            retention_days=self.asked.retention_days,
-            uploaded=held,
-        )
-        tools = Tools(artifacts=self._artifacts(), page=self, workflow=self.workflow, uploaded=self._uploaded)
+        files = self._files(left or self._left, uploaded=held)
+        tools = Tools(artifacts=self.artifacts(), page=self, workflow=self.workflow, uploaded=self._uploaded)
         publish(self.masks.cleaned(outcome), files=files, tools=tools)
         self.flush()
+
+    def _files(self, left: Handover, *, uploaded: Mapping[str, Link] | None = None) -> Files:
+        from cvl_ci.commands.publish import Files
+
+        return Files(
+            folder=self.outputs,
+            name=self.artifact_stem(""),
+            subject=self._subject(left),
+            retention_days=self.asked.retention_days,
+            uploaded=uploaded or {},
+        )
 
     def _subject(self, left: Handover) -> Subject:
         from cvl_ci.commands.publish import Subject
 
-        here = self._here
+        here = self.here
         return Subject(
             example=left.example,
             preset=left.preset,
@@ -225,7 +238,15 @@ class OnGitHub:
             run_url=here.run_url,
         )
 
-    def _artifacts(self) -> Artifacts:
+    def artifact_stem(self, name: str, *, attempt: str | None = None) -> str:
+        """`name`: of our own, where the input gives none; empty for the job's. `attempt`: another than this one."""
+        from cvl_ci.github.artifact_name import artifact_stem
+
+        here, given = self.here, self.asked.artifact_name or name
+        again = here.attempt if attempt is None else attempt
+        return artifact_stem(given, job=here.job, leg=here.leg_values, attempt=again)
+
+    def artifacts(self) -> Artifacts:
         import random
 
         from cvl_ci.github.artifact import WorkflowArtifacts
@@ -264,15 +285,16 @@ class OnGitHub:
 
         self.workflow.commands.summary(lambda room: self.masks.hide(artifacts_page(artifacts, room=room)))
 
-    def give_back(self) -> None:
+    def give_back(self, folder: Path | None = None) -> None:
         """We are root in the container and the workspace is not root's: what we left there must be its owner's.
 
         A checkout may hold a link of that name, which would lead us to give away what is elsewhere.
         """
-        if os.geteuid() != 0 or self.outputs.parent.is_symlink():
+        folder = folder or self.outputs.parent
+        if os.geteuid() != 0 or folder.is_symlink():
             return
         owner = Path.cwd().stat()
-        for path in (self.outputs.parent, *self.outputs.parent.rglob("*")):
+        for path in (folder, *folder.rglob("*")):
             with suppress(OSError):
                 os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
@@ -280,7 +302,7 @@ class OnGitHub:
         from cvl_ci.github.comment import StepComment
 
         return StepComment(
-            here=self._here,
+            here=self.here,
             group=self.asked.comment_group,
             token=self._environ["INPUT_GITHUB_TOKEN"],
             masks=self.masks,

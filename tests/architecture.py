@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOORS = {"action", "cli", "runner", "__main__"}
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset(DOORS),
+    frozenset({"many_on_github"}),
     frozenset({"step", "many"}),
     frozenset({"wiring"}),
     frozenset({"commands", "engine", "github", "sandbox", "local"}),

@@ -13,6 +13,7 @@ from cvl_ci.action import PHASES
 from cvl_ci.request.action_fields import ACTION_INPUTS, ACTION_OUTPUTS
 from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
 from cvl_ci.request.fields import FIELDS
+from cvl_ci.request.many_fields import MANY_INPUTS, MANY_OUTPUTS, TAKES
 from cvl_ci.result.outputs import outputs
 from tests.result.outcomes import EVERY
 
@@ -27,7 +28,7 @@ def expected() -> str:
         many = " One a line." if one.repeatable else ""
         default = f" If not given: {one.default}." if one.default else ""
         inputs[one.name] = {"description": f"{one.help}{many} Such as {one.example}.{default}"}
-    for own in ACTION_INPUTS:
+    for own in (*ACTION_INPUTS, *MANY_INPUTS):
         inputs[own.name] = {"description": own.help, **({"default": own.default} if own.default else {})}
     for credential in CREDENTIAL_INPUTS:
         inputs[credential.name] = {"description": credential.help}
@@ -38,7 +39,7 @@ def expected() -> str:
         "author": "cvl-ci",
         "branding": {"icon": "cpu", "color": "purple"},
         "inputs": inputs,
-        "outputs": {own.name: {"description": own.help} for own in ACTION_OUTPUTS},
+        "outputs": {own.name: {"description": own.help} for own in (*ACTION_OUTPUTS, *MANY_OUTPUTS)},
         "runs": {
             "using": "docker",
             "image": "Dockerfile",
@@ -75,6 +76,21 @@ def test_the_readme_s_tables_are_the_code_s() -> None:
     assert readme.read_text(encoding="utf-8").split(start)[1].split(end)[0] == table
 
 
+def test_the_readme_s_tables_of_many_runs_are_the_code_s() -> None:
+    readme = ROOT / "README.md"
+    start, end = "from cvl_ci/request/many_fields.py -->\n", "<!-- /many -->"
+    rows = ["| input | verb | what it is | if not given |", "|---|---|---|---|"]
+    for own in MANY_INPUTS:
+        verbs = ", ".join(f"`{verb}`" for verb, takes in TAKES.items() if own.name in takes)
+        rows.append(f"| `{own.name}` | {verbs} | {own.help} | {f'`{own.default}`' if own.default else ''} |")
+    rows += ["", "| output | what it is |", "|---|---|", *(f"| `{own.name}` | {own.help} |" for own in MANY_OUTPUTS)]
+    table = "\n".join(rows) + "\n"
+    before, rest = readme.read_text(encoding="utf-8").split(start)
+    if os.environ.get("GOLDEN") == "write":
+        readme.write_text(before + start + table + end + rest.split(end, 1)[1], encoding="utf-8")
+    assert readme.read_text(encoding="utf-8").split(start)[1].split(end)[0] == table
+
+
 def test_the_readme_s_table_of_credentials_is_the_code_s() -> None:
     readme = ROOT / "README.md"
     start, end = "from cvl_ci/request/credential_fields.py -->\n", "<!-- /credentials -->"
@@ -91,7 +107,7 @@ def test_the_readme_s_table_of_credentials_is_the_code_s() -> None:
 
 def test_every_output_is_set_whatever_the_outcome() -> None:
     for outcome in EVERY.values():
-        assert list(outputs(outcome)) == list(action()["outputs"])
+        assert list(outputs(outcome)) == [own.name for own in ACTION_OUTPUTS]
         assert not any("\n" in value for value in outputs(outcome).values())
 
 

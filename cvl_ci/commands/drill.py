@@ -36,6 +36,7 @@ _FIRST = {
     words.SIGINT: MAIN,
     words.SIGTERM: MAIN,
     words.NETWORK: MAIN,
+    words.CREDENTIALS_EXPIRED: MAIN,
     words.SIGKILL: AFTERWARDS,
     words.RUNNER_LOST: MACHINE,
 }
@@ -73,8 +74,8 @@ class Ground(Protocol):
     def type(self, words: Sequence[str]) -> Run:
         """`cvl-ci …`, as a person would, from the folder of the run."""
 
-    def without_network(self) -> AbstractContextManager[None]:
-        """Nobody reaches the cloud's API until its end."""
+    def outage(self, kill: str) -> AbstractContextManager[None]:
+        """Until its end nobody reaches the cloud's API (`network`), or its keys are refused (`credentials-expired`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +123,8 @@ def refusal(kill: str, *, place: Place, server: str) -> str:
         return "no API server drives a run here; it is driven by a process of its own, which dies with it"
     if kill == words.NETWORK and place.cloud != SANDBOX:
         return "this computer's network is not ours to cut; on the sandbox it can be"
-    if kill == words.CREDENTIALS_EXPIRED:
-        if place.cloud == SANDBOX:
-            return "the sandbox takes any keys, and so none that have expired"
-        return "your keys are not ours to expire"
+    if kill == words.CREDENTIALS_EXPIRED and place.cloud != SANDBOX:
+        return "your keys are not ours to expire; the sandbox's are"
     return ""
 
 
@@ -218,7 +217,7 @@ class _Drill:
         elif kill == words.RUNNER_LOST:
             self._run.lose()
         else:
-            with self._ground.without_network():
+            with self._ground.outage(kill):
                 self._clock.sleep(OUTAGE_SECONDS)
 
     def _called_in(self, line: int) -> Run | None:
@@ -275,7 +274,7 @@ class _Drill:
 
 def _task(wanted: Asked) -> str:
     """It lasts where it is to be killed, and is quick on the way there; what it leaves takes a moment to fetch."""
-    lasting = OUTAGE_SECONDS / 2 if wanted.kill == words.NETWORK else 900
+    lasting = OUTAGE_SECONDS / 2 if wanted.kill in {words.NETWORK, words.CREDENTIALS_EXPIRED} else 900
     seconds = {phase: lasting if phase is wanted.phase else 1 for phase in (Phase.SETUP, Phase.RUNNING)}
     return (
         f"setup: sleep {seconds[Phase.SETUP]:.0f}\n"

@@ -115,6 +115,13 @@ def publish(outcome: Outcome, *, files: Files, tools: Tools) -> None:
             page.comment(outcome, shelf.links)
 
 
+def keep_cost(outcome: Outcome, *, files: Files, tools: Tools) -> None:
+    """Of a run that came to nothing: a report over many runs tells why. Never raises."""
+    with _tried(tools, f"The cost of the run could not be written to {files.cost}"):
+        _write_cost(outcome, files)
+        _Shelf(files, tools).put(COST, root=files.cost.parent, paths=[files.cost.name])
+
+
 class _Shelf:
     """What the workflow holds of this run so far; each way of not holding something is said once."""
 

@@ -17,10 +17,12 @@ WHERE = f"`{PAGE}` in the artifact of the report"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """`key`: letters and digits, by which the comment is found again."""
+    """`head`: what the comment begins with, by which it is found again. `page`: where the whole report is, in Markdown
+    that the result room wrote."""
 
     nights: int = 14
-    key: str = "report"
+    head: str = marker("report")
+    page: str = WHERE
 
 
 def files(report: Report, *, assets: Assets, settings: Settings) -> Mapping[str, str]:
@@ -28,8 +30,8 @@ def files(report: Report, *, assets: Assets, settings: Settings) -> Mapping[str,
     nights = settings.nights
     return {
         PAGE: page(report, assets=assets, nights=nights),
-        SUMMARY: markdown.job_summary(report, page=WHERE, nights=nights),
-        COMMENT: markdown.comment(report, marker=marker(settings.key), page=WHERE, nights=nights),
+        SUMMARY: markdown.job_summary(report, page=settings.page, nights=nights),
+        COMMENT: markdown.comment(report, marker=settings.head, page=settings.page, nights=nights),
         DATA: as_json(report),
     }
 
@@ -41,6 +43,7 @@ def as_json(report: Report) -> str:
         "exit_code": report.exit_code,
         "red": [row.name for row in report.red],
         "rerun": [row.name for row in report.rerun],
+        "missing": list(report.missing),
         "billed_usd": round(report.usd, 6),
         "rows": [_row(row, red=report.is_red(row)) for row in report.rows],
     }

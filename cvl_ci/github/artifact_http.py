@@ -42,8 +42,11 @@ class Patience:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
+    """`location`: where it sends us instead."""
+
     status: int
     body: bytes
+    location: str = ""
 
     @property
     def good(self) -> bool:
@@ -77,13 +80,15 @@ class Http:
         body: bytes | bytearray,
         final: Callable[[Answer], bool] = settled,
         abandoned: Callable[[], bool] = lambda: False,
+        most: int | None = None,
     ) -> Answer:
-        """Asked again until an answer is final. `what`: what a person reads in place of the URL."""
+        """Asked again until an answer is final. `what`: what a person reads in place of the URL. `most`: bytes of an
+        answer; one that is longer is none."""
         problem = ""
         for attempt in range(self._patience.tries):
             if abandoned():
                 raise ArtifactError(f"{what} was given up.", money=STILL_THERE)
-            said = self._once(method, url, headers=headers, body=body)
+            said = self._once(method, url, headers=headers, body=body, most=most)
             if isinstance(said, Answer) and final(said):
                 return said
             problem = said if isinstance(said, str) else f"answer {said.status}"
@@ -94,7 +99,9 @@ class Http:
     def close(self) -> None:
         self._session.close()
 
-    def _once(self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | bytearray) -> Answer | str:
+    def _once(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | bytearray, most: int | None
+    ) -> Answer | str:
         try:
             response = self._session.request(
                 method,
@@ -104,13 +111,26 @@ class Http:
                 allow_redirects=False,
                 proxies=self._proxies(url),
                 timeout=(SECONDS_TO_CONNECT, SECONDS_OF_SILENCE),
+                stream=most is not None,
             )
+            content = response.content if most is None else _within(response, most)
         except requests.RequestException as error:
             return type(error).__name__
-        return Answer(status=response.status_code, body=response.content)
+        return Answer(status=response.status_code, body=content, location=response.headers.get("Location", ""))
 
     def _proxies(self, url: str) -> dict[str, str]:
         given = {name.lower(): value for name, value in self._environ.items() if value}
         if should_bypass_proxies(url, given.get("no_proxy", "")):
             return {}
         return {scheme: given[f"{scheme}_proxy"] for scheme in ("http", "https") if f"{scheme}_proxy" in given}
+
+
+def _within(response: requests.Response, most: int) -> bytes:
+    """Raises ArtifactError. What a header says of the length is the sender's word."""
+    with response:
+        content = bytearray()
+        for chunk in response.iter_content(1 << 16):
+            content += chunk
+            if len(content) > most:
+                raise ArtifactError(f"it is longer than {most >> 20} MiB")
+    return bytes(content)

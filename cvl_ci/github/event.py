@@ -71,6 +71,23 @@ class Event:
         return str(_mapping(self._of("pull_request").get("head")).get("sha") or "")
 
     @property
+    def base_sha(self) -> str:
+        """The commit that it would be merged into; empty: it is about no proposal."""
+        if self.name == "merge_group":
+            return str(self._of("merge_group").get("base_sha") or "")
+        return str(_mapping(self._of("pull_request").get("base")).get("sha") or "")
+
+    @property
+    def base_branch(self) -> str:
+        if self.name == "merge_group":
+            return str(self._of("merge_group").get("base_ref") or "").removeprefix("refs/heads/")
+        return str(_mapping(self._of("pull_request").get("base")).get("ref") or "")
+
+    @property
+    def default_branch(self) -> str:
+        return str(self._of("repository").get("default_branch") or "")
+
+    @property
     def spoken_by_stranger(self) -> bool:
         """Started by a comment or a review, which anybody may write, and its author is no member of this repository."""
         spoken = _SPOKEN.get(self.name)

@@ -14,7 +14,7 @@ from cvl_ci.github.event import Event
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """`leg`: of the matrix, as typed in the input; empty without one."""
+    """`leg`: of the matrix, as typed in the input; empty without one. `branch`: that this runs on, or its tag."""
 
     repository: str
     run: str
@@ -27,6 +27,7 @@ class Surroundings:
     sha: str
     event: Event
     leg: str = ""
+    branch: str = ""
 
     @property
     def run_url(self) -> str:
@@ -84,6 +85,7 @@ def read(environ: Mapping[str, str], *, leg: str) -> Surroundings:
             payload=_payload(environ.get("GITHUB_EVENT_PATH", "")),
             actor=environ.get("GITHUB_ACTOR", ""),
         ),
+        branch=environ.get("GITHUB_REF_NAME", ""),
         leg="" if leg.strip() in {"null", "{}"} else " ".join(leg.split()),
     )
 

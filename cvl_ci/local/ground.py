@@ -10,7 +10,7 @@ from cvl_ci.local.child import Child
 
 
 class LocalGround:
-    """`hear`: each line of ours that a child says. `without_network`: cuts the cloud's API off for a while."""
+    """`hear`: each line of ours that a child says. `outage`: what keeps a run from its cloud for a while."""
 
     def __init__(
         self,
@@ -18,12 +18,12 @@ class LocalGround:
         *,
         environment: Mapping[str, str],
         hear: Callable[[str], None],
-        without_network: Callable[[], AbstractContextManager[None]],
+        outage: Callable[[str], AbstractContextManager[None]],
     ) -> None:
         self._folder = folder
         self._environment = environment
         self._hear = hear
-        self.without_network = without_network
+        self.outage = outage
 
     def start(self, options: Sequence[str], *, task: str) -> Child:
         (self._folder / "task.yaml").write_text(task)

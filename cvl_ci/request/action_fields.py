@@ -16,7 +16,7 @@ ACTION_INPUTS = (
     ActionField(
         name="verb",
         help="`run`, or `plan` to only see what would run and what it may cost, or `reap`, for a schedule, to end what "
-        "outlived its run.",
+        "outlived its run; of many runs `matrix`, `report` and `history`.",
         default="run",
     ),
     ActionField(

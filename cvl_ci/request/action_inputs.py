@@ -13,7 +13,7 @@ from cvl_ci.request.action_fields import ACTION_INPUTS
 from cvl_ci.request.near import near
 
 CHOICES = {
-    "verb": ("run", "plan", "reap"),
+    "verb": ("run", "plan", "reap", "matrix", "report", "history"),
     "comment": ("auto", "always", "failure", "never"),
     "fork": ("plan", "fail", "sandbox", "run"),
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from cvl_ci.result.inert import plain
+from cvl_ci.result.legs.rows import Report
 from cvl_ci.result.outcome import Outcome
 from cvl_ci.result.phrases import kept, proved_gone
 from cvl_ci.result.summary import to_json
@@ -50,6 +52,31 @@ def reaped(ending: str, reason: str, *, exit_code: int, proved: bool, usd: float
     """Of a sweep, which runs nothing: `cost_usd` is what was found to have cost so far."""
     values = {"ending": ending, "reason": reason, "exit_code": exit_code, "cost_usd": usd, "released": proved}
     return {name: _text(value) for name, value in values.items()}
+
+
+def planned(matrix: str, *, legs: int, dropped: Sequence[tuple[str, str]], usd: float, said: str) -> dict[str, str]:
+    """Of a matrix, as JSON."""
+    values = {"ending": "succeeded", "reason": said, "exit_code": 0, "legs": legs, "estimated_usd": float(usd)}
+    left_out = json.dumps([{"name": name, "why": why} for name, why in dropped])
+    return {name: _text(value) for name, value in values.items()} | {"matrix": matrix, "dropped": left_out}
+
+
+def reported(report: Report, *, said: str, folder: str, issue: str) -> dict[str, str]:
+    """Of many legs: `ending` is that of the worst of them."""
+    values = {
+        "ending": "failed" if report.exit_code else "succeeded",
+        "reason": said,
+        "exit_code": report.exit_code,
+        "legs": len(report.rows),
+        "cost_usd": report.usd,
+        "outputs_dir": folder,
+        "issue_url": issue,
+    }
+    names = {"red": [row.name for row in report.red], "rerun": [row.name for row in report.rerun]}
+    return {
+        **{name: _text(value) for name, value in values.items()},
+        **{name: json.dumps(value) for name, value in names.items()},
+    }
 
 
 def _text(value: object) -> str:

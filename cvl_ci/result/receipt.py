@@ -29,7 +29,7 @@ class Receipt:
     """The line that is left to catch it, those before it being cut by this death."""
     line: int | None = None
     seconds: float | None = None
-    """From the kill until the provider showed none, however long it was asked after that."""
+    """From the kill (or the end of an outage) until the provider showed none, however long it was asked after that."""
     there: int = 0
     """What the provider showed right after the kill."""
     at: float

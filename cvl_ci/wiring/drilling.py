@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cvl_ci.local.clock import SystemClock
+from cvl_ci.request.drill_fields import NETWORK
 from cvl_ci.request.plan import SANDBOX
 from cvl_ci.sandbox import Sandbox
 from cvl_ci.wiring.access import require_credentials
@@ -44,7 +45,7 @@ def drill(environ: Mapping[str, str], given: Mapping[str, Any], *, say: Say, hea
         folder = Path(name).resolve()
         repository = environ.get("GITHUB_REPOSITORY") or str(folder)
         ground = LocalGround(
-            folder, environment=environ, hear=hear, without_network=lambda: _sandbox_out_of_reach(environ)
+            folder, environment=environ, hear=hear, outage=lambda kill: _sandbox_refuses(kill, environ)
         )
         tools = drilling.Tools(clouds=OpenClouds(environ), ground=ground, clock=SystemClock(), say=say)
         user_id = Owner(repository=repository, run="drill").user_id
@@ -52,11 +53,14 @@ def drill(environ: Mapping[str, str], given: Mapping[str, Any], *, say: Say, hea
 
 
 @contextmanager
-def _sandbox_out_of_reach(environ: Mapping[str, str]) -> Iterator[None]:
+def _sandbox_refuses(kill: str, environ: Mapping[str, str]) -> Iterator[None]:
     directory = sandbox_directory(environ)
     sandbox = Sandbox(directory, machine_types=machine_types(), environment=environ, progress=lambda _: None)
     before = sandbox.faults()
-    sandbox.set_faults(replace(before, api_down="closed"))
+    if kill == NETWORK:
+        sandbox.set_faults(replace(before, api_down="closed"))
+    else:
+        sandbox.set_faults(replace(before, expired_keys=(sandbox.access().access_key_id,)))
     try:
         yield
     finally:

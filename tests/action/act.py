@@ -74,10 +74,14 @@ class Workflow:
     def start(self, given: Mapping[str, str], *, after: str = "", event: Mapping[str, Any] | None = None) -> None:
         """`given`: our step's `with:`. `after`: what a last step runs whatever became of ours, which has the id gpu."""
         self._write(given, after)
-        (self.folder / "event.json").write_text(json.dumps(event or {}))
+        self.launch("pull_request" if event else "push", event or {})
+
+    def launch(self, name: str, event: Mapping[str, Any], *more: str) -> None:
+        """`name`: of the event. `more`: options of act's."""
+        (self.folder / "event.json").write_text(json.dumps(event))
         ours = {name: os.environ[name] for name in ("PATH", "DOCKER_HOST") if name in os.environ}
         self._process = subprocess.Popen(
-            [str(PROGRAM), "pull_request" if event else "push", *self._options()],
+            [str(PROGRAM), name, *self._options(), *more],
             cwd=self.repository,
             env={**ours, "HOME": str(self.folder)},
             stdin=subprocess.DEVNULL,
@@ -111,15 +115,9 @@ class Workflow:
             time.sleep(0.1)
 
     def _options(self) -> list[str]:
-        words = [
-            "--json",
-            "--rm",
-            "--bind",
-            "--pull=false",
-            "--no-cache-server",
-            "--platform",
-            f"ubuntu-latest={self.image}",
-        ]
+        words = ["--json", "--rm", "--bind", "--pull=false", "--no-cache-server"]
+        for runner in ("ubuntu-latest", "ubuntu-24.04"):
+            words += ["--platform", f"{runner}={self.image}"]
         words += [
             "--local-repository",
             f"cvl/skypilot-run@v1={self.folder}/action",
@@ -137,13 +135,19 @@ class Workflow:
         ours = f"      - id: {OURS}\n        uses: cvl/skypilot-run@v1\n        with:\n{inputs}"
         last = f"      - id: after\n        if: always()\n        run: |\n{textwrap.indent(after, ' ' * 10)}\n"
         (self.repository / ".github/workflows/gpu.yml").write_text(head + ours + (last if after else ""))
-        for words in (
-            ("init", "--quiet"),
-            ("remote", "add", "origin", "https://github.com/cvl/ci"),
-            ("add", "--all"),
-            ("-c", "user.name=cvl", "-c", "user.email=cvl@example.com", "commit", "--quiet", "--message", "all"),
-        ):
-            subprocess.run(["git", *words], cwd=self.repository, check=True, capture_output=True)
+        self.committed()
+
+    def committed(self) -> str:
+        """All that lies in the repository, on its branch main: the commit."""
+        if not (self.repository / ".git").exists():
+            self._git("init", "--quiet", "--initial-branch", "main")
+            self._git("remote", "add", "origin", "https://github.com/cvl/ci")
+        self._git("add", "--all")
+        self._git("-c", "user.name=cvl", "-c", "user.email=cvl@example.com", "commit", "--quiet", "--message", "all")
+        return self._git("rev-parse", "HEAD").strip()
+
+    def _git(self, *words: str) -> str:
+        return subprocess.run(["git", *words], cwd=self.repository, check=True, capture_output=True, text=True).stdout
 
 
 def _free_port() -> int:

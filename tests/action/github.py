@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import requests
 
 from tests.github.api import URL, Api
+from tests.github.kept import BLOBS
 
 PULL_REQUEST = 5
 
@@ -36,6 +37,9 @@ def serving(api: Api, address: str) -> Iterator[str]:
         protocol_version = "HTTP/1.1"
 
         def _answer(self) -> None:
+            if self.path.startswith("/blobs/"):
+                self._said(*api.kept.blob(self.path.removeprefix("/blobs").partition("?")[0], dict(self.headers)))
+                return
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name: value for name, value in self.headers.items() if name in {"Authorization", "Content-Type"}}
             asked = requests.Request(str(self.command), f"{URL}{self.path.removeprefix('/api/v3')}", headers=headers)
@@ -43,10 +47,14 @@ def serving(api: Api, address: str) -> Iterator[str]:
             prepared.body = body or None
             with lock:
                 status, said, text = api._answer(prepared)
+            here = url.removesuffix("/api/v3")
+            headers = {name: value.replace(URL, url).replace(BLOBS, f"{here}/blobs") for name, value in said.items()}
+            self._said(status, text.replace(URL, url).encode(), headers)
+
+        def _said(self, status: int, answer: bytes, headers: Mapping[str, str] | None = None) -> None:
             self.send_response(status)
-            answer = text.replace(URL, url).encode()
-            for name, value in {**said, "Content-Length": str(len(answer))}.items():
-                self.send_header(name, value.replace(URL, url))
+            for name, value in {**(headers or {}), "Content-Length": str(len(answer))}.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(answer)
 

@@ -104,7 +104,7 @@ class FakeGround:
     started: list[tuple[Sequence[str], str]] = field(default_factory=list)
     typed: list[str] = field(default_factory=list)
     machine_ends_after: float | None = None
-    cut: int = 0
+    outages: list[str] = field(default_factory=list)
 
     def start(self, options: Sequence[str], *, task: str) -> FakeRun:
         self.started.append((options, task))
@@ -120,8 +120,8 @@ class FakeGround:
         return typed
 
     @contextmanager
-    def without_network(self) -> Iterator[None]:
-        self.cut += 1
+    def outage(self, kill: str) -> Iterator[None]:
+        self.outages.append(kill)
         self.run.work()
         self.cloud.silent = True
         yield
@@ -155,11 +155,12 @@ def stage() -> Stage:
     return Stage(cloud, run, FakeGround(cloud, run, {"down": cloud.end_all, "reap": cloud.end_all}))
 
 
-@pytest.mark.parametrize("kill", [words.SIGINT, words.SIGTERM, words.NETWORK])
+@pytest.mark.parametrize("kill", [words.SIGINT, words.SIGTERM, words.NETWORK, words.CREDENTIALS_EXPIRED])
 def test_what_main_lives_to_see_is_mains_to_end(stage: Stage, kill: str) -> None:
     receipt = stage.drill(kill)
     assert (receipt.line, receipt.gone, drill_words.exit_code([receipt])) == (1, True, 0)
     assert stage.ground.typed == [], "nobody helped it"
+    assert stage.ground.outages == [each for each in (words.NETWORK, words.CREDENTIALS_EXPIRED) if each == kill]
     assert stage.cloud.running() == []
 
 
@@ -290,7 +291,6 @@ def wanted(place: Place = PLACE, *, server: str = "", **given: str | bool | None
         ("aws", "sky.example.org", words.API_SERVER, "sky.example.org serves others too"),
         ("aws", "", words.NETWORK, "on the sandbox it can be"),
         ("aws", "", words.CREDENTIALS_EXPIRED, "not ours to expire"),
-        ("sandbox", "", words.CREDENTIALS_EXPIRED, "takes any keys"),
     ],
 )
 def test_a_death_that_cannot_be_had_is_refused_with_why(place: str, server: str, kill: str, why: str) -> None:
@@ -300,9 +300,12 @@ def test_a_death_that_cannot_be_had_is_refused_with_why(place: str, server: str,
 
 def test_all_is_every_phase_and_every_death_that_can_be_had() -> None:
     on_sandbox, on_aws = wanted(everything=True), wanted(Place(cloud="aws"), everything=True)
-    assert len(on_sandbox) == 5 * 5
+    assert len(on_sandbox) == 5 * 6
     assert len(on_aws) == 5 * 4
-    assert {each.kill for each in on_sandbox} - {each.kill for each in on_aws} == {words.NETWORK}
+    assert {each.kill for each in on_sandbox} - {each.kill for each in on_aws} == {
+        words.NETWORK,
+        words.CREDENTIALS_EXPIRED,
+    }
 
 
 def test_what_is_missing_is_told_at_once() -> None:

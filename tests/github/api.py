@@ -1,4 +1,4 @@
-"""GitHub's REST API of one repository, as far as comments go: pages, permissions, lost answers, rate limits.
+"""GitHub's REST API of one repository, its comments above all: pages, permissions, lost answers, rate limits.
 
 What it is asked, and what it answers of its own, is held to GitHub's description of that API.
 """
@@ -18,6 +18,7 @@ import requests
 import responses
 
 from tests.github import openapi
+from tests.github.kept import BLOBS, Kept
 
 URL = "https://git.example.com/api/v3"
 REPOSITORY = f"{URL}/repos/cvl/ci"
@@ -41,6 +42,7 @@ class Api:
     wrong: list[str] = field(default_factory=list)
     runs: dict[str, Any] = field(default_factory=dict)
     """Path of a workflow run's attempt → what GitHub says of it, where that is not as its description shows."""
+    kept: Kept = field(default_factory=Kept)
 
     def comment(self, body: str, *, author: str = "github-actions[bot]") -> int:
         number = 1 + max(self.comments, default=99)
@@ -68,6 +70,7 @@ class Api:
                 mock.add_callback(
                     method, re.compile(r"https://git\.example\.com(:443)?/api/v3/.*"), callback=self._answer
                 )
+            mock.add_callback("GET", re.compile(rf"{re.escape(BLOBS)}/.*"), callback=self._blob)
             yield self
         assert self.wrong == [], "GitHub would not have understood this, or not have said it"
 
@@ -113,7 +116,12 @@ class Api:
         if method == "GET" and path in self.runs:
             shown = openapi.example("GET /repos/{owner}/{repo}/actions/runs/{run_id}/attempts/{attempt_number}")
             return _json({**shown, **self.runs[path]})
-        return _json({"message": "Not Found"}, 404)
+        query = {name: values[0] for name, values in parse_qs(urlparse(str(request.url)).query).items()}
+        return self.kept.route(method, path, query, request.body) or _json({"message": "Not Found"}, 404)
+
+    def _blob(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], bytes]:
+        status, content = self.kept.blob(urlparse(str(request.url)).path, request.headers)
+        return status, {"Content-Type": "application/zip"}, content
 
     def _one(self, method: str, number: int, request: requests.PreparedRequest) -> Answer:
         if method == "DELETE":

@@ -25,6 +25,14 @@ OPERATIONS = (
     "DELETE /repos/{owner}/{repo}/issues/comments/{comment_id}",
     "GET /repos/{owner}/{repo}/commits/{commit_sha}/pulls",
     "GET /repos/{owner}/{repo}/actions/runs/{run_id}/attempts/{attempt_number}",
+    "GET /repos/{owner}/{repo}/actions/runs/{run_id}",
+    "GET /repos/{owner}/{repo}/actions/runs/{run_id}/artifacts",
+    "GET /repos/{owner}/{repo}/actions/artifacts/{artifact_id}/{archive_format}",
+    "GET /repos/{owner}/{repo}/actions/workflows/{workflow_id}/runs",
+    "GET /repos/{owner}/{repo}/commits",
+    "GET /repos/{owner}/{repo}/issues",
+    "POST /repos/{owner}/{repo}/issues",
+    "PATCH /repos/{owner}/{repo}/issues/{issue_number}",
 )
 ANY_ERROR = {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
 """What is described nowhere, since any operation may end so: no right, no luck, too often."""
@@ -94,10 +102,18 @@ def _not_as(parameters: list[Any], where: str, given: Mapping[str, str], name: s
         yield f"{name} takes no {where} parameter {key}"
     for key, one in known.items():
         if key in given:
-            number = one["schema"].get("type") == "integer" and given[key].lstrip("-").isdecimal()
-            yield from _errors(f"{name}: {key}", one["schema"], int(given[key]) if number else given[key])
+            yield from _errors(f"{name}: {key}", one["schema"], _typed(given[key], one["schema"]))
         elif one.get("required"):
             yield f"{name} needs the {where} parameter {key}"
+
+
+def _typed(text: str, schema: Any) -> object:
+    """What a word of a URL stands for, where it is one of that kind."""
+    if schema.get("type") == "integer" and text.lstrip("-").isdecimal():
+        return int(text)
+    if schema.get("type") == "boolean" and text in {"true", "false"}:
+        return text == "true"
+    return text
 
 
 def _not_a_body(name: str, body: str | bytes | None) -> Iterator[str]:
@@ -156,7 +172,7 @@ def _say_limits(parameters: list[Any]) -> None:
 
 
 def _example(whole: Any, responses: Any) -> Any:
-    content = next(one for status, one in responses.items() if status.startswith("2")).get("content", {})
+    content: Any = next((one.get("content", {}) for status, one in responses.items() if status.startswith("2")), {})
     shown = content.get("application/json", {}).get("examples", {})
     return next((_inlined(whole, one)["value"] for one in shown.values()), None)
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from cvl_ci.result.benchmark import leg as legs
+from cvl_ci.result.legs.failures import Failure, failure
 from tests.github.runner import Runner
 from tests.peers import node
 from tests.peers.results import Results
@@ -186,6 +188,17 @@ def test_post_tells_the_cost_again_when_it_proved_what_main_could_not(
     ]
     assert [cost["released"]["gone"] for cost in costs] == [False, True]
     assert costs[0]["cluster"] == costs[1]["cluster"]
+
+
+def test_a_leg_that_was_refused_leaves_its_cost_and_why_for_the_report(
+    job: Job, service: Results, tmp_path: Path
+) -> None:
+    assert job.run("/entrypoint", INPUT_MAX_COST="0.0001")[0] == 78
+    assert names(service) == ["cvl-train-L4-attempt2-cost"]
+    [text] = downloaded(service, "cvl-train-L4-attempt2-cost", tmp_path / "cost").values()
+    leg = legs.read(text)
+    assert (leg.name, leg.gone, failure(leg)) == ("gpu: L4", True, Failure.BUDGET)
+    assert job.run("/post-entrypoint") == (0, "")
 
 
 def blocks(service: Results) -> int:

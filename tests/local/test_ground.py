@@ -11,7 +11,7 @@ from cvl_ci.local.ground import LocalGround
 
 def ground(folder: Path, heard: list[str]) -> LocalGround:
     environment = {**os.environ, "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")}
-    return LocalGround(folder, environment=environment, hear=heard.append, without_network=nullcontext)
+    return LocalGround(folder, environment=environment, hear=heard.append, outage=lambda _: nullcontext())
 
 
 def test_what_is_typed_is_carried_out_and_heard(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.timeout(1500)
         ("running", "SIGKILL", 2),
         ("running", "runner-lost", 3),
         ("provisioning", "SIGKILL", 2),
+        ("running", "network", 1),
+        ("running", "credentials-expired", 1),
     ],
 )
 def test_a_drill_tells_which_line_caught_it(terminal: Terminal, phase: str, kill: str, line: int) -> None:

@@ -13,9 +13,11 @@ from cvl_ci.result.benchmark.comparison import Comparison
 from cvl_ci.result.legs import words
 from cvl_ci.result.legs.rows import Report, Row
 from cvl_ci.result.legs.trends import Point, day, trend
-from cvl_ci.result.report import COMMENT_BYTES, LISTED, SUMMARY_BYTES, code
+from cvl_ci.result.report import COMMENT_BYTES, LISTED, SUMMARY_BYTES, Link, code
 from cvl_ci.result.units import dollars, duration
 
+ISSUE_BYTES = 60_000
+"""Of 65,536, beside the marker and the list of legs that stand before it."""
 CHARTS = 6
 """GitHub draws each; more would make the page slow."""
 
@@ -35,12 +37,39 @@ def comment(report: Report, *, marker: str, page: str = "", nights: int = 14) ->
     return f"{marker}\n\n{_fitted(_blocks(report, nights=nights, room=room), page=page, room=room)}"
 
 
+def page_at(link: Link) -> str:
+    """Where the page is, for `page`: the artifact that holds it."""
+    return f"`report.html` in the artifact [{code(link.words)}]({link.url})"
+
+
+def matrix_page(title: str, lines: Sequence[str], *, room: int = SUMMARY_BYTES) -> str:
+    """What will run, for GitHub's step summary: `lines` hold names of a checkout."""
+    return _fitted(
+        [f"### {title}", *(["\n".join(f"- {code(line)}" for line in lines[:LISTED])] if lines else [])],
+        page="",
+        room=room,
+    )
+
+
+def issue(report: Report, *, run: Link, page: str, nights: int = 14) -> str:
+    """The body of the issue, below its marker: what is wrong first, and the whole as in the comment."""
+    log = f"Found by [{run.words}]({run.url})."
+    room = ISSUE_BYTES - len(log.encode()) - 2
+    return f"{log}\n\n{_fitted(_blocks(report, nights=nights, room=room), page=page, room=room)}"
+
+
+def recovered(report: Report, *, run: Link) -> str:
+    """The last word on it."""
+    return f"All legs that this was opened for are fine again: {words.headline(report)} ([{run.words}]({run.url}))."
+
+
 def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
     """The dearest first: what does not fit any more is cut from the end."""
     return [
         f"### {words.headline(report)}",
         _alarm(report),
         _table(report, room=int(room * _TABLE_SHARE)),
+        _fold("Legs that left no summary", [code(name) for name in report.missing]),
         _fold("Worth another try", [_name(row) for row in report.rerun]),
         _nights(report),
         *_charts(report, nights=nights),
@@ -119,7 +148,7 @@ def _cells(one: Comparison) -> list[str]:
         _value(one.base),
         words.change(one),
         one.verdict.value,
-        words.BETTER_WHEN[one.direction],
+        words.better_when(one),
         code(reason) if reason else "",
     ]
 
@@ -154,10 +183,10 @@ def _charts(report: Report, *, nights: int) -> list[str]:
 
 
 def _trend(row: Row, *, nights: int) -> str:
-    one = words.telling(row)
-    if one is None:
+    metric = words.drawn(row)
+    if not metric:
         return ""
-    points = trend(one.metric, [*row.history, *row.legs], nights=nights)
+    points = trend(metric, [*row.history, *row.legs], nights=nights)
     if len(points) < 3:
         return ""
     low, high = min(point.value for point in points), max(point.value for point in points)
@@ -165,9 +194,9 @@ def _trend(row: Row, *, nights: int) -> str:
     days = ", ".join(f'"{day(point.at)[5:]}"' for point in points)
     values = ", ".join(f"{point.value:.6g}" for point in points)
     axis = f"{low - margin:.6g} --> {high + margin:.6g}"
-    chart = _chart(f"{_harmless(one.metric)}", days, axis, f"line [{values}]")
+    chart = _chart(_harmless(metric), days, axis, f"line [{values}]")
     marked = [point for point in points if point.outlier]
-    return _folded(f"{_plain(row)}: {_plain_text(one.metric)} over {len(points)} nights", f"{chart}{_outliers(marked)}")
+    return _folded(f"{_plain(row)}: {_plain_text(metric)} over {len(points)} nights", f"{chart}{_outliers(marked)}")
 
 
 def _outliers(marked: Sequence[Point]) -> str:

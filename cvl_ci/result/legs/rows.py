@@ -68,12 +68,14 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """`troubles`: files that were no summaries. `rerun`: legs worth another try, by name."""
+    """`troubles`: files that were no summaries. `rerun`: legs worth another try, by name. `missing`: legs that were
+    asked for and left no summary, of which nobody knows more."""
 
     rows: tuple[Row, ...]
     nights: tuple[Night, ...]
     policy: Policy
     troubles: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def red(self) -> tuple[Row, ...]:
@@ -98,7 +100,7 @@ class Report:
         if any(row.failure is Failure.MACHINE_LEFT for row in self.rows):
             return EXIT_NOT_PROVED_GONE
         if not self.red:
-            return 0
+            return 75 if self.missing and self.policy.fail_on_infrastructure else 0
         return 75 if all(row.failure in INFRASTRUCTURE for row in self.red) else 1
 
 
@@ -111,8 +113,10 @@ def report(
     policy: Policy | None = None,
     nights: int = 14,
     troubles: Sequence[str] = (),
+    expected: Sequence[str] = (),
 ) -> Report:
-    """`commits`: the base and its ancestors, nearest first. `history`: runs before this one, in any order."""
+    """`commits`: the base and its ancestors, nearest first. `history`: runs before this one, in any order. `expected`:
+    names of a matrix's legs."""
     current = latest(legs)
     names = {leg.cluster for leg in current if leg.cluster}
     earlier = [leg for leg in latest(history) if leg.cluster not in names]
@@ -131,6 +135,7 @@ def report(
         nights=costs([*earlier, *current], nights=nights),
         policy=policy or Policy(),
         troubles=tuple(troubles),
+        missing=_missing(expected, current),
     )
 
 
@@ -142,6 +147,14 @@ def latest(legs: Iterable[Leg]) -> list[Leg]:
         if name not in found or (leg.at, leg.gone) >= (found[name].at, found[name].gone):
             found[name] = leg
     return sorted(found.values(), key=lambda leg: (leg.at, leg.cluster, leg.name))
+
+
+def _missing(expected: Sequence[str], found: Sequence[Leg]) -> tuple[str, ...]:
+    """A leg is known by its name alone, or by all values of the matrix, of which the name is the first."""
+    known = [leg.name for leg in found]
+    return tuple(
+        name for name in expected if not any(one == name or one.startswith(f"name: {name}, ") for one in known)
+    )
 
 
 def _row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequence[str], rules: Rules) -> Row:

@@ -1,0 +1,117 @@
+"""What this workflow measured before: runs of the base branch, and which commits a run is to be compared with.
+
+"List workflow runs for a workflow" and "List commits". A run of a pull request is nobody's baseline, least of all one
+of a fork whose branch is called like ours. Artifacts live as long as the repository keeps them (90 days unless it says
+otherwise); what was there and is gone is counted and said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
+
+from cvl_ci.errors import CvlError
+from cvl_ci.github.gathering import READ, Gathered, Gathering
+from cvl_ci.github.rest import Repository
+from cvl_ci.result.benchmark.leg import Leg
+
+MOST_COMMITS = 100
+MOST_RUNS = 200
+"""Of a workflow, the latest, in which to look."""
+OF_BASE = 3
+"""So many runs of the commit to compare with, besides the latest of all."""
+CONTENTS = "contents: read"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """`commits`: the base and those before it, nearest first. `said`: what a person should know of it."""
+
+    legs: tuple[Leg, ...] = ()
+    commits: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    number: int
+    commit: str
+
+
+class EarlierRuns:
+    """`run`: this one. `workflow`: the file name of another workflow than this run's. `report`: what the artifact of a
+    report is called, without what tells attempts apart."""
+
+    def __init__(self, repository: Repository, gathering: Gathering, *, run: int, workflow: str, report: str) -> None:
+        self._repository, self._gathering = repository, gathering
+        self._run, self._workflow = run, workflow
+        self._report = re.compile(rf"{re.escape(report)}(-attempt\d+)?(-\d{{1,2}})?")
+
+    def commits(self, base: str, *, without: str) -> tuple[str, ...]:
+        """`base`: a commit or a branch; `without`: the commit that is compared, where the base is its own history."""
+        listed = self._repository.every("/commits", needs=CONTENTS, most=MOST_COMMITS, sha=base)
+        return tuple(sha for entry in listed if isinstance(sha := entry.get("sha"), str) and sha != without)
+
+    def read(self, *, branch: str, commits: Sequence[str], nights: int) -> Earlier:
+        """Of the branch's last `nights` runs, and of the nearest commits that were run at all."""
+        runs = self._runs(branch)
+        chosen = _chosen(runs, commits, nights)
+        gathered = [self._of(run) for run in chosen]
+        lost = sum(1 for one in gathered if one.expired and not one.legs)
+        said = [
+            f"{lost} of {len(chosen)} earlier runs on {branch} have no artifacts any more: their retention is over."
+        ] * bool(lost)
+        if not runs:
+            said.append(f"This workflow was never run to its end on {branch}, so there is nothing to compare with yet.")
+        return Earlier(
+            legs=tuple(leg for one in gathered for leg in one.legs),
+            commits=tuple(commits),
+            said=(*said, *(trouble for one in gathered for trouble in one.troubles)),
+        )
+
+    # ---- which runs -----------------------------------------------------------------------------------------------
+
+    def _runs(self, branch: str) -> list[Run]:
+        """The latest first. The jobs of a run that is red may all have been measured but one."""
+        path = f"/actions/workflows/{self._which()}/runs"
+        query = {"branch": branch, "status": "completed", "exclude_pull_requests": "true"}
+        listed = self._repository.every(path, needs=READ, most=MOST_RUNS, key="workflow_runs", **query)
+        found = (_run(entry, ours=self._repository.name) for entry in listed)
+        return [run for run in found if run is not None and run.number != self._run]
+
+    def _which(self) -> str:
+        if self._workflow:
+            return quote(self._workflow, safe="")
+        known = self._repository.get(f"/actions/runs/{self._run}", needs=READ)
+        number = known.get("workflow_id") if isinstance(known, dict) else None
+        if not isinstance(number, int):
+            raise CvlError("GitHub does not say which workflow this run is of.")
+        return str(number)
+
+    def _of(self, run: Run) -> Gathered:
+        """One artifact where a report was written, else one for each leg."""
+        artifacts = self._gathering.artifacts(run.number)
+        reports = [one for one in artifacts if self._report.fullmatch(one.name)]
+        if any(not one.expired for one in reports):
+            return self._gathering.lines(reports)
+        found = self._gathering.costs(artifacts)
+        return replace(found, expired=found.expired + len(reports))
+
+
+def _run(entry: Mapping[str, Any], *, ours: str) -> Run | None:
+    repository = entry.get("head_repository")
+    of_ours = isinstance(repository, dict) and repository.get("full_name") == ours
+    proposed = str(entry.get("event")).startswith("pull_request")
+    number, commit = entry.get("id"), entry.get("head_sha")
+    if not of_ours or proposed or not isinstance(number, int) or not isinstance(commit, str):
+        return None
+    return Run(number=number, commit=commit)
+
+
+def _chosen(runs: Sequence[Run], commits: Sequence[str], nights: int) -> list[Run]:
+    at = {commit: place for place, commit in enumerate(commits)}
+    nearest = sorted((run for run in runs if run.commit in at), key=lambda run: at[run.commit])[:OF_BASE]
+    return list(dict.fromkeys([*runs[:nights], *nearest]))

@@ -1,0 +1,171 @@
+"""Summaries of runs out of artifacts, through GitHub's REST API: this workflow's run, and earlier ones.
+
+"List workflow run artifacts" (GET /repos/{owner}/{repo}/actions/runs/{id}/artifacts), "Download an artifact" (GET
+/repos/{owner}/{repo}/actions/artifacts/{id}/zip), which answers with the address of the zip, good for a minute, where
+our token is no longer shown. An artifact past its retention is listed as `expired` and cannot be had.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from cvl_ci.errors import ArtifactError, CvlError
+from cvl_ci.github.artifact_http import Answer, Http
+from cvl_ci.github.packed import files
+from cvl_ci.github.rest import Repository
+from cvl_ci.result.benchmark import leg as legs
+from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.inert import plain
+
+AT_ONCE = 8
+MOST_ARTIFACTS = 3_000
+LARGEST_ARCHIVE = 64 << 20
+READ = "actions: read"
+_COST = re.compile(r"(?P<step>.+?)(?:-attempt\d+)?(?:-[0-9a-f]{8})?-cost(?:-\d{1,2})?")
+_ATTEMPT = re.compile(r"/attempts/(\d{1,9})$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """One that GitHub lists. `bytes`: of the zip, as it says."""
+
+    number: int
+    name: str
+    bytes: int = 0
+    expired: bool = False
+
+    @property
+    def step(self) -> str:
+        """Whose cost it is, whichever attempt wrote it; empty for what is no cost."""
+        found = _COST.fullmatch(self.name)
+        return found["step"] if found else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """`troubles`: artifacts that should have held a summary, and what was wrong. `expired`: how many were too old."""
+
+    legs: tuple[Leg, ...] = ()
+    troubles: tuple[str, ...] = ()
+    expired: int = 0
+
+
+class Gathering:
+    """`http`: for the zips, which are no part of the API."""
+
+    def __init__(self, repository: Repository, *, http: Http, api: str, token: str) -> None:
+        self._repository, self._http = repository, http
+        self._address = f"{api}/repos/{repository.name}/actions/artifacts"
+        self._token = token
+
+    def of_run(self, run: int) -> Gathered:
+        """What its legs left, each of the last attempt that ran it: a failed leg that was run again succeeded."""
+        return self.costs(self.artifacts(run))
+
+    def artifacts(self, run: int) -> list[Artifact]:
+        """Raises CvlError."""
+        path = f"/actions/runs/{int(run)}/artifacts"
+        listed = self._repository.every(path, needs=READ, most=MOST_ARTIFACTS, key="artifacts")
+        return [found for entry in listed if (found := _artifact(entry)) is not None]
+
+    def costs(self, artifacts: Sequence[Artifact]) -> Gathered:
+        wanted = [one for one in artifacts if one.step]
+        found, troubles = self._summaries(wanted, _summaries)
+        return Gathered(
+            legs=tuple(_last_attempts(found)), troubles=troubles, expired=sum(one.expired for one in wanted)
+        )
+
+    def lines(self, artifacts: Sequence[Artifact]) -> Gathered:
+        """Of reports, which hold a line for each of their legs."""
+        found, troubles = self._summaries(artifacts, _lines)
+        every = tuple(leg for _, leg in found)
+        return Gathered(legs=every, troubles=troubles, expired=sum(one.expired for one in artifacts))
+
+    # ---- the zips -------------------------------------------------------------------------------------------------
+
+    def _summaries(
+        self, artifacts: Sequence[Artifact], read: Callable[[bytes, Callable[[str], None]], list[Leg]]
+    ) -> tuple[list[tuple[Artifact, Leg]], tuple[str, ...]]:
+        """In the order of the artifacts, however they arrive."""
+        alive = [one for one in artifacts if not one.expired]
+
+        def taken(one: Artifact) -> tuple[list[Leg], list[str]]:
+            said: list[str] = []
+            try:
+                return read(self._archive(one), said.append), said
+            except CvlError as error:
+                return [], [*said, f"could not be had: {error.what}"]
+
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+            answers = list(pool.map(taken, alive))
+        pairs = zip(alive, answers, strict=True)
+        found = [(one, leg) for one, (legs_of_it, _) in pairs for leg in legs_of_it]
+        troubles = [
+            f"{plain(one.name)} {words}" for one, (_, said) in zip(alive, answers, strict=True) for words in said
+        ]
+        return found, tuple(troubles)
+
+    def _archive(self, one: Artifact) -> bytes:
+        if one.bytes > LARGEST_ARCHIVE:
+            raise ArtifactError(f"it has {one.bytes:,} bytes, more than any summary")
+        token = {"Authorization": f"token {self._token}"}
+        answer = self._asked(f"{self._address}/{one.number}/zip", headers=token)
+        if answer.status in {301, 302, 303, 307, 308}:
+            answer = self._asked(answer.location, headers={})
+        if not answer.good:
+            gone = " (its retention is over)" if answer.status == 410 else ""
+            raise ArtifactError(f"answer {answer.status}{gone}")
+        return answer.body
+
+    def _asked(self, url: str, *, headers: Mapping[str, str]) -> Answer:
+        what = "The download of an artifact"
+        return self._http.ask("GET", url, what=what, headers=headers, body=b"", most=LARGEST_ARCHIVE)
+
+
+def _artifact(entry: Mapping[str, Any]) -> Artifact | None:
+    number, name, size = entry.get("id"), entry.get("name"), entry.get("size_in_bytes")
+    if not isinstance(number, int) or not isinstance(name, str):
+        return None
+    held = size if isinstance(size, int) else 0
+    return Artifact(number=number, name=name, bytes=held, expired=entry.get("expired") is True)
+
+
+def _summaries(archive: bytes, say: Callable[[str], None]) -> list[Leg]:
+    """Of `<lease>.json`, the one file of a cost."""
+    found = []
+    for content in files(archive, endings=(".json",), largest=legs.LARGEST_BYTES, say=say):
+        try:
+            found.append(legs.read(content))
+        except ValueError as error:
+            say(f"holds what {error}")
+    return found
+
+
+def _lines(archive: bytes, say: Callable[[str], None]) -> list[Leg]:
+    """A line that nobody can read is nobody's run."""
+    found = []
+    for content in files(archive, endings=(".jsonl",), largest=LARGEST_ARCHIVE, say=say):
+        for line in content.split(b"\n"):
+            try:
+                found.append(legs.read(line))
+            except ValueError:
+                continue
+    return found
+
+
+def _last_attempts(found: Sequence[tuple[Artifact, Leg]]) -> list[Leg]:
+    """Told apart by step and leg: of two, main's and post's word of the same attempt both stay."""
+    last: dict[tuple[str, str], int] = {}
+    for one, leg in found:
+        which = (one.step, leg.name)
+        last[which] = max(last.get(which, 0), _attempt(leg))
+    return [leg for one, leg in found if _attempt(leg) == last[one.step, leg.name]]
+
+
+def _attempt(leg: Leg) -> int:
+    number = _ATTEMPT.search(leg.run_url)
+    return int(number[1]) if number else 1

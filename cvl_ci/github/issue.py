@@ -1,0 +1,111 @@
+"""One issue for what got worse, found by its hidden marker *and* its author: opened once, kept up to date, closed.
+
+Closed only when each leg that it was opened for was measured again and is fine: a leg that found no machine tonight is
+no recovery. What stands in it is written by result/legs/markdown.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cvl_ci.errors import CvlError
+from cvl_ci.github.rest import Repository
+
+WRITE = "issues: write"
+MOST_ISSUES = 1_000
+BOT = "github-actions[bot]"
+_LEGS = re.compile(r"<!-- legs:([0-9a-f ]*) -->")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What was done, for a person: `opened`, `updated`, `closed` or nothing; and the issue's address."""
+
+    did: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """Keys of legs, in hexadecimal digits. `body` stands below the marker; `recovered`: the last word."""
+
+    bad: Sequence[str]
+    fine: Sequence[str]
+    title: str
+    body: str
+    recovered: str
+
+
+class RegressionIssue:
+    """`marker`: an HTML comment, the same in every run of the workflow."""
+
+    def __init__(self, repository: Repository, *, marker: str) -> None:
+        self._repository, self._marker = repository, marker
+
+    def tell(self, findings: Findings) -> Told:
+        """Raises CvlError where GitHub refuses."""
+        open_one = self._ours()
+        if open_one is None:
+            return self._opened(findings) if findings.bad else Told()
+        known = _legs(str(open_one.get("body") or ""))
+        waiting = known - set(findings.fine)
+        bad = sorted({*findings.bad, *waiting})
+        if bad:
+            return self._updated(open_one, findings, bad)
+        return self._closed(open_one, findings)
+
+    def _ours(self) -> Mapping[str, Any] | None:
+        """The oldest that is open; a pull request is an issue to this API, and never ours."""
+        author = self._author()
+        listed = self._repository.every("/issues", needs=WRITE, most=MOST_ISSUES, state="open", creator=author)
+        mine = [
+            entry
+            for entry in listed
+            if "pull_request" not in entry
+            and (entry.get("user") or {}).get("login") == author
+            and str(entry.get("body") or "").startswith(self._marker)
+        ]
+        return min(mine, key=lambda entry: int(entry["number"]), default=None)
+
+    def _author(self) -> str:
+        """A person's token says who that is; the workflow's own may not ask, and is the bot's."""
+        return self._repository.who() or BOT
+
+    def _opened(self, findings: Findings) -> Told:
+        made = self._send("POST", "/issues", {"title": findings.title, "body": self._body(findings, findings.bad)})
+        return Told(did="opened", url=_address(made))
+
+    def _updated(self, issue: Mapping[str, Any], findings: Findings, bad: Sequence[str]) -> Told:
+        """In place: a word of its own each night would be a mail each night."""
+        if not findings.bad:  # nothing new is known of what it waits for
+            return Told(did="kept open", url=_address(issue))
+        body = {"title": findings.title, "body": self._body(findings, bad)}
+        return Told(did="updated", url=_address(self._send("PATCH", f"/issues/{int(issue['number'])}", body)))
+
+    def _closed(self, issue: Mapping[str, Any], findings: Findings) -> Told:
+        path = f"/issues/{int(issue['number'])}"
+        self._send("POST", f"{path}/comments", {"body": findings.recovered})
+        made = self._send("PATCH", path, {"state": "closed", "state_reason": "completed"})
+        return Told(did="closed", url=_address(made))
+
+    def _body(self, findings: Findings, bad: Sequence[str]) -> str:
+        return f"{self._marker}<!-- legs:{' '.join(bad)} -->\n\n{findings.body}"
+
+    def _send(self, method: str, path: str, body: Mapping[str, object]) -> Mapping[str, Any]:
+        answer = self._repository.send(method, path, body, needs=WRITE)
+        if not isinstance(answer, dict):
+            raise CvlError(f"GitHub answered {method} {path} with something else than an issue.")
+        return answer
+
+
+def _legs(body: str) -> set[str]:
+    """The first only: further down stands what a machine said."""
+    found = _LEGS.search(body.split("\n", 1)[0])
+    return set(found[1].split()) if found else set()
+
+
+def _address(issue: Mapping[str, Any]) -> str:
+    return str(issue.get("html_url") or "")

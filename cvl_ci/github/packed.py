@@ -1,0 +1,47 @@
+"""A zip that anybody may have made, read and never unpacked: no name becomes a path, no size is believed."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+
+MOST_FILES = 2_000
+MOST_BYTES = 256 << 20
+"""Of all files together, as they come out: an archive can hold far more than it is."""
+_PLAIN = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+"""What GitHub's clients write. Others ask for memory by a number that the archive holds."""
+_ENCRYPTED = 0x1
+
+
+def files(archive: bytes, *, endings: tuple[str, ...], largest: int, say: Callable[[str], None]) -> Iterator[bytes]:
+    """What is in the files of these endings, in the order of their names. `say` is told what was left out."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+            wanted = [one for one in opened.infolist() if one.filename.endswith(endings)]
+            if len(wanted) > MOST_FILES:
+                say(f"holds more than {MOST_FILES:,} files; the rest was left out")
+            yield from _contents(opened, sorted(wanted, key=lambda one: one.filename)[:MOST_FILES], largest, say)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        say(f"is damaged ({type(error).__name__})")
+
+
+def _contents(
+    opened: zipfile.ZipFile, wanted: list[zipfile.ZipInfo], largest: int, say: Callable[[str], None]
+) -> Iterator[bytes]:
+    left = MOST_BYTES
+    for one in wanted:
+        if one.compress_type not in _PLAIN or one.flag_bits & _ENCRYPTED:
+            say("holds a file that is packed as no client of GitHub's packs")
+            continue
+        with opened.open(one) as stream:
+            content = stream.read(min(largest, left) + 1)
+        left -= len(content)
+        if left < 0:
+            say(f"unpacks to more than {MOST_BYTES >> 20} MiB; the rest was left out")
+            return
+        if len(content) > largest:
+            say(f"holds a file of more than {largest >> 20} MiB")
+            continue
+        yield content

@@ -1,0 +1,264 @@
+"""The verbs about many legs as steps of a workflow: a matrix for the next job, a report on what its legs left, history.
+
+No machine is asked for and no lease is taken, so post has nothing to undo. A report's own ending is its exit code; what
+cannot be published of it (comment, artifact, issue) is said and changes nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from cvl_ci import many, wiring
+from cvl_ci.commands import matrix as planning
+from cvl_ci.commands import report as reporting
+from cvl_ci.errors import CvlError, Mistake, RequestError
+from cvl_ci.github.artifact_http import Http, Patience
+from cvl_ci.github.earlier import Earlier, EarlierRuns
+from cvl_ci.github.gathering import AT_ONCE, Gathering
+from cvl_ci.github.issue import Findings, RegressionIssue
+from cvl_ci.github.report_comment import ReportComment
+from cvl_ci.github.rest import Repository
+from cvl_ci.local import legs
+from cvl_ci.local.clock import SystemClock
+from cvl_ci.ports import Kept
+from cvl_ci.request import many_inputs
+from cvl_ci.result import outputs
+from cvl_ci.result.benchmark import leg as summaries
+from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.legs import markdown, regressions, words
+from cvl_ci.result.legs.rows import Report
+from cvl_ci.result.report import Link, marker
+from cvl_ci.step import OnGitHub
+
+T = TypeVar("T")
+
+LINES = "legs.jsonl"
+"""In the report's artifact: a line for each leg, which later runs are compared with."""
+REPORT = "cvl-report"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What was asked, typed, and where."""
+
+    given: many.Given
+    github: OnGitHub
+    environ: Mapping[str, str]
+
+    @property
+    def door(self) -> many.Door:
+        said = self.github.workflow
+        return many.Door(here=Path.cwd(), prices=wiring.prices(self.environ), say=said.said, tell=said.said)
+
+
+def carried_out(github: OnGitHub, environ: Mapping[str, str], mistakes: Sequence[Mistake]) -> int:
+    """`mistakes`: in the inputs that other verbs read. Raises CvlError."""
+    verb = github.asked.verb
+    given, more = many_inputs.read(environ, verb)
+    known = {mistake.field for mistake in more}
+    if mistakes or more:
+        raise RequestError([*(one for one in mistakes if one.field not in known), *more])
+    github.leave(done=True)
+    return VERBS[verb](Step(given=given, github=github, environ=environ))
+
+
+# ---- matrix ---------------------------------------------------------------------------------------------------------
+
+
+def matrix(step: Step) -> int:
+    built = many.planned(step.given, step.door)
+    *details, title = planning.as_text(built)
+    listed = [f"{leg.name}: at most ${leg.max_usd:.2f}" for leg in built.legs]
+    step.github.workflow.said("\n".join([*listed, *details, title]))
+    with suppress(OSError):
+        page: Callable[[int], str] = lambda room: markdown.matrix_page(title, [*details, *listed], room=room)  # noqa: E731
+        step.github.workflow.commands.summary(page)
+    as_json = planning.as_json(built)
+    step.github.set_outputs(
+        outputs.planned(as_json, legs=len(built.legs), dropped=built.dropped, usd=built.max_usd, said=title)
+    )
+    return 0
+
+
+# ---- report ---------------------------------------------------------------------------------------------------------
+
+
+def report(step: Step) -> int:
+    workflow = step.github.workflow
+    with _asking(step) as gathering:
+        found, troubles = _found(step, gathering)
+        known = _earlier(step, gathering)
+    for line in known.said:
+        workflow.notice(line)
+    made = many.judged(step.given, found, history=known.legs, commits=known.commits, troubles=troubles)
+    workflow.said("\n".join(reporting.as_text(made)))
+    issue = _published(step, made)
+    said = words.headline(made)
+    folder = str(step.given.get("into", many.FOLDER))
+    step.github.set_outputs(outputs.reported(made, said=said, folder=folder, issue=issue))
+    if made.exit_code:
+        workflow.refused(f"{said}: {', '.join(row.name for row in made.red) or ', '.join(made.missing)}")
+    return made.exit_code
+
+
+def _found(step: Step, gathering: Gathering) -> tuple[Sequence[Leg], Sequence[str]]:
+    """Of folders, or of the artifacts of this run. Raises CvlError."""
+    if step.given.get("folders"):
+        return legs.gather(step.given["folders"], field="folders")
+    gathered = gathering.of_run(int(step.github.here.run))
+    return gathered.legs, gathered.troubles
+
+
+def _earlier(step: Step, gathering: Gathering) -> Earlier:
+    """Without it all is measured and nothing compared: no reason to be red."""
+    kind = step.given["history"]
+    if kind == "none":
+        return Earlier()
+    try:
+        return _asked_for(step, gathering, kind)
+    except CvlError as error:
+        lost = f"Nothing is compared: {error.what} {error.next_step}".strip()
+        return Earlier(commits=(legs.NO_COMMIT,), said=(lost,))
+
+
+def _asked_for(step: Step, gathering: Gathering, kind: str) -> Earlier:
+    here, event = step.github.here, step.github.here.event
+    runs = EarlierRuns(
+        _repository(step),
+        gathering,
+        run=int(here.run),
+        workflow=step.given.get("baseline_workflow", ""),
+        report=step.github.artifact_stem(REPORT, attempt=""),
+    )
+    base = step.given.get("base") or event.base_sha
+    commits = runs.commits(base or here.sha, without="" if base else here.sha)
+    if kind == "branch":
+        return Earlier(legs=tuple(many.kept_in_branch(step.given, step.door).read()), commits=commits)
+    own = here.branch if event.name == "push" else event.default_branch
+    return runs.read(
+        branch=event.base_branch or own or here.branch, commits=commits, nights=many.settings(step.given).nights
+    )
+
+
+def _published(step: Step, made: Report) -> str:
+    """The artifact first, so that all that follows can point to it. The address of the issue, if there is one."""
+    github, asked = step.github, step.github.asked
+    say = github.workflow.warning if asked.comment == "always" else github.workflow.progress
+    token = step.environ.get("INPUT_GITHUB_TOKEN", "")
+    comment = ReportComment(here=github.here, group=asked.comment_group, token=token, clock=SystemClock(), say=say)
+    settings = replace(many.settings(step.given), head=comment.head)
+    written = reporting.files(made, assets=legs.assets(), settings=settings)
+    page = _tried(step, "The report's page could not be kept", lambda: _kept(step, made, written)) or reporting.WHERE
+    written = reporting.files(made, assets=legs.assets(), settings=replace(settings, page=page))
+    summary, text = (github.masks.hide(written[name]) for name in (reporting.SUMMARY, reporting.COMMENT))
+    fitting: Callable[[int], str] = lambda room: summary if len(summary.encode()) <= room else ""  # noqa: E731
+    _tried(step, "The summary could not be written", lambda: github.workflow.commands.summary(fitting))
+    if asked.comment != "never":
+        quiet = asked.comment == "failure" and not made.red and not any(row.worse for row in made.rows)
+        _tried(step, "The comment could not be written", lambda: comment.put(text, only_instead=quiet))
+    if not step.given.get("issue"):
+        return ""
+    return _tried(step, "The issue could not be written", lambda: _told_in_issue(step, made, page=page)) or ""
+
+
+def _kept(step: Step, made: Report, written: Mapping[str, str]) -> str:
+    """Page, data and lines, as one artifact and in the workspace. Where the page is, in Markdown; empty: there only."""
+    github, asked = step.github, step.github.asked
+    lines = "".join(f"{summaries.line(leg)}\n" for row in made.rows for leg in row.legs)
+    kept = {name: written[name] for name in (reporting.PAGE, reporting.DATA)} | {LINES: lines}
+    folder = many.write(github.masks.cleaned(kept), into=step.given.get("into", many.FOLDER))
+    github.give_back(folder)
+    if asked.retention_days == 0:
+        return ""
+    name = github.artifact_stem(REPORT)
+    done = github.artifacts().upload(name, root=folder, paths=sorted(kept), retention_days=asked.retention_days)
+    if isinstance(done, Kept):
+        github.workflow.notice(f"The report is in {folder} of the workspace, and in no artifact: {done.reason}.")
+        return ""
+    github.set_outputs(outputs.artifact_outputs(artifact_id=done.id, url=done.url))
+    return markdown.page_at(Link(words=done.name, url=done.url))
+
+
+def _told_in_issue(step: Step, made: Report, *, page: str) -> str:
+    github, here = step.github, step.github.here
+    if here.event.pull_request is not None:
+        github.workflow.notice("No issue is opened from a pull request: its comment says it all.")
+        return ""
+    hide = github.masks.hide
+    run = Link(words="log of the run", url=here.run_url)
+    told = RegressionIssue(
+        _repository(step), marker=marker(here.comment_key(f"issue {github.asked.comment_group}"))
+    ).tell(
+        Findings(
+            bad=regressions.bad(made),
+            fine=regressions.fine(made),
+            title=hide(regressions.title(made, workflow=here.workflow)),
+            body=hide(markdown.issue(made, run=run, page=page)),
+            recovered=hide(markdown.recovered(made, run=run)),
+        )
+    )
+    if told.did:
+        github.workflow.said(f"The issue was {told.did}: {told.url}")
+    return told.url
+
+
+# ---- history --------------------------------------------------------------------------------------------------------
+
+
+def history(step: Step) -> int:
+    """This run's legs into the branch, and all that it then holds into a file, where one is named."""
+    with _asking(step) as gathering:
+        found, troubles = _found(step, gathering)
+    kept = many.kept_in_branch(step.given, step.door)
+    count = many.remember(kept, found, branch=step.given.get("branch", many.BRANCH), door=step.door)
+    for trouble in troubles:
+        step.github.workflow.warning(trouble)
+    if step.given.get("into"):
+        legs.write_lines(kept.read(), Path(step.given["into"]))
+        step.github.give_back(Path(step.given["into"]))
+    said = f"{count} runs are in the history."
+    step.github.set_outputs({"ending": "succeeded", "reason": said, "exit_code": "0", "legs": str(count)})
+    return 0
+
+
+# ---- GitHub ---------------------------------------------------------------------------------------------------------
+
+
+def _repository(step: Step) -> Repository:
+    here = step.github.here
+    token = step.environ.get("INPUT_GITHUB_TOKEN", "")
+    if not token or not re.fullmatch(r"\d+", here.run) or not here.repository:
+        raise CvlError(
+            "GitHub cannot be asked what the legs left: there is no token, or this is no run of a workflow.",
+            next_step="Leave the input github_token as it is, or name folders.",
+        )
+    return Repository(api=here.api, token=token, name=here.repository)
+
+
+@contextmanager
+def _asking(step: Step) -> Iterator[Gathering]:
+    """Raises CvlError where GitHub cannot be asked at all."""
+    patience = Patience(clock=SystemClock(), random=random.random)
+    with closing(Http(environ=step.environ, patience=patience, connections=AT_ONCE)) as http:
+        token = step.environ.get("INPUT_GITHUB_TOKEN", "")
+        yield Gathering(_repository(step), http=http, api=step.github.here.api, token=token)
+
+
+def _tried(step: Step, what: str, do: Callable[[], T]) -> T | None:
+    """What cannot be told makes no green report red."""
+    try:
+        return do()
+    except CvlError as error:
+        step.github.workflow.warning(f"{what}: {error.what} {error.next_step}".strip())
+    except Exception as error:  # noqa: BLE001
+        step.github.workflow.warning(f"{what}: {type(error).__name__}: {error}")
+    return None
+
+
+VERBS: Mapping[str, Callable[[Step], int]] = {"matrix": matrix, "report": report, "history": history}

@@ -1,0 +1,162 @@
+"""What GitHub keeps of a repository beside its comments: runs of a workflow, their artifacts, commits, issues."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.github import openapi
+
+Answer = tuple[int, dict[str, str], str]
+URL = "https://git.example.com/api/v3"
+BLOBS = "https://blobs.example.com"
+"""Where the zips lie: another host, which is shown no token."""
+WORKFLOW = 77
+RUNS = "GET /repos/{owner}/{repo}/actions/workflows/{workflow_id}/runs"
+ARTIFACTS = "GET /repos/{owner}/{repo}/actions/runs/{run_id}/artifacts"
+
+
+@dataclass
+class Kept:
+    """`commits`: nearest first, from the one that is asked for. `files`: of an artifact, by its number."""
+
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    artifacts: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    archives: dict[int, bytes] = field(default_factory=dict)
+    commits: list[str] = field(default_factory=list)
+    issues: dict[int, dict[str, Any]] = field(default_factory=dict)
+    said: list[tuple[int, str]] = field(default_factory=list)
+    """Comments on issues."""
+    shown: list[Mapping[str, str]] = field(default_factory=list)
+    """Headers that a blob was asked for with."""
+    more_artifacts: Callable[[int], list[tuple[str, bytes]]] = lambda _: []
+    """Names and zips that a runner's own service holds of a run."""
+
+    def run(self, number: int, commit: str, *, branch: str = "main", event: str = "push", **more: Any) -> int:
+        [shown, *_] = openapi.example(RUNS)["workflow_runs"]
+        known = {"id": number, "head_sha": commit, "head_branch": branch, "event": event, "status": "completed"}
+        ours = {**shown["head_repository"], "full_name": "cvl/ci"}
+        self.runs.append({**shown, **known, "workflow_id": WORKFLOW, "head_repository": ours, **more})
+        return number
+
+    def artifact(self, run: int, name: str, files: Mapping[str, bytes | str] | bytes, *, expired: bool = False) -> int:
+        """`files`: in the zip, or the zip itself."""
+        number = 1000 + len(self.archives)
+        archive = files if isinstance(files, bytes) else zipped(files)
+        [shown, *_] = openapi.example(ARTIFACTS)["artifacts"]
+        known = {"id": number, "name": name, "size_in_bytes": len(archive), "expired": expired}
+        self.artifacts.setdefault(run, []).append({**shown, **known})
+        self.archives[number] = archive
+        return number
+
+    def issue(self, body: str, *, author: str = "github-actions[bot]", **more: Any) -> int:
+        number = 40 + len(self.issues)
+        [shown, *_] = openapi.example("GET /repos/{owner}/{repo}/issues")
+        shown.pop("pull_request", None)
+        user = {**shown["user"], "login": author}
+        at = f"https://git.example.com/cvl/ci/issues/{number}"
+        known = {"number": number, "state": "open", "title": "Bench", "body": body, "user": user, "html_url": at}
+        self.issues[number] = {**shown, **known, **more}
+        return number
+
+    def open_issues(self) -> list[dict[str, Any]]:
+        return [issue for issue in self.issues.values() if issue["state"] == "open"]
+
+    # ---- what is asked --------------------------------------------------------------------------------------------
+
+    def blob(self, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        self.shown.append(dict(headers))
+        number = int(path.strip("/").partition(".")[0])
+        return (200, self.archives[number]) if number in self.archives else (404, b"")
+
+    def route(self, method: str, path: str, query: Mapping[str, str], body: str | bytes | None) -> Answer | None:
+        """None: nothing of this."""
+        path = path.removeprefix("/repos/cvl/ci")
+        for form, answer in (
+            (r"GET /actions/runs/(\d+)", self._run),
+            (r"GET /actions/runs/(\d+)/artifacts", self._artifacts),
+            (r"GET /actions/artifacts/(\d+)/zip", self._archive),
+            (r"GET /actions/workflows/([\w.-]+)/runs", self._runs),
+            (r"GET /commits", self._commits),
+            (r"GET /issues", self._issues),
+        ):
+            found = re.fullmatch(form, f"{method} {path}")
+            if found:
+                return answer(query, *found.groups())
+        return self._written(method, path, json.loads(body) if body else {})
+
+    def _run(self, _: Mapping[str, str], number: str) -> Answer:
+        known = next((run for run in self.runs if run["id"] == int(number)), {"id": int(number)})
+        shown = openapi.example("GET /repos/{owner}/{repo}/actions/runs/{run_id}")
+        return _json({**shown, **known, "workflow_id": WORKFLOW})
+
+    def _artifacts(self, query: Mapping[str, str], number: str) -> Answer:
+        for name, archive in self.more_artifacts(int(number)):
+            if not any(one["name"] == name for one in self.artifacts.get(int(number), [])):
+                self.artifact(int(number), name, archive)
+        return _page("artifacts", self.artifacts.get(int(number), []), query)
+
+    def _archive(self, _: Mapping[str, str], number: str) -> Answer:
+        every = [one for listed in self.artifacts.values() for one in listed]
+        if any(one["id"] == int(number) and one["expired"] for one in every):
+            return _json({"message": "Artifact has expired"}, 410)
+        return (302, {"Location": f"{BLOBS}/{number}.zip?sig=secret"}, "")
+
+    def _runs(self, query: Mapping[str, str], _: str) -> Answer:
+        found = [run for run in self.runs if run["head_branch"] == query.get("branch", run["head_branch"])]
+        status = query.get("status")
+        return _page("workflow_runs", [run for run in found if status in {None, run["status"]}], query)
+
+    def _commits(self, query: Mapping[str, str]) -> Answer:
+        wanted = query.get("sha", "")
+        start = self.commits.index(wanted) if wanted in self.commits else 0
+        [shown, *_] = openapi.example("GET /repos/{owner}/{repo}/commits")
+        return _json(_slice([{**shown, "sha": sha} for sha in self.commits[start:]], query))
+
+    def _issues(self, query: Mapping[str, str]) -> Answer:
+        wanted = query.get("state", "open")
+        listed = [one for one in self.issues.values() if wanted in {"all", one["state"]}]
+        by = query.get("creator")
+        return _json(_slice([one for one in listed if by in {None, one["user"]["login"]}], query))
+
+    def _written(self, method: str, path: str, body: Mapping[str, Any]) -> Answer | None:
+        if (method, path) == ("POST", "/issues"):
+            return _json(self.issues[self.issue(body["body"], title=body["title"])], 201)
+        found = re.fullmatch(r"/issues/(\d+)(/comments)?", path)
+        if found is None or int(found[1]) not in self.issues:
+            return None
+        number = int(found[1])
+        if found[2] and method == "POST":
+            self.said.append((number, body["body"]))
+            shown = openapi.example("POST /repos/{owner}/{repo}/issues/{issue_number}/comments")
+            return _json({**shown, "body": body["body"]}, 201)
+        if method == "PATCH":
+            self.issues[number] |= body
+            return _json(self.issues[number])
+        return None
+
+
+def zipped(files: Mapping[str, bytes | str]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def _page(key: str, entries: list[Any], query: Mapping[str, str]) -> Answer:
+    return _json({"total_count": len(entries), key: _slice(entries, query)})
+
+
+def _slice(entries: list[Any], query: Mapping[str, str]) -> list[Any]:
+    page, size = int(query.get("page", 1)), int(query.get("per_page", 30))
+    return entries[(page - 1) * size : page * size]
+
+
+def _json(value: object, status: int = 200) -> Answer:
+    return (status, {"Content-Type": "application/json"}, json.dumps(value))

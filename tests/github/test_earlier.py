@@ -1,0 +1,136 @@
+"""Which runs are a baseline: those of the base branch, by their commits, and never a stranger's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cvl_ci.errors import CvlError
+from cvl_ci.github.earlier import Earlier, EarlierRuns
+from cvl_ci.github.rest import Repository
+from cvl_ci.result.benchmark import leg as legs
+from tests.github.api import URL, Api
+from tests.github.kept import WORKFLOW, Kept
+from tests.github.test_gathering import cost, gatherer
+from tests.result.benchmark.legs import leg
+
+COMMITS = [f"{number:040x}" for number in range(1, 151)]
+"""Nearest first."""
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Api(kept=Kept(commits=COMMITS)).serving() as api:
+        yield api
+
+
+@pytest.fixture
+def kept(api: Api) -> Kept:
+    return api.kept
+
+
+def earlier(*, workflow: str = "") -> EarlierRuns:
+    repository = Repository(api=URL, token="secret-token", name="cvl/ci")
+    return EarlierRuns(repository, gatherer(), run=900, workflow=workflow, report="cvl-report")
+
+
+def read(nights: int = 14, *, base: str = COMMITS[0]) -> Earlier:
+    runs = earlier()
+    return runs.read(branch="main", commits=runs.commits(base, without=""), nights=nights)
+
+
+def lines(*clusters: str, **changed: Any) -> dict[str, str]:
+    return {
+        "legs.jsonl": "".join(f"{legs.line(leg(cluster=name, **changed))}\n" for name in clusters),
+        "report.html": "",
+    }
+
+
+def test_commits_are_the_base_and_those_before_it(kept: Kept) -> None:
+    assert earlier().commits(COMMITS[2], without="") == tuple(COMMITS[2:102])
+    assert earlier().commits(COMMITS[0], without=COMMITS[0]) == tuple(COMMITS[1:100])
+
+
+def test_a_run_that_wrote_a_report_is_read_from_one_artifact(kept: Kept) -> None:
+    kept.run(800, COMMITS[0])
+    kept.artifact(800, "cvl-legs-a-cost", cost(cluster="cvl-a"))
+    kept.artifact(800, "cvl-report", lines("cvl-a", "cvl-b"))
+    found = read()
+    assert [one.cluster for one in found.legs] == ["cvl-a", "cvl-b"]
+    assert len(kept.shown) == 1
+    assert found.said == ()
+
+
+def test_a_run_whose_report_was_never_written_is_read_from_its_legs(kept: Kept) -> None:
+    kept.run(800, COMMITS[0], conclusion="failure")
+    kept.artifact(800, "cvl-legs-a-cost", cost(cluster="cvl-a"))
+    kept.artifact(800, "cvl-report-of-something-else", lines("cvl-x"))
+    assert [one.cluster for one in read().legs] == ["cvl-a"]
+
+
+def test_a_stranger_s_run_is_no_baseline_whatever_its_branch_is_called(kept: Kept) -> None:
+    kept.run(1, COMMITS[0])
+    theirs = {**kept.runs.pop()["head_repository"], "full_name": "stranger/ci"}
+    kept.run(800, COMMITS[0], head_repository=theirs, event="pull_request")
+    kept.run(801, COMMITS[0], event="pull_request")
+    kept.run(802, COMMITS[0], branch="topic")
+    kept.run(900, COMMITS[0])
+    for run in (800, 801, 802, 900):
+        kept.artifact(run, "cvl-report", lines(f"cvl-{run}"))
+    found = read()
+    assert found.legs == ()
+    assert any("never run to its end on main" in said for said in found.said)
+
+
+def test_the_latest_nights_and_the_nearest_commit_are_read_and_no_more(kept: Kept, api: Api) -> None:
+    """The pull request left main long ago: its base is far behind the last nights."""
+    for number in range(150, 0, -1):
+        kept.run(number, COMMITS[150 - number])
+        kept.artifact(number, "cvl-report", lines(f"cvl-{number:03}"))
+    found = read(nights=4, base=COMMITS[100])
+    assert [one.cluster for one in found.legs] == [
+        *(f"cvl-{number:03}" for number in (150, 149, 148, 147)),
+        *(f"cvl-{number:03}" for number in (50, 49, 48)),
+    ]
+    assert found.commits[0] == COMMITS[100]
+    assert len([line for line in api.asked if line.endswith("/artifacts")]) == 7
+
+
+def test_what_retention_took_is_counted_and_said(kept: Kept) -> None:
+    for number in (800, 801, 802):
+        kept.run(number, COMMITS[0])
+        kept.artifact(number, "cvl-report", lines(f"cvl-{number}"), expired=number != 801)
+    found = read()
+    assert [one.cluster for one in found.legs] == ["cvl-801"]
+    assert found.said == ("2 of 3 earlier runs on main have no artifacts any more: their retention is over.",)
+
+
+def test_lines_that_nobody_can_read_are_nobody_s_runs(kept: Kept) -> None:
+    kept.run(800, COMMITS[0])
+    text = f'{{"ending": \n[]\n{json.dumps({"ending": "x"})}\n{lines("cvl-a")["legs.jsonl"]}\x00'
+    kept.artifact(800, "cvl-report-attempt2", {"legs.jsonl": text})
+    assert [one.cluster for one in read().legs] == ["cvl-a"]
+
+
+def test_this_run_s_workflow_is_asked_for_and_another_by_its_file(kept: Kept, api: Api) -> None:
+    read()
+    assert f"GET /repos/cvl/ci/actions/workflows/{WORKFLOW}/runs" in api.asked
+    earlier(workflow="nightly-benchmark.yml").read(branch="main", commits=(), nights=1)
+    assert "GET /repos/cvl/ci/actions/workflows/nightly-benchmark.yml/runs" in api.asked
+    assert api.asked.count("GET /repos/cvl/ci/actions/runs/900") == 1
+
+
+def test_a_token_that_may_not_ask_is_told_what_it_takes(api: Api) -> None:
+    api.faults["GET /repos/cvl/ci/commits"] = [(404, {}, '{"message": "Not Found"}')]
+    with pytest.raises(CvlError) as caught:
+        earlier().commits("main", without="")
+    assert "contents: read" in caught.value.next_step
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_moment_s_failure_is_asked_again(api: Api, status: int) -> None:
+    api.faults["GET /repos/cvl/ci/commits"] = [(status, {}, "busy")]
+    assert earlier().commits(COMMITS[0], without="")[0] == COMMITS[0]

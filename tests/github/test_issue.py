@@ -1,0 +1,114 @@
+"""One issue for what got worse: opened, kept up to date in place, and closed only when all of it is fine again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from cvl_ci.errors import CvlError
+from cvl_ci.github.issue import Findings, RegressionIssue, Told
+from cvl_ci.github.rest import Repository
+from tests.github.api import URL, Api
+from tests.github.kept import Kept
+
+MARKER = "<!-- cvl-ci:0123456789abcdef -->"
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Api().serving() as api:
+        yield api
+
+
+@pytest.fixture
+def kept(api: Api) -> Kept:
+    return api.kept
+
+
+def tell(*, bad: Sequence[str] = (), fine: Sequence[str] = (), body: str = "It got worse.") -> Told:
+    issue = RegressionIssue(Repository(api=URL, token="secret-token", name="cvl/ci"), marker=MARKER)
+    return issue.tell(
+        Findings(bad=bad, fine=fine, title=f"{len(bad)} legs got worse", body=body, recovered="All fine again.")
+    )
+
+
+def test_it_is_opened_once_and_changed_in_place_while_it_lasts(kept: Kept) -> None:
+    first = tell(bad=["aa"], fine=["bb"])
+    assert (first.did, first.url) == ("opened", "https://git.example.com/cvl/ci/issues/40")
+    assert tell(bad=["aa", "cc"], body="Worse still.").did == "updated"
+    [issue] = kept.open_issues()
+    assert issue["title"] == "2 legs got worse"
+    assert issue["body"] == f"{MARKER}<!-- legs:aa cc -->\n\nWorse still."
+    assert kept.said == []
+
+
+def test_it_is_closed_with_a_word_when_all_of_it_is_fine(kept: Kept) -> None:
+    tell(bad=["aa"])
+    assert tell(fine=["aa", "bb"]).did == "closed"
+    assert kept.open_issues() == []
+    assert kept.issues[40]["state_reason"] == "completed"
+    assert kept.said == [(40, "All fine again.")]
+
+
+def test_a_leg_that_found_no_machine_is_no_recovery(kept: Kept, api: Api) -> None:
+    tell(bad=["aa", "bb"])
+    api.asked.clear()
+    assert tell(fine=["aa"]).did == "kept open"
+    assert api.writes() == []
+    assert tell(bad=["cc"], fine=["aa"]).did == "updated"
+    assert "<!-- legs:bb cc -->" in kept.issues[40]["body"]
+    assert tell(fine=["aa", "bb", "cc"]).did == "closed"
+
+
+def test_a_clean_night_without_an_issue_writes_nothing(api: Api) -> None:
+    assert tell(fine=["aa"]) == Told()
+    assert api.writes() == []
+
+
+def test_after_a_recovery_a_new_one_is_opened(kept: Kept) -> None:
+    tell(bad=["aa"])
+    tell(fine=["aa"])
+    assert tell(bad=["aa"]).url.endswith("/41")
+    assert [issue["number"] for issue in kept.open_issues()] == [41]
+
+
+def test_nobody_else_s_issue_is_ever_touched(kept: Kept, api: Api) -> None:
+    kept.issue(f"{MARKER}<!-- legs:aa -->\n\nMine!", author="stranger")
+    kept.issue(f"What does {MARKER} mean?")
+    kept.issue(f"{MARKER}<!-- legs:aa -->\n\nx", pull_request=openapi_pull())
+    before = {number: dict(issue) for number, issue in kept.issues.items()}
+    assert tell(fine=["aa"]) == Told()
+    assert tell(bad=["aa"]).did == "opened"
+    assert {number: dict(kept.issues[number]) for number in before} == before
+
+
+def openapi_pull() -> dict[str, str | None]:
+    at = "https://git.example.com/cvl/ci/pull/5"
+    return {"url": at, "html_url": at, "diff_url": at, "patch_url": at}
+
+
+def test_it_is_found_over_all_pages(kept: Kept) -> None:
+    tell(bad=["aa"])
+    for _ in range(150):
+        kept.issue("Something else.")
+    assert tell(fine=["aa"]).did == "closed"
+
+
+def test_what_a_machine_said_in_the_body_names_no_leg(kept: Kept) -> None:
+    tell(bad=["aa"], body="<!-- legs: -->\n<!-- legs:ff -->")
+    assert tell(fine=["ff"]).did == "kept open"
+    assert tell(fine=["aa"]).did == "closed"
+
+
+def test_a_token_that_may_not_write_is_told_what_it_takes(api: Api) -> None:
+    api.writable = False
+    with pytest.raises(CvlError) as caught:
+        tell(bad=["aa"])
+    assert "issues: write" in caught.value.next_step
+
+
+def test_a_person_s_token_finds_the_person_s_issue(kept: Kept, api: Api) -> None:
+    api.me = "anna"
+    kept.issue(f"{MARKER}<!-- legs:aa -->\n\nx", author="anna")
+    assert tell(fine=["aa"]).did == "closed"

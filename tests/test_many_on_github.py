@@ -1,0 +1,405 @@
+"""A matrix, a report and its history as steps of a workflow, from their inputs to what GitHub then holds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvl_ci import many_on_github
+from cvl_ci.errors import CvlError, RequestError
+from cvl_ci.request.inputs import from_environment
+from cvl_ci.request.many_fields import MANY_INPUTS, TAKES
+from cvl_ci.request.verb_fields import VERBS
+from cvl_ci.result.benchmark import leg as legs
+from cvl_ci.result.outcome import EXIT_NOT_PROVED_GONE
+from cvl_ci.step import OnGitHub
+from tests.github import api as fake
+from tests.github.api import URL, Api
+from tests.github.kept import Kept
+from tests.github.runner import read_file
+from tests.github.test_gathering import cost
+from tests.result.benchmark.legs import NIGHT, leg, never_started
+
+ROOT = Path(__file__).parents[1]
+BASE, HEAD = "b" * 40, "c" * 40
+DAY = 86_400.0
+SIDE = {"repo": {"full_name": "cvl/ci"}}
+REQUEST = {"number": 5, "head": {**SIDE, "sha": HEAD}, "base": {**SIDE, "sha": BASE, "ref": "main"}}
+REPOSITORY = {"full_name": "cvl/ci", "default_branch": "main"}
+DIGITS: dict[str, Any] = {"example": "digits_sgd", "preset": "train"}
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Api(kept=Kept(commits=[HEAD, BASE, "a" * 40])).serving() as api:
+        yield api
+
+
+@pytest.fixture
+def kept(api: Api) -> Kept:
+    return api.kept
+
+
+@dataclass
+class Job:
+    """One step after another of a job in the checkout `folder`."""
+
+    folder: Path
+    environ: dict[str, str]
+    said: Callable[[], str]
+    given: dict[str, str] = field(default_factory=dict)
+
+    def step(self, verb: str, **given: str) -> int:
+        inputs = {f"INPUT_{one.name.upper()}": one.default for one in MANY_INPUTS}
+        words = {f"INPUT_{name.upper()}": value for name, value in {"verb": verb, **self.given, **given}.items()}
+        environ = {**self.environ, **inputs, **words}
+        read = from_environment({}, also=())
+        github = OnGitHub(environ)
+        try:
+            return many_on_github.carried_out(github, environ, read.mistakes)
+        finally:
+            github.workflow.close()
+
+    def on(self, event: str, payload: dict[str, Any]) -> None:
+        (self.folder / "event.json").write_text(json.dumps({"repository": REPOSITORY, **payload}))
+        self.environ["GITHUB_EVENT_NAME"] = event
+
+    def outputs(self) -> dict[str, str]:
+        return read_file((self.folder / "outputs").read_text())
+
+    @property
+    def summary(self) -> str:
+        path = self.folder / "summary.md"
+        return path.read_text() if path.exists() else ""
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Job:
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    monkeypatch.chdir(checkout)
+    files = {"GITHUB_STEP_SUMMARY": "summary.md", "GITHUB_OUTPUT": "outputs", "GITHUB_STATE": "state"}
+    made = Job(
+        folder=tmp_path,
+        said=lambda: capsys.readouterr().out,
+        environ={
+            "HOME": str(tmp_path),
+            "GITHUB_API_URL": URL,
+            "GITHUB_SERVER_URL": "https://git.example.com",
+            "GITHUB_REPOSITORY": "cvl/ci",
+            "GITHUB_RUN_ID": "7",
+            "GITHUB_JOB": "report",
+            "GITHUB_WORKFLOW": "Nightly",
+            "GITHUB_SHA": HEAD,
+            "GITHUB_REF_NAME": "main",
+            "GITHUB_EVENT_PATH": str(tmp_path / "event.json"),
+            "INPUT_GITHUB_TOKEN": "secret-token",
+            **{name: str(tmp_path / file) for name, file in files.items()},
+        },
+    )
+    made.on("pull_request", {"pull_request": REQUEST})
+    return made
+
+
+def left(kept: Kept, *costs: dict[str, Any], run: int = 7) -> None:
+    for known in costs:
+        kept.artifact(run, f"cvl-legs-{known['leg']}-cost", cost(**known))
+
+
+def nights(kept: Kept, count: int = 4, **changed: Any) -> None:
+    """Of the base: as many as it takes to know that its metrics never differ."""
+    for number in range(count):
+        kept.run(800 + number, BASE)
+        at = NIGHT - (count - number) * DAY
+        url = f"https://github.com/o/r/actions/runs/{800 + number}"
+        known = {**DIGITS, "commit": BASE, "at": at, "run_url": url, "cluster": f"cvl-{number}", **changed}
+        kept.artifact(800 + number, "cvl-report", {"legs.jsonl": legs.line(leg(**known)) + "\n"})
+
+
+CLEAN: dict[str, Any] = {**DIGITS, "cluster": "cvl-now", "leg": "digits", "at": NIGHT}
+FAILED = {**CLEAN, "ending": "failed", "exit_code": 7, "reason": "The job exited with code 7."}
+NO_MACHINE = never_started(75, "No machine could be had.", leg="digits", cluster="cvl-now", **DIGITS)
+SLOW: dict[str, Any] = {**CLEAN, "metrics": {"accuracy": 0.72}}
+
+
+# ---- a report --------------------------------------------------------------------------------------------------------
+
+
+def test_a_report_is_one_summary_one_comment_and_one_page(job: Job, api: Api, kept: Kept) -> None:
+    nights(kept)
+    left(kept, CLEAN, {**FAILED, "cluster": "cvl-gcp", "leg": "digits gcp", "cloud": "gcp"})
+    assert job.step("report") == 1
+    assert job.summary.startswith("### 1 of 2 legs red")
+    [comment] = api.bodies()
+    assert "### 1 of 2 legs red" in comment
+    assert "against 4 runs of bbbbbbbbbbbb, the base" in comment
+    page = Path("cvl-report/report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    said = job.outputs()
+    assert (said["ending"], said["exit_code"], said["legs"], json.loads(said["red"])) == (
+        "failed", "1", "2", ["digits gcp"]
+    )  # fmt: skip
+    assert "in no artifact" in job.said(), "there is no service for artifacts here, and that is said"
+
+
+def test_the_same_legs_again_change_the_one_comment(job: Job, api: Api, kept: Kept) -> None:
+    left(kept, CLEAN)
+    job.step("report")
+    job.environ["GITHUB_RUN_ID"] = "8"
+    left(kept, FAILED, run=8)
+    job.step("report")
+    [comment] = api.bodies()
+    assert "1 of 1 leg red" in comment
+    job.environ["GITHUB_RUN_ID"] = "7"
+    job.step("report")
+    assert api.bodies() == [comment], "a run that began later has the word"
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "status"),
+    [({}, 0, "worse"), ({"fail_on_regression": "true"}, 1, "worse")],
+    ids=["told", "fails"],
+)
+def test_what_got_worse_than_the_base_is_told_and_fails_where_it_shall(
+    job: Job, kept: Kept, given: dict[str, str], code: int, status: str
+) -> None:
+    nights(kept)
+    left(kept, SLOW)
+    assert job.step("report", **given) == code
+    [row] = json.loads(Path("cvl-report/report.json").read_text())["rows"]
+    assert (row["status"], row["worse"], row["baseline"]) == (status, ["accuracy"], BASE)
+
+
+@pytest.mark.parametrize(("given", "code"), [({}, 0), ({"infra_failures": "fail"}, 75)])
+def test_a_leg_without_a_machine_is_neutral_unless_told_otherwise(
+    job: Job, kept: Kept, given: dict[str, str], code: int
+) -> None:
+    left(kept, NO_MACHINE)
+    assert job.step("report", **given) == code
+    assert json.loads(job.outputs()["rerun"]) == ["digits"]
+
+
+@pytest.mark.parametrize(("given", "code"), [({}, 0), ({"infra_failures": "fail"}, 75)])
+def test_a_leg_that_left_nothing_is_named(job: Job, kept: Kept, given: dict[str, str], code: int) -> None:
+    left(kept, CLEAN)
+    matrix = json.dumps({"include": [{"name": "digits"}, {"name": "digits gcp"}]})
+    assert job.step("report", expected=matrix, **given) == code
+    assert "1 left no summary" in job.summary
+    assert "- `digits gcp`" in job.summary
+
+
+def test_a_machine_that_may_be_left_is_the_loudest(job: Job, kept: Kept) -> None:
+    left(kept, {**CLEAN, "released": {"gone": False}})
+    assert job.step("report") == EXIT_NOT_PROVED_GONE
+    assert "cvl-ci down cvl-now" in job.summary
+
+
+def test_without_a_baseline_it_says_so_and_passes(job: Job, kept: Kept) -> None:
+    left(kept, SLOW)
+    assert job.step("report", fail_on_regression="true") == 0
+    assert "never run to its end on main" in job.said()
+    assert "no baseline" in job.summary
+
+
+def test_a_github_that_shows_no_history_makes_no_report_red(job: Job, kept: Kept, api: Api) -> None:
+    left(kept, SLOW)
+    api.faults["GET /repos/cvl/ci/commits"] = [(403, {}, '{"message": "no"}')]
+    assert job.step("report", fail_on_regression="true") == 0
+    said = job.said()
+    assert "Nothing is compared" in said
+    assert "contents: read" in said
+
+
+def test_a_github_that_shows_no_artifacts_is_no_green_report(job: Job, api: Api) -> None:
+    api.faults["GET /repos/cvl/ci/actions/runs/7/artifacts"] = [(403, {}, '{"message": "no"}')]
+    with pytest.raises(CvlError) as caught:
+        job.step("report")
+    assert "actions: read" in caught.value.next_step
+
+
+def test_a_push_is_compared_with_what_came_before_it(job: Job, kept: Kept) -> None:
+    nights(kept)
+    job.on("schedule", {})
+    left(kept, SLOW)
+    job.step("report")
+    [row] = json.loads(Path("cvl-report/report.json").read_text())["rows"]
+    assert (row["status"], row["baseline"]) == ("worse", BASE)
+
+
+def test_history_may_be_none_or_of_another_workflow(job: Job, kept: Kept, api: Api) -> None:
+    nights(kept)
+    left(kept, SLOW)
+    job.step("report", history="none")
+    assert json.loads(Path("cvl-report/report.json").read_text())["rows"][0]["status"] == "ok"
+    job.step("report", baseline_workflow="nightly-benchmark.yml")
+    assert "GET /repos/cvl/ci/actions/workflows/nightly-benchmark.yml/runs" in api.asked
+
+
+def test_who_wants_no_comment_gets_none_and_who_wants_failures_alone_is_told_of_recovery(
+    job: Job, api: Api, kept: Kept
+) -> None:
+    left(kept, CLEAN)
+    job.step("report", comment="never")
+    job.step("report", comment="failure")
+    assert api.writes() == []
+    left(kept, FAILED, run=8)
+    left(kept, CLEAN, run=9)
+    for run, word in (("8", "1 of 1 leg red"), ("9", "none red")):
+        job.environ["GITHUB_RUN_ID"] = run
+        job.step("report", comment="failure")
+        assert word in api.bodies()[0]
+
+
+def test_a_read_only_token_costs_the_comment_and_nothing_else(job: Job, api: Api, kept: Kept) -> None:
+    api.writable = False
+    left(kept, FAILED)
+    assert job.step("report") == 1
+    assert "1 of 1 leg red" in job.summary
+    assert "No comment on the pull request" in job.said()
+
+
+def test_what_a_leg_says_obeys_nobody(job: Job, api: Api, kept: Kept) -> None:
+    evil = "::set-output name=red::x\n##[error]x </table><script>alert(1)</script> @everyone `|` ](http://evil)"
+    left(kept, {**FAILED, "reason": evil, "leg": "digits"})
+    job.step("report")
+    lines = job.said().splitlines()
+    assert not any(line.lstrip().startswith(("::set-output", "##[")) for line in lines)
+    assert "<script>alert" not in Path("cvl-report/report.html").read_text()
+    assert json.loads(job.outputs()["red"]) == ["digits"]
+
+
+# ---- the issue -------------------------------------------------------------------------------------------------------
+
+
+def test_a_night_that_got_worse_opens_an_issue_and_a_clean_one_closes_it(job: Job, kept: Kept) -> None:
+    nights(kept)
+    job.on("schedule", {})
+    left(kept, SLOW)
+    assert job.step("report", issue="true") == 0
+    [issue] = kept.open_issues()
+    assert issue["title"] == "Nightly: 1 leg got worse or failed"
+    assert "/actions/runs/7/attempts/1" in issue["body"]
+    assert job.outputs()["issue_url"] == issue["html_url"]
+    for run, known in ((8, NO_MACHINE), (9, CLEAN)):
+        job.environ["GITHUB_RUN_ID"] = str(run)
+        left(kept, known, run=run)
+        job.step("report", issue="true")
+        assert len(kept.open_issues()) == (1 if known is NO_MACHINE else 0)
+    assert "fine again" in kept.said[0][1]
+
+
+def test_no_issue_is_opened_from_a_pull_request(job: Job, kept: Kept) -> None:
+    left(kept, FAILED)
+    job.step("report", issue="true")
+    assert kept.issues == {}
+    assert "No issue is opened from a pull request" in job.said()
+
+
+def test_an_issue_that_may_not_be_written_is_said_and_changes_nothing(job: Job, api: Api, kept: Kept) -> None:
+    api.writable = False
+    job.on("schedule", {})
+    left(kept, FAILED)
+    assert job.step("report", issue="true") == 1
+    assert "issues: write" in job.said()
+
+
+# ---- a matrix --------------------------------------------------------------------------------------------------------
+
+
+def checkout(folder: Path) -> None:
+    subprocess.run(["cp", "-r", str(ROOT / "examples"), str(folder)], check=True)
+    for words in (("init", "-q", "-b", "main"), ("add", "-A")):
+        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
+    commit(folder)
+
+
+def commit(folder: Path) -> None:
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+    subprocess.run(["git", *who, "commit", "-qam", "x"], cwd=folder, check=True, capture_output=True)
+
+
+def test_a_matrix_is_what_the_next_job_takes(job: Job) -> None:
+    checkout(Path.cwd())
+    given = {"examples": "digits_sgd", "presets": "train\ntrain_quick", "clouds": "aws/us-east-1,sandbox/us-west-2"}
+    assert job.step("matrix", **given, budget="1", max_runtime="30m") == 0
+    said = job.outputs()
+    include = json.loads(said["matrix"])["include"]
+    assert (said["legs"], len(include), said["dropped"]) == ("4", 4, "[]")
+    assert {leg["cloud"] for leg in include} == {"aws/us-east-1", "sandbox/us-west-2"}
+    assert all(leg["max_runtime"] for leg in include)
+    assert float(said["estimated_usd"]) == pytest.approx(sum(float(leg["max_usd"]) for leg in include), abs=0.05)
+    assert "4 legs" in job.summary
+
+
+def test_what_nothing_changed_is_no_leg_and_the_next_job_can_tell(job: Job) -> None:
+    checkout(Path.cwd())
+    assert job.step("matrix", changed_since="HEAD") == 0
+    assert job.outputs()["legs"] == "0"
+    script = Path("examples/tabular/digits_sgd/train.sh")
+    script.write_text(script.read_text() + "\n")
+    commit(Path.cwd())
+    assert job.step("matrix", changed_since="HEAD~1", presets="train") == 0
+    [one] = json.loads(job.outputs()["matrix"])["include"]
+    assert one["example"] == "examples/tabular/digits_sgd"
+
+
+def test_what_is_too_dear_is_left_out_by_name(job: Job) -> None:
+    checkout(Path.cwd())
+    assert job.step("matrix", examples="digits_sgd", presets="train", clouds="aws", budget="0.01") == 0
+    [dropped] = json.loads(job.outputs()["dropped"])
+    assert dropped["name"] == "digits-sgd train aws"
+    assert "budget" in dropped["why"]
+
+
+# ---- inputs ----------------------------------------------------------------------------------------------------------
+
+
+def test_all_that_is_wrong_is_told_at_once_and_what_another_verb_takes_is_wrong(job: Job) -> None:
+    with pytest.raises(RequestError) as caught:
+        job.step("report", infra_failures="red", history="brunch", nights="many", examples="a", expected="[1]")
+    told = {mistake.field: str(mistake) for mistake in caught.value.mistakes}
+    assert told.keys() == {"infra_failures", "history", "nights", "examples", "expected"}
+    assert "branch" in told["history"]
+    assert "is no input of `verb: report`" in told["examples"]
+
+
+def test_every_option_of_the_command_line_is_an_input_of_the_action() -> None:
+    shared = {"spot", "max_runtime", "max_cost"}
+    for verb, fields in VERBS.items():
+        assert {one.name for one in fields} - shared <= TAKES[verb]
+
+
+# ---- history in a branch ---------------------------------------------------------------------------------------------
+
+
+def test_runs_are_kept_in_a_branch_and_compared_with_from_there(job: Job, kept: Kept) -> None:
+    checkout(Path.cwd())
+    origin = job.folder / "origin.git"
+    subprocess.run(["git", "init", "-q", "--bare", str(origin)], check=True)
+    subprocess.run(["git", "remote", "add", "origin", str(origin)], check=True)
+    for number in range(4):
+        url = f"https://github.com/o/r/actions/runs/{number}"
+        at = NIGHT - (9 - number) * DAY
+        left(kept, {**CLEAN, "commit": BASE, "cluster": f"cvl-{number}", "at": at, "run_url": url}, run=20 + number)
+        job.environ["GITHUB_RUN_ID"] = str(20 + number)
+        assert job.step("history", into="lines.jsonl") == 0
+    assert len(Path("lines.jsonl").read_text().splitlines()) == 4
+    job.environ["GITHUB_RUN_ID"] = "7"
+    left(kept, SLOW)
+    assert job.step("report", history="branch", fail_on_regression="true") == 1
+    [row] = json.loads(Path("cvl-report/report.json").read_text())["rows"]
+    assert (row["status"], row["baseline"]) == ("worse", BASE)
+
+
+def test_a_pull_is_found_by_its_commit_where_a_branch_was_started(job: Job, api: Api, kept: Kept) -> None:
+    api.pulls = [fake.pull(5, sha=HEAD)]
+    job.on("workflow_dispatch", {})
+    left(kept, CLEAN)
+    job.step("report")
+    assert len(api.bodies()) == 1
