@@ -51,6 +51,15 @@ def in_our_words(failure: WorkerFailed) -> CvlError:
     )
 
 
+def ended_elsewhere() -> EngineError:
+    """A process that slept through it, in a frozen container say, does not wait for a machine that is gone."""
+    return EngineError(
+        "The lease of this run was ended by another process, `post` or `cvl-ci down`, before its machine was ready.",
+        money="Whatever there was of it is being taken down.",
+        next_step="Run it again if it was not meant to end.",
+    )
+
+
 def read_end(rank: int, text: str) -> NodeEnd:
     """The machine's word, believed only as far as it is a small number. No word: the node did not live to write it."""
     values = dict(line.split("=", 1) for line in text.splitlines()[:END_LINES] if "=" in line)

@@ -75,7 +75,7 @@ class SkyPilotEngine:
                 "launch",
                 on_line=answers.Said(watch),
                 on_event=lambda event: self._provisioning(event, watch),
-                until=lambda: min(self._patience + allowed, self._paid_until),
+                until=lambda: -math.inf if request.fence.exists() else min(self._patience + allowed, self._paid_until),
                 task=self._task(request),
                 cluster=request.cluster,
                 fence=str(request.fence),
@@ -85,6 +85,8 @@ class SkyPilotEngine:
             )
         except Expired:
             self.stop()
+            if request.fence.exists():
+                raise answers.ended_elsewhere() from None
             if time.monotonic() < self._patience + allowed:
                 raise BudgetError(
                     "max_cost was used up, but for what release takes, before a machine was ready for the job.",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,26 @@ def test_a_launch_is_given_up_when_its_money_or_its_patience_is(
     with pytest.raises(error):
         engine.launch(request(clock, Limits(max_cost_usd=max_cost)), watch=ignored)
     assert limits == [pytest.approx(seconds, abs=1)]
+
+
+def test_a_launch_whose_lease_was_ended_elsewhere_is_given_up_at_once(
+    engine: SkyPilotEngine, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As after a container was frozen, and post came and went: its machine will never answer."""
+    limits: list[float] = []
+    fenced = replace(request(clock, Limits()), fence=tmp_path / "revoked")
+
+    def during(_: dict[str, Any]) -> None:
+        until = StandIn.calls[-1][1]["until"]
+        limits.append(until())
+        fenced.fence.touch()
+        limits.append(until())
+
+    monkeypatch.setattr(StandIn, "during", during)
+    monkeypatch.setattr(StandIn, "answers", {"launch": Expired})
+    with pytest.raises(EngineError, match="ended by another process"):
+        engine.launch(fenced, watch=ignored)
+    assert limits == [pytest.approx(time.monotonic() + 15 * 60, abs=5), -math.inf]
 
 
 def test_a_fetch_that_would_outlast_the_machine_is_a_problem_and_no_hang(
