@@ -16,7 +16,8 @@ from cvl_ci.sandbox import Access
 OVER = {"shutting-down", "terminated"}
 """EC2 bills neither."""
 KEY = "AKIA0ORACLE0ORACLE00"
-EVERY_SECONDS = 1.0
+OFTEN, SELDOM, A_WHILE = 1.0, 3.0, 90.0
+"""Seconds between two questions, at first and after a while."""
 _making = threading.Lock()
 """boto3 makes no two clients at once."""
 
@@ -60,7 +61,8 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         self._begun.wait()
-        while not self._over.wait(EVERY_SECONDS):
+        began = time.monotonic()
+        while not self._over.wait(OFTEN if time.monotonic() - began < A_WHILE else SELDOM):
             self.look()
 
     def look(self) -> None:
