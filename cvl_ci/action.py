@@ -68,14 +68,13 @@ def post(environ: Mapping[str, str]) -> int:
     """Nothing to do is the usual case: told from one file, before anything is loaded."""
     from cvl_ci.local import handover
 
-    path = wiring.handover_path(environ)
-    left = handover.load(path, else_from=environ.get("STATE_handover", ""))
+    left = handover.load(wiring.handover_left(environ), else_from=environ.get("STATE_handover", ""))
     if left is not None and left.done:
         if left.kept_until:
             print(f"cvl-ci: the machine of lease {left.lease} is kept until {left.kept_until}, then it ends by itself.")
         wiring.forget_credentials(environ, say=print)
         return 0
-    handover.take_over(path)
+    handover.take_over(wiring.handover_path(environ, leg=left.leg if left else None))
     github = OnGitHub(environ, post=True, leg=left.leg if left else None)
     try:
         return _undo(left, github, environ)

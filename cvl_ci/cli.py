@@ -231,6 +231,32 @@ def _reap(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return 0
 
 
+# ---- drill --------------------------------------------------------------------------------------------------
+
+
+def _drill(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from cvl_ci.commands import drill_words
+    from cvl_ci.result.receipt import table
+
+    given = verb_fields.read(parsed, verb_fields.VERBS["drill"])
+    terminal = _terminal(environ)
+    try:
+        with _Stopping(terminal.warning):
+            receipts = wiring.drill(
+                environ, given, say=terminal.notice, hear=lambda line: terminal.notice(f"  {line}") if line else None
+            )
+    except KeyboardInterrupt:
+        _tell("The drill was stopped, and what it had started was taken down, as said above.")
+        return 130
+    finally:
+        terminal.close()
+    for receipt in receipts:
+        print(*drill_words.lines(receipt), sep="\n")
+    if given.get("all"):
+        print("", table(receipts, where=str(given["cloud"])), sep="\n")
+    return drill_words.exit_code(receipts)
+
+
 # ---- sandbox ------------------------------------------------------------------------------------------------
 
 
@@ -279,5 +305,6 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str]], int]] = {
     "down": _down,
     "check": _check,
     "reap": _reap,
+    "drill": _drill,
     "sandbox": _sandbox,
 }

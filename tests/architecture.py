@@ -34,8 +34,8 @@ MARKDOWN = re.compile(
     r"\|\s*:?-{3,}|</?details|</?summary>|^#{2,6} \w|\[!(NOTE|WARNING|CAUTION)\]|```|\]\(http", re.MULTILINE
 )
 
-MARKDOWN_WRITERS = {"result/report.py", "result/legs/markdown.py"}
-"""Of one run, and of many."""
+MARKDOWN_WRITERS = {"result/report.py", "result/legs/markdown.py", "result/receipt.py"}
+"""Of one run, of many, and of drills."""
 
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 

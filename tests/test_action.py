@@ -247,6 +247,33 @@ def test_post_finds_the_machine_though_its_inputs_are_not_main_s(job: Job) -> No
     assert (code, job.alive()) == (0, []), said
 
 
+def test_post_ends_the_machine_of_its_own_leg_and_leaves_another_leg_in_the_same_home_alone(job: Job) -> None:
+    killed = job.hung_at("follow")
+    (machine,) = job.alive()
+    other = job.start("/entrypoint", STAGE_HANG="follow", INPUT_LEG='{"gpu": "A10G"}')
+    deadline = time.monotonic() + 30
+    while job.steps().count("follow") < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    killed.kill()
+    killed.communicate(timeout=10)
+    code, said = job.run("/post-entrypoint")
+    assert code == 0, said
+    (left,) = job.alive()
+    assert left != machine and other.poll() is None
+    other.kill()
+    other.communicate(timeout=10)
+
+
+def test_post_of_a_killed_leg_is_not_told_by_another_leg_that_all_is_done(job: Job) -> None:
+    killed = job.hung_at("follow")
+    code, said = job.run("/entrypoint", INPUT_LEG='{"gpu": "A10G"}')
+    assert code == 0, said
+    killed.kill()
+    killed.communicate(timeout=10)
+    code, said = job.run("/post-entrypoint")
+    assert (code, job.alive()) == (0, []), said
+
+
 def test_post_that_gets_no_answer_says_that_a_machine_may_run_and_fails(job: Job) -> None:
     process = job.hung_at("follow")
     process.kill()

@@ -67,6 +67,16 @@ WRONG = {
     "cheap": (["run", "digits_sgd", "train", "--max-cost", "cheap"], ["--max-cost", "cheap"]),
     "outside": (["run", "../../etc", "train"], ["../../etc", "outside"]),
     "nothing": (["run"], ["example"]),
+    "no drill": (["drill", "--cloud", "sandbox"], ["--phase", "--kill", "--all"]),
+    "no such death": (["drill", "--kill", "sigkil"], ["--kill", "sigkil", "SIGKILL"]),
+    "a death not to be had": (
+        ["drill", "--cloud", "sandbox", "--phase", "setup", "--kill", "api-server"],
+        ["--kill", "api-server", "no API server"],
+    ),
+    "drills on two clouds": (
+        ["drill", "--cloud", "aws,gcp", "--phase", "setup", "--kill", "SIGTERM"],
+        ["--cloud", "aws,gcp", "not one cloud"],
+    ),
     "unknown flag": (["run", "digits_sgd", "train", "--gpux", "L4"], ["--gpux", "--gpu"]),
 }
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 from cvl_ci.engine.joblog import progress
 from cvl_ci.engine.process import WorkerFailed
 from cvl_ci.errors import CapacityError, CredentialsError, CvlError, EngineError
 from cvl_ci.ports import Progress, Watch
-from cvl_ci.result.outcome import NodeEnd, Phase
+from cvl_ci.result.outcome import GpuUse, NodeEnd, Phase
 
 _CREDENTIALS = {
     "NoCloudAccessError", "InvalidCloudCredentials", "CloudUserIdentityError", "NoCredentialsError",
     "ApiServerAuthenticationError", "PermissionDeniedError",
 }  # fmt: skip
+
+END_LINES = 16
+"""Of what a node says of its end, more than it has to say."""
 
 
 class Said:
@@ -47,7 +53,7 @@ def in_our_words(failure: WorkerFailed) -> CvlError:
 
 def read_end(rank: int, text: str) -> NodeEnd:
     """The machine's word, believed only as far as it is a small number. No word: the node did not live to write it."""
-    values = dict(line.split("=", 1) for line in text.splitlines()[:8] if "=" in line)
+    values = dict(line.split("=", 1) for line in text.splitlines()[:END_LINES] if "=" in line)
     code = values.get("exit_code", "")
     phase = Phase.SETUP if values.get("phase") == "setup" else Phase.RUNNING
     ended = values.get("ended_ns", "")
@@ -57,4 +63,26 @@ def read_end(rank: int, text: str) -> NodeEnd:
         timed_out=values.get("timed_out") == "1",
         phase=phase.value,
         ended_at=int(ended) / 1e9 if ended.isdecimal() and len(ended) <= 20 else None,
+        gpu=_gpu_use(values),
     )
+
+
+def _gpu_use(values: Mapping[str, str]) -> GpuUse | None:
+    memory, total, gpus = (_count(values.get(name)) for name in ("gpu_memory", "gpu_memory_total", "gpus"))
+    if not gpus or memory is None or not total or memory > total:
+        return None
+    readings, busy, busiest = (_count(values.get(name)) for name in ("gpu_readings", "gpu_busy", "gpu_busiest"))
+    told = busy is not None and busiest is not None and busiest <= 100 and readings and busy <= 100 * readings
+    driver = values.get("gpu_driver", "")
+    return GpuUse(
+        gpus=gpus,
+        memory_mib=memory,
+        memory_total_mib=total,
+        utilization=busy / readings if told and busy is not None and readings else None,
+        utilization_peak=busiest if told else None,
+        driver=driver if re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,5}){1,3}", driver) else "",
+    )
+
+
+def _count(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= 12 else None

@@ -36,6 +36,7 @@ def run(plan: RunPlan) -> str:
             prelude(),
             _say(JOB_BEGINS),
             ': > "$cvl_ci_state/job-began"',
+            _read("gpus.sh"),
             *(_command("running", text) for text in plan.run_commands),
             "cvl_ci_end 0 0 running",
         ]
@@ -50,6 +51,11 @@ def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:
     """The command that packs a node's outputs into `~/.cvl-ci/LEASE/fetch/`."""
     arguments = " ".join(shlex.quote(word) for word in (lease, directory, *globs))
     return f"bash -c {shlex.quote(_read('collect.sh'))} cvl-ci-collect {arguments}"
+
+
+def end(*, lease: str) -> str:
+    """The command that tells how the job ended on a node, and what it took of its GPUs, where there are any."""
+    return f"cd ~/.cvl-ci/{lease} && cat end gpu 2> /dev/null"
 
 
 def keep(*, deadline: float, public_key: str | None) -> str:

@@ -316,7 +316,7 @@ class SkyPilotEngine:
             said = self._alive_worker().call(
                 "ask_nodes",
                 cluster=request.cluster,
-                command=f"cat ~/.cvl-ci/{request.cluster}/end",
+                command=script.end(lease=request.cluster),
                 until=_within(ANSWER_SECONDS),
             )
         except Expired:

@@ -35,8 +35,12 @@ class Surroundings:
 
     @property
     def step_key(self) -> str:
-        """One step of one attempt; two legs never share a HOME."""
+        """One step of one attempt, in every leg of its matrix."""
         return _key(self.repository, self.run, self.attempt, self.job, self.step)
+
+    @property
+    def leg_key(self) -> str:
+        return _key(self.leg)
 
     def comment_key(self, group: str = "") -> str:
         """The same in every run of this workflow, so that the comment is found again."""

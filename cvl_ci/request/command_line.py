@@ -26,7 +26,7 @@ def parse(argv: Sequence[str], *, sandbox: Callable[[argparse.ArgumentParser], N
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=arguments.AnyOrderParser)
     _add_one_run(verbs)
-    _add_many(verbs)
+    _add_tabled(verbs)
     _add_endings(verbs)
     sandbox(verbs.add_parser("sandbox", help="an emulated AWS on your own Docker: try it all with no cloud account"))
     return _placed(parser.parse_args(argv))
@@ -45,11 +45,12 @@ def _add_one_run(verbs: Verbs) -> None:
     run.add_argument("--keep-sandbox", action="store_true", help="leave up the sandbox that this run brought up")
 
 
-def _add_many(verbs: Verbs) -> None:
+def _add_tabled(verbs: Verbs) -> None:
     told = {
         "matrix": "examples × clouds × GPUs, priced, as the workflow's matrix; no network",
         "report": "what the legs of a run came to: a summary, a comment and a page",
         "history": "keep runs as lines in a branch, and read them back",
+        "drill": "prove the promise: kill a real run on purpose, and see what ends its machine, and how soon",
     }
     for verb, text in told.items():
         verb_fields.add_arguments(verbs.add_parser(verb, help=text), verb_fields.VERBS[verb])

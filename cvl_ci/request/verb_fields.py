@@ -1,4 +1,4 @@
-"""What the verbs about many legs are asked, in the form of the one table of inputs: flags, help and README in one."""
+"""What further verbs are asked, in the form of the one table of inputs: flags, help and README in one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from cvl_ci.errors import Mistake, RequestError
 from cvl_ci.request import values
 from cvl_ci.request.arguments import explained
+from cvl_ci.request.drill_fields import DRILL_FIELDS
 from cvl_ci.request.fields import BY_NAME, Field
 from cvl_ci.request.near import near
 from cvl_ci.request.values import Wrong
@@ -216,13 +217,18 @@ HISTORY_FIELDS = (
     ),
 )
 
-VERBS: Mapping[str, Sequence[Field]] = {"matrix": MATRIX_FIELDS, "report": REPORT_FIELDS, "history": HISTORY_FIELDS}
+VERBS: Mapping[str, Sequence[Field]] = {
+    "matrix": MATRIX_FIELDS,
+    "report": REPORT_FIELDS,
+    "history": HISTORY_FIELDS,
+    "drill": DRILL_FIELDS,
+}
 
 
 def add_arguments(parser: ArgumentParser, fields: Sequence[Field]) -> None:
     """Flags of these; the positional ones are taken from the words that are left over."""
-    words = " ".join(f"[{field.metavar}]" for field in fields if field.positional)
-    parser.usage = f"%(prog)s {words} [options]"
+    words = [f"[{field.metavar}]" for field in fields if field.positional]
+    parser.usage = " ".join(["%(prog)s", *words, "[options]"])
     for field in fields:
         if not field.positional:
             kind: dict[str, Any] = {"action": "append"} if field.repeatable else {}

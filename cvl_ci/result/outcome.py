@@ -75,6 +75,19 @@ class Launch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GpuUse:
+    """What a job took of the GPUs, as looked at every few seconds. MiB and percent, of the one that had most to do;
+    `utilization`: the mean over all looks and GPUs. None: the driver does not tell."""
+
+    gpus: int
+    memory_mib: int
+    memory_total_mib: int
+    utilization: float | None = None
+    utilization_peak: int | None = None
+    driver: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NodeEnd:
     """How the job ended on one node: its own exit code, None when the node did not live to write it."""
 
@@ -84,6 +97,7 @@ class NodeEnd:
     phase: str = "running"
     ended_at: float | None = None
     """By the machine's own clock: only good for telling which of two nodes failed first."""
+    gpu: GpuUse | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,3 +197,20 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     advice: str = ""
     """What a person would do next."""
+
+    @property
+    def gpu(self) -> GpuUse | None:
+        """Of all nodes together."""
+        uses = [node.gpu for node in self.nodes if node.gpu is not None]
+        if not uses:
+            return None
+        peaks = [use.utilization_peak for use in uses if use.utilization_peak is not None]
+        means = [use.utilization for use in uses if use.utilization is not None]
+        return GpuUse(
+            gpus=sum(use.gpus for use in uses),
+            memory_mib=max(use.memory_mib for use in uses),
+            memory_total_mib=max(use.memory_total_mib for use in uses),
+            utilization=sum(means) / len(means) if means else None,
+            utilization_peak=max(peaks, default=None),
+            driver=next((use.driver for use in uses if use.driver), ""),
+        )

@@ -11,6 +11,7 @@ from cvl_ci.result.outcome import (
     Attempt,
     Cost,
     Ending,
+    GpuUse,
     Kept,
     Launch,
     NodeEnd,
@@ -118,6 +119,15 @@ def money(cost: Cost) -> str:
         parts.append(saved)
     text = " · ".join(parts)
     return text if cost.billed else f"nothing is billed: emulated price {text}"
+
+
+def gpu_use(use: GpuUse) -> str:
+    """`15,030 of 23,034 MiB at most, 71 % busy, 98 % at most`"""
+    parts = [f"{use.memory_mib:,} of {use.memory_total_mib:,} MiB at most"]
+    if use.utilization is not None and use.utilization_peak is not None:
+        parts += [f"{use.utilization:.0f} % busy", f"{use.utilization_peak} % at most"]
+    parts += [f"over {use.gpus} GPUs"] if use.gpus > 1 else []
+    return ", ".join(parts)
 
 
 def saving(cost: Cost) -> str | None:

@@ -13,6 +13,7 @@ from cvl_ci.result.phrases import (
     attempt,
     file_count,
     flat,
+    gpu_use,
     headline,
     kept,
     money,
@@ -69,6 +70,7 @@ def sections(outcome: Outcome) -> list[Section]:
         ("nodes", _nodes(outcome)),
         ("time", [time(outcome)]),
         ("cost", [money(cost)] if cost else []),
+        ("GPU", [gpu_use(outcome.gpu)] if outcome.gpu else []),
         ("metrics", _some([f"{name} {number(value)}" for name, value in flat(outcome.metrics)])),
         ("files", _files(outcome)),
         ("refused", _some([plain(line) for line in outcome.refused])),
@@ -85,7 +87,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
 
     `commit`: of the code that ran, by which a report finds what to compare with.
     """
-    launch, cost, release, held = outcome.launch, outcome.cost, outcome.release, kept(outcome)
+    launch, cost, release, held, gpu = outcome.launch, outcome.cost, outcome.release, kept(outcome), outcome.gpu
     return {
         "ending": outcome.ending.value,
         "reason": outcome.reason,
@@ -102,6 +104,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "accelerators": dict(launch.accelerators) if launch else {},
         "spot": launch.spot if launch else None,
         "num_nodes": launch.num_nodes if launch else None,
+        "driver": gpu.driver if gpu else "",
         "attempts": [_fields(tried) for tried in outcome.attempts],
         "phases": {name: round(seconds, 3) for name, seconds in outcome.phases.items()},
         "duration_seconds": round(outcome.duration_seconds, 3),
@@ -110,6 +113,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "hourly_usd": cost.hourly_usd if cost else None,
         "on_demand_hourly_usd": cost.on_demand_hourly_usd if cost else None,
         "billed": cost.billed if cost else None,
+        "gpu": {name: value for name, value in _fields(gpu).items() if name != "driver"} if gpu else None,
         "files": [_fields(file) for file in outcome.files],
         "metrics": _json_value(outcome.metrics),
         "samples": _json_value(outcome.samples),

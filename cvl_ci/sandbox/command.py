@@ -150,6 +150,7 @@ def _add_faults(parser: argparse.ArgumentParser) -> None:
         "--never-ssh": ("PLACE", f"new machines there never answer: {places}"),
         "--lost-answers": ("ACTION", "it is carried out, its answer is lost: RunInstances"),
         "--terminate-fails": ("REGION", "TerminateInstances fails there"),
+        "--expired-keys": ("KEY", "who signs with this access key is told that it has expired"),
     }
     for option, (metavar, text) in many.items():
         parser.add_argument(option, nargs="+", metavar=metavar, help=text)

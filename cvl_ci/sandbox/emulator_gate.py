@@ -43,8 +43,10 @@ class Gate:
             if not action:
                 return answer(response)
             self.note(service, action)
+            if self.expired(str(request.headers.get("Authorization", ""))):
+                return response.serialized(ActionResult(_refusal(response, *_expired(service))))
             if self.throttled(action, region=response.region):
-                return response.serialized(ActionResult(_limit_exceeded(response, service)))
+                return response.serialized(ActionResult(_refusal(response, *_limit_exceeded(service))))
             if action in self.faults().lost_answers:
                 request.environ[LOST] = True
             return answer(response)
@@ -80,6 +82,11 @@ class Gate:
             for each in self.faults().throttle
         )
 
+    def expired(self, authorization: str) -> bool:
+        """Signature Version 4: `AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, ...`."""
+        _, _, credential = authorization.partition("Credential=")
+        return credential.partition("/")[0] in self.faults().expired_keys
+
     def note(self, service: str, action: str) -> None:
         """Who called what, the host's clients apart from the machines' own: their rights are different ones."""
         who = "machine" if self._from_machine(request.remote_addr or "") else "client"
@@ -101,10 +108,17 @@ class Gate:
         return any(asking in ipaddress.ip_network(cidr) and asking not in guests(cidr) for cidr in self._networks)
 
 
-def _limit_exceeded(response: Any, service: str) -> ServiceException:
+def _limit_exceeded(service: str) -> tuple[str, str]:
+    return "RequestLimitExceeded" if service == "ec2" else "Throttling", "Request limit exceeded."
+
+
+def _expired(service: str) -> tuple[str, str]:
+    """EC2's own code, "Common client errors" of its API reference; STS and others say ExpiredToken."""
+    return "RequestExpired" if service == "ec2" else "ExpiredToken", "Request has expired."
+
+
+def _refusal(response: Any, code: str, message: str) -> ServiceException:
     """moto tells by an exception's module which service it is of, and by that how to write it down."""
-    kind = type("LimitExceeded", (ServiceException,), {"__module__": type(response).__module__})
-    error: ServiceException = kind(
-        "RequestLimitExceeded" if service == "ec2" else "Throttling", "Request limit exceeded."
-    )
+    kind = type("Refusal", (ServiceException,), {"__module__": type(response).__module__})
+    error: ServiceException = kind(code, message)
     return error

@@ -42,6 +42,8 @@ class Faults:
     """Actions that are carried out, while the caller gets no answer: ("RunInstances",)."""
     terminate_fails: tuple[str, ...] = ()
     """TerminateInstances answers InternalError in these regions, and terminates nothing."""
+    expired_keys: tuple[str, ...] = ()
+    """Whoever signs with these access keys is told that they have expired; machines have a role of their own."""
 
     def __bool__(self) -> bool:
         return self != NONE
@@ -68,6 +70,7 @@ class Faults:
             never_ssh=_names(document, "never_ssh"),
             lost_answers=_names(document, "lost_answers"),
             terminate_fails=_names(document, "terminate_fails"),
+            expired_keys=_names(document, "expired_keys"),
         )
 
 

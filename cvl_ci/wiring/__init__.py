@@ -11,7 +11,15 @@ from cvl_ci.wiring.access import (
     set_up,
 )
 from cvl_ci.wiring.clouds import THROUGH_SERVER, OpenClouds, machine_types, on_sandbox, prices, sandbox_was_left
-from cvl_ci.wiring.directories import environment, handover_path, keep_details, records, sandbox_directory
+from cvl_ci.wiring.directories import (
+    environment,
+    handover_left,
+    handover_path,
+    keep_details,
+    records,
+    sandbox_directory,
+)
+from cvl_ci.wiring.drilling import drill
 from cvl_ci.wiring.sweep import clouds_named, reap
 
 __all__ = [
@@ -20,8 +28,10 @@ __all__ = [
     "cloud_access",
     "clouds_named",
     "credentials",
+    "drill",
     "environment",
     "forget_credentials",
+    "handover_left",
     "handover_path",
     "has_credentials",
     "keep_details",

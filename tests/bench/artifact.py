@@ -60,7 +60,7 @@ def measure(service: Results, large: Path, *, rounds: int, official: bool) -> No
 def _ours(service: Results, name: str, large: Path) -> int:
     command = [sys.executable, "-m", "tests.bench.upload", name, str(large.parent)]
     environ = {**service.environ, "PATH": os.environ["PATH"]}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True)
     return int(json.loads(done.stdout)["peak_rss_bytes"])
 
 

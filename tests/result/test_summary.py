@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cvl_ci.result.outcome import Asked, Ending, FetchedFile, Outcome
+from cvl_ci.result.outcome import Asked, Ending, FetchedFile, GpuUse, NodeEnd, Outcome
 from cvl_ci.result.phrases import ENDINGS, answer
 from cvl_ci.result.summary import lines, to_json
 from tests import golden
@@ -62,8 +62,9 @@ def test_narrow_terminals_get_narrow_lines() -> None:
 
 KEYS = [
     "ending", "reason", "exit_code", "cluster", "title", "example", "preset", "image", "commit", "cloud", "region",
-    "instance_type", "accelerators", "spot", "num_nodes", "attempts", "phases", "duration_seconds", "estimated_usd",
-    "cost_usd", "hourly_usd", "on_demand_hourly_usd", "billed", "files", "metrics", "samples", "released",
+    "instance_type", "accelerators", "spot", "num_nodes", "driver", "attempts", "phases", "duration_seconds",
+    "estimated_usd", "cost_usd", "hourly_usd", "on_demand_hourly_usd", "billed", "gpu", "files", "metrics",
+    "samples", "released",
 ]  # fmt: skip
 
 
@@ -72,6 +73,33 @@ def test_json_has_always_the_same_keys_and_only_what_json_knows(outcome: Outcome
     data = to_json(outcome)
     assert list(data) == KEYS
     assert json.loads(json.dumps(data, allow_nan=False)) == data
+
+
+ON_TWO_GPUS = replace(
+    SUCCEEDED,
+    nodes=(
+        NodeEnd(
+            rank=0,
+            exit_code=0,
+            gpu=GpuUse(gpus=1, memory_mib=15_030, memory_total_mib=23_034, utilization=60, utilization_peak=98),
+        ),
+        NodeEnd(rank=1, exit_code=0, gpu=GpuUse(gpus=1, memory_mib=400, memory_total_mib=23_034, driver="550.54.15")),
+    ),
+)
+
+
+def test_what_was_taken_of_the_gpus_is_told_of_all_nodes_together() -> None:
+    said = "GPU         15,030 of 23,034 MiB at most, 60 % busy, 98 % at most, over 2 GPUs"
+    assert any(said in line for line in lines(ON_TWO_GPUS))
+    data = to_json(ON_TWO_GPUS)
+    assert data["driver"] == "550.54.15"
+    assert data["gpu"] == {
+        "gpus": 2,
+        "memory_mib": 15_030,
+        "memory_total_mib": 23_034,
+        "utilization": 60.0,
+        "utilization_peak": 98,
+    }
 
 
 def test_json_of_a_success() -> None:

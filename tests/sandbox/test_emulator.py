@@ -392,6 +392,16 @@ def test_other_services_are_throttled_too(cloud: Cloud) -> None:
         cloud.client("sts", EAST).get_caller_identity()
 
 
+def test_keys_that_have_expired_open_nothing_and_other_keys_do(cloud: Cloud) -> None:
+    cloud.sandbox.set_faults(Faults(expired_keys=(cloud.access.access_key_id,)))
+    with pytest.raises(ClientError, match="RequestExpired"):
+        cloud.ec2().describe_instances()
+    with pytest.raises(ClientError, match="ExpiredToken"):
+        cloud.client("sts", EAST).get_caller_identity()
+    cloud.sandbox.set_faults(Faults(expired_keys=("AKIA0000000000000000",)))
+    assert cloud.ec2().describe_instances()
+
+
 def test_an_api_that_is_down_answers_503_or_nothing(cloud: Cloud) -> None:
     machine = cloud.launch()
     cloud.sandbox.set_faults(Faults(api_down="503"))

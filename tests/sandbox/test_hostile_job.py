@@ -60,12 +60,21 @@ def a_step(terminal: Terminal, folder: Path) -> dict[str, str]:
 
 
 def missing(kept: str) -> list[str]:
-    """Lines of the flood that are not in the log, each with what stands where it should be."""
+    """Lines of the flood that are neither in the log nor in it in two pieces, with what stands where they should be.
+
+    Ray's log monitor reads what the worker writes while it writes: what it sees of a line half written it takes for a
+    whole one, and the rest for the next (ray/_private/log_monitor.py, check_log_files_and_publish_updates). Measured:
+    no line in 2.2 million, one line in a million at another time. Every byte is there; a line's end is one too many.
+    """
     lines = kept.split("\n")
-    there = set(lines)
-    where = {line: at for at, line in enumerate(lines)}
-    gone = [number for number in range(FLOOD) if f"flood {number}" not in there]
-    return [f"{number}: {lines[(at := where.get(f'flood {number - 1}', 0)) : at + 4]}" for number in gone]
+    there = {line: at for at, line in enumerate(lines)}
+    gone = []
+    for number in range(FLOOD):
+        line = f"flood {number}"
+        at = there.get(f"flood {number - 1}", 0)
+        if line not in there and "".join(lines[at + 1 : at + 3]) != line:
+            gone.append(f"{number}: {lines[at : at + 4]}")
+    return gone
 
 
 def test_nothing_a_hostile_job_does_on_a_real_machine_is_obeyed_or_tells_a_secret(
@@ -92,8 +101,7 @@ def test_nothing_a_hostile_job_does_on_a_real_machine_is_obeyed_or_tells_a_secre
     assert (outputs["ending"], outputs["exit_code"], outputs["released"]) == ("failed", "7", "true")
     [log] = workspace.glob("cvl-outputs/*.log")
     kept = log.read_text(encoding="utf-8")
-    # Once in four runs one line of these was not there as it was printed, on SkyPilot's way from the machine.
-    assert len(missing(kept)) <= 2, missing(kept)
+    assert missing(kept) == []
     assert len(out) < len(kept) / 4, "the step shows the beginning, and counts the rest"
     places = {name: (tmp_path / name).read_text() for name in FILES}
     places |= {"log": kept, "step log": "\n".join(runner.log)}

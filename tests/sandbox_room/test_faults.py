@@ -20,6 +20,7 @@ def test_faults_come_back_from_json_as_they_went() -> None:
         never_ssh=("us-east-1",),
         lost_answers=("RunInstances",),
         terminate_fails=("us-west-2",),
+        expired_keys=("AKIA0",),
     )
     assert Faults.from_json(json.loads(json.dumps(faults.to_json()))) == faults
 

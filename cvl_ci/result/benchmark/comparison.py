@@ -15,7 +15,7 @@ from cvl_ci.result.benchmark.readings import finite
 from cvl_ci.result.benchmark.rules import Rule, Rules
 from cvl_ci.result.outcome import Ending
 
-MEASURED_ALWAYS = ("time.", "cost_usd")
+MEASURED_ALWAYS = ("time.", "cost_usd", "gpu.")
 """What every run measures: a trend, and gated only where cvl-ci.yml says how."""
 
 
@@ -53,12 +53,12 @@ def worse(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
 def _compared(name: str, legs: Sequence[Leg], baseline: Baseline, rule: Rule, history: Sequence[Leg]) -> Comparison:
     floor = _floor(name, history, rule)
     head, base = _values(name, legs, floor), _values(name, baseline.legs, floor)
-    direction = _direction(name, rule, [*head, *base])
-    gated = direction is not Direction.UNKNOWN
+    direction = _direction(rule, [*head, *base])
+    gated = direction is not Direction.UNKNOWN and not (rule.by_name and name.startswith(MEASURED_ALWAYS))
     if not head or not baseline.legs:  # a label, or nothing to compare with, which the baseline says why
         judged = Judged(verdict=Verdict.NO_BASELINE)
     else:
-        judged = _judged(head, base, rule, direction, floor)
+        judged = _judged(head, base, rule, direction, floor, gated=gated)
     return Comparison(
         metric=name,
         value=statistics.median(head) if head else _label(name, legs),
@@ -70,13 +70,17 @@ def _compared(name: str, legs: Sequence[Leg], baseline: Baseline, rule: Rule, hi
     )
 
 
-def _judged(head: Sequence[float], base: Sequence[float], rule: Rule, direction: Direction, floor: Floor) -> Judged:
+def _judged(
+    head: Sequence[float], base: Sequence[float], rule: Rule, direction: Direction, floor: Floor, *, gated: bool
+) -> Judged:
     if direction is Direction.TARGET:
         head, base = _from_target(head, rule), _from_target(base, rule)
     lower = direction is not Direction.HIGHER
     found = noise.judge(head, base, lower_is_better=lower, tolerance=rule.tolerance, floor=floor)
-    if direction is Direction.UNKNOWN and found.verdict in {Verdict.WORSE, Verdict.BETTER}:
-        return replace(found, verdict=Verdict.UNSURE, reason="which way is better is not known")
+    if not gated and found.verdict in {Verdict.WORSE, Verdict.BETTER}:
+        unknown = direction is Direction.UNKNOWN
+        reason = "which way is better is not known" if unknown else "measured of every run: a rule would gate it"
+        return replace(found, verdict=Verdict.UNSURE, reason=reason)
     return found
 
 
@@ -89,10 +93,9 @@ def _values(name: str, legs: Sequence[Leg], floor: Floor) -> list[float]:
     return [statistics.median(measured) for measured in found]
 
 
-def _direction(name: str, rule: Rule, values: Sequence[float]) -> Direction:
-    """A name alone says little of what is signed (an error of -0.03), and nothing of what every run measures."""
-    unsaid = rule.by_name and (name.startswith(MEASURED_ALWAYS) or any(value < 0 for value in values))
-    return Direction.UNKNOWN if unsaid else rule.direction
+def _direction(rule: Rule, values: Sequence[float]) -> Direction:
+    """A name alone says little of what is signed (an error of -0.03)."""
+    return Direction.UNKNOWN if rule.by_name and any(value < 0 for value in values) else rule.direction
 
 
 def _from_target(values: Sequence[float], rule: Rule) -> list[float]:

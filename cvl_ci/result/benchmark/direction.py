@@ -46,6 +46,8 @@ _UNITS_OF_TIME = _words("ms ns us sec minutes hours")
 
 def by_name(name: str) -> Direction:
     """`test.ndcg@10` is read from its end: numbers and words about a measure are passed over."""
+    if name.startswith("time."):  # a phase's, whatever its name
+        return Direction.LOWER
     if _PER_TIME.search(name):
         return Direction.HIGHER
     words = [word for word in re.split(r"[^a-z0-9]+", _snake(name)) if word]

@@ -172,6 +172,10 @@ def _metrics(said: Mapping[str, object]) -> tuple[dict[str, object], dict[str, t
         collector.add(f"time.{name}", seconds)
     collector.add("time.all", said.get("duration_seconds"))
     collector.add("cost_usd", said.get("cost_usd"))
+    gpu = _mapping(said.get("gpu"))
+    for name in ("memory_mib", "utilization", "utilization_peak"):
+        if _amount(gpu.get(name)) is not None:
+            collector.add(f"gpu.{name}", gpu[name])
     with suppress(Unreadable):  # deeper than anybody measures: what was read of it stays
         collector.flatten(_mapping(said.get("metrics")))
     for name, values in _mapping(said.get("samples")).items():

@@ -148,7 +148,7 @@ def _cells(one: Comparison) -> list[str]:
         _value(one.base),
         words.change(one),
         one.verdict.value,
-        words.BETTER_WHEN[one.direction],
+        words.better_when(one),
         code(reason) if reason else "",
     ]
 
@@ -183,10 +183,10 @@ def _charts(report: Report, *, nights: int) -> list[str]:
 
 
 def _trend(row: Row, *, nights: int) -> str:
-    one = words.telling(row)
-    if one is None:
+    metric = words.drawn(row)
+    if not metric:
         return ""
-    points = trend(one.metric, [*row.history, *row.legs], nights=nights)
+    points = trend(metric, [*row.history, *row.legs], nights=nights)
     if len(points) < 3:
         return ""
     low, high = min(point.value for point in points), max(point.value for point in points)
@@ -194,9 +194,9 @@ def _trend(row: Row, *, nights: int) -> str:
     days = ", ".join(f'"{day(point.at)[5:]}"' for point in points)
     values = ", ".join(f"{point.value:.6g}" for point in points)
     axis = f"{low - margin:.6g} --> {high + margin:.6g}"
-    chart = _chart(f"{_harmless(one.metric)}", days, axis, f"line [{values}]")
+    chart = _chart(_harmless(metric), days, axis, f"line [{values}]")
     marked = [point for point in points if point.outlier]
-    return _folded(f"{_plain(row)}: {_plain_text(one.metric)} over {len(points)} nights", f"{chart}{_outliers(marked)}")
+    return _folded(f"{_plain(row)}: {_plain_text(metric)} over {len(points)} nights", f"{chart}{_outliers(marked)}")
 
 
 def _outliers(marked: Sequence[Point]) -> str:

@@ -184,15 +184,15 @@ def _json(report: Report, nights: int) -> str:
 
 
 def _row(row: Row, nights: int) -> dict[str, object]:
-    telling = words.telling(row)
-    shown = sorted(row.comparisons, key=lambda one: one is not telling)[:TRENDS_OF_A_ROW]
+    drawn = words.drawn(row)
+    shown = sorted(row.comparisons, key=lambda one: one.metric != drawn)[:TRENDS_OF_A_ROW]
     runs = [*row.history, *row.legs]
     trends = {one.metric: trend(one.metric, runs, nights=nights) for one in shown if isinstance(one.value, float | int)}
     return {
         "title": _title(row),
         "place": plain(row.place),
         "versus": plain(words.versus(row)),
-        "telling": telling.metric if telling else "",
+        "telling": drawn,
         "metrics": [
             [
                 one.metric,
@@ -200,7 +200,7 @@ def _row(row: Row, nights: int) -> dict[str, object]:
                 words.amount(one.base),
                 words.change(one),
                 one.verdict.value,
-                words.BETTER_WHEN[one.direction],
+                words.better_when(one),
                 words.why(one),
             ]
             for one in row.comparisons

@@ -7,15 +7,18 @@ import re
 from cvl_ci.result.benchmark.comparison import Comparison, change_of
 from cvl_ci.result.benchmark.direction import Direction
 from cvl_ci.result.benchmark.noise import Verdict
+from cvl_ci.result.benchmark.readings import finite
 from cvl_ci.result.legs.rows import Report, Row
 from cvl_ci.result.units import dollars, number
 
-BETTER_WHEN = {
+_BETTER_WHEN = {
     Direction.HIGHER: "higher is better",
     Direction.LOWER: "lower is better",
     Direction.TARGET: "nearer to its target is better",
     Direction.UNKNOWN: "not gated",
 }
+
+DRAWN_OF_ALL = ("time.running", "time.all", "cost_usd")
 
 
 def headline(report: Report) -> str:
@@ -65,6 +68,20 @@ def telling(row: Row) -> Comparison | None:
     order = (Verdict.WORSE, Verdict.BETTER, Verdict.UNSURE, Verdict.SAME)
     gated = [one for one in row.comparisons if one.gated and one.verdict in order]
     return min(gated, key=lambda one: (order.index(one.verdict), -abs(change_of(one) or 0), one.metric), default=None)
+
+
+def drawn(row: Row) -> str:
+    """The metric whose trend is drawn first; of an example that measures nothing itself, how long it ran."""
+    one = telling(row)
+    if one is not None:
+        return one.metric
+    numbers = [other.metric for other in row.comparisons if finite(other.value) is not None]
+    return next((name for name in DRAWN_OF_ALL if name in numbers), "")
+
+
+def better_when(one: Comparison) -> str:
+    said = _BETTER_WHEN[one.direction]
+    return said if one.gated or one.direction is Direction.UNKNOWN else f"{said}, not gated"
 
 
 def versus(row: Row) -> str:

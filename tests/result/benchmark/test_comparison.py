@@ -10,7 +10,7 @@ import pytest
 
 from cvl_ci.result.benchmark.baseline import alike, choose
 from cvl_ci.result.benchmark.comparison import Comparison, compare, worse
-from cvl_ci.result.benchmark.direction import Direction
+from cvl_ci.result.benchmark.direction import Direction, by_name
 from cvl_ci.result.benchmark.leg import Leg, read
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.rules import Rules
@@ -124,9 +124,20 @@ def test_a_signed_error_is_not_gated_by_its_name() -> None:
 def test_what_every_run_measures_is_gated_only_when_asked() -> None:
     slow = [leg(cluster=str(at), phases={"running": 120.0 + at / 10}) for at in range(5)]
     base = [leg(cluster=str(at), commit=BASE, phases={"running": 100.0 + at / 10}) for at in range(5)]
-    assert not compared(slow, base, metric="time.running").gated
+    one = compared(slow, base, metric="time.running")
+    assert (one.direction, one.gated, one.verdict) == (Direction.LOWER, False, Verdict.UNSURE)
     rules = read_rules(b"metrics: {time.running: {direction: lower, tolerance: 10%}}")
     assert worse([compared(slow, base, rules=rules, metric="time.running")])
+
+
+def test_what_a_job_took_of_the_gpus_is_a_metric_with_a_direction() -> None:
+    took: dict[str, Any] = {"memory_mib": 15_000, "utilization": 70.5, "utilization_peak": 98}
+    one = leg(metrics={}, gpu={**took, "gpus": 1, "memory_total_mib": 23_034, "more": -1}, driver="550.54.15")
+    assert {name: one.metrics[f"gpu.{name}"] for name in took} == took
+    assert one.key.driver == "550.54.15"
+    assert [by_name(f"gpu.{name}") for name in took] == [Direction.LOWER, Direction.HIGHER, Direction.HIGHER]
+    for hostile in ({"memory_mib": "x", "utilization": -3}, [1], None, {"utilization_peak": {"a": 1}}):
+        assert not [name for name in leg(metrics={}, gpu=hostile).metrics if name.startswith("gpu.")]
 
 
 def test_a_target_is_missed_on_either_side() -> None:

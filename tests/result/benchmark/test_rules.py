@@ -24,7 +24,7 @@ KNOWN = {
     "latency_p99_ms": Direction.LOWER,
     "error_rate": Direction.LOWER,
     "peak_memory_gb": Direction.LOWER,
-    "time.running": Direction.UNKNOWN,
+    "time.running": Direction.LOWER,
     "cost_usd": Direction.LOWER,
     "tests.test_fit.test_a.seconds": Direction.LOWER,
     "epochs": Direction.UNKNOWN,

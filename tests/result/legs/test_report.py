@@ -158,6 +158,17 @@ def test_a_trend_has_a_point_for_each_night_and_marks_the_odd_one() -> None:
     assert len(trend("time.running", [*found.history, *found.legs], nights=3)) == 3
 
 
+def test_an_example_that_measures_nothing_itself_has_a_trend_all_the_same() -> None:
+    def ours(one: Leg) -> Leg:
+        return replace(one, metrics={name: one.metrics[name] for name in ("time.running", "cost_usd")})
+
+    bare = [ours(one) for one in [*night(), *history()]]
+    found = reported(bare[: len(night())], history=bare[len(night()) :], rules=None)
+    said = markdown.job_summary(found)
+    assert "time.running</code> over 7 nights" in said
+    assert '"telling":"time.running"' in files(found)[reporting.PAGE]
+
+
 def test_outliers_need_neighbours_and_noise_alone_has_hardly_any() -> None:
     assert outliers([1, 1, 9]) == frozenset()
     assert outliers([5, 5, 5, 5, 5, 5.04]) == frozenset()

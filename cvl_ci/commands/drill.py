@@ -1,0 +1,306 @@
+"""`drill`: prove the promise. A real run, killed in a phase on purpose; then the provider is asked until none is left.
+
+Each line is proved alone. A drill never lets a machine go itself: it asks the provider and nobody else, and touches
+nothing until the line it is about has had its time. The lines before it are cut by the death itself, those after it by
+what is not done: nobody types `down` or `reap`, and the machine's own end lies far off, unless it is what is proved.
+Only when a line failed is the next one called in, and the receipt says so.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from cvl_ci.errors import CvlError, Mistake, RequestError
+from cvl_ci.ports import Clock, Cloud, Clouds, Event, Found
+from cvl_ci.request import drill_fields as words
+from cvl_ci.request.plan import RELEASE_MINUTES, SANDBOX, Place
+from cvl_ci.result.outcome import Phase
+from cvl_ci.result.receipt import AFTERWARDS, MACHINE, MAIN, REAPER, Receipt
+
+SETTLE_SECONDS = 10.0
+"""None seen for so long is none: what was asked for this very moment is listed later (SETTLE_SECONDS of lease.py)."""
+LOOK_SECONDS = 2.0
+PHASE_SECONDS = 900.0
+"""A machine may have to be found, and be set up, before the phase is there."""
+WORK_SECONDS = 300.0
+"""What a process has to end a machine with proof: GitHub gives post no more."""
+AFTERWARDS_SECONDS = 60.0
+"""When it has ended, nothing more is to be hoped for from it."""
+OUTAGE_SECONDS = 60.0
+
+_FIRST = {
+    words.SIGINT: MAIN,
+    words.SIGTERM: MAIN,
+    words.NETWORK: MAIN,
+    words.CREDENTIALS_EXPIRED: MAIN,
+    words.SIGKILL: AFTERWARDS,
+    words.RUNNER_LOST: MACHINE,
+}
+_SIGNALS = {words.SIGINT: signal.SIGINT, words.SIGTERM: signal.SIGTERM}
+
+
+class Run(Protocol):
+    """A `cvl-ci run` of its own, started and heard."""
+
+    lease: str
+    asked: bool
+    said: list[str]
+
+    def reaches(self, phase: Phase, *, within: float) -> bool: ...
+
+    def comes_to(self, there: Callable[[], bool], within: float) -> bool: ...
+
+    def send(self, number: int) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def lose(self) -> None: ...
+
+    def wait(self, *, within: float) -> int | None: ...
+
+    def close(self) -> None: ...
+
+
+class Ground(Protocol):
+    """Where drills are held."""
+
+    def start(self, options: Sequence[str], *, task: str) -> Run:
+        """`cvl-ci run` of a SkyPilot task's text."""
+
+    def type(self, words: Sequence[str]) -> Run:
+        """`cvl-ci …`, as a person would, from the folder of the run."""
+
+    def outage(self, kill: str) -> AbstractContextManager[None]:
+        """Until its end nobody reaches the cloud's API (`network`), or its keys are refused (`credentials-expired`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """The ports that drills need. `say`: what is going on, a line each."""
+
+    clouds: Clouds
+    ground: Ground
+    clock: Clock
+    say: Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    phase: Phase
+    kill: str
+
+
+def asked(*, phase: str | None, kill: str | None, everything: bool, place: Place | None, server: str) -> list[Asked]:
+    """The drills that are wanted. Raises RequestError with all that is missing, and with why a death cannot be had.
+
+    `server`: the address of the API server that would drive a run there, empty where none would.
+    """
+    mistakes = [] if place else [Mistake(field="--cloud", value="", problem="is missing: say where, as in `sandbox`")]
+    if everything and (phase or kill):
+        mistakes.append(Mistake(field="--all", value="", problem="is every phase and every kill: name none beside it"))
+    for name, given in (("--phase", phase), ("--kill", kill)):
+        if not given and not everything:
+            mistakes.append(Mistake(field=name, value="", problem="is missing: name it, or say --all"))
+    if place and kill and (why := refusal(kill, place=place, server=server)):
+        mistakes.append(Mistake(field="--kill", value=kill, problem=f"cannot be had here: {why}"))
+    if mistakes or place is None:
+        raise RequestError(mistakes)
+    if phase and kill:
+        return [Asked(phase=Phase(phase), kill=kill)]
+    deaths = [each for each in words.KILLS if not refusal(each, place=place, server=server)]
+    return [Asked(phase=Phase(each), kill=death) for each in words.PHASES for death in deaths]
+
+
+def refusal(kill: str, *, place: Place, server: str) -> str:
+    """Why a run there cannot die of this; empty: it can."""
+    if kill == words.API_SERVER:
+        if server:
+            return f"the API server at {server} serves others too, and is not this drill's to kill"
+        return "no API server drives a run here; it is driven by a process of its own, which dies with it"
+    if kill == words.NETWORK and place.cloud != SANDBOX:
+        return "this computer's network is not ours to cut; on the sandbox it can be"
+    if kill == words.CREDENTIALS_EXPIRED and place.cloud != SANDBOX:
+        return "your keys are not ours to expire; the sandbox's are"
+    return ""
+
+
+def drill(wanted: Sequence[Asked], *, place: Place, user_id: str, tools: Tools) -> list[Receipt]:
+    """One after the other, on one opened cloud: a sandbox must outlive the run that is killed."""
+    receipts = []
+    with tools.clouds.open([place], user_id=user_id, watch=_silent) as cloud:
+        for number, each in enumerate(wanted, 1):
+            tools.say(f"drill {number} of {len(wanted)}: {each.kill} while {each.phase.value}")
+            receipts.append(_Drill(each, place=place, cloud=cloud, tools=tools).held())
+    return receipts
+
+
+class _Drill:
+    """One."""
+
+    def __init__(self, wanted: Asked, *, place: Place, cloud: Cloud, tools: Tools) -> None:
+        self._wanted, self._place, self._cloud = wanted, place, cloud
+        self._asked_about = Place(cloud=cloud.through) if cloud.through else place
+        self._clock, self._ground, self._say = tools.clock, tools.ground, tools.say
+        self._latest = tools.clock.now() + _longest_minutes(wanted) * 60
+        """When the machine must have ended itself."""
+        self._run = self._ground.start(_options(wanted, place), task=_task(wanted))
+
+    def held(self) -> Receipt:
+        """Whatever happens, a person's Ctrl-C included: nothing of the drill is left to itself."""
+        receipt: Receipt | None = None
+        try:
+            receipt = self._caught() if self._is_there() else self._not_killed()
+        finally:
+            self._run.close()
+            if self._run.lease and (receipt is None or not receipt.gone):
+                self._last_resort()
+        return receipt if receipt.gone else replace(receipt, asked=self._receipt(self._look()).asked)
+
+    def _last_resort(self) -> None:
+        self._say(f"taking down what is left of {self._run.lease}")
+        typed = self._ground.type(["down", self._run.lease])
+        try:
+            typed.wait(within=WORK_SECONDS)
+        finally:
+            typed.close()
+
+    def _is_there(self) -> bool:
+        phase = self._wanted.phase
+        if not self._run.reaches(phase, within=PHASE_SECONDS):
+            return False
+        if phase is not Phase.PROVISIONING:
+            return True
+        # A death before there is a machine would prove nothing.
+        return self._run.comes_to(lambda: self._run.asked, PHASE_SECONDS) and self._machine_is_seen()
+
+    def _machine_is_seen(self) -> bool:
+        while not self._look().resources:
+            if self._run.wait(within=0.5) is not None or self._clock.now() > self._latest:
+                return False
+        return True
+
+    def _not_killed(self) -> Receipt:
+        """The run is left to its end, which is main's to make."""
+        self._run.wait(within=WORK_SECONDS)
+        found = self._look()
+        last = next((line for line in reversed(self._run.said) if line.strip()), "it said nothing")
+        problem = f"the run ended, or hung, before it came to {self._wanted.phase.value}; its last words: {last}"
+        return replace(self._receipt(found), problem=problem)
+
+    # ---- after the kill ----------------------------------------------------------------------------------------------
+
+    def _caught(self) -> Receipt:
+        self._kill()
+        killed, found = self._clock.monotonic(), self._look()
+        receipt = replace(self._receipt(found), there=len(found.resources))
+        self._say(f"killed; the provider shows {receipt.there} of it")
+        for line in range(receipt.first, REAPER + 1):
+            if line > receipt.first:
+                self._say(f"line {line - 1} did not catch it")
+                self._run.lose()  # also where it only hangs
+            found, since = self._until_none(self._called_in(line))
+            receipt = replace(receipt, asked=self._receipt(found).asked, at=self._clock.now())
+            if since is not None:
+                return replace(receipt, line=self._credited(line, receipt), seconds=max(0.0, since - killed))
+        return receipt
+
+    def _kill(self) -> None:
+        kill = self._wanted.kill
+        if kill in _SIGNALS:
+            self._run.send(_SIGNALS[kill])
+        elif kill == words.SIGKILL:
+            self._run.kill()
+        elif kill == words.RUNNER_LOST:
+            self._run.lose()
+        else:
+            with self._ground.outage(kill):
+                self._clock.sleep(OUTAGE_SECONDS)
+
+    def _called_in(self, line: int) -> Run | None:
+        """Whose work this line is; None: the machine's."""
+        if line == MAIN:
+            return self._run
+        if line == AFTERWARDS:
+            return self._ground.type(["down", self._run.lease])
+        if line == REAPER:
+            return self._ground.type(["reap", "--cloud", str(self._place), "--grace", "0"])
+        return None
+
+    def _until_none(self, worker: Run | None) -> tuple[Found, float | None]:
+        """The last answer, and since when there was none (monotonic); None: there still is, or nobody says."""
+        since: float | None = None
+        patience = WORK_SECONDS if worker else max(AFTERWARDS_SECONDS, self._latest - self._clock.now())
+        until, at_work = self._clock.monotonic() + patience, worker is not None
+        while True:
+            began, found = self._clock.monotonic(), self._look()
+            if at_work and worker is not None and worker.wait(within=0.0) is not None:
+                at_work, until = False, min(until, began + AFTERWARDS_SECONDS)
+            since = (began if since is None else since) if self._receipt(found).gone else None
+            settled = since is not None and began - since >= SETTLE_SECONDS and not at_work
+            if settled or began > until:
+                if worker is not None and worker is not self._run:
+                    worker.close()
+                return found, since
+            self._clock.sleep(LOOK_SECONDS)
+
+    def _credited(self, line: int, receipt: Receipt) -> int:
+        """In releasing, main may have had its end accepted before it died: then no later line had anything to do."""
+        return MAIN if self._wanted.phase is Phase.RELEASING and not receipt.there else line
+
+    def _look(self) -> Found:
+        """The provider's own word, and nobody else's. A cloud out of reach gives none."""
+        try:
+            return self._cloud.inventory.find(lease=self._run.lease or None, places=[self._asked_about])
+        except CvlError:
+            return Found()
+
+    def _receipt(self, found: Found) -> Receipt:
+        return Receipt(
+            phase=self._wanted.phase,
+            kill=self._wanted.kill,
+            lease=self._run.lease,
+            first=_FIRST[self._wanted.kill],
+            at=self._clock.now(),
+            asked=() if found.unproved else found.asked,
+        )
+
+
+# ---- the run that is killed --------------------------------------------------------------------------------------
+
+
+def _task(wanted: Asked) -> str:
+    """It lasts where it is to be killed, and is quick on the way there; what it leaves takes a moment to fetch."""
+    lasting = OUTAGE_SECONDS / 2 if wanted.kill in {words.NETWORK, words.CREDENTIALS_EXPIRED} else 900
+    seconds = {phase: lasting if phase is wanted.phase else 1 for phase in (Phase.SETUP, Phase.RUNNING)}
+    return (
+        f"setup: sleep {seconds[Phase.SETUP]:.0f}\n"
+        f"run: head -c 50000000 /dev/urandom > drilled; sleep {seconds[Phase.RUNNING]:.0f}\n"
+    )
+
+
+def _options(wanted: Asked, place: Place) -> list[str]:
+    provisioning, runtime, heartbeat = _minutes(wanted)
+    return [
+        *("--cloud", str(place), "--gpu", "none"),
+        *("--provision-timeout", f"{provisioning}m", "--max-runtime", f"{runtime}m"),
+        *("--heartbeat-minutes", str(heartbeat)),
+    ]
+
+
+def _minutes(wanted: Asked) -> tuple[int, int, int]:
+    """Short where the machine's own end is proved; elsewhere it must not be what ends it."""
+    return (6, 2, 1) if _FIRST[wanted.kill] == MACHINE else (15, 20, 20)
+
+
+def _longest_minutes(wanted: Asked) -> float:
+    """And what a provider may take to carry it out."""
+    provisioning, runtime, _ = _minutes(wanted)
+    return provisioning + runtime + RELEASE_MINUTES + 3
+
+
+def _silent(event: Event) -> None:
+    """What is told is told by the run itself."""

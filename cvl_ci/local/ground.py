@@ -1,0 +1,37 @@
+"""Where drills are held on this computer: an empty folder, from which `cvl-ci` is typed as a person would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from cvl_ci.local.child import Child
+
+
+class LocalGround:
+    """`hear`: each line of ours that a child says. `outage`: what keeps a run from its cloud for a while."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        environment: Mapping[str, str],
+        hear: Callable[[str], None],
+        outage: Callable[[str], AbstractContextManager[None]],
+    ) -> None:
+        self._folder = folder
+        self._environment = environment
+        self._hear = hear
+        self.outage = outage
+
+    def start(self, options: Sequence[str], *, task: str) -> Child:
+        (self._folder / "task.yaml").write_text(task)
+        outputs = str(self._folder / "outputs")
+        return self._child(["run", "--task", "task.yaml", *options, "--outputs-dir", outputs])
+
+    def type(self, words: Sequence[str]) -> Child:
+        return self._child(words)
+
+    def _child(self, words: Sequence[str]) -> Child:
+        return Child(words, environment=self._environment, folder=self._folder, hear=self._hear)

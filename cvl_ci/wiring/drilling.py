@@ -1,0 +1,67 @@
+"""`drill` as the command line calls it: a folder of its own, this computer's clouds, real runs as its children."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from cvl_ci.local.clock import SystemClock
+from cvl_ci.request.drill_fields import NETWORK
+from cvl_ci.request.plan import SANDBOX
+from cvl_ci.sandbox import Sandbox
+from cvl_ci.wiring.access import require_credentials
+from cvl_ci.wiring.clouds import OpenClouds, machine_types
+from cvl_ci.wiring.directories import sandbox_directory
+
+if TYPE_CHECKING:
+    from cvl_ci.result.receipt import Receipt
+
+Say = Callable[[str], None]
+
+
+def drill(environ: Mapping[str, str], given: Mapping[str, Any], *, say: Say, hear: Say) -> list[Receipt]:
+    """`given`: by request/drill_fields.py. `say`: what the drill does; `hear`: what its runs say."""
+    from cvl_ci.commands import drill as drilling
+    from cvl_ci.engine import served_inventory as served
+    from cvl_ci.lease import Owner
+    from cvl_ci.local.ground import LocalGround
+
+    place = given.get("cloud")
+    through = place is not None and place.cloud != SANDBOX and served.goes_through([place], environ, by_record=False)
+    wanted = drilling.asked(
+        phase=given.get("phase"),
+        kill=given.get("kill"),
+        everything=bool(given.get("all")),
+        place=place,
+        server=urlsplit(served.address(environ)).hostname or "?" if through else "",
+    )
+    require_credentials(environ, [place.cloud] if place else [])
+    with tempfile.TemporaryDirectory(prefix="cvl-ci-drill-") as name:
+        folder = Path(name).resolve()
+        repository = environ.get("GITHUB_REPOSITORY") or str(folder)
+        ground = LocalGround(
+            folder, environment=environ, hear=hear, outage=lambda kill: _sandbox_refuses(kill, environ)
+        )
+        tools = drilling.Tools(clouds=OpenClouds(environ), ground=ground, clock=SystemClock(), say=say)
+        user_id = Owner(repository=repository, run="drill").user_id
+        return drilling.drill(wanted, place=given["cloud"], user_id=user_id, tools=tools)
+
+
+@contextmanager
+def _sandbox_refuses(kill: str, environ: Mapping[str, str]) -> Iterator[None]:
+    directory = sandbox_directory(environ)
+    sandbox = Sandbox(directory, machine_types=machine_types(), environment=environ, progress=lambda _: None)
+    before = sandbox.faults()
+    if kill == NETWORK:
+        sandbox.set_faults(replace(before, api_down="closed"))
+    else:
+        sandbox.set_faults(replace(before, expired_keys=(sandbox.access().access_key_id,)))
+    try:
+        yield
+    finally:
+        sandbox.set_faults(before)

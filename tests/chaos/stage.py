@@ -1,0 +1,166 @@
+"""Where a run of the schedule takes place: a sandbox of its own, a HOME, a task, and the program by both its doors."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cvl_ci.sandbox import Sandbox
+from tests.chaos.family import Family
+from tests.chaos.scenes import Scene
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = Path(sys.executable).parent / "cvl-ci"
+REPOSITORY = "cvl/chaos"
+BEGINS = {
+    "provisioning": ("asking sandbox/", "asking sandbox/"),
+    "setup": ("] setting up", "::group::Setting up"),
+    "running": ("] running", "::group::Running"),
+    "fetching": ("] fetching what it wrote", "::group::Fetching what it wrote"),
+    "releasing": ("] taking the machines down", "::group::Taking the machines down"),
+}
+"""How each phase is told in a terminal and in a step; of provisioning, once a machine is being asked for."""
+LEASE = re.compile(r"lease (cvl-[a-z0-9-]+)")
+LEAST_MONEY = "0.0112"
+"""Dollars: at $0.096 an hour seven minutes; five are kept for the release, and the launch may have the rest."""
+
+STOP = """
+found="$(pgrep -f '[c]vl-ci/timer|[s]kylet.skylet')"
+kill -STOP $found
+sleep 0.5
+for each in $found; do sed 's/.*) //' "/proc/$each/stat" | cut -d' ' -f1; done
+"""
+"""On a machine: its timer and skylet, and the state of each afterwards. The pattern does not match its own words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """`number`: of the workflow run on GitHub, different for each. The sandbox is up and empty."""
+
+    folder: Path
+    sandbox: Sandbox
+    directory: Path
+    number: int
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def skypilot_home(self) -> Path:
+        return self.directory / "home"
+
+    def furnish(self, scene: Scene) -> None:
+        """A task that is quick everywhere but in the phase in which it will be killed."""
+        self.home.mkdir(parents=True)
+        (self.folder / "workspace").mkdir()
+        setup = 6 if scene.phase == "setup" else 0
+        run = 8 if scene.phase == "running" else 0
+        bytes_ = 60_000_000 if scene.phase == "fetching" else 1000
+        task = f"setup: |\n  sleep {setup}\nrun: |\n  head -c {bytes_} /dev/urandom > result; sleep {run}\n"
+        (self.folder / "workspace" / "task.yaml").write_text(task)
+        for name in ("output", "state", "summary"):
+            (self.folder / name).touch()
+
+    def main(self, scene: Scene, *, clock_seconds: float = 0.0, **more: str) -> Family:
+        """`more`: further inputs. `clock_seconds`: by how much its clock is fast."""
+        limits = {"max_runtime": "10m", **more}
+        if scene.first == 3:
+            limits |= {"max_cost": LEAST_MONEY} if scene.phase == "provisioning" else {"heartbeat_minutes": "1"}
+        asked = {"task": "task.yaml", "cloud": "sandbox", **limits}
+        if scene.door == "step":
+            inputs = {f"INPUT_{name.upper()}": value for name, value in asked.items()}
+            return self.step("entrypoint", **inputs, **_clock(clock_seconds))
+        words = [word for name, value in asked.items() for word in (f"--{name.replace('_', '-')}", value)]
+        return self.program("run", *words, **_clock(clock_seconds))
+
+    def post(self, scene: Scene, lease: str, *, before: str = "", leg: str = "") -> Family:
+        """The second line, as this door has it. `lease`: as main named it, which a step's post finds out itself.
+
+        `before`: shell words that run before it, in a mount namespace of its own.
+        """
+        if scene.door == "step":
+            inputs = {"INPUT_TASK": "task.yaml", "INPUT_CLOUD": "sandbox", "INPUT_LEG": leg}
+            return self.step("post-entrypoint", before=before, **inputs)
+        return self.program("down", lease, before=before)
+
+    def reap(self, *, api: str) -> Family:
+        """From another place, which has no state of the run: GitHub says that it is over."""
+        elsewhere = self.folder / "elsewhere"
+        elsewhere.mkdir(exist_ok=True)
+        words = ("reap", "--cloud", "sandbox", "--grace", "0")
+        return self.program(*words, HOME=str(elsewhere), GITHUB_API_URL=api, GITHUB_TOKEN="opens-nothing")
+
+    def program(self, *words: str, before: str = "", **more: str) -> Family:
+        return self._family([str(PROGRAM), *words], before, more)
+
+    def step(self, phase: str, *, before: str = "", **more: str) -> Family:
+        files = {
+            "GITHUB_OUTPUT": str(self.folder / "output"),
+            "GITHUB_STATE": str(self.folder / "state"),
+            "GITHUB_STEP_SUMMARY": str(self.folder / "summary"),
+        }
+        words = [sys.executable, "-m", "cvl_ci.action", phase]
+        return self._family(words, before, {**files, **more})
+
+    def blind(self) -> None:
+        """Cut the third line: stop timer and skylet on every machine there is, and see that they are stopped."""
+        mine = ("ps", "--quiet", "--filter", f"label=cvl-ci-sandbox={self.sandbox.status().id}")
+        for machine in _docker(*mine, "--filter", "label=cvl-ci-sandbox-instance").split():
+            states = _docker("exec", "--user", "root", machine, "sh", "-c", STOP).split()
+            if not states or set(states) != {"T"}:
+                raise RuntimeError(f"The third line of {machine} could not be cut: {states}")
+
+    def _family(self, words: list[str], before: str, more: Mapping[str, str]) -> Family:
+        if before:
+            words = ["unshare", "--mount", "sh", "-ec", f'{before}\nexec "$@"', "sh", *words]
+            more = {**more, "SKYPILOT": str(self.skypilot_home)}
+        log = self.folder / f"{len(list(self.folder.glob('*.log')))}.log"
+        log.touch()
+        return Family(words, environment=self._environment(more), folder=self.folder / "workspace", log=log)
+
+    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "DOCKER_HOST") if name in os.environ}
+        return {
+            **kept,
+            "PYTHONPATH": str(ROOT),
+            "NO_COLOR": "1",
+            "HOME": str(self.home),
+            "CVL_CI_SANDBOX_DIR": str(self.directory),
+            "GITHUB_REPOSITORY": REPOSITORY,
+            "GITHUB_RUN_ID": str(self.number),
+            "GITHUB_RUN_ATTEMPT": "1",
+            "GITHUB_JOB": "train",
+            "GITHUB_ACTION": "__self",
+            "GITHUB_EVENT_NAME": "push",
+            "GITHUB_WORKSPACE": str(self.folder / "workspace"),
+            **more,
+        }
+
+
+def begins(scene: Scene, line: str) -> bool:
+    """Whether this line says that the scene's phase has begun."""
+    terminal, step = BEGINS[scene.phase]
+    wanted = step if scene.door == "step" else terminal
+    return wanted in line
+
+
+def lease_in(lines: list[str]) -> str:
+    """The name that main gave its lease; empty while it has said none."""
+    return next((found[1] for line in lines if (found := LEASE.search(line))), "")
+
+
+def _clock(seconds: float) -> dict[str, str]:
+    if not seconds:
+        return {}
+    path = os.pathsep.join([str(Path(__file__).parent / "clock"), str(ROOT)])
+    return {"PYTHONPATH": path, "CHAOS_CLOCK_SECONDS": str(seconds)}
+
+
+def _docker(*words: str) -> str:
+    return subprocess.run(["docker", *words], capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,54 @@
+"""The records as the README's Markdown: our leak rate, which line caught how many, and how long each took."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from tests.chaos.records import Record
+from tests.chaos.scenes import BEFORE, LINES, PHASES
+
+NAMES = {**LINES, BEFORE: "nobody: nothing was there when the kill came"}
+ORDER = (BEFORE, 1, 2, 3, 4)
+
+
+def table(records: Sequence[Record]) -> str:
+    """Runs that never came to their kill prove nothing, and are counted apart."""
+    killed = [record for record in records if record.caught is not None or record.left]
+    leaks = [record for record in killed if record.left]
+    lines = [
+        f"Our leak rate: {len(leaks)} of {len(killed)} killed runs left something at the provider.",
+        "",
+        f"| caught by | runs | killed in {', '.join(PHASES)} | seconds to 0 left: median | maximum |",
+        "|---|---|---|---|---|",
+    ]
+    for line in ORDER:
+        caught = [record for record in killed if record.caught == line and not record.left]
+        if caught:
+            seconds = [record.seconds for record in caught]
+            phases = ", ".join(str(sum(record.phase == phase for record in caught)) for phase in PHASES)
+            times = f"{statistics.median(seconds):.0f} | {max(seconds):.0f}" if line != BEFORE else "– | –"
+            lines.append(f"| {NAMES[line]} | {len(caught)} | {phases} | {times} |")
+    return "\n".join([*lines, *_releases(killed), *_wrong(records)]) + "\n"
+
+
+def _releases(killed: Sequence[Record]) -> list[str]:
+    times = [record.release_seconds for record in killed if 2 not in record.cut and record.release_seconds is not None]
+    if not times:
+        return []
+    told = f"median {statistics.median(times):.0f} s, worst {max(times):.0f} s of {len(times)}"
+    return ["", f"`post` or `down`, from its start to its receipt: {told}."]
+
+
+def _wrong(records: Sequence[Record]) -> list[str]:
+    wrong = [record for record in records if not record.fine]
+    lame = sum(record.caught is None and not record.left for record in wrong)
+    lines = ["", f"Runs that had ended before their kill, and are not counted: {lame}."] if lame else []
+    told = [record for record in wrong if record.caught is not None or record.left]
+    return [*lines, *(["", "Not as they should be:", "", *map(_in_words, told)] if told else [])]
+
+
+def _in_words(record: Record) -> str:
+    what = " ".join(part for part in (record.door, record.phase, record.kill, record.mishap) if part)
+    left = f"; left: {', '.join(record.left)}" if record.left else ""
+    return f"- seed {record.seed}, run {record.number} ({what}), at {record.commit}: {record.said or 'leaked'}{left}"

@@ -1,0 +1,66 @@
+"""A sample of script/chaos: with three lines cut, the fourth alone brings it to nothing left, for each of the four."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.sandbox import Sandbox
+from tests.chaos.completed import saying_completed
+from tests.chaos.performance import perform
+from tests.chaos.records import Record
+from tests.chaos.scenes import Drawn, Scene
+from tests.chaos.stage import Stage
+from tests.sandbox.conftest import sandbox
+
+__all__ = ["sandbox"]
+
+pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(1200)]
+ALONE = {
+    1: Scene(door="terminal", phase="running", kill="SIGTERM", blind=True),
+    2: Scene(door="step", phase="setup", kill="SIGKILL", then="post", blind=True),
+    3: Scene(door="step", phase="running", kill="runner-lost"),
+    4: Scene(door="step", phase="running", kill="SIGKILL", then="reap", blind=True),
+}
+SAMPLE = [
+    Scene(door="step", phase="provisioning", kill="frozen", then="post"),
+    Scene(door="step", phase="provisioning", kill="SIGKILL", then="two posts"),
+    Scene(door="step", phase="provisioning", kill="SIGKILL", then="post", mishap="answer of RunInstances lost"),
+]
+
+
+@pytest.fixture
+def api() -> Iterator[str]:
+    with saying_completed() as address:
+        yield address
+
+
+@pytest.mark.parametrize("line", ALONE)
+def test_each_line_alone_leaves_nothing(line: int, sandbox: tuple[Sandbox, Path], tmp_path: Path, api: str) -> None:
+    scene = ALONE[line]
+    assert sorted({1, 2, 3, 4} - {*scene.cut}) == [line]
+    record = performed(scene, delay=1.0, sandbox=sandbox, folder=tmp_path, api=api)
+    assert (record.left, record.said, record.caught) == ((), "", line)
+
+
+@pytest.mark.parametrize("scene", SAMPLE, ids=lambda scene: f"{scene.kill} {scene.then} {scene.mishap}".strip())
+def test_what_is_rare_leaves_nothing_either(
+    scene: Scene, sandbox: tuple[Sandbox, Path], tmp_path: Path, api: str
+) -> None:
+    record = performed(scene, delay=3.0, sandbox=sandbox, folder=tmp_path, api=api)
+    assert (record.left, record.said) == ((), "")
+
+
+def performed(scene: Scene, *, delay: float, sandbox: tuple[Sandbox, Path], folder: Path, api: str) -> Record:
+    made, directory = sandbox
+    drawn = Drawn(seed=0, number=zlib.crc32(repr(scene).encode()) % 90_000, scene=scene, delay=delay)
+    stage = Stage(folder=folder / "run", sandbox=made, directory=directory, number=drawn.number)
+    try:
+        return perform(drawn, stage, api=api, commit="", busy=threading.Semaphore(1))
+    finally:
+        if any(each.state != "terminated" for each in made.status().instances):
+            made.reset()

@@ -1,0 +1,38 @@
+"""The schedule: the same for the same seed, whole in each lap, and each line of the promise tried alone."""
+
+from __future__ import annotations
+
+from tests.chaos.mishaps import MISHAPS
+from tests.chaos.scenes import LASTS, PHASES, Scene, drawn, table
+
+
+def test_a_seed_and_a_number_are_one_run_and_another_seed_is_another_order() -> None:
+    first = [drawn(1, number) for number in range(40)]
+    assert first == [drawn(1, number) for number in range(40)]
+    assert [run.scene for run in first] != [drawn(2, number).scene for number in range(40)]
+
+
+def test_each_lap_of_a_schedule_holds_the_whole_table() -> None:
+    scenes = table()
+    for lap in (0, 1):
+        runs = [drawn(3, lap * len(scenes) + place) for place in range(len(scenes))]
+        assert sorted(map(repr, (run.scene for run in runs))) == sorted(map(repr, scenes))
+        assert all(0 <= run.delay <= LASTS[run.scene.phase] for run in runs)
+
+
+def test_every_phase_meets_every_kill_and_every_mishap_is_met() -> None:
+    scenes = table()
+    kills = {"SIGINT", "SIGTERM", "SIGKILL", "runner-lost", "frozen"}
+    assert {(scene.phase, scene.kill) for scene in scenes} >= {(phase, kill) for phase in PHASES for kill in kills}
+    assert {scene.mishap for scene in scenes} == set(MISHAPS)
+
+
+def test_every_line_of_the_promise_is_left_alone_with_the_other_three_cut() -> None:
+    assert {(1, 2, 3), (1, 2, 4), (1, 3, 4), (2, 3, 4)} <= {scene.cut for scene in table()}
+
+
+def test_a_cancelled_step_hands_over_and_a_cancelled_terminal_does_not() -> None:
+    step = Scene(door="step", phase="running", kill="SIGINT", then="post")
+    terminal = Scene(door="terminal", phase="running", kill="SIGINT")
+    assert (step.cut, step.first) == ((1, 4), 2)
+    assert (terminal.cut, terminal.first) == ((2, 4), 1)

@@ -1,0 +1,316 @@
+"""A drill credits the line that caught it, calls in the next one only when one failed, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from cvl_ci.commands import drill as drilling
+from cvl_ci.commands import drill_words
+from cvl_ci.errors import RequestError
+from cvl_ci.ports import Found
+from cvl_ci.request import drill_fields as words
+from cvl_ci.request.plan import SANDBOX, Place
+from cvl_ci.result.outcome import Phase
+from cvl_ci.result.receipt import Receipt, table
+from tests.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine
+
+PLACE = Place(cloud=SANDBOX)
+LEASE = "cvl-7-0badcafe"
+
+
+class TimedCloud(FakeCloud):
+    """What is to happen by itself happens in time."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.later: list[tuple[float, Callable[[], None]]] = []
+
+    def after(self, seconds: float, happens: Callable[[], None]) -> None:
+        self.later.append((self.clock.now() + seconds, happens))
+
+    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+        self.pass_time()
+        return super().find(lease=lease, places=places)
+
+    def pass_time(self) -> None:
+        for due, happens in [each for each in self.later if each[0] <= self.clock.now()]:
+            self.later.remove((due, happens))
+            happens()
+
+    def end_all(self) -> None:
+        self.remove([self.machines[name] for name in self.running()])
+
+
+@dataclass
+class FakeRun:
+    """A process: `does` is its whole work, done `takes` seconds after it is stopped (a run) or started (others)."""
+
+    cloud: TimedCloud
+    takes: float = 5.0
+    does: Callable[[], None] = lambda: None
+    lease: str = LEASE
+    asked: bool = True
+    comes_to_phase: bool = True
+    said: list[str] = field(default_factory=lambda: ["[0:09] the job failed"])
+    ended: int | None = None
+    happened: list[str] = field(default_factory=list)
+
+    def reaches(self, phase: Phase, *, within: float) -> bool:
+        return self.comes_to_phase
+
+    def comes_to(self, there: Callable[[], bool], within: float) -> bool:
+        return there()
+
+    def send(self, number: int) -> None:
+        self.happened.append(f"signal {number}")
+        self.work()
+
+    def work(self) -> None:
+        def done() -> None:
+            if self.ended is None:
+                self.does()
+                self.ended = 130
+
+        self.cloud.after(self.takes, done)
+
+    def kill(self) -> None:
+        self.happened.append("killed")
+        self.ended = 137
+
+    def lose(self) -> None:
+        self.happened.append("lost")
+        self.ended = 137
+
+    def wait(self, *, within: float) -> int | None:
+        self.cloud.clock.sleep(within)
+        self.cloud.pass_time()
+        return self.ended
+
+    def close(self) -> None:
+        self.ended = 137 if self.ended is None else self.ended
+
+
+@dataclass
+class FakeGround:
+    """`typed` does what is in `answers`, by its first word."""
+
+    cloud: TimedCloud
+    run: FakeRun
+    answers: dict[str, Callable[[], None]]
+    started: list[tuple[Sequence[str], str]] = field(default_factory=list)
+    typed: list[str] = field(default_factory=list)
+    machine_ends_after: float | None = None
+    outages: list[str] = field(default_factory=list)
+
+    def start(self, options: Sequence[str], *, task: str) -> FakeRun:
+        self.started.append((options, task))
+        self.cloud.create(lease=LEASE, region="us-east-1")
+        if self.machine_ends_after is not None:
+            self.cloud.after(self.machine_ends_after, self.cloud.end_all)
+        return self.run
+
+    def type(self, words: Sequence[str]) -> FakeRun:
+        self.typed.append(" ".join(words))
+        typed = FakeRun(self.cloud, does=self.answers.get(words[0], lambda: None))
+        typed.work()
+        return typed
+
+    @contextmanager
+    def outage(self, kill: str) -> Iterator[None]:
+        self.outages.append(kill)
+        self.run.work()
+        self.cloud.silent = True
+        yield
+        self.cloud.silent = False
+
+
+@dataclass
+class Stage:
+    cloud: TimedCloud
+    run: FakeRun
+    ground: FakeGround
+    said: list[str] = field(default_factory=list)
+
+    def drill(self, kill: str, phase: Phase = Phase.RUNNING) -> Receipt:
+        tools = drilling.Tools(
+            clouds=FakeClouds(FakeEngine(self.cloud)),
+            ground=self.ground,
+            clock=self.cloud.clock,
+            say=self.said.append,
+        )
+        wanted = [drilling.Asked(phase=phase, kill=kill)]
+        (receipt,) = drilling.drill(wanted, place=PLACE, user_id="0badcafe", tools=tools)
+        return receipt
+
+
+@pytest.fixture
+def stage() -> Stage:
+    """A house in which every line holds."""
+    cloud = TimedCloud(FakeClock())
+    run = FakeRun(cloud, does=cloud.end_all)
+    return Stage(cloud, run, FakeGround(cloud, run, {"down": cloud.end_all, "reap": cloud.end_all}))
+
+
+@pytest.mark.parametrize("kill", [words.SIGINT, words.SIGTERM, words.NETWORK, words.CREDENTIALS_EXPIRED])
+def test_what_main_lives_to_see_is_mains_to_end(stage: Stage, kill: str) -> None:
+    receipt = stage.drill(kill)
+    assert (receipt.line, receipt.gone, drill_words.exit_code([receipt])) == (1, True, 0)
+    assert stage.ground.typed == [], "nobody helped it"
+    assert stage.ground.outages == [each for each in (words.NETWORK, words.CREDENTIALS_EXPIRED) if each == kill]
+    assert stage.cloud.running() == []
+
+
+def test_a_killed_main_is_cleaned_up_after_by_down(stage: Stage) -> None:
+    receipt = stage.drill(words.SIGKILL)
+    assert (receipt.line, receipt.there) == (2, 1)
+    assert receipt.seconds is not None
+    assert 4 <= receipt.seconds <= 10
+    assert (stage.run.happened, stage.ground.typed) == (["killed"], [f"down {LEASE}"])
+
+
+def test_when_the_runner_is_lost_nobody_but_the_machine_does_anything(stage: Stage) -> None:
+    stage.ground.machine_ends_after = 90.0
+    receipt = stage.drill(words.RUNNER_LOST)
+    assert (receipt.line, receipt.gone) == (3, True)
+    assert receipt.seconds is not None
+    assert 85 <= receipt.seconds <= 95
+    assert stage.ground.typed == []
+    assert stage.run.happened == ["lost"]
+
+
+def test_the_machines_own_end_is_near_only_where_it_is_what_is_proved(stage: Stage) -> None:
+    for kill, minutes in ((words.RUNNER_LOST, 1), (words.SIGTERM, 20), (words.SIGKILL, 20)):
+        stage.drill(kill)
+        options = list(stage.ground.started[-1][0])
+        assert options[options.index("--heartbeat-minutes") + 1] == str(minutes)
+
+
+def test_a_line_that_fails_is_named_and_the_next_one_called_in(stage: Stage) -> None:
+    stage.run.does = lambda: None  # main ends, its machine does not
+    receipt = stage.drill(words.SIGTERM)
+    assert (receipt.first, receipt.line) == (1, 2)
+    assert "which line 1 should have done" in "\n".join(drill_words.lines(receipt))
+    assert "not by line 1" in table([receipt], where="sandbox")
+
+
+def test_a_main_that_hangs_is_lost_before_the_next_line_is_called_in(stage: Stage) -> None:
+    stage.run.takes = 1e9
+    receipt = stage.drill(words.SIGINT)
+    assert (receipt.line, stage.run.happened) == (2, ["signal 2", "lost"])
+
+
+def test_the_reaper_is_the_last_line(stage: Stage) -> None:
+    del stage.ground.answers["down"]
+    receipt = stage.drill(words.SIGKILL)
+    assert (receipt.line, drill_words.exit_code([receipt])) == (4, 0)
+    assert stage.ground.typed == [f"down {LEASE}", "reap --cloud sandbox --grace 0"]
+
+
+def test_a_machine_that_no_line_catches_is_the_loudest(stage: Stage) -> None:
+    stage.ground.answers = {}
+    receipt = stage.drill(words.SIGKILL)
+    assert (receipt.line, receipt.gone, drill_words.exit_code([receipt])) == (None, False, 79)
+    assert f"`cvl-ci down {LEASE}` ends it" in next(drill_words.lines(receipt))
+    assert "| no line |" in table([receipt], where="sandbox")
+    assert stage.ground.typed[-1] == f"down {LEASE}", "and it is tried once more"
+
+
+def test_a_provider_that_does_not_answer_proves_nothing(stage: Stage) -> None:
+    stage.cloud.silent = True
+    receipt = stage.drill(words.SIGKILL)
+    assert (receipt.gone, drill_words.exit_code([receipt])) == (False, 79)
+
+
+def test_none_seen_for_a_moment_is_not_none(stage: Stage) -> None:
+    """A machine asked for just before the kill is listed only later."""
+    stage.cloud.after(0.0, lambda: stage.cloud.hidden.update({"i-0": 3}))
+    stage.ground.machine_ends_after = 60.0
+    receipt = stage.drill(words.RUNNER_LOST)
+    assert (receipt.there, receipt.line) == (0, 3)
+    assert receipt.seconds is not None
+    assert receipt.seconds >= 55
+
+
+def test_what_main_had_ended_before_it_died_is_not_credited_to_who_came_after(stage: Stage) -> None:
+    stage.ground.machine_ends_after = 0.0
+    receipt = stage.drill(words.SIGKILL, Phase.RELEASING)
+    assert (receipt.there, receipt.line) == (0, 1)
+
+
+def test_a_run_that_never_comes_to_its_phase_is_not_killed_and_proves_nothing(stage: Stage) -> None:
+    stage.run.comes_to_phase = False
+    receipt = stage.drill(words.SIGTERM)
+    assert (receipt.line, receipt.gone, drill_words.exit_code([receipt])) == (None, True, 70)
+    assert "NOTHING WAS KILLED" in next(drill_words.lines(receipt))
+    assert "the job failed" in receipt.problem
+    assert stage.run.happened == []
+    assert stage.cloud.running() == [], "and what it left is ended all the same"
+
+
+def test_in_provisioning_it_dies_once_there_is_a_machine(stage: Stage) -> None:
+    stage.cloud.after(0.0, lambda: stage.cloud.hidden.update({"i-0": 2}))
+    assert stage.drill(words.SIGTERM, Phase.PROVISIONING).there == 1
+
+
+def test_a_drill_that_a_person_stops_leaves_no_machine(stage: Stage) -> None:
+    def stop(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    stage.cloud.clock.sleep = stop  # type: ignore[method-assign]
+    stage.cloud.asked = 0
+    with pytest.raises(KeyboardInterrupt):
+        stage.drill(words.RUNNER_LOST)
+    assert stage.ground.typed == [f"down {LEASE}"]
+    assert stage.run.ended == 137
+
+
+def test_the_receipt_says_what_was_asked_where_and_when(stage: Stage) -> None:
+    text = "\n".join(drill_words.lines(stage.drill(words.SIGTERM)))
+    assert "SIGTERM while running" in text
+    assert "line 1 caught it, main's own lease after" in text
+    assert "aws us-east-1 shows 0 left (instances)" in text
+    assert "asked of the provider at 20" in text
+
+
+# ---- what may be asked -----------------------------------------------------------------------------------------------
+
+
+def wanted(place: Place = PLACE, *, server: str = "", **given: str | bool | None) -> list[drilling.Asked]:
+    asked = {"phase": None, "kill": None, "everything": False, **given}
+    return drilling.asked(place=place, server=server, **asked)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("place", "server", "kill", "why"),
+    [
+        ("sandbox", "", words.API_SERVER, "no API server drives a run here"),
+        ("aws", "sky.example.org", words.API_SERVER, "sky.example.org serves others too"),
+        ("aws", "", words.NETWORK, "on the sandbox it can be"),
+        ("aws", "", words.CREDENTIALS_EXPIRED, "not ours to expire"),
+    ],
+)
+def test_a_death_that_cannot_be_had_is_refused_with_why(place: str, server: str, kill: str, why: str) -> None:
+    with pytest.raises(RequestError, match=why):
+        wanted(Place(cloud=place), server=server, phase="running", kill=kill)
+
+
+def test_all_is_every_phase_and_every_death_that_can_be_had() -> None:
+    on_sandbox, on_aws = wanted(everything=True), wanted(Place(cloud="aws"), everything=True)
+    assert len(on_sandbox) == 5 * 6
+    assert len(on_aws) == 5 * 4
+    assert {each.kill for each in on_sandbox} - {each.kill for each in on_aws} == {
+        words.NETWORK,
+        words.CREDENTIALS_EXPIRED,
+    }
+
+
+def test_what_is_missing_is_told_at_once() -> None:
+    with pytest.raises(RequestError) as error:
+        drilling.asked(phase=None, kill=None, everything=False, place=None, server="")
+    assert [mistake.field for mistake in error.value.mistakes] == ["--cloud", "--phase", "--kill"]
+    with pytest.raises(RequestError, match="name none beside it"):
+        wanted(everything=True, phase="running")

@@ -1,0 +1,52 @@
+"""The table of drills says of each what was done to a run, what caught it, how soon, and what is left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cvl_ci.result.outcome import Asked, Phase
+from cvl_ci.result.receipt import AFTERWARDS, MACHINE, MAIN, Receipt, table
+
+CLEAN = Asked(provider="aws", region="us-east-1", kinds=("instances",))
+CAUGHT = Receipt(
+    phase=Phase.RUNNING,
+    kill="SIGTERM",
+    lease="cvl-7-0badcafe",
+    first=MAIN,
+    line=MAIN,
+    seconds=3.2,
+    there=2,
+    at=1_800_000_000.0,
+    asked=(CLEAN,),
+)
+
+
+def test_a_row_for_each_drill_and_how_many_left_a_machine() -> None:
+    late = replace(CAUGHT, kill="SIGINT", line=AFTERWARDS, seconds=92.0)
+    left = replace(
+        CAUGHT,
+        phase=Phase.SETUP,
+        kill="runner-lost",
+        first=MACHINE,
+        line=None,
+        seconds=None,
+        asked=(replace(CLEAN, left=("i-1", "vol-1")),),
+    )
+    silent = replace(left, asked=(replace(CLEAN, error="no answer"),))
+    early = replace(CAUGHT, phase=Phase.FETCHING, line=None, seconds=None, problem="the run ended before it")
+    assert table([CAUGHT, late, left, silent, early], where="aws").splitlines() == [
+        "5 drills on aws, 2027-01-15: 2 left a machine.",
+        "",
+        "| killed while | by | caught by | after | left |",
+        "|---|---|---|---|---|",
+        "| running | SIGTERM | line 1, main's own lease | 3 s | 0 |",
+        "| running | SIGINT | line 2, post, or `cvl-ci down`, not by line 1 | 1 min 32 s | 0 |",
+        "| setup | runner-lost | no line |  | 2 |",
+        "| setup | runner-lost | no line |  | not known |",
+        "| fetching | SIGTERM | not killed |  | 0 |",
+    ]
+
+
+def test_one_region_that_shows_something_is_not_gone() -> None:
+    assert not replace(CAUGHT, asked=(CLEAN, replace(CLEAN, region="us-west-2", left=("i-1",)))).gone
+    assert not replace(CAUGHT, asked=()).gone, "nobody was asked"
