@@ -24,12 +24,12 @@ def repository(tmp_path: Path) -> Path:
     files = {
         f"{EXAMPLE}/example.yaml": f"name: timing\nresources: {{gpu: 0}}\n{PRESETS}",
         f"{EXAMPLE}/train.sh": '#!/bin/bash\ncd "$(dirname "$0")"\n[ ! -e outputs ] && python3 work.py\n',
-        f"{EXAMPLE}/work.py": WORKING.format(seconds=1.0) + MEASURED,
+        f"{EXAMPLE}/work.py": WORKING.format(seconds=2.0) + MEASURED,
     }
     return plant(tmp_path / "repository", files)
 
 
-@pytest.mark.parametrize(("seconds", "code", "verdicts"), [(1.2, 1, {"worse"}), (1.0, 0, {"same", "unsure"})])
+@pytest.mark.parametrize(("seconds", "code", "verdicts"), [(2.4, 1, {"worse"}), (2.0, 0, {"same", "unsure"})])
 def test_what_got_slower_is_told_and_fails_it(
     terminal: Terminal, repository: Path, seconds: float, code: int, verdicts: set[str]
 ) -> None:
