@@ -242,7 +242,7 @@ FIELDS = (
         name="repeat",
         read=values.turns,
         help="Run it so many times on one machine, each time in a fresh copy: metrics are medians, and all samples are "
-        "kept.",
+        "kept. In a matrix: so many legs, each on a machine of its own.",
         metavar="N",
         example="5",
         default="1, and 5 with compare",
@@ -259,7 +259,7 @@ FIELDS = (
     Field(
         name="fail_on_regression",
         read=values.flag,
-        help="With compare: a metric that is worse beyond tolerance and noise fails the run, with exit code 1.",
+        help="With compare, and in a report: what is worse beyond tolerance and noise fails it, with exit code 1.",
         metavar="true|false",
         example="true",
         default="false: it is only told",
