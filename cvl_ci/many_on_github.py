@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from cvl_ci.commands import matrix as planning
 from cvl_ci.commands import report as reporting
 from cvl_ci.errors import CvlError, Mistake, RequestError
 from cvl_ci.github.artifact_http import Http, Patience
-from cvl_ci.github.earlier import Earlier, EarlierRuns
+from cvl_ci.github.earlier import Earlier, EarlierRuns, Work
 from cvl_ci.github.gathering import AT_ONCE, Gathering
 from cvl_ci.github.issue import Findings, RegressionIssue
 from cvl_ci.github.report_comment import ReportComment
@@ -93,7 +93,7 @@ def report(step: Step) -> int:
     workflow = step.github.workflow
     with _asking(step) as gathering:
         found, troubles = _found(step, gathering)
-        known = _earlier(step, gathering)
+        known = _earlier(step, gathering, found)
     for line in known.said:
         workflow.notice(line)
     made = many.judged(step.given, found, history=known.legs, commits=known.commits, troubles=troubles)
@@ -115,19 +115,18 @@ def _found(step: Step, gathering: Gathering) -> tuple[Sequence[Leg], Sequence[st
     return gathered.legs, gathered.troubles
 
 
-def _earlier(step: Step, gathering: Gathering) -> Earlier:
+def _earlier(step: Step, gathering: Gathering, found: Sequence[Leg]) -> Earlier:
     """Without it all is measured and nothing compared: no reason to be red."""
-    kind = step.given["history"]
-    if kind == "none":
+    if step.given["history"] == "none":
         return Earlier()
     try:
-        return _asked_for(step, gathering, kind)
+        return _asked_for(step, gathering, {(leg.key.example, leg.key.preset) for leg in found})
     except CvlError as error:
         lost = f"Nothing is compared: {error.what} {error.next_step}".strip()
         return Earlier(commits=(legs.NO_COMMIT,), said=(lost,))
 
 
-def _asked_for(step: Step, gathering: Gathering, kind: str) -> Earlier:
+def _asked_for(step: Step, gathering: Gathering, work: Collection[Work]) -> Earlier:
     here, event = step.github.here, step.github.here.event
     runs = EarlierRuns(
         _repository(step),
@@ -138,12 +137,11 @@ def _asked_for(step: Step, gathering: Gathering, kind: str) -> Earlier:
     )
     base = step.given.get("base") or event.base_sha
     commits = runs.commits(base or here.sha, without="" if base else here.sha)
-    if kind == "branch":
+    if step.given["history"] == "branch":
         return Earlier(legs=tuple(many.kept_in_branch(step.given, step.door).read()), commits=commits)
     own = here.branch if event.name == "push" else event.default_branch
-    return runs.read(
-        branch=event.base_branch or own or here.branch, commits=commits, nights=many.settings(step.given).nights
-    )
+    branch = event.base_branch or own or here.branch
+    return runs.read(branch=branch, commits=commits, nights=many.settings(step.given).nights, work=work)
 
 
 def _published(step: Step, made: Report) -> str:

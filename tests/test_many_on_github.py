@@ -13,8 +13,10 @@ import pytest
 
 from cvl_ci import many_on_github
 from cvl_ci.errors import CvlError, RequestError
+from cvl_ci.request.fields import BY_NAME
 from cvl_ci.request.inputs import from_environment
 from cvl_ci.request.many_fields import MANY_INPUTS, TAKES
+from cvl_ci.request.many_inputs import SHARED
 from cvl_ci.request.verb_fields import VERBS
 from cvl_ci.result.benchmark import leg as legs
 from cvl_ci.result.outcome import EXIT_NOT_PROVED_GONE
@@ -370,9 +372,9 @@ def test_all_that_is_wrong_is_told_at_once_and_what_another_verb_takes_is_wrong(
 
 
 def test_every_option_of_the_command_line_is_an_input_of_the_action() -> None:
-    shared = {"spot", "max_runtime", "max_cost"}
     for verb, fields in VERBS.items():
-        assert {one.name for one in fields} - shared <= TAKES[verb]
+        assert {one.name for one in fields} - set(SHARED.get(verb, ())) <= TAKES[verb]
+    assert {name for names in SHARED.values() for name in names} <= BY_NAME.keys()
 
 
 # ---- history in a branch ---------------------------------------------------------------------------------------------

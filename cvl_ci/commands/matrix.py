@@ -147,7 +147,7 @@ def _repeated(leg: Leg, times: int) -> list[Leg]:
     if times == 1:
         return [leg]
     turns = [f"{turn}/{times}" for turn in range(1, times + 1)]
-    return [replace(leg, name=f"{leg.name} {turn}", inputs={**leg.inputs, "repeat": turn}) for turn in turns]
+    return [replace(leg, name=f"{leg.name} {turn}", inputs={**leg.inputs, "turn": turn}) for turn in turns]
 
 
 def _within(legs: Sequence[Leg], budget: float | None) -> tuple[list[Leg], list[tuple[str, str]]]:
@@ -274,6 +274,9 @@ class _Remembering:
 
     def locate(self, typed: str) -> str | None:
         return self._checkout.locate(typed)
+
+    def at(self, ref: str) -> Checkout:
+        return self._checkout.at(ref)
 
     def read(self, path: str, *, limit: int) -> bytes:
         return self._once(("read", path, limit), lambda: self._checkout.read(path, limit=limit))

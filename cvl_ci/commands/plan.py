@@ -177,6 +177,7 @@ def _facts(plan: RunPlan) -> str:
         ("image", plan.image or ""),
         ("needs", machine(plan.needs)),
         ("nodes", str(plan.num_nodes) if plan.num_nodes > 1 else ""),
+        ("turns", _turns(plan)),
         ("where", ", then ".join(map(str, plan.places)) or "wherever it is cheapest"),
         ("files", f"{count} file{'' if count == 1 else 's'}, {size(total)}"),
         ("env", ", ".join(f"{name}={value}" for name, value in plan.env.items())),
@@ -185,6 +186,12 @@ def _facts(plan: RunPlan) -> str:
     ]
     under = "\n" + " " * 11
     return "\n".join(f"  {name:<8} {under.join(text.splitlines())}" for name, text in rows if text)
+
+
+def _turns(plan: RunPlan) -> str:
+    if plan.against is None:
+        return f"{plan.repeat} on one machine" if plan.repeat > 1 else ""
+    return f"{plan.repeat} of each, beside {plan.against.ref} ({plan.against.commit[:12]})"
 
 
 def _table(plan: RunPlan, offers: Sequence[Offer]) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os.path
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
+from cvl_ci.commands import beside
 from cvl_ci.errors import Mistake, RequestError
 from cvl_ci.ports import Checkout, Entry, Prices
 from cvl_ci.request import compose, document, example, finding, needs, presets, shell, taskfile
@@ -28,6 +30,15 @@ Prepared = tuple[Work | None, list[Mistake]]
 
 def prepare(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
     """Raises RequestError with all that is wrong: in the words, in the example, and in how they go together."""
+    plan = _one_side(inputs, checkout=checkout, prices=prices)
+    return (
+        beside.with_base(plan, inputs, checkout=checkout, of=partial(_one_side, prices=prices))
+        if inputs.compare
+        else plan
+    )
+
+
+def _one_side(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
     kind, wrong = compose.asked_for(inputs)
     gpu, wrong_gpu = compose.named_gpu(inputs, prices.accelerators())
     mistakes = [*inputs.mistakes, *wrong, *wrong_gpu, *compose.wrong_regions(inputs, prices.regions)]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cvl_ci.commands import plan as planning
+from cvl_ci.commands import run_turns
 from cvl_ci.commands.run_state import RunState
 from cvl_ci.request.plan import Place
 from cvl_ci.result import judgement
@@ -33,6 +34,11 @@ def judged(state: RunState) -> judgement.Judgement:
 def outcome(state: RunState) -> Outcome:
     ended = judged(state)
     measured, unread = _metrics(state.outputs, [file.path for file in state.fetched.files])
+    beside = None
+    if state.plan.sampled:
+        sides, unread = run_turns.sides(state, _metrics)
+        measured, beside = run_turns.head(sides), run_turns.beside(state, sides)
+        ended = run_turns.regressed(ended, beside) if beside and state.plan.fail_on_regression else ended
     warnings = [*state.plan.warnings, *state.quote.warnings, *state.warnings, *unread]
     if state.fetched.problem:
         warnings.append(state.fetched.problem)
@@ -54,6 +60,7 @@ def outcome(state: RunState) -> Outcome:
         outputs_directory=str(state.outputs) if state.fetched.files else "",
         metrics=measured.metrics,
         samples=measured.samples,
+        beside=beside,
         example=state.plan.example or "",
         preset=state.plan.preset or "",
         image=state.plan.image or "",

@@ -9,6 +9,8 @@ from cvl_ci.engine.joblog import progress
 from cvl_ci.engine.process import WorkerFailed
 from cvl_ci.errors import CapacityError, CredentialsError, CvlError, EngineError
 from cvl_ci.ports import Progress, Watch
+from cvl_ci.request.turns import NAME
+from cvl_ci.request.values import MOST_TURNS
 from cvl_ci.result.outcome import GpuUse, NodeEnd, Phase
 
 _CREDENTIALS = {
@@ -16,7 +18,7 @@ _CREDENTIALS = {
     "ApiServerAuthenticationError", "PermissionDeniedError",
 }  # fmt: skip
 
-END_LINES = 16
+END_LINES = 16 + 2 * MOST_TURNS
 """Of what a node says of its end, more than it has to say."""
 
 
@@ -62,7 +64,8 @@ def ended_elsewhere() -> EngineError:
 
 def read_end(rank: int, text: str) -> NodeEnd:
     """The machine's word, believed only as far as it is a small number. No word: the node did not live to write it."""
-    values = dict(line.split("=", 1) for line in text.splitlines()[:END_LINES] if "=" in line)
+    lines = text.splitlines()[:END_LINES]
+    values = dict(line.split("=", 1) for line in lines if "=" in line)
     code = values.get("exit_code", "")
     phase = Phase.SETUP if values.get("phase") == "setup" else Phase.RUNNING
     ended = values.get("ended_ns", "")
@@ -73,7 +76,17 @@ def read_end(rank: int, text: str) -> NodeEnd:
         phase=phase.value,
         ended_at=int(ended) / 1e9 if ended.isdecimal() and len(ended) <= 20 else None,
         gpu=_gpu_use(values),
+        turns=tuple(turn for line in lines if (turn := _turn(line)) is not None),
+        base_exit_code=_count(values.get("base_failed")),
     )
+
+
+def _turn(line: str) -> tuple[str, float] | None:
+    name, _, took = line.removeprefix("sample=").partition(" ")
+    nanoseconds = _count(took, longest=18)
+    if not line.startswith("sample=") or not NAME.fullmatch(name) or nanoseconds is None:
+        return None
+    return name, nanoseconds / 1e9
 
 
 def _gpu_use(values: Mapping[str, str]) -> GpuUse | None:
@@ -93,5 +106,5 @@ def _gpu_use(values: Mapping[str, str]) -> GpuUse | None:
     )
 
 
-def _count(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= 12 else None
+def _count(text: str | None, *, longest: int = 12) -> int | None:
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= longest else None

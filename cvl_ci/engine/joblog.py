@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from cvl_ci.engine.script import JOB_BEGINS, SETUP_BEGINS
+from cvl_ci.request.turns import is_turn
 from cvl_ci.result.outcome import Phase
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -47,6 +48,8 @@ class JobLog:
         text = line[match.end() :]
         if text in (SETUP_BEGINS, JOB_BEGINS):
             return began, None, None
+        if is_turn(text):
+            return began, None, text.removeprefix("cvl-ci: ")
         rank = f"(rank {match['rank']}) " if match["rank"] is not None and self.num_nodes > 1 else ""
         return began, rank + text, None
 

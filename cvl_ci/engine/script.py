@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 from importlib import resources
 
+from cvl_ci.engine import turns
 from cvl_ci.request.plan import RELEASE_MINUTES, RunPlan
+from cvl_ci.request.turns import order
 
 SETUP_BEGINS = "cvl-ci: setup begins on this machine"
 JOB_BEGINS = "cvl-ci: the job begins on this machine"
@@ -25,19 +27,24 @@ def environment(plan: RunPlan, *, lease: str, deadline: float) -> dict[str, str]
 
 
 def setup(plan: RunPlan) -> str | None:
-    if not plan.setup_commands:
+    """Two sides are each set up in their turns: one's image or package would take the place of the other's."""
+    if not plan.setup_commands or plan.against is not None:
         return None
     return "\n".join([prelude(), _say(SETUP_BEGINS), *(_command("setup", text) for text in plan.setup_commands)])
 
 
-def run(plan: RunPlan) -> str:
+def run(plan: RunPlan, *, lease: str) -> str:
+    """`lease`: throws whose turn is first, where there are two sides."""
+    commands = [_command("running", text) for text in plan.run_commands]
+    if plan.sampled:
+        commands = [_read("samples.sh"), *turns.text(plan, order(plan, seed=lease), command=_command)]
     return "\n".join(
         [
             prelude(),
             _say(JOB_BEGINS),
             ': > "$cvl_ci_state/job-began"',
             _read("gpus.sh"),
-            *(_command("running", text) for text in plan.run_commands),
+            *commands,
             "cvl_ci_end 0 0 running",
         ]
     )
@@ -54,8 +61,8 @@ def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:
 
 
 def end(*, lease: str) -> str:
-    """The command that tells how the job ended on a node, and what it took of its GPUs, where there are any."""
-    return f"cd ~/.cvl-ci/{lease} && cat end gpu 2> /dev/null"
+    """The command that tells how the job ended on a node, what it took of its GPUs, and how long each turn was."""
+    return f"cd ~/.cvl-ci/{lease} && cat end gpu samples/told 2> /dev/null"
 
 
 def keep(*, deadline: float, public_key: str | None) -> str:

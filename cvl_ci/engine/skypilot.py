@@ -243,7 +243,7 @@ class SkyPilotEngine:
             autodown_minutes=max(1, math.ceil(remaining)),
             env=script.environment(plan, lease=request.cluster, deadline=request.deadline),
             setup=script.setup(plan),
-            run=script.run(plan),
+            run=script.run(plan, lease=request.cluster),
         )
 
     def _provisioning(self, event: Mapping[str, Any], watch: Watch) -> None:

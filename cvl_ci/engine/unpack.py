@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from cvl_ci.ports import Fetched
+from cvl_ci.request.turns import NAME
+from cvl_ci.request.values import MOST_TURNS
 from cvl_ci.result.outcome import FetchedFile
 
+_KINDS = ("root", "work")
 WORK = "cvl-work"
 """Where what was written to CVL_WORK_DIR goes."""
 ROOT = "cvl-root"
@@ -19,12 +22,7 @@ ROOT = "cvl-root"
 
 def unpack(folder: Path, *, into: Path, directory: str) -> Fetched:
     """`folder`/RANK/{root,work}.tar → `into`; node 0 at the top, the others under `node-RANK/`."""
-    archives = sorted(
-        (int(node.name), name, node / name)
-        for node in folder.iterdir()
-        for name in ("root.tar", "work.tar")
-        if (node / name).is_file()
-    )
+    archives = sorted((int(node.name), name, node / name) for node in folder.iterdir() for name in _archives(node))
     size = sum(archive.stat().st_size for _, _, archive in archives)
     into.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(into).free
@@ -33,9 +31,22 @@ def unpack(folder: Path, *, into: Path, directory: str) -> Fetched:
     unpacking = _Unpacking(into=into, directory=directory, free=free)
     problem = None
     for rank, name, archive in archives:
-        top = PurePosixPath(f"node-{rank}") if rank else PurePosixPath()
-        problem = problem or unpacking.take(archive, name=name, top=top)
+        node = PurePosixPath(f"node-{rank}") if rank else PurePosixPath()
+        sample, _, kind = name.removesuffix(".tar").rpartition(".")
+        problem = problem or unpacking.take(archive, name=f"{kind}.tar", top=node / sample)
     return Fetched(files=tuple(unpacking.files), refused=tuple(unpacking.refused), problem=problem)
+
+
+def _archives(node: Path) -> list[str]:
+    """Of a job that ran more than once, two of each sample beside its own: `sample-1.root.tar`."""
+    whole = [f"{kind}.tar" for kind in _KINDS if (node / f"{kind}.tar").is_file()]
+    names = [file.name.split(".") for file in node.iterdir() if file.is_file()]
+    samples = [f"{parts[0]}.{parts[1]}.tar" for parts in names if _of_a_sample(parts)]
+    return [*whole, *samples[: 2 * len(_KINDS) * MOST_TURNS]]
+
+
+def _of_a_sample(parts: list[str]) -> bool:
+    return len(parts) == 3 and parts[1] in _KINDS and parts[2] == "tar" and NAME.fullmatch(parts[0]) is not None
 
 
 @dataclass(kw_only=True)

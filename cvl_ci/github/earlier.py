@@ -8,7 +8,7 @@ otherwise); what was there and is gone is counted and said.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
@@ -17,13 +17,19 @@ from cvl_ci.errors import CvlError
 from cvl_ci.github.gathering import READ, Gathered, Gathering
 from cvl_ci.github.rest import Repository
 from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.outcome import Ending
 
 MOST_COMMITS = 100
 MOST_RUNS = 200
 """Of a workflow, the latest, in which to look."""
 OF_BASE = 3
-"""So many runs of the commit to compare with, besides the latest of all."""
+"""So many runs of the nearest commits that were run, besides the latest of all."""
+FURTHER = 40
+"""So many more are looked into for work that none of these did: a push may run only what it changed."""
 CONTENTS = "contents: read"
+
+Work = tuple[str, str]
+"""Example and preset."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +61,17 @@ class EarlierRuns:
         listed = self._repository.every("/commits", needs=CONTENTS, most=MOST_COMMITS, sha=base)
         return tuple(sha for entry in listed if isinstance(sha := entry.get("sha"), str) and sha != without)
 
-    def read(self, *, branch: str, commits: Sequence[str], nights: int) -> Earlier:
-        """Of the branch's last `nights` runs, and of the nearest commits that were run at all."""
+    def read(self, *, branch: str, commits: Sequence[str], nights: int, work: Collection[Work] = ()) -> Earlier:
+        """Of the branch's last `nights` runs, and of the nearest commits that were run at all; and of those before them
+        until each example and preset of `work` was found."""
         runs = self._runs(branch)
-        chosen = _chosen(runs, commits, nights)
+        chosen, further = _chosen(runs, commits, nights)
         gathered = [self._of(run) for run in chosen]
+        missing = {*work} - _done(gathered, commits)
+        while missing and further:
+            chosen.append(further.pop(0))
+            gathered.append(self._of(chosen[-1]))
+            missing -= _done(gathered[-1:], commits)
         lost = sum(1 for one in gathered if one.expired and not one.legs)
         said = [
             f"{lost} of {len(chosen)} earlier runs on {branch} have no artifacts any more: their retention is over."
@@ -111,7 +123,16 @@ def _run(entry: Mapping[str, Any], *, ours: str) -> Run | None:
     return Run(number=number, commit=commit)
 
 
-def _chosen(runs: Sequence[Run], commits: Sequence[str], nights: int) -> list[Run]:
+def _chosen(runs: Sequence[Run], commits: Sequence[str], nights: int) -> tuple[list[Run], list[Run]]:
+    """And which to look into after these, the nearest first."""
     at = {commit: place for place, commit in enumerate(commits)}
-    nearest = sorted((run for run in runs if run.commit in at), key=lambda run: at[run.commit])[:OF_BASE]
-    return list(dict.fromkeys([*runs[:nights], *nearest]))
+    nearest = sorted((run for run in runs if run.commit in at), key=lambda run: at[run.commit])
+    chosen = list(dict.fromkeys([*runs[:nights], *nearest[:OF_BASE]]))
+    return chosen, [run for run in nearest if run not in chosen][:FURTHER]
+
+
+def _done(gathered: Sequence[Gathered], commits: Collection[str]) -> set[Work]:
+    """What a baseline is known of."""
+    every = (leg for one in gathered for leg in one.legs)
+    good = (leg for leg in every if leg.ending is Ending.SUCCEEDED and leg.commit in commits)
+    return {(leg.key.example, leg.key.preset) for leg in good}

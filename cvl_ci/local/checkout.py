@@ -13,8 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cvl_ci.errors import CvlError
+from cvl_ci.local.commit import CommitCheckout
+from cvl_ci.local.git import quiet
 from cvl_ci.ports import Checkout, Entry
 from cvl_ci.request.example import FILE_NAME
+from cvl_ci.request.values import Wrong
 
 MOST_FILES = 100_000
 _LINK, _SUBMODULE = "120000", "160000"
@@ -69,6 +72,9 @@ class FolderCheckout:
             return None
         found = [candidate.relative_to(self._root) for candidate in candidates if candidate.is_relative_to(self._root)]
         return found[0].as_posix() if found else None
+
+    def at(self, ref: str) -> Checkout:
+        raise Wrong("is no commit here, where there is no git repository")
 
     def read(self, path: str, *, limit: int) -> bytes:
         source = (self._root / path).resolve()
@@ -138,6 +144,17 @@ class GitCheckout(FolderCheckout):
         done = self._ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         return done.stdout.decode().strip() if done.returncode == 0 else ""
 
+    def at(self, ref: str) -> Checkout:
+        start = self._ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+        if start.returncode != 0:
+            raise Wrong(
+                "is no commit here; a shallow checkout lacks it: `fetch-depth: 0` for actions/checkout brings all"
+            )
+        commit = start.stdout.decode().strip()
+        common = self._ask("merge-base", commit, "HEAD")
+        commit = common.stdout.decode().strip() if common.returncode == 0 else commit
+        return CommitCheckout(self._root, here=self._here, git=self._git, commit=commit)
+
     def examples(self) -> Sequence[str]:
         wanted = f":(glob)**/{FILE_NAME}"
         found = {*self._tracked([wanted]), *self._list("-o", "--exclude-standard", paths=[wanted])}
@@ -178,25 +195,6 @@ class GitCheckout(FolderCheckout):
     def _ask(self, *words: str) -> subprocess.CompletedProcess[bytes]:
         command = [self._git, "-C", str(self._root), *words]
         return subprocess.run(command, env=quiet(self._git), capture_output=True, check=False)
-
-
-def quiet(git: str) -> dict[str, str]:
-    """An environment in which git runs nothing else, and trusts the directory whoever owns it: it only reads names."""
-    settings = {"safe.directory": "*", "core.fsmonitor": "false", "core.hooksPath": os.devnull}
-    numbered = {
-        name: text
-        for at, (key, value) in enumerate(settings.items())
-        for name, text in ((f"GIT_CONFIG_KEY_{at}", key), (f"GIT_CONFIG_VALUE_{at}", value))
-    }
-    return {
-        "PATH": os.pathsep.join([str(Path(git).parent), os.defpath]),
-        "LC_ALL": "C",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_CONFIG_COUNT": str(len(settings)),
-        **numbered,
-    }
 
 
 def _literal(prefixes: Iterable[str]) -> list[str]:

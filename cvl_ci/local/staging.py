@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from cvl_ci.errors import CvlError
-from cvl_ci.request.plan import StagedFile
+from cvl_ci.local.git import contents
+from cvl_ci.request.plan import Blob, StagedFile
 
 IGNORE_NOTHING = ".skyignore"
 _COMMENT = "# Written by cvl-ci: every file of this directory goes to the machine, whatever a .gitignore says.\n"
@@ -47,7 +48,7 @@ def _copy(file: StagedFile, root: Path) -> None:
         target.write_text(_COMMENT, encoding="utf-8")
         return
     try:
-        copied = _copy_content(file.source, target)
+        copied = _write(file.source, target) if isinstance(file.source, Blob) else _copy_content(file.source, target)
     except OSError as error:
         raise CvlError(
             f"{file.path} could not be read any more: {error.strerror or error}.",
@@ -58,6 +59,14 @@ def _copy(file: StagedFile, root: Path) -> None:
             f"{file.path} changed while it was being staged: {file.bytes} bytes when it was listed, {copied} now.",
             next_step="Wait until nothing writes there, and run it again.",
         )
+
+
+def _write(blob: Blob, target: Path) -> int:
+    """As git gives a file that it checks out: what may be run may be run, and no more."""
+    with target.open("xb") as writing:
+        written = writing.write(contents(shutil.which("git") or "git", Path(blob.root), "cat-file", "blob", blob.id))
+    target.chmod(0o755 if blob.executable else 0o644)
+    return written
 
 
 def _copy_content(source: str, target: Path) -> int:

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cvl_ci.request.plan import StagedFile
+from cvl_ci.request.plan import Blob, StagedFile
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """One file of the checkout: posix path relative to its root, size in bytes.
 
-    `source`: absolute, where its content is: a link's target, which is inside the root as well.
+    `source`: absolute, where its content is: a link's target, which is inside the root as well; or a commit's blob.
     """
 
     path: str
     bytes: int
-    source: str
+    source: str | Blob
 
 
 class Checkout(Protocol):
@@ -47,6 +47,9 @@ class Checkout(Protocol):
 
     def read(self, path: str, *, limit: int) -> bytes:
         """At most `limit` bytes of one file. Raises OSError."""
+
+    def at(self, ref: str) -> Checkout:
+        """The same repository as it was where this checkout left `ref`. Raises Wrong: no such commit, or no git."""
 
 
 class Staging(Protocol):

@@ -29,7 +29,7 @@ class AnyOrderParser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         before, rest = _split(list(args or ()))
-        found, left = super().parse_known_args(_spot_alone(before), namespace)
+        found, left = super().parse_known_args(_alone(before), namespace)
         found.rest = rest
         found.words = [word for word in left if not _is_flag(word)]
         found.unknown = [word for word in left if _is_flag(word)]
@@ -91,12 +91,13 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
     return arguments[:at], arguments[at + 1 :]
 
 
-def _spot_alone(arguments: list[str]) -> list[str]:
+def _alone(arguments: list[str]) -> list[str]:
     """`--spot x train`: `x` is the example, not a value of --spot."""
+    optional = {field.flag for field in FIELDS if field.value_optional}
     fixed = []
     for at, word in enumerate(arguments):
         following = arguments[at + 1].lower() if at + 1 < len(arguments) else ""
-        fixed.append("--spot=true" if word == "--spot" and following not in SPOT_WORDS else word)
+        fixed.append(f"{word}=true" if word in optional and following not in SPOT_WORDS else word)
     return fixed
 
 

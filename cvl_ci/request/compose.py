@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from cvl_ci.errors import Mistake
 from cvl_ci.request import accelerators, places
 from cvl_ci.request.inputs import Inputs, Spelling
-from cvl_ci.request.plan import SANDBOX, Limits, Needs, Place, RunPlan, Secret, Spot, StagedFile
+from cvl_ci.request.plan import SANDBOX, TURNS, Limits, Needs, Place, RunPlan, Secret, Spot, StagedFile
 from cvl_ci.request.values import Wrong
 
 KINDS = ("example", "command", "task")
@@ -105,6 +105,12 @@ def impossible(inputs: Inputs, plan: RunPlan) -> list[Mistake]:
         if cloud in NO_AUTODOWN:
             problem = "has no machine that ends by itself when its time is over, so it could be left running"
             mistakes.append(inputs.mistake("cloud", cloud, problem))
+    for name in ("repeat", "compare"):
+        if plan.num_nodes > 1 and getattr(inputs, name) not in (None, 1):
+            problem = "goes with one machine: several would not begin their turns together"
+            mistakes.append(inputs.mistake(name, getattr(inputs, name), problem))
+    if inputs.fail_on_regression and not inputs.compare:
+        mistakes.append(inputs.mistake("fail_on_regression", "true", f"goes with {_flags(inputs, 'compare')}"))
     if plan.limits.keep_minutes and inputs.spelling is Spelling.INPUT and not plan.public_key:
         problem = "keeps a machine that nobody could log in to, as the runner's key goes with it: give ssh_public_key"
         mistakes.append(inputs.mistake("keep_on_failure", inputs.keep_on_failure, problem))
@@ -135,6 +141,8 @@ def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPla
         spot=inputs.spot or work.spot,
         limits=_limits(inputs, where),
         public_key=inputs.ssh_public_key,
+        repeat=inputs.repeat or (TURNS if inputs.compare else 1),
+        fail_on_regression=bool(inputs.fail_on_regression),
         outputs=inputs.outputs,
         missing=work.missing,
         task_extra=work.task_extra,

@@ -239,6 +239,33 @@ FIELDS = (
         other_flags=("--secret",),
     ),
     Field(
+        name="repeat",
+        read=values.turns,
+        help="Run it so many times on one machine, each time in a fresh copy: metrics are medians, and all samples are "
+        "kept. In a matrix: so many legs, each on a machine of its own.",
+        metavar="N",
+        example="5",
+        default="1, and 5 with compare",
+    ),
+    Field(
+        name="compare",
+        read=values.text,
+        help="A commit or branch: what this checkout left it at runs beside it on the same machine, in turns thrown "
+        "anew for each pair, and every metric gets a verdict.",
+        metavar="REF",
+        example="origin/main",
+        other_flags=("--ab",),
+    ),
+    Field(
+        name="fail_on_regression",
+        read=values.flag,
+        help="With compare, and in a report: what is worse beyond tolerance and noise fails it, with exit code 1.",
+        metavar="true|false",
+        example="true",
+        default="false: it is only told",
+        value_optional=True,
+    ),
+    Field(
         name="outputs",
         read=values.globs,
         help="Which files to bring back, as globs.",

@@ -63,6 +63,9 @@ class Inputs:
     ssh_public_key: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
+    repeat: int | None = None
+    compare: str | None = None
+    fail_on_regression: bool | None = None
     outputs: tuple[str, ...] = ()
     spelling: Spelling = Spelling.KEYWORD
     mistakes: tuple[Mistake, ...] = ()

@@ -22,7 +22,6 @@ MATRIX_INPUTS = (
         name="changed_since",
         help="Only examples whose files, or what all share, changed since the checkout left this commit or branch.",
     ),
-    ActionField(name="repeat", help="Each leg so many times, on a machine of its own: what noise can be told by."),
     ActionField(
         name="budget", help="Most that all legs together may cost, in US dollars; others are left out by name."
     ),
@@ -55,9 +54,6 @@ REPORT_INPUTS = (
         name="rules",
         help="Which metrics are better high or low, and how much worse is too much. If not given: cvl-ci.yml, where "
         "there is one.",
-    ),
-    ActionField(
-        name="fail_on_regression", help="`true`: a metric that is worse beyond tolerance and noise makes it red."
     ),
     ActionField(
         name="infra_failures",

@@ -12,8 +12,8 @@ from cvl_ci.request.many_fields import MANY_INPUTS, TAKES
 from cvl_ci.request.near import near
 from cvl_ci.request.values import Wrong
 
-SHARED = ("spot", "max_runtime", "max_cost")
-"""Inputs of a run that `verb: matrix` gives to each of its legs."""
+SHARED = {"matrix": ("spot", "max_runtime", "max_cost", "repeat"), "report": ("fail_on_regression",)}
+"""Inputs of a run that these verbs take too: of a matrix each leg has them, but for how often it is repeated."""
 HISTORY = ("artifacts", "branch", "none")
 
 
@@ -28,8 +28,7 @@ def read(environment: Mapping[str, str], verb: str) -> tuple[dict[str, Any], lis
         if text and text != defaults[name] and name not in TAKES[verb]
     ]
     wanted = {name: given[name] or defaults[name] for name in sorted(TAKES[verb])}
-    if verb == "matrix":
-        wanted |= {name: environment.get(f"INPUT_{name.upper()}", "").strip() for name in SHARED}
+    wanted |= {name: environment.get(f"INPUT_{name.upper()}", "").strip() for name in SHARED.get(verb, ())}
     found: dict[str, Any] = {}
     for name, text in wanted.items():
         if not text:

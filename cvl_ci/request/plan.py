@@ -117,12 +117,43 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Blob:
+    """A file's content as git keeps it, by its id, in the repository at `root`."""
+
+    root: str
+    id: str
+    executable: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class StagedFile:
-    """One file that goes to the machine: `path` relative and posix, `source` absolute on this machine."""
+    """One file that goes to the machine: `path` relative and posix, `source` absolute on this machine, or a blob."""
 
     path: str
-    source: str
+    source: str | Blob
     bytes: int
+
+
+BASE_FOLDER = ".cvl-ci-base"
+"""Where the other commit's files lie among those that are staged."""
+
+TURNS = 5
+"""Of each side, when nobody says how many: fewer cannot tell anything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Against:
+    """The same work as another commit has it, to run beside this one. Its files are staged below BASE_FOLDER.
+
+    `ref`: as it was typed. `env`: what of its environment is not the same.
+    """
+
+    ref: str
+    commit: str
+    directory: str
+    setup_commands: tuple[str, ...]
+    run_commands: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +181,12 @@ class RunPlan:
     """Clouds that cannot run it: matters where no place is given."""
     spot: Spot = Spot.NEVER
     limits: Limits = field(default_factory=Limits)
+    repeat: int = 1
+    """How many times it runs on its machine, each time in a fresh copy; of two sides, each of them."""
+    against: Against | None = None
+    rules: bytes = b""
+    """The repository's own word on its metrics, by which the two are compared."""
+    fail_on_regression: bool = False
     public_key: str | None = None
     """Of a person who may log in to a machine that is kept."""
     outputs: tuple[str, ...] = ()
@@ -163,6 +200,10 @@ class RunPlan:
     @property
     def commands(self) -> tuple[str, ...]:
         return (*self.setup_commands, *self.run_commands)
+
+    @property
+    def sampled(self) -> bool:
+        return self.repeat > 1 or self.against is not None
 
     @property
     def on_sandbox(self) -> bool:

@@ -32,6 +32,9 @@ class Wrong(ValueError):
         self.shown = shown
 
 
+MOST_TURNS = 100
+
+
 def text(value: object) -> str:
     if not isinstance(value, str):
         raise Wrong("is not text")
@@ -71,6 +74,13 @@ def whole(value: object) -> int:
     if number != int(number) or number < 1:
         raise Wrong("is not a whole number of at least 1")
     return int(number)
+
+
+def turns(value: object) -> int:
+    number = whole(value)
+    if number > MOST_TURNS:
+        raise Wrong(f"is more than {MOST_TURNS}")
+    return number
 
 
 def whole_or_none(value: object) -> int:

@@ -98,6 +98,10 @@ class NodeEnd:
     ended_at: float | None = None
     """By the machine's own clock: only good for telling which of two nodes failed first."""
     gpu: GpuUse | None = None
+    turns: tuple[tuple[str, float], ...] = ()
+    """Of a job that ran more than once: each turn's name and how many seconds it ran, in the order of the turns."""
+    base_exit_code: int | None = None
+    """Of the other commit's work, where it failed beside this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +166,38 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Change:
+    """One metric of two versions that ran beside each other. `head`, `base`: medians; `change`: a share of the base."""
+
+    metric: str
+    head: float
+    base: float
+    change: float | None
+    verdict: str
+    why: str = ""
+
+    @property
+    def worse(self) -> bool:
+        return self.verdict == "worse"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What came of running another commit's work in turn with this one's. `order`: of the turns. `reason`: why nothing
+    can be said, if so."""
+
+    ref: str
+    commit: str
+    order: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
+    reason: str = ""
+
+    @property
+    def worse(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.worse)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FetchedFile:
     path: str
     bytes: int
@@ -189,6 +225,7 @@ class Outcome:
     metrics: Mapping[str, object] = field(default_factory=dict)
     samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Of the metrics that were measured more than once."""
+    beside: Beside | None = None
     example: str = ""
     preset: str = ""
     image: str = ""

@@ -9,6 +9,8 @@ from cvl_ci.result.outcome import (
     EXIT_NOT_PROVED_GONE,
     Asked,
     Attempt,
+    Beside,
+    Change,
     Cost,
     Ending,
     GpuUse,
@@ -29,6 +31,9 @@ ENDINGS = {
     Ending.CANCELLED: "Cancelled",
     Ending.NEVER_STARTED: "Never started",
 }
+
+
+_VERDICTS = ("worse", "better", "unsure", "same", "no baseline")
 
 
 def headline(outcome: Outcome) -> str:
@@ -128,6 +133,22 @@ def gpu_use(use: GpuUse) -> str:
         parts += [f"{use.utilization:.0f} % busy", f"{use.utilization_peak} % at most"]
     parts += [f"over {use.gpus} GPUs"] if use.gpus > 1 else []
     return ", ".join(parts)
+
+
+def change(one: Change) -> str:
+    """`time.turn +20.0 % worse (between +17.1 % and +22.8 %)`; the verdict of ours, the name a machine's."""
+    moved = "" if one.change is None else f" {one.change:+.1%}".replace("%", " %")
+    why = f" ({one.why.replace('%', ' %')})" if one.why else ""
+    return f"{plain(one.metric)}{moved} {one.verdict}{why}"
+
+
+def beside(told: Beside) -> list[str]:
+    """Against what, in which order, and the verdicts, the worst first."""
+    first = f"in turn with {plain(told.ref)} ({told.commit[:12]}) on the same machine"
+    if told.reason:
+        return [f"not compared, {first}: {plain(told.reason)}"]
+    ordered = sorted(told.changes, key=lambda one: (_VERDICTS.index(one.verdict), -abs(one.change or 0)))
+    return [f"{first}, in this order: {' '.join(told.order)}", *map(change, ordered)]
 
 
 def saving(cost: Cost) -> str | None:

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cvl_ci.result.inert import plain
-from cvl_ci.result.outcome import Kept, Outcome
+from cvl_ci.result.outcome import Beside, Kept, Outcome
 from cvl_ci.result.phrases import (
     ENDINGS,
     accounted_for,
     attempt,
+    beside,
+    change,
     down_command,
     failed_with,
     file_count,
@@ -181,6 +183,7 @@ def _table(outcome: Outcome) -> str:
         ("Ran on", code(where(outcome.launch)) if outcome.launch else ""),
         ("Time", duration(outcome.duration_seconds)),
         ("Cost", money(outcome.cost) if outcome.cost else ""),
+        ("Compared", _compared(outcome.beside) if outcome.beside else ""),
         ("GPU", gpu_use(outcome.gpu) if outcome.gpu else ""),
         ("Machines", machines[0] if machines else ""),
         ("Files", code(file_count(outcome)) if outcome.files else ""),
@@ -194,6 +197,9 @@ def _folded(outcome: Outcome) -> list[str]:
     nodes = outcome.nodes if len(outcome.nodes) > 1 else ()
     metrics = [f"{code(name)}: {code(number(value))}" for name, value in flat(outcome.metrics)]
     return [
+        _fold(
+            "Compared on the same machine", [code(line) for line in beside(outcome.beside)] if outcome.beside else []
+        ),
         _fold("Metrics", metrics),
         _fold("Files", [f"{code(file.path)} {size(file.bytes)}" for file in outcome.files]),
         _fold("Files refused", [code(line) for line in outcome.refused]),
@@ -203,6 +209,13 @@ def _folded(outcome: Outcome) -> list[str]:
         _fold("Proof that the machines are gone", [code(line) for line in _proof(outcome)]),
         _fold("Warnings", [code(line) for line in outcome.warnings]),
     ]
+
+
+def _compared(told: Beside) -> str:
+    """What got worse, else that nothing did."""
+    if told.reason or not told.worse:
+        return code(told.reason or f"nothing is worse than {told.ref}")
+    return "<br>".join(f"**worse** {code(change(one))}" for one in told.worse[:LISTED])
 
 
 def _proof(outcome: Outcome) -> list[str]:

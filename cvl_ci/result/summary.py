@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cvl_ci.result.inert import plain
-from cvl_ci.result.outcome import Attempt, Outcome
+from cvl_ci.result.outcome import Attempt, Beside, Outcome
 from cvl_ci.result.phrases import (
     attempt,
+    beside,
     file_count,
     flat,
     gpu_use,
@@ -72,6 +73,7 @@ def sections(outcome: Outcome) -> list[Section]:
         ("cost", [money(cost)] if cost else []),
         ("GPU", [gpu_use(outcome.gpu)] if outcome.gpu else []),
         ("metrics", _some([f"{name} {number(value)}" for name, value in flat(outcome.metrics)])),
+        ("compared", _some(beside(outcome.beside)) if outcome.beside else []),
         ("files", _files(outcome)),
         ("refused", _some([plain(line) for line in outcome.refused])),
         ("machines", released(outcome)),
@@ -117,6 +119,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "files": [_fields(file) for file in outcome.files],
         "metrics": _json_value(outcome.metrics),
         "samples": _json_value(outcome.samples),
+        "beside": _beside(outcome.beside) if outcome.beside else None,
         "released": {
             "gone": proved_gone(outcome),
             "at": moment(release.at) if release else None,
@@ -125,6 +128,10 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
             "ssh_commands": list(held.ways_in) if held else [],
         },
     }
+
+
+def _beside(told: Beside) -> dict[str, object]:
+    return {**_fields(replace(told, changes=())), "changes": [_fields(change) for change in told.changes]}
 
 
 def _fields(value: object) -> dict[str, object]:

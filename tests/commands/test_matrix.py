@@ -189,6 +189,6 @@ def test_a_file_s_odd_name_is_one_path(root: Path) -> None:
 def test_a_repeated_leg_is_told_apart_by_its_turn_and_paid_each_time(built: Build) -> None:
     once = built(examples=("plain",), clouds=("aws",)).legs[0]
     found = built(examples=("plain",), clouds=("aws",), repeat=3, budget_usd=2.5 * once.max_usd)
-    assert [leg.inputs["repeat"] for leg in found.legs] == ["1/3", "2/3"]
+    assert [leg.inputs["turn"] for leg in found.legs] == ["1/3", "2/3"]
     assert len({leg.name for leg in found.legs}) == 2
     assert found.dropped[0][0].endswith("3/3")

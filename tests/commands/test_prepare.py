@@ -222,7 +222,7 @@ def test_the_example_and_what_its_container_mounts_are_staged_where_they_are(ask
 
 def test_every_file_of_the_plan_is_there(ask: Ask, field: Path) -> None:
     for file in ask(example="usual", preset="train").files:
-        assert Path(file.source).read_bytes() == (field / file.path).read_bytes()
+        assert Path(str(file.source)).read_bytes() == (field / file.path).read_bytes()
         assert file.bytes == (field / file.path).stat().st_size
 
 
@@ -409,8 +409,8 @@ def test_a_changed_but_tracked_file_goes_as_it_is_now(ask: Ask, field: Path) -> 
     (field / "benchmarks/plain/train.sh").write_text("echo changed\n")
     run_git(field, "rm", "-q", "--cached", "README.md")
     (file,) = [file for file in ask(example="plain").files if file.path.endswith("train.sh")]
-    assert Path(file.source).read_text() == "echo changed\n"
-    assert posixpath.isabs(file.source)
+    assert Path(str(file.source)).read_text() == "echo changed\n"
+    assert posixpath.isabs(str(file.source))
 
 
 # ---- what is kept when it fails -------------------------------------------------------------------------------------

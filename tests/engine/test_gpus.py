@@ -34,7 +34,7 @@ def ran(node: Node, nvidia_smi: str, command: str) -> subprocess.CompletedProces
     (programs / "nvidia-smi").write_text(f"#!/bin/bash\n{nvidia_smi}")
     (programs / "nvidia-smi").chmod(0o755)
     plan = RunPlan(title="t", run_commands=(command,))
-    (node.home / "script").write_text(script.run(plan))
+    (node.home / "script").write_text(script.run(plan, lease=LEASE))
     values = script.environment(plan, lease=LEASE, deadline=time.time() + 3600)
     return subprocess.run(
         ["bash", "--norc", "-i", str(node.home / "script")],

@@ -44,7 +44,7 @@ class Node:
             done = self.run(setup, {**values, **env})
             if done.returncode:
                 return done
-        return self.run(script.run(plan), {**values, **env})
+        return self.run(script.run(plan, lease=LEASE), {**values, **env})
 
     def end(self) -> dict[str, str]:
         return dict(line.split("=", 1) for line in (self.state / "end").read_text().splitlines())
@@ -213,6 +213,8 @@ def test_the_job_ends_by_what_was_armed_at_boot_where_that_is_sooner(tmp_path: P
     (tmp_path / "deadline").write_text(armed)
     plan = RunPlan(title="t", run_commands=("true",))
     values = script.environment(plan, lease=LEASE, deadline=time.time() + 3600)
-    done = node.run(script.run(plan).replace("/var/lib/cvl-ci/deadline", str(tmp_path / "deadline")), values)
+    done = node.run(
+        script.run(plan, lease=LEASE).replace("/var/lib/cvl-ci/deadline", str(tmp_path / "deadline")), values
+    )
     assert done.returncode == code
     assert node.end()["timed_out"] == ("1" if code else "0")

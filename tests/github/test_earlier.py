@@ -99,6 +99,19 @@ def test_the_latest_nights_and_the_nearest_commit_are_read_and_no_more(kept: Kep
     assert len([line for line in api.asked if line.endswith("/artifacts")]) == 7
 
 
+def test_work_that_the_last_runs_did_not_do_is_looked_for_in_those_before_them(kept: Kept, api: Api) -> None:
+    """On a branch where each push runs only what it changed."""
+    for number in range(60, 0, -1):
+        kept.run(number, COMMITS[60 - number])
+        example = "rare" if number in {20, 10} else "often"
+        kept.artifact(number, "cvl-report", lines(f"cvl-{number}", example=example, commit=COMMITS[60 - number]))
+    found = earlier().read(branch="main", commits=COMMITS, nights=4, work={("rare", "train"), ("often", "train")})
+    assert [one.cluster for one in found.legs if one.key.example == "rare"] == ["cvl-20"]
+    assert len([line for line in api.asked if line.endswith("/artifacts")]) == 41
+    lost = earlier().read(branch="main", commits=COMMITS, nights=4, work={("never", "train")})
+    assert len(lost.legs) == 44, "it is not looked for for ever"
+
+
 def test_what_retention_took_is_counted_and_said(kept: Kept) -> None:
     for number in (800, 801, 802):
         kept.run(number, COMMITS[0])

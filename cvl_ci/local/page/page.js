@@ -54,7 +54,7 @@
   };
 
   const metricsTable = (row) => {
-    const table = make("table");
+    const table = make("table", undefined, "metrics");
     const head = table.createTHead().insertRow();
     ["metric", "now", "base", "change", "verdict", "", ""].forEach((text, at) => head.append(make("th", text, at > 0 && at < 4 ? "number" : "")));
     const body = table.createTBody();

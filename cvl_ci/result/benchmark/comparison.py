@@ -11,9 +11,9 @@ from cvl_ci.result.benchmark.baseline import Baseline
 from cvl_ci.result.benchmark.direction import Direction
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.benchmark.noise import Floor, Judged, Verdict
-from cvl_ci.result.benchmark.readings import finite
+from cvl_ci.result.benchmark.readings import Readings, finite
 from cvl_ci.result.benchmark.rules import Rule, Rules
-from cvl_ci.result.outcome import Ending
+from cvl_ci.result.outcome import Change, Ending
 
 MEASURED_ALWAYS = ("time.", "cost_usd", "gpu.")
 """What every run measures: a trend, and gated only where cvl-ci.yml says how."""
@@ -44,6 +44,43 @@ def compare(
     names = dict.fromkeys(name for leg in ended for name in leg.metrics)
     ordered = sorted((leg for leg in history if leg.ending is Ending.SUCCEEDED), key=lambda leg: (leg.at, leg.cluster))
     return tuple(_compared(name, ended, baseline, rules.of(name), ordered) for name in names)
+
+
+def beside(head: Readings, base: Readings, *, rules: Rules) -> tuple[Change, ...]:
+    """Of two that ran in turn on one machine, whose luck they shared: so every sample counts, and how long they ran is
+    gated like any metric."""
+    found = []
+    for name in dict.fromkeys((*head.samples, *head.metrics)):
+        now, before = _all_of(name, head), _all_of(name, base)
+        if not now or not before:
+            continue
+        rule = rules.of(name)
+        direction = _direction(rule, [*now, *before])
+        gated = direction is not Direction.UNKNOWN
+        judged = _judged(now, before, rule, direction, Floor(), gated=gated)
+        middle, base_middle = statistics.median(now), statistics.median(before)
+        found.append(
+            Change(
+                metric=name,
+                head=middle,
+                base=base_middle,
+                change=(middle - base_middle) / abs(base_middle) if base_middle else None,
+                verdict=judged.verdict.value,
+                why=judged.reason or _interval(judged),
+            )
+        )
+    return tuple(found)
+
+
+def _all_of(name: str, readings: Readings) -> tuple[float, ...]:
+    one = finite(readings.metrics.get(name))
+    return readings.samples.get(name) or (() if one is None else (one,))
+
+
+def _interval(judged: Judged) -> str:
+    if judged.low is None or judged.high is None or judged.low == judged.high:
+        return ""
+    return f"between {judged.low:+.1%} and {judged.high:+.1%}"
 
 
 def worse(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:

@@ -1,0 +1,52 @@
+"""Two versions of the same work on one machine: the base's plan beside the head's, its files from git's own store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from cvl_ci.errors import RequestError
+from cvl_ci.ports import Checkout
+from cvl_ci.request import document
+from cvl_ci.request.inputs import Inputs
+from cvl_ci.request.plan import BASE_FOLDER, Against, RunPlan, StagedFile
+from cvl_ci.request.values import Wrong
+from cvl_ci.result.benchmark import rules
+
+
+def with_base(plan: RunPlan, inputs: Inputs, *, checkout: Checkout, of: Callable[..., RunPlan]) -> RunPlan:
+    """Raises RequestError. A base that has no such work is nothing to compare with, which is said and passes."""
+    ref = inputs.compare or ""
+    said = _rules(checkout)
+    rules.read(said)
+    try:
+        there = checkout.at(ref)
+        base = of(replace(inputs, compare=None, fail_on_regression=None), checkout=there)
+    except Wrong as wrong:
+        raise RequestError([inputs.mistake("compare", ref, wrong.problem, near=wrong.near)]) from None
+    except RequestError as error:
+        return replace(
+            plan, warnings=(*plan.warnings, f"Not compared with {ref}, which has no such work: {error.mistakes[0]}")
+        )
+    against = Against(
+        ref=ref,
+        commit=there.head,
+        directory=base.directory,
+        setup_commands=base.setup_commands,
+        run_commands=base.run_commands,
+        env=_other(base.env, plan.env),
+    )
+    files = [StagedFile(path=f"{BASE_FOLDER}/{file.path}", source=file.source, bytes=file.bytes) for file in base.files]
+    return replace(plan, against=against, files=(*plan.files, *files), rules=said)
+
+
+def _rules(checkout: Checkout) -> bytes:
+    """The head's: what a base thought of tolerance does not count any more."""
+    try:
+        return checkout.read(rules.FILE_NAME, limit=document.LARGEST_BYTES + 1)
+    except OSError:
+        return b""
+
+
+def _other(base: Mapping[str, str], head: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in base.items() if head.get(name) != value}

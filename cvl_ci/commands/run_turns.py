@@ -1,0 +1,73 @@
+"""What a run that ran more than once on its machine came to: each side's metrics, and the one against the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cvl_ci.commands.run_state import RunState
+from cvl_ci.request.turns import ALONE, BASE, HEAD, NAME
+from cvl_ci.result.benchmark import comparison, rules
+from cvl_ci.result.benchmark.readings import Readings
+from cvl_ci.result.benchmark.turns import together
+from cvl_ci.result.judgement import Judgement
+from cvl_ci.result.outcome import Beside, Ending
+from cvl_ci.result.phrases import change
+
+EXIT_REGRESSION = 1
+
+Read = Callable[[Path, Sequence[str]], tuple[Readings, list[str]]]
+"""Of files below a folder: what they measured, and what could not be read."""
+
+
+def sides(state: RunState, read: Read) -> tuple[Mapping[str, Readings], list[str]]:
+    """By side. A turn that was not finished measured nothing: it is not among those that the machine tells of."""
+    files: dict[str, list[str]] = {}
+    for file in state.fetched.files:
+        name, _, path = file.path.partition("/")
+        if NAME.fullmatch(name):
+            files.setdefault(name, []).append(path)
+    took = dict(state.job.nodes[0].turns) if state.job and state.job.nodes else {}
+    troubles: list[str] = []
+    found: dict[str, list[Readings]] = {}
+    seconds: dict[str, list[float]] = {}
+    for name, ran in took.items():
+        measured, unread = read(state.outputs / name, files.get(name, ()))
+        troubles += unread
+        found.setdefault(name.partition("-")[0], []).append(measured)
+        seconds.setdefault(name.partition("-")[0], []).append(ran)
+    by_side = {side: together(those, seconds=seconds[side]) for side, those in found.items()}
+    return by_side, list(dict.fromkeys(troubles))[:5]
+
+
+def head(by_side: Mapping[str, Readings]) -> Readings:
+    return by_side.get(HEAD) or by_side.get(ALONE) or Readings()
+
+
+def beside(state: RunState, by_side: Mapping[str, Readings]) -> Beside | None:
+    against = state.plan.against
+    if against is None:
+        return None
+    ends = state.job.nodes if state.job else ()
+    told = Beside(ref=against.ref, commit=against.commit, order=tuple(name for end in ends for name, _ in end.turns))
+    failed = next((end.base_exit_code for end in ends if end.base_exit_code is not None), None)
+    if failed is not None:
+        return replace(told, reason=f"{against.ref} itself failed there, with exit code {failed}")
+    if HEAD not in by_side or BASE not in by_side:
+        return replace(told, reason="not both sides came to an end")
+    found = comparison.beside(by_side[HEAD], by_side[BASE], rules=rules.read(state.plan.rules))
+    return replace(told, changes=found, reason="" if found else "they measured nothing that could be compared")
+
+
+def regressed(ended: Judgement, told: Beside) -> Judgement:
+    """Only what went well otherwise fails by it."""
+    if ended.ending is not Ending.SUCCEEDED or not told.worse or ended.exit_code:
+        return ended
+    said = "; ".join(change(one) for one in told.worse[:5])
+    return Judgement(
+        ending=Ending.FAILED,
+        reason=f"Worse than {told.ref} on the same machine: {said}.",
+        exit_code=EXIT_REGRESSION,
+        advice="The job itself succeeded. `fail_on_regression` makes this a failure; cvl-ci.yml sets the tolerance.",
+    )

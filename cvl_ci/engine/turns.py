@@ -1,0 +1,46 @@
+"""The shell text of a job that runs several times on one machine, maybe in turn with another commit's. Text only."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+
+from cvl_ci.request.plan import RunPlan
+from cvl_ci.request.turns import ALONE, BASE, Turn
+
+
+def text(plan: RunPlan, turns: Sequence[Turn], *, command: Callable[[str, str], str]) -> list[str]:
+    """`command`: one of the plan's, by its phase and its text."""
+    lines = []
+    for place, turn in enumerate(turns, 1):
+        lines += _turn(plan, turn, said=f"cvl-ci: turn {place} of {len(turns)}: {turn.name}", command=command)
+    return lines
+
+
+def _turn(plan: RunPlan, turn: Turn, *, said: str, command: Callable[[str, str], str]) -> list[str]:
+    other = plan.against if turn.side == BASE else None
+    setup = other.setup_commands if other else plan.setup_commands
+    run = other.run_commands if other else plan.run_commands
+    # Alone, it was set up once, before the first turn.
+    setup = () if turn.side == ALONE else setup
+    lines = [
+        f'cvl_ci_copy {turn.name} "$cvl_ci_{"base" if other else "head"}"',
+        *(command("setup", words) for words in setup),
+        "cvl_ci_clock",
+        *(command("running", words) for words in run),
+        f"cvl_ci_told {turn.name}",
+    ]
+    if other is None:
+        return [f"echo {shlex.quote(said)}", *lines]
+    known = {"CVL_CI_DIRECTORY": other.directory, **other.env}
+    given = [f"export {name}={shlex.quote(value)}" for name, value in known.items()]
+    return [
+        'if [ ! -e "$cvl_ci_state/samples/no-base" ]; then',
+        f"echo {shlex.quote(said)}",
+        "(",
+        "cvl_ci_end() { :; }",
+        *given,
+        *lines,
+        ") || cvl_ci_base_failed $?",
+        "fi",
+    ]

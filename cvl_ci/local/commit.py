@@ -1,0 +1,114 @@
+"""A repository as one of its commits has it: read from git's own store, and the working tree is left alone.
+
+Git runs no filter for that: a file that Git LFS keeps is its pointer here.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from cvl_ci.local.git import contents
+from cvl_ci.ports import Checkout, Entry
+from cvl_ci.request.example import FILE_NAME
+from cvl_ci.request.plan import Blob
+from cvl_ci.request.values import Wrong
+
+_LINK, _SUBMODULE, _EXECUTABLE = "120000", "160000", "100755"
+_MOST_LINKS = 8
+"""A link that leads to a link, and so on; more is a circle."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    mode: str
+    id: str
+    bytes: int
+
+
+class CommitCheckout:
+    """`commit`: in full."""
+
+    def __init__(self, root: Path, *, here: Path, git: str, commit: str) -> None:
+        self._root, self._here, self._git, self._commit = root, here, git, commit
+
+    @property
+    def root(self) -> Path:
+        return self._root
+
+    @property
+    def head(self) -> str:
+        return self._commit
+
+    def examples(self) -> Sequence[str]:
+        return sorted(posixpath.dirname(path) or "." for path in self._tree if posixpath.basename(path) == FILE_NAME)
+
+    def files(self, *prefixes: str) -> Sequence[Entry]:
+        entries = (entry for path in self._below(prefixes) for entry in self._entries(path))
+        return sorted({entry.path: entry for entry in entries}.values(), key=lambda entry: entry.path)
+
+    def left_behind(self, *prefixes: str) -> Mapping[str, str]:
+        behind = {}
+        for path in self._below(prefixes):
+            if self._tree[path].mode == _SUBMODULE:
+                behind[path] = "a submodule"
+            elif self._tree[path].mode == _LINK and not any(self._entries(path)):
+                behind[path] = "a link to nothing in that commit"
+        return behind
+
+    def locate(self, typed: str) -> str | None:
+        path = Path(os.path.normpath(self._here / typed))
+        return path.relative_to(self._root).as_posix() if path.is_relative_to(self._root) else None
+
+    def read(self, path: str, *, limit: int) -> bytes:
+        kept = self._tree.get(self._followed(path) or path)
+        if kept is None or kept.mode in {_LINK, _SUBMODULE}:
+            raise FileNotFoundError(2, f"is not there in {self._commit[:12]}", path)
+        return self._ask("cat-file", "blob", kept.id)[:limit]
+
+    def at(self, ref: str) -> Checkout:
+        raise Wrong("cannot be looked for from another commit")
+
+    @cached_property
+    def _tree(self) -> Mapping[str, _Kept]:
+        found = {}
+        for line in self._ask("ls-tree", "-r", "-l", "-z", "--full-tree", self._commit).split(b"\0"):
+            described, _, path = line.partition(b"\t")
+            if path:
+                mode, _, name, size = described.decode().split()
+                found[os.fsdecode(path)] = _Kept(mode=mode, id=name, bytes=0 if size == "-" else int(size))
+        return found
+
+    def _below(self, prefixes: Sequence[str]) -> Iterator[str]:
+        for prefix in prefixes:
+            yield from (path for path in self._tree if prefix in (".", path) or path.startswith(f"{prefix}/"))
+
+    def _entries(self, path: str) -> Iterator[Entry]:
+        """A link is what it leads to: a file, or all that is below a folder, links in it not followed."""
+        target = self._followed(path)
+        if target is None or (target != path and path.startswith(f"{target}/")):
+            return
+        for below in self._below([target]):
+            kept = self._tree[below]
+            if kept.mode not in {_LINK, _SUBMODULE}:
+                blob = Blob(root=str(self._root), id=kept.id, executable=kept.mode == _EXECUTABLE)
+                yield Entry(path=path + below.removeprefix(target), bytes=kept.bytes, source=blob)
+
+    def _followed(self, path: str) -> str | None:
+        """Where it leads in the end; None: out of the tree, or nowhere."""
+        for _ in range(_MOST_LINKS):
+            kept = self._tree.get(path)
+            if kept is None or kept.mode != _LINK:
+                return path
+            target = os.fsdecode(self._ask("cat-file", "blob", kept.id))
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+            if path.startswith(("/", "..")) or path == ".":
+                return None
+        return None
+
+    def _ask(self, *words: str) -> bytes:
+        return contents(self._git, self._root, *words)

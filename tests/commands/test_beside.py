@@ -1,0 +1,65 @@
+"""What a change is compared with on its own machine: the same work as its base's commit has it, or a word why not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvl_ci.errors import RequestError
+from cvl_ci.request.plan import BASE_FOLDER, TURNS, Blob
+from tests.commands.test_prepare import Ask, ask, field
+from tests.field import plant
+
+__all__ = ["ask", "field"]
+
+
+def test_a_base_is_laid_beside_as_its_commit_has_it(ask: Ask, field: Path) -> None:
+    plant(field, {"benchmarks/plain/train.sh": "echo new\n", "benchmarks/plain/more.py": "x"})
+    plan = ask(example="plain", compare="HEAD~1")
+    base = {file.path: file for file in plan.files if file.path.startswith(BASE_FOLDER)}
+    head = {file.path: file for file in plan.files if not file.path.startswith(BASE_FOLDER)}
+    assert set(base) == {f"{BASE_FOLDER}/{path}" for path in head if path != "benchmarks/plain/more.py"}
+    assert isinstance(base[f"{BASE_FOLDER}/benchmarks/plain/train.sh"].source, Blob)
+    assert plan.against is not None
+    assert (plan.against.ref, plan.against.run_commands) == ("HEAD~1", plan.run_commands)
+    assert (plan.repeat, plan.sampled) == (TURNS, True)
+
+
+def test_how_often_is_said_by_repeat(ask: Ask) -> None:
+    assert ask(example="plain", repeat=3).repeat == 3
+    assert ask(example="plain", repeat="7", compare="HEAD").repeat == 7
+    assert not ask(example="plain").sampled
+
+
+def test_a_base_without_this_example_is_nothing_to_compare_with(ask: Ask, field: Path) -> None:
+    new = {
+        "new/example.yaml": "name: brand-new\nresources: {gpu: 0}\npresets: {train: {script: t.sh, docker: false}}\n"
+    }
+    plant(field, {**new, "new/t.sh": "echo x\n"})
+    plan = ask(example="brand-new", compare="HEAD~1")
+    assert plan.against is None
+    assert any(text.startswith("Not compared with HEAD~1, which has no such work: ") for text in plan.warnings)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"compare": "no/such"}, "compare: 'no/such' is no commit here"),
+        ({"compare": "HEAD", "num_nodes": 2}, "compare: 'HEAD' goes with one machine"),
+        ({"repeat": 2, "num_nodes": 2}, "repeat: '2' goes with one machine"),
+        ({"repeat": 101}, "repeat: '101' is more than 100"),
+        ({"fail_on_regression": True}, "fail_on_regression: 'true' goes with compare"),
+    ],
+)
+def test_what_cannot_be_compared_is_a_mistake(ask: Ask, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestError, match=re.escape(said)):
+        ask(example="plain", **given)
+
+
+def test_rules_that_are_wrong_are_told_before_anything_is_spent(ask: Ask, field: Path) -> None:
+    plant(field, {"cvl-ci.yml": "metrics: {accuracy: up}\n"})
+    with pytest.raises(RequestError, match="is no direction"):
+        ask(example="plain", compare="HEAD")

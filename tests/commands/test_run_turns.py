@@ -1,0 +1,132 @@
+"""A run that runs more than once: medians with all samples beside them, and what got worse than its base fails it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.lease import Owner
+from cvl_ci.ports import Fetched
+from cvl_ci.request.plan import Against, RunPlan
+from cvl_ci.request.turns import order
+from cvl_ci.result.outcome import Ending, FetchedFile, NodeEnd, Outcome
+from cvl_ci.result.report import Link, comment, job_summary, marker
+from cvl_ci.result.summary import lines, to_json
+from tests.commands.test_run import PLAN, House
+from tests.fakes import FakeEngine
+
+AGAINST = Against(ref="main", commit="c" * 40, directory=".", setup_commands=(), run_commands=("bash train.sh",))
+BOTH = replace(PLAN, repeat=5, against=AGAINST)
+NOISE = (1.0, 1.01, 0.99, 1.005, 0.995)
+
+
+class Measuring(FakeEngine):
+    """Brings back a metrics.json for each turn."""
+
+    wrote: Mapping[str, object] = {}
+
+    def fetch(self, *, into: Path, globs: Sequence[str]) -> Fetched:
+        for turn, said in self.wrote.items():
+            (into / turn / "outputs").mkdir(parents=True)
+            (into / turn / "outputs" / "metrics.json").write_text(json.dumps(said))
+        paths = [f"{turn}/outputs/metrics.json" for turn in self.wrote]
+        return Fetched(files=tuple(FetchedFile(path=path, bytes=1) for path in paths))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    house = House(tmp_path)
+    house.engine = Measuring(house.cloud)
+    return house
+
+
+def ran(house: House, plan: RunPlan, *, factor: float = 1.0, **ended: object) -> Outcome:
+    """The head takes `factor` as long as its base, and is as accurate."""
+    turns = order(plan, seed=Owner(repository="a/b", run="1").name)
+    took = {turn.name: NOISE[turn.number - 1] * (1.0 if turn.side == "base" else factor) for turn in turns}
+    assert isinstance(house.engine, Measuring)
+    house.engine.wrote = {
+        name: {"latency_ms": seconds * 800, "accuracy": 0.9, "model": "ridge"} for name, seconds in took.items()
+    }
+    end = NodeEnd(rank=0, exit_code=0, turns=tuple(took.items()))
+    house.engine.ends = (replace(end, **ended),)  # type: ignore[arg-type]
+    return house.run(plan)
+
+
+def verdicts(outcome: Outcome) -> dict[str, str]:
+    assert outcome.beside is not None
+    return {change.metric: change.verdict for change in outcome.beside.changes}
+
+
+def test_of_repeated_runs_the_median_is_the_metric_and_all_samples_are_kept(house: House) -> None:
+    outcome = ran(house, replace(PLAN, repeat=5))
+    assert outcome.metrics == {"latency_ms": 800.0, "accuracy": 0.9, "model": "ridge", "time.turn": 1.0}
+    assert outcome.samples["latency_ms"] == tuple(800 * one for one in NOISE)
+    assert outcome.samples["time.turn"] == NOISE
+    assert outcome.beside is None
+
+
+def test_a_fifth_slower_is_worse_and_fails_only_when_asked(house: House, tmp_path: Path) -> None:
+    outcome = ran(house, BOTH, factor=1.2)
+    assert (outcome.ending, outcome.exit_code) == (Ending.SUCCEEDED, 0)
+    assert verdicts(outcome) == {"time.turn": "worse", "latency_ms": "worse", "accuracy": "same"}
+    again = House(tmp_path / "again")
+    again.engine = Measuring(again.cloud)
+    strict = ran(again, replace(BOTH, fail_on_regression=True), factor=1.2)
+    assert (strict.ending, strict.exit_code) == (Ending.FAILED, 1)
+    assert strict.reason.startswith("Worse than main on the same machine: time.turn +20.0 % worse")
+
+
+def test_nothing_changed_fails_nothing(house: House) -> None:
+    outcome = ran(house, replace(BOTH, fail_on_regression=True))
+    assert (outcome.ending, outcome.exit_code) == (Ending.SUCCEEDED, 0)
+    assert set(verdicts(outcome).values()) == {"same"}
+
+
+def test_the_repository_s_own_word_counts(house: House) -> None:
+    rules = b"metrics: {latency_ms: {tolerance: 50%}, time.turn: ignore}"
+    outcome = ran(house, replace(BOTH, rules=rules, fail_on_regression=True), factor=1.2)
+    assert outcome.exit_code == 0
+    assert verdicts(outcome) == {"time.turn": "unsure", "latency_ms": "same", "accuracy": "same"}
+
+
+def test_a_base_that_failed_is_no_baseline_and_says_so(house: House) -> None:
+    outcome = ran(house, replace(BOTH, fail_on_regression=True), factor=9, base_exit_code=3)
+    assert outcome.exit_code == 0
+    assert outcome.beside is not None
+    assert outcome.beside.reason == "main itself failed there, with exit code 3"
+
+
+def test_a_turn_the_machine_does_not_tell_of_measured_nothing(house: House) -> None:
+    outcome = ran(house, BOTH, turns=())
+    assert (outcome.metrics, outcome.samples) == ({}, {})
+    assert outcome.beside is not None and outcome.beside.reason == "not both sides came to an end"
+
+
+def test_a_job_that_failed_keeps_its_own_code(house: House) -> None:
+    outcome = ran(house, replace(BOTH, fail_on_regression=True), factor=2, exit_code=7)
+    assert (outcome.ending, outcome.exit_code) == (Ending.FAILED, 7)
+
+
+def test_the_verdict_is_in_summary_comment_and_json_and_names_are_inert(house: House) -> None:
+    outcome = ran(house, BOTH, factor=1.2)
+    assert outcome.beside is not None
+    hostile = replace(outcome.beside.changes[0], metric="</details>`` @all \x1b[2J|")
+    outcome = replace(outcome, beside=replace(outcome.beside, changes=(hostile, *outcome.beside.changes[1:])))
+    text = "\n".join(lines(outcome, width=200))
+    assert "latency_ms +20.0 % worse (between" in text
+    assert "in turn with main (cccccccccccc) on the same machine" in text
+    assert "\x1b" not in text
+    page = job_summary(outcome)
+    assert "**worse** `latency_ms +20.0 % worse" in page
+    said = comment(outcome, marker=marker("x"), run=Link(words="run", url="https://example.com"))
+    assert "**worse** `latency_ms +20.0 % worse" in said
+    assert "Compared on the same machine (4)" in said
+    for spot in (page, said):
+        assert "``` </details>`` @all" in spot, "in a span that nothing in it ends"
+    data = to_json(outcome)
+    assert json.loads(json.dumps(data, allow_nan=False))["beside"]["changes"][1]["verdict"] == "worse"
