@@ -22,7 +22,7 @@ STAGING_SECONDS = 1200.0
 RELEASE_SECONDS = 600.0
 """Within which whoever comes after main has to end."""
 MACHINE_SECONDS = 780.0
-"""Within which the machine has to end itself: seven minutes by its timer, two or three by its heartbeat."""
+"""Within which the machine has to end itself: seven minutes by its timer, three or four by its heartbeat."""
 SETTLE_SECONDS = 10.0
 """Nothing may appear any more within this."""
 CLOSE = 3.0

@@ -71,7 +71,7 @@ class Stage:
         """`more`: further inputs. `clock_seconds`: by how much its clock is fast."""
         limits = {"max_runtime": "10m", **more}
         if scene.first == 3:
-            limits |= {"max_cost": LEAST_MONEY} if scene.phase == "provisioning" else {"heartbeat_minutes": "1"}
+            limits |= {"max_cost": LEAST_MONEY} if scene.phase == "provisioning" else {"heartbeat_minutes": "2"}
         asked = {"task": "task.yaml", "cloud": "sandbox", **limits}
         if scene.door == "step":
             inputs = {f"INPUT_{name.upper()}": value for name, value in asked.items()}

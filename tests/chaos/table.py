@@ -9,6 +9,7 @@ from tests.chaos.records import Record
 from tests.chaos.scenes import BEFORE, LINES, PHASES
 
 NAMES = {**LINES, BEFORE: "nobody: nothing was there when the kill came"}
+CANCELLED = {"SIGINT", "SIGTERM"}
 ORDER = (BEFORE, 1, 2, 3, 4)
 
 
@@ -33,11 +34,20 @@ def table(records: Sequence[Record]) -> str:
 
 
 def _releases(killed: Sequence[Record]) -> list[str]:
-    times = [record.release_seconds for record in killed if 2 not in record.cut and record.release_seconds is not None]
-    if not times:
-        return []
-    told = f"median {statistics.median(times):.0f} s, worst {max(times):.0f} s of {len(times)}"
-    return ["", f"`post` or `down`, from its start to its receipt: {told}."]
+    """Of GitHub's 4 min 45 s."""
+    ours = [record for record in killed if 2 not in record.cut and record.release_seconds is not None]
+    rows = {
+        "after a cancellation": [each for each in ours if each.kill in CANCELLED and not each.mishap],
+        "after another kill": [each for each in ours if each.kill not in CANCELLED and not each.mishap],
+        "and something else wrong": [each for each in ours if each.mishap],
+    }
+    lines = [
+        f"| {what} | {len(found)} | {statistics.median(times):.0f} | {max(times):.0f} |"
+        for what, found in rows.items()
+        if (times := [each.release_seconds or 0.0 for each in found])
+    ]
+    head = "| `post` or `down`, from its start to its receipt | runs | seconds: median | maximum |"
+    return ["", head, "|---|---|---|---|", *lines] if lines else []
 
 
 def _wrong(records: Sequence[Record]) -> list[str]:

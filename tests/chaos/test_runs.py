@@ -28,8 +28,7 @@ ALONE = {
 }
 SAMPLE = [
     Scene(door="step", phase="provisioning", kill="frozen", then="post"),
-    Scene(door="step", phase="provisioning", kill="SIGKILL", then="two posts"),
-    Scene(door="step", phase="provisioning", kill="SIGKILL", then="post", mishap="answer of RunInstances lost"),
+    Scene(door="step", phase="provisioning", kill="SIGKILL", then="two posts", mishap="SkyPilot's records corrupted"),
 ]
 
 

@@ -33,7 +33,8 @@ def test_a_line_of_the_table_has_its_runs_their_median_and_their_maximum() -> No
     told = table([CAUGHT, slower, replace(CAUGHT, number=5, seconds=10.0)])
     assert "Our leak rate: 0 of 3 killed runs" in told
     assert "| post or `down` | 3 | 0, 0, 3, 0, 0 | 10 | 30 |\n" in told
-    assert "median 13 s, worst 40 s of 3" in told
+    assert "| after another kill | 3 | 13 | 40 |\n" in told
+    assert "after a cancellation" not in told
     assert "Not as they should be" not in told
 
 
