@@ -27,10 +27,6 @@ def test_a_drill_tells_which_line_caught_it(terminal: Terminal, phase: str, kill
     assert held.returncode == 0, held.stderr
     told = rf"{kill} while {phase} \(lease cvl-\S+\): line {line} caught it, .* after \d.*; 0 left"
     assert re.fullmatch(told, held.stdout.splitlines()[0]), held.stdout
-    if line == 3:
-        assert re.search(r"the machine itself after (\d+ min|[6-9]\d s)", held.stdout), (
-            "not before a runner can be missed"
-        )
     assert "killed; the provider shows" in held.stderr
     assert "shows 0 left (" in held.stdout
     assert terminal.machines() == []
