@@ -59,6 +59,7 @@ class Nights:
         (folder / "train.sh").write_text(f"#!/usr/bin/env bash\nset -euo pipefail\n{script}")
         (folder / "train.sh").chmod(0o755)
         (self.workflow.repository / ".gitignore").write_text("cvl-*/\n")
+        (self.workflow.repository / "cvl-ci.yml").write_text("metrics: {step_ms: {direction: lower, tolerance: 5%}}\n")
 
     def commit(self) -> str:
         text = (ROOT / ".github/workflows" / self.file).read_text()
@@ -80,6 +81,7 @@ class Nights:
             words += ["--var", f"{variable}={value}"]
         self.workflow.launch(name, event, *words)
         acted = self.workflow.ended(within=1_500.0)
+        give_back(self.workflow.image, self.workflow.folder)
         self.api.kept.run(number, self.api.kept.commits[0], event=name)
         return number, acted
 
@@ -176,6 +178,7 @@ def test_a_night_tells_each_leg_s_verdict_once_and_opens_an_issue(nightly: Night
     api.pulls = [fake.pull(github.PULL_REQUEST, sha=head)]
 
     run, acted = nightly.run("workflow_dispatch", started_by_hand(), clouds=[EAST, WEST])
+    assert "cvl-report" in dict(stored(nightly.workflow.artifacts)), acted.text
     report = nightly.report(run)
     no_machine: Verdicts = {f"{name} train {WEST}": ("no capacity", False, []) for name in names}
     assert status_of(report) == {
@@ -208,6 +211,7 @@ def test_a_pull_request_runs_the_example_it_changed_and_its_comment_has_the_verd
     regression.example("slower", STEP.format(ms=120))
     head = regression.commit()
     run, acted = regression.run("pull_request", proposed(base, head), clouds=[EAST])
+    assert "cvl-report" in dict(stored(regression.workflow.artifacts)), acted.text
     report = regression.report(run)
     assert status_of(report) == {f"slower train {EAST}": ("worse", True, ["step_ms"])}
     assert (acted.code, report["rows"][0]["baseline"]) == (1, base)
