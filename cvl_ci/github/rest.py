@@ -6,6 +6,7 @@ waited out as long as GitHub asks; what is no answer even then is an error of ou
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,7 @@ class Repository:
         from github import Auth, Github, GithubRetry
 
         if self._github is None:
+            logging.getLogger("github.GithubRetry").setLevel(logging.ERROR)  # what was refused, we say ourselves
             self._github = Github(
                 auth=Auth.Token(self._token), base_url=self._api, timeout=15, retry=GithubRetry(total=RETRIES)
             )

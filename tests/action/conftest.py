@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import os
 import shutil
 import subprocess
@@ -81,8 +83,9 @@ def api() -> Api:
 
 @pytest.fixture
 def api_url(api: Api) -> Iterator[str]:
-    """On the address that containers of Docker's own bridge have for this computer."""
-    gateway = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
+    """On the address that containers of Docker's own bridge have for this computer: the first, where none is told."""
+    [network] = json.loads(docker("network", "inspect", "bridge", "--format", "{{json .IPAM.Config}}"))[:1]
+    gateway = network.get("Gateway") or str(next(ipaddress.ip_network(network["Subnet"]).hosts()))
     with github.serving(api, gateway) as url:
         yield url
 
