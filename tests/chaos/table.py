@@ -65,4 +65,5 @@ def _in_words(record: Record, records: Sequence[Record]) -> str:
     same = [each for each in records if (each.seed, each.number) == (record.seed, record.number)]
     mended = [each.commit for each in same if each.fine and each.at > record.at]
     since = f"; since {mended[0]} it is" if mended else ""
-    return f"- seed {record.seed}, run {record.number} ({what}), at {record.commit}: {record.said or 'leaked'}{left}{since}"
+    said = f"{record.said or 'leaked'}{left}{since}"
+    return f"- seed {record.seed}, run {record.number} ({what}), at {record.commit}: {said}"
