@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from textwrap import shorten
 
 from tests.chaos.records import Record
 from tests.chaos.scenes import BEFORE, LINES, PHASES
@@ -65,5 +66,5 @@ def _in_words(record: Record, records: Sequence[Record]) -> str:
     same = [each for each in records if (each.seed, each.number) == (record.seed, record.number)]
     mended = [each.commit for each in same if each.fine and each.at > record.at]
     since = f"; since {mended[0]} it is" if mended else ""
-    said = f"{record.said or 'leaked'}{left}{since}"
+    said = f"{shorten(record.said, 120, placeholder=' …') or 'leaked'}{left}{since}"
     return f"- seed {record.seed}, run {record.number} ({what}), at {record.commit}: {said}"
