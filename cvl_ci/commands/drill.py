@@ -48,6 +48,7 @@ class Run(Protocol):
 
     lease: str
     asked: bool
+    phase: Phase | None
     said: list[str]
 
     def reaches(self, phase: Phase, *, within: float) -> bool: ...
@@ -170,12 +171,11 @@ class _Drill:
 
     def _is_there(self) -> bool:
         phase = self._wanted.phase
-        if not self._run.reaches(phase, within=PHASE_SECONDS):
-            return False
-        if phase is not Phase.PROVISIONING:
-            return True
-        # A death before there is a machine would prove nothing.
-        return self._run.comes_to(lambda: self._run.asked, PHASE_SECONDS) and self._machine_is_seen()
+        there = self._run.reaches(phase, within=PHASE_SECONDS)
+        if there and phase is Phase.PROVISIONING:
+            # A death before there is a machine would prove nothing.
+            there = self._run.comes_to(lambda: self._run.asked, PHASE_SECONDS) and self._machine_is_seen()
+        return there and self._run.phase is phase
 
     def _machine_is_seen(self) -> bool:
         while not self._look().resources:
@@ -188,7 +188,7 @@ class _Drill:
         self._run.wait(within=WORK_SECONDS)
         found = self._look()
         last = next((line for line in reversed(self._run.said) if line.strip()), "it said nothing")
-        problem = f"the run ended, or hung, before it came to {self._wanted.phase.value}; its last words: {last}"
+        problem = f"the run ended, hung or went on before it was caught in {self._wanted.phase.value}: {last}"
         return replace(self._receipt(found), problem=problem)
 
     # ---- after the kill ----------------------------------------------------------------------------------------------
@@ -196,8 +196,10 @@ class _Drill:
     def _caught(self) -> Receipt:
         self._kill()
         killed, found = self._clock.monotonic(), self._look()
-        receipt = replace(self._receipt(found), there=len(found.resources))
+        receipt = replace(self._receipt(found), there=sum(not each.ending for each in found.resources))
         self._say(f"killed; the provider shows {receipt.there} of it")
+        if problem := self._too_late(receipt):
+            return replace(receipt, problem=problem)
         for line in range(receipt.first, REAPER + 1):
             if line > receipt.first:
                 self._say(f"line {line - 1} did not catch it")
@@ -207,6 +209,21 @@ class _Drill:
             if since is not None:
                 return replace(receipt, line=self._credited(line, receipt), seconds=max(0.0, since - killed))
         return receipt
+
+    def _too_late(self, receipt: Receipt) -> str:
+        """Of a run that could not react: where it died by its own last word, and whether there was anything to catch.
+
+        What was ending already, by whosever doing, must not be credited to the line that comes after.
+        """
+        wanted = self._wanted.phase
+        if receipt.first == MAIN:
+            return ""
+        self._run.wait(within=5.0)  # what it had said is heard
+        if self._run.phase is not wanted:
+            return f"it had come to {self._run.phase.value if self._run.phase else 'nothing'} when it died"
+        if receipt.gone and wanted is not Phase.RELEASING:
+            return "its machine was ending already when it died"
+        return ""
 
     def _kill(self) -> None:
         kill = self._wanted.kill
@@ -292,8 +309,13 @@ def _options(wanted: Asked, place: Place) -> list[str]:
 
 
 def _minutes(wanted: Asked) -> tuple[int, int, int]:
-    """Short where the machine's own end is proved; elsewhere it must not be what ends it."""
-    return (6, 2, 1) if _FIRST[wanted.kill] == MACHINE else (15, 20, 20)
+    """Provisioning, runtime, heartbeat: short where the machine's own end is proved; elsewhere that must not end it.
+
+    A heartbeat of less is over before its renewal comes, on a computer or a cloud that is slow: then nothing was lost.
+    """
+    if _FIRST[wanted.kill] != MACHINE:
+        return 15, 20, 20
+    return (4 if wanted.phase is Phase.PROVISIONING else 12), 3, 3
 
 
 def _longest_minutes(wanted: Asked) -> float:

@@ -7,7 +7,7 @@ flags alone are its business here, and what is left over is words or a mistake.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
 from cvl_ci.errors import Mistake, RequestError
@@ -29,7 +29,8 @@ class AnyOrderParser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         before, rest = _split(list(args or ()))
-        found, left = super().parse_known_args(_alone(before), namespace)
+        optional = {flag for flag, action in self._option_string_actions.items() if action.nargs == "?"}
+        found, left = super().parse_known_args(_alone(before, optional), namespace)
         found.rest = rest
         found.words = [word for word in left if not _is_flag(word)]
         found.unknown = [word for word in left if _is_flag(word)]
@@ -91,9 +92,8 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
     return arguments[:at], arguments[at + 1 :]
 
 
-def _alone(arguments: list[str]) -> list[str]:
-    """`--spot x train`: `x` is the example, not a value of --spot."""
-    optional = {field.flag for field in FIELDS if field.value_optional}
+def _alone(arguments: list[str], optional: Collection[str]) -> list[str]:
+    """`--spot x train`: `x` is the example, not a value of --spot. `optional`: the flags that may have one."""
     fixed = []
     for at, word in enumerate(arguments):
         following = arguments[at + 1].lower() if at + 1 < len(arguments) else ""

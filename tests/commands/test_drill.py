@@ -54,6 +54,7 @@ class FakeRun:
     does: Callable[[], None] = lambda: None
     lease: str = LEASE
     asked: bool = True
+    phase: Phase | None = Phase.RUNNING
     comes_to_phase: bool = True
     said: list[str] = field(default_factory=lambda: ["[0:09] the job failed"])
     ended: int | None = None
@@ -86,8 +87,9 @@ class FakeRun:
         self.ended = 137
 
     def wait(self, *, within: float) -> int | None:
-        self.cloud.clock.sleep(within)
-        self.cloud.pass_time()
+        if self.ended is None:
+            self.cloud.clock.sleep(within)
+            self.cloud.pass_time()
         return self.ended
 
     def close(self) -> None:
@@ -142,6 +144,7 @@ class Stage:
             clock=self.cloud.clock,
             say=self.said.append,
         )
+        self.run.phase = phase if self.run.phase is Phase.RUNNING else self.run.phase
         wanted = [drilling.Asked(phase=phase, kill=kill)]
         (receipt,) = drilling.drill(wanted, place=PLACE, user_id="0badcafe", tools=tools)
         return receipt
@@ -183,7 +186,7 @@ def test_when_the_runner_is_lost_nobody_but_the_machine_does_anything(stage: Sta
 
 
 def test_the_machines_own_end_is_near_only_where_it_is_what_is_proved(stage: Stage) -> None:
-    for kill, minutes in ((words.RUNNER_LOST, 1), (words.SIGTERM, 20), (words.SIGKILL, 20)):
+    for kill, minutes in ((words.RUNNER_LOST, 3), (words.SIGTERM, 20), (words.SIGKILL, 20)):
         stage.drill(kill)
         options = list(stage.ground.started[-1][0])
         assert options[options.index("--heartbeat-minutes") + 1] == str(minutes)
@@ -227,12 +230,42 @@ def test_a_provider_that_does_not_answer_proves_nothing(stage: Stage) -> None:
 
 def test_none_seen_for_a_moment_is_not_none(stage: Stage) -> None:
     """A machine asked for just before the kill is listed only later."""
-    stage.cloud.after(0.0, lambda: stage.cloud.hidden.update({"i-0": 3}))
+    stage.cloud.after(1.0, lambda: stage.cloud.hidden.update({"i-0": 3}))
     stage.ground.machine_ends_after = 60.0
     receipt = stage.drill(words.RUNNER_LOST)
-    assert (receipt.there, receipt.line) == (0, 3)
+    assert (receipt.there, receipt.line) == (1, 3)
     assert receipt.seconds is not None
     assert receipt.seconds >= 55
+
+
+def test_a_machine_that_was_ending_already_proves_no_line(stage: Stage) -> None:
+    """Its heartbeat was over before the kill: then that it ends says nothing of a runner that is lost."""
+    stage.ground.machine_ends_after = 0.0
+    for kill in (words.RUNNER_LOST, words.SIGKILL):
+        receipt = stage.drill(kill)
+        assert (receipt.line, drill_words.exit_code([receipt])) == (None, 70)
+        assert "ending already" in receipt.problem
+
+
+@pytest.mark.parametrize("kill", [words.SIGTERM, words.SIGKILL, words.RUNNER_LOST])
+def test_a_run_that_went_past_its_phase_proves_nothing_of_that_phase(stage: Stage, kill: str) -> None:
+    stage.run.phase = Phase.RELEASING
+    receipt = stage.drill(kill)
+    assert (receipt.line, drill_words.exit_code([receipt])) == (None, 70)
+    assert stage.run.happened == [], "it was not killed"
+    assert stage.cloud.running() == []
+
+
+def test_where_a_run_died_is_by_its_last_word(stage: Stage) -> None:
+    """Said just before the kill, and heard after it."""
+
+    def lose() -> None:
+        stage.run.phase, stage.run.ended = Phase.RELEASING, 137
+
+    stage.run.lose = lose  # type: ignore[method-assign]
+    receipt = stage.drill(words.RUNNER_LOST)
+    assert (receipt.line, "it had come to releasing when it died" in receipt.problem) == (None, True)
+    assert stage.cloud.running() == []
 
 
 def test_what_main_had_ended_before_it_died_is_not_credited_to_who_came_after(stage: Stage) -> None:

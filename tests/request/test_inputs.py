@@ -49,6 +49,12 @@ def test_flags_stand_before_between_and_after_the_words(line: str) -> None:
     assert inputs.mistakes == ()
 
 
+def test_a_flag_that_may_have_a_value_does_not_take_the_word_after_it() -> None:
+    inputs = typed("x --compare main --fail-on-regression train")
+    assert (inputs.example, inputs.preset, inputs.fail_on_regression, inputs.compare) == ("x", "train", True, "main")
+    assert typed("x --fail-on-regression false").fail_on_regression is False
+
+
 def test_all_that_follows_two_dashes_is_the_scripts() -> None:
     inputs = typed("x train --gpu L4 -- --gpu none -- --cloud y")
     assert inputs.args == ("--gpu", "none", "--", "--cloud", "y")

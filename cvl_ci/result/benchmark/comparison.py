@@ -13,7 +13,7 @@ from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.benchmark.noise import Floor, Judged, Verdict
 from cvl_ci.result.benchmark.readings import Readings, finite
 from cvl_ci.result.benchmark.rules import Rule, Rules
-from cvl_ci.result.outcome import Change, Ending
+from cvl_ci.result.outcome import Beside, Change, Ending
 
 MEASURED_ALWAYS = ("time.", "cost_usd", "gpu.")
 """What every run measures: a trend, and gated only where cvl-ci.yml says how."""
@@ -70,6 +70,21 @@ def beside(head: Readings, base: Readings, *, rules: Rules) -> tuple[Change, ...
             )
         )
     return tuple(found)
+
+
+def told_beside(told: Beside, *, rules: Rules) -> tuple[Comparison, ...]:
+    """The verdicts of two that ran in turn on one machine, which no run on another can better."""
+    return tuple(
+        Comparison(
+            metric=one.metric,
+            value=one.head,
+            base=one.base,
+            judged=Judged(verdict=Verdict(one.verdict), change=one.change, reason=one.why),
+            direction=rules.of(one.metric).direction,
+            gated=rules.of(one.metric).direction is not Direction.UNKNOWN,
+        )
+        for one in told.changes
+    )
 
 
 def _all_of(name: str, readings: Readings) -> tuple[float, ...]:

@@ -11,12 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from cvl_ci.result.benchmark.readings import LONGEST, Collector, Unreadable, finite, short
-from cvl_ci.result.outcome import Ending
+from cvl_ci.result.benchmark.noise import Verdict
+from cvl_ci.result.benchmark.readings import LONGEST, MOST, Collector, Unreadable, finite, short
+from cvl_ci.result.outcome import Beside, Change, Ending
 
 LARGEST_BYTES = 8 << 20
 MOST_WORDS = 300
 MOST_ATTEMPTS = 100
+_VERDICTS = {verdict.value for verdict in Verdict}
 _ENDINGS = {ending.value: ending for ending in Ending}
 
 
@@ -66,6 +68,8 @@ class Leg:
     """All that providers and reason said of why not, to be searched and not shown."""
     metrics: Mapping[str, object] = field(default_factory=dict)
     samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    beside: Beside | None = None
+    """What it was told against its base on its own machine, where they ran in turn."""
 
     def measured(self, name: str) -> tuple[float, ...]:
         """All samples of a metric; its one value where there are none."""
@@ -144,6 +148,7 @@ def _leg(said: Mapping[str, object]) -> Leg:
         errors="\n".join(_text(text, most=MOST_WORDS) for text in (said.get("reason"), *_errors(attempts))),
         metrics=metrics,
         samples=samples,
+        beside=_beside(_mapping(said.get("beside"))),
     )
 
 
@@ -182,6 +187,22 @@ def _metrics(said: Mapping[str, object]) -> tuple[dict[str, object], dict[str, t
         collector.add_samples(str(name), _list(values))
     found = collector.readings()
     return dict(found.metrics), dict(found.samples)
+
+
+def _beside(said: Mapping[str, object]) -> Beside | None:
+    """Nothing where nothing was compared."""
+    changes = [_change(_mapping(one)) for one in _list(said.get("changes"))[:MOST]]
+    found = tuple(change for change in changes if change is not None)
+    return Beside(ref=_text(said.get("ref")), commit=_text(said.get("commit")), changes=found) if found else None
+
+
+def _change(said: Mapping[str, object]) -> Change | None:
+    head, base, verdict = finite(said.get("head")), finite(said.get("base")), _text(said.get("verdict"))
+    metric = _text(said.get("metric"))
+    if not metric or head is None or base is None or verdict not in _VERDICTS:
+        return None
+    change = finite(said.get("change"))
+    return Change(metric=metric, head=head, base=base, change=change, verdict=verdict, why=_text(said.get("why")))
 
 
 def _word(value: object) -> str:

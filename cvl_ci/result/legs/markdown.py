@@ -211,7 +211,7 @@ def _chart(title: str, days: str, axis: str, series: str) -> str:
 
 
 def _uncompared(row: Row) -> bool:
-    return row.failure is None and not row.baseline.legs
+    return row.failure is None and not row.baseline.legs and row.beside is None
 
 
 def _name(row: Row) -> str:

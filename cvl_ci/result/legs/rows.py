@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cvl_ci.result.benchmark.baseline import Baseline, alike, choose
-from cvl_ci.result.benchmark.comparison import Comparison, compare, worse
+from cvl_ci.result.benchmark.comparison import Comparison, compare, told_beside, worse
 from cvl_ci.result.benchmark.leg import Key, Leg
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.rules import Rules
 from cvl_ci.result.legs.failures import INFRASTRUCTURE, WORTH_ANOTHER_TRY, Failure, failure
 from cvl_ci.result.legs.trends import Night, costs
-from cvl_ci.result.outcome import EXIT_NOT_PROVED_GONE, Ending
+from cvl_ci.result.outcome import EXIT_NOT_PROVED_GONE, Beside, Ending
 
 _ORDER = list(Failure)
 
@@ -39,6 +39,8 @@ class Row:
     baseline: Baseline
     comparisons: tuple[Comparison, ...]
     history: tuple[Leg, ...] = ()
+    beside: Beside | None = None
+    """Its base, where the two ran in turn on one machine."""
     usd: float | None = None
     seconds: float = 0.0
     saved: float | None = None
@@ -163,6 +165,7 @@ def _row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequenc
     like = tuple(leg for leg in history if alike(leg.key, key))
     baseline = choose(key, commits=commits, found=history)
     ended = [leg for leg in legs if leg.ending is Ending.SUCCEEDED]
+    beside = next((leg.beside for leg in reversed(legs) if leg.beside is not None), None)
     return Row(
         key=key,
         name=next((leg.name for leg in legs if leg.name), "") or f"{key.example} {key.preset} {key.place}".strip(),
@@ -171,13 +174,21 @@ def _row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequenc
         failed=len(failures),
         reason=next((leg.reason for leg in legs if worst is not None and failure(leg) is worst), ""),
         baseline=baseline,
-        comparisons=compare(legs, baseline, rules=rules, history=like),
+        beside=beside,
+        comparisons=_compared(beside, compare(legs, baseline, rules=rules, history=like), rules),
         history=like,
         usd=_median([leg.usd for leg in ended or legs if leg.usd is not None]),
         seconds=_median([leg.seconds for leg in ended or legs]) or 0.0,
         saved=_median([share for leg in legs if (share := _saved(leg)) is not None]),
         billed=any(leg.billed for leg in legs),
     )
+
+
+def _compared(beside: Beside | None, found: Sequence[Comparison], rules: Rules) -> tuple[Comparison, ...]:
+    """What ran in turn with its base on one machine is told by that, and by earlier runs only what was not in it."""
+    told = told_beside(beside, rules=rules) if beside else ()
+    names = {one.metric for one in told}
+    return (*told, *(one for one in found if one.metric not in names))
 
 
 def _saved(leg: Leg) -> float | None:

@@ -87,6 +87,8 @@ def better_when(one: Comparison) -> str:
 def versus(row: Row) -> str:
     """What it was compared with."""
     baseline = row.baseline
+    if row.beside is not None:
+        return f"in turn with {row.beside.ref} ({row.beside.commit[:12]}) on the same machine"
     if not baseline.legs:
         return f"no baseline: {baseline.reason}"
     runs = f"{len(baseline.legs)} {'run' if len(baseline.legs) == 1 else 'runs'}"

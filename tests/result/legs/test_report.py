@@ -141,6 +141,53 @@ def test_a_base_on_other_hardware_is_refused_by_name() -> None:
     assert "the base ran on gcp L4:1, this on aws L4:1: not compared" in summary
 
 
+BESIDE: dict[str, Any] = {
+    "ref": "origin/main",
+    "commit": BASE,
+    "order": ["head-1", "base-1"],
+    "changes": [
+        {
+            "metric": "time.turn",
+            "head": 1.2,
+            "base": 1.0,
+            "change": 0.2,
+            "verdict": "worse",
+            "why": "between +17% and +22%",
+        },
+        {"metric": "accuracy", "head": 0.9, "base": 0.9, "change": 0.0, "verdict": "same", "why": ""},
+    ],
+    "reason": "",
+}
+
+
+def test_what_ran_in_turn_with_its_base_is_told_by_that() -> None:
+    one = leg(cluster="cvl-beside", **DIGITS, **ON_AWS, beside=BESIDE)
+    found = reported([one], history=[])
+    assert [(change.metric, change.verdict) for change in found.rows[0].worse] == [("time.turn", Verdict.WORSE)]
+    assert (found.exit_code, reported([one], history=[], policy=Policy()).exit_code) == (1, 0)
+    said = markdown.job_summary(found)
+    assert f"`in turn with origin/main ({BASE[:12]}) on the same machine`" in said
+    assert "| `time.turn` | `1.2` | `1` | +20.0 % | worse | lower is better | `between +17% and +22%` |" in said
+    assert "Not compared" not in said
+    assert "in turn with origin/main" in files(found)[reporting.PAGE]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        "x",
+        [1, None, {}],
+        [{"metric": "a", "head": "1", "base": 1, "verdict": "worse"}],
+        [{"metric": "a", "head": 1, "base": 1e999, "verdict": "worse"}],
+        [{"metric": "a", "head": 1, "base": 1, "verdict": "<b>"}],
+        [{"metric": ["a"], "head": 1, "base": 1, "verdict": "worse"}],
+    ],
+)
+def test_of_what_makes_no_sense_beside_it_nothing_is_taken(changes: object) -> None:
+    assert leg(beside={**BESIDE, "changes": changes}).beside is None
+    assert leg(beside=changes).beside is None
+
+
 def test_nothing_at_all_is_said_to_be_nothing() -> None:
     found = reported([])
     assert found.exit_code == 0
