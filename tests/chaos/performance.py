@@ -162,7 +162,9 @@ class Performance:
         code = actor.wait(within=RELEASE_SECONDS)
         by_itself = line == 1 and self.drawn.scene.kill == "none" and code is not None and code >= 0
         good = {NOT_PROVED} if line in self.drawn.scene.cut else GOOD[line]
-        if code not in good and not (by_itself and code != NOT_PROVED):
+        if code is None:
+            self.wrong.append(f"line {line} had not ended after {RELEASE_SECONDS:.0f} s")
+        elif code not in good and not (by_itself and code != NOT_PROVED):
             self.wrong.append(f"line {line} ended with {code}: {' / '.join(actor.lines[-4:])[:600]}")
 
     def _last_word(self) -> float:

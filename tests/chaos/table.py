@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from textwrap import shorten
 
 from tests.chaos.records import Record
 from tests.chaos.scenes import BEFORE, LINES, PHASES
@@ -54,11 +55,16 @@ def _wrong(records: Sequence[Record]) -> list[str]:
     wrong = [record for record in records if not record.fine]
     lame = sum(record.caught is None and not record.left for record in wrong)
     lines = ["", f"Runs that had ended before their kill, and are not counted: {lame}."] if lame else []
-    told = [record for record in wrong if record.caught is not None or record.left]
-    return [*lines, *(["", "Not as they should be:", "", *map(_in_words, told)] if told else [])]
+    told = [_in_words(record, records) for record in wrong if record.caught is not None or record.left]
+    return [*lines, *(["", "Not as they should be:", "", *told] if told else [])]
 
 
-def _in_words(record: Record) -> str:
+def _in_words(record: Record, records: Sequence[Record]) -> str:
+    """And at which commit the same run was as it should be."""
     what = " ".join(part for part in (record.door, record.phase, record.kill, record.mishap) if part)
     left = f"; left: {', '.join(record.left)}" if record.left else ""
-    return f"- seed {record.seed}, run {record.number} ({what}), at {record.commit}: {record.said or 'leaked'}{left}"
+    same = [each for each in records if (each.seed, each.number) == (record.seed, record.number)]
+    mended = [each.commit for each in same if each.fine and each.at > record.at]
+    since = f"; since {mended[0]} it is" if mended else ""
+    said = f"{shorten(record.said, 120, placeholder=' …') or 'leaked'}{left}{since}"
+    return f"- seed {record.seed}, run {record.number} ({what}), at {record.commit}: {said}"

@@ -45,6 +45,13 @@ def test_a_leak_is_in_the_rate_and_is_told_with_all_that_repeats_it() -> None:
     assert "- seed 7, run 9 (step running SIGKILL), at 0123456789: leaked; left: us-east-1 i-0f (running)" in told
 
 
+def test_a_failure_that_was_mended_is_told_still_and_since_when() -> None:
+    failed = replace(CAUGHT, said="line 2 ended with 79")
+    mended = replace(CAUGHT, commit="9876543210", at="2026-11-27T23:00:00Z")
+    assert "at 0123456789: line 2 ended with 79; since 9876543210 it is\n" in table([failed, mended])
+    assert "since" not in table([replace(mended, at="2026-11-27T21:00:00Z"), failed])
+
+
 def test_a_run_that_never_came_to_its_kill_proves_nothing_and_is_told() -> None:
     lame = replace(CAUGHT, number=9, caught=None, seconds=0.0, said="never came to running: it hung")
     told = table([CAUGHT, lame])
