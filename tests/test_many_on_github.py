@@ -372,8 +372,8 @@ def test_all_that_is_wrong_is_told_at_once_and_what_another_verb_takes_is_wrong(
 
 
 def test_every_option_of_the_command_line_is_an_input_of_the_action() -> None:
-    for verb, fields in VERBS.items():
-        assert {one.name for one in fields} - set(SHARED.get(verb, ())) <= TAKES[verb]
+    for verb, taken in TAKES.items():
+        assert {one.name for one in VERBS[verb]} - set(SHARED.get(verb, ())) <= taken
     assert {name for names in SHARED.values() for name in names} <= BY_NAME.keys()
 
 
