@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import sky
-from sky import backends, clouds, core, exceptions, execution, global_user_state
+from sky import backends, clouds, core, exceptions, execution, global_user_state, provision
 from sky.backends import backend_utils
 from sky.skylet import autostop_lib
 from sky.utils import command_runner
+from sky.utils.status_lib import ClusterStatus
 
-from cvl_ci.engine import attempts, on_nodes, script
+from cvl_ci.engine import attempts, nodes, on_nodes, script
 from cvl_ci.engine import heartbeat as beating
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.heartbeat import minutes_at
@@ -63,6 +64,21 @@ def launch(
 
 def follow(send: Send, *, cluster: str, job_id: int) -> int:
     """Stream the job's output to stdout until it is over. SkyPilot's JobExitCode, never the job's own code."""
+    of = int(_handle(cluster).launched_nodes)
+    with nodes.called(lambda: _there(cluster), nodes=of, lost=lambda found: send("nodes_lost", found=found, of=of)):
+        return _streamed(send, cluster=cluster, job_id=job_id)
+
+
+def _there(cluster: str) -> int:
+    """How many of its machines the provider shows as running."""
+    handle = _handle(cluster)
+    provider = global_user_state.get_cluster_yaml_dict(handle.cluster_yaml)["provider"]
+    cloud = repr(handle.launched_resources.cloud)
+    found = provision.query_instances(cloud, cluster, handle.cluster_name_on_cloud, provider)
+    return sum(status == ClusterStatus.UP for status, _ in found.values())
+
+
+def _streamed(send: Send, *, cluster: str, job_id: int) -> int:
     while True:
         handle = _handle(cluster)
         # Not core.tail_logs: with autodown armed it first asks the cloud and Ray how the cluster is, ten seconds.

@@ -11,19 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from cvl_ci.engine import answers, script, task, unpack
-from cvl_ci.engine.joblog import JobLog
+from cvl_ci.engine.following import Following
 from cvl_ci.engine.process import Expired, Worker, WorkerFailed
 from cvl_ci.errors import BudgetError, EngineError
 from cvl_ci.ports import (
     AttemptFailed,
     Attempting,
-    Began,
     Clock,
     Fetched,
     JobEnd,
     LaunchRequest,
-    Line,
-    Progress,
     Watch,
 )
 from cvl_ci.request.plan import RELEASE_MINUTES, RunPlan
@@ -108,34 +105,22 @@ class SkyPilotEngine:
         return self._launched(request, answer)
 
     def follow(self, *, watch: Watch, until: float) -> JobEnd:
-        worker, request, log = self._alive_worker(), self._launch_request(), JobLog(num_nodes=self._num_nodes)
-
-        def on_line(text: str) -> None:
-            began, printed, said = log.read(text)
-            if began:
-                watch(Began(phase=began))
-            if printed is not None:
-                watch(Line(text=printed))
-            if said is not None:
-                watch(Progress(text=said))
-
-        def on_event(event: Mapping[str, Any]) -> None:
-            if event["kind"] == "again":
-                log.again()
-            elif event["kind"] == "not_renewed":
-                watch(Progress(text=f"the machine's heartbeat could not be renewed, trying again: {event['text']}"))
-
-        remaining = until - self._clock.now()
+        worker, request = self._alive_worker(), self._launch_request()
+        heard = Following(watch, num_nodes=self._num_nodes)
+        limit = _within(max(0.0, until - self._clock.now()))
         try:
             worker.call(
                 "follow",
-                on_line=on_line,
-                on_event=on_event,
-                until=_within(max(0.0, remaining)),
+                on_line=heard.line,
+                on_event=heard.event,
+                until=lambda: -math.inf if heard.lost else limit(),
                 cluster=request.cluster,
                 job_id=self._job_id,
             )
         except Expired:
+            if heard.lost:
+                self.stop()
+                return JobEnd(lost=heard.lost)
             return self._cut_short(request)
         except WorkerFailed as failure:
             return JobEnd(lost=f"SkyPilot lost the machine: {failure.error}: {failure.text}")

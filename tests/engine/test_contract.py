@@ -15,7 +15,7 @@ pytestmark = pytest.mark.sky
 ASK = """
 import inspect, json
 import sky
-from sky import backends, core, exceptions, execution, global_user_state
+from sky import backends, core, exceptions, execution, global_user_state, provision
 from sky.backends import cloud_vm_ray_backend
 from sky.provision import provisioner
 from sky.provision.aws import instance
@@ -33,6 +33,7 @@ print(json.dumps({
     "armed_through_the_backend": "backend.set_autostop(" in inspect.getsource(execution),
     "called_through_the_module": "provisioner.bulk_provision(" in inspect.getsource(cloud_vm_ray_backend),
     "zones_walked_by_run_instances": "ec2_fail_fast.create_instances" in inspect.getsource(instance),
+    "query_instances": parameters(provision.query_instances),
     "handle": parameters(global_user_state.get_handle_from_cluster_name),
     "runners": parameters(backends.CloudVmRayResourceHandle.get_command_runners),
     "codes": {code.name: int(code) for code in exceptions.JobExitCode},
@@ -64,6 +65,7 @@ def test_it_is_the_minor_version_we_know(skypilot: dict[str, object]) -> None:
         ("cancel", ["cluster_name", "job_ids", "_try_cancel_if_cluster_is_init"]),
         ("down", ["cluster_name"]),
         ("bulk_provision", ["cloud", "region", "zones"]),
+        ("query_instances", ["provider_name", "cluster_name", "cluster_name_on_cloud", "provider_config"]),
         ("handle", ["cluster_name"]),
         ("set_autostop", ["handle", "idle_minutes_to_autostop", "wait_for", "down", "stream_logs"]),
         ("runners", ["self"]),

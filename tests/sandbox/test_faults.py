@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from cvl_ci.sandbox import Faults
 from tests.sandbox.conftest import Terminal
 
@@ -70,6 +72,27 @@ def test_a_machine_that_dies_in_mid_run_is_no_failure_of_the_job(terminal: Termi
     assert killed
     assert (ran.code, ran.summary["ending"]) == (75, "preempted"), ran.err
     assert ran.summary["released"]["gone"] is True
+    assert terminal.machines() == []
+
+
+def test_one_of_two_machines_that_dies_ends_the_run_long_before_its_limit(terminal: Terminal) -> None:
+    killed: list[float] = []
+
+    def kill(line: str) -> bool:
+        if line.rstrip().endswith("] running") and not killed:
+            there = terminal.sandbox.status().instances
+            [other] = [
+                each.id for each in there if each.tags.get("ray-node-type") == "worker" and each.state == "running"
+            ]
+            terminal.sandbox.kill(other)
+            killed.append(time.monotonic())
+        return False
+
+    ran = terminal.run("--command", "echo begun; sleep 900", "--num-nodes", "2", "--max-runtime", "15m", stop=kill)
+    assert killed
+    assert time.monotonic() - killed[0] < 300
+    assert (ran.code, ran.summary["ending"]) == (75, "preempted"), ran.err
+    assert "1 of its 2 nodes" in ran.summary["reason"]
     assert terminal.machines() == []
 
 

@@ -1,0 +1,49 @@
+"""A machine that is gone while the others work is missed: by two looks in a row, and never by a provider's silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cvl_ci.engine import nodes
+from cvl_ci.engine.nodes import Roll
+
+
+def called(*shown: int | Exception) -> list[int]:
+    """What is said of a cluster of two of which the provider shows so many, look for look; then it is over."""
+    looks: Iterator[int | Exception] = iter(shown)
+    said: list[int] = []
+
+    def there() -> int:
+        found = next(looks, None)
+        if found is None:
+            roll.stop()
+            return 2
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    roll = Roll(there, nodes=2, lost=said.append, every=0.001)
+    roll.start()
+    roll.join(5)
+    assert not roll.is_alive()
+    return said
+
+
+def test_one_that_is_gone_is_told_once() -> None:
+    assert called(2, 2, 1, 1, 1, 1) == [1]
+
+
+def test_a_listing_that_is_a_moment_behind_is_no_loss() -> None:
+    assert called(2, 1, 2, 1, 2) == []
+
+
+def test_a_provider_that_does_not_answer_says_nothing_of_machines() -> None:
+    assert called(2, OSError("throttled"), OSError("throttled"), OSError("throttled"), 2) == []
+
+
+def test_one_machine_alone_is_not_asked_for() -> None:
+    def there() -> int:
+        raise AssertionError
+
+    with nodes.called(there, nodes=1, lost=lambda _: None):
+        pass
