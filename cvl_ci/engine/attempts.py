@@ -7,7 +7,7 @@ itself, so there botocore's own events around RunInstances tell the zones apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from cvl_ci.engine import boot
 from cvl_ci.engine.deadline import Deadline
 
 Send = Callable[..., None]
+_MADE_BY_ANOTHER = ("InvalidPermission.Duplicate", "InvalidGroup.Duplicate")
+"""EC2's words to the second of two first launches in a region, for SkyPilot's one security group there: no want of
+capacity, and over when it is asked again."""
 
 
 class Fenced(BaseException):
@@ -37,7 +40,7 @@ def announce(send: Send, *, cluster: str, fence: Path, deadline: Deadline) -> No
     def bulk_provision(cloud: Any, region: Any, zones: Any, *arguments: Any, **options: Any) -> Any:
         watch.region(cloud, region.name, [zone.name for zone in zones or []])
         try:
-            record = original(cloud, region, zones, *arguments, **options)
+            record = _provisioned(lambda: original(cloud, region, zones, *arguments, **options))
         except Exception as error:
             watch.failed(_reason(error))
             raise
@@ -121,6 +124,21 @@ class _Watch:
             found = aws.client("ec2", region_name=region).describe_subnets(SubnetIds=[subnet])["Subnets"]
             self._zones[subnet] = found[0]["AvailabilityZone"]
         return self._zones.get(subnet, self._here.get("zone"))
+
+
+def _provisioned(ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except Exception as error:
+        if not any(word in said for said in _chain(error) for word in _MADE_BY_ANOTHER):
+            raise
+    return ask()
+
+
+def _chain(error: BaseException | None) -> Iterator[str]:
+    while error is not None:
+        yield str(error)
+        error = error.__cause__ or error.__context__
 
 
 def _reason(error: BaseException) -> str:
