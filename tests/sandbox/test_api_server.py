@@ -26,20 +26,17 @@ def server(sandbox: tuple[Sandbox, Path]) -> Iterator[tuple[str, str]]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SKYPILOT_"))}
     endpoint = f"http://127.0.0.1:{PORT}"
-    with (directory / "api-server.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sky.server.server", "--host=127.0.0.1", f"--port={PORT}"],
-            env={**kept, **access.environment, "PATH": path, "ENABLE_SERVICE_ACCOUNTS": "true"},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    for _ in range(120):
-        try:
-            if requests.get(f"{endpoint}/api/health", timeout=5).ok:
-                break
-        except requests.RequestException:
-            assert process.poll() is None, (directory / "api-server.log").read_text()
+    environment = {**kept, **access.environment, "PATH": path, "ENABLE_SERVICE_ACCOUNTS": "true"}
+    log = directory / "api-server.log"
+    process = started(environment, log)
+    deadline = time.monotonic() + 120
+    while not healthy(endpoint):
+        assert time.monotonic() < deadline, log.read_text()
+        if process.poll() is not None:
+            # Its queue has a port of its own, fixed, among those that any connection may be given for a while.
+            assert "is already in use by another process" in log.read_text(), log.read_text()
+            time.sleep(5)
+            process = started(environment, log)
         time.sleep(1)
     created = requests.post(
         f"{endpoint}/users/service-account-tokens",
@@ -50,6 +47,24 @@ def server(sandbox: tuple[Sandbox, Path]) -> Iterator[tuple[str, str]]:
     yield endpoint, created.json()["token"]
     os.killpg(process.pid, 9)
     process.wait()
+
+
+def started(environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("w") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "sky.server.server", "--host=127.0.0.1", f"--port={PORT}"],
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def healthy(endpoint: str) -> bool:
+    try:
+        return requests.get(f"{endpoint}/api/health", timeout=5).ok
+    except requests.RequestException:
+        return False
 
 
 @pytest.fixture
