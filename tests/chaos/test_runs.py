@@ -27,7 +27,6 @@ ALONE = {
     4: Scene(door="step", phase="running", kill="SIGKILL", then="reap", blind=True),
 }
 SAMPLE = [
-    Scene(door="step", phase="provisioning", kill="frozen", then="post"),
     Scene(door="step", phase="provisioning", kill="SIGKILL", then="two posts", mishap="SkyPilot's records corrupted"),
 ]
 
