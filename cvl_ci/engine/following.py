@@ -34,4 +34,4 @@ class Following:
             text = f"the machine's heartbeat could not be renewed, trying again: {event['text']}"
             self._watch(Progress(text=text))
         elif kind == "nodes_lost":
-            self.lost = f"the provider shows {event['found']} of its {event['of']} nodes running"
+            self.lost = f"the provider shows {event['found']} of its {event['of']} nodes"

@@ -70,12 +70,12 @@ def follow(send: Send, *, cluster: str, job_id: int) -> int:
 
 
 def _there(cluster: str) -> int:
-    """How many of its machines the provider shows as running."""
+    """How many of its machines the provider shows: all but those that are stopped, ended or not there at all."""
     handle = _handle(cluster)
     provider = global_user_state.get_cluster_yaml_dict(handle.cluster_yaml)["provider"]
     cloud = repr(handle.launched_resources.cloud)
     found = provision.query_instances(cloud, cluster, handle.cluster_name_on_cloud, provider)
-    return sum(status == ClusterStatus.UP for status, _ in found.values())
+    return sum(status is not ClusterStatus.STOPPED for status, _ in found.values())
 
 
 def _streamed(send: Send, *, cluster: str, job_id: int) -> int:
