@@ -276,6 +276,19 @@ def test_what_a_leg_says_obeys_nobody(job: Job, api: Api, kept: Kept) -> None:
     assert json.loads(job.outputs()["red"]) == ["digits"]
 
 
+@pytest.mark.parametrize("link", ["cvl-report", "cvl-report/report.html"])
+def test_a_checkout_s_link_leads_the_report_nowhere(job: Job, kept: Kept, tmp_path: Path, link: str) -> None:
+    """In its container the action is root, and what is checked out may be a stranger's."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Path(link).parent.mkdir(exist_ok=True)
+    Path(link).symlink_to(elsewhere if link == "cvl-report" else elsewhere / "report.html")
+    left(kept, CLEAN)
+    assert job.step("report") == 0
+    assert list(elsewhere.iterdir()) == []
+    assert "leads elsewhere by a link" in job.said()
+
+
 # ---- the issue -------------------------------------------------------------------------------------------------------
 
 
