@@ -246,7 +246,7 @@ def _drill(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
                 environ, given, say=terminal.notice, hear=lambda line: terminal.notice(f"  {line}") if line else None
             )
     except KeyboardInterrupt:
-        _tell("The drill was stopped, and what it had started was taken down, as said above.")
+        _tell("The drill was stopped, and nothing of it is left.")
         return 130
     finally:
         terminal.close()

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from cvl_ci.errors import CvlError, Mistake, RequestError
+from cvl_ci.errors import CvlError, Mistake, NotProvedGone, RequestError
 from cvl_ci.ports import Clock, Cloud, Clouds, Event, Found
 from cvl_ci.request import drill_fields as words
 from cvl_ci.request.plan import RELEASE_MINUTES, SANDBOX, Place
@@ -158,16 +158,30 @@ class _Drill:
         finally:
             self._run.close()
             if self._run.lease and (receipt is None or not receipt.gone):
-                self._last_resort()
+                self._last_resort(told=receipt is not None)
         return receipt if receipt.gone else replace(receipt, asked=self._receipt(self._look()).asked)
 
-    def _last_resort(self) -> None:
+    def _last_resort(self, *, told: bool) -> None:
+        """`told`: a receipt says what is left; where there will be none, an error does."""
         self._say(f"taking down what is left of {self._run.lease}")
         typed = self._ground.type(["down", self._run.lease])
+        stopped = False
         try:
-            typed.wait(within=WORK_SECONDS)
+            try:
+                code = typed.wait(within=WORK_SECONDS)
+            except KeyboardInterrupt:  # the only one: what comes after it is answered in words
+                stopped, code = True, typed.wait(within=WORK_SECONDS)
         finally:
             typed.close()
+        if code == 0 and stopped:
+            raise KeyboardInterrupt
+        if code != 0 and (stopped or not told):
+            raise NotProvedGone(
+                f"The drill was stopped, and it is not proved that the machine of {self._run.lease} is gone.",
+                money="It may still be running and billed until its own end, at the latest "
+                f"{_longest_minutes(self._wanted):.0f} minutes after the drill began.",
+                next_step=f"`cvl-ci down {self._run.lease} --cloud {self._place}` takes it down.",
+            )
 
     def _is_there(self) -> bool:
         phase = self._wanted.phase

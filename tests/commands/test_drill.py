@@ -10,7 +10,7 @@ import pytest
 
 from cvl_ci.commands import drill as drilling
 from cvl_ci.commands import drill_words
-from cvl_ci.errors import RequestError
+from cvl_ci.errors import NotProvedGone, RequestError
 from cvl_ci.ports import Found
 from cvl_ci.request import drill_fields as words
 from cvl_ci.request.plan import SANDBOX, Place
@@ -299,6 +299,19 @@ def test_a_drill_that_a_person_stops_leaves_no_machine(stage: Stage) -> None:
         stage.drill(words.RUNNER_LOST)
     assert stage.ground.typed == [f"down {LEASE}"]
     assert stage.run.ended == 137
+
+
+def test_a_stopped_drill_whose_machine_is_not_proved_gone_says_so(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(seconds: float) -> None:
+        monkeypatch.setattr(FakeRun, "wait", lambda self, *, within: 79)
+        raise KeyboardInterrupt
+
+    stage.cloud.clock.sleep = stop  # type: ignore[method-assign]
+    with pytest.raises(NotProvedGone, match="may still be running and billed") as told:
+        stage.drill(words.RUNNER_LOST)
+    assert f"`cvl-ci down {LEASE}" in told.value.next_step
 
 
 def test_the_receipt_says_what_was_asked_where_and_when(stage: Stage) -> None:
