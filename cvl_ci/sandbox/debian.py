@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from cvl_ci.errors import SandboxError
+from cvl_ci.sandbox.building import one_at_a_time
 from cvl_ci.sandbox.docker import IMAGE_LABEL, Docker
 from cvl_ci.sandbox.stopwatch import Stopwatch
 
@@ -26,9 +27,17 @@ NOT_NEEDED = (
 
 def ensure(docker: Docker, *, workshop: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> str:
     """The name of an image that is there afterwards."""
-    for name in (PULLED, MADE):
-        if docker.lines("image", "ls", "--quiet", name):
-            return name
+    if there := _there(docker):
+        return there
+    with one_at_a_time("Debian image", say):
+        return _there(docker) or _get(docker, workshop=workshop, environment=environment, say=say)
+
+
+def _there(docker: Docker) -> str | None:
+    return next((name for name in (PULLED, MADE) if docker.lines("image", "ls", "--quiet", name)), None)
+
+
+def _get(docker: Docker, *, workshop: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> str:
     say(f"  pulling {PULLED}")
     try:
         docker.run("pull", "--quiet", PULLED, timeout=600)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import debian
+from cvl_ci.sandbox.building import one_at_a_time
 from cvl_ci.sandbox.docker import IMAGE_LABEL, Docker
 from cvl_ci.sandbox.stopwatch import Stopwatch
 
@@ -66,8 +67,16 @@ def size(docker: Docker, image: str) -> int | None:
 def ensure(docker: Docker, *, workshop: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> str:
     """The image's name; it is there afterwards. `workshop`: a directory of ours to build in."""
     wanted = recipe()
-    if size(docker, wanted.tag) is not None:
-        return wanted.tag
+    if size(docker, wanted.tag) is None:
+        with one_at_a_time("machine image", say):
+            if size(docker, wanted.tag) is None:
+                _make(docker, wanted, workshop=workshop, environment=environment, say=say)
+    return wanted.tag
+
+
+def _make(
+    docker: Docker, wanted: Recipe, *, workshop: Path, environment: Mapping[str, str], say: Callable[[str], None]
+) -> None:
     watch = Stopwatch()
     say("building the machine image: once, a few minutes, about 1.5 GB")
     workshop.mkdir(parents=True, exist_ok=True)
@@ -79,7 +88,6 @@ def ensure(docker: Docker, *, workshop: Path, environment: Mapping[str, str], sa
         shutil.rmtree(workshop / "context", ignore_errors=True)
     built = size(docker, wanted.tag) or 0
     say(f"machine image {wanted.tag} built in {watch}: {built / 1e9:.1f} GB")
-    return wanted.tag
 
 
 def _lay_out(docker: Docker, wanted: Recipe, origin: str, workshop: Path) -> None:

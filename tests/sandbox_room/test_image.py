@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,13 @@ from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import debian, image
 from tests.sandbox_room.docker_stand_in import docker_that
 
+
 MADE = image.Recipe(parts={"boot": b"1"}, authorities={}, arguments={"UV_VERSION": "1"})
+
+
+@pytest.fixture(autouse=True)
+def no_other_builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def test_equal_recipes_have_one_name_and_any_change_another() -> None:
