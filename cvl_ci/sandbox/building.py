@@ -19,7 +19,9 @@ def one_at_a_time(what: str, say: Callable[[str], None]) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise SandboxError(f"{path} cannot be opened: {error.strerror}.", next_step="Remove it, and try again.") from error
+        raise SandboxError(
+            f"{path} cannot be opened: {error.strerror}.", next_step="Remove it, and try again."
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

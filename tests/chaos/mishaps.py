@@ -64,7 +64,7 @@ FULL = (
     'for each in "$HOME" "$SKYPILOT"; do kept="$(mktemp -d)"; cp -a "$each/." "$kept"; '
     'size="$(du --summarize --block-size=4096 "$kept" | cut -f1)"; '
     'mount -t tmpfs -o size=$(((size + size / 4 + 64) * 4096)) tmpfs "$each"; cp -a "$kept/." "$each"; rm -rf "$kept"; '
-    'head -c 10G /dev/zero > "$each/filled" 2> /dev/null; done; true'
+    'head -c 10G /dev/zero > "$each/filled" 2> /dev/null || true; done'
 )
 MISHAPS: Mapping[str, Mishap] = {
     "": Mishap(),

@@ -12,7 +12,6 @@ from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import debian, image
 from tests.sandbox_room.docker_stand_in import docker_that
 
-
 MADE = image.Recipe(parts={"boot": b"1"}, authorities={}, arguments={"UV_VERSION": "1"})
 
 
