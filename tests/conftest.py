@@ -13,19 +13,11 @@ import pytest
 COST = ("sandbox", "flood", "peers", "sky")
 """Markers of tests that take long, the longest first: a mistake in the rest is seen before they begin."""
 
-ALONE = {"tests/action/": "the action's image", "tests/sandbox/test_api_server.py": "the API server's ports"}
-"""Where tests are begun by several processes, what there is one of on a computer: tests of these places share one."""
-
 OF_THE_USER = ("AWS_", "AZURE_", "GOOGLE_", "SKYPILOT_", "CVL_", "GITHUB_", "ACTIONS_", "INPUT_", "NO_COLOR")
 
 
-@pytest.hookimpl(tryfirst=True)  # before what deals them out by their groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_cost)
-    for item in items:
-        for place, group in ALONE.items():
-            if item.nodeid.startswith(place):
-                item.add_marker(pytest.mark.xdist_group(group))
     if not docker_answers() and not in_ci():
         no_docker = pytest.mark.skip(reason="no Docker Engine answers: script/bootstrap starts one")
         for item in items:

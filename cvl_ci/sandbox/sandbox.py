@@ -25,6 +25,8 @@ from cvl_ci.sandbox.status import Instance, Status
 from cvl_ci.sandbox.stopwatch import Stopwatch
 
 START_SECONDS = 60.0
+PROBE_SECONDS = "30"
+"""What a firewall drops is never answered; on a busy computer an answer takes long."""
 STOP_SECONDS = 30.0
 """It removes its machines first."""
 README = """\
@@ -257,11 +259,14 @@ class Sandbox:
         network, somewhere = plan.networks[0], f"{plan.endpoint_url}/_sandbox/"
         words = ("run", "--rm", "--label", f"{LABEL}={self._id}", "--network", network.name, "--entrypoint", "curl")
         try:
-            self._docker.run(*words, plan.image, "--silent", "--max-time", "5", "--output", "/dev/null", somewhere)
+            self._docker.run(
+                *words, plan.image, "--silent", "--max-time", PROBE_SECONDS, "--output", "/dev/null", somewhere
+            )
         except DockerFailed:
             self._stop()
             raise SandboxError(
-                f"The sandbox's machines cannot reach its API at {plan.endpoint_url}: a firewall stops them.",
+                f"The sandbox's machines did not reach its API at {plan.endpoint_url} in {PROBE_SECONDS} s: "
+                "most often a firewall stops them.",
                 next_step=f"Let them in, for example: sudo ufw allow in from {network.cidr}",
             ) from None
 

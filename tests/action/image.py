@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cvl_ci.sandbox import debian
+from cvl_ci.sandbox.building import one_at_a_time
 from cvl_ci.sandbox.docker import Docker, DockerFailed
 
 ROOT = Path(__file__).parents[2]
@@ -21,11 +22,12 @@ STAND_IN = Path(__file__).parent / "base"
 def ensure(workshop: Path) -> str:
     """The image's name; it is there afterwards. `workshop`: a folder to build in."""
     docker = Docker(os.environ)
-    base = _base(docker, workshop)
-    wanted = f"cvl-ci-action:{_digest(base, _context())}"
-    if not _there(docker, wanted):
-        _build(docker, wanted, ROOT, workshop, BASE=base)
-    return wanted
+    with one_at_a_time("action's image", print):
+        base = _base(docker, workshop)
+        wanted = f"cvl-ci-action:{_digest(base, _context())}"
+        if not _there(docker, wanted):
+            _build(docker, wanted, ROOT, workshop, BASE=base)
+        return wanted
 
 
 def _context() -> set[Path]:

@@ -14,9 +14,9 @@ from tests.action.conftest import docker, give_back
 from tests.action.job import Job
 
 PYTHON = "/opt/cvl-ci/bin/python3"
-TIMED = (
-    "for i in 1 2 3 4 5; do a=$(date +%s%N); /post-entrypoint || exit; b=$(date +%s%N); echo $(((b-a)/1000000)); done"
-)
+TIMED = "a=$(date +%s%N); /post-entrypoint || exit; b=$(date +%s%N); echo $(((b-a)/1000000))"
+TRIES = 20
+"""What else the machine does is not counted: once it must be so quick."""
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def job(image: str, tmp_path: Path) -> Iterator[Job]:
 
 
 def test_an_idle_post_takes_less_than_half_a_second_from_within(job: Job) -> None:
-    """The quickest of five: what else the machine does is not counted."""
-    taken = [int(line) for line in job.inside("sh", "-c", TIMED).splitlines()]
-    assert min(taken) < 500, taken
+    script = f"for i in $(seq {TRIES}); do {TIMED}; [ $(((b-a)/1000000)) -ge 500 ] || break; done"
+    taken = [int(line) for line in job.inside("sh", "-c", script).splitlines()]
+    assert taken[-1] < 500, taken
 
 
 def test_an_idle_post_adds_less_than_half_a_second_to_its_container(job: Job) -> None:
@@ -41,7 +41,11 @@ def test_an_idle_post_adds_less_than_half_a_second_to_its_container(job: Job) ->
         job.inside(entrypoint)
         return time.monotonic() - began
 
-    empty, post = (min(seconds(each) for _ in range(3)) for each in ("true", "/post-entrypoint"))
+    empty, post = seconds("true"), seconds("/post-entrypoint")
+    for _ in range(TRIES):
+        if post - empty < 0.5:
+            break
+        empty, post = min(empty, seconds("true")), min(post, seconds("/post-entrypoint"))
     assert post - empty < 0.5, (post, empty)
 
 
