@@ -41,6 +41,11 @@ class Acted:
         """What the container of one stage of a step, Main or Post, printed."""
         return "".join(each["msg"] for each in self._of(stage, step) if each.get("raw_output"))
 
+    @property
+    def summaries(self) -> list[str]:
+        """What steps wrote into their job summaries, in their order."""
+        return [str(each["content"]) for each in self.lines if each.get("command") == "summary"]
+
     def result(self, stage: str) -> str:
         """Of our step, success or failure; empty where the stage was not run."""
         return next((str(each["stepResult"]) for each in self._of(stage, OURS) if "stepResult" in each), "")

@@ -48,6 +48,8 @@ def measure(*, ours: int, others: int) -> float:
     with mock_aws():
         made = timed(lambda: make(others, {"Name": "somebody's"})) + timed(lambda: make(ours, over()))
         client = ec2_clients(access_key_id="testing", secret_access_key="testing")
+        check(reaped(client, dry_run=True), ours)
+        assert len(running(client)) == ours + others
         with ending_timed() as ending:
             whole = timed(lambda: check(reaped(client), ours))
         assert len(running(client)) == others

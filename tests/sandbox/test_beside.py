@@ -4,34 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from tests.field import plant, run_git
+from tests.field import run_git
 from tests.sandbox.conftest import Terminal
-
-EXAMPLE = "examples/timing"
-PRESETS = "presets: {train: {script: train.sh, docker: false}}\n"
-WORKING = "import json, pathlib, time\nbegan = time.perf_counter()\ntime.sleep({seconds})\n"
-MEASURED = """
-pathlib.Path("outputs").mkdir()
-took = time.perf_counter() - began
-pathlib.Path("outputs/metrics.json").write_text(json.dumps({"latency_ms": took * 1000, "accuracy": 0.9}))
-"""
-SLOWER = WORKING.format(seconds=2.4) + MEASURED
+from tests.timing import SLOWER, WORK, timing
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    files = {
-        f"{EXAMPLE}/example.yaml": f"name: timing\nresources: {{gpu: 0}}\n{PRESETS}",
-        f"{EXAMPLE}/train.sh": '#!/bin/bash\ncd "$(dirname "$0")"\n[ ! -e outputs ] && python3 work.py\n',
-        f"{EXAMPLE}/work.py": WORKING.format(seconds=2.0) + MEASURED,
-    }
-    return plant(tmp_path / "repository", files)
-
-
-def test_what_got_slower_is_told_and_fails_it(terminal: Terminal, repository: Path) -> None:
-    work = repository / EXAMPLE / "work.py"
+def test_what_got_slower_is_told_and_fails_it(terminal: Terminal, tmp_path: Path) -> None:
+    repository = timing(tmp_path / "repository")
+    work = repository / WORK
     work.write_text(SLOWER)
     (repository / "unrelated").write_text("x")
     run_git(repository, "add", "unrelated")

@@ -1,0 +1,50 @@
+"""A pull request and its base in turns on one machine, asked for in a workflow: the comment has the verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+from tests.action import github
+from tests.action.conftest import Runner, machines_of
+from tests.action.job import RUNNER_UID
+from tests.field import run_git
+from tests.github.api import Api
+from tests.timing import SLOWER, WORK, timing
+
+
+def test_a_step_that_compares_is_red_where_its_pull_request_is_slower(runner: Runner, api: Api, api_url: str) -> None:
+    job = runner.job()
+    (timing(job.workspace) / WORK).write_text(SLOWER)
+    run_git(job.workspace, "commit", "--all", "--quiet", "--message", "slower")
+    given_to_the_runner(job.workspace)
+    (job.folder / "_temp/_github_workflow/event.json").write_text(json.dumps(github.event()))
+    job.given = {
+        "INPUT_EXAMPLE": "examples/timing",
+        "INPUT_CLOUD": "sandbox",
+        "INPUT_COMPARE": "HEAD~1",
+        "INPUT_FAIL_ON_REGRESSION": "true",
+        "INPUT_GITHUB_TOKEN": "secret-token",
+        "GITHUB_EVENT_NAME": "pull_request",
+        "GITHUB_EVENT_PATH": "/github/workflow/event.json",
+        "GITHUB_API_URL": api_url,
+    }
+    main = job.main()
+    assert main.ended() == 1, main.said
+    post = job.post()
+    assert post.ended() == 0, post.said
+    [comment] = api.bodies()
+    for told in (comment, main.summary):
+        assert re.search(r"\| `latency_ms` .*\bworse\b", told), told
+        assert re.search(r"\| `accuracy` .*\bsame\b", told), told
+    assert main.wrote("GITHUB_OUTPUT")["exit_code"] == "1"
+    assert machines_of(json.loads(main.wrote("GITHUB_STATE")["handover"])["lease"]) == []
+
+
+def given_to_the_runner(folder: Path) -> None:
+    """Whose files they are, for a container that is root, is why git refuses a checkout on GitHub."""
+    if os.geteuid() == 0:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, RUNNER_UID, RUNNER_UID, follow_symlinks=False)
