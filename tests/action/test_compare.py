@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 from tests.action import github
@@ -15,10 +16,14 @@ from tests.github.api import Api
 from tests.timing import SLOWER, WORK, timing
 
 
-def test_a_step_that_compares_is_red_where_its_pull_request_is_slower(runner: Runner, api: Api, api_url: str) -> None:
+def test_a_step_that_compares_is_red_where_its_pull_request_is_slower(
+    runner: Runner, api: Api, api_url: str, tmp_path: Path
+) -> None:
     job = runner.job()
-    (timing(job.workspace) / WORK).write_text(SLOWER)
-    run_git(job.workspace, "commit", "--all", "--quiet", "--message", "slower")
+    repository = timing(tmp_path / "repository")
+    (repository / WORK).write_text(SLOWER)
+    run_git(repository, "commit", "--all", "--quiet", "--message", "slower")
+    shutil.copytree(repository, job.workspace, dirs_exist_ok=True)
     given_to_the_runner(job.workspace)
     (job.folder / "_temp/_github_workflow/event.json").write_text(json.dumps(github.event()))
     job.given = {
