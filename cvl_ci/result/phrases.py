@@ -38,21 +38,22 @@ _VERDICTS = ("worse", "better", "unsure", "same", "no baseline")
 
 def headline(outcome: Outcome) -> str:
     """What happened, in one line; a machine that may still run comes before all else."""
-    words = f"{ENDINGS[outcome.ending]}{failed_with(outcome)}"
-    title = plain(outcome.title)
+    words, title = ended(outcome), plain(outcome.title)
     return (
         f"{words}: {title}" if accounted_for(outcome) else f"A MACHINE MAY STILL BE RUNNING: {title} ({words.lower()})"
     )
 
 
-def failed_with(outcome: Outcome) -> str:
-    """The job's own code, which the run's exit code need not be: that is 79 when a machine is left."""
+def ended(outcome: Outcome) -> str:
+    """With the job's own code, which the run's exit code need not be: that is 79 when a machine is left."""
     if outcome.ending is not Ending.FAILED:
-        return ""
+        return ENDINGS[outcome.ending]
+    if outcome.beside is not None and outcome.beside.worse and all(end.exit_code == 0 for end in outcome.nodes):
+        return "Worse than its base"
     code = outcome.exit_code
     if code == EXIT_NOT_PROVED_GONE:
         code = next((end.exit_code for end in outcome.nodes if end.exit_code), code)
-    return f" with exit code {code}"
+    return f"{ENDINGS[outcome.ending]} with exit code {code}"
 
 
 def kept(outcome: Outcome) -> Kept | None:

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from cvl_ci.result.inert import plain
 from cvl_ci.result.outcome import Beside, Kept, Outcome
 from cvl_ci.result.phrases import (
-    ENDINGS,
     accounted_for,
     attempt,
     beside,
     change,
     down_command,
-    failed_with,
+    ended,
     file_count,
     flat,
     gpu_use,
@@ -97,7 +96,7 @@ def group_row(outcome: Outcome, *, leg: str, run: Link) -> str:
     machines = released(outcome)
     cells = [
         code(leg or outcome.title),
-        f"{ENDINGS[outcome.ending]}{failed_with(outcome)}",
+        ended(outcome),
         dollars(outcome.cost.usd) if outcome.cost else "",
         duration(outcome.duration_seconds),
         (machines[0] if accounted_for(outcome) else "**A machine may still be running**") if machines else "",
@@ -152,7 +151,7 @@ def code(text: str) -> str:
 
 
 def _heading(outcome: Outcome) -> str:
-    return f"### {ENDINGS[outcome.ending]}{failed_with(outcome)}: {code(outcome.title)}"
+    return f"### {ended(outcome)}: {code(outcome.title)}"
 
 
 def _alarm(outcome: Outcome) -> str:

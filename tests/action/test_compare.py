@@ -42,8 +42,9 @@ def test_a_step_that_compares_is_red_where_its_pull_request_is_slower(
     assert post.ended() == 0, post.said
     [comment] = api.bodies()
     for told in (comment, main.summary):
-        assert re.search(r"\| `latency_ms` .*\bworse\b", told), told
-        assert re.search(r"\| `accuracy` .*\bsame\b", told), told
+        assert "### Worse than its base: `timing train`" in told
+        assert re.search(r"`latency_ms \+\d+\.\d % worse \(", told), told
+        assert "`accuracy +0.0 % same`" in told
     assert main.wrote("GITHUB_OUTPUT")["exit_code"] == "1"
     assert machines_of(json.loads(main.wrote("GITHUB_STATE")["handover"])["lease"]) == []
 

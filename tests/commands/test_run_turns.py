@@ -14,6 +14,7 @@ from cvl_ci.ports import Fetched
 from cvl_ci.request.plan import Against, RunPlan
 from cvl_ci.request.turns import order
 from cvl_ci.result.outcome import Ending, FetchedFile, NodeEnd, Outcome
+from cvl_ci.result.phrases import headline
 from cvl_ci.result.report import Link, comment, job_summary, marker
 from cvl_ci.result.summary import lines, to_json
 from tests.commands.test_run import PLAN, House
@@ -79,6 +80,7 @@ def test_a_fifth_slower_is_worse_and_fails_only_when_asked(house: House, tmp_pat
     strict = ran(again, replace(BOTH, fail_on_regression=True), factor=1.2)
     assert (strict.ending, strict.exit_code) == (Ending.FAILED, 1)
     assert strict.reason.startswith("Worse than main on the same machine: time.turn +20.0 % worse")
+    assert headline(strict).startswith("Worse than its base: ")
 
 
 def test_nothing_changed_fails_nothing(house: House) -> None:
@@ -110,6 +112,7 @@ def test_a_turn_the_machine_does_not_tell_of_measured_nothing(house: House) -> N
 def test_a_job_that_failed_keeps_its_own_code(house: House) -> None:
     outcome = ran(house, replace(BOTH, fail_on_regression=True), factor=2, exit_code=7)
     assert (outcome.ending, outcome.exit_code) == (Ending.FAILED, 7)
+    assert headline(outcome).startswith("The job failed with exit code 7: ")
 
 
 def test_the_verdict_is_in_summary_comment_and_json_and_names_are_inert(house: House) -> None:
