@@ -12,6 +12,7 @@ from tests.hostile import LINES, MARKDOWN, SECRET, as_read, spoken
 from tests.sandbox.conftest import Terminal
 
 FLOOD = 200_000
+SKYPILOT_ENDS = "ERROR: \x1b[31mJob 1 failed with return code list:"
 FILES = ("GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY")
 JOB = f"""\
 import base64, json, os, pathlib, sys, urllib.parse
@@ -65,6 +66,7 @@ def missing(kept: str) -> list[str]:
     Ray's log monitor reads what the worker writes while it writes: what it sees of a line half written it takes for a
     whole one, and the rest for the next (ray/_private/log_monitor.py, check_log_files_and_publish_updates). Measured:
     no line in 2.2 million, one line in a million at another time. Every byte is there; a line's end is one too many.
+    And SkyPilot's own last word is printed while that monitor still prints: once it came between a line and its end.
     """
     lines = kept.split("\n")
     there = {line: at for at, line in enumerate(lines)}
@@ -72,7 +74,9 @@ def missing(kept: str) -> list[str]:
     for number in range(FLOOD):
         line = f"flood {number}"
         at = there.get(f"flood {number - 1}", 0)
-        if line not in there and "".join(lines[at + 1 : at + 3]) != line:
+        following = lines[at + 1 : at + 3]
+        whole = "".join(following) == line or "".join(following[:1]).startswith(f"{line}{SKYPILOT_ENDS}")
+        if line not in there and not whole:
             gone.append(f"{number}: {lines[at : at + 4]}")
     return gone
 
