@@ -20,7 +20,8 @@ def one_at_a_time(what: str, say: Callable[[str], None]) -> Iterator[None]:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise SandboxError(
-            f"{path} cannot be opened: {error.strerror}.", next_step="Remove it, and try again."
+            f"The {what} was not built: {path}, held by one builder at a time, cannot be opened ({error.strerror}).",
+            next_step="Remove it, or have TMPDIR name a folder that can be written, and try again.",
         ) from error
     try:
         try:

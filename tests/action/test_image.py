@@ -41,7 +41,7 @@ def test_an_idle_post_adds_less_than_half_a_second_to_its_container(job: Job) ->
         job.inside(entrypoint)
         return time.monotonic() - began
 
-    empty, post = seconds("true"), seconds("/post-entrypoint")
+    empty, post = (min(seconds(each) for _ in range(3)) for each in ("true", "/post-entrypoint"))
     for _ in range(TRIES):
         if post - empty < 0.5:
             break

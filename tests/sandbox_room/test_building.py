@@ -14,7 +14,7 @@ from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.building import one_at_a_time
 
 BUILDS = """
-import sys, time
+import sys
 from pathlib import Path
 from cvl_ci.sandbox.building import one_at_a_time
 
@@ -22,38 +22,43 @@ with one_at_a_time("machine image", lambda line: print(line, flush=True)):
     print("in it", flush=True)
     built = Path(sys.argv[1])
     if not built.exists():
-        time.sleep(float(sys.argv[2]))
+        sys.stdin.readline()
         built.touch()
         print("built", flush=True)
 """
 
 
-def started(folder: Path, seconds: float) -> subprocess.Popen[str]:
+def started(folder: Path) -> subprocess.Popen[str]:
+    """It builds until it is sent a line."""
     return subprocess.Popen(
-        [sys.executable, "-c", BUILDS, str(folder / "image"), str(seconds)],
+        [sys.executable, "-c", BUILDS, str(folder / "image")],
         env={**os.environ, "TMPDIR": str(folder)},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
 
 
+def heard(builder: subprocess.Popen[str]) -> str:
+    assert builder.stdout is not None
+    return builder.stdout.readline()
+
+
 def test_the_second_waits_says_so_and_builds_nothing(tmp_path: Path) -> None:
-    first = started(tmp_path, 1.5)
-    assert first.stdout is not None
-    assert first.stdout.readline() == "in it\n"
-    second, _ = started(tmp_path, 1.5).communicate(timeout=30)
-    assert first.communicate(timeout=30)[0] == "built\n"
-    assert second == "another process is building the machine image: waiting for it\nin it\n"
+    first = started(tmp_path)
+    assert heard(first) == "in it\n"
+    second = started(tmp_path)
+    assert heard(second) == "another process is building the machine image: waiting for it\n"
+    assert first.communicate("\n", timeout=30)[0] == "built\n"
+    assert second.communicate(timeout=30)[0] == "in it\n"
 
 
 def test_one_that_is_killed_lets_go_of_it(tmp_path: Path) -> None:
-    first = started(tmp_path, 60)
-    assert first.stdout is not None
-    assert first.stdout.readline() == "in it\n"
+    first = started(tmp_path)
+    assert heard(first) == "in it\n"
     first.kill()
     first.communicate()
-    second, _ = started(tmp_path, 0).communicate(timeout=30)
-    assert second == "in it\nbuilt\n"
+    assert started(tmp_path).communicate("\n", timeout=30)[0] == "in it\nbuilt\n"
 
 
 def test_a_link_in_its_place_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
