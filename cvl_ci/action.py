@@ -19,10 +19,6 @@ from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.errors import CvlError, NotProvedGone, RequestError
-from cvl_ci.request.action_fields import ACTION_INPUTS
-from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
-from cvl_ci.request.many_fields import MANY_INPUTS
-from cvl_ci.step import OnGitHub
 
 if TYPE_CHECKING:
     from cvl_ci.local.handover import Handover
@@ -30,8 +26,8 @@ if TYPE_CHECKING:
     from cvl_ci.request.inputs import Inputs
     from cvl_ci.request.plan import Place, RunPlan
     from cvl_ci.result.outcome import Release
+    from cvl_ci.step import OnGitHub
 
-OTHER_INPUTS = [field.name for field in (*ACTION_INPUTS, *MANY_INPUTS, *CREDENTIAL_INPUTS)]
 PHASES = {"entrypoint": "main", "post-entrypoint": "post"}
 
 
@@ -46,6 +42,8 @@ def called_as(name: str) -> int:
 
 
 def main(environ: Mapping[str, str]) -> int:
+    from cvl_ci.step import OnGitHub
+
     github = OnGitHub(environ)
     _on_signals(github, environ)
     try:
@@ -75,6 +73,8 @@ def post(environ: Mapping[str, str]) -> int:
         wiring.forget_credentials(environ, say=print)
         return 0
     handover.take_over(wiring.handover_path(environ, leg=left.leg if left else None))
+    from cvl_ci.step import OnGitHub
+
     github = OnGitHub(environ, post=True, leg=left.leg if left else None)
     try:
         return _undo(left, github, environ)
@@ -91,9 +91,7 @@ def post(environ: Mapping[str, str]) -> int:
 
 
 def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
-    from cvl_ci.request.inputs import from_environment
-
-    inputs = from_environment(environ, also=OTHER_INPUTS)
+    inputs = _inputs(environ)
     github.workflow.mask(*(secret.reveal() for secret in inputs.secrets.values()))
     asked = github.asked
     inputs = replace(inputs, mistakes=(*inputs.mistakes, *asked.mistakes))
@@ -111,6 +109,16 @@ def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
     if way == "plan":
         github.skip(why, _planned(plan, environ))
     return _show(plan, github, environ) if "plan" in {asked.verb, way} else _run(plan, github, environ)
+
+
+def _inputs(environ: Mapping[str, str]) -> Inputs:
+    """What a run is asked with. The inputs of the other tables have readers of their own, and are no mistake here."""
+    from cvl_ci.request.action_fields import ACTION_INPUTS
+    from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
+    from cvl_ci.request.inputs import from_environment
+    from cvl_ci.request.many_fields import MANY_INPUTS
+
+    return from_environment(environ, also=[each.name for each in (*ACTION_INPUTS, *MANY_INPUTS, *CREDENTIAL_INPUTS)])
 
 
 def _reap(inputs: Inputs, github: OnGitHub, environ: Mapping[str, str]) -> int:
@@ -249,12 +257,11 @@ def _known_to_clouds(places: Sequence[Place], github: OnGitHub, environ: Mapping
 def _places(left: Handover | None, environ: Mapping[str, str]) -> tuple[Place, ...]:
     """Where to look without a record. With all state lost, the inputs may be other than main's: they only say where
     to look as well."""
-    from cvl_ci.request.inputs import from_environment
     from cvl_ci.request.plan import SANDBOX, Place
 
     if left is not None:  # main lived to say what it would do, and had not come to take a lease
         return (Place(cloud=SANDBOX),) if wiring.sandbox_was_left(environ) else ()
-    asked = from_environment(environ, also=OTHER_INPUTS).places or ()
+    asked = _inputs(environ).places or ()
     if any(place.cloud == SANDBOX for place in asked):
         return (Place(cloud=SANDBOX),)
     known = wiring.set_up(environ, by_inputs=True)

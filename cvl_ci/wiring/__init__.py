@@ -1,26 +1,33 @@
-"""The only room that knows every adapter. The doors call it by its name, and know nothing of the rest."""
+"""The only room that knows every adapter. The doors call it by its name, and know nothing of the rest.
+
+What a door calls is loaded when it calls it: a post with nothing to do needs two of these files, and is everybody's.
+"""
 
 from __future__ import annotations
 
-from cvl_ci.wiring.access import (
-    cloud_access,
-    credentials,
-    forget_credentials,
-    has_credentials,
-    require_credentials,
-    set_up,
-)
-from cvl_ci.wiring.clouds import THROUGH_SERVER, OpenClouds, machine_types, on_sandbox, prices, sandbox_was_left
-from cvl_ci.wiring.directories import (
-    environment,
-    handover_left,
-    handover_path,
-    keep_details,
-    records,
-    sandbox_directory,
-)
-from cvl_ci.wiring.drilling import drill
-from cvl_ci.wiring.sweep import clouds_named, reap
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cvl_ci.wiring.access import (
+        cloud_access,
+        credentials,
+        forget_credentials,
+        has_credentials,
+        require_credentials,
+        set_up,
+    )
+    from cvl_ci.wiring.clouds import THROUGH_SERVER, OpenClouds, machine_types, on_sandbox, prices, sandbox_was_left
+    from cvl_ci.wiring.directories import (
+        environment,
+        handover_left,
+        handover_path,
+        keep_details,
+        records,
+        sandbox_directory,
+    )
+    from cvl_ci.wiring.drilling import drill
+    from cvl_ci.wiring.sweep import clouds_named, reap
 
 __all__ = [
     "THROUGH_SERVER",
@@ -45,3 +52,14 @@ __all__ = [
     "sandbox_was_left",
     "set_up",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """The lightest first: what is found in one loads none that follows."""
+        for where in ("directories", "access", "clouds", "sweep", "drilling") if name in __all__ else ():
+            module = importlib.import_module(f"cvl_ci.wiring.{where}")
+            if hasattr(module, name):
+                return getattr(module, name)
+        raise AttributeError(f"module 'cvl_ci.wiring' has no attribute {name!r}")

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cvl_ci.request.plan import SANDBOX, Place
 from cvl_ci.wiring.directories import credentials_directory
 
 if TYPE_CHECKING:
+    from cvl_ci.request.plan import Place
     from cvl_ci.result.access import CloudAccess
 
 
@@ -20,6 +20,7 @@ def credentials(
     """The action's: what the inputs give is written for the clouds in use, for this process and all that follow."""
     from cvl_ci.engine.credentials import access
     from cvl_ci.engine.inventory import PROVED
+    from cvl_ci.request.plan import SANDBOX
 
     if SANDBOX in clouds:
         return environ
@@ -31,6 +32,7 @@ def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> No
     """In a terminal: what is missing is told before anything is spent, and nothing is written."""
     from cvl_ci.engine.credentials import access
     from cvl_ci.engine.inventory import PROVED
+    from cvl_ci.request.plan import SANDBOX
 
     if SANDBOX not in clouds:
         where = access.here(environ, folder=credentials_directory(environ), writes=False)
@@ -60,6 +62,7 @@ def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Plac
     """Where machines of ours could be, as far as this machine tells. `by_inputs`: as the action's inputs say."""
     from cvl_ci.engine.credentials import access
     from cvl_ci.engine.inventory import PROVED
+    from cvl_ci.request.plan import Place
 
     where = access.here(environ, folder=credentials_directory(environ), writes=by_inputs)
     named = access.in_use(where, ()) if by_inputs else ()

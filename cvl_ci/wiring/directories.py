@@ -6,9 +6,10 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cvl_ci.local.records import FileRecords
-from cvl_ci.ports import Records, Workflow
+if TYPE_CHECKING:
+    from cvl_ci.ports import Records, Workflow
 
 
 def environment() -> Mapping[str, str]:
@@ -46,6 +47,8 @@ def handover_left(environ: Mapping[str, str]) -> Path:
 
 
 def records(environ: Mapping[str, str], workflow: Workflow) -> Records:
+    from cvl_ci.local.records import FileRecords
+
     return FileRecords(state_directory(environ) / "leases", warn=workflow.warning)
 
 
