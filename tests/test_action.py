@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 
 from cvl_ci.lease import Owner
 from tests.github.runner import Runner, read_file
+from tests.processor import children_seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -121,7 +121,7 @@ def test_post_after_a_run_that_ended_does_nothing_in_half_a_second(job: Job) -> 
         "import sys; from cvl_ci import action; code = action.called_as('/post-entrypoint')\n"
         "print(code, *sorted({'sky', 'github', 'requests', 'boto3', 'actions_toolkit'} & {*sys.modules}))"
     )
-    began = _children_seconds()
+    began = children_seconds()
     done = subprocess.run(
         [sys.executable, "-I", "-c", program],
         env=job.environment,
@@ -131,14 +131,8 @@ def test_post_after_a_run_that_ended_does_nothing_in_half_a_second(job: Job) -> 
         check=True,
     )
     assert done.stdout == "0\n"
-    assert _children_seconds() - began < 0.5
+    assert children_seconds() - began < 0.5
     assert job.steps() == before
-
-
-def _children_seconds() -> float:
-    """Of the processor, which the machine's other work does not slow down."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
