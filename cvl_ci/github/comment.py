@@ -50,16 +50,7 @@ class StepComment:
         self._marker = marker(here.comment_key(self._group))
         self._run = Link(words="log of the run", url=here.run_url)
         self._to_say: list[str] = []
-        discussion = Discussion(
-            api=here.api,
-            token=token,
-            repository=here.repository,
-            sha=here.sha,
-            event=here.event,
-            marker=self._marker,
-            clock=clock,
-            say=self._to_say.append,
-        )
+        discussion = Discussion(here=here, token=token, marker=self._marker, clock=clock, say=self._to_say.append)
         self._thread = CommentThread(discussion)
         self._begun = False
         self._row = ""

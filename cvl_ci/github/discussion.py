@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from cvl_ci.github.event import Event
+from cvl_ci.github.surroundings import Surroundings
 from cvl_ci.ports import Clock
 
 if TYPE_CHECKING:
@@ -44,25 +44,13 @@ class Refused(Exception):
 
 
 class Discussion:
-    """`say` is told once why nothing can be written. `api`: GITHUB_API_URL; `sha`: GITHUB_SHA."""
+    """`say` is told once why nothing can be written."""
 
     def __init__(
-        self,
-        *,
-        api: str,
-        token: str,
-        repository: str,
-        sha: str,
-        event: Event,
-        marker: str,
-        clock: Clock,
-        say: Callable[[str], None],
+        self, *, here: Surroundings, token: str, marker: str, clock: Clock, say: Callable[[str], None]
     ) -> None:
-        self._api = api
+        self._here = here
         self._token = token
-        self._repository = repository
-        self._sha = event.sha or sha
-        self._event = event
         self._marker = marker
         self._clock = clock
         self._say = say
@@ -170,13 +158,13 @@ class Discussion:
 
     def _pull_request(self) -> int | None:
         if self._number is None:
-            self._number = self._event.pull_request
-        if self._number is None and self._event.asks_by_commit:
-            commit = self._github().get_repo(self._repository).get_commit(self._sha)
-            for request in commit.get_pulls():
+            self._number = self._here.event.pull_request
+        if self._number is None and self._here.event.asks_by_commit:
+            sha = self._here.event.sha or self._here.sha
+            for request in self._github().get_repo(self._here.repository).get_commit(sha).get_pulls():
                 head: Repository | None = request.head.repo  # None: the fork was deleted since
-                inside = head is not None and head.full_name == self._repository
-                if inside and request.state == "open" and request.head.sha == self._sha:
+                inside = head is not None and head.full_name == self._here.repository
+                if inside and request.state == "open" and request.head.sha == sha:
                     self._number = request.number
         return self._number
 
@@ -206,19 +194,19 @@ class Discussion:
     def _why(self, error: Exception) -> str:
         if getattr(error, "status", 0) not in {401, 403, 404}:
             return f"GitHub refused it ({str(error)[:200]})"
-        if self._event.from_fork:
+        if self._here.event.from_fork:
             return FORK
-        return DEPENDABOT if self._event.from_dependabot else PERMISSION
+        return DEPENDABOT if self._here.event.from_dependabot else PERMISSION
 
     def _issue(self, number: int) -> Issue:
-        return self._github().get_repo(self._repository).get_issue(number)
+        return self._github().get_repo(self._here.repository).get_issue(number)
 
     def _github(self) -> Github:
         from github import Auth, Github
 
         return Github(
             auth=Auth.Token(self._token),
-            base_url=self._api,
+            base_url=self._here.api,
             per_page=100,
             timeout=10,
             retry=None,

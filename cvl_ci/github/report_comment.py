@@ -16,16 +16,7 @@ class ReportComment:
     def __init__(self, *, here: Surroundings, group: str, token: str, clock: Clock, say: Callable[[str], None]) -> None:
         self._marker = marker(here.comment_key(f"report {group}"))
         self._run, self._attempt = here.run or "0", here.attempt or "1"
-        self._discussion = Discussion(
-            api=here.api,
-            token=token,
-            repository=here.repository,
-            sha=here.sha,
-            event=here.event,
-            marker=self._marker,
-            clock=clock,
-            say=say,
-        )
+        self._discussion = Discussion(here=here, token=token, marker=self._marker, clock=clock, say=say)
 
     @property
     def head(self) -> str:

@@ -7,13 +7,14 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 import requests
 
-from cvl_ci.github import discussion
+from cvl_ci.github import discussion, surroundings
 from cvl_ci.github.discussion import (
     DEPENDABOT,
     FORK,
@@ -45,16 +46,8 @@ class Said(list[str]):
     def __init__(self, event: Event = PULL_REQUEST) -> None:
         super().__init__()
         self.clock = FakeClock()
-        self.discussion = Discussion(
-            api=URL,
-            token="secret-token",
-            repository="cvl/ci",
-            sha=SHA,
-            event=event,
-            marker=MARK,
-            clock=self.clock,
-            say=self.append,
-        )
+        here = replace(surroundings.read({"GITHUB_REPOSITORY": "cvl/ci"}, leg=""), api=URL, sha=SHA, event=event)
+        self.discussion = Discussion(here=here, token="secret-token", marker=MARK, clock=self.clock, say=self.append)
 
     def put(self, text: str, *, last: bool = True) -> str | None:
         return self.discussion.put(lambda before: f"{MARK}\n{text}", last=last)
