@@ -18,6 +18,7 @@ import pytest
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import Access, Faults, MachineType, Sandbox, blueprint, daemon
+from tests.processor import interpreter_seconds
 from tests.sandbox.cloud import EAST, SOLD, Cloud, containers, docker, environment, eventually, leavings, sandbox_in
 
 pytestmark = pytest.mark.sandbox
@@ -52,14 +53,15 @@ def test_up_again_is_the_same_and_takes_under_a_second_and_no_emulator_of_its_ow
         f"access = sandbox_in(Path({str(directory)!r})).up();"
         "print(access.endpoint_url, time.monotonic() - began, *({'moto', 'boto3', 'docker'} & set(sys.modules)))"
     )
-    took = []
+    bare, took = [], []
     for _ in range(3):  # another test may have the processor for a while
+        bare.append(interpreter_seconds())
         words = (sys.executable, "-c", program)
         said = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path.cwd()).stdout
         endpoint, seconds, *loaded = said.split()
         assert (endpoint, loaded) == (first.endpoint_url, [])
         took.append(float(seconds))
-    assert min(took) < 1
+    assert min(took) < 60 * min(bare), "a second, where nothing else runs"
 
 
 def test_its_home_is_all_a_client_needs_and_none_of_the_users(directory: Path) -> None:
