@@ -1,7 +1,7 @@
-"""The workflows that the README gives to copy, as files that linters can read: `python -m tests.snippets FOLDER`.
+"""Write the workflows in README and docs as files that linters read: `python -m tests.snippets FOLDER`.
 
-Each line keeps its number, so that what a linter says of README-58.yml is said of the README. Steps alone are given the
-rest of a workflow.
+Each line keeps its number where the page leaves room, so a complaint about README-58.yml is about that line of the
+README. Steps alone get the rest of a workflow.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from textwrap import indent
 import yaml
 from markdown_it import MarkdownIt
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+from tests.doc_tables import PAGES
+
 AROUND_STEPS = """\
 name: Steps
 on: workflow_dispatch
 permissions: {}
-concurrency: steps
+concurrency:
+  group: steps
+  cancel-in-progress: false
 jobs:
   steps:
     name: Steps
@@ -51,8 +54,9 @@ def _whole(text: str) -> tuple[str, str] | None:
 
 def write(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for line, text in workflows(README.read_text(encoding="utf-8")):
-        (folder / f"README-{line}.yml").write_text(text, encoding="utf-8")
+    for page in PAGES:
+        for line, text in workflows(page.read_text(encoding="utf-8")):
+            (folder / f"{page.stem}-{line}.yml").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from cvl_ci.action import PHASES
 from cvl_ci.request.action_fields import ACTION_INPUTS, ACTION_OUTPUTS
 from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
 from cvl_ci.request.fields import FIELDS
-from cvl_ci.request.many_fields import MANY_INPUTS, MANY_OUTPUTS, TAKES
+from cvl_ci.request.many_fields import MANY_INPUTS, MANY_OUTPUTS
 from cvl_ci.result.outputs import outputs
 from tests.result.outcomes import EVERY
 
@@ -61,48 +61,6 @@ def test_it_is_the_code_s() -> None:
     if os.environ.get("GOLDEN") == "write":
         PATH.write_text(expected(), encoding="utf-8")
     assert PATH.read_text(encoding="utf-8") == expected()
-
-
-def test_the_readme_s_tables_are_the_code_s() -> None:
-    readme = ROOT / "README.md"
-    start, end = "from cvl_ci/request/action_fields.py -->\n", "<!-- /action -->"
-    rows = ["| input | what it is | if not given |", "|---|---|---|"]
-    rows += [f"| `{own.name}` | {own.help} | {f'`{own.default}`' if own.default else ''} |" for own in ACTION_INPUTS]
-    rows += ["", "| output | what it is |", "|---|---|", *(f"| `{own.name}` | {own.help} |" for own in ACTION_OUTPUTS)]
-    table = "\n".join(rows) + "\n"
-    before, rest = readme.read_text(encoding="utf-8").split(start)
-    if os.environ.get("GOLDEN") == "write":
-        readme.write_text(before + start + table + end + rest.split(end, 1)[1], encoding="utf-8")
-    assert readme.read_text(encoding="utf-8").split(start)[1].split(end)[0] == table
-
-
-def test_the_readme_s_tables_of_many_runs_are_the_code_s() -> None:
-    readme = ROOT / "README.md"
-    start, end = "from cvl_ci/request/many_fields.py -->\n", "<!-- /many -->"
-    rows = ["| input | verb | what it is | if not given |", "|---|---|---|---|"]
-    for own in MANY_INPUTS:
-        verbs = ", ".join(f"`{verb}`" for verb, takes in TAKES.items() if own.name in takes)
-        rows.append(f"| `{own.name}` | {verbs} | {own.help} | {f'`{own.default}`' if own.default else ''} |")
-    rows += ["", "| output | what it is |", "|---|---|", *(f"| `{own.name}` | {own.help} |" for own in MANY_OUTPUTS)]
-    table = "\n".join(rows) + "\n"
-    before, rest = readme.read_text(encoding="utf-8").split(start)
-    if os.environ.get("GOLDEN") == "write":
-        readme.write_text(before + start + table + end + rest.split(end, 1)[1], encoding="utf-8")
-    assert readme.read_text(encoding="utf-8").split(start)[1].split(end)[0] == table
-
-
-def test_the_readme_s_table_of_credentials_is_the_code_s() -> None:
-    readme = ROOT / "README.md"
-    start, end = "from cvl_ci/request/credential_fields.py -->\n", "<!-- /credentials -->"
-    rows = ["| input | what it is | or this variable |", "|---|---|---|"]
-    rows += [
-        f"| `{own.name}` | {own.help} | {f'`{own.variable}`' if own.variable else ''} |" for own in CREDENTIAL_INPUTS
-    ]
-    table = "\n".join(rows) + "\n"
-    before, rest = readme.read_text(encoding="utf-8").split(start)
-    if os.environ.get("GOLDEN") == "write":
-        readme.write_text(before + start + table + end + rest.split(end, 1)[1], encoding="utf-8")
-    assert readme.read_text(encoding="utf-8").split(start)[1].split(end)[0] == table
 
 
 def test_every_output_is_set_whatever_the_outcome() -> None:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests import snippets
+from tests.doc_tables import PAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -50,7 +51,7 @@ def test_nothing_is_permitted_but_what_a_job_asks_for_and_every_job_ends(path: P
         assert job["timeout-minutes"] <= 90
 
 
-@pytest.mark.parametrize("script", [*sorted((ROOT / "script").iterdir()), ROOT / ".ci/run"], ids=lambda path: path.name)
+@pytest.mark.parametrize("script", [*sorted(path for path in (ROOT / "script").iterdir() if not path.suffix), ROOT / ".ci/run"], ids=lambda path: path.name)
 def test_every_script_can_be_run_and_stops_at_the_first_mistake(script: Path) -> None:
     assert script.stat().st_mode & 0o111
     assert script.read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n")
@@ -58,10 +59,12 @@ def test_every_script_can_be_run_and_stops_at_the_first_mistake(script: Path) ->
 
 
 def shipped() -> dict[str, Any]:
-    """Ours, and those that the README gives to copy."""
+    """Return our workflows, and those in README and docs, by name."""
     texts = {path.name: path.read_text(encoding="utf-8") for path in WORKFLOWS}
-    readme = snippets.workflows(snippets.README.read_text(encoding="utf-8"))
-    return {name: yaml.safe_load(text) for name, text in [*texts.items(), *((f"README {n}", t) for n, t in readme)]}
+    for page in PAGES:
+        found = snippets.workflows(page.read_text(encoding="utf-8"))
+        texts |= {f"{page.stem} {line}": text for line, text in found}
+    return {name: yaml.safe_load(text) for name, text in texts.items()}
 
 
 def test_the_readme_gives_a_workflow_to_copy() -> None:

@@ -1,4 +1,4 @@
-"""The records as the README's Markdown: our leak rate, which line caught how many, and how long each took."""
+"""The records as Markdown: our leak rate, which line caught how many, and how long each took."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from textwrap import shorten
 from tests.chaos.records import Record
 from tests.chaos.scenes import BEFORE, LINES, PHASES
 
-NAMES = {**LINES, BEFORE: "nobody: nothing was there when the kill came"}
+NAMES = {**LINES, BEFORE: "nothing: no machine existed when the kill came"}
 CANCELLED = {"SIGINT", "SIGTERM"}
 ORDER = (BEFORE, 1, 2, 3, 4)
 
@@ -56,7 +56,7 @@ def _wrong(records: Sequence[Record]) -> list[str]:
     lame = sum(record.caught is None and not record.left for record in wrong)
     lines = ["", f"Runs that had ended before their kill, and are not counted: {lame}."] if lame else []
     told = [_in_words(record, records) for record in wrong if record.caught is not None or record.left]
-    return [*lines, *(["", "Not as they should be:", "", *told] if told else [])]
+    return [*lines, *(["", "Runs with a fault:", "", *told] if told else [])]
 
 
 def _in_words(record: Record, records: Sequence[Record]) -> str:
@@ -65,6 +65,6 @@ def _in_words(record: Record, records: Sequence[Record]) -> str:
     left = f"; left: {', '.join(record.left)}" if record.left else ""
     same = [each for each in records if (each.seed, each.number) == (record.seed, record.number)]
     mended = [each.commit for each in same if each.fine and each.at > record.at]
-    since = f"; since {mended[0]} it is" if mended else ""
+    since = f"; correct since {mended[0]}" if mended else ""
     said = f"{shorten(record.said, 120, placeholder=' …') or 'leaked'}{left}{since}"
     return f"- seed {record.seed}, run {record.number} ({what}), at {record.commit}: {said}"

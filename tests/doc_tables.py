@@ -1,0 +1,109 @@
+"""The tables of the documentation, by name, each made from the code's own tables.
+
+A page holds one between two marks: `<!-- table NAME: … -->` and `<!-- /table -->`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from cvl_ci.request.action_fields import ACTION_INPUTS, ACTION_OUTPUTS, ActionField
+from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
+from cvl_ci.request.fields import FIELDS, Field
+from cvl_ci.request.many_fields import MANY_INPUTS, MANY_OUTPUTS, TAKES
+from cvl_ci.request.verb_fields import VERBS
+from tests.chaos import records
+from tests.chaos.table import table as chaos_table
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+
+_TABLE = re.compile(r"(?<=<!-- table )([a-z-]+)(: [^>]* -->\n)(.*?)(?=<!-- /table -->)", re.DOTALL)
+
+
+def tables() -> Mapping[str, str]:
+    """Return the Markdown of every table, by name."""
+    return {name: make() for name, make in _MAKERS.items()}
+
+
+def names(page: str) -> list[str]:
+    """Return the names of the tables in a page, in order."""
+    return [found[1] for found in _TABLE.finditer(page)]
+
+
+def renewed(page: str, made: Mapping[str, str]) -> str:
+    """Return the page with each table replaced by the one of its name."""
+    return _TABLE.sub(lambda found: found[1] + found[2] + made[found[1]], page)
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header)]
+    cells = [*lines, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(row)} |\n".replace("| --- | --- |", "|---|---|") for row in cells)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def _spelling(one: Field) -> str:
+    """How it is typed: `--gpu GPU`, or the word alone."""
+    if one.positional:
+        return _code(one.metavar)
+    return "<br>".join(_code(f"{flag} {one.metavar}".rstrip()) for flag in one.flags)
+
+
+def _meaning(one: Field) -> str:
+    again = " Can be given again." if one.repeatable else ""
+    return f"{one.help}{again} Such as `{one.example}`."
+
+
+def _inputs() -> str:
+    rows = [(_code(one.name), _spelling(one), _meaning(one), one.default) for one in FIELDS]
+    return _markdown(["input", "on the command line", "meaning", "default"], rows)
+
+
+def _verb(name: str) -> Callable[[], str]:
+    rows = [(_spelling(one), _meaning(one), one.default) for one in VERBS[name]]
+    return lambda: _markdown(["option", "meaning", "default"], rows)
+
+
+def _action_inputs() -> str:
+    return _markdown(
+        ["input", "meaning", "default"], [(_code(own.name), own.help, _code(own.default)) for own in ACTION_INPUTS]
+    )
+
+
+def _outputs(fields: Sequence[ActionField]) -> Callable[[], str]:
+    return lambda: _markdown(["output", "meaning"], [(_code(own.name), own.help) for own in fields])
+
+
+def _matrix_inputs() -> str:
+    rows = []
+    for own in MANY_INPUTS:
+        verbs = ", ".join(_code(verb) for verb, takes in TAKES.items() if own.name in takes)
+        rows.append((_code(own.name), verbs, own.help, _code(own.default)))
+    return _markdown(["input", "verb", "meaning", "default"], rows)
+
+
+def _credentials() -> str:
+    rows = [(_code(own.name), own.help, _code(own.variable or "")) for own in CREDENTIAL_INPUTS]
+    return _markdown(["input", "meaning", "or this variable"], rows)
+
+
+def _chaos() -> str:
+    return chaos_table(records.read(sorted(records.HERE.glob("*.jsonl"))))
+
+
+_MAKERS: Mapping[str, Callable[[], str]] = {
+    "inputs": _inputs,
+    **{verb: _verb(verb) for verb in VERBS},
+    "action-inputs": _action_inputs,
+    "action-outputs": _outputs(ACTION_OUTPUTS),
+    "matrix-inputs": _matrix_inputs,
+    "matrix-outputs": _outputs(MANY_OUTPUTS),
+    "credentials": _credentials,
+    "chaos": _chaos,
+}
