@@ -14,6 +14,7 @@ from tests import snippets
 from tests.doc_tables import PAGES
 
 ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = [*sorted(path for path in (ROOT / "script").iterdir() if not path.suffix), ROOT / ".ci/run"]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 WRITES = {"release.yml": {"contents", "packages"}, "nightly-benchmark.yml": {"pull-requests", "issues"}}
 FINE = """\
@@ -51,7 +52,7 @@ def test_nothing_is_permitted_but_what_a_job_asks_for_and_every_job_ends(path: P
         assert job["timeout-minutes"] <= 90
 
 
-@pytest.mark.parametrize("script", [*sorted(path for path in (ROOT / "script").iterdir() if not path.suffix), ROOT / ".ci/run"], ids=lambda path: path.name)
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_every_script_can_be_run_and_stops_at_the_first_mistake(script: Path) -> None:
     assert script.stat().st_mode & 0o111
     assert script.read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n")
