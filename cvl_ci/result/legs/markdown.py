@@ -125,8 +125,10 @@ def _change(row: Row) -> str:
         return code(row.reason) if row.reason else ""
     one = words.telling(row)
     if one is None:
-        return "no baseline" if not row.baseline.legs else ""
-    return f"{code(one.metric)} {words.change(one)} {one.verdict.value}".replace("  ", " ")
+        return words.unjudged(row)
+    why = words.sudden(one)
+    said = (code(one.metric), words.change(one), one.verdict.value, code(why) if why else "")
+    return " ".join(part for part in said if part)
 
 
 def _metrics(row: Row) -> str:

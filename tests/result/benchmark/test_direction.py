@@ -15,7 +15,7 @@ steps_to_divergence requests_per_error hours_per_failure signal_to_noise
 throughput goodput qps bandwidth_gb mfu scaling_efficiency success_rate pass_rate hit_rate cache_hit_rate win_rate
 pass@1 passed tests_passed converged uptime availability episode_reward_mean accuracy_per_class text_to_image_recall
 per_class_accuracy
-""".split()
+"""
 LOWER = """
 time_to_accuracy timeToFirstToken time_to_first_token_ms time_to_train steps_to_loss epochs_to_converge
 samples_to_target cost_to_accuracy dollars_to_target seconds_to_threshold mean_time_to_recovery
@@ -25,16 +25,16 @@ cost_per_run price_per_token seconds_per_step ms_per_token s/step hours_per_epoc
 energy_per_step watts_per_gpu latency_per_token_ms memory_per_gpu bits_per_byte loss_per_token
 failure_rate miss_rate error_count failed diverged oom crashes nan tpot_p99_ms runtime elapsed speech_to_text_wer
 queue_time energy_joules co2
-""".split()
+"""
 UNKNOWN = """
 steps_per_epoch samples_per_epoch tokens_per_batch gpus_per_node images_per_class samples_per_gpu batch_per_gpu
 tokens_per_second_std seconds_per_step_std time_to_live bytes_to_disk tokens_to_process ratio_to_base learning_rate
 dropout_rate loss_scale temperature token_count widgets widgets_to_gadgets speedup_over_baseline per to per_ _to
-""".split()
+"""
 TABLE = {
-    **dict.fromkeys(HIGHER, Direction.HIGHER),
-    **dict.fromkeys(LOWER, Direction.LOWER),
-    **dict.fromkeys(UNKNOWN, Direction.UNKNOWN),
+    **dict.fromkeys(HIGHER.split(), Direction.HIGHER),
+    **dict.fromkeys(LOWER.split(), Direction.LOWER),
+    **dict.fromkeys(UNKNOWN.split(), Direction.UNKNOWN),
 }
 
 
