@@ -53,7 +53,8 @@ def as_json(report: Report) -> str:
 
 def as_text(report: Report) -> list[str]:
     """For a terminal or a step's log: a line each."""
-    return [words.headline(report), *(_line(row) for row in report.rows)]
+    gate = words.not_gated(report)
+    return [words.headline(report), *([gate] if gate else []), *(_line(row) for row in report.rows)]
 
 
 def _line(row: Row) -> str:

@@ -68,6 +68,7 @@ def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
     return [
         f"### {words.headline(report)}",
         _alarm(report),
+        words.not_gated(report),
         _table(report, room=int(room * _TABLE_SHARE)),
         _fold("Legs that left no summary", [code(name) for name in report.missing]),
         _fold("Worth another try", [_name(row) for row in report.rerun]),

@@ -62,6 +62,7 @@ def page(report: Report, *, assets: Assets, nights: int = 14) -> str:
             "<body><main>",
             f"<h1>{_text(words.headline(report))}</h1>",
             *_alarm(report),
+            *(f'<p class="doubt">{_text(said)}</p>' for said in [words.not_gated(report)] if said),
             _facts(report),
             _table(report),
             '<section id="panel" aria-live="polite"></section>',

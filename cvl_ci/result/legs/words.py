@@ -49,6 +49,16 @@ def headline(report: Report) -> str:
     return said if any(row.failure is None for row in report.rows) else f"Nothing was measured: {said}"
 
 
+def not_gated(report: Report) -> str:
+    """Of a gate: which legs it lets through unseen."""
+    blind = (Verdict.UNSURE, Verdict.CHANGED, Verdict.NO_BASELINE)
+    count = sum(row.failure is None and row.verdict in blind for row in report.rows)
+    if not count or not report.policy.fail_on_regression:
+        return ""
+    legs = f"{count} {'leg' if count == 1 else 'legs'}"
+    return f"fail_on_regression says nothing of {legs}: whether they got worse cannot be told."
+
+
 def commands(report: Report) -> list[str]:
     """To type for each machine that may be left; a name that is none of ours is not made into something to paste."""
     names = [leg.cluster for row in report.rows for leg in row.legs if not leg.gone]
