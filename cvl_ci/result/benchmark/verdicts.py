@@ -40,7 +40,9 @@ def judge(
         return found
     if direction is not Direction.UNKNOWN:
         return _unsure(found, "measured of every run: a rule would gate it")
-    if found.sudden and rule.by_name:
+    if rule.by_name and rule.direction is not Direction.UNKNOWN and min((*base.numbers, 0.0)) == 0:
+        return replace(found, verdict=Verdict.CHANGED, reason=f"it fell below 0; {UNKNOWN}")
+    if rule.by_name and found.sudden:
         return replace(found, verdict=Verdict.CHANGED, reason=f"{found.reason}; {UNKNOWN}")
     return _unsure(found, UNKNOWN)
 

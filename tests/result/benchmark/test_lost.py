@@ -55,6 +55,7 @@ CASES: dict[str, tuple[str, Values, Values, str]] = {
     "37, then 0": ("errors", [37] * 5, [0] * 5, "better"),
     "a good number, then 0": ("accuracy", GOOD, [0] * 5, "worse"),
     "a good number, then -1": ("accuracy", GOOD, [-1] * 5, "worse"),
+    "an error, then -1": ("errors", [5] * 5, [-1] * 5, "changed"),
     "0 and 0": ("errors", [0] * 5, [0] * 5, "same"),
     "one of five is missing": ("accuracy", GOOD, [*GOOD[:4], GONE], "unsure"),
     "one of five is NaN": ("loss", LOSS, [NAN, *LOSS[1:]], "unsure"),
@@ -97,6 +98,11 @@ def reported(case: str, *, rules: Rules | None = None, strict: bool = True) -> r
     return rows.report(legs(name, after, HEAD), history=base, commits=[BASE], policy=policy, rules=rules)
 
 
+def is_gated(case: str) -> bool:
+    """A name that is known, and a number that has the sign which goes with it."""
+    return CASES[case][0] not in {"widgets", "use_amp"} and case != "an error, then -1"
+
+
 def every_text(found: rows.Report) -> list[str]:
     written = reporting.files(found, assets=assets(), settings=reporting.Settings())
     return [*written.values(), "\n".join(reporting.as_text(found))]
@@ -109,7 +115,7 @@ def test_in_a_report(case: str) -> None:
     [row] = found.rows
     one = next(one for one in row.comparisons if one.metric == name)
     assert one.verdict.value == verdict
-    assert one.gated is (name not in {"widgets", "use_amp"})
+    assert one.gated is is_gated(case)
     assert (found.exit_code, reported(case, strict=False).exit_code) == (1 if verdict == "worse" else 0, 0)
     if verdict in {"worse", "changed"}:
         assert row.comparisons[0] is one, "in the first place"
@@ -134,7 +140,7 @@ def test_on_one_machine(case: str) -> None:
     )
     changes = comparison.beside(head, base, rules=Rules())
     assert {one.metric: one.verdict for one in changes}[name] == verdict
-    assert next(one.gated for one in changes if one.metric == name) is (name not in {"widgets", "use_amp"})
+    assert next(one.gated for one in changes if one.metric == name) is is_gated(case)
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999"])

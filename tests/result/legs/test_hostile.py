@@ -7,7 +7,6 @@ import random
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -124,7 +123,7 @@ def test_no_summary_ends_a_report_or_loses_another_leg() -> None:
     while made < INPUTS:
         contents = [hostile(dice) for _ in range(dice.choice([1, 3, 8]))]
         made += len(contents)
-        bad = [found for content in contents if (found := taken(content)) is not None]
+        bad = [one for content in contents if (one := taken(content)) is not None]
         read_at_all += len(bad)
         current, earlier = good(HEAD, *(0.5 * one for one in GOOD)), good(BASE, *GOOD)
         found = report(
