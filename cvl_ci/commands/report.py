@@ -46,6 +46,7 @@ def as_json(report: Report) -> str:
         "rerun": [row.name for row in report.rerun],
         "missing": list(report.missing),
         "billed_usd": round(report.usd, 6),
+        "unpriced": report.unpriced,
         "rows": [_row(row, red=report.is_red(row)) for row in report.rows],
     }
     return json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -79,14 +79,13 @@ def judge(
     middle = statistics.median(base)
     change = (statistics.median(head) - middle) / abs(middle)
     margin = max(tolerance, floor.share)
-    if floor.exact:
-        return Judged(verdict=_verdict(change, change, margin, lower_is_better), change=change, low=change, high=change)
-    low, high = interval(head, base)
-    if not enough(len(head), len(base)):
+    low, high = (change, change) if floor.exact else interval(head, base)
+    if not floor.exact and not enough(len(head), len(base)):
         return Judged(verdict=Verdict.UNSURE, change=change, low=low, high=high, reason=_too_few(head, base))
     verdict = _verdict(low, high, margin, lower_is_better)
-    reason = f"between {low:+.1%} and {high:+.1%}" if verdict is Verdict.UNSURE else ""
-    return Judged(verdict=verdict, change=change, low=low, high=high, reason=reason)
+    fell = {*head} == {0}
+    reason = f"between {low:+.1%} and {high:+.1%}" if verdict is Verdict.UNSURE else "it is always 0" if fell else ""
+    return Judged(verdict=verdict, change=change, low=low, high=high, reason=reason, sudden=fell)
 
 
 def _from_zero(

@@ -96,6 +96,12 @@ class Report:
     def usd(self) -> float:
         return sum(leg.usd or 0.0 for row in self.rows for leg in row.legs if leg.billed)
 
+    @property
+    def unpriced(self) -> int:
+        """How many runs had a machine and do not say what it cost: they are not in `usd`."""
+        legs = (leg for row in self.rows for leg in row.legs)
+        return sum(leg.billed and leg.usd is None and bool(leg.region) for leg in legs)
+
     def is_red(self, row: Row) -> bool:
         if row.failure is not None:
             return row.failure not in INFRASTRUCTURE or self.policy.fail_on_infrastructure

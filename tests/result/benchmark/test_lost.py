@@ -70,6 +70,7 @@ CASES: dict[str, tuple[str, Values, Values, str]] = {
     "unknown and gone": ("widgets", GOOD, [GONE] * 5, "changed"),
     "unknown and NaN": ("widgets", GOOD, [NAN] * 5, "changed"),
     "unknown, from 0": ("widgets", [0] * 5, [37] * 5, "changed"),
+    "unknown, then 0": ("widgets", GOOD, [0] * 5, "changed"),
     "unknown, true, then false": ("use_amp", [True] * 5, [False] * 5, "changed"),
     "a fifth slower, four times": ("latency_ms", [100, 101, 99, 100.5], [123, 124, 122, 123.5], "unsure"),
     "a fifth slower, four times, in every digit": ("latency_ms", [100] * 4, [123] * 4, "worse"),

@@ -201,3 +201,10 @@ def test_a_lost_metric_still_has_its_trend_and_no_point_of_tonight() -> None:
 def test_a_leg_that_does_not_say_how_long_it_took_is_not_called_quick() -> None:
     found = told([*runs(HEAD, 0.9, duration_seconds=100.0), *runs("d" * 40, 0.9, duration_seconds=None)], [])
     assert [row.seconds for row in found.rows] == [100.0]
+
+
+def test_a_cost_that_is_not_known_is_not_counted_as_nothing() -> None:
+    found = told([*runs(HEAD, 0.9, cost_usd=None), *runs("d" * 40, 0.9, cost_usd=0.5)], [])
+    assert "billed <b>$0.50, and 1 of unknown cost</b>" in texts(found)[reporting.PAGE]
+    assert json.loads(reporting.as_json(found))["unpriced"] == 1
+    assert told(runs(HEAD, 0.9, cost_usd=None, billed=False), []).unpriced == 0
