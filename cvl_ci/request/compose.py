@@ -167,7 +167,7 @@ def _not_kept(inputs: Inputs, places: Sequence[Place]) -> tuple[str, ...]:
 
 
 def _hardly_gated(inputs: Inputs) -> tuple[str, ...]:
-    """Of a gate that noise keeps open."""
+    """Warn of a gate that a noisy metric can never close."""
     if not (inputs.fail_on_regression and inputs.compare and FEWEST_TURNS <= (inputs.repeat or TURNS) < TURNS):
         return ()
     said = (

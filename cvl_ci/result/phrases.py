@@ -153,7 +153,7 @@ def beside(told: Beside) -> list[str]:
 
 
 def nothing_to_list(told: Beside) -> str:
-    """Of two without a metric that got worse, changed, or cannot be judged: what may be said of them."""
+    """Say what may be said where no metric got worse, changed, or cannot be judged."""
     if told.reason:
         return plain(told.reason)
     return f"nothing is worse than {plain(told.ref)}" if told.sound else "nothing was judged: no metric has a direction"

@@ -41,7 +41,8 @@ def choose(key: Key, *, commits: Sequence[str], found: Sequence[Leg]) -> Baselin
 
 
 def alike(one: Key, other: Key) -> bool:
-    """Where a driver or an image is not known, it is nobody's difference. A machine that is not known is no match."""
+    """Return whether numbers of the two may be compared. An unknown driver or image is no difference; an unknown
+    instance type or number of nodes is no match."""
     return _same_work(one, other) and _is_told(one) and _is_told(other) and not _differences(one, other)
 
 
@@ -50,7 +51,7 @@ def _is_told(key: Key) -> bool:
 
 
 def _differences(one: Key, other: Key) -> list[str]:
-    """In words, of what both say."""
+    """Name each part of the machine in which the two differ, as far as both name it."""
     fixed = {
         "cloud": (one.cloud, other.cloud),
         "accelerator": (one.accelerator, other.accelerator),

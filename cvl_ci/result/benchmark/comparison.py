@@ -19,7 +19,7 @@ from cvl_ci.result.outcome import Beside, Change, Ending
 
 _FIRST = (Verdict.WORSE, Verdict.CHANGED)
 ORDER = (*_FIRST, Verdict.UNSURE, Verdict.BETTER, Verdict.SAME, Verdict.NO_BASELINE)
-"""The worst first; what cannot be told comes before what is fine."""
+"""The worst first; `unsure` comes before what is fine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +44,8 @@ class Comparison:
 def compare(
     legs: Sequence[Leg], baseline: Baseline, *, rules: Rules, history: Sequence[Leg] = ()
 ) -> tuple[Comparison, ...]:
-    """`legs`: all runs of one key, repeated. `history`: earlier runs of the same key, for the floor. What got worse or
-    changed comes first, and no metric of either side is left out."""
+    """Compare every metric of either side. `legs`: all runs of one key, repeated. `history`: earlier runs of the same
+    key, for the floor."""
     ended = [leg for leg in legs if leg.ending is Ending.SUCCEEDED]
     names = dict.fromkeys((*names_of(ended), *names_of(baseline.legs))) if ended else ()
     ordered = sorted((leg for leg in history if leg.ending is Ending.SUCCEEDED), key=lambda leg: (leg.at, leg.cluster))
@@ -53,13 +53,13 @@ def compare(
 
 
 def in_order(found: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """What got worse first, and then what changed: however long the list is, nobody has to look for these."""
+    """Put what got worse first, and then what changed: a list that is cut to fit must not lose these."""
     return tuple(sorted(found, key=lambda one: ORDER.index(one.verdict) if one.verdict in _FIRST else len(_FIRST)))
 
 
 def beside(head: Sequence[Readings], base: Sequence[Readings], *, rules: Rules) -> tuple[Change, ...]:
-    """Of two that ran in turn on one machine, whose luck they shared, turn by turn: so every turn counts, and how long
-    they ran is gated like any metric."""
+    """Compare the turns of two sides that ran on one machine and shared its luck: every turn is a sample, and how long
+    it ran is gated like any metric."""
     found = []
     for name in dict.fromkeys((*names_of(head), *names_of(base))):
         now, before, rule = side(name, head), side(name, base), rules.of(name)
@@ -73,7 +73,7 @@ def beside(head: Sequence[Readings], base: Sequence[Readings], *, rules: Rules) 
 
 
 def told_beside(told: Beside, *, rules: Rules) -> tuple[Comparison, ...]:
-    """The verdicts of two that ran in turn on one machine, which no run on another can better."""
+    """Return the verdicts of a comparison on one machine, which tells more than any run on another machine."""
     return tuple(_told_beside(one, rules.of(one.metric)) for one in told.changes)
 
 

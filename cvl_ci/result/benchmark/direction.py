@@ -82,7 +82,7 @@ _UNITS_OF_TIME = _words("ms ns us sec minutes hours")
 
 
 def by_name(name: str) -> Direction:
-    """`test.ndcg@10` is read from its end; `a_per_b` and `x_to_y` are read as a person does."""
+    """Read `test.ndcg@10` from its end, and `a_per_b` and `x_to_y` as a person does."""
     if name.startswith("time."):  # a phase's, whatever its name
         return Direction.LOWER
     plain = _SLASH.sub("_per_", _snake(name).replace("$", "usd_"))
@@ -96,7 +96,7 @@ def by_name(name: str) -> Direction:
 
 
 def _measure(words: Sequence[str]) -> Direction:
-    """From the end: numbers and words about a measure are passed over."""
+    """Read from the end; pass over numbers and words about a measure."""
     words = list(words)
     while words:
         last, pair = words[-1], "_".join(words[-2:])
@@ -113,7 +113,7 @@ def _measure(words: Sequence[str]) -> Direction:
 
 
 def _ratio(words: Sequence[str]) -> Direction | None:
-    """`tokens_per_second_per_gpu`, `seconds_per_step`, `errors_per_request`, `hours_per_failure`."""
+    """Read `tokens_per_second_per_gpu`, `seconds_per_step`, `errors_per_request`, `hours_per_failure`."""
     at = words.index("per", 1)
     above, below = words[:at], {*words[at + 1 :]}
     if words[-1] in _SETTINGS:
@@ -132,12 +132,12 @@ def _ratio(words: Sequence[str]) -> Direction | None:
         return Direction.LOWER
     measure = _measure(above)
     if measure is Direction.UNKNOWN and below & _TIME and words[-1] in _TIME:
-        return Direction.HIGHER  # of whatever it is: so much is done in a second
+        return Direction.HIGHER  # whatever it counts: work in a second
     return measure
 
 
 def _way(words: Sequence[str]) -> Direction | None:
-    """`time_to_accuracy`, `steps_to_loss`, `requests_to_failure`, `time_between_failures`. None: it is no such name."""
+    """Read `time_to_accuracy`, `steps_to_loss`, `requests_to_failure`, `time_between_failures`. None: another name."""
     at = next(place for place, word in enumerate(words) if word in {"to", "between"} and place)
     effort, goal = words[at - 1], {*words[at + 1 :]}
     is_time = effort in _TIME or effort in _COST or effort in _ENERGY
@@ -154,7 +154,7 @@ def _way(words: Sequence[str]) -> Direction | None:
 
 
 def good(flag: bool, direction: Direction) -> bool:
-    """Is this the better one of a yes and a no? `passed` is to be true, `diverged` false."""
+    """Return whether this is the better one of yes and no: `passed` should be true, `diverged` false."""
     return flag is not (direction is Direction.LOWER)
 
 

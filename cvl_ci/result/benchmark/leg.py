@@ -21,10 +21,10 @@ MOST_WORDS = 300
 MOST_ATTEMPTS = 100
 MOST_NODES = 10_000
 LARGEST_AMOUNT = 1e12
-"""Of seconds or dollars: more is no run's."""
+"""Seconds or dollars; no run takes more."""
 
 LATEST = 32_503_680_000.0
-"""The year 3000: what is later is no time, and no calendar goes on for ever."""
+"""The year 3000. A later time is none: calendars end, in Python with the year 9999."""
 
 _VERDICTS = {verdict.value for verdict in Verdict}
 _ENDINGS = {ending.value: ending for ending in Ending}
@@ -89,7 +89,7 @@ class Leg:
 
 
 def read(content: bytes) -> Leg:
-    """Raises ValueError for what is no summary of a run. A field that makes no sense is left out, and no more."""
+    """Read a summary, and drop each field that makes no sense. Raises ValueError for what is no summary of a run."""
     if len(content) > LARGEST_BYTES:
         raise ValueError(f"is larger than {LARGEST_BYTES >> 20} MiB")
     try:
@@ -268,7 +268,7 @@ def _nodes(value: object) -> int:
 
 
 def _epoch(value: object) -> float:
-    """0 for what is no time at which anybody ran anything."""
+    """Return seconds since 1970, or 0 for what is no time of a run."""
     number = _amount(value)
     return number if number is not None and number < LATEST else 0.0
 

@@ -27,12 +27,12 @@ PAIRS_THAT_KNOW = 5
 
 
 ALIKE = 4
-"""So many samples of each side that are equal in every digit: what repeats like that is judged without its noise. A
-metric that is in one of two states by chance shows this, and another state in each side, once in a hundred times."""
+"""So many samples on each side, equal in every digit: such a metric has no noise, and only its medians count.
+A metric that is in one of two states by chance looks like this, with another state on each side, once in 128 times."""
 
 
 class Verdict(enum.Enum):
-    """`CHANGED`: certainly another, and nobody knows whether that is better; never gated."""
+    """A word on one metric. `CHANGED`: it certainly differs, which way is better is not known, and it is not gated."""
 
     BETTER = "better"
     SAME = "same"
@@ -56,8 +56,8 @@ class Floor:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """`change`: of the medians, as a share of the base, above 0 is more. `low` and `high`: its interval. `sudden`: no
-    matter of more or less, for a number is gone, a yes became a no, or what was always 0 is 0 no more."""
+    """`change`: of the medians, as a share of the base, above 0 is more. `low` and `high`: its interval. `sudden`: a
+    number is gone, a yes became a no, or a metric left 0 or fell to 0."""
 
     verdict: Verdict
     change: float | None = None
@@ -91,7 +91,7 @@ def judge(
 def _from_zero(
     head: Sequence[float], base: Sequence[float], *, lower_is_better: bool, tolerance: float, floor: Floor
 ) -> Judged:
-    """There is no share of 0: a change is one of the largest that the base was, and of a base that is always 0 any."""
+    """Judge by a share of the largest value in the base, for 0 has no share. If that is 0 too, any move counts."""
     if sorted(head) == sorted(base) or len({*head, *base}) == 1:
         return Judged(verdict=Verdict.SAME)
     largest = max(map(abs, base))
@@ -106,7 +106,7 @@ def _from_zero(
 
 
 def _repeats(head: Sequence[float], base: Sequence[float], known: Floor) -> Floor:
-    """What is known of other runs comes first: there it may have differed from itself."""
+    """Return a floor of 0 where both sides repeat in every digit, unless other runs tell more of the noise."""
     if known.pairs or known.share or min(len(head), len(base)) < ALIKE or len({*head}) > 1 or len({*base}) > 1:
         return known
     return Floor(share=0.0, pairs=len(head) + len(base) - 2)

@@ -1,6 +1,6 @@
-"""One metric as all runs of one side measured it: its numbers, and the runs that gave none. Pure.
+"""One metric as all runs of one side measured it: its numbers, and the runs without a number. Pure.
 
-A run that succeeded and gave no number where others did has lost it: NaN, a text, or nothing at all.
+A run loses a metric where other runs have a number and this run has NaN, a text, or nothing.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Measured(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """`numbers`: what counts as samples. `measured`: how many of the `runs` gave a number or a flag. `partly`: runs in
-    which not every turn did. `crowded`: a run had more metrics than are kept, and one that is not there may be one."""
+    """One metric of one side. `numbers`: its samples. `measured`: how many of the `runs` have a number or a flag.
+    `partly`: how many of these lack it in some turns. `crowded`: a run has more metrics than a summary keeps."""
 
     runs: int
     measured: int = 0
@@ -40,17 +40,17 @@ class Side:
 
     @property
     def is_there(self) -> bool:
-        """Most runs measured it: the median is a number."""
+        """Return whether most runs measured it, so that its median is a number."""
         return self.measured * 2 > self.runs
 
     @property
     def lacking(self) -> float:
-        """The share of runs without it."""
+        """Return the share of runs that lack it."""
         return (self.runs - self.measured + self.partly) / self.runs if self.runs else 0.0
 
     @property
     def shown(self) -> object:
-        """For a reader: the median, the flag, the labels."""
+        """Return what a reader sees: the median, the flag or the labels."""
         if self.numbers and self.is_there:
             return statistics.median(self.numbers)
         if self.flags and self.is_there:
@@ -63,7 +63,8 @@ class Side:
 
 
 def side(name: str, runs: Sequence[Measured], *, every_sample: bool = False) -> Side:
-    """All samples of a machine share its luck, so a run is one measurement, unless `every_sample` counts."""
+    """Return this metric of all `runs`. The samples of one machine share its luck: a run counts as one measurement,
+    unless `every_sample` counts."""
     numbers: list[float] = []
     flags: list[bool] = []
     labels: list[str] = []
@@ -91,7 +92,7 @@ def side(name: str, runs: Sequence[Measured], *, every_sample: bool = False) -> 
 
 
 def numbers_of(name: str, run: Measured) -> tuple[float, ...]:
-    """All samples; its one value where there are none. A metric that the run itself calls no number has none."""
+    """Return all samples, or the one value where a run has no samples. A metric whose value is no number has none."""
     one = finite(run.metrics.get(name))
     if one is None and name in run.metrics:
         return ()

@@ -12,12 +12,12 @@ TIME = "time.turn"
 
 
 def turn(measured: Readings, *, seconds: float) -> Readings:
-    """One turn: of each metric one number, its median where it had samples itself, and how long the turn ran."""
+    """Return one turn: one number for each metric, its median where it has samples, and how long the turn ran."""
     return Readings(metrics={TIME: seconds, **_of(measured)})
 
 
 def together(turns: Sequence[Readings]) -> Readings:
-    """Of each metric its median, and all its numbers. What most turns gave no number for has none. Labels: the last."""
+    """Return the median of each metric, and all its numbers. A metric that most turns lack has no median."""
     metrics: dict[str, object] = {}
     samples: dict[str, tuple[float, ...]] = {}
     for name in dict.fromkeys(name for one in turns for name in one.metrics):

@@ -1,4 +1,4 @@
-"""The verdict on one metric of two sides: whether it is still measured comes first, then its numbers. Pure."""
+"""The verdict on one metric of two sides: first whether both sides measured it, then its numbers. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from cvl_ci.result.benchmark.rules import Rule
 from cvl_ci.result.benchmark.sides import Side
 
 MEASURED_ALWAYS = ("time.", "cost_usd", "gpu.")
-"""What every run measures: a trend, and gated only where cvl-ci.yml says how."""
+"""Every run measures these: they have a trend, and cvl-ci.yml alone gates them."""
 
 UNKNOWN = "which way is better is not known"
 
 
 def direction_of(rule: Rule, head: Sequence[float], base: Sequence[float]) -> Direction:
-    """A name alone says little of what is signed (an error of -0.03). What falls below 0 where more is better fell."""
+    """Return which way is better. A name alone says little of a signed metric (an error of -0.03); but where more is
+    better, a fall below 0 is a fall."""
     if not rule.by_name or min((*base, 0.0)) == min((*head, 0.0)) == 0:
         return rule.direction
     fell = rule.direction is Direction.HIGHER and min((*base, 0.0)) == 0
@@ -32,7 +33,8 @@ def is_gated(name: str, rule: Rule, direction: Direction) -> bool:
 def judge(
     head: Side, base: Side, *, rule: Rule, direction: Direction, gated: bool, floor: Floor | None = None
 ) -> Judged:
-    """Of what is not gated no verdict is `worse` or `better`. Of a gated one that is no number nothing can be told."""
+    """Return the verdict. A metric that is not gated is never `worse` or `better`; a gated one that is no number on
+    either side is `unsure`."""
     found = _lost(head, base) or _compared(head, base, rule, direction, floor or Floor())
     if gated and found.verdict is Verdict.NO_BASELINE and not head.is_there:
         return replace(found, verdict=Verdict.UNSURE)
@@ -48,7 +50,7 @@ def judge(
 
 
 def from_target(values: Sequence[float], rule: Rule) -> list[float]:
-    """How far off, as a length that less of is better, whose share is one of the target."""
+    """Return how far off each value is, as a length whose share is a share of the target: less is better."""
     target = rule.target or 0.0
     return [(abs(target) or 1.0) + abs(value - target) for value in values]
 
@@ -58,7 +60,7 @@ def _unsure(found: Judged, why: str) -> Judged:
 
 
 def _lost(head: Side, base: Side) -> Judged | None:
-    """What not both sides measured; None: both did."""
+    """Judge what at least one side lacks. None: both sides measured it."""
     if head.is_there and base.is_there:
         return None
     if not base.runs:  # the baseline says why
@@ -102,7 +104,7 @@ def _compared(head: Side, base: Side, rule: Rule, direction: Direction, floor: F
 
 
 def _flags(head: Side, base: Side, direction: Direction) -> Judged:
-    """A yes that became a no needs no second run: it is no matter of noise where the base never wavered."""
+    """Judge yes and no. One run is enough where the base always says yes: noise does not turn a yes into a no."""
     now, before = ([good(flag, direction) for flag in one.flags] for one in (head, base))
     if {*head.flags} == {*base.flags} and len({*now}) == 1:
         return Judged(verdict=Verdict.SAME)

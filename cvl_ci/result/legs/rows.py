@@ -62,13 +62,13 @@ class Row:
 
     @property
     def verdict(self) -> Verdict:
-        """Of all its gated metrics together, and of what changed: the worst of theirs."""
+        """Return the worst verdict of all gated metrics, and of those that changed."""
         found = {one.verdict for one in self.comparisons if one.gated or one.verdict is Verdict.CHANGED}
         return min(found, key=ORDER.index, default=Verdict.NO_BASELINE)
 
     @property
     def is_sound(self) -> bool:
-        """It measured all that it should, and nothing got worse."""
+        """Return whether it measured all that it should, and nothing got worse."""
         lost = any(one.lost and one.gated for one in self.comparisons)
         return self.failure is None and not lost and self.verdict not in {Verdict.WORSE, Verdict.CHANGED}
 
@@ -98,7 +98,7 @@ class Report:
 
     @property
     def unpriced(self) -> int:
-        """How many runs had a machine and do not say what it cost: they are not in `usd`."""
+        """Return how many runs had a machine and do not tell its cost: `usd` lacks them."""
         legs = (leg for row in self.rows for leg in row.legs)
         return sum(leg.billed and leg.usd is None and bool(leg.region) for leg in legs)
 

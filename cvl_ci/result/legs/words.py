@@ -50,7 +50,7 @@ def headline(report: Report) -> str:
 
 
 def not_gated(report: Report) -> str:
-    """Of a gate: which legs it lets through unseen."""
+    """Say how many legs fail_on_regression lets through without a verdict. Empty: none, or there is no gate."""
     blind = (Verdict.UNSURE, Verdict.CHANGED, Verdict.NO_BASELINE)
     count = sum(row.failure is None and row.verdict in blind for row in report.rows)
     if not count or not report.policy.fail_on_regression:
@@ -93,12 +93,12 @@ def telling(row: Row) -> Comparison | None:
 
 
 def unjudged(row: Row) -> str:
-    """Of a row without any metric to show: why."""
+    """Say why a row has no metric to show."""
     return "no metric is gated" if row.baseline.legs else "no baseline"
 
 
 def sudden(one: Comparison) -> str:
-    """Why, of what no share can tell: it is gone, or was 0."""
+    """Return the reason of a change that is no percentage: a metric is gone, or was 0."""
     return "" if change(one) else why(one)
 
 
@@ -131,7 +131,7 @@ def versus(row: Row) -> str:
 
 
 def _elsewhere(row: Row) -> str:
-    """Where the base ran, if in another region: for the reader, as prices and not machines differ there."""
+    """Return where the base ran, if in another region. Regions are shown and compared: their machines are the same."""
     here, there = ({leg.region for leg in legs if leg.region} for legs in (row.legs, row.baseline.legs))
     return (
         f" in {', '.join(sorted(there)[:3])} (this: {', '.join(sorted(here)[:3])})"
