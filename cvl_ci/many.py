@@ -64,7 +64,9 @@ def report(given: Given, door: Door) -> int:
     if not given.get("folders"):
         raise RequestError([Mistake(field="FOLDER", value="", problem="is missing: name where the summaries lie")])
     found, troubles = legs.gather(given["folders"], field="FOLDER")
-    earlier, _ = legs.gather(given.get("history", ()), field="--history")
+    earlier, unread = legs.gather(given.get("history", ()), field="--history")
+    for line in unread:
+        door.tell(line)
     commits = legs.base_commits(door.here, earlier, base=given.get("base"), warn=door.tell)
     made = judged(given, found, history=earlier, commits=commits, troubles=troubles)
     written = reporting.files(made, assets=legs.assets(), settings=settings(given))

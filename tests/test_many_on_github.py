@@ -238,7 +238,7 @@ def test_history_may_be_none_or_of_another_workflow(job: Job, kept: Kept, api: A
     nights(kept)
     left(kept, SLOW)
     job.step("report", history="none")
-    assert json.loads(Path("cvl-report/report.json").read_text())["rows"][0]["status"] == "ok"
+    assert json.loads(Path("cvl-report/report.json").read_text())["rows"][0]["status"] == "succeeded"
     job.step("report", baseline_workflow="nightly-benchmark.yml")
     assert "GET /repos/cvl/ci/actions/workflows/nightly-benchmark.yml/runs" in api.asked
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.legs import markdown, words
 from cvl_ci.result.legs.page import Assets, page
 from cvl_ci.result.legs.rows import Report, Row
@@ -45,6 +46,7 @@ def as_json(report: Report) -> str:
         "rerun": [row.name for row in report.rerun],
         "missing": list(report.missing),
         "billed_usd": round(report.usd, 6),
+        "unpriced": report.unpriced,
         "rows": [_row(row, red=report.is_red(row)) for row in report.rows],
     }
     return json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -52,12 +54,15 @@ def as_json(report: Report) -> str:
 
 def as_text(report: Report) -> list[str]:
     """For a terminal or a step's log: a line each."""
-    return [words.headline(report), *(_line(row) for row in report.rows)]
+    gate = words.not_gated(report)
+    return [words.headline(report), *([gate] if gate else []), *(_line(row) for row in report.rows)]
 
 
 def _line(row: Row) -> str:
     one = words.telling(row)
-    said = row.reason if row.failure else f"{one.metric} {words.change(one)} {one.verdict.value}" if one else ""
+    why = f"({words.sudden(one)})" if one and words.sudden(one) else ""
+    told = " ".join(part for part in (one.metric, words.change(one), one.verdict.value, why) if part) if one else ""
+    said = row.reason if row.failure else told or words.unjudged(row)
     title = f"{row.key.example} {row.key.preset} on {row.place}"
     return "  ".join(part for part in (words.status(row), title, words.cost(row), said) if part)
 
@@ -73,6 +78,9 @@ def _row(row: Row, *, red: bool) -> Mapping[str, object]:
         "red": red,
         "verdict": row.verdict.value,
         "worse": [one.metric for one in row.worse],
+        "changed": [one.metric for one in row.comparisons if one.verdict is Verdict.CHANGED],
+        "unsure": [one.metric for one in row.comparisons if one.gated and one.verdict is Verdict.UNSURE],
+        "regions": sorted({leg.region for leg in row.legs if leg.region}),
         "baseline": row.baseline.commit or None,
         "compared": words.versus(row),
         "usd": row.usd,

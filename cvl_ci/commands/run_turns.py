@@ -10,7 +10,7 @@ from cvl_ci.commands.run_state import RunState
 from cvl_ci.request.turns import ALONE, BASE, HEAD, NAME
 from cvl_ci.result.benchmark import comparison, rules
 from cvl_ci.result.benchmark.readings import Readings
-from cvl_ci.result.benchmark.turns import together
+from cvl_ci.result.benchmark.turns import together, turn
 from cvl_ci.result.judgement import Judgement
 from cvl_ci.result.outcome import Beside, Ending
 from cvl_ci.result.phrases import change
@@ -21,8 +21,8 @@ Read = Callable[[Path, Sequence[str]], tuple[Readings, list[str]]]
 """Of files below a folder: what they measured, and what could not be read."""
 
 
-def sides(state: RunState, read: Read) -> tuple[Mapping[str, Readings], list[str]]:
-    """By side. A turn that was not finished measured nothing: it is not among those that the machine tells of."""
+def sides(state: RunState, read: Read) -> tuple[Mapping[str, Sequence[Readings]], list[str]]:
+    """By side, its turns. A turn that was not finished measured nothing: the machine does not tell of it."""
     files: dict[str, list[str]] = {}
     for file in state.fetched.files:
         name, _, path = file.path.partition("/")
@@ -31,21 +31,18 @@ def sides(state: RunState, read: Read) -> tuple[Mapping[str, Readings], list[str
     took = dict(state.job.nodes[0].turns) if state.job and state.job.nodes else {}
     troubles: list[str] = []
     found: dict[str, list[Readings]] = {}
-    seconds: dict[str, list[float]] = {}
     for name, ran in took.items():
         measured, unread = read(state.outputs / name, files.get(name, ()))
         troubles += unread
-        found.setdefault(name.partition("-")[0], []).append(measured)
-        seconds.setdefault(name.partition("-")[0], []).append(ran)
-    by_side = {side: together(those, seconds=seconds[side]) for side, those in found.items()}
-    return by_side, list(dict.fromkeys(troubles))[:5]
+        found.setdefault(name.partition("-")[0], []).append(turn(measured, seconds=ran))
+    return found, list(dict.fromkeys(troubles))[:5]
 
 
-def head(by_side: Mapping[str, Readings]) -> Readings:
-    return by_side.get(HEAD) or by_side.get(ALONE) or Readings()
+def head(by_side: Mapping[str, Sequence[Readings]]) -> Readings:
+    return together(by_side.get(HEAD) or by_side.get(ALONE) or ())
 
 
-def beside(state: RunState, by_side: Mapping[str, Readings]) -> Beside | None:
+def beside(state: RunState, by_side: Mapping[str, Sequence[Readings]]) -> Beside | None:
     against = state.plan.against
     if against is None:
         return None

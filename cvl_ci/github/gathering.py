@@ -147,13 +147,15 @@ def _summaries(archive: bytes, say: Callable[[str], None]) -> list[Leg]:
 
 def _lines(archive: bytes, say: Callable[[str], None]) -> list[Leg]:
     """A line that nobody can read is nobody's run."""
-    found = []
+    found, unread = [], 0
     for content in files(archive, endings=(".jsonl",), largest=LARGEST_ARCHIVE, say=say):
         for line in content.split(b"\n"):
             try:
                 found.append(legs.read(line))
             except ValueError:
-                continue
+                unread += bool(line.strip())
+    if unread:
+        say(f"holds {unread} lines that are no runs")
     return found
 
 

@@ -12,6 +12,7 @@ from cvl_ci.local.checkout import open_checkout
 from cvl_ci.request import document
 from cvl_ci.result.benchmark import leg as legs
 from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.benchmark.readings import short
 from cvl_ci.result.benchmark.rules import FILE_NAME, Rules
 from cvl_ci.result.benchmark.rules import read as read_rules
 from cvl_ci.result.legs.page import Assets
@@ -107,20 +108,22 @@ def _take(file: Path, found: list[Leg], troubles: list[str]) -> None:
     try:
         with file.open("rb") as opened:
             if file.suffix == ".jsonl":
-                found += _lines(line for line, _ in zip(opened, range(MOST_LINES), strict=False))
+                read, unread = _lines(line for line, _ in zip(opened, range(MOST_LINES), strict=False))
+                found += read
+                troubles += [f"{short(file.name)} holds {unread} lines that are no runs"] * bool(unread)
             else:
                 found.append(legs.read(opened.read(legs.LARGEST_BYTES + 1)))
     except (OSError, ValueError) as error:
         if file.name.startswith("cvl-") and not str(error).startswith("is no summary"):
-            troubles.append(f"{file.name} {error}")
+            troubles.append(f"{short(file.name)} {error}")
 
 
-def _lines(lines: Iterable[bytes]) -> Sequence[Leg]:
-    """A line that was cut short is nobody's run."""
-    found = []
+def _lines(lines: Iterable[bytes]) -> tuple[Sequence[Leg], int]:
+    """And how many lines are no runs: one that was cut short is nobody's."""
+    found, unread = [], 0
     for line in lines:
         try:
             found.append(legs.read(line))
         except ValueError:
-            continue
-    return found
+            unread += bool(line.strip())
+    return found, unread

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from cvl_ci.errors import Mistake
 from cvl_ci.request import accelerators, places
 from cvl_ci.request.inputs import Inputs, Spelling
-from cvl_ci.request.plan import SANDBOX, TURNS, Limits, Needs, Place, RunPlan, Secret, Spot, StagedFile
+from cvl_ci.request.plan import FEWEST_TURNS, SANDBOX, TURNS, Limits, Needs, Place, RunPlan, Secret, Spot, StagedFile
 from cvl_ci.request.values import Wrong
 
 KINDS = ("example", "command", "task")
@@ -109,12 +109,22 @@ def impossible(inputs: Inputs, plan: RunPlan) -> list[Mistake]:
         if plan.num_nodes > 1 and getattr(inputs, name) not in (None, 1):
             problem = "goes with one machine: several would not begin their turns together"
             mistakes.append(inputs.mistake(name, getattr(inputs, name), problem))
-    if inputs.fail_on_regression and not inputs.compare:
-        mistakes.append(inputs.mistake("fail_on_regression", "true", f"goes with {_flags(inputs, 'compare')}"))
+    mistakes += _gate(inputs, plan)
     if plan.limits.keep_minutes and inputs.spelling is Spelling.INPUT and not plan.public_key:
         problem = "keeps a machine that nobody could log in to, as the runner's key goes with it: give ssh_public_key"
         mistakes.append(inputs.mistake("keep_on_failure", inputs.keep_on_failure, problem))
     return mistakes
+
+
+def _gate(inputs: Inputs, plan: RunPlan) -> list[Mistake]:
+    if not inputs.fail_on_regression:
+        return []
+    if not inputs.compare:
+        return [inputs.mistake("fail_on_regression", "true", f"goes with {_flags(inputs, 'compare')}")]
+    if plan.repeat >= FEWEST_TURNS:
+        return []
+    problem = f"is too few to tell whether a number got worse, so fail_on_regression could not fail: give {TURNS}"
+    return [inputs.mistake("repeat", plan.repeat, problem)]
 
 
 def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPlan:
@@ -146,7 +156,7 @@ def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPla
         outputs=inputs.outputs,
         missing=work.missing,
         task_extra=work.task_extra,
-        warnings=(*work.warnings, *_not_kept(inputs, where)),
+        warnings=(*work.warnings, *_not_kept(inputs, where), *_hardly_gated(inputs)),
     )
 
 
@@ -154,6 +164,16 @@ def _not_kept(inputs: Inputs, places: Sequence[Place]) -> tuple[str, ...]:
     if not inputs.keep_on_failure or not _sandbox_in_a_runner(inputs, places):
         return ()
     return ("keep_on_failure is passed over: a sandbox's machines are inside the runner, where nobody gets to them.",)
+
+
+def _hardly_gated(inputs: Inputs) -> tuple[str, ...]:
+    """Warn of a gate that a noisy metric can never close."""
+    if not (inputs.fail_on_regression and inputs.compare and FEWEST_TURNS <= (inputs.repeat or TURNS) < TURNS):
+        return ()
+    said = (
+        f"fail_on_regression with repeat {inputs.repeat} fails only by a metric that is the same in every digit each "
+    )
+    return (f"{said}time, or that is lost: of any other {inputs.repeat} samples cannot tell. Give {TURNS}.",)
 
 
 def _avoid(inputs: Inputs, work: Work) -> frozenset[str]:

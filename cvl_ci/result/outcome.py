@@ -167,14 +167,16 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One metric of two versions that ran beside each other. `head`, `base`: medians; `change`: a share of the base."""
+    """One metric of two versions that ran beside each other. `head`, `base`: medians, or flags; None: no number there.
+    `change`: a share of the base. `gated`: it is known which way is better."""
 
     metric: str
-    head: float
-    base: float
+    head: float | None
+    base: float | None
     change: float | None
     verdict: str
     why: str = ""
+    gated: bool = True
 
     @property
     def worse(self) -> bool:
@@ -195,6 +197,20 @@ class Beside:
     @property
     def worse(self) -> tuple[Change, ...]:
         return tuple(change for change in self.changes if change.worse)
+
+    @property
+    def changed(self) -> tuple[Change, ...]:
+        """For sure, and whether for the better is not known."""
+        return tuple(change for change in self.changes if change.verdict == "changed")
+
+    @property
+    def unsure(self) -> tuple[Change, ...]:
+        """Of what is gated: it cannot be told whether these are worse."""
+        return tuple(change for change in self.changes if change.gated and change.verdict == "unsure")
+
+    @property
+    def sound(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.gated and change.verdict in {"same", "better"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ ENDINGS = {
 }
 
 
-_VERDICTS = ("worse", "better", "unsure", "same", "no baseline")
+_VERDICTS = ("worse", "changed", "unsure", "better", "same", "no baseline")
 
 
 def headline(outcome: Outcome) -> str:
@@ -150,6 +150,13 @@ def beside(told: Beside) -> list[str]:
         return [f"not compared, {first}: {plain(told.reason)}"]
     ordered = sorted(told.changes, key=lambda one: (_VERDICTS.index(one.verdict), -abs(one.change or 0)))
     return [f"{first}, in this order: {' '.join(told.order)}", *map(change, ordered)]
+
+
+def nothing_to_list(told: Beside) -> str:
+    """Say what may be said where no metric got worse, changed, or cannot be judged."""
+    if told.reason:
+        return plain(told.reason)
+    return f"nothing is worse than {plain(told.ref)}" if told.sound else "nothing was judged: no metric has a direction"
 
 
 def saving(cost: Cost) -> str | None:

@@ -25,6 +25,7 @@ from cvl_ci.result.phrases import (
     kept,
     money,
     node,
+    nothing_to_list,
     proved_gone,
     released,
     still_to_come,
@@ -211,10 +212,13 @@ def _folded(outcome: Outcome) -> list[str]:
 
 
 def _compared(told: Beside) -> str:
-    """What got worse, else that nothing did."""
-    if told.reason or not told.worse:
-        return code(told.reason or f"nothing is worse than {told.ref}")
-    return "<br>".join(f"**worse** {code(change(one))}" for one in told.worse[:LISTED])
+    """What got worse, what changed, what cannot be judged; only where there is none of these, that nothing is worse."""
+    kinds = (("**worse**", told.worse), ("**changed**", told.changed), ("cannot be judged:", told.unsure))
+    listed = [f"{kind} {code(change(one))}" for kind, those in kinds for one in those]
+    if told.reason or not listed:
+        return code(nothing_to_list(told))
+    more = len(listed) - LISTED
+    return "<br>".join([*listed[:LISTED], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _proof(outcome: Outcome) -> list[str]:

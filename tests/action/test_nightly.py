@@ -108,6 +108,7 @@ def earlier(name: str, commit: str, run: int) -> Leg:
         preset="train",
         cloud="sandbox",
         region="us-east-1",
+        instance_type="m6i.large",
         accelerators={},
         cluster=f"cvl-{run}-{name}",
         commit=commit,

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cvl_ci.errors import RequestError
-from cvl_ci.request.plan import BASE_FOLDER, TURNS, Blob
+from cvl_ci.request.plan import BASE_FOLDER, FEWEST_TURNS, TURNS, Blob
+from cvl_ci.result.benchmark import noise
 from tests.commands.test_prepare import Ask, ask, field
 from tests.field import plant
 
@@ -34,6 +35,15 @@ def test_how_often_is_said_by_repeat(ask: Ask) -> None:
     assert not ask(example="plain").sampled
 
 
+def test_a_gate_that_can_hardly_fail_says_so(ask: Ask) -> None:
+    """As many turns as the verdict's own rule needs."""
+    assert (noise.enough(TURNS, TURNS), noise.enough(TURNS - 1, TURNS - 1), noise.ALIKE) == (True, False, FEWEST_TURNS)
+    hardly = ask(example="plain", compare="HEAD", repeat=4, fail_on_regression=True)
+    assert any("with repeat 4 fails only by a metric that is the same in every digit" in one for one in hardly.warnings)
+    for given in ({"compare": "HEAD", "fail_on_regression": True}, {"compare": "HEAD", "repeat": 2}):
+        assert not any("fail_on_regression" in one for one in ask(example="plain", **given).warnings)
+
+
 def test_a_base_without_this_example_is_nothing_to_compare_with(ask: Ask, field: Path) -> None:
     new = {
         "new/example.yaml": "name: brand-new\nresources: {gpu: 0}\npresets: {train: {script: t.sh, docker: false}}\n"
@@ -52,6 +62,10 @@ def test_a_base_without_this_example_is_nothing_to_compare_with(ask: Ask, field:
         ({"repeat": 2, "num_nodes": 2}, "repeat: '2' goes with one machine"),
         ({"repeat": 101}, "repeat: '101' is more than 100"),
         ({"fail_on_regression": True}, "fail_on_regression: 'true' goes with compare"),
+        *(
+            ({"compare": "HEAD", "repeat": few, "fail_on_regression": True}, f"repeat: '{few}' is too few to tell")
+            for few in range(1, FEWEST_TURNS)
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_a_mistake(ask: Ask, given: dict[str, Any], said: str) -> None:

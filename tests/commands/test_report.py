@@ -140,3 +140,30 @@ def test_a_branch_of_history_serves_as_the_base(here: Path, capsys: pytest.Captu
     ]
     leave(here / "legs", accuracy=0.8, commit=git("rev-parse", "HEAD"))
     assert main(["report", "legs", "--history", "history.jsonl", "--fail-on-regression"]) == 1
+
+
+def test_what_five_legs_lost_is_red_and_listed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As their files say it: NaN is null there, and what is gone is not there."""
+    fine, lost = (
+        {"loss": 0.5, "accuracy": 0.9, "passed": True, "errors": 0},
+        {"loss": None, "passed": False, "errors": 37},
+    )
+    for folder, metrics, commit in (("legs", lost, "HEAD"), ("nights", fine, "HEAD~1")):
+        for turn in range(5):
+            name = f"cvl-{folder}-{turn}"
+            said = summary(cluster=name, metrics=metrics, commit=git("rev-parse", commit), at=NIGHT + turn)
+            (here / folder).mkdir(exist_ok=True)
+            (here / folder / f"{name}.json").write_text(json.dumps(said))
+    assert main(["report", "legs", "--history", "nights"]) == 0
+    assert "1 leg, none red, 1 got worse" in capsys.readouterr().out
+    assert main(["report", "legs", "--history", "nights", "--fail-on-regression"]) == 1
+    [row] = json.loads((here / "cvl-report/report.json").read_text())["rows"]
+    assert sorted(row["worse"]) == ["accuracy", "errors", "loss", "passed"]
+    comment = (here / "cvl-report/comment.md").read_text()
+    for line in (
+        "| `accuracy` |  | `0.9` |  | worse | higher is better | `it is gone` |",
+        "| `loss` |  | `0.5` |  | worse | lower is better | `it is no number any more` |",
+        "| `passed` | `False` | `True` |  | worse | higher is better | `true became false` |",
+        "| `errors` | `37` | `0` |  | worse | lower is better | `the base is always 0` |",
+    ):
+        assert line in comment

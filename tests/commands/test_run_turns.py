@@ -58,6 +58,16 @@ def ran(house: House, plan: RunPlan, *, factor: float = 1.0, **ended: object) ->
     return house.run(plan)
 
 
+def told(house: House, plan: RunPlan, head: Mapping[str, object], base: Mapping[str, object]) -> Outcome:
+    """Each side measures the same in all of its turns."""
+    turns = order(plan, seed=Owner(repository="a/b", run="1").name)
+    assert isinstance(house.engine, Measuring)
+    house.engine.wrote = {turn.name: base if turn.side == "base" else head for turn in turns}
+    took = tuple((turn.name, NOISE[turn.number - 1]) for turn in turns)
+    house.engine.ends = (NodeEnd(rank=0, exit_code=0, turns=took),)
+    return house.run(plan)
+
+
 def verdicts(outcome: Outcome) -> dict[str, str]:
     assert outcome.beside is not None
     return {change.metric: change.verdict for change in outcome.beside.changes}
@@ -133,3 +143,34 @@ def test_the_verdict_is_in_summary_comment_and_json_and_names_are_inert(house: H
         assert "``` </details>`` @all" in spot, "in a span that nothing in it ends"
     data = to_json(outcome)
     assert json.loads(json.dumps(data, allow_nan=False))["beside"]["changes"][1]["verdict"] == "worse"
+
+
+def test_what_is_lost_or_no_number_any_more_is_worse_and_fails(house: House) -> None:
+    fine = {"loss": 0.5, "accuracy": 0.9, "passed": True, "errors": 0, "widgets": 3}
+    lost = {"loss": float("nan"), "passed": False, "errors": 37}
+    outcome = told(house, replace(BOTH, fail_on_regression=True), lost, fine)
+    assert (outcome.ending, outcome.exit_code) == (Ending.FAILED, 1)
+    worse = dict.fromkeys(("loss", "accuracy", "passed", "errors"), "worse")
+    assert verdicts(outcome) == {"time.turn": "same", **worse, "widgets": "changed"}
+    page = job_summary(outcome)
+    for line in ("**worse** `accuracy worse (it is gone)`", "**worse** `passed worse (true became false)`"):
+        assert line in page
+    assert "**changed** `widgets changed (it is gone; which way is better is not known)`" in page
+    json.dumps(to_json(outcome), allow_nan=False)
+
+
+def test_a_fifth_slower_in_four_of_four_is_not_called_fine(house: House) -> None:
+    outcome = ran(house, replace(BOTH, repeat=4), factor=1.23)
+    assert verdicts(outcome) == {"time.turn": "unsure", "latency_ms": "unsure", "accuracy": "same"}
+    page = job_summary(outcome)
+    assert "nothing is worse" not in page
+    cannot = "`latency_ms +23.0 % unsure (4 against 4 samples cannot tell: repeat it)`"
+    assert f"cannot be judged: {cannot}" in page
+    said = comment(outcome, marker=marker("x"), run=Link(words="run", url="https://example.com"))
+    assert f"cannot be judged: {cannot}" in said
+    assert cannot.strip("`") in "\n".join(lines(outcome, width=200))
+
+
+def test_what_repeats_in_every_digit_fails_by_four(house: House) -> None:
+    slow = told(house, replace(BOTH, repeat=4, fail_on_regression=True), {"latency_ms": 123}, {"latency_ms": 100})
+    assert (slow.exit_code, verdicts(slow)["latency_ms"]) == (1, "worse")

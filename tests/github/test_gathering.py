@@ -177,7 +177,7 @@ def torn() -> bytes:
         (odd(method=zipfile.ZIP_BZIP2), "packed as no client"),
         (encrypted(), "packed as no client"),
         (zipped({"a.json": "{" * 100_000}), "is no JSON"),
-        (zipped({"a.json": '{"ending": "wonderful"}'}), "is no summary of a run"),
+        (zipped({"a.json": '{"ending": "wonderful"}'}), "has an ending that is no known one"),
         (zipped({f"{number}.json": "{}" for number in range(3_000)}), "more than 2,000 files"),
     ],
     ids=["empty", "cut", "noise", "torn", "bomb", "bombs", "lzma", "bzip2", "encrypted", "deep", "no summary", "many"],

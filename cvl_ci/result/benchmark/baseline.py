@@ -41,10 +41,32 @@ def choose(key: Key, *, commits: Sequence[str], found: Sequence[Leg]) -> Baselin
 
 
 def alike(one: Key, other: Key) -> bool:
-    """Where a driver or an image is not known, it is nobody's difference."""
-    fixed = (one.cloud, one.accelerator, one.spot) == (other.cloud, other.accelerator, other.spot)
-    pairs = ((one.driver, other.driver), (one.image, other.image))
-    return _same_work(one, other) and fixed and all(not a or not b or a == b for a, b in pairs)
+    """Return whether numbers of the two may be compared. An unknown driver or image is no difference; an unknown
+    instance type or number of nodes is no match."""
+    return _same_work(one, other) and _is_told(one) and _is_told(other) and not _differences(one, other)
+
+
+def _is_told(key: Key) -> bool:
+    return bool(key.instance_type and key.nodes)
+
+
+def _differences(one: Key, other: Key) -> list[str]:
+    """Name each part of the machine in which the two differ, as far as both name it."""
+    fixed = {
+        "cloud": (one.cloud, other.cloud),
+        "accelerator": (one.accelerator, other.accelerator),
+        "spot": (one.spot, other.spot),
+    }
+    known = {
+        "instance type": (one.instance_type, other.instance_type),
+        "number of nodes": (one.nodes, other.nodes),
+        "driver": (one.driver, other.driver),
+        "image": (one.image, other.image),
+    }
+    return [
+        *(name for name, (mine, theirs) in fixed.items() if mine != theirs),
+        *(name for name, (mine, theirs) in known.items() if mine and theirs and mine != theirs),
+    ]
 
 
 def _same_work(one: Key, other: Key) -> bool:
@@ -56,9 +78,14 @@ def _latest(legs: Sequence[Leg]) -> tuple[Leg, ...]:
 
 
 def _why_none(key: Key, runs: Sequence[Leg], commits: Sequence[str]) -> str:
-    others = sorted({leg.key.place for leg in runs if not alike(leg.key, key)})
+    if runs and not _is_told(key):
+        return "this run does not say on which instance type and how many nodes it ran: cannot tell, so not compared"
+    others = sorted({leg.key.place for leg in runs if _differences(leg.key, key)})
     if others:
+        differ = " and ".join(dict.fromkeys(name for leg in runs for name in _differences(leg.key, key)))
         shown = f"{', '.join(others[:3])}{' and others' if len(others) > 3 else ''}"
-        return f"the base ran on {shown}, this on {key.place}: not compared"
+        return f"the base ran on {shown}, this on {key.place}: not compared, for they differ in {differ}"
+    if runs:
+        return "the base does not say on which instance type and how many nodes it ran: cannot tell, so not compared"
     searched = f"the base or its {len(commits) - 1} nearest ancestors" if len(commits) > 1 else "the base"
     return f"no run of {searched} is known"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cvl_ci.result.benchmark import noise
 from cvl_ci.result.benchmark.baseline import Baseline
@@ -13,22 +13,27 @@ from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.benchmark.noise import Floor, Judged, Verdict
 from cvl_ci.result.benchmark.readings import Readings, finite
 from cvl_ci.result.benchmark.rules import Rule, Rules
+from cvl_ci.result.benchmark.sides import Side, names_of, side
+from cvl_ci.result.benchmark.verdicts import direction_of, from_target, is_gated, judge
 from cvl_ci.result.outcome import Beside, Change, Ending
 
-MEASURED_ALWAYS = ("time.", "cost_usd", "gpu.")
-"""What every run measures: a trend, and gated only where cvl-ci.yml says how."""
+_FIRST = (Verdict.WORSE, Verdict.CHANGED)
+ORDER = (*_FIRST, Verdict.UNSURE, Verdict.BETTER, Verdict.SAME, Verdict.NO_BASELINE)
+"""The worst first; `unsure` comes before what is fine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """`value` and `base`: medians, or a label. Of what is not gated no verdict is `worse` or `better`."""
+    """`value` and `base`: medians, flags or labels. `lost`: there is no number, where there was one or should be. Of
+    what is not gated no verdict is `worse` or `better`."""
 
     metric: str
     value: object
-    base: float | None
+    base: object
     judged: Judged
     direction: Direction
     gated: bool
+    lost: bool = False
     runs: int = 1
 
     @property
@@ -39,57 +44,61 @@ class Comparison:
 def compare(
     legs: Sequence[Leg], baseline: Baseline, *, rules: Rules, history: Sequence[Leg] = ()
 ) -> tuple[Comparison, ...]:
-    """`legs`: all runs of one key, repeated. `history`: earlier runs of the same key, for the floor."""
+    """Compare every metric of either side. `legs`: all runs of one key, repeated. `history`: earlier runs of the same
+    key, for the floor."""
     ended = [leg for leg in legs if leg.ending is Ending.SUCCEEDED]
-    names = dict.fromkeys(name for leg in ended for name in leg.metrics)
+    names = dict.fromkeys((*names_of(ended), *names_of(baseline.legs))) if ended else ()
     ordered = sorted((leg for leg in history if leg.ending is Ending.SUCCEEDED), key=lambda leg: (leg.at, leg.cluster))
-    return tuple(_compared(name, ended, baseline, rules.of(name), ordered) for name in names)
+    return in_order([_compared(name, ended, baseline, rules.of(name), ordered) for name in names])
 
 
-def beside(head: Readings, base: Readings, *, rules: Rules) -> tuple[Change, ...]:
-    """Of two that ran in turn on one machine, whose luck they shared: so every sample counts, and how long they ran is
-    gated like any metric."""
+def in_order(found: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """Put what got worse first, and then what changed: a list that is cut to fit must not lose these."""
+    return tuple(sorted(found, key=lambda one: ORDER.index(one.verdict) if one.verdict in _FIRST else len(_FIRST)))
+
+
+def beside(head: Sequence[Readings], base: Sequence[Readings], *, rules: Rules) -> tuple[Change, ...]:
+    """Compare the turns of two sides that ran on one machine and shared its luck: every turn is a sample, and how long
+    it ran is gated like any metric."""
     found = []
-    for name in dict.fromkeys((*head.samples, *head.metrics)):
-        now, before = _all_of(name, head), _all_of(name, base)
-        if not now or not before:
-            continue
-        rule = rules.of(name)
-        direction = _direction(rule, [*now, *before])
+    for name in dict.fromkeys((*names_of(head), *names_of(base))):
+        now, before, rule = side(name, head), side(name, base), rules.of(name)
+        direction = direction_of(rule, now.numbers, before.numbers)
         gated = direction is not Direction.UNKNOWN
-        judged = _judged(now, before, rule, direction, Floor(), gated=gated)
-        middle, base_middle = statistics.median(now), statistics.median(before)
-        found.append(
-            Change(
-                metric=name,
-                head=middle,
-                base=base_middle,
-                change=(middle - base_middle) / abs(base_middle) if base_middle else None,
-                verdict=judged.verdict.value,
-                why=judged.reason or _interval(judged),
-            )
-        )
+        if not now.measured and not before.measured and not gated:
+            continue  # a label
+        judged = judge(now, before, rule=rule, direction=direction, gated=gated)
+        found.append(_change(name, now, before, judged, gated=gated))
     return tuple(found)
 
 
 def told_beside(told: Beside, *, rules: Rules) -> tuple[Comparison, ...]:
-    """The verdicts of two that ran in turn on one machine, which no run on another can better."""
-    return tuple(
-        Comparison(
-            metric=one.metric,
-            value=one.head,
-            base=one.base,
-            judged=Judged(verdict=Verdict(one.verdict), change=one.change, reason=one.why),
-            direction=rules.of(one.metric).direction,
-            gated=rules.of(one.metric).direction is not Direction.UNKNOWN,
-        )
-        for one in told.changes
+    """Return the verdicts of a comparison on one machine, which tells more than any run on another machine."""
+    return tuple(_told_beside(one, rules.of(one.metric)) for one in told.changes)
+
+
+def _told_beside(one: Change, rule: Rule) -> Comparison:
+    gated = one.gated and rule.direction is not Direction.UNKNOWN
+    verdict = Verdict(one.verdict)
+    if not gated and verdict in {Verdict.WORSE, Verdict.BETTER}:
+        verdict = Verdict.UNSURE
+    return Comparison(
+        metric=one.metric,
+        value=one.head,
+        base=one.base,
+        judged=Judged(verdict=verdict, change=one.change, reason=one.why),
+        direction=rule.direction,
+        gated=gated,
+        lost=one.head is None,
     )
 
 
-def _all_of(name: str, readings: Readings) -> tuple[float, ...]:
-    one = finite(readings.metrics.get(name))
-    return readings.samples.get(name) or (() if one is None else (one,))
+def _change(name: str, now: Side, before: Side, judged: Judged, *, gated: bool) -> Change:
+    head, base = (value if isinstance(value, float | bool) else None for value in (now.shown, before.shown))
+    middle, base_middle = finite(head), finite(base)
+    share = (middle - base_middle) / abs(base_middle) if middle is not None and base_middle else None
+    why = judged.reason or _interval(judged)
+    return Change(metric=name, head=head, base=base, change=share, verdict=judged.verdict.value, why=why, gated=gated)
 
 
 def _interval(judged: Judged) -> str:
@@ -104,56 +113,21 @@ def worse(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
 
 def _compared(name: str, legs: Sequence[Leg], baseline: Baseline, rule: Rule, history: Sequence[Leg]) -> Comparison:
     floor = _floor(name, history, rule)
-    head, base = _values(name, legs, floor), _values(name, baseline.legs, floor)
-    direction = _direction(rule, [*head, *base])
-    gated = direction is not Direction.UNKNOWN and not (rule.by_name and name.startswith(MEASURED_ALWAYS))
-    if not head or not baseline.legs:  # a label, or nothing to compare with, which the baseline says why
-        judged = Judged(verdict=Verdict.NO_BASELINE)
-    else:
-        judged = _judged(head, base, rule, direction, floor, gated=gated)
+    every = floor.pairs >= noise.PAIRS_THAT_KNOW
+    head, base = (side(name, runs, every_sample=every) for runs in (legs, baseline.legs))
+    direction = direction_of(rule, head.numbers, base.numbers)
+    gated = is_gated(name, rule, direction)
+    judged = judge(head, base, rule=rule, direction=direction, gated=gated, floor=floor)
     return Comparison(
         metric=name,
-        value=statistics.median(head) if head else _label(name, legs),
-        base=statistics.median(base) if base else None,
+        value=head.shown,
+        base=base.shown,
         judged=judged,
         direction=direction,
         gated=gated,
-        runs=len(head),
+        lost=not head.is_there and (base.is_there or gated),
+        runs=len(head.numbers),
     )
-
-
-def _judged(
-    head: Sequence[float], base: Sequence[float], rule: Rule, direction: Direction, floor: Floor, *, gated: bool
-) -> Judged:
-    if direction is Direction.TARGET:
-        head, base = _from_target(head, rule), _from_target(base, rule)
-    lower = direction is not Direction.HIGHER
-    found = noise.judge(head, base, lower_is_better=lower, tolerance=rule.tolerance, floor=floor)
-    if not gated and found.verdict in {Verdict.WORSE, Verdict.BETTER}:
-        unknown = direction is Direction.UNKNOWN
-        reason = "which way is better is not known" if unknown else "measured of every run: a rule would gate it"
-        return replace(found, verdict=Verdict.UNSURE, reason=reason)
-    return found
-
-
-def _values(name: str, legs: Sequence[Leg], floor: Floor) -> list[float]:
-    """All samples of a machine share its luck: two machines of 100 samples each are two measurements, not 200, until
-    it is known how far machines are apart."""
-    found = [measured for leg in legs if (measured := leg.measured(name))]
-    if floor.pairs >= noise.PAIRS_THAT_KNOW:
-        return [value for measured in found for value in measured]
-    return [statistics.median(measured) for measured in found]
-
-
-def _direction(rule: Rule, values: Sequence[float]) -> Direction:
-    """A name alone says little of what is signed (an error of -0.03)."""
-    return Direction.UNKNOWN if rule.by_name and any(value < 0 for value in values) else rule.direction
-
-
-def _from_target(values: Sequence[float], rule: Rule) -> list[float]:
-    """How far off, as a length that less of is better, whose share is one of the target."""
-    target = rule.target or 0.0
-    return [(abs(target) or 1.0) + abs(value - target) for value in values]
 
 
 def _floor(name: str, history: Sequence[Leg], rule: Rule) -> Floor:
@@ -166,16 +140,11 @@ def _floor(name: str, history: Sequence[Leg], rule: Rule) -> Floor:
             nights.setdefault(night, []).append(statistics.median(found))
     runs = [(commit, statistics.median(values)) for (commit, _, _), values in nights.items()]
     if rule.target is not None:
-        runs = [(commit, _from_target([value], rule)[0]) for commit, value in runs]
+        runs = [(commit, from_target([value], rule)[0]) for commit, value in runs]
     return noise.floor(runs)
-
-
-def _label(name: str, legs: Sequence[Leg]) -> object:
-    values = list(dict.fromkeys(str(leg.metrics[name]) for leg in legs if leg.metrics.get(name) is not None))
-    return ", ".join(values[:3]) if values else None
 
 
 def change_of(one: Comparison) -> float | None:
     """For a reader: of the medians themselves, whatever the direction."""
-    value, base = finite(one.value), one.base
+    value, base = finite(one.value), finite(one.base)
     return None if value is None or not base else (value - base) / abs(base)

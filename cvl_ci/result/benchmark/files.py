@@ -18,8 +18,12 @@ _JUNIT = re.compile(r"(?:.*junit.*|TEST-.+|(?:test[-_]?)?(?:report|results))\.xm
 
 def wanted(paths: Iterable[str]) -> list[str]:
     """Those worth opening, the plainest first: its names stand as they are when two files use the same."""
+    return _of_metrics(paths)[:MOST_FILES]
+
+
+def _of_metrics(paths: Iterable[str]) -> list[str]:
     found = [path for path in paths if any(kind.fullmatch(_name(path)) for kind in (_METRICS, _BENCHMARK, _JUNIT))]
-    return sorted(found, key=lambda path: (_name(path) != "metrics.json", path.count("/"), path))[:MOST_FILES]
+    return sorted(found, key=lambda path: (_name(path) != "metrics.json", path.count("/"), path))
 
 
 def read_all(paths: Iterable[str], open_file: Callable[[str], bytes]) -> tuple[Readings, list[str]]:
@@ -28,9 +32,12 @@ def read_all(paths: Iterable[str], open_file: Callable[[str], bytes]) -> tuple[R
     The first metrics.json gives its names as they are. Others are told apart by what their own name says
     (`test_metrics.json`: `test.accuracy`), or by their path.
     """
+    listed = _of_metrics(paths)
     collector, troubles = Collector(), []
+    if len(listed) > MOST_FILES:
+        troubles.append(f"{listed[MOST_FILES]} is one of {len(listed) - MOST_FILES} files beyond {MOST_FILES}")
     plain_taken = False
-    for path in wanted(paths):
+    for path in listed[:MOST_FILES]:
         try:
             found = read(path, open_file(path))
         except (OSError, Unreadable) as error:

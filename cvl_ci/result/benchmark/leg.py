@@ -13,31 +13,43 @@ from datetime import datetime
 
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.readings import LONGEST, MOST, Collector, Unreadable, finite, short
+from cvl_ci.result.benchmark.sides import numbers_of
 from cvl_ci.result.outcome import Beside, Change, Ending
 
 LARGEST_BYTES = 8 << 20
 MOST_WORDS = 300
 MOST_ATTEMPTS = 100
+MOST_NODES = 10_000
+LARGEST_AMOUNT = 1e12
+"""Seconds or dollars; no run takes more."""
+
+LATEST = 32_503_680_000.0
+"""The year 3000. A later time is none: calendars end, in Python with the year 9999."""
+
 _VERDICTS = {verdict.value for verdict in Verdict}
 _ENDINGS = {ending.value: ending for ending in Ending}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """What must be alike before numbers may be compared. An empty driver or image: nobody said."""
+    """What must be alike before numbers may be compared. Empty, or 0 nodes: the summary does not say."""
 
     example: str
     preset: str = ""
     accelerator: str = ""
     cloud: str = ""
+    instance_type: str = ""
+    nodes: int = 0
     spot: bool = False
     driver: str = ""
     image: str = ""
 
     @property
     def place(self) -> str:
-        """`aws L4:1 spot`."""
-        words = (self.cloud, self.accelerator or "CPU", "spot" if self.spot else "", self.driver, self.image)
+        """`aws L4:1 g6.xlarge 2 nodes spot`."""
+        nodes = f"{self.nodes} nodes" if self.nodes > 1 else ""
+        spot = "spot" if self.spot else ""
+        words = (self.cloud, self.accelerator or "CPU", self.instance_type, nodes, spot, self.driver, self.image)
         return " ".join(word for word in words if word)
 
 
@@ -73,20 +85,21 @@ class Leg:
 
     def measured(self, name: str) -> tuple[float, ...]:
         """All samples of a metric; its one value where there are none."""
-        one = finite(self.metrics.get(name))
-        return self.samples.get(name) or (() if one is None else (one,))
+        return numbers_of(name, self)
 
 
 def read(content: bytes) -> Leg:
-    """Raises ValueError for what is no summary of a run."""
+    """Read a summary, and drop each field that makes no sense. Raises ValueError for what is no summary of a run."""
     if len(content) > LARGEST_BYTES:
         raise ValueError(f"is larger than {LARGEST_BYTES >> 20} MiB")
     try:
         said = json.loads(content)
     except (ValueError, RecursionError):
         raise ValueError("is no JSON") from None
-    if not isinstance(said, dict) or said.get("ending") not in _ENDINGS:
+    if not isinstance(said, dict) or not ({"ending", "cluster"} & said.keys()):
         raise ValueError("is no summary of a run")
+    if _text(said.get("ending")) not in _ENDINGS:
+        raise ValueError("has an ending that is no known one")
     return _leg(said)
 
 
@@ -104,6 +117,8 @@ def line(leg: Leg) -> str:
         "cloud": key.cloud,
         "region": leg.region,
         "accelerators": dict(part.rpartition(":")[::2] for part in key.accelerator.split(",") if part),
+        "instance_type": key.instance_type,
+        "num_nodes": key.nodes or None,
         "spot": key.spot,
         "driver": key.driver,
         "image": key.image,
@@ -131,13 +146,13 @@ def _leg(said: Mapping[str, object]) -> Leg:
         key=_key(said, attempts),
         ending=_ENDINGS[_text(said.get("ending"))],
         reason=_text(said.get("reason"), most=MOST_WORDS),
-        exit_code=code if isinstance(code, int) and 0 <= code < 256 else 70,
+        exit_code=code if isinstance(code, int) and not isinstance(code, bool) and 0 <= code < 256 else 70,
         cluster=_text(said.get("cluster")),
         name=_text(said.get("leg")),
         region=_text(said.get("region")),
         commit=_text(said.get("commit")),
         run_url=_web_address(said.get("run_url")),
-        at=_amount(said.get("at")) or _moment(released.get("at")),
+        at=_epoch(said.get("at")) or _moment(released.get("at")),
         seconds=_amount(said.get("duration_seconds")) or 0.0,
         usd=_amount(said.get("cost_usd")),
         hourly_usd=_amount(said.get("hourly_usd")),
@@ -164,6 +179,8 @@ def _key(said: Mapping[str, object], attempts: Sequence[Mapping[str, object]]) -
         preset=_text(said.get("preset")) or preset,
         accelerator=",".join(sorted(f"{_word(name)}:{_word(count)}" for name, count in accelerators.items())),
         cloud=_text(said.get("cloud")) or _text(last.get("cloud")),
+        instance_type=_text(said.get("instance_type")) or _text(last.get("instance_type")),
+        nodes=_nodes(said.get("num_nodes")),
         spot=spot is True,
         driver=_text(said.get("driver")),
         image=_text(said.get("image")),
@@ -182,7 +199,7 @@ def _metrics(said: Mapping[str, object]) -> tuple[dict[str, object], dict[str, t
         if _amount(gpu.get(name)) is not None:
             collector.add(f"gpu.{name}", gpu[name])
     with suppress(Unreadable):  # deeper than anybody measures: what was read of it stays
-        collector.flatten(_mapping(said.get("metrics")))
+        collector.flatten(_mapping(said.get("metrics")), null=True)
     for name, values in _mapping(said.get("samples")).items():
         collector.add_samples(str(name), _list(values))
     found = collector.readings()
@@ -197,17 +214,27 @@ def _beside(said: Mapping[str, object]) -> Beside | None:
 
 
 def _change(said: Mapping[str, object]) -> Change | None:
-    head, base, verdict = finite(said.get("head")), finite(said.get("base")), _text(said.get("verdict"))
-    metric = _text(said.get("metric"))
-    if not metric or head is None or base is None or verdict not in _VERDICTS:
+    metric, verdict = _text(said.get("metric")), _text(said.get("verdict"))
+    told = [said.get(side) for side in ("head", "base")]
+    head, base = (one if isinstance(one, bool) else finite(one) for one in told)
+    is_odd = any(one is not None and value is None for one, value in zip(told, (head, base), strict=True))
+    if not metric or is_odd or verdict not in _VERDICTS or (head is None and base is None and verdict != "unsure"):
         return None
-    change = finite(said.get("change"))
-    return Change(metric=metric, head=head, base=base, change=change, verdict=verdict, why=_text(said.get("why")))
+    return Change(
+        metric=metric,
+        head=head,
+        base=base,
+        change=finite(said.get("change")),
+        verdict=verdict,
+        why=_text(said.get("why")),
+        gated=said.get("gated") is not False,
+    )
 
 
 def _word(value: object) -> str:
     """A part of `L4:1,T4:2`, which neither mark may be in."""
-    return short(str(value).replace(",", "·").replace(":", "·"), most=40).strip()
+    text = f"{value:g}" if isinstance(value, float) else _text(value) or "?"
+    return short(text.replace(",", "·").replace(":", "·"), most=40).strip()
 
 
 def _errors(attempts: Sequence[Mapping[str, object]]) -> list[object]:
@@ -233,15 +260,27 @@ def _text(value: object, *, most: int = LONGEST) -> str:
 
 def _amount(value: object) -> float | None:
     number = finite(value)
-    return number if number is not None and number >= 0 else None
+    return number if number is not None and 0 <= number <= LARGEST_AMOUNT else None
+
+
+def _nodes(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_NODES else 0
+
+
+def _epoch(value: object) -> float:
+    """Return seconds since 1970, or 0 for what is no time of a run."""
+    number = _amount(value)
+    return number if number is not None and number < LATEST else 0.0
 
 
 def _moment(value: object) -> float:
     """Epoch seconds of what `units.moment` wrote."""
+    if not isinstance(value, str):
+        return _epoch(value)
     try:
-        return max(0.0, datetime.fromisoformat(str(value).replace("Z", "+00:00")).timestamp())
+        return _epoch(datetime.fromisoformat(value[:LONGEST].replace("Z", "+00:00")).timestamp())
     except (ValueError, OverflowError, OSError):
-        return _amount(value) or 0.0
+        return 0.0
 
 
 def _web_address(value: object) -> str:

@@ -26,10 +26,18 @@ PAIRS_THAT_KNOW = 5
 """So many, and machines that come in two kinds have shown both, but once in thirty times."""
 
 
+ALIKE = 4
+"""So many samples on each side, equal in every digit: such a metric has no noise, and only its medians count.
+A metric that is in one of two states by chance looks like this, with another state on each side, once in 128 times."""
+
+
 class Verdict(enum.Enum):
+    """A word on one metric. `CHANGED`: it certainly differs, which way is better is not known, and it is not gated."""
+
     BETTER = "better"
     SAME = "same"
     WORSE = "worse"
+    CHANGED = "changed"
     UNSURE = "unsure"
     NO_BASELINE = "no baseline"
 
@@ -48,13 +56,15 @@ class Floor:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """`change`: of the medians, as a share of the base, above 0 is more. `low` and `high`: its interval."""
+    """`change`: of the medians, as a share of the base, above 0 is more. `low` and `high`: its interval. `sudden`: a
+    number is gone, a yes became a no, or a metric left 0 or fell to 0."""
 
     verdict: Verdict
     change: float | None = None
     low: float | None = None
     high: float | None = None
     reason: str = ""
+    sudden: bool = False
 
 
 def judge(
@@ -63,22 +73,47 @@ def judge(
     """Samples of one metric, now and before."""
     if not head or not base:
         return Judged(verdict=Verdict.NO_BASELINE, reason="the base has no such metric" if head else "it is gone")
-    floor = floor or Floor()
+    floor = _repeats(head, base, floor or Floor())
+    if min(base) <= 0 <= max(base):
+        return _from_zero(head, base, lower_is_better=lower_is_better, tolerance=tolerance, floor=floor)
     middle = statistics.median(base)
-    if middle == 0 or min(base) <= 0 <= max(base):
-        same = {*head} == {*base}
-        return Judged(verdict=Verdict.SAME if same else Verdict.UNSURE, reason="" if same else "the base touches 0")
     change = (statistics.median(head) - middle) / abs(middle)
     margin = max(tolerance, floor.share)
-    if floor.exact:
-        return Judged(verdict=_verdict(change, change, margin, lower_is_better), change=change, low=change, high=change)
-    low, high = interval(head, base)
-    if not enough(len(head), len(base)):
-        reason = f"{len(head)} against {len(base)} samples cannot tell: repeat it"
-        return Judged(verdict=Verdict.UNSURE, change=change, low=low, high=high, reason=reason)
+    low, high = (change, change) if floor.exact else interval(head, base)
+    if not floor.exact and not enough(len(head), len(base)):
+        return Judged(verdict=Verdict.UNSURE, change=change, low=low, high=high, reason=_too_few(head, base))
     verdict = _verdict(low, high, margin, lower_is_better)
-    reason = f"between {low:+.1%} and {high:+.1%}" if verdict is Verdict.UNSURE else ""
-    return Judged(verdict=verdict, change=change, low=low, high=high, reason=reason)
+    fell = {*head} == {0}
+    reason = f"between {low:+.1%} and {high:+.1%}" if verdict is Verdict.UNSURE else "it is always 0" if fell else ""
+    return Judged(verdict=verdict, change=change, low=low, high=high, reason=reason, sudden=fell)
+
+
+def _from_zero(
+    head: Sequence[float], base: Sequence[float], *, lower_is_better: bool, tolerance: float, floor: Floor
+) -> Judged:
+    """Judge by a share of the largest value in the base, for 0 has no share. If that is 0 too, any move counts."""
+    if sorted(head) == sorted(base) or len({*head, *base}) == 1:
+        return Judged(verdict=Verdict.SAME)
+    largest = max(map(abs, base))
+    reason = "the base touches 0" if largest else "the base is always 0"
+    margin = max(tolerance, floor.share) if largest else 0.0
+    unit = largest or 1.0
+    moved = (statistics.median(head) - statistics.median(base)) / unit
+    low, high = (moved, moved) if floor.exact else interval(head, base, unit=unit)
+    if not floor.exact and not enough(len(head), len(base)):
+        return Judged(verdict=Verdict.UNSURE, reason=_too_few(head, base))
+    return Judged(verdict=_verdict(low, high, margin, lower_is_better), reason=reason, sudden=not largest)
+
+
+def _repeats(head: Sequence[float], base: Sequence[float], known: Floor) -> Floor:
+    """Return a floor of 0 where both sides repeat in every digit, unless other runs tell more of the noise."""
+    if known.pairs or known.share or min(len(head), len(base)) < ALIKE or len({*head}) > 1 or len({*base}) > 1:
+        return known
+    return Floor(share=0.0, pairs=len(head) + len(base) - 2)
+
+
+def _too_few(head: Sequence[float], base: Sequence[float]) -> str:
+    return f"{len(head)} against {len(base)} samples cannot tell: repeat it"
 
 
 def enough(head: int, base: int) -> bool:
@@ -86,19 +121,26 @@ def enough(head: int, base: int) -> bool:
     return math.comb(head + base, head) >= round(1 / (1 - CONFIDENCE))
 
 
-def interval(head: Sequence[float], base: Sequence[float], *, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Bootstrap percentile interval of the change of medians; of an even number of samples the wider reading."""
+def interval(
+    head: Sequence[float], base: Sequence[float], *, confidence: float = CONFIDENCE, unit: float | None = None
+) -> tuple[float, float]:
+    """Bootstrap percentile interval of the change of medians; of an even number of samples the wider reading.
+
+    `unit`: what a change is measured by; the base's own value where none is given.
+    """
     head, base = _thinned(head), _thinned(base)
     tail = (1 - confidence) / 2
-    low = _quantile(_changes(head, base, head_rank=_lower(len(head)), base_rank=_upper(len(base))), tail)
-    high = _quantile(_changes(head, base, head_rank=_upper(len(head)), base_rank=_lower(len(base))), 1 - tail)
+    low = _quantile(_changes(head, base, (_lower(len(head)), _upper(len(base))), unit), tail)
+    high = _quantile(_changes(head, base, (_upper(len(head)), _lower(len(base))), unit), 1 - tail)
     return low, high
 
 
 def floor(runs: Iterable[tuple[str, float]]) -> Floor:
     """`runs`: code and median, in order of time. Runs of the same code are told apart by noise alone; where there are
-    too few of these, neighbours are taken, and three times their middle, so that one real change among them is none."""
-    listed = [(code, value) for code, value in runs if value != 0]
+    too few of these, neighbours are taken, and three times their middle, so that one real change among them is none.
+    Of a share there is none of 0, unless it never was anything else."""
+    known = list(runs)
+    listed = [(code, value) for code, value in known if value != 0] or known
     steps = [(one[0] == other[0], _apart(one[1], other[1])) for one, other in pairwise(listed)]
     same_code = [apart for same, apart in steps if same]
     if len(same_code) >= FLOOR_PAIRS:
@@ -118,7 +160,7 @@ def _verdict(low: float, high: float, margin: float, lower_is_better: bool) -> V
 
 
 def _apart(one: float, other: float) -> float:
-    return abs(one - other) / min(abs(one), abs(other))
+    return abs(one - other) / min(abs(one), abs(other)) if one != other else 0.0
 
 
 def _lower(count: int) -> int:
@@ -138,11 +180,12 @@ def _thinned(samples: Sequence[float]) -> list[float]:
 
 
 def _changes(
-    head: Sequence[float], base: Sequence[float], *, head_rank: int, base_rank: int
+    head: Sequence[float], base: Sequence[float], ranks: tuple[int, int], unit: float | None
 ) -> list[tuple[float, float]]:
     """Every change that a resample can show, and how likely it is."""
+    head_rank, base_rank = ranks
     return [
-        ((now - then) / abs(then), mine * theirs)
+        ((now - then) / (unit or abs(then)), mine * theirs)
         for now, mine in zip(head, _weights(len(head), head_rank), strict=True)
         for then, theirs in zip(base, _weights(len(base), base_rank), strict=True)
     ]

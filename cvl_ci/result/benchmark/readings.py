@@ -57,18 +57,18 @@ class Collector:
     def add_samples(self, name: str, values: Sequence[object]) -> None:
         self._add_many(self._samples, name, values)
 
-    def flatten(self, values: Mapping[str, object], *, prefix: str = "", depth: int = 0) -> None:
-        """Nested mappings become dotted names, a list of numbers a series."""
+    def flatten(self, values: Mapping[str, object], *, prefix: str = "", depth: int = 0, null: bool = False) -> None:
+        """Nested mappings become dotted names, a list of numbers a series. `null`: it stands for what is no number."""
         if depth > DEEPEST:
             raise Unreadable(f"is nested more than {DEEPEST} deep")
         for key, value in values.items():
             name = f"{prefix}{key}"[:LONGEST]
             if isinstance(value, Mapping):
-                self.flatten(value, prefix=f"{name}.", depth=depth + 1)
+                self.flatten(value, prefix=f"{name}.", depth=depth + 1, null=null)
             elif isinstance(value, list):
                 self.add_series(name, value)
             else:
-                self.add(name, value)
+                self.add(name, math.nan if null and value is None else value)
 
     def merge(self, other: Readings, *, prefix: str = "") -> None:
         for name, value in other.metrics.items():

@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 from cvl_ci.result.benchmark.readings import Collector, Readings, Unreadable
 
 MOST_ROWS = 20_000
+"""The last ones: a metric is what its last row says."""
 
 
 def read_json(text: str) -> Readings:
     """A mapping, or a list of mappings, which are rows."""
     found = load(text)
     if isinstance(found, list):
-        return _rows([row for row in found[:MOST_ROWS] if isinstance(row, dict)])
+        return _rows([row for row in found[-MOST_ROWS:] if isinstance(row, dict)])
     if not isinstance(found, dict):
         raise Unreadable("is no mapping")
     collector = Collector()
@@ -27,7 +29,7 @@ def read_json(text: str) -> Readings:
 def read_json_lines(text: str) -> Readings:
     """A run that is stopped leaves half a last line: what stands before it counts."""
     rows = []
-    for line in text.splitlines()[:MOST_ROWS]:
+    for line in text.splitlines()[-MOST_ROWS:]:
         try:
             row = load(line) if line.strip() else None
         except Unreadable:
@@ -41,7 +43,7 @@ def read_csv(text: str) -> Readings:
     """A table whose first column names its rows (`leaderboard.csv`) gives `row.column`; any other is a series."""
     lines = io.StringIO(text.removeprefix("\ufeff"))
     try:
-        rows = [row for row, _ in zip(csv.DictReader(lines, restkey="", restval=""), range(MOST_ROWS), strict=False)]
+        rows = deque(csv.DictReader(lines, restkey="", restval=""), maxlen=MOST_ROWS)
     except csv.Error as error:
         raise Unreadable(f"is no CSV: {error}") from None
     typed = [{str(key): _typed(value) for key, value in row.items() if key} for row in rows]

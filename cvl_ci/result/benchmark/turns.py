@@ -11,22 +11,34 @@ TIME = "time.turn"
 """How long one turn ran, in seconds, by the machine's own clock."""
 
 
-def together(turns: Sequence[Readings], *, seconds: Sequence[float]) -> Readings:
-    """Of each turn one number a name, its median where it had samples itself. Labels: the last turn's."""
-    found: dict[str, list[float]] = {TIME: list(seconds)} if seconds else {}
-    labels: dict[str, object] = {}
-    for turn in turns:
-        for name, value in _of(turn).items():
-            number = finite(value)
-            if number is None:
-                labels[name] = value
-            elif name in found or len(found) < MOST:
-                found.setdefault(name, []).append(number)
-    medians = {name: statistics.median(values) for name, values in found.items()}
-    return Readings(
-        metrics={**labels, **medians},
-        samples={name: tuple(values) for name, values in found.items() if len(values) > 1},
-    )
+def turn(measured: Readings, *, seconds: float) -> Readings:
+    """Return one turn: one number for each metric, its median where it has samples, and how long the turn ran."""
+    return Readings(metrics={TIME: seconds, **_of(measured)})
+
+
+def together(turns: Sequence[Readings]) -> Readings:
+    """Return the median of each metric, and all its numbers. A metric that most turns lack has no median."""
+    metrics: dict[str, object] = {}
+    samples: dict[str, tuple[float, ...]] = {}
+    for name in dict.fromkeys(name for one in turns for name in one.metrics):
+        if len(metrics) > MOST:
+            break
+        values = [one.metrics.get(name) for one in turns]
+        numbers = [number for value in values if (number := finite(value)) is not None]
+        if len(numbers) > 1:
+            samples[name] = tuple(numbers)
+        metrics[name] = _one(values, numbers)
+    return Readings(metrics=metrics, samples=samples)
+
+
+def _one(values: Sequence[object], numbers: Sequence[float]) -> object:
+    flags = [value for value in values if isinstance(value, bool)]
+    if len(numbers) * 2 > len(values):
+        return statistics.median(numbers)
+    if len(flags) * 2 > len(values):
+        return sum(flags) * 2 > len(flags)
+    labels = [value for value in values if isinstance(value, str)]
+    return labels[-1] if labels else None
 
 
 def _of(turn: Readings) -> Mapping[str, object]:

@@ -68,6 +68,7 @@ def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
     return [
         f"### {words.headline(report)}",
         _alarm(report),
+        words.not_gated(report),
         _table(report, room=int(room * _TABLE_SHARE)),
         _fold("Legs that left no summary", [code(name) for name in report.missing]),
         _fold("Worth another try", [_name(row) for row in report.rerun]),
@@ -125,8 +126,10 @@ def _change(row: Row) -> str:
         return code(row.reason) if row.reason else ""
     one = words.telling(row)
     if one is None:
-        return "no baseline" if not row.baseline.legs else ""
-    return f"{code(one.metric)} {words.change(one)} {one.verdict.value}".replace("  ", " ")
+        return words.unjudged(row)
+    why = words.sudden(one)
+    said = (code(one.metric), words.change(one), one.verdict.value, code(why) if why else "")
+    return " ".join(part for part in said if part)
 
 
 def _metrics(row: Row) -> str:

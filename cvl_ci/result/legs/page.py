@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from html import escape
 
+from cvl_ci.result.benchmark.comparison import Comparison
+from cvl_ci.result.benchmark.readings import finite
 from cvl_ci.result.inert import plain
 from cvl_ci.result.legs import words
 from cvl_ci.result.legs.rows import Report, Row
@@ -22,7 +24,7 @@ from cvl_ci.result.units import dollars, duration
 
 TRENDS_OF_A_ROW = 60
 _COLUMNS = ("example", "where", "status", "change", "a run", "time", "spot saved")
-_KINDS = {"worse": "bad", "better": "good", "ok": ""}
+_KINDS = {"worse": "bad", "better": "good", "changed": "doubt", "unsure": "doubt"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,7 @@ def page(report: Report, *, assets: Assets, nights: int = 14) -> str:
             "<body><main>",
             f"<h1>{_text(words.headline(report))}</h1>",
             *_alarm(report),
+            *(f'<p class="doubt">{_text(said)}</p>' for said in [words.not_gated(report)] if said),
             _facts(report),
             _table(report),
             '<section id="panel" aria-live="polite"></section>',
@@ -90,8 +93,9 @@ def _facts(report: Report) -> str:
     legs = [leg for row in report.rows for leg in row.legs]
     commits = sorted({leg.commit[:12] for leg in legs if leg.commit})
     days = sorted({day(leg.at) for leg in legs if leg.at})
+    more = f", and {report.unpriced} of unknown cost" if report.unpriced else ""
     facts = [
-        ("billed", dollars(report.usd)),
+        ("billed", f"{dollars(report.usd)}{more}"),
         ("runs", str(len(legs))),
         ("commit", ", ".join(commits[:3])),
         ("day", " – ".join(dict.fromkeys([days[0], days[-1]])) if days else ""),
@@ -141,8 +145,8 @@ def _change(row: Row) -> str:
         return f'<span class="soft">{_text(row.reason)}</span>'
     one = words.telling(row)
     if one is None:
-        return '<span class="soft">no baseline</span>' if not row.baseline.legs else ""
-    said = f"{one.metric} {words.change(one)} {one.verdict.value}"
+        return f'<span class="soft">{words.unjudged(row)}</span>'
+    said = f"{one.metric} {words.change(one)} {one.verdict.value} {words.sudden(one)}".strip()
     return f"<span{_kind(_KINDS.get(one.verdict.value, ''))}>{_text(said)}</span>"
 
 
@@ -187,7 +191,7 @@ def _row(row: Row, nights: int) -> dict[str, object]:
     drawn = words.drawn(row)
     shown = sorted(row.comparisons, key=lambda one: one.metric != drawn)[:TRENDS_OF_A_ROW]
     runs = [*row.history, *row.legs]
-    trends = {one.metric: trend(one.metric, runs, nights=nights) for one in shown if isinstance(one.value, float | int)}
+    trends = {one.metric: trend(one.metric, runs, nights=nights) for one in shown if _is_drawn(one)}
     return {
         "title": _title(row),
         "place": plain(row.place),
@@ -211,6 +215,11 @@ def _row(row: Row, nights: int) -> dict[str, object]:
             if len(points) > 1
         },
     }
+
+
+def _is_drawn(one: Comparison) -> bool:
+    """Also of a metric that was lost: its nights before."""
+    return finite(one.value) is not None or finite(one.base) is not None
 
 
 def _midnight(name: str) -> int:

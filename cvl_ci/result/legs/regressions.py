@@ -1,35 +1,43 @@
-"""Which legs are worth an issue, and which are fine again: what a machine's absence says of neither. Pure."""
+"""Which legs are worth an issue, and which are fine again: what a machine's absence says of neither. Pure.
+
+A leg that failed and one that got worse are told apart: of the one it is news that it succeeds, of the other only that
+its metrics were compared again and are not worse.
+"""
 
 from __future__ import annotations
 
 import hashlib
 
+from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.legs.failures import INFRASTRUCTURE
 from cvl_ci.result.legs.rows import Report, Row
 
 
 def bad(report: Report) -> list[str]:
     """Keys of legs that got worse or failed by their own doing, sorted."""
-    return sorted({_key(row) for row in report.rows if _is_bad(row)})
+    worse = {_key(row, "worse") for row in report.rows if row.worse}
+    return sorted(worse | {_key(row, "failed") for row in report.rows if _failed(row)})
 
 
 def fine(report: Report) -> list[str]:
-    """Keys of legs that were measured and are not worse."""
-    return sorted({_key(row) for row in report.rows if row.failure is None and not row.worse})
+    """Keys of legs that succeeded, and of those that were compared and are not worse: what cannot be told is not."""
+    ended = [row for row in report.rows if row.failure is None]
+    compared = {_key(row, "worse") for row in ended if row.verdict in {Verdict.SAME, Verdict.BETTER}}
+    return sorted(compared | {_key(row, "failed") for row in ended})
 
 
 def title(report: Report, *, workflow: str) -> str:
     """Plain text, which GitHub shows as it is."""
-    count = len(bad(report))
+    count = len({_key(row, "") for row in report.rows if row.worse or _failed(row)})
     return f"{workflow or 'Benchmark'}: {count} {'leg' if count == 1 else 'legs'} got worse or failed"
 
 
-def _is_bad(row: Row) -> bool:
-    return bool(row.worse) or (row.failure is not None and row.failure not in INFRASTRUCTURE)
+def _failed(row: Row) -> bool:
+    return row.failure is not None and row.failure not in INFRASTRUCTURE
 
 
-def _key(row: Row) -> str:
+def _key(row: Row, how: str) -> str:
     """The same every night, whichever driver or image it ran with."""
     key = row.key
-    told = (key.example, key.preset, key.cloud, key.accelerator, str(key.spot))
+    told = (key.example, key.preset, key.cloud, key.accelerator, str(key.spot), key.instance_type, str(key.nodes), how)
     return hashlib.sha256(repr(told).encode("utf-8", "replace")).hexdigest()[:12]

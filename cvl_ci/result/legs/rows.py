@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cvl_ci.result.benchmark.baseline import Baseline, alike, choose
-from cvl_ci.result.benchmark.comparison import Comparison, compare, told_beside, worse
+from cvl_ci.result.benchmark.comparison import ORDER, Comparison, compare, in_order, told_beside, worse
 from cvl_ci.result.benchmark.leg import Key, Leg
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.rules import Rules
@@ -62,10 +62,15 @@ class Row:
 
     @property
     def verdict(self) -> Verdict:
-        """Of all its gated metrics together."""
-        found = {one.verdict for one in self.comparisons if one.gated}
-        order = (Verdict.WORSE, Verdict.BETTER, Verdict.UNSURE, Verdict.SAME)
-        return next((verdict for verdict in order if verdict in found), Verdict.NO_BASELINE)
+        """Return the worst verdict of all gated metrics, and of those that changed."""
+        found = {one.verdict for one in self.comparisons if one.gated or one.verdict is Verdict.CHANGED}
+        return min(found, key=ORDER.index, default=Verdict.NO_BASELINE)
+
+    @property
+    def is_sound(self) -> bool:
+        """Return whether it measured all that it should, and nothing got worse."""
+        lost = any(one.lost and one.gated for one in self.comparisons)
+        return self.failure is None and not lost and self.verdict not in {Verdict.WORSE, Verdict.CHANGED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +95,12 @@ class Report:
     @property
     def usd(self) -> float:
         return sum(leg.usd or 0.0 for row in self.rows for leg in row.legs if leg.billed)
+
+    @property
+    def unpriced(self) -> int:
+        """Return how many runs had a machine and do not tell its cost: `usd` lacks them."""
+        legs = (leg for row in self.rows for leg in row.legs)
+        return sum(leg.billed and leg.usd is None and bool(leg.region) for leg in legs)
 
     def is_red(self, row: Row) -> bool:
         if row.failure is not None:
@@ -165,7 +176,7 @@ def _row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequenc
     like = tuple(leg for leg in history if alike(leg.key, key))
     baseline = choose(key, commits=commits, found=history)
     ended = [leg for leg in legs if leg.ending is Ending.SUCCEEDED]
-    beside = next((leg.beside for leg in reversed(legs) if leg.beside is not None), None)
+    besides = [leg.beside for leg in legs if leg.beside is not None]
     return Row(
         key=key,
         name=next((leg.name for leg in legs if leg.name), "") or f"{key.example} {key.preset} {key.place}".strip(),
@@ -174,21 +185,24 @@ def _row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequenc
         failed=len(failures),
         reason=next((leg.reason for leg in legs if worst is not None and failure(leg) is worst), ""),
         baseline=baseline,
-        beside=beside,
-        comparisons=_compared(beside, compare(legs, baseline, rules=rules, history=like), rules),
+        beside=besides[-1] if besides else None,
+        comparisons=_compared(besides, compare(legs, baseline, rules=rules, history=like), rules),
         history=like,
         usd=_median([leg.usd for leg in ended or legs if leg.usd is not None]),
-        seconds=_median([leg.seconds for leg in ended or legs]) or 0.0,
+        seconds=_median([leg.seconds for leg in ended or legs if leg.seconds]) or 0.0,
         saved=_median([share for leg in legs if (share := _saved(leg)) is not None]),
         billed=any(leg.billed for leg in legs),
     )
 
 
-def _compared(beside: Beside | None, found: Sequence[Comparison], rules: Rules) -> tuple[Comparison, ...]:
-    """What ran in turn with its base on one machine is told by that, and by earlier runs only what was not in it."""
-    told = told_beside(beside, rules=rules) if beside else ()
-    names = {one.metric for one in told}
-    return (*told, *(one for one in found if one.metric not in names))
+def _compared(besides: Sequence[Beside], found: Sequence[Comparison], rules: Rules) -> tuple[Comparison, ...]:
+    """What ran in turn with its base on one machine is told by that, and by earlier runs only what was not in it. Of
+    several such machines the worst verdict counts."""
+    told: dict[str, Comparison] = {}
+    for one in (each for beside in besides for each in told_beside(beside, rules=rules)):
+        known = told.setdefault(one.metric, one)
+        told[one.metric] = min(known, one, key=lambda each: ORDER.index(each.verdict))
+    return in_order([*told.values(), *(one for one in found if one.metric not in told)])
 
 
 def _saved(leg: Leg) -> float | None:
@@ -200,7 +214,7 @@ def _with_best(rows: Sequence[Row]) -> list[Row]:
     """Of each example the machine on which a good run costs least, where there is a choice."""
     work: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if row.failure is None and not row.worse and row.usd is not None:
+        if row.is_sound and row.usd is not None:
             work.setdefault((row.key.example, row.key.preset), []).append(row)
     best: Mapping[tuple[str, str], Row] = {
         key: min(those, key=lambda row: (row.usd or 0.0, row.seconds, row.place))

@@ -18,6 +18,13 @@ _BETTER_WHEN = {
     Direction.UNKNOWN: "not gated",
 }
 
+_NOT_FINE = {
+    Verdict.CHANGED: "changed",
+    Verdict.UNSURE: "cannot be judged",
+    Verdict.NO_BASELINE: "not compared",
+}
+_STATUS = {Verdict.SAME: "ok", Verdict.NO_BASELINE: "succeeded"}
+
 DRAWN_OF_ALL = ("time.running", "time.all", "cost_usd")
 
 
@@ -30,14 +37,26 @@ def headline(report: Report) -> str:
     legs = f"{count} {'leg' if count == 1 else 'legs'}"
     neutral = sum(row.failure is not None for row in report.rows if not report.is_red(row))
     worse = sum(bool(row.worse) for row in report.rows)
+    verdicts = [row.verdict for row in report.rows if row.failure is None]
     parts = [
         f"{len(report.red)} of {legs} red" if report.red else f"{legs}, none red",
         f"{worse} got worse" if worse else "",
+        *(f"{verdicts.count(one)} {said}" for one, said in _NOT_FINE.items() if one in verdicts),
         f"{neutral} could not run" if neutral else "",
         missing,
     ]
     said = ", ".join(part for part in parts if part)
     return said if any(row.failure is None for row in report.rows) else f"Nothing was measured: {said}"
+
+
+def not_gated(report: Report) -> str:
+    """Say how many legs fail_on_regression lets through without a verdict. Empty: none, or there is no gate."""
+    blind = (Verdict.UNSURE, Verdict.CHANGED, Verdict.NO_BASELINE)
+    count = sum(row.failure is None and row.verdict in blind for row in report.rows)
+    if not count or not report.policy.fail_on_regression:
+        return ""
+    legs = f"{count} {'leg' if count == 1 else 'legs'}"
+    return f"fail_on_regression says nothing of {legs}: whether they got worse cannot be told."
 
 
 def commands(report: Report) -> list[str]:
@@ -48,9 +67,10 @@ def commands(report: Report) -> list[str]:
 
 
 def status(row: Row) -> str:
-    """`ok`, `worse`, or what kind of failure, and how many of several runs."""
+    """`ok`, `worse`, or what kind of failure, and how many of several runs. `ok` is what was compared and is the same;
+    what was compared with nothing only `succeeded`."""
     if row.failure is None:
-        return row.verdict.value if row.verdict in {Verdict.WORSE, Verdict.BETTER} else "ok"
+        return _STATUS.get(row.verdict, row.verdict.value)
     times = f" ({row.failed} of {len(row.legs)} runs)" if len(row.legs) > 1 else ""
     return f"{row.failure.value}{times}"
 
@@ -64,10 +84,22 @@ def change(one: Comparison) -> str:
 
 
 def telling(row: Row) -> Comparison | None:
-    """The one metric to show of many: what got worse, then better, then what moved most."""
-    order = (Verdict.WORSE, Verdict.BETTER, Verdict.UNSURE, Verdict.SAME)
-    gated = [one for one in row.comparisons if one.gated and one.verdict in order]
-    return min(gated, key=lambda one: (order.index(one.verdict), -abs(change_of(one) or 0), one.metric), default=None)
+    """The one metric to show of many: what got worse, what changed, then better, then what moved most. Of these what is
+    lost comes first."""
+    order = (Verdict.WORSE, Verdict.CHANGED, Verdict.BETTER, Verdict.UNSURE, Verdict.SAME)
+    shown = [one for one in row.comparisons if one.verdict in order and (one.gated or one.verdict is Verdict.CHANGED)]
+    rank = lambda one: (order.index(one.verdict), not one.lost, -abs(change_of(one) or 0), one.metric)  # noqa: E731
+    return min(shown, key=rank, default=None)
+
+
+def unjudged(row: Row) -> str:
+    """Say why a row has no metric to show."""
+    return "no metric is gated" if row.baseline.legs else "no baseline"
+
+
+def sudden(one: Comparison) -> str:
+    """Return the reason of a change that is no percentage: a metric is gone, or was 0."""
+    return "" if change(one) else why(one)
 
 
 def drawn(row: Row) -> str:
@@ -91,11 +123,21 @@ def versus(row: Row) -> str:
         return f"in turn with {row.beside.ref} ({row.beside.commit[:12]}) on the same machine"
     if not baseline.legs:
         return f"no baseline: {baseline.reason}"
-    runs = f"{len(baseline.legs)} {'run' if len(baseline.legs) == 1 else 'runs'}"
+    runs = f"{len(baseline.legs)} {'run' if len(baseline.legs) == 1 else 'runs'}{_elsewhere(row)}"
     if not baseline.commit:
         return f"against {runs} before it"
     how_far = "the base" if baseline.distance == 0 else f"{baseline.distance} commits before the base"
     return f"against {runs} of {baseline.commit[:12]}, {how_far}"
+
+
+def _elsewhere(row: Row) -> str:
+    """Return where the base ran, if in another region. Regions are shown and compared: their machines are the same."""
+    here, there = ({leg.region for leg in legs if leg.region} for legs in (row.legs, row.baseline.legs))
+    return (
+        f" in {', '.join(sorted(there)[:3])} (this: {', '.join(sorted(here)[:3])})"
+        if here and there and here != there
+        else ""
+    )
 
 
 def cost(row: Row) -> str:

@@ -55,6 +55,8 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "accelerator": {"accelerators": {"A10G": 1}},
     "cloud": {"cloud": "gcp"},
     "spot": {"spot": True},
+    "instance type": {"instance_type": "g6.2xlarge"},
+    "number of nodes": {"num_nodes": 4},
     "driver": {"driver": "570"},
     "image": {"image": "other"},
 }
@@ -66,7 +68,10 @@ def test_other_hardware_is_refused_by_name(what: str) -> None:
     theirs = leg(**{"driver": "550", "image": "torch", "commit": BASE, **DIFFERENT[what]})
     chosen = choose(mine.key, commits=[BASE], found=[theirs])
     assert chosen.legs == ()
-    assert chosen.reason == f"the base ran on {theirs.key.place}, this on {mine.key.place}: not compared"
+    assert (
+        chosen.reason
+        == f"the base ran on {theirs.key.place}, this on {mine.key.place}: not compared, for they differ in {what}"
+    )
 
 
 def test_a_driver_nobody_told_is_nobody_s_difference() -> None:

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 import pytest
 
 from cvl_ci.result.benchmark.files import LARGEST_BYTES, read, read_all, wanted
+from cvl_ci.result.benchmark.harness import MOST_CASES
 from cvl_ci.result.benchmark.readings import LONGEST, MOST, Unreadable
+from cvl_ci.result.benchmark.tables import MOST_ROWS
 
 
 def metrics(path: str, text: str) -> Mapping[str, object]:
@@ -165,3 +167,25 @@ def test_what_is_worth_opening_goes_by_its_name() -> None:
         ".benchmarks/0001_bench.json",
     ]
     assert wanted(paths) == ["TEST-suite.xml", "eval-metrics.jsonl", ".benchmarks/0001_bench.json"]
+
+
+def test_a_metric_is_what_the_last_row_says_however_many_there_are() -> None:
+    rows = range(MOST_ROWS + 10)
+    kinds = {
+        "metrics.jsonl": "\n".join(f'{{"loss": {row}}}' for row in rows),
+        "metrics.json": json.dumps([{"loss": row} for row in rows]),
+        "metrics.csv": "loss\n" + "\n".join(map(str, rows)),
+    }
+    for name, text in kinds.items():
+        assert metrics(name, text)["loss"] == MOST_ROWS + 9
+
+
+def test_of_more_tests_than_are_counted_no_failure_is_called_none() -> None:
+    many = "<testsuite>" + "<testcase name='t'/>" * MOST_CASES + "<testcase name='x'><failure/></testcase></testsuite>"
+    with pytest.raises(Unreadable, match="more than 20,000 tests"):
+        read("junit.xml", many.encode())
+
+
+def test_files_that_were_too_many_to_read_are_told_of() -> None:
+    _, troubles = read_all([f"{at}_metrics.json" for at in range(53)], lambda path: b"{}")
+    assert len(troubles) == 1 and "is one of 3 files beyond 50" in troubles[0]

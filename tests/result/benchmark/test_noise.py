@@ -46,6 +46,16 @@ def test_too_few_samples_never_call_anything_and_say_so() -> None:
     assert enough(1, 99)
 
 
+def test_what_repeats_in_every_digit_on_both_sides_is_judged_by_four_of_each() -> None:
+    assert judged([1.23] * 4, [1.0] * 4).verdict is Verdict.WORSE
+    assert judged([1.04] * 4, [1.0] * 4).verdict is Verdict.SAME
+    assert judged([1.23] * 3, [1.0] * 3).verdict is Verdict.UNSURE
+    assert judged([1.23] * 4, [1.0, 1.0, 1.0, 1.0001]).verdict is Verdict.UNSURE
+    assert judged([1.23] * 4, [1.0] * 4, known=Floor(share=0.3, pairs=5)).verdict is Verdict.UNSURE, (
+        "it is known better"
+    )
+
+
 def test_within_the_floor_nothing_is_called_worse() -> None:
     assert judged(times(1.2), STEADY, known=Floor(share=0.25, pairs=5)).verdict is not Verdict.WORSE
     assert judged(times(1.2), STEADY, known=Floor(share=0.10, pairs=5)).verdict is Verdict.WORSE
@@ -76,9 +86,15 @@ def test_what_is_missing_on_one_side_has_no_baseline() -> None:
     assert judged(STEADY, []).verdict is Verdict.NO_BASELINE
 
 
-def test_a_base_of_zero_has_no_share() -> None:
+def test_a_base_of_zero_has_no_share_and_what_leaves_it_is_seen() -> None:
     assert judged([0.0], [0.0]).verdict is Verdict.SAME
-    assert judged([3.0] * 9, [0.0] * 9).verdict is Verdict.UNSURE
+    assert judged([3.0] * 5, [0.0] * 5).verdict is Verdict.WORSE
+    assert judged([3.0] * 5, [0.0] * 5, lower=False).verdict is Verdict.BETTER
+    assert judged([3.0], [0.0]).verdict is Verdict.UNSURE, "one run of each"
+    assert judged([3.0, 0.0, 0.0, 4.0, 0.0], [0.0] * 5).verdict is Verdict.UNSURE
+    assert judged([3.0] * 5, [0.0, 1.0, 0.0, 0.0, 1.0]).verdict is Verdict.WORSE
+    assert judged([1.0, 1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]).verdict is not Verdict.SAME
+    assert judged([37.0], [0.0], known=floor([("a", 0.0)] * 4)).verdict is Verdict.WORSE
     assert judged([1.0] * 9, [-1.0, 1.0] * 5).verdict is Verdict.UNSURE
 
 

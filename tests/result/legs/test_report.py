@@ -112,7 +112,7 @@ def test_what_only_lacked_a_machine_is_listed_for_another_try() -> None:
 
 
 def test_the_best_value_is_the_cheapest_that_is_sound_where_there_is_a_choice() -> None:
-    assert [one.place for one in reported().rows if one.best] == ["aws L4:1 spot"]
+    assert [one.place for one in reported().rows if one.best] == ["aws L4:1 g6.xlarge spot"]
     only = [one for one in reported(night()[:5]).rows if one.best]
     assert only == []
 
@@ -138,7 +138,7 @@ def test_a_base_on_other_hardware_is_refused_by_name() -> None:
     other = runs("x", seconds=100, accuracy=0.9, count=5, commit=BASE, at=NIGHT - DAY, **DIGITS, **ON_GCP)
     mine = runs("y", seconds=100, accuracy=0.9, count=5, commit="c" * 40, at=NIGHT, **DIGITS, **ON_AWS)
     summary = markdown.job_summary(reported(mine, history=other))
-    assert "the base ran on gcp L4:1, this on aws L4:1: not compared" in summary
+    assert "the base ran on gcp L4:1 g6.xlarge, this on aws L4:1 g6.xlarge: not compared" in summary
 
 
 BESIDE: dict[str, Any] = {
