@@ -145,7 +145,8 @@ class SlowCloud(FakeCloud):
     def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
         if self.clock.now() - self.ordered_at > 400:
             super().remove(list(self.machines.values()))
-        return replace(super().find(lease=lease, places=places), patience_seconds=600.0)
+        found = super().find(lease=lease, places=places)
+        return Found(resources=found.read()[0], asked=found.asked, patience_seconds=600.0)
 
 
 @pytest.mark.parametrize(("surely", "gone"), [(False, True), (True, False)])

@@ -1,23 +1,58 @@
 """May this run spend money? A stranger's code never does by accident: decided from the event and what is checked out.
 
 A pull request's own workflow file may say anything, so what guards the account there is that GitHub gives it no secret.
-`pull_request_target`, `workflow_run` and comments run our file with our secrets: there a stranger's code is refused
-until its very commit was named, and is what is checked out. A stranger's comment or review starts nothing.
+Every other event runs our file with our secrets, and only those of the table below are known to run our own commit:
+after any other, known or to come, what is checked out must be the commit that GitHub started the workflow for, or one
+that was reviewed. A stranger's comment or review starts nothing.
 """
 
 from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cvl_ci.errors import UntrustedCode
 from cvl_ci.github.event import Event
 
 FORK = ("plan", "fail", "sandbox", "run")
-_WITH_OUR_SECRETS = {"pull_request_target", "workflow_run"}
-_OF_ANY_CODE = {"issue_comment", "discussion_comment"}
-"""With our secrets too, and the event does not tell whose code was checked out."""
+
+
+class Code(enum.Enum):
+    """Whose code an event runs, where a workflow checks out what GitHub gives by itself."""
+
+    OURS = "ours"
+    """Who started it may write here, and GITHUB_SHA is what they wrote: it runs."""
+    PROPOSED = "proposed"
+    """GITHUB_SHA is a proposal: ours runs, and a fork's has no secret and goes the way of the input `fork`."""
+    NAMED = "named"
+    """With our secrets, about a commit that the event names: a fork's runs only when it was reviewed."""
+    ANY = "any"
+    """With our secrets, and the event does not tell whose code was checked out: only a commit that is known runs."""
+
+
+EVENTS: Mapping[str, Code] = {
+    # Who may push, start by hand or queue for a merge may write here; a schedule runs the default branch.
+    "push": Code.OURS,
+    "schedule": Code.OURS,
+    "workflow_dispatch": Code.OURS,
+    "merge_group": Code.OURS,
+    # The reviews' GITHUB_SHA is the proposal's merge commit too.
+    "pull_request": Code.PROPOSED,
+    "pull_request_review": Code.PROPOSED,
+    "pull_request_review_comment": Code.PROPOSED,
+    # The base's file, about a head that the payload names.
+    "pull_request_target": Code.NAMED,
+    "workflow_run": Code.NAMED,
+}
+"""After "Events that trigger workflows" (docs.github.com/actions/reference). An event that is not here is Code.ANY:
+an app, a bot or any reader may cause it (check_run, check_suite, status, commit_comment, discussion, fork, issues,
+watch, ...), or it is about a commit that need not be ours (deployment, release, repository_dispatch). `workflow_call`
+is never the name of an event: what is called has its caller's. One that GitHub invents tomorrow is in good hands."""
+
+
+def code_of(event: str) -> Code:
+    return EVENTS.get(event, Code.ANY)
 
 
 class Road(enum.Enum):
@@ -46,9 +81,10 @@ def road(
             f"{event.name} started this with this repository's secrets, and its author is no member of the repository.",
             next_step="A member can say the same in their place.",
         )
-    if event.name in _OF_ANY_CODE:
-        return _commented(event, known={ours, allowed} - {""}, head=head())
-    if event.name in _WITH_OUR_SECRETS and event.from_fork:
+    code = code_of(event.name)
+    if code is Code.ANY:
+        return _known(event, known={ours, allowed} - {""}, head=head())
+    if code is Code.NAMED and event.from_fork:
         return _reviewed(event, allowed, head)
     whose = "a fork" if event.from_fork else "Dependabot" if event.from_dependabot else ""
     if not whose or on_sandbox or fork == "run" or (event.from_dependabot and has_credentials()):
@@ -81,7 +117,7 @@ def _reviewed(event: Event, allowed: str, head: Callable[[], str]) -> tuple[Road
     return Road.RUN, ""
 
 
-def _commented(event: Event, *, known: set[str], head: str) -> tuple[Road, str]:
+def _known(event: Event, *, known: set[str], head: str) -> tuple[Road, str]:
     if not _is_a_commit(head) or head not in known:
         raise UntrustedCode(
             f"{event.name} started this with this repository's secrets, and {_named(head)} is checked out: neither the "
