@@ -26,11 +26,19 @@ class Code(enum.Enum):
     PROPOSED = "proposed"
     """GITHUB_SHA is a proposal: ours runs, and a fork's has no secret and goes the way of the input `fork`."""
     NAMED = "named"
-    """With our secrets, about a commit that the event names: a fork's runs only when it was reviewed."""
+    """With our secrets, about a commit that the payload names. A fork's runs only when it was reviewed."""
+    DEFAULT = "default"
+    """With our secrets, and anybody may cause it: GITHUB_SHA is the default branch's, and what else is checked out
+    has to be reviewed."""
     ANY = "any"
-    """With our secrets, and the event does not tell whose code was checked out: only a commit that is known runs."""
+    """With our secrets, and GITHUB_SHA may be anybody's commit: only a reviewed one runs."""
 
 
+_OF_THE_DEFAULT_BRANCH = (
+    *("branch_protection_rule", "check_run", "check_suite", "delete", "discussion", "discussion_comment", "fork"),
+    *("gollum", "image_version", "issue_comment", "issues", "label", "milestone", "page_build", "project"),
+    *("project_card", "project_column", "public", "repository_dispatch", "watch"),
+)
 EVENTS: Mapping[str, Code] = {
     # Who may push, start by hand or queue for a merge may write here; a schedule runs the default branch.
     "push": Code.OURS,
@@ -44,11 +52,20 @@ EVENTS: Mapping[str, Code] = {
     # The base's file, about a head that the payload names.
     "pull_request_target": Code.NAMED,
     "workflow_run": Code.NAMED,
+    # Apps, bots and readers cause these: "GITHUB_SHA: last commit on default branch".
+    **dict.fromkeys(_OF_THE_DEFAULT_BRANCH, Code.DEFAULT),
+    # About a commit that an app, a package or a tag names: it may be of a fork, whose commits are here by their SHA.
+    "create": Code.ANY,
+    "deployment": Code.ANY,
+    "deployment_status": Code.ANY,
+    "registry_package": Code.ANY,
+    "release": Code.ANY,
+    "status": Code.ANY,
+    # A called workflow has its caller's event, so that nothing honest is ever called this.
+    "workflow_call": Code.ANY,
 }
-"""After "Events that trigger workflows" (docs.github.com/actions/reference). An event that is not here is Code.ANY:
-an app, a bot or any reader may cause it (check_run, check_suite, status, commit_comment, discussion, fork, issues,
-watch, ...), or it is about a commit that need not be ours (deployment, release, repository_dispatch). `workflow_call`
-is never the name of an event: what is called has its caller's. One that GitHub invents tomorrow is in good hands."""
+"""After "Events that trigger workflows" (docs.github.com/actions/reference), each with its GITHUB_SHA there. What is not
+here is no event of a workflow today, and Code.ANY: one that GitHub invents tomorrow spends nothing unreviewed."""
 
 
 def code_of(event: str) -> Code:
@@ -82,10 +99,11 @@ def road(
             next_step="A member can say the same in their place.",
         )
     code = code_of(event.name)
-    if code is Code.ANY:
-        return _known(event, known={ours, allowed} - {""}, head=head())
     if code is Code.NAMED and event.from_fork:
         return _reviewed(event, allowed, head)
+    known = {Code.ANY: {allowed}, Code.DEFAULT: {ours, allowed}, Code.NAMED: {ours, allowed, event.head_sha}}
+    if code in known:
+        _require_known(event, known=known[code] - {""}, head=head())
     whose = "a fork" if event.from_fork else "Dependabot" if event.from_dependabot else ""
     if not whose or on_sandbox or fork == "run" or (event.from_dependabot and has_credentials()):
         return Road.RUN, ""
@@ -117,15 +135,15 @@ def _reviewed(event: Event, allowed: str, head: Callable[[], str]) -> tuple[Road
     return Road.RUN, ""
 
 
-def _known(event: Event, *, known: set[str], head: str) -> tuple[Road, str]:
+def _require_known(event: Event, *, known: set[str], head: str) -> None:
     if not _is_a_commit(head) or head not in known:
+        ours = "neither the commit that GitHub started the workflow for, nor" if known else "and no commit is given as"
         raise UntrustedCode(
-            f"{event.name} started this with this repository's secrets, and {_named(head)} is checked out: neither the "
-            "commit that GitHub started the workflow for, nor a reviewed one.",
+            f"{event.name} started this with this repository's secrets, and {_named(head)} is checked out: {ours} "
+            "a reviewed one.",
             next_step="Use the trigger pull_request; or have a member read that commit and give its SHA as "
             "allow_fork_sha, typed by hand: one that the workflow looks up was read by nobody.",
         )
-    return Road.RUN, ""
 
 
 def _is_a_commit(sha: str) -> bool:
