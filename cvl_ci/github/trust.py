@@ -64,8 +64,8 @@ EVENTS: Mapping[str, Code] = {
     # A called workflow has its caller's event, so that nothing honest is ever called this.
     "workflow_call": Code.ANY,
 }
-"""After "Events that trigger workflows" (docs.github.com/actions/reference), each with its GITHUB_SHA there. What is not
-here is no event of a workflow today, and Code.ANY: one that GitHub invents tomorrow spends nothing unreviewed."""
+"""After "Events that trigger workflows" (docs.github.com/actions/reference), each with its GITHUB_SHA there. What is
+not here is no event of a workflow today, and Code.ANY: one that GitHub invents tomorrow spends nothing unreviewed."""
 
 
 def code_of(event: str) -> Code:

@@ -43,15 +43,13 @@ def _value(url: str, request_token: str) -> object:
         with bounded.session(authorization=bearer, most_bytes=MOST_BYTES, seconds=SECONDS) as asking:
             headers = {"Accept": "application/json"}
             answer = asking.get(url, headers=headers, timeout=SECONDS, allow_redirects=False)
-            if answer.status_code != 200:
-                raise _no_token(f"it answered {answer.status_code} {answer.reason}")
-            held = bounded.parsed(answer.content)
+            held = bounded.parsed(answer.content) if answer.status_code == 200 else None
     except (bounded.OutOfBounds, bounded.NoJson) as error:
         raise _no_token(str(error)) from None
-    except CredentialsError:
-        raise
     except Exception as error:  # noqa: BLE001  requests, urllib3, idna and the socket have more than one can name
         raise _no_token(type(error).__name__) from None
+    if answer.status_code != 200:
+        raise _no_token(f"it answered {answer.status_code} {answer.reason}")
     return held.get("value") if isinstance(held, dict) else None
 
 

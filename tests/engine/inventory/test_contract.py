@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import botocore.awsrequest
+import botocore.compat
 import pytest
 import requests
 import responses
@@ -112,9 +113,10 @@ def _ec2(say: Callable[[str], Said]) -> Found:
         def answer(request: Any, **_: Any) -> botocore.awsrequest.AWSResponse:
             said = say(request.body.decode() if isinstance(request.body, bytes) else str(request.body))
             raw = type("Raw", (), {"stream": lambda self, **__: iter([said.body])})()
-            return botocore.awsrequest.AWSResponse(request.url, said.status, said.headers, raw)
+            headers = botocore.compat.HTTPHeaders.from_dict(said.headers)
+            return botocore.awsrequest.AWSResponse(request.url, said.status, headers, raw)
 
-        made.meta.events.register("before-send.ec2", answer, unique_id="said")
+        made.meta.events.register("before-send.ec2", cast("Callable[..., None]", answer), unique_id="said")
         return made
 
     inventory = AwsInventory(client=client, regions=lambda: ["us-east-1"])
@@ -191,7 +193,7 @@ def test_a_real_empty_answer_is_empty_and_proved(provider: str) -> None:
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_no_hostile_answer_is_ever_empty(provider: str, hostile: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)  # botocore's own patience
-    if provider == "api-server" and HOSTILE[hostile].body in {b"[]"}:
+    if provider == "api-server" and HOSTILE[hostile].body == b"[]":
         return  # its real empty answer: above
     resources, silent = ASK[provider](lambda _: HOSTILE[hostile]).read()
     assert resources == ()
@@ -242,13 +244,13 @@ ROUNDS = 300
 """Generated answers for each provider."""
 
 
-@pytest.mark.parametrize("provider", [one for one in ASK if one not in {"api-server"}])
+@pytest.mark.parametrize("provider", [one for one in ASK if one != "api-server"])
 def test_of_generated_answers_none_is_a_silent_empty_and_none_escapes(
     provider: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
     monkeypatch.setattr(rest, "TRIES", 0)
-    for seed in range(ROUNDS if provider != "aws" else ROUNDS // 10):
+    for seed in range(ROUNDS if provider != "aws" else 10):
         with _seeded(seed) as dice:
             body = json.dumps(_value(dice)).encode()
             status = dice.choice([200, 200, 200, 204, 206, 301, 302, 400, 403, 404, 429, 500, 503])
