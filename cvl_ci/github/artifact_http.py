@@ -7,6 +7,7 @@ leaves this file, and urllib3 does not write its debug line, which holds the URL
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ MOST_BYTES = 1 << 20
 """Of what a service answers; who downloads says how much more it may be."""
 MOST_SECONDS = 600.0
 """For the body of one answer."""
+_ENVIRONMENT = threading.Lock()
+"""requests puts `no_proxy` into os.environ for a moment (requests/utils.py, set_environ): two at once break each other."""
 STILL_THERE = "The files are still in the workspace."
 
 
@@ -127,7 +130,9 @@ class Http:
 
     def _proxies(self, url: str) -> dict[str, str]:
         given = {name.lower(): value for name, value in self._environ.items() if value}
-        if should_bypass_proxies(url, given.get("no_proxy", "")):
+        with _ENVIRONMENT:
+            bypassed = should_bypass_proxies(url, given.get("no_proxy", ""))
+        if bypassed:
             return {}
         return {scheme: given[f"{scheme}_proxy"] for scheme in ("http", "https") if f"{scheme}_proxy" in given}
 
