@@ -28,7 +28,7 @@ MOST_BYTES = 1 << 20
 MOST_SECONDS = 600.0
 """For the body of one answer."""
 _ENVIRONMENT = threading.Lock()
-"""requests puts `no_proxy` into os.environ for a moment (requests/utils.py, set_environ): two at once break each other."""
+"""requests puts `no_proxy` into os.environ for a moment (utils.py, set_environ): two at once break each other."""
 STILL_THERE = "The files are still in the workspace."
 
 
