@@ -235,7 +235,9 @@ def _release(left: Handover | None, github: OnGitHub, environ: Mapping[str, str]
     tools = ending.Tools(
         clouds=wiring.OpenClouds(environ, to_end=True), records=records, workflow=github.workflow, clock=SystemClock()
     )
-    return ending.down([name], everything=False, places=places, user_id=github.owner.user_id, tools=tools)[name]
+    return ending.down([name], everything=False, places=places, user_id=github.owner.user_id, tools=tools).releases[
+        name
+    ]
 
 
 def _none_needed() -> Release:

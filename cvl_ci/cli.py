@@ -158,10 +158,10 @@ class _Stopping:
 
 def _down(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from cvl_ci.commands import down as ending
+    from cvl_ci.commands import down_words
     from cvl_ci.errors import NotProvedGone
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.request.plan import Place
-    from cvl_ci.result import phrases
 
     if not parsed.names and not parsed.all:
         raise RequestError([Mistake(field="NAME", value="", problem="is missing: name a lease, or say --all")])
@@ -175,20 +175,14 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     )
     try:
         with _Stopping(terminal.warning):
-            released = ending.down(
+            downed = ending.down(
                 parsed.names, everything=parsed.all, places=places, user_id=_owner(environ).user_id, tools=tools
             )
     finally:
         terminal.close()
-    for name, release in released.items():
-        print(f"{name}: {'gone' if release.gone else 'NOT PROVED GONE: it may still be running and billed'}")
-        for answer in (*map(phrases.answer, release.asked), *phrases.unproved(release)):
-            print(f"  {answer}")
-    if not released:
-        print("Nothing of ours is left: no lease is recorded as running here, and no cloud that was asked shows one.")
-    if all(release.gone for release in released.values()):
-        return 0
-    return NotProvedGone.exit_code
+    for line in down_words.lines(downed, asked=places):
+        print(line)
+    return 0 if downed.proved else NotProvedGone.exit_code
 
 
 # ---- check --------------------------------------------------------------------------------------------------

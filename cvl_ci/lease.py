@@ -123,12 +123,14 @@ class Lease:
         if self._asked_at is None and not surely:
             return self._released(Release(gone=True, at=self._clock.now(), needed=False))
         places = self._places()
-        found = self._inventory.find(lease=self.name, places=places)
         # The provider first: a machine stops costing now, SkyPilot's records can be tidied after.
-        self._remove(found.resources)
+        # Who is silent now is asked again below, until the proof.
+        there, _ = self._inventory.find(lease=self.name, places=places).read()
+        self._remove(there)
         self._down()
         found = self._until_gone(places, hurried=surely)
-        gone = bool(found.asked) and all(asked.clean for asked in found.asked) and not found.unproved
+        _, silent = found.read()
+        gone = not silent and all(asked.clean for asked in found.asked)
         return self._released(
             Release(gone=gone, at=self._clock.now(), asked=found.asked, unproved=found.unproved),
         )
@@ -144,9 +146,11 @@ class Lease:
         self._records.write(self.record)
         ways_in = self._engine.keep(self.name, until=until, public_key=public_key)
         found = self._inventory.find(lease=self.name, places=self._places())
-        there = [each for each in found.resources if not each.ending]
+        resources, silent = found.read()
+        there = [each for each in resources if not each.ending]
         if not there:
-            raise EngineError("The provider shows no machine of this lease that could be kept.")
+            why = f" {'; '.join(silent)}." if silent else ""
+            raise EngineError(f"The provider shows no machine of this lease that could be kept.{why}")
         self._inventory.label(there, labels)
         kept = Kept(until=until, ways_in=tuple(ways_in))
         return Release(gone=False, at=self._clock.now(), asked=found.asked, unproved=found.unproved, kept=kept)
@@ -159,14 +163,15 @@ class Lease:
         asked_at = self._asked_at if self._asked_at is not None else start
         while True:
             found = self._inventory.find(lease=self.name, places=places)
+            resources, silent = found.read()
             waited = self._clock.monotonic() - start
-            clean = all(asked.clean for asked in found.asked)
+            clean = not any(asked.left for asked in found.asked) and not (silent and found.may_still_answer)
             settled = self._clock.monotonic() - asked_at > SETTLE_SECONDS
-            if clean and settled and (not found.resources or waited > ENDING_SECONDS):
+            if clean and settled and (not resources or waited > ENDING_SECONDS):
                 return found
             if waited > (PROOF_SECONDS if hurried else max(PROOF_SECONDS, found.patience_seconds)):
                 return found
-            self._remove([each for each in found.resources if not each.ending])
+            self._remove([each for each in resources if not each.ending])
             self._clock.sleep(min(5.0, 0.5 + waited / 4))
 
     def _remove(self, resources: Sequence[Resource]) -> None:
@@ -223,10 +228,11 @@ def sweep(
                 told.add(str(error))
                 say(str(error))
         found = inventory.find(lease=None, places=places)
-        remaining = [each for each in found.resources if each.labels.get(LABEL_LEASE) in leases and not each.ending]
-        answered = all(asked.error is None for asked in found.asked)
-        if (answered and not remaining) or clock.monotonic() - start > max(PROOF_SECONDS, found.patience_seconds):
-            return replace(found, resources=tuple(remaining))
+        resources, silent = found.read()
+        remaining = [each for each in resources if each.labels.get(LABEL_LEASE) in leases and not each.ending]
+        unheard = silent and found.may_still_answer
+        if not (remaining or unheard) or clock.monotonic() - start > max(PROOF_SECONDS, found.patience_seconds):
+            return found.only(remaining)
         clock.sleep(min(15.0, 1.0 + (clock.monotonic() - start) / 4))
 
 

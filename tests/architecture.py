@@ -21,7 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"lease"}),
     frozenset({"ports"}),
     frozenset({"result"}),
-    frozenset({"request"}),
+    frozenset({"request", "bounded"}),
     frozenset({"errors"}),
 )
 """From the street down. A room may import itself and rooms of a lower layer; never a neighbour, never upwards."""
@@ -138,8 +138,9 @@ def emulators_are_the_sandboxs(module: Module) -> list[str]:
 
 
 def github_is_githubs(module: Module) -> list[str]:
-    """Clouds without a client that we need are asked by plain HTTP, in the inventories alone."""
-    others = GITHUB_LIBRARIES - ({"requests"} if module.path.startswith("engine/inventory/") else set())
+    """Clouds without a client that we need are asked by plain HTTP, in the inventories alone, with bounds."""
+    plain = module.path.startswith("engine/inventory/") or module.room == "bounded"
+    others = GITHUB_LIBRARIES - ({"requests"} if plain else set())
     return _foreign(module, others if module.room != "github" else set())
 
 

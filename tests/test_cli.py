@@ -149,4 +149,5 @@ def test_down_of_an_unknown_lease_says_where_to_look(tmp_path: Path) -> None:
 def test_down_all_with_nothing_left_says_so(tmp_path: Path) -> None:
     done = cvl_ci("down", "--all", home=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "Nothing of ours is left" in done.stdout
+    assert "No lease is recorded as running here" in done.stdout
+    assert "No cloud was asked" in done.stdout, "nothing is claimed of a cloud that nobody asked"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,7 +144,8 @@ class SlowCloud(FakeCloud):
     def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
         if self.clock.now() - self.ordered_at > 400:
             super().remove(list(self.machines.values()))
-        return replace(super().find(lease=lease, places=places), patience_seconds=600.0)
+        found = super().find(lease=lease, places=places)
+        return Found(resources=found.read()[0], asked=found.asked, patience_seconds=600.0)
 
 
 @pytest.mark.parametrize(("surely", "gone"), [(False, True), (True, False)])

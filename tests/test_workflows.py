@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = [*sorted(path for path in (ROOT / "script").iterdir() if not path.suffix), ROOT / ".ci/run"]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 WRITES = {"release.yml": {"contents", "packages"}, "nightly-benchmark.yml": {"pull-requests", "issues"}}
+TO_COPY = ("gpu-pull-request.yml", "gpu-regression.yml", "nightly-benchmark.yml", "reap.yml")
 FINE = """\
 name: Fine
 on: push
@@ -45,11 +46,25 @@ def test_every_action_is_pinned_to_a_commit_and_says_which_version_it_is(path: P
 def test_nothing_is_permitted_but_what_a_job_asks_for_and_every_job_ends(path: Path) -> None:
     workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert workflow["permissions"] == {}
-    allowed = WRITES.get(path.name, {"pull-requests"})
+    allowed = WRITES.get(path.name, {"pull-requests"}) | ({"id-token"} if path.name in TO_COPY else set())
     for job in workflow["jobs"].values():
         writes = {name for name, may in job["permissions"].items() if may != "read"}
         assert writes <= allowed, "the comment is all that is ever written, but by a release and of a bad night"
         assert job["timeout-minutes"] <= 90
+
+
+@pytest.mark.parametrize("name", TO_COPY)
+def test_a_workflow_to_copy_signs_in_by_oidc_where_it_goes_to_a_cloud_and_stores_no_key(name: str) -> None:
+    text = (ROOT / ".github/workflows" / name).read_text(encoding="utf-8")
+    assert "secrets." not in text
+    jobs = yaml.safe_load(text)["jobs"].values()
+    signed_in = [job for job in jobs if any("role_to_assume" in step.get("with", {}) for step in job["steps"])]
+    assert signed_in
+    for job in jobs:
+        assert (job["permissions"].get("id-token") == "write") is (job in signed_in)
+        events = yaml.safe_load(text)[True]
+        if job in signed_in and "pull_request" in events:
+            assert job["environment"] == "gpu", "a pull request's `sub` names no branch"
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

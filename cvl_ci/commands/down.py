@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.errors import CvlError, Mistake, RequestError
 from cvl_ci.lease import LABEL_LEASE, Lease
-from cvl_ci.ports import Clock, Cloud, Clouds, Event, LeaseRecord, Records, Workflow
+from cvl_ci.ports import Clock, Cloud, Clouds, Event, LeaseRecord, Records, Resource, Workflow
 from cvl_ci.request.plan import Place
 from cvl_ci.result.outcome import Release
 
@@ -22,16 +22,35 @@ class Tools:
     clock: Clock
 
 
-def down(
-    names: Sequence[str], *, everything: bool, places: Sequence[Place], user_id: str, tools: Tools
-) -> dict[str, Release]:
-    """Name → proof. `places`: where to look for leases that this machine has no record of."""
+@dataclass(frozen=True, kw_only=True)
+class Downed:
+    """Lease → its proof. `silent`: who did not say which leases there are. `unlabelled`: named like ours, untouched."""
+
+    releases: Mapping[str, Release]
+    silent: tuple[str, ...]
+    unlabelled: tuple[Resource, ...]
+
+    @property
+    def proved(self) -> bool:
+        return all(one.gone for one in self.releases.values()) and not self.silent and not self.unlabelled
+
+
+def down(names: Sequence[str], *, everything: bool, places: Sequence[Place], user_id: str, tools: Tools) -> Downed:
+    """End these leases. `places`: where to look for leases that this machine has no record of."""
     known = {record.name: record for record in tools.records.all()}
     wanted = [_known_or_new(name, known, places, tools.clock) for name in names]
+    silent, unlabelled = tuple[str, ...](), tuple[Resource, ...]()
     if everything:
         wanted += [record for record in known.values() if record.released_at is None]
-        wanted += _unknown(known, places, user_id, tools)
-    return {record.name: _end(record, user_id, tools) for record in {record.name: record for record in wanted}.values()}
+        resources, silent = _shown(places, user_id, tools)
+        wanted += _unknown(resources, known, tools.clock)
+        unlabelled = tuple(one for _, one in resources if not one.ending and not one.labels.get(LABEL_LEASE))
+    records = {record.name: record for record in wanted}
+    return Downed(
+        releases={name: _end(record, user_id, tools) for name, record in records.items()},
+        silent=silent,
+        unlabelled=unlabelled,
+    )
 
 
 def _known_or_new(name: str, known: dict[str, LeaseRecord], places: Sequence[Place], clock: Clock) -> LeaseRecord:
@@ -42,36 +61,52 @@ def _known_or_new(name: str, known: dict[str, LeaseRecord], places: Sequence[Pla
     if not places:
         near = tuple(sorted(known)[-3:])
         raise RequestError(
-            [Mistake(field="NAME", value=name, problem="is no lease recorded on this machine", near=near)],
+            [Mistake(field="NAME", value=name, problem="is not a lease recorded on this machine", near=near)],
             next_step="Say where it may be (`--cloud aws`), and the provider is asked for it by name.",
         )
     return LeaseRecord(name=name, labels={}, deadline=0.0, places=tuple(places), taken_at=clock.now())
 
 
-def _unknown(known: dict[str, LeaseRecord], places: Sequence[Place], user_id: str, tools: Tools) -> list[LeaseRecord]:
-    """Leases that the provider shows and this machine never recorded: another machine's, or a lost HOME's."""
-    found: dict[str, LeaseRecord] = {}
+def _shown(places: Sequence[Place], user_id: str, tools: Tools) -> tuple[list[tuple[Place, Resource]], tuple[str, ...]]:
+    """Return everybody's resources, and who was silent. A cloud that cannot be opened keeps no other waiting."""
+    shown: list[tuple[Place, Resource]] = []
+    unheard: list[str] = []
     for place in places:
-        with tools.clouds.open([place], user_id=user_id, watch=_silent) as cloud:
-            for resource in cloud.inventory.find(lease=None, places=[place]).resources:
-                name = resource.labels.get(LABEL_LEASE, "")
-                if name and name not in known:
-                    where = (*found[name].regions, f"{place.cloud}/{resource.region}") if name in found else ()
-                    found[name] = LeaseRecord(
-                        name=name,
-                        labels=resource.labels,
-                        deadline=0.0,
-                        places=(place,),
-                        taken_at=resource.created_at or tools.clock.now(),
-                        regions=where or (f"{place.cloud}/{resource.region}",),
-                    )
-    return list(found.values())
+        try:
+            with tools.clouds.open([place], user_id=user_id, watch=_unwatched) as cloud:
+                resources, silent = cloud.inventory.find(lease=None, places=[place]).read()
+        except CvlError as error:
+            unheard.append(f"{place}: {error.what}")
+            continue
+        shown += [(place, resource) for resource in resources]
+        unheard += silent
+    return shown, tuple(unheard)
+
+
+def _unknown(
+    shown: Sequence[tuple[Place, Resource]], known: Mapping[str, LeaseRecord], clock: Clock
+) -> list[LeaseRecord]:
+    """Return the leases that this machine never recorded: another machine's, or a lost HOME's."""
+    leases: dict[str, LeaseRecord] = {}
+    for place, resource in shown:
+        name = resource.labels.get(LABEL_LEASE, "")
+        if name and name not in known:
+            where = (*leases[name].regions, f"{place.cloud}/{resource.region}") if name in leases else ()
+            leases[name] = LeaseRecord(
+                name=name,
+                labels=resource.labels,
+                deadline=0.0,
+                places=(place,),
+                taken_at=resource.created_at or clock.now(),
+                regions=where or (f"{place.cloud}/{resource.region}",),
+            )
+    return list(leases.values())
 
 
 def _end(record: LeaseRecord, user_id: str, tools: Tools) -> Release:
     tools.workflow.notice(f"taking down {record.name}")
     places = record.places or tuple(Place.parse(text) for text in record.regions)
-    with tools.clouds.open(places, user_id=user_id, watch=_silent) as cloud:
+    with tools.clouds.open(places, user_id=user_id, watch=_unwatched) as cloud:
         return _lease(record, cloud, tools).release(surely=True)
 
 
@@ -86,5 +121,5 @@ def _lease(record: LeaseRecord, cloud: Cloud, tools: Tools) -> Lease:
     )
 
 
-def _silent(event: Event) -> None:
+def _unwatched(event: Event) -> None:
     """Nobody watches a machine that is only looked for; what matters is in the proof."""

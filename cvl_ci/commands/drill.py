@@ -192,10 +192,13 @@ class _Drill:
         return there and self._run.phase is phase
 
     def _machine_is_seen(self) -> bool:
-        while not self._look().resources:
+        """A provider that is silent is asked again, as one that shows none."""
+        while True:
+            seen, _silent = self._look().read()
+            if seen:
+                return True
             if self._run.wait(within=0.5) is not None or self._clock.now() > self._latest:
                 return False
-        return True
 
     def _not_killed(self) -> Receipt:
         """The run is left to its end, which is main's to make."""
@@ -210,8 +213,10 @@ class _Drill:
     def _caught(self) -> Receipt:
         self._kill()
         killed, found = self._clock.monotonic(), self._look()
-        receipt = replace(self._receipt(found), there=sum(not each.ending for each in found.resources))
-        self._say(f"killed; the provider shows {receipt.there} of it")
+        resources, silent = found.read()
+        receipt = replace(self._receipt(found), there=sum(not each.ending for each in resources))
+        unheard = f", and there was no answer from {'; '.join(silent)}" if silent else ""
+        self._say(f"killed; the provider shows {receipt.there} of it{unheard}")
         if problem := self._too_late(receipt):
             return replace(receipt, problem=problem)
         for line in range(receipt.first, REAPER + 1):

@@ -67,11 +67,13 @@ class Reaped:
     left: tuple[Resource, ...] = ()
     asked: tuple[Asked, ...] = ()
     unproved: tuple[str, ...] = ()
+    silent: tuple[str, ...]
+    """Who gave no whole answer, at the first look or at the last: no default, as it is never left out."""
 
     @property
     def proved(self) -> bool:
         """Everybody answered, and nothing that had to go is left."""
-        return bool(self.asked) and not (self.left or self.unproved or any(asked.error for asked in self.asked))
+        return not (self.left or self.silent)
 
 
 def asked(
@@ -117,7 +119,8 @@ def reap(
     with tools.clouds.open(where, user_id=user_id, watch=_silent) as cloud:
         inventory, now = cloud.inventory, tools.clock.now()
         found = inventory.find(lease=None, places=where)
-        alive = [resource for resource in found.resources if not resource.ending]
+        resources, silent = found.read()
+        alive = [resource for resource in resources if not resource.ending]
         labelled = [resource for resource in alive if LABEL_LEASE in resource.labels]
         mine = _of(labelled, owner, named=named)
         over = [suspect for lease in _by_lease(mine).values() if (suspect := _judged(lease, repository, now, tools))]
@@ -126,7 +129,10 @@ def reap(
         if due and not dry_run:
             prey = [resource for suspect in due for resource in suspect.resources]
             after = sweep(prey, inventory=inventory, places=where, clock=tools.clock, say=tools.workflow.warning)
-            asked, left = after.asked, after.resources
+            left, still_silent = after.read()
+            # Who was silent at the first look was not judged by it, whatever it says later.
+            asked = (*after.asked, *(one for one in found.asked if one.error is not None))
+            silent = (*silent, *still_silent)
     return Reaped(
         at=now,
         asked_at=tools.clock.now(),
@@ -139,6 +145,7 @@ def reap(
         left=left,
         asked=asked,
         unproved=found.unproved,
+        silent=silent,
     )
 
 

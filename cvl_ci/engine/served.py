@@ -129,7 +129,7 @@ def exists(_send: Send, *, cluster: str) -> list[dict[str, Any]]:
     """What the server still has of it, after it has asked the cloud anew: the cluster, and launches under way."""
     found = [
         {"kind": "cluster", "id": record["name"], "state": str(getattr(record["status"], "value", record["status"]))}
-        for record in sdk.get(sdk.status([cluster], refresh=StatusRefreshMode.FORCE))
+        for record in _list(sdk.get(sdk.status([cluster], refresh=StatusRefreshMode.FORCE)), of="clusters")
     ]
     return found + [
         {"kind": "launch", "id": each.request_id, "state": each.status.lower()} for each in _launches(cluster)
@@ -141,10 +141,18 @@ def _end_in(minutes: int, *, cluster: str) -> None:
 
 
 def _launches(cluster: str) -> list[Any]:
-    known = sdk.api_status(all_status=False, cluster_name=cluster)
+    known = _list(sdk.api_status(all_status=False, cluster_name=cluster), of="requests")
     return [
         each for each in known if each.name in _LAUNCHES and each.status in _UNFINISHED and each.cluster_name == cluster
     ]
+
+
+def _list(answer: Any, *, of: str) -> list[Any]:
+    """The server's answer is a list, `[]` where it has none (sky/client/sdk.py: status, api_status): nothing else is
+    one, and an empty object least of all."""
+    if not isinstance(answer, list):
+        raise TypeError(f"the API server's answer about {of} is a {type(answer).__name__} and no list")
+    return answer
 
 
 def _record(cluster: str) -> Any:

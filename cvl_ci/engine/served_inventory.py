@@ -51,8 +51,10 @@ class ServedInventory:
             return Found(unproved=elsewhere or (PROVIDER,))
         try:
             known = self._engine.on_server(lease)
-        except CvlError as error:
-            return Found(asked=(Asked(provider=PROVIDER, region=self._host, kinds=KINDS, error=error.what),))
+        except Exception as error:  # noqa: BLE001  whatever it is: not answered is not clean
+            text = error.what if isinstance(error, CvlError) else f"{type(error).__name__}: {error}"[:300]
+            asked = Asked(provider=PROVIDER, region=self._host, kinds=KINDS, error=text)
+            return Found(asked=(asked,), unproved=elsewhere)
         resources = tuple(
             Resource(provider=PROVIDER, region=self._host, kind=kind, id=name, state=state, labels={LABEL_LEASE: lease})
             for kind, name, state in known

@@ -192,6 +192,8 @@ class SkyPilotEngine:
             raise EngineError(f"It did not answer within {DOWN_SECONDS:.0f} s.") from None
         except WorkerFailed as failure:
             raise answers.in_our_words(failure) from failure
+        if not isinstance(found, list):
+            raise EngineError("It answered with no list of clusters.")
         return [(str(each["kind"]), str(each["id"]), str(each["state"])) for each in found]
 
     def close(self) -> None:

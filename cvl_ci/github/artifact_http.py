@@ -7,18 +7,28 @@ leaves this file, and urllib3 does not write its debug line, which holds the URL
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import should_bypass_proxies
+from urllib3.exceptions import HTTPError
 
+from cvl_ci import bounded
 from cvl_ci.errors import ArtifactError
 from cvl_ci.ports import Clock
 
 TROUBLED = frozenset({408, 429, 500, 502, 503, 504})
 SECONDS_TO_CONNECT, SECONDS_OF_SILENCE = 15, 120
+MOST_BYTES = 1 << 20
+"""Of what a service answers; who downloads says how much more it may be."""
+MOST_SECONDS = 600.0
+"""For the body of one answer."""
+_ENVIRONMENT = threading.Lock()
+"""requests puts `no_proxy` into os.environ for a moment (utils.py, set_environ): two at once break each other."""
 STILL_THERE = "The files are still in the workspace."
 
 
@@ -80,7 +90,7 @@ class Http:
         body: bytes | bytearray,
         final: Callable[[Answer], bool] = settled,
         abandoned: Callable[[], bool] = lambda: False,
-        most: int | None = None,
+        most: int = MOST_BYTES,
     ) -> Answer:
         """Asked again until an answer is final. `what`: what a person reads in place of the URL. `most`: bytes of an
         answer; one that is longer is none."""
@@ -100,7 +110,7 @@ class Http:
         self._session.close()
 
     def _once(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | bytearray, most: int | None
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | bytearray, most: int
     ) -> Answer | str:
         try:
             response = self._session.request(
@@ -111,16 +121,18 @@ class Http:
                 allow_redirects=False,
                 proxies=self._proxies(url),
                 timeout=(SECONDS_TO_CONNECT, SECONDS_OF_SILENCE),
-                stream=most is not None,
+                stream=True,
             )
-            content = response.content if most is None else _within(response, most)
-        except requests.RequestException as error:
-            return type(error).__name__
+            content = _within(response, most)
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+            return type(error).__name__  # a hostile address alone is a ValueError of urllib's
         return Answer(status=response.status_code, body=content, location=response.headers.get("Location", ""))
 
     def _proxies(self, url: str) -> dict[str, str]:
         given = {name.lower(): value for name, value in self._environ.items() if value}
-        if should_bypass_proxies(url, given.get("no_proxy", "")):
+        with _ENVIRONMENT:
+            bypassed = should_bypass_proxies(url, given.get("no_proxy", ""))
+        if bypassed:
             return {}
         return {scheme: given[f"{scheme}_proxy"] for scheme in ("http", "https") if f"{scheme}_proxy" in given}
 
@@ -128,9 +140,7 @@ class Http:
 def _within(response: requests.Response, most: int) -> bytes:
     """Raises ArtifactError. What a header says of the length is the sender's word."""
     with response:
-        content = bytearray()
-        for chunk in response.iter_content(1 << 16):
-            content += chunk
-            if len(content) > most:
-                raise ArtifactError(f"it is longer than {most >> 20} MiB")
-    return bytes(content)
+        try:
+            return bounded.read(response, most=most, until=time.monotonic() + MOST_SECONDS)
+        except bounded.OutOfBounds as error:
+            raise ArtifactError(f"{error}") from None

@@ -7,25 +7,18 @@ cannot be said there is no failure: the caller gets the reason, once, and the st
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from cvl_ci.github import client
+from cvl_ci.github.client import LONGEST_WAIT, Client, Trouble
 from cvl_ci.github.surroundings import Surroundings
 from cvl_ci.ports import Clock
-
-if TYPE_CHECKING:
-    from github import Github
-    from github.Issue import Issue
-    from github.IssueComment import IssueComment
-    from github.NamedUser import NamedUser
-    from github.Organization import Organization
-    from github.Repository import Repository
 
 TRIES = 4
 SECONDS_BETWEEN = 15.0
 """Between two changes of a comment while a run goes on: 80 a minute are allowed to everybody together."""
-LONGEST_WAIT = 60.0
 HEALS = 3
 SECONDS_TO_HEAL = 4.0
 """Two who change one comment at once have both written by then, and one of them what the other had not read."""
@@ -43,6 +36,16 @@ class Refused(Exception):
     """GitHub said no, and will again."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Comment:
+    """One as GitHub gives it. `author` empty: the account was deleted since."""
+
+    number: int
+    body: str
+    author: str
+    address: str
+
+
 class Discussion:
     """`say` is told once why nothing can be written."""
 
@@ -50,7 +53,7 @@ class Discussion:
         self, *, here: Surroundings, token: str, marker: str, clock: Clock, say: Callable[[str], None]
     ) -> None:
         self._here = here
-        self._token = token
+        self._client = Client(api=here.api, token=token, seconds=10.0)
         self._marker = marker
         self._clock = clock
         self._say = say
@@ -86,9 +89,10 @@ class Discussion:
         except Refused as refused:
             self._silenced = True
             self._say(f"No comment on the pull request: {refused}. The step's summary has it all.")
-        except _failures() as error:
+        except Exception as error:  # noqa: BLE001  a comment is never worth a run, whatever went wrong with it
             if last:
-                self._say(f"The comment could not be written ({type(error).__name__}: {str(error)[:200]}).")
+                words = str(error) if isinstance(error, Trouble) else f"{type(error).__name__}: {error}"
+                self._say(f"The comment could not be written ({words[:300]}). The step's summary has it all.")
         else:
             return address
         return None
@@ -103,15 +107,18 @@ class Discussion:
         if comment is None and not body:
             return ""
         if comment is None:
-            comment = self._issue(number).create_comment(body)
-            self._author = comment.user.login
+            comment = _comment(self._ask("POST", f"/issues/{number}/comments", body={"body": body}))
+            self._author = comment.author
             # Another job of the same name may have made one in the same second.
             comment = self._ours(number) or comment
             if comment.body != body:
-                comment.edit(write(comment.body))
+                self._edit(comment, write(comment.body))
         elif body != before:
-            comment.edit(body)
-        return str(comment.html_url)
+            self._edit(comment, body)
+        return comment.address
+
+    def _edit(self, comment: _Comment, body: str) -> None:
+        self._ask("PATCH", f"/issues/comments/{comment.number}", body={"body": body})
 
     def _heal(self, write: Callable[[str], str], stays: str) -> None:
         """Legs that began to wait together do not end together, or they would overwrite each other again."""
@@ -119,7 +126,7 @@ class Discussion:
         for _ in range(HEALS):
             self._clock.sleep(SECONDS_TO_HEAL * (1 + share))
             comment = self._asking(lambda: self._ours(self._request()))
-            body = (comment.body or "") if comment is not None else ""
+            body = comment.body if comment is not None else ""
             if stays in body or write(body) == body:
                 return
             self._asking(lambda: self._written(write))
@@ -130,28 +137,30 @@ class Discussion:
             raise Refused(NO_REQUEST)
         return number
 
-    def _ours(self, number: int) -> IssueComment | None:
+    def _ours(self, number: int) -> _Comment | None:
         """The oldest, over all pages; younger twins are removed."""
         author = self._author or self._who()
-        mine = [comment for comment in self._issue(number).get_comments() if self._is_ours(comment, author)]
-        mine.sort(key=lambda comment: comment.id)
+        every = (_comment(entry) for entry in self._listed(f"/issues/{number}/comments"))
+        mine = [one for one in every if one.author == author and one.body.startswith(self._marker)]
+        mine.sort(key=lambda comment: comment.number)
         for twin in mine[1:]:
-            with _gone_is_fine():  # who shares it may have been faster
-                twin.delete()
+            self._delete(twin)
         return mine[0] if mine else None
 
-    def _is_ours(self, comment: IssueComment, author: str) -> bool:
-        wrote: NamedUser | Organization | None = comment.user  # None: the account was deleted since
-        return wrote is not None and wrote.login == author and (comment.body or "").startswith(self._marker)
+    def _delete(self, twin: _Comment) -> None:
+        """Who shares it may have been faster."""
+        try:
+            self._ask("DELETE", f"/issues/comments/{twin.number}")
+        except Trouble as trouble:
+            if trouble.status != 404:
+                raise
 
     def _who(self) -> str:
         """A person's token says; the workflow's own may not ask."""
-        from github import GithubException
-
         try:
-            self._author = self._github().get_user().login
-        except GithubException as error:
-            if error.status not in {401, 403, 404}:
+            self._author = str(client.member(self._client.ask("GET", "/user"), "login", str, of="the token's user"))
+        except Trouble as trouble:
+            if trouble.status not in {401, 403, 404}:
                 raise
             self._author = BOT
         return self._author
@@ -161,83 +170,61 @@ class Discussion:
             self._number = self._here.event.pull_request
         if self._number is None and self._here.event.asks_by_commit:
             sha = self._here.event.sha or self._here.sha
-            for request in self._github().get_repo(self._here.repository).get_commit(sha).get_pulls():
-                head: Repository | None = request.head.repo  # None: the fork was deleted since
-                inside = head is not None and head.full_name == self._here.repository
-                if inside and request.state == "open" and request.head.sha == sha:
-                    self._number = request.number
+            for request in self._listed(f"/commits/{sha}/pulls"):
+                head = client.member(request, "head", dict, of="a pull request")
+                theirs = head.get("repo")  # None: the fork was deleted since
+                inside = isinstance(theirs, dict) and theirs.get("full_name") == self._here.repository
+                if inside and request.get("state") == "open" and head.get("sha") == sha:
+                    self._number = int(client.member(request, "number", int, of="a pull request"))
         return self._number
 
     # ---- asking ---------------------------------------------------------------------------------------------------
 
     def _asking(self, ask: Callable[[], Answer]) -> Answer:
         """Again after a hiccup, by looking first: a POST whose answer was lost may have been heard."""
-        from github import GithubException
-
         for attempt in range(1, TRIES + 1):
             try:
                 return ask()
-            except GithubException as error:
-                wait = _wait(error, now=self._clock.now(), attempt=attempt)
+            except Trouble as trouble:
+                wait = client.wait(trouble, now=self._clock.now(), attempt=attempt)
+                if wait is None and trouble.status == 0:
+                    raise
                 if wait is None:
-                    raise Refused(self._why(error)) from None
+                    raise Refused(self._why(trouble)) from None
                 if attempt == TRIES or wait > LONGEST_WAIT:
                     self._not_before = self._clock.monotonic() + wait
-                    raise
-            except OSError:
-                wait = 2.0**attempt
-                if attempt == TRIES:
                     raise
             self._clock.sleep(wait)
         raise AssertionError("unreachable")
 
-    def _why(self, error: Exception) -> str:
-        if getattr(error, "status", 0) not in {401, 403, 404}:
+    def _why(self, error: Trouble) -> str:
+        if error.status not in {401, 403, 404}:
             return f"GitHub refused it ({str(error)[:200]})"
         if self._here.event.from_fork:
             return FORK
         return DEPENDABOT if self._here.event.from_dependabot else PERMISSION
 
-    def _issue(self, number: int) -> Issue:
-        return self._github().get_repo(self._here.repository).get_issue(number)
+    def _listed(self, path: str) -> Iterator[Mapping[str, Any]]:
+        """All pages: one that we did not read may hold our comment. Raise Trouble where there is no last one."""
+        for page in self._client.pages(f"/repos/{self._here.repository}{path}"):
+            entries = client.entries(page, of=path)
+            yield from entries
+            if len(entries) < client.PAGE:
+                break
 
-    def _github(self) -> Github:
-        from github import Auth, Github
-
-        return Github(
-            auth=Auth.Token(self._token),
-            base_url=self._here.api,
-            per_page=100,
-            timeout=10,
-            retry=None,
-            seconds_between_requests=None,
-            seconds_between_writes=None,
-            lazy=True,
-        )
+    def _ask(self, method: str, path: str, *, body: Mapping[str, object] | None = None) -> Any:
+        return self._client.ask(method, f"/repos/{self._here.repository}{path}", body=body)
 
 
-@contextmanager
-def _gone_is_fine() -> Iterator[None]:
-    from github import UnknownObjectException
-
-    with suppress(UnknownObjectException):
-        yield
-
-
-def _wait(error: Exception, *, now: float, attempt: int) -> float | None:
-    """Seconds; None: it will not get better. GitHub's rule: retry-after, else the reset, else a minute."""
-    status = int(getattr(error, "status", 0) or 0)
-    headers = {str(name).lower(): str(value) for name, value in (getattr(error, "headers", None) or {}).items()}
-    if status in {403, 429}:
-        if headers.get("retry-after", "").isdigit():
-            return float(headers["retry-after"])
-        if headers.get("x-ratelimit-remaining") == "0" and headers.get("x-ratelimit-reset", "").isdigit():
-            return max(1.0, float(headers["x-ratelimit-reset"]) - now)
-        return 60.0 if status == 429 or "secondary rate limit" in str(error).lower() else None
-    return 2.0**attempt if status >= 500 else None
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    from github import GithubException
-
-    return (GithubException, OSError, AssertionError)
+def _comment(entry: object) -> _Comment:
+    """Raise Trouble for what is no comment. GitHub may leave out the body of one, and its author."""
+    number = client.member(entry, "id", int, of="a comment")
+    address = client.member(entry, "html_url", str, of="a comment")
+    found: Any = entry
+    author = found.get("user")
+    return _Comment(
+        number=number,
+        body=str(found.get("body") or ""),
+        author=str(author.get("login") or "") if isinstance(author, dict) else "",
+        address=address,
+    )

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cvl_ci.errors import CvlError
+from cvl_ci.github import client
 from cvl_ci.github.gathering import READ, Gathered, Gathering
 from cvl_ci.github.rest import Repository
 from cvl_ci.result.benchmark.leg import Leg
@@ -59,7 +60,8 @@ class EarlierRuns:
     def commits(self, base: str, *, without: str) -> tuple[str, ...]:
         """`base`: a commit or a branch; `without`: the commit that is compared, where the base is its own history."""
         listed = self._repository.every("/commits", needs=CONTENTS, most=MOST_COMMITS, sha=base)
-        return tuple(sha for entry in listed if isinstance(sha := entry.get("sha"), str) and sha != without)
+        read = lambda: [str(client.member(entry, "sha", str, of="a commit")) for entry in listed]  # noqa: E731
+        return tuple(sha for sha in self._repository.well("GET /commits", CONTENTS, read) if sha != without)
 
     def read(self, *, branch: str, commits: Sequence[str], nights: int, work: Collection[Work] = ()) -> Earlier:
         """Of the branch's last `nights` runs, and of the nearest commits that were run at all; and of those before them
@@ -91,7 +93,9 @@ class EarlierRuns:
         path = f"/actions/workflows/{self._which()}/runs"
         query = {"branch": branch, "status": "completed", "exclude_pull_requests": "true"}
         listed = self._repository.every(path, needs=READ, most=MOST_RUNS, key="workflow_runs", **query)
-        found = (_run(entry, ours=self._repository.name) for entry in listed)
+        found = self._repository.well(
+            f"GET {path}", READ, lambda: [_run(one, ours=self._repository.name) for one in listed]
+        )
         return [run for run in found if run is not None and run.number != self._run]
 
     def _which(self) -> str:
@@ -117,8 +121,9 @@ def _run(entry: Mapping[str, Any], *, ours: str) -> Run | None:
     repository = entry.get("head_repository")
     of_ours = isinstance(repository, dict) and repository.get("full_name") == ours
     proposed = str(entry.get("event")).startswith("pull_request")
-    number, commit = entry.get("id"), entry.get("head_sha")
-    if not of_ours or proposed or not isinstance(number, int) or not isinstance(commit, str):
+    number = client.member(entry, "id", int, of="a run")
+    commit = client.member(entry, "head_sha", str, of="a run")
+    if not of_ours or proposed:
         return None
     return Run(number=number, commit=commit)
 

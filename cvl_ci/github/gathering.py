@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cvl_ci.errors import ArtifactError, CvlError
+from cvl_ci.github import client
 from cvl_ci.github.artifact_http import Answer, Http
 from cvl_ci.github.packed import files
 from cvl_ci.github.rest import Repository
@@ -70,7 +71,7 @@ class Gathering:
         """Raises CvlError."""
         path = f"/actions/runs/{int(run)}/artifacts"
         listed = self._repository.every(path, needs=READ, most=MOST_ARTIFACTS, key="artifacts")
-        return [found for entry in listed if (found := _artifact(entry)) is not None]
+        return self._repository.well(f"GET {path}", READ, lambda: [_artifact(entry) for entry in listed])
 
     def costs(self, artifacts: Sequence[Artifact]) -> Gathered:
         wanted = [one for one in artifacts if one.step]
@@ -115,6 +116,8 @@ class Gathering:
         token = {"Authorization": f"token {self._token}"}
         answer = self._asked(f"{self._address}/{one.number}/zip", headers=token)
         if answer.status in {301, 302, 303, 307, 308}:
+            if not answer.location.startswith("https://"):
+                raise ArtifactError("GitHub names no place to download it from")
             answer = self._asked(answer.location, headers={})
         if not answer.good:
             gone = " (its retention is over)" if answer.status == 410 else ""
@@ -126,10 +129,11 @@ class Gathering:
         return self._http.ask("GET", url, what=what, headers=headers, body=b"", most=LARGEST_ARCHIVE)
 
 
-def _artifact(entry: Mapping[str, Any]) -> Artifact | None:
-    number, name, size = entry.get("id"), entry.get("name"), entry.get("size_in_bytes")
-    if not isinstance(number, int) or not isinstance(name, str):
-        return None
+def _artifact(entry: Mapping[str, Any]) -> Artifact:
+    """Raise Trouble for what is no artifact: one that is left out would be a leg that never ran."""
+    size = entry.get("size_in_bytes")
+    number = client.member(entry, "id", int, of="an artifact")
+    name = client.member(entry, "name", str, of="an artifact")
     held = size if isinstance(size, int) else 0
     return Artifact(number=number, name=name, bytes=held, expired=entry.get("expired") is True)
 

@@ -65,10 +65,10 @@ class RegressionIssue:
             entry
             for entry in listed
             if "pull_request" not in entry
-            and (entry.get("user") or {}).get("login") == author
+            and _login(entry) == author
             and str(entry.get("body") or "").startswith(self._marker)
         ]
-        return min(mine, key=lambda entry: int(entry["number"]), default=None)
+        return min(mine, key=_number, default=None)
 
     def _author(self) -> str:
         """A person's token says who that is; the workflow's own may not ask, and is the bot's."""
@@ -83,10 +83,10 @@ class RegressionIssue:
         if not findings.bad:  # nothing new is known of what it waits for
             return Told(did="kept open", url=_address(issue))
         body = {"title": findings.title, "body": self._body(findings, bad)}
-        return Told(did="updated", url=_address(self._send("PATCH", f"/issues/{int(issue['number'])}", body)))
+        return Told(did="updated", url=_address(self._send("PATCH", f"/issues/{_number(issue)}", body)))
 
     def _closed(self, issue: Mapping[str, Any], findings: Findings) -> Told:
-        path = f"/issues/{int(issue['number'])}"
+        path = f"/issues/{_number(issue)}"
         self._send("POST", f"{path}/comments", {"body": findings.recovered})
         made = self._send("PATCH", path, {"state": "closed", "state_reason": "completed"})
         return Told(did="closed", url=_address(made))
@@ -96,15 +96,30 @@ class RegressionIssue:
 
     def _send(self, method: str, path: str, body: Mapping[str, object]) -> Mapping[str, Any]:
         answer = self._repository.send(method, path, body, needs=WRITE)
-        if not isinstance(answer, dict):
-            raise CvlError(f"GitHub answered {method} {path} with something else than an issue.")
+        if not isinstance(answer, dict) or not isinstance(answer.get("html_url"), str):
+            raise CvlError(
+                f"GitHub answered {method} {path} with something else than an issue.", next_step="Run this job again."
+            )
         return answer
+
+
+def _login(entry: Mapping[str, Any]) -> str:
+    """Empty: the account was deleted since."""
+    user = entry.get("user")
+    return str(user.get("login") or "") if isinstance(user, dict) else ""
 
 
 def _legs(body: str) -> set[str]:
     """The first only: further down stands what a machine said."""
     found = _LEGS.search(body.split("\n", 1)[0])
     return set(found[1].split()) if found else set()
+
+
+def _number(issue: Mapping[str, Any]) -> int:
+    number = issue.get("number")
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise CvlError("GitHub lists an issue without a number.", next_step="Run this job again.")
+    return number
 
 
 def _address(issue: Mapping[str, Any]) -> str:

@@ -1,31 +1,30 @@
 """GitHub's REST API of one repository: read page by page, written once, and what a token may not is said with its cure.
 
 Shapes after GitHub's own description, which the tests hold both sides to. A moment's failure and a rate limit are
-waited out as long as GitHub asks; what is no answer even then is an error of ours, never an empty list.
+waited out as long as GitHub asks, a minute at most; what is no answer even then is an error of ours, never an empty
+list.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from cvl_ci.errors import CvlError
-
-if TYPE_CHECKING:
-    from github import Github
+from cvl_ci.github import client
+from cvl_ci.github.client import Client, Trouble
 
 RETRIES = 3
-PAGE = 100
-"""Entries, which is the most that GitHub gives."""
+PAGE = client.PAGE
+Answer = TypeVar("Answer")
 
 
 class Repository:
     """`api`: GITHUB_API_URL; `name`: owner/name."""
 
-    def __init__(self, *, api: str, token: str, name: str) -> None:
-        self._api, self._token, self._name = api, token, name
-        self._github: Github | None = None
+    def __init__(self, *, api: str, token: str, name: str, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._client, self._name, self._sleep = Client(api=api, token=token), name, sleep
 
     @property
     def name(self) -> str:
@@ -36,14 +35,18 @@ class Repository:
         return self._ask("GET", path, needs=needs, query=query)
 
     def every(self, path: str, *, needs: str, most: int, key: str = "", **query: object) -> Iterator[Mapping[str, Any]]:
-        """Entries of all pages, `most` of them. `key`: under which a page lists them, where it is more than a list."""
-        given = 0
+        """Give the entries of all pages, `most` of them. `key`: under which a page lists them.
+
+        An answer that is no such list raises, and so does a page that comes again.
+        """
+        given, before = 0, None
         for page in range(1, most // PAGE + 2):
             answer = self.get(path, needs=needs, **query, per_page=PAGE, page=page)
-            listed = answer.get(key) if key and isinstance(answer, dict) else answer
-            entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+            entries = self.well(f"GET {path}", needs, lambda answer=answer: _listed(answer, key, path))  # type: ignore[misc]
+            if entries and entries == before:
+                raise _unanswered(f"GET {path}", f"page {page} is page {page - 1} again")
             yield from entries[: most - given]
-            given += len(entries)
+            given, before = given + len(entries), entries
             if len(entries) < PAGE or given >= most:
                 return
 
@@ -51,17 +54,21 @@ class Repository:
         return self._ask(method, path, needs=needs, body=body)
 
     def who(self) -> str:
-        """Whose token this is; empty: it may not ask, as the workflow's own."""
-        from github import GithubException
-
+        """Return whose token this is; empty: it may not ask, as the workflow's own."""
         try:
-            return str(self._opened().get_user().login)
-        except GithubException as error:
-            if error.status in {401, 403, 404}:
+            login = client.member(self._patiently("GET", "/user"), "login", str, of="the token's user")
+        except Trouble as trouble:
+            if trouble.status in {401, 403, 404}:
                 return ""
-            raise _unanswered("GET /user", f"answer {error.status}") from None
-        except (OSError, AssertionError) as error:
-            raise _unanswered("GET /user", type(error).__name__) from None
+            raise _unanswered("GET /user", str(trouble)) from None
+        return str(login)
+
+    def well(self, what: str, needs: str, read: Callable[[], Answer]) -> Answer:
+        """Return what `read` makes of an answer; its Trouble becomes an error for a person."""
+        try:
+            return read()
+        except Trouble as trouble:
+            raise _refused(what, trouble, needs) from None
 
     def _ask(
         self,
@@ -72,39 +79,37 @@ class Repository:
         query: Mapping[str, object] | None = None,
         body: Mapping[str, object] | None = None,
     ) -> Any:
-        from github import GithubException
+        whole = f"/repos/{self._name}{path}"
+        return self.well(f"{method} {path}", needs, lambda: self._patiently(method, whole, query=query, body=body))
 
+    def _patiently(self, method: str, path: str, **more: Any) -> Any:
+        return patiently(lambda: self._client.ask(method, path, **more), sleep=self._sleep)
+
+
+def patiently(ask: Callable[[], Answer], *, sleep: Callable[[float], None], retries: int = RETRIES) -> Answer:
+    """Ask until there is an answer, `retries` times more. Raise the last Trouble."""
+    for attempt in range(retries):
         try:
-            _, answer = self._opened().requester.requestJsonAndCheck(
-                method,
-                f"/repos/{self._name}{path}",
-                parameters=dict(query) if query else None,
-                input=dict(body) if body is not None else None,
-            )
-        except GithubException as error:
-            raise _refused(f"{method} {path}", error, needs) from None
-        except (OSError, AssertionError, ValueError) as error:
-            raise _unanswered(f"{method} {path}", f"{type(error).__name__}: {str(error)[:200]}") from None
-        return answer
-
-    def _opened(self) -> Github:
-        from github import Auth, Github, GithubRetry
-
-        if self._github is None:
-            logging.getLogger("github.GithubRetry").setLevel(logging.ERROR)  # what was refused, we say ourselves
-            self._github = Github(
-                auth=Auth.Token(self._token), base_url=self._api, timeout=15, retry=GithubRetry(total=RETRIES)
-            )
-        return self._github
+            return ask()
+        except Trouble as trouble:
+            seconds = client.wait(trouble, now=time.time(), attempt=attempt)
+            if seconds is None or seconds > client.LONGEST_WAIT:
+                raise
+            sleep(seconds)
+    return ask()
 
 
-def _refused(what: str, error: Any, needs: str) -> CvlError:
-    if error.status in {401, 403, 404}:
+def _listed(answer: object, key: str, path: str) -> list[Mapping[str, Any]]:
+    return client.entries(client.member(answer, key, list, of=path) if key else answer, of=path)
+
+
+def _refused(what: str, trouble: Trouble, needs: str) -> CvlError:
+    if trouble.status in {401, 403, 404} and client.wait(trouble, now=0.0, attempt=0) is None:
         return CvlError(
-            f"GitHub lets this token not {what} ({error.status}).",
+            f"GitHub does not let this token {what} ({trouble.status}).",
             next_step=f"Give the job `permissions: {{{needs}}}`.",
         )
-    return _unanswered(what, f"answer {error.status}")
+    return _unanswered(what, str(trouble))
 
 
 def _unanswered(what: str, why: str) -> CvlError:

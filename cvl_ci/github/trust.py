@@ -1,23 +1,75 @@
 """May this run spend money? A stranger's code never does by accident: decided from the event and what is checked out.
 
 A pull request's own workflow file may say anything, so what guards the account there is that GitHub gives it no secret.
-`pull_request_target`, `workflow_run` and comments run our file with our secrets: there a stranger's code is refused
-until its very commit was named, and is what is checked out. A stranger's comment or review starts nothing.
+Every other event runs our file with our secrets, and only those of the table below are known to run our own commit:
+after any other, known or to come, what is checked out must be the commit that GitHub started the workflow for, or one
+that was reviewed. A stranger's comment or review starts nothing.
 """
 
 from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cvl_ci.errors import UntrustedCode
 from cvl_ci.github.event import Event
 
 FORK = ("plan", "fail", "sandbox", "run")
-_WITH_OUR_SECRETS = {"pull_request_target", "workflow_run"}
-_OF_ANY_CODE = {"issue_comment", "discussion_comment"}
-"""With our secrets too, and the event does not tell whose code was checked out."""
+
+
+class Code(enum.Enum):
+    """Whose code an event runs, where a workflow checks out what GitHub gives by itself."""
+
+    OURS = "ours"
+    """Who started it may write here, and GITHUB_SHA is what they wrote: it runs."""
+    PROPOSED = "proposed"
+    """GITHUB_SHA is a proposal: ours runs, and a fork's has no secret and goes the way of the input `fork`."""
+    NAMED = "named"
+    """With our secrets, about a commit that the payload names. A fork's runs only when it was reviewed."""
+    DEFAULT = "default"
+    """With our secrets, and anybody may cause it: GITHUB_SHA is the default branch's, and what else is checked out
+    has to be reviewed."""
+    ANY = "any"
+    """With our secrets, and GITHUB_SHA may be anybody's commit: only a reviewed one runs."""
+
+
+_OF_THE_DEFAULT_BRANCH = (
+    *("branch_protection_rule", "check_run", "check_suite", "delete", "discussion", "discussion_comment", "fork"),
+    *("gollum", "image_version", "issue_comment", "issues", "label", "milestone", "page_build", "project"),
+    *("project_card", "project_column", "public", "repository_dispatch", "watch"),
+)
+EVENTS: Mapping[str, Code] = {
+    # Who may push, start by hand or queue for a merge may write here; a schedule runs the default branch.
+    "push": Code.OURS,
+    "schedule": Code.OURS,
+    "workflow_dispatch": Code.OURS,
+    "merge_group": Code.OURS,
+    # The reviews' GITHUB_SHA is the proposal's merge commit too.
+    "pull_request": Code.PROPOSED,
+    "pull_request_review": Code.PROPOSED,
+    "pull_request_review_comment": Code.PROPOSED,
+    # The base's file, about a head that the payload names.
+    "pull_request_target": Code.NAMED,
+    "workflow_run": Code.NAMED,
+    # Apps, bots and readers cause these: "GITHUB_SHA: last commit on default branch".
+    **dict.fromkeys(_OF_THE_DEFAULT_BRANCH, Code.DEFAULT),
+    # About a commit that an app, a package or a tag names: it may be of a fork, whose commits are here by their SHA.
+    "create": Code.ANY,
+    "deployment": Code.ANY,
+    "deployment_status": Code.ANY,
+    "registry_package": Code.ANY,
+    "release": Code.ANY,
+    "status": Code.ANY,
+    # A called workflow has its caller's event, so that nothing honest is ever called this.
+    "workflow_call": Code.ANY,
+}
+"""After "Events that trigger workflows" (docs.github.com/actions/reference), each with its GITHUB_SHA there. What is
+not here is no event of a workflow today, and Code.ANY: one that GitHub invents tomorrow spends nothing unreviewed."""
+
+
+def code_of(event: str) -> Code:
+    return EVENTS.get(event, Code.ANY)
 
 
 class Road(enum.Enum):
@@ -46,10 +98,12 @@ def road(
             f"{event.name} started this with this repository's secrets, and its author is no member of the repository.",
             next_step="A member can say the same in their place.",
         )
-    if event.name in _OF_ANY_CODE:
-        return _commented(event, known={ours, allowed} - {""}, head=head())
-    if event.name in _WITH_OUR_SECRETS and event.from_fork:
+    code = code_of(event.name)
+    if code is Code.NAMED and event.from_fork:
         return _reviewed(event, allowed, head)
+    known = {Code.ANY: {allowed}, Code.DEFAULT: {ours, allowed}, Code.NAMED: {ours, allowed, event.head_sha}}
+    if code in known:
+        _require_known(event, known=known[code] - {""}, head=head())
     whose = "a fork" if event.from_fork else "Dependabot" if event.from_dependabot else ""
     if not whose or on_sandbox or fork == "run" or (event.from_dependabot and has_credentials()):
         return Road.RUN, ""
@@ -81,15 +135,15 @@ def _reviewed(event: Event, allowed: str, head: Callable[[], str]) -> tuple[Road
     return Road.RUN, ""
 
 
-def _commented(event: Event, *, known: set[str], head: str) -> tuple[Road, str]:
+def _require_known(event: Event, *, known: set[str], head: str) -> None:
     if not _is_a_commit(head) or head not in known:
+        ours = "neither the commit that GitHub started the workflow for, nor" if known else "and no commit is given as"
         raise UntrustedCode(
-            f"{event.name} started this with this repository's secrets, and {_named(head)} is checked out: neither the "
-            "commit that GitHub started the workflow for, nor a reviewed one.",
+            f"{event.name} started this with this repository's secrets, and {_named(head)} is checked out: {ours} "
+            "a reviewed one.",
             next_step="Use the trigger pull_request; or have a member read that commit and give its SHA as "
             "allow_fork_sha, typed by hand: one that the workflow looks up was read by nobody.",
         )
-    return Road.RUN, ""
 
 
 def _is_a_commit(sha: str) -> bool:

@@ -25,12 +25,51 @@ class Resource:
     ending: bool = False  # the provider has accepted its end and bills it no more (AWS: shutting-down, deleting)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Found:
-    resources: tuple[Resource, ...] = ()
-    asked: tuple[Asked, ...] = ()
-    unproved: tuple[str, ...] = ()
-    patience_seconds: float = 0.0  # how long these providers may take until what they have begun to end is gone
+    """An inventory's answer: what is there, and who did not say. Only `read` gives it, and it gives both.
+
+    `asked`: each question. `unproved`: clouds that nobody here can ask. `patience_seconds`: how long these providers
+    may take until what they have begun to end is gone.
+    """
+
+    __slots__ = ("_resources", "asked", "patience_seconds", "unproved")
+
+    def __init__(
+        self,
+        *,
+        resources: Sequence[Resource] = (),
+        asked: Sequence[Asked] = (),
+        unproved: Sequence[str] = (),
+        patience_seconds: float = 0.0,
+    ) -> None:
+        self._resources = tuple(resources)
+        self.asked = tuple(asked)
+        self.unproved = tuple(unproved)
+        self.patience_seconds = patience_seconds
+
+    def read(self) -> tuple[tuple[Resource, ...], tuple[str, ...]]:
+        """Return what was shown, and who gave no whole answer, in words. Only without those is an absence proved.
+
+        Nobody asked is silence too.
+        """
+        silent = [
+            f"{one.provider} {one.region}".strip() + f": {one.error}" for one in self.asked if one.error is not None
+        ]
+        silent += [f"{cloud}: it cannot be asked from here" for cloud in self.unproved]
+        if not self.asked and not self.unproved:
+            silent.append("nobody was asked")
+        return self._resources, tuple(silent)
+
+    @property
+    def may_still_answer(self) -> bool:
+        """Somebody was asked and said nothing: another question may be answered. Who cannot be asked never will."""
+        return any(one.error is not None for one in self.asked)
+
+    def only(self, resources: Sequence[Resource]) -> Found:
+        """Return the same answer with these of its resources alone: its silence stays."""
+        return Found(
+            resources=resources, asked=self.asked, unproved=self.unproved, patience_seconds=self.patience_seconds
+        )
 
 
 class Inventory(Protocol):

@@ -50,7 +50,8 @@ class Account(FakeCloud):
         return name
 
     def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
-        return replace(super().find(lease=lease, places=places), unproved=self.unproved)
+        found = super().find(lease=lease, places=places)
+        return Found(resources=found.read()[0], asked=found.asked, unproved=self.unproved)
 
     def remove(self, resources: Sequence[Resource]) -> None:
         super().remove([each for each in resources if each.id not in self.stubborn])

@@ -57,7 +57,7 @@ def inventory(client: Callable[[str], EC2Client]) -> Inventories:
 
 
 def ours(client: Callable[[str], EC2Client]) -> tuple[Resource, ...]:
-    return inventory(client).find(lease=OURS.name, places=[Place(cloud="aws")]).resources
+    return inventory(client).find(lease=OURS.name, places=[Place(cloud="aws")]).read()[0]
 
 
 def kept(client: Callable[[str], EC2Client], *, until: float) -> None:
@@ -69,7 +69,7 @@ def test_its_labels_are_moved_and_nobody_else_s(client: Callable[[str], EC2Clien
     start(client, 2, OURS.labels(deadline=1_800_000_000))
     start(client, 1, {"Name": "somebody's"})
     kept(client, until=1_900_000_000)
-    found = inventory(client).find(lease=None, places=[Place(cloud="aws")]).resources
+    found = inventory(client).find(lease=None, places=[Place(cloud="aws")]).read()[0]
     assert [each.labels[LABEL_DEADLINE] for each in found if each.kind == "instances"] == ["1900000000"] * 2
     assert [each.labels[LABEL_KEPT] for each in found if each.kind == "instances"] == ["1900000000"] * 2
 

@@ -47,7 +47,7 @@ def test_nothing_left_of_what_went_through_it_is_clean_and_names_the_host_alone(
 @pytest.mark.parametrize("places", [[AWS], []])
 def test_it_proves_nothing_of_a_lease_that_it_has_never_heard_of(places: list[Place]) -> None:
     found = inventory(Server()).find(lease="cvl-1", places=places)
-    assert (found.asked, found.resources) == ((), ())
+    assert (found.asked, found.read()[0]) == ((), ())
     assert found.unproved
 
 
@@ -60,7 +60,7 @@ def test_a_launch_that_is_under_way_is_left_and_is_ended_by_the_lease_s_name() -
     server = Server(left=[("launch", "request-7", "pending")])
     found = inventory(server).find(lease="cvl-1", places=[THERE])
     assert not found.asked[0].clean
-    inventory(server).remove(found.resources)
+    inventory(server).remove(found.read()[0])
     assert server.down_of == ["cvl-1"]
 
 

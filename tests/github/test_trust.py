@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from importlib import resources
 from typing import Any
 
 import pytest
 
 from cvl_ci.errors import UntrustedCode
 from cvl_ci.github.event import Event
-from cvl_ci.github.trust import FORK, Road, road
+from cvl_ci.github.trust import EVENTS, FORK, Code, Road, road
+from tests.github.test_webhooks import EXAMPLES
 
 SHA = "a" * 40
 OURS, THEIRS = {"full_name": "cvl/ci"}, {"full_name": "mallory/ci"}
@@ -61,7 +64,7 @@ def test_what_is_checked_out_is_not_asked_where_it_does_not_matter() -> None:
     def asked() -> str:
         raise AssertionError("git was asked")
 
-    for event in (Event(name="push", payload={}), request("pull_request"), request("workflow_run", repository=OURS)):
+    for event in (Event(name="push", payload={}), request("pull_request"), request("pull_request", repository=OURS)):
         road(
             event,
             fork="plan",
@@ -161,3 +164,57 @@ def test_a_fork_on_the_sandbox_is_told_why() -> None:
     assert way is Road.SANDBOX
     assert "from a fork" in why
     assert "sandbox" in why
+
+
+# ---- every event that there is ---------------------------------------------------------------------------------------
+
+
+def workflow_events() -> set[str]:
+    """All that a workflow may name, by the schema of its file."""
+    text = resources.files("check_jsonschema").joinpath("builtin_schemas/vendor/github-workflows.json").read_text()
+    schema = json.loads(text)
+    listed = schema["properties"]["on"]["oneOf"][2]["properties"]
+    return {*schema["definitions"]["event"]["enum"], *listed}
+
+
+def test_each_event_that_can_start_a_workflow_is_decided_and_only_four_run_whatever_is_checked_out() -> None:
+    assert workflow_events() - EVENTS.keys() == set()
+    free = {name for name, code in EVENTS.items() if code is Code.OURS}
+    assert free == {"push", "schedule", "workflow_dispatch", "merge_group"}
+    assert len(workflow_events()) > 30
+
+
+def unknown(name: str) -> Event:
+    """Of our own repository, by a member: nothing but the event's name speaks against it."""
+    ours = request(name, repository=OURS).payload
+    spoken = {"author_association": "OWNER"}
+    return Event(name=name, payload={**ours, "comment": spoken, "review": spoken})
+
+
+def refuses(event: Event, **changed: Any) -> bool:
+    try:
+        go(event, **changed)
+    except UntrustedCode:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", [*sorted(EVENTS), "invented_tomorrow", "", "Push", "pull_request_invented"])
+def test_a_commit_that_nobody_knows_runs_only_by_the_four_and_by_a_pull_request_of_ours(name: str) -> None:
+    free = EVENTS.get(name) in {Code.OURS, Code.PROPOSED}
+    for more in ({}, {"fork": "run"}, {"on_sandbox": True}, {"has_credentials": True}, {"allowed_sha": SHA}):
+        assert refuses(unknown(name), head=OTHER, **more) is not free
+    assert not refuses(unknown(name), head=OTHER, allowed_sha=OTHER)
+    of_theirs = EVENTS.get(name, Code.ANY) is Code.ANY
+    assert refuses(unknown(name), head=BASE) is of_theirs, "GITHUB_SHA may be anybody's there"
+    assert refuses(unknown(name), head="") is not free
+
+
+@pytest.mark.peers
+def test_no_event_of_github_s_own_examples_is_undecided(official: None) -> None:
+    """What is not in the table starts no workflow by the schema, and runs nothing unreviewed."""
+    names = {event["name"] for file in EXAMPLES.glob("*/index.json") for event in json.loads(file.read_text())}
+    assert len(names) > 50
+    for name in names:
+        assert name in EVENTS or name not in workflow_events()
+        assert (not refuses(unknown(name), head=OTHER)) is (EVENTS.get(name) in {Code.OURS, Code.PROPOSED}), name

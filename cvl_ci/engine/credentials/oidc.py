@@ -1,14 +1,12 @@
 """GitHub's OIDC token: who this job is, signed by GitHub, for one audience and a few minutes.
 
 As GitHub documents it ("OpenID Connect reference", and @actions/core's getIDToken): GET the request URL with the
-audience, the request token as bearer; the answer is JSON whose `value` is the token.
+audience, the request token as bearer; the answer is JSON whose `value` is the token. The request token goes to that
+address alone: it is worth as much as what it buys, so that a redirect is no answer.
 """
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
@@ -16,6 +14,8 @@ from cvl_ci.engine.credentials.kind import ALLOW_OIDC
 from cvl_ci.errors import CredentialsError
 
 SECONDS = 20
+MOST_BYTES = 64 << 10
+"""Of the answer: a token has a few thousand."""
 
 
 def request_url(environ: Mapping[str, str], audience: str) -> str:
@@ -28,16 +28,29 @@ def id_token(environ: Mapping[str, str], audience: str) -> str:
     url = request_url(environ, audience)
     if urlsplit(url).scheme not in {"http", "https"}:
         raise CredentialsError("GitHub's OIDC request URL is no http address.")
-    bearer = {"Authorization": f"Bearer {environ['ACTIONS_ID_TOKEN_REQUEST_TOKEN']}", "Accept": "application/json"}
+    token = _value(url, environ["ACTIONS_ID_TOKEN_REQUEST_TOKEN"])
+    if not isinstance(token, str) or not token or not token.isascii() or token.split() != [token]:
+        raise _no_token("its answer holds no token")
+    return token
+
+
+def _value(url: str, request_token: str) -> object:
+    """Raise CredentialsError, whatever happens: of an exception's words none that may hold what opens it."""
+    from cvl_ci import bounded
+
+    bearer = f"Bearer {request_token}"
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=bearer), timeout=SECONDS) as answer:  # noqa: S310
-            token = json.load(answer)["value"]
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise _no_token(f"it answered {error.code} {error.reason}") from None
-    except (urllib.error.URLError, OSError, ValueError, KeyError, TypeError) as error:
-        raise _no_token(f"{type(error).__name__}: {error}") from None
-    return str(token)
+        with bounded.session(authorization=bearer, most_bytes=MOST_BYTES, seconds=SECONDS) as asking:
+            headers = {"Accept": "application/json"}
+            answer = asking.get(url, headers=headers, timeout=SECONDS, allow_redirects=False)
+            held = bounded.parsed(answer.content) if answer.status_code == 200 else None
+    except (bounded.OutOfBounds, bounded.NoJson) as error:
+        raise _no_token(str(error)) from None
+    except Exception as error:  # noqa: BLE001  requests, urllib3, idna and the socket have more than one can name
+        raise _no_token(type(error).__name__) from None
+    if answer.status_code != 200:
+        raise _no_token(f"it answered {answer.status_code} {answer.reason}")
+    return held.get("value") if isinstance(held, dict) else None
 
 
 def _no_token(why: str) -> CredentialsError:

@@ -23,7 +23,7 @@ FRESH = timedelta(minutes=20)
 
 def keys(role: str, *, cache: Path, session: str, environ: Mapping[str, str], now: datetime) -> dict[str, Any]:
     kept = _kept(cache)
-    if kept and kept.get("Role") == role and datetime.fromisoformat(kept["Expiration"]) - now > FRESH:
+    if kept and kept.get("Role") == role and _left(kept, now) > FRESH:
         return kept
     minted = {**mint(role, session=session, token=oidc.id_token(environ, AUDIENCE), environ=environ), "Role": role}
     files.replace(cache, json.dumps(minted))
@@ -47,20 +47,29 @@ def mint(role: str, *, session: str, token: str, environ: Mapping[str, str]) -> 
             next_step="Look at the role's trust policy: the provider token.actions.githubusercontent.com, "
             f"its audience {AUDIENCE}, and the `sub` of this repository.",
         ) from None
-    given = answer["Credentials"]
-    return {
-        "Version": 1,
-        "AccessKeyId": given["AccessKeyId"],
-        "SecretAccessKey": given["SecretAccessKey"],
-        "SessionToken": given["SessionToken"],
-        "Expiration": given["Expiration"].astimezone(timezone.utc).isoformat(),
-    }
+    try:
+        held = answer["Credentials"]
+        keys = {name: held[name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")}
+        expiration = held["Expiration"].astimezone(timezone.utc).isoformat()
+    except (KeyError, TypeError, AttributeError):
+        raise CredentialsError(
+            f"AWS answered for {role} without keys.", next_step="Run this job again: that is no answer of AWS's."
+        ) from None
+    return {"Version": 1, **keys, "Expiration": expiration}
+
+
+def _left(kept: Mapping[str, Any], now: datetime) -> timedelta:
+    """None at all where the file does not say when they end."""
+    try:
+        return datetime.fromisoformat(kept["Expiration"]) - now
+    except (TypeError, ValueError):
+        return timedelta()
 
 
 def _kept(cache: Path) -> dict[str, Any]:
     try:
         found = json.loads(cache.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) and "Expiration" in found else {}
 

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from cvl_ci.engine.inventory.aws_looks import listed
+
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
 
@@ -39,6 +41,9 @@ def account_regions(client: Callable[[str], EC2Client]) -> Callable[[], Sequence
 
     def regions() -> Sequence[str]:
         answer = client("us-east-1").describe_regions(AllRegions=False)
-        return sorted(region["RegionName"] for region in answer["Regions"])
+        known = sorted(region["RegionName"] for region in listed(dict(answer), "Regions"))
+        if not known:
+            raise ValueError("EC2 names no region of this account, so this proves nothing")
+        return known
 
     return regions

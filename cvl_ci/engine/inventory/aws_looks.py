@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
+from cvl_ci.engine.inventory import rest
+
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
 
@@ -59,8 +61,8 @@ def of_everybody(client: EC2Client) -> Iterator[Raw]:
 
 def addresses(client: EC2Client, lease: str | None) -> Iterator[Raw]:
     wanted = _filter(f"tag:{LEASE_LABEL}", [lease]) if lease else _filter("tag-key", [LEASE_LABEL])
-    for address in client.describe_addresses(Filters=[wanted])["Addresses"]:
-        yield EXTRA, address
+    answer = client.describe_addresses(Filters=[wanted])
+    yield from ((EXTRA, address) for address in listed(answer, "Addresses"))
 
 
 def _by_tags(client: EC2Client) -> Iterator[Raw]:
@@ -69,10 +71,9 @@ def _by_tags(client: EC2Client) -> Iterator[Raw]:
     tags: dict[str, dict[str, str]] = {}
     kinds: dict[str, str] = {}
     wanted = [_filter("resource-type", ["instance", "volume"]), _filter("key", [LABELS, NAME_TAG])]
-    for page in client.get_paginator("describe_tags").paginate(Filters=wanted):
-        for tag in page["Tags"]:
-            tags.setdefault(tag["ResourceId"], {})[tag["Key"]] = tag["Value"]
-            kinds[tag["ResourceId"]] = tag["ResourceType"]
+    for tag in _every(client, "describe_tags", "Tags", Filters=wanted):
+        tags.setdefault(tag["ResourceId"], {})[tag["Key"]] = tag["Value"]
+        kinds[tag["ResourceId"]] = tag["ResourceType"]
     ours = [name for name, each in tags.items() if LEASE_LABEL in each or fnmatch(each.get(NAME_TAG, ""), NAMES)]
     machines = sorted((name for name in ours if kinds[name] == "instance"), key=lambda name: _deadline(tags[name]))
     if len(machines) > PAGE:
@@ -96,8 +97,8 @@ def _by_filters(client: EC2Client) -> Iterator[Raw]:
 def _states(client: EC2Client) -> Mapping[str, Any]:
     """Of every machine of the account that is not over."""
     alive = [_filter("instance-state-name", ALIVE)]
-    pages = client.get_paginator("describe_instance_status").paginate(IncludeAllInstances=True, Filters=alive)
-    states = {each["InstanceId"]: each["InstanceState"] for page in pages for each in page["InstanceStatuses"]}
+    every = _every(client, "describe_instance_status", "InstanceStatuses", IncludeAllInstances=True, Filters=alive)
+    states = {each["InstanceId"]: each["InstanceState"] for each in every}
     return {name: state for name, state in states.items() if state["Name"] in ALIVE}
 
 
@@ -107,20 +108,36 @@ def _in_short(name: str, state: Any, tags: Mapping[str, str]) -> Raw:
 
 
 def _instances(client: EC2Client, filters: Sequence[Any]) -> Iterator[Raw]:
-    for page in client.get_paginator("describe_instances").paginate(Filters=filters):
-        for reservation in page["Reservations"]:
-            yield from (("instances", instance) for instance in reservation["Instances"])
+    for reservation in _every(client, "describe_instances", "Reservations", Filters=filters):
+        yield from (("instances", instance) for instance in listed(reservation, "Instances"))
 
 
 def _volumes(client: EC2Client, wanted: Any) -> Iterator[Raw]:
-    for page in client.get_paginator("describe_volumes").paginate(Filters=[wanted]):
-        yield from (("volumes", volume) for volume in page["Volumes"])
+    yield from (("volumes", volume) for volume in _every(client, "describe_volumes", "Volumes", Filters=[wanted]))
 
 
 def _spot_requests(client: EC2Client, label: Any) -> Iterator[Raw]:
     waiting = _filter("state", ["open", "active"])
-    for page in client.get_paginator("describe_spot_instance_requests").paginate(Filters=[label, waiting]):
-        yield from (("spot requests", request) for request in page["SpotInstanceRequests"])
+    question = {"Filters": [label, waiting]}
+    every = _every(client, "describe_spot_instance_requests", "SpotInstanceRequests", **question)
+    yield from (("spot requests", request) for request in every)
+
+
+def listed(answer: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
+    """Return what EC2 lists. botocore gives the key for an empty set (`<reservationSet/>`), and for no set it gives
+    none (botocore/parsers.py, BaseXMLResponseParser): then the answer is of something else, and proves nothing."""
+    if key not in answer:
+        raise KeyError(f"EC2's answer has no {key}, so it proves nothing")
+    found: Sequence[Mapping[str, Any]] = answer[key]
+    return found
+
+
+def _every(client: Any, operation: str, key: str, **question: Any) -> Iterator[Mapping[str, Any]]:
+    """Of all pages, which botocore asks for; it raises where a page's token comes again."""
+    for number, page in enumerate(client.get_paginator(operation).paginate(**question)):
+        if number >= rest.PAGES:
+            raise ValueError(f"{key} have no last page, so this proves nothing")
+        yield from listed(page, key)
 
 
 def _filter(name: str, values: Sequence[str]) -> Any:

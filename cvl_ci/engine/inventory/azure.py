@@ -2,8 +2,9 @@
 
 Shapes after Azure Resource Manager (learn.microsoft.com/rest/api): Resource Groups List and Delete (2021-04-01),
 Virtual Machines List All (2024-07-01), Disks List (2023-10-02), Public IP Addresses List All (2023-09-01): {value,
-nextLink}; errors are {"error": {code, message}}; a delete answers 202 and goes on by itself. Our labels are tags of the
-machines (sky/templates/azure-ray.yml.j2); a group and all in it share those. A group's end is that of all in it.
+nextLink}, where `value` is there always, `[]` for none (required in the lists of machines and disks);
+errors are {"error": {code, message}}; a delete answers 202 and goes on by itself. Our labels are tags of the machines
+(sky/templates/azure-ray.yml.j2); a group and all in it share those. A group's end is that of all in it.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Azure:
             named(_resource(kind, raw), cluster)
             for kind in VERSIONS
             for raw in self._listed(kind)
-            if is_ours(raw.get("tags") or {}, cluster := cluster_of(_group(str(raw["id"]))), lease=lease)
+            if is_ours(raw.get("tags") or {}, cluster := cluster_of(_group(rest.text(raw, "id", of=kind))), lease=lease)
         ]
         return Look(resources=shared(found))
 
@@ -82,15 +83,13 @@ class Azure:
     def _listed(self, kind: str) -> Iterator[Mapping[str, Any]]:
         path, version = VERSIONS[kind]
         url = f"{MANAGEMENT}/subscriptions/{self._known().subscription}/{path}?api-version={version}"
-        for _ in range(rest.PAGES):
+        pages = rest.Pages(kind)
+        while url:
             if not url.startswith(f"{MANAGEMENT}/"):
                 raise ValueError(f"the next page of {kind} is somewhere else")  # our token goes nowhere else
             page = rest.ask(self._session(), "GET", url)
-            yield from page["value"]
-            url = page.get("nextLink")
-            if not url:
-                return
-        raise rest.endless(kind)
+            yield from rest.entries(rest.has(page, "value", of=kind), of=kind)
+            url = pages.next(page.get("nextLink"))
 
     def _session(self) -> Session:
         token = self._known()

@@ -30,6 +30,13 @@ WHY_NOT = {
     ADDRESSES: "these credentials may not; no run makes one",
 }
 """Kinds that cannot be of a run where looking at them is not allowed."""
+LISTS = {
+    "instances": "compute#instanceAggregatedList",
+    "disks": "compute#diskAggregatedList",
+    ADDRESSES: "compute#addressAggregatedList",
+}
+"""The `kind` of each answer, which is there always, the default of its schema; `items` is not where nothing fits
+(discovery document compute/v1: InstanceAggregatedList, DiskAggregatedList, AddressAggregatedList)."""
 EMPTY = "NO_RESULTS_ON_PAGE"
 """The one warning of a scope that says nothing is wrong."""
 _ENDING = {"STOPPING", "DELETING"}
@@ -94,44 +101,61 @@ class Gcp:
     def _listed(self, kind: str, wanted: str, silent: list[str]) -> Iterator[Mapping[str, Any]]:
         asking, project = self._signed_in
         params = {"filter": wanted, "returnPartialSuccess": "true", "maxResults": "500"}
-        for _ in range(rest.PAGES):
+        pages, token = rest.Pages(kind), "first"
+        while token:
             page = rest.ask(asking, "GET", f"{COMPUTE}/projects/{project}/aggregated/{kind}", params=params)
+            if rest.has(page, "kind", of=kind) != LISTS[kind]:
+                raise rest.Unproved(f"the answer about {kind} is of another kind")
             silent += [f"{place} did not answer about {kind}" for place in page.get("unreachables", [])]
             for place, scope in page.get("items", {}).items():
-                warning = scope.get("warning") or {}
-                if warning and warning.get("code") != EMPTY:
-                    silent.append(f"{place}, {kind}: {warning.get('code')}")
-                yield from scope.get(kind, [])
-            if not page.get("nextPageToken"):
-                return
-            params = {**params, "pageToken": page["nextPageToken"]}
-        raise rest.endless(kind)
+                yield from _in_scope(kind, place, scope, silent)
+            token = pages.next(page.get("nextPageToken"))
+            params = {**params, "pageToken": token}
 
     def _nodes(self, _: str | None, silent: list[str]) -> Iterator[Mapping[str, Any]]:
+        """The TPU API writes no field that is empty, so that no nodes at all are `{}`: whoever answers so to
+        everything is found out by the locations, of which there are always some."""
         asking, project = self._signed_in
-        url, params = f"{TPU}/projects/{project}/locations/-/nodes", dict[str, str]()
-        for _page in range(rest.PAGES):
-            page = rest.ask(asking, "GET", url, params=params)
+        places = f"{TPU}/projects/{project}/locations"
+        where = rest.has(rest.ask(asking, "GET", places), "locations", of=f"the places of {NODES}")
+        if not list(rest.entries(where, of=f"the places of {NODES}")):
+            raise rest.Unproved(f"the answer about the places of {NODES} lists none")
+        pages, params, token = rest.Pages(NODES), dict[str, str](), "first"
+        while token:
+            page = rest.ask(asking, "GET", f"{places}/-/nodes", params=params)
+            if not isinstance(page, dict) or page.keys() - {"nodes", "nextPageToken", "unreachable"}:
+                raise rest.Unproved(f"the answer about {NODES} is of another kind")
             silent += [f"{place} did not answer about {NODES}" for place in page.get("unreachable", [])]
-            yield from ({**raw, "status": raw.get("state", "")} for raw in page.get("nodes", []))
-            if not page.get("nextPageToken"):
-                return
-            params = {"pageToken": page["nextPageToken"]}
-        raise rest.endless(NODES)
+            nodes = rest.entries(page.get("nodes", []), of=NODES)
+            yield from ({**raw, "status": raw.get("state", "")} for raw in nodes)
+            token = pages.next(page.get("nextPageToken"))
+            params = {"pageToken": token}
 
 
 def sign_in(project: str) -> tuple[Session, str]:
     """By google.auth's default credentials, as SkyPilot does (sky/adaptors/gcp.py, sky/clouds/gcp.py)."""
     import google.auth
-    from google.auth.transport.requests import AuthorizedSession
+    from google.auth.transport.requests import AuthorizedSession, Request
 
-    credentials, known = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+    exchange = Request(rest.session())
+    scopes = ["https://www.googleapis.com/auth/cloud-platform"]
+    credentials, known = google.auth.default(scopes=scopes, request=exchange)
     found = project or known
     if not found:
         raise ValueError("no project is known: set GOOGLE_CLOUD_PROJECT")
-    asking: Session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
+    asking: Session = AuthorizedSession(credentials, auth_request=exchange)  # type: ignore[no-untyped-call]
     rest.patient(asking)
     return asking, found
+
+
+def _in_scope(kind: str, place: str, scope: object, silent: list[str]) -> Iterator[Mapping[str, Any]]:
+    """Each scope has a list, or a warning "which replaces the list when the list is empty" (the same document)."""
+    if not isinstance(scope, Mapping) or not {kind, "warning"} & scope.keys():
+        raise rest.Unproved(f"the answer about {kind} says nothing of {place}")
+    warning = scope.get("warning") or {}
+    if warning and warning.get("code") != EMPTY:
+        silent.append(f"{place}, {kind}: {warning.get('code')}")
+    yield from rest.entries(scope.get(kind, []), of=kind)
 
 
 def _not_allowed(refused: rest.Refused) -> bool:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cvl_ci.engine.inventory import rest
 from cvl_ci.engine.inventory.aws_looks import NAME_TAG
 from cvl_ci.engine.inventory.provider import Look, is_ours, moment, named, shared
 from cvl_ci.ports import Resource
@@ -72,8 +73,19 @@ class Kubernetes:
             text = self._run([*get, "--all-namespaces"])
         except PermissionError:
             text = self._run(get)
-        items: Sequence[Mapping[str, Any]] = json.loads(text)["items"]
-        return items
+        return listed(text)
+
+
+def listed(text: str) -> Sequence[Mapping[str, Any]]:
+    """Return what `kubectl get` of two kinds lists. With nothing to list it prints the same List with `items: []`
+    (k8s.io/cli-runtime, printers: `corev1.List`, whose `items` is no optional field)."""
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        raise rest.Unproved("what kubectl printed is no JSON") from None
+    if rest.has(answer, "kind", of="pods and services") != "List":
+        raise rest.Unproved("what kubectl printed is no List")
+    return list(rest.entries(rest.has(answer, "items", of="pods and services"), of="pods and services"))
 
 
 def _resource(context: str, raw: Mapping[str, Any], labels: Mapping[str, str]) -> Resource:

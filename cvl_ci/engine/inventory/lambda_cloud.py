@@ -3,7 +3,9 @@
 Shapes after Lambda's Cloud API 1.10 (docs.lambda.ai/api/cloud): `GET /api/v1/instances` → {"data": [{id, name, status,
 region: {name}, instance_type: {name}, tags}]}, all in one answer; `POST /api/v1/instance-operations/terminate` with
 {"instance_ids"} → {"data": {"terminated_instances"}}; errors: {"error": {code, message}}. 429 above one a second.
-Disks and addresses are a machine's own and go with it; a filesystem is only ever made by hand.
+`data` is there always, `[]` where there is no machine (read the same by SkyPilot, sky/provision/lambda_cloud/
+lambda_utils.py). Disks and addresses are a machine's own and go with it; a filesystem is
+only ever made by hand.
 """
 
 from __future__ import annotations
@@ -46,10 +48,12 @@ class LambdaCloud:
 
     def look(self, scope: str, *, lease: str | None) -> Look:
         found = []
-        for machine in rest.ask(self._session, "GET", f"{API}/instances")["data"]:
-            cluster = cluster_of(str(machine.get("name") or ""))
+        answer = rest.ask(self._session, "GET", f"{API}/instances")
+        for machine in rest.entries(rest.has(answer, "data", of="machines"), of="machines"):
+            cluster = cluster_of(str(machine.get("name") or ""))  # optional: a person may leave it out
             labels = {tag["key"]: tag["value"] for tag in machine.get("tags") or []}
-            if machine["status"] != _GONE and is_ours(labels, cluster, lease=lease):
+            gone = rest.text(machine, "status", of="machines") == _GONE
+            if not gone and is_ours(labels, cluster, lease=lease):
                 found.append(named(_resource(machine, labels), cluster))
         return Look(resources=found)
 

@@ -1,8 +1,13 @@
-"""A cloud's REST API over `requests`: asked again when it is busy, as long as it says; refused in words of ours."""
+"""A cloud's REST API over `requests`: asked again when it is busy, as long as it says; refused in words of ours.
+
+An answer is believed only where it has what a real one always has: `listed` and `found_in` raise where it has not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Iterator, Mapping
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,8 +18,8 @@ LONGEST_WAIT = 30
 """Seconds that one Retry-After is believed for: what takes longer is asked in the next round of the release."""
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 TIMEOUT = (5, 30)
-PAGES = 2_000
-"""More is a server that repeats itself."""
+PAGES = 200
+"""Of one listing: more is a server that repeats itself. Each page holds hundreds of machines."""
 
 
 class Refused(Exception):
@@ -26,31 +31,24 @@ class Refused(Exception):
         self.code = code
 
 
-def session(authorization: str = "") -> Session:
-    import requests
+class Unproved(Refused):
+    """An answer without what a real one always has. It says nothing of what is there."""
 
-    new = requests.Session()
-    if authorization:
-        new.headers["Authorization"] = authorization
-    patient(new)
-    return new
+    def __init__(self, words: str) -> None:
+        super().__init__(f"{words}, so it proves nothing", status=200)
+
+
+def session(authorization: str = "") -> Session:
+    from cvl_ci import bounded
+
+    return bounded.session(authorization=authorization)
 
 
 def patient(asking: Session) -> None:
-    """All that is asked here may be asked twice: looks, and ends of what is named by its id."""
-    from requests.adapters import HTTPAdapter
-    from urllib3.util import Retry
+    """Give a session of somebody else's the same bounds: no redirect, no answer without an end."""
+    from cvl_ci import bounded
 
-    retry = Retry(
-        total=TRIES,
-        status_forcelist=BUSY,
-        allowed_methods=None,
-        backoff_factor=0.5,
-        backoff_jitter=0.5,
-        retry_after_max=LONGEST_WAIT,
-        raise_on_status=False,
-    )
-    asking.mount("https://", HTTPAdapter(max_retries=retry))
+    bounded.bind(asking)
 
 
 def ask(
@@ -62,37 +60,125 @@ def ask(
     json: object = None,
     absent_is_fine: bool = False,
 ) -> Any:
-    """Its JSON; an empty answer is an empty mapping. Raises Refused."""
-    answer = asking.request(method, url, params=params, json=json, timeout=TIMEOUT)
+    """Return its JSON. Raise Refused, or what requests raises. Of an order (no GET) an empty answer is fine."""
+    from cvl_ci import bounded
+
+    answer = _patiently(asking, method, url, params=params, json=json)
     if answer.status_code == 404 and absent_is_fine:
-        return {}
+        return None
     if answer.status_code >= 400:
         raise _refused(answer)
-    if not answer.content:
-        return {}
+    if method == "DELETE" and not answer.content:
+        return None
     try:
-        return answer.json()
-    except ValueError:
-        raise Refused("the answer is no JSON", status=answer.status_code) from None
+        return bounded.parsed(answer.content)
+    except bounded.NoJson as error:
+        raise Unproved(str(error)) from None
 
 
-def endless(kind: str) -> Refused:
-    return Refused(f"{kind} have no last page", status=200)
+class Pages:
+    """The tokens of one listing. One that comes again, or a listing without a last page, is no answer."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._seen: set[str] = set()
+
+    def next(self, token: object) -> str:
+        """Return the token of the next page; empty: this was the last one."""
+        if token is None or token == "":
+            return ""
+        if not isinstance(token, str):
+            raise Unproved(f"the next page of {self._kind} has no name")
+        if token in self._seen or len(self._seen) + 1 >= PAGES:
+            raise Unproved(f"{self._kind} have no last page")
+        self._seen.add(token)
+        return token
+
+
+def has(answer: object, key: str, *, of: str) -> Any:
+    """Return what stands under a key that a real answer always has. Raise Unproved."""
+    if not isinstance(answer, Mapping):
+        raise Unproved(f"the answer about {of} is {_named(answer)} and no object")
+    if answer.get("error") or answer.get("errors"):
+        raise Unproved(f"the answer about {of} is an error: {_words(answer)}")
+    if key not in answer:
+        raise Unproved(f"the answer about {of} has no `{key}`")
+    return answer[key]
+
+
+def entries(listed: object, *, of: str) -> Iterator[Mapping[str, Any]]:
+    """Give the objects of a list. Raise Unproved for what is no list, or for an entry that is no object."""
+    if not isinstance(listed, list):
+        raise Unproved(f"the answer about {of} holds {_named(listed)} and no list")
+    for entry in listed:
+        if not isinstance(entry, Mapping):
+            raise Unproved(f"the answer about {of} lists {_named(entry)} and no object")
+        yield entry
+
+
+def text(entry: Mapping[str, Any], key: str, *, of: str) -> str:
+    """Return what every entry has, by which ours are told from others. Raise Unproved."""
+    found = entry.get(key)
+    if not isinstance(found, str) or not found:
+        raise Unproved(f"an entry of the answer about {of} has no `{key}`")
+    return found
+
+
+def _patiently(asking: Session, method: str, url: str, *, params: Any, json: Any) -> Response:
+    """All that is asked here may be asked twice: looks, and ends of what is named by its id."""
+    from cvl_ci import bounded
+
+    for attempt in range(TRIES + 1):
+        try:
+            answer = asking.request(method, url, params=params, json=json, timeout=TIMEOUT, allow_redirects=False)
+        except bounded.OutOfBounds:
+            raise
+        except OSError:
+            if attempt == TRIES:
+                raise
+            _wait(attempt, "")
+            continue
+        if answer.status_code not in BUSY or attempt == TRIES:
+            return answer
+        _wait(attempt, answer.headers.get("Retry-After", ""))
+    raise AssertionError("unreachable")
+
+
+def _wait(attempt: int, asked_for: str) -> None:
+    seconds = float(asked_for) if asked_for.isdecimal() and len(asked_for) < 9 else 0.5 * 2.0**attempt
+    jitter = random.random() / 2 if seconds else 0.0  # noqa: S311  so that many do not come back in one moment
+    sleep(min(seconds, LONGEST_WAIT) + jitter)
 
 
 def _refused(answer: Response) -> Refused:
     """`{"error": {"code", "message"}}` is what Google, Azure and Lambda say alike."""
+    from cvl_ci import bounded
+
     try:
-        body = answer.json()
-    except ValueError:
+        body = bounded.parsed(answer.content)
+    except bounded.NoJson:
         body = None
     error = body.get("error") if isinstance(body, dict) else None
-    said = error if isinstance(error, dict) else {"message": error if isinstance(error, str) else ""}
+    detail = error if isinstance(error, dict) else {"message": error if isinstance(error, str) else ""}
     why = {401: "these credentials are not accepted, or have expired", 403: "these credentials may not do this"}
-    words = [why.get(answer.status_code, ""), str(said.get("message") or "")[:200]]
+    words = [why.get(answer.status_code, ""), str(detail.get("message") or "")[:200]]
     text = ": ".join(word for word in words if word) or answer.reason
     return Refused(
         f"HTTP {answer.status_code}: {text}",
         status=answer.status_code,
-        code=str(said.get("status") or said.get("code") or ""),
+        code=str(detail.get("status") or detail.get("code") or ""),
     )
+
+
+def _named(found: object) -> str:
+    return {"NoneType": "nothing", "list": "a list", "dict": "an object", "str": "a text"}.get(
+        type(found).__name__, f"a {type(found).__name__}"
+    )
+
+
+def _words(answer: Mapping[str, Any]) -> str:
+    """Whatever shape the error has, its first words."""
+    error = answer.get("error") or answer.get("errors")
+    first = error[0] if isinstance(error, list) and error else error
+    said = first.get("message") or first.get("code") if isinstance(first, Mapping) else first
+    return str(said)[:200]

@@ -1,9 +1,10 @@
 """RunPod: pods by name, since SkyPilot gives them no label (sky/provision/runpod/instance.py: CLUSTER-head, -worker).
 
-Shapes after RunPod's REST API (docs.runpod.io/api-reference/pods): `GET rest.runpod.io/v1/pods` → a list of {id,
-name, desiredStatus: RUNNING | EXITED | TERMINATED, costPerHr, lastStartedAt, machine: {dataCenterId}}, all in one
-answer; `DELETE /pods/{id}` → 204. An EXITED pod still pays for its disk. Its own volume goes with it; a network volume
-is only ever made by hand.
+What exists is asked by GraphQL, as SkyPilot asks it (sky/provision/runpod/utils.py: `query myPods`, read as
+`['data']['myself']['pods']`): an account without pods is {"data": {"myself": {"pods": []}}}, where RunPod's REST API
+gives a bare `[]`, which anybody might. desiredStatus: RUNNING | EXITED | TERMINATED | ... An end is asked by REST
+(docs.runpod.io/api-reference/pods): `DELETE /pods/{id}` → 204. An EXITED pod still pays for its disk. Its own volume
+goes with it; a network volume is only ever made by hand.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvl_ci.engine.inventory import rest
-from cvl_ci.engine.inventory.provider import Look, cluster_of, is_ours, moment, named
+from cvl_ci.engine.inventory.provider import Look, cluster_of, is_ours, named
 from cvl_ci.ports import Resource
 from cvl_ci.request.plan import Place
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from requests import Session
 
 API = "https://rest.runpod.io/v1"
+GRAPHQL = "https://api.runpod.io/graphql"
+QUERY = "query myPods { myself { pods { id name desiredStatus } } }"
+"""Of SkyPilot's own question, the fields that we read."""
 KEY_FILE = ".runpod/config.toml"
 _GONE = "TERMINATED"
 
@@ -48,8 +52,11 @@ class RunPod:
 
     def look(self, scope: str, *, lease: str | None) -> Look:
         found = []
-        for pod in rest.ask(self._session, "GET", f"{API}/pods"):
-            cluster = cluster_of(str(pod.get("name") or ""))
+        answer = rest.ask(self._session, "POST", GRAPHQL, json={"query": QUERY})
+        for key in ("data", "myself", "pods"):
+            answer = rest.has(answer, key, of="pods")
+        for pod in rest.entries(answer, of="pods"):
+            cluster = cluster_of(str(rest.has(pod, "name", of="pods") or ""))  # a pod without one is not ours
             if pod.get("desiredStatus") != _GONE and is_ours({}, cluster, lease=lease):
                 found.append(named(_resource(pod), cluster))
         return Look(resources=found)
@@ -69,10 +76,9 @@ def key_from(home: Path) -> str:
 def _resource(pod: Mapping[str, Any]) -> Resource:
     return Resource(
         provider="runpod",
-        region=str((pod.get("machine") or {}).get("dataCenterId") or "").rpartition("-")[0],
+        region="",
         kind="pods",
         id=pod["id"],
         state=str(pod.get("desiredStatus") or "unknown"),
         labels={},
-        created_at=moment(pod.get("lastStartedAt")),
     )

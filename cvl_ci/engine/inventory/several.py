@@ -26,9 +26,9 @@ class Inventories:
         unproved = [cloud for cloud in clouds if cloud not in self._inventories]
         unproved += [cloud for part in parts for cloud in part.unproved]
         return Found(
-            resources=tuple(resource for part in parts for resource in part.resources),
+            resources=[resource for part in parts for resource in part.read()[0]],
             asked=tuple(asked for part in parts for asked in part.asked),
-            unproved=tuple(unproved),
+            unproved=unproved,
             patience_seconds=max((part.patience_seconds for part in parts), default=0.0),
         )
 

@@ -73,13 +73,42 @@ def test_no_action_is_a_pattern_and_only_looking_is_allowed_everywhere(name: str
             assert changing == [], statement["Sid"]
 
 
-def test_only_jobs_of_one_repository_with_the_audience_we_ask_for_are_trusted() -> None:
+OURS_ALONE = {"Null": {"aws:ResourceTag/cvl-ci-lease": "false"}}
+CHANGES_A_MACHINE = {"ec2:TerminateInstances", "ec2:StopInstances", "ec2:StartInstances", "ec2:RebootInstances"}
+
+
+@pytest.mark.parametrize("name", ["aws.json", "aws-machine.json"])
+def test_only_what_carries_our_label_is_ended_stopped_or_labelled(name: str) -> None:
+    """The label is there from the moment of creation: SkyPilot gives it with RunInstances, for a machine and its
+    volumes alike (sky/templates/aws-ray.yml.j2, TagSpecifications)."""
+    statements = json.loads((POLICIES / name).read_text())["Statement"]
+    ending = CHANGES_A_MACHINE | {"ec2:DeleteVolume", "ec2:ReleaseAddress", "ec2:CancelSpotInstanceRequests"}
+    seen = 0
+    for statement in statements:
+        actions = set(statement["Action"])
+        if actions & ending:
+            assert statement["Condition"] == OURS_ALONE, statement["Sid"]
+            seen += 1
+        if "ec2:CreateTags" in actions:
+            made = statement["Condition"].get("StringEquals", {}).get("ec2:CreateAction")
+            assert made in {"RunInstances", "CreateSecurityGroup"} or statement["Condition"] == OURS_ALONE
+        if "ec2:RunInstances" in actions and any("instance/" in one for one in statement["Resource"]):
+            assert statement["Condition"] == {"Null": {"aws:RequestTag/cvl-ci-lease": "false"}}
+    assert seen == 1
+
+
+def test_only_a_branch_or_an_environment_of_one_repository_with_the_audience_we_ask_for_is_trusted() -> None:
     from cvl_ci.engine.credentials.worker_aws_role import AUDIENCE
 
     [statement] = json.loads((POLICIES / "aws-trust.json").read_text())["Statement"]
     issuer = "token.actions.githubusercontent.com"
-    assert statement["Condition"]["StringEquals"] == {f"{issuer}:aud": AUDIENCE}
-    assert statement["Condition"]["StringLike"] == {f"{issuer}:sub": "repo:OWNER/REPOSITORY:*"}
+    assert statement["Condition"].keys() == {"StringEquals"}, "no pattern: `repo:O/R:*` is every pull request too"
+    held = statement["Condition"]["StringEquals"]
+    assert held[f"{issuer}:aud"] == AUDIENCE
+    assert held[f"{issuer}:sub"] == [
+        "repo:OWNER/REPOSITORY:ref:refs/heads/BRANCH",
+        "repo:OWNER/REPOSITORY:environment:ENVIRONMENT",
+    ]
 
 
 @pytest.mark.sky

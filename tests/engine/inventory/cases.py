@@ -20,7 +20,7 @@ def find(provider: Provider, lease: str | None = OURS.name, *, region: str | Non
 
 
 def ids(found: Found) -> set[str]:
-    return {resource.id for resource in found.resources}
+    return {resource.id for resource in found.read()[0]}
 
 
 def error(found: Found) -> str:

@@ -71,19 +71,19 @@ def test_machines_loose_disks_and_addresses_of_ours_are_found_and_ended(client: 
     ours = {*start(client, 2, labels()), a_volume(client), an_address(client)}
     start(client, 1, [{"Key": "Name", "Value": "another's"}])
     found = find(client, lease)
-    assert {resource.id for resource in found.resources} == ours
-    assert {resource.kind for resource in found.resources} == {"instances", "volumes", "addresses"}
+    assert {resource.id for resource in found.read()[0]} == ours
+    assert {resource.kind for resource in found.read()[0]} == {"instances", "volumes", "addresses"}
     assert [set(asked.left) for asked in found.asked] != [set()]
-    AwsInventory(client=lambda _: client, regions=lambda: [REGION]).remove(found.resources)
+    AwsInventory(client=lambda _: client, regions=lambda: [REGION]).remove(found.read()[0])
     after = find(client, lease)
-    assert after.resources == ()
+    assert after.read()[0] == ()
     assert [asked.clean for asked in after.asked] == [True]
 
 
 def test_a_machine_that_only_has_the_lease_s_name_is_of_that_lease(client: EC2Client) -> None:
     named = start(client, 1, [{"Key": "skypilot-cluster-name", "Value": f"{OURS.name}-{OURS.user_id}"}])
-    assert {resource.id for resource in find(client, OURS.name).resources} == named
-    assert {resource.id for resource in find(client, None).resources} == named
+    assert {resource.id for resource in find(client, OURS.name).read()[0]} == named
+    assert {resource.id for resource in find(client, None).read()[0]} == named
 
 
 def test_addresses_that_may_not_be_looked_at_are_said_and_fail_no_release(client: EC2Client) -> None:
@@ -115,7 +115,7 @@ def test_without_the_right_to_list_tags_or_states_the_longer_way_finds_the_same(
     ours = start(client, 3, labels())
     start(client, 3, [{"Key": "Name", "Value": "another's"}])
     refuse(client, action)
-    assert {resource.id for resource in find(client).resources} == ours
+    assert {resource.id for resource in find(client).read()[0]} == ours
 
 
 def test_beyond_a_page_all_are_found_and_the_longest_overdue_have_their_type(
@@ -125,7 +125,7 @@ def test_beyond_a_page_all_are_found_and_the_longest_overdue_have_their_type(
     client.terminate_instances(InstanceIds=sorted(start(client, 5, labels(**{"cvl-ci-deadline": "1"}))))
     later = start(client, 3, labels(**{"cvl-ci-deadline": str(int(time.time()) + 900)}))
     overdue = start(client, 2, labels())
-    found = find(client).resources
+    found = find(client).read()[0]
     assert {resource.id for resource in found} == later | overdue
     assert {resource.id for resource in found if resource.instance_type} == overdue
 
@@ -133,8 +133,8 @@ def test_beyond_a_page_all_are_found_and_the_longest_overdue_have_their_type(
 def test_machines_that_are_over_are_not_found(client: EC2Client) -> None:
     over = start(client, 3, labels())
     client.terminate_instances(InstanceIds=sorted(over))
-    assert find(client).resources == ()
-    assert find(client, OURS.name).resources == ()
+    assert find(client).read()[0] == ()
+    assert find(client, OURS.name).read()[0] == ()
 
 
 def test_a_region_that_does_not_answer_keeps_no_other_from_being_asked(client: EC2Client) -> None:
@@ -147,5 +147,5 @@ def test_a_region_that_does_not_answer_keeps_no_other_from_being_asked(client: E
 
     asking: Callable[[], list[str]] = lambda: [REGION, "eu-west-1"]  # noqa: E731
     found = AwsInventory(client=clients, regions=asking).find(lease=None, places=[])
-    assert len(found.resources) == 1
+    assert len(found.read()[0]) == 1
     assert [asked.error is None for asked in found.asked] == [False, True]

@@ -79,17 +79,17 @@ def test_a_cluster_is_its_group_and_all_in_it_which_share_its_machine_s_labels(a
         groups=[group(), group("cloud-shell")], machines=[machine()], disks=[disk(), disk(f"{BASE}/resourceGroups/x")]
     )
     found = find(azure())
-    assert [each.kind for each in found.resources] == ["resource groups", "virtual machines", "disks"]
-    assert {each.labels["cvl-ci-lease"] for each in found.resources} == {OURS.name}
-    assert found.resources[1].instance_type == "Standard_NC4as_T4_v3"
-    assert found.resources[1].created_at == pytest.approx(1_764_000_000.12, abs=0.01)
+    assert [each.kind for each in found.read()[0]] == ["resource groups", "virtual machines", "disks"]
+    assert {each.labels["cvl-ci-lease"] for each in found.read()[0]} == {OURS.name}
+    assert found.read()[0][1].instance_type == "Standard_NC4as_T4_v3"
+    assert found.read()[0][1].created_at == pytest.approx(1_764_000_000.12, abs=0.01)
     assert found.asked[0].region == f"subscription {SUBSCRIPTION}"
 
 
 def test_a_group_that_is_left_empty_is_found_by_its_name_alone(api: Api) -> None:
     api.answer(groups=[group(), group(f"{OTHER_CLUSTER}-eastus")])
-    assert [each.id for each in find(azure()).resources] == [GROUP]
-    anybody_s = find(azure(), None).resources
+    assert [each.id for each in find(azure()).read()[0]] == [GROUP]
+    anybody_s = find(azure(), None).read()[0]
     assert len(anybody_s) == 2
     assert not any("cvl-ci-lease" in each.labels for each in anybody_s), "it is reported, and not ended by a reaper"
 
@@ -100,15 +100,15 @@ def test_the_group_is_deleted_and_nothing_in_it_one_by_one(api: Api) -> None:
         {"api-version": "2021-04-01", "forceDeletionTypes": "Microsoft.Compute/virtualMachines"}
     )
     api.mock.delete(f"{MANAGEMENT}{GROUP}", status=202, match=[forced])
-    ProviderInventory(azure()).remove(find(azure()).resources)
+    ProviderInventory(azure()).remove(find(azure()).read()[0])
     assert [call.request.method for call in api.mock.calls].count("DELETE") == 1
 
 
 def test_a_group_that_is_being_deleted_costs_nothing_of_itself_and_is_not_deleted_again(api: Api) -> None:
     api.answer(groups=[group(state="Deleting")])
     found = find(azure())
-    assert [each.ending for each in found.resources] == [True]
-    ProviderInventory(azure()).remove(found.resources)
+    assert [each.ending for each in found.read()[0]] == [True]
+    ProviderInventory(azure()).remove(found.read()[0])
 
 
 def test_a_disk_in_a_group_that_is_being_deleted_still_counts(api: Api) -> None:
@@ -124,9 +124,9 @@ def test_in_a_group_of_yours_our_machine_goes_alone_and_its_disk_once_it_is_loos
         disks=[disk(yours, state="Attached", tags=dict(LABELS)), disk(yours, state="Unattached")],
     )
     found = find(azure())
-    assert [each.kind for each in found.resources] == ["virtual machines", "disks"]
+    assert [each.kind for each in found.read()[0]] == ["virtual machines", "disks"]
     api.mock.delete(f"{MANAGEMENT}{yours}/providers/Microsoft.Compute/virtualMachines/head", status=202)
-    ProviderInventory(azure()).remove(found.resources)
+    ProviderInventory(azure()).remove(found.read()[0])
 
 
 URL = f"{MANAGEMENT}{BASE}/resourcegroups"
@@ -143,7 +143,7 @@ def test_all_pages_are_read(api: Api) -> None:
     first_page(api, FOLLOWING)
     second = matchers.query_param_matcher({"api-version": "2021-04-01", "$skiptoken": "abc"})
     api.mock.get(URL, json={"value": [group()]}, match=[second])
-    assert [each.id for each in find(azure()).resources] == [GROUP]
+    assert [each.id for each in find(azure()).read()[0]] == [GROUP]
 
 
 def test_our_token_goes_to_azure_only(api: Api) -> None:
@@ -181,7 +181,7 @@ def test_a_lock_on_the_group_is_told_as_azure_says_it(api: Api) -> None:
     body = {"error": {"code": "ScopeLocked", "message": "The scope cannot be deleted because it is locked."}}
     api.mock.delete(f"{MANAGEMENT}{GROUP}", status=409, json=body)
     with pytest.raises(Exception, match="it is locked"):
-        ProviderInventory(azure()).remove(find(azure()).resources)
+        ProviderInventory(azure()).remove(find(azure()).read()[0])
 
 
 def test_the_token_is_az_s_and_a_new_one_is_asked_for_before_it_is_over(api: Api) -> None:

@@ -10,7 +10,7 @@ import responses
 from responses import matchers
 
 from cvl_ci.engine.inventory import rest
-from cvl_ci.engine.inventory.gcp import COMPUTE, TPU, Gcp
+from cvl_ci.engine.inventory.gcp import COMPUTE, LISTS, TPU, Gcp
 from cvl_ci.engine.inventory.provider import ProviderInventory
 from tests.engine.inventory.cases import CLUSTER, LABELS, OTHER_LABELS, OURS, error, find, ids
 
@@ -21,6 +21,7 @@ PROJECT = "my-project"
 AGGREGATED = f"{COMPUTE}/projects/{PROJECT}/aggregated"
 NODES = f"{TPU}/projects/{PROJECT}/locations/-/nodes"
 ZONE = f"https://www.googleapis.com/compute/v1/projects/{PROJECT}/zones/us-central1-a"
+PLACES = {"locations": [{"name": f"projects/{PROJECT}/locations/us-central2-b", "locationId": "us-central2-b"}]}
 EMPTY_SCOPE = {
     "warning": {
         "code": "NO_RESULTS_ON_PAGE",
@@ -51,7 +52,7 @@ def disk(name: str = HEAD, *, users: bool = True) -> dict[str, Any]:
 
 def page(kind: str, *found: dict[str, Any], **more: Any) -> dict[str, Any]:
     items = {"zones/us-central1-a": {kind: list(found)} if found else EMPTY_SCOPE, "zones/us-east1-b": EMPTY_SCOPE}
-    return {"kind": f"compute#{kind}AggregatedList", "items": items, **more}
+    return {"kind": LISTS[kind], "items": items, **more}
 
 
 class Api:
@@ -64,6 +65,7 @@ class Api:
         for kind in ("instances", "disks", "addresses"):
             self.mock.get(f"{AGGREGATED}/{kind}", json=pages.get(kind, page(kind)))
         self.mock.get(NODES, json=pages.get("nodes", {}))
+        self.mock.get(NODES.removesuffix("/-/nodes"), json=PLACES)
 
 
 @pytest.fixture
@@ -80,8 +82,8 @@ def test_a_machine_and_its_disk_without_a_label_are_found_with_place_type_and_ag
     api.answer(instances=page("instances", instance()), disks=page("disks", disk()))
     found = find(gcp())
     assert ids(found) == {f"zones/us-central1-a/{HEAD}"}
-    assert [each.kind for each in found.resources] == ["instances", "disks"]
-    machine, loose = found.resources
+    assert [each.kind for each in found.read()[0]] == ["instances", "disks"]
+    machine, loose = found.read()[0]
     assert (machine.region, machine.instance_type) == ("us-central1", "g2-standard-4")
     assert machine.created_at == 1_764_000_000.0
     assert loose.labels["cvl-ci-lease"] == OURS.name, "a disk is its machine's"
@@ -111,7 +113,7 @@ def test_of_anybody_s_leases_all_are_found_and_nobody_else_s_machines(api: Api) 
         instances=page("instances", instance(), other, theirs), disks=page("disks", disk("cvl-data", users=False))
     )
     found = find(gcp(), None)
-    assert {each.id for each in found.resources} == {f"zones/us-central1-a/{HEAD}", "zones/us-central1-a/other"}
+    assert {each.id for each in found.read()[0]} == {f"zones/us-central1-a/{HEAD}", "zones/us-central1-a/other"}
 
 
 def test_all_pages_are_read(api: Api) -> None:
@@ -154,10 +156,11 @@ def test_an_api_that_was_asked_too_often_is_not_clean_for_that(kind: str, api: A
     [
         page("instances", instance(), unreachables=["zones/us-east1-b"]),
         {
+            "kind": LISTS["instances"],
             "items": {
                 "zones/us-central1-a": {"instances": [instance()]},
                 "zones/z": {"warning": {"code": "UNREACHABLE"}},
-            }
+            },
         },
     ],
 )
@@ -175,7 +178,7 @@ def test_a_tpu_is_found_and_a_place_that_does_not_answer_about_them_is_said(api:
     api.answer(nodes={"nodes": [node, unlike], "unreachable": ["locations/us-east1-d"]})
     found = find(gcp())
     assert ids(found) == {name}
-    assert found.resources[0].region == "us-central2"
+    assert found.read()[0][0].region == "us-central2"
     assert "us-east1-d" in error(found)
 
 
@@ -196,7 +199,7 @@ def test_each_kind_is_deleted_where_it_is_and_a_disk_in_use_goes_with_its_machin
     api.answer(
         instances=page("instances", instance(), instance("ending", status="STOPPING")),
         disks=page("disks", disk(), disk(f"{CLUSTER}-data", users=False)),
-        addresses={"items": {"regions/us-central1": {"addresses": [address]}}},
+        addresses={"kind": LISTS["addresses"], "items": {"regions/us-central1": {"addresses": [address]}}},
         nodes={"nodes": [node]},
     )
     base = f"{COMPUTE}/projects/{PROJECT}"
@@ -204,7 +207,7 @@ def test_each_kind_is_deleted_where_it_is_and_a_disk_in_use_goes_with_its_machin
     api.mock.delete(f"{base}/zones/us-central1-a/disks/{CLUSTER}-data", status=404, json={"error": {"code": 404}})
     api.mock.delete(f"{base}/regions/us-central1/addresses/ip", json={"kind": "compute#operation"})
     api.mock.delete(f"{TPU}/{node['name']}", json={"done": False})
-    ProviderInventory(gcp()).remove(find(gcp()).resources)
+    ProviderInventory(gcp()).remove(find(gcp()).read()[0])
     assert len([call for call in api.mock.calls if call.request.method == "DELETE"]) == 4
 
 
@@ -212,7 +215,7 @@ def test_a_busy_api_is_asked_again_and_one_that_stays_busy_proves_nothing(api: A
     busy = {"error": {"code": 429, "message": "Quota exceeded", "status": "RESOURCE_EXHAUSTED"}}
     api.mock.get(f"{AGGREGATED}/instances", json=busy, status=429)
     api.answer(instances=page("instances", instance()))
-    assert len(find(gcp()).resources) == 1
+    assert len(find(gcp()).read()[0]) == 1
 
 
 def test_one_kind_that_is_refused_leaves_the_project_unanswered(api: Api) -> None:

@@ -82,9 +82,9 @@ def test_pods_and_services_of_the_lease_are_found_in_the_context_in_use(kubectl:
     kubectl.shows(pod(), pod(f"{OTHER_CLUSTER}-head", cluster=OTHER_CLUSTER), service())
     found = find(kubectl.kubernetes())
     assert ids(found) == {f"default/pod/{CLUSTER}-head", f"default/service/{CLUSTER}-head-ssh"}
-    assert {each.labels["cvl-ci-lease"] for each in found.resources} == {OURS.name}
-    assert {each.region for each in found.resources} == {"gke_p_z_c"}
-    assert found.resources[0].created_at == 1_764_000_000.0
+    assert {each.labels["cvl-ci-lease"] for each in found.read()[0]} == {OURS.name}
+    assert {each.region for each in found.read()[0]} == {"gke_p_z_c"}
+    assert found.read()[0][0].created_at == 1_764_000_000.0
     assert kubectl.asked()[1][:3] == ["--context=gke_p_z_c", "get", "pods,services"]
 
 
@@ -104,7 +104,7 @@ def test_a_pod_that_is_ending_counts_until_it_is_gone_and_is_not_deleted_again(k
     kubernetes = kubectl.kubernetes()
     found = find(kubernetes)
     assert found.asked[0].left == (f"default/pod/{CLUSTER}-head (Terminating)",)
-    ProviderInventory(kubernetes).remove(found.resources)
+    ProviderInventory(kubernetes).remove(found.read()[0])
     assert not any("delete" in words for words in kubectl.asked())
 
 
@@ -114,7 +114,7 @@ def test_each_is_deleted_in_its_namespace_and_one_refusal_keeps_no_other(kubectl
     kubectl.answers.append(("delete service", (0, "", "")))
     kubernetes = kubectl.kubernetes()
     with pytest.raises(Exception, match="webhook denied") as caught:
-        ProviderInventory(kubernetes).remove(find(kubernetes).resources)
+        ProviderInventory(kubernetes).remove(find(kubernetes).read()[0])
     assert "service" not in str(caught.value)
     deleted = [words for words in kubectl.asked() if "delete" in words]
     assert len(deleted) == 2
@@ -124,7 +124,7 @@ def test_each_is_deleted_in_its_namespace_and_one_refusal_keeps_no_other(kubectl
 def test_who_may_not_look_everywhere_looks_in_its_own_namespace(kubectl: Kubectl) -> None:
     kubectl.answers.append(("--all-namespaces", (1, "", FORBIDDEN)))
     kubectl.shows(pod())
-    assert len(find(kubectl.kubernetes()).resources) == 1
+    assert len(find(kubectl.kubernetes()).read()[0]) == 1
 
 
 @pytest.mark.parametrize(

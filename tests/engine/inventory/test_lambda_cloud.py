@@ -54,7 +54,7 @@ def test_the_machines_of_one_lease_are_found_by_name_head_and_workers(api: respo
     api.get(f"{API}/instances", json={"data": every})
     found = find(lambda_cloud())
     assert ids(found) == {every[0]["id"], every[1]["id"]}
-    assert {resource.region for resource in found.resources} == {"us-west-1"}
+    assert {resource.region for resource in found.read()[0]} == {"us-west-1"}
     assert api.calls[0].request.headers["Authorization"] == "Bearer secret-key"
     (asked,) = found.asked
     assert len(asked.left) == 2
@@ -65,7 +65,7 @@ def test_of_anybody_s_all_that_is_named_like_ours_is_found_without_our_labels(ap
     api.get(f"{API}/instances", json={"data": every})
     found = find(lambda_cloud(), None)
     assert ids(found) == {every[0]["id"], every[1]["id"]}
-    assert not any("cvl-ci-lease" in resource.labels for resource in found.resources)
+    assert not any("cvl-ci-lease" in resource.labels for resource in found.read()[0])
 
 
 def test_none_left_is_clean(api: responses.RequestsMock) -> None:
@@ -78,7 +78,7 @@ def test_what_is_ending_still_counts_and_is_not_ended_again(api: responses.Reque
     api.get(f"{API}/instances", json={"data": [machine(f"{CLUSTER}-head", status="terminating")]})
     found = find(lambda_cloud())
     assert found.asked[0].left
-    ProviderInventory(lambda_cloud()).remove(found.resources)
+    ProviderInventory(lambda_cloud()).remove(found.read()[0])
     assert len(api.calls) == 1
 
 
@@ -98,7 +98,7 @@ def test_each_is_ended_by_its_id_and_one_refusal_keeps_no_other(api: responses.R
     api.add_callback("POST", f"{API}/instance-operations/terminate", callback=end)
     inventory = ProviderInventory(lambda_cloud())
     with pytest.raises(Exception, match="Your account is inactive") as caught:
-        inventory.remove(find(lambda_cloud()).resources)
+        inventory.remove(find(lambda_cloud()).read()[0])
     assert every[0]["id"] in str(caught.value)
     assert every[1]["id"] not in str(caught.value)
     assert ended == [every[1]["id"]]
@@ -108,7 +108,7 @@ def test_a_machine_that_is_gone_meanwhile_is_no_refusal(api: responses.RequestsM
     api.get(f"{API}/instances", json={"data": [machine(f"{CLUSTER}-head")]})
     gone = {"error": {"code": "global/object-does-not-exist", "message": "Specified instance does not exist."}}
     api.post(f"{API}/instance-operations/terminate", json=gone, status=404)
-    ProviderInventory(lambda_cloud()).remove(find(lambda_cloud()).resources)
+    ProviderInventory(lambda_cloud()).remove(find(lambda_cloud()).read()[0])
 
 
 def test_a_busy_api_is_asked_again(api: responses.RequestsMock) -> None:

@@ -11,7 +11,7 @@ import requests
 import responses
 
 from cvl_ci.engine.inventory.provider import ProviderInventory
-from cvl_ci.engine.inventory.runpod import API, KEY_FILE, RunPod, key_from
+from cvl_ci.engine.inventory.runpod import API, GRAPHQL, KEY_FILE, QUERY, RunPod, key_from
 from tests.engine.inventory.cases import CLUSTER, OTHER_CLUSTER, error, find, ids
 
 
@@ -21,19 +21,14 @@ def api() -> Iterator[responses.RequestsMock]:
         yield mock
 
 
-def pod(name: str, *, number: int = 1, status: str = "RUNNING") -> dict[str, Any]:
-    """As the API's own example has it (docs.runpod.io/api-reference/pods/GET/pods)."""
-    return {
-        "id": f"xedezhzb9la3y{number}",
-        "name": name,
-        "desiredStatus": status,
-        "costPerHr": "0.74",
-        "image": "runpod/pytorch:2.1.0-py3.10-cuda11.8.0-devel-ubuntu22.04",
-        "lastStartedAt": "2024-07-12T19:14:40.144Z",
-        "machine": {"dataCenterId": "EU-RO-1", "gpuTypeId": "NVIDIA L4"},
-        "networkVolume": None,
-        "volumeInGb": 20,
-    }
+def pod(name: str | None, *, number: int = 1, status: str = "RUNNING") -> dict[str, Any]:
+    """The fields that are asked for."""
+    return {"id": f"xedezhzb9la3y{number}", "name": name, "desiredStatus": status}
+
+
+def of_account(pods: list[dict[str, Any]]) -> dict[str, Any]:
+    """As SkyPilot reads it: sky/provision/runpod/utils.py, _sky_get_pods."""
+    return {"data": {"myself": {"pods": pods}}}
 
 
 def runpod() -> RunPod:
@@ -48,32 +43,35 @@ def test_the_pods_of_one_lease_are_found_by_name_and_a_stopped_one_is_still_bill
         pod(f"{CLUSTER}-worker", number=2, status="EXITED"),
         pod(f"{OTHER_CLUSTER}-head", number=3),
         pod("mine", number=4),
+        pod(None, number=6),
         pod(f"{CLUSTER}-head", number=5, status="TERMINATED"),
     ]
-    api.get(f"{API}/pods", json=every)
+    api.post(GRAPHQL, json=of_account(every))
     found = find(runpod())
     assert ids(found) == {every[0]["id"], every[1]["id"]}
-    assert found.resources[0].region == "EU-RO"
-    assert found.resources[0].created_at == pytest.approx(1_720_811_680.144)
+    assert {each.state for each in found.read()[0]} == {"RUNNING", "EXITED"}
 
 
-def test_a_pod_that_has_no_machine_yet_is_found_too(api: responses.RequestsMock) -> None:
-    api.get(f"{API}/pods", json=[{**pod(f"{CLUSTER}-head"), "machine": None, "lastStartedAt": None}])
-    assert len(find(runpod()).resources) == 1
+@pytest.mark.sky
+def test_the_question_asks_for_nothing_that_skypilot_s_own_does_not() -> None:
+    from sky.provision.runpod import utils
+
+    asked, skypilots = QUERY.split(), utils._QUERY_POD.split()
+    assert set(asked) <= set(skypilots)
 
 
 def test_each_is_deleted_and_what_is_gone_meanwhile_is_no_refusal(api: responses.RequestsMock) -> None:
-    api.get(f"{API}/pods", json=[pod(f"{CLUSTER}-head", number=1), pod(f"{CLUSTER}-worker", number=2)])
+    api.post(GRAPHQL, json=of_account([pod(f"{CLUSTER}-head", number=1), pod(f"{CLUSTER}-worker", number=2)]))
     api.delete(f"{API}/pods/xedezhzb9la3y1", status=204)
     api.delete(f"{API}/pods/xedezhzb9la3y2", status=404, json={"error": "pod not found"})
-    ProviderInventory(runpod()).remove(find(runpod()).resources)
+    ProviderInventory(runpod()).remove(find(runpod()).read()[0])
 
 
 def test_a_refusal_is_told_with_its_reason(api: responses.RequestsMock) -> None:
-    api.get(f"{API}/pods", json=[pod(f"{CLUSTER}-head")])
+    api.post(GRAPHQL, json=of_account([pod(f"{CLUSTER}-head")]))
     api.delete(f"{API}/pods/xedezhzb9la3y1", status=400, json={"error": "pod is locked"})
     with pytest.raises(Exception, match="pod is locked"):
-        ProviderInventory(runpod()).remove(find(runpod()).resources)
+        ProviderInventory(runpod()).remove(find(runpod()).read()[0])
 
 
 @pytest.mark.parametrize(
@@ -86,15 +84,15 @@ def test_a_refusal_is_told_with_its_reason(api: responses.RequestsMock) -> None:
     ],
 )
 def test_no_clear_answer_is_never_clean(answer: dict[str, Any], why: str, api: responses.RequestsMock) -> None:
-    api.get(f"{API}/pods", **answer)
+    api.post(GRAPHQL, **answer)
     assert why in error(find(runpod()))
 
 
 def test_an_api_that_stays_down_is_unanswered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cvl_ci.engine.inventory.rest.TRIES", 1)
     with responses.RequestsMock() as api:
-        api.get(f"{API}/pods", status=503)
-        api.get(f"{API}/pods", status=503)
+        api.post(GRAPHQL, status=503)
+        api.post(GRAPHQL, status=503)
         assert "503" in error(find(runpod()))
 
 

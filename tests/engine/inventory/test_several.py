@@ -69,7 +69,7 @@ def test_one_cloud_s_refusal_keeps_no_other_waiting_and_all_are_told() -> None:
     all_three = Inventories({cloud.name: ProviderInventory(cloud) for cloud in (one, two, three)})
     found = all_three.find(lease="x", places=[])
     with pytest.raises(EngineError) as caught:
-        all_three.remove(found.resources)
+        all_three.remove(found.read()[0])
     assert (one.ended, two.ended, sorted(three.ended)) == (["b"], ["a"], ["a", "b"])
     assert "gcp refused" in caught.value.what
     assert "azure refused" in caught.value.what

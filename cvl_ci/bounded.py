@@ -1,0 +1,120 @@
+"""HTTP answers with bounds: so many bytes as they come out, so many seconds, no second address, one attempt.
+
+Every client of ours that shows a credential asks through a session of this file. `requests` alone follows a redirect
+with what it was given, reads an answer of any size, and urllib3 reads the rest of what it asks again for: so neither
+follows, reads or repeats anything here. What goes wrong is a requests.RequestException, whatever it was.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+
+MOST_BYTES = 32 << 20
+"""Of one answer, unpacked. A page of 100 comments, each as long as GitHub allows, is 26 MB."""
+MOST_SECONDS = 60.0
+"""For the whole body of one answer, however steadily it drips."""
+MOST_PAGES = 200
+"""Of one listing: what has more is a server that repeats itself."""
+_PIECE = 1 << 16
+
+
+class OutOfBounds(requests.RequestException):
+    """An answer that is too long, too slow, or sends us and our credentials to another address."""
+
+
+class NoJson(requests.RequestException):
+    """An answer that is not JSON, where only JSON is an answer."""
+
+
+class BoundedAdapter(HTTPAdapter):
+    """One attempt, one address, one body that is held whole: nothing of it is left to read without a bound."""
+
+    def __init__(self, *, most_bytes: int = MOST_BYTES, seconds: float = MOST_SECONDS, connections: int = 10) -> None:
+        super().__init__(pool_maxsize=connections, max_retries=0)
+        self._most_bytes, self._seconds = most_bytes, seconds
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **how: Any) -> requests.Response:
+        """Raise OutOfBounds for a redirect too: a session follows one only after this."""
+        until = time.monotonic() + self._seconds
+        try:
+            answer = super().send(request, **{**how, "stream": True})
+        except requests.RequestException:
+            raise
+        except Exception as error:  # noqa: BLE001  urllib3 and http.client have more of their own than requests knows
+            raise requests.ConnectionError(f"{type(error).__name__}: {str(error)[:200]}") from None
+        whole = False
+        try:
+            if 300 <= answer.status_code < 400:
+                raise OutOfBounds(f"answer {answer.status_code} sends us elsewhere, where our credentials do not go")
+            content = read(answer, most=self._most_bytes, until=until)
+            answer.raw.release_conn()
+            answer.raw, whole = io.BytesIO(content), True
+        finally:
+            if not whole:
+                answer.close()
+        return answer
+
+
+def session(
+    *, authorization: str = "", most_bytes: int = MOST_BYTES, seconds: float = MOST_SECONDS
+) -> requests.Session:
+    """Return a requests.Session that shows this and nothing else: no ~/.netrc, which would take its place."""
+    new = requests.Session()
+    new.auth = _as_it_is
+    if authorization:
+        new.headers["Authorization"] = authorization
+    return bind(new, most_bytes=most_bytes, seconds=seconds)
+
+
+def bind(asking: requests.Session, *, most_bytes: int = MOST_BYTES, seconds: float = MOST_SECONDS) -> requests.Session:
+    """Give a session that somebody else made the same bounds."""
+    for scheme in ("https://", "http://"):
+        asking.mount(scheme, BoundedAdapter(most_bytes=most_bytes, seconds=seconds))
+    asking.max_redirects = 0
+    return asking
+
+
+def read(answer: requests.Response, *, most: int, until: float) -> bytes:
+    """Return the body, unpacked. `until`: a moment of the monotonic clock.
+
+    Each piece is what has come, not what was asked for (`read1`): a body that drips cannot hold us within one piece.
+    A small gzip may hold gigabytes: urllib3 unpacks no more than a piece at a time.
+    """
+    content = bytearray()
+    try:
+        while piece := answer.raw.read1(_PIECE, decode_content=True):
+            content += piece
+            if len(content) > most:
+                raise OutOfBounds(f"the answer is longer than {most / (1 << 20):g} MiB")
+            if time.monotonic() > until:
+                raise OutOfBounds("the answer takes too long")
+    except (HTTPError, OSError, ValueError) as error:
+        if isinstance(error, requests.RequestException):
+            raise
+        raise requests.ConnectionError(f"{type(error).__name__}: {str(error)[:200]}") from None
+    return bytes(content)
+
+
+def parsed(content: bytes) -> Any:
+    """Return what this JSON holds. Raise NoJson, for whatever reason it cannot be read."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError, MemoryError):
+        raise NoJson(f"the answer is {_kind(content)}") from None
+
+
+def _kind(content: bytes) -> str:
+    """Say what it looks like, and nothing of what it holds: that may be a token."""
+    head = content[:200].lstrip()
+    return "empty" if not head else "a web page and no JSON" if head.startswith(b"<") else "no JSON"
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request

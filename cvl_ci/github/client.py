@@ -1,0 +1,154 @@
+"""GitHub's REST API, one question at a time: its answer as JSON, or Trouble in words, and nothing else.
+
+"Best practices for using the REST API" (docs.github.com/rest): wait as long as `retry-after` says, else until
+`x-ratelimit-reset`, else a minute. A redirect is not followed: GitHub sends one for a repository that was renamed, and
+our token goes to the address that we were given, and to no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from requests import Response, Session
+
+LONGEST_WAIT = 60.0
+"""Seconds between two questions: who is told to wait longer gives up, and says so."""
+MOST_PAGES = 100
+"""Of one listing."""
+PAGE = 100
+"""Entries, which is the most that GitHub gives."""
+VERSION = "2022-11-28"
+RENAMED = "GitHub sends us to another address: was the repository renamed while this ran?"
+
+
+class Trouble(Exception):
+    """No answer that can be used. `status` 0: none came, or none that is GitHub's. `again`: another try may help."""
+
+    def __init__(
+        self, words: str, *, status: int = 0, headers: Mapping[str, str] | None = None, again: bool = False
+    ) -> None:
+        super().__init__(words)
+        self.status, self.again = status, again
+        self.headers = {str(name).lower(): str(value) for name, value in (headers or {}).items()}
+
+
+class Client:
+    """`api`: GITHUB_API_URL. `seconds`: how long a silent server is waited for."""
+
+    def __init__(self, *, api: str, token: str, seconds: float = 15.0) -> None:
+        self._api, self._token, self._seconds = api.rstrip("/"), token, seconds
+        self._session: Session | None = None
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> Any:
+        """Ask once. Raise Trouble, whatever happens."""
+        from cvl_ci import bounded
+
+        try:
+            answer = self._opened().request(
+                method,
+                f"{self._api}{path}",
+                params={name: str(value) for name, value in (query or {}).items()},
+                json=dict(body) if body is not None else None,
+                timeout=self._seconds,
+                allow_redirects=False,
+            )
+            return _believed(answer)
+        except Trouble:
+            raise
+        except bounded.OutOfBounds as error:
+            raise Trouble(RENAMED if "elsewhere" in str(error) else str(error)) from None
+        except bounded.NoJson as error:
+            raise Trouble(str(error), again=True) from None
+        except Exception as error:  # noqa: BLE001  requests, urllib3, idna and the socket have more than one can name
+            words = f"{type(error).__name__}: {str(error)[:200]}".replace(self._token or "\0", "***")
+            raise Trouble(words, again=isinstance(error, OSError)) from None
+
+    def pages(
+        self, path: str, *, query: Mapping[str, object] | None = None, most_pages: int = MOST_PAGES
+    ) -> Iterator[Any]:
+        """Give the pages of a listing for as long as the reader asks for more. Raise Trouble."""
+        before = None
+        for number in range(1, most_pages + 1):
+            page = self.ask("GET", path, query={**(query or {}), "per_page": PAGE, "page": number})
+            if page == before:
+                raise Trouble(f"page {number} of {path} is page {number - 1} again")
+            yield page
+            before = page
+        raise Trouble(f"{path} has more than {most_pages} pages")
+
+    def _opened(self) -> Session:
+        if self._session is None:
+            from cvl_ci import bounded
+
+            self._session = bounded.session(authorization=f"token {self._token}")
+            self._session.headers.update(
+                {"Accept": "application/vnd.github+json", "User-Agent": "cvl-ci", "X-GitHub-Api-Version": VERSION}
+            )
+        return self._session
+
+
+def entries(listed: object, *, of: str) -> list[Mapping[str, Any]]:
+    """Return the objects of a page. Raise Trouble for what is no list of objects: that is never an empty page."""
+    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+        raise Trouble(f"the answer about {of} is no list of objects")
+    return listed
+
+
+def member(answer: object, key: str, kind: type, *, of: str) -> Any:
+    """Return what GitHub's description says is always there. Raise Trouble."""
+    found = answer.get(key) if isinstance(answer, dict) else None
+    if not isinstance(found, kind) or isinstance(found, bool) is not (kind is bool):
+        raise Trouble(f"the answer about {of} has no `{key}` as GitHub gives it")
+    return found
+
+
+def wait(trouble: Trouble, *, now: float, attempt: int) -> float | None:
+    """Return the seconds until it may be asked again; None: it will not get better."""
+    headers, words = trouble.headers, str(trouble).lower()
+    if trouble.status in {403, 429}:
+        if _is_number(headers.get("retry-after", "")):
+            return float(headers["retry-after"])
+        if headers.get("x-ratelimit-remaining") == "0" and _is_number(headers.get("x-ratelimit-reset", "")):
+            return max(1.0, float(headers["x-ratelimit-reset"]) - now)
+        return 60.0 if trouble.status == 429 or "secondary rate limit" in words else None
+    return min(2.0**attempt, LONGEST_WAIT) if trouble.status >= 500 or trouble.again else None
+
+
+def _believed(answer: Response) -> Any:
+    from cvl_ci import bounded
+
+    if answer.status_code >= 400:
+        raise Trouble(_complaint(answer), status=answer.status_code, headers=answer.headers)
+    if answer.status_code == 204:
+        return None
+    if answer.status_code not in {200, 201}:
+        raise Trouble(f"answer {answer.status_code}", status=answer.status_code, again=True)
+    return bounded.parsed(answer.content)
+
+
+def _complaint(answer: Response) -> str:
+    """Return GitHub's `message`, or what stands in its place: a web page has none."""
+    from cvl_ci import bounded
+
+    try:
+        body = bounded.parsed(answer.content)
+    except bounded.NoJson as error:
+        return f"answer {answer.status_code}, {error}"
+    message = body.get("message") if isinstance(body, dict) else None
+    return (
+        f"answer {answer.status_code}: {message[:200]}" if isinstance(message, str) else f"answer {answer.status_code}"
+    )
+
+
+def _is_number(text: str) -> bool:
+    """Short enough that no wait made of it is absurd."""
+    return text.isascii() and text.isdecimal() and len(text) <= 12

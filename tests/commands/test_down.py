@@ -1,0 +1,123 @@
+"""`down --all` looks at who was silent: what no provider said is never "nothing is left"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from cvl_ci.commands import down, down_words
+from cvl_ci.commands.down import Downed, Tools
+from cvl_ci.errors import EngineError
+from cvl_ci.ports import Found, Resource
+from cvl_ci.request.plan import Place
+from cvl_ci.result.outcome import Asked
+from tests.fakes import FakeClock
+
+AWS, GCP = Place(cloud="aws"), Place(cloud="gcp")
+REFUSED = Asked(provider="aws", region="us-east-1", kinds=("instances",), error="AuthFailure: not validated")
+CLEAN = Asked(provider="aws", region="us-east-1", kinds=("instances",))
+
+
+class Nothing:
+    """Records of no lease, and a workflow that is told nothing."""
+
+    def all(self) -> list[Any]:
+        return []
+
+    def notice(self, text: str) -> None: ...
+
+    warning = notice
+
+
+@dataclass
+class Opened:
+    found: Found
+
+    @property
+    def inventory(self) -> Opened:
+        return self
+
+    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+        return self.found
+
+
+@dataclass
+class Played:
+    """Cloud → its answer; an exception is raised where it is opened."""
+
+    answers: dict[str, Found | Exception] = field(default_factory=dict)
+
+    @contextmanager
+    def open(self, places: Sequence[Place], **_: Any) -> Iterator[Opened]:
+        answer = self.answers[places[0].cloud]
+        if isinstance(answer, Exception):
+            raise answer
+        yield Opened(answer)
+
+
+def everything(**answers: Found | Exception) -> tuple[Downed, str]:
+    places = [Place(cloud=cloud) for cloud in answers]
+    tools = Tools(
+        clouds=cast("Any", Played(answers)),
+        records=cast("Any", Nothing()),
+        workflow=cast("Any", Nothing()),
+        clock=FakeClock(),
+    )
+    downed = down.down([], everything=True, places=places, user_id="u", tools=tools)
+    return downed, "\n".join(down_words.lines(downed, asked=places))
+
+
+def test_a_provider_that_answers_and_shows_nothing_is_proof() -> None:
+    downed, text = everything(aws=Found(asked=[CLEAN]))
+    assert downed.proved
+    assert "Nothing of ours is left" in text
+    assert "aws" in text
+
+
+@pytest.mark.parametrize(
+    "silence",
+    [
+        Found(asked=[REFUSED]),
+        Found(asked=[CLEAN, REFUSED]),
+        Found(unproved=["aws"]),
+        Found(asked=[CLEAN], unproved=["aws"]),
+        Found(),
+        EngineError("The AWS client is not installed."),
+    ],
+)
+def test_whoever_was_silent_proves_nothing(silence: Found | Exception) -> None:
+    downed, text = everything(aws=silence)
+    assert not downed.proved
+    assert "Nothing of ours" not in text
+    assert "NO WHOLE ANSWER" in text
+    assert "billed" in text
+
+
+def test_one_cloud_s_silence_hides_no_other_s_machines() -> None:
+    pod = Resource(provider="gcp", region="r", kind="pods", id="ours", state="RUNNING", labels={})
+    downed, text = everything(aws=EngineError("no client"), gcp=Found(resources=[pod], asked=[CLEAN]))
+    assert [one.id for one in downed.unlabelled] == ["ours"]
+    assert "named like ours" in text
+    assert "no client" in text
+
+
+def test_nobody_asked_is_said_and_nothing_claimed() -> None:
+    downed, text = everything()
+    assert downed.proved
+    assert "No cloud was asked" in text
+    assert "Nothing of ours" not in text
+
+
+@pytest.mark.parametrize(
+    "found", [Found(), Found(asked=[REFUSED]), Found(unproved=["x"]), Found(asked=[CLEAN, REFUSED])]
+)
+def test_findings_are_never_read_without_the_silence(found: Found) -> None:
+    resources, silent = found.read()
+    assert (resources, bool(silent)) == ((), True)
+    assert bool(found.only([]).read()[1])
+    with pytest.raises(AttributeError):
+        found.resources  # type: ignore[attr-defined]  # noqa: B018
