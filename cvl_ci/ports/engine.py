@@ -34,6 +34,8 @@ class JobEnd:
 
     nodes: tuple[NodeEnd, ...] = ()
     lost: str | None = None
+    warnings: tuple[str, ...] = ()
+    """What a person must know beside the end: which part of the log is missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
