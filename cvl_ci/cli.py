@@ -98,7 +98,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     owner = _owner(environ)
     outputs = Path(parsed.outputs_dir or Path("cvl-outputs") / owner.name)
     tools = running.Tools(
-        clouds=wiring.OpenClouds(environ, keep_sandbox=parsed.keep_sandbox),
+        clouds=wiring.OpenClouds(environ, secrets=plan.secrets, keep_sandbox=parsed.keep_sandbox),
         records=wiring.records(environ, terminal),
         staging=LocalStaging(),
         workflow=terminal,

@@ -8,9 +8,11 @@ import json
 import os
 import queue
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -55,6 +57,8 @@ class Worker:
         self._calls = 0
         reader, writer = os.pipe()
         heard, self._heard = os.pipe()
+        # Short, as a socket's path has to be, and no other user can make it or look into it.
+        self._sockets = tempfile.mkdtemp(prefix="cvl-", dir="/tmp")
         try:
             self._process = subprocess.Popen(
                 [
@@ -65,6 +69,7 @@ class Worker:
                     str(writer),
                     str(os.getpid()),
                     str(heard),
+                    self._sockets,
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -142,6 +147,7 @@ class Worker:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._busy = False
+        shutil.rmtree(self._sockets, ignore_errors=True)
         with contextlib.suppress(OSError):
             os.close(self._heard)
         self._heard = -1
