@@ -3,6 +3,7 @@ tests/sandbox holds the real engine and the emulated AWS to the same behaviour."
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -135,6 +136,7 @@ class FakeEngine:
     down_fails: bool = False
     hourly_usd: float = 0.1
     followed_until: float | None = None
+    fetched_within: float | None = None
     stopped: int = 0
     cut_off: bool = False
     kept: tuple[float, str | None] | None = None
@@ -183,8 +185,9 @@ class FakeEngine:
         self.at("ran")
         return JobEnd(nodes=self.ends, lost=self.lost)
 
-    def fetch(self, *, into: Path, globs: Sequence[str]) -> Fetched:
+    def fetch(self, *, into: Path, globs: Sequence[str], within: float = math.inf) -> Fetched:
         self.at("fetch")
+        self.fetched_within = within
         into.mkdir(parents=True, exist_ok=True)
         (into / "metrics.json").write_text('{"accuracy": 0.9}')
         return Fetched(files=(FetchedFile(path="metrics.json", bytes=17),))

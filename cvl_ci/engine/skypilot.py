@@ -138,7 +138,7 @@ class SkyPilotEngine:
             return JobEnd(lost=f"SkyPilot lost the machine: {failure.error}: {failure.text}")
         return ending.by_itself()
 
-    def fetch(self, *, into: Path, globs: Sequence[str]) -> Fetched:
+    def fetch(self, *, into: Path, globs: Sequence[str], within: float = math.inf) -> Fetched:
         request = self._launch_request()
         lease, plan = request.cluster, request.plan
         command = script.collect(lease=lease, directory=plan.directory, globs=tuple(globs))
@@ -146,7 +146,7 @@ class SkyPilotEngine:
             try:
                 worker = self._alive_worker()
                 left = max(FETCH_SECONDS, request.deadline - self._clock.now() - FETCH_SECONDS)
-                until = _within(left)
+                until = _within(min(left, within))
                 packed = worker.call("ask_nodes", cluster=request.cluster, command=command, until=until)
                 worker.call(
                     "bring", cluster=request.cluster, remote=f"~/.cvl-ci/{lease}/fetch", into=folder, until=until

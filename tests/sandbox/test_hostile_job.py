@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -48,7 +48,7 @@ sys.exit(7)
 """
 
 
-def a_step(terminal: Terminal, folder: Path) -> dict[str, str]:
+def a_step(terminal: Terminal, folder: Path, *, unseen: str) -> dict[str, str]:
     said = "\n".join(line[:20_000] for line in LINES)
     (folder / "job.py").write_text(JOB)
     (folder / "said.bin").write_bytes(said.encode("utf-8", "surrogateescape") + b"\n")
@@ -66,7 +66,7 @@ def a_step(terminal: Terminal, folder: Path) -> dict[str, str]:
         "INPUT_WORKDIR": ".",
         "INPUT_OUTPUTS": "outputs/**",
         "INPUT_CLOUD": "sandbox",
-        "INPUT_SECRETS": f"HF_TOKEN={SECRET}",
+        "INPUT_SECRETS": f"HF_TOKEN={SECRET}\nUNSEEN={unseen}",
         "INPUT_LEG": "null",
     }
 
@@ -83,21 +83,17 @@ class Spy(threading.Thread):
         self.seen: set[str] = set()
         self._over = threading.Event()
 
-    def __enter__(self) -> Spy:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
         self._over.set()
         self.join()
 
     def run(self) -> None:
         while not self._over.wait(0.05):
             self.looks += 1
-            for entry in os.listdir("/proc"):
+            for entry in Path("/proc").iterdir():
                 with contextlib.suppress(OSError):
-                    if entry.isdecimal():
-                        self._look(int(entry))
+                    if entry.name.isdecimal():
+                        self._look(int(entry.name))
 
     def _look(self, pid: int) -> None:
         folder = Path(f"/proc/{pid}")
@@ -143,16 +139,19 @@ def test_nothing_a_hostile_job_does_on_a_real_machine_is_obeyed_or_tells_a_secre
 ) -> None:
     workspace = tmp_path / "workspace"
     workspace.mkdir()
+    unseen = secrets.token_hex(16)
     with subprocess.Popen(
         [sys.executable, "-I", "-m", "cvl_ci.action", "/entrypoint"],
-        env=a_step(terminal, workspace),
+        env=a_step(terminal, workspace, unseen=unseen),
         cwd=workspace,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ) as process:
         # GitHub hands inputs to the step in its environment; on the machine the job's own processes have it.
-        with Spy(SECRET, allowed=lambda pid, has: pid == process.pid or b"CVL_CI_LEASE=" in has) as spy:
-            out = process.communicate(timeout=800)[0].decode("utf-8", "replace")
+        spy = Spy(unseen, allowed=lambda pid, has: pid == process.pid or b"CVL_CI_LEASE=" in has)
+        spy.start()
+        out = process.communicate(timeout=800)[0].decode("utf-8", "replace")
+    spy.stop()
     assert process.returncode == 7, out[-3000:]
     assert spy.seen == set()
     assert spy.looks > 100 and spy.jobs > 1
