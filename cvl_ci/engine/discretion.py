@@ -42,7 +42,7 @@ def keep_sockets_in(folder: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return str(path)
 
-    command_runner._ssh_control_path = control_path  # noqa: SLF001
+    command_runner._ssh_control_path = control_path  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def give_a_key_of_its_own(cluster: str) -> None:
