@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cvl_ci.engine import answers, script, task, unpack
-from cvl_ci.engine.ending import Ending
+from cvl_ci.engine.ending import ANSWER_SECONDS, Ending
 from cvl_ci.engine.following import Following
 from cvl_ci.engine.process import Expired, Worker, WorkerFailed
 from cvl_ci.errors import BudgetError, EngineError
@@ -221,6 +221,7 @@ class SkyPilotEngine:
                     cluster=self._request.cluster,
                     deadline=self._request.deadline,
                     heartbeat=self._request.plan.limits.heartbeat_minutes,
+                    until=_within(ANSWER_SECONDS),
                 )
         return self._worker
 

@@ -17,12 +17,12 @@ export MASTER_ADDR WORLD_SIZE="${WORLD_SIZE:-$NNODES}" RANK="${RANK:-$NODE_RANK}
 
 # On some clouds (Lambda, Nebius) the login user is not in the docker group, and a fresh login is not to be had.
 cvl_ci_shell() { bash "$1"; }
-if command -v docker > /dev/null && ! docker info > /dev/null 2>&1 && sudo -n true 2> /dev/null; then
+if command -v docker > /dev/null && ! timeout 20 docker info > /dev/null 2>&1 && sudo -n true 2> /dev/null; then
   for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
-    sudo -n docker info > /dev/null 2>&1 && break
+    timeout 20 sudo -n docker info > /dev/null 2>&1 && break
     sleep 1
   done
-  if ! docker info > /dev/null 2>&1 && sudo -n docker info > /dev/null 2>&1; then
+  if ! timeout 20 docker info > /dev/null 2>&1 && timeout 20 sudo -n docker info > /dev/null 2>&1; then
     sudo -n usermod -aG docker "$(id -un)"
     cvl_ci_shell() { sg docker -c "bash $(printf '%q' "$1")"; }
   fi
