@@ -21,11 +21,11 @@ registers the key with the account too, and a key for each lease would stay ther
 
 
 def send_scripts_as_files() -> None:
-    """Every script goes to a machine as a file: what is short would go as an argument of ssh, which `ps` shows.
+    """Every script goes to a machine as a file: a short one would be an argument of ssh or kubectl, which `ps` shows.
 
-    The script of a task holds its secrets. SkyPilot decides by length (command_runner.py:405, backend_utils.py:291).
+    The script of a task holds its secrets. SkyPilot decides by length (command_runner.py:413, backend_utils.py:291).
     """
-    command_runner.MAX_INLINE_COMMAND_LENGTH = -1
+    command_runner.CommandRunner.is_command_length_over_limit = lambda _, __: True  # type: ignore[attr-defined]
     backend_utils._MAX_INLINE_SCRIPT_LENGTH = -1  # noqa: SLF001  read by is_command_length_over_limit
 
 

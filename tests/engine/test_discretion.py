@@ -37,7 +37,12 @@ for cloud in ("AWS", "Azure", "Lambda", "GCP"):
 found = auth_utils.create_ssh_key_files_from_db(paths["AWS"])
 discretion.forget_key("cvl-1-abc")
 print(json.dumps({
-    "inline": [runner.is_command_length_over_limit("x"), backend_utils.is_command_length_over_limit("x")],
+    "inline": [
+        runner.is_command_length_over_limit("x"),
+        command_runner.KubernetesCommandRunner((("n", "c"), "p")).is_command_length_over_limit("x"),
+        command_runner.LocalProcessCommandRunner().is_command_length_over_limit("x"),
+        backend_utils.is_command_length_over_limit("x"),
+    ],
     "asked": inspect.getsource(cloud_vm_ray_backend).count("is_command_length_over_limit("),
     "control": [word for word in words if "ControlPath" in word],
     "keys": paths, "hash": common_utils.get_user_hash(), "found_by_path": found,
@@ -58,7 +63,7 @@ def test_scripts_go_as_files_sockets_are_private_and_each_lease_has_its_key(tmp_
     Path(sockets).rmdir() if not any(Path(sockets).iterdir()) else subprocess.run(["rm", "-r", sockets], check=True)
     assert done.returncode == 0, done.stderr[-2000:]
     tried = json.loads(done.stdout.splitlines()[-1])
-    assert tried["inline"] == [True, True]
+    assert tried["inline"] == [True] * 4
     assert tried["asked"] == 3, "a way for a script that we do not know"
     [control] = tried["control"]
     assert control.startswith(f"ControlPath={sockets}/") and len(control) < len("ControlPath=") + 104 - 57
