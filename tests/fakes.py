@@ -135,6 +135,7 @@ class FakeEngine:
     eventually: int = 0
     down_fails: bool = False
     hourly_usd: float = 0.1
+    warnings: tuple[str, ...] = ()
     followed_until: float | None = None
     fetched_within: float | None = None
     stopped: int = 0
@@ -183,7 +184,7 @@ class FakeEngine:
             watch(Line(text=line))
         self.cloud.clock.sleep(30)
         self.at("ran")
-        return JobEnd(nodes=self.ends, lost=self.lost)
+        return JobEnd(nodes=self.ends, lost=self.lost, warnings=self.warnings)
 
     def fetch(self, *, into: Path, globs: Sequence[str], within: float = math.inf) -> Fetched:
         self.at("fetch")

@@ -245,6 +245,20 @@ def test_a_second_ctrl_c_while_taking_down_does_not_stop_it(house: House) -> Non
     assert house.cloud.running() == []
 
 
+def test_processes_left_behind_are_named_and_what_is_missing_of_the_log_is_said(house: House) -> None:
+    house.engine.ends = (
+        NodeEnd(rank=0, exit_code=0, left_behind=("sleep", "sleep")),
+        NodeEnd(rank=1, exit_code=0, left_behind=("\x1b[2Jpython",)),
+    )
+    house.engine.warnings = ("About 5 lines of the log are missing.",)
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code) == (Ending.SUCCEEDED, 0)
+    missing, left = outcome.warnings
+    assert missing == "About 5 lines of the log are missing."
+    assert "left 3 processes running in the background (sleep, " in left
+    assert left.isprintable() and "python)" in left
+
+
 @pytest.mark.parametrize("twice", [False, True])
 def test_ctrl_c_while_the_job_runs_fetches_what_it_wrote_and_a_second_one_does_not_wait(
     house: House, twice: bool

@@ -106,10 +106,13 @@ def test_it_holds_for_setup_and_for_every_turn(node: QuickNode) -> None:
     done = node.job(plan("true", setup=(leaving,)))
     assert (done.returncode, read_end(0, node.told()).left_behind) == (0, ("sleep",))
     against = Against(ref="main", commit="c" * 40, directory=".", setup_commands=(), run_commands=(leaving,))
+    began = time.monotonic()
     done = node.job(replace(plan(leaving), repeat=1, against=against))
+    took = time.monotonic() - began
     assert (done.returncode, done.stdout.splitlines().count("went on")) == (0, 2), done.stderr
     assert [name.partition("-")[0] for name, _ in sorted(read_end(0, node.told()).turns)] == ["base", "head"]
-    assert all(seconds < 0.4 for _, seconds in read_end(0, node.told()).turns), "grace is no part of a sample"
+    measured = sum(seconds for _, seconds in read_end(0, node.told()).turns)
+    assert took - measured > 2 * 0.4, "the grace that both turns needed is not a part of a sample"
     assert living(node.home) == []
 
 
@@ -121,16 +124,24 @@ def test_what_ends_by_itself_in_the_grace_is_heard_and_not_named(node: QuickNode
 
 def test_at_the_limit_all_of_it_is_ended_and_a_checkpoint_is_written(node: QuickNode) -> None:
     text = f"trap 'echo saved; exit 0' TERM; setsid sleep {FOREVER} & while :; do sleep 0.05; done"
-    done = node.job(plan(text, minutes=1.2 / 60))
+    done = node.job(plan(text, minutes=4 / 60))
     assert (done.returncode, node.end()["timed_out"]) == (124, "1")
     assert done.stdout.splitlines()[-1] == "saved"
     assert living(node.home) == []
 
 
-def test_a_command_that_ignores_the_limit_is_killed(node: QuickNode) -> None:
-    done = node.job(plan("trap '' TERM; while :; do sleep 0.05; done", minutes=1.2 / 60))
-    assert (done.returncode, node.end()["timed_out"]) == (124, "1")
-    assert living(node.home) == []
+def test_a_command_that_ignores_the_limit_is_killed_and_its_container_and_no_other(node: QuickNode) -> None:
+    """Docker's client is killed, and its container would go on."""
+    (node.home / "bin").mkdir()
+    docker = node.home / "bin" / "docker"
+    docker.write_text('#!/bin/sh\ncase "$1" in ps) cat ~/containers ;; kill) echo "$@" >> ~/killed ;; esac\n')
+    docker.chmod(0o755)
+    (node.home / "containers").write_text("older\n")
+    path = f"{docker.parent}:{os.environ['PATH']}"
+    job = plan("echo mine >> ~/containers; trap '' TERM; while :; do sleep 0.05; done", minutes=4 / 60)
+    assert node.job(job, PATH=path).returncode == 124
+    assert (node.end()["timed_out"], living(node.home)) == ("1", [])
+    assert (node.home / "killed").read_text() == "kill mine\n"
 
 
 def test_a_job_that_ends_pythons_does_not_end_what_watches_it(node: QuickNode) -> None:
