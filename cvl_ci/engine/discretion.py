@@ -25,7 +25,8 @@ def send_scripts_as_files() -> None:
 
     The script of a task holds its secrets. SkyPilot decides by length (command_runner.py:413, backend_utils.py:291).
     """
-    command_runner.CommandRunner.is_command_length_over_limit = lambda _, __: True  # type: ignore[attr-defined]
+    base: Any = command_runner.CommandRunner
+    base.is_command_length_over_limit = lambda _, __: True
     backend_utils._MAX_INLINE_SCRIPT_LENGTH = -1  # noqa: SLF001  read by is_command_length_over_limit
 
 
