@@ -6,13 +6,17 @@ Each replaces a seam of SkyPilot 0.14.1 that tests/engine/test_contract.py looks
 from __future__ import annotations
 
 import contextlib
+import secrets
+import shlex
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from sky.backends import backend_utils
+from sky.provision import docker_utils
 from sky.utils import auth_utils, command_runner, common_utils
 
 KEY_OF_ITS_OWN = {"aws", "azure"}
@@ -28,6 +32,29 @@ def send_scripts_as_files() -> None:
     base: Any = command_runner.CommandRunner
     base.is_command_length_over_limit = lambda _, __: True
     backend_utils._MAX_INLINE_SCRIPT_LENGTH = -1  # noqa: SLF001  read by is_command_length_over_limit
+
+
+def log_in_to_registries_by_file() -> None:
+    """A registry's password goes to `docker login` in a file. SkyPilot makes it an argument (docker_utils.py:306)."""
+    original = docker_utils.DockerInitializer._run  # noqa: SLF001  the one function that its commands go through
+
+    def _run(self: Any, cmd: str, *arguments: Any, **options: Any) -> Any:
+        words = shlex.split(cmd) if " login " in cmd and " --password " in cmd else []
+        if "--password" not in words:
+            return original(self, cmd, *arguments, **options)
+        at = words.index("--password")
+        password, remote = words[at + 1], f"~/.cvl-ci-{secrets.token_hex(8)}"
+        words[at : at + 2] = ["--password-stdin"]
+        with tempfile.NamedTemporaryFile("w", prefix="cvl-ci-") as file:
+            file.write(password)
+            file.flush()
+            self.runner.rsync(source=file.name, target=remote, up=True, stream_logs=False)
+        try:
+            return original(self, f"{shlex.join(words)} < {remote}", *arguments, **options)
+        finally:
+            original(self, f"rm -f {remote}")
+
+    docker_utils.DockerInitializer._run = _run  # noqa: SLF001
 
 
 def keep_sockets_in(folder: Path) -> None:

@@ -129,7 +129,8 @@ def read(folder: Path) -> bytes:
     data = b""
     for name in ("old", "new"):
         path = folder / name
-        if path.is_file() and not path.is_symlink():
+        # A machine may send links, which would lead to files of this computer.
+        if path.is_file() and not path.is_symlink() and not folder.is_symlink():
             with path.open("rb") as file:
                 data += file.read(SEGMENT_BYTES)
     return data

@@ -85,6 +85,7 @@ def load(sockets: Path) -> Any:
         from cvl_ci.engine import discretion
 
         discretion.send_scripts_as_files()
+        discretion.log_in_to_registries_by_file()
         discretion.keep_sockets_in(sockets)
         if os.environ.get("SKYPILOT_API_SERVER_ENDPOINT"):
             from cvl_ci.engine import served

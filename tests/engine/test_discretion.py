@@ -16,11 +16,12 @@ from cvl_ci.engine.process import Worker
 pytestmark = pytest.mark.sky
 
 TRY = """
-import inspect, json, os, sys
+import inspect, json, os, shlex, sys
 from pathlib import Path
 from types import SimpleNamespace
 from cvl_ci.engine import discretion
 from sky.backends import backend_utils, cloud_vm_ray_backend
+from sky.provision import docker_utils
 from sky.utils import auth_utils, command_runner, common_utils
 
 key = Path.home() / "key"
@@ -34,9 +35,23 @@ backend_utils.write_cluster_config = lambda to, name: paths.setdefault(name, aut
 discretion.give_a_key_of_its_own("cvl-1-abc")
 for cloud in ("AWS", "Azure", "Lambda", "GCP"):
     backend_utils.write_cluster_config(SimpleNamespace(cloud=cloud), cloud)
+class Machine:
+    ran, files = [], {}
+    def run(self, cmd, **_):
+        self.ran.append(cmd)
+        return 0, "", ""
+    def rsync(self, *, source, target, **_):
+        self.files[target] = (Path(source).read_text(), oct(os.stat(source).st_mode & 0o777))
+discretion.log_in_to_registries_by_file()
+docker = docker_utils.DockerInitializer({"container_name": "c"}, Machine(), os.devnull)
+docker._run(
+    f"{docker.docker_cmd} login --username {shlex.quote('a b')} --password {shlex.quote('it is $ecret')} "
+    "registry.example", wait_for_docker_daemon=True)
 found = auth_utils.create_ssh_key_files_from_db(paths["AWS"])
 discretion.forget_key("cvl-1-abc")
 print(json.dumps({
+    "login": Machine.ran, "files": list(Machine.files.items()),
+    "logs_in_so": "f'--password {shlex.quote(docker_login_config.password)} '" in inspect.getsource(docker_utils),
     "inline": [
         runner.is_command_length_over_limit("x"),
         command_runner.KubernetesCommandRunner((("n", "c"), "p")).is_command_length_over_limit("x"),
@@ -65,6 +80,10 @@ def test_scripts_go_as_files_sockets_are_private_and_each_lease_has_its_key(tmp_
     tried = json.loads(done.stdout.splitlines()[-1])
     assert tried["inline"] == [True] * 4
     assert tried["asked"] == 3, "a way for a script that we do not know"
+    [[remote, (password, mode)]] = tried["files"]
+    assert (password, mode) == ("it is $ecret", "0o600")
+    login = f"sudo docker login --username 'a b' --password-stdin registry.example < {remote}"
+    assert tried["login"] == [login, f"rm -f {remote}"] and tried["logs_in_so"]
     [control] = tried["control"]
     assert control.startswith(f"ControlPath={sockets}/") and len(control) < len("ControlPath=") + 104 - 57
     keys, user = tried["keys"], tried["hash"]

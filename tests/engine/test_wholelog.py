@@ -71,6 +71,16 @@ def test_the_memory_of_lines_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(missed([heard], kept=kept, dropped=900).lines) == LOG[-10:]
 
 
+def test_a_link_that_a_machine_sends_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "new").write_text("secret")
+    (tmp_path / "running").symlink_to(tmp_path / "private")
+    (tmp_path / "setup").mkdir()
+    (tmp_path / "setup" / "new").symlink_to(tmp_path / "private" / "new")
+    (tmp_path / "setup" / "old").write_text("plain")
+    assert (wholelog.read(tmp_path / "running"), wholelog.read(tmp_path / "setup")) == (b"", b"plain")
+
+
 def test_a_line_is_passed_on_in_pieces_and_every_byte_of_it() -> None:
     text = b"ab cd " * 40 + b"\n" + b"\xc3\xa9" * 100 + b"\nshort\nlast"
     found = list(pieces(io.BytesIO(text), longest=64))
