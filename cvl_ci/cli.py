@@ -89,6 +89,7 @@ def _many(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _run(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from cvl_ci.commands import run as running
+    from cvl_ci.github.masks import Masks
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.local.staging import LocalStaging
     from cvl_ci.result.summary import to_json
@@ -98,6 +99,9 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     terminal = _terminal(environ)
     owner = _owner(environ)
     outputs = Path(parsed.outputs_dir or Path("cvl-outputs") / owner.name)
+    masks = Masks()
+    masks.add(*(secret.reveal() for secret in plan.secrets.values()))
+    terminal.keep_in(outputs / f"{owner.name}.log", hide=masks.hide_as_read)
     stopping = _Stopping(terminal.warning)
     tools = running.Tools(
         clouds=wiring.OpenClouds(environ, secrets=plan.secrets, keep_sandbox=parsed.keep_sandbox),
