@@ -105,10 +105,10 @@ def left_behind(nodes: Sequence[NodeEnd]) -> str | None:
     if not names:
         return None
     shown = ", ".join(dict.fromkeys(names[:MOST_LEFT]))
-    processes = "1 process" if len(names) == 1 else f"{len(names)} processes"
+    processes, them = ("1 process", "it") if len(names) == 1 else (f"{len(names)} processes", "them")
     return (
-        f"A command had ended and left {processes} running in the background ({shown}): "
-        "the machine ended them some seconds later. Let a command wait for what it starts."
+        f"A command had ended and left {processes} running in the background ({shown}). The machine ended {them} "
+        "some seconds later. Let a command wait for what it starts."
     )
 
 
