@@ -172,7 +172,7 @@ def _run(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
     github.queued(plan)
     environ = wiring.credentials(environ, [place.cloud for place in plan.places], mask=github.workflow.mask)
     tools = running.Tools(
-        clouds=wiring.OpenClouds(environ),
+        clouds=wiring.OpenClouds(environ, secrets=plan.secrets),
         records=wiring.records(environ, github.workflow),
         staging=LocalStaging(),
         workflow=github.workflow,

@@ -9,7 +9,8 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -88,6 +89,7 @@ def _many(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _run(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from cvl_ci.commands import run as running
+    from cvl_ci.github.masks import Masks
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.local.staging import LocalStaging
     from cvl_ci.result.summary import to_json
@@ -97,16 +99,21 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     terminal = _terminal(environ)
     owner = _owner(environ)
     outputs = Path(parsed.outputs_dir or Path("cvl-outputs") / owner.name)
+    masks = Masks()
+    masks.add(*(secret.reveal() for secret in plan.secrets.values()))
+    terminal.keep_in(outputs / f"{owner.name}.log", hide=masks.hide_as_read)
+    stopping = _Stopping(terminal.warning)
     tools = running.Tools(
-        clouds=wiring.OpenClouds(environ, keep_sandbox=parsed.keep_sandbox),
+        clouds=wiring.OpenClouds(environ, secrets=plan.secrets, keep_sandbox=parsed.keep_sandbox),
         records=wiring.records(environ, terminal),
         staging=LocalStaging(),
         workflow=terminal,
         prices=wiring.prices(environ),
         clock=SystemClock(),
+        interruptible=stopping.again if sys.stderr.isatty() else None,
     )
     try:
-        with _Stopping(terminal.warning):
+        with stopping:
             outcome = running.run(plan, owner=owner, outputs=outputs, tools=tools)
     finally:
         terminal.close()
@@ -130,11 +137,12 @@ def _owner(environ: Mapping[str, str]) -> Owner:
 
 class _Stopping:
     """The first signal stops what is going on, by KeyboardInterrupt; from then on the machine is being taken down,
-    and no later signal may stop that: it is answered in words."""
+    and no later signal may stop that: it is answered in words. Within `again` one more stops what is going on."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
-        self._stopping = False
+        self._may_stop = True
+        self._by_a_person = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> None:
@@ -146,11 +154,22 @@ class _Stopping:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self._stopping:
+        if not self._may_stop:
             self._say("Still taking the machine down: stopping now would leave it running.")
             return
-        self._stopping = True
+        self._may_stop, self._by_a_person = False, number == signal.SIGINT
         raise KeyboardInterrupt
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """A person has a minute. Whoever sends another signal may kill this process some seconds later."""
+        if not self._by_a_person:
+            raise KeyboardInterrupt
+        self._may_stop = True
+        try:
+            yield
+        finally:
+            self._may_stop = False
 
 
 # ---- down ---------------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ class SkyPilotRunner:
         wiring.require_credentials(self._environment, [place.cloud for place in plan.places])
         owner = Owner(repository=str(self._checkout.resolve()), run=secrets.token_hex(4), step="library")
         tools = running.Tools(
-            clouds=wiring.OpenClouds(self._environment),
+            clouds=wiring.OpenClouds(self._environment, secrets=plan.secrets),
             records=wiring.records(self._environment, self._listener),
             staging=LocalStaging(),
             workflow=self._listener,

@@ -81,8 +81,10 @@ class Module:
     @property
     def own_program(self) -> bool:
         """A separate process with a life of its own: it has its own signals, environment and exit."""
-        return (self.room == "engine" and self.stem.startswith("worker")) or (
-            self.room == "sandbox" and self.stem.startswith("emulator")
+        return (
+            (self.room == "engine" and self.stem.startswith("worker"))
+            or (self.room == "sandbox" and self.stem.startswith("emulator"))
+            or self.path.startswith("engine/machine/")
         )
 
     @cached_property

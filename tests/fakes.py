@@ -3,6 +3,7 @@ tests/sandbox holds the real engine and the emulated AWS to the same behaviour."
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -134,7 +135,9 @@ class FakeEngine:
     eventually: int = 0
     down_fails: bool = False
     hourly_usd: float = 0.1
+    warnings: tuple[str, ...] = ()
     followed_until: float | None = None
+    fetched_within: float | None = None
     stopped: int = 0
     cut_off: bool = False
     kept: tuple[float, str | None] | None = None
@@ -181,10 +184,11 @@ class FakeEngine:
             watch(Line(text=line))
         self.cloud.clock.sleep(30)
         self.at("ran")
-        return JobEnd(nodes=self.ends, lost=self.lost)
+        return JobEnd(nodes=self.ends, lost=self.lost, warnings=self.warnings)
 
-    def fetch(self, *, into: Path, globs: Sequence[str]) -> Fetched:
+    def fetch(self, *, into: Path, globs: Sequence[str], within: float = math.inf) -> Fetched:
         self.at("fetch")
+        self.fetched_within = within
         into.mkdir(parents=True, exist_ok=True)
         (into / "metrics.json").write_text('{"accuracy": 0.9}')
         return Fetched(files=(FetchedFile(path="metrics.json", bytes=17),))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from cvl_ci import cli
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).parent / "cvl-ci"
@@ -151,3 +154,25 @@ def test_down_all_with_nothing_left_says_so(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "No lease is recorded as running here" in done.stdout
     assert "No cloud was asked" in done.stdout, "nothing is claimed of a cloud that nobody asked"
+
+
+def test_a_second_ctrl_c_ends_the_wait_for_outputs_and_no_third_one_stops_the_release() -> None:
+    said: list[str] = []
+    stopping = cli._Stopping(said.append)
+    with stopping:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt), stopping.again():
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+    assert said == ["Still taking the machine down: stopping now would leave it running."]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_whoever_ends_the_program_otherwise_does_not_wait_for_outputs(number: signal.Signals) -> None:
+    stopping = cli._Stopping(lambda _: None)
+    with stopping:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt), stopping.again():
+            pytest.fail("it waits")

@@ -30,3 +30,11 @@ def test_a_name_is_what_its_own_file_makes(name: str) -> None:
 def test_another_name_is_refused() -> None:
     with pytest.raises(AttributeError, match="no attribute 'state_directory'"):
         _ = wiring.state_directory  # type: ignore[attr-defined]
+
+
+def test_what_is_started_does_not_get_the_jobs_secrets_unless_a_cloud_reads_them() -> None:
+    names = ("PATH", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "RUNPOD_API_KEY", "INPUT_SECRETS", "INPUT_GITHUB_TOKEN")
+    clouds = wiring.OpenClouds(
+        dict.fromkeys(names, "x"), secrets=("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "RUNPOD_API_KEY", "NOT_THERE")
+    )
+    assert set(clouds._environ) == {"PATH", "AWS_SECRET_ACCESS_KEY", "RUNPOD_API_KEY"}

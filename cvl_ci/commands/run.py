@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from cvl_ci.commands import keep as keeping
@@ -20,6 +20,10 @@ __all__ = ["Tools", "run"]
 
 CANCEL_GRACE_SECONDS = 60.0
 """The machine ends the job by itself at its limit; only when it does not do we, this much later."""
+
+
+RESCUE_SECONDS = 60.0
+"""How long a machine is kept for the outputs of a job that a person stopped: it costs money meanwhile."""
 
 
 def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
@@ -151,11 +155,33 @@ def _launch_to_fetch(state: RunState, cloud: Cloud, lease: Lease, staged: Path) 
     state.launch = cloud.engine.launch(request, watch=state.watch)
     tools.workflow.launched(state.launch)
     until = _end_of_money(state, state.launch, lease.record.deadline) - RELEASE_MINUTES * 60 + CANCEL_GRACE_SECONDS
-    state.job = cloud.engine.follow(watch=state.watch, until=until)
+    try:
+        state.job = cloud.engine.follow(watch=state.watch, until=until)
+    except KeyboardInterrupt:
+        if state.tools.interruptible is None:
+            raise
+        state.cancelled = True
+        _rescue(state, cloud, state.tools.interruptible)
+        return
     if state.job.lost is None:
         state.enter(Phase.FETCHING)
         state.fetched = cloud.engine.fetch(into=state.outputs, globs=state.plan.outputs)
     state.came_through = True
+
+
+def _rescue(state: RunState, cloud: Cloud, interruptible: Callable[[], AbstractContextManager[object]]) -> None:
+    """What a stopped job wrote until now, checkpoints above all, is worth a minute. A second Ctrl-C skips it."""
+    try:
+        with interruptible():
+            state.tools.workflow.warning(
+                f"Stopping: what the job wrote is fetched first, for at most {RESCUE_SECONDS:.0f} s, then the machine "
+                "is taken down. Ctrl-C again takes it down at once."
+            )
+            cloud.engine.stop()
+            state.enter(Phase.FETCHING)
+            state.fetched = cloud.engine.fetch(into=state.outputs, globs=state.plan.outputs, within=RESCUE_SECONDS)
+    except KeyboardInterrupt:
+        state.tools.workflow.warning("What the job wrote is left on the machine, which is being taken down now.")
 
 
 def _end_of_money(state: RunState, launch: Launch, deadline: float) -> float:

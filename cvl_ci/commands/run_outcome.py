@@ -14,6 +14,7 @@ from cvl_ci.result import judgement
 from cvl_ci.result.benchmark import files as metric_files
 from cvl_ci.result.benchmark.readings import Readings
 from cvl_ci.result.outcome import Attempt, Cost, Outcome, Phase
+from cvl_ci.result.phrases import left_behind
 
 
 def judged(state: RunState) -> judgement.Judgement:
@@ -40,6 +41,8 @@ def outcome(state: RunState) -> Outcome:
         measured, beside = run_turns.head(sides), run_turns.beside(state, sides)
         ended = run_turns.regressed(ended, beside) if beside and state.plan.fail_on_regression else ended
     warnings = [*state.plan.warnings, *state.quote.warnings, *state.warnings, *unread]
+    if state.job:
+        warnings += [*state.job.warnings, *filter(None, [left_behind(state.job.nodes)])]
     if state.fetched.problem:
         warnings.append(state.fetched.problem)
     return Outcome(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +40,8 @@ class Tools:
     workflow: Workflow
     prices: Prices
     clock: Clock
+    interruptible: Callable[[], AbstractContextManager[object]] | None = None
+    """A person who stops a job may wait for its outputs: while this is open, a second Ctrl-C ends the wait too."""
 
 
 @dataclass(kw_only=True)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cvl_ci.engine.joblog import progress
 from cvl_ci.engine.process import WorkerFailed
+from cvl_ci.engine.wholelog import LogSum
 from cvl_ci.errors import CapacityError, CredentialsError, CvlError, EngineError
 from cvl_ci.ports import Progress, Watch
 from cvl_ci.request.turns import NAME
 from cvl_ci.request.values import MOST_TURNS
-from cvl_ci.result.outcome import GpuUse, NodeEnd, Phase
+from cvl_ci.result.outcome import MOST_LEFT, GpuUse, NodeEnd, Phase
 
 _CREDENTIALS = {
     "NoCloudAccessError", "InvalidCloudCredentials", "CloudUserIdentityError", "NoCredentialsError",
     "ApiServerAuthenticationError", "PermissionDeniedError",
 }  # fmt: skip
 
-END_LINES = 16 + 2 * MOST_TURNS
+END_LINES = 18 + MOST_LEFT + 2 * MOST_TURNS
 """Of what a node says of its end, more than it has to say."""
 
 
@@ -78,7 +79,25 @@ def read_end(rank: int, text: str) -> NodeEnd:
         gpu=_gpu_use(values),
         turns=tuple(turn for line in lines if (turn := _turn(line)) is not None),
         base_exit_code=_count(values.get("base_failed")),
+        left_behind=_left(lines),
     )
+
+
+def read_sums(text: str) -> dict[str, LogSum]:
+    """Return what a node says of its logs, by their names: only what makes sense."""
+    sums = {}
+    for line in text.splitlines()[:END_LINES]:
+        name, *numbers = line.removeprefix("log=").split(" ")
+        counts = [_count(number, longest=15) for number in numbers]
+        if line.startswith("log=") and len(counts) == 5 and None not in counts:
+            count, crc, *newlines = (number or 0 for number in counts)
+            sums[name] = LogSum(characters=count, crc=crc, dropped_lines=newlines[0])
+    return sums
+
+
+def _left(lines: Sequence[str]) -> tuple[str, ...]:
+    names = [line.removeprefix("left=") for line in lines if line.startswith("left=")]
+    return tuple(name for name in names if re.fullmatch(r"[A-Za-z0-9._+:/?-]{1,30}", name))[:MOST_LEFT]
 
 
 def _turn(line: str) -> tuple[str, float] | None:

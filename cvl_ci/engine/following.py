@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cvl_ci.engine import wholelog
 from cvl_ci.engine.joblog import JobLog
+from cvl_ci.engine.wholelog import Heard, LogSum
 from cvl_ci.ports import Began, Line, Progress, Watch
 
 
 class Following:
-    """`lost`: why the job will never end by itself, once that is known."""
+    """`lost`: why the job will never end by itself, once that is known. `began`: monotonic, of the first line."""
 
     def __init__(self, watch: Watch, *, num_nodes: int) -> None:
         self._watch = watch
         self._log = JobLog(num_nodes=num_nodes)
+        self._num_nodes = num_nodes
         self.lost: str | None = None
+        self.began: float | None = None
 
     def line(self, text: str) -> None:
         began, printed, said = self._log.read(text)
         if began:
+            self.began = self.began or time.monotonic()
             self._watch(Began(phase=began))
         if printed is not None:
             self._watch(Line(text=printed))
         if said is not None:
             self._watch(Progress(text=said))
+
+    def rest(self, text: str) -> None:
+        """More of the line before: a line that is too long comes in pieces, each of them the job's."""
+        piece = self._log.rest(text)
+        if piece is not None:
+            self._watch(Line(text=piece))
+
+    def incomplete(
+        self, sums: Sequence[Mapping[str, LogSum]], *, ended: Sequence[bool]
+    ) -> dict[tuple[int, str], list[Heard]]:
+        return wholelog.incomplete(self._log.heard, sums, ended=ended)
+
+    def missed(self, rank: int, lines: Sequence[str]) -> None:
+        """Print lines that the stream did not bring."""
+        label = f"(rank {rank}) " if self._num_nodes > 1 else ""
+        self._watch(Progress(text=f"the stream had missed {_lines(len(lines))} of the job, which follow here"))
+        for text in lines:
+            self._watch(Line(text=label + text))
 
     def event(self, event: Mapping[str, Any]) -> None:
         kind = event["kind"]
@@ -35,3 +59,7 @@ class Following:
             self._watch(Progress(text=text))
         elif kind == "nodes_lost":
             self.lost = f"the provider shows {event['found']} of its {event['of']} nodes"
+
+
+def _lines(count: int) -> str:
+    return "1 line" if count == 1 else f"{count:,} lines"

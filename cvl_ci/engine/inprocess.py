@@ -1,4 +1,4 @@
-"""What SkyPilot is asked, in a process of its own: with attempts.py the only file that imports sky, of one version.
+"""What SkyPilot is asked, in a process of its own: only this, attempts.py and discretion.py import sky to launch.
 
 `sky.execution.launch` and `sky.core.*` are what SkyPilot's API server calls in its workers; they are internal, so
 tests/engine/test_contract.py fails loudly when a new version moves them.
@@ -19,7 +19,7 @@ from sky.skylet import autostop_lib
 from sky.utils import command_runner
 from sky.utils.status_lib import ClusterStatus
 
-from cvl_ci.engine import attempts, nodes, on_nodes, script
+from cvl_ci.engine import attempts, discretion, nodes, on_nodes, script
 from cvl_ci.engine import heartbeat as beating
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.heartbeat import minutes_at
@@ -45,6 +45,7 @@ def launch(
     end = Deadline(deadline, node_usd=node_usd)
     attempts.announce(send, cluster=cluster, fence=Path(fence), deadline=end)
     _arm_by_the_clock(end, heartbeat=heartbeat)
+    discretion.give_a_key_of_its_own(cluster)
     made = sky.Task.from_yaml_config(task)
     try:
         job_id, handle = execution.launch(made, cluster_name=cluster, _quiet_optimizer=True, stream_logs=False)
@@ -133,6 +134,7 @@ def down(_send: Send, *, cluster: str) -> bool:
         core.down(cluster)
     except exceptions.ClusterDoesNotExist:
         return False
+    discretion.forget_key(cluster)
     return True
 
 

@@ -6,14 +6,15 @@ import json
 import re
 from dataclasses import dataclass, field
 
-from cvl_ci.engine.script import JOB_BEGINS, SETUP_BEGINS
+from cvl_ci.engine.script import JOB_BEGINS, JOB_STREAM, SETUP_BEGINS, SETUP_STREAM
+from cvl_ci.engine.wholelog import Heard
 from cvl_ci.request.turns import is_turn
 from cvl_ci.result.outcome import Phase
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _COLOURS = r"(?:\x1b\[[0-9;]*m)*"
 _JOB = re.compile(
-    rf"^{_COLOURS}\((?P<who>setup|[^()\s,]+)(?:, rank=(?P<rank>\d+))?,? pid=\d+(?:, ip=[^()]*)?\){_COLOURS} ?"
+    rf"^{_COLOURS}\((?P<who>setup|[^()\s,]+)(?:, rank=(?P<rank>\d+))?,? pid=\d+(?:, ip=(?P<ip>[^()]*))?\){_COLOURS} ?"
 )
 # None of these looks further than to where the next of its kind may begin: a line may be long, and hostile.
 _PAYLOAD = re.compile(r"<sky-payload[^<>]*>((?:(?!<sky-payload).)*?)</sky-payload>")
@@ -29,7 +30,10 @@ class JobLog:
     phase: Phase | None = None
     _seen: int = 0
     _skip: int = 0
-    _said: list[str] = field(default_factory=list)
+    heard: dict[tuple[str, str], Heard] = field(default_factory=dict)
+    """What came of each node's logs: by the log's name, and the rank or (in setup) the address that SkyPilot gives."""
+    _open: Heard | None = None
+    """The log whose line came last: the rest of a line that was too long for one piece belongs to it."""
 
     def again(self) -> None:
         self._skip, self._seen = self._seen, 0
@@ -37,6 +41,7 @@ class JobLog:
     def read(self, line: str) -> tuple[Phase | None, str | None, str | None]:
         """(phase that begins with this line, what the job printed, what SkyPilot said); at most one of the last two."""
         match = _JOB.match(line)
+        self._open = None
         if match is None:
             return None, None, progress(line)
         self._seen += 1
@@ -50,8 +55,19 @@ class JobLog:
             return began, None, None
         if is_turn(text):
             return began, None, text.removeprefix("cvl-ci: ")
+        is_setup = match["who"] == "setup"
+        key = (SETUP_STREAM, match["ip"] or "") if is_setup else (JOB_STREAM, match["rank"] or "0")
+        self._open = self.heard.setdefault(key, Heard())
+        self._open.line(text)
         rank = f"(rank {match['rank']}) " if match["rank"] is not None and self.num_nodes > 1 else ""
         return began, rank + text, None
+
+    def rest(self, text: str) -> str | None:
+        """Return what a long line goes on with, where the job printed it: never a word of SkyPilot's."""
+        if self._open is None:
+            return None
+        self._open.rest(text)
+        return text
 
 
 def progress(line: str) -> str | None:

@@ -8,12 +8,14 @@ import json
 import os
 import queue
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 from cvl_ci.errors import EngineError
@@ -23,6 +25,13 @@ _AS_ISOLATED = ("-I",) if sys.flags.isolated else ()
 
 ABORT_SECONDS = 3.0
 """How long an interrupted request may take to let go of the API call it is in."""
+
+LONGEST_PIECE = 1 << 20
+"""Bytes of a line that are passed on at once."""
+LONGEST_ANSWER = 64 << 20
+"""An answer is JSON, and whole or nothing."""
+LONGEST_CHATTER = 2000
+"""Of the worker's last words each; a line may be a mebibyte."""
 
 
 class Expired(Exception):
@@ -48,6 +57,8 @@ class Worker:
         self._calls = 0
         reader, writer = os.pipe()
         heard, self._heard = os.pipe()
+        # Short, as a socket's path has to be, and no other user can make it or look into it.
+        self._sockets = tempfile.mkdtemp(prefix="cvl-", dir="/tmp")
         try:
             self._process = subprocess.Popen(
                 [
@@ -58,6 +69,7 @@ class Worker:
                     str(writer),
                     str(os.getpid()),
                     str(heard),
+                    self._sockets,
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -93,11 +105,15 @@ class Worker:
         verb: str,
         *,
         on_line: Callable[[str], None] = lambda _: None,
+        on_rest: Callable[[str], None] = lambda _: None,
         on_event: Callable[[Mapping[str, Any]], None] = lambda _: None,
         until: Callable[[], float] | None = None,
         **request: Any,
     ) -> Any:
-        """The answer of one verb of inprocess.py. `until`: monotonic seconds, then Expired and still busy."""
+        """Return the answer of one verb of inprocess.py. `until`: monotonic seconds, then Expired and still busy.
+
+        `on_rest`: the next piece of a line that was too long for one.
+        """
         self._calls += 1
         mark = secrets.token_hex(16)
         message = {"id": self._calls, "verb": verb, "mark": mark, **request}
@@ -107,7 +123,7 @@ class Worker:
             self._stdin.flush()
         except (BrokenPipeError, ValueError):
             raise self._died() from None
-        return self._await(mark, on_line, on_event, until)
+        return self._await(mark, {"out": on_line, "rest": on_rest}, on_event, until)
 
     def abort(self) -> bool:
         """Interrupt the call at work; True when it let go in time."""
@@ -131,6 +147,7 @@ class Worker:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._busy = False
+        shutil.rmtree(self._sockets, ignore_errors=True)
         with contextlib.suppress(OSError):
             os.close(self._heard)
         self._heard = -1
@@ -147,7 +164,7 @@ class Worker:
     def _await(
         self,
         mark: str,
-        on_line: Callable[[str], None],
+        on_output: Mapping[str, Callable[[str], None]],
         on_event: Callable[[Mapping[str, Any]], None],
         until: Callable[[], float] | None,
     ) -> Any:
@@ -171,12 +188,11 @@ class Worker:
                     self._took_note(event)
             elif kind == "err":
                 self._chatter.append(text)
-            elif kind == "out":
-                if text == mark:
-                    drained = True
-                else:
-                    self._chatter.append(text)
-                    on_line(text)
+            elif kind == "out" and text == mark:
+                drained = True
+            elif kind in on_output:
+                self._chatter.append(text[:LONGEST_CHATTER])
+                on_output[kind](text)
         self._busy = False
         return self._result(done)
 
@@ -209,5 +225,36 @@ class Worker:
     def _read(self, kind: str, stream: IO[bytes]) -> None:
         """Lines end at \\n alone: a progress bar's \\r belongs to the line and is the terminal's to judge."""
         with stream:
-            while line := stream.readline(1 << 20):
-                self._inbox.put((kind, line.decode("utf-8", "replace").removesuffix("\n")))
+            for is_rest, piece in pieces(stream, longest=LONGEST_ANSWER if kind == "answer" else LONGEST_PIECE):
+                which = "rest" if is_rest and kind == "out" else kind
+                self._inbox.put((which, piece.decode("utf-8", "replace")))
+
+
+def pieces(stream: IO[bytes], *, longest: int) -> Iterator[tuple[bool, bytes]]:
+    """Return each line without its end, a long one in pieces; True: it goes on with the piece before.
+
+    A piece ends at a space where one is near: a secret in two pieces would not be known as one.
+    """
+    held, is_rest = b"", False
+    while part := stream.readline(longest - len(held)):
+        held += part
+        if held.endswith(b"\n"):
+            yield is_rest, held[:-1]
+            held, is_rest = b"", False
+        elif len(held) >= longest:
+            space = held.rfind(b" ", longest // 2) + 1
+            space = space or _whole_characters(held)
+            yield is_rest, held[:space]
+            held, is_rest = held[space:], True
+    if held:
+        yield is_rest, held
+
+
+def _whole_characters(data: bytes) -> int:
+    """Return where the last character begins that may go on after these bytes, else their length."""
+    for back in range(1, 4):
+        if data[-back] >= 0xC0:
+            return len(data) - back
+        if data[-back] < 0x80:
+            break
+    return len(data)

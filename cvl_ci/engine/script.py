@@ -8,10 +8,15 @@ from importlib import resources
 from cvl_ci.engine import turns
 from cvl_ci.request.plan import RELEASE_MINUTES, RunPlan
 from cvl_ci.request.turns import order
+from cvl_ci.result.outcome import MOST_LEFT
 
 SETUP_BEGINS = "cvl-ci: setup begins on this machine"
 JOB_BEGINS = "cvl-ci: the job begins on this machine"
 """Said by the machine and taken out of its log again: a job that prints nothing has begun all the same."""
+
+SETUP_STREAM, JOB_STREAM = "setup", "running"
+"""The names of a node's two logs: `~/.cvl-ci/LEASE/log/NAME/`."""
+_END_OF_FILE = "CVL_CI_END_OF_FILE"
 
 
 def environment(plan: RunPlan, *, lease: str, deadline: float) -> dict[str, str]:
@@ -30,7 +35,8 @@ def setup(plan: RunPlan) -> str | None:
     """Two sides are each set up in their turns: one's image or package would take the place of the other's."""
     if not plan.setup_commands or plan.against is not None:
         return None
-    return "\n".join([prelude(), _say(SETUP_BEGINS), *(_command("setup", text) for text in plan.setup_commands)])
+    commands = (_command("setup", text) for text in plan.setup_commands)
+    return "\n".join([prelude(SETUP_STREAM), _say(SETUP_BEGINS), *commands])
 
 
 def run(plan: RunPlan, *, lease: str) -> str:
@@ -40,7 +46,7 @@ def run(plan: RunPlan, *, lease: str) -> str:
         commands = [_read("samples.sh"), *turns.text(plan, order(plan, seed=lease), command=_command)]
     return "\n".join(
         [
-            prelude(),
+            prelude(JOB_STREAM),
             _say(JOB_BEGINS),
             ': > "$cvl_ci_state/job-began"',
             _read("gpus.sh"),
@@ -50,8 +56,10 @@ def run(plan: RunPlan, *, lease: str) -> str:
     )
 
 
-def prelude() -> str:
-    return _read("prelude.sh")
+def prelude(stream: str) -> str:
+    """Return what stands before the commands. `stream`: under which name the node keeps what they print."""
+    supervise = f"cat > \"$cvl_ci_state/supervise.py\" << '{_END_OF_FILE}'\n{_read('supervise.py')}{_END_OF_FILE}"
+    return "\n".join([_read("prelude.sh"), f"cvl_ci_stream={stream}", supervise])
 
 
 def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:
@@ -61,8 +69,9 @@ def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:
 
 
 def end(*, lease: str) -> str:
-    """The command that tells how the job ended on a node, what it took of its GPUs, and how long each turn was."""
-    return f"cd ~/.cvl-ci/{lease} && cat end gpu samples/told 2> /dev/null"
+    """Return the command that prints how the job ended on a node: its code, GPUs, turns, leftovers and logs' sums."""
+    sums = f'for log in {SETUP_STREAM} {JOB_STREAM}; do sed "s/^/log=$log /" "log/$log/sum"; done'
+    return f"cd ~/.cvl-ci/{lease} && {{ cat end gpu samples/told; head -n {MOST_LEFT} left; {sums}; }} 2> /dev/null"
 
 
 def keep(*, deadline: float, public_key: str | None) -> str:

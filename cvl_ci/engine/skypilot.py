@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cvl_ci.engine import answers, script, task, unpack
+from cvl_ci.engine.ending import ANSWER_SECONDS, Ending
 from cvl_ci.engine.following import Following
 from cvl_ci.engine.process import Expired, Worker, WorkerFailed
 from cvl_ci.errors import BudgetError, EngineError
@@ -24,11 +25,12 @@ from cvl_ci.ports import (
     Watch,
 )
 from cvl_ci.request.plan import RELEASE_MINUTES, RunPlan
-from cvl_ci.result.outcome import Attempt, Launch, NodeEnd
+from cvl_ci.result.outcome import Attempt, Launch
 
 DOWN_SECONDS = 120.0
-ANSWER_SECONDS = 60.0
 KEEP_SECONDS = 60.0
+OVERTIME_SECONDS = 90.0
+"""The machine ends a job at its limit. After this much more it did not, and the runner does."""
 FETCH_SECONDS = 30.0
 """Fetching has at least this long, and leaves as much of what is left to the deadline."""
 
@@ -107,13 +109,23 @@ class SkyPilotEngine:
     def follow(self, *, watch: Watch, until: float) -> JobEnd:
         worker, request = self._alive_worker(), self._launch_request()
         heard = Following(watch, num_nodes=self._num_nodes)
-        limit = _within(max(0.0, until - self._clock.now()))
+        ending = Ending(
+            worker=self._alive_worker,
+            stop=self.stop,
+            cluster=request.cluster,
+            job_id=self._job_id,
+            num_nodes=self._num_nodes,
+            heard=heard,
+        )
+        latest = time.monotonic() + max(0.0, until - self._clock.now())
+        allowed = request.plan.limits.max_runtime_minutes * 60 + OVERTIME_SECONDS
         try:
             worker.call(
                 "follow",
                 on_line=heard.line,
+                on_rest=heard.rest,
                 on_event=heard.event,
-                until=lambda: -math.inf if heard.lost else limit(),
+                until=lambda: -math.inf if heard.lost else min(latest, (heard.began or math.inf) + allowed),
                 cluster=request.cluster,
                 job_id=self._job_id,
             )
@@ -121,12 +133,12 @@ class SkyPilotEngine:
             if heard.lost:
                 self.stop()
                 return JobEnd(lost=heard.lost)
-            return self._cut_short(request)
+            return ending.cut_short()
         except WorkerFailed as failure:
             return JobEnd(lost=f"SkyPilot lost the machine: {failure.error}: {failure.text}")
-        return self._job_end(request)
+        return ending.by_itself()
 
-    def fetch(self, *, into: Path, globs: Sequence[str]) -> Fetched:
+    def fetch(self, *, into: Path, globs: Sequence[str], within: float = math.inf) -> Fetched:
         request = self._launch_request()
         lease, plan = request.cluster, request.plan
         command = script.collect(lease=lease, directory=plan.directory, globs=tuple(globs))
@@ -134,7 +146,7 @@ class SkyPilotEngine:
             try:
                 worker = self._alive_worker()
                 left = max(FETCH_SECONDS, request.deadline - self._clock.now() - FETCH_SECONDS)
-                until = _within(left)
+                until = _within(min(left, within))
                 packed = worker.call("ask_nodes", cluster=request.cluster, command=command, until=until)
                 worker.call(
                     "bring", cluster=request.cluster, remote=f"~/.cvl-ci/{lease}/fetch", into=folder, until=until
@@ -211,6 +223,7 @@ class SkyPilotEngine:
                     cluster=self._request.cluster,
                     deadline=self._request.deadline,
                     heartbeat=self._request.plan.limits.heartbeat_minutes,
+                    until=_within(ANSWER_SECONDS),
                 )
         return self._worker
 
@@ -284,38 +297,6 @@ class SkyPilotEngine:
             hourly_usd=self._priced(answer),
             created_at=self._created_at if self._created_at is not None else self._clock.now(),
         )
-
-    def _cut_short(self, request: LaunchRequest) -> JobEnd:
-        """The deadline passed while the job ran: cancel it, so that its outputs can still be fetched."""
-        self.stop()
-        try:
-            self._alive_worker().call(
-                "cancel",
-                cluster=request.cluster,
-                job_id=self._job_id,
-                until=_within(ANSWER_SECONDS),
-            )
-        except (Expired, WorkerFailed):
-            self.stop()
-        nodes = tuple(NodeEnd(rank=rank, exit_code=None, timed_out=True) for rank in range(self._num_nodes))
-        return JobEnd(nodes=nodes)
-
-    def _job_end(self, request: LaunchRequest) -> JobEnd:
-        try:
-            said = self._alive_worker().call(
-                "ask_nodes",
-                cluster=request.cluster,
-                command=script.end(lease=request.cluster),
-                until=_within(ANSWER_SECONDS),
-            )
-        except Expired:
-            self.stop()
-            return JobEnd(lost="The machine stopped answering when asked how the job ended.")
-        except WorkerFailed as failure:
-            return JobEnd(lost=f"The machine could not say how the job ended: {failure.error}: {failure.text}")
-        if all(answer["code"] == 255 for answer in said):
-            return JobEnd(lost=f"The machine does not answer by ssh any more: {said[0]['err'].strip()[:300]}")
-        return JobEnd(nodes=tuple(answers.read_end(rank, answer["out"]) for rank, answer in enumerate(said)))
 
 
 def _within(seconds: float) -> Callable[[], float]:

@@ -1,6 +1,6 @@
 """The process in which SkyPilot runs: one request a line on stdin, answers on a channel of its own, logs on stdout.
 
-A program of its own (`python -m cvl_ci.engine.worker CHANNEL PARENT HEARD`), because SkyPilot prints, forks, caches and
+A program of its own (`worker.py CHANNEL PARENT HEARD SOCKETS`), because SkyPilot prints, forks, caches and
 reads its HOME: here it may, and one SIGKILL to the process group ends a launch for certain. It dies with its parent, so
 no launch outlives a killed run. What a machine prints arrives on stdout only and can therefore never pass for an
 answer.
@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import traceback
+from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
@@ -57,9 +58,9 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def serve(channel: Channel) -> None:
+def serve(channel: Channel, *, sockets: Path) -> None:
     """Answer requests until stdin ends. Each is {"id", "verb", "mark", ...}; SIGINT aborts the one at work."""
-    inprocess = load()
+    inprocess = load(sockets)
     for text in sys.stdin:
         request = json.loads(text)
         number, verb, mark = request.pop("id"), request.pop("verb"), request.pop("mark")
@@ -78,9 +79,14 @@ def serve(channel: Channel) -> None:
         channel.send("done", id=number, **result)
 
 
-def load() -> Any:
+def load(sockets: Path) -> Any:
     """Importing sky takes seconds: done before the first request comes. What goes wrong is that request's answer."""
     try:
+        from cvl_ci.engine import discretion
+
+        discretion.send_scripts_as_files()
+        discretion.log_in_to_registries_by_file()
+        discretion.keep_sockets_in(sockets)
         if os.environ.get("SKYPILOT_API_SERVER_ENDPOINT"):
             from cvl_ci.engine import served
 
@@ -103,7 +109,7 @@ def describe(error: BaseException) -> dict[str, Any]:
 def main() -> None:
     die_with_parent(int(sys.argv[2]))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    serve(Channel(int(sys.argv[1]), int(sys.argv[3])))
+    serve(Channel(int(sys.argv[1]), int(sys.argv[3])), sockets=Path(sys.argv[4]))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -87,7 +88,7 @@ class NothingToDrive:
     def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
         _refuse()
 
-    def fetch(self, *, into: Path, globs: Sequence[str]) -> NoReturn:
+    def fetch(self, *, into: Path, globs: Sequence[str], within: float = math.inf) -> NoReturn:
         _refuse()
 
 

@@ -10,8 +10,11 @@ start, so that a log needs no cursor to be read.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TextIO
 
+from cvl_ci.local.kept_log import KeptLog
 from cvl_ci.local.meter import Meter
 from cvl_ci.local.status_line import StatusLine
 from cvl_ci.local.stream import Stream
@@ -53,10 +56,17 @@ class Terminal:
         self._told_broken = False
         self._tinted = False
         self._status = StatusLine(self._status_text, self._err.write, width=width)
+        self._kept: KeptLog | None = None
+
+    def keep_in(self, path: Path, *, hide: Callable[[str], str]) -> None:
+        """Keep every line of the job in a file too, as `hide` returns it."""
+        self._kept = KeptLog(path, hide=hide, say=self.notice)
 
     def close(self) -> None:
         """The status line is gone afterwards, and the terminal's colours are its own again."""
         self._status.stop()
+        if self._kept is not None:
+            self._kept.close()
 
     # ---- what is told -------------------------------------------------------------------------------------------
 
@@ -83,6 +93,8 @@ class Terminal:
                 self._say(text)
 
     def remote(self, text: str) -> None:
+        if self._kept is not None:
+            self._kept.line(text)
         line = for_terminal(text)
         self._tinted = self._tinted or "\x1b" in line
         self._status.aside(lambda: self._out.write(line + "\n"))

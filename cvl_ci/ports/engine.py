@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ class JobEnd:
 
     nodes: tuple[NodeEnd, ...] = ()
     lost: str | None = None
+    warnings: tuple[str, ...] = ()
+    """What a person must know beside the end: which part of the log is missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +61,8 @@ class Engine(Protocol):
     def follow(self, *, watch: Watch, until: float) -> JobEnd:
         """Stream until the job is over on every node, or (`until`, seconds since the epoch) cancel it."""
 
-    def fetch(self, *, into: Path, globs: Sequence[str]) -> Fetched:
-        """Bring back what the job changed since its start, from every node."""
+    def fetch(self, *, into: Path, globs: Sequence[str], within: float = math.inf) -> Fetched:
+        """Bring back what the job changed since its start, from every node. `within`: seconds, at most."""
 
     def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
         """The ssh commands to its machines, which `public_key` opens now; they end by themselves soon after `until`."""

@@ -87,6 +87,10 @@ class GpuUse:
     driver: str = ""
 
 
+MOST_LEFT = 20
+"""How many names of processes a node may give."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class NodeEnd:
     """How the job ended on one node: its own exit code, None when the node did not live to write it."""
@@ -102,6 +106,8 @@ class NodeEnd:
     """Of a job that ran more than once: each turn's name and how many seconds it ran, in the order of the turns."""
     base_exit_code: int | None = None
     """Of the other commit's work, where it failed beside this one."""
+    left_behind: tuple[str, ...] = ()
+    """The names of processes that ran on when their command had ended, and that the machine ended."""
 
 
 @dataclass(frozen=True, kw_only=True)

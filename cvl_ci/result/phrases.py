@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from cvl_ci.result.inert import plain
 from cvl_ci.result.outcome import (
     EXIT_NOT_PROVED_GONE,
+    MOST_LEFT,
     Asked,
     Attempt,
     Beside,
@@ -96,6 +97,19 @@ def attempt(tried: Attempt) -> str:
 def node(end: NodeEnd) -> str:
     code = "did not live to say how it ended" if end.exit_code is None else f"exited {end.exit_code}"
     return f"rank {end.rank} {code}{' at the time limit' if end.timed_out else ''}"
+
+
+def left_behind(nodes: Sequence[NodeEnd]) -> str | None:
+    """What the machines ended after the job. The names are the job's: they stand here bounded and inert."""
+    names = [plain(name) for end in nodes for name in end.left_behind]
+    if not names:
+        return None
+    shown = ", ".join(dict.fromkeys(names[:MOST_LEFT]))
+    processes, them = ("1 process", "it") if len(names) == 1 else (f"{len(names)} processes", "them")
+    return (
+        f"A command had ended and left {processes} running in the background ({shown}). The machine ended {them} "
+        "some seconds later. Let a command wait for what it starts."
+    )
 
 
 def file_count(outcome: Outcome) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -30,17 +30,28 @@ if TYPE_CHECKING:
 
 THROUGH_SERVER = Place(cloud=served.CLOUD)
 _OF_CLOUDS = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
+_READ_BY_CLOUDS = (*_OF_CLOUDS, "LAMBDA_", "RUNPOD_", "NEBIUS_")
+_OURS_ALONE = ("INPUT_SECRETS", "INPUT_GITHUB_TOKEN", "ACTIONS_RUNTIME_TOKEN")
+"""What no program that we start has a use for: every process of this user can read another's environment."""
 
 
 class OpenClouds:
     """The Clouds port. `keep_sandbox`: leave up a sandbox that this run brought up. `to_end`: only what was left is
-    looked for; a sandbox is not brought up for that, and one a run had left is taken down. `by_record`: no new run."""
+    looked for; a sandbox is not brought up for that, and one a run had left is taken down. `by_record`: no new run.
+    `secrets`: names of the job's own, which stay out of the environment of what we start, unless a cloud reads them."""
 
     def __init__(
-        self, environ: Mapping[str, str], *, keep_sandbox: bool = False, to_end: bool = False, by_record: bool = False
+        self,
+        environ: Mapping[str, str],
+        *,
+        secrets: Collection[str] = (),
+        keep_sandbox: bool = False,
+        to_end: bool = False,
+        by_record: bool = False,
     ) -> None:
         self._by_record = by_record or to_end
-        self._environ = environ
+        held_back = {*_OURS_ALONE, *(name for name in secrets if not name.startswith(_READ_BY_CLOUDS))}
+        self._environ = {name: value for name, value in environ.items() if name not in held_back}
         self._keep_sandbox = keep_sandbox
         self._to_end = to_end
 

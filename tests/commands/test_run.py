@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +37,7 @@ class House:
         self.workflow = FakeWorkflow()
         self.records = FakeRecords(folder)
         self.folder = folder
+        self.interruptible: Callable[[], AbstractContextManager[object]] | None = None
 
     def run(self, plan: RunPlan = PLAN) -> Outcome:
         tools = running.Tools(
@@ -44,6 +47,7 @@ class House:
             workflow=self.workflow,
             prices=FakePrices(),
             clock=self.clock,
+            interruptible=self.interruptible,
         )
         return running.run(plan, owner=Owner(repository="a/b", run="1"), outputs=self.folder / "out", tools=tools)
 
@@ -237,6 +241,45 @@ def test_a_second_ctrl_c_while_taking_down_does_not_stop_it(house: House) -> Non
     outcome = house.run()
     assert hits == ["follow", "down"]
     assert outcome.exit_code == 130
+    assert outcome.release is not None and outcome.release.gone
+    assert house.cloud.running() == []
+
+
+def test_processes_left_behind_are_named_and_what_is_missing_of_the_log_is_said(house: House) -> None:
+    house.engine.ends = (
+        NodeEnd(rank=0, exit_code=0, left_behind=("sleep", "sleep")),
+        NodeEnd(rank=1, exit_code=0, left_behind=("\x1b[2Jpython",)),
+    )
+    house.engine.warnings = ("About 5 lines of the log are missing.",)
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code) == (Ending.SUCCEEDED, 0)
+    missing, left = outcome.warnings
+    assert missing == "About 5 lines of the log are missing."
+    assert "left 3 processes running in the background (sleep, " in left
+    assert left.isprintable() and "python)" in left
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_ctrl_c_while_the_job_runs_fetches_what_it_wrote_and_a_second_one_does_not_wait(
+    house: House, twice: bool
+) -> None:
+    opened: list[str] = []
+
+    @contextmanager
+    def interruptible() -> Iterator[None]:
+        opened.append("opened")
+        yield
+
+    def at(now: str) -> None:
+        if now == "ran" or (now == "fetch" and twice):
+            raise KeyboardInterrupt
+
+    house.engine.at = at
+    house.interruptible = interruptible
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code, opened) == (Ending.CANCELLED, 130, ["opened"])
+    assert [file.path for file in outcome.files] == ([] if twice else ["metrics.json"])
+    assert twice or house.engine.fetched_within == running.RESCUE_SECONDS
     assert outcome.release is not None and outcome.release.gone
     assert house.cloud.running() == []
 

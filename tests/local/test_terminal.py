@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -236,3 +237,24 @@ def on_a_pty(command: list[str]) -> str:
             parts.append(part)
     os.close(ours)
     return b"".join(parts).decode()
+
+
+def test_every_line_of_the_job_is_kept_in_a_file_without_its_secrets(tmp_path: Path) -> None:
+    (terminal, _), path = a_terminal(), tmp_path / "out" / "cvl-1.log"
+    terminal.keep_in(path, hide=lambda text: text.replace("hf_secret", "***"))
+    assert not path.parent.exists(), "a job that printed nothing leaves nothing"
+    for line in ("token hf_secret", "50%\r100%", "\x1b[2Jcleared"):
+        terminal.remote(line)
+    terminal.close()
+    assert path.read_bytes() == b"token ***\n50%\r100%\n\x1b[2Jcleared\n"
+    assert said(terminal).count(str(path)) == 1
+
+
+def test_a_log_that_cannot_be_kept_is_said_once_and_ends_no_run(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    terminal, _ = a_terminal()
+    terminal.keep_in(tmp_path / "out" / "cvl-1.log", hide=str)
+    for line in ("one", "two"):
+        terminal.remote(line)
+    terminal.close()
+    assert said(terminal).count("can no longer be kept") == 1

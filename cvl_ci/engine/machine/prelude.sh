@@ -16,15 +16,15 @@ MASTER_ADDR="$(printf '%s\n' "${SKYPILOT_NODE_IPS:-${SKYPILOT_SETUP_NODE_IPS:-12
 export MASTER_ADDR WORLD_SIZE="${WORLD_SIZE:-$NNODES}" RANK="${RANK:-$NODE_RANK}"
 
 # On some clouds (Lambda, Nebius) the login user is not in the docker group, and a fresh login is not to be had.
-cvl_ci_shell() { bash -c "$1"; }
-if command -v docker > /dev/null && ! docker info > /dev/null 2>&1 && sudo -n true 2> /dev/null; then
+cvl_ci_shell() { bash "$1"; }
+if command -v docker > /dev/null && ! timeout 20 docker info > /dev/null 2>&1 && sudo -n true 2> /dev/null; then
   for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
-    sudo -n docker info > /dev/null 2>&1 && break
+    timeout 20 sudo -n docker info > /dev/null 2>&1 && break
     sleep 1
   done
-  if ! docker info > /dev/null 2>&1 && sudo -n docker info > /dev/null 2>&1; then
+  if ! timeout 20 docker info > /dev/null 2>&1 && timeout 20 sudo -n docker info > /dev/null 2>&1; then
     sudo -n usermod -aG docker "$(id -un)"
-    cvl_ci_shell() { sg docker -c "bash -c $(printf '%q' "$1")"; }
+    cvl_ci_shell() { sg docker -c "bash $(printf '%q' "$1")"; }
   fi
 fi
 export -f cvl_ci_shell
@@ -47,19 +47,28 @@ cvl_ci_seconds_left() {
   echo $((by_runtime < by_deadline ? by_runtime : by_deadline))
 }
 
+# SkyPilot's own Python: every machine that it sets up has one, whatever its image has.
+cvl_ci_python="$(cat "${SKY_RUNTIME_DIR:-$HOME}/.sky/python_path" 2> /dev/null)"
+[ -x "$cvl_ci_python" ] || cvl_ci_python="$(command -v python3 || true)"
+
+# The command stands in a file, as SkyPilot's own does: an argument may have 128 KiB, and every process can read it.
 cvl_ci_command() { # phase, shell text
-  local left code started
+  local left code
   left="$(cvl_ci_seconds_left)"
   if [ "$left" -le 0 ]; then
     cvl_ci_end 124 1 "$1"
     exit 124
   fi
-  started="$(date +%s)"
   cd "$cvl_ci_root/$CVL_CI_DIRECTORY" || { cvl_ci_end 127 0 "$1"; exit 127; }
-  timeout -k 30 "$left" bash -c 'cvl_ci_shell "$1"' cvl-ci "$2" < /dev/null
+  (umask 077 && printf '%s\n' "$2" > "$cvl_ci_state/command") || { cvl_ci_end 126 0 "$1"; exit 126; }
+  "$cvl_ci_python" -I "$cvl_ci_state/supervise.py" "$cvl_ci_state" "$cvl_ci_stream" "$left" \
+    bash -c 'cvl_ci_shell "$1"' cvl-ci "$cvl_ci_state/command"
   code=$?
-  if [ "$code" -ne 0 ]; then
-    if [ $(($(date +%s) - started)) -ge "$left" ]; then cvl_ci_end "$code" 1 "$1"; else cvl_ci_end "$code" 0 "$1"; fi
+  if [ -e "$cvl_ci_state/limit" ]; then
+    cvl_ci_end "$code" 1 "$1"
+    exit "$code"
+  elif [ "$code" -ne 0 ]; then
+    cvl_ci_end "$code" 0 "$1"
     exit "$code"
   fi
 }

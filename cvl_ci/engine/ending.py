@@ -1,0 +1,124 @@
+"""How a job ended, by the word of its machines: codes, processes left behind, and the lines that the stream missed."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cvl_ci.engine import answers, script, wholelog
+from cvl_ci.engine.following import Following
+from cvl_ci.engine.process import Expired, Worker, WorkerFailed
+from cvl_ci.ports import JobEnd
+from cvl_ci.result.outcome import NodeEnd
+
+ANSWER_SECONDS = 60.0
+LOG_SECONDS = 60.0
+"""How long a machine is kept for the end of its log: it costs money meanwhile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """The end of one job. `worker`: one that is alive; `stop`: ends what it is at."""
+
+    worker: Callable[[], Worker]
+    stop: Callable[[], object]
+    cluster: str
+    job_id: int | None
+    num_nodes: int
+    heard: Following
+
+    def by_itself(self) -> JobEnd:
+        """The stream is over: what the machines say counts."""
+        try:
+            said = self._asked()
+        except Expired:
+            self.stop()
+            return JobEnd(lost="The machine stopped answering when asked how the job ended.")
+        except WorkerFailed as failure:
+            return JobEnd(lost=f"The machine could not say how the job ended: {failure.error}: {failure.text}")
+        if all(answer["code"] == 255 for answer in said):
+            return JobEnd(lost=f"The machine does not answer by ssh any more: {said[0]['err'].strip()[:300]}")
+        return JobEnd(nodes=_nodes(said), warnings=self._whole_log(said))
+
+    def cut_short(self) -> JobEnd:
+        """The limit passed and the stream goes on. A node that has said its end has ended, whatever the stream says.
+
+        The others are cancelled, so that the job's outputs can still be fetched.
+        """
+        self.stop()
+        try:
+            said = self._asked()
+        except (Expired, WorkerFailed):
+            self.stop()
+            said = []
+        nodes = _nodes(said)
+        if nodes and all(node.exit_code is not None for node in nodes):
+            return JobEnd(nodes=nodes, warnings=self._whole_log(said))
+        try:
+            cluster, job = self.cluster, self.job_id
+            self.worker().call("cancel", cluster=cluster, job_id=job, until=_within(ANSWER_SECONDS))
+        except (Expired, WorkerFailed):
+            self.stop()
+        nodes = tuple(NodeEnd(rank=rank, exit_code=None, timed_out=True) for rank in range(self.num_nodes))
+        return JobEnd(nodes=nodes, warnings=self._whole_log(said))
+
+    def _asked(self) -> Sequence[dict[str, Any]]:
+        command = script.end(lease=self.cluster)
+        until = _within(ANSWER_SECONDS)
+        answer: Sequence[dict[str, Any]] = self.worker().call(
+            "ask_nodes", cluster=self.cluster, command=command, until=until
+        )
+        return answer
+
+    def _whole_log(self, said: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+        """Print what the stream missed. The return value says what could not be printed."""
+        sums = [answers.read_sums(answer["out"]) for answer in said]
+        missing = self.heard.incomplete(sums, ended=[node.exit_code is not None for node in _nodes(said)])
+        if not missing:
+            return ()
+        with tempfile.TemporaryDirectory(prefix="cvl-ci-log-") as folder:
+            remote = f"~/.cvl-ci/{self.cluster}/log"
+            try:
+                self.worker().call(
+                    "bring", cluster=self.cluster, remote=remote, into=folder, until=_within(LOG_SECONDS)
+                )
+            except Expired:
+                self.stop()
+                return (f"The end of the job's log is missing: the machine did not send it in {LOG_SECONDS:.0f} s.",)
+            except WorkerFailed as failure:
+                return (f"The end of the job's log may be missing: {failure.error}: {failure.text}"[:300],)
+            return tuple(self._print_missed(Path(folder), missing, sums))
+
+    def _print_missed(
+        self,
+        folder: Path,
+        missing: dict[tuple[int, str], list[wholelog.Heard]],
+        sums: Sequence[dict[str, wholelog.LogSum]],
+    ) -> list[str]:
+        warnings = []
+        for (rank, name), came in missing.items():
+            known = sums[rank].get(name)
+            dropped = known.dropped_lines if known else 0
+            found = wholelog.missed(came, kept=wholelog.read(folder / str(rank) / name), dropped=dropped)
+            if found.lines:
+                self.heard.missed(rank, found.lines)
+            if found.left_out:
+                node = f" of node {rank}" if self.num_nodes > 1 else ""
+                warnings.append(
+                    f"About {found.left_out:,} lines of the log{node} are missing: the stream did not bring them, "
+                    "and the machine keeps only the last 32 MiB."
+                )
+        return warnings
+
+
+def _nodes(said: Sequence[dict[str, Any]]) -> tuple[NodeEnd, ...]:
+    return tuple(answers.read_end(rank, answer["out"]) for rank, answer in enumerate(said))
+
+
+def _within(seconds: float) -> Callable[[], float]:
+    limit = time.monotonic() + seconds
+    return lambda: limit

@@ -1,0 +1,309 @@
+"""cvl-ci on the machine: run one command until it ends, keep its log, and end what it left behind.
+
+A program of its own for the machine's Python: `supervise.py STATE STREAM SECONDS COMMAND...`. It adopts every process
+that descends from the command (PR_SET_CHILD_SUBREAPER), so a new session or a double fork does not hide one. The
+command writes into a pipe of this program: a process that survives everything cannot hold the end of the job back.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import ctypes
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zlib
+
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
+WAITED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+GRACE_SECONDS = 5.0
+"""What the command left in the background has this long to end by itself, and as long again after SIGTERM."""
+LIMIT_GRACE_SECONDS = 30.0
+"""At the time limit the command has this long to write a checkpoint after SIGTERM."""
+SEGMENT_BYTES = 32 << 20
+"""The log is kept in two files: at least its last 32 MiB, at most 64."""
+MOST_NAMES = 20
+TIMED_OUT = 124
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Log:
+    """The last part of one stream in two files, and the sum over the whole of it: characters and CRC-32, no line ends.
+
+    What reads the stream elsewhere cuts and ends lines in other places; characters between the ends stay the same.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        os.makedirs(folder, exist_ok=True)
+        self.count, self.crc, self.dropped, self._old, self._new = self._read_sum()
+        self._file = open(os.path.join(folder, "new"), "ab", buffering=0)
+        self._bytes = self._file.tell()
+
+    def write(self, data: bytes) -> None:
+        self._add(self._decoder.decode(data))
+        with contextlib.suppress(OSError):  # a full disk is the job's trouble, and no reason to end it
+            self._file.write(data)
+        self._new += data.count(b"\n")
+        self._bytes += len(data)
+        if self._bytes >= SEGMENT_BYTES:
+            self._next_segment()
+
+    def close(self) -> None:
+        self._add(self._decoder.decode(b"", final=True))
+        self._file.close()
+        values = (self.count, self.crc, self.dropped, self._old, self._new)
+        with contextlib.suppress(OSError):
+            partial = os.path.join(self._folder, "sum.tmp")
+            with open(partial, "w", encoding="ascii") as file:
+                file.write(" ".join(map(str, values)) + "\n")
+            os.replace(partial, os.path.join(self._folder, "sum"))
+
+    def _add(self, text: str) -> None:
+        characters = text.replace("\r", "").replace("\n", "")
+        self.count += len(characters)
+        self.crc = zlib.crc32(characters.encode("utf-8", "replace"), self.crc)
+
+    def _next_segment(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+            os.replace(os.path.join(self._folder, "new"), os.path.join(self._folder, "old"))
+            self.dropped, self._old, self._new = self.dropped + self._old, self._new, 0
+            self._bytes = 0
+        self._file = open(os.path.join(self._folder, "new"), "ab", buffering=0)
+
+    def _read_sum(self) -> tuple[int, int, int, int, int]:
+        try:
+            with open(os.path.join(self._folder, "sum"), encoding="ascii") as file:
+                count, crc, dropped, old, new = map(int, file.read().split())
+        except (OSError, ValueError):
+            return 0, 0, 0, 0, 0
+        return count, crc, dropped, old, new
+
+
+class Relay(threading.Thread):
+    """What the command prints, passed on to our own stdout and into the log, until nothing more can come."""
+
+    def __init__(self, source: int, log: Log) -> None:
+        super().__init__(daemon=True)
+        self._source, self._log = source, log
+        self._is_heard = True
+        self.over = threading.Event()
+        """Every process that we could end is gone: what the pipe still holds is the rest."""
+
+    def run(self) -> None:
+        rest = 1 << 20  # a pipe holds less
+        while rest > 0:
+            is_over = self.over.is_set()
+            if not select.select([self._source], [], [], 0.2)[0]:
+                if is_over:
+                    return
+                continue
+            data = os.read(self._source, 65536)
+            if not data:
+                return
+            rest -= len(data) if is_over else 0
+            self._log.write(data)
+            self._pass_on(data)
+
+    def _pass_on(self, data: bytes) -> None:
+        while data and self._is_heard:
+            try:
+                data = data[os.write(1, data) :]
+            except OSError:
+                self._is_heard = False  # the reader is gone; the log goes on
+
+
+class Command:
+    """The command and every process that descends from it."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.code: int | None = None
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_begin_as_the_job,  # noqa: PLW1509  no thread runs yet
+        )
+        if process.stdout is None:
+            raise RuntimeError("a process was started without its pipe")
+        self.pipe, self._pid = process.stdout.fileno(), process.pid
+        self._process = process
+
+    def wait(self, seconds: float, *, until_all_ended: bool = False) -> bool:
+        """True: it ended, or (`until_all_ended`) no process of it is there. False: time or a signal came first."""
+        end = time.monotonic() + seconds
+        while True:
+            self._reap()
+            if self.code is not None and not (until_all_ended and descendants()):
+                return True
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            told = signal.sigtimedwait(WAITED, min(left, 0.25 if until_all_ended else 5.0))
+            if told is not None and told.si_signo != signal.SIGCHLD and _is_from_outside(told.si_pid):
+                return False
+
+    def send(self, number: int) -> None:
+        """To every process of it, as root where it made itself root."""
+        refused = []
+        for pid in descendants():
+            try:
+                os.kill(pid, number)
+            except PermissionError:
+                refused.append(str(pid))
+            except ProcessLookupError:
+                pass
+        if refused:
+            words = ["sudo", "-n", "kill", f"-{int(number)}", *refused]
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(words, capture_output=True, check=False, timeout=10)
+
+    def kill(self) -> None:
+        """Again and again, as long as one of it makes new ones."""
+        end = time.monotonic() + GRACE_SECONDS
+        while descendants() and time.monotonic() < end:
+            self.send(signal.SIGKILL)
+            self.wait(0.1, until_all_ended=True)
+        self._reap()
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                if pid == self._pid:
+                    self.code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+                    self._process.returncode = self.code
+
+
+def descendants() -> dict[int, str]:
+    """The names of all processes below this one, by their numbers; those that have ended do not count."""
+    children: dict[int, list[int]] = {}
+    names = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdecimal():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
+                text = file.read()
+        except OSError:
+            continue
+        name, _, rest = text.partition("(")[2].rpartition(")")
+        state, parent = rest.split()[:2]
+        children.setdefault(int(parent), []).append(int(entry))
+        if state not in "ZX":
+            names[int(entry)] = name
+    found, ahead = {}, [os.getpid()]
+    while ahead:
+        for pid in children.get(ahead.pop(), ()):
+            ahead.append(pid)
+            if pid in names:
+                found[pid] = names[pid]
+    return found
+
+
+def containers() -> tuple[list[str], set[str]]:
+    """How this machine's Docker is asked, and which containers run there; nothing where there is none."""
+    for words in (["docker"], ["sudo", "-n", "docker"]):
+        try:
+            done = subprocess.run(
+                [*words, "ps", "--quiet", "--no-trunc"], capture_output=True, text=True, check=False, timeout=20
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if done.returncode == 0:
+            return words, set(done.stdout.split())
+    return [], set()
+
+
+def run(state: str, stream: str, seconds: float, words: list[str]) -> int:
+    end = time.monotonic() + seconds
+    _, before = containers()
+    began = time.monotonic_ns()
+    command = Command(words)
+    log = Log(os.path.join(state, "log", stream))
+    relay = Relay(command.pipe, log)
+    relay.start()
+    ended = command.wait(end - time.monotonic())
+    _write(os.path.join(state, "took"), f"{time.monotonic_ns() - began}\n")
+    code = command.code
+    if ended:
+        _end_the_rest(command, state)
+    else:
+        is_limit = time.monotonic() >= end
+        command.send(signal.SIGTERM)
+        command.wait(LIMIT_GRACE_SECONDS)
+        code = TIMED_OUT if is_limit else 128 + signal.SIGTERM
+        if is_limit:
+            _write(os.path.join(state, "limit"), "")
+    command.kill()
+    if not ended:
+        _kill_containers(before)
+    relay.over.set()
+    relay.join(60)
+    log.close()
+    return TIMED_OUT if code is None else code
+
+
+def _end_the_rest(command: Command, state: str) -> None:
+    if command.wait(GRACE_SECONDS, until_all_ended=True):
+        return
+    names = [re.sub(r"[^A-Za-z0-9._+:/-]", "?", name)[:30] or "?" for name in descendants().values()]
+    _write(os.path.join(state, "left"), "".join(f"left={name}\n" for name in names[:MOST_NAMES]))
+    command.send(signal.SIGTERM)
+    command.wait(GRACE_SECONDS, until_all_ended=True)
+
+
+def _kill_containers(before: set[str]) -> None:
+    """Docker's client is only a messenger: its container goes on when the client is killed."""
+    words, now = containers()
+    if now - before:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run([*words, "kill", *sorted(now - before)], capture_output=True, check=False, timeout=30)
+
+
+def _write(path: str, text: str) -> None:
+    with contextlib.suppress(OSError), open(path, "a", encoding="ascii") as file:
+        file.write(text)
+
+
+def _begin_as_the_job() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, WAITED)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _is_from_outside(pid: int) -> bool:
+    """A job may say `pkill -f python` and mean its own: the sender is below us, or has already ended."""
+    while pid > 1:
+        if pid == os.getpid():
+            return False
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                pid = int(file.read().rpartition(")")[2].split()[1])
+        except OSError:
+            return False
+    return True
+
+
+def main() -> None:
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    LIBC.prctl(PR_SET_NAME, b"cvl-ci", 0, 0, 0)
+    signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
+    code = run(sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4:])
+    os._exit(code)  # a thread that waits for a reader does not hold the end back
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Whether the stream brought the whole log of a job, and which lines it missed. Values and text, no SDK.
+
+SkyPilot 0.14.1 ends the stream half a second after the job, wherever Ray's forwarder is by then, and Ray cuts a line
+that it reads while it is being written. So each node keeps its log itself (machine/supervise.py), with a sum of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SEGMENT_BYTES = 33 << 20
+"""Of each of a node's two files, a little more than an honest machine puts into one."""
+MOST_LINES = 1_000_000
+"""The lines that are compared one by one; of a longer log its last ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSum:
+    """What a node says of one of its logs: its characters without line ends, and lines that it no longer keeps."""
+
+    characters: int
+    crc: int
+    dropped_lines: int = 0
+
+
+@dataclass(kw_only=True)
+class Heard:
+    """What the stream brought of one log: the same sum, and a number for each line."""
+
+    characters: int = 0
+    crc: int = 0
+    lines_before: int = 0
+    """Lines whose numbers are no longer kept."""
+    _lines: array[int] = field(default_factory=lambda: array("Q"))
+    _line: tuple[int, int] | None = None
+
+    def line(self, text: str) -> None:
+        self._end_line()
+        self._line = (0, 0)
+        self.rest(text)
+
+    def rest(self, text: str) -> None:
+        """More of the same line: it was too long for one piece."""
+        data, length = _bytes(text)
+        crc, so_far = self._line or (0, 0)
+        self._line = zlib.crc32(data, crc), so_far + length
+        self.characters += length
+        self.crc = zlib.crc32(data, self.crc)
+
+    def is_whole(self, known: LogSum | None) -> bool:
+        return known is not None and (self.characters, self.crc) == (known.characters, known.crc)
+
+    @property
+    def lines(self) -> array[int]:
+        self._end_line()
+        return self._lines
+
+    def _end_line(self) -> None:
+        if self._line is not None:
+            self._lines.append(_number(*self._line))
+            self._line = None
+        if len(self._lines) > 2 * MOST_LINES:
+            del self._lines[:MOST_LINES]
+            self.lines_before += MOST_LINES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missed:
+    """Lines that the stream did not bring; `left_out`: how many more the node no longer keeps."""
+
+    lines: tuple[str, ...] = ()
+    left_out: int = 0
+
+
+def missed(heard: Sequence[Heard], *, kept: bytes, dropped: int) -> Missed:
+    """Compare line by line, whatever order and neighbours the stream gave them. `kept`: the end of the node's log.
+
+    A line that the stream cut in two counts as missed: better twice than not at all.
+    """
+    text = kept.decode("utf-8", "replace").split("\n")
+    lines = text if text[-1] else text[:-1]
+    brought = array("Q")
+    for each in heard:
+        # What came before the node's first kept line is no line of it, and may look like one.
+        brought.extend(each.lines[max(0, dropped - each.lines_before) :])
+    same = sum(1 for _ in itertools.takewhile(_is_same, zip(map(_of, lines), brought, strict=False)))
+    left = Counter(brought[same:])
+    missing = []
+    for line in lines[same:]:
+        number = _of(line)
+        if left[number] > 0:
+            left[number] -= 1
+        else:
+            missing.append(line.removesuffix("\r"))
+    came = sum(each.lines_before + len(each.lines) for each in heard)
+    return Missed(lines=tuple(missing), left_out=max(0, dropped - came))
+
+
+def incomplete(
+    heard: Mapping[tuple[str, str], Heard], sums: Sequence[Mapping[str, LogSum]], *, ended: Sequence[bool]
+) -> dict[tuple[int, str], list[Heard]]:
+    """Return each log that did not come whole, by rank and name, with what came of it.
+
+    `ended`: which nodes have said their end. Of one that has not, a log without a sum counts too.
+    SkyPilot marks a line of setup with an address and not with a rank: a log is whole where any of them has its sum.
+    """
+    found = {}
+    for rank, known in enumerate(sums):
+        without_sum = set() if ended[rank] else {name for name, _ in heard}
+        for name in sorted({*known, *without_sum}):
+            mine = [each for (other, key), each in heard.items() if other == name and key in {str(rank), ""}]
+            streams = mine or [each for (other, _), each in heard.items() if other == name]
+            if name in known and known[name].characters == 0:
+                continue
+            if not any(each.is_whole(known.get(name)) for each in streams):
+                taken = [each for each in streams if not any(each.is_whole(other.get(name)) for other in sums)]
+                found[rank, name] = taken
+    return found
+
+
+def read(folder: Path) -> bytes:
+    """Return the node's two files as one, and no more of them than they may have."""
+    data = b""
+    for name in ("old", "new"):
+        path = folder / name
+        # A machine may send links, which would lead to files of this computer.
+        if path.is_file() and not path.is_symlink() and not folder.is_symlink():
+            with path.open("rb") as file:
+                data += file.read(SEGMENT_BYTES)
+    return data
+
+
+def _is_same(pair: tuple[int, int]) -> bool:
+    return pair[0] == pair[1]
+
+
+def _of(line: str) -> int:
+    data, length = _bytes(line)
+    return _number(zlib.crc32(data), length)
+
+
+def _number(crc: int, length: int) -> int:
+    return crc << 32 | length & 0xFFFFFFFF
+
+
+def _bytes(text: str) -> tuple[bytes, int]:
+    characters = text.replace("\r", "")
+    return characters.encode("utf-8", "replace"), len(characters)
