@@ -139,7 +139,8 @@ def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
         except Wrong as wrong:
             mistakes.append(inputs.mistake("workdir", inputs.workdir or task.workdir, wrong.problem))
     extra = taskfile.with_absolute_sources(task.extra, locate=checkout.locate, root=str(checkout.root))
-    return replace(task.work(inputs), files=files, warnings=warnings, task_extra=extra), mistakes
+    work = task.work(inputs)
+    return replace(work, files=files, warnings=(*work.warnings, *warnings), task_extra=extra), mistakes
 
 
 def find_example(typed: str, checkout: Checkout) -> str:

@@ -114,7 +114,7 @@ def test_an_image_that_is_no_docker_image_is_passed_on() -> None:
     [
         (b"run: a\n---\nrun: b\n", "2 YAML documents"),
         (b"run: a\nservice: {replicas: 1}", "is a service"),
-        (b"- run: a", "no mapping"),
+        (b"- run: a", "not a mapping"),
         (b"", "0 YAML documents"),
     ],
 )
@@ -131,11 +131,11 @@ def test_what_is_no_single_task_is_refused(content: bytes, why: str) -> None:
         ("resources: {infra: awz}", "no cloud"),
         ("resources: {region: us-east-1}", "region without a cloud"),
         ("resources: {any_of: [{cpus: 2}]}", r"resources\.any_of"),
-        ("resources: [1]", "resources that are no mapping"),
+        ("resources: [1]", "resources \\[1\\], which is not a mapping"),
         ("num_nodes: 0", "num_nodes"),
         ("workdir: {url: https://x}", "from git"),
-        ("envs: [a]", "envs that are no mapping"),
-        ("setup: 5", "setup that is no text"),
+        ("envs: [a]", "envs \\*\\*\\*, which is not a mapping"),
+        ("setup: 5", "setup 5, which is not text"),
     ],
 )
 def test_every_mistake_inside_is_kept(line: str, why: str) -> None:
@@ -145,3 +145,89 @@ def test_every_mistake_inside_is_kept(line: str, why: str) -> None:
 
 def test_a_task_that_runs_nothing_is_a_mistake() -> None:
     assert read(b"setup: x").wrong == ("has no run",)
+
+
+@pytest.mark.parametrize(
+    ("lines", "problems"),
+    [
+        ("resources: {acelerators: 'H100:8'}", ["'resources.acelerators', which SkyPilot .* mean accelerators"]),
+        ("resources: {gpu: 'H100:8'}", ["'resources.gpu', which SkyPilot does not know"]),
+        ("resources: {spot: true}", ["'resources.spot', .* mean use_spot"]),
+        ("resources: {gpus: L4, accelerators: A100}", ["both resources.gpus and resources.accelerators"]),
+        ("resources: {any_of: [{gpus: L4, acelerators: L4}]}", ["any_of"]),
+        ("resources: {autostop: {idle_minuts: 5}}", [r"'resources.autostop.idle_minuts', .* mean idle_minutes"]),
+        ("resources: {job_recovery: {stratgy: x}}", ["'resources.job_recovery.stratgy', .* mean strategy"]),
+        ("resources: {spot_recovery: FAILOVER}", ["'resources.spot_recovery', .* mean job_recovery"]),
+        ("resources: {hooks: [{run: x}]}", ["'resources.hooks', which SkyPilot does not know"]),
+        ("resources: {volumes: [{disk_sise: 5}]}", [r"'resources.volumes\[0\].disk_sise', .* mean disk_size"]),
+        ("resources: {ports: [1.5]}", [r"resources.ports"]),
+        ("resources: {_docker_login_config: {}}", ["'resources._docker_login_config', which SkyPilot writes"]),
+        ("resources: {infra: aws, region: us-east-1}", ["resources.infra beside region"]),
+        ("resources: {priority: 2000}", ["priority 2000, which is more than 1000"]),
+        ("resources: {max_hourly_cost: 0}", ["max_hourly_cost 0, which is not more than 0"]),
+        ("resources: {use_spot: 1}", ["use_spot '1', which is neither true nor false"]),
+        ("resources: {ephemeral_storage: 5}", ["give disk_size"]),
+        ("file_mounts: {/d: {sorce: s3://b}}", ["'file_mounts./d.sorce', .* mean source"]),
+        ("file_mounts: {/d: {source: s3://b, mode: MONT}}", ["mode 'MONT', which is none of .* mean MOUNT"]),
+        (
+            "file_mounts: {/d: {source: s3://b, config: {mount: {readonly: true}}}}",
+            ["readonly', .* mean read_only"],
+        ),
+        ("file_mounts: {/d: 5}", ["/d 5, which is not text or a mapping"]),
+        ("file_mounts: [/d]", ["file_mounts .* not a mapping"]),
+        ("volumes: {/d: {siz: 5Gi}}", ["'volumes./d.siz', .* mean size"]),
+        ("volumes: {/d: {labels: {a: b}}}", ["volumes./d without a name, a size"]),
+        ("config: {kubernets: {}}", ["'config.kubernets', .* mean kubernetes"]),
+        ("config: {docker: {run_option: [x]}}", ["'config.docker.run_option', .* mean run_options"]),
+        ("config: {hooks: [{events: [dwn]}]}", [r"config.hooks\[0\] without run", "'dwn', .* mean down"]),
+        ("config: {kubernetes: {custom_metadata: {name: x}}}", ["custom_metadata.name', which SkyPilot sets itself"]),
+        ("workdir: {urll: x}", ["from git"]),
+        ("num_nodes: '2'", ["num_nodes '2', which is not a whole number"]),
+        ("secrets: [HF_TOKEN]", ["an API server keeps"]),
+        ("envs: {A-B: secret}", ["'A-B', which is not the name of a variable"]),
+        ("event_callbak: x", ["'event_callbak', .* mean event_callback"]),
+        ("_metadata: {}", ["'_metadata', which SkyPilot writes for itself"]),
+        ("resorces: {gpus: L4}\nnum_node: 2", ["'resorces', .* mean resources", "'num_node', .* mean num_nodes"]),
+    ],
+)
+def test_what_skypilot_does_not_know_is_refused_with_the_near_word(lines: str, problems: list[str]) -> None:
+    wrong = read(f"run: x\n{lines}".encode()).wrong
+    for problem in problems:
+        assert any(re.search(problem, each) for each in wrong), wrong
+
+
+def test_all_mistakes_come_at_once_each_place_once() -> None:
+    task = read(b"run: x\nnum_nodes: 0\nresources: {acelerators: L4, infra: awz, prots: 80}\nenvs: {A-B: 1}")
+    assert len(task.wrong) == 5, task.wrong
+
+
+def test_a_value_that_may_be_a_secret_is_not_repeated() -> None:
+    assert not any("hf_value" in each for each in read(b"run: x\nsecrets: [hf_value]\nenvs: [hf_value]").wrong)
+
+
+def test_the_alias_of_accelerators_is_read_and_not_passed_on() -> None:
+    task = read(b"run: x\nresources: {gpus: 'H100:8'}")
+    assert (task.wrong, task.needs.accelerators, task.extra) == ((), {"H100": 8}, {})
+
+
+@pytest.mark.parametrize("word", ["true", "'true'", "True", "'True'"])
+def test_spot_is_spot_in_any_spelling(word: str) -> None:
+    task = read(f"run: x\nresources: {{use_spot: {word}}}".encode())
+    assert (task.wrong, task.spot) == ((), Spot.ALWAYS)
+
+
+def test_what_has_no_price_and_what_a_run_sets_itself_is_told() -> None:
+    task = read(b"run: x\nresources: {local_disk: '1000+', disk_tier: best, autostop: 5, job_recovery: FAILOVER}")
+    assert task.wrong == ()
+    assert task.extra == {"resources": {"local_disk": "1000+", "disk_tier": "best"}}
+    assert task.warnings == (
+        "resources.autostop is not used: a run ends its machine by itself.",
+        "resources.job_recovery is not used: it is for managed jobs, and a run is none.",
+        "The price is without the disk's tier and a machine with a local disk, which the task asks for.",
+    )
+
+
+def test_the_sandbox_is_a_place_for_a_task_too() -> None:
+    assert read(b"run: x\nresources: {infra: sandbox/us-west-2}").places == (
+        Place(cloud="sandbox", region="us-west-2"),
+    )
