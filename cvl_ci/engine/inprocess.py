@@ -45,7 +45,7 @@ def launch(
     end = Deadline(deadline, node_usd=node_usd)
     attempts.announce(send, cluster=cluster, fence=Path(fence), deadline=end)
     _arm_by_the_clock(end, heartbeat=heartbeat)
-    made = sky.Task.from_yaml_config(task)
+    made = attempts.task_of(task)
     try:
         job_id, handle = execution.launch(made, cluster_name=cluster, _quiet_optimizer=True, stream_logs=False)
     except exceptions.NoCloudAccessError as error:
