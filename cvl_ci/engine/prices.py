@@ -166,6 +166,10 @@ def _does(row: MachineRow, needs: Needs) -> bool:
             return False
     elif row.accelerator:
         return False
+    if "cpus" in needs.exact and row.vcpus != needs.cpus:
+        return False
+    if "memory_gib" in needs.exact and row.memory_gib != needs.memory_gib:
+        return False
     least = needs.cpus or (0.0 if needs.accelerators else LEAST_CPUS)
     return row.vcpus >= least and row.memory_gib >= (needs.memory_gib or 0.0)
 

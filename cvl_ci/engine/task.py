@@ -65,8 +65,9 @@ def _resources(plan: RunPlan, *, labels: Mapping[str, str], autodown_minutes: in
     resources["disk_size"] = needs.disk_gb
     if plan.image:
         resources["image_id"] = f"docker:{plan.image}"
-    if labels:
-        resources["labels"] = dict(labels)
+    theirs = resources.get("labels")
+    if merged := {**(theirs if isinstance(theirs, Mapping) else {}), **labels}:
+        resources["labels"] = merged
     if autodown_minutes is not None:
         # wait_for none: also when a job hangs. Every other setting waits for it.
         resources["autostop"] = {"idle_minutes": autodown_minutes, "down": True, "wait_for": "none"}
@@ -81,9 +82,9 @@ def _machine(plan: RunPlan) -> dict[str, object]:
     least = needs.cpus if needs.cpus or needs.accelerators else LEAST_CPUS
     has: dict[str, object] = {}
     if least:
-        has["cpus"] = f"{least:g}+"
+        has["cpus"] = f"{least:g}{'' if 'cpus' in needs.exact else '+'}"
     if needs.memory_gib:
-        has["memory"] = f"{needs.memory_gib:g}+"
+        has["memory"] = f"{needs.memory_gib:g}{'' if 'memory_gib' in needs.exact else '+'}"
     return has
 
 

@@ -73,7 +73,7 @@ def named_gpu(inputs: Inputs, known: Collection[str]) -> tuple[dict[str, int] | 
     """The GPU asked for in SkyPilot's own names. A cluster of one's own may have names of its own."""
     if inputs.gpu is None:
         return None, []
-    if inputs.places and all(place.cloud in {"kubernetes", "ssh", "slurm"} for place in inputs.places):
+    if inputs.places and all(place.cloud in places.OWN_CLUSTERS for place in inputs.places):
         return dict(inputs.gpu), []
     try:
         return accelerators.canonical(inputs.gpu, known), []
@@ -181,6 +181,8 @@ def _needs(inputs: Inputs, declared: Needs, gpu: Mapping[str, int] | None) -> Ne
         cpus=inputs.cpus or declared.cpus,
         memory_gib=inputs.memory or declared.memory_gib,
         disk_gb=inputs.disk_size or declared.disk_gb,
+        exact=declared.exact
+        - {name for name, least in (("cpus", inputs.cpus), ("memory_gib", inputs.memory)) if least},
     )
     if gpu is None:
         return changed

@@ -72,13 +72,17 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What one machine must have. `accelerators`: alternatives, name → count, best first; empty for none."""
+    """What one machine must have. `accelerators`: alternatives, name → count, best first; empty for none.
+
+    `exact`: which of cpus and memory_gib are no least, as `cpus: 4` in a task.
+    """
 
     accelerators: Mapping[str, int] = field(default_factory=dict)
     cpus: float | None = None
     memory_gib: float | None = None
     disk_gb: int = 100
     instance_type: str | None = None
+    exact: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ INTERNAL |= {"_cluster_config_overrides"}
 
 RESOURCES_READ = {"infra", "cloud", "region", "zone", "accelerators", "use_spot", "image_id", "cpus", "memory"}
 RESOURCES_READ |= {"disk_size", "instance_type"}
-RESOURCES_PASSED_ON = {"ports", "accelerator_args", "max_hourly_cost", "priority", "priority_class"}
+RESOURCES_PASSED_ON = {"labels", "ports", "accelerator_args", "max_hourly_cost", "priority", "priority_class"}
 """They change neither which machine is taken nor, upwards, what it costs."""
 
 RESOURCES_UNPRICED = {
@@ -41,7 +41,6 @@ RESOURCES_UNPRICED = {
 
 RESOURCES_OURS = {
     "autostop": "a run ends its machine by itself",
-    "labels": "its labels name the run that a machine belongs to",
     "job_recovery": "it is for managed jobs, and a run is none",
 }
 RESOURCES_REFUSED = {
@@ -49,6 +48,10 @@ RESOURCES_REFUSED = {
     "ordered": "give the places with cloud and the GPUs with accelerators",
     "ephemeral_storage": "SkyPilot no longer reads it: give disk_size",
 }
+
+
+SKYPILOT_DISK_GB = 256
+"""sky/resources.py, DEFAULT_DISK_SIZE_GB: of a task that gives none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +99,7 @@ class TaskFile:
 
 def read(content: bytes, *, known_gpus: Collection[str]) -> TaskFile:
     """Raises document.Unreadable when it is no single task at all."""
-    documents = [one for one in document.load_all(content) if one is not None]
-    if len(documents) != 1:
-        raise document.Unreadable(f"has {len(documents)} YAML documents: one task is run at a time")
-    said = documents[0]
-    if not isinstance(said, dict):
-        raise document.Unreadable("is not a mapping of keys to values")
+    said = _one_task([one for one in document.load_all(content) if one is not None])
     for key, why in REFUSED.items():
         if said.get(key) is not None:
             raise document.Unreadable(why)
@@ -127,6 +125,29 @@ def with_absolute_sources(
     return {**extra, "file_mounts": {target: absolute(source) for target, source in mounts.items()}}
 
 
+def _one_task(documents: Sequence[object]) -> dict[str, Any]:
+    """Return the one task; a document before it that only names it is SkyPilot's header of a pipeline."""
+    if not documents:
+        raise document.Unreadable("has no task in it")
+    first, *others = documents
+    header = isinstance(first, dict) and set(first) in ({"name"}, {"name", "execution"}) and bool(others)
+    if header and isinstance(first, dict) and first.get("execution") == "parallel":
+        raise document.Unreadable(f"is a group of {len(others)} jobs side by side: a run is one task")
+    tasks = others if header else list(documents)
+    if len(tasks) > 1:
+        raise document.Unreadable(f"is a pipeline of {len(tasks)} tasks, one after the other: a run is one task")
+    if not isinstance(tasks[0], dict):
+        raise document.Unreadable("is not a mapping of keys to values")
+    name = {"name": first["name"]} if header and isinstance(first, dict) else {}
+    return {**name, **tasks[0]}
+
+
+def _gpus(said: object, known: Collection[str]) -> dict[str, int]:
+    """`known` empty: a cluster of one's own, whose names are its owner's."""
+    read = accelerators.read(said)
+    return accelerators.canonical(read, known) if known else read
+
+
 class _Reader:
     """A reader of one task: values out, and every mistake by its place in the file."""
 
@@ -140,6 +161,7 @@ class _Reader:
     def task(self) -> TaskFile:
         envs = self._mapping("envs")
         secrets = self._mapping("secrets")
+        where = self._places()
         read = TaskFile(
             name=self._text("name"),
             workdir=self._workdir(),
@@ -149,8 +171,8 @@ class _Reader:
             needs_value=tuple(str(name) for name, value in (*envs.items(), *secrets.items()) if value is None),
             secrets={str(name): Secret(str(value)) for name, value in secrets.items() if value is not None},
             num_nodes=self._value("num_nodes", values.whole, self._said.get("num_nodes")) or 1,
-            needs=self._needs(),
-            places=self._places(),
+            needs=self._needs(where),
+            places=where,
             spot=Spot.ALWAYS if self._resource("use_spot", values.flag) else Spot.NEVER,
             image=self._image(),
             extra=self._extra(),
@@ -174,17 +196,23 @@ class _Reader:
         told = f"The price is without {' and '.join(unpriced)}, which the task asks for." if unpriced else ""
         return (*ours, *([told] if told else []))
 
-    def _needs(self) -> Needs:
+    def _needs(self, where: tuple[Place, ...]) -> Needs:
+        named = self._known_gpus
+        if where and all(place.cloud in places.OWN_CLUSTERS for place in where):
+            named = ()
+        exact = {
+            field
+            for key, field in (("cpus", "cpus"), ("memory", "memory_gib"))
+            if self._resources.get(key) is not None and not str(self._resources[key]).strip().endswith("+")
+        }
         return Needs(
-            accelerators=self._resource("accelerators", self._gpus) or {},
+            accelerators=self._resource("accelerators", lambda said: _gpus(said, named)) or {},
             cpus=self._resource("cpus", values.amount),
-            memory_gib=self._resource("memory", values.amount),
-            disk_gb=self._resource("disk_size", values.gigabytes) or Needs.disk_gb,
+            memory_gib=self._resource("memory", values.gibibytes),
+            disk_gb=self._resource("disk_size", values.gigabytes) or SKYPILOT_DISK_GB,
             instance_type=self._resource("instance_type", values.text),
+            exact=frozenset(exact),
         )
-
-    def _gpus(self, said: object) -> dict[str, int]:
-        return accelerators.canonical(accelerators.read(said), self._known_gpus)
 
     def _places(self) -> tuple[Place, ...]:
         resources = self._resources

@@ -108,6 +108,12 @@ def test_a_machine_without_gpu_has_two_vcpus_unless_said_otherwise() -> None:
     assert "cpus" not in resources(replace(PLAN, needs=Needs(accelerators={"T4": 1})))
 
 
+def test_an_exact_size_stays_exact() -> None:
+    found = resources(replace(PLAN, needs=Needs(cpus=4, memory_gib=16, exact=frozenset({"cpus", "memory_gib"}))))
+    assert (found["cpus"], found["memory"]) == ("4", "16")
+    assert resources(replace(PLAN, needs=Needs(cpus=4, memory_gib=16)))["memory"] == "16+"
+
+
 def test_a_type_of_machine_says_it_all() -> None:
     needs = Needs(accelerators={"A10G": 4}, instance_type="g5.12xlarge", disk_gb=100)
     found = resources(replace(PLAN, needs=needs))
@@ -123,14 +129,17 @@ def test_a_users_own_keys_pass_but_never_over_our_limits() -> None:
     extra = {
         "file_mounts": {"/d": "/x"},
         "name": "theirs",
-        "resources": {"ports": 8080, "autostop": False, "disk_size": 1, "labels": {"a": "b"}},
+        "resources": {"ports": 8080, "autostop": False, "disk_size": 1, "labels": {"a": "b", "cvl-lease": "theirs"}},
     }
     found = config(replace(PLAN, task_extra=extra))
     assert found["file_mounts"] == {"/d": "/x"}
     assert found["name"] == "cvl-x"
     assert found["resources"]["ports"] == 8080
     assert found["resources"]["autostop"] == {"idle_minutes": 80, "down": True, "wait_for": "none"}
-    assert (found["resources"]["disk_size"], found["resources"]["labels"]) == (120, {"cvl-lease": "x"})
+    assert (found["resources"]["disk_size"], found["resources"]["labels"]) == (
+        120,
+        {"a": "b", "cvl-lease": "x"},
+    )
 
 
 def test_what_is_not_there_is_left_out() -> None:

@@ -62,7 +62,7 @@ def test_everything_we_must_know_is_read() -> None:
 
 def test_the_rest_is_passed_on_but_what_is_ours() -> None:
     extra = read(FULL).extra
-    assert extra["resources"] == {"ports": 8080}
+    assert extra["resources"] == {"ports": 8080, "labels": {"a": "b"}}
     assert extra["file_mounts"] == {
         "/data": "./data",
         "/bucket": "s3://bucket/x",
@@ -92,11 +92,41 @@ def test_what_is_left_to_be_given_must_be_given() -> None:
         ("L4:2", {"L4": 2}),
         ("[L4:1, A10G]", {"L4": 1, "A10G": 1}),
         ("{L4: 1, A10G: 1}", {"L4": 1, "A10G": 1}),
+        ("{L4:1, A10G:1}", {"L4": 1, "A10G": 1}),
+        ("{A100: null}", {"A100": 1}),
+        ("Inferentia:6", {"Inferentia": 6}),
         ("'{L4:1, A10G:1}'", {"L4": 1, "A10G": 1}),
     ],
 )
 def test_accelerators_come_as_text_list_and_mapping(accelerators: str, wanted: dict[str, int]) -> None:
     assert read(f"run: x\nresources: {{accelerators: {accelerators}}}".encode()).needs.accelerators == wanted
+
+
+def test_a_header_that_names_one_task_is_its_name() -> None:
+    task = read(b"name: mine\n---\nrun: x\n")
+    assert (task.wrong, task.name, task.run) == ((), "mine", "x")
+
+
+def test_a_cluster_of_ones_own_has_its_own_names_of_gpus() -> None:
+    task = read(b"run: x\nresources: {infra: k8s/mine, accelerators: 'MI300:8'}")
+    assert (task.wrong, task.needs.accelerators) == ((), {"MI300": 8})
+    assert read(b"run: x\nresources: {accelerators: 'MI300:8'}").wrong
+
+
+@pytest.mark.parametrize(
+    ("line", "needs"),
+    [
+        ("cpus: 4", Needs(cpus=4, exact=frozenset({"cpus"}), disk_gb=256)),
+        ("cpus: 4+", Needs(cpus=4, disk_gb=256)),
+        ("memory: 16", Needs(memory_gib=16, exact=frozenset({"memory_gib"}), disk_gb=256)),
+        ("memory: 512MB+", Needs(memory_gib=0.5, disk_gb=256)),
+        ("disk_size: 1TB", Needs(disk_gb=1024)),
+        ("disk_size: 50", Needs(disk_gb=50)),
+    ],
+)
+def test_sizes_mean_what_skypilot_means_by_them(line: str, needs: Needs) -> None:
+    task = read(f"run: x\nresources: {{{line}}}".encode())
+    assert (task.wrong, task.needs) == ((), needs)
 
 
 def test_cloud_region_and_zone_are_one_place() -> None:
@@ -112,10 +142,11 @@ def test_an_image_that_is_no_docker_image_is_passed_on() -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"run: a\n---\nrun: b\n", "2 YAML documents"),
+        (b"run: a\n---\nrun: b\n", "a pipeline of 2 tasks, one after the other"),
+        (b"name: p\nexecution: parallel\n---\nrun: a\n---\nrun: b\n", "a group of 2 jobs side by side"),
         (b"run: a\nservice: {replicas: 1}", "is a service"),
         (b"- run: a", "not a mapping"),
-        (b"", "0 YAML documents"),
+        (b"", "no task in it"),
     ],
 )
 def test_what_is_no_single_task_is_refused(content: bytes, why: str) -> None:
@@ -166,6 +197,10 @@ def test_a_task_that_runs_nothing_is_a_mistake() -> None:
         ("resources: {priority: 2000}", ["priority 2000, which is more than 1000"]),
         ("resources: {max_hourly_cost: 0}", ["max_hourly_cost 0, which is not more than 0"]),
         ("resources: {use_spot: 1}", ["use_spot '1', which is neither true nor false"]),
+        ("resources: {infra: '*/us-east-1'}", ["a region of any cloud: name the cloud too"]),
+        ("resources: {memory: 8x}", ["memory '8x', which is not a number"]),
+        ("resources: {accelerators: 'T4:0.5'}", ["a part of a GPU"]),
+        ("resources: {accelerators: 80GB+}", ["a GPU by its memory"]),
         ("resources: {ephemeral_storage: 5}", ["give disk_size"]),
         ("file_mounts: {/d: {sorce: s3://b}}", ["'file_mounts./d.sorce', .* mean source"]),
         ("file_mounts: {/d: {source: s3://b, mode: MONT}}", ["mode 'MONT', which is none of .* mean MOUNT"]),
