@@ -8,11 +8,13 @@ from collections.abc import Mapping
 
 import yaml
 
-from cvl_ci.engine import catalogue
+from cvl_ci.engine import catalogue, script
 from cvl_ci.engine.prices import LEAST_CPUS
 from cvl_ci.request.plan import SANDBOX, Place, RunPlan, Spot
 
 SANDBOX_DRIVEN_AS = "aws"
+_SIMPLE = re.compile(r"(?!cd |export |set |exit )[\w./-][\w ./:@%+,=\"'{}-]*")
+"""One program with its words: what `set -e` and a shell of its own do to it is the same."""
 
 
 def task_config(
@@ -51,7 +53,7 @@ def render(plan: RunPlan) -> str:
         autodown_minutes=None,
         env=plan.env,
         setup=_script(plan.directory, plan.setup_commands),
-        run=_script(plan.directory, plan.run_commands) or "",
+        run=_script(plan.directory, plan.run_commands, fail_fast=plan.fail_fast) or "",
     )
     if plan.secrets:
         config["secrets"] = dict.fromkeys(plan.secrets)
@@ -115,11 +117,18 @@ def _infra(place: Place | None) -> dict[str, object]:
     return {} if place is None else {"infra": str(place)}
 
 
-def _script(directory: str, commands: tuple[str, ...]) -> str | None:
+def _script(directory: str, commands: tuple[str, ...], *, fail_fast: bool = False) -> str | None:
+    """Return one text that does what the machine does: each command by itself, until the first that fails."""
     if not commands:
         return None
-    lines = ["set -e", *([f"cd {shlex.quote(directory)}"] if directory != "." else []), *commands]
-    return "\n".join(lines) + "\n"
+    there = f"cd {shlex.quote(directory)}" if directory != "." else ""
+    if len(commands) == 1 and (fail_fast or not _SIMPLE.fullmatch(commands[0]) or not there):
+        lines = [f"{there} || exit 127" if there else "", (script.FAIL_FAST if fail_fast else "") + commands[0]]
+    elif all(_SIMPLE.fullmatch(command) for command in commands):
+        lines = ["set -e", there, *commands]
+    else:
+        lines = [f"{there} || exit 127" if there else "", *(f"bash -c {shlex.quote(c)} || exit $?" for c in commands)]
+    return "\n".join(line for line in lines if line).rstrip("\n") + "\n"
 
 
 class _Dumper(yaml.SafeDumper):

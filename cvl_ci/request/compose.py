@@ -32,6 +32,7 @@ class Work:
     directory: str = "."
     setup: tuple[str, ...] = ()
     run: tuple[str, ...] = ()
+    fail_fast: bool = False
     files: tuple[StagedFile, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
@@ -130,6 +131,7 @@ def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPla
         directory=work.directory,
         setup_commands=work.setup,
         run_commands=work.run,
+        fail_fast=work.fail_fast,
         files=work.files,
         env={name: value for name, value in env.items() if name not in inputs.secrets},
         secrets={**secrets, **inputs.secrets},

@@ -172,6 +172,8 @@ class RunPlan:
     directory: str = "."
     setup_commands: tuple[str, ...] = ()
     run_commands: tuple[str, ...] = ()
+    fail_fast: bool = False
+    """Whether a command ends at its first line that fails, as GitHub's own `run:` does (`bash -eo pipefail`)."""
     files: tuple[StagedFile, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)

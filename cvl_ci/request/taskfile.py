@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -104,25 +103,6 @@ def read(content: bytes, *, known_gpus: Collection[str]) -> TaskFile:
         if said.get(key) is not None:
             raise document.Unreadable(why)
     return _Reader(said, known_gpus=known_gpus).task()
-
-
-def with_absolute_sources(
-    extra: Mapping[str, object], *, locate: Callable[[str], str | None], root: str
-) -> Mapping[str, object]:
-    """File mounts from beside us, where SkyPilot would look beside itself."""
-    mounts = extra.get("file_mounts")
-    if not isinstance(mounts, Mapping):
-        return extra
-
-    def absolute(source: object) -> object:
-        if isinstance(source, Mapping) and "source" in source:
-            return {**source, "source": absolute(source["source"])}
-        if not isinstance(source, str) or re.match(r"[a-z0-9]+://|/|~", source):
-            return source
-        found = locate(source)
-        return source if found is None else f"{root}/{found}"
-
-    return {**extra, "file_mounts": {target: absolute(source) for target, source in mounts.items()}}
 
 
 def _one_task(documents: Sequence[object]) -> dict[str, Any]:

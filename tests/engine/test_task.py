@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cvl_ci.engine import task
+from cvl_ci.engine import script, task
 from cvl_ci.request.plan import Needs, Place, RunPlan, Secret, Spot, StagedFile
 
 PLAN = RunPlan(
@@ -158,6 +160,56 @@ def test_rendered_it_is_plain_commands_and_no_secrets_value() -> None:
     assert read["run"] == "set -e\ncd 'examples/digits sgd'\nbash train.sh --epochs 3\n"
     assert read["setup"] == "set -e\ncd 'examples/digits sgd'\nbash build.sh\n"
     assert read["workdir"] == "."
+
+
+@pytest.mark.parametrize(
+    ("commands", "fail_fast"),
+    [
+        (("false\necho after",), False),
+        (("false\necho after",), True),
+        (("false | true; echo after",), True),
+        (("false | true; echo after",), False),
+        (("exit 3",), False),
+        (("cd /; false", "echo after"), False),
+        (("export A=1; true", 'echo "A is $A"'), False),
+        (("echo one", "false", "echo two"), False),
+        (("echo 'a b'", "echo c"), False),
+        (("A=1 env", "echo c"), False),
+        (("exit 0", "echo after"), False),
+    ],
+)
+@pytest.mark.parametrize("directory", [".", "a b"])
+def test_what_is_rendered_does_what_the_machine_does(
+    tmp_path: Path, commands: tuple[str, ...], fail_fast: bool, directory: str
+) -> None:
+    (tmp_path / "a b").mkdir()
+    plan = RunPlan(title="x", directory=directory, run_commands=commands, fail_fast=fail_fast)
+    rendered = yaml.safe_load(task.render(plan))["run"]
+    env = {**script.environment(plan, lease="cvl-1-abc", deadline=time.time() + 3600), "PATH": os.environ["PATH"]}
+    done = [
+        subprocess.run(
+            ["bash", "-c", text],
+            cwd=tmp_path,
+            env={**env, "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        for text in (rendered, script.run(plan, lease="cvl-1-abc"))
+    ]
+    words = [
+        [line for line in each.stdout.splitlines() if line in {"after", "one", "two", "a b", "c"} or "A is" in line]
+        for each in done
+    ]
+    assert words[0] == words[1]
+    assert done[0].returncode == done[1].returncode
+
+
+def test_a_tasks_own_script_is_rendered_as_it_is() -> None:
+    text = "false\ncd x\n# a comment\necho $A"
+    rendered = yaml.safe_load(task.render(RunPlan(title="x", setup_commands=(text,), run_commands=(text,))))
+    assert (rendered["setup"], rendered["run"]) == (text + "\n", text + "\n")
 
 
 # ---- what SkyPilot itself says of it ----------------------------------------------------------------------------

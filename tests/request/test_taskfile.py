@@ -70,17 +70,6 @@ def test_the_rest_is_passed_on_but_what_is_ours() -> None:
     }
 
 
-def test_files_from_beside_us_get_absolute_paths() -> None:
-    extra = taskfile.with_absolute_sources(
-        read(FULL).extra, locate=lambda typed: typed.removeprefix("./"), root="/repo"
-    )
-    assert extra["file_mounts"] == {
-        "/data": "/repo/data",
-        "/bucket": "s3://bucket/x",
-        "/more": {"source": "/repo/more", "mode": "COPY"},
-    }
-
-
 def test_what_is_left_to_be_given_must_be_given() -> None:
     assert read(FULL).problems(Inputs()) == ["leaves ASK to be given: use env or secrets"]
     assert read(FULL).problems(Inputs(env={"ASK": "x"})) == []
