@@ -91,11 +91,11 @@ def _machine(plan: RunPlan) -> dict[str, object]:
 
 
 def _candidates(plan: RunPlan) -> dict[str, object]:
-    """Where, spot or not, and which GPU. One place: SkyPilot takes the cheapest GPU of the set; several: in order."""
+    """Return where, spot or not, and which GPU. SkyPilot takes the cheapest of a set, and a list in its order."""
     tries = {Spot.NEVER: [False], Spot.ALWAYS: [True], Spot.FALLBACK: [True, False]}[plan.spot]
     where = [{**_infra(place), **({"use_spot": True} if spot else {})} for spot in tries for place in _places(plan)]
     gpus = {} if plan.needs.instance_type else plan.needs.accelerators
-    if len(where) == 1:
+    if len(where) == 1 and not (plan.needs.in_order and len(gpus) > 1):
         return {**({"accelerators": dict(gpus)} if gpus else {}), **where[0]}
     alternatives: list[dict[str, object]] = [{"accelerators": {name: count}} for name, count in gpus.items()] or [{}]
     return {"ordered": [{**place, **gpu} for place in where for gpu in alternatives]}
@@ -122,6 +122,8 @@ def _script(directory: str, commands: tuple[str, ...], *, fail_fast: bool = Fals
     if not commands:
         return None
     there = f"cd {shlex.quote(directory)}" if directory != "." else ""
+    if len(commands) == 1 and not there and not fail_fast:
+        return commands[0]
     if len(commands) == 1 and (fail_fast or not _SIMPLE.fullmatch(commands[0]) or not there):
         lines = [f"{there} || exit 127" if there else "", (script.FAIL_FAST if fail_fast else "") + commands[0]]
     elif all(_SIMPLE.fullmatch(command) for command in commands):

@@ -14,8 +14,12 @@ _MEMORY = re.compile(r"\d+[gmt]b\+?")
 NONE_WORDS = ("none", "no", "0", "cpu")
 
 
+class Preferred(dict[str, int]):
+    """Alternatives to take in their order, as SkyPilot takes a list; those of a plain mapping by their price."""
+
+
 def read(value: object) -> dict[str, int]:
-    """`A100:1`, `{L4:1, A10G:1}`, `L4:1,A10G:1`, a mapping or a list: alternatives, best first. `none`: empty."""
+    """Read alternatives: `H100:1,L4:1` and a list in order, `{L4:1, A10G:1}` by price; `none` is empty."""
     if isinstance(value, Mapping):
         # `{L4:1, A10G:1}` without quotes is YAML for {"L4:1": null, "A10G:1": null}, and SkyPilot's own way of a set.
         pairs = [
@@ -31,7 +35,14 @@ def read(value: object) -> dict[str, int]:
         pairs = []
     else:
         raise Wrong("is not a GPU, as in `A100:1`, `{L4:1, A10G:1}` or `none`")
-    return {name: _count(count) for name, count in pairs}
+    counted = {name: _count(count) for name, count in pairs}
+    return Preferred(counted) if _is_in_order(value) and len(counted) > 1 else counted
+
+
+def _is_in_order(value: object) -> bool:
+    if isinstance(value, str):
+        return not value.strip().startswith("{")
+    return isinstance(value, Sequence)
 
 
 def canonical(names: Mapping[str, int], known: Collection[str]) -> dict[str, int]:
@@ -40,7 +51,7 @@ def canonical(names: Mapping[str, int], known: Collection[str]) -> dict[str, int
     spelled = {}
     for name, count in names.items():
         spelled[_spelled(name, by_lower)] = count
-    return spelled
+    return Preferred(spelled) if isinstance(names, Preferred) else spelled
 
 
 def _spelled(name: str, by_lower: Mapping[str, str]) -> str:

@@ -70,12 +70,12 @@ def asked_for(inputs: Inputs) -> tuple[str | None, list[Mistake]]:
     return given[0], mistakes
 
 
-def named_gpu(inputs: Inputs, known: Collection[str]) -> tuple[dict[str, int] | None, list[Mistake]]:
+def named_gpu(inputs: Inputs, known: Collection[str]) -> tuple[Mapping[str, int] | None, list[Mistake]]:
     """The GPU asked for in SkyPilot's own names. A cluster of one's own may have names of its own."""
     if inputs.gpu is None:
         return None, []
     if inputs.places and all(place.cloud in places.OWN_CLUSTERS for place in inputs.places):
-        return dict(inputs.gpu), []
+        return inputs.gpu, []
     try:
         return accelerators.canonical(inputs.gpu, known), []
     except Wrong as wrong:
@@ -188,7 +188,8 @@ def _needs(inputs: Inputs, declared: Needs, gpu: Mapping[str, int] | None) -> Ne
     )
     if gpu is None:
         return changed
-    return replace(changed, accelerators=gpu, instance_type=None)
+    in_order = isinstance(gpu, accelerators.Preferred)
+    return replace(changed, accelerators=gpu, in_order=in_order, instance_type=None)
 
 
 def _sandbox_in_a_runner(inputs: Inputs, places: Sequence[Place]) -> bool:

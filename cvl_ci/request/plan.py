@@ -72,8 +72,9 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What one machine must have. `accelerators`: alternatives, name → count, best first; empty for none.
+    """What one machine must have. `accelerators`: alternatives, name → count; empty for none.
 
+    `in_order`: the first alternative is taken before the next, whatever they cost; otherwise the cheapest is.
     `exact`: which of cpus and memory_gib are no least, as `cpus: 4` in a task.
     """
 
@@ -82,6 +83,7 @@ class Needs:
     memory_gib: float | None = None
     disk_gb: int = 100
     instance_type: str | None = None
+    in_order: bool = False
     exact: frozenset[str] = frozenset()
 
 

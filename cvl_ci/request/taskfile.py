@@ -92,8 +92,16 @@ class TaskFile:
             num_nodes=self.num_nodes,
             image=self.image,
             task_extra=self.extra,
-            warnings=self.warnings,
+            warnings=(*self.warnings, *self._size(inputs)),
         )
+
+    def _size(self, inputs: Inputs) -> tuple[str, ...]:
+        needs = self.needs
+        if needs.accelerators or needs.cpus or needs.instance_type:
+            return ()
+        if inputs.gpu or inputs.cpus or inputs.instance_type:
+            return ()
+        return ("The task gives no size: a machine with 2 vCPUs or more is taken, where SkyPilot alone takes 8.",)
 
 
 def read(content: bytes, *, known_gpus: Collection[str]) -> TaskFile:
@@ -185,8 +193,10 @@ class _Reader:
             for key, field in (("cpus", "cpus"), ("memory", "memory_gib"))
             if self._resources.get(key) is not None and not str(self._resources[key]).strip().endswith("+")
         }
+        gpus = self._resource("accelerators", lambda said: _gpus(said, named)) or {}
         return Needs(
-            accelerators=self._resource("accelerators", lambda said: _gpus(said, named)) or {},
+            accelerators=gpus,
+            in_order=isinstance(gpus, accelerators.Preferred),
             cpus=self._resource("cpus", values.amount),
             memory_gib=self._resource("memory", values.gibibytes),
             disk_gb=self._resource("disk_size", values.gigabytes) or SKYPILOT_DISK_GB,

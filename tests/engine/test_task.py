@@ -85,6 +85,15 @@ def test_several_places_are_tried_in_their_order_each_with_each_gpu() -> None:
     ]
 
 
+def test_gpus_in_order_of_preference_stay_in_order_at_one_place() -> None:
+    plan = replace(PLAN, needs=Needs(accelerators={"H100": 1, "L4": 1}, in_order=True))
+    assert resources(plan)["ordered"] == [
+        {"infra": "aws/us-east-1", "accelerators": {"H100": 1}},
+        {"infra": "aws/us-east-1", "accelerators": {"L4": 1}},
+    ]
+    assert "ordered" not in resources(replace(PLAN, needs=Needs(accelerators={"H100": 1}, in_order=True)))
+
+
 def test_fallback_tries_spot_everywhere_before_any_on_demand() -> None:
     plan = replace(PLAN, needs=Needs(), places=(Place(cloud="gcp"), Place(cloud="aws")), spot=Spot.FALLBACK)
     tried = resources(plan)["ordered"]
@@ -209,7 +218,7 @@ def test_what_is_rendered_does_what_the_machine_does(
 def test_a_tasks_own_script_is_rendered_as_it_is() -> None:
     text = "false\ncd x\n# a comment\necho $A"
     rendered = yaml.safe_load(task.render(RunPlan(title="x", setup_commands=(text,), run_commands=(text,))))
-    assert (rendered["setup"], rendered["run"]) == (text + "\n", text + "\n")
+    assert (rendered["setup"], rendered["run"]) == (text, text)
 
 
 # ---- what SkyPilot itself says of it ----------------------------------------------------------------------------

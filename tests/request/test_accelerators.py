@@ -38,6 +38,23 @@ def test_what_is_no_gpu_is_refused(given: object) -> None:
         accelerators.read(given)
 
 
+@pytest.mark.parametrize(
+    ("given", "in_order"),
+    [
+        ("H100:1,L4:1", True),
+        (["H100:1", "L4"], True),
+        ("{H100:1, L4:1}", False),
+        ({"H100": 1, "L4": 1}, False),
+        ({"H100:1": None, "L4:1": None}, False),
+        ("H100:1", False),
+    ],
+)
+def test_a_list_is_in_order_of_preference_and_a_set_is_not(given: object, in_order: bool) -> None:
+    names = accelerators.canonical(accelerators.read(given), ACCELERATORS)
+    assert isinstance(names, accelerators.Preferred) is in_order
+    assert next(iter(names)) == "H100"
+
+
 def test_a_part_of_a_gpu_and_a_gpu_by_its_memory_are_refused_in_their_own_words() -> None:
     with pytest.raises(Wrong, match="a part of a GPU"):
         accelerators.read("T4:0.5")

@@ -251,6 +251,14 @@ def test_what_has_no_price_and_what_a_run_sets_itself_is_told() -> None:
     )
 
 
+def test_a_size_that_skypilot_would_choose_otherwise_is_told() -> None:
+    small = ("The task gives no size: a machine with 2 vCPUs or more is taken, where SkyPilot alone takes 8.",)
+    assert read(b"run: x").work(Inputs()).warnings == small
+    assert read(b"run: x").work(Inputs(cpus=4)).warnings == ()
+    assert read(b"run: x\nresources: {cpus: 2}").work(Inputs()).warnings == ()
+    assert read(b"run: x\nresources: {gpus: L4}").work(Inputs()).warnings == ()
+
+
 def test_the_sandbox_is_a_place_for_a_task_too() -> None:
     assert read(b"run: x\nresources: {infra: sandbox/us-west-2}").places == (
         Place(cloud="sandbox", region="us-west-2"),
