@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
+from itertools import chain, islice
 from typing import Any
 
 from cvl_ci.request.near import near
@@ -32,7 +33,10 @@ _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
 # Keys of a task's volume that the schema of `sky volumes apply` lacks: sky/task.py, resolve_and_validate_volumes.
 _VOLUME_KEYS = {"sub_path": {"type": "string"}, "host_path": {"type": "string"}, "mode": {"type": "string"}}
 _ALTERNATIVES = ("any_of", "ordered")
-_SHOWN = 60
+MOST_MISTAKES = 40
+"""Nobody reads more of one file, and a hostile one could hold thousands."""
+
+_SHOWN, _LONGEST = 60, 400
 _FEW = 12
 """As many keys as a message can list."""
 
@@ -47,11 +51,17 @@ def schemas() -> Mapping[str, Any]:
 
 def mistakes(task: Mapping[str, Any]) -> dict[str, str]:
     """Return every mistake by its place in the file; empty when SkyPilot would read this task."""
+    parts = (part(task) for part in (_in_task, _in_resources, _in_mounts, _in_volumes))
     found: dict[str, str] = {}
-    for part in (_in_task, _in_resources, _in_mounts, _in_volumes):
-        for path, problem in part(task):
-            found.setdefault(path, problem)
+    for path, problem in islice(chain.from_iterable(parts), MOST_MISTAKES):
+        found.setdefault(path, _printable(problem))
     return found
+
+
+def _printable(text: str) -> str:
+    """Return a message without what a key of somebody else's file could do to a log."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 3]}..."
 
 
 def with_own_names(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -240,7 +250,7 @@ def _in_list(value: Sequence[Any], schema: Schema, path: str) -> Found:
         yield path, f"has {path} with nothing in it"
     if len(value) > schema.get("maxItems", len(value)):
         yield path, f"has {path} with {len(value)} entries, where SkyPilot takes {schema['maxItems']}"
-    if schema.get("uniqueItems") and any(each in value[:number] for number, each in enumerate(value)):
+    if schema.get("uniqueItems") and len({repr(each) for each in value}) < len(value):
         yield path, f"has {path} with an entry twice"
 
 

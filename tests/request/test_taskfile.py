@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
@@ -227,6 +228,18 @@ def test_all_mistakes_come_at_once_each_place_once() -> None:
 
 def test_a_value_that_may_be_a_secret_is_not_repeated() -> None:
     assert not any("hf_value" in each for each in read(b"run: x\nsecrets: [hf_value]\nenvs: [hf_value]").wrong)
+
+
+def test_a_hostile_file_is_answered_soon_and_in_plain_letters() -> None:
+    keys = "\n".join(f"key{number}: x" for number in range(1000))
+    mounts = 'file_mounts: {"/d\\n::error::owned\\e[31m": 5}'
+    codes = f"resources: {{job_recovery: {{recover_on_exit_codes: {[*range(256)] * 4}}}}}"
+    began = time.process_time()
+    wrong = [*read(f"run: x\n{keys}".encode()).wrong, *read(f"run: x\n{mounts}\n{codes}".encode()).wrong]
+    assert time.process_time() - began < 5
+    assert 40 < len(wrong) < 50
+    assert all(each.isprintable() and len(each) <= 400 for each in wrong)
+    assert any("with an entry twice" in each for each in wrong)
 
 
 def test_the_alias_of_accelerators_is_read_and_not_passed_on() -> None:
