@@ -34,7 +34,7 @@ _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
 _VOLUME_KEYS = {"sub_path": {"type": "string"}, "host_path": {"type": "string"}, "mode": {"type": "string"}}
 _ALTERNATIVES = ("any_of", "ordered")
 MOST_MISTAKES = 40
-"""Nobody reads more of one file, and a hostile one could hold thousands."""
+"""A hostile file could hold thousands, and a person reads a few at a time."""
 
 _SHOWN, _LONGEST = 60, 400
 _FEW = 12
@@ -259,7 +259,7 @@ def _wrong_text(value: str, schema: Schema) -> Iterator[tuple[str, tuple[str, ..
         words: Sequence[str] = schema.get(rule, ())
         alike = {word.lower() for word in words} if rule == "case_insensitive_enum" else set(words)
         if words and (value.lower() if rule == "case_insensitive_enum" else value) not in alike:
-            yield f"is none of {', '.join(words)}", near(value, words)
+            yield f"is not one of {', '.join(words)}", near(value, words)
     if "pattern" in schema and not re.search(schema["pattern"], value):
         yield "SkyPilot cannot read", ()
     if len(value) < schema.get("minLength", 0):

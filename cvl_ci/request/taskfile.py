@@ -23,7 +23,7 @@ REFUSED = {
 INTERNAL = {"file_mounts_mapping", "volume_mounts", "_metadata"}
 INTERNAL |= {"_no_missing_accel_warnings", "_docker_login_config", "_is_image_managed", "_requires_fuse"}
 INTERNAL |= {"_cluster_config_overrides"}
-"""What SkyPilot writes for itself, and nobody writes by hand."""
+"""Keys that SkyPilot writes for itself, and a person never does."""
 
 RESOURCES_READ = {"infra", "cloud", "region", "zone", "accelerators", "use_spot", "image_id", "cpus", "memory"}
 RESOURCES_READ |= {"disk_size", "instance_type"}
@@ -40,7 +40,7 @@ RESOURCES_UNPRICED = {
 
 RESOURCES_OURS = {
     "autostop": "a run ends its machine by itself",
-    "job_recovery": "it is for managed jobs, and a run is none",
+    "job_recovery": "only managed jobs use it",
 }
 RESOURCES_REFUSED = {
     "any_of": "give the places with cloud and the GPUs with accelerators",
@@ -131,7 +131,7 @@ def _one_task(documents: Sequence[object]) -> dict[str, Any]:
 
 
 def _gpus(said: object, known: Collection[str]) -> dict[str, int]:
-    """`known` empty: a cluster of one's own, whose names are its owner's."""
+    """Read GPUs; without known names, as on a cluster whose owner names them, every name is right."""
     read = accelerators.read(said)
     return accelerators.canonical(read, known) if known else read
 

@@ -97,7 +97,7 @@ def test_a_header_that_names_one_task_is_its_name() -> None:
     assert (task.wrong, task.name, task.run) == ((), "mine", "x")
 
 
-def test_a_cluster_of_ones_own_has_its_own_names_of_gpus() -> None:
+def test_an_own_cluster_has_its_own_names_of_gpus() -> None:
     task = read(b"run: x\nresources: {infra: k8s/mine, accelerators: 'MI300:8'}")
     assert (task.wrong, task.needs.accelerators) == ((), {"MI300": 8})
     assert read(b"run: x\nresources: {accelerators: 'MI300:8'}").wrong
@@ -193,7 +193,7 @@ def test_a_task_that_runs_nothing_is_a_mistake() -> None:
         ("resources: {accelerators: 80GB+}", ["a GPU by its memory"]),
         ("resources: {ephemeral_storage: 5}", ["give disk_size"]),
         ("file_mounts: {/d: {sorce: s3://b}}", ["'file_mounts./d.sorce', .* mean source"]),
-        ("file_mounts: {/d: {source: s3://b, mode: MONT}}", ["mode 'MONT', which is none of .* mean MOUNT"]),
+        ("file_mounts: {/d: {source: s3://b, mode: MONT}}", ["mode 'MONT', which is not one of .* mean MOUNT"]),
         (
             "file_mounts: {/d: {source: s3://b, config: {mount: {readonly: true}}}}",
             ["readonly', .* mean read_only"],
@@ -259,7 +259,7 @@ def test_what_has_no_price_and_what_a_run_sets_itself_is_told() -> None:
     assert task.extra == {"resources": {"local_disk": "1000+", "disk_tier": "best"}}
     assert task.warnings == (
         "resources.autostop is not used: a run ends its machine by itself.",
-        "resources.job_recovery is not used: it is for managed jobs, and a run is none.",
+        "resources.job_recovery is not used: only managed jobs use it.",
         "The price is without the disk's tier and a machine with a local disk, which the task asks for.",
     )
 
