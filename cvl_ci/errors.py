@@ -2,10 +2,12 @@
 
     CvlError (70)             the engine or this program failed: not the job's fault
     ├── RequestError (64)     what was asked cannot be understood: every mistake at once, nothing started
+    ├── RequestRefused (64)   SkyPilot or a provider refuses what was asked: asking again changes nothing
     ├── CredentialsError (77) the cloud does not know us
     ├── UntrustedCode (77)    a stranger's code may not spend money here
     ├── BudgetError (78)      it would cost more than allowed
     ├── CapacityError (75)    no cloud, region or zone asked for has such a machine now
+    ├── QuotaError (75)       the account's quota allows no such machine
     ├── EngineError (70)      SkyPilot, the network or the machine failed
     ├── SandboxError (70)     the emulated cloud could not be brought up
     ├── LeakFound (1)         `reap` came upon machines that nobody had ended: they are gone, what left them is not
@@ -65,6 +67,10 @@ class RequestError(CvlError):
         super().__init__("\n".join([head, *(f"  - {mistake}" for mistake in self.mistakes)]), next_step=next_step)
 
 
+class RequestRefused(CvlError):
+    exit_code = 64
+
+
 class CredentialsError(CvlError):
     exit_code = 77
 
@@ -78,6 +84,10 @@ class BudgetError(CvlError):
 
 
 class CapacityError(CvlError):
+    exit_code = 75
+
+
+class QuotaError(CvlError):
     exit_code = 75
 
 

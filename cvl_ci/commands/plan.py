@@ -15,6 +15,8 @@ SHORTEST_MINUTES = 10.0 + RELEASE_MINUTES
 
 SHORTEST_SANDBOX_MINUTES = 1.0
 SHOWN_OFFERS = 8
+_COUNTS = (1, 2, 4, 8, 16)
+"""How many GPUs a cloud's machines have."""
 
 
 def quote(plan: RunPlan, prices: Prices) -> Quote:
@@ -98,8 +100,8 @@ def machine(needs: Needs) -> str:
         for part in (
             needs.instance_type or "",
             gpus or "no GPU",
-            f"{needs.cpus:g}+ vCPUs" if needs.cpus else "",
-            f"{needs.memory_gib:g}+ GiB" if needs.memory_gib else "",
+            f"{needs.cpus:g}{'' if 'cpus' in needs.exact else '+'} vCPUs" if needs.cpus else "",
+            f"{needs.memory_gib:g}{'' if 'memory_gib' in needs.exact else '+'} GiB" if needs.memory_gib else "",
             f"{needs.disk_gb} GB disk",
         )
         if part
@@ -122,6 +124,8 @@ def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
     where = ", ".join(map(str, plan.places)) or "any cloud"
     spot = " as spot" if plan.spot is Spot.ALWAYS else ""
     problem = f"No price is known for {machine(plan.needs)}{spot} on {where}"
+    if there_is := _what_there_is(plan, prices):
+        problem += f" ({there_is})"
     if plan.limits.max_cost_usd is not None:
         raise BudgetError(
             f"{problem}, so max_cost cannot be held.",
@@ -135,6 +139,18 @@ def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
         catalogue_date=prices.date,
         warnings=(f"{problem}: what it costs is not limited, how long it runs is.",),
     )
+
+
+def _what_there_is(plan: RunPlan, prices: Prices) -> str:
+    """Return which machines with these GPUs have a price: others where the run may go, the same ones elsewhere."""
+    found: dict[str, list[str]] = {}
+    for name, wanted in plan.needs.accelerators.items():
+        for count in _COUNTS:
+            where: tuple[Place, ...] = () if count == wanted else plan.places
+            offers = prices.offers(Needs(accelerators={name: count}), places=where, spot=Spot.NEVER)
+            for cloud in dict.fromkeys(offer.cloud for offer in offers if offer.cloud not in plan.avoid):
+                found.setdefault(f"{count} × {name}", []).append(cloud)
+    return "; ".join(f"{gpus} on {', '.join(clouds)}" for gpus, clouds in found.items())
 
 
 def _check_budget(plan: RunPlan, offer: Offer, minutes: float) -> None:

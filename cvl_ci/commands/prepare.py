@@ -10,7 +10,7 @@ from functools import partial
 from cvl_ci.commands import beside
 from cvl_ci.errors import Mistake, RequestError
 from cvl_ci.ports import Checkout, Entry, Prices
-from cvl_ci.request import compose, document, example, finding, needs, presets, shell, taskfile
+from cvl_ci.request import compose, document, example, finding, needs, presets, shell, task_paths, taskfile
 from cvl_ci.request.compose import Work
 from cvl_ci.request.example import Example
 from cvl_ci.request.inputs import Inputs
@@ -115,7 +115,7 @@ def _command(inputs: Inputs, checkout: Checkout) -> Prepared:
     except Wrong as wrong:
         return None, [inputs.mistake("workdir", typed, wrong.problem)]
     title = command.splitlines()[0][:60]
-    return Work(title=title, run=(command,), files=files, warnings=warnings), []
+    return Work(title=title, run=(command,), fail_fast=True, files=files, warnings=warnings), []
 
 
 def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
@@ -130,16 +130,21 @@ def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
         return None, [inputs.mistake("task", typed, "is no file that can be read")]
     except document.Unreadable as error:
         return None, [inputs.mistake("task", typed, str(error))]
-    mistakes = [inputs.mistake("task", typed, problem) for problem in task.problems(inputs)]
+    variables = {name: value for name, value in {**task.env, **inputs.env}.items() if name not in inputs.secrets}
+    filled = task_paths.filled_in(task.extra, variables)
+    unset = task_paths.unset(filled, secrets={*task.secrets, *inputs.secrets, *task.needs_value})
+    mistakes = [inputs.mistake("task", typed, problem) for problem in (*task.problems(inputs), *unset)]
     files: tuple[StagedFile, ...] = ()
     warnings: tuple[str, ...] = ()
-    if inputs.workdir or task.workdir:
+    workdir = inputs.workdir or task_paths.filled(task.workdir, variables)
+    if workdir:
         try:
-            files, warnings = _folder(inputs.workdir or task.workdir or ".", checkout)
+            files, warnings = _folder(workdir, checkout)
         except Wrong as wrong:
-            mistakes.append(inputs.mistake("workdir", inputs.workdir or task.workdir, wrong.problem))
-    extra = taskfile.with_absolute_sources(task.extra, locate=checkout.locate, root=str(checkout.root))
-    return replace(task.work(inputs), files=files, warnings=warnings, task_extra=extra), mistakes
+            mistakes.append(inputs.mistake("workdir", workdir, wrong.problem))
+    extra = task_paths.with_absolute_sources(filled, locate=checkout.locate, root=str(checkout.root))
+    work = task.work(inputs)
+    return replace(work, files=files, warnings=(*work.warnings, *warnings), task_extra=extra), mistakes
 
 
 def find_example(typed: str, checkout: Checkout) -> str:

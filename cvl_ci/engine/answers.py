@@ -5,22 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from cvl_ci.engine import refusals as refusals_of
 from cvl_ci.engine.joblog import progress
 from cvl_ci.engine.process import WorkerFailed
+from cvl_ci.engine.refusals import Kind
 from cvl_ci.engine.wholelog import LogSum
-from cvl_ci.errors import CapacityError, CredentialsError, CvlError, EngineError
+from cvl_ci.errors import (
+    NOTHING_STARTED,
+    CapacityError,
+    CredentialsError,
+    CvlError,
+    EngineError,
+    QuotaError,
+    RequestRefused,
+)
 from cvl_ci.ports import Progress, Watch
 from cvl_ci.request.turns import NAME
 from cvl_ci.request.values import MOST_TURNS
 from cvl_ci.result.outcome import MOST_LEFT, GpuUse, NodeEnd, Phase
 
-_CREDENTIALS = {
-    "NoCloudAccessError", "InvalidCloudCredentials", "CloudUserIdentityError", "NoCredentialsError",
-    "ApiServerAuthenticationError", "PermissionDeniedError",
-}  # fmt: skip
-
 END_LINES = 18 + MOST_LEFT + 2 * MOST_TURNS
 """Of what a node says of its end, more than it has to say."""
+
+_SHOWN_LINES, _SHOWN_LETTERS, _SHOWN_REASONS = 3, 600, 3
 
 
 class Said:
@@ -37,21 +44,46 @@ class Said:
             self._watch(Progress(text=text))
 
 
-def in_our_words(failure: WorkerFailed) -> CvlError:
-    first = failure.text.strip().splitlines()[0] if failure.text.strip() else failure.error
-    if failure.error == "ResourcesUnavailableError":
+def in_our_words(failure: WorkerFailed, *, refusals: Sequence[str] = (), asked: bool = True) -> CvlError:
+    """Return the error that says whose fault it is: see refusals.py. `asked`: whether a provider was asked at all."""
+    kind = refusals_of.kind_of(failure, refusals=refusals, asked=asked)
+    reasons = "; ".join(dict.fromkeys(_shown(text) for text in refusals[-_SHOWN_REASONS:]))
+    first = reasons or _shown(failure.text) or failure.error
+    money = "Whatever it had started is being taken down." if asked else NOTHING_STARTED
+    if kind is Kind.REQUEST:
+        return RequestRefused(
+            f"What was asked cannot be run: {first}",
+            money=money,
+            next_step="Correct the task or the inputs: the same request would fail again.",
+        )
+    if kind is Kind.QUOTA:
+        return QuotaError(
+            f"The cloud account's quota does not allow such a machine: {first}",
+            money=money,
+            next_step="Ask the cloud for more quota, or allow another cloud, region or accelerator.",
+        )
+    if kind is Kind.CREDENTIALS:
+        return CredentialsError(
+            f"The cloud refused our credentials: {first}", money=money, next_step="Run `cvl-ci check`."
+        )
+    if kind is Kind.CAPACITY:
         return CapacityError(
             "No machine could be had: every place that was asked said no.",
             money="Nothing was left running and nothing more is billed.",
             next_step="Allow more places (cloud, region), another accelerator, or `spot: fallback`; or run it later.",
         )
-    if failure.error in _CREDENTIALS:
-        return CredentialsError(f"The cloud refused our credentials: {first}", next_step="Run `cvl-ci check`.")
     return EngineError(
-        f"SkyPilot failed: {failure.error}: {first}",
+        f"SkyPilot failed: {failure.error}: {_shown(failure.text) or failure.error}",
         money="Whatever it had started is being taken down.",
         next_step="This is not the job's fault. Run it again; if it stays so, report it with the log.",
     )
+
+
+def _shown(text: str) -> str:
+    """Return the first lines of a message in one, without its colours."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    return " ".join(lines[:_SHOWN_LINES])[:_SHOWN_LETTERS]
 
 
 def ended_elsewhere() -> EngineError:

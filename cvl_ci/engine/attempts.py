@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import botocore.handlers
+import sky
 from sky import global_user_state
 from sky.adaptors import aws
 from sky.provision import provisioner
@@ -27,6 +28,22 @@ capacity, and over when it is asked again."""
 
 class Fenced(BaseException):
     """The lease was revoked: not an error of SkyPilot's, so nothing of SkyPilot may catch it and go on."""
+
+
+class TaskUnreadable(Exception):
+    """A task that SkyPilot's own loader does not take. Its name stands in refusals.py."""
+
+
+def task_of(config: dict[str, Any]) -> Any:
+    """Return SkyPilot's Task. What its loader raises of the task's words is the task's fault, whatever class it has."""
+    try:
+        return sky.Task.from_yaml_config(config)
+    except (AssertionError, AttributeError, KeyError, NotImplementedError, TypeError) as error:
+        raise TaskUnreadable(f"{type(error).__name__}: {error}") from error
+    except ValueError as error:
+        if type(error) is not ValueError:
+            raise
+        raise TaskUnreadable(str(error)) from error
 
 
 def announce(send: Send, *, cluster: str, fence: Path, deadline: Deadline) -> None:

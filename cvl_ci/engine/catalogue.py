@@ -17,6 +17,8 @@ ACCELERATORS = (
     RTX5880-Ada RTX6000 RTX6000-Ada RTX6000Ada RTXA4000 RTXA4500 RTXA5000 RTXA6000 RTXPRO6000 RTXPRO6000-WK
     RTXPRO6000S RTXPRO6000WS T4 T4g V100 V100-32GB tpu-v2 tpu-v3 tpu-v4 tpu-v5litepod tpu-v5p tpu-v6e
     """),
+    # What AWS's DescribeInstanceTypes calls them (NeuronDevices), as sky/clouds/aws.py does.
+    *_words("Inferentia Inferentia2 Trainium Trainium2"),
     "Gaudi HL-205",
     "Radeon MI25",
     "Radeon Pro V520",

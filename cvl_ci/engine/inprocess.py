@@ -46,7 +46,7 @@ def launch(
     attempts.announce(send, cluster=cluster, fence=Path(fence), deadline=end)
     _arm_by_the_clock(end, heartbeat=heartbeat)
     discretion.give_a_key_of_its_own(cluster)
-    made = sky.Task.from_yaml_config(task)
+    made = attempts.task_of(task)
     try:
         job_id, handle = execution.launch(made, cluster_name=cluster, _quiet_optimizer=True, stream_logs=False)
     except exceptions.NoCloudAccessError as error:

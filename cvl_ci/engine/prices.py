@@ -68,11 +68,16 @@ class CataloguePrices:
     def offers(self, needs: Needs, *, places: Sequence[Place], spot: Spot) -> Sequence[Offer]:
         anywhere: Sequence[Place | None] = places or [None]
         tries = {Spot.NEVER: [False], Spot.ALWAYS: [True], Spot.FALLBACK: [True, False]}[spot]
+        ranks = {name: rank for rank, name in enumerate(needs.accelerators)} if needs.in_order else {}
+
+        def order(offer: Offer) -> tuple[int, float]:
+            return min((ranks.get(name, 0) for name in offer.accelerators), default=0), offer.hourly_usd
+
         found = [
             offer
             for on_spot in tries
             for place in anywhere
-            for offer in sorted(self._at(place, needs, on_spot=on_spot), key=lambda offer: offer.hourly_usd)
+            for offer in sorted(self._at(place, needs, on_spot=on_spot), key=order)
         ]
         unique: dict[tuple[str, str, str, bool], Offer] = {}
         for offer in found:
@@ -165,6 +170,10 @@ def _does(row: MachineRow, needs: Needs) -> bool:
         if needs.accelerators.get(row.accelerator or "") != row.count:
             return False
     elif row.accelerator:
+        return False
+    if "cpus" in needs.exact and row.vcpus != needs.cpus:
+        return False
+    if "memory_gib" in needs.exact and row.memory_gib != needs.memory_gib:
         return False
     least = needs.cpus or (0.0 if needs.accelerators else LEAST_CPUS)
     return row.vcpus >= least and row.memory_gib >= (needs.memory_gib or 0.0)

@@ -39,11 +39,24 @@ class Expired(Exception):
 
 
 class WorkerFailed(Exception):
-    """SkyPilot raised: `error` is the name of its exception's type."""
+    """SkyPilot raised: `error` is the name of its exception's type, `bases` those above it.
 
-    def __init__(self, *, error: str, text: str, history: tuple[str, ...], trace: str) -> None:
+    `history`: the places that failed before, `causes`: what it was raised from; each as `Type: text`.
+    """
+
+    def __init__(
+        self,
+        *,
+        error: str,
+        text: str,
+        history: tuple[str, ...] = (),
+        bases: tuple[str, ...] = (),
+        causes: tuple[str, ...] = (),
+        trace: str = "",
+    ) -> None:
         super().__init__(f"{error}: {text}")
         self.error, self.text, self.history, self.trace = error, text, history, trace
+        self.bases, self.causes = bases, causes
 
 
 class Worker:
@@ -209,6 +222,8 @@ class Worker:
             error=done["error"],
             text=done["text"],
             history=tuple(done.get("history", ())),
+            bases=tuple(done.get("bases", ())),
+            causes=tuple(done.get("causes", ())),
             trace=done.get("trace", ""),
         )
 

@@ -10,6 +10,9 @@ from cvl_ci.request.plan import RELEASE_MINUTES, RunPlan
 from cvl_ci.request.turns import order
 from cvl_ci.result.outcome import MOST_LEFT
 
+FAIL_FAST = "set -eo pipefail\n"
+"""GitHub's own `run:` under `shell: bash`: docs.github.com/actions/reference/workflow-syntax, `steps[*].shell`."""
+
 SETUP_BEGINS = "cvl-ci: setup begins on this machine"
 JOB_BEGINS = "cvl-ci: the job begins on this machine"
 """Said by the machine and taken out of its log again: a job that prints nothing has begun all the same."""
@@ -41,9 +44,10 @@ def setup(plan: RunPlan) -> str | None:
 
 def run(plan: RunPlan, *, lease: str) -> str:
     """`lease`: throws whose turn is first, where there are two sides."""
-    commands = [_command("running", text) for text in plan.run_commands]
+    command = _fail_fast if plan.fail_fast else _command
+    commands = [command("running", text) for text in plan.run_commands]
     if plan.sampled:
-        commands = [_read("samples.sh"), *turns.text(plan, order(plan, seed=lease), command=_command)]
+        commands = [_read("samples.sh"), *turns.text(plan, order(plan, seed=lease), command=command)]
     return "\n".join(
         [
             prelude(JOB_STREAM),
@@ -86,6 +90,10 @@ def _say(line: str) -> str:
 
 def _command(phase: str, text: str) -> str:
     return f"cvl_ci_command {phase} {shlex.quote(text)}"
+
+
+def _fail_fast(phase: str, text: str) -> str:
+    return _command(phase, FAIL_FAST + text)
 
 
 def _read(name: str) -> str:

@@ -48,7 +48,7 @@ def launch(
 
     `node_usd` brings the machine's end forward once its price is known, which is when it is there.
     """
-    made = sky.Task.from_yaml_config(task)
+    made = attempts.task_of(task)
     sdk.get(sdk.status([cluster]))  # a server that does not know us says so here, before anything is asked for
     _stop_at(fence)
     send("attempting", attempt=_asked_for(made))

@@ -51,6 +51,8 @@ class SkyPilotEngine:
         self._num_nodes = 1
         self._created_at: float | None = None
         self._attempt: Attempt | None = None
+        self._refusals: list[str] = []
+        """What the providers answered to the attempts that failed."""
         self._patience = 0.0
         """Monotonic moment of the last attempt: each place has the whole of the patience."""
         self._paid_until = math.inf
@@ -99,7 +101,8 @@ class SkyPilotEngine:
                 next_step="Run it again; if it stays so, try another region or instance type.",
             ) from None
         except WorkerFailed as failure:
-            raise answers.in_our_words(failure) from failure
+            asked = self._attempt is not None
+            raise answers.in_our_words(failure, refusals=self._refusals, asked=asked) from failure
         self._job_id = answer["job_id"]
         self._request = replace(request, deadline=answer["deadline"])
         self._attached = True
@@ -253,6 +256,7 @@ class SkyPilotEngine:
             self._paid_until = self._moment(self._end_of_money(self._attempt) - RELEASE_MINUTES * 60)
             watch(Attempting(attempt=self._attempt))
         elif event["kind"] == "attempt_failed":
+            self._refusals.append(event["text"])
             watch(AttemptFailed(attempt=self._named_attempt(event["attempt"], error=event["text"])))
 
     def _end_of_money(self, attempt: Attempt) -> float:

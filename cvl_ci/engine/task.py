@@ -8,11 +8,13 @@ from collections.abc import Mapping
 
 import yaml
 
-from cvl_ci.engine import catalogue
+from cvl_ci.engine import catalogue, script
 from cvl_ci.engine.prices import LEAST_CPUS
 from cvl_ci.request.plan import SANDBOX, Place, RunPlan, Spot
 
 SANDBOX_DRIVEN_AS = "aws"
+_SIMPLE = re.compile(r"(?!cd |export |set |exit )[\w./-][\w ./:@%+,=\"'{}-]*")
+"""One program with its words: what `set -e` and a shell of its own do to it is the same."""
 
 
 def task_config(
@@ -51,7 +53,7 @@ def render(plan: RunPlan) -> str:
         autodown_minutes=None,
         env=plan.env,
         setup=_script(plan.directory, plan.setup_commands),
-        run=_script(plan.directory, plan.run_commands) or "",
+        run=_script(plan.directory, plan.run_commands, fail_fast=plan.fail_fast) or "",
     )
     if plan.secrets:
         config["secrets"] = dict.fromkeys(plan.secrets)
@@ -65,8 +67,9 @@ def _resources(plan: RunPlan, *, labels: Mapping[str, str], autodown_minutes: in
     resources["disk_size"] = needs.disk_gb
     if plan.image:
         resources["image_id"] = f"docker:{plan.image}"
-    if labels:
-        resources["labels"] = dict(labels)
+    theirs = resources.get("labels")
+    if merged := {**(theirs if isinstance(theirs, Mapping) else {}), **labels}:
+        resources["labels"] = merged
     if autodown_minutes is not None:
         # wait_for none: also when a job hangs. Every other setting waits for it.
         resources["autostop"] = {"idle_minutes": autodown_minutes, "down": True, "wait_for": "none"}
@@ -81,18 +84,18 @@ def _machine(plan: RunPlan) -> dict[str, object]:
     least = needs.cpus if needs.cpus or needs.accelerators else LEAST_CPUS
     has: dict[str, object] = {}
     if least:
-        has["cpus"] = f"{least:g}+"
+        has["cpus"] = f"{least:g}{'' if 'cpus' in needs.exact else '+'}"
     if needs.memory_gib:
-        has["memory"] = f"{needs.memory_gib:g}+"
+        has["memory"] = f"{needs.memory_gib:g}{'' if 'memory_gib' in needs.exact else '+'}"
     return has
 
 
 def _candidates(plan: RunPlan) -> dict[str, object]:
-    """Where, spot or not, and which GPU. One place: SkyPilot takes the cheapest GPU of the set; several: in order."""
+    """Return where, spot or not, and which GPU. SkyPilot takes the cheapest of a set, and a list in its order."""
     tries = {Spot.NEVER: [False], Spot.ALWAYS: [True], Spot.FALLBACK: [True, False]}[plan.spot]
     where = [{**_infra(place), **({"use_spot": True} if spot else {})} for spot in tries for place in _places(plan)]
     gpus = {} if plan.needs.instance_type else plan.needs.accelerators
-    if len(where) == 1:
+    if len(where) == 1 and not (plan.needs.in_order and len(gpus) > 1):
         return {**({"accelerators": dict(gpus)} if gpus else {}), **where[0]}
     alternatives: list[dict[str, object]] = [{"accelerators": {name: count}} for name, count in gpus.items()] or [{}]
     return {"ordered": [{**place, **gpu} for place in where for gpu in alternatives]}
@@ -114,11 +117,20 @@ def _infra(place: Place | None) -> dict[str, object]:
     return {} if place is None else {"infra": str(place)}
 
 
-def _script(directory: str, commands: tuple[str, ...]) -> str | None:
+def _script(directory: str, commands: tuple[str, ...], *, fail_fast: bool = False) -> str | None:
+    """Return one text that does what the machine does: each command by itself, until the first that fails."""
     if not commands:
         return None
-    lines = ["set -e", *([f"cd {shlex.quote(directory)}"] if directory != "." else []), *commands]
-    return "\n".join(lines) + "\n"
+    there = f"cd {shlex.quote(directory)}" if directory != "." else ""
+    if len(commands) == 1 and not there and not fail_fast:
+        return commands[0]
+    if len(commands) == 1 and (fail_fast or not _SIMPLE.fullmatch(commands[0]) or not there):
+        lines = [f"{there} || exit 127" if there else "", (script.FAIL_FAST if fail_fast else "") + commands[0]]
+    elif all(_SIMPLE.fullmatch(command) for command in commands):
+        lines = ["set -e", there, *commands]
+    else:
+        lines = [f"{there} || exit 127" if there else "", *(f"bash -c {shlex.quote(c)} || exit $?" for c in commands)]
+    return "\n".join(line for line in lines if line).rstrip("\n") + "\n"
 
 
 class _Dumper(yaml.SafeDumper):

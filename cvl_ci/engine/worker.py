@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ PR_SET_PDEATHSIG = 1
 
 HEARD_SECONDS = 60.0
 """How long the parent may take to write down where it must look, before nothing is asked for there."""
+
+
+MOST_CAUSES = 10
 
 
 class Unheard(BaseException):
@@ -98,12 +102,28 @@ def load(sockets: Path) -> Any:
 
 
 def describe(error: BaseException) -> dict[str, Any]:
+    past = [*getattr(error, "failover_history", ()), *getattr(error, "reasons", ())]
     return {
         "error": type(error).__name__,
         "text": str(error),
-        "history": [str(past) for past in getattr(error, "failover_history", [])],
+        "bases": [each.__name__ for each in type(error).__mro__[1:]],
+        "history": [_named(each) for each in past],
+        "causes": [_named(each) for each in _causes(error)],
         "trace": traceback.format_exc(limit=-6),
     }
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    for _ in range(MOST_CAUSES):
+        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if cause is None:
+            return
+        yield cause
+        error = cause
+
+
+def _named(error: object) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def main() -> None:

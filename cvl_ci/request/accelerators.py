@@ -8,13 +8,25 @@ from collections.abc import Collection, Mapping, Sequence
 from cvl_ci.request.near import near
 from cvl_ci.request.values import Wrong
 
+_MEMORY = re.compile(r"\d+[gmt]b\+?")
+"""SkyPilot's `accelerators: 80GB+`: sky/resources.py, _parse_accelerators_from_str."""
+
 NONE_WORDS = ("none", "no", "0", "cpu")
 
 
+class Preferred(dict[str, int]):
+    """Alternatives to take in their order, as SkyPilot takes a list; those of a plain mapping by their price."""
+
+
 def read(value: object) -> dict[str, int]:
-    """`A100:1`, `{L4:1, A10G:1}`, `L4:1,A10G:1`, a mapping or a list: alternatives, best first. `none`: empty."""
+    """Read alternatives: `H100:1,L4:1` and a list in order, `{L4:1, A10G:1}` by price; `none` is empty."""
     if isinstance(value, Mapping):
-        pairs = [(str(name), count) for name, count in value.items()]
+        # `{L4:1, A10G:1}` without quotes is YAML for {"L4:1": null, "A10G:1": null}, and SkyPilot's own way of a set.
+        pairs = [
+            pair
+            for name, count in value.items()
+            for pair in (_pairs(str(name)) if count is None else [(str(name), count)])
+        ]
     elif isinstance(value, str):
         pairs = _pairs(value)
     elif isinstance(value, Sequence):
@@ -23,7 +35,14 @@ def read(value: object) -> dict[str, int]:
         pairs = []
     else:
         raise Wrong("is not a GPU, as in `A100:1`, `{L4:1, A10G:1}` or `none`")
-    return {name: _count(count) for name, count in pairs}
+    counted = {name: _count(count) for name, count in pairs}
+    return Preferred(counted) if _is_in_order(value) and len(counted) > 1 else counted
+
+
+def _is_in_order(value: object) -> bool:
+    if isinstance(value, str):
+        return not value.strip().startswith("{")
+    return isinstance(value, Sequence)
 
 
 def canonical(names: Mapping[str, int], known: Collection[str]) -> dict[str, int]:
@@ -32,11 +51,13 @@ def canonical(names: Mapping[str, int], known: Collection[str]) -> dict[str, int
     spelled = {}
     for name, count in names.items():
         spelled[_spelled(name, by_lower)] = count
-    return spelled
+    return Preferred(spelled) if isinstance(names, Preferred) else spelled
 
 
 def _spelled(name: str, by_lower: Mapping[str, str]) -> str:
     lower = name.lower()
+    if _MEMORY.fullmatch(lower):
+        raise Wrong("asks for a GPU by its memory: name the GPUs that would do, as in `{L4:1, A10G:1}`", shown=name)
     if lower in by_lower:
         return by_lower[lower]
     # A TPU's name carries its size: the catalogue has the family, `tpu-v5p`, the request `tpu-v5p-8`.
@@ -76,6 +97,8 @@ def _count(value: object) -> int:
         number = float(value)
     except (ValueError, OverflowError):
         raise Wrong("has a count that is no number") from None
+    if 0 < number < 1:
+        raise Wrong("asks for a part of a GPU: a run takes whole ones")
     if not 1 <= number < 10_000 or number != int(number):
         raise Wrong("has a count that is not a whole number of at least 1")
     return int(number)

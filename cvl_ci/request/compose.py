@@ -32,6 +32,7 @@ class Work:
     directory: str = "."
     setup: tuple[str, ...] = ()
     run: tuple[str, ...] = ()
+    fail_fast: bool = False
     files: tuple[StagedFile, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
@@ -69,12 +70,12 @@ def asked_for(inputs: Inputs) -> tuple[str | None, list[Mistake]]:
     return given[0], mistakes
 
 
-def named_gpu(inputs: Inputs, known: Collection[str]) -> tuple[dict[str, int] | None, list[Mistake]]:
+def named_gpu(inputs: Inputs, known: Collection[str]) -> tuple[Mapping[str, int] | None, list[Mistake]]:
     """The GPU asked for in SkyPilot's own names. A cluster of one's own may have names of its own."""
     if inputs.gpu is None:
         return None, []
-    if inputs.places and all(place.cloud in {"kubernetes", "ssh", "slurm"} for place in inputs.places):
-        return dict(inputs.gpu), []
+    if inputs.places and all(place.cloud in places.OWN_CLUSTERS for place in inputs.places):
+        return inputs.gpu, []
     try:
         return accelerators.canonical(inputs.gpu, known), []
     except Wrong as wrong:
@@ -140,6 +141,7 @@ def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPla
         directory=work.directory,
         setup_commands=work.setup,
         run_commands=work.run,
+        fail_fast=work.fail_fast,
         files=work.files,
         env={name: value for name, value in env.items() if name not in inputs.secrets},
         secrets={**secrets, **inputs.secrets},
@@ -201,10 +203,13 @@ def _needs(inputs: Inputs, declared: Needs, gpu: Mapping[str, int] | None) -> Ne
         cpus=inputs.cpus or declared.cpus,
         memory_gib=inputs.memory or declared.memory_gib,
         disk_gb=inputs.disk_size or declared.disk_gb,
+        exact=declared.exact
+        - {name for name, least in (("cpus", inputs.cpus), ("memory_gib", inputs.memory)) if least},
     )
     if gpu is None:
         return changed
-    return replace(changed, accelerators=gpu, instance_type=None)
+    in_order = isinstance(gpu, accelerators.Preferred)
+    return replace(changed, accelerators=gpu, in_order=in_order, instance_type=None)
 
 
 def _sandbox_in_a_runner(inputs: Inputs, places: Sequence[Place]) -> bool:

@@ -151,7 +151,7 @@ FIELDS = (
     ),
     Field(
         name="memory",
-        read=values.amount,
+        read=values.gibibytes,
         help="At least this much memory a machine, in GiB.",
         metavar="GIB",
         example="32",

@@ -17,6 +17,9 @@ CLOUDS = (
 )
 _ANY = ("any", "*", "all")
 _OTHER_NAMES = {"k8s": "kubernetes", "amazon": "aws", "ec2": "aws", "google": "gcp", "lambda_labs": "lambda"}
+OWN_CLUSTERS = frozenset({"kubernetes", "ssh", "slurm"})
+"""Their GPUs have the names that their owner gave them."""
+
 _REGION_HAS_SLASHES = ("kubernetes", "ssh")
 _ZONE_BEGINS_WITH_REGION = ("aws", "gcp", SANDBOX)
 
@@ -73,6 +76,8 @@ def in_region(places: tuple[Place, ...], region: str) -> tuple[Place, ...]:
 def _place(entry: str) -> Place:
     cloud, _, rest = entry.partition("/")
     cloud = _OTHER_NAMES.get(cloud.strip().lower().replace("-", "_"), cloud.strip().lower())
+    if cloud == "*":
+        raise Wrong("names a region of any cloud: name the cloud too, as in `aws/us-east-1`", shown=entry)
     if cloud not in CLOUDS:
         raise Wrong("is no cloud that SkyPilot knows", near=near(cloud, CLOUDS), shown=entry)
     if cloud in _REGION_HAS_SLASHES:

@@ -72,13 +72,19 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What one machine must have. `accelerators`: alternatives, name → count, best first; empty for none."""
+    """What one machine must have. `accelerators`: alternatives, name → count; empty for none.
+
+    `in_order`: the first alternative is taken before the next, whatever they cost; otherwise the cheapest is.
+    `exact`: which of cpus and memory_gib are no least, as `cpus: 4` in a task.
+    """
 
     accelerators: Mapping[str, int] = field(default_factory=dict)
     cpus: float | None = None
     memory_gib: float | None = None
     disk_gb: int = 100
     instance_type: str | None = None
+    in_order: bool = False
+    exact: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +177,8 @@ class RunPlan:
     directory: str = "."
     setup_commands: tuple[str, ...] = ()
     run_commands: tuple[str, ...] = ()
+    fail_fast: bool = False
+    """Whether a command ends at its first line that fails, as GitHub's own `run:` does (`bash -eo pipefail`)."""
     files: tuple[StagedFile, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)

@@ -1,30 +1,61 @@
-"""A user's own SkyPilot task.yaml: what we must know of it, read; the rest passed on as it is. Pure."""
+"""A user's own SkyPilot task.yaml, read by SkyPilot's own grammar: every key is read, passed on or refused. Pure."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cvl_ci.request import accelerators, document, places, values
+from cvl_ci.request import accelerators, document, grammar, places, values
 from cvl_ci.request.compose import Work
 from cvl_ci.request.inputs import Inputs
 from cvl_ci.request.plan import Needs, Place, Secret, Spot
 from cvl_ci.request.values import Wrong
 
-_READ = {"name", "workdir", "num_nodes", "resources", "envs", "secrets", "setup", "run"}
-_PASSED_ON = {"file_mounts", "config", "volumes", "event_callback", "inputs", "outputs", "managed_secrets"}
-_RESOURCES = {"infra", "cloud", "region", "zone", "accelerators", "use_spot", "image_id", "cpus", "memory"}
-_RESOURCES |= {"disk_size", "instance_type"}
-# What we set ourselves, and what would be another run than this one.
-_OURS = {"autostop": "it always ends by itself", "labels": "they mark whose machine it is"}
-_REFUSED = {"service": "is a service: use deploy", "pool": "is a pool of workers, not a run"}
+# Every key of SkyPilot 0.14.1 stands in one of these tables (tests/engine/test_grammar.py). Read for plan and quote:
+READ = {"name", "workdir", "num_nodes", "resources", "envs", "secrets", "setup", "run"}
+PASSED_ON = {"file_mounts", "config", "volumes", "event_callback", "inputs", "outputs", "managed_secrets"}
+PASSED_ON |= {"api_server_access"}
+REFUSED = {
+    "service": "is a service, which runs until somebody ends it: a run ends by itself",
+    "pool": "is a pool of workers, which runs until somebody ends it: a run ends by itself",
+}
+INTERNAL = {"file_mounts_mapping", "volume_mounts", "_metadata"}
+INTERNAL |= {"_no_missing_accel_warnings", "_docker_login_config", "_is_image_managed", "_requires_fuse"}
+INTERNAL |= {"_cluster_config_overrides"}
+"""Keys that SkyPilot writes for itself, and a person never does."""
+
+RESOURCES_READ = {"infra", "cloud", "region", "zone", "accelerators", "use_spot", "image_id", "cpus", "memory"}
+RESOURCES_READ |= {"disk_size", "instance_type"}
+RESOURCES_PASSED_ON = {"labels", "ports", "accelerator_args", "max_hourly_cost", "priority", "priority_class"}
+"""They change neither which machine is taken nor, upwards, what it costs."""
+
+RESOURCES_UNPRICED = {
+    "disk_tier": "the disk's tier",
+    "network_tier": "the network's tier",
+    "local_disk": "a machine with a local disk",
+    "volumes": "volumes",
+}
+"""Passed on; the catalogue has no price for them, so a warning says that the quote is without them."""
+
+RESOURCES_OURS = {
+    "autostop": "a run ends its machine by itself",
+    "job_recovery": "only managed jobs use it",
+}
+RESOURCES_REFUSED = {
+    "any_of": "give the places with cloud and the GPUs with accelerators",
+    "ordered": "give the places with cloud and the GPUs with accelerators",
+    "ephemeral_storage": "SkyPilot no longer reads it: give disk_size",
+}
+
+
+SKYPILOT_DISK_GB = 256
+"""sky/resources.py, DEFAULT_DISK_SIZE_GB: of a task that gives none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskFile:
-    """`wrong`: what cannot be understood, each with the input that would replace it, or None."""
+    """`wrong`: every mistake in it. `warnings`: what a run does in another way than SkyPilot alone would."""
 
     name: str | None
     workdir: str | None
@@ -41,6 +72,7 @@ class TaskFile:
     image: str | None
     extra: Mapping[str, object] = field(default_factory=dict)
     wrong: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def problems(self, inputs: Inputs) -> list[str]:
         given = {*inputs.env, *inputs.secrets}
@@ -60,149 +92,180 @@ class TaskFile:
             num_nodes=self.num_nodes,
             image=self.image,
             task_extra=self.extra,
+            warnings=(*self.warnings, *self._size(inputs)),
         )
+
+    def _size(self, inputs: Inputs) -> tuple[str, ...]:
+        needs = self.needs
+        if needs.accelerators or needs.cpus or needs.instance_type:
+            return ()
+        if inputs.gpu or inputs.cpus or inputs.instance_type:
+            return ()
+        return ("The task gives no size: a machine with 2 vCPUs or more is taken, where SkyPilot alone takes 8.",)
 
 
 def read(content: bytes, *, known_gpus: Collection[str]) -> TaskFile:
     """Raises document.Unreadable when it is no single task at all."""
-    documents = [one for one in document.load_all(content) if one is not None]
-    if len(documents) != 1:
-        raise document.Unreadable(f"has {len(documents)} YAML documents: one task is run at a time")
-    said = documents[0]
-    if not isinstance(said, dict):
-        raise document.Unreadable("is no mapping of keys to values")
-    for key, why in _REFUSED.items():
-        if key in said:
+    said = _one_task([one for one in document.load_all(content) if one is not None])
+    for key, why in REFUSED.items():
+        if said.get(key) is not None:
             raise document.Unreadable(why)
     return _Reader(said, known_gpus=known_gpus).task()
 
 
-def with_absolute_sources(
-    extra: Mapping[str, object], *, locate: Callable[[str], str | None], root: str
-) -> Mapping[str, object]:
-    """File mounts from beside us, where SkyPilot would look beside itself."""
-    mounts = extra.get("file_mounts")
-    if not isinstance(mounts, Mapping):
-        return extra
+def _one_task(documents: Sequence[object]) -> dict[str, Any]:
+    """Return the one task; a document before it that only names it is SkyPilot's header of a pipeline."""
+    if not documents:
+        raise document.Unreadable("has no task in it")
+    first, *others = documents
+    header = isinstance(first, dict) and set(first) in ({"name"}, {"name", "execution"}) and bool(others)
+    if header and isinstance(first, dict) and first.get("execution") == "parallel":
+        raise document.Unreadable(f"is a group of {len(others)} jobs side by side: a run is one task")
+    tasks = others if header else list(documents)
+    if len(tasks) > 1:
+        raise document.Unreadable(f"is a pipeline of {len(tasks)} tasks, one after the other: a run is one task")
+    if not isinstance(tasks[0], dict):
+        raise document.Unreadable("is not a mapping of keys to values")
+    name = {"name": first["name"]} if header and isinstance(first, dict) else {}
+    return {**name, **tasks[0]}
 
-    def absolute(source: object) -> object:
-        if isinstance(source, Mapping) and "source" in source:
-            return {**source, "source": absolute(source["source"])}
-        if not isinstance(source, str) or re.match(r"[a-z0-9]+://|/|~", source):
-            return source
-        found = locate(source)
-        return source if found is None else f"{root}/{found}"
 
-    return {**extra, "file_mounts": {target: absolute(source) for target, source in mounts.items()}}
+def _gpus(said: object, known: Collection[str]) -> dict[str, int]:
+    """Read GPUs; without known names, as on a cluster whose owner names them, every name is right."""
+    read = accelerators.read(said)
+    return accelerators.canonical(read, known) if known else read
 
 
 class _Reader:
-    """Reads one mapping, keeping what is wrong."""
+    """A reader of one task: values out, and every mistake by its place in the file."""
 
     def __init__(self, said: Mapping[str, Any], *, known_gpus: Collection[str]) -> None:
         self._said = said
         self._known_gpus = known_gpus
-        self._wrong: list[str] = []
-        resources = said.get("resources") or {}
-        if not isinstance(resources, Mapping):
-            self._wrong.append("has resources that are no mapping")
-            resources = {}
-        self._resources: Mapping[str, Any] = resources
+        self._wrong: dict[str, str] = {}
+        resources = said.get("resources")
+        self._resources = grammar.with_own_names(resources) if isinstance(resources, Mapping) else {}
 
     def task(self) -> TaskFile:
         envs = self._mapping("envs")
         secrets = self._mapping("secrets")
+        where = self._places()
         read = TaskFile(
             name=self._text("name"),
             workdir=self._workdir(),
             setup=self._text("setup"),
             run=self._text("run"),
-            env=self._value(values.environment, {k: v for k, v in envs.items() if v is not None}, "envs") or {},
+            env=self._value("envs", values.environment, {k: v for k, v in envs.items() if v is not None}) or {},
             needs_value=tuple(str(name) for name, value in (*envs.items(), *secrets.items()) if value is None),
             secrets={str(name): Secret(str(value)) for name, value in secrets.items() if value is not None},
-            num_nodes=self._value(values.whole, self._said.get("num_nodes"), "num_nodes") or 1,
-            needs=self._needs(),
-            places=self._places(),
-            spot=Spot.ALWAYS if self._resources.get("use_spot") is True else Spot.NEVER,
+            num_nodes=self._value("num_nodes", values.whole, self._said.get("num_nodes")) or 1,
+            needs=self._needs(where),
+            places=where,
+            spot=Spot.ALWAYS if self._resource("use_spot", values.flag) else Spot.NEVER,
             image=self._image(),
             extra=self._extra(),
         )
-        if not read.run:
-            self._wrong.append("has no run")
-        return TaskFile(**{**vars(read), "wrong": tuple(self._wrong)})
+        if not self._said.get("run"):
+            self._wrong["run"] = "has no run"
+        return replace(read, wrong=self._mistakes(), warnings=self._warnings())
 
-    def _needs(self) -> Needs:
-        resources = self._resources
-        gpus = self._value(self._gpus, resources.get("accelerators"), "accelerators") or {}
+    def _mistakes(self) -> tuple[str, ...]:
+        """Return SkyPilot's own and ours; of one place ours, which know more."""
+        theirs = {
+            path: problem
+            for path, problem in grammar.mistakes(self._said).items()
+            if not any(path == ours or path.startswith((f"{ours}.", f"{ours}[")) for ours in self._wrong)
+        }
+        return (*self._wrong.values(), *theirs.values())
+
+    def _warnings(self) -> tuple[str, ...]:
+        unpriced = [what for key, what in RESOURCES_UNPRICED.items() if self._resources.get(key) is not None]
+        ours = [f"resources.{key} is not used: {why}." for key, why in RESOURCES_OURS.items() if key in self._resources]
+        told = f"The price is without {' and '.join(unpriced)}, which the task asks for." if unpriced else ""
+        return (*ours, *([told] if told else []))
+
+    def _needs(self, where: tuple[Place, ...]) -> Needs:
+        named = self._known_gpus
+        if where and all(place.cloud in places.OWN_CLUSTERS for place in where):
+            named = ()
+        exact = {
+            field
+            for key, field in (("cpus", "cpus"), ("memory", "memory_gib"))
+            if self._resources.get(key) is not None and not str(self._resources[key]).strip().endswith("+")
+        }
+        gpus = self._resource("accelerators", lambda said: _gpus(said, named)) or {}
         return Needs(
             accelerators=gpus,
-            cpus=self._value(values.amount, resources.get("cpus"), "cpus"),
-            memory_gib=self._value(values.amount, resources.get("memory"), "memory"),
-            disk_gb=self._value(values.gigabytes, resources.get("disk_size"), "disk_size") or Needs.disk_gb,
-            instance_type=self._value(values.text, resources.get("instance_type"), "instance_type"),
+            in_order=isinstance(gpus, accelerators.Preferred),
+            cpus=self._resource("cpus", values.amount),
+            memory_gib=self._resource("memory", values.gibibytes),
+            disk_gb=self._resource("disk_size", values.gigabytes) or SKYPILOT_DISK_GB,
+            instance_type=self._resource("instance_type", values.text),
+            exact=frozenset(exact),
         )
-
-    def _gpus(self, said: object) -> dict[str, int]:
-        return accelerators.canonical(accelerators.read(said), self._known_gpus)
 
     def _places(self) -> tuple[Place, ...]:
         resources = self._resources
-        infra = resources.get("infra")
-        if infra is None and resources.get("cloud"):
+        beside = [key for key in ("cloud", "region", "zone") if resources.get(key)]
+        if resources.get("infra") and beside:
+            self._wrong["resources.infra"] = f"has resources.infra beside {' and '.join(beside)}: give infra alone"
+            return ()
+        if resources.get("cloud"):
             parts = (resources.get("cloud"), resources.get("region"), resources.get("zone"))
-            infra = "/".join(str(part) for part in parts if part)
-        elif infra is None and (resources.get("region") or resources.get("zone")):
-            self._wrong.append("gives a region without a cloud")
-        return self._value(places.read, infra, "infra") or ()
+            return self._value("resources.cloud", places.read, "/".join(str(part) for part in parts if part)) or ()
+        if beside:
+            self._wrong["resources.region"] = "gives a region without a cloud"
+        return self._resource("infra", places.read) or ()
 
     def _image(self) -> str | None:
         image = self._resources.get("image_id")
         if isinstance(image, str) and image.startswith("docker:"):
-            read: str | None = self._value(values.image, image, "image_id")
+            read: str | None = self._resource("image_id", values.image)
             return read
         return None
 
     def _extra(self) -> dict[str, object]:
-        """What is passed on untouched, resources that are none of ours to read among it."""
-        extra: dict[str, object] = {key: value for key, value in self._said.items() if key in _PASSED_ON}
-        for key in self._said.keys() - _READ - _PASSED_ON:
-            self._wrong.append(f"has the key {key!r}, which no run can have")
-        rest = {key: value for key, value in self._resources.items() if key not in _RESOURCES | _OURS.keys()}
+        """Return what SkyPilot reads as it stands. A key that no table names is refused: its price is not known."""
+        for key in INTERNAL & self._said.keys():
+            self._wrong[key] = f"has the key {key!r}, which SkyPilot writes for itself"
+        for key in INTERNAL & self._resources.keys():
+            self._wrong[f"resources.{key}"] = f"has the key 'resources.{key}', which SkyPilot writes for itself"
+        for key in RESOURCES_REFUSED.keys() & self._resources.keys():
+            self._wrong[f"resources.{key}"] = f"has resources.{key}: {RESOURCES_REFUSED[key]}"
+        extra: dict[str, object] = {key: value for key, value in self._said.items() if key in PASSED_ON}
+        passed_on = RESOURCES_PASSED_ON | RESOURCES_UNPRICED.keys()
+        rest = {key: value for key, value in self._resources.items() if key in passed_on and value is not None}
         image = self._resources.get("image_id")
         if image is not None and self._image() is None:
             rest["image_id"] = image
-        for key in ("any_of", "ordered"):
-            if rest.pop(key, None) is not None:
-                self._wrong.append(f"has resources.{key}: give the places with cloud and the GPUs with accelerators")
         return {**extra, "resources": rest} if rest else extra
 
     def _workdir(self) -> str | None:
         workdir = self._said.get("workdir")
         if isinstance(workdir, Mapping):
-            self._wrong.append("takes its workdir from git: check it out and give the folder")
+            self._wrong["workdir"] = "takes its workdir from git: check it out and give the folder"
             return None
         return self._text("workdir")
 
     def _mapping(self, key: str) -> Mapping[str, Any]:
-        said = self._said.get(key) or {}
-        if isinstance(said, Mapping):
-            return said
-        self._wrong.append(f"has {key} that are no mapping")
-        return {}
+        said = self._said.get(key)
+        if key == "secrets" and isinstance(said, list):
+            self._wrong[key] = "names secrets that an API server keeps: give them with secrets"
+        return said if isinstance(said, Mapping) else {}
 
     def _text(self, key: str) -> str | None:
         said = self._said.get(key)
-        if said is None or isinstance(said, str):
-            return said or None
-        self._wrong.append(f"has a {key} that is no text")
-        return None
+        return said or None if isinstance(said, str) else None
 
-    def _value(self, read: Callable[[object], Any], said: object, key: str) -> Any:
+    def _resource(self, key: str, read: Callable[[object], Any]) -> Any:
+        return self._value(f"resources.{key}", read, self._resources.get(key))
+
+    def _value(self, path: str, read: Callable[[object], Any], said: object) -> Any:
         if said is None:
             return None
         try:
             return read(said)
         except Wrong as wrong:
             near = f" (did you mean {' or '.join(wrong.near)}?)" if wrong.near else ""
-            self._wrong.append(f"has {key} {wrong.shown or str(said)!r}, which {wrong.problem}{near}")
+            self._wrong[path] = f"has {path} {wrong.shown or str(said)!r}, which {wrong.problem}{near}"
             return None

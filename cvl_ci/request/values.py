@@ -14,6 +14,9 @@ SPOT_WORDS = ("true", "false", "fallback")
 _DURATION = re.compile(r"((?P<d>[\d.]+)d)?((?P<h>[\d.]+)h)?((?P<m>[\d.]+)m)?((?P<s>[\d.]+)s)?")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MINUTES = {"d": 1440.0, "h": 60.0, "m": 1.0, "s": 1 / 60}
+_MEMORY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?:(?P<unit>[kmgtp])(?:i?b|i)?)?\s*\+?")
+# sky/skylet/constants.py, MEMORY_SIZE_UNITS: SkyPilot's GB and GiB are one.
+_GIB = {"k": 2.0**-20, "m": 2.0**-10, "g": 1.0, "t": 2.0**10, "p": 2.0**20}
 _LONGEST_MINUTES = 30 * 24 * 60.0
 _LONGEST_KEPT_MINUTES = 24 * 60
 _KEY_KINDS = (
@@ -110,17 +113,26 @@ def public_key(value: object) -> str:
 
 
 def amount(value: object) -> float:
-    """A least number of something: `4`, `4+`, `16GB`; all say at least."""
+    """A least number of something: `4`, `4+`; both say at least."""
     if isinstance(value, str):
-        value = re.sub(r"(?i)\s*(gib|gb|g)?\s*\+?$", "", value.strip())
+        value = value.strip().removesuffix("+").strip()
     number = _number(value)
     if number <= 0:
         raise Wrong("is not more than 0")
     return number
 
 
+def gibibytes(value: object) -> float:
+    """A least amount of memory, in SkyPilot's units: `16`, `16+`, `16GB`, `500MB`; a number alone is GiB."""
+    found = _MEMORY.fullmatch(value.strip().lower()) if isinstance(value, str) else None
+    number = _number(_number(found["number"]) * _GIB[found["unit"] or "g"]) if found else _number(value)
+    if number <= 0:
+        raise Wrong("is not more than 0")
+    return number
+
+
 def gigabytes(value: object) -> int:
-    number = amount(value)
+    number = gibibytes(value)
     if number != int(number):
         raise Wrong("is not a whole number of gigabytes")
     return int(number)

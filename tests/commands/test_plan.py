@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,23 @@ def test_a_budget_that_buys_no_run_is_refused_with_what_would(ask: Ask, cost: st
 def test_a_job_shorter_than_the_shortest_run_needs_no_more_than_it_costs(ask: Ask) -> None:
     quoted = quote(ask(example="plain", cloud="aws", max_runtime="1m", max_cost="0.04"), PRICES)
     assert quoted.deadline_minutes == 21
+
+
+def test_a_machine_that_a_cloud_does_not_have_is_answered_with_what_there_is(ask: Ask) -> None:
+    quoted = quote(ask(example="plain", gpu="A100:1", cloud="aws"), PRICES)
+    assert quoted.offers == ()
+    told = quoted.warnings[0]
+    assert "No price is known for A100:1" in told
+    assert "8 × A100 on aws" in told
+    elsewhere = told.partition("1 × A100 on ")[2].partition(";")[0]
+    assert {"gcp", "lambda"} <= set(elsewhere.partition(")")[0].split(", "))
+
+
+def test_an_exact_size_is_shown_as_one(ask: Ask) -> None:
+    plan = ask(example="plain", cpus="4")
+    assert "4+ vCPUs" in as_text(plan, quote(plan, PRICES), PRICES)
+    exact = replace(plan, needs=replace(plan.needs, exact=frozenset({"cpus"})))
+    assert "4 vCPUs" in as_text(exact, quote(exact, PRICES), PRICES).partition("$/hour")[0]
 
 
 def test_without_a_price_it_is_warned_of_and_a_budget_is_refused(ask: Ask) -> None:

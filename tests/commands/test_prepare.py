@@ -285,8 +285,21 @@ def test_a_task_is_read_and_inputs_win_over_it(ask: Ask, field: Path) -> None:
     assert ask(task="task.yaml", cloud="any").places == ()
 
 
+def test_a_tasks_variables_are_filled_in_before_its_files_are_looked_for(ask: Ask, field: Path) -> None:
+    (field / "task.yaml").write_text(
+        "workdir: $CODE\nenvs: {DATA: 's3://bucket', CODE: null}\nsecrets: {TOKEN: x}\nrun: ls\n"
+        "file_mounts: {/d: $DATA, /e: ./$CODE, /f: $TOKEN}\n"
+    )
+    plan = ask(task="task.yaml", env={"CODE": "cvlization"})
+    assert plan.task_extra == {"file_mounts": {"/d": "s3://bucket", "/e": f"{field}/cvlization", "/f": "$TOKEN"}}
+    assert [file.path for file in plan.files] == ["__init__.py", "data/tiny.py"]
+    (field / "task.yaml").write_text("run: ls\nfile_mounts: {/d: $DATA}\n")
+    assert "from $DATA, which neither" in mistakes(ask, task="task.yaml")["task"]
+
+
 @pytest.mark.parametrize(
-    ("text", "why"), [("run: a\n---\nrun: b", "2 YAML documents"), ("service: {}", "a service"), ("\x00", "not text")]
+    ("text", "why"),
+    [("run: a\n---\nrun: b", "a pipeline of 2 tasks"), ("service: {}", "a service"), ("\x00", "not text")],
 )
 def test_a_task_that_is_none_is_a_mistake(ask: Ask, field: Path, text: str, why: str) -> None:
     (field / "task.yaml").write_text(text)

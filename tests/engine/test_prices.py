@@ -38,6 +38,19 @@ def test_alternatives_compete_by_price() -> None:
     assert (found[0].instance_type, found[0].hourly_usd) == ("g6e.xlarge", 1.861)
 
 
+def test_alternatives_in_order_of_preference_are_not_ranked_by_price() -> None:
+    found = offers(Needs(accelerators={"L40S": 1, "A10G": 1, "T4": 1}, in_order=True), AWS)
+    ranks = [["L40S", "A10G", "T4"].index(name) for offer in found for name in offer.accelerators]
+    assert set(ranks) == {0, 1, 2}
+    assert ranks == sorted(ranks)
+
+
+def test_exact_sizes_are_exact() -> None:
+    assert {offer.vcpus for offer in offers(Needs(cpus=2, exact=frozenset({"cpus"})), AWS)} == {2}
+    assert offers(Needs(cpus=3, exact=frozenset({"cpus"})), AWS) == []
+    assert {offer.memory_gib for offer in offers(Needs(memory_gib=8, exact=frozenset({"memory_gib"})), AWS)} == {8}
+
+
 def test_a_count_is_exact() -> None:
     assert {offer.instance_type for offer in offers(gpu(L4=4), AWS)} == {"g6.12xlarge"}
     assert offers(gpu(A100=1), AWS) == []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cvl_ci.engine import task
+from cvl_ci.engine import script, task
 from cvl_ci.request.plan import Needs, Place, RunPlan, Secret, Spot, StagedFile
 
 PLAN = RunPlan(
@@ -83,6 +85,15 @@ def test_several_places_are_tried_in_their_order_each_with_each_gpu() -> None:
     ]
 
 
+def test_gpus_in_order_of_preference_stay_in_order_at_one_place() -> None:
+    plan = replace(PLAN, needs=Needs(accelerators={"H100": 1, "L4": 1}, in_order=True))
+    assert resources(plan)["ordered"] == [
+        {"infra": "aws/us-east-1", "accelerators": {"H100": 1}},
+        {"infra": "aws/us-east-1", "accelerators": {"L4": 1}},
+    ]
+    assert "ordered" not in resources(replace(PLAN, needs=Needs(accelerators={"H100": 1}, in_order=True)))
+
+
 def test_fallback_tries_spot_everywhere_before_any_on_demand() -> None:
     plan = replace(PLAN, needs=Needs(), places=(Place(cloud="gcp"), Place(cloud="aws")), spot=Spot.FALLBACK)
     tried = resources(plan)["ordered"]
@@ -108,6 +119,12 @@ def test_a_machine_without_gpu_has_two_vcpus_unless_said_otherwise() -> None:
     assert "cpus" not in resources(replace(PLAN, needs=Needs(accelerators={"T4": 1})))
 
 
+def test_an_exact_size_stays_exact() -> None:
+    found = resources(replace(PLAN, needs=Needs(cpus=4, memory_gib=16, exact=frozenset({"cpus", "memory_gib"}))))
+    assert (found["cpus"], found["memory"]) == ("4", "16")
+    assert resources(replace(PLAN, needs=Needs(cpus=4, memory_gib=16)))["memory"] == "16+"
+
+
 def test_a_type_of_machine_says_it_all() -> None:
     needs = Needs(accelerators={"A10G": 4}, instance_type="g5.12xlarge", disk_gb=100)
     found = resources(replace(PLAN, needs=needs))
@@ -123,14 +140,17 @@ def test_a_users_own_keys_pass_but_never_over_our_limits() -> None:
     extra = {
         "file_mounts": {"/d": "/x"},
         "name": "theirs",
-        "resources": {"ports": 8080, "autostop": False, "disk_size": 1, "labels": {"a": "b"}},
+        "resources": {"ports": 8080, "autostop": False, "disk_size": 1, "labels": {"a": "b", "cvl-lease": "theirs"}},
     }
     found = config(replace(PLAN, task_extra=extra))
     assert found["file_mounts"] == {"/d": "/x"}
     assert found["name"] == "cvl-x"
     assert found["resources"]["ports"] == 8080
     assert found["resources"]["autostop"] == {"idle_minutes": 80, "down": True, "wait_for": "none"}
-    assert (found["resources"]["disk_size"], found["resources"]["labels"]) == (120, {"cvl-lease": "x"})
+    assert (found["resources"]["disk_size"], found["resources"]["labels"]) == (
+        120,
+        {"a": "b", "cvl-lease": "x"},
+    )
 
 
 def test_what_is_not_there_is_left_out() -> None:
@@ -149,6 +169,56 @@ def test_rendered_it_is_plain_commands_and_no_secrets_value() -> None:
     assert read["run"] == "set -e\ncd 'examples/digits sgd'\nbash train.sh --epochs 3\n"
     assert read["setup"] == "set -e\ncd 'examples/digits sgd'\nbash build.sh\n"
     assert read["workdir"] == "."
+
+
+@pytest.mark.parametrize(
+    ("commands", "fail_fast"),
+    [
+        (("false\necho after",), False),
+        (("false\necho after",), True),
+        (("false | true; echo after",), True),
+        (("false | true; echo after",), False),
+        (("exit 3",), False),
+        (("cd /; false", "echo after"), False),
+        (("export A=1; true", 'echo "A is $A"'), False),
+        (("echo one", "false", "echo two"), False),
+        (("echo 'a b'", "echo c"), False),
+        (("A=1 env", "echo c"), False),
+        (("exit 0", "echo after"), False),
+    ],
+)
+@pytest.mark.parametrize("directory", [".", "a b"])
+def test_what_is_rendered_does_what_the_machine_does(
+    tmp_path: Path, commands: tuple[str, ...], fail_fast: bool, directory: str
+) -> None:
+    (tmp_path / "a b").mkdir()
+    plan = RunPlan(title="x", directory=directory, run_commands=commands, fail_fast=fail_fast)
+    rendered = yaml.safe_load(task.render(plan))["run"]
+    env = {**script.environment(plan, lease="cvl-1-abc", deadline=time.time() + 3600), "PATH": os.environ["PATH"]}
+    done = [
+        subprocess.run(
+            ["bash", "-c", text],
+            cwd=tmp_path,
+            env={**env, "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        for text in (rendered, script.run(plan, lease="cvl-1-abc"))
+    ]
+    words = [
+        [line for line in each.stdout.splitlines() if line in {"after", "one", "two", "a b", "c"} or "A is" in line]
+        for each in done
+    ]
+    assert words[0] == words[1]
+    assert done[0].returncode == done[1].returncode
+
+
+def test_a_tasks_own_script_is_rendered_as_it_is() -> None:
+    text = "false\ncd x\n# a comment\necho $A"
+    rendered = yaml.safe_load(task.render(RunPlan(title="x", setup_commands=(text,), run_commands=(text,))))
+    assert (rendered["setup"], rendered["run"]) == (text, text)
 
 
 # ---- what SkyPilot itself says of it ----------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from cvl_ci.request.values import Wrong
         ("L4:1,A10G:1", {"L4": 1, "A10G": 1}),
         ({"L4": 1}, {"L4": 1}),
         (["L4:1", "A10G"], {"L4": 1, "A10G": 1}),
+        ({"L4:1": None, "A10G:2": None}, {"L4": 1, "A10G": 2}),
+        ({"A100": None}, {"A100": 1}),
         ("none", {}),
         ("None", {}),
         ("0", {}),
@@ -30,10 +32,34 @@ def test_every_form_is_read(given: object, read: dict[str, int]) -> None:
     assert accelerators.read(given) == read
 
 
-@pytest.mark.parametrize("given", ["A100:0", "A100:x", "A100:0.5", "A100:-1", "L4:1,", 3, 1.5, {"L4": None}, "A100:"])
+@pytest.mark.parametrize("given", ["A100:0", "A100:x", "A100:0.5", "A100:-1", "L4:1,", 3, 1.5, {"L4:": None}, "A100:"])
 def test_what_is_no_gpu_is_refused(given: object) -> None:
     with pytest.raises(Wrong):
         accelerators.read(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "in_order"),
+    [
+        ("H100:1,L4:1", True),
+        (["H100:1", "L4"], True),
+        ("{H100:1, L4:1}", False),
+        ({"H100": 1, "L4": 1}, False),
+        ({"H100:1": None, "L4:1": None}, False),
+        ("H100:1", False),
+    ],
+)
+def test_a_list_is_in_order_of_preference_and_a_set_is_not(given: object, in_order: bool) -> None:
+    names = accelerators.canonical(accelerators.read(given), ACCELERATORS)
+    assert isinstance(names, accelerators.Preferred) is in_order
+    assert next(iter(names)) == "H100"
+
+
+def test_a_part_of_a_gpu_and_a_gpu_by_its_memory_are_refused_in_their_own_words() -> None:
+    with pytest.raises(Wrong, match="a part of a GPU"):
+        accelerators.read("T4:0.5")
+    with pytest.raises(Wrong, match="by its memory"):
+        accelerators.canonical({"80GB+": 1}, ACCELERATORS)
 
 
 def test_names_get_skypilots_spelling_and_keep_their_order() -> None:

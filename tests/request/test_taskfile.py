@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
@@ -62,22 +63,11 @@ def test_everything_we_must_know_is_read() -> None:
 
 def test_the_rest_is_passed_on_but_what_is_ours() -> None:
     extra = read(FULL).extra
-    assert extra["resources"] == {"ports": 8080}
+    assert extra["resources"] == {"ports": 8080, "labels": {"a": "b"}}
     assert extra["file_mounts"] == {
         "/data": "./data",
         "/bucket": "s3://bucket/x",
         "/more": {"source": "./more", "mode": "COPY"},
-    }
-
-
-def test_files_from_beside_us_get_absolute_paths() -> None:
-    extra = taskfile.with_absolute_sources(
-        read(FULL).extra, locate=lambda typed: typed.removeprefix("./"), root="/repo"
-    )
-    assert extra["file_mounts"] == {
-        "/data": "/repo/data",
-        "/bucket": "s3://bucket/x",
-        "/more": {"source": "/repo/more", "mode": "COPY"},
     }
 
 
@@ -92,11 +82,41 @@ def test_what_is_left_to_be_given_must_be_given() -> None:
         ("L4:2", {"L4": 2}),
         ("[L4:1, A10G]", {"L4": 1, "A10G": 1}),
         ("{L4: 1, A10G: 1}", {"L4": 1, "A10G": 1}),
+        ("{L4:1, A10G:1}", {"L4": 1, "A10G": 1}),
+        ("{A100: null}", {"A100": 1}),
+        ("Inferentia:6", {"Inferentia": 6}),
         ("'{L4:1, A10G:1}'", {"L4": 1, "A10G": 1}),
     ],
 )
 def test_accelerators_come_as_text_list_and_mapping(accelerators: str, wanted: dict[str, int]) -> None:
     assert read(f"run: x\nresources: {{accelerators: {accelerators}}}".encode()).needs.accelerators == wanted
+
+
+def test_a_header_that_names_one_task_is_its_name() -> None:
+    task = read(b"name: mine\n---\nrun: x\n")
+    assert (task.wrong, task.name, task.run) == ((), "mine", "x")
+
+
+def test_an_own_cluster_has_its_own_names_of_gpus() -> None:
+    task = read(b"run: x\nresources: {infra: k8s/mine, accelerators: 'MI300:8'}")
+    assert (task.wrong, task.needs.accelerators) == ((), {"MI300": 8})
+    assert read(b"run: x\nresources: {accelerators: 'MI300:8'}").wrong
+
+
+@pytest.mark.parametrize(
+    ("line", "needs"),
+    [
+        ("cpus: 4", Needs(cpus=4, exact=frozenset({"cpus"}), disk_gb=256)),
+        ("cpus: 4+", Needs(cpus=4, disk_gb=256)),
+        ("memory: 16", Needs(memory_gib=16, exact=frozenset({"memory_gib"}), disk_gb=256)),
+        ("memory: 512MB+", Needs(memory_gib=0.5, disk_gb=256)),
+        ("disk_size: 1TB", Needs(disk_gb=1024)),
+        ("disk_size: 50", Needs(disk_gb=50)),
+    ],
+)
+def test_sizes_mean_what_skypilot_means_by_them(line: str, needs: Needs) -> None:
+    task = read(f"run: x\nresources: {{{line}}}".encode())
+    assert (task.wrong, task.needs) == ((), needs)
 
 
 def test_cloud_region_and_zone_are_one_place() -> None:
@@ -112,10 +132,11 @@ def test_an_image_that_is_no_docker_image_is_passed_on() -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"run: a\n---\nrun: b\n", "2 YAML documents"),
+        (b"run: a\n---\nrun: b\n", "a pipeline of 2 tasks, one after the other"),
+        (b"name: p\nexecution: parallel\n---\nrun: a\n---\nrun: b\n", "a group of 2 jobs side by side"),
         (b"run: a\nservice: {replicas: 1}", "is a service"),
-        (b"- run: a", "no mapping"),
-        (b"", "0 YAML documents"),
+        (b"- run: a", "not a mapping"),
+        (b"", "no task in it"),
     ],
 )
 def test_what_is_no_single_task_is_refused(content: bytes, why: str) -> None:
@@ -131,11 +152,11 @@ def test_what_is_no_single_task_is_refused(content: bytes, why: str) -> None:
         ("resources: {infra: awz}", "no cloud"),
         ("resources: {region: us-east-1}", "region without a cloud"),
         ("resources: {any_of: [{cpus: 2}]}", r"resources\.any_of"),
-        ("resources: [1]", "resources that are no mapping"),
+        ("resources: [1]", "resources \\[1\\], which is not a mapping"),
         ("num_nodes: 0", "num_nodes"),
         ("workdir: {url: https://x}", "from git"),
-        ("envs: [a]", "envs that are no mapping"),
-        ("setup: 5", "setup that is no text"),
+        ("envs: [a]", "envs \\*\\*\\*, which is not a mapping"),
+        ("setup: 5", "setup 5, which is not text"),
     ],
 )
 def test_every_mistake_inside_is_kept(line: str, why: str) -> None:
@@ -145,3 +166,113 @@ def test_every_mistake_inside_is_kept(line: str, why: str) -> None:
 
 def test_a_task_that_runs_nothing_is_a_mistake() -> None:
     assert read(b"setup: x").wrong == ("has no run",)
+
+
+@pytest.mark.parametrize(
+    ("lines", "problems"),
+    [
+        ("resources: {acelerators: 'H100:8'}", ["'resources.acelerators', which SkyPilot .* mean accelerators"]),
+        ("resources: {gpu: 'H100:8'}", ["'resources.gpu', which SkyPilot does not know"]),
+        ("resources: {spot: true}", ["'resources.spot', .* mean use_spot"]),
+        ("resources: {gpus: L4, accelerators: A100}", ["both resources.gpus and resources.accelerators"]),
+        ("resources: {any_of: [{gpus: L4, acelerators: L4}]}", ["any_of"]),
+        ("resources: {autostop: {idle_minuts: 5}}", [r"'resources.autostop.idle_minuts', .* mean idle_minutes"]),
+        ("resources: {job_recovery: {stratgy: x}}", ["'resources.job_recovery.stratgy', .* mean strategy"]),
+        ("resources: {spot_recovery: FAILOVER}", ["'resources.spot_recovery', .* mean job_recovery"]),
+        ("resources: {hooks: [{run: x}]}", ["'resources.hooks', which SkyPilot does not know"]),
+        ("resources: {volumes: [{disk_sise: 5}]}", [r"'resources.volumes\[0\].disk_sise', .* mean disk_size"]),
+        ("resources: {ports: [1.5]}", [r"resources.ports"]),
+        ("resources: {_docker_login_config: {}}", ["'resources._docker_login_config', which SkyPilot writes"]),
+        ("resources: {infra: aws, region: us-east-1}", ["resources.infra beside region"]),
+        ("resources: {priority: 2000}", ["priority 2000, which is more than 1000"]),
+        ("resources: {max_hourly_cost: 0}", ["max_hourly_cost 0, which is not more than 0"]),
+        ("resources: {use_spot: 1}", ["use_spot '1', which is neither true nor false"]),
+        ("resources: {infra: '*/us-east-1'}", ["a region of any cloud: name the cloud too"]),
+        ("resources: {memory: 8x}", ["memory '8x', which is not a number"]),
+        ("resources: {accelerators: 'T4:0.5'}", ["a part of a GPU"]),
+        ("resources: {accelerators: 80GB+}", ["a GPU by its memory"]),
+        ("resources: {ephemeral_storage: 5}", ["give disk_size"]),
+        ("file_mounts: {/d: {sorce: s3://b}}", ["'file_mounts./d.sorce', .* mean source"]),
+        ("file_mounts: {/d: {source: s3://b, mode: MONT}}", ["mode 'MONT', which is not one of .* mean MOUNT"]),
+        (
+            "file_mounts: {/d: {source: s3://b, config: {mount: {readonly: true}}}}",
+            ["readonly', .* mean read_only"],
+        ),
+        ("file_mounts: {/d: 5}", ["/d 5, which is not text or a mapping"]),
+        ("file_mounts: [/d]", ["file_mounts .* not a mapping"]),
+        ("volumes: {/d: {siz: 5Gi}}", ["'volumes./d.siz', .* mean size"]),
+        ("volumes: {/d: {labels: {a: b}}}", ["volumes./d without a name, a size"]),
+        ("config: {kubernets: {}}", ["'config.kubernets', .* mean kubernetes"]),
+        ("config: {docker: {run_option: [x]}}", ["'config.docker.run_option', .* mean run_options"]),
+        ("config: {hooks: [{events: [dwn]}]}", [r"config.hooks\[0\] without run", "'dwn', .* mean down"]),
+        ("config: {kubernetes: {custom_metadata: {name: x}}}", ["custom_metadata.name', which SkyPilot sets itself"]),
+        ("workdir: {urll: x}", ["from git"]),
+        ("num_nodes: '2'", ["num_nodes '2', which is not a whole number"]),
+        ("secrets: [HF_TOKEN]", ["an API server keeps"]),
+        ("envs: {A-B: secret}", ["'A-B', which is not the name of a variable"]),
+        ("event_callbak: x", ["'event_callbak', .* mean event_callback"]),
+        ("_metadata: {}", ["'_metadata', which SkyPilot writes for itself"]),
+        ("resorces: {gpus: L4}\nnum_node: 2", ["'resorces', .* mean resources", "'num_node', .* mean num_nodes"]),
+    ],
+)
+def test_what_skypilot_does_not_know_is_refused_with_the_near_word(lines: str, problems: list[str]) -> None:
+    wrong = read(f"run: x\n{lines}".encode()).wrong
+    for problem in problems:
+        assert any(re.search(problem, each) for each in wrong), wrong
+
+
+def test_all_mistakes_come_at_once_each_place_once() -> None:
+    task = read(b"run: x\nnum_nodes: 0\nresources: {acelerators: L4, infra: awz, prots: 80}\nenvs: {A-B: 1}")
+    assert len(task.wrong) == 5, task.wrong
+
+
+def test_a_value_that_may_be_a_secret_is_not_repeated() -> None:
+    assert not any("hf_value" in each for each in read(b"run: x\nsecrets: [hf_value]\nenvs: [hf_value]").wrong)
+
+
+def test_a_hostile_file_is_answered_soon_and_in_plain_letters() -> None:
+    keys = "\n".join(f"key{number}: x" for number in range(1000))
+    mounts = 'file_mounts: {"/d\\n::error::owned\\e[31m": 5}'
+    codes = f"resources: {{job_recovery: {{recover_on_exit_codes: {[*range(256)] * 4}}}}}"
+    began = time.process_time()
+    wrong = [*read(f"run: x\n{keys}".encode()).wrong, *read(f"run: x\n{mounts}\n{codes}".encode()).wrong]
+    assert time.process_time() - began < 5
+    assert 40 < len(wrong) < 50
+    assert all(each.isprintable() and len(each) <= 400 for each in wrong)
+    assert any("with an entry twice" in each for each in wrong)
+
+
+def test_the_alias_of_accelerators_is_read_and_not_passed_on() -> None:
+    task = read(b"run: x\nresources: {gpus: 'H100:8'}")
+    assert (task.wrong, task.needs.accelerators, task.extra) == ((), {"H100": 8}, {})
+
+
+@pytest.mark.parametrize("word", ["true", "'true'", "True", "'True'"])
+def test_spot_is_spot_in_any_spelling(word: str) -> None:
+    task = read(f"run: x\nresources: {{use_spot: {word}}}".encode())
+    assert (task.wrong, task.spot) == ((), Spot.ALWAYS)
+
+
+def test_what_has_no_price_and_what_a_run_sets_itself_is_told() -> None:
+    task = read(b"run: x\nresources: {local_disk: '1000+', disk_tier: best, autostop: 5, job_recovery: FAILOVER}")
+    assert task.wrong == ()
+    assert task.extra == {"resources": {"local_disk": "1000+", "disk_tier": "best"}}
+    assert task.warnings == (
+        "resources.autostop is not used: a run ends its machine by itself.",
+        "resources.job_recovery is not used: only managed jobs use it.",
+        "The price is without the disk's tier and a machine with a local disk, which the task asks for.",
+    )
+
+
+def test_a_size_that_skypilot_would_choose_otherwise_is_told() -> None:
+    small = ("The task gives no size: a machine with 2 vCPUs or more is taken, where SkyPilot alone takes 8.",)
+    assert read(b"run: x").work(Inputs()).warnings == small
+    assert read(b"run: x").work(Inputs(cpus=4)).warnings == ()
+    assert read(b"run: x\nresources: {cpus: 2}").work(Inputs()).warnings == ()
+    assert read(b"run: x\nresources: {gpus: L4}").work(Inputs()).warnings == ()
+
+
+def test_the_sandbox_is_a_place_for_a_task_too() -> None:
+    assert read(b"run: x\nresources: {infra: sandbox/us-west-2}").places == (
+        Place(cloud="sandbox", region="us-west-2"),
+    )

@@ -77,9 +77,29 @@ def test_what_is_no_whole_number_is_refused(given: object) -> None:
         values.whole(given)
 
 
-@pytest.mark.parametrize(("given", "number"), [("4", 4), ("4+", 4), ("16GB", 16), ("16 GiB", 16), ("0.5", 0.5), (8, 8)])
+@pytest.mark.parametrize(("given", "number"), [("4", 4), ("4+", 4), ("0.5", 0.5), (8, 8)])
 def test_an_amount_always_means_at_least(given: object, number: float) -> None:
     assert values.amount(given) == number
+
+
+@pytest.mark.parametrize(
+    ("given", "number"),
+    [("16", 16), (16, 16), ("16+", 16), ("16GB", 16), ("16 GiB", 16), ("16Gi+", 16), ("1TB", 1024), ("512MB", 0.5)],
+)
+def test_memory_has_skypilots_units(given: object, number: float) -> None:
+    assert values.gibibytes(given) == number
+
+
+@pytest.mark.parametrize("given", ["8x", "5 apples", "GB", "0GB", "-1", "1e3GB", True])
+def test_what_is_no_amount_of_memory_is_refused(given: object) -> None:
+    with pytest.raises(Wrong):
+        values.gibibytes(given)
+
+
+def test_a_disk_is_in_whole_gigabytes() -> None:
+    assert (values.gigabytes("1TB"), values.gigabytes("256Gi"), values.gigabytes(100)) == (1024, 256, 100)
+    with pytest.raises(Wrong, match="not a whole number of gigabytes"):
+        values.gigabytes("500MB")
 
 
 def test_environment_is_read_from_lines_a_list_and_a_mapping() -> None:

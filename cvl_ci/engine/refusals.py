@@ -1,0 +1,166 @@
+"""Whose fault a failure of SkyPilot's is: every exception class of SkyPilot 0.14.1, and the words of the providers.
+
+A class that SkyPilot adds fails tests/engine/test_refusals.py, so that somebody decides. A failure that no rule knows
+is the engine's: infrastructure never reddens a test of the user's code.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable, Sequence
+
+from cvl_ci.engine.process import WorkerFailed
+
+READING = "TaskUnreadable"
+"""The worker's own name for whatever stops SkyPilot's loader at our task."""
+
+
+class Kind(enum.Enum):
+    """The kinds of failure, in the order that decides between several places: what may pass comes first."""
+
+    CAPACITY = "capacity"
+    ENGINE = "engine"
+    QUOTA = "quota"
+    CREDENTIALS = "credentials"
+    REQUEST = "request"
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+CLASSES: dict[Kind, frozenset[str]] = {
+    Kind.REQUEST: _words(
+        """
+        TaskUnreadable InvalidSkyPilotConfigError InvalidCloudConfigs KubernetesValidationError InvalidNamespaceError
+        ProvisionUnsupportedError NotSupportedError ResourcesMismatchError InconsistentHighAvailabilityError
+        StorageSpecError StorageSourceError StorageNameError StorageModeError StorageBucketGetError
+        StorageExternalDeletionError NonExistentStorageAccountError VolumeNotFoundError VolumeTopologyConflictError
+        InvalidWorkspaceNameError WorkspaceAmbiguousError UserRequestRejectedByPolicy PoolDoesNotExistError GitError
+        ValidationError
+        """
+    ),
+    Kind.CREDENTIALS: _words(
+        """
+        NoCloudAccessError InvalidCloudCredentials CloudUserIdentityError ClusterOwnerIdentityMismatchError
+        ApiServerAuthenticationError PermissionDeniedError NoWorkspaceAccessError SeewebCredentialsFileNotFound
+        SeewebApiKeyMissing SeewebAuthenticationError NoCredentialsError PartialCredentialsError
+        DefaultCredentialsError RefreshError ClientAuthenticationError CredentialUnavailableError
+        """
+    ),
+    Kind.CAPACITY: _words(
+        """
+        ResourcesUnavailableError ExecutionRetryableError ExecutionPausedError PrimeintellectResourcesUnavailableError
+        """
+    ),
+    Kind.QUOTA: frozenset(),
+    Kind.ENGINE: _words(
+        """
+        CloudError ClientError KubeAPIUnreachableError KubernetesError AWSAzFetchingError NetworkError
+        ProvisionerError StopFailoverError ProvisionPrechecksError NoClusterLaunchedError FetchClusterInfoError
+        StorageError StorageInitError StorageBucketCreateError StorageBucketDeleteError StorageUploadError
+        ClusterNotUpError ClusterSetUpError ClusterDoesNotExist CachedClusterUnavailable ClusterStatusFetchingError
+        InvalidClusterNameError PortDoesNotExistError VolumeNotReadyError
+        SkyPilotExcludeArgsBaseException CommandFailureException CommandError
+        SkyletInternalError SkyletMethodNotImplementedError SkyletUnavailableError
+        ApiServerConnectionError APIVersionMismatchError APINotSupportedError ServerTemporarilyUnavailableError
+        RequestCancelled RequestAlreadyExistsError RequestInterruptedError ExecutionPoolFullError
+        ConcurrentWorkerExhaustedError RestfulPolicyError AuthDBTimeoutError JWTSecretUnavailableError
+        UniqueConstraintViolationError LockTimeout _LaunchRequestParked ManagedJobReachedMaxRetriesError
+        ManagedJobStatusError ManagedJobUserCancelledError ServeUserTerminatedError InvalidRecipeNameError
+        RecipeAlreadyExistsError SeewebError VerdaException HyperbolicCatalogError HyperbolicError SCPClientError
+        SCPOngoingRequestError SCPCreationFailError DigitalOceanError FluidstackAPIError LambdaCloudError MithrilError
+        MithrilHttpError PaperspaceCloudError PrimeintellectAPIError VsphereError YottaAPIError
+        """
+    ),
+}
+_BY_CLASS = {name: kind for kind, names in CLASSES.items() for name in names}
+
+# The providers' own error codes, and SkyPilot's sentences where it drops the code.
+_WORDS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
+    (
+        Kind.CAPACITY,
+        re.compile(
+            r"Insufficient(Instance|Host|Reserved\w*)?Capacity|InsufficientCapacity|insufficient-capacity|"
+            r"ZONE_RESOURCE_POOL_EXHAUSTED|RESOURCE_POOL_EXHAUSTED|SpotMaxPriceTooLow|SkuNotAvailable|AllocationFailed|"
+            r"OverconstrainedA\w+|out of capacity|not enough capacity|^Unsupported:|VolumeTypeNotAvailableInZone"
+        ),
+    ),
+    (Kind.ENGINE, re.compile(r"RequestLimitExceeded|rateLimitExceeded|Throttl|TooManyRequests|ServiceUnavailable")),
+    (
+        Kind.QUOTA,
+        re.compile(r"(?i)quota|(v?cpu|instance|address|volume)\w*limit ?exceeded|max\w* ?count ?exceeded"),
+    ),
+    (
+        Kind.CREDENTIALS,
+        re.compile(
+            r"UnauthorizedOperation|AuthFailure|InvalidClientTokenId|UnrecognizedClient|SignatureDoesNotMatch|"
+            r"AccessDenied|AuthorizationFailed|ExpiredToken|RequestExpired|OptInRequired|PendingVerification|"
+            r"Unable to locate credentials|[Ii]nvalid cloud credentials|check your AWS credentials|"
+            r"DescribeAvailabilityZones|PERMISSION_DENIED|which (is|are) not enabled|do(es)? not have access|"
+            r"InvalidAuthenticationToken"
+        ),
+    ),
+    (
+        Kind.REQUEST,
+        re.compile(
+            r"InvalidAMIID|InvalidParameter|InvalidBlockDevice|InvalidInstanceType|InvalidVolume|InvalidSubnet|"
+            r"UnsupportedOperation|invalid cloud config|does not contain any instances satisfying|"
+            r"No launchable resource found|ImageNotFound|PlatformImageNotFound|badRequest"
+        ),
+    ),
+)
+_RAISED_OF_A_REQUEST = {"ValueError", "NotImplementedError"}
+"""SkyPilot raises these plain ones of what it was asked, as long as it has not asked a provider yet."""
+
+
+def kind_of(failure: WorkerFailed, *, refusals: Sequence[str] = (), asked: bool = True) -> Kind:
+    """Return whose fault it is. `refusals`: what the providers answered; `asked`: whether any was asked at all."""
+    own = _of_classes((failure.error, *failure.bases))
+    if own is Kind.CAPACITY:
+        return _of_places(failure, refusals)
+    if own is Kind.REQUEST and failure.error.startswith("Storage"):
+        # A bucket that a person named may exist and be closed to us.
+        return Kind.CREDENTIALS if _of_words(failure.text) is Kind.CREDENTIALS else own
+    if own is Kind.ENGINE or own is None:
+        words = _of_words(" ".join((failure.text, *failure.causes)))
+        if words is not None:
+            return words
+        own = _first_of([_of_prefix(each) for each in (*failure.causes, *failure.history)]) or own
+    if own is None and failure.error in _RAISED_OF_A_REQUEST and not asked:
+        return Kind.REQUEST
+    return own or Kind.ENGINE
+
+
+def _of_classes(names: Iterable[str]) -> Kind | None:
+    return next((_BY_CLASS[name] for name in names if name in _BY_CLASS), None)
+
+
+def _of_places(failure: WorkerFailed, refusals: Sequence[str]) -> Kind:
+    """Return what decides where several places said no: a request is only wrong where none lacked a machine."""
+    reasons = [_of_reason(text) for text in failure.history]
+    told = [kind for kind in reasons if kind is not None]
+    # SkyPilot's history drops the provider's answer, so its silence counts only where no answer was heard.
+    kinds = [*told, *(_of_reason(text) or Kind.CAPACITY for text in refusals)]
+    if not refusals:
+        kinds = [kind or Kind.CAPACITY for kind in reasons]
+    return _first_of(kinds) or _of_words(failure.text) or Kind.CAPACITY
+
+
+def _of_reason(text: str) -> Kind | None:
+    return _of_words(text) or _of_prefix(text)
+
+
+def _of_prefix(text: str) -> Kind | None:
+    """Return the kind of the class that a text of the worker begins with; none for the engine's and SkyPilot's own."""
+    kind = _BY_CLASS.get(text.partition(":")[0])
+    return None if kind in (Kind.ENGINE, Kind.CAPACITY) else kind
+
+
+def _of_words(text: str) -> Kind | None:
+    return next((kind for kind, words in _WORDS if words.search(text)), None)
+
+
+def _first_of(kinds: Sequence[Kind | None]) -> Kind | None:
+    return next((kind for kind in Kind if kind in kinds), None)

@@ -1,0 +1,290 @@
+"""SkyPilot's own grammar of a task: a mapping held against a copy of its schema, every mistake at once. Pure.
+
+skypilot_schema.json is `sky.utils.schemas` of SkyPilot 0.14.1, written by tests/engine/skypilot_schema.py: importing
+sky takes seconds. SkyPilot passes unknown keys over at some levels; here each of them is a mistake.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from itertools import chain, islice
+from typing import Any
+
+from cvl_ci.request.near import near
+from cvl_ci.request.plan import SANDBOX
+
+Schema = Mapping[str, Any]
+Found = Iterator[tuple[str, str]]
+"""Where (`resources.cpus`), and what is wrong there, as the end of a sentence whose subject is the file."""
+
+_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "string": ((str,), "text"),
+    "integer": ((int,), "a whole number"),
+    "number": ((int, float), "a number"),
+    "boolean": ((bool,), "true or false"),
+    "object": ((Mapping,), "a mapping"),
+    "array": ((list, tuple), "a list"),
+    "null": ((type(None),), "empty"),
+}
+# Keys of a task's volume that the schema of `sky volumes apply` lacks: sky/task.py, resolve_and_validate_volumes.
+_VOLUME_KEYS = {"sub_path": {"type": "string"}, "host_path": {"type": "string"}, "mode": {"type": "string"}}
+_ALTERNATIVES = ("any_of", "ordered")
+MOST_MISTAKES = 40
+"""A hostile file could hold thousands, and a person reads a few at a time."""
+
+_SHOWN, _LONGEST = 60, 400
+_FEW = 12
+"""As many keys as a message can list."""
+
+
+@cache
+def schemas() -> Mapping[str, Any]:
+    """Return the copy of SkyPilot's schemas, by name."""
+    text = resources.files("cvl_ci.request").joinpath("skypilot_schema.json").read_text(encoding="utf-8")
+    found: Mapping[str, Any] = json.loads(text)
+    return found
+
+
+def mistakes(task: Mapping[str, Any]) -> dict[str, str]:
+    """Return every mistake by its place in the file; empty when SkyPilot would read this task."""
+    parts = (part(task) for part in (_in_task, _in_resources, _in_mounts, _in_volumes))
+    found: dict[str, str] = {}
+    for path, problem in islice(chain.from_iterable(parts), MOST_MISTAKES):
+        found.setdefault(path, _printable(problem))
+    return found
+
+
+def _printable(text: str) -> str:
+    """Return a message without what a key of somebody else's file could do to a log."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 3]}..."
+
+
+def with_own_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return resources with SkyPilot's aliases (`gpus`) replaced by the names they stand for, `any_of` included."""
+    named = _renamed(config)
+    for key in _ALTERNATIVES:
+        if isinstance(named.get(key), list):
+            named[key] = [_renamed(each) if isinstance(each, Mapping) else each for each in named[key]]
+    return named
+
+
+def _renamed(config: Mapping[str, Any]) -> dict[str, Any]:
+    aliases: Mapping[str, str] = schemas()["aliases"]
+    return {aliases.get(key, key): value for key, value in config.items() if aliases.get(key) not in config}
+
+
+def _in_task(task: Mapping[str, Any]) -> Found:
+    # As Task.from_yaml_config does: a variable's value may be a number, an empty key counts as absent.
+    as_read = {key: value for key, value in task.items() if value is not None}
+    for key in ("envs", "secrets"):
+        if isinstance(as_read.get(key), Mapping):
+            named = as_read[key].items()
+            as_read[key] = {str(name): None if value is None else str(value) for name, value in named}
+    yield from check(as_read, schemas()["task"], "")
+
+
+def _in_resources(task: Mapping[str, Any]) -> Found:
+    config = task.get("resources")
+    if not isinstance(config, Mapping):
+        return
+    yield from _twice(config, "resources")
+    for key in _ALTERNATIVES:
+        for number, each in enumerate(config[key] if isinstance(config.get(key), list) else ()):
+            yield from _twice(each, f"resources.{key}[{number}]") if isinstance(each, Mapping) else ()
+    if config.keys() >= set(_ALTERNATIVES):
+        yield "resources.any_of", "has both resources.any_of and resources.ordered: SkyPilot takes one of them"
+    yield from check(_as_read(config), schemas()["resources"], "resources")
+
+
+def _as_read(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return resources with what a run takes beside SkyPilot's own words put into those: `'true'`, the sandbox."""
+    as_read = {key: value for key, value in with_own_names(config).items() if value is not None}
+    if str(as_read.get("use_spot")).lower() in {"true", "false"}:
+        as_read["use_spot"] = str(as_read["use_spot"]).lower() == "true"
+    for key in ("infra", "cloud"):
+        if isinstance(as_read.get(key), str):
+            as_read[key] = re.sub(rf"^{SANDBOX}(?=/|$)", "aws", as_read[key])
+    return as_read
+
+
+def _twice(config: Mapping[str, Any], path: str) -> Found:
+    for alias, name in schemas()["aliases"].items():
+        if alias in config and name in config:
+            yield f"{path}.{alias}", f"has both {path}.{alias} and {path}.{name}, which mean the same: give one of them"
+
+
+def _in_mounts(task: Mapping[str, Any]) -> Found:
+    mounts = task.get("file_mounts")
+    for target, source in mounts.items() if isinstance(mounts, Mapping) else ():
+        path = f"file_mounts.{target}"
+        if isinstance(source, Mapping):
+            as_read = {key: value for key, value in source.items() if value is not None}
+            yield from check(as_read, schemas()["storage"], path)
+        elif not isinstance(source, str):
+            yield path, _sentence(path, source, "is not text or a mapping")
+
+
+def _in_volumes(task: Mapping[str, Any]) -> Found:
+    volumes = task.get("volumes")
+    volume = schemas()["volume"]
+    schema = {**volume, "required": [], "properties": {**volume["properties"], **_VOLUME_KEYS}}
+    for target, source in volumes.items() if isinstance(volumes, Mapping) else ():
+        path = f"volumes.{target}"
+        if isinstance(source, Mapping):
+            yield from check(source, schema, path)
+            if not source.keys() & {"size", "name", "host_path"}:
+                yield path, f"has {path} without a name, a size or a host_path"
+        elif not isinstance(source, str):
+            yield path, _sentence(path, source, "is not text or a mapping")
+
+
+def check(value: object, schema: Schema, path: str) -> Found:
+    """Yield every way in which a value breaks a schema."""
+    for rule in ("anyOf", "oneOf"):
+        if rule in schema:
+            yield from _one_of(value, schema[rule], path)
+    if not _fits(value, schema):
+        yield path, _sentence(path, value, f"is not {' or '.join(dict.fromkeys(_kinds(schema)))}")
+    elif isinstance(value, Mapping):
+        yield from _in_mapping(value, schema, path)
+    elif isinstance(value, (list, tuple)):
+        yield from _in_list(value, schema, path)
+    elif isinstance(value, str):
+        yield from ((path, _sentence(path, value, wrong, close)) for wrong, close in _wrong_text(value, schema))
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield from ((path, _sentence(path, value, wrong)) for wrong in _wrong_number(value, schema))
+
+
+def _one_of(value: object, alternatives: Sequence[Schema], path: str) -> Found:
+    """Yield nothing where one alternative fits; else the mistakes by the first one of the value's own type."""
+    tried = [list(check(value, each, path)) for each in alternatives]
+    if not all(tried):
+        return
+    alike = [found for each, found in zip(alternatives, tried, strict=True) if _fits(value, each)]
+    if alike:
+        yield from alike[0]
+        return
+    kinds = dict.fromkeys(kind for each in alternatives for kind in _kinds(each))
+    yield path, _sentence(path, value, f"is not {' or '.join(kinds)}")
+
+
+def _names(schema: Schema) -> list[str]:
+    named = schema.get("type", [])
+    return [named] if isinstance(named, str) else list(named)
+
+
+def _kinds(schema: Schema) -> Iterator[str]:
+    yield from (_TYPES[name][1] for name in _names(schema))
+    for each in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        yield from _kinds(each)
+
+
+def _fits(value: object, schema: Schema) -> bool:
+    """Return whether the value has one of the types that the schema allows at all."""
+    alternatives = (*schema.get("anyOf", ()), *schema.get("oneOf", ()))
+    if alternatives and "type" not in schema:
+        return any(_fits(value, each) for each in alternatives)
+    names = _names(schema)
+    return not names or any(_is(value, name) for name in names)
+
+
+def _is(value: object, name: str) -> bool:
+    if isinstance(value, bool):
+        return name == "boolean"
+    if name == "integer" and isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, _TYPES[name][0])
+
+
+def _in_mapping(value: Mapping[str, Any], schema: Schema, path: str) -> Found:
+    properties: Mapping[str, Schema] = schema.get("properties", {})
+    for key, each in value.items():
+        here = f"{path}.{key}" if path else str(key)
+        rules = _rules_of(key, schema)
+        if rules is None:
+            yield here, _unknown(here, str(key), properties)
+        else:
+            yield from check(each, rules, here)
+    what = path or "the task"
+    yield from ((path, f"has {what} without {name}") for name in schema.get("required", ()) if name not in value)
+    if len(value) > schema.get("maxProperties", len(value)):
+        yield path, f"has {what} with {len(value)} keys, where SkyPilot takes {schema['maxProperties']}"
+    if len(value) < schema.get("minProperties", 0):
+        yield path, f"has {what} with nothing in it"
+    for each in schema.get("not", {}).get("anyOf", ()):
+        for name in value.keys() & set(each["required"]):
+            yield f"{path}.{name}", f"has the key {f'{path}.{name}'!r}, which SkyPilot sets itself"
+
+
+def _rules_of(key: object, schema: Schema) -> Schema | None:
+    """Return what holds for the value of this key; None where the schema does not know the key."""
+    properties, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    if key in properties:
+        return dict(properties[key])
+    for pattern, rules in patterns.items():
+        if re.search(pattern, str(key)):
+            return dict(rules)
+    # SkyPilot leaves some lists of keys open without meaning to: an unknown key is a mistake there too.
+    others = schema.get("additionalProperties", not (properties or patterns))
+    return dict(others) if isinstance(others, Mapping) else ({} if others else None)
+
+
+def _unknown(path: str, key: str, properties: Mapping[str, Schema]) -> str:
+    names = [name for name in properties if not name.startswith("_")]
+    close = near(key, names)
+    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+    if not close and 0 < len(names) <= _FEW:
+        hint = f" (it knows {', '.join(sorted(names))})"
+    return f"has the key {path!r}, which SkyPilot does not know{hint}"
+
+
+def _in_list(value: Sequence[Any], schema: Schema, path: str) -> Found:
+    for number, each in enumerate(value):
+        yield from check(each, schema.get("items", {}), f"{path}[{number}]")
+    if len(value) < schema.get("minItems", 0):
+        yield path, f"has {path} with nothing in it"
+    if len(value) > schema.get("maxItems", len(value)):
+        yield path, f"has {path} with {len(value)} entries, where SkyPilot takes {schema['maxItems']}"
+    if schema.get("uniqueItems") and len({repr(each) for each in value}) < len(value):
+        yield path, f"has {path} with an entry twice"
+
+
+def _wrong_text(value: str, schema: Schema) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for rule in ("case_insensitive_enum", "case_sensitive_enum", "enum"):
+        words: Sequence[str] = schema.get(rule, ())
+        alike = {word.lower() for word in words} if rule == "case_insensitive_enum" else set(words)
+        if words and (value.lower() if rule == "case_insensitive_enum" else value) not in alike:
+            yield f"is not one of {', '.join(words)}", near(value, words)
+    if "pattern" in schema and not re.search(schema["pattern"], value):
+        yield "SkyPilot cannot read", ()
+    if len(value) < schema.get("minLength", 0):
+        yield "is empty", ()
+    if len(value) > schema.get("maxLength", len(value)):
+        yield f"is longer than {schema['maxLength']} characters", ()
+
+
+def _wrong_number(value: float, schema: Schema) -> Iterator[str]:
+    if value < schema.get("minimum", value):
+        yield f"is less than {schema['minimum']}"
+    if value > schema.get("maximum", value):
+        yield f"is more than {schema['maximum']}"
+    if "exclusiveMinimum" in schema and value <= schema["exclusiveMinimum"]:
+        yield f"is not more than {schema['exclusiveMinimum']}"
+
+
+def _sentence(path: str, value: object, wrong: str, close: tuple[str, ...] = ()) -> str:
+    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+    return f"has {path} {_short(value, path)}, which {wrong}{hint}"
+
+
+def _short(value: object, path: str) -> str:
+    """Return the value as a message may show it: a variable's value may be a secret."""
+    if path.partition(".")[0] in {"envs", "secrets"}:
+        return "***"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

@@ -1,0 +1,72 @@
+"""The paths in a user's task: its variables filled in, and files from the repository found. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+# sky/task.py, _fill_in_env_vars.
+_VARIABLE = re.compile(r"\$\{?\b([a-zA-Z_][a-zA-Z0-9_]*)\b\}?")
+_FILLED = ("file_mounts", "volumes")
+_ELSEWHERE = re.compile(r"[a-z0-9]+://|/|~")
+"""How a source begins that lies outside the repository: a bucket, an absolute path, a home."""
+
+
+def filled(value: Any, variables: Mapping[str, str]) -> Any:
+    """Return the value with `$NAME` and `${NAME}` replaced, in keys too; unknown names stay as they are."""
+    if isinstance(value, str):
+        return _VARIABLE.sub(lambda match: variables.get(match[1], match[0]), value)
+    if isinstance(value, Mapping):
+        return {filled(key, variables): filled(each, variables) for key, each in value.items()}
+    if isinstance(value, list):
+        return [filled(each, variables) for each in value]
+    return value
+
+
+def filled_in(extra: Mapping[str, object], variables: Mapping[str, str]) -> dict[str, object]:
+    """Return a task's keys with its variables filled in where SkyPilot would fill them in."""
+    return {key: filled(value, variables) if key in _FILLED else value for key, value in extra.items()}
+
+
+def unset(extra: Mapping[str, object], *, secrets: Collection[str]) -> list[str]:
+    """Return a sentence for each variable of a mount that is never set. A secret's value SkyPilot fills in itself."""
+    mounts = extra.get("file_mounts")
+    return [
+        f"has file_mounts.{target} from ${name}, which neither its envs nor env and secrets set"
+        for target, source in (mounts.items() if isinstance(mounts, Mapping) else ())
+        for name in dict.fromkeys(_names(source))
+        if name not in secrets
+    ]
+
+
+def _names(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield from _VARIABLE.findall(value)
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _names(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _names(each)
+
+
+def with_absolute_sources(
+    extra: Mapping[str, object], *, locate: Callable[[str], str | None], root: str
+) -> Mapping[str, object]:
+    """Return mounts whose files lie in the repository with absolute sources: SkyPilot looks beside itself."""
+    mounts = extra.get("file_mounts")
+    if not isinstance(mounts, Mapping):
+        return extra
+
+    def absolute(source: object) -> object:
+        if isinstance(source, Mapping) and "source" in source:
+            return {**source, "source": absolute(source["source"])}
+        if isinstance(source, list):
+            return [absolute(each) for each in source]
+        if not isinstance(source, str) or _ELSEWHERE.match(source) or _VARIABLE.match(source):
+            return source
+        found = locate(source)
+        return source if found is None else f"{root}/{found}"
+
+    return {**extra, "file_mounts": {target: absolute(source) for target, source in mounts.items()}}

@@ -1,0 +1,151 @@
+"""Tasks as people write them: what `plan --yaml` shows is to SkyPilot the same task as the file itself."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cvl_ci.engine import task
+from cvl_ci.engine.catalogue import ACCELERATORS
+from cvl_ci.request import compose, taskfile
+from cvl_ci.request.inputs import Inputs
+from tests.engine.test_task import catalogues
+
+pytestmark = pytest.mark.sky
+
+CORPUS = """
+name: plain
+resources: {cpus: 2+}
+setup: |
+  pip install x
+  false
+run: |
+  # no set -e
+  cd y; python train.py | tee log
+---
+name: exact
+resources: {cpus: 4, memory: 16}
+run: x
+---
+name: least
+resources: {cpus: 4+, memory: 16+, disk_size: 1TB}
+run: x
+---
+name: alias
+resources: {gpus: 'L4:1'}
+run: x
+---
+name: set-of-gpus
+resources: {infra: aws, accelerators: {L4:1, A10G:1}}
+run: x
+---
+name: list-of-gpus
+resources: {infra: aws, accelerators: ['A10G:1', L4]}
+run: x
+---
+name: gpu-without-count
+resources: {accelerators: {L4: null}}
+run: x
+---
+name: spot
+resources: {infra: aws/us-east-1, use_spot: true, cpus: 2+}
+run: x
+---
+name: old-words
+resources: {cloud: AWS, region: us-west-2, zone: us-west-2a, instance_type: m6i.xlarge}
+run: x
+---
+name: labels-and-ports
+resources: {labels: {team: vision}, ports: [8080, 9000-9010], cpus: 2+, disk_size: 200}
+run: x
+---
+name: tiers
+resources: {disk_tier: high, max_hourly_cost: 3, infra: aws, accelerators: L4}
+run: x
+---
+name: image
+resources: {image_id: 'docker:ubuntu:22.04', infra: aws, cpus: 2+}
+run: x
+---
+name: ami
+resources: {image_id: {us-east-1: ami-123}, infra: aws/us-east-1, cpus: 2+}
+run: x
+---
+name: variables
+num_nodes: 2
+resources: {infra: aws, accelerators: A10G}
+envs: {BUCKET: s3://data, STEPS: 5}
+file_mounts: {/data: $BUCKET/train}
+run: python train.py --steps $STEPS
+---
+name: own-config
+resources: {infra: aws, accelerators: L4}
+config: {docker: {run_options: [--shm-size=8g]}, nvidia_gpus: {disable_ecc: true}}
+event_callback: echo
+run: x
+---
+# From here on: what a run means to do in another way.
+name: no-size
+run: x
+---
+name: autostop
+resources: {autostop: 10, accelerators: L4}
+run: x
+"""
+
+INTENDED = {
+    "no-size": "a machine without a GPU has 2 vCPUs or more, where SkyPilot would take 8",
+    "autostop": "a run ends its machine by itself, by the clock and not when it is idle",
+}
+
+READ = """
+import json, sys
+import sky
+pairs = json.load(sys.stdin)
+print(json.dumps([[sky.Task.from_yaml_config(each).to_yaml_config() for each in pair] for pair in pairs]))
+"""
+
+
+def rendered(config: dict[str, Any]) -> dict[str, Any]:
+    read = taskfile.read(yaml.safe_dump(config).encode(), known_gpus=ACCELERATORS)
+    assert read.wrong == (), config
+    plan = compose.plan(Inputs(), read.work(Inputs()), gpu=None)
+    shown: dict[str, Any] = yaml.safe_load(task.render(plan))
+    return shown
+
+
+def _comparable(config: dict[str, Any]) -> dict[str, Any]:
+    # A set has no order, and one machine is the default.
+    resources = config["resources"]
+    if "any_of" in resources:
+        resources["any_of"].sort(key=str)
+    return {"num_nodes": 1, **{key: value for key, value in config.items() if key != "_user_specified_yaml"}}
+
+
+def test_what_is_shown_is_to_skypilot_the_task_that_was_written(tmp_path: Path) -> None:
+    catalogues(tmp_path)
+    written = list(yaml.safe_load_all(CORPUS))
+    pairs = [[copy.deepcopy(config), rendered(config)] for config in written]
+    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", READ],
+        input=json.dumps(pairs),
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    read = json.loads(done.stdout.splitlines()[-1])
+    apart = {theirs["name"]: (theirs, ours) for theirs, ours in read if _comparable(theirs) != _comparable(ours)}
+    assert apart.keys() == INTENDED.keys(), {name: pair for name, pair in apart.items() if name not in INTENDED}
