@@ -183,8 +183,11 @@ class FakeEngine:
         self.at("ran")
         return JobEnd(nodes=self.ends, lost=self.lost)
 
-    def fetch(self, *, into: Path, globs: Sequence[str]) -> Fetched:
+    def fetch(self, *, globs: Sequence[str]) -> None:
         self.at("fetch")
+
+    def unpack(self, *, into: Path) -> Fetched:
+        self.at("unpack")
         into.mkdir(parents=True, exist_ok=True)
         (into / "metrics.json").write_text('{"accuracy": 0.9}')
         return Fetched(files=(FetchedFile(path="metrics.json", bytes=17),))

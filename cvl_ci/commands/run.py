@@ -47,6 +47,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
                 state.enter(Phase.STAGING)
                 with tools.staging.staged(plan.files) as staged, _lease(state, cloud) as lease:
                     _launch_to_fetch(state, cloud, lease, staged)
+                _unpack(state, cloud)
         finally:
             # Only when a signal hit between the end of the work and the beginning of the release.
             if state.lease is not None and state.release is None:
@@ -154,8 +155,28 @@ def _launch_to_fetch(state: RunState, cloud: Cloud, lease: Lease, staged: Path) 
     state.job = cloud.engine.follow(watch=state.watch, until=until)
     if state.job.lost is None:
         state.enter(Phase.FETCHING)
-        state.fetched = cloud.engine.fetch(into=state.outputs, globs=state.plan.outputs)
+        _fetch(state, cloud)
     state.came_through = True
+
+
+def _fetch(state: RunState, cloud: Cloud) -> None:
+    """What goes wrong here changes no ending: the job is over, and its own code stands."""
+    try:
+        cloud.engine.fetch(globs=state.plan.outputs)
+    except Exception as error:  # noqa: BLE001  a machine chose what came
+        state.warnings.append(f"The outputs could not be brought back: {_words(error)}")
+
+
+def _unpack(state: RunState, cloud: Cloud) -> None:
+    """When the machines are gone: nothing that they packed can hold that up."""
+    try:
+        state.fetched = cloud.engine.unpack(into=state.outputs)
+    except Exception as error:  # noqa: BLE001  a machine chose what came
+        state.warnings.append(f"The outputs could not be unpacked: {_words(error)}")
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, CvlError) else f"{type(error).__name__}: {error}"[:300]
 
 
 def _end_of_money(state: RunState, launch: Launch, deadline: float) -> float:

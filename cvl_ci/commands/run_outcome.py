@@ -40,6 +40,7 @@ def outcome(state: RunState) -> Outcome:
         measured, beside = run_turns.head(sides), run_turns.beside(state, sides)
         ended = run_turns.regressed(ended, beside) if beside and state.plan.fail_on_regression else ended
     warnings = [*state.plan.warnings, *state.quote.warnings, *state.warnings, *unread]
+    warnings += state.fetched.warnings
     if state.fetched.problem:
         warnings.append(state.fetched.problem)
     return Outcome(

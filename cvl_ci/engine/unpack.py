@@ -105,7 +105,7 @@ def _archives(folder: Path) -> list[tuple[int, str]]:
     found = []
     for rank in nodes:
         node = folder / str(rank)
-        names = sorted(os.listdir(node)) if node.is_dir() and not node.is_symlink() else []
+        names = sorted(file.name for file in node.iterdir()) if node.is_dir() and not node.is_symlink() else []
         wanted = [name for name in names if archive_name(name)][:MOST_ARCHIVES]
         found += [(rank, name) for name in sorted(wanted, key=lambda name: (name.count("."), name))]
     return found
@@ -182,10 +182,7 @@ class _Unpacking:
         name = readable(member.name)
         try:
             path = _path(member, name)
-            place = base / _place(path, kind, self.directory)
-            _check_length(place)
-            if str(place) in self.files or str(place) in self.links:
-                raise Refused("another file of this name came before it")
+            place = self._free_place(base / _place(path, kind, self.directory))
             if member.kind is Kind.LINK:
                 target = base / _place(_inside(path.parent, readable(member.target)), kind, self.directory)
                 text = posixpath.relpath(str(target), str(place.parent))
@@ -199,6 +196,15 @@ class _Unpacking:
             self._refuse(name, str(refusal))
         except OSError as error:
             self._refuse(name, _reason(error))
+
+    def _free_place(self, place: PurePosixPath) -> PurePosixPath:
+        if str(place) in self.files or str(place) in self.links:
+            raise Refused("another file of this name came before it")
+        if len(place.parts) > DEEPEST:
+            raise Refused(f"more than {DEEPEST} folders deep")
+        if len(str(place).encode()) > LONGEST_PATH or any(len(part.encode()) > LONGEST_PART for part in place.parts):
+            raise Refused(f"its path is longer than {LONGEST_PATH:,} bytes, or a part of it than {LONGEST_PART}")
+        return place
 
     def _refuse(self, name: str, reason: str) -> None:
         if len(self.refusals) >= MOST_REFUSALS:
@@ -285,13 +291,6 @@ def _path(member: Member, name: str) -> PurePosixPath:
     if path == PurePosixPath():
         raise Refused("has no name")
     return path
-
-
-def _check_length(place: PurePosixPath) -> None:
-    if len(place.parts) > DEEPEST:
-        raise Refused(f"more than {DEEPEST} folders deep")
-    if len(str(place).encode()) > LONGEST_PATH or any(len(part.encode()) > LONGEST_PART for part in place.parts):
-        raise Refused(f"its path is longer than {LONGEST_PATH:,} bytes, or a part of it than {LONGEST_PART}")
 
 
 def _inside(folder: PurePosixPath, target: str) -> PurePosixPath:

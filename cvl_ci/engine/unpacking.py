@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,10 +17,14 @@ from cvl_ci.result.outcome import FetchedFile
 UNPACK_SECONDS = 1_800.0
 """How long unpacking may take. The machines are gone by then, so it costs nothing but this run's own time."""
 LONGEST_LINE = 1 << 20
+_PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")
+"""What a Python needs to start; no secret."""
 _AS_ISOLATED = ("-I",) if sys.flags.isolated else ()
 
 
-def unpack(folder: Path, *, into: Path, directory: str, seconds: float = UNPACK_SECONDS) -> Fetched:
+def unpack(
+    folder: Path, *, into: Path, directory: str, environment: Mapping[str, str], seconds: float = UNPACK_SECONDS
+) -> Fetched:
     """Unpack in a process of its own. Return what came, also where that process was ended or failed."""
     program = [sys.executable, *_AS_ISOLATED, "-m", "cvl_ci.engine.worker_unpack"]
     arguments = [str(folder), str(into), directory, str(os.getpid())]
@@ -30,7 +35,7 @@ def unpack(folder: Path, *, into: Path, directory: str, seconds: float = UNPACK_
                 stdin=subprocess.DEVNULL,
                 stdout=told,
                 stderr=chatter,
-                env={"PYTHONUTF8": "1", "PATH": os.defpath},
+                env={"PYTHONUTF8": "1"} | {name: environment[name] for name in _PASSED_ON if name in environment},
                 timeout=seconds,
                 check=False,
             )

@@ -87,7 +87,10 @@ class NothingToDrive:
     def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
         _refuse()
 
-    def fetch(self, *, into: Path, globs: Sequence[str]) -> NoReturn:
+    def fetch(self, *, globs: Sequence[str]) -> NoReturn:
+        _refuse()
+
+    def unpack(self, *, into: Path) -> NoReturn:
         _refuse()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Measuring(FakeEngine):
 
     wrote: Mapping[str, object] = {}
 
-    def fetch(self, *, into: Path, globs: Sequence[str]) -> Fetched:
+    def unpack(self, *, into: Path) -> Fetched:
         for turn, said in self.wrote.items():
             (into / turn / "outputs").mkdir(parents=True)
             (into / turn / "outputs" / "metrics.json").write_text(json.dumps(said))
