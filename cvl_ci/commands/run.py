@@ -155,16 +155,19 @@ def _launch_to_fetch(state: RunState, cloud: Cloud, lease: Lease, staged: Path) 
     state.job = cloud.engine.follow(watch=state.watch, until=until)
     if state.job.lost is None:
         state.enter(Phase.FETCHING)
-        _fetch(state, cloud)
-    state.came_through = True
+        state.came_through = _fetched(state, cloud)
+    else:
+        state.came_through = True
 
 
-def _fetch(state: RunState, cloud: Cloud) -> None:
+def _fetched(state: RunState, cloud: Cloud) -> bool:
     """What goes wrong here changes no ending: the job is over, and its own code stands."""
     try:
         cloud.engine.fetch(globs=state.plan.outputs)
     except Exception as error:  # noqa: BLE001  a machine chose what came
         state.warnings.append(f"The outputs could not be brought back: {_words(error)}")
+        return False
+    return True
 
 
 def _unpack(state: RunState, cloud: Cloud) -> None:

@@ -24,7 +24,7 @@ from tests.fakes import (
 )
 
 PLAN = RunPlan(title="digits train", run_commands=("bash train.sh",), places=(Place(cloud="aws"),))
-STEPS = ("warm", "launch", "asked", "created", "follow", "ran", "fetch", "down")
+STEPS = ("warm", "launch", "asked", "created", "follow", "ran", "fetch", "unpack", "down")
 
 
 class House:
@@ -219,6 +219,10 @@ def test_a_mistake_of_ours_at_any_step_leaves_no_machine(house: House, step: str
     house.engine.at = at
     if step == "down":
         assert house.run().release is not None, "the proof goes on without SkyPilot"
+    elif step in {"fetch", "unpack"}:
+        outcome = house.run()
+        assert (outcome.ending, outcome.exit_code) == (Ending.SUCCEEDED, 0), "the job's own end stands"
+        assert any(f"a bug at {step}" in warning for warning in outcome.warnings)
     else:
         with pytest.raises(RuntimeError):
             house.run()

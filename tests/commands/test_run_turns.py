@@ -75,6 +75,7 @@ def test_a_fifth_slower_is_worse_and_fails_only_when_asked(house: House, tmp_pat
     outcome = ran(house, BOTH, factor=1.2)
     assert (outcome.ending, outcome.exit_code) == (Ending.SUCCEEDED, 0)
     assert verdicts(outcome) == {"time.turn": "worse", "latency_ms": "worse", "accuracy": "same"}
+    (tmp_path / "again").mkdir()
     again = House(tmp_path / "again")
     again.engine = Measuring(again.cloud)
     strict = ran(again, replace(BOTH, fail_on_regression=True), factor=1.2)
