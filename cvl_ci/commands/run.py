@@ -15,6 +15,7 @@ from cvl_ci.lease import Lease, Owner
 from cvl_ci.ports import Cloud, LaunchRequest, LeaseRecord
 from cvl_ci.request.plan import RELEASE_MINUTES, Place, RunPlan
 from cvl_ci.result.outcome import Ending, Launch, Outcome, Phase, Release
+from cvl_ci.result.unlinked import refuse_links
 
 __all__ = ["Tools", "run"]
 
@@ -25,6 +26,7 @@ CANCEL_GRACE_SECONDS = 60.0
 def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
     """Carry out one plan. Raises CvlError only before anything could be spent; afterwards it is an Outcome."""
     _refuse_unseen(plan)
+    refuse_links(outputs, *(outputs.with_name(f"{outputs.name}.{kind}") for kind in ("log", "json")))
     quoted = planning.quote(plan, tools.prices)
     tools.workflow.quoted(plan, planning.in_one_line(plan, quoted))
     for warning in (*plan.warnings, *quoted.warnings):
@@ -54,7 +56,10 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
                 state.release = _released(state, state.lease)
     state.enter(None)
     ended = outcome(state)
-    tools.workflow.ended(ended)
+    try:
+        tools.workflow.ended(ended)
+    except Exception as error:  # noqa: BLE001  how the run ended does not depend on how it is told
+        tools.workflow.warning(f"The end of the run could not be told in full: {_words(error)}")
     return ended
 
 

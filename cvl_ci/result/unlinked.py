@@ -11,13 +11,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from cvl_ci.errors import CvlError
+from cvl_ci.errors import CvlError, RequestError
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class LinkInTheWay(CvlError):
     """A name below the working folder is a link, so nothing was written through it."""
+
+    exit_code = RequestError.exit_code
 
     def __init__(self, path: Path | str) -> None:
         super().__init__(

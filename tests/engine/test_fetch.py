@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine import arrival, skypilot
+from cvl_ci.engine import arrival, skypilot, unpack
 from cvl_ci.engine.skypilot import SkyPilotEngine
 from cvl_ci.ports import Fetched, LaunchRequest
 from cvl_ci.request.plan import RunPlan
@@ -239,7 +239,7 @@ def test_a_transfer_is_given_up_when_it_stalls_or_brings_too_much(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(arrival.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     patience = arrival.Patience(archives=tmp_path, until=9000.0, most=5 << 20)
     for size in (2 << 20, 4 << 20):
         now[0] += arrival.STALL_SECONDS - 1
@@ -262,7 +262,7 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_what_a_node_announces_is_believed_within_bounds(answer: str) -> None:
     wanted = arrival.wanted([ANSWERS[answer]], room=1 << 40)
-    assert len(wanted.nodes[0]) <= arrival.unpack.MOST_ARCHIVES
+    assert len(wanted.nodes[0]) <= unpack.MOST_ARCHIVES
     assert (answer == "many") == bool(wanted.nodes[0])
 
 

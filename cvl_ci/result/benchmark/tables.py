@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from cvl_ci.result.benchmark.readings import Collector, Readings, Unreadable
+from cvl_ci.result.inert import encodable
 
 MOST_ROWS = 20_000
 
@@ -58,7 +59,7 @@ def read_csv(text: str) -> Readings:
 def load(text: str) -> object:
     """JSON as the field writes it, bare NaN included."""
     try:
-        return json.loads(text)
+        return encodable(json.loads(text))
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"is no JSON: {str(error)[:80]}") from None
 
