@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.commands import run as running
-from cvl_ci.errors import BudgetError, CapacityError, EngineError, RequestError
+from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError, RequestError
 from cvl_ci.lease import LABEL_DEADLINE, Owner
 from cvl_ci.request.plan import Limits, Place, RunPlan
 from cvl_ci.result.outcome import Ending, NodeEnd, Outcome
@@ -36,7 +36,7 @@ class House:
         self.records = FakeRecords(folder)
         self.folder = folder
 
-    def run(self, plan: RunPlan = PLAN) -> Outcome:
+    def run(self, plan: RunPlan = PLAN, *, outputs: Path | None = None) -> Outcome:
         tools = running.Tools(
             clouds=FakeClouds(self.engine),
             records=self.records,
@@ -45,7 +45,9 @@ class House:
             prices=FakePrices(),
             clock=self.clock,
         )
-        return running.run(plan, owner=Owner(repository="a/b", run="1"), outputs=self.folder / "out", tools=tools)
+        return running.run(
+            plan, owner=Owner(repository="a/b", run="1"), outputs=outputs or self.folder / "out", tools=tools
+        )
 
 
 @pytest.fixture
@@ -259,3 +261,26 @@ def test_a_plan_whose_scripts_were_never_seen_is_not_run(house: House) -> None:
     with pytest.raises(RequestError, match=r"train\.sh"):
         house.run(replace(PLAN, missing=("train.sh",)))
     assert house.cloud.machines == {}
+
+
+@pytest.mark.parametrize("link", ["cvl-outputs", "cvl-outputs/cvl-1", "cvl-outputs/cvl-1.log"])
+def test_a_checkouts_link_where_the_outputs_go_is_refused_before_anything_is_spent(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    Path(link).parent.mkdir(exist_ok=True)
+    Path(link).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CvlError, match="leads elsewhere by a link") as refused:
+        house.run(outputs=Path("cvl-outputs/cvl-1"))
+    assert refused.value.exit_code == 64
+    assert house.cloud.machines == {}
+
+
+def test_an_end_that_cannot_be_told_is_the_same_end(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> None:
+        "\ud800".encode()
+
+    monkeypatch.setattr(house.workflow, "ended", broken)
+    assert house.run().exit_code == 0
+    assert any("could not be told in full" in each for each in house.workflow.said)

@@ -8,6 +8,11 @@ process.chdir(root);
 const taken = [];
 for (const list of lists) {
   const globber = await glob.create(list.join("\n"), { followSymbolicLinks: false, matchDirectories: false });
-  taken.push((await globber.glob()).map((path) => relative(root, path)).sort());
+  try {
+    taken.push((await globber.glob()).map((path) => relative(root, path)).sort());
+  } catch (error) {
+    if (error.code !== "ENOTDIR") throw error;
+    taken.push(null); // it fails itself on a literal path through a file
+  }
 }
 console.log(JSON.stringify({ taken }));
