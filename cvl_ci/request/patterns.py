@@ -81,16 +81,14 @@ def _steps(path: str) -> list[str]:
 
 def _below(steps: Sequence[str], *, only: bool) -> str:
     """`only`: the last step is a folder, and a file of its name is not meant."""
+    if len(steps) > 1 and steps[-1] == "**":  # as upload-artifact has it: the folder itself counts too
+        steps = steps[:-1]
     text = ""
-    for number, step in enumerate(steps):
-        last = number == len(steps) - 1
-        if step == "**":
-            text += ".*[^/]" if last else "([^/]+/)*"
-        else:
-            text += _step(step) + ("" if last else "/")
+    for step in steps[:-1]:
+        text += "([^/]+/)*" if step == "**" else _step(step) + "/"
     if steps[-1] == "**":
-        return text
-    return text + ("/.+" if only else "(/.+)?")
+        return text + ".*[^/]"
+    return text + _step(steps[-1]) + ("/.+" if only else "(/.+)?")
 
 
 def _step(step: str) -> str:

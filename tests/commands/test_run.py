@@ -45,9 +45,8 @@ class House:
             prices=FakePrices(),
             clock=self.clock,
         )
-        return running.run(
-            plan, owner=Owner(repository="a/b", run="1"), outputs=outputs or self.folder / "out", tools=tools
-        )
+        owner = Owner(repository="a/b", run="1")
+        return running.run(plan, owner=owner, outputs=outputs or self.folder / "out", tools=tools)
 
 
 @pytest.fixture

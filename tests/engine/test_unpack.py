@@ -296,11 +296,8 @@ def test_what_the_real_tar_packs_is_read(archive: Path, tmp_path: Path) -> None:
         command = ["tar", f"--format={form}", "-C", str(tree), "-cf", str(archive / str(number) / "root.tar")]
         subprocess.run([*command, "--no-recursion", *_below(tree)], check=True)
     fetched = unpack(archive, into=tmp_path / "out", directory=".")
-    assert (fetched.problem, [line for line in fetched.refused if "'./'" not in line and "'.'" not in line]) == (
-        None,
-        [],
-    )
-    for top in ("", "node-1/", "node-2/"):
+    assert (fetched.problem, fetched.refused) == (None, ())
+    for top in ("", "node-1/"):
         assert (tmp_path / f"out/{top}a").stat().st_mtime == pytest.approx((tree / "a").stat().st_mtime, abs=1.1)
         for path in tree.rglob("*.bin"):
             assert (tmp_path / "out" / top / path.relative_to(tree)).read_bytes() == path.read_bytes()
@@ -346,7 +343,7 @@ def test_one_that_is_ended_keeps_what_it_took_and_says_so(
 
 # ---- archives that nobody thought of ---------------------------------------------------------------------------------
 
-SEEDS, EACH = 6, 500
+SEEDS, EACH = 6, 400
 PARTS = ("a", "b", "..", ".", "", "d", "link", "\x07", "caf\udce9", "x" * 120, "ü", "cvl-root", "node-1")
 BYTES = (b"\xff", b"\0", b"9", b"\x80", b" ", b"L", b"K", b"x", b"1", b"2", b"7")
 
