@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import tarfile
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from cvl_ci.engine import tarball, unpacking
 from cvl_ci.engine.unpack import DEEPEST, LONGEST_PATH, MOST_REFUSALS, Limits, unpack
+from cvl_ci.ports import Fetched
 
 
 def pack(folder: Path, *members: tarfile.TarInfo | tuple[str, bytes], rank: int = 0, name: str = "root.tar") -> None:
@@ -315,7 +317,7 @@ def _below(tree: Path) -> list[bytes]:
 # ---- in a process that can be ended ----------------------------------------------------------------------------------
 
 
-def apart(archive: Path, into: Path, **options: float) -> unpacking.Fetched:
+def apart(archive: Path, into: Path, **options: float) -> Fetched:
     return unpacking.unpack(archive, into=into, directory=".", environment={"PATH": os.environ["PATH"]}, **options)
 
 
@@ -333,7 +335,7 @@ def test_one_that_is_ended_keeps_what_it_took_and_says_so(
     after = "exec sleep 60" if end == "time" else "echo MemoryError >&2; exit 1"
     program.write_text(f"#!/bin/sh\nprintf '%s' '{lines}'; {after}\n")
     program.chmod(0o755)
-    monkeypatch.setattr(unpacking.sys, "executable", str(program))
+    monkeypatch.setattr(sys, "executable", str(program))
     fetched = apart(archive, tmp_path / "out", seconds=0.5 if end == "time" else 60)
     assert [file.path for file in fetched.files] == ["kept"]
     assert fetched.refused == ("r",)
@@ -374,15 +376,15 @@ def built(dice: random.Random) -> bytes:
             content = b"c" * dice.choice([0, 1, 511, 512, 513, 3000]) if info.isreg() else b""
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    content = bytearray(out.getvalue()[: None if dice.random() < 0.8 else dice.randint(0, 4000)])
+    whole = bytearray(out.getvalue()[: None if dice.random() < 0.8 else dice.randint(0, 4000)])
     for _ in range(dice.choice([0, 0, 1, 3])):
-        if content:
-            at = dice.randrange(len(content))
+        if whole:
+            at = dice.randrange(len(whole))
             at = at - at % 512 + dice.choice([124, 130, 135, 156, 0, 345, 257]) if dice.random() < 0.7 else at
-            content[at : at + 1] = dice.choice(BYTES) if at < len(content) else b""
+            whole[at : at + 1] = dice.choice(BYTES) if at < len(whole) else b""
             if dice.random() < 0.7:
-                _sum(content, at - at % 512)
-    return bytes(content)
+                _sum(whole, at - at % 512)
+    return bytes(whole)
 
 
 def _sum(content: bytearray, at: int) -> None:
@@ -415,7 +417,7 @@ def _snapshot(base: Path, *, but: Path) -> list[str]:
     return sorted(str(path) for path in found if path != but.parent and not path.is_relative_to(but))
 
 
-def _check(into: Path, fetched: unpacking.Fetched, limits: Limits) -> None:
+def _check(into: Path, fetched: Fetched, limits: Limits) -> None:
     root = into.resolve()
     written = [Path(where, name) for where, folders, names in os.walk(into) for name in (*folders, *names)]
     files = [path for path in written if path.is_file() and not path.is_symlink()]
