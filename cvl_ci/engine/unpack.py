@@ -15,6 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from cvl_ci.engine import tarball
+from cvl_ci.engine.member_places import (
+    DEEPEST,
+    LONGEST_PART,
+    LONGEST_PATH,
+    Refused,
+    inside,
+    path_of,
+    place_of,
+    readable,
+    short,
+)
 from cvl_ci.engine.tarball import Kind, Member
 from cvl_ci.ports import Fetched
 from cvl_ci.request.turns import NAME
@@ -23,23 +34,10 @@ from cvl_ci.result.outcome import FetchedFile
 from cvl_ci.result.unlinked import LinkInTheWay, folder_below, open_folder
 
 _KINDS = ("root", "work")
-WORK = "cvl-work"
-"""Where what was written to CVL_WORK_DIR goes."""
-ROOT = "cvl-root"
-"""Where changed files of the staged tree go that lie outside the example."""
-
 MOST_FILES = 100_000
 """Files and links of a run that are taken, all nodes together; and as many folders."""
-LONGEST_PATH = 1_000
-"""Bytes of a file's path."""
-LONGEST_PART = 255
-"""Bytes of one part of it, as file systems have it."""
-DEEPEST = 64
-"""Folders above a file."""
 MOST_REFUSALS = 200
 """That are told one by one; the others are counted."""
-SHOWN = 120
-"""Characters of a name in a refusal."""
 RESERVE_BYTES = 256 << 20
 """Of the disk, which the rest of the run needs: its log, its summary, SkyPilot's own state."""
 CHUNK_BYTES = 1 << 20
@@ -51,10 +49,6 @@ class Limits:
 
     files: int = MOST_FILES
     bytes_free: int | None = None
-
-
-class Refused(Exception):
-    """One member is not taken; the reason."""
 
 
 Tell = Callable[[FetchedFile | str], None]
@@ -181,14 +175,14 @@ class _Unpacking:
     def _take_one(self, source: int, member: Member, kind: str, base: PurePosixPath) -> None:
         name = readable(member.name)
         try:
-            path = _path(member, name)
-            place = self._free_place(base / _place(path, kind, self.directory))
+            path = path_of(member, name)
+            place = self._free_place(base / place_of(path, kind, self.directory))
             if member.kind is Kind.LINK:
-                target = base / _place(_inside(path.parent, readable(member.target)), kind, self.directory)
+                target = base / place_of(inside(path.parent, readable(member.target)), kind, self.directory)
                 text = posixpath.relpath(str(target), str(place.parent))
                 self.links[str(place)] = _Link(place=place, text=text, shown=name)
             elif member.kind is Kind.HARD_LINK:
-                original = base / _place(_inside(PurePosixPath(), readable(member.target)), kind, self.directory)
+                original = base / place_of(inside(PurePosixPath(), readable(member.target)), kind, self.directory)
                 self._copy(original, place, member)
             else:
                 self._write(source, member.offset, member.size, place, member)
@@ -210,7 +204,7 @@ class _Unpacking:
         if len(self.refusals) >= MOST_REFUSALS:
             self.untold += 1
             return
-        refusal = f"{_short(name)!r}: {reason}"
+        refusal = f"{short(name)!r}: {reason}"
         self.refusals.append(refusal)
         self.tell(refusal)
 
@@ -269,62 +263,6 @@ class _Unpacking:
         return parent
 
 
-def readable(name: bytes) -> str:
-    """Return a machine's name as text that can be written anywhere: a byte that is not UTF-8 becomes `%E9`."""
-    return "".join(
-        f"%{ord(letter) - 0xDC00:02X}" if "\udc80" <= letter <= "\udcff" else letter
-        for letter in name.decode("utf-8", "surrogateescape")
-    )
-
-
-def _path(member: Member, name: str) -> PurePosixPath:
-    """The path that a member may have below its root. Raises Refused: CVE-2007-4559, and what a terminal obeys."""
-    if member.problem:
-        raise Refused(member.problem)
-    if name.startswith("/") or ".." in name.split("/"):
-        raise Refused("leads out of the outputs folder")
-    if any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in name):
-        raise Refused("control characters in its name")
-    if member.kind is Kind.OTHER:
-        raise Refused(Kind.OTHER.value)
-    path = PurePosixPath(name)
-    if path == PurePosixPath():
-        raise Refused("has no name")
-    return path
-
-
-def _inside(folder: PurePosixPath, target: str) -> PurePosixPath:
-    """Where a link leads on the machine, below its root. Raises Refused.
-
-    The result has no `..`, and a link is written with all of its `..` first. So it goes up through real folders alone,
-    and no other link can turn it aside.
-    """
-    parts = [] if target.startswith("/") else list(folder.parts)
-    out = f"a link that leads out (to {_short(target)!r})"
-    if target.startswith("/") or not target or "\0" in target:
-        raise Refused(out)
-    for part in target.split("/"):
-        if part == "..":
-            if not parts:
-                raise Refused(out)
-            parts.pop()
-        elif part not in {"", "."}:
-            parts.append(part)
-    found = PurePosixPath(*parts)
-    if len(str(found).encode()) > LONGEST_PATH or len(found.parts) > DEEPEST:
-        raise Refused(out)
-    return found
-
-
-def _place(path: PurePosixPath, kind: str, directory: str) -> PurePosixPath:
-    if kind == "work":
-        return PurePosixPath(WORK) / path
-    inner = PurePosixPath(directory)
-    if inner == PurePosixPath() or path.is_relative_to(inner):
-        return path.relative_to(inner)
-    return PurePosixPath(ROOT) / path
-
-
 def _make_way(name: str, folder: int) -> None:
     """Remove what an earlier run left under this name. Raises Refused, OSError."""
     try:
@@ -348,7 +286,3 @@ def _transfer(source: int, offset: int, size: int, target: int) -> None:
 
 def _reason(error: OSError) -> str:
     return f"could not be written ({error.strerror or type(error).__name__})"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= SHOWN else f"{name[:SHOWN]}… ({len(name):,} characters)"

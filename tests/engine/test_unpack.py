@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.engine import tarball, unpacking
-from cvl_ci.engine.unpack import DEEPEST, LONGEST_PATH, MOST_REFUSALS, Limits, unpack
+from cvl_ci.engine.member_places import DEEPEST, LONGEST_PATH
+from cvl_ci.engine.unpack import MOST_REFUSALS, Limits, unpack
 from cvl_ci.ports import Fetched
 
 
