@@ -93,9 +93,12 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.local.staging import LocalStaging
     from cvl_ci.result.summary import to_json
+    from cvl_ci.result.unlinked import refuse_links
 
     plan = _prepared(parsed, environ)
     wiring.require_credentials(environ, [place.cloud for place in plan.places])
+    if parsed.json_summary:
+        refuse_links(Path(parsed.json_summary))
     terminal = _terminal(environ)
     owner = _owner(environ)
     outputs = Path(parsed.outputs_dir or Path("cvl-outputs") / owner.name)
@@ -119,8 +122,20 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
         terminal.close()
     if parsed.json_summary:
         told = to_json(outcome, commit=environ.get("GITHUB_SHA", ""))
-        Path(parsed.json_summary).write_text(json.dumps(told, indent=2, allow_nan=False) + "\n")
+        return _written(Path(parsed.json_summary), json.dumps(told, indent=2, allow_nan=False), outcome.exit_code)
     return outcome.exit_code
+
+
+def _written(path: Path, text: str, exit_code: int) -> int:
+    """Who asked for a summary and has none is not told of a success; a failure keeps its own code."""
+    from cvl_ci.result.unlinked import write_text
+
+    try:
+        write_text(path, text + "\n")
+    except (CvlError, OSError) as error:
+        _tell(f"The summary could not be written to {path}: {getattr(error, 'what', error)}\nThe run itself is over.")
+        return exit_code or CvlError.exit_code
+    return exit_code
 
 
 def _owner(environ: Mapping[str, str]) -> Owner:

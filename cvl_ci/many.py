@@ -19,6 +19,7 @@ from cvl_ci.local.history import HistoryBranch
 from cvl_ci.ports import Prices
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.legs import rows
+from cvl_ci.result.unlinked import refuse_links, write_text
 
 Say = Callable[[str], None]
 Given = Mapping[str, Any]
@@ -101,11 +102,11 @@ def settings(given: Given) -> reporting.Settings:
 
 
 def write(files: Mapping[str, str], *, into: str) -> Path:
-    """By name, into the folder, which is made."""
+    """Write files by their names into a folder, which is made. Raises LinkInTheWay."""
     folder = Path(into)
-    folder.mkdir(parents=True, exist_ok=True)
+    refuse_links(folder, *(folder / name for name in files))
     for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_text(folder / name, text)
     return folder
 
 

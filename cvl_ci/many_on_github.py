@@ -6,7 +6,6 @@ cannot be published of it (comment, artifact, issue) is said and changes nothing
 
 from __future__ import annotations
 
-import os
 import random
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -171,9 +170,7 @@ def _kept(step: Step, made: Report, written: Mapping[str, str]) -> str:
     github, asked = step.github, step.github.asked
     lines = "".join(f"{summaries.line(leg)}\n" for row in made.rows for leg in row.legs)
     kept = {name: written[name] for name in (reporting.PAGE, reporting.DATA)} | {LINES: lines}
-    into = Path(step.given.get("into", many.FOLDER))
-    _unlinked(into, *(into / name for name in kept))
-    folder = many.write(github.masks.cleaned(kept), into=str(into))
+    folder = many.write(github.masks.cleaned(kept), into=str(step.given.get("into", many.FOLDER)))
     github.give_back(folder)
     if asked.retention_days == 0:
         return ""
@@ -221,7 +218,6 @@ def history(step: Step) -> int:
     for trouble in troubles:
         step.github.workflow.warning(trouble)
     if step.given.get("into"):
-        _unlinked(Path(step.given["into"]))
         legs.write_lines(kept.read(), Path(step.given["into"]))
         step.github.give_back(Path(step.given["into"]))
     said = f"{count} runs are in the history."
@@ -250,16 +246,6 @@ def _asking(step: Step) -> Iterator[Gathering]:
     with closing(Http(environ=step.environ, patience=patience, connections=AT_ONCE)) as http:
         token = step.environ.get("INPUT_GITHUB_TOKEN", "")
         yield Gathering(_repository(step), http=http, api=step.github.here.api, token=token)
-
-
-def _unlinked(*paths: Path) -> None:
-    """We are root here, and a checkout may hold links of these names that lead elsewhere. Raises CvlError."""
-    for path in paths:
-        if path.resolve() != Path(os.path.normpath(Path.cwd() / path)):
-            raise CvlError(
-                f"{path} leads elsewhere by a link, so nothing was written there.",
-                next_step="Name another place with the input `into`.",
-            )
 
 
 def _tried(step: Step, what: str, do: Callable[[], T]) -> T | None:

@@ -71,7 +71,8 @@ class OnGitHub:
             known.pop("since", None)
         self._left = replace(self._left, **known)  # type: ignore[arg-type]
         save_handover(wiring.handover_path(self._environ), self._left)
-        self.workflow.commands.state("handover", written_handover(self._left))
+        with suppress(OSError):  # the same is in the file, and no full disk ends a run
+            self.workflow.commands.state("handover", written_handover(self._left))
 
     def road(self, places: Sequence[Place] | None, *, head: Callable[[], str]) -> tuple[str, str]:
         """`run`, `plan` or `sandbox`, and why. `head`: the commit of what would run. Raises UntrustedCode."""
@@ -290,8 +291,15 @@ class OnGitHub:
 
         A checkout may hold a link of that name, which would lead us to give away what is elsewhere.
         """
+        from cvl_ci.errors import CvlError
+        from cvl_ci.result.unlinked import refuse_links
+
         folder = folder or self.outputs.parent
-        if os.geteuid() != 0 or folder.is_symlink():
+        if os.geteuid() != 0:
+            return
+        try:
+            refuse_links(folder)
+        except CvlError:
             return
         owner = Path.cwd().stat()
         for path in (folder, *folder.rglob("*")):

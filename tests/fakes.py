@@ -186,9 +186,12 @@ class FakeEngine:
         self.at("ran")
         return JobEnd(nodes=self.ends, lost=self.lost, warnings=self.warnings)
 
-    def fetch(self, *, into: Path, globs: Sequence[str], within: float = math.inf) -> Fetched:
+    def fetch(self, *, globs: Sequence[str], within: float = math.inf) -> None:
         self.at("fetch")
         self.fetched_within = within
+
+    def unpack(self, *, into: Path) -> Fetched:
+        self.at("unpack")
         into.mkdir(parents=True, exist_ok=True)
         (into / "metrics.json").write_text('{"accuracy": 0.9}')
         return Fetched(files=(FetchedFile(path="metrics.json", bytes=17),))

@@ -33,6 +33,7 @@ from cvl_ci.result.outputs import artifact_outputs, outputs
 from cvl_ci.result.report import Link
 from cvl_ci.result.summary import to_json
 from cvl_ci.result.units import size
+from cvl_ci.result.unlinked import refuse_links, write_text
 
 SCHEMA = 1
 COST, LOG, OUTPUTS, CHECKPOINTS = "cost", "log", "outputs", "checkpoints"
@@ -101,13 +102,17 @@ def publish(outcome: Outcome, *, files: Files, tools: Tools) -> None:
     with _tried(tools, "The comment could not be written"):
         page.comment(outcome, shelf.links)
     for kind, path in ((COST, files.cost), (LOG, files.log)):
-        shelf.put(kind, root=path.parent, paths=[path.name] if path.is_file() else [])
-    plain_files, checkpoints = _fetched(files.folder)
-    done = shelf.put(OUTPUTS, root=files.folder, paths=plain_files)
-    if done is not None:
-        with _tried(tools, "The artifact's outputs for later steps could not be set"):
+        with _tried(tools, f"{KINDS[kind]} could not be uploaded"):
+            shelf.put(kind, root=path.parent, paths=[path.name] if path.is_file() else [])
+    plain_files, checkpoints = list[str](), list[str]()
+    with _tried(tools, f"The fetched files could not be listed in {files.folder}"):
+        plain_files, checkpoints = _fetched(files.folder)
+    with _tried(tools, "The fetched files could not be uploaded"):
+        done = shelf.put(OUTPUTS, root=files.folder, paths=plain_files)
+        if done is not None:
             page.set_outputs(artifact_outputs(artifact_id=done.id, url=done.url))
-    shelf.put(CHECKPOINTS, root=files.folder, paths=checkpoints)
+    with _tried(tools, "The checkpoints could not be uploaded"):
+        shelf.put(CHECKPOINTS, root=files.folder, paths=checkpoints)
     if shelf.links:
         with _tried(tools, "The artifacts could not be shown on the step's page"):
             page.point_to(shelf.links)
@@ -185,6 +190,7 @@ class _Shelf:
 
 def _fetched(folder: Path) -> tuple[list[str], list[str]]:
     """What is below it, and the checkpoints apart; as one folder where there are only such, or none."""
+    refuse_links(folder)
     every = [
         Path(here, name).relative_to(folder).as_posix()
         for here, folders, names in os.walk(folder)
@@ -205,8 +211,7 @@ def _write_cost(outcome: Outcome, files: Files) -> None:
         **{name: known.get(name) or value for name, value in vars(files.subject).items()},
         "warnings": list(outcome.warnings),
     }
-    files.cost.parent.mkdir(parents=True, exist_ok=True)
-    files.cost.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    write_text(files.cost, json.dumps(said, indent=2) + "\n")
 
 
 @contextmanager

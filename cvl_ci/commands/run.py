@@ -15,6 +15,7 @@ from cvl_ci.lease import Lease, Owner
 from cvl_ci.ports import Cloud, LaunchRequest, LeaseRecord
 from cvl_ci.request.plan import RELEASE_MINUTES, Place, RunPlan
 from cvl_ci.result.outcome import Ending, Launch, Outcome, Phase, Release
+from cvl_ci.result.unlinked import refuse_links
 
 __all__ = ["Tools", "run"]
 
@@ -29,6 +30,7 @@ RESCUE_SECONDS = 60.0
 def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
     """Carry out one plan. Raises CvlError only before anything could be spent; afterwards it is an Outcome."""
     _refuse_unseen(plan)
+    refuse_links(outputs, *(outputs.with_name(f"{outputs.name}.{kind}") for kind in ("log", "json")))
     quoted = planning.quote(plan, tools.prices)
     tools.workflow.quoted(plan, planning.in_one_line(plan, quoted))
     for warning in (*plan.warnings, *quoted.warnings):
@@ -51,13 +53,17 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
                 state.enter(Phase.STAGING)
                 with tools.staging.staged(plan.files) as staged, _lease(state, cloud) as lease:
                     _launch_to_fetch(state, cloud, lease, staged)
+                _unpack(state, cloud)
         finally:
             # Only when a signal hit between the end of the work and the beginning of the release.
             if state.lease is not None and state.release is None:
                 state.release = _released(state, state.lease)
     state.enter(None)
     ended = outcome(state)
-    tools.workflow.ended(ended)
+    try:
+        tools.workflow.ended(ended)
+    except Exception as error:  # noqa: BLE001  how the run ended does not depend on how it is told
+        tools.workflow.warning(f"The end of the run could not be told in full: {_words(error)}")
     return ended
 
 
@@ -165,8 +171,31 @@ def _launch_to_fetch(state: RunState, cloud: Cloud, lease: Lease, staged: Path) 
         return
     if state.job.lost is None:
         state.enter(Phase.FETCHING)
-        state.fetched = cloud.engine.fetch(into=state.outputs, globs=state.plan.outputs)
-    state.came_through = True
+        state.came_through = _fetched(state, cloud)
+    else:
+        state.came_through = True
+
+
+def _fetched(state: RunState, cloud: Cloud) -> bool:
+    """What goes wrong here changes no ending: the job is over, and its own code stands."""
+    try:
+        cloud.engine.fetch(globs=state.plan.outputs)
+    except Exception as error:  # noqa: BLE001  a machine chose what came
+        state.warnings.append(f"The outputs could not be brought back: {_words(error)}")
+        return False
+    return True
+
+
+def _unpack(state: RunState, cloud: Cloud) -> None:
+    """When the machines are gone: nothing that they packed can hold that up."""
+    try:
+        state.fetched = cloud.engine.unpack(into=state.outputs)
+    except Exception as error:  # noqa: BLE001  a machine chose what came
+        state.warnings.append(f"The outputs could not be unpacked: {_words(error)}")
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, CvlError) else f"{type(error).__name__}: {error}"[:300]
 
 
 def _rescue(state: RunState, cloud: Cloud, interruptible: Callable[[], AbstractContextManager[object]]) -> None:
@@ -179,7 +208,7 @@ def _rescue(state: RunState, cloud: Cloud, interruptible: Callable[[], AbstractC
             )
             cloud.engine.stop()
             state.enter(Phase.FETCHING)
-            state.fetched = cloud.engine.fetch(into=state.outputs, globs=state.plan.outputs, within=RESCUE_SECONDS)
+            cloud.engine.fetch(globs=state.plan.outputs, within=RESCUE_SECONDS)
     except KeyboardInterrupt:
         state.tools.workflow.warning("What the job wrote is left on the machine, which is being taken down now.")
 

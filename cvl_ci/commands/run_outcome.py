@@ -43,6 +43,7 @@ def outcome(state: RunState) -> Outcome:
     warnings = [*state.plan.warnings, *state.quote.warnings, *state.warnings, *unread]
     if state.job:
         warnings += [*state.job.warnings, *filter(None, [left_behind(state.job.nodes)])]
+    warnings += state.fetched.warnings
     if state.fetched.problem:
         warnings.append(state.fetched.problem)
     return Outcome(
@@ -109,5 +110,8 @@ def _metrics(outputs: Path, paths: Sequence[str]) -> tuple[Readings, list[str]]:
         with (outputs / path).open("rb") as file:
             return file.read(metric_files.LARGEST_BYTES + 1)
 
-    found, troubles = metric_files.read_all(paths, opened)
+    try:
+        found, troubles = metric_files.read_all(paths, opened)
+    except Exception as error:  # noqa: BLE001  a job wrote them, and its own end stands
+        found, troubles = Readings(), [f"The metrics could not be read ({type(error).__name__})"]
     return found, [f"{trouble}: no metrics were taken from it." for trouble in troubles[:5]]

@@ -106,8 +106,8 @@ def ask_nodes(_send: Send, *, cluster: str, command: str) -> list[dict[str, Any]
     return on_nodes.ask(_runners(cluster), command)
 
 
-def bring(_send: Send, *, cluster: str, remote: str, into: str) -> None:
-    on_nodes.bring(_runners(cluster), remote=remote, into=Path(into))
+def bring(_send: Send, *, cluster: str, remote: str, wanted: list[list[tuple[str, int]]], into: str) -> list[str]:
+    return on_nodes.bring(_runners(cluster), remote=remote, wanted=wanted, into=Path(into))
 
 
 def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None) -> list[str]:

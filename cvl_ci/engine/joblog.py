@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from cvl_ci.engine.script import JOB_BEGINS, JOB_STREAM, SETUP_BEGINS, SETUP_STREAM
 from cvl_ci.engine.wholelog import Heard
 from cvl_ci.request.turns import is_turn
+from cvl_ci.result.inert import encodable
 from cvl_ci.result.outcome import Phase
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -74,7 +75,7 @@ def progress(line: str) -> str | None:
     """SkyPilot's own words in one plain line; None when it said nothing a person would read."""
     for payload in _PAYLOAD.findall(line):
         try:
-            line = str(json.loads(payload))
+            line = str(encodable(json.loads(payload)))
         except ValueError:
             return None
     text = _CONTROL.sub("", _ANSI.sub("", line))

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 from cvl_ci.errors import EngineError
+from cvl_ci.result.inert import encodable
 
 _AS_ISOLATED = ("-I",) if sys.flags.isolated else ()
 """The action's Python takes no module from the folder it stands in, which a pull request fills: nor may its child."""
@@ -193,7 +194,7 @@ class Worker:
                     raise self._died() from None
                 continue
             if kind == "answer" and text:
-                event = json.loads(text)
+                event = encodable(json.loads(text))
                 if event["kind"] == "done":
                     done = event if event["id"] == self._calls else done
                 else:

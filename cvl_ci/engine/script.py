@@ -6,6 +6,7 @@ import shlex
 from importlib import resources
 
 from cvl_ci.engine import turns
+from cvl_ci.request.patterns import patterns
 from cvl_ci.request.plan import RELEASE_MINUTES, RunPlan
 from cvl_ci.request.turns import order
 from cvl_ci.result.outcome import MOST_LEFT
@@ -67,9 +68,11 @@ def prelude(stream: str) -> str:
 
 
 def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:
-    """The command that packs a node's outputs into `~/.cvl-ci/LEASE/fetch/`."""
-    arguments = " ".join(shlex.quote(word) for word in (lease, directory, *globs))
-    return f"bash -c {shlex.quote(_read('collect.sh'))} cvl-ci-collect {arguments}"
+    """Return the command that packs a node's outputs into `~/.cvl-ci/LEASE/fetch/`, and prints what is there."""
+    wanted = patterns(globs, directory=directory)
+    outright = "|".join(pattern.outright for pattern in wanted if pattern.outright)
+    rules = [("-" if pattern.takes_out else "+") + pattern.expression for pattern in wanted]
+    return f"bash -c {shlex.quote(_read('collect.sh'))} cvl-ci-collect {shlex.join([lease, outright, *rules])}"
 
 
 def end(*, lease: str) -> str:

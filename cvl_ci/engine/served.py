@@ -103,9 +103,9 @@ def ask_nodes(_send: Send, *, cluster: str, command: str) -> list[dict[str, Any]
         return on_nodes.ask(runners, command)
 
 
-def bring(_send: Send, *, cluster: str, remote: str, into: str) -> None:
+def bring(_send: Send, *, cluster: str, remote: str, wanted: list[list[tuple[str, int]]], into: str) -> list[str]:
     with _runners(cluster) as runners:
-        on_nodes.bring(runners, remote=remote, into=Path(into))
+        return on_nodes.bring(runners, remote=remote, wanted=wanted, into=Path(into))
 
 
 def keep(_send: Send, *, cluster: str, **_: Any) -> list[str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cvl_ci.engine import answers, script, task, unpack
+from cvl_ci.engine import answers, arrival, script, task
+from cvl_ci.engine.brought import Brought
 from cvl_ci.engine.ending import ANSWER_SECONDS, Ending
 from cvl_ci.engine.following import Following
 from cvl_ci.engine.process import Expired, Worker, WorkerFailed
@@ -49,6 +49,7 @@ class SkyPilotEngine:
         self._attached = False
         """Its machine is ours to renew: from the launch until it is taken down."""
         self._num_nodes = 1
+        self._brought: Brought | None = None
         self._created_at: float | None = None
         self._attempt: Attempt | None = None
         self._refusals: list[str] = []
@@ -141,28 +142,33 @@ class SkyPilotEngine:
             return JobEnd(lost=f"SkyPilot lost the machine: {failure.error}: {failure.text}")
         return ending.by_itself()
 
-    def fetch(self, *, into: Path, globs: Sequence[str], within: float = math.inf) -> Fetched:
+    def fetch(self, *, globs: Sequence[str], within: float = math.inf) -> None:
         request = self._launch_request()
-        lease, plan = request.cluster, request.plan
-        command = script.collect(lease=lease, directory=plan.directory, globs=tuple(globs))
-        with tempfile.TemporaryDirectory(prefix="cvl-ci-fetch-") as folder:
-            try:
-                worker = self._alive_worker()
-                left = max(FETCH_SECONDS, request.deadline - self._clock.now() - FETCH_SECONDS)
-                until = _within(min(left, within))
-                packed = worker.call("ask_nodes", cluster=request.cluster, command=command, until=until)
-                worker.call(
-                    "bring", cluster=request.cluster, remote=f"~/.cvl-ci/{lease}/fetch", into=folder, until=until
-                )
-            except Expired:
-                self.stop()
-                return Fetched(problem="The outputs were not brought back: the run's time or money was over first.")
-            except WorkerFailed as failure:
-                return Fetched(problem=f"The outputs could not be brought back: {failure.error}: {failure.text}")
-            fetched = unpack.unpack(Path(folder), into=into, directory=plan.directory)
-        failed = [f"node {rank}: {answer['err'].strip()}" for rank, answer in enumerate(packed) if answer["code"]]
-        problem = "; ".join(failed)[:500] if failed else None
-        return Fetched(files=fetched.files, refused=fetched.refused, problem=fetched.problem or problem)
+        lease = request.cluster
+        self._brought = brought = Brought(globs=tuple(globs), directory=request.plan.directory)
+        command = script.collect(lease=lease, directory=request.plan.directory, globs=brought.globs)
+        left = min(within, max(FETCH_SECONDS, request.deadline - self._clock.now() - FETCH_SECONDS))
+        end = time.monotonic() + left
+        patience = arrival.packing(brought.path, end=end)
+        try:
+            worker = self._alive_worker()
+            packed = worker.call("ask_nodes", cluster=lease, command=command, until=lambda: patience.until)
+            wanted = arrival.wanted(packed, room=arrival.room(brought.path))
+            brought.problems += wanted.problems
+            patience = arrival.Patience(archives=brought.path, until=end, most=wanted.bytes + arrival.SLACK_BYTES)
+            remote = f"~/.cvl-ci/{lease}/fetch"
+            brought.problems += worker.call(
+                "bring", cluster=lease, remote=remote, wanted=wanted.nodes, into=str(brought.path), until=patience
+            )
+        except Expired:
+            self.stop()
+            brought.problems.append(f"Not all outputs were brought back: {patience.why}.")
+        except WorkerFailed as failure:
+            brought.problems.append(f"Not all outputs could be brought back: {failure.error}: {failure.text}"[:500])
+
+    def unpack(self, *, into: Path) -> Fetched:
+        brought, self._brought = self._brought, None
+        return brought.unpacked(into, environment=self._environment) if brought else Fetched()
 
     def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
         self._attached = False
@@ -212,6 +218,8 @@ class SkyPilotEngine:
         return [(str(each["kind"]), str(each["id"]), str(each["state"])) for each in found]
 
     def close(self) -> None:
+        if self._brought is not None:
+            self._brought.drop()
         if self._worker is not None:
             self._worker.close()
 

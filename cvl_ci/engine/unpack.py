@@ -1,135 +1,288 @@
-"""What a machine packed, taken apart as hostile: only plain files and inner links, inside one folder, owned by us."""
+"""Take apart what a machine packed, as hostile: only plain files and inner links, inside one folder, owned by us.
+
+No member can end the run. Each is taken or refused by itself with the reason; what was taken stays. Every folder on the
+way to a file is opened without following links, and links are made last, so nothing is written through one.
+"""
 
 from __future__ import annotations
 
 import os
+import posixpath
 import shutil
-import tarfile
+import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from cvl_ci.engine import tarball
+from cvl_ci.engine.member_places import (
+    DEEPEST,
+    LONGEST_PART,
+    LONGEST_PATH,
+    Refused,
+    inside,
+    path_of,
+    place_of,
+    readable,
+    short,
+)
+from cvl_ci.engine.tarball import Kind, Member
 from cvl_ci.ports import Fetched
 from cvl_ci.request.turns import NAME
 from cvl_ci.request.values import MOST_TURNS
 from cvl_ci.result.outcome import FetchedFile
+from cvl_ci.result.unlinked import LinkInTheWay, folder_below, open_folder
 
 _KINDS = ("root", "work")
-WORK = "cvl-work"
-"""Where what was written to CVL_WORK_DIR goes."""
-ROOT = "cvl-root"
-"""Where changed files of the staged tree go that lie outside the example."""
+MOST_FILES = 100_000
+"""Files and links of a run that are taken, all nodes together; and as many folders."""
+MOST_REFUSALS = 200
+"""That are told one by one; the others are counted."""
+RESERVE_BYTES = 256 << 20
+"""Of the disk, which the rest of the run needs: its log, its summary, SkyPilot's own state."""
+CHUNK_BYTES = 1 << 20
 
 
-def unpack(folder: Path, *, into: Path, directory: str) -> Fetched:
-    """`folder`/RANK/{root,work}.tar → `into`; node 0 at the top, the others under `node-RANK/`."""
-    archives = sorted((int(node.name), name, node / name) for node in folder.iterdir() for name in _archives(node))
-    size = sum(archive.stat().st_size for _, _, archive in archives)
-    into.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(into).free
-    if size > free:
-        return Fetched(problem=f"The outputs take {size:,} bytes and only {free:,} are free in {into}.")
-    unpacking = _Unpacking(into=into, directory=directory, free=free)
-    problem = None
-    for rank, name, archive in archives:
-        node = PurePosixPath(f"node-{rank}") if rank else PurePosixPath()
-        sample, _, kind = name.removesuffix(".tar").rpartition(".")
-        problem = problem or unpacking.take(archive, name=f"{kind}.tar", top=node / sample)
-    return Fetched(files=tuple(unpacking.files), refused=tuple(unpacking.refused), problem=problem)
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one run may bring. `bytes_free`: None is what the disk has, less the reserve."""
+
+    files: int = MOST_FILES
+    bytes_free: int | None = None
 
 
-def _archives(node: Path) -> list[str]:
-    """Of a job that ran more than once, two of each sample beside its own: `sample-1.root.tar`."""
-    whole = [f"{kind}.tar" for kind in _KINDS if (node / f"{kind}.tar").is_file()]
-    names = [file.name.split(".") for file in node.iterdir() if file.is_file()]
-    samples = [f"{parts[0]}.{parts[1]}.tar" for parts in names if _of_a_sample(parts)]
-    return [*whole, *samples[: 2 * len(_KINDS) * MOST_TURNS]]
+Tell = Callable[[FetchedFile | str], None]
+"""Of each file as soon as it is there; of each refusal, as text."""
 
 
-def _of_a_sample(parts: list[str]) -> bool:
-    return len(parts) == 3 and parts[1] in _KINDS and parts[2] == "tar" and NAME.fullmatch(parts[0]) is not None
+def archive_name(name: str) -> bool:
+    """Tell whether an archive has one of the names that our own packing gives."""
+    parts = name.split(".")
+    of_a_sample = len(parts) == 3 and parts[1] in _KINDS and parts[2] == "tar" and NAME.fullmatch(parts[0]) is not None
+    return of_a_sample or name in {f"{kind}.tar" for kind in _KINDS}
+
+
+MOST_ARCHIVES = len(_KINDS) + 2 * len(_KINDS) * MOST_TURNS
+"""Of one node: of a job that ran more than once, two of each sample beside its own."""
+
+
+def room(folder: Path) -> int:
+    """Return how many bytes may be written into a folder."""
+    return max(0, shutil.disk_usage(folder).free - RESERVE_BYTES)
+
+
+def unpack(
+    folder: Path, *, into: Path, directory: str, limits: Limits | None = None, tell: Tell = lambda _: None
+) -> Fetched:
+    """Take `folder`/RANK/{root,work}.tar → `into`; node 0 at the top, the others under `node-RANK/`. Never raises."""
+    limits = limits or Limits()
+    try:
+        top = open_folder(into)
+    except (LinkInTheWay, OSError) as error:
+        what = error.what if isinstance(error, LinkInTheWay) else f"{into} cannot be written to ({error.strerror})."
+        return Fetched(problem=f"The outputs were not unpacked: {what}")
+    try:
+        free = room(into) if limits.bytes_free is None else limits.bytes_free
+        unpacking = _Unpacking(top=top, directory=directory, free=free, most=limits.files, tell=tell)
+        for rank, name in _archives(folder):
+            node = PurePosixPath(f"node-{rank}") if rank else PurePosixPath()
+            sample, _, kind = name.removesuffix(".tar").rpartition(".")
+            unpacking.take(folder / str(rank) / name, kind=kind, base=node / sample, shown=f"{name} of node {rank}")
+        unpacking.make_links()
+    finally:
+        os.close(top)
+    return unpacking.fetched()
+
+
+def _archives(folder: Path) -> list[tuple[int, str]]:
+    nodes = sorted(int(node.name) for node in folder.iterdir() if node.name.isascii() and node.name.isdecimal())
+    found = []
+    for rank in nodes:
+        node = folder / str(rank)
+        names = sorted(file.name for file in node.iterdir()) if node.is_dir() and not node.is_symlink() else []
+        wanted = [name for name in names if archive_name(name)][:MOST_ARCHIVES]
+        found += [(rank, name) for name in sorted(wanted, key=lambda name: (name.count("."), name))]
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Link:
+    """A link that is made when all files are there. `shown`: its name on the machine."""
+
+    place: PurePosixPath
+    text: str
+    shown: str
 
 
 @dataclass(kw_only=True)
 class _Unpacking:
-    into: Path
+    top: int
     directory: str
     free: int
     """Bytes that may still be written: an archive can unpack to more than it is."""
-    files: list[FetchedFile] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
+    most: int
+    tell: Tell
+    files: dict[str, FetchedFile] = field(default_factory=dict)
+    refusals: list[str] = field(default_factory=list)
+    untold: int = 0
+    problems: list[str] = field(default_factory=list)
+    links: dict[str, _Link] = field(default_factory=dict)
+    folders: int = 0
 
-    def take(self, archive: Path, *, name: str, top: PurePosixPath) -> str | None:
-        """The reason why not all of it could be taken, if so."""
+    def fetched(self) -> Fetched:
+        more = [f"and {self.untold:,} more"] if self.untold else []
+        problem = " ".join(dict.fromkeys(self.problems)) or None
+        return Fetched(files=tuple(self.files.values()), refused=(*self.refusals, *more), problem=problem)
+
+    def take(self, archive: Path, *, kind: str, base: PurePosixPath, shown: str) -> None:
+        """Take all members of one archive that can be taken."""
         try:
-            with tarfile.open(archive, "r:") as tar:
-                for member in tar:
-                    self.free -= member.size
-                    if self.free < 0:
-                        return "The outputs unpack to more bytes than are free here; the rest was left out."
-                    self._take_one(tar, member, name, top)
-        except (tarfile.TarError, OSError, ValueError) as error:
-            return f"The archive of outputs is damaged: {error}"
-        return None
+            with open(os.open(archive, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    self.problems.append(f"{shown} is not a file, so it was not opened.")
+                    return
+                for member in tarball.members(file, length=status.st_size):
+                    if len(self.files) + len(self.links) >= self.most:
+                        self.problems.append(
+                            f"The outputs hold more than {self.most:,} files and links; the rest was left out."
+                        )
+                        return
+                    self._take_one(file.fileno(), member, kind, base)
+        except tarball.Damaged as damage:
+            self.problems.append(f"The archive of outputs {shown} is damaged: {damage}. What stood before it came.")
+        except OSError as error:
+            self.problems.append(f"The archive of outputs {shown} could not be read: {error.strerror}.")
 
-    def _take_one(self, tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, top: PurePosixPath) -> None:
-        why = _bad_name(member.name)
-        target = top if why else top / _place(PurePosixPath(member.name), name, self.directory)
-        why = why or _bad_kind(member, self.into / target, self.into)
-        why = why or _write(tar, member, self.into / target, self.into)
-        if why is not None:
-            self.refused.append(f"{member.name!r}: {why}")
-        elif not member.issym():
-            self.files.append(FetchedFile(path=str(target), bytes=member.size))
+    def make_links(self) -> None:
+        """A link to what did not come, or to itself, is refused: it leads to nothing."""
+        made = []
+        for link in self.links.values():
+            try:
+                self._link(link)
+                made.append(link)
+            except Refused as refusal:
+                self._refuse(link.shown, str(refusal))
+            except OSError as error:
+                self._refuse(link.shown, _reason(error))
+        for link in made:
+            try:
+                os.stat(str(link.place), dir_fd=self.top)
+            except OSError:
+                os.unlink(str(link.place), dir_fd=self.top)
+                self._refuse(link.shown, "a link to nothing that came")
+
+    def _take_one(self, source: int, member: Member, kind: str, base: PurePosixPath) -> None:
+        name = readable(member.name)
+        try:
+            path = path_of(member, name)
+            place = self._free_place(base / place_of(path, kind, self.directory))
+            if member.kind is Kind.LINK:
+                target = base / place_of(inside(path.parent, readable(member.target)), kind, self.directory)
+                text = posixpath.relpath(str(target), str(place.parent))
+                self.links[str(place)] = _Link(place=place, text=text, shown=name)
+            elif member.kind is Kind.HARD_LINK:
+                original = base / place_of(inside(PurePosixPath(), readable(member.target)), kind, self.directory)
+                self._copy(original, place, member)
+            else:
+                self._write(source, member.offset, member.size, place, member)
+        except Refused as refusal:
+            self._refuse(name, str(refusal))
+        except OSError as error:
+            self._refuse(name, _reason(error))
+
+    def _free_place(self, place: PurePosixPath) -> PurePosixPath:
+        if str(place) in self.files or str(place) in self.links:
+            raise Refused("another file of this name came before it")
+        if len(place.parts) > DEEPEST:
+            raise Refused(f"more than {DEEPEST} folders deep")
+        if len(str(place).encode()) > LONGEST_PATH or any(len(part.encode()) > LONGEST_PART for part in place.parts):
+            raise Refused(f"its path is longer than {LONGEST_PATH:,} bytes, or a part of it than {LONGEST_PART}")
+        return place
+
+    def _refuse(self, name: str, reason: str) -> None:
+        if len(self.refusals) >= MOST_REFUSALS:
+            self.untold += 1
+            return
+        refusal = f"{short(name)!r}: {reason}"
+        self.refusals.append(refusal)
+        self.tell(refusal)
+
+    def _copy(self, original: PurePosixPath, place: PurePosixPath, member: Member) -> None:
+        """A hard link becomes a file of its own, and counts as one."""
+        known = self.files.get(str(original))
+        if known is None:
+            raise Refused("a hard link to nothing that came")
+        source = os.open(str(original), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.top)
+        try:
+            self._write(source, 0, known.bytes, place, member)
+        finally:
+            os.close(source)
+
+    def _write(self, source: int, offset: int, size: int, place: PurePosixPath, member: Member) -> None:
+        if size > self.free:
+            self.problems.append("The outputs unpack to more bytes than there is room for; what did not fit is named.")
+            raise Refused(f"no room for its {size:,} bytes")
+        parent = self._folder(place)
+        try:
+            _make_way(place.name, parent)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            target = os.open(place.name, flags, 0o755 if member.executable else 0o644, dir_fd=parent)
+            try:
+                self.free -= size
+                _transfer(source, offset, size, target)
+                os.fchmod(target, 0o755 if member.executable else 0o644)
+                if member.mtime is not None:
+                    os.utime(target, (member.mtime, member.mtime))
+            except BaseException:
+                os.unlink(place.name, dir_fd=parent)
+                raise
+            finally:
+                os.close(target)
+        finally:
+            os.close(parent)
+        self.files[str(place)] = taken = FetchedFile(path=str(place), bytes=size)
+        self.tell(taken)
+
+    def _link(self, link: _Link) -> None:
+        parent = self._folder(link.place)
+        try:
+            _make_way(link.place.name, parent)
+            os.symlink(link.text, link.place.name, dir_fd=parent)
+        finally:
+            os.close(parent)
+
+    def _folder(self, place: PurePosixPath) -> int:
+        if self.folders >= self.most:
+            raise Refused(f"more than {self.most:,} folders")
+        try:
+            parent, made = folder_below(self.top, place.parent.parts)
+        except NotADirectoryError:
+            raise Refused("its folder leads out by a link, or is a file") from None
+        self.folders += made
+        return parent
 
 
-def _place(path: PurePosixPath, archive: str, directory: str) -> PurePosixPath:
-    if archive == "work.tar":
-        return PurePosixPath(WORK) / path
-    inner = PurePosixPath(directory)
-    if inner == PurePosixPath() or path.is_relative_to(inner):
-        return path.relative_to(inner)
-    return PurePosixPath(ROOT) / path
+def _make_way(name: str, folder: int) -> None:
+    """Remove what an earlier run left under this name. Raises Refused, OSError."""
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(status.st_mode):
+        raise Refused("a folder has its name")
+    os.unlink(name, dir_fd=folder)
 
 
-def _bad_name(name: str) -> str | None:
-    """Why nothing may be written under this name: CVE-2007-4559, and what a terminal would make of it."""
-    if name.startswith("/") or ".." in PurePosixPath(name).parts:
-        return "leads out of the outputs folder"
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
-        return "control characters in its name"
-    return None
+def _transfer(source: int, offset: int, size: int, target: int) -> None:
+    while size > 0:
+        chunk = os.pread(source, min(size, CHUNK_BYTES), offset)
+        if not chunk:
+            raise Refused("its end is missing")
+        offset, size = offset + len(chunk), size - len(chunk)
+        while chunk:
+            chunk = chunk[os.write(target, chunk) :]
 
 
-def _bad_kind(member: tarfile.TarInfo, target: Path, into: Path) -> str | None:
-    if not (member.isfile() or member.issym() or member.islnk()):
-        return "neither a file nor a link"
-    root = into.resolve()
-    if not target.parent.resolve().is_relative_to(root):
-        return "its folder is a link that leads out"
-    if member.issym() or member.islnk():
-        base = target.parent if member.issym() else root
-        if member.linkname.startswith("/") or not Path(os.path.normpath(base / member.linkname)).is_relative_to(root):
-            return f"a link that leads out (to {member.linkname!r})"
-    return None
-
-
-def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, into: Path) -> str | None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_symlink() or target.exists():
-        target.unlink()
-    if member.issym():
-        target.symlink_to(member.linkname)
-        return None if target.resolve().is_relative_to(into.resolve()) else _drop(target)
-    source = tar.extractfile(member)
-    if source is None:
-        return "a link to nothing"
-    with source, target.open("wb") as out:
-        shutil.copyfileobj(source, out, 1 << 20)
-    target.chmod(0o755 if member.mode & 0o100 else 0o644)
-    os.utime(target, (member.mtime, member.mtime))
-    return None
-
-
-def _drop(target: Path) -> str:
-    target.unlink()
-    return "a link that leads out"
+def _reason(error: OSError) -> str:
+    return f"could not be written ({error.strerror or type(error).__name__})"

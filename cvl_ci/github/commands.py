@@ -58,10 +58,10 @@ class Commands:
             return False
         file = Path(path)
         already = file.stat().st_size if file.exists() else 0
-        text = write(SUMMARY_BYTES - already)
-        if len(text.encode()) > SUMMARY_BYTES - already:
+        text = write(SUMMARY_BYTES - already).encode("utf-8", "replace")
+        if len(text) > SUMMARY_BYTES - already:
             return False
-        with file.open("a", encoding="utf-8", newline="") as stream:
+        with file.open("ab") as stream:
             stream.write(text)
         return True
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TextIO
 
@@ -23,6 +23,7 @@ from cvl_ci.result.outcome import Ending, Launch, Outcome, Phase
 from cvl_ci.result.phrases import headline, proved_gone, where
 from cvl_ci.result.summary import lines
 from cvl_ci.result.units import dollars, stopwatch
+from cvl_ci.result.unlinked import LinkInTheWay, opened_to_write
 
 TITLES = {
     Phase.SANDBOX: "Starting the sandbox",
@@ -147,12 +148,22 @@ class GitHubWorkflow:
         self.close()
         self.told = True
         outcome = self._masks.cleaned(outcome)
-        if outcome.ending is not Ending.SUCCEEDED or not proved_gone(outcome):
-            self._annotate_failure(outcome)
-        for line in lines(outcome, width=120):
-            self._write(f"│ {unfolded(line)}\n")
-        with contextlib.suppress(OSError):  # the page is a convenience: the log has it all
+        with self._tried("The annotation of the failure"):
+            if outcome.ending is not Ending.SUCCEEDED or not proved_gone(outcome):
+                self._annotate_failure(outcome)
+        with self._tried("The summary in the log"):
+            for line in lines(outcome, width=120):
+                self._write(f"│ {unfolded(line)}\n")
+        with self._tried("The summary on the step's page"):
             self.commands.summary(lambda room: self._masks.hide(self._summarise(outcome, self.tail, room)))
+
+    @contextlib.contextmanager
+    def _tried(self, what: str) -> Iterator[None]:
+        """No way of telling the end of a run may change that end, or keep the other ways from it."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001
+            self.warning(f"{what} could not be written ({type(error).__name__}: {error}). The run's own end stands.")
 
     # ---- what no port asks for ---------------------------------------------------------------------------------------
 
@@ -203,10 +214,12 @@ class GitHubWorkflow:
             return
         try:
             if self._log is None:
-                self._log_path.parent.mkdir(parents=True, exist_ok=True)
-                self._log = self._log_path.open("a", encoding="utf-8", errors="replace", newline="", buffering=1)
+                with opened_to_write(self._log_path, append=True) as file:
+                    self._log = os.fdopen(
+                        os.dup(file), "a", encoding="utf-8", errors="replace", newline="", buffering=1
+                    )
             self._log.write(text + "\n")
-        except OSError as error:
+        except (OSError, LinkInTheWay) as error:
             self._log_broken = True
             self.warning(f"The job's lines can no longer be kept in {self._log_path}: {error}.")
 

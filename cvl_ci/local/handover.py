@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cvl_ci.errors import NotProvedGone
 from cvl_ci.result.outcome import EXIT_CODES, Cost, Ending, FetchedFile, Outcome, Release
+from cvl_ci.result.unlinked import LinkInTheWay, refuse_links, write_text
 
 CUT_SHORT = "The step was ended before the run was over: cancelled, out of its own time, or killed."
 
@@ -47,17 +48,18 @@ class Handover:
 
 def save(path: Path, handover: Handover) -> None:
     """Whole or not at all. A full disk must not end a run: post can recompute the name."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, LinkInTheWay):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         half = path.with_suffix(".half")
-        half.write_text(written(handover), encoding="utf-8")
+        write_text(half, written(handover))
         half.replace(path)
 
 
 def take_over(path: Path) -> None:
     """Said by post before it undoes: a cancelled main may still run beside it, and has no more say."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, LinkInTheWay):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        refuse_links(path.with_suffix(".post"))
         path.with_suffix(".post").touch()
 
 

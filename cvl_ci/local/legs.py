@@ -16,6 +16,7 @@ from cvl_ci.result.benchmark.readings import short
 from cvl_ci.result.benchmark.rules import FILE_NAME, Rules
 from cvl_ci.result.benchmark.rules import read as read_rules
 from cvl_ci.result.legs.page import Assets
+from cvl_ci.result.unlinked import write_text
 
 MOST_FILES = 20_000
 MOST_LINES = 100_000
@@ -71,8 +72,8 @@ def base_commits(
 
 
 def write_lines(found: Sequence[Leg], file: Path) -> int:
-    """As history keeps them; how many."""
-    file.write_text("".join(f"{legs.line(leg)}\n" for leg in found), encoding="utf-8")
+    """Write legs as history keeps them; return how many. Raises LinkInTheWay."""
+    write_text(file, "".join(f"{legs.line(leg)}\n" for leg in found))
     return len(found)
 
 

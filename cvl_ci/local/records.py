@@ -13,6 +13,7 @@ from typing import Any
 from cvl_ci.errors import EngineError
 from cvl_ci.ports import LeaseRecord
 from cvl_ci.request.plan import Place
+from cvl_ci.result.unlinked import LinkInTheWay, refuse_links
 
 README = """\
 Lease records of cvl-ci: what it asked a cloud for, under which name, until when.
@@ -78,12 +79,13 @@ class FileRecords:
 
     def _save(self, path: Path, text: str) -> None:
         try:
+            refuse_links(self._directory)
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             readme = self._directory / "README.txt"
             if not readme.exists():
                 _write_whole(readme, README)
             _write_whole(path, text)
-        except OSError as error:
+        except (OSError, LinkInTheWay) as error:
             raise EngineError(
                 f"The lease could not be written down at {path}: {error}.",
                 money="No further machine is asked for without it.",

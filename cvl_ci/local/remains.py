@@ -88,7 +88,10 @@ class NothingToDrive:
     def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
         _refuse()
 
-    def fetch(self, *, into: Path, globs: Sequence[str], within: float = math.inf) -> NoReturn:
+    def fetch(self, *, globs: Sequence[str], within: float = math.inf) -> NoReturn:
+        _refuse()
+
+    def unpack(self, *, into: Path) -> NoReturn:
         _refuse()
 
 

@@ -44,6 +44,8 @@ class Fetched:
     files: tuple[FetchedFile, ...] = ()
     refused: tuple[str, ...] = ()
     problem: str | None = None
+    """What did not come, and why."""
+    warnings: tuple[str, ...] = ()
 
 
 class Engine(Protocol):
@@ -61,8 +63,14 @@ class Engine(Protocol):
     def follow(self, *, watch: Watch, until: float) -> JobEnd:
         """Stream until the job is over on every node, or (`until`, seconds since the epoch) cancel it."""
 
-    def fetch(self, *, into: Path, globs: Sequence[str], within: float = math.inf) -> Fetched:
-        """Bring back what the job changed since its start, from every node. `within`: seconds, at most."""
+    def fetch(self, *, globs: Sequence[str], within: float = math.inf) -> None:
+        """Bring to this computer what the job changed since its start, from every node, still packed.
+
+        `within`: seconds, at most.
+        """
+
+    def unpack(self, *, into: Path) -> Fetched:
+        """Take apart what was brought. The machines may be gone by then: a hostile archive takes its time."""
 
     def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
         """The ssh commands to its machines, which `public_key` opens now; they end by themselves soon after `until`."""

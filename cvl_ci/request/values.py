@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
+from cvl_ci.request.patterns import MOST_PATTERNS, TooMany, patterns
 from cvl_ci.request.plan import Secret, Spot
 
 SPOT_WORDS = ("true", "false", "fallback")
@@ -202,8 +203,13 @@ def secrets(environment: Mapping[str, str]) -> Callable[[object], dict[str, Secr
 def globs(value: object) -> tuple[str, ...]:
     found = tuple(glob for line in _lines(value) if (glob := line.strip()))
     for glob in found:
-        if glob.startswith(("/", "~")) or ".." in glob.split("/"):
+        below = glob.lstrip("! ")
+        if below.startswith(("/", "~")) or ".." in below.split("/"):
             raise Wrong("leads out of the working directory", shown=glob)
+    try:
+        patterns(found, directory=".")
+    except TooMany:
+        raise Wrong(f"stands for more than {MOST_PATTERNS} patterns by its braces", shown=found[0]) from None
     return found
 
 

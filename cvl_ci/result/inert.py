@@ -7,6 +7,7 @@ that turn text around are taken out; what the text says is never rewritten.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 _SGR = re.compile(r"\x1b\[[0-9;:]*m")
 _SEQUENCE = re.compile(
@@ -15,6 +16,7 @@ _SEQUENCE = re.compile(
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # cursor moves, erasing, modes
     r"|\x1b[ -/]*[0-~]"  # everything else that begins with escape
 )
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -32,6 +34,18 @@ def plain(text: str) -> str:
     return text if text.isprintable() else _without_controls(_SGR.sub("", " ".join(text.splitlines())))
 
 
+def encodable(value: Any) -> Any:
+    """Return text, or a value as JSON has it, without lone surrogates, which no file and no API takes: U+FFFD instead.
+
+    They come from JSON (`\\ud800`) and from names of files that are not UTF-8 (os.fsdecode).
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {encodable(key): encodable(inner) for key, inner in value.items()}
+    return [encodable(inner) for inner in value] if isinstance(value, list) else value
+
+
 def _last_state(line: str) -> str:
     states = [state for state in line.split("\r") if state]
     return states[-1] if states else ""
@@ -42,4 +56,4 @@ def _split_colours(line: str) -> list[str]:
 
 
 def _without_controls(text: str) -> str:
-    return _CONTROL.sub("", _SEQUENCE.sub("", text))
+    return _SURROGATE.sub("\ufffd", _CONTROL.sub("", _SEQUENCE.sub("", text)))

@@ -107,15 +107,13 @@ def test_not_asked_for_keeps_nothing(house: House) -> None:
 
 
 def test_a_mistake_of_ours_after_the_job_failed_keeps_nothing(house: House) -> None:
-    """Nobody would be told of the machine."""
-
     def at(step: str) -> None:
         if step == "fetch":
             raise RuntimeError("a bug")
 
     house.engine.at = at
-    with pytest.raises(RuntimeError):
-        house.run(KEEP)
+    outcome = house.run(KEEP)
+    assert (outcome.ending, outcome.exit_code) == (Ending.FAILED, 7)
     assert house.cloud.running() == []
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from cvl_ci.commands.publish import Files, Subject, Tools, publish
 from cvl_ci.errors import ArtifactError
 from cvl_ci.ports import Uploaded
 from cvl_ci.result.benchmark.leg import read
-from cvl_ci.result.outcome import Outcome
+from cvl_ci.result.outcome import FetchedFile, Outcome
 from cvl_ci.result.phrases import proved_gone
 from cvl_ci.result.report import Link
 from cvl_ci.result.summary import to_json
@@ -44,6 +46,11 @@ class House:
             artifacts=self.artifacts, page=self.page, workflow=self.workflow, uploaded=self.uploaded.__setitem__
         )
         publish(outcome, files=files, tools=tools)
+
+    def publish_with(self, noted: Callable[[str, Link], None]) -> None:
+        files = Files(folder=self.folder, name="cvl-train-L4")
+        tools = Tools(artifacts=self.artifacts, page=self.page, workflow=self.workflow, uploaded=noted)
+        publish(SUCCEEDED, files=files, tools=tools)
 
     def cost(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.folder.with_name("cvl-1.json").read_text())
@@ -221,6 +228,50 @@ def test_what_is_left_out_is_named_and_counted_and_inert(house: House) -> None:
     assert "and 4 more" in said
     assert "\x1b" not in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("step", ["upload cvl-train-L4-cost", "upload cvl-train-L4-log", "upload cvl-train-L4"])
+def test_what_cannot_be_noted_of_one_artifact_keeps_no_other_from_being_there(house: House, step: str) -> None:
+    def noted(kind: str, link: Link) -> None:
+        if house.steps[-1] == step:
+            raise OSError("no room on the disk")
+        house.uploaded[kind] = link
+
+    house.publish_with(noted)
+    assert set(house.artifacts.held) == set(ALL)
+    assert len(house.warnings()) == 1 and "no room on the disk" in house.warnings()[0]
+    assert house.page.outputs["ending"] == "succeeded"
+
+
+def test_names_and_metrics_that_are_no_text_are_published_all_the_same(house: House) -> None:
+    (house.folder / os.fsdecode(b"caf\xe9.txt")).write_text("x")
+    odd = replace(
+        FAILED, reason="\ud800", files=(FetchedFile(path="caf\udce9.txt", bytes=1),), metrics={"\ud800": "\udfff"}
+    )
+    house.publish(odd)
+    assert house.warnings() == []
+    assert set(house.artifacts.held) == set(ALL)
+    assert house.page.outputs["exit_code"] == str(FAILED.exit_code)
+    house.page.outputs["metrics"].encode()
+
+
+@pytest.mark.parametrize("link", ["cvl-outputs", "cvl-outputs/cvl-1", "cvl-outputs/cvl-1.json"])
+def test_nothing_is_written_or_uploaded_through_a_link_of_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    house = House(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "secret").write_text("s")
+    path = tmp_path / link
+    if path.exists():
+        path.rename(tmp_path / "away")
+    path.symlink_to(elsewhere / "x.json" if link.endswith(".json") else elsewhere)
+    house.publish()
+    assert [file.name for file in elsewhere.iterdir()] == ["secret"]
+    assert "secret" not in str(house.artifacts.contents)
+    assert any("leads elsewhere by a link" in each for each in house.warnings())
 
 
 def test_the_fake_answers_as_the_port_says() -> None:

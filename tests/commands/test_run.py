@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.commands import run as running
-from cvl_ci.errors import BudgetError, CapacityError, EngineError, RequestError
+from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError, RequestError
 from cvl_ci.lease import LABEL_DEADLINE, Owner
 from cvl_ci.request.plan import Limits, Place, RunPlan
 from cvl_ci.result.outcome import Ending, NodeEnd, Outcome
@@ -26,7 +26,7 @@ from tests.fakes import (
 )
 
 PLAN = RunPlan(title="digits train", run_commands=("bash train.sh",), places=(Place(cloud="aws"),))
-STEPS = ("warm", "launch", "asked", "created", "follow", "ran", "fetch", "down")
+STEPS = ("warm", "launch", "asked", "created", "follow", "ran", "fetch", "unpack", "down")
 
 
 class House:
@@ -39,7 +39,7 @@ class House:
         self.folder = folder
         self.interruptible: Callable[[], AbstractContextManager[object]] | None = None
 
-    def run(self, plan: RunPlan = PLAN) -> Outcome:
+    def run(self, plan: RunPlan = PLAN, *, outputs: Path | None = None) -> Outcome:
         tools = running.Tools(
             clouds=FakeClouds(self.engine),
             records=self.records,
@@ -49,7 +49,8 @@ class House:
             clock=self.clock,
             interruptible=self.interruptible,
         )
-        return running.run(plan, owner=Owner(repository="a/b", run="1"), outputs=self.folder / "out", tools=tools)
+        owner = Owner(repository="a/b", run="1")
+        return running.run(plan, owner=owner, outputs=outputs or self.folder / "out", tools=tools)
 
 
 @pytest.fixture
@@ -223,6 +224,10 @@ def test_a_mistake_of_ours_at_any_step_leaves_no_machine(house: House, step: str
     house.engine.at = at
     if step == "down":
         assert house.run().release is not None, "the proof goes on without SkyPilot"
+    elif step in {"fetch", "unpack"}:
+        outcome = house.run()
+        assert (outcome.ending, outcome.exit_code) == (Ending.SUCCEEDED, 0), "the job's own end stands"
+        assert any(f"a bug at {step}" in warning for warning in outcome.warnings)
     else:
         with pytest.raises(RuntimeError):
             house.run()
@@ -298,3 +303,26 @@ def test_a_plan_whose_scripts_were_never_seen_is_not_run(house: House) -> None:
     with pytest.raises(RequestError, match=r"train\.sh"):
         house.run(replace(PLAN, missing=("train.sh",)))
     assert house.cloud.machines == {}
+
+
+@pytest.mark.parametrize("link", ["cvl-outputs", "cvl-outputs/cvl-1", "cvl-outputs/cvl-1.log"])
+def test_a_checkouts_link_where_the_outputs_go_is_refused_before_anything_is_spent(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    Path(link).parent.mkdir(exist_ok=True)
+    Path(link).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CvlError, match="leads elsewhere by a link") as refused:
+        house.run(outputs=Path("cvl-outputs/cvl-1"))
+    assert refused.value.exit_code == 64
+    assert house.cloud.machines == {}
+
+
+def test_an_end_that_cannot_be_told_is_the_same_end(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> None:
+        "\ud800".encode()
+
+    monkeypatch.setattr(house.workflow, "ended", broken)
+    assert house.run().exit_code == 0
+    assert any("could not be told in full" in each for each in house.workflow.said)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +30,7 @@ class Measuring(FakeEngine):
 
     wrote: Mapping[str, object] = {}
 
-    def fetch(self, *, into: Path, globs: Sequence[str], within: float = math.inf) -> Fetched:
+    def unpack(self, *, into: Path) -> Fetched:
         for turn, said in self.wrote.items():
             (into / turn / "outputs").mkdir(parents=True)
             (into / turn / "outputs" / "metrics.json").write_text(json.dumps(said))
@@ -86,6 +85,7 @@ def test_a_fifth_slower_is_worse_and_fails_only_when_asked(house: House, tmp_pat
     outcome = ran(house, BOTH, factor=1.2)
     assert (outcome.ending, outcome.exit_code) == (Ending.SUCCEEDED, 0)
     assert verdicts(outcome) == {"time.turn": "worse", "latency_ms": "worse", "accuracy": "same"}
+    (tmp_path / "again").mkdir()
     again = House(tmp_path / "again")
     again.engine = Measuring(again.cloud)
     strict = ran(again, replace(BOTH, fail_on_regression=True), factor=1.2)

@@ -20,6 +20,7 @@ from sky.backends import cloud_vm_ray_backend
 from sky.provision import provisioner
 from sky.provision.aws import instance
 from sky.skylet import autostop_lib
+from sky.utils import command_runner
 parameters = lambda function: list(inspect.signature(function).parameters)
 print(json.dumps({
     "version": sky.__version__,
@@ -36,6 +37,12 @@ print(json.dumps({
     "query_instances": parameters(provision.query_instances),
     "handle": parameters(global_user_state.get_handle_from_cluster_name),
     "runners": parameters(backends.CloudVmRayResourceHandle.get_command_runners),
+    "run_by_ssh": parameters(command_runner.SSHCommandRunner.run),
+    "run_by_kubectl": parameters(command_runner.KubernetesCommandRunner.run),
+    "stdout_as_it_is": [
+        "f'> {log_path}'" in inspect.getsource(runner.run)
+        for runner in (command_runner.SSHCommandRunner, command_runner.KubernetesCommandRunner)
+    ],
     "codes": {code.name: int(code) for code in exceptions.JobExitCode},
     "wait_for": [each.value for each in autostop_lib.AutostopWaitFor],
     "errors": [hasattr(exceptions, name + "Error") for name in ("ResourcesUnavailable", "NoCloudAccess")],
@@ -69,6 +76,8 @@ def test_it_is_the_minor_version_we_know(skypilot: dict[str, object]) -> None:
         ("handle", ["cluster_name"]),
         ("set_autostop", ["handle", "idle_minutes_to_autostop", "wait_for", "down", "stream_logs"]),
         ("runners", ["self"]),
+        ("run_by_ssh", ["cmd", "require_outputs", "log_path", "process_stream", "stream_logs", "separate_stderr"]),
+        ("run_by_kubectl", ["cmd", "require_outputs", "log_path", "process_stream", "stream_logs", "separate_stderr"]),
     ],
 )
 def test_the_functions_we_call_take_what_we_give(skypilot: dict[str, object], function: str, needed: list[str]) -> None:
@@ -79,6 +88,11 @@ def test_the_functions_we_call_take_what_we_give(skypilot: dict[str, object], fu
 
 def test_every_region_is_asked_through_the_one_function_we_stand_before(skypilot: dict[str, object]) -> None:
     assert skypilot["called_through_the_module"] and skypilot["zones_walked_by_run_instances"]
+
+
+def test_what_a_machine_sends_goes_to_a_file_byte_for_byte(skypilot: dict[str, object]) -> None:
+    """As on_nodes.py brings archives; with ssh, tests/engine/test_fetch.py does it."""
+    assert skypilot["stdout_as_it_is"] == [True, True]
 
 
 def test_job_exit_codes_and_the_hard_limit_mean_what_we_think(skypilot: dict[str, object]) -> None:

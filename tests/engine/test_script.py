@@ -150,14 +150,17 @@ def test_all_that_changed_since_the_start_is_packed_and_nothing_else(node: Node)
         ("*.pt", ["./ex/outputs/deep/b.pt", "./ex/outputs/a.pt"]),
         ("outputs", ["./ex/outputs/a.pt", "./ex/outputs/deep/b.pt", "./ex/outputs/m.json"]),
         ("outputs/*.json", ["./ex/outputs/m.json"]),
-        ("./outputs/**/*.pt", ["./ex/outputs/deep/b.pt"]),
+        ("./outputs/**/*.pt", ["./ex/outputs/a.pt", "./ex/outputs/deep/b.pt"]),
+        ("**/*.json", ["./ex/outputs/m.json"]),
+        ("outputs/**/*\n!**/*.{pt,onnx}", ["./ex/outputs/m.json"]),
+        ("./?ther.[kl]og\n./é*.txt\n./?.md", ["./ex/other.log", "./ex/é b.txt", "./ex/ü.md"]),
     ],
 )
 def test_globs_narrow_what_is_packed(node: Node, glob: str, found: list[str]) -> None:
     (node.workdir / "ex").mkdir()
-    make = "mkdir -p outputs/deep && touch outputs/a.pt outputs/deep/b.pt outputs/m.json other.log"
+    make = "mkdir -p outputs/deep && touch outputs/a.pt outputs/deep/b.pt outputs/m.json other.log 'é b.txt' ü.md"
     node.job(plan(make, directory="ex"))
-    assert node.collect(glob, directory="ex")["root.tar"] == sorted(found)
+    assert node.collect(*glob.split("\n"), directory="ex")["root.tar"] == sorted(found)
 
 
 def test_a_job_that_never_began_packs_nothing(node: Node) -> None:

@@ -13,7 +13,7 @@ from cvl_ci.github.commands import LONGEST_ANNOTATION, MOST_ANNOTATIONS, SUMMARY
 from cvl_ci.github.masks import Masks, forms
 from cvl_ci.github.workflow import TAIL_LINES, GitHubWorkflow
 from cvl_ci.request.plan import RunPlan
-from cvl_ci.result.outcome import Outcome, Phase
+from cvl_ci.result.outcome import FetchedFile, Outcome, Phase
 from cvl_ci.result.report import job_summary
 from tests import golden
 from tests.fakes import FakeClock
@@ -169,7 +169,44 @@ def test_text_that_is_no_unicode_ends_no_run(step: Step) -> None:
     step.workflow.remote("\ud800 lone")
     step.workflow.commands.output("x", "\ud800")
     step.workflow.close()
-    assert "? lone" in step.out.getvalue()
+    assert "\ufffd lone" in step.out.getvalue()
+
+
+def test_a_page_that_cannot_be_written_is_told_and_all_else_is_written(
+    step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> str:
+        "\ud800".encode()
+        return ""
+
+    monkeypatch.setattr(step.workflow, "_summarise", broken)
+    a_run(step, FAILED)
+    assert len(step.runner().commands("error")) == 1
+    assert "│ " in step.out.getvalue()
+    [warning] = step.runner().commands("warning")
+    assert "could not be written (UnicodeEncodeError" in str(warning)
+
+
+def test_names_of_files_that_are_no_text_are_shown_on_the_page(step: Step) -> None:
+    odd = replace(FAILED, files=(FetchedFile(path="caf\udce9.txt", bytes=1),), refused=("'\ud800': odd",))
+    a_run(step, odd)
+    assert "caf\ufffd.txt" in step.written("GITHUB_STEP_SUMMARY")
+    assert step.runner().commands("warning") == []
+
+
+@pytest.mark.parametrize("link", ["logs", "logs/job.log"])
+def test_the_log_is_not_written_through_a_link_of_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / link).parent.mkdir(exist_ok=True)
+    (tmp_path / link).symlink_to(tmp_path / "elsewhere" / ("" if link == "logs" else "job.log"))
+    step = Step(tmp_path)
+    step.workflow.remote("x")
+    step.workflow.close()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert "leads elsewhere by a link" in step.out.getvalue()
 
 
 def test_outputs_and_state_are_read_back_as_they_were(step: Step) -> None:

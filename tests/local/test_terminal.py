@@ -200,7 +200,7 @@ def test_a_stream_that_cannot_say_a_character_shows_its_number() -> None:
     terminal = Terminal(out=out, err=io.StringIO(), clock=StoppedClock())
     terminal.remote("loss ↓ \udcff")
     out.seek(0)
-    assert out.read() == "loss \\u2193 \\udcff\n"
+    assert out.read() == "loss \\u2193 \\ufffd\n"
 
 
 def test_on_a_real_terminal_the_status_line_ticks_between_the_jobs_lines() -> None:

@@ -39,7 +39,8 @@ def test_the_staged_tree_arrives_byte_for_byte_and_the_jobs_code_is_ours(termina
     """One run, three promises: files arrive whole, hostile outputs are refused, 7 is 7."""
     command = (
         "find . -type f -not -path './.git/*' -not -name .skyignore -print0 | sort -z | xargs -0 sha256sum; "
-        "mkdir outputs; echo 1 > outputs/kept; ln -s /etc/passwd outputs/door; : > outputs/$'esc\\033[2J'; exit 7"
+        "mkdir outputs; echo 1 > outputs/kept; ln -s /etc/passwd outputs/door; : > outputs/$'esc\\033[2J'; "
+        "ln -s kept outputs/latest; echo 2 > outputs/$'caf\\351.txt'; exit 7"
     )
     ran = terminal.run("--command", command, "--workdir", ".", checkout=repository)
     assert ran.code == 7, ran.err
@@ -49,7 +50,8 @@ def test_the_staged_tree_arrives_byte_for_byte_and_the_jobs_code_is_ours(termina
         digest, _, name = line.partition("  ./")
         arrived[name] = digest
     assert arrived == {name: hashlib.sha256(content).hexdigest() for name, content in TREE.items()}
-    assert [each["path"] for each in ran.summary["files"]] == ["outputs/kept"]
+    assert {each["path"] for each in ran.summary["files"]} == {"outputs/kept", "outputs/caf%E9.txt"}
+    assert (ran.folder / "outputs" / "latest").read_text() == "1\n", "a link inside comes as a link"
     assert not (ran.folder / "outputs" / "door").is_symlink()
     assert terminal.machines() == []
 

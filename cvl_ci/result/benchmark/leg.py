@@ -14,6 +14,7 @@ from datetime import datetime
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.readings import LONGEST, MOST, Collector, Unreadable, finite, short
 from cvl_ci.result.benchmark.sides import numbers_of
+from cvl_ci.result.inert import encodable
 from cvl_ci.result.outcome import Beside, Change, Ending
 
 LARGEST_BYTES = 8 << 20
@@ -93,7 +94,7 @@ def read(content: bytes) -> Leg:
     if len(content) > LARGEST_BYTES:
         raise ValueError(f"is larger than {LARGEST_BYTES >> 20} MiB")
     try:
-        said = json.loads(content)
+        said = encodable(json.loads(content))
     except (ValueError, RecursionError):
         raise ValueError("is no JSON") from None
     if not isinstance(said, dict) or not ({"ending", "cluster"} & said.keys()):

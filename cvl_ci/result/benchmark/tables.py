@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from cvl_ci.result.benchmark.readings import Collector, Readings, Unreadable
+from cvl_ci.result.inert import encodable
 
 MOST_ROWS = 20_000
 """The last ones: a metric is what its last row says."""
@@ -60,7 +61,7 @@ def read_csv(text: str) -> Readings:
 def load(text: str) -> object:
     """JSON as the field writes it, bare NaN included."""
     try:
-        return json.loads(text)
+        return encodable(json.loads(text))
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"is no JSON: {str(error)[:80]}") from None
 

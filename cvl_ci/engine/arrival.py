@@ -1,0 +1,144 @@
+"""What nodes say they packed, and for how long it is waited for: names, sizes and speed are a machine's word."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shlex
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cvl_ci.engine import member_places, unpack
+from cvl_ci.request.patterns import patterns
+from cvl_ci.request.turns import NAME
+
+PACK_SECONDS = 900.0
+"""How long the machines may take to pack, while they are billed."""
+STALL_SECONDS = 120.0
+"""A transfer that brings less than STALL_BYTES in this time is given up."""
+STALL_BYTES = 1 << 20
+LOOK_SECONDS = 1.0
+SLACK_BYTES = 1 << 20
+"""More than was announced that may come of a node: what a login shell prints first."""
+
+_ARCHIVE = re.compile(r"archive (?P<name>[a-z0-9.-]{1,40}) (?P<size>[0-9]{1,15})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is brought of each node: names and sizes, in the order of the ranks. `problems`: what is not, and why."""
+
+    nodes: list[list[tuple[str, int]]]
+    problems: list[str]
+
+    @property
+    def bytes(self) -> int:
+        return sum(size for node in self.nodes for _, size in node)
+
+
+def wanted(answers: Sequence[Mapping[str, Any]], *, room: int) -> Wanted:
+    """Read what the nodes announced. An archive that there is no room for is not brought; smaller ones are."""
+    nodes: list[list[tuple[str, int]]] = []
+    problems = []
+    for rank, answer in enumerate(answers):
+        lines = str(answer["out"]).splitlines()[-2 * unpack.MOST_ARCHIVES :]
+        found = {each["name"]: int(each["size"]) for line in lines if (each := _ARCHIVE.fullmatch(line.strip()))}
+        taken = []
+        for name, size in list(found.items())[: unpack.MOST_ARCHIVES]:
+            if not unpack.archive_name(name):
+                continue
+            if size > room:
+                problems.append(
+                    f"{name} of node {rank} takes {size:,} bytes and there is room for {room:,} here, so it was not "
+                    "brought. Name fewer files with `outputs`."
+                )
+                continue
+            room -= size
+            taken.append((name, size))
+        nodes.append(taken)
+        if answer["code"]:
+            problems.append(f"Not all could be packed on node {rank}: {str(answer['err']).strip()[-300:]}.")
+    return Wanted(nodes=nodes, problems=problems)
+
+
+def folder() -> tempfile.TemporaryDirectory[str]:
+    """Make the folder for archives. SkyPilot puts its path into a shell's line without quotes."""
+    usual = tempfile.gettempdir()
+    where = None if shlex.quote(usual) == usual else "/tmp"  # noqa: S108  a new folder of a random name, for us alone
+    return tempfile.TemporaryDirectory(prefix="cvl-ci-fetch-", dir=where, ignore_cleanup_errors=True)
+
+
+def room(archives: Path) -> int:
+    """Return how many bytes of archives there is room for, where they are unpacked next to where they arrive."""
+    free = unpack.room(archives)
+    return free // 2 if archives.stat().st_dev == Path.cwd().stat().st_dev else free
+
+
+@dataclass(kw_only=True)
+class Patience:
+    """Until when a transfer is waited for: a moment that comes at once when it stalls, or brings too much."""
+
+    archives: Path
+    until: float
+    most: int = 0
+    why: str = "the run's time or money was over first"
+    _looked_at: float = -math.inf
+    _fast_at: float = field(default_factory=time.monotonic)
+    _fast_bytes: int = 0
+    _fast_files: int = 0
+
+    def __call__(self) -> float:
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_SECONDS:
+            return self.until
+        self._looked_at = now
+        here, files = _arrived(self.archives)
+        if here > self.most:
+            self.why = "a machine sent more than it had packed"
+            self.until = -math.inf
+        elif here - self._fast_bytes >= STALL_BYTES or files > self._fast_files:
+            self._fast_at, self._fast_bytes, self._fast_files = now, here, files
+        elif now - self._fast_at > STALL_SECONDS:
+            self.why = f"a machine sent less than {STALL_BYTES >> 20} MiB in {STALL_SECONDS:.0f} s"
+            self.until = -math.inf
+        return self.until
+
+
+def packing(archives: Path, *, end: float) -> Patience:
+    """Return how long the machines are waited for until they have packed. `end`: the run's own."""
+    limit = time.monotonic() + PACK_SECONDS
+    if limit >= end:
+        return Patience(archives=archives, until=end)
+    return Patience(archives=archives, until=limit, why=f"packing took longer than {PACK_SECONDS / 60:.0f} minutes")
+
+
+def _arrived(archives: Path) -> tuple[int, int]:
+    """Return how many bytes are there, in how many files."""
+    sizes = [Path(where, name).lstat().st_size for where, _, names in os.walk(archives) for name in names]
+    return sum(sizes), len(sizes)
+
+
+def unmatched(globs: Sequence[str], paths: Sequence[str], *, directory: str) -> list[str]:
+    """Return the globs that brought no file, of the files' places in the outputs folder."""
+    known = [_on_the_machine(path, directory).encode() for path in paths]
+    found: dict[str, bool] = {}
+    for pattern in patterns(globs, directory=directory):
+        if not pattern.takes_out and pattern.text in globs:
+            found[pattern.text] = found.get(pattern.text, False) or any(map(pattern.matches, known))
+    return [text for text, matched in found.items() if not matched]
+
+
+def _on_the_machine(path: str, directory: str) -> str:
+    parts = path.split("/")
+    if re.fullmatch(r"node-[0-9]+", parts[0]):
+        parts = parts[1:]
+    if parts and NAME.fullmatch(parts[0]):
+        parts = parts[1:]
+    if parts and parts[0] in {member_places.ROOT, member_places.WORK}:
+        return "/".join(parts[1:])
+    return "/".join([*(step for step in directory.split("/") if step not in {"", "."}), *parts])

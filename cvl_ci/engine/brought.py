@@ -1,0 +1,38 @@
+"""Archives that came from machines and are not opened yet, and what is to be told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from cvl_ci.engine import arrival, unpacking
+from cvl_ci.ports import Fetched
+
+
+class Brought:
+    """The folder that archives arrive in. `problems`: what did not come, and why."""
+
+    def __init__(self, *, globs: tuple[str, ...], directory: str) -> None:
+        self.globs, self._directory = globs, directory
+        self.problems: list[str] = []
+        self._folder = arrival.folder()
+
+    @property
+    def path(self) -> Path:
+        return Path(self._folder.name)
+
+    def drop(self) -> None:
+        self._folder.cleanup()
+
+    def unpacked(self, into: Path, *, environment: Mapping[str, str]) -> Fetched:
+        """Unpack all that came, and remove the archives."""
+        try:
+            fetched = unpacking.unpack(self.path, into=into, directory=self._directory, environment=environment)
+        finally:
+            self.drop()
+        problem = " ".join([*self.problems, *([fetched.problem] if fetched.problem else [])]) or None
+        paths = [file.path for file in fetched.files]
+        missed = [] if problem else arrival.unmatched(self.globs, paths, directory=self._directory)
+        told = [f"`outputs`: {glob!r} brought no file: the job wrote none that it matches." for glob in missed]
+        return replace(fetched, problem=problem, warnings=tuple(told))

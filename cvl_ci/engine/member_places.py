@@ -1,0 +1,85 @@
+"""Where a member of an archive goes in the outputs folder, by the name that a machine gave it. Pure."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from cvl_ci.engine.tarball import Kind, Member
+
+WORK = "cvl-work"
+"""Where what was written to CVL_WORK_DIR goes."""
+ROOT = "cvl-root"
+"""Where changed files of the staged tree go that lie outside the example."""
+
+LONGEST_PATH = 1_000
+"""Bytes of a file's path."""
+LONGEST_PART = 255
+"""Bytes of one part of it, as file systems have it."""
+DEEPEST = 64
+"""Folders above a file."""
+SHOWN = 120
+"""Characters of a name in a refusal."""
+
+
+class Refused(Exception):
+    """One member is not taken; the reason."""
+
+
+def readable(name: bytes) -> str:
+    """Return a machine's name as text that can be written anywhere: a byte that is not UTF-8 becomes `%E9`."""
+    return "".join(
+        f"%{ord(letter) - 0xDC00:02X}" if "\udc80" <= letter <= "\udcff" else letter
+        for letter in name.decode("utf-8", "surrogateescape")
+    )
+
+
+def path_of(member: Member, name: str) -> PurePosixPath:
+    """The path that a member may have below its root. Raises Refused: CVE-2007-4559, and what a terminal obeys."""
+    if member.problem:
+        raise Refused(member.problem)
+    if name.startswith("/") or ".." in name.split("/"):
+        raise Refused("leads out of the outputs folder")
+    if any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in name):
+        raise Refused("control characters in its name")
+    if member.kind is Kind.OTHER:
+        raise Refused(Kind.OTHER.value)
+    path = PurePosixPath(name)
+    if path == PurePosixPath():
+        raise Refused("has no name")
+    return path
+
+
+def inside(folder: PurePosixPath, target: str) -> PurePosixPath:
+    """Where a link leads on the machine, below its root. Raises Refused.
+
+    The result has no `..`, and a link is written with all of its `..` first. So it goes up through real folders alone,
+    and no other link can turn it aside.
+    """
+    parts = [] if target.startswith("/") else list(folder.parts)
+    out = f"a link that leads out (to {short(target)!r})"
+    if target.startswith("/") or not target or "\0" in target:
+        raise Refused(out)
+    for part in target.split("/"):
+        if part == "..":
+            if not parts:
+                raise Refused(out)
+            parts.pop()
+        elif part not in {"", "."}:
+            parts.append(part)
+    found = PurePosixPath(*parts)
+    if len(str(found).encode()) > LONGEST_PATH or len(found.parts) > DEEPEST:
+        raise Refused(out)
+    return found
+
+
+def place_of(path: PurePosixPath, kind: str, directory: str) -> PurePosixPath:
+    if kind == "work":
+        return PurePosixPath(WORK) / path
+    inner = PurePosixPath(directory)
+    if inner == PurePosixPath() or path.is_relative_to(inner):
+        return path.relative_to(inner)
+    return PurePosixPath(ROOT) / path
+
+
+def short(name: str) -> str:
+    return name if len(name) <= SHOWN else f"{name[:SHOWN]}… ({len(name):,} characters)"

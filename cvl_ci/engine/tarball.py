@@ -1,0 +1,195 @@
+"""Read the headers of a tar archive that a machine made, as hostile: every number has a bound, and each step goes on.
+
+Not tarfile: it takes a negative size for a step backwards (endless on Python 3.11.7 and 3.13.0, CVE-2025-8194), reads a
+name of any length into memory, and raises what no caller expects. GNU tar's format, ustar and pax are read.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+
+BLOCK = 512
+LONGEST_HEADER = 64 << 10
+"""Bytes of a name or of pax records that are read; the rest is passed over, and their member is refused."""
+MOST_HEADERS = 500_000
+"""In one archive, those that only hold a long name included."""
+LATEST = 1 << 33
+"""Seconds since the epoch; a later time of a file is not a time."""
+
+
+class Damaged(Exception):
+    """The archive cannot be read any further."""
+
+
+class Kind(enum.Enum):
+    FILE = "file"
+    LINK = "link"
+    HARD_LINK = "hard link"
+    OTHER = "neither a file nor a link"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One entry. `problem`: why it cannot be taken, where its header says so. `mtime`: None where it is not a time."""
+
+    name: bytes
+    kind: Kind
+    target: bytes = b""
+    size: int = 0
+    mtime: float | None = None
+    executable: bool = False
+    offset: int = 0
+    problem: str = ""
+
+
+_KINDS = {b"0": Kind.FILE, b"\0": Kind.FILE, b"7": Kind.FILE, b"1": Kind.HARD_LINK, b"2": Kind.LINK}
+_LONG_NAME, _LONG_TARGET, _PAX, _PAX_OLD, _PAX_GLOBAL = b"L", b"K", b"x", b"X", b"g"
+_BEFORE_A_MEMBER = {_LONG_NAME, _LONG_TARGET, _PAX, _PAX_OLD, _PAX_GLOBAL}
+_WITH_DATA = {b"0", b"\0", b"7"}
+_WITHOUT_DATA = {b"1", b"2", b"3", b"4", b"5", b"6"}
+
+
+def members(file: BinaryIO, *, length: int) -> Iterator[Member]:
+    """Yield the members of an archive of so many bytes, in its order. Raises Damaged, OSError."""
+    position, more = 0, _More()
+    for _ in range(MOST_HEADERS):
+        header = _header(file, position, length)
+        if header is None:
+            return
+        kind, size = header[156:157], 0 if header[156:157] in _WITHOUT_DATA else _number(header[124:136])
+        if kind not in _BEFORE_A_MEMBER:
+            size = more.size(size) if kind in _WITH_DATA else size
+        data = position + BLOCK
+        position = data + -(-size // BLOCK) * BLOCK
+        if data + size > length:
+            raise Damaged("it ends in the middle of a file")
+        if kind in _BEFORE_A_MEMBER:
+            more.take(kind, _read(file, data, min(size, LONGEST_HEADER)), whole=size <= LONGEST_HEADER)
+        else:
+            yield more.member(header, kind, size=size, offset=data)
+            more = _More()
+    raise Damaged(f"it holds more than {MOST_HEADERS:,} entries")
+
+
+class _More:
+    """What stands before a member and overrules its own header."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, bytes] = {}
+        self._problem = ""
+
+    def take(self, kind: bytes, content: bytes, *, whole: bool) -> None:
+        if kind == _PAX_GLOBAL:
+            return
+        if not whole:
+            self._problem = f"its name or its attributes take more than {LONGEST_HEADER >> 10} KiB"
+            self._values.setdefault("path", content)
+        elif kind in {_LONG_NAME, _LONG_TARGET}:
+            self._values["path" if kind == _LONG_NAME else "linkpath"] = content.split(b"\0", 1)[0]
+        else:
+            self._values.update(_pax(content))
+
+    def size(self, otherwise: int) -> int:
+        """The size that pax gives, else the header's. Raises Damaged."""
+        given = self._values.get("size")
+        if given is None:
+            return otherwise
+        if not re.fullmatch(rb"[0-9]{1,19}", given):
+            raise Damaged("the size of a file is not a number")
+        return int(given)
+
+    def member(self, header: bytes, kind: bytes, *, size: int, offset: int) -> Member:
+        known = _KINDS.get(kind, Kind.OTHER)
+        problem = self._problem
+        if any(name.startswith("GNU.sparse.") for name in self._values):
+            problem = problem or "a sparse file, which is packed as no tar of ours packs"
+        return Member(
+            name=self._values.get("path", _name(header)),
+            kind=known,
+            target=self._values.get("linkpath", _text(header[157:257])),
+            size=size,
+            mtime=_time(self._values, header[136:148]),
+            executable=bool(_lenient(header[100:108]) & 0o100),
+            offset=offset,
+            problem=problem,
+        )
+
+
+def _header(file: BinaryIO, position: int, length: int) -> bytes | None:
+    """Return one header; None at the archive's end."""
+    if position + BLOCK > length:
+        raise Damaged("it has no end")
+    header = _read(file, position, BLOCK)
+    if len(header) < BLOCK:
+        raise Damaged("it is shorter than it was")
+    if not header.strip(b"\0"):
+        return None
+    rest = header[:148] + b" " * 8 + header[156:]
+    signed = sum(byte - 256 if byte > 127 else byte for byte in rest)
+    if _lenient(header[148:156]) not in {sum(rest), signed}:
+        raise Damaged("a header has the wrong checksum")
+    return header
+
+
+def _read(file: BinaryIO, position: int, count: int) -> bytes:
+    file.seek(position)
+    return file.read(count)
+
+
+def _number(field: bytes) -> int:
+    """Read a size. Raises Damaged: it decides where the next header is."""
+    if field[0] == 0x80:  # GNU's way for more than 8 GiB
+        return int.from_bytes(field[1:], "big")
+    text = field.strip(b" \0")
+    if not re.fullmatch(rb"[0-7]*", text):
+        raise Damaged("the size of a file is not a number")
+    return int(text or b"0", 8)
+
+
+def _lenient(field: bytes) -> int:
+    text = field.split(b"\0", 1)[0].strip(b" ")
+    return int(text, 8) if re.fullmatch(rb"[0-7]+", text) else 0
+
+
+def _time(values: Mapping[str, bytes], field: bytes) -> float | None:
+    given = values.get("mtime")
+    if given is None:
+        found = float(int.from_bytes(field[1:], "big")) if field[0] == 0x80 else float(_lenient(field))
+    elif re.fullmatch(rb"[0-9]{1,20}(\.[0-9]{1,20})?", given):
+        found = float(given)
+    else:
+        return None
+    return found if math.isfinite(found) and 0 <= found < LATEST else None
+
+
+def _name(header: bytes) -> bytes:
+    name = _text(header[:100])
+    prefix = _text(header[345:500]) if header[257:263] == b"ustar\0" else b""
+    return prefix + b"/" + name if prefix else name
+
+
+def _text(field: bytes) -> bytes:
+    return field.split(b"\0", 1)[0]
+
+
+def _pax(content: bytes) -> dict[str, bytes]:
+    """Read records of the form `LENGTH KEY=VALUE\\n`. Raises Damaged."""
+    found: dict[str, bytes] = {}
+    at = 0
+    while at < len(content) and content[at : at + 1] != b"\0":
+        digits, space, _ = content[at : at + 8].partition(b" ")
+        if not space or not re.fullmatch(rb"[0-9]{1,7}", digits):
+            raise Damaged("the attributes of a file cannot be read")
+        length = int(digits)
+        record = content[at + len(digits) + 1 : at + length]
+        key, equals, value = record.partition(b"=")
+        if length <= len(digits) + 1 or at + length > len(content) or not equals or not value.endswith(b"\n"):
+            raise Damaged("the attributes of a file cannot be read")
+        found[key.decode("ascii", "replace")] = value[:-1]
+        at += length
+    return found
