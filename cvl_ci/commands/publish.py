@@ -34,7 +34,6 @@ from cvl_ci.result.report import Link
 from cvl_ci.result.summary import to_json
 from cvl_ci.result.units import size
 
-SCHEMA = 1
 COST, LOG, OUTPUTS, CHECKPOINTS = "cost", "log", "outputs", "checkpoints"
 KINDS = {
     OUTPUTS: "The fetched files",
@@ -200,7 +199,6 @@ def _fetched(folder: Path) -> tuple[list[str], list[str]]:
 def _write_cost(outcome: Outcome, files: Files) -> None:
     known = to_json(outcome, commit=files.subject.commit)
     said = {
-        "schema": SCHEMA,
         **known,
         **{name: known.get(name) or value for name, value in vars(files.subject).items()},
         "warnings": list(outcome.warnings),

@@ -44,6 +44,8 @@ def as_json(report: Report) -> str:
         "red": [row.name for row in report.red],
         "rerun": [row.name for row in report.rerun],
         "missing": list(report.missing),
+        "dropped": [{"name": name, "why": why} for name, why in report.dropped],
+        "unread": list(report.troubles),
         "billed_usd": round(report.usd, 6),
         "rows": [_row(row, red=report.is_red(row)) for row in report.rows],
     }
@@ -52,7 +54,9 @@ def as_json(report: Report) -> str:
 
 def as_text(report: Report) -> list[str]:
     """For a terminal or a step's log: a line each."""
-    return [words.headline(report), *(_line(row) for row in report.rows)]
+    unknown = [*(f"left no summary: {name}" for name in report.missing), *report.troubles]
+    left_out = [f"left out of the matrix: {line}" for line in words.left_out(report)]
+    return [words.headline(report), *unknown, *left_out, *(_line(row) for row in report.rows)]
 
 
 def _line(row: Row) -> str:

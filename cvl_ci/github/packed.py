@@ -15,8 +15,10 @@ _PLAIN = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _ENCRYPTED = 0x1
 
 
-def files(archive: bytes, *, endings: tuple[str, ...], largest: int, say: Callable[[str], None]) -> Iterator[bytes]:
-    """What is in the files of these endings, in the order of their names. `say` is told what was left out."""
+def files(
+    archive: bytes, *, endings: tuple[str, ...], largest: int, say: Callable[[str], None]
+) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the files of these endings, in the order of their names. `say` is told what was left out."""
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as opened:
             wanted = [one for one in opened.infolist() if one.filename.endswith(endings)]
@@ -29,7 +31,7 @@ def files(archive: bytes, *, endings: tuple[str, ...], largest: int, say: Callab
 
 def _contents(
     opened: zipfile.ZipFile, wanted: list[zipfile.ZipInfo], largest: int, say: Callable[[str], None]
-) -> Iterator[bytes]:
+) -> Iterator[tuple[str, bytes]]:
     left = MOST_BYTES
     for one in wanted:
         if one.compress_type not in _PLAIN or one.flag_bits & _ENCRYPTED:
@@ -44,4 +46,4 @@ def _contents(
         if len(content) > largest:
             say(f"holds a file of more than {largest >> 20} MiB")
             continue
-        yield content
+        yield one.filename, content
