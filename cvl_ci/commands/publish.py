@@ -7,7 +7,6 @@ Four artifacts, each for another reader: NAME-cost, NAME-log, NAME with the fetc
 of them that are weights, where there are others. The cost, `<lease>.json`, is what a report over many runs
 gathers: all that `--json-summary` writes (result/summary.py), with null where there is nothing, and
 
-    schema                 1
     leg                    of the matrix, in words; empty without one
     run_url                of the attempt of the workflow's run
     warnings               what a person was warned of
