@@ -107,7 +107,7 @@ def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
         inputs = wiring.on_sandbox(inputs)
     plan = _plan(inputs, environ)
     if way == "plan":
-        github.skip(why, _planned(plan, environ))
+        github.skip(why, _planned(plan, environ), title=plan.title)
     return _show(plan, github, environ) if "plan" in {asked.verb, way} else _run(plan, github, environ)
 
 

@@ -10,13 +10,14 @@ from typing import Any
 
 from cvl_ci.commands import matrix as planning
 from cvl_ci.commands import report as reporting
-from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.errors import NOTHING_STARTED, CvlError, Mistake, RequestError
 from cvl_ci.local import legs
 from cvl_ci.local.changes import changed_paths
 from cvl_ci.local.checkout import open_checkout
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.history import HistoryBranch
 from cvl_ci.ports import Prices
+from cvl_ci.request import expected as expecting
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.legs import rows
 from cvl_ci.result.unlinked import refuse_links, write_text
@@ -43,8 +44,15 @@ def matrix(given: Given, door: Door) -> int:
     built = planned(given, door)
     for line in planning.as_text(built):
         door.tell(line)
+    code = built.exit_code(on_dropped(given))
+    if code:
+        door.tell(f"{len(built.untested)} left out, and on_dropped is `fail`. {NOTHING_STARTED}")
     door.say(planning.as_json(built))
-    return 0
+    return code
+
+
+def on_dropped(given: Given) -> str:
+    return str(given.get("on_dropped", expecting.WARN))
 
 
 def planned(given: Given, door: Door) -> planning.Matrix:
@@ -53,7 +61,7 @@ def planned(given: Given, door: Door) -> planning.Matrix:
     asked = planning.Asked(
         **{axis: given.get(axis, ()) for axis in ("examples", "presets", "clouds", "gpus")},
         changed=changed_paths(checkout.root, since=since) if since else None,
-        inputs={name: given[name] for name in ("spot", "max_runtime", "max_cost") if name in given},
+        inputs={name: given[name] for name in ("spot", "max_runtime", "max_cost", "files") if name in given},
         repeat=given.get("repeat", 1),
         budget_usd=given.get("budget"),
         shard=given.get("shard"),
@@ -93,7 +101,7 @@ def judged(
         ),
         nights=settings(given).nights,
         troubles=troubles,
-        expected=given.get("expected", ()),
+        expected=given.get("expected"),
     )
 
 
@@ -115,9 +123,9 @@ def history(given: Given, door: Door) -> int:
     branch, kept = given.get("branch", BRANCH), kept_in_branch(given, door)
     if given.get("folders"):
         found, troubles = legs.gather(given["folders"], field="FOLDER")
-        remember(kept, found, branch=branch, door=door)
         for trouble in troubles:
             door.tell(trouble)
+        remember(kept, found, branch=branch, door=door)
     if given.get("into"):
         door.say(f"{given['into']}: {legs.write_lines(kept.read(), Path(given['into']))} runs.")
     elif not given.get("folders"):
@@ -133,8 +141,13 @@ def kept_in_branch(given: Given, door: Door) -> HistoryBranch:
 
 
 def remember(kept: HistoryBranch, found: Sequence[Leg], *, branch: str, door: Door) -> int:
-    """How many runs; raises CvlError when they could not be pushed."""
+    """How many runs; raises CvlError when there are none, or when they could not be pushed."""
     runs = rows.latest(found)
+    if not runs:
+        raise CvlError(
+            f"No summary of a run was found, so nothing was added to {branch}.",
+            next_step="Name the folders that the artifacts NAME-cost were unpacked in, or skip this where no leg ran.",
+        )
     door.say(f"{branch}: {kept.append(runs)} of {len(runs)} runs are new to it.")
     return len(runs)
 

@@ -19,8 +19,9 @@ from cvl_ci.commands import matrix as planning
 from cvl_ci.commands import report as reporting
 from cvl_ci.errors import CvlError, Mistake, RequestError
 from cvl_ci.github.artifact_http import Http, Patience
+from cvl_ci.github.artifact_name import REPORT
 from cvl_ci.github.earlier import Earlier, EarlierRuns, Work
-from cvl_ci.github.gathering import AT_ONCE, Gathering
+from cvl_ci.github.gathering import AT_ONCE, LINES, Gathering
 from cvl_ci.github.issue import Findings, RegressionIssue
 from cvl_ci.github.report_comment import ReportComment
 from cvl_ci.github.rest import Repository
@@ -37,10 +38,6 @@ from cvl_ci.result.report import Link, marker
 from cvl_ci.step import OnGitHub
 
 T = TypeVar("T")
-
-LINES = "legs.jsonl"
-"""In the report's artifact: a line for each leg, which later runs are compared with."""
-REPORT = "cvl-report"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,17 +70,22 @@ def carried_out(github: OnGitHub, environ: Mapping[str, str], mistakes: Sequence
 
 def matrix(step: Step) -> int:
     built = many.planned(step.given, step.door)
+    workflow, on_dropped = step.github.workflow, many.on_dropped(step.given)
+    expected, code = built.expected(on_dropped), built.exit_code(on_dropped)
     *details, title = planning.as_text(built)
     listed = [f"{leg.name}: at most ${leg.max_usd:.2f}" for leg in built.legs]
-    step.github.workflow.said("\n".join([*listed, *details, title]))
+    workflow.said("\n".join([*listed, *details, title]))
+    if built.untested:
+        tell = workflow.refused if code else workflow.warning
+        tell(f"{title} Not tested: {'; '.join(f'{name}: {why}' for name, why in expected.dropped)}")
+    elif not built.legs:
+        workflow.notice(title)
     with suppress(OSError):
         page: Callable[[int], str] = lambda room: markdown.matrix_page(title, [*details, *listed], room=room)  # noqa: E731
-        step.github.workflow.commands.summary(page)
+        workflow.commands.summary(page)
     as_json = planning.as_json(built)
-    step.github.set_outputs(
-        outputs.planned(as_json, legs=len(built.legs), dropped=built.dropped, usd=built.max_usd, said=title)
-    )
-    return 0
+    step.github.set_outputs(outputs.planned(as_json, expected, usd=built.max_usd, said=title, exit_code=code))
+    return code
 
 
 # ---- report ---------------------------------------------------------------------------------------------------------
@@ -94,17 +96,23 @@ def report(step: Step) -> int:
     with _asking(step) as gathering:
         found, troubles = _found(step, gathering)
         known = _earlier(step, gathering, found)
+    gated = bool(step.given.get("fail_on_regression"))
     for line in known.said:
-        workflow.notice(line)
+        (workflow.warning if gated else workflow.notice)(line)
     made = many.judged(step.given, found, history=known.legs, commits=known.commits, troubles=troubles)
     workflow.said("\n".join(reporting.as_text(made)))
     issue = _published(step, made)
     said = words.headline(made)
     folder = str(step.given.get("into", many.FOLDER))
-    step.github.set_outputs(outputs.reported(made, said=said, folder=folder, issue=issue))
+    unknown = CvlError.exit_code if gated and known.unknown else 0
+    step.github.set_outputs(outputs.reported(made, said=said, folder=folder, issue=issue, otherwise=unknown))
+    if unknown:
+        workflow.refused(f"{said}. {known.said[0]} So fail_on_regression cannot tell.")
     if made.exit_code:
-        workflow.refused(f"{said}: {', '.join(row.name for row in made.red) or ', '.join(made.missing)}")
-    return made.exit_code
+        workflow.refused(f"{said}: {words.red_because(made)}")
+    elif made.dropped:
+        workflow.warning(f"{said}. Not tested: {'; '.join(words.left_out(made))}")
+    return made.exit_code or unknown
 
 
 def _found(step: Step, gathering: Gathering) -> tuple[Sequence[Leg], Sequence[str]]:
@@ -112,18 +120,19 @@ def _found(step: Step, gathering: Gathering) -> tuple[Sequence[Leg], Sequence[st
     if step.given.get("folders"):
         return legs.gather(step.given["folders"], field="folders")
     gathered = gathering.of_run(int(step.github.here.run))
-    return gathered.legs, gathered.troubles
+    over = f"{gathered.expired} summaries of this run are past their retention" if gathered.expired else ""
+    return gathered.legs, (*gathered.troubles, *([over] if over else []))
 
 
 def _earlier(step: Step, gathering: Gathering, found: Sequence[Leg]) -> Earlier:
-    """Without it all is measured and nothing compared: no reason to be red."""
+    """Without it all is measured and nothing compared: red only where a regression is to fail."""
     if step.given["history"] == "none":
         return Earlier()
     try:
         return _asked_for(step, gathering, {(leg.key.example, leg.key.preset) for leg in found})
     except CvlError as error:
         lost = f"Nothing is compared: {error.what} {error.next_step}".strip()
-        return Earlier(commits=(legs.NO_COMMIT,), said=(lost,))
+        return Earlier(commits=(legs.NO_COMMIT,), said=(lost,), unknown=True)
 
 
 def _asked_for(step: Step, gathering: Gathering, work: Collection[Work]) -> Earlier:
@@ -158,7 +167,7 @@ def _published(step: Step, made: Report) -> str:
     fitting: Callable[[int], str] = lambda room: summary if len(summary.encode()) <= room else ""  # noqa: E731
     _tried(step, "The summary could not be written", lambda: github.workflow.commands.summary(fitting))
     if asked.comment != "never":
-        quiet = asked.comment == "failure" and not made.red and not any(row.worse for row in made.rows)
+        quiet = asked.comment == "failure" and not made.exit_code and not any(row.worse for row in made.rows)
         _tried(step, "The comment could not be written", lambda: comment.put(text, only_instead=quiet))
     if not step.given.get("issue"):
         return ""

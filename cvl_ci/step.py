@@ -89,8 +89,10 @@ class OnGitHub:
         )
         return way.value, why
 
-    def skip(self, why: str, planned: str) -> None:
-        """Neutral: the job goes on, and the outputs say that nothing ran."""
+    def skip(self, why: str, planned: str, *, title: str = "") -> None:
+        """Neutral: the job goes on, and the outputs say that nothing ran. A leg's summary tells the report so."""
+        from cvl_ci.errors import UntrustedCode
+        from cvl_ci.result.outcome import Ending, Outcome
         from cvl_ci.result.outputs import skipped
         from cvl_ci.result.report import plan_page
 
@@ -98,6 +100,17 @@ class OnGitHub:
             self.workflow.commands.summary(lambda room: self.masks.hide(plan_page(planned, reason=why, room=room)))
         self.workflow.notice(f"{why} Nothing was started and nothing is billed: this is only the plan.")
         self.set_outputs(skipped(why))
+        if self.here.leg and self.asked.verb == "run":
+            name = self.owner.name
+            self._leave_cost(
+                Outcome(
+                    ending=Ending.NEVER_STARTED,
+                    reason=why,
+                    exit_code=UntrustedCode.exit_code,
+                    title=title or name,
+                    cluster=name,
+                )
+            )
 
     def reaped(self, reaped: Reaped) -> None:
         """In the log, on the step's page, as outputs; what was found is an error that names what to look at."""

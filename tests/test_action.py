@@ -366,6 +366,9 @@ def test_a_fork_gets_its_plan_and_asks_no_cloud(job: Job) -> None:
     assert job.outputs()["ending"] == "skipped"
     assert job.steps() == []
     assert job.run("/post-entrypoint", **a_fork(job, "pull_request")) == (0, "")
+    [left] = [json.loads(path.read_text()) for path in job.workspace.rglob("cvl-*.json")]
+    assert (left["schema"], left["ending"], left["exit_code"]) == (1, "never_started", 77), "its report says why"
+    assert "from a fork" in left["reason"]
 
 
 def test_a_fork_s_code_meets_our_secrets_only_as_the_reviewed_commit(job: Job) -> None:

@@ -182,18 +182,36 @@ def test_what_got_worse_than_the_base_is_told_and_fails_where_it_shall(
 def test_a_leg_without_a_machine_is_neutral_unless_told_otherwise(
     job: Job, kept: Kept, given: dict[str, str], code: int
 ) -> None:
-    left(kept, NO_MACHINE)
+    left(kept, NO_MACHINE, {**CLEAN, "cluster": "cvl-gcp", "leg": "digits gcp", "cloud": "gcp"})
     assert job.step("report", **given) == code
     assert json.loads(job.outputs()["rerun"]) == ["digits"]
 
 
-@pytest.mark.parametrize(("given", "code"), [({}, 0), ({"infra_failures": "fail"}, 75)])
-def test_a_leg_that_left_nothing_is_named(job: Job, kept: Kept, given: dict[str, str], code: int) -> None:
+@pytest.mark.parametrize("given", [{}, {"infra_failures": "fail"}, {"comment": "failure"}])
+def test_a_leg_that_left_nothing_is_named_and_red(job: Job, api: Api, kept: Kept, given: dict[str, str]) -> None:
     left(kept, CLEAN)
     matrix = json.dumps({"include": [{"name": "digits"}, {"name": "digits gcp"}]})
-    assert job.step("report", expected=matrix, **given) == code
+    assert job.step("report", expected=matrix, **given) == 1
     assert "1 left no summary" in job.summary
     assert "- `digits gcp`" in job.summary
+    assert "- `digits gcp`" in api.bodies()[0]
+    assert "::error::1 leg, 1 left no summary: left no summary, so that their end is unknown: digits gcp" in job.said()
+    assert job.outputs()["ending"] == "failed"
+
+
+@pytest.mark.parametrize("given", [{}, {"infra_failures": "fail"}])
+@pytest.mark.usefixtures("api")
+def test_a_run_without_any_leg_is_red(job: Job, given: dict[str, str]) -> None:
+    assert job.step("report", **given) == 1
+    assert "No legs were found" in job.summary
+    assert "nothing was tested" in job.said()
+
+
+def test_legs_past_their_retention_are_no_legs_that_passed(job: Job, kept: Kept) -> None:
+    left(kept, CLEAN)
+    kept.artifact(7, "cvl-legs-old-cost", cost(**CLEAN), expired=True)
+    assert job.step("report") == 1
+    assert "1 summaries of this run are past their retention" in job.summary
 
 
 def test_a_machine_that_may_be_left_is_the_loudest(job: Job, kept: Kept) -> None:
@@ -205,17 +223,24 @@ def test_a_machine_that_may_be_left_is_the_loudest(job: Job, kept: Kept) -> None
 def test_without_a_baseline_it_says_so_and_passes(job: Job, kept: Kept) -> None:
     left(kept, SLOW)
     assert job.step("report", fail_on_regression="true") == 0
-    assert "never run to its end on main" in job.said()
+    assert "::warning::This workflow was never run to its end on main" in job.said()
     assert "no baseline" in job.summary
+    assert job.step("report") == 0
+    assert "::notice::This workflow was never run to its end on main" in job.said()
 
 
-def test_a_github_that_shows_no_history_makes_no_report_red(job: Job, kept: Kept, api: Api) -> None:
+@pytest.mark.parametrize(("given", "code"), [({}, 0), ({"fail_on_regression": "true"}, 70)])
+def test_a_github_that_shows_no_history_is_red_only_where_a_regression_is(
+    job: Job, kept: Kept, api: Api, given: dict[str, str], code: int
+) -> None:
     left(kept, SLOW)
     api.faults["GET /repos/cvl/ci/commits"] = [(403, {}, '{"message": "no"}')]
-    assert job.step("report", fail_on_regression="true") == 0
+    assert job.step("report", **given) == code
     said = job.said()
     assert "Nothing is compared" in said
     assert "contents: read" in said
+    assert ("So fail_on_regression cannot tell" in said) is bool(code)
+    assert job.outputs()["exit_code"] == str(code)
 
 
 def test_a_github_that_shows_no_artifacts_is_no_green_report(job: Job, api: Api) -> None:
@@ -388,6 +413,76 @@ def test_every_option_of_the_command_line_is_an_input_of_the_action() -> None:
     for verb, taken in TAKES.items():
         assert {one.name for one in VERBS[verb]} - set(SHARED.get(verb, ())) <= taken
     assert {name for names in SHARED.values() for name in names} <= BY_NAME.keys()
+
+
+# ---- what a matrix leaves out ----------------------------------------------------------------------------------------
+
+NO_PRICE = {"examples": "digits_sgd", "presets": "train", "clouds": "aws/eu-central-1"}
+SOME = {**NO_PRICE, "clouds": "aws/eu-central-1,sandbox/us-east-1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (NO_PRICE, (0, "0", "warning")),
+        ({**NO_PRICE, "on_dropped": "warn"}, (0, "0", "warning")),
+        ({**NO_PRICE, "on_dropped": "fail"}, (78, "0", "error")),
+        (SOME, (0, "1", "warning")),
+        ({**SOME, "on_dropped": "fail"}, (78, "1", "error")),
+        ({**SOME, "on_dropped": "fail", "clouds": "sandbox", "budget": "0.0001"}, (78, "0", "error")),
+        ({"examples": "digits_sgd", "presets": "fail*", "clouds": "sandbox", "on_dropped": "fail"}, (0, "1", "")),
+    ],
+    ids=["no price", "warn", "fail", "some", "some fail", "budget", "all fine"],
+)
+def test_what_a_matrix_leaves_out_is_an_outcome_from_the_matrix_to_the_report(
+    job: Job, api: Api, kept: Kept, given: dict[str, str], wanted: tuple[int, str, str]
+) -> None:
+    code, legs, kind = wanted
+    checkout(Path.cwd())
+    assert job.step("matrix", **given) == code
+    said, told = job.outputs(), job.said()
+    assert (said["legs"], said["exit_code"]) == (legs, str(code))
+    annotations = [line for line in told.splitlines() if line.startswith(("::warning", "::error"))]
+    dropped = [one["name"] for one in json.loads(said["dropped"])]
+    assert [line.startswith(f"::{kind}::") and dropped[0] in line for line in annotations] == ([True] if kind else [])
+    for leg_of in json.loads(said["matrix"])["include"]:
+        left(kept, {**CLEAN, "leg": leg_of["name"]})
+    assert job.step("report", expected=said["expected"]) == (1 if code else 0)
+    [comment], told = api.bodies(), job.said()
+    for name in dropped:
+        assert f"> - `{name}: " in comment and f"> - `{name}: " in job.summary
+        assert any(line.startswith(f"::{kind}::") and name in line for line in told.splitlines())
+
+
+def test_a_pull_request_that_changes_nothing_relevant_is_green_and_says_so(job: Job, api: Api) -> None:
+    checkout(Path.cwd())
+    assert job.step("matrix", changed_since="HEAD", on_dropped="fail") == 0
+    said = job.outputs()
+    assert "::notice::No leg has to run: nothing relevant changed" in job.said()
+    assert job.step("report", expected=said["expected"], fail_on_regression="true") == 0
+    assert "### No leg had to run: nothing relevant changed (3 examples, and no file of theirs)" in job.summary
+    assert "No leg had to run" in api.bodies()[0]
+
+
+def test_a_changed_example_without_a_preset_to_run_is_not_nothing(job: Job) -> None:
+    checkout(Path.cwd())
+    Path("examples/tabular/digits_sgd/new.py").write_text("x = 1\n")
+    assert job.step("matrix", changed_since="HEAD", presets="predict", on_dropped="fail") == 64
+    [one] = json.loads(job.outputs()["dropped"])
+    assert one["name"] == "digits-sgd" and "no such preset" in one["why"]
+
+
+def test_a_checkout_without_examples_is_a_mistake(job: Job) -> None:
+    subprocess.run(["git", "init", "-q"], check=True)
+    with pytest.raises(RequestError, match="in no folder of this checkout"):
+        job.step("matrix")
+
+
+@pytest.mark.usefixtures("api")
+def test_a_run_without_legs_adds_nothing_to_history_and_is_red(job: Job) -> None:
+    subprocess.run(["git", "init", "-q"], check=True)
+    with pytest.raises(CvlError, match="nothing was added"):
+        job.step("history")
 
 
 # ---- history in a branch ---------------------------------------------------------------------------------------------

@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import product
-from pathlib import Path
-from typing import TypeVar, cast
+from typing import NamedTuple, cast
 
+from cvl_ci.commands.belonging import Belonging, subject
 from cvl_ci.commands.plan import quote
-from cvl_ci.commands.prepare import SHARED, find_example, prepare, read_example
+from cvl_ci.commands.prepare import find_example, prepare, read_example, read_texts
+from cvl_ci.commands.remembering import Remembering
 from cvl_ci.errors import BudgetError, Mistake, RequestError
-from cvl_ci.ports import Checkout, Entry, Prices
+from cvl_ci.ports import Checkout, Prices
+from cvl_ci.request import expected as expecting
+from cvl_ci.request.expected import Expected
 from cvl_ci.request.inputs import from_keywords
 from cvl_ci.request.near import near
 from cvl_ci.request.values import Wrong
 from cvl_ci.result.units import dollars
-
-T = TypeVar("T")
 
 MOST_LEGS = 256
 """GitHub's limit for one matrix."""
@@ -59,25 +60,64 @@ class Leg:
     max_usd: float
 
 
+class Dropped(NamedTuple):
+    """A leg that was asked for and cannot run: its name, why, and the exit code of a run that ends like this."""
+
+    name: str
+    why: str
+    exit_code: int = BudgetError.exit_code
+
+
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
+    """`passed_over`: examples that have none of the presets asked for, and which they have. `in_all`: legs of all
+    shards."""
+
     legs: tuple[Leg, ...]
-    dropped: tuple[tuple[str, str], ...] = ()
-    """Name and why."""
+    dropped: tuple[Dropped, ...] = ()
+    passed_over: tuple[Dropped, ...] = ()
     unchanged: int = 0
     in_all: int = 0
-    """Legs of all shards."""
+
+    @property
+    def untested(self) -> tuple[Dropped, ...]:
+        """All that was to be tested and is not. An example without such a preset counts where no leg runs at all:
+        then it is what changed, and nothing tests it."""
+        return self.dropped if self.in_all else (*self.dropped, *self.passed_over)
+
+    @property
+    def because(self) -> str:
+        """Why there are no legs, where that is as it should be; else empty."""
+        if self.legs or self.untested:
+            return ""
+        if self.in_all:
+            return f"all {self.in_all} legs are in other shards"
+        count = f"{self.unchanged} example{'' if self.unchanged == 1 else 's'}"
+        return f"nothing relevant changed ({count}, and no file of theirs)" if self.unchanged else ""
 
     @property
     def max_usd(self) -> float:
         return sum(leg.max_usd for leg in self.legs)
 
+    def exit_code(self, on_dropped: str) -> int:
+        """Not 0 where `on_dropped` is `fail` and a leg was left out: the legs that run do not test for it."""
+        return min((one.exit_code for one in self.untested), default=0) if on_dropped == expecting.FAIL else 0
+
+    def expected(self, on_dropped: str) -> Expected:
+        """What the report has to wait for."""
+        return Expected(
+            legs=tuple(leg.name for leg in self.legs),
+            dropped=tuple((one.name, one.why) for one in self.untested),
+            on_dropped=on_dropped,
+            because=self.because,
+        )
+
 
 def build(asked: Asked, *, checkout: Checkout, prices: Prices) -> Matrix:
     """Raises RequestError for words that mean nothing, and where too many legs are asked for at once."""
-    checkout = _Remembering(checkout)
+    checkout = Remembering(checkout)
     wanted, unchanged = _examples(asked, checkout)
-    pairs, dropped = _presets(asked, wanted, checkout)
+    pairs, dropped, passed_over = _presets(asked, wanted, checkout)
     legs: list[Leg] = []
     mistakes: list[Mistake] = []
     axes = product(pairs, asked.clouds or ("",), asked.gpus or ("",))
@@ -88,15 +128,16 @@ def build(asked: Asked, *, checkout: Checkout, prices: Prices) -> Matrix:
             legs += _repeated(_leg(name, given, checkout, prices), asked.repeat)
         except RequestError as error:
             mistakes += error.mistakes
-            dropped.append((name, "; ".join(map(str, error.mistakes))))
+            dropped.append(Dropped(name, "; ".join(map(str, error.mistakes)), RequestError.exit_code))
         except BudgetError as error:
-            dropped.append((name, error.what))
+            dropped.append(Dropped(name, error.what))
     if not legs and mistakes:
-        raise RequestError(list(dict.fromkeys(mistakes)), next_step="No leg is left of the matrix.")
+        raise RequestError(list(dict.fromkeys(mistakes)), next_step="The matrix has no leg to run.")
     affordable, beyond = _within(legs, asked.budget_usd)
     return Matrix(
         legs=_sharded(affordable, asked.shard),
         dropped=(*dropped, *beyond),
+        passed_over=tuple(passed_over),
         unchanged=unchanged,
         in_all=len(affordable),
     )
@@ -118,10 +159,15 @@ def as_json(matrix: Matrix) -> str:
 
 def as_text(matrix: Matrix) -> list[str]:
     """For a person, beside the JSON."""
-    lines = [f"left out: {name}: {why}" for name, why in matrix.dropped]
+    lines = [f"left out: {one.name}: {one.why}" for one in matrix.dropped]
+    lines += [f"passed over: {one.name}: {one.why}" for one in matrix.passed_over]
     if matrix.unchanged:
         lines.append(f"{matrix.unchanged} example{'' if matrix.unchanged == 1 else 's'} left out: nothing changed.")
     count = len(matrix.legs)
+    if matrix.because:
+        return [*lines, f"No leg has to run: {matrix.because}."]
+    if not count:
+        return [*lines, f"No leg can run: {len(matrix.untested)} left out, and nothing is tested."]
     part = f" of {matrix.in_all}" if matrix.in_all != count else ""
     return [*lines, f"{count}{part} {'leg' if count == 1 else 'legs'}, at most {dollars(matrix.max_usd)} together."]
 
@@ -150,12 +196,12 @@ def _repeated(leg: Leg, times: int) -> list[Leg]:
     return [replace(leg, name=f"{leg.name} {turn}", inputs={**leg.inputs, "turn": turn}) for turn in turns]
 
 
-def _within(legs: Sequence[Leg], budget: float | None) -> tuple[list[Leg], list[tuple[str, str]]]:
+def _within(legs: Sequence[Leg], budget: float | None) -> tuple[list[Leg], list[Dropped]]:
     """In the order given; a leg that is too dear does not end it, a cheaper one may still fit."""
     if budget is None:
         return list(legs), []
     kept: list[Leg] = []
-    beyond: list[tuple[str, str]] = []
+    beyond: list[Dropped] = []
     left = budget
     for leg in legs:
         if leg.max_usd <= left + 1e-9:
@@ -163,7 +209,7 @@ def _within(legs: Sequence[Leg], budget: float | None) -> tuple[list[Leg], list[
             left -= leg.max_usd
         else:
             why = f"may cost {dollars(leg.max_usd)}, and {dollars(max(0.0, left))} of the budget is left"
-            beyond.append((leg.name, why))
+            beyond.append(Dropped(leg.name, why))
     return kept, beyond
 
 
@@ -183,6 +229,9 @@ def _sharded(legs: Sequence[Leg], shard: tuple[int, int] | None) -> tuple[Leg, .
 def _examples(asked: Asked, checkout: Checkout) -> tuple[list[str], int]:
     """Directories in order, and how many were left out because nothing changed."""
     every = checkout.examples()
+    if not every:
+        problem = "is in no folder of this checkout, so there is nothing to test"
+        raise RequestError([Mistake(field="EXAMPLE", value="example.yaml", problem=problem)])
     found: dict[str, None] = {} if asked.examples else dict.fromkeys(every)
     mistakes = []
     for word in asked.examples:
@@ -194,7 +243,7 @@ def _examples(asked: Asked, checkout: Checkout) -> tuple[list[str], int]:
             mistakes.append(Mistake(field="EXAMPLE", value=word, problem=wrong.problem, near=wrong.near))
     if mistakes:
         raise RequestError(mistakes)
-    wanted = list(found) if asked.changed is None else [path for path in found if _changed(path, asked.changed)]
+    wanted = [path for path in found if asked.changed is None or _changed(path, asked, checkout)]
     return wanted, len(found) - len(wanted)
 
 
@@ -202,38 +251,50 @@ def _matches(path: str, pattern: str) -> bool:
     return fnmatchcase(path, pattern) or fnmatchcase(path.rpartition("/")[2], pattern)
 
 
-def _changed(directory: str, changed: Collection[str]) -> bool:
-    below = "" if directory == "." else f"{directory}/"
-    shared = tuple(f"{path}/" for path in SHARED)
-    return any(path.startswith((below, *shared)) or path in SHARED for path in changed)
+def _changed(directory: str, asked: Asked, checkout: Checkout) -> bool:
+    """Whether a file that belongs to it did. An example that cannot be read counts: the matrix then says why."""
+    changed = asked.changed or ()
+    if not changed:
+        return False
+    entries = checkout.files(directory)
+    try:
+        found = read_example(directory, entries, checkout)
+    except Wrong:
+        return True
+    globs = cast("tuple[str, ...] | None", asked.inputs.get("files"))
+    texts = read_texts(directory, entries, checkout)
+    belongs = Belonging(subject(found, texts=texts, globs=globs, checkout=checkout), checkout=checkout, gone=changed)
+    return belongs.is_touched(changed)
 
 
 def _presets(
     asked: Asked, directories: Iterable[str], checkout: Checkout
-) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
-    """Directory, title and preset; and what has none of those asked for."""
+) -> tuple[list[tuple[str, str, str]], list[Dropped], list[Dropped]]:
+    """Directory, title and preset; the examples that cannot be read; and those that have none of the presets."""
     pairs: list[tuple[str, str, str]] = []
-    dropped: list[tuple[str, str]] = []
+    dropped: list[Dropped] = []
+    passed_over: list[Dropped] = []
     seen: dict[str, None] = {}
     for directory in directories:
         try:
             found = read_example(directory, checkout.files(directory), checkout)
         except Wrong as wrong:
-            dropped.append((directory, wrong.problem))
+            dropped.append(Dropped(directory, wrong.problem, RequestError.exit_code))
             continue
         names = [name for name in found.presets if name != _BUILD]
         seen.update(dict.fromkeys(names))
         chosen = _chosen(names, asked.presets)
         pairs += [(directory, found.name, name) for name in chosen]
         if not chosen:
-            dropped.append((found.name, f"it has no such preset, only {', '.join(names[:8]) or 'none'}"))
+            why = f"it has no such preset, only {', '.join(names[:8]) or 'none'}"
+            passed_over.append(Dropped(found.name, why, RequestError.exit_code))
     unknown = [word for word in asked.presets if not any(fnmatchcase(name, word) for name in seen)]
-    if seen and unknown:
+    if seen and unknown and asked.changed is None:  # else other examples may have it
         problem = "is a preset of none of these examples"
         raise RequestError(
             [Mistake(field="--presets", value=word, problem=problem, near=near(word, seen)) for word in unknown]
         )
-    return pairs, dropped
+    return pairs, dropped, passed_over
 
 
 def _chosen(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
@@ -245,43 +306,6 @@ def _chosen(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
 
 def _word(value: object) -> str:
     """As the action's input would be written."""
+    if isinstance(value, tuple):
+        return "\n".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(getattr(value, "value", value))
-
-
-class _Remembering:
-    """A checkout that is asked for hundreds of legs, and lists each folder once."""
-
-    def __init__(self, checkout: Checkout) -> None:
-        self._checkout = checkout
-        self._known: dict[object, object] = {}
-
-    @property
-    def root(self) -> Path:
-        return self._checkout.root
-
-    def examples(self) -> Sequence[str]:
-        return self._once("examples", self._checkout.examples)
-
-    def files(self, *prefixes: str) -> Sequence[Entry]:
-        return self._once(("files", prefixes), lambda: self._checkout.files(*prefixes))
-
-    def left_behind(self, *prefixes: str) -> Mapping[str, str]:
-        return self._once(("left", prefixes), lambda: self._checkout.left_behind(*prefixes))
-
-    @property
-    def head(self) -> str:
-        return self._checkout.head
-
-    def locate(self, typed: str) -> str | None:
-        return self._checkout.locate(typed)
-
-    def at(self, ref: str) -> Checkout:
-        return self._checkout.at(ref)
-
-    def read(self, path: str, *, limit: int) -> bytes:
-        return self._once(("read", path, limit), lambda: self._checkout.read(path, limit=limit))
-
-    def _once(self, question: object, ask: Callable[[], T]) -> T:
-        if question not in self._known:
-            self._known[question] = ask()
-        return cast("T", self._known[question])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
 from cvl_ci.commands import beside
+from cvl_ci.commands.belonging import Belonging, subject
 from cvl_ci.errors import Mistake, RequestError
 from cvl_ci.ports import Checkout, Entry, Prices
 from cvl_ci.request import compose, document, example, finding, needs, presets, shell, task_paths, taskfile
@@ -16,9 +17,6 @@ from cvl_ci.request.example import Example
 from cvl_ci.request.inputs import Inputs
 from cvl_ci.request.plan import Needs, RunPlan, Spot, StagedFile
 from cvl_ci.request.values import Wrong
-
-SHARED = ("cvlization", "pyproject.toml")
-"""What the field's containers mount of the repository beside the example itself, where it is there."""
 
 LARGEST_STAGE_BYTES = 2 * 1024**3
 _LARGEST_SOURCE = 512 * 1024
@@ -67,7 +65,7 @@ def _example(inputs: Inputs, checkout: Checkout, *, explicit_gpu: Mapping[str, i
         found = read_example(directory, entries, checkout)
     except Wrong as wrong:
         return None, [inputs.mistake("example", typed, wrong.problem, near=wrong.near)]
-    texts = _texts(directory, entries, checkout)
+    texts = read_texts(directory, entries, checkout)
     mistakes: list[Mistake] = []
     needed = Needs()
     try:
@@ -88,7 +86,10 @@ def _example(inputs: Inputs, checkout: Checkout, *, explicit_gpu: Mapping[str, i
         lines = (shell.in_image if inputs.image else shell.on_docker)(preset, around=around, args=inputs.args)
     except Wrong as wrong:
         return None, [*mistakes, inputs.mistake("preset", name, wrong.problem, near=wrong.near)]
-    files, warnings = _stage(directory, entries, texts, checkout)
+    try:
+        files, warnings = _stage(found, texts, inputs.files, checkout)
+    except Wrong as wrong:
+        return None, [*mistakes, inputs.mistake("example", typed, wrong.problem)]
     work = Work(
         title=f"{found.name} {name}",
         example=found.name,
@@ -171,29 +172,27 @@ def read_example(directory: str, entries: Iterable[Entry], checkout: Checkout) -
         raise Wrong(f"has an example.yaml that {error}") from None
 
 
-def _texts(directory: str, entries: Iterable[Entry], checkout: Checkout) -> dict[str, str]:
+def read_texts(directory: str, entries: Iterable[Entry], checkout: Checkout) -> dict[str, str]:
     """The example's own sources, by path below it. Prose does not count: a README may name what the code never does."""
     texts = {}
     for entry in entries:
         name = entry.path.rpartition("/")[2]
-        if entry.bytes <= _LARGEST_SOURCE and (name.endswith(_SOURCES) or name.startswith("Dockerfile")):
+        if entry.bytes <= _LARGEST_SOURCE and (name.endswith(_SOURCES) or name.startswith(("Dockerfile", "Makefile"))):
             content = checkout.read(entry.path, limit=_LARGEST_SOURCE)
             texts[_below(entry.path, directory)] = content.decode(errors="replace")
     return texts
 
 
 def _stage(
-    directory: str, entries: Sequence[Entry], texts: Mapping[str, str], checkout: Checkout
+    found: Example, texts: Mapping[str, str], globs: tuple[str, ...] | None, checkout: Checkout
 ) -> tuple[tuple[StagedFile, ...], tuple[str, ...]]:
-    """The example where it is in the repository, what its container mounts of that, and examples it names itself."""
-    scripts = [text for path, text in texts.items() if path.endswith((".sh", ".py"))]
-    named = [
-        other
-        for other in checkout.examples()
-        if other not in (".", directory) and "/" in other and any(other in text for text in scripts)
-    ]
-    there = {entry.path: entry for entry in [*entries, *checkout.files(*SHARED, *named)]}
-    return _staged(there.values()), _warnings(checkout.left_behind(directory))
+    """What belongs to the example, each file where it is in the repository. Raises Wrong."""
+    belongs = Belonging(subject(found, texts=texts, globs=globs, checkout=checkout), checkout=checkout)
+    entries = belongs.entries()
+    if sum(entry.bytes for entry in entries) > LARGEST_STAGE_BYTES:
+        raise Wrong("takes more than 2 GiB of the repository along: name less with files, and large data by a bucket")
+    unmatched = [f"No file answers to {glob!r}, which files names." for glob in belongs.unmatched()]
+    return _staged(entries), (*_warnings(checkout.left_behind(found.directory)), *unmatched)
 
 
 def _folder(typed: str, checkout: Checkout) -> tuple[tuple[StagedFile, ...], tuple[str, ...]]:

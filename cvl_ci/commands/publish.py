@@ -7,7 +7,6 @@ Four artifacts, each for another reader: NAME-cost, NAME-log, NAME with the fetc
 of them that are weights, where there are others. The cost, `<lease>.json`, is what a report over many runs
 gathers: all that `--json-summary` writes (result/summary.py), with null where there is nothing, and
 
-    schema                 1
     leg                    of the matrix, in words; empty without one
     run_url                of the attempt of the workflow's run
     warnings               what a person was warned of
@@ -35,7 +34,6 @@ from cvl_ci.result.summary import to_json
 from cvl_ci.result.units import size
 from cvl_ci.result.unlinked import refuse_links, write_text
 
-SCHEMA = 1
 COST, LOG, OUTPUTS, CHECKPOINTS = "cost", "log", "outputs", "checkpoints"
 KINDS = {
     OUTPUTS: "The fetched files",
@@ -206,7 +204,6 @@ def _fetched(folder: Path) -> tuple[list[str], list[str]]:
 def _write_cost(outcome: Outcome, files: Files) -> None:
     known = to_json(outcome, commit=files.subject.commit)
     said = {
-        "schema": SCHEMA,
         **known,
         **{name: known.get(name) or value for name, value in vars(files.subject).items()},
         "warnings": list(outcome.warnings),

@@ -45,6 +45,8 @@ def as_json(report: Report) -> str:
         "red": [row.name for row in report.red],
         "rerun": [row.name for row in report.rerun],
         "missing": list(report.missing),
+        "dropped": [{"name": name, "why": why} for name, why in report.dropped],
+        "unread": list(report.troubles),
         "billed_usd": round(report.usd, 6),
         "unpriced": report.unpriced,
         "rows": [_row(row, red=report.is_red(row)) for row in report.rows],
@@ -55,7 +57,10 @@ def as_json(report: Report) -> str:
 def as_text(report: Report) -> list[str]:
     """For a terminal or a step's log: a line each."""
     gate = words.not_gated(report)
-    return [words.headline(report), *([gate] if gate else []), *(_line(row) for row in report.rows)]
+    unknown = [*(f"left no summary: {name}" for name in report.missing), *report.troubles]
+    left_out = [f"left out of the matrix: {line}" for line in words.left_out(report)]
+    told = [words.headline(report), *([gate] if gate else []), *unknown, *left_out]
+    return [*told, *(_line(row) for row in report.rows)]
 
 
 def _line(row: Row) -> str:

@@ -6,21 +6,29 @@ import hashlib
 import re
 from collections.abc import Sequence
 
+from cvl_ci.result.legs import source
+
 _IN_NAMES = re.compile(r'["<>|*?:\\/\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
 _IN_PATHS = re.compile(r'["<>|*?:\\\x00-\x1f\x7f\ud800-\udfff]')
 LONGEST = 150
 LONGEST_STEM = 100
+REPORT = "cvl-report"
+"""The artifact of a report, unless the user names it."""
+OWN_END = "run"
 
 
 def artifact_stem(given: str, *, job: str, leg: Sequence[str], attempt: str) -> str:
     """What every artifact of a step is named by: the name given, else the job's; then what tells it from others of it.
 
-    `leg`: the values of this job's leg of the matrix; those that the name holds already are not said again.
+    `leg`: the values of this job's leg of the matrix; those that the name holds already are not said again. A name that
+    would pass for another kind of artifact gets an end of its own: a report believes what an artifact is called.
     """
     name = given.strip() or f"cvl-{job or 'job'}"
+    name = f"{name}-{OWN_END}" if name == REPORT and not given.strip() else name
     legs = [value for value in leg if value and (not given.strip() or value not in name)]
     again = [f"attempt{attempt}"] if attempt not in {"", "1"} else []
-    return _safe("-".join([name, *legs, *again]), longest=LONGEST_STEM)
+    stem = _safe("-".join([name, *legs, *again]), longest=LONGEST_STEM)
+    return f"{stem}-{OWN_END}" if source.is_reserved(stem) else stem
 
 
 def artifact_name(name: str, *, again: int = 1) -> str:

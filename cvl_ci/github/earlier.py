@@ -35,11 +35,13 @@ Work = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Earlier:
-    """`commits`: the base and those before it, nearest first. `said`: what a person should know of it."""
+    """`commits`: the base and those before it, nearest first. `said`: what a person should know of it. `unknown`:
+    GitHub could not be asked, so that a baseline may or may not be there."""
 
     legs: tuple[Leg, ...] = ()
     commits: tuple[str, ...] = ()
     said: tuple[str, ...] = ()
+    unknown: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

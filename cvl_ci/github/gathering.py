@@ -21,12 +21,14 @@ from cvl_ci.github.rest import Repository
 from cvl_ci.result.benchmark import leg as legs
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.inert import plain
+from cvl_ci.result.legs import source
 
 AT_ONCE = 8
 MOST_ARTIFACTS = 3_000
 LARGEST_ARCHIVE = 64 << 20
 READ = "actions: read"
-_COST = re.compile(r"(?P<step>.+?)(?:-attempt\d+)?(?:-[0-9a-f]{8})?-cost(?:-\d{1,2})?")
+LINES = "legs.jsonl"
+"""In the report's artifact: a line for each leg, which later runs are compared with."""
 _ATTEMPT = re.compile(r"/attempts/(\d{1,9})$")
 
 
@@ -41,9 +43,8 @@ class Artifact:
 
     @property
     def step(self) -> str:
-        """Whose cost it is, whichever attempt wrote it; empty for what is no cost."""
-        found = _COST.fullmatch(self.name)
-        return found["step"] if found else ""
+        """Whose cost it is, whichever attempt wrote it; empty for any other artifact."""
+        return source.step_of(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,21 +140,24 @@ def _artifact(entry: Mapping[str, Any]) -> Artifact:
 
 
 def _summaries(archive: bytes, say: Callable[[str], None]) -> list[Leg]:
-    """Of `<lease>.json`, the one file of a cost."""
+    """Of `<lease>.json`, the one file of a cost. An artifact without it is a leg whose end is unknown."""
     found = []
-    for content in files(archive, endings=(".json",), largest=legs.LARGEST_BYTES, say=say):
+    said: list[str] = []
+    for name, content in files(archive, endings=(".json",), largest=legs.LARGEST_BYTES, say=said.append):
         try:
-            found.append(legs.read(content))
+            found.append(source.read(name, content))
         except ValueError as error:
-            say(f"holds what {error}")
+            said.append(f"holds what {error}")
+    for words in said if said or found else ["holds no summary"]:
+        say(words)
     return found
 
 
 def _lines(archive: bytes, say: Callable[[str], None]) -> list[Leg]:
-    """A line that nobody can read is nobody's run."""
+    """Of the one file that a report keeps. A line that cannot be read is counted and told."""
     found, unread = [], 0
-    for content in files(archive, endings=(".jsonl",), largest=LARGEST_ARCHIVE, say=say):
-        for line in content.split(b"\n"):
+    for name, content in files(archive, endings=(".jsonl",), largest=LARGEST_ARCHIVE, say=say):
+        for line in content.split(b"\n") if name == LINES else ():
             try:
                 found.append(legs.read(line))
             except ValueError:

@@ -53,7 +53,7 @@ class RegressionIssue:
         known = _legs(str(open_one.get("body") or ""))
         waiting = known - set(findings.fine)
         bad = sorted({*findings.bad, *waiting})
-        if bad:
+        if bad or not known:  # a body that does not name its legs any more tells of no recovery
             return self._updated(open_one, findings, bad)
         return self._closed(open_one, findings)
 

@@ -17,8 +17,10 @@ MOST_ENTRIES = 20_000
 """Of the list at its end, which is read whole before the first file is: each takes a kilobyte of memory."""
 
 
-def files(archive: bytes, *, endings: tuple[str, ...], largest: int, say: Callable[[str], None]) -> Iterator[bytes]:
-    """What is in the files of these endings, in the order of their names. `say` is told what was left out."""
+def files(
+    archive: bytes, *, endings: tuple[str, ...], largest: int, say: Callable[[str], None]
+) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the files of these endings, in the order of their names. `say` is told what was left out."""
     if archive.count(_ENTRY) > MOST_ENTRIES:
         say(f"lists more than {MOST_ENTRIES:,} files")
         return
@@ -34,7 +36,7 @@ def files(archive: bytes, *, endings: tuple[str, ...], largest: int, say: Callab
 
 def _contents(
     opened: zipfile.ZipFile, wanted: list[zipfile.ZipInfo], largest: int, say: Callable[[str], None]
-) -> Iterator[bytes]:
+) -> Iterator[tuple[str, bytes]]:
     left = MOST_BYTES
     for one in wanted:
         if one.compress_type not in _PLAIN or one.flag_bits & _ENCRYPTED:
@@ -49,4 +51,4 @@ def _contents(
         if len(content) > largest:
             say(f"holds a file of more than {largest >> 20} MiB")
             continue
-        yield content
+        yield one.filename, content

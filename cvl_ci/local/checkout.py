@@ -15,7 +15,7 @@ from pathlib import Path
 from cvl_ci.errors import CvlError
 from cvl_ci.local.commit import CommitCheckout
 from cvl_ci.local.git import quiet
-from cvl_ci.ports import Checkout, Entry
+from cvl_ci.ports import Checkout, Entry, Paths
 from cvl_ci.request.example import FILE_NAME
 from cvl_ci.request.values import Wrong
 
@@ -55,6 +55,9 @@ class FolderCheckout:
     def examples(self) -> Sequence[str]:
         found = {_directory(path) for path in self._paths(["."]) if path.rpartition("/")[2] == FILE_NAME}
         return sorted(path for path in found if (self._root / path / FILE_NAME).is_file())
+
+    def paths(self) -> Paths:
+        return Paths(self._paths(["."]))
 
     def files(self, *prefixes: str) -> Sequence[Entry]:
         entries = (entry for path in self._paths(prefixes) for entry in self._entries(path))
@@ -159,6 +162,9 @@ class GitCheckout(FolderCheckout):
         wanted = f":(glob)**/{FILE_NAME}"
         found = {*self._tracked([wanted]), *self._list("-o", "--exclude-standard", paths=[wanted])}
         return sorted(_directory(path) for path in found if (self._root / path).is_file())
+
+    def paths(self) -> Paths:
+        return Paths([*self._tracked(["."]), *self._untracked(["."])])
 
     def left_behind(self, *prefixes: str) -> Mapping[str, str]:
         tracked = self._staged(_literal(prefixes))

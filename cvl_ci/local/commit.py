@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cvl_ci.local.git import contents
-from cvl_ci.ports import Checkout, Entry
+from cvl_ci.ports import Checkout, Entry, Paths
 from cvl_ci.request.example import FILE_NAME
 from cvl_ci.request.plan import Blob
 from cvl_ci.request.values import Wrong
@@ -46,6 +46,9 @@ class CommitCheckout:
 
     def examples(self) -> Sequence[str]:
         return sorted(posixpath.dirname(path) or "." for path in self._tree if posixpath.basename(path) == FILE_NAME)
+
+    def paths(self) -> Paths:
+        return Paths(path for path, kept in self._tree.items() if kept.mode != _SUBMODULE)
 
     def files(self, *prefixes: str) -> Sequence[Entry]:
         entries = (entry for path in self._below(prefixes) for entry in self._entries(path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.benchmark.readings import short
 from cvl_ci.result.benchmark.rules import FILE_NAME, Rules
 from cvl_ci.result.benchmark.rules import read as read_rules
+from cvl_ci.result.legs import source
 from cvl_ci.result.legs.page import Assets
 from cvl_ci.result.unlinked import write_text
 
@@ -25,8 +25,11 @@ _PAGE = Path(__file__).parent / "page"
 
 
 def gather(paths: Iterable[str], *, field: str) -> tuple[list[Leg], list[str]]:
-    """And the names of what looked like a summary and was none. A JSON file that is something else is passed over in
-    silence: examples write those too. Raises RequestError for a path that is not there."""
+    """Legs, and what could not be read. A summary lies in a folder that was named, or one level below it in the folder
+    of an artifact for summaries (result/legs/source.py). The files deeper down are a job's own outputs.
+
+    Raises RequestError for a path that is not there.
+    """
     found: list[Leg] = []
     troubles: list[str] = []
     missing = []
@@ -35,8 +38,13 @@ def gather(paths: Iterable[str], *, field: str) -> tuple[list[Leg], list[str]]:
         if not path.exists():
             missing.append(Mistake(field=field, value=text, problem="is no file and no folder"))
             continue
-        for file in _files(path):
-            _take(file, found, troubles)
+        if path.is_file():
+            _take(path, found, troubles, expected=True)
+            continue
+        for file in _files(path, troubles):
+            _take(file, found, troubles, expected=file.name.startswith("cvl-"))
+        for folder in _artifacts(path):
+            _take_artifact(folder, found, troubles)
     if missing:
         raise RequestError(missing)
     return found, troubles
@@ -90,33 +98,52 @@ def assets() -> Assets:
     )
 
 
-def _files(path: Path) -> Iterator[Path]:
+def _artifacts(path: Path) -> Iterator[Path]:
+    """The folders that hold summaries alone, as artifacts are unpacked: a folder each."""
+    for folder in sorted(path.iterdir()):
+        if source.step_of(folder.name) and folder.is_dir() and not folder.is_symlink():
+            yield folder
+
+
+def _files(path: Path, troubles: list[str]) -> list[Path]:
     """In the order of their names; links are not followed: they may lead anywhere."""
-    if path.is_file():
-        yield path
-        return
-    count = 0
-    for folder, names, files in os.walk(path):
-        names.sort()
-        for name in sorted(files):
-            file = Path(folder, name)
-            if name.endswith((".json", ".jsonl")) and not file.is_symlink() and count < MOST_FILES:
-                count += 1
-                yield file
+    wanted = [one for one in path.iterdir() if one.suffix in {".json", ".jsonl"}]
+    files = sorted(one for one in wanted if one.is_file() and not one.is_symlink())
+    if len(files) > MOST_FILES:
+        troubles.append(f"{path.name} holds more than {MOST_FILES:,} files; the rest was not read")
+    return files[:MOST_FILES]
 
 
-def _take(file: Path, found: list[Leg], troubles: list[str]) -> None:
-    try:
-        with file.open("rb") as opened:
-            if file.suffix == ".jsonl":
-                read, unread = _lines(line for line, _ in zip(opened, range(MOST_LINES), strict=False))
-                found += read
-                troubles += [f"{short(file.name)} holds {unread} lines that are no runs"] * bool(unread)
-            else:
-                found.append(legs.read(opened.read(legs.LARGEST_BYTES + 1)))
-    except (OSError, ValueError) as error:
-        if file.name.startswith("cvl-") and not str(error).startswith("is no summary"):
+def _take_artifact(folder: Path, found: list[Leg], troubles: list[str]) -> None:
+    """Of `<lease>.json`, the one file of it. Without it the end of a leg is unknown."""
+    before = len(found), len(troubles)
+    for file in _files(folder, troubles):
+        try:
+            found.append(source.read(file.name, _content(file)))
+        except (OSError, ValueError) as error:
             troubles.append(f"{short(file.name)} {error}")
+    if (len(found), len(troubles)) == before:
+        troubles.append(f"{short(folder.name)} holds no summary")
+
+
+def _take(file: Path, found: list[Leg], troubles: list[str], *, expected: bool) -> None:
+    """`expected`: whether a file that is no summary is worth a word. Jobs write JSON files of their own."""
+    try:
+        if file.suffix == ".jsonl":
+            with file.open("rb") as opened:
+                read, unread = _lines(line for line, _ in zip(opened, range(MOST_LINES), strict=False))
+            found += read
+            troubles += [f"{short(file.name)} holds {unread} lines that are not runs"] * bool(unread)
+        else:
+            found.append(source.marked(_content(file)))
+    except (OSError, ValueError) as error:
+        if expected:
+            troubles.append(f"{short(file.name)} {error}")
+
+
+def _content(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(legs.LARGEST_BYTES + 1)
 
 
 def _lines(lines: Iterable[bytes]) -> tuple[Sequence[Leg], int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cvl_ci.ports.checkout import Checkout, Entry, Staging
+from cvl_ci.ports.checkout import Checkout, Entry, Paths, Staging
 from cvl_ci.ports.clock import Clock
 from cvl_ci.ports.cloud import Cloud, Clouds
 from cvl_ci.ports.engine import Engine, Fetched, JobEnd, LaunchRequest
@@ -33,6 +33,7 @@ __all__ = [
     "LaunchRequest",
     "LeaseRecord",
     "Line",
+    "Paths",
     "Prices",
     "Progress",
     "Publication",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,34 @@ class Entry:
     source: str | Blob
 
 
+class Paths:
+    """The names of all files in a checkout, and of the folders that hold them. Posix, relative to the root, `.`."""
+
+    def __init__(self, files: Iterable[str]) -> None:
+        self.files = frozenset(files)
+        children: dict[str, set[str]] = {".": set()}
+        for path in self.files:
+            inner = path
+            while inner != ".":
+                folder, _, name = inner.rpartition("/")
+                known = children.setdefault(folder or ".", set())
+                if name in known:
+                    break
+                known.add(name)
+                inner = folder or "."
+        self._children = children
+
+    def is_file(self, path: str) -> bool:
+        return path in self.files
+
+    def is_folder(self, path: str) -> bool:
+        return path in self._children
+
+    def children(self, folder: str) -> Collection[str]:
+        """Names of files and folders directly in it."""
+        return self._children.get(folder, ())
+
+
 class Checkout(Protocol):
     """The repository (or plain folder) that holds the examples. Tracked files only, where git knows them."""
 
@@ -35,6 +63,9 @@ class Checkout(Protocol):
 
     def examples(self) -> Sequence[str]:
         """Every directory with an example.yaml, posix, relative to the root, sorted."""
+
+    def paths(self) -> Paths:
+        """The names of all files: those that git tracks, and new ones that it does not ignore."""
 
     def files(self, *prefixes: str) -> Sequence[Entry]:
         """All files under these directories (or the files themselves) that belong to the checkout."""

@@ -65,6 +65,9 @@ def asked_for(inputs: Inputs) -> tuple[str | None, list[Mistake]]:
             value = getattr(inputs, name)
             shown = value if isinstance(value, str) else " ".join(value)
             mistakes.append(inputs.mistake(name, shown, "goes with an example, not with a command"))
+    if inputs.files and given != ["example"]:
+        problem = "goes with an example: a command has its workdir, and a task its own"
+        mistakes.append(inputs.mistake("files", " ".join(inputs.files), problem))
     if inputs.workdir and given == ["example"]:
         mistakes.append(inputs.mistake("workdir", inputs.workdir, "goes with a command: an example has its own"))
     return given[0], mistakes

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cvl_ci.request import document, needs, presets
+from cvl_ci.request import document, needs, presets, values
 from cvl_ci.request.needs import Declared
+from cvl_ci.request.values import Wrong
 
 FILE_NAME = "example.yaml"
 
@@ -25,6 +26,8 @@ class Example:
     resources: Mapping[str, Any]
     files: frozenset[str]
     """Relative to the directory."""
+    sends: tuple[str, ...] | None = None
+    """Its `files:`, globs from the root of the repository; None: it says nothing of them."""
     unseen: frozenset[str] = frozenset()
     """Scripts taken on trust, because no source of the example is in this checkout."""
 
@@ -54,6 +57,7 @@ def read(content: bytes, *, directory: str, files: Collection[str]) -> Example:
         image=_image(said),
         resources=resources if isinstance(resources, Mapping) else {},
         files=frozenset(files),
+        sends=_sends(said),
         unseen=frozenset(unseen),
     )
 
@@ -62,6 +66,20 @@ def peek_name(head: bytes) -> str | None:
     """The name from the first lines alone: enough to find one example among hundreds."""
     found = re.search(rb"^name:[ \t]*(['\"]?)([^\r\n#]*?)\1[ \t]*(?:#.*)?\r?$", head, re.MULTILINE)
     return found[2].decode(errors="replace").strip() if found and found[2].strip() else None
+
+
+def _sends(said: Mapping[str, Any]) -> tuple[str, ...] | None:
+    if "files" not in said:
+        return None
+    globs = said["files"]
+    if globs is None:
+        return ()
+    if not isinstance(globs, str | list) or not all(isinstance(glob, str) for glob in globs):
+        raise document.Unreadable("has `files` that is no list of globs")
+    try:
+        return values.globs(globs)
+    except Wrong as wrong:
+        raise document.Unreadable(f"names {wrong.shown!r} in `files`, which leads out of the repository") from None
 
 
 def _image(said: Mapping[str, Any]) -> str | None:

@@ -76,6 +76,16 @@ FIELDS = (
         default="the folder you stand in",
     ),
     Field(
+        name="files",
+        read=values.globs,
+        help="With an example: which files of the repository go to the machine beside its own folder, as globs from "
+        "its root. changed_since looks at the same files.",
+        metavar="GLOB",
+        example="src/mylib/**",
+        default="`files` of its example.yaml, else the packages of its Python project and what its scripts name",
+        repeatable=True,
+    ),
+    Field(
         name="task",
         read=values.text,
         help="A SkyPilot task YAML to run instead of an example; inputs given beside it win over what it says.",

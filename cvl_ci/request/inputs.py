@@ -45,6 +45,7 @@ class Inputs:
     args: tuple[str, ...] = ()
     command: str | None = None
     workdir: str | None = None
+    files: tuple[str, ...] | None = None
     task: str | None = None
     gpu: Mapping[str, int] | None = None
     places: tuple[Place, ...] | None = None

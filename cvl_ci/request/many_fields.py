@@ -20,18 +20,25 @@ MATRIX_INPUTS = (
     ),
     ActionField(
         name="changed_since",
-        help="Only examples whose files, or what all share, changed since the checkout left this commit or branch.",
+        help="Only examples of whose files one changed since the checkout left this commit or branch: the files that "
+        "go to the machine.",
     ),
     ActionField(
         name="budget", help="Most that all legs together may cost, in US dollars; others are left out by name."
     ),
     ActionField(name="shard", help="Only this part of the legs, such as `1/3`: GitHub takes at most 256 in a matrix."),
+    ActionField(
+        name="on_dropped",
+        help="Whether a leg that cannot run makes it red: one without a known price, over a budget, or with a mistake. "
+        "`warn` or `fail`; the outputs are set either way. If not given: warn.",
+    ),
 )
 
 REPORT_INPUTS = (
     ActionField(
         name="folders",
-        help="Where the legs' `<lease>.json` files lie. If not given: the artifacts of this run of the workflow.",
+        help="Where the legs' `<lease>.json` files lie: a folder of them, or of unpacked artifacts NAME-cost. If not "
+        "given: the artifacts of this run of the workflow.",
     ),
     ActionField(
         name="history",
@@ -64,8 +71,8 @@ REPORT_INPUTS = (
     ActionField(name="into", help="The folder for what is written. If not given: cvl-report."),
     ActionField(
         name="expected",
-        help="The matrix as `verb: matrix` gave it: which of its legs left no summary is said, and counts as "
-        "infrastructure.",
+        help="The output `expected` of `verb: matrix`: a leg of it that left no summary is named and makes it red, and "
+        "so does a leg that was left out, where on_dropped is `fail`.",
     ),
     ActionField(
         name="issue",
@@ -85,7 +92,13 @@ TAKES = {
 MANY_OUTPUTS = (
     ActionField(name="matrix", help="`verb: matrix`: JSON, which `fromJSON` makes `strategy.matrix` of."),
     ActionField(
-        name="legs", help="`verb: matrix`, `report` and `history`: how many legs; with 0 the next job is skipped."
+        name="expected",
+        help="`verb: matrix`: JSON for the input of the same name: which legs run, which were left out and why.",
+    ),
+    ActionField(
+        name="legs",
+        help="`verb: matrix`, `report` and `history`: how many legs. With 0 the job of the legs is to be skipped, and "
+        "the report is not.",
     ),
     ActionField(name="dropped", help="`verb: matrix`: which legs were left out and why, as JSON."),
     ActionField(name="red", help="`verb: report`: which legs are red, as JSON."),

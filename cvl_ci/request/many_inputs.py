@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from cvl_ci.errors import Mistake
-from cvl_ci.request import values, verb_fields
+from cvl_ci.request import expected, values, verb_fields
 from cvl_ci.request.many_fields import MANY_INPUTS, TAKES
 from cvl_ci.request.near import near
 from cvl_ci.request.values import Wrong
 
-SHARED = {"matrix": ("spot", "max_runtime", "max_cost", "repeat"), "report": ("fail_on_regression",)}
+SHARED = {"matrix": ("spot", "max_runtime", "max_cost", "repeat", "files"), "report": ("fail_on_regression",)}
 """Inputs of a run that these verbs take too: of a matrix each leg has them, but for how often it is repeated."""
 HISTORY = ("artifacts", "branch", "none")
 
@@ -44,7 +43,7 @@ def _readers(verb: str) -> Mapping[str, Callable[[Any], object]]:
     """Those of the options of the same name, a line for a comma; and what only the action is asked."""
     options = {field.name: field.read for field in verb_fields.VERBS[verb]}
     lists = {field.name: _lines(field.read) for field in verb_fields.VERBS[verb] if field.repeatable}
-    own = {"history": _history, "baseline_workflow": values.text, "expected": _expected, "issue": values.flag}
+    own = {"history": _history, "baseline_workflow": values.text, "expected": expected.read, "issue": values.flag}
     return {**options, **lists, "branch": values.text, "remote": values.text, **own}
 
 
@@ -57,12 +56,3 @@ def _history(text: object) -> str:
     if word not in HISTORY:
         raise Wrong(f"is none of {', '.join(HISTORY)}", near=near(word, HISTORY))
     return word
-
-
-def _expected(text: object) -> tuple[str, ...]:
-    """The names of a matrix's legs."""
-    try:
-        include = json.loads(str(text))["include"]
-        return tuple(str(leg["name"]) for leg in include)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise Wrong("is no matrix as `verb: matrix` gives it") from None

@@ -51,6 +51,19 @@ def declared(presets: object, *, files: Collection[str]) -> dict[str, object]:
     return {name: None for name in _UNDECLARED if f"{name}.sh" in files}
 
 
+def commands(presets: Mapping[str, object]) -> str:
+    """What all presets would run, a line each, for a reader of commands."""
+    lines = []
+    for said in presets.values():
+        form = said if isinstance(said, Mapping) else {"script": said}
+        for key in ("script", "command", "args"):
+            value = form.get(key) or ""
+            words = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+            lines.append(" ".join(map(str, words)))
+        lines += [f"{name}={value}" for name, value in _mapping(form.get("env")).items()]
+    return "\n".join(lines)
+
+
 def find(typed: str, presets: Mapping[str, object], *, example: str) -> str:
     """The preset meant, `-` and `_` and case mixed up or not; raises Wrong with what there is."""
     if typed in presets:

@@ -11,6 +11,7 @@ from cvl_ci.errors import Mistake, RequestError
 from cvl_ci.request import values
 from cvl_ci.request.arguments import explained
 from cvl_ci.request.drill_fields import DRILL_FIELDS
+from cvl_ci.request.expected import FAIL, WARN
 from cvl_ci.request.fields import BY_NAME, Field
 from cvl_ci.request.near import near
 from cvl_ci.request.values import Wrong
@@ -35,6 +36,13 @@ def infra_failures(value: object) -> str:
     word = values.text(value).lower()
     if word not in {"neutral", "fail"}:
         raise Wrong("is neither of these", near=("neutral", "fail"))
+    return word
+
+
+def on_dropped(value: object) -> str:
+    word = values.text(value).lower()
+    if word not in {FAIL, WARN}:
+        raise Wrong("is neither of these", near=(FAIL, WARN))
     return word
 
 
@@ -79,11 +87,12 @@ MATRIX_FIELDS = (
     Field(
         name="changed_since",
         read=values.text,
-        help="Only examples whose own files, or what all of them share (`cvlization/`, `pyproject.toml`), changed "
-        "since the checkout left this commit or branch.",
+        help="Only examples of whose files one changed since the checkout left this commit or branch: the files that "
+        "go to the machine.",
         metavar="REF",
         example="origin/main",
     ),
+    BY_NAME["files"],
     BY_NAME["spot"],
     BY_NAME["max_runtime"],
     BY_NAME["max_cost"],
@@ -111,13 +120,21 @@ MATRIX_FIELDS = (
         example="1/3",
         default="all, and a mistake where they are too many",
     ),
+    Field(
+        name="on_dropped",
+        read=on_dropped,
+        help="Whether a leg that cannot run makes it red: one without a known price, over a budget, or with a mistake.",
+        metavar="warn|fail",
+        example="fail",
+        default="warn",
+    ),
 )
 
 REPORT_FIELDS = (
     Field(
         name="folders",
         read=listed,
-        help="Where the legs' `<lease>.json` files lie, at any depth.",
+        help="Where the legs' `<lease>.json` files lie: a folder of them, or of unpacked artifacts NAME-cost.",
         metavar="FOLDER...",
         example="legs",
         positional=True,
@@ -185,7 +202,7 @@ HISTORY_FIELDS = (
     Field(
         name="folders",
         read=listed,
-        help="Where the legs' `<lease>.json` files lie, which are added to the branch.",
+        help="Where the legs' `<lease>.json` files lie, as for `report`; they are added to the branch.",
         metavar="FOLDER...",
         example="legs",
         default="nothing is added",

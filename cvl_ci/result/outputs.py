@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
+from cvl_ci.request.expected import Expected, as_json
 from cvl_ci.result.inert import plain
 from cvl_ci.result.legs.rows import Report
 from cvl_ci.result.outcome import Outcome
@@ -54,19 +54,27 @@ def reaped(ending: str, reason: str, *, exit_code: int, proved: bool, usd: float
     return {name: _text(value) for name, value in values.items()}
 
 
-def planned(matrix: str, *, legs: int, dropped: Sequence[tuple[str, str]], usd: float, said: str) -> dict[str, str]:
-    """Of a matrix, as JSON."""
-    values = {"ending": "succeeded", "reason": said, "exit_code": 0, "legs": legs, "estimated_usd": float(usd)}
-    left_out = json.dumps([{"name": name, "why": why} for name, why in dropped])
-    return {name: _text(value) for name, value in values.items()} | {"matrix": matrix, "dropped": left_out}
-
-
-def reported(report: Report, *, said: str, folder: str, issue: str) -> dict[str, str]:
-    """Of many legs: `ending` is that of the worst of them."""
+def planned(matrix: str, expected: Expected, *, usd: float, said: str, exit_code: int) -> dict[str, str]:
+    """Of a matrix, as JSON. They are set whether or not a leg that was left out makes it red."""
     values = {
-        "ending": "failed" if report.exit_code else "succeeded",
+        "ending": "failed" if exit_code else "succeeded",
         "reason": said,
-        "exit_code": report.exit_code,
+        "exit_code": exit_code,
+        "legs": len(expected.legs),
+        "estimated_usd": float(usd),
+    }
+    left_out = json.dumps([{"name": name, "why": why} for name, why in expected.dropped])
+    texts = {name: _text(value) for name, value in values.items()}
+    return {**texts, "matrix": matrix, "dropped": left_out, "expected": as_json(expected)}
+
+
+def reported(report: Report, *, said: str, folder: str, issue: str, otherwise: int = 0) -> dict[str, str]:
+    """Of many legs: `ending` is that of the worst of them. `otherwise`: the exit code where the report is not red."""
+    code = report.exit_code or otherwise
+    values = {
+        "ending": "failed" if code else "succeeded",
+        "reason": said,
+        "exit_code": code,
         "legs": len(report.rows),
         "cost_usd": report.usd,
         "outputs_dir": folder,

@@ -26,6 +26,9 @@ from cvl_ci.result.phrases import (
 )
 from cvl_ci.result.units import moment, number, size
 
+SCHEMA = 1
+"""The marker by which a report knows a summary of a run from any other JSON (result/legs/source.py)."""
+
 SHOWN = 12
 """Of a longer list this many are shown, and how many more there are."""
 
@@ -91,6 +94,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
     """
     launch, cost, release, held, gpu = outcome.launch, outcome.cost, outcome.release, kept(outcome), outcome.gpu
     return {
+        "schema": SCHEMA,
         "ending": outcome.ending.value,
         "reason": outcome.reason,
         "exit_code": outcome.exit_code,

@@ -218,20 +218,40 @@ def test_a_night_tells_each_leg_s_verdict_once_and_opens_an_issue(nightly: Night
     assert api.kept.open_issues() == []
 
 
-def test_a_pull_request_runs_the_example_it_changed_and_its_comment_has_the_verdict(
+def test_a_pull_request_runs_what_its_library_changed_and_names_what_it_leaves_out(
     regression: Nights, api: Api
 ) -> None:
-    for name in ("slower", "untouched"):
-        regression.example(name, STEP.format(ms=100))
+    """One leg that runs for a changed file outside its folder, next to one that no price is known for; then no leg."""
+    library = regression.workflow.repository / "src/mylib/step_ms"
+    library.parent.mkdir(parents=True)
+    library.write_text("100\n")
+    regression.example("slower", STEP.format(ms="'$(cat ../../src/mylib/step_ms)'"))
+    regression.example("untouched", STEP.format(ms=100))
     base = regression.commit()
     regression.remember(base, ["slower"], nights=4)
-    regression.example("slower", STEP.format(ms=120))
+    library.write_text("120\n")
     head = regression.commit()
-    run, acted = regression.run("pull_request", proposed(base, head), clouds=[EAST])
+    unpriced = "aws/eu-central-1"
+    run, acted = regression.run("pull_request", proposed(base, head), clouds=[EAST, unpriced])
     assert "cvl-report" in dict(stored(regression.workflow.artifacts)), acted.text
     report = regression.report(run)
     assert status_of(report) == {f"slower train {EAST}": ("worse", True, ["step_ms"])}
     assert (acted.code, report["rows"][0]["baseline"]) == (1, base)
+    assert [one["name"] for one in report["dropped"]] == [f"slower train {unpriced}"]
     [comment] = api.bodies()
-    assert "### 1 of 1 leg red, 1 got worse" in comment
+    assert "### 1 of 1 leg red, 1 got worse, 1 left out of the matrix" in comment
+    assert f"> - `slower train {unpriced}: " in comment
     assert api.kept.issues == {}
+
+    run, acted = regression.run("pull_request", proposed(base, head), clouds=[unpriced])
+    assert "cvl-report" in dict(stored(regression.workflow.artifacts)), acted.text
+    assert (acted.code, regression.report(run)["exit_code"]) == (1, 1), "no leg, and the report was not skipped"
+    assert "No legs were found, 1 left out of the matrix" in "".join(acted.summaries)
+
+    (regression.workflow.repository / "README.md").write_text("Other words.\n")
+    last = regression.commit()
+    run, acted = regression.run("pull_request", proposed(head, last), clouds=[EAST])
+    assert "cvl-report" in dict(stored(regression.workflow.artifacts)), acted.text
+    assert (acted.code, regression.report(run)["headline"]) == (
+        0, "No leg had to run: nothing relevant changed (2 examples, and no file of theirs)"
+    )  # fmt: skip

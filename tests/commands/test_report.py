@@ -33,10 +33,11 @@ def leave(folder: Path, *, accuracy: float = 0.9, commit: str = "", count: int =
     for turn in range(count):
         name = f"cvl-{folder.name}-{turn}"
         said = summary(cluster=name, metrics={"accuracy": accuracy}, commit=commit, at=NIGHT + turn, **more)
-        place = folder / f"{name}-log"
+        place, outputs = folder / f"leg-{turn}-cost", folder / f"leg-{turn}"
         place.mkdir(parents=True)
         (place / f"{name}.json").write_text(json.dumps(said))
-        (place / "metrics.json").write_text('{"accuracy": 0.1}')
+        outputs.mkdir()
+        (outputs / "metrics.json").write_text('{"accuracy": 0.1}')
 
 
 def test_a_regression_against_the_commit_before_is_red_when_it_is_asked_for(
@@ -98,8 +99,8 @@ def test_a_checkout_without_the_base_compares_nothing_and_says_why(
 
 
 def test_legs_without_a_machine_are_red_only_when_asked(here: Path) -> None:
-    (here / "legs").mkdir()
-    (here / "legs/cvl-x.json").write_text(json.dumps(never_started(75, "No machine could be had.")))
+    leave(here / "legs", count=1)
+    (here / "legs/cvl-x.json").write_text(json.dumps(never_started(75, "No machine could be had.", cluster="x")))
     assert main(["report", "legs"]) == 0
     assert main(["report", "legs", "--infra-failures", "fail"]) == 75
 
@@ -119,10 +120,80 @@ def test_a_broken_summary_is_named_and_links_are_not_followed(here: Path) -> Non
     (here / "legs/cvl-broken.json").write_text("{")
     (here / "elsewhere.json").write_text(json.dumps(summary(cluster="other")))
     (here / "legs/cvl-link.json").symlink_to(here / "elsewhere.json")
-    assert main(["report", "legs"]) == 0
+    assert main(["report", "legs"]) == 1, "the end of a leg is unknown"
     said = (here / "cvl-report/summary.md").read_text()
     assert "`cvl-broken.json is no JSON`" in said
     assert len(json.loads((here / "cvl-report/report.json").read_text())["rows"]) == 1
+
+
+FORGED = summary(cluster="cvl-forged", example="forged")
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("leg-0/cvl-forged.json", FORGED),
+        ("leg-0/outputs/cvl-forged.json", FORGED),
+        ("leg-0/leg-9-cost/cvl-forged.json", FORGED),
+        ("leg-0/history.jsonl", FORGED),
+        ("leg-0-log/cvl-forged.json", FORGED),
+        ("leg-0-checkpoints/cvl-forged.json", FORGED),
+        ("leg-0-cost/deeper/cvl-forged.json", FORGED),
+        ("result.json", {"ending": "succeeded"}),
+        ("result.json", {**FORGED, "schema": None}),
+    ],
+)
+def test_a_job_s_own_file_is_never_read_as_a_leg(here: Path, path: str, content: dict[str, Any]) -> None:
+    """Whatever it is called: it lies where a job's outputs are unpacked, or it carries no marker."""
+    leave(here / "legs", count=1)
+    file = here / "legs" / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+    assert main(["report", "legs"]) == 0
+    assert [row["example"] for row in json.loads((here / "cvl-report/report.json").read_text())["rows"]] == [
+        "digits_sgd"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "named"),
+    [
+        ("leg-9-cost/cvl-other.json", FORGED, "another name than the run"),
+        ("leg-9-cost/cvl-forged.json", {**FORGED, "schema": None}, "carries no `schema`"),
+        ("leg-9-cost/cvl-forged.json", [], "is no summary of a run"),
+        ("leg-9-cost/cvl-forged.txt", {}, "leg-9-cost holds no summary"),
+    ],
+)
+def test_an_artifact_that_should_hold_a_summary_and_holds_none_is_red_and_named(
+    here: Path, path: str, content: object, named: str
+) -> None:
+    leave(here / "legs", count=1)
+    file = here / "legs" / path
+    file.parent.mkdir()
+    file.write_text(json.dumps(content))
+    assert main(["report", "legs"]) == 1
+    assert named in (here / "cvl-report/summary.md").read_text()
+
+
+def test_what_a_run_writes_on_this_computer_is_read_beside_its_outputs(here: Path) -> None:
+    """`cvl-outputs/<lease>/` with `<lease>.json` next to it; what `--json-summary` wrote has a name of its own."""
+    (here / "out/cvl-1").mkdir(parents=True)
+    (here / "out/cvl-1/cvl-forged.json").write_text(json.dumps(FORGED))
+    (here / "out/cvl-1.json").write_text(json.dumps(summary(cluster="cvl-1")))
+    (here / "east.json").write_text(json.dumps(summary(cluster="cvl-2", example="east")))
+    assert main(["report", "out", "east.json"]) == 0
+    rows = json.loads((here / "cvl-report/report.json").read_text())["rows"]
+    assert [row["example"] for row in rows] == ["digits_sgd", "east"]
+
+
+def test_a_report_of_nothing_is_red_and_adds_nothing_to_history(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "legs").mkdir()
+    assert main(["report", "legs"]) == 1
+    assert "No legs were found" in capsys.readouterr().out
+    git("init", "-q", "--bare", "remote.git")
+    git("remote", "add", "origin", str(here / "remote.git"))
+    assert main(["history", "legs"]) == 70
+    assert "nothing was added to cvl-ci-history" in capsys.readouterr().err
 
 
 def test_a_branch_of_history_serves_as_the_base(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

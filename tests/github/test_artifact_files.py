@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.github.artifact_name import artifact_name, artifact_stem, entry_name
+from cvl_ci.github.artifact_name import REPORT, artifact_name, artifact_stem, entry_name
 from cvl_ci.github.artifact_zip import HIDDEN, OUTSIDE, choose, write_zip
+from cvl_ci.result.legs.source import step_of
 
 
 def zipped(root: Path, *paths: str) -> dict[str, bytes]:
@@ -126,6 +127,17 @@ def test_an_artifacts_name_holds_nothing_forbidden(name: str) -> None:
         assert made and not set('"<>|*?:\\/\r\n\x1b\u202e') & set(made) and len(made.encode()) < 250
         assert not made.startswith(".")
     assert "-log" in artifact_name(f"{stem}-log", again=2)
+
+
+@pytest.mark.parametrize("end", ["cost", "log", "checkpoints", "cost-2"])
+def test_a_job_s_outputs_never_pass_for_a_summary(end: str) -> None:
+    """A leg of a matrix may be called anything, and a report believes what an artifact is called."""
+    for given, leg, job in (("", [f"low-{end}"], "legs"), (f"x-{end}", [], "legs"), ("", [], f"x-{end}")):
+        stem = artifact_stem(given, job=job, leg=leg, attempt="1")
+        assert not any(step_of(artifact_name(stem, again=again)) for again in (1, 2))
+        assert step_of(artifact_name(f"{stem}-cost")) == stem
+    assert artifact_stem("", job="report", leg=[], attempt="1") != REPORT
+    assert artifact_stem(REPORT, job="report", leg=[], attempt="1") == REPORT
 
 
 def test_legs_attempts_and_repeats_never_share_a_name() -> None:

@@ -194,7 +194,35 @@ def test_a_hostile_archive_is_named_and_harms_no_other(
 
 def test_a_name_that_leads_elsewhere_is_no_path(kept: Kept, gathering: Gathering) -> None:
     kept.artifact(7, "evil-cost", {"../../../etc/passwd.json": json.dumps(summary(cluster="cvl-9"))})
-    assert [leg.cluster for leg in gathering.of_run(7).legs] == ["cvl-9"]
+    found = gathering.of_run(7)
+    assert found.legs == ()
+    assert "another name than the run" in found.troubles[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "holds no summary"),
+        ({"readme.txt": "x"}, "holds no summary"),
+        ({"other.json": json.dumps(summary())}, "another name than the run"),
+        ({"deeper/cvl-1-00000001.json": json.dumps(summary())}, "another name than the run"),
+        ({"cvl-1-00000001.json": json.dumps({**summary(), "schema": None})}, "carries no `schema`"),
+    ],
+    ids=["nothing", "no JSON", "other name", "deeper", "no marker"],
+)
+def test_a_cost_without_a_summary_is_a_leg_whose_end_is_unknown(
+    kept: Kept, gathering: Gathering, files: dict[str, str], said: str
+) -> None:
+    kept.artifact(7, "cvl-legs-aws-cost", files)
+    found = gathering.of_run(7)
+    assert found.legs == ()
+    assert [trouble for trouble in found.troubles if said in trouble], found.troubles
+
+
+def test_a_report_s_lines_are_read_from_its_own_file_alone(kept: Kept, gathering: Gathering) -> None:
+    line = json.dumps(summary())
+    kept.artifact(7, "cvl-report", {"legs.jsonl": line, "outputs/legs.jsonl": line, "mine.jsonl": line})
+    assert len(gathering.lines(gathering.artifacts(7)).legs) == 1
 
 
 def test_what_says_that_it_is_huge_is_not_asked_for(kept: Kept, gathering: Gathering) -> None:

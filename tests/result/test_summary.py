@@ -61,8 +61,8 @@ def test_narrow_terminals_get_narrow_lines() -> None:
 
 
 KEYS = [
-    "ending", "reason", "exit_code", "cluster", "title", "example", "preset", "image", "commit", "cloud", "region",
-    "instance_type", "accelerators", "spot", "num_nodes", "driver", "attempts", "phases", "duration_seconds",
+    "schema", "ending", "reason", "exit_code", "cluster", "title", "example", "preset", "image", "commit", "cloud",
+    "region", "instance_type", "accelerators", "spot", "num_nodes", "driver", "attempts", "phases", "duration_seconds",
     "estimated_usd", "cost_usd", "hourly_usd", "on_demand_hourly_usd", "billed", "gpu", "files", "metrics",
     "samples", "beside", "released",
 ]  # fmt: skip

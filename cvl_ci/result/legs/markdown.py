@@ -69,6 +69,7 @@ def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
         f"### {words.headline(report)}",
         _alarm(report),
         words.not_gated(report),
+        _left_out(report),
         _table(report, room=int(room * _TABLE_SHARE)),
         _fold("Legs that left no summary", [code(name) for name in report.missing]),
         _fold("Worth another try", [_name(row) for row in report.rerun]),
@@ -77,7 +78,7 @@ def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
         *(_metrics(row) for row in report.rows if row.worse),
         *(_metrics(row) for row in report.rows if not row.worse),
         _fold("Not compared", [f"{_name(row)}: {code(words.versus(row))}" for row in report.rows if _uncompared(row)]),
-        _fold("Files that were no summaries", [code(trouble) for trouble in report.troubles]),
+        _fold("Summaries that could not be read", [code(trouble) for trouble in report.troubles]),
     ]
 
 
@@ -87,6 +88,17 @@ def _alarm(report: Report) -> str:
         return ""
     lines = ["**A machine may still be running and billing.**", *map(code, typed)]
     return "\n".join(["> [!CAUTION]", *(f"> {line}" for line in lines)])
+
+
+def _left_out(report: Report) -> str:
+    """Never folded: what was not tested says as much as what was."""
+    lines = words.left_out(report)
+    if not lines:
+        return ""
+    more = len(lines) - LISTED
+    shown = [*(f"> - {code(line)}" for line in lines[:LISTED]), *([f"> - and {more} more"] if more > 0 else [])]
+    count = f"{len(lines)} {'leg was' if len(lines) == 1 else 'legs were'}"
+    return "\n".join(["> [!WARNING]", f"> **{count} left out of the matrix, and not tested:**", *shown])
 
 
 def _table(report: Report, *, room: int) -> str:

@@ -10,26 +10,36 @@ import hashlib
 
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.legs.failures import INFRASTRUCTURE
-from cvl_ci.result.legs.rows import Report, Row
+from cvl_ci.result.legs.rows import Report, Row, is_called
 
 
 def bad(report: Report) -> list[str]:
-    """Keys of legs that got worse or failed by their own doing, sorted."""
+    """Return keys of legs that got worse, failed by their own doing, or left no summary, sorted."""
     worse = {_key(row, "worse") for row in report.rows if row.worse}
-    return sorted(worse | {_key(row, "failed") for row in report.rows if _failed(row)})
+    failed = {_key(row, "failed") for row in report.rows if _failed(row)}
+    return sorted(worse | failed | {_unknown(name) for name in report.missing})
 
 
 def fine(report: Report) -> list[str]:
-    """Keys of legs that succeeded, and of those that were compared and are not worse: what cannot be told is not."""
+    """Return keys of legs that succeeded, and of those that were compared and are not worse.
+
+    Of a leg that once left no summary only its name is known: it is fine when it was measured again.
+    """
     ended = [row for row in report.rows if row.failure is None]
     compared = {_key(row, "worse") for row in ended if row.verdict in {Verdict.SAME, Verdict.BETTER}}
-    return sorted(compared | {_key(row, "failed") for row in ended})
+    expected = report.expected.legs if report.expected else ()
+    measured = [name for name in expected if any(is_called(leg, name) for row in ended for leg in row.legs)]
+    return sorted(compared | {_key(row, "failed") for row in ended} | {_unknown(name) for name in measured})
 
 
 def title(report: Report, *, workflow: str) -> str:
     """Plain text, which GitHub shows as it is."""
     count = len({_key(row, "") for row in report.rows if row.worse or _failed(row)})
     return f"{workflow or 'Benchmark'}: {count} {'leg' if count == 1 else 'legs'} got worse or failed"
+
+
+def _unknown(name: str) -> str:
+    return hashlib.sha256(f"no summary: {name}".encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def _failed(row: Row) -> bool:

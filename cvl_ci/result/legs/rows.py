@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cvl_ci.request.expected import Expected
 from cvl_ci.result.benchmark.baseline import Baseline, alike, choose
 from cvl_ci.result.benchmark.comparison import ORDER, Comparison, compare, in_order, told_beside, worse
 from cvl_ci.result.benchmark.leg import Key, Leg
@@ -75,14 +76,15 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """`troubles`: files that were no summaries. `rerun`: legs worth another try, by name. `missing`: legs that were
-    asked for and left no summary, of which nobody knows more."""
+    """`troubles`: summaries that could not be read. `rerun`: legs worth another try, by name. `missing`: legs that were
+    expected and left no summary, so that their end is unknown. `expected`: None where nobody named the legs."""
 
     rows: tuple[Row, ...]
     nights: tuple[Night, ...]
     policy: Policy
     troubles: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    expected: Expected | None = None
 
     @property
     def red(self) -> tuple[Row, ...]:
@@ -108,13 +110,39 @@ class Report:
         return self.policy.fail_on_regression and bool(row.worse)
 
     @property
+    def dropped(self) -> tuple[tuple[str, str], ...]:
+        """Legs that the matrix left out: name and why."""
+        return self.expected.dropped if self.expected else ()
+
+    @property
+    def nothing_to_do(self) -> str:
+        """Why no leg had to run, in the matrix's words; empty where a leg had to run, or where no reason is known."""
+        idle = self.expected is not None and not self.expected.legs and not self.rows and not self.troubles
+        return self.expected.because if self.expected and idle else ""
+
+    @property
+    def nothing_measured(self) -> bool:
+        """Whether legs had to run, and not one of them came to an end of its own. Legs that were all left out have
+        their own word, `on_dropped`."""
+        only_dropped = bool(self.dropped) and self.expected is not None and not self.expected.legs and not self.rows
+        return all(row.failure in INFRASTRUCTURE for row in self.rows) and not self.nothing_to_do and not only_dropped
+
+    @property
+    def unproved(self) -> bool:
+        """Whether the end of a leg is unknown. Only a leg's own summary can say that infrastructure ended it."""
+        return bool(self.missing or self.troubles)
+
+    @property
     def exit_code(self) -> int:
         """A machine that may be left is the loudest; what only lacked a machine has the code of that."""
         if any(row.failure is Failure.MACHINE_LEFT for row in self.rows):
             return EXIT_NOT_PROVED_GONE
-        if not self.red:
-            return 75 if self.missing and self.policy.fail_on_infrastructure else 0
-        return 75 if all(row.failure in INFRASTRUCTURE for row in self.red) else 1
+        dropped = self.expected is not None and self.expected.fails
+        if self.unproved or dropped or not all(row.failure in INFRASTRUCTURE for row in self.red):
+            return 1
+        if self.nothing_measured:
+            return 75 if self.rows else 1
+        return 75 if self.red else 0
 
 
 def report(
@@ -126,10 +154,9 @@ def report(
     policy: Policy | None = None,
     nights: int = 14,
     troubles: Sequence[str] = (),
-    expected: Sequence[str] = (),
+    expected: Expected | None = None,
 ) -> Report:
-    """`commits`: the base and its ancestors, nearest first. `history`: runs before this one, in any order. `expected`:
-    names of a matrix's legs."""
+    """`commits`: the base and its ancestors, nearest first. `history`: runs before this one, in any order."""
     current = latest(legs)
     names = {leg.cluster for leg in current if leg.cluster}
     earlier = [leg for leg in latest(history) if leg.cluster not in names]
@@ -148,7 +175,8 @@ def report(
         nights=costs([*earlier, *current], nights=nights),
         policy=policy or Policy(),
         troubles=tuple(troubles),
-        missing=_missing(expected, current),
+        missing=_missing(expected.legs if expected else (), current),
+        expected=expected,
     )
 
 
@@ -162,12 +190,13 @@ def latest(legs: Iterable[Leg]) -> list[Leg]:
     return sorted(found.values(), key=lambda leg: (leg.at, leg.cluster, leg.name))
 
 
-def _missing(expected: Sequence[str], found: Sequence[Leg]) -> tuple[str, ...]:
+def is_called(leg: Leg, name: str) -> bool:
     """A leg is known by its name alone, or by all values of the matrix, of which the name is the first."""
-    known = [leg.name for leg in found]
-    return tuple(
-        name for name in expected if not any(one == name or one.startswith(f"name: {name}, ") for one in known)
-    )
+    return leg.name == name or leg.name.startswith(f"name: {name}, ")
+
+
+def _missing(expected: Sequence[str], found: Sequence[Leg]) -> tuple[str, ...]:
+    return tuple(name for name in expected if not any(is_called(leg, name) for leg in found))
 
 
 def _row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequence[str], rules: Rules) -> Row:

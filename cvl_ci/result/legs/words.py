@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from cvl_ci.result.benchmark.comparison import Comparison, change_of
 from cvl_ci.result.benchmark.direction import Direction
@@ -30,23 +31,46 @@ DRAWN_OF_ALL = ("time.running", "time.all", "cost_usd")
 
 def headline(report: Report) -> str:
     """What a person wants to know first."""
+    if report.nothing_to_do:
+        return f"No leg had to run: {report.nothing_to_do}"
     count = len(report.rows)
-    missing = f"{len(report.missing)} left no summary" if report.missing else ""
-    if not count:
-        return ", ".join(part for part in ("No legs were found", missing) if part)
     legs = f"{count} {'leg' if count == 1 else 'legs'}"
     neutral = sum(row.failure is not None for row in report.rows if not report.is_red(row))
     worse = sum(bool(row.worse) for row in report.rows)
     verdicts = [row.verdict for row in report.rows if row.failure is None]
+    calm = legs if report.exit_code else f"{legs}, none red"
+    found = f"{len(report.red)} of {legs} red" if report.red else calm
     parts = [
-        f"{len(report.red)} of {legs} red" if report.red else f"{legs}, none red",
+        found if count else "No legs were found",
         f"{worse} got worse" if worse else "",
         *(f"{verdicts.count(one)} {said}" for one, said in _NOT_FINE.items() if one in verdicts),
         f"{neutral} could not run" if neutral else "",
-        missing,
+        f"{len(report.missing)} left no summary" if report.missing else "",
+        f"{len(report.troubles)} could not be read" if report.troubles else "",
+        f"{len(report.dropped)} left out of the matrix" if report.dropped else "",
     ]
     said = ", ".join(part for part in parts if part)
-    return said if any(row.failure is None for row in report.rows) else f"Nothing was measured: {said}"
+    return said if any(row.failure is None for row in report.rows) or not count else f"Nothing was measured: {said}"
+
+
+def left_out(report: Report) -> list[str]:
+    """Each leg that the matrix left out, and why."""
+    return [f"{name}: {why}" for name, why in report.dropped]
+
+
+def red_because(report: Report) -> str:
+    """What makes a report red, by name, for one annotation."""
+    parts = [
+        ", ".join(row.name for row in report.red),
+        _named("left no summary, so that their end is unknown", report.missing),
+        _named("could not be read", report.troubles),
+        _named("left out of the matrix", left_out(report) if report.expected and report.expected.fails else ()),
+    ]
+    return "; ".join(part for part in parts if part) or "nothing was measured, so nothing was tested"
+
+
+def _named(what: str, names: Sequence[str]) -> str:
+    return f"{what}: {', '.join(names)}" if names else ""
 
 
 def not_gated(report: Report) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import time
@@ -13,9 +14,10 @@ from markdown_it import MarkdownIt
 
 from cvl_ci.commands import report as reporting
 from cvl_ci.local.legs import assets
-from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.request.expected import Expected
+from cvl_ci.result.benchmark.leg import Leg, read
 from cvl_ci.result.benchmark.noise import Verdict
-from cvl_ci.result.legs import markdown
+from cvl_ci.result.legs import markdown, regressions, words
 from cvl_ci.result.legs.failures import INFRASTRUCTURE, Failure, failure
 from cvl_ci.result.legs.rows import Policy, Report, Row, report
 from cvl_ci.result.legs.trends import costs, outliers, trend
@@ -63,7 +65,7 @@ def test_a_failing_test_and_a_regression_are_red_and_infrastructure_is_not() -> 
     assert reported().exit_code == 1
     assert reported(night()).exit_code == 1
     assert reported(night(), policy=Policy()).exit_code == 0
-    assert reported(failures()[1:]).exit_code == 0
+    assert reported([*night(), *failures()[1:]], policy=Policy()).exit_code == 0
     assert reported(failures()[1:], policy=Policy(fail_on_infrastructure=True)).exit_code == 75
 
 
@@ -190,8 +192,82 @@ def test_of_what_makes_no_sense_beside_it_nothing_is_taken(changes: object) -> N
 
 def test_nothing_at_all_is_said_to_be_nothing() -> None:
     found = reported([])
-    assert found.exit_code == 0
+    assert found.exit_code == 1
     assert all("No legs were found" in text for text in files(found).values())
+
+
+# ---- what was not tested ---------------------------------------------------------------------------------------------
+
+OK, TOO = leg(cluster="cvl-a", leg="a"), leg(cluster="cvl-b", leg="name: b, example: b, preset: train", example="b")
+NO_MACHINE = read(json.dumps(never_started(75, "No machine could be had.", cluster="cvl-c", leg="c")).encode())
+BROKEN = leg(cluster="cvl-d", leg="d", ending="failed", exit_code=7, example="d")
+DROPPED = (("x aws/eu-central-1", "No price is known"),)
+NOTHING_CHANGED = Expected(because="nothing relevant changed (3 examples, and no file of theirs)")
+QUIET, INFRASTRUCTURE_FAILS = Policy(), Policy(fail_on_infrastructure=True)
+
+
+@pytest.mark.parametrize("policy", [QUIET, INFRASTRUCTURE_FAILS], ids=["neutral", "fail"])
+@pytest.mark.parametrize(
+    ("given", "code", "said"),
+    [
+        (([OK, TOO], Expected(legs=("a", "b")), ()), 0, "2 legs, none red"),
+        (([], Expected(legs=("a", "b")), ()), 1, "No legs were found, 2 left no summary"),
+        (([OK], Expected(legs=("a", "b")), ()), 1, "1 leg, 1 left no summary"),
+        (([OK, BROKEN], Expected(legs=("a", "b", "d")), ()), 1, "1 of 2 legs red, 1 left no summary"),
+        (([NO_MACHINE], Expected(legs=("c",)), ()), 75, "Nothing was measured: "),
+        (([NO_MACHINE], Expected(legs=("c", "a")), ()), 1, "Nothing was measured: "),
+        (([NO_MACHINE], None, ()), 75, "Nothing was measured: "),
+        (([], None, ()), 1, "No legs were found"),
+        (([], Expected(), ()), 1, "No legs were found"),
+        (([], None, ("cvl-a.json is no JSON",)), 1, "No legs were found, 1 could not be read"),
+        (([OK], None, ("cvl-b.json is no JSON",)), 1, "1 leg, 1 could not be read"),
+        (([OK], Expected(legs=("a",)), ("cvl-b.json is no JSON",)), 1, "1 leg, 1 could not be read"),
+        (([], NOTHING_CHANGED, ()), 0, "No leg had to run: nothing relevant changed (3 examples"),
+        (([], NOTHING_CHANGED, ("cvl-a.json is no JSON",)), 1, "No legs were found, 1 could not be read"),
+        (([], Expected(dropped=DROPPED, on_dropped="fail"), ()), 1, "No legs were found, 1 left out of the matrix"),
+        (([], Expected(dropped=DROPPED), ()), 0, "No legs were found, 1 left out of the matrix"),
+        (([OK], Expected(legs=("a",), dropped=DROPPED, on_dropped="fail"), ()), 1, "1 leg, 1 left out of the matrix"),
+        (([OK], Expected(legs=("a",), dropped=DROPPED), ()), 0, "1 leg, none red, 1 left out of the matrix"),
+    ],
+    ids=[
+        "all of N", "0 of N", "some of N", "failed before it could write", "says infrastructure itself",
+        "infrastructure and nothing", "infrastructure, nothing expected", "nothing expected and 0 legs",
+        "0 legs without a reason", "unreadable alone", "one unreadable", "an unreadable one that was not expected",
+        "nothing changed", "nothing changed, and yet a file", "all left out, fail", "all left out, warn",
+        "one left out, fail", "one left out, warn",
+    ],
+)  # fmt: skip
+def test_only_what_was_tested_is_green(
+    given: tuple[list[Leg], Expected | None, tuple[str, ...]], code: int, said: str, policy: Policy
+) -> None:
+    legs, expected, troubles = given
+    found = report(legs, expected=expected, troubles=troubles, policy=policy)
+    assert found.exit_code == code
+    assert words.headline(found).startswith(said), words.headline(found)
+    assert "none red" not in words.headline(found) or code == 0 or legs == [NO_MACHINE]
+
+
+def test_infrastructure_next_to_a_measured_leg_is_neutral_unless_it_shall_fail() -> None:
+    both = Expected(legs=("a", "c"))
+    assert report([OK, NO_MACHINE], expected=both).exit_code == 0
+    assert report([OK, NO_MACHINE], expected=both, policy=INFRASTRUCTURE_FAILS).exit_code == 75
+
+
+def test_what_was_left_out_stands_in_comment_summary_page_and_data_with_its_reason() -> None:
+    found = report([OK], expected=Expected(legs=("a", "b"), dropped=DROPPED))
+    texts = files(found)
+    for name in (reporting.COMMENT, reporting.SUMMARY, reporting.PAGE, reporting.DATA):
+        assert "x aws/eu-central-1" in texts[name] and "No price is known" in texts[name], name
+        assert "left no summary" in texts[name], name
+    assert any("left no summary: b" in line for line in reporting.as_text(found))
+    assert words.red_because(found) == "left no summary, so that their end is unknown: b"
+
+
+def test_a_leg_that_left_no_summary_is_worth_an_issue_until_it_is_measured() -> None:
+    bad = regressions.bad(report([OK], expected=Expected(legs=("a", "b"))))
+    assert len(bad) == 1
+    assert not {*bad} & {*regressions.fine(report([OK], expected=Expected(legs=("a", "b"))))}
+    assert {*bad} <= {*regressions.fine(report([OK, TOO], expected=Expected(legs=("a", "b"))))}
 
 
 # ---- trends --------------------------------------------------------------------------------------------------

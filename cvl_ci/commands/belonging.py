@@ -1,0 +1,65 @@
+"""The files of an example, asked of the checkout by the one rule of request/belonging.py: to send, and to watch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from cvl_ci.ports import Checkout, Entry, Paths
+from cvl_ci.request import belonging, example, packages, presets
+from cvl_ci.request.belonging import Part, Subject
+from cvl_ci.request.example import Example
+
+
+class Belonging:
+    """`gone`: paths that the checkout no longer holds and once held; a change of them counts as well."""
+
+    def __init__(self, subject: Subject, *, checkout: Checkout, gone: Iterable[str] = ()) -> None:
+        self._checkout = checkout
+        known = checkout.paths()
+        lost = {*gone} - known.files
+        tree = Paths([*known.files, *lost]) if lost else known
+        self._parts = belonging.parts(subject, tree=tree, read=self._read)
+
+    def entries(self) -> Sequence[Entry]:
+        """What goes to the machine."""
+        found: dict[str, Entry] = {}
+        for part in self._parts:
+            found |= {entry.path: entry for entry in self._checkout.files(part.path) if part.holds(entry.path)}
+        return list(found.values())
+
+    def is_touched(self, changed: Collection[str]) -> bool:
+        """Whether one of these paths belongs to it: also as the file that a link of it leads to."""
+        if any(part.holds(path) for part in self._parts for path in changed):
+            return True
+        return bool({*changed} & self._targets())
+
+    def unmatched(self) -> list[str]:
+        """Globs that no file answers to."""
+        return [part.glob for part in self._parts if part.glob and not self._some(part)]
+
+    def _some(self, part: Part) -> bool:
+        return any(part.holds(entry.path) for entry in self._checkout.files(part.path))
+
+    def _targets(self) -> set[str]:
+        root = self._checkout.root
+        sources = (Path(entry.source) for entry in self.entries() if isinstance(entry.source, str))
+        return {path.relative_to(root).as_posix() for path in sources if path.is_relative_to(root)}
+
+    def _read(self, path: str) -> bytes:
+        try:
+            return self._checkout.read(path, limit=packages.LARGEST_BYTES)
+        except OSError:
+            return b""
+
+
+def subject(found: Example, *, texts: Mapping[str, str], globs: tuple[str, ...] | None, checkout: Checkout) -> Subject:
+    """`texts`: by their paths below the example. `globs`: as given for this run, which win over the example's own."""
+    sources = {packages.join(found.directory, path): text for path, text in texts.items()}
+    return Subject(
+        directory=found.directory,
+        texts={**sources, packages.join(found.directory, example.FILE_NAME): presets.commands(found.presets)},
+        globs=found.sends if globs is None else globs,
+        examples=tuple(checkout.examples()),
+        unseen=bool(found.unseen),
+    )

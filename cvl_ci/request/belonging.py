@@ -1,0 +1,141 @@
+"""Which files belong to an example: the one rule, for what goes to the machine and for what counts as a change. Pure.
+
+1. All files below the example's own folder.
+2. The files that the input `files` names, else those that `files:` in the example.yaml names: globs from the root of
+   the repository. They replace rule 3.
+3. Without such globs:
+   a. of each Python project that the example lies in (a folder around it with a pyproject.toml, setup.cfg or setup.py):
+      these files, and the packages that they declare; where they declare none, `src/` and the packages at its top;
+   b. what the example's sources name: paths that the checkout holds, `PYTHONPATH`, and modules that they import;
+      a source that is named is read in turn;
+   c. a folder around the example that they name stands for what Python can import from it, and not for all below it;
+   d. other examples whose folders their scripts name.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from cvl_ci.request import packages
+from cvl_ci.request.mentions import enclosing, mentions, reads
+from cvl_ci.request.packages import BUILD_FILES, Project, Tree, join
+
+Reader = Callable[[str], bytes]
+"""The content of a file of the checkout; empty where it cannot be read."""
+MOST_SOURCES = 500
+"""Of files outside the example that are read for what they name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A file or a folder with all below it; with a glob only those of its files that match."""
+
+    path: str
+    glob: str = ""
+
+    def holds(self, path: str) -> bool:
+        if self.glob:
+            return matches(self.glob, path)
+        return self.path in {".", path} or path.startswith(f"{self.path}/")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """An example as this rule sees it. `texts`: its sources, by their paths from the root. `globs`: None: not given.
+    `unseen`: whether its scripts are not in this checkout, so that nobody knows what they name."""
+
+    directory: str
+    texts: Mapping[str, str]
+    globs: tuple[str, ...] | None = None
+    examples: tuple[str, ...] = ()
+    unseen: bool = False
+
+
+def parts(subject: Subject, *, tree: Tree, read: Reader) -> tuple[Part, ...]:
+    """The example's own folder first."""
+    own = Part(path=subject.directory)
+    if subject.globs is not None:
+        return (own, *(Part(path=_head(glob), glob=glob) for glob in map(_clean, subject.globs)))
+    found: dict[str, None] = {}
+    named, installs = _named(subject, tree=tree, read=read)
+    around = enclosing(subject.directory)
+    for folder in around:
+        project = _project(folder, tree=tree, read=read) if packages.is_project(folder, tree) else None
+        if project is not None:
+            found |= dict.fromkeys(join(folder, name) for name in BUILD_FILES if tree.is_file(join(folder, name)))
+            found |= dict.fromkeys([*project.paths, *project.linked, *(project.documents if installs else ())])
+        if folder in named:
+            found |= dict.fromkeys(packages.by_layout(folder, tree))
+    found |= dict.fromkeys(sorted(named - {*around}))
+    return (own, *(Part(path=path) for path in _outermost(found, subject.directory)))
+
+
+def matches(glob: str, path: str) -> bool:
+    """`*` stays within a folder, `**` does not, and a folder's name stands for all below it."""
+    names = path.split("/")
+    reached = {0}
+    for pattern in glob.split("/"):
+        if pattern == "**":
+            reached = {*range(min(reached), len(names) + 1)}
+        elif pattern != ".":
+            reached = {at + 1 for at in reached if at < len(names) and fnmatchcase(names[at], pattern)}
+        if not reached:
+            return False
+    return True
+
+
+def _named(subject: Subject, *, tree: Tree, read: Reader) -> tuple[set[str], bool]:
+    """Paths outside the example that its sources name, and whether one installs a project by its path."""
+    found: set[str] = {"."} if subject.unseen else set()
+    installs = False
+    waiting = list(subject.texts.items())
+    known = {*subject.texts}
+    while waiting:
+        path, text = waiting.pop()
+        one = mentions(text, path=path, start=subject.directory, tree=tree)
+        installs = installs or one.installs
+        outside = {other for other in one.paths if not _is_below(other, subject.directory)}
+        found |= outside
+        for other in sorted(outside - known):
+            if tree.is_file(other) and reads(other) and len(known) < MOST_SOURCES:
+                known.add(other)
+                waiting.append((other, read(other).decode("utf-8", "replace")))
+    scripts = [text for path, text in subject.texts.items() if path.endswith((".sh", ".py"))]
+    found |= {
+        other
+        for other in subject.examples
+        if other not in (".", subject.directory) and "/" in other and any(other in text for text in scripts)
+    }
+    return found, installs
+
+
+def _project(folder: str, *, tree: Tree, read: Reader) -> Project:
+    pyproject, setup_cfg = (
+        read(join(folder, name)) if tree.is_file(join(folder, name)) else b""
+        for name in ("pyproject.toml", "setup.cfg")
+    )
+    return packages.declared(folder, tree, pyproject=pyproject, setup_cfg=setup_cfg)
+
+
+def _outermost(paths: Iterable[str], directory: str) -> list[str]:
+    """Without those that others hold, or that the example is. A folder around the example would be the whole of it."""
+    wanted = {path for path in paths if not _is_below(path, directory) and not _is_below(directory, path)}
+    return sorted(path for path in wanted if not any(other in wanted for other in enclosing(path)))
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return folder in {".", path} or path.startswith(f"{folder}/")
+
+
+def _clean(glob: str) -> str:
+    return posixpath.normpath(glob.strip())
+
+
+def _head(glob: str) -> str:
+    """The longest folder, or the file, that all matches lie in."""
+    names = glob.split("/")
+    plain = next((at for at, name in enumerate(names) if set(name) & set("*?[")), len(names))
+    return "/".join(names[:plain]) or "."

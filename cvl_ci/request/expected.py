@@ -1,0 +1,61 @@
+"""The legs that a report waits for, as `verb: matrix` wrote them: which run, which were left out, and why. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cvl_ci.request.values import Wrong
+
+FAIL, WARN = "fail", "warn"
+MOST_DROPPED = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """`dropped`: name and why, of legs that were asked for and are not run. `because`: why there are no legs, where the
+    matrix knows a harmless reason; empty where it does not."""
+
+    legs: tuple[str, ...] = ()
+    dropped: tuple[tuple[str, str], ...] = ()
+    on_dropped: str = WARN
+    because: str = ""
+
+    @property
+    def fails(self) -> bool:
+        """Whether the left-out legs alone make the report red."""
+        return bool(self.dropped) and self.on_dropped == FAIL
+
+
+def as_json(expected: Expected) -> str:
+    """One line, for the report's input."""
+    known = {
+        "legs": list(expected.legs),
+        "dropped": [{"name": name, "why": why} for name, why in expected.dropped[:MOST_DROPPED]],
+        "on_dropped": expected.on_dropped,
+        "because": expected.because,
+    }
+    return json.dumps(known, ensure_ascii=False)
+
+
+def read(text: object) -> Expected:
+    """Of the output `expected` of `verb: matrix`, or of its `matrix`, which names the legs alone. Raises Wrong."""
+    try:
+        known = json.loads(str(text))
+        if "include" in known:
+            return Expected(legs=tuple(str(leg["name"]) for leg in known["include"]))
+        return _read(known)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise Wrong("is neither the output `expected` nor the output `matrix` of `verb: matrix`") from None
+
+
+def _read(known: Mapping[str, Any]) -> Expected:
+    """A word that is not `warn` counts as `fail`: nobody's left-out leg becomes green by a mistake."""
+    return Expected(
+        legs=tuple(map(str, known["legs"])),
+        dropped=tuple((str(one["name"]), str(one["why"])) for one in known["dropped"]),
+        on_dropped=WARN if known["on_dropped"] == WARN else FAIL,
+        because=str(known["because"]),
+    )
