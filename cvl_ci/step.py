@@ -33,10 +33,10 @@ class OnGitHub:
     def __init__(self, environ: Mapping[str, str], *, post: bool = False, leg: str | None = None) -> None:
         """Masks first: nothing is said before the runner knows what to hide. `leg`: as main had it."""
         from cvl_ci.github import surroundings
-        from cvl_ci.github.masks import Masks, secret_values
         from cvl_ci.github.workflow import GitHubWorkflow
         from cvl_ci.lease import Owner
         from cvl_ci.request.action_inputs import read
+        from cvl_ci.result.masks import Masks, secret_values
         from cvl_ci.result.report import job_summary
 
         self.asked = read(environ)

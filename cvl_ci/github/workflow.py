@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from cvl_ci.github.commands import Commands
-from cvl_ci.github.masks import Masks
-from cvl_ci.github.shield import Shield, shown, unfolded
 from cvl_ci.ports import Clock
 from cvl_ci.request.plan import RunPlan
 from cvl_ci.result.first_errors import FirstErrors
 from cvl_ci.result.inert import plain
+from cvl_ci.result.masks import Masks
 from cvl_ci.result.outcome import Ending, Launch, Outcome, Phase
 from cvl_ci.result.phrases import headline, proved_gone, where
+from cvl_ci.result.shield import Shield, shown, unfolded
 from cvl_ci.result.summary import lines
 from cvl_ci.result.units import dollars, stopwatch
 

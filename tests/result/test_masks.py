@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
-from cvl_ci.github.masks import Masks, secret_values
+from cvl_ci.result.masks import Masks, secret_values
 from tests.result.outcomes import SUCCEEDED
 
 SECRET = 'p@ss/w"rd+&=ü~1'
