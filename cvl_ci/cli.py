@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.errors import CvlError, Mistake, RequestError
+from cvl_ci.local.console import Console
 from cvl_ci.request import arguments, command_line, verb_fields
 
 if TYPE_CHECKING:
     from cvl_ci.lease import Owner
-    from cvl_ci.local.terminal import Terminal
     from cvl_ci.request.plan import RunPlan
 
 
@@ -29,43 +29,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cvl_ci.sandbox.command import add_arguments as add_sandbox
 
     environ = wiring.environment()
+    console = Console(environ, out=sys.stdout, err=sys.stderr)
     try:
         parsed = command_line.parse(sys.argv[1:] if argv is None else argv, sandbox=add_sandbox)
-        return VERBS[parsed.verb](parsed, environ)
+        return VERBS[parsed.verb](parsed, environ, console)
     except CvlError as error:
-        _tell(str(error))
+        console.tell(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        _tell("Cancelled before anything was started.")
+        console.tell("Cancelled before anything was started.")
         return 130
     except BrokenPipeError:
         return 141
     except Exception:  # noqa: BLE001  the one place where a mistake of ours becomes a sentence
-        return _bug(environ)
+        return _bug(environ, console)
 
 
 # ---- plan ---------------------------------------------------------------------------------------------------
 
 
-def _plan(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _plan(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands import plan as planning
     from cvl_ci.engine import task
 
-    plan, prices = _prepared(parsed, environ), wiring.prices(environ)
+    plan, prices = _prepared(parsed, environ, console), wiring.prices(environ)
     if parsed.yaml:
-        print(task.render(plan), end="")
+        console.say(task.render(plan).removesuffix("\n"))
         return 0
     quoted = planning.quote(plan, prices)
-    print(planning.as_json(plan, quoted) if parsed.json else planning.as_text(plan, quoted, prices))
+    console.say(planning.as_json(plan, quoted) if parsed.json else planning.as_text(plan, quoted, prices))
     return 0
 
 
-def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str]) -> RunPlan:
+def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> RunPlan:
     from cvl_ci.commands.prepare import prepare
     from cvl_ci.local.checkout import open_checkout
 
     inputs = arguments.from_namespace(parsed, environment=environ)
-    return prepare(inputs, checkout=open_checkout(Path.cwd(), at=_elsewhere(parsed)), prices=wiring.prices(environ))
+    console.learn(inputs)
+    checkout = open_checkout(Path.cwd(), at=_elsewhere(parsed))
+    plan = prepare(inputs, checkout=checkout, prices=wiring.prices(environ))
+    console.learn(plan)
+    return plan
 
 
 def _elsewhere(parsed: argparse.Namespace) -> str:
@@ -76,25 +81,25 @@ def _elsewhere(parsed: argparse.Namespace) -> str:
 # ---- many legs ----------------------------------------------------------------------------------------------
 
 
-def _many(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _many(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci import many
 
-    door = many.Door(here=Path.cwd(), prices=wiring.prices(environ), say=print, tell=_tell)
+    door = many.Door(here=Path.cwd(), prices=wiring.prices(environ), say=console.say, tell=console.tell)
     return many.VERBS[parsed.verb](verb_fields.read(parsed, verb_fields.VERBS[parsed.verb]), door)
 
 
 # ---- run ----------------------------------------------------------------------------------------------------
 
 
-def _run(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands import run as running
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.local.staging import LocalStaging
     from cvl_ci.result.summary import to_json
 
-    plan = _prepared(parsed, environ)
+    plan = _prepared(parsed, environ, console)
     wiring.require_credentials(environ, [place.cloud for place in plan.places])
-    terminal = _terminal(environ)
+    terminal = console.terminal()
     owner = _owner(environ)
     outputs = Path(parsed.outputs_dir or Path("cvl-outputs") / owner.name)
     tools = running.Tools(
@@ -111,7 +116,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     finally:
         terminal.close()
     if parsed.json_summary:
-        told = to_json(outcome, commit=environ.get("GITHUB_SHA", ""))
+        told = to_json(console.cleaned(outcome), commit=environ.get("GITHUB_SHA", ""))
         Path(parsed.json_summary).write_text(json.dumps(told, indent=2, allow_nan=False) + "\n")
     return outcome.exit_code
 
@@ -156,7 +161,7 @@ class _Stopping:
 # ---- down ---------------------------------------------------------------------------------------------------
 
 
-def _down(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands import down as ending
     from cvl_ci.errors import NotProvedGone
     from cvl_ci.local.clock import SystemClock
@@ -165,7 +170,7 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     if not parsed.names and not parsed.all:
         raise RequestError([Mistake(field="NAME", value="", problem="is missing: name a lease, or say --all")])
-    terminal = _terminal(environ)
+    terminal = console.terminal()
     places = [Place(cloud=cloud.strip()) for cloud in (parsed.cloud or "").split(",") if cloud.strip()]
     tools = ending.Tools(
         clouds=wiring.OpenClouds(environ, by_record=True),
@@ -181,11 +186,13 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     finally:
         terminal.close()
     for name, release in released.items():
-        print(f"{name}: {'gone' if release.gone else 'NOT PROVED GONE: it may still be running and billed'}")
+        console.say(f"{name}: {'gone' if release.gone else 'NOT PROVED GONE: it may still be running and billed'}")
         for answer in (*map(phrases.answer, release.asked), *phrases.unproved(release)):
-            print(f"  {answer}")
+            console.say(f"  {answer}")
     if not released:
-        print("Nothing of ours is left: no lease is recorded as running here, and no cloud that was asked shows one.")
+        console.say(
+            "Nothing of ours is left: no lease is recorded as running here, and no cloud that was asked shows one."
+        )
     if all(release.gone for release in released.values()):
         return 0
     return NotProvedGone.exit_code
@@ -194,21 +201,21 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
 # ---- check --------------------------------------------------------------------------------------------------
 
 
-def _check(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _check(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands import check
 
     looks = wiring.cloud_access(environ, parsed.clouds)
-    print(check.as_text(looks, width=shutil.get_terminal_size((120, 24)).columns))
+    console.say(check.as_text(looks, width=shutil.get_terminal_size((120, 24)).columns))
     return check.exit_code(looks, named=bool(parsed.clouds))
 
 
 # ---- reap ---------------------------------------------------------------------------------------------------
 
 
-def _reap(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _reap(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands.reap_words import lines, verdict
 
-    terminal = _terminal(environ)
+    terminal = console.terminal()
     try:
         with _Stopping(terminal.warning):
             reaped = wiring.reap(
@@ -224,7 +231,7 @@ def _reap(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     finally:
         terminal.close()
     for line in lines(reaped):
-        print(line)
+        console.say(line)
     error = verdict(reaped)
     if error is not None:
         raise error
@@ -234,33 +241,33 @@ def _reap(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
 # ---- drill --------------------------------------------------------------------------------------------------
 
 
-def _drill(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _drill(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands import drill_words
     from cvl_ci.result.receipt import table
 
     given = verb_fields.read(parsed, verb_fields.VERBS["drill"])
-    terminal = _terminal(environ)
+    terminal = console.terminal()
     try:
         with _Stopping(terminal.warning):
             receipts = wiring.drill(
                 environ, given, say=terminal.notice, hear=lambda line: terminal.notice(f"  {line}") if line else None
             )
     except KeyboardInterrupt:
-        _tell("The drill was stopped, and nothing of it is left.")
+        console.tell("The drill was stopped, and nothing of it is left.")
         return 130
     finally:
         terminal.close()
     for receipt in receipts:
-        print(*drill_words.lines(receipt), sep="\n")
+        console.say(*drill_words.lines(receipt))
     if given.get("all"):
-        print("", table(receipts, where=str(given["cloud"])), sep="\n")
+        console.say("", table(receipts, where=str(given["cloud"])))
     return drill_words.exit_code(receipts)
 
 
 # ---- sandbox ------------------------------------------------------------------------------------------------
 
 
-def _sandbox(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _sandbox(parsed: argparse.Namespace, environ: Mapping[str, str], _console: Console) -> int:
     from cvl_ci.sandbox import command
 
     return command.execute(parsed, environment=environ, machine_types=wiring.machine_types(), out=sys.stdout)
@@ -269,34 +276,18 @@ def _sandbox(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
 # ---- what a person sees -------------------------------------------------------------------------------------
 
 
-def _terminal(environ: Mapping[str, str]) -> Terminal:
-    from cvl_ci.local.clock import SystemClock
-    from cvl_ci.local.terminal import Terminal
-
-    return Terminal(
-        out=sys.stdout,
-        err=sys.stderr,
-        clock=SystemClock(),
-        width=shutil.get_terminal_size().columns,
-        colour="NO_COLOR" not in environ,
-    )
-
-
-def _tell(text: str) -> None:
-    print(f"cvl-ci: {text}", file=sys.stderr)
-
-
-def _bug(environ: Mapping[str, str]) -> int:
+def _bug(environ: Mapping[str, str], console: Console) -> int:
     """A mistake of ours: told in three sentences, kept whole in a file."""
-    _tell(
-        f"A mistake in cvl-ci itself stopped this. {wiring.keep_details(environ, traceback.format_exc())}\n"
+    details = console.hide(traceback.format_exc())
+    console.tell(
+        f"A mistake in cvl-ci itself stopped this. {wiring.keep_details(environ, details)}\n"
         "What had been started was taken down where that was still possible.\n"
         "Make sure with `cvl-ci down --all`, and please report it with that file."
     )
     return 70
 
 
-VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str]], int]] = {
+VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Console], int]] = {
     "plan": _plan,
     "run": _run,
     "matrix": _many,

@@ -36,8 +36,9 @@ class OnGitHub:
         from cvl_ci.github.workflow import GitHubWorkflow
         from cvl_ci.lease import Owner
         from cvl_ci.request.action_inputs import read
-        from cvl_ci.result.masks import Masks, secret_values
+        from cvl_ci.result.masks import Masks
         from cvl_ci.result.report import job_summary
+        from cvl_ci.result.secret_names import secret_values
 
         self.asked = read(environ)
 
