@@ -12,6 +12,7 @@ from cvl_ci.errors import Mistake, RequestError
 from cvl_ci.ports import Checkout, Entry, Prices
 from cvl_ci.request import compose, document, example, finding, needs, presets, shell, taskfile
 from cvl_ci.request.compose import Work
+from cvl_ci.request.credential_files import holds_credentials
 from cvl_ci.request.example import Example
 from cvl_ci.request.inputs import Inputs
 from cvl_ci.request.plan import Needs, RunPlan, Spot, StagedFile
@@ -188,7 +189,7 @@ def _stage(
         if other not in (".", directory) and "/" in other and any(other in text for text in scripts)
     ]
     there = {entry.path: entry for entry in [*entries, *checkout.files(*SHARED, *named)]}
-    return _staged(there.values()), _warnings(checkout.left_behind(directory))
+    return _staged(there.values()), (*_warnings(checkout.left_behind(directory)), *_tracked(there.values(), checkout))
 
 
 def _folder(typed: str, checkout: Checkout) -> tuple[tuple[StagedFile, ...], tuple[str, ...]]:
@@ -198,10 +199,11 @@ def _folder(typed: str, checkout: Checkout) -> tuple[tuple[StagedFile, ...], tup
         raise Wrong("is outside the repository")
     if not (checkout.root / path).is_dir():
         raise Wrong("is no folder")
-    entries = [replace(entry, path=_below(entry.path, path)) for entry in checkout.files(path)]
+    files = checkout.files(path)
+    entries = [replace(entry, path=_below(entry.path, path)) for entry in files]
     if sum(entry.bytes for entry in entries) > LARGEST_STAGE_BYTES:
         raise Wrong("holds more than 2 GiB: give a smaller folder, and large data by a bucket")
-    return _staged(entries), _warnings(checkout.left_behind(path))
+    return _staged(entries), (*_warnings(checkout.left_behind(path)), *_tracked(files, checkout))
 
 
 def _staged(entries: Iterable[Entry]) -> tuple[StagedFile, ...]:
@@ -213,11 +215,21 @@ def _warnings(left_behind: Mapping[str, str]) -> tuple[str, ...]:
     by_reason: dict[str, list[str]] = {}
     for path, reason in left_behind.items():
         by_reason.setdefault(reason, []).append(path)
-    return tuple(
-        f"Not sent to the machine: {', '.join(paths[:5])}{f' and {len(paths) - 5} more' if len(paths) > 5 else ''} "
-        f"({reason})."
-        for reason, paths in by_reason.items()
-    )
+    return tuple(f"Not sent to the machine: {_few(paths)} ({reason})." for reason, paths in by_reason.items())
+
+
+def _few(paths: Sequence[str]) -> str:
+    return f"{', '.join(paths[:5])}{f' and {len(paths) - 5} more' if len(paths) > 5 else ''}"
+
+
+def _tracked(entries: Iterable[Entry], checkout: Checkout) -> tuple[str, ...]:
+    """Return a warning of what goes along and may hold credentials: git tracks it, so it is part of the work."""
+    found = [
+        entry.path
+        for entry in entries
+        if holds_credentials(entry.path, lambda limit, path=entry.path: checkout.read(path, limit=limit))  # type: ignore[misc]
+    ]
+    return (f"Sent to the machine, and may hold credentials: {_few(found)} (git tracks it).",) if found else ()
 
 
 def _with_the_types_gpus(plan: RunPlan, prices: Prices) -> RunPlan:
