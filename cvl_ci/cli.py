@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parsed = command_line.parse(sys.argv[1:] if argv is None else argv, sandbox=add_sandbox)
         return VERBS[parsed.verb](parsed, environ, console)
     except CvlError as error:
-        console.tell(str(error))
+        console.refuse(error)
         return error.exit_code
     except KeyboardInterrupt:
         console.tell("Cancelled before anything was started.")

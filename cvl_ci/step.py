@@ -125,9 +125,11 @@ class OnGitHub:
 
     def refuse(self, error: CvlError) -> None:
         """Before anything was asked of a cloud; a comment that says it is queued is not left standing."""
+        from cvl_ci.result.masked_errors import mask
         from cvl_ci.result.outcome import Ending, Outcome
         from cvl_ci.result.outputs import outputs
 
+        mask(error, self.masks)
         self.workflow.refused(str(error))
         self.leave(done=True)
         name = self.owner.name

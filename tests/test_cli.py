@@ -6,8 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+
+from tests.github.runner import Runner
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).parent / "cvl-ci"
@@ -150,3 +153,35 @@ def test_down_all_with_nothing_left_says_so(tmp_path: Path) -> None:
     done = cvl_ci("down", "--all", home=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Nothing of ours is left" in done.stdout
+
+
+SECRET = "hunter-2/with+signs&more"
+
+
+def secrets_of(text: str) -> list[str]:
+    return [form for form in (SECRET, quote(SECRET, safe=""), repr(SECRET)[1:-1], SECRET[:12]) if form in text]
+
+
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        (["plan", "digits_sgd", "train", "--cloud", "sandbox", "--env", f"GH_PAT2={SECRET}"], {}),
+        (["plan", "digits_sgd", "train", "--cloud", "sandbox", "--env", f"GH_PAT2={SECRET}", "--yaml"], {}),
+        (["plan", "digits_sgd", "train", "--cloud", "sandbox", "--env", f"GH_PAT2={SECRET}", "--json"], {}),
+        (["plan", "--command", f"curl -u me:{SECRET} x", "--cloud", "sandbox"], {"DEPLOY_KEY": SECRET}),
+        (["run", "digits_sgd", "train", "--gpu", SECRET, "--cloud", "x" * 70 + SECRET], {"MY_TOKEN": SECRET}),
+        (["down", SECRET], {"MY_TOKEN": SECRET}),
+        (["report", f"/nowhere/{SECRET}"], {"MY_TOKEN": SECRET}),
+    ],
+)
+def test_no_word_of_the_command_line_shows_a_secret(tmp_path: Path, words: list[str], more: dict[str, str]) -> None:
+    done = cvl_ci(*words, home=tmp_path, **more)
+    assert secrets_of(done.stdout + done.stderr) == []
+
+
+@pytest.mark.parametrize("variable", ["GITHUB_ACTIONS", "TF_BUILD"])
+@pytest.mark.parametrize("word", ["::error::x", "##[error]x", "x\n::stop-commands::y\n", "##vso[task.setvariable]x"])
+def test_where_commands_are_obeyed_no_word_of_an_argument_is_one(tmp_path: Path, variable: str, word: str) -> None:
+    done = cvl_ci("run", word, "train", "--gpu", word, "--command", word, home=tmp_path, **{variable: "true"})
+    assert Runner().read(done.stdout + "\n" + done.stderr).obeyed == []
+    assert "##vso[" not in done.stdout + done.stderr

@@ -115,8 +115,13 @@ def _command(inputs: Inputs, checkout: Checkout) -> Prepared:
         files, warnings = _folder(typed, checkout)
     except Wrong as wrong:
         return None, [inputs.mistake("workdir", typed, wrong.problem)]
-    title = command.splitlines()[0][:60]
-    return Work(title=title, run=(command,), files=files, warnings=warnings), []
+    return Work(title=_title(command), run=(command,), files=files, warnings=warnings), []
+
+
+def _title(command: str) -> str:
+    """The command's first words. None is cut in two: half a secret would be hidden nowhere."""
+    line = command.splitlines()[0]
+    return line if len(line) <= 60 else line[:61].rpartition(" ")[0] or line[:60]
 
 
 def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:

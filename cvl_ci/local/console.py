@@ -6,8 +6,10 @@ import shutil
 from collections.abc import Callable, Mapping
 from typing import TextIO, TypeVar
 
+from cvl_ci.errors import CvlError
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.terminal import Terminal
+from cvl_ci.result.masked_errors import mask
 from cvl_ci.result.masks import Masks
 from cvl_ci.result.secret_names import Asked, secret_values, secrets_of
 from cvl_ci.result.shield import OBEYING, defused
@@ -53,6 +55,10 @@ class Console:
 
     def tell(self, text: str) -> None:
         print(self._safe(f"cvl-ci: {text}"), file=self._err)
+
+    def refuse(self, error: CvlError) -> None:
+        mask(error, self._masks)
+        self.tell(str(error))
 
     def _safe(self, text: str) -> str:
         hidden = self._masks.hide(text)

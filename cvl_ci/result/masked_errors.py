@@ -16,10 +16,16 @@ def masked_errors(masks: Masks) -> Iterator[None]:
     try:
         yield
     except CvlError as error:
-        error.what, error.money, error.next_step = map(masks.hide, (error.what, error.money, error.next_step))
-        error.args = tuple(masks.cleaned(list(error.args)))
-        if isinstance(error, RequestError):
-            error.mistakes = tuple(
-                replace(each, value=masks.hide(each.value), problem=masks.hide(each.problem)) for each in error.mistakes
-            )
+        mask(error, masks)
         raise
+
+
+def mask(error: CvlError, masks: Masks) -> None:
+    """Hide secrets in an error. A wrong value is hidden before it is cut: half a secret would be hidden nowhere."""
+    if isinstance(error, RequestError):
+        error.mistakes = tuple(
+            replace(each, value=masks.hide(each.value), problem=masks.hide(each.problem)) for each in error.mistakes
+        )
+        error.what = RequestError(error.mistakes).what
+    error.what, error.money, error.next_step = map(masks.hide, (error.what, error.money, error.next_step))
+    error.args = (error.what,)
