@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -174,7 +175,7 @@ def secrets_of(text: str) -> list[str]:
         (["report", f"/nowhere/{SECRET}"], {"MY_TOKEN": SECRET}),
     ],
 )
-def test_no_word_of_the_command_line_shows_a_secret(tmp_path: Path, words: list[str], more: dict[str, str]) -> None:
+def test_no_word_of_the_command_line_shows_a_secret(tmp_path: Path, words: list[str], more: dict[str, Any]) -> None:
     done = cvl_ci(*words, home=tmp_path, **more)
     assert secrets_of(done.stdout + done.stderr) == []
 
@@ -182,6 +183,7 @@ def test_no_word_of_the_command_line_shows_a_secret(tmp_path: Path, words: list[
 @pytest.mark.parametrize("variable", ["GITHUB_ACTIONS", "TF_BUILD"])
 @pytest.mark.parametrize("word", ["::error::x", "##[error]x", "x\n::stop-commands::y\n", "##vso[task.setvariable]x"])
 def test_where_commands_are_obeyed_no_word_of_an_argument_is_one(tmp_path: Path, variable: str, word: str) -> None:
-    done = cvl_ci("run", word, "train", "--gpu", word, "--command", word, home=tmp_path, **{variable: "true"})
+    obeying: dict[str, Any] = {variable: "true"}
+    done = cvl_ci("run", word, "train", "--gpu", word, "--command", word, home=tmp_path, **obeying)
     assert Runner().read(done.stdout + "\n" + done.stderr).obeyed == []
     assert "##vso[" not in done.stdout + done.stderr
