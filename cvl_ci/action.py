@@ -53,7 +53,7 @@ def main(environ: Mapping[str, str]) -> int:
         github.refuse(error)
         return error.exit_code
     except Exception:  # noqa: BLE001  a mistake of ours: its text may hold a machine's, so it goes out as our words do
-        where = wiring.keep_details(environ, traceback.format_exc())
+        where = wiring.keep_details(environ, github.masks.hide(traceback.format_exc()))
         github.workflow.refused(
             f"A mistake in cvl-ci itself stopped this. {where}\nThe post step takes down what is left."
         )
@@ -73,13 +73,16 @@ def post(environ: Mapping[str, str]) -> int:
         wiring.forget_credentials(environ, say=print)
         return 0
     handover.take_over(wiring.handover_path(environ, leg=left.leg if left else None))
+    from cvl_ci.result.secret_names import secrets_of
     from cvl_ci.step import OnGitHub
 
     github = OnGitHub(environ, post=True, leg=left.leg if left else None)
     try:
+        github.workflow.mask(*secrets_of(_inputs(environ)))
         return _undo(left, github, environ)
     except Exception as error:  # noqa: BLE001  whatever it is, nothing is proved
-        what = str(error) if isinstance(error, CvlError) else wiring.keep_details(environ, traceback.format_exc())
+        details = github.masks.hide(traceback.format_exc())
+        what = str(error) if isinstance(error, CvlError) else wiring.keep_details(environ, details)
         github.workflow.refused(f"{what}\n`cvl-ci down {github.owner.name}` looks for the machine and takes it down.")
         return NotProvedGone.exit_code
     finally:
@@ -91,8 +94,10 @@ def post(environ: Mapping[str, str]) -> int:
 
 
 def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
+    from cvl_ci.result.secret_names import secrets_of
+
     inputs = _inputs(environ)
-    github.workflow.mask(*(secret.reveal() for secret in inputs.secrets.values()))
+    github.workflow.mask(*secrets_of(inputs))
     asked = github.asked
     inputs = replace(inputs, mistakes=(*inputs.mistakes, *asked.mistakes))
     if asked.verb == "reap":
@@ -106,6 +111,7 @@ def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
         github.workflow.notice(why)
         inputs = wiring.on_sandbox(inputs)
     plan = _plan(inputs, environ)
+    github.workflow.mask(*secrets_of(plan))
     if way == "plan":
         github.skip(why, _planned(plan, environ), title=plan.title)
     return _show(plan, github, environ) if "plan" in {asked.verb, way} else _run(plan, github, environ)

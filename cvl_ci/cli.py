@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.errors import CvlError, Mistake, RequestError
+from cvl_ci.local.console import Console
 from cvl_ci.request import arguments, command_line, verb_fields
 
 if TYPE_CHECKING:
     from cvl_ci.lease import Owner
-    from cvl_ci.local.terminal import Terminal
     from cvl_ci.request.plan import RunPlan
 
 
@@ -30,43 +30,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cvl_ci.sandbox.command import add_arguments as add_sandbox
 
     environ = wiring.environment()
+    console = Console(environ, out=sys.stdout, err=sys.stderr)
     try:
         parsed = command_line.parse(sys.argv[1:] if argv is None else argv, sandbox=add_sandbox)
-        return VERBS[parsed.verb](parsed, environ)
+        return VERBS[parsed.verb](parsed, environ, console)
     except CvlError as error:
-        _tell(str(error))
+        console.refuse(error)
         return error.exit_code
     except KeyboardInterrupt:
-        _tell("Cancelled before anything was started.")
+        console.tell("Cancelled before anything was started.")
         return 130
     except BrokenPipeError:
         return 141
     except Exception:  # noqa: BLE001  the one place where a mistake of ours becomes a sentence
-        return _bug(environ)
+        return _bug(environ, console)
 
 
 # ---- plan ---------------------------------------------------------------------------------------------------
 
 
-def _plan(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _plan(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands import plan as planning
     from cvl_ci.engine import task
 
-    plan, prices = _prepared(parsed, environ), wiring.prices(environ)
+    plan, prices = _prepared(parsed, environ, console), wiring.prices(environ)
     if parsed.yaml:
-        print(task.render(plan), end="")
+        console.say(task.render(plan).removesuffix("\n"))
         return 0
     quoted = planning.quote(plan, prices)
-    print(planning.as_json(plan, quoted) if parsed.json else planning.as_text(plan, quoted, prices))
+    console.say(planning.as_json(plan, quoted) if parsed.json else planning.as_text(plan, quoted, prices))
     return 0
 
 
-def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str]) -> RunPlan:
+def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> RunPlan:
     from cvl_ci.commands.prepare import prepare
     from cvl_ci.local.checkout import open_checkout
 
     inputs = arguments.from_namespace(parsed, environment=environ)
-    return prepare(inputs, checkout=open_checkout(Path.cwd(), at=_elsewhere(parsed)), prices=wiring.prices(environ))
+    console.learn(inputs)
+    checkout = open_checkout(Path.cwd(), at=_elsewhere(parsed))
+    plan = prepare(inputs, checkout=checkout, prices=wiring.prices(environ))
+    console.learn(plan)
+    return plan
 
 
 def _elsewhere(parsed: argparse.Namespace) -> str:
@@ -77,34 +82,31 @@ def _elsewhere(parsed: argparse.Namespace) -> str:
 # ---- many legs ----------------------------------------------------------------------------------------------
 
 
-def _many(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _many(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci import many
 
-    door = many.Door(here=Path.cwd(), prices=wiring.prices(environ), say=print, tell=_tell)
+    door = many.Door(here=Path.cwd(), prices=wiring.prices(environ), say=console.say, tell=console.tell)
     return many.VERBS[parsed.verb](verb_fields.read(parsed, verb_fields.VERBS[parsed.verb]), door)
 
 
 # ---- run ----------------------------------------------------------------------------------------------------
 
 
-def _run(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands import run as running
-    from cvl_ci.github.masks import Masks
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.local.staging import LocalStaging
     from cvl_ci.result.summary import to_json
     from cvl_ci.result.unlinked import refuse_links
 
-    plan = _prepared(parsed, environ)
+    plan = _prepared(parsed, environ, console)
     wiring.require_credentials(environ, [place.cloud for place in plan.places])
     if parsed.json_summary:
         refuse_links(Path(parsed.json_summary))
-    terminal = _terminal(environ)
+    terminal = console.terminal()
     owner = _owner(environ)
     outputs = Path(parsed.outputs_dir or Path("cvl-outputs") / owner.name)
-    masks = Masks()
-    masks.add(*(secret.reveal() for secret in plan.secrets.values()))
-    terminal.keep_in(outputs / f"{owner.name}.log", hide=masks.hide_as_read)
+    terminal.keep_in(outputs / f"{owner.name}.log")
     stopping = _Stopping(terminal.warning)
     tools = running.Tools(
         clouds=wiring.OpenClouds(environ, secrets=plan.secrets, keep_sandbox=parsed.keep_sandbox),
@@ -121,19 +123,23 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     finally:
         terminal.close()
     if parsed.json_summary:
-        told = to_json(outcome, commit=environ.get("GITHUB_SHA", ""))
-        return _written(Path(parsed.json_summary), json.dumps(told, indent=2, allow_nan=False), outcome.exit_code)
+        told = to_json(console.cleaned(outcome), commit=environ.get("GITHUB_SHA", ""))
+        return _written(
+            Path(parsed.json_summary), json.dumps(told, indent=2, allow_nan=False), outcome.exit_code, console
+        )
     return outcome.exit_code
 
 
-def _written(path: Path, text: str, exit_code: int) -> int:
+def _written(path: Path, text: str, exit_code: int, console: Console) -> int:
     """Who asked for a summary and has none is not told of a success; a failure keeps its own code."""
     from cvl_ci.result.unlinked import write_text
 
     try:
         write_text(path, text + "\n")
     except (CvlError, OSError) as error:
-        _tell(f"The summary could not be written to {path}: {getattr(error, 'what', error)}\nThe run itself is over.")
+        console.tell(
+            f"The summary could not be written to {path}: {getattr(error, 'what', error)}\nThe run itself is over."
+        )
         return exit_code or CvlError.exit_code
     return exit_code
 
@@ -190,7 +196,7 @@ class _Stopping:
 # ---- down ---------------------------------------------------------------------------------------------------
 
 
-def _down(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands import down as ending
     from cvl_ci.commands import down_words
     from cvl_ci.errors import NotProvedGone
@@ -199,7 +205,7 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     if not parsed.names and not parsed.all:
         raise RequestError([Mistake(field="NAME", value="", problem="is missing: name a lease, or say --all")])
-    terminal = _terminal(environ)
+    terminal = console.terminal()
     places = [Place(cloud=cloud.strip()) for cloud in (parsed.cloud or "").split(",") if cloud.strip()]
     tools = ending.Tools(
         clouds=wiring.OpenClouds(environ, by_record=True),
@@ -214,29 +220,28 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
             )
     finally:
         terminal.close()
-    for line in down_words.lines(downed, asked=places):
-        print(line)
+    console.say(*down_words.lines(downed, asked=places))
     return 0 if downed.proved else NotProvedGone.exit_code
 
 
 # ---- check --------------------------------------------------------------------------------------------------
 
 
-def _check(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _check(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands import check
 
     looks = wiring.cloud_access(environ, parsed.clouds)
-    print(check.as_text(looks, width=shutil.get_terminal_size((120, 24)).columns))
+    console.say(check.as_text(looks, width=shutil.get_terminal_size((120, 24)).columns))
     return check.exit_code(looks, named=bool(parsed.clouds))
 
 
 # ---- reap ---------------------------------------------------------------------------------------------------
 
 
-def _reap(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _reap(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands.reap_words import lines, verdict
 
-    terminal = _terminal(environ)
+    terminal = console.terminal()
     try:
         with _Stopping(terminal.warning):
             reaped = wiring.reap(
@@ -252,7 +257,7 @@ def _reap(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     finally:
         terminal.close()
     for line in lines(reaped):
-        print(line)
+        console.say(line)
     error = verdict(reaped)
     if error is not None:
         raise error
@@ -262,33 +267,33 @@ def _reap(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
 # ---- drill --------------------------------------------------------------------------------------------------
 
 
-def _drill(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _drill(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands import drill_words
     from cvl_ci.result.receipt import table
 
     given = verb_fields.read(parsed, verb_fields.VERBS["drill"])
-    terminal = _terminal(environ)
+    terminal = console.terminal()
     try:
         with _Stopping(terminal.warning):
             receipts = wiring.drill(
                 environ, given, say=terminal.notice, hear=lambda line: terminal.notice(f"  {line}") if line else None
             )
     except KeyboardInterrupt:
-        _tell("The drill was stopped, and nothing of it is left.")
+        console.tell("The drill was stopped, and nothing of it is left.")
         return 130
     finally:
         terminal.close()
     for receipt in receipts:
-        print(*drill_words.lines(receipt), sep="\n")
+        console.say(*drill_words.lines(receipt))
     if given.get("all"):
-        print("", table(receipts, where=str(given["cloud"])), sep="\n")
+        console.say("", table(receipts, where=str(given["cloud"])))
     return drill_words.exit_code(receipts)
 
 
 # ---- sandbox ------------------------------------------------------------------------------------------------
 
 
-def _sandbox(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _sandbox(parsed: argparse.Namespace, environ: Mapping[str, str], _console: Console) -> int:
     from cvl_ci.sandbox import command
 
     return command.execute(parsed, environment=environ, machine_types=wiring.machine_types(), out=sys.stdout)
@@ -297,34 +302,18 @@ def _sandbox(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
 # ---- what a person sees -------------------------------------------------------------------------------------
 
 
-def _terminal(environ: Mapping[str, str]) -> Terminal:
-    from cvl_ci.local.clock import SystemClock
-    from cvl_ci.local.terminal import Terminal
-
-    return Terminal(
-        out=sys.stdout,
-        err=sys.stderr,
-        clock=SystemClock(),
-        width=shutil.get_terminal_size().columns,
-        colour="NO_COLOR" not in environ,
-    )
-
-
-def _tell(text: str) -> None:
-    print(f"cvl-ci: {text}", file=sys.stderr)
-
-
-def _bug(environ: Mapping[str, str]) -> int:
+def _bug(environ: Mapping[str, str], console: Console) -> int:
     """A mistake of ours: told in three sentences, kept whole in a file."""
-    _tell(
-        f"A mistake in cvl-ci itself stopped this. {wiring.keep_details(environ, traceback.format_exc())}\n"
+    details = console.hide(traceback.format_exc())
+    console.tell(
+        f"A mistake in cvl-ci itself stopped this. {wiring.keep_details(environ, details)}\n"
         "What had been started was taken down where that was still possible.\n"
         "Make sure with `cvl-ci down --all`, and please report it with that file."
     )
     return 70
 
 
-VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str]], int]] = {
+VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Console], int]] = {
     "plan": _plan,
     "run": _run,
     "matrix": _many,

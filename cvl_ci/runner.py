@@ -24,7 +24,10 @@ from cvl_ci.local.listener import Listener
 from cvl_ci.local.staging import LocalStaging
 from cvl_ci.request.inputs import from_keywords
 from cvl_ci.request.plan import Quote, RunPlan
+from cvl_ci.result.masked_errors import masked_errors
+from cvl_ci.result.masks import Masks
 from cvl_ci.result.outcome import Outcome
+from cvl_ci.result.secret_names import secret_values, secrets_of
 
 
 class SkyPilotRunner:
@@ -54,7 +57,9 @@ class SkyPilotRunner:
         self._checkout = Path(checkout)
         self._outputs = Path(outputs)
         self._environment = wiring.environment() if environment is None else environment
-        self._listener = Listener(on_line=on_line, on_notice=on_notice)
+        self._masks = Masks()
+        self._masks.add(*secret_values(self._environment))
+        self._listener = Listener(on_line=on_line, on_notice=on_notice, masks=self._masks)
         self._inputs = inputs
 
     def run(self, command: str, *, workdir: str | Path = ".", **inputs: object) -> Outcome:
@@ -75,12 +80,20 @@ class SkyPilotRunner:
 
     def _prepared(self, asked: Mapping[str, object]) -> RunPlan:
         given = {name: value for name, value in {**self._inputs, **asked}.items() if value is not None}
-        inputs = from_keywords(given, environment=self._environment)
-        at = str(given.get("workdir", "."))
-        checkout = open_checkout(self._checkout.resolve(), at=at)
-        return prepare(inputs, checkout=checkout, prices=wiring.prices(self._environment))
+        with masked_errors(self._masks):
+            inputs = from_keywords(given, environment=self._environment)
+            self._masks.add(*secrets_of(inputs))
+            at = str(given.get("workdir", "."))
+            checkout = open_checkout(self._checkout.resolve(), at=at)
+            plan = prepare(inputs, checkout=checkout, prices=wiring.prices(self._environment))
+            self._masks.add(*secrets_of(plan))
+            return plan
 
     def _carry_out(self, plan: RunPlan) -> Outcome:
+        with masked_errors(self._masks):
+            return self._masks.cleaned(self._carried_out(plan))
+
+    def _carried_out(self, plan: RunPlan) -> Outcome:
         wiring.require_credentials(self._environment, [place.cloud for place in plan.places])
         owner = Owner(repository=str(self._checkout.resolve()), run=secrets.token_hex(4), step="library")
         tools = running.Tools(

@@ -33,11 +33,12 @@ class OnGitHub:
     def __init__(self, environ: Mapping[str, str], *, post: bool = False, leg: str | None = None) -> None:
         """Masks first: nothing is said before the runner knows what to hide. `leg`: as main had it."""
         from cvl_ci.github import surroundings
-        from cvl_ci.github.masks import Masks, secret_values
         from cvl_ci.github.workflow import GitHubWorkflow
         from cvl_ci.lease import Owner
         from cvl_ci.request.action_inputs import read
+        from cvl_ci.result.masks import Masks
         from cvl_ci.result.report import job_summary
+        from cvl_ci.result.secret_names import secret_values
 
         self.asked = read(environ)
 
@@ -138,9 +139,11 @@ class OnGitHub:
 
     def refuse(self, error: CvlError) -> None:
         """Before anything was asked of a cloud; a comment that says it is queued is not left standing."""
+        from cvl_ci.result.masked_errors import mask
         from cvl_ci.result.outcome import Ending, Outcome
         from cvl_ci.result.outputs import outputs
 
+        mask(error, self.masks)
         self.workflow.refused(str(error))
         self.leave(done=True)
         name = self.owner.name

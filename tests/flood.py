@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cvl_ci.github.masks import Masks
 from cvl_ci.github.workflow import GitHubWorkflow
 from cvl_ci.local.clock import SystemClock
+from cvl_ci.result.masks import Masks
 from tests.hostile import LINES, SECRET
 
 CYCLE = (

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from cvl_ci import cli
+from tests.github.runner import Runner
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).parent / "cvl-ci"
@@ -176,3 +179,36 @@ def test_whoever_ends_the_program_otherwise_does_not_wait_for_outputs(number: si
             signal.raise_signal(number)
         with pytest.raises(KeyboardInterrupt), stopping.again():
             pytest.fail("it waits")
+
+
+SECRET = "hunter-2/with+signs&more"
+
+
+def secrets_of(text: str) -> list[str]:
+    return [form for form in (SECRET, quote(SECRET, safe=""), repr(SECRET)[1:-1], SECRET[:12]) if form in text]
+
+
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        (["plan", "digits_sgd", "train", "--cloud", "sandbox", "--env", f"GH_PAT2={SECRET}"], {}),
+        (["plan", "digits_sgd", "train", "--cloud", "sandbox", "--env", f"GH_PAT2={SECRET}", "--yaml"], {}),
+        (["plan", "digits_sgd", "train", "--cloud", "sandbox", "--env", f"GH_PAT2={SECRET}", "--json"], {}),
+        (["plan", "--command", f"curl -u me:{SECRET} x", "--cloud", "sandbox"], {"DEPLOY_KEY": SECRET}),
+        (["run", "digits_sgd", "train", "--gpu", SECRET, "--cloud", "x" * 70 + SECRET], {"MY_TOKEN": SECRET}),
+        (["down", SECRET], {"MY_TOKEN": SECRET}),
+        (["report", f"/nowhere/{SECRET}"], {"MY_TOKEN": SECRET}),
+    ],
+)
+def test_no_word_of_the_command_line_shows_a_secret(tmp_path: Path, words: list[str], more: dict[str, Any]) -> None:
+    done = cvl_ci(*words, home=tmp_path, **more)
+    assert secrets_of(done.stdout + done.stderr) == []
+
+
+@pytest.mark.parametrize("variable", ["GITHUB_ACTIONS", "TF_BUILD"])
+@pytest.mark.parametrize("word", ["::error::x", "##[error]x", "x\n::stop-commands::y\n", "##vso[task.setvariable]x"])
+def test_where_commands_are_obeyed_no_word_of_an_argument_is_one(tmp_path: Path, variable: str, word: str) -> None:
+    obeying: dict[str, Any] = {variable: "true"}
+    done = cvl_ci("run", word, "train", "--gpu", word, "--command", word, home=tmp_path, **obeying)
+    assert Runner().read(done.stdout + "\n" + done.stderr).obeyed == []
+    assert "##vso[" not in done.stdout + done.stderr

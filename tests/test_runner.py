@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -44,3 +45,21 @@ def test_without_credentials_nothing_is_asked_for(tmp_path: Path) -> None:
     runner = SkyPilotRunner(checkout=ROOT, cloud="aws", environment=environment, outputs=tmp_path)
     with pytest.raises(CredentialsError, match=r"aws: any credentials missing"):
         runner.run_example("digits_sgd", "train")
+
+
+SECRET = "hunter-2/with+signs&more"
+
+
+def test_a_program_gets_no_line_no_word_and_no_error_with_a_secret() -> None:
+    heard: list[str] = []
+    environment = {"HOME": "/", "PATH": "/usr/bin", "DEPLOY_KEY": SECRET}
+    runner = SkyPilotRunner(
+        checkout=ROOT, cloud="sandbox", environment=environment, on_line=heard.append, on_notice=heard.append
+    )
+    runner.plan_example("digits_sgd", "train", env={"GH_PAT2": "another secret"})
+    for tell in (runner._listener.remote, runner._listener.notice, runner._listener.warning, runner._listener.progress):
+        tell(f"{SECRET} and {quote(SECRET)} and another secret")
+    assert [each.removeprefix("warning: ") for each in heard] == ["*** and *** and ***"] * 4
+    with pytest.raises(RequestError) as raised:
+        runner.plan_example("digits_sgd", "train", gpu="x" * 70 + SECRET)
+    assert SECRET[:6] not in f"{raised.value} {raised.value.args} {raised.value.mistakes}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -13,6 +13,7 @@ from cvl_ci.errors import Mistake, RequestError
 from cvl_ci.ports import Checkout, Entry, Prices
 from cvl_ci.request import compose, document, example, finding, needs, presets, shell, task_paths, taskfile
 from cvl_ci.request.compose import Work
+from cvl_ci.request.credential_files import holds_credentials
 from cvl_ci.request.example import Example
 from cvl_ci.request.inputs import Inputs
 from cvl_ci.request.plan import Needs, RunPlan, Spot, StagedFile
@@ -115,8 +116,13 @@ def _command(inputs: Inputs, checkout: Checkout) -> Prepared:
         files, warnings = _folder(typed, checkout)
     except Wrong as wrong:
         return None, [inputs.mistake("workdir", typed, wrong.problem)]
-    title = command.splitlines()[0][:60]
-    return Work(title=title, run=(command,), fail_fast=True, files=files, warnings=warnings), []
+    return Work(title=_title(command), run=(command,), fail_fast=True, files=files, warnings=warnings), []
+
+
+def _title(command: str) -> str:
+    """Return the command's first words. None is cut in two: half a secret would be hidden nowhere."""
+    line = command.splitlines()[0]
+    return line if len(line) <= 60 else line[:61].rpartition(" ")[0] or line[:60]
 
 
 def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
@@ -192,7 +198,11 @@ def _stage(
     if sum(entry.bytes for entry in entries) > LARGEST_STAGE_BYTES:
         raise Wrong("takes more than 2 GiB of the repository along: name less with files, and large data by a bucket")
     unmatched = [f"No file answers to {glob!r}, which files names." for glob in belongs.unmatched()]
-    return _staged(entries), (*_warnings(checkout.left_behind(found.directory)), *unmatched)
+    return _staged(entries), (
+        *_warnings(checkout.left_behind(found.directory)),
+        *_tracked(entries, checkout),
+        *unmatched,
+    )
 
 
 def _folder(typed: str, checkout: Checkout) -> tuple[tuple[StagedFile, ...], tuple[str, ...]]:
@@ -202,10 +212,11 @@ def _folder(typed: str, checkout: Checkout) -> tuple[tuple[StagedFile, ...], tup
         raise Wrong("is outside the repository")
     if not (checkout.root / path).is_dir():
         raise Wrong("is no folder")
-    entries = [replace(entry, path=_below(entry.path, path)) for entry in checkout.files(path)]
+    files = checkout.files(path)
+    entries = [replace(entry, path=_below(entry.path, path)) for entry in files]
     if sum(entry.bytes for entry in entries) > LARGEST_STAGE_BYTES:
         raise Wrong("holds more than 2 GiB: give a smaller folder, and large data by a bucket")
-    return _staged(entries), _warnings(checkout.left_behind(path))
+    return _staged(entries), (*_warnings(checkout.left_behind(path)), *_tracked(files, checkout))
 
 
 def _staged(entries: Iterable[Entry]) -> tuple[StagedFile, ...]:
@@ -217,11 +228,21 @@ def _warnings(left_behind: Mapping[str, str]) -> tuple[str, ...]:
     by_reason: dict[str, list[str]] = {}
     for path, reason in left_behind.items():
         by_reason.setdefault(reason, []).append(path)
-    return tuple(
-        f"Not sent to the machine: {', '.join(paths[:5])}{f' and {len(paths) - 5} more' if len(paths) > 5 else ''} "
-        f"({reason})."
-        for reason, paths in by_reason.items()
-    )
+    return tuple(f"Not sent to the machine: {_few(paths)} ({reason})." for reason, paths in by_reason.items())
+
+
+def _few(paths: Sequence[str]) -> str:
+    return f"{', '.join(paths[:5])}{f' and {len(paths) - 5} more' if len(paths) > 5 else ''}"
+
+
+def _tracked(entries: Iterable[Entry], checkout: Checkout) -> tuple[str, ...]:
+    """Return a warning of what goes along and may hold credentials: git tracks it, so it is part of the work."""
+    found = [
+        entry.path
+        for entry in entries
+        if holds_credentials(entry.path, lambda limit, path=entry.path: checkout.read(path, limit=limit))  # type: ignore[misc]
+    ]
+    return (f"Sent to the machine, and may hold credentials: {_few(found)} (git tracks it).",) if found else ()
 
 
 def _with_the_types_gpus(plan: RunPlan, prices: Prices) -> RunPlan:

@@ -7,9 +7,9 @@ from functools import partial
 
 from cvl_ci.github.comment_thread import CommentThread
 from cvl_ci.github.discussion import Discussion
-from cvl_ci.github.masks import Masks
 from cvl_ci.github.surroundings import Surroundings
 from cvl_ci.ports import Clock
+from cvl_ci.result.masks import Masks
 from cvl_ci.result.outcome import Outcome
 from cvl_ci.result.report import (
     Link,

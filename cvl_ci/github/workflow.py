@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from cvl_ci.github.commands import Commands
-from cvl_ci.github.masks import Masks
-from cvl_ci.github.shield import Shield, shown, unfolded
 from cvl_ci.ports import Clock
 from cvl_ci.request.plan import RunPlan
 from cvl_ci.result.first_errors import FirstErrors
 from cvl_ci.result.inert import plain
+from cvl_ci.result.masked_lines import MaskedLines
+from cvl_ci.result.masks import Masks
 from cvl_ci.result.outcome import Ending, Launch, Outcome, Phase
 from cvl_ci.result.phrases import headline, proved_gone, where
+from cvl_ci.result.shield import Shield, shown, unfolded
 from cvl_ci.result.summary import lines
 from cvl_ci.result.units import dollars, stopwatch
 from cvl_ci.result.unlinked import LinkInTheWay, opened_to_write
@@ -57,6 +58,7 @@ class GitHubWorkflow:
         self._out = out
         self._clock = clock
         self._masks = masks
+        self._lines = MaskedLines(masks)
         self._log_path = log
         self._log: IO[str] | None = None
         self._log_broken = False
@@ -117,13 +119,13 @@ class GitHubWorkflow:
         self._say(f"runs on {where(launch)}")
 
     def progress(self, text: str) -> None:
-        text = plain(text)
+        text = self._masks.hide(plain(self._lines.hide(text)))
         if text and text != self._said:
             self._said = text
             self._say(text)
 
     def remote(self, text: str) -> None:
-        text = self._masks.hide_as_read(text)
+        text = self._lines.hide(text)
         self._keep(text)
         line = plain(shown(text))
         if line != text:  # what stood apart may stand together now

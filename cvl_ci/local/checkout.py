@@ -10,17 +10,20 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 
 from cvl_ci.errors import CvlError
 from cvl_ci.local.commit import CommitCheckout
 from cvl_ci.local.git import quiet
 from cvl_ci.ports import Checkout, Entry, Paths
+from cvl_ci.request.credential_files import REASON, holds_credentials
 from cvl_ci.request.example import FILE_NAME
 from cvl_ci.request.values import Wrong
 
 MOST_FILES = 100_000
 _LINK, _SUBMODULE = "120000", "160000"
+_OUTPUTS = "cvl-outputs"
 
 
 def open_checkout(here: Path, *, at: str = ".") -> Checkout:
@@ -112,7 +115,7 @@ class FolderCheckout:
         if source.is_dir():
             target = source.relative_to(self._root).as_posix()
             for below in self._paths([target]):
-                if not (self._root / below).is_symlink():
+                if not (self._root / below).is_symlink() and not self._why_not(below):
                     yield from self._entries_as(f"{path}/{below.removeprefix(target).lstrip('/')}", self._root / below)
         else:
             yield from self._entries_as(path, source)
@@ -123,6 +126,19 @@ class FolderCheckout:
             yield Entry(path=path, bytes=status.st_size, source=str(source))
 
     def _why_not(self, path: str) -> str | None:
+        return self._why_impossible(path) or self._why_unwanted(path)
+
+    def _why_unwanted(self, path: str) -> str | None:
+        """What no one says belongs to the job: credentials never go along, nor the outputs of earlier runs."""
+        source = (self._root / path).resolve()
+        names = {path, source.relative_to(self._root).as_posix()}
+        if any(_OUTPUTS in name.split("/") for name in names):
+            return "outputs of earlier runs"
+        if source.is_file() and any(holds_credentials(name, partial(_begin, source)) for name in names):
+            return REASON
+        return None
+
+    def _why_impossible(self, path: str) -> str | None:
         full = self._root / path
         try:
             source = full.resolve(strict=True)
@@ -168,11 +184,21 @@ class GitCheckout(FolderCheckout):
 
     def left_behind(self, *prefixes: str) -> Mapping[str, str]:
         tracked = self._staged(_literal(prefixes))
+        unwanted = {path: why for path in self._untracked(prefixes) if (why := self._why_not(path))}
         submodules = {path: "a submodule" for mode, path in tracked if mode == _SUBMODULE}
         behind = {path: why for mode, path in tracked if mode != _SUBMODULE and (why := self._why_not(path))}
         taken = {entry.path for entry in self.files(*prefixes)}
         new = [path for path in self._untracked(prefixes) if path not in taken]
-        return {**submodules, **behind, **dict.fromkeys(new, "not tracked by git")}
+        return {**submodules, **behind, **dict.fromkeys(new, "not tracked by git"), **unwanted}
+
+    def _why_unwanted(self, path: str) -> str | None:
+        """What git tracks is in everybody's copy already: it goes along, and a warning names it (commands/prepare)."""
+        target = (self._root / path).resolve().relative_to(self._root).as_posix()
+        return None if {path, target} <= self._all_tracked else super()._why_unwanted(path)
+
+    @cached_property
+    def _all_tracked(self) -> frozenset[str]:
+        return frozenset(path for _, path in self._staged([]))
 
     def _paths(self, prefixes: Iterable[str]) -> Iterator[str]:
         """Per prefix what git tracks; where it tracks nothing, the folder is new: then all that it does not ignore."""
@@ -205,6 +231,11 @@ class GitCheckout(FolderCheckout):
 
 def _literal(prefixes: Iterable[str]) -> list[str]:
     return [f":(literal){prefix}" for prefix in prefixes]
+
+
+def _begin(source: Path, limit: int) -> bytes:
+    with open(os.open(source, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        return file.read(limit)
 
 
 def _directory(path: str) -> str:

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cvl_ci.request.plan import RunPlan
+from cvl_ci.result.masked_lines import MaskedLines
+from cvl_ci.result.masks import Masks
 from cvl_ci.result.outcome import Launch, Outcome, Phase
 from cvl_ci.result.phrases import where
 
 
 class Listener:
-    """`on_line` gets what the job prints, `on_notice` what we and SkyPilot say about it; neither may raise."""
+    """`on_line` gets what the job prints, `on_notice` what we and SkyPilot say about it; neither may raise.
 
-    def __init__(self, *, on_line: Callable[[str], None], on_notice: Callable[[str], None]) -> None:
+    Both get their lines masked.
+    """
+
+    def __init__(
+        self, *, on_line: Callable[[str], None], on_notice: Callable[[str], None], masks: Masks | None = None
+    ) -> None:
+        self._masks = masks or Masks()
+        self._lines = MaskedLines(self._masks)
         self._on_line = on_line
-        self._on_notice = on_notice
+        self._notify = on_notice
 
     def began(self, phase: Phase) -> None:
         self._on_notice(phase.value)
@@ -26,10 +35,10 @@ class Listener:
         self._on_notice(f"runs on {where(launch)}")
 
     def progress(self, text: str) -> None:
-        self._on_notice(text)
+        self._notify(self._lines.hide(text))
 
     def remote(self, text: str) -> None:
-        self._on_line(text)
+        self._on_line(self._lines.hide(text))
 
     def notice(self, text: str) -> None:
         self._on_notice(text)
@@ -42,3 +51,6 @@ class Listener:
 
     def ended(self, outcome: Outcome) -> None:
         """A program gets the outcome as the value of its call."""
+
+    def _on_notice(self, text: str) -> None:
+        self._notify("\n".join(map(self._masks.hide_as_read, text.split("\n"))))

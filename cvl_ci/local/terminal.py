@@ -10,7 +10,6 @@ start, so that a log needs no cursor to be read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -21,8 +20,11 @@ from cvl_ci.local.stream import Stream
 from cvl_ci.ports import Clock
 from cvl_ci.request.plan import RunPlan
 from cvl_ci.result.inert import for_terminal, plain
+from cvl_ci.result.masked_lines import MaskedLines
+from cvl_ci.result.masks import Masks
 from cvl_ci.result.outcome import Ending, Launch, Outcome, Phase
 from cvl_ci.result.phrases import proved_gone, where
+from cvl_ci.result.shield import defused
 from cvl_ci.result.summary import lines
 from cvl_ci.result.units import dollars, stopwatch
 
@@ -40,9 +42,25 @@ RED, YELLOW, GREEN, BOLD = "31", "33", "32", "1"
 
 
 class Terminal:
-    """A Workflow. `colour` False (NO_COLOR) leaves our own words plain; the job's stay as they are."""
+    """A Workflow. `colour` False (NO_COLOR) leaves our own words plain; the job's stay as they are.
 
-    def __init__(self, *, out: TextIO, err: TextIO, clock: Clock, width: int = 80, colour: bool = True) -> None:
+    `obeyed`: a CI system reads this, and would obey a line that looks like one of its commands.
+    """
+
+    def __init__(
+        self,
+        *,
+        out: TextIO,
+        err: TextIO,
+        clock: Clock,
+        masks: Masks | None = None,
+        obeyed: bool = False,
+        width: int = 80,
+        colour: bool = True,
+    ) -> None:
+        self._masks = masks or Masks()
+        self._lines = MaskedLines(self._masks)
+        self._obeyed = obeyed
         self._out = Stream(out)
         self._err = Stream(err)
         self._clock = clock
@@ -58,9 +76,9 @@ class Terminal:
         self._status = StatusLine(self._status_text, self._err.write, width=width)
         self._kept: KeptLog | None = None
 
-    def keep_in(self, path: Path, *, hide: Callable[[str], str]) -> None:
-        """Keep every line of the job in a file too, as `hide` returns it."""
-        self._kept = KeptLog(path, hide=hide, say=self.notice)
+    def keep_in(self, path: Path) -> None:
+        """Keep every line of the job in a file too, without its secrets."""
+        self._kept = KeptLog(path, hide=self._masks.hide_as_read, say=self.notice)
 
     def close(self) -> None:
         """The status line is gone afterwards, and the terminal's colours are its own again."""
@@ -86,16 +104,20 @@ class Terminal:
 
     def progress(self, text: str) -> None:
         """Shown in the status line; without one it is a line of its own, once however often it is said."""
-        text = plain(text)
+        text = self._masks.hide(plain(self._lines.hide(text)))
         if text and text != self._said:
             self._said = text
             if not self._live:
                 self._say(text)
 
     def remote(self, text: str) -> None:
+        hidden = self._lines.hide(text)
         if self._kept is not None:
-            self._kept.line(text)
-        line = for_terminal(text)
+            self._kept.line(hidden)
+        line = for_terminal(hidden)
+        if line != hidden:  # parts that controls held apart may stand together now
+            line = self._masks.hide_as_read(line)
+        line = defused(line) if self._obeyed else line
         self._tinted = self._tinted or "\x1b" in line
         self._status.aside(lambda: self._out.write(line + "\n"))
         if self._out.broken and not self._told_broken:
@@ -114,7 +136,8 @@ class Terminal:
     def ended(self, outcome: Outcome) -> None:
         """The one summary."""
         self.close()
-        head, *rest = lines(outcome, width=self._width)
+        outcome = self._masks.cleaned(outcome)
+        head, *rest = map(self._safe, lines(outcome, width=self._width))
         colour = GREEN if outcome.ending is Ending.SUCCEEDED and proved_gone(outcome) else RED
         self._err.write("\n".join(["", self._paint(head, BOLD, colour), *rest, ""]))
 
@@ -124,7 +147,12 @@ class Terminal:
         """A line of ours; further ones are indented under it. A colour that the job left on ends here."""
         stamp = ("\x1b[0m" if self._tinted else "") if self._live else f"[{self._so_far()}] "
         self._tinted = False
-        self._status.aside(lambda: self._err.write(f"{stamp}{text}\n"))
+        line = "\n".join(map(self._safe, f"{stamp}{text}".split("\n")))
+        self._status.aside(lambda: self._err.write(f"{line}\n"))
+
+    def _safe(self, line: str) -> str:
+        line = self._masks.hide_as_read(line)
+        return defused(line) if self._obeyed else line
 
     def _status_text(self) -> str:
         return " · ".join(part for part in (self._doing, self._so_far(), self._said) if part)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.blueprint import Blueprint
+from cvl_ci.sandbox.keys import Keys
 
 PREFIX = "/_sandbox"
 LOOPBACK = "127.0.0.1"
+KEY_HEADER = "X-Sandbox-Key"
 
 
 class NoAnswer(Exception):
@@ -31,6 +33,7 @@ class Refused(SandboxError):
 class Line:
     host: str
     port: int
+    key: str = field(repr=False)
 
     @property
     def at_home(self) -> bool:
@@ -44,7 +47,7 @@ class Line:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         try:
             body = None if question is None else json.dumps(question)
-            connection.request("GET" if body is None else "POST", f"{PREFIX}/{verb}", body)
+            connection.request("GET" if body is None else "POST", f"{PREFIX}/{verb}", body, {KEY_HEADER: self.key})
             answer = connection.getresponse()
             document = json.loads(answer.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -58,10 +61,10 @@ class Line:
         return cast("dict[str, object]", document)
 
 
-def find(plan: Blueprint) -> Line | None:
+def find(plan: Blueprint, keys: Keys) -> Line | None:
     """Where the emulator of this very sandbox answers."""
     for host, patience in ((LOOPBACK, 5.0), (plan.networks[0].gateway, 1.0)):
-        line = Line(host=host, port=plan.port)
+        line = Line(host=host, port=plan.port, key=keys.control)
         try:
             if line.ask("health", timeout=patience).get("id") == plan.id:
                 return line

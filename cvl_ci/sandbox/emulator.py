@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import blueprint as blueprints
-from cvl_ci.sandbox import daemon, networks, visits
+from cvl_ci.sandbox import daemon, keys, networks, visits
 from cvl_ci.sandbox.blueprint import LOG, Blueprint
 from cvl_ci.sandbox.docker import Docker
 
@@ -91,7 +91,11 @@ def serve(directory: Path, plan: Blueprint, ours: dict[str, object]) -> None:
     from cvl_ci.sandbox.emulator_metadata import listen as listen_metadata
     from cvl_ci.sandbox.emulator_seed import seed
     from cvl_ci.sandbox.emulator_servers import listen
+    from cvl_ci.sandbox.emulator_signatures import Keyring
 
+    known = keys.load(directory)
+    if known is None:
+        sys.exit(f"{directory} holds no keys of a sandbox")
     end = threading.Event()
     machines = Machines(plan, Docker(os.environ))
     gate = Gate(directory, plan, dice=random.Random(plan.id))  # noqa: S311  # repeatable bad luck
@@ -99,8 +103,9 @@ def serve(directory: Path, plan: Blueprint, ours: dict[str, object]) -> None:
     cloud.install()
     gate.install()
     seed(cloud)
-    listen_metadata(plan, cloud)
-    listen(plan, Front(plan, cloud, gate, end))
+    keyring = Keyring(known, alive=cloud.is_alive)
+    listen_metadata(plan, cloud, keyring)
+    listen(plan, Front(plan, cloud, gate, end, keyring=keyring, control=known.control))
     threading.Thread(target=machines.watch, args=(cloud,), daemon=True).start()
     threading.Thread(target=leave_with_the_last, args=(directory, plan, cloud, machines), daemon=True).start()
 

@@ -156,6 +156,9 @@ class Cloud:
         """Machines that are there, running or not."""
         return any(instance.state not in GONE for _, instance in self.every())
 
+    def is_alive(self, instance: str) -> bool:
+        return any(each.id == instance and each.state not in GONE for _, each in self.every())
+
     def ended(self, instance: str, *, code: int | None) -> None:
         """A container ended by itself, with `code`, or was removed by somebody (None)."""
         for backend, each in self.every():

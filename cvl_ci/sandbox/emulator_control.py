@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import socket
 import threading
@@ -12,21 +13,26 @@ from typing import Any, NoReturn
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from cvl_ci.sandbox.blueprint import Blueprint
-from cvl_ci.sandbox.control import LOOPBACK, PREFIX
+from cvl_ci.sandbox.control import KEY_HEADER, LOOPBACK, PREFIX
 from cvl_ci.sandbox.emulator_cloud import GONE, Cloud, NoSuchInstance
 from cvl_ci.sandbox.emulator_gate import LOST, Gate
+from cvl_ci.sandbox.emulator_signatures import Keyring, refusal
 from cvl_ci.sandbox.status import Instance
 
 FOR_ALL = ("health", "instances", "zones")
 """What containers of this host, machines among them, may ask: it changes nothing."""
+_KEY = f"HTTP_{KEY_HEADER.upper().replace('-', '_')}"
 Answer = tuple[int, dict[str, object]]
 
 
 class Front:
     """A WSGI application around moto's."""
 
-    def __init__(self, plan: Blueprint, cloud: Cloud, gate: Gate, end: threading.Event) -> None:
+    def __init__(
+        self, plan: Blueprint, cloud: Cloud, gate: Gate, end: threading.Event, *, keyring: Keyring, control: str
+    ) -> None:
         self._plan, self._cloud, self._gate, self._end = plan, cloud, gate, end
+        self._keyring, self._control = keyring, control
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._questions: dict[str, Callable[[Mapping[str, Any]], dict[str, object]]] = {
             "health": self._health,
@@ -47,6 +53,11 @@ class Front:
         if down:
             start_response("503 Service Unavailable", [("Content-Type", "text/html"), ("Connection", "close")])
             return [b"<html><body>503 Service Unavailable: a fault of this sandbox</body></html>"]
+        refused = refusal(environ, self._keyring)
+        if refused is not None:
+            kind, body = refused.body()
+            start_response(refused.status, [("Content-Type", kind), ("Connection", "close")])
+            return [body]
         answer: Iterable[bytes] = self._moto(environ, start_response)
         if environ.get(LOST):
             b"".join(answer)
@@ -54,6 +65,8 @@ class Front:
         return answer
 
     def _ours(self, verb: str, environ: dict[str, Any]) -> Answer:
+        if not hmac.compare_digest(str(environ.get(_KEY, "")).encode(), self._control.encode()):
+            return 403, {"error": "Only the user who brought this sandbox up may ask for that."}
         answer = self._questions.get(verb)
         if answer is None:
             return 404, {"error": f"no such question: {verb}"}

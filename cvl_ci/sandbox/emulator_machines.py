@@ -15,6 +15,7 @@ from typing import Protocol
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.blueprint import Blueprint
 from cvl_ci.sandbox.docker import LABEL, Docker, DockerFailed
+from cvl_ci.sandbox.machine_seccomp import profile_file
 from cvl_ci.sandbox.networks import Network
 
 INSTANCE_LABEL = f"{LABEL}-instance"
@@ -27,9 +28,8 @@ RESOLVERS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
 """The first says what is behind a resolver on the loopback."""
 PRIVILEGES = (
     # What a Docker Engine inside needs, and no more: --privileged fails where the host itself lacks a capability.
-    *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE", "--cap-add", "DAC_READ_SEARCH"),
-    *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
-    *("--security-opt", "systempaths=unconfined"),
+    *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE"),
+    *("--security-opt", "apparmor=unconfined", "--security-opt", "systempaths=unconfined"),
 )
 
 
@@ -97,10 +97,11 @@ class Machines:
         name = self._name(boot.instance)
         labels = {**boot.labels, LABEL: self._plan.id, INSTANCE_LABEL: boot.instance}
         fuse = ("--device", FUSE) if Path(FUSE).exists() else ()
-        with self._attending(boot.instance):
+        with self._attending(boot.instance), profile_file() as seccomp:
             self._docker.run(
                 "run", "--detach", "--init", "--name", name, "--hostname", f"ip-{boot.address.replace('.', '-')}",
                 "--network", boot.network.name, "--ip", boot.address, "--shm-size", "1g", *PRIVILEGES, *fuse,
+                "--security-opt", f"seccomp={seccomp}",
                 "--mount", f"type=volume,target=/var/lib/docker,volume-label={LABEL}={self._plan.id}",
                 *(word for key, value in labels.items() for word in ("--label", f"{key}={value}")),
                 "--env", f"SANDBOX_ENDPOINT={self._plan.endpoint_url}",

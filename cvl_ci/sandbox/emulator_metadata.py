@@ -13,20 +13,22 @@ from typing import Any
 
 from cvl_ci.sandbox.blueprint import Blueprint
 from cvl_ci.sandbox.emulator_cloud import GONE, Cloud
+from cvl_ci.sandbox.emulator_signatures import Keyring, MachineKey
 
 TOKEN = "X-aws-ec2-metadata-token"  # noqa: S105  # a header's name
 LIFETIME = f"{TOKEN}-ttl-seconds"
 
 
-def listen(plan: Blueprint, cloud: Cloud) -> None:
+def listen(plan: Blueprint, cloud: Cloud, keyring: Keyring) -> None:
     """On every gateway: machines ask their own one."""
     tokens: dict[str, tuple[str, float]] = {}
 
-    class Asked(_Handler):
-        pass
-
-    Asked.cloud, Asked.tokens = cloud, tokens
     for network in plan.networks:
+
+        class Asked(_Handler):
+            pass
+
+        Asked.cloud, Asked.tokens, Asked.keyring, Asked.region = cloud, tokens, keyring, network.region
         server = http.server.ThreadingHTTPServer((network.gateway, plan.metadata_port), Asked)
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -35,6 +37,9 @@ def listen(plan: Blueprint, cloud: Cloud) -> None:
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     cloud: Cloud
+    keyring: Keyring
+    region: str
+    """Of the network it listens on: machines of another one are not known here."""
     tokens: dict[str, tuple[str, float]]
     """By token, whose it is and until when (monotonic)."""
 
@@ -62,13 +67,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self._answer(404) if found is None else self._answer(200, found)
 
     def _documents(self, instance: Any) -> dict[str, str]:
-        return documents(instance, notice=self.cloud.notices.get(instance.id), role=_role(self.cloud, instance))
+        role = _role(self.cloud, instance)
+        key = self.keyring.of_machine(instance.id) if role is not None else None
+        return documents(instance, notice=self.cloud.notices.get(instance.id), role=role, key=key)
 
     def _asking(self) -> Any:
         address = self.client_address[0]
-        return next(
-            (each for _, each in self.cloud.every() if each.state not in GONE and each.private_ip == address), None
-        )
+        here = (each for _, each in self.cloud.every() if each.region_name == self.region)
+        return next((each for each in here if each.state not in GONE and each.private_ip == address), None)
 
     def _allowed(self, instance: Any) -> bool:
         """Version 2 wants a token; version 1 does without, unless the instance was launched to require one."""
@@ -94,7 +100,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Nothing: skylet asks every few seconds."""
 
 
-def documents(instance: Any, *, notice: datetime | None, role: str | None) -> dict[str, str]:
+def documents(
+    instance: Any, *, notice: datetime | None, role: str | None, key: MachineKey | None = None
+) -> dict[str, str]:
     """Every leaf of the tree below /latest/, by its path."""
     meta = {
         "ami-id": instance.image_id, "instance-id": instance.id, "instance-type": instance.instance_type,
@@ -105,8 +113,8 @@ def documents(instance: Any, *, notice: datetime | None, role: str | None) -> di
         "placement/availability-zone": instance.availability_zone, "placement/region": instance.region_name,
         "services/domain": "amazonaws.com", "services/partition": "aws",
     }  # fmt: skip
-    if role is not None:
-        meta[f"iam/security-credentials/{role}"] = json.dumps(_credentials())
+    if role is not None and key is not None:
+        meta[f"iam/security-credentials/{role}"] = json.dumps(_credentials(key))
     if notice is not None:
         moment = f"{notice:%Y-%m-%dT%H:%M:%SZ}"
         meta["spot/instance-action"] = json.dumps({"action": "terminate", "time": moment})
@@ -129,11 +137,11 @@ def look_up(leaves: dict[str, str], path: str) -> str | None:
     return "\n".join(names) if names else None
 
 
-def _credentials() -> dict[str, str]:
+def _credentials(known: MachineKey) -> dict[str, str]:
     now = datetime.now(timezone.utc)
     return {
         "Code": "Success", "Type": "AWS-HMAC",
-        "AccessKeyId": "ASIASANDBOXROLESANDB", "SecretAccessKey": "opens-nothing", "Token": "opens-nothing",
+        "AccessKeyId": known.key.id, "SecretAccessKey": known.key.secret, "Token": known.token,
         "LastUpdated": f"{now:%Y-%m-%dT%H:%M:%SZ}", "Expiration": f"{now + timedelta(hours=6):%Y-%m-%dT%H:%M:%SZ}",
     }  # fmt: skip
 

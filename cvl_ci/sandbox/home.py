@@ -1,14 +1,16 @@
-"""A HOME for AWS clients, SkyPilot first, never the user's own: keys that open nothing, an endpoint, fixed prices."""
+"""A HOME for AWS clients, SkyPilot first, never the user's own: keys of the sandbox, an endpoint, fixed prices."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from cvl_ci.errors import SandboxError
+from cvl_ci.sandbox import keys
 from cvl_ci.sandbox.blueprint import Blueprint
 from cvl_ci.sandbox.offers import MachineType, regions_of
 
@@ -36,12 +38,17 @@ class Access:
     endpoint_url: str
     regions: tuple[str, ...]
     access_key_id: str
-    secret_access_key: str
+    secret_access_key: str = field(repr=False)
 
 
 def access(directory: Path, plan: Blueprint) -> Access:
     home = directory / "home"
-    key = hashlib.sha256(plan.id.encode()).hexdigest().upper()
+    known = keys.load(directory)
+    if known is None:
+        raise SandboxError(
+            f"The keys of this sandbox cannot be read: {directory / keys.FOLDER / keys.FILE}.",
+            next_step="They are for the user who brought it up. Take it down as that user, then bring it up again.",
+        )
     return Access(
         home=home,
         environment={
@@ -52,8 +59,8 @@ def access(directory: Path, plan: Blueprint) -> Access:
         },
         endpoint_url=plan.endpoint_url,
         regions=plan.regions,
-        access_key_id=f"AKIA{key[:16]}",
-        secret_access_key=f"opens-nothing-{key[16:42]}",
+        access_key_id=known.client.id,
+        secret_access_key=known.client.secret,
     )
 
 
@@ -146,5 +153,6 @@ def _unique(names: Iterable[str]) -> list[str]:
 
 def _put(path: Path, *, lines: Sequence[str], mode: int = 0o644) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    path.chmod(mode)
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox import beside, control, daemon, guest, home, image, networks, offers, ports, remains, visits
+from cvl_ci.sandbox import beside, control, daemon, guest, home, image, keys, networks, offers, ports, remains, visits
 from cvl_ci.sandbox import blueprint as blueprints
 from cvl_ci.sandbox.blueprint import ACTIONS, FAULTS, Blueprint
 from cvl_ci.sandbox.control import Line
@@ -141,6 +141,7 @@ class Sandbox:
             networks.remove(self._docker, self._id)
             for name in (blueprints.FILE, FAULTS):
                 (self._directory / name).unlink(missing_ok=True)
+            shutil.rmtree(self._directory / keys.FOLDER, ignore_errors=True)
             home.forget_skypilot(self._directory / "home")
         if not was_there:
             shutil.rmtree(self._directory)
@@ -207,6 +208,8 @@ class Sandbox:
             skypilot_port=skypilot_port,
             machine_types=self._types,
         )
+        if keys.load(self._directory) is None:
+            keys.create(self._directory)
         blueprints.save(self._directory, plan)
         line = self._await(plan, self._start_emulator(taken.devices if taken else ()))
         self._probe(plan)
@@ -244,7 +247,7 @@ class Sandbox:
     def _await(self, plan: Blueprint, alive: Callable[[], bool]) -> Line:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and alive():
-            line = control.find(plan)
+            line = self._line(plan)
             if line is not None:
                 return line
             time.sleep(0.05)
@@ -280,7 +283,11 @@ class Sandbox:
     def _running(self) -> tuple[Blueprint | None, Line | None]:
         """The plan, and the line to its emulator where that is alive."""
         plan = blueprints.load(self._directory)
-        return plan, control.find(plan) if plan else None
+        return plan, self._line(plan) if plan else None
+
+    def _line(self, plan: Blueprint) -> Line | None:
+        known = keys.load(self._directory)
+        return control.find(plan, known) if known else None
 
     def _needed(self) -> tuple[Blueprint, Line]:
         plan, line = self._running()

@@ -6,16 +6,16 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cvl_ci.sandbox import Access
+from cvl_ci.sandbox import Access, keys
 
 OVER = {"shutting-down", "terminated"}
 """EC2 bills neither."""
-KEY = "AKIA0ORACLE0ORACLE00"
 OFTEN, SELDOM, A_WHILE = 1.0, 3.0, 90.0
 """Seconds between two questions, at first and after a while."""
 _making = threading.Lock()
@@ -86,15 +86,19 @@ class Watch(threading.Thread):
 
 def _client(access: Access, region: str) -> Any:
     config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30)
-    return _session().client("ec2", region_name=region, endpoint_url=access.endpoint_url, config=config)
+    return _session(access.home.parent).client(
+        "ec2", region_name=region, endpoint_url=access.endpoint_url, config=config
+    )
 
 
 @cache
-def _session() -> Any:
+def _session(directory: Path) -> Any:
     """With keys of its own: those of the run may expire. One for all: it remembers EC2's model, which is large."""
     import boto3
 
-    session: Any = boto3.session.Session(aws_access_key_id=KEY, aws_secret_access_key="opens-nothing")
+    known = keys.load(directory)
+    assert known is not None
+    session: Any = boto3.session.Session(aws_access_key_id=known.witness.id, aws_secret_access_key=known.witness.secret)
     return session
 
 

@@ -455,3 +455,19 @@ def test_nobody_gets_to_a_sandbox_inside_a_runner_so_nothing_on_it_is_kept(field
     assert plan.limits.keep_minutes == 0
     assert any("passed over" in warning for warning in plan.warnings)
     assert in_a_workflow(field, cloud="sandbox").warnings == ()
+
+
+def test_credentials_that_git_tracks_are_warned_of_and_others_stay_here(tmp_path: Path) -> None:
+    root = plant(tmp_path / "work", {"x.py": "", "server.pem": "-----BEGIN PRIVATE KEY-----\n"})
+    plant(root, {"prod.env": "A=b"}, git=False)
+    inputs = from_keywords({"command": "true", "workdir": str(root)}, environment={})
+    plan = prepare(inputs, checkout=open_checkout(root), prices=CataloguePrices())
+    assert [file.path for file in plan.files] == ["server.pem", "x.py"]
+    assert any("server.pem (git tracks it)" in warning for warning in plan.warnings)
+    assert any("prod.env (it may hold credentials" in warning for warning in plan.warnings)
+
+
+def test_a_title_ends_between_two_words(ask: Ask) -> None:
+    secret = "s3cret" * 5
+    assert ask(command=f"curl --header 'Authorization: Bearer of many words {secret}' x").title.endswith("words")
+    assert ask(command="short enough").title == "short enough"

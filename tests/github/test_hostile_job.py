@@ -17,12 +17,12 @@ from typing import cast
 import pytest
 
 from cvl_ci.engine.joblog import JobLog
-from cvl_ci.github.masks import Masks
-from cvl_ci.github.shield import shown
 from cvl_ci.request.plan import RunPlan
 from cvl_ci.result.first_errors import FirstErrors
 from cvl_ci.result.inert import plain
+from cvl_ci.result.masks import Masks
 from cvl_ci.result.outcome import FetchedFile, Phase
+from cvl_ci.result.shield import shown
 from cvl_ci.step import OnGitHub
 from tests.github.api import URL, Api
 from tests.github.runner import Runner, read_file

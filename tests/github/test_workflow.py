@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.github.commands import LONGEST_ANNOTATION, MOST_ANNOTATIONS, SUMMARY_BYTES
-from cvl_ci.github.masks import Masks, forms
 from cvl_ci.github.workflow import TAIL_LINES, GitHubWorkflow
 from cvl_ci.request.plan import RunPlan
+from cvl_ci.result.masks import Masks, forms
 from cvl_ci.result.outcome import FetchedFile, Outcome, Phase
 from cvl_ci.result.report import job_summary
 from tests import golden

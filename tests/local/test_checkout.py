@@ -200,3 +200,54 @@ def test_reading_stops_at_its_limit_and_at_the_root(repository: Path) -> None:
     for path in ("gone", "out", "../x", "cvlization"):
         with pytest.raises(OSError):
             checkout.read(path, limit=3)
+
+
+CREDENTIALS = {
+    "gha-creds-0a1b.json": "{}",
+    "server.pem": "-----BEGIN PRIVATE KEY-----\n",
+    "keys/id_ed25519": "-----BEGIN OPENSSH PRIVATE KEY-----\n",
+    "prod.env": "A=b",
+    "cvl-outputs/cvl-0a1b/job.log": "old",
+}
+GOES = {"ca.pem": "-----BEGIN CERTIFICATE-----\n", "train.py": "", "keys/id_ed25519.pub": "ssh-ed25519 AAAA"}
+
+
+@pytest.mark.parametrize("how", ["no git", "new folder in git", "root of git"])
+def test_credentials_and_old_outputs_never_go_along_and_are_named(tmp_path: Path, how: str) -> None:
+    below = "" if how != "new folder in git" else "new/"
+    planted = {f"{below}{path}": text for path, text in {**CREDENTIALS, **GOES}.items()}
+    if how == "no git":
+        plant(tmp_path, planted, git=False)
+        checkout: Checkout = FolderCheckout(tmp_path.resolve(), here=tmp_path)
+    else:
+        plant(tmp_path, {"tracked/x": ""})
+        plant(tmp_path, planted, git=False)
+        checkout = open_checkout(tmp_path)
+    where = below.rstrip("/") or "."
+    behind = checkout.left_behind(where)
+    assert {f"{below}{path}" for path in CREDENTIALS} <= set(behind)
+    assert "credentials" in behind[f"{below}server.pem"]
+    assert "earlier runs" in behind[f"{below}cvl-outputs/cvl-0a1b/job.log"]
+    assert not {f"{below}{path}" for path in CREDENTIALS} & set(paths(checkout, where))
+    if how != "root of git":
+        assert paths(checkout, where) == sorted(f"{below}{path}" for path in GOES)
+
+
+@pytest.mark.parametrize("git", [True, False])
+def test_no_link_leads_to_credentials(tmp_path: Path, git: bool) -> None:
+    plant(tmp_path, {"a/x.py": ""}, git=git)
+    plant(tmp_path, {"away/id_rsa": "x"}, git=False)
+    (tmp_path / "a/data").symlink_to("../away/id_rsa")
+    (tmp_path / "a/folder").symlink_to("../away")
+    if git:
+        run_git(tmp_path, "add", "a")
+    checkout = open_checkout(tmp_path) if git else FolderCheckout(tmp_path.resolve(), here=tmp_path)
+    assert paths(checkout, "a") == ["a/x.py"]
+    assert "credentials" in checkout.left_behind("a")["a/data"]
+
+
+def test_credentials_that_git_tracks_go_along(tmp_path: Path) -> None:
+    plant(tmp_path, {"a/server.pem": "-----BEGIN PRIVATE KEY-----\n"})
+    checkout = open_checkout(tmp_path)
+    assert paths(checkout, "a") == ["a/server.pem"]
+    assert checkout.left_behind("a") == {}

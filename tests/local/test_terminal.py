@@ -9,8 +9,9 @@ import re
 import subprocess
 import sys
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -18,9 +19,12 @@ from cvl_ci.local.meter import Meter
 from cvl_ci.local.status_line import StatusLine, clip
 from cvl_ci.local.terminal import DOING, Terminal
 from cvl_ci.ports import Workflow
+from cvl_ci.result.masks import Masks
 from cvl_ci.result.outcome import Phase
 from cvl_ci.result.summary import lines
+from tests.github.runner import Runner
 from tests.result.outcomes import NOT_PROVED_GONE, SUCCEEDED
+from tests.result.test_shield import HOSTILE
 
 
 @dataclass
@@ -240,21 +244,62 @@ def on_a_pty(command: list[str]) -> str:
 
 
 def test_every_line_of_the_job_is_kept_in_a_file_without_its_secrets(tmp_path: Path) -> None:
-    (terminal, _), path = a_terminal(), tmp_path / "out" / "cvl-1.log"
-    terminal.keep_in(path, hide=lambda text: text.replace("hf_secret", "***"))
+    masks = Masks()
+    masks.add("hf_secret")
+    err, path = io.StringIO(), tmp_path / "out" / "cvl-1.log"
+    terminal = Terminal(out=io.StringIO(), err=err, clock=StoppedClock(), masks=masks)
+    terminal.keep_in(path)
     assert not path.parent.exists(), "a job that printed nothing leaves nothing"
     for line in ("token hf_secret", "50%\r100%", "\x1b[2Jcleared"):
         terminal.remote(line)
     terminal.close()
     assert path.read_bytes() == b"token ***\n50%\r100%\n\x1b[2Jcleared\n"
-    assert said(terminal).count(str(path)) == 1
+    assert err.getvalue().count(str(path)) == 1
 
 
 def test_a_log_that_cannot_be_kept_is_said_once_and_ends_no_run(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     terminal, _ = a_terminal()
-    terminal.keep_in(tmp_path / "out" / "cvl-1.log", hide=str)
+    terminal.keep_in(tmp_path / "out" / "cvl-1.log")
     for line in ("one", "two"):
         terminal.remote(line)
     terminal.close()
     assert said(terminal).count("can no longer be kept") == 1
+
+
+SECRET = "hunter-2/with+signs&more"
+
+
+def test_a_terminal_shows_no_secret_whoever_says_it() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    masks = Masks()
+    masks.add(SECRET)
+    terminal = Terminal(out=out, err=err, clock=StoppedClock(), masks=masks)
+    said = f"a {SECRET} b {quote(SECRET)} c \x1b[31mhunter-2\x1b[0m/with+signs&more"
+    for tell in (terminal.remote, terminal.notice, terminal.warning, terminal.progress):
+        tell(said)
+    terminal.ended(replace(SUCCEEDED, title=said, reason=said, advice=said, warnings=(said,)))
+    shown = out.getvalue() + err.getvalue()
+    assert shown.count("***") >= 12
+    assert "hunter-2" not in shown
+
+
+@pytest.mark.parametrize("line", HOSTILE)
+def test_where_commands_are_obeyed_no_line_of_a_machine_is_one(line: str) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    terminal = Terminal(out=out, err=err, clock=StoppedClock(), obeyed=True)
+    for tell in (terminal.remote, terminal.notice, terminal.warning, terminal.progress):
+        tell(line)
+        tell(f"first\n{line}")
+    terminal.ended(replace(NOT_PROVED_GONE, title=line, reason=line, advice=line, warnings=(line,)))
+    for stream in (out, err):
+        assert Runner().read(stream.getvalue()).obeyed == []
+        assert Runner().read(stream.getvalue()).stopped_by == ""
+    assert out.getvalue().count("\n") == 2
+
+
+@pytest.mark.parametrize("line", ["std::vector<int>", "a ## b", "x :: y", "Epoch 1: loss 0.5", "\x1b[32mok\x1b[0m"])
+def test_where_commands_are_obeyed_other_lines_stay_as_they_are(line: str) -> None:
+    out = io.StringIO()
+    Terminal(out=out, err=io.StringIO(), clock=StoppedClock(), obeyed=True).remote(line)
+    assert out.getvalue() == f"{line}\n"

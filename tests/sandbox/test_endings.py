@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import subprocess
 from pathlib import Path
 
@@ -42,11 +44,29 @@ def test_the_staged_tree_arrives_byte_for_byte_and_the_jobs_code_is_ours(termina
         "mkdir outputs; echo 1 > outputs/kept; ln -s /etc/passwd outputs/door; : > outputs/$'esc\\033[2J'; "
         "ln -s kept outputs/latest; echo 2 > outputs/$'caf\\351.txt'; exit 7"
     )
-    ran = terminal.run("--command", command, "--workdir", ".", checkout=repository)
+    secret = "hunter-2/with+signs&more"
+    command = f"printenv GH_PAT2 | sed 's|^|said  |'; printenv GH_PAT2 | base64 | sed 's|^|said  |'; {command}"
+    ran = terminal.run(
+        "--command",
+        command,
+        "--workdir",
+        ".",
+        "--env",
+        f"GH_PAT2={secret}",
+        "--env",
+        "GREETING=hello",
+        checkout=repository,
+    )
     assert ran.code == 7, ran.err
+    assert ran.out.count("said  ***") == 2
+    told = f"{ran.out}{ran.err}{json.dumps(ran.summary)}"
+    assert secret not in told
+    assert base64.b64encode(secret.encode()).decode()[:30] not in told
     assert (ran.summary["ending"], ran.summary["exit_code"]) == ("failed", 7)
     arrived = {}
     for line in ran.out.splitlines():
+        if line.startswith("said"):
+            continue
         digest, _, name = line.partition("  ./")
         arrived[name] = digest
     assert arrived == {name: hashlib.sha256(content).hexdigest() for name, content in TREE.items()}

@@ -73,7 +73,7 @@ def test_where_nothing_listens_there_is_no_answer() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(control.NoAnswer):
-            control.Line(host=control.LOOPBACK, port=unused.getsockname()[1]).ask("health", timeout=1)
+            control.Line(host=control.LOOPBACK, port=unused.getsockname()[1], key="").ask("health", timeout=1)
 
 
 def test_a_plan_is_read_back_as_it_was_written(tmp_path: Path) -> None:

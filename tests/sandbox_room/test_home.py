@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.sandbox import MachineType, home
+from cvl_ci.errors import SandboxError
+from cvl_ci.sandbox import MachineType, home, keys
 from cvl_ci.sandbox.blueprint import Blueprint
 from cvl_ci.sandbox.networks import Network
 
@@ -28,7 +29,8 @@ ZONES = {
 
 
 @pytest.fixture
-def plan() -> Blueprint:
+def plan(tmp_path: Path) -> Blueprint:
+    keys.create(tmp_path)
     nets = tuple(
         Network(region=region, name=region, cidr=f"10.9.{16 * number}.0/20", gateway=f"10.9.{16 * number}.1")
         for number, region in enumerate(("us-east-1", "us-west-2"))
@@ -116,6 +118,27 @@ def test_forgetting_leaves_what_is_not_skypilots(tmp_path: Path, plan: Blueprint
 
 
 def test_two_sandboxes_have_different_keys(tmp_path: Path, plan: Blueprint) -> None:
-    other = Blueprint(**{**plan.__dict__, "id": "0badbeef"})
-    assert home.access(tmp_path, plan).access_key_id != home.access(tmp_path, other).access_key_id
+    (tmp_path / "other").mkdir()
+    keys.create(tmp_path / "other")
+    assert home.access(tmp_path, plan).access_key_id != home.access(tmp_path / "other", plan).access_key_id
     assert len(home.access(tmp_path, plan).access_key_id) == 20
+
+
+def test_keys_are_their_owners_alone_and_are_not_shown(tmp_path: Path, plan: Blueprint) -> None:
+    given = home.access(tmp_path, plan)
+    home.write(given, plan.machine_types, ZONES)
+    assert (tmp_path / keys.FOLDER).stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / keys.FOLDER / keys.FILE).stat().st_mode & 0o777 == 0o600
+    assert (given.home / ".aws/credentials").stat().st_mode & 0o777 == 0o600
+    known = keys.load(tmp_path)
+    assert known is not None
+    assert given.secret_access_key not in f"{given!r}{known!r}"
+    assert known.control not in repr(known)
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o705, 0o777])
+def test_keys_that_others_may_read_or_replace_are_no_keys(tmp_path: Path, plan: Blueprint, mode: int) -> None:
+    (tmp_path / keys.FOLDER).chmod(mode)
+    assert keys.load(tmp_path) is None
+    with pytest.raises(SandboxError, match="keys"):
+        home.access(tmp_path, plan)

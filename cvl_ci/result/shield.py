@@ -116,6 +116,23 @@ def unfolded(line: str) -> str:
     return line.replace("##[", "##\u200b[")
 
 
+OBEYING = ("GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION")
+"""Variables of CI systems that obey what a step prints: GitHub's and its kin, Azure Pipelines, TeamCity."""
+_COMMAND = re.compile(r"(?:\x1b\[[\d;:]*m|[^\w!-/:-@\[-`{-~])*:(?=:)")
+_OLD_COMMAND = re.compile(r"##(?=\[|vso\[|teamcity\[)")
+
+
+def defused(line: str) -> str:
+    """Return a line that no CI system obeys, without a block around it: a zero-width space parts each command's signs.
+
+    It is for standard output that a person may also send to a file, where the shield's own lines would be in the way.
+    """
+    start = _COMMAND.match(line)
+    if start is not None:
+        line = f"{start[0]}\u200b{line[start.end() :]}"
+    return _OLD_COMMAND.sub("##\u200b", line)
+
+
 def _shape(line: str) -> str:
     """What stays the same while a progress bar moves; nothing for any other line."""
     return _CHANGING.sub(" ", line) + "%" if _PROGRESS.search(line) else ""

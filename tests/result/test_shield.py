@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from cvl_ci.github.shield import BURST_LINES, LONGEST_LINE, Shield
+from cvl_ci.result.shield import BURST_LINES, LONGEST_LINE, Shield
 from tests.fakes import FakeClock
 from tests.github.runner import Runner
 

@@ -14,7 +14,9 @@ from urllib.parse import quote
 
 import pytest
 
-from cvl_ci.github.masks import Masks, secret_values
+from cvl_ci.result.masked_lines import MaskedLines
+from cvl_ci.result.masks import Masks
+from cvl_ci.result.secret_names import secret_values
 from tests.result.outcomes import SUCCEEDED
 
 SECRET = 'p@ss/w"rd+&=ü~1'
@@ -53,8 +55,9 @@ def test_a_long_secret_is_hidden_as_programs_break_it_into_lines(program: list[s
         pytest.skip(f"{program[0]} is not installed")
     secret = "".join(random.Random(length).choices(string.ascii_letters + string.digits, k=length))
     said = subprocess.run(program, input=f"{secret}\n", capture_output=True, text=True, check=True).stdout
-    left = "".join(hiding(secret).hide(line).replace("***", "") for line in said.splitlines())
-    assert len(left) < 20
+    lines = MaskedLines(hiding(secret))
+    left = "".join(lines.hide(line).replace("***", "") for line in said.splitlines())
+    assert left in {"Cg==", "g==", "o=", "K", ""}  # of the end of the line itself
 
 
 def test_a_secret_of_many_lines_is_hidden_line_by_line() -> None:
@@ -69,14 +72,21 @@ def test_what_a_service_account_keeps_secret_is_hidden_and_its_project_is_not() 
     assert masks.hide("my-project MIIEvQIBADAN abcdefgh") == "my-project *** ***"
 
 
-def test_of_many_forms_the_longest_that_stands_there_is_hidden() -> None:
+def test_of_many_forms_every_one_that_stands_there_is_hidden_those_that_overlap_too() -> None:
     dice = random.Random(5)
-    for _ in range(100):
+    for _ in range(60):
         secrets = {"".join(dice.choices("ab+", k=dice.randint(6, 12))) for _ in range(dice.randint(1, 9))}
         masks = hiding(*secrets)
-        plainly = re.compile("|".join(map(re.escape, sorted(masks._forms, key=len, reverse=True))))
-        text = "".join(dice.choices("ab+", k=200)) + dice.choice(sorted(secrets))
-        assert masks.hide(text) == plainly.sub("***", text)
+        text = "".join(dice.choices("ab+", k=60)) + dice.choice(sorted(secrets))
+        covered = {
+            at
+            for form in masks._forms
+            for start in range(len(text))
+            if text.startswith(form, start)
+            for at in range(start, start + len(form))
+        }
+        marked = "".join("\0" if at in covered else sign for at, sign in enumerate(text))
+        assert masks.hide(text) == re.sub("\0+", "***", marked)
 
 
 def test_a_key_of_hundreds_of_forms_is_looked_for_in_some_microseconds() -> None:

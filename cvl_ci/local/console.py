@@ -1,0 +1,65 @@
+"""Where the command line's words go: answers to stdout, all else to stderr, and everything through the same masks."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from typing import TextIO, TypeVar
+
+from cvl_ci.errors import CvlError
+from cvl_ci.local.clock import SystemClock
+from cvl_ci.local.terminal import Terminal
+from cvl_ci.result.masked_errors import mask
+from cvl_ci.result.masks import Masks
+from cvl_ci.result.secret_names import Asked, secret_values, secrets_of
+from cvl_ci.result.shield import OBEYING, defused
+
+Value = TypeVar("Value")
+
+
+class Console:
+    """One program's standard streams. The environment says what is secret, and whether a CI system reads along."""
+
+    def __init__(self, environ: Mapping[str, str], *, out: TextIO, err: TextIO) -> None:
+        self._environ, self._out, self._err = environ, out, err
+        self._obeyed = any(environ.get(name) for name in OBEYING)
+        self._masks = Masks()
+        self._masks.add(*secret_values(environ))
+
+    def learn(self, asked: Asked) -> None:
+        """Hide from now on what this request or plan keeps secret."""
+        self._masks.add(*secrets_of(asked))
+
+    @property
+    def hide(self) -> Callable[[str], str]:
+        return self._masks.hide
+
+    def cleaned(self, value: Value) -> Value:
+        return self._masks.cleaned(value)
+
+    def terminal(self) -> Terminal:
+        return Terminal(
+            out=self._out,
+            err=self._err,
+            clock=SystemClock(),
+            masks=self._masks,
+            obeyed=self._obeyed,
+            width=shutil.get_terminal_size().columns,
+            colour="NO_COLOR" not in self._environ,
+        )
+
+    def say(self, *texts: str) -> None:
+        """Print what was asked for, each text on lines of its own."""
+        for text in texts:
+            print(self._safe(text), file=self._out)
+
+    def tell(self, text: str) -> None:
+        print(self._safe(f"cvl-ci: {text}"), file=self._err)
+
+    def refuse(self, error: CvlError) -> None:
+        mask(error, self._masks)
+        self.tell(str(error))
+
+    def _safe(self, text: str) -> str:
+        hidden = self._masks.hide(text)
+        return "\n".join(map(defused, hidden.split("\n"))) if self._obeyed else hidden

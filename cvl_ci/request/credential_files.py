@@ -1,0 +1,59 @@
+"""Which files hold credentials: told by their names, and by what they hold where a name alone does not tell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+
+READ_BYTES = 64 * 1024
+"""So much of a file with a name that may be anything is looked at."""
+
+REASON = "it may hold credentials; `secrets` gives a job those that it needs, and `file_mounts` of a task any file"
+
+HARMLESS = ("*.pub", ".env.example", ".env.sample", ".env.template", ".env.dist", ".env.schema", "example.env")
+ALWAYS = (
+    *(".env", ".env.*", "*.env", ".envrc", ".netrc", "_netrc", ".pgpass", ".my.cnf", ".htpasswd", ".git-credentials"),
+    *("id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "id_ecdsa_sk", "id_ed25519_sk", "*.p12", "*.pfx", "*.jks"),
+    *("*.keystore", "*.ppk", "*.kdbx", "*.ovpn", "*.tfstate", "*.tfstate.*", "terraform.tfvars", "*.auto.tfvars"),
+    *("credentials.json", "client_secret*.json", "service-account*.json", "service_account*.json", "gha-creds-*.json"),
+    *("application_default_credentials.json", "kaggle.json", "secrets.toml", "secrets.yaml", "secrets.yml"),
+    *("secrets.json", "kubeconfig", "*.kubeconfig", ".dockercfg", ".s3cfg", ".boto", ".vault-token", "rclone.conf"),
+)
+FOLDERS = (
+    *(".aws", ".ssh", ".gnupg", ".kube", ".azure", ".oci", ".config/gcloud", ".config/gh", ".config/rclone"),
+    *(".docker/config.json", ".lambda_cloud", ".runpod", ".kaggle", ".huggingface/token", "huggingface/token"),
+)
+_PRIVATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----")
+IF_IT_HOLDS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
+    ("*.pem", _PRIVATE),  # a certificate is public
+    ("*.crt", _PRIVATE),
+    ("*.asc", _PRIVATE),
+    ("*.key", re.compile(rb"\A(?!.*-----BEGIN [A-Z0-9 ]*PUBLIC KEY)[\x09\x0a\x0d\x20-\x7e]*\Z", re.DOTALL)),
+    (".npmrc", re.compile(rb"_auth|_password", re.IGNORECASE)),
+    (".yarnrc.yml", re.compile(rb"npmAuth", re.IGNORECASE)),
+    (".pypirc", re.compile(rb"^\s*password\s*[:=]", re.IGNORECASE | re.MULTILINE)),
+    ("pip.conf", re.compile(rb"://[^/\s]*:[^/\s]*@")),
+    *(
+        (f"*{word}*.json", re.compile(rb'"(private_key|client_secret|refresh_token|SecretAccessKey)"\s*:'))
+        for word in ("account", "cred", "key", "secret", "token", "auth")
+    ),
+)
+
+
+def holds_credentials(path: str, begin: Callable[[int], bytes]) -> bool:
+    """Return whether a file may hold credentials. `begin`: reads so many of its first bytes. It may raise OSError."""
+    *folders, name = path.lower().split("/")
+    if any(fnmatchcase(name, each) for each in HARMLESS):
+        return False
+    below = f"/{'/'.join((*folders, name))}"
+    if any(fnmatchcase(name, each) for each in ALWAYS) or any(f"/{each}/" in f"{below}/" for each in FOLDERS):
+        return True
+    wanted = [pattern for each, pattern in IF_IT_HOLDS if fnmatchcase(name, each)]
+    if "." not in name.lstrip("."):
+        wanted.append(_PRIVATE)
+    try:
+        content = begin(READ_BYTES) if wanted else b""
+    except OSError:
+        return True
+    return any(pattern.search(content) for pattern in wanted)

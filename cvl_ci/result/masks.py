@@ -1,0 +1,182 @@
+"""What must never be read: each secret in every form it is likely to turn up in, hidden before a word leaves us.
+
+Each entry point puts all it says through these masks. A CI system masks at most what it prints itself, and only the
+secrets that it knows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from cvl_ci.result.encodings import SHORTEST, Edges, encoded
+from cvl_ci.result.inert import plain
+
+STARS = "***"
+_SECRET_KEY = re.compile(r"key|secret|token|password|credential", re.IGNORECASE)
+_BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
+
+Value = TypeVar("Value")
+Span = tuple[int, int]
+
+
+class Masks:
+    """The secrets known so far. It grows by `add`."""
+
+    def __init__(self) -> None:
+        self._forms: dict[str, Edges] = {}
+        self._pattern: re.Pattern[str] | None = None
+        self._begins: dict[str, list[str]] = {}
+
+    def add(self, *values: str) -> tuple[str, ...]:
+        """Hide these values from now on. Return the forms that are new: the CI system may be told of them."""
+        fresh: dict[str, Edges] = {}
+        for value in values:
+            for form, edges in forms(value):
+                if form not in self._forms:
+                    fresh.setdefault(form, edges)
+        if fresh:
+            self._forms.update(fresh)
+            self._pattern = None
+            for form in fresh:
+                self._begins.setdefault(form[:BEGINNING], []).append(form)
+        return tuple(fresh)
+
+    def hide(self, text: str) -> str:
+        """Return the text with stars for every secret in it."""
+        return stars_for(text, self.spans(text))
+
+    def hide_as_read(self, text: str) -> str:
+        """Hide in one line. A secret that colours stand in, as `grep --color` puts them, costs the line all of them."""
+        text = self.hide(text)
+        if text.isprintable():
+            return text
+        bare = plain(text)
+        hidden = self.hide(bare)
+        return text if hidden == bare else hidden
+
+    def cleaned(self, value: Value) -> Value:
+        """Return the same value, every string in it cleaned, however deep."""
+        cleaned: Value = self._cleaned(value)
+        return cleaned
+
+    def spans(self, text: str) -> list[Span]:
+        """Return where secrets stand, in order. Two that share a sign are both found, as one."""
+        found: list[Span] = []
+        if not self._forms:
+            return found
+        pattern = self._pattern = self._pattern or self._compiled()
+        at = 0
+        while (match := pattern.search(text, at)) is not None:
+            at = match.start() + 1
+            form = next((each for each in self._begins[match[0]] if text.startswith(each, match.start())), None)
+            if form is not None:
+                start, end = self._with_edges(text, match.start(), form)
+                if found and start <= found[-1][1]:
+                    start, end = found[-1][0], max(end, found.pop()[1])
+                found.append((start, end))
+        return found
+
+    def _compiled(self) -> re.Pattern[str]:
+        """Only beginnings are looked for by a pattern: one of whole forms takes a second to make for a private key."""
+        for alike in self._begins.values():
+            alike.sort(key=len, reverse=True)
+        return re.compile(_any_of(list(self._begins)))
+
+    def begun(self, text: str) -> Iterator[tuple[int, str]]:
+        """Yield where at the end of a text a form may begin that goes on elsewhere, and its rest, the longest first."""
+        if not self._forms:
+            return
+        for at in range(max(0, len(text) - max(map(len, self._forms)) + 1), len(text) - BEGINNING + 1):
+            for form in self._begins.get(text[at : at + BEGINNING], ()):
+                if len(form) > len(text) - at and text.endswith(form[: len(text) - at]):
+                    before = at - 1 if self._forms[form].before and text[at - 1 : at] in _BASE64 else at
+                    yield before, form[len(text) - at :]
+        for count in range(BEGINNING - 1, 0, -1):
+            for form in self._forms if text else ():
+                if text.endswith(form[:count]):
+                    yield len(text), form[count:]
+
+    def _with_edges(self, text: str, start: int, form: str) -> Span:
+        edges, end = self._forms[form], start + len(form)
+        if edges.before and text[start - 1 : start] in _BASE64:
+            start -= 1
+        return start, end_of_base64(text, end) if edges.after else end
+
+    def _cleaned(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.hide_as_read(value)
+        if isinstance(value, Mapping):
+            return {self._cleaned(key): self._cleaned(inner) for key, inner in value.items()}
+        if isinstance(value, (tuple, list, set, frozenset)):
+            return type(value)(self._cleaned(inner) for inner in value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, (type, enum.Enum)):
+            fields = {each.name: self._cleaned(getattr(value, each.name)) for each in dataclasses.fields(value)}
+            return dataclasses.replace(value, **fields)
+        return value
+
+
+BEGINNING = 4
+"""So many signs tell the beginning of a form; fewer stand at the end of a line by chance."""
+
+
+def stars_for(text: str, spans: Sequence[Span]) -> str:
+    """Return the text with stars in place of these spans, which are in order and apart."""
+    if not spans:
+        return text
+    at, parts = 0, []
+    for start, end in spans:
+        parts += [text[at:start], STARS]
+        at = end
+    return "".join((*parts, text[at:]))
+
+
+def end_of_base64(text: str, at: int) -> int:
+    """Return where base64 ends whose last whole sign of a value stands before `at`: a last sign, and its filling."""
+    at += text[at : at + 1] in _BASE64 and at < len(text)
+    while text[at : at + 1] == "=":
+        at += 1
+    return at
+
+
+def _any_of(words: Sequence[str]) -> str:
+    """A pattern for words of one length, as a tree: there are hundreds, and each line is read for all of them."""
+    if len(words) == 1 or not words[0]:
+        return re.escape(words[0])
+    branches = itertools.groupby(sorted(words), key=lambda word: word[0])
+    return f"(?:{'|'.join(re.escape(sign) + _any_of([word[1:] for word in alike]) for sign, alike in branches)})"
+
+
+def forms(value: str) -> Iterator[tuple[str, Edges]]:
+    """Yield the value, each of its lines, and what a JSON document keeps secret, in every encoding."""
+    parts = [value.strip(), *(line.strip() for line in value.splitlines()), *_in_json(value)]
+    for part in dict.fromkeys(parts):
+        if len(part) >= SHORTEST:
+            yield from encoded(part)
+
+
+def _in_json(value: str) -> Iterable[str]:
+    """A service account's key, say: the document is shown to nobody, its fields turn up alone."""
+    try:
+        document = json.loads(value)
+    except (ValueError, RecursionError):
+        return []
+    return list(_leaves("", document, secret=False))
+
+
+def _leaves(name: str, value: object, *, secret: bool) -> Iterator[str]:
+    secret = secret or bool(_SECRET_KEY.search(name))
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(str(key), inner, secret=secret)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves("", inner, secret=secret)
+    elif isinstance(value, str) and secret:
+        yield value.strip()
+        yield from (line.strip() for line in value.splitlines())

@@ -1,0 +1,91 @@
+"""Which variables hold a secret: told by the name, and by what some values look like whatever their name is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+_SECRET_WORDS = re.compile(
+    r"SECRETS?|TOKENS?|PASSWORDS?|PASSWD|PASS|PASSPHRASE|PWD|PATS?|CREDENTIALS?|CREDS|APIKEY|AUTHORIZATION|BEARER"
+    r"|COOKIE|WEBHOOKS?|DSN|JWT|PEM|NETRC|DOCKERCONFIGJSON|SAS|PIN|OTP|TOTP"
+)
+_KEY = re.compile(r"KEYS?")
+_NO_SECRET_KEY = re.compile(r"PUBLIC|CACHE|SORT|PRIMARY|FOREIGN|PARTITION|DICT|MAP|INDEX|KNOWN")
+"""A key with such a word in its name opens nothing."""
+_POINTER = re.compile(r"FILE|PATH|URL|URI|DIR|ID|NAME|ARN|ENDPOINT|HOST|PORT|USER|TTL|EXPIRY|LENGTH|SIZE|TYPE")
+"""Such a variable says where a secret is, and not what it is."""
+_COUNTED = re.compile(r"TOKENS|KEYS|MAX|MIN|NUM|COUNT")
+_CONNECTION = re.compile(r"CONNECTIONSTRING|CONNSTR")
+_NOT_THEMSELVES = frozenset({"PWD", "OLDPWD", "INPUT_SECRETS", "INPUT_ENV"})
+"""The working directory; and the action's inputs that hold names beside values: their parser knows which is which."""
+_NUMBER = re.compile(r"[\d.,_eE+-]+")
+_SHAPES = re.compile(
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY"
+    r"|^(?:gh[pousr]_|github_pat_|hf_|glpat-|xox[abeprs]-|sk-|sk_live_|rk_live_|npm_|pypi-|dop_v1_|AIza|eyJ[\w-]+\.eyJ)"
+    r"|^https://(?:hooks\.slack\.com/|discord(?:app)?\.com/api/webhooks/|[\w.-]+\.webhook\.office\.com/)"
+    r"|[?&](?:sig|signature|token|access_token|api_?key|X-Amz-Signature)=",
+)
+"""Prefixes that services give to their keys so that scanners know them, webhooks, and signed addresses."""
+
+
+class _Secret(Protocol):
+    def reveal(self) -> str: ...
+
+
+class Asked(Protocol):
+    """A request, or the plan that was made of it."""
+
+    @property
+    def env(self) -> Mapping[str, str]: ...
+
+    @property
+    def secrets(self) -> Mapping[str, _Secret]: ...
+
+
+def secrets_of(asked: Asked) -> Iterator[str]:
+    """Yield what a run is given to keep secret, and what stands among its plain variables and is secret by its name."""
+    yield from (secret.reveal() for secret in asked.secrets.values())
+    yield from secret_values(asked.env)
+
+
+def secret_values(environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield the values to hide of these variables: whole, and where a URL has a password, that too."""
+    for name, value in environment.items():
+        if name.upper() in _NOT_THEMSELVES:
+            continue
+        if _is_secret_name(name, value) or _SHAPES.search(value):
+            yield value
+        if "://" in value:
+            yield from _passwords(value)
+
+
+def _is_secret_name(name: str, value: str) -> bool:
+    words = [word.rstrip("0123456789") or word for word in _words(name)]
+    if not words or (_POINTER.fullmatch(words[-1]) and "WEBHOOK" not in words):
+        return False
+    if _NUMBER.fullmatch(value) and any(map(_COUNTED.fullmatch, words)):
+        return False  # MAX_TOKENS
+    if any(map(_SECRET_WORDS.fullmatch, words)) or _CONNECTION.fullmatch("".join(words[-2:])):
+        return True
+    return any(map(_KEY.fullmatch, words)) and not any(map(_NO_SECRET_KEY.fullmatch, words))
+
+
+def _words(name: str) -> list[str]:
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
+    return [word for word in re.split(r"[^A-Z0-9]+", apart.upper()) if word]
+
+
+def _passwords(value: str) -> Iterator[str]:
+    """Yield the password of each URL in a value, as it is written there and as it is meant."""
+    for address in re.findall(r"[A-Za-z][\w+.-]*://[^\s/?#]*@", value):
+        try:
+            password = urlsplit(address).password
+        except ValueError:
+            continue
+        user, _, _ = address.rpartition("@")[0].partition("://")[2].partition(":")
+        # GitHub takes a token as the user, with no password or with a word for one.
+        for each in (password, user if not password or password == "x-oauth-basic" else None):  # noqa: S105
+            if each:
+                yield from (each, unquote(each))

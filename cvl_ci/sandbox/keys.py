@@ -1,0 +1,64 @@
+"""The keys of one sandbox, in a file that its owner alone can read: whoever lacks them gets nothing from the emulator.
+
+A machine of the sandbox is a container with many rights: who may launch one would be root on this computer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import string
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+FOLDER, FILE = "keys", "keys.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """An access key of the emulated account."""
+
+    id: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """`client` signs a run's requests, `witness` those of who looks at it from outside. `control`: for our own line."""
+
+    client: Key
+    witness: Key
+    control: str = field(repr=False)
+
+
+def create(directory: Path) -> Keys:
+    """Make new keys; those of an earlier emulator open nothing afterwards."""
+    made = Keys(client=new_key("AKIA"), witness=new_key("AKIA"), control=secrets.token_urlsafe(32))
+    folder = directory / FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    draft = folder / f".{FILE}.{secrets.token_hex(4)}"
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        json.dump(asdict(made), file)
+    draft.replace(folder / FILE)
+    return made
+
+
+def load(directory: Path) -> Keys | None:
+    """None: there are none, they are another user's, or others can read them."""
+    try:
+        if (directory / FOLDER).stat().st_mode & 0o077:
+            return None
+        document = json.loads((directory / FOLDER / FILE).read_text(encoding="utf-8"))
+        return Keys(
+            client=Key(**document["client"]), witness=Key(**document["witness"]), control=str(document["control"])
+        )
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def new_key(prefix: str) -> Key:
+    """`AKIA`: of an account. `ASIA`: for a time."""
+    signs = string.ascii_uppercase + "234567"
+    return Key(id=prefix + "".join(secrets.choice(signs) for _ in range(16)), secret=secrets.token_urlsafe(30))
