@@ -77,7 +77,7 @@ def test_a_person_finds_the_failed_job_s_machine_and_ends_it_when_done(alone: Te
 def test_where_nobody_comes_it_ends_soon_after_its_time_by_itself(alone: Terminal) -> None:
     """Spot, in a sandbox of its own, which writes down what was called: nothing that the policies do not allow."""
     asked = ("--command", "exit 7", "--gpu", "none", "--spot", "true", "--max-runtime", "10m")
-    ran = alone.run(*asked, "--keep-on-failure", "2")
+    ran = alone.run(*asked, "--keep-on-failure", "3")
     assert ran.code == 7, ran.err
     (machine,) = alone.sandbox.status().instances
     ends = int(machine.tags["cvl-ci-deadline"])
