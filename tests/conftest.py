@@ -1,4 +1,8 @@
-"""Quick tests run first, and no test sees this machine's home, credentials or leases."""
+"""Quick tests run first, and no test sees this machine's home, credentials or leases.
+
+Several processes share the tests, more than there are cores: a test on the sandbox waits most of its time. A file is
+the unit of work. A test on the sandbox is a unit of its own, unless its file shares a fixture of the module.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +13,48 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 COST = ("sandbox", "flood", "peers", "sky")
 """Markers of tests that take long, the longest first: a mistake in the rest is seen before they begin."""
+
+APART = ("tests/sandbox/", "tests/action/", "tests/chaos/test_runs.py")
+"""Paths of tests of minutes each: any process may take any one of them, so that no long file comes last."""
+TOGETHER = ("tests/sandbox/test_emulator.py", "tests/sandbox/test_api_server.py", "tests/action/test_image.py")
+"""Files among them whose tests share one fixture."""
+EARLY = 2
+"""Number of the longest tests that begin before the quick ones: they wait while the quick ones compute."""
 
 OF_THE_USER = ("AWS_", "AZURE_", "GOOGLE_", "SKYPILOT_", "CVL_", "GITHUB_", "ACTIONS_", "INPUT_", "NO_COLOR")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=_cost)
+    items.sort(key=lambda item: (_cost(item), -_minutes(item)))
+    early = sorted((item for item in items if _minutes(item)), key=_minutes, reverse=True)[:EARLY]
+    items[:] = [*early, *(item for item in items if item not in early)]
     if not docker_answers() and not in_ci():
         no_docker = pytest.mark.skip(reason="no Docker Engine answers: script/bootstrap starts one")
         for item in items:
             if item.get_closest_marker("sandbox"):
                 item.add_marker(no_docker)
+
+
+class Units(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types here
+    """Work for the processes: a file, or a single test of minutes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Units:
+    config.option.loadscopereorder = False  # the order of the collection is the order of the work
+    return Units(config, log)
+
+
+def unit_of(nodeid: str) -> str:
+    """Return the name of the unit that this test belongs to."""
+    return nodeid if nodeid.startswith(APART) and not nodeid.startswith(TOGETHER) else nodeid.split("::", 1)[0]
 
 
 def in_ci() -> bool:
@@ -31,6 +63,12 @@ def in_ci() -> bool:
 
 def _cost(item: pytest.Item) -> int:
     return next((len(COST) - rank for rank, name in enumerate(COST) if item.get_closest_marker(name)), 0)
+
+
+def _minutes(item: pytest.Item) -> float:
+    """Return how long a test takes, as its marker `minutes` says; 0 where it has none."""
+    marker = item.get_closest_marker("minutes")
+    return float(marker.args[0]) if marker else 0.0
 
 
 def docker_answers() -> bool:

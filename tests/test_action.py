@@ -14,7 +14,7 @@ import pytest
 
 from cvl_ci.lease import Owner
 from tests.github.runner import Runner, read_file
-from tests.processor import children_seconds
+from tests.processor import children_seconds, interpreter_seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -141,8 +141,9 @@ def test_a_cancelled_main_is_gone_at_once_and_post_ends_the_machine(job: Job, st
     process = job.hung_at(step)
     began = time.monotonic()
     process.send_signal(number)
-    said, _ = process.communicate(timeout=10)
-    assert time.monotonic() - began < 1
+    said, _ = process.communicate(timeout=60)
+    took = time.monotonic() - began
+    assert took < 40 * interpreter_seconds(), "a second, where nothing else runs"
     assert process.returncode == 130
     assert "post step takes the machine down" in said
     assert Runner().read(said).stopped_by == ""

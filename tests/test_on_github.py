@@ -151,15 +151,15 @@ def test_a_github_that_does_not_answer_holds_a_run_up_no_longer_than_it_says(
 ) -> None:
     monkeypatch.setattr(comment, "FLUSH_SECONDS", 0.3)
     answers = threading.Event()
-    api.delay = lambda: void(answers.wait(timeout=20))
+    api.delay = lambda: void(answers.wait(timeout=60))
     step = OnGitHub({**environment, "INPUT_COMMENT": "always"})
     began = time.monotonic()
     step.queued(PLAN)
     for phase in Phase:
         step.workflow.began(phase)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30, "half of what GitHub takes"
     say(step, SUCCEEDED)
-    assert 0.3 <= time.monotonic() - began < 5
+    assert 0.3 <= time.monotonic() - began < 30
     assert "::warning::GitHub took no comment within" in capsys.readouterr().out
     answers.set()
     step.flush()

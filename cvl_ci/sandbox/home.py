@@ -6,6 +6,7 @@ import csv
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from cvl_ci.sandbox.blueprint import Blueprint
 from cvl_ci.sandbox.offers import MachineType, regions_of
 
 CATALOGUE = Path(".sky/catalogs/v8")
+WHEELS = Path(".sky/wheels")
+"""Where SkyPilot keeps the wheel of itself (sky/backends/wheel_utils.py)."""
 CPU_IMAGE = "ami-05a4dbc0c0ffee001"
 GPU_IMAGE = "ami-05a4dbc0c0ffee002"
 IMAGES = {
@@ -83,9 +86,20 @@ def write(given: Access, types: Sequence[MachineType], zones: Mapping[str, Seque
 
 
 def forget_skypilot(home: Path) -> None:
-    """What SkyPilot remembers of machines that are gone. Other things a user keeps in this home stay."""
-    for name in (".sky", "sky_logs", ".aws"):
-        shutil.rmtree(home / name, ignore_errors=True)
+    """Remove what SkyPilot remembers of machines that are gone.
+
+    Other things that a user keeps in this home stay. So does the wheel of itself that SkyPilot takes to its machines:
+    building it takes ten seconds, and SkyPilot builds another one when its own files change.
+    """
+    for path in (home / "sky_logs", home / ".aws", *(home / WHEELS.parent).glob("*")):
+        if path == home / WHEELS:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # it is not there, or not empty
+        (home / WHEELS.parent).rmdir()
 
 
 def catalogue(

@@ -7,6 +7,9 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.action import github
 from tests.action.conftest import Runner, machines_of
@@ -16,6 +19,7 @@ from tests.github.api import Api
 from tests.timing import SLOWER, WORK, timing
 
 
+@pytest.mark.minutes(3)
 def test_a_step_that_compares_is_red_where_its_pull_request_is_slower(
     runner: Runner, api: Api, api_url: str, tmp_path: Path
 ) -> None:
@@ -46,7 +50,20 @@ def test_a_step_that_compares_is_red_where_its_pull_request_is_slower(
         assert re.search(r"`latency_ms \+\d+\.\d % worse \(", told), told
         assert "`accuracy +0.0 % same`" in told
     assert main.wrote("GITHUB_OUTPUT")["exit_code"] == "1"
+    [summary] = (job.workspace / "cvl-outputs").glob("*.json")
+    tells_both_sides_in_turn(json.loads(summary.read_text()))
+    assert (job.workspace / WORK).read_text() == SLOWER, "the working tree is as it was"
     assert machines_of(json.loads(main.wrote("GITHUB_STATE")["handover"])["lease"]) == []
+
+
+def tells_both_sides_in_turn(summary: dict[str, Any]) -> None:
+    beside = summary["beside"]
+    assert sorted(beside["order"]) == sorted(f"{side}-{turn}" for side in ("head", "base") for turn in range(1, 6))
+    verdicts = {change["metric"]: change["verdict"] for change in beside["changes"]}
+    assert (verdicts["accuracy"], verdicts["latency_ms"]) == ("same", "worse"), beside
+    assert (len(summary["samples"]["latency_ms"]), len(summary["samples"]["time.turn"])) == (5, 5)
+    fetched = [f"{side}-{turn}/outputs/metrics.json" for side in ("base", "head") for turn in range(1, 6)]
+    assert sorted(each["path"] for each in summary["files"]) == fetched
 
 
 def given_to_the_runner(folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -26,14 +25,15 @@ for _ in range(10):
 """In turns, so that what else the machine does is beside both: of each the seconds that passed, and the processor's."""
 
 
-@pytest.fixture
-def job(image: str, tmp_path: Path) -> Iterator[Job]:
-    """After a main that has told its end itself, as nearly every main has."""
-    job = Job(image=image, folder=tmp_path, given={"INPUT_CLOUD": "aws", "INPUT_COMMAND": "true", "INPUT_VERB": "plan"})
+@pytest.fixture(scope="module")
+def job(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
+    """After a main that has told its end itself, as nearly every main has. One for all tests: they only look."""
+    folder = tmp_path_factory.mktemp("job")
+    job = Job(image=image, folder=folder, given={"INPUT_CLOUD": "aws", "INPUT_COMMAND": "true", "INPUT_VERB": "plan"})
     main = job.main()
     assert main.ended() == 0, main.said
     yield job
-    give_back(image, tmp_path)
+    give_back(image, folder)
 
 
 def test_an_idle_post_takes_less_than_half_a_second(job: Job) -> None:

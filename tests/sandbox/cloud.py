@@ -32,6 +32,8 @@ SOLD = tuple(
     for name, cpus, accelerator in (("m6i.large", 2, None), ("g4dn.xlarge", 4, "T4"))
 )
 IMAGE = "ami-05a4dbc0c0ffee001"
+PATIENCE = 60.0
+"""Seconds: what takes one on a machine at rest is given them on a busy one. A test ends as soon as it is there."""
 T = TypeVar("T")
 
 
@@ -43,8 +45,8 @@ def sandbox_in(directory: Path, *, sold: tuple[MachineType, ...] = SOLD) -> Sand
     return Sandbox(directory, machine_types=sold, environment=environment(), progress=print)
 
 
-def eventually(look: Callable[[], T], *, within: float = 10.0) -> T:
-    """What `look` says once it says something true; its last word when the time is over."""
+def eventually(look: Callable[[], T], *, within: float = PATIENCE) -> T:
+    """Return what `look` says once it says something true; its last word when the time is over."""
     deadline = time.monotonic() + within
     while not (seen := look()) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -120,10 +122,10 @@ class Cloud:
     def state(self, instance: str, region: str = EAST) -> str:
         return str(self.describe(instance, region)["State"]["Name"])
 
-    def comes_to(self, state: str, instance: str, *, within: float = 10.0) -> bool:
+    def comes_to(self, state: str, instance: str, *, within: float = PATIENCE) -> bool:
         return eventually(lambda: self.state(instance) == state, within=within)
 
-    def ssh(self, instance: str, command: str, *, region: str = EAST, patience: float = 20.0) -> str:
+    def ssh(self, instance: str, command: str, *, region: str = EAST, patience: float = PATIENCE) -> str:
         """What the command prints; it must succeed, once the machine answers at all."""
         words = [
             "ssh", "-F", "/dev/null", "-i", str(self.key), "-o", "BatchMode=yes", "-o", "ConnectTimeout=5",

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from cvl_ci.sandbox import Faults
 from tests.sandbox.conftest import Terminal
 
-MAX_COST = 0.0136
-"""At $0.096 an hour, on demand, 8.5 minutes, 5 of them for release; at the spot price that was quoted, 23."""
+MAX_COST = 0.0176
+"""At $0.096 an hour, on demand, 11 minutes, 5 of them for release; at the spot price that was quoted, 30."""
+MINUTES = 11
 
 
+@pytest.mark.minutes(5)
 def test_a_budget_that_ends_mid_run_ends_over_budget_with_outputs_and_no_machine(terminal: Terminal) -> None:
     terminal.sandbox.set_faults(Faults(no_spot_capacity=("us-east-1", "us-west-2")))
     seen: list[tuple[float, float]] = []
@@ -29,9 +33,10 @@ def test_a_budget_that_ends_mid_run_ends_over_budget_with_outputs_and_no_machine
     assert terminal.machines() == [] and ran.summary["released"]["gone"] is True
     assert sorted(each["path"] for each in ran.summary["files"]) == ["armed", "kept"]
     assert ran.summary["spot"] is False
+    assert any(each["spot"] and each["error"] for each in ran.summary["attempts"]), "it says why it fell back"
     assert ran.summary["cost_usd"] < MAX_COST
     ((began, deadline),) = seen
     assert (ran.folder / "armed").read_text().strip() == str(int(deadline)), "timer and label say the same"
-    assert began < deadline < began + 8.5 * 60, "by the price of the machine it got"
+    assert began < deadline < began + MINUTES * 60, "by the price of the machine it got"
     assert over < deadline, "it was over before its money was"
-    assert ran.summary["phases"]["running"] > 20, "it ran as long as the money for it lasted"
+    assert over > deadline - 5 * 60, "it ran as long as the money for it lasted"

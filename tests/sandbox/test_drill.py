@@ -14,6 +14,7 @@ from tests.sandbox.conftest import Terminal
 pytestmark = pytest.mark.timeout(1500)
 
 
+@pytest.mark.minutes(4)
 def test_a_drill_tells_which_line_caught_it(terminal: Terminal) -> None:
     held = terminal.type("drill", "--cloud", "sandbox", "--phase", "running", "--kill", "credentials-expired")
     print(held.stderr, held.stdout)

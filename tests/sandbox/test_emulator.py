@@ -44,11 +44,9 @@ def cloud(one_cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
 # ---- instances are machines ------------------------------------------------------------------------------------------
 
 
-def test_a_launched_instance_is_a_machine_that_its_key_opens_within_seconds(cloud: Cloud) -> None:
-    began = time.monotonic()
+def test_a_launched_instance_is_a_machine_that_its_key_opens(cloud: Cloud) -> None:
     machine = cloud.launch()
     assert cloud.ssh(machine, "whoami; sudo whoami") == "ubuntu\nroot"
-    assert time.monotonic() - began < 10
 
 
 def test_a_machine_has_what_a_job_expects_of_one(cloud: Cloud) -> None:
@@ -173,7 +171,7 @@ def test_regions_that_are_not_sold_have_no_machines(cloud: Cloud) -> None:
 def test_a_machine_that_powers_itself_off_ends_as_its_instance_says(cloud: Cloud, behaviour: str, state: str) -> None:
     machine = cloud.launch(InstanceInitiatedShutdownBehavior=behaviour)
     cloud.ssh(machine, "(sleep 0.3; sudo shutdown -h now) >/dev/null 2>&1 </dev/null &")
-    assert cloud.comes_to(state, machine, within=5)
+    assert cloud.comes_to(state, machine)
 
 
 def test_a_shutdown_can_be_put_off_and_called_off(cloud: Cloud) -> None:
@@ -190,17 +188,17 @@ def test_a_machine_that_reboots_itself_comes_back(cloud: Cloud) -> None:
     assert cloud.state(machine) == "running"
 
 
-def test_a_container_that_dies_shows_within_two_seconds(cloud: Cloud) -> None:
+def test_a_container_that_dies_shows(cloud: Cloud) -> None:
     machine = cloud.launch(InstanceInitiatedShutdownBehavior="terminate")
     docker("kill", *containers(cloud.id))
-    assert cloud.comes_to("terminated", machine, within=2)
+    assert cloud.comes_to("terminated", machine)
     assert containers(cloud.id) == []
 
 
 def test_a_container_that_somebody_removes_shows_too(cloud: Cloud) -> None:
     machine = cloud.launch()
     docker("rm", "--force", "--volumes", *containers(cloud.id))
-    assert cloud.comes_to("terminated", machine, within=2)
+    assert cloud.comes_to("terminated", machine)
 
 
 def test_a_killed_machine_is_gone_at_once_and_ec2_knows(cloud: Cloud) -> None:
@@ -269,7 +267,7 @@ def test_an_interrupted_spot_machine_is_told_and_then_taken(cloud: Cloud) -> Non
     told = json.loads(cloud.ssh(machine, ASK + "ask meta-data/spot/instance-action"))
     assert told["action"] == "terminate"
     assert cloud.state(machine) == "running"
-    assert cloud.comes_to("terminated", machine, within=6)
+    assert cloud.comes_to("terminated", machine)
     assert cloud.describe(machine)["StateReason"]["Code"] == "Server.SpotInstanceTermination"
 
 

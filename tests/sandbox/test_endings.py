@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cvl_ci.sandbox import Faults, Throttle
 from tests.sandbox.conftest import Terminal
 
 TREE = {
@@ -86,20 +87,20 @@ def test_a_job_that_hangs_is_ended_on_the_machine_at_its_limit(terminal: Termina
     assert terminal.machines() == []
 
 
+# While it sets up or runs: tests/chaos/test_runs.py, test_action_publishes.py and tests/action/test_cancelled.py.
 PHRASES = {
     "provisioning": "getting machines",
-    "setup": "setting up",
-    "running": "running",
     "fetching": "fetching what it wrote",
     "releasing": "taking the machines down",
 }
-JOB = "head -c 300000000 /dev/urandom > big; echo ready; sleep 12"
+LARGE = 300_000_000
+"""Bytes that take a while to fetch."""
 
 
 @pytest.mark.parametrize("phase", PHRASES)
 def test_ctrl_c_in_each_phase_leaves_no_machine(terminal: Terminal, tmp_path: Path, phase: str) -> None:
     task = tmp_path / "task.yaml"
-    task.write_text(f"setup: |\n  echo setting up; sleep 8\nrun: |\n  {JOB}\n")
+    task.write_text(f"run: |\n  head -c {LARGE if phase == 'fetching' else 1000} /dev/urandom > result\n")
 
     def stop(line: str) -> bool:
         """In provisioning once a machine was asked for, so that there is one; else when the phase begins."""
@@ -113,7 +114,10 @@ def test_ctrl_c_in_each_phase_leaves_no_machine(terminal: Terminal, tmp_path: Pa
     assert terminal.machines() == []
 
 
-def test_a_killed_run_is_found_and_ended_by_down(terminal: Terminal) -> None:
+def test_a_killed_run_is_found_and_ended_by_down_at_an_api_that_throttles(terminal: Terminal) -> None:
+    throttled = Throttle(action="DescribeInstances", probability=0.3)
+    terminal.sandbox.set_faults(Faults(throttle=(throttled,)))
+
     def kill(line: str) -> bool:
         if "asking sandbox/" in line:
             terminal.processes[-1].kill()

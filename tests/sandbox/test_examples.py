@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from cvl_ci.sandbox import Faults
 from tests.sandbox.conftest import Terminal
 
 
@@ -27,9 +28,16 @@ def test_the_cpu_training_comes_back_with_metrics_and_checkpoint_and_proof(termi
     assert terminal.machines() == []
 
 
-def test_docker_on_host_builds_and_runs_inside_the_machine(terminal: Terminal) -> None:
+def test_docker_on_host_builds_and_runs_inside_the_machine_of_the_next_zone(terminal: Terminal) -> None:
+    """Its first zone has no capacity: the run fails over to another zone of that region."""
+    terminal.sandbox.set_faults(Faults(no_capacity=("us-east-1a",)))
+    terminal.cloud = "sandbox/us-east-1"
     ran = terminal.run("examples/text/docker_ngram", "train")
     assert ran.code == 0, ran.err + ran.out
+    first, *_, last = ran.summary["attempts"]
+    assert (first["zone"], last["error"], last["region"]) == ("us-east-1a", None, "us-east-1")
+    assert "InsufficientInstanceCapacity" in first["error"]
+    assert last["zone"] != "us-east-1a"
     assert "setup" in ran.summary["phases"], "the build is a phase of its own"
     assert any(path["path"].endswith("metrics.json") for path in ran.summary["files"])
     assert terminal.machines() == []

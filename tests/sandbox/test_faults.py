@@ -1,32 +1,15 @@
-"""What a cloud does to people: no capacity, a machine that never answers, one that dies, an API that says slow down."""
+"""What a cloud does to people: no capacity anywhere, a machine that never answers, machines that die.
+
+Other tests run under the other faults: a zone without capacity (test_examples.py), a region without (test_gpus.py), no
+spot capacity (test_budget.py), an API that throttles (test_endings.py), keys that expire (test_drill.py).
+"""
 
 from __future__ import annotations
 
-import time
+import pytest
 
 from cvl_ci.sandbox import Faults
 from tests.sandbox.conftest import Terminal
-
-
-def test_a_zone_without_capacity_fails_over_to_the_next_zone(terminal: Terminal) -> None:
-    terminal.sandbox.set_faults(Faults(no_capacity=("us-east-1a",)))
-    ran = terminal.run("--command", "echo here", "--cloud", "sandbox/us-east-1")
-    assert ran.code == 0, ran.err
-    first, *_, last = ran.summary["attempts"]
-    assert (first["zone"], last["error"]) == ("us-east-1a", None)
-    assert "InsufficientInstanceCapacity" in first["error"]
-    assert last["zone"] != "us-east-1a"
-    assert terminal.machines() == []
-
-
-def test_a_region_without_capacity_fails_over_to_the_other_region(terminal: Terminal) -> None:
-    terminal.sandbox.set_faults(Faults(no_capacity=("us-east-1",)))
-    ran = terminal.run("--command", "echo here")
-    assert ran.code == 0, ran.err
-    assert ran.summary["region"] == "us-west-2"
-    assert {each["region"] for each in ran.summary["attempts"]} == {"us-east-1", "us-west-2"}
-    assert {each["region"] for each in ran.summary["released"]["asked"]} == {"us-east-1", "us-west-2"}
-    assert terminal.machines() == []
 
 
 def test_no_capacity_anywhere_ends_75_with_every_attempt(terminal: Terminal) -> None:
@@ -37,15 +20,6 @@ def test_no_capacity_anywhere_ends_75_with_every_attempt(terminal: Terminal) -> 
     assert {each["region"] for each in ran.summary["attempts"]} == {"us-east-1", "us-west-2"}
     assert all(each["error"] for each in ran.summary["attempts"])
     assert ran.summary["cost_usd"] in (0, None)
-    assert terminal.machines() == []
-
-
-def test_spot_falls_back_to_on_demand_and_says_so(terminal: Terminal) -> None:
-    terminal.sandbox.set_faults(Faults(no_spot_capacity=("us-east-1", "us-west-2")))
-    ran = terminal.run("--command", "echo here", "--spot", "fallback")
-    assert ran.code == 0, ran.err
-    assert ran.summary["spot"] is False
-    assert any(each["spot"] and each["error"] for each in ran.summary["attempts"])
     assert terminal.machines() == []
 
 
@@ -75,8 +49,9 @@ def test_a_machine_that_dies_in_mid_run_is_no_failure_of_the_job(terminal: Termi
     assert terminal.machines() == []
 
 
+@pytest.mark.minutes(3)
 def test_one_of_two_machines_that_dies_ends_the_run_long_before_its_limit(terminal: Terminal) -> None:
-    killed: list[float] = []
+    killed: list[str] = []
 
     def kill(line: str) -> bool:
         if line.rstrip().endswith("] running") and not killed:
@@ -85,21 +60,11 @@ def test_one_of_two_machines_that_dies_ends_the_run_long_before_its_limit(termin
                 each.id for each in there if each.tags.get("ray-node-type") == "worker" and each.state == "running"
             ]
             terminal.sandbox.kill(other)
-            killed.append(time.monotonic())
+            killed.append(other)
         return False
 
     ran = terminal.run("--command", "echo begun; sleep 900", "--num-nodes", "2", "--max-runtime", "15m", stop=kill)
     assert killed
-    assert time.monotonic() - killed[0] < 300
     assert (ran.code, ran.summary["ending"]) == (75, "preempted"), ran.err
     assert "1 of its 2 nodes" in ran.summary["reason"]
-    assert terminal.machines() == []
-
-
-def test_an_api_that_throttles_half_of_all_calls_still_ends_with_proof(terminal: Terminal) -> None:
-    from cvl_ci.sandbox import Throttle
-
-    terminal.sandbox.set_faults(Faults(throttle=(Throttle(action="DescribeInstances", probability=0.3),)))
-    ran = terminal.run("--command", "echo here")
-    assert ran.summary["released"]["gone"] is True, ran.err
     assert terminal.machines() == []

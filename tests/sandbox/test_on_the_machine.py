@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from tests.sandbox.cloud import eventually
 from tests.sandbox.conftest import Terminal
 
 
+def told_deadline(terminal: Terminal, machine: str) -> int:
+    """Return the deadline in a machine's label; 0 while it has no labels yet."""
+    (labels,) = (each.tags for each in terminal.sandbox.status().instances if each.id == machine)
+    return int(labels.get("cvl-ci-deadline", 0))
+
+
+@pytest.mark.minutes(8)
 def test_a_machine_that_nobody_ever_reached_ends_itself_at_its_deadline(terminal: Terminal) -> None:
     """By the timer armed at boot: SkyPilot's runtime never came to be, so no autodown was armed."""
-    killed = []
 
     def kill(line: str) -> bool:
         if "asking sandbox/" in line:
-            eventually(terminal.machines, within=20)
+            eventually(terminal.machines)
             terminal.processes[-1].kill()
-            killed.append(time.monotonic())
         return False
 
-    # Five and a half minutes at $0.096 an hour: five are kept for the release, and the launch may have the rest.
-    ran = terminal.run("--command", "sleep 600", "--max-cost", "0.009", stop=kill)
+    # Seven minutes at $0.096 an hour: five are kept for the release, and the launch may have the rest.
+    ran = terminal.run("--command", "sleep 600", "--max-cost", "0.0112", stop=kill)
     assert ran.code == -9
-    assert len(terminal.machines()) == 1, "it outlives the run"
-    assert eventually(lambda: not terminal.machines(), within=370), "it has ended itself"
-    assert time.monotonic() - killed[0] > 270, "at its deadline, not before"
+    (left,) = terminal.machines()  # it outlives the run
+    deadline = eventually(lambda: told_deadline(terminal, left))
+    assert eventually(lambda: not terminal.machines(), within=600), "it has ended itself"
+    assert time.time() > deadline > 0, "at its deadline, not before"
 
 
+@pytest.mark.minutes(6)
 def test_a_machine_whose_runner_is_lost_ends_itself_when_its_heartbeat_does(terminal: Terminal) -> None:
     def kill(line: str) -> bool:
         if line.rstrip().endswith("] running"):
@@ -37,4 +46,4 @@ def test_a_machine_whose_runner_is_lost_ends_itself_when_its_heartbeat_does(term
 
     ran = terminal.run("--command", "sleep 900", "--heartbeat-minutes", "1", "--max-runtime", "30m", stop=kill)
     assert ran.code == -9
-    assert eventually(lambda: not terminal.machines(), within=200), "minutes later, half an hour before its limit"
+    assert eventually(lambda: not terminal.machines(), within=600), "minutes later, half an hour before its limit"

@@ -18,7 +18,7 @@ import pytest
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import Access, Faults, MachineType, Sandbox, blueprint, daemon
-from tests.processor import interpreter_seconds
+from tests.processor import children_seconds
 from tests.sandbox.cloud import EAST, SOLD, Cloud, containers, docker, environment, eventually, leavings, sandbox_in
 
 pytestmark = pytest.mark.sandbox
@@ -46,22 +46,23 @@ def cloud_of(sandbox: Sandbox, directory: Path, access: Access, key: Path) -> Cl
 
 
 def test_up_again_is_the_same_and_takes_under_a_second_and_no_emulator_of_its_own(directory: Path) -> None:
+    """Of the processor: what else the machine does takes nothing from it."""
     first = sandbox_in(directory).up()
+    emulator = daemon.found(directory)
     program = (
-        "import os, sys, time; from pathlib import Path; began = time.monotonic();"
-        "from cvl_ci.sandbox import Sandbox; from tests.sandbox.cloud import sandbox_in;"
+        "import sys; from pathlib import Path; from tests.sandbox.cloud import sandbox_in;"
         f"access = sandbox_in(Path({str(directory)!r})).up();"
-        "print(access.endpoint_url, time.monotonic() - began, *({'moto', 'boto3', 'docker'} & set(sys.modules)))"
+        "print(access.endpoint_url, *({'moto', 'boto3', 'docker'} & set(sys.modules)))"
     )
-    bare, took = [], []
-    for _ in range(3):  # another test may have the processor for a while
-        bare.append(interpreter_seconds())
+    worked = []
+    for _ in range(2):  # the first may compile byte code
+        before = children_seconds()
         words = (sys.executable, "-c", program)
         said = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path.cwd()).stdout
-        endpoint, seconds, *loaded = said.split()
-        assert (endpoint, loaded) == (first.endpoint_url, [])
-        took.append(float(seconds))
-    assert min(took) < 60 * min(bare), "a second, where nothing else runs"
+        worked.append(children_seconds() - before)
+        assert said.split() == [first.endpoint_url]
+    assert min(worked) < 1
+    assert daemon.found(directory) == emulator
 
 
 def test_its_home_is_all_a_client_needs_and_none_of_the_users(directory: Path) -> None:
@@ -327,13 +328,20 @@ def test_several_ups_at_once_make_one_sandbox(directory: Path) -> None:
     assert len(said) == 1
 
 
-def test_a_machine_is_up_in_about_a_second(directory: Path, key: Path) -> None:
+def test_a_machine_is_up_in_a_few_times_what_a_container_takes(directory: Path, key: Path) -> None:
+    """In turns, so that what else the machine does is beside both."""
     sandbox = sandbox_in(directory)
     cloud = cloud_of(sandbox, directory, sandbox.up(), key)
-    cloud.launch()
-    began = time.monotonic()
-    cloud.launch()
-    assert time.monotonic() - began < 5, "a loaded computer is given time"
+    image = str(sandbox.status().image)
+    launched, plain = [], []
+    for _ in range(3):
+        began = time.monotonic()
+        cloud.launch()
+        launched.append(time.monotonic() - began)
+        began = time.monotonic()
+        docker("run", "--rm", "--entrypoint", "true", image)
+        plain.append(time.monotonic() - began)
+    assert min(launched) < 6 * min(plain), "a second, where nothing else runs"
 
 
 def test_the_last_of_two_runs_takes_down_what_the_first_brought_up(directory: Path) -> None:
@@ -368,7 +376,7 @@ def test_what_a_run_leaves_a_machine_in_ends_with_that_machine(directory: Path, 
     time.sleep(3)
     assert sandbox.status().up, "its machine is there"
     cloud.ec2().terminate_instances(InstanceIds=[machine])
-    assert eventually(lambda: daemon.found(directory) is None, within=15)
+    assert eventually(lambda: daemon.found(directory) is None, within=120)
     assert leavings(blueprint.identity(directory)) == NOTHING
 
 
@@ -384,5 +392,5 @@ def test_what_a_killed_run_brought_up_ends_by_itself(directory: Path) -> None:
         time.sleep(3)
         assert sandbox_in(directory).status().up, "the run is in it"
         run.kill()
-    assert eventually(lambda: daemon.found(directory) is None, within=15)
+    assert eventually(lambda: daemon.found(directory) is None, within=120)
     assert leavings(blueprint.identity(directory)) == NOTHING

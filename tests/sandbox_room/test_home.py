@@ -117,6 +117,20 @@ def test_forgetting_leaves_what_is_not_skypilots(tmp_path: Path, plan: Blueprint
     assert [path.name for path in given.home.iterdir()] == ["notes"]
 
 
+def test_forgetting_leaves_the_wheel_that_skypilot_built_of_itself(tmp_path: Path, plan: Blueprint) -> None:
+    given = home.access(tmp_path, plan)
+    home.write(given, plan.machine_types, ZONES)
+    wheel = given.home / home.WHEELS / "0a1b" / "skypilot-0.14.1-py3-none-any.whl"
+    wheel.parent.mkdir(parents=True)
+    wheel.write_text("zip")
+    (given.home / ".sky/state.db").write_text("machines")
+    (given.home / ".sky/generated").symlink_to(tmp_path)
+    home.forget_skypilot(given.home)
+    assert [path.name for path in (given.home / ".sky").iterdir()] == ["wheels"]
+    assert wheel.read_text() == "zip"
+    assert tmp_path.exists(), "a link is not followed"
+
+
 def test_two_sandboxes_have_different_keys(tmp_path: Path, plan: Blueprint) -> None:
     (tmp_path / "other").mkdir()
     keys.create(tmp_path / "other")

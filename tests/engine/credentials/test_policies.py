@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[3]
 POLICIES = ROOT / "cvl_ci/engine/credentials/policies"
 RECORDED = Path(__file__).with_name("aws_actions.json")
 SEEN: dict[str, list[str]] = json.loads(RECORDED.read_text())
-"""What a spot run in the sandbox called: made, compared and (GOLDEN=write) recorded by tests/sandbox/test_policy.py."""
+"""What a spot run in the sandbox called: made, compared and (GOLDEN=write) recorded by test_keep_on_failure.py of
+tests/sandbox."""
 
 UNSEEN = {
     "ec2:CancelSpotInstanceRequests": "ends a spot request that no machine answered (engine/inventory/aws.py)",

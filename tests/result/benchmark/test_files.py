@@ -103,11 +103,11 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_not_read_and_takes_no_time(name: str) -> None:
     path, text = HOSTILE[name]
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(Unreadable) as refused:
         read(path, text.encode())
     assert len(str(refused.value)) < 200
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_deeply_nested_xml_is_survived() -> None:

@@ -409,9 +409,9 @@ def many(count: int, metrics: int) -> list[Leg]:
 def test_500_legs_of_50_metrics_take_seconds_and_fit() -> None:
     legs = many(100, 50)
     before = [replace(one, cluster=f"b{one.cluster}", commit=BASE, at=one.at - DAY) for one in legs]
-    began = time.monotonic()
+    began = time.process_time()
     written = files(reported(legs, history=before))
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
     assert len(written[reporting.COMMENT]) <= COMMENT_BYTES
     assert len(written[reporting.SUMMARY].encode()) <= SUMMARY_BYTES
 

@@ -1,0 +1,33 @@
+"""How the tests are dealt out to the processes of script/test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import APART, TOGETHER, unit_of
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize(
+    ("test", "unit"),
+    [
+        ("tests/result/test_masks.py::test_a", "tests/result/test_masks.py"),
+        ("tests/result/test_masks.py::test_a[x::y]", "tests/result/test_masks.py"),
+        ("tests/sandbox/test_endings.py::test_a[x]", "tests/sandbox/test_endings.py::test_a[x]"),
+        ("tests/sandbox/test_emulator.py::test_a", "tests/sandbox/test_emulator.py"),
+        ("tests/sandbox_room/test_home.py::test_a", "tests/sandbox_room/test_home.py"),
+        ("tests/chaos/test_runs.py::test_a[1]", "tests/chaos/test_runs.py::test_a[1]"),
+        ("tests/chaos/test_table.py::test_a", "tests/chaos/test_table.py"),
+    ],
+)
+def test_a_file_is_one_unit_and_so_is_each_test_on_the_sandbox(test: str, unit: str) -> None:
+    assert unit_of(test) == unit
+
+
+def test_a_file_that_shares_a_fixture_stays_together() -> None:
+    files = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    sharing = {name for name, text in files.items() if name.startswith(APART) and 'scope="module"' in text}
+    assert sharing == set(TOGETHER)
