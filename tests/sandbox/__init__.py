@@ -1,1 +1,1 @@
-"""The real SkyPilot on the emulated AWS, by the command line as a person would type it."""
+"""The sandbox's room, piece by piece, without a Docker."""

@@ -1,70 +1,54 @@
-"""What a cloud does to people: no capacity anywhere, a machine that never answers, machines that die.
-
-Other tests run under the other faults: a zone without capacity (test_examples.py), a region without (test_gpus.py), no
-spot capacity (test_budget.py), an API that throttles (test_endings.py), keys that expire (test_drill.py).
-"""
+"""Faults travel as JSON, and what cannot be understood is named."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from cvl_ci.sandbox import Faults
-from tests.sandbox.conftest import Terminal
+from cvl_ci.sandbox import Faults, Throttle
+from cvl_ci.sandbox.faults import touches
 
 
-def test_no_capacity_anywhere_ends_75_with_every_attempt(terminal: Terminal) -> None:
-    terminal.sandbox.set_faults(Faults(no_capacity=("us-east-1", "us-west-2")))
-    ran = terminal.run("--command", "echo never")
-    assert ran.code == 75, ran.err
-    assert ran.summary["ending"] == "never_started"
-    assert {each["region"] for each in ran.summary["attempts"]} == {"us-east-1", "us-west-2"}
-    assert all(each["error"] for each in ran.summary["attempts"])
-    assert ran.summary["cost_usd"] in (0, None)
-    assert terminal.machines() == []
+def test_faults_come_back_from_json_as_they_went() -> None:
+    faults = Faults(
+        no_capacity=("us-east-1a", "us-west-2"),
+        no_spot_capacity=("us-east-1",),
+        throttle=(Throttle(action="RunInstances", probability=0.25, region="us-east-1"), Throttle(action="*")),
+        api_down="503",
+        slow_boot_seconds=7.5,
+        never_ssh=("us-east-1",),
+        lost_answers=("RunInstances",),
+        terminate_fails=("us-west-2",),
+        expired_keys=("AKIA0",),
+    )
+    assert Faults.from_json(json.loads(json.dumps(faults.to_json()))) == faults
 
 
-def test_a_machine_that_never_gets_ssh_is_given_up_and_taken_down(terminal: Terminal) -> None:
-    terminal.sandbox.set_faults(Faults(never_ssh=("us-east-1", "us-west-2")))
-    ran = terminal.run("--command", "echo never", "--provision-timeout", "90s")
-    assert ran.code == 70, ran.err
-    assert ran.summary["ending"] == "never_started"
-    assert "never answered by ssh" in ran.summary["reason"]
-    assert ran.summary["cost_usd"] > 0, "the machine was there, and that is told"
-    assert terminal.machines() == []
+def test_no_faults_are_false_and_any_fault_is_true() -> None:
+    assert not Faults()
+    assert Faults(slow_boot_seconds=1)
 
 
-def test_a_machine_that_dies_in_mid_run_is_no_failure_of_the_job(terminal: Terminal) -> None:
-    killed: list[str] = []
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"no_capicity": []}, "no such fault: no_capicity"),
+        ({"no_capacity": "us-east-1"}, "'us-east-1' is no list"),
+        ({"api_down": "maybe"}, "'maybe' is neither"),
+        ({"slow_boot_seconds": -1}, "no number from 0 up"),
+        ({"slow_boot_seconds": float("nan")}, "no number from 0 up"),
+        ({"throttle": [{"probability": 1}]}, "is not like"),
+        ({"throttle": [{"action": "*", "probability": 2}]}, "more than 1"),
+    ],
+)
+def test_what_is_no_fault_is_named(document: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Faults.from_json(document)
 
-    def kill(line: str) -> bool:
-        if line.rstrip().endswith("] running") and not killed:
-            killed.extend(terminal.machines())
-            terminal.sandbox.kill(killed[0])
-        return False
 
-    ran = terminal.run("--command", "echo begun; sleep 300", stop=kill)
-    assert killed
-    assert (ran.code, ran.summary["ending"]) == (75, "preempted"), ran.err
-    assert ran.summary["released"]["gone"] is True
-    assert terminal.machines() == []
-
-
-@pytest.mark.minutes(3)
-def test_one_of_two_machines_that_dies_ends_the_run_long_before_its_limit(terminal: Terminal) -> None:
-    killed: list[str] = []
-
-    def kill(line: str) -> bool:
-        if line.rstrip().endswith("] running") and not killed:
-            there = terminal.sandbox.status().instances
-            [other] = [
-                each.id for each in there if each.tags.get("ray-node-type") == "worker" and each.state == "running"
-            ]
-            terminal.sandbox.kill(other)
-            killed.append(other)
-        return False
-
-    ran = terminal.run("--command", "echo begun; sleep 900", "--num-nodes", "2", "--max-runtime", "15m", stop=kill)
-    assert killed
-    assert (ran.code, ran.summary["ending"]) == (75, "preempted"), ran.err
-    assert "1 of its 2 nodes" in ran.summary["reason"]
-    assert terminal.machines() == []
+def test_a_region_means_all_its_zones_and_a_zone_itself_alone() -> None:
+    assert touches(("us-east-1",), region="us-east-1", zone="us-east-1b")
+    assert touches(("us-east-1b",), region="us-east-1", zone="us-east-1b")
+    assert not touches(("us-east-1a",), region="us-east-1", zone="us-east-1b")
+    assert not touches(("us-east-1",), region="us-east-10", zone="us-east-10a")

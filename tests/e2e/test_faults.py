@@ -1,0 +1,70 @@
+"""What a cloud does to people: no capacity anywhere, a machine that never answers, machines that die.
+
+Other tests run under the other faults: a zone without capacity (test_examples.py), a region without (test_gpus.py), no
+spot capacity (test_budget.py), an API that throttles (test_endings.py), keys that expire (test_drill.py).
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from cvl_ci.sandbox import Faults
+from tests.sandbox.conftest import Terminal
+
+
+def test_no_capacity_anywhere_ends_75_with_every_attempt(terminal: Terminal) -> None:
+    terminal.sandbox.set_faults(Faults(no_capacity=("us-east-1", "us-west-2")))
+    ran = terminal.run("--command", "echo never")
+    assert ran.code == 75, ran.err
+    assert ran.summary["ending"] == "never_started"
+    assert {each["region"] for each in ran.summary["attempts"]} == {"us-east-1", "us-west-2"}
+    assert all(each["error"] for each in ran.summary["attempts"])
+    assert ran.summary["cost_usd"] in (0, None)
+    assert terminal.machines() == []
+
+
+def test_a_machine_that_never_gets_ssh_is_given_up_and_taken_down(terminal: Terminal) -> None:
+    terminal.sandbox.set_faults(Faults(never_ssh=("us-east-1", "us-west-2")))
+    ran = terminal.run("--command", "echo never", "--provision-timeout", "90s")
+    assert ran.code == 70, ran.err
+    assert ran.summary["ending"] == "never_started"
+    assert "never answered by ssh" in ran.summary["reason"]
+    assert ran.summary["cost_usd"] > 0, "the machine was there, and that is told"
+    assert terminal.machines() == []
+
+
+def test_a_machine_that_dies_in_mid_run_is_no_failure_of_the_job(terminal: Terminal) -> None:
+    killed: list[str] = []
+
+    def kill(line: str) -> bool:
+        if line.rstrip().endswith("] running") and not killed:
+            killed.extend(terminal.machines())
+            terminal.sandbox.kill(killed[0])
+        return False
+
+    ran = terminal.run("--command", "echo begun; sleep 300", stop=kill)
+    assert killed
+    assert (ran.code, ran.summary["ending"]) == (75, "preempted"), ran.err
+    assert ran.summary["released"]["gone"] is True
+    assert terminal.machines() == []
+
+
+@pytest.mark.minutes(3)
+def test_one_of_two_machines_that_dies_ends_the_run_long_before_its_limit(terminal: Terminal) -> None:
+    killed: list[str] = []
+
+    def kill(line: str) -> bool:
+        if line.rstrip().endswith("] running") and not killed:
+            there = terminal.sandbox.status().instances
+            [other] = [
+                each.id for each in there if each.tags.get("ray-node-type") == "worker" and each.state == "running"
+            ]
+            terminal.sandbox.kill(other)
+            killed.append(other)
+        return False
+
+    ran = terminal.run("--command", "echo begun; sleep 900", "--num-nodes", "2", "--max-runtime", "15m", stop=kill)
+    assert killed
+    assert (ran.code, ran.summary["ending"]) == (75, "preempted"), ran.err
+    assert "1 of its 2 nodes" in ran.summary["reason"]
+    assert terminal.machines() == []

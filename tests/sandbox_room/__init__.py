@@ -1,1 +1,0 @@
-"""The sandbox's room, piece by piece, without a Docker."""
