@@ -14,7 +14,7 @@
     ├── ArtifactError (70)    files could not be handed to the workflow; they are still where they were
     └── NotProvedGone (79)    a machine may still be running: the loudest
 
-An Outcome is no exception: a job that ran and failed is *done*, and has its own exit code (result/outcome.py).
+An Outcome is no exception: a job that ran and failed is *done*, and has its own exit code (model/outcome.py).
 """
 
 from __future__ import annotations

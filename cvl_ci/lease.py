@@ -1,14 +1,14 @@
-"""THE PROMISE: no machine outlives its lease. Why nothing leaks, in the order in which it happens:
+"""The guarantee: no machine outlives its lease. Nothing leaks, for five reasons in the order in which they happen:
 
-1. Name first.            `Owner.name` follows from what is known before the run: whoever comes later computes it again.
-2. Record before create.  `take` and `attempting` write down name, deadline and place; only then is a provider asked.
-3. Fence.                 `release` and `keep` shut it before all else: under a lease so shut nothing is launched.
-4. An end of its own.     The deadline goes along to the machine (engine/boot.py, heartbeat.py): it ends itself by then.
-5. The provider's word.   `release` is over when the provider shows nothing of it, or it says that this is not proved.
+1. Name first.            `Owner.name` follows from facts known before the run, so another process can compute it again.
+2. Record before create.  `take` and `attempting` write name, deadline and location; then a provider gets a request.
+3. Fence.                 `release` and `keep` shut it first. Under a shut fence nothing is launched.
+4. Deadline on board.     The machine knows its deadline (engine/user_data.py, heartbeat.py) and ends itself by then.
+5. The provider's word.   `release` ends when the provider shows nothing of the lease, or says that this is not proved.
 
-Who releases: the run itself, whatever happens in it (commands/run.py); after a killed run post (action.py) or a person
-(commands/down.py), by the record or the name alone; at last the reaper, by labels alone (`sweep`). Only here is a
-machine taken down.
+The run itself releases, whatever happens in it (commands/run/run.py). After a killed run, post (action/main.py) or a
+person (commands/reap/down.py) releases by the record or the name; at last the reaper does, by labels alone (`sweep`).
+Only this module takes a machine down.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cvl_ci.errors import CvlError, EngineError
+from cvl_ci.model.outcome import Attempt, Kept, Release
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Clock, Engine, Found, Inventory, LeaseRecord, Records, Resource
-from cvl_ci.request.plan import Place
-from cvl_ci.result.outcome import Attempt, Kept, Release
 
 LABEL_OWNER = "cvl-ci-owner"
 LABEL_LEASE = "cvl-ci-lease"

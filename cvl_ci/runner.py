@@ -14,19 +14,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cvl_ci import wiring
-from cvl_ci.commands import plan as planning
-from cvl_ci.commands import run as running
-from cvl_ci.commands.prepare import prepare
+from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.plan.build_run import prepare
+from cvl_ci.commands.run import run as running
+from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.lease import Owner
-from cvl_ci.local.checkout import open_checkout
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.local.listener import Listener
+from cvl_ci.local.console.callback_reporter import Listener
+from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.local.staging import LocalStaging
-from cvl_ci.request.inputs import from_keywords
-from cvl_ci.request.plan import Quote, RunPlan
+from cvl_ci.model.outcome import Outcome
+from cvl_ci.model.plan import Quote, RunPlan
 from cvl_ci.result.masked_errors import masked_errors
 from cvl_ci.result.masks import Masks
-from cvl_ci.result.outcome import Outcome
 from cvl_ci.result.secret_names import secret_values, secrets_of
 
 

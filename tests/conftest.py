@@ -19,9 +19,9 @@ from xdist.scheduler import LoadScopeScheduling
 COST = ("sandbox", "flood", "peers", "sky")
 """Markers of tests that take long, the longest first: a mistake in the rest is seen before they begin."""
 
-APART = ("tests/sandbox/", "tests/action/", "tests/chaos/test_runs.py")
+APART = ("tests/e2e/", "tests/action/", "tests/chaos/test_runs.py")
 """Paths of tests of minutes each: any process may take any one of them, so that no long file comes last."""
-TOGETHER = ("tests/sandbox/test_emulator.py", "tests/sandbox/test_api_server.py", "tests/action/test_image.py")
+TOGETHER = ("tests/e2e/test_emulator.py", "tests/e2e/test_api_server.py", "tests/action/test_image.py")
 """Files among them whose tests share one fixture."""
 EARLY = 2
 """Number of the longest tests that begin before the quick ones: they wait while the quick ones compute."""

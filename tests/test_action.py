@@ -14,7 +14,7 @@ import pytest
 
 from cvl_ci.lease import Owner
 from tests.github.runner import Runner, read_file
-from tests.processor import children_seconds, interpreter_seconds
+from tests.support.processor import children_seconds, interpreter_seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,7 +55,7 @@ class Job:
 
     def start(self, name: str, **changed: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.action_stage", name],
+            [sys.executable, "-m", "tests.support.action_stage", name],
             env={**self.environment, **changed},
             cwd=self.workspace,
             stdout=subprocess.PIPE,
@@ -118,7 +118,7 @@ def test_post_after_a_run_that_ended_does_nothing_in_half_a_second(job: Job) -> 
     job.run("/entrypoint")
     before = job.steps()
     program = (
-        "import sys; from cvl_ci import action; code = action.called_as('/post-entrypoint')\n"
+        "import sys; from cvl_ci.action import main as action; code = action.called_as('/post-entrypoint')\n"
         "print(code, *sorted({'sky', 'github', 'requests', 'boto3', 'actions_toolkit'} & {*sys.modules}))"
     )
     began = children_seconds()
@@ -333,7 +333,7 @@ def test_a_word_that_is_no_choice_starts_nothing(job: Job, name: str, value: str
 
 
 def test_legs_steps_and_attempts_never_share_a_lease(job: Job) -> None:
-    from cvl_ci.step import OnGitHub
+    from cvl_ci.action.step import OnGitHub
 
     changes = [{}, {"INPUT_LEG": '{"gpu": "T4"}'}, {"GITHUB_ACTION": "__self_2"}, {"GITHUB_RUN_ATTEMPT": "2"}]
     changes += [{"GITHUB_JOB": "other"}, {"GITHUB_RUN_ID": "1"}, {"GITHUB_REPOSITORY": "cvl/other"}]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.credentials import peers
-from tests.engine.credentials.machine import ROLE
+from tests.clouds.credentials import peers
+from tests.clouds.credentials.machine import ROLE
 from tests.github.runner import Runner
 from tests.test_action import Job
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
-from cvl_ci.action import PHASES
-from cvl_ci.request.action_fields import ACTION_INPUTS, ACTION_OUTPUTS
-from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
-from cvl_ci.request.fields import FIELDS
-from cvl_ci.request.many_fields import MANY_INPUTS, MANY_OUTPUTS
+from cvl_ci.action.main import PHASES
+from cvl_ci.inputs.action_fields import ACTION_INPUTS, ACTION_OUTPUTS
+from cvl_ci.inputs.credential_fields import CREDENTIAL_INPUTS
+from cvl_ci.inputs.fields import FIELDS
+from cvl_ci.inputs.matrix_fields import MANY_INPUTS, MANY_OUTPUTS
 from cvl_ci.result.outputs import outputs
 from tests.result.outcomes import EVERY
 
@@ -34,7 +34,7 @@ def expected() -> str:
         inputs[credential.name] = {"description": credential.help}
     document = {
         "name": "cvl-ci: a GPU job on any cloud",
-        "description": "Runs a job on cloud GPUs with SkyPilot, shows it live, brings its files back, "
+        "description": "Runs a job on cloud GPUs with SkyPilot and shows it live. Fetches its files, "
         "and proves that no machine is left.",
         "author": "cvl-ci",
         "branding": {"icon": "cpu", "color": "purple"},

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests import architecture as law
-from tests.architecture import Module, modules
+from tests.support import architecture as law
+from tests.support.architecture import Module, modules
 
 Law = Callable[[Module], list[str]]
 
@@ -110,17 +110,17 @@ def test_what_names_skypilot_at_its_top_is_loaded_by_the_worker_alone() -> None:
 
 
 BREAKS: Sequence[tuple[Law, str, str]] = [
-    (law.imports_go_down, "request/plan.py", "from cvl_ci.result import outcome"),
-    (law.imports_go_down, "engine/x.py", "from cvl_ci.local.clock import SystemClock"),
-    (law.imports_go_down, "commands/run.py", "def f():\n    import cvl_ci.engine.skypilot"),
-    (law.imports_go_down, "commands/run.py", "from cvl_ci.wiring import wire"),
-    (law.imports_go_down, "runner.py", "from cvl_ci.cli import main"),
+    (law.imports_go_down, "model/plan.py", "from cvl_ci.result import units"),
+    (law.imports_go_down, "github/x.py", "from cvl_ci.local.clock import SystemClock"),
+    (law.imports_go_down, "commands/run/run.py", "def f():\n    import cvl_ci.engine.skypilot"),
+    (law.imports_go_down, "commands/run/run.py", "from cvl_ci.wiring import wire"),
+    (law.imports_go_down, "runner.py", "from cvl_ci.cli.main import main"),
     (law.imports_go_down, "attic/x.py", ""),
     (law.imports_go_down, "lease.py", "from cvl_ci.attic import x"),
     (law.root_is_not_imported, "cli.py", "import cvl_ci"),
     (law.root_is_not_imported, "cli.py", "from cvl_ci import SkyPilotRunner"),
     (law.root_is_not_imported, "engine/x.py", "from . import y"),
-    (law.clouds_are_the_engines, "commands/run.py", "import sky.core"),
+    (law.clouds_are_the_engines, "commands/run/run.py", "import sky.core"),
     (law.clouds_are_the_engines, "sandbox/x.py", "def f():\n    import sky"),
     (law.clouds_are_the_engines, "local/x.py", "def f():\n    from botocore.config import Config"),
     (law.emulators_are_the_sandboxs, "engine/x.py", "import docker"),
@@ -130,7 +130,7 @@ BREAKS: Sequence[tuple[Law, str, str]] = [
     (law.github_is_githubs, "cli.py", "from github import Github"),
     (law.the_environment_is_read_at_the_doors, "engine/x.py", "import os\nhome = os.environ['HOME']"),
     (law.the_environment_is_read_at_the_doors, "local/x.py", "from os import environ as e\nhome = e['HOME']"),
-    (law.the_environment_is_read_at_the_doors, "request/x.py", "import os\nhome = os.getenv('HOME')"),
+    (law.the_environment_is_read_at_the_doors, "inputs/x.py", "import os\nhome = os.getenv('HOME')"),
     (law.the_environment_is_read_at_the_doors, "local/x.py", "from pathlib import Path\nhome = Path.home()"),
     (law.signals_are_handled_at_the_doors, "runner.py", "import signal\nsignal.signal(signal.SIGINT, f)"),
     (law.signals_are_handled_at_the_doors, "lease.py", "from signal import set_wakeup_fd"),
@@ -138,9 +138,9 @@ BREAKS: Sequence[tuple[Law, str, str]] = [
     (law.the_doors_alone_exit, "runner.py", "import sys\nsys.exit(1)"),
     (law.the_doors_alone_exit, "lease.py", "raise SystemExit(1)"),
     (law.the_doors_alone_exit, "engine/x.py", "from os import _exit\n_exit(1)"),
-    (law.the_lease_alone_takes_down, "commands/run.py", "cloud.engine.down(name)"),
+    (law.the_lease_alone_takes_down, "commands/run/run.py", "cloud.engine.down(name)"),
     (law.the_lease_alone_takes_down, "wiring/x.py", "Engine().down('x')"),
-    (law.the_lease_alone_takes_down, "commands/reap.py", "self._inventory.remove(found)"),
+    (law.the_lease_alone_takes_down, "commands/reap/reap.py", "self._inventory.remove(found)"),
     (law.the_report_alone_writes_markdown, "result/summary.py", "x = f'<details>{y}</details>'"),
     (law.the_report_alone_writes_markdown, "github/x.py", "x = '| a | b |\\n|---|---|'"),
     (law.the_report_alone_writes_markdown, "github/x.py", "x = '## Title'"),
@@ -151,26 +151,26 @@ BREAKS: Sequence[tuple[Law, str, str]] = [
     (law.modules_say_what_they_are, "engine/x.py", "import os"),
     (law.modules_say_what_they_are, "engine/x.py", "''"),
     (law.values_are_frozen_and_named, "result/x.py", "@dataclass\nclass A: ..."),
-    (law.values_are_frozen_and_named, "request/x.py", "@dataclass(frozen=True)\nclass A: ..."),
+    (law.values_are_frozen_and_named, "inputs/x.py", "@dataclass(frozen=True)\nclass A: ..."),
     (law.values_are_frozen_and_named, "ports/x.py", "@dataclasses.dataclass(kw_only=True, frozen=False)\nclass A: ..."),
     (law.files_and_functions_fit_a_glance, "cli.py", "#\n" * 351),
     (law.files_and_functions_fit_a_glance, "cli.py", "def main():\n" + "    pass\n" * 60),
 ]
 
 KEEPS: Sequence[tuple[Law, str, str]] = [
-    (law.imports_go_down, "commands/run.py", "from cvl_ci.lease import Lease\nfrom cvl_ci.errors import CvlError"),
+    (law.imports_go_down, "commands/run/run.py", "from cvl_ci.lease import Lease\nfrom cvl_ci.errors import CvlError"),
     (law.imports_go_down, "engine/x.py", "from cvl_ci.engine.y import z"),
     (law.imports_go_down, "__init__.py", "from cvl_ci.runner import SkyPilotRunner"),
     (law.root_is_not_imported, "cli.py", "from cvl_ci import wiring"),
-    (law.the_lease_alone_takes_down, "cli.py", "from cvl_ci.commands import down as ending\nending.down(names)"),
+    (law.the_lease_alone_takes_down, "cli.py", "from cvl_ci.commands.reap import down as ending\nending.down(names)"),
     (law.clouds_are_the_engines, "engine/x.py", "import sky, boto3"),
     (law.clouds_are_the_engines, "sandbox/x.py", "def f():\n    import boto3"),
-    (law.the_sandbox_loads_its_emulator_late, "sandbox/emulator.py", "import moto"),
+    (law.the_sandbox_loads_its_emulator_late, "sandbox/emulator/main.py", "import moto"),
     (law.the_environment_is_read_at_the_doors, "cli.py", "import os\nos.environ"),
     (law.the_environment_is_read_at_the_doors, "engine/worker.py", "import os\nos.environ"),
     (law.signals_are_handled_at_the_doors, "engine/x.py", "import os, signal\nos.kill(1, signal.SIGKILL)"),
-    (law.the_doors_alone_exit, "sandbox/emulator_main.py", "import sys\nsys.exit(0)"),
-    (law.the_lease_alone_takes_down, "commands/run.py", "files.remove(x)\nlease.release()\nsandbox.down()"),
+    (law.the_doors_alone_exit, "sandbox/emulator/main.py", "import sys\nsys.exit(0)"),
+    (law.the_lease_alone_takes_down, "commands/run/run.py", "files.remove(x)\nlease.release()\nsandbox.down()"),
     (law.the_report_alone_writes_markdown, "cli.py", '"""## A docstring\n```\n"""\nx = "a | b"'),
 ]
 
@@ -196,4 +196,4 @@ def test_the_law_against_rings_sees_them() -> None:
 
 
 def test_the_house_is_not_empty() -> None:
-    assert {"errors.py", "lease.py", "request/plan.py", "result/outcome.py"} <= {module.path for module in HOUSE}
+    assert {"errors.py", "lease.py", "model/plan.py", "model/outcome.py"} <= {module.path for module in HOUSE}

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from cvl_ci import bounded
-from cvl_ci.engine.credentials import oidc
+from cvl_ci.clouds import oidc
 from cvl_ci.errors import CredentialsError
 from cvl_ci.github.client import Client, Trouble
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from cvl_ci import errors as tree
-from cvl_ci.request.fields import FIELDS
-from cvl_ci.request.verb_fields import VERBS
-from cvl_ci.result.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Ending
+from cvl_ci.inputs.fields import FIELDS
+from cvl_ci.inputs.verb_fields import VERBS
+from cvl_ci.model.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Ending
 from cvl_ci.result.summary import to_json
-from tests import doc_tables
-from tests.doc_tables import PAGES, ROOT
 from tests.result.outcomes import SUCCEEDED
+from tests.support import doc_tables
+from tests.support.doc_tables import PAGES, ROOT
 
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
@@ -121,7 +121,7 @@ def test_the_docs_link_every_example_and_each_says_what_it_is() -> None:
 
 
 def test_the_docs_name_every_verb() -> None:
-    from cvl_ci.cli import main
+    from cvl_ci.cli.main import main
 
     with pytest.raises(SystemExit), redirect_stdout(io.StringIO()) as shown:
         main(["--help"])

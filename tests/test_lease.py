@@ -10,10 +10,10 @@ import pytest
 
 from cvl_ci.errors import EngineError
 from cvl_ci.lease import Lease, Owner
+from cvl_ci.model.outcome import Attempt
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Found, LeaseRecord, Resource
-from cvl_ci.request.plan import Place
-from cvl_ci.result.outcome import Attempt
-from tests.fakes import FakeClock, FakeCloud, FakeEngine, FakeRecords
+from tests.support.fakes import FakeClock, FakeCloud, FakeEngine, FakeRecords
 
 OWNER = Owner(repository="zhaomei/models", run="17345678901", attempt="2", job="gpu", step="run", leg="aws-L4")
 ATTEMPT = Attempt(

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from cvl_ci import many_on_github
+from cvl_ci.action import matrix_verbs
+from cvl_ci.action.step import OnGitHub
 from cvl_ci.errors import CvlError, RequestError
-from cvl_ci.request.fields import BY_NAME
-from cvl_ci.request.inputs import from_environment
-from cvl_ci.request.many_fields import MANY_INPUTS, TAKES
-from cvl_ci.request.many_inputs import SHARED
-from cvl_ci.request.verb_fields import VERBS
+from cvl_ci.inputs.fields import BY_NAME
+from cvl_ci.inputs.matrix_fields import MANY_INPUTS, TAKES
+from cvl_ci.inputs.matrix_reader import SHARED
+from cvl_ci.inputs.reader import from_environment
+from cvl_ci.inputs.verb_fields import VERBS
+from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE
 from cvl_ci.result.benchmark import leg as legs
-from cvl_ci.result.outcome import EXIT_NOT_PROVED_GONE
-from cvl_ci.step import OnGitHub
 from tests.github import api as fake
 from tests.github.api import URL, Api
 from tests.github.kept import Kept
@@ -64,7 +64,7 @@ class Job:
         read = from_environment({}, also=())
         github = OnGitHub(environ)
         try:
-            return many_on_github.carried_out(github, environ, read.mistakes)
+            return matrix_verbs.carried_out(github, environ, read.mistakes)
         finally:
             github.workflow.close()
 

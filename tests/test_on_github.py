@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from cvl_ci import wiring
+from cvl_ci.action.state import Handover, as_left, take_over
+from cvl_ci.action.step import OnGitHub
 from cvl_ci.errors import CredentialsError, RequestError
-from cvl_ci.github import comment, discussion
-from cvl_ci.local.handover import Handover, as_left, take_over
-from cvl_ci.request.plan import RunPlan
-from cvl_ci.result.outcome import Outcome, Phase
-from cvl_ci.step import OnGitHub
+from cvl_ci.github.pr import step_comment, sticky_comment
+from cvl_ci.model.outcome import Outcome, Phase
+from cvl_ci.model.plan import RunPlan
 from tests.github.api import URL, Api
 from tests.github.runner import read_file
 from tests.result.outcomes import FAILED, GONE, NOT_PROVED_GONE, ON_AWS, SUCCEEDED
@@ -88,7 +88,7 @@ def test_words_that_follow_each_other_fast_cost_one_request_and_the_last_is_said
 def test_who_asked_for_failures_alone_is_told_of_no_success_but_after_one(
     api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, group: str
 ) -> None:
-    monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
+    monkeypatch.setattr(sticky_comment, "SECONDS_TO_HEAL", 0.0)
     environment |= {"INPUT_COMMENT": "failure", "INPUT_COMMENT_GROUP": group}
     OnGitHub(environment).queued(PLAN)
     say(OnGitHub(environment), SUCCEEDED)
@@ -104,7 +104,7 @@ def test_who_asked_for_failures_alone_is_told_of_no_success_but_after_one(
 def test_a_success_adds_no_row_where_only_another_leg_had_failed(
     api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
+    monkeypatch.setattr(sticky_comment, "SECONDS_TO_HEAL", 0.0)
     environment |= {"INPUT_COMMENT": "failure", "INPUT_COMMENT_GROUP": "gpus"}
     say(OnGitHub({**environment, "INPUT_LEG": '{"gpu": "T4"}'}), FAILED)
     api.asked.clear()
@@ -118,7 +118,7 @@ def test_a_success_adds_no_row_where_only_another_leg_had_failed(
 def test_a_run_that_began_later_keeps_the_word_whichever_ends_last(
     api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, group: str
 ) -> None:
-    monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
+    monkeypatch.setattr(sticky_comment, "SECONDS_TO_HEAL", 0.0)
     environment |= {"INPUT_COMMENT_GROUP": group}
     older, newer = (OnGitHub({**environment, "GITHUB_RUN_ID": run}) for run in ("9", "10"))
     older.queued(PLAN)
@@ -149,7 +149,7 @@ def test_a_job_s_words_cannot_make_its_run_the_newest(api: Api, environment: dic
 def test_a_github_that_does_not_answer_holds_a_run_up_no_longer_than_it_says(
     api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(comment, "FLUSH_SECONDS", 0.3)
+    monkeypatch.setattr(step_comment, "FLUSH_SECONDS", 0.3)
     answers = threading.Event()
     api.delay = lambda: void(answers.wait(timeout=60))
     step = OnGitHub({**environment, "INPUT_COMMENT": "always"})
@@ -188,7 +188,7 @@ def test_each_leg_has_a_comment_of_its_own_and_a_later_run_changes_it(api: Api, 
 def test_legs_of_a_group_share_one_comment_with_a_row_each(
     api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
+    monkeypatch.setattr(sticky_comment, "SECONDS_TO_HEAL", 0.0)
     running = OnGitHub({**environment, "INPUT_COMMENT_GROUP": "gpus", "INPUT_LEG": '{"gpu": "A100"}'})
     running.queued(PLAN)
     running.flush()
@@ -294,7 +294,7 @@ def test_a_main_that_lives_on_beside_post_has_no_more_say(
 ) -> None:
     """A cancelled step's container may outlive it: GitHub ends the docker command only."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.0)
+    monkeypatch.setattr(sticky_comment, "SECONDS_TO_HEAL", 0.0)
     environment |= {"INPUT_COMMENT_GROUP": group}
     main = OnGitHub(environment)
     main.queued(PLAN)

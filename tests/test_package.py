@@ -44,7 +44,7 @@ def test_the_wheel_is_licensed_typed_and_has_its_command(wheel: zipfile.ZipFile)
     names = wheel.namelist()
     assert "cvl_ci/py.typed" in names
     assert "cvl_ci-0.1.0.dist-info/licenses/LICENSE" in names
-    assert "cvl-ci = cvl_ci.cli:main" in wheel.read("cvl_ci-0.1.0.dist-info/entry_points.txt").decode()
+    assert "cvl-ci = cvl_ci.cli.main:main" in wheel.read("cvl_ci-0.1.0.dist-info/entry_points.txt").decode()
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements.action.lock", "requirements.build.lock"])

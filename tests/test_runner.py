@@ -1,4 +1,4 @@
-"""The library: the command line's road, but quiet; what a run does is tried in tests/commands and tests/sandbox."""
+"""The library: the command line's road, but quiet; what a run does is tried in tests/commands and tests/e2e."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests import snippets
-from tests.doc_tables import PAGES
+from tests.support import snippets
+from tests.support.doc_tables import PAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = [*sorted(path for path in (ROOT / "script").iterdir() if not path.suffix), ROOT / ".ci/run"]

@@ -21,12 +21,12 @@ from cvl_ci import wiring
 from cvl_ci.errors import CvlError, NotProvedGone, RequestError
 
 if TYPE_CHECKING:
-    from cvl_ci.local.handover import Handover
+    from cvl_ci.action.state import Handover
+    from cvl_ci.action.step import OnGitHub
+    from cvl_ci.inputs.reader import Inputs
+    from cvl_ci.model.outcome import Release
+    from cvl_ci.model.plan import Place, RunPlan
     from cvl_ci.ports import Checkout
-    from cvl_ci.request.inputs import Inputs
-    from cvl_ci.request.plan import Place, RunPlan
-    from cvl_ci.result.outcome import Release
-    from cvl_ci.step import OnGitHub
 
 PHASES = {"entrypoint": "main", "post-entrypoint": "post"}
 
@@ -42,7 +42,7 @@ def called_as(name: str) -> int:
 
 
 def main(environ: Mapping[str, str]) -> int:
-    from cvl_ci.step import OnGitHub
+    from cvl_ci.action.step import OnGitHub
 
     github = OnGitHub(environ)
     _on_signals(github, environ)
@@ -64,17 +64,17 @@ def main(environ: Mapping[str, str]) -> int:
 
 def post(environ: Mapping[str, str]) -> int:
     """Nothing to do is the usual case: told from one file, before anything is loaded."""
-    from cvl_ci.local import handover
+    from cvl_ci.action import state
 
-    left = handover.load(wiring.handover_left(environ), else_from=environ.get("STATE_handover", ""))
+    left = state.load(wiring.handover_left(environ), else_from=environ.get("STATE_handover", ""))
     if left is not None and left.done:
         if left.kept_until:
             print(f"cvl-ci: the machine of lease {left.lease} is kept until {left.kept_until}, then it ends by itself.")
         wiring.forget_credentials(environ, say=print)
         return 0
-    handover.take_over(wiring.handover_path(environ, leg=left.leg if left else None))
+    state.take_over(wiring.handover_path(environ, leg=left.leg if left else None))
+    from cvl_ci.action.step import OnGitHub
     from cvl_ci.result.secret_names import secrets_of
-    from cvl_ci.step import OnGitHub
 
     github = OnGitHub(environ, post=True, leg=left.leg if left else None)
     try:
@@ -103,9 +103,9 @@ def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
     if asked.verb == "reap":
         return _reap(inputs, github, environ)
     if asked.verb in {"matrix", "report", "history"}:
-        from cvl_ci import many_on_github
+        from cvl_ci.action import matrix_verbs
 
-        return many_on_github.carried_out(github, environ, inputs.mistakes)
+        return matrix_verbs.carried_out(github, environ, inputs.mistakes)
     way, why = ("run", "") if asked.verb == "plan" else github.road(inputs.places, head=lambda: _checkout(inputs).head)
     if way == "sandbox":
         github.workflow.notice(why)
@@ -119,17 +119,17 @@ def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
 
 def _inputs(environ: Mapping[str, str]) -> Inputs:
     """What a run is asked with. The inputs of the other tables have readers of their own, and are no mistake here."""
-    from cvl_ci.request.action_fields import ACTION_INPUTS
-    from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
-    from cvl_ci.request.inputs import from_environment
-    from cvl_ci.request.many_fields import MANY_INPUTS
+    from cvl_ci.inputs.action_fields import ACTION_INPUTS
+    from cvl_ci.inputs.credential_fields import CREDENTIAL_INPUTS
+    from cvl_ci.inputs.matrix_fields import MANY_INPUTS
+    from cvl_ci.inputs.reader import from_environment
 
     return from_environment(environ, also=[each.name for each in (*ACTION_INPUTS, *MANY_INPUTS, *CREDENTIAL_INPUTS)])
 
 
 def _reap(inputs: Inputs, github: OnGitHub, environ: Mapping[str, str]) -> int:
     """It takes no lease: post has only credentials to remove. What is cut short, the next sweep finds again."""
-    from cvl_ci.commands import reap_words
+    from cvl_ci.commands.reap import text
 
     asked = github.asked
     if inputs.mistakes:
@@ -139,18 +139,18 @@ def _reap(inputs: Inputs, github: OnGitHub, environ: Mapping[str, str]) -> int:
     environ = wiring.credentials(environ, wiring.clouds_named(cloud), mask=github.workflow.mask)
     reaped = wiring.reap(environ, workflow=github.workflow, cloud=cloud, grace=asked.grace, dry_run=asked.dry_run)
     github.reaped(reaped)
-    error = reap_words.verdict(reaped)
+    error = text.verdict(reaped)
     return error.exit_code if error else 0
 
 
 def _plan(inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
-    from cvl_ci.commands.prepare import prepare
+    from cvl_ci.commands.plan.build_run import prepare
 
     return prepare(inputs, checkout=_checkout(inputs), prices=wiring.prices(environ))
 
 
 def _checkout(inputs: Inputs) -> Checkout:
-    from cvl_ci.local.checkout import open_checkout
+    from cvl_ci.local.git.checkout import open_checkout
 
     return open_checkout(Path.cwd(), at=inputs.workdir or inputs.task or ".")
 
@@ -162,14 +162,14 @@ def _show(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
 
 
 def _planned(plan: RunPlan, environ: Mapping[str, str]) -> str:
-    from cvl_ci.commands import plan as planning
+    from cvl_ci.commands.plan import quote as planning
 
     prices = wiring.prices(environ)
     return planning.as_text(plan, planning.quote(plan, prices), prices)
 
 
 def _run(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
-    from cvl_ci.commands import run as running
+    from cvl_ci.commands.run import run as running
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.local.staging import LocalStaging
     from cvl_ci.result.phrases import accounted_for, kept
@@ -214,7 +214,7 @@ def _on_signals(github: OnGitHub, environ: Mapping[str, str]) -> None:
 
 def _undo(left: Handover | None, github: OnGitHub, environ: Mapping[str, str]) -> int:
     """The release first, and nothing waits for what is told of it."""
-    from cvl_ci.local.handover import as_left
+    from cvl_ci.action.state import as_left
 
     release = _release(left, github, environ)
     if release is None and (left is None or not left.title):
@@ -227,7 +227,7 @@ def _undo(left: Handover | None, github: OnGitHub, environ: Mapping[str, str]) -
 
 def _release(left: Handover | None, github: OnGitHub, environ: Mapping[str, str]) -> Release | None:
     """By the record, else by the name that main must have had. None: there is nothing that could be running."""
-    from cvl_ci.commands import down as ending
+    from cvl_ci.commands.reap import down as ending
     from cvl_ci.local.clock import SystemClock
 
     name = left.lease if left else github.owner.name
@@ -248,7 +248,7 @@ def _release(left: Handover | None, github: OnGitHub, environ: Mapping[str, str]
 
 def _none_needed() -> Release:
     from cvl_ci.local.clock import SystemClock
-    from cvl_ci.result.outcome import Release
+    from cvl_ci.model.outcome import Release
 
     return Release(gone=True, at=SystemClock().now(), needed=False)
 
@@ -265,7 +265,7 @@ def _known_to_clouds(places: Sequence[Place], github: OnGitHub, environ: Mapping
 def _places(left: Handover | None, environ: Mapping[str, str]) -> tuple[Place, ...]:
     """Where to look without a record. With all state lost, the inputs may be other than main's: they only say where
     to look as well."""
-    from cvl_ci.request.plan import SANDBOX, Place
+    from cvl_ci.model.plan import SANDBOX, Place
 
     if left is not None:  # main lived to say what it would do, and had not come to take a lease
         return (Place(cloud=SANDBOX),) if wiring.sandbox_was_left(environ) else ()

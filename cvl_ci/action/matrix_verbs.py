@@ -14,28 +14,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from cvl_ci import many, wiring
+from cvl_ci import wiring
+from cvl_ci.action.step import OnGitHub
 from cvl_ci.commands import matrix as planning
 from cvl_ci.commands import report as reporting
 from cvl_ci.errors import CvlError, Mistake, RequestError
-from cvl_ci.github.artifact_http import Http, Patience
-from cvl_ci.github.artifact_name import REPORT
-from cvl_ci.github.earlier import Earlier, EarlierRuns, Work
-from cvl_ci.github.gathering import AT_ONCE, LINES, Gathering
-from cvl_ci.github.issue import Findings, RegressionIssue
-from cvl_ci.github.report_comment import ReportComment
-from cvl_ci.github.rest import Repository
-from cvl_ci.local import legs
+from cvl_ci.github.api import Repository
+from cvl_ci.github.artifacts.baseline_runs import Earlier, EarlierRuns, Work
+from cvl_ci.github.artifacts.download import AT_ONCE, LINES, Gathering
+from cvl_ci.github.artifacts.http import Http, Patience
+from cvl_ci.github.artifacts.name import REPORT
+from cvl_ci.github.pr.issue import Findings, RegressionIssue
+from cvl_ci.github.pr.report_comment import ReportComment
+from cvl_ci.inputs import matrix_reader
+from cvl_ci.local import run_files
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.ports import Kept
-from cvl_ci.request import many_inputs
 from cvl_ci.result import outputs
 from cvl_ci.result.benchmark import leg as summaries
 from cvl_ci.result.benchmark.leg import Leg
-from cvl_ci.result.legs import markdown, regressions, words
-from cvl_ci.result.legs.rows import Report
+from cvl_ci.result.matrix import markdown, regressions
+from cvl_ci.result.matrix import text as words
+from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.report import Link, marker
-from cvl_ci.step import OnGitHub
+from cvl_ci.wiring import matrix as many
 
 T = TypeVar("T")
 
@@ -57,7 +59,7 @@ class Step:
 def carried_out(github: OnGitHub, environ: Mapping[str, str], mistakes: Sequence[Mistake]) -> int:
     """`mistakes`: in the inputs that other verbs read. Raises CvlError."""
     verb = github.asked.verb
-    given, more = many_inputs.read(environ, verb)
+    given, more = matrix_reader.read(environ, verb)
     known = {mistake.field for mistake in more}
     if mistakes or more:
         raise RequestError([*(one for one in mistakes if one.field not in known), *more])
@@ -118,7 +120,7 @@ def report(step: Step) -> int:
 def _found(step: Step, gathering: Gathering) -> tuple[Sequence[Leg], Sequence[str]]:
     """Of folders, or of the artifacts of this run. Raises CvlError."""
     if step.given.get("folders"):
-        return legs.gather(step.given["folders"], field="folders")
+        return run_files.gather(step.given["folders"], field="folders")
     gathered = gathering.of_run(int(step.github.here.run))
     over = f"{gathered.expired} summaries of this run are past their retention" if gathered.expired else ""
     return gathered.legs, (*gathered.troubles, *([over] if over else []))
@@ -132,7 +134,7 @@ def _earlier(step: Step, gathering: Gathering, found: Sequence[Leg]) -> Earlier:
         return _asked_for(step, gathering, {(leg.key.example, leg.key.preset) for leg in found})
     except CvlError as error:
         lost = f"Nothing is compared: {error.what} {error.next_step}".strip()
-        return Earlier(commits=(legs.NO_COMMIT,), said=(lost,), unknown=True)
+        return Earlier(commits=(run_files.NO_COMMIT,), said=(lost,), unknown=True)
 
 
 def _asked_for(step: Step, gathering: Gathering, work: Collection[Work]) -> Earlier:
@@ -160,9 +162,9 @@ def _published(step: Step, made: Report) -> str:
     token = step.environ.get("INPUT_GITHUB_TOKEN", "")
     comment = ReportComment(here=github.here, group=asked.comment_group, token=token, clock=SystemClock(), say=say)
     settings = replace(many.settings(step.given), head=comment.head)
-    written = reporting.files(made, assets=legs.assets(), settings=settings)
+    written = reporting.files(made, assets=run_files.assets(), settings=settings)
     page = _tried(step, "The report's page could not be kept", lambda: _kept(step, made, written)) or reporting.WHERE
-    written = reporting.files(made, assets=legs.assets(), settings=replace(settings, page=page))
+    written = reporting.files(made, assets=run_files.assets(), settings=replace(settings, page=page))
     summary, text = (github.masks.hide(written[name]) for name in (reporting.SUMMARY, reporting.COMMENT))
     fitting: Callable[[int], str] = lambda room: summary if len(summary.encode()) <= room else ""  # noqa: E731
     _tried(step, "The summary could not be written", lambda: github.workflow.commands.summary(fitting))
@@ -227,7 +229,7 @@ def history(step: Step) -> int:
     for trouble in troubles:
         step.github.workflow.warning(trouble)
     if step.given.get("into"):
-        legs.write_lines(kept.read(), Path(step.given["into"]))
+        run_files.write_lines(kept.read(), Path(step.given["into"]))
         step.github.give_back(Path(step.given["into"]))
     said = f"{count} runs are in the history."
     step.github.set_outputs({"ending": "succeeded", "reason": said, "exit_code": "0", "legs": str(count)})

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cvl_ci.errors import NotProvedGone
-from cvl_ci.result.outcome import EXIT_CODES, Cost, Ending, FetchedFile, Outcome, Release
-from cvl_ci.result.unlinked import LinkInTheWay, refuse_links, write_text
+from cvl_ci.model.outcome import EXIT_CODES, Cost, Ending, FetchedFile, Outcome, Release
+from cvl_ci.result.no_follow import LinkInTheWay, refuse_links, write_text
 
 CUT_SHORT = "The step was ended before the run was over: cancelled, out of its own time, or killed."
 

@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
+from cvl_ci.action.state import Handover, taken_over
+from cvl_ci.action.state import save as save_handover
+from cvl_ci.action.state import written as written_handover
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.local.handover import Handover, taken_over
-from cvl_ci.local.handover import save as save_handover
-from cvl_ci.local.handover import written as written_handover
-from cvl_ci.request.plan import SANDBOX, Place, RunPlan
+from cvl_ci.model.plan import SANDBOX, Place, RunPlan
 
 if TYPE_CHECKING:
     from cvl_ci.commands.publish import Files, Subject
-    from cvl_ci.commands.reap import Reaped
+    from cvl_ci.commands.reap.reap import Reaped
     from cvl_ci.errors import CvlError
-    from cvl_ci.github.comment import StepComment
+    from cvl_ci.github.pr.step_comment import StepComment
+    from cvl_ci.model.outcome import Launch, Outcome, Phase
     from cvl_ci.ports import Artifacts
-    from cvl_ci.result.outcome import Launch, Outcome, Phase
     from cvl_ci.result.report import Link
 
 
@@ -32,17 +32,17 @@ class OnGitHub:
 
     def __init__(self, environ: Mapping[str, str], *, post: bool = False, leg: str | None = None) -> None:
         """Masks first: nothing is said before the runner knows what to hide. `leg`: as main had it."""
-        from cvl_ci.github import surroundings
-        from cvl_ci.github.workflow import GitHubWorkflow
+        from cvl_ci.github import context
+        from cvl_ci.github.log.reporter import GitHubWorkflow
+        from cvl_ci.inputs.action_reader import read
         from cvl_ci.lease import Owner
-        from cvl_ci.request.action_inputs import read
         from cvl_ci.result.masks import Masks
         from cvl_ci.result.report import job_summary
         from cvl_ci.result.secret_names import secret_values
 
         self.asked = read(environ)
 
-        self.here = here = surroundings.read(environ, leg=environ.get("INPUT_LEG", "") if leg is None else leg)
+        self.here = here = context.read(environ, leg=environ.get("INPUT_LEG", "") if leg is None else leg)
         self.owner = Owner(
             repository=here.repository, run=here.run, attempt=here.attempt, job=here.job, step=here.step, leg=here.leg
         )
@@ -93,7 +93,7 @@ class OnGitHub:
     def skip(self, why: str, planned: str, *, title: str = "") -> None:
         """Neutral: the job goes on, and the outputs say that nothing ran. A leg's summary tells the report so."""
         from cvl_ci.errors import UntrustedCode
-        from cvl_ci.result.outcome import Ending, Outcome
+        from cvl_ci.model.outcome import Ending, Outcome
         from cvl_ci.result.outputs import skipped
         from cvl_ci.result.report import plan_page
 
@@ -115,7 +115,7 @@ class OnGitHub:
 
     def reaped(self, reaped: Reaped) -> None:
         """In the log, on the step's page, as outputs; what was found is an error that names what to look at."""
-        from cvl_ci.commands import reap_words
+        from cvl_ci.commands.reap import text as reap_words
         from cvl_ci.result import outputs
         from cvl_ci.result.report import reap_page
 
@@ -139,8 +139,8 @@ class OnGitHub:
 
     def refuse(self, error: CvlError) -> None:
         """Before anything was asked of a cloud; a comment that says it is queued is not left standing."""
+        from cvl_ci.model.outcome import Ending, Outcome
         from cvl_ci.result.masked_errors import mask
-        from cvl_ci.result.outcome import Ending, Outcome
         from cvl_ci.result.outputs import outputs
 
         mask(error, self.masks)
@@ -178,8 +178,8 @@ class OnGitHub:
         self._under_way("queued")
 
     def _entered(self, phase: Phase) -> None:
-        from cvl_ci.github.workflow import TITLES
-        from cvl_ci.result.outcome import Phase
+        from cvl_ci.github.log.reporter import TITLES
+        from cvl_ci.model.outcome import Phase
         from cvl_ci.result.phrases import where
 
         if self._launch is None or phase not in {Phase.SETUP, Phase.RUNNING}:
@@ -189,7 +189,7 @@ class OnGitHub:
             self._under_way(f"running on {where(self._launch)}{free}")
 
     def _launched(self, launch: Launch) -> None:
-        from cvl_ci.result.outcome import Phase
+        from cvl_ci.model.outcome import Phase
 
         self._launch = launch
         self._entered(Phase.SETUP)
@@ -257,7 +257,7 @@ class OnGitHub:
 
     def artifact_stem(self, name: str, *, attempt: str | None = None) -> str:
         """`name`: of our own, where the input gives none; empty for the job's. `attempt`: another than this one."""
-        from cvl_ci.github.artifact_name import artifact_stem
+        from cvl_ci.github.artifacts.name import artifact_stem
 
         here, given = self.here, self.asked.artifact_name or name
         again = here.attempt if attempt is None else attempt
@@ -266,7 +266,7 @@ class OnGitHub:
     def artifacts(self) -> Artifacts:
         import random
 
-        from cvl_ci.github.artifact import WorkflowArtifacts
+        from cvl_ci.github.artifacts.upload import WorkflowArtifacts
 
         return WorkflowArtifacts(
             environ=self._environ, clock=SystemClock(), random=random.random, mask=self.workflow.mask
@@ -281,7 +281,7 @@ class OnGitHub:
 
     def comment(self, outcome: Outcome, artifacts: Sequence[Link] = ()) -> None:
         """Who asked for failures alone is told of a success where a failure was told before."""
-        from cvl_ci.result.outcome import Ending
+        from cvl_ci.model.outcome import Ending
 
         if self._said is not None and self.asked.comment != "never":
             self._said.ended(
@@ -308,7 +308,7 @@ class OnGitHub:
         A checkout may hold a link of that name, which would lead us to give away what is elsewhere.
         """
         from cvl_ci.errors import CvlError
-        from cvl_ci.result.unlinked import refuse_links
+        from cvl_ci.result.no_follow import refuse_links
 
         folder = folder or self.outputs.parent
         if os.geteuid() != 0:
@@ -323,7 +323,7 @@ class OnGitHub:
                 os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
     def _comment(self) -> StepComment:
-        from cvl_ci.github.comment import StepComment
+        from cvl_ci.github.pr.step_comment import StepComment
 
         return StepComment(
             here=self.here,

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.errors import CvlError, Mistake, RequestError
-from cvl_ci.local.console import Console
-from cvl_ci.request import arguments, command_line, verb_fields
+from cvl_ci.inputs import arguments, command_line, verb_fields
+from cvl_ci.local.console.streams import Console
 
 if TYPE_CHECKING:
     from cvl_ci.lease import Owner
-    from cvl_ci.request.plan import RunPlan
+    from cvl_ci.model.plan import RunPlan
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _plan(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
-    from cvl_ci.commands import plan as planning
+    from cvl_ci.commands.plan import quote as planning
     from cvl_ci.engine import task
 
     plan, prices = _prepared(parsed, environ, console), wiring.prices(environ)
@@ -63,8 +63,8 @@ def _plan(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
 
 
 def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> RunPlan:
-    from cvl_ci.commands.prepare import prepare
-    from cvl_ci.local.checkout import open_checkout
+    from cvl_ci.commands.plan.build_run import prepare
+    from cvl_ci.local.git.checkout import open_checkout
 
     inputs = arguments.from_namespace(parsed, environment=environ)
     console.learn(inputs)
@@ -83,21 +83,21 @@ def _elsewhere(parsed: argparse.Namespace) -> str:
 
 
 def _many(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
-    from cvl_ci import many
+    from cvl_ci.wiring import matrix
 
-    door = many.Door(here=Path.cwd(), prices=wiring.prices(environ), say=console.say, tell=console.tell)
-    return many.VERBS[parsed.verb](verb_fields.read(parsed, verb_fields.VERBS[parsed.verb]), door)
+    door = matrix.Door(here=Path.cwd(), prices=wiring.prices(environ), say=console.say, tell=console.tell)
+    return matrix.VERBS[parsed.verb](verb_fields.read(parsed, verb_fields.VERBS[parsed.verb]), door)
 
 
 # ---- run ----------------------------------------------------------------------------------------------------
 
 
 def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
-    from cvl_ci.commands import run as running
+    from cvl_ci.commands.run import run as running
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.local.staging import LocalStaging
+    from cvl_ci.result.no_follow import refuse_links
     from cvl_ci.result.summary import to_json
-    from cvl_ci.result.unlinked import refuse_links
 
     plan = _prepared(parsed, environ, console)
     wiring.require_credentials(environ, [place.cloud for place in plan.places])
@@ -132,7 +132,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
 
 def _written(path: Path, text: str, exit_code: int, console: Console) -> int:
     """Who asked for a summary and has none is not told of a success; a failure keeps its own code."""
-    from cvl_ci.result.unlinked import write_text
+    from cvl_ci.result.no_follow import write_text
 
     try:
         write_text(path, text + "\n")
@@ -197,11 +197,11 @@ class _Stopping:
 
 
 def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
-    from cvl_ci.commands import down as ending
-    from cvl_ci.commands import down_words
+    from cvl_ci.commands.reap import down as ending
+    from cvl_ci.commands.reap import down_text
     from cvl_ci.errors import NotProvedGone
     from cvl_ci.local.clock import SystemClock
-    from cvl_ci.request.plan import Place
+    from cvl_ci.model.plan import Place
 
     if not parsed.names and not parsed.all:
         raise RequestError([Mistake(field="NAME", value="", problem="is missing: name a lease, or say --all")])
@@ -220,7 +220,7 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
             )
     finally:
         terminal.close()
-    console.say(*down_words.lines(downed, asked=places))
+    console.say(*down_text.lines(downed, asked=places))
     return 0 if downed.proved else NotProvedGone.exit_code
 
 
@@ -239,7 +239,7 @@ def _check(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
 
 
 def _reap(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
-    from cvl_ci.commands.reap_words import lines, verdict
+    from cvl_ci.commands.reap.text import lines, verdict
 
     terminal = console.terminal()
     try:
@@ -268,7 +268,7 @@ def _reap(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
 
 
 def _drill(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
-    from cvl_ci.commands import drill_words
+    from cvl_ci.commands.drill import text as drill_words
     from cvl_ci.result.receipt import table
 
     given = verb_fields.read(parsed, verb_fields.VERBS["drill"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from cvl_ci.errors import CvlError, EngineError
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Found, Inventory, Resource
-from cvl_ci.request.plan import Place
 
 
 class Inventories:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cvl_ci.request.credential_fields import BY_NAME
-from cvl_ci.result.access import CloudAccess
+from cvl_ci.inputs.credential_fields import BY_NAME
+from cvl_ci.model.access import CloudAccess
 
 OIDC = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
 ALLOW_OIDC = "allow GitHub's OIDC token: `permissions: id-token: write` (never given to runs of forks)"

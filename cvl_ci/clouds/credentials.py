@@ -13,17 +13,17 @@ from pathlib import Path
 
 import yaml
 
-from cvl_ci.engine.credentials import files, oidc
-from cvl_ci.engine.credentials.aws import AWS
-from cvl_ci.engine.credentials.azure import AZURE
-from cvl_ci.engine.credentials.gcp import GCP
-from cvl_ci.engine.credentials.keys import LAMBDA, NEBIUS, RUNPOD
-from cvl_ci.engine.credentials.kind import Here, Login, Written
-from cvl_ci.engine.credentials.kubernetes import KUBERNETES
-from cvl_ci.engine.credentials.server import API_SERVER
+from cvl_ci.clouds import credential_files, oidc
+from cvl_ci.clouds.api_server.credentials import API_SERVER
+from cvl_ci.clouds.aws.credentials import AWS
+from cvl_ci.clouds.azure.credentials import AZURE
+from cvl_ci.clouds.credential_provider import Here, Login, Written
+from cvl_ci.clouds.gcp.credentials import GCP
+from cvl_ci.clouds.key_files import LAMBDA, NEBIUS, RUNPOD
+from cvl_ci.clouds.kubernetes.credentials import KUBERNETES
 from cvl_ci.errors import CredentialsError
-from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
-from cvl_ci.result.access import CloudAccess
+from cvl_ci.inputs.credential_fields import CREDENTIAL_INPUTS
+from cvl_ci.model.access import CloudAccess
 
 KINDS = {kind.cloud: kind for kind in (AWS, GCP, AZURE, LAMBDA, RUNPOD, NEBIUS, KUBERNETES, API_SERVER)}
 LOGIN_SECONDS = 60
@@ -114,7 +114,7 @@ def prepare(where: Here, clouds: Collection[str]) -> Written:
 def carry_out(where: Here, written: Written) -> dict[str, str]:
     """Files, then logins: the environment in which the clouds know us. No input of ours that is secret stays in it."""
     leaves = [login.leaves for login in written.logins if login.leaves]
-    files.put(written.files, leaves=leaves, folder=where.folder)
+    credential_files.put(written.files, leaves=leaves, folder=where.folder)
     gone = {*written.without, *(f"INPUT_{one.name.upper()}" for one in CREDENTIAL_INPUTS if one.secret)}
     environ = {name: value for name, value in where.environ.items() if name not in gone} | dict(written.variables)
     for login in written.logins:
@@ -127,9 +127,10 @@ def first_keys(where: Here, environ: Mapping[str, str]) -> tuple[str, ...]:
     role = where.as_input("role_to_assume")
     if not role or environ.get("AWS_CONFIG_FILE") != str(where.folder / "aws-config"):
         return ()
-    from cvl_ci.engine.credentials import aws, worker_aws_role
+    from cvl_ci.clouds.aws import credentials as aws
+    from cvl_ci.clouds.aws import worker_role
 
-    found = worker_aws_role.keys(
+    found = worker_role.keys(
         role,
         cache=where.folder / "aws-session.json",
         session=aws.session_name(where),

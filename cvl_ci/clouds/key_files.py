@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 
-from cvl_ci.engine.credentials.kind import Here, Kind, Written, lacking
-from cvl_ci.result.access import CloudAccess
+from cvl_ci.clouds.credential_provider import Here, Kind, Written, lacking
+from cvl_ci.model.access import CloudAccess
 
 LAMBDA_FILE, RUNPOD_FILE = "~/.lambda_cloud/lambda_keys", "~/.runpod/config.toml"
 NEBIUS_TOKEN, NEBIUS_KEY = "~/.nebius/NEBIUS_IAM_TOKEN.txt", "~/.nebius/credentials.json"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
-from cvl_ci.engine.credentials.kind import ALLOW_OIDC
+from cvl_ci.clouds.credential_provider import ALLOW_OIDC
 from cvl_ci.errors import CredentialsError
 
 SECONDS = 20

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
-from cvl_ci.engine.inventory.aws_looks import LEASE_LABEL, NAME_TAG
+from cvl_ci.clouds.aws.queries import LEASE_LABEL, NAME_TAG
 from cvl_ci.errors import EngineError
+from cvl_ci.model.outcome import Asked
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Found, Resource
-from cvl_ci.request.plan import Place
-from cvl_ci.result.outcome import Asked
 
 AT_ONCE = 8
 

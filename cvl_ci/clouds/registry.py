@@ -7,20 +7,23 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvl_ci.engine.inventory import azure, gcp, lambda_cloud, runpod
-from cvl_ci.engine.inventory.aws import AwsInventory
-from cvl_ci.engine.inventory.aws_clients import account_regions, ec2_clients
-from cvl_ci.engine.inventory.kubernetes import Kubernetes
-from cvl_ci.engine.inventory.programs import programs
-from cvl_ci.engine.inventory.provider import Provider, ProviderInventory
-from cvl_ci.engine.inventory.several import Inventories
+from cvl_ci.clouds.aws.clients import account_regions, ec2_clients
+from cvl_ci.clouds.aws.inventory import AwsInventory
+from cvl_ci.clouds.azure import inventory as azure
+from cvl_ci.clouds.composite import Inventories
+from cvl_ci.clouds.gcp import inventory as gcp
+from cvl_ci.clouds.kubernetes.inventory import Kubernetes
+from cvl_ci.clouds.lambda_cloud import inventory as lambda_cloud
+from cvl_ci.clouds.programs import programs
+from cvl_ci.clouds.provider import Provider, ProviderInventory
+from cvl_ci.clouds.runpod import inventory as runpod
 from cvl_ci.ports import Inventory
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
 
 PROVED = ("aws", "gcp", "azure", "lambda", "runpod", "kubernetes", "api-server")
-"""Who can be asked what is left: these providers, and an API server for its own (engine/served_inventory.py)."""
+"""Who can be asked what is left: these providers, and an API server for its own (engine/server_inventory.py)."""
 
 
 def every(environ: Mapping[str, str], *, anywhere: Collection[str] = ()) -> Inventories:

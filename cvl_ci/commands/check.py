@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Collection, Sequence
 
 from cvl_ci.errors import CredentialsError, Mistake, RequestError
-from cvl_ci.request.near import near
-from cvl_ci.result.access import CloudAccess
+from cvl_ci.inputs.suggest import near
+from cvl_ci.model.access import CloudAccess
 
 HEAD = ("cloud", "runs", "what is there", "what is missing", "what it would take")
 NARROWEST = 16

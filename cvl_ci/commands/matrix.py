@@ -13,17 +13,17 @@ from fnmatch import fnmatchcase
 from itertools import product
 from typing import NamedTuple, cast
 
-from cvl_ci.commands.belonging import Belonging, subject
-from cvl_ci.commands.plan import quote
-from cvl_ci.commands.prepare import find_example, prepare, read_example, read_texts
-from cvl_ci.commands.remembering import Remembering
+from cvl_ci.commands.plan.build_run import find_example, prepare, read_example, read_texts
+from cvl_ci.commands.plan.cached_checkout import Remembering
+from cvl_ci.commands.plan.example_files import Belonging, subject
+from cvl_ci.commands.plan.quote import quote
 from cvl_ci.errors import BudgetError, Mistake, RequestError
+from cvl_ci.inputs import expected_legs as expecting
+from cvl_ci.inputs.expected_legs import Expected
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.reader import from_keywords
+from cvl_ci.inputs.suggest import near
 from cvl_ci.ports import Checkout, Prices
-from cvl_ci.request import expected as expecting
-from cvl_ci.request.expected import Expected
-from cvl_ci.request.inputs import from_keywords
-from cvl_ci.request.near import near
-from cvl_ci.request.values import Wrong
 from cvl_ci.result.units import dollars
 
 MOST_LEGS = 256

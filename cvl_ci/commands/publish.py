@@ -24,15 +24,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvl_ci.errors import CvlError
+from cvl_ci.model.outcome import Outcome
 from cvl_ci.ports import Artifacts, Kept, Publication, Uploaded, Workflow
 from cvl_ci.result.checkpoints import is_checkpoint
-from cvl_ci.result.inert import plain
-from cvl_ci.result.outcome import Outcome
+from cvl_ci.result.no_follow import refuse_links, write_text
 from cvl_ci.result.outputs import artifact_outputs, outputs
 from cvl_ci.result.report import Link
+from cvl_ci.result.sanitize import plain
 from cvl_ci.result.summary import to_json
 from cvl_ci.result.units import size
-from cvl_ci.result.unlinked import refuse_links, write_text
 
 COST, LOG, OUTPUTS, CHECKPOINTS = "cost", "log", "outputs", "checkpoints"
 KINDS = {

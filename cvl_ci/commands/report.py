@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cvl_ci.result.benchmark.noise import Verdict
-from cvl_ci.result.legs import markdown, words
-from cvl_ci.result.legs.page import Assets, page
-from cvl_ci.result.legs.rows import Report, Row
+from cvl_ci.result.matrix import markdown, text
+from cvl_ci.result.matrix.page import Assets, page
+from cvl_ci.result.matrix.report import Report, Row
 from cvl_ci.result.report import marker
 
 PAGE, SUMMARY, COMMENT, DATA = "report.html", "summary.md", "comment.md", "report.json"
@@ -40,7 +40,7 @@ def files(report: Report, *, assets: Assets, settings: Settings) -> Mapping[str,
 def as_json(report: Report) -> str:
     """For programs: always these keys."""
     said = {
-        "headline": words.headline(report),
+        "headline": text.headline(report),
         "exit_code": report.exit_code,
         "red": [row.name for row in report.red],
         "rerun": [row.name for row in report.rerun],
@@ -56,20 +56,20 @@ def as_json(report: Report) -> str:
 
 def as_text(report: Report) -> list[str]:
     """For a terminal or a step's log: a line each."""
-    gate = words.not_gated(report)
+    gate = text.not_gated(report)
     unknown = [*(f"left no summary: {name}" for name in report.missing), *report.troubles]
-    left_out = [f"left out of the matrix: {line}" for line in words.left_out(report)]
-    told = [words.headline(report), *([gate] if gate else []), *unknown, *left_out]
+    left_out = [f"left out of the matrix: {line}" for line in text.left_out(report)]
+    told = [text.headline(report), *([gate] if gate else []), *unknown, *left_out]
     return [*told, *(_line(row) for row in report.rows)]
 
 
 def _line(row: Row) -> str:
-    one = words.telling(row)
-    why = f"({words.sudden(one)})" if one and words.sudden(one) else ""
-    told = " ".join(part for part in (one.metric, words.change(one), one.verdict.value, why) if part) if one else ""
-    said = row.reason if row.failure else told or words.unjudged(row)
+    one = text.telling(row)
+    why = f"({text.sudden(one)})" if one and text.sudden(one) else ""
+    told = " ".join(part for part in (one.metric, text.change(one), one.verdict.value, why) if part) if one else ""
+    said = row.reason if row.failure else told or text.unjudged(row)
     title = f"{row.key.example} {row.key.preset} on {row.place}"
-    return "  ".join(part for part in (words.status(row), title, words.cost(row), said) if part)
+    return "  ".join(part for part in (text.status(row), title, text.cost(row), said) if part)
 
 
 def _row(row: Row, *, red: bool) -> Mapping[str, object]:
@@ -78,7 +78,7 @@ def _row(row: Row, *, red: bool) -> Mapping[str, object]:
         "example": row.key.example,
         "preset": row.key.preset,
         "place": row.place,
-        "status": words.status(row),
+        "status": text.status(row),
         "failure": row.failure.name.lower() if row.failure else None,
         "red": red,
         "verdict": row.verdict.value,
@@ -87,7 +87,7 @@ def _row(row: Row, *, red: bool) -> Mapping[str, object]:
         "unsure": [one.metric for one in row.comparisons if one.gated and one.verdict is Verdict.UNSURE],
         "regions": sorted({leg.region for leg in row.legs if leg.region}),
         "baseline": row.baseline.commit or None,
-        "compared": words.versus(row),
+        "compared": text.versus(row),
         "usd": row.usd,
         "seconds": row.seconds,
         "best": row.best,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from cvl_ci.engine import arrival, unpacking
+from cvl_ci.engine import transfer, unpack_process
 from cvl_ci.ports import Fetched
 
 
@@ -16,7 +16,7 @@ class Brought:
     def __init__(self, *, globs: tuple[str, ...], directory: str) -> None:
         self.globs, self._directory = globs, directory
         self.problems: list[str] = []
-        self._folder = arrival.folder()
+        self._folder = transfer.folder()
 
     @property
     def path(self) -> Path:
@@ -28,11 +28,11 @@ class Brought:
     def unpacked(self, into: Path, *, environment: Mapping[str, str]) -> Fetched:
         """Unpack all that came, and remove the archives."""
         try:
-            fetched = unpacking.unpack(self.path, into=into, directory=self._directory, environment=environment)
+            fetched = unpack_process.unpack(self.path, into=into, directory=self._directory, environment=environment)
         finally:
             self.drop()
         problem = " ".join([*self.problems, *([fetched.problem] if fetched.problem else [])]) or None
         paths = [file.path for file in fetched.files]
-        missed = [] if problem else arrival.unmatched(self.globs, paths, directory=self._directory)
+        missed = [] if problem else transfer.unmatched(self.globs, paths, directory=self._directory)
         told = [f"`outputs`: {glob!r} brought no file: the job wrote none that it matches." for glob in missed]
         return replace(fetched, problem=problem, warnings=tuple(told))

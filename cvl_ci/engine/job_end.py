@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cvl_ci.engine import answers, script, wholelog
-from cvl_ci.engine.following import Following
+from cvl_ci.engine import script, sky_errors, whole_log
+from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, Worker, WorkerFailed
+from cvl_ci.model.outcome import NodeEnd
 from cvl_ci.ports import JobEnd
-from cvl_ci.result.outcome import NodeEnd
 
 ANSWER_SECONDS = 60.0
 LOG_SECONDS = 60.0
@@ -76,7 +76,7 @@ class Ending:
 
     def _whole_log(self, said: Sequence[dict[str, Any]]) -> tuple[str, ...]:
         """Print what the stream missed. The return value says what could not be printed."""
-        sums = [answers.read_sums(answer["out"]) for answer in said]
+        sums = [sky_errors.read_sums(answer["out"]) for answer in said]
         missing = self.heard.incomplete(sums, ended=[node.exit_code is not None for node in _nodes(said)])
         if not missing:
             return ()
@@ -96,14 +96,14 @@ class Ending:
     def _print_missed(
         self,
         folder: Path,
-        missing: dict[tuple[int, str], list[wholelog.Heard]],
-        sums: Sequence[dict[str, wholelog.LogSum]],
+        missing: dict[tuple[int, str], list[whole_log.Heard]],
+        sums: Sequence[dict[str, whole_log.LogSum]],
     ) -> list[str]:
         warnings = []
         for (rank, name), came in missing.items():
             known = sums[rank].get(name)
             dropped = known.dropped_lines if known else 0
-            found = wholelog.missed(came, kept=wholelog.read(folder / str(rank) / name), dropped=dropped)
+            found = whole_log.missed(came, kept=whole_log.read(folder / str(rank) / name), dropped=dropped)
             if found.lines:
                 self.heard.missed(rank, found.lines)
             if found.left_out:
@@ -116,7 +116,7 @@ class Ending:
 
 
 def _nodes(said: Sequence[dict[str, Any]]) -> tuple[NodeEnd, ...]:
-    return tuple(answers.read_end(rank, answer["out"]) for rank, answer in enumerate(said))
+    return tuple(sky_errors.read_end(rank, answer["out"]) for rank, answer in enumerate(said))
 
 
 def _within(seconds: float) -> Callable[[], float]:

@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass, field
 
 from cvl_ci.engine.script import JOB_BEGINS, JOB_STREAM, SETUP_BEGINS, SETUP_STREAM
-from cvl_ci.engine.wholelog import Heard
-from cvl_ci.request.turns import is_turn
-from cvl_ci.result.inert import encodable
-from cvl_ci.result.outcome import Phase
+from cvl_ci.engine.whole_log import Heard
+from cvl_ci.model.outcome import Phase
+from cvl_ci.planning.trials import is_turn
+from cvl_ci.result.sanitize import encodable
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _COLOURS = r"(?:\x1b\[[0-9;]*m)*"

@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cvl_ci.engine import wholelog
-from cvl_ci.engine.joblog import JobLog
-from cvl_ci.engine.wholelog import Heard, LogSum
+from cvl_ci.engine import whole_log
+from cvl_ci.engine.job_log import JobLog
+from cvl_ci.engine.whole_log import Heard, LogSum
 from cvl_ci.ports import Began, Line, Progress, Watch
 
 
@@ -41,7 +41,7 @@ class Following:
     def incomplete(
         self, sums: Sequence[Mapping[str, LogSum]], *, ended: Sequence[bool]
     ) -> dict[tuple[int, str], list[Heard]]:
-        return wholelog.incomplete(self._log.heard, sums, ended=ended)
+        return whole_log.incomplete(self._log.heard, sums, ended=ended)
 
     def missed(self, rank: int, lines: Sequence[str]) -> None:
         """Print lines that the stream did not bring."""

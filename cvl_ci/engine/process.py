@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 from cvl_ci.errors import EngineError
-from cvl_ci.result.inert import encodable
+from cvl_ci.result.sanitize import encodable
 
 _AS_ISOLATED = ("-I",) if sys.flags.isolated else ()
 """The action's Python takes no module from the folder it stands in, which a pull request fills: nor may its child."""

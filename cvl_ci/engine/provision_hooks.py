@@ -17,7 +17,7 @@ from sky import global_user_state
 from sky.adaptors import aws
 from sky.provision import provisioner
 
-from cvl_ci.engine import boot
+from cvl_ci.engine import user_data
 from cvl_ci.engine.deadline import Deadline
 
 Send = Callable[..., None]
@@ -68,7 +68,7 @@ def announce(send: Send, *, cluster: str, fence: Path, deadline: Deadline) -> No
     provisioner.bulk_provision = bulk_provision
     # Every session that SkyPilot makes takes these along.
     botocore.handlers.BUILTIN_HANDLERS += [
-        ("provide-client-params.ec2.RunInstances", lambda params, **_: boot.armed(params, deadline=deadline.at)),
+        ("provide-client-params.ec2.RunInstances", lambda params, **_: user_data.armed(params, deadline=deadline.at)),
         ("before-call.ec2.RunInstances", watch.before_run_instances),
         ("after-call.ec2.RunInstances", watch.after_run_instances),
     ]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from importlib import resources
 
-from cvl_ci.engine import turns
-from cvl_ci.request.patterns import patterns
-from cvl_ci.request.plan import RELEASE_MINUTES, RunPlan
-from cvl_ci.request.turns import order
-from cvl_ci.result.outcome import MOST_LEFT
+from cvl_ci.engine import trials
+from cvl_ci.inputs.patterns import patterns
+from cvl_ci.model.outcome import MOST_LEFT
+from cvl_ci.model.plan import RELEASE_MINUTES, RunPlan
+from cvl_ci.planning.trials import order
 
 FAIL_FAST = "set -eo pipefail\n"
 """GitHub's own `run:` under `shell: bash`: docs.github.com/actions/reference/workflow-syntax, `steps[*].shell`."""
@@ -48,7 +48,7 @@ def run(plan: RunPlan, *, lease: str) -> str:
     command = _fail_fast if plan.fail_fast else _command
     commands = [command("running", text) for text in plan.run_commands]
     if plan.sampled:
-        commands = [_read("samples.sh"), *turns.text(plan, order(plan, seed=lease), command=command)]
+        commands = [_read("samples.sh"), *trials.text(plan, order(plan, seed=lease), command=command)]
     return "\n".join(
         [
             prelude(JOB_STREAM),

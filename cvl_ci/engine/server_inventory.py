@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from cvl_ci.engine.skypilot import SkyPilotEngine
 from cvl_ci.errors import CredentialsError, CvlError, EngineError
 from cvl_ci.lease import LABEL_LEASE
+from cvl_ci.model.outcome import Asked
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Found, Resource
-from cvl_ci.request.plan import Place
-from cvl_ci.result.outcome import Asked
 
 PROVIDER = "SkyPilot API server"
 CLOUD = "api-server"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from cvl_ci.engine import refusals as refusals_of
-from cvl_ci.engine.joblog import progress
+from cvl_ci.engine import sky_refusals as refusals_of
+from cvl_ci.engine.job_log import progress
 from cvl_ci.engine.process import WorkerFailed
-from cvl_ci.engine.refusals import Kind
-from cvl_ci.engine.wholelog import LogSum
+from cvl_ci.engine.sky_refusals import Kind
+from cvl_ci.engine.whole_log import LogSum
 from cvl_ci.errors import (
     NOTHING_STARTED,
     CapacityError,
@@ -19,10 +19,10 @@ from cvl_ci.errors import (
     QuotaError,
     RequestRefused,
 )
+from cvl_ci.inputs.parsers import MOST_TURNS
+from cvl_ci.model.outcome import MOST_LEFT, GpuUse, NodeEnd, Phase
+from cvl_ci.planning.trials import NAME
 from cvl_ci.ports import Progress, Watch
-from cvl_ci.request.turns import NAME
-from cvl_ci.request.values import MOST_TURNS
-from cvl_ci.result.outcome import MOST_LEFT, GpuUse, NodeEnd, Phase
 
 END_LINES = 18 + MOST_LEFT + 2 * MOST_TURNS
 """Of what a node says of its end, more than it has to say."""

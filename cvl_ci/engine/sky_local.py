@@ -19,8 +19,8 @@ from sky.skylet import autostop_lib
 from sky.utils import command_runner
 from sky.utils.status_lib import ClusterStatus
 
-from cvl_ci.engine import attempts, discretion, nodes, on_nodes, script
 from cvl_ci.engine import heartbeat as beating
+from cvl_ci.engine import node_commands, node_watch, private_channels, provision_hooks, script
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.heartbeat import minutes_at
 
@@ -43,10 +43,10 @@ def launch(
 ) -> dict[str, Any]:
     """Provision and submit. Every attempt is announced before the provider is asked; the fence is asked around it."""
     end = Deadline(deadline, node_usd=node_usd)
-    attempts.announce(send, cluster=cluster, fence=Path(fence), deadline=end)
+    provision_hooks.announce(send, cluster=cluster, fence=Path(fence), deadline=end)
     _arm_by_the_clock(end, heartbeat=heartbeat)
-    discretion.give_a_key_of_its_own(cluster)
-    made = attempts.task_of(task)
+    private_channels.give_a_key_of_its_own(cluster)
+    made = provision_hooks.task_of(task)
     try:
         job_id, handle = execution.launch(made, cluster_name=cluster, _quiet_optimizer=True, stream_logs=False)
     except exceptions.NoCloudAccessError as error:
@@ -55,7 +55,7 @@ def launch(
     resources = handle.launched_resources
     return {
         "job_id": job_id,
-        **attempts.describe(resources),
+        **provision_hooks.describe(resources),
         "zone": resources.zone,
         "num_nodes": handle.launched_nodes,
         "on_cloud": handle.cluster_name_on_cloud,
@@ -66,7 +66,9 @@ def launch(
 def follow(send: Send, *, cluster: str, job_id: int) -> int:
     """Stream the job's output to stdout until it is over. SkyPilot's JobExitCode, never the job's own code."""
     of = int(_handle(cluster).launched_nodes)
-    with nodes.called(lambda: _there(cluster), nodes=of, lost=lambda found: send("nodes_lost", found=found, of=of)):
+    with node_watch.called(
+        lambda: _there(cluster), nodes=of, lost=lambda found: send("nodes_lost", found=found, of=of)
+    ):
         return _streamed(send, cluster=cluster, job_id=job_id)
 
 
@@ -103,11 +105,11 @@ def cancel(_send: Send, *, cluster: str, job_id: int) -> None:
 
 
 def ask_nodes(_send: Send, *, cluster: str, command: str) -> list[dict[str, Any]]:
-    return on_nodes.ask(_runners(cluster), command)
+    return node_commands.ask(_runners(cluster), command)
 
 
 def bring(_send: Send, *, cluster: str, remote: str, wanted: list[list[tuple[str, int]]], into: str) -> list[str]:
-    return on_nodes.bring(_runners(cluster), remote=remote, wanted=wanted, into=Path(into))
+    return node_commands.bring(_runners(cluster), remote=remote, wanted=wanted, into=Path(into))
 
 
 def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None) -> list[str]:
@@ -134,7 +136,7 @@ def down(_send: Send, *, cluster: str) -> bool:
         core.down(cluster)
     except exceptions.ClusterDoesNotExist:
         return False
-    discretion.forget_key(cluster)
+    private_channels.forget_key(cluster)
     return True
 
 

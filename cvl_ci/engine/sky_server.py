@@ -18,8 +18,8 @@ from sky.client import sdk
 from sky.skylet import autostop_lib
 from sky.utils import cluster_utils, command_runner
 
-from cvl_ci.engine import attempts, on_nodes
 from cvl_ci.engine import heartbeat as beating
+from cvl_ci.engine import node_commands, provision_hooks
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.heartbeat import minutes_at
 
@@ -48,7 +48,7 @@ def launch(
 
     `node_usd` brings the machine's end forward once its price is known, which is when it is there.
     """
-    made = attempts.task_of(task)
+    made = provision_hooks.task_of(task)
     sdk.get(sdk.status([cluster]))  # a server that does not know us says so here, before anything is asked for
     _stop_at(fence)
     send("attempting", attempt=_asked_for(made))
@@ -100,12 +100,12 @@ def cancel(_send: Send, *, cluster: str, job_id: int) -> None:
 
 def ask_nodes(_send: Send, *, cluster: str, command: str) -> list[dict[str, Any]]:
     with _runners(cluster) as runners:
-        return on_nodes.ask(runners, command)
+        return node_commands.ask(runners, command)
 
 
 def bring(_send: Send, *, cluster: str, remote: str, wanted: list[list[tuple[str, int]]], into: str) -> list[str]:
     with _runners(cluster) as runners:
-        return on_nodes.bring(runners, remote=remote, wanted=wanted, into=Path(into))
+        return node_commands.bring(runners, remote=remote, wanted=wanted, into=Path(into))
 
 
 def keep(_send: Send, *, cluster: str, **_: Any) -> list[str]:
@@ -179,7 +179,7 @@ def _runners(cluster: str) -> Iterator[list[Any]]:
 def _described(resources: Any) -> dict[str, Any]:
     """SkyPilot's catalogue may not lie on this machine, which talks to the server alone: then without a price."""
     try:
-        return attempts.describe(resources)
+        return provision_hooks.describe(resources)
     except Exception:  # noqa: BLE001  the machine is there and the job runs: its price is not worth failing for
         return {**_plain(resources), "accelerators": {}, "hourly_usd": None}
 
@@ -200,4 +200,4 @@ def _plain(resources: Any) -> dict[str, Any]:
 
 def _stop_at(fence: str) -> None:
     if Path(fence).exists():
-        raise attempts.Fenced(f"The lease was revoked ({fence}): no machine may be asked for any more.")
+        raise provision_hooks.Fenced(f"The lease was revoked ({fence}): no machine may be asked for any more.")

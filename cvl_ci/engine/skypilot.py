@@ -9,23 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cvl_ci.engine import answers, arrival, script, task
-from cvl_ci.engine.brought import Brought
-from cvl_ci.engine.ending import ANSWER_SECONDS, Ending
-from cvl_ci.engine.following import Following
+from cvl_ci.engine import script, sky_errors, task, transfer
+from cvl_ci.engine.fetched_archives import Brought
+from cvl_ci.engine.job_end import ANSWER_SECONDS, Ending
+from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, Worker, WorkerFailed
 from cvl_ci.errors import BudgetError, EngineError
-from cvl_ci.ports import (
-    AttemptFailed,
-    Attempting,
-    Clock,
-    Fetched,
-    JobEnd,
-    LaunchRequest,
-    Watch,
-)
-from cvl_ci.request.plan import RELEASE_MINUTES, RunPlan
-from cvl_ci.result.outcome import Attempt, Launch
+from cvl_ci.model.outcome import Attempt, Launch
+from cvl_ci.model.plan import RELEASE_MINUTES, RunPlan
+from cvl_ci.ports import AttemptFailed, Attempting, Clock, Fetched, JobEnd, LaunchRequest, Watch
 
 DOWN_SECONDS = 120.0
 KEEP_SECONDS = 60.0
@@ -75,7 +67,7 @@ class SkyPilotEngine:
         try:
             answer = self._alive_worker().call(
                 "launch",
-                on_line=answers.Said(watch),
+                on_line=sky_errors.Said(watch),
                 on_event=lambda event: self._provisioning(event, watch),
                 until=lambda: -math.inf if request.fence.exists() else min(self._patience + allowed, self._paid_until),
                 task=self._task(request),
@@ -88,7 +80,7 @@ class SkyPilotEngine:
         except Expired:
             self.stop()
             if request.fence.exists():
-                raise answers.ended_elsewhere() from None
+                raise sky_errors.ended_elsewhere() from None
             if time.monotonic() < self._patience + allowed:
                 raise BudgetError(
                     "max_cost was used up, but for what release takes, before a machine was ready for the job.",
@@ -103,7 +95,7 @@ class SkyPilotEngine:
             ) from None
         except WorkerFailed as failure:
             asked = self._attempt is not None
-            raise answers.in_our_words(failure, refusals=self._refusals, asked=asked) from failure
+            raise sky_errors.in_our_words(failure, refusals=self._refusals, asked=asked) from failure
         self._job_id = answer["job_id"]
         self._request = replace(request, deadline=answer["deadline"])
         self._attached = True
@@ -149,13 +141,13 @@ class SkyPilotEngine:
         command = script.collect(lease=lease, directory=request.plan.directory, globs=brought.globs)
         left = min(within, max(FETCH_SECONDS, request.deadline - self._clock.now() - FETCH_SECONDS))
         end = time.monotonic() + left
-        patience = arrival.packing(brought.path, end=end)
+        patience = transfer.packing(brought.path, end=end)
         try:
             worker = self._alive_worker()
             packed = worker.call("ask_nodes", cluster=lease, command=command, until=lambda: patience.until)
-            wanted = arrival.wanted(packed, room=arrival.room(brought.path))
+            wanted = transfer.wanted(packed, room=transfer.room(brought.path))
             brought.problems += wanted.problems
-            patience = arrival.Patience(archives=brought.path, until=end, most=wanted.bytes + arrival.SLACK_BYTES)
+            patience = transfer.Patience(archives=brought.path, until=end, most=wanted.bytes + transfer.SLACK_BYTES)
             remote = f"~/.cvl-ci/{lease}/fetch"
             brought.problems += worker.call(
                 "bring", cluster=lease, remote=remote, wanted=wanted.nodes, into=str(brought.path), until=patience
@@ -180,7 +172,7 @@ class SkyPilotEngine:
             self.stop()
             raise EngineError(f"The machine did not take its new end within {KEEP_SECONDS:.0f} s.") from None
         except WorkerFailed as failure:
-            raise answers.in_our_words(failure) from failure
+            raise sky_errors.in_our_words(failure) from failure
         return tuple(map(str, ways_in))
 
     def stop(self) -> bool:
@@ -202,7 +194,7 @@ class SkyPilotEngine:
                 money="The provider is asked directly instead.",
             ) from None
         except WorkerFailed as failure:
-            raise answers.in_our_words(failure) from failure
+            raise sky_errors.in_our_words(failure) from failure
 
     def on_server(self, cluster: str) -> list[tuple[str, str, str]]:
         """(kind, id, state) of all that an API server still has of a cluster, after it has asked the cloud anew."""
@@ -212,7 +204,7 @@ class SkyPilotEngine:
             self.stop()
             raise EngineError(f"It did not answer within {DOWN_SECONDS:.0f} s.") from None
         except WorkerFailed as failure:
-            raise answers.in_our_words(failure) from failure
+            raise sky_errors.in_our_words(failure) from failure
         if not isinstance(found, list):
             raise EngineError("It answered with no list of clusters.")
         return [(str(each["kind"]), str(each["id"]), str(each["state"])) for each in found]

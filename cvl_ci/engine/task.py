@@ -8,9 +8,10 @@ from collections.abc import Mapping
 
 import yaml
 
-from cvl_ci.engine import catalogue, script
-from cvl_ci.engine.prices import LEAST_CPUS
-from cvl_ci.request.plan import SANDBOX, Place, RunPlan, Spot
+from cvl_ci.clouds.catalogue import names
+from cvl_ci.clouds.catalogue.prices import LEAST_CPUS
+from cvl_ci.engine import script
+from cvl_ci.model.plan import SANDBOX, Place, RunPlan, Spot
 
 SANDBOX_DRIVEN_AS = "aws"
 _SIMPLE = re.compile(r"(?!cd |export |set |exit )[\w./-][\w ./:@%+,=\"'{}-]*")
@@ -108,7 +109,7 @@ def _places(plan: RunPlan) -> list[Place | None]:
         if place.cloud != SANDBOX:
             found.append(place)
             continue
-        regions = [place.region] if place.region else catalogue.REGIONS[SANDBOX]
+        regions = [place.region] if place.region else names.REGIONS[SANDBOX]
         found += [Place(cloud=SANDBOX_DRIVEN_AS, region=region, zone=place.zone) for region in regions]
     return found or [None]
 

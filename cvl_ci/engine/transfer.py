@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cvl_ci.engine import member_places, unpack
-from cvl_ci.request.patterns import patterns
-from cvl_ci.request.turns import NAME
+from cvl_ci.engine import member_paths, unpack
+from cvl_ci.inputs.patterns import patterns
+from cvl_ci.planning.trials import NAME
 
 PACK_SECONDS = 900.0
 """How long the machines may take to pack, while they are billed."""
@@ -139,6 +139,6 @@ def _on_the_machine(path: str, directory: str) -> str:
         parts = parts[1:]
     if parts and NAME.fullmatch(parts[0]):
         parts = parts[1:]
-    if parts and parts[0] in {member_places.ROOT, member_places.WORK}:
+    if parts and parts[0] in {member_paths.ROOT, member_paths.WORK}:
         return "/".join(parts[1:])
     return "/".join([*(step for step in directory.split("/") if step not in {"", "."}), *parts])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 
-from cvl_ci.request.plan import RunPlan
-from cvl_ci.request.turns import ALONE, BASE, Turn
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.planning.trials import ALONE, BASE, Turn
 
 
 def text(plan: RunPlan, turns: Sequence[Turn], *, command: Callable[[str, str], str]) -> list[str]:

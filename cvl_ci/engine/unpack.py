@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from cvl_ci.engine import tarball
-from cvl_ci.engine.member_places import (
+from cvl_ci.engine.member_paths import (
     DEEPEST,
     LONGEST_PART,
     LONGEST_PATH,
@@ -27,11 +27,11 @@ from cvl_ci.engine.member_places import (
     short,
 )
 from cvl_ci.engine.tarball import Kind, Member
+from cvl_ci.inputs.parsers import MOST_TURNS
+from cvl_ci.model.outcome import FetchedFile
+from cvl_ci.planning.trials import NAME
 from cvl_ci.ports import Fetched
-from cvl_ci.request.turns import NAME
-from cvl_ci.request.values import MOST_TURNS
-from cvl_ci.result.outcome import FetchedFile
-from cvl_ci.result.unlinked import LinkInTheWay, folder_below, open_folder
+from cvl_ci.result.no_follow import LinkInTheWay, folder_below, open_folder
 
 _KINDS = ("root", "work")
 MOST_FILES = 100_000

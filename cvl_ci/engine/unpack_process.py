@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from cvl_ci.model.outcome import FetchedFile
 from cvl_ci.ports import Fetched
-from cvl_ci.result.outcome import FetchedFile
 
 UNPACK_SECONDS = 1_800.0
 """How long unpacking may take. The machines are gone by then, so it costs nothing but this run's own time."""

@@ -86,16 +86,16 @@ def serve(channel: Channel, *, sockets: Path) -> None:
 def load(sockets: Path) -> Any:
     """Importing sky takes seconds: done before the first request comes. What goes wrong is that request's answer."""
     try:
-        from cvl_ci.engine import discretion
+        from cvl_ci.engine import private_channels
 
-        discretion.send_scripts_as_files()
-        discretion.log_in_to_registries_by_file()
-        discretion.keep_sockets_in(sockets)
+        private_channels.send_scripts_as_files()
+        private_channels.log_in_to_registries_by_file()
+        private_channels.keep_sockets_in(sockets)
         if os.environ.get("SKYPILOT_API_SERVER_ENDPOINT"):
-            from cvl_ci.engine import served
+            from cvl_ci.engine import sky_server
 
-            return served
-        from cvl_ci.engine import inprocess
+            return sky_server
+        from cvl_ci.engine import sky_local as inprocess
     except Exception as error:  # noqa: BLE001  told to the parent in words
         return error
     return inprocess

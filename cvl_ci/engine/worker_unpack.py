@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cvl_ci.engine.unpack import unpack
 from cvl_ci.engine.worker import die_with_parent
-from cvl_ci.result.outcome import FetchedFile
+from cvl_ci.model.outcome import FetchedFile
 
 MEMORY_BYTES = 1 << 30
 """More than it takes for the longest lists of names that it may make."""

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from cvl_ci.github import client
+from cvl_ci.github.api import patiently
 from cvl_ci.github.client import Client, Trouble
-from cvl_ci.github.rest import patiently
 
 _NUMBER = re.compile(r"[0-9]{1,20}")
 

@@ -1,1 +1,1 @@
-"""What was asked, made exact. Pure: no I/O, no clock, no environment."""
+"""The one table of inputs, its readers and its views. Pure."""

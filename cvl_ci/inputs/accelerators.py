@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from cvl_ci.request.near import near
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.suggest import near
 
 _MEMORY = re.compile(r"\d+[gmt]b\+?")
 """SkyPilot's `accelerators: 80GB+`: sky/resources.py, _parse_accelerators_from_str."""

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cvl_ci.errors import Mistake
-from cvl_ci.request.action_fields import ACTION_INPUTS
-from cvl_ci.request.near import near
+from cvl_ci.inputs.action_fields import ACTION_INPUTS
+from cvl_ci.inputs.suggest import near
 
 CHOICES = {
     "verb": ("run", "plan", "reap", "matrix", "report", "history"),

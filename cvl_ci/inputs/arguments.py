@@ -11,10 +11,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
 from cvl_ci.errors import Mistake, RequestError
-from cvl_ci.request.fields import BY_NAME, FIELDS, Field
-from cvl_ci.request.inputs import Inputs, from_words
-from cvl_ci.request.near import near
-from cvl_ci.request.values import SPOT_WORDS
+from cvl_ci.inputs.fields import BY_NAME, FIELDS, Field
+from cvl_ci.inputs.parsers import SPOT_WORDS
+from cvl_ci.inputs.reader import Inputs, from_words
+from cvl_ci.inputs.suggest import near
 
 USAGE = "%(prog)s [EXAMPLE [PRESET]] [options] [-- ARGS...]"
 

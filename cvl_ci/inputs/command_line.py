@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cvl_ci.errors import Mistake, RequestError
-from cvl_ci.request import arguments, verb_fields
-from cvl_ci.request.near import near
+from cvl_ci.inputs import arguments, verb_fields
+from cvl_ci.inputs.suggest import near
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[arguments.AnyOrderParser]  # noqa: SLF001  there is no other name for its type
@@ -21,7 +21,7 @@ def parse(argv: Sequence[str], *, sandbox: Callable[[argparse.ArgumentParser], N
     """`verb` and its options. `sandbox`: adds the words of that verb. Raises RequestError with all that is wrong."""
     parser = argparse.ArgumentParser(
         prog="cvl-ci",
-        description="Run a GPU job on any cloud with SkyPilot, bring everything back, leave no machine running.",
+        description="Run a GPU job on any cloud with SkyPilot, fetch its files, and leave no machine running.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=arguments.AnyOrderParser)
@@ -33,48 +33,65 @@ def parse(argv: Sequence[str], *, sandbox: Callable[[argparse.ArgumentParser], N
 
 
 def _add_one_run(verbs: Verbs) -> None:
-    plan = verbs.add_parser("plan", help="what would run, where, and what it may cost; no network, no credentials")
+    plan = verbs.add_parser("plan", help="show the plan, its places and its price; no network, no credentials")
     arguments.add_arguments(plan)
     plan.add_argument("--json", action="store_true", help="for programs")
     plan.add_argument("--yaml", action="store_true", help="the SkyPilot task")
 
-    run = verbs.add_parser("run", help="run it, bring back what it wrote, and take the machine down with proof")
+    run = verbs.add_parser("run", help="run it, fetch its files, and take the machine down with proof")
     arguments.add_arguments(run)
-    run.add_argument("--json-summary", metavar="FILE", help="write how it ended, as JSON")
-    run.add_argument("--outputs-dir", metavar="DIR", help="where outputs go (default: cvl-outputs/CLUSTER)")
-    run.add_argument("--keep-sandbox", action="store_true", help="leave up the sandbox that this run brought up")
+    run.add_argument("--json-summary", metavar="FILE", help="write the outcome as JSON")
+    run.add_argument("--outputs-dir", metavar="DIR", help="the folder for fetched files (default: cvl-outputs/CLUSTER)")
+    run.add_argument("--keep-sandbox", action="store_true", help="keep the sandbox up after the run")
 
 
 def _add_tabled(verbs: Verbs) -> None:
     told = {
         "matrix": "examples × clouds × GPUs, priced, as the workflow's matrix; no network",
-        "report": "what the legs of a run came to: a summary, a comment and a page",
+        "report": "make a summary, a comment and a page of the legs of a run",
         "history": "keep runs as lines in a branch, and read them back",
-        "drill": "prove the promise: kill a real run on purpose, and see what ends its machine, and how soon",
+        "drill": "kill a real run on purpose, and show what ends its machine, and how soon",
     }
     for verb, text in told.items():
         verb_fields.add_arguments(verbs.add_parser(verb, help=text), verb_fields.VERBS[verb])
 
 
 def _add_endings(verbs: Verbs) -> None:
-    down = verbs.add_parser("down", help="find what is ours and end it, with proof")
+    down = verbs.add_parser("down", help="take the machines of leases down, with proof")
     down.add_argument("names", nargs="*", metavar="NAME", help="leases, as a run printed them")
-    down.add_argument("--all", action="store_true", help="every lease of this machine, and what a cloud shows of ours")
-    down.add_argument("--cloud", metavar="CLOUD", help="where to look besides this machine's records: aws, sandbox")
-
-    check = verbs.add_parser("check", help="which clouds would know you, what is missing, what it would take")
-    check.add_argument("clouds", nargs="*", metavar="CLOUD", help="look at these only, and want all of them")
-
-    reap = verbs.add_parser("reap", help="end what outlived its run, by labels and GitHub's word; for a schedule")
-    reap.add_argument(
-        "--cloud", metavar="CLOUD", default="", help="where to look (default: every cloud that is set up)"
+    down.add_argument(
+        "--all",
+        action="store_true",
+        help="every lease of this computer, and every machine with our labels that the cloud shows",
     )
-    reap.add_argument("--owner", metavar="OWNER/NAME", help="whose leases (default: of GITHUB_REPOSITORY)")
-    reap.add_argument("--all-owners", action="store_true", help="everybody's; of others the deadline alone decides")
-    reap.add_argument(
-        "--grace", metavar="TIME", default="10m", help="left alone this long after its end (default: 10m)"
+    down.add_argument(
+        "--cloud", metavar="CLOUD", help="a cloud to ask, in addition to this computer's records: aws, sandbox"
     )
-    reap.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
+
+    check = verbs.add_parser("check", help="show for each cloud which credentials exist and which are missing")
+    check.add_argument(
+        "clouds", nargs="*", metavar="CLOUD", help="check these only, and fail when one of them cannot be used"
+    )
+
+    reap = verbs.add_parser("reap", help="end machines that outlived their run; for a schedule")
+    reap.add_argument(
+        "--cloud", metavar="CLOUD", default="", help="the clouds to ask (default: every cloud with credentials)"
+    )
+    reap.add_argument(
+        "--owner", metavar="OWNER/NAME", help="the repository whose leases to end (default: GITHUB_REPOSITORY)"
+    )
+    reap.add_argument(
+        "--all-owners",
+        action="store_true",
+        help="the leases of every repository; for others, the deadline alone decides",
+    )
+    reap.add_argument(
+        "--grace",
+        metavar="TIME",
+        default="10m",
+        help="how long to wait after the deadline or the end of the run (default: 10m)",
+    )
+    reap.add_argument("--dry-run", action="store_true", help="list the machines, and end none")
 
 
 def _placed(parsed: argparse.Namespace) -> argparse.Namespace:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from cvl_ci.request import places, values
-from cvl_ci.request.fields import Field
-from cvl_ci.request.near import near
-from cvl_ci.request.plan import Place
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs import locations, parsers
+from cvl_ci.inputs.fields import Field
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.suggest import near
+from cvl_ci.model.plan import Place
 
 PHASES = ("provisioning", "setup", "running", "fetching", "releasing")
 """Those of a run in which there is a machine, or one may be asked for."""
@@ -19,7 +19,7 @@ KILLS = (SIGINT, SIGTERM, SIGKILL, RUNNER_LOST, API_SERVER, NETWORK, CREDENTIALS
 
 
 def one_place(value: object) -> Place:
-    found = places.read(value)
+    found = locations.read(value)
     if len(found) != 1:
         raise Wrong("is not one cloud: name where the drill shall be, as in `sandbox` or `aws/us-east-1`")
     return found[0]
@@ -27,7 +27,7 @@ def one_place(value: object) -> Place:
 
 def _one_of(known: Sequence[str]) -> Callable[[object], str]:
     def read(value: object) -> str:
-        word = values.text(value)
+        word = parsers.text(value)
         by_small = {each.lower(): each for each in known}
         if word.lower() not in by_small:
             raise Wrong("is none of these", near=near(word, known) or tuple(known))
@@ -40,28 +40,29 @@ DRILL_FIELDS = (
     Field(
         name="cloud",
         read=one_place,
-        help="Where: your own account, or the sandbox.",
+        help="Your own account, or the sandbox.",
         metavar="CLOUD",
         example="sandbox",
     ),
     Field(
         name="phase",
         read=_one_of(PHASES),
-        help="When it dies: provisioning, setup, running, fetching or releasing.",
+        help="The phase in which the run dies: provisioning, setup, running, fetching or releasing.",
         metavar="PHASE",
         example="running",
     ),
     Field(
         name="kill",
         read=_one_of(KILLS),
-        help="What it dies of: SIGINT, SIGTERM, SIGKILL, runner-lost, api-server, network or credentials-expired.",
+        help="The way in which the run dies: SIGINT, SIGTERM, SIGKILL, runner-lost, api-server, network or "
+        "credentials-expired.",
         metavar="KILL",
         example="runner-lost",
     ),
     Field(
         name="all",
-        read=values.flag,
-        help="Every phase and every death that can be had there, and a Markdown table of them at the end.",
+        read=parsers.flag,
+        help="Every phase and every kill that this cloud allows, with a Markdown table at the end.",
         metavar="",
         example="--all",
         default="one drill",

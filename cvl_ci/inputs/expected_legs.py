@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs.parsers import Wrong
 
 FAIL, WARN = "fail", "warn"
 MOST_DROPPED = 1_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from cvl_ci.request.near import near
-from cvl_ci.request.plan import SANDBOX, Place
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.suggest import near
+from cvl_ci.model.plan import SANDBOX, Place
 
 # sky/skylet/constants.py ALL_CLOUDS of SkyPilot 0.14.1, and our own sandbox.
 CLOUDS = (

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cvl_ci.errors import Mistake
-from cvl_ci.request import expected, values, verb_fields
-from cvl_ci.request.many_fields import MANY_INPUTS, TAKES
-from cvl_ci.request.near import near
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs import expected_legs, parsers, verb_fields
+from cvl_ci.inputs.matrix_fields import MANY_INPUTS, TAKES
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.suggest import near
 
 SHARED = {"matrix": ("spot", "max_runtime", "max_cost", "repeat", "files"), "report": ("fail_on_regression",)}
 """Inputs of a run that these verbs take too: of a matrix each leg has them, but for how often it is repeated."""
@@ -43,8 +43,13 @@ def _readers(verb: str) -> Mapping[str, Callable[[Any], object]]:
     """Those of the options of the same name, a line for a comma; and what only the action is asked."""
     options = {field.name: field.read for field in verb_fields.VERBS[verb]}
     lists = {field.name: _lines(field.read) for field in verb_fields.VERBS[verb] if field.repeatable}
-    own = {"history": _history, "baseline_workflow": values.text, "expected": expected.read, "issue": values.flag}
-    return {**options, **lists, "branch": values.text, "remote": values.text, **own}
+    own = {
+        "history": _history,
+        "baseline_workflow": parsers.text,
+        "expected": expected_legs.read,
+        "issue": parsers.flag,
+    }
+    return {**options, **lists, "branch": parsers.text, "remote": parsers.text, **own}
 
 
 def _lines(reader: Callable[[object], object]) -> Callable[[object], object]:

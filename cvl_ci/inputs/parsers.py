@@ -8,8 +8,8 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
-from cvl_ci.request.patterns import MOST_PATTERNS, TooMany, patterns
-from cvl_ci.request.plan import Secret, Spot
+from cvl_ci.inputs.patterns import MOST_PATTERNS, TooMany, patterns
+from cvl_ci.model.plan import Secret, Spot
 
 SPOT_WORDS = ("true", "false", "fallback")
 _DURATION = re.compile(r"((?P<d>[\d.]+)d)?((?P<h>[\d.]+)h)?((?P<m>[\d.]+)m)?((?P<s>[\d.]+)s)?")

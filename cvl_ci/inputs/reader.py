@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cvl_ci.errors import Mistake
-from cvl_ci.request import places, values
-from cvl_ci.request.fields import BY_NAME, FIELDS, Field
-from cvl_ci.request.near import near
-from cvl_ci.request.plan import Place, Secret, Spot
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs import locations as places
+from cvl_ci.inputs import parsers
+from cvl_ci.inputs.fields import BY_NAME, FIELDS, Field
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.suggest import near
+from cvl_ci.model.plan import Place, Secret, Spot
 
 
 class Spelling(enum.Enum):
@@ -150,7 +151,7 @@ def _where(read: dict[str, Any], spelling: Spelling, mistakes: list[Mistake]) ->
 
 
 def _reader(one: Field, environment: Mapping[str, str]) -> Any:
-    return values.secrets(environment) if one.name == "secrets" else one.read
+    return parsers.secrets(environment) if one.name == "secrets" else one.read
 
 
 def _empty(value: object) -> bool:

@@ -8,39 +8,39 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cvl_ci.errors import Mistake, RequestError
-from cvl_ci.request import values
-from cvl_ci.request.arguments import explained
-from cvl_ci.request.drill_fields import DRILL_FIELDS
-from cvl_ci.request.expected import FAIL, WARN
-from cvl_ci.request.fields import BY_NAME, Field
-from cvl_ci.request.near import near
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs import parsers
+from cvl_ci.inputs.arguments import explained
+from cvl_ci.inputs.drill_fields import DRILL_FIELDS
+from cvl_ci.inputs.expected_legs import FAIL, WARN
+from cvl_ci.inputs.fields import BY_NAME, Field
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.suggest import near
 
 
 def listed(value: object) -> tuple[str, ...]:
     """Given again and again, or with commas; braces of a set of GPUs stay whole."""
     words = value if isinstance(value, (list, tuple)) else [value]
-    parts = [part.strip() for word in words for part in re.split(r",(?![^{]*\})", values.text(word))]
+    parts = [part.strip() for word in words for part in re.split(r",(?![^{]*\})", parsers.text(word))]
     return tuple(dict.fromkeys(part for part in parts if part))
 
 
 def shard(value: object) -> tuple[int, int]:
     """`2/3`."""
-    found = re.fullmatch(r"(\d{1,4})/(\d{1,4})", values.text(value))
+    found = re.fullmatch(r"(\d{1,4})/(\d{1,4})", parsers.text(value))
     if not found or not 1 <= int(found[1]) <= int(found[2]):
         raise Wrong("is no shard such as 1/3")
     return int(found[1]), int(found[2])
 
 
 def infra_failures(value: object) -> str:
-    word = values.text(value).lower()
+    word = parsers.text(value).lower()
     if word not in {"neutral", "fail"}:
         raise Wrong("is neither of these", near=("neutral", "fail"))
     return word
 
 
 def on_dropped(value: object) -> str:
-    word = values.text(value).lower()
+    word = parsers.text(value).lower()
     if word not in {FAIL, WARN}:
         raise Wrong("is neither of these", near=(FAIL, WARN))
     return word
@@ -50,45 +50,45 @@ MATRIX_FIELDS = (
     Field(
         name="examples",
         read=listed,
-        help="Which examples: paths, names or patterns.",
+        help="The examples: paths, names or patterns.",
         metavar="EXAMPLE...",
         example="examples/vision/*",
-        default="all of them",
+        default="all",
         positional=True,
         repeatable=True,
     ),
     Field(
         name="presets",
         read=listed,
-        help="Which of their presets, as names or patterns.",
+        help="Their presets: names or patterns.",
         metavar="PRESETS",
         example="train,predict",
-        default="`train` and `predict`, or the only one there is",
+        default="`train` and `predict`, or the only one",
         repeatable=True,
     ),
     Field(
         name="clouds",
         read=listed,
-        help="Each of these is a leg: cloud[/region[/zone]].",
+        help="Each of these makes a leg: cloud[/region[/zone]].",
         metavar="CLOUDS",
         example="aws,gcp/us-central1",
-        default="any, which is one leg",
+        default="any, which makes one leg",
         repeatable=True,
     ),
     Field(
         name="gpus",
         read=listed,
-        help="Each of these is a leg.",
+        help="Each of these makes a leg.",
         metavar="GPUS",
         example="L4:1,A10G:1",
-        default="what the example declares",
+        default="the example's own need",
         repeatable=True,
     ),
     Field(
         name="changed_since",
-        read=values.text,
-        help="Only examples of whose files one changed since the checkout left this commit or branch: the files that "
-        "go to the machine.",
+        read=parsers.text,
+        help="Only examples with a changed file since the checkout left this commit or branch. The files that go to "
+        "the machine count.",
         metavar="REF",
         example="origin/main",
     ),
@@ -98,16 +98,16 @@ MATRIX_FIELDS = (
     BY_NAME["max_cost"],
     Field(
         name="repeat",
-        read=values.whole,
-        help="Each leg so many times, on a machine of its own: what noise can be told by.",
+        read=parsers.whole,
+        help="This many legs of each kind, each on its own machine, to measure noise.",
         metavar="N",
         example="5",
         default="1",
     ),
     Field(
         name="budget",
-        read=values.dollars,
-        help="Most that all legs together may cost, in US dollars; legs beyond it are left out by name.",
+        read=parsers.dollars,
+        help="The most that all legs together may cost, in US dollars. The command names the legs beyond it.",
         metavar="USD",
         example="25",
         default="no limit",
@@ -118,12 +118,12 @@ MATRIX_FIELDS = (
         help="Only this part of the legs: GitHub takes at most 256 in one matrix.",
         metavar="N/M",
         example="1/3",
-        default="all, and a mistake where they are too many",
+        default="all; too many are a mistake",
     ),
     Field(
         name="on_dropped",
         read=on_dropped,
-        help="Whether a leg that cannot run makes it red: one without a known price, over a budget, or with a mistake.",
+        help="Whether a leg that cannot run makes it red: no price, over a budget, or a mistake.",
         metavar="warn|fail",
         example="fail",
         default="warn",
@@ -134,7 +134,7 @@ REPORT_FIELDS = (
     Field(
         name="folders",
         read=listed,
-        help="Where the legs' `<lease>.json` files lie: a folder of them, or of unpacked artifacts NAME-cost.",
+        help="A folder with the legs' `<lease>.json` files, or with unpacked artifacts NAME-cost.",
         metavar="FOLDER...",
         example="legs",
         positional=True,
@@ -143,46 +143,47 @@ REPORT_FIELDS = (
     Field(
         name="history",
         read=listed,
-        help="Earlier runs: folders of such files, or files of such lines. Baseline, noise and trends come from there.",
+        help="Earlier runs: folders of such files, or files of such lines. They give baseline, noise and trends.",
         metavar="PATHS",
         example="history.jsonl",
         repeatable=True,
     ),
     Field(
         name="base",
-        read=values.text,
-        help="The commit or branch to compare with; where it was never run, its nearest ancestor that was.",
+        read=parsers.text,
+        help="The commit or branch to compare with, or its nearest ancestor with runs.",
         metavar="REF",
         example="origin/main",
         default="the commit before",
     ),
     Field(
         name="rules",
-        read=values.text,
-        help="Which metrics are better high or low, and how much worse is too much.",
+        read=parsers.text,
+        help="The file with directions and tolerances of metrics.",
         metavar="FILE",
         example="cvl-ci.yml",
-        default="cvl-ci.yml, where there is one",
+        default="cvl-ci.yml, if it exists",
     ),
     Field(
         name="fail_on_regression",
-        read=values.flag,
-        help="A metric that is worse beyond tolerance and noise makes it red.",
+        read=parsers.flag,
+        help="A metric that is worse beyond tolerance and noise makes the report red.",
         metavar="",
         example="--fail-on-regression",
-        default="it is only told",
+        default="the report only shows it",
     ),
     Field(
         name="infra_failures",
         read=infra_failures,
-        help="Whether legs that had no machine, quota or credentials, or lost their machine, make it red.",
+        help="Whether infrastructure failures make the report red. They are legs without a machine, quota or "
+        "credentials, and legs that lost their machine.",
         metavar="neutral|fail",
         example="fail",
         default="neutral",
     ),
     Field(
         name="nights",
-        read=values.whole,
+        read=parsers.whole,
         help="How many earlier runs a trend shows.",
         metavar="N",
         example="30",
@@ -190,8 +191,8 @@ REPORT_FIELDS = (
     ),
     Field(
         name="into",
-        read=values.text,
-        help="Where report.html, summary.md, comment.md and report.json are written.",
+        read=parsers.text,
+        help="The folder for report.html, summary.md, comment.md and report.json.",
         metavar="DIR",
         example="report",
         default="cvl-report",
@@ -202,7 +203,7 @@ HISTORY_FIELDS = (
     Field(
         name="folders",
         read=listed,
-        help="Where the legs' `<lease>.json` files lie, as for `report`; they are added to the branch.",
+        help="The legs' `<lease>.json` files, as for `report`, to add to the branch.",
         metavar="FOLDER...",
         example="legs",
         default="nothing is added",
@@ -211,23 +212,23 @@ HISTORY_FIELDS = (
     ),
     Field(
         name="branch",
-        read=values.text,
-        help="The branch that remembers, made when it is not there.",
+        read=parsers.text,
+        help="The branch for the runs. cvl-ci creates it when it does not exist.",
         metavar="BRANCH",
         example="cvl-ci-history",
         default="cvl-ci-history",
     ),
     Field(
         name="remote",
-        read=values.text,
-        help="Where that branch is.",
+        read=parsers.text,
+        help="The remote that has the branch.",
         metavar="REMOTE",
         example="origin",
         default="origin",
     ),
     Field(
         name="into",
-        read=values.text,
+        read=parsers.text,
         help="Write all runs that it then holds into this file, for `cvl-ci report --history`.",
         metavar="FILE",
         example="history.jsonl",

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from cvl_ci.errors import EngineError
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import LeaseRecord
-from cvl_ci.request.plan import Place
-from cvl_ci.result.unlinked import LinkInTheWay, refuse_links
+from cvl_ci.result.no_follow import LinkInTheWay, refuse_links
 
 README = """\
 Lease records of cvl-ci: what it asked a cloud for, under which name, until when.

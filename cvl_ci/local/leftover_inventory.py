@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from cvl_ci.errors import CvlError, EngineError
+from cvl_ci.model.outcome import Asked, Launch
+from cvl_ci.model.plan import Place, RunPlan
 from cvl_ci.ports import Cloud, Found, JobEnd, LaunchRequest, Resource, Watch
-from cvl_ci.request.plan import Place, RunPlan
-from cvl_ci.result.outcome import Asked, Launch
 
 KINDS = ("containers", "volumes", "networks")
 

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cvl_ci.errors import CvlError, Mistake, RequestError
-from cvl_ci.local.changes import ancestors
-from cvl_ci.local.checkout import open_checkout
-from cvl_ci.request import document
+from cvl_ci.local.git.changes import ancestors
+from cvl_ci.local.git.checkout import open_checkout
+from cvl_ci.planning import safe_yaml
 from cvl_ci.result.benchmark import leg as legs
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.benchmark.readings import short
 from cvl_ci.result.benchmark.rules import FILE_NAME, Rules
 from cvl_ci.result.benchmark.rules import read as read_rules
-from cvl_ci.result.legs import source
-from cvl_ci.result.legs.page import Assets
-from cvl_ci.result.unlinked import write_text
+from cvl_ci.result.matrix import source
+from cvl_ci.result.matrix.page import Assets
+from cvl_ci.result.no_follow import write_text
 
 MOST_FILES = 20_000
 MOST_LINES = 100_000
@@ -26,7 +26,7 @@ _PAGE = Path(__file__).parent / "page"
 
 def gather(paths: Iterable[str], *, field: str) -> tuple[list[Leg], list[str]]:
     """Legs, and what could not be read. A summary lies in a folder that was named, or one level below it in the folder
-    of an artifact for summaries (result/legs/source.py). The files deeper down are a job's own outputs.
+    of an artifact for summaries (result/matrix/source.py). The files deeper down are a job's own outputs.
 
     Raises RequestError for a path that is not there.
     """
@@ -57,7 +57,7 @@ def rules(path: str | None) -> Rules:
         return Rules()
     try:
         with file.open("rb") as opened:
-            return read_rules(opened.read(document.LARGEST_BYTES + 1))
+            return read_rules(opened.read(safe_yaml.LARGEST_BYTES + 1))
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
         raise RequestError([Mistake(field="--rules", value=str(file), problem=problem)]) from None

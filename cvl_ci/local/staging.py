@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from cvl_ci.errors import CvlError
-from cvl_ci.local.git import contents
-from cvl_ci.request.plan import Blob, StagedFile
+from cvl_ci.local.git.git import contents
+from cvl_ci.model.plan import Blob, StagedFile
 
 IGNORE_NOTHING = ".skyignore"
 _COMMENT = "# Written by cvl-ci: every file of this directory goes to the machine, whatever a .gitignore says.\n"

@@ -1,1 +1,1 @@
-"""How each cloud comes to know us: one file a cloud, each saying what is there, what is missing, and what to write."""
+"""Plain types that every layer reads: plan, outcome, access."""

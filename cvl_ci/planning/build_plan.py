@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cvl_ci.errors import Mistake
-from cvl_ci.request import accelerators, places
-from cvl_ci.request.inputs import Inputs, Spelling
-from cvl_ci.request.plan import FEWEST_TURNS, SANDBOX, TURNS, Limits, Needs, Place, RunPlan, Secret, Spot, StagedFile
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs import accelerators
+from cvl_ci.inputs import locations as places
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.reader import Inputs, Spelling
+from cvl_ci.model.plan import FEWEST_TURNS, SANDBOX, TURNS, Limits, Needs, Place, RunPlan, Secret, Spot, StagedFile
 
 KINDS = ("example", "command", "task")
 

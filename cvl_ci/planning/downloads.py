@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs.parsers import Wrong
 
 _CACHED = ("models/", "data/")
 """Destinations that begin so are not below the example but in the field's cache, where its scripts look for them."""

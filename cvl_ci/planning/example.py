@@ -7,9 +7,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cvl_ci.request import document, needs, presets, values
-from cvl_ci.request.needs import Declared
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs import parsers
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.planning import presets, safe_yaml
+from cvl_ci.planning import resources as needs
+from cvl_ci.planning.resources import Declared
 
 FILE_NAME = "example.yaml"
 
@@ -44,7 +46,7 @@ class Example:
 
 def read(content: bytes, *, directory: str, files: Collection[str]) -> Example:
     """Raises document.Unreadable."""
-    said = document.load_mapping(content)
+    said = safe_yaml.load_mapping(content)
     name = said.get("name")
     unseen: set[str] = set() if any(map(_is_source, files)) else presets.mentioned(said.get("presets"))
     files = {*files, *unseen}
@@ -75,11 +77,11 @@ def _sends(said: Mapping[str, Any]) -> tuple[str, ...] | None:
     if globs is None:
         return ()
     if not isinstance(globs, str | list) or not all(isinstance(glob, str) for glob in globs):
-        raise document.Unreadable("has `files` that is no list of globs")
+        raise safe_yaml.Unreadable("has `files` that is no list of globs")
     try:
-        return values.globs(globs)
+        return parsers.globs(globs)
     except Wrong as wrong:
-        raise document.Unreadable(f"names {wrong.shown!r} in `files`, which leads out of the repository") from None
+        raise safe_yaml.Unreadable(f"names {wrong.shown!r} in `files`, which leads out of the repository") from None
 
 
 def _image(said: Mapping[str, Any]) -> str | None:

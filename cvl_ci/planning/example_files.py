@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from cvl_ci.request import packages
-from cvl_ci.request.mentions import enclosing, mentions, reads
-from cvl_ci.request.packages import BUILD_FILES, Project, Tree, join
+from cvl_ci.planning import python_packages
+from cvl_ci.planning.mentions import enclosing, mentions, reads
+from cvl_ci.planning.python_packages import BUILD_FILES, Project, Tree, join
 
 Reader = Callable[[str], bytes]
 """The content of a file of the checkout; empty where it cannot be read."""
@@ -63,12 +63,12 @@ def parts(subject: Subject, *, tree: Tree, read: Reader) -> tuple[Part, ...]:
     named, installs = _named(subject, tree=tree, read=read)
     around = enclosing(subject.directory)
     for folder in around:
-        project = _project(folder, tree=tree, read=read) if packages.is_project(folder, tree) else None
+        project = _project(folder, tree=tree, read=read) if python_packages.is_project(folder, tree) else None
         if project is not None:
             found |= dict.fromkeys(join(folder, name) for name in BUILD_FILES if tree.is_file(join(folder, name)))
             found |= dict.fromkeys([*project.paths, *project.linked, *(project.documents if installs else ())])
         if folder in named:
-            found |= dict.fromkeys(packages.by_layout(folder, tree))
+            found |= dict.fromkeys(python_packages.by_layout(folder, tree))
     found |= dict.fromkeys(sorted(named - {*around}))
     return (own, *(Part(path=path) for path in _outermost(found, subject.directory)))
 
@@ -117,7 +117,7 @@ def _project(folder: str, *, tree: Tree, read: Reader) -> Project:
         read(join(folder, name)) if tree.is_file(join(folder, name)) else b""
         for name in ("pyproject.toml", "setup.cfg")
     )
-    return packages.declared(folder, tree, pyproject=pyproject, setup_cfg=setup_cfg)
+    return python_packages.declared(folder, tree, pyproject=pyproject, setup_cfg=setup_cfg)
 
 
 def _outermost(paths: Iterable[str], directory: str) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Sequence
 
-from cvl_ci.request.example import FILE_NAME
-from cvl_ci.request.near import folded, near
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.suggest import folded, near
+from cvl_ci.planning.example import FILE_NAME
 
 _OUTSIDE = "is outside the repository"
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cvl_ci.request.packages import Tree, join
+from cvl_ci.planning.python_packages import Tree, join
 
 _COMMANDS = (".sh", ".bash", ".mk", "/example.yaml")
 """Sources of commands. Of an example.yaml only its presets are read."""

@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cvl_ci.request.near import folded, near
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.suggest import folded, near
 
 BUILD = "build"
 _UNDECLARED = (BUILD, "train", "predict", "run")

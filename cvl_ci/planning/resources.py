@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cvl_ci.request.plan import Needs
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.model.plan import Needs
 
 LEAST_DISK_GB = 100
 IMAGE_GB = 60

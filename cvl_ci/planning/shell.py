@@ -8,10 +8,10 @@ import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from cvl_ci.request import downloads, image, presets
-from cvl_ci.request.example import Example
-from cvl_ci.request.presets import BUILD, Preset
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.planning import downloads, image, presets
+from cvl_ci.planning.example import Example
+from cvl_ci.planning.presets import BUILD, Preset
 
 _NEVER_END = {"serve", "server", "demo", "ui", "webui", "app", "gradio", "streamlit"}
 _STARTS_A_SERVER = re.compile(

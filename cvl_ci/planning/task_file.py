@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cvl_ci.request import accelerators, document, grammar, places, values
-from cvl_ci.request.compose import Work
-from cvl_ci.request.inputs import Inputs
-from cvl_ci.request.plan import Needs, Place, Secret, Spot
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs import accelerators, parsers
+from cvl_ci.inputs import locations as places
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.reader import Inputs
+from cvl_ci.model.plan import Needs, Place, Secret, Spot
+from cvl_ci.planning import safe_yaml, task_grammar
+from cvl_ci.planning.build_plan import Work
 
 # Every key of SkyPilot 0.14.1 stands in one of these tables (tests/engine/test_grammar.py). Read for plan and quote:
 READ = {"name", "workdir", "num_nodes", "resources", "envs", "secrets", "setup", "run"}
@@ -106,26 +108,26 @@ class TaskFile:
 
 def read(content: bytes, *, known_gpus: Collection[str]) -> TaskFile:
     """Raises document.Unreadable when it is no single task at all."""
-    said = _one_task([one for one in document.load_all(content) if one is not None])
+    said = _one_task([one for one in safe_yaml.load_all(content) if one is not None])
     for key, why in REFUSED.items():
         if said.get(key) is not None:
-            raise document.Unreadable(why)
+            raise safe_yaml.Unreadable(why)
     return _Reader(said, known_gpus=known_gpus).task()
 
 
 def _one_task(documents: Sequence[object]) -> dict[str, Any]:
     """Return the one task; a document before it that only names it is SkyPilot's header of a pipeline."""
     if not documents:
-        raise document.Unreadable("has no task in it")
+        raise safe_yaml.Unreadable("has no task in it")
     first, *others = documents
     header = isinstance(first, dict) and set(first) in ({"name"}, {"name", "execution"}) and bool(others)
     if header and isinstance(first, dict) and first.get("execution") == "parallel":
-        raise document.Unreadable(f"is a group of {len(others)} jobs side by side: a run is one task")
+        raise safe_yaml.Unreadable(f"is a group of {len(others)} jobs side by side: a run is one task")
     tasks = others if header else list(documents)
     if len(tasks) > 1:
-        raise document.Unreadable(f"is a pipeline of {len(tasks)} tasks, one after the other: a run is one task")
+        raise safe_yaml.Unreadable(f"is a pipeline of {len(tasks)} tasks, one after the other: a run is one task")
     if not isinstance(tasks[0], dict):
-        raise document.Unreadable("is not a mapping of keys to values")
+        raise safe_yaml.Unreadable("is not a mapping of keys to values")
     name = {"name": first["name"]} if header and isinstance(first, dict) else {}
     return {**name, **tasks[0]}
 
@@ -144,7 +146,7 @@ class _Reader:
         self._known_gpus = known_gpus
         self._wrong: dict[str, str] = {}
         resources = said.get("resources")
-        self._resources = grammar.with_own_names(resources) if isinstance(resources, Mapping) else {}
+        self._resources = task_grammar.with_own_names(resources) if isinstance(resources, Mapping) else {}
 
     def task(self) -> TaskFile:
         envs = self._mapping("envs")
@@ -155,13 +157,13 @@ class _Reader:
             workdir=self._workdir(),
             setup=self._text("setup"),
             run=self._text("run"),
-            env=self._value("envs", values.environment, {k: v for k, v in envs.items() if v is not None}) or {},
+            env=self._value("envs", parsers.environment, {k: v for k, v in envs.items() if v is not None}) or {},
             needs_value=tuple(str(name) for name, value in (*envs.items(), *secrets.items()) if value is None),
             secrets={str(name): Secret(str(value)) for name, value in secrets.items() if value is not None},
-            num_nodes=self._value("num_nodes", values.whole, self._said.get("num_nodes")) or 1,
+            num_nodes=self._value("num_nodes", parsers.whole, self._said.get("num_nodes")) or 1,
             needs=self._needs(where),
             places=where,
-            spot=Spot.ALWAYS if self._resource("use_spot", values.flag) else Spot.NEVER,
+            spot=Spot.ALWAYS if self._resource("use_spot", parsers.flag) else Spot.NEVER,
             image=self._image(),
             extra=self._extra(),
         )
@@ -173,7 +175,7 @@ class _Reader:
         """Return SkyPilot's own and ours; of one place ours, which know more."""
         theirs = {
             path: problem
-            for path, problem in grammar.mistakes(self._said).items()
+            for path, problem in task_grammar.mistakes(self._said).items()
             if not any(path == ours or path.startswith((f"{ours}.", f"{ours}[")) for ours in self._wrong)
         }
         return (*self._wrong.values(), *theirs.values())
@@ -197,10 +199,10 @@ class _Reader:
         return Needs(
             accelerators=gpus,
             in_order=isinstance(gpus, accelerators.Preferred),
-            cpus=self._resource("cpus", values.amount),
-            memory_gib=self._resource("memory", values.gibibytes),
-            disk_gb=self._resource("disk_size", values.gigabytes) or SKYPILOT_DISK_GB,
-            instance_type=self._resource("instance_type", values.text),
+            cpus=self._resource("cpus", parsers.amount),
+            memory_gib=self._resource("memory", parsers.gibibytes),
+            disk_gb=self._resource("disk_size", parsers.gigabytes) or SKYPILOT_DISK_GB,
+            instance_type=self._resource("instance_type", parsers.text),
             exact=frozenset(exact),
         )
 
@@ -220,7 +222,7 @@ class _Reader:
     def _image(self) -> str | None:
         image = self._resources.get("image_id")
         if isinstance(image, str) and image.startswith("docker:"):
-            read: str | None = self._resource("image_id", values.image)
+            read: str | None = self._resource("image_id", parsers.image)
             return read
         return None
 

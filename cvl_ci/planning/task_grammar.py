@@ -14,8 +14,8 @@ from importlib import resources
 from itertools import chain, islice
 from typing import Any
 
-from cvl_ci.request.near import near
-from cvl_ci.request.plan import SANDBOX
+from cvl_ci.inputs.suggest import near
+from cvl_ci.model.plan import SANDBOX
 
 Schema = Mapping[str, Any]
 Found = Iterator[tuple[str, str]]
@@ -44,7 +44,7 @@ _FEW = 12
 @cache
 def schemas() -> Mapping[str, Any]:
     """Return the copy of SkyPilot's schemas, by name."""
-    text = resources.files("cvl_ci.request").joinpath("skypilot_schema.json").read_text(encoding="utf-8")
+    text = resources.files("cvl_ci.planning").joinpath("skypilot_schema.json").read_text(encoding="utf-8")
     found: Mapping[str, Any] = json.loads(text)
     return found
 

@@ -6,7 +6,7 @@ import random
 import re
 from dataclasses import dataclass
 
-from cvl_ci.request.plan import RunPlan
+from cvl_ci.model.plan import RunPlan
 
 ALONE, HEAD, BASE = "sample", "head", "base"
 NAME = re.compile(r"(?:sample|head|base)-[1-9]\d{0,2}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cvl_ci.request.plan import Blob, StagedFile
+from cvl_ci.model.plan import Blob, StagedFile
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from cvl_ci.model.plan import Place
 from cvl_ci.ports.engine import Engine
 from cvl_ci.ports.events import Watch
 from cvl_ci.ports.inventory import Inventory
-from cvl_ci.request.plan import Place
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cvl_ci.model.outcome import FetchedFile, Launch, NodeEnd
+from cvl_ci.model.plan import Offer, RunPlan
 from cvl_ci.ports.events import Watch
-from cvl_ci.request.plan import Offer, RunPlan
-from cvl_ci.result.outcome import FetchedFile, Launch, NodeEnd
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cvl_ci.result.outcome import Attempt, Phase
+from cvl_ci.model.outcome import Attempt, Phase
 
 
 @dataclass(frozen=True, kw_only=True)

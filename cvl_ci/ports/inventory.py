@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cvl_ci.request.plan import Place
-from cvl_ci.result.outcome import Asked
+from cvl_ci.model.outcome import Asked
+from cvl_ci.model.plan import Place
 
 
 @dataclass(frozen=True, kw_only=True)

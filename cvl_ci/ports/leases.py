@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cvl_ci.request.plan import Place
+from cvl_ci.model.plan import Place
 
 
 @dataclass(frozen=True, kw_only=True)

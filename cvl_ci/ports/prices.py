@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from cvl_ci.request.plan import Needs, Offer, Place, Spot
+from cvl_ci.model.plan import Needs, Offer, Place, Spot
 
 
 class Prices(Protocol):

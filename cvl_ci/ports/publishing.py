@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cvl_ci.result.outcome import Outcome
+from cvl_ci.model.outcome import Outcome
 from cvl_ci.result.report import Link
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from cvl_ci.request.plan import RunPlan
-from cvl_ci.result.outcome import Launch, Outcome, Phase
+from cvl_ci.model.outcome import Launch, Outcome, Phase
+from cvl_ci.model.plan import RunPlan
 
 
 class Workflow(Protocol):

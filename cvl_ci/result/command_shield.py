@@ -12,7 +12,7 @@ import re
 import secrets
 from collections.abc import Callable
 
-from cvl_ci.result.inert import for_terminal
+from cvl_ci.result.sanitize import for_terminal
 
 BURST_LINES = 2_000
 LINES_A_SECOND = 50.0

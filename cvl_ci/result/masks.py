@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from cvl_ci.result.encodings import SHORTEST, Edges, encoded
-from cvl_ci.result.inert import plain
+from cvl_ci.result.sanitize import plain
 
 STARS = "***"
 _SECRET_KEY = re.compile(r"key|secret|token|password|credential", re.IGNORECASE)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from cvl_ci.request.expected import Expected, as_json
-from cvl_ci.result.inert import plain
-from cvl_ci.result.legs.rows import Report
-from cvl_ci.result.outcome import Outcome
+from cvl_ci.inputs.expected_legs import Expected, as_json
+from cvl_ci.model.outcome import Outcome
+from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.phrases import kept, proved_gone
+from cvl_ci.result.sanitize import plain
 from cvl_ci.result.summary import to_json
 from cvl_ci.result.units import moment
 

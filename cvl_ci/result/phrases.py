@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from cvl_ci.result.inert import plain
-from cvl_ci.result.outcome import (
+from cvl_ci.model.outcome import (
     EXIT_NOT_PROVED_GONE,
     MOST_LEFT,
     Asked,
@@ -21,6 +20,7 @@ from cvl_ci.result.outcome import (
     Outcome,
     Release,
 )
+from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment, size
 
 ENDINGS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cvl_ci.result.outcome import Asked, Phase
+from cvl_ci.model.outcome import Asked, Phase
 from cvl_ci.result.units import duration, moment
 
 MAIN, AFTERWARDS, MACHINE, REAPER = 1, 2, 3, 4

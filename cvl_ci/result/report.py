@@ -10,8 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cvl_ci.result.inert import plain
-from cvl_ci.result.outcome import Beside, Kept, Outcome
+from cvl_ci.model.outcome import Beside, Kept, Outcome
 from cvl_ci.result.phrases import (
     accounted_for,
     attempt,
@@ -32,6 +31,7 @@ from cvl_ci.result.phrases import (
     time,
     where,
 )
+from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment, number, size
 
 LISTED = 50

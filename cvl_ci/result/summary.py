@@ -7,8 +7,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cvl_ci.result.inert import plain
-from cvl_ci.result.outcome import Attempt, Beside, Outcome
+from cvl_ci.model.outcome import Attempt, Beside, Outcome
 from cvl_ci.result.phrases import (
     attempt,
     beside,
@@ -24,10 +23,11 @@ from cvl_ci.result.phrases import (
     time,
     where,
 )
+from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import moment, number, size
 
 SCHEMA = 1
-"""The marker by which a report knows a summary of a run from any other JSON (result/legs/source.py)."""
+"""The marker by which a report knows a summary of a run from any other JSON (result/matrix/source.py)."""
 
 SHOWN = 12
 """Of a longer list this many are shown, and how many more there are."""

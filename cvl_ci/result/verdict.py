@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cvl_ci.errors import BudgetError, CapacityError, CvlError
-from cvl_ci.request.plan import RunPlan
-from cvl_ci.result.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Attempt, Ending, Launch, NodeEnd, Release
+from cvl_ci.model.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Attempt, Ending, Launch, NodeEnd, Release
+from cvl_ci.model.plan import RunPlan
 from cvl_ci.result.units import dollars
 
 ECHO_SECONDS = 3.0

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.faults import Faults, Throttle
-from cvl_ci.sandbox.offers import MachineType
+from cvl_ci.sandbox.machine_types import MachineType
 from cvl_ci.sandbox.sandbox import Sandbox
 from cvl_ci.sandbox.status import Instance, Status
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox.blueprint import Blueprint
 from cvl_ci.sandbox.keys import Keys
+from cvl_ci.sandbox.sandbox_spec import Blueprint
 
 PREFIX = "/_sandbox"
 LOOPBACK = "127.0.0.1"

@@ -15,12 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cvl_ci.sandbox import daemon
-from cvl_ci.sandbox.docker import LABEL, Docker, DockerFailed
-from cvl_ci.sandbox.guest import Container
+from cvl_ci.sandbox import emulator_process
+from cvl_ci.sandbox.docker.engine import LABEL, Docker, DockerFailed
+from cvl_ci.sandbox.docker.in_container import Container
 
 EMULATOR_LABEL = f"{LABEL}-emulator"
-SCOUT = "cvl_ci.sandbox.emulator_scout"
+SCOUT = "cvl_ci.sandbox.emulator.host_probe"
 DEVICES = "/host-devices"
 """Where it looks for them."""
 PASSED_ON = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY")
@@ -59,7 +59,7 @@ def start(
     passed += [word for each in devices for word in ("--device", each)]
     docker.run(
         "run", "--detach", "--rm", "--name", name, "--label", f"{EMULATOR_LABEL}={identity}", *passed,
-        *_as_we_are(us, identity), "-m", daemon.MODULE, daemon.IN_FRONT, str(directory),
+        *_as_we_are(us, identity), "-m", emulator_process.MODULE, emulator_process.IN_FRONT, str(directory),
     )  # fmt: skip
     return name
 
@@ -93,5 +93,5 @@ def _as_we_are(us: Container, identity: str) -> tuple[str, ...]:
     return (
         *("--label", f"{LABEL}={identity}", "--network", "host", "--volumes-from", us.id, "--workdir", "/"),
         # The package may be a checkout that only our own path finds.
-        *("--env", f"PYTHONPATH={daemon.PACKAGES}", "--entrypoint", sys.executable, us.image),
+        *("--env", f"PYTHONPATH={emulator_process.PACKAGES}", "--entrypoint", sys.executable, us.image),
     )

@@ -12,10 +12,10 @@ from pathlib import Path
 from signal import SIGKILL
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox.blueprint import LOG
+from cvl_ci.sandbox.sandbox_spec import LOG
 
 FILE = "emulator.json"
-MODULE = "cvl_ci.sandbox.emulator"
+MODULE = "cvl_ci.sandbox.emulator.main"
 IN_FRONT = "--in-front"
 """Said to an emulator that shall not go into the background: its container lives as long as it does."""
 PACKAGES = Path(__file__).parents[2]

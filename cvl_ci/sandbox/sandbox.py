@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import cast
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox import beside, control, daemon, guest, home, image, keys, networks, offers, ports, remains, visits
-from cvl_ci.sandbox import blueprint as blueprints
-from cvl_ci.sandbox.blueprint import ACTIONS, FAULTS, Blueprint
+from cvl_ci.sandbox import control, emulator_container, emulator_process, keys, sky_home, usage_lock
+from cvl_ci.sandbox import machine_types as offers
+from cvl_ci.sandbox import sandbox_spec as blueprints
 from cvl_ci.sandbox.control import Line
-from cvl_ci.sandbox.docker import LABEL, Docker, DockerFailed
+from cvl_ci.sandbox.docker import image, in_container, networks, ports, remains
+from cvl_ci.sandbox.docker.engine import LABEL, Docker, DockerFailed
 from cvl_ci.sandbox.faults import Faults
-from cvl_ci.sandbox.home import Access
-from cvl_ci.sandbox.offers import MachineType
+from cvl_ci.sandbox.machine_types import MachineType
+from cvl_ci.sandbox.sandbox_spec import ACTIONS, FAULTS, Blueprint
+from cvl_ci.sandbox.sky_home import Access
 from cvl_ci.sandbox.status import Instance, Status
-from cvl_ci.sandbox.stopwatch import Stopwatch
+from cvl_ci.sandbox.timer import Stopwatch
 
 START_SECONDS = 60.0
 PROBE_SECONDS = "30"
@@ -53,9 +55,9 @@ class Sandbox:
         self._docker = Docker(environment)
 
     @cached_property
-    def _us(self) -> guest.Container | None:
+    def _us(self) -> in_container.Container | None:
         """The container we run in; None on a plain host."""
-        return guest.ourselves(self._docker)
+        return in_container.ourselves(self._docker)
 
     @cached_property
     def _id(self) -> str:
@@ -75,8 +77,8 @@ class Sandbox:
                     next_step="Take it down first (cvl-ci sandbox down), then up again.",
                 )
             if not line.at_home:
-                guest.join(self._docker, plan.networks)
-            if not (self._access(plan).home / home.CATALOGUE).is_dir():
+                in_container.join(self._docker, plan.networks)
+            if not (self._access(plan).home / sky_home.CATALOGUE).is_dir():
                 self._furnish(plan, line)
             return self._access(plan)
 
@@ -89,7 +91,7 @@ class Sandbox:
         """Up for the time of one run. Runs side by side share it: when a run had brought it up, the last one to leave
         takes it down again; one that a person brought up stays. `keep`: it stays all the same. `needed`: asked at the
         end; then it stays until its last machine has ended, when it ends by itself."""
-        with visits.visit(self._directory) as visit:
+        with usage_lock.visit(self._directory) as visit:
             if not self.status().up:
                 visit.note_that_a_run_brings_it_up()
             try:
@@ -103,7 +105,7 @@ class Sandbox:
     def visited_to_end(self, *, needed: Callable[[Status], bool] = lambda _: False) -> Iterator[Access | None]:
         """To end what a run may have left. What a run had brought up is taken down first, when nobody else is in it
         and it is not `needed`; for this it is never brought up. None: it is not up."""
-        with visits.visit(self._directory) as visit:
+        with usage_lock.visit(self._directory) as visit:
             self._end_if_forsaken(visit, needed)
             yield self.up() if self.status().up else None
 
@@ -142,7 +144,7 @@ class Sandbox:
             for name in (blueprints.FILE, FAULTS):
                 (self._directory / name).unlink(missing_ok=True)
             shutil.rmtree(self._directory / keys.FOLDER, ignore_errors=True)
-            home.forget_skypilot(self._directory / "home")
+            sky_home.forget_skypilot(self._directory / "home")
         if not was_there:
             shutil.rmtree(self._directory)
 
@@ -185,12 +187,14 @@ class Sandbox:
         self._stop()
         if self._docker.remove_all(self._id, self._say):
             self._say("the emulated cloud they belonged to was gone: starting afresh, with an empty one")
-        home.forget_skypilot(self._directory / "home")
+        sky_home.forget_skypilot(self._directory / "home")
         before = blueprints.load(self._directory)
         last_time = () if before is None else (before.port, before.metadata_port, before.skypilot_port)
         if self._us:
             self._image()  # the first time this takes minutes: what is free on the host is looked at after them
-        taken = beside.look_at_host(self._docker, self._us, self._id, preferred=last_time) if self._us else None
+        taken = (
+            emulator_container.look_at_host(self._docker, self._us, self._id, preferred=last_time) if self._us else None
+        )
         routes = taken.routes if taken else networks.host_routes()
         nets = networks.ensure(self._docker, self._id, offers.regions_of(self._types), routes)
         self._settle_among(nets)
@@ -227,9 +231,9 @@ class Sandbox:
     def _settle_among(self, nets: Sequence[networks.Network]) -> None:
         """The emulator must find the gateways where it will be, and we the machines."""
         if self._us:
-            guest.join(self._docker, nets)
+            in_container.join(self._docker, nets)
         else:
-            guest.want_gateways_here(nets)
+            in_container.want_gateways_here(nets)
 
     def _image(self) -> str:
         workshop = self._directory / "image"
@@ -239,10 +243,12 @@ class Sandbox:
         """Whether it is still there."""
         if self._us:
             place, ours = self._directory, self._environment
-            name = beside.start(self._docker, self._us, self._id, directory=place, environment=ours, devices=devices)
-            return lambda: beside.alive(self._docker, name)
-        pid = daemon.start(self._directory, self._environment)
-        return lambda: daemon.started(pid) is not None
+            name = emulator_container.start(
+                self._docker, self._us, self._id, directory=place, environment=ours, devices=devices
+            )
+            return lambda: emulator_container.alive(self._docker, name)
+        pid = emulator_process.start(self._directory, self._environment)
+        return lambda: emulator_process.started(pid) is not None
 
     def _await(self, plan: Blueprint, alive: Callable[[], bool]) -> Line:
         deadline = time.monotonic() + START_SECONDS
@@ -252,7 +258,7 @@ class Sandbox:
                 return line
             time.sleep(0.05)
         raise SandboxError(
-            f"The emulated cloud did not come up. Its last words:\n{daemon.last_words(self._directory)}",
+            f"The emulated cloud did not come up. Its last words:\n{emulator_process.last_words(self._directory)}",
             next_step=f"The whole log is {self._directory / blueprints.LOG}. Try again; if it fails again, report it.",
         )
 
@@ -275,10 +281,10 @@ class Sandbox:
 
     def _furnish(self, plan: Blueprint, line: Line) -> None:
         zones = cast("dict[str, list[tuple[str, str]]]", line.ask("zones"))
-        home.write(self._access(plan), plan.machine_types, zones)
+        sky_home.write(self._access(plan), plan.machine_types, zones)
 
     def _access(self, plan: Blueprint) -> Access:
-        return home.access(self._directory, plan)
+        return sky_home.access(self._directory, plan)
 
     def _running(self) -> tuple[Blueprint | None, Line | None]:
         """The plan, and the line to its emulator where that is alive."""
@@ -298,26 +304,30 @@ class Sandbox:
     def _want_it_in_reach(self) -> None:
         """Whoever answers must be a process or a container that we can end."""
         _, line = self._running()
-        if line is not None and not daemon.found(self._directory) and not beside.found(self._docker, self._id):
+        if (
+            line is not None
+            and not emulator_process.found(self._directory)
+            and not emulator_container.found(self._docker, self._id)
+        ):
             raise SandboxError(
                 "This sandbox was brought up outside of this container.", next_step="Do this where it was brought up."
             )
 
     def _stop(self) -> None:
         """End the emulator, with or without its record: it is asked, then killed."""
-        beside.end(self._docker, self._id, seconds=STOP_SECONDS)
-        process = daemon.found(self._directory)
+        emulator_container.end(self._docker, self._id, seconds=STOP_SECONDS)
+        process = emulator_process.found(self._directory)
         if process is not None:
             _, line = self._running()
             asked = False
             with contextlib.suppress(control.NoAnswer):
                 asked = line is not None and line.ask("stop", {"id": self._id}) == {}
-            if not asked or not daemon.wait_gone(process, seconds=STOP_SECONDS):
-                daemon.kill(process)
-        (self._directory / daemon.FILE).unlink(missing_ok=True)
+            if not asked or not emulator_process.wait_gone(process, seconds=STOP_SECONDS):
+                emulator_process.kill(process)
+        (self._directory / emulator_process.FILE).unlink(missing_ok=True)
 
-    def _end_if_forsaken(self, visit: visits.Visit, needed: Callable[[Status], bool]) -> None:
-        if visits.brought_up_by_a_run(self._directory) and not needed(self.status()) and visit.may_end_it():
+    def _end_if_forsaken(self, visit: usage_lock.Visit, needed: Callable[[Status], bool]) -> None:
+        if usage_lock.brought_up_by_a_run(self._directory) and not needed(self.status()) and visit.may_end_it():
             self.down()
             visit.forget_who_brought_it_up()
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cvl_ci.sandbox.networks import Network
-from cvl_ci.sandbox.offers import MachineType
+from cvl_ci.sandbox.docker.networks import Network
+from cvl_ci.sandbox.machine_types import MachineType
 
 FILE = "sandbox.json"
 ACTIONS = "actions.json"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import keys
-from cvl_ci.sandbox.blueprint import Blueprint
-from cvl_ci.sandbox.offers import MachineType, regions_of
+from cvl_ci.sandbox.machine_types import MachineType, regions_of
+from cvl_ci.sandbox.sandbox_spec import Blueprint
 
 CATALOGUE = Path(".sky/catalogs/v8")
 WHEELS = Path(".sky/wheels")

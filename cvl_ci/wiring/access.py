@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 from cvl_ci.wiring.directories import credentials_directory
 
 if TYPE_CHECKING:
-    from cvl_ci.request.plan import Place
-    from cvl_ci.result.access import CloudAccess
+    from cvl_ci.model.access import CloudAccess
+    from cvl_ci.model.plan import Place
 
 
 def credentials(
     environ: Mapping[str, str], clouds: Sequence[str], *, mask: Callable[..., None], required: bool = True
 ) -> Mapping[str, str]:
     """The action's: what the inputs give is written for the clouds in use, for this process and all that follow."""
-    from cvl_ci.engine.credentials import access
-    from cvl_ci.engine.inventory import PROVED
-    from cvl_ci.request.plan import SANDBOX
+    from cvl_ci.clouds import PROVED
+    from cvl_ci.clouds import credentials as access
+    from cvl_ci.model.plan import SANDBOX
 
     if SANDBOX in clouds:
         return environ
@@ -30,9 +30,9 @@ def credentials(
 
 def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> None:
     """In a terminal: what is missing is told before anything is spent, and nothing is written."""
-    from cvl_ci.engine.credentials import access
-    from cvl_ci.engine.inventory import PROVED
-    from cvl_ci.request.plan import SANDBOX
+    from cvl_ci.clouds import PROVED
+    from cvl_ci.clouds import credentials as access
+    from cvl_ci.model.plan import SANDBOX
 
     if SANDBOX not in clouds:
         where = access.here(environ, folder=credentials_directory(environ), writes=False)
@@ -41,9 +41,9 @@ def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> No
 
 
 def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[CloudAccess]:
+    from cvl_ci.clouds import PROVED
+    from cvl_ci.clouds import credentials as access
     from cvl_ci.commands import check
-    from cvl_ci.engine.credentials import access
-    from cvl_ci.engine.inventory import PROVED
 
     where = access.here(environ, folder=credentials_directory(environ), writes=False)
     return access.look(where, check.asked(names, access.KINDS), proved=PROVED)
@@ -51,7 +51,7 @@ def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[Cloud
 
 def has_credentials(environ: Mapping[str, str]) -> bool:
     """Whether any cloud's were given to this step. The machine's own role was given to nobody: it is not asked."""
-    from cvl_ci.engine.credentials import access
+    from cvl_ci.clouds import credentials as access
 
     where = access.here(environ, folder=credentials_directory(environ), writes=True)
     looks = access.look(replace(where, has_instance_role=lambda: False), access.in_use(where, ()), proved=())
@@ -60,9 +60,9 @@ def has_credentials(environ: Mapping[str, str]) -> bool:
 
 def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Place, ...]:
     """Where machines of ours could be, as far as this machine tells. `by_inputs`: as the action's inputs say."""
-    from cvl_ci.engine.credentials import access
-    from cvl_ci.engine.inventory import PROVED
-    from cvl_ci.request.plan import Place
+    from cvl_ci.clouds import PROVED
+    from cvl_ci.clouds import credentials as access
+    from cvl_ci.model.plan import Place
 
     where = access.here(environ, folder=credentials_directory(environ), writes=by_inputs)
     named = access.in_use(where, ()) if by_inputs else ()
@@ -70,9 +70,9 @@ def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Plac
 
 
 def forget_credentials(environ: Mapping[str, str], *, say: Callable[[str], None]) -> None:
-    from cvl_ci.engine.credentials import files
+    from cvl_ci.clouds import credential_files
 
-    for path in files.remove(credentials_directory(environ)):
+    for path in credential_files.remove(credentials_directory(environ)):
         say(f"{path} holds credentials and could not be removed: remove it by hand where the runner is your own.")
 
 

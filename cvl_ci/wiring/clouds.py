@@ -12,20 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvl_ci.engine import served_inventory as served
-from cvl_ci.engine.prices import CataloguePrices
+from cvl_ci.clouds.catalogue.prices import CataloguePrices
+from cvl_ci.engine import server_inventory as served
 from cvl_ci.engine.skypilot import SkyPilotEngine
 from cvl_ci.errors import EngineError
 from cvl_ci.lease import LABEL_KEPT
 from cvl_ci.local.clock import SystemClock
+from cvl_ci.model.plan import SANDBOX, Place
 from cvl_ci.ports import Cloud, Progress, Watch
-from cvl_ci.request.plan import SANDBOX, Place
 from cvl_ci.sandbox import Access, MachineType, Sandbox, brought_up_by_a_run
 from cvl_ci.wiring.access import set_up
 from cvl_ci.wiring.directories import sandbox_directory
 
 if TYPE_CHECKING:
-    from cvl_ci.request.inputs import Inputs
+    from cvl_ci.inputs.reader import Inputs
     from cvl_ci.sandbox import Status
 
 THROUGH_SERVER = Place(cloud=served.CLOUD)
@@ -67,7 +67,7 @@ class OpenClouds:
 
     @contextmanager
     def _sandbox(self, watch: Watch) -> Iterator[Callable[[str], Cloud]]:
-        from cvl_ci.local import remains
+        from cvl_ci.local import leftover_inventory
 
         sandbox = Sandbox(
             sandbox_directory(self._environ),
@@ -80,10 +80,14 @@ class OpenClouds:
             to_end(needed=_keeps_a_machine) if self._to_end else sandbox.visited(keep=keep, needed=_keeps_a_machine)
         )
         with visited as access:
-            yield partial(self._on_sandbox, access) if access else (lambda _: remains.opened(sandbox, named=SANDBOX))
+            yield (
+                partial(self._on_sandbox, access)
+                if access
+                else (lambda _: leftover_inventory.opened(sandbox, named=SANDBOX))
+            )
 
     def _on_sandbox(self, access: Access, user_id: str) -> Cloud:
-        from cvl_ci.engine import inventory
+        from cvl_ci import clouds as inventory
 
         mine = {name: value for name, value in self._environ.items() if not name.startswith(_OF_CLOUDS)}
         client = inventory.ec2_clients(
@@ -100,7 +104,7 @@ class OpenClouds:
         return Cloud(engine=engine, inventory=inventory.Inventories({SANDBOX: aws}), billed=False, named=SANDBOX)
 
     def _real(self, places: Sequence[Place], user_id: str) -> Cloud:
-        from cvl_ci.engine import inventory
+        from cvl_ci import clouds as inventory
 
         if any(place.cloud == "aws" for place in places) and importlib.util.find_spec("boto3") is None:
             raise EngineError(

@@ -32,9 +32,9 @@ def credentials_directory(environ: Mapping[str, str]) -> Path:
 
 def handover_path(environ: Mapping[str, str], *, leg: str | None = None) -> Path:
     """Of this leg of this step: legs that share a HOME have a file each. `leg`: as main had it, if not as the input."""
-    from cvl_ci.github import surroundings
+    from cvl_ci.github import context
 
-    here = surroundings.read(environ, leg=environ.get("INPUT_LEG", "") if leg is None else leg)
+    here = context.read(environ, leg=environ.get("INPUT_LEG", "") if leg is None else leg)
     return state_directory(environ) / "action" / f"{here.step_key}-{here.leg_key}.json"
 
 
@@ -47,7 +47,7 @@ def handover_left(environ: Mapping[str, str]) -> Path:
 
 
 def records(environ: Mapping[str, str], workflow: Workflow) -> Records:
-    from cvl_ci.local.records import FileRecords
+    from cvl_ci.local.lease_records import FileRecords
 
     return FileRecords(state_directory(environ) / "leases", warn=workflow.warning)
 

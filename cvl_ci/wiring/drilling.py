@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from cvl_ci.inputs.drill_fields import NETWORK
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.request.drill_fields import NETWORK
-from cvl_ci.request.plan import SANDBOX
+from cvl_ci.model.plan import SANDBOX
 from cvl_ci.sandbox import Sandbox
 from cvl_ci.wiring.access import require_credentials
 from cvl_ci.wiring.clouds import OpenClouds, machine_types
@@ -25,11 +25,11 @@ Say = Callable[[str], None]
 
 
 def drill(environ: Mapping[str, str], given: Mapping[str, Any], *, say: Say, hear: Say) -> list[Receipt]:
-    """`given`: by request/drill_fields.py. `say`: what the drill does; `hear`: what its runs say."""
-    from cvl_ci.commands import drill as drilling
-    from cvl_ci.engine import served_inventory as served
+    """`given`: by inputs/drill_fields.py. `say`: what the drill does; `hear`: what its runs say."""
+    from cvl_ci.commands.drill import drill as drilling
+    from cvl_ci.engine import server_inventory as served
     from cvl_ci.lease import Owner
-    from cvl_ci.local.ground import LocalGround
+    from cvl_ci.local.process.launcher import LocalGround
 
     place = given.get("cloud")
     through = place is not None and place.cloud != SANDBOX and served.goes_through([place], environ, by_record=False)

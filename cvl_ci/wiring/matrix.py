@@ -11,20 +11,20 @@ from typing import Any
 from cvl_ci.commands import matrix as planning
 from cvl_ci.commands import report as reporting
 from cvl_ci.errors import NOTHING_STARTED, CvlError, Mistake, RequestError
-from cvl_ci.local import legs
-from cvl_ci.local.changes import changed_paths
-from cvl_ci.local.checkout import open_checkout
+from cvl_ci.inputs import expected_legs as expecting
+from cvl_ci.local import run_files
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.local.history import HistoryBranch
+from cvl_ci.local.git.changes import changed_paths
+from cvl_ci.local.git.checkout import open_checkout
+from cvl_ci.local.git.history import HistoryBranch
 from cvl_ci.ports import Prices
-from cvl_ci.request import expected as expecting
 from cvl_ci.result.benchmark.leg import Leg
-from cvl_ci.result.legs import rows
-from cvl_ci.result.unlinked import refuse_links, write_text
+from cvl_ci.result.matrix import report as rows
+from cvl_ci.result.no_follow import refuse_links, write_text
 
 Say = Callable[[str], None]
 Given = Mapping[str, Any]
-"""By name as in request/verb_fields.py and typed by it, whichever door read the words."""
+"""By name as in inputs/verb_fields.py and typed by it, whichever door read the words."""
 
 BRANCH = "cvl-ci-history"
 FOLDER = "cvl-report"
@@ -72,13 +72,13 @@ def planned(given: Given, door: Door) -> planning.Matrix:
 def report(given: Given, door: Door) -> int:
     if not given.get("folders"):
         raise RequestError([Mistake(field="FOLDER", value="", problem="is missing: name where the summaries lie")])
-    found, troubles = legs.gather(given["folders"], field="FOLDER")
-    earlier, unread = legs.gather(given.get("history", ()), field="--history")
+    found, troubles = run_files.gather(given["folders"], field="FOLDER")
+    earlier, unread = run_files.gather(given.get("history", ()), field="--history")
     for line in unread:
         door.tell(line)
-    commits = legs.base_commits(door.here, earlier, base=given.get("base"), warn=door.tell)
+    commits = run_files.base_commits(door.here, earlier, base=given.get("base"), warn=door.tell)
     made = judged(given, found, history=earlier, commits=commits, troubles=troubles)
-    written = reporting.files(made, assets=legs.assets(), settings=settings(given))
+    written = reporting.files(made, assets=run_files.assets(), settings=settings(given))
     into = write(written, into=given.get("into", FOLDER))
     for line in reporting.as_text(made):
         door.say(line)
@@ -94,7 +94,7 @@ def judged(
         found,
         history=history,
         commits=commits,
-        rules=legs.rules(given.get("rules")),
+        rules=run_files.rules(given.get("rules")),
         policy=rows.Policy(
             fail_on_regression=given.get("fail_on_regression", False),
             fail_on_infrastructure=given.get("infra_failures") == "fail",
@@ -122,12 +122,12 @@ def history(given: Given, door: Door) -> int:
     """New runs into the branch, all runs into a file."""
     branch, kept = given.get("branch", BRANCH), kept_in_branch(given, door)
     if given.get("folders"):
-        found, troubles = legs.gather(given["folders"], field="FOLDER")
+        found, troubles = run_files.gather(given["folders"], field="FOLDER")
         for trouble in troubles:
             door.tell(trouble)
         remember(kept, found, branch=branch, door=door)
     if given.get("into"):
-        door.say(f"{given['into']}: {legs.write_lines(kept.read(), Path(given['into']))} runs.")
+        door.say(f"{given['into']}: {run_files.write_lines(kept.read(), Path(given['into']))} runs.")
     elif not given.get("folders"):
         door.say(f"{branch}: {len(kept.read())} runs.")
     return 0

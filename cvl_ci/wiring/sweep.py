@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from cvl_ci.errors import CredentialsError
 from cvl_ci.local.clock import SystemClock
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Workflow
-from cvl_ci.request.plan import Place
 from cvl_ci.wiring.access import set_up
 from cvl_ci.wiring.clouds import OpenClouds, prices
 
 if TYPE_CHECKING:
-    from cvl_ci.commands.reap import Reaped
+    from cvl_ci.commands.reap.reap import Reaped
 
 
 def reap(
@@ -29,7 +29,7 @@ def reap(
     dashes: str = "",
 ) -> Reaped:
     """As both doors call it, in words as typed. Empty words: the default; of clouds, all that are set up."""
-    from cvl_ci.commands import reap as reaping
+    from cvl_ci.commands.reap import reap as reaping
     from cvl_ci.github.runs import WorkflowRuns
     from cvl_ci.lease import Owner
 
@@ -62,11 +62,12 @@ def reap(
 
 def clouds_named(cloud: str) -> list[str]:
     """Of words as typed, for their credentials alone: what is wrong with them is told where they are read."""
-    from cvl_ci.request import places, values
+    from cvl_ci.inputs import locations as places
+    from cvl_ci.inputs import parsers
 
     try:
         return [place.cloud for place in places.read(cloud)] if cloud.strip() else []
-    except values.Wrong:
+    except parsers.Wrong:
         return []
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.sandbox import image as machines
-from cvl_ci.sandbox.docker import LABEL, NAME_LABEL, Docker
+from cvl_ci.sandbox.docker import image as machines
+from cvl_ci.sandbox.docker.engine import LABEL, NAME_LABEL, Docker
 from tests.action import github
 from tests.action import image as building
 from tests.action.job import Job

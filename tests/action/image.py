@@ -10,9 +10,9 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from cvl_ci.sandbox import debian
-from cvl_ci.sandbox.building import one_at_a_time
-from cvl_ci.sandbox.docker import Docker, DockerFailed
+from cvl_ci.sandbox.docker import debian
+from cvl_ci.sandbox.docker.build_lock import one_at_a_time
+from cvl_ci.sandbox.docker.engine import Docker, DockerFailed
 
 ROOT = Path(__file__).parents[2]
 AUTHORITIES = Path("/usr/local/share/ca-certificates")

@@ -14,8 +14,8 @@ import pytest
 from tests.action import github
 from tests.action.act import ROOT, Workflow
 from tests.action.conftest import Runner, docker, give_back, machines_of
+from tests.e2e.cloud import eventually
 from tests.github.api import Api
-from tests.sandbox.cloud import eventually
 
 PLAN = {"verb": "plan", "example": "examples/tabular/digits_sgd", "preset": "train", "cloud": "aws"}
 RUN = {"example": "examples/tabular/digits_sgd", "cloud": "sandbox", "github_token": "${{ secrets.GITHUB_TOKEN }}"}

@@ -11,8 +11,8 @@ import pytest
 from tests.action import github
 from tests.action.conftest import Runner, machines_of
 from tests.action.job import Job, Step
+from tests.e2e.cloud import eventually
 from tests.github.api import Api
-from tests.sandbox.cloud import eventually
 
 SLOW = {"INPUT_EXAMPLE": "examples/tabular/digits_sgd", "INPUT_PRESET": "slow", "INPUT_CLOUD": "sandbox"}
 

@@ -14,9 +14,9 @@ import pytest
 from tests.action import github
 from tests.action.conftest import Runner, machines_of
 from tests.action.job import RUNNER_UID
-from tests.field import run_git
 from tests.github.api import Api
-from tests.timing import SLOWER, WORK, timing
+from tests.support.field import run_git
+from tests.support.timing import SLOWER, WORK, timing
 
 
 @pytest.mark.minutes(3)

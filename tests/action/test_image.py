@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cvl_ci.sandbox.docker import LABEL
+from cvl_ci.sandbox.docker.engine import LABEL
 from tests.action.conftest import docker, give_back
 from tests.action.job import Job
 
@@ -46,9 +46,9 @@ def test_an_idle_post_takes_less_than_half_a_second(job: Job) -> None:
 
 def test_an_idle_post_loads_nothing_of_a_cloud_or_of_github(job: Job) -> None:
     program = (
-        "import sys; from cvl_ci import action; code = action.called_as('/post-entrypoint')\n"
+        "import sys; from cvl_ci.action import main as action; code = action.called_as('/post-entrypoint')\n"
         "print(code, *sorted({'sky', 'github', 'requests', 'boto3', 'actions_toolkit', 'moto', 'yaml', 'http.client',"
-        " 'cvl_ci.step', 'cvl_ci.sandbox', 'cvl_ci.wiring.clouds', 'cvl_ci.request.inputs'} & {*sys.modules}))"
+        " 'cvl_ci.action.step', 'cvl_ci.sandbox', 'cvl_ci.wiring.clouds', 'cvl_ci.inputs.reader'} & {*sys.modules}))"
     )
     assert job.inside(PYTHON, "-I", "-c", program) == "0\n"
 
@@ -56,7 +56,7 @@ def test_an_idle_post_loads_nothing_of_a_cloud_or_of_github(job: Job) -> None:
 def test_all_that_a_run_loads_is_compiled(job: Job) -> None:
     """SkyPilot's import takes twice as long otherwise, at every run."""
     program = (
-        "import sys, pathlib, cvl_ci.engine.inprocess, cvl_ci.sandbox.emulator_cloud, cvl_ci.sandbox.emulator_servers\n"
+        "import sys, pathlib, cvl_ci.engine.sky_local, cvl_ci.sandbox.emulator.ec2, cvl_ci.sandbox.emulator.servers\n"
         "files = [(m.__file__, m.__cached__) for m in [*sys.modules.values()] if getattr(m, '__cached__', None)]\n"
         "print(*(file for file, cached in files if file and not pathlib.Path(cached).exists()))"
     )

@@ -22,8 +22,8 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.core import TaggedEC2Resource
 
-from cvl_ci.commands.reap import Reaped
-from cvl_ci.engine.inventory import ec2_clients
+from cvl_ci.clouds import ec2_clients
+from cvl_ci.commands.reap.reap import Reaped
 from tests.engine.test_reap_on_moto import REGION, over, reaped, running, start
 
 IMAGE = "ami-12c6146b"

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from cvl_ci.github.artifact import WorkflowArtifacts
+from cvl_ci.github.artifacts.upload import WorkflowArtifacts
 from cvl_ci.local.clock import SystemClock
 
 

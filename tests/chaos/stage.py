@@ -105,7 +105,7 @@ class Stage:
             "GITHUB_STATE": str(self.folder / "state"),
             "GITHUB_STEP_SUMMARY": str(self.folder / "summary"),
         }
-        words = [sys.executable, "-m", "cvl_ci.action", phase]
+        words = [sys.executable, "-m", "cvl_ci.action.main", phase]
         return self._family(words, before, {**files, **more})
 
     def blind(self) -> None:

@@ -15,7 +15,7 @@ from tests.chaos.performance import perform
 from tests.chaos.records import Record
 from tests.chaos.scenes import Drawn, Scene
 from tests.chaos.stage import Stage
-from tests.sandbox.conftest import sandbox
+from tests.e2e.conftest import sandbox
 
 __all__ = ["sandbox"]
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.matrix import Asked, build
-from cvl_ci.commands.prepare import prepare
-from cvl_ci.engine.prices import CataloguePrices
+from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.errors import RequestError
-from cvl_ci.local.changes import changed_paths
-from cvl_ci.local.checkout import open_checkout
-from cvl_ci.request.inputs import from_keywords
+from cvl_ci.inputs.reader import from_keywords
+from cvl_ci.local.git.changes import changed_paths
+from cvl_ci.local.git.checkout import open_checkout
 from tests.commands.test_the_twelve import HERE, WANTED
-from tests.field import plant, run_git
+from tests.support.field import plant, run_git
 
 PRICES = CataloguePrices()
 YAML = "name: {name}\nresources: {{gpu: 0}}\npresets: {{train: {{script: train.sh, docker: false}}}}\n"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from cvl_ci.errors import RequestError
-from cvl_ci.request.plan import BASE_FOLDER, FEWEST_TURNS, TURNS, Blob
+from cvl_ci.model.plan import BASE_FOLDER, FEWEST_TURNS, TURNS, Blob
 from cvl_ci.result.benchmark import noise
 from tests.commands.test_prepare import Ask, ask, field
-from tests.field import plant
+from tests.support.field import plant
 
 __all__ = ["ask", "field"]
 

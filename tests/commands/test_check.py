@@ -11,9 +11,9 @@ import pytest
 
 from cvl_ci.commands import check
 from cvl_ci.errors import RequestError
-from cvl_ci.result.access import CloudAccess
+from cvl_ci.model.access import CloudAccess
 from tests import golden
-from tests.processor import children_seconds
+from tests.support.processor import children_seconds
 
 LOOKS = (
     CloudAccess(cloud="aws", there=("an access key",)),
@@ -58,7 +58,7 @@ def test_names_that_are_no_clouds_are_all_told() -> None:
 
 def test_it_is_instant_and_loads_neither_sky_nor_boto3(tmp_path: Path) -> None:
     program = (
-        "import sys; from cvl_ci import cli; code = cli.main(['check'])\n"
+        "import sys; from cvl_ci.cli import main as cli; code = cli.main(['check'])\n"
         "print(code, *sorted({'sky', 'boto3', 'requests', 'github', 'google.auth'} & {*sys.modules}))"
     )
     environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "AWS_EC2_METADATA_DISABLED": "true"}
@@ -72,11 +72,11 @@ def test_it_is_instant_and_loads_neither_sky_nor_boto3(tmp_path: Path) -> None:
 def test_a_terminal_s_keys_make_aws_usable_and_are_not_shown(tmp_path: Path) -> None:
     keys = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIK7MDENG"}
     environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], **keys}
-    program = [sys.executable, "-m", "cvl_ci.cli"]
+    program = [sys.executable, "-m", "cvl_ci.cli.main"]
     words = [
         *program[:1],
         "-c",
-        "import sys; from cvl_ci.cli import main; sys.exit(main(sys.argv[1:]))",
+        "import sys; from cvl_ci.cli.main import main; sys.exit(main(sys.argv[1:]))",
         "check",
         "aws",
     ]

@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import pytest
 
-from cvl_ci.commands import down, down_words
-from cvl_ci.commands.down import Downed, Tools
+from cvl_ci.commands.reap import down, down_text
+from cvl_ci.commands.reap.down import Downed, Tools
 from cvl_ci.errors import EngineError
+from cvl_ci.model.outcome import Asked
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Found, Resource
-from cvl_ci.request.plan import Place
-from cvl_ci.result.outcome import Asked
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 AWS, GCP = Place(cloud="aws"), Place(cloud="gcp")
 REFUSED = Asked(provider="aws", region="us-east-1", kinds=("instances",), error="AuthFailure: not validated")
@@ -68,7 +68,7 @@ def everything(**answers: Found | Exception) -> tuple[Downed, str]:
         clock=FakeClock(),
     )
     downed = down.down([], everything=True, places=places, user_id="u", tools=tools)
-    return downed, "\n".join(down_words.lines(downed, asked=places))
+    return downed, "\n".join(down_text.lines(downed, asked=places))
 
 
 def test_a_provider_that_answers_and_shows_nothing_is_proof() -> None:

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cvl_ci.commands import drill as drilling
-from cvl_ci.commands import drill_words
+from cvl_ci.commands.drill import drill as drilling
+from cvl_ci.commands.drill import text as drill_words
 from cvl_ci.errors import NotProvedGone, RequestError
+from cvl_ci.inputs import drill_fields as words
+from cvl_ci.model.outcome import Phase
+from cvl_ci.model.plan import SANDBOX, Place
 from cvl_ci.ports import Found
-from cvl_ci.request import drill_fields as words
-from cvl_ci.request.plan import SANDBOX, Place
-from cvl_ci.result.outcome import Phase
 from cvl_ci.result.receipt import Receipt, table
-from tests.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine
+from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine
 
 PLACE = Place(cloud=SANDBOX)
 LEASE = "cvl-7-0badcafe"

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.commands import keep as keeping
-from cvl_ci.commands import plan as planning
+from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.run import keep_alive as keeping
 from cvl_ci.errors import CapacityError, CvlError, EngineError
 from cvl_ci.lease import LABEL_DEADLINE, LABEL_KEPT
-from cvl_ci.request.plan import Limits
-from cvl_ci.result.outcome import Ending, NodeEnd
+from cvl_ci.model.outcome import Ending, NodeEnd
+from cvl_ci.model.plan import Limits
 from cvl_ci.result.phrases import money, released
 from tests.commands.test_run import PLAN, House
-from tests.fakes import FakePrices
+from tests.support.fakes import FakePrices
 
 KEEP = replace(PLAN, limits=Limits(keep_minutes=10), public_key="ssh-ed25519 AAAA anna")
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands import matrix
 from cvl_ci.commands.matrix import Asked, Matrix, as_json, as_text, build
-from cvl_ci.engine.prices import CataloguePrices
 from cvl_ci.errors import RequestError
-from cvl_ci.local.changes import ancestors, changed_paths
-from cvl_ci.local.checkout import open_checkout
-from cvl_ci.request.plan import Spot
-from tests.field import plant
+from cvl_ci.local.git.changes import ancestors, changed_paths
+from cvl_ci.local.git.checkout import open_checkout
+from cvl_ci.model.plan import Spot
+from tests.support.field import plant
 
 PRICES = CataloguePrices()
 Build = Callable[..., Matrix]

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.commands.plan import as_json, as_text, quote
-from cvl_ci.commands.prepare import prepare
-from cvl_ci.engine.prices import CataloguePrices
+from cvl_ci.clouds.catalogue.prices import CataloguePrices
+from cvl_ci.commands.plan.build_run import prepare
+from cvl_ci.commands.plan.quote import as_json, as_text, quote
 from cvl_ci.errors import BudgetError
-from cvl_ci.local.checkout import open_checkout
-from cvl_ci.request.inputs import from_keywords
-from cvl_ci.request.plan import RunPlan
+from cvl_ci.inputs.reader import from_keywords
+from cvl_ci.local.git.checkout import open_checkout
+from cvl_ci.model.plan import RunPlan
 from tests import golden
-from tests.field import plant
-from tests.processor import children_seconds, interpreter_seconds
+from tests.support.field import plant
+from tests.support.processor import children_seconds, interpreter_seconds
 
 PRICES = CataloguePrices()
 Ask = Callable[..., RunPlan]
@@ -186,12 +186,12 @@ def watch(event, arguments):
         print("SOCKET", event, file=sys.stderr)
 sys.addaudithook(watch)
 from pathlib import Path
-from cvl_ci.commands.plan import as_json, as_text, quote
-from cvl_ci.commands.prepare import prepare
-from cvl_ci.engine.prices import CataloguePrices
+from cvl_ci.commands.plan.quote import as_json, as_text, quote
+from cvl_ci.commands.plan.build_run import prepare
+from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.engine.task import render
-from cvl_ci.local.checkout import open_checkout
-from cvl_ci.request.inputs import from_keywords
+from cvl_ci.local.git.checkout import open_checkout
+from cvl_ci.inputs.reader import from_keywords
 prices = CataloguePrices()
 inputs = from_keywords({"example": "usual-example", "preset": "train"}, environment={})
 plan = prepare(inputs, checkout=open_checkout(Path.cwd()), prices=prices)

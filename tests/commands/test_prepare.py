@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.commands.prepare import prepare
-from cvl_ci.engine.prices import CataloguePrices
+from cvl_ci.clouds.catalogue.prices import CataloguePrices
+from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.errors import RequestError
-from cvl_ci.local.checkout import open_checkout
-from cvl_ci.request.inputs import from_environment, from_keywords
-from cvl_ci.request.plan import Place, RunPlan, Secret, Spot
-from tests.field import FIELD, plant, run_git
+from cvl_ci.inputs.reader import from_environment, from_keywords
+from cvl_ci.local.git.checkout import open_checkout
+from cvl_ci.model.plan import Place, RunPlan, Secret, Spot
+from tests.support.field import FIELD, plant, run_git
 
 Ask = Callable[..., RunPlan]
 

@@ -14,14 +14,14 @@ import pytest
 
 from cvl_ci.commands.publish import Files, Subject, Tools, publish
 from cvl_ci.errors import ArtifactError
+from cvl_ci.model.outcome import FetchedFile, Outcome
 from cvl_ci.ports import Uploaded
 from cvl_ci.result.benchmark.leg import read
-from cvl_ci.result.outcome import FetchedFile, Outcome
 from cvl_ci.result.phrases import proved_gone
 from cvl_ci.result.report import Link
 from cvl_ci.result.summary import to_json
-from tests.fakes import FakeArtifacts, FakePage, FakeWorkflow
 from tests.result.outcomes import EVERY, FAILED, NOTHING_ASKED, ON_SANDBOX, SPOT_SAVING, SUCCEEDED
+from tests.support.fakes import FakeArtifacts, FakePage, FakeWorkflow
 
 ALL = ["cvl-train-L4", "cvl-train-L4-checkpoints", "cvl-train-L4-log", "cvl-train-L4-cost"]
 STUCK = ArtifactError("CreateArtifact failed 5 times: answer 503.", money="The files are still in the workspace.")

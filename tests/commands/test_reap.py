@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.commands.reap import Reaped, Tools, asked, reap
-from cvl_ci.commands.reap_words import lines, verdict
+from cvl_ci.commands.reap.reap import Reaped, Tools, asked, reap
+from cvl_ci.commands.reap.text import lines, verdict
 from cvl_ci.errors import CvlError, LeakFound, NotProvedGone, RequestError
 from cvl_ci.lease import LABEL_KEPT, LABEL_LEASE, Owner
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Found, Resource
-from cvl_ci.request.plan import Place
-from tests.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine, FakePrices, FakeWorkflow
+from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine, FakePrices, FakeWorkflow
 
 HOUR = 3600.0
 

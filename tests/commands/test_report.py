@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.cli import main
+from cvl_ci.cli.main import main
 from tests.result.benchmark.legs import NIGHT, never_started, summary
 
 

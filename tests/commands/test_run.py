@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.commands import run as running
+from cvl_ci.commands.run import run as running
 from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError, RequestError
 from cvl_ci.lease import LABEL_DEADLINE, Owner
-from cvl_ci.request.plan import Limits, Place, RunPlan
-from cvl_ci.result.outcome import Ending, NodeEnd, Outcome
-from tests.fakes import (
+from cvl_ci.model.outcome import Ending, NodeEnd, Outcome
+from cvl_ci.model.plan import Limits, Place, RunPlan
+from tests.support.fakes import (
     FakeClock,
     FakeCloud,
     FakeClouds,

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.commands.plan import quote
-from cvl_ci.commands.prepare import prepare
-from cvl_ci.engine.catalogue import ACCELERATORS
-from cvl_ci.engine.prices import CataloguePrices
-from cvl_ci.local.checkout import open_checkout
-from cvl_ci.request import example, needs, presets
-from cvl_ci.request.inputs import from_keywords
+from cvl_ci.clouds.catalogue.names import ACCELERATORS
+from cvl_ci.clouds.catalogue.prices import CataloguePrices
+from cvl_ci.commands.plan.build_run import prepare
+from cvl_ci.commands.plan.quote import quote
+from cvl_ci.inputs.reader import from_keywords
+from cvl_ci.local.git.checkout import open_checkout
+from cvl_ci.planning import example, presets, resources
 
 HERE = Path(__file__).resolve().parents[2].parent / "shared" / "examples"
 
@@ -51,7 +51,7 @@ def test_there_are_twelve() -> None:
 def test_each_gets_its_gpu(directory: str) -> None:
     content = (HERE / directory / "example.yaml").read_bytes()
     found = example.read(content, directory=directory, files=SCRIPTS)
-    assert dict(needs.needs(found.declared).accelerators) == WANTED[directory]
+    assert dict(resources.needs(found.declared).accelerators) == WANTED[directory]
     assert set(WANTED[directory]) <= set(ACCELERATORS)
 
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cvl_ci.sandbox import blueprint
+from cvl_ci.sandbox import sandbox_spec
 from cvl_ci.wiring import sandbox_directory
+from tests.e2e.cloud import docker
 from tests.github.runner import read_file
-from tests.sandbox.cloud import docker
 
 ROOT = Path(__file__).parents[2]
 MOUNTS = {"home": "/github/home", "workspace": "/github/workspace", "file_commands": "/github/file_commands"}
@@ -70,10 +70,10 @@ class Job:
 
     @property
     def id(self) -> str:
-        return blueprint.identity(self.sandbox)
+        return sandbox_spec.identity(self.sandbox)
 
     def phase(self, name: str, *, command: str, kill_when: Callable[[str], bool] | None = None) -> Ended:
-        words = (sys.executable, "-I", "-m", "cvl_ci.action", name)
+        words = (sys.executable, "-I", "-m", "cvl_ci.action.main", name)
         return self.container(*words, kill_when=kill_when, inputs={"INPUT_COMMAND": command})
 
     def outputs(self) -> dict[str, str]:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import Terminal
 from tests.github.runner import Runner, read_file
 from tests.peers import node
 from tests.peers.results import Results
-from tests.sandbox.conftest import Terminal
 
 SECRET = "hf_0123456789abcdef"
 EXAMPLE = """\
@@ -60,7 +60,7 @@ class Step:
 
     def start(self, name: str, **changed: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-m", "cvl_ci.action", name],
+            [sys.executable, "-I", "-m", "cvl_ci.action.main", name],
             env={**self.environment, **changed},
             cwd=self.folder,
             stdout=subprocess.PIPE,

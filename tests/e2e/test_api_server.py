@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from cvl_ci.sandbox import Sandbox
-from tests.sandbox.conftest import Terminal
+from tests.e2e.conftest import Terminal
 
 PORT = 46611
 

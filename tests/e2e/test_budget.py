@@ -7,7 +7,7 @@ import time
 import pytest
 
 from cvl_ci.sandbox import Faults
-from tests.sandbox.conftest import Terminal
+from tests.e2e.conftest import Terminal
 
 MAX_COST = 0.0176
 """At $0.096 an hour, on demand, 11 minutes, 5 of them for release; at the spot price that was quoted, 30."""

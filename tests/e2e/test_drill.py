@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from tests.sandbox.conftest import Terminal
+from tests.e2e.conftest import Terminal
 
 pytestmark = pytest.mark.timeout(1500)
 

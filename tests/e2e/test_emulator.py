@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 from botocore.exceptions import ConnectionError as NoConnection
 
 from cvl_ci.sandbox import Faults, Throttle
-from tests.sandbox.cloud import EAST, WEST, Cloud, containers, docker, eventually, sandbox_in
+from tests.e2e.cloud import EAST, WEST, Cloud, containers, docker, eventually, sandbox_in
 
 pytestmark = pytest.mark.sandbox
 

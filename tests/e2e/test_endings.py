@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.sandbox import Faults, Throttle
-from tests.sandbox.conftest import Terminal
+from tests.e2e.conftest import Terminal
 
 TREE = {
     "data/train.csv": b"a,b\n1,2\n",

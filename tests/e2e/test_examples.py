@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from cvl_ci.sandbox import Faults
-from tests.sandbox.conftest import Terminal
+from tests.e2e.conftest import Terminal
 
 
 def test_the_cpu_training_comes_back_with_metrics_and_checkpoint_and_proof(terminal: Terminal) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from cvl_ci.sandbox import Faults
-from tests.sandbox.conftest import Terminal
+from tests.e2e.conftest import Terminal
 
 
 def test_no_capacity_anywhere_ends_75_with_every_attempt(terminal: Terminal) -> None:

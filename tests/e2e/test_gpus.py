@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cvl_ci.sandbox import Faults
-from tests.sandbox.conftest import Terminal
+from tests.e2e.conftest import Terminal
 
 NVIDIA_SMI = """
 set -e

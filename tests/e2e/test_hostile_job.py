@@ -12,9 +12,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.e2e.conftest import Terminal
 from tests.github.runner import Runner, read_file
-from tests.hostile import LINES, MARKDOWN, SECRET, as_read, spoken
-from tests.sandbox.conftest import Terminal
+from tests.support.hostile import LINES, MARKDOWN, SECRET, as_read, spoken
 
 FLOOD = 200_000
 LONG = 3_000_000
@@ -141,7 +141,7 @@ def test_nothing_a_hostile_job_does_on_a_real_machine_is_obeyed_or_tells_a_secre
     workspace.mkdir()
     unseen = secrets.token_hex(16)
     with subprocess.Popen(
-        [sys.executable, "-I", "-m", "cvl_ci.action", "/entrypoint"],
+        [sys.executable, "-I", "-m", "cvl_ci.action.main", "/entrypoint"],
         env=a_step(terminal, workspace, unseen=unseen),
         cwd=workspace,
         stdout=subprocess.PIPE,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.sandbox import image
-from cvl_ci.sandbox.docker import Docker
-from tests.sandbox.cloud import docker, environment, eventually, leavings, sandbox_in
-from tests.sandbox.job import ROOT, Ended, Job
+from cvl_ci.sandbox.docker import image
+from cvl_ci.sandbox.docker.engine import Docker
+from tests.e2e.cloud import docker, environment, eventually, leavings, sandbox_in
+from tests.e2e.job import ROOT, Ended, Job
 
 pytestmark = pytest.mark.sandbox
 NOTHING: dict[str, list[str]] = {"containers": [], "volumes": [], "networks": []}
@@ -38,7 +38,7 @@ PROGRAM = f"""
 import socket, subprocess, sys
 from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
-from tests.sandbox.cloud import Cloud, sandbox_in
+from tests.e2e.cloud import Cloud, sandbox_in
 sandbox = sandbox_in(Path(sys.argv[2]))
 def way_out():
     return [line.split()[0] for line in open("/proc/net/route") if line.split()[1] == "0" * 8]

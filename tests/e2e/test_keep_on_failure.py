@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from cvl_ci import wiring
-from cvl_ci.sandbox import Sandbox, blueprint, daemon
-from tests.engine.credentials.test_policies import RECORDED, allowed, as_iam_writes
-from tests.sandbox.cloud import environment, eventually, leavings
-from tests.sandbox.conftest import Terminal
+from cvl_ci.sandbox import Sandbox, emulator_process, sandbox_spec
+from tests.clouds.credentials.test_policies import RECORDED, allowed, as_iam_writes
+from tests.e2e.cloud import environment, eventually, leavings
+from tests.e2e.conftest import Terminal
 
 NOTHING: dict[str, list[str]] = {"containers": [], "volumes": [], "networks": []}
 
@@ -70,7 +70,7 @@ def test_a_person_finds_the_failed_job_s_machine_and_ends_it_when_done(alone: Te
     down = alone.type("down", name, "--cloud", "sandbox")
     assert down.returncode == 0, down.stderr
     assert re.search(rf"{name}: gone\n  sandbox .* shows 0 left", down.stdout)
-    assert daemon.found(alone.directory) is None, "its sandbox went with it"
+    assert emulator_process.found(alone.directory) is None, "its sandbox went with it"
 
 
 @pytest.mark.minutes(5)
@@ -83,7 +83,9 @@ def test_where_nobody_comes_it_ends_soon_after_its_time_by_itself(alone: Termina
     ends = int(machine.tags["cvl-ci-deadline"])
     (way_in,) = ran.summary["released"]["ssh_commands"]
     assert ssh(way_in, "true").returncode == 0, "the key that was made for the run opens it"
-    assert eventually(lambda: daemon.found(alone.directory) is None, within=420), "machine and sandbox have ended"
+    assert eventually(lambda: emulator_process.found(alone.directory) is None, within=420), (
+        "machine and sandbox have ended"
+    )
     assert time.time() > ends, "at its time, not before"
     calls_only_what_the_policies_allow(alone.directory)
-    assert leavings(blueprint.identity(alone.directory)) == NOTHING
+    assert leavings(sandbox_spec.identity(alone.directory)) == NOTHING

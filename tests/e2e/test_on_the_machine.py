@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests.sandbox.cloud import eventually
-from tests.sandbox.conftest import Terminal
+from tests.e2e.cloud import eventually
+from tests.e2e.conftest import Terminal
 
 
 def told_deadline(terminal: Terminal, machine: str) -> int:

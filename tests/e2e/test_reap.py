@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cvl_ci.engine.inventory import ec2_clients
-from tests.sandbox.conftest import Terminal
+from cvl_ci.clouds import ec2_clients
+from tests.e2e.conftest import Terminal
 
 
 def killed_in_its_job(terminal: Terminal) -> str:

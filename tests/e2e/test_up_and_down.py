@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox import Access, Faults, MachineType, Sandbox, blueprint, daemon
-from tests.processor import children_seconds
-from tests.sandbox.cloud import EAST, SOLD, Cloud, containers, docker, environment, eventually, leavings, sandbox_in
+from cvl_ci.sandbox import Access, Faults, MachineType, Sandbox, emulator_process, sandbox_spec
+from tests.e2e.cloud import EAST, SOLD, Cloud, containers, docker, environment, eventually, leavings, sandbox_in
+from tests.support.processor import children_seconds
 
 pytestmark = pytest.mark.sandbox
 ROOT = Path(__file__).parents[2]
@@ -31,8 +31,8 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     directory = tmp_path / "sandbox"
     yield directory
     sandbox_in(directory).down()
-    assert leavings(blueprint.identity(directory)) == NOTHING
-    assert daemon.found(directory) is None
+    assert leavings(sandbox_spec.identity(directory)) == NOTHING
+    assert emulator_process.found(directory) is None
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ def cloud_of(sandbox: Sandbox, directory: Path, access: Access, key: Path) -> Cl
 def test_up_again_is_the_same_and_takes_under_a_second_and_no_emulator_of_its_own(directory: Path) -> None:
     """Of the processor: what else the machine does takes nothing from it."""
     first = sandbox_in(directory).up()
-    emulator = daemon.found(directory)
+    emulator = emulator_process.found(directory)
     program = (
-        "import sys; from pathlib import Path; from tests.sandbox.cloud import sandbox_in;"
+        "import sys; from pathlib import Path; from tests.e2e.cloud import sandbox_in;"
         f"access = sandbox_in(Path({str(directory)!r})).up();"
         "print(access.endpoint_url, *({'moto', 'boto3', 'docker'} & set(sys.modules)))"
     )
@@ -62,7 +62,7 @@ def test_up_again_is_the_same_and_takes_under_a_second_and_no_emulator_of_its_ow
         worked.append(children_seconds() - before)
         assert said.split() == [first.endpoint_url]
     assert min(worked) < 1
-    assert daemon.found(directory) == emulator
+    assert emulator_process.found(directory) == emulator
 
 
 def test_its_home_is_all_a_client_needs_and_none_of_the_users(directory: Path) -> None:
@@ -95,7 +95,7 @@ def test_down_leaves_nothing_but_the_image_and_may_be_said_twice(directory: Path
     cloud.launch()
     image = sandbox.status().image
     sandbox.down()
-    assert leavings(blueprint.identity(directory)) == NOTHING
+    assert leavings(sandbox_spec.identity(directory)) == NOTHING
     assert docker("image", "ls", "--quiet", str(image))
     sandbox.down()
 
@@ -118,7 +118,7 @@ def test_reset_empties_it_and_clears_faults_and_memory(directory: Path, key: Pat
     assert not sandbox.faults()
     assert not (access.home / ".sky/state.db").exists()
     assert (access.home / ".sky/catalogs/v8/aws/vms.csv").exists()
-    assert containers(blueprint.identity(directory)) == []
+    assert containers(sandbox_spec.identity(directory)) == []
     assert sandbox.up().endpoint_url == access.endpoint_url, "open programs go on using it"
     assert cloud.client("s3", EAST).list_buckets()["Buckets"] == []
 
@@ -135,7 +135,7 @@ def test_two_sandboxes_live_side_by_side_and_one_goes_without_the_other(director
     one.down()
     assert there.ssh(second, "echo still here") == "still here"
     other.down()
-    assert leavings(blueprint.identity(neighbour)) == NOTHING
+    assert leavings(sandbox_spec.identity(neighbour)) == NOTHING
 
 
 def test_after_its_emulator_was_killed_up_starts_afresh_and_says_so(directory: Path, key: Path) -> None:
@@ -143,7 +143,7 @@ def test_after_its_emulator_was_killed_up_starts_afresh_and_says_so(directory: P
     sandbox = Sandbox(directory, machine_types=SOLD, environment=environment(), progress=heard.append)
     cloud = cloud_of(sandbox, directory, sandbox.up(), key)
     cloud.launch()
-    killed = daemon.found(directory)
+    killed = emulator_process.found(directory)
     assert killed
     os.kill(killed.pid, signal.SIGKILL)
     assert eventually(lambda: not killed.alive)
@@ -155,40 +155,40 @@ def test_after_its_emulator_was_killed_up_starts_afresh_and_says_so(directory: P
     assert any("removing 1 container" in line for line in heard)
     assert any("starting afresh" in line for line in heard)
     assert sandbox.status().instances == ()
-    assert containers(blueprint.identity(directory)) == []
+    assert containers(sandbox_spec.identity(directory)) == []
 
 
 def test_after_its_emulator_was_killed_down_leaves_nothing(directory: Path, key: Path) -> None:
     sandbox = sandbox_in(directory)
     cloud = cloud_of(sandbox, directory, sandbox.up(), key)
     cloud.launch()
-    killed = daemon.found(directory)
+    killed = emulator_process.found(directory)
     assert killed
     os.kill(killed.pid, signal.SIGKILL)
     sandbox.down()
-    assert leavings(blueprint.identity(directory)) == NOTHING
+    assert leavings(sandbox_spec.identity(directory)) == NOTHING
 
 
 def test_a_politely_ended_emulator_takes_its_machines_along(directory: Path, key: Path) -> None:
     sandbox = sandbox_in(directory)
     cloud = cloud_of(sandbox, directory, sandbox.up(), key)
     cloud.launch()
-    process = daemon.found(directory)
+    process = emulator_process.found(directory)
     assert process
     os.kill(process.pid, signal.SIGTERM)
     assert eventually(lambda: not process.alive)
-    assert containers(blueprint.identity(directory)) == []
+    assert containers(sandbox_spec.identity(directory)) == []
 
 
 def test_the_emulator_ends_with_its_directory_and_takes_its_machines_along(directory: Path, key: Path) -> None:
     sandbox = sandbox_in(directory)
     cloud = cloud_of(sandbox, directory, sandbox.up(), key)
     cloud.launch()
-    process = daemon.found(directory)
+    process = emulator_process.found(directory)
     assert process
     shutil.rmtree(directory)
     assert eventually(lambda: not process.alive)
-    assert containers(blueprint.identity(directory)) == []
+    assert containers(sandbox_spec.identity(directory)) == []
 
 
 @pytest.mark.parametrize("lost", ["sandbox.json", "emulator.json"])
@@ -198,8 +198,8 @@ def test_down_works_without_its_records(directory: Path, key: Path, lost: str) -
     cloud.launch()
     (directory / lost).unlink()
     sandbox.down()
-    assert leavings(blueprint.identity(directory)) == NOTHING
-    assert daemon.found(directory) is None
+    assert leavings(sandbox_spec.identity(directory)) == NOTHING
+    assert emulator_process.found(directory) is None
 
 
 def test_up_repairs_a_home_that_was_removed(directory: Path) -> None:
@@ -221,9 +221,9 @@ def takes(taken: socket.socket, port: int) -> bool:
 def test_a_taken_port_is_given_way_to(directory: Path) -> None:
     sandbox = sandbox_in(directory)
     before = sandbox.up().endpoint_url
-    plan = blueprint.load(directory)
+    plan = sandbox_spec.load(directory)
     assert plan
-    killed = daemon.found(directory)
+    killed = emulator_process.found(directory)
     assert killed
     os.kill(killed.pid, signal.SIGKILL)
     assert eventually(lambda: not killed.alive)
@@ -245,7 +245,7 @@ def test_a_sandbox_that_is_up_does_not_change_what_it_sells(directory: Path) -> 
 def test_whoever_joined_a_network_is_let_go(directory: Path) -> None:
     sandbox = sandbox_in(directory)
     sandbox.up()
-    plan = blueprint.load(directory)
+    plan = sandbox_spec.load(directory)
     assert plan
     guest = f"guest-of-{plan.id}"
     docker("run", "--detach", "--rm", "--name", guest, "--entrypoint", "sleep", plan.image, "60")
@@ -263,13 +263,13 @@ def test_a_container_of_this_host_is_let_in_as_a_guest_and_commands_nothing(dire
     cloud = cloud_of(sandbox, directory, sandbox.up(), key)
     machine = cloud.launch()
     cloud.ssh(machine, "true")
-    plan = blueprint.load(directory)
+    plan = sandbox_spec.load(directory)
     assert plan
     program = f"""
 import os, socket
 from pathlib import Path
 from cvl_ci.errors import SandboxError
-from tests.sandbox.cloud import sandbox_in
+from tests.e2e.cloud import sandbox_in
 sandbox = sandbox_in(Path({str(directory)!r}))
 access = sandbox.up()
 (machine,) = sandbox.status().instances
@@ -299,7 +299,7 @@ def test_a_container_brings_none_up_in_a_directory_that_ends_with_it(directory: 
     program = f"""
 from pathlib import Path
 from cvl_ci.errors import SandboxError
-from tests.sandbox.cloud import sandbox_in
+from tests.e2e.cloud import sandbox_in
 try:
     sandbox_in(Path({str(elsewhere)!r})).up()
 except SandboxError as error:
@@ -312,12 +312,12 @@ sandbox_in(Path({str(elsewhere)!r})).down()
         "-c", program,
     )  # fmt: skip
     assert f"cannot be brought up from here: {elsewhere} would end with this container" in said
-    assert leavings(blueprint.identity(elsewhere)) == NOTHING
+    assert leavings(sandbox_spec.identity(elsewhere)) == NOTHING
 
 
 def test_several_ups_at_once_make_one_sandbox(directory: Path) -> None:
     program = (
-        "from pathlib import Path; from tests.sandbox.cloud import sandbox_in;"
+        "from pathlib import Path; from tests.e2e.cloud import sandbox_in;"
         f"print('endpoint', sandbox_in(Path({str(directory)!r})).up().endpoint_url)"
     )
     started = [
@@ -376,13 +376,13 @@ def test_what_a_run_leaves_a_machine_in_ends_with_that_machine(directory: Path, 
     time.sleep(3)
     assert sandbox.status().up, "its machine is there"
     cloud.ec2().terminate_instances(InstanceIds=[machine])
-    assert eventually(lambda: daemon.found(directory) is None, within=120)
-    assert leavings(blueprint.identity(directory)) == NOTHING
+    assert eventually(lambda: emulator_process.found(directory) is None, within=120)
+    assert leavings(sandbox_spec.identity(directory)) == NOTHING
 
 
 def test_what_a_killed_run_brought_up_ends_by_itself(directory: Path) -> None:
     program = (
-        "import time; from pathlib import Path; from tests.sandbox.cloud import sandbox_in\n"
+        "import time; from pathlib import Path; from tests.e2e.cloud import sandbox_in\n"
         f"with sandbox_in(Path({str(directory)!r})).visited(): print('in it', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT) as run:
@@ -392,5 +392,5 @@ def test_what_a_killed_run_brought_up_ends_by_itself(directory: Path) -> None:
         time.sleep(3)
         assert sandbox_in(directory).status().up, "the run is in it"
         run.kill()
-    assert eventually(lambda: daemon.found(directory) is None, within=120)
-    assert leavings(blueprint.identity(directory)) == NOTHING
+    assert eventually(lambda: emulator_process.found(directory) is None, within=120)
+    assert leavings(sandbox_spec.identity(directory)) == NOTHING

@@ -1,4 +1,4 @@
-"""Write cvl_ci/request/skypilot_schema.json: `python -m tests.engine.skypilot_schema` after a new SkyPilot version."""
+"""Write cvl_ci/planning/skypilot_schema.json: `python -m tests.engine.skypilot_schema` after a new SkyPilot version."""
 
 from __future__ import annotations
 

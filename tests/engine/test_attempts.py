@@ -14,7 +14,7 @@ pytestmark = pytest.mark.sky
 
 ASK = """
 import json
-from cvl_ci.engine import attempts
+from cvl_ci.engine import provision_hooks as attempts
 
 def asked(*answers):
     left, times = list(answers), []

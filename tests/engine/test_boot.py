@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine import boot
+from cvl_ci.engine import user_data
 
 SKY = "#cloud-config\nbootcmd:\n  - echo ü\n"
 
@@ -25,23 +25,23 @@ def parts(text: str) -> dict[str, str]:
 
 
 def test_skypilots_user_data_goes_along_as_it_is() -> None:
-    request = boot.armed({"UserData": SKY, "MinCount": 1}, deadline=time.time() + 60)
+    request = user_data.armed({"UserData": SKY, "MinCount": 1}, deadline=time.time() + 60)
     assert parts(request["UserData"])["text/cloud-config"] == SKY
     assert request["MinCount"] == 1
 
 
 def test_a_power_off_is_asked_to_be_a_termination() -> None:
-    assert boot.armed({}, deadline=0.0)["InstanceInitiatedShutdownBehavior"] == "terminate"
+    assert user_data.armed({}, deadline=0.0)["InstanceInitiatedShutdownBehavior"] == "terminate"
 
 
 def test_the_hook_comes_first_and_names_the_deadline() -> None:
-    found = parts(boot.user_data(SKY, deadline=1_800_000_000.9, seconds=90.5))
+    found = parts(user_data.user_data(SKY, deadline=1_800_000_000.9, seconds=90.5))
     assert next(iter(found)) == "text/cloud-boothook"
     assert "original=1800000000 seconds=90\n" in found["text/cloud-boothook"]
 
 
 def test_it_fits_in_what_ec2_takes() -> None:
-    assert len(boot.user_data(SKY * 40, deadline=1.8e9, seconds=90)) < 16_384
+    assert len(user_data.user_data(SKY * 40, deadline=1.8e9, seconds=90)) < 16_384
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_the_timer_powers_the_machine_off(tmp_path: Path, by_clock: int, seconds
     systemctl = tmp_path / "bin" / "systemctl"
     systemctl.write_text(f'#!/bin/sh\necho "$@" > {off}\nsleep 60\n')
     systemctl.chmod(0o755)
-    hook = parts(boot.user_data("", deadline=time.time() + by_clock, seconds=seconds))["text/cloud-boothook"]
+    hook = parts(user_data.user_data("", deadline=time.time() + by_clock, seconds=seconds))["text/cloud-boothook"]
     # A machine of our own: its directories, and none of this host's systemd.
     for theirs in ("/var/lib/cvl-ci", "/run/cvl-ci-booted", "/run/systemd/system", "/dev/console"):
         hook = hook.replace(theirs, str(tmp_path / theirs.replace("/", "_")))

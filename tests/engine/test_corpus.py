@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
+from cvl_ci.clouds.catalogue.names import ACCELERATORS
 from cvl_ci.engine import task
-from cvl_ci.engine.catalogue import ACCELERATORS
-from cvl_ci.request import compose, taskfile
-from cvl_ci.request.inputs import Inputs
+from cvl_ci.inputs.reader import Inputs
+from cvl_ci.planning import build_plan, task_file
 from tests.engine.test_task import catalogues
 
 pytestmark = pytest.mark.sky
@@ -115,9 +115,9 @@ print(json.dumps([[sky.Task.from_yaml_config(each).to_yaml_config() for each in 
 
 
 def rendered(config: dict[str, Any]) -> dict[str, Any]:
-    read = taskfile.read(yaml.safe_dump(config).encode(), known_gpus=ACCELERATORS)
+    read = task_file.read(yaml.safe_dump(config).encode(), known_gpus=ACCELERATORS)
     assert read.wrong == (), config
-    plan = compose.plan(Inputs(), read.work(Inputs()), gpu=None)
+    plan = build_plan.plan(Inputs(), read.work(Inputs()), gpu=None)
     shown: dict[str, Any] = yaml.safe_load(task.render(plan))
     return shown
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine import boot, skypilot
+from cvl_ci.engine import skypilot, user_data
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.process import Expired
 from cvl_ci.engine.skypilot import SkyPilotEngine
 from cvl_ci.errors import BudgetError, EngineError
+from cvl_ci.model.plan import Limits, Place, RunPlan
 from cvl_ci.ports import LaunchRequest
-from cvl_ci.request.plan import Limits, Place, RunPlan
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 
 def test_a_dearer_machine_has_less_time_and_a_cheaper_one_no_more_than_the_run() -> None:
@@ -39,7 +39,7 @@ def test_without_a_budget_or_a_price_the_run_s_deadline_holds() -> None:
 def test_the_label_says_what_the_timer_says_and_the_others_stay() -> None:
     tags = [{"Key": "cvl-ci-deadline", "Value": "1800000000"}, {"Key": "cvl-ci-lease", "Value": "cvl-1"}]
     theirs = {"TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")]}
-    armed = boot.armed(theirs, deadline=1_700_000_000.5)
+    armed = user_data.armed(theirs, deadline=1_700_000_000.5)
     for each in armed["TagSpecifications"]:
         assert {tag["Key"]: tag["Value"] for tag in each["Tags"]} == {
             "cvl-ci-deadline": "1700000000",

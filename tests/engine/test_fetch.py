@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine import arrival, skypilot, unpack
+from cvl_ci.engine import skypilot, transfer, unpack
 from cvl_ci.engine.skypilot import SkyPilotEngine
+from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Fetched, LaunchRequest
-from cvl_ci.request.plan import RunPlan
 from tests.engine.test_script import LEASE, Node
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 SSH = """#!/bin/bash
 # The last word is the command; the others are about reaching a machine.
@@ -32,7 +32,7 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 from sky.utils import command_runner
-from cvl_ci.engine import on_nodes
+from cvl_ci.engine import node_commands as on_nodes
 runners = [command_runner.SSHCommandRunner(("192.0.2.1", 22), "ubuntu", "/dev/null", ssh_control_name=None)]
 for line in sys.stdin:
     asked = json.loads(line)
@@ -207,7 +207,7 @@ def test_an_archive_there_is_no_room_for_stays_there_and_smaller_ones_come(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job(machine, 'head -c 3000000 /dev/zero > big; echo w > "$CVL_WORK_DIR/w"')
-    monkeypatch.setattr(arrival, "room", lambda _: 1_000_000)
+    monkeypatch.setattr(transfer, "room", lambda _: 1_000_000)
     came = fetched(machine, tmp_path / "out")
     assert [file.path for file in came.files] == ["cvl-work/w"]
     assert came.problem is not None and "root.tar of node 0 takes" in came.problem and "outputs" in came.problem
@@ -240,15 +240,15 @@ def test_a_transfer_is_given_up_when_it_stalls_or_brings_too_much(
 ) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    patience = arrival.Patience(archives=tmp_path, until=9000.0, most=5 << 20)
+    patience = transfer.Patience(archives=tmp_path, until=9000.0, most=5 << 20)
     for size in (2 << 20, 4 << 20):
-        now[0] += arrival.STALL_SECONDS - 1
+        now[0] += transfer.STALL_SECONDS - 1
         (tmp_path / "0").write_bytes(b"x" * size)
         assert patience() == 9000.0
-    now[0] += arrival.STALL_SECONDS + 1
+    now[0] += transfer.STALL_SECONDS + 1
     (tmp_path / "0").write_bytes(b"x" * ((4 << 20) + 5))
     assert patience() < now[0] and "sent less than 1 MiB in 120 s" in patience.why
-    patience = arrival.Patience(archives=tmp_path, until=9000.0, most=1 << 20)
+    patience = transfer.Patience(archives=tmp_path, until=9000.0, most=1 << 20)
     assert patience() < now[0] and "more than it had packed" in patience.why
 
 
@@ -261,7 +261,7 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_what_a_node_announces_is_believed_within_bounds(answer: str) -> None:
-    wanted = arrival.wanted([ANSWERS[answer]], room=1 << 40)
+    wanted = transfer.wanted([ANSWERS[answer]], room=1 << 40)
     assert len(wanted.nodes[0]) <= unpack.MOST_ARCHIVES
     assert (answer == "many") == bool(wanted.nodes[0])
 

@@ -13,8 +13,8 @@ from cvl_ci.engine import skypilot
 from cvl_ci.engine.process import Expired
 from cvl_ci.engine.skypilot import OVERTIME_SECONDS, SkyPilotEngine
 from cvl_ci.local.clock import SystemClock
+from cvl_ci.model.plan import Limits, RunPlan
 from cvl_ci.ports import LaunchRequest
-from cvl_ci.request.plan import Limits, RunPlan
 
 RUN = "(cvl-try-1, pid=691) "
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.engine import script
-from cvl_ci.engine.answers import read_end
-from cvl_ci.request.plan import RunPlan
-from cvl_ci.result.outcome import GpuUse, NodeEnd
+from cvl_ci.engine.sky_errors import read_end
+from cvl_ci.model.outcome import GpuUse, NodeEnd
+from cvl_ci.model.plan import RunPlan
 from tests.engine.test_script import LEASE, Node
 
 TWO_L4 = """

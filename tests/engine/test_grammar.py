@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cvl_ci.request import grammar, taskfile
+from cvl_ci.planning import task_file, task_grammar
 from tests.engine import skypilot_schema
 
 pytestmark = pytest.mark.sky
@@ -215,22 +215,22 @@ def _keywords(schema: object) -> Iterator[str]:
 def test_the_copy_is_skypilots_own_schema() -> None:
     assert skypilot_schema.FILE.read_text(encoding="utf-8") == skypilot_schema.current(), (
         "SkyPilot's grammar has changed: write the copy with `python -m tests.engine.skypilot_schema`, "
-        "and decide in cvl_ci/request/taskfile.py for every new key"
+        "and decide in cvl_ci/planning/task_file.py for every new key"
     )
 
 
 def test_every_rule_in_the_schema_is_one_that_is_applied() -> None:
-    found = grammar.schemas()
+    found = task_grammar.schemas()
     used = {word for name in ("task", "resources", "storage", "volume") for word in _keywords(found[name])}
     assert used <= KEYWORDS
 
 
 def test_for_every_key_of_a_task_and_of_its_resources_there_is_a_decision() -> None:
-    found = grammar.schemas()
-    decided = [taskfile.READ, taskfile.PASSED_ON, taskfile.REFUSED.keys(), taskfile.INTERNAL]
+    found = task_grammar.schemas()
+    decided = [task_file.READ, task_file.PASSED_ON, task_file.REFUSED.keys(), task_file.INTERNAL]
     assert found["task"]["properties"].keys() == set().union(*decided) & found["task"]["properties"].keys()
-    for_resources: list[Any] = [taskfile.RESOURCES_READ, taskfile.RESOURCES_PASSED_ON, taskfile.INTERNAL]
-    for_resources += [taskfile.RESOURCES_UNPRICED, taskfile.RESOURCES_OURS, taskfile.RESOURCES_REFUSED]
+    for_resources: list[Any] = [task_file.RESOURCES_READ, task_file.RESOURCES_PASSED_ON, task_file.INTERNAL]
+    for_resources += [task_file.RESOURCES_UNPRICED, task_file.RESOURCES_OURS, task_file.RESOURCES_REFUSED]
     names = set().union(*(set(table) for table in for_resources))
     assert found["resources"]["properties"].keys() <= names
     assert names <= found["resources"]["properties"].keys() | found["task"]["properties"].keys()
@@ -252,7 +252,7 @@ def test_skypilot_and_we_judge_the_same_tasks_alike(tmp_path: Path) -> None:
     apart = [
         (task, said, ours)
         for task, said in zip(tasks, theirs, strict=True)
-        if bool(said) != bool(ours := grammar.mistakes(task))
+        if bool(said) != bool(ours := task_grammar.mistakes(task))
     ]
     assert apart == []
     assert 20 < sum(map(bool, theirs)) < len(tasks) - 20

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cvl_ci.engine.joblog import JobLog, progress
+from cvl_ci.engine.job_log import JobLog, progress
 from cvl_ci.engine.script import JOB_BEGINS, SETUP_BEGINS
-from cvl_ci.result.outcome import Phase
+from cvl_ci.model.outcome import Phase
 
 RUN = "\x1b[36m(cvl-try-1, pid=691)\x1b[0m "
 SETUP = "\x1b[36m(setup pid=650)\x1b[0m "

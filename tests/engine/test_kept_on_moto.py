@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cvl_ci.commands.reap import Reaped, Tools, reap
-from cvl_ci.engine.inventory import AwsInventory, Inventories
-from cvl_ci.engine.prices import CataloguePrices
+from cvl_ci.clouds import AwsInventory, Inventories
+from cvl_ci.clouds.catalogue.prices import CataloguePrices
+from cvl_ci.commands.reap.reap import Reaped, Tools, reap
 from cvl_ci.errors import EngineError
 from cvl_ci.lease import LABEL_DEADLINE, LABEL_KEPT
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Resource
-from cvl_ci.request.plan import Place
 from tests.engine.test_reap_on_moto import OURS, REGION, OnMoto, client, running, start
-from tests.fakes import FakeClock, FakeWorkflow
+from tests.support.fakes import FakeClock, FakeWorkflow
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cvl_ci.engine import nodes
-from cvl_ci.engine.nodes import Roll
+from cvl_ci.engine import node_watch
+from cvl_ci.engine.node_watch import Roll
 
 
 def called(*shown: int | Exception) -> list[int]:
@@ -45,5 +45,5 @@ def test_one_machine_alone_is_not_asked_for() -> None:
     def there() -> int:
         raise AssertionError
 
-    with nodes.called(there, nodes=1, lost=lambda _: None):
+    with node_watch.called(there, nodes=1, lost=lambda _: None):
         pass

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine import catalogue
-from cvl_ci.engine.prices import CataloguePrices
+from cvl_ci.clouds.catalogue import names as catalogue
+from cvl_ci.clouds.catalogue.prices import CataloguePrices
+from cvl_ci.inputs.locations import CLOUDS
+from cvl_ci.model.plan import Needs, Offer, Place, Spot
 from cvl_ci.ports import Prices
-from cvl_ci.request.places import CLOUDS
-from cvl_ci.request.plan import Needs, Offer, Place, Spot
 
 PRICES = CataloguePrices()
 AWS, GCP = Place(cloud="aws"), Place(cloud="gcp")

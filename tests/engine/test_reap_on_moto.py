@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 from moto import mock_aws
 
-from cvl_ci.commands.reap import Reaped, Tools, reap
-from cvl_ci.commands.reap_words import lines
-from cvl_ci.engine.inventory import AwsInventory, Inventories, ec2_clients
-from cvl_ci.engine.prices import CataloguePrices
+from cvl_ci.clouds import AwsInventory, Inventories, ec2_clients
+from cvl_ci.clouds.catalogue.prices import CataloguePrices
+from cvl_ci.commands.reap.reap import Reaped, Tools, reap
+from cvl_ci.commands.reap.text import lines
 from cvl_ci.lease import Owner
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Cloud
-from cvl_ci.request.plan import Place
-from tests.fakes import FakeClock, FakeCloud, FakeEngine, FakeWorkflow
+from tests.support.fakes import FakeClock, FakeCloud, FakeEngine, FakeWorkflow
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client

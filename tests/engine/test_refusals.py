@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine import answers
+from cvl_ci.engine import sky_errors
 from cvl_ci.engine.process import WorkerFailed
-from cvl_ci.engine.refusals import CLASSES, Kind, kind_of
+from cvl_ci.engine.sky_refusals import CLASSES, Kind, kind_of
 from tests.engine import skypilot_errors
 
 _FOREIGN = {
@@ -74,7 +74,7 @@ def test_a_failure_ends_with_the_code_of_who_can_mend_it(
 ) -> None:
     error, text, history, refusals, asked = case
     failure = WorkerFailed(error=error, text=text, history=tuple(history))
-    found = answers.in_our_words(failure, refusals=refusals, asked=asked)
+    found = sky_errors.in_our_words(failure, refusals=refusals, asked=asked)
     assert found.exit_code == code, found
     assert "\x1b" not in str(found)
     if code in (64, 77):
@@ -98,7 +98,7 @@ def test_no_class_has_two_kinds() -> None:
 
 
 def test_a_refused_request_says_that_asking_again_changes_nothing() -> None:
-    found = answers.in_our_words(WorkerFailed(error="NotSupportedError", text="no ports\non lambda"), asked=False)
+    found = sky_errors.in_our_words(WorkerFailed(error="NotSupportedError", text="no ports\non lambda"), asked=False)
     assert str(found).splitlines() == [
         "What was asked cannot be run: no ports on lambda",
         "Nothing was started and nothing is billed.",
@@ -114,7 +114,7 @@ def test_every_exception_class_of_skypilot_has_a_decision() -> None:
 
 ASK = """
 import json
-from cvl_ci.engine import attempts, worker
+from cvl_ci.engine import provision_hooks as attempts, worker
 from sky import exceptions
 
 def said(config):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.engine import script
-from cvl_ci.request.plan import Limits, RunPlan
+from cvl_ci.model.plan import Limits, RunPlan
 
 LEASE = "cvl-1-abc"
 

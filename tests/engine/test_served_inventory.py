@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from cvl_ci.engine import served_inventory as served
+from cvl_ci.engine import server_inventory as served
 from cvl_ci.engine.skypilot import SkyPilotEngine
 from cvl_ci.errors import CredentialsError, EngineError
-from cvl_ci.request.plan import Place
+from cvl_ci.model.plan import Place
 from cvl_ci.wiring import OpenClouds
 
 THERE = Place(cloud=served.CLOUD, region="us-east-1")

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.engine import script
-from cvl_ci.engine.answers import read_end, read_sums
-from cvl_ci.engine.wholelog import LogSum
-from cvl_ci.request.plan import Against
+from cvl_ci.engine.sky_errors import read_end, read_sums
+from cvl_ci.engine.whole_log import LogSum
+from cvl_ci.model.plan import Against
 from tests.engine.test_script import LEASE, Node, plan
 
 FOREVER = "987654"

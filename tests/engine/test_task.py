@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from cvl_ci.engine import script, task
-from cvl_ci.request.plan import Needs, Place, RunPlan, Secret, Spot, StagedFile
+from cvl_ci.model.plan import Needs, Place, RunPlan, Secret, Spot, StagedFile
 
 PLAN = RunPlan(
     title="digits-sgd train",

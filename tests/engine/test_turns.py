@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.engine import script
-from cvl_ci.engine.answers import read_end
-from cvl_ci.engine.joblog import JobLog
+from cvl_ci.engine.job_log import JobLog
+from cvl_ci.engine.sky_errors import read_end
 from cvl_ci.engine.unpack import unpack
-from cvl_ci.request.plan import BASE_FOLDER, Against, RunPlan
-from cvl_ci.request.turns import order
-from cvl_ci.result.outcome import NodeEnd
+from cvl_ci.model.outcome import NodeEnd
+from cvl_ci.model.plan import BASE_FOLDER, Against, RunPlan
+from cvl_ci.planning.trials import order
 from tests.engine.test_script import LEASE, Node
 
 PLAN = RunPlan(title="t", directory="ex", run_commands=("cat version; [ ! -e out ] && cat version > out; pwd",))

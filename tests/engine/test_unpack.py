@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine import tarball, unpacking
-from cvl_ci.engine.member_places import DEEPEST, LONGEST_PATH
+from cvl_ci.engine import tarball, unpack_process
+from cvl_ci.engine.member_paths import DEEPEST, LONGEST_PATH
 from cvl_ci.engine.unpack import MOST_REFUSALS, Limits, unpack
 from cvl_ci.ports import Fetched
 
@@ -319,7 +319,7 @@ def _below(tree: Path) -> list[bytes]:
 
 
 def apart(archive: Path, into: Path, **options: float) -> Fetched:
-    return unpacking.unpack(archive, into=into, directory=".", environment={"PATH": os.environ["PATH"]}, **options)
+    return unpack_process.unpack(archive, into=into, directory=".", environment={"PATH": os.environ["PATH"]}, **options)
 
 
 def test_apart_it_is_the_same(archive: Path, tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine import wholelog
-from cvl_ci.engine.ending import Ending
-from cvl_ci.engine.following import Following
+from cvl_ci.engine import whole_log
+from cvl_ci.engine.job_end import Ending
+from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed, pieces
-from cvl_ci.engine.wholelog import Heard, missed
+from cvl_ci.engine.whole_log import Heard, missed
 from cvl_ci.ports import Event, Line, Progress
 
 RUN, SETUP = "\x1b[36m(cvl-try-1, pid=691)\x1b[0m ", "(setup pid=650) "
@@ -64,7 +64,7 @@ def test_of_a_long_log_the_end_is_compared_and_the_gap_is_counted(
 
 
 def test_the_memory_of_lines_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wholelog, "MOST_LINES", 100)
+    monkeypatch.setattr(whole_log, "MOST_LINES", 100)
     heard = heard_of(LOG[:-10])
     assert len(heard.lines) <= 201
     kept = "".join(f"{line}\n" for line in LOG[900:]).encode()
@@ -78,7 +78,7 @@ def test_a_link_that_a_machine_sends_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "setup").mkdir()
     (tmp_path / "setup" / "new").symlink_to(tmp_path / "private" / "new")
     (tmp_path / "setup" / "old").write_text("plain")
-    assert (wholelog.read(tmp_path / "running"), wholelog.read(tmp_path / "setup")) == (b"", b"plain")
+    assert (whole_log.read(tmp_path / "running"), whole_log.read(tmp_path / "setup")) == (b"", b"plain")
 
 
 def test_a_line_is_passed_on_in_pieces_and_every_byte_of_it() -> None:
@@ -246,7 +246,7 @@ def test_the_rest_of_a_long_line_is_the_jobs_and_not_ours() -> None:
 
 
 def test_what_a_machine_says_of_its_log_is_believed_only_where_it_makes_sense() -> None:
-    from cvl_ci.engine.answers import read_end, read_sums
+    from cvl_ci.engine.sky_errors import read_end, read_sums
 
     said = ["log=running 1 2 3 4 5", "log=a 1 2", "log=b -1 2 3 4 5", f"log=c {'9' * 99} 2 3 4 5", "log=d x 2 3 4 5"]
     assert set(read_sums("\n".join(said))) == {"running"}

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.errors import ArtifactError
-from cvl_ci.github.artifact import WorkflowArtifacts
+from cvl_ci.github.artifacts.upload import WorkflowArtifacts
 from cvl_ci.ports import Artifacts, Kept, Uploaded
-from tests.fakes import FakeClock
 from tests.peers import node
 from tests.peers.results import Results, token
+from tests.support.fakes import FakeClock
 
 MIB = 1024 * 1024
 MEMORY_TEST_BYTES = 600 * MIB

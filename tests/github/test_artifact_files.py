@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.github.artifact_name import REPORT, artifact_name, artifact_stem, entry_name
-from cvl_ci.github.artifact_zip import HIDDEN, OUTSIDE, choose, write_zip
-from cvl_ci.result.legs.source import step_of
+from cvl_ci.github.artifacts.name import REPORT, artifact_name, artifact_stem, entry_name
+from cvl_ci.github.artifacts.zip_stream import HIDDEN, OUTSIDE, choose, write_zip
+from cvl_ci.result.matrix.source import step_of
 
 
 def zipped(root: Path, *paths: str) -> dict[str, bytes]:

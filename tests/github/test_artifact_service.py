@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.github.artifact import WorkflowArtifacts
-from cvl_ci.github.artifact_http import Http, Patience
-from cvl_ci.github.artifact_service import Access, access, signatures
+from cvl_ci.github.artifacts.http import Http, Patience
+from cvl_ci.github.artifacts.service import Access, access, signatures
+from cvl_ci.github.artifacts.upload import WorkflowArtifacts
 from cvl_ci.ports import Kept
-from tests.fakes import FakeClock
 from tests.peers.results import JOB, RUN, token
+from tests.support.fakes import FakeClock
 
 ENVIRON = {
     "ACTIONS_RESULTS_URL": "https://results.example/some/path?x=1",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cvl_ci.github.comment_thread import CommentThread
+from cvl_ci.github.pr.comment_thread import CommentThread
 
 
 class SlowGitHub:

@@ -15,16 +15,16 @@ import requests
 import responses
 
 from cvl_ci.errors import CvlError
-from cvl_ci.github import rest, surroundings
-from cvl_ci.github.discussion import Discussion
-from cvl_ci.github.earlier import EarlierRuns
+from cvl_ci.github import api, context
+from cvl_ci.github.api import Repository
+from cvl_ci.github.artifacts.baseline_runs import EarlierRuns
+from cvl_ci.github.artifacts.download import Gathering
 from cvl_ci.github.event import Event
-from cvl_ci.github.gathering import Gathering
-from cvl_ci.github.issue import Findings, RegressionIssue
-from cvl_ci.github.rest import Repository
+from cvl_ci.github.pr.issue import Findings, RegressionIssue
+from cvl_ci.github.pr.sticky_comment import Discussion
 from cvl_ci.github.runs import WorkflowRuns
-from tests.fakes import FakeClock
 from tests.github.api import URL
+from tests.support.fakes import FakeClock
 
 Said = tuple[int, dict[str, str], bytes]
 ELSEWHERE = {"Location": "https://elsewhere.example.com/x"}
@@ -104,7 +104,7 @@ def test_no_hostile_answer_is_an_empty_list(reader: str, hostile: str) -> None:
     assert "NoneType" not in str(raised.value)
     assert "secret-token" not in str(raised.value)
     assert not any("elsewhere" in one for one in asked)
-    assert len(asked) <= 1 + rest.RETRIES
+    assert len(asked) <= 1 + api.RETRIES
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
@@ -122,7 +122,7 @@ def test_what_never_raises_says_why_instead(hostile: str) -> None:
 
 def _put(say: Callable[[str], None]) -> str | None:
     event = Event(name="pull_request", payload={"pull_request": {"number": 5}})
-    here = replace(surroundings.read({"GITHUB_REPOSITORY": "cvl/ci"}, leg=""), api=URL, sha="a" * 40, event=event)
+    here = replace(context.read({"GITHUB_REPOSITORY": "cvl/ci"}, leg=""), api=URL, sha="a" * 40, event=event)
     return Discussion(here=here, token="t", marker="<!-- m -->", clock=FakeClock(), say=say).put(
         lambda before: "<!-- m -->\nx", last=True
     )

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import requests
 
-from cvl_ci.github import discussion, surroundings
-from cvl_ci.github.discussion import (
+from cvl_ci.github import context
+from cvl_ci.github.event import Event
+from cvl_ci.github.pr import sticky_comment
+from cvl_ci.github.pr.sticky_comment import (
     DEPENDABOT,
     FORK,
     NO_REQUEST,
@@ -24,10 +26,9 @@ from cvl_ci.github.discussion import (
     SECONDS_TO_HEAL,
     Discussion,
 )
-from cvl_ci.github.event import Event
 from cvl_ci.result.report import group_comment, marker
-from tests.fakes import FakeClock
 from tests.github.api import URL, Answer, Api, pull
+from tests.support.fakes import FakeClock
 
 MARK = marker("abc")
 SHA = "a" * 40
@@ -46,7 +47,7 @@ class Said(list[str]):
     def __init__(self, event: Event = PULL_REQUEST) -> None:
         super().__init__()
         self.clock = FakeClock()
-        here = replace(surroundings.read({"GITHUB_REPOSITORY": "cvl/ci"}, leg=""), api=URL, sha=SHA, event=event)
+        here = replace(context.read({"GITHUB_REPOSITORY": "cvl/ci"}, leg=""), api=URL, sha=SHA, event=event)
         self.discussion = Discussion(here=here, token="secret-token", marker=MARK, clock=self.clock, say=self.append)
 
     def put(self, text: str, *, last: bool = True) -> str | None:
@@ -287,7 +288,7 @@ def test_where_nothing_is_to_be_said_no_comment_is_made(api: Api) -> None:
 
 def test_legs_that_end_at_once_all_find_their_rows_in_one_comment(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each answer takes a while, so that all of them read before any of them writes."""
-    monkeypatch.setattr(discussion, "SECONDS_TO_HEAL", 0.6)
+    monkeypatch.setattr(sticky_comment, "SECONDS_TO_HEAL", 0.6)
     dice = random.Random(7)
     api.delay = lambda: time.sleep(dice.uniform(0.01, 0.1))
     keys = [f"leg{number}" for number in range(5)]

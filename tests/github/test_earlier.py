@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cvl_ci.errors import CvlError
-from cvl_ci.github.earlier import Earlier, EarlierRuns
-from cvl_ci.github.rest import Repository
+from cvl_ci.github.api import Repository
+from cvl_ci.github.artifacts.baseline_runs import Earlier, EarlierRuns
 from cvl_ci.result.benchmark import leg as legs
 from tests.github.api import URL, Api
 from tests.github.kept import WORKFLOW, Kept

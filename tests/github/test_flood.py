@@ -19,7 +19,7 @@ TIMES_A_PLAIN_COPY = 8
 @pytest.mark.flood
 @pytest.mark.timeout(900)
 def test_two_million_lines_take_no_more_memory_and_a_few_times_what_copying_them_takes() -> None:
-    command = [sys.executable, "-m", "tests.flood", str(LINES)]
+    command = [sys.executable, "-m", "tests.support.flood", str(LINES)]
     said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=900).stdout)
     assert said["lines"] == LINES, "the file holds every one"
     assert said["grown_bytes"] < LINES * 8 / 2

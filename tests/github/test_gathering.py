@@ -13,14 +13,14 @@ import pytest
 import requests
 
 from cvl_ci.errors import CvlError
-from cvl_ci.github import packed
-from cvl_ci.github.artifact_http import Http, Patience
-from cvl_ci.github.gathering import LARGEST_ARCHIVE, Gathering
-from cvl_ci.github.rest import Repository
-from tests.fakes import FakeClock
+from cvl_ci.github.api import Repository
+from cvl_ci.github.artifacts import unzip
+from cvl_ci.github.artifacts.download import LARGEST_ARCHIVE, Gathering
+from cvl_ci.github.artifacts.http import Http, Patience
 from tests.github.api import URL, Api
 from tests.github.kept import Kept, zipped
 from tests.result.benchmark.legs import summary
+from tests.support.fakes import FakeClock
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def test_what_says_that_it_is_huge_is_not_asked_for(kept: Kept, gathering: Gathe
 def test_what_is_longer_than_it_said_is_not_read_to_its_end(
     kept: Kept, gathering: Gathering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cvl_ci.github.gathering.LARGEST_ARCHIVE", 1 << 20)
+    monkeypatch.setattr("cvl_ci.github.artifacts.download.LARGEST_ARCHIVE", 1 << 20)
     number = kept.artifact(7, "evil-cost", cost())
     kept.archives[number] = random.Random(1).randbytes(3 << 20)
     found = gathering.of_run(7)
@@ -257,4 +257,4 @@ def test_no_archive_of_noise_makes_the_reader_stumble() -> None:
         for _ in range(dice.randrange(1, 12)):
             archive[dice.randrange(len(archive))] = dice.randrange(256)
         said: list[str] = []
-        list(packed.files(bytes(archive), endings=(".json",), largest=1 << 20, say=said.append))
+        list(unzip.files(bytes(archive), endings=(".json",), largest=1 << 20, say=said.append))

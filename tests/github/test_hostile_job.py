@@ -16,20 +16,20 @@ from typing import cast
 
 import pytest
 
-from cvl_ci.engine.joblog import JobLog
-from cvl_ci.request.plan import RunPlan
+from cvl_ci.action.step import OnGitHub
+from cvl_ci.engine.job_log import JobLog
+from cvl_ci.model.outcome import FetchedFile, Phase
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.result.command_shield import shown
 from cvl_ci.result.first_errors import FirstErrors
-from cvl_ci.result.inert import plain
 from cvl_ci.result.masks import Masks
-from cvl_ci.result.outcome import FetchedFile, Phase
-from cvl_ci.result.shield import shown
-from cvl_ci.step import OnGitHub
+from cvl_ci.result.sanitize import plain
 from tests.github.api import URL, Api
 from tests.github.runner import Runner, read_file
-from tests.hostile import LINES, MARKDOWN, NAMES, SECRET, as_read, interrupted, spoken
 from tests.peers import node
 from tests.result.outcomes import FAILED
 from tests.result.test_report import OUR_HTML, OUR_TAGS, foreign_tags, outside_code
+from tests.support.hostile import LINES, MARKDOWN, NAMES, SECRET, as_read, interrupted, spoken
 
 LONG_LINE = 300_000
 FILES = ("GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY")

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from cvl_ci.errors import CvlError
-from cvl_ci.github.issue import Findings, RegressionIssue, Told
-from cvl_ci.github.rest import Repository
+from cvl_ci.github.api import Repository
+from cvl_ci.github.pr.issue import Findings, RegressionIssue, Told
 from tests.github.api import URL, Api
 from tests.github.kept import Kept
 

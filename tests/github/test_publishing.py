@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.result.benchmark import leg as legs
-from cvl_ci.result.legs.failures import Failure, failure
+from cvl_ci.result.matrix.failures import Failure, failure
 from tests.github.runner import Runner
 from tests.peers import node
 from tests.peers.results import Results

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.github.commands import Commands
+from cvl_ci.github.log.workflow_commands import Commands
 from tests.github.runner import Runner, read_file
 from tests.peers import node
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.github.commands import LONGEST_ANNOTATION, MOST_ANNOTATIONS, SUMMARY_BYTES
-from cvl_ci.github.workflow import TAIL_LINES, GitHubWorkflow
-from cvl_ci.request.plan import RunPlan
+from cvl_ci.github.log.reporter import TAIL_LINES, GitHubWorkflow
+from cvl_ci.github.log.workflow_commands import LONGEST_ANNOTATION, MOST_ANNOTATIONS, SUMMARY_BYTES
+from cvl_ci.model.outcome import FetchedFile, Outcome, Phase
+from cvl_ci.model.plan import RunPlan
 from cvl_ci.result.masks import Masks, forms
-from cvl_ci.result.outcome import FetchedFile, Outcome, Phase
 from cvl_ci.result.report import job_summary
 from tests import golden
-from tests.fakes import FakeClock
 from tests.github.runner import Runner, read_file
 from tests.result.outcomes import EVERY, FAILED, HOSTILE, NOT_PROVED_GONE, SUCCEEDED
+from tests.support.fakes import FakeClock
 
 SECRET = "hf_0123456789abcdef"
 

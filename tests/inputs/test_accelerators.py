@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cvl_ci.engine.catalogue import ACCELERATORS
-from cvl_ci.request import accelerators
-from cvl_ci.request.values import Wrong
+from cvl_ci.clouds.catalogue.names import ACCELERATORS
+from cvl_ci.inputs import accelerators
+from cvl_ci.inputs.parsers import Wrong
 
 
 @pytest.mark.parametrize(

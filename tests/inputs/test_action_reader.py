@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cvl_ci.request.action_fields import ACTION_INPUTS
-from cvl_ci.request.action_inputs import CHOICES, ActionInputs, read
+from cvl_ci.inputs.action_fields import ACTION_INPUTS
+from cvl_ci.inputs.action_reader import CHOICES, ActionInputs, read
 
 
 def test_nothing_given_is_what_the_table_says() -> None:

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from cvl_ci.request.expected import FAIL, Expected, as_json, read
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs.expected_legs import FAIL, Expected, as_json, read
+from cvl_ci.inputs.parsers import Wrong
 
 FULL = Expected(legs=("a", "b"), dropped=(("c", "too dear"),), on_dropped=FAIL, because="")
 

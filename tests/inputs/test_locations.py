@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from cvl_ci.engine.catalogue import REGIONS
-from cvl_ci.request import places
-from cvl_ci.request.plan import Place
-from cvl_ci.request.values import Wrong
+from cvl_ci.clouds.catalogue.names import REGIONS
+from cvl_ci.inputs import locations
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.model.plan import Place
 
 
 def regions(cloud: str) -> Sequence[str]:
@@ -31,37 +31,39 @@ def regions(cloud: str) -> Sequence[str]:
     ],
 )
 def test_places_are_read_in_order(given: object, read: list[Place]) -> None:
-    assert list(places.read(given)) == read
+    assert list(locations.read(given)) == read
 
 
 @pytest.mark.parametrize("given", ["awz", "aws/a/b/c", "aws//b", "any,aws", "sandbox,aws", 5])
 def test_what_is_no_place_is_refused(given: object) -> None:
     with pytest.raises(Wrong):
-        places.read(given)
+        locations.read(given)
 
 
 def test_a_wrong_cloud_and_a_wrong_region_are_answered_with_near_ones() -> None:
     with pytest.raises(Wrong) as cloud:
-        places.read("azzure")
+        locations.read("azzure")
     assert cloud.value.near == ("azure",)
     with pytest.raises(Wrong) as region:
-        places.check_regions(Place(cloud="aws", region="us-esat-1"), regions)
+        locations.check_regions(Place(cloud="aws", region="us-esat-1"), regions)
     assert "us-east-1" in region.value.near
 
 
 def test_a_zone_belongs_to_its_region() -> None:
-    places.check_regions(Place(cloud="aws", region="us-east-1", zone="us-east-1a"), regions)
+    locations.check_regions(Place(cloud="aws", region="us-east-1", zone="us-east-1a"), regions)
     with pytest.raises(Wrong, match="no zone of us-east-1"):
-        places.check_regions(Place(cloud="aws", region="us-east-1", zone="us-west-2a"), regions)
+        locations.check_regions(Place(cloud="aws", region="us-east-1", zone="us-west-2a"), regions)
 
 
 def test_regions_of_a_cloud_whose_regions_nobody_wrote_down_are_accepted() -> None:
-    places.check_regions(Place(cloud="nebius", region="mars-1"), regions)
+    locations.check_regions(Place(cloud="nebius", region="mars-1"), regions)
 
 
 def test_a_region_needs_one_cloud_to_be_in() -> None:
     aws = (Place(cloud="aws"),)
-    assert places.in_region(aws, "us-east-1/us-east-1b") == (Place(cloud="aws", region="us-east-1", zone="us-east-1b"),)
+    assert locations.in_region(aws, "us-east-1/us-east-1b") == (
+        Place(cloud="aws", region="us-east-1", zone="us-east-1b"),
+    )
     for wrong in ((), (Place(cloud="aws"), Place(cloud="gcp")), (Place(cloud="aws", region="us-west-2"),)):
         with pytest.raises(Wrong):
-            places.in_region(wrong, "us-east-1")
+            locations.in_region(wrong, "us-east-1")

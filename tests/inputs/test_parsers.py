@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from cvl_ci.request import values
-from cvl_ci.request.plan import Secret, Spot
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs import parsers
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.model.plan import Secret, Spot
 
 
 @pytest.mark.parametrize(
@@ -26,24 +26,24 @@ from cvl_ci.request.values import Wrong
     ],
 )
 def test_a_length_of_time_is_read_in_minutes(given: object, minutes: float) -> None:
-    assert values.minutes(given) == minutes
+    assert parsers.minutes(given) == minutes
 
 
 @pytest.mark.parametrize("given", ["", "h", "-5", "0", "0m", "ten", "1h 30", "nan", "inf", "1.2.3h", True, [5], "31d"])
 def test_what_is_no_length_of_time_is_refused(given: object) -> None:
     with pytest.raises(Wrong):
-        values.minutes(given)
+        parsers.minutes(given)
 
 
 @pytest.mark.parametrize(("given", "usd"), [("2.50", 2.5), ("$2.50", 2.5), (" $3 ", 3), (0.5, 0.5), ("1e1", 10)])
 def test_dollars_are_read_with_and_without_their_sign(given: object, usd: float) -> None:
-    assert values.dollars(given) == usd
+    assert parsers.dollars(given) == usd
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "$", "2,50", "nan", "inf", False, "two"])
 def test_what_is_no_amount_of_dollars_is_refused(given: object) -> None:
     with pytest.raises(Wrong):
-        values.dollars(given)
+        parsers.dollars(given)
 
 
 @pytest.mark.parametrize(
@@ -57,29 +57,29 @@ def test_what_is_no_amount_of_dollars_is_refused(given: object) -> None:
     ],
 )
 def test_spot_is_read_in_githubs_spellings(given: object, spot: Spot) -> None:
-    assert values.spot(given) is spot
+    assert parsers.spot(given) is spot
 
 
 @pytest.mark.parametrize("given", ["maybe", 1, "yes", None])
 def test_what_is_no_spot_is_refused(given: object) -> None:
     with pytest.raises(Wrong, match="none of true, false and fallback"):
-        values.spot(given)
+        parsers.spot(given)
 
 
 @pytest.mark.parametrize(("given", "number"), [("2", 2), (2, 2), ("2.0", 2)])
 def test_a_whole_number_is_read(given: object, number: int) -> None:
-    assert values.whole(given) == number
+    assert parsers.whole(given) == number
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "1.5", "x", True, "1e400"])
 def test_what_is_no_whole_number_is_refused(given: object) -> None:
     with pytest.raises(Wrong):
-        values.whole(given)
+        parsers.whole(given)
 
 
 @pytest.mark.parametrize(("given", "number"), [("4", 4), ("4+", 4), ("0.5", 0.5), (8, 8)])
 def test_an_amount_always_means_at_least(given: object, number: float) -> None:
-    assert values.amount(given) == number
+    assert parsers.amount(given) == number
 
 
 @pytest.mark.parametrize(
@@ -87,48 +87,48 @@ def test_an_amount_always_means_at_least(given: object, number: float) -> None:
     [("16", 16), (16, 16), ("16+", 16), ("16GB", 16), ("16 GiB", 16), ("16Gi+", 16), ("1TB", 1024), ("512MB", 0.5)],
 )
 def test_memory_has_skypilots_units(given: object, number: float) -> None:
-    assert values.gibibytes(given) == number
+    assert parsers.gibibytes(given) == number
 
 
 @pytest.mark.parametrize("given", ["8x", "5 apples", "GB", "0GB", "-1", "1e3GB", True])
 def test_what_is_no_amount_of_memory_is_refused(given: object) -> None:
     with pytest.raises(Wrong):
-        values.gibibytes(given)
+        parsers.gibibytes(given)
 
 
 def test_a_disk_is_in_whole_gigabytes() -> None:
-    assert (values.gigabytes("1TB"), values.gigabytes("256Gi"), values.gigabytes(100)) == (1024, 256, 100)
+    assert (parsers.gigabytes("1TB"), parsers.gigabytes("256Gi"), parsers.gigabytes(100)) == (1024, 256, 100)
     with pytest.raises(Wrong, match="not a whole number of gigabytes"):
-        values.gigabytes("500MB")
+        parsers.gigabytes("500MB")
 
 
 def test_environment_is_read_from_lines_a_list_and_a_mapping() -> None:
     wanted = {"A": "1", "B": "two = 2", "C": ""}
-    assert values.environment("A=1\n\n# a comment\nB=two = 2\nC=\n") == wanted
-    assert values.environment(["A=1", "B=two = 2", "C="]) == wanted
-    assert values.environment({"A": 1, "B": "two = 2", "C": ""}) == wanted
-    assert values.environment({"T": True}) == {"T": "true"}
+    assert parsers.environment("A=1\n\n# a comment\nB=two = 2\nC=\n") == wanted
+    assert parsers.environment(["A=1", "B=two = 2", "C="]) == wanted
+    assert parsers.environment({"A": 1, "B": "two = 2", "C": ""}) == wanted
+    assert parsers.environment({"T": True}) == {"T": "true"}
 
 
 def test_a_lists_entry_may_have_a_value_of_several_lines() -> None:
-    assert values.environment(["KEY=one\ntwo"]) == {"KEY": "one\ntwo"}
+    assert parsers.environment(["KEY=one\ntwo"]) == {"KEY": "one\ntwo"}
 
 
 @pytest.mark.parametrize("given", ["A", "1A=2", "A-B=2", "=2", "CVL_CI_LEASE=x", 5])
 def test_what_is_no_environment_is_refused(given: object) -> None:
     with pytest.raises(Wrong):
-        values.environment(given)
+        parsers.environment(given)
 
 
 def test_a_secret_named_alone_takes_its_value_from_the_environment() -> None:
-    read = values.secrets({"HF_TOKEN": "hf_value"})
+    read = parsers.secrets({"HF_TOKEN": "hf_value"})
     assert read(["HF_TOKEN", "OTHER=x"]) == {"HF_TOKEN": Secret("hf_value"), "OTHER": Secret("x")}
 
 
 @pytest.mark.parametrize(("given", "shown"), [("HF_TOKEN", "HF_TOKEN"), ("hf_AbCdEf123", "***"), ("sk-proj-1", "***")])
 def test_a_secret_that_is_not_there_is_refused_without_showing_what_may_be_its_value(given: str, shown: str) -> None:
     with pytest.raises(Wrong) as caught:
-        values.secrets({})([given])
+        parsers.secrets({})([given])
     assert caught.value.shown == shown
     assert given not in caught.value.problem or shown == given
 
@@ -136,31 +136,31 @@ def test_a_secret_that_is_not_there_is_refused_without_showing_what_may_be_its_v
 @pytest.mark.parametrize("given", ["/etc/passwd", "../x", "a/../../b", "~/x"])
 def test_a_glob_cannot_lead_out_of_the_working_directory(given: str) -> None:
     with pytest.raises(Wrong, match="leads out"):
-        values.globs(given)
+        parsers.globs(given)
 
 
 def test_globs_are_lines() -> None:
-    assert values.globs("outputs/**\n\n *.json ") == ("outputs/**", "*.json")
+    assert parsers.globs("outputs/**\n\n *.json ") == ("outputs/**", "*.json")
 
 
 def test_arguments_are_split_as_a_shell_would() -> None:
-    assert values.words("--a 'two words' b") == ("--a", "two words", "b")
-    assert values.words(["two words", 3]) == ("two words", "3")
+    assert parsers.words("--a 'two words' b") == ("--a", "two words", "b")
+    assert parsers.words(["two words", 3]) == ("two words", "3")
     with pytest.raises(Wrong, match="no closing quotation"):
-        values.words("'open")
+        parsers.words("'open")
 
 
 @pytest.mark.parametrize("given", ["a b", "-x", "docker:", "x;y"])
 def test_what_is_no_image_is_refused(given: str) -> None:
     with pytest.raises(Wrong):
-        values.image(given)
+        parsers.image(given)
 
 
 def test_an_image_is_read_with_and_without_skypilots_prefix() -> None:
-    assert values.image("docker:ubuntu:22.04") == values.image("ubuntu:22.04") == "ubuntu:22.04"
+    assert parsers.image("docker:ubuntu:22.04") == parsers.image("ubuntu:22.04") == "ubuntu:22.04"
 
 
-@pytest.mark.parametrize("read", [values.minutes, values.dollars, values.whole, values.amount, values.gigabytes])
+@pytest.mark.parametrize("read", [parsers.minutes, parsers.dollars, parsers.whole, parsers.amount, parsers.gigabytes])
 def test_a_number_too_large_for_any_machine_is_refused(read: Callable[[object], object]) -> None:
     for given in (10**400, "9" * 400, float("inf")):
         with pytest.raises(Wrong):
@@ -171,8 +171,8 @@ ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAl
 
 
 def test_a_public_key_is_one_line_with_or_without_its_comment() -> None:
-    assert values.public_key(f"  {ED25519}\n") == ED25519
-    assert values.public_key(f"{ED25519} anna@laptop") == f"{ED25519} anna@laptop"
+    assert parsers.public_key(f"  {ED25519}\n") == ED25519
+    assert parsers.public_key(f"{ED25519} anna@laptop") == f"{ED25519} anna@laptop"
 
 
 @pytest.mark.parametrize(
@@ -190,12 +190,12 @@ def test_a_public_key_is_one_line_with_or_without_its_comment() -> None:
 )
 def test_what_is_no_public_key_is_refused_and_never_shown(given: object) -> None:
     with pytest.raises(Wrong) as wrong:
-        values.public_key(given)
+        parsers.public_key(given)
     assert wrong.value.shown == "***"
 
 
 def test_a_machine_is_kept_for_a_day_at_most() -> None:
-    assert (values.minutes_kept("0"), values.minutes_kept(1440)) == (0, 1440)
+    assert (parsers.minutes_kept("0"), parsers.minutes_kept(1440)) == (0, 1440)
     for given in (1441, "-1", "1.5", "10m"):
         with pytest.raises(Wrong):
-            values.minutes_kept(given)
+            parsers.minutes_kept(given)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.request import patterns as globs
-from cvl_ci.request.patterns import Pattern, patterns
+from cvl_ci.inputs import patterns as globs
+from cvl_ci.inputs.patterns import Pattern, patterns
 from tests.peers import node
 
 TREE = (

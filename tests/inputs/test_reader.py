@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import pytest
 
 from cvl_ci.errors import RequestError
-from cvl_ci.request.arguments import AnyOrderParser, add_arguments, from_namespace
-from cvl_ci.request.fields import FIELDS
-from cvl_ci.request.inputs import Inputs, from_environment, from_keywords
-from cvl_ci.request.plan import Place, Secret, Spot
+from cvl_ci.inputs.arguments import AnyOrderParser, add_arguments, from_namespace
+from cvl_ci.inputs.fields import FIELDS
+from cvl_ci.inputs.reader import Inputs, from_environment, from_keywords
+from cvl_ci.model.plan import Place, Secret, Spot
 
 
 def typed(line: str, environment: Mapping[str, str] | None = None) -> Inputs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cvl_ci import cli
+from cvl_ci.cli import main
 
 
 @pytest.mark.parametrize(
@@ -20,11 +20,11 @@ from cvl_ci import cli
 def test_what_a_verb_does_not_know_ends_it_before_anything_is_done(
     typed: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(typed.split()) == 64
+    assert main.main(typed.split()) == 64
     assert said in capsys.readouterr().err
 
 
 def test_words_count_wherever_they_stand(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["check", "--no-such", "nowhere"]) == 64
-    assert cli.main(["check", "nowhere"]) == 64
+    assert main.main(["check", "--no-such", "nowhere"]) == 64
+    assert main.main(["check", "nowhere"]) == 64
     assert "nowhere" in capsys.readouterr().err

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.errors import CvlError
-from cvl_ci.local import checkout as checkouts
-from cvl_ci.local.checkout import FolderCheckout, GitCheckout, open_checkout
+from cvl_ci.local.git import checkout as checkouts
+from cvl_ci.local.git.checkout import FolderCheckout, GitCheckout, open_checkout
 from cvl_ci.ports import Checkout
-from tests.field import FIELD, plant, run_git
+from tests.support.field import FIELD, plant, run_git
 
 
 @pytest.fixture

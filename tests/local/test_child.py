@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cvl_ci.local.child import Child
-from cvl_ci.result.outcome import Phase
+from cvl_ci.local.process.run_process import Child
+from cvl_ci.model.outcome import Phase
 
 STARTS_A_SESSION = """
 import subprocess, sys, time

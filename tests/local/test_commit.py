@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.local.checkout import open_checkout
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.local.staging import LocalStaging
+from cvl_ci.model.plan import StagedFile
 from cvl_ci.ports import Checkout
-from cvl_ci.request.plan import StagedFile
-from cvl_ci.request.values import Wrong
-from tests.field import plant, run_git
+from tests.support.field import plant, run_git
 
 
 @pytest.fixture

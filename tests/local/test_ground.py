@@ -6,7 +6,7 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 
-from cvl_ci.local.ground import LocalGround
+from cvl_ci.local.process.launcher import LocalGround
 
 
 def ground(folder: Path, heard: list[str]) -> LocalGround:

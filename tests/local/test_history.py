@@ -13,11 +13,11 @@ import pytest
 
 from cvl_ci.errors import CvlError, RequestError
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.local.history import HistoryBranch
+from cvl_ci.local.git.history import HistoryBranch
 from cvl_ci.result.benchmark import leg as legs
 from cvl_ci.result.benchmark.leg import Leg
 from tests.result.benchmark.legs import NIGHT, leg
-from tests.result.legs.matrix import failures, night
+from tests.result.matrix.matrix import failures, night
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ PUSHER = """
 import random, sys
 from pathlib import Path
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.local.history import HistoryBranch
+from cvl_ci.local.git.history import HistoryBranch
 from tests.local.test_history import one
 root, name = Path(sys.argv[1]), sys.argv[2]
 kept = HistoryBranch(root, remote="origin", branch="cvl-ci-history", clock=SystemClock(), dice=random.Random(name))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.errors import EngineError
-from cvl_ci.local.records import FileRecords
+from cvl_ci.local.lease_records import FileRecords
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import LeaseRecord, Records
-from cvl_ci.request.plan import Place
 
 RECORD = LeaseRecord(
     name="cvl-3f9a1c-digits",

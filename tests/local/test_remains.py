@@ -9,11 +9,11 @@ import pytest
 
 from cvl_ci.errors import EngineError, SandboxError
 from cvl_ci.lease import Lease
-from cvl_ci.local.remains import NothingToDrive, Remains
+from cvl_ci.local.leftover_inventory import NothingToDrive, Remains
+from cvl_ci.model.outcome import Asked, Release
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import LeaseRecord
-from cvl_ci.request.plan import Place
-from cvl_ci.result.outcome import Asked, Release
-from tests.fakes import FakeClock, FakeRecords
+from tests.support.fakes import FakeClock, FakeRecords
 
 KINDS = ("containers", "volumes")
 

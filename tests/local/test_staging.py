@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.errors import CvlError
-from cvl_ci.local.checkout import open_checkout
+from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.local.staging import IGNORE_NOTHING, LocalStaging
+from cvl_ci.model.plan import StagedFile
 from cvl_ci.ports import Staging
-from cvl_ci.request.plan import StagedFile
-from tests.field import plant
+from tests.support.field import plant
 
 
 def wanted(root: Path, *prefixes: str) -> list[StagedFile]:

@@ -15,12 +15,12 @@ from urllib.parse import quote
 
 import pytest
 
-from cvl_ci.local.meter import Meter
-from cvl_ci.local.status_line import StatusLine, clip
-from cvl_ci.local.terminal import DOING, Terminal
+from cvl_ci.local.console.cost_meter import Meter
+from cvl_ci.local.console.status_line import StatusLine, clip
+from cvl_ci.local.console.terminal import DOING, Terminal
+from cvl_ci.model.outcome import Phase
 from cvl_ci.ports import Workflow
 from cvl_ci.result.masks import Masks
-from cvl_ci.result.outcome import Phase
 from cvl_ci.result.summary import lines
 from tests.github.runner import Runner
 from tests.result.outcomes import NOT_PROVED_GONE, SUCCEEDED
@@ -184,7 +184,7 @@ def test_a_reader_that_goes_away_ends_the_lines_and_not_the_run() -> None:
     program = """
         import sys
         from cvl_ci.local.clock import SystemClock
-        from cvl_ci.local.terminal import Terminal
+        from cvl_ci.local.console.terminal import Terminal
         terminal = Terminal(out=sys.stdout, err=sys.stderr, clock=SystemClock())
         for number in range(20000):
             terminal.remote(f"line {number}")
@@ -211,8 +211,8 @@ def test_on_a_real_terminal_the_status_line_ticks_between_the_jobs_lines() -> No
     program = """
         import sys, time
         from cvl_ci.local.clock import SystemClock
-        from cvl_ci.local.terminal import Terminal
-        from cvl_ci.result.outcome import Phase
+        from cvl_ci.local.console.terminal import Terminal
+        from cvl_ci.model.outcome import Phase
         terminal = Terminal(out=sys.stdout, err=sys.stderr, clock=SystemClock(), width=60)
         terminal.began(Phase.RUNNING)
         time.sleep(1.3)

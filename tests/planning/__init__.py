@@ -1,1 +1,1 @@
-"""Tests of what makes a request exact."""
+"""From examples and task files to a plan."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cvl_ci.request.credential_files import holds_credentials
+from cvl_ci.planning.credential_files import holds_credentials
 
 KEY = b"-----BEGIN RSA PRIVATE KEY-----\nMIIE\n"
 CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMIIE\n"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cvl_ci.request import downloads
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.planning import downloads
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from cvl_ci.planning import example_files, python_packages
+from cvl_ci.planning.example_files import Subject, matches
+from cvl_ci.planning.mentions import mentions
 from cvl_ci.ports import Paths
-from cvl_ci.request import belonging, packages
-from cvl_ci.request.belonging import Subject, matches
-from cvl_ci.request.mentions import mentions
 
 HOME = "examples/vision/one"
 EXAMPLE = {f"{HOME}/example.yaml": "name: one\n", f"{HOME}/train.sh": ""}
@@ -23,7 +23,7 @@ def parts(files: Mapping[str, str], *, globs: tuple[str, ...] | None = None, uns
     texts = {path: text for path, text in every.items() if path.startswith(f"{HOME}/")}
     examples = tuple(path.removesuffix("/example.yaml") for path in every if path.endswith("/example.yaml"))
     subject = Subject(directory=HOME, texts=texts, globs=globs, examples=examples, unseen=unseen)
-    found = belonging.parts(subject, tree=Paths(every), read=lambda path: every[path].encode())
+    found = example_files.parts(subject, tree=Paths(every), read=lambda path: every[path].encode())
     assert found[0].path == HOME
     return [part.glob or part.path for part in found[1:]]
 
@@ -153,7 +153,7 @@ def test_scripts_that_are_not_here_may_name_all_that_can_be_imported() -> None:
 
 def test_an_example_at_the_root_is_the_whole_repository() -> None:
     subject = Subject(directory=".", texts={"train.sh": "python ../x.py\n"})
-    [own] = belonging.parts(subject, tree=Paths(["example.yaml", "train.sh", "a/b"]), read=lambda _: b"")
+    [own] = example_files.parts(subject, tree=Paths(["example.yaml", "train.sh", "a/b"]), read=lambda _: b"")
     assert own.holds("a/b")
 
 
@@ -207,4 +207,4 @@ def test_no_noise_makes_a_project_stumble() -> None:
         torn = bytearray(whole)
         for _ in range(dice.randrange(1, 8)):
             torn[dice.randrange(len(torn))] = dice.randrange(256)
-        packages.declared(".", Paths(["a/b.py"]), pyproject=bytes(torn), setup_cfg=bytes(torn))
+        python_packages.declared(".", Paths(["a/b.py"]), pyproject=bytes(torn), setup_cfg=bytes(torn))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cvl_ci.request import image
+from cvl_ci.planning import image
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cvl_ci.request import example, finding
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.planning import example, lookup
 
 NAMES = {
     "benchmarks/doc_ai/checkbox_qa": "checkbox_qa",
@@ -18,7 +18,7 @@ NAMES = {
 
 
 def find(typed: str) -> str:
-    return finding.find(typed, sorted(NAMES), root="/repo", name_of=NAMES.get)
+    return lookup.find(typed, sorted(NAMES), root="/repo", name_of=NAMES.get)
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,14 @@ def test_part_of_a_directorys_name_is_not_its_end() -> None:
 
 def test_without_any_example_that_is_said() -> None:
     with pytest.raises(Wrong, match=r"no example\.yaml anywhere"):
-        finding.find("x", [], root="/repo", name_of=NAMES.get)
+        lookup.find("x", [], root="/repo", name_of=NAMES.get)
 
 
 def test_names_are_not_read_where_a_path_is_enough() -> None:
     def never(directory: str) -> str:
         raise AssertionError(directory)
 
-    assert finding.find("examples/llm/nanogpt", sorted(NAMES), root="/repo", name_of=never) == "examples/llm/nanogpt"
+    assert lookup.find("examples/llm/nanogpt", sorted(NAMES), root="/repo", name_of=never) == "examples/llm/nanogpt"
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.request import presets
-from cvl_ci.request.presets import Preset
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.planning import presets
+from cvl_ci.planning.presets import Preset
 
 
 def train(**given: Any) -> Preset:

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.request import needs
-from cvl_ci.request.values import Wrong
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.planning import resources
 
 
 def gpus(sources: tuple[str, ...] = (), **said: Any) -> list[str]:
-    found = needs.needs(needs.declared(said), sources=sources).accelerators
+    found = resources.needs(resources.declared(said), sources=sources).accelerators
     return [f"{name}:{count}" for name, count in found.items()]
 
 
@@ -86,16 +86,16 @@ def test_every_way_to_declare_it(said: dict[str, Any], wanted: list[str]) -> Non
 
 @pytest.mark.parametrize(("disk", "wanted"), [(None, 100), (2, 100), (40, 100), (41, 101), (250, 310)])
 def test_the_disk_has_room_for_the_image_too(disk: int | None, wanted: int) -> None:
-    assert needs.needs(needs.declared({"resources": {"disk_gb": disk}})).disk_gb == wanted
+    assert resources.needs(resources.declared({"resources": {"disk_gb": disk}})).disk_gb == wanted
 
 
 def test_cpus_and_memory_are_what_it_declares() -> None:
-    found = needs.needs(needs.declared({"resources": {"gpu": 0, "cpu_cores": 8, "ram_gb": "16"}}))
+    found = resources.needs(resources.declared({"resources": {"gpu": 0, "cpu_cores": 8, "ram_gb": "16"}}))
     assert (found.cpus, found.memory_gib) == (8, 16)
-    assert needs.needs(needs.declared({"hardware": {"min_ram_gb": 32}})).memory_gib == 32
+    assert resources.needs(resources.declared({"hardware": {"min_ram_gb": 32}})).memory_gib == 32
 
 
 @pytest.mark.parametrize("junk", ["many", [], {"count": "x"}, -1, 10**30, float("nan"), object()])
 def test_what_makes_no_sense_is_no_gpu_and_no_crash(junk: object) -> None:
     assert len(gpus(resources={"gpu": junk})) in {0, len(MODERN)}
-    assert needs.declared({"resources": {"gpu": 0, "cpu_cores": junk, "disk_gb": junk}}).cpus is None
+    assert resources.declared({"resources": {"gpu": 0, "cpu_cores": junk, "disk_gb": junk}}).cpus is None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from cvl_ci.request import document
-from cvl_ci.request.document import Unreadable
+from cvl_ci.planning import safe_yaml
+from cvl_ci.planning.safe_yaml import Unreadable
 
 
 def test_dates_stay_text() -> None:
-    assert document.load_mapping(b"a: 2026-05-21\nb: 2026-05-21T10:00:00Z\n") == {
+    assert safe_yaml.load_mapping(b"a: 2026-05-21\nb: 2026-05-21T10:00:00Z\n") == {
         "a": "2026-05-21",
         "b": "2026-05-21T10:00:00Z",
     }
@@ -43,9 +43,9 @@ def bomb(levels: int, width: int) -> bytes:
 )
 def test_what_is_no_yaml_that_anybody_writes_is_refused(content: bytes, why: str) -> None:
     with pytest.raises(Unreadable, match=why) as caught:
-        document.load_mapping(content)
+        safe_yaml.load_mapping(content)
     assert "\n" not in str(caught.value)
 
 
 def test_a_few_anchors_are_no_crime() -> None:
-    assert document.load_mapping(b"a: &a {x: 1}\nb: *a\nc:\n  <<: *a\n  y: 2\n")["c"] == {"x": 1, "y": 2}
+    assert safe_yaml.load_mapping(b"a: &a {x: 1}\nb: *a\nc:\n  <<: *a\n  y: 2\n")["c"] == {"x": 1, "y": 2}

@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from cvl_ci.engine.catalogue import ACCELERATORS
-from cvl_ci.request import taskfile
-from cvl_ci.request.document import Unreadable
-from cvl_ci.request.inputs import Inputs
-from cvl_ci.request.plan import Needs, Place, Secret, Spot
-from cvl_ci.request.taskfile import TaskFile
+from cvl_ci.clouds.catalogue.names import ACCELERATORS
+from cvl_ci.inputs.reader import Inputs
+from cvl_ci.model.plan import Needs, Place, Secret, Spot
+from cvl_ci.planning import task_file
+from cvl_ci.planning.safe_yaml import Unreadable
+from cvl_ci.planning.task_file import TaskFile
 
 FULL = b"""
 name: mine
@@ -41,7 +41,7 @@ file_mounts:
 
 
 def read(content: bytes) -> TaskFile:
-    return taskfile.read(content, known_gpus=ACCELERATORS)
+    return task_file.read(content, known_gpus=ACCELERATORS)
 
 
 def test_everything_we_must_know_is_read() -> None:

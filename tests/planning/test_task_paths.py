@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cvl_ci.request import task_paths
+from cvl_ci.planning import task_paths
 
 
 def absolute(mounts: dict[str, object]) -> object:

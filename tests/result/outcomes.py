@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cvl_ci.result.outcome import (
-    Asked,
-    Attempt,
-    Cost,
-    Ending,
-    FetchedFile,
-    Kept,
-    Launch,
-    NodeEnd,
-    Outcome,
-    Release,
-)
+from cvl_ci.model.outcome import Asked, Attempt, Cost, Ending, FetchedFile, Kept, Launch, NodeEnd, Outcome, Release
 
 GONE = Release(
     gone=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cvl_ci.result.inert import for_terminal, plain
+from cvl_ci.result.sanitize import for_terminal, plain
 
 
 @pytest.mark.parametrize(

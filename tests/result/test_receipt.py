@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cvl_ci.result.outcome import Asked, Phase
+from cvl_ci.model.outcome import Asked, Phase
 from cvl_ci.result.receipt import AFTERWARDS, MACHINE, MAIN, Receipt, table
 
 CLEAN = Asked(provider="aws", region="us-east-1", kinds=("instances",))

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from markdown_it import MarkdownIt
 
-from cvl_ci.result.outcome import FetchedFile
+from cvl_ci.model.outcome import FetchedFile
 from cvl_ci.result.report import (
     COMMENT_BYTES,
     CUT,

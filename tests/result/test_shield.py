@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from cvl_ci.result.shield import BURST_LINES, LONGEST_LINE, Shield
-from tests.fakes import FakeClock
+from cvl_ci.result.command_shield import BURST_LINES, LONGEST_LINE, Shield
 from tests.github.runner import Runner
+from tests.support.fakes import FakeClock
 
 HOSTILE = (
     "::set-output name=x::y",

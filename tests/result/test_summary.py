@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cvl_ci.result.outcome import Asked, Ending, FetchedFile, GpuUse, NodeEnd, Outcome
+from cvl_ci.model.outcome import Asked, Ending, FetchedFile, GpuUse, NodeEnd, Outcome
 from cvl_ci.result.phrases import ENDINGS, answer
 from cvl_ci.result.summary import lines, to_json
 from tests import golden

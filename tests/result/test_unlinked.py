@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.result.inert import encodable, for_terminal, plain
-from cvl_ci.result.unlinked import LinkInTheWay, open_folder, opened_to_write, refuse_links, write_text
+from cvl_ci.result.no_follow import LinkInTheWay, open_folder, opened_to_write, refuse_links, write_text
+from cvl_ci.result.sanitize import encodable, for_terminal, plain
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cvl_ci.sandbox.docker import Docker
+from cvl_ci.sandbox.docker.engine import Docker
 
 
 def docker_that(directory: Path, script: str) -> Docker:

@@ -9,9 +9,9 @@ import sys
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from cvl_ci.sandbox import beside
-from cvl_ci.sandbox.guest import Container
-from tests.sandbox_room.docker_stand_in import docker_that
+from cvl_ci.sandbox import emulator_container
+from cvl_ci.sandbox.docker.in_container import Container
+from tests.sandbox.docker_stand_in import docker_that
 
 US = Container(id="us", network="us", image="sha256:1", mounts=())
 
@@ -20,14 +20,16 @@ def test_it_is_of_our_image_and_mounts_and_knows_nothing_of_the_steps_secrets(tm
     docker = docker_that(tmp_path, f'echo "$@" >> {tmp_path}/said')
     environment = {"HOME": "/github/home", "INPUT_SECRETS": "TOKEN=hush", "AWS_SECRET_ACCESS_KEY": "hush"}
     place = Path("/github/home/s")
-    name = beside.start(docker, US, "0badcafe", directory=place, environment=environment, devices=["/dev/fuse"])
+    name = emulator_container.start(
+        docker, US, "0badcafe", directory=place, environment=environment, devices=["/dev/fuse"]
+    )
     said = (tmp_path / "said").read_text()
     assert name == "cvl-ci-0badcafe-emulator"
     assert "--network host --volumes-from us" in said
     assert "--label cvl-ci-sandbox-emulator=0badcafe" in said
     assert "--label cvl-ci-sandbox=0badcafe" in said
     assert said.endswith(
-        f"--entrypoint {sys.executable} sha256:1 -m cvl_ci.sandbox.emulator --in-front /github/home/s\n"
+        f"--entrypoint {sys.executable} sha256:1 -m cvl_ci.sandbox.emulator.main --in-front /github/home/s\n"
     )
     assert "--device /dev/fuse" in said
     assert "hush" not in said
@@ -41,30 +43,32 @@ def test_it_is_asked_first_and_removed_then_and_gone_by_itself_is_gone(tmp_path:
     stop) touch {tmp_path}/gone;;
     rm) echo "Error: No such container: it" >&2; exit 1;;
     esac"""
-    beside.end(docker_that(tmp_path, script), "0badcafe", seconds=3)
+    emulator_container.end(docker_that(tmp_path, script), "0badcafe", seconds=3)
     ask = "ps --all --filter label=cvl-ci-sandbox-emulator=0badcafe --format {{.Names}}"
     assert (tmp_path / "said").read_text().splitlines() == [ask, "stop --time 3 it", "rm --force --volumes it", ask]
 
 
 def test_what_is_no_container_any_more_is_not_alive(tmp_path: Path) -> None:
-    assert beside.alive(docker_that(tmp_path, "echo true"), "it")
-    assert not beside.alive(docker_that(tmp_path, "echo false"), "it")
-    assert not beside.alive(docker_that(tmp_path, "echo 'No such container' >&2; exit 1"), "it")
+    assert emulator_container.alive(docker_that(tmp_path, "echo true"), "it")
+    assert not emulator_container.alive(docker_that(tmp_path, "echo false"), "it")
+    assert not emulator_container.alive(docker_that(tmp_path, "echo 'No such container' >&2; exit 1"), "it")
 
 
 def test_the_host_is_looked_at_from_its_own_network(tmp_path: Path) -> None:
     seen = '{"routes": ["10.0.0.0/8"], "ports": [7, 8, 9], "devices": ["/dev/fuse"]}'
     docker = docker_that(tmp_path, f"echo \"$@\" >> {tmp_path}/said; echo '{seen}'")
-    taken = beside.look_at_host(docker, US, "0badcafe", preferred=(7,))
-    assert taken == beside.Taken(routes=(IPv4Network("10.0.0.0/8"),), ports=(7, 8, 9), devices=("/dev/fuse",))
+    taken = emulator_container.look_at_host(docker, US, "0badcafe", preferred=(7,))
+    assert taken == emulator_container.Taken(
+        routes=(IPv4Network("10.0.0.0/8"),), ports=(7, 8, 9), devices=("/dev/fuse",)
+    )
     said = (tmp_path / "said").read_text()
     assert said.startswith("run --rm ")
     assert "--network host" in said
-    assert said.endswith("-m cvl_ci.sandbox.emulator_scout /host-devices 7\n")
+    assert said.endswith("-m cvl_ci.sandbox.emulator.host_probe /host-devices 7\n")
 
 
 def test_what_is_looked_for_on_the_host_is_free_and_there(tmp_path: Path) -> None:
-    program = [sys.executable, "-m", beside.SCOUT]
+    program = [sys.executable, "-m", emulator_container.SCOUT]
     (tmp_path / "fuse").touch()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

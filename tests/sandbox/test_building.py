@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox.building import one_at_a_time
+from cvl_ci.sandbox.docker.build_lock import one_at_a_time
 
 BUILDS = """
 import sys
 from pathlib import Path
-from cvl_ci.sandbox.building import one_at_a_time
+from cvl_ci.sandbox.docker.build_lock import one_at_a_time
 
 with one_at_a_time("machine image", lambda line: print(line, flush=True)):
     print("in it", flush=True)

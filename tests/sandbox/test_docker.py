@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox.docker import Docker, DockerFailed
-from tests.sandbox_room.docker_stand_in import docker_that
+from cvl_ci.sandbox.docker.engine import Docker, DockerFailed
+from tests.sandbox.docker_stand_in import docker_that
 
 
 def test_no_docker_at_all(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox import MachineType, home, keys
-from cvl_ci.sandbox.blueprint import Blueprint
-from cvl_ci.sandbox.networks import Network
+from cvl_ci.sandbox import MachineType, keys, sky_home
+from cvl_ci.sandbox.docker.networks import Network
+from cvl_ci.sandbox.sandbox_spec import Blueprint
 
 PLAIN = MachineType(
     name="m6i.large", vcpus=2, memory_gib=8, accelerator=None, accelerator_count=0, accelerator_memory_gib=0,
@@ -47,8 +47,8 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def test_the_endpoint_lies_with_the_keys_which_travel_to_the_machines(tmp_path: Path, plan: Blueprint) -> None:
-    given = home.access(tmp_path, plan)
-    home.write(given, plan.machine_types, ZONES)
+    given = sky_home.access(tmp_path, plan)
+    sky_home.write(given, plan.machine_types, ZONES)
     credentials = given.home / ".aws/credentials"
     assert credentials.read_text().splitlines() == [
         "[default]",
@@ -60,7 +60,7 @@ def test_the_endpoint_lies_with_the_keys_which_travel_to_the_machines(tmp_path: 
 
 
 def test_the_environment_names_a_home_and_no_keys(tmp_path: Path, plan: Blueprint) -> None:
-    assert home.access(tmp_path, plan).environment == {
+    assert sky_home.access(tmp_path, plan).environment == {
         "HOME": str(tmp_path / "home"),
         "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
         "SKYPILOT_API_SERVER_LOCAL_PORT": "4713",
@@ -68,14 +68,14 @@ def test_the_environment_names_a_home_and_no_keys(tmp_path: Path, plan: Blueprin
 
 
 def test_skypilot_is_told_to_look_at_aws_alone(tmp_path: Path, plan: Blueprint) -> None:
-    given = home.access(tmp_path, plan)
-    home.write(given, plan.machine_types, ZONES)
+    given = sky_home.access(tmp_path, plan)
+    sky_home.write(given, plan.machine_types, ZONES)
     assert (given.home / ".sky/config.yaml").read_text() == "allowed_clouds: [aws]\n"
 
 
 def test_every_machine_type_is_sold_in_three_zones_at_most(tmp_path: Path, plan: Blueprint) -> None:
-    given = home.access(tmp_path, plan)
-    home.write(given, plan.machine_types, ZONES)
+    given = sky_home.access(tmp_path, plan)
+    sky_home.write(given, plan.machine_types, ZONES)
     rows = read(given.home / ".sky/catalogs/v8/aws/vms.csv")
     assert [(row["InstanceType"], row["AvailabilityZone"]) for row in rows] == [
         ("m6i.large", "use1-az0"),
@@ -95,14 +95,14 @@ def test_every_machine_type_is_sold_in_three_zones_at_most(tmp_path: Path, plan:
 
 
 def test_no_checksum_lies_beside_the_price_list_or_skypilot_would_refresh_it(tmp_path: Path, plan: Blueprint) -> None:
-    given = home.access(tmp_path, plan)
-    home.write(given, plan.machine_types, ZONES)
+    given = sky_home.access(tmp_path, plan)
+    sky_home.write(given, plan.machine_types, ZONES)
     assert {path.name for path in (given.home / ".sky/catalogs/v8").iterdir()} == {"aws", "common"}
 
 
 def test_every_image_skypilot_asks_for_by_name_is_in_every_region(tmp_path: Path, plan: Blueprint) -> None:
-    given = home.access(tmp_path, plan)
-    home.write(given, plan.machine_types, ZONES)
+    given = sky_home.access(tmp_path, plan)
+    sky_home.write(given, plan.machine_types, ZONES)
     images = read(given.home / ".sky/catalogs/v8/aws/images.csv")
     for region in plan.regions:
         tags = {row["Tag"] for row in images if row["Region"] == region}
@@ -110,22 +110,22 @@ def test_every_image_skypilot_asks_for_by_name_is_in_every_region(tmp_path: Path
 
 
 def test_forgetting_leaves_what_is_not_skypilots(tmp_path: Path, plan: Blueprint) -> None:
-    given = home.access(tmp_path, plan)
-    home.write(given, plan.machine_types, ZONES)
+    given = sky_home.access(tmp_path, plan)
+    sky_home.write(given, plan.machine_types, ZONES)
     (given.home / "notes").write_text("mine")
-    home.forget_skypilot(given.home)
+    sky_home.forget_skypilot(given.home)
     assert [path.name for path in given.home.iterdir()] == ["notes"]
 
 
 def test_forgetting_leaves_the_wheel_that_skypilot_built_of_itself(tmp_path: Path, plan: Blueprint) -> None:
-    given = home.access(tmp_path, plan)
-    home.write(given, plan.machine_types, ZONES)
-    wheel = given.home / home.WHEELS / "0a1b" / "skypilot-0.14.1-py3-none-any.whl"
+    given = sky_home.access(tmp_path, plan)
+    sky_home.write(given, plan.machine_types, ZONES)
+    wheel = given.home / sky_home.WHEELS / "0a1b" / "skypilot-0.14.1-py3-none-any.whl"
     wheel.parent.mkdir(parents=True)
     wheel.write_text("zip")
     (given.home / ".sky/state.db").write_text("machines")
     (given.home / ".sky/generated").symlink_to(tmp_path)
-    home.forget_skypilot(given.home)
+    sky_home.forget_skypilot(given.home)
     assert [path.name for path in (given.home / ".sky").iterdir()] == ["wheels"]
     assert wheel.read_text() == "zip"
     assert tmp_path.exists(), "a link is not followed"
@@ -134,13 +134,13 @@ def test_forgetting_leaves_the_wheel_that_skypilot_built_of_itself(tmp_path: Pat
 def test_two_sandboxes_have_different_keys(tmp_path: Path, plan: Blueprint) -> None:
     (tmp_path / "other").mkdir()
     keys.create(tmp_path / "other")
-    assert home.access(tmp_path, plan).access_key_id != home.access(tmp_path / "other", plan).access_key_id
-    assert len(home.access(tmp_path, plan).access_key_id) == 20
+    assert sky_home.access(tmp_path, plan).access_key_id != sky_home.access(tmp_path / "other", plan).access_key_id
+    assert len(sky_home.access(tmp_path, plan).access_key_id) == 20
 
 
 def test_keys_are_their_owners_alone_and_are_not_shown(tmp_path: Path, plan: Blueprint) -> None:
-    given = home.access(tmp_path, plan)
-    home.write(given, plan.machine_types, ZONES)
+    given = sky_home.access(tmp_path, plan)
+    sky_home.write(given, plan.machine_types, ZONES)
     assert (tmp_path / keys.FOLDER).stat().st_mode & 0o777 == 0o700
     assert (tmp_path / keys.FOLDER / keys.FILE).stat().st_mode & 0o777 == 0o600
     assert (given.home / ".aws/credentials").stat().st_mode & 0o777 == 0o600
@@ -155,4 +155,4 @@ def test_keys_that_others_may_read_or_replace_are_no_keys(tmp_path: Path, plan: 
     (tmp_path / keys.FOLDER).chmod(mode)
     assert keys.load(tmp_path) is None
     with pytest.raises(SandboxError, match="keys"):
-        home.access(tmp_path, plan)
+        sky_home.access(tmp_path, plan)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox import debian, image
-from tests.sandbox_room.docker_stand_in import docker_that
+from cvl_ci.sandbox.docker import debian, image
+from tests.sandbox.docker_stand_in import docker_that
 
 MADE = image.Recipe(parts={"boot": b"1"}, authorities={}, arguments={"UV_VERSION": "1"})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cvl_ci.sandbox.emulator_machines import resolvers
+from cvl_ci.sandbox.emulator.containers import resolvers
 
 
 def test_containers_inside_a_machine_ask_the_name_servers_behind_the_hosts_loopback(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox import networks
-from tests.sandbox_room.docker_stand_in import docker_that
+from cvl_ci.sandbox.docker import networks
+from tests.sandbox.docker_stand_in import docker_that
 
 ROUTES = """\
 Iface	Destination	Gateway 	Flags	RefCnt	Use	Metric	Mask		MTU	Window	IRTT

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.sandbox import Sandbox, visits
-from tests.sandbox_room.docker_stand_in import docker_that
+from cvl_ci.sandbox import Sandbox, usage_lock
+from tests.sandbox.docker_stand_in import docker_that
 
 SCRIPT = """echo "$@" >> {folder}/said
 case "$*" in
@@ -46,9 +46,9 @@ def test_it_is_not_brought_up_to_look_for_what_was_left(sandbox: Sandbox, tmp_pa
 
 
 def test_what_a_run_had_brought_up_and_left_is_taken_down_first(sandbox: Sandbox, tmp_path: Path) -> None:
-    with visits.visit(tmp_path / "s") as killed:
+    with usage_lock.visit(tmp_path / "s") as killed:
         killed.note_that_a_run_brings_it_up()
     with sandbox.visited_to_end() as access:
         assert access is None
         assert [line for line in said(tmp_path) if line.startswith("network ls")]
-    assert not visits.brought_up_by_a_run(tmp_path / "s")
+    assert not usage_lock.brought_up_by_a_run(tmp_path / "s")

@@ -13,7 +13,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
-from cvl_ci.sandbox.emulator_signatures import Keyring, Refusal, refusal
+from cvl_ci.sandbox.emulator.signatures import Keyring, Refusal, refusal
 from cvl_ci.sandbox.keys import Key, Keys, new_key
 
 KEYS = Keys(client=new_key("AKIA"), witness=new_key("AKIA"), control="c")

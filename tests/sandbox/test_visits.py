@@ -7,7 +7,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from cvl_ci.sandbox.visits import brought_up_by_a_run, visit
+from cvl_ci.sandbox.usage_lock import brought_up_by_a_run, visit
 
 
 def test_of_two_that_are_in_it_the_last_alone_may_end_it(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_what_a_person_brought_up_is_nobodys_to_end(tmp_path: Path) -> None:
 
 def test_a_killed_run_is_in_it_no_more(tmp_path: Path) -> None:
     program = (
-        "import os, sys; from pathlib import Path; from cvl_ci.sandbox.visits import visit\n"
+        "import os, sys; from pathlib import Path; from cvl_ci.sandbox.usage_lock import visit\n"
         "with visit(Path(sys.argv[1])) as it: it.note_that_a_run_brings_it_up(); os.kill(os.getpid(), 9)"
     )
     died = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)

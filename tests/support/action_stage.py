@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cvl_ci import action, step, wiring
+from cvl_ci import wiring
+from cvl_ci.action import main as action
+from cvl_ci.action import step
 from cvl_ci.local import clock
+from cvl_ci.model.outcome import NodeEnd
 from cvl_ci.ports import Resource
-from cvl_ci.result.outcome import NodeEnd
 from cvl_ci.wiring import clouds, sweep
-from tests.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine
+from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine
 
 
 class Clock(FakeClock):

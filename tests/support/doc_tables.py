@@ -9,15 +9,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cvl_ci.request.action_fields import ACTION_INPUTS, ACTION_OUTPUTS, ActionField
-from cvl_ci.request.credential_fields import CREDENTIAL_INPUTS
-from cvl_ci.request.fields import FIELDS, Field
-from cvl_ci.request.many_fields import MANY_INPUTS, MANY_OUTPUTS, TAKES
-from cvl_ci.request.verb_fields import VERBS
+from cvl_ci.inputs.action_fields import ACTION_INPUTS, ACTION_OUTPUTS, ActionField
+from cvl_ci.inputs.credential_fields import CREDENTIAL_INPUTS
+from cvl_ci.inputs.fields import FIELDS, Field
+from cvl_ci.inputs.matrix_fields import MANY_INPUTS, MANY_OUTPUTS, TAKES
+from cvl_ci.inputs.verb_fields import VERBS
 from tests.chaos import records
 from tests.chaos.table import table as chaos_table
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 _TABLE = re.compile(r"(?<=<!-- table )([a-z-]+)(: [^>]* -->\n)(.*?)(?=<!-- /table -->)", re.DOTALL)

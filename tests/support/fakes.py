@@ -1,5 +1,5 @@
 """A cloud in a dict, with a clock and a meter: every machine asked for, and whether it is gone. A fake of the ports;
-tests/sandbox holds the real engine and the emulated AWS to the same behaviour."""
+tests/e2e holds the real engine and the emulated AWS to the same behaviour."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cvl_ci.errors import CvlError, EngineError
+from cvl_ci.model.outcome import Asked, Attempt, FetchedFile, Launch, NodeEnd, Outcome, Phase
+from cvl_ci.model.plan import Needs, Offer, Place, RunPlan, Spot, StagedFile
 from cvl_ci.ports import (
     Attempting,
     Began,
@@ -25,8 +27,6 @@ from cvl_ci.ports import (
     Uploaded,
     Watch,
 )
-from cvl_ci.request.plan import Needs, Offer, Place, RunPlan, Spot, StagedFile
-from cvl_ci.result.outcome import Asked, Attempt, FetchedFile, Launch, NodeEnd, Outcome, Phase
 from cvl_ci.result.report import Link
 
 

@@ -1,4 +1,4 @@
-"""Millions of lines through all that a job's line passes on GitHub, beside a plain copy: `python -m tests.flood LINES`.
+"""Millions of lines on the path of a job's line, and a plain copy: `python -m tests.support.flood LINES`.
 
 A process of its own, so that its memory is this and nothing else. The plain copy is what any keeper of a log has to do:
 each line written, and out of this process before the next.
@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cvl_ci.github.workflow import GitHubWorkflow
+from cvl_ci.github.log.reporter import GitHubWorkflow
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.result.masks import Masks
-from tests.hostile import LINES, SECRET
+from tests.support.hostile import LINES, SECRET
 
 CYCLE = (
     *(f"step {number} loss {number / 1000:.3f}" for number in range(1_000)),

@@ -1,4 +1,4 @@
-"""Write the workflows in README and docs as files that linters read: `python -m tests.snippets FOLDER`.
+"""Write the workflows in README and docs as files that linters read: `python -m tests.support.snippets FOLDER`.
 
 Each line keeps its number where the page leaves room, so a complaint about README-58.yml is about that line of the
 README. Steps alone get the rest of a workflow.
@@ -14,7 +14,7 @@ from textwrap import indent
 import yaml
 from markdown_it import MarkdownIt
 
-from tests.doc_tables import PAGES
+from tests.support.doc_tables import PAGES
 
 AROUND_STEPS = """\
 name: Steps

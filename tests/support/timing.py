@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.field import plant
+from tests.support.field import plant
 
 EXAMPLE = "examples/timing"
 WORK = f"{EXAMPLE}/work.py"

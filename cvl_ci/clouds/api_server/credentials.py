@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from cvl_ci.engine.credentials.kind import Here, Kind, Written
-from cvl_ci.result.access import CloudAccess
+from cvl_ci.clouds.credential_provider import Here, Kind, Written
+from cvl_ci.model.access import CloudAccess
 
 
 def look(here: Here) -> CloudAccess:

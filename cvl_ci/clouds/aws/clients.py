@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from cvl_ci.engine.inventory.aws_looks import listed
+from cvl_ci.clouds.aws.queries import listed
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client

@@ -12,8 +12,8 @@ import re
 import shlex
 import sys
 
-from cvl_ci.engine.credentials.kind import ALLOW_OIDC, Here, Kind, Written, lacking
-from cvl_ci.result.access import CloudAccess
+from cvl_ci.clouds.credential_provider import ALLOW_OIDC, Here, Kind, Written, lacking
+from cvl_ci.model.access import CloudAccess
 
 ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 OTHER_WAYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE")
@@ -46,7 +46,7 @@ def write(here: Here) -> Written:
                 sys.executable,
                 "-I",
                 "-m",
-                "cvl_ci.engine.credentials.worker_aws_role",
+                "cvl_ci.clouds.aws.worker_role",
                 role,
                 str(cache),
                 session_name(here),

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from cvl_ci.engine.inventory import aws_looks
+from cvl_ci.clouds.aws import queries
 from cvl_ci.errors import EngineError
+from cvl_ci.model.outcome import Asked
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Found, Resource
-from cvl_ci.request.plan import Place
-from cvl_ci.result.outcome import Asked
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -53,7 +53,7 @@ class AwsInventory:
             regions = sorted(set(self._regions() if open_ended else []) | set(named))
         except Exception as error:  # noqa: BLE001  not knowing where to look is not clean
             said = f"which regions there are: {error}"[:300]
-            return Found(asked=(Asked(provider=self._provider, region="", kinds=aws_looks.KINDS, error=said),))
+            return Found(asked=(Asked(provider=self._provider, region="", kinds=queries.KINDS, error=said),))
         with ThreadPoolExecutor(max_workers=8) as pool:
             answers = list(pool.map(lambda region: self._ask(region, lease), regions))
         return Found(
@@ -99,16 +99,16 @@ class AwsInventory:
                 yield from _ended(end, ids[start : start + size], kind)
 
     def _ask(self, region: str, lease: str | None) -> tuple[list[Resource], Asked]:
-        kinds: tuple[str, ...] = aws_looks.KINDS
+        kinds: tuple[str, ...] = queries.KINDS
         try:
             client = self._client(region)
-            every = list(aws_looks.of_lease(client, lease) if lease else aws_looks.of_everybody(client))
+            every = list(queries.of_lease(client, lease) if lease else queries.of_everybody(client))
             extra, why = _extra(client, lease)
         except Exception as error:  # noqa: BLE001  whatever it is: not answered is not clean
             return [], Asked(provider=self._provider, region=region, kinds=kinds, error=f"{error}"[:300])
         found = {each.id: each for each in (self._resource(region, kind, raw) for kind, raw in (*every, *extra))}
         left = tuple(f"{each.id} ({each.state})" for each in found.values() if not each.ending)
-        kinds = kinds if why else (*kinds, aws_looks.EXTRA)
+        kinds = kinds if why else (*kinds, queries.EXTRA)
         return list(found.values()), Asked(provider=self._provider, region=region, kinds=kinds, left=left, skipped=why)
 
     def _resource(self, region: str, kind: str, raw: Mapping[str, Any]) -> Resource:
@@ -127,14 +127,14 @@ class AwsInventory:
         )
 
 
-def _extra(client: EC2Client, lease: str | None) -> tuple[list[aws_looks.Raw], tuple[str, ...]]:
+def _extra(client: EC2Client, lease: str | None) -> tuple[list[queries.Raw], tuple[str, ...]]:
     """What no run makes, and why it was not looked at where these credentials may not."""
     try:
-        return list(aws_looks.addresses(client, lease)), ()
+        return list(queries.addresses(client, lease)), ()
     except Exception as error:
-        if not aws_looks.denied(error):
+        if not queries.denied(error):
             raise
-        return [], (f"{aws_looks.EXTRA} (these credentials may not; no run makes one)",)
+        return [], (f"{queries.EXTRA} (these credentials may not; no run makes one)",)
 
 
 def _ended(end: Callable[[list[str]], Any], ids: list[str], kind: str) -> Iterator[str]:

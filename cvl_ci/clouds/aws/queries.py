@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
-from cvl_ci.engine.inventory import rest
+from cvl_ci.clouds import http
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -135,7 +135,7 @@ def listed(answer: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
 def _every(client: Any, operation: str, key: str, **question: Any) -> Iterator[Mapping[str, Any]]:
     """Of all pages, which botocore asks for; it raises where a page's token comes again."""
     for number, page in enumerate(client.get_paginator(operation).paginate(**question)):
-        if number >= rest.PAGES:
+        if number >= http.PAGES:
             raise ValueError(f"{key} have no last page, so this proves nothing")
         yield from listed(page, key)
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from cvl_ci.engine.credentials import files, oidc
+from cvl_ci.clouds import credential_files, oidc
 from cvl_ci.errors import CredentialsError, CvlError
 
 AUDIENCE = "sts.amazonaws.com"
@@ -26,7 +26,7 @@ def keys(role: str, *, cache: Path, session: str, environ: Mapping[str, str], no
     if kept and kept.get("Role") == role and _left(kept, now) > FRESH:
         return kept
     minted = {**mint(role, session=session, token=oidc.id_token(environ, AUDIENCE), environ=environ), "Role": role}
-    files.replace(cache, json.dumps(minted))
+    credential_files.replace(cache, json.dumps(minted))
     return minted
 
 

@@ -6,8 +6,8 @@ SkyPilot knows Azure only through the az program (sky/adaptors/azure.py: AzureCl
 
 from __future__ import annotations
 
-from cvl_ci.engine.credentials.kind import ALLOW_OIDC, Here, Kind, Login, Written, lacking
-from cvl_ci.result.access import CloudAccess
+from cvl_ci.clouds.credential_provider import ALLOW_OIDC, Here, Kind, Login, Written, lacking
+from cvl_ci.model.access import CloudAccess
 
 AUDIENCE = "api://AzureADTokenExchange"
 CACHE = "~/.azure/msal_token_cache.json"

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cvl_ci.engine.inventory import rest
-from cvl_ci.engine.inventory.provider import Look, cluster_of, is_ours, moment, named, shared
+from cvl_ci.clouds import http
+from cvl_ci.clouds.provider import Look, cluster_of, is_ours, moment, named, shared
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Resource
-from cvl_ci.request.plan import Place
 
 if TYPE_CHECKING:
     from requests import Session
@@ -67,7 +67,7 @@ class Azure:
             named(_resource(kind, raw), cluster)
             for kind in VERSIONS
             for raw in self._listed(kind)
-            if is_ours(raw.get("tags") or {}, cluster := cluster_of(_group(rest.text(raw, "id", of=kind))), lease=lease)
+            if is_ours(raw.get("tags") or {}, cluster := cluster_of(_group(http.text(raw, "id", of=kind))), lease=lease)
         ]
         return Look(resources=shared(found))
 
@@ -78,23 +78,23 @@ class Azure:
             return
         version = VERSIONS[resource.kind][1]
         params = {"api-version": version, **FORCE.get(resource.kind, {})}
-        rest.ask(self._session(), "DELETE", f"{MANAGEMENT}{resource.id}", params=params, absent_is_fine=True)
+        http.ask(self._session(), "DELETE", f"{MANAGEMENT}{resource.id}", params=params, absent_is_fine=True)
 
     def _listed(self, kind: str) -> Iterator[Mapping[str, Any]]:
         path, version = VERSIONS[kind]
         url = f"{MANAGEMENT}/subscriptions/{self._known().subscription}/{path}?api-version={version}"
-        pages = rest.Pages(kind)
+        pages = http.Pages(kind)
         while url:
             if not url.startswith(f"{MANAGEMENT}/"):
                 raise ValueError(f"the next page of {kind} is somewhere else")  # our token goes nowhere else
-            page = rest.ask(self._session(), "GET", url)
-            yield from rest.entries(rest.has(page, "value", of=kind), of=kind)
+            page = http.ask(self._session(), "GET", url)
+            yield from http.entries(http.has(page, "value", of=kind), of=kind)
             url = pages.next(page.get("nextLink"))
 
     def _session(self) -> Session:
         token = self._known()
         if self._asking is None or self._asking[0] != token:
-            self._asking = token, rest.session(f"Bearer {token.text}")
+            self._asking = token, http.session(f"Bearer {token.text}")
         return self._asking[1]
 
     def _known(self) -> Token:

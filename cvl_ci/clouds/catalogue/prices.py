@@ -13,8 +13,8 @@ from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
-from cvl_ci.engine import catalogue, skycatalogue
-from cvl_ci.request.plan import SANDBOX, Needs, Offer, Place, Spot
+from cvl_ci.clouds.catalogue import names, sky_files
+from cvl_ci.model.plan import SANDBOX, Needs, Offer, Place, Spot
 
 LEAST_CPUS = 2.0
 """Of a machine without GPU for which nobody said how many."""
@@ -85,14 +85,14 @@ class CataloguePrices:
         return tuple(unique.values())
 
     def accelerators(self) -> Sequence[str]:
-        return catalogue.ACCELERATORS
+        return names.ACCELERATORS
 
     def clouds(self) -> Sequence[str]:
         return tuple(self._baked)
 
     def regions(self, cloud: str) -> Sequence[str]:
         """All of them, or none where they are not known."""
-        return catalogue.REGIONS.get(cloud, ())
+        return names.REGIONS.get(cloud, ())
 
     def machine_rows(self, cloud: str = SANDBOX) -> Sequence[MachineRow]:
         """Every machine of a cloud that we know the price of; the sandbox has AWS's of its two regions."""
@@ -116,19 +116,19 @@ class CataloguePrices:
             here = self.regions(SANDBOX)
             return [replace(row, cloud=SANDBOX) for row in self.machine_rows("aws") if row.region in here]
         if self._skypilot and self._fresh_date(cloud):
-            return [_row({**row, "cloud": cloud}) for row in skycatalogue.rows(self._skypilot, cloud)]
+            return [_row({**row, "cloud": cloud}) for row in sky_files.rows(self._skypilot, cloud)]
         return [_trusted(_row(row)) for row in self._baked.get(cloud, ()) if _key(row) not in _DISTRUSTED]
 
     def _fresh_date(self, cloud: str) -> str | None:
         if self._skypilot is None:
             return None
         if cloud not in self._dates:
-            self._dates[cloud] = skycatalogue.date(self._skypilot, cloud) or ""
+            self._dates[cloud] = sky_files.date(self._skypilot, cloud) or ""
         return self._dates[cloud] or None
 
     @cached_property
     def _baked(self) -> Mapping[str, Sequence[Mapping[str, str]]]:
-        text = resources.files("cvl_ci.engine").joinpath("prices.csv").read_text(encoding="utf-8")
+        text = resources.files("cvl_ci.clouds.catalogue").joinpath("prices.csv").read_text(encoding="utf-8")
         by_cloud: dict[str, list[Mapping[str, str]]] = {}
         for row in csv.DictReader(text.splitlines()):
             by_cloud.setdefault(row["cloud"], []).append(row)
@@ -148,7 +148,7 @@ def _row(text: Mapping[str, str]) -> MachineRow:
         memory_gib=float(text["memory_gib"]),
         accelerator=accelerator,
         count=int(float(text["accelerator_count"] or 0)),
-        accelerator_memory_gib=float(catalogue.MEMORY_GB.get(accelerator or "", 0)),
+        accelerator_memory_gib=float(names.MEMORY_GB.get(accelerator or "", 0)),
         price=float(text["price_usd_per_hour"]) if text["price_usd_per_hour"] else None,
         spot=float(text["spot_usd_per_hour"]) if text["spot_usd_per_hour"] else None,
         region=text["region"],

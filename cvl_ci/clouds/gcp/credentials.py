@@ -11,9 +11,9 @@ import json
 import re
 from typing import Any
 
-from cvl_ci.engine.credentials import oidc
-from cvl_ci.engine.credentials.kind import ALLOW_OIDC, OIDC, Here, Kind, Login, Written, lacking
-from cvl_ci.result.access import CloudAccess
+from cvl_ci.clouds import oidc
+from cvl_ci.clouds.credential_provider import ALLOW_OIDC, OIDC, Here, Kind, Login, Written, lacking
+from cvl_ci.model.access import CloudAccess
 
 PROVIDER = re.compile(r"projects/\d+/locations/global/workloadIdentityPools/[\w-]+/providers/[\w-]+")
 ADC = "~/.config/gcloud/application_default_credentials.json"

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from cvl_ci.engine.inventory import rest
-from cvl_ci.engine.inventory.aws_looks import LEASE_LABEL, NAME_TAG
-from cvl_ci.engine.inventory.provider import Look, cluster_of, is_ours, moment, named, shared
+from cvl_ci.clouds import http
+from cvl_ci.clouds.aws.queries import LEASE_LABEL, NAME_TAG
+from cvl_ci.clouds.provider import Look, cluster_of, is_ours, moment, named, shared
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Resource
-from cvl_ci.request.plan import Place
 
 if TYPE_CHECKING:
     from requests import Session
@@ -71,7 +71,7 @@ class Gcp:
         for kind, look in ((ADDRESSES, self._addresses), (NODES, self._nodes)):
             try:
                 extra = [_resource(kind, raw) for raw in look(lease, silent)]
-            except rest.Refused as refused:
+            except http.Refused as refused:
                 if not _not_allowed(refused):
                     raise
                 skipped[kind] = WHY_NOT[kind]
@@ -88,7 +88,7 @@ class Gcp:
         place, _, name = resource.id.rpartition("/")
         url = f"{COMPUTE}/projects/{project}/{place}/{resource.kind}/{name}"
         url = f"{TPU}/{resource.id}" if resource.kind == NODES else url
-        rest.ask(asking, "DELETE", url, absent_is_fine=True)
+        http.ask(asking, "DELETE", url, absent_is_fine=True)
 
     def _of_lease(self, kind: str, lease: str | None, silent: list[str]) -> Iterator[Mapping[str, Any]]:
         """`eq` matches a regular expression as a whole; a filter by label finds what was renamed."""
@@ -101,11 +101,11 @@ class Gcp:
     def _listed(self, kind: str, wanted: str, silent: list[str]) -> Iterator[Mapping[str, Any]]:
         asking, project = self._signed_in
         params = {"filter": wanted, "returnPartialSuccess": "true", "maxResults": "500"}
-        pages, token = rest.Pages(kind), "first"
+        pages, token = http.Pages(kind), "first"
         while token:
-            page = rest.ask(asking, "GET", f"{COMPUTE}/projects/{project}/aggregated/{kind}", params=params)
-            if rest.has(page, "kind", of=kind) != LISTS[kind]:
-                raise rest.Unproved(f"the answer about {kind} is of another kind")
+            page = http.ask(asking, "GET", f"{COMPUTE}/projects/{project}/aggregated/{kind}", params=params)
+            if http.has(page, "kind", of=kind) != LISTS[kind]:
+                raise http.Unproved(f"the answer about {kind} is of another kind")
             silent += [f"{place} did not answer about {kind}" for place in page.get("unreachables", [])]
             for place, scope in page.get("items", {}).items():
                 yield from _in_scope(kind, place, scope, silent)
@@ -117,16 +117,16 @@ class Gcp:
         everything is found out by the locations, of which there are always some."""
         asking, project = self._signed_in
         places = f"{TPU}/projects/{project}/locations"
-        where = rest.has(rest.ask(asking, "GET", places), "locations", of=f"the places of {NODES}")
-        if not list(rest.entries(where, of=f"the places of {NODES}")):
-            raise rest.Unproved(f"the answer about the places of {NODES} lists none")
-        pages, params, token = rest.Pages(NODES), dict[str, str](), "first"
+        where = http.has(http.ask(asking, "GET", places), "locations", of=f"the places of {NODES}")
+        if not list(http.entries(where, of=f"the places of {NODES}")):
+            raise http.Unproved(f"the answer about the places of {NODES} lists none")
+        pages, params, token = http.Pages(NODES), dict[str, str](), "first"
         while token:
-            page = rest.ask(asking, "GET", f"{places}/-/nodes", params=params)
+            page = http.ask(asking, "GET", f"{places}/-/nodes", params=params)
             if not isinstance(page, dict) or page.keys() - {"nodes", "nextPageToken", "unreachable"}:
-                raise rest.Unproved(f"the answer about {NODES} is of another kind")
+                raise http.Unproved(f"the answer about {NODES} is of another kind")
             silent += [f"{place} did not answer about {NODES}" for place in page.get("unreachable", [])]
-            nodes = rest.entries(page.get("nodes", []), of=NODES)
+            nodes = http.entries(page.get("nodes", []), of=NODES)
             yield from ({**raw, "status": raw.get("state", "")} for raw in nodes)
             token = pages.next(page.get("nextPageToken"))
             params = {"pageToken": token}
@@ -137,28 +137,28 @@ def sign_in(project: str) -> tuple[Session, str]:
     import google.auth
     from google.auth.transport.requests import AuthorizedSession, Request
 
-    exchange = Request(rest.session())
+    exchange = Request(http.session())
     scopes = ["https://www.googleapis.com/auth/cloud-platform"]
     credentials, known = google.auth.default(scopes=scopes, request=exchange)
     found = project or known
     if not found:
         raise ValueError("no project is known: set GOOGLE_CLOUD_PROJECT")
     asking: Session = AuthorizedSession(credentials, auth_request=exchange)  # type: ignore[no-untyped-call]
-    rest.patient(asking)
+    http.patient(asking)
     return asking, found
 
 
 def _in_scope(kind: str, place: str, scope: object, silent: list[str]) -> Iterator[Mapping[str, Any]]:
     """Each scope has a list, or a warning "which replaces the list when the list is empty" (the same document)."""
     if not isinstance(scope, Mapping) or not {kind, "warning"} & scope.keys():
-        raise rest.Unproved(f"the answer about {kind} says nothing of {place}")
+        raise http.Unproved(f"the answer about {kind} says nothing of {place}")
     warning = scope.get("warning") or {}
     if warning and warning.get("code") != EMPTY:
         silent.append(f"{place}, {kind}: {warning.get('code')}")
-    yield from rest.entries(scope.get(kind, []), of=kind)
+    yield from http.entries(scope.get(kind, []), of=kind)
 
 
-def _not_allowed(refused: rest.Refused) -> bool:
+def _not_allowed(refused: http.Refused) -> bool:
     """Compute Engine also answers 403 when it is asked too often."""
     return refused.status == 403 and (refused.code == "PERMISSION_DENIED" or "permission" in str(refused).lower())
 

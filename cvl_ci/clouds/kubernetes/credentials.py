@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from cvl_ci.engine.credentials.kind import Here, Kind, Written, lacking
-from cvl_ci.result.access import CloudAccess
+from cvl_ci.clouds.credential_provider import Here, Kind, Written, lacking
+from cvl_ci.model.access import CloudAccess
 
 FILE = "~/.kube/config"
 IN_CLUSTER = "/var/run/secrets/kubernetes.io/serviceaccount/token"

@@ -12,11 +12,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cvl_ci.engine.inventory import rest
-from cvl_ci.engine.inventory.aws_looks import NAME_TAG
-from cvl_ci.engine.inventory.provider import Look, is_ours, moment, named, shared
+from cvl_ci.clouds import http
+from cvl_ci.clouds.aws.queries import NAME_TAG
+from cvl_ci.clouds.provider import Look, is_ours, moment, named, shared
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Resource
-from cvl_ci.request.plan import Place
 
 SECONDS = "--request-timeout=20s"
 _ENDING = "Terminating"
@@ -82,10 +82,10 @@ def listed(text: str) -> Sequence[Mapping[str, Any]]:
     try:
         answer = json.loads(text)
     except (ValueError, RecursionError):
-        raise rest.Unproved("what kubectl printed is no JSON") from None
-    if rest.has(answer, "kind", of="pods and services") != "List":
-        raise rest.Unproved("what kubectl printed is no List")
-    return list(rest.entries(rest.has(answer, "items", of="pods and services"), of="pods and services"))
+        raise http.Unproved("what kubectl printed is no JSON") from None
+    if http.has(answer, "kind", of="pods and services") != "List":
+        raise http.Unproved("what kubectl printed is no List")
+    return list(http.entries(http.has(answer, "items", of="pods and services"), of="pods and services"))
 
 
 def _resource(context: str, raw: Mapping[str, Any], labels: Mapping[str, str]) -> Resource:

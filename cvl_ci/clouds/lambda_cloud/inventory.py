@@ -15,10 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvl_ci.engine.inventory import rest
-from cvl_ci.engine.inventory.provider import Look, cluster_of, is_ours, named
+from cvl_ci.clouds import http
+from cvl_ci.clouds.provider import Look, cluster_of, is_ours, named
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Resource
-from cvl_ci.request.plan import Place
 
 if TYPE_CHECKING:
     from requests import Session
@@ -40,7 +40,7 @@ class LambdaCloud:
 
     @cached_property
     def _session(self) -> Session:
-        return rest.session(f"Bearer {self._key()}")
+        return http.session(f"Bearer {self._key()}")
 
     def scopes(self, places: Sequence[Place]) -> Sequence[str]:
         """One answer holds every region."""
@@ -48,11 +48,11 @@ class LambdaCloud:
 
     def look(self, scope: str, *, lease: str | None) -> Look:
         found = []
-        answer = rest.ask(self._session, "GET", f"{API}/instances")
-        for machine in rest.entries(rest.has(answer, "data", of="machines"), of="machines"):
+        answer = http.ask(self._session, "GET", f"{API}/instances")
+        for machine in http.entries(http.has(answer, "data", of="machines"), of="machines"):
             cluster = cluster_of(str(machine.get("name") or ""))  # optional: a person may leave it out
             labels = {tag["key"]: tag["value"] for tag in machine.get("tags") or []}
-            gone = rest.text(machine, "status", of="machines") == _GONE
+            gone = http.text(machine, "status", of="machines") == _GONE
             if not gone and is_ours(labels, cluster, lease=lease):
                 found.append(named(_resource(machine, labels), cluster))
         return Look(resources=found)
@@ -61,7 +61,7 @@ class LambdaCloud:
         if resource.state == _ENDING:
             return
         body = {"instance_ids": [resource.id]}
-        rest.ask(self._session, "POST", f"{API}/instance-operations/terminate", json=body, absent_is_fine=True)
+        http.ask(self._session, "POST", f"{API}/instance-operations/terminate", json=body, absent_is_fine=True)
 
 
 def key_from(home: Path) -> str:

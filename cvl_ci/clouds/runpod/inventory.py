@@ -16,10 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvl_ci.engine.inventory import rest
-from cvl_ci.engine.inventory.provider import Look, cluster_of, is_ours, named
+from cvl_ci.clouds import http
+from cvl_ci.clouds.provider import Look, cluster_of, is_ours, named
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Resource
-from cvl_ci.request.plan import Place
 
 if TYPE_CHECKING:
     from requests import Session
@@ -44,7 +44,7 @@ class RunPod:
 
     @cached_property
     def _session(self) -> Session:
-        return rest.session(f"Bearer {self._key()}")
+        return http.session(f"Bearer {self._key()}")
 
     def scopes(self, places: Sequence[Place]) -> Sequence[str]:
         """One answer holds every region."""
@@ -52,17 +52,17 @@ class RunPod:
 
     def look(self, scope: str, *, lease: str | None) -> Look:
         found = []
-        answer = rest.ask(self._session, "POST", GRAPHQL, json={"query": QUERY})
+        answer = http.ask(self._session, "POST", GRAPHQL, json={"query": QUERY})
         for key in ("data", "myself", "pods"):
-            answer = rest.has(answer, key, of="pods")
-        for pod in rest.entries(answer, of="pods"):
-            cluster = cluster_of(str(rest.has(pod, "name", of="pods") or ""))  # a pod without one is not ours
+            answer = http.has(answer, key, of="pods")
+        for pod in http.entries(answer, of="pods"):
+            cluster = cluster_of(str(http.has(pod, "name", of="pods") or ""))  # a pod without one is not ours
             if pod.get("desiredStatus") != _GONE and is_ours({}, cluster, lease=lease):
                 found.append(named(_resource(pod), cluster))
         return Look(resources=found)
 
     def end(self, resource: Resource) -> None:
-        rest.ask(self._session, "DELETE", f"{API}/pods/{resource.id}", absent_is_fine=True)
+        http.ask(self._session, "DELETE", f"{API}/pods/{resource.id}", absent_is_fine=True)
 
 
 def key_from(home: Path) -> str:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cvl_ci.errors import CvlError, Mistake, NotProvedGone, RequestError
+from cvl_ci.inputs import drill_fields as words
+from cvl_ci.model.outcome import Phase
+from cvl_ci.model.plan import RELEASE_MINUTES, SANDBOX, Place
 from cvl_ci.ports import Clock, Cloud, Clouds, Event, Found
-from cvl_ci.request import drill_fields as words
-from cvl_ci.request.plan import RELEASE_MINUTES, SANDBOX, Place
-from cvl_ci.result.outcome import Phase
 from cvl_ci.result.receipt import AFTERWARDS, MACHINE, MAIN, REAPER, Receipt
 
 SETTLE_SECONDS = 10.0

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from cvl_ci.errors import CvlError, NotProvedGone
 from cvl_ci.result import phrases
-from cvl_ci.result.inert import plain
 from cvl_ci.result.receipt import LINES, Receipt
+from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import duration, moment
 
 

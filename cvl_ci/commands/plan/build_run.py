@@ -7,17 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from cvl_ci.commands import beside
-from cvl_ci.commands.belonging import Belonging, subject
+from cvl_ci.commands.plan import pairing
+from cvl_ci.commands.plan.example_files import Belonging, subject
 from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.reader import Inputs
+from cvl_ci.model.plan import Needs, RunPlan, Spot, StagedFile
+from cvl_ci.planning import build_plan, example, lookup, presets, resources, safe_yaml, shell, task_file, task_paths
+from cvl_ci.planning.build_plan import Work
+from cvl_ci.planning.credential_files import holds_credentials
+from cvl_ci.planning.example import Example
 from cvl_ci.ports import Checkout, Entry, Prices
-from cvl_ci.request import compose, document, example, finding, needs, presets, shell, task_paths, taskfile
-from cvl_ci.request.compose import Work
-from cvl_ci.request.credential_files import holds_credentials
-from cvl_ci.request.example import Example
-from cvl_ci.request.inputs import Inputs
-from cvl_ci.request.plan import Needs, RunPlan, Spot, StagedFile
-from cvl_ci.request.values import Wrong
 
 LARGEST_STAGE_BYTES = 2 * 1024**3
 _LARGEST_SOURCE = 512 * 1024
@@ -31,16 +31,16 @@ def prepare(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
     """Raises RequestError with all that is wrong: in the words, in the example, and in how they go together."""
     plan = _one_side(inputs, checkout=checkout, prices=prices)
     return (
-        beside.with_base(plan, inputs, checkout=checkout, of=partial(_one_side, prices=prices))
+        pairing.with_base(plan, inputs, checkout=checkout, of=partial(_one_side, prices=prices))
         if inputs.compare
         else plan
     )
 
 
 def _one_side(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
-    kind, wrong = compose.asked_for(inputs)
-    gpu, wrong_gpu = compose.named_gpu(inputs, prices.accelerators())
-    mistakes = [*inputs.mistakes, *wrong, *wrong_gpu, *compose.wrong_regions(inputs, prices.regions)]
+    kind, wrong = build_plan.asked_for(inputs)
+    gpu, wrong_gpu = build_plan.named_gpu(inputs, prices.accelerators())
+    mistakes = [*inputs.mistakes, *wrong, *wrong_gpu, *build_plan.wrong_regions(inputs, prices.regions)]
     work: Work | None = None
     if kind == "example":
         work, wrong = _example(inputs, checkout, explicit_gpu=gpu)
@@ -51,8 +51,8 @@ def _one_side(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
     if kind:
         mistakes += wrong
     if work is not None:
-        plan = compose.plan(inputs, work, gpu=gpu)
-        mistakes += compose.impossible(inputs, plan)
+        plan = build_plan.plan(inputs, work, gpu=gpu)
+        mistakes += build_plan.impossible(inputs, plan)
         if not mistakes:
             return _with_the_types_gpus(plan, prices)
     raise RequestError(mistakes)
@@ -70,7 +70,7 @@ def _example(inputs: Inputs, checkout: Checkout, *, explicit_gpu: Mapping[str, i
     mistakes: list[Mistake] = []
     needed = Needs()
     try:
-        needed = needs.needs(found.declared, sources=texts.values())
+        needed = resources.needs(found.declared, sources=texts.values())
     except Wrong as wrong:
         if explicit_gpu is None:
             mistakes.append(inputs.mistake("example", typed, wrong.problem))
@@ -131,11 +131,11 @@ def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
     if path is None:
         return None, [inputs.mistake("task", typed, "is outside the repository")]
     try:
-        content = checkout.read(path, limit=document.LARGEST_BYTES + 1)
-        task = taskfile.read(content, known_gpus=prices.accelerators())
+        content = checkout.read(path, limit=safe_yaml.LARGEST_BYTES + 1)
+        task = task_file.read(content, known_gpus=prices.accelerators())
     except OSError:
         return None, [inputs.mistake("task", typed, "is no file that can be read")]
-    except document.Unreadable as error:
+    except safe_yaml.Unreadable as error:
         return None, [inputs.mistake("task", typed, str(error))]
     variables = {name: value for name, value in {**task.env, **inputs.env}.items() if name not in inputs.secrets}
     filled = task_paths.filled_in(task.extra, variables)
@@ -163,18 +163,18 @@ def find_example(typed: str, checkout: Checkout) -> str:
         except OSError:
             return None
 
-    return finding.find(typed, checkout.examples(), root=checkout.root.as_posix(), name_of=name_of)
+    return lookup.find(typed, checkout.examples(), root=checkout.root.as_posix(), name_of=name_of)
 
 
 def read_example(directory: str, entries: Iterable[Entry], checkout: Checkout) -> Example:
     """Raises Wrong."""
     names = {_below(entry.path, directory) for entry in entries}
     try:
-        content = checkout.read(_joined(directory, example.FILE_NAME), limit=document.LARGEST_BYTES + 1)
+        content = checkout.read(_joined(directory, example.FILE_NAME), limit=safe_yaml.LARGEST_BYTES + 1)
         return example.read(content, directory=directory, files=names)
     except OSError as error:
         raise Wrong(f"has an example.yaml that cannot be read ({error.strerror or error})") from None
-    except document.Unreadable as error:
+    except safe_yaml.Unreadable as error:
         raise Wrong(f"has an example.yaml that {error}") from None
 
 

@@ -1,14 +1,14 @@
-"""The files of an example, asked of the checkout by the one rule of request/belonging.py: to send, and to watch."""
+"""The files of an example, to send and to watch, by the one rule of planning/example_files.py."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from cvl_ci.planning import example, example_files, presets, python_packages
+from cvl_ci.planning.example import Example
+from cvl_ci.planning.example_files import Part, Subject
 from cvl_ci.ports import Checkout, Entry, Paths
-from cvl_ci.request import belonging, example, packages, presets
-from cvl_ci.request.belonging import Part, Subject
-from cvl_ci.request.example import Example
 
 
 class Belonging:
@@ -19,7 +19,7 @@ class Belonging:
         known = checkout.paths()
         lost = {*gone} - known.files
         tree = Paths([*known.files, *lost]) if lost else known
-        self._parts = belonging.parts(subject, tree=tree, read=self._read)
+        self._parts = example_files.parts(subject, tree=tree, read=self._read)
 
     def entries(self) -> Sequence[Entry]:
         """What goes to the machine."""
@@ -48,17 +48,17 @@ class Belonging:
 
     def _read(self, path: str) -> bytes:
         try:
-            return self._checkout.read(path, limit=packages.LARGEST_BYTES)
+            return self._checkout.read(path, limit=python_packages.LARGEST_BYTES)
         except OSError:
             return b""
 
 
 def subject(found: Example, *, texts: Mapping[str, str], globs: tuple[str, ...] | None, checkout: Checkout) -> Subject:
     """`texts`: by their paths below the example. `globs`: as given for this run, which win over the example's own."""
-    sources = {packages.join(found.directory, path): text for path, text in texts.items()}
+    sources = {python_packages.join(found.directory, path): text for path, text in texts.items()}
     return Subject(
         directory=found.directory,
-        texts={**sources, packages.join(found.directory, example.FILE_NAME): presets.commands(found.presets)},
+        texts={**sources, python_packages.join(found.directory, example.FILE_NAME): presets.commands(found.presets)},
         globs=found.sends if globs is None else globs,
         examples=tuple(checkout.examples()),
         unseen=bool(found.unseen),

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from cvl_ci.errors import RequestError
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.reader import Inputs
+from cvl_ci.model.plan import BASE_FOLDER, Against, RunPlan, StagedFile
+from cvl_ci.planning import safe_yaml
 from cvl_ci.ports import Checkout
-from cvl_ci.request import document
-from cvl_ci.request.inputs import Inputs
-from cvl_ci.request.plan import BASE_FOLDER, Against, RunPlan, StagedFile
-from cvl_ci.request.values import Wrong
 from cvl_ci.result.benchmark import rules
 
 
@@ -43,7 +43,7 @@ def with_base(plan: RunPlan, inputs: Inputs, *, checkout: Checkout, of: Callable
 def _rules(checkout: Checkout) -> bytes:
     """The head's: what a base thought of tolerance does not count any more."""
     try:
-        return checkout.read(rules.FILE_NAME, limit=document.LARGEST_BYTES + 1)
+        return checkout.read(rules.FILE_NAME, limit=safe_yaml.LARGEST_BYTES + 1)
     except OSError:
         return b""
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 
 from cvl_ci.errors import BudgetError
+from cvl_ci.model.plan import RELEASE_MINUTES, SANDBOX, Needs, Offer, Place, Quote, RunPlan, Spot
 from cvl_ci.ports import Prices
-from cvl_ci.request.plan import RELEASE_MINUTES, SANDBOX, Needs, Offer, Place, Quote, RunPlan, Spot
 from cvl_ci.result.units import dollars, duration, size
 
 SHORTEST_MINUTES = 10.0 + RELEASE_MINUTES

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from cvl_ci.errors import CvlError, Mistake, RequestError
 from cvl_ci.lease import LABEL_LEASE, Lease
+from cvl_ci.model.outcome import Release
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Clock, Cloud, Clouds, Event, LeaseRecord, Records, Resource, Workflow
-from cvl_ci.request.plan import Place
-from cvl_ci.result.outcome import Release
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cvl_ci.commands.down import Downed
-from cvl_ci.request.plan import Place
+from cvl_ci.commands.reap.down import Downed
+from cvl_ci.model.plan import Place
 from cvl_ci.result import phrases
-from cvl_ci.result.inert import plain
+from cvl_ci.result.sanitize import plain
 
 
 def lines(downed: Downed, *, asked: Sequence[Place]) -> Iterator[str]:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.inputs import locations, parsers
+from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.lease import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, owner_label, sweep
+from cvl_ci.model.outcome import Asked
+from cvl_ci.model.plan import Needs, Place, Spot
 from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, Workflow
-from cvl_ci.request import places, values
-from cvl_ci.request.plan import Needs, Place, Spot
-from cvl_ci.request.values import Wrong
-from cvl_ci.result.outcome import Asked
 
 
 class Runs(Protocol):
@@ -85,15 +85,15 @@ def asked(
     """
     mistakes, found, minutes = [], tuple[Place, ...](), 0.0
     try:
-        found = places.read(cloud) if cloud.strip() else ()
+        found = locations.read(cloud) if cloud.strip() else ()
         for place in found:
-            places.check_regions(place, regions)
+            locations.check_regions(place, regions)
     except Wrong as wrong:
         mistakes.append(
             Mistake(field=f"{dashes}cloud", value=wrong.shown or cloud, problem=str(wrong), near=wrong.near)
         )
     try:
-        minutes = 0.0 if grace.strip() in {"0", "0s", "0m"} else values.minutes(grace)
+        minutes = 0.0 if grace.strip() in {"0", "0s", "0m"} else parsers.minutes(grace)
     except Wrong as wrong:
         mistakes.append(Mistake(field=f"{dashes}grace", value=grace, problem=str(wrong), near=wrong.near))
     if mistakes:

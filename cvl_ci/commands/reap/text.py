@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from cvl_ci.commands.reap import Reaped, Suspect
+from cvl_ci.commands.reap.reap import Reaped, Suspect
 from cvl_ci.errors import CvlError, LeakFound, NotProvedGone
+from cvl_ci.model.outcome import Release
 from cvl_ci.ports import Resource
 from cvl_ci.result import phrases
-from cvl_ci.result.inert import plain
-from cvl_ci.result.outcome import Release
+from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment
 
 SHOWN = 20

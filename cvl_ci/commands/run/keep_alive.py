@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cvl_ci.lease import Lease
+from cvl_ci.model.outcome import Launch, Release
+from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Clock
-from cvl_ci.request.plan import RunPlan
-from cvl_ci.result.outcome import Launch, Release
 from cvl_ci.result.units import duration
 
 MARGIN_SECONDS = 150.0

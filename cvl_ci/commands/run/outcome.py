@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cvl_ci.commands import plan as planning
-from cvl_ci.commands import run_turns
-from cvl_ci.commands.run_state import RunState
-from cvl_ci.request.plan import Place
-from cvl_ci.result import judgement
+from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.run import trials
+from cvl_ci.commands.run.state import RunState
+from cvl_ci.model.outcome import Attempt, Cost, Outcome, Phase
+from cvl_ci.model.plan import Place
+from cvl_ci.result import verdict
 from cvl_ci.result.benchmark import files as metric_files
 from cvl_ci.result.benchmark.readings import Readings
-from cvl_ci.result.outcome import Attempt, Cost, Outcome, Phase
 from cvl_ci.result.phrases import left_behind
 
 
-def judged(state: RunState) -> judgement.Judgement:
+def judged(state: RunState) -> verdict.Judgement:
     """By what is known so far: also asked before the end, of a machine that may be kept."""
-    return judgement.judge(
+    return verdict.judge(
         plan=state.plan,
         launch=state.launch,
         nodes=state.job.nodes if state.job else None,
@@ -37,9 +37,9 @@ def outcome(state: RunState) -> Outcome:
     measured, unread = _metrics(state.outputs, [file.path for file in state.fetched.files])
     beside = None
     if state.plan.sampled:
-        sides, unread = run_turns.sides(state, _metrics)
-        measured, beside = run_turns.head(sides), run_turns.beside(state, sides)
-        ended = run_turns.regressed(ended, beside) if beside and state.plan.fail_on_regression else ended
+        sides, unread = trials.sides(state, _metrics)
+        measured, beside = trials.head(sides), trials.beside(state, sides)
+        ended = trials.regressed(ended, beside) if beside and state.plan.fail_on_regression else ended
     warnings = [*state.plan.warnings, *state.quote.warnings, *state.warnings, *unread]
     if state.job:
         warnings += [*state.job.warnings, *filter(None, [left_behind(state.job.nodes)])]

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from cvl_ci.commands import keep as keeping
-from cvl_ci.commands import plan as planning
-from cvl_ci.commands.run_outcome import judged, outcome
-from cvl_ci.commands.run_state import RunState, Tools
+from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.run import keep_alive as keeping
+from cvl_ci.commands.run.outcome import judged, outcome
+from cvl_ci.commands.run.state import RunState, Tools
 from cvl_ci.errors import CvlError, Mistake, RequestError
 from cvl_ci.lease import Lease, Owner
+from cvl_ci.model.outcome import Ending, Launch, Outcome, Phase, Release
+from cvl_ci.model.plan import RELEASE_MINUTES, Place, RunPlan
 from cvl_ci.ports import Cloud, LaunchRequest, LeaseRecord
-from cvl_ci.request.plan import RELEASE_MINUTES, Place, RunPlan
-from cvl_ci.result.outcome import Ending, Launch, Outcome, Phase, Release
-from cvl_ci.result.unlinked import refuse_links
+from cvl_ci.result.no_follow import refuse_links
 
 __all__ = ["Tools", "run"]
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from cvl_ci.errors import CvlError
 from cvl_ci.lease import Lease, Owner
+from cvl_ci.model.outcome import Attempt, Launch, Phase, Release
+from cvl_ci.model.plan import Place, Quote, RunPlan
 from cvl_ci.ports import (
     AttemptFailed,
     Attempting,
@@ -26,8 +28,6 @@ from cvl_ci.ports import (
     Staging,
     Workflow,
 )
-from cvl_ci.request.plan import Place, Quote, RunPlan
-from cvl_ci.result.outcome import Attempt, Launch, Phase, Release
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cvl_ci.commands.run_state import RunState
-from cvl_ci.request.turns import ALONE, BASE, HEAD, NAME
+from cvl_ci.commands.run.state import RunState
+from cvl_ci.model.outcome import Beside, Ending
+from cvl_ci.planning.trials import ALONE, BASE, HEAD, NAME
 from cvl_ci.result.benchmark import comparison, rules
 from cvl_ci.result.benchmark.readings import Readings
-from cvl_ci.result.benchmark.turns import together, turn
-from cvl_ci.result.judgement import Judgement
-from cvl_ci.result.outcome import Beside, Ending
+from cvl_ci.result.benchmark.trials import together, turn
 from cvl_ci.result.phrases import change
+from cvl_ci.result.verdict import Judgement
 
 EXIT_REGRESSION = 1
 

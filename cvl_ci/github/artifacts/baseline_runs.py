@@ -15,10 +15,10 @@ from urllib.parse import quote
 
 from cvl_ci.errors import CvlError
 from cvl_ci.github import client
-from cvl_ci.github.gathering import READ, Gathered, Gathering
-from cvl_ci.github.rest import Repository
+from cvl_ci.github.api import Repository
+from cvl_ci.github.artifacts.download import READ, Gathered, Gathering
+from cvl_ci.model.outcome import Ending
 from cvl_ci.result.benchmark.leg import Leg
-from cvl_ci.result.outcome import Ending
 
 MOST_COMMITS = 100
 MOST_RUNS = 200

@@ -16,7 +16,7 @@ from types import TracebackType
 from urllib.parse import quote
 
 from cvl_ci.errors import ArtifactError
-from cvl_ci.github.artifact_http import STILL_THERE, Answer, Http
+from cvl_ci.github.artifacts.http import STILL_THERE, Answer, Http
 
 BLOCK_BYTES = 8 * 1024 * 1024
 AT_ONCE = 5

@@ -15,13 +15,13 @@ from typing import Any
 
 from cvl_ci.errors import ArtifactError, CvlError
 from cvl_ci.github import client
-from cvl_ci.github.artifact_http import Answer, Http
-from cvl_ci.github.packed import files
-from cvl_ci.github.rest import Repository
+from cvl_ci.github.api import Repository
+from cvl_ci.github.artifacts.http import Answer, Http
+from cvl_ci.github.artifacts.unzip import files
 from cvl_ci.result.benchmark import leg as legs
 from cvl_ci.result.benchmark.leg import Leg
-from cvl_ci.result.inert import plain
-from cvl_ci.result.legs import source
+from cvl_ci.result.matrix import source
+from cvl_ci.result.sanitize import plain
 
 AT_ONCE = 8
 MOST_ARTIFACTS = 3_000

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-from cvl_ci.result.legs import source
+from cvl_ci.result.matrix import source
 
 _IN_NAMES = re.compile(r'["<>|*?:\\/\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
 _IN_PATHS = re.compile(r'["<>|*?:\\\x00-\x1f\x7f\ud800-\udfff]')

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from urllib.parse import parse_qs, quote, urlsplit
 
 from cvl_ci.errors import ArtifactError
-from cvl_ci.github.artifact_http import STILL_THERE, Answer, Http, settled
+from cvl_ci.github.artifacts.http import STILL_THERE, Answer, Http, settled
 
 SERVICE = "/twirp/github.actions.results.api.v1.ArtifactService/"
 VERSION = 4

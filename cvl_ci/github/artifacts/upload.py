@@ -7,11 +7,11 @@ from contextlib import closing
 from pathlib import Path
 
 from cvl_ci.errors import ArtifactError
-from cvl_ci.github.artifact_blocks import AT_ONCE, BlockBlob
-from cvl_ci.github.artifact_http import STILL_THERE, Http, Patience
-from cvl_ci.github.artifact_name import artifact_name
-from cvl_ci.github.artifact_service import NameTaken, QuotaUsedUp, Service, access
-from cvl_ci.github.artifact_zip import choose, write_zip
+from cvl_ci.github.artifacts.blocks import AT_ONCE, BlockBlob
+from cvl_ci.github.artifacts.http import STILL_THERE, Http, Patience
+from cvl_ci.github.artifacts.name import artifact_name
+from cvl_ci.github.artifacts.service import NameTaken, QuotaUsedUp, Service, access
+from cvl_ci.github.artifacts.zip_stream import choose, write_zip
 from cvl_ci.ports import Clock, Kept, Uploaded
 
 DAY_SECONDS = 86_400

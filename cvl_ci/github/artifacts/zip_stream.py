@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
-from cvl_ci.github.artifact_name import entry_name
+from cvl_ci.github.artifacts.name import entry_name
 
 CHUNK_BYTES = 1024 * 1024
 EARLIEST = (1980, 1, 1, 0, 0, 0)

@@ -12,19 +12,19 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TextIO
 
-from cvl_ci.github.commands import Commands
+from cvl_ci.github.log.workflow_commands import Commands
+from cvl_ci.model.outcome import Ending, Launch, Outcome, Phase
+from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Clock
-from cvl_ci.request.plan import RunPlan
+from cvl_ci.result.command_shield import Shield, shown, unfolded
 from cvl_ci.result.first_errors import FirstErrors
-from cvl_ci.result.inert import plain
 from cvl_ci.result.masked_lines import MaskedLines
 from cvl_ci.result.masks import Masks
-from cvl_ci.result.outcome import Ending, Launch, Outcome, Phase
+from cvl_ci.result.no_follow import LinkInTheWay, opened_to_write
 from cvl_ci.result.phrases import headline, proved_gone, where
-from cvl_ci.result.shield import Shield, shown, unfolded
+from cvl_ci.result.sanitize import plain
 from cvl_ci.result.summary import lines
 from cvl_ci.result.units import dollars, stopwatch
-from cvl_ci.result.unlinked import LinkInTheWay, opened_to_write
 
 TITLES = {
     Phase.SANDBOX: "Starting the sandbox",

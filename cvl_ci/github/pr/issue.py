@@ -1,7 +1,7 @@
 """One issue for what got worse, found by its hidden marker *and* its author: opened once, kept up to date, closed.
 
 Closed only when each leg that it was opened for was measured again and is fine: a leg that found no machine tonight is
-no recovery. What stands in it is written by result/legs/markdown.py.
+no recovery. What stands in it is written by result/matrix/markdown.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cvl_ci.errors import CvlError
-from cvl_ci.github.rest import Repository
+from cvl_ci.github.api import Repository
 
 WRITE = "issues: write"
 MOST_ISSUES = 1_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cvl_ci.github.discussion import Discussion
-from cvl_ci.github.surroundings import Surroundings
+from cvl_ci.github.context import Surroundings
+from cvl_ci.github.pr.sticky_comment import Discussion
 from cvl_ci.ports import Clock
 from cvl_ci.result.report import marker, of_run, run_of
 

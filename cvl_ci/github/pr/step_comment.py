@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from cvl_ci.github.comment_thread import CommentThread
-from cvl_ci.github.discussion import Discussion
-from cvl_ci.github.surroundings import Surroundings
+from cvl_ci.github.context import Surroundings
+from cvl_ci.github.pr.comment_thread import CommentThread
+from cvl_ci.github.pr.sticky_comment import Discussion
+from cvl_ci.model.outcome import Outcome
 from cvl_ci.ports import Clock
 from cvl_ci.result.masks import Masks
-from cvl_ci.result.outcome import Outcome
 from cvl_ci.result.report import (
     Link,
     comment,

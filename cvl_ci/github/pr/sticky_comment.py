@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from cvl_ci.github import client
 from cvl_ci.github.client import LONGEST_WAIT, Client, Trouble
-from cvl_ci.github.surroundings import Surroundings
+from cvl_ci.github.context import Surroundings
 from cvl_ci.ports import Clock
 
 TRIES = 4

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cvl_ci.request.plan import RunPlan
+from cvl_ci.model.outcome import Launch, Outcome, Phase
+from cvl_ci.model.plan import RunPlan
 from cvl_ci.result.masked_lines import MaskedLines
 from cvl_ci.result.masks import Masks
-from cvl_ci.result.outcome import Launch, Outcome, Phase
 from cvl_ci.result.phrases import where
 
 

@@ -8,11 +8,11 @@ from typing import TextIO, TypeVar
 
 from cvl_ci.errors import CvlError
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.local.terminal import Terminal
+from cvl_ci.local.console.terminal import Terminal
+from cvl_ci.result.command_shield import OBEYING, defused
 from cvl_ci.result.masked_errors import mask
 from cvl_ci.result.masks import Masks
 from cvl_ci.result.secret_names import Asked, secret_values, secrets_of
-from cvl_ci.result.shield import OBEYING, defused
 
 Value = TypeVar("Value")
 

@@ -2,7 +2,7 @@
 
 The job's own lines go to stdout and nothing else does: `cvl-ci run ... > log` holds the job's log, and a pipe gets only
 that. All of ours goes to stderr: phases, prices, warnings and the summary at the end. Remote lines are not prefixed or
-reworded; only what a terminal would *obey* is taken out (result/inert.py).
+reworded; only what a terminal would *obey* is taken out (result/sanitize.py).
 
 On a terminal a status line shows phase, time and money; elsewhere every line of ours begins with the time since the
 start, so that a log needs no cursor to be read.
@@ -13,18 +13,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TextIO
 
-from cvl_ci.local.kept_log import KeptLog
-from cvl_ci.local.meter import Meter
-from cvl_ci.local.status_line import StatusLine
-from cvl_ci.local.stream import Stream
+from cvl_ci.local.console.cost_meter import Meter
+from cvl_ci.local.console.line_stream import Stream
+from cvl_ci.local.console.log_file import KeptLog
+from cvl_ci.local.console.status_line import StatusLine
+from cvl_ci.model.outcome import Ending, Launch, Outcome, Phase
+from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Clock
-from cvl_ci.request.plan import RunPlan
-from cvl_ci.result.inert import for_terminal, plain
+from cvl_ci.result.command_shield import defused
 from cvl_ci.result.masked_lines import MaskedLines
 from cvl_ci.result.masks import Masks
-from cvl_ci.result.outcome import Ending, Launch, Outcome, Phase
 from cvl_ci.result.phrases import proved_gone, where
-from cvl_ci.result.shield import defused
+from cvl_ci.result.sanitize import for_terminal, plain
 from cvl_ci.result.summary import lines
 from cvl_ci.result.units import dollars, stopwatch
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cvl_ci.errors import CvlError, Mistake, RequestError
-from cvl_ci.local.git import quiet
+from cvl_ci.local.git.git import quiet
 
 MOST_ANCESTORS = 200
 _DEEPER = "A shallow checkout lacks it: `fetch-depth: 0` for actions/checkout brings all."

@@ -14,12 +14,12 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from cvl_ci.errors import CvlError
-from cvl_ci.local.commit import CommitCheckout
-from cvl_ci.local.git import quiet
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.local.git.commit import CommitCheckout
+from cvl_ci.local.git.git import quiet
+from cvl_ci.planning.credential_files import REASON, holds_credentials
+from cvl_ci.planning.example import FILE_NAME
 from cvl_ci.ports import Checkout, Entry, Paths
-from cvl_ci.request.credential_files import REASON, holds_credentials
-from cvl_ci.request.example import FILE_NAME
-from cvl_ci.request.values import Wrong
 
 MOST_FILES = 100_000
 _LINK, _SUBMODULE = "120000", "160000"

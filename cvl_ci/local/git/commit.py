@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from cvl_ci.local.git import contents
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.local.git.git import contents
+from cvl_ci.model.plan import Blob
+from cvl_ci.planning.example import FILE_NAME
 from cvl_ci.ports import Checkout, Entry, Paths
-from cvl_ci.request.example import FILE_NAME
-from cvl_ci.request.plan import Blob
-from cvl_ci.request.values import Wrong
 
 _LINK, _SUBMODULE, _EXECUTABLE = "120000", "160000", "100755"
 _MOST_LINKS = 8

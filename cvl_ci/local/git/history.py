@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from cvl_ci.errors import CvlError, Mistake, RequestError
-from cvl_ci.local.git import quiet
+from cvl_ci.local.git.git import quiet
 from cvl_ci.ports import Clock
 from cvl_ci.result.benchmark import leg as legs
 from cvl_ci.result.benchmark.leg import Leg

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from cvl_ci.local.child import Child
+from cvl_ci.local.process.run_process import Child
 
 
 class LocalGround:

@@ -19,15 +19,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from cvl_ci.local.terminal import DOING
-from cvl_ci.result.outcome import Phase
+from cvl_ci.local.console.terminal import DOING
+from cvl_ci.model.outcome import Phase
 
 MARK = "CVL_CI_CHILD"
 PROGRAM = (
     sys.executable,
     *(("-I",) if sys.flags.isolated else ()),
     "-c",
-    "import sys; from cvl_ci.cli import main; sys.exit(main(sys.argv[1:]))",
+    "import sys; from cvl_ci.cli.main import main; sys.exit(main(sys.argv[1:]))",
 )
 _PROCESSES = Path("/proc")
 _OURS = re.compile(r"\[[^\]]*\] (?P<text>.*)")

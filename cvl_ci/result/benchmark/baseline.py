@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cvl_ci.model.outcome import Ending
 from cvl_ci.result.benchmark.leg import Key, Leg
-from cvl_ci.result.outcome import Ending
 
 MOST_RUNS = 20
 """Of one commit, the latest."""

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cvl_ci.model.outcome import Beside, Change, Ending
 from cvl_ci.result.benchmark import noise
 from cvl_ci.result.benchmark.baseline import Baseline
 from cvl_ci.result.benchmark.direction import Direction
@@ -15,7 +16,6 @@ from cvl_ci.result.benchmark.readings import Readings, finite
 from cvl_ci.result.benchmark.rules import Rule, Rules
 from cvl_ci.result.benchmark.sides import Side, names_of, side
 from cvl_ci.result.benchmark.verdicts import direction_of, from_target, is_gated, judge
-from cvl_ci.result.outcome import Beside, Change, Ending
 
 _FIRST = (Verdict.WORSE, Verdict.CHANGED)
 ORDER = (*_FIRST, Verdict.UNSURE, Verdict.BETTER, Verdict.SAME, Verdict.NO_BASELINE)

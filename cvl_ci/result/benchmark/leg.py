@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from cvl_ci.model.outcome import Beside, Change, Ending
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.readings import LONGEST, MOST, Collector, Unreadable, finite, short
 from cvl_ci.result.benchmark.sides import numbers_of
-from cvl_ci.result.inert import encodable
-from cvl_ci.result.outcome import Beside, Change, Ending
+from cvl_ci.result.sanitize import encodable
 
 LARGEST_BYTES = 8 << 20
 MOST_WORDS = 300

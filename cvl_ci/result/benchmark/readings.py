@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cvl_ci.result.inert import plain
+from cvl_ci.result.sanitize import plain
 
 MOST = 200
 """Metrics of one run."""

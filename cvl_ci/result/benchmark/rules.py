@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from cvl_ci.errors import Mistake, RequestError
-from cvl_ci.request import document
-from cvl_ci.request.near import near
+from cvl_ci.inputs.suggest import near
+from cvl_ci.planning import safe_yaml
 from cvl_ci.result.benchmark.direction import Direction, by_name
 from cvl_ci.result.benchmark.readings import finite
 
@@ -52,8 +52,8 @@ class Rules:
 def read(content: bytes) -> Rules:
     """Raises RequestError with all that is wrong in it."""
     try:
-        said = document.load(content)
-    except document.Unreadable as error:
+        said = safe_yaml.load(content)
+    except safe_yaml.Unreadable as error:
         raise RequestError([Mistake(field=FILE_NAME, value="", problem=str(error))]) from None
     if said is None:
         return Rules()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cvl_ci.result.benchmark.readings import MOST, finite
-from cvl_ci.result.benchmark.turns import TIME
+from cvl_ci.result.benchmark.trials import TIME
 
 
 class Measured(Protocol):

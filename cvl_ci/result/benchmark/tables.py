@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from cvl_ci.result.benchmark.readings import Collector, Readings, Unreadable
-from cvl_ci.result.inert import encodable
+from cvl_ci.result.sanitize import encodable
 
 MOST_ROWS = 20_000
 """The last ones: a metric is what its last row says."""

@@ -1,1 +1,1 @@
-"""Many legs, one report: what each of them came to, side by side, and over the nights. Pure."""
+"""Many legs as one report."""

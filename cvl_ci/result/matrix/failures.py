@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 import re
 
+from cvl_ci.model.outcome import Ending
 from cvl_ci.result.benchmark.leg import Leg
-from cvl_ci.result.outcome import Ending
 
 
 class Failure(enum.Enum):

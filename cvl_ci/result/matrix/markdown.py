@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Sequence
 
 from cvl_ci.result.benchmark.comparison import Comparison
-from cvl_ci.result.legs import words
-from cvl_ci.result.legs.rows import Report, Row
-from cvl_ci.result.legs.trends import Point, day, trend
+from cvl_ci.result.matrix import text as words
+from cvl_ci.result.matrix.report import Report, Row
+from cvl_ci.result.matrix.trends import Point, day, trend
 from cvl_ci.result.report import COMMENT_BYTES, LISTED, SUMMARY_BYTES, Link, code
 from cvl_ci.result.units import dollars, duration
 

@@ -16,10 +16,10 @@ from html import escape
 
 from cvl_ci.result.benchmark.comparison import Comparison
 from cvl_ci.result.benchmark.readings import finite
-from cvl_ci.result.inert import plain
-from cvl_ci.result.legs import words
-from cvl_ci.result.legs.rows import Report, Row
-from cvl_ci.result.legs.trends import Night, day, trend
+from cvl_ci.result.matrix import text as words
+from cvl_ci.result.matrix.report import Report, Row
+from cvl_ci.result.matrix.trends import Night, day, trend
+from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration
 
 TRENDS_OF_A_ROW = 60

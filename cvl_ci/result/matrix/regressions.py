@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 
 from cvl_ci.result.benchmark.noise import Verdict
-from cvl_ci.result.legs.failures import INFRASTRUCTURE
-from cvl_ci.result.legs.rows import Report, Row, is_called
+from cvl_ci.result.matrix.failures import INFRASTRUCTURE
+from cvl_ci.result.matrix.report import Report, Row, is_called
 
 
 def bad(report: Report) -> list[str]:

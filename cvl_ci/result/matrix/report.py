@@ -6,15 +6,15 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cvl_ci.request.expected import Expected
+from cvl_ci.inputs.expected_legs import Expected
+from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Beside, Ending
 from cvl_ci.result.benchmark.baseline import Baseline, alike, choose
 from cvl_ci.result.benchmark.comparison import ORDER, Comparison, compare, in_order, told_beside, worse
 from cvl_ci.result.benchmark.leg import Key, Leg
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.rules import Rules
-from cvl_ci.result.legs.failures import INFRASTRUCTURE, WORTH_ANOTHER_TRY, Failure, failure
-from cvl_ci.result.legs.trends import Night, costs
-from cvl_ci.result.outcome import EXIT_NOT_PROVED_GONE, Beside, Ending
+from cvl_ci.result.matrix.failures import INFRASTRUCTURE, WORTH_ANOTHER_TRY, Failure, failure
+from cvl_ci.result.matrix.trends import Night, costs
 
 _ORDER = list(Failure)
 

@@ -2,7 +2,7 @@
 
 A job writes whatever it likes into its outputs, and they are stored next to the summaries. So no file counts for its
 content alone. This program writes a summary as `<lease>.json`, alone, into an artifact of its own whose name ends in
-`-cost`. No other artifact of a run has such a name (github/artifact_name.py).
+`-cost`. No other artifact of a run has such a name (github/artifacts/name.py).
 """
 
 from __future__ import annotations

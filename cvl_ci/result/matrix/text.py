@@ -9,7 +9,7 @@ from cvl_ci.result.benchmark.comparison import Comparison, change_of
 from cvl_ci.result.benchmark.direction import Direction
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.readings import finite
-from cvl_ci.result.legs.rows import Report, Row
+from cvl_ci.result.matrix.report import Report, Row
 from cvl_ci.result.units import dollars, number
 
 _BETTER_WHEN = {

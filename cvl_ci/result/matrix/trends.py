@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
 
+from cvl_ci.model.outcome import Ending
 from cvl_ci.result.benchmark.leg import Leg
-from cvl_ci.result.outcome import Ending
 
 FEWEST_FOR_OUTLIERS = 5
 _DEVIATIONS = 5.0

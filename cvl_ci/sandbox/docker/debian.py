@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import IO, cast
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox.building import one_at_a_time
-from cvl_ci.sandbox.docker import IMAGE_LABEL, Docker
-from cvl_ci.sandbox.stopwatch import Stopwatch
+from cvl_ci.sandbox.docker.build_lock import one_at_a_time
+from cvl_ci.sandbox.docker.engine import IMAGE_LABEL, Docker
+from cvl_ci.sandbox.timer import Stopwatch
 
 PULLED = "debian:bookworm-slim"
 MADE = "cvl-ci-sandbox-debian:bookworm-slim"

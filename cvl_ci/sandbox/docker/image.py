@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox import debian
-from cvl_ci.sandbox.building import one_at_a_time
-from cvl_ci.sandbox.docker import IMAGE_LABEL, Docker
-from cvl_ci.sandbox.stopwatch import Stopwatch
+from cvl_ci.sandbox.docker import debian
+from cvl_ci.sandbox.docker.build_lock import one_at_a_time
+from cvl_ci.sandbox.docker.engine import IMAGE_LABEL, Docker
+from cvl_ci.sandbox.timer import Stopwatch
 
-PARTS = Path(__file__).parent / "machine"
+PARTS = Path(__file__).parents[1] / "machine"
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
 ARGUMENTS = {
     "UV_VERSION": "0.13.9",

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox.docker import Docker, DockerFailed
-from cvl_ci.sandbox.networks import Network
+from cvl_ci.sandbox.docker.engine import Docker, DockerFailed
+from cvl_ci.sandbox.docker.networks import Network
 
 MOUNTS = Path("/proc/self/mountinfo")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox.docker import LABEL, Docker, DockerFailed
+from cvl_ci.sandbox.docker.engine import LABEL, Docker, DockerFailed
 
 REGION_LABEL = f"{LABEL}-region"
 PREFIX = 20

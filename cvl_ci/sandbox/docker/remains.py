@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from cvl_ci.sandbox.docker import LABEL, NAME_LABEL, Docker, DockerFailed
+from cvl_ci.sandbox.docker.engine import LABEL, NAME_LABEL, Docker, DockerFailed
 
 
 def left(docker: Docker, identity: str, *, lease: str | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.iam.models import iam_backends
 
-from cvl_ci.sandbox.emulator_cloud import Cloud
+from cvl_ci.sandbox.emulator.ec2 import Cloud
 
 ROLE = "skypilot-v1"
 ASSUMED_BY_MACHINES = {

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox.blueprint import Blueprint
-from cvl_ci.sandbox.docker import LABEL, Docker, DockerFailed
-from cvl_ci.sandbox.machine_seccomp import profile_file
-from cvl_ci.sandbox.networks import Network
+from cvl_ci.sandbox.docker.engine import LABEL, Docker, DockerFailed
+from cvl_ci.sandbox.docker.networks import Network
+from cvl_ci.sandbox.docker.seccomp import profile_file
+from cvl_ci.sandbox.sandbox_spec import Blueprint
 
 INSTANCE_LABEL = f"{LABEL}-instance"
 REBOOT = 3

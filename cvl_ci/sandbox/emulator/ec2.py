@@ -23,10 +23,10 @@ from moto.ec2.models.instances import InstanceBackend, StateReason
 from moto.ec2.responses.instances import InstanceResponse
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox.blueprint import Blueprint
-from cvl_ci.sandbox.docker import NAME_LABEL
-from cvl_ci.sandbox.emulator_machines import REBOOT, Boot, Machines
+from cvl_ci.sandbox.docker.engine import NAME_LABEL
+from cvl_ci.sandbox.emulator.containers import REBOOT, Boot, Machines
 from cvl_ci.sandbox.faults import Faults, touches
+from cvl_ci.sandbox.sandbox_spec import Blueprint
 
 NO_TOKEN = "ABCDE"  # noqa: S105  # what moto puts where a caller sends no ClientToken
 ROOT_DISK = "/dev/sda1"

@@ -15,10 +15,10 @@ from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, BaseResponse
 from moto.s3.responses import S3Response
 
-from cvl_ci.sandbox import blueprint as blueprints
-from cvl_ci.sandbox.blueprint import ACTIONS, FAULTS, Blueprint
+from cvl_ci.sandbox import sandbox_spec as blueprints
+from cvl_ci.sandbox.docker.networks import guests
 from cvl_ci.sandbox.faults import Faults
-from cvl_ci.sandbox.networks import guests
+from cvl_ci.sandbox.sandbox_spec import ACTIONS, FAULTS, Blueprint
 
 LOST = "sandbox.answer_is_lost"
 """The mark on a request whose answer must not arrive."""

@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from cvl_ci.sandbox.blueprint import Blueprint
 from cvl_ci.sandbox.control import KEY_HEADER, LOOPBACK, PREFIX
-from cvl_ci.sandbox.emulator_cloud import GONE, Cloud, NoSuchInstance
-from cvl_ci.sandbox.emulator_gate import LOST, Gate
-from cvl_ci.sandbox.emulator_signatures import Keyring, refusal
+from cvl_ci.sandbox.emulator.ec2 import GONE, Cloud, NoSuchInstance
+from cvl_ci.sandbox.emulator.fault_gate import LOST, Gate
+from cvl_ci.sandbox.emulator.signatures import Keyring, refusal
+from cvl_ci.sandbox.sandbox_spec import Blueprint
 from cvl_ci.sandbox.status import Instance
 
 FOR_ALL = ("health", "instances", "zones")

@@ -1,4 +1,4 @@
-"""What the host has, seen from a container on its network: `python -m cvl_ci.sandbox.emulator_scout DEVICES PORT...`.
+"""Look at the host from a container on its network: `python -m cvl_ci.sandbox.emulator.host_probe DEVICES PORT...`.
 
 Prints the ranges of addresses it routes somewhere; free ports, those asked for first; and, from its /dev at DEVICES,
 which devices it can give to machines.
@@ -10,8 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from cvl_ci.sandbox import networks, ports
-from cvl_ci.sandbox.emulator_machines import FUSE
+from cvl_ci.sandbox.docker import networks, ports
+from cvl_ci.sandbox.emulator.containers import FUSE
 
 PORTS = 3
 

@@ -11,9 +11,9 @@ import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from cvl_ci.sandbox.blueprint import Blueprint
-from cvl_ci.sandbox.emulator_cloud import GONE, Cloud
-from cvl_ci.sandbox.emulator_signatures import Keyring, MachineKey
+from cvl_ci.sandbox.emulator.ec2 import GONE, Cloud
+from cvl_ci.sandbox.emulator.signatures import Keyring, MachineKey
+from cvl_ci.sandbox.sandbox_spec import Blueprint
 
 TOKEN = "X-aws-ec2-metadata-token"  # noqa: S105  # a header's name
 LIFETIME = f"{TOKEN}-ttl-seconds"

@@ -1,4 +1,4 @@
-"""The emulated AWS as a process of its own: `python -m cvl_ci.sandbox.emulator [--in-front] DIRECTORY`.
+"""The emulated AWS as a process of its own: `python -m cvl_ci.sandbox.emulator.main [--in-front] DIRECTORY`.
 
 A program beside cvl-ci, not a part of it: it alone of this room reads its environment, handles signals and exits. It
 goes into the background unless that would end its container, holds everything in memory, and ends with its directory:
@@ -20,14 +20,15 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox import blueprint as blueprints
-from cvl_ci.sandbox import daemon, keys, networks, visits
-from cvl_ci.sandbox.blueprint import LOG, Blueprint
-from cvl_ci.sandbox.docker import Docker
+from cvl_ci.sandbox import emulator_process, keys, usage_lock
+from cvl_ci.sandbox import sandbox_spec as blueprints
+from cvl_ci.sandbox.docker import networks
+from cvl_ci.sandbox.docker.engine import Docker
+from cvl_ci.sandbox.sandbox_spec import LOG, Blueprint
 
 if TYPE_CHECKING:
-    from cvl_ci.sandbox.emulator_cloud import Cloud
-    from cvl_ci.sandbox.emulator_machines import Machines
+    from cvl_ci.sandbox.emulator.containers import Machines
+    from cvl_ci.sandbox.emulator.ec2 import Cloud
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def main() -> None:
     plan = blueprints.load(directory)
     if plan is None:
         sys.exit(f"{directory} holds no plan of a sandbox")
-    if daemon.IN_FRONT in how:
+    if emulator_process.IN_FRONT in how:
         # As the first process of a container it would be deaf to this until it says otherwise.
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         speak_into_log(directory)
@@ -76,22 +77,22 @@ def speak_into_log(directory: Path) -> None:
 
 def record(directory: Path) -> dict[str, object]:
     """Who we are, for all to read before we do anything. In containers many a process has the same number."""
-    ours: dict[str, object] = {"pid": os.getpid(), "started": daemon.started(os.getpid())}
-    blueprints.write_json(directory / daemon.FILE, ours)
+    ours: dict[str, object] = {"pid": os.getpid(), "started": emulator_process.started(os.getpid())}
+    blueprints.write_json(directory / emulator_process.FILE, ours)
     return ours
 
 
 def serve(directory: Path, plan: Blueprint, ours: dict[str, object]) -> None:
     settle_environment(directory)
     # Loads moto, which reads its settings as it is loaded.
-    from cvl_ci.sandbox.emulator_cloud import Cloud
-    from cvl_ci.sandbox.emulator_control import Front
-    from cvl_ci.sandbox.emulator_gate import Gate
-    from cvl_ci.sandbox.emulator_machines import Machines
-    from cvl_ci.sandbox.emulator_metadata import listen as listen_metadata
-    from cvl_ci.sandbox.emulator_seed import seed
-    from cvl_ci.sandbox.emulator_servers import listen
-    from cvl_ci.sandbox.emulator_signatures import Keyring
+    from cvl_ci.sandbox.emulator.account import seed
+    from cvl_ci.sandbox.emulator.containers import Machines
+    from cvl_ci.sandbox.emulator.ec2 import Cloud
+    from cvl_ci.sandbox.emulator.fault_gate import Gate
+    from cvl_ci.sandbox.emulator.front import Front
+    from cvl_ci.sandbox.emulator.imds import listen as listen_metadata
+    from cvl_ci.sandbox.emulator.servers import listen
+    from cvl_ci.sandbox.emulator.signatures import Keyring
 
     known = keys.load(directory)
     if known is None:
@@ -126,11 +127,11 @@ def leave_with_the_last(directory: Path, plan: Blueprint, cloud: Cloud, machines
     """A run that kept a machine, or was killed, takes nothing down: without runs and machines, all of it ends here."""
     while True:
         time.sleep(1)
-        if cloud.any_left() or not visits.brought_up_by_a_run(directory):
+        if cloud.any_left() or not usage_lock.brought_up_by_a_run(directory):
             continue
-        with visits.forsaken(directory) as forsaken:
+        with usage_lock.forsaken(directory) as forsaken:
             if forsaken and not cloud.any_left() and remove_all(plan, machines):
-                visits.forget_who_brought_it_up(directory)
+                usage_lock.forget_who_brought_it_up(directory)
                 print("no run is here any more, and no machine: down", flush=True)
                 os._exit(0)
 
@@ -151,7 +152,7 @@ def wait(directory: Path, end: threading.Event, ours: dict[str, object]) -> bool
     """Until it is told to end, or its directory vanishes. False: another emulator has taken the directory over."""
     while not end.wait(0.5):
         try:
-            found = json.loads((directory / daemon.FILE).read_text(encoding="utf-8"))
+            found = json.loads((directory / emulator_process.FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             print("the directory or its record is gone", flush=True)
             return True
@@ -162,7 +163,7 @@ def wait(directory: Path, end: threading.Event, ours: dict[str, object]) -> bool
 
 def settle_environment(directory: Path) -> None:
     """Settings of moto; and no library of AWS may find keys, files or a metadata service of the user's here."""
-    from cvl_ci.sandbox.home import CPU_IMAGE, GPU_IMAGE
+    from cvl_ci.sandbox.sky_home import CPU_IMAGE, GPU_IMAGE
 
     images = directory / "images.json"
     images.write_text(

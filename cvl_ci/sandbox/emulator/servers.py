@@ -8,8 +8,8 @@ import threading
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import make_server
 
-from cvl_ci.sandbox.blueprint import Blueprint
-from cvl_ci.sandbox.emulator_control import Front
+from cvl_ci.sandbox.emulator.front import Front
+from cvl_ci.sandbox.sandbox_spec import Blueprint
 
 
 def listen(plan: Blueprint, front: Front) -> None:

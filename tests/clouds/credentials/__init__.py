@@ -1,1 +1,1 @@
-"""One file a cloud, as in cvl_ci/engine/credentials; and what SkyPilot itself reads of what is written."""
+"""One file a cloud, as in cvl_ci/clouds; and what SkyPilot itself reads of what is written."""

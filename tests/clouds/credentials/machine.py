@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from cvl_ci.engine.credentials.kind import OIDC, Here
+from cvl_ci.clouds.credential_provider import OIDC, Here
 
 
 def _private_key() -> str:

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine.credentials import access, oidc, worker_aws_role
+from cvl_ci.clouds import credentials as access
+from cvl_ci.clouds import oidc
+from cvl_ci.clouds.aws import worker_role
 from cvl_ci.errors import CredentialsError
-from tests.engine.credentials import peers
-from tests.engine.credentials.machine import ROLE
+from tests.clouds.credentials import peers
+from tests.clouds.credentials.machine import ROLE
 
 LATER = """
 import datetime, json, sys
@@ -109,7 +111,7 @@ def test_what_is_kept_is_given_only_while_it_outlives_botocores_patience(
     start = datetime.now(timezone.utc)
 
     def at(minutes: int) -> str:
-        found = worker_aws_role.keys(
+        found = worker_role.keys(
             ROLE, cache=tmp_path / "kept", session="cvl-ci", environ=environ, now=start + timedelta(minutes=minutes)
         )
         return str(found["AccessKeyId"])
@@ -135,7 +137,7 @@ def test_a_token_that_github_refuses_is_told_without_the_request_token() -> None
 
 def test_a_role_that_does_not_trust_this_job_is_told_with_where_to_look(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-I", "-m", "cvl_ci.engine.credentials.worker_aws_role", ROLE, str(tmp_path / "kept"), "s"],
+        [sys.executable, "-I", "-m", "cvl_ci.clouds.aws.worker_role", ROLE, str(tmp_path / "kept"), "s"],
         env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,

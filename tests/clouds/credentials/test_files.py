@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine.credentials import access, files
+from cvl_ci.clouds import credential_files
+from cvl_ci.clouds import credentials as access
 from cvl_ci.errors import CredentialsError
-from tests.engine.credentials.machine import KEY, KUBECONFIG, ROLE, WITH_OIDC, machine
+from tests.clouds.credentials.machine import KEY, KUBECONFIG, ROLE, WITH_OIDC, machine
 
 TOKEN: dict[str, Any] = dict(WITH_OIDC)
 
@@ -65,9 +66,9 @@ def test_post_removes_all_that_was_made_and_nothing_else(mine: Path) -> None:
     for _ in ("main", "post"):
         access.carry_out(where, access.prepare(where, ["lambda", "runpod", "aws"]))
     assert (mine / ".runpod/config.toml").exists()
-    files.remove(where.folder)
+    credential_files.remove(where.folder)
     assert everything(mine) == before
-    files.remove(where.folder)  # a second time there is nothing to do
+    credential_files.remove(where.folder)  # a second time there is nothing to do
 
 
 def test_what_cannot_be_removed_is_told_and_does_not_keep_the_rest(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +82,7 @@ def test_what_cannot_be_removed_is_told_and_does_not_keep_the_rest(mine: Path, m
         unlink(path, missing_ok=missing_ok)
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    assert files.remove(where.folder) == [stuck]
+    assert credential_files.remove(where.folder) == [stuck]
     assert everything(mine) == {".lambda_cloud", ".lambda_cloud/lambda_keys"}
 
 
@@ -95,7 +96,7 @@ def test_a_file_of_somebody_elses_is_neither_written_over_nor_removed(mine: Path
     assert theirs.read_text() == "api_key = theirs\n"
     same = machine(mine, lambda_api_key="theirs")
     access.carry_out(same, access.prepare(same, ["lambda"]))
-    files.remove(same.folder)
+    credential_files.remove(same.folder)
     assert theirs.exists()
 
 
@@ -121,7 +122,7 @@ def test_what_a_login_leaves_is_removed_and_its_secret_is_no_argument(mine: Path
     assert f"--password @{mine}/ours/azure" in called
     assert "s3cr3t-s3cr3t" not in called
     assert "account set --subscription subscription-0" in called
-    files.remove(where.folder)
+    credential_files.remove(where.folder)
     assert not (mine / ".azure").exists()
 
 

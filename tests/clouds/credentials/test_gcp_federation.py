@@ -9,9 +9,9 @@ import google.auth
 import pytest
 from google.auth.transport.requests import Request
 
-from cvl_ci.engine.credentials import access
-from tests.engine.credentials import peers
-from tests.engine.credentials.machine import PROVIDER, machine
+from cvl_ci.clouds import credentials as access
+from tests.clouds.credentials import peers
+from tests.clouds.credentials.machine import PROVIDER, machine
 
 
 def test_google_auth_asks_github_for_a_token_each_time_it_needs_one(

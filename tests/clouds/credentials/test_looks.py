@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine.credentials import access, kubernetes
+from cvl_ci.clouds import credentials as access
+from cvl_ci.clouds.kubernetes import credentials as kubernetes
 from cvl_ci.errors import CredentialsError
-from tests.engine.credentials.machine import KEY, KUBECONFIG, PROVIDER, ROLE, WITH_OIDC, machine
+from tests.clouds.credentials.machine import KEY, KUBECONFIG, PROVIDER, ROLE, WITH_OIDC, machine
 
 COMPLETE: list[tuple[str, dict[str, str]]] = [
     ("aws", {"role_to_assume": ROLE, **WITH_OIDC}),

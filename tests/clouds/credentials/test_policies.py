@@ -13,18 +13,18 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-POLICIES = ROOT / "cvl_ci/engine/credentials/policies"
+POLICIES = ROOT / "cvl_ci/clouds/policies"
 RECORDED = Path(__file__).with_name("aws_actions.json")
 SEEN: dict[str, list[str]] = json.loads(RECORDED.read_text())
 """What a spot run in the sandbox called: made, compared and (GOLDEN=write) recorded by test_keep_on_failure.py of
 tests/sandbox."""
 
 UNSEEN = {
-    "ec2:CancelSpotInstanceRequests": "ends a spot request that no machine answered (engine/inventory/aws.py)",
-    "ec2:DeleteVolume": "ends a volume that outlived its machine (engine/inventory/aws.py)",
+    "ec2:CancelSpotInstanceRequests": "ends a spot request that no machine answered (clouds/aws/inventory.py)",
+    "ec2:DeleteVolume": "ends a volume that outlived its machine (clouds/aws/inventory.py)",
     "ec2:DescribeInstanceStatus": "`reap` looks at what lives, where there are more than a page (aws_looks.py)",
     "ec2:DescribeTags": "`reap` finds everybody's leases by their labels (aws_looks.py)",
-    "ec2:ReleaseAddress": "ends an address that carries a lease's label: no run makes one (engine/inventory/aws.py)",
+    "ec2:ReleaseAddress": "ends an address that carries a lease's label: no run makes one (clouds/aws/inventory.py)",
     "iam:GetRole": "SkyPilot looks at the role where the profile has none",
     "iam:PassRole": "AWS asks for it when a machine is launched with a role: no action of its own",
     "iam:CreateServiceLinkedRole": "AWS makes this role at the first spot request of an account",
@@ -36,8 +36,8 @@ UNSEEN_ON_MACHINES = {
     "ec2:TerminateInstances": "autodown ends them",
 }
 UNSEEN_ON_GCP = {
-    "compute.addresses.list": "a release looks at addresses too; without it, it says so (engine/inventory/gcp.py)",
-    "compute.disks.delete": "ends a disk that outlived its machine (engine/inventory/gcp.py)",
+    "compute.addresses.list": "a release looks at addresses too; without it, it says so (clouds/gcp/inventory.py)",
+    "compute.disks.delete": "ends a disk that outlived its machine (clouds/gcp/inventory.py)",
 }
 _NAMES = {"service-quotas": "servicequotas"}
 """The emulator's name of a service and IAM's."""
@@ -99,7 +99,7 @@ def test_only_what_carries_our_label_is_ended_stopped_or_labelled(name: str) -> 
 
 
 def test_only_a_branch_or_an_environment_of_one_repository_with_the_audience_we_ask_for_is_trusted() -> None:
-    from cvl_ci.engine.credentials.worker_aws_role import AUDIENCE
+    from cvl_ci.clouds.aws.worker_role import AUDIENCE
 
     [statement] = json.loads((POLICIES / "aws-trust.json").read_text())["Statement"]
     issuer = "token.actions.githubusercontent.com"

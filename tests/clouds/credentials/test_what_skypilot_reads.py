@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine.credentials import access
-from tests.engine.credentials import peers
-from tests.engine.credentials.machine import KEY, KUBECONFIG, PROVIDER, ROLE, WITH_OIDC
+from cvl_ci.clouds import credentials as access
+from tests.clouds.credentials import peers
+from tests.clouds.credentials.machine import KEY, KUBECONFIG, PROVIDER, ROLE, WITH_OIDC
 
 pytestmark = pytest.mark.sky
 

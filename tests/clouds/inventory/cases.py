@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cvl_ci.engine.inventory.provider import Provider, ProviderInventory
+from cvl_ci.clouds.provider import Provider, ProviderInventory
 from cvl_ci.lease import Owner
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Found
-from cvl_ci.request.plan import Place
 
 OURS = Owner(repository="cvl/ci", run="12345678901")
 OTHER = Owner(repository="cvl/ci", run="12345678902")

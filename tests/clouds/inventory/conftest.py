@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from cvl_ci.engine.inventory import rest
+from cvl_ci.clouds import http
 
 
 @pytest.fixture(autouse=True)
 def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What was waited, in seconds."""
     seconds: list[float] = []
-    monkeypatch.setattr(rest, "sleep", seconds.append)
+    monkeypatch.setattr(http, "sleep", seconds.append)
     return seconds

@@ -10,10 +10,11 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from cvl_ci.engine.inventory import AwsInventory, aws_looks, ec2_clients
+from cvl_ci.clouds import AwsInventory, ec2_clients
+from cvl_ci.clouds.aws import queries
 from cvl_ci.lease import Owner
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Found
-from cvl_ci.request.plan import Place
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -111,7 +112,7 @@ def test_what_a_run_makes_has_to_be_looked_at(client: EC2Client, action: str) ->
 def test_without_the_right_to_list_tags_or_states_the_longer_way_finds_the_same(
     client: EC2Client, action: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aws_looks, "PAGE", 2)
+    monkeypatch.setattr(queries, "PAGE", 2)
     ours = start(client, 3, labels())
     start(client, 3, [{"Key": "Name", "Value": "another's"}])
     refuse(client, action)
@@ -121,7 +122,7 @@ def test_without_the_right_to_list_tags_or_states_the_longer_way_finds_the_same(
 def test_beyond_a_page_all_are_found_and_the_longest_overdue_have_their_type(
     client: EC2Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aws_looks, "PAGE", 2)
+    monkeypatch.setattr(queries, "PAGE", 2)
     client.terminate_instances(InstanceIds=sorted(start(client, 5, labels(**{"cvl-ci-deadline": "1"}))))
     later = start(client, 3, labels(**{"cvl-ci-deadline": str(int(time.time()) + 900)}))
     overdue = start(client, 2, labels())

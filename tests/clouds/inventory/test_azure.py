@@ -11,9 +11,9 @@ import pytest
 import responses
 from responses import matchers
 
-from cvl_ci.engine.inventory.azure import MANAGEMENT, VERSIONS, Azure, Token, token_from
-from cvl_ci.engine.inventory.provider import ProviderInventory
-from tests.engine.inventory.cases import CLUSTER, LABELS, OTHER_CLUSTER, OURS, error, find
+from cvl_ci.clouds.azure.inventory import MANAGEMENT, VERSIONS, Azure, Token, token_from
+from cvl_ci.clouds.provider import ProviderInventory
+from tests.clouds.inventory.cases import CLUSTER, LABELS, OTHER_CLUSTER, OURS, error, find
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
 BASE = f"/subscriptions/{SUBSCRIPTION}"

@@ -19,17 +19,19 @@ import pytest
 import requests
 import responses
 
-from cvl_ci.engine import served_inventory as served
-from cvl_ci.engine.inventory import lambda_cloud, rest, runpod
-from cvl_ci.engine.inventory.aws import AwsInventory
-from cvl_ci.engine.inventory.aws_clients import ec2_clients
-from cvl_ci.engine.inventory.azure import Azure, Token
-from cvl_ci.engine.inventory.gcp import LISTS, Gcp
-from cvl_ci.engine.inventory.kubernetes import Kubernetes
-from cvl_ci.engine.inventory.provider import Provider, ProviderInventory
+from cvl_ci.clouds import http
+from cvl_ci.clouds.aws.clients import ec2_clients
+from cvl_ci.clouds.aws.inventory import AwsInventory
+from cvl_ci.clouds.azure.inventory import Azure, Token
+from cvl_ci.clouds.gcp.inventory import LISTS, Gcp
+from cvl_ci.clouds.kubernetes.inventory import Kubernetes
+from cvl_ci.clouds.lambda_cloud import inventory as lambda_cloud
+from cvl_ci.clouds.provider import Provider, ProviderInventory
+from cvl_ci.clouds.runpod import inventory as runpod
+from cvl_ci.engine import server_inventory as served
 from cvl_ci.engine.skypilot import SkyPilotEngine
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Found, Inventory
-from cvl_ci.request.plan import Place
 
 LEASE = "cvl-12345678901-67187508"
 EC2 = "http://ec2.amazonaws.com/doc/2016-11-15/"
@@ -151,7 +153,7 @@ def _server(say: Callable[[str], Said]) -> Found:
 _ANY = re.compile(".*")
 ASK: dict[str, Callable[[Callable[[str], Said]], Found]] = {
     "aws": _ec2,
-    "gcp": lambda say: _through(Gcp(lambda: (rest.session("Bearer t"), "p")), say),
+    "gcp": lambda say: _through(Gcp(lambda: (http.session("Bearer t"), "p")), say),
     "azure": lambda say: _through(Azure(lambda: Token(text="t", subscription="s", expires_at=9e12)), say),
     "kubernetes": _kubectl,
     "lambda": lambda say: _through(lambda_cloud.LambdaCloud(lambda: "k"), say),
@@ -203,7 +205,7 @@ def test_no_hostile_answer_is_ever_empty(provider: str, hostile: str, monkeypatc
 @pytest.mark.parametrize("provider", ["gcp", "azure", "aws"])
 @pytest.mark.parametrize("repeats", [True, False])
 def test_pages_without_end_prove_nothing(provider: str, repeats: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest, "PAGES", 20)
+    monkeypatch.setattr(http, "PAGES", 20)
     asked = 0
 
     def say(question: str) -> Said:
@@ -249,7 +251,7 @@ def test_of_generated_answers_none_is_a_silent_empty_and_none_escapes(
     provider: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
-    monkeypatch.setattr(rest, "TRIES", 0)
+    monkeypatch.setattr(http, "TRIES", 0)
     for seed in range(ROUNDS if provider != "aws" else 10):
         with _seeded(seed) as dice:
             body = json.dumps(_value(dice)).encode()

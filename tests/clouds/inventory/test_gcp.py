@@ -9,10 +9,10 @@ import pytest
 import responses
 from responses import matchers
 
-from cvl_ci.engine.inventory import rest
-from cvl_ci.engine.inventory.gcp import COMPUTE, LISTS, TPU, Gcp
-from cvl_ci.engine.inventory.provider import ProviderInventory
-from tests.engine.inventory.cases import CLUSTER, LABELS, OTHER_LABELS, OURS, error, find, ids
+from cvl_ci.clouds import http
+from cvl_ci.clouds.gcp.inventory import COMPUTE, LISTS, TPU, Gcp
+from cvl_ci.clouds.provider import ProviderInventory
+from tests.clouds.inventory.cases import CLUSTER, LABELS, OTHER_LABELS, OURS, error, find, ids
 
 if TYPE_CHECKING:
     from requests import Session
@@ -75,7 +75,7 @@ def api() -> Iterator[Api]:
 
 
 def gcp() -> Gcp:
-    return Gcp(lambda: (rest.session("Bearer ya29.secret"), PROJECT))
+    return Gcp(lambda: (http.session("Bearer ya29.secret"), PROJECT))
 
 
 def test_a_machine_and_its_disk_without_a_label_are_found_with_place_type_and_age(api: Api) -> None:
@@ -127,7 +127,7 @@ def test_all_pages_are_read(api: Api) -> None:
 
 
 def test_pages_without_end_prove_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest, "PAGES", 3)
+    monkeypatch.setattr(http, "PAGES", 3)
     api.answer(instances=page("instances", instance(), nextPageToken="again"))
     assert "no last page" in error(find(gcp()))
 
@@ -238,7 +238,7 @@ def test_credentials_that_have_expired_prove_nothing(api: Api) -> None:
 
     def sign_in() -> tuple[Session, str]:
         session: Session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
-        rest.patient(session)
+        http.patient(session)
         return session, PROJECT
 
     assert "expired or revoked" in error(find(Gcp(sign_in)))

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine.inventory.kubernetes import Kubernetes
-from cvl_ci.engine.inventory.programs import programs
-from cvl_ci.engine.inventory.provider import ProviderInventory
-from tests.engine.inventory.cases import CLUSTER, LABELS, OTHER_CLUSTER, OTHER_LABELS, OURS, error, find, ids
+from cvl_ci.clouds.kubernetes.inventory import Kubernetes
+from cvl_ci.clouds.programs import programs
+from cvl_ci.clouds.provider import ProviderInventory
+from tests.clouds.inventory.cases import CLUSTER, LABELS, OTHER_CLUSTER, OTHER_LABELS, OURS, error, find, ids
 
 FORBIDDEN = (
     'Error from server (Forbidden): pods is forbidden: User "ci" cannot list resource "pods" at the cluster scope'
@@ -89,7 +89,7 @@ def test_pods_and_services_of_the_lease_are_found_in_the_context_in_use(kubectl:
 
 
 def test_a_context_that_was_named_is_asked_whatever_slashes_it_has(kubectl: Kubectl) -> None:
-    from cvl_ci.request.plan import Place
+    from cvl_ci.model.plan import Place
 
     context = "arn:aws:eks:us-east-1:123456789012:cluster/gpu"
     kubectl.shows()
@@ -147,7 +147,7 @@ def test_no_kubectl_and_no_context_prove_nothing(kubectl: Kubectl, tmp_path: Pat
 
 
 def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("cvl_ci.engine.inventory.programs.SECONDS", 0.2)
+    monkeypatch.setattr("cvl_ci.clouds.programs.SECONDS", 0.2)
     (tmp_path / "kubectl").write_text("#!/bin/sh\nexec sleep 20\n")
     (tmp_path / "kubectl").chmod(0o755)
     run = programs({"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"})
@@ -155,7 +155,7 @@ def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_context_beside_a_place_without_one_is_asked_with_the_one_in_use(kubectl: Kubectl) -> None:
-    from cvl_ci.request.plan import Place
+    from cvl_ci.model.plan import Place
 
     places: Sequence[Place] = [Place(cloud="kubernetes"), Place(cloud="kubernetes", region="other")]
     assert kubectl.kubernetes().scopes(places) == ["other", "gke_p_z_c"]

@@ -11,9 +11,9 @@ import pytest
 import requests
 import responses
 
-from cvl_ci.engine.inventory.lambda_cloud import API, KEY_FILE, LambdaCloud, key_from
-from cvl_ci.engine.inventory.provider import ProviderInventory
-from tests.engine.inventory.cases import CLUSTER, OTHER_CLUSTER, OURS, error, find, ids
+from cvl_ci.clouds.lambda_cloud.inventory import API, KEY_FILE, LambdaCloud, key_from
+from cvl_ci.clouds.provider import ProviderInventory
+from tests.clouds.inventory.cases import CLUSTER, OTHER_CLUSTER, OURS, error, find, ids
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 import requests
 import responses
 
-from cvl_ci.engine.inventory.provider import ProviderInventory
-from cvl_ci.engine.inventory.runpod import API, GRAPHQL, KEY_FILE, QUERY, RunPod, key_from
-from tests.engine.inventory.cases import CLUSTER, OTHER_CLUSTER, error, find, ids
+from cvl_ci.clouds.provider import ProviderInventory
+from cvl_ci.clouds.runpod.inventory import API, GRAPHQL, KEY_FILE, QUERY, RunPod, key_from
+from tests.clouds.inventory.cases import CLUSTER, OTHER_CLUSTER, error, find, ids
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_no_clear_answer_is_never_clean(answer: dict[str, Any], why: str, api: r
 
 
 def test_an_api_that_stays_down_is_unanswered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvl_ci.engine.inventory.rest.TRIES", 1)
+    monkeypatch.setattr("cvl_ci.clouds.http.TRIES", 1)
     with responses.RequestsMock() as api:
         api.post(GRAPHQL, status=503)
         api.post(GRAPHQL, status=503)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cvl_ci.engine.inventory import PROVED, Inventories, every
-from cvl_ci.engine.inventory.provider import Look, ProviderInventory
+from cvl_ci.clouds import PROVED, Inventories, every
+from cvl_ci.clouds.provider import Look, ProviderInventory
 from cvl_ci.errors import EngineError
+from cvl_ci.model.plan import Place
 from cvl_ci.ports import Resource
-from cvl_ci.request.plan import Place
 
 
 @dataclass
@@ -91,7 +91,7 @@ def test_every_cloud_that_a_run_may_go_to_can_be_asked() -> None:
 
 def test_making_the_inventories_loads_no_cloud_s_library() -> None:
     program = (
-        "import sys; from cvl_ci.engine import inventory; inventory.every({'HOME': '/nowhere'});"
+        "import sys; from cvl_ci import clouds as inventory; inventory.every({'HOME': '/nowhere'});"
         "print([name for name in ('boto3', 'botocore', 'requests', 'google.auth', 'urllib3') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cvl_ci.model.outcome import Ending
 from cvl_ci.result.benchmark.baseline import alike, choose
 from cvl_ci.result.benchmark.comparison import Comparison, compare, worse
 from cvl_ci.result.benchmark.direction import Direction, by_name
@@ -15,7 +16,6 @@ from cvl_ci.result.benchmark.leg import Leg, read
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.rules import Rules
 from cvl_ci.result.benchmark.rules import read as read_rules
-from cvl_ci.result.outcome import Ending
 from tests.result.benchmark.legs import leg, never_started, summary
 
 BASE, PARENT, OTHER = "b" * 40, "a" * 40, "d" * 40

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from cvl_ci.commands import report as reporting
-from cvl_ci.local.legs import assets
+from cvl_ci.local.run_files import assets
 from cvl_ci.result.benchmark import comparison
 from cvl_ci.result.benchmark.leg import Leg, line, read
 from cvl_ci.result.benchmark.readings import Readings
 from cvl_ci.result.benchmark.rules import Rules
 from cvl_ci.result.benchmark.rules import read as read_rules
 from cvl_ci.result.benchmark.tables import read_json
-from cvl_ci.result.benchmark.turns import together, turn
-from cvl_ci.result.legs import rows
+from cvl_ci.result.benchmark.trials import together, turn
+from cvl_ci.result.matrix import report
 from cvl_ci.result.summary import _json_value
 from tests.result.benchmark.legs import NIGHT, summary
 
@@ -92,11 +92,11 @@ def legs(name: str, values: Values, commit: str, *, through_history: bool = Fals
     return found
 
 
-def reported(case: str, *, rules: Rules | None = None, strict: bool = True) -> rows.Report:
+def reported(case: str, *, rules: Rules | None = None, strict: bool = True) -> report.Report:
     name, before, after, _ = CASES[case]
-    policy = rows.Policy(fail_on_regression=strict)
+    policy = report.Policy(fail_on_regression=strict)
     base = legs(name, before, BASE, through_history=True)
-    return rows.report(legs(name, after, HEAD), history=base, commits=[BASE], policy=policy, rules=rules)
+    return report.report(legs(name, after, HEAD), history=base, commits=[BASE], policy=policy, rules=rules)
 
 
 def is_gated(case: str) -> bool:
@@ -104,7 +104,7 @@ def is_gated(case: str) -> bool:
     return CASES[case][0] not in {"widgets", "use_amp"} and case != "an error, then -1"
 
 
-def every_text(found: rows.Report) -> list[str]:
+def every_text(found: report.Report) -> list[str]:
     written = reporting.files(found, assets=assets(), settings=reporting.Settings())
     return [*written.values(), "\n".join(reporting.as_text(found))]
 
@@ -163,14 +163,14 @@ def test_a_rule_that_says_ignore_is_not_shouted_down() -> None:
 def test_of_a_run_with_too_many_metrics_nobody_says_that_one_is_gone() -> None:
     many = {f"m{at}": 1 for at in range(300)}
     head = [read(json.dumps(summary(metrics=many, cluster=str(at), commit=HEAD)).encode()) for at in range(5)]
-    found = rows.report(head, history=legs("accuracy", GOOD, BASE), commits=[BASE])
+    found = report.report(head, history=legs("accuracy", GOOD, BASE), commits=[BASE])
     one = next(one for one in found.rows[0].comparisons if one.metric == "accuracy")
     assert (one.verdict.value, "too many to keep" in one.judged.reason) == ("unsure", True)
 
 
 def test_legs_that_all_failed_lost_nothing() -> None:
     failed = [read(json.dumps(summary(ending="failed", exit_code=3, metrics={}, commit=HEAD)).encode())]
-    found = rows.report(failed, history=legs("accuracy", GOOD, BASE), commits=[BASE])
+    found = report.report(failed, history=legs("accuracy", GOOD, BASE), commits=[BASE])
     assert (found.rows[0].worse, found.rows[0].comparisons) == ((), ())
 
 
@@ -205,5 +205,5 @@ def test_a_leg_whose_turns_partly_gave_no_number_is_not_called_the_same() -> Non
         return [read(json.dumps(each).encode()) for each in said]
 
     for count, verdict in ((5, "same"), (4, "unsure"), (2, "worse")):
-        found = rows.report(ran(HEAD, count), history=ran(BASE, 5), commits=[BASE])
+        found = report.report(ran(HEAD, count), history=ran(BASE, 5), commits=[BASE])
         assert next(one for one in found.rows[0].comparisons if one.metric == "accuracy").verdict.value == verdict

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.commands import report as reporting
-from cvl_ci.local import legs
+from cvl_ci.local import run_files
 from cvl_ci.result import outputs
 from cvl_ci.result.benchmark.leg import LARGEST_BYTES, Leg, line, read
-from cvl_ci.result.legs import markdown, regressions
-from cvl_ci.result.legs.page import Assets
-from cvl_ci.result.legs.rows import Policy, report
+from cvl_ci.result.matrix import markdown, regressions
+from cvl_ci.result.matrix.page import Assets
+from cvl_ci.result.matrix.report import Policy, report
 from cvl_ci.result.report import COMMENT_BYTES, SUMMARY_BYTES, Link
 from tests.result.benchmark.legs import NIGHT, leg, summary
 
@@ -165,7 +165,7 @@ def test_a_summary_whose_ending_is_none_is_told_as_unreadable(ending: str, tmp_p
     (tmp_path / "cvl-bad.json").write_text(f'{{"ending": {ending}, "cluster": "cvl-bad"}}')
     (tmp_path / "cvl-good.json").write_text(json.dumps(summary()))
     (tmp_path / "cvl-other.json").write_text('{"something": "else"}')
-    found, troubles = legs.gather([str(tmp_path)], field="FOLDER")
+    found, troubles = run_files.gather([str(tmp_path)], field="FOLDER")
     assert ([one.cluster for one in found], troubles) == (
         ["cvl-1-00000001"],
         ["cvl-bad.json has an ending that is no known one"],
@@ -175,14 +175,14 @@ def test_a_summary_whose_ending_is_none_is_told_as_unreadable(ending: str, tmp_p
 def test_a_history_s_lines_that_are_no_runs_are_counted_and_the_others_are_read(tmp_path: Path) -> None:
     lines = [line(leg()), '{"ending": []}', "", '{"ending": "succ', "[" * 100_000, line(leg(cluster="b"))]
     (tmp_path / "history.jsonl").write_text("\n".join(lines))
-    found, troubles = legs.gather([str(tmp_path / "history.jsonl")], field="--history")
+    found, troubles = run_files.gather([str(tmp_path / "history.jsonl")], field="--history")
     assert (len(found), troubles) == (2, ["history.jsonl holds 3 lines that are no runs"])
 
 
 def test_a_file_s_name_that_is_no_text_can_be_told_of(tmp_path: Path) -> None:
     name = b"cvl-\xff\x1b[2J.json".decode("utf-8", "surrogateescape")
     (tmp_path / name).write_text("{")
-    _, troubles = legs.gather([str(tmp_path)], field="FOLDER")
+    _, troubles = run_files.gather([str(tmp_path)], field="FOLDER")
     written = reporting.files(report([leg()], troubles=troubles), assets=BARE, settings=reporting.Settings())
     assert all(text.encode() and "\x1b" not in text for text in written.values())
     assert len(troubles) == 1

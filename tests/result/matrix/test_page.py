@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.local.legs import assets
-from cvl_ci.result.legs.page import page
-from cvl_ci.result.legs.rows import Report
+from cvl_ci.local.run_files import assets
+from cvl_ci.result.matrix.page import page
+from cvl_ci.result.matrix.report import Report
 from tests.conftest import in_ci
-from tests.result.legs.test_report import nasty, reported
+from tests.result.matrix.test_report import nasty, reported
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(300)]
 

@@ -13,18 +13,19 @@ import pytest
 from markdown_it import MarkdownIt
 
 from cvl_ci.commands import report as reporting
-from cvl_ci.local.legs import assets
-from cvl_ci.request.expected import Expected
+from cvl_ci.inputs.expected_legs import Expected
+from cvl_ci.local.run_files import assets
 from cvl_ci.result.benchmark.leg import Leg, read
 from cvl_ci.result.benchmark.noise import Verdict
-from cvl_ci.result.legs import markdown, regressions, words
-from cvl_ci.result.legs.failures import INFRASTRUCTURE, Failure, failure
-from cvl_ci.result.legs.rows import Policy, Report, Row, report
-from cvl_ci.result.legs.trends import costs, outliers, trend
+from cvl_ci.result.matrix import markdown, regressions
+from cvl_ci.result.matrix import text as words
+from cvl_ci.result.matrix.failures import INFRASTRUCTURE, Failure, failure
+from cvl_ci.result.matrix.report import Policy, Report, Row, report
+from cvl_ci.result.matrix.trends import costs, outliers, trend
 from cvl_ci.result.report import COMMENT_BYTES, SUMMARY_BYTES
 from tests import golden
 from tests.result.benchmark.legs import NIGHT, leg, never_started
-from tests.result.legs.matrix import BASE, DAY, DIGITS, ON_AWS, ON_GCP, RULES, failures, history, night, runs
+from tests.result.matrix.matrix import BASE, DAY, DIGITS, ON_AWS, ON_GCP, RULES, failures, history, night, runs
 
 STRICT = Policy(fail_on_regression=True)
 

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from cvl_ci.commands import report as reporting
-from cvl_ci.local.legs import assets
+from cvl_ci.local.run_files import assets
+from cvl_ci.model.outcome import Beside, Change
 from cvl_ci.result import phrases
 from cvl_ci.result.benchmark.baseline import alike
 from cvl_ci.result.benchmark.leg import Leg, line, read
-from cvl_ci.result.legs import regressions, words
-from cvl_ci.result.legs.rows import Policy, Report, report
-from cvl_ci.result.legs.trends import trend
-from cvl_ci.result.outcome import Beside, Change
+from cvl_ci.result.matrix import regressions
+from cvl_ci.result.matrix import text as words
+from cvl_ci.result.matrix.report import Policy, Report, report
+from cvl_ci.result.matrix.trends import trend
 from cvl_ci.result.report import _compared
 from tests.result.benchmark.legs import NIGHT, leg
 

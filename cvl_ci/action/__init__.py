@@ -1,0 +1,1 @@
+"""The entry point of the GitHub Action: main and post."""

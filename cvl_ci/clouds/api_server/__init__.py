@@ -1,0 +1,1 @@
+"""A SkyPilot API server that has the clouds' credentials."""

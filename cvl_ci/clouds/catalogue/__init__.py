@@ -1,0 +1,1 @@
+"""Prices, and the names that SkyPilot knows."""

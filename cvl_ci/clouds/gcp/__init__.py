@@ -1,0 +1,1 @@
+"""GCP: credentials and inventory."""

@@ -1,0 +1,1 @@
+"""Kubernetes: credentials and inventory."""

@@ -1,0 +1,1 @@
+"""The verb `plan`: from inputs to an exact plan and its price."""

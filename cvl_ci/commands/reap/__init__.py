@@ -1,0 +1,1 @@
+"""The verbs `reap` and `down`."""

@@ -1,0 +1,1 @@
+"""Artifacts of a workflow: upload, download, and earlier runs."""

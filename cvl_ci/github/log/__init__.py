@@ -1,0 +1,1 @@
+"""The log of a step: reporter, workflow commands, masks and shield."""

@@ -1,0 +1,1 @@
+"""What a pull request shows: the sticky comment and the issue."""

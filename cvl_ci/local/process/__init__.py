@@ -1,0 +1,1 @@
+"""Real `cvl-ci` processes that a drill starts and kills."""

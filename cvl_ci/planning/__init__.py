@@ -1,0 +1,1 @@
+"""Examples, presets and task files become a plan. Pure."""

@@ -1,0 +1,1 @@
+"""The emulated AWS: a process of its own."""

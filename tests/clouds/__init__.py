@@ -1,0 +1,1 @@
+"""One folder a subject: credentials and inventories of all clouds."""

@@ -1,0 +1,1 @@
+"""Fakes, fixtures and readers that several tests share."""
