@@ -23,6 +23,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 NOTHING_STARTED = "Nothing was started and nothing is billed."
+"""The usual sentence on money. It is true of a verb that would have launched, and has not."""
+
+_LAUNCHES_NONE = "Nothing was started."
+_ENDED_NONE = "Nothing was ended: a machine that was running still is, and is billed."
+_MAY_RUN = "A machine that was running may still be, and is billed."
+_OF_VERBS = {
+    "down": (_ENDED_NONE, _MAY_RUN),
+    "reap": (_ENDED_NONE, _MAY_RUN),
+    "status": (_ENDED_NONE, _MAY_RUN),
+    "check": (_LAUNCHES_NONE, _LAUNCHES_NONE),
+    "report": (_LAUNCHES_NONE, _LAUNCHES_NONE),
+    "history": (_LAUNCHES_NONE, _LAUNCHES_NONE),
+    "sandbox": ("The sandbox is never billed.", "The sandbox is never billed."),
+}
+"""By verb: instead of the usual sentence, for a wrong request and for what failed later."""
 
 
 class CvlError(Exception):
@@ -109,6 +124,22 @@ class LeakFound(CvlError):
 
 class NotProvedGone(CvlError):
     exit_code = 79
+
+
+def explain(error: CvlError, *, verb: str) -> str:
+    """Return the error's text, with a sentence on money that is true of this verb."""
+    if error.money != NOTHING_STARTED or verb not in _OF_VERBS:
+        return str(error)
+    wrong_request, failure = _OF_VERBS[verb]
+    money = wrong_request if isinstance(error, RequestError) else failure
+    return "\n".join(part for part in (error.what, money, error.next_step) if part)
+
+
+def cancelled(verb: str) -> str:
+    """Return what a person who pressed Ctrl-C reads, where the verb itself wrote no message."""
+    if verb in _OF_VERBS:
+        return f"Cancelled. {_OF_VERBS[verb][1]}"
+    return "Cancelled before anything was started."
 
 
 def _or_list(words: Sequence[str]) -> str:

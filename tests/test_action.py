@@ -479,6 +479,8 @@ def test_what_is_wrong_with_a_sweep_s_inputs_is_told_before_a_cloud_is_asked(job
     assert code == 64, said
     assert "us-east-1" in said
     assert "grace" in said
+    assert "still is, and is billed" in said
+    assert "nothing is billed" not in said
     code, said = job.run("/entrypoint", INPUT_VERB="reap", INPUT_DRY_RUN="perhaps")
     assert code == 64, said
     left_behind(job, ends_in=-3600)

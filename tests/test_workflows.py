@@ -101,6 +101,90 @@ def test_every_input_that_a_workflow_gives_us_is_one_of_action_yml() -> None:
     assert given - inputs == set()
 
 
+# ---- labels ----------------------------------------------------------------------------------------------------------
+
+
+class Context(dict[str, Any]):
+    """A context of GitHub's expressions: what it lacks is empty and false."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = self.get(name, Context())
+        return Context(found) if isinstance(found, dict) else found
+
+
+def evaluate(expression: str, event: dict[str, Any], *, run_id: int) -> Any:
+    """Return what an expression of the few operators and functions that our workflows use comes to."""
+    labels = [label["name"] for label in event.get("pull_request", {}).get("labels", [])]
+    python = expression.replace("github.event.pull_request.labels.*.name", "labels")
+    python = python.replace("&&", " and ").replace("||", " or ")
+    name = "pull_request" if "pull_request" in event else "push"
+    scope = {
+        "github": Context(event=event, event_name=name, run_id=run_id, sha="0" * 40),
+        "vars": Context(CVL_CI_CLOUD="aws", CVL_CI_CLOUDS="aws"),
+        "labels": labels,
+        "contains": lambda texts, text: text in texts,
+        "format": lambda text, *values: text.format(*values),
+    }
+    return eval(" ".join(python.split()), {"__builtins__": {}}, scope)
+
+
+def group(workflow: dict[str, Any], event: dict[str, Any], *, run_id: int) -> str:
+    text = str(workflow["concurrency"]["group"])
+    return re.sub(r"\$\{\{(.*?)\}\}", lambda match: str(evaluate(match[1], event, run_id=run_id)), text)
+
+
+def starts(workflow: dict[str, Any], event: dict[str, Any]) -> list[str]:
+    """Return the jobs that wait for no other and whose condition holds."""
+    return [
+        name for name, job in workflow["jobs"].items() if "needs" not in job and evaluate(job["if"], event, run_id=1)
+    ]
+
+
+def pull_request(action: str, *labels: str, put: str = "") -> dict[str, Any]:
+    """Return a webhook's event. `put`: the label that was put on."""
+    event: dict[str, Any] = {"action": action, "pull_request": {"number": 7, "labels": [{"name": x} for x in labels]}}
+    return {**event, "label": {"name": put}} if put else event
+
+
+def is_started_by_a_label(workflow: dict[Any, Any]) -> bool:
+    """YAML 1.1 reads the key `on` as true."""
+    events = workflow.get(True)
+    return isinstance(events, dict) and "labeled" in ((events.get("pull_request") or {}).get("types") or [])
+
+
+BY_LABEL = {name: workflow for name, workflow in shipped().items() if is_started_by_a_label(workflow)}
+
+
+def test_both_workflows_that_a_label_starts_are_seen() -> None:
+    assert {"gpu-pull-request.yml", "gpu-regression.yml"} <= BY_LABEL.keys()
+
+
+@pytest.mark.parametrize("workflow", BY_LABEL.values(), ids=BY_LABEL)
+def test_the_label_gpu_alone_starts_a_run(workflow: dict[str, Any]) -> None:
+    assert starts(workflow, pull_request("labeled", "gpu", put="gpu"))
+    assert starts(workflow, pull_request("synchronize", "docs", "gpu"))
+    assert starts(workflow, pull_request("reopened", "gpu"))
+    assert not starts(workflow, pull_request("labeled", "gpu", "docs", put="docs"))
+    assert not starts(workflow, pull_request("labeled", "docs", put="docs"))
+    assert not starts(workflow, pull_request("synchronize", "docs"))
+
+
+@pytest.mark.parametrize("workflow", BY_LABEL.values(), ids=BY_LABEL)
+def test_another_label_cancels_no_run(workflow: dict[str, Any]) -> None:
+    """GitHub cancels by the group alone, before it reads any `if`: the group of such an event must be another."""
+    running = group(workflow, pull_request("labeled", "gpu", put="gpu"), run_id=1)
+    assert group(workflow, pull_request("labeled", "gpu", "docs", put="docs"), run_id=2) != running
+    assert group(workflow, pull_request("labeled", "gpu", "wip", put="wip"), run_id=3) != running
+    assert group(workflow, pull_request("synchronize", "gpu"), run_id=4) == running, "a new commit does cancel"
+    assert group(workflow, pull_request("labeled", "gpu", put="gpu"), run_id=5) == running
+
+
+def test_a_push_to_main_still_starts_the_regression_run() -> None:
+    workflow = BY_LABEL["gpu-regression.yml"]
+    assert starts(workflow, {}) == ["matrix"]
+    assert group(workflow, {}, run_id=1) == f"gpu-regression-{'0' * 40}"
+
+
 # ---- the linters -----------------------------------------------------------------------------------------------------
 
 

@@ -139,12 +139,13 @@ class OnGitHub:
 
     def refuse(self, error: CvlError) -> None:
         """Before anything was asked of a cloud; a comment that says it is queued is not left standing."""
+        from cvl_ci.errors import explain
         from cvl_ci.model.outcome import Ending, Outcome
         from cvl_ci.result.masked_errors import mask
         from cvl_ci.result.outputs import outputs
 
         mask(error, self.masks)
-        self.workflow.refused(str(error))
+        self.workflow.refused(explain(error, verb=self.asked.verb))
         self.leave(done=True)
         name = self.owner.name
         outcome = Outcome(

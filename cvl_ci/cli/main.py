@@ -16,7 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
-from cvl_ci.errors import CvlError, Mistake, RequestError
+from cvl_ci.errors import CvlError, Mistake, RequestError, cancelled
 from cvl_ci.inputs import arguments, command_line, verb_fields
 from cvl_ci.local.console.streams import Console
 
@@ -31,19 +31,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     environ = wiring.environment()
     console = Console(environ, out=sys.stdout, err=sys.stderr)
+    line = sys.argv[1:] if argv is None else argv
+    verb = next((word for word in line if word in VERBS), "")
     try:
-        parsed = command_line.parse(sys.argv[1:] if argv is None else argv, sandbox=add_sandbox)
+        parsed = command_line.parse(line, sandbox=add_sandbox, version=_version)
         return VERBS[parsed.verb](parsed, environ, console)
     except CvlError as error:
-        console.refuse(error)
+        console.refuse(error, verb=verb)
         return error.exit_code
     except KeyboardInterrupt:
-        console.tell("Cancelled before anything was started.")
+        console.tell(cancelled(verb))
         return 130
     except BrokenPipeError:
         return 141
     except Exception:  # noqa: BLE001  the one place where a mistake of ours becomes a sentence
         return _bug(environ, console)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("cvl-ci")
 
 
 # ---- plan ---------------------------------------------------------------------------------------------------
@@ -224,6 +232,20 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     return 0 if downed.proved else NotProvedGone.exit_code
 
 
+# ---- status -------------------------------------------------------------------------------------------------
+
+
+def _status(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
+    from cvl_ci.commands import status
+
+    overview = wiring.status(environ, cloud=parsed.cloud)
+    console.say(*([status.as_json(overview)] if parsed.json else status.lines(overview)))
+    error = status.verdict(overview)
+    if error is not None:
+        raise error
+    return 0
+
+
 # ---- check --------------------------------------------------------------------------------------------------
 
 
@@ -320,6 +342,7 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Console], i
     "report": _many,
     "history": _many,
     "down": _down,
+    "status": _status,
     "check": _check,
     "reap": _reap,
     "drill": _drill,

@@ -235,7 +235,7 @@ class Worker:
             f"The process that drives SkyPilot ended by itself (status {code}). Its last words:\n"
             + "\n".join(f"  {line}" for line in list(self._chatter)[-8:]),
             money="A machine may have been asked for; it is being looked for and taken down.",
-            next_step="If it happens again, report it with the lines above.",
+            next_step="If it happens again, report it with these last words.",
         )
 
     def _read(self, kind: str, stream: IO[bytes]) -> None:

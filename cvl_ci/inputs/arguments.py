@@ -7,7 +7,10 @@ flags alone are its business here, and what is left over is words or a mistake.
 from __future__ import annotations
 
 import argparse
+import shutil
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from cvl_ci.errors import Mistake, RequestError
@@ -20,7 +23,10 @@ USAGE = "%(prog)s [EXAMPLE [PRESET]] [options] [-- ARGS...]"
 
 
 class AnyOrderParser(argparse.ArgumentParser):
-    """For `add_subparsers(parser_class=AnyOrderParser)`. Puts `words`, `unknown` and `rest` into the namespace."""
+    """For `add_subparsers(parser_class=AnyOrderParser)`. Puts `words`, `unknown` and `rest` into the namespace.
+
+    `doubtful`: a word follows an option that resembles none, and may be its value or an argument.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
@@ -32,19 +38,41 @@ class AnyOrderParser(argparse.ArgumentParser):
         optional = {flag for flag, action in self._option_string_actions.items() if action.nargs == "?"}
         found, left = super().parse_known_args(_alone(before, optional), namespace)
         found.rest = rest
-        found.words = [word for word in left if not _is_flag(word)]
         found.unknown = [word for word in left if _is_flag(word)]
         found.known_flags = sorted(self._option_string_actions)
+        values, found.doubtful = self._values_of_unknown(before, found.unknown, optional)
+        found.words = [word for word in left if not _is_flag(word)]
+        for value in values:
+            if value in found.words:
+                found.words.remove(value)
         return found, []
+
+    def _values_of_unknown(
+        self, line: list[str], unknown: Collection[str], optional: Collection[str]
+    ) -> tuple[list[str], bool]:
+        """Return the values of mistyped options, and whether a further word may be such a value."""
+        values, doubtful = [], False
+        for word, following in pairwise(line):
+            if word not in unknown or "=" in word or _is_flag(following):
+                continue
+            flag = next(iter(near(word, self._option_string_actions)), None)
+            if flag is None:
+                doubtful = True
+            elif flag in optional:
+                values += [following] if following.lower() in SPOT_WORDS else []
+            elif self._option_string_actions[flag].nargs != 0:
+                values.append(following)
+        return values, doubtful
 
     def error(self, message: str) -> NoReturn:
         raise RequestError([Mistake(field="command line", value=self.prog, problem=f"cannot be read: {message}")])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Every field's flag. The positional ones are explained in the usage and taken from what is left over."""
+    """Every field's flag. The positional ones are explained in words and taken from what is left over."""
     parser.usage = USAGE
-    words = parser.add_argument_group("what to run")
+    add_words(parser, FIELDS, title="words")
+    words = parser.add_argument_group("what to run instead of an example")
     options = parser.add_argument_group("how and where")
     for field in FIELDS:
         if field.positional:
@@ -53,28 +81,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(*field.flags, dest=field.name, metavar=field.metavar, help=explained(field), **_kind(field))
 
 
+def add_words(parser: argparse.ArgumentParser, fields: Sequence[Field], *, title: str) -> None:
+    """Explain the positional fields in a group of their own: argparse itself must not read them."""
+    indent = " " * 22
+    width = max(40, shutil.get_terminal_size().columns - 2 - len(indent))
+    rows = []
+    for field in fields:
+        if field.positional:
+            first, *rest = textwrap.wrap(explained(field), width)
+            head = field.metavar if len(field.metavar) < len(indent) - 1 else f"{field.metavar}\n{indent}"
+            rows += [f"{head:<{len(indent) - 2}}{first}", *(f"{indent[2:]}{line}" for line in rest)]
+    if rows:
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.add_argument_group(title, "\n".join(rows))
+
+
+def unknown_options(parsed: argparse.Namespace) -> list[Mistake]:
+    """Return a mistake for each option that this verb does not have."""
+    flags: list[str] = list(getattr(parsed, "known_flags", ()))
+    unknown: list[str] = list(getattr(parsed, "unknown", ()))
+    names = [word.partition("=")[0] for word in unknown]
+    return [
+        Mistake(field=name, value=word, problem="is no option", near=near(name, flags))
+        for name, word in zip(names, unknown, strict=True)
+    ]
+
+
 def explained(field: Field) -> str:
     default = f" Default: {field.default}." if field.default else ""
     return f"{field.help} Example: {field.example}.{default}".replace("%", "%%")
 
 
 def from_namespace(parsed: argparse.Namespace, *, environment: Mapping[str, str]) -> Inputs:
-    """`environment`: where `--secret NAME` finds its value."""
+    """`environment`: where `--secret NAME` finds its value. Raises RequestError after a doubtful word.
+
+    The example that follows would be a guess, and so would every message on it.
+    """
     given = {name: getattr(parsed, name, None) for name in BY_NAME}
     words: list[str] = list(getattr(parsed, "words", ()))
-    flags: list[str] = list(getattr(parsed, "known_flags", ()))
-    mistakes = [
-        Mistake(field=word.partition("=")[0], value=word, problem="is no option", near=near(word, flags))
-        for word in getattr(parsed, "unknown", ())
-    ]
+    mistakes = unknown_options(parsed)
     given["example"], given["preset"] = (*words, None, None)[:2]
     given["args"] = list(getattr(parsed, "rest", ())) or None
-    # After an unknown option a surplus word is most likely its value.
     if len(words) > 2 and not mistakes:
         surplus = " ".join(words[2:])
         problem = "is one word too many: put arguments for the script after `--`"
         mistakes.append(Mistake(field="command line", value=surplus, problem=problem))
-    return from_words(given, unknown=mistakes, environment=environment)
+    inputs = from_words(given, unknown=mistakes, environment=environment)
+    if getattr(parsed, "doubtful", False):
+        raise RequestError(inputs.mistakes)
+    return inputs
 
 
 def _kind(field: Field) -> dict[str, Any]:

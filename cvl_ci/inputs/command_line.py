@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 from cvl_ci.errors import Mistake, RequestError
 from cvl_ci.inputs import arguments, verb_fields
@@ -17,19 +17,41 @@ WORDS = {"down": "names", "check": "clouds"}
 """Where a verb's words go, wherever on the line they were typed."""
 
 
-def parse(argv: Sequence[str], *, sandbox: Callable[[argparse.ArgumentParser], None]) -> argparse.Namespace:
-    """`verb` and its options. `sandbox`: adds the words of that verb. Raises RequestError with all that is wrong."""
-    parser = argparse.ArgumentParser(
+def parse(
+    argv: Sequence[str], *, sandbox: Callable[[argparse.ArgumentParser], None], version: Callable[[], str]
+) -> argparse.Namespace:
+    """`verb` and its options. `sandbox`: adds the words of that verb. Raises RequestError with all that is wrong.
+
+    `version`: called only where a person asks for it. Without a word the help is shown.
+    """
+    parser = _Program(
         prog="cvl-ci",
         description="Run a GPU job on any cloud with SkyPilot, fetch its files, and leave no machine running.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    number = version() if "--version" in argv else ""
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {number}", help="show this program's version and exit"
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=arguments.AnyOrderParser)
     _add_one_run(verbs)
     _add_tabled(verbs)
     _add_endings(verbs)
     sandbox(verbs.add_parser("sandbox", help="an emulated AWS on your own Docker: try it all with no cloud account"))
-    return _placed(parser.parse_args(argv))
+    words = argv or ["--help"]
+    parser.refuse_unknown(words[0], verbs.choices)
+    return _placed(parser.parse_args(words))
+
+
+class _Program(argparse.ArgumentParser):
+    """The parser of the verb. What it cannot read is a mistake like any other, with exit code 64."""
+
+    def refuse_unknown(self, word: str, verbs: Collection[str]) -> None:
+        if word not in verbs and not word.startswith("-"):
+            raise RequestError([Mistake(field="VERB", value=word, problem="is not a verb", near=near(word, verbs))])
+
+    def error(self, message: str) -> NoReturn:
+        raise RequestError([Mistake(field="command line", value=self.prog, problem=f"cannot be read: {message}")])
 
 
 def _add_one_run(verbs: Verbs) -> None:
@@ -68,6 +90,12 @@ def _add_endings(verbs: Verbs) -> None:
         "--cloud", metavar="CLOUD", help="a cloud to ask, in addition to this computer's records: aws, sandbox"
     )
 
+    status = verbs.add_parser("status", help="list the open leases: since when, where, until when; ends nothing")
+    status.add_argument(
+        "--cloud", metavar="CLOUD", default="", help="ask these providers too: aws, sandbox; any: all with credentials"
+    )
+    status.add_argument("--json", action="store_true", help="for programs")
+
     check = verbs.add_parser("check", help="show for each cloud which credentials exist and which are missing")
     check.add_argument(
         "clouds", nargs="*", metavar="CLOUD", help="check these only, and fail when one of them cannot be used"
@@ -96,17 +124,14 @@ def _add_endings(verbs: Verbs) -> None:
 
 def _placed(parsed: argparse.Namespace) -> argparse.Namespace:
     """Of the verbs that have no table of fields; those that have one read what is left over by it."""
-    if parsed.verb not in {*WORDS, "reap"}:
+    if parsed.verb not in {*WORDS, "reap", "status"}:
         return parsed
     surplus = list(parsed.rest)
     if parsed.verb in WORDS:
         setattr(parsed, WORDS[parsed.verb], [*getattr(parsed, WORDS[parsed.verb]), *parsed.words])
     else:
         surplus = [*parsed.words, *surplus]
-    mistakes = [
-        Mistake(field=word.partition("=")[0], value=word, problem="is no option", near=near(word, parsed.known_flags))
-        for word in parsed.unknown
-    ]
+    mistakes = arguments.unknown_options(parsed)
     if surplus and not mistakes:
         mistakes.append(Mistake(field="command line", value=" ".join(surplus), problem="is too much"))
     if mistakes:

@@ -9,12 +9,11 @@ from typing import Any
 
 from cvl_ci.errors import Mistake, RequestError
 from cvl_ci.inputs import parsers
-from cvl_ci.inputs.arguments import explained
+from cvl_ci.inputs.arguments import add_words, explained, unknown_options
 from cvl_ci.inputs.drill_fields import DRILL_FIELDS
 from cvl_ci.inputs.expected_legs import FAIL, WARN
 from cvl_ci.inputs.fields import BY_NAME, Field
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.inputs.suggest import near
 
 
 def listed(value: object) -> tuple[str, ...]:
@@ -247,6 +246,7 @@ def add_arguments(parser: ArgumentParser, fields: Sequence[Field]) -> None:
     """Flags of these; the positional ones are taken from the words that are left over."""
     words = [f"[{field.metavar}]" for field in fields if field.positional]
     parser.usage = " ".join(["%(prog)s", *words, "[options]"])
+    add_words(parser, fields, title="words")
     for field in fields:
         if not field.positional:
             kind: dict[str, Any] = {"action": "append"} if field.repeatable else {}
@@ -258,11 +258,7 @@ def add_arguments(parser: ArgumentParser, fields: Sequence[Field]) -> None:
 
 def read(parsed: Namespace, fields: Sequence[Field]) -> dict[str, Any]:
     """Typed, by name; what was not given is not there. Raises RequestError with all that is wrong."""
-    flags: list[str] = list(parsed.known_flags)
-    mistakes = [
-        Mistake(field=word.partition("=")[0], value=word, problem="is no option", near=near(word, flags))
-        for word in parsed.unknown
-    ]
+    mistakes = unknown_options(parsed)
     found: dict[str, Any] = {}
     for field in fields:
         given = list(parsed.words) if field.positional else getattr(parsed, field.name, None)
@@ -273,7 +269,7 @@ def read(parsed: Namespace, fields: Sequence[Field]) -> dict[str, Any]:
         except Wrong as wrong:
             name = field.metavar if field.positional else field.flag
             mistakes.append(Mistake(field=name, value=str(given), problem=wrong.problem, near=wrong.near))
-    if not any(field.positional for field in fields) and parsed.words:
+    if not any(field.positional for field in fields) and parsed.words and not parsed.doubtful:
         mistakes.append(Mistake(field="command line", value=" ".join(parsed.words), problem="is one word too many"))
     if mistakes:
         raise RequestError(mistakes)

@@ -53,9 +53,19 @@ class FileRecords:
             return None
 
     def all(self) -> Iterator[LeaseRecord]:
-        """Oldest name first; files that are no record are passed over."""
-        for path in sorted(self._directory.glob("*.json")):
-            if _NAME.fullmatch(path.stem) and (record := self.read(path.stem)):
+        """Oldest name first; files that are no record are passed over. A folder that cannot be read is warned of."""
+        try:
+            paths = sorted(self._directory.iterdir())
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._warn(
+                f"The lease records in {self._directory} cannot be read ({error.strerror or error}). A machine that "
+                "one of them names may be billing. `cvl-ci down --all --cloud CLOUD` asks the provider instead."
+            )
+            return
+        for path in paths:
+            if path.suffix == ".json" and _NAME.fullmatch(path.stem) and (record := self.read(path.stem)):
                 yield record
 
     def fence(self, name: str) -> Path:

@@ -71,8 +71,6 @@ def find(typed: str, presets: Mapping[str, object], *, example: str) -> str:
     alike = [name for name in presets if folded(name) == folded(typed)]
     if len(alike) == 1:
         return alike[0]
-    if not typed and presets:
-        raise Wrong(f"is missing: {example} has {', '.join(presets)}")
     there = f"it has {', '.join(presets)}" if presets else "it declares none and has no train.sh, predict.sh or run.sh"
     raise Wrong(f"is no preset of {example}: {there}", near=near(typed, presets))
 

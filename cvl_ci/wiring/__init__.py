@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         sandbox_directory,
     )
     from cvl_ci.wiring.drilling import drill
+    from cvl_ci.wiring.overview import status
     from cvl_ci.wiring.sweep import clouds_named, reap
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "sandbox_directory",
     "sandbox_was_left",
     "set_up",
+    "status",
 ]
 
 
@@ -58,7 +60,7 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         """The lightest first: what is found in one loads none that follows."""
-        for where in ("directories", "access", "clouds", "sweep", "drilling") if name in __all__ else ():
+        for where in ("directories", "access", "clouds", "sweep", "overview", "drilling") if name in __all__ else ():
             module = importlib.import_module(f"cvl_ci.wiring.{where}")
             if hasattr(module, name):
                 return getattr(module, name)

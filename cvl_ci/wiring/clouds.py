@@ -38,7 +38,8 @@ _OURS_ALONE = ("INPUT_SECRETS", "INPUT_GITHUB_TOKEN", "ACTIONS_RUNTIME_TOKEN")
 class OpenClouds:
     """The Clouds port. `keep_sandbox`: leave up a sandbox that this run brought up. `to_end`: only what was left is
     looked for; a sandbox is not brought up for that, and one a run had left is taken down. `by_record`: no new run.
-    `secrets`: names of the job's own, which stay out of the environment of what we start, unless a cloud reads them."""
+    `secrets`: names of the job's own, which stay out of the environment of what we start, unless a cloud reads them.
+    `to_look`: nothing is brought up and nothing is taken down."""
 
     def __init__(
         self,
@@ -48,8 +49,10 @@ class OpenClouds:
         keep_sandbox: bool = False,
         to_end: bool = False,
         by_record: bool = False,
+        to_look: bool = False,
     ) -> None:
-        self._by_record = by_record or to_end
+        self._by_record = by_record or to_end or to_look
+        self._to_look = to_look
         held_back = {*_OURS_ALONE, *(name for name in secrets if not name.startswith(_READ_BY_CLOUDS))}
         self._environ = {name: value for name, value in environ.items() if name not in held_back}
         self._keep_sandbox = keep_sandbox
@@ -75,6 +78,14 @@ class OpenClouds:
             environment=self._environ,
             progress=lambda text: watch(Progress(text=text)),
         )
+        if self._to_look:
+            access = sandbox.access() if sandbox.status().up else None
+            yield (
+                partial(self._on_sandbox, access)
+                if access
+                else (lambda _: leftover_inventory.opened(sandbox, named=SANDBOX))
+            )
+            return
         to_end, keep = sandbox.visited_to_end, self._keep_sandbox
         visited = (
             to_end(needed=_keeps_a_machine) if self._to_end else sandbox.visited(keep=keep, needed=_keeps_a_machine)

@@ -43,7 +43,7 @@ def reap(
     else:
         workflow.notice("GitHub is not asked which runs are over (that takes a token): deadlines alone decide.")
     return reaping.reap(
-        places or _all_set_up(environ),
+        places or all_set_up(environ),
         owner=None if all_owners else owner or repository or str(Path.cwd()),
         repository=repository,
         named=owner is not None,
@@ -71,7 +71,7 @@ def clouds_named(cloud: str) -> list[str]:
         return []
 
 
-def _all_set_up(environ: Mapping[str, str]) -> tuple[Place, ...]:
+def all_set_up(environ: Mapping[str, str]) -> tuple[Place, ...]:
     """None at all is no clean sweep."""
     known = set_up(environ)
     if not known:

@@ -10,7 +10,7 @@ import pytest
 
 from cvl_ci.commands.drill import drill as drilling
 from cvl_ci.commands.drill import text as drill_words
-from cvl_ci.errors import NotProvedGone, RequestError
+from cvl_ci.errors import EngineError, NotProvedGone, RequestError
 from cvl_ci.inputs import drill_fields as words
 from cvl_ci.model.outcome import Phase
 from cvl_ci.model.plan import SANDBOX, Place
@@ -299,6 +299,18 @@ def test_a_drill_that_a_person_stops_leaves_no_machine(stage: Stage) -> None:
         stage.drill(words.RUNNER_LOST)
     assert stage.ground.typed == [f"down {LEASE}"]
     assert stage.run.ended == 137
+
+
+def test_a_drill_that_fails_says_that_its_machine_is_taken_down(stage: Stage) -> None:
+    """It started a machine: the usual "Nothing was started and nothing is billed" would be false."""
+
+    def fail(seconds: float) -> None:
+        raise EngineError("The provider's answer could not be read.")
+
+    stage.cloud.clock.sleep = fail  # type: ignore[method-assign]
+    with pytest.raises(EngineError) as caught:
+        stage.drill(words.RUNNER_LOST)
+    assert caught.value.money == "What the drill had started is taken down."
 
 
 def test_a_stopped_drill_whose_machine_is_not_proved_gone_says_so(

@@ -323,7 +323,7 @@ def test_everything_wrong_is_said_at_once(ask: Ask) -> None:
 
 
 def test_without_a_preset_those_there_are_listed(ask: Ask) -> None:
-    assert "build, train, train-small" in mistakes(ask, example="usual")["preset"]
+    assert "needs a preset: build, train, train-small" in mistakes(ask, example="usual")["example"]
 
 
 @pytest.mark.parametrize(("preset", "why"), [("broken", "gone.sh"), ("silent", "no silent.sh")])

@@ -95,6 +95,7 @@ def test_what_is_past_its_deadline_and_grace_goes_and_that_is_an_error_with_its_
     error = verdict(reaped)
     assert isinstance(error, LeakFound)
     assert "$0.20" in error.money
+    assert error.next_step.endswith(f"look at the post step of run {reaped.due[0].run}."), "wherever it is read"
 
 
 def test_what_is_past_its_deadline_is_marked_first(stage: Stage) -> None:

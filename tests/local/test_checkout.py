@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from cvl_ci.local.git import checkout as checkouts
 from cvl_ci.local.git.checkout import FolderCheckout, GitCheckout, open_checkout
 from cvl_ci.ports import Checkout
 from tests.support.field import FIELD, plant, run_git
+from tests.support.processor import children_seconds
 
 
 @pytest.fixture
@@ -251,3 +254,82 @@ def test_credentials_that_git_tracks_go_along(tmp_path: Path) -> None:
     checkout = open_checkout(tmp_path)
     assert paths(checkout, "a") == ["a/server.pem"]
     assert checkout.left_behind("a") == {}
+
+
+# ---- many files ------------------------------------------------------------------------------------------------------
+
+MANY = 4_000
+DEAREST = 60
+"""How many times the processor time of `git ls-files` may be used: 16 are, where realpath took 410 (reading: 100)."""
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository of many files, six folders deep, as data sets are."""
+    root = tmp_path_factory.mktemp("many").resolve()
+    for number in range(MANY):
+        folder = root / "examples/big/data" / str(number // 1000) / str(number // 100) / "images"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.txt").write_bytes(b"x")
+    run_git(root, "init", "-q")
+    run_git(root, "add", ".")
+    return root
+
+
+def processor_times_of_git(root: Path, words: Callable[[Path], object]) -> float:
+    """Return how many times as long as `git ls-files` this takes, by the processor; the best of three."""
+
+    def ratio() -> float:
+        before = children_seconds()
+        for _ in range(10):
+            run_git(root, "ls-files", "--stage")
+        git = (children_seconds() - before) / 10
+        before = time.process_time()
+        words(root)
+        return (time.process_time() - before) / git
+
+    return min(ratio() for _ in range(3))
+
+
+def test_many_files_are_listed_in_little_more_than_git_takes(many: Path) -> None:
+    def listing(root: Path) -> None:
+        checkout = open_checkout(root)
+        assert len(checkout.files(".")) == MANY
+        assert checkout.left_behind(".") == {}
+
+    assert processor_times_of_git(many, listing) < DEAREST
+
+
+def test_many_files_are_read_in_little_more_than_git_takes(many: Path) -> None:
+    checkout = open_checkout(many)
+    paths_of_all = paths(checkout, ".")
+
+    def reading(_: Path) -> None:
+        assert all(checkout.read(path, limit=10) == b"x" for path in paths_of_all)
+
+    assert processor_times_of_git(many, reading) < DEAREST
+
+
+@pytest.mark.parametrize("git", [True, False])
+def test_a_file_below_a_link_is_never_taken_for_a_plain_one(tmp_path: Path, *, git: bool) -> None:
+    """A folder that became a link between two listings leads out: what was seen before must not count."""
+    root = plant(tmp_path / "x", {"a/b/c.txt": "inside", "d.txt": "d"}, git=git)
+    plant(tmp_path / "out", {"c.txt": "secret"}, git=False)
+    checkout = open_checkout(root)
+    assert paths(checkout, ".") == ["a/b/c.txt", "d.txt"]
+    (root / "a/b/c.txt").unlink()
+    (root / "a/b").rmdir()
+    (root / "a/b").symlink_to(tmp_path / "out")
+    assert paths(checkout, ".") == ["d.txt"]
+    assert "a link out of the repository" in checkout.left_behind(".").values()
+    with pytest.raises(OSError, match="leads out"):
+        checkout.read("a/b/c.txt", limit=10)
+
+
+@pytest.mark.parametrize("typed", ["../out/c.txt", "a/../../out/c.txt", "/etc/hostname", "a//../../out/c.txt"])
+def test_only_a_plain_name_is_read_without_resolving_it(tmp_path: Path, typed: str) -> None:
+    plant(tmp_path / "out", {"c.txt": "secret"}, git=False)
+    checkout = open_checkout(plant(tmp_path / "x", {"a/c.txt": "inside"}))
+    with pytest.raises(OSError):
+        checkout.read(typed, limit=10)
+    assert checkout.read("a/../a/./c.txt", limit=10) == b"inside"

@@ -1,9 +1,7 @@
-"""`drill`: prove the promise. A real run, killed in a phase on purpose; then the provider is asked until none is left.
+"""`drill`: kill a real run in a phase on purpose, then ask the provider until no machine is left.
 
-Each line is proved alone. A drill never lets a machine go itself: it asks the provider and nobody else, and touches
-nothing until the line it is about has had its time. The lines before it are cut by the death itself, those after it by
-what is not done: nobody types `down` or `reap`, and the machine's own end lies far off, unless it is what is proved.
-Only when a line failed is the next one called in, and the receipt says so.
+A drill proves each line alone, and touches nothing before that line had its time. The death itself cuts the lines
+before it; nothing runs `down` or `reap`. When a line fails, the drill calls the next one, and the receipt says so.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from cvl_ci.errors import CvlError, Mistake, NotProvedGone, RequestError
+from cvl_ci.errors import NOTHING_STARTED, CvlError, Mistake, NotProvedGone, RequestError
 from cvl_ci.inputs import drill_fields as words
 from cvl_ci.model.outcome import Phase
 from cvl_ci.model.plan import RELEASE_MINUTES, SANDBOX, Place
@@ -135,7 +133,12 @@ def drill(wanted: Sequence[Asked], *, place: Place, user_id: str, tools: Tools) 
     with tools.clouds.open([place], user_id=user_id, watch=_silent) as cloud:
         for number, each in enumerate(wanted, 1):
             tools.say(f"drill {number} of {len(wanted)}: {each.kill} while {each.phase.value}")
-            receipts.append(_Drill(each, place=place, cloud=cloud, tools=tools).held())
+            try:
+                receipts.append(_Drill(each, place=place, cloud=cloud, tools=tools).held())
+            except CvlError as error:
+                if error.money == NOTHING_STARTED:  # a machine that stays raises NotProvedGone instead
+                    error.money = "What the drill had started is taken down."
+                raise
     return receipts
 
 

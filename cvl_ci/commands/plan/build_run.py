@@ -75,6 +75,8 @@ def _example(inputs: Inputs, checkout: Checkout, *, explicit_gpu: Mapping[str, i
         if explicit_gpu is None:
             mistakes.append(inputs.mistake("example", typed, wrong.problem))
     name = inputs.preset or presets.only(found.presets) or ""
+    if not name and found.presets:
+        return None, [*mistakes, inputs.mistake("example", typed, f"needs a preset: {', '.join(found.presets)}")]
     try:
         name = presets.find(name, found.presets, example=found.name)
         preset = presets.read(name, found.presets[name], files=found.files)
@@ -254,7 +256,9 @@ def _with_the_types_gpus(plan: RunPlan, prices: Prices) -> RunPlan:
 
 
 def _below(path: str, directory: str) -> str:
-    return path if directory == "." else os.path.relpath(path, directory).replace(os.sep, "/")
+    if directory == "." or path.startswith(f"{directory}/"):
+        return path if directory == "." else path[len(directory) + 1 :]
+    return os.path.relpath(path, directory).replace(os.sep, "/")
 
 
 def _joined(directory: str, name: str) -> str:

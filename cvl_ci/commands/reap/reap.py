@@ -189,7 +189,7 @@ def _judged(resources: Sequence[Resource], repository: str, now: float, tools: T
         why=why,
         over_at=over_at,
         resources=tuple(resources),
-        usd=_cost(resources, now, tools.prices),
+        usd=cost_so_far(resources, now, tools.prices),
     )
 
 
@@ -198,7 +198,7 @@ def _latest(resources: Sequence[Resource], label: str) -> float | None:
     return float(max(moments)) if moments else None
 
 
-def _cost(resources: Sequence[Resource], now: float, prices: Prices) -> float | None:
+def cost_so_far(resources: Sequence[Resource], now: float, prices: Prices) -> float | None:
     """So far, at the on-demand price; None when no machine of it has a price that we know."""
     machines = [each for each in resources if each.instance_type and each.created_at is not None]
     kinds = {(each.provider, each.region, each.instance_type) for each in machines}

@@ -49,7 +49,7 @@ def verdict(reaped: Reaped) -> CvlError | None:
         return NotProvedGone(
             "Not every cloud could say what is left, so nothing is proved.",
             money=f"What may be running there is billed.{f' {so_far}' if reaped.due else ''}",
-            next_step="Mend what is said above, by the help of `cvl-ci check`, and run it again.",
+            next_step="See which cloud gave no answer and why; `cvl-ci check` helps to mend it. Then run it again.",
         )
     if not reaped.due:
         return None
@@ -58,7 +58,7 @@ def verdict(reaped: Reaped) -> CvlError | None:
         f"{_count(len(reaped.due), 'lease')} with {_count(sum(len(each.resources) for each in reaped.due), 'resource')}"
         f" {what}.",
         money=so_far + (" They go on being billed." if reaped.dry_run else " They are billed no more."),
-        next_step="Something did not take them down in time: look at the post step of the runs named above.",
+        next_step=f"Something did not take them down in time: look at the post step of {_runs(reaped)}.",
     )
 
 
@@ -96,6 +96,12 @@ def _suspect(suspect: Suspect, now: float) -> str:
     return plain(
         f"{suspect.lease} (owner {suspect.owner}, run {suspect.run}) {over}: {_names(suspect.resources)}, {cost}"
     )
+
+
+def _runs(reaped: Reaped) -> str:
+    runs = list(dict.fromkeys(suspect.run for suspect in reaped.due if suspect.run))
+    ending = f" and {len(runs) - SHOWN} more" if len(runs) > SHOWN else ""
+    return plain(f"run {', '.join(runs[:SHOWN])}{ending}") if runs else "their runs"
 
 
 def _names(resources: Sequence[Resource]) -> str:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from typing import TextIO, TypeVar
 
-from cvl_ci.errors import CvlError
+from cvl_ci.errors import CvlError, explain
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.console.terminal import Terminal
 from cvl_ci.result.command_shield import OBEYING, defused
@@ -54,11 +54,13 @@ class Console:
             print(self._safe(text), file=self._out)
 
     def tell(self, text: str) -> None:
+        """Write to stderr, after everything that went to stdout: a text that says "above" is right in one file too."""
+        self._out.flush()
         print(self._safe(f"cvl-ci: {text}"), file=self._err)
 
-    def refuse(self, error: CvlError) -> None:
+    def refuse(self, error: CvlError, *, verb: str) -> None:
         mask(error, self._masks)
-        self.tell(str(error))
+        self.tell(explain(error, verb=verb))
 
     def _safe(self, text: str) -> str:
         hidden = self._masks.hide(text)

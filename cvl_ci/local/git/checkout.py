@@ -24,6 +24,8 @@ from cvl_ci.ports import Checkout, Entry, Paths
 MOST_FILES = 100_000
 _LINK, _SUBMODULE = "120000", "160000"
 _OUTPUTS = "cvl-outputs"
+_NO_NAMES = ("", ".", "..")
+"""Parts of a path that only resolving it makes a name of."""
 
 
 def open_checkout(here: Path, *, at: str = ".") -> Checkout:
@@ -46,6 +48,9 @@ class FolderCheckout:
     def __init__(self, root: Path, *, here: Path) -> None:
         self._root = root
         self._here = here
+        self._top = root.as_posix().rstrip("/") + "/"
+        self._folders: dict[str, bool] = {}
+        """By path: whether no link leads there. Forgotten with each listing."""
 
     @property
     def root(self) -> Path:
@@ -63,10 +68,12 @@ class FolderCheckout:
         return Paths(self._paths(["."]))
 
     def files(self, *prefixes: str) -> Sequence[Entry]:
+        self._folders.clear()
         entries = (entry for path in self._paths(prefixes) for entry in self._entries(path))
         return sorted({entry.path: entry for entry in entries}.values(), key=lambda entry: entry.path)
 
     def left_behind(self, *prefixes: str) -> Mapping[str, str]:
+        self._folders.clear()
         return {path: why for path in self._paths(prefixes) if (why := self._why_not(path))}
 
     def locate(self, typed: str) -> str | None:
@@ -83,6 +90,9 @@ class FolderCheckout:
         raise Wrong("is no commit here, where there is no git repository")
 
     def read(self, path: str, *, limit: int) -> bytes:
+        if self._plain(path):
+            with open(os.open(self._top + path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+                return file.read(limit)
         source = (self._root / path).resolve()
         if not source.is_relative_to(self._root):
             raise OSError(f"{path} leads out of {self._root}")
@@ -99,15 +109,20 @@ class FolderCheckout:
             for folder, names, files in os.walk(start):
                 names[:] = sorted(name for name in names if not name.startswith("."))
                 links = [name for name in names if Path(folder, name).is_symlink()]
+                above = Path(folder).relative_to(self._root).as_posix()
                 for name in (*files, *links):
                     if not name.startswith("."):
                         count += 1
                         if count > MOST_FILES:
                             raise CvlError(f"{self._root} has more than {MOST_FILES} files: name a smaller folder.")
-                        yield Path(folder, name).relative_to(self._root).as_posix()
+                        yield name if above == "." else f"{above}/{name}"
 
     def _entries(self, path: str) -> Iterator[Entry]:
         """A link is what it leads to: a file, or all that belongs to a folder."""
+        if status := self._plain(path):
+            if self._why_unwanted(path) is None:
+                yield Entry(path=path, bytes=status.st_size, source=self._top + path)
+            return
         if self._why_not(path):
             return
         full = self._root / path
@@ -125,13 +140,36 @@ class FolderCheckout:
         if status is not None and stat.S_ISREG(status.st_mode):
             yield Entry(path=path, bytes=status.st_size, source=str(source))
 
+    def _plain(self, path: str) -> os.stat_result | None:
+        """Return the status of a regular file to which no link leads: by one look, where resolving takes one a folder.
+
+        None: resolve the path, and see.
+        """
+        parent, _, name = path.rpartition("/")
+        if path.startswith("/") or name in _NO_NAMES or not self._is_plain_folder(parent):
+            return None
+        status = _status(self._top + path)
+        return status if status is not None and stat.S_ISREG(status.st_mode) else None
+
+    def _is_plain_folder(self, path: str) -> bool:
+        if not path:
+            return True
+        if path not in self._folders:
+            parent, _, name = path.rpartition("/")
+            plain = name not in _NO_NAMES and self._is_plain_folder(parent)
+            status = _status(self._top + path) if plain else None
+            self._folders[path] = status is not None and stat.S_ISDIR(status.st_mode)
+        return self._folders[path]
+
     def _why_not(self, path: str) -> str | None:
         return self._why_impossible(path) or self._why_unwanted(path)
 
     def _why_unwanted(self, path: str) -> str | None:
         """What no one says belongs to the job: credentials never go along, nor the outputs of earlier runs."""
-        source = (self._root / path).resolve()
-        names = {path, source.relative_to(self._root).as_posix()}
+        source, names = self._root / path, {path}
+        if self._plain(path) is None:
+            source = source.resolve()
+            names.add(source.relative_to(self._root).as_posix())
         if any(_OUTPUTS in name.split("/") for name in names):
             return "outputs of earlier runs"
         if source.is_file() and any(holds_credentials(name, partial(_begin, source)) for name in names):
@@ -139,6 +177,8 @@ class FolderCheckout:
         return None
 
     def _why_impossible(self, path: str) -> str | None:
+        if self._plain(path) is not None:
+            return None
         full = self._root / path
         try:
             source = full.resolve(strict=True)
@@ -183,17 +223,20 @@ class GitCheckout(FolderCheckout):
         return Paths([*self._tracked(["."]), *self._untracked(["."])])
 
     def left_behind(self, *prefixes: str) -> Mapping[str, str]:
+        self._folders.clear()
         tracked = self._staged(_literal(prefixes))
         unwanted = {path: why for path in self._untracked(prefixes) if (why := self._why_not(path))}
         submodules = {path: "a submodule" for mode, path in tracked if mode == _SUBMODULE}
         behind = {path: why for mode, path in tracked if mode != _SUBMODULE and (why := self._why_not(path))}
-        taken = {entry.path for entry in self.files(*prefixes)}
-        new = [path for path in self._untracked(prefixes) if path not in taken]
+        untracked = self._untracked(prefixes)
+        taken = {entry.path for entry in self.files(*prefixes)} if untracked else set[str]()
+        new = [path for path in untracked if path not in taken]
         return {**submodules, **behind, **dict.fromkeys(new, "not tracked by git"), **unwanted}
 
     def _why_unwanted(self, path: str) -> str | None:
         """What git tracks is in everybody's copy already: it goes along, and a warning names it (commands/prepare)."""
-        target = (self._root / path).resolve().relative_to(self._root).as_posix()
+        plain = self._plain(path) is not None
+        target = path if plain else (self._root / path).resolve().relative_to(self._root).as_posix()
         return None if {path, target} <= self._all_tracked else super()._why_unwanted(path)
 
     @cached_property
@@ -242,8 +285,8 @@ def _directory(path: str) -> str:
     return path.rpartition("/")[0] or "."
 
 
-def _status(path: Path) -> os.stat_result | None:
+def _status(path: Path | str) -> os.stat_result | None:
     try:
-        return path.lstat()
-    except OSError:
+        return os.lstat(path)
+    except (OSError, ValueError):
         return None

@@ -1,0 +1,234 @@
+"""`status`: which leases are open, by the records of this computer and by the provider's own word. It changes nothing.
+
+A record means that a run asked for a machine and has no proof of its end. Only the provider knows whether one runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from cvl_ci.commands.reap.reap import cost_so_far
+from cvl_ci.errors import CvlError, NotProvedGone
+from cvl_ci.lease import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
+from cvl_ci.model.outcome import Asked
+from cvl_ci.model.plan import Place
+from cvl_ci.ports import Clock, Clouds, Event, LeaseRecord, Prices, Records, Resource
+from cvl_ci.result import phrases
+from cvl_ci.result.sanitize import plain
+from cvl_ci.result.units import dollars, duration, moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """The ports that looking needs."""
+
+    clouds: Clouds
+    records: Records
+    prices: Prices
+    clock: Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenLease:
+    """One lease that is not proved over. Moments are seconds since the epoch; None: unknown, or no such moment.
+
+    `resources`: what a provider shows of it. `usd`: the cost so far, at the on-demand price; None: no price is known.
+    """
+
+    name: str
+    is_recorded: bool
+    places: tuple[str, ...]
+    since: float | None
+    deadline: float | None
+    kept_until: float | None = None
+    owner: str = ""
+    run: str = ""
+    resources: tuple[Resource, ...] = ()
+    usd: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """All that was seen at one moment. `unread`: warnings of records that could not be read."""
+
+    at: float
+    leases: tuple[OpenLease, ...] = ()
+    unlabelled: tuple[Resource, ...] = ()
+    answers: tuple[Asked, ...] = ()
+    unproved: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """The clouds that gave no answer, by name."""
+        silent = [f"{answer.provider} {answer.region}".strip() for answer in self.answers if answer.error is not None]
+        return tuple(dict.fromkeys([*silent, *self.unproved]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """What one place shows, and of which resources the price counts."""
+
+    resources: tuple[Resource, ...] = ()
+    answers: tuple[Asked, ...] = ()
+    unproved: tuple[str, ...] = ()
+    billed: bool = True
+
+
+def look(places: Sequence[Place], *, user_id: str, unread: Sequence[str], tools: Tools) -> Overview:
+    """`places`: which providers to ask; none: the records alone. `unread`: filled while records are read."""
+    leases = {record.name: _of_record(record) for record in tools.records.all() if record.released_at is None}
+    answers = [_ask(place, user_id=user_id, tools=tools) for place in places]
+    now = tools.clock.now()
+    unlabelled: list[Resource] = []
+    for answer in answers:
+        for name, resources in _by_lease(answer.resources).items():
+            if not name:
+                unlabelled += resources
+                continue
+            lease = leases.get(name) or _of_labels(name, resources)
+            usd = cost_so_far(resources, now, tools.prices) if answer.billed else None
+            total = lease.usd if usd is None else usd + (lease.usd or 0.0)
+            leases[name] = replace(lease, resources=(*lease.resources, *resources), usd=total)
+    return Overview(
+        at=now,
+        leases=tuple(leases.values()),
+        unlabelled=tuple(unlabelled),
+        answers=tuple(one for answer in answers for one in answer.answers),
+        unproved=tuple(dict.fromkeys(name for answer in answers for name in answer.unproved)),
+        unread=tuple(unread),
+    )
+
+
+def lines(overview: Overview) -> Iterator[str]:
+    """What a person reads, a line each."""
+    for lease in overview.leases:
+        yield _lease(lease, overview.at)
+        for resource in lease.resources:
+            yield f"  {_resource(resource)}"
+        if overview.answers and not lease.resources:
+            yield "  no cloud that answered shows a machine of it"
+    for resource in overview.unlabelled:
+        yield f"named like ours, but without our labels: {_resource(resource)}"
+    for answer in overview.answers:
+        if answer.error is not None:
+            yield phrases.answer(answer)
+    for name in overview.unproved:
+        yield f"{plain(name)} cannot be asked: look there yourself"
+    if overview.leases:
+        yield "`cvl-ci down NAME` ends one, and asks the provider whether it is gone."
+    elif not (overview.unlabelled or overview.silent or overview.unread):
+        yield "No lease is open."
+
+
+def as_json(overview: Overview) -> str:
+    """All of it, for a program; `silent` names the clouds that gave no answer."""
+    return json.dumps({**asdict(overview), "silent": overview.silent}, indent=2, allow_nan=False)
+
+
+def verdict(overview: Overview) -> CvlError | None:
+    """Return an error where an answer is missing: a machine there may still run."""
+    if overview.silent:
+        return NotProvedGone(
+            plain(f"Not every cloud could say what runs there: {', '.join(overview.silent)}."),
+            money="What may be running there is billed.",
+            next_step="`cvl-ci check` shows how each cloud stands. Then run it again.",
+        )
+    if overview.unread:
+        return NotProvedGone(
+            "Not every lease record could be read.",
+            money="A machine that it names may be running and billed.",
+            next_step="\n".join(overview.unread),
+        )
+    return None
+
+
+# ---- how -------------------------------------------------------------------------------------------------------------
+
+
+def _ask(place: Place, *, user_id: str, tools: Tools) -> _Answer:
+    """A cloud that cannot even be opened has given no answer, and keeps no other from its own."""
+    try:
+        with tools.clouds.open([place], user_id=user_id, watch=_silent) as cloud:
+            inventory_answer = cloud.inventory.find(lease=None, places=[place])
+            resources, silent = inventory_answer.read()
+            alive = tuple(resource for resource in resources if not resource.ending)
+            unproved = inventory_answer.unproved
+            if silent and not inventory_answer.asked:  # an inventory that asked no one proves nothing either
+                unproved = unproved or (place.cloud,)
+            return _Answer(resources=alive, answers=inventory_answer.asked, unproved=unproved, billed=cloud.billed)
+    except CvlError as error:
+        silence = Asked(provider=place.cloud, region=place.region or "", kinds=("machines",), error=error.what)
+        return _Answer(answers=(silence,))
+
+
+def _by_lease(resources: Sequence[Resource]) -> dict[str, list[Resource]]:
+    leases: dict[str, list[Resource]] = {}
+    for resource in resources:
+        leases.setdefault(resource.labels.get(LABEL_LEASE, ""), []).append(resource)
+    return leases
+
+
+def _of_record(record: LeaseRecord) -> OpenLease:
+    return OpenLease(
+        name=record.name,
+        is_recorded=True,
+        places=record.regions or tuple(map(str, record.places)),
+        since=record.taken_at,
+        deadline=record.deadline or None,
+        kept_until=_moment(record.labels.get(LABEL_KEPT, "")),
+        owner=record.labels.get(LABEL_OWNER, ""),
+        run=record.labels.get(LABEL_RUN, ""),
+    )
+
+
+def _of_labels(name: str, resources: Sequence[Resource]) -> OpenLease:
+    """A lease that another computer took, or whose record is lost."""
+    labels = resources[0].labels
+    created = [resource.created_at for resource in resources if resource.created_at is not None]
+    return OpenLease(
+        name=name,
+        is_recorded=False,
+        places=tuple(dict.fromkeys(f"{resource.provider}/{resource.region}" for resource in resources)),
+        since=min(created, default=None),
+        deadline=max(_moment(resource.labels.get(LABEL_DEADLINE, "")) or 0.0 for resource in resources) or None,
+        kept_until=_moment(labels.get(LABEL_KEPT, "")),
+        owner=labels.get(LABEL_OWNER, ""),
+        run=labels.get(LABEL_RUN, ""),
+    )
+
+
+def _moment(text: str) -> float | None:
+    """A label is a machine's word: only a number of a possible length is a moment."""
+    return float(text) if text.isascii() and text.isdecimal() and len(text) <= 11 else None
+
+
+def _lease(lease: OpenLease, now: float) -> str:
+    parts = [
+        f"since {moment(lease.since)}, for {duration(max(0.0, now - lease.since))}" if lease.since else "",
+        f"in {', '.join(lease.places) or 'any cloud'}",
+        _ending(lease, now),
+        f"{dollars(lease.usd)} so far" if lease.usd is not None else "",
+        "" if lease.is_recorded else f"not recorded here (owner {lease.owner or '?'}, run {lease.run or '?'})",
+    ]
+    return plain(f"{lease.name}: {'; '.join(part for part in parts if part)}")
+
+
+def _ending(lease: OpenLease, now: float) -> str:
+    if lease.deadline is None:
+        return "no deadline is known"
+    prefix = "kept, and " if lease.kept_until else ""
+    if lease.deadline <= now:
+        return f"{prefix}past its deadline for {duration(now - lease.deadline)}"
+    return f"{prefix}ends by itself at {moment(lease.deadline)}, in {duration(lease.deadline - now)}"
+
+
+def _resource(resource: Resource) -> str:
+    place = f"in {resource.provider}/{resource.region}".rstrip("/")
+    return plain(" ".join(part for part in (resource.id, resource.state, resource.instance_type, place) if part))
+
+
+def _silent(event: Event) -> None:
+    """No person watches a cloud that is only asked."""

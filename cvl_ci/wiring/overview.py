@@ -1,0 +1,36 @@
+"""`status` as the command line calls it: this computer's records, and the clouds that a person names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cvl_ci.local.clock import SystemClock
+from cvl_ci.wiring.clouds import OpenClouds, prices
+from cvl_ci.wiring.directories import state_directory
+from cvl_ci.wiring.sweep import all_set_up
+
+if TYPE_CHECKING:
+    from cvl_ci.commands.status import Overview
+
+
+def status(environ: Mapping[str, str], *, cloud: str) -> Overview:
+    """`cloud`: as typed; empty: the records alone; `any`: every cloud that is set up."""
+    from cvl_ci.commands import status as looking
+    from cvl_ci.commands.reap import reap as reaping
+    from cvl_ci.lease import Owner
+    from cvl_ci.local.lease_records import FileRecords
+
+    places, _ = reaping.asked(cloud, grace="0", regions=prices(environ).regions, dashes="--")
+    if cloud.strip() and not places:
+        places = all_set_up(environ)
+    unread: list[str] = []
+    repository = environ.get("GITHUB_REPOSITORY") or str(Path.cwd())
+    tools = looking.Tools(
+        clouds=OpenClouds(environ, to_look=True),
+        records=FileRecords(state_directory(environ) / "leases", warn=unread.append),
+        prices=prices(environ),
+        clock=SystemClock(),
+    )
+    return looking.look(places, user_id=Owner(repository=repository, run="status").user_id, unread=unread, tools=tools)
