@@ -138,6 +138,7 @@ class FakeEngine:
     warnings: tuple[str, ...] = ()
     followed_until: float | None = None
     fetched_within: float | None = None
+    brought: bool = False
     stopped: int = 0
     cut_off: bool = False
     kept: tuple[float, str | None] | None = None
@@ -187,11 +188,14 @@ class FakeEngine:
         return JobEnd(nodes=self.ends, lost=self.lost, warnings=self.warnings)
 
     def fetch(self, *, globs: Sequence[str], within: float = math.inf) -> None:
-        self.at("fetch")
         self.fetched_within = within
+        self.at("fetch")
+        self.brought = True
 
     def unpack(self, *, into: Path) -> Fetched:
         self.at("unpack")
+        if not self.brought:
+            return Fetched()
         into.mkdir(parents=True, exist_ok=True)
         (into / "metrics.json").write_text('{"accuracy": 0.9}')
         return Fetched(files=(FetchedFile(path="metrics.json", bytes=17),))

@@ -163,7 +163,7 @@ def _lines(archive: bytes, say: Callable[[str], None]) -> list[Leg]:
             except ValueError:
                 unread += bool(line.strip())
     if unread:
-        say(f"holds {unread} lines that are no runs")
+        say(f"holds {unread} lines that are not runs")
     return found
 
 

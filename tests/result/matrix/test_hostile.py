@@ -168,7 +168,7 @@ def test_a_summary_whose_ending_is_none_is_told_as_unreadable(ending: str, tmp_p
     found, troubles = run_files.gather([str(tmp_path)], field="FOLDER")
     assert ([one.cluster for one in found], troubles) == (
         ["cvl-1-00000001"],
-        ["cvl-bad.json has an ending that is no known one"],
+        ["cvl-bad.json has an ending that is no known one", "cvl-other.json is no summary of a run"],
     )
 
 
@@ -176,7 +176,7 @@ def test_a_history_s_lines_that_are_no_runs_are_counted_and_the_others_are_read(
     lines = [line(leg()), '{"ending": []}', "", '{"ending": "succ', "[" * 100_000, line(leg(cluster="b"))]
     (tmp_path / "history.jsonl").write_text("\n".join(lines))
     found, troubles = run_files.gather([str(tmp_path / "history.jsonl")], field="--history")
-    assert (len(found), troubles) == (2, ["history.jsonl holds 3 lines that are no runs"])
+    assert (len(found), troubles) == (2, ["history.jsonl holds 3 lines that are not runs"])
 
 
 def test_a_file_s_name_that_is_no_text_can_be_told_of(tmp_path: Path) -> None:

@@ -202,6 +202,7 @@ def test_nothing_at_all_is_said_to_be_nothing() -> None:
 OK, TOO = leg(cluster="cvl-a", leg="a"), leg(cluster="cvl-b", leg="name: b, example: b, preset: train", example="b")
 NO_MACHINE = read(json.dumps(never_started(75, "No machine could be had.", cluster="cvl-c", leg="c")).encode())
 BROKEN = leg(cluster="cvl-d", leg="d", ending="failed", exit_code=7, example="d")
+LEFT_OUT = "1 not compared, 1 left out of the matrix"
 DROPPED = (("x aws/eu-central-1", "No price is known"),)
 NOTHING_CHANGED = Expected(because="nothing relevant changed (3 examples, and no file of theirs)")
 QUIET, INFRASTRUCTURE_FAILS = Policy(), Policy(fail_on_infrastructure=True)
@@ -213,22 +214,22 @@ QUIET, INFRASTRUCTURE_FAILS = Policy(), Policy(fail_on_infrastructure=True)
     [
         (([OK, TOO], Expected(legs=("a", "b")), ()), 0, "2 legs, none red"),
         (([], Expected(legs=("a", "b")), ()), 1, "No legs were found, 2 left no summary"),
-        (([OK], Expected(legs=("a", "b")), ()), 1, "1 leg, 1 left no summary"),
-        (([OK, BROKEN], Expected(legs=("a", "b", "d")), ()), 1, "1 of 2 legs red, 1 left no summary"),
+        (([OK], Expected(legs=("a", "b")), ()), 1, "1 leg, 1 not compared, 1 left no summary"),
+        (([OK, BROKEN], Expected(legs=("a", "b", "d")), ()), 1, "1 of 2 legs red, 1 not compared, 1 left no summary"),
         (([NO_MACHINE], Expected(legs=("c",)), ()), 75, "Nothing was measured: "),
         (([NO_MACHINE], Expected(legs=("c", "a")), ()), 1, "Nothing was measured: "),
         (([NO_MACHINE], None, ()), 75, "Nothing was measured: "),
         (([], None, ()), 1, "No legs were found"),
         (([], Expected(), ()), 1, "No legs were found"),
         (([], None, ("cvl-a.json is no JSON",)), 1, "No legs were found, 1 could not be read"),
-        (([OK], None, ("cvl-b.json is no JSON",)), 1, "1 leg, 1 could not be read"),
-        (([OK], Expected(legs=("a",)), ("cvl-b.json is no JSON",)), 1, "1 leg, 1 could not be read"),
+        (([OK], None, ("cvl-b.json is no JSON",)), 1, "1 leg, 1 not compared, 1 could not be read"),
+        (([OK], Expected(legs=("a",)), ("cvl-b.json is no JSON",)), 1, "1 leg, 1 not compared, 1 could not be read"),
         (([], NOTHING_CHANGED, ()), 0, "No leg had to run: nothing relevant changed (3 examples"),
         (([], NOTHING_CHANGED, ("cvl-a.json is no JSON",)), 1, "No legs were found, 1 could not be read"),
         (([], Expected(dropped=DROPPED, on_dropped="fail"), ()), 1, "No legs were found, 1 left out of the matrix"),
         (([], Expected(dropped=DROPPED), ()), 0, "No legs were found, 1 left out of the matrix"),
-        (([OK], Expected(legs=("a",), dropped=DROPPED, on_dropped="fail"), ()), 1, "1 leg, 1 left out of the matrix"),
-        (([OK], Expected(legs=("a",), dropped=DROPPED), ()), 0, "1 leg, none red, 1 left out of the matrix"),
+        (([OK], Expected(legs=("a",), dropped=DROPPED, on_dropped="fail"), ()), 1, f"1 leg, {LEFT_OUT}"),
+        (([OK], Expected(legs=("a",), dropped=DROPPED), ()), 0, f"1 leg, none red, {LEFT_OUT}"),
     ],
     ids=[
         "all of N", "0 of N", "some of N", "failed before it could write", "says infrastructure itself",
