@@ -16,7 +16,7 @@ import sky
 from sky import StatusRefreshMode, exceptions
 from sky.client import sdk
 from sky.skylet import autostop_lib
-from sky.utils import cluster_utils, command_runner
+from sky.utils import cluster_utils, command_runner, dag_utils
 
 from cvl_ci.engine import heartbeat as beating
 from cvl_ci.engine import node_commands, provision_hooks
@@ -50,6 +50,7 @@ def launch(
     """
     made = provision_hooks.task_of(task)
     sdk.get(sdk.status([cluster]))  # a server that does not know us says so here, before anything is asked for
+    sdk.validate(dag_utils.convert_entrypoint_to_dag(made))  # so is a task that it refuses: no provider was asked yet
     _stop_at(fence)
     send("attempting", attempt=_asked_for(made))
     job_id, _ = sdk.stream_and_get(sdk.launch(made, cluster_name=cluster))

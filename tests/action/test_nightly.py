@@ -30,6 +30,8 @@ from tests.github.api import Api
 from tests.result.benchmark.legs import leg
 
 EAST, WEST = "sandbox/us-east-1", "sandbox/us-west-2"
+UNPRICED = "aws/eu-central-1"
+"""A place without a known price."""
 DAY = 86_400.0
 EXAMPLE = """\
 name: {name}
@@ -185,7 +187,7 @@ def test_a_night_tells_each_leg_s_verdict_once_and_opens_an_issue(nightly: Night
     head = nightly.commit()
     api.pulls = [fake.pull(github.PULL_REQUEST, sha=head)]
     with without_west(runner):
-        run, acted = nightly.run("workflow_dispatch", started_by_hand(), clouds=[EAST, WEST])
+        run, acted = nightly.run("workflow_dispatch", started_by_hand(), clouds=[EAST, WEST, UNPRICED])
     assert "cvl-report" in dict(stored(nightly.workflow.artifacts)), acted.text
     report = nightly.report(run)
     no_machine: Verdicts = {f"{name} train {WEST}": ("no capacity", False, []) for name in names}
@@ -194,6 +196,7 @@ def test_a_night_tells_each_leg_s_verdict_once_and_opens_an_issue(nightly: Night
         f"failing train {EAST}": ("the job failed", True, []),
         f"slower train {EAST}": ("worse", True, ["step_ms"]),
     }
+    assert sorted(one["name"] for one in report["dropped"]) == [f"{name} train {UNPRICED}" for name in names]
     shown = {row["name"]: row["compared"] for row in report["rows"]}
     against = f"against 5 runs of {before[:12]}, the base"
     assert shown[f"slower train {EAST}"] == against
@@ -231,19 +234,18 @@ def test_a_pull_request_runs_what_its_library_changed_and_names_what_it_leaves_o
     regression.remember(base, ["slower"], nights=4)
     library.write_text("120\n")
     head = regression.commit()
-    unpriced = "aws/eu-central-1"
-    run, acted = regression.run("pull_request", proposed(base, head), clouds=[EAST, unpriced])
+    run, acted = regression.run("pull_request", proposed(base, head), clouds=[EAST, UNPRICED])
     assert "cvl-report" in dict(stored(regression.workflow.artifacts)), acted.text
     report = regression.report(run)
     assert status_of(report) == {f"slower train {EAST}": ("worse", True, ["step_ms"])}
     assert (acted.code, report["rows"][0]["baseline"]) == (1, base)
-    assert [one["name"] for one in report["dropped"]] == [f"slower train {unpriced}"]
+    assert [one["name"] for one in report["dropped"]] == [f"slower train {UNPRICED}"]
     [comment] = api.bodies()
     assert "### 1 of 1 leg red, 1 got worse, 1 left out of the matrix" in comment
-    assert f"> - `slower train {unpriced}: " in comment
+    assert f"> - `slower train {UNPRICED}: " in comment
     assert api.kept.issues == {}
 
-    run, acted = regression.run("pull_request", proposed(base, head), clouds=[unpriced])
+    run, acted = regression.run("pull_request", proposed(base, head), clouds=[UNPRICED])
     assert "cvl-report" in dict(stored(regression.workflow.artifacts)), acted.text
     assert (acted.code, regression.report(run)["exit_code"]) == (1, 1), "no leg, and the report was not skipped"
     assert "No legs were found, 1 left out of the matrix" in "".join(acted.summaries)

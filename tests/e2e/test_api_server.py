@@ -85,6 +85,14 @@ def test_a_run_goes_through_it_with_its_exit_code_and_what_it_wrote(member: Term
     assert member.machines() == []
 
 
+def test_a_task_that_the_server_refuses_is_the_request_s_mistake_and_spends_nothing(member: Terminal) -> None:
+    task = member.home / "task.yaml"
+    task.write_text("resources: {cpus: 2+, ports: abc}\nrun: echo hello\n")
+    ran = member.run("--task", str(task), "--gpu", "none")
+    assert ran.code == 64, ran.err
+    assert member.machines() == []
+
+
 def test_a_token_that_the_server_does_not_know_spends_nothing(member: Terminal) -> None:
     member.variables["SKYPILOT_SERVICE_ACCOUNT_TOKEN"] = "sky_0123456789"
     ran = member.run("--command", "true", "--gpu", "none")

@@ -9,16 +9,22 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from cvl_ci import bounded
+from cvl_ci.commands.run import run
+from cvl_ci.engine import job_end, member_paths, tarball, transfer, unpack, unpack_process, worker_unpack
 from cvl_ci.inputs.action_fields import ACTION_INPUTS, ACTION_OUTPUTS, ActionField
 from cvl_ci.inputs.credential_fields import CREDENTIAL_INPUTS
 from cvl_ci.inputs.fields import FIELDS, Field
 from cvl_ci.inputs.matrix_fields import MANY_INPUTS, MANY_OUTPUTS, TAKES
 from cvl_ci.inputs.verb_fields import VERBS
+from cvl_ci.result.benchmark import files, leg, readings
 from tests.chaos import records
 from tests.chaos.table import table as chaos_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+
+NO_ANSWER = "counts it as no answer"
 
 _TABLE = re.compile(r"(?<=<!-- table )([a-z-]+)(: [^>]* -->\n)(.*?)(?=<!-- /table -->)", re.DOTALL)
 
@@ -39,9 +45,9 @@ def renewed(page: str, made: Mapping[str, str]) -> str:
 
 
 def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header)]
-    cells = [*lines, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "".join(f"| {' | '.join(row)} |\n".replace("| --- | --- |", "|---|---|") for row in cells)
+    cells = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *(f"| {' | '.join(row)} |" for row in cells)]
+    return "\n".join(lines) + "\n"
 
 
 def _code(text: str) -> str:
@@ -93,6 +99,30 @@ def _credentials() -> str:
     return _markdown(["input", "meaning", "or this variable"], rows)
 
 
+def _limits() -> str:
+    rows = [
+        ("files and links of all outputs", f"{unpack.MOST_FILES:,}", "leaves the others out"),
+        ("free disk that unpacking leaves", f"{unpack.RESERVE_BYTES >> 20} MiB", "refuses the file"),
+        ("path of a file", f"{member_paths.LONGEST_PATH:,} bytes, {member_paths.DEEPEST} folders", "refuses the file"),
+        ("name of a file or folder", f"{member_paths.LONGEST_PART} bytes", "refuses the file"),
+        ("header of an archive", f"{tarball.LONGEST_HEADER >> 10} KiB", "refuses the file"),
+        ("headers of an archive", f"{tarball.MOST_HEADERS:,}", "keeps the files so far"),
+        ("refused names that are listed", str(unpack.MOST_REFUSALS), "counts the others"),
+        ("time to pack on the machine", f"{transfer.PACK_SECONDS:.0f} s", "gives the fetch up"),
+        ("slowest transfer", f"{transfer.STALL_BYTES >> 20} MiB in {transfer.STALL_SECONDS:.0f} s", "unpacks that part"),
+        ("time to unpack", f"{unpack_process.UNPACK_SECONDS:,.0f} s", "keeps the files so far"),
+        ("memory to unpack", f"{worker_unpack.MEMORY_BYTES >> 30} GiB", "keeps the files so far"),
+        ("time to fetch the rest of a log", f"{job_end.LOG_SECONDS:.0f} s", "warns that lines are missing"),
+        ("time for files after Ctrl-C", f"{run.RESCUE_SECONDS:.0f} s", "releases the machine"),
+        ("answer of a provider or of GitHub", f"{bounded.MOST_BYTES >> 20} MiB, {bounded.MOST_SECONDS:.0f} s", NO_ANSWER),
+        ("pages of a provider's list", str(bounded.MOST_PAGES), NO_ANSWER),
+        ("one summary of a leg", f"{leg.LARGEST_BYTES >> 20} MiB", "names it as unreadable"),
+        ("one file of metrics", f"{files.LARGEST_BYTES >> 20} MiB", "names it as unreadable"),
+        ("metrics of one run", str(readings.MOST), "leaves the others out"),
+    ]  # fmt: skip
+    return _markdown(["what", "limit", "beyond it, cvl-ci"], rows)
+
+
 def _chaos() -> str:
     return chaos_table(records.read(sorted(records.HERE.glob("*.jsonl"))))
 
@@ -106,4 +136,5 @@ _MAKERS: Mapping[str, Callable[[], str]] = {
     "matrix-outputs": _outputs(MANY_OUTPUTS),
     "credentials": _credentials,
     "chaos": _chaos,
+    "limits": _limits,
 }
