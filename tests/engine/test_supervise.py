@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cvl_ci.engine import script
+from cvl_ci.engine.machine import supervise
 from cvl_ci.engine.sky_errors import read_end, read_sums
 from cvl_ci.engine.whole_log import LogSum
 from cvl_ci.model.plan import Against
@@ -139,9 +143,32 @@ def test_a_command_that_ignores_the_limit_is_killed_and_its_container_and_no_oth
     (node.home / "containers").write_text("older\n")
     path = f"{docker.parent}:{os.environ['PATH']}"
     job = plan("echo mine >> ~/containers; trap '' TERM; while :; do sleep 0.05; done", minutes=4 / 60)
-    assert node.job(job, PATH=path).returncode == 124
+    with an_engine(node.home):
+        assert node.job(job, PATH=path).returncode == 124
     assert (node.end()["timed_out"], living(node.home)) == ("1", [])
     assert (node.home / "killed").read_text() == "kill mine\n"
+
+
+def test_an_engine_that_does_not_run_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be one that starts with its first client, which takes seconds of every run."""
+
+    def asked(*_: object, **__: object) -> None:
+        pytest.fail("it was asked")
+
+    monkeypatch.setattr(supervise, "_processes", lambda: ({}, {7: "containerd"}))
+    monkeypatch.setattr(subprocess, "run", asked)
+    assert supervise.containers() == ([], set())
+
+
+@contextmanager
+def an_engine(folder: Path) -> Iterator[None]:
+    """Let a process of the name of Docker's engine live; nothing answers for it but the stand-in of its client."""
+    program = folder / "dockerd"
+    shutil.copy("/bin/sleep", program)
+    process = subprocess.Popen([program, FOREVER])
+    yield
+    process.kill()
+    process.wait()
 
 
 def test_a_job_that_ends_pythons_does_not_end_what_watches_it(node: QuickNode) -> None:

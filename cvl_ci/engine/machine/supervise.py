@@ -189,9 +189,21 @@ class Command:
 
 
 def descendants() -> dict[int, str]:
-    """The names of all processes below this one, by their numbers; those that have ended do not count."""
+    """Return the names of all processes below this one, by their numbers; those that have ended do not count."""
+    children, names = _processes()
+    found, ahead = {}, [os.getpid()]
+    while ahead:
+        for pid in children.get(ahead.pop(), ()):
+            ahead.append(pid)
+            if pid in names:
+                found[pid] = names[pid]
+    return found
+
+
+def _processes() -> tuple[dict[int, list[int]], dict[int, str]]:
+    """Return the children of each process, and the name of each that has not ended."""
     children: dict[int, list[int]] = {}
-    names = {}
+    names: dict[int, str] = {}
     for entry in os.listdir("/proc"):
         if not entry.isdecimal():
             continue
@@ -205,17 +217,16 @@ def descendants() -> dict[int, str]:
         children.setdefault(int(parent), []).append(int(entry))
         if state not in "ZX":
             names[int(entry)] = name
-    found, ahead = {}, [os.getpid()]
-    while ahead:
-        for pid in children.get(ahead.pop(), ()):
-            ahead.append(pid)
-            if pid in names:
-                found[pid] = names[pid]
-    return found
+    return children, names
 
 
 def containers() -> tuple[list[str], set[str]]:
-    """How this machine's Docker is asked, and which containers run there; nothing where there is none."""
+    """Return the words that ask this machine's Docker, and the containers that run there; nothing without an engine.
+
+    An engine that starts with its first client is not started for this.
+    """
+    if "dockerd" not in _processes()[1].values():
+        return [], set()
     for words in (["docker"], ["sudo", "-n", "docker"]):
         try:
             done = subprocess.run(

@@ -1,1 +1,1 @@
-"""The log of a step: reporter, workflow commands, masks and shield."""
+"""The log of a step: reporter and workflow commands."""
