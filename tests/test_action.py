@@ -224,6 +224,16 @@ def test_post_finds_the_machine_by_its_name_when_home_and_state_are_lost(job: Jo
     assert (code, job.alive()) == (0, []), said
 
 
+def test_post_finds_the_machine_when_home_is_lost_and_github_has_the_state(job: Job) -> None:
+    """A runner hands the state over from GITHUB_STATE: it says that a provider was asked, and no record says where."""
+    process = job.hung_at("follow")
+    process.kill()
+    process.communicate(timeout=10)
+    left = read_file(Path(job.environment["GITHUB_STATE"]).read_text(encoding="utf-8"))["handover"]
+    code, said = job.run("/post-entrypoint", HOME=str(job.folder / "another"), STATE_handover=left)
+    assert (code, job.alive()) == (0, []), said
+
+
 def test_post_asks_the_sandbox_as_well_when_all_state_is_lost(job: Job) -> None:
     process = job.hung_at("follow")
     process.kill()

@@ -267,7 +267,7 @@ def _places(left: Handover | None, environ: Mapping[str, str]) -> tuple[Place, .
     to look as well."""
     from cvl_ci.model.plan import SANDBOX, Place
 
-    if left is not None:  # main lived to say what it would do, and had not come to take a lease
+    if left is not None and not left.since:  # main lived to say what it would do, and no provider was asked yet
         return (Place(cloud=SANDBOX),) if wiring.sandbox_was_left(environ) else ()
     asked = _inputs(environ).places or ()
     if any(place.cloud == SANDBOX for place in asked):

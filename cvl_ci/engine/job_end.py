@@ -16,6 +16,9 @@ from cvl_ci.model.outcome import NodeEnd
 from cvl_ci.ports import JobEnd
 
 ANSWER_SECONDS = 60.0
+SSH_FAILED = 255
+"""The exit code of ssh itself, when it reaches no machine."""
+SSH_TRIES, SSH_PAUSE_SECONDS = 3, 5.0
 LOG_SECONDS = 60.0
 """How long a machine is kept for the end of its log: it costs money meanwhile."""
 
@@ -34,14 +37,16 @@ class Ending:
     def by_itself(self) -> JobEnd:
         """The stream is over: what the machines say counts."""
         try:
-            said = self._asked()
+            said = self._answers()
         except Expired:
             self.stop()
             return JobEnd(lost="The machine stopped answering when asked how the job ended.")
         except WorkerFailed as failure:
             return JobEnd(lost=f"The machine could not say how the job ended: {failure.error}: {failure.text}")
-        if all(answer["code"] == 255 for answer in said):
-            return JobEnd(lost=f"The machine does not answer by ssh any more: {said[0]['err'].strip()[:300]}")
+        silent = [rank for rank, answer in enumerate(said) if answer["code"] == SSH_FAILED]
+        if silent:
+            node = "The machine" if self.num_nodes == 1 else f"Node {silent[0]}"
+            return JobEnd(lost=f"{node} does not answer by ssh any more: {said[silent[0]]['err'].strip()[:300]}")
         return JobEnd(nodes=_nodes(said), warnings=self._whole_log(said))
 
     def cut_short(self) -> JobEnd:
@@ -66,6 +71,15 @@ class Ending:
         nodes = tuple(NodeEnd(rank=rank, exit_code=None, timed_out=True) for rank in range(self.num_nodes))
         return JobEnd(nodes=nodes, warnings=self._whole_log(said))
 
+    def _answers(self) -> Sequence[dict[str, Any]]:
+        """Ask every node how the job ended, again while one of them does not answer by ssh: a network may stumble."""
+        for _ in range(SSH_TRIES - 1):
+            said = self._asked()
+            if all(answer["code"] != SSH_FAILED for answer in said):
+                return said
+            time.sleep(SSH_PAUSE_SECONDS)
+        return self._asked()
+
     def _asked(self) -> Sequence[dict[str, Any]]:
         command = script.end(lease=self.cluster)
         until = _within(ANSWER_SECONDS)
@@ -75,23 +89,35 @@ class Ending:
         return answer
 
     def _whole_log(self, said: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-        """Print what the stream missed. The return value says what could not be printed."""
+        """Print the lines that the stream missed. Return warnings about lines that could not be printed."""
+        try:
+            return self._repaired_log(said)
+        except Exception as error:  # noqa: BLE001  the job's own end is known, and no log may change it
+            return (f"The end of the job's log may be missing: {type(error).__name__}: {error}"[:300],)
+
+    def _repaired_log(self, said: Sequence[dict[str, Any]]) -> tuple[str, ...]:
         sums = [sky_errors.read_sums(answer["out"]) for answer in said]
         missing = self.heard.incomplete(sums, ended=[node.exit_code is not None for node in _nodes(said)])
         if not missing:
             return ()
+        wanted = [sky_errors.read_sizes(answer["out"]) for answer in said]
         with tempfile.TemporaryDirectory(prefix="cvl-ci-log-") as folder:
             remote = f"~/.cvl-ci/{self.cluster}/log"
             try:
-                self.worker().call(
-                    "bring", cluster=self.cluster, remote=remote, into=folder, until=_within(LOG_SECONDS)
+                problems = self.worker().call(
+                    "bring",
+                    cluster=self.cluster,
+                    remote=remote,
+                    wanted=wanted,
+                    into=folder,
+                    until=_within(LOG_SECONDS),
                 )
             except Expired:
                 self.stop()
                 return (f"The end of the job's log is missing: the machine did not send it in {LOG_SECONDS:.0f} s.",)
             except WorkerFailed as failure:
                 return (f"The end of the job's log may be missing: {failure.error}: {failure.text}"[:300],)
-            return tuple(self._print_missed(Path(folder), missing, sums))
+            return (*self._print_missed(Path(folder), missing, sums), *map(str, problems or ()))
 
     def _print_missed(
         self,

@@ -9,6 +9,8 @@ from typing import Any
 
 OUT_BYTES, ERR_BYTES = 65536, 2000
 TRIES = 3
+REST = ".rest"
+"""The end of a file's name while its front is cut off: it is a copy, and no further bytes came."""
 GREETING_BYTES = 65536
 """That a login shell may print before what is asked for."""
 
@@ -32,6 +34,7 @@ def bring(runners: Sequence[Any], *, remote: str, wanted: Sequence[Sequence[tupl
         (into / str(rank)).mkdir(parents=True, exist_ok=True)
         for name, size in files:
             target = into / str(rank) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
             problem = next((None for _ in range(TRIES) if _came(runner, f"{remote}/{name}", target, size)), "")
             if problem is not None:
                 here = target.stat().st_size if target.is_file() else 0
@@ -58,7 +61,7 @@ def _came(runner: Any, source: str, target: Path, size: int) -> bool:
 
 
 def _cut_front(file: Path, count: int) -> None:
-    rest = file.with_name(f"{file.name}.rest")
+    rest = file.with_name(f"{file.name}{REST}")
     with file.open("rb") as reading, rest.open("xb") as writing:
         reading.seek(count)
         shutil.copyfileobj(reading, writing, 1 << 20)

@@ -77,8 +77,12 @@ def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:
 
 def end(*, lease: str) -> str:
     """Return the command that prints how the job ended on a node: its code, GPUs, turns, leftovers and logs' sums."""
-    sums = f'for log in {SETUP_STREAM} {JOB_STREAM}; do sed "s/^/log=$log /" "log/$log/sum"; done'
+    sums = f'for log in {SETUP_STREAM} {JOB_STREAM}; do sed "s/^/log=$log /" "log/$log/sum"; {_SIZES}; done'
     return f"cd ~/.cvl-ci/{lease} && {{ cat end gpu samples/told; head -n {MOST_LEFT} left; {sums}; }} 2> /dev/null"
+
+
+_SIZES = 'for part in old new; do [ -f "log/$log/$part" ] && echo "size=$log/$part $(wc -c < "log/$log/$part")"; done'
+"""How many bytes of each part of a log there are to bring."""
 
 
 def keep(*, deadline: float, public_key: str | None) -> str:

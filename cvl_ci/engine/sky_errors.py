@@ -24,8 +24,11 @@ from cvl_ci.model.outcome import MOST_LEFT, GpuUse, NodeEnd, Phase
 from cvl_ci.planning.trials import NAME
 from cvl_ci.ports import Progress, Watch
 
-END_LINES = 18 + MOST_LEFT + 2 * MOST_TURNS
+END_LINES = 22 + MOST_LEFT + 2 * MOST_TURNS
 """Of what a node says of its end, more than it has to say."""
+
+LARGEST_PART = 64 << 20
+"""Of a log: machine/supervise.py keeps parts of 32 MiB, and one read more."""
 
 _SHOWN_LINES, _SHOWN_LETTERS, _SHOWN_REASONS = 3, 600, 3
 
@@ -125,6 +128,16 @@ def read_sums(text: str) -> dict[str, LogSum]:
             count, crc, *newlines = (number or 0 for number in counts)
             sums[name] = LogSum(characters=count, crc=crc, dropped_lines=newlines[0])
     return sums
+
+
+def read_sizes(text: str) -> list[tuple[str, int]]:
+    """Return the parts of logs that a node can send, by name and bytes. Only our names and sensible sizes count."""
+    sizes = {}
+    for line in text.splitlines()[:END_LINES]:
+        match = re.fullmatch(r"size=((?:setup|running)/(?:old|new)) +([0-9]{1,9})", line)
+        if match and int(match[2]) <= LARGEST_PART:
+            sizes[match[1]] = int(match[2])
+    return list(sizes.items())
 
 
 def _left(lines: Sequence[str]) -> tuple[str, ...]:

@@ -24,6 +24,18 @@ from cvl_ci.engine import node_commands, node_watch, private_channels, provision
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.heartbeat import minutes_at
 
+_ENDED = frozenset(
+    int(code)
+    for code in (
+        exceptions.JobExitCode.SUCCEEDED,
+        exceptions.JobExitCode.FAILED,
+        exceptions.JobExitCode.CANCELLED,
+    )
+)
+"""Codes that SkyPilot gives a stream whose job is over."""
+SILENT_SECONDS = 60.0
+"""How long a machine may be out of reach before the job's end is asked of it for the last time."""
+
 Send = Callable[..., None]
 
 
@@ -82,17 +94,32 @@ def _there(cluster: str) -> int:
 
 
 def _streamed(send: Send, *, cluster: str, job_id: int) -> int:
+    """Stream until the job is over. Any other code than the job's own says only that the stream broke.
+
+    SkyPilot returns ssh's own code (255) when the connection is lost: sky/backends/cloud_vm_ray_backend.py, tail_logs.
+    """
+    silent_since: float | None = None
     while True:
         handle = _handle(cluster)
         # Not core.tail_logs: with autodown armed it first asks the cloud and Ray how the cluster is, ten seconds.
         code = int(backend_utils.get_backend_from_handle(handle).tail_logs(handle, job_id, follow=True))
-        if code in (int(exceptions.JobExitCode.NOT_FINISHED), int(exceptions.JobExitCode.NOT_FOUND)):
+        if code in _ENDED:
+            return code
+        try:
             status = core.job_status(cluster, [job_id]).get(job_id)
-            if status is None or not status.is_terminal():
-                send("again")  # the stream broke, not the job: it will print everything from its start once more
-                time.sleep(2)
-                continue
-        return code
+        except (exceptions.ClusterNotUpError, exceptions.ClusterDoesNotExist):
+            return code
+        except Exception:  # noqa: BLE001  whatever SkyPilot raises of a machine that does not answer
+            silent_since = silent_since or time.monotonic()
+            if time.monotonic() - silent_since > SILENT_SECONDS:
+                return code
+            time.sleep(2)
+            continue
+        silent_since = None
+        if status is not None and status.is_terminal():
+            return code
+        send("again")  # the stream broke, not the job: it will print everything from its start once more
+        time.sleep(2)
 
 
 def beat(send: Send, *, cluster: str, deadline: float, heartbeat: float) -> None:

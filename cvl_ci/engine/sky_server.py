@@ -76,10 +76,13 @@ def follow(send: Send, *, cluster: str, job_id: int) -> int:
     """Stream the job's output to stdout until it is over. SkyPilot's JobExitCode, never the job's own code."""
     away = 0.0
     while True:
+        began = time.monotonic()
         try:
             code = int(sdk.tail_logs(cluster, job_id, follow=True))
             status = sdk.get(sdk.job_status(cluster, [job_id])).get(job_id)
         except (OSError, exceptions.ApiServerConnectionError):  # what `requests` raises is an OSError
+            if time.monotonic() - began > AWAY_SECONDS:
+                away = 0.0  # it streamed for long before it broke: another outage than the last one
             away = away or time.monotonic()
             if time.monotonic() - away > AWAY_SECONDS:
                 raise

@@ -9,11 +9,13 @@ import shlex
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cvl_ci.engine import member_paths, unpack
+from cvl_ci.engine.node_commands import REST
 from cvl_ci.inputs.patterns import patterns
 from cvl_ci.planning.trials import NAME
 
@@ -98,6 +100,8 @@ class Patience:
             return self.until
         self._looked_at = now
         here, files = _arrived(self.archives)
+        if here < self._fast_bytes:  # a file begins again after its connection broke
+            self._fast_at, self._fast_bytes = now, here
         if here > self.most:
             self.why = "a machine sent more than it had packed"
             self.until = -math.inf
@@ -118,8 +122,13 @@ def packing(archives: Path, *, end: float) -> Patience:
 
 
 def _arrived(archives: Path) -> tuple[int, int]:
-    """Return how many bytes are there, in how many files."""
-    sizes = [Path(where, name).lstat().st_size for where, _, names in os.walk(archives) for name in names]
+    """Return how many bytes are there, in how many files. A file may vanish meanwhile: it begins again."""
+    sizes = []
+    for where, _, names in os.walk(archives):
+        for name in names:
+            if not name.endswith(REST):
+                with suppress(FileNotFoundError):
+                    sizes.append(Path(where, name).lstat().st_size)
     return sum(sizes), len(sizes)
 
 

@@ -83,7 +83,8 @@ class Repository:
         return self.well(f"{method} {path}", needs, lambda: self._patiently(method, whole, query=query, body=body))
 
     def _patiently(self, method: str, path: str, **more: Any) -> Any:
-        return patiently(lambda: self._client.ask(method, path, **more), sleep=self._sleep)
+        retries = 0 if method == "POST" else RETRIES  # a second one may make a second issue
+        return patiently(lambda: self._client.ask(method, path, **more), sleep=self._sleep, retries=retries)
 
 
 def patiently(ask: Callable[[], Answer], *, sleep: Callable[[float], None], retries: int = RETRIES) -> Answer:

@@ -14,6 +14,7 @@ from cvl_ci.result.masks import BEGINNING, Masks, Span, end_of_base64, stars_for
 
 BROKEN_AT = 40
 """No program breaks base64 or hexadecimal digits at fewer signs."""
+MOST_NODES = 64
 PIECE = 1 << 19
 """A line as long as this may go on in the next one."""
 
@@ -63,13 +64,19 @@ class MaskedLines:
         run = body[start:] if whole else body[start:].rstrip()
         if len(run) < BROKEN_AT:
             if going_on:
-                self._expected[node] = (whole, frozenset(going_on))
+                self._expect(node, (whole, frozenset(going_on)))
             return []
         begun = list(self._masks.begun(run))
         rests = going_on | {rest for _, rest in begun}
         if rests:
-            self._expected[node] = (whole, frozenset(rests))
+            self._expect(node, (whole, frozenset(rests)))
         return [(start + at, start + len(run)) for at, _ in begun[:1] if at < len(run)]
+
+    def _expect(self, node: str, rests: tuple[bool, frozenset[str]]) -> None:
+        """Remember the forms that go on in this node's next line. A job may print any rank: few are remembered."""
+        while len(self._expected) >= MOST_NODES:
+            self._expected.pop(next(iter(self._expected)))
+        self._expected[node] = rests
 
 
 def _together(spans: list[Span]) -> list[Span]:

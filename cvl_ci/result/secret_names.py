@@ -11,6 +11,8 @@ _SECRET_WORDS = re.compile(
     r"SECRETS?|TOKENS?|PASSWORDS?|PASSWD|PASS|PASSPHRASE|PWD|PATS?|CREDENTIALS?|CREDS|APIKEY|AUTHORIZATION|BEARER"
     r"|COOKIE|WEBHOOKS?|DSN|JWT|PEM|NETRC|DOCKERCONFIGJSON|SAS|PIN|OTP|TOTP"
 )
+_SECRET_ENDING = re.compile(r"SSHPASS|.+(?:PASSWORD|PASSWD|TOKEN|SECRET|APIKEY|SECRETKEY|ACCESSKEY|PRIVATEKEY)")
+"""Of names that are written together, such as PGPASSWORD."""
 _KEY = re.compile(r"KEYS?")
 _NO_SECRET_KEY = re.compile(r"PUBLIC|CACHE|SORT|PRIMARY|FOREIGN|PARTITION|DICT|MAP|INDEX|KNOWN")
 """A key with such a word in its name opens nothing."""
@@ -67,7 +69,11 @@ def _is_secret_name(name: str, value: str) -> bool:
         return False
     if _NUMBER.fullmatch(value) and any(map(_COUNTED.fullmatch, words)):
         return False  # MAX_TOKENS
-    if any(map(_SECRET_WORDS.fullmatch, words)) or _CONNECTION.fullmatch("".join(words[-2:])):
+    if (
+        any(map(_SECRET_WORDS.fullmatch, words))
+        or any(map(_SECRET_ENDING.fullmatch, words))
+        or _CONNECTION.fullmatch("".join(words[-2:]))
+    ):
         return True
     return any(map(_KEY.fullmatch, words)) and not any(map(_NO_SECRET_KEY.fullmatch, words))
 
@@ -85,7 +91,8 @@ def _passwords(value: str) -> Iterator[str]:
         except ValueError:
             continue
         user, _, _ = address.rpartition("@")[0].partition("://")[2].partition(":")
-        # GitHub takes a token as the user, with no password or with a word for one.
-        for each in (password, user if not password or password == "x-oauth-basic" else None):  # noqa: S105
+        # GitHub takes a token as the user, alone or with a word for a password. Of ssh and databases it is a name.
+        alone = not password and re.match(r"(?:git\+)?https?:", address) and (_SHAPES.search(user) or len(user) >= 20)
+        for each in (password, user if alone or password == "x-oauth-basic" else None):  # noqa: S105
             if each:
                 yield from (each, unquote(each))

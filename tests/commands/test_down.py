@@ -14,7 +14,7 @@ from cvl_ci.commands.reap.down import Downed, Tools
 from cvl_ci.errors import EngineError
 from cvl_ci.model.outcome import Asked
 from cvl_ci.model.plan import Place
-from cvl_ci.ports import Found, Resource
+from cvl_ci.ports import Found, LeaseRecord, Resource
 from tests.support.fakes import FakeClock
 
 AWS, GCP = Place(cloud="aws"), Place(cloud="gcp")
@@ -121,3 +121,30 @@ def test_findings_are_never_read_without_the_silence(found: Found) -> None:
     assert bool(found.only([]).read()[1])
     with pytest.raises(AttributeError):
         found.resources  # type: ignore[attr-defined]  # noqa: B018
+
+
+def record(**changed: Any) -> LeaseRecord:
+    values = {"name": "cvl-7-0badcafe", "labels": {}, "deadline": 0.0, "places": (GCP,), "taken_at": 0.0}
+    return LeaseRecord(**{**values, **changed})
+
+
+def test_a_machine_whose_lease_was_called_released_is_ended_when_a_provider_shows_it() -> None:
+    released = {"cvl-7-0badcafe": record(released_at=1.0)}
+    shown = Resource(
+        kind="instance",
+        id="i-1",
+        region="us-east-1",
+        provider="aws",
+        state="running",
+        labels={"cvl-ci-lease": "cvl-7-0badcafe"},
+    )
+    open_records = {name: one for name, one in released.items() if one.released_at is None}
+    [found] = down._unknown([(AWS, shown)], open_records, FakeClock())
+    assert (found.name, found.places) == ("cvl-7-0badcafe", (AWS,))
+
+
+def test_a_place_that_a_person_names_is_asked_as_well_as_those_of_the_record() -> None:
+    known = {"cvl-7-0badcafe": record(regions=("gcp/us-central1",))}
+    asked = down._known_or_new("cvl-7-0badcafe", known, [AWS], FakeClock())
+    assert asked.places == (AWS, GCP, Place(cloud="gcp", region="us-central1"))
+    assert asked.regions == ()

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-FILE = Path(__file__).resolve().parents[2] / "cvl_ci" / "request" / "skypilot_schema.json"
+FILE = Path(__file__).resolve().parents[2] / "cvl_ci" / "planning" / "skypilot_schema.json"
 
 # As SkyPilot's server reads a task: its client lets keys pass that it does not know.
 ASK = """

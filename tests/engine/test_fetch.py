@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from cvl_ci.engine import skypilot, transfer, unpack
+from cvl_ci.engine.node_commands import REST
 from cvl_ci.engine.skypilot import SkyPilotEngine
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Fetched, LaunchRequest
@@ -250,6 +251,21 @@ def test_a_transfer_is_given_up_when_it_stalls_or_brings_too_much(
     assert patience() < now[0] and "sent less than 1 MiB in 120 s" in patience.why
     patience = transfer.Patience(archives=tmp_path, until=9000.0, most=1 << 20)
     assert patience() < now[0] and "more than it had packed" in patience.why
+
+
+def test_a_file_that_begins_again_or_loses_its_front_is_no_stall_and_not_too_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    patience = transfer.Patience(archives=tmp_path, until=9000.0, most=5 << 20)
+    for size in (4 << 20, 1 << 20, 2 << 20, 3 << 20):
+        now[0] += transfer.STALL_SECONDS - 1
+        (tmp_path / "0").write_bytes(b"x" * size)
+        assert patience() == 9000.0, size
+    (tmp_path / f"0{REST}").write_bytes(b"x" * (3 << 20))
+    now[0] += 2
+    assert patience() == 9000.0
 
 
 ANSWERS: Mapping[str, Mapping[str, Any]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import zlib
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine import whole_log
+from cvl_ci.engine import node_commands, whole_log
 from cvl_ci.engine.job_end import Ending
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed, pieces
@@ -96,6 +97,10 @@ def test_a_line_is_passed_on_in_pieces_and_every_byte_of_it() -> None:
 # ---- what a person sees ------------------------------------------------------------------------------------------
 
 
+NOT_ITS = {"cluster", "until"}
+"""What the worker and its process take of a call, before the nodes are asked."""
+
+
 class Machines:
     """A worker whose machines say how their job ended, and keep its log."""
 
@@ -112,18 +117,20 @@ class Machines:
         if verb == "bring":
             if self.failure:
                 raise self.failure
+            inspect.signature(node_commands.bring).bind([], **{k: v for k, v in request.items() if k not in NOT_ITS})
             self.brought += 1
             for rank, log in enumerate(self.logs):
-                for name, data in log.items():
-                    folder = Path(request["into"]) / str(rank) / name
-                    folder.mkdir(parents=True)
-                    (folder / "new").write_bytes(data)
-        return None
+                for part, size in request["wanted"][rank]:
+                    target = Path(request["into"]) / str(rank) / part
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(log[part.split("/")[0]][:size])
+        return [] if verb == "bring" else None
 
     def end(self, log: dict[str, bytes]) -> str:
         lines = [f"exit_code={self.exit_code}", "timed_out=0"] if self.exit_code >= 0 else []
         for name, data in log.items():
             text = data.decode("utf-8", "replace").replace("\r", "").replace("\n", "")
+            lines.append(f"size={name}/new {len(data)}")
             if self.sums:
                 lines.append(f"log={name} {len(text)} {zlib.crc32(text.encode())} 0 0 {data.count(10)}")
         return "\n".join(lines)
@@ -254,3 +261,25 @@ def test_what_a_machine_says_of_its_log_is_believed_only_where_it_makes_sense() 
     left = read_end(0, "\n".join(names)).left_behind
     assert left[:2] == ("ok", "::error::x") and len(left) <= 20 and set(left) == {"ok", "::error::x", "many"}
     assert json.dumps(left)
+
+
+@pytest.mark.parametrize(("silences", "lost"), [(2, False), (3, True)])
+def test_one_silent_node_of_several_is_asked_again_and_then_is_lost(
+    silences: int, lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its failure reaches the other node first: that one's exit code says nothing about the job."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    machines = Machines({"running": b"a\n"}, {"running": b"a\n"}, sums=False, exit_code=1)
+    answers = machines.call("ask_nodes")
+    asked: list[str] = []
+
+    def call(verb: str, **_: Any) -> Any:
+        asked.append(verb)
+        silent = {"code": 255, "out": "", "err": "Connection timed out"}
+        return [answers[0], silent] if len(asked) <= silences else answers
+
+    monkeypatch.setattr(machines, "call", call)
+    end, _ = ending(machines, [])
+    ended = end.by_itself()
+    assert (ended.lost is not None) is lost
+    assert not lost or "Node 1 does not answer by ssh" in str(ended.lost)

@@ -208,6 +208,9 @@ def test_the_time_grows_with_the_text_and_no_faster(secret: str, text: str) -> N
     ("name", "value"),
     [
         ("GH_PAT2", "0123456789"),
+        ("PGPASSWORD", "hunter-2"),
+        ("SSHPASS", "hunter-2"),
+        ("HFTOKEN", "0123456789"),
         ("DEPLOY_KEY", "-----BEGIN OPENSSH PRIVATE KEY-----"),
         ("MY_SECRETS", "one two three"),
         ("SLACK_WEBHOOK_URL", "https://example.org/services/T0/B0/x"),
@@ -253,7 +256,20 @@ def test_a_variable_that_holds_none_is_left_alone(name: str, value: str) -> None
         ("https://ghp_token:x-oauth-basic@github.com", ["x-oauth-basic"] * 2 + ["ghp_token"] * 2),
         ("a redis://:pass:word@r:1 and amqp://u:other@q", ["pass:word"] * 2 + ["other"] * 2),
         ("https://github.com/a@b", []),
+        ("ssh://ubuntu@10.0.0.5", []),
+        ("postgres://postgres@localhost/db", []),
+        ("https://anna@example.org/x", []),
     ],
 )
 def test_a_password_in_an_address_is_a_secret_whatever_the_variable_is_called(value: str, secret: list[str]) -> None:
     assert list(secret_values({"SOMEWHERE": value})) == secret
+
+
+def test_a_job_that_prints_many_ranks_fills_no_memory() -> None:
+    masks = Masks()
+    masks.add("0123456789abcdefghijklmnopqrstuvwxyz" * 3)
+    lines = MaskedLines(masks)
+    beginning = base64.b64encode(("0123456789abcdefghijklmnopqrstuvwxyz" * 3).encode()).decode()[:60]
+    for rank in range(1_000):
+        lines.hide(f"(rank {rank}) {beginning}")
+    assert 0 < len(lines._expected) <= 64

@@ -41,9 +41,10 @@ def down(names: Sequence[str], *, everything: bool, places: Sequence[Place], use
     wanted = [_known_or_new(name, known, places, tools.clock) for name in names]
     silent, unlabelled = tuple[str, ...](), tuple[Resource, ...]()
     if everything:
-        wanted += [record for record in known.values() if record.released_at is None]
+        open_records = {name: record for name, record in known.items() if record.released_at is None}
+        wanted += open_records.values()
         resources, silent = _shown(places, user_id, tools)
-        wanted += _unknown(resources, known, tools.clock)
+        wanted += _unknown(resources, open_records, tools.clock)
         unlabelled = tuple(one for _, one in resources if not one.ending and not one.labels.get(LABEL_LEASE))
     records = {record.name: record for record in wanted}
     return Downed(
@@ -54,8 +55,9 @@ def down(names: Sequence[str], *, everything: bool, places: Sequence[Place], use
 
 
 def _known_or_new(name: str, known: dict[str, LeaseRecord], places: Sequence[Place], clock: Clock) -> LeaseRecord:
-    if name in known and places:  # a person who says where to look is asked about there, whatever was written down
-        return replace(known[name], places=tuple(places), regions=())
+    if name in known and places:  # where a person says, and where the record says: only both together prove it gone
+        recorded = (*known[name].places, *map(Place.parse, known[name].regions))
+        return replace(known[name], places=tuple(dict.fromkeys([*places, *recorded])), regions=())
     if name in known:
         return known[name]
     if not places:
@@ -86,7 +88,7 @@ def _shown(places: Sequence[Place], user_id: str, tools: Tools) -> tuple[list[tu
 def _unknown(
     shown: Sequence[tuple[Place, Resource]], known: Mapping[str, LeaseRecord], clock: Clock
 ) -> list[LeaseRecord]:
-    """Return the leases that this machine never recorded: another machine's, or a lost HOME's."""
+    """Return the leases that have no open record here: another machine's, a lost HOME's, or one that came back."""
     leases: dict[str, LeaseRecord] = {}
     for place, resource in shown:
         name = resource.labels.get(LABEL_LEASE, "")

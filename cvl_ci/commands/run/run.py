@@ -211,6 +211,8 @@ def _rescue(state: RunState, cloud: Cloud, interruptible: Callable[[], AbstractC
             cloud.engine.fetch(globs=state.plan.outputs, within=RESCUE_SECONDS)
     except KeyboardInterrupt:
         state.tools.workflow.warning("What the job wrote is left on the machine, which is being taken down now.")
+    except Exception as error:  # noqa: BLE001  the run was stopped, and that stays its end
+        state.warnings.append(f"The outputs could not be fetched: {_words(error)}")
 
 
 def _end_of_money(state: RunState, launch: Launch, deadline: float) -> float:

@@ -10,6 +10,8 @@ import collections
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from cvl_ci.result.encodings import SHORTEST
+
 MOST_ANNOTATIONS = 10
 LONGEST_ANNOTATION = 4_096
 SUMMARY_BYTES = 1 << 20
@@ -31,8 +33,9 @@ class Commands:
         self._issue("endgroup", "")
 
     def mask(self, form: str) -> None:
-        for line in form.splitlines():
-            if line.strip():
+        lines = form.splitlines()
+        for line in lines:
+            if line.strip() and (len(lines) == 1 or len(line.strip()) >= SHORTEST):  # a `{` would hide half of the log
                 self._issue("add-mask", line)
 
     def annotate(self, kind: str, text: str, *, title: str = "", file: str = "") -> bool:
