@@ -268,6 +268,13 @@ def test_a_file_that_begins_again_or_loses_its_front_is_no_stall_and_not_too_muc
     assert patience() == 9000.0
 
 
+@pytest.mark.parametrize("glob", ["*_*_*_*_*.pt", "*_*_*.pt"])
+def test_names_that_make_a_glob_slow_hold_no_run_up(glob: str) -> None:
+    began = time.process_time()
+    transfer.unmatched([glob], ["_" * 200 + "x" + str(number) for number in range(2_000)], directory=".")
+    assert time.process_time() - began < 4 * transfer.MATCH_SECONDS
+
+
 ANSWERS: Mapping[str, Mapping[str, Any]] = {
     "names": {"code": 0, "err": "", "out": "archive ../../x.tar 5\narchive root.tar;id 5\narchive a.root.tar 5\n"},
     "numbers": {"code": 0, "err": "", "out": "archive root.tar -5\narchive work.tar 99999999999999999999\n"},

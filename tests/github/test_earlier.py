@@ -147,3 +147,16 @@ def test_a_token_that_may_not_ask_is_told_what_it_takes(api: Api) -> None:
 def test_a_moment_s_failure_is_asked_again(api: Api, status: int) -> None:
     api.faults["GET /repos/cvl/ci/commits"] = [(status, {}, "busy")]
     assert earlier().commits(COMMITS[0], without="")[0] == COMMITS[0]
+
+
+def test_artifacts_that_github_does_not_send_leave_the_baseline_unknown(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gate that cannot see its baseline must not pass for one that found nothing worse."""
+    kept.run(800, COMMITS[0])
+    kept.artifact(800, "cvl-report", lines("cvl-a"))
+    assert not read().unknown
+    monkeypatch.setattr(Kept, "_archive", lambda *_: (410, {}, '{"message": "Artifact has expired"}'))
+    found = read()
+    assert found.unknown
+    assert found.said[0] == "GitHub did not send 1 artifacts of earlier runs, so a baseline may be missing."

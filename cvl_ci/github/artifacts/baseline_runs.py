@@ -80,12 +80,17 @@ class EarlierRuns:
         said = [
             f"{lost} of {len(chosen)} earlier runs on {branch} have no artifacts any more: their retention is over."
         ] * bool(lost)
+        unheard = sum(one.unheard for one in gathered)
+        is_unknown = bool(unheard) and bool(missing or not work)
+        if is_unknown:
+            said.insert(0, f"GitHub did not send {unheard} artifacts of earlier runs, so a baseline may be missing.")
         if not runs:
             said.append(f"This workflow was never run to its end on {branch}, so there is nothing to compare with yet.")
         return Earlier(
             legs=tuple(leg for one in gathered for leg in one.legs),
             commits=tuple(commits),
             said=(*said, *(trouble for one in gathered for trouble in one.troubles)),
+            unknown=is_unknown,
         )
 
     # ---- which runs -----------------------------------------------------------------------------------------------

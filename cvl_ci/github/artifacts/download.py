@@ -49,11 +49,22 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
-    """`troubles`: artifacts that should have held a summary, and what was wrong. `expired`: how many were too old."""
+    """`troubles`: artifacts that should have held a summary, and what was wrong. `expired`: how many were too old.
+
+    `unheard`: how many of them GitHub did not send. Their legs may or may not exist.
+    """
 
     legs: tuple[Leg, ...] = ()
     troubles: tuple[str, ...] = ()
     expired: int = 0
+    unheard: int = 0
+
+
+_NOT_SENT = "could not be had"
+
+
+def _unheard(troubles: Sequence[str]) -> int:
+    return sum(_NOT_SENT in one for one in troubles)
 
 
 class Gathering:
@@ -78,14 +89,18 @@ class Gathering:
         wanted = [one for one in artifacts if one.step]
         found, troubles = self._summaries(wanted, _summaries)
         return Gathered(
-            legs=tuple(_last_attempts(found)), troubles=troubles, expired=sum(one.expired for one in wanted)
+            legs=tuple(_last_attempts(found)),
+            troubles=troubles,
+            expired=sum(one.expired for one in wanted),
+            unheard=_unheard(troubles),
         )
 
     def lines(self, artifacts: Sequence[Artifact]) -> Gathered:
         """Of reports, which hold a line for each of their legs."""
         found, troubles = self._summaries(artifacts, _lines)
         every = tuple(leg for _, leg in found)
-        return Gathered(legs=every, troubles=troubles, expired=sum(one.expired for one in artifacts))
+        expired = sum(one.expired for one in artifacts)
+        return Gathered(legs=every, troubles=troubles, expired=expired, unheard=_unheard(troubles))
 
     # ---- the zips -------------------------------------------------------------------------------------------------
 
@@ -100,7 +115,7 @@ class Gathering:
             try:
                 return read(self._archive(one), said.append), said
             except CvlError as error:
-                return [], [*said, f"could not be had: {error.what}"]
+                return [], [*said, f"{_NOT_SENT}: {error.what}"]
 
         with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
             answers = list(pool.map(taken, alive))
