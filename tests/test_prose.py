@@ -14,9 +14,9 @@ from cvl_ci.cli.main import main
 from tests.support import prose
 from tests.support.doc_tables import PAGES, ROOT
 
-PATTERNS_IN_CODE = 625
+PATTERNS_IN_CODE = 624
 """Patterns that docstrings and comments of cvl_ci/ break. Lower it with every text that you mend."""
-DIALECT_IN_CODE = 1348
+DIALECT_IN_CODE = 1344
 """Bindings of cvl_ci/ whose name is a word of the dialect. Lower it with every name that you mend."""
 
 SOURCES = tuple(prose.modules(ROOT / "cvl_ci"))

@@ -37,17 +37,17 @@ class Ending:
     def by_itself(self) -> JobEnd:
         """The stream is over: what the machines say counts."""
         try:
-            said = self._answers()
+            answers = self._answers()
         except Expired:
             self.stop()
             return JobEnd(lost="The machine stopped answering when asked how the job ended.")
         except WorkerFailed as failure:
             return JobEnd(lost=f"The machine could not say how the job ended: {failure.error}: {failure.text}")
-        silent = [rank for rank, answer in enumerate(said) if answer["code"] == SSH_FAILED]
+        silent = [rank for rank, answer in enumerate(answers) if answer["code"] == SSH_FAILED]
         if silent:
             node = "The machine" if self.num_nodes == 1 else f"Node {silent[0]}"
-            return JobEnd(lost=f"{node} does not answer by ssh any more: {said[silent[0]]['err'].strip()[:300]}")
-        return JobEnd(nodes=_nodes(said), warnings=self._whole_log(said))
+            return JobEnd(lost=f"{node} does not answer by ssh any more: {answers[silent[0]]['err'].strip()[:300]}")
+        return JobEnd(nodes=_nodes(answers), warnings=self._whole_log(answers))
 
     def cut_short(self) -> JobEnd:
         """The limit passed and the stream goes on. A node that has said its end has ended, whatever the stream says.
@@ -74,9 +74,9 @@ class Ending:
     def _answers(self) -> Sequence[dict[str, Any]]:
         """Ask every node how the job ended, again while one of them does not answer by ssh: a network may stumble."""
         for _ in range(SSH_TRIES - 1):
-            said = self._asked()
-            if all(answer["code"] != SSH_FAILED for answer in said):
-                return said
+            answers = self._asked()
+            if all(answer["code"] != SSH_FAILED for answer in answers):
+                return answers
             time.sleep(SSH_PAUSE_SECONDS)
         return self._asked()
 
@@ -95,12 +95,12 @@ class Ending:
         except Exception as error:  # noqa: BLE001  the job's own end is known, and no log may change it
             return (f"The end of the job's log may be missing: {type(error).__name__}: {error}"[:300],)
 
-    def _repaired_log(self, said: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-        sums = [sky_errors.read_sums(answer["out"]) for answer in said]
-        missing = self.heard.incomplete(sums, ended=[node.exit_code is not None for node in _nodes(said)])
+    def _repaired_log(self, answers: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+        sums = [sky_errors.read_sums(answer["out"]) for answer in answers]
+        missing = self.heard.incomplete(sums, ended=[node.exit_code is not None for node in _nodes(answers)])
         if not missing:
             return ()
-        wanted = [sky_errors.read_sizes(answer["out"]) for answer in said]
+        parts = [sky_errors.read_sizes(answer["out"]) for answer in answers]
         with tempfile.TemporaryDirectory(prefix="cvl-ci-log-") as folder:
             remote = f"~/.cvl-ci/{self.cluster}/log"
             try:
@@ -108,7 +108,7 @@ class Ending:
                     "bring",
                     cluster=self.cluster,
                     remote=remote,
-                    wanted=wanted,
+                    wanted=parts,
                     into=folder,
                     until=_within(LOG_SECONDS),
                 )

@@ -109,7 +109,7 @@ def _streamed(send: Send, *, cluster: str, job_id: int) -> int:
             status = core.job_status(cluster, [job_id]).get(job_id)
         except (exceptions.ClusterNotUpError, exceptions.ClusterDoesNotExist):
             return code
-        except Exception:  # noqa: BLE001  whatever SkyPilot raises of a machine that does not answer
+        except Exception:  # noqa: BLE001  SkyPilot raises many kinds when a machine does not answer
             silent_since = silent_since or time.monotonic()
             if time.monotonic() - silent_since > SILENT_SECONDS:
                 return code

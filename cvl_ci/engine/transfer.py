@@ -136,8 +136,8 @@ def _arrived(archives: Path) -> tuple[int, int]:
 def unmatched(globs: Sequence[str], paths: Sequence[str], *, directory: str) -> list[str]:
     """Return the globs that brought no file, of the files' places in the outputs folder.
 
-    A machine chose the names, and a glob of many stars takes long on some of them: such a one, and what is not decided
-    within MATCH_SECONDS, is not returned.
+    A machine chose the names, and a glob of many stars takes long on some of them. Such a glob is never returned, nor
+    is one that stays undecided for MATCH_SECONDS.
     """
     known = [_on_the_machine(path, directory).encode() for path in paths]
     end = time.process_time() + MATCH_SECONDS
@@ -149,8 +149,8 @@ def unmatched(globs: Sequence[str], paths: Sequence[str], *, directory: str) -> 
     return [text for text, matched in found.items() if not matched]
 
 
-def _any_matches(pattern: Pattern, known: Sequence[bytes], end: float) -> bool:
-    return any(time.process_time() > end or pattern.matches(path) for path in known)
+def _any_matches(pattern: Pattern, places: Sequence[bytes], end: float) -> bool:
+    return any(time.process_time() > end or pattern.matches(place) for place in places)
 
 
 def _on_the_machine(path: str, directory: str) -> str:

@@ -88,7 +88,7 @@ def _shown(places: Sequence[Place], user_id: str, tools: Tools) -> tuple[list[tu
 def _unknown(
     shown: Sequence[tuple[Place, Resource]], known: Mapping[str, LeaseRecord], clock: Clock
 ) -> list[LeaseRecord]:
-    """Return the leases that have no open record here: another machine's, a lost HOME's, or one that came back."""
+    """Return the leases that have no open record here: another computer's, a lost HOME's, or a lease that came back."""
     leases: dict[str, LeaseRecord] = {}
     for place, resource in shown:
         name = resource.labels.get(LABEL_LEASE, "")

@@ -49,7 +49,7 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
-    """`troubles`: artifacts that should have held a summary, and what was wrong. `expired`: how many were too old.
+    """`troubles`: artifacts without a readable summary, and the reasons. `expired`: how many were too old.
 
     `unheard`: how many of them GitHub did not send. Their legs may or may not exist.
     """
