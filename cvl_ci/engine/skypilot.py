@@ -181,6 +181,8 @@ class SkyPilotEngine:
             self._cut_off = self._cut_off or self._job_id is None
             self._worker.abort()
             self._worker.kill()
+        elif self._worker is not None and not self._worker.alive and self._request and self._job_id is None:
+            self._cut_off = True  # it died by itself, and may have asked for a machine as the last thing it did
         return self._cut_off
 
     def down(self, cluster: str) -> None:
