@@ -199,3 +199,25 @@ def test_keeping_that_takes_too_long_is_an_error_and_leaves_nobody_at_it(
     assert engine.keep("cvl-1-abc", until=clock.now() + 600, public_key="k") == ("ssh ubuntu@192.0.2.1",)
     _, asked = StandIn.calls[-1]
     assert (asked["deadline"], asked["public_key"]) == (clock.now() + 600, "k")
+
+
+def test_a_worker_that_dies_during_a_launch_may_have_asked_for_a_machine(
+    engine: SkyPilotEngine, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release then waits until the provider has settled: one early empty answer is not proof."""
+
+    class Died(Exception):
+        pass
+
+    def die(_: object) -> None:
+        engine._worker.alive = False  # type: ignore[union-attr, misc]
+
+    monkeypatch.setattr(StandIn, "during", die)
+    monkeypatch.setattr(StandIn, "answers", {"launch": Died})
+    with pytest.raises(Died):
+        engine.launch(request(clock, Limits()), watch=ignored)
+    assert engine.stop()
+
+
+def test_a_worker_that_dies_before_a_launch_asked_for_nothing(engine: SkyPilotEngine) -> None:
+    assert not engine.stop()
