@@ -22,22 +22,33 @@ from cvl_ci.engine.whole_log import LogSum
 from cvl_ci.model.plan import Against
 from tests.engine.test_script import LEASE, Node, plan
 
-FOREVER = "987654"
+FOREVER = str(900_000_000 + os.getpid())
+"""Seconds that a process of these tests sleeps. No test that runs at the same time has the same number."""
 QUICK = {"GRACE_SECONDS = 5.0": "GRACE_SECONDS = 0.4", "LIMIT_GRACE_SECONDS = 30.0": "LIMIT_GRACE_SECONDS = 1.0"}
+IN_PLACE = f"until pgrep -fx 'sleep {FOREVER}' > /dev/null; do sleep 0.05; done"
+"""On a busy machine a shell takes its time to become the program that it starts."""
+HOSTILE_IN_PLACE = f"until pgrep -fx './::error::.x..y. {FOREVER}' > /dev/null; do sleep 0.05; done"
 WAYS = {
     "plain": (f"sleep {FOREVER} &", {"sleep"}),
     "in a session of its own": (f"setsid sleep {FOREVER} &", {"sleep"}),
     "whose parent is gone": (f"(setsid nohup sleep {FOREVER} > /dev/null 2>&1 &)", {"sleep"}),
     "deaf to SIGTERM": (f"bash -c 'trap \"\" TERM; while :; do sleep {FOREVER}; done' &", {"bash", "sleep"}),
     "two, with hostile names": (
-        f"ln -s $(command -v sleep) './::error::[x](y)'; './::error::[x](y)' {FOREVER} & sleep {FOREVER} &",
+        (
+            f"ln -s $(command -v sleep) './::error::[x](y)'; './::error::[x](y)' {FOREVER} & sleep {FOREVER} &\n"
+            f"{HOSTILE_IN_PLACE}"
+        ),
         {"::error::?x??y?", "sleep"},
     ),
 }
 
 
 class QuickNode(Node):
-    """A node that gives less grace, so that a test need not wait for it."""
+    """A node that gives less grace, so that a test need not wait for it; `patient`: the grace of a real one."""
+
+    def __init__(self, home: Path, *, patient: bool = False) -> None:
+        super().__init__(home)
+        self._quick = {} if patient else QUICK
 
     def run(self, text: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
         """From a file, as SkyPilot does it."""
@@ -59,7 +70,7 @@ class QuickNode(Node):
         return subprocess.Popen(words, cwd=self.workdir, env=self.environment(values), stdout=subprocess.PIPE)
 
     def file(self, text: str) -> str:
-        for word, quick in QUICK.items():
+        for word, quick in self._quick.items():
             text = text.replace(word, quick)
         path = self.home / "script"
         path.write_text(text)
@@ -81,6 +92,12 @@ def node(tmp_path: Path) -> QuickNode:
     return QuickNode(tmp_path / "node")
 
 
+@pytest.fixture
+def patient(tmp_path: Path) -> QuickNode:
+    """A node for commands that end by themselves: it waits for them as long as a real one."""
+    return QuickNode(tmp_path / "node", patient=True)
+
+
 def living(home: Path) -> list[str]:
     """Processes that were started with this HOME."""
     found = []
@@ -97,7 +114,7 @@ def living(home: Path) -> list[str]:
 @pytest.mark.parametrize("code", [0, 7])
 def test_what_a_command_left_in_the_background_is_ended_and_named(node: QuickNode, way: str, code: int) -> None:
     text, names = WAYS[way]
-    done = node.job(plan(f"{text}\necho done; exit {code}"))
+    done = node.job(plan(f"{text}\n{IN_PLACE}\necho done; exit {code}"))
     assert (done.returncode, node.end()["exit_code"], node.end()["timed_out"]) == (code, str(code), "0")
     assert done.stdout.splitlines()[-1] == "done"
     assert set(read_end(0, node.told()).left_behind) == names
@@ -106,7 +123,7 @@ def test_what_a_command_left_in_the_background_is_ended_and_named(node: QuickNod
 
 def test_it_holds_for_setup_and_for_every_turn(node: QuickNode) -> None:
     (node.workdir / ".cvl-ci-base").mkdir()
-    leaving = f"sleep {FOREVER} & echo went on"
+    leaving = f"sleep {FOREVER} & {IN_PLACE}; echo went on"
     done = node.job(plan("true", setup=(leaving,)))
     assert (done.returncode, read_end(0, node.told()).left_behind) == (0, ("sleep",))
     against = Against(ref="main", commit="c" * 40, directory=".", setup_commands=(), run_commands=(leaving,))
@@ -120,18 +137,18 @@ def test_it_holds_for_setup_and_for_every_turn(node: QuickNode) -> None:
     assert living(node.home) == []
 
 
-def test_what_ends_by_itself_in_the_grace_is_heard_and_not_named(node: QuickNode) -> None:
-    done = node.job(plan("(sleep 0.1; echo late) & echo done"))
+def test_what_ends_by_itself_in_the_grace_is_heard_and_not_named(patient: QuickNode) -> None:
+    done = patient.job(plan("(sleep 0.1; echo late) & echo done"))
     assert done.stdout.splitlines()[-2:] == ["done", "late"]
-    assert read_end(0, node.told()).left_behind == ()
+    assert read_end(0, patient.told()).left_behind == ()
 
 
-def test_at_the_limit_all_of_it_is_ended_and_a_checkpoint_is_written(node: QuickNode) -> None:
+def test_at_the_limit_all_of_it_is_ended_and_a_checkpoint_is_written(patient: QuickNode) -> None:
     text = f"trap 'echo saved; exit 0' TERM; setsid sleep {FOREVER} & while :; do sleep 0.05; done"
-    done = node.job(plan(text, minutes=4 / 60))
-    assert (done.returncode, node.end()["timed_out"]) == (124, "1")
+    done = patient.job(plan(text, minutes=8 / 60))
+    assert (done.returncode, patient.end()["timed_out"]) == (124, "1")
     assert done.stdout.splitlines()[-1] == "saved"
-    assert living(node.home) == []
+    assert living(patient.home) == []
 
 
 def test_a_command_that_ignores_the_limit_is_killed_and_its_container_and_no_other(node: QuickNode) -> None:
