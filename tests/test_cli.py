@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from cvl_ci.cli import main
+from cvl_ci.cli.stopping import Stopping
 from tests.github.runner import Runner
 
 ROOT = Path(__file__).parents[1]
@@ -161,7 +161,7 @@ def test_down_all_with_nothing_left_says_so(tmp_path: Path) -> None:
 
 def test_a_second_ctrl_c_ends_the_wait_for_outputs_and_no_third_one_stops_the_release() -> None:
     said: list[str] = []
-    stopping = main._Stopping(said.append)
+    stopping = Stopping(said.append)
     with stopping:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -173,7 +173,7 @@ def test_a_second_ctrl_c_ends_the_wait_for_outputs_and_no_third_one_stops_the_re
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_whoever_ends_the_program_otherwise_does_not_wait_for_outputs(number: signal.Signals) -> None:
-    stopping = main._Stopping(lambda _: None)
+    stopping = Stopping(lambda _: None)
     with stopping:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)

@@ -1,21 +1,19 @@
-"""The command line: words in, exit code out. With action.py the only file that handles signals."""
+"""The command line: words in, exit code out. No traceback reaches a person."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import secrets
-import shutil
-import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
+from cvl_ci.cli import lookups
+from cvl_ci.cli.stopping import Stopping
 from cvl_ci.errors import CvlError, Mistake, RequestError, cancelled
 from cvl_ci.inputs import arguments, command_line, verb_fields
 from cvl_ci.local.console.streams import Console
@@ -115,7 +113,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
     owner = _owner(environ)
     outputs = Path(parsed.outputs_dir or Path("cvl-outputs") / owner.name)
     terminal.keep_in(outputs / f"{owner.name}.log")
-    stopping = _Stopping(terminal.warning)
+    stopping = Stopping(terminal.warning)
     tools = running.Tools(
         clouds=wiring.OpenClouds(environ, secrets=plan.secrets, keep_sandbox=parsed.keep_sandbox),
         records=wiring.records(environ, terminal),
@@ -164,43 +162,6 @@ def _owner(environ: Mapping[str, str]) -> Owner:
     )
 
 
-class _Stopping:
-    """The first signal stops what is going on, by KeyboardInterrupt; from then on the machine is being taken down,
-    and no later signal may stop that: it is answered in words. Within `again` one more stops what is going on."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._may_stop = True
-        self._by_a_person = False
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._before[number] = signal.signal(number, self._stop)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        if not self._may_stop:
-            self._say("Still taking the machine down: stopping now would leave it running.")
-            return
-        self._may_stop, self._by_a_person = False, number == signal.SIGINT
-        raise KeyboardInterrupt
-
-    @contextmanager
-    def again(self) -> Iterator[None]:
-        """A person has a minute. Whoever sends another signal may kill this process some seconds later."""
-        if not self._by_a_person:
-            raise KeyboardInterrupt
-        self._may_stop = True
-        try:
-            yield
-        finally:
-            self._may_stop = False
-
-
 # ---- down ---------------------------------------------------------------------------------------------------
 
 
@@ -222,7 +183,7 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
         clock=SystemClock(),
     )
     try:
-        with _Stopping(terminal.warning):
+        with Stopping(terminal.warning):
             downed = ending.down(
                 parsed.names, everything=parsed.all, places=places, user_id=_owner(environ).user_id, tools=tools
             )
@@ -230,31 +191,6 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
         terminal.close()
     console.say(*down_text.lines(downed, asked=places))
     return 0 if downed.proved else NotProvedGone.exit_code
-
-
-# ---- status -------------------------------------------------------------------------------------------------
-
-
-def _status(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
-    from cvl_ci.commands import status
-
-    overview = wiring.status(environ, cloud=parsed.cloud)
-    console.say(*([status.as_json(overview)] if parsed.json else status.lines(overview)))
-    error = status.verdict(overview)
-    if error is not None:
-        raise error
-    return 0
-
-
-# ---- check --------------------------------------------------------------------------------------------------
-
-
-def _check(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
-    from cvl_ci.commands import check
-
-    looks = wiring.cloud_access(environ, parsed.clouds)
-    console.say(check.as_text(looks, width=shutil.get_terminal_size((120, 24)).columns))
-    return check.exit_code(looks, named=bool(parsed.clouds))
 
 
 # ---- reap ---------------------------------------------------------------------------------------------------
@@ -265,7 +201,7 @@ def _reap(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
 
     terminal = console.terminal()
     try:
-        with _Stopping(terminal.warning):
+        with Stopping(terminal.warning):
             reaped = wiring.reap(
                 environ,
                 workflow=terminal,
@@ -296,7 +232,7 @@ def _drill(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
     given = verb_fields.read(parsed, verb_fields.VERBS["drill"])
     terminal = console.terminal()
     try:
-        with _Stopping(terminal.warning):
+        with Stopping(terminal.warning):
             receipts = wiring.drill(
                 environ, given, say=terminal.notice, hear=lambda line: terminal.notice(f"  {line}") if line else None
             )
@@ -342,8 +278,8 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Console], i
     "report": _many,
     "history": _many,
     "down": _down,
-    "status": _status,
-    "check": _check,
+    "status": lookups.status,
+    "check": lookups.check,
     "reap": _reap,
     "drill": _drill,
     "sandbox": _sandbox,

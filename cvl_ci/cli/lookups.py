@@ -1,0 +1,31 @@
+"""The verbs that read only: status and check. They launch and end nothing."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Mapping
+
+from cvl_ci import wiring
+from cvl_ci.local.console.streams import Console
+
+
+def status(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
+    """List the open leases. Raise NotProvedGone when a cloud gives no answer."""
+    from cvl_ci.commands import status as overviews
+
+    overview = wiring.status(environ, cloud=parsed.cloud)
+    console.say(*([overviews.as_json(overview)] if parsed.json else overviews.lines(overview)))
+    error = overviews.verdict(overview)
+    if error is not None:
+        raise error
+    return 0
+
+
+def check(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
+    """Show which credentials exist. Return 77 when no cloud, or not each cloud that the person named, is usable."""
+    from cvl_ci.commands import check as credentials
+
+    checks = wiring.cloud_access(environ, parsed.clouds)
+    console.say(credentials.as_text(checks, width=shutil.get_terminal_size((120, 24)).columns))
+    return credentials.exit_code(checks, named=bool(parsed.clouds))

@@ -1,0 +1,45 @@
+"""Signals at the terminal: the first one stops the run, and no later one stops the release."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Stopping:
+    """The first signal stops what is going on, by KeyboardInterrupt; from then on the machine is being taken down,
+    and no later signal may stop that: it is answered in words. Within `again` one more stops what is going on."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._may_stop = True
+        self._by_a_person = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._before[number] = signal.signal(number, self._stop)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if not self._may_stop:
+            self._say("Still taking the machine down: stopping now would leave it running.")
+            return
+        self._may_stop, self._by_a_person = False, number == signal.SIGINT
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """A person has a minute. Whoever sends another signal may kill this process some seconds later."""
+        if not self._by_a_person:
+            raise KeyboardInterrupt
+        self._may_stop = True
+        try:
+            yield
+        finally:
+            self._may_stop = False
