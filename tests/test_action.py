@@ -343,12 +343,12 @@ def test_a_word_that_is_no_choice_starts_nothing(job: Job, name: str, value: str
 
 
 def test_legs_steps_and_attempts_never_share_a_lease(job: Job) -> None:
-    from cvl_ci.action.step import OnGitHub
+    from cvl_ci.action.step import Step
 
     changes = [{}, {"INPUT_LEG": '{"gpu": "T4"}'}, {"GITHUB_ACTION": "__self_2"}, {"GITHUB_RUN_ATTEMPT": "2"}]
     changes += [{"GITHUB_JOB": "other"}, {"GITHUB_RUN_ID": "1"}, {"GITHUB_REPOSITORY": "cvl/other"}]
     files = {"GITHUB_STATE": ""}
-    names = {OnGitHub({**job.environment, **files, **change}).owner.name for change in changes}
+    names = {Step({**job.environment, **files, **change}).owner.name for change in changes}
     assert len(names) == len(changes)
 
 

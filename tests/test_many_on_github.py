@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from cvl_ci.action import matrix_verbs
-from cvl_ci.action.step import OnGitHub
+from cvl_ci.action.publication import StepPublication
+from cvl_ci.action.step import Step
 from cvl_ci.errors import CvlError, RequestError
 from cvl_ci.inputs.fields import BY_NAME
 from cvl_ci.inputs.matrix_fields import MANY_INPUTS, TAKES
@@ -62,9 +63,9 @@ class Job:
         words = {f"INPUT_{name.upper()}": value for name, value in {"verb": verb, **self.given, **given}.items()}
         environ = {**self.environ, **inputs, **words}
         read = from_environment({}, also=())
-        github = OnGitHub(environ)
+        github = Step(environ)
         try:
-            return matrix_verbs.carried_out(github, environ, read.mistakes)
+            return matrix_verbs.carry_out(github, StepPublication(github), environ, read.mistakes)
         finally:
             github.workflow.close()
 

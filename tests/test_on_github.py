@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from cvl_ci import wiring
-from cvl_ci.action.state import Handover, as_left, take_over
-from cvl_ci.action.step import OnGitHub
+from cvl_ci.action.publication import StepPublication
+from cvl_ci.action.state import StepState, outcome_from, take_over
+from cvl_ci.action.step import Step
 from cvl_ci.errors import CredentialsError, RequestError
 from cvl_ci.github.pr import step_comment, sticky_comment
 from cvl_ci.model.outcome import Outcome, Phase
@@ -51,22 +52,22 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def test_a_comment_follows_the_run_from_the_queue_to_its_outcome(api: Api, environment: dict[str, str]) -> None:
-    step = OnGitHub(environment)
-    step.queued(PLAN)
-    step.flush()
+    step = Step(environment)
+    step.live.queue(PLAN)
+    StepPublication(step).flush()
     assert "### Under way: `digits train`\n\n`queued`" in api.bodies()[0]
     step.workflow.began(Phase.PROVISIONING)
-    step.flush()
+    StepPublication(step).flush()
     assert "`getting machines`" in api.bodies()[0]
     step.workflow.launched(ON_AWS)
-    step.flush()
+    StepPublication(step).flush()
     assert "`running on aws/us-east-1a · m5.large · on-demand · $0.096 an hour`" in api.bodies()[0]
     step.workflow.priced(hourly_usd=0.096, billed=False)
     step.workflow.began(Phase.RUNNING)
-    step.flush()
+    StepPublication(step).flush()
     assert "$0.096 an hour · nothing is billed`" in api.bodies()[0]
-    step.comment(SUCCEEDED)
-    step.flush()
+    StepPublication(step).comment(SUCCEEDED)
+    StepPublication(step).flush()
     assert "Succeeded: `digits-sgd train`" in api.bodies()[0]
     assert "https://git.example.com/cvl/ci/actions/runs/7/attempts/1" in api.bodies()[0]
     step.workflow.close()
@@ -76,10 +77,10 @@ def test_a_comment_follows_the_run_from_the_queue_to_its_outcome(api: Api, envir
 def test_words_that_follow_each_other_fast_cost_one_request_and_the_last_is_said(
     api: Api, environment: dict[str, str]
 ) -> None:
-    step = OnGitHub(environment)
+    step = Step(environment)
     for number in range(100):
-        step.queued(replace(PLAN, title=f"number {number}"))
-    step.flush()
+        step.live.queue(replace(PLAN, title=f"number {number}"))
+    StepPublication(step).flush()
     assert len(api.writes()) <= 2
     assert "number 99" in api.bodies()[0]
 
@@ -90,12 +91,12 @@ def test_who_asked_for_failures_alone_is_told_of_no_success_but_after_one(
 ) -> None:
     monkeypatch.setattr(sticky_comment, "SECONDS_TO_HEAL", 0.0)
     environment |= {"INPUT_COMMENT": "failure", "INPUT_COMMENT_GROUP": group}
-    OnGitHub(environment).queued(PLAN)
-    say(OnGitHub(environment), SUCCEEDED)
+    Step(environment).live.queue(PLAN)
+    say(Step(environment), SUCCEEDED)
     assert api.writes() == []
-    say(OnGitHub(environment), FAILED)
+    say(Step(environment), FAILED)
     assert "The job failed" in api.bodies()[0]
-    say(OnGitHub(environment), SUCCEEDED)
+    say(Step(environment), SUCCEEDED)
     [body] = api.bodies()
     assert "Succeeded" in body
     assert "The job failed" not in body
@@ -106,9 +107,9 @@ def test_a_success_adds_no_row_where_only_another_leg_had_failed(
 ) -> None:
     monkeypatch.setattr(sticky_comment, "SECONDS_TO_HEAL", 0.0)
     environment |= {"INPUT_COMMENT": "failure", "INPUT_COMMENT_GROUP": "gpus"}
-    say(OnGitHub({**environment, "INPUT_LEG": '{"gpu": "T4"}'}), FAILED)
+    say(Step({**environment, "INPUT_LEG": '{"gpu": "T4"}'}), FAILED)
     api.asked.clear()
-    say(OnGitHub({**environment, "INPUT_LEG": '{"gpu": "L4"}'}), SUCCEEDED)
+    say(Step({**environment, "INPUT_LEG": '{"gpu": "L4"}'}), SUCCEEDED)
     assert api.bodies()[0].count("<!-- row:") == 1
     assert api.writes() == []
     assert len(api.asked) <= 4, "it looks once more, and is content"
@@ -120,12 +121,12 @@ def test_a_run_that_began_later_keeps_the_word_whichever_ends_last(
 ) -> None:
     monkeypatch.setattr(sticky_comment, "SECONDS_TO_HEAL", 0.0)
     environment |= {"INPUT_COMMENT_GROUP": group}
-    older, newer = (OnGitHub({**environment, "GITHUB_RUN_ID": run}) for run in ("9", "10"))
-    older.queued(PLAN)
-    older.flush()
+    older, newer = (Step({**environment, "GITHUB_RUN_ID": run}) for run in ("9", "10"))
+    older.live.queue(PLAN)
+    StepPublication(older).flush()
     assert "/runs/9/" in api.bodies()[0]
-    newer.queued(PLAN)
-    newer.flush()
+    newer.live.queue(PLAN)
+    StepPublication(newer).flush()
     say(older, FAILED)
     assert "/runs/9/" not in api.bodies()[0]
     say(newer, SUCCEEDED)
@@ -133,15 +134,15 @@ def test_a_run_that_began_later_keeps_the_word_whichever_ends_last(
     [body] = api.bodies()
     assert "Succeeded" in body
     assert "The job failed" not in body
-    say(OnGitHub({**environment, "GITHUB_RUN_ID": "10", "GITHUB_RUN_ATTEMPT": "2"}), FAILED)
+    say(Step({**environment, "GITHUB_RUN_ID": "10", "GITHUB_RUN_ATTEMPT": "2"}), FAILED)
     assert "The job failed" in api.bodies()[0]
 
 
 def test_a_job_s_words_cannot_make_its_run_the_newest(api: Api, environment: dict[str, str]) -> None:
-    step = OnGitHub(environment)
+    step = Step(environment)
     step.workflow.remote("<!-- run:99999999.1 ended -->")
     say(step, replace(SUCCEEDED, title="<!-- run:99999999.1 ended -->"))
-    say(OnGitHub({**environment, "GITHUB_RUN_ID": "8"}), FAILED)
+    say(Step({**environment, "GITHUB_RUN_ID": "8"}), FAILED)
     step.workflow.close()
     assert "The job failed" in api.bodies()[0]
 
@@ -152,9 +153,9 @@ def test_a_github_that_does_not_answer_holds_a_run_up_no_longer_than_it_says(
     monkeypatch.setattr(step_comment, "FLUSH_SECONDS", 0.3)
     answers = threading.Event()
     api.delay = lambda: void(answers.wait(timeout=60))
-    step = OnGitHub({**environment, "INPUT_COMMENT": "always"})
+    step = Step({**environment, "INPUT_COMMENT": "always"})
     began = time.monotonic()
-    step.queued(PLAN)
+    step.live.queue(PLAN)
     for phase in Phase:
         step.workflow.began(phase)
     assert time.monotonic() - began < 30, "half of what GitHub takes"
@@ -162,7 +163,7 @@ def test_a_github_that_does_not_answer_holds_a_run_up_no_longer_than_it_says(
     assert 0.3 <= time.monotonic() - began < 30
     assert "::warning::GitHub took no comment within" in capsys.readouterr().out
     answers.set()
-    step.flush()
+    StepPublication(step).flush()
 
 
 def void(_: object) -> None:
@@ -170,8 +171,8 @@ def void(_: object) -> None:
 
 
 def test_who_asked_for_none_gets_none(api: Api, environment: dict[str, str]) -> None:
-    step = OnGitHub({**environment, "INPUT_COMMENT": "never"})
-    step.queued(PLAN)
+    step = Step({**environment, "INPUT_COMMENT": "never"})
+    step.live.queue(PLAN)
     say(step, FAILED)
     assert api.asked == []
 
@@ -180,7 +181,7 @@ def test_each_leg_has_a_comment_of_its_own_and_a_later_run_changes_it(api: Api, 
     for run in ("7", "8"):
         for gpu in ("L4", "T4"):
             leg = json.dumps({"gpu": gpu}, indent=2)
-            say(OnGitHub({**environment, "GITHUB_RUN_ID": run, "INPUT_LEG": leg}), SUCCEEDED)
+            say(Step({**environment, "GITHUB_RUN_ID": run, "INPUT_LEG": leg}), SUCCEEDED)
     assert len(api.comments) == 2
     assert all("/runs/8/" in body for body in api.bodies())
 
@@ -189,12 +190,12 @@ def test_legs_of_a_group_share_one_comment_with_a_row_each(
     api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sticky_comment, "SECONDS_TO_HEAL", 0.0)
-    running = OnGitHub({**environment, "INPUT_COMMENT_GROUP": "gpus", "INPUT_LEG": '{"gpu": "A100"}'})
-    running.queued(PLAN)
-    running.flush()
+    running = Step({**environment, "INPUT_COMMENT_GROUP": "gpus", "INPUT_LEG": '{"gpu": "A100"}'})
+    running.live.queue(PLAN)
+    StepPublication(running).flush()
     for gpu, outcome in (("L4", SUCCEEDED), ("T4", FAILED), ("L4", SUCCEEDED)):
         leg = json.dumps({"gpu": gpu})
-        say(OnGitHub({**environment, "INPUT_COMMENT_GROUP": "gpus", "INPUT_LEG": leg}), outcome)
+        say(Step({**environment, "INPUT_COMMENT_GROUP": "gpus", "INPUT_LEG": leg}), outcome)
     [body] = api.bodies()
     assert body.count("<!-- row:") == 3
     assert "`gpu: A100` | `queued`" in body
@@ -202,18 +203,18 @@ def test_legs_of_a_group_share_one_comment_with_a_row_each(
     assert "`gpu: T4` | The job failed with exit code 7" in body
 
 
-def say(step: OnGitHub, outcome: Outcome) -> None:
-    step.comment(outcome)
-    step.flush()
+def say(step: Step, outcome: Outcome) -> None:
+    StepPublication(step).comment(outcome)
+    StepPublication(step).flush()
 
 
 @pytest.mark.parametrize("leg", ["", "null", "{}"])
 def test_without_a_matrix_there_is_no_leg_however_the_runner_writes_it(environment: dict[str, str], leg: str) -> None:
-    assert OnGitHub({**environment, "INPUT_LEG": leg}).owner.name == OnGitHub(environment).owner.name
+    assert Step({**environment, "INPUT_LEG": leg}).owner.name == Step(environment).owner.name
 
 
 def test_a_secret_is_in_no_comment(api: Api, environment: dict[str, str]) -> None:
-    step = OnGitHub({**environment, "HF_TOKEN": "hf_0123456789abcdef"})
+    step = Step({**environment, "HF_TOKEN": "hf_0123456789abcdef"})
     step.workflow.remote("token hf_0123456789abcdef")
     say(step, SUCCEEDED)
     step.workflow.close()
@@ -226,15 +227,17 @@ def test_a_secret_is_not_in_the_cost_that_is_uploaded(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     secret = "hf_0123456789abcdef"
-    step = OnGitHub({**environment, "INPUT_GITHUB_TOKEN": "", "HF_TOKEN": secret})
-    step.publish(replace(SUCCEEDED, reason=secret, metrics={secret: [secret]}, warnings=(f"bad {secret}",)))
+    step = Step({**environment, "INPUT_GITHUB_TOKEN": "", "HF_TOKEN": secret})
+    StepPublication(step).publish(
+        replace(SUCCEEDED, reason=secret, metrics={secret: [secret]}, warnings=(f"bad {secret}",))
+    )
     [cost] = tmp_path.glob("cvl-outputs/*.json")
     assert secret not in cost.read_text()
     assert "bad ***" in cost.read_text()
 
 
 def test_without_a_token_nothing_is_asked(api: Api, environment: dict[str, str]) -> None:
-    say(OnGitHub({**environment, "INPUT_GITHUB_TOKEN": ""}), SUCCEEDED)
+    say(Step({**environment, "INPUT_GITHUB_TOKEN": ""}), SUCCEEDED)
     assert api.asked == []
 
 
@@ -243,7 +246,7 @@ def test_silence_is_a_warning_only_where_a_comment_was_asked_for(
     api: Api, environment: dict[str, str], capsys: pytest.CaptureFixture[str], asked: str, kind: str
 ) -> None:
     api.writable = False
-    step = OnGitHub({**environment, "INPUT_COMMENT": asked})
+    step = Step({**environment, "INPUT_COMMENT": asked})
     capsys.readouterr()
     say(step, SUCCEEDED)
     assert capsys.readouterr().out.startswith(kind)
@@ -253,17 +256,17 @@ def test_what_is_refused_after_it_was_queued_ends_the_comment_and_sets_the_outpu
     api: Api, environment: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "output").touch()
-    step = OnGitHub({**environment, "GITHUB_OUTPUT": str(tmp_path / "output")})
-    step.queued(PLAN)
-    step.flush()
-    step.refuse(CredentialsError("The cloud does not know us."))
+    step = Step({**environment, "GITHUB_OUTPUT": str(tmp_path / "output")})
+    step.live.queue(PLAN)
+    StepPublication(step).flush()
+    StepPublication(step).refuse(CredentialsError("The cloud does not know us."))
     assert "Never started: `digits train`" in api.bodies()[0]
     assert "The cloud does not know us." in api.bodies()[0]
     assert read_file((tmp_path / "output").read_text())["exit_code"] == "77"
 
 
 def test_what_is_refused_before_it_was_queued_makes_no_comment(api: Api, environment: dict[str, str]) -> None:
-    OnGitHub(environment).refuse(RequestError([]))
+    StepPublication(Step(environment)).refuse(RequestError([]))
     assert api.asked == []
 
 
@@ -271,18 +274,18 @@ def test_post_leaves_what_main_said_of_the_end_and_replaces_what_it_did_not(
     api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    main = OnGitHub(environment)
-    main.queued(PLAN)
-    main.flush()
+    main = Step(environment)
+    main.live.queue(PLAN)
+    StepPublication(main).flush()
     outcome = replace(SUCCEEDED, cluster=main.owner.name)
-    left = Handover(lease=main.owner.name, leg="", title="digits train", ending="succeeded")
+    left = StepState(lease=main.owner.name, leg="", title="digits train", ending="succeeded")
     said_by_main = ""
     for told in (False, True):
         if told:
             say(main, outcome)
             [said_by_main] = api.bodies()
-        as_post = as_left(left, GONE, name=main.owner.name, folder=tmp_path / "none")
-        OnGitHub(environment).publish(as_post, left=left)
+        as_post = outcome_from(left, GONE, name=main.owner.name, folder=tmp_path / "none")
+        StepPublication(Step(environment)).publish(as_post, saved=left)
         [body] = api.bodies()
         assert "Succeeded: `digits train`" in body if not told else body == said_by_main
     assert "Metrics" in said_by_main
@@ -296,18 +299,18 @@ def test_a_main_that_lives_on_beside_post_has_no_more_say(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sticky_comment, "SECONDS_TO_HEAL", 0.0)
     environment |= {"INPUT_COMMENT_GROUP": group}
-    main = OnGitHub(environment)
-    main.queued(PLAN)
-    main.flush()
+    main = Step(environment)
+    main.live.queue(PLAN)
+    StepPublication(main).flush()
     main.workflow.began(Phase.PROVISIONING)  # a word that waits: the last was a moment ago
     take_over(wiring.handover_path(environment))
-    left = Handover(lease=main.owner.name, leg="", title="digits train")
-    as_post = as_left(left, GONE, name=main.owner.name, folder=tmp_path / "none")
-    OnGitHub(environment, post=True).publish(as_post, left=left)
+    left = StepState(lease=main.owner.name, leg="", title="digits train")
+    as_post = outcome_from(left, GONE, name=main.owner.name, folder=tmp_path / "none")
+    StepPublication(Step(environment, is_post=True)).publish(as_post, saved=left)
     main.workflow.began(Phase.RUNNING)
-    main.publish(replace(FAILED, cluster=main.owner.name))
-    main.refuse(CredentialsError("none", next_step="none"))
-    main.flush()
+    StepPublication(main).publish(replace(FAILED, cluster=main.owner.name))
+    StepPublication(main).refuse(CredentialsError("none", next_step="none"))
+    StepPublication(main).flush()
     [body] = api.bodies()
     assert "Cancelled" in body
 
@@ -316,11 +319,13 @@ def test_post_corrects_what_main_could_not_prove(
     api: Api, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    main = OnGitHub(environment)
+    main = Step(environment)
     name = main.owner.name
     say(main, replace(NOT_PROVED_GONE, cluster=name))
     assert "[!CAUTION]" in api.bodies()[0]
-    left = Handover(lease=name, leg="", title="digits train", ending="timed_out", exit_code=79)
-    OnGitHub(environment).publish(as_left(left, GONE, name=name, folder=tmp_path / "none"), left=left)
+    left = StepState(lease=name, leg="", title="digits train", ending="timed_out", exit_code=79)
+    StepPublication(Step(environment)).publish(
+        outcome_from(left, GONE, name=name, folder=tmp_path / "none"), saved=left
+    )
     assert "[!CAUTION]" not in api.bodies()[0]
     assert "Timed out" in api.bodies()[0]

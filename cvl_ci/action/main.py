@@ -21,8 +21,9 @@ from cvl_ci import wiring
 from cvl_ci.errors import CvlError, NotProvedGone, RequestError
 
 if TYPE_CHECKING:
-    from cvl_ci.action.state import Handover
-    from cvl_ci.action.step import OnGitHub
+    from cvl_ci.action.publication import StepPublication
+    from cvl_ci.action.state import StepState
+    from cvl_ci.action.step import Step
     from cvl_ci.inputs.reader import Inputs
     from cvl_ci.model.outcome import Release
     from cvl_ci.model.plan import Place, RunPlan
@@ -42,79 +43,88 @@ def called_as(name: str) -> int:
 
 
 def main(environ: Mapping[str, str]) -> int:
-    from cvl_ci.action.step import OnGitHub
+    from cvl_ci.action.publication import StepPublication
+    from cvl_ci.action.step import Step
 
-    github = OnGitHub(environ)
-    _on_signals(github, environ)
+    step = Step(environ)
+    publication = StepPublication(step)
+    _on_signals(step, environ)
     try:
-        github.leave()
-        return _asked(github, environ)
+        step.state.update()
+        return _carry_out(step, publication, environ)
     except CvlError as error:
-        github.refuse(error)
+        publication.refuse(error)
         return error.exit_code
     except Exception:  # noqa: BLE001  a mistake of ours: its text may hold a machine's, so it goes out as our words do
-        where = wiring.keep_details(environ, github.masks.hide(traceback.format_exc()))
-        github.workflow.refused(
-            f"A mistake in cvl-ci itself stopped this. {where}\nThe post step takes down what is left."
+        where = wiring.keep_details(environ, step.masks.hide(traceback.format_exc()))
+        step.workflow.refused(
+            f"A mistake in cvl-ci itself stopped this. {where}\nThe post step takes down what is saved."
         )
         return CvlError.exit_code
     finally:
-        github.workflow.close()
+        step.workflow.close()
 
 
 def post(environ: Mapping[str, str]) -> int:
     """Nothing to do is the usual case: told from one file, before anything is loaded."""
     from cvl_ci.action import state
 
-    left = state.load(wiring.handover_left(environ), else_from=environ.get("STATE_handover", ""))
-    if left is not None and left.done:
-        if left.kept_until:
-            print(f"cvl-ci: the machine of lease {left.lease} is kept until {left.kept_until}, then it ends by itself.")
+    saved = state.load(wiring.handover_left(environ), else_from=environ.get("STATE_handover", ""))
+    if saved is not None and saved.done:
+        if saved.kept_until:
+            print(
+                f"cvl-ci: the machine of lease {saved.lease} is kept until {saved.kept_until}, then it ends by itself."
+            )
         wiring.forget_credentials(environ, say=print)
         return 0
-    state.take_over(wiring.handover_path(environ, leg=left.leg if left else None))
-    from cvl_ci.action.step import OnGitHub
+    leg = saved.leg if saved else None
+    state.take_over(wiring.handover_path(environ, leg=leg))
+    from cvl_ci.action.publication import StepPublication
+    from cvl_ci.action.step import Step
     from cvl_ci.result.secret_names import secrets_of
 
-    github = OnGitHub(environ, post=True, leg=left.leg if left else None)
+    step = Step(environ, is_post=True, leg=leg)
     try:
-        github.workflow.mask(*secrets_of(_inputs(environ)))
-        return _undo(left, github, environ)
+        step.workflow.mask(*secrets_of(_inputs(environ)))
+        return _undo(saved, StepPublication(step), step, environ)
     except Exception as error:  # noqa: BLE001  whatever it is, nothing is proved
-        details = github.masks.hide(traceback.format_exc())
+        details = step.masks.hide(traceback.format_exc())
         what = str(error) if isinstance(error, CvlError) else wiring.keep_details(environ, details)
-        github.workflow.refused(f"{what}\n`cvl-ci down {github.owner.name}` looks for the machine and takes it down.")
+        step.workflow.refused(f"{what}\n`cvl-ci down {step.owner.name}` looks for the machine and takes it down.")
         return NotProvedGone.exit_code
     finally:
-        wiring.forget_credentials(environ, say=github.workflow.warning)
-        github.workflow.close()
+        wiring.forget_credentials(environ, say=step.workflow.warning)
+        step.workflow.close()
 
 
 # ---- main ---------------------------------------------------------------------------------------------------
 
 
-def _asked(github: OnGitHub, environ: Mapping[str, str]) -> int:
+def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, str]) -> int:
     from cvl_ci.result.secret_names import secrets_of
 
     inputs = _inputs(environ)
-    github.workflow.mask(*secrets_of(inputs))
-    asked = github.asked
+    step.workflow.mask(*secrets_of(inputs))
+    asked = step.asked
     inputs = replace(inputs, mistakes=(*inputs.mistakes, *asked.mistakes))
     if asked.verb == "reap":
-        return _reap(inputs, github, environ)
+        return _reap(inputs, step, publication, environ)
     if asked.verb in {"matrix", "report", "history"}:
         from cvl_ci.action import matrix_verbs
 
-        return matrix_verbs.carried_out(github, environ, inputs.mistakes)
-    way, why = ("run", "") if asked.verb == "plan" else github.road(inputs.places, head=lambda: _checkout(inputs).head)
-    if way == "sandbox":
-        github.workflow.notice(why)
+        return matrix_verbs.carry_out(step, publication, environ, inputs.mistakes)
+    run_anyway = asked.verb == "plan"
+    policy, reason = ("run", "") if run_anyway else step.policy(inputs.places, head=lambda: _checkout(inputs).head)
+    if policy == "sandbox":
+        step.workflow.notice(reason)
         inputs = wiring.on_sandbox(inputs)
     plan = _plan(inputs, environ)
-    github.workflow.mask(*secrets_of(plan))
-    if way == "plan":
-        github.skip(why, _planned(plan, environ), title=plan.title)
-    return _show(plan, github, environ) if "plan" in {asked.verb, way} else _run(plan, github, environ)
+    step.workflow.mask(*secrets_of(plan))
+    if policy == "plan":
+        publication.skip(reason, _planned(plan, environ), title=plan.title)
+    if "plan" in {asked.verb, policy}:
+        return _show(plan, step, environ)
+    return _run(plan, step, publication, environ)
 
 
 def _inputs(environ: Mapping[str, str]) -> Inputs:
@@ -127,18 +137,18 @@ def _inputs(environ: Mapping[str, str]) -> Inputs:
     return from_environment(environ, also=[each.name for each in (*ACTION_INPUTS, *MANY_INPUTS, *CREDENTIAL_INPUTS)])
 
 
-def _reap(inputs: Inputs, github: OnGitHub, environ: Mapping[str, str]) -> int:
+def _reap(inputs: Inputs, step: Step, publication: StepPublication, environ: Mapping[str, str]) -> int:
     """It takes no lease: post has only credentials to remove. What is cut short, the next sweep finds again."""
     from cvl_ci.commands.reap import text
 
-    asked = github.asked
+    asked = step.asked
     if inputs.mistakes:
         raise RequestError(inputs.mistakes)
-    github.leave(done=True)
+    step.state.update(done=True)
     cloud = environ.get("INPUT_CLOUD", "").strip()
-    environ = wiring.credentials(environ, wiring.clouds_named(cloud), mask=github.workflow.mask)
-    reaped = wiring.reap(environ, workflow=github.workflow, cloud=cloud, grace=asked.grace, dry_run=asked.dry_run)
-    github.reaped(reaped)
+    environ = wiring.credentials(environ, wiring.clouds_named(cloud), mask=step.workflow.mask)
+    reaped = wiring.reap(environ, workflow=step.workflow, cloud=cloud, grace=asked.grace, dry_run=asked.dry_run)
+    publication.publish_sweep(reaped)
     error = text.verdict(reaped)
     return error.exit_code if error else 0
 
@@ -155,9 +165,9 @@ def _checkout(inputs: Inputs) -> Checkout:
     return open_checkout(Path.cwd(), at=inputs.workdir or inputs.task or ".")
 
 
-def _show(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
-    github.workflow.said(_planned(plan, environ))
-    github.leave(done=True)
+def _show(plan: RunPlan, step: Step, environ: Mapping[str, str]) -> int:
+    step.workflow.said(_planned(plan, environ))
+    step.state.update(done=True)
     return 0
 
 
@@ -168,40 +178,40 @@ def _planned(plan: RunPlan, environ: Mapping[str, str]) -> str:
     return planning.as_text(plan, planning.quote(plan, prices), prices)
 
 
-def _run(plan: RunPlan, github: OnGitHub, environ: Mapping[str, str]) -> int:
+def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mapping[str, str]) -> int:
     from cvl_ci.commands.run import run as running
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.local.staging import LocalStaging
     from cvl_ci.result.phrases import accounted_for, kept
     from cvl_ci.result.units import moment
 
-    github.queued(plan)
-    environ = wiring.credentials(environ, [place.cloud for place in plan.places], mask=github.workflow.mask)
+    step.live.queue(plan)
+    environ = wiring.credentials(environ, [place.cloud for place in plan.places], mask=step.workflow.mask)
     tools = running.Tools(
         clouds=wiring.OpenClouds(environ, secrets=plan.secrets),
-        records=wiring.records(environ, github.workflow),
+        records=wiring.records(environ, step.workflow),
         staging=LocalStaging(),
-        workflow=github.workflow,
+        workflow=step.workflow,
         prices=wiring.prices(environ),
         clock=SystemClock(),
     )
-    outcome = running.run(plan, owner=github.owner, outputs=github.outputs, tools=tools)
-    github.leave(ending=outcome.ending.value, reason=github.masks.hide(outcome.reason), exit_code=outcome.exit_code)
+    outcome = running.run(plan, owner=step.owner, outputs=step.outputs, tools=tools)
+    step.state.update(ending=outcome.ending.value, reason=step.masks.hide(outcome.reason), exit_code=outcome.exit_code)
     held = kept(outcome)
-    github.publish(outcome)
+    publication.publish(outcome)
     # Without a proof, post asks again.
-    github.leave(done=accounted_for(outcome), kept_until=moment(held.until) if held else "")
+    step.state.update(done=accounted_for(outcome), kept_until=moment(held.until) if held else "")
     return outcome.exit_code
 
 
-def _on_signals(github: OnGitHub, environ: Mapping[str, str]) -> None:
+def _on_signals(step: Step, environ: Mapping[str, str]) -> None:
     """Gone in well under a second: the engine's process dies with this one, and the fence outlives both."""
-    records = wiring.records(environ, github.workflow)
+    records = wiring.records(environ, step.workflow)
 
     def hand_over(_: int, __: FrameType | None) -> None:
         try:
-            records.revoke(github.owner.name)
-            github.workflow.last_words("Cancelled. The post step takes the machine down and proves it.")
+            records.revoke(step.owner.name)
+            step.workflow.last_words("Cancelled. The post step takes the machine down and proves it.")
         finally:
             os._exit(128 + signal.SIGINT)
 
@@ -212,38 +222,36 @@ def _on_signals(github: OnGitHub, environ: Mapping[str, str]) -> None:
 # ---- post ---------------------------------------------------------------------------------------------------
 
 
-def _undo(left: Handover | None, github: OnGitHub, environ: Mapping[str, str]) -> int:
+def _undo(saved: StepState | None, publication: StepPublication, step: Step, environ: Mapping[str, str]) -> int:
     """The release first, and nothing waits for what is told of it."""
-    from cvl_ci.action.state import as_left
+    from cvl_ci.action.state import outcome_from
 
-    release = _release(left, github, environ)
-    if release is None and (left is None or not left.title):
+    release = _release(saved, step, environ)
+    if release is None and (saved is None or not saved.title):
         return 0
     release = release or _none_needed()
-    name = left.lease if left else github.owner.name
-    github.publish(as_left(left, release, name=name, folder=github.outputs), left=left)
+    name = saved.lease if saved else step.owner.name
+    publication.publish(outcome_from(saved, release, name=name, folder=step.outputs), saved=saved)
     return 0 if release.gone else NotProvedGone.exit_code
 
 
-def _release(left: Handover | None, github: OnGitHub, environ: Mapping[str, str]) -> Release | None:
+def _release(saved: StepState | None, step: Step, environ: Mapping[str, str]) -> Release | None:
     """By the record, else by the name that main must have had. None: there is nothing that could be running."""
     from cvl_ci.commands.reap import down as ending
     from cvl_ci.local.clock import SystemClock
 
-    name = left.lease if left else github.owner.name
-    records = wiring.records(environ, github.workflow)
+    name = saved.lease if saved else step.owner.name
+    records = wiring.records(environ, step.workflow)
     record = records.read(name)
     records.revoke(name)
-    places = () if record else _places(left, environ)
+    places = () if record else _places(saved, environ)
     if record is None and not places:
         return None
-    environ = _known_to_clouds(record.places if record else places, github, environ)
+    environ = _known_to_clouds(record.places if record else places, step, environ)
     tools = ending.Tools(
-        clouds=wiring.OpenClouds(environ, to_end=True), records=records, workflow=github.workflow, clock=SystemClock()
+        clouds=wiring.OpenClouds(environ, to_end=True), records=records, workflow=step.workflow, clock=SystemClock()
     )
-    return ending.down([name], everything=False, places=places, user_id=github.owner.user_id, tools=tools).releases[
-        name
-    ]
+    return ending.down([name], everything=False, places=places, user_id=step.owner.user_id, tools=tools).releases[name]
 
 
 def _none_needed() -> Release:
@@ -253,21 +261,21 @@ def _none_needed() -> Release:
     return Release(gone=True, at=SystemClock().now(), needed=False)
 
 
-def _known_to_clouds(places: Sequence[Place], github: OnGitHub, environ: Mapping[str, str]) -> Mapping[str, str]:
+def _known_to_clouds(places: Sequence[Place], step: Step, environ: Mapping[str, str]) -> Mapping[str, str]:
     """Keys of main's may have expired by now. What cannot be had is a warning: the asking itself will tell."""
     try:
-        return wiring.credentials(environ, [place.cloud for place in places], mask=github.workflow.mask, required=False)
+        return wiring.credentials(environ, [place.cloud for place in places], mask=step.workflow.mask, required=False)
     except CvlError as error:
-        github.workflow.warning(str(error))
+        step.workflow.warning(str(error))
         return environ
 
 
-def _places(left: Handover | None, environ: Mapping[str, str]) -> tuple[Place, ...]:
+def _places(saved: StepState | None, environ: Mapping[str, str]) -> tuple[Place, ...]:
     """Where to look without a record. With all state lost, the inputs may be other than main's: they only say where
     to look as well."""
     from cvl_ci.model.plan import SANDBOX, Place
 
-    if left is not None and not left.since:  # main lived to say what it would do, and no provider was asked yet
+    if saved is not None and not saved.since:  # main lived to say what it would do, and no provider was asked yet
         return (Place(cloud=SANDBOX),) if wiring.sandbox_was_left(environ) else ()
     asked = _inputs(environ).places or ()
     if any(place.cloud == SANDBOX for place in asked):

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from cvl_ci import wiring
-from cvl_ci.action.step import OnGitHub
+from cvl_ci.action.publication import StepPublication
+from cvl_ci.action.step import Step
+from cvl_ci.action.workspace import give_to_owner
 from cvl_ci.commands import matrix as planning
 from cvl_ci.commands import report as reporting
 from cvl_ci.errors import CvlError, Mistake, RequestError
@@ -43,36 +45,37 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """What was asked, typed, and where."""
+class MatrixRequest:
+    """The inputs of a verb about many legs, and the step that gave them."""
 
     given: many.Given
-    github: OnGitHub
+    step: Step
+    publication: StepPublication
     environ: Mapping[str, str]
 
     @property
     def door(self) -> many.Door:
-        said = self.github.workflow
-        return many.Door(here=Path.cwd(), prices=wiring.prices(self.environ), say=said.said, tell=said.said)
+        say = self.step.workflow.said
+        return many.Door(here=Path.cwd(), prices=wiring.prices(self.environ), say=say, tell=say)
 
 
-def carried_out(github: OnGitHub, environ: Mapping[str, str], mistakes: Sequence[Mistake]) -> int:
-    """`mistakes`: in the inputs that other verbs read. Raises CvlError."""
-    verb = github.asked.verb
+def carry_out(step: Step, publication: StepPublication, environ: Mapping[str, str], mistakes: Sequence[Mistake]) -> int:
+    """Return the exit code. `mistakes`: those in the inputs of the other verbs. Raises CvlError."""
+    verb = step.asked.verb
     given, more = matrix_reader.read(environ, verb)
     known = {mistake.field for mistake in more}
     if mistakes or more:
         raise RequestError([*(one for one in mistakes if one.field not in known), *more])
-    github.leave(done=True)
-    return VERBS[verb](Step(given=given, github=github, environ=environ))
+    step.state.update(done=True)
+    return VERBS[verb](MatrixRequest(given=given, step=step, publication=publication, environ=environ))
 
 
 # ---- matrix ---------------------------------------------------------------------------------------------------------
 
 
-def matrix(step: Step) -> int:
-    built = many.planned(step.given, step.door)
-    workflow, on_dropped = step.github.workflow, many.on_dropped(step.given)
+def matrix(request: MatrixRequest) -> int:
+    built = many.planned(request.given, request.door)
+    workflow, on_dropped = request.step.workflow, many.on_dropped(request.given)
     expected, code = built.expected(on_dropped), built.exit_code(on_dropped)
     *details, title = planning.as_text(built)
     listed = [f"{leg.name}: at most ${leg.max_usd:.2f}" for leg in built.legs]
@@ -86,28 +89,28 @@ def matrix(step: Step) -> int:
         page: Callable[[int], str] = lambda room: markdown.matrix_page(title, [*details, *listed], room=room)  # noqa: E731
         workflow.commands.summary(page)
     as_json = planning.as_json(built)
-    step.github.set_outputs(outputs.planned(as_json, expected, usd=built.max_usd, said=title, exit_code=code))
+    request.publication.set_outputs(outputs.planned(as_json, expected, usd=built.max_usd, said=title, exit_code=code))
     return code
 
 
 # ---- report ---------------------------------------------------------------------------------------------------------
 
 
-def report(step: Step) -> int:
-    workflow = step.github.workflow
-    with _asking(step) as gathering:
-        found, troubles = _found(step, gathering)
-        known = _earlier(step, gathering, found)
-    gated = bool(step.given.get("fail_on_regression"))
+def report(request: MatrixRequest) -> int:
+    workflow = request.step.workflow
+    with _asking(request) as gathering:
+        found, troubles = _found(request, gathering)
+        known = _earlier(request, gathering, found)
+    gated = bool(request.given.get("fail_on_regression"))
     for line in known.said:
         (workflow.warning if gated else workflow.notice)(line)
-    made = many.judged(step.given, found, history=known.legs, commits=known.commits, troubles=troubles)
+    made = many.judged(request.given, found, history=known.legs, commits=known.commits, troubles=troubles)
     workflow.said("\n".join(reporting.as_text(made)))
-    issue = _published(step, made)
+    issue = _published(request, made)
     said = words.headline(made)
-    folder = str(step.given.get("into", many.FOLDER))
+    folder = str(request.given.get("into", many.FOLDER))
     unknown = CvlError.exit_code if gated and known.unknown else 0
-    step.github.set_outputs(outputs.reported(made, said=said, folder=folder, issue=issue, otherwise=unknown))
+    request.publication.set_outputs(outputs.reported(made, said=said, folder=folder, issue=issue, otherwise=unknown))
     if unknown:
         workflow.refused(f"{said}. {known.said[0]} So fail_on_regression cannot tell.")
     if made.exit_code:
@@ -117,92 +120,94 @@ def report(step: Step) -> int:
     return made.exit_code or unknown
 
 
-def _found(step: Step, gathering: Gathering) -> tuple[Sequence[Leg], Sequence[str]]:
+def _found(request: MatrixRequest, gathering: Gathering) -> tuple[Sequence[Leg], Sequence[str]]:
     """Of folders, or of the artifacts of this run. Raises CvlError."""
-    if step.given.get("folders"):
-        return run_files.gather(step.given["folders"], field="folders")
-    gathered = gathering.of_run(int(step.github.here.run))
+    if request.given.get("folders"):
+        return run_files.gather(request.given["folders"], field="folders")
+    gathered = gathering.of_run(int(request.step.here.run))
     over = f"{gathered.expired} summaries of this run are past their retention" if gathered.expired else ""
     return gathered.legs, (*gathered.troubles, *([over] if over else []))
 
 
-def _earlier(step: Step, gathering: Gathering, found: Sequence[Leg]) -> Earlier:
+def _earlier(request: MatrixRequest, gathering: Gathering, found: Sequence[Leg]) -> Earlier:
     """Without it all is measured and nothing compared: red only where a regression is to fail."""
-    if step.given["history"] == "none":
+    if request.given["history"] == "none":
         return Earlier()
     try:
-        return _asked_for(step, gathering, {(leg.key.example, leg.key.preset) for leg in found})
+        return _asked_for(request, gathering, {(leg.key.example, leg.key.preset) for leg in found})
     except CvlError as error:
         lost = f"Nothing is compared: {error.what} {error.next_step}".strip()
         return Earlier(commits=(run_files.NO_COMMIT,), said=(lost,), unknown=True)
 
 
-def _asked_for(step: Step, gathering: Gathering, work: Collection[Work]) -> Earlier:
-    here, event = step.github.here, step.github.here.event
+def _asked_for(request: MatrixRequest, gathering: Gathering, work: Collection[Work]) -> Earlier:
+    here, event = request.step.here, request.step.here.event
     runs = EarlierRuns(
-        _repository(step),
+        _repository(request),
         gathering,
         run=int(here.run),
-        workflow=step.given.get("baseline_workflow", ""),
-        report=step.github.artifact_stem(REPORT, attempt=""),
+        workflow=request.given.get("baseline_workflow", ""),
+        report=request.step.artifact_stem(REPORT, attempt=""),
     )
-    base = step.given.get("base") or event.base_sha
+    base = request.given.get("base") or event.base_sha
     commits = runs.commits(base or here.sha, without="" if base else here.sha)
-    if step.given["history"] == "branch":
-        return Earlier(legs=tuple(many.kept_in_branch(step.given, step.door).read()), commits=commits)
+    if request.given["history"] == "branch":
+        return Earlier(legs=tuple(many.kept_in_branch(request.given, request.door).read()), commits=commits)
     own = here.branch if event.name == "push" else event.default_branch
     branch = event.base_branch or own or here.branch
-    return runs.read(branch=branch, commits=commits, nights=many.settings(step.given).nights, work=work)
+    return runs.read(branch=branch, commits=commits, nights=many.settings(request.given).nights, work=work)
 
 
-def _published(step: Step, made: Report) -> str:
+def _published(request: MatrixRequest, made: Report) -> str:
     """The artifact first, so that all that follows can point to it. The address of the issue, if there is one."""
-    github, asked = step.github, step.github.asked
-    say = github.workflow.warning if asked.comment == "always" else github.workflow.progress
-    token = step.environ.get("INPUT_GITHUB_TOKEN", "")
-    comment = ReportComment(here=github.here, group=asked.comment_group, token=token, clock=SystemClock(), say=say)
-    settings = replace(many.settings(step.given), head=comment.head)
+    step, asked = request.step, request.step.asked
+    say = step.workflow.warning if asked.comment == "always" else step.workflow.progress
+    token = request.environ.get("INPUT_GITHUB_TOKEN", "")
+    comment = ReportComment(here=step.here, group=asked.comment_group, token=token, clock=SystemClock(), say=say)
+    settings = replace(many.settings(request.given), head=comment.head)
     written = reporting.files(made, assets=run_files.assets(), settings=settings)
-    page = _tried(step, "The report's page could not be kept", lambda: _kept(step, made, written)) or reporting.WHERE
+    page = (
+        _tried(request, "The report's page could not be kept", lambda: _kept(request, made, written)) or reporting.WHERE
+    )
     written = reporting.files(made, assets=run_files.assets(), settings=replace(settings, page=page))
-    summary, text = (github.masks.hide(written[name]) for name in (reporting.SUMMARY, reporting.COMMENT))
+    summary, text = (step.masks.hide(written[name]) for name in (reporting.SUMMARY, reporting.COMMENT))
     fitting: Callable[[int], str] = lambda room: summary if len(summary.encode()) <= room else ""  # noqa: E731
-    _tried(step, "The summary could not be written", lambda: github.workflow.commands.summary(fitting))
+    _tried(request, "The summary could not be written", lambda: step.workflow.commands.summary(fitting))
     if asked.comment != "never":
         quiet = asked.comment == "failure" and not made.exit_code and not any(row.worse for row in made.rows)
-        _tried(step, "The comment could not be written", lambda: comment.put(text, only_instead=quiet))
-    if not step.given.get("issue"):
+        _tried(request, "The comment could not be written", lambda: comment.put(text, only_instead=quiet))
+    if not request.given.get("issue"):
         return ""
-    return _tried(step, "The issue could not be written", lambda: _told_in_issue(step, made, page=page)) or ""
+    return _tried(request, "The issue could not be written", lambda: _told_in_issue(request, made, page=page)) or ""
 
 
-def _kept(step: Step, made: Report, written: Mapping[str, str]) -> str:
+def _kept(request: MatrixRequest, made: Report, written: Mapping[str, str]) -> str:
     """Page, data and lines, as one artifact and in the workspace. Where the page is, in Markdown; empty: there only."""
-    github, asked = step.github, step.github.asked
+    step, asked = request.step, request.step.asked
     lines = "".join(f"{summaries.line(leg)}\n" for row in made.rows for leg in row.legs)
     kept = {name: written[name] for name in (reporting.PAGE, reporting.DATA)} | {LINES: lines}
-    folder = many.write(github.masks.cleaned(kept), into=str(step.given.get("into", many.FOLDER)))
-    github.give_back(folder)
+    folder = many.write(step.masks.cleaned(kept), into=str(request.given.get("into", many.FOLDER)))
+    give_to_owner(folder)
     if asked.retention_days == 0:
         return ""
-    name = github.artifact_stem(REPORT)
-    done = github.artifacts().upload(name, root=folder, paths=sorted(kept), retention_days=asked.retention_days)
+    name = step.artifact_stem(REPORT)
+    done = step.artifacts().upload(name, root=folder, paths=sorted(kept), retention_days=asked.retention_days)
     if isinstance(done, Kept):
-        github.workflow.notice(f"The report is in {folder} of the workspace, and in no artifact: {done.reason}.")
+        step.workflow.notice(f"The report is in {folder} of the workspace, and in no artifact: {done.reason}.")
         return ""
-    github.set_outputs(outputs.artifact_outputs(artifact_id=done.id, url=done.url))
+    request.publication.set_outputs(outputs.artifact_outputs(artifact_id=done.id, url=done.url))
     return markdown.page_at(Link(words=done.name, url=done.url))
 
 
-def _told_in_issue(step: Step, made: Report, *, page: str) -> str:
-    github, here = step.github, step.github.here
+def _told_in_issue(request: MatrixRequest, made: Report, *, page: str) -> str:
+    step, here = request.step, request.step.here
     if here.event.pull_request is not None:
-        github.workflow.notice("No issue is opened from a pull request: its comment says it all.")
+        step.workflow.notice("No issue is opened from a pull request: its comment says it all.")
         return ""
-    hide = github.masks.hide
+    hide = step.masks.hide
     run = Link(words="log of the run", url=here.run_url)
     told = RegressionIssue(
-        _repository(step), marker=marker(here.comment_key(f"issue {github.asked.comment_group}"))
+        _repository(request), marker=marker(here.comment_key(f"issue {step.asked.comment_group}"))
     ).tell(
         Findings(
             bad=regressions.bad(made),
@@ -213,35 +218,35 @@ def _told_in_issue(step: Step, made: Report, *, page: str) -> str:
         )
     )
     if told.did:
-        github.workflow.said(f"The issue was {told.did}: {told.url}")
+        step.workflow.said(f"The issue was {told.did}: {told.url}")
     return told.url
 
 
 # ---- history --------------------------------------------------------------------------------------------------------
 
 
-def history(step: Step) -> int:
+def history(request: MatrixRequest) -> int:
     """This run's legs into the branch, and all that it then holds into a file, where one is named."""
-    with _asking(step) as gathering:
-        found, troubles = _found(step, gathering)
-    kept = many.kept_in_branch(step.given, step.door)
-    count = many.remember(kept, found, branch=step.given.get("branch", many.BRANCH), door=step.door)
+    with _asking(request) as gathering:
+        found, troubles = _found(request, gathering)
+    kept = many.kept_in_branch(request.given, request.door)
+    count = many.remember(kept, found, branch=request.given.get("branch", many.BRANCH), door=request.door)
     for trouble in troubles:
-        step.github.workflow.warning(trouble)
-    if step.given.get("into"):
-        run_files.write_lines(kept.read(), Path(step.given["into"]))
-        step.github.give_back(Path(step.given["into"]))
+        request.step.workflow.warning(trouble)
+    if request.given.get("into"):
+        run_files.write_lines(kept.read(), Path(request.given["into"]))
+        give_to_owner(Path(request.given["into"]))
     said = f"{count} runs are in the history."
-    step.github.set_outputs({"ending": "succeeded", "reason": said, "exit_code": "0", "legs": str(count)})
+    request.publication.set_outputs({"ending": "succeeded", "reason": said, "exit_code": "0", "legs": str(count)})
     return 0
 
 
 # ---- GitHub ---------------------------------------------------------------------------------------------------------
 
 
-def _repository(step: Step) -> Repository:
-    here = step.github.here
-    token = step.environ.get("INPUT_GITHUB_TOKEN", "")
+def _repository(request: MatrixRequest) -> Repository:
+    here = request.step.here
+    token = request.environ.get("INPUT_GITHUB_TOKEN", "")
     if not token or not re.fullmatch(r"\d+", here.run) or not here.repository:
         raise CvlError(
             "GitHub cannot be asked what the legs left: there is no token, or this is no run of a workflow.",
@@ -251,23 +256,23 @@ def _repository(step: Step) -> Repository:
 
 
 @contextmanager
-def _asking(step: Step) -> Iterator[Gathering]:
+def _asking(request: MatrixRequest) -> Iterator[Gathering]:
     """Raises CvlError where GitHub cannot be asked at all."""
     patience = Patience(clock=SystemClock(), random=random.random)
-    with closing(Http(environ=step.environ, patience=patience, connections=AT_ONCE)) as http:
-        token = step.environ.get("INPUT_GITHUB_TOKEN", "")
-        yield Gathering(_repository(step), http=http, api=step.github.here.api, token=token)
+    with closing(Http(environ=request.environ, patience=patience, connections=AT_ONCE)) as http:
+        token = request.environ.get("INPUT_GITHUB_TOKEN", "")
+        yield Gathering(_repository(request), http=http, api=request.step.here.api, token=token)
 
 
-def _tried(step: Step, what: str, do: Callable[[], T]) -> T | None:
+def _tried(request: MatrixRequest, what: str, do: Callable[[], T]) -> T | None:
     """What cannot be told makes no green report red."""
     try:
         return do()
     except CvlError as error:
-        step.github.workflow.warning(f"{what}: {error.what} {error.next_step}".strip())
+        request.step.workflow.warning(f"{what}: {error.what} {error.next_step}".strip())
     except Exception as error:  # noqa: BLE001
-        step.github.workflow.warning(f"{what}: {type(error).__name__}: {error}")
+        request.step.workflow.warning(f"{what}: {type(error).__name__}: {error}")
     return None
 
 
-VERBS: Mapping[str, Callable[[Step], int]] = {"matrix": matrix, "report": report, "history": history}
+VERBS: Mapping[str, Callable[[MatrixRequest], int]] = {"matrix": matrix, "report": report, "history": history}

@@ -72,13 +72,15 @@ def code_of(event: str) -> Code:
     return EVENTS.get(event, Code.ANY)
 
 
-class Road(enum.Enum):
+class Policy(enum.Enum):
+    """The way that a run goes: a paid run, the plan alone, or a run in the sandbox."""
+
     RUN = "run"
     PLAN = "plan"
     SANDBOX = "sandbox"
 
 
-def road(
+def decide(
     event: Event,
     *,
     fork: str,
@@ -87,10 +89,10 @@ def road(
     head: Callable[[], str],
     has_credentials: Callable[[], bool],
     on_sandbox: bool,
-) -> tuple[Road, str]:
-    """Which way this run goes, and why where it is not the usual one. Raises UntrustedCode.
+) -> tuple[Policy, str]:
+    """Return the way that this run goes, with a reason where it is not a paid run. Raises UntrustedCode.
 
-    `ours`: the commit that GitHub started the workflow for. `head`: the commit that is checked out, empty if none.
+    `ours`: the commit that GitHub started the workflow for. `head`: the checked-out commit, empty if git knows none.
     """
     allowed = allowed_sha.strip().lower()
     if event.spoken_by_stranger and not event.from_fork:
@@ -106,18 +108,18 @@ def road(
         _require_known(event, known=known[code] - {""}, head=head())
     whose = "a fork" if event.from_fork else "Dependabot" if event.from_dependabot else ""
     if not whose or on_sandbox or fork == "run" or (event.from_dependabot and has_credentials()):
-        return Road.RUN, ""
+        return Policy.RUN, ""
     reason = f"This pull request is from {whose}, and may not spend money here."
     if fork == "fail":
         raise UntrustedCode(
             reason, next_step="`fork: plan` shows the plan instead; `fork: sandbox` runs it for nothing."
         )
     if fork == "sandbox":
-        return Road.SANDBOX, f"{reason} So it runs on the sandbox, this runner's own Docker, where nothing is billed."
-    return Road.PLAN, reason
+        return Policy.SANDBOX, f"{reason} So it runs on the sandbox, this runner's own Docker, where nothing is billed."
+    return Policy.PLAN, reason
 
 
-def _reviewed(event: Event, allowed: str, head: Callable[[], str]) -> tuple[Road, str]:
+def _reviewed(event: Event, allowed: str, head: Callable[[], str]) -> tuple[Policy, str]:
     proposed = event.head_sha
     if allowed != proposed or not _is_a_commit(allowed):
         moved = " Another commit was reviewed: the head has moved since." if allowed else ""
@@ -132,7 +134,7 @@ def _reviewed(event: Event, allowed: str, head: Callable[[], str]) -> tuple[Road
             f"{event.name} may run the reviewed commit {allowed} only, and {_named(head())} is checked out.",
             next_step="Give actions/checkout that SHA as `ref`: a branch may move, a merge commit was not reviewed.",
         )
-    return Road.RUN, ""
+    return Policy.RUN, ""
 
 
 def _require_known(event: Event, *, known: set[str], head: str) -> None:

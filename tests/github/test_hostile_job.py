@@ -16,7 +16,8 @@ from typing import cast
 
 import pytest
 
-from cvl_ci.action.step import OnGitHub
+from cvl_ci.action.publication import StepPublication
+from cvl_ci.action.step import Step
 from cvl_ci.engine.job_log import JobLog
 from cvl_ci.model.outcome import FetchedFile, Phase
 from cvl_ci.model.plan import RunPlan
@@ -54,7 +55,7 @@ class Told:
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
     monkeypatch.chdir(tmp_path)
     with Api().serving() as api:
-        step = OnGitHub(environment(tmp_path))
+        step = Step(environment(tmp_path))
         harm(step)
         bodies = api.bodies()
     assert len(bodies) == 1
@@ -85,9 +86,9 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def harm(step: OnGitHub) -> None:
+def harm(step: Step) -> None:
     """Whatever comes from a machine or a provider, and so may be anything."""
-    step.queued(RunPlan(title="digits train"))
+    step.live.queue(RunPlan(title="digits train"))
     step.workflow.began(Phase.RUNNING)
     for line in LINES:
         step.workflow.remote(line)
@@ -107,7 +108,7 @@ def harm(step: OnGitHub) -> None:
         refused=NAMES,
         warnings=NAMES,
     )
-    step.publish(outcome)
+    StepPublication(step).publish(outcome)
     step.workflow.close()
 
 

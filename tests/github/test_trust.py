@@ -10,7 +10,7 @@ import pytest
 
 from cvl_ci.errors import UntrustedCode
 from cvl_ci.github.event import Event
-from cvl_ci.github.trust import EVENTS, FORK, Code, Road, road
+from cvl_ci.github.trust import EVENTS, FORK, Code, Policy, decide
 from tests.github.test_webhooks import EXAMPLES
 
 SHA = "a" * 40
@@ -26,11 +26,11 @@ def request(name: str, *, repository: dict[str, str] | None = THEIRS, actor: str
     return Event(name=name, payload={"pull_request": pull, "workflow_run": run, "repository": OURS}, actor=actor)
 
 
-def go(event: Event, **changed: Any) -> Road:
+def go(event: Event, **changed: Any) -> Policy:
     """`head`: of the checkout."""
     asked = {"fork": "plan", "allowed_sha": "", "ours": BASE, "on_sandbox": False, **changed}
     head, there = asked.pop("head", SHA), asked.pop("has_credentials", False)
-    return road(event, head=lambda: head, has_credentials=lambda: there, **asked)[0]
+    return decide(event, head=lambda: head, has_credentials=lambda: there, **asked)[0]
 
 
 @pytest.mark.parametrize("name", ["pull_request_target", "workflow_run"])
@@ -46,8 +46,8 @@ def test_with_our_secrets_a_fork_is_refused_whatever_else_is_said(
 
 @pytest.mark.parametrize("name", ["pull_request_target", "workflow_run"])
 def test_the_reviewed_commit_runs_and_our_own_needs_no_review(name: str) -> None:
-    assert go(request(name), allowed_sha=SHA) is Road.RUN
-    assert go(request(name, repository=OURS)) is Road.RUN
+    assert go(request(name), allowed_sha=SHA) is Policy.RUN
+    assert go(request(name, repository=OURS)) is Policy.RUN
     with pytest.raises(UntrustedCode):
         go(request(name, repository=None))
 
@@ -65,7 +65,7 @@ def test_what_is_checked_out_is_not_asked_where_it_does_not_matter() -> None:
         raise AssertionError("git was asked")
 
     for event in (Event(name="push", payload={}), request("pull_request"), request("pull_request", repository=OURS)):
-        road(
+        decide(
             event,
             fork="plan",
             allowed_sha="",
@@ -103,7 +103,7 @@ def test_reviews_and_other_comments_of_strangers_start_nothing_either(name: str,
     ours = request(name, repository=OURS)
     event = Event(name=name, payload={**ours.payload, spoken: {"author_association": association}})
     if association in MEMBERS:
-        assert go(event, head=BASE) is Road.RUN
+        assert go(event, head=BASE) is Policy.RUN
     else:
         with pytest.raises(UntrustedCode):
             go(event, head=BASE, fork="run", has_credentials=True)
@@ -111,14 +111,14 @@ def test_reviews_and_other_comments_of_strangers_start_nothing_either(name: str,
 
 def test_a_review_of_a_fork_s_request_gets_a_plan_as_the_request_does() -> None:
     for name in ("pull_request_review", "pull_request_review_comment"):
-        assert go(request(name)) is Road.PLAN
+        assert go(request(name)) is Policy.PLAN
 
 
 @pytest.mark.parametrize("association", MEMBERS)
 def test_a_member_s_comment_runs_our_own_code_or_a_reviewed_commit(association: str) -> None:
     event = a_comment(association)
-    assert go(event, head=BASE) is Road.RUN
-    assert go(event, head=SHA, allowed_sha=f" {SHA.upper()} ") is Road.RUN
+    assert go(event, head=BASE) is Policy.RUN
+    assert go(event, head=SHA, allowed_sha=f" {SHA.upper()} ") is Policy.RUN
 
 
 @pytest.mark.parametrize("changed", [{}, {"allowed_sha": OTHER}, {"allowed_sha": SHA[:7]}, {"head": ""}])
@@ -133,26 +133,26 @@ def test_a_member_s_comment_runs_no_code_that_nobody_reviewed(
 def test_a_fork_goes_the_way_the_input_says_even_where_credentials_lie_about() -> None:
     for there in (True, False):
         ways = {fork: go(request("pull_request"), fork=fork, has_credentials=there) for fork in FORK if fork != "fail"}
-        assert ways == {"plan": Road.PLAN, "sandbox": Road.SANDBOX, "run": Road.RUN}
+        assert ways == {"plan": Policy.PLAN, "sandbox": Policy.SANDBOX, "run": Policy.RUN}
         with pytest.raises(UntrustedCode):
             go(request("pull_request"), fork="fail", has_credentials=there)
 
 
 def test_dependabot_runs_with_credentials_of_its_own_and_else_plans() -> None:
     event = request("pull_request", repository=OURS, actor="dependabot[bot]")
-    assert go(event) is Road.PLAN
-    assert go(event, has_credentials=True) is Road.RUN
+    assert go(event) is Policy.PLAN
+    assert go(event, has_credentials=True) is Policy.RUN
 
 
 def test_our_own_code_and_the_sandbox_are_asked_nothing() -> None:
-    assert go(request("pull_request", repository=OURS)) is Road.RUN
-    assert go(request("pull_request"), on_sandbox=True) is Road.RUN
-    assert go(Event(name="push", payload={})) is Road.RUN
+    assert go(request("pull_request", repository=OURS)) is Policy.RUN
+    assert go(request("pull_request"), on_sandbox=True) is Policy.RUN
+    assert go(Event(name="push", payload={})) is Policy.RUN
 
 
 def test_a_fork_on_the_sandbox_is_told_why() -> None:
     event = request("pull_request")
-    way, why = road(
+    way, why = decide(
         event,
         fork="sandbox",
         allowed_sha="",
@@ -161,7 +161,7 @@ def test_a_fork_on_the_sandbox_is_told_why() -> None:
         has_credentials=lambda: False,
         on_sandbox=False,
     )
-    assert way is Road.SANDBOX
+    assert way is Policy.SANDBOX
     assert "from a fork" in why
     assert "sandbox" in why
 

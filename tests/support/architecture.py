@@ -39,6 +39,7 @@ MARKDOWN_WRITERS = {"result/report.py", "result/matrix/markdown.py", "result/rec
 """Of one run, of many, and of drills."""
 
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60
+MOST_METHODS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,6 +269,16 @@ def files_and_functions_fit_a_glance(module: Module) -> list[str]:
     ]
 
 
+def classes_have_one_job(module: Module) -> list[str]:
+    """A class has at most 15 public methods, properties included."""
+    return [
+        f"{module.path}:{node.lineno} {node.name} has {len(public)} public methods"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ClassDef)
+        if len(public := _public_methods(node)) > MOST_METHODS
+    ]
+
+
 # ---- reading the tree ----------------------------------------------------------------------------------------------
 
 
@@ -353,6 +364,14 @@ def _docstring_nodes(tree: ast.AST) -> Iterator[ast.AST]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             yield node.value
+
+
+def _public_methods(node: ast.ClassDef) -> set[str]:
+    return {
+        part.name
+        for part in node.body
+        if isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef)) and not part.name.startswith("_")
+    }
 
 
 def _is_dataclass(decorator: ast.expr) -> bool:

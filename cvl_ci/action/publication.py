@@ -1,0 +1,206 @@
+"""The end of a step for later steps, the pull request, the step's page and the artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cvl_ci.action.state import StepState
+from cvl_ci.action.step import Step
+from cvl_ci.action.workspace import give_to_owner
+
+if TYPE_CHECKING:
+    from cvl_ci.commands.publish import Files, Tools
+    from cvl_ci.commands.reap.reap import Reaped
+    from cvl_ci.errors import CvlError
+    from cvl_ci.model.outcome import Outcome
+    from cvl_ci.result.report import Link
+
+
+class StepPublication:
+    """The port Publication for one step, and the endings of a step that ran nothing."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._is_final = False
+
+    # ---- the port ---------------------------------------------------------------------------------------------------
+
+    def set_outputs(self, values: Mapping[str, str]) -> None:
+        for name, value in self._step.masks.cleaned(values).items():
+            self._step.workflow.commands.output(name, value)
+
+    def comment(self, outcome: Outcome, artifacts: Sequence[Link] = ()) -> None:
+        """Write the end on the pull request. With `comment: failure`, a success only replaces an older failure."""
+        from cvl_ci.model.outcome import Ending
+
+        step = self._step
+        if step.comment is not None and step.asked.comment != "never":
+            step.comment.ended(
+                outcome,
+                tail=step.workflow.tail,
+                artifacts=artifacts,
+                unless_told=self._is_final,
+                only_instead=step.asked.comment == "failure" and outcome.ending is Ending.SUCCEEDED,
+            )
+
+    def point_to(self, artifacts: Sequence[Link]) -> None:
+        from cvl_ci.result.report import artifacts_page
+
+        hide = self._step.masks.hide
+        self._step.workflow.commands.summary(lambda room: hide(artifacts_page(artifacts, room=room)))
+
+    # ---- a step that ran --------------------------------------------------------------------------------------------
+
+    def publish(self, outcome: Outcome, *, saved: StepState | None = None) -> None:
+        """Publish the end everywhere. A failure here fails no run: the log has it all.
+
+        `saved`: main's state, in post.
+        """
+        step = self._step
+        try:
+            if not step.workflow.told:
+                step.workflow.ended(outcome)
+            if step.is_overtaken:
+                return
+            self._publish(outcome, saved)
+            give_to_owner(step.outputs.parent)
+        except Exception as error:  # noqa: BLE001
+            step.workflow.warning(f"The end of the run could not be published: {type(error).__name__}: {error}")
+
+    def flush(self) -> None:
+        """Wait until GitHub has the comment, or print that it has not."""
+        if self._step.comment is not None:
+            self._step.comment.close()
+
+    def _publish(self, outcome: Outcome, saved: StepState | None) -> None:
+        from cvl_ci.commands.publish import publish
+        from cvl_ci.result.report import Link
+
+        step = self._step
+        links = {kind: Link(words=words, url=url) for kind, (words, url) in (saved.artifacts if saved else {}).items()}
+        if saved is not None and not saved.is_final:
+            links.pop("cost", None)  # main's cost file lacks post's proof
+        step.state.now = replace(
+            step.state.now, artifacts={kind: (link.words, link.url) for kind, link in links.items()}
+        )
+        self._is_final = saved is not None and saved.is_final
+        publish(
+            step.masks.cleaned(outcome), files=self._files(saved or step.state.now, uploaded=links), tools=self._tools()
+        )
+        self.flush()
+
+    # ---- a step that ran nothing ------------------------------------------------------------------------------------
+
+    def skip(self, reason: str, planned: str, *, title: str = "") -> None:
+        """Publish a plan in place of a run. The workflow's job goes on; a leg's cost file tells the report why."""
+        from cvl_ci.errors import UntrustedCode
+        from cvl_ci.result.outputs import skipped
+        from cvl_ci.result.report import plan_page
+
+        self._summarize(lambda room: plan_page(planned, reason=reason, room=room))
+        self._step.workflow.notice(f"{reason} Nothing was started and nothing is billed: this is only the plan.")
+        self.set_outputs(skipped(reason))
+        self._upload_cost(self._never_started(reason, exit_code=UntrustedCode.exit_code, title=title))
+
+    def refuse(self, error: CvlError) -> None:
+        """Publish an error that stopped the step before any cloud was asked. It also ends a comment of a queued run."""
+        from cvl_ci.errors import explain
+        from cvl_ci.result.masked_errors import mask
+        from cvl_ci.result.outputs import outputs
+
+        step = self._step
+        mask(error, step.masks)
+        step.workflow.refused(explain(error, verb=step.asked.verb))
+        step.state.update(done=True)
+        outcome = self._never_started(
+            error.what, exit_code=error.exit_code, title=step.state.now.title, advice=error.next_step
+        )
+        self.set_outputs(outputs(outcome))
+        if step.comment is not None and step.comment.begun:
+            self.comment(outcome)
+            self.flush()
+        self._upload_cost(outcome)
+
+    def publish_sweep(self, reaped: Reaped) -> None:
+        """Publish a sweep: in the log, on the step's page, as outputs. A leftover is an error that names it."""
+        from cvl_ci.commands.reap import text as reap_text
+        from cvl_ci.result import outputs
+        from cvl_ci.result.report import reap_page
+
+        text, error = "\n".join(reap_text.lines(reaped)), reap_text.verdict(reaped)
+        title = reap_text.title(reaped)
+        self._step.workflow.said(text)
+        if error is not None:
+            self._step.workflow.refused(str(error))
+        self._summarize(lambda room: reap_page(title, str(error) if error else "", text, room=room))
+        self.set_outputs(
+            outputs.reaped(
+                reap_text.ending(reaped),
+                error.what if error else title,
+                exit_code=error.exit_code if error else 0,
+                proved=reaped.proved,
+                usd=reap_text.cost(reaped),
+            )
+        )
+
+    # ---- parts ------------------------------------------------------------------------------------------------------
+
+    def _summarize(self, page: Callable[[int], str]) -> None:
+        """Write the step's page, if the disk allows it. `page` fills the room of so many bytes."""
+        with suppress(OSError):
+            self._step.workflow.commands.summary(lambda room: self._step.masks.hide(page(room)))
+
+    def _never_started(self, reason: str, *, exit_code: int, title: str, advice: str = "") -> Outcome:
+        from cvl_ci.model.outcome import Ending, Outcome
+
+        name = self._step.owner.name
+        return Outcome(
+            ending=Ending.NEVER_STARTED,
+            reason=reason,
+            exit_code=exit_code,
+            title=title or name,
+            cluster=name,
+            advice=advice,
+        )
+
+    def _upload_cost(self, outcome: Outcome) -> None:
+        """Upload the cost file of a leg that started nothing: a matrix report names such legs too."""
+        from cvl_ci.commands.publish import keep_cost
+
+        step = self._step
+        if step.here.leg and step.asked.verb == "run":
+            keep_cost(step.masks.cleaned(outcome), files=self._files(step.state.now), tools=self._tools())
+            give_to_owner(step.outputs.parent)
+
+    def _tools(self) -> Tools:
+        from cvl_ci.commands.publish import Tools
+
+        step = self._step
+        return Tools(
+            artifacts=step.artifacts(),
+            page=self,
+            workflow=step.workflow,
+            uploaded=lambda kind, link: step.state.add_artifact(kind, name=link.words, url=link.url),
+        )
+
+    def _files(self, state: StepState, *, uploaded: Mapping[str, Link] | None = None) -> Files:
+        from cvl_ci.commands.publish import Files, Subject
+
+        step, here = self._step, self._step.here
+        return Files(
+            folder=step.outputs,
+            name=step.artifact_stem(""),
+            subject=Subject(
+                example=state.example,
+                preset=state.preset,
+                image=state.image,
+                commit=here.event.head_sha or here.event.sha or here.sha,
+                leg=here.leg_in_words,
+                run_url=here.run_url,
+            ),
+            retention_days=step.asked.retention_days,
+            uploaded=uploaded or {},
+        )
