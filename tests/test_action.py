@@ -127,7 +127,7 @@ def test_post_after_a_run_that_ended_does_nothing_in_half_a_second(job: Job) -> 
         env=job.environment,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
     )
     assert done.stdout == "0\n"
@@ -183,7 +183,7 @@ def test_a_main_killed_while_it_keeps_a_machine_leaves_it_to_post_which_ends_it(
     while "keep" not in job.steps() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert len(job.alive()) == 1
     code, said = job.run("/post-entrypoint", **KEPT)
     assert (code, job.alive()) == (0, []), said
@@ -199,7 +199,7 @@ def test_in_a_workflow_a_machine_is_kept_for_somebody_with_a_key_only(job: Job) 
 def test_a_main_cancelled_before_its_lease_is_told_by_post_and_no_cloud_is_asked(job: Job) -> None:
     process = job.hung_at("warm")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     code, said = job.run("/post-entrypoint")
     assert code == 0, said
     assert "none was ever asked for" in job.summary()
@@ -210,7 +210,7 @@ def test_a_main_cancelled_before_its_lease_is_told_by_post_and_no_cloud_is_asked
 def test_a_killed_main_leaves_its_machine_to_post(job: Job) -> None:
     process = job.hung_at("follow")
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert len(job.alive()) == 1
     code, said = job.run("/post-entrypoint")
     assert (code, job.alive()) == (0, []), said
@@ -219,7 +219,7 @@ def test_a_killed_main_leaves_its_machine_to_post(job: Job) -> None:
 def test_post_finds_the_machine_by_its_name_when_home_and_state_are_lost(job: Job) -> None:
     process = job.hung_at("follow")
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     code, said = job.run("/post-entrypoint", HOME=str(job.folder / "another"))
     assert (code, job.alive()) == (0, []), said
 
@@ -228,7 +228,7 @@ def test_post_finds_the_machine_when_home_is_lost_and_github_has_the_state(job: 
     """A runner hands the state over from GITHUB_STATE: it says that a provider was asked, and no record says where."""
     process = job.hung_at("follow")
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     left = read_file(Path(job.environment["GITHUB_STATE"]).read_text(encoding="utf-8"))["handover"]
     code, said = job.run("/post-entrypoint", HOME=str(job.folder / "another"), STATE_handover=left)
     assert (code, job.alive()) == (0, []), said
@@ -237,7 +237,7 @@ def test_post_finds_the_machine_when_home_is_lost_and_github_has_the_state(job: 
 def test_post_asks_the_sandbox_as_well_when_all_state_is_lost(job: Job) -> None:
     process = job.hung_at("follow")
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     code, said = job.run("/post-entrypoint", HOME=str(job.folder / "another"), INPUT_CLOUD="sandbox")
     assert (code, job.alive()) == (0, []), said
     assert "gone, proved at" in said
@@ -246,7 +246,7 @@ def test_post_asks_the_sandbox_as_well_when_all_state_is_lost(job: Job) -> None:
 def test_post_finds_the_machine_though_its_inputs_are_not_main_s(job: Job) -> None:
     process = job.hung_at("follow")
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     inputs = {name: "" for name in job.environment if name.startswith("INPUT_")}
     code, said = job.run("/post-entrypoint", **inputs)
     assert (code, job.alive()) == (0, []), said
@@ -260,13 +260,13 @@ def test_post_ends_the_machine_of_its_own_leg_and_leaves_another_leg_in_the_same
     while job.steps().count("follow") < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     killed.kill()
-    killed.communicate(timeout=10)
+    killed.communicate(timeout=60)
     code, said = job.run("/post-entrypoint")
     assert code == 0, said
     (left,) = job.alive()
     assert left != machine and other.poll() is None
     other.kill()
-    other.communicate(timeout=10)
+    other.communicate(timeout=60)
 
 
 def test_post_of_a_killed_leg_is_not_told_by_another_leg_that_all_is_done(job: Job) -> None:
@@ -274,7 +274,7 @@ def test_post_of_a_killed_leg_is_not_told_by_another_leg_that_all_is_done(job: J
     code, said = job.run("/entrypoint", INPUT_LEG='{"gpu": "A10G"}')
     assert code == 0, said
     killed.kill()
-    killed.communicate(timeout=10)
+    killed.communicate(timeout=60)
     code, said = job.run("/post-entrypoint")
     assert (code, job.alive()) == (0, []), said
 
@@ -282,7 +282,7 @@ def test_post_of_a_killed_leg_is_not_told_by_another_leg_that_all_is_done(job: J
 def test_post_that_gets_no_answer_says_that_a_machine_may_run_and_fails(job: Job) -> None:
     process = job.hung_at("follow")
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     code, said = job.run("/post-entrypoint", STAGE_SILENT="1")
     assert code == 79
     assert "A MACHINE MAY STILL BE RUNNING" in said

@@ -34,7 +34,7 @@ def killed(job: Job, given: dict[str, str]) -> str:
     job.environment |= given
     process = job.hung_at("follow")
     process.kill()
-    said, _ = process.communicate(timeout=10)
+    said, _ = process.communicate(timeout=60)
     return said
 
 

@@ -24,7 +24,7 @@ def called(*shown: int | Exception) -> list[int]:
 
     roll = Roll(there, nodes=2, lost=said.append, every=0.001)
     roll.start()
-    roll.join(5)
+    roll.join(60)
     assert not roll.is_alive()
     return said
 

@@ -57,7 +57,7 @@ def test_each_turn_has_a_fresh_copy_and_what_it_wrote_is_kept_apart(node: Node, 
     end = told(node)
     assert end.exit_code == 0
     assert [name for name, _ in end.turns] == ["sample-1", "sample-2", "sample-3"]
-    assert all(0 < seconds < 10 for _, seconds in end.turns)
+    assert all(0 < seconds < 60 for _, seconds in end.turns)
     assert fetched(node, tmp_path) == {f"sample-{turn}/out": "head" for turn in (1, 2, 3)}
     assert sorted(path.name for path in (node.workdir / "ex").iterdir()) == ["made", "version"]
 

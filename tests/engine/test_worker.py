@@ -44,7 +44,7 @@ def test_an_attempt_waits_until_it_was_taken_note_of(line: Line) -> None:
     assert not going.wait(0.3), "nothing is asked for yet"
     assert "attempting" in line.said.read_text()
     os.write(line.parent, b"+")
-    assert going.wait(5)
+    assert going.wait(60)
     os.close(line.parent)
 
 

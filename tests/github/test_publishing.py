@@ -131,7 +131,7 @@ def test_two_legs_and_two_attempts_never_take_each_other_s_place(job: Job, servi
 def test_a_cancelled_run_s_log_and_cost_are_uploaded_by_post(job: Job, service: Results, tmp_path: Path) -> None:
     process = job.hung_at("ran")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert names(service) == []
     code, said = job.run("/post-entrypoint")
     assert (code, job.alive()) == (0, []), said
@@ -147,13 +147,13 @@ def test_a_cancelled_run_s_log_and_cost_are_uploaded_by_post(job: Job, service: 
 def test_the_machine_is_gone_before_post_uploads_anything(job: Job, service: Results) -> None:
     process = job.hung_at("ran")
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     service.faults.stuck_after = 0
     post = job.start("/post-entrypoint")
     until(lambda: blocks(service) == 1)
     assert job.alive() == []
     post.kill()
-    post.communicate(timeout=10)
+    post.communicate(timeout=60)
     service.unstuck.set()
 
 
@@ -164,7 +164,7 @@ def test_post_finishes_what_a_killed_main_was_uploading_and_does_nothing_twice(
     process = job.start("/entrypoint")
     until(lambda: blocks(service) == 3)
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     service.unstuck.set()
     assert names(service) == ["cvl-train-L4-attempt2-cost", "cvl-train-L4-attempt2-log"]
     code, said = job.run("/post-entrypoint")
