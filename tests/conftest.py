@@ -1,7 +1,8 @@
 """Quick tests run first, and no test sees this machine's home, credentials or leases.
 
-Several processes share the tests, more than there are cores: a test on the sandbox waits most of its time. A file is
-the unit of work. A test on the sandbox is a unit of its own, unless its file shares a fixture of the module.
+Several processes share the tests, more than there are cores: a test on the sandbox waits a third of its time. A file is
+the unit of work. A test on the sandbox is a unit of its own, unless its file shares a fixture of the module. A test
+that only waits, for a machine that ends itself, gives its place to another test: tests/support/places.py.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+from tests.support.places import PLACES
 
 COST = ("sandbox", "flood", "peers", "sky")
 """Markers of tests that take long, the longest first: a mistake in the rest is seen before they begin."""
@@ -38,6 +41,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("sandbox"):
                 item.add_marker(no_docker)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol() -> Generator[None, bool | None, bool | None]:
+    """Before the test's time limit begins to count."""
+    PLACES.take()
+    try:
+        return (yield)
+    finally:
+        PLACES.give_back()
+
+
+def pytest_unconfigure() -> None:
+    PLACES.remove()
 
 
 class Units(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types here

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
@@ -171,7 +170,7 @@ class Performance:
         return max((actor.ended or 0.0 for _, actor in self.actors), default=0.0)
 
 
-def perform(drawn: Drawn, stage: Stage, *, api: str, commit: str, busy: threading.Semaphore) -> Record:
+def perform(drawn: Drawn, stage: Stage, *, api: str, commit: str, busy: AbstractContextManager[object]) -> Record:
     """`busy` is held while this uses the processor, and not while it waits for a machine to end itself."""
     at = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
     stage.furnish(drawn.scene)

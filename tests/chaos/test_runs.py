@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from tests.chaos.records import Record
 from tests.chaos.scenes import Drawn, Scene
 from tests.chaos.stage import Stage
 from tests.e2e.conftest import sandbox
+from tests.support.places import only_wait
 
 __all__ = ["sandbox"]
 
@@ -57,8 +58,10 @@ def performed(scene: Scene, *, delay: float, sandbox: tuple[Sandbox, Path], fold
     made, directory = sandbox
     drawn = Drawn(seed=0, number=zlib.crc32(repr(scene).encode()) % 90_000, scene=scene, delay=delay)
     stage = Stage(folder=folder / "run", sandbox=made, directory=directory, number=drawn.number)
+    busy = ExitStack()
+    busy.callback(only_wait)
     try:
-        return perform(drawn, stage, api=api, commit="", busy=threading.Semaphore(1))
+        return perform(drawn, stage, api=api, commit="", busy=busy)
     finally:
         if any(each.state != "terminated" for each in made.status().instances):
             made.reset()

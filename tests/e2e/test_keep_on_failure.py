@@ -18,6 +18,7 @@ from cvl_ci.sandbox import Sandbox, emulator_process, sandbox_spec
 from tests.clouds.credentials.test_policies import RECORDED, allowed, as_iam_writes
 from tests.e2e.cloud import environment, eventually, leavings
 from tests.e2e.conftest import Terminal
+from tests.support.places import only_wait
 
 NOTHING: dict[str, list[str]] = {"containers": [], "volumes": [], "networks": []}
 
@@ -83,6 +84,7 @@ def test_where_nobody_comes_it_ends_soon_after_its_time_by_itself(alone: Termina
     ends = int(machine.tags["cvl-ci-deadline"])
     (way_in,) = ran.summary["released"]["ssh_commands"]
     assert ssh(way_in, "true").returncode == 0, "the key that was made for the run opens it"
+    only_wait()
     assert eventually(lambda: emulator_process.found(alone.directory) is None, within=420), (
         "machine and sandbox have ended"
     )

@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.cloud import eventually
 from tests.e2e.conftest import Terminal
+from tests.support.places import only_wait
 
 
 def told_deadline(terminal: Terminal, machine: str) -> int:
@@ -31,6 +32,7 @@ def test_a_machine_that_nobody_ever_reached_ends_itself_at_its_deadline(terminal
     assert ran.code == -9
     (left,) = terminal.machines()  # it outlives the run
     deadline = eventually(lambda: told_deadline(terminal, left))
+    only_wait()
     assert eventually(lambda: not terminal.machines(), within=600), "it has ended itself"
     assert time.time() > deadline > 0, "at its deadline, not before"
 
@@ -39,6 +41,7 @@ def test_a_machine_that_nobody_ever_reached_ends_itself_at_its_deadline(terminal
 def test_a_machine_whose_runner_is_lost_ends_itself_when_its_heartbeat_does(terminal: Terminal) -> None:
     def kill(line: str) -> bool:
         if line.rstrip().endswith("] running"):
+            only_wait()
             time.sleep(75)  # longer than the heartbeat: it lives because it is renewed
             assert len(terminal.machines()) == 1
             terminal.processes[-1].kill()
