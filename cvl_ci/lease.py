@@ -19,16 +19,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cvl_ci.errors import CvlError, EngineError
+from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, format_name
 from cvl_ci.model.outcome import Attempt, Kept, Release
 from cvl_ci.model.plan import Place
 from cvl_ci.ports import Clock, Engine, Found, Inventory, LeaseRecord, Records, Resource
-
-LABEL_OWNER = "cvl-ci-owner"
-LABEL_LEASE = "cvl-ci-lease"
-LABEL_RUN = "cvl-ci-run"
-LABEL_DEADLINE = "cvl-ci-deadline"
-LABEL_KEPT = "cvl-ci-kept"
-"""Its run is over, and until then (epoch seconds) that is no reason to end it."""
 
 PROOF_SECONDS = 180.0
 """How long the provider is asked again before we say that it is not proved."""
@@ -60,10 +54,9 @@ class Owner:
 
     @property
     def name(self) -> str:
-        """≤ 26 characters of [a-z0-9-]: with the user hash it stays whole on every cloud but SCP."""
-        run = re.sub(r"[^a-z0-9]", "", self.run.lower())[-11:] or "0"
-        rest = _digest(repr((self.repository, self.run, self.attempt, self.job, self.step, self.leg)))[:8]
-        return f"cvl-{run}-{rest}"
+        """The lease's name, which follows from all six facts."""
+        facts = (self.repository, self.run, self.attempt, self.job, self.step, self.leg)
+        return format_name(run=self.run, digest=_digest(repr(facts)))
 
     def labels(self, *, deadline: float) -> dict[str, str]:
         """Valid on every cloud: [a-z0-9_-], beginning and ending with a letter or digit (GCP's rule, the narrowest)."""

@@ -68,6 +68,10 @@ def test_only_the_report_writes_markdown() -> None:
     assert broken(law.the_report_alone_writes_markdown) == []
 
 
+def test_the_labels_and_the_name_of_a_lease_are_written_in_one_place() -> None:
+    assert broken(law.lease_names_are_written_in_one_place) == []
+
+
 def test_no_module_has_a_name_that_says_nothing() -> None:
     assert broken(law.names_say_something) == []
 
@@ -151,6 +155,12 @@ BREAKS: Sequence[tuple[Law, str, str]] = [
     (law.the_report_alone_writes_markdown, "github/x.py", "x = '| a | b |\\n|---|---|'"),
     (law.the_report_alone_writes_markdown, "github/x.py", "x = '## Title'"),
     (law.the_report_alone_writes_markdown, "cli.py", "x = '```'"),
+    (law.lease_names_are_written_in_one_place, "clouds/aws/x.py", "LABEL = 'cvl-ci-lease'"),
+    (law.lease_names_are_written_in_one_place, "clouds/aws/x.py", "LABELS = 'tag:cvl-ci-*'"),
+    (law.lease_names_are_written_in_one_place, "clouds/gcp/x.py", "x = re.compile(r'^cvl-[a-z0-9]+')"),
+    (law.lease_names_are_written_in_one_place, "local/x.py", "x = r'lease cvl-\\d+'"),
+    (law.lease_names_are_written_in_one_place, "local/x.py", "name.startswith('cvl-')"),
+    (law.lease_names_are_written_in_one_place, "lease.py", "name = f'cvl-{run}-{digest}'"),
     (law.names_say_something, "engine/utils.py", ""),
     (law.names_say_something, "engine/base_engine.py", ""),
     (law.names_say_something, "common/x.py", ""),
@@ -179,6 +189,7 @@ KEEPS: Sequence[tuple[Law, str, str]] = [
     (law.the_doors_alone_exit, "sandbox/emulator/main.py", "import sys\nsys.exit(0)"),
     (law.the_lease_alone_takes_down, "commands/run/run.py", "files.remove(x)\nlease.release()\nsandbox.down()"),
     (law.classes_have_one_job, "local/x.py", "class A:" + "".join(f"\n    def _f{n}(self): ..." for n in range(99))),
+    (law.lease_names_are_written_in_one_place, "x.py", "x = 'cvl-ci', 'cvl-ci down', f'cvl-ci-{run}', 'cvl-outputs'"),
     (law.the_report_alone_writes_markdown, "cli.py", '"""## A docstring\n```\n"""\nx = "a | b"'),
 ]
 

@@ -5,15 +5,14 @@ A look that is not whole is no proof: what it did find is ended all the same, an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
-from cvl_ci.clouds.aws.queries import LEASE_LABEL, NAME_TAG
 from cvl_ci.errors import EngineError
+from cvl_ci.model.lease_name import CLUSTER_TAG, LABEL_LEASE, parse_name
 from cvl_ci.model.outcome import Asked
 from cvl_ci.model.plan import Place
 from cvl_ci.ports import Found, Resource
@@ -114,34 +113,29 @@ class ProviderInventory:
 # ---- what every cloud's file needs to tell what is ours -----------------------------------------------------------
 
 
-_CLUSTER = re.compile(r"(?P<lease>cvl-[a-z0-9]+-[0-9a-f]{8})-[a-z0-9]{8}(?=-|$)")
-"""A lease's name (lease.py) and SkyPilot's user hash: how everything begins that SkyPilot names for us."""
-
-
 def cluster_of(name: str) -> str:
-    """SkyPilot's name of our cluster, at the head of the name of a thing in it; none: empty."""
-    found = _CLUSTER.match(name)
-    return found[0] if found else ""
+    """Return the name of the cluster at the head of a resource's name; empty where cvl-ci did not write it."""
+    return str(parse_name(name) or "")
 
 
 def is_ours(labels: Mapping[str, str], cluster: str, *, lease: str | None) -> bool:
-    """By our label or by name. `lease` None: anybody's."""
-    found = _CLUSTER.match(cluster)
+    """Return whether its label or its cluster's name says that it is of this lease. `lease` None: of any."""
+    name = parse_name(cluster)
     if lease is None:
-        return LEASE_LABEL in labels or found is not None
-    return labels.get(LEASE_LABEL) == lease or (found is not None and found["lease"] == lease)
+        return LABEL_LEASE in labels or name is not None
+    return labels.get(LABEL_LEASE) == lease or (name is not None and name.lease == lease)
 
 
 def shared(found: Sequence[Resource]) -> list[Resource]:
     """What has a name of ours and no labels (a boot disk, a group) has those of a machine of the same cluster."""
-    known = {each.labels[NAME_TAG]: each.labels for each in found if LEASE_LABEL in each.labels}
+    known = {each.labels[CLUSTER_TAG]: each.labels for each in found if LABEL_LEASE in each.labels}
     known.pop("", None)
-    return [replace(each, labels={**known.get(each.labels[NAME_TAG], {}), **each.labels}) for each in found]
+    return [replace(each, labels={**known.get(each.labels[CLUSTER_TAG], {}), **each.labels}) for each in found]
 
 
 def named(resource: Resource, cluster: str) -> Resource:
     """With its cluster's name beside its labels, as AWS has it."""
-    return replace(resource, labels={NAME_TAG: cluster, **resource.labels})
+    return replace(resource, labels={CLUSTER_TAG: cluster, **resource.labels})
 
 
 def moment(text: str | None) -> float | None:

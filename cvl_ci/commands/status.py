@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 
 from cvl_ci.commands.reap.reap import cost_so_far
 from cvl_ci.errors import CvlError, NotProvedGone
-from cvl_ci.lease import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
+from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
 from cvl_ci.model.outcome import Asked
 from cvl_ci.model.plan import Place
 from cvl_ci.ports import Clock, Clouds, Event, LeaseRecord, Prices, Records, Resource

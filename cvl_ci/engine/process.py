@@ -72,7 +72,7 @@ class Worker:
         reader, writer = os.pipe()
         heard, self._heard = os.pipe()
         # Short, as a socket's path has to be, and no other user can make it or look into it.
-        self._sockets = tempfile.mkdtemp(prefix="cvl-", dir="/tmp")
+        self._sockets = tempfile.mkdtemp(prefix="cvl.", dir="/tmp")
         try:
             self._process = subprocess.Popen(
                 [

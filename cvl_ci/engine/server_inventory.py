@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from cvl_ci.engine.skypilot import SkyPilotEngine
 from cvl_ci.errors import CredentialsError, CvlError, EngineError
-from cvl_ci.lease import LABEL_LEASE
+from cvl_ci.model.lease_name import LABEL_LEASE
 from cvl_ci.model.outcome import Asked
 from cvl_ci.model.plan import Place
 from cvl_ci.ports import Found, Resource

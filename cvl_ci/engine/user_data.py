@@ -12,7 +12,7 @@ from email.mime.text import MIMEText
 from importlib import resources
 from typing import Any
 
-from cvl_ci.lease import LABEL_DEADLINE
+from cvl_ci.model.lease_name import LABEL_DEADLINE
 
 _KINDS = {"#cloud-config": "cloud-config", "#!": "x-shellscript"}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from cvl_ci.errors import CvlError, Mistake, RequestError
 from cvl_ci.local.git.changes import ancestors
 from cvl_ci.local.git.checkout import open_checkout
+from cvl_ci.model import lease_name
 from cvl_ci.planning import safe_yaml
 from cvl_ci.result.benchmark import leg as legs
 from cvl_ci.result.benchmark.leg import Leg
@@ -42,7 +43,7 @@ def gather(paths: Iterable[str], *, field: str) -> tuple[list[Leg], list[str]]:
             _take(path, found, troubles, expected=True)
             continue
         for file in _files(path, troubles):
-            _take(file, found, troubles, expected=file.name.startswith("cvl-"))
+            _take(file, found, troubles, expected=file.name.startswith(lease_name.PREFIX))
         for folder in _artifacts(path):
             _take_artifact(folder, found, troubles)
     if missing:

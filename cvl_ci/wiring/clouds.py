@@ -16,8 +16,8 @@ from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.engine import server_inventory as served
 from cvl_ci.engine.skypilot import SkyPilotEngine
 from cvl_ci.errors import EngineError
-from cvl_ci.lease import LABEL_KEPT
 from cvl_ci.local.clock import SystemClock
+from cvl_ci.model.lease_name import LABEL_KEPT
 from cvl_ci.model.plan import SANDBOX, Place
 from cvl_ci.ports import Cloud, Progress, Watch
 from cvl_ci.sandbox import Access, MachineType, Sandbox, brought_up_by_a_run

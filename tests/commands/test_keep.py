@@ -10,7 +10,7 @@ import pytest
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.run import keep_alive as keeping
 from cvl_ci.errors import CapacityError, CvlError, EngineError
-from cvl_ci.lease import LABEL_DEADLINE, LABEL_KEPT
+from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT
 from cvl_ci.model.outcome import Ending, NodeEnd
 from cvl_ci.model.plan import Limits
 from cvl_ci.result.phrases import money, released

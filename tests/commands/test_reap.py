@@ -11,7 +11,8 @@ import pytest
 from cvl_ci.commands.reap.reap import Reaped, Tools, asked, reap
 from cvl_ci.commands.reap.text import lines, verdict
 from cvl_ci.errors import CvlError, LeakFound, NotProvedGone, RequestError
-from cvl_ci.lease import LABEL_KEPT, LABEL_LEASE, Owner
+from cvl_ci.lease import Owner
+from cvl_ci.model.lease_name import LABEL_KEPT, LABEL_LEASE
 from cvl_ci.model.plan import Place
 from cvl_ci.ports import Found, Resource
 from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine, FakePrices, FakeWorkflow

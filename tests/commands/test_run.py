@@ -11,7 +11,8 @@ import pytest
 
 from cvl_ci.commands.run import run as running
 from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError, RequestError
-from cvl_ci.lease import LABEL_DEADLINE, Owner
+from cvl_ci.lease import Owner
+from cvl_ci.model.lease_name import LABEL_DEADLINE
 from cvl_ci.model.outcome import Ending, NodeEnd, Outcome
 from cvl_ci.model.plan import Limits, Place, RunPlan
 from tests.support.fakes import (

@@ -14,7 +14,7 @@ import pytest
 from cvl_ci.cli import main
 from cvl_ci.commands import status
 from cvl_ci.errors import CredentialsError, NotProvedGone, SandboxError
-from cvl_ci.lease import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
+from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
 from cvl_ci.model.plan import Place
 from cvl_ci.ports import Cloud, Found, LeaseRecord, Resource, Watch
 from cvl_ci.wiring import clouds

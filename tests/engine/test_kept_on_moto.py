@@ -13,7 +13,7 @@ from cvl_ci.clouds import AwsInventory, Inventories
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.reap.reap import Reaped, Tools, reap
 from cvl_ci.errors import EngineError
-from cvl_ci.lease import LABEL_DEADLINE, LABEL_KEPT
+from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT
 from cvl_ci.model.plan import Place
 from cvl_ci.ports import Resource
 from tests.engine.test_reap_on_moto import OURS, REGION, OnMoto, client, running, start

@@ -38,6 +38,11 @@ MARKDOWN = re.compile(
 MARKDOWN_WRITERS = {"result/report.py", "result/matrix/markdown.py", "result/receipt.py"}
 """Of one run, of many, and of drills."""
 
+LEASE_NAMES = re.compile(r"cvl-ci-(?:(?:owner|lease|run|deadline|kept)(?![a-z])|\*)|(?<![a-z])cvl-(?:$|[\[*.({?\\])")
+"""The labels of a lease, and a pattern or the beginning of its name."""
+LEASE_NAME_WRITERS = {"model/lease_name.py", "github/artifacts/name.py"}
+"""The second writes the default name of an artifact, `cvl-JOB`, which is no lease's."""
+
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 MOST_METHODS = 15
 
@@ -230,6 +235,20 @@ def the_report_alone_writes_markdown(module: Module) -> list[str]:
         and isinstance(node.value, str)
         and id(node) not in docstrings
         and MARKDOWN.search(node.value)
+    ]
+
+
+def lease_names_are_written_in_one_place(module: Module) -> list[str]:
+    if module.path in LEASE_NAME_WRITERS:
+        return []
+    docstrings = {id(node) for node in _docstring_nodes(module.tree)}
+    return [
+        f"{module.path}:{node.lineno} spells a label or the name of a lease: {node.value[:40]!r}"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in docstrings
+        and LEASE_NAMES.search(node.value)
     ]
 
 

@@ -8,20 +8,20 @@ one id that is gone; the same ids as a filter do not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
 from cvl_ci.clouds import http
+from cvl_ci.model.lease_name import (
+    ANY_CLUSTER,
+    ANY_LABEL,
+    CLUSTER_TAG,
+    LABEL_DEADLINE,
+    LABEL_LEASE,
+    parse_name,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
-
-LEASE_LABEL = "cvl-ci-lease"
-DEADLINE_LABEL = "cvl-ci-deadline"
-NAME_TAG = "skypilot-cluster-name"
-LABELS = "cvl-ci-*"
-NAMES = "cvl-*-????????-????????"
-"""A lease's name and SkyPilot's user hash: what looks like ours even where the labels are missing."""
 
 KINDS = ("instances", "volumes", "spot requests")
 EXTRA = "addresses"
@@ -41,8 +41,8 @@ def denied(error: Exception) -> bool:
 
 
 def of_lease(client: EC2Client, lease: str) -> Iterator[Raw]:
-    label = _filter(f"tag:{LEASE_LABEL}", [lease])
-    for each in (label, _filter(f"tag:{NAME_TAG}", [f"{lease}-*"])):
+    label = _filter(f"tag:{LABEL_LEASE}", [lease])
+    for each in (label, _filter(f"tag:{CLUSTER_TAG}", [f"{lease}-*"])):
         yield from _instances(client, [each, _filter("instance-state-name", ALIVE)])
     yield from _volumes(client, label)
     yield from _spot_requests(client, label)
@@ -56,11 +56,11 @@ def of_everybody(client: EC2Client) -> Iterator[Raw]:
         if not denied(error):
             raise
         yield from _by_filters(client)  # the rights of an ordinary run are enough for the longer way
-    yield from _spot_requests(client, _filter("tag-key", [LEASE_LABEL]))
+    yield from _spot_requests(client, _filter("tag-key", [LABEL_LEASE]))
 
 
 def addresses(client: EC2Client, lease: str | None) -> Iterator[Raw]:
-    wanted = _filter(f"tag:{LEASE_LABEL}", [lease]) if lease else _filter("tag-key", [LEASE_LABEL])
+    wanted = _filter(f"tag:{LABEL_LEASE}", [lease]) if lease else _filter("tag-key", [LABEL_LEASE])
     answer = client.describe_addresses(Filters=[wanted])
     yield from ((EXTRA, address) for address in listed(answer, "Addresses"))
 
@@ -70,11 +70,11 @@ def _by_tags(client: EC2Client) -> Iterator[Raw]:
     are asked for their state, and only the longest overdue for the rest, so that what a reaper ends has a price."""
     tags: dict[str, dict[str, str]] = {}
     kinds: dict[str, str] = {}
-    wanted = [_filter("resource-type", ["instance", "volume"]), _filter("key", [LABELS, NAME_TAG])]
+    wanted = [_filter("resource-type", ["instance", "volume"]), _filter("key", [ANY_LABEL, CLUSTER_TAG])]
     for tag in _every(client, "describe_tags", "Tags", Filters=wanted):
         tags.setdefault(tag["ResourceId"], {})[tag["Key"]] = tag["Value"]
         kinds[tag["ResourceId"]] = tag["ResourceType"]
-    ours = [name for name, each in tags.items() if LEASE_LABEL in each or fnmatch(each.get(NAME_TAG, ""), NAMES)]
+    ours = [name for name, each in tags.items() if LABEL_LEASE in each or parse_name(each.get(CLUSTER_TAG, ""))]
     machines = sorted((name for name in ours if kinds[name] == "instance"), key=lambda name: _deadline(tags[name]))
     if len(machines) > PAGE:
         states = _states(client)
@@ -88,8 +88,8 @@ def _by_tags(client: EC2Client) -> Iterator[Raw]:
 
 
 def _by_filters(client: EC2Client) -> Iterator[Raw]:
-    label = _filter("tag-key", [LEASE_LABEL])
-    for each in (label, _filter(f"tag:{NAME_TAG}", [NAMES])):
+    label = _filter("tag-key", [LABEL_LEASE])
+    for each in (label, _filter(f"tag:{CLUSTER_TAG}", [ANY_CLUSTER])):
         yield from _instances(client, [each, _filter("instance-state-name", ALIVE)])
     yield from _volumes(client, label)
 
@@ -145,5 +145,5 @@ def _filter(name: str, values: Sequence[str]) -> Any:
 
 
 def _deadline(tags: Mapping[str, str]) -> int:
-    text = tags.get(DEADLINE_LABEL, "")
+    text = tags.get(LABEL_DEADLINE, "")
     return int(text) if text.isdecimal() else 0

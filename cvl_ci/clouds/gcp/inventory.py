@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cvl_ci.clouds import http
-from cvl_ci.clouds.aws.queries import LEASE_LABEL, NAME_TAG
 from cvl_ci.clouds.provider import Look, cluster_of, is_ours, moment, named, shared
+from cvl_ci.model.lease_name import ANY_NAME_EXPRESSION, CLUSTER_TAG, LABEL_LEASE
 from cvl_ci.model.plan import Place
 from cvl_ci.ports import Resource
 
@@ -65,7 +65,7 @@ class Gcp:
             f"{kind}/{each.id}": each
             for kind in KINDS
             for raw in self._of_lease(kind, lease, silent)
-            if is_ours((each := _resource(kind, raw)).labels, each.labels[NAME_TAG], lease=lease)
+            if is_ours((each := _resource(kind, raw)).labels, each.labels[CLUSTER_TAG], lease=lease)
         }
         skipped = {}
         for kind, look in ((ADDRESSES, self._addresses), (NODES, self._nodes)):
@@ -76,7 +76,7 @@ class Gcp:
                     raise
                 skipped[kind] = WHY_NOT[kind]
             else:
-                ours = [each for each in extra if is_ours(each.labels, each.labels[NAME_TAG], lease=lease)]
+                ours = [each for each in extra if is_ours(each.labels, each.labels[CLUSTER_TAG], lease=lease)]
                 found |= {f"{kind}/{each.id}": each for each in ours}
         return Look(resources=shared(list(found.values())), silent=silent, skipped=skipped)
 
@@ -92,8 +92,8 @@ class Gcp:
 
     def _of_lease(self, kind: str, lease: str | None, silent: list[str]) -> Iterator[Mapping[str, Any]]:
         """`eq` matches a regular expression as a whole; a filter by label finds what was renamed."""
-        yield from self._listed(kind, f'labels.{LEASE_LABEL}="{lease}"' if lease else f"labels.{LEASE_LABEL}:*", silent)
-        yield from self._listed(kind, f'name eq "{lease}-.*"' if lease else 'name eq "cvl-.*"', silent)
+        yield from self._listed(kind, f'labels.{LABEL_LEASE}="{lease}"' if lease else f"labels.{LABEL_LEASE}:*", silent)
+        yield from self._listed(kind, f'name eq "{lease}-.*"' if lease else f'name eq "{ANY_NAME_EXPRESSION}"', silent)
 
     def _addresses(self, lease: str | None, silent: list[str]) -> Iterator[Mapping[str, Any]]:
         return self._of_lease(ADDRESSES, lease, silent)
@@ -170,7 +170,7 @@ def _resource(kind: str, raw: Mapping[str, Any]) -> Resource:
     name = str(raw["name"]).rpartition("/")[2]
     zone = str(raw["name"]).split("/")[3] if node else place.rpartition("/")[2]
     labels = {str(key): str(value) for key, value in (raw.get("labels") or {}).items()}
-    cluster = labels.get(NAME_TAG) or cluster_of(name)
+    cluster = labels.get(CLUSTER_TAG) or cluster_of(name)
     resource = Resource(
         provider="gcp",
         region=zone.rpartition("-")[0] if node or raw.get("zone") else zone,

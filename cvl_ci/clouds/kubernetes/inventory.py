@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cvl_ci.clouds import http
-from cvl_ci.clouds.aws.queries import NAME_TAG
 from cvl_ci.clouds.provider import Look, is_ours, moment, named, shared
+from cvl_ci.model.lease_name import CLUSTER_TAG
 from cvl_ci.model.plan import Place
 from cvl_ci.ports import Resource
 
@@ -46,7 +46,7 @@ class Kubernetes:
         for raw in self._listed(scope):
             about = raw["metadata"]
             labels = {str(key): str(value) for key, value in (about.get("labels") or {}).items()}
-            cluster = labels.get(NAME_TAG, "")
+            cluster = labels.get(CLUSTER_TAG, "")
             if is_ours(labels, cluster, lease=lease):
                 found.append(named(_resource(scope, raw, labels), cluster))
         return Look(resources=shared(found))
@@ -65,7 +65,7 @@ class Kubernetes:
             f"--context={context}",
             "get",
             "pods,services",
-            f"--selector={NAME_TAG}",
+            f"--selector={CLUSTER_TAG}",
             "--output=json",
             SECONDS,
         ]

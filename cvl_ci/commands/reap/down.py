@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cvl_ci.errors import CvlError, Mistake, RequestError
-from cvl_ci.lease import LABEL_LEASE, Lease
+from cvl_ci.lease import Lease
+from cvl_ci.model.lease_name import LABEL_LEASE
 from cvl_ci.model.outcome import Release
 from cvl_ci.model.plan import Place
 from cvl_ci.ports import Clock, Cloud, Clouds, Event, LeaseRecord, Records, Resource, Workflow

@@ -14,7 +14,8 @@ from typing import Protocol
 from cvl_ci.errors import Mistake, RequestError
 from cvl_ci.inputs import locations, parsers
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.lease import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, owner_label, sweep
+from cvl_ci.lease import owner_label, sweep
+from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
 from cvl_ci.model.outcome import Asked
 from cvl_ci.model.plan import Needs, Place, Spot
 from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, Workflow

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from cvl_ci.local.console.terminal import DOING
+from cvl_ci.model.lease_name import LEASE_PATTERN
 from cvl_ci.model.outcome import Phase
 
 MARK = "CVL_CI_CHILD"
@@ -31,7 +32,7 @@ PROGRAM = (
 )
 _PROCESSES = Path("/proc")
 _OURS = re.compile(r"\[[^\]]*\] (?P<text>.*)")
-_LEASE = re.compile(r"lease (?P<name>cvl-[a-z0-9-]+): ")
+_LEASE = re.compile(rf"lease (?P<name>{LEASE_PATTERN}): ")
 _ASKING = re.compile(r"asking \S+ for ")
 _PHASES = {doing: phase for phase, doing in DOING.items()}
 _ORDER = list(Phase)

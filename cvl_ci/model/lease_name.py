@@ -1,0 +1,58 @@
+"""The name of a lease and the labels of its resources: this file alone knows how they are written and read.
+
+`format_name` writes a lease's name. SkyPilot appends its user hash, which makes the name of the cluster on the cloud
+(sky/utils/common_utils.py, `make_cluster_name_on_cloud`). `parse_name` reads both out of a resource's name.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+LABEL_OWNER = "cvl-ci-owner"
+LABEL_LEASE = "cvl-ci-lease"
+LABEL_RUN = "cvl-ci-run"
+LABEL_DEADLINE = "cvl-ci-deadline"
+LABEL_KEPT = "cvl-ci-kept"
+"""The moment (epoch seconds) until which a machine stays for a person, although its run has ended."""
+ANY_LABEL = "cvl-ci-*"
+"""A wildcard over the labels, as EC2 filters write it."""
+
+CLUSTER_TAG = "skypilot-cluster-name"
+"""The label in which SkyPilot writes the name of the cluster on the cloud (sky/templates/*.yml.j2)."""
+
+PREFIX = "cvl-"
+ANY_CLUSTER = f"{PREFIX}*-????????-????????"
+"""A wildcard over the clusters' names, as EC2 filters write it. It matches more than `parse_name` reads."""
+ANY_NAME_EXPRESSION = f"{PREFIX}.*"
+"""A regular expression over the resources' names, as filters of Google Cloud write it."""
+
+LEASE_PATTERN = rf"{PREFIX}[a-z0-9]+-[0-9a-f]{{8}}"
+_CLUSTER = re.compile(rf"(?P<lease>{LEASE_PATTERN})-(?P<user_id>[a-z0-9]{{8}})(?=-|$)")
+_RUN_CHARACTERS = 11
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterName:
+    """The name of a cluster on the cloud, in its two parts. `user_id`: SkyPilot's user hash."""
+
+    lease: str
+    user_id: str
+
+    def __str__(self) -> str:
+        return f"{self.lease}-{self.user_id}"
+
+
+def format_name(*, run: str, digest: str) -> str:
+    """Return the name of a lease: at most 26 characters of [a-z0-9-], so that it stays whole on every cloud but SCP.
+
+    `run`: a run's id; its last 11 letters and digits count. `digest`: at least 8 hexadecimal digits.
+    """
+    letters = re.sub(r"[^a-z0-9]", "", run.lower())[-_RUN_CHARACTERS:] or "0"
+    return f"{PREFIX}{letters}-{digest[:8]}"
+
+
+def parse_name(name: str) -> ClusterName | None:
+    """Return the cluster at the head of a resource's name; None for a name that cvl-ci did not write."""
+    match = _CLUSTER.match(name)
+    return ClusterName(lease=match["lease"], user_id=match["user_id"]) if match else None
