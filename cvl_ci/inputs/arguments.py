@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for field in FIELDS:
         if field.positional:
             continue
-        group = words if field.name in {"command", "workdir", "task"} else options
+        group = words if field.name in {"command", "workdir", "include", "exclude", "task"} else options
         group.add_argument(*field.flags, dest=field.name, metavar=field.metavar, help=explained(field), **_kind(field))
 
 

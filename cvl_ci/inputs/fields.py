@@ -76,6 +76,25 @@ FIELDS = (
         default="the current folder",
     ),
     Field(
+        name="include",
+        read=parsers.globs,
+        help="With a command or a task: files of its folder to send although a rule leaves them out.",
+        metavar="GLOB",
+        example="models/tiny.env",
+        default="none",
+        repeatable=True,
+    ),
+    Field(
+        name="exclude",
+        read=parsers.globs,
+        help="With a command or a task: files of its folder that stay here. A `.skyignore` in the folder does the "
+        "same. `.git`, virtual environments and untracked files with credentials always stay.",
+        metavar="GLOB",
+        example="data/**",
+        default="the lines of the folder's `.skyignore`",
+        repeatable=True,
+    ),
+    Field(
         name="files",
         read=parsers.globs,
         help="With an example: more files of the repository for the machine, as globs from the root. The input "

@@ -46,6 +46,8 @@ class Inputs:
     args: tuple[str, ...] = ()
     command: str | None = None
     workdir: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     files: tuple[str, ...] | None = None
     task: str | None = None
     gpu: Mapping[str, int] | None = None

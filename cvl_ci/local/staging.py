@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from cvl_ci.errors import CvlError
+from cvl_ci.local.git.commit_copy import IGNORE_NOTHING, write_commit
 from cvl_ci.local.git.git import contents
-from cvl_ci.model.plan import Blob, StagedFile
+from cvl_ci.model.plan import Blob, CommitCopy, StagedFile
 
-IGNORE_NOTHING = ".skyignore"
 _COMMENT = "# Written by cvl-ci: every file of this directory goes to the machine, whatever a .gitignore says.\n"
 
 
@@ -29,11 +29,13 @@ class LocalStaging:
         self._parent = parent
 
     @contextmanager
-    def staged(self, files: Sequence[StagedFile]) -> Iterator[Path]:
+    def staged(self, files: Sequence[StagedFile], *, commits: Sequence[CommitCopy] = ()) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="cvl-ci-", dir=self._parent, ignore_cleanup_errors=True) as folder:
             root = Path(folder)
             for file in files:
                 _copy(file, root)
+            for commit in commits:
+                _copy_commit(commit, root / PurePosixPath(commit.path))
             (root / IGNORE_NOTHING).write_text(_COMMENT, encoding="utf-8")
             yield root
 
@@ -59,6 +61,17 @@ def _copy(file: StagedFile, root: Path) -> None:
             f"{file.path} changed while it was being staged: {file.bytes} bytes when it was listed, {copied} now.",
             next_step="Wait until nothing writes there, and run it again.",
         )
+
+
+def _copy_commit(copy: CommitCopy, folder: Path) -> None:
+    """Write the commit's repository into a folder whose files are there. A part that the checkout lacks stops no run:
+    the machine then has an empty repository (engine/machine/prelude.sh)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        git = shutil.which("git") or "git"
+        write_commit(copy.commit, root=Path(copy.root), folder=copy.folder, into=folder, git=git)
+    except CvlError:
+        shutil.rmtree(folder / ".git", ignore_errors=True)
 
 
 def _write(blob: Blob, target: Path) -> int:

@@ -132,6 +132,20 @@ class Blob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CommitCopy:
+    """A repository of one commit without its file contents, for the machine (local/git/commit_copy.py).
+
+    `path`: the folder among the staged files that gets it. `root`: the repository here. `commit`: its full name.
+    `folder`: the folder of the repository that is staged there, relative to `root`; `.` for all of it.
+    """
+
+    path: str
+    root: str
+    commit: str
+    folder: str = "."
+
+
+@dataclass(frozen=True, kw_only=True)
 class StagedFile:
     """One file that goes to the machine: `path` relative and posix, `source` absolute on this machine, or a blob."""
 
@@ -180,6 +194,10 @@ class RunPlan:
     fail_fast: bool = False
     """Whether a command ends at its first line that fails, as GitHub's own `run:` does (`bash -eo pipefail`)."""
     files: tuple[StagedFile, ...] = ()
+    commits: tuple[CommitCopy, ...] = ()
+    """Repositories that go along, so that git on the machine knows the commit."""
+    not_sent: str = ""
+    """Which files of the folder stay here, why, and how to change it. One line for a person; empty: none."""
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     image: str | None = None

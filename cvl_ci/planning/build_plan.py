@@ -10,7 +10,19 @@ from cvl_ci.inputs import accelerators
 from cvl_ci.inputs import locations as places
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs, Spelling
-from cvl_ci.model.plan import FEWEST_TURNS, SANDBOX, TURNS, Limits, Needs, Place, RunPlan, Secret, Spot, StagedFile
+from cvl_ci.model.plan import (
+    FEWEST_TURNS,
+    SANDBOX,
+    TURNS,
+    CommitCopy,
+    Limits,
+    Needs,
+    Place,
+    RunPlan,
+    Secret,
+    Spot,
+    StagedFile,
+)
 
 KINDS = ("example", "command", "task")
 
@@ -35,6 +47,8 @@ class Work:
     run: tuple[str, ...] = ()
     fail_fast: bool = False
     files: tuple[StagedFile, ...] = ()
+    commits: tuple[CommitCopy, ...] = ()
+    not_sent: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     needs: Needs = field(default_factory=Needs)
@@ -69,6 +83,10 @@ def asked_for(inputs: Inputs) -> tuple[str | None, list[Mistake]]:
     if inputs.files and given != ["example"]:
         problem = "goes with an example: a command has its workdir, and a task its own"
         mistakes.append(inputs.mistake("files", " ".join(inputs.files), problem))
+    for name in ("include", "exclude"):
+        if getattr(inputs, name) and given == ["example"]:
+            problem = "goes with a command or a task: for an example, files names what goes along"
+            mistakes.append(inputs.mistake(name, " ".join(getattr(inputs, name)), problem))
     if inputs.workdir and given == ["example"]:
         mistakes.append(inputs.mistake("workdir", inputs.workdir, "goes with a command: an example has its own"))
     return given[0], mistakes
@@ -147,6 +165,8 @@ def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPla
         run_commands=work.run,
         fail_fast=work.fail_fast,
         files=work.files,
+        commits=work.commits,
+        not_sent=work.not_sent,
         env={name: value for name, value in env.items() if name not in inputs.secrets},
         secrets={**secrets, **inputs.secrets},
         image=inputs.image or work.image,

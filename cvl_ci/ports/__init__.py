@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cvl_ci.ports.checkout import Checkout, Entry, Paths, Staging
+from cvl_ci.ports.checkout import Checkout, Entry, FolderFiles, Paths, Staging
 from cvl_ci.ports.clock import Clock
 from cvl_ci.ports.cloud import Cloud, Clouds
 from cvl_ci.ports.engine import Engine, Fetched, JobEnd, LaunchRequest
@@ -26,6 +26,7 @@ __all__ = [
     "Entry",
     "Event",
     "Fetched",
+    "FolderFiles",
     "Found",
     "Inventory",
     "JobEnd",

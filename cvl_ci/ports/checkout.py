@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cvl_ci.model.plan import Blob, StagedFile
+from cvl_ci.model.plan import Blob, CommitCopy, StagedFile
+from cvl_ci.planning.folder_files import FolderRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,19 @@ class Entry:
     path: str
     bytes: int
     source: str | Blob
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderFiles:
+    """The files of a folder. `entries`: those that go to a machine, with paths relative to the root of the checkout.
+
+    `reasons`: path → why it stays; a path that ends in `/` is a folder with all below it. `tracked`: the paths among
+    `entries` that git tracks.
+    """
+
+    entries: Sequence[Entry]
+    reasons: Mapping[str, str]
+    tracked: Collection[str] = ()
 
 
 class Paths:
@@ -73,6 +87,9 @@ class Checkout(Protocol):
     def left_behind(self, *prefixes: str) -> Mapping[str, str]:
         """Path → why: what is there and does not go along (a link out of the root, a submodule, not tracked, ...)."""
 
+    def folder(self, path: str, rule: FolderRule) -> FolderFiles:
+        """Every file below a folder, whether git tracks it or not, but for those that the rule leaves out."""
+
     def locate(self, typed: str) -> str | None:
         """A path as a person types it, absolute or from where they stand: relative to the root; None: outside."""
 
@@ -84,5 +101,10 @@ class Checkout(Protocol):
 
 
 class Staging(Protocol):
-    def staged(self, files: Sequence[StagedFile]) -> AbstractContextManager[Path]:
-        """A temporary directory holding exactly these files, byte for byte, modes kept; gone afterwards."""
+    def staged(
+        self, files: Sequence[StagedFile], *, commits: Sequence[CommitCopy] = ()
+    ) -> AbstractContextManager[Path]:
+        """A temporary directory holding exactly these files, byte for byte, modes kept; gone afterwards.
+
+        `commits`: the staging writes these repositories next to the files.
+        """

@@ -120,6 +120,7 @@ def test_programs_get_exactly_these_keys(ask: Ask) -> None:
         "commands",
         "image",
         "files",
+        "not_sent",
         "offers",
         "hourly_usd",
         "max_usd",

@@ -261,7 +261,7 @@ def test_without_a_folder_a_command_has_the_one_it_is_given_in(ask: Ask) -> None
 
 
 @pytest.mark.parametrize(
-    ("workdir", "why"), [("/etc", "outside"), ("nowhere", "no folder"), ("README.md", "no folder")]
+    ("workdir", "why"), [("/etc", "outside"), ("nowhere", "not a folder"), ("README.md", "not a folder")]
 )
 def test_a_folder_that_is_none_is_a_mistake(ask: Ask, workdir: str, why: str) -> None:
     assert why in mistakes(ask, command="ls", workdir=workdir)["workdir"]

@@ -10,10 +10,12 @@ import pytest
 
 from cvl_ci.errors import CvlError
 from cvl_ci.local.git.checkout import open_checkout
-from cvl_ci.local.staging import IGNORE_NOTHING, LocalStaging
-from cvl_ci.model.plan import StagedFile
+from cvl_ci.local.git.commit_copy import IGNORE_NOTHING
+from cvl_ci.local.staging import LocalStaging
+from cvl_ci.model.plan import CommitCopy, StagedFile
 from cvl_ci.ports import Staging
 from tests.support.field import plant
+from tests.support.git import git
 
 
 def wanted(root: Path, *prefixes: str) -> list[StagedFile]:
@@ -103,3 +105,16 @@ def test_it_is_gone_when_what_it_was_for_fails(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), LocalStaging(parent=tmp_path).staged(wanted(root, ".")) as folder:
         _ = 1 / 0
     assert not folder.exists()
+
+
+def test_the_commit_is_written_beside_the_files_and_a_missing_one_stops_nothing(tmp_path: Path) -> None:
+    root = plant(tmp_path / "x", {"a/b.py": "x", "other.py": "x", ".skyignore": "other.py\n"})
+    head = git(root, "rev-parse", "HEAD")
+    copies = [
+        CommitCopy(path=".", root=str(root), commit=head),
+        CommitCopy(path="lost", root=str(root), commit="0" * 40),
+    ]
+    with LocalStaging().staged(wanted(root, "a"), commits=copies) as folder:
+        assert git(folder, "rev-parse", "HEAD") == head
+        assert git(folder, "status", "--porcelain") == ""
+        assert not (folder / "lost" / ".git").exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cvl_ci.errors import CvlError, EngineError
 from cvl_ci.model.outcome import Asked, Attempt, FetchedFile, Launch, NodeEnd, Outcome, Phase
-from cvl_ci.model.plan import Needs, Offer, Place, RunPlan, Spot, StagedFile
+from cvl_ci.model.plan import CommitCopy, Needs, Offer, Place, RunPlan, Spot, StagedFile
 from cvl_ci.ports import (
     Attempting,
     Began,
@@ -257,7 +257,7 @@ class FakeStaging:
     directory: Path
 
     @contextmanager
-    def staged(self, files: Sequence[StagedFile]) -> Iterator[Path]:
+    def staged(self, files: Sequence[StagedFile], *, commits: Sequence[CommitCopy] = ()) -> Iterator[Path]:
         yield self.directory
 
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import os.path
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
 from cvl_ci.commands.plan import pairing
 from cvl_ci.commands.plan.example_files import Belonging, subject
+from cvl_ci.commands.plan.folder_files import (
+    LARGEST_STAGE_BYTES,
+    Sent,
+    below,
+    commit_copy,
+    folder_files,
+    staged,
+    warnings_of,
+    warnings_of_credentials,
+)
 from cvl_ci.errors import Mistake, RequestError
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs
 from cvl_ci.model.plan import Needs, RunPlan, Spot, StagedFile
 from cvl_ci.planning import build_plan, example, lookup, presets, resources, safe_yaml, shell, task_file, task_paths
 from cvl_ci.planning.build_plan import Work
-from cvl_ci.planning.credential_files import holds_credentials
 from cvl_ci.planning.example import Example
 from cvl_ci.ports import Checkout, Entry, Prices
 
-LARGEST_STAGE_BYTES = 2 * 1024**3
 _LARGEST_SOURCE = 512 * 1024
 _SOURCES = (".sh", ".py", ".yaml", ".yml", ".txt", ".toml", ".cfg", ".ini", ".ipynb", ".json")
 _NAME_BYTES = 4096
@@ -102,6 +109,7 @@ def _example(inputs: Inputs, checkout: Checkout, *, explicit_gpu: Mapping[str, i
         setup=lines.setup,
         run=lines.run,
         files=files,
+        commits=commit_copy(checkout, "."),
         env=lines.env,
         needs=needed,
         needs_docker=lines.needs_docker,
@@ -115,10 +123,11 @@ def _command(inputs: Inputs, checkout: Checkout) -> Prepared:
     typed = inputs.workdir or "."
     command = inputs.command or ""
     try:
-        files, warnings = _folder(typed, checkout)
+        sent = folder_files(typed, inputs, checkout)
     except Wrong as wrong:
         return None, [inputs.mistake("workdir", typed, wrong.problem)]
-    return Work(title=_title(command), run=(command,), fail_fast=True, files=files, warnings=warnings), []
+    work = Work(title=_title(command), run=(command,), fail_fast=True)
+    return replace(work, files=sent.files, commits=sent.commits, not_sent=sent.not_sent, warnings=sent.warnings), []
 
 
 def _title(command: str) -> str:
@@ -143,17 +152,23 @@ def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
     filled = task_paths.filled_in(task.extra, variables)
     unset = task_paths.unset(filled, secrets={*task.secrets, *inputs.secrets, *task.needs_value})
     mistakes = [inputs.mistake("task", typed, problem) for problem in (*task.problems(inputs), *unset)]
-    files: tuple[StagedFile, ...] = ()
-    warnings: tuple[str, ...] = ()
+    sent = Sent()
     workdir = inputs.workdir or task_paths.filled(task.workdir, variables)
     if workdir:
         try:
-            files, warnings = _folder(workdir, checkout)
+            sent = folder_files(workdir, inputs, checkout)
         except Wrong as wrong:
             mistakes.append(inputs.mistake("workdir", workdir, wrong.problem))
     extra = task_paths.with_absolute_sources(filled, locate=checkout.locate, root=str(checkout.root))
     work = task.work(inputs)
-    return replace(work, files=files, warnings=(*work.warnings, *warnings), task_extra=extra), mistakes
+    return replace(
+        work,
+        files=sent.files,
+        commits=sent.commits,
+        not_sent=sent.not_sent,
+        warnings=(*work.warnings, *sent.warnings),
+        task_extra=extra,
+    ), mistakes
 
 
 def find_example(typed: str, checkout: Checkout) -> str:
@@ -170,7 +185,7 @@ def find_example(typed: str, checkout: Checkout) -> str:
 
 def read_example(directory: str, entries: Iterable[Entry], checkout: Checkout) -> Example:
     """Raises Wrong."""
-    names = {_below(entry.path, directory) for entry in entries}
+    names = {below(entry.path, directory) for entry in entries}
     try:
         content = checkout.read(_joined(directory, example.FILE_NAME), limit=safe_yaml.LARGEST_BYTES + 1)
         return example.read(content, directory=directory, files=names)
@@ -187,7 +202,7 @@ def read_texts(directory: str, entries: Iterable[Entry], checkout: Checkout) -> 
         name = entry.path.rpartition("/")[2]
         if entry.bytes <= _LARGEST_SOURCE and (name.endswith(_SOURCES) or name.startswith(("Dockerfile", "Makefile"))):
             content = checkout.read(entry.path, limit=_LARGEST_SOURCE)
-            texts[_below(entry.path, directory)] = content.decode(errors="replace")
+            texts[below(entry.path, directory)] = content.decode(errors="replace")
     return texts
 
 
@@ -200,51 +215,11 @@ def _stage(
     if sum(entry.bytes for entry in entries) > LARGEST_STAGE_BYTES:
         raise Wrong("takes more than 2 GiB of the repository along: name less with files, and large data by a bucket")
     unmatched = [f"No file answers to {glob!r}, which files names." for glob in belongs.unmatched()]
-    return _staged(entries), (
-        *_warnings(checkout.left_behind(found.directory)),
-        *_tracked(entries, checkout),
+    return staged(entries), (
+        *warnings_of(checkout.left_behind(found.directory)),
+        *warnings_of_credentials(entries, checkout),
         *unmatched,
     )
-
-
-def _folder(typed: str, checkout: Checkout) -> tuple[tuple[StagedFile, ...], tuple[str, ...]]:
-    """A folder's files, as they are below it. Raises Wrong."""
-    path = checkout.locate(typed)
-    if path is None:
-        raise Wrong("is outside the repository")
-    if not (checkout.root / path).is_dir():
-        raise Wrong("is no folder")
-    files = checkout.files(path)
-    entries = [replace(entry, path=_below(entry.path, path)) for entry in files]
-    if sum(entry.bytes for entry in entries) > LARGEST_STAGE_BYTES:
-        raise Wrong("holds more than 2 GiB: give a smaller folder, and large data by a bucket")
-    return _staged(entries), (*_warnings(checkout.left_behind(path)), *_tracked(files, checkout))
-
-
-def _staged(entries: Iterable[Entry]) -> tuple[StagedFile, ...]:
-    files = [StagedFile(path=entry.path, source=entry.source, bytes=entry.bytes) for entry in entries]
-    return tuple(sorted(files, key=lambda file: file.path))
-
-
-def _warnings(left_behind: Mapping[str, str]) -> tuple[str, ...]:
-    by_reason: dict[str, list[str]] = {}
-    for path, reason in left_behind.items():
-        by_reason.setdefault(reason, []).append(path)
-    return tuple(f"Not sent to the machine: {_few(paths)} ({reason})." for reason, paths in by_reason.items())
-
-
-def _few(paths: Sequence[str]) -> str:
-    return f"{', '.join(paths[:5])}{f' and {len(paths) - 5} more' if len(paths) > 5 else ''}"
-
-
-def _tracked(entries: Iterable[Entry], checkout: Checkout) -> tuple[str, ...]:
-    """Return a warning of what goes along and may hold credentials: git tracks it, so it is part of the work."""
-    found = [
-        entry.path
-        for entry in entries
-        if holds_credentials(entry.path, lambda limit, path=entry.path: checkout.read(path, limit=limit))  # type: ignore[misc]
-    ]
-    return (f"Sent to the machine, and may hold credentials: {_few(found)} (git tracks it).",) if found else ()
 
 
 def _with_the_types_gpus(plan: RunPlan, prices: Prices) -> RunPlan:
@@ -253,12 +228,6 @@ def _with_the_types_gpus(plan: RunPlan, prices: Prices) -> RunPlan:
         return plan
     offers = prices.offers(plan.needs, places=plan.places, spot=Spot.NEVER)
     return replace(plan, needs=replace(plan.needs, accelerators=offers[0].accelerators)) if offers else plan
-
-
-def _below(path: str, directory: str) -> str:
-    if directory == "." or path.startswith(f"{directory}/"):
-        return path if directory == "." else path[len(directory) + 1 :]
-    return os.path.relpath(path, directory).replace(os.sep, "/")
 
 
 def _joined(directory: str, name: str) -> str:

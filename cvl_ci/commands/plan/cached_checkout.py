@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
-from cvl_ci.ports import Checkout, Entry, Paths
+from cvl_ci.planning.folder_files import FolderRule
+from cvl_ci.ports import Checkout, Entry, FolderFiles, Paths
 
 T = TypeVar("T")
 
@@ -33,6 +34,9 @@ class Remembering:
 
     def left_behind(self, *prefixes: str) -> Mapping[str, str]:
         return self._once(("left", prefixes), lambda: self._checkout.left_behind(*prefixes))
+
+    def folder(self, path: str, rule: FolderRule) -> FolderFiles:
+        return self._checkout.folder(path, rule)
 
     @property
     def head(self) -> str:

@@ -37,7 +37,8 @@ def with_base(plan: RunPlan, inputs: Inputs, *, checkout: Checkout, of: Callable
         env=_other(base.env, plan.env),
     )
     files = [StagedFile(path=f"{BASE_FOLDER}/{file.path}", source=file.source, bytes=file.bytes) for file in base.files]
-    return replace(plan, against=against, files=(*plan.files, *files), rules=said)
+    commits = [replace(commit, path=BASE_FOLDER) for commit in base.commits]
+    return replace(plan, against=against, files=(*plan.files, *files), commits=(*plan.commits, *commits), rules=said)
 
 
 def _rules(checkout: Checkout) -> bytes:

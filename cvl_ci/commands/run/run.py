@@ -16,6 +16,7 @@ from cvl_ci.model.outcome import Ending, Launch, Outcome, Phase, Release
 from cvl_ci.model.plan import RELEASE_MINUTES, Place, RunPlan
 from cvl_ci.ports import Cloud, LaunchRequest, LeaseRecord
 from cvl_ci.result.no_follow import refuse_links
+from cvl_ci.result.units import size
 
 __all__ = ["Tools", "run"]
 
@@ -51,7 +52,8 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
             with _failures_kept(state):
                 cloud.engine.warm()
                 state.enter(Phase.STAGING)
-                with tools.staging.staged(plan.files) as staged, _lease(state, cloud) as lease:
+                _tell_files(plan, tools)
+                with tools.staging.staged(plan.files, commits=plan.commits) as staged, _lease(state, cloud) as lease:
                     _launch_to_fetch(state, cloud, lease, staged)
                 _unpack(state, cloud)
         finally:
@@ -65,6 +67,13 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
     except Exception as error:  # noqa: BLE001  how the run ended does not depend on how it is told
         tools.workflow.warning(f"The end of the run could not be told in full: {_words(error)}")
     return ended
+
+
+def _tell_files(plan: RunPlan, tools: Tools) -> None:
+    total = size(sum(file.bytes for file in plan.files))
+    tools.workflow.progress(f"Sending {len(plan.files)} file{'' if len(plan.files) == 1 else 's'}, {total}.")
+    if plan.not_sent:
+        tools.workflow.progress(f"Not sent: {plan.not_sent}")
 
 
 def _refuse_unseen(plan: RunPlan) -> None:

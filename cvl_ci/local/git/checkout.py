@@ -15,13 +15,14 @@ from pathlib import Path
 
 from cvl_ci.errors import CvlError
 from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.local.folder_walk import MOST_FILES, Item, below, walk
 from cvl_ci.local.git.commit import CommitCheckout
 from cvl_ci.local.git.git import quiet
 from cvl_ci.planning.credential_files import REASON, holds_credentials
 from cvl_ci.planning.example import FILE_NAME
-from cvl_ci.ports import Checkout, Entry, Paths
+from cvl_ci.planning.folder_files import FolderRule
+from cvl_ci.ports import Checkout, Entry, FolderFiles, Paths
 
-MOST_FILES = 100_000
 _LINK, _SUBMODULE = "120000", "160000"
 _OUTPUTS = "cvl-outputs"
 _NO_NAMES = ("", ".", "..")
@@ -76,6 +77,19 @@ class FolderCheckout:
         self._folders.clear()
         return {path: why for path in self._paths(prefixes) if (why := self._why_not(path))}
 
+    def folder(self, path: str, rule: FolderRule) -> FolderFiles:
+        self._folders.clear()
+        entries: dict[str, Entry] = {}
+        reasons: dict[str, str] = {}
+        for item in walk(self._root, path, path=path, within=path, rule=rule):
+            entries |= {entry.path: entry for entry in self._in_folder(item, path, rule, reasons)}
+        tracked = self._known_to_git()
+        return FolderFiles(
+            entries=[entries[name] for name in sorted(entries)],
+            reasons=reasons,
+            tracked=tracked.intersection(entries) if tracked else (),
+        )
+
     def locate(self, typed: str) -> str | None:
         path = Path(os.path.normpath(self._here / typed))
         try:
@@ -98,6 +112,29 @@ class FolderCheckout:
             raise OSError(f"{path} leads out of {self._root}")
         with source.open("rb") as file:
             return file.read(limit)
+
+    def _in_folder(self, item: Item, folder: str, rule: FolderRule, reasons: dict[str, str]) -> Iterator[Entry]:
+        """Yield the file, or the files behind a link to a folder; write down the reason of what stays."""
+        if item.is_folder:
+            reasons[f"{item.path}/"] = item.reason or ""
+            return
+        is_asked_for = rule.includes(below(item.path, folder))
+        reason = self._why_impossible(item.source) or item.reason
+        if reason is None and not is_asked_for:
+            reason = self._why_unwanted(item.source)
+        if reason:
+            reasons[item.path] = reason
+            return
+        source = (self._root / item.source).resolve()
+        if not source.is_dir():
+            yield from self._entries_as(item.path, source)
+        elif item.path == item.source:  # a link in a folder that a link leads to is not followed
+            target = source.relative_to(self._root).as_posix()
+            for inner in walk(self._root, target, path=item.path, within=folder, rule=rule):
+                yield from self._in_folder(inner, folder, rule, reasons)
+
+    def _known_to_git(self) -> frozenset[str]:
+        return frozenset()
 
     def _paths(self, prefixes: Iterable[str]) -> Iterator[str]:
         """Files and links under these, unsorted, the links not followed."""
@@ -238,6 +275,9 @@ class GitCheckout(FolderCheckout):
         plain = self._plain(path) is not None
         target = path if plain else (self._root / path).resolve().relative_to(self._root).as_posix()
         return None if {path, target} <= self._all_tracked else super()._why_unwanted(path)
+
+    def _known_to_git(self) -> frozenset[str]:
+        return self._all_tracked
 
     @cached_property
     def _all_tracked(self) -> frozenset[str]:

@@ -13,10 +13,12 @@ from functools import cached_property
 from pathlib import Path
 
 from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.local.folder_walk import below
 from cvl_ci.local.git.git import contents
 from cvl_ci.model.plan import Blob
 from cvl_ci.planning.example import FILE_NAME
-from cvl_ci.ports import Checkout, Entry, Paths
+from cvl_ci.planning.folder_files import FolderRule
+from cvl_ci.ports import Checkout, Entry, FolderFiles, Paths
 
 _LINK, _SUBMODULE, _EXECUTABLE = "120000", "160000", "100755"
 _MOST_LINKS = 8
@@ -63,6 +65,15 @@ class CommitCheckout:
                 behind[path] = "a link to nothing in that commit"
         return behind
 
+    def folder(self, path: str, rule: FolderRule) -> FolderFiles:
+        files = self.files(path)
+        reasons = {}
+        for entry in files:
+            if rule.reason(below(entry.path, path)) and not rule.includes(below(entry.path, path)):
+                reasons[entry.path] = rule.reason(below(entry.path, path)) or ""
+        entries = [entry for entry in files if entry.path not in reasons]
+        return FolderFiles(entries=entries, reasons=reasons, tracked={entry.path for entry in entries})
+
     def locate(self, typed: str) -> str | None:
         path = Path(os.path.normpath(self._here / typed))
         return path.relative_to(self._root).as_posix() if path.is_relative_to(self._root) else None
@@ -95,11 +106,11 @@ class CommitCheckout:
         target = self._followed(path)
         if target is None or (target != path and path.startswith(f"{target}/")):
             return
-        for below in self._below([target]):
-            kept = self._tree[below]
+        for inner in self._below([target]):
+            kept = self._tree[inner]
             if kept.mode not in {_LINK, _SUBMODULE}:
                 blob = Blob(root=str(self._root), id=kept.id, executable=kept.mode == _EXECUTABLE)
-                yield Entry(path=path + below.removeprefix(target), bytes=kept.bytes, source=blob)
+                yield Entry(path=path + inner.removeprefix(target), bytes=kept.bytes, source=blob)
 
     def _followed(self, path: str) -> str | None:
         """Where it leads in the end; None: out of the tree, or nowhere."""
