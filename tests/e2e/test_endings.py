@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from cvl_ci.sandbox import Faults, Throttle
 from tests.e2e.conftest import Terminal
+from tests.support.git import git
 
 TREE = {
     "data/train.csv": b"a,b\n1,2\n",
@@ -21,37 +21,47 @@ TREE = {
     "src/.gitignore": b"*.txt\n",
     "src/requirements.txt": b"numpy\n",
     "with space/ünï.md": "é".encode(),
+    "vendored/lib.py": b"a submodule's\n",
 }
+NOT_TRACKED = {"data/not-tracked.csv": b"ignored by git\n", "scratch.py": b"new\n"}
+STAYS = {".env": b"TOKEN=x\n", "venv/pyvenv.cfg": b"home = /usr\n", "big/raw.bin": b"named by exclude\n"}
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """Tracked files that .gitignore names, and one that is ignored and not tracked."""
+    """Tracked files that .gitignore names, one that is ignored and not tracked, a submodule, and files that stay."""
     root = tmp_path / "repository"
     for name, content in TREE.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
-    git = ["git", "-C", str(root)]
-    subprocess.run([*git, "init", "-q"], check=True)
-    subprocess.run([*git, "add", "-f", "."], check=True)
-    (root / "data" / "not-tracked.csv").write_text("secret")
+    for folder in (root / "vendored", root):
+        git(folder, "init", "-q")
+        git(folder, "add", "-f", ".")
+        git(folder, "commit", "-q", "-m", "all")
+    git(root, "tag", "v1.0")
+    for name, content in {**NOT_TRACKED, **STAYS}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
     return root
 
 
 def test_the_staged_tree_arrives_byte_for_byte_and_the_jobs_code_is_ours(terminal: Terminal, repository: Path) -> None:
     """One run, three promises: files arrive whole, hostile outputs are refused, 7 is 7."""
     command = (
-        "find . -type f -not -path './.git/*' -not -name .skyignore -print0 | sort -z | xargs -0 sha256sum; "
+        "find . -type f -not -path '*/.git/*' -not -name .skyignore -print0 | sort -z | xargs -0 sha256sum; "
         "mkdir outputs; echo 1 > outputs/kept; ln -s /etc/passwd outputs/door; : > outputs/$'esc\\033[2J'; "
         "ln -s kept outputs/latest; echo 2 > outputs/$'caf\\351.txt'; exit 7"
     )
     secret = "hunter-2/with+signs&more"
+    command = f"echo said $(git describe --tags --dirty) $(git rev-parse HEAD); {command}"
     command = f"printenv GH_PAT2 | sed 's|^|said  |'; printenv GH_PAT2 | base64 | sed 's|^|said  |'; {command}"
     ran = terminal.run(
         "--command",
         command,
         "--workdir",
         ".",
+        "--exclude",
+        "big",
         "--env",
         f"GH_PAT2={secret}",
         "--env",
@@ -60,6 +70,8 @@ def test_the_staged_tree_arrives_byte_for_byte_and_the_jobs_code_is_ours(termina
     )
     assert ran.code == 7, ran.err
     assert ran.out.count("said  ***") == 2
+    assert f"said v1.0 {git(repository, 'rev-parse', 'HEAD')}\n" in ran.out
+    assert "big/ (named by exclude)" in ran.err and "venv/ (a virtual environment)" in ran.err
     told = f"{ran.out}{ran.err}{json.dumps(ran.summary)}"
     assert secret not in told
     assert base64.b64encode(secret.encode()).decode()[:30] not in told
@@ -70,7 +82,7 @@ def test_the_staged_tree_arrives_byte_for_byte_and_the_jobs_code_is_ours(termina
             continue
         digest, _, name = line.partition("  ./")
         arrived[name] = digest
-    assert arrived == {name: hashlib.sha256(content).hexdigest() for name, content in TREE.items()}
+    assert arrived == {name: hashlib.sha256(content).hexdigest() for name, content in {**TREE, **NOT_TRACKED}.items()}
     assert {each["path"] for each in ran.summary["files"]} == {"outputs/kept", "outputs/caf%E9.txt"}
     assert (ran.folder / "outputs" / "latest").read_text() == "1\n", "a link inside comes as a link"
     assert not (ran.folder / "outputs" / "door").is_symlink()
