@@ -13,9 +13,10 @@ from pathlib import Path
 from cvl_ci import wiring
 from cvl_ci.action import main as action
 from cvl_ci.action import step
+from cvl_ci.engine.unpack import unpack
 from cvl_ci.local import clock
 from cvl_ci.model.outcome import NodeEnd
-from cvl_ci.ports import Resource
+from cvl_ci.ports import Fetched, Resource
 from cvl_ci.wiring import clouds, sweep
 from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine
 
@@ -57,6 +58,14 @@ class FileCloud(FakeCloud):
             (self.folder / resource.id).unlink(missing_ok=True)
 
 
+class UnpackingEngine(FakeEngine):
+    """An engine whose machine packed the archives of the folder `STAGE_ARCHIVES`."""
+
+    def unpack(self, *, into: Path) -> Fetched:
+        self.at("unpack")
+        return unpack(Path(os.environ["STAGE_ARCHIVES"]), into=into, directory=".")
+
+
 def main() -> int:
     folder = Path(os.environ["STAGE"])
     cloud = FileCloud(folder)
@@ -73,7 +82,7 @@ def main() -> int:
         "##[error]mine",
         *os.environ.get("STAGE_LINES", "").split("|"),
     )
-    engine = FakeEngine(cloud, at=at, lines=lines)
+    engine = (UnpackingEngine if "STAGE_ARCHIVES" in os.environ else FakeEngine)(cloud, at=at, lines=lines)
     engine.ends = (NodeEnd(rank=0, exit_code=int(os.environ.get("STAGE_EXIT", "0"))),)
     for module in (clock, step, clouds, sweep):
         vars(module)["SystemClock"] = lambda: CLOCK
