@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import io
 import json
+import socket
+import threading
 import time
-from typing import Any
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Protocol
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -20,8 +24,8 @@ MOST_BYTES = 32 << 20
 """Of one answer, unpacked. A page of 100 comments, each as long as GitHub allows, is 26 MB."""
 MOST_SECONDS = 60.0
 """For the whole body of one answer, however steadily it drips."""
-MOST_PAGES = 200
-"""Of one listing: what has more is a server that repeats itself."""
+LISTING_SECONDS = 600.0
+"""For all pages of one listing."""
 _PIECE = 1 << 16
 
 
@@ -37,8 +41,22 @@ class BoundedAdapter(HTTPAdapter):
     """One attempt, one address, one body that is held whole: nothing of it is left to read without a bound."""
 
     def __init__(self, *, most_bytes: int = MOST_BYTES, seconds: float = MOST_SECONDS, connections: int = 10) -> None:
-        super().__init__(pool_maxsize=connections, max_retries=0)
         self._most_bytes, self._seconds = most_bytes, seconds
+        super().__init__(pool_maxsize=connections, max_retries=0)
+
+    def init_poolmanager(self, *words: Any, **more: Any) -> None:
+        """Make connections that hang up when the head of an answer takes too long."""
+        super().init_poolmanager(*words, **more)
+        manager: Any = self.poolmanager
+        manager.pool_classes_by_scheme = timed(manager.pool_classes_by_scheme, seconds=self._seconds)
+
+    def proxy_manager_for(self, *words: Any, **more: Any) -> Any:
+        """Make such connections through a proxy too."""
+        manager = super().proxy_manager_for(*words, **more)
+        if not hasattr(manager, "is_timed"):
+            manager.pool_classes_by_scheme = timed(manager.pool_classes_by_scheme, seconds=self._seconds)
+            manager.is_timed = True
+        return manager
 
     def send(self, request: requests.PreparedRequest, *_: Any, **how: Any) -> requests.Response:
         """Raise OutOfBounds for a redirect too: a session follows one only after this."""
@@ -46,8 +64,10 @@ class BoundedAdapter(HTTPAdapter):
         try:
             answer = super().send(request, **{**how, "stream": True})
         except requests.RequestException:
+            in_time(until)
             raise
         except Exception as error:  # noqa: BLE001  urllib3 and http.client have more of their own than requests knows
+            in_time(until)
             raise requests.ConnectionError(f"{type(error).__name__}: {str(error)[:200]}") from None
         whole = False
         try:
@@ -81,7 +101,48 @@ def bind(asking: requests.Session, *, most_bytes: int = MOST_BYTES, seconds: flo
     return asking
 
 
-def read(answer: requests.Response, *, most: int, until: float) -> bytes:
+def timed(pools: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
+    """Return urllib3's pools by scheme, whose connections hang up when the head of an answer takes so many seconds.
+
+    A time-out of a socket starts again with each byte, and http.client skips any number of answers `100 Continue`.
+    """
+    return {scheme: _timed_pool(pool, seconds) for scheme, pool in pools.items()}
+
+
+def _timed_pool(pool: Any, seconds: float) -> Any:
+    ordinary: Any = pool.ConnectionCls
+
+    class TimedConnection(ordinary):  # type: ignore[misc]
+        def getresponse(self, *words: Any, **more: Any) -> Any:
+            end = threading.Timer(seconds, _hang_up, [self])
+            end.daemon = True
+            end.start()
+            try:
+                return super().getresponse(*words, **more)
+            finally:
+                end.cancel()
+
+    return type(pool.__name__, (pool,), {"ConnectionCls": TimedConnection})
+
+
+def _hang_up(connection: Any) -> None:
+    with suppress(OSError, AttributeError):
+        connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def in_time(until: float) -> None:
+    """Raise OutOfBounds after this moment of the monotonic clock."""
+    if time.monotonic() >= until:
+        raise OutOfBounds("the answer takes too long")
+
+
+class Body(Protocol):
+    """An answer whose body was not read yet."""
+
+    raw: Any
+
+
+def read(answer: Body, *, most: int, until: float) -> bytes:
     """Return the body, unpacked. `until`: a moment of the monotonic clock.
 
     Each piece is what has come, not what was asked for (`read1`): a body that drips cannot hold us within one piece.
@@ -93,8 +154,8 @@ def read(answer: requests.Response, *, most: int, until: float) -> bytes:
             content += piece
             if len(content) > most:
                 raise OutOfBounds(f"the answer is longer than {most / (1 << 20):g} MiB")
-            if time.monotonic() > until:
-                raise OutOfBounds("the answer takes too long")
+            in_time(until)
+        in_time(until)
     except (HTTPError, OSError, ValueError) as error:
         if isinstance(error, requests.RequestException):
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.server
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,12 +34,16 @@ def serving(answer: Answer) -> Iterator[tuple[str, list[dict[str, str]]]]:
             with suppress(OSError):
                 answer(self)
 
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
         def log_message(self, *_: object) -> None:
             """Quiet."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}", asked
     finally:
@@ -164,6 +169,27 @@ def test_a_body_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(bounded.OutOfBounds, match="too long"):
             asking.get(address, timeout=10)
         going.set()
+
+
+def dripping_head(handler: Any) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        handler.wfile.write(b"X-More: x\r\n"[:1])
+        time.sleep(0.02)
+
+
+def only_the_promise_of_an_answer(handler: Any) -> None:
+    while True:
+        handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+
+@pytest.mark.parametrize("hostile", [dripping_head, only_the_promise_of_an_answer])
+def test_an_answer_whose_head_has_no_end_is_given_up_also_through_a_proxy(hostile: Answer) -> None:
+    with serving(hostile) as (address, _):
+        with pytest.raises(bounded.OutOfBounds, match="too long"):
+            bounded.session(seconds=0.2).get(address, timeout=10)
+        with pytest.raises(bounded.OutOfBounds, match="too long"):
+            bounded.session(seconds=0.2).get("http://a.example", timeout=10, proxies={"http": address})
 
 
 def test_a_file_of_passwords_takes_no_credential_s_place(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

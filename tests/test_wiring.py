@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from cvl_ci import wiring
+from cvl_ci.sandbox import Access
+from cvl_ci.wiring.clouds import OpenClouds
 
 SEEN = {
     name.name: str(found.module)
@@ -38,3 +40,33 @@ def test_what_is_started_does_not_get_the_jobs_secrets_unless_a_cloud_reads_them
         dict.fromkeys(names, "x"), secrets=("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "RUNPOD_API_KEY", "NOT_THERE")
     )
     assert set(clouds._environ) == {"PATH", "AWS_SECRET_ACCESS_KEY", "RUNPOD_API_KEY"}
+
+
+@pytest.mark.parametrize("known", ["", "inside.example", "*"])
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_no_client_of_the_sandbox_asks_it_through_a_proxy(
+    known: str, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from botocore.utils import get_environ_proxies
+
+    for each in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(each, raising=False)
+    proxies = {"http_proxy": "http://proxy.example:1", "https_proxy": "http://proxy.example:1"}
+    host = "http://172.31.0.1:4711"
+    access = Access(
+        home=tmp_path,
+        environment={},
+        endpoint_url=host,
+        regions=("us-east-1",),
+        access_key_id="i",
+        secret_access_key="s",
+    )
+    cloud = OpenClouds({**proxies, name: known})._on_sandbox(access, "0badcafe")
+    for variable, value in cloud.engine._environment.items():  # type: ignore[attr-defined]
+        if "proxy" in variable.lower():
+            monkeypatch.setenv(variable, value)
+    assert get_environ_proxies(f"{host}/") == {}
+    outside = {} if known == "*" else {"http": "http://proxy.example:1"}
+    assert get_environ_proxies("http://ec2.example/").items() >= outside.items()
+    assert bool(get_environ_proxies("http://ec2.example/")) is bool(outside)
+    assert known != "inside.example" or get_environ_proxies("http://inside.example/") == {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timezone
@@ -21,6 +20,7 @@ from cvl_ci.clouds.credential_provider import Here, Login, Written
 from cvl_ci.clouds.gcp.credentials import GCP
 from cvl_ci.clouds.key_files import LAMBDA, NEBIUS, RUNPOD
 from cvl_ci.clouds.kubernetes.credentials import KUBERNETES
+from cvl_ci.clouds.programs import run_bounded
 from cvl_ci.errors import CredentialsError
 from cvl_ci.inputs.credential_fields import CREDENTIAL_INPUTS
 from cvl_ci.model.access import CloudAccess
@@ -168,19 +168,12 @@ def _log_in(login: Login, environ: Mapping[str, str]) -> None:
     """The program's own words stay here: they may repeat what it was given."""
     name = " ".join(login.command[:3])
     try:
-        done = subprocess.run(
-            login.command,
-            env={**environ, **login.variables},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=LOGIN_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        code, _, _ = run_bounded(login.command, {**environ, **login.variables}, name=name, seconds=LOGIN_SECONDS)
+    except OSError as error:
         raise CredentialsError(f"`{name}` could not be run: {type(error).__name__}.") from None
-    if done.returncode != 0:
+    if code != 0:
         raise CredentialsError(
-            f"`{name}` refused these credentials (exit code {done.returncode}).",
+            f"`{name}` refused these credentials (exit code {code}).",
             next_step="Try the same in a terminal to see its reason.",
         )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from time import sleep
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -80,8 +80,11 @@ class Pages:
     """The tokens of one listing. One that comes again, or a listing without a last page, is no answer."""
 
     def __init__(self, kind: str) -> None:
+        from cvl_ci import bounded
+
         self._kind = kind
         self._seen: set[str] = set()
+        self._until = monotonic() + bounded.LISTING_SECONDS
 
     def next(self, token: object) -> str:
         """Return the token of the next page; empty: this was the last one."""
@@ -89,7 +92,7 @@ class Pages:
             return ""
         if not isinstance(token, str):
             raise Unproved(f"the next page of {self._kind} has no name")
-        if token in self._seen or len(self._seen) + 1 >= PAGES:
+        if token in self._seen or len(self._seen) + 1 >= PAGES or monotonic() > self._until:
             raise Unproved(f"{self._kind} have no last page")
         self._seen.add(token)
         return token

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import subprocess
-import tempfile
-import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import IO
 
 SECONDS = 60
 MOST_BYTES = 32 << 20
 """Of what it prints: more is no list of one lease's machines."""
+_COMPLAINT = 4096
+"""Bytes of the end of its stderr that are used."""
+_PIECE = 1 << 16
 _FORBIDDEN = "(Forbidden)"
 """kubectl's "Error from server (Forbidden): ..." """
 
@@ -20,7 +24,7 @@ _FORBIDDEN = "(Forbidden)"
 def programs(environ: Mapping[str, str]) -> Callable[[Sequence[str]], str]:
     def run(command: Sequence[str]) -> str:
         name = " ".join(word for word in command[:3] if not word.startswith("--"))
-        code, out, err = _ran(command, environ, name)
+        code, out, err = run_bounded(command, environ, name=name, seconds=SECONDS)
         if code != 0:
             words = f"`{name}`: {err.strip()[-200:]}"
             raise PermissionError(words) if _FORBIDDEN in err else OSError(words)
@@ -29,43 +33,59 @@ def programs(environ: Mapping[str, str]) -> Callable[[Sequence[str]], str]:
     return run
 
 
-def _ran(command: Sequence[str], environ: Mapping[str, str], name: str) -> tuple[int, str, str]:
-    """Exit code and both outputs. What it prints has a bound, and so has the time that it and its children take."""
-    late = threading.Event()
-    with tempfile.TemporaryFile() as complaints:
-        try:
-            process = subprocess.Popen(
-                command,
-                env=dict(environ),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=complaints,
-                start_new_session=True,
-            )
-        except FileNotFoundError:
-            raise FileNotFoundError(f"`{command[0]}` is not installed here") from None
+def run_bounded(
+    command: Sequence[str], environ: Mapping[str, str], *, name: str, seconds: float
+) -> tuple[int, str, str]:
+    """Return the exit code, stdout and the end of stderr. Raise OSError, which is TimeoutError after so many seconds.
 
-        def end() -> None:
-            late.set()
-            _kill(process)
+    Both streams have a bound of bytes. A child of the program that keeps them open is ended with it.
+    """
+    until = time.monotonic() + seconds
+    try:
+        process = subprocess.Popen(
+            command,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        raise FileNotFoundError(f"`{command[0]}` is not installed here") from None
+    streams = [each for each in (process.stdout, process.stderr) if each is not None]
+    try:
+        out, err = _read(*streams, until=until, name=name)
+        code = process.wait(timeout=max(0.0, until - time.monotonic()))
+    except (TimeoutError, subprocess.TimeoutExpired):
+        raise TimeoutError(f"`{name}` did not answer within {seconds:g} s") from None
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        for each in streams:
+            each.close()
+    return code, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
 
-        timer = threading.Timer(SECONDS, end)
-        timer.start()
-        try:
-            with process:
-                out = process.stdout.read(MOST_BYTES + 1) if process.stdout else b""
-                if len(out) > MOST_BYTES:
-                    _kill(process)
+
+def _read(stdout: IO[bytes], stderr: IO[bytes], *, until: float, name: str) -> tuple[bytes, bytes]:
+    out, err, count = bytearray(), b"", 0
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(stdout, selectors.EVENT_READ)
+        waiting.register(stderr, selectors.EVENT_READ)
+        while waiting.get_map():
+            remaining = until - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError
+            for key, _ in waiting.select(remaining):
+                piece = os.read(key.fd, _PIECE)
+                count += len(piece)
+                if not piece:
+                    waiting.unregister(key.fileobj)
+                elif key.fileobj is stdout:
+                    out += piece
+                else:
+                    err = (err + piece)[-_COMPLAINT:]
+                if count > MOST_BYTES:
                     raise OSError(f"`{name}` printed more than {MOST_BYTES >> 20} MiB")
-        finally:
-            timer.cancel()
-        if late.is_set():
-            raise TimeoutError(f"`{name}` did not answer within {SECONDS} s")
-        complaints.seek(max(0, complaints.tell() - 4096))
-        err = complaints.read(4096).decode("utf-8", "replace")
-    return process.returncode, out.decode("utf-8", "replace"), err
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    return bytes(out), err

@@ -7,6 +7,7 @@ our token goes to the address that we were given, and to no other.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +77,12 @@ class Client:
         self, path: str, *, query: Mapping[str, object] | None = None, most_pages: int = MOST_PAGES
     ) -> Iterator[Any]:
         """Give the pages of a listing for as long as the reader asks for more. Raise Trouble."""
-        before = None
+        from cvl_ci import bounded
+
+        before, until = None, time.monotonic() + bounded.LISTING_SECONDS
         for number in range(1, most_pages + 1):
+            if time.monotonic() > until:
+                raise Trouble(f"the pages of {path} take too long")
             page = self.ask("GET", path, query={**(query or {}), "per_page": PAGE, "page": number})
             if page == before:
                 raise Trouble(f"page {number} of {path} is page {number - 1} again")

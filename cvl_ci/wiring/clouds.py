@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.engine import server_inventory as served
@@ -108,7 +109,9 @@ class OpenClouds:
         )
         aws = inventory.AwsInventory(client=client, regions=lambda: access.regions, provider=SANDBOX)
         engine = SkyPilotEngine(
-            environment=_for_skypilot({**mine, **access.environment, "HOME": str(access.home)}, user_id),
+            environment=_for_skypilot(
+                {**mine, **around_proxies(mine, access.endpoint_url), **access.environment}, user_id
+            ),
             clock=SystemClock(),
             cloud_name=SANDBOX,
         )
@@ -178,6 +181,14 @@ def machine_types() -> tuple[MachineType, ...]:
 def _keeps_a_machine(status: Status) -> bool:
     over = {"shutting-down", "terminated"}
     return any(LABEL_KEPT in each.tags and each.state not in over for each in status.instances)
+
+
+def around_proxies(environ: Mapping[str, str], address: str) -> dict[str, str]:
+    """Return variables under which clients ask this address directly. A proxy cannot reach the sandbox's networks."""
+    names = ("no_proxy", "NO_PROXY")
+    known = next((environ[name] for name in names if environ.get(name)), "")
+    host = urlsplit(address).hostname or ""
+    return dict.fromkeys(names, known if known.strip() == "*" else ",".join(filter(None, [known, host])))
 
 
 def _for_skypilot(environ: Mapping[str, str], user_id: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cvl_ci import bounded
+from cvl_ci.clouds import http, programs
 from cvl_ci.commands.run import run
 from cvl_ci.engine import job_end, member_paths, tarball, transfer, unpack, unpack_process, worker_unpack
 from cvl_ci.inputs.action_fields import ACTION_INPUTS, ACTION_OUTPUTS, ActionField
@@ -115,7 +116,8 @@ def _limits() -> str:
         ("time to fetch the rest of a log", f"{job_end.LOG_SECONDS:.0f} s", "warns that lines are missing"),
         ("time for files after Ctrl-C", f"{run.RESCUE_SECONDS:.0f} s", "releases the machine"),
         ("answer of a provider or GitHub", f"{bounded.MOST_BYTES >> 20} MiB, {bounded.MOST_SECONDS:.0f} s", NO_ANSWER),
-        ("pages of a provider's list", str(bounded.MOST_PAGES), NO_ANSWER),
+        ("pages of a provider's list", f"{http.PAGES}, {bounded.LISTING_SECONDS:.0f} s", NO_ANSWER),
+        ("words of `az` or `kubectl`", f"{programs.MOST_BYTES >> 20} MiB, {programs.SECONDS} s", NO_ANSWER),
         ("one summary of a leg", f"{leg.LARGEST_BYTES >> 20} MiB", "names it as unreadable"),
         ("one file of metrics", f"{files.LARGEST_BYTES >> 20} MiB", "names it as unreadable"),
         ("metrics of one run", str(readings.MOST), "leaves the others out"),

@@ -18,19 +18,31 @@ def ec2_clients(
     secret_access_key: str | None = None,
     endpoint_url: str | None = None,
 ) -> Callable[[str], EC2Client]:
-    """With keys given, nothing of the user's own AWS files is read for credentials."""
+    """With keys given, nothing of the user's own AWS files is read for credentials.
+
+    `endpoint_url`: of an emulator, which is on this computer. No proxy can reach it, so none is asked.
+    """
     import boto3
     from botocore.config import Config
 
+    from cvl_ci.clouds.aws import bounded_client
+
     session = boto3.Session(aws_access_key_id=access_key_id, aws_secret_access_key=secret_access_key)
-    config = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=20)
+    config = Config(
+        retries={"mode": "standard", "max_attempts": 5},
+        connect_timeout=5,
+        read_timeout=20,
+        proxies={} if endpoint_url else None,
+    )
     clients: dict[str, EC2Client] = {}
     making = threading.Lock()  # a session makes one client at a time; clients themselves are thread-safe
 
     def client(region: str) -> EC2Client:
         with making:
             if region not in clients:
-                clients[region] = session.client("ec2", region_name=region, endpoint_url=endpoint_url, config=config)
+                new = session.client("ec2", region_name=region, endpoint_url=endpoint_url, config=config)
+                bounded_client.bind(new)
+                clients[region] = new
             return clients[region]
 
     return client

@@ -8,6 +8,7 @@ one id that is gone; the same ids as a filter do not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from cvl_ci.clouds import http
@@ -37,7 +38,8 @@ Raw = tuple[str, Mapping[str, Any]]
 
 def denied(error: Exception) -> bool:
     """botocore makes its classes at run time: its errors are told by what they carry."""
-    return getattr(error, "response", {}).get("Error", {}).get("Code") in DENIED
+    answer = getattr(error, "response", None)
+    return isinstance(answer, Mapping) and answer.get("Error", {}).get("Code") in DENIED
 
 
 def of_lease(client: EC2Client, lease: str) -> Iterator[Raw]:
@@ -134,8 +136,11 @@ def listed(answer: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
 
 def _every(client: Any, operation: str, key: str, **question: Any) -> Iterator[Mapping[str, Any]]:
     """Of all pages, which botocore asks for; it raises where a page's token comes again."""
+    from cvl_ci import bounded
+
+    until = monotonic() + bounded.LISTING_SECONDS
     for number, page in enumerate(client.get_paginator(operation).paginate(**question)):
-        if number >= http.PAGES:
+        if number >= http.PAGES or monotonic() > until:
             raise ValueError(f"{key} have no last page, so this proves nothing")
         yield from listed(page, key)
 

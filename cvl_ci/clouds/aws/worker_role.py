@@ -36,9 +36,12 @@ def mint(role: str, *, session: str, token: str, environ: Mapping[str, str]) -> 
     from botocore import UNSIGNED
     from botocore.config import Config
 
+    from cvl_ci.clouds.aws import bounded_client
+
     region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     config = Config(signature_version=UNSIGNED, retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5)
     sts: Any = botocore.session.Session().create_client("sts", region_name=region, config=config)
+    bounded_client.bind(sts, most_bytes=oidc.MOST_BYTES, seconds=oidc.SECONDS)
     try:
         answer = sts.assume_role_with_web_identity(RoleArn=role, RoleSessionName=session, WebIdentityToken=token)
     except Exception as error:  # noqa: BLE001  botocore makes its classes at run time
