@@ -41,7 +41,7 @@ class Example:
         silent = "It does not say whether it needs a GPU, so it gets none: give one with gpu if it does."
         alone = f"Of this example only its {FILE_NAME} is here, none of its scripts: it can be planned, not run."
         unclear = self.declared.gpus is None and not gpu_given
-        return (*([silent] if unclear else []), *([alone] if self.unseen else []))
+        return (*([silent] if unclear else []), *([alone] if self.unseen else []), *self.declared.notes)
 
 
 def read(content: bytes, *, directory: str, files: Collection[str]) -> Example:

@@ -32,8 +32,8 @@ class Preset:
 
 
 def mentioned(presets: object) -> set[str]:
-    """The scripts that presets name, and those of the usual names when there are none."""
-    said = declared(presets, files=[f"{name}.sh" for name in _UNDECLARED])
+    """Return the scripts that presets name."""
+    said = declared(presets, files=())
     found: set[str] = set()
     for name, one in said.items():
         form = one if isinstance(one, Mapping) else {"script": one}

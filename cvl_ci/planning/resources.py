@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cvl_ci.inputs import accelerators
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.plan import Needs
 
@@ -23,9 +25,36 @@ _TABLE = (
     (48.0, ("L40S", "A6000", "A100-80GB")),
     (80.0, ("A100-80GB", "H100")),
     (141.0, ("H200", "B200")),
+    (180.0, ("B200", "MI300X")),
+    (192.0, ("MI300X",)),
 )
+_LARGEST_USUAL_GB = 141.0
+"""Several GPUs that have more than this are taken for a sum over all of them."""
 _UNKNOWN_GB = 24.0
+_COMPARES = re.compile(r"(?:==|!=|\bis\b|\bis not\b|\bin\b)[^\n]*bfloat16|bfloat16\s*(?:==|!=)", re.IGNORECASE)
+"""Library code that asks which type it was given: no need of that type."""
+_LLAMA_CPP = re.compile(r"llama[-_.]?cpp|llama-(?:server|cli)\b|\bggml|\.gguf\b", re.IGNORECASE)
+_FLASH_PACKAGE = re.compile(
+    r"(?:import|from)\s+flash_attn|flash[-_]attn\s*[=<>~]=|install[^\n]*flash[-_]attn|flash_attention_2"
+)
+_LLAMA_FLASH = re.compile(r"-{0,2}flash[-_ ]?attn|flash[-_ ]?attention", re.IGNORECASE)
+"""llama.cpp has flash attention of its own, for a T4 too: ggml/src/ggml-cuda/fattn.cu."""
 _NEEDS_AMPERE = re.compile(r"bf16|bfloat16|flash[-_ ]?attn|flash[-_ ]?attention|fp8|float8", re.IGNORECASE)
+_RESOURCE_KEYS = ("gpu", "gpus", "accelerators", "gpu_count", "vram_gb", "cpu_cores", "ram_gb", "disk_gb", "downloads")
+_TOP_KEYS = ("name", "resources", "hardware", "docker", "image", "presets", "files")
+_OTHER_NAMES = {
+    "gpu_type": "gpu",
+    "gpu_name": "gpu",
+    "vram": "vram_gb",
+    "min_vram_gb": "vram_gb",
+    "cpu": "cpu_cores",
+    "cpus": "cpu_cores",
+    "ram": "ram_gb",
+    "memory": "ram_gb",
+    "memory_gb": "ram_gb",
+    "disk": "disk_gb",
+    "disk_size": "disk_gb",
+}
 _YES = {"required", "true", "yes"}
 _NO = {"none", "no", "false", "optional", "0", ""}
 
@@ -39,33 +68,85 @@ class Declared:
     cpus: float | None
     memory_gib: float | None
     disk_gb: float | None
+    named: Mapping[str, int] | None = None
+    """GPUs by name, as `gpu: L4:2` or a list has them; not yet SkyPilot's spelling."""
+    unreadable: Wrong | None = None
+    """Why the GPUs by name cannot be read."""
+    notes: tuple[str, ...] = ()
+    """Warnings on how the file was read."""
 
 
 def declared(document: Mapping[str, Any]) -> Declared:
+    """Read the machine that an example.yaml declares."""
     resources = _mapping(document.get("resources"))
     hardware = _mapping(document.get("hardware"))
     docker = _mapping(document.get("docker"))
-    gpu = resources.get("gpu")
+    named, unreadable = _named(resources)
+    gpu = None if named is not None else resources.get("gpu")
     nested = _mapping(gpu)
+    count = _gpus(gpu, resources=resources, hardware=hardware, docker=docker)
+    vram = _first(nested.get("vram_gb"), resources.get("vram_gb"), hardware.get("min_vram_gb"), docker.get("vram_gb"))
+    notes = _misspelled(document, resources)
+    if vram and count and count > 1 and vram > _LARGEST_USUAL_GB:
+        notes.append(f"vram_gb {vram:g} is read as the sum of {count} GPUs: {vram / count:g} GB each.")
+        vram = vram / count
     return Declared(
-        gpus=_gpus(gpu, resources=resources, hardware=hardware, docker=docker),
-        vram_gb=_first(
-            nested.get("vram_gb"), resources.get("vram_gb"), hardware.get("min_vram_gb"), docker.get("vram_gb")
-        ),
+        gpus=1 if named else 0 if named is not None else count,
+        vram_gb=vram,
         cpus=_first(resources.get("cpu_cores"), hardware.get("min_cpu_cores")),
         memory_gib=_first(resources.get("ram_gb"), hardware.get("min_ram_gb")),
         disk_gb=_first(resources.get("disk_gb")),
+        named=named,
+        unreadable=unreadable,
+        notes=tuple(notes),
     )
 
 
-def needs(said: Declared, *, sources: Iterable[str] = ()) -> Needs:
-    """`sources`: the example's own text, looked at only where it decides. Raises Wrong when no single GPU is enough."""
+def needs(said: Declared, *, sources: Iterable[str] = (), known_gpus: Collection[str] = ()) -> Needs:
+    """Return the machine for what was declared. Raise Wrong when no single GPU is enough, or a name is unknown.
+
+    `sources`: the example's own text, looked at only where it decides. `known_gpus`: SkyPilot's names.
+    """
+    if said.unreadable is not None:
+        raise said.unreadable
+    named = accelerators.canonical(said.named, known_gpus) if said.named else None
     return Needs(
-        accelerators=_accelerators(said, sources),
+        accelerators=_accelerators(said, sources) if named is None else named,
+        in_order=isinstance(named, accelerators.Preferred),
         cpus=said.cpus,
         memory_gib=said.memory_gib,
         disk_gb=max(LEAST_DISK_GB, int((said.disk_gb or 0) + IMAGE_GB + 0.5)),
     )
+
+
+def _named(resources: Mapping[str, Any]) -> tuple[Mapping[str, int] | None, Wrong | None]:
+    """Return GPUs by name, and why they cannot be read; None: the file names none."""
+    for key in ("gpu", "gpus", "accelerators"):
+        value = resources.get(key)
+        if isinstance(value, str):
+            is_name = value.strip().lower() not in _YES | _NO and _number(value) is None
+        elif isinstance(value, Mapping):
+            is_name = bool(value) and not {"count", "vram_gb"}.intersection(value)
+        else:
+            is_name = isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
+        if is_name:
+            try:
+                return accelerators.read(value), None
+            except Wrong as wrong:
+                return None, Wrong(f"declares {key}: {value!r}, which {wrong.problem}", near=wrong.near)
+    return None, None
+
+
+def _misspelled(document: Mapping[str, Any], resources: Mapping[str, Any]) -> list[str]:
+    """Return a warning for each key that is nearly one that is read."""
+    notes = []
+    for where, keys, read in (("", document, _TOP_KEYS), ("resources.", resources, _RESOURCE_KEYS)):
+        for key in map(str, keys):
+            meant = _OTHER_NAMES.get(key) if where else None
+            close = [meant] if meant else difflib.get_close_matches(key, read, n=1, cutoff=0.85)
+            if key not in read and close:
+                notes.append(f"{where}{key} in its example.yaml is not read. Did you mean {where}{close[0]}?")
+    return notes
 
 
 def _accelerators(said: Declared, sources: Iterable[str]) -> dict[str, int]:
@@ -74,10 +155,17 @@ def _accelerators(said: Declared, sources: Iterable[str]) -> dict[str, int]:
     wanted = said.vram_gb or _UNKNOWN_GB
     for most, names in _TABLE:
         if wanted <= most:
-            # A T4 has neither bfloat16 nor what flash-attention and fp8 stand on.
-            modern = names is _SMALL and any(_NEEDS_AMPERE.search(text) for text in sources)
+            modern = names is _SMALL and any(map(_needs_ampere, sources))
             return dict.fromkeys(names[1:] if modern else names, said.gpus)
-    raise Wrong(f"declares {wanted:g} GB a GPU, more than any single GPU has: say which with gpu")
+    raise Wrong(f"declares {wanted:g} GB a GPU, and the largest has {_TABLE[-1][0]:g}: name the GPU with gpu")
+
+
+def _needs_ampere(text: str) -> bool:
+    """Tell whether a source needs more than a T4, which lacks bfloat16, fp8, and the flash-attention package."""
+    text = _COMPARES.sub("", text)
+    if _LLAMA_CPP.search(text) and not _FLASH_PACKAGE.search(text):
+        text = _LLAMA_FLASH.sub("", text)
+    return bool(_NEEDS_AMPERE.search(text))
 
 
 def _gpus(

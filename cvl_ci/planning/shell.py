@@ -14,6 +14,8 @@ from cvl_ci.planning.example import Example
 from cvl_ci.planning.presets import BUILD, Preset
 
 _NEVER_END = {"serve", "server", "demo", "ui", "webui", "app", "gradio", "streamlit"}
+_ENDS = {"predict", "predictions", "train", "test", "eval", "evaluate", "benchmark", "build", "download", "inference"}
+"""A preset of such a name ends, also where its description names a server."""
 _STARTS_A_SERVER = re.compile(
     r"(launch|start|serve|run)\b.*\b(server|dashboard|web ?ui|gunicorn|demo app)\b", re.IGNORECASE
 )
@@ -57,13 +59,13 @@ def on_docker(preset: Preset, *, around: Around, args: tuple[str, ...]) -> Lines
         run=(run,),
         env={**env, **preset.env},
         needs_docker=(build is not None and preset.docker) or _uses_docker(run, preset, around.texts),
-        warnings=_never_ends(preset),
+        warnings=without_an_end(preset),
     )
 
 
 def in_image(preset: Preset, *, around: Around, args: tuple[str, ...]) -> Lines:
     """Everything inside one image, where there is no Docker: the command is meant for that, a script perhaps not."""
-    warnings = _never_ends(preset)
+    warnings = without_an_end(preset)
     text = around.texts.get(preset.script or "", "")
     if preset.script and _RUNS_DOCKER.search(text):
         if preset.command:
@@ -165,8 +167,11 @@ def _uses_docker(line: str, preset: Preset, texts: Mapping[str, str]) -> bool:
     return "docker " in line or bool(_RUNS_DOCKER.search(texts.get(preset.script or "", "")))
 
 
-def _never_ends(preset: Preset) -> tuple[str, ...]:
-    names = {*re.split(r"[-_]", preset.name.lower()), *re.split(r"[-_./]", (preset.script or "").lower())}
+def without_an_end(preset: Preset) -> tuple[str, ...]:
+    own = {*re.split(r"[-_]", preset.name.lower())}
+    if own & _ENDS:
+        return ()
+    names = {*own, *re.split(r"[-_./]", (preset.script or "").lower())}
     if names & _NEVER_END or _STARTS_A_SERVER.match(preset.description):
         return (f"The preset {preset.name} looks like one that never ends: it is stopped at max_runtime.",)
     return ()

@@ -15,6 +15,8 @@ from cvl_ci.errors import RequestError
 from cvl_ci.inputs.reader import from_environment, from_keywords
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.model.plan import Place, RunPlan, Secret, Spot
+from cvl_ci.planning import presets
+from cvl_ci.planning.shell import without_an_end
 from tests.support.field import FIELD, plant, run_git
 
 Ask = Callable[..., RunPlan]
@@ -78,6 +80,21 @@ def test_a_presets_environment_is_the_jobs_and_the_users_wins(ask: Ask) -> None:
     assert ask(example="usual", preset="serve").env["PORT"] == "8050"
     plan = ask(example="usual", preset="serve", env={"PORT": 1, "CVL_IMAGE": "mine"})
     assert plan.env == {"PORT": "1", "CVL_IMAGE": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("name", "description", "warned"),
+    [
+        ("predict", "Run a prediction against a local server", False),
+        ("predict-demo", "Predict", False),
+        ("benchmark", "Start the server and measure it", False),
+        ("demo", "Show it", True),
+        ("web", "Launch the web demo server", True),
+    ],
+)
+def test_only_a_preset_without_an_end_is_said_to_have_none(name: str, description: str, warned: bool) -> None:
+    preset = presets.read(name, {"script": "x.sh", "description": description}, files={"x.sh"})
+    assert bool(without_an_end(preset)) == warned
 
 
 def test_a_preset_that_never_ends_is_warned_of(ask: Ask) -> None:

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from cvl_ci.clouds.catalogue.names import ACCELERATORS
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.planning import resources
 
 
 def gpus(sources: tuple[str, ...] = (), **said: Any) -> list[str]:
-    found = resources.needs(resources.declared(said), sources=sources).accelerators
+    found = resources.needs(resources.declared(said), sources=sources, known_gpus=ACCELERATORS).accelerators
     return [f"{name}:{count}" for name, count in found.items()]
 
 
@@ -38,6 +39,8 @@ LARGE = ["A100:1", "L40S:1", "A6000:1", "A100-80GB:1"]
         (80, ["A100-80GB:1", "H100:1"]),
         (81, ["H200:1", "B200:1"]),
         (141, ["H200:1", "B200:1"]),
+        (160, ["B200:1", "MI300X:1"]),
+        (192, ["MI300X:1"]),
     ],
 )
 def test_every_row_of_the_table(vram: float | None, wanted: list[str]) -> None:
@@ -53,7 +56,7 @@ def test_a_t4_cannot_do_what_newer_gpus_can(word: str) -> None:
 
 
 def test_more_than_any_gpu_has_is_no_guess() -> None:
-    with pytest.raises(Wrong, match="200 GB a GPU"):
+    with pytest.raises(Wrong, match="200 GB a GPU, and the largest has 192"):
         gpus(resources={"gpu": 1, "vram_gb": 200})
 
 
@@ -76,12 +79,61 @@ def test_more_than_any_gpu_has_is_no_guess() -> None:
         ({"resources": None}, []),
         ({"resources": {"gpu": 0}, "docker": {"gpu": "required", "vram_gb": 24}}, []),
         ({"resources": {"gpu": True}}, MODERN),
+        ({"resources": {"gpu": "L4"}}, ["L4:1"]),
+        ({"resources": {"gpu": "l4:2", "vram_gb": 80}}, ["L4:2"]),
+        ({"resources": {"gpu": ["A10G", "L4:2"]}}, ["A10G:1", "L4:2"]),
+        ({"resources": {"gpu": {"H100": 8}}}, ["H100:8"]),
+        ({"resources": {"gpus": "{L4:1, A10G:1}"}}, ["L4:1", "A10G:1"]),
+        ({"resources": {"accelerators": {"L4:1": None, "A10G:1": None}}}, ["L4:1", "A10G:1"]),
+        ({"resources": {"gpu": 2, "vram_gb": 160}}, ["A100-80GB:2", "H100:2"]),
+        ({"resources": {"gpu": {"count": 4, "vram_gb": 320}}}, ["A100-80GB:4", "H100:4"]),
         ({"resources": {"gpu": "1"}}, MODERN),
         ({}, []),
     ],
 )
 def test_every_way_to_declare_it(said: dict[str, Any], wanted: list[str]) -> None:
     assert gpus(**said) == wanted
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [
+        ("Llama(model_path='m.gguf', flash_attn=True)  # llama_cpp", SMALL),
+        ("llama-server -m model.gguf --flash-attn on", SMALL),
+        ("llama_cpp.flash_attn = 1; pip install flash-attn", MODERN),
+        ("if x.dtype == torch.bfloat16:\n    x = x.half()", SMALL),
+        ("if torch.bfloat16 != dtype:", SMALL),
+        ("assert dtype in (torch.float16, torch.bfloat16)", SMALL),
+        ("model.to(torch.bfloat16)", MODERN),
+        ("if dtype == torch.bfloat16:\n    pass\nmodel.to(torch.bfloat16)", MODERN),
+        ("from flash_attn import flash_attn_func  # beside llama.cpp", MODERN),
+    ],
+)
+def test_a_word_alone_is_not_a_need(source: str, wanted: list[str]) -> None:
+    assert gpus((source,), resources={"gpu": 1, "vram_gb": 8}) == wanted
+
+
+def test_a_list_is_an_order_and_a_set_is_not() -> None:
+    def in_order(gpu: object) -> bool:
+        declared = resources.declared({"resources": {"gpu": gpu}})
+        return resources.needs(declared, known_gpus=ACCELERATORS).in_order
+
+    assert (in_order(["A10G", "L4"]), in_order("{A10G, L4}")) == (True, False)
+
+
+@pytest.mark.parametrize("gpu", ["L44", ["L4", "Hopper"], {"H1000": 1}, "L4:many"])
+def test_a_name_that_is_unknown_is_refused_with_the_near_ones(gpu: object) -> None:
+    with pytest.raises(Wrong):
+        gpus(resources={"gpu": gpu})
+
+
+def test_a_sum_and_a_misspelled_key_are_told() -> None:
+    document = {"resource": {}, "resources": {"gpu": 2, "vram_gb": 160, "vram": 8}, "references": [], "title": "t"}
+    assert resources.declared(document).notes == (
+        "resource in its example.yaml is not read. Did you mean resources?",
+        "resources.vram in its example.yaml is not read. Did you mean resources.vram_gb?",
+        "vram_gb 160 is read as the sum of 2 GPUs: 80 GB each.",
+    )
 
 
 @pytest.mark.parametrize(("disk", "wanted"), [(None, 100), (2, 100), (40, 100), (41, 101), (250, 310)])
@@ -95,7 +147,7 @@ def test_cpus_and_memory_are_what_it_declares() -> None:
     assert resources.needs(resources.declared({"hardware": {"min_ram_gb": 32}})).memory_gib == 32
 
 
-@pytest.mark.parametrize("junk", ["many", [], {"count": "x"}, -1, 10**30, float("nan"), object()])
+@pytest.mark.parametrize("junk", [[], {"count": "x"}, -1, 10**30, float("nan"), object()])
 def test_what_makes_no_sense_is_no_gpu_and_no_crash(junk: object) -> None:
     assert len(gpus(resources={"gpu": junk})) in {0, len(MODERN)}
     assert resources.declared({"resources": {"gpu": 0, "cpu_cores": junk, "disk_gb": junk}}).cpus is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -50,7 +50,7 @@ def _one_side(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
     mistakes = [*inputs.mistakes, *wrong, *wrong_gpu, *build_plan.wrong_regions(inputs, prices.regions)]
     work: Work | None = None
     if kind == "example":
-        work, wrong = _example(inputs, checkout, explicit_gpu=gpu)
+        work, wrong = _example(inputs, checkout, explicit_gpu=gpu, known_gpus=prices.accelerators())
     elif kind == "command":
         work, wrong = _command(inputs, checkout)
     elif kind == "task":
@@ -65,7 +65,9 @@ def _one_side(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
     raise RequestError(mistakes)
 
 
-def _example(inputs: Inputs, checkout: Checkout, *, explicit_gpu: Mapping[str, int] | None) -> Prepared:
+def _example(
+    inputs: Inputs, checkout: Checkout, *, explicit_gpu: Mapping[str, int] | None, known_gpus: Collection[str]
+) -> Prepared:
     typed = inputs.example or ""
     try:
         directory = find_example(typed, checkout)
@@ -77,10 +79,10 @@ def _example(inputs: Inputs, checkout: Checkout, *, explicit_gpu: Mapping[str, i
     mistakes: list[Mistake] = []
     needed = Needs()
     try:
-        needed = resources.needs(found.declared, sources=texts.values())
+        needed = resources.needs(found.declared, sources=texts.values(), known_gpus=known_gpus)
     except Wrong as wrong:
         if explicit_gpu is None:
-            mistakes.append(inputs.mistake("example", typed, wrong.problem))
+            mistakes.append(inputs.mistake("example", typed, wrong.problem, near=wrong.near))
     name = inputs.preset or presets.only(found.presets) or ""
     if not name and found.presets:
         return None, [*mistakes, inputs.mistake("example", typed, f"needs a preset: {', '.join(found.presets)}")]
