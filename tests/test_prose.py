@@ -78,7 +78,9 @@ def test_action_yml_breaks_no_rule() -> None:
     assert prose.complaints(sentence for text in texts for sentence in prose.split(text)) == []
 
 
-@pytest.mark.parametrize("verb", ["", "plan", "run", "down", "check", "reap", "matrix", "report", "history", "drill"])
+@pytest.mark.parametrize(
+    "verb", ["", "plan", "run", "down", "check", "reap", "matrix", "report", "history", "drill", "completion"]
+)
 def test_help_breaks_no_rule(verb: str) -> None:
     with pytest.raises(SystemExit), redirect_stdout(io.StringIO()) as shown:
         main([*filter(None, [verb]), "--help"])

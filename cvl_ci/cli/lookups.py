@@ -1,4 +1,4 @@
-"""The verbs that read only: status and check. They launch and end nothing."""
+"""The verbs that read only: status, check and completion. They launch and end nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 
 from cvl_ci import wiring
+from cvl_ci.errors import Mistake, RequestError
 from cvl_ci.local.console.streams import Console
 
 
@@ -29,3 +30,21 @@ def check(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     checks = wiring.cloud_access(environ, parsed.clouds)
     console.say(credentials.as_text(checks, width=shutil.get_terminal_size((120, 24)).columns))
     return credentials.exit_code(checks, named=bool(parsed.clouds))
+
+
+def completion(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
+    """Print the script of one shell. Raise RequestError for any other word."""
+    from cvl_ci.inputs import command_line
+    from cvl_ci.inputs.completion.scripts import SHELLS, script
+    from cvl_ci.inputs.suggest import near
+    from cvl_ci.sandbox.command import add_arguments as add_sandbox
+
+    shell = " ".join(parsed.shells)
+    if shell not in SHELLS:
+        problem = "is not one of bash, zsh and fish" if shell else "is missing: name bash, zsh or fish"
+        raise RequestError([Mistake(field="SHELL", value=shell, problem=problem, near=near(shell, SHELLS))])
+    prices = wiring.prices(environ)
+    regions = sorted({region for cloud in prices.clouds() for region in prices.regions(cloud)})
+    parser = command_line.build(sandbox=add_sandbox)
+    console.say(script(shell, parser, gpus=prices.accelerators(), regions=regions).removesuffix("\n"))
+    return 0

@@ -280,6 +280,7 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Console], i
     "down": _down,
     "status": lookups.status,
     "check": lookups.check,
+    "completion": lookups.completion,
     "reap": _reap,
     "drill": _drill,
     "sandbox": _sandbox,

@@ -13,7 +13,7 @@ from cvl_ci.inputs.suggest import near
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[arguments.AnyOrderParser]  # noqa: SLF001  there is no other name for its type
 
-WORDS = {"down": "names", "check": "clouds"}
+WORDS = {"down": "names", "check": "clouds", "logs": "names", "completion": "shells"}
 """Where a verb's words go, wherever on the line they were typed."""
 
 
@@ -24,23 +24,33 @@ def parse(
 
     `version`: called only where a person asks for it. Without a word the help is shown.
     """
+    parser, verbs = _built(sandbox, version=version() if "--version" in argv else "")
+    words = argv or ["--help"]
+    parser.refuse_unknown(words[0], verbs.choices)
+    return _placed(parser.parse_args(words))
+
+
+def build(*, sandbox: Callable[[argparse.ArgumentParser], None]) -> argparse.ArgumentParser:
+    """Return the parser itself, for views of it such as shell completion."""
+    return _built(sandbox, version="")[0]
+
+
+def _built(sandbox: Callable[[argparse.ArgumentParser], None], *, version: str) -> tuple[_Program, Verbs]:
     parser = _Program(
         prog="cvl-ci",
         description="Run a GPU job on any cloud with SkyPilot, fetch its files, and leave no machine running.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    number = version() if "--version" in argv else ""
     parser.add_argument(
-        "--version", action="version", version=f"%(prog)s {number}", help="show this program's version and exit"
+        "--version", action="version", version=f"%(prog)s {version}", help="show this program's version and exit"
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=arguments.AnyOrderParser)
     _add_one_run(verbs)
     _add_tabled(verbs)
     _add_endings(verbs)
+    _add_completion(verbs)
     sandbox(verbs.add_parser("sandbox", help="an emulated AWS on your own Docker: try it all with no cloud account"))
-    words = argv or ["--help"]
-    parser.refuse_unknown(words[0], verbs.choices)
-    return _placed(parser.parse_args(words))
+    return parser, verbs
 
 
 class _Program(argparse.ArgumentParser):
@@ -120,6 +130,13 @@ def _add_endings(verbs: Verbs) -> None:
         help="how long to wait after the deadline or the end of the run (default: 10m)",
     )
     reap.add_argument("--dry-run", action="store_true", help="list the machines, and end none")
+
+
+def _add_completion(verbs: Verbs) -> None:
+    completion = verbs.add_parser("completion", help="print a script that completes this command line in a shell")
+    completion.add_argument(
+        "shells", nargs="*", metavar="bash|zsh|fish", help="the shell; its script says how to load it"
+    )
 
 
 def _placed(parsed: argparse.Namespace) -> argparse.Namespace:
