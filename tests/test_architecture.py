@@ -72,6 +72,10 @@ def test_the_labels_and_the_name_of_a_lease_are_written_in_one_place() -> None:
     assert broken(law.lease_names_are_written_in_one_place) == []
 
 
+def test_the_variables_of_the_actions_inputs_are_read_in_one_place() -> None:
+    assert broken(law.action_variables_are_read_in_one_place) == []
+
+
 def test_no_module_has_a_name_that_says_nothing() -> None:
     assert broken(law.names_say_something) == []
 
@@ -161,6 +165,9 @@ BREAKS: Sequence[tuple[Law, str, str]] = [
     (law.lease_names_are_written_in_one_place, "local/x.py", "x = r'lease cvl-\\d+'"),
     (law.lease_names_are_written_in_one_place, "local/x.py", "name.startswith('cvl-')"),
     (law.lease_names_are_written_in_one_place, "lease.py", "name = f'cvl-{run}-{digest}'"),
+    (law.action_variables_are_read_in_one_place, "wiring/x.py", "token = environ.get('INPUT_GITHUB_TOKEN', '')"),
+    (law.action_variables_are_read_in_one_place, "inputs/x.py", "text = environ[f'INPUT_{name.upper()}']"),
+    (law.action_variables_are_read_in_one_place, "action/x.py", "variable.startswith('INPUT_')"),
     (law.names_say_something, "engine/utils.py", ""),
     (law.names_say_something, "engine/base_engine.py", ""),
     (law.names_say_something, "common/x.py", ""),
@@ -189,6 +196,8 @@ KEEPS: Sequence[tuple[Law, str, str]] = [
     (law.the_doors_alone_exit, "sandbox/emulator/main.py", "import sys\nsys.exit(0)"),
     (law.the_lease_alone_takes_down, "commands/run/run.py", "files.remove(x)\nlease.release()\nsandbox.down()"),
     (law.classes_have_one_job, "local/x.py", "class A:" + "".join(f"\n    def _f{n}(self): ..." for n in range(99))),
+    (law.action_variables_are_read_in_one_place, "x.py", "x = action_variables.value(environ, 'github_token')"),
+    (law.action_variables_are_read_in_one_place, "cli.py", "x = 'MAX_INPUT_BYTES'"),
     (law.lease_names_are_written_in_one_place, "x.py", "x = 'cvl-ci', 'cvl-ci down', f'cvl-ci-{run}', 'cvl-outputs'"),
     (law.the_report_alone_writes_markdown, "cli.py", '"""## A docstring\n```\n"""\nx = "a | b"'),
 ]

@@ -62,7 +62,7 @@ class Job:
         inputs = {f"INPUT_{one.name.upper()}": one.default for one in MANY_INPUTS}
         words = {f"INPUT_{name.upper()}": value for name, value in {"verb": verb, **self.given, **given}.items()}
         environ = {**self.environ, **inputs, **words}
-        read = from_environment({}, also=())
+        read = from_environment({})
         github = Step(environ)
         try:
             return matrix_verbs.carry_out(github, StepPublication(github), environ, read.mistakes)

@@ -128,24 +128,21 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
 
 
 def _inputs(environ: Mapping[str, str]) -> Inputs:
-    """What a run is asked with. The inputs of the other tables have readers of their own, and are no mistake here."""
-    from cvl_ci.inputs.action_fields import ACTION_INPUTS
-    from cvl_ci.inputs.credential_fields import CREDENTIAL_INPUTS
-    from cvl_ci.inputs.matrix_fields import MANY_INPUTS
     from cvl_ci.inputs.reader import from_environment
 
-    return from_environment(environ, also=[each.name for each in (*ACTION_INPUTS, *MANY_INPUTS, *CREDENTIAL_INPUTS)])
+    return from_environment(environ)
 
 
 def _reap(inputs: Inputs, step: Step, publication: StepPublication, environ: Mapping[str, str]) -> int:
     """It takes no lease: post has only credentials to remove. What is cut short, the next sweep finds again."""
     from cvl_ci.commands.reap import text
+    from cvl_ci.inputs import action_variables
 
     asked = step.asked
     if inputs.mistakes:
         raise RequestError(inputs.mistakes)
     step.state.update(done=True)
-    cloud = environ.get("INPUT_CLOUD", "").strip()
+    cloud = action_variables.value(environ, "cloud")
     environ = wiring.credentials(environ, wiring.clouds_named(cloud), mask=step.workflow.mask)
     reaped = wiring.reap(environ, workflow=step.workflow, cloud=cloud, grace=asked.grace, dry_run=asked.dry_run)
     publication.publish_sweep(reaped)

@@ -28,7 +28,7 @@ from cvl_ci.github.artifacts.http import Http, Patience
 from cvl_ci.github.artifacts.name import REPORT
 from cvl_ci.github.pr.issue import Findings, RegressionIssue
 from cvl_ci.github.pr.report_comment import ReportComment
-from cvl_ci.inputs import matrix_reader
+from cvl_ci.inputs import action_variables, matrix_reader
 from cvl_ci.local import run_files
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.ports import Kept
@@ -162,7 +162,7 @@ def _published(request: MatrixRequest, made: Report) -> str:
     """The artifact first, so that all that follows can point to it. The address of the issue, if there is one."""
     step, asked = request.step, request.step.asked
     say = step.workflow.warning if asked.comment == "always" else step.workflow.progress
-    token = request.environ.get("INPUT_GITHUB_TOKEN", "")
+    token = action_variables.value(request.environ, "github_token")
     comment = ReportComment(here=step.here, group=asked.comment_group, token=token, clock=SystemClock(), say=say)
     settings = replace(many.settings(request.given), head=comment.head)
     written = reporting.files(made, assets=run_files.assets(), settings=settings)
@@ -246,7 +246,7 @@ def history(request: MatrixRequest) -> int:
 
 def _repository(request: MatrixRequest) -> Repository:
     here = request.step.here
-    token = request.environ.get("INPUT_GITHUB_TOKEN", "")
+    token = action_variables.value(request.environ, "github_token")
     if not token or not re.fullmatch(r"\d+", here.run) or not here.repository:
         raise CvlError(
             "GitHub cannot be asked what the legs left: there is no token, or this is no run of a workflow.",
@@ -260,7 +260,7 @@ def _asking(request: MatrixRequest) -> Iterator[Gathering]:
     """Raises CvlError where GitHub cannot be asked at all."""
     patience = Patience(clock=SystemClock(), random=random.random)
     with closing(Http(environ=request.environ, patience=patience, connections=AT_ONCE)) as http:
-        token = request.environ.get("INPUT_GITHUB_TOKEN", "")
+        token = action_variables.value(request.environ, "github_token")
         yield Gathering(_repository(request), http=http, api=request.step.here.api, token=token)
 
 

@@ -26,12 +26,13 @@ class Step:
     def __init__(self, environ: Mapping[str, str], *, is_post: bool = False, leg: str | None = None) -> None:
         """`leg`: the leg that main saved, where it differs from the input."""
         from cvl_ci.github import context
+        from cvl_ci.inputs import action_variables
         from cvl_ci.inputs.action_reader import read
         from cvl_ci.lease import Owner
         from cvl_ci.result.masks import Masks
 
         self.asked = read(environ)
-        self.here = here = context.read(environ, leg=environ.get("INPUT_LEG", "") if leg is None else leg)
+        self.here = here = context.read(environ, leg=action_variables.value(environ, "leg") if leg is None else leg)
         self.owner = Owner(
             repository=here.repository, run=here.run, attempt=here.attempt, job=here.job, step=here.step, leg=here.leg
         )
@@ -43,7 +44,7 @@ class Step:
             StepState(lease=self.owner.name, leg=here.leg),
             tell_runner=lambda text: self.workflow.commands.state("handover", text),
         )
-        self.comment = self._comment() if environ.get("INPUT_GITHUB_TOKEN") else None
+        self.comment = self._comment() if action_variables.value(environ, "github_token") else None
         self.live = LiveComment(self.comment if self.asked.comment in {"auto", "always"} else None, self.state)
         self.workflow = self._reporter()
 
@@ -110,11 +111,12 @@ class Step:
 
     def _comment(self) -> StepComment:
         from cvl_ci.github.pr.step_comment import StepComment
+        from cvl_ci.inputs import action_variables
 
         return StepComment(
             here=self.here,
             group=self.asked.comment_group,
-            token=self._environ["INPUT_GITHUB_TOKEN"],
+            token=action_variables.value(self._environ, "github_token"),
             masks=self.masks,
             clock=SystemClock(),
             say=self._explain_no_comment,

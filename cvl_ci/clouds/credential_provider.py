@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cvl_ci.inputs import action_variables
 from cvl_ci.inputs.credential_fields import BY_NAME
 from cvl_ci.model.access import CloudAccess
 
@@ -37,7 +38,7 @@ class Here:
         return self.given(name) if self.writes else ""
 
     def as_input(self, name: str) -> str:
-        return self.environ.get(f"INPUT_{name.upper()}", "").strip()
+        return action_variables.value(self.environ, name)
 
     def variable(self, name: str) -> str:
         return self.environ.get(name, "").strip()

@@ -22,6 +22,7 @@ from cvl_ci.clouds.key_files import LAMBDA, NEBIUS, RUNPOD
 from cvl_ci.clouds.kubernetes.credentials import KUBERNETES
 from cvl_ci.clouds.programs import run_bounded
 from cvl_ci.errors import CredentialsError
+from cvl_ci.inputs.action_variables import variable
 from cvl_ci.inputs.credential_fields import CREDENTIAL_INPUTS
 from cvl_ci.model.access import CloudAccess
 
@@ -115,7 +116,7 @@ def carry_out(where: Here, written: Written) -> dict[str, str]:
     """Files, then logins: the environment in which the clouds know us. No input of ours that is secret stays in it."""
     leaves = [login.leaves for login in written.logins if login.leaves]
     credential_files.put(written.files, leaves=leaves, folder=where.folder)
-    gone = {*written.without, *(f"INPUT_{one.name.upper()}" for one in CREDENTIAL_INPUTS if one.secret)}
+    gone = {*written.without, *(variable(one.name) for one in CREDENTIAL_INPUTS if one.secret)}
     environ = {name: value for name, value in where.environ.items() if name not in gone} | dict(written.variables)
     for login in written.logins:
         _log_in(login, environ)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cvl_ci.errors import Mistake
+from cvl_ci.inputs import action_variables
 from cvl_ci.inputs.action_fields import ACTION_INPUTS
 from cvl_ci.inputs.suggest import near
 
@@ -40,7 +41,7 @@ class ActionInputs:
 
 
 def read(environment: Mapping[str, str]) -> ActionInputs:
-    given = {own.name: environment.get(f"INPUT_{own.name.upper()}", "").strip() for own in ACTION_INPUTS}
+    given = {own.name: action_variables.value(environment, own.name) for own in ACTION_INPUTS}
     mistakes: list[Mistake] = []
     chosen = {name: _choice(name, given[name], known, mistakes) for name, known in CHOICES.items()}
     texts = {name: given[name] for name in ("comment_group", "allow_fork_sha", "artifact_name", "grace")}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cvl_ci.errors import Mistake
-from cvl_ci.inputs import expected_legs, parsers, verb_fields
+from cvl_ci.inputs import action_variables, expected_legs, parsers, verb_fields
 from cvl_ci.inputs.matrix_fields import MANY_INPUTS, TAKES
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.suggest import near
@@ -18,7 +18,7 @@ HISTORY = ("artifacts", "branch", "none")
 
 def read(environment: Mapping[str, str], verb: str) -> tuple[dict[str, Any], list[Mistake]]:
     """What was not given is not there, but for `history`. And all that is wrong."""
-    given = {one.name: environment.get(f"INPUT_{one.name.upper()}", "").strip() for one in MANY_INPUTS}
+    given = {one.name: action_variables.value(environment, one.name) for one in MANY_INPUTS}
     defaults = {one.name: one.default for one in MANY_INPUTS}
     readers = _readers(verb)
     mistakes = [
@@ -27,7 +27,7 @@ def read(environment: Mapping[str, str], verb: str) -> tuple[dict[str, Any], lis
         if text and text != defaults[name] and name not in TAKES[verb]
     ]
     wanted = {name: given[name] or defaults[name] for name in sorted(TAKES[verb])}
-    wanted |= {name: environment.get(f"INPUT_{name.upper()}", "").strip() for name in SHARED.get(verb, ())}
+    wanted |= {name: action_variables.value(environment, name) for name in SHARED.get(verb, ())}
     found: dict[str, Any] = {}
     for name, text in wanted.items():
         if not text:

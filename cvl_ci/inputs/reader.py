@@ -6,13 +6,13 @@ No mistake stops the reading: they are kept beside what could be read, so that o
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cvl_ci.errors import Mistake
+from cvl_ci.inputs import action_variables, parsers
 from cvl_ci.inputs import locations as places
-from cvl_ci.inputs import parsers
 from cvl_ci.inputs.fields import BY_NAME, FIELDS, Field
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.suggest import near
@@ -89,21 +89,18 @@ def from_keywords(given: Mapping[str, object], *, environment: Mapping[str, str]
     return _inputs(given, Spelling.KEYWORD, environment=environment, mistakes=unknown)
 
 
-def from_environment(environment: Mapping[str, str], *, also: Collection[str] = ()) -> Inputs:
-    """The action's way: `INPUT_NUM_NODES`. `also`: inputs that somebody else reads.
+def from_environment(environment: Mapping[str, str]) -> Inputs:
+    """Return the inputs of a run that the action got. The other inputs have readers of their own.
 
-    An input nobody reads is a mistake: a wrongly written limit must not be no limit.
+    An input that the action does not have is a mistake: a wrongly written limit must not be no limit.
     """
-    given: dict[str, object] = {}
-    unknown: list[Mistake] = []
-    for variable, value in environment.items():
-        if not variable.startswith("INPUT_"):
-            continue
-        name = variable.removeprefix("INPUT_").lower().replace("-", "_").replace(" ", "_")
-        if name in BY_NAME:
-            given[name] = value
-        elif name not in {other.lower().replace("-", "_") for other in also}:
-            unknown.append(Mistake(field=name, value=_shown(value), problem="is no input", near=near(name, BY_NAME)))
+    values = action_variables.values(environment)
+    unknown = [
+        Mistake(field=name, value=_shown(value), problem="is no input", near=near(name, BY_NAME))
+        for name, value in values.items()
+        if name not in action_variables.names()
+    ]
+    given = {name: value for name, value in values.items() if name in BY_NAME}
     return _inputs(given, Spelling.INPUT, environment=environment, mistakes=unknown)
 
 

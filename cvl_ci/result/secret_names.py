@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
+from cvl_ci.inputs.action_variables import variable
+
 _SECRET_WORDS = re.compile(
     r"SECRETS?|TOKENS?|PASSWORDS?|PASSWD|PASS|PASSPHRASE|PWD|PATS?|CREDENTIALS?|CREDS|APIKEY|AUTHORIZATION|BEARER"
     r"|COOKIE|WEBHOOKS?|DSN|JWT|PEM|NETRC|DOCKERCONFIGJSON|SAS|PIN|OTP|TOTP"
@@ -20,7 +22,7 @@ _POINTER = re.compile(r"FILE|PATH|URL|URI|DIR|ID|NAME|ARN|ENDPOINT|HOST|PORT|USE
 """Such a variable says where a secret is, and not what it is."""
 _COUNTED = re.compile(r"TOKENS|KEYS|MAX|MIN|NUM|COUNT")
 _CONNECTION = re.compile(r"CONNECTIONSTRING|CONNSTR")
-_NOT_THEMSELVES = frozenset({"PWD", "OLDPWD", "INPUT_SECRETS", "INPUT_ENV"})
+_NOT_THEMSELVES = frozenset({"PWD", "OLDPWD", variable("secrets"), variable("env")})
 """The working directory; and the action's inputs that hold names beside values: their parser knows which is which."""
 _NUMBER = re.compile(r"[\d.,_eE+-]+")
 _SHAPES = re.compile(

@@ -17,6 +17,7 @@ from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.engine import server_inventory as served
 from cvl_ci.engine.skypilot import SkyPilotEngine
 from cvl_ci.errors import EngineError
+from cvl_ci.inputs.action_variables import variable
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.lease_name import LABEL_KEPT
 from cvl_ci.model.plan import SANDBOX, Place
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 THROUGH_SERVER = Place(cloud=served.CLOUD)
 _OF_CLOUDS = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
 _READ_BY_CLOUDS = (*_OF_CLOUDS, "LAMBDA_", "RUNPOD_", "NEBIUS_")
-_OURS_ALONE = ("INPUT_SECRETS", "INPUT_GITHUB_TOKEN", "ACTIONS_RUNTIME_TOKEN")
+_OURS_ALONE = (variable("secrets"), variable("github_token"), "ACTIONS_RUNTIME_TOKEN")
 """What no program that we start has a use for: every process of this user can read another's environment."""
 
 

@@ -33,16 +33,19 @@ def credentials_directory(environ: Mapping[str, str]) -> Path:
 def handover_path(environ: Mapping[str, str], *, leg: str | None = None) -> Path:
     """Of this leg of this step: legs that share a HOME have a file each. `leg`: as main had it, if not as the input."""
     from cvl_ci.github import context
+    from cvl_ci.inputs import action_variables
 
-    here = context.read(environ, leg=environ.get("INPUT_LEG", "") if leg is None else leg)
+    here = context.read(environ, leg=action_variables.value(environ, "leg") if leg is None else leg)
     return state_directory(environ) / "action" / f"{here.step_key}-{here.leg_key}.json"
 
 
 def handover_left(environ: Mapping[str, str]) -> Path:
     """Where post looks. One that has lost its inputs takes what this step left here, if that is of one leg alone."""
+    from cvl_ci.inputs import action_variables
+
     own = handover_path(environ)
     step = own.stem.partition("-")[0]
-    there = [] if environ.get("INPUT_LEG", "").strip() or own.exists() else sorted(own.parent.glob(f"{step}-*.json"))
+    there = [] if action_variables.value(environ, "leg") or own.exists() else sorted(own.parent.glob(f"{step}-*.json"))
     return there[0] if len(there) == 1 else own
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvl_ci.errors import CredentialsError
+from cvl_ci.inputs import action_variables
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.plan import Place
 from cvl_ci.ports import Workflow
@@ -35,7 +36,7 @@ def reap(
 
     places, seconds = reaping.asked(cloud, grace=grace or "10m", regions=prices(environ).regions, dashes=dashes)
     repository = environ.get("GITHUB_REPOSITORY", "")
-    token = environ.get("INPUT_GITHUB_TOKEN") or environ.get("GITHUB_TOKEN", "")
+    token = action_variables.value(environ, "github_token") or environ.get("GITHUB_TOKEN", "")
     api = environ.get("GITHUB_API_URL") or "https://api.github.com"
     runs = None
     if token and repository and owner in {None, repository}:

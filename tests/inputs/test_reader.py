@@ -113,7 +113,7 @@ def test_an_unknown_name_is_answered_with_near_ones() -> None:
 
 
 def test_an_input_that_somebody_else_reads_is_no_mistake() -> None:
-    assert from_environment({"INPUT_GITHUB-TOKEN": "x"}, also=["github-token"]).mistakes == ()
+    assert from_environment({"INPUT_GITHUB-TOKEN": "x"}).mistakes == ()
 
 
 def test_the_value_after_an_unknown_flag_is_no_second_mistake() -> None:

@@ -43,6 +43,8 @@ LEASE_NAMES = re.compile(r"cvl-ci-(?:(?:owner|lease|run|deadline|kept)(?![a-z])|
 LEASE_NAME_WRITERS = {"model/lease_name.py", "github/artifacts/name.py"}
 """The second writes the default name of an artifact, `cvl-JOB`, which is no lease's."""
 
+ACTION_VARIABLE = re.compile(r"(?<![A-Z_])INPUT_")
+
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 MOST_METHODS = 15
 
@@ -249,6 +251,21 @@ def lease_names_are_written_in_one_place(module: Module) -> list[str]:
         and isinstance(node.value, str)
         and id(node) not in docstrings
         and LEASE_NAMES.search(node.value)
+    ]
+
+
+def action_variables_are_read_in_one_place(module: Module) -> list[str]:
+    """Elsewhere a name that the table lacks would read as "not given", and no test could see it."""
+    if module.path == "inputs/action_variables.py":
+        return []
+    docstrings = {id(node) for node in _docstring_nodes(module.tree)}
+    return [
+        f"{module.path}:{node.lineno} spells the variable of an input: {node.value[:40]!r}"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in docstrings
+        and ACTION_VARIABLE.search(node.value)
     ]
 
 

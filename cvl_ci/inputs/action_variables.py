@@ -1,0 +1,43 @@
+"""The action's inputs as a process finds them in its environment: this file alone knows how GitHub's runner names them.
+
+The runner gives the input `max_cost` as the variable INPUT_MAX_COST (actions/runner, src/Runner.Worker/Handlers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from cvl_ci.inputs.action_fields import ACTION_INPUTS
+from cvl_ci.inputs.credential_fields import CREDENTIAL_INPUTS
+from cvl_ci.inputs.fields import FIELDS
+from cvl_ci.inputs.matrix_fields import MANY_INPUTS
+
+_PREFIX = "INPUT_"
+
+
+@cache
+def names() -> frozenset[str]:
+    """Return the name of every input of the action."""
+    return frozenset(each.name for each in (*FIELDS, *ACTION_INPUTS, *MANY_INPUTS, *CREDENTIAL_INPUTS))
+
+
+def variable(name: str) -> str:
+    """Return the variable that holds the input `name`. Raises KeyError where the action has no such input."""
+    if name not in names():
+        raise KeyError(name)
+    return _PREFIX + name.upper()
+
+
+def value(environment: Mapping[str, str], name: str) -> str:
+    """Return the input as text, without blanks around it; empty where a workflow does not give it."""
+    return environment.get(variable(name), "").strip()
+
+
+def values(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the text of every input by its name, unknown names included: `max-cost` and `max cost` are `max_cost`."""
+    return {
+        key.removeprefix(_PREFIX).lower().replace("-", "_").replace(" ", "_"): text
+        for key, text in environment.items()
+        if key.startswith(_PREFIX)
+    }
