@@ -1,4 +1,4 @@
-"""`cvl-ci sandbox …`: the sandbox's words on the command line."""
+"""The command line of `cvl-ci sandbox`."""
 
 from __future__ import annotations
 
@@ -26,40 +26,40 @@ WOULD_WIN = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verbs of the sandbox, below a parser of the caller's. `execute` carries out what they say."""
-    # Plain parsers, whatever the caller's is: the words here are few and have one order.
+    """Add the verbs of the sandbox to a parser. `execute` carries out the parsed verb."""
+    # Plain parsers, whichever class the caller uses: these few words have one order.
     verbs = parser.add_subparsers(
         dest="sandbox_verb", metavar="VERB", required=True, parser_class=argparse.ArgumentParser
     )
-    where = argparse.ArgumentParser(add_help=False)
-    where.add_argument(
-        "--dir", type=Path, metavar="DIR", help="the sandbox's directory; every directory is one sandbox"
+    directory = argparse.ArgumentParser(add_help=False)
+    directory.add_argument(
+        "--dir", type=Path, metavar="DIR", help="directory of the sandbox; each directory is one sandbox"
     )
 
     def verb(name: str, does: Verb, text: str) -> argparse.ArgumentParser:
-        made: argparse.ArgumentParser = verbs.add_parser(name, parents=[where], help=text, description=text)
-        made.set_defaults(sandbox_does=does)
-        return made
+        added: argparse.ArgumentParser = verbs.add_parser(name, parents=[directory], help=text, description=text)
+        added.set_defaults(sandbox_does=does)
+        return added
 
-    verb("up", _up, "bring it up; the first time builds a machine image, which takes minutes")
-    status = verb("status", _status, "what is up: its machines with their states and tags, its faults")
-    status.add_argument("--json", action="store_true", help="for programs")
-    verb("down", _down, "end it and remove all it made, its machine image apart")
-    verb("reset", _reset, "empty it: no machines, no buckets, no faults")
-    verb("env", _env, 'shell exports, so that other programs use it: eval "$(cvl-ci sandbox env)"; sky launch ...')
-    _add_faults(verb("faults", _faults, "show or set what goes wrong; without options, show"))
-    interrupt = verb("interrupt", _interrupt, "take a spot machine back, after a notice")
+    verb("up", _up, "start the sandbox; the first start builds a machine image, which takes minutes")
+    status = verb("status", _status, "show the machines with their states and tags, and the faults")
+    status.add_argument("--json", action="store_true", help="print JSON, for programs")
+    verb("down", _down, "stop the sandbox and remove everything it made except the machine image")
+    verb("reset", _reset, "empty the sandbox: no machines, no buckets, no faults")
+    verb("env", _env, 'print shell exports for other programs: eval "$(cvl-ci sandbox env)"; sky launch ...')
+    _add_faults(verb("faults", _faults, "set faults; without options, show them"))
+    interrupt = verb("interrupt", _interrupt, "preempt a spot machine after a notice")
     interrupt.add_argument("instance", metavar="INSTANCE")
     interrupt.add_argument("--notice-seconds", type=float, default=120.0, metavar="N", help="default: 120, as on EC2")
-    kill = verb("kill", _kill, "let a machine die at once")
+    kill = verb("kill", _kill, "end a machine at once")
     kill.add_argument("instance", metavar="INSTANCE")
-    kill.add_argument("--looks-running", action="store_true", help="EC2 goes on calling it running")
+    kill.add_argument("--looks-running", action="store_true", help="EC2 still reports it as running")
 
 
 def execute(
     parsed: argparse.Namespace, *, environment: Mapping[str, str], machine_types: Sequence[MachineType], out: TextIO
 ) -> int:
-    """The exit code. SandboxError is the caller's to show."""
+    """Carry out a parsed verb and return the exit code. The caller shows a SandboxError."""
     directory: Path = parsed.dir or default_directory(environment)
     sandbox = Sandbox(
         directory,
@@ -75,15 +75,15 @@ def execute(
 def run(
     argv: Sequence[str], *, environment: Mapping[str, str], machine_types: Sequence[MachineType], out: TextIO
 ) -> int:
-    """The same from words: what `cvl-ci sandbox` does with them."""
+    """Parse the words after `cvl-ci sandbox`, carry them out, and return the exit code."""
     parser = argparse.ArgumentParser(prog=PROGRAM)
     add_arguments(parser)
     return execute(parser.parse_args(argv), environment=environment, machine_types=machine_types, out=out)
 
 
 def default_directory(environment: Mapping[str, str]) -> Path:
-    if given := environment.get("CVL_CI_SANDBOX_DIR"):
-        return Path(given)
+    if configured := environment.get("CVL_CI_SANDBOX_DIR"):
+        return Path(configured)
     state = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "/")) / ".local/state")
     return Path(state) / "cvl-ci/sandbox"
 
@@ -104,16 +104,19 @@ def _status(sandbox: Sandbox, parsed: argparse.Namespace, out: TextIO) -> None:
 
 def _down(sandbox: Sandbox, _: argparse.Namespace, out: TextIO) -> None:
     sandbox.down()
-    print("down: no machine, network or volume of this sandbox is left; its machine image is kept", file=out)
+    print("down: the sandbox has no machine, network or volume; its machine image remains", file=out)
 
 
 def _reset(sandbox: Sandbox, _: argparse.Namespace, out: TextIO) -> None:
     sandbox.reset()
-    print("reset: it is empty", file=out)
+    print("reset: the sandbox is empty", file=out)
 
 
 def _env(sandbox: Sandbox, _: argparse.Namespace, out: TextIO) -> None:
-    """Keys, endpoint and price list lie below HOME; settings of AWS in the shell would win over them."""
+    """Print shell exports.
+
+    Keys, endpoint and price list lie below HOME, and AWS settings of the shell would override them.
+    """
     print(f"unset {' '.join(WOULD_WIN)}", file=out)
     for name, value in sandbox.access().environment.items():
         print(f"export {name}={shlex.quote(value)}", file=out)
@@ -124,33 +127,35 @@ def _faults(sandbox: Sandbox, parsed: argparse.Namespace, out: TextIO) -> None:
     faults = changed(Faults() if parsed.clear else sandbox.faults(), parsed)
     if faults != sandbox.faults():
         sandbox.set_faults(faults)
-    print(json.dumps(_told(faults), indent=2) if faults else "no faults", file=out)
+    print(json.dumps(non_default(faults), indent=2) if faults else "no faults", file=out)
 
 
 def _interrupt(sandbox: Sandbox, parsed: argparse.Namespace, out: TextIO) -> None:
     sandbox.interrupt(parsed.instance, notice_seconds=parsed.notice_seconds)
-    print(f"{parsed.instance} will be taken back in {parsed.notice_seconds:g} s", file=out)
+    print(f"{parsed.instance} will be preempted in {parsed.notice_seconds:g} s", file=out)
 
 
 def _kill(sandbox: Sandbox, parsed: argparse.Namespace, out: TextIO) -> None:
     sandbox.kill(parsed.instance, looks_running=parsed.looks_running)
-    print(f"{parsed.instance} is dead{', and EC2 does not know' if parsed.looks_running else ''}", file=out)
+    print(
+        f"{parsed.instance} is dead{', and EC2 still reports it as running' if parsed.looks_running else ''}", file=out
+    )
 
 
 # ---- faults ----------------------------------------------------------------------------------------------------------
 
 
 def _add_faults(parser: argparse.ArgumentParser) -> None:
-    """An option replaces its own fault and leaves the others as they are. Option `--x-y` sets the field `x_y`."""
+    """Add one option for each fault. An option replaces its own fault only. Option `--x-y` sets the field `x_y`."""
     places = "a zone (us-east-1a) or a region (us-east-1)"
-    parser.add_argument("--clear", action="store_true", help="no faults, before any option beside it")
+    parser.add_argument("--clear", action="store_true", help="remove all faults first, then set the other options")
     many = {
-        "--no-capacity": ("PLACE", f"no machine is to be had there: {places}"),
-        "--no-spot-capacity": ("PLACE", f"no spot machine is to be had there: {places}"),
-        "--never-ssh": ("PLACE", f"new machines there never answer: {places}"),
-        "--lost-answers": ("ACTION", "it is carried out, its answer is lost: RunInstances"),
-        "--terminate-fails": ("REGION", "TerminateInstances fails there"),
-        "--expired-keys": ("KEY", "who signs with this access key is told that it has expired"),
+        "--no-capacity": ("PLACE", f"there is no capacity: {places}"),
+        "--no-spot-capacity": ("PLACE", f"there is no spot capacity: {places}"),
+        "--never-ssh": ("PLACE", f"new machines never answer SSH: {places}"),
+        "--lost-answers": ("ACTION", "the API carries the action out and its answer is lost: RunInstances"),
+        "--terminate-fails": ("REGION", "TerminateInstances fails"),
+        "--expired-keys": ("KEY", "the API answers requests with this access key that it has expired"),
     }
     for option, (metavar, text) in many.items():
         parser.add_argument(option, nargs="+", metavar=metavar, help=text)
@@ -161,27 +166,30 @@ def _add_faults(parser: argparse.ArgumentParser) -> None:
         metavar="ACTION[=PROBABILITY][@REGION]",
         help="RequestLimitExceeded: DescribeInstances=0.5, RunInstances@us-east-1, '*'",
     )
-    parser.add_argument("--api-down", choices=("closed", "503"), help="no call is answered, or all are with 503")
-    parser.add_argument("--slow-boot-seconds", type=float, metavar="N", help="new machines answer that much later")
+    parser.add_argument("--api-down", choices=("closed", "503"), help="the API closes each connection, or answers 503")
+    parser.add_argument("--slow-boot-seconds", type=float, metavar="N", help="new machines answer N seconds later")
 
 
 def read_throttle(text: str) -> Throttle:
-    """ACTION[=PROBABILITY][@REGION]"""
+    """Read ACTION[=PROBABILITY][@REGION]."""
     rest, _, region = text.partition("@")
     action, _, probability = rest.partition("=")
     return Throttle(action=action, probability=float(probability or 1), region=region or None)
 
 
 def changed(faults: Faults, parsed: argparse.Namespace) -> Faults:
-    """With what the options say in place of what was there."""
-    said = {field.name: getattr(parsed, field.name, None) for field in fields(Faults)}
-    given = {name: value for name, value in said.items() if value is not None}
-    if "throttle" in given:
-        given["throttle"] = [asdict(each) for each in given["throttle"]]
+    """Return the faults, with the values of the options in place of the old ones.
+
+    Raises SandboxError for a bad value.
+    """
+    options = {field.name: getattr(parsed, field.name, None) for field in fields(Faults)}
+    values = {name: value for name, value in options.items() if value is not None}
+    if "throttle" in values:
+        values["throttle"] = [asdict(throttle) for throttle in values["throttle"]]
     try:
-        return Faults.from_json({**faults.to_json(), **given})
+        return Faults.from_json({**faults.to_json(), **values})
     except ValueError as error:
-        raise SandboxError(f"These are no faults: {error}.", next_step=f"See {PROGRAM} faults --help") from None
+        raise SandboxError(f"These faults are not valid: {error}.", next_step=f"See {PROGRAM} faults --help") from None
 
 
 # ---- what a person reads ---------------------------------------------------------------------------------------------
@@ -189,28 +197,28 @@ def changed(faults: Faults, parsed: argparse.Namespace) -> Faults:
 
 def describe(status: Status) -> list[str]:
     if not status.up:
-        left = f"; left over: {', '.join(status.leftovers)} (`down` removes them)" if status.leftovers else ""
-        return [f"down: {status.directory}{left}"]
+        leftovers = f"; leftovers: {', '.join(status.leftovers)} (`down` removes them)" if status.leftovers else ""
+        return [f"down: {status.directory}{leftovers}"]
     size = f", {status.image_bytes / 1e9:.1f} GB" if status.image_bytes else ""
     return [
         f"up: {status.endpoint_url}, in {status.directory}",
         f"machine image: {status.image}{size}",
-        *(_row(each) for each in status.instances),
+        *(_row(instance) for instance in status.instances),
         *([] if status.instances else ["no machines"]),
-        *([f"faults: {json.dumps(_told(status.faults))}"] if status.faults else []),
+        *([f"faults: {json.dumps(non_default(status.faults))}"] if status.faults else []),
     ]
 
 
 def _row(instance: Instance) -> str:
     kind = f"{instance.instance_type}{' spot' if instance.spot else ''}"
     name = instance.tags.get("Name", "")
-    where = f"{instance.zone}  {kind:<18}  {instance.address or '-':<15}"
-    return f"{instance.id}  {instance.state:<13}  {where}  {name}".rstrip()
+    place = f"{instance.zone}  {kind:<18}  {instance.address or '-':<15}"
+    return f"{instance.id}  {instance.state:<13}  {place}  {name}".rstrip()
 
 
-def _told(faults: Faults) -> dict[str, object]:
-    nothing = Faults().to_json()
-    return {name: value for name, value in faults.to_json().items() if value != nothing[name]}
+def non_default(faults: Faults) -> dict[str, object]:
+    defaults = Faults().to_json()
+    return {name: value for name, value in faults.to_json().items() if value != defaults[name]}
 
 
 def _dir(parsed: argparse.Namespace) -> str:

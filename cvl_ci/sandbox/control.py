@@ -1,7 +1,7 @@
-"""Our line to the running emulator: a few requests to this host's own loopback, through no proxy.
+"""A client of the running emulator: a few requests to this computer's own loopback, through no proxy.
 
-From inside a container, where the loopback is another one, it is heard at its gateway: there it answers, and obeys not.
-Whoever has Docker's socket may end it all the same.
+Inside a container the loopback is another one. The client then uses the network's gateway, where the emulator
+answers questions but refuses commands. A user of Docker's socket can still end the emulator.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import cast
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.keys import Keys
-from cvl_ci.sandbox.sandbox_spec import Blueprint
+from cvl_ci.sandbox.sandbox_spec import SandboxSpec
 
 PREFIX = "/_sandbox"
 LOOPBACK = "127.0.0.1"
@@ -22,28 +22,28 @@ KEY_HEADER = "X-Sandbox-Key"
 
 
 class NoAnswer(Exception):
-    """Nothing answers there, or nothing of ours."""
+    """No answer, or an answer of another program."""
 
 
 class Refused(SandboxError):
-    """The emulator understood, and does not do it."""
+    """The emulator understood the request and refuses it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class EmulatorClient:
     host: str
     port: int
     key: str = field(repr=False)
 
     @property
-    def at_home(self) -> bool:
-        """Whether we are where the emulator is, and not in a container beside it."""
+    def is_local(self) -> bool:
+        """Return whether the emulator runs on this side, and not outside this container."""
         return self.host == LOOPBACK
 
     def ask(
         self, verb: str, question: Mapping[str, object] | None = None, *, timeout: float = 5.0
     ) -> dict[str, object]:
-        """GET without a question, else POST."""
+        """Send a request: GET without a question, else POST. Raises NoAnswer or Refused."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         try:
             body = None if question is None else json.dumps(question)
@@ -55,19 +55,19 @@ class Line:
         finally:
             connection.close()
         if answer.status in (400, 403):
-            raise Refused(str(document.get("error")), next_step="See what there is: cvl-ci sandbox status")
+            raise Refused(str(document.get("error")), next_step="Look at the sandbox: cvl-ci sandbox status")
         if answer.status != 200 or not isinstance(document, dict):
             raise NoAnswer(f"status {answer.status}")
         return cast("dict[str, object]", document)
 
 
-def find(plan: Blueprint, keys: Keys) -> Line | None:
-    """Where the emulator of this very sandbox answers."""
-    for host, patience in ((LOOPBACK, 5.0), (plan.networks[0].gateway, 1.0)):
-        line = Line(host=host, port=plan.port, key=keys.control)
+def find(spec: SandboxSpec, keys: Keys) -> EmulatorClient | None:
+    """Return a client of exactly this sandbox's emulator, or None."""
+    for host, patience in ((LOOPBACK, 5.0), (spec.networks[0].gateway, 1.0)):
+        client = EmulatorClient(host=host, port=spec.port, key=keys.control)
         try:
-            if line.ask("health", timeout=patience).get("id") == plan.id:
-                return line
+            if client.ask("health", timeout=patience).get("id") == spec.id:
+                return client
         except NoAnswer:
             continue
     return None

@@ -1,7 +1,7 @@
-"""The emulator as a container beside ours: in a workflow's step it must outlive the container that brought it up.
+"""The emulator as a second container: in a workflow's step it must outlive the container that started it.
 
-It is made of our own image and mounts, on the host's network: so it is where it would be without containers. It is
-found by its label alone, from any container and from the host; who may use the engine may end it.
+It uses the same image and mounts as this container, on the host's network. So it runs as if there were no containers.
+Its label alone identifies it, for each container and for the host. A user of the engine can end it.
 """
 
 from __future__ import annotations
@@ -20,54 +20,72 @@ from cvl_ci.sandbox.docker.engine import LABEL, Docker, DockerFailed
 from cvl_ci.sandbox.docker.in_container import Container
 
 EMULATOR_LABEL = f"{LABEL}-emulator"
-SCOUT = "cvl_ci.sandbox.emulator.host_probe"
+HOST_PROBE = "cvl_ci.sandbox.emulator.host_probe"
 DEVICES = "/host-devices"
-"""Where it looks for them."""
-PASSED_ON = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY")
-"""What finds the docker command and its engine. Nothing else of a step's environment is the emulator's business."""
+"""The folder in which the probe looks for the host's devices."""
+PASSED_VARIABLES = (
+    "PATH",
+    "HOME",
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DOCKER_CONFIG",
+    "DOCKER_CERT_PATH",
+    "DOCKER_TLS_VERIFY",
+)
+"""The variables that lead to the docker command and its engine. The emulator needs no others of a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
-    """What the host routes already, ports that are free on it, and its devices that machines can be given."""
+class HostState:
+    """The routes of the host, ports that are free on it, and devices that it can give to machines."""
 
     routes: tuple[ipaddress.IPv4Network, ...]
     ports: tuple[int, ...]
     devices: tuple[str, ...]
 
 
-def look_at_host(docker: Docker, us: Container, identity: str, *, preferred: Sequence[int]) -> Taken:
+def probe_host(docker: Docker, container: Container, identity: str, *, preferred: Sequence[int]) -> HostState:
     devices = ("--volume", f"/dev:{DEVICES}:ro")
-    words = ("run", "--rm", *devices, *_as_we_are(us, identity), "-m", SCOUT, DEVICES, *map(str, preferred))
-    said = json.loads(docker.run(*words))
-    routes = tuple(map(ipaddress.IPv4Network, said["routes"]))
-    return Taken(routes=routes, ports=tuple(said["ports"]), devices=tuple(said["devices"]))
+    words = (
+        "run",
+        "--rm",
+        *devices,
+        *_like_this_container(container, identity),
+        "-m",
+        HOST_PROBE,
+        DEVICES,
+        *map(str, preferred),
+    )
+    answer = json.loads(docker.run(*words))
+    routes = tuple(map(ipaddress.IPv4Network, answer["routes"]))
+    return HostState(routes=routes, ports=tuple(answer["ports"]), devices=tuple(answer["devices"]))
 
 
 def start(
     docker: Docker,
-    us: Container,
+    container: Container,
     identity: str,
     *,
     directory: Path,
     environment: Mapping[str, str],
     devices: Sequence[str],
 ) -> str:
-    """Its name. It goes on by itself; whether it comes up is for the caller to await."""
+    """Start the container and return its name. It runs on its own; the caller waits until it answers."""
     name = f"cvl-ci-{identity}-emulator"
-    passed = [word for each in PASSED_ON if each in environment for word in ("--env", each)]
-    passed += [word for each in devices for word in ("--device", each)]
+    options = [word for variable in PASSED_VARIABLES if variable in environment for word in ("--env", variable)]
+    options += [word for device in devices for word in ("--device", device)]
     docker.run(
-        "run", "--detach", "--rm", "--name", name, "--label", f"{EMULATOR_LABEL}={identity}", *passed,
-        *_as_we_are(us, identity), "-m", emulator_process.MODULE, emulator_process.IN_FRONT, str(directory),
+        "run", "--detach", "--rm", "--name", name, "--label", f"{EMULATOR_LABEL}={identity}", *options,
+        *_like_this_container(container, identity),
+        "-m", emulator_process.MODULE, emulator_process.IN_FRONT, str(directory),
     )  # fmt: skip
     return name
 
 
-def found(docker: Docker, identity: str) -> list[str]:
-    """The emulator of this sandbox, where it is a container, running or not."""
-    mine = ("--filter", f"label={EMULATOR_LABEL}={identity}")
-    return docker.lines("ps", "--all", *mine, "--format", "{{.Names}}")
+def find(docker: Docker, identity: str) -> list[str]:
+    """Return the names of this sandbox's emulator containers, running or not."""
+    own_label = ("--filter", f"label={EMULATOR_LABEL}={identity}")
+    return docker.lines("ps", "--all", *own_label, "--format", "{{.Names}}")
 
 
 def alive(docker: Docker, name: str) -> bool:
@@ -78,20 +96,20 @@ def alive(docker: Docker, name: str) -> bool:
 
 
 def end(docker: Docker, identity: str, *, seconds: float) -> None:
-    """It is asked, and takes its machines along; then it is killed. None is left afterwards."""
-    for name in found(docker, identity):
-        with suppress(DockerFailed):  # it may have gone by itself
+    """Ask the emulator to end with its machines, then kill it. Afterwards no emulator container exists."""
+    for name in find(docker, identity):
+        with suppress(DockerFailed):  # it may have ended by itself
             docker.run("stop", "--time", f"{seconds:.0f}", name, timeout=seconds + 30)
         with suppress(DockerFailed):
             docker.run("rm", "--force", "--volumes", name)
     deadline = time.monotonic() + 10.0
-    while found(docker, identity) and time.monotonic() < deadline:  # --rm is carried out after the end, not with it
+    while find(docker, identity) and time.monotonic() < deadline:  # Docker carries --rm out shortly after the end
         time.sleep(0.05)
 
 
-def _as_we_are(us: Container, identity: str) -> tuple[str, ...]:
+def _like_this_container(container: Container, identity: str) -> tuple[str, ...]:
     return (
-        *("--label", f"{LABEL}={identity}", "--network", "host", "--volumes-from", us.id, "--workdir", "/"),
-        # The package may be a checkout that only our own path finds.
-        *("--env", f"PYTHONPATH={emulator_process.PACKAGES}", "--entrypoint", sys.executable, us.image),
+        *("--label", f"{LABEL}={identity}", "--network", "host", "--volumes-from", container.id, "--workdir", "/"),
+        # The package may be a checkout that only this process's path contains.
+        *("--env", f"PYTHONPATH={emulator_process.PACKAGES}", "--entrypoint", sys.executable, container.image),
     )

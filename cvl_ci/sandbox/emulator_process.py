@@ -1,4 +1,4 @@
-"""The emulator as a process seen from outside: is it there, is it really that one, start it, end it."""
+"""The emulator as a process, from outside: find it, start it, end it."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ from cvl_ci.sandbox.sandbox_spec import LOG
 FILE = "emulator.json"
 MODULE = "cvl_ci.sandbox.emulator.main"
 IN_FRONT = "--in-front"
-"""Said to an emulator that shall not go into the background: its container lives as long as it does."""
+"""The option for an emulator that must not go into the background: its container lives as long as it does."""
 PACKAGES = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """A number alone may belong to somebody else by now; a number and a start time may not."""
+    """A process number and its start time.
+
+    A number alone may belong to another process by now; both together cannot.
+    """
 
     pid: int
-    started: str
+    start_time: str
 
     @property
     def alive(self) -> bool:
-        return started(self.pid) == self.started
+        return start_time(self.pid) == self.start_time
 
 
-def started(pid: int, proc: Path = Path("/proc")) -> str | None:
-    """When the process began, as the kernel counts, in which boot. None: there is none, or it only awaits burial."""
+def start_time(pid: int, proc: Path = Path("/proc")) -> str | None:
+    """Return when the process began: boot and kernel ticks. None: the process does not exist or is a zombie."""
     try:
         fields = (proc / str(pid) / "stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
         boot = (proc / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -43,44 +46,44 @@ def started(pid: int, proc: Path = Path("/proc")) -> str | None:
     return None if fields[0] in "ZX" else f"{boot}/{fields[19]}"
 
 
-def found(directory: Path, proc: Path = Path("/proc")) -> Process | None:
-    """The emulator of this directory, whatever became of its record: it is known by the words it was started with."""
+def find(directory: Path, proc: Path = Path("/proc")) -> Process | None:
+    """Return the emulator of this directory. Its command line identifies it, even without its record."""
     words = [b"-m", MODULE.encode(), os.fsencode(directory)]
     for entry in proc.glob("[0-9]*"):
         try:
-            spoken = (entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+            command_line = (entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
         except OSError:
             continue
-        if spoken[1:] == words and (since := started(int(entry.name), proc)) is not None:
-            return Process(pid=int(entry.name), started=since)
+        if command_line[1:] == words and (since := start_time(int(entry.name), proc)) is not None:
+            return Process(pid=int(entry.name), start_time=since)
     return None
 
 
 def start(directory: Path, environment: Mapping[str, str]) -> int:
-    """Its process id. It goes on by itself, in a session of its own; whether it comes up is for the caller to await."""
-    done = subprocess.run(
+    """Start the emulator in a session of its own and return its process id. The caller waits until it answers."""
+    result = subprocess.run(
         [sys.executable, "-m", MODULE, str(directory)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         cwd="/",
-        # The package may be a checkout that only the caller's path finds.
+        # The package may be a checkout that only the caller's path contains.
         env={
             **{key: value for key, value in environment.items() if not key.startswith("AWS_")},
             "PYTHONPATH": str(PACKAGES),
         },
         check=False,
     )
-    if done.returncode:
+    if result.returncode:
         raise SandboxError(
-            f"The emulated cloud did not start: {(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}",
+            f"The emulated cloud did not start: {(result.stderr.strip().splitlines() or ['it printed nothing'])[-1]}",
             next_step="Install what it needs: pip install 'cvl-ci[sandbox]'.",
         )
-    return int(done.stdout)
+    return int(result.stdout)
 
 
 def kill(process: Process) -> None:
-    """At once, and wait for it to be gone."""
+    """Kill the process and wait until it has ended."""
     if process.alive:
         try:
             os.kill(process.pid, SIGKILL)
@@ -98,7 +101,7 @@ def wait_gone(process: Process, *, seconds: float) -> bool:
 
 def last_words(directory: Path, lines: int = 6) -> str:
     try:
-        said = (directory / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines_of_log = (directory / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:
-        return "  (it left no log)"
-    return "\n".join(f"  {line}" for line in said[-lines:])
+        return "  (there is no log)"
+    return "\n".join(f"  {line}" for line in lines_of_log[-lines:])

@@ -1,4 +1,4 @@
-"""What goes wrong in the emulated cloud, as data: a standing set of faults that can be changed while it runs."""
+"""The faults of the emulated cloud, as data: a set that holds until a command changes it, also while the cloud runs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ ALWAYS = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Throttle:
-    """RequestLimitExceeded for an action ("RunInstances", "*"), always or with some probability, anywhere or there.
+    """RequestLimitExceeded for an action ("RunInstances", "*"), with a probability, in one region or in all.
 
-    Not for S3, which does not slow its callers down in this way.
+    S3 does not slow its callers down in this way, so this fault does not touch it.
     """
 
     action: str
@@ -25,25 +25,28 @@ class Throttle:
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
-    """Places are zones ("us-east-1a") or whole regions ("us-east-1"). Machines feel what was set when they booted."""
+    """The faults of a sandbox. Places are zones ("us-east-1a") or regions ("us-east-1").
+
+    A machine keeps the faults that held when it booted.
+    """
 
     no_capacity: tuple[str, ...] = ()
-    """RunInstances answers InsufficientInstanceCapacity there."""
+    """Places where RunInstances answers InsufficientInstanceCapacity."""
     no_spot_capacity: tuple[str, ...] = ()
-    """The same, for spot machines alone."""
+    """The same for spot machines alone."""
     throttle: tuple[Throttle, ...] = ()
     api_down: Literal["", "closed", "503"] = ""
-    """Every call of the API: its connection closed without a word, or 503."""
+    """For each API call: the emulator closes its connection, or answers 503."""
     slow_boot_seconds: float = 0.0
-    """New machines wait this long before their ssh server starts."""
+    """Seconds that new machines wait before their SSH server starts."""
     never_ssh: tuple[str, ...] = ()
-    """New machines there run, and never answer."""
+    """Places where new machines run and never answer."""
     lost_answers: tuple[str, ...] = ()
-    """Actions that are carried out, while the caller gets no answer: ("RunInstances",)."""
+    """Actions that the emulator carries out without an answer to the caller: ("RunInstances",)."""
     terminate_fails: tuple[str, ...] = ()
-    """TerminateInstances answers InternalError in these regions, and terminates nothing."""
+    """Regions where TerminateInstances answers InternalError and terminates nothing."""
     expired_keys: tuple[str, ...] = ()
-    """Whoever signs with these access keys is told that they have expired; machines have a role of their own."""
+    """Access keys that the emulator calls expired. Machines have a role of their own."""
 
     def __bool__(self) -> bool:
         return self != NONE
@@ -53,18 +56,18 @@ class Faults:
 
     @classmethod
     def from_json(cls, document: Mapping[str, object]) -> Faults:
-        """Raises ValueError, naming every field that is not understood."""
+        """Read faults from JSON. Raises ValueError, which names each field that it does not understand."""
         unknown = sorted(set(document) - {field.name for field in fields(cls)})
         if unknown:
-            known = ", ".join(field.name for field in fields(cls))
-            raise ValueError(f"no such fault: {', '.join(unknown)} (there are {known})")
+            field_names = ", ".join(field.name for field in fields(cls))
+            raise ValueError(f"no such fault: {', '.join(unknown)} (known: {field_names})")
         down = document.get("api_down", "")
         if down not in ("", "closed", "503"):
             raise ValueError(f"api_down: {down!r} is neither 'closed' nor '503'")
         return cls(
             no_capacity=_names(document, "no_capacity"),
             no_spot_capacity=_names(document, "no_spot_capacity"),
-            throttle=tuple(_throttle(each) for each in _list(document, "throttle")),
+            throttle=tuple(_throttle(entry) for entry in _list(document, "throttle")),
             api_down=down,
             slow_boot_seconds=_number(document.get("slow_boot_seconds", 0.0), "slow_boot_seconds"),
             never_ssh=_names(document, "never_ssh"),
@@ -84,12 +87,12 @@ def touches(places: Sequence[str], *, region: str, zone: str | None = None) -> b
 def _list(document: Mapping[str, object], field: str) -> Sequence[object]:
     value = document.get(field, ())
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise ValueError(f"{field}: {value!r} is no list")  # noqa: TRY004  # a wrong value of a document, no wrong call
+        raise ValueError(f"{field}: {value!r} is not a list")  # noqa: TRY004  # the document is wrong, not the call
     return value
 
 
 def _names(document: Mapping[str, object], field: str) -> tuple[str, ...]:
-    return tuple(str(each) for each in _list(document, field))
+    return tuple(str(name) for name in _list(document, field))
 
 
 def _throttle(value: object) -> Throttle:
@@ -106,5 +109,5 @@ def _throttle(value: object) -> Throttle:
 
 def _number(value: object, field: str) -> float:
     if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise ValueError(f"{field}: {value!r} is no number from 0 up")
+        raise ValueError(f"{field}: {value!r} is not a number of at least 0")
     return float(value)

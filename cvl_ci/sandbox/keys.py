@@ -1,6 +1,6 @@
-"""The keys of one sandbox, in a file that its owner alone can read: whoever lacks them gets nothing from the emulator.
+"""The keys of one sandbox, in a file that its owner alone can read. Without them the emulator answers nothing.
 
-A machine of the sandbox is a container with many rights: who may launch one would be root on this computer.
+A machine of the sandbox is a container with many rights: a user who may launch one can become root on this computer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Key:
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
-    """`client` signs a run's requests, `witness` those of who looks at it from outside. `control`: for our own line."""
+    """All keys: `client` signs a run's requests, `witness` an observer's, and `control` opens our own requests."""
 
     client: Key
     witness: Key
@@ -33,20 +33,20 @@ class Keys:
 
 
 def create(directory: Path) -> Keys:
-    """Make new keys; those of an earlier emulator open nothing afterwards."""
-    made = Keys(client=new_key("AKIA"), witness=new_key("AKIA"), control=secrets.token_urlsafe(32))
+    """Make new keys. Keys of an earlier emulator open nothing afterwards."""
+    new_keys = Keys(client=new_key("AKIA"), witness=new_key("AKIA"), control=secrets.token_urlsafe(32))
     folder = directory / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
     draft = folder / f".{FILE}.{secrets.token_hex(4)}"
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        json.dump(asdict(made), file)
+        json.dump(asdict(new_keys), file)
     draft.replace(folder / FILE)
-    return made
+    return new_keys
 
 
 def load(directory: Path) -> Keys | None:
-    """None: there are none, they are another user's, or others can read them."""
+    """Return the keys. None: there are none, they belong to another user, or others can read them."""
     try:
         if (directory / FOLDER).stat().st_mode & 0o077:
             return None
@@ -59,6 +59,6 @@ def load(directory: Path) -> Keys | None:
 
 
 def new_key(prefix: str) -> Key:
-    """`AKIA`: of an account. `ASIA`: for a time."""
+    """Return a new access key. Prefix `AKIA`: of an account. `ASIA`: temporary."""
     signs = string.ascii_uppercase + "234567"
     return Key(id=prefix + "".join(secrets.choice(signs) for _ in range(16)), secret=secrets.token_urlsafe(30))

@@ -1,4 +1,4 @@
-"""What the emulated AWS sells: rows the caller gives, never a table of our own."""
+"""The machine types that the emulated AWS sells: rows from the caller, never a table of our own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class MachineType:
-    """One row of a price list: this type, in this region, at this price."""
+    """One row of a price list: a machine type in a region, with its price in USD an hour."""
 
     name: str
     vcpus: float
@@ -24,12 +24,12 @@ class MachineType:
 
 
 def regions_of(types: Sequence[MachineType]) -> tuple[str, ...]:
-    """In the order they first appear: the first one is the default region."""
-    return tuple(dict.fromkeys(each.region for each in types))
+    """Return the regions in the order of their first row. The first one is the default region."""
+    return tuple(dict.fromkeys(machine_type.region for machine_type in types))
 
 
 def to_json(types: Sequence[MachineType]) -> list[dict[str, object]]:
-    return [asdict(each) for each in types]
+    return [asdict(machine_type) for machine_type in types]
 
 
 def fingerprint(types: Sequence[MachineType]) -> str:

@@ -1,4 +1,4 @@
-"""What one sandbox is made of: written before its emulator starts, read by it and by every later call."""
+"""The specification of one sandbox: written before its emulator starts, read by it and by each later call."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ LOG = "emulator.log"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blueprint:
-    """The API listens on this host's loopback and on the gateway of every network, on the same port."""
+class SandboxSpec:
+    """The parts of a sandbox.
+
+    The API listens on the host's loopback and on each network's gateway, on the same port.
+    """
 
     id: str
     image: str
@@ -28,12 +31,12 @@ class Blueprint:
     port: int
     metadata_port: int
     skypilot_port: int
-    """Nothing of ours listens there: it is kept for an API server of SkyPilot's in this sandbox's home."""
+    """A port reserved for an API server of SkyPilot in this sandbox's home. We listen on no such port."""
     machine_types: tuple[MachineType, ...]
 
     @property
     def endpoint_url(self) -> str:
-        """One address for this host, for containers on other bridges, and for the machines of every region."""
+        """Return one address for this host, for containers on other bridges, and for the machines of all regions."""
         return f"http://{self.networks[0].gateway}:{self.port}"
 
     @property
@@ -45,23 +48,23 @@ class Blueprint:
 
 
 def identity(directory: Path) -> str:
-    """A sandbox is its directory: two of them share nothing."""
+    """Return the id of a sandbox, from its directory alone: two directories share nothing."""
     return hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:8]
 
 
-def save(directory: Path, blueprint: Blueprint) -> None:
-    write_json(directory / FILE, asdict(blueprint))
+def save(directory: Path, spec: SandboxSpec) -> None:
+    write_json(directory / FILE, asdict(spec))
 
 
-def load(directory: Path) -> Blueprint | None:
-    """None where there is none, or none that can be understood: then there is nothing to build upon."""
+def load(directory: Path) -> SandboxSpec | None:
+    """Return the stored specification. None: there is none, or it cannot be understood and so cannot be used."""
     try:
         document = json.loads((directory / FILE).read_text(encoding="utf-8"))
-        return Blueprint(
+        return SandboxSpec(
             **{
                 **document,
-                "networks": tuple(Network(**each) for each in document["networks"]),
-                "machine_types": tuple(MachineType(**each) for each in document["machine_types"]),
+                "networks": tuple(Network(**row) for row in document["networks"]),
+                "machine_types": tuple(MachineType(**row) for row in document["machine_types"]),
             }
         )
     except (OSError, ValueError, TypeError, KeyError):
@@ -69,7 +72,7 @@ def load(directory: Path) -> Blueprint | None:
 
 
 def write_json(path: Path, document: Mapping[str, object]) -> None:
-    """Whole or not at all: others read it at any moment."""
+    """Write a JSON file in one step, because others read it at any moment."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     draft.replace(path)

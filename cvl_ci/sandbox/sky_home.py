@@ -1,4 +1,4 @@
-"""A HOME for AWS clients, SkyPilot first, never the user's own: keys of the sandbox, an endpoint, fixed prices."""
+"""A HOME for AWS clients, SkyPilot above all, never the user's own: sandbox keys, an endpoint, fixed prices."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import keys
 from cvl_ci.sandbox.machine_types import MachineType, regions_of
-from cvl_ci.sandbox.sandbox_spec import Blueprint
+from cvl_ci.sandbox.sandbox_spec import SandboxSpec
 
 CATALOGUE = Path(".sky/catalogs/v8")
 WHEELS = Path(".sky/wheels")
-"""Where SkyPilot keeps the wheel of itself (sky/backends/wheel_utils.py)."""
+"""The folder in which SkyPilot keeps its own wheel (sky/backends/wheel_utils.py)."""
 CPU_IMAGE = "ami-05a4dbc0c0ffee001"
 GPU_IMAGE = "ami-05a4dbc0c0ffee002"
 IMAGES = {
@@ -27,14 +27,17 @@ IMAGES = {
     "skypilot:k80-ubuntu-2004": GPU_IMAGE,
     "skypilot:neuron-ubuntu-2204": GPU_IMAGE,
 }
-"""The machine images SkyPilot asks for by these names; all of them are the sandbox's one image."""
+"""The names under which SkyPilot requests machine images. All of them mean the sandbox's one image."""
 ZONES_SOLD = 3
-"""Enough to fail over between, few enough that trying them all is quick."""
+"""Enough for failover, few enough that trying all of them is quick."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """All a client needs. `environment` leaves AWS_* out: with it SkyPilot would take other credentials for its own."""
+    """Everything that a client needs.
+
+    `environment` has no AWS_*: SkyPilot would take such variables as its credentials.
+    """
 
     home: Path
     environment: Mapping[str, str]
@@ -44,52 +47,52 @@ class Access:
     secret_access_key: str = field(repr=False)
 
 
-def access(directory: Path, plan: Blueprint) -> Access:
+def access(directory: Path, spec: SandboxSpec) -> Access:
     home = directory / "home"
-    known = keys.load(directory)
-    if known is None:
+    own_keys = keys.load(directory)
+    if own_keys is None:
         raise SandboxError(
             f"The keys of this sandbox cannot be read: {directory / keys.FOLDER / keys.FILE}.",
-            next_step="They are for the user who brought it up. Take it down as that user, then bring it up again.",
+            next_step="They belong to the user who started it. Stop it as that user, then start it again.",
         )
     return Access(
         home=home,
         environment={
             "HOME": str(home),
             "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
-            # SkyPilot takes any server on its usual port for its own, whatever HOME that one was started with.
-            "SKYPILOT_API_SERVER_LOCAL_PORT": str(plan.skypilot_port),
+            # SkyPilot takes any server on its usual port as its own, even if it started with another HOME.
+            "SKYPILOT_API_SERVER_LOCAL_PORT": str(spec.skypilot_port),
         },
-        endpoint_url=plan.endpoint_url,
-        regions=plan.regions,
-        access_key_id=known.client.id,
-        secret_access_key=known.client.secret,
+        endpoint_url=spec.endpoint_url,
+        regions=spec.regions,
+        access_key_id=own_keys.client.id,
+        secret_access_key=own_keys.client.secret,
     )
 
 
-def write(given: Access, types: Sequence[MachineType], zones: Mapping[str, Sequence[tuple[str, str]]]) -> None:
-    """`zones`: by region, the (name, id) of each."""
-    _put(given.home / ".aws/credentials", mode=0o600, lines=[
+def write(access_data: Access, types: Sequence[MachineType], zones: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+    """Write the home of a sandbox. `zones`: for each region, (name, id) of its zones."""
+    _put(access_data.home / ".aws/credentials", mode=0o600, lines=[
         "[default]",
-        f"aws_access_key_id = {given.access_key_id}",
-        f"aws_secret_access_key = {given.secret_access_key}",
-        # Here and not in .aws/config: this is the file SkyPilot takes along to its machines.
-        f"endpoint_url = {given.endpoint_url}",
+        f"aws_access_key_id = {access_data.access_key_id}",
+        f"aws_secret_access_key = {access_data.secret_access_key}",
+        # Here and not in .aws/config: SkyPilot copies this file to its machines.
+        f"endpoint_url = {access_data.endpoint_url}",
     ])  # fmt: skip
-    _put(given.home / ".aws/config", lines=["[default]", f"region = {given.regions[0]}", "output = json"])
-    _put(given.home / ".sky/config.yaml", lines=["allowed_clouds: [aws]"])
+    _put(access_data.home / ".aws/config", lines=["[default]", f"region = {access_data.regions[0]}", "output = json"])
+    _put(access_data.home / ".sky/config.yaml", lines=["allowed_clouds: [aws]"])
     for name, table in catalogue(types, zones).items():
-        path = given.home / CATALOGUE / name
+        path = access_data.home / CATALOGUE / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(table)
 
 
 def forget_skypilot(home: Path) -> None:
-    """Remove what SkyPilot remembers of machines that are gone.
+    """Remove SkyPilot's records of machines that no longer exist.
 
-    Other things that a user keeps in this home stay. So does the wheel of itself that SkyPilot takes to its machines:
-    building it takes ten seconds, and SkyPilot builds another one when its own files change.
+    Other files of the user stay in this home. So does SkyPilot's own wheel, which it copies to its machines: a build
+    takes ten seconds, and SkyPilot builds another one when its own files change.
     """
     for path in (home / "sky_logs", home / ".aws", *(home / WHEELS.parent).glob("*")):
         if path == home / WHEELS:
@@ -98,15 +101,15 @@ def forget_skypilot(home: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    with suppress(OSError):  # it is not there, or not empty
+    with suppress(OSError):  # absent, or not empty
         (home / WHEELS.parent).rmdir()
 
 
 def catalogue(
     types: Sequence[MachineType], zones: Mapping[str, Sequence[tuple[str, str]]]
 ) -> dict[str, list[Sequence[object]]]:
-    """SkyPilot's own tables, v8. Without checksums beside them it uses them as they are and never refreshes them."""
-    accelerators = {each.accelerator: each for each in types if each.accelerator}
+    """Return SkyPilot's own tables, v8. Without checksums SkyPilot uses them unchanged and never refreshes them."""
+    accelerators = {machine_type.accelerator: machine_type for machine_type in types if machine_type.accelerator}
     return {
         "aws/vms.csv": [_VMS, *_vms(types, zones)],
         "aws/images.csv": [
@@ -119,7 +122,7 @@ def catalogue(
         ],
         "aws/instance_quota_mapping.csv": [
             ("InstanceType", "OnDemandInstanceCode", "SpotInstanceCode"),
-            *((name, "L-1216C47A", "L-34B43A08") for name in _unique(each.name for each in types)),
+            *((name, "L-1216C47A", "L-34B43A08") for name in _unique(machine_type.name for machine_type in types)),
         ],
         "common/accelerators.csv": [("AcceleratorName", "Clouds"), *((name, "['AWS']") for name in accelerators)],
         "common/metadata.csv": [
@@ -137,28 +140,28 @@ _VMS = (
 
 
 def _vms(types: Sequence[MachineType], zones: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[Sequence[object]]:
-    for each in types:
-        # A zone is named by its id here, which SkyPilot translates to the account's name for it.
-        for _, zone_id in zones[each.region][:ZONES_SOLD]:
+    for row in types:
+        # Zones appear by id here; SkyPilot translates an id to the account's name for the zone.
+        for _, zone_id in zones[row.region][:ZONES_SOLD]:
             yield (
-                each.name, each.accelerator or "", float(each.accelerator_count) if each.accelerator else "",
-                float(each.vcpus), float(each.memory_gib), _gpu_info(each), each.hourly_usd,
-                "" if each.spot_hourly_usd is None else each.spot_hourly_usd, each.region, zone_id, "x86_64",
+                row.name, row.accelerator or "", float(row.accelerator_count) if row.accelerator else "",
+                float(row.vcpus), float(row.memory_gib), _gpu_info(row), row.hourly_usd,
+                "" if row.spot_hourly_usd is None else row.spot_hourly_usd, row.region, zone_id, "x86_64",
                 "", "", "", "", "",
             )  # fmt: skip
 
 
-def _gpu_info(each: MachineType) -> str:
-    if not each.accelerator:
+def _gpu_info(machine_type: MachineType) -> str:
+    if not machine_type.accelerator:
         return ""
-    mebibytes = int(each.accelerator_memory_gib * 1024)
+    mebibytes = int(machine_type.accelerator_memory_gib * 1024)
     gpu = {
-        "Name": each.accelerator,
+        "Name": machine_type.accelerator,
         "Manufacturer": "NVIDIA",
-        "Count": each.accelerator_count,
+        "Count": machine_type.accelerator_count,
         "MemoryInfo": {"SizeInMiB": mebibytes},
     }
-    return str({"Gpus": [gpu], "TotalGpuMemoryInMiB": each.accelerator_count * mebibytes})
+    return str({"Gpus": [gpu], "TotalGpuMemoryInMiB": machine_type.accelerator_count * mebibytes})
 
 
 def _unique(names: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is there now: the sandbox's machines as EC2 would list them, and what it runs on."""
+"""The present state of a sandbox: its machines as EC2 would list them, and the image they run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cvl_ci.sandbox.faults import NONE, Faults
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """`launched_at` is an ISO 8601 moment in UTC; `address` is None once the machine is gone."""
+    """One machine. `launched_at` is an ISO 8601 moment in UTC; `address` is None after the machine's end."""
 
     id: str
     region: str
@@ -24,12 +24,12 @@ class Instance:
 
     @classmethod
     def from_json(cls, document: Mapping[str, object]) -> Instance:
-        return cls(**document)  # type: ignore[arg-type]  # written by our own emulator with asdict
+        return cls(**document)  # type: ignore[arg-type]  # our own emulator wrote it with asdict
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Nothing of it costs anything, whatever it says: these machines are containers."""
+    """The state of a sandbox. It costs nothing in spite of its prices: these machines are containers."""
 
     up: bool
     id: str
@@ -40,7 +40,7 @@ class Status:
     image_bytes: int | None = None
     faults: Faults = NONE
     leftovers: tuple[str, ...] = ()
-    """Containers of this sandbox that no emulator answers for: `up` and `down` remove them."""
+    """Containers of this sandbox without a running emulator. `up` and `down` remove them."""
 
     def to_json(self) -> dict[str, object]:
         return {**asdict(self), "faults": self.faults.to_json()}

@@ -1,4 +1,4 @@
-"""How long something has taken, as a person reads it."""
+"""A stopwatch whose text a person reads."""
 
 from __future__ import annotations
 

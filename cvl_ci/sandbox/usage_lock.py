@@ -1,4 +1,4 @@
-"""Who is in a sandbox: runs side by side share one, and the last to leave takes down what a run had brought up."""
+"""Who uses a sandbox now: concurrent runs share one, and the last run stops a sandbox that a run started."""
 
 from __future__ import annotations
 
@@ -10,47 +10,50 @@ from pathlib import Path
 from typing import IO
 
 VISITORS = "visitors"
-"""Each run in this sandbox holds a shared lock on it; one that is killed lets go of it."""
+"""A file on which each run of this sandbox holds a shared lock. A killed run loses its lock."""
 BROUGHT_UP = "brought-up-by-a-run"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Visit:
+class Usage:
     directory: Path
     visitors: IO[str]
 
-    def may_end_it(self) -> bool:
-        """A run had brought it up, and no other one is in it; from then on none comes in before we are through."""
-        return brought_up_by_a_run(self.directory) and _alone_in(self.visitors)
+    def lock_for_removal(self) -> bool:
+        """Return whether a run started the sandbox and no other run uses it.
 
-    def note_that_a_run_brings_it_up(self) -> None:
+        If so, no run can enter until we are done.
+        """
+        return is_started_by_run(self.directory) and _alone_in(self.visitors)
+
+    def mark_started_by_run(self) -> None:
         (self.directory / BROUGHT_UP).touch()
 
-    def forget_who_brought_it_up(self) -> None:
-        forget_who_brought_it_up(self.directory)
+    def unmark_started_by_run(self) -> None:
+        unmark_started_by_run(self.directory)
 
 
 @contextmanager
-def visit(directory: Path) -> Iterator[Visit]:
+def use(directory: Path) -> Iterator[Usage]:
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / VISITORS).open("a") as visitors:
         fcntl.flock(visitors, fcntl.LOCK_SH)
-        yield Visit(directory=directory, visitors=visitors)
+        yield Usage(directory=directory, visitors=visitors)
 
 
-def brought_up_by_a_run(directory: Path) -> bool:
+def is_started_by_run(directory: Path) -> bool:
     return (directory / BROUGHT_UP).exists()
 
 
-def forget_who_brought_it_up(directory: Path) -> None:
+def unmark_started_by_run(directory: Path) -> None:
     (directory / BROUGHT_UP).unlink(missing_ok=True)
 
 
 @contextmanager
-def forsaken(directory: Path) -> Iterator[bool]:
-    """Whether a run brought it up and none is in it any more; inside, none comes in.
+def orphaned(directory: Path) -> Iterator[bool]:
+    """Yield whether a run started the sandbox and no run uses it. If so, no run can enter inside the block.
 
-    Asked in vain, nothing is held: a run that leaves just then is not kept from being the last.
+    If not, the block holds no lock: a run that ends at the same time can still be the last one.
     """
     try:
         visitors = (directory / VISITORS).open("a")
@@ -58,14 +61,14 @@ def forsaken(directory: Path) -> Iterator[bool]:
         yield False
         return
     with visitors:
-        yield brought_up_by_a_run(directory) and _locked(visitors)
+        yield is_started_by_run(directory) and _locked(visitors)
 
 
 def _alone_in(visitors: IO[str]) -> bool:
-    """Whether no other run holds the lock; ours becomes exclusive, so that none comes in while it goes down."""
+    """Return whether no other run holds the lock. If so our lock becomes exclusive, so that no run enters meanwhile."""
     if _locked(visitors):
         return True
-    fcntl.flock(visitors, fcntl.LOCK_SH)  # what was asked for in vain has cost us the lock we had
+    fcntl.flock(visitors, fcntl.LOCK_SH)  # the failed attempt has dropped our shared lock
     return False
 
 

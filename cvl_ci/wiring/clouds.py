@@ -22,7 +22,7 @@ from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.lease_name import LABEL_KEPT
 from cvl_ci.model.plan import SANDBOX, Place
 from cvl_ci.ports import Cloud, Progress, Watch
-from cvl_ci.sandbox import Access, MachineType, Sandbox, brought_up_by_a_run
+from cvl_ci.sandbox import Access, MachineType, Sandbox, is_started_by_run
 from cvl_ci.wiring.access import set_up
 from cvl_ci.wiring.directories import sandbox_directory
 
@@ -88,11 +88,9 @@ class OpenClouds:
                 else (lambda _: leftover_inventory.opened(sandbox, named=SANDBOX))
             )
             return
-        to_end, keep = sandbox.visited_to_end, self._keep_sandbox
-        visited = (
-            to_end(needed=_keeps_a_machine) if self._to_end else sandbox.visited(keep=keep, needed=_keeps_a_machine)
-        )
-        with visited as access:
+        to_end, keep = sandbox.in_use_for_removal, self._keep_sandbox
+        in_use = to_end(needed=_keeps_a_machine) if self._to_end else sandbox.in_use(keep=keep, needed=_keeps_a_machine)
+        with in_use as access:
             yield (
                 partial(self._on_sandbox, access)
                 if access
@@ -147,7 +145,7 @@ class OpenClouds:
 
 def sandbox_was_left(environ: Mapping[str, str]) -> bool:
     """A run brought it up and was not there to take it down."""
-    return brought_up_by_a_run(sandbox_directory(environ))
+    return is_started_by_run(sandbox_directory(environ))
 
 
 def on_sandbox(inputs: Inputs) -> Inputs:

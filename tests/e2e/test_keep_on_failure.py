@@ -71,7 +71,7 @@ def test_a_person_finds_the_failed_job_s_machine_and_ends_it_when_done(alone: Te
     down = alone.type("down", name, "--cloud", "sandbox")
     assert down.returncode == 0, down.stderr
     assert re.search(rf"{name}: gone\n  sandbox .* shows 0 left", down.stdout)
-    assert emulator_process.found(alone.directory) is None, "its sandbox went with it"
+    assert emulator_process.find(alone.directory) is None, "its sandbox went with it"
 
 
 @pytest.mark.minutes(5)
@@ -85,7 +85,7 @@ def test_where_nobody_comes_it_ends_soon_after_its_time_by_itself(alone: Termina
     (way_in,) = ran.summary["released"]["ssh_commands"]
     assert ssh(way_in, "true").returncode == 0, "the key that was made for the run opens it"
     only_wait()
-    assert eventually(lambda: emulator_process.found(alone.directory) is None, within=420), (
+    assert eventually(lambda: emulator_process.find(alone.directory) is None, within=420), (
         "machine and sandbox have ended"
     )
     assert time.time() > ends, "at its time, not before"

@@ -32,7 +32,7 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     yield directory
     sandbox_in(directory).down()
     assert leavings(sandbox_spec.identity(directory)) == NOTHING
-    assert emulator_process.found(directory) is None
+    assert emulator_process.find(directory) is None
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def cloud_of(sandbox: Sandbox, directory: Path, access: Access, key: Path) -> Cl
 def test_up_again_is_the_same_and_takes_under_a_second_and_no_emulator_of_its_own(directory: Path) -> None:
     """Of the processor: what else the machine does takes nothing from it."""
     first = sandbox_in(directory).up()
-    emulator = emulator_process.found(directory)
+    emulator = emulator_process.find(directory)
     program = (
         "import sys; from pathlib import Path; from tests.e2e.cloud import sandbox_in;"
         f"access = sandbox_in(Path({str(directory)!r})).up();"
@@ -62,7 +62,7 @@ def test_up_again_is_the_same_and_takes_under_a_second_and_no_emulator_of_its_ow
         worked.append(children_seconds() - before)
         assert said.split() == [first.endpoint_url]
     assert min(worked) < 1
-    assert emulator_process.found(directory) == emulator
+    assert emulator_process.find(directory) == emulator
 
 
 def test_its_home_is_all_a_client_needs_and_none_of_the_users(directory: Path) -> None:
@@ -143,7 +143,7 @@ def test_after_its_emulator_was_killed_up_starts_afresh_and_says_so(directory: P
     sandbox = Sandbox(directory, machine_types=SOLD, environment=environment(), progress=heard.append)
     cloud = cloud_of(sandbox, directory, sandbox.up(), key)
     cloud.launch()
-    killed = emulator_process.found(directory)
+    killed = emulator_process.find(directory)
     assert killed
     os.kill(killed.pid, signal.SIGKILL)
     assert eventually(lambda: not killed.alive)
@@ -162,7 +162,7 @@ def test_after_its_emulator_was_killed_down_leaves_nothing(directory: Path, key:
     sandbox = sandbox_in(directory)
     cloud = cloud_of(sandbox, directory, sandbox.up(), key)
     cloud.launch()
-    killed = emulator_process.found(directory)
+    killed = emulator_process.find(directory)
     assert killed
     os.kill(killed.pid, signal.SIGKILL)
     sandbox.down()
@@ -173,7 +173,7 @@ def test_a_politely_ended_emulator_takes_its_machines_along(directory: Path, key
     sandbox = sandbox_in(directory)
     cloud = cloud_of(sandbox, directory, sandbox.up(), key)
     cloud.launch()
-    process = emulator_process.found(directory)
+    process = emulator_process.find(directory)
     assert process
     os.kill(process.pid, signal.SIGTERM)
     assert eventually(lambda: not process.alive)
@@ -184,7 +184,7 @@ def test_the_emulator_ends_with_its_directory_and_takes_its_machines_along(direc
     sandbox = sandbox_in(directory)
     cloud = cloud_of(sandbox, directory, sandbox.up(), key)
     cloud.launch()
-    process = emulator_process.found(directory)
+    process = emulator_process.find(directory)
     assert process
     shutil.rmtree(directory)
     assert eventually(lambda: not process.alive)
@@ -199,7 +199,7 @@ def test_down_works_without_its_records(directory: Path, key: Path, lost: str) -
     (directory / lost).unlink()
     sandbox.down()
     assert leavings(sandbox_spec.identity(directory)) == NOTHING
-    assert emulator_process.found(directory) is None
+    assert emulator_process.find(directory) is None
 
 
 def test_up_repairs_a_home_that_was_removed(directory: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_taken_port_is_given_way_to(directory: Path) -> None:
     before = sandbox.up().endpoint_url
     plan = sandbox_spec.load(directory)
     assert plan
-    killed = emulator_process.found(directory)
+    killed = emulator_process.find(directory)
     assert killed
     os.kill(killed.pid, signal.SIGKILL)
     assert eventually(lambda: not killed.alive)
@@ -286,7 +286,7 @@ except SandboxError as error:
     )  # fmt: skip
     assert said.splitlines() == [
         f"{cloud.access.endpoint_url} b'SSH'",
-        "This sandbox was brought up outside of this container.",
+        "This sandbox was started outside this container.",
     ]
     assert cloud.state(machine) == "running"
 
@@ -311,7 +311,7 @@ sandbox_in(Path({str(elsewhere)!r})).down()
         "--env", f"PYTHONPATH={ROOT}", "--env", "PATH=/usr/bin:/bin", "--entrypoint", "python3", str(image),
         "-c", program,
     )  # fmt: skip
-    assert f"cannot be brought up from here: {elsewhere} would end with this container" in said
+    assert f"cannot start here: {elsewhere} would end with this container" in said
     assert leavings(sandbox_spec.identity(elsewhere)) == NOTHING
 
 
@@ -347,8 +347,8 @@ def test_a_machine_is_up_in_a_few_times_what_a_container_takes(directory: Path, 
 def test_the_last_of_two_runs_takes_down_what_the_first_brought_up(directory: Path) -> None:
     sandbox = sandbox_in(directory)
     with ExitStack() as second:
-        with sandbox.visited():
-            second.enter_context(sandbox_in(directory).visited())
+        with sandbox.in_use():
+            second.enter_context(sandbox_in(directory).in_use())
         assert sandbox.status().up, "the other run is still in it"
     assert not sandbox.status().up
 
@@ -356,34 +356,34 @@ def test_the_last_of_two_runs_takes_down_what_the_first_brought_up(directory: Pa
 def test_a_run_leaves_up_what_a_person_brought_up(directory: Path) -> None:
     sandbox = sandbox_in(directory)
     sandbox.up()
-    with sandbox.visited():
+    with sandbox.in_use():
         pass
     assert sandbox.status().up
 
 
 def test_a_run_that_shall_keep_it_leaves_it_up(directory: Path) -> None:
     sandbox = sandbox_in(directory)
-    with sandbox.visited(keep=True):
+    with sandbox.in_use(keep=True):
         pass
     assert sandbox.status().up
 
 
 def test_what_a_run_leaves_a_machine_in_ends_with_that_machine(directory: Path, key: Path) -> None:
     sandbox = sandbox_in(directory)
-    with sandbox.visited(needed=lambda status: bool(status.instances)) as access:
+    with sandbox.in_use(needed=lambda status: bool(status.instances)) as access:
         cloud = cloud_of(sandbox, directory, access, key)
         machine = cloud.launch()
     time.sleep(3)
     assert sandbox.status().up, "its machine is there"
     cloud.ec2().terminate_instances(InstanceIds=[machine])
-    assert eventually(lambda: emulator_process.found(directory) is None, within=120)
+    assert eventually(lambda: emulator_process.find(directory) is None, within=120)
     assert leavings(sandbox_spec.identity(directory)) == NOTHING
 
 
 def test_what_a_killed_run_brought_up_ends_by_itself(directory: Path) -> None:
     program = (
         "import time; from pathlib import Path; from tests.e2e.cloud import sandbox_in\n"
-        f"with sandbox_in(Path({str(directory)!r})).visited(): print('in it', flush=True); time.sleep(60)"
+        f"with sandbox_in(Path({str(directory)!r})).in_use(): print('in it', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT) as run:
         assert run.stdout is not None
@@ -392,5 +392,5 @@ def test_what_a_killed_run_brought_up_ends_by_itself(directory: Path) -> None:
         time.sleep(3)
         assert sandbox_in(directory).status().up, "the run is in it"
         run.kill()
-    assert eventually(lambda: emulator_process.found(directory) is None, within=120)
+    assert eventually(lambda: emulator_process.find(directory) is None, within=120)
     assert leavings(sandbox_spec.identity(directory)) == NOTHING

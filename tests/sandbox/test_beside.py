@@ -57,8 +57,8 @@ def test_what_is_no_container_any_more_is_not_alive(tmp_path: Path) -> None:
 def test_the_host_is_looked_at_from_its_own_network(tmp_path: Path) -> None:
     seen = '{"routes": ["10.0.0.0/8"], "ports": [7, 8, 9], "devices": ["/dev/fuse"]}'
     docker = docker_that(tmp_path, f"echo \"$@\" >> {tmp_path}/said; echo '{seen}'")
-    taken = emulator_container.look_at_host(docker, US, "0badcafe", preferred=(7,))
-    assert taken == emulator_container.Taken(
+    taken = emulator_container.probe_host(docker, US, "0badcafe", preferred=(7,))
+    assert taken == emulator_container.HostState(
         routes=(IPv4Network("10.0.0.0/8"),), ports=(7, 8, 9), devices=("/dev/fuse",)
     )
     said = (tmp_path / "said").read_text()
@@ -68,7 +68,7 @@ def test_the_host_is_looked_at_from_its_own_network(tmp_path: Path) -> None:
 
 
 def test_what_is_looked_for_on_the_host_is_free_and_there(tmp_path: Path) -> None:
-    program = [sys.executable, "-m", emulator_container.SCOUT]
+    program = [sys.executable, "-m", emulator_container.HOST_PROBE]
     (tmp_path / "fuse").touch()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -59,7 +59,7 @@ def test_the_status_is_a_line_a_machine() -> None:
 
 def test_a_sandbox_that_is_down_says_what_was_left_over() -> None:
     down = Status(up=False, id="0badcafe", directory="/d", leftovers=("cvl-ci-0badcafe-i-1",))
-    assert command.describe(down) == ["down: /d; left over: cvl-ci-0badcafe-i-1 (`down` removes them)"]
+    assert command.describe(down) == ["down: /d; leftovers: cvl-ci-0badcafe-i-1 (`down` removes them)"]
 
 
 def test_the_status_for_programs_has_states_and_tags() -> None:
@@ -107,7 +107,7 @@ def test_a_fault_that_is_none_says_where_to_look(tmp_path: Path) -> None:
 def test_what_needs_a_sandbox_says_how_to_bring_one_up(tmp_path: Path, words: tuple[str, ...]) -> None:
     with pytest.raises(SandboxError, match="not up") as caught:
         says(*words, environment={"CVL_CI_SANDBOX_DIR": str(tmp_path)})
-    assert caught.value.next_step == "Bring it up first: cvl-ci sandbox up"
+    assert caught.value.next_step == "Start it first: cvl-ci sandbox up"
 
 
 @pytest.mark.parametrize(

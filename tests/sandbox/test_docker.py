@@ -24,7 +24,7 @@ def test_no_docker_at_all(tmp_path: Path) -> None:
     [
         (
             "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock",
-            "may not talk to it",
+            "may not use it",
             "usermod -aG docker",
         ),
         (
@@ -48,7 +48,7 @@ def test_a_docker_that_does_not_answer_us(tmp_path: Path, said: str, what: str, 
     "info", ['{"OperatingSystem": "Docker Desktop"}', '{"SecurityOptions": ["name=seccomp", "name=rootless"]}']
 )
 def test_a_docker_whose_containers_are_out_of_reach(tmp_path: Path, info: str) -> None:
-    with pytest.raises(SandboxError, match="out of reach") as caught:
+    with pytest.raises(SandboxError, match="cannot reach the containers") as caught:
         docker_that(tmp_path, f"echo '{info}'").check()
     assert "DOCKER_HOST" in caught.value.next_step
 
@@ -67,7 +67,7 @@ def test_an_engine_that_answers_is_enough(tmp_path: Path) -> None:
 def test_a_failure_keeps_dockers_last_word(tmp_path: Path) -> None:
     with pytest.raises(DockerFailed, match="docker run failed: it is broken") as caught:
         docker_that(tmp_path, "echo first >&2; echo it is broken >&2; exit 125").run("run")
-    assert caught.value.said == "it is broken"
+    assert caught.value.output == "it is broken"
 
 
 def test_dockers_last_word_is_not_its_advice(tmp_path: Path) -> None:

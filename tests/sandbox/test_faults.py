@@ -34,10 +34,10 @@ def test_no_faults_are_false_and_any_fault_is_true() -> None:
     ("document", "said"),
     [
         ({"no_capicity": []}, "no such fault: no_capicity"),
-        ({"no_capacity": "us-east-1"}, "'us-east-1' is no list"),
+        ({"no_capacity": "us-east-1"}, "'us-east-1' is not a list"),
         ({"api_down": "maybe"}, "'maybe' is neither"),
-        ({"slow_boot_seconds": -1}, "no number from 0 up"),
-        ({"slow_boot_seconds": float("nan")}, "no number from 0 up"),
+        ({"slow_boot_seconds": -1}, "not a number of at least 0"),
+        ({"slow_boot_seconds": float("nan")}, "not a number of at least 0"),
         ({"throttle": [{"probability": 1}]}, "is not like"),
         ({"throttle": [{"action": "*", "probability": 2}]}, "more than 1"),
     ],

@@ -52,20 +52,22 @@ def test_any_other_refusal_is_told(tmp_path: Path, mounts: Path) -> None:
 
 def test_whoever_is_no_container_is_told_where_to_go(tmp_path: Path) -> None:
     (tmp_path / "none").write_text("9 9 0:1 / / rw - ext4 /dev/sda rw\n")
-    with pytest.raises(SandboxError, match="out of reach from here"):
+    with pytest.raises(SandboxError, match="this process cannot reach it"):
         in_container.join(docker_that(tmp_path, "exit 0"), [EAST], tmp_path / "none")
 
 
 def test_gateways_that_are_no_addresses_of_this_computer_end_it_with_a_way_out() -> None:
     far = Network(region="us-east-1", name="n", cidr="192.0.2.0/24", gateway="192.0.2.1")
-    with pytest.raises(SandboxError, match="cannot be brought up from here") as caught:
-        in_container.want_gateways_here([far])
+    with pytest.raises(SandboxError, match="cannot start here") as caught:
+        in_container.require_local_gateways([far])
     assert "sandbox up --dir DIR" in caught.value.next_step
-    in_container.want_gateways_here([Network(region="us-east-1", name="n", cidr="127.0.0.0/8", gateway="127.0.0.1")])
+    in_container.require_local_gateways(
+        [Network(region="us-east-1", name="n", cidr="127.0.0.0/8", gateway="127.0.0.1")]
+    )
 
 
 def test_a_container_knows_where_its_host_keeps_what_it_sees(tmp_path: Path, mounts: Path) -> None:
-    us = in_container.ourselves(docker_that(tmp_path, f"[ $1 = ps ] || echo '{json.dumps(KNOWN)}'"), mounts)
+    us = in_container.this_container(docker_that(tmp_path, f"[ $1 = ps ] || echo '{json.dumps(KNOWN)}'"), mounts)
     assert us is not None
     assert (us.id, us.network, us.image) == (OURSELVES, OURSELVES, "sha256:1")
     assert us.on_host(Path("/github/home/a/b")) == PurePosixPath("/home/runner/work/_temp/_github_home/a/b")
@@ -80,14 +82,14 @@ def test_of_containers_that_share_a_network_the_one_with_our_files_is_us(tmp_pat
     cp) case "$2" in {ANOTHER}:/.cvl-ci-*) ;; *) echo "no such file" >&2; exit 1;; esac;;
     container) [ "$5" = {ANOTHER} ] && echo '{json.dumps(KNOWN)}';;
     esac"""
-    us = in_container.ourselves(docker_that(tmp_path, script), mounts)
+    us = in_container.this_container(docker_that(tmp_path, script), mounts)
     assert us is not None
     assert (us.id, us.network) == (ANOTHER, OURSELVES)
 
 
 def test_a_container_of_another_engine_is_a_plain_host_to_this_one(tmp_path: Path, mounts: Path) -> None:
     docker = docker_that(tmp_path, "[ $1 = ps ] || { echo 'Error: No such container: x' >&2; exit 1; }")
-    assert in_container.ourselves(docker, mounts) is None
+    assert in_container.this_container(docker, mounts) is None
 
 
 def test_a_host_on_which_containers_run_is_none_itself_and_asks_nobody(tmp_path: Path) -> None:
@@ -95,5 +97,5 @@ def test_a_host_on_which_containers_run_is_none_itself_and_asks_nobody(tmp_path:
         f"1 2 0:3 / /var/lib/docker/containers/{OURSELVES}/mounts/shm rw - tmpfs shm rw\n"
         f"1 2 0:3 /var/lib/docker/containers/{OURSELVES}/hostname /mnt/etc/hostname rw - ext4 /dev/sda rw\n"
     )
-    assert in_container.ourselves(docker_that(tmp_path, f"touch {tmp_path}/asked"), tmp_path / "host") is None
+    assert in_container.this_container(docker_that(tmp_path, f"touch {tmp_path}/asked"), tmp_path / "host") is None
     assert not (tmp_path / "asked").exists()

@@ -12,7 +12,7 @@ import pytest
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import MachineType, keys, sky_home
 from cvl_ci.sandbox.docker.networks import Network
-from cvl_ci.sandbox.sandbox_spec import Blueprint
+from cvl_ci.sandbox.sandbox_spec import SandboxSpec
 
 PLAIN = MachineType(
     name="m6i.large", vcpus=2, memory_gib=8, accelerator=None, accelerator_count=0, accelerator_memory_gib=0,
@@ -29,13 +29,13 @@ ZONES = {
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Blueprint:
+def plan(tmp_path: Path) -> SandboxSpec:
     keys.create(tmp_path)
     nets = tuple(
         Network(region=region, name=region, cidr=f"10.9.{16 * number}.0/20", gateway=f"10.9.{16 * number}.1")
         for number, region in enumerate(("us-east-1", "us-west-2"))
     )
-    return Blueprint(
+    return SandboxSpec(
         id="0badcafe", image="i", networks=nets, port=4711, metadata_port=4712, skypilot_port=4713,
         machine_types=(PLAIN, GPUS),
     )  # fmt: skip
@@ -46,7 +46,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_endpoint_lies_with_the_keys_which_travel_to_the_machines(tmp_path: Path, plan: Blueprint) -> None:
+def test_the_endpoint_lies_with_the_keys_which_travel_to_the_machines(tmp_path: Path, plan: SandboxSpec) -> None:
     given = sky_home.access(tmp_path, plan)
     sky_home.write(given, plan.machine_types, ZONES)
     credentials = given.home / ".aws/credentials"
@@ -59,7 +59,7 @@ def test_the_endpoint_lies_with_the_keys_which_travel_to_the_machines(tmp_path: 
     assert stat.S_IMODE(credentials.stat().st_mode) == 0o600
 
 
-def test_the_environment_names_a_home_and_no_keys(tmp_path: Path, plan: Blueprint) -> None:
+def test_the_environment_names_a_home_and_no_keys(tmp_path: Path, plan: SandboxSpec) -> None:
     assert sky_home.access(tmp_path, plan).environment == {
         "HOME": str(tmp_path / "home"),
         "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
@@ -67,13 +67,13 @@ def test_the_environment_names_a_home_and_no_keys(tmp_path: Path, plan: Blueprin
     }
 
 
-def test_skypilot_is_told_to_look_at_aws_alone(tmp_path: Path, plan: Blueprint) -> None:
+def test_skypilot_is_told_to_look_at_aws_alone(tmp_path: Path, plan: SandboxSpec) -> None:
     given = sky_home.access(tmp_path, plan)
     sky_home.write(given, plan.machine_types, ZONES)
     assert (given.home / ".sky/config.yaml").read_text() == "allowed_clouds: [aws]\n"
 
 
-def test_every_machine_type_is_sold_in_three_zones_at_most(tmp_path: Path, plan: Blueprint) -> None:
+def test_every_machine_type_is_sold_in_three_zones_at_most(tmp_path: Path, plan: SandboxSpec) -> None:
     given = sky_home.access(tmp_path, plan)
     sky_home.write(given, plan.machine_types, ZONES)
     rows = read(given.home / ".sky/catalogs/v8/aws/vms.csv")
@@ -94,13 +94,13 @@ def test_every_machine_type_is_sold_in_three_zones_at_most(tmp_path: Path, plan:
     assert ast.literal_eval(gpus["GpuInfo"])["TotalGpuMemoryInMiB"] == 4 * 24 * 1024
 
 
-def test_no_checksum_lies_beside_the_price_list_or_skypilot_would_refresh_it(tmp_path: Path, plan: Blueprint) -> None:
+def test_no_checksum_lies_beside_the_price_list_or_skypilot_would_refresh_it(tmp_path: Path, plan: SandboxSpec) -> None:
     given = sky_home.access(tmp_path, plan)
     sky_home.write(given, plan.machine_types, ZONES)
     assert {path.name for path in (given.home / ".sky/catalogs/v8").iterdir()} == {"aws", "common"}
 
 
-def test_every_image_skypilot_asks_for_by_name_is_in_every_region(tmp_path: Path, plan: Blueprint) -> None:
+def test_every_image_skypilot_asks_for_by_name_is_in_every_region(tmp_path: Path, plan: SandboxSpec) -> None:
     given = sky_home.access(tmp_path, plan)
     sky_home.write(given, plan.machine_types, ZONES)
     images = read(given.home / ".sky/catalogs/v8/aws/images.csv")
@@ -109,7 +109,7 @@ def test_every_image_skypilot_asks_for_by_name_is_in_every_region(tmp_path: Path
         assert {"skypilot:custom-cpu-ubuntu", "skypilot:custom-gpu-ubuntu-cuda13", "skypilot:custom-gpu-ubuntu"} <= tags
 
 
-def test_forgetting_leaves_what_is_not_skypilots(tmp_path: Path, plan: Blueprint) -> None:
+def test_forgetting_leaves_what_is_not_skypilots(tmp_path: Path, plan: SandboxSpec) -> None:
     given = sky_home.access(tmp_path, plan)
     sky_home.write(given, plan.machine_types, ZONES)
     (given.home / "notes").write_text("mine")
@@ -117,7 +117,7 @@ def test_forgetting_leaves_what_is_not_skypilots(tmp_path: Path, plan: Blueprint
     assert [path.name for path in given.home.iterdir()] == ["notes"]
 
 
-def test_forgetting_leaves_the_wheel_that_skypilot_built_of_itself(tmp_path: Path, plan: Blueprint) -> None:
+def test_forgetting_leaves_the_wheel_that_skypilot_built_of_itself(tmp_path: Path, plan: SandboxSpec) -> None:
     given = sky_home.access(tmp_path, plan)
     sky_home.write(given, plan.machine_types, ZONES)
     wheel = given.home / sky_home.WHEELS / "0a1b" / "skypilot-0.14.1-py3-none-any.whl"
@@ -131,14 +131,14 @@ def test_forgetting_leaves_the_wheel_that_skypilot_built_of_itself(tmp_path: Pat
     assert tmp_path.exists(), "a link is not followed"
 
 
-def test_two_sandboxes_have_different_keys(tmp_path: Path, plan: Blueprint) -> None:
+def test_two_sandboxes_have_different_keys(tmp_path: Path, plan: SandboxSpec) -> None:
     (tmp_path / "other").mkdir()
     keys.create(tmp_path / "other")
     assert sky_home.access(tmp_path, plan).access_key_id != sky_home.access(tmp_path / "other", plan).access_key_id
     assert len(sky_home.access(tmp_path, plan).access_key_id) == 20
 
 
-def test_keys_are_their_owners_alone_and_are_not_shown(tmp_path: Path, plan: Blueprint) -> None:
+def test_keys_are_their_owners_alone_and_are_not_shown(tmp_path: Path, plan: SandboxSpec) -> None:
     given = sky_home.access(tmp_path, plan)
     sky_home.write(given, plan.machine_types, ZONES)
     assert (tmp_path / keys.FOLDER).stat().st_mode & 0o777 == 0o700
@@ -151,7 +151,7 @@ def test_keys_are_their_owners_alone_and_are_not_shown(tmp_path: Path, plan: Blu
 
 
 @pytest.mark.parametrize("mode", [0o750, 0o705, 0o777])
-def test_keys_that_others_may_read_or_replace_are_no_keys(tmp_path: Path, plan: Blueprint, mode: int) -> None:
+def test_keys_that_others_may_read_or_replace_are_no_keys(tmp_path: Path, plan: SandboxSpec, mode: int) -> None:
     (tmp_path / keys.FOLDER).chmod(mode)
     assert keys.load(tmp_path) is None
     with pytest.raises(SandboxError, match="keys"):

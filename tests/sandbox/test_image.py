@@ -88,7 +88,7 @@ def test_without_registry_and_debootstrap_it_names_what_to_install(
 ) -> None:
     monkeypatch.setattr(debian, "ADMINISTRATORS", "")
     docker = docker_that(tmp_path, cannot_pull(tmp_path))
-    with pytest.raises(SandboxError, match="no debootstrap") as caught:
+    with pytest.raises(SandboxError, match="debootstrap is not installed") as caught:
         debian.ensure(docker, workshop=tmp_path, environment={"PATH": str(tmp_path)}, say=lambda line: None)
     assert "apt-get install debootstrap" in caught.value.next_step
 
@@ -108,7 +108,7 @@ def test_where_it_cannot_be_pulled_debootstrap_makes_it(tmp_path: Path, monkeypa
     docker = docker_that(tmp_path, cannot_pull(tmp_path))
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     heard: list[str] = []
-    assert debian.ensure(docker, workshop=tmp_path, environment=environment, say=heard.append) == debian.MADE
+    assert debian.ensure(docker, workshop=tmp_path, environment=environment, say=heard.append) == debian.BUILT
     assert "--variant=minbase" in (tmp_path / "asked").read_text()
     assert any("no such host" in line for line in heard)
     assert not (tmp_path / "root").exists()
@@ -120,7 +120,7 @@ def test_a_user_who_may_not_become_root_is_told_so(tmp_path: Path, monkeypatch: 
     stand_in(tmp_path, "sudo", "exit 1")
     docker = docker_that(tmp_path, cannot_pull(tmp_path))
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-    with pytest.raises(SandboxError, match="only root may make it") as caught:
+    with pytest.raises(SandboxError, match="only root may build it") as caught:
         debian.ensure(docker, workshop=tmp_path, environment=environment, say=lambda line: None)
     assert "once as root" in caught.value.next_step
 

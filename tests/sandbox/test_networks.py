@@ -62,6 +62,6 @@ def test_a_range_another_network_has_is_passed_over(tmp_path: Path) -> None:
 def test_when_no_range_is_free_it_says_what_to_do(tmp_path: Path) -> None:
     docker = docker_that(tmp_path, CREATE.format(create="true"))
     everything = [IPv4Network("0.0.0.0/0")]
-    with pytest.raises(SandboxError, match="No free range") as caught:
+    with pytest.raises(SandboxError, match="no free range") as caught:
         networks.ensure(docker, "0badcafe", ["us-east-1"], everything)
     assert "network prune" in caught.value.next_step

@@ -1,4 +1,4 @@
-"""A sandbox that is not up is visited to end what was left of it, and is never brought up for that."""
+"""A sandbox that is not up is opened to end its remains, and never started for that."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def test_only_what_was_found_and_is_still_there_is_removed(sandbox: Sandbox, tmp
 
 
 def test_it_is_not_brought_up_to_look_for_what_was_left(sandbox: Sandbox, tmp_path: Path) -> None:
-    with sandbox.visited_to_end() as access:
+    with sandbox.in_use_for_removal() as access:
         assert access is None
     assert not [line for line in said(tmp_path) if line.startswith(("run", "network create", "stop"))]
 
 
 def test_what_a_run_had_brought_up_and_left_is_taken_down_first(sandbox: Sandbox, tmp_path: Path) -> None:
-    with usage_lock.visit(tmp_path / "s") as killed:
-        killed.note_that_a_run_brings_it_up()
-    with sandbox.visited_to_end() as access:
+    with usage_lock.use(tmp_path / "s") as killed:
+        killed.mark_started_by_run()
+    with sandbox.in_use_for_removal() as access:
         assert access is None
         assert [line for line in said(tmp_path) if line.startswith("network ls")]
-    assert not usage_lock.brought_up_by_a_run(tmp_path / "s")
+    assert not usage_lock.is_started_by_run(tmp_path / "s")

@@ -1,1 +1,1 @@
-"""Docker as far as the sandbox needs it."""
+"""Docker, as far as the sandbox needs it."""

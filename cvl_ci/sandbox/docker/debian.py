@@ -1,4 +1,4 @@
-"""The Debian every machine is made of: pulled from Docker Hub, or, out of its reach, put together by debootstrap."""
+"""The Debian of all machines: pulled from Docker Hub or, if that fails, built with debootstrap."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cvl_ci.sandbox.docker.engine import IMAGE_LABEL, Docker
 from cvl_ci.sandbox.timer import Stopwatch
 
 PULLED = "debian:bookworm-slim"
-MADE = "cvl-ci-sandbox-debian:bookworm-slim"
-"""A name of its own: what debootstrap makes is no official image and must not pass for one."""
+BUILT = "cvl-ci-sandbox-debian:bookworm-slim"
+"""A name of its own: an image of debootstrap is not an official image and must not pass as one."""
 ADMINISTRATORS = ":/usr/sbin:/sbin"
-"""Their programs are not on every user's PATH."""
+"""The folders of administrators' programs, which are not on each user's PATH."""
 NOT_NEEDED = (
     *("usr/share/doc/*", "usr/share/man/*", "usr/share/info/*", "usr/share/locale/*"),
     *("var/cache/apt/*", "var/lib/apt/lists/*"),
@@ -26,37 +26,39 @@ NOT_NEEDED = (
 
 
 def ensure(docker: Docker, *, workshop: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> str:
-    """The name of an image that is there afterwards."""
-    if there := _there(docker):
-        return there
+    """Return the name of a local Debian image, which this call pulls or builds if necessary."""
+    if existing := _existing(docker):
+        return existing
     with one_at_a_time("Debian image", say):
-        return _there(docker) or _get(docker, workshop=workshop, environment=environment, say=say)
+        return _existing(docker) or _pull_or_build(docker, workshop=workshop, environment=environment, say=say)
 
 
-def _there(docker: Docker) -> str | None:
-    return next((name for name in (PULLED, MADE) if docker.lines("image", "ls", "--quiet", name)), None)
+def _existing(docker: Docker) -> str | None:
+    return next((name for name in (PULLED, BUILT) if docker.lines("image", "ls", "--quiet", name)), None)
 
 
-def _get(docker: Docker, *, workshop: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> str:
+def _pull_or_build(
+    docker: Docker, *, workshop: Path, environment: Mapping[str, str], say: Callable[[str], None]
+) -> str:
     say(f"  pulling {PULLED}")
     try:
         docker.run("pull", "--quiet", PULLED, timeout=600)
     except SandboxError as error:
-        say(f"  it cannot be pulled ({getattr(error, 'said', error.what)})")
-        say("  making one with debootstrap, in a minute or two")
+        say(f"  it cannot be pulled ({getattr(error, 'output', error.what)})")
+        say("  building one with debootstrap, in a minute or two")
     else:
         return PULLED
-    _make(docker, workshop=workshop, environment=environment, say=say)
-    return MADE
+    _build(docker, workshop=workshop, environment=environment, say=say)
+    return BUILT
 
 
-def _make(docker: Docker, *, workshop: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+def _build(docker: Docker, *, workshop: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
     watch = Stopwatch()
     path = f"{environment.get('PATH', os.defpath)}{ADMINISTRATORS}"
     program = shutil.which("debootstrap", path=path)
     if program is None:
         raise SandboxError(
-            f"The sandbox needs {PULLED}. Docker cannot pull it, and there is no debootstrap to make it with.",
+            f"The sandbox needs {PULLED}. Docker cannot pull it, and debootstrap is not installed to build it.",
             next_step="Give Docker access to a registry that has it, or: sudo apt-get install debootstrap",
         )
     root = workshop / "root"
@@ -70,11 +72,11 @@ def _make(docker: Docker, *, workshop: Path, environment: Mapping[str, str], say
             stdout=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
         ) as packed:
-            changes = ("--change", 'CMD ["bash"]', "--change", f"LABEL {IMAGE_LABEL}={MADE}")
-            docker.feed("import", *changes, "-", MADE, stdin=cast("IO[bytes]", packed.stdout))
+            changes = ("--change", 'CMD ["bash"]', "--change", f"LABEL {IMAGE_LABEL}={BUILT}")
+            docker.feed("import", *changes, "-", BUILT, stdin=cast("IO[bytes]", packed.stdout))
     finally:
         subprocess.run([*become_root, "rm", "-rf", "--one-file-system", str(root)], check=False, capture_output=True)
-    say(f"  {MADE} made in {watch}")
+    say(f"  {BUILT} built in {watch}")
 
 
 def _become_root(environment: Mapping[str, str]) -> list[str]:
@@ -86,20 +88,20 @@ def _become_root(environment: Mapping[str, str]) -> list[str]:
         allowed = None
     if allowed is None or allowed.returncode:
         raise SandboxError(
-            f"The sandbox needs {PULLED}. Docker cannot pull it, and only root may make it with debootstrap.",
-            next_step="Give Docker access to a registry that has it, or bring the sandbox up once as root.",
+            f"The sandbox needs {PULLED}. Docker cannot pull it, and only root may build it with debootstrap.",
+            next_step="Give Docker access to a registry that has it, or start the sandbox once as root.",
         )
     return ["sudo", "-n"]
 
 
 def _run(command: list[str], *, environment: Mapping[str, str], log: Path) -> None:
-    with log.open("wb") as kept:
-        done = subprocess.run(
-            command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=kept, stderr=kept, check=False
+    with log.open("wb") as output:
+        result = subprocess.run(
+            command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
         )
-    if done.returncode:
+    if result.returncode:
         last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
         raise SandboxError(
             "debootstrap failed:\n" + "\n".join(f"  {line}" for line in last),
-            next_step=f"All it said is in {log}. It needs a Debian package server.",
+            next_step=f"Its whole output is in {log}. It needs a Debian package server.",
         )

@@ -1,4 +1,7 @@
-"""The machine image: built on first use from machine/, named by a hash of what goes in, kept until removed by hand."""
+"""The machine image.
+
+The first use builds it from machine/; its name is a hash of its parts; only a person removes it.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +31,14 @@ STEPS = {
     "RUN apt-get": "Debian's packages",
     "RUN pip install": "Python packages for jobs",
     "RUN export UV": "SkyPilot's runtime",
-    "COPY debian": "putting it together",
+    "COPY debian": "assembling the image",
 }
-"""What of the Dockerfile takes long, by the words of its lines."""
+"""The slow lines of the Dockerfile, by their first words."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that goes into the image: equal recipes, equal image."""
+    """All parts of the image: equal recipes give equal images."""
 
     parts: Mapping[str, bytes]
     authorities: Mapping[str, bytes]
@@ -59,46 +62,46 @@ def recipe(parts: Path = PARTS, authorities: Path = AUTHORITIES) -> Recipe:
 
 
 def size(docker: Docker, image: str) -> int | None:
-    """None when it is not there."""
+    """Return the size of the image in bytes, or None when it does not exist."""
     lines = docker.lines("image", "ls", "--quiet", image)
     return int(docker.run("image", "inspect", "--format", "{{.Size}}", image)) if lines else None
 
 
 def ensure(docker: Docker, *, workshop: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> str:
-    """The image's name; it is there afterwards. `workshop`: a directory of ours to build in."""
-    wanted = recipe()
-    if size(docker, wanted.tag) is None:
+    """Return the image's name, and build the image if necessary. `workshop`: a directory for the build."""
+    recipe_ = recipe()
+    if size(docker, recipe_.tag) is None:
         with one_at_a_time("machine image", say):
-            if size(docker, wanted.tag) is None:
-                _make(docker, wanted, workshop=workshop, environment=environment, say=say)
-    return wanted.tag
+            if size(docker, recipe_.tag) is None:
+                _make(docker, recipe_, workshop=workshop, environment=environment, say=say)
+    return recipe_.tag
 
 
 def _make(
-    docker: Docker, wanted: Recipe, *, workshop: Path, environment: Mapping[str, str], say: Callable[[str], None]
+    docker: Docker, recipe_: Recipe, *, workshop: Path, environment: Mapping[str, str], say: Callable[[str], None]
 ) -> None:
     watch = Stopwatch()
-    say("building the machine image: once, a few minutes, about 1.5 GB")
+    say("building the machine image: only once, in a few minutes, about 1.5 GB")
     workshop.mkdir(parents=True, exist_ok=True)
     try:
         origin = debian.ensure(docker, workshop=workshop, environment=environment, say=say)
-        _lay_out(docker, wanted, origin, workshop)
-        _build(docker, wanted, origin, workshop=workshop, say=lambda text: say(f"  [{watch}] {text}"))
+        _lay_out(docker, recipe_, origin, workshop)
+        _build(docker, recipe_, origin, workshop=workshop, say=lambda text: say(f"  [{watch}] {text}"))
     finally:
         shutil.rmtree(workshop / "context", ignore_errors=True)
-    built = size(docker, wanted.tag) or 0
-    say(f"machine image {wanted.tag} built in {watch}: {built / 1e9:.1f} GB")
+    built = size(docker, recipe_.tag) or 0
+    say(f"machine image {recipe_.tag} built in {watch}: {built / 1e9:.1f} GB")
 
 
-def _lay_out(docker: Docker, wanted: Recipe, origin: str, workshop: Path) -> None:
+def _lay_out(docker: Docker, recipe_: Recipe, origin: str, workshop: Path) -> None:
     context = workshop / "context"
     shutil.rmtree(context, ignore_errors=True)
     (context / "authorities").mkdir(parents=True)
-    for name, content in wanted.parts.items():
+    for name, content in recipe_.parts.items():
         (context / name).write_bytes(content)
-    for name, content in wanted.authorities.items():
+    for name, content in recipe_.authorities.items():
         (context / "authorities" / name).write_bytes(content)
-    # The machine's own Docker Engine starts with this image, so that a job can build upon it without a registry.
+    # The machine's own Docker Engine starts with this image, so that a job can build on it without a registry.
     (context / "authorities" / ".keep").touch()
     with docker.reading("save", origin) as saved, gzip.open(context / "debian.tar.gz", "wb", compresslevel=5) as packed:
         shutil.copyfileobj(saved.output, packed)
@@ -106,26 +109,26 @@ def _lay_out(docker: Docker, wanted: Recipe, origin: str, workshop: Path) -> Non
             raise SandboxError(f"docker save {origin} failed.", next_step="See `docker info` and the free disk space.")
 
 
-def _build(docker: Docker, wanted: Recipe, origin: str, *, workshop: Path, say: Callable[[str], None]) -> None:
-    arguments = {**wanted.arguments, "BASE": origin}
+def _build(docker: Docker, recipe_: Recipe, origin: str, *, workshop: Path, say: Callable[[str], None]) -> None:
+    arguments = {**recipe_.arguments, "BASE": origin}
     words = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
     log = workshop / "build.log"
     last: list[str] = []
     with (
-        log.open("w", encoding="utf-8") as kept,
+        log.open("w", encoding="utf-8") as output,
         docker.reading(
-            "build", "--tag", wanted.tag, "--label", f"{IMAGE_LABEL}={wanted.tag}", *words, str(workshop / "context"),
+            "build", "--tag", recipe_.tag, "--label", f"{IMAGE_LABEL}={recipe_.tag}", *words, str(workshop / "context"),
             errors=subprocess.STDOUT,
         ) as build,
     ):  # fmt: skip
         for line in build.lines():
-            kept.write(line)
+            output.write(line)
             last = [*last[-4:], line.strip()] if line.strip() else last
-            for step, what in STEPS.items():
+            for step, description in STEPS.items():
                 if line.startswith("Step ") and step in line:
-                    say(what)
+                    say(description)
         if build.code():
             raise SandboxError(
-                "The machine image could not be built:\n" + "\n".join(f"  {each}" for each in last),
-                next_step=f"Everything the build said is in {log}. It needs the package servers of Debian and PyPI.",
+                "The machine image could not be built:\n" + "\n".join(f"  {text}" for text in last),
+                next_step=f"The whole output is in {log}. The build needs the package servers of Debian and PyPI.",
             )

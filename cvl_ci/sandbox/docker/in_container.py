@@ -1,7 +1,8 @@
-"""Being a container ourselves: which one, what of the host is mounted in us, how to come among the machines.
+"""This process inside a container: which container, which mounts of the host, how to reach the machines.
 
-The engine knows us by the files it mounts in every container, and names the host's side of our mounts. A container that
-shares another one's network (`--network container:…`) has that one's files, and has to be told apart from it.
+The engine mounts known files into each container; they tell the container's id. It also knows the host's side of our
+mounts. A container that shares another one's network (`--network container:…`) sees the other one's files, so this
+module must tell the two apart.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MOUNTS = Path("/proc/self/mountinfo")
 
 @dataclass(frozen=True, kw_only=True)
 class Mount:
-    """A directory or file of the host's (`source`) that we see at `destination`."""
+    """A directory or file of the host (`source`) that this container sees at `destination`."""
 
     source: PurePosixPath
     destination: PurePosixPath
@@ -32,7 +33,7 @@ class Mount:
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """The one we run in. `network`: the container whose network it is, most often the same."""
+    """The container of this process. `network`: the container that owns its network, usually the same one."""
 
     id: str
     network: str
@@ -40,76 +41,79 @@ class Container:
     mounts: tuple[Mount, ...]
 
     def on_host(self, path: Path) -> PurePosixPath | None:
-        """The same place as the host names it. None: it is in this container alone, and ends with it."""
-        here = [mount for mount in self.mounts if path.is_relative_to(mount.destination)]
-        nearest = max(here, key=lambda mount: len(mount.destination.parts), default=None)
+        """Return the host's name for a path. None: the path exists in this container alone and ends with it."""
+        covering = [mount for mount in self.mounts if path.is_relative_to(mount.destination)]
+        nearest = max(covering, key=lambda mount: len(mount.destination.parts), default=None)
         return None if nearest is None else nearest.source / path.relative_to(nearest.destination)
 
 
-def ourselves(docker: Docker, mounts: Path = MOUNTS) -> Container | None:
-    """None: this is no container, or none of the engine that `docker` reaches."""
+def this_container(docker: Docker, mounts: Path = MOUNTS) -> Container | None:
+    """Return this process's container. None: there is no container, or another engine than `docker`'s runs it."""
     network = own_container(mounts)
     if network is None:
         return None
     try:
-        own = _among(docker, network)
-        known = json.loads(docker.run("container", "inspect", "--format", "{{json .}}", own))
+        own = _container_of(docker, network)
+        details = json.loads(docker.run("container", "inspect", "--format", "{{json .}}", own))
     except DockerFailed as error:
-        if "no such" in error.said.lower():
+        if "no such" in error.output.lower():
             return None
         raise
     return Container(
         id=own,
         network=network,
-        image=known["Image"],
+        image=details["Image"],
         mounts=tuple(
-            Mount(source=PurePosixPath(each["Source"]), destination=PurePosixPath(each["Destination"]))
-            for each in known["Mounts"]
-            if each.get("Source")
+            Mount(source=PurePosixPath(mount["Source"]), destination=PurePosixPath(mount["Destination"]))
+            for mount in details["Mounts"]
+            if mount.get("Source")
         ),
     )
 
 
 def own_container(mounts: Path) -> str | None:
-    """Docker mounts some files of every container from a directory that carries its id."""
+    """Return the id in the path of files that Docker mounts into each container, or None."""
     text = mounts.read_text(encoding="utf-8", errors="replace")
-    found = re.search(r"/containers/([0-9a-f]{64})/(hostname|hosts|resolv\.conf) /etc/\2 ", text)
-    return found[1] if found else None
+    match = re.search(r"/containers/([0-9a-f]{64})/(hostname|hosts|resolv\.conf) /etc/\2 ", text)
+    return match[1] if match else None
 
 
 def join(docker: Docker, networks: Sequence[Network], mounts: Path = MOUNTS) -> None:
-    """Machines are reachable from within their own networks alone: Docker keeps its bridges apart."""
+    """Connect this container to the machines' networks. Docker separates its bridges, so there is no other way."""
     holder = own_container(mounts)
     if holder is None:
         raise SandboxError(
-            "The sandbox is up on this computer, but out of reach from here, and this is no Docker container either.",
-            next_step="Run this where the sandbox was brought up.",
+            "The sandbox is up on this computer, but this process cannot reach it and is not in a Docker container.",
+            next_step="Run this where the sandbox was started.",
         )
     for network in networks:
         try:
             docker.run("network", "connect", network.name, holder)
         except DockerFailed as error:
-            # On the host's own network all of them are in reach as it is.
-            if not any(word in error.said.lower() for word in ("already exists", "sharing network namespace")):
+            # A container on the host's own network reaches all of them already.
+            if not any(word in error.output.lower() for word in ("already exists", "sharing network namespace")):
                 raise
 
 
-def want_gateways_here(networks: Sequence[Network]) -> None:
-    """The emulator listens there: they must be addresses of this computer, not of one around or far from it."""
+def require_local_gateways(networks: Sequence[Network]) -> None:
+    """Check that the gateways are addresses of this computer, because the emulator listens on them."""
     for network in networks:
         try:
             with socket.socket() as probe:
                 probe.bind((network.gateway, 0))
         except OSError:
             raise SandboxError(
-                "A sandbox cannot be brought up from here: the Docker Engine is outside of this container.",
-                next_step="Bring it up beside the engine (cvl-ci sandbox up --dir DIR), then mount DIR in here at the "
-                "same path, and the engine's socket.",
+                "A sandbox cannot start here: the Docker Engine runs outside this container.",
+                next_step="Start it next to the engine (cvl-ci sandbox up --dir DIR). Then mount DIR into this "
+                "container at the same path, and also the engine's socket.",
             ) from None
 
 
-def _among(docker: Docker, holder: str) -> str:
-    """Of the holder of this network and those who share it, which list no network, the one that has our files."""
+def _container_of(docker: Docker, holder: str) -> str:
+    """Return the container that has our files: the owner of this network, or one of those that share it.
+
+    Docker lists no network for a container that shares another one's.
+    """
     running = [line.partition(" ") for line in docker.lines("ps", "--no-trunc", "--format", "{{.ID}} {{.Networks}}")]
     sharing = [name for name, _, networks in running if not networks]
     if sharing:

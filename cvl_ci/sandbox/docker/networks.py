@@ -1,4 +1,4 @@
-"""One Docker network a region, each with a free range of addresses of its own: moto would give all regions the same."""
+"""One Docker network a region, each with a free range of addresses. moto would give all regions the same range."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POOLS = tuple(ipaddress.IPv4Network(pool) for pool in ("10.128.0.0/9", "172.20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """The gateway is this host, seen from the machines: the emulator listens there."""
+    """One network. The gateway is the address of this host as its machines see it: the emulator listens there."""
 
     region: str
     name: str
@@ -27,15 +27,15 @@ class Network:
     gateway: str
 
 
-def guests(cidr: str) -> ipaddress.IPv4Network:
-    """Where containers that join get their addresses: out of the instances' way."""
+def guest_range(cidr: str) -> ipaddress.IPv4Network:
+    """Return the range for containers that join the network, which no instance uses."""
     return list(ipaddress.IPv4Network(cidr).subnets(new_prefix=24))[-1]
 
 
 def ensure(
     docker: Docker, identity: str, regions: Sequence[str], routes: Sequence[ipaddress.IPv4Network]
 ) -> list[Network]:
-    """The networks of one sandbox, made where they are missing."""
+    """Return the networks of one sandbox, and create those that are missing."""
     existing = {network.region: network for network in _existing(docker, identity)}
     candidates = free_ranges(identity, routes)
     return [existing.get(region) or _create(docker, identity, region, candidates) for region in regions]
@@ -44,19 +44,19 @@ def ensure(
 def remove(docker: Docker, identity: str) -> None:
     for network in docker.lines("network", "ls", "--quiet", "--filter", f"label={LABEL}={identity}"):
         try:
-            # Whoever joined it (a container of the action, say) is let go first: a network in use cannot be removed.
+            # First disconnect each container that joined, such as one of the action: Docker removes no network in use.
             for name in docker.run(
                 "network", "inspect", network, "--format", "{{range .Containers}}{{.Name}} {{end}}"
             ).split():
                 docker.run("network", "disconnect", "--force", network, name)
             docker.run("network", "rm", network)
         except DockerFailed as error:
-            if "no such" not in error.said.lower() and "not found" not in error.said.lower():
+            if "no such" not in error.output.lower() and "not found" not in error.output.lower():
                 raise
 
 
 def host_routes(table: Path = Path("/proc/net/route")) -> list[ipaddress.IPv4Network]:
-    """What this host already routes somewhere, a default route apart: a range of ours must not hide it."""
+    """Return the ranges that this host already routes, without its default route. Our range must not hide one."""
     routes = []
     for line in table.read_text(encoding="ascii").splitlines()[1:]:
         fields = line.split()
@@ -66,13 +66,13 @@ def host_routes(table: Path = Path("/proc/net/route")) -> list[ipaddress.IPv4Net
     return routes
 
 
-def free_ranges(identity: str, taken: Sequence[ipaddress.IPv4Network]) -> Iterator[ipaddress.IPv4Network]:
-    """Pool by pool; inside a pool from a place that depends on the sandbox, so that two seldom want the same."""
-    shuffle = random.Random(identity)  # noqa: S311  # a choice of addresses, no secret
+def free_ranges(identity: str, routes: Sequence[ipaddress.IPv4Network]) -> Iterator[ipaddress.IPv4Network]:
+    """Yield free ranges in an order that depends on the sandbox, so that two sandboxes rarely try the same one."""
+    shuffle = random.Random(identity)  # noqa: S311  # a choice of addresses, not a secret
     for pool in POOLS:
         ranges = list(pool.subnets(new_prefix=PREFIX))
         shuffle.shuffle(ranges)
-        yield from (each for each in ranges if not any(each.overlaps(other) for other in taken))
+        yield from (candidate for candidate in ranges if not any(candidate.overlaps(other) for other in routes))
 
 
 def _existing(docker: Docker, identity: str) -> Iterator[Network]:
@@ -86,24 +86,25 @@ def _existing(docker: Docker, identity: str) -> Iterator[Network]:
 
 def _create(docker: Docker, identity: str, region: str, candidates: Iterator[ipaddress.IPv4Network]) -> Network:
     for chosen in candidates:
-        # Of several networks Docker takes the first by name for a container's way out. A runner's are github_network_…:
-        # coming after them, ours does not move the way out of an action's container that joins it and leaves it.
+        # Docker takes the first of several networks, by name, for a container's outgoing traffic. A runner's networks
+        # are called github_network_…: ours comes after them. So the outgoing traffic of an action's container does not
+        # move when it joins our network or leaves it.
         name = f"sandbox-cvl-ci-{identity}-{region}"
         network = Network(region=region, name=name, cidr=str(chosen), gateway=str(chosen[1]))
         labels: Mapping[str, str] = {LABEL: identity, REGION_LABEL: region}
         try:
             docker.run(
                 "network", "create", "--driver", "bridge", "--subnet", network.cidr, "--gateway", network.gateway,
-                "--ip-range", str(guests(network.cidr)),
+                "--ip-range", str(guest_range(network.cidr)),
                 *(word for key, value in labels.items() for word in ("--label", f"{key}={value}")),
                 network.name,
             )  # fmt: skip
         except DockerFailed as error:
-            if "overlap" in error.said.lower():
+            if "overlap" in error.output.lower():
                 continue
             raise
         return network
     raise SandboxError(
-        "No free range of private addresses is left for the sandbox's network.",
-        next_step="Remove networks that are not used any more (docker network prune), then try again.",
+        "There is no free range of private addresses for the sandbox's network.",
+        next_step="Remove unused networks (docker network prune), then try again.",
     )

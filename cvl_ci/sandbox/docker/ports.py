@@ -1,4 +1,4 @@
-"""Ports that nobody listens on yet."""
+"""Free ports of this computer."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Sequence
 
 from cvl_ci.errors import SandboxError
 
-EVERYWHERE = "0.0.0.0"  # noqa: S104  # looked at for an instant, never listened on
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # tried for an instant, never listened on
 LOOPBACK = "127.0.0.1"
 
 
 def free(count: int, *, hosts: Sequence[str], preferred: Sequence[int]) -> list[int]:
-    """Free on every one of these addresses; those of last time if they are."""
-    found = [port for port in preferred if _free(port, hosts)]
+    """Return ports that are free on each of these addresses, the preferred ones first."""
+    free_ports = [port for port in preferred if _free(port, hosts)]
     for _ in range(100):
-        if len(found) >= count:
-            return found
+        if len(free_ports) >= count:
+            return free_ports
         with socket.socket() as probe:
             probe.bind((LOOPBACK, 0))
             port = int(probe.getsockname()[1])
-        if port not in found and _free(port, hosts):
-            found.append(port)
+        if port not in free_ports and _free(port, hosts):
+            free_ports.append(port)
     raise SandboxError("No free port was found for the emulated cloud.", next_step="See what listens: ss -ltn")
 
 

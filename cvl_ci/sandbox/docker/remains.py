@@ -1,4 +1,4 @@
-"""What Docker still has of a sandbox that is down: nobody else is left who could be asked."""
+"""The remains of a sandbox in Docker when its emulator no longer runs and cannot list them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from contextlib import suppress
 from cvl_ci.sandbox.docker.engine import LABEL, NAME_LABEL, Docker, DockerFailed
 
 
-def left(docker: Docker, identity: str, *, lease: str | None) -> tuple[str, ...]:
-    """All of this sandbox, and of any sandbox those machines that carry the lease's name."""
-    mine = ("--filter", f"label={LABEL}={identity}")
+def find(docker: Docker, identity: str, *, lease: str | None) -> tuple[str, ...]:
+    """Return the names of everything of this sandbox, and of machines in any sandbox that carry the lease's name."""
+    own_label = ("--filter", f"label={LABEL}={identity}")
     return tuple(
         dict.fromkeys(
             [
-                *docker.lines("ps", "--all", "--format", "{{.Names}}", *mine),
-                *docker.lines("volume", "ls", "--format", "{{.Name}}", *mine),
-                *docker.lines("network", "ls", "--format", "{{.Name}}", *mine),
+                *docker.lines("ps", "--all", "--format", "{{.Names}}", *own_label),
+                *docker.lines("volume", "ls", "--format", "{{.Name}}", *own_label),
+                *docker.lines("network", "ls", "--format", "{{.Name}}", *own_label),
                 *(_machines_of(docker, lease) if lease else ()),
             ]
         )
@@ -24,14 +24,14 @@ def left(docker: Docker, identity: str, *, lease: str | None) -> tuple[str, ...]
 
 
 def remove_machines(docker: Docker, names: Sequence[str]) -> None:
-    """Those of these names that are machines. Gone already is gone."""
+    """Remove the machines among these names. An absent machine is a success."""
     for name in {*docker.lines("ps", "--all", "--format", "{{.Names}}", "--filter", f"label={NAME_LABEL}")} & {*names}:
-        with suppress(DockerFailed):  # whoever is still there is found again
+        with suppress(DockerFailed):  # a later search finds a machine that remains
             docker.run("rm", "--force", "--volumes", name)
 
 
 def _machines_of(docker: Docker, lease: str) -> Iterator[str]:
-    """By the name SkyPilot gave them: the lease's, and something after it."""
+    """Yield the machines that SkyPilot named after the lease: its name, then a suffix."""
     form = f'{{{{.Names}}}} {{{{.Label "{NAME_LABEL}"}}}}'
     for line in docker.lines("ps", "--all", "--format", form, "--filter", f"label={NAME_LABEL}"):
         container, _, name = line.partition(" ")

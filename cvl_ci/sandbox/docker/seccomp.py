@@ -1,7 +1,7 @@
-"""Which system calls a machine is refused: those of Docker's default profile, apart from what an engine inside needs.
+"""The system calls that a machine may not make: those of Docker's default profile that an inner engine never makes.
 
-Docker's default (moby, profiles/seccomp/default_linux.go) lists what is allowed, and refuses mounts and namespaces,
-without which no container starts inside. So this is its other side: what it refuses and no inner engine calls.
+Docker's default (moby, profiles/seccomp/default_linux.go) lists the allowed calls. It refuses mounts and namespaces,
+without which no container starts inside a machine. So this profile lists the refused calls instead.
 """
 
 from __future__ import annotations
@@ -29,14 +29,17 @@ def profile() -> dict[str, object]:
     }
     return {
         "defaultAction": "SCMP_ACT_ALLOW",
-        "archMap": [{"architecture": one, "subArchitectures": others} for one, others in families.items()],
+        "archMap": [
+            {"architecture": architecture, "subArchitectures": subarchitectures}
+            for architecture, subarchitectures in families.items()
+        ],
         "syscalls": [{"names": list(REFUSED), "action": "SCMP_ACT_ERRNO", "errnoRet": NOT_PERMITTED}],
     }
 
 
 @contextmanager
 def profile_file() -> Iterator[str]:
-    """Yield where the profile lies: the docker command reads it itself."""
+    """Yield the path of the profile: the docker command reads it itself."""
     with tempfile.NamedTemporaryFile("w", suffix=".json", prefix="cvl-ci-seccomp-") as file:
         json.dump(profile(), file)
         file.flush()

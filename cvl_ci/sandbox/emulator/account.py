@@ -1,4 +1,4 @@
-"""What a fresh account has before anybody asks for anything, and a role that SkyPilot would wait 30 s for."""
+"""The contents of a new account, with a role for which SkyPilot would otherwise wait 30 s."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def seed(cloud: Cloud) -> None:
 
 
 def _internet_route(backend: Any) -> None:
-    """Without one, SkyPilot takes every subnet for a private one."""
+    """Add a route to the internet. Without one, SkyPilot takes each subnet as private."""
     gateway = backend.create_internet_gateway()
     vpc = backend.default_vpc.id
     backend.attach_internet_gateway(gateway.id, vpc)

@@ -1,4 +1,4 @@
-"""The machines: containers, one an instance, at the address EC2 says. Nothing here knows what EC2 is."""
+"""The machines: one container an instance, at the address that EC2 reports. This module knows nothing of EC2."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.docker.engine import LABEL, Docker, DockerFailed
 from cvl_ci.sandbox.docker.networks import Network
 from cvl_ci.sandbox.docker.seccomp import profile_file
-from cvl_ci.sandbox.sandbox_spec import Blueprint
+from cvl_ci.sandbox.sandbox_spec import SandboxSpec
 
 INSTANCE_LABEL = f"{LABEL}-instance"
 REBOOT = 3
-"""How a container ends whose machine was told to reboot, see machine/boot."""
+"""The exit code of a container whose machine reboots, see machine/boot."""
 
 FUSE = "/dev/fuse"
-"""What a mounted bucket takes."""
+"""The device that a mounted bucket needs."""
 RESOLVERS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
-"""The first says what is behind a resolver on the loopback."""
+"""The first file lists the real servers behind a resolver on the loopback."""
 PRIVILEGES = (
-    # What a Docker Engine inside needs, and no more: --privileged fails where the host itself lacks a capability.
+    # The needs of an inner Docker Engine and no more: --privileged fails where the host itself lacks a capability.
     *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE"),
     *("--security-opt", "apparmor=unconfined", "--security-opt", "systempaths=unconfined"),
 )
@@ -35,7 +35,7 @@ PRIVILEGES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Boot:
-    """`wait`: seconds before the ssh server starts, or "never"."""
+    """The start of one machine. `wait`: seconds before the SSH server starts, or "never"."""
 
     instance: str
     network: Network
@@ -45,41 +45,41 @@ class Boot:
 
 
 class Watcher(Protocol):
-    """Who must know when a machine ends by itself."""
+    """The receiver of ends that no command here caused."""
 
     def alive(self) -> Iterable[str]: ...
-    def ended(self, instance: str, *, code: int | None) -> None: ...
+    def machine_ended(self, instance: str, *, code: int | None) -> None: ...
 
 
 class Machines:
-    def __init__(self, plan: Blueprint, docker: Docker) -> None:
-        self._plan = plan
+    def __init__(self, spec: SandboxSpec, docker: Docker) -> None:
+        self._spec = spec
         self._docker = docker
         self._busy: set[str] = set()
         self._lock = threading.Lock()
 
     def start_all(self, boots: Iterable[Boot]) -> None:
-        self._each(self._start, list(boots))
+        self._for_all(self._start, list(boots))
 
     def remove(self, instances: Iterable[str]) -> None:
-        """Afterwards none of them is there. Gone already is gone."""
-        self._each(self._remove, list(instances))
+        """Remove the machines. An absent one is a success."""
+        self._for_all(self._remove, list(instances))
 
     def stop(self, instances: Iterable[str]) -> None:
-        self._each(lambda instance: self._command(instance, "stop", "--time", "3"), list(instances))
+        self._for_all(lambda instance: self._command(instance, "stop", "--time", "3"), list(instances))
 
     def start_again(self, instances: Iterable[str]) -> None:
-        self._each(lambda instance: self._command(instance, "start"), list(instances))
+        self._for_all(lambda instance: self._command(instance, "start"), list(instances))
 
     def restart(self, instances: Iterable[str]) -> None:
-        self._each(lambda instance: self._command(instance, "restart", "--time", "3"), list(instances))
+        self._for_all(lambda instance: self._command(instance, "restart", "--time", "3"), list(instances))
 
     def remove_all(self) -> None:
-        """And not the container that we may be in ourselves."""
-        self._docker.remove_all(self._plan.id, lambda line: print(line, flush=True), only=INSTANCE_LABEL)
+        """Remove all machines of this sandbox, but never the container in which this process may run."""
+        self._docker.remove_all(self._spec.id, lambda line: print(line, flush=True), only=INSTANCE_LABEL)
 
     def watch(self, watcher: Watcher) -> None:
-        """Tell `watcher` of every machine that ends without being told to here; for ever."""
+        """Report each machine that ends without a command from here. Never returns."""
         while True:
             try:
                 self._compare(watcher)
@@ -91,24 +91,24 @@ class Machines:
     # ---- how ---------------------------------------------------------------------------------------------------------
 
     def _name(self, instance: str) -> str:
-        return f"cvl-ci-{self._plan.id}-{instance}"
+        return f"cvl-ci-{self._spec.id}-{instance}"
 
     def _start(self, boot: Boot) -> None:
         name = self._name(boot.instance)
-        labels = {**boot.labels, LABEL: self._plan.id, INSTANCE_LABEL: boot.instance}
+        labels = {**boot.labels, LABEL: self._spec.id, INSTANCE_LABEL: boot.instance}
         fuse = ("--device", FUSE) if Path(FUSE).exists() else ()
         with self._attending(boot.instance), profile_file() as seccomp:
             self._docker.run(
                 "run", "--detach", "--init", "--name", name, "--hostname", f"ip-{boot.address.replace('.', '-')}",
                 "--network", boot.network.name, "--ip", boot.address, "--shm-size", "1g", *PRIVILEGES, *fuse,
                 "--security-opt", f"seccomp={seccomp}",
-                "--mount", f"type=volume,target=/var/lib/docker,volume-label={LABEL}={self._plan.id}",
+                "--mount", f"type=volume,target=/var/lib/docker,volume-label={LABEL}={self._spec.id}",
                 *(word for key, value in labels.items() for word in ("--label", f"{key}={value}")),
-                "--env", f"SANDBOX_ENDPOINT={self._plan.endpoint_url}",
-                "--env", f"SANDBOX_METADATA=http://{boot.network.gateway}:{self._plan.metadata_port}",
+                "--env", f"SANDBOX_ENDPOINT={self._spec.endpoint_url}",
+                "--env", f"SANDBOX_METADATA=http://{boot.network.gateway}:{self._spec.metadata_port}",
                 "--env", f"SANDBOX_BOOT_SECONDS={boot.wait}",
                 "--env", f"SANDBOX_DNS={' '.join(resolvers())}",
-                self._plan.image,
+                self._spec.image,
             )  # fmt: skip
 
     def _remove(self, instance: str) -> None:
@@ -116,7 +116,7 @@ class Machines:
             try:
                 self._docker.run("rm", "--force", "--volumes", self._name(instance))
             except DockerFailed as error:
-                if not any(word in error.said.lower() for word in ("no such", "already in progress")):
+                if not any(word in error.output.lower() for word in ("no such", "already in progress")):
                     raise
 
     def _command(self, instance: str, *words: str) -> None:
@@ -125,7 +125,7 @@ class Machines:
 
     @contextmanager
     def _attending(self, instance: str) -> Iterator[None]:
-        """While we do something to a machine, its end is no news."""
+        """Mark a machine as busy: while a command changes it, its end is not reported."""
         with self._lock:
             self._busy.add(instance)
         try:
@@ -134,18 +134,21 @@ class Machines:
             with self._lock:
                 self._busy.discard(instance)
 
-    def _each(self, work: Callable[..., None], items: list[str] | list[Boot]) -> None:
-        """All at once: machines of one call are independent. Raises the first failure, after all are done."""
+    def _for_all(self, work: Callable[..., None], items: list[str] | list[Boot]) -> None:
+        """Do the work for all items at once, since machines of one call are independent.
+
+        Raises the first failure, after all of them have ended.
+        """
         if items:
             with ThreadPoolExecutor(max_workers=len(items)) as pool:
-                for done in [pool.submit(work, item) for item in items]:
-                    done.result()
+                for future in [pool.submit(work, item) for item in items]:
+                    future.result()
 
     def _follow(self, watcher: Watcher) -> None:
-        filters = ("type=container", "event=die", "event=destroy", f"label={LABEL}={self._plan.id}")
-        words = [word for each in filters for word in ("--filter", each)]
+        filters = ("type=container", "event=die", "event=destroy", f"label={LABEL}={self._spec.id}")
+        words = [word for filter_ in filters for word in ("--filter", filter_)]
         with self._docker.reading("events", *words, "--format", "{{json .}}") as events:
-            # What happened before this line is found by comparing once more.
+            # Another comparison finds events from before this line.
             self._compare(watcher)
             for line in events.lines():
                 about = json.loads(line)["Actor"]["Attributes"]
@@ -158,32 +161,32 @@ class Machines:
             return
         state = self._state(instance)
         if state != "running":
-            watcher.ended(instance, code=code if state else None)
+            watcher.machine_ended(instance, code=code if state else None)
 
     def _state(self, instance: str) -> str:
-        """Docker's word for it; empty when there is no such container. Its list would be late by an instant."""
+        """Return Docker's word for the state; empty without a container. Docker's list would be late by an instant."""
         try:
             return self._docker.run("container", "inspect", "--format", "{{.State.Status}}", self._name(instance))
         except DockerFailed as error:
-            if "no such" in error.said.lower():
+            if "no such" in error.output.lower():
                 return ""
             raise
 
     def _compare(self, watcher: Watcher) -> None:
-        """Machines EC2 believes in that do not run: found when we were not looking."""
+        """Report machines that EC2 believes in but that do not run: their events came while we did not listen."""
         form = f'{{{{.Label "{INSTANCE_LABEL}"}}}}'
-        running = set(self._docker.lines("ps", "--filter", f"label={LABEL}={self._plan.id}", "--format", form))
+        running = set(self._docker.lines("ps", "--filter", f"label={LABEL}={self._spec.id}", "--format", form))
         for instance in watcher.alive():
             if instance not in running:
                 self._report(watcher, instance, code=1)
 
 
 def resolvers(files: Iterable[Path] = RESOLVERS) -> list[str]:
-    """The name servers this host asks, those on its own loopback apart."""
+    """Return the name servers of this host, without those on its own loopback."""
     for file in files:
         if file.exists():
             words = [line.split() for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
-            servers = [each[1] for each in words if len(each) > 1 and each[0] == "nameserver"]
-            if found := [server for server in servers if not server.startswith(("127.", "::1"))]:
-                return found
+            servers = [words_[1] for words_ in words if len(words_) > 1 and words_[0] == "nameserver"]
+            if reachable := [server for server in servers if not server.startswith(("127.", "::1"))]:
+                return reachable
     return []

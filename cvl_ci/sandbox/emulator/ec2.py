@@ -1,9 +1,9 @@
-"""moto's EC2, with a machine behind every instance: where moto changes a record, here something really happens.
+"""moto's EC2 with a machine behind each instance: where moto changes a record, this module changes a container.
 
-All of moto that is replaced is replaced in `install`, so that one place says what of moto this stands on. An instance
-of moto, and its backend, are `Any` here: moto is not typed for us.
+`install` replaces all the parts of moto that this module replaces, so that one place shows what it depends on. An
+instance of moto, and its backend, are `Any` here, because moto has no types that we could use.
 """
-# ruff: noqa: SLF001  # to stand in for parts of moto is this file's work
+# ruff: noqa: SLF001  # this file's work is to replace parts of moto
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.docker.engine import NAME_LABEL
 from cvl_ci.sandbox.emulator.containers import REBOOT, Boot, Machines
 from cvl_ci.sandbox.faults import Faults, touches
-from cvl_ci.sandbox.sandbox_spec import Blueprint
+from cvl_ci.sandbox.sandbox_spec import SandboxSpec
 
-NO_TOKEN = "ABCDE"  # noqa: S105  # what moto puts where a caller sends no ClientToken
+NO_TOKEN = "ABCDE"  # noqa: S105  # moto's value when a caller sends no ClientToken
 ROOT_DISK = "/dev/sda1"
 CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 GONE = ("shutting-down", "terminated")
@@ -38,27 +38,30 @@ HOST_FAILED = "Server.InternalError"
 
 
 class NoSuchInstance(SandboxError):
-    """A command about an instance that is not there, or cannot take it."""
+    """A command for an instance that does not exist or cannot obey."""
 
 
 class Cloud:
-    """`faults` is asked at each call. One lock guards the records; no container is waited for while it is held."""
+    """The emulated EC2.
 
-    def __init__(self, plan: Blueprint, machines: Machines, faults: Callable[[], Faults]) -> None:
-        self._plan = plan
+    It reads `faults` at each call. One lock guards the records; no thread waits for Docker under it.
+    """
+
+    def __init__(self, spec: SandboxSpec, machines: Machines, faults: Callable[[], Faults]) -> None:
+        self._spec = spec
         self._machines = machines
         self._faults = faults
         self._lock = threading.RLock()
         self._by_token: dict[tuple[str, str], Any] = {}
         self._dead_hosts: set[str] = set()
         self.notices: dict[str, datetime] = {}
-        """When a spot machine will be taken back, by instance."""
+        """The moment of a spot machine's preemption, by instance."""
 
     def install(self) -> None:
         RegionsAndZonesBackend.regions = [
-            region for region in RegionsAndZonesBackend.regions if region.name in self._plan.regions
+            region for region in RegionsAndZonesBackend.regions if region.name in self._spec.regions
         ]
-        # The one address a machine has is its public one too: that is where this host reaches it.
+        # The only address of a machine is its public one too: this host reaches it there.
         NetworkInterface.check_auto_public_ip = _public_is_private
         self._moto_vpc = EC2Backend.create_default_vpc
         self._moto_run = InstanceBackend.run_instances
@@ -67,7 +70,7 @@ class Cloud:
         self._moto_start = InstanceBackend.start_instances
         self._moto_reboot = InstanceBackend.reboot_instances
         parse = InstanceResponse._parse_block_device_mapping
-        InstanceResponse._parse_block_device_mapping = lambda response: _with_the_images_wish(response, parse(response))
+        InstanceResponse._parse_block_device_mapping = lambda response: _delete_root_disk(response, parse(response))
         EC2Backend.create_default_vpc = _as_method(self._default_vpc)
         InstanceBackend.run_instances = _as_method(self.run)
         InstanceBackend.terminate_instances = _as_method(self.terminate)
@@ -77,20 +80,20 @@ class Cloud:
 
     # ---- what callers of EC2 ask for -------------------------------------------------------------------------------
 
-    def run(self, backend: Any, image: str, count: int, user_data: Any, groups: Any, **more: Any) -> Any:
-        region, token = backend.region_name, str(more.get("client_token"))
-        network = self._plan.network(region)
+    def run(self, backend: Any, image: str, count: int, user_data: Any, groups: Any, **options: Any) -> Any:
+        region, token = backend.region_name, str(options.get("client_token"))
+        network = self._spec.network(region)
         if network is None:
             raise EC2ClientError(
-                "OptInRequired", f"This sandbox sells machines only in {', '.join(self._plan.regions)}."
+                "OptInRequired", f"This sandbox sells machines only in {', '.join(self._spec.regions)}."
             )
         with self._lock:
-            # A client that lost our answer asks again with its token: the same machines, not more of them.
+            # A client that lost our answer repeats its request with the token: it gets the same machines, not more.
             if token != NO_TOKEN and (region, token) in self._by_token:
                 return self._by_token[region, token]
-            zone = _choose_subnet(backend, more)
-            self._want_capacity(region, zone, spot=bool(more.get("instance_market_options")))
-            reservation = self._moto_run(backend, image, count, user_data, groups, **more)
+            zone = _choose_subnet(backend, options)
+            self._require_capacity(region, zone, spot=bool(options.get("instance_market_options")))
+            reservation = self._moto_run(backend, image, count, user_data, groups, **options)
             if token != NO_TOKEN:
                 self._by_token[region, token] = reservation
             for instance in reservation.instances:
@@ -98,8 +101,8 @@ class Cloud:
         try:
             self._machines.start_all([self._boot(instance) for instance in reservation.instances])
         except SandboxError as error:
-            print("could not start", [each.id for each in reservation.instances], error, flush=True)
-            self._gone(backend, reservation.instances, reason=HOST_FAILED)
+            print("could not start", [record.id for record in reservation.instances], error, flush=True)
+            self._terminate_all(backend, reservation.instances, reason=HOST_FAILED)
             raise EC2ClientError("InternalError", f"The sandbox could not start the machine: {error.what}") from error
         with self._lock:
             for instance in reservation.instances:
@@ -110,77 +113,77 @@ class Cloud:
     def terminate(self, backend: Any, ids: Sequence[str]) -> list[tuple[Any, Any]]:
         if touches(self._faults().terminate_fails, region=backend.region_name):
             raise EC2ClientError("InternalError", "An internal error has occurred (a fault of this sandbox).")
-        instances = backend.get_multi_instances_by_id(ids)  # raises when one is unknown, before any is touched
-        before = {each.id: copy.copy(each._state) for each in instances}
-        if any(each.disable_api_termination for each in instances):
-            return list(self._moto_terminate(backend, ids))  # which says that they are protected
-        self._gone(backend, [each for each in instances if each.state != "terminated"])
-        return [(each, before[each.id]) for each in instances]
+        instances = backend.get_multi_instances_by_id(ids)  # raises for an unknown one, before any change
+        before = {record.id: copy.copy(record._state) for record in instances}
+        if any(record.disable_api_termination for record in instances):
+            return list(self._moto_terminate(backend, ids))  # its answer tells that they are protected
+        self._terminate_all(backend, [record for record in instances if record.state != "terminated"])
+        return [(record, before[record.id]) for record in instances]
 
     def stop(self, backend: Any, ids: Sequence[str]) -> list[tuple[Any, Any]]:
         instances = backend.get_multi_instances_by_id(ids)
-        for each in instances:
-            if each.lifecycle == "spot":
+        for record in instances:
+            if record.lifecycle == "spot":
                 raise EC2ClientError(
                     "UnsupportedOperation",
-                    f"You can't stop the Spot Instance '{each.id}' because it is associated with a one-time Spot "
+                    f"You can't stop the Spot Instance '{record.id}' because it is associated with a one-time Spot "
                     "Instance request.",
                 )
-        running = [each for each in instances if each.state == "running"]
-        for each in running:
-            _set_state(each, "stopping")
-        self._machines.stop(each.id for each in running)
+        running = [record for record in instances if record.state == "running"]
+        for record in running:
+            _set_state(record, "stopping")
+        self._machines.stop(record.id for record in running)
         return list(self._moto_stop(backend, ids))
 
     def start(self, backend: Any, ids: Sequence[str]) -> list[tuple[Any, Any]]:
-        stopped = [each for each in backend.get_multi_instances_by_id(ids) if each.state == "stopped"]
-        for each in stopped:
-            self._want_capacity(backend.region_name, each.availability_zone, spot=False)
-        self._machines.start_again(each.id for each in stopped)
+        stopped = [record for record in backend.get_multi_instances_by_id(ids) if record.state == "stopped"]
+        for record in stopped:
+            self._require_capacity(backend.region_name, record.availability_zone, spot=False)
+        self._machines.start_again(record.id for record in stopped)
         return list(self._moto_start(backend, ids))
 
     def reboot(self, backend: Any, ids: Sequence[str]) -> Any:
-        running = [each.id for each in backend.get_multi_instances_by_id(ids) if each.state == "running"]
+        running = [record.id for record in backend.get_multi_instances_by_id(ids) if record.state == "running"]
         self._machines.restart(running)
         return self._moto_reboot(backend, ids)
 
     # ---- what befalls machines -------------------------------------------------------------------------------------
 
     def alive(self) -> Iterator[str]:
-        """Instances that must have a container that runs."""
-        for _, instance in self.every():
+        """Yield the instances that must have a running container."""
+        for _, instance in self.records():
             if instance.state == "running" and instance.id not in self._dead_hosts:
                 yield instance.id
 
-    def any_left(self) -> bool:
-        """Machines that are there, running or not."""
-        return any(instance.state not in GONE for _, instance in self.every())
+    def has_machines(self) -> bool:
+        """Return whether there are machines, running or not."""
+        return any(instance.state not in GONE for _, instance in self.records())
 
     def is_alive(self, instance: str) -> bool:
-        return any(each.id == instance and each.state not in GONE for _, each in self.every())
+        return any(record.id == instance and record.state not in GONE for _, record in self.records())
 
-    def ended(self, instance: str, *, code: int | None) -> None:
-        """A container ended by itself, with `code`, or was removed by somebody (None)."""
-        for backend, each in self.every():
-            if each.id != instance or each.id in self._dead_hosts or each.state in GONE:
+    def machine_ended(self, instance: str, *, code: int | None) -> None:
+        """Record that a container ended by itself, with `code`, or that something removed it (None)."""
+        for backend, record in self.records():
+            if record.id != instance or record.id in self._dead_hosts or record.state in GONE:
                 continue
-            print(f"{instance} ended by itself ({code}), {each.state}", flush=True)
-            if code == REBOOT and each.state == "running":
+            print(f"{instance} ended by itself ({code}), {record.state}", flush=True)
+            if code == REBOOT and record.state == "running":
                 self._machines.start_again([instance])
-            elif code is None or each.instance_initiated_shutdown_behavior == "terminate":
-                self._gone(backend, [each], reason=SHUT_DOWN_INSIDE if code is not None else HOST_FAILED)
-            elif each.state == "running":
-                each.stop()
-                each.state_reason = StateReason(f"{SHUT_DOWN_INSIDE}: Instance initiated shutdown", SHUT_DOWN_INSIDE)
+            elif code is None or record.instance_initiated_shutdown_behavior == "terminate":
+                self._terminate_all(backend, [record], reason=SHUT_DOWN_INSIDE if code is not None else HOST_FAILED)
+            elif record.state == "running":
+                record.stop()
+                record.state_reason = StateReason(f"{SHUT_DOWN_INSIDE}: Instance initiated shutdown", SHUT_DOWN_INSIDE)
 
     def interrupt(self, instance: str, *, notice_seconds: float) -> None:
         backend, spot = self.find(instance)
         if spot.lifecycle != "spot" or spot.state != "running":
             raise NoSuchInstance(
-                f"{instance} is no running spot machine ({spot.lifecycle or 'on demand'}, {spot.state})."
+                f"{instance} is not a running spot machine ({spot.lifecycle or 'on demand'}, {spot.state})."
             )
         self.notices[instance] = datetime.now(timezone.utc) + timedelta(seconds=notice_seconds)
-        end = threading.Timer(notice_seconds, self._gone, (backend, [spot]), {"reason": SPOT_TAKEN})
+        end = threading.Timer(notice_seconds, self._terminate_all, (backend, [spot]), {"reason": SPOT_TAKEN})
         end.daemon = True
         end.start()
 
@@ -192,48 +195,48 @@ class Cloud:
             self._dead_hosts.add(instance)
             self._machines.remove([instance])
         else:
-            self._gone(backend, [victim], reason=HOST_FAILED)
+            self._terminate_all(backend, [victim], reason=HOST_FAILED)
 
     def find(self, instance: str) -> tuple[Any, Any]:
-        for backend, each in self.every():
-            if each.id == instance:
-                return backend, each
+        for backend, record in self.records():
+            if record.id == instance:
+                return backend, record
         raise NoSuchInstance(f"There is no instance {instance} in this sandbox.")
 
-    def every(self) -> list[tuple[Any, Any]]:
-        return [(backend, each) for backend in self.backends() for each in backend.all_instances()]
+    def records(self) -> list[tuple[Any, Any]]:
+        return [(backend, record) for backend in self.backends() for record in backend.all_instances()]
 
     def backends(self) -> list[Any]:
-        return [ec2_backends[DEFAULT_ACCOUNT_ID][region] for region in self._plan.regions]
+        return [ec2_backends[DEFAULT_ACCOUNT_ID][region] for region in self._spec.regions]
 
     # ---- how ---------------------------------------------------------------------------------------------------------
 
-    def _gone(self, backend: Any, instances: Sequence[Any], *, reason: str = "") -> None:
-        """Containers first: what EC2 calls terminated is really gone."""
+    def _terminate_all(self, backend: Any, instances: Sequence[Any], *, reason: str = "") -> None:
+        """Terminate instances, containers first: a machine that EC2 calls terminated does not exist."""
         with self._lock:
-            going = [each for each in instances if each.state != "terminated"]
-            before = {each.id: each.state for each in going}
-            for each in going:
-                _set_state(each, "shutting-down")
-                each.disable_api_termination = False
+            live = [record for record in instances if record.state != "terminated"]
+            before = {record.id: record.state for record in live}
+            for record in live:
+                _set_state(record, "shutting-down")
+                record.disable_api_termination = False
         try:
-            self._machines.remove(each.id for each in going)
+            self._machines.remove(record.id for record in live)
         except SandboxError:
-            for each in going:
-                _set_state(each, before[each.id])
+            for record in live:
+                _set_state(record, before[record.id])
             raise
         with self._lock:
-            for each in [each for each in going if each.state != "terminated"]:
-                for interface in each.nics.values():
-                    interface.delete_on_termination = True  # as EC2 has it; this also frees the address
-                self._moto_terminate(backend, [each.id])
-                each._private_ips = set()  # or moto would free the address once more, when another has it
+            for record in [record for record in live if record.state != "terminated"]:
+                for interface in record.nics.values():
+                    interface.delete_on_termination = True  # as EC2 does; this also frees the address
+                self._moto_terminate(backend, [record.id])
+                record._private_ips = set()  # otherwise moto frees the address again, when another instance has it
                 if reason:
-                    each.state_reason = StateReason(f"{reason}: {reason.partition('.')[2]}", reason)
-                self.notices.pop(each.id, None)
-                self._dead_hosts.discard(each.id)
+                    record.state_reason = StateReason(f"{reason}: {reason.partition('.')[2]}", reason)
+                self.notices.pop(record.id, None)
+                self._dead_hosts.discard(record.id)
 
-    def _want_capacity(self, region: str, zone: str | None, *, spot: bool) -> None:
+    def _require_capacity(self, region: str, zone: str | None, *, spot: bool) -> None:
         faults = self._faults()
         places = faults.no_capacity + (faults.no_spot_capacity if spot else ())
         if touches(places, region=region, zone=zone):
@@ -245,7 +248,7 @@ class Cloud:
 
     def _boot(self, instance: Any) -> Boot:
         faults, region, zone = self._faults(), instance.region_name, instance.availability_zone
-        network = self._plan.network(region)
+        network = self._spec.network(region)
         if network is None:
             raise NoSuchInstance(f"{instance.id} is in {region}, where this sandbox has no machines.")
         never = touches(faults.never_ssh, region=region, zone=zone)
@@ -259,7 +262,7 @@ class Cloud:
         )
 
     def _default_vpc(self, backend: Any) -> Any:
-        network = self._plan.network(backend.region_name)
+        network = self._spec.network(backend.region_name)
         if network is None:
             return self._moto_vpc(backend)
         vpc = backend.create_vpc(cidr_block=network.cidr, is_default=True)
@@ -269,36 +272,36 @@ class Cloud:
         return vpc
 
 
-def _with_the_images_wish(response: Any, disks: list[Any]) -> list[Any]:
-    """An image wants its root disk deleted with the machine, unless the caller says otherwise; moto's default is no."""
-    for disk, asked in zip(disks, response._get_param("BlockDeviceMappings", []), strict=True):
-        if disk["DeviceName"] == ROOT_DISK and "DeleteOnTermination" not in asked.get("Ebs", {}):
+def _delete_root_disk(response: Any, disks: list[Any]) -> list[Any]:
+    """Delete the root disk with the machine by default, as an image does. moto's default is to keep it."""
+    for disk, mapping in zip(disks, response._get_param("BlockDeviceMappings", []), strict=True):
+        if disk["DeviceName"] == ROOT_DISK and "DeleteOnTermination" not in mapping.get("Ebs", {}):
             disk["Ebs"]["DeleteOnTermination"] = True
     return disks
 
 
 def _as_method(work: Callable[..., Any]) -> Callable[..., Any]:
-    """A bound method, put on a class, would never be told the backend it is called on; a function is."""
+    """Return a function for a class. A bound method on a class would not receive the backend of the call."""
 
-    def method(backend: Any, *words: Any, **more: Any) -> Any:
-        return work(backend, *words, **more)
+    def method(backend: Any, *words: Any, **options: Any) -> Any:
+        return work(backend, *words, **options)
 
     return method
 
 
-def _choose_subnet(backend: Any, more: dict[str, Any]) -> str | None:
-    """The zone; and a subnet written into the call where it has none: only through one does moto count addresses."""
-    subnet = more.get("subnet_id") or next(
-        (nic["SubnetId"] for nic in more.get("nics") or () if "SubnetId" in nic), None
+def _choose_subnet(backend: Any, options: dict[str, Any]) -> str | None:
+    """Return the zone. Without a subnet, write one into the call: moto counts addresses only through a subnet."""
+    subnet = options.get("subnet_id") or next(
+        (nic["SubnetId"] for nic in options.get("nics") or () if "SubnetId" in nic), None
     )
     if subnet is None:
         defaults = backend.get_default_subnets()
-        zone = more.get("placement") or min(defaults)
+        zone = options.get("placement") or min(defaults)
         if zone not in defaults:
             raise EC2ClientError("InvalidParameterValue", f"Invalid availability zone: [{zone}]")
         subnet = defaults[zone].id
-        if not more.get("nics"):
-            more["subnet_id"] = subnet
+        if not options.get("nics"):
+            options["subnet_id"] = subnet
     return str(backend.get_subnet(subnet).availability_zone)
 
 

@@ -1,4 +1,4 @@
-"""Every call of the API comes through here once: it is noted down, and a fault may be put in its way."""
+"""The gate of each API call: it records the action and may apply a fault."""
 # ruff: noqa: SLF001  # to stand before parts of moto is this file's work
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, BaseResponse
 from moto.s3.responses import S3Response
 
-from cvl_ci.sandbox import sandbox_spec as blueprints
-from cvl_ci.sandbox.docker.networks import guests
+from cvl_ci.sandbox import sandbox_spec
+from cvl_ci.sandbox.docker.networks import guest_range
 from cvl_ci.sandbox.faults import Faults
-from cvl_ci.sandbox.sandbox_spec import ACTIONS, FAULTS, Blueprint
+from cvl_ci.sandbox.sandbox_spec import ACTIONS, FAULTS, SandboxSpec
 
 LOST = "sandbox.answer_is_lost"
 """The mark on a request whose answer must not arrive."""
 
 
 class Gate:
-    def __init__(self, directory: Path, plan: Blueprint, *, dice: random.Random) -> None:
+    def __init__(self, directory: Path, spec: SandboxSpec, *, dice: random.Random) -> None:
         self._directory = directory
-        self._gateways = {network.gateway for network in plan.networks}
-        self._networks = [network.cidr for network in plan.networks]
+        self._gateways = {network.gateway for network in spec.networks}
+        self._networks = [network.cidr for network in spec.networks]
         self._dice = dice
         self._lock = threading.Lock()
         self._seen: dict[str, set[str]] = {"client": set(), "machine": set()}
@@ -51,16 +51,16 @@ class Gate:
                 request.environ[LOST] = True
             return answer(response)
 
-        def check_s3_action(response: Any, *words: Any, **more: Any) -> Any:
+        def check_s3_action(response: Any, *words: Any, **options: Any) -> Any:
             # S3 has ways of its own; this is where every one of its actions has got its name.
             self.note("s3", str(response.data.get("Action", "?")))
-            return check_s3(response, *words, **more)
+            return check_s3(response, *words, **options)
 
         BaseResponse.call_action = call_action
         S3Response._authenticate_and_authorize_s3_action = check_s3_action
 
     def faults(self) -> Faults:
-        """As the file says now. One that cannot be understood changes nothing, and is complained about."""
+        """Return the faults in the file now. A file that it cannot understand changes nothing; the log names it."""
         path = self._directory / FAULTS
         try:
             about = path.stat()
@@ -78,34 +78,39 @@ class Gate:
 
     def throttled(self, action: str, *, region: str) -> bool:
         return any(
-            each.action in ("*", action) and each.region in (None, region) and self._dice.random() < each.probability
-            for each in self.faults().throttle
+            throttle.action in ("*", action)
+            and throttle.region in (None, region)
+            and self._dice.random() < throttle.probability
+            for throttle in self.faults().throttle
         )
 
     def expired(self, authorization: str) -> bool:
-        """Signature Version 4: `AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, ...`."""
+        """Return whether an expired key signed.
+
+        `AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, ...`.
+        """
         _, _, credential = authorization.partition("Credential=")
         return credential.partition("/")[0] in self.faults().expired_keys
 
     def note(self, service: str, action: str) -> None:
-        """Who called what, the host's clients apart from the machines' own: their rights are different ones."""
-        who = "machine" if self._from_machine(request.remote_addr or "") else "client"
+        """Record who called which action. Clients and machines stand apart, because they have different rights."""
+        caller = "machine" if self._from_machine(request.remote_addr or "") else "client"
         name = f"{service}:{action}"
         with self._lock:
-            if name in self._seen[who]:
+            if name in self._seen[caller]:
                 return
-            self._seen[who].add(name)
+            self._seen[caller].add(name)
             if self._directory.is_dir():
-                blueprints.write_json(
-                    self._directory / ACTIONS, {key: sorted(each) for key, each in self._seen.items()}
+                sandbox_spec.write_json(
+                    self._directory / ACTIONS, {key: sorted(actions) for key, actions in self._seen.items()}
                 )
 
     def _from_machine(self, address: str) -> bool:
-        """Neither this host at a gateway, nor a container that joined to get at its machines."""
+        """Return whether a machine called: not this host at a gateway, nor a container that joined the network."""
         if not address or address in self._gateways:
             return False
-        asking = ipaddress.ip_address(address)
-        return any(asking in ipaddress.ip_network(cidr) and asking not in guests(cidr) for cidr in self._networks)
+        caller = ipaddress.ip_address(address)
+        return any(caller in ipaddress.ip_network(cidr) and caller not in guest_range(cidr) for cidr in self._networks)
 
 
 def _limit_exceeded(service: str) -> tuple[str, str]:
@@ -113,12 +118,12 @@ def _limit_exceeded(service: str) -> tuple[str, str]:
 
 
 def _expired(service: str) -> tuple[str, str]:
-    """EC2's own code, "Common client errors" of its API reference; STS and others say ExpiredToken."""
+    """Return EC2's own code, "Common client errors" of its API reference. STS and others use ExpiredToken."""
     return "RequestExpired" if service == "ec2" else "ExpiredToken", "Request has expired."
 
 
 def _refusal(response: Any, code: str, message: str) -> ServiceException:
-    """moto tells by an exception's module which service it is of, and by that how to write it down."""
+    """Return an exception that moto can write down. moto recognizes the service by the exception's module."""
     kind = type("Refusal", (ServiceException,), {"__module__": type(response).__module__})
     error: ServiceException = kind(code, message)
     return error

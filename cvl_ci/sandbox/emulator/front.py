@@ -1,4 +1,4 @@
-"""What stands in front of moto: our own few questions, and the fault of an API that is down."""
+"""The layer before moto: our own few requests, and the fault of an API that is down."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from cvl_ci.sandbox.control import KEY_HEADER, LOOPBACK, PREFIX
 from cvl_ci.sandbox.emulator.ec2 import GONE, Cloud, NoSuchInstance
 from cvl_ci.sandbox.emulator.fault_gate import LOST, Gate
 from cvl_ci.sandbox.emulator.signatures import Keyring, refusal
-from cvl_ci.sandbox.sandbox_spec import Blueprint
+from cvl_ci.sandbox.sandbox_spec import SandboxSpec
 from cvl_ci.sandbox.status import Instance
 
 FOR_ALL = ("health", "instances", "zones")
-"""What containers of this host, machines among them, may ask: it changes nothing."""
+"""Requests that each container of this host may make, machines included: they change nothing."""
 _KEY = f"HTTP_{KEY_HEADER.upper().replace('-', '_')}"
 Answer = tuple[int, dict[str, object]]
 
@@ -29,9 +29,9 @@ class Front:
     """A WSGI application around moto's."""
 
     def __init__(
-        self, plan: Blueprint, cloud: Cloud, gate: Gate, end: threading.Event, *, keyring: Keyring, control: str
+        self, spec: SandboxSpec, cloud: Cloud, gate: Gate, end: threading.Event, *, keyring: Keyring, control: str
     ) -> None:
-        self._plan, self._cloud, self._gate, self._end = plan, cloud, gate, end
+        self._spec, self._cloud, self._gate, self._end = spec, cloud, gate, end
         self._keyring, self._control = keyring, control
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._questions: dict[str, Callable[[Mapping[str, Any]], dict[str, object]]] = {
@@ -46,10 +46,10 @@ class Front:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = str(environ["PATH_INFO"])
         if path.startswith(f"{PREFIX}/"):
-            return _say(start_response, *self._ours(path.removeprefix(f"{PREFIX}/"), environ))
+            return _say(start_response, *self._control_answer(path.removeprefix(f"{PREFIX}/"), environ))
         down = self._gate.faults().api_down
         if down == "closed":
-            _hang_up(environ)
+            _close_connection(environ)
         if down:
             start_response("503 Service Unavailable", [("Content-Type", "text/html"), ("Connection", "close")])
             return [b"<html><body>503 Service Unavailable: a fault of this sandbox</body></html>"]
@@ -61,17 +61,17 @@ class Front:
         answer: Iterable[bytes] = self._moto(environ, start_response)
         if environ.get(LOST):
             b"".join(answer)
-            _hang_up(environ)
+            _close_connection(environ)
         return answer
 
-    def _ours(self, verb: str, environ: dict[str, Any]) -> Answer:
+    def _control_answer(self, verb: str, environ: dict[str, Any]) -> Answer:
         if not hmac.compare_digest(str(environ.get(_KEY, "")).encode(), self._control.encode()):
-            return 403, {"error": "Only the user who brought this sandbox up may ask for that."}
+            return 403, {"error": "Only the user who started this sandbox may request this."}
         answer = self._questions.get(verb)
         if answer is None:
-            return 404, {"error": f"no such question: {verb}"}
+            return 404, {"error": f"no such request: {verb}"}
         if verb not in FOR_ALL and environ["REMOTE_ADDR"] != LOOPBACK:
-            return 403, {"error": "This can be asked for only where the sandbox was brought up."}
+            return 403, {"error": "This request is possible only where the sandbox was started."}
         length = int(environ.get("CONTENT_LENGTH") or 0)
         question = json.loads(environ["wsgi.input"].read(length)) if length else {}
         try:
@@ -80,10 +80,10 @@ class Front:
             return 400, {"error": error.what}
 
     def _health(self, _: Mapping[str, Any]) -> dict[str, object]:
-        return {"id": self._plan.id}
+        return {"id": self._spec.id}
 
     def _instances(self, _: Mapping[str, Any]) -> dict[str, object]:
-        return {"instances": [asdict(describe(each)) for _, each in self._cloud.every()]}
+        return {"instances": [asdict(describe(record)) for _, record in self._cloud.records()]}
 
     def _zones(self, _: Mapping[str, Any]) -> dict[str, object]:
         return {
@@ -100,17 +100,20 @@ class Front:
         return {}
 
     def _stop(self, question: Mapping[str, Any]) -> dict[str, object]:
-        if question["id"] != self._plan.id:
-            raise NoSuchInstance(f"This is sandbox {self._plan.id}.")
-        print("asked to end", flush=True)
+        if question["id"] != self._spec.id:
+            raise NoSuchInstance(f"This is sandbox {self._spec.id}.")
+        print("a client requested the end", flush=True)
         self._end.set()
         return {}
 
 
-def _hang_up(environ: Mapping[str, Any]) -> NoReturn:
-    """Without a word: the server takes this error for a caller that has gone, and writes nothing."""
+def _close_connection(environ: Mapping[str, Any]) -> NoReturn:
+    """Close the connection without an answer.
+
+    The server takes this error for a caller that has gone, and logs nothing.
+    """
     environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-    raise ConnectionResetError("hung up: a fault of this sandbox")
+    raise ConnectionResetError("closed: a fault of this sandbox")
 
 
 def describe(instance: Any) -> Instance:

@@ -1,7 +1,7 @@
 """Look at the host from a container on its network: `python -m cvl_ci.sandbox.emulator.host_probe DEVICES PORT...`.
 
-Prints the ranges of addresses it routes somewhere; free ports, those asked for first; and, from its /dev at DEVICES,
-which devices it can give to machines.
+Prints the ranges that the host routes, free ports (the preferred ones first), and the devices that it can give to
+machines. DEVICES is the mount of the host's /dev.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ PORTS = 3
 
 if __name__ == "__main__":
     _, devices, *before = sys.argv
-    seen = {
-        "routes": [str(each) for each in networks.host_routes()],
+    report = {
+        "routes": [str(route) for route in networks.host_routes()],
         "ports": ports.free(PORTS, hosts=[ports.EVERYWHERE], preferred=[int(port) for port in before]),
         "devices": [FUSE] if Path(devices, Path(FUSE).name).exists() else [],
     }
-    print(json.dumps(seen))
+    print(json.dumps(report))

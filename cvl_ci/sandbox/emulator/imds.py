@@ -1,4 +1,4 @@
-"""The instance metadata service: whoever asks is known by its address, as on EC2."""
+"""The instance metadata service. The caller's address identifies the instance, as on EC2."""
 
 from __future__ import annotations
 
@@ -13,23 +13,28 @@ from typing import Any
 
 from cvl_ci.sandbox.emulator.ec2 import GONE, Cloud
 from cvl_ci.sandbox.emulator.signatures import Keyring, MachineKey
-from cvl_ci.sandbox.sandbox_spec import Blueprint
+from cvl_ci.sandbox.sandbox_spec import SandboxSpec
 
 TOKEN = "X-aws-ec2-metadata-token"  # noqa: S105  # a header's name
 LIFETIME = f"{TOKEN}-ttl-seconds"
 
 
-def listen(plan: Blueprint, cloud: Cloud, keyring: Keyring) -> None:
-    """On every gateway: machines ask their own one."""
+def listen(spec: SandboxSpec, cloud: Cloud, keyring: Keyring) -> None:
+    """Listen on each gateway: a machine uses the one of its own network."""
     tokens: dict[str, tuple[str, float]] = {}
 
-    for network in plan.networks:
+    for network in spec.networks:
 
-        class Asked(_Handler):
+        class RegionHandler(_Handler):
             pass
 
-        Asked.cloud, Asked.tokens, Asked.keyring, Asked.region = cloud, tokens, keyring, network.region
-        server = http.server.ThreadingHTTPServer((network.gateway, plan.metadata_port), Asked)
+        RegionHandler.cloud, RegionHandler.tokens, RegionHandler.keyring, RegionHandler.region = (
+            cloud,
+            tokens,
+            keyring,
+            network.region,
+        )
+        server = http.server.ThreadingHTTPServer((network.gateway, spec.metadata_port), RegionHandler)
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
@@ -39,9 +44,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     cloud: Cloud
     keyring: Keyring
     region: str
-    """Of the network it listens on: machines of another one are not known here."""
+    """The region of the network. Machines of other regions are unknown here."""
     tokens: dict[str, tuple[str, float]]
-    """By token, whose it is and until when (monotonic)."""
+    """By token: the address of its owner, and its end (monotonic seconds)."""
 
     def do_PUT(self) -> None:
         if self.path != "/latest/api/token":
@@ -55,7 +60,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self._answer(200, token, {LIFETIME: str(seconds)})
 
     def do_GET(self) -> None:
-        instance = self._asking()
+        instance = self._calling_instance()
         if instance is None:
             return self._answer(404)
         if not self._allowed(instance):
@@ -63,21 +68,24 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.path.rstrip("/") == "/latest/user-data":
             body = _user_data(instance)
             return self._answer(200, body) if body else self._answer(404)
-        found = look_up(self._documents(instance), self.path)
-        return self._answer(404) if found is None else self._answer(200, found)
+        text = look_up(self._documents(instance), self.path)
+        return self._answer(404) if text is None else self._answer(200, text)
 
     def _documents(self, instance: Any) -> dict[str, str]:
         role = _role(self.cloud, instance)
         key = self.keyring.of_machine(instance.id) if role is not None else None
         return documents(instance, notice=self.cloud.notices.get(instance.id), role=role, key=key)
 
-    def _asking(self) -> Any:
+    def _calling_instance(self) -> Any:
         address = self.client_address[0]
-        here = (each for _, each in self.cloud.every() if each.region_name == self.region)
-        return next((each for each in here if each.state not in GONE and each.private_ip == address), None)
+        records = (record for _, record in self.cloud.records() if record.region_name == self.region)
+        return next((record for record in records if record.state not in GONE and record.private_ip == address), None)
 
     def _allowed(self, instance: Any) -> bool:
-        """Version 2 wants a token; version 1 does without, unless the instance was launched to require one."""
+        """Return whether the token is right.
+
+        Version 1 needs no token, unless the instance was launched to require one.
+        """
         token = self.headers.get(TOKEN)
         if token is None:
             return bool(instance.metadata_options.http_tokens != "required")
@@ -96,14 +104,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, format: str, *words: object) -> None:  # noqa: A002  # the name it is called by
-        """Nothing: skylet asks every few seconds."""
+    def log_message(self, format: str, *words: object) -> None:  # noqa: A002  # this is the name that the base class calls
+        """Log nothing: skylet sends a request every few seconds."""
 
 
 def documents(
     instance: Any, *, notice: datetime | None, role: str | None, key: MachineKey | None = None
 ) -> dict[str, str]:
-    """Every leaf of the tree below /latest/, by its path."""
+    """Return each leaf of the tree below /latest/, by its path."""
     meta = {
         "ami-id": instance.image_id, "instance-id": instance.id, "instance-type": instance.instance_type,
         "instance-life-cycle": "spot" if instance.lifecycle == "spot" else "on-demand",
@@ -128,20 +136,20 @@ def documents(
 
 
 def look_up(leaves: dict[str, str], path: str) -> str | None:
-    """A leaf's text; for a branch, the names below it, those that lead on with a slash. None: there is no such path."""
-    wanted = path.removeprefix("/latest/").strip("/")
-    if wanted in leaves:
-        return leaves[wanted]
-    below = [leaf[len(wanted) + 1 :] for leaf in leaves if leaf.startswith(f"{wanted}/")]
+    """Return a leaf's text. For a branch: its names, with a slash after inner branches. None: there is no such path."""
+    inner = path.removeprefix("/latest/").strip("/")
+    if inner in leaves:
+        return leaves[inner]
+    below = [leaf[len(inner) + 1 :] for leaf in leaves if leaf.startswith(f"{inner}/")]
     names = dict.fromkeys(f"{name.split('/')[0]}/" if "/" in name else name for name in below)
     return "\n".join(names) if names else None
 
 
-def _credentials(known: MachineKey) -> dict[str, str]:
+def _credentials(machine_key: MachineKey) -> dict[str, str]:
     now = datetime.now(timezone.utc)
     return {
         "Code": "Success", "Type": "AWS-HMAC",
-        "AccessKeyId": known.key.id, "SecretAccessKey": known.key.secret, "Token": known.token,
+        "AccessKeyId": machine_key.key.id, "SecretAccessKey": machine_key.key.secret, "Token": machine_key.token,
         "LastUpdated": f"{now:%Y-%m-%dT%H:%M:%SZ}", "Expiration": f"{now + timedelta(hours=6):%Y-%m-%dT%H:%M:%SZ}",
     }  # fmt: skip
 
@@ -156,7 +164,7 @@ def _identity(instance: Any) -> dict[str, str]:
 
 
 def _role(cloud: Cloud, instance: Any) -> str | None:
-    """The role of the instance's profile, if it was launched with one."""
+    """Return the role of the instance's profile, if it was launched with one."""
     backend, _ = cloud.find(instance.id)
     for association in backend.iam_instance_profile_associations.values():
         if association.instance.id == instance.id and association.iam_instance_profile.roles:

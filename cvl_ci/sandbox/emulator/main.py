@@ -1,8 +1,8 @@
 """The emulated AWS as a process of its own: `python -m cvl_ci.sandbox.emulator.main [--in-front] DIRECTORY`.
 
-A program beside cvl-ci, not a part of it: it alone of this room reads its environment, handles signals and exits. It
-goes into the background unless that would end its container, holds everything in memory, and ends with its directory:
-no sandbox outlives the place that describes it. However it ends by its own will, it takes its machines along.
+It is a separate program, not a part of cvl-ci. In this package it alone reads its environment, handles signals and
+exits. It goes into the background unless that would end its container, and holds everything in memory. It ends with
+its directory: no sandbox outlives the folder that describes it. When it ends by itself, it removes its machines.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox import emulator_process, keys, usage_lock
-from cvl_ci.sandbox import sandbox_spec as blueprints
+from cvl_ci.sandbox import emulator_process, keys, sandbox_spec, usage_lock
 from cvl_ci.sandbox.docker import networks
 from cvl_ci.sandbox.docker.engine import Docker
-from cvl_ci.sandbox.sandbox_spec import LOG, Blueprint
+from cvl_ci.sandbox.sandbox_spec import LOG, SandboxSpec
 
 if TYPE_CHECKING:
     from cvl_ci.sandbox.emulator.containers import Machines
@@ -32,25 +31,25 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    *how, place = sys.argv[1:]
+    *options, place = sys.argv[1:]
     directory = Path(place)
-    plan = blueprints.load(directory)
-    if plan is None:
-        sys.exit(f"{directory} holds no plan of a sandbox")
-    if emulator_process.IN_FRONT in how:
-        # As the first process of a container it would be deaf to this until it says otherwise.
+    spec = sandbox_spec.load(directory)
+    if spec is None:
+        sys.exit(f"{directory} holds no specification of a sandbox")
+    if emulator_process.IN_FRONT in options:
+        # The first process of a container ignores this signal until it sets a handler.
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-        speak_into_log(directory)
+        redirect_output_to_log(directory)
         check_libraries()
     else:
         check_libraries()
         go_into_background()
-        speak_into_log(directory)
-    serve(directory, plan, record(directory))
+        redirect_output_to_log(directory)
+    serve(directory, spec, record(directory))
 
 
 def check_libraries() -> None:
-    """Before anybody waits for it: without these there is no emulator."""
+    """Exit before a caller waits: without these packages there is no emulator."""
     from importlib.util import find_spec
 
     missing = [name for name in ("moto", "flask", "flask_cors", "werkzeug", "boto3") if find_spec(name) is None]
@@ -59,7 +58,7 @@ def check_libraries() -> None:
 
 
 def go_into_background() -> None:
-    """The parent says which process goes on, and leaves."""
+    """Fork. The parent prints the number of the process that continues, and exits."""
     pid = os.fork()
     if pid:
         print(pid)
@@ -68,7 +67,7 @@ def go_into_background() -> None:
     os.setsid()
 
 
-def speak_into_log(directory: Path) -> None:
+def redirect_output_to_log(directory: Path) -> None:
     log = os.open(directory / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
@@ -76,15 +75,15 @@ def speak_into_log(directory: Path) -> None:
 
 
 def record(directory: Path) -> dict[str, object]:
-    """Who we are, for all to read before we do anything. In containers many a process has the same number."""
-    ours: dict[str, object] = {"pid": os.getpid(), "started": emulator_process.started(os.getpid())}
-    blueprints.write_json(directory / emulator_process.FILE, ours)
-    return ours
+    """Write this process's identity to the directory, before anything else. Containers reuse process numbers."""
+    identity: dict[str, object] = {"pid": os.getpid(), "started": emulator_process.start_time(os.getpid())}
+    sandbox_spec.write_json(directory / emulator_process.FILE, identity)
+    return identity
 
 
-def serve(directory: Path, plan: Blueprint, ours: dict[str, object]) -> None:
-    settle_environment(directory)
-    # Loads moto, which reads its settings as it is loaded.
+def serve(directory: Path, spec: SandboxSpec, identity: dict[str, object]) -> None:
+    prepare_environment(directory)
+    # Loads moto, which reads its settings at import.
     from cvl_ci.sandbox.emulator.account import seed
     from cvl_ci.sandbox.emulator.containers import Machines
     from cvl_ci.sandbox.emulator.ec2 import Cloud
@@ -94,75 +93,80 @@ def serve(directory: Path, plan: Blueprint, ours: dict[str, object]) -> None:
     from cvl_ci.sandbox.emulator.servers import listen
     from cvl_ci.sandbox.emulator.signatures import Keyring
 
-    known = keys.load(directory)
-    if known is None:
+    own_keys = keys.load(directory)
+    if own_keys is None:
         sys.exit(f"{directory} holds no keys of a sandbox")
     end = threading.Event()
-    machines = Machines(plan, Docker(os.environ))
-    gate = Gate(directory, plan, dice=random.Random(plan.id))  # noqa: S311  # repeatable bad luck
-    cloud = Cloud(plan, machines, gate.faults)
+    machines = Machines(spec, Docker(os.environ))
+    gate = Gate(directory, spec, dice=random.Random(spec.id))  # noqa: S311  # repeatable bad luck
+    cloud = Cloud(spec, machines, gate.faults)
     cloud.install()
     gate.install()
     seed(cloud)
-    keyring = Keyring(known, alive=cloud.is_alive)
-    listen_metadata(plan, cloud, keyring)
-    listen(plan, Front(plan, cloud, gate, end, keyring=keyring, control=known.control))
+    keyring = Keyring(own_keys, alive=cloud.is_alive)
+    listen_metadata(spec, cloud, keyring)
+    listen(spec, Front(spec, cloud, gate, end, keyring=keyring, control=own_keys.control))
     threading.Thread(target=machines.watch, args=(cloud,), daemon=True).start()
-    threading.Thread(target=leave_with_the_last, args=(directory, plan, cloud, machines), daemon=True).start()
+    threading.Thread(target=exit_with_last_run, args=(directory, spec, cloud, machines), daemon=True).start()
 
-    def told_to_end(number: int, _frame: FrameType | None) -> None:
-        print(f"told to end by {signal.Signals(number).name}", flush=True)
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        print(f"ending after {signal.Signals(number).name}", flush=True)
         end.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, told_to_end)
-    print("up", plan.endpoint_url, flush=True)
-    if wait(directory, end, ours):
+        signal.signal(number, on_signal)
+    print("up", spec.endpoint_url, flush=True)
+    if wait(directory, end, identity):
         machines.remove_all()
     print("down", flush=True)
     os._exit(0)
 
 
-def leave_with_the_last(directory: Path, plan: Blueprint, cloud: Cloud, machines: Machines) -> None:
-    """A run that kept a machine, or was killed, takes nothing down: without runs and machines, all of it ends here."""
+def exit_with_last_run(directory: Path, spec: SandboxSpec, cloud: Cloud, machines: Machines) -> None:
+    """End when there are neither runs nor machines.
+
+    A run that keeps a machine, or that is killed, stops nothing itself.
+    """
     while True:
         time.sleep(1)
-        if cloud.any_left() or not usage_lock.brought_up_by_a_run(directory):
+        if cloud.has_machines() or not usage_lock.is_started_by_run(directory):
             continue
-        with usage_lock.forsaken(directory) as forsaken:
-            if forsaken and not cloud.any_left() and remove_all(plan, machines):
-                usage_lock.forget_who_brought_it_up(directory)
-                print("no run is here any more, and no machine: down", flush=True)
+        with usage_lock.orphaned(directory) as is_orphaned:
+            if is_orphaned and not cloud.has_machines() and remove_all(spec, machines):
+                usage_lock.unmark_started_by_run(directory)
+                print("there is no run and no machine: down", flush=True)
                 os._exit(0)
 
 
-def remove_all(plan: Blueprint, machines: Machines) -> bool:
-    """What it made in Docker, the container apart that we may be in ourselves: that goes with us. False: not yet, such
-    as the volume of a machine that is just ending."""
+def remove_all(spec: SandboxSpec, machines: Machines) -> bool:
+    """Remove everything that the emulator made in Docker, except its own container, which ends with it.
+
+    Returns False when that is not possible yet, such as for the volume of a machine that is just ending.
+    """
     try:
         machines.remove_all()
-        networks.remove(Docker(os.environ), plan.id)
+        networks.remove(Docker(os.environ), spec.id)
     except SandboxError as error:
         print("not down yet:", error, flush=True)
         return False
     return True
 
 
-def wait(directory: Path, end: threading.Event, ours: dict[str, object]) -> bool:
-    """Until it is told to end, or its directory vanishes. False: another emulator has taken the directory over."""
+def wait(directory: Path, end: threading.Event, identity: dict[str, object]) -> bool:
+    """Wait until a command ends the emulator or its directory vanishes. False: another emulator owns the directory."""
     while not end.wait(0.5):
         try:
-            found = json.loads((directory / emulator_process.FILE).read_text(encoding="utf-8"))
+            stored = json.loads((directory / emulator_process.FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            print("the directory or its record is gone", flush=True)
+            print("the directory or its record no longer exists", flush=True)
             return True
-        if found != ours:
+        if stored != identity:
             return False
     return True
 
 
-def settle_environment(directory: Path) -> None:
-    """Settings of moto; and no library of AWS may find keys, files or a metadata service of the user's here."""
+def prepare_environment(directory: Path) -> None:
+    """Set moto's settings. No AWS library here may find keys, files or a metadata service of the user."""
     from cvl_ci.sandbox.sky_home import CPU_IMAGE, GPU_IMAGE
 
     images = directory / "images.json"

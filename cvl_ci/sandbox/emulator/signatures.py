@@ -1,6 +1,6 @@
-"""Whoever calls the emulated API must have signed with a key of this sandbox: AWS Signature Version 4, verified.
+"""AWS Signature Version 4, verified: the emulated API answers only requests signed with a key of this sandbox.
 
-The rules: "Create a signed AWS API request", AWS Identity and Access Management User Guide. Clocks are not compared.
+The rules: "Create a signed AWS API request", AWS Identity and Access Management User Guide. It compares no clocks.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from cvl_ci.sandbox.keys import Key, Keys, new_key
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 LARGEST_BODY = 16 << 20
-"""Of a request whose body is signed here. What is stored in a bucket is signed by its own header."""
+"""The largest body, in bytes, whose signature this module checks.
+
+Objects in a bucket are signed by their own header.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachineKey:
-    """What the metadata service gives to one machine."""
+    """The credentials that the metadata service gives to one machine."""
 
     key: Key
     token: str = field(repr=False)
@@ -34,16 +37,16 @@ class MachineKey:
 
 
 class Keyring:
-    """All keys that open this sandbox. `alive`: whether an instance still is a machine."""
+    """All keys of this sandbox. `alive`: whether an instance is still a machine."""
 
     def __init__(self, keys: Keys, *, alive: Callable[[str], bool]) -> None:
-        self._known = {key.id: key for key in (keys.client, keys.witness)}
+        self._account_keys = {key.id: key for key in (keys.client, keys.witness)}
         self._alive = alive
         self._machines: dict[str, MachineKey] = {}
         self._lock = threading.Lock()
 
     def of_machine(self, instance: str) -> MachineKey:
-        """Return the key of one machine, the same each time it asks."""
+        """Return the key of one machine, the same for each request."""
         with self._lock:
             if instance not in self._machines:
                 key = new_key("ASIA")
@@ -51,19 +54,19 @@ class Keyring:
             return self._machines[instance]
 
     def secret(self, key_id: str, token: str) -> str | None:
-        """Return the secret of a key. A machine's key opens nothing without its token, nor after its machine."""
-        if key_id in self._known:
-            return self._known[key_id].secret
+        """Return the secret of a key. A machine's key is valid with its token only, and while its machine is alive."""
+        if key_id in self._account_keys:
+            return self._account_keys[key_id].secret
         with self._lock:
-            found = next((each for each in self._machines.values() if each.key.id == key_id), None)
-        if found is None or not hmac.compare_digest(found.token.encode(), token.encode()):
+            machine_key = next((candidate for candidate in self._machines.values() if candidate.key.id == key_id), None)
+        if machine_key is None or not hmac.compare_digest(machine_key.token.encode(), token.encode()):
             return None
-        return found.key.secret if self._alive(found.instance) else None
+        return machine_key.key.secret if self._alive(machine_key.instance) else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Signed:
-    """What a request says of its own signature. `scope`: date, region, service, `aws4_request`."""
+    """The signature part of a request. `scope`: date, region, service, `aws4_request`."""
 
     key: str
     scope: tuple[str, ...]
@@ -81,7 +84,7 @@ class _Signed:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """An error as AWS words it."""
+    """An error in the words of AWS."""
 
     status: str
     service: str
@@ -103,7 +106,7 @@ class Refusal:
 
 
 def refusal(environ: dict[str, Any], keyring: Keyring) -> Refusal | None:
-    """Return why a request is not answered; None: it is signed as it should be."""
+    """Return the reason to refuse a request, or None for a correct signature."""
     try:
         signed = _read(environ)
     except (ValueError, IndexError, KeyError):
@@ -118,17 +121,17 @@ def refusal(environ: dict[str, Any], keyring: Keyring) -> Refusal | None:
         )
     secret = keyring.secret(signed.key, signed.token)
     if secret is None:
-        return _refused(signed.service, known=False)
+        return _refused(signed.service, is_known=False)
     if not hmac.compare_digest(_signature(environ, signed, secret).encode(), signed.signature.encode()):
-        return _refused(signed.service, known=True)
+        return _refused(signed.service, is_known=True)
     return None
 
 
-def _refused(service: str, *, known: bool) -> Refusal:
+def _refused(service: str, *, is_known: bool) -> Refusal:
     if service == "ec2":  # one answer for both, with this status
         text = "AWS was not able to validate the provided access credentials"
         return Refusal(status="401 Unauthorized", service=service, code="AuthFailure", message=text)
-    if known:
+    if is_known:
         text = "The request signature we calculated does not match the signature you provided."
         return Refusal(status="403 Forbidden", service=service, code="SignatureDoesNotMatch", message=text)
     code = "InvalidAccessKeyId" if service == "s3" else "InvalidClientTokenId"
@@ -139,19 +142,19 @@ def _refused(service: str, *, known: bool) -> Refusal:
 def _read(environ: Mapping[str, Any]) -> _Signed | None:
     authorization = str(environ.get("HTTP_AUTHORIZATION", ""))
     if authorization.startswith(ALGORITHM):
-        said = dict(part.strip().split("=", 1) for part in authorization.removeprefix(ALGORITHM).split(","))
-        key, *scope = said["Credential"].split("/")
+        fields = dict(part.strip().split("=", 1) for part in authorization.removeprefix(ALGORITHM).split(","))
+        key, *scope = fields["Credential"].split("/")
         date = str(environ.get("HTTP_X_AMZ_DATE") or environ["HTTP_DATE"])
         token = str(environ.get("HTTP_X_AMZ_SECURITY_TOKEN", ""))
         payload = environ.get("HTTP_X_AMZ_CONTENT_SHA256")
-        headers, signature = said["SignedHeaders"], said["Signature"]
+        headers, signature = fields["SignedHeaders"], fields["Signature"]
     else:
-        said = {name: unquote(value) for name, _, value in _query(environ)}
-        if said.get("X-Amz-Algorithm") != ALGORITHM:
+        fields = {name: unquote(value) for name, _, value in _query(environ)}
+        if fields.get("X-Amz-Algorithm") != ALGORITHM:
             return None
-        key, *scope = said["X-Amz-Credential"].split("/")
-        date, token = said["X-Amz-Date"], said.get("X-Amz-Security-Token", "")
-        headers, signature = said["X-Amz-SignedHeaders"], said["X-Amz-Signature"]
+        key, *scope = fields["X-Amz-Credential"].split("/")
+        date, token = fields["X-Amz-Date"], fields.get("X-Amz-Security-Token", "")
+        headers, signature = fields["X-Amz-SignedHeaders"], fields["X-Amz-Signature"]
         payload = "UNSIGNED-PAYLOAD" if scope[2] == "s3" else None
     if len(scope) != 4 or "host" not in headers.split(";"):
         return None
@@ -202,7 +205,7 @@ def _header(environ: Mapping[str, Any], name: str) -> str:
 
 
 def _hash_of_body(environ: dict[str, Any]) -> str:
-    """Read the body, and lay it back for whoever reads it next."""
+    """Read the body, and put it back for the next reader."""
     length = int(environ.get("CONTENT_LENGTH") or 0)
     body = environ["wsgi.input"].read(min(length, LARGEST_BODY)) if length > 0 else b""
     if length > 0:
