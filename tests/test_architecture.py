@@ -92,6 +92,10 @@ def test_files_and_functions_fit_a_glance() -> None:
     assert broken(law.files_and_functions_fit_a_glance) == []
 
 
+def test_only_one_file_runs_git() -> None:
+    assert broken(law.git_runs_in_one_file) == []
+
+
 def test_no_class_has_more_than_fifteen_public_methods() -> None:
     assert broken(law.classes_have_one_job) == []
 
@@ -178,6 +182,8 @@ BREAKS: Sequence[tuple[Law, str, str]] = [
     (law.values_are_frozen_and_named, "ports/x.py", "@dataclasses.dataclass(kw_only=True, frozen=False)\nclass A: ..."),
     (law.files_and_functions_fit_a_glance, "cli.py", "#\n" * 351),
     (law.files_and_functions_fit_a_glance, "cli.py", "def main():\n" + "    pass\n" * 60),
+    (law.git_runs_in_one_file, "local/staging.py", "subprocess.run(['git', 'status'])"),
+    (law.git_runs_in_one_file, "engine/x.py", "git = '/usr/bin/git'"),
     (law.classes_have_one_job, "local/x.py", "class A:" + "".join(f"\n    def f{n}(self): ..." for n in range(16))),
 ]
 
@@ -195,6 +201,8 @@ KEEPS: Sequence[tuple[Law, str, str]] = [
     (law.signals_are_handled_at_the_doors, "engine/x.py", "import os, signal\nos.kill(1, signal.SIGKILL)"),
     (law.the_doors_alone_exit, "sandbox/emulator/main.py", "import sys\nsys.exit(0)"),
     (law.the_lease_alone_takes_down, "commands/run/run.py", "files.remove(x)\nlease.release()\nsandbox.down()"),
+    (law.git_runs_in_one_file, "local/git/git.py", "git = shutil.which('git')"),
+    (law.git_runs_in_one_file, "github/x.py", "url = f'{server}/{repository}.git'"),
     (law.classes_have_one_job, "local/x.py", "class A:" + "".join(f"\n    def _f{n}(self): ..." for n in range(99))),
     (law.action_variables_are_read_in_one_place, "x.py", "x = action_variables.value(environ, 'github_token')"),
     (law.action_variables_are_read_in_one_place, "cli.py", "x = 'MAX_INPUT_BYTES'"),

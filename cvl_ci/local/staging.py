@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from cvl_ci.errors import CvlError
 from cvl_ci.local.git.commit_copy import IGNORE_NOTHING, write_commit
-from cvl_ci.local.git.git import contents
+from cvl_ci.local.git.git import Git
 from cvl_ci.model.plan import Blob, CommitCopy, StagedFile
 
 _COMMENT = "# Written by cvl-ci: every file of this directory goes to the machine, whatever a .gitignore says.\n"
@@ -68,8 +68,8 @@ def _copy_commit(copy: CommitCopy, folder: Path) -> None:
     the machine then has an empty repository (engine/machine/prelude.sh)."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        git = shutil.which("git") or "git"
-        write_commit(copy.commit, root=Path(copy.root), folder=copy.folder, into=folder, git=git)
+        git = Git.at(Path(copy.root), need="only git holds a commit")
+        write_commit(copy.commit, git=git, folder=copy.folder, into=folder)
     except CvlError:
         shutil.rmtree(folder / ".git", ignore_errors=True)
 
@@ -77,7 +77,7 @@ def _copy_commit(copy: CommitCopy, folder: Path) -> None:
 def _write(blob: Blob, target: Path) -> int:
     """As git gives a file that it checks out: what may be run may be run, and no more."""
     with target.open("xb") as writing:
-        written = writing.write(contents(shutil.which("git") or "git", Path(blob.root), "cat-file", "blob", blob.id))
+        written = Git.at(Path(blob.root), need="only git holds the files of a commit").copy_blob(blob.id, writing)
     target.chmod(0o755 if blob.executable else 0o644)
     return written
 

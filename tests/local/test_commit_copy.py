@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.local.git.commit_copy import write_commit
+from cvl_ci.local.git.git import Git
 from tests.support.field import plant
 from tests.support.git import GIT, git
 
@@ -19,7 +20,7 @@ def copied(root: Path, into: Path, *, folder: str = ".", without: tuple[str, ...
     """Stand-in for staging: the folder's files and the copy of HEAD beside them."""
     source = root / folder
     shutil.copytree(source, into, ignore=shutil.ignore_patterns(".git", *without))
-    write_commit(git(root, "rev-parse", "HEAD"), root=root, folder=folder, into=into, git=GIT)
+    write_commit(git(root, "rev-parse", "HEAD"), git=Git(root, program=GIT), folder=folder, into=into)
     return into
 
 

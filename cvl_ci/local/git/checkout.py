@@ -6,9 +6,7 @@ Git is only asked to list: its hooks, filters and monitors stay asleep, whatever
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,7 +15,7 @@ from cvl_ci.errors import CvlError
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.local.folder_walk import MOST_FILES, Item, below, walk
 from cvl_ci.local.git.commit import CommitCheckout
-from cvl_ci.local.git.git import quiet
+from cvl_ci.local.git.git import Git
 from cvl_ci.planning.credential_files import REASON, holds_credentials
 from cvl_ci.planning.example import FILE_NAME
 from cvl_ci.planning.folder_files import FolderRule
@@ -36,10 +34,10 @@ def open_checkout(here: Path, *, at: str = ".") -> Checkout:
         start = start if start.is_dir() else start.parent
     except (OSError, ValueError):
         start = here.resolve()  # no path at all: said where it is looked for
-    git = shutil.which("git")
     for folder in (start, *start.parents):
-        if git and (folder / ".git").exists():
-            return GitCheckout(folder, here=here.resolve(), git=git)
+        git = Git.if_installed(folder) if (folder / ".git").exists() else None
+        if git is not None:
+            return GitCheckout(git, here=here.resolve())
     return FolderCheckout(start, here=here.resolve())
 
 
@@ -231,25 +229,23 @@ class FolderCheckout:
 class GitCheckout(FolderCheckout):
     """A git repository: what it tracks, as it is in the working tree now."""
 
-    def __init__(self, root: Path, *, here: Path, git: str) -> None:
-        super().__init__(root, here=here)
+    def __init__(self, git: Git, *, here: Path) -> None:
+        super().__init__(git.root, here=here)
         self._git = git
 
     @property
     def head(self) -> str:
-        done = self._ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-        return done.stdout.decode().strip() if done.returncode == 0 else ""
+        return self._git.commit_of("HEAD")
 
     def at(self, ref: str) -> Checkout:
-        start = self._ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
-        if start.returncode != 0:
+        start = self._git.commit_of(ref)
+        if not start:
             raise Wrong(
                 "is no commit here; a shallow checkout lacks it: `fetch-depth: 0` for actions/checkout brings all"
             )
-        commit = start.stdout.decode().strip()
-        common = self._ask("merge-base", commit, "HEAD")
-        commit = common.stdout.decode().strip() if common.returncode == 0 else commit
-        return CommitCheckout(self._root, here=self._here, git=self._git, commit=commit)
+        common = self._git.run("merge-base", start, "HEAD")
+        commit = common.text.strip() if common.is_success else start
+        return CommitCheckout(self._git, here=self._here, commit=commit)
 
     def examples(self) -> Sequence[str]:
         wanted = f":(glob)**/{FILE_NAME}"
@@ -301,15 +297,10 @@ class GitCheckout(FolderCheckout):
         return [(described.split(" ", 1)[0], path) for described, _, path in lines]
 
     def _list(self, *options: str, paths: Sequence[str]) -> Sequence[str]:
-        done = self._ask("ls-files", "-z", *options, "--", *paths)
-        if done.returncode != 0:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            raise CvlError(f"git could not list {self._root}: {said[0] if said else 'no reason given'}")
-        return [os.fsdecode(path) for path in done.stdout.split(b"\0") if path]
-
-    def _ask(self, *words: str) -> subprocess.CompletedProcess[bytes]:
-        command = [self._git, "-C", str(self._root), *words]
-        return subprocess.run(command, env=quiet(self._git), capture_output=True, check=False)
+        answer = self._git.run("ls-files", "-z", *options, "--", *paths)
+        if not answer.is_success:
+            raise CvlError(f"git could not list {self._root}: {answer.reason}")
+        return [os.fsdecode(path) for path in answer.output.split(b"\0") if path]
 
 
 def _literal(prefixes: Iterable[str]) -> list[str]:

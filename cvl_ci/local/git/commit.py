@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.local.folder_walk import below
-from cvl_ci.local.git.git import contents
+from cvl_ci.local.git.git import Git
 from cvl_ci.model.plan import Blob
 from cvl_ci.planning.example import FILE_NAME
 from cvl_ci.planning.folder_files import FolderRule
@@ -23,6 +23,8 @@ from cvl_ci.ports import Checkout, Entry, FolderFiles, Paths
 _LINK, _SUBMODULE, _EXECUTABLE = "120000", "160000", "100755"
 _MOST_LINKS = 8
 """A link that leads to a link, and so on; more is a circle."""
+_LONGEST_LINK = 4096
+"""Bytes: PATH_MAX of Linux."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +35,10 @@ class _Kept:
 
 
 class CommitCheckout:
-    """`commit`: in full."""
+    """The files of one commit. `commit`: its full name. `here`: the directory of typed paths."""
 
-    def __init__(self, root: Path, *, here: Path, git: str, commit: str) -> None:
-        self._root, self._here, self._git, self._commit = root, here, git, commit
+    def __init__(self, git: Git, *, here: Path, commit: str) -> None:
+        self._root, self._here, self._git, self._commit = git.root, here, git, commit
 
     @property
     def root(self) -> Path:
@@ -82,7 +84,7 @@ class CommitCheckout:
         kept = self._tree.get(self._followed(path) or path)
         if kept is None or kept.mode in {_LINK, _SUBMODULE}:
             raise FileNotFoundError(2, f"is not there in {self._commit[:12]}", path)
-        return self._ask("cat-file", "blob", kept.id)[:limit]
+        return self._git.blob(kept.id, limit=limit)
 
     def at(self, ref: str) -> Checkout:
         raise Wrong("cannot be looked for from another commit")
@@ -90,7 +92,7 @@ class CommitCheckout:
     @cached_property
     def _tree(self) -> Mapping[str, _Kept]:
         found = {}
-        for line in self._ask("ls-tree", "-r", "-l", "-z", "--full-tree", self._commit).split(b"\0"):
+        for line in self._git.read("ls-tree", "-r", "-l", "-z", "--full-tree", self._commit).split(b"\0"):
             described, _, path = line.partition(b"\t")
             if path:
                 mode, _, name, size = described.decode().split()
@@ -118,11 +120,8 @@ class CommitCheckout:
             kept = self._tree.get(path)
             if kept is None or kept.mode != _LINK:
                 return path
-            target = os.fsdecode(self._ask("cat-file", "blob", kept.id))
+            target = os.fsdecode(self._git.blob(kept.id, limit=_LONGEST_LINK))
             path = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
             if path.startswith(("/", "..")) or path == ".":
                 return None
         return None
-
-    def _ask(self, *words: str) -> bytes:
-        return contents(self._git, self._root, *words)

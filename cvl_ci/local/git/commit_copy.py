@@ -8,13 +8,12 @@ already. It holds no configuration of the checkout: actions/checkout keeps its t
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from cvl_ci.errors import CvlError
-from cvl_ci.local.git.git import contents, quiet
+from cvl_ci.local.git.git import Git
 from cvl_ci.model.plan import BASE_FOLDER
 
 IGNORE_NOTHING = ".skyignore"
@@ -24,103 +23,92 @@ MOST_COMMITS = 20_000
 _LINK, _SUBMODULE = "120000", "160000"
 
 
-def write_commit(commit: str, *, root: Path, folder: str, into: Path, git: str) -> None:
+def write_commit(commit: str, *, git: Git, folder: str, into: Path) -> None:
     """Write `into/.git`. Raise CvlError where the checkout lacks a part of the commit.
 
-    `root`: the repository. `folder`: the folder of it that `into` is a copy of; `.` for all of it. Files of the commit
+    `git`: in the checkout. `folder`: the folder of it that `into` is a copy of; `.` for all of it. Files of the commit
     that `into` lacks do not count as deleted.
     """
-    commits, tags = _history(commit, root=root, git=git)
-    target = into / ".git"
-    _run([git, "init", "--quiet", "--template=", str(into)], git=git)
-    names = [*commits, *tags, *_folders(commit, root=root, git=git)]
-    packed = _run(
-        [git, "-C", str(root), "pack-objects", "--stdout", "--quiet"], git=git, text="\n".join(names).encode() + b"\n"
-    )
-    _run([git, "-C", str(into), "index-pack", "--stdin"], git=git, text=packed)
-    _write(target / "shallow", _first(commits, root=root, git=git))
+    commits, tags = _history(commit, git)
+    target, copy = into / ".git", git.for_folder(into)
+    copy.read("init", "--quiet", "--template=")
+    names = [*commits, *tags, *_folders(commit, git)]
+    packed = git.read("pack-objects", "--stdout", "--quiet", given="\n".join(names).encode() + b"\n")
+    copy.read("index-pack", "--stdin", given=packed)
+    _write(target / "shallow", _first(commits, git))
     _write(target / "packed-refs", [f"{name} {ref}" for name, ref in tags.items()])
-    branch = contents(git, root, "rev-parse", "--abbrev-ref", "HEAD").decode().strip()
-    head = contents(git, root, "rev-parse", "HEAD").decode().strip()
-    if head == commit and branch != "HEAD":
+    branch = git.line("rev-parse", "--abbrev-ref", "HEAD")
+    if git.line("rev-parse", "HEAD") == commit and branch != "HEAD":
         _write(target / "refs" / "heads" / branch, [commit])
         _write(target / "HEAD", [f"ref: refs/heads/{branch}"])
     else:
         _write(target / "HEAD", [commit])
     _write(target / "info" / "exclude", [f"/{IGNORE_NOTHING}", f"/{BASE_FOLDER}"])
-    _name_origin(root=root, into=into, git=git)
-    _fill_index(commit if folder == "." else f"{commit}:{folder}", into=into, git=git)
+    _name_origin(git, copy)
+    _fill_index(commit if folder == "." else f"{commit}:{folder}", copy)
 
 
-def _history(commit: str, *, root: Path, git: str) -> tuple[list[str], dict[str, str]]:
+def _history(commit: str, git: Git) -> tuple[list[str], dict[str, str]]:
     """Return the commits back to the nearest tag, and the tags of these commits: object → ref."""
     try:
-        nearest = contents(git, root, "describe", "--tags", "--abbrev=0", commit).decode().strip()
+        nearest = git.line("describe", "--tags", "--abbrev=0", commit)
     except CvlError:
         return [commit], {}
     words = ("rev-list", f"--max-count={MOST_COMMITS + 1}", commit, f"^refs/tags/{nearest}^{{commit}}")
-    since = contents(git, root, *words).decode().split()
+    since = git.line(*words).split()
     if len(since) > MOST_COMMITS:
         return [commit], {}
-    tagged = contents(git, root, "rev-parse", f"refs/tags/{nearest}^{{commit}}").decode().strip()
+    tagged = git.line("rev-parse", f"refs/tags/{nearest}^{{commit}}")
     commits = list(dict.fromkeys([commit, *since, tagged]))
     form = "--format=%(objectname) %(*objectname) %(refname)"
     tags = {}
-    for line in contents(git, root, "for-each-ref", form, "refs/tags").decode().splitlines():
+    for line in git.line("for-each-ref", form, "refs/tags").splitlines():
         name, peeled, ref = line.split(" ", 2)
         if (peeled or name) in commits:
             tags[name] = ref
     return commits, tags
 
 
-def _folders(commit: str, *, root: Path, git: str) -> list[str]:
-    top = contents(git, root, "rev-parse", f"{commit}^{{tree}}").decode().strip()
-    entries = contents(git, root, "ls-tree", "-r", "-d", "-z", "--full-tree", commit).split(b"\0")
+def _folders(commit: str, git: Git) -> list[str]:
+    top = git.line("rev-parse", f"{commit}^{{tree}}")
+    entries = git.read("ls-tree", "-r", "-d", "-z", "--full-tree", commit).split(b"\0")
     trees = [line.split(b"\t")[0].split() for line in entries if line]
     return [top, *dict.fromkeys(words[2].decode() for words in trees if words[1] == b"tree")]
 
 
-def _first(commits: Sequence[str], *, root: Path, git: str) -> list[str]:
+def _first(commits: Sequence[str], git: Git) -> list[str]:
     """Return the commits whose parents are not in the copy: git takes them for the beginning of the history."""
     request = "\n".join(commits).encode() + b"\n"
-    lines = _run([git, "-C", str(root), "rev-list", "--parents", "--no-walk", "--stdin"], git=git, text=request)
+    lines = git.read("rev-list", "--parents", "--no-walk", "--stdin", given=request)
     copied = set(commits)
     families = [line.split() for line in lines.decode().splitlines()]
     return [family[0] for family in families if not copied.issuperset(family[1:])]
 
 
-def _name_origin(*, root: Path, into: Path, git: str) -> None:
+def _name_origin(git: Git, copy: Git) -> None:
     """Tell where the repository comes from, as W&B records it: a web address, without a user or a password."""
     try:
-        address = urlsplit(contents(git, root, "config", "--get", "remote.origin.url").decode().strip())
+        address = urlsplit(git.line("config", "--get", "remote.origin.url"))
         host = f"{address.hostname}:{address.port}" if address.port else address.hostname
     except (CvlError, ValueError):
         return
     if address.scheme == "https" and host:
-        _run([git, "-C", str(into), "config", "remote.origin.url", f"https://{host}{address.path}"], git=git)
+        copy.read("config", "remote.origin.url", f"https://{host}{address.path}")
 
 
-def _fill_index(tree: str, *, into: Path, git: str) -> None:
+def _fill_index(tree: str, copy: Git) -> None:
     """Let `git status` compare the files that went along, and pass over the others: links arrive as files."""
-    _run([git, "-C", str(into), "read-tree", tree], git=git)
+    copy.read("read-tree", tree)
     passed_over = []
-    top = os.fsencode(into)
-    for line in contents(git, into, "ls-files", "--stage", "-z").split(b"\0"):
+    top = os.fsencode(copy.root)
+    for line in copy.read("ls-files", "--stage", "-z").split(b"\0"):
         described, _, path = line.partition(b"\t")
         mode = described[:6].decode()
         is_ours = path.rpartition(b"/")[2] == IGNORE_NOTHING.encode()
         if path and (is_ours or mode in {_LINK, _SUBMODULE} or not os.path.lexists(top + b"/" + path)):
             passed_over.append(path)
-    words = [git, "-C", str(into), "update-index", "-z", "--skip-worktree", "--stdin"]
-    _run(words, git=git, text=b"".join(path + b"\0" for path in passed_over))
-
-
-def _run(words: Sequence[str], *, git: str, text: bytes = b"") -> bytes:
-    done = subprocess.run(words, env=quiet(git), input=text, capture_output=True, check=False)
-    if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        raise CvlError(f"git could not copy the commit: {lines[-1] if lines else 'it gave no reason'}")
-    return done.stdout
+    listed = b"".join(path + b"\0" for path in passed_over)
+    copy.read("update-index", "-z", "--skip-worktree", "--stdin", given=listed)
 
 
 def _write(path: Path, lines: Sequence[str]) -> None:

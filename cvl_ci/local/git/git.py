@@ -1,16 +1,143 @@
-"""Git, asked so that nothing of the repository runs: no hook, no filter, no monitor."""
+"""Git in one repository: the only place that runs it, with one environment, one time limit and one size limit."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from cvl_ci.errors import CvlError
 
+LONGEST_SECONDS = 600.0
+"""For one command. A fetch of a large repository takes minutes; a remote that hangs takes for ever."""
+MOST_BYTES = 1 << 30
+"""Of what one command prints. A list of 100,000 files has about 10 MB."""
+MOST_ERROR_BYTES = 64 << 10
 
-def quiet(git: str) -> dict[str, str]:
-    """An environment in which git runs nothing else, and trusts the directory whoever owns it: it only reads names."""
+
+@dataclass(frozen=True, kw_only=True)
+class GitAnswer:
+    """The end of one git command."""
+
+    code: int
+    output: bytes = b""
+    errors: bytes = b""
+
+    @property
+    def is_success(self) -> bool:
+        return self.code == 0
+
+    @property
+    def text(self) -> str:
+        """The output. Bytes that are not UTF-8 survive a way back through `os.fsencode`."""
+        return os.fsdecode(self.output)
+
+    @property
+    def error_lines(self) -> list[str]:
+        return [line.strip() for line in self.errors.decode(errors="replace").splitlines() if line.strip()]
+
+    @property
+    def reason(self) -> str:
+        """The first line of git's complaint."""
+        return self.error_lines[0] if self.error_lines else "no reason given"
+
+
+class Git:
+    """Git in the repository `root`. No hook, filter or monitor of the repository runs, and no prompt appears."""
+
+    def __init__(self, root: Path, *, program: str, seconds: float = LONGEST_SECONDS) -> None:
+        self.root, self._program, self._seconds = root, program, seconds
+
+    @classmethod
+    def at(cls, root: Path, *, need: str) -> Git:
+        """Return the installed git. `need`: the reason for a person. Raises CvlError where git is not installed."""
+        git = cls.if_installed(root)
+        if git is None:
+            raise CvlError(f"git is not installed here, and {need}.")
+        return git
+
+    @classmethod
+    def if_installed(cls, root: Path) -> Git | None:
+        """Return the installed git, or None."""
+        program = shutil.which("git")
+        return cls(root, program=program) if program else None
+
+    def run(self, *words: str, given: bytes = b"", environ: Mapping[str, str] | None = None) -> GitAnswer:
+        """Return the answer, whatever the exit code. Raises CvlError past a limit.
+
+        `given`: the standard input. `environ`: further variables, such as an author.
+        """
+        with tempfile.TemporaryFile() as output:
+            done = self._print_into(output, words, given=given, environ=environ)
+            size = output.tell()
+            if size > MOST_BYTES:
+                raise CvlError(f"git {words[0]} printed {size} bytes in {self.root}; {MOST_BYTES} are allowed.")
+            output.seek(0)
+            return GitAnswer(code=done.code, output=output.read(), errors=done.errors)
+
+    def read(self, *words: str, given: bytes = b"") -> bytes:
+        """Return the output. Raises CvlError where git fails."""
+        return self._must(words[0], self.run(*words, given=given)).output
+
+    def line(self, *words: str) -> str:
+        """Return the output as text, without white space around it. Raises CvlError where git fails."""
+        return os.fsdecode(self.read(*words)).strip()
+
+    def for_folder(self, folder: Path) -> Git:
+        """Return the same program for another folder."""
+        return Git(folder, program=self._program, seconds=self._seconds)
+
+    def commit_of(self, ref: str) -> str:
+        """Return the full name of a commit; empty where the repository lacks it."""
+        answer = self.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+        return answer.text.strip() if answer.is_success else ""
+
+    def blob(self, name: str, *, limit: int = MOST_BYTES) -> bytes:
+        """Return the first `limit` bytes of a blob. Raises CvlError."""
+        with tempfile.TemporaryFile() as output:
+            self.copy_blob(name, output)
+            output.seek(0)
+            return output.read(limit)
+
+    def copy_blob(self, name: str, into: IO[bytes]) -> int:
+        """Write a blob into an empty file. Return its size in bytes. Raises CvlError."""
+        self._must("cat-file", self._print_into(into, ("cat-file", "blob", name)))
+        return into.seek(0, os.SEEK_END)
+
+    def _print_into(
+        self, file: IO[bytes], words: Sequence[str], *, given: bytes = b"", environ: Mapping[str, str] | None = None
+    ) -> GitAnswer:
+        """Run git with its output in a file, so that no answer fills the memory. The answer's own output is empty."""
+        with tempfile.TemporaryFile() as complaint:
+            try:
+                done = subprocess.run(
+                    [self._program, "-C", str(self.root), *words],
+                    env={**_environment(self._program), **(environ or {})},
+                    input=given,
+                    stdout=file,
+                    stderr=complaint,
+                    timeout=self._seconds,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                raise CvlError(f"git {words[0]} took longer than {self._seconds:g} s in {self.root}.") from None
+            file.seek(0, os.SEEK_END)
+            complaint.seek(0)
+            return GitAnswer(code=done.returncode, errors=complaint.read(MOST_ERROR_BYTES))
+
+    def _must(self, verb: str, answer: GitAnswer) -> GitAnswer:
+        if not answer.is_success:
+            raise CvlError(f"git {verb} failed in {self.root}: {answer.reason}")
+        return answer
+
+
+def _environment(program: str) -> dict[str, str]:
+    """Return variables with which git runs nothing else and asks nothing. It trusts a directory of another owner."""
     settings = {"safe.directory": "*", "core.fsmonitor": "false", "core.hooksPath": os.devnull}
     numbered = {
         name: text
@@ -18,20 +145,12 @@ def quiet(git: str) -> dict[str, str]:
         for name, text in ((f"GIT_CONFIG_KEY_{at}", key), (f"GIT_CONFIG_VALUE_{at}", value))
     }
     return {
-        "PATH": os.pathsep.join([str(Path(git).parent), os.defpath]),
+        "PATH": os.pathsep.join([str(Path(program).parent), os.defpath]),
         "LC_ALL": "C",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_TERMINAL_PROMPT": "0",
         "GIT_CONFIG_COUNT": str(len(settings)),
         **numbered,
     }
-
-
-def contents(git: str, root: Path, *words: str) -> bytes:
-    """What git says. Raises CvlError."""
-    done = subprocess.run([git, "-C", str(root), *words], env=quiet(git), capture_output=True, check=False)
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise CvlError(f"git {words[0]} failed in {root}: {said[0] if said else 'no reason given'}")
-    return done.stdout

@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import random
 import re
-import shutil
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 from cvl_ci.errors import CvlError, Mistake, RequestError
-from cvl_ci.local.git.git import quiet
+from cvl_ci.local.git.git import Git, GitAnswer
 from cvl_ci.ports import Clock
 from cvl_ci.result.benchmark import leg as legs
 from cvl_ci.result.benchmark.leg import Leg
@@ -33,13 +31,11 @@ class HistoryBranch:
     """`remote`: a name or an address. `dice`: so that two that met do not meet again."""
 
     def __init__(self, root: Path, *, remote: str, branch: str, clock: Clock, dice: random.Random) -> None:
-        git = shutil.which("git")
-        if git is None:
-            raise CvlError("git is not installed here, and history is kept in a branch.")
+        git = Git.at(root, need="history is kept in a branch")
         if remote.startswith("-") or not re.fullmatch(r"[A-Za-z0-9][\w./-]*", branch) or ".." in branch:
             problem = "is no name of a branch, or the remote is none"
             raise RequestError([Mistake(field="--branch", value=f"{remote} {branch}", problem=problem)])
-        self._root, self._git_path, self._remote, self._branch = root, git, remote, branch
+        self._git, self._remote, self._branch = git, remote, branch
         self._clock, self._dice = clock, dice
         self._ref = f"refs/cvl-ci/{branch}/{os.getpid()}-{dice.getrandbits(32):08x}"
 
@@ -83,7 +79,7 @@ class HistoryBranch:
         """The branch's commit, and empty where there is none."""
         source = f"refs/heads/{self._branch}"
         there = self._run("ls-remote", "--exit-code", "--", self._remote, source)
-        if there.returncode == 2:
+        if there.code == 2:
             return ""
         # Without a refmap git would also move origin/BRANCH, over which two in one checkout fall out.
         fetch = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--refmap=")
@@ -111,29 +107,20 @@ class HistoryBranch:
         target = f"refs/heads/{self._branch}"
         lease = f"--force-with-lease={target}:{tip}"
         done = self._run("push", "--quiet", lease, "--", self._remote, f"{commit}:{target}")
-        return "" if done.returncode == 0 else _reason(done)
+        return "" if done.is_success else _reason(done)
 
     def _forget(self) -> None:
         self._run("update-ref", "-d", self._ref)
 
-    def _must(self, done: subprocess.CompletedProcess[bytes]) -> str:
-        if done.returncode != 0:
-            raise CvlError(f"git failed for the history branch {self._branch}: {_reason(done)}")
-        return done.stdout.decode(errors="surrogateescape")
+    def _must(self, answer: GitAnswer) -> str:
+        if not answer.is_success:
+            raise CvlError(f"git failed for the history branch {self._branch}: {_reason(answer)}")
+        return answer.output.decode(errors="surrogateescape")
 
-    def _run(self, *words: str, given: str = "") -> subprocess.CompletedProcess[bytes]:
+    def _run(self, *words: str, given: str = "") -> GitAnswer:
         moment = f"{int(self._clock.now())} +0000"
-        env = {
-            **quiet(self._git_path),
-            **_WHO,
-            "GIT_AUTHOR_DATE": moment,
-            "GIT_COMMITTER_DATE": moment,
-            "GIT_TERMINAL_PROMPT": "0",
-        }
-        command = [self._git_path, "-C", str(self._root), *words]
-        return subprocess.run(
-            command, env=env, input=given.encode(errors="surrogateescape"), capture_output=True, check=False
-        )
+        author = {**_WHO, "GIT_AUTHOR_DATE": moment, "GIT_COMMITTER_DATE": moment}
+        return self._git.run(*words, given=given.encode(errors="surrogateescape"), environ=author)
 
 
 def _with(files: Mapping[str, str], found: Iterable[Leg]) -> tuple[dict[str, str], int]:
@@ -171,8 +158,7 @@ def _is_month(name: str) -> bool:
     return re.fullmatch(r"\d{4}-\d{2}\.jsonl", name) is not None
 
 
-def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
-    """What git said, without an address: there may be a password in it."""
-    said = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
-    told = next((line for line in said if "rejected" in line or "error" in line or "fatal" in line), "")
-    return re.sub(r"\w+://\S+", "the remote", told or (said[0] if said else "no reason given")).strip()
+def _reason(answer: GitAnswer) -> str:
+    """Return git's complaint without an address: an address may hold a password."""
+    telling = (line for line in answer.error_lines if "rejected" in line or "error" in line or "fatal" in line)
+    return re.sub(r"\w+://\S+", "the remote", next(telling, answer.reason))
