@@ -203,6 +203,32 @@ def test_a_leg_that_left_nothing_is_named_and_red(job: Job, api: Api, kept: Kept
     assert job.outputs()["ending"] == "failed"
 
 
+@pytest.mark.parametrize("told", ["", "no permission"])
+def test_after_all_jobs_ran_again_a_leg_without_a_new_summary_is_red_and_after_failed_ones_it_counts(
+    job: Job, api: Api, kept: Kept, told: str
+) -> None:
+    """Both kinds of re-run, in one run: digits ran again and left nothing, gpt did not run again."""
+    numbers = {name: kept.job(name, attempt=1) for name in ("digits", "gpt")}
+    kept.job("digits", attempt=2)
+    kept.job("gpt", attempt=2, began=1)
+    for name, number in numbers.items():
+        url = "https://git.example.com/cvl/ci/actions/runs/7/attempts/1"
+        left(kept, {**CLEAN, "cluster": f"cvl-{name}", "leg": name, "check_run": str(number), "run_url": url})
+    job.environ["GITHUB_RUN_ATTEMPT"] = "2"
+    if told:
+        api.faults["GET /repos/cvl/ci/actions/runs/7/jobs"] = [(403, {}, '{"message": "not by integration"}')] * 4
+    assert job.step("report", history="none", expected='{"include": [{"name": "digits"}, {"name": "gpt"}]}') == 1
+    known = json.loads(Path("cvl-report/report.json").read_text())
+    assert [one["name"] for one in known["outdated"]] == (["digits", "gpt"] if told else ["digits"])
+    assert (known["missing"], [row["name"] for row in known["rows"]]) == ([], [] if told else ["gpt"])
+    why = "GitHub does not tell whether its job ran again" if told else "its job ran again in attempt 2"
+    said = job.said()
+    for text in (job.summary, api.bodies()[0], Path("cvl-report/report.html").read_text(), said):
+        assert why in text
+        assert "left no summary in this attempt" in text
+    assert ("actions: read" in said) == bool(told)
+
+
 @pytest.mark.parametrize("given", [{}, {"infra_failures": "fail"}])
 @pytest.mark.usefixtures("api")
 def test_a_run_without_any_leg_is_red(job: Job, given: dict[str, str]) -> None:

@@ -22,6 +22,7 @@ from cvl_ci.commands import matrix as planning
 from cvl_ci.commands import report as reporting
 from cvl_ci.errors import CvlError, Mistake, RequestError
 from cvl_ci.github.api import Repository
+from cvl_ci.github.artifacts import reruns
 from cvl_ci.github.artifacts.baseline_runs import Earlier, EarlierRuns, Work
 from cvl_ci.github.artifacts.download import AT_ONCE, LINES, Gathering
 from cvl_ci.github.artifacts.http import Http, Patience
@@ -100,11 +101,19 @@ def report(request: MatrixRequest) -> int:
     workflow = request.step.workflow
     with _asking(request) as gathering:
         found, troubles = _found(request, gathering)
-        known = _earlier(request, gathering, found)
+        valid = _of_this_attempt(request, found)
+        known = _earlier(request, gathering, valid.legs)
     gated = bool(request.given.get("fail_on_regression"))
     for line in known.said:
         (workflow.warning if gated else workflow.notice)(line)
-    made = many.judged(request.given, found, history=known.legs, commits=known.commits, troubles=troubles)
+    made = many.judged(
+        request.given,
+        valid.legs,
+        history=known.legs,
+        commits=known.commits,
+        troubles=troubles,
+        outdated=valid.outdated,
+    )
     workflow.said("\n".join(reporting.as_text(made)))
     issue = _published(request, made)
     said = words.headline(made)
@@ -127,6 +136,27 @@ def _found(request: MatrixRequest, gathering: Gathering) -> tuple[Sequence[Leg],
     gathered = gathering.of_run(int(request.step.here.run))
     over = f"{gathered.expired} summaries of this run are past their retention" if gathered.expired else ""
     return gathered.legs, (*gathered.troubles, *([over] if over else []))
+
+
+def _of_this_attempt(request: MatrixRequest, legs: Sequence[Leg]) -> reruns.Checked:
+    """Return the legs that tell of this attempt of this run. Legs of other runs, in folders, count as they are."""
+    context, in_folders = request.step.here, bool(request.given.get("folders"))
+    if not context.attempt.isdecimal():
+        return reruns.Checked(legs=tuple(legs))
+    run = context.run_url.rpartition("/attempts/")[0]
+    foreign = tuple(leg for leg in legs if in_folders and leg.run_url.rpartition("/attempts/")[0] != run)
+    own = [leg for leg in legs if not in_folders or leg.run_url.rpartition("/attempts/")[0] == run]
+    checked = reruns.checked(
+        reruns.newest(own) if in_folders else own,
+        attempt=int(context.attempt),
+        jobs=lambda: reruns.list_jobs(_repository(request), int(context.run)),
+    )
+    if checked.words:
+        request.step.workflow.warning(
+            f"Which attempt each job last ran in is unknown, so summaries of earlier attempts do not count. "
+            f"{checked.words}"
+        )
+    return replace(checked, legs=(*foreign, *checked.legs))
 
 
 def _earlier(request: MatrixRequest, gathering: Gathering, found: Sequence[Leg]) -> Earlier:

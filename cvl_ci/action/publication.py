@@ -200,6 +200,8 @@ class StepPublication:
                 commit=here.event.head_sha or here.event.sha or here.sha,
                 leg=here.leg_in_words,
                 run_url=here.run_url,
+                job=here.job_name,
+                check_run=here.check_run,
             ),
             retention_days=step.asked.retention_days,
             uploaded=uploaded or {},

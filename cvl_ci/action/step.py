@@ -32,7 +32,11 @@ class Step:
         from cvl_ci.result.masks import Masks
 
         self.asked = read(environ)
-        self.here = here = context.read(environ, leg=action_variables.value(environ, "leg") if leg is None else leg)
+        self.here = here = context.read(
+            environ,
+            leg=action_variables.value(environ, "leg") if leg is None else leg,
+            check_run=action_variables.value(environ, "check_run"),
+        )
         self.owner = Owner(
             repository=here.repository, run=here.run, attempt=here.attempt, job=here.job, step=here.step, leg=here.leg
         )

@@ -9,6 +9,8 @@ gathers: all that `--json-summary` writes (result/summary.py), with null where t
 
     leg                    of the matrix, in words; empty without one
     run_url                of the attempt of the workflow's run
+    job                    the name of the workflow's job, as GitHub makes it
+    check_run              GitHub's number of that job in that attempt; empty where the runner does not tell it
     warnings               what a person was warned of
 
 Of two with the same `cluster`, the one with the later `released.at` counts: post may have proved what main could not.
@@ -55,6 +57,8 @@ class Subject:
     commit: str = ""
     leg: str = ""
     run_url: str = ""
+    job: str = ""
+    check_run: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

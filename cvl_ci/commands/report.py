@@ -45,6 +45,7 @@ def as_json(report: Report) -> str:
         "red": [row.name for row in report.red],
         "rerun": [row.name for row in report.rerun],
         "missing": list(report.missing),
+        "outdated": [{"name": one.name, "why": one.why} for one in report.outdated],
         "dropped": [{"name": name, "why": why} for name, why in report.dropped],
         "unread": list(report.troubles),
         "billed_usd": round(report.usd, 6),
@@ -57,7 +58,8 @@ def as_json(report: Report) -> str:
 def as_text(report: Report) -> list[str]:
     """For a terminal or a step's log: a line each."""
     gate = text.not_gated(report)
-    unknown = [*(f"left no summary: {name}" for name in report.missing), *report.troubles]
+    missing = [f"left no summary: {name}" for name in report.missing]
+    unknown = [*missing, *text.outdated(report), *report.troubles]
     left_out = [f"left out of the matrix: {line}" for line in text.left_out(report)]
     told = [text.headline(report), *([gate] if gate else []), *unknown, *left_out]
     return [*told, *(_line(row) for row in report.rows)]

@@ -14,7 +14,10 @@ from cvl_ci.github.event import Event
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """`leg`: of the matrix, as typed in the input; empty without one. `branch`: that this runs on, or its tag."""
+    """`leg`: of the matrix, as typed in the input; empty without one. `branch`: that this runs on, or its tag.
+
+    `check_run`: GitHub's number of this job in this attempt; empty where the runner does not tell it.
+    """
 
     repository: str
     run: str
@@ -28,6 +31,16 @@ class Surroundings:
     event: Event
     leg: str = ""
     branch: str = ""
+    check_run: str = ""
+
+    @property
+    def job_name(self) -> str:
+        """The name that GitHub gives this job, unless the workflow names it.
+
+        "Workflow syntax", `jobs.<job_id>.name`: the job's id, and the values of its leg in brackets.
+        """
+        values = ", ".join(self.leg_values)
+        return f"{self.job} ({values})" if values else self.job
 
     @property
     def run_url(self) -> str:
@@ -68,8 +81,11 @@ class Surroundings:
         return [(name, str(value)) for name, value in values.items()] if isinstance(values, dict) else [("", self.leg)]
 
 
-def read(environ: Mapping[str, str], *, leg: str) -> Surroundings:
-    """`leg`: what the input says; without a matrix GitHub writes `null` there, and other runners nothing at all."""
+def read(environ: Mapping[str, str], *, leg: str, check_run: str = "") -> Surroundings:
+    """Return where this process runs. Both arguments are inputs of the action.
+
+    `leg`: without a matrix GitHub writes `null` there, and other runners write nothing.
+    """
     return Surroundings(
         repository=environ.get("GITHUB_REPOSITORY", ""),
         run=environ.get("GITHUB_RUN_ID", ""),
@@ -86,6 +102,7 @@ def read(environ: Mapping[str, str], *, leg: str) -> Surroundings:
             actor=environ.get("GITHUB_ACTOR", ""),
         ),
         branch=environ.get("GITHUB_REF_NAME", ""),
+        check_run=_number(check_run),
         leg="" if leg.strip() in {"null", "{}"} else " ".join(leg.split()),
     )
 
@@ -96,6 +113,12 @@ def _payload(path: str) -> Mapping[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _number(text: str) -> str:
+    """Return a number of GitHub's, or an empty text for anything else."""
+    text = text.strip()
+    return text if text.isascii() and text.isdecimal() and len(text) <= 20 else ""
 
 
 def _key(*parts: str) -> str:

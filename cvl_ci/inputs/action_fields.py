@@ -69,6 +69,11 @@ ACTION_INPUTS = (
         help="Tells the legs of a matrix apart; leave it as it is.",
         default="${{ toJSON(matrix) }}",
     ),
+    ActionField(
+        name="check_run",
+        help="Tells a report in which attempt a job ran; leave it as it is.",
+        default="${{ job.check_run_id }}",
+    ),
 )
 
 ACTION_OUTPUTS = (

@@ -87,7 +87,13 @@ def report(given: Given, door: Door) -> int:
 
 
 def judged(
-    given: Given, found: Sequence[Leg], *, history: Sequence[Leg], commits: Sequence[str], troubles: Sequence[str]
+    given: Given,
+    found: Sequence[Leg],
+    *,
+    history: Sequence[Leg],
+    commits: Sequence[str],
+    troubles: Sequence[str],
+    outdated: Sequence[rows.Outdated] = (),
 ) -> rows.Report:
     """`commits`: the base and its ancestors, nearest first. Raises RequestError for rules that say nothing."""
     return rows.report(
@@ -101,6 +107,7 @@ def judged(
         ),
         nights=settings(given).nights,
         troubles=troubles,
+        outdated=outdated,
         expected=given.get("expected"),
     )
 

@@ -117,7 +117,7 @@ def test_the_cost_is_what_a_report_over_many_runs_needs_whatever_the_ending(hous
     assert {name: told[name] for name in known} == known | {
         name: known[name] or getattr(subject, name) for name in ("example", "preset", "image")
     }
-    assert set(told) - set(to_json(outcome)) == {"leg", "run_url", "warnings"}
+    assert set(told) - set(to_json(outcome)) == {"leg", "run_url", "job", "check_run", "warnings"}
     assert told["schema"] == 1
     assert (told["schema"], told["leg"], told["title"]) == (1, "gpu: L4", outcome.title)
 

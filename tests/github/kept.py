@@ -19,6 +19,7 @@ BLOBS = "https://blobs.example.com"
 WORKFLOW = 77
 RUNS = "GET /repos/{owner}/{repo}/actions/workflows/{workflow_id}/runs"
 ARTIFACTS = "GET /repos/{owner}/{repo}/actions/runs/{run_id}/artifacts"
+JOBS = "GET /repos/{owner}/{repo}/actions/runs/{run_id}/jobs"
 
 
 @dataclass
@@ -28,6 +29,8 @@ class Kept:
     runs: list[dict[str, Any]] = field(default_factory=list)
     artifacts: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     archives: dict[int, bytes] = field(default_factory=dict)
+    jobs: list[list[dict[str, Any]]] = field(default_factory=list)
+    """Of a run: what GitHub lists for each attempt, the first attempt first."""
     commits: list[str] = field(default_factory=list)
     issues: dict[int, dict[str, Any]] = field(default_factory=dict)
     said: list[tuple[int, str]] = field(default_factory=list)
@@ -42,6 +45,24 @@ class Kept:
         known = {"id": number, "head_sha": commit, "head_branch": branch, "event": event, "status": "completed"}
         ours = {**shown["head_repository"], "full_name": "cvl/ci"}
         self.runs.append({**shown, **known, "workflow_id": WORKFLOW, "head_repository": ours, **more})
+        return number
+
+    def job(self, name: str, *, attempt: int, began: int = 0, runner: str = "") -> int:
+        """List a job in an attempt. `began`: the attempt that really ran it; 0: this one. Return its number."""
+        [shown, *_] = openapi.example(JOBS)["jobs"]
+        number = 5_000 + sum(map(len, self.jobs))
+        while len(self.jobs) < attempt:
+            self.jobs.append([])
+        known = {
+            "id": number,
+            "name": name,
+            "run_attempt": attempt,
+            "check_run_url": f"{URL}/repos/cvl/ci/check-runs/{number}",
+            "started_at": f"2026-09-21T1{began or attempt}:00:00Z",
+            "created_at": f"2026-09-21T1{attempt}:00:00Z",
+            "runner_name": runner or f"runner of {name}",
+        }
+        self.jobs[attempt - 1].append({**shown, **known})
         return number
 
     def artifact(self, run: int, name: str, files: Mapping[str, bytes | str] | bytes, *, expired: bool = False) -> int:
@@ -80,6 +101,7 @@ class Kept:
         for form, answer in (
             (r"GET /actions/runs/(\d+)", self._run),
             (r"GET /actions/runs/(\d+)/artifacts", self._artifacts),
+            (r"GET /actions/runs/(\d+)/jobs", self._jobs),
             (r"GET /actions/artifacts/(\d+)/zip", self._archive),
             (r"GET /actions/workflows/([\w.-]+)/runs", self._runs),
             (r"GET /commits", self._commits),
@@ -100,6 +122,11 @@ class Kept:
             if not any(one["name"] == name for one in self.artifacts.get(int(number), [])):
                 self.artifact(int(number), name, archive)
         return _page("artifacts", self.artifacts.get(int(number), []), query)
+
+    def _jobs(self, query: Mapping[str, str], _: str) -> Answer:
+        every = [job for attempt in self.jobs for job in attempt]
+        latest = self.jobs[-1] if self.jobs else []
+        return _page("jobs", every if query.get("filter") == "all" else latest, query)
 
     def _archive(self, _: Mapping[str, str], number: str) -> Answer:
         every = [one for listed in self.artifacts.values() for one in listed]

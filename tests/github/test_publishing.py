@@ -51,7 +51,7 @@ def until(look: Callable[[], bool]) -> None:
 def test_a_run_s_files_log_and_cost_are_there_after_machine_and_runner(
     job: Job, service: Results, tmp_path: Path
 ) -> None:
-    code, said = job.run("/entrypoint", INPUT_RETENTION_DAYS="7", GITHUB_SHA="c" * 40)
+    code, said = job.run("/entrypoint", INPUT_RETENTION_DAYS="7", GITHUB_SHA="c" * 40, INPUT_CHECK_RUN="51725241954")
     assert code == 0, said
     assert names(service) == [f"cvl-train-L4-attempt2{end}" for end in ("-cost", "-log", "")]
     fetched = downloaded(service, "cvl-train-L4-attempt2", tmp_path / "outputs")
@@ -65,6 +65,7 @@ def test_a_run_s_files_log_and_cost_are_there_after_machine_and_runner(
     assert cost["commit"] == "c" * 40
     assert (cost["example"], cost["title"]) == ("", "python train.py")
     assert cost["run_url"] == "https://github.com/cvl/examples/actions/runs/77/attempts/2"
+    assert (cost["job"], cost["check_run"]) == ("train (L4)", "51725241954")
     assert all(each.expires_at for each in service.artifacts.values())
 
 

@@ -7,7 +7,6 @@ our token is no longer shown. An artifact past its retention is listed as `expir
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ LARGEST_ARCHIVE = 64 << 20
 READ = "actions: read"
 LINES = "legs.jsonl"
 """In the report's artifact: a line for each leg, which later runs are compared with."""
-_ATTEMPT = re.compile(r"/attempts/(\d{1,9})$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,10 +187,5 @@ def _last_attempts(found: Sequence[tuple[Artifact, Leg]]) -> list[Leg]:
     last: dict[tuple[str, str], int] = {}
     for one, leg in found:
         which = (one.step, leg.name)
-        last[which] = max(last.get(which, 0), _attempt(leg))
-    return [leg for one, leg in found if _attempt(leg) == last[one.step, leg.name]]
-
-
-def _attempt(leg: Leg) -> int:
-    number = _ATTEMPT.search(leg.run_url)
-    return int(number[1]) if number else 1
+        last[which] = max(last.get(which, 0), leg.attempt)
+    return [leg for one, leg in found if leg.attempt == last[one.step, leg.name]]

@@ -6,6 +6,7 @@ The file came over artifacts that a machine's numbers are in: every field is loo
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ LARGEST_AMOUNT = 1e12
 LATEST = 32_503_680_000.0
 """The year 3000. A later time is none: calendars end, in Python with the year 9999."""
 
+_ATTEMPT = re.compile(r"/attempts/([0-9]{1,9})$")
 _VERDICTS = {verdict.value for verdict in Verdict}
 _ENDINGS = {ending.value: ending for ending in Ending}
 
@@ -68,6 +70,10 @@ class Leg:
     region: str = ""
     commit: str = ""
     run_url: str = ""
+    job: str = ""
+    """The workflow's job, as GitHub names it without a `name:` in the workflow."""
+    check_run: str = ""
+    """GitHub's number of that job in its attempt."""
     at: float = 0.0
     seconds: float = 0.0
     usd: float | None = None
@@ -83,6 +89,12 @@ class Leg:
     samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     beside: Beside | None = None
     """What it was told against its base on its own machine, where they ran in turn."""
+
+    @property
+    def attempt(self) -> int:
+        """Return the attempt of the workflow's run. A run that names none was the first."""
+        number = _ATTEMPT.search(self.run_url)
+        return int(number[1]) if number else 1
 
     def measured(self, name: str) -> tuple[float, ...]:
         """All samples of a metric; its one value where there are none."""
@@ -153,6 +165,8 @@ def _leg(said: Mapping[str, object]) -> Leg:
         region=_text(said.get("region")),
         commit=_text(said.get("commit")),
         run_url=_web_address(said.get("run_url")),
+        job=_text(said.get("job")),
+        check_run=number if (number := _text(said.get("check_run"))).isascii() and number.isdecimal() else "",
         at=_epoch(said.get("at")) or _moment(released.get("at")),
         seconds=_amount(said.get("duration_seconds")) or 0.0,
         usd=_amount(said.get("cost_usd")),

@@ -70,6 +70,7 @@ def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
         _alarm(report),
         words.not_gated(report),
         _left_out(report),
+        _outdated(report),
         _table(report, room=int(room * _TABLE_SHARE)),
         _fold("Legs that left no summary", [code(name) for name in report.missing]),
         _fold("Worth another try", [_name(row) for row in report.rerun]),
@@ -93,12 +94,23 @@ def _alarm(report: Report) -> str:
 def _left_out(report: Report) -> str:
     """Never folded: what was not tested says as much as what was."""
     lines = words.left_out(report)
+    count = f"{len(lines)} {'leg was' if len(lines) == 1 else 'legs were'}"
+    return _warned(f"{count} left out of the matrix, and not tested", lines)
+
+
+def _outdated(report: Report) -> str:
+    """Never folded: without these lines a green row of an earlier attempt would be missed by no reader."""
+    lines = words.outdated(report)
+    count = f"{len(lines)} {'leg' if len(lines) == 1 else 'legs'}"
+    return _warned(f"{count} left no summary in this attempt, so how they ended is unknown", lines)
+
+
+def _warned(title: str, lines: Sequence[str]) -> str:
     if not lines:
         return ""
     more = len(lines) - LISTED
     shown = [*(f"> - {code(line)}" for line in lines[:LISTED]), *([f"> - and {more} more"] if more > 0 else [])]
-    count = f"{len(lines)} {'leg was' if len(lines) == 1 else 'legs were'}"
-    return "\n".join(["> [!WARNING]", f"> **{count} left out of the matrix, and not tested:**", *shown])
+    return "\n".join(["> [!WARNING]", f"> **{title}:**", *shown])
 
 
 def _table(report: Report, *, room: int) -> str:

@@ -67,6 +67,7 @@ def page(report: Report, *, assets: Assets, nights: int = 14) -> str:
             _table(report),
             '<section id="panel" aria-live="polite"></section>',
             *_nights(report.nights),
+            *_listed("Legs that left no summary in this attempt", words.outdated(report)),
             *_listed("Legs that left no summary", report.missing),
             *_listed("Left out of the matrix, and not tested", words.left_out(report)),
             *_listed("Worth another try", [row.name for row in report.rerun]),

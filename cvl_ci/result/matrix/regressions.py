@@ -17,7 +17,8 @@ def bad(report: Report) -> list[str]:
     """Return keys of legs that got worse, failed by their own doing, or left no summary, sorted."""
     worse = {_key(row, "worse") for row in report.rows if row.worse}
     failed = {_key(row, "failed") for row in report.rows if _failed(row)}
-    return sorted(worse | failed | {_unknown(name) for name in report.missing})
+    unknown = (*report.missing, *(_expected_name(report, one.name) for one in report.outdated))
+    return sorted(worse | failed | {_unknown(name) for name in unknown})
 
 
 def fine(report: Report) -> list[str]:
@@ -28,7 +29,7 @@ def fine(report: Report) -> list[str]:
     ended = [row for row in report.rows if row.failure is None]
     compared = {_key(row, "worse") for row in ended if row.verdict in {Verdict.SAME, Verdict.BETTER}}
     expected = report.expected.legs if report.expected else ()
-    measured = [name for name in expected if any(is_called(leg, name) for row in ended for leg in row.legs)]
+    measured = [name for name in expected if any(is_called(leg.name, name) for row in ended for leg in row.legs)]
     return sorted(compared | {_key(row, "failed") for row in ended} | {_unknown(name) for name in measured})
 
 
@@ -36,6 +37,12 @@ def title(report: Report, *, workflow: str) -> str:
     """Plain text, which GitHub shows as it is."""
     count = len({_key(row, "") for row in report.rows if row.worse or _failed(row)})
     return f"{workflow or 'Benchmark'}: {count} {'leg' if count == 1 else 'legs'} got worse or failed"
+
+
+def _expected_name(report: Report, leg: str) -> str:
+    """Return the name by which the matrix knows this leg, so that a later measurement closes its issue."""
+    expected = report.expected.legs if report.expected else ()
+    return next((name for name in expected if is_called(leg, name)), leg)
 
 
 def _unknown(name: str) -> str:

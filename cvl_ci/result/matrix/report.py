@@ -75,6 +75,14 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outdated:
+    """A leg without a summary of this attempt. `why`: the reason why the summary of another attempt does not count."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """`troubles`: summaries that could not be read. `rerun`: legs worth another try, by name. `missing`: legs that were
     expected and left no summary, so that their end is unknown. `expected`: None where nobody named the legs."""
@@ -84,6 +92,7 @@ class Report:
     policy: Policy
     troubles: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    outdated: tuple[Outdated, ...] = ()
     expected: Expected | None = None
 
     @property
@@ -117,7 +126,7 @@ class Report:
     @property
     def nothing_to_do(self) -> str:
         """Why no leg had to run, in the matrix's words; empty where a leg had to run, or where no reason is known."""
-        idle = self.expected is not None and not self.expected.legs and not self.rows and not self.troubles
+        idle = self.expected is not None and not self.expected.legs and not self.rows and not self.unproved
         return self.expected.because if self.expected and idle else ""
 
     @property
@@ -130,7 +139,7 @@ class Report:
     @property
     def unproved(self) -> bool:
         """Whether the end of a leg is unknown. Only a leg's own summary can say that infrastructure ended it."""
-        return bool(self.missing or self.troubles)
+        return bool(self.missing or self.outdated or self.troubles)
 
     @property
     def exit_code(self) -> int:
@@ -154,6 +163,7 @@ def report(
     policy: Policy | None = None,
     nights: int = 14,
     troubles: Sequence[str] = (),
+    outdated: Sequence[Outdated] = (),
     expected: Expected | None = None,
 ) -> Report:
     """`commits`: the base and its ancestors, nearest first. `history`: runs before this one, in any order."""
@@ -175,7 +185,8 @@ def report(
         nights=costs([*earlier, *current], nights=nights),
         policy=policy or Policy(),
         troubles=tuple(troubles),
-        missing=_missing(expected.legs if expected else (), current),
+        missing=_missing(expected.legs if expected else (), [leg.name for leg in current], outdated),
+        outdated=tuple(outdated),
         expected=expected,
     )
 
@@ -190,13 +201,15 @@ def latest(legs: Iterable[Leg]) -> list[Leg]:
     return sorted(found.values(), key=lambda leg: (leg.at, leg.cluster, leg.name))
 
 
-def is_called(leg: Leg, name: str) -> bool:
-    """A leg is known by its name alone, or by all values of the matrix, of which the name is the first."""
-    return leg.name == name or leg.name.startswith(f"name: {name}, ")
+def is_called(leg: str, name: str) -> bool:
+    """Return whether the leg `leg` has this name: alone, or as the first of all values of the matrix."""
+    return leg == name or leg.startswith(f"name: {name}, ")
 
 
-def _missing(expected: Sequence[str], found: Sequence[Leg]) -> tuple[str, ...]:
-    return tuple(name for name in expected if not any(is_called(leg, name) for leg in found))
+def _missing(expected: Sequence[str], found: Sequence[str], outdated: Sequence[Outdated]) -> tuple[str, ...]:
+    """Return the expected legs of which nothing is known at all."""
+    names = [*found, *(one.name for one in outdated)]
+    return tuple(name for name in expected if not any(is_called(leg, name) for leg in names))
 
 
 def _row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequence[str], rules: Rules) -> Row:

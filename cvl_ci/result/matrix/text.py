@@ -46,6 +46,7 @@ def headline(report: Report) -> str:
         *(f"{verdicts.count(one)} {said}" for one, said in _NOT_FINE.items() if one in verdicts),
         f"{neutral} could not run" if neutral else "",
         f"{len(report.missing)} left no summary" if report.missing else "",
+        f"{len(report.outdated)} left no summary in this attempt" if report.outdated else "",
         f"{len(report.troubles)} could not be read" if report.troubles else "",
         f"{len(report.dropped)} left out of the matrix" if report.dropped else "",
     ]
@@ -58,11 +59,17 @@ def left_out(report: Report) -> list[str]:
     return [f"{name}: {why}" for name, why in report.dropped]
 
 
+def outdated(report: Report) -> list[str]:
+    """Each leg that has no summary of this attempt, and why that of another attempt does not count."""
+    return [f"{one.name}: {one.why}" for one in report.outdated]
+
+
 def red_because(report: Report) -> str:
     """What makes a report red, by name, for one annotation."""
     parts = [
         ", ".join(row.name for row in report.red),
         _named("left no summary, so that their end is unknown", report.missing),
+        _named("no summary of this attempt counts", outdated(report)),
         _named("could not be read", report.troubles),
         _named("left out of the matrix", left_out(report) if report.expected and report.expected.fails else ()),
     ]

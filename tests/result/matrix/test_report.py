@@ -20,7 +20,7 @@ from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.matrix import markdown, regressions
 from cvl_ci.result.matrix import text as words
 from cvl_ci.result.matrix.failures import INFRASTRUCTURE, Failure, failure
-from cvl_ci.result.matrix.report import Policy, Report, Row, report
+from cvl_ci.result.matrix.report import Outdated, Policy, Report, Row, report
 from cvl_ci.result.matrix.trends import costs, outliers, trend
 from cvl_ci.result.report import COMMENT_BYTES, SUMMARY_BYTES
 from tests import golden
@@ -263,6 +263,20 @@ def test_what_was_left_out_stands_in_comment_summary_page_and_data_with_its_reas
         assert "left no summary" in texts[name], name
     assert any("left no summary: b" in line for line in reporting.as_text(found))
     assert words.red_because(found) == "left no summary, so that their end is unknown: b"
+
+
+def test_a_leg_whose_summary_is_outdated_is_named_once_and_red_until_it_is_measured() -> None:
+    expected = Expected(legs=("a", "b"))
+    found = report([OK], expected=expected, outdated=[Outdated(name="name: b, gpu: L4", why="it ran *again*")])
+    assert (found.exit_code, found.missing) == (1, ())
+    assert words.headline(found) == "1 leg, 1 not compared, 1 left no summary in this attempt"
+    texts = files(found)
+    for name in (reporting.COMMENT, reporting.SUMMARY):
+        assert "> - `name: b, gpu: L4: it ran *again*`" in texts[name]
+        assert texts[name].index("it ran") < texts[name].index("| example |"), "in front of what is green"
+    assert "it ran *again*" in texts[reporting.PAGE]
+    assert "it ran *again*" in words.red_because(found)
+    assert {*regressions.bad(found)} <= {*regressions.fine(report([OK, TOO], expected=expected))}
 
 
 def test_a_leg_that_left_no_summary_is_worth_an_issue_until_it_is_measured() -> None:

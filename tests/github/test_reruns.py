@@ -1,0 +1,234 @@
+"""Of which attempt a leg's summary tells, and whether it still counts: a table of what people run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from cvl_ci.errors import CvlError
+from cvl_ci.github.api import Repository
+from cvl_ci.github.artifacts import reruns
+from cvl_ci.result.benchmark.leg import Leg
+from tests.github.api import URL, Api
+from tests.github.kept import Kept
+from tests.result.benchmark.legs import leg
+
+RUN = "https://git.example.com/cvl/ci/actions/runs/7"
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Api().serving() as api:
+        yield api
+
+
+def repository() -> Repository:
+    return Repository(api=URL, token="secret-token", name="cvl/ci", sleep=lambda _: None)
+
+
+def told(name: str, *, attempt: int = 1, **more: Any) -> Leg:
+    """A summary of an attempt; `check_run` and `job` as the action writes them."""
+    known = {"leg": name, "cluster": f"cvl-{name}-{attempt}", "run_url": f"{RUN}/attempts/{attempt}"}
+    return leg(**{**known, **more})
+
+
+def counted(legs: Sequence[Leg], *, attempt: int = 2) -> reruns.Checked:
+    return reruns.checked(legs, attempt=attempt, jobs=lambda: reruns.list_jobs(repository(), 7))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """`jobs`: what GitHub lists. It returns the number of the job that wrote the summary of attempt 1.
+
+    `why`: a part of the reason; empty: the summary counts."""
+
+    jobs: Callable[[Kept], int]
+    why: str = ""
+
+
+def all_again(kept: Kept) -> int:
+    number = kept.job("digits", attempt=1)
+    kept.job("digits", attempt=2)
+    return number
+
+
+def others_again(kept: Kept) -> int:
+    """GitHub lists a job that did not run again with a new number and its old start."""
+    number = kept.job("digits", attempt=1)
+    kept.job("other", attempt=1)
+    kept.job("digits", attempt=2, began=1)
+    kept.job("other", attempt=2)
+    return number
+
+
+def others_again_and_left_out(kept: Kept) -> int:
+    number = kept.job("digits", attempt=1)
+    kept.job("other", attempt=2)
+    return number
+
+
+def skipped(kept: Kept) -> int:
+    """The matrix failed in attempt 2, so the legs' job was never divided into legs."""
+    number = kept.job("digits", attempt=1)
+    kept.job("legs", attempt=2)
+    return number
+
+
+def ran_again_twice(kept: Kept) -> int:
+    number = kept.job("digits", attempt=1)
+    kept.job("digits", attempt=2)
+    kept.job("digits", attempt=3)
+    return number
+
+
+def ran_again_in_between(kept: Kept) -> int:
+    """Attempt 2 ran it, attempt 3 ran another job alone: its last run is still that of attempt 2."""
+    number = kept.job("digits", attempt=1)
+    kept.job("digits", attempt=2)
+    kept.job("digits", attempt=3, began=2)
+    return number
+
+
+def namesake_again(kept: Kept) -> int:
+    """Two jobs of one name. The other one ran again."""
+    number = kept.job("gpu", attempt=1, runner="a")
+    kept.job("gpu", attempt=1, runner="b")
+    kept.job("gpu", attempt=2, began=1, runner="a")
+    kept.job("gpu", attempt=2, runner="b")
+    return number
+
+
+def this_of_two_namesakes(kept: Kept) -> int:
+    kept.job("gpu", attempt=1, runner="b")
+    number = kept.job("gpu", attempt=1, runner="a")
+    kept.job("gpu", attempt=2, began=1, runner="b")
+    kept.job("gpu", attempt=2, runner="a")
+    return number
+
+
+CASES = {
+    "all jobs again": Case(jobs=all_again, why="its job ran again in attempt 2 and left no summary"),
+    "only failed jobs again": Case(jobs=others_again),
+    "the list leaves out what did not run": Case(jobs=others_again_and_left_out, why="lists no such job in attempt 2"),
+    "skipped this time": Case(jobs=skipped, why="lists no such job in attempt 2"),
+    "a namesake ran again": Case(jobs=namesake_again),
+    "this of two namesakes ran again": Case(jobs=this_of_two_namesakes, why="ran again in attempt 2"),
+    "twice": Case(jobs=ran_again_twice, why="its job ran again in attempt 3"),
+    "in between": Case(jobs=ran_again_in_between, why="its job ran again in attempt 2"),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_summary_of_an_earlier_attempt_counts_where_its_job_did_not_run_again(api: Api, case: Case) -> None:
+    number = case.jobs(api.kept)
+    found = counted([told("digits", check_run=str(number))], attempt=len(api.kept.jobs))
+    assert [one.name for one in found.legs] == ([] if case.why else ["digits"])
+    assert all(case.why in one.why and one.name == "digits" for one in found.outdated)
+    assert len(found.outdated) == bool(case.why)
+
+
+@pytest.mark.parametrize(
+    ("job", "listed", "counts"),
+    [
+        ("legs (digits, aws)", "legs (digits, aws)", True),
+        ("legs (digits, aws)", "nightly / legs (digits, aws)", True),
+        ("legs (digits, aws)", "digits", True),
+        ("legs (digits, aws)", "Train on a GPU", False),
+        ("legs (digits, aws)", "legs (digits, aws), too", False),
+        ("", "something", False),
+    ],
+    ids=["as GitHub names it", "of a called workflow", "named by its leg", "a name of its own", "longer", "no name"],
+)
+def test_without_a_number_a_job_is_known_by_a_name_that_no_other_has(
+    api: Api, job: str, listed: str, counts: bool
+) -> None:
+    """A runner older than 2025 does not tell a job its number."""
+    api.kept.job(listed, attempt=1)
+    api.kept.job(listed, attempt=2, began=1)
+    found = counted([told("digits", job=job)])
+    assert len(found.legs) == counts
+    assert [one.why for one in found.outdated] == (
+        [] if counts else ["its only summary is of attempt 1, and no job in GitHub's list is known to be its job"]
+    )
+
+
+def test_a_name_that_two_jobs_have_proves_nothing(api: Api) -> None:
+    for attempt in (1, 2):
+        api.kept.job("gpu", attempt=attempt, began=1, runner="a")
+        api.kept.job("gpu", attempt=attempt, began=1, runner="b")
+    assert len(counted([told("digits", job="gpu")]).outdated) == 1
+
+
+def test_a_number_that_is_not_in_the_list_is_not_replaced_by_a_name(api: Api) -> None:
+    api.kept.job("digits", attempt=1)
+    api.kept.job("digits", attempt=2, began=1)
+    assert len(counted([told("digits", check_run="1")]).outdated) == 1
+
+
+def test_github_is_not_asked_where_every_leg_has_a_summary_of_this_attempt(api: Api) -> None:
+    found = counted([told("digits", attempt=2), told("gpt", attempt=2)])
+    assert (len(found.legs), found.outdated, api.asked) == (2, (), [])
+
+
+def test_what_says_that_it_is_of_a_later_attempt_does_not_count(api: Api) -> None:
+    api.kept.job("digits", attempt=2)
+    found = counted([told("digits", attempt=99)])
+    assert (found.legs, [one.why for one in found.outdated]) == (
+        (), ["its summary names attempt 99, and this is attempt 2"]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ((403, {}, '{"message": "Resource not accessible by integration"}'), "actions: read"),
+        ((404, {}, '{"message": "Not Found"}'), "actions: read"),
+        ((200, {}, "<html>"), "did not answer"),
+        ((200, {}, "{}"), "did not answer"),
+        ((200, {}, '{"total_count": 1, "jobs": [{"id": 1}]}'), "did not answer"),
+        ((302, {"Location": "https://elsewhere.example"}, ""), "did not answer"),
+    ],
+    ids=["no permission", "not found", "HTML", "no key", "not a job", "redirect"],
+)
+def test_no_answer_is_told_and_makes_nothing_green(api: Api, fault: Any, said: str) -> None:
+    others_again(api.kept)
+    api.faults["GET /repos/cvl/ci/actions/runs/7/jobs"] = [fault] * 9
+    found = counted([told("digits", job="digits"), told("gpt", attempt=2)])
+    assert [one.name for one in found.legs] == ["gpt"]
+    assert [one.why for one in found.outdated] == [
+        "its only summary is of attempt 1, and GitHub does not tell whether its job ran again"
+    ]
+    assert said in found.words
+
+
+def test_a_machine_that_may_be_left_is_never_dropped(api: Api) -> None:
+    number = all_again(api.kept)
+    found = counted([told("digits", check_run=str(number), released={"gone": False})])
+    assert (len(found.legs), len(found.outdated)) == (1, 1)
+
+
+def test_hundreds_of_jobs_come_over_all_pages(api: Api) -> None:
+    numbers = [api.kept.job(f"leg {number}", attempt=1) for number in range(230)]
+    for number in range(230):
+        api.kept.job(f"leg {number}", attempt=2, began=1 if number != 200 else 2)
+    found = counted([told(f"leg {at}", check_run=str(number)) for at, number in enumerate(numbers)])
+    assert [one.name for one in found.outdated] == ["leg 200"]
+
+
+def test_a_list_without_the_key_raises(api: Api) -> None:
+    api.faults["GET /repos/cvl/ci/actions/runs/7/jobs"] = [(200, {}, "[]")] * 9
+    with pytest.raises(CvlError, match="jobs"):
+        reruns.list_jobs(repository(), 7)
+
+
+def test_of_a_folder_the_last_attempt_of_each_job_counts() -> None:
+    legs = [
+        told("digits", job="legs (digits)", ending="failed"),
+        told("digits", job="legs (digits)", attempt=2),
+        told("gpt", job="legs (gpt)"),
+        told("", job=""),
+    ]
+    assert [one.cluster for one in reruns.newest(legs)] == ["cvl-digits-2", "cvl-gpt-1", "cvl--1"]
