@@ -77,7 +77,7 @@ class QuickNode(Node):
         return str(path)
 
     def environment(self, env: dict[str, str]) -> dict[str, str]:
-        return {"HOME": str(self.home), "PATH": os.environ["PATH"], **env}
+        return {"HOME": str(self.home), "PATH": self.path, **env}
 
     def told(self) -> str:
         command = script.end(lease=LEASE)
@@ -144,8 +144,9 @@ def test_what_ends_by_itself_in_the_grace_is_heard_and_not_named(patient: QuickN
 
 
 def test_at_the_limit_all_of_it_is_ended_and_a_checkpoint_is_written(patient: QuickNode) -> None:
-    text = f"trap 'echo saved; exit 0' TERM; setsid sleep {FOREVER} & while :; do sleep 0.05; done"
-    done = patient.job(plan(text, minutes=8 / 60))
+    """By a program whose shell has ended before it: a second later."""
+    program = f"trap 'sleep 1; echo saved; exit 0' TERM; setsid sleep {FOREVER} & while :; do sleep 0.05; done"
+    done = patient.job(plan(f'bash -c "{program}"; true', minutes=4 / 60))
     assert (done.returncode, patient.end()["timed_out"]) == (124, "1")
     assert done.stdout.splitlines()[-1] == "saved"
     assert living(patient.home) == []

@@ -25,7 +25,7 @@ WAITED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 GRACE_SECONDS = 5.0
 """What the command left in the background has this long to end by itself, and as long again after SIGTERM."""
 LIMIT_GRACE_SECONDS = 30.0
-"""At the time limit the command has this long to write a checkpoint after SIGTERM."""
+"""At the time limit every process of the command has this long to write a checkpoint after SIGTERM."""
 SEGMENT_BYTES = 32 << 20
 """The log is kept in two files: at least its last 32 MiB, at most 64."""
 MOST_NAMES = 20
@@ -255,7 +255,7 @@ def run(state: str, stream: str, seconds: float, words: list[str]) -> int:
     else:
         is_limit = time.monotonic() >= end
         command.send(signal.SIGTERM)
-        command.wait(LIMIT_GRACE_SECONDS)
+        command.wait(LIMIT_GRACE_SECONDS, until_all_ended=True)  # a shell ends at once, and the program in it later
         code = TIMED_OUT if is_limit else 128 + signal.SIGTERM
         if is_limit:
             _write(os.path.join(state, "limit"), "")
