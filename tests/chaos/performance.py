@@ -173,7 +173,7 @@ class Performance:
 def perform(drawn: Drawn, stage: Stage, *, api: str, commit: str, busy: AbstractContextManager[object]) -> Record:
     """`busy` is held while this uses the processor, and not while it waits for a machine to end itself."""
     at = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
-    stage.furnish(drawn.scene)
+    stage.furnish(drawn.scene, delay=drawn.delay)
     with from_the_start(MISHAPS[drawn.scene.mishap], stage), _watching(stage) as watch:
         performance = Performance(drawn=drawn, stage=stage, watch=watch, api=api)
         try:

@@ -28,6 +28,7 @@ BEGINS = {
 LEASE = re.compile(r"lease (cvl-[a-z0-9-]+)")
 LEAST_MONEY = "0.0112"
 """Dollars: at $0.096 an hour seven minutes; five are kept for the release, and the launch may have the rest."""
+HEARTBEAT_MINUTES = 2
 
 STOP = """
 found="$(pgrep -f '[c]vl-ci/timer|[s]kylet.skylet')"
@@ -46,6 +47,7 @@ class Stage:
     sandbox: Sandbox
     directory: Path
     number: int
+    max_runtime: str = "10m"
 
     @property
     def home(self) -> Path:
@@ -55,12 +57,12 @@ class Stage:
     def skypilot_home(self) -> Path:
         return self.directory / "home"
 
-    def furnish(self, scene: Scene) -> None:
-        """A task that is quick everywhere but in the phase in which it will be killed."""
+    def furnish(self, scene: Scene, *, delay: float) -> None:
+        """A task that is quick everywhere but in the phase in which it will be killed, this many seconds later."""
         self.home.mkdir(parents=True)
         (self.folder / "workspace").mkdir()
         setup = 6 if scene.phase == "setup" else 0
-        run = 8 if scene.phase == "running" else 0
+        run = 8 + int(delay) if scene.phase == "running" else 0
         bytes_ = 60_000_000 if scene.phase == "fetching" else 1000
         task = f"setup: |\n  sleep {setup}\nrun: |\n  head -c {bytes_} /dev/urandom > result; sleep {run}\n"
         (self.folder / "workspace" / "task.yaml").write_text(task)
@@ -69,9 +71,10 @@ class Stage:
 
     def main(self, scene: Scene, *, clock_seconds: float = 0.0, **more: str) -> Family:
         """`more`: further inputs. `clock_seconds`: by how much its clock is fast."""
-        limits = {"max_runtime": "10m", **more}
+        limits = {"max_runtime": self.max_runtime, **more}
         if scene.first == 3:
-            limits |= {"max_cost": LEAST_MONEY} if scene.phase == "provisioning" else {"heartbeat_minutes": "2"}
+            heartbeat = {"heartbeat_minutes": str(HEARTBEAT_MINUTES)}
+            limits |= {"max_cost": LEAST_MONEY} if scene.phase == "provisioning" else heartbeat
         asked = {"task": "task.yaml", "cloud": "sandbox", **limits}
         if scene.door == "step":
             inputs = {f"INPUT_{name.upper()}": value for name, value in asked.items()}

@@ -1,4 +1,7 @@
-"""The third line of the promise, alone: the run is killed, nobody comes after it, and the machine ends itself."""
+"""The third line of the promise, alone: the run is killed, nobody comes after it, and the machine ends itself.
+
+By its heartbeat, where it runs a job: tests/chaos/test_runs.py.
+"""
 
 from __future__ import annotations
 
@@ -35,18 +38,3 @@ def test_a_machine_that_nobody_ever_reached_ends_itself_at_its_deadline(terminal
     only_wait()
     assert eventually(lambda: not terminal.machines(), within=600), "it has ended itself"
     assert time.time() > deadline > 0, "at its deadline, not before"
-
-
-@pytest.mark.minutes(6)
-def test_a_machine_whose_runner_is_lost_ends_itself_when_its_heartbeat_does(terminal: Terminal) -> None:
-    def kill(line: str) -> bool:
-        if line.rstrip().endswith("] running"):
-            only_wait()
-            time.sleep(75)  # longer than the heartbeat: it lives because it is renewed
-            assert len(terminal.machines()) == 1
-            terminal.processes[-1].kill()
-        return False
-
-    ran = terminal.run("--command", "sleep 900", "--heartbeat-minutes", "1", "--max-runtime", "30m", stop=kill)
-    assert ran.code == -9
-    assert eventually(lambda: not terminal.machines(), within=600), "minutes later, half an hour before its limit"
