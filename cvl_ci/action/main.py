@@ -114,17 +114,36 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
 
         return matrix_verbs.carry_out(step, publication, environ, inputs.mistakes)
     run_anyway = asked.verb == "plan"
-    policy, reason = ("run", "") if run_anyway else step.policy(inputs.places, head=lambda: _checkout(inputs).head)
+    policy, reason = ("run", "") if run_anyway else _policy(step, inputs)
     if policy == "sandbox":
         step.workflow.notice(reason)
         inputs = wiring.on_sandbox(inputs)
     plan = _plan(inputs, environ)
     step.workflow.mask(*secrets_of(plan))
+    if policy == "run" and not run_anyway:
+        step.require_committed(lambda: _unknown_files(inputs, plan))
     if policy == "plan":
         publication.skip(reason, _planned(plan, environ), title=plan.title)
     if "plan" in {asked.verb, policy}:
         return _show(plan, step, environ)
     return _run(plan, step, publication, environ)
+
+
+def _policy(step: Step, inputs: Inputs) -> tuple[str, str]:
+    from cvl_ci.local.git.committed import changed_files
+
+    checkout = _checkout(inputs)
+    return step.policy(inputs.places, head=lambda: checkout.head, changed=lambda: changed_files(checkout.root))
+
+
+def _unknown_files(inputs: Inputs, plan: RunPlan) -> Sequence[str]:
+    """Return the files that a plan sends or reads, and that git does not track."""
+    from cvl_ci.local.git.committed import sources_of, unknown_files
+
+    checkout = _checkout(inputs)
+    task = checkout.locate(inputs.task) if inputs.task else None
+    read = [str(checkout.root / task)] if task else []
+    return unknown_files(checkout.root, [*sources_of(plan), *read])
 
 
 def _inputs(environ: Mapping[str, str]) -> Inputs:

@@ -52,8 +52,13 @@ class Step:
         self.live = LiveComment(self.comment if self.asked.comment in {"auto", "always"} else None, self.state)
         self.workflow = self._reporter()
 
-    def policy(self, places: Sequence[Place] | None, *, head: Callable[[], str]) -> tuple[str, str]:
-        """Return `run`, `plan` or `sandbox`, with the reason. `head`: the checked-out commit. Raises UntrustedCode."""
+    def policy(
+        self, places: Sequence[Place] | None, *, head: Callable[[], str], changed: Callable[[], Sequence[str]]
+    ) -> tuple[str, str]:
+        """Return `run`, `plan` or `sandbox`, with the reason. Raises UntrustedCode.
+
+        `head`: the checked-out commit. `changed`: tracked files that are not as it has them.
+        """
         from cvl_ci.github import trust
 
         policy, reason = trust.decide(
@@ -62,10 +67,17 @@ class Step:
             allowed_sha=self.asked.allow_fork_sha,
             ours=self.here.sha,
             head=head,
+            changed=changed,
             has_credentials=lambda: wiring.has_credentials(self._environ),
             on_sandbox=any(place.cloud == SANDBOX for place in places or ()),
         )
         return policy.value, reason
+
+    def require_committed(self, unknown: Callable[[], Sequence[str]]) -> None:
+        """Raise UntrustedCode where this event may send committed files only. `unknown`: others that would go along."""
+        from cvl_ci.github import trust
+
+        trust.require_committed(self.here.event, unknown)
 
     @property
     def is_overtaken(self) -> bool:

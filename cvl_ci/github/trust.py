@@ -3,19 +3,21 @@
 A pull request's own workflow file may say anything, so what guards the account there is that GitHub gives it no secret.
 Every other event runs our file with our secrets, and only those of the table below are known to run our own commit:
 after any other, known or to come, what is checked out must be the commit that GitHub started the workflow for, or one
-that was reviewed. A stranger's comment or review starts nothing.
+that was reviewed, and every file that is sent must be as it has it. A stranger's comment or review starts nothing.
 """
 
 from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from cvl_ci.errors import UntrustedCode
 from cvl_ci.github.event import Event
 
 FORK = ("plan", "fail", "sandbox", "run")
+_NAMED_FILES = 5
+"""In a message; the others are counted."""
 
 
 class Code(enum.Enum):
@@ -87,12 +89,14 @@ def decide(
     allowed_sha: str,
     ours: str,
     head: Callable[[], str],
+    changed: Callable[[], Sequence[str]],
     has_credentials: Callable[[], bool],
     on_sandbox: bool,
 ) -> tuple[Policy, str]:
     """Return the way that this run goes, with a reason where it is not a paid run. Raises UntrustedCode.
 
     `ours`: the commit that GitHub started the workflow for. `head`: the checked-out commit, empty if git knows none.
+    `changed`: tracked files that are not as that commit has them: a patch over our commit is not our commit.
     """
     allowed = allowed_sha.strip().lower()
     if event.spoken_by_stranger and not event.from_fork:
@@ -102,10 +106,11 @@ def decide(
         )
     code = code_of(event.name)
     if code is Code.NAMED and event.from_fork:
-        return _reviewed(event, allowed, head)
+        return _reviewed(event, allowed, head, changed)
     known = {Code.ANY: {allowed}, Code.DEFAULT: {ours, allowed}, Code.NAMED: {ours, allowed, event.head_sha}}
     if code in known:
         _require_known(event, known=known[code] - {""}, head=head())
+        _require_unchanged(event, changed())
     whose = "a fork" if event.from_fork else "Dependabot" if event.from_dependabot else ""
     if not whose or on_sandbox or fork == "run" or (event.from_dependabot and has_credentials()):
         return Policy.RUN, ""
@@ -119,7 +124,23 @@ def decide(
     return Policy.PLAN, reason
 
 
-def _reviewed(event: Event, allowed: str, head: Callable[[], str]) -> tuple[Policy, str]:
+def require_committed(event: Event, unknown: Callable[[], Sequence[str]]) -> None:
+    """Raise UntrustedCode where an event may run one known commit, and a run would send files that git does not track.
+
+    `unknown`: those files.
+    """
+    if code_of(event.name) in {Code.OURS, Code.PROPOSED} or not (files := unknown()):
+        return
+    raise UntrustedCode(
+        f"{event.name} may run a known commit only, and no commit holds these files, which would go to the machine: "
+        f"{_few(files)}.",
+        next_step="Leave them out with `exclude`, make them in the job itself, or have a member commit them.",
+    )
+
+
+def _reviewed(
+    event: Event, allowed: str, head: Callable[[], str], changed: Callable[[], Sequence[str]]
+) -> tuple[Policy, str]:
     proposed = event.head_sha
     if allowed != proposed or not _is_a_commit(allowed):
         moved = " Another commit was reviewed: the head has moved since." if allowed else ""
@@ -134,6 +155,7 @@ def _reviewed(event: Event, allowed: str, head: Callable[[], str]) -> tuple[Poli
             f"{event.name} may run the reviewed commit {allowed} only, and {_named(head())} is checked out.",
             next_step="Give actions/checkout that SHA as `ref`: a branch may move, a merge commit was not reviewed.",
         )
+    _require_unchanged(event, changed())
     return Policy.RUN, ""
 
 
@@ -146,6 +168,21 @@ def _require_known(event: Event, *, known: set[str], head: str) -> None:
             next_step="Use the trigger pull_request; or have a member read that commit and give its SHA as "
             "allow_fork_sha, typed by hand: one that the workflow looks up was read by nobody.",
         )
+
+
+def _require_unchanged(event: Event, files: Sequence[str]) -> None:
+    if files:
+        raise UntrustedCode(
+            f"{event.name} may run a known commit only, and these files of the checkout are not as it has them: "
+            f"{_few(files)}.",
+            next_step="Remove the step that changes them; or commit the change, and have a member read that commit and "
+            "give its SHA as allow_fork_sha.",
+        )
+
+
+def _few(files: Sequence[str]) -> str:
+    names = ", ".join(ascii(name)[1:-1] for name in files[:_NAMED_FILES])
+    return f"{names} and {len(files) - _NAMED_FILES} more" if len(files) > _NAMED_FILES else names
 
 
 def _is_a_commit(sha: str) -> bool:

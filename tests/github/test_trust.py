@@ -10,7 +10,7 @@ import pytest
 
 from cvl_ci.errors import UntrustedCode
 from cvl_ci.github.event import Event
-from cvl_ci.github.trust import EVENTS, FORK, Code, Policy, decide
+from cvl_ci.github.trust import EVENTS, FORK, Code, Policy, decide, require_committed
 from tests.github.test_webhooks import EXAMPLES
 
 SHA = "a" * 40
@@ -28,9 +28,10 @@ def request(name: str, *, repository: dict[str, str] | None = THEIRS, actor: str
 
 def go(event: Event, **changed: Any) -> Policy:
     """`head`: of the checkout."""
-    asked = {"fork": "plan", "allowed_sha": "", "ours": BASE, "on_sandbox": False, **changed}
+    asked: dict[str, Any] = {"fork": "plan", "allowed_sha": "", "ours": BASE, "on_sandbox": False, **changed}
     head, there = asked.pop("head", SHA), asked.pop("has_credentials", False)
-    return decide(event, head=lambda: head, has_credentials=lambda: there, **asked)[0]
+    files: list[str] = asked.pop("changed", [])
+    return decide(event, head=lambda: head, changed=lambda: files, has_credentials=lambda: there, **asked)[0]
 
 
 @pytest.mark.parametrize("name", ["pull_request_target", "workflow_run"])
@@ -71,6 +72,7 @@ def test_what_is_checked_out_is_not_asked_where_it_does_not_matter() -> None:
             allowed_sha="",
             ours=BASE,
             head=asked,
+            changed=asked,
             has_credentials=lambda: bool(asked()),
             on_sandbox=False,
         )
@@ -158,6 +160,7 @@ def test_a_fork_on_the_sandbox_is_told_why() -> None:
         allowed_sha="",
         ours=BASE,
         head=lambda: SHA,
+        changed=list,
         has_credentials=lambda: False,
         on_sandbox=False,
     )
@@ -208,6 +211,24 @@ def test_a_commit_that_nobody_knows_runs_only_by_the_four_and_by_a_pull_request_
     of_theirs = EVENTS.get(name, Code.ANY) is Code.ANY
     assert refuses(unknown(name), head=BASE) is of_theirs, "GITHUB_SHA may be anybody's there"
     assert refuses(unknown(name), head="") is not free
+
+
+@pytest.mark.parametrize("name", [*sorted(EVENTS), "invented_tomorrow"])
+def test_a_patch_over_a_known_commit_runs_only_where_any_commit_does(name: str) -> None:
+    free = EVENTS.get(name) in {Code.OURS, Code.PROPOSED}
+    for more in ({}, {"fork": "run"}, {"on_sandbox": True}, {"has_credentials": True}):
+        known: dict[str, Any] = {"head": SHA, "allowed_sha": SHA, **more}
+        assert not refuses(unknown(name), **known)
+        assert refuses(unknown(name), changed=["train.py"], **known) is not free
+    if EVENTS.get(name) is Code.NAMED:
+        assert refuses(request(name), head=SHA, allowed_sha=SHA, changed=["train.py"])
+    sent = ["a\n::error::b", *"cdefgh"]
+    if free:
+        require_committed(unknown(name), lambda: sent)
+        return
+    with pytest.raises(UntrustedCode) as refused:
+        require_committed(unknown(name), lambda: sent)
+    assert "a\\n::error::b, c, d, e, f and 2 more" in str(refused.value)
 
 
 @pytest.mark.peers

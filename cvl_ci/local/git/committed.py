@@ -1,0 +1,95 @@
+"""Which files are not those of the checked-out commit: asked of git, and nothing of the repository runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from cvl_ci.errors import CvlError
+from cvl_ci.local.git.git import quiet
+from cvl_ci.model.plan import RunPlan
+
+_SUBMODULE = "160000"
+
+
+def changed_files(root: Path) -> Sequence[str]:
+    """Return the tracked files that are not as the commit has them: content, mode, or staged for another commit.
+
+    Raise CvlError, also where git is not installed.
+    """
+    words = ("status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames", "--ignore-submodules=all")
+    return [entry[3:] for entry in _git(root, *words) if entry]
+
+
+def unknown_files(root: Path, sources: Iterable[str]) -> Sequence[str]:
+    """Return the files at or below these absolute paths that git does not track, ignored ones too. Raise CvlError.
+
+    A path outside the repository is not one of a checkout, and counts for nothing here.
+    """
+    tracked: set[str] = set()
+    submodules: list[str] = []
+    for line in _git(root, "ls-files", "--stage", "-z"):
+        described, _, path = line.partition("\t")
+        tracked.add(path)
+        submodules += [path] if described.startswith(_SUBMODULE) else []
+    found: set[str] = set()
+    top = Path(os.path.realpath(root))
+    for source in dict.fromkeys(sources):
+        target = Path(os.path.realpath(source))
+        if not target.is_relative_to(top):
+            continue
+        name = target.relative_to(top).as_posix()
+        if not target.is_dir():
+            found |= {name} - tracked
+            continue
+        found |= {each for each in _git(root, "ls-files", "--others", "-z", "--", f":(literal){name}") if each}
+        found |= {each for each in submodules if name == "." or f"{each}/".startswith(f"{name}/")}
+    return sorted(found)
+
+
+def sources_of(plan: RunPlan) -> Iterator[str]:
+    """Yield the absolute paths here from which a plan sends files: staged files, and mounts of a user's task."""
+    yield from (file.source for file in plan.files if isinstance(file.source, str))
+    mounts = plan.task_extra.get("file_mounts")
+    yield from _paths_in(mounts.values() if isinstance(mounts, Mapping) else ())
+
+
+def _paths_in(mounts: Iterable[object]) -> Iterator[str]:
+    for mount in mounts:
+        if isinstance(mount, Mapping):
+            yield from _paths_in([mount.get("source")])
+        elif isinstance(mount, list):
+            yield from _paths_in(mount)
+        elif isinstance(mount, str) and mount.startswith("/"):
+            yield mount
+
+
+def _git(root: Path, *words: str) -> list[str]:
+    git = shutil.which("git")
+    if git is None:
+        raise CvlError("git is not installed here, and only git knows what the commit holds.")
+    done = _run(git, root, _without_filters(git, root), *words)
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise CvlError(f"git {words[0]} failed in {root}: {lines[0] if lines else 'no reason given'}")
+    return os.fsdecode(done.stdout).split("\0")
+
+
+def _without_filters(git: str, root: Path) -> dict[str, str]:
+    """Return the environment for a git that compares contents and calls no filter of the repository's configuration."""
+    environment = quiet(git)
+    asked = _run(git, root, environment, "config", "--null", "--name-only", "--get-regexp", r"^filter\.")
+    names = [name for name in os.fsdecode(asked.stdout).split("\0") if name]
+    start = int(environment["GIT_CONFIG_COUNT"])
+    for at, name in enumerate(names, start):
+        environment[f"GIT_CONFIG_KEY_{at}"] = name
+        environment[f"GIT_CONFIG_VALUE_{at}"] = "false" if name.endswith(".required") else ""
+    environment["GIT_CONFIG_COUNT"] = str(start + len(names))
+    return environment
+
+
+def _run(git: str, root: Path, environment: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([git, "-C", str(root), *words], env=environment, capture_output=True, check=False)
