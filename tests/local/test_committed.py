@@ -11,7 +11,7 @@ import pytest
 from cvl_ci.errors import CvlError
 from cvl_ci.local.git.committed import changed_files, sources_of, unknown_files
 from cvl_ci.model.plan import Blob, RunPlan, StagedFile
-from tests.support.field import run_git
+from tests.support.git import git
 
 
 @pytest.fixture
@@ -22,15 +22,15 @@ def root(tmp_path: Path) -> Path:
         (root / name).write_text(name)
     (root / "link").symlink_to("train.py")
     (root / ".gitignore").write_text("*.cache\n")
-    run_git(root, "init", "-q")
-    run_git(root, "add", "-A")
-    run_git(root, "commit", "-qm", "first")
+    git(root, "init", "-q")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "first")
     return root
 
 
 def staged_only(root: Path) -> None:
     (root / "train.py").write_text("patched")
-    run_git(root, "add", "train.py")
+    git(root, "add", "train.py")
     (root / "train.py").write_text("train.py")
 
 
@@ -60,16 +60,16 @@ def test_a_patch_over_the_commit_is_named(root: Path, patch: str) -> None:
 def test_a_file_staged_for_another_commit_is_named(root: Path) -> None:
     (root / "new.py").write_text("x")
     assert changed_files(root) == []
-    run_git(root, "add", "new.py")
+    git(root, "add", "new.py")
     assert changed_files(root) == ["new.py"]
 
 
 def test_no_filter_of_the_repository_runs(root: Path, tmp_path: Path) -> None:
     (root / ".gitattributes").write_text("* filter=mine\n")
     for name in ("clean", "smudge", "process"):
-        run_git(root, "config", f"filter.mine.{name}", f"touch {tmp_path}/ran; cat")
-    run_git(root, "config", "filter.mine.required", "true")
-    run_git(root, "config", "core.fsmonitor", f"touch {tmp_path}/ran")
+        git(root, "config", f"filter.mine.{name}", f"touch {tmp_path}/ran; cat")
+    git(root, "config", "filter.mine.required", "true")
+    git(root, "config", "core.fsmonitor", f"touch {tmp_path}/ran")
     (root / "train.py").write_text("patched!")
     (root / "other.py").touch()
     assert changed_files(root) == ["train.py"]
@@ -87,7 +87,7 @@ def test_what_git_does_not_track_is_named_where_it_would_go_along(root: Path) ->
 
 
 def test_a_submodule_below_a_mounted_folder_is_named(root: Path) -> None:
-    run_git(root, "update-index", "--add", "--cacheinfo", f"160000,{'a' * 40},folder/module")
+    git(root, "update-index", "--add", "--cacheinfo", f"160000,{'a' * 40},folder/module")
     (root / "folder").mkdir()
     assert unknown_files(root, [str(root / "folder")]) == ["folder/module"]
 

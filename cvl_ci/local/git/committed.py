@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from cvl_ci.errors import CvlError
-from cvl_ci.local.git.git import quiet
+from cvl_ci.local.git.git import Git
 from cvl_ci.model.plan import RunPlan
 
 _SUBMODULE = "160000"
@@ -68,28 +65,12 @@ def _paths_in(mounts: Iterable[object]) -> Iterator[str]:
 
 
 def _git(root: Path, *words: str) -> list[str]:
-    git = shutil.which("git")
-    if git is None:
-        raise CvlError("git is not installed here, and only git knows what the commit holds.")
-    done = _run(git, root, _without_filters(git, root), *words)
-    if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        raise CvlError(f"git {words[0]} failed in {root}: {lines[0] if lines else 'no reason given'}")
-    return os.fsdecode(done.stdout).split("\0")
+    git = Git.at(root, need="only git knows what the commit holds")
+    return os.fsdecode(git.read(*_without_filters(git), *words)).split("\0")
 
 
-def _without_filters(git: str, root: Path) -> dict[str, str]:
-    """Return the environment for a git that compares contents and calls no filter of the repository's configuration."""
-    environment = quiet(git)
-    asked = _run(git, root, environment, "config", "--null", "--name-only", "--get-regexp", r"^filter\.")
-    names = [name for name in os.fsdecode(asked.stdout).split("\0") if name]
-    start = int(environment["GIT_CONFIG_COUNT"])
-    for at, name in enumerate(names, start):
-        environment[f"GIT_CONFIG_KEY_{at}"] = name
-        environment[f"GIT_CONFIG_VALUE_{at}"] = "false" if name.endswith(".required") else ""
-    environment["GIT_CONFIG_COUNT"] = str(start + len(names))
-    return environment
-
-
-def _run(git: str, root: Path, environment: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([git, "-C", str(root), *words], env=environment, capture_output=True, check=False)
+def _without_filters(git: Git) -> list[str]:
+    """Return options with which git compares contents and calls no filter of the repository's own configuration."""
+    asked = git.run("config", "--null", "--name-only", "--get-regexp", r"^filter\.")
+    names = [name for name in asked.text.split("\0") if name]
+    return [word for name in names for word in ("-c", f"{name}={'false' if name.endswith('.required') else ''}")]
