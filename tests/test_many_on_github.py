@@ -127,7 +127,7 @@ def nights(kept: Kept, count: int = 4, **changed: Any) -> None:
 
 CLEAN: dict[str, Any] = {**DIGITS, "cluster": "cvl-now", "leg": "digits", "at": NIGHT}
 FAILED = {**CLEAN, "ending": "failed", "exit_code": 7, "reason": "The job exited with code 7."}
-NO_MACHINE = never_started(75, "No machine could be had.", leg="digits", cluster="cvl-now", **DIGITS)
+NO_MACHINE = never_started(75, "No machine was available.", leg="digits", cluster="cvl-now", **DIGITS)
 SLOW: dict[str, Any] = {**CLEAN, "metrics": {"accuracy": 0.72}}
 
 
@@ -341,7 +341,7 @@ def test_a_checkout_s_link_leads_the_report_nowhere(job: Job, kept: Kept, tmp_pa
     left(kept, CLEAN)
     assert job.step("report") == 0
     assert list(elsewhere.iterdir()) == []
-    assert "leads elsewhere by a link" in job.said()
+    assert "is a link to another place" in job.said()
 
 
 # ---- the issue -------------------------------------------------------------------------------------------------------

@@ -29,13 +29,13 @@ class LiveComment:
         """Write the phase, or the machine of a job that runs."""
         from cvl_ci.github.log.reporter import TITLES
         from cvl_ci.model.outcome import Phase
-        from cvl_ci.result.phrases import where
+        from cvl_ci.result.phrases import machine_line
 
         if self._launch is None or phase not in {Phase.SETUP, Phase.RUNNING}:
             self._write(TITLES[phase].lower())
         else:
             free = "" if self._state.now.billed else " · nothing is billed"
-            self._write(f"running on {where(self._launch)}{free}")
+            self._write(f"running on {machine_line(self._launch)}{free}")
 
     def launch(self, launch: Launch) -> None:
         """Write the machine of a launch."""

@@ -198,7 +198,7 @@ def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mappi
     from cvl_ci.commands.run import run as running
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.local.staging import LocalStaging
-    from cvl_ci.result.phrases import accounted_for, kept
+    from cvl_ci.result.phrases import accounted_for, kept_machines
     from cvl_ci.result.units import moment
 
     step.live.queue(plan)
@@ -213,7 +213,7 @@ def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mappi
     )
     outcome = running.run(plan, owner=step.owner, outputs=step.outputs, tools=tools)
     step.state.update(ending=outcome.ending.value, reason=step.masks.hide(outcome.reason), exit_code=outcome.exit_code)
-    held = kept(outcome)
+    held = kept_machines(outcome)
     publication.publish(outcome)
     # Without a proof, post asks again.
     step.state.update(done=accounted_for(outcome), kept_until=moment(held.until) if held else "")

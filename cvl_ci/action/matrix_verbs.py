@@ -90,7 +90,7 @@ def matrix(request: MatrixRequest) -> int:
         page: Callable[[int], str] = lambda room: markdown.matrix_page(title, [*details, *listed], room=room)  # noqa: E731
         workflow.commands.summary(page)
     as_json = planning.as_json(built)
-    request.publication.set_outputs(outputs.planned(as_json, expected, usd=built.max_usd, said=title, exit_code=code))
+    request.publication.set_outputs(outputs.planned(as_json, expected, usd=built.max_usd, reason=title, exit_code=code))
     return code
 
 
@@ -119,7 +119,7 @@ def report(request: MatrixRequest) -> int:
     said = words.headline(made)
     folder = str(request.given.get("into", many.FOLDER))
     unknown = CvlError.exit_code if gated and known.unknown else 0
-    request.publication.set_outputs(outputs.reported(made, said=said, folder=folder, issue=issue, otherwise=unknown))
+    request.publication.set_outputs(outputs.reported(made, reason=said, folder=folder, issue=issue, otherwise=unknown))
     if unknown:
         workflow.refused(f"{said}. {known.said[0]} So fail_on_regression cannot tell.")
     if made.exit_code:

@@ -244,7 +244,7 @@ def _drill(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
     for receipt in receipts:
         console.say(*drill_words.lines(receipt))
     if given.get("all"):
-        console.say("", table(receipts, where=str(given["cloud"])))
+        console.say("", table(receipts, place=str(given["cloud"])))
     return drill_words.exit_code(receipts)
 
 

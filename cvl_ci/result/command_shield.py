@@ -1,9 +1,9 @@
-"""THE SHIELD: nothing a machine prints is ever obeyed by the runner, and no flood of it drowns the step.
+"""Shield the step from a machine's output: the runner obeys none of it, and no flood of lines drowns the step.
 
-A line that begins with `::cmd::`, or holds `##[cmd]` anywhere, is a command to the runner, on stdout and stderr alike,
-and a lone carriage return ends a line. So remote lines go out between `::stop-commands::TOKEN` and `::TOKEN::`, with a
-token that no machine can know, fresh for every block; the web log's own `##[` is broken too. A line held back here is
-in the file that keeps them all.
+The runner obeys a line that begins with `::cmd::` or holds `##[cmd]` anywhere, on stdout and on stderr. A lone carriage
+return ends a line. Remote lines therefore go out between `::stop-commands::TOKEN` and `::TOKEN::`. Each block has a
+fresh token that no machine can know. The web log's own `##[` is broken too. A line that the shield leaves out stands in
+the file that holds every line.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ from cvl_ci.result.sanitize import for_terminal
 
 BURST_LINES = 2_000
 LINES_A_SECOND = 50.0
-"""The web log and the runner's upload keep up with that for hours."""
+"""The web log and the runner's upload can process this rate for hours."""
 
 LONGEST_LINE = 4_000
 PROGRESS_SECONDS = 5.0
-"""A progress bar that prints line after line is shown this often, and its last state always."""
+"""The shield shows a progress bar that prints line after line this often. It always shows the last state."""
 
 _PROGRESS = re.compile(r"\d\s?%|\d/\d+ ?\[|\bETA\b|it/s|[KMG]i?B/s")
 _CHANGING = re.compile(r"[\d.:/#=>\-_|\s█▉▊▋▌▍▎▏━╸╺─?%]+")
 
 
 class Shield:
-    """Close the block before any word of ours. `write` gets whole lines; `kept_in`: where every line can be read."""
+    """Writer of remote lines. Close the block before cvl-ci writes a line itself.
+
+    `write` gets whole lines. `kept_in` names the file in which a reader finds every line.
+    """
 
     def __init__(self, write: Callable[[str], None], *, now: Callable[[], float], kept_in: str) -> None:
         self._write = write
@@ -43,16 +46,16 @@ class Shield:
 
     @property
     def token(self) -> str:
-        """Of the open block; empty when the runner obeys us."""
+        """Return the token of the open block, or an empty string while the runner obeys commands."""
         return self._token
 
     def line(self, text: str) -> None:
-        """One line of the job, shown unless it is a progress bar's next state or one of too many."""
+        """Show one line of the job, unless it is a progress bar's next state or one line too many."""
         now = self._now()
         if self._waiting is None and self._floods(now):
-            self._left_out += 1  # millions may come: nothing more is done with them
+            self._left_out += 1  # millions may come: do nothing more with them
             return
-        line = shown(text)
+        line = log_line(text)
         shape = _shape(line)
         if shape and shape == self._shape and now - self._shape_shown_at < PROGRESS_SECONDS:
             self._waiting = line
@@ -64,7 +67,7 @@ class Shield:
         self._limited(line)
 
     def close(self) -> None:
-        """What was held back is told, and the runner obeys us again."""
+        """Show the waiting line, tell how many lines were left out, and let the runner obey commands again."""
         self._flush()
         self._tell_left_out()
         if self._token:
@@ -77,7 +80,8 @@ class Shield:
             self._limited(waiting)
 
     def _floods(self, now: float) -> bool:
-        # Once lines are left out, a tenth of the burst has to be free again: else every second line would be a count.
+        # Once lines are left out, wait until a tenth of the burst is free again. Otherwise every second line would be a
+        # count.
         self._allowance = min(BURST_LINES, self._allowance + (now - self._filled_at) * LINES_A_SECOND)
         self._filled_at = now
         return self._allowance < (BURST_LINES / 10 if self._left_out else 1)
@@ -103,8 +107,8 @@ class Shield:
         self._write(line + "\n")
 
 
-def shown(text: str) -> str:
-    """One line as the web log may have it: a single line, colours kept, nothing that it folds or a terminal obeys."""
+def log_line(text: str) -> str:
+    """Return a single line for the web log: colours stay, and neither the log nor a terminal obeys anything in it."""
     line = for_terminal(text.replace("\n", " "))
     if len(line) > LONGEST_LINE:
         line = f"{line[:LONGEST_LINE]}\x1b[0m … {len(line) - LONGEST_LINE} characters more"
@@ -112,20 +116,21 @@ def shown(text: str) -> str:
 
 
 def unfolded(line: str) -> str:
-    """The runner looks for `##[` anywhere in a line, the web log at its start: a zero-width space comes between."""
+    """Put a zero-width space into each `##[`. The runner looks for it anywhere in a line, the web log at its start."""
     return line.replace("##[", "##\u200b[")
 
 
 OBEYING = ("GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION")
-"""Variables of CI systems that obey what a step prints: GitHub's and its kin, Azure Pipelines, TeamCity."""
+"""Variables of CI systems that obey a step's output: GitHub and its kin, Azure Pipelines, TeamCity."""
 _COMMAND = re.compile(r"(?:\x1b\[[\d;:]*m|[^\w!-/:-@\[-`{-~])*:(?=:)")
 _OLD_COMMAND = re.compile(r"##(?=\[|vso\[|teamcity\[)")
 
 
 def defused(line: str) -> str:
-    """Return a line that no CI system obeys, without a block around it: a zero-width space parts each command's signs.
+    """Return a line that no CI system obeys, without a block around it.
 
-    It is for standard output that a person may also send to a file, where the shield's own lines would be in the way.
+    A zero-width space parts each command's signs. This is for standard output that a person may also send to a file,
+    where the shield's own lines would be in the way.
     """
     start = _COMMAND.match(line)
     if start is not None:
@@ -134,5 +139,5 @@ def defused(line: str) -> str:
 
 
 def _shape(line: str) -> str:
-    """What stays the same while a progress bar moves; nothing for any other line."""
+    """Return the part of a progress bar that stays the same while it moves; empty for any other line."""
     return _CHANGING.sub(" ", line) + "%" if _PROGRESS.search(line) else ""

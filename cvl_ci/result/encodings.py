@@ -1,6 +1,6 @@
-"""Every way in which a program is likely to write a value down: a secret can reach a log in each of them.
+"""Encode a value in every way in which a program is likely to write it: a secret can reach a log in each of them.
 
-The encoders of GitHub's own runner (src/Sdk/DTLogging/Logging/ValueEncoders.cs) are the least of them.
+They include the encoders of GitHub's own runner (src/Sdk/DTLogging/Logging/ValueEncoders.cs).
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from urllib.parse import quote, quote_plus
 
 SHORTEST = 6
-"""A shorter value would turn every log into stars: it is not masked."""
+"""A shorter value is not masked: it would turn every log into stars."""
 
 _UNQUOTED = ("", "/", "!'()*", "!*'();:@&=+$,/?#", "!$&'()*+,;=", "!$&'()*+,;=:@", "!$&'()*+,;=:@/", "!$&'()*+,;=:@/?")
-"""What is left alone by UriDataEscape, Python's quote, encodeURIComponent, encodeURI, and clients' users and paths."""
+"""Signs that UriDataEscape, Python's quote, encodeURIComponent, encodeURI, and clients' users and paths leave alone."""
 _IN_JSON = ("", "&<>", "&<>'", "&<>'+\"`")
-"""Signs that are written by number: by most; by Go and Rails; by PHP; by .NET."""
+"""Signs that programs write by number: most programs; Go and Rails; PHP; .NET."""
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 _BASH = frozenset(" \t'\"\\|&;()<>!{}*[]?^$`,")
-"""What `printf %q` puts a backslash before (lib/sh/shquote.c)."""
+"""Signs before which `printf %q` puts a backslash (lib/sh/shquote.c)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Edges:
-    """Whether the sign before, and the one after, holds a few bits of the value as well."""
+    """Flags for the neighbours of a form: whether the sign before or after it holds a few bits of the value as well."""
 
     before: bool = False
     after: bool = False
@@ -37,7 +37,7 @@ SHARP = Edges()
 
 
 def encoded(value: str) -> Iterator[tuple[str, Edges]]:
-    """Yield every form of a value, itself first, each with its edges."""
+    """Yield every form of a value with its edges, the value itself first."""
     for form in (
         value,
         *_in_urls(value),
@@ -49,7 +49,7 @@ def encoded(value: str) -> Iterator[tuple[str, Edges]]:
     ):
         if len(form) >= SHORTEST:
             yield form, SHARP
-    for encoding in ("utf-8", "utf-16-le"):  # the second: what PowerShell's -EncodedCommand takes
+    for encoding in ("utf-8", "utf-16-le"):  # PowerShell's -EncodedCommand takes the second
         yield from _in_base64(value.encode(encoding, "surrogatepass"))
 
 
@@ -103,7 +103,7 @@ def _in_xml(value: str) -> Iterator[str]:
 
 
 def _quoted(value: str) -> Iterator[str]:
-    """As shells, expressions, tables and languages write it between quotes, or without any."""
+    """Yield the value as shells, expressions, tables and languages write it, between quotes or without them."""
     yield from (value.replace("'", "''"), value.replace('"', '""'), value.replace("'", "'\\''"))
     yield shlex.quote(value).removeprefix("'").removesuffix("'")
     yield from (value.replace('"', '\\"'), value.replace("'", "\\'"))
@@ -122,7 +122,10 @@ def _quoted(value: str) -> Iterator[str]:
 
 
 def _cut(value: str) -> Iterator[str]:
-    """Without quotes around it; and what PowerShell shows of a value with an ampersand: two sections, in colours."""
+    """Yield the value without quotes around it, and the sections that PowerShell shows of a value with an ampersand.
+
+    PowerShell shows two sections in different colours.
+    """
     if len(value) > 8 and value[0] == value[-1] and value[0] in "\"'":
         yield value[1:-1]
     if "&+" in value:
@@ -140,15 +143,15 @@ def _hex(value: str) -> Iterator[str]:
 
 
 def _in_base64(raw: bytes) -> Iterator[tuple[str, Edges]]:
-    """As it stands in the base64 of a text that begins with it, or holds it after one or two other bytes.
+    """Yield the value as it stands in the base64 of a text that holds it after no, one or two other bytes.
 
-    And without its first bytes, as GitHub's runner looks for it.
+    GitHub's runner looks for it without its first bytes: yield that form too.
     """
     for shift in range(3):
-        whole = base64.b64encode(b"\0" * shift + raw).decode()
+        text = base64.b64encode(b"\0" * shift + raw).decode()
         sure, after = (len(raw) + shift) * 8 // 6, (len(raw) + shift) % 3 > 0
-        yield from _both_alphabets(whole[-(-shift * 8 // 6) : sure], Edges(before=shift > 0, after=after))
-        yield from _both_alphabets(whole[4:sure] if shift else "", Edges(after=after))
+        yield from _both_alphabets(text[-(-shift * 8 // 6) : sure], Edges(before=shift > 0, after=after))
+        yield from _both_alphabets(text[4:sure] if shift else "", Edges(after=after))
 
 
 def _both_alphabets(inner: str, edges: Edges) -> Iterator[tuple[str, Edges]]:

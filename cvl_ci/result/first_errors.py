@@ -1,4 +1,4 @@
-"""The lines in which a job says what went wrong, caught as they pass: the first errors, the first traceback. Pure."""
+"""Collect the lines in which a job reports its failure: the first errors and the first traceback. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import collections
 import re
 
 MOST_ERRORS, MOST_FRAMES, LAST_LINES = 3, 16, 5
-"""Of a longer traceback the end is kept: there it says what was wrong."""
+"""Of a longer traceback the end stays, because it names the error."""
 
 _TRACEBACK = re.compile(r"(?P<before>.{0,60}?)Traceback \(most recent call last\):\s*$")
 _ERROR = re.compile(
@@ -21,11 +21,14 @@ _ERROR = re.compile(
 _HINT = re.compile(
     "rror|RROR|FATAL|FAILED|CRITICAL|E   |fatal|panic|xception|fault|dumped|not found|No s|denied|memory|Killed"
 )
-"""In every line that the above finds: quicker to look for, where a job prints millions."""
+"""A part of every line that the pattern above matches.
+
+It is quicker to search in a job that prints millions of lines.
+"""
 
 
 class FirstErrors:
-    """Fed line by line, however many; holds some dozens."""
+    """Collector that reads any number of lines and holds a few dozen."""
 
     def __init__(self) -> None:
         self._errors: list[str] = []
@@ -47,12 +50,12 @@ class FirstErrors:
         elif not self._over:
             self._frame(text, self._prefix)
 
-    def found(self) -> tuple[str, ...]:
-        """What it said of an error; its last lines where it said nothing of the kind."""
+    def error_lines(self) -> tuple[str, ...]:
+        """Return the error lines of the job, or its last lines where it printed no error."""
         return (*self._errors, *self._frames) or tuple(self._last)
 
     def _frame(self, text: str, prefix: str) -> None:
-        """Lines without the traceback's own prefix are another process's, which speaks between."""
+        """Add a line of the traceback. A line without the traceback's prefix comes from another process."""
         if not text.startswith(prefix):
             return
         text = text.removeprefix(prefix)

@@ -1,4 +1,4 @@
-"""Errors that leave the library: their words go through the masks, and their kind and exit code stay."""
+"""Mask the words of errors that leave the library; their kind and exit code stay."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvl_ci.result.masks import Masks
 
 @contextmanager
 def masked_errors(masks: Masks) -> Iterator[None]:
-    """Hide in a CvlError, in place, what it says; whoever catches it gets the same object."""
+    """Mask the text of a CvlError in place and raise the same object again."""
     try:
         yield
     except CvlError as error:
@@ -21,10 +21,14 @@ def masked_errors(masks: Masks) -> Iterator[None]:
 
 
 def mask(error: CvlError, masks: Masks) -> None:
-    """Hide secrets in an error. A wrong value is hidden before it is cut: half a secret would be hidden nowhere."""
+    """Hide secrets in an error.
+
+    It hides a wrong value before the value is cut, because no mask recognizes half a secret.
+    """
     if isinstance(error, RequestError):
         error.mistakes = tuple(
-            replace(each, value=masks.hide(each.value), problem=masks.hide(each.problem)) for each in error.mistakes
+            replace(mistake, value=masks.hide(mistake.value), problem=masks.hide(mistake.problem))
+            for mistake in error.mistakes
         )
         error.what = RequestError(error.mistakes).what
     error.what, error.money, error.next_step = map(masks.hide, (error.what, error.money, error.next_step))

@@ -1,7 +1,7 @@
-"""What must never be read: each secret in every form it is likely to turn up in, hidden before a word leaves us.
+"""Mask secrets: replace each one, in every form in which it is likely to appear, before any text leaves cvl-ci.
 
-Each entry point puts all it says through these masks. A CI system masks at most what it prints itself, and only the
-secrets that it knows.
+Each entry point passes all its text through these masks. A CI system masks at most its own output, and only the secrets
+that it knows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Span = tuple[int, int]
 
 
 class Masks:
-    """The secrets known so far. It grows by `add`."""
+    """Secrets known so far. `add` adds to them."""
 
     def __init__(self) -> None:
         self._forms: dict[str, Edges] = {}
@@ -34,7 +34,7 @@ class Masks:
         self._begins: dict[str, list[str]] = {}
 
     def add(self, *values: str) -> tuple[str, ...]:
-        """Hide these values from now on. Return the forms that are new: the CI system may be told of them."""
+        """Hide these values from now on. Return the new forms, so that the caller can pass them to the CI system."""
         fresh: dict[str, Edges] = {}
         for value in values:
             for form, edges in forms(value):
@@ -52,7 +52,10 @@ class Masks:
         return stars_for(text, self.spans(text))
 
     def hide_as_read(self, text: str) -> str:
-        """Hide in one line. A secret that colours stand in, as `grep --color` puts them, costs the line all of them."""
+        """Hide secrets in one line.
+
+        `grep --color` can put colours into a secret. Such a line loses all its colours.
+        """
         text = self.hide(text)
         if text.isprintable():
             return text
@@ -61,35 +64,40 @@ class Masks:
         return text if hidden == bare else hidden
 
     def cleaned(self, value: Value) -> Value:
-        """Return the same value, every string in it cleaned, however deep."""
+        """Return the same value with every string in it masked, however deep."""
         cleaned: Value = self._cleaned(value)
         return cleaned
 
     def spans(self, text: str) -> list[Span]:
-        """Return where secrets stand, in order. Two that share a sign are both found, as one."""
-        found: list[Span] = []
+        """Return the places of secrets, in order. Two secrets that overlap become one span."""
+        spans: list[Span] = []
         if not self._forms:
-            return found
+            return spans
         pattern = self._pattern = self._pattern or self._compiled()
         at = 0
         while (match := pattern.search(text, at)) is not None:
             at = match.start() + 1
-            form = next((each for each in self._begins[match[0]] if text.startswith(each, match.start())), None)
+            form = next(
+                (candidate for candidate in self._begins[match[0]] if text.startswith(candidate, match.start())), None
+            )
             if form is not None:
                 start, end = self._with_edges(text, match.start(), form)
-                if found and start <= found[-1][1]:
-                    start, end = found[-1][0], max(end, found.pop()[1])
-                found.append((start, end))
-        return found
+                if spans and start <= spans[-1][1]:
+                    start, end = spans[-1][0], max(end, spans.pop()[1])
+                spans.append((start, end))
+        return spans
 
     def _compiled(self) -> re.Pattern[str]:
-        """Only beginnings are looked for by a pattern: one of whole forms takes a second to make for a private key."""
+        """Compile a pattern of beginnings only.
+
+        A pattern of whole forms takes a second to compile for a private key.
+        """
         for alike in self._begins.values():
             alike.sort(key=len, reverse=True)
         return re.compile(_any_of(list(self._begins)))
 
     def begun(self, text: str) -> Iterator[tuple[int, str]]:
-        """Yield where at the end of a text a form may begin that goes on elsewhere, and its rest, the longest first."""
+        """Yield where a form may begin at the end of a text and continue elsewhere, and its rest, the longest first."""
         if not self._forms:
             return
         for at in range(max(0, len(text) - max(map(len, self._forms)) + 1), len(text) - BEGINNING + 1):
@@ -116,13 +124,13 @@ class Masks:
         if isinstance(value, (tuple, list, set, frozenset)):
             return type(value)(self._cleaned(inner) for inner in value)
         if dataclasses.is_dataclass(value) and not isinstance(value, (type, enum.Enum)):
-            fields = {each.name: self._cleaned(getattr(value, each.name)) for each in dataclasses.fields(value)}
+            fields = {field.name: self._cleaned(getattr(value, field.name)) for field in dataclasses.fields(value)}
             return dataclasses.replace(value, **fields)
         return value
 
 
 BEGINNING = 4
-"""So many signs tell the beginning of a form; fewer stand at the end of a line by chance."""
+"""As many signs identify the beginning of a form. Fewer signs stand at the end of a line by chance."""
 
 
 def stars_for(text: str, spans: Sequence[Span]) -> str:
@@ -137,7 +145,10 @@ def stars_for(text: str, spans: Sequence[Span]) -> str:
 
 
 def end_of_base64(text: str, at: int) -> int:
-    """Return where base64 ends whose last whole sign of a value stands before `at`: a last sign, and its filling."""
+    """Return where base64 ends, if the last whole sign of a value stands before `at`.
+
+    One last sign and its padding may follow.
+    """
     at += text[at : at + 1] in _BASE64 and at < len(text)
     while text[at : at + 1] == "=":
         at += 1
@@ -145,7 +156,10 @@ def end_of_base64(text: str, at: int) -> int:
 
 
 def _any_of(words: Sequence[str]) -> str:
-    """A pattern for words of one length, as a tree: there are hundreds, and each line is read for all of them."""
+    """Return a pattern for words of one length, as a tree.
+
+    There are hundreds of words, and every line is searched for all.
+    """
     if len(words) == 1 or not words[0]:
         return re.escape(words[0])
     branches = itertools.groupby(sorted(words), key=lambda word: word[0])
@@ -153,7 +167,7 @@ def _any_of(words: Sequence[str]) -> str:
 
 
 def forms(value: str) -> Iterator[tuple[str, Edges]]:
-    """Yield the value, each of its lines, and what a JSON document keeps secret, in every encoding."""
+    """Yield the value, each of its lines, and each secret of a JSON document, in every encoding."""
     parts = [value.strip(), *(line.strip() for line in value.splitlines()), *_in_json(value)]
     for part in dict.fromkeys(parts):
         if len(part) >= SHORTEST:
@@ -161,7 +175,10 @@ def forms(value: str) -> Iterator[tuple[str, Edges]]:
 
 
 def _in_json(value: str) -> Iterable[str]:
-    """A service account's key, say: the document is shown to nobody, its fields turn up alone."""
+    """Return the secret fields of a JSON document, such as a service account's key.
+
+    A log shows the fields alone and never the document.
+    """
     try:
         document = json.loads(value)
     except (ValueError, RecursionError):

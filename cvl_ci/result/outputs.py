@@ -1,4 +1,4 @@
-"""An Outcome as the action's outputs: one line each, empty where there is nothing. Pure."""
+"""Turn an Outcome into the action's outputs: one line each, empty where there is no value. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from cvl_ci.inputs.expected_legs import Expected, as_json
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.result.matrix.report import Report
-from cvl_ci.result.phrases import kept, proved_gone
+from cvl_ci.result.phrases import kept_machines, proved_gone
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.summary import to_json
 from cvl_ci.result.units import moment
@@ -15,7 +15,7 @@ from cvl_ci.result.units import moment
 
 def outputs(outcome: Outcome) -> dict[str, str]:
     launch, cost = outcome.launch, outcome.cost
-    held = kept(outcome)
+    machines = kept_machines(outcome)
     accelerators = launch.accelerators if launch else {}
     values: dict[str, object] = {
         "ending": outcome.ending.value,
@@ -32,33 +32,33 @@ def outputs(outcome: Outcome) -> dict[str, str]:
         "duration_seconds": round(outcome.duration_seconds, 1),
         "outputs_dir": outcome.outputs_directory,
         "metrics": json.dumps(to_json(outcome)["metrics"]),
-        "released": f"kept until {moment(held.until)}" if held else proved_gone(outcome),
-        "ssh_command": held.ways_in[0] if held and held.ways_in else None,
+        "released": f"kept until {moment(machines.until)}" if machines else proved_gone(outcome),
+        "ssh_command": machines.ways_in[0] if machines and machines.ways_in else None,
     }
     return {name: _text(value) for name, value in values.items()} | artifact_outputs()
 
 
 def artifact_outputs(*, artifact_id: int | None = None, url: str = "") -> dict[str, str]:
-    """Of the fetched files, which are uploaded last."""
+    """Return the outputs of the artifact with the fetched files, which is uploaded last."""
     return {"artifact_id": _text(artifact_id), "artifact_url": _text(url)}
 
 
 def skipped(reason: str) -> dict[str, str]:
-    """Nothing was run, and the step is green: the others are not set, which reads as empty."""
+    """Return the outputs of a green step in which nothing ran. The others are not set and read as empty."""
     return {"ending": "skipped", "reason": _text(reason), "exit_code": "0", "released": "true"}
 
 
 def reaped(ending: str, reason: str, *, exit_code: int, proved: bool, usd: float | None) -> dict[str, str]:
-    """Of a sweep, which runs nothing: `cost_usd` is what was found to have cost so far."""
+    """Return the outputs of a sweep, which runs nothing. `usd`: the cost so far of the leftovers, in US dollars."""
     values = {"ending": ending, "reason": reason, "exit_code": exit_code, "cost_usd": usd, "released": proved}
     return {name: _text(value) for name, value in values.items()}
 
 
-def planned(matrix: str, expected: Expected, *, usd: float, said: str, exit_code: int) -> dict[str, str]:
-    """Of a matrix, as JSON. They are set whether or not a leg that was left out makes it red."""
+def planned(matrix: str, expected: Expected, *, usd: float, reason: str, exit_code: int) -> dict[str, str]:
+    """Return the outputs of a matrix, as JSON. They are set even if a leg that was left out makes the step red."""
     values = {
         "ending": "failed" if exit_code else "succeeded",
-        "reason": said,
+        "reason": reason,
         "exit_code": exit_code,
         "legs": len(expected.legs),
         "estimated_usd": float(usd),
@@ -68,12 +68,15 @@ def planned(matrix: str, expected: Expected, *, usd: float, said: str, exit_code
     return {**texts, "matrix": matrix, "dropped": left_out, "expected": as_json(expected)}
 
 
-def reported(report: Report, *, said: str, folder: str, issue: str, otherwise: int = 0) -> dict[str, str]:
-    """Of many legs: `ending` is that of the worst of them. `otherwise`: the exit code where the report is not red."""
+def reported(report: Report, *, reason: str, folder: str, issue: str, otherwise: int = 0) -> dict[str, str]:
+    """Return the outputs of many legs.
+
+    `ending` is the worst one. `otherwise`: the exit code if the report is not red.
+    """
     code = report.exit_code or otherwise
     values = {
         "ending": "failed" if code else "succeeded",
-        "reason": said,
+        "reason": reason,
         "exit_code": code,
         "legs": len(report.rows),
         "cost_usd": report.usd,

@@ -1,4 +1,4 @@
-"""One fact of an Outcome in a few words: what the terminal's summary and the Markdown report both say."""
+"""Express one fact of an Outcome in a few words, for the terminal's summary and for the Markdown report."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ _VERDICTS = ("worse", "changed", "unsure", "better", "same", "no baseline")
 
 
 def headline(outcome: Outcome) -> str:
-    """What happened, in one line; a machine that may still run comes before all else."""
-    words, title = ended(outcome), plain(outcome.title)
+    """Return one line on what happened. A machine that may still run comes first."""
+    words, title = ending_text(outcome), plain(outcome.title)
     return (
         f"{words}: {title}" if accounted_for(outcome) else f"A MACHINE MAY STILL BE RUNNING: {title} ({words.lower()})"
     )
 
 
-def ended(outcome: Outcome) -> str:
-    """With the job's own code, which the run's exit code need not be: that is 79 when a machine is left."""
+def ending_text(outcome: Outcome) -> str:
+    """Return the ending with the job's own exit code. The run's exit code differs from it: 79 if a machine is left."""
     if outcome.ending is not Ending.FAILED:
         return ENDINGS[outcome.ending]
     if outcome.beside is not None and outcome.beside.worse and all(end.exit_code == 0 for end in outcome.nodes):
@@ -57,25 +57,25 @@ def ended(outcome: Outcome) -> str:
     return f"{ENDINGS[outcome.ending]} with exit code {code}"
 
 
-def kept(outcome: Outcome) -> Kept | None:
-    """Machines that run on because that was asked for, until an hour that is known."""
+def kept_machines(outcome: Outcome) -> Kept | None:
+    """Return the machines that run on because the user asked for it, until a known time."""
     return outcome.release.kept if outcome.release is not None else None
 
 
 def accounted_for(outcome: Outcome) -> bool:
-    """Gone, or kept until a known hour: nobody need be alarmed."""
-    return proved_gone(outcome) or kept(outcome) is not None
+    """Return whether the machines are gone, or kept until a known time, so that no alarm is needed."""
+    return proved_gone(outcome) or kept_machines(outcome) is not None
 
 
 def proved_gone(outcome: Outcome) -> bool:
-    """Nothing was ever asked for, or every provider asked shows nothing of it any more."""
+    """Return whether no machine was ever requested, or every provider shows none of them any more."""
     if outcome.release is None:
         return outcome.launch is None and not outcome.attempts
     return outcome.release.gone or not outcome.release.needed
 
 
-def where(launch: Launch) -> str:
-    """`aws/us-east-1a · g6.xlarge · L4:1 · 2 nodes · spot · $0.24 an hour each`."""
+def machine_line(launch: Launch) -> str:
+    """Return `aws/us-east-1a · g6.xlarge · L4:1 · 2 nodes · spot · $0.24 an hour each`."""
     accelerators = [f"{name}:{count}" for name, count in launch.accelerators.items()]
     parts = [
         f"{launch.cloud}/{launch.zone or launch.region}",
@@ -88,10 +88,10 @@ def where(launch: Launch) -> str:
     return plain(" · ".join(parts))
 
 
-def attempt(tried: Attempt) -> str:
-    kind = "spot" if tried.spot else "on-demand"
-    how = "it ran here" if tried.error is None else plain(tried.error)
-    return f"{tried.where} · {tried.instance_type} · {kind} · {dollars(tried.hourly_usd)} an hour: {how}"
+def attempt(one: Attempt) -> str:
+    kind = "spot" if one.spot else "on-demand"
+    result = "it ran here" if one.error is None else plain(one.error)
+    return f"{one.where} · {one.instance_type} · {kind} · {dollars(one.hourly_usd)} an hour: {result}"
 
 
 def node(end: NodeEnd) -> str:
@@ -100,20 +100,23 @@ def node(end: NodeEnd) -> str:
 
 
 def left_behind(nodes: Sequence[NodeEnd]) -> str | None:
-    """What the machines ended after the job. The names are the job's: they stand here bounded and inert."""
+    """Describe the processes that the machines ended after the job.
+
+    The job chose their names: they are made harmless and cut here.
+    """
     names = [plain(name) for end in nodes for name in end.left_behind]
     if not names:
         return None
-    shown = ", ".join(dict.fromkeys(names[:MOST_LEFT]))
+    listing = ", ".join(dict.fromkeys(names[:MOST_LEFT]))
     processes, them = ("1 process", "it") if len(names) == 1 else (f"{len(names)} processes", "them")
     return (
-        f"A command had ended and left {processes} running in the background ({shown}). The machine ended {them} "
+        f"A command had ended and left {processes} running in the background ({listing}). The machine ended {them} "
         "some seconds later. Let a command wait for what it starts."
     )
 
 
 def file_count(outcome: Outcome) -> str:
-    """`3 files, 31.2 kB in cvl-outputs/NAME`."""
+    """Return `3 files, 31.2 kB in cvl-outputs/NAME`."""
     count = len(outcome.files)
     total = size(sum(file.bytes for file in outcome.files))
     folder = f" in {plain(outcome.outputs_directory)}" if outcome.outputs_directory else ""
@@ -121,13 +124,13 @@ def file_count(outcome: Outcome) -> str:
 
 
 def time(outcome: Outcome) -> str:
-    """The whole, then where it went."""
+    """Return the whole duration and then its phases."""
     phases = " · ".join(f"{name} {duration(seconds)}" for name, seconds in outcome.phases.items())
     return f"{duration(outcome.duration_seconds)}: {phases}" if phases else duration(outcome.duration_seconds)
 
 
 def money(cost: Cost) -> str:
-    """Measured against estimated; on the sandbox it says that nobody pays."""
+    """Return the measured cost next to the estimate. On the sandbox it adds that nothing is billed."""
     parts = [
         dollars(cost.usd) if cost.kept_usd is None else f"at most {dollars(cost.usd)}",
         f"{duration(cost.seconds)} at {dollars(cost.hourly_usd)} an hour",
@@ -142,7 +145,7 @@ def money(cost: Cost) -> str:
 
 
 def gpu_use(use: GpuUse) -> str:
-    """`15,030 of 23,034 MiB at most, 71 % busy, 98 % at most`"""
+    """Return `15,030 of 23,034 MiB at most, 71 % busy, 98 % at most`."""
     parts = [f"{use.memory_mib:,} of {use.memory_total_mib:,} MiB at most"]
     if use.utilization is not None and use.utilization_peak is not None:
         parts += [f"{use.utilization:.0f} % busy", f"{use.utilization_peak} % at most"]
@@ -151,30 +154,37 @@ def gpu_use(use: GpuUse) -> str:
 
 
 def change(one: Change) -> str:
-    """`time.turn +20.0 % worse (between +17.1 % and +22.8 %)`; the verdict of ours, the name a machine's."""
+    """Return `time.turn +20.0 % worse (between +17.1 % and +22.8 %)`.
+
+    cvl-ci writes the verdict; the name is a machine's.
+    """
     moved = "" if one.change is None else f" {one.change:+.1%}".replace("%", " %")
     why = f" ({one.why.replace('%', ' %')})" if one.why else ""
     return f"{plain(one.metric)}{moved} {one.verdict}{why}"
 
 
-def beside(told: Beside) -> list[str]:
-    """Against what, in which order, and the verdicts, the worst first."""
-    first = f"in turn with {plain(told.ref)} ({told.commit[:12]}) on the same machine"
-    if told.reason:
-        return [f"not compared, {first}: {plain(told.reason)}"]
-    ordered = sorted(told.changes, key=lambda one: (_VERDICTS.index(one.verdict), -abs(one.change or 0)))
-    return [f"{first}, in this order: {' '.join(told.order)}", *map(change, ordered)]
+def paired_lines(pairing: Beside) -> list[str]:
+    """Return the base, the order of the turns, and the verdicts, the worst first."""
+    first = f"in turn with {plain(pairing.ref)} ({pairing.commit[:12]}) on the same machine"
+    if pairing.reason:
+        return [f"not compared, {first}: {plain(pairing.reason)}"]
+    ordered = sorted(pairing.changes, key=lambda one: (_VERDICTS.index(one.verdict), -abs(one.change or 0)))
+    return [f"{first}, in this order: {' '.join(pairing.order)}", *map(change, ordered)]
 
 
-def nothing_to_list(told: Beside) -> str:
-    """Say what may be said where no metric got worse, changed, or cannot be judged."""
-    if told.reason:
-        return plain(told.reason)
-    return f"nothing is worse than {plain(told.ref)}" if told.sound else "nothing was judged: no metric has a direction"
+def nothing_to_list(pairing: Beside) -> str:
+    """Return the text for a comparison in which no metric is worse, changed or unsure."""
+    if pairing.reason:
+        return plain(pairing.reason)
+    return (
+        f"nothing is worse than {plain(pairing.ref)}"
+        if pairing.sound
+        else "nothing was judged: no metric has a direction"
+    )
 
 
 def saving(cost: Cost) -> str | None:
-    """What spot saved against the same machine on demand; None where nothing was."""
+    """Return how much spot saved against the same machine on demand; None if it saved nothing."""
     full = cost.on_demand_hourly_usd
     if full is None or full <= cost.hourly_usd:
         return None
@@ -183,35 +193,35 @@ def saving(cost: Cost) -> str | None:
 
 
 def released(outcome: Outcome) -> list[str]:
-    """The proof, or what is missing of it, a line for each question asked."""
+    """Return the proof, or its gaps: one line for each question to a provider."""
     release = outcome.release
     if release is None:
         return [] if proved_gone(outcome) else ["there is no proof that they are gone"]
     if not release.needed:
         return ["none was ever asked for"]
     if release.kept is not None:
-        return _kept(outcome, release.kept)
+        return _kept_lines(outcome, release.kept)
     head = f"gone, proved at {moment(release.at)}" if release.gone else _may_cost(outcome, release.at)
-    return [head, *(answer(asked) for asked in release.asked), *unproved(release)]
+    return [head, *(answer(check) for check in release.asked), *unproved(release)]
 
 
-def answer(asked: Asked) -> str:
-    place = plain(f"{asked.provider} {asked.region}".strip())
-    kinds, skipped = ", ".join(asked.kinds), "".join(f"; not looked at: {plain(each)}" for each in asked.skipped)
-    if asked.error is not None:
-        return f"{place} did not answer about {kinds}: {plain(asked.error)}"
-    if asked.left:
-        return f"{place} still shows {plain(', '.join(asked.left))}"
+def answer(check: Asked) -> str:
+    place = plain(f"{check.provider} {check.region}".strip())
+    kinds, skipped = ", ".join(check.kinds), "".join(f"; not looked at: {plain(reason)}" for reason in check.skipped)
+    if check.error is not None:
+        return f"{place} did not answer about {kinds}: {plain(check.error)}"
+    if check.left:
+        return f"{place} still shows {plain(', '.join(check.left))}"
     return f"{place} shows 0 left ({kinds}{skipped})"
 
 
 def unproved(release: Release) -> list[str]:
-    """Clouds that nobody here can ask: never counted as clean."""
+    """Name the clouds that cvl-ci cannot ask here. They never count as clean."""
     return [f"{plain(cloud)} cannot be asked: look there yourself" for cloud in release.unproved]
 
 
 def flat(metrics: Mapping[str, object], *, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Nested mappings as dotted names; strings made plain."""
+    """Yield nested mappings as dotted names, with harmless strings."""
     for name, value in metrics.items():
         path = plain(f"{prefix}{name}")
         if isinstance(value, Mapping):
@@ -221,12 +231,12 @@ def flat(metrics: Mapping[str, object], *, prefix: str = "") -> Iterator[tuple[s
 
 
 def down_command(outcome: Outcome) -> str:
-    """From any machine: where to look is said, so that no record is needed there."""
+    """Return a command for any computer. It names the cloud, so that no record is needed there."""
     return f"cvl-ci down {outcome.cluster} --cloud {outcome.launch.cloud if outcome.launch else 'aws'}"
 
 
 def still_to_come(outcome: Outcome) -> str:
-    """`up to $0.0480 more at $0.096 an hour`; nothing where there is no price."""
+    """Return `up to $0.0480 more at $0.096 an hour`, or an empty string if there is no price."""
     cost = outcome.cost
     if cost is None or cost.kept_usd is None:
         return ""
@@ -234,7 +244,7 @@ def still_to_come(outcome: Outcome) -> str:
     return text if cost.billed else f"{text} if it were AWS: nothing is billed"
 
 
-def _kept(outcome: Outcome, machines: Kept) -> list[str]:
+def _kept_lines(outcome: Outcome, machines: Kept) -> list[str]:
     price = still_to_come(outcome)
     return [
         f"kept until {moment(machines.until)}, as its job failed{f': {price}' if price else ''}",
@@ -244,9 +254,9 @@ def _kept(outcome: Outcome, machines: Kept) -> list[str]:
 
 
 def _may_cost(outcome: Outcome, at: float) -> str:
-    """What stays unproved may go on costing, where anybody pays at all."""
-    said = f"NOT PROVED GONE at {moment(at)}"
+    """Add the price to machines that are not proved gone, if anybody pays for them."""
+    text = f"NOT PROVED GONE at {moment(at)}"
     launch = outcome.launch
     if launch is None or (outcome.cost is not None and not outcome.cost.billed):
-        return said
-    return f"{said}: may go on at {dollars(launch.hourly_usd * launch.num_nodes)} an hour"
+        return text
+    return f"{text}: may go on at {dollars(launch.hourly_usd * launch.num_nodes)} an hour"

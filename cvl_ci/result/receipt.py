@@ -1,4 +1,4 @@
-"""What a drill proved: which line of the promise caught a killed run, how soon, and the provider's word for it."""
+"""Hold the result of a drill: which line of the promise caught a killed run, how soon, and the provider's proof."""
 
 from __future__ import annotations
 
@@ -15,51 +15,57 @@ LINES = {
     MACHINE: "the machine itself",
     REAPER: "`cvl-ci reap`",
 }
-"""The four lines of the promise, in the order in which they come."""
+"""The four lines of the promise, in the order in which they act."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """One drill. `line` None: none of them caught it. `problem`: why nothing was killed, and so nothing is proved."""
+    """Result of one drill.
+
+    `line` None: no line caught the run. `problem`: why nothing was killed, so that nothing is proved.
+    """
 
     phase: Phase
     kill: str
     lease: str
     first: int
-    """The line that is left to catch it, those before it being cut by this death."""
+    """The line that must catch the run: this death cuts the lines before it."""
     line: int | None = None
     seconds: float | None = None
-    """From the kill (or the end of an outage) until the provider showed none, however long it was asked after that."""
-    there: int = 0
-    """What the provider showed right after the kill."""
+    """Seconds from the kill, or from the end of an outage, until the provider showed no machine.
+
+    Later questions to the provider do not count.
+    """
+    seen_after_kill: int = 0
+    """The number of resources that the provider showed right after the kill."""
     at: float
-    """When it was asked last, seconds since the epoch."""
-    asked: tuple[Asked, ...] = ()
+    """The time of the last question to the provider, in seconds since the epoch."""
+    checks: tuple[Asked, ...] = ()
     problem: str = ""
 
     @property
-    def gone(self) -> bool:
-        return bool(self.asked) and all(asked.clean for asked in self.asked)
+    def is_gone(self) -> bool:
+        return bool(self.checks) and all(check.clean for check in self.checks)
 
     @property
     def proved(self) -> bool:
-        return self.gone and self.line is not None and not self.problem
+        return self.is_gone and self.line is not None and not self.problem
 
 
-def table(receipts: Sequence[Receipt], *, where: str) -> str:
-    """For the documentation."""
-    left = sum(not receipt.gone for receipt in receipts)
+def table(receipts: Sequence[Receipt], *, place: str) -> str:
+    """Return a Markdown table for the documentation."""
+    left_count = sum(not receipt.is_gone for receipt in receipts)
     date = moment(max(receipt.at for receipt in receipts))[:10] if receipts else ""
-    head = f"{len(receipts)} drills on {where}, {date}: {left} left a machine."
+    head = f"{len(receipts)} drills on {place}, {date}: {left_count} left a machine."
     rows = [
-        f"| {receipt.phase.value} | {receipt.kill} | {_line(receipt)} | {_after(receipt)} | {_left(receipt)} |"
+        f"| {receipt.phase.value} | {receipt.kill} | {_line(receipt)} | {_after(receipt)} | {_left_text(receipt)} |"
         for receipt in receipts
     ]
     return "\n".join([head, "", "| killed while | by | caught by | after | left |", "|---|---|---|---|---|", *rows])
 
 
 def count_left(receipt: Receipt) -> int:
-    return sum(len(asked.left) for asked in receipt.asked)
+    return sum(len(check.left) for check in receipt.checks)
 
 
 def _line(receipt: Receipt) -> str:
@@ -73,5 +79,5 @@ def _after(receipt: Receipt) -> str:
     return "" if receipt.seconds is None else duration(receipt.seconds)
 
 
-def _left(receipt: Receipt) -> str:
-    return "0" if receipt.gone else (str(count_left(receipt)) if count_left(receipt) else "not known")
+def _left_text(receipt: Receipt) -> str:
+    return "0" if receipt.is_gone else (str(count_left(receipt)) if count_left(receipt) else "not known")

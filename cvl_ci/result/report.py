@@ -1,7 +1,8 @@
-"""An Outcome as a job summary and as a comment: a headline, one table, the rest folded. Only here is Markdown written.
+"""Render an Outcome as a job summary and as a comment: a headline, one table, the rest folded.
 
-Whatever a machine or a provider said stands in code spans and nowhere else, where Markdown, HTML, mentions and issue
-links mean nothing; a span's fence is longer than any run of backticks in it, and no line break or pipe gets through.
+Markdown is written only here. Text from a machine or provider stands only in code spans, where Markdown, HTML, mentions
+and issue links have no effect. The fence of a span is longer than any run of backticks in it. No line break or pipe
+gets through.
 """
 
 from __future__ import annotations
@@ -14,28 +15,28 @@ from cvl_ci.model.outcome import Beside, Kept, Outcome
 from cvl_ci.result.phrases import (
     accounted_for,
     attempt,
-    beside,
     change,
     down_command,
-    ended,
+    ending_text,
     file_count,
     flat,
     gpu_use,
-    kept,
+    kept_machines,
+    machine_line,
     money,
     node,
     nothing_to_list,
+    paired_lines,
     proved_gone,
     released,
     still_to_come,
     time,
-    where,
 )
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment, number, size
 
 LISTED = 50
-"""Of a folded list this many are shown, and how many more there are."""
+"""The number of items that a folded list shows, before it counts the rest."""
 
 LONGEST = 300
 """Characters of one remote string."""
@@ -43,61 +44,67 @@ LONGEST = 300
 
 SUMMARY_BYTES = 1 << 20
 COMMENT_BYTES = 65_536
-"""GitHub counts characters there, which are never more."""
+"""GitHub counts characters there; there are never more characters than bytes."""
 
 CUT = "*Cut to fit; the log of the run has the rest.*"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """Words and an address of ours; an artifact's words are its name."""
+    """Words and an address that cvl-ci wrote. The words of an artifact are its name."""
 
     words: str
     url: str
 
 
 def job_summary(outcome: Outcome, *, tail: Sequence[str] = (), room: int = SUMMARY_BYTES) -> str:
-    """Markdown for GitHub's step summary. `tail`: the job's last lines; `room`: bytes, and empty if nothing fits."""
+    """Return Markdown for GitHub's step summary; empty if nothing fits.
+
+    `tail`: the job's last lines. `room`: bytes.
+    """
     return _fitted([_heading(outcome), _alarm(outcome)], [_table(outcome), *_folded(outcome), _log(tail)], room)
 
 
 def comment(
     outcome: Outcome, *, marker: str, run: Link, tail: Sequence[str] = (), artifacts: Sequence[Link] = ()
 ) -> str:
-    """Of one run, on its pull request. `marker`: invisible, and by it the comment is found again."""
+    """Return the comment of one run on its pull request.
+
+    `marker`: invisible text by which cvl-ci finds the comment again.
+    """
     links = _fold("Artifacts", [_artifact(artifact) for artifact in artifacts])
     head = [marker, _heading(outcome), _alarm(outcome)]
     return _fitted(head, [_table(outcome), _link(run), links, *_folded(outcome), _log(tail)], COMMENT_BYTES)
 
 
 def artifacts_page(artifacts: Sequence[Link], *, room: int = SUMMARY_BYTES) -> str:
-    """Under the summary, where they are. Empty when it does not fit."""
+    """Return the list of artifacts for the end of the summary. Empty if it does not fit."""
     return _fitted([_fold("Artifacts", [_artifact(artifact) for artifact in artifacts])], [], room)
 
 
 def plan_page(text: str, *, reason: str, room: int = SUMMARY_BYTES) -> str:
-    """A plan in place of a run, and why: `text` is fenced, for its names are a stranger's."""
+    """Return a plan in place of a run, with the reason. `text` is fenced: its names are a stranger's."""
     head = ["### Skipped: only the plan", f"{code(reason)} Nothing was started and nothing is billed."]
     return _fitted(head, [_fenced(text)], room)
 
 
 def reap_page(title: str, error: str, text: str, *, room: int = SUMMARY_BYTES) -> str:
-    """What a sweep found: its names are a provider's, so they stand in a fence."""
+    """Return the result of a sweep. A provider chose the names, so they stand in a fence."""
     head = [f"### {title}", *(code(line) for line in error.splitlines())]
     return _fitted(head, [_fenced(text)], room)
 
 
 def comment_so_far(*, title: str, doing: str, marker: str, run: Link) -> str:
-    """While it runs; `doing` as in `running on aws/us-east-1a at $0.096 an hour`."""
+    """Return the comment of a run that is not over. `doing`: such as `running on aws/us-east-1a at $0.096 an hour`."""
     return _fitted([marker, f"### Under way: {code(title)}", f"{code(doing)} · {_link(run)}"], [], COMMENT_BYTES)
 
 
 def group_row(outcome: Outcome, *, leg: str, run: Link) -> str:
-    """One line of a shared comment."""
+    """Return one line of a shared comment."""
     machines = released(outcome)
     cells = [
         code(leg or outcome.title),
-        ended(outcome),
+        ending_text(outcome),
         dollars(outcome.cost.usd) if outcome.cost else "",
         duration(outcome.duration_seconds),
         (machines[0] if accounted_for(outcome) else "**A machine may still be running**") if machines else "",
@@ -107,7 +114,7 @@ def group_row(outcome: Outcome, *, leg: str, run: Link) -> str:
 
 
 def group_comment(before: str, *, title: str, marker: str, key: str, row: str) -> str:
-    """The shared comment with this run's row in it, and everybody else's kept. `key`: letters and digits."""
+    """Return the shared comment with this run's row in it, and all other rows unchanged. `key`: letters and digits."""
     rows = dict(re.findall(r"^\| <!-- row:(\w+) -->(.*) \|$", before, re.MULTILINE)) | {key: row}
     lines = [f"{row_head(key)}{row} |" for key, row in sorted(rows.items())]
     table = ["| run | ending | cost | time | machines | log |", "|---|---|---|---|---|---|", *lines]
@@ -115,33 +122,36 @@ def group_comment(before: str, *, title: str, marker: str, key: str, row: str) -
 
 
 def group_row_so_far(*, leg: str, doing: str, run: Link) -> str:
-    """The same line while it runs."""
+    """Return the line of a run that is not over."""
     return " | ".join([code(leg), code(doing), "", "", "", _link(run)])
 
 
 def marker(key: str) -> str:
-    """An HTML comment, at the start of ours. `key`: letters and digits."""
+    """Return an HTML comment for the start of a comment of cvl-ci. `key`: letters and digits."""
     return f"<!-- cvl-ci:{key} -->"
 
 
-def of_run(run: str, attempt: str, *, ended: bool = False) -> str:
-    """Right after the marker: whose words these are, and whether they are the last. `run`, `attempt`: digits."""
-    return f"<!-- run:{run}.{attempt}{' ended' if ended else ''} -->"
+def of_run(run: str, attempt: str, *, has_ended: bool = False) -> str:
+    """Return the mark after the marker: which run wrote the text, and whether it has ended.
+
+    `run`, `attempt`: digits.
+    """
+    return f"<!-- run:{run}.{attempt}{' ended' if has_ended else ''} -->"
 
 
 def run_of(before: str, head: str) -> tuple[tuple[int, int], bool] | None:
-    """Of a comment, or of a row in it, that begins with `head`: run and attempt, and whether they had ended."""
-    found = re.search(rf"^{re.escape(head)}<!-- run:(\d+)\.(\d+)( ended)? -->", before, re.MULTILINE)
-    return ((int(found[1]), int(found[2])), bool(found[3])) if found else None
+    """Return run, attempt and whether they had ended, from a comment or a row in it that begins with `head`."""
+    match = re.search(rf"^{re.escape(head)}<!-- run:(\d+)\.(\d+)( ended)? -->", before, re.MULTILINE)
+    return ((int(match[1]), int(match[2])), bool(match[3])) if match else None
 
 
 def row_head(key: str) -> str:
-    """How the row of this key begins, in the comment's text."""
+    """Return how the row of this key begins, in the comment's text."""
     return f"| <!-- row:{key} -->"
 
 
 def code(text: str) -> str:
-    """One remote string as a code span that nothing in it can end."""
+    """Return one remote string as a code span that no text in it can end."""
     text = plain(text).replace("|", "¦").strip() or " "
     if len(text) > LONGEST:
         text = text[: LONGEST - 1] + "…"
@@ -152,25 +162,26 @@ def code(text: str) -> str:
 
 
 def _heading(outcome: Outcome) -> str:
-    return f"### {ended(outcome)}: {code(outcome.title)}"
+    return f"### {ending_text(outcome)}: {code(outcome.title)}"
 
 
 def _alarm(outcome: Outcome) -> str:
-    """Above all else on the page, in red."""
+    """Return the alarm that stands above all else on the page, in red."""
     if proved_gone(outcome):
         return ""
-    if held := kept(outcome):
-        return _invitation(outcome, held)
+    if machines := kept_machines(outcome):
+        return _invitation(outcome, machines)
     lines = ["**A machine may still be running and billing.**", *map(code, outcome.advice.splitlines())]
     return "\n".join(["> [!CAUTION]", *(f"> {line}" for line in lines)])
 
 
-def _invitation(outcome: Outcome, held: Kept) -> str:
-    """What runs on by wish: how long, at what price, how to get in, how to end it."""
+def _invitation(outcome: Outcome, machines: Kept) -> str:
+    """Describe a machine that the user asked to keep: how long, at what price, how to get in, how to end it."""
     price = still_to_come(outcome)
+    until = f"**The machine is kept until {moment(machines.until)}**{f': {price}' if price else ''}."
     lines = [
-        f"**The machine is kept until {moment(held.until)}**{f': {price}' if price else ''}. It then ends by itself.",
-        *map(code, held.ways_in),
+        f"{until} It then ends by itself.",
+        *map(code, machines.ways_in),
         f"Ended sooner by {code(down_command(outcome))}",
     ]
     return "\n".join(["> [!NOTE]", *(f"> {line}<br>" for line in lines[:-1]), f"> {lines[-1]}"])
@@ -180,7 +191,7 @@ def _table(outcome: Outcome) -> str:
     machines = released(outcome)
     rows = [
         ("Reason", code(outcome.reason) if outcome.reason else ""),
-        ("Ran on", code(where(outcome.launch)) if outcome.launch else ""),
+        ("Ran on", code(machine_line(outcome.launch)) if outcome.launch else ""),
         ("Time", duration(outcome.duration_seconds)),
         ("Cost", money(outcome.cost) if outcome.cost else ""),
         ("Compared", _compared(outcome.beside) if outcome.beside else ""),
@@ -190,7 +201,7 @@ def _table(outcome: Outcome) -> str:
         ("Exit code", f"`{outcome.exit_code}`"),
         ("Next", "<br>".join(map(code, outcome.advice.splitlines())) if accounted_for(outcome) else ""),
     ]
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {said} |" for name, said in rows if said)])
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows if value)])
 
 
 def _folded(outcome: Outcome) -> list[str]:
@@ -198,12 +209,13 @@ def _folded(outcome: Outcome) -> list[str]:
     metrics = [f"{code(name)}: {code(number(value))}" for name, value in flat(outcome.metrics)]
     return [
         _fold(
-            "Compared on the same machine", [code(line) for line in beside(outcome.beside)] if outcome.beside else []
+            "Compared on the same machine",
+            [code(line) for line in paired_lines(outcome.beside)] if outcome.beside else [],
         ),
         _fold("Metrics", metrics),
         _fold("Files", [f"{code(file.path)} {size(file.bytes)}" for file in outcome.files]),
         _fold("Files refused", [code(line) for line in outcome.refused]),
-        _fold("Attempts", [code(attempt(tried)) for tried in outcome.attempts]),
+        _fold("Attempts", [code(attempt(one)) for one in outcome.attempts]),
         _fold("Nodes", [node(end) for end in nodes]),
         _fold("Time per phase", [code(time(outcome))] if outcome.phases else []),
         _fold("Proof that the machines are gone", [code(line) for line in _proof(outcome)]),
@@ -211,22 +223,25 @@ def _folded(outcome: Outcome) -> list[str]:
     ]
 
 
-def _compared(told: Beside) -> str:
-    """What got worse, what changed, what cannot be judged; only where there is none of these, that nothing is worse."""
-    kinds = (("**worse**", told.worse), ("**changed**", told.changed), ("cannot be judged:", told.unsure))
-    listed = [f"{kind} {code(change(one))}" for kind, those in kinds for one in those]
-    if told.reason or not listed:
-        return code(nothing_to_list(told))
-    more = len(listed) - LISTED
-    return "<br>".join([*listed[:LISTED], *([f"and {more} more"] if more > 0 else [])])
+def _compared(pairing: Beside) -> str:
+    """List metrics that are worse, changed or unsure. Without any of these, state that nothing is worse."""
+    kinds = (("**worse**", pairing.worse), ("**changed**", pairing.changed), ("cannot be judged:", pairing.unsure))
+    lines = [f"{kind} {code(change(one))}" for kind, those in kinds for one in those]
+    if pairing.reason or not lines:
+        return code(nothing_to_list(pairing))
+    hidden_count = len(lines) - LISTED
+    return "<br>".join([*lines[:LISTED], *([f"and {hidden_count} more"] if hidden_count > 0 else [])])
 
 
 def _proof(outcome: Outcome) -> list[str]:
-    return [] if kept(outcome) else released(outcome)[1:]
+    return [] if kept_machines(outcome) else released(outcome)[1:]
 
 
 def _log(tail: Sequence[str]) -> str:
-    """In a fence longer than any run of backticks in it: nothing in there is Markdown, a mention or a link."""
+    """Return the lines in a fence longer than any run of backticks in them.
+
+    Nothing in it is Markdown, a mention or a link.
+    """
     if not tail:
         return ""
     lines = [plain(line)[:LONGEST] for line in tail]
@@ -240,7 +255,7 @@ def _link(link: Link) -> str:
 
 
 def _artifact(link: Link) -> str:
-    """Its name may hold a stranger's: that of a job, or of a leg."""
+    """Return a link to an artifact. Its name may hold a stranger's name: that of a job or of a leg."""
     return f"[{code(link.words)}]({link.url})"
 
 
@@ -251,11 +266,11 @@ def _fenced(text: str) -> str:
 
 
 def _fitted(head: Sequence[str], rest: Sequence[str], room: int) -> str:
-    """Whole blocks only, the first the dearest: half a fold would swallow the page."""
-    first, others = [block for block in head if block], [block for block in rest if block]
-    for room_for in range(len(others), -1, -1):
-        cut = [CUT] if room_for < len(others) else []
-        text = "\n\n".join([*first, *others[:room_for], *cut]) + "\n"
+    """Join whole blocks, the most important first. Half a fold would swallow the page."""
+    first, optional = [block for block in head if block], [block for block in rest if block]
+    for room_for in range(len(optional), -1, -1):
+        cut = [CUT] if room_for < len(optional) else []
+        text = "\n\n".join([*first, *optional[:room_for], *cut]) + "\n"
         if len(text.encode("utf-8", "replace")) <= room:
             return text
     return ""
@@ -264,7 +279,7 @@ def _fitted(head: Sequence[str], rest: Sequence[str], room: int) -> str:
 def _fold(title: str, items: Sequence[str]) -> str:
     if not items:
         return ""
-    more = len(items) - LISTED
-    shown = [*items[:LISTED], *([f"and {more} more"] if more > 0 else [])]
-    lines = "\n".join(f"- {item}" for item in shown)
+    hidden_count = len(items) - LISTED
+    listed_items = [*items[:LISTED], *([f"and {hidden_count} more"] if hidden_count > 0 else [])]
+    lines = "\n".join(f"- {item}" for item in listed_items)
     return f"<details><summary>{title} ({len(items)})</summary>\n\n{lines}\n\n</details>"

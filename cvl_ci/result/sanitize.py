@@ -1,7 +1,7 @@
-"""Text from a machine, made harmless for a terminal: it may hold anything, and a terminal obeys what it is sent.
+"""Make text from a machine harmless for a terminal: it may hold anything, and a terminal obeys control sequences.
 
 Colours (SGR sequences) may stay. Cursor moves, window titles, clipboard writes, 8-bit controls, bells and the overrides
-that turn text around are taken out; what the text says is never rewritten.
+that reverse text are removed. The text itself stays the same.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 
 _SGR = re.compile(r"\x1b\[[0-9;:]*m")
 _SEQUENCE = re.compile(
-    # Titles, clipboard, ... One that begins ends the one before: else each would be looked through to the line's end.
+    # Titles, clipboard and so on. A sequence that begins ends the one before: otherwise each would search to the line's
+    # end.
     r"(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\x9d\x90\x98\x9e\x9f\r\n]*(?:\x07|\x1b\\|\x9c)"
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # cursor moves, erasing, modes
     r"|\x1b[ -/]*[0-~]"  # everything else that begins with escape
@@ -21,8 +22,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 
 def for_terminal(text: str) -> str:
-    """One line as a job printed it, colours kept; a progress bar redrawn by carriage returns shows its last state."""
-    if text.isprintable():  # most lines are: a hundred times quicker, where a job prints millions
+    """Return one line of a job, colours kept. A progress bar redrawn by carriage returns shows its last state."""
+    if text.isprintable():  # most lines are: a hundred times quicker for a job that prints millions
         return text
     return "".join(
         part if _SGR.fullmatch(part) else _without_controls(part) for part in _split_colours(_last_state(text))
@@ -30,14 +31,14 @@ def for_terminal(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """One line without any control at all: for names, reasons and paths between our own words."""
+    """Return one line without any control: for names, reasons and paths in cvl-ci's own sentences."""
     return text if text.isprintable() else _without_controls(_SGR.sub("", " ".join(text.splitlines())))
 
 
 def encodable(value: Any) -> Any:
-    """Return text, or a value as JSON has it, without lone surrogates, which no file and no API takes: U+FFFD instead.
+    r"""Return text, or a JSON value, with U+FFFD for lone surrogates, which no file and no API takes.
 
-    They come from JSON (`\\ud800`) and from names of files that are not UTF-8 (os.fsdecode).
+    They come from JSON (`\ud800`) and from names of files that are not UTF-8 (os.fsdecode).
     """
     if isinstance(value, str):
         return value if value.isascii() else _SURROGATE.sub("\ufffd", value)

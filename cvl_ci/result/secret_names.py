@@ -1,4 +1,4 @@
-"""Which variables hold a secret: told by the name, and by what some values look like whatever their name is."""
+"""Recognize variables that hold a secret: by their names, and by the form of some values."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _SECRET_WORDS = re.compile(
     r"|COOKIE|WEBHOOKS?|DSN|JWT|PEM|NETRC|DOCKERCONFIGJSON|SAS|PIN|OTP|TOTP"
 )
 _SECRET_ENDING = re.compile(r"SSHPASS|.+(?:PASSWORD|PASSWD|TOKEN|SECRET|APIKEY|SECRETKEY|ACCESSKEY|PRIVATEKEY)")
-"""Of names that are written together, such as PGPASSWORD."""
+"""Endings of names without separators, such as PGPASSWORD."""
 _KEY = re.compile(r"KEYS?")
 _NO_SECRET_KEY = re.compile(r"PUBLIC|CACHE|SORT|PRIMARY|FOREIGN|PARTITION|DICT|MAP|INDEX|KNOWN")
 """A key with such a word in its name opens nothing."""
 _POINTER = re.compile(r"FILE|PATH|URL|URI|DIR|ID|NAME|ARN|ENDPOINT|HOST|PORT|USER|TTL|EXPIRY|LENGTH|SIZE|TYPE")
-"""Such a variable says where a secret is, and not what it is."""
+"""Such a variable names the place of a secret and not the secret."""
 _COUNTED = re.compile(r"TOKENS|KEYS|MAX|MIN|NUM|COUNT")
 _CONNECTION = re.compile(r"CONNECTIONSTRING|CONNSTR")
 _NOT_THEMSELVES = frozenset({"PWD", "OLDPWD", variable("secrets"), variable("env")})
-"""The working directory; and the action's inputs that hold names beside values: their parser knows which is which."""
+"""The working directory, and the action's inputs that hold both names and values: their parser separates these."""
 _NUMBER = re.compile(r"[\d.,_eE+-]+")
 _SHAPES = re.compile(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY"
@@ -38,8 +38,8 @@ class _Secret(Protocol):
     def reveal(self) -> str: ...
 
 
-class Asked(Protocol):
-    """A request, or the plan that was made of it."""
+class SecretInputs(Protocol):
+    """A request, or the plan that cvl-ci built from it."""
 
     @property
     def env(self) -> Mapping[str, str]: ...
@@ -48,14 +48,14 @@ class Asked(Protocol):
     def secrets(self) -> Mapping[str, _Secret]: ...
 
 
-def secrets_of(asked: Asked) -> Iterator[str]:
-    """Yield what a run is given to keep secret, and what stands among its plain variables and is secret by its name."""
-    yield from (secret.reveal() for secret in asked.secrets.values())
-    yield from secret_values(asked.env)
+def secrets_of(request: SecretInputs) -> Iterator[str]:
+    """Yield a run's secrets, and the plain variables whose names mark them as secret."""
+    yield from (secret.reveal() for secret in request.secrets.values())
+    yield from secret_values(request.env)
 
 
 def secret_values(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield the values to hide of these variables: whole, and where a URL has a password, that too."""
+    """Yield the values to hide of these variables: the whole value, and the password of a URL."""
     for name, value in environment.items():
         if name.upper() in _NOT_THEMSELVES:
             continue
@@ -86,15 +86,16 @@ def _words(name: str) -> list[str]:
 
 
 def _passwords(value: str) -> Iterator[str]:
-    """Yield the password of each URL in a value, as it is written there and as it is meant."""
+    """Yield the password of each URL in a value, encoded as in the URL and decoded."""
     for address in re.findall(r"[A-Za-z][\w+.-]*://[^\s/?#]*@", value):
         try:
             password = urlsplit(address).password
         except ValueError:
             continue
         user, _, _ = address.rpartition("@")[0].partition("://")[2].partition(":")
-        # GitHub takes a token as the user, alone or with a word for a password. Of ssh and databases it is a name.
+        # GitHub takes a token as the user, alone or with a word for a password. In addresses of ssh and databases the
+        # user is a name.
         alone = not password and re.match(r"(?:git\+)?https?:", address) and (_SHAPES.search(user) or len(user) >= 20)
-        for each in (password, user if alone or password == "x-oauth-basic" else None):  # noqa: S105
-            if each:
-                yield from (each, unquote(each))
+        for secret in (password, user if alone or password == "x-oauth-basic" else None):  # noqa: S105
+            if secret:
+                yield from (secret, unquote(secret))

@@ -1,4 +1,4 @@
-"""An Outcome in plain text, for a terminal, and as JSON, for a program. Pure: the same facts in the same order."""
+"""Render an Outcome as text for a terminal and as JSON for a program. Pure: the same facts in the same order."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from cvl_ci.model.outcome import Attempt, Beside, Outcome
 from cvl_ci.result.phrases import (
     attempt,
-    beside,
     file_count,
     flat,
     gpu_use,
     headline,
-    kept,
+    kept_machines,
+    machine_line,
     money,
     node,
+    paired_lines,
     proved_gone,
     released,
     time,
-    where,
 )
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import moment, number, size
@@ -30,26 +30,26 @@ SCHEMA = 1
 """The marker by which a report knows a summary of a run from any other JSON (result/matrix/source.py)."""
 
 SHOWN = 12
-"""Of a longer list this many are shown, and how many more there are."""
+"""The number of items that a longer list shows, before it counts the rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A name and what there is to say under it, one thing a line."""
+    """A name and the lines under it."""
 
     name: str
     lines: tuple[str, ...]
 
 
 def lines(outcome: Outcome, *, width: int = 80) -> list[str]:
-    """The summary as it stands at the end of a run; `width` only bounds how prose is wrapped."""
+    """Return the summary for the end of a run. `width` only bounds how prose is wrapped."""
     text = [headline(outcome)]
-    held = kept(outcome)
-    ways_in = [plain(way) for way in held.ways_in] if held else []
+    machines = kept_machines(outcome)
+    ways_in = [plain(way) for way in machines.ways_in] if machines else []
     for section in sections(outcome):
         name = section.name
         for line in section.lines:
-            if line in ways_in:  # to be copied, so never broken
+            if line in ways_in:  # for copying, so never broken
                 text.append(f"  {name:<10}  {line}")
                 continue
             text += textwrap.wrap(
@@ -65,18 +65,18 @@ def lines(outcome: Outcome, *, width: int = 80) -> list[str]:
 
 
 def sections(outcome: Outcome) -> list[Section]:
-    """Everything worth knowing, the most wanted first; what does not apply is left out."""
+    """Return every useful fact, the most important first, and leave out those that do not apply."""
     cost = outcome.cost
     rows: list[tuple[str, Iterable[str]]] = [
         ("reason", [plain(outcome.reason)] if outcome.reason else []),
-        ("ran on", [where(outcome.launch)] if outcome.launch else []),
+        ("ran on", [machine_line(outcome.launch)] if outcome.launch else []),
         ("attempts", _attempts(outcome.attempts)),
         ("nodes", _nodes(outcome)),
         ("time", [time(outcome)]),
         ("cost", [money(cost)] if cost else []),
         ("GPU", [gpu_use(outcome.gpu)] if outcome.gpu else []),
         ("metrics", _some([f"{name} {number(value)}" for name, value in flat(outcome.metrics)])),
-        ("compared", _some(beside(outcome.beside)) if outcome.beside else []),
+        ("compared", _some(paired_lines(outcome.beside)) if outcome.beside else []),
         ("files", _files(outcome)),
         ("refused", _some([plain(line) for line in outcome.refused])),
         ("machines", released(outcome)),
@@ -84,15 +84,21 @@ def sections(outcome: Outcome) -> list[Section]:
         ("exit code", [str(outcome.exit_code)]),
         ("next", [plain(line) for line in outcome.advice.splitlines()]),
     ]
-    return [Section(name=name, lines=found) for name, said in rows if (found := tuple(said))]
+    return [Section(name=name, lines=section_lines) for name, values in rows if (section_lines := tuple(values))]
 
 
 def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
-    """For --json-summary: always these keys, null where there is nothing, and nothing that JSON does not know.
+    """Return the JSON summary: always the same keys, null without a value, and no value that JSON lacks.
 
-    `commit`: of the code that ran, by which a report finds what to compare with.
+    `commit`: the commit of the code that ran. A report finds the baseline by it.
     """
-    launch, cost, release, held, gpu = outcome.launch, outcome.cost, outcome.release, kept(outcome), outcome.gpu
+    launch, cost, release, machines, gpu = (
+        outcome.launch,
+        outcome.cost,
+        outcome.release,
+        kept_machines(outcome),
+        outcome.gpu,
+    )
     return {
         "schema": SCHEMA,
         "ending": outcome.ending.value,
@@ -111,7 +117,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "spot": launch.spot if launch else None,
         "num_nodes": launch.num_nodes if launch else None,
         "driver": gpu.driver if gpu else "",
-        "attempts": [_fields(tried) for tried in outcome.attempts],
+        "attempts": [_fields(one) for one in outcome.attempts],
         "phases": {name: round(seconds, 3) for name, seconds in outcome.phases.items()},
         "duration_seconds": round(outcome.duration_seconds, 3),
         "estimated_usd": cost.estimated_usd if cost else None,
@@ -123,27 +129,27 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "files": [_fields(file) for file in outcome.files],
         "metrics": _json_value(outcome.metrics),
         "samples": _json_value(outcome.samples),
-        "beside": _beside(outcome.beside) if outcome.beside else None,
+        "beside": _paired_json(outcome.beside) if outcome.beside else None,
         "released": {
             "gone": proved_gone(outcome),
             "at": moment(release.at) if release else None,
-            "asked": [_fields(asked) for asked in release.asked] if release else [],
-            "kept_until": moment(held.until) if held else None,
-            "ssh_commands": list(held.ways_in) if held else [],
+            "asked": [_fields(check) for check in release.asked] if release else [],
+            "kept_until": moment(machines.until) if machines else None,
+            "ssh_commands": list(machines.ways_in) if machines else [],
         },
     }
 
 
-def _beside(told: Beside) -> dict[str, object]:
-    return {**_fields(replace(told, changes=())), "changes": [_fields(change) for change in told.changes]}
+def _paired_json(pairing: Beside) -> dict[str, object]:
+    return {**_fields(replace(pairing, changes=())), "changes": [_fields(change) for change in pairing.changes]}
 
 
 def _fields(value: object) -> dict[str, object]:
-    return {name: _json_value(found) for name, found in vars(value).items()}
+    return {name: _json_value(field) for name, field in vars(value).items()}
 
 
 def _json_value(value: object) -> object:
-    """JSON has no NaN and no dates: the one becomes null, the other text."""
+    """Convert for JSON, which has no NaN and no dates: NaN becomes null, a date text."""
     if isinstance(value, Mapping):
         return {str(key): _json_value(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -154,10 +160,10 @@ def _json_value(value: object) -> object:
 
 
 def _attempts(attempts: Sequence[Attempt]) -> list[str]:
-    """Only where there was more to it than one that worked."""
+    """Return the attempts, unless the first one worked."""
     if len(attempts) == 1 and attempts[0].error is None:
         return []
-    return [f"{place}. {attempt(tried)}" for place, tried in enumerate(attempts, 1)]
+    return [f"{place}. {attempt(one)}" for place, one in enumerate(attempts, 1)]
 
 
 def _nodes(outcome: Outcome) -> list[str]:
@@ -170,6 +176,6 @@ def _files(outcome: Outcome) -> list[str]:
     return [file_count(outcome), *_some([f"{plain(file.path)}  {size(file.bytes)}" for file in outcome.files])]
 
 
-def _some(said: Sequence[str]) -> list[str]:
-    more = len(said) - SHOWN
-    return [*said[:SHOWN], f"and {more} more"] if more > 0 else list(said)
+def _some(items: Sequence[str]) -> list[str]:
+    hidden_count = len(items) - SHOWN
+    return [*items[:SHOWN], f"and {hidden_count} more"] if hidden_count > 0 else list(items)

@@ -1,4 +1,4 @@
-"""Dollars, seconds and bytes as a person reads them."""
+"""Format dollars, seconds and bytes for a person."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from datetime import datetime, timezone
 
 
 def dollars(usd: float) -> str:
-    """Two decimals, more where two would hide it: `$12.50`, `$0.096`, `$0.0041`."""
+    """Return two decimals, and more where two would hide the amount: `$12.50`, `$0.096`, `$0.0041`."""
     if usd >= 1 or usd == 0:
         return f"${usd:.2f}"
     text = f"{usd:.4f}".rstrip("0")
-    whole, _, decimals = text.partition(".")
-    return f"${whole}.{decimals.ljust(2, '0')}"
+    units, _, decimals = text.partition(".")
+    return f"${units}.{decimals.ljust(2, '0')}"
 
 
 def duration(seconds: float) -> str:
-    """`0.4 s`, `48 s`, `1 min 32 s`, `2 h 5 min`."""
+    """Return `0.4 s`, `48 s`, `1 min 32 s`, `2 h 5 min`."""
     if seconds < 1:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
+    rounded = round(seconds)
+    minutes, rest = divmod(rounded, 60)
     if minutes == 0:
-        return f"{whole} s"
+        return f"{rounded} s"
     if minutes < 60:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
@@ -29,14 +29,14 @@ def duration(seconds: float) -> str:
 
 
 def stopwatch(seconds: float) -> str:
-    """`1:32`, `2:05:09`."""
+    """Return `1:32`, `2:05:09`."""
     minutes, rest = divmod(int(max(seconds, 0)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def size(count: int) -> str:
-    """`512 B`, `31.2 kB`, `1.4 GB`: thousands, not 1024s."""
+    """Return `512 B`, `31.2 kB`, `1.4 GB`, in powers of 1000 and not of 1024."""
     amount = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 999.95 or unit == "GB":
@@ -46,10 +46,10 @@ def size(count: int) -> str:
 
 
 def moment(epoch_seconds: float) -> str:
-    """ISO 8601, UTC, whole seconds."""
+    """Return ISO 8601, UTC, whole seconds."""
     return datetime.fromtimestamp(epoch_seconds, tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def number(value: object) -> str:
-    """A metric's value, short: floats to four significant places."""
+    """Return a metric's value, short: floats with four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,7 @@
-"""How a run ended and whose fault it is: a remote failure is never green, a failure of ours no red test. Pure."""
+"""Judge how a run ended and what caused it. Pure.
+
+A remote failure is never green. A failure of cvl-ci is never a red test.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from cvl_ci.result.units import dollars
 
 ECHO_SECONDS = 3.0
 KILLED = 137
-"""A process that was killed before it could say why; the shell's number for SIGKILL."""
+"""The shell's number for SIGKILL: the process was killed before it could give a reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,22 +38,25 @@ def judge(
     attempts: Sequence[Attempt],
     ran_seconds: float,
 ) -> Judgement:
-    """`nodes` None: the job never began. `ran_seconds`: setup and run together."""
+    """Return the ending, the reason and the exit code of a run.
+
+    `nodes` None: the job never began. `ran_seconds`: setup and run together.
+    """
     if cancelled:
-        judged = _of(Ending.CANCELLED, "Cancelled before it was over.")
+        judgement = _of(Ending.CANCELLED, "Cancelled before it was over.")
     elif lost is not None:
-        judged = _lost(launch, lost)
+        judgement = _lost(launch, lost)
     elif failure is not None:
-        judged = _failed(failure, attempts)
+        judgement = _failed(failure, attempts)
     elif nodes is None:
-        judged = Judgement(ending=Ending.NEVER_STARTED, reason="The job never began.", exit_code=70)
+        judgement = Judgement(ending=Ending.NEVER_STARTED, reason="The job never began.", exit_code=70)
     else:
-        judged = _job(plan, launch, nodes, ran_seconds)
+        judgement = _job(plan, launch, nodes, ran_seconds)
     if release is not None and not release.gone and release.kept is None:
         return Judgement(
-            ending=judged.ending, reason=judged.reason, exit_code=EXIT_NOT_PROVED_GONE, advice=judged.advice
+            ending=judgement.ending, reason=judgement.reason, exit_code=EXIT_NOT_PROVED_GONE, advice=judgement.advice
         )
-    return judged
+    return judgement
 
 
 def _job(plan: RunPlan, launch: Launch | None, nodes: Sequence[NodeEnd], ran_seconds: float) -> Judgement:
@@ -64,25 +70,28 @@ def _job(plan: RunPlan, launch: Launch | None, nodes: Sequence[NodeEnd], ran_sec
     if first.exit_code is None:
         return Judgement(
             ending=Ending.FAILED,
-            reason=f"The {what}{rank} was killed before it could say why: out of memory is the usual reason.",
+            reason=f"The {what}{rank} was killed before it could give a reason, which is usually out of memory.",
             exit_code=KILLED,
-            advice="Ask for more memory (`memory`), or make it smaller; the end of its log may tell.",
+            advice="Ask for more memory (`memory`), or make it smaller. The end of its log may name the cause.",
         )
     return Judgement(
         ending=Ending.FAILED,
         reason=f"The {what}{rank} exited with code {first.exit_code}.",
         exit_code=first.exit_code,
-        advice="The failure is the job's own; the end of its log tells.",
+        advice="The job itself failed. The end of its log names the cause.",
     )
 
 
 def _first_failure(nodes: Sequence[NodeEnd]) -> NodeEnd | None:
-    """The cause: the first rank that failed. A peer whose connection broke with it ends with an interpreter's plain 1
-    in the same moment, now and then a hair earlier: a code that somebody chose says more."""
-    said = [node for node in nodes if node.exit_code]
-    if said:
-        first = min(node.ended_at or float("inf") for node in said)
-        echoes = [node for node in said if (node.ended_at or float("inf")) <= first + ECHO_SECONDS]
+    """Return the node that caused the failure: the first rank that failed.
+
+    A peer loses its connection at the same moment and ends with the interpreter's plain 1. It may even end slightly
+    earlier. An exit code that a program chose is more informative.
+    """
+    failed = [node for node in nodes if node.exit_code]
+    if failed:
+        first = min(node.ended_at or float("inf") for node in failed)
+        echoes = [node for node in failed if (node.ended_at or float("inf")) <= first + ECHO_SECONDS]
         return min(echoes, key=lambda node: (node.exit_code == 1, node.ended_at or float("inf"), node.rank))
     return next((node for node in nodes if node.exit_code is None), None)
 
@@ -93,12 +102,12 @@ def _out_of_time(plan: RunPlan, launch: Launch | None, ran_seconds: float) -> Ju
     if short_of_money and ran_seconds < plan.limits.max_runtime_minutes * 60 - 5:
         return _of(
             Ending.OVER_BUDGET,
-            f"It was stopped so as to stay within max_cost ({dollars(plan.limits.max_cost_usd or 0)}).",
+            f"The run stopped in order to stay within max_cost ({dollars(plan.limits.max_cost_usd or 0)}).",
             advice="Raise `max_cost`, use spot, or make the job shorter.",
         )
     return _of(
         Ending.TIMED_OUT,
-        f"It was stopped at its time limit, max_runtime = {plan.limits.max_runtime_minutes:g} minutes.",
+        f"The run stopped at its time limit, max_runtime = {plan.limits.max_runtime_minutes:g} minutes.",
         advice="Raise `max_runtime`, or make the job shorter.",
     )
 
@@ -106,7 +115,7 @@ def _out_of_time(plan: RunPlan, launch: Launch | None, ran_seconds: float) -> Ju
 def _lost(launch: Launch | None, lost: str) -> Judgement:
     if launch is not None and launch.spot:
         return _of(Ending.PREEMPTED, f"The spot machine was taken away: {lost}", advice="Run it again, or on-demand.")
-    return _of(Ending.PREEMPTED, f"The machine was lost: {lost}", advice="Not the job's fault: run it again.")
+    return _of(Ending.PREEMPTED, f"The machine was lost: {lost}", advice="The job did not cause this: run it again.")
 
 
 def _failed(failure: CvlError, attempts: Sequence[Attempt]) -> Judgement:
@@ -115,7 +124,7 @@ def _failed(failure: CvlError, attempts: Sequence[Attempt]) -> Judgement:
     reason = failure.what
     if isinstance(failure, CapacityError) and attempts:
         places = "1 attempt" if len(attempts) == 1 else f"{len(attempts)} attempts"
-        reason = f"No machine could be had in {places}: {'; '.join(dict.fromkeys(a.where for a in attempts))}."
+        reason = f"No machine was available in {places}: {'; '.join(dict.fromkeys(a.where for a in attempts))}."
     return Judgement(ending=Ending.NEVER_STARTED, reason=reason, exit_code=failure.exit_code, advice=failure.next_step)
 
 

@@ -75,5 +75,5 @@ def test_what_cannot_be_compared_is_a_mistake(ask: Ask, given: dict[str, Any], s
 
 def test_rules_that_are_wrong_are_told_before_anything_is_spent(ask: Ask, field: Path) -> None:
     plant(field, {"cvl-ci.yml": "metrics: {accuracy: up}\n"})
-    with pytest.raises(RequestError, match="is no direction"):
+    with pytest.raises(RequestError, match="is not a direction"):
         ask(example="plain", compare="HEAD")

@@ -161,7 +161,7 @@ def stage() -> Stage:
 @pytest.mark.parametrize("kill", [words.SIGINT, words.SIGTERM, words.NETWORK, words.CREDENTIALS_EXPIRED])
 def test_what_main_lives_to_see_is_mains_to_end(stage: Stage, kill: str) -> None:
     receipt = stage.drill(kill)
-    assert (receipt.line, receipt.gone, drill_words.exit_code([receipt])) == (1, True, 0)
+    assert (receipt.line, receipt.is_gone, drill_words.exit_code([receipt])) == (1, True, 0)
     assert stage.ground.typed == [], "nobody helped it"
     assert stage.ground.outages == [each for each in (words.NETWORK, words.CREDENTIALS_EXPIRED) if each == kill]
     assert stage.cloud.running() == []
@@ -169,7 +169,7 @@ def test_what_main_lives_to_see_is_mains_to_end(stage: Stage, kill: str) -> None
 
 def test_a_killed_main_is_cleaned_up_after_by_down(stage: Stage) -> None:
     receipt = stage.drill(words.SIGKILL)
-    assert (receipt.line, receipt.there) == (2, 1)
+    assert (receipt.line, receipt.seen_after_kill) == (2, 1)
     assert receipt.seconds is not None
     assert 4 <= receipt.seconds <= 10
     assert (stage.run.happened, stage.ground.typed) == (["killed"], [f"down {LEASE}"])
@@ -178,7 +178,7 @@ def test_a_killed_main_is_cleaned_up_after_by_down(stage: Stage) -> None:
 def test_when_the_runner_is_lost_nobody_but_the_machine_does_anything(stage: Stage) -> None:
     stage.ground.machine_ends_after = 90.0
     receipt = stage.drill(words.RUNNER_LOST)
-    assert (receipt.line, receipt.gone) == (3, True)
+    assert (receipt.line, receipt.is_gone) == (3, True)
     assert receipt.seconds is not None
     assert 85 <= receipt.seconds <= 95
     assert stage.ground.typed == []
@@ -197,7 +197,7 @@ def test_a_line_that_fails_is_named_and_the_next_one_called_in(stage: Stage) -> 
     receipt = stage.drill(words.SIGTERM)
     assert (receipt.first, receipt.line) == (1, 2)
     assert "which line 1 should have done" in "\n".join(drill_words.lines(receipt))
-    assert "not by line 1" in table([receipt], where="sandbox")
+    assert "not by line 1" in table([receipt], place="sandbox")
 
 
 def test_a_main_that_hangs_is_lost_before_the_next_line_is_called_in(stage: Stage) -> None:
@@ -216,16 +216,16 @@ def test_the_reaper_is_the_last_line(stage: Stage) -> None:
 def test_a_machine_that_no_line_catches_is_the_loudest(stage: Stage) -> None:
     stage.ground.answers = {}
     receipt = stage.drill(words.SIGKILL)
-    assert (receipt.line, receipt.gone, drill_words.exit_code([receipt])) == (None, False, 79)
+    assert (receipt.line, receipt.is_gone, drill_words.exit_code([receipt])) == (None, False, 79)
     assert f"`cvl-ci down {LEASE}` ends it" in next(drill_words.lines(receipt))
-    assert "| no line |" in table([receipt], where="sandbox")
+    assert "| no line |" in table([receipt], place="sandbox")
     assert stage.ground.typed[-1] == f"down {LEASE}", "and it is tried once more"
 
 
 def test_a_provider_that_does_not_answer_proves_nothing(stage: Stage) -> None:
     stage.cloud.silent = True
     receipt = stage.drill(words.SIGKILL)
-    assert (receipt.gone, drill_words.exit_code([receipt])) == (False, 79)
+    assert (receipt.is_gone, drill_words.exit_code([receipt])) == (False, 79)
 
 
 def test_none_seen_for_a_moment_is_not_none(stage: Stage) -> None:
@@ -233,7 +233,7 @@ def test_none_seen_for_a_moment_is_not_none(stage: Stage) -> None:
     stage.cloud.after(1.0, lambda: stage.cloud.hidden.update({"i-0": 3}))
     stage.ground.machine_ends_after = 60.0
     receipt = stage.drill(words.RUNNER_LOST)
-    assert (receipt.there, receipt.line) == (1, 3)
+    assert (receipt.seen_after_kill, receipt.line) == (1, 3)
     assert receipt.seconds is not None
     assert receipt.seconds >= 55
 
@@ -271,13 +271,13 @@ def test_where_a_run_died_is_by_its_last_word(stage: Stage) -> None:
 def test_what_main_had_ended_before_it_died_is_not_credited_to_who_came_after(stage: Stage) -> None:
     stage.ground.machine_ends_after = 0.0
     receipt = stage.drill(words.SIGKILL, Phase.RELEASING)
-    assert (receipt.there, receipt.line) == (0, 1)
+    assert (receipt.seen_after_kill, receipt.line) == (0, 1)
 
 
 def test_a_run_that_never_comes_to_its_phase_is_not_killed_and_proves_nothing(stage: Stage) -> None:
     stage.run.comes_to_phase = False
     receipt = stage.drill(words.SIGTERM)
-    assert (receipt.line, receipt.gone, drill_words.exit_code([receipt])) == (None, True, 70)
+    assert (receipt.line, receipt.is_gone, drill_words.exit_code([receipt])) == (None, True, 70)
     assert "NOTHING WAS KILLED" in next(drill_words.lines(receipt))
     assert "the job failed" in receipt.problem
     assert stage.run.happened == []
@@ -286,7 +286,7 @@ def test_a_run_that_never_comes_to_its_phase_is_not_killed_and_proves_nothing(st
 
 def test_in_provisioning_it_dies_once_there_is_a_machine(stage: Stage) -> None:
     stage.cloud.after(0.0, lambda: stage.cloud.hidden.update({"i-0": 2}))
-    assert stage.drill(words.SIGTERM, Phase.PROVISIONING).there == 1
+    assert stage.drill(words.SIGTERM, Phase.PROVISIONING).seen_after_kill == 1
 
 
 def test_a_drill_that_a_person_stops_leaves_no_machine(stage: Stage) -> None:

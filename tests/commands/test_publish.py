@@ -129,7 +129,7 @@ def test_a_report_reads_the_cost_that_a_run_writes(house: House, outcome: Outcom
     leg = read(json.dumps(house.cost()).encode())
     assert (leg.ending, leg.exit_code, leg.cluster) == (outcome.ending, outcome.exit_code, outcome.cluster)
     assert (leg.key.example, leg.key.preset, leg.key.image, leg.commit) == ("digits", "train", "torch", "c" * 40)
-    assert (leg.name, leg.measured("loss"), leg.gone) == ("gpu: L4", (1.0, 2.0), proved_gone(outcome))
+    assert (leg.name, leg.measured("loss"), leg.is_gone) == ("gpu: L4", (1.0, 2.0), proved_gone(outcome))
     assert bool(leg.at) is (outcome.release is not None)
     if outcome.launch is not None:
         assert (leg.key.cloud, leg.region) == (outcome.launch.cloud, outcome.launch.region)
@@ -272,7 +272,7 @@ def test_nothing_is_written_or_uploaded_through_a_link_of_the_checkout(
     house.publish()
     assert [file.name for file in elsewhere.iterdir()] == ["secret"]
     assert "secret" not in str(house.artifacts.contents)
-    assert any("leads elsewhere by a link" in each for each in house.warnings())
+    assert any("is a link to another place" in each for each in house.warnings())
 
 
 def test_the_fake_answers_as_the_port_says() -> None:

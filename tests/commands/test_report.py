@@ -100,7 +100,7 @@ def test_a_checkout_without_the_base_compares_nothing_and_says_why(
 
 def test_legs_without_a_machine_are_red_only_when_asked(here: Path) -> None:
     leave(here / "legs", count=1)
-    (here / "legs/cvl-x.json").write_text(json.dumps(never_started(75, "No machine could be had.", cluster="x")))
+    (here / "legs/cvl-x.json").write_text(json.dumps(never_started(75, "No machine was available.", cluster="x")))
     assert main(["report", "legs"]) == 0
     assert main(["report", "legs", "--infra-failures", "fail"]) == 75
 
@@ -122,7 +122,7 @@ def test_a_broken_summary_is_named_and_links_are_not_followed(here: Path) -> Non
     (here / "legs/cvl-link.json").symlink_to(here / "elsewhere.json")
     assert main(["report", "legs"]) == 1, "the end of a leg is unknown"
     said = (here / "cvl-report/summary.md").read_text()
-    assert "`cvl-broken.json is no JSON`" in said
+    assert "`cvl-broken.json is not JSON`" in said
     assert len(json.loads((here / "cvl-report/report.json").read_text())["rows"]) == 1
 
 
@@ -159,8 +159,8 @@ def test_a_job_s_own_file_is_never_read_as_a_leg(here: Path, path: str, content:
     ("path", "content", "named"),
     [
         ("leg-9-cost/cvl-other.json", FORGED, "another name than the run"),
-        ("leg-9-cost/cvl-forged.json", {**FORGED, "schema": None}, "carries no `schema`"),
-        ("leg-9-cost/cvl-forged.json", [], "is no summary of a run"),
+        ("leg-9-cost/cvl-forged.json", {**FORGED, "schema": None}, "has no `schema`"),
+        ("leg-9-cost/cvl-forged.json", [], "is not a summary of a run"),
         ("leg-9-cost/cvl-forged.txt", {}, "leg-9-cost holds no summary"),
     ],
 )
@@ -233,7 +233,7 @@ def test_what_five_legs_lost_is_red_and_listed(here: Path, capsys: pytest.Captur
     comment = (here / "cvl-report/comment.md").read_text()
     for line in (
         "| `accuracy` |  | `0.9` |  | worse | higher is better | `it is gone` |",
-        "| `loss` |  | `0.5` |  | worse | lower is better | `it is no number any more` |",
+        "| `loss` |  | `0.5` |  | worse | lower is better | `it is not a number any more` |",
         "| `passed` | `False` | `True` |  | worse | higher is better | `true became false` |",
         "| `errors` | `37` | `0` |  | worse | lower is better | `the base is always 0` |",
     ):

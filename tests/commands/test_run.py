@@ -172,7 +172,7 @@ def test_a_budget_that_buys_nothing_is_refused_before_anything_starts(house: Hou
 
 
 def test_no_capacity_never_started_and_is_not_the_jobs_fault(house: House) -> None:
-    house.engine.failure = CapacityError("No machine could be had.")
+    house.engine.failure = CapacityError("No machine was available.")
     outcome = house.run()
     assert (outcome.ending, outcome.exit_code) == (Ending.NEVER_STARTED, 75)
     assert house.cloud.running() == []
@@ -314,7 +314,7 @@ def test_a_checkouts_link_where_the_outputs_go_is_refused_before_anything_is_spe
     (tmp_path / "elsewhere").mkdir()
     Path(link).parent.mkdir(exist_ok=True)
     Path(link).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(CvlError, match="leads elsewhere by a link") as refused:
+    with pytest.raises(CvlError, match="is a link to another place") as refused:
         house.run(outputs=Path("cvl-outputs/cvl-1"))
     assert refused.value.exit_code == 64
     assert house.cloud.machines == {}

@@ -21,7 +21,7 @@ from cvl_ci.action.step import Step
 from cvl_ci.engine.job_log import JobLog
 from cvl_ci.model.outcome import FetchedFile, Phase
 from cvl_ci.model.plan import RunPlan
-from cvl_ci.result.command_shield import shown
+from cvl_ci.result.command_shield import log_line
 from cvl_ci.result.first_errors import FirstErrors
 from cvl_ci.result.masks import Masks
 from cvl_ci.result.sanitize import plain
@@ -203,7 +203,7 @@ def test_a_line_is_read_in_a_time_that_grows_with_its_length_alone(unit: str) ->
     masks = Masks()
     masks.add(SECRET)
     line = unit * (LONG_LINE // len(unit))
-    for read in (JobLog(num_nodes=1).read, masks.hide, shown, plain, FirstErrors().line):
+    for read in (JobLog(num_nodes=1).read, masks.hide, log_line, plain, FirstErrors().line):
         assert seconds(read, line) < 2, read
 
 

@@ -199,7 +199,7 @@ def test_a_leg_that_was_refused_leaves_its_cost_and_why_for_the_report(
     assert names(service) == ["cvl-train-L4-attempt2-cost"]
     [text] = downloaded(service, "cvl-train-L4-attempt2-cost", tmp_path / "cost").values()
     leg = legs.read(text)
-    assert (leg.name, leg.gone, failure(leg)) == ("gpu: L4", True, Failure.BUDGET)
+    assert (leg.name, leg.is_gone, failure(leg)) == ("gpu: L4", True, Failure.BUDGET)
     assert job.run("/post-entrypoint") == (0, "")
 
 

@@ -51,7 +51,9 @@ def test_what_is_appended_is_read_again_to_the_last_digit(bare: Path) -> None:
     found = sorted([*night(), *failures()], key=lambda one: one.cluster)
     assert branch(checkout(bare, "a")).append(found) == len(found)
     again = sorted(branch(checkout(bare, "b")).read(), key=lambda one: one.cluster)
-    assert [replace(one, asked=(), errors="") for one in again] == [replace(one, asked=(), errors="") for one in found]
+    assert [replace(one, requested_places=(), errors="") for one in again] == [
+        replace(one, requested_places=(), errors="") for one in found
+    ]
 
 
 def test_a_branch_that_is_not_there_yet_holds_nothing(bare: Path) -> None:
@@ -70,8 +72,8 @@ def test_months_are_files_and_old_lines_stay_as_they_are(bare: Path) -> None:
 
 def test_the_same_run_is_kept_once_and_its_late_proof_is_a_line_of_its_own(bare: Path) -> None:
     root = checkout(bare, "a")
-    assert branch(root).append([replace(one("x"), gone=False)]) == 1
-    assert branch(root).append([replace(one("x"), gone=False)]) == 0
+    assert branch(root).append([replace(one("x"), is_gone=False)]) == 1
+    assert branch(root).append([replace(one("x"), is_gone=False)]) == 0
     assert branch(root).append([one("x"), one("x")]) == 1
 
 
@@ -161,7 +163,9 @@ def test_a_line_is_one_line_and_says_the_same() -> None:
     )
     text = legs.line(hostile)
     assert "\n" not in text
-    assert replace(legs.read(text.encode()), asked=(), errors="") == replace(hostile, asked=(), errors="")
+    assert replace(legs.read(text.encode()), requested_places=(), errors="") == replace(
+        hostile, requested_places=(), errors=""
+    )
 
 
 def test_lines_that_nobody_can_read_stay_and_are_nobody_s_run(bare: Path) -> None:

@@ -11,7 +11,7 @@ def found(log: str) -> list[str]:
     errors = FirstErrors()
     for line in log.splitlines():
         errors.line(line)
-    return list(errors.found())
+    return list(errors.error_lines())
 
 
 TRACEBACK = """\

@@ -15,9 +15,9 @@ CAUGHT = Receipt(
     first=MAIN,
     line=MAIN,
     seconds=3.2,
-    there=2,
+    seen_after_kill=2,
     at=1_800_000_000.0,
-    asked=(CLEAN,),
+    checks=(CLEAN,),
 )
 
 
@@ -30,11 +30,11 @@ def test_a_row_for_each_drill_and_how_many_left_a_machine() -> None:
         first=MACHINE,
         line=None,
         seconds=None,
-        asked=(replace(CLEAN, left=("i-1", "vol-1")),),
+        checks=(replace(CLEAN, left=("i-1", "vol-1")),),
     )
-    silent = replace(left, asked=(replace(CLEAN, error="no answer"),))
+    silent = replace(left, checks=(replace(CLEAN, error="no answer"),))
     early = replace(CAUGHT, phase=Phase.FETCHING, line=None, seconds=None, problem="the run ended before it")
-    assert table([CAUGHT, late, left, silent, early], where="aws").splitlines() == [
+    assert table([CAUGHT, late, left, silent, early], place="aws").splitlines() == [
         "5 drills on aws, 2027-01-15: 2 left a machine.",
         "",
         "| killed while | by | caught by | after | left |",
@@ -48,5 +48,5 @@ def test_a_row_for_each_drill_and_how_many_left_a_machine() -> None:
 
 
 def test_one_region_that_shows_something_is_not_gone() -> None:
-    assert not replace(CAUGHT, asked=(CLEAN, replace(CLEAN, region="us-west-2", left=("i-1",)))).gone
-    assert not replace(CAUGHT, asked=()).gone, "nobody was asked"
+    assert not replace(CAUGHT, checks=(CLEAN, replace(CLEAN, region="us-west-2", left=("i-1",)))).is_gone
+    assert not replace(CAUGHT, checks=()).is_gone, "nobody was asked"

@@ -160,9 +160,9 @@ class _Drill:
             receipt = self._caught() if self._is_there() else self._not_killed()
         finally:
             self._run.close()
-            if self._run.lease and (receipt is None or not receipt.gone):
+            if self._run.lease and (receipt is None or not receipt.is_gone):
                 self._last_resort(told=receipt is not None)
-        return receipt if receipt.gone else replace(receipt, asked=self._receipt(self._look()).asked)
+        return receipt if receipt.is_gone else replace(receipt, checks=self._receipt(self._look()).checks)
 
     def _last_resort(self, *, told: bool) -> None:
         """`told`: a receipt says what is left; where there will be none, an error does."""
@@ -217,9 +217,9 @@ class _Drill:
         self._kill()
         killed, found = self._clock.monotonic(), self._look()
         resources, silent = found.read()
-        receipt = replace(self._receipt(found), there=sum(not each.ending for each in resources))
+        receipt = replace(self._receipt(found), seen_after_kill=sum(not each.ending for each in resources))
         unheard = f", and there was no answer from {'; '.join(silent)}" if silent else ""
-        self._say(f"killed; the provider shows {receipt.there} of it{unheard}")
+        self._say(f"killed; the provider shows {receipt.seen_after_kill} of it{unheard}")
         if problem := self._too_late(receipt):
             return replace(receipt, problem=problem)
         for line in range(receipt.first, REAPER + 1):
@@ -227,7 +227,7 @@ class _Drill:
                 self._say(f"line {line - 1} did not catch it")
                 self._run.lose()  # also where it only hangs
             found, since = self._until_none(self._called_in(line))
-            receipt = replace(receipt, asked=self._receipt(found).asked, at=self._clock.now())
+            receipt = replace(receipt, checks=self._receipt(found).checks, at=self._clock.now())
             if since is not None:
                 return replace(receipt, line=self._credited(line, receipt), seconds=max(0.0, since - killed))
         return receipt
@@ -243,7 +243,7 @@ class _Drill:
         self._run.wait(within=5.0)  # what it had said is heard
         if self._run.phase is not wanted:
             return f"it had come to {self._run.phase.value if self._run.phase else 'nothing'} when it died"
-        if receipt.gone and wanted is not Phase.RELEASING:
+        if receipt.is_gone and wanted is not Phase.RELEASING:
             return "its machine was ending already when it died"
         return ""
 
@@ -278,7 +278,7 @@ class _Drill:
             began, found = self._clock.monotonic(), self._look()
             if at_work and worker is not None and worker.wait(within=0.0) is not None:
                 at_work, until = False, min(until, began + AFTERWARDS_SECONDS)
-            since = (began if since is None else since) if self._receipt(found).gone else None
+            since = (began if since is None else since) if self._receipt(found).is_gone else None
             settled = since is not None and began - since >= SETTLE_SECONDS and not at_work
             if settled or began > until:
                 if worker is not None and worker is not self._run:
@@ -288,7 +288,7 @@ class _Drill:
 
     def _credited(self, line: int, receipt: Receipt) -> int:
         """In releasing, main may have had its end accepted before it died: then no later line had anything to do."""
-        return MAIN if self._wanted.phase is Phase.RELEASING and not receipt.there else line
+        return MAIN if self._wanted.phase is Phase.RELEASING and not receipt.seen_after_kill else line
 
     def _look(self) -> Found:
         """The provider's own word, and nobody else's. A cloud out of reach gives none."""
@@ -304,7 +304,7 @@ class _Drill:
             lease=self._run.lease,
             first=_FIRST[self._wanted.kill],
             at=self._clock.now(),
-            asked=() if found.unproved else found.asked,
+            checks=() if found.unproved else found.asked,
         )
 
 

@@ -14,15 +14,15 @@ from cvl_ci.result.units import duration, moment
 def lines(receipt: Receipt) -> Iterator[str]:
     yield f"{receipt.kill} while {receipt.phase.value} (lease {plain(receipt.lease) or 'none'}): {_verdict(receipt)}"
     yield f"  asked of the provider at {moment(receipt.at)}"
-    for asked in receipt.asked:
+    for asked in receipt.checks:
         yield f"  {phrases.answer(asked)}"
-    if not receipt.asked:
+    if not receipt.checks:
         yield "  nobody could be asked: nothing is proved"
 
 
 def exit_code(receipts: Sequence[Receipt]) -> int:
     """79 comes before all else; a drill in which nothing was killed has proved nothing."""
-    if not all(receipt.gone for receipt in receipts):
+    if not all(receipt.is_gone for receipt in receipts):
         return NotProvedGone.exit_code
     return 0 if all(receipt.proved for receipt in receipts) else CvlError.exit_code
 

@@ -53,7 +53,7 @@ def beside(state: RunState, by_side: Mapping[str, Sequence[Readings]]) -> Beside
         return replace(told, reason=f"{against.ref} itself failed there, with exit code {failed}")
     if HEAD not in by_side or BASE not in by_side:
         return replace(told, reason="not both sides came to an end")
-    found = comparison.beside(by_side[HEAD], by_side[BASE], rules=rules.read(state.plan.rules))
+    found = comparison.compare_turns(by_side[HEAD], by_side[BASE], rules=rules.read(state.plan.rules))
     return replace(told, changes=found, reason="" if found else "they measured nothing that could be compared")
 
 

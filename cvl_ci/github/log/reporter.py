@@ -16,12 +16,12 @@ from cvl_ci.github.log.workflow_commands import Commands
 from cvl_ci.model.outcome import Ending, Launch, Outcome, Phase
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Clock
-from cvl_ci.result.command_shield import Shield, shown, unfolded
+from cvl_ci.result.command_shield import Shield, log_line, unfolded
 from cvl_ci.result.first_errors import FirstErrors
 from cvl_ci.result.masked_lines import MaskedLines
 from cvl_ci.result.masks import Masks
 from cvl_ci.result.no_follow import LinkInTheWay, opened_to_write
-from cvl_ci.result.phrases import headline, proved_gone, where
+from cvl_ci.result.phrases import headline, machine_line, proved_gone
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.summary import lines
 from cvl_ci.result.units import dollars, stopwatch
@@ -116,7 +116,7 @@ class GitHubWorkflow:
 
     def launched(self, launch: Launch) -> None:
         self._on_launch(launch)
-        self._say(f"runs on {where(launch)}")
+        self._say(f"runs on {machine_line(launch)}")
 
     def progress(self, text: str) -> None:
         text = self._masks.hide(plain(self._lines.hide(text)))
@@ -127,7 +127,7 @@ class GitHubWorkflow:
     def remote(self, text: str) -> None:
         text = self._lines.hide(text)
         self._keep(text)
-        line = plain(shown(text))
+        line = plain(log_line(text))
         if line != text:  # what stood apart may stand together now
             line = self._masks.hide(line)
         line = line[:500]
@@ -192,7 +192,7 @@ class GitHubWorkflow:
         """A job that failed says why in its own words, and on its example's file, where a reviewer looks."""
         lines, file = [plain(outcome.reason) or headline(outcome)], ""
         if outcome.ending is Ending.FAILED:
-            lines, file = [*lines, *self._errors.found()], self._example
+            lines, file = [*lines, *self._errors.error_lines()], self._example
         text = "\n".join(map(unfolded, lines))
         self.commands.annotate("error", text, title=unfolded(headline(outcome)), file=unfolded(plain(file)))
 

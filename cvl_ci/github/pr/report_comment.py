@@ -21,7 +21,7 @@ class ReportComment:
     @property
     def head(self) -> str:
         """What its text has to begin with."""
-        return f"{self._marker}{of_run(self._run, self._attempt, ended=True)}"
+        return f"{self._marker}{of_run(self._run, self._attempt, has_ended=True)}"
 
     def put(self, text: str, *, only_instead: bool) -> str:
         """Its address, empty where it was not written. `only_instead`: where nothing was said, nothing is."""

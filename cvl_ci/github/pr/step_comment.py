@@ -124,7 +124,7 @@ class StepComment:
         return theirs is not None and ours is not None and theirs[0] > ours[0]
 
     def _of_run(self, *, ended: bool = False) -> str:
-        return of_run(self._here.run or "0", self._here.attempt or "1", ended=ended)
+        return of_run(self._here.run or "0", self._here.attempt or "1", has_ended=ended)
 
     @property
     def _leg(self) -> str:

@@ -8,7 +8,7 @@ from cvl_ci.model.outcome import Launch, Outcome, Phase
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.result.masked_lines import MaskedLines
 from cvl_ci.result.masks import Masks
-from cvl_ci.result.phrases import where
+from cvl_ci.result.phrases import machine_line
 
 
 class Listener:
@@ -32,7 +32,7 @@ class Listener:
         """A program reads the price in the outcome."""
 
     def launched(self, launch: Launch) -> None:
-        self._on_notice(f"runs on {where(launch)}")
+        self._on_notice(f"runs on {machine_line(launch)}")
 
     def progress(self, text: str) -> None:
         self._notify(self._lines.hide(text))

@@ -12,7 +12,7 @@ from cvl_ci.local.console.terminal import Terminal
 from cvl_ci.result.command_shield import OBEYING, defused
 from cvl_ci.result.masked_errors import mask
 from cvl_ci.result.masks import Masks
-from cvl_ci.result.secret_names import Asked, secret_values, secrets_of
+from cvl_ci.result.secret_names import SecretInputs, secret_values, secrets_of
 
 Value = TypeVar("Value")
 
@@ -26,7 +26,7 @@ class Console:
         self._masks = Masks()
         self._masks.add(*secret_values(environ))
 
-    def learn(self, asked: Asked) -> None:
+    def learn(self, asked: SecretInputs) -> None:
         """Hide from now on what this request or plan keeps secret."""
         self._masks.add(*secrets_of(asked))
 

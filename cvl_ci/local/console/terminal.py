@@ -23,7 +23,7 @@ from cvl_ci.ports import Clock
 from cvl_ci.result.command_shield import defused
 from cvl_ci.result.masked_lines import MaskedLines
 from cvl_ci.result.masks import Masks
-from cvl_ci.result.phrases import proved_gone, where
+from cvl_ci.result.phrases import machine_line, proved_gone
 from cvl_ci.result.sanitize import for_terminal, plain
 from cvl_ci.result.summary import lines
 from cvl_ci.result.units import dollars, stopwatch
@@ -100,7 +100,7 @@ class Terminal:
             self._say(f"from now on {price} is spent" if billed else f"nothing is billed: emulated price {price}")
 
     def launched(self, launch: Launch) -> None:
-        self._say(f"runs on {where(launch)}")
+        self._say(f"runs on {machine_line(launch)}")
 
     def progress(self, text: str) -> None:
         """Shown in the status line; without one it is a line of its own, once however often it is said."""

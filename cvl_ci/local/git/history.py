@@ -140,7 +140,7 @@ def _with(files: Mapping[str, str], found: Iterable[Leg]) -> tuple[dict[str, str
 
 
 def _name(leg: Leg) -> tuple[str, float, bool]:
-    return (leg.cluster, leg.at, leg.gone)
+    return (leg.cluster, leg.at, leg.is_gone)
 
 
 def _legs(lines: Iterable[str]) -> list[Leg]:

@@ -1,7 +1,7 @@
-"""What a run is compared with: runs of its base commit or of the nearest ancestor that has any, on like hardware. Pure.
+"""Choose the baseline of a run: runs of its base commit, or of the nearest ancestor with runs, on like hardware. Pure.
 
-Not "the last run": another pull request's numbers are nobody's baseline. And never other hardware: that is refused by
-name, for a faster machine would hide what got slower.
+It is not "the last run": the numbers of another pull request are not a baseline. Other hardware is refused by name,
+because a faster machine would hide a slower program.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from cvl_ci.model.outcome import Ending
 from cvl_ci.result.benchmark.leg import Key, Leg
 
 MOST_RUNS = 20
-"""Of one commit, the latest."""
+"""The latest runs of one commit, at most this many."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """`distance`: 0 is the base itself, n its nth ancestor. No legs: `reason` says why."""
+    """Legs to compare with. `distance`: 0 is the base itself, n its nth ancestor. Without legs, `reason` says why."""
 
     legs: tuple[Leg, ...] = ()
     commit: str = ""
@@ -26,10 +26,13 @@ class Baseline:
     reason: str = ""
 
 
-def choose(key: Key, *, commits: Sequence[str], found: Sequence[Leg]) -> Baseline:
-    """`commits`: the base and its ancestors, nearest first; none given, all of `found` are the base's. `found`: what is
-    known of earlier runs, in any order."""
-    runs = [leg for leg in found if _same_work(leg.key, key) and leg.ending is Ending.SUCCEEDED]
+def choose(key: Key, *, commits: Sequence[str], runs_before: Sequence[Leg]) -> Baseline:
+    """Return the baseline for a key.
+
+    `commits`: the base and its ancestors, nearest first. If it is empty, all of `found` belong to the base. `found`:
+    the known earlier runs, in any order.
+    """
+    runs = [leg for leg in runs_before if _same_work(leg.key, key) and leg.ending is Ending.SUCCEEDED]
     like = [leg for leg in runs if alike(leg.key, key)]
     if not commits:
         return Baseline(legs=_latest(like)) if like else Baseline(reason=_why_none(key, runs, commits))
@@ -41,8 +44,10 @@ def choose(key: Key, *, commits: Sequence[str], found: Sequence[Leg]) -> Baselin
 
 
 def alike(one: Key, other: Key) -> bool:
-    """Return whether numbers of the two may be compared. An unknown driver or image is no difference; an unknown
-    instance type or number of nodes is no match."""
+    """Return whether numbers of the two may be compared.
+
+    An unknown driver or image is not a difference. An unknown instance type or number of nodes is not a match.
+    """
     return _same_work(one, other) and _is_told(one) and _is_told(other) and not _differences(one, other)
 
 
@@ -51,21 +56,21 @@ def _is_told(key: Key) -> bool:
 
 
 def _differences(one: Key, other: Key) -> list[str]:
-    """Name each part of the machine in which the two differ, as far as both name it."""
+    """Return each part of the machine in which the two differ, if both name that part."""
     fixed = {
         "cloud": (one.cloud, other.cloud),
         "accelerator": (one.accelerator, other.accelerator),
         "spot": (one.spot, other.spot),
     }
-    known = {
+    optional = {
         "instance type": (one.instance_type, other.instance_type),
         "number of nodes": (one.nodes, other.nodes),
         "driver": (one.driver, other.driver),
         "image": (one.image, other.image),
     }
     return [
-        *(name for name, (mine, theirs) in fixed.items() if mine != theirs),
-        *(name for name, (mine, theirs) in known.items() if mine and theirs and mine != theirs),
+        *(name for name, (value, other_value) in fixed.items() if value != other_value),
+        *(name for name, (value, other_value) in optional.items() if value and other_value and value != other_value),
     ]
 
 
@@ -79,13 +84,13 @@ def _latest(legs: Sequence[Leg]) -> tuple[Leg, ...]:
 
 def _why_none(key: Key, runs: Sequence[Leg], commits: Sequence[str]) -> str:
     if runs and not _is_told(key):
-        return "this run does not say on which instance type and how many nodes it ran: cannot tell, so not compared"
-    others = sorted({leg.key.place for leg in runs if _differences(leg.key, key)})
-    if others:
+        return "this run does not say on which instance type and how many nodes it ran: not compared"
+    other_places = sorted({leg.key.place for leg in runs if _differences(leg.key, key)})
+    if other_places:
         differ = " and ".join(dict.fromkeys(name for leg in runs for name in _differences(leg.key, key)))
-        shown = f"{', '.join(others[:3])}{' and others' if len(others) > 3 else ''}"
-        return f"the base ran on {shown}, this on {key.place}: not compared, for they differ in {differ}"
+        places = f"{', '.join(other_places[:3])}{' and others' if len(other_places) > 3 else ''}"
+        return f"the base ran on {places}, this on {key.place}: not compared, because they differ in {differ}"
     if runs:
-        return "the base does not say on which instance type and how many nodes it ran: cannot tell, so not compared"
+        return "the base does not say on which instance type and how many nodes it ran: not compared"
     searched = f"the base or its {len(commits) - 1} nearest ancestors" if len(commits) > 1 else "the base"
     return f"no run of {searched} is known"

@@ -1,4 +1,4 @@
-"""Each metric of a run against its baseline, with a verdict, and whether that verdict may fail anything. Pure."""
+"""Compare each metric of a run with its baseline, and decide whether the verdict may fail anything. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cvl_ci.result.benchmark import noise
 from cvl_ci.result.benchmark.baseline import Baseline
 from cvl_ci.result.benchmark.direction import Direction
 from cvl_ci.result.benchmark.leg import Leg
-from cvl_ci.result.benchmark.noise import Floor, Judged, Verdict
+from cvl_ci.result.benchmark.noise import Floor, Ruling, Verdict
 from cvl_ci.result.benchmark.readings import Readings, finite
 from cvl_ci.result.benchmark.rules import Rule, Rules
 from cvl_ci.result.benchmark.sides import Side, names_of, side
@@ -19,18 +19,21 @@ from cvl_ci.result.benchmark.verdicts import direction_of, from_target, is_gated
 
 _FIRST = (Verdict.WORSE, Verdict.CHANGED)
 ORDER = (*_FIRST, Verdict.UNSURE, Verdict.BETTER, Verdict.SAME, Verdict.NO_BASELINE)
-"""The worst first; `unsure` comes before what is fine."""
+"""The worst first; `unsure` comes before the good verdicts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """`value` and `base`: medians, flags or labels. `lost`: there is no number, where there was one or should be. Of
-    what is not gated no verdict is `worse` or `better`."""
+    """Comparison of one metric.
+
+    `value` and `base`: medians, flags or labels. `lost`: the number is missing, although there was one or should be
+    one. A metric that is not gated is never `worse` or `better`.
+    """
 
     metric: str
     value: object
     base: object
-    judged: Judged
+    ruling: Ruling
     direction: Direction
     gated: bool
     lost: bool = False
@@ -38,46 +41,52 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        return self.judged.verdict
+        return self.ruling.verdict
 
 
 def compare(
     legs: Sequence[Leg], baseline: Baseline, *, rules: Rules, history: Sequence[Leg] = ()
 ) -> tuple[Comparison, ...]:
-    """Compare every metric of either side. `legs`: all runs of one key, repeated. `history`: earlier runs of the same
-    key, for the floor."""
-    ended = [leg for leg in legs if leg.ending is Ending.SUCCEEDED]
-    names = dict.fromkeys((*names_of(ended), *names_of(baseline.legs))) if ended else ()
+    """Compare every metric of either side.
+
+    `legs`: all runs of one key, repeated. `history`: earlier runs of the same key, for the noise floor.
+    """
+    succeeded = [leg for leg in legs if leg.ending is Ending.SUCCEEDED]
+    names = dict.fromkeys((*names_of(succeeded), *names_of(baseline.legs))) if succeeded else ()
     ordered = sorted((leg for leg in history if leg.ending is Ending.SUCCEEDED), key=lambda leg: (leg.at, leg.cluster))
-    return in_order([_compared(name, ended, baseline, rules.of(name), ordered) for name in names])
+    return in_order([_compared(name, succeeded, baseline, rules.of(name), ordered) for name in names])
 
 
-def in_order(found: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """Put what got worse first, and then what changed: a list that is cut to fit must not lose these."""
-    return tuple(sorted(found, key=lambda one: ORDER.index(one.verdict) if one.verdict in _FIRST else len(_FIRST)))
+def in_order(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """Sort comparisons: worse metrics first, then changed ones. A list that is cut to fit must not lose these."""
+    return tuple(
+        sorted(comparisons, key=lambda one: ORDER.index(one.verdict) if one.verdict in _FIRST else len(_FIRST))
+    )
 
 
-def beside(head: Sequence[Readings], base: Sequence[Readings], *, rules: Rules) -> tuple[Change, ...]:
-    """Compare the turns of two sides that ran on one machine and shared its luck: every turn is a sample, and how long
-    it ran is gated like any metric."""
-    found = []
+def compare_turns(head: Sequence[Readings], base: Sequence[Readings], *, rules: Rules) -> tuple[Change, ...]:
+    """Compare the turns of two sides that ran on one machine and shared its luck.
+
+    Every turn is a sample. The time of a turn is gated like any metric.
+    """
+    changes = []
     for name in dict.fromkeys((*names_of(head), *names_of(base))):
         now, before, rule = side(name, head), side(name, base), rules.of(name)
         direction = direction_of(rule, now.numbers, before.numbers)
         gated = direction is not Direction.UNKNOWN
         if not now.measured and not before.measured and not gated:
             continue  # a label
-        judged = judge(now, before, rule=rule, direction=direction, gated=gated)
-        found.append(_change(name, now, before, judged, gated=gated))
-    return tuple(found)
+        ruling = judge(now, before, rule=rule, direction=direction, gated=gated)
+        changes.append(_change(name, now, before, ruling, gated=gated))
+    return tuple(changes)
 
 
-def told_beside(told: Beside, *, rules: Rules) -> tuple[Comparison, ...]:
-    """Return the verdicts of a comparison on one machine, which tells more than any run on another machine."""
-    return tuple(_told_beside(one, rules.of(one.metric)) for one in told.changes)
+def paired_comparisons(pairing: Beside, *, rules: Rules) -> tuple[Comparison, ...]:
+    """Return the verdicts of a comparison on one machine, which are more reliable than runs on other machines."""
+    return tuple(_paired_comparison(one, rules.of(one.metric)) for one in pairing.changes)
 
 
-def _told_beside(one: Change, rule: Rule) -> Comparison:
+def _paired_comparison(one: Change, rule: Rule) -> Comparison:
     gated = one.gated and rule.direction is not Direction.UNKNOWN
     verdict = Verdict(one.verdict)
     if not gated and verdict in {Verdict.WORSE, Verdict.BETTER}:
@@ -86,25 +95,25 @@ def _told_beside(one: Change, rule: Rule) -> Comparison:
         metric=one.metric,
         value=one.head,
         base=one.base,
-        judged=Judged(verdict=verdict, change=one.change, reason=one.why),
+        ruling=Ruling(verdict=verdict, change=one.change, reason=one.why),
         direction=rule.direction,
         gated=gated,
         lost=one.head is None,
     )
 
 
-def _change(name: str, now: Side, before: Side, judged: Judged, *, gated: bool) -> Change:
-    head, base = (value if isinstance(value, float | bool) else None for value in (now.shown, before.shown))
+def _change(name: str, now: Side, before: Side, ruling: Ruling, *, gated: bool) -> Change:
+    head, base = (value if isinstance(value, float | bool) else None for value in (now.display, before.display))
     middle, base_middle = finite(head), finite(base)
     share = (middle - base_middle) / abs(base_middle) if middle is not None and base_middle else None
-    why = judged.reason or _interval(judged)
-    return Change(metric=name, head=head, base=base, change=share, verdict=judged.verdict.value, why=why, gated=gated)
+    why = ruling.reason or _interval(ruling)
+    return Change(metric=name, head=head, base=base, change=share, verdict=ruling.verdict.value, why=why, gated=gated)
 
 
-def _interval(judged: Judged) -> str:
-    if judged.low is None or judged.high is None or judged.low == judged.high:
+def _interval(ruling: Ruling) -> str:
+    if ruling.low is None or ruling.high is None or ruling.low == ruling.high:
         return ""
-    return f"between {judged.low:+.1%} and {judged.high:+.1%}"
+    return f"between {ruling.low:+.1%} and {ruling.high:+.1%}"
 
 
 def worse(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
@@ -113,16 +122,16 @@ def worse(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
 
 def _compared(name: str, legs: Sequence[Leg], baseline: Baseline, rule: Rule, history: Sequence[Leg]) -> Comparison:
     floor = _floor(name, history, rule)
-    every = floor.pairs >= noise.PAIRS_THAT_KNOW
-    head, base = (side(name, runs, every_sample=every) for runs in (legs, baseline.legs))
+    every_sample = floor.pairs >= noise.PAIRS_THAT_KNOW
+    head, base = (side(name, runs, every_sample=every_sample) for runs in (legs, baseline.legs))
     direction = direction_of(rule, head.numbers, base.numbers)
     gated = is_gated(name, rule, direction)
-    judged = judge(head, base, rule=rule, direction=direction, gated=gated, floor=floor)
+    ruling = judge(head, base, rule=rule, direction=direction, gated=gated, floor=floor)
     return Comparison(
         metric=name,
-        value=head.shown,
-        base=base.shown,
-        judged=judged,
+        value=head.display,
+        base=base.display,
+        ruling=ruling,
         direction=direction,
         gated=gated,
         lost=not head.is_there and (base.is_there or gated),
@@ -131,13 +140,16 @@ def _compared(name: str, legs: Sequence[Leg], baseline: Baseline, rule: Rule, hi
 
 
 def _floor(name: str, history: Sequence[Leg], rule: Rule) -> Floor:
-    """Between nights: what was repeated within one run of the workflow is one measurement, and its median counts."""
+    """Return the noise floor between nights.
+
+    Repetitions within one run of the workflow are one measurement, and their median counts.
+    """
     nights: dict[tuple[str, str, int], list[float]] = {}
     for leg in history:
-        found = leg.measured(name)
-        if found:
+        values_of_leg = leg.measured(name)
+        if values_of_leg:
             night = (leg.commit, leg.run_url, int(leg.at // 86_400))
-            nights.setdefault(night, []).append(statistics.median(found))
+            nights.setdefault(night, []).append(statistics.median(values_of_leg))
     runs = [(commit, statistics.median(values)) for (commit, _, _), values in nights.items()]
     if rule.target is not None:
         runs = [(commit, from_target([value], rule)[0]) for commit, value in runs]
@@ -145,6 +157,6 @@ def _floor(name: str, history: Sequence[Leg], rule: Rule) -> Floor:
 
 
 def change_of(one: Comparison) -> float | None:
-    """For a reader: of the medians themselves, whatever the direction."""
+    """Return the change of the medians for a reader, as a share of the base, for any direction."""
     value, base = finite(one.value), finite(one.base)
     return None if value is None or not base else (value - base) / abs(base)

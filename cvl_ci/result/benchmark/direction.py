@@ -1,4 +1,7 @@
-"""Which way of a metric is better: by its well-known name, or not known, and then it is shown and never gated. Pure."""
+"""Decide which way of a metric is better, by its well-known name. Pure.
+
+If the name is not known, the metric is shown and never gated.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ _FAILURE = _words(
     preemptions recompiles regressions rejected rejections restarts retries stall stalls timeouts violation violations
     """
 )
-"""Events that everybody wants fewer of, and later."""
+"""Events of which everybody wants fewer, and wants them later."""
 
 _LOWER = (
     _words(
@@ -72,10 +75,10 @@ _WORDS_ABOUT = _words(
     total train us val valid validation value weighted
     """
 )
-"""Said of a measure, and no measure themselves: `loss.train`, `accuracy_top5`, `latency_ms`."""
+"""Words about a measure that are not measures themselves: `loss.train`, `accuracy_top5`, `latency_ms`."""
 
 _SETTINGS = _words("budget config limit scale schedule sd std stddev stdev var variance weight")
-"""What makes a measure's name that of something else: `tokens_per_second_std`."""
+"""Words that change a measure's name into a name of something else: `tokens_per_second_std`."""
 
 _SLASH = re.compile(r"/(?=(?:s|sec|second|minute|hour|day)s?$)|(?<=[a-z])/(?=(?:step|it|iter|token|sample|request)s?$)")
 _UNITS_OF_TIME = _words("ms ns us sec minutes hours")
@@ -83,15 +86,15 @@ _UNITS_OF_TIME = _words("ms ns us sec minutes hours")
 
 def by_name(name: str) -> Direction:
     """Read `test.ndcg@10` from its end, and `a_per_b` and `x_to_y` as a person does."""
-    if name.startswith("time."):  # a phase's, whatever its name
+    if name.startswith("time."):  # the time of a phase, under any phase's name
         return Direction.LOWER
     plain = _SLASH.sub("_per_", _snake(name).replace("$", "usd_"))
     words = [word for word in re.split(r"[^a-z0-9]+", plain) if word]
     for joint, read in (("per", _ratio), ("to", _way), ("between", _way)):
         if joint in words[1:-1]:
-            found = read(words)
-            if found is not None:
-                return found
+            direction = read(words)
+            if direction is not None:
+                return direction
     return _measure(words)
 
 
@@ -132,7 +135,7 @@ def _ratio(words: Sequence[str]) -> Direction | None:
         return Direction.LOWER
     measure = _measure(above)
     if measure is Direction.UNKNOWN and below & _TIME and words[-1] in _TIME:
-        return Direction.HIGHER  # whatever it counts: work in a second
+        return Direction.HIGHER  # any count in a second is a rate of work
     return measure
 
 
@@ -149,8 +152,8 @@ def _way(words: Sequence[str]) -> Direction | None:
         return None
     if _FAILURE & goal:
         return Direction.HIGHER
-    known = is_time or goal & (_GOALS | _HIGHER | _LOWER)
-    return Direction.LOWER if known else Direction.UNKNOWN
+    is_goal_known = is_time or goal & (_GOALS | _HIGHER | _LOWER)
+    return Direction.LOWER if is_goal_known else Direction.UNKNOWN
 
 
 def good(flag: bool, direction: Direction) -> bool:
@@ -159,5 +162,5 @@ def good(flag: bool, direction: Direction) -> bool:
 
 
 def _snake(name: str) -> str:
-    """`valLoss` is written by some."""
+    """Split `valLoss`, as some frameworks write names, into `val_loss`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", name).lower()

@@ -1,4 +1,7 @@
-"""Which of the files that came back hold metrics, and all of them as one table of names. Pure: contents are given."""
+"""Select the fetched files that hold metrics, and read them as one table of names.
+
+Pure: the caller passes the contents.
+"""
 
 from __future__ import annotations
 
@@ -16,41 +19,42 @@ _BENCHMARK = re.compile(r".*bench(?:mark)?s?.*\.json", re.IGNORECASE)
 _JUNIT = re.compile(r"(?:.*junit.*|TEST-.+|(?:test[-_]?)?(?:report|results))\.xml", re.IGNORECASE)
 
 
-def wanted(paths: Iterable[str]) -> list[str]:
-    """Those worth opening, the plainest first: its names stand as they are when two files use the same."""
+def metric_files(paths: Iterable[str]) -> list[str]:
+    """Return the paths to open, the plainest first: its names stay unchanged if two files use the same names."""
     return _of_metrics(paths)[:MOST_FILES]
 
 
 def _of_metrics(paths: Iterable[str]) -> list[str]:
-    found = [path for path in paths if any(kind.fullmatch(_name(path)) for kind in (_METRICS, _BENCHMARK, _JUNIT))]
-    return sorted(found, key=lambda path: (_name(path) != "metrics.json", path.count("/"), path))
+    matches = [path for path in paths if any(kind.fullmatch(_name(path)) for kind in (_METRICS, _BENCHMARK, _JUNIT))]
+    return sorted(matches, key=lambda path: (_name(path) != "metrics.json", path.count("/"), path))
 
 
 def read_all(paths: Iterable[str], open_file: Callable[[str], bytes]) -> tuple[Readings, list[str]]:
-    """And what could not be read, with the reason. `open_file` may raise OSError; more than LARGEST_BYTES is too much.
+    """Return all metrics, and the files that could not be read, with the reason.
 
-    The first metrics.json gives its names as they are. Others are told apart by what their own name says
-    (`test_metrics.json`: `test.accuracy`), or by their path.
+    `open_file` may raise OSError. It need not read more than LARGEST_BYTES. The first metrics.json gives its names
+    unchanged. Names from other files get a prefix: the file's own name (`test_metrics.json`: `test.accuracy`) or its
+    path.
     """
-    listed = _of_metrics(paths)
+    names = _of_metrics(paths)
     collector, troubles = Collector(), []
-    if len(listed) > MOST_FILES:
-        troubles.append(f"{listed[MOST_FILES]} is one of {len(listed) - MOST_FILES} files beyond {MOST_FILES}")
+    if len(names) > MOST_FILES:
+        troubles.append(f"{names[MOST_FILES]} is one of {len(names) - MOST_FILES} files beyond {MOST_FILES}")
     plain_taken = False
-    for path in listed[:MOST_FILES]:
+    for path in names[:MOST_FILES]:
         try:
-            found = read(path, open_file(path))
+            readings = read(path, open_file(path))
         except (OSError, Unreadable) as error:
             troubles.append(f"{path} {error.strerror if isinstance(error, OSError) else error}")
             continue
         is_plain = _name(path) == "metrics.json" and not plain_taken
         plain_taken = plain_taken or is_plain
-        collector.merge(found, prefix="" if is_plain else f"{_prefix(path)}.")
+        collector.merge(readings, prefix="" if is_plain else f"{_prefix(path)}.")
     return collector.readings(), troubles
 
 
 def read(path: str, content: bytes) -> Readings:
-    """One file, by its name. Raises Unreadable."""
+    """Read one file, by its name. Raises Unreadable."""
     if len(content) > LARGEST_BYTES:
         raise Unreadable(f"is larger than {LARGEST_BYTES >> 20} MiB")
     if path.lower().endswith(".xml"):
@@ -61,10 +65,10 @@ def read(path: str, content: bytes) -> Readings:
     if path.lower().endswith((".jsonl", ".ndjson")):
         return tables.read_json_lines(text)
     if not _METRICS.fullmatch(_name(path)):
-        found = tables.load(text)
-        if not isinstance(found, dict) or not harness.is_pytest_benchmark(found):
-            raise Unreadable("is no benchmark that pytest wrote")
-        return harness.read_pytest_benchmark(found)
+        document = tables.load(text)
+        if not isinstance(document, dict) or not harness.is_pytest_benchmark(document):
+            raise Unreadable("is not a benchmark file of pytest")
+        return harness.read_pytest_benchmark(document)
     return tables.read_json(text)
 
 

@@ -1,4 +1,4 @@
-"""What a test runner measured: pytest-benchmark's JSON and the JUnit XML that all of them write. Pure."""
+"""Read measurements of a test runner: pytest-benchmark's JSON and the JUnit XML that all runners write. Pure."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ MOST_CASES = 20_000
 _TROUBLE = {"failure": "failures", "error": "errors", "skipped": "skipped"}
 
 
-def is_pytest_benchmark(found: object) -> bool:
-    return isinstance(found, dict) and isinstance(found.get("benchmarks"), list) and "machine_info" in found
+def is_pytest_benchmark(document: object) -> bool:
+    return isinstance(document, dict) and isinstance(document.get("benchmarks"), list) and "machine_info" in document
 
 
-def read_pytest_benchmark(found: Mapping[str, object]) -> Readings:
-    """`NAME.seconds` is the median of a benchmark's rounds; its rounds are the samples, where they were kept
-    (`--benchmark-save-data`)."""
+def read_pytest_benchmark(document: Mapping[str, object]) -> Readings:
+    """Return one metric for each benchmark: `NAME.seconds` is the median of its rounds.
+
+    The rounds are the samples, if pytest stored them (`--benchmark-save-data`).
+    """
     collector = Collector()
-    listed = found.get("benchmarks")
-    for benchmark in listed[:MOST_CASES] if isinstance(listed, list) else ():
+    benchmarks = document.get("benchmarks")
+    for benchmark in benchmarks[:MOST_CASES] if isinstance(benchmarks, list) else ():
         stats = benchmark.get("stats") if isinstance(benchmark, dict) else None
         if not isinstance(stats, dict):
             continue
@@ -35,7 +37,10 @@ def read_pytest_benchmark(found: Mapping[str, object]) -> Readings:
 
 
 def read_junit(content: bytes) -> Readings:
-    """How many tests there were, how they ended, how long all and each of them took. No entity is expanded."""
+    """Return how many tests there were, how they ended, and the seconds of all and of each.
+
+    No XML entity is expanded.
+    """
     cases = list(_cases(content))
     counts = dict.fromkeys(("tests", *_TROUBLE.values()), 0)
     collector = Collector()
@@ -48,21 +53,21 @@ def read_junit(content: bytes) -> Readings:
             seconds.setdefault(name, []).append(took)
     for key, count in counts.items():
         collector.add(key, count)
-    collector.add("seconds", sum(sum(each) for each in seconds.values()))
-    for name, each in seconds.items():
-        collector.add(f"{name}.seconds", statistics.median(each))
-        if len(each) > 1:
-            collector.add_samples(f"{name}.seconds", each)
+    collector.add("seconds", sum(sum(times) for times in seconds.values()))
+    for name, times in seconds.items():
+        collector.add(f"{name}.seconds", statistics.median(times))
+        if len(times) > 1:
+            collector.add_samples(f"{name}.seconds", times)
     return collector.readings()
 
 
 def _cases(content: bytes) -> Iterator[tuple[str, str, float | None]]:
-    """Name, how it went wrong if it did, seconds."""
+    """Yield name, kind of trouble (or an empty string), and seconds of each test."""
     root = _root(content)
     if _tag(root) not in {"testsuite", "testsuites"}:
-        raise Unreadable("is no test report")
+        raise Unreadable("is not a test report")
     for at, case in enumerate(element for element in root.iter() if _tag(element) == "testcase"):
-        if at >= MOST_CASES:  # a count of some of them would call failures none
+        if at >= MOST_CASES:  # a count of some of them would hide failures
             raise Unreadable(f"has more than {MOST_CASES:,} tests")
         name = ".".join(part for part in (case.get("classname"), case.get("name")) if part)
         trouble = next((_TROUBLE[tag] for child in case if (tag := _tag(child)) in _TROUBLE), "")
@@ -70,13 +75,13 @@ def _cases(content: bytes) -> Iterator[tuple[str, str, float | None]]:
 
 
 def _root(content: bytes) -> Any:
-    # Loaded when there is a report to read: --help and plan never are.
+    # Imported only when there is a report to read: --help and plan never read one.
     from defusedxml import DefusedXmlException, ElementTree  # noqa: PLC0415
 
     try:
         return ElementTree.fromstring(content, forbid_dtd=True)
     except (ElementTree.ParseError, DefusedXmlException, ValueError, LookupError) as error:
-        raise Unreadable(f"is no plain XML: {str(error)[:80]}") from None
+        raise Unreadable(f"is not plain XML: {str(error)[:80]}") from None
 
 
 def _tag(element: Any) -> str:
@@ -84,7 +89,7 @@ def _tag(element: Any) -> str:
 
 
 def _seconds(text: str | None) -> float | None:
-    """`1,234.5` is how some write it."""
+    """Read seconds; some programs write `1,234.5`."""
     try:
         return finite(float((text or "").replace(",", "")))
     except ValueError:

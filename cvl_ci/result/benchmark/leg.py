@@ -1,6 +1,6 @@
-"""One leg of a matrix as its summary file tells it: what ran where, how it ended, what it measured. Pure.
+"""Read one leg of a matrix from its summary file: the example, the machine, the ending, the metrics. Pure.
 
-The file came over artifacts that a machine's numbers are in: every field is looked at, and none is trusted.
+The file came through artifacts that hold a machine's numbers. Every field is checked, and none is trusted.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ MOST_WORDS = 300
 MOST_ATTEMPTS = 100
 MOST_NODES = 10_000
 LARGEST_AMOUNT = 1e12
-"""Seconds or dollars; no run takes more."""
+"""In seconds or dollars; no run needs more."""
 
 LATEST = 32_503_680_000.0
-"""The year 3000. A later time is none: calendars end, in Python with the year 9999."""
+"""The year 3000. A later time is ignored: calendars end, in Python with the year 9999."""
 
 _ATTEMPT = re.compile(r"/attempts/([0-9]{1,9})$")
 _VERDICTS = {verdict.value for verdict in Verdict}
@@ -35,7 +35,10 @@ _ENDINGS = {ending.value: ending for ending in Ending}
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """What must be alike before numbers may be compared. Empty, or 0 nodes: the summary does not say."""
+    """Parts that must be equal before numbers may be compared.
+
+    Empty, or 0 nodes: the summary does not name the part.
+    """
 
     example: str
     preset: str = ""
@@ -58,8 +61,11 @@ class Key:
 
 @dataclass(frozen=True, kw_only=True)
 class Leg:
-    """`metrics`: the example's own, and what every run measures (`time.running`, `cost_usd`). `samples`: of those that
-    were taken more than once. `at`: epoch seconds, 0 where nothing says."""
+    """One leg.
+
+    `metrics`: the example's own, and those that every run measures (`time.running`, `cost_usd`). `samples`: of metrics
+    with more than one sample. `at`: epoch seconds, 0 if the summary has no time.
+    """
 
     key: Key
     ending: Ending
@@ -80,15 +86,15 @@ class Leg:
     hourly_usd: float | None = None
     on_demand_hourly_usd: float | None = None
     billed: bool = True
-    gone: bool = True
-    asked: tuple[str, ...] = ()
-    """Where machines were asked for: of one that never started it is all there is to tell it by."""
+    is_gone: bool = True
+    requested_places: tuple[str, ...] = ()
+    """Places of the requested machines: only these identify a leg that never started."""
     errors: str = ""
-    """All that providers and reason said of why not, to be searched and not shown."""
+    """All texts of providers and of the reason about a failed start, for a search and not for display."""
     metrics: Mapping[str, object] = field(default_factory=dict)
     samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    beside: Beside | None = None
-    """What it was told against its base on its own machine, where they ran in turn."""
+    paired_base: Beside | None = None
+    """Comparison with its base on its own machine, where the two ran in turn."""
 
     @property
     def attempt(self) -> int:
@@ -97,29 +103,29 @@ class Leg:
         return int(number[1]) if number else 1
 
     def measured(self, name: str) -> tuple[float, ...]:
-        """All samples of a metric; its one value where there are none."""
+        """Return all samples of a metric, or its one value if it has no samples."""
         return numbers_of(name, self)
 
 
 def read(content: bytes) -> Leg:
-    """Read a summary, and drop each field that makes no sense. Raises ValueError for what is no summary of a run."""
+    """Read a summary and drop each invalid field. Raises ValueError if the content is not a summary of a run."""
     if len(content) > LARGEST_BYTES:
         raise ValueError(f"is larger than {LARGEST_BYTES >> 20} MiB")
     try:
-        said = encodable(json.loads(content))
+        document = encodable(json.loads(content))
     except (ValueError, RecursionError):
-        raise ValueError("is no JSON") from None
-    if not isinstance(said, dict) or not ({"ending", "cluster"} & said.keys()):
-        raise ValueError("is no summary of a run")
-    if _text(said.get("ending")) not in _ENDINGS:
-        raise ValueError("has an ending that is no known one")
-    return _leg(said)
+        raise ValueError("is not JSON") from None
+    if not isinstance(document, dict) or not ({"ending", "cluster"} & document.keys()):
+        raise ValueError("is not a summary of a run")
+    if _text(document.get("ending")) not in _ENDINGS:
+        raise ValueError("has an unknown ending")
+    return _leg(document)
 
 
 def line(leg: Leg) -> str:
-    """For history: one line that `read` makes the same leg of, with nothing in it that was not looked at."""
+    """Return one line for the history, which `read` turns into the same leg. It holds only checked values."""
     key = leg.key
-    said: dict[str, object] = {
+    fields: dict[str, object] = {
         "ending": leg.ending.value,
         "reason": leg.reason,
         "exit_code": leg.exit_code,
@@ -143,121 +149,128 @@ def line(leg: Leg) -> str:
         "hourly_usd": leg.hourly_usd,
         "on_demand_hourly_usd": leg.on_demand_hourly_usd,
         "billed": leg.billed,
-        "released": {"gone": leg.gone},
+        "released": {"gone": leg.is_gone},
         "metrics": dict(leg.metrics),
         "samples": {name: list(values) for name, values in leg.samples.items()},
     }
-    return json.dumps({name: value for name, value in said.items() if value not in (None, "", {})}, allow_nan=False)
+    return json.dumps({name: value for name, value in fields.items() if value not in (None, "", {})}, allow_nan=False)
 
 
-def _leg(said: Mapping[str, object]) -> Leg:
-    released = _mapping(said.get("released"))
-    attempts = [_mapping(tried) for tried in _list(said.get("attempts"))[:MOST_ATTEMPTS]]
-    metrics, samples = _metrics(said)
-    code = said.get("exit_code")
+def _leg(document: Mapping[str, object]) -> Leg:
+    released = _mapping(document.get("released"))
+    attempts = [_mapping(attempt) for attempt in _list(document.get("attempts"))[:MOST_ATTEMPTS]]
+    metrics, samples = _metrics(document)
+    code = document.get("exit_code")
     return Leg(
-        key=_key(said, attempts),
-        ending=_ENDINGS[_text(said.get("ending"))],
-        reason=_text(said.get("reason"), most=MOST_WORDS),
+        key=_key(document, attempts),
+        ending=_ENDINGS[_text(document.get("ending"))],
+        reason=_text(document.get("reason"), most=MOST_WORDS),
         exit_code=code if isinstance(code, int) and not isinstance(code, bool) and 0 <= code < 256 else 70,
-        cluster=_text(said.get("cluster")),
-        name=_text(said.get("leg")),
-        region=_text(said.get("region")),
-        commit=_text(said.get("commit")),
-        run_url=_web_address(said.get("run_url")),
-        job=_text(said.get("job")),
-        check_run=number if (number := _text(said.get("check_run"))).isascii() and number.isdecimal() else "",
-        at=_epoch(said.get("at")) or _moment(released.get("at")),
-        seconds=_amount(said.get("duration_seconds")) or 0.0,
-        usd=_amount(said.get("cost_usd")),
-        hourly_usd=_amount(said.get("hourly_usd")),
-        on_demand_hourly_usd=_amount(said.get("on_demand_hourly_usd")),
-        billed=said.get("billed") is not False,
-        gone=released.get("gone") is True,
-        asked=tuple(dict.fromkeys(_place(tried) for tried in attempts)),
-        errors="\n".join(_text(text, most=MOST_WORDS) for text in (said.get("reason"), *_errors(attempts))),
+        cluster=_text(document.get("cluster")),
+        name=_text(document.get("leg")),
+        region=_text(document.get("region")),
+        commit=_text(document.get("commit")),
+        run_url=_web_address(document.get("run_url")),
+        job=_text(document.get("job")),
+        check_run=number if (number := _text(document.get("check_run"))).isascii() and number.isdecimal() else "",
+        at=_epoch(document.get("at")) or _moment(released.get("at")),
+        seconds=_amount(document.get("duration_seconds")) or 0.0,
+        usd=_amount(document.get("cost_usd")),
+        hourly_usd=_amount(document.get("hourly_usd")),
+        on_demand_hourly_usd=_amount(document.get("on_demand_hourly_usd")),
+        billed=document.get("billed") is not False,
+        is_gone=released.get("gone") is True,
+        requested_places=tuple(dict.fromkeys(_place(attempt) for attempt in attempts)),
+        errors="\n".join(_text(text, most=MOST_WORDS) for text in (document.get("reason"), *_errors(attempts))),
         metrics=metrics,
         samples=samples,
-        beside=_beside(_mapping(said.get("beside"))),
+        paired_base=_paired_base(_mapping(document.get("beside"))),
     )
 
 
-def _key(said: Mapping[str, object], attempts: Sequence[Mapping[str, object]]) -> Key:
-    """Without a launch, the last machine that was asked for names cloud and kind."""
+def _key(document: Mapping[str, object], attempts: Sequence[Mapping[str, object]]) -> Key:
+    """Return the key. Without a launch, the last requested machine gives cloud and accelerator."""
     last = attempts[-1] if attempts else {}
-    title = _text(said.get("title"))
+    title = _text(document.get("title"))
     example, _, preset = title.rpartition(" ") if " " in title else (title, "", "")
-    accelerators = _mapping(said.get("accelerators") or last.get("accelerators"))
-    spot = said.get("spot") if said.get("spot") is not None else last.get("spot")
+    accelerators = _mapping(document.get("accelerators") or last.get("accelerators"))
+    spot = document.get("spot") if document.get("spot") is not None else last.get("spot")
     return Key(
-        example=_text(said.get("example")) or example or _text(said.get("cluster")) or "?",
-        preset=_text(said.get("preset")) or preset,
+        example=_text(document.get("example")) or example or _text(document.get("cluster")) or "?",
+        preset=_text(document.get("preset")) or preset,
         accelerator=",".join(sorted(f"{_word(name)}:{_word(count)}" for name, count in accelerators.items())),
-        cloud=_text(said.get("cloud")) or _text(last.get("cloud")),
-        instance_type=_text(said.get("instance_type")) or _text(last.get("instance_type")),
-        nodes=_nodes(said.get("num_nodes")),
+        cloud=_text(document.get("cloud")) or _text(last.get("cloud")),
+        instance_type=_text(document.get("instance_type")) or _text(last.get("instance_type")),
+        nodes=_nodes(document.get("num_nodes")),
         spot=spot is True,
-        driver=_text(said.get("driver")),
-        image=_text(said.get("image")),
+        driver=_text(document.get("driver")),
+        image=_text(document.get("image")),
     )
 
 
-def _metrics(said: Mapping[str, object]) -> tuple[dict[str, object], dict[str, tuple[float, ...]]]:
-    """What it measured itself first: an example full of numbers cannot crowd that out."""
+def _metrics(document: Mapping[str, object]) -> tuple[dict[str, object], dict[str, tuple[float, ...]]]:
+    """Return metrics and samples.
+
+    cvl-ci's own metrics come first: an example with many numbers cannot displace them.
+    """
     collector = Collector()
-    for name, seconds in list(_mapping(said.get("phases")).items())[:20]:
+    for name, seconds in list(_mapping(document.get("phases")).items())[:20]:
         collector.add(f"time.{name}", seconds)
-    collector.add("time.all", said.get("duration_seconds"))
-    collector.add("cost_usd", said.get("cost_usd"))
-    gpu = _mapping(said.get("gpu"))
+    collector.add("time.all", document.get("duration_seconds"))
+    collector.add("cost_usd", document.get("cost_usd"))
+    gpu = _mapping(document.get("gpu"))
     for name in ("memory_mib", "utilization", "utilization_peak"):
         if _amount(gpu.get(name)) is not None:
             collector.add(f"gpu.{name}", gpu[name])
-    with suppress(Unreadable):  # deeper than anybody measures: what was read of it stays
-        collector.flatten(_mapping(said.get("metrics")), null=True)
-    for name, values in _mapping(said.get("samples")).items():
+    with suppress(Unreadable):  # deeper than any real file: the metrics read so far stay
+        collector.flatten(_mapping(document.get("metrics")), null=True)
+    for name, values in _mapping(document.get("samples")).items():
         collector.add_samples(str(name), _list(values))
-    found = collector.readings()
-    return dict(found.metrics), dict(found.samples)
+    readings = collector.readings()
+    return dict(readings.metrics), dict(readings.samples)
 
 
-def _beside(said: Mapping[str, object]) -> Beside | None:
-    """Nothing where nothing was compared."""
-    changes = [_change(_mapping(one)) for one in _list(said.get("changes"))[:MOST]]
-    found = tuple(change for change in changes if change is not None)
-    return Beside(ref=_text(said.get("ref")), commit=_text(said.get("commit")), changes=found) if found else None
+def _paired_base(document: Mapping[str, object]) -> Beside | None:
+    """Return the comparison, or None if the summary holds none."""
+    changes = [_change(_mapping(one)) for one in _list(document.get("changes"))[:MOST]]
+    known_changes = tuple(change for change in changes if change is not None)
+    return (
+        Beside(ref=_text(document.get("ref")), commit=_text(document.get("commit")), changes=known_changes)
+        if known_changes
+        else None
+    )
 
 
-def _change(said: Mapping[str, object]) -> Change | None:
-    metric, verdict = _text(said.get("metric")), _text(said.get("verdict"))
-    told = [said.get(side) for side in ("head", "base")]
-    head, base = (one if isinstance(one, bool) else finite(one) for one in told)
-    is_odd = any(one is not None and value is None for one, value in zip(told, (head, base), strict=True))
+def _change(document: Mapping[str, object]) -> Change | None:
+    metric, verdict = _text(document.get("metric")), _text(document.get("verdict"))
+    values = [document.get(side) for side in ("head", "base")]
+    head, base = (one if isinstance(one, bool) else finite(one) for one in values)
+    is_odd = any(one is not None and value is None for one, value in zip(values, (head, base), strict=True))
     if not metric or is_odd or verdict not in _VERDICTS or (head is None and base is None and verdict != "unsure"):
         return None
     return Change(
         metric=metric,
         head=head,
         base=base,
-        change=finite(said.get("change")),
+        change=finite(document.get("change")),
         verdict=verdict,
-        why=_text(said.get("why")),
-        gated=said.get("gated") is not False,
+        why=_text(document.get("why")),
+        gated=document.get("gated") is not False,
     )
 
 
 def _word(value: object) -> str:
-    """A part of `L4:1,T4:2`, which neither mark may be in."""
+    """Return a part of `L4:1,T4:2` without a comma or colon."""
     text = f"{value:g}" if isinstance(value, float) else _text(value) or "?"
     return short(text.replace(",", "·").replace(":", "·"), most=40).strip()
 
 
 def _errors(attempts: Sequence[Mapping[str, object]]) -> list[object]:
-    return [tried.get("error") for tried in attempts]
+    return [attempt.get("error") for attempt in attempts]
 
 
-def _place(tried: Mapping[str, object]) -> str:
-    parts = (_text(tried.get("cloud")), _text(tried.get("zone")) or _text(tried.get("region")))
+def _place(attempt: Mapping[str, object]) -> str:
+    parts = (_text(attempt.get("cloud")), _text(attempt.get("zone")) or _text(attempt.get("region")))
     return "/".join(part for part in parts if part)
 
 
@@ -283,13 +296,13 @@ def _nodes(value: object) -> int:
 
 
 def _epoch(value: object) -> float:
-    """Return seconds since 1970, or 0 for what is no time of a run."""
+    """Return seconds since 1970, or 0 if the value is not a valid time of a run."""
     number = _amount(value)
     return number if number is not None and number < LATEST else 0.0
 
 
 def _moment(value: object) -> float:
-    """Epoch seconds of what `units.moment` wrote."""
+    """Return epoch seconds from a text that `units.moment` wrote."""
     if not isinstance(value, str):
         return _epoch(value)
     try:
@@ -299,6 +312,6 @@ def _moment(value: object) -> float:
 
 
 def _web_address(value: object) -> str:
-    """Of ours, in a link: nothing that could leave the parentheses."""
+    """Return an address that is safe in a Markdown link: no character of it can leave the parentheses."""
     text = _text(value, most=300).replace(" ", "")
     return text if text.startswith(("https://", "http://")) and not set(text) & set("()<>[]\"'\\`|{}") else ""

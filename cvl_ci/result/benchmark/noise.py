@@ -1,8 +1,8 @@
-"""Is a difference more than noise? Medians, a bootstrap interval of their change, and what the same code differs by.
+"""Decide whether a difference is more than noise, by medians, a bootstrap interval, and the noise of the same code.
 
-The bootstrap of a median needs no dice: how often each of the samples is the median of a resample has a closed form
-(a binomial tail), which is what infinitely many resamples would give. So the same samples always give the same verdict.
-Strict on purpose: `worse` means that even the kind end of a 99 % interval lies beyond tolerance and floor. Pure.
+The bootstrap of a median needs no random numbers. How often each sample is the median of a resample has a closed form
+(a binomial tail). Infinitely many resamples would give the same result. So the same samples always give the same
+verdict. The rule is strict: `worse` means that the whole 99 % interval lies beyond tolerance and floor. Pure.
 """
 
 from __future__ import annotations
@@ -17,22 +17,25 @@ from itertools import pairwise
 
 CONFIDENCE = 0.99
 MOST_SAMPLES = 101
-"""More are thinned to as many ranks, evenly: that only makes the interval wider."""
+"""More samples are thinned evenly to this many ranks, which only makes the interval wider."""
 
 FLOOR_PAIRS = 3
-"""So many pairs of runs of the same code say how much it differs from itself."""
+"""This many pairs of runs of the same code measure how much it differs from itself."""
 
 PAIRS_THAT_KNOW = 5
-"""So many, and machines that come in two kinds have shown both, but once in thirty times."""
+"""With this many pairs, machines of two kinds have both appeared, except once in thirty times."""
 
 
 ALIKE = 4
-"""So many samples on each side, equal in every digit: such a metric has no noise, and only its medians count.
-A metric that is in one of two states by chance looks like this, with another state on each side, once in 128 times."""
+"""With this many samples on each side, all equal in every digit, a metric has no noise: only its medians count.
+
+A metric that is in one of two states by chance can look like this. It then has another state on each side once in 128
+times.
+"""
 
 
 class Verdict(enum.Enum):
-    """A word on one metric. `CHANGED`: it certainly differs, which way is better is not known, and it is not gated."""
+    """Verdict on one metric. `CHANGED`: it certainly differs, its better direction is unknown, and it is not gated."""
 
     BETTER = "better"
     SAME = "same"
@@ -44,7 +47,7 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Floor:
-    """How far two runs of the same code were apart, as a share. `exact`: never, in any digit."""
+    """Distance of two runs of the same code, as a share. `exact`: no digit ever differed."""
 
     share: float = 0.0
     pairs: int = 0
@@ -55,9 +58,12 @@ class Floor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
-    """`change`: of the medians, as a share of the base, above 0 is more. `low` and `high`: its interval. `sudden`: a
-    number is gone, a yes became a no, or a metric left 0 or fell to 0."""
+class Ruling:
+    """Verdict with its numbers.
+
+    `change`: of the medians, as a share of the base; above 0 is more. `low` and `high`: its interval. `sudden`: a
+    number is gone, a yes became a no, or a metric left 0 or fell to 0.
+    """
 
     verdict: Verdict
     change: float | None = None
@@ -69,10 +75,10 @@ class Judged:
 
 def judge(
     head: Sequence[float], base: Sequence[float], *, lower_is_better: bool, tolerance: float, floor: Floor | None = None
-) -> Judged:
-    """Samples of one metric, now and before."""
+) -> Ruling:
+    """Judge the samples of one metric, now (`head`) and before (`base`)."""
     if not head or not base:
-        return Judged(verdict=Verdict.NO_BASELINE, reason="the base has no such metric" if head else "it is gone")
+        return Ruling(verdict=Verdict.NO_BASELINE, reason="the base has no such metric" if head else "it is gone")
     floor = _repeats(head, base, floor or Floor())
     if min(base) <= 0 <= max(base):
         return _from_zero(head, base, lower_is_better=lower_is_better, tolerance=tolerance, floor=floor)
@@ -81,19 +87,19 @@ def judge(
     margin = max(tolerance, floor.share)
     low, high = (change, change) if floor.exact else interval(head, base)
     if not floor.exact and not enough(len(head), len(base)):
-        return Judged(verdict=Verdict.UNSURE, change=change, low=low, high=high, reason=_too_few(head, base))
+        return Ruling(verdict=Verdict.UNSURE, change=change, low=low, high=high, reason=_too_few(head, base))
     verdict = _verdict(low, high, margin, lower_is_better)
     fell = {*head} == {0}
     reason = f"between {low:+.1%} and {high:+.1%}" if verdict is Verdict.UNSURE else "it is always 0" if fell else ""
-    return Judged(verdict=verdict, change=change, low=low, high=high, reason=reason, sudden=fell)
+    return Ruling(verdict=verdict, change=change, low=low, high=high, reason=reason, sudden=fell)
 
 
 def _from_zero(
     head: Sequence[float], base: Sequence[float], *, lower_is_better: bool, tolerance: float, floor: Floor
-) -> Judged:
-    """Judge by a share of the largest value in the base, for 0 has no share. If that is 0 too, any move counts."""
+) -> Ruling:
+    """Judge by a share of the largest value in the base, because 0 has no share. If that is 0 too, any move counts."""
     if sorted(head) == sorted(base) or len({*head, *base}) == 1:
-        return Judged(verdict=Verdict.SAME)
+        return Ruling(verdict=Verdict.SAME)
     largest = max(map(abs, base))
     reason = "the base touches 0" if largest else "the base is always 0"
     margin = max(tolerance, floor.share) if largest else 0.0
@@ -101,14 +107,20 @@ def _from_zero(
     moved = (statistics.median(head) - statistics.median(base)) / unit
     low, high = (moved, moved) if floor.exact else interval(head, base, unit=unit)
     if not floor.exact and not enough(len(head), len(base)):
-        return Judged(verdict=Verdict.UNSURE, reason=_too_few(head, base))
-    return Judged(verdict=_verdict(low, high, margin, lower_is_better), reason=reason, sudden=not largest)
+        return Ruling(verdict=Verdict.UNSURE, reason=_too_few(head, base))
+    return Ruling(verdict=_verdict(low, high, margin, lower_is_better), reason=reason, sudden=not largest)
 
 
-def _repeats(head: Sequence[float], base: Sequence[float], known: Floor) -> Floor:
-    """Return a floor of 0 where both sides repeat in every digit, unless other runs tell more of the noise."""
-    if known.pairs or known.share or min(len(head), len(base)) < ALIKE or len({*head}) > 1 or len({*base}) > 1:
-        return known
+def _repeats(head: Sequence[float], base: Sequence[float], other_runs: Floor) -> Floor:
+    """Return a floor of 0 where both sides repeat in every digit, unless other runs measure the noise better."""
+    if (
+        other_runs.pairs
+        or other_runs.share
+        or min(len(head), len(base)) < ALIKE
+        or len({*head}) > 1
+        or len({*base}) > 1
+    ):
+        return other_runs
     return Floor(share=0.0, pairs=len(head) + len(base) - 2)
 
 
@@ -117,16 +129,20 @@ def _too_few(head: Sequence[float], base: Sequence[float]) -> str:
 
 
 def enough(head: int, base: int) -> bool:
-    """Could they tell at all? If nothing changed, all of one lie above all of the other this rarely by mere luck."""
+    """Return whether so many samples can decide at all.
+
+    If nothing changed, all samples of one side lie above all of the other this rarely by chance.
+    """
     return math.comb(head + base, head) >= round(1 / (1 - CONFIDENCE))
 
 
 def interval(
     head: Sequence[float], base: Sequence[float], *, confidence: float = CONFIDENCE, unit: float | None = None
 ) -> tuple[float, float]:
-    """Bootstrap percentile interval of the change of medians; of an even number of samples the wider reading.
+    """Return the bootstrap percentile interval of the change of medians.
 
-    `unit`: what a change is measured by; the base's own value where none is given.
+    For an even number of samples it uses the wider reading. `unit`: the unit of the change; without it, the base's own
+    value.
     """
     head, base = _thinned(head), _thinned(base)
     tail = (1 - confidence) / 2
@@ -136,18 +152,21 @@ def interval(
 
 
 def floor(runs: Iterable[tuple[str, float]]) -> Floor:
-    """`runs`: code and median, in order of time. Runs of the same code are told apart by noise alone; where there are
-    too few of these, neighbours are taken, and three times their middle, so that one real change among them is none.
-    Of a share there is none of 0, unless it never was anything else."""
-    known = list(runs)
-    listed = [(code, value) for code, value in known if value != 0] or known
-    steps = [(one[0] == other[0], _apart(one[1], other[1])) for one, other in pairwise(listed)]
+    """Return the noise floor. `runs`: code and median, in order of time.
+
+    Only noise separates runs of the same code. If there are too few such runs, use neighbours and three times their
+    median distance, so that one real change among them does not count. A share of 0 does not exist, so runs with 0 are
+    skipped, unless all are 0.
+    """
+    all_runs = list(runs)
+    nonzero = [(code, value) for code, value in all_runs if value != 0] or all_runs
+    steps = [(one[0] == other[0], _apart(one[1], other[1])) for one, other in pairwise(nonzero)]
     same_code = [apart for same, apart in steps if same]
     if len(same_code) >= FLOOR_PAIRS:
         return Floor(share=max(same_code), pairs=len(same_code))
     if len(steps) < FLOOR_PAIRS:
         return Floor()
-    # Never exact: neighbours that agree may be code that nobody touched, and say nothing of the next.
+    # Never exact: neighbours that agree may be unchanged code, and predict nothing about the next run.
     return Floor(share=3 * statistics.median(apart for _, apart in steps), pairs=0)
 
 
@@ -182,28 +201,28 @@ def _thinned(samples: Sequence[float]) -> list[float]:
 def _changes(
     head: Sequence[float], base: Sequence[float], ranks: tuple[int, int], unit: float | None
 ) -> list[tuple[float, float]]:
-    """Every change that a resample can show, and how likely it is."""
+    """Return every change that a resample can show, and its probability."""
     head_rank, base_rank = ranks
     return [
-        ((now - then) / (unit or abs(then)), mine * theirs)
-        for now, mine in zip(head, _weights(len(head), head_rank), strict=True)
-        for then, theirs in zip(base, _weights(len(base), base_rank), strict=True)
+        ((now - then) / (unit or abs(then)), weight * base_weight)
+        for now, weight in zip(head, _weights(len(head), head_rank), strict=True)
+        for then, base_weight in zip(base, _weights(len(base), base_rank), strict=True)
     ]
 
 
 def _quantile(weighted: list[tuple[float, float]], share: float) -> float:
-    passed = 0.0
+    total = 0.0
     weighted.sort()
     for value, weight in weighted:
-        passed += weight
-        if passed >= share:
+        total += weight
+        if total >= share:
             return value
     return weighted[-1][0]
 
 
 @lru_cache(maxsize=4096)
 def _weights(count: int, rank: int) -> tuple[float, ...]:
-    """How likely each of the ordered samples is to be of this rank in a resample of as many."""
+    """Return the probability of each ordered sample to have this rank in a resample of the same size."""
     below = [_at_least(rank, count, share=k / count) for k in range(count + 1)]
     return tuple(after - before for before, after in pairwise(below))
 

@@ -1,4 +1,4 @@
-"""What was read of one or many files: metrics, series and samples, bounded. Hostile values in, plain ones out. Pure."""
+"""Collect metrics, series and samples of one or many files, bounded. Pure: hostile values in, plain ones out."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ LARGEST = 1e300
 
 
 class Unreadable(ValueError):
-    """Not what its name says, or more than anybody measures. Says why in a few words."""
+    """Error for content that does not match its name, or exceeds a limit. Its text gives the reason in a few words."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Readings:
-    """`metrics`: one value a name, numbers, labels beside them, None for what is no number (NaN, ∞). `series`: a metric
-    over the steps of one run. `samples`: the same thing measured again and again, of which the metric is the median."""
+    """Metrics of a run.
+
+    `metrics`: one value a name. Labels stand next to numbers, and None stands for NaN and ∞. `series`: a metric over
+    the steps of one run. `samples`: several measurements of the same quantity, whose median is the metric.
+    """
 
     metrics: Mapping[str, object] = field(default_factory=dict)
     series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -34,7 +37,7 @@ class Readings:
 
 
 class Collector:
-    """Takes what it is given until it is full."""
+    """Collector that takes values until it is full."""
 
     def __init__(self) -> None:
         self._metrics: dict[str, object] = {}
@@ -45,11 +48,11 @@ class Collector:
         return Readings(metrics=self._metrics, series=self._series, samples=self._samples)
 
     def add(self, name: str, value: object) -> None:
-        """Numbers and short texts; anything else is left out."""
+        """Add a number or a short text. Other values are skipped."""
         name = short(name)
-        kept = _value(value)
-        if (kept is not None or isinstance(value, int | float)) and self._room(self._metrics, name):
-            self._metrics[name] = kept
+        stored = _value(value)
+        if (stored is not None or isinstance(value, int | float)) and self._room(self._metrics, name):
+            self._metrics[name] = stored
 
     def add_series(self, name: str, values: Sequence[object]) -> None:
         self._add_many(self._series, name, values)
@@ -58,7 +61,7 @@ class Collector:
         self._add_many(self._samples, name, values)
 
     def flatten(self, values: Mapping[str, object], *, prefix: str = "", depth: int = 0, null: bool = False) -> None:
-        """Nested mappings become dotted names, a list of numbers a series. `null`: it stands for what is no number."""
+        """Add nested mappings as dotted names, and a list of numbers as a series. `null`: null stands for NaN."""
         if depth > DEEPEST:
             raise Unreadable(f"is nested more than {DEEPEST} deep")
         for key, value in values.items():
@@ -74,28 +77,28 @@ class Collector:
         for name, value in other.metrics.items():
             if self._room(self._metrics, short(prefix + name)):
                 self._metrics[short(prefix + name)] = value
-        for mine, theirs in ((self._series, other.series), (self._samples, other.samples)):
-            mine.update({short(prefix + name): points for name, points in theirs.items()})
+        for own, additions in ((self._series, other.series), (self._samples, other.samples)):
+            own.update({short(prefix + name): points for name, points in additions.items()})
 
-    def _add_many(self, kept: dict[str, tuple[float, ...]], name: str, values: Sequence[object]) -> None:
+    def _add_many(self, stored: dict[str, tuple[float, ...]], name: str, values: Sequence[object]) -> None:
         numbers = [number for value in values if (number := finite(value)) is not None]
-        if numbers and self._room(kept, short(name)):
-            kept[short(name)] = tuple(numbers[-MOST_POINTS:])
+        if numbers and self._room(stored, short(name)):
+            stored[short(name)] = tuple(numbers[-MOST_POINTS:])
 
     @staticmethod
-    def _room(kept: Mapping[str, object], name: str) -> bool:
-        return bool(name) and (name in kept or len(kept) < MOST)
+    def _room(stored: Mapping[str, object], name: str) -> bool:
+        return bool(name) and (name in stored or len(stored) < MOST)
 
 
 def finite(value: object) -> float | None:
-    """A number that can be reckoned with; True is none."""
+    """Return a number that arithmetic can use, or None. True is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if -LARGEST < value < LARGEST and math.isfinite(value) else None
 
 
 def short(text: str, *, most: int = LONGEST) -> str:
-    """As a name or label: no controls, no half characters, not too long."""
+    """Return a text as a name or label: no controls, no half characters, not too long."""
     return plain(text[: 2 * most]).encode("utf-8", "replace").decode()[:most]
 
 

@@ -1,4 +1,4 @@
-"""A repository's own word on its metrics, the small `cvl-ci.yml`: which way is better, and how much worse is too much.
+"""Read a repository's rules for its metrics from the small `cvl-ci.yml`: the better direction and the tolerance.
 
 tolerance: 5%
 metrics:                       # names or patterns, the first that fits counts
@@ -29,7 +29,10 @@ _DIRECTIONS = {direction.value: direction for direction in Direction}
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """`tolerance`: a share of the base, or of the target. `by_name`: nobody said so, the metric's name did."""
+    """Rule for one metric.
+
+    `tolerance`: a share of the base, or of the target. `by_name`: the rule comes from the metric's name alone.
+    """
 
     direction: Direction
     tolerance: float = TOLERANCE
@@ -50,21 +53,23 @@ class Rules:
 
 
 def read(content: bytes) -> Rules:
-    """Raises RequestError with all that is wrong in it."""
+    """Read the rules. Raises RequestError with all mistakes in them."""
     try:
-        said = safe_yaml.load(content)
+        document = safe_yaml.load(content)
     except safe_yaml.Unreadable as error:
         raise RequestError([Mistake(field=FILE_NAME, value="", problem=str(error))]) from None
-    if said is None:
+    if document is None:
         return Rules()
-    if not isinstance(said, dict):
-        raise RequestError([Mistake(field=FILE_NAME, value=str(said), problem="is no mapping of keys to values")])
+    if not isinstance(document, dict):
+        raise RequestError(
+            [Mistake(field=FILE_NAME, value=str(document), problem="is not a mapping of keys to values")]
+        )
     reading = _Reading()
-    reading.keys("", said, _KEYS)
-    tolerance = reading.share("tolerance", said.get("tolerance"), TOLERANCE)
-    metrics = said.get("metrics") or {}
+    reading.keys("", document, _KEYS)
+    tolerance = reading.share("tolerance", document.get("tolerance"), TOLERANCE)
+    metrics = document.get("metrics") or {}
     if not isinstance(metrics, dict):
-        reading.wrong("metrics", metrics, "is no mapping of names to rules")
+        reading.wrong("metrics", metrics, "is not a mapping of names to rules")
         metrics = {}
     patterns = tuple((str(name), reading.rule(str(name), rule, tolerance)) for name, rule in metrics.items())
     if reading.mistakes:
@@ -76,19 +81,19 @@ class _Reading:
     def __init__(self) -> None:
         self.mistakes: list[Mistake] = []
 
-    def wrong(self, where: str, value: object, problem: str, *, known: tuple[str, ...] = ()) -> None:
-        near_ones = near(str(value), known) or known
+    def wrong(self, place: str, value: object, problem: str, *, options: tuple[str, ...] = ()) -> None:
+        near_ones = near(str(value), options) or options
         self.mistakes.append(
-            Mistake(field=f"{FILE_NAME} {where}".strip(), value=str(value), problem=problem, near=near_ones)
+            Mistake(field=f"{FILE_NAME} {place}".strip(), value=str(value), problem=problem, near=near_ones)
         )
 
-    def keys(self, where: str, said: Mapping[object, object], known: tuple[str, ...]) -> None:
-        for key in said:
-            if key not in known:
-                self.wrong(where, key, "is no key", known=known)
+    def keys(self, place: str, mapping: Mapping[object, object], options: tuple[str, ...]) -> None:
+        for key in mapping:
+            if key not in options:
+                self.wrong(place, key, "is not a key", options=options)
 
-    def share(self, where: str, value: object, otherwise: float) -> float:
-        """`5%`, `0.05`."""
+    def share(self, place: str, value: object, otherwise: float) -> float:
+        """Return the share from `5%` or `0.05`."""
         if value is None:
             return otherwise
         text = str(value).strip()
@@ -97,28 +102,28 @@ class _Reading:
         except ValueError:
             share = -1.0
         if isinstance(value, bool) or not 0 <= share <= 1:
-            self.wrong(where, value, "is no share such as 5% or 0.05")
+            self.wrong(place, value, "is not a share such as 5% or 0.05")
             return otherwise
         return share
 
-    def rule(self, name: str, said: object, tolerance: float) -> Rule:
-        where = f"metrics.{name}"
-        said = {"direction": said} if isinstance(said, str) else said
-        if not isinstance(said, dict):
-            self.wrong(where, said, "is no direction and no mapping", known=tuple(_DIRECTIONS))
+    def rule(self, name: str, definition: object, tolerance: float) -> Rule:
+        place = f"metrics.{name}"
+        definition = {"direction": definition} if isinstance(definition, str) else definition
+        if not isinstance(definition, dict):
+            self.wrong(place, definition, "is neither a direction nor a mapping", options=tuple(_DIRECTIONS))
             return Rule(direction=Direction.UNKNOWN)
-        self.keys(where, said, _RULE_KEYS)
-        word = said.get("direction", "target" if "target" in said else None)
+        self.keys(place, definition, _RULE_KEYS)
+        word = definition.get("direction", "target" if "target" in definition else None)
         direction = by_name(name) if word is None else _DIRECTIONS.get(str(word))
         if direction is None:
-            self.wrong(f"{where}.direction", word, "is no direction", known=tuple(_DIRECTIONS))
-        target = finite(said.get("target"))
+            self.wrong(f"{place}.direction", word, "is not a direction", options=tuple(_DIRECTIONS))
+        target = finite(definition.get("target"))
         if (direction is Direction.TARGET) is not (target is not None):
             problem = "a direction of target and a number for it go together"
-            self.wrong(f"{where}.target", said.get("target"), problem)
+            self.wrong(f"{place}.target", definition.get("target"), problem)
         return Rule(
             direction=direction or Direction.UNKNOWN,
-            tolerance=self.share(f"{where}.tolerance", said.get("tolerance"), tolerance),
+            tolerance=self.share(f"{place}.tolerance", definition.get("tolerance"), tolerance),
             target=target,
             by_name=word is None,
         )

@@ -1,4 +1,4 @@
-"""One metric as all runs of one side measured it: its numbers, and the runs without a number. Pure.
+"""Hold one metric of all runs of one side: its numbers, and the runs without a number. Pure.
 
 A run loses a metric where other runs have a number and this run has NaN, a text, or nothing.
 """
@@ -26,8 +26,11 @@ class Measured(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One metric of one side. `numbers`: its samples. `measured`: how many of the `runs` have a number or a flag.
-    `partly`: how many of these lack it in some turns. `crowded`: a run has more metrics than a summary keeps."""
+    """One metric of one side.
+
+    `numbers`: its samples. `measured`: how many of the `runs` have a number or a flag. `partly`: how many of these lack
+    it in some turns. `crowded`: a run has more metrics than a summary stores.
+    """
 
     runs: int
     measured: int = 0
@@ -49,7 +52,7 @@ class Side:
         return (self.runs - self.measured + self.partly) / self.runs if self.runs else 0.0
 
     @property
-    def shown(self) -> object:
+    def display(self) -> object:
         """Return what a reader sees: the median, the flag or the labels."""
         if self.numbers and self.is_there:
             return statistics.median(self.numbers)
@@ -63,22 +66,24 @@ class Side:
 
 
 def side(name: str, runs: Sequence[Measured], *, every_sample: bool = False) -> Side:
-    """Return this metric of all `runs`. The samples of one machine share its luck: a run counts as one measurement,
-    unless `every_sample` counts."""
+    """Return this metric of all `runs`.
+
+    The samples of one machine share its luck, so a run counts as one measurement, unless `every_sample` is set.
+    """
     numbers: list[float] = []
     flags: list[bool] = []
     labels: list[str] = []
     measured = partly = 0
     for run in runs:
-        value, found = run.metrics.get(name), numbers_of(name, run)
-        if found:
-            numbers += found if every_sample else [statistics.median(found)]
-            partly += len(found) < len(run.samples.get(TIME, ())) and name in run.samples
+        value, numbers_of_run = run.metrics.get(name), numbers_of(name, run)
+        if numbers_of_run:
+            numbers += numbers_of_run if every_sample else [statistics.median(numbers_of_run)]
+            partly += len(numbers_of_run) < len(run.samples.get(TIME, ())) and name in run.samples
         elif isinstance(value, bool):
             flags.append(value)
         elif isinstance(value, str):
             labels.append(value)
-        measured += bool(found) or isinstance(value, bool)
+        measured += bool(numbers_of_run) or isinstance(value, bool)
     return Side(
         runs=len(runs),
         measured=measured,
@@ -92,7 +97,10 @@ def side(name: str, runs: Sequence[Measured], *, every_sample: bool = False) -> 
 
 
 def numbers_of(name: str, run: Measured) -> tuple[float, ...]:
-    """Return all samples, or the one value where a run has no samples. A metric whose value is no number has none."""
+    """Return all samples, or the one value if a run has no samples.
+
+    Without a number as its value, a metric has none.
+    """
     one = finite(run.metrics.get(name))
     if one is None and name in run.metrics:
         return ()

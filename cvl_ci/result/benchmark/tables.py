@@ -1,4 +1,4 @@
-"""Metrics in rows: JSON, JSON lines and CSV. The last row is the metric, all rows the series. Pure."""
+"""Read metrics in rows: JSON, JSON lines and CSV. The last row is the metric, all rows are the series. Pure."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from cvl_ci.result.benchmark.readings import Collector, Readings, Unreadable
 from cvl_ci.result.sanitize import encodable
 
 MOST_ROWS = 20_000
-"""The last ones: a metric is what its last row says."""
+"""Only the last rows count: a metric is the value of its last row."""
 
 
 def read_json(text: str) -> Readings:
-    """A mapping, or a list of mappings, which are rows."""
-    found = load(text)
-    if isinstance(found, list):
-        return _rows([row for row in found[-MOST_ROWS:] if isinstance(row, dict)])
-    if not isinstance(found, dict):
-        raise Unreadable("is no mapping")
+    """Read a mapping, or a list of mappings, which are rows."""
+    document = load(text)
+    if isinstance(document, list):
+        return _rows([row for row in document[-MOST_ROWS:] if isinstance(row, dict)])
+    if not isinstance(document, dict):
+        raise Unreadable("is not a mapping")
     collector = Collector()
-    collector.flatten(found)
+    collector.flatten(document)
     return collector.readings()
 
 
 def read_json_lines(text: str) -> Readings:
-    """A run that is stopped leaves half a last line: what stands before it counts."""
+    """Read JSON lines. A stopped run leaves half a last line: the lines before it count."""
     rows = []
     for line in text.splitlines()[-MOST_ROWS:]:
         try:
@@ -41,33 +41,36 @@ def read_json_lines(text: str) -> Readings:
 
 
 def read_csv(text: str) -> Readings:
-    """A table whose first column names its rows (`leaderboard.csv`) gives `row.column`; any other is a series."""
+    """Read a table.
+
+    A first column that names the rows (`leaderboard.csv`) gives `row.column`; other tables are series.
+    """
     lines = io.StringIO(text.removeprefix("\ufeff"))
     try:
         rows = deque(csv.DictReader(lines, restkey="", restval=""), maxlen=MOST_ROWS)
     except csv.Error as error:
-        raise Unreadable(f"is no CSV: {error}") from None
-    typed = [{str(key): _typed(value) for key, value in row.items() if key} for row in rows]
-    first = next(iter(typed[0]), None) if typed else None
-    names = [row.get(first) for row in typed] if first is not None else []
+        raise Unreadable(f"is not CSV: {error}") from None
+    values = [{str(key): _parsed(value) for key, value in row.items() if key} for row in rows]
+    first = next(iter(values[0]), None) if values else None
+    names = [row.get(first) for row in values] if first is not None else []
     if first is None or not all(isinstance(name, str) and name for name in names) or len({*names}) < len(names):
-        return _rows(typed)
+        return _rows(values)
     collector = Collector()
-    for name, row in zip(names, typed, strict=True):
+    for name, row in zip(names, values, strict=True):
         collector.flatten({key: value for key, value in row.items() if key != first}, prefix=f"{name}.")
     return collector.readings()
 
 
 def load(text: str) -> object:
-    """JSON as the field writes it, bare NaN included."""
+    """Load JSON, and accept a bare NaN, which many programs write."""
     try:
         return encodable(json.loads(text))
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"is no JSON: {str(error)[:80]}") from None
+        raise Unreadable(f"is not JSON: {str(error)[:80]}") from None
 
 
 def _rows(rows: Sequence[Mapping[str, object]]) -> Readings:
-    """Not every row has every column: the last that has one gives its metric."""
+    """Return the last value of each column, because not every row has every column."""
     if not rows:
         raise Unreadable("holds no rows")
     flat = []
@@ -86,7 +89,7 @@ def _rows(rows: Sequence[Mapping[str, object]]) -> Readings:
     return collector.readings()
 
 
-def _typed(value: object) -> object:
+def _parsed(value: object) -> object:
     text = value.strip() if isinstance(value, str) else ""
     try:
         return int(text) if text.lstrip("+-").isdecimal() and len(text) < 20 else float(text)

@@ -1,4 +1,4 @@
-"""What a job measured in several runs on one machine, as one: medians, with every run's own number kept. Pure."""
+"""Combine the measurements of several runs on one machine: medians, with every run's own number. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from cvl_ci.result.benchmark.readings import MOST, Readings, finite
 
 TIME = "time.turn"
-"""How long one turn ran, in seconds, by the machine's own clock."""
+"""The seconds that one turn ran, by the machine's own clock."""
 
 
 def turn(measured: Readings, *, seconds: float) -> Readings:
-    """Return one turn: one number for each metric, its median where it has samples, and how long the turn ran."""
+    """Return one turn: one number for each metric (the median of its samples), and how long the turn ran."""
     return Readings(metrics={TIME: seconds, **_of(measured)})
 
 

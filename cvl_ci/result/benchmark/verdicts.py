@@ -1,4 +1,4 @@
-"""The verdict on one metric of two sides: first whether both sides measured it, then its numbers. Pure."""
+"""Judge one metric of two sides: first whether both sides measured it, then its numbers. Pure."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from dataclasses import replace
 
 from cvl_ci.result.benchmark import noise
 from cvl_ci.result.benchmark.direction import Direction, good
-from cvl_ci.result.benchmark.noise import Floor, Judged, Verdict
+from cvl_ci.result.benchmark.noise import Floor, Ruling, Verdict
 from cvl_ci.result.benchmark.rules import Rule
 from cvl_ci.result.benchmark.sides import Side
 
 MEASURED_ALWAYS = ("time.", "cost_usd", "gpu.")
-"""Every run measures these: they have a trend, and cvl-ci.yml alone gates them."""
+"""Every run measures these: they have a trend, and only cvl-ci.yml gates them."""
 
 UNKNOWN = "which way is better is not known"
 
 
 def direction_of(rule: Rule, head: Sequence[float], base: Sequence[float]) -> Direction:
-    """Return which way is better. A name alone says little of a signed metric (an error of -0.03); but where more is
-    better, a fall below 0 is a fall."""
+    """Return which way is better.
+
+    A name alone says little about a signed metric, such as an error of -0.03. But where more is better, a fall below 0
+    is a fall.
+    """
     if not rule.by_name or min((*base, 0.0)) == min((*head, 0.0)) == 0:
         return rule.direction
     fell = rule.direction is Direction.HIGHER and min((*base, 0.0)) == 0
@@ -32,53 +35,58 @@ def is_gated(name: str, rule: Rule, direction: Direction) -> bool:
 
 def judge(
     head: Side, base: Side, *, rule: Rule, direction: Direction, gated: bool, floor: Floor | None = None
-) -> Judged:
-    """Return the verdict. A metric that is not gated is never `worse` or `better`; a gated one that is no number on
-    either side is `unsure`."""
-    found = _lost(head, base) or _compared(head, base, rule, direction, floor or Floor())
-    if gated and found.verdict is Verdict.NO_BASELINE and not head.is_there:
-        return replace(found, verdict=Verdict.UNSURE)
-    if gated or found.verdict not in {Verdict.WORSE, Verdict.BETTER}:
-        return found
+) -> Ruling:
+    """Return the verdict. A metric that is not gated is never `worse` or `better`.
+
+    A gated metric without a number on either side is `unsure`.
+    """
+    ruling = _lost(head, base) or _compared(head, base, rule, direction, floor or Floor())
+    if gated and ruling.verdict is Verdict.NO_BASELINE and not head.is_there:
+        return replace(ruling, verdict=Verdict.UNSURE)
+    if gated or ruling.verdict not in {Verdict.WORSE, Verdict.BETTER}:
+        return ruling
     if direction is not Direction.UNKNOWN:
-        return _unsure(found, "measured of every run: a rule would gate it")
+        return _unsure(ruling, "measured of every run: a rule would gate it")
     if rule.by_name and rule.direction is not Direction.UNKNOWN and min((*base.numbers, 0.0)) == 0:
-        return replace(found, verdict=Verdict.CHANGED, reason=f"it fell below 0; {UNKNOWN}")
-    if rule.by_name and found.sudden:
-        return replace(found, verdict=Verdict.CHANGED, reason=f"{found.reason}; {UNKNOWN}")
-    return _unsure(found, UNKNOWN)
+        return replace(ruling, verdict=Verdict.CHANGED, reason=f"it fell below 0; {UNKNOWN}")
+    if rule.by_name and ruling.sudden:
+        return replace(ruling, verdict=Verdict.CHANGED, reason=f"{ruling.reason}; {UNKNOWN}")
+    return _unsure(ruling, UNKNOWN)
 
 
 def from_target(values: Sequence[float], rule: Rule) -> list[float]:
-    """Return how far off each value is, as a length whose share is a share of the target: less is better."""
+    """Return the distance of each value from the target, as a length whose share is a share of the target.
+
+    Less is better.
+    """
     target = rule.target or 0.0
     return [(abs(target) or 1.0) + abs(value - target) for value in values]
 
 
-def _unsure(found: Judged, why: str) -> Judged:
-    return replace(found, verdict=Verdict.UNSURE, reason=f"{found.reason}; {why}" if found.sudden else why)
+def _unsure(ruling: Ruling, why: str) -> Ruling:
+    return replace(ruling, verdict=Verdict.UNSURE, reason=f"{ruling.reason}; {why}" if ruling.sudden else why)
 
 
-def _lost(head: Side, base: Side) -> Judged | None:
-    """Judge what at least one side lacks. None: both sides measured it."""
+def _lost(head: Side, base: Side) -> Ruling | None:
+    """Judge a metric that at least one side lacks. None: both sides measured it."""
     if head.is_there and base.is_there:
         return None
     if not base.runs:  # the baseline says why
-        return Judged(verdict=Verdict.NO_BASELINE, reason="" if head.is_there or head.labels else "it is no number")
+        return Ruling(verdict=Verdict.NO_BASELINE, reason="" if head.is_there or head.labels else "it is not a number")
     if base.is_there:
         if head.crowded and not head.is_named:
             reason = "it may be among the metrics of this run that were too many to keep"
-            return Judged(verdict=Verdict.UNSURE, reason=reason)
-        return Judged(verdict=Verdict.WORSE, reason=_how_lost(head), sudden=True)
+            return Ruling(verdict=Verdict.UNSURE, reason=reason)
+        return Ruling(verdict=Verdict.WORSE, reason=_how_lost(head), sudden=True)
     if head.is_there:
         reason = f"the base has no such {'number' if base.is_named else 'metric'}"
-        return Judged(verdict=Verdict.NO_BASELINE, reason=reason)
+        return Ruling(verdict=Verdict.NO_BASELINE, reason=reason)
     if head.measured or base.measured:
         reason = f"measured by {head.measured} of {head.runs} runs, and {base.measured} of {base.runs} of the base"
-        return Judged(verdict=Verdict.UNSURE, reason=reason)
+        return Ruling(verdict=Verdict.UNSURE, reason=reason)
     if not head.is_named:
-        return Judged(verdict=Verdict.NO_BASELINE, reason="it is gone, and was no number")
-    return Judged(verdict=Verdict.NO_BASELINE, reason="" if base.labels and head.labels else "it is no number")
+        return Ruling(verdict=Verdict.NO_BASELINE, reason="it is gone, and was not a number")
+    return Ruling(verdict=Verdict.NO_BASELINE, reason="" if base.labels and head.labels else "it is not a number")
 
 
 def _how_lost(head: Side) -> str:
@@ -86,35 +94,35 @@ def _how_lost(head: Side) -> str:
         return f"{head.runs - head.measured} of {head.runs} runs gave no number"
     if not head.is_named:
         return "it is gone"
-    return "it is no number any more"
+    return "it is not a number any more"
 
 
-def _compared(head: Side, base: Side, rule: Rule, direction: Direction, floor: Floor) -> Judged:
-    found = _flags(head, base, direction) if not head.numbers and not base.numbers else None
-    if found is None:
+def _compared(head: Side, base: Side, rule: Rule, direction: Direction, floor: Floor) -> Ruling:
+    ruling = _flags(head, base, direction) if not head.numbers and not base.numbers else None
+    if ruling is None:
         now, before = head.as_numbers, base.as_numbers
         if direction is Direction.TARGET:
             now, before = tuple(from_target(now, rule)), tuple(from_target(before, rule))
         lower = direction is not Direction.HIGHER
-        found = noise.judge(now, before, lower_is_better=lower, tolerance=rule.tolerance, floor=floor)
-    if found.verdict is Verdict.WORSE or head.lacking <= base.lacking:
-        return found
+        ruling = noise.judge(now, before, lower_is_better=lower, tolerance=rule.tolerance, floor=floor)
+    if ruling.verdict is Verdict.WORSE or head.lacking <= base.lacking:
+        return ruling
     lacking = head.runs - head.measured + head.partly
-    return replace(found, verdict=Verdict.UNSURE, reason=f"{lacking} of {head.runs} runs gave no number")
+    return replace(ruling, verdict=Verdict.UNSURE, reason=f"{lacking} of {head.runs} runs gave no number")
 
 
-def _flags(head: Side, base: Side, direction: Direction) -> Judged:
-    """Judge yes and no. One run is enough where the base always says yes: noise does not turn a yes into a no."""
+def _flags(head: Side, base: Side, direction: Direction) -> Ruling:
+    """Judge yes and no. If the base always says yes, one run is enough: noise does not turn a yes into a no."""
     now, before = ([good(flag, direction) for flag in one.flags] for one in (head, base))
     if {*head.flags} == {*base.flags} and len({*now}) == 1:
-        return Judged(verdict=Verdict.SAME)
+        return Ruling(verdict=Verdict.SAME)
     words = f"{str(base.flags[0]).lower()} became {str(not base.flags[0]).lower()}"
     if all(before) and sum(now) * 2 <= len(now):
-        return Judged(verdict=Verdict.WORSE, reason=_of(now, words), sudden=True)
+        return Ruling(verdict=Verdict.WORSE, reason=_of(now, words), sudden=True)
     if not any(before) and all(now):
-        return Judged(verdict=Verdict.BETTER, reason=words, sudden=True)
+        return Ruling(verdict=Verdict.BETTER, reason=words, sudden=True)
     turned = f"{sum(head.flags)} of {len(head.flags)} are true, and {sum(base.flags)} of {len(base.flags)} of the base"
-    return Judged(verdict=Verdict.UNSURE, reason=turned)
+    return Ruling(verdict=Verdict.UNSURE, reason=turned)
 
 
 def _of(now: Sequence[bool], words: str) -> str:

@@ -1,4 +1,4 @@
-"""What kind of failure a leg's end is, and whether it says anything about the code: infrastructure does not. Pure."""
+"""Classify the end of a leg, and tell whether it says anything about the code: infrastructure does not. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cvl_ci.result.benchmark.leg import Leg
 
 
 class Failure(enum.Enum):
-    """In the order a reader wants them."""
+    """Kinds of failure, the most important first."""
 
     MACHINE_LEFT = "a machine may be left"
     TEST = "the job failed"
@@ -28,7 +28,7 @@ class Failure(enum.Enum):
 INFRASTRUCTURE = frozenset(
     {Failure.PREEMPTED, Failure.CREDENTIALS, Failure.QUOTA, Failure.CAPACITY, Failure.ENGINE, Failure.CANCELLED}
 )
-"""Not the code's fault, and never red by itself."""
+"""The code did not cause these, and alone they never make a report red."""
 
 WORTH_ANOTHER_TRY = frozenset({Failure.PREEMPTED, Failure.CAPACITY, Failure.ENGINE})
 
@@ -44,12 +44,12 @@ _BY_EXIT_CODE = {64: Failure.REQUEST, 77: Failure.CREDENTIALS, 78: Failure.BUDGE
 
 
 def failure(leg: Leg) -> Failure | None:
-    """None: it succeeded, and its machine is gone."""
-    if not leg.gone:
+    """Return the kind of failure. None: the leg succeeded, and its machine is gone."""
+    if not leg.is_gone:
         return Failure.MACHINE_LEFT
     if leg.ending is Ending.SUCCEEDED:
         return None
     if leg.ending is not Ending.NEVER_STARTED:
         return _BY_ENDING[leg.ending]
-    found = _BY_EXIT_CODE.get(leg.exit_code, Failure.ENGINE)
-    return Failure.QUOTA if found is Failure.CAPACITY and _QUOTA.search(leg.errors) else found
+    kind = _BY_EXIT_CODE.get(leg.exit_code, Failure.ENGINE)
+    return Failure.QUOTA if kind is Failure.CAPACITY and _QUOTA.search(leg.errors) else kind

@@ -1,7 +1,7 @@
-"""Many legs as one job summary and one comment: a table, the rest folded, the worst first.
+"""Render many legs as one job summary and one comment: a table, the rest folded, the worst first.
 
-Beside report.py only here is Markdown written, by the same law: what came from a machine stands in code spans alone, or
-in letters that nothing takes for its own.
+Markdown is written only here and in report.py, under the same rule. Text from a machine stands only in code spans, or
+in letters that have no meaning in Markdown.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from cvl_ci.result.report import COMMENT_BYTES, LISTED, SUMMARY_BYTES, Link, cod
 from cvl_ci.result.units import dollars, duration
 
 ISSUE_BYTES = 60_000
-"""Of 65,536, beside the marker and the list of legs that stand before it."""
+"""GitHub's limit is 65,536. The marker and the list of legs stand before the body."""
 CHARTS = 6
-"""GitHub draws each; more would make the page slow."""
+"""GitHub draws each chart; more charts would make the page slow."""
 
 METRICS_OF_A_ROW = 60
 _TABLE_SHARE = 0.6
-"""Of the room, at most, so that what is worth knowing of single metrics has some too."""
+"""The largest share of the room for the table, so that some room stays for single metrics."""
 
 
 def job_summary(report: Report, *, page: str = "", nights: int = 14, room: int = SUMMARY_BYTES) -> str:
-    """For GitHub's step summary. `page`: where the whole report is, in our own words."""
+    """Return the page for GitHub's step summary. `page`: the place of the whole report, in cvl-ci's own words."""
     return _fitted(_blocks(report, nights=nights, room=room), page=page, room=room)
 
 
 def comment(report: Report, *, marker: str, page: str = "", nights: int = 14) -> str:
-    """The sticky one. `marker`: invisible, and by it the comment is found again."""
+    """Return the sticky comment. `marker`: invisible text by which cvl-ci finds the comment again."""
     room = COMMENT_BYTES - len(marker) - 2
     return f"{marker}\n\n{_fitted(_blocks(report, nights=nights, room=room), page=page, room=room)}"
 
 
 def page_at(link: Link) -> str:
-    """Where the page is, for `page`: the artifact that holds it."""
+    """Return the place of the page, for the argument `page`: the artifact that holds it."""
     return f"`report.html` in the artifact [{code(link.words)}]({link.url})"
 
 
 def matrix_page(title: str, lines: Sequence[str], *, room: int = SUMMARY_BYTES) -> str:
-    """What will run, for GitHub's step summary: `lines` hold names of a checkout."""
+    """Return the plan of a matrix for GitHub's step summary. `lines` hold names from a checkout."""
     return _fitted(
         [f"### {title}", *(["\n".join(f"- {code(line)}" for line in lines[:LISTED])] if lines else [])],
         page="",
@@ -52,19 +52,19 @@ def matrix_page(title: str, lines: Sequence[str], *, room: int = SUMMARY_BYTES) 
 
 
 def issue(report: Report, *, run: Link, page: str, nights: int = 14) -> str:
-    """The body of the issue, below its marker: what is wrong first, and the whole as in the comment."""
+    """Return the body of the issue, below its marker: the failures first, then the same blocks as in the comment."""
     log = f"Found by [{run.words}]({run.url})."
     room = ISSUE_BYTES - len(log.encode()) - 2
     return f"{log}\n\n{_fitted(_blocks(report, nights=nights, room=room), page=page, room=room)}"
 
 
 def recovered(report: Report, *, run: Link) -> str:
-    """The last word on it."""
+    """Return the last comment on the issue."""
     return f"All legs that this was opened for are fine again: {words.headline(report)} ([{run.words}]({run.url}))."
 
 
 def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
-    """The dearest first: what does not fit any more is cut from the end."""
+    """Return the blocks, the most important first. A block that does not fit is cut from the end."""
     return [
         f"### {words.headline(report)}",
         _alarm(report),
@@ -84,22 +84,22 @@ def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
 
 
 def _alarm(report: Report) -> str:
-    typed = words.commands(report)[:LISTED]
-    if not typed:
+    commands = words.commands(report)[:LISTED]
+    if not commands:
         return ""
-    lines = ["**A machine may still be running and billing.**", *map(code, typed)]
+    lines = ["**A machine may still be running and billing.**", *map(code, commands)]
     return "\n".join(["> [!CAUTION]", *(f"> {line}" for line in lines)])
 
 
 def _left_out(report: Report) -> str:
-    """Never folded: what was not tested says as much as what was."""
+    """List the legs that were left out. It is never folded: untested legs matter as much as tested ones."""
     lines = words.left_out(report)
     count = f"{len(lines)} {'leg was' if len(lines) == 1 else 'legs were'}"
     return _warned(f"{count} left out of the matrix, and not tested", lines)
 
 
 def _outdated(report: Report) -> str:
-    """Never folded: without these lines a green row of an earlier attempt would be missed by no reader."""
+    """List legs without a summary of this attempt. It is never folded, so that no reader misses an unknown end."""
     lines = words.outdated(report)
     count = f"{len(lines)} {'leg' if len(lines) == 1 else 'legs'}"
     return _warned(f"{count} left no summary in this attempt, so how they ended is unknown", lines)
@@ -108,9 +108,12 @@ def _outdated(report: Report) -> str:
 def _warned(title: str, lines: Sequence[str]) -> str:
     if not lines:
         return ""
-    more = len(lines) - LISTED
-    shown = [*(f"> - {code(line)}" for line in lines[:LISTED]), *([f"> - and {more} more"] if more > 0 else [])]
-    return "\n".join(["> [!WARNING]", f"> **{title}:**", *shown])
+    hidden_count = len(lines) - LISTED
+    items = [
+        *(f"> - {code(line)}" for line in lines[:LISTED]),
+        *([f"> - and {hidden_count} more"] if hidden_count > 0 else []),
+    ]
+    return "\n".join(["> [!WARNING]", f"> **{title}:**", *items])
 
 
 def _table(report: Report, *, room: int) -> str:
@@ -118,16 +121,19 @@ def _table(report: Report, *, room: int) -> str:
         return ""
     head = ["| example | where | status | change | a run | time | spot saved |", "|---|---|---|---|---|---|---|"]
     lines: list[str] = []
-    left = room
+    room_left = room
     for row in report.rows:
         line = _line(row, red=report.is_red(row))
-        left -= len(line.encode()) + 1
-        if left < 0:
+        room_left -= len(line.encode()) + 1
+        if room_left < 0:
             break
         lines.append(line)
-    more = len(report.rows) - len(lines)
-    cut = ["", f"*And {more} more rows, of which {sum(map(report.is_red, report.rows[len(lines) :]))} are red.*"]
-    return "\n".join([*head, *lines, *(cut if more else [])])
+    hidden_count = len(report.rows) - len(lines)
+    cut = [
+        "",
+        f"*And {hidden_count} more rows, of which {sum(map(report.is_red, report.rows[len(lines) :]))} are red.*",
+    ]
+    return "\n".join([*head, *lines, *(cut if hidden_count else [])])
 
 
 def _line(row: Row, *, red: bool) -> str:
@@ -152,18 +158,18 @@ def _change(row: Row) -> str:
     if one is None:
         return words.unjudged(row)
     why = words.sudden(one)
-    said = (code(one.metric), words.change(one), one.verdict.value, code(why) if why else "")
-    return " ".join(part for part in said if part)
+    parts = (code(one.metric), words.change(one), one.verdict.value, code(why) if why else "")
+    return " ".join(part for part in parts if part)
 
 
 def _metrics(row: Row) -> str:
-    listed = row.comparisons[:METRICS_OF_A_ROW]
-    if not listed:
+    shown_comparisons = row.comparisons[:METRICS_OF_A_ROW]
+    if not shown_comparisons:
         return ""
-    lines = [f"| {' | '.join(_cells(one))} |" for one in listed]
-    more = len(row.comparisons) - len(listed)
+    lines = [f"| {' | '.join(_cells(one))} |" for one in shown_comparisons]
+    hidden_count = len(row.comparisons) - len(shown_comparisons)
     head = ["| metric | now | base | change | verdict | | |", "|---|---|---|---|---|---|---|"]
-    table = "\n".join([*head, *lines, *(["", f"and {more} more"] if more else [])])
+    table = "\n".join([*head, *lines, *(["", f"and {hidden_count} more"] if hidden_count else [])])
     return _folded(f"{_plain(row)}: {len(row.comparisons)} metrics", f"{code(words.versus(row))}\n\n{table}")
 
 
@@ -185,7 +191,7 @@ def _value(value: object) -> str:
 
 
 def _nights(report: Report) -> str:
-    """Bars of what each night cost; a single one is no trend."""
+    """Return a bar chart of the cost of each night. A single night is not a trend."""
     if len(report.nights) < 2:
         return ""
     highest = max(night.usd for night in report.nights) or 1.0
@@ -197,9 +203,9 @@ def _nights(report: Report) -> str:
 
 
 def _charts(report: Report, *, nights: int) -> list[str]:
-    """Of what got worse first, then of what has the longest history."""
-    wanted = sorted(report.rows, key=lambda row: (not row.worse, -len(row.history)))
-    drawn = (_trend(row, nights=nights) for row in wanted)
+    """Return charts: of worse rows first, then of the rows with the longest history."""
+    ordered = sorted(report.rows, key=lambda row: (not row.worse, -len(row.history)))
+    drawn = (_trend(row, nights=nights) for row in ordered)
     charts: list[str] = []
     for chart in drawn:
         if chart:
@@ -238,11 +244,11 @@ def _chart(title: str, days: str, axis: str, series: str) -> str:
 
 
 def _uncompared(row: Row) -> bool:
-    return row.failure is None and not row.baseline.legs and row.beside is None
+    return row.failure is None and not row.baseline.legs and row.paired_base is None
 
 
 def _name(row: Row) -> str:
-    """With the way to its log, where there is one."""
+    """Return the row's name, with a link to its log if there is one."""
     address = next((leg.run_url for leg in row.legs if leg.run_url), "")
     return f"{code(row.name)} [log]({address})" if address else code(row.name)
 
@@ -252,22 +258,22 @@ def _plain(row: Row) -> str:
 
 
 def _plain_text(text: str) -> str:
-    """In a fold's title, which is HTML: no code spans there."""
+    """Return text for a fold's title, which is HTML and has no code spans."""
     return f"<code>{_harmless(text)}</code>"
 
 
 def _harmless(text: str) -> str:
-    """Only what neither Markdown, HTML, mentions nor a chart could take for theirs."""
-    kept = re.sub(r"[^A-Za-z0-9 ,./+_-]", "·", text)[:120]
-    return re.sub(r"(?i)www\.", "www·", kept).strip() or "·"
+    """Keep only characters that have no meaning in Markdown, HTML, mentions or a chart."""
+    text_kept = re.sub(r"[^A-Za-z0-9 ,./+_-]", "·", text)[:120]
+    return re.sub(r"(?i)www\.", "www·", text_kept).strip() or "·"
 
 
 def _fold(title: str, items: Sequence[str]) -> str:
     if not items:
         return ""
-    more = len(items) - LISTED
-    shown = [*items[:LISTED], *([f"and {more} more"] if more > 0 else [])]
-    return _folded(f"{title} ({len(items)})", "\n".join(f"- {item}" for item in shown))
+    hidden_count = len(items) - LISTED
+    lines = [*items[:LISTED], *([f"and {hidden_count} more"] if hidden_count > 0 else [])]
+    return _folded(f"{title} ({len(items)})", "\n".join(f"- {item}" for item in lines))
 
 
 def _folded(title: str, body: str) -> str:
@@ -275,17 +281,17 @@ def _folded(title: str, body: str) -> str:
 
 
 def _fitted(blocks: Sequence[str], *, page: str, room: int) -> str:
-    """Whole blocks only, as many as fit beside the words that say where the rest is."""
-    where = f" The whole report: {page}." if page else ""
-    cut = f"*Cut to fit.{where}*"
+    """Join as many whole blocks as fit, with the words that name the place of the rest."""
+    place = f" The whole report: {page}." if page else ""
+    cut = f"*Cut to fit.{place}*"
     size: Callable[[str], int] = lambda text: len(text.encode("utf-8", "replace")) + 2  # noqa: E731
-    left = room - size(cut)
-    kept: list[str] = []
+    room_left = room - size(cut)
+    fitting: list[str] = []
     present = [block for block in blocks if block]
     for block in present:
-        left -= size(block)
-        if left < 0:
+        room_left -= size(block)
+        if room_left < 0:
             break
-        kept.append(block)
-    end = cut if len(kept) < len(present) else where.strip()
-    return "\n\n".join([*kept, *([end] if end else [])]) + "\n"
+        fitting.append(block)
+    end = cut if len(fitting) < len(present) else place.strip()
+    return "\n\n".join([*fitting, *([end] if end else [])]) + "\n"

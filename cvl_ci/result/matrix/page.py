@@ -1,7 +1,7 @@
-"""Many legs as one HTML page that needs nothing else: no network, no other file, and no script but the ones in it.
+"""Render many legs as one HTML page that needs no network, no other file, and no script but the ones in it.
 
-Remote text is escaped in the table and travels as JSON to the script, which shows it as text; the page's own policy
-lets no other script run, whatever got in. Pure: style and scripts are given.
+Remote text is escaped in the table. It travels to the script as JSON, and the script shows it as text. The page's own
+policy lets no other script run. Pure: the caller passes style and scripts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KINDS = {"worse": "bad", "better": "good", "changed": "doubt", "unsure": "doubt
 
 @dataclass(frozen=True, kw_only=True)
 class Assets:
-    """`styles` and `scripts` in the order they count; `licence` of what is not ours."""
+    """Styles and scripts of the page, in the order they apply. `licence`: of the parts that others wrote."""
 
     styles: Sequence[str]
     scripts: Sequence[str]
@@ -37,7 +37,7 @@ class Assets:
 
 
 def page(report: Report, *, assets: Assets, nights: int = 14) -> str:
-    """The same report gives the same bytes."""
+    """Return the page. The same report gives the same bytes."""
     data = _json(report, nights)
     policy = "; ".join(
         [
@@ -62,16 +62,16 @@ def page(report: Report, *, assets: Assets, nights: int = 14) -> str:
             "<body><main>",
             f"<h1>{_text(words.headline(report))}</h1>",
             *_alarm(report),
-            *(f'<p class="doubt">{_text(said)}</p>' for said in [words.not_gated(report)] if said),
+            *(f'<p class="doubt">{_text(note)}</p>' for note in [words.not_gated(report)] if note),
             _facts(report),
             _table(report),
             '<section id="panel" aria-live="polite"></section>',
             *_nights(report.nights),
-            *_listed("Legs that left no summary in this attempt", words.outdated(report)),
-            *_listed("Legs that left no summary", report.missing),
-            *_listed("Left out of the matrix, and not tested", words.left_out(report)),
-            *_listed("Worth another try", [row.name for row in report.rerun]),
-            *_listed("Summaries that could not be read", report.troubles),
+            *_list("Legs that left no summary in this attempt", words.outdated(report)),
+            *_list("Legs that left no summary", report.missing),
+            *_list("Left out of the matrix, and not tested", words.left_out(report)),
+            *_list("Worth another try", [row.name for row in report.rerun]),
+            *_list("Summaries that could not be read", report.troubles),
             "</main>",
             f'<script type="application/json" id="data">{data}</script>',
             f"<!-- The plots are drawn by uPlot.\n{assets.licence.replace('--', '- -')}\n-->",
@@ -83,27 +83,26 @@ def page(report: Report, *, assets: Assets, nights: int = 14) -> str:
 
 
 def _alarm(report: Report) -> list[str]:
-    typed = words.commands(report)
-    if not typed:
+    commands = words.commands(report)
+    if not commands:
         return []
-    told = "".join(f"<p><code>{_text(command)}</code></p>" for command in typed)
-    return [
-        f'<div class="alarm" role="alert"><p class="bad">A machine may still be running and billing.</p>{told}</div>'
-    ]
+    paragraphs = "".join(f"<p><code>{_text(command)}</code></p>" for command in commands)
+    alarm = '<p class="bad">A machine may still be running and billing.</p>'
+    return [f'<div class="alarm" role="alert">{alarm}{paragraphs}</div>']
 
 
 def _facts(report: Report) -> str:
     legs = [leg for row in report.rows for leg in row.legs]
     commits = sorted({leg.commit[:12] for leg in legs if leg.commit})
     days = sorted({day(leg.at) for leg in legs if leg.at})
-    more = f", and {report.unpriced} of unknown cost" if report.unpriced else ""
+    unpriced = f", and {report.unpriced} of unknown cost" if report.unpriced else ""
     facts = [
-        ("billed", f"{dollars(report.usd)}{more}"),
+        ("billed", f"{dollars(report.usd)}{unpriced}"),
         ("runs", str(len(legs))),
         ("commit", ", ".join(commits[:3])),
         ("day", " – ".join(dict.fromkeys([days[0], days[-1]])) if days else ""),
     ]
-    items = "".join(f"<li>{name} <b>{_text(said)}</b></li>" for name, said in facts if said)
+    items = "".join(f"<li>{name} <b>{_text(value)}</b></li>" for name, value in facts if value)
     return f'<ul class="facts">{items}</ul>'
 
 
@@ -138,7 +137,8 @@ def _line(at: int, row: Row, *, red: bool) -> str:
         ("number", _text(words.saved(row))),
     ]
     line = "".join(
-        f'<td{_kind(kind)} data-name="{name}">{said}</td>' for name, (kind, said) in zip(_COLUMNS, cells, strict=True)
+        f'<td{_kind(kind)} data-name="{name}">{content}</td>'
+        for name, (kind, content) in zip(_COLUMNS, cells, strict=True)
     )
     return f'<tr data-row="{at}">{line}</tr>'
 
@@ -149,8 +149,8 @@ def _change(row: Row) -> str:
     one = words.telling(row)
     if one is None:
         return f'<span class="soft">{words.unjudged(row)}</span>'
-    said = f"{one.metric} {words.change(one)} {one.verdict.value} {words.sudden(one)}".strip()
-    return f"<span{_kind(_KINDS.get(one.verdict.value, ''))}>{_text(said)}</span>"
+    description = f"{one.metric} {words.change(one)} {one.verdict.value} {words.sudden(one)}".strip()
+    return f"<span{_kind(_KINDS.get(one.verdict.value, ''))}>{_text(description)}</span>"
 
 
 def _nights(nights: Sequence[Night]) -> list[str]:
@@ -170,14 +170,14 @@ def _nights(nights: Sequence[Night]) -> list[str]:
     ]
 
 
-def _listed(title: str, said: Sequence[str]) -> list[str]:
-    if not said:
+def _list(title: str, items: Sequence[str]) -> list[str]:
+    if not items:
         return []
-    return [f"<h2>{title}</h2><ul>", *(f"<li>{_text(one)}</li>" for one in said), "</ul>"]
+    return [f"<h2>{title}</h2><ul>", *(f"<li>{_text(one)}</li>" for one in items), "</ul>"]
 
 
 def _json(report: Report, nights: int) -> str:
-    """In a script element `</script>` and `<!--` are the only words that end it."""
+    """Return the data of the script element. Only `</script>` and `<!--` could end the element."""
     telling = [at for at, row in enumerate(report.rows) if row.worse] + [
         at for at, row in enumerate(report.rows) if row.comparisons
     ]
@@ -192,9 +192,9 @@ def _json(report: Report, nights: int) -> str:
 
 def _row(row: Row, nights: int) -> dict[str, object]:
     drawn = words.drawn(row)
-    shown = sorted(row.comparisons, key=lambda one: one.metric != drawn)[:TRENDS_OF_A_ROW]
+    ordered = sorted(row.comparisons, key=lambda one: one.metric != drawn)[:TRENDS_OF_A_ROW]
     runs = [*row.history, *row.legs]
-    trends = {one.metric: trend(one.metric, runs, nights=nights) for one in shown if _is_drawn(one)}
+    trends = {one.metric: trend(one.metric, runs, nights=nights) for one in ordered if _is_drawn(one)}
     return {
         "title": _title(row),
         "place": plain(row.place),
@@ -221,7 +221,7 @@ def _row(row: Row, nights: int) -> dict[str, object]:
 
 
 def _is_drawn(one: Comparison) -> bool:
-    """Also of a metric that was lost: its nights before."""
+    """Return whether the metric has a chart. A lost metric shows the nights before."""
     return finite(one.value) is not None or finite(one.base) is not None
 
 

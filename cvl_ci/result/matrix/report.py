@@ -1,4 +1,4 @@
-"""All legs of a run as rows, one for each example on each kind of machine, and what they come to together. Pure."""
+"""Group all legs of a run into rows, one for each example on each kind of machine, and sum them up. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from cvl_ci.inputs.expected_legs import Expected
 from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Beside, Ending
 from cvl_ci.result.benchmark.baseline import Baseline, alike, choose
-from cvl_ci.result.benchmark.comparison import ORDER, Comparison, compare, in_order, told_beside, worse
+from cvl_ci.result.benchmark.comparison import ORDER, Comparison, compare, in_order, paired_comparisons, worse
 from cvl_ci.result.benchmark.leg import Key, Leg
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.rules import Rules
@@ -21,7 +21,7 @@ _ORDER = list(Failure)
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What makes a report red besides a job that failed."""
+    """Rules for a red report, besides a failed job."""
 
     fail_on_regression: bool = False
     fail_on_infrastructure: bool = False
@@ -29,7 +29,7 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """Runs of one key; `failure` is the worst of theirs. `usd` and `seconds`: of one run, the median."""
+    """Runs of one key. `failure`: the worst of its failures. `usd` and `seconds`: the median of one run."""
 
     key: Key
     name: str
@@ -40,12 +40,12 @@ class Row:
     baseline: Baseline
     comparisons: tuple[Comparison, ...]
     history: tuple[Leg, ...] = ()
-    beside: Beside | None = None
-    """Its base, where the two ran in turn on one machine."""
+    paired_base: Beside | None = None
+    """The comparison with its base, if the two ran in turn on one machine."""
     usd: float | None = None
     seconds: float = 0.0
     saved: float | None = None
-    """What spot saved, as a share."""
+    """The share that spot saved."""
     billed: bool = True
     best: bool = False
 
@@ -55,21 +55,21 @@ class Row:
 
     @property
     def place(self) -> str:
-        """Of a leg that never had a machine, where one was asked for, and the leg's own name."""
+        """Return the machine. A leg that never had one shows the requested places and the leg's own name."""
         last = self.legs[-1]
         if last.region:
             return self.key.place
-        return " · ".join(part for part in (", ".join(last.asked[:3]), last.name) if part) or self.key.place
+        return " · ".join(part for part in (", ".join(last.requested_places[:3]), last.name) if part) or self.key.place
 
     @property
     def verdict(self) -> Verdict:
         """Return the worst verdict of all gated metrics, and of those that changed."""
-        found = {one.verdict for one in self.comparisons if one.gated or one.verdict is Verdict.CHANGED}
-        return min(found, key=ORDER.index, default=Verdict.NO_BASELINE)
+        verdicts = {one.verdict for one in self.comparisons if one.gated or one.verdict is Verdict.CHANGED}
+        return min(verdicts, key=ORDER.index, default=Verdict.NO_BASELINE)
 
     @property
     def is_sound(self) -> bool:
-        """Return whether it measured all that it should, and nothing got worse."""
+        """Return whether it measured everything expected, and nothing got worse."""
         lost = any(one.lost and one.gated for one in self.comparisons)
         return self.failure is None and not lost and self.verdict not in {Verdict.WORSE, Verdict.CHANGED}
 
@@ -84,8 +84,11 @@ class Outdated:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """`troubles`: summaries that could not be read. `rerun`: legs worth another try, by name. `missing`: legs that were
-    expected and left no summary, so that their end is unknown. `expected`: None where nobody named the legs."""
+    """Result of many legs.
+
+    `troubles`: summaries that could not be read. `rerun`: legs worth another try, by name. `missing`: expected legs
+    without a summary, so that their end is unknown. `expected`: None if the workflow did not name the legs.
+    """
 
     rows: tuple[Row, ...]
     nights: tuple[Night, ...]
@@ -109,7 +112,7 @@ class Report:
 
     @property
     def unpriced(self) -> int:
-        """Return how many runs had a machine and do not tell its cost: `usd` lacks them."""
+        """Return how many runs had a machine of unknown cost. `usd` lacks them."""
         legs = (leg for row in self.rows for leg in row.legs)
         return sum(leg.billed and leg.usd is None and bool(leg.region) for leg in legs)
 
@@ -120,30 +123,38 @@ class Report:
 
     @property
     def dropped(self) -> tuple[tuple[str, str], ...]:
-        """Legs that the matrix left out: name and why."""
+        """Return the legs that the matrix left out: name and reason."""
         return self.expected.dropped if self.expected else ()
 
     @property
     def nothing_to_do(self) -> str:
-        """Why no leg had to run, in the matrix's words; empty where a leg had to run, or where no reason is known."""
+        """Return why no leg had to run, in the matrix's words.
+
+        It is empty if a leg had to run, or if no reason is known.
+        """
         idle = self.expected is not None and not self.expected.legs and not self.rows and not self.unproved
         return self.expected.because if self.expected and idle else ""
 
     @property
     def nothing_measured(self) -> bool:
-        """Whether legs had to run, and not one of them came to an end of its own. Legs that were all left out have
-        their own word, `on_dropped`."""
+        """Return whether legs had to run, and none of them ended by itself.
+
+        The input `on_dropped` decides about a matrix in which every leg was left out.
+        """
         only_dropped = bool(self.dropped) and self.expected is not None and not self.expected.legs and not self.rows
         return all(row.failure in INFRASTRUCTURE for row in self.rows) and not self.nothing_to_do and not only_dropped
 
     @property
     def unproved(self) -> bool:
-        """Whether the end of a leg is unknown. Only a leg's own summary can say that infrastructure ended it."""
+        """Return whether the end of a leg is unknown.
+
+        Only a leg's own summary can prove that infrastructure ended it.
+        """
         return bool(self.missing or self.outdated or self.troubles)
 
     @property
     def exit_code(self) -> int:
-        """A machine that may be left is the loudest; what only lacked a machine has the code of that."""
+        """Return the exit code. A machine that may be left comes first; legs that only lacked a machine give 75."""
         if any(row.failure is Failure.MACHINE_LEFT for row in self.rows):
             return EXIT_NOT_PROVED_GONE
         dropped = self.expected is not None and self.expected.fails
@@ -166,7 +177,7 @@ def report(
     outdated: Sequence[Outdated] = (),
     expected: Expected | None = None,
 ) -> Report:
-    """`commits`: the base and its ancestors, nearest first. `history`: runs before this one, in any order."""
+    """Build the report. `commits`: the base and its ancestors, nearest first. `history`: earlier runs, in any order."""
     current = latest(legs)
     names = {leg.cluster for leg in current if leg.cluster}
     earlier = [leg for leg in latest(history) if leg.cluster not in names]
@@ -175,10 +186,12 @@ def report(
         by_work.setdefault((leg.key.example, leg.key.preset), []).append(leg)
     groups: dict[tuple[Key, tuple[str, ...], str], list[Leg]] = {}
     for leg in current:
-        groups.setdefault((leg.key, () if leg.region else leg.asked, "" if leg.region else leg.name), []).append(leg)
+        groups.setdefault(
+            (leg.key, () if leg.region else leg.requested_places, "" if leg.region else leg.name), []
+        ).append(leg)
     rows = [
-        _row(key, found, by_work.get((key.example, key.preset), []), commits, rules or Rules())
-        for (key, _, _), found in groups.items()
+        _row(key, group, by_work.get((key.example, key.preset), []), commits, rules or Rules())
+        for (key, _, _), group in groups.items()
     ]
     return Report(
         rows=tuple(sorted(_with_best(rows), key=_rank)),
@@ -192,13 +205,16 @@ def report(
 
 
 def latest(legs: Iterable[Leg]) -> list[Leg]:
-    """Of two with the same name the later: what ended a run may have been told twice, at last with the proof."""
-    found: dict[str, Leg] = {}
+    """Return the later of two legs with the same name.
+
+    A run may write its end twice, the second time with the proof.
+    """
+    by_name: dict[str, Leg] = {}
     for place, leg in enumerate(legs):
         name = leg.cluster or f"#{place}"
-        if name not in found or (leg.at, leg.gone) >= (found[name].at, found[name].gone):
-            found[name] = leg
-    return sorted(found.values(), key=lambda leg: (leg.at, leg.cluster, leg.name))
+        if name not in by_name or (leg.at, leg.is_gone) >= (by_name[name].at, by_name[name].is_gone):
+            by_name[name] = leg
+    return sorted(by_name.values(), key=lambda leg: (leg.at, leg.cluster, leg.name))
 
 
 def is_called(leg: str, name: str) -> bool:
@@ -206,19 +222,19 @@ def is_called(leg: str, name: str) -> bool:
     return leg == name or leg.startswith(f"name: {name}, ")
 
 
-def _missing(expected: Sequence[str], found: Sequence[str], outdated: Sequence[Outdated]) -> tuple[str, ...]:
-    """Return the expected legs of which nothing is known at all."""
-    names = [*found, *(one.name for one in outdated)]
-    return tuple(name for name in expected if not any(is_called(leg, name) for leg in names))
+def _missing(expected: Sequence[str], names: Sequence[str], outdated: Sequence[Outdated]) -> tuple[str, ...]:
+    """Return the expected legs without any summary or other sign."""
+    known_names = [*names, *(one.name for one in outdated)]
+    return tuple(name for name in expected if not any(is_called(leg, name) for leg in known_names))
 
 
 def _row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequence[str], rules: Rules) -> Row:
-    failures = {leg.cluster: found for leg in legs if (found := failure(leg)) is not None}
+    failures = {leg.cluster: kind for leg in legs if (kind := failure(leg)) is not None}
     worst = min(failures.values(), key=_ORDER.index, default=None)
     like = tuple(leg for leg in history if alike(leg.key, key))
-    baseline = choose(key, commits=commits, found=history)
-    ended = [leg for leg in legs if leg.ending is Ending.SUCCEEDED]
-    besides = [leg.beside for leg in legs if leg.beside is not None]
+    baseline = choose(key, commits=commits, runs_before=history)
+    succeeded = [leg for leg in legs if leg.ending is Ending.SUCCEEDED]
+    pairings = [leg.paired_base for leg in legs if leg.paired_base is not None]
     return Row(
         key=key,
         name=next((leg.name for leg in legs if leg.name), "") or f"{key.example} {key.preset} {key.place}".strip(),
@@ -227,24 +243,26 @@ def _row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequenc
         failed=len(failures),
         reason=next((leg.reason for leg in legs if worst is not None and failure(leg) is worst), ""),
         baseline=baseline,
-        beside=besides[-1] if besides else None,
-        comparisons=_compared(besides, compare(legs, baseline, rules=rules, history=like), rules),
+        paired_base=pairings[-1] if pairings else None,
+        comparisons=_compared(pairings, compare(legs, baseline, rules=rules, history=like), rules),
         history=like,
-        usd=_median([leg.usd for leg in ended or legs if leg.usd is not None]),
-        seconds=_median([leg.seconds for leg in ended or legs if leg.seconds]) or 0.0,
+        usd=_median([leg.usd for leg in succeeded or legs if leg.usd is not None]),
+        seconds=_median([leg.seconds for leg in succeeded or legs if leg.seconds]) or 0.0,
         saved=_median([share for leg in legs if (share := _saved(leg)) is not None]),
         billed=any(leg.billed for leg in legs),
     )
 
 
-def _compared(besides: Sequence[Beside], found: Sequence[Comparison], rules: Rules) -> tuple[Comparison, ...]:
-    """What ran in turn with its base on one machine is told by that, and by earlier runs only what was not in it. Of
-    several such machines the worst verdict counts."""
-    told: dict[str, Comparison] = {}
-    for one in (each for beside in besides for each in told_beside(beside, rules=rules)):
-        known = told.setdefault(one.metric, one)
-        told[one.metric] = min(known, one, key=lambda each: ORDER.index(each.verdict))
-    return in_order([*told.values(), *(one for one in found if one.metric not in told)])
+def _compared(pairings: Sequence[Beside], comparisons: Sequence[Comparison], rules: Rules) -> tuple[Comparison, ...]:
+    """Combine comparisons. A comparison with the base on one machine comes before earlier runs of the same metric.
+
+    If several machines compared a metric, the worst verdict counts.
+    """
+    paired: dict[str, Comparison] = {}
+    for one in (other for pairing in pairings for other in paired_comparisons(pairing, rules=rules)):
+        first = paired.setdefault(one.metric, one)
+        paired[one.metric] = min(first, one, key=lambda other: ORDER.index(other.verdict))
+    return in_order([*paired.values(), *(one for one in comparisons if one.metric not in paired)])
 
 
 def _saved(leg: Leg) -> float | None:
@@ -253,7 +271,7 @@ def _saved(leg: Leg) -> float | None:
 
 
 def _with_best(rows: Sequence[Row]) -> list[Row]:
-    """Of each example the machine on which a good run costs least, where there is a choice."""
+    """Mark the machine on which a good run of an example costs least, if there is a choice."""
     work: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row.is_sound and row.usd is not None:
@@ -267,7 +285,7 @@ def _with_best(rows: Sequence[Row]) -> list[Row]:
 
 
 def _rank(row: Row) -> tuple[int, int, str, str, str, str]:
-    """The worst first, then by name."""
+    """Return the order: the worst first, then by name."""
     failed = _ORDER.index(row.failure) if row.failure else len(_ORDER)
     return (failed, 0 if row.worse else 1, row.key.example, row.key.preset, row.place, row.name)
 

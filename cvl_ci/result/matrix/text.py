@@ -1,4 +1,4 @@
-"""One fact of a row in a few words: what the Markdown and the page both say. Pure."""
+"""Express one fact of a row in a few words, for the Markdown and for the page. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DRAWN_OF_ALL = ("time.running", "time.all", "cost_usd")
 
 
 def headline(report: Report) -> str:
-    """What a person wants to know first."""
+    """Return the most important result in one line."""
     if report.nothing_to_do:
         return f"No leg had to run: {report.nothing_to_do}"
     count = len(report.rows)
@@ -39,23 +39,23 @@ def headline(report: Report) -> str:
     worse = sum(bool(row.worse) for row in report.rows)
     verdicts = [row.verdict for row in report.rows if row.failure is None]
     calm = legs if report.exit_code else f"{legs}, none red"
-    found = f"{len(report.red)} of {legs} red" if report.red else calm
+    red_count = f"{len(report.red)} of {legs} red" if report.red else calm
     parts = [
-        found if count else "No legs were found",
+        red_count if count else "No legs were found",
         f"{worse} got worse" if worse else "",
-        *(f"{verdicts.count(one)} {said}" for one, said in _NOT_FINE.items() if one in verdicts),
+        *(f"{verdicts.count(one)} {name}" for one, name in _NOT_FINE.items() if one in verdicts),
         f"{neutral} could not run" if neutral else "",
         f"{len(report.missing)} left no summary" if report.missing else "",
         f"{len(report.outdated)} left no summary in this attempt" if report.outdated else "",
         f"{len(report.troubles)} could not be read" if report.troubles else "",
         f"{len(report.dropped)} left out of the matrix" if report.dropped else "",
     ]
-    said = ", ".join(part for part in parts if part)
-    return said if any(row.failure is None for row in report.rows) or not count else f"Nothing was measured: {said}"
+    name = ", ".join(part for part in parts if part)
+    return name if any(row.failure is None for row in report.rows) or not count else f"Nothing was measured: {name}"
 
 
 def left_out(report: Report) -> list[str]:
-    """Each leg that the matrix left out, and why."""
+    """Return each leg that the matrix left out, and why."""
     return [f"{name}: {why}" for name, why in report.dropped]
 
 
@@ -65,7 +65,7 @@ def outdated(report: Report) -> list[str]:
 
 
 def red_because(report: Report) -> str:
-    """What makes a report red, by name, for one annotation."""
+    """Return the reasons for a red report, by name, for one annotation."""
     parts = [
         ", ".join(row.name for row in report.red),
         _named("left no summary, so that their end is unknown", report.missing),
@@ -81,25 +81,30 @@ def _named(what: str, names: Sequence[str]) -> str:
 
 
 def not_gated(report: Report) -> str:
-    """Say how many legs fail_on_regression lets through without a verdict. Empty: none, or there is no gate."""
+    """Return how many legs fail_on_regression passes without a verdict. Empty: no such leg, or no gate."""
     blind = (Verdict.UNSURE, Verdict.CHANGED, Verdict.NO_BASELINE)
     count = sum(row.failure is None and row.verdict in blind for row in report.rows)
     if not count or not report.policy.fail_on_regression:
         return ""
     legs = f"{count} {'leg' if count == 1 else 'legs'}"
-    return f"fail_on_regression says nothing of {legs}: whether they got worse cannot be told."
+    return f"fail_on_regression cannot judge {legs}, which may be worse than the base."
 
 
 def commands(report: Report) -> list[str]:
-    """To type for each machine that may be left; a name that is none of ours is not made into something to paste."""
-    names = [leg.cluster for row in report.rows for leg in row.legs if not leg.gone]
-    typed = [f"cvl-ci down {name}" if re.fullmatch(r"[a-z0-9-]{1,63}", name) else "cvl-ci down --all" for name in names]
-    return list(dict.fromkeys(typed))
+    """Return a command for each machine that may be left.
+
+    A name that cvl-ci did not form is not put into a command to paste.
+    """
+    names = [leg.cluster for row in report.rows for leg in row.legs if not leg.is_gone]
+    lines = [f"cvl-ci down {name}" if re.fullmatch(r"[a-z0-9-]{1,63}", name) else "cvl-ci down --all" for name in names]
+    return list(dict.fromkeys(lines))
 
 
 def status(row: Row) -> str:
-    """`ok`, `worse`, or what kind of failure, and how many of several runs. `ok` is what was compared and is the same;
-    what was compared with nothing only `succeeded`."""
+    """Return `ok`, `worse`, or the kind of failure, and how many of several runs failed.
+
+    `ok` means compared and the same. A leg without a comparison only `succeeded`.
+    """
     if row.failure is None:
         return _STATUS.get(row.verdict, row.verdict.value)
     times = f" ({row.failed} of {len(row.legs)} runs)" if len(row.legs) > 1 else ""
@@ -107,34 +112,38 @@ def status(row: Row) -> str:
 
 
 def change(one: Comparison) -> str:
-    """`-11.1 %`; empty where there is nothing to compare with."""
-    found = change_of(one)
-    if found is None:
+    """Return `-11.1 %`, or an empty string without a baseline."""
+    share = change_of(one)
+    if share is None:
         return ""
-    return "±0 %" if abs(found) < 0.0005 else f"{found:+.1%}".replace("%", " %")
+    return "±0 %" if abs(share) < 0.0005 else f"{share:+.1%}".replace("%", " %")
 
 
 def telling(row: Row) -> Comparison | None:
-    """The one metric to show of many: what got worse, what changed, then better, then what moved most. Of these what is
-    lost comes first."""
+    """Return the one metric to show: a worse one first, then changed, then better, then the largest change.
+
+    Among equals a lost metric comes first.
+    """
     order = (Verdict.WORSE, Verdict.CHANGED, Verdict.BETTER, Verdict.UNSURE, Verdict.SAME)
-    shown = [one for one in row.comparisons if one.verdict in order and (one.gated or one.verdict is Verdict.CHANGED)]
+    candidates = [
+        one for one in row.comparisons if one.verdict in order and (one.gated or one.verdict is Verdict.CHANGED)
+    ]
     rank = lambda one: (order.index(one.verdict), not one.lost, -abs(change_of(one) or 0), one.metric)  # noqa: E731
-    return min(shown, key=rank, default=None)
+    return min(candidates, key=rank, default=None)
 
 
 def unjudged(row: Row) -> str:
-    """Say why a row has no metric to show."""
+    """Return why a row has no metric to show."""
     return "no metric is gated" if row.baseline.legs else "no baseline"
 
 
 def sudden(one: Comparison) -> str:
-    """Return the reason of a change that is no percentage: a metric is gone, or was 0."""
+    """Return the reason of a change that has no percentage: a metric is gone, or was 0."""
     return "" if change(one) else why(one)
 
 
 def drawn(row: Row) -> str:
-    """The metric whose trend is drawn first; of an example that measures nothing itself, how long it ran."""
+    """Return the metric whose trend is drawn first. If an example measures nothing itself, it is the run time."""
     one = telling(row)
     if one is not None:
         return one.metric
@@ -143,15 +152,15 @@ def drawn(row: Row) -> str:
 
 
 def better_when(one: Comparison) -> str:
-    said = _BETTER_WHEN[one.direction]
-    return said if one.gated or one.direction is Direction.UNKNOWN else f"{said}, not gated"
+    words = _BETTER_WHEN[one.direction]
+    return words if one.gated or one.direction is Direction.UNKNOWN else f"{words}, not gated"
 
 
 def versus(row: Row) -> str:
-    """What it was compared with."""
+    """Return the baseline of the comparison."""
     baseline = row.baseline
-    if row.beside is not None:
-        return f"in turn with {row.beside.ref} ({row.beside.commit[:12]}) on the same machine"
+    if row.paired_base is not None:
+        return f"in turn with {row.paired_base.ref} ({row.paired_base.commit[:12]}) on the same machine"
     if not baseline.legs:
         return f"no baseline: {baseline.reason}"
     runs = f"{len(baseline.legs)} {'run' if len(baseline.legs) == 1 else 'runs'}{_elsewhere(row)}"
@@ -162,11 +171,14 @@ def versus(row: Row) -> str:
 
 
 def _elsewhere(row: Row) -> str:
-    """Return where the base ran, if in another region. Regions are shown and compared: their machines are the same."""
-    here, there = ({leg.region for leg in legs if leg.region} for legs in (row.legs, row.baseline.legs))
+    """Return where the base ran, if in another region.
+
+    Regions are shown and still compared: their machines are the same.
+    """
+    regions, base_regions = ({leg.region for leg in legs if leg.region} for legs in (row.legs, row.baseline.legs))
     return (
-        f" in {', '.join(sorted(there)[:3])} (this: {', '.join(sorted(here)[:3])})"
-        if here and there and here != there
+        f" in {', '.join(sorted(base_regions)[:3])} (this: {', '.join(sorted(regions)[:3])})"
+        if regions and base_regions and regions != base_regions
         else ""
     )
 
@@ -186,8 +198,8 @@ def amount(value: object) -> str:
 
 
 def why(one: Comparison) -> str:
-    """The verdict's reason, with the interval that it stands on."""
-    judged = one.judged
-    if judged.reason or judged.low is None or judged.high is None or judged.low == judged.high:
-        return judged.reason
-    return f"between {judged.low:+.1%} and {judged.high:+.1%}"
+    """Return the verdict's reason, with its interval."""
+    ruling = one.ruling
+    if ruling.reason or ruling.low is None or ruling.high is None or ruling.low == ruling.high:
+        return ruling.reason
+    return f"between {ruling.low:+.1%} and {ruling.high:+.1%}"

@@ -1,4 +1,4 @@
-"""How a metric went over the last nights, which of its points stand out, and what each night cost. Pure."""
+"""Compute the trend of a metric over the last nights, its outliers, and the cost of each night. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cvl_ci.result.benchmark.leg import Leg
 
 FEWEST_FOR_OUTLIERS = 5
 _DEVIATIONS = 5.0
-"""Robust standard deviations: about one point of a million of plain noise."""
+"""In robust standard deviations: plain noise passes this once in about a million points."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """`at`: epoch seconds. `outlier`: far from all its neighbours."""
+    """Point of a trend. `at`: epoch seconds. `outlier`: far from all its neighbours."""
 
     at: float
     value: float
@@ -27,7 +27,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Night:
-    """`billed_usd`: without the sandbox, whose price nobody pays."""
+    """Cost of one night. `billed_usd`: without the sandbox, which bills nothing."""
 
     day: str
     usd: float
@@ -36,14 +36,14 @@ class Night:
 
 
 def trend(metric: str, legs: Sequence[Leg], *, nights: int) -> tuple[Point, ...]:
-    """Of runs that succeeded, oldest first: the median of each day, UTC, at the time of its last run."""
+    """Return the median of each day, UTC, at the time of its last successful run, oldest first."""
     days: dict[str, list[float]] = {}
     last: dict[str, float] = {}
     for leg in legs:
-        found = leg.measured(metric) if leg.at and leg.ending is Ending.SUCCEEDED else ()
-        if found:
+        values_of_leg = leg.measured(metric) if leg.at and leg.ending is Ending.SUCCEEDED else ()
+        if values_of_leg:
             name = day(leg.at)
-            days.setdefault(name, []).append(statistics.median(found))
+            days.setdefault(name, []).append(statistics.median(values_of_leg))
             last[name] = max(leg.at, last.get(name, 0.0))
     points = [(last[name], statistics.median(values)) for name, values in sorted(days.items())][-nights:]
     marked = outliers([value for _, value in points])
@@ -51,8 +51,10 @@ def trend(metric: str, legs: Sequence[Leg], *, nights: int) -> tuple[Point, ...]
 
 
 def outliers(values: Sequence[float]) -> frozenset[int]:
-    """By median and median deviation, which an outlier itself does not move. Values that never differ mark any that
-    does by more than a hundredth."""
+    """Return the places of outliers, by median and median deviation, which an outlier itself does not move.
+
+    If the values never differ, a value that differs by more than a hundredth is an outlier.
+    """
     if len(values) < FEWEST_FOR_OUTLIERS:
         return frozenset()
     middle = statistics.median(values)
@@ -62,7 +64,7 @@ def outliers(values: Sequence[float]) -> frozenset[int]:
 
 
 def costs(legs: Iterable[Leg], *, nights: int) -> tuple[Night, ...]:
-    """Per day, UTC, oldest first."""
+    """Return the cost per day, UTC, oldest first."""
     days: dict[str, list[Leg]] = {}
     for leg in legs:
         if leg.at and leg.usd is not None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from cvl_ci.result.benchmark.files import LARGEST_BYTES, read, read_all, wanted
+from cvl_ci.result.benchmark.files import LARGEST_BYTES, metric_files, read, read_all
 from cvl_ci.result.benchmark.harness import MOST_CASES
 from cvl_ci.result.benchmark.readings import LONGEST, MOST, Unreadable
 from cvl_ci.result.benchmark.tables import MOST_ROWS
@@ -143,7 +143,7 @@ def test_files_are_told_apart_and_the_plainest_gives_its_names_as_they_are() -> 
         "leaderboard.GBM.score": 4,
     }
     assert len(troubles) == 1
-    assert troubles[0].startswith("broken_metrics.json is no JSON")
+    assert troubles[0].startswith("broken_metrics.json is not JSON")
 
 
 def test_a_file_that_is_gone_is_told_of_and_the_rest_is_read() -> None:
@@ -166,7 +166,7 @@ def test_what_is_worth_opening_goes_by_its_name() -> None:
         "model.json",
         ".benchmarks/0001_bench.json",
     ]
-    assert wanted(paths) == ["TEST-suite.xml", "eval-metrics.jsonl", ".benchmarks/0001_bench.json"]
+    assert metric_files(paths) == ["TEST-suite.xml", "eval-metrics.jsonl", ".benchmarks/0001_bench.json"]
 
 
 def test_a_metric_is_what_the_last_row_says_however_many_there_are() -> None:

@@ -139,7 +139,7 @@ def test_on_one_machine(case: str) -> None:
         ]
         for values in (after, before)
     )
-    changes = comparison.beside(head, base, rules=Rules())
+    changes = comparison.compare_turns(head, base, rules=Rules())
     assert {one.metric: one.verdict for one in changes}[name] == verdict
     assert next(one.gated for one in changes if one.metric == name) is is_gated(case)
 
@@ -165,7 +165,7 @@ def test_of_a_run_with_too_many_metrics_nobody_says_that_one_is_gone() -> None:
     head = [read(json.dumps(summary(metrics=many, cluster=str(at), commit=HEAD)).encode()) for at in range(5)]
     found = report.report(head, history=legs("accuracy", GOOD, BASE), commits=[BASE])
     one = next(one for one in found.rows[0].comparisons if one.metric == "accuracy")
-    assert (one.verdict.value, "too many to keep" in one.judged.reason) == ("unsure", True)
+    assert (one.verdict.value, "too many to keep" in one.ruling.reason) == ("unsure", True)
 
 
 def test_legs_that_all_failed_lost_nothing() -> None:

@@ -7,13 +7,13 @@ import statistics
 
 import pytest
 
-from cvl_ci.result.benchmark.noise import FLOOR_PAIRS, Floor, Judged, Verdict, enough, floor, interval, judge
+from cvl_ci.result.benchmark.noise import FLOOR_PAIRS, Floor, Ruling, Verdict, enough, floor, interval, judge
 from tests.bench.noise import KINDS, ORDERS, SLOWER, Row, rate, study, table
 
 STEADY = [1.0, 1.01, 0.99, 1.005, 0.995]
 
 
-def judged(head: list[float], base: list[float], *, lower: bool = True, known: Floor | None = None) -> Judged:
+def judged(head: list[float], base: list[float], *, lower: bool = True, known: Floor | None = None) -> Ruling:
     return judge(head, base, lower_is_better=lower, tolerance=0.05, floor=known)
 
 

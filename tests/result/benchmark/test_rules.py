@@ -83,13 +83,13 @@ metrics:
         )
     said = str(refused.value)
     for words in (
-        "cvl-ci.yml: 'tolerence' is no key. Did you mean tolerance?",
-        "cvl-ci.yml tolerance: '500%' is no share",
-        "cvl-ci.yml metrics.accuracy.direction: 'hihger' is no direction. Did you mean higher?",
-        "cvl-ci.yml metrics.a: 'tolrance' is no key. Did you mean tolerance?",
+        "cvl-ci.yml: 'tolerence' is not a key. Did you mean tolerance?",
+        "cvl-ci.yml tolerance: '500%' is not a share",
+        "cvl-ci.yml metrics.accuracy.direction: 'hihger' is not a direction. Did you mean higher?",
+        "cvl-ci.yml metrics.a: 'tolrance' is not a key. Did you mean tolerance?",
         "cvl-ci.yml metrics.b.target",
         "cvl-ci.yml metrics.c.target",
-        "cvl-ci.yml metrics.d: '7' is no direction",
+        "cvl-ci.yml metrics.d: '7' is neither a direction",
     ):
         assert words in said
     assert len(refused.value.mistakes) == 7

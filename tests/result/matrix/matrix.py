@@ -76,7 +76,7 @@ def failures(commit: str = HEAD, *, at: float = NIGHT) -> list[Leg]:
         ),
         leg(
             **never_started(
-                75, "No machine could be had in 2 attempts: aws.", cluster="a", leg="gpt p5", **usual, **GPT
+                75, "No machine was available in 2 attempts: aws.", cluster="a", leg="gpt p5", **usual, **GPT
             )
         ),
         leg(

@@ -131,7 +131,7 @@ def test_no_summary_ends_a_report_or_loses_another_leg() -> None:
             history=[*earlier, *bad],
             commits=dice.choice([[BASE], [HEAD, BASE], []]),
             policy=POLICY,
-            troubles=["cvl-x.json is no JSON"],
+            troubles=["cvl-x.json is not JSON"],
         )
         [row] = [row for row in found.rows if row.key.example == "good"]
         assert (len(row.legs), [one.metric for one in row.worse]) == (5, ["accuracy"])
@@ -143,7 +143,7 @@ def test_no_summary_ends_a_report_or_loses_another_leg() -> None:
         assert markdown.issue(found, run=run, page="") and reporting.as_text(found)
         assert regressions.bad(found) and regressions.title(found, workflow="w")
         assert set(regressions.fine(found)).isdisjoint(regressions.bad(found)) or bad
-        assert outputs.reported(found, said="", folder="", issue="")["exit_code"] == str(found.exit_code)
+        assert outputs.reported(found, reason="", folder="", issue="")["exit_code"] == str(found.exit_code)
     assert INPUTS * 0.5 < read_at_all < made, "most are read, and some are not"
 
 
@@ -168,7 +168,7 @@ def test_a_summary_whose_ending_is_none_is_told_as_unreadable(ending: str, tmp_p
     found, troubles = run_files.gather([str(tmp_path)], field="FOLDER")
     assert ([one.cluster for one in found], troubles) == (
         ["cvl-1-00000001"],
-        ["cvl-bad.json has an ending that is no known one", "cvl-other.json is no summary of a run"],
+        ["cvl-bad.json has an unknown ending", "cvl-other.json is not a summary of a run"],
     )
 
 

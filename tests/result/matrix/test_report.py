@@ -71,7 +71,7 @@ def test_a_failing_test_and_a_regression_are_red_and_infrastructure_is_not() -> 
 
 
 def test_a_machine_that_may_be_left_is_louder_than_all_else() -> None:
-    left = replace(night()[0], gone=False)
+    left = replace(night()[0], is_gone=False)
     found = reported([*failures(), left])
     assert found.exit_code == 79
     assert found.rows[0].failure is Failure.MACHINE_LEFT
@@ -80,7 +80,7 @@ def test_a_machine_that_may_be_left_is_louder_than_all_else() -> None:
 
 
 def test_a_name_that_is_none_of_ours_is_not_made_into_a_command_to_paste() -> None:
-    found = reported([replace(night()[0], gone=False, cluster="x; rm -rf ~")])
+    found = reported([replace(night()[0], is_gone=False, cluster="x; rm -rf ~")])
     assert "rm -rf" not in files(found)[reporting.PAGE] + files(found)[reporting.COMMENT]
     assert "`cvl-ci down --all`" in files(found)[reporting.COMMENT]
 
@@ -125,8 +125,8 @@ def test_repeated_runs_of_one_key_are_one_row() -> None:
 
 
 def test_of_a_run_that_was_told_twice_the_later_counts() -> None:
-    first = replace(night(count=1)[0], gone=False)
-    found = reported([first, replace(first, gone=True, at=first.at + 60)])
+    first = replace(night(count=1)[0], is_gone=False)
+    found = reported([first, replace(first, is_gone=True, at=first.at + 60)])
     assert [len(one.legs) for one in found.rows] == [1]
     assert found.rows[0].failure is None
 
@@ -187,8 +187,8 @@ def test_what_ran_in_turn_with_its_base_is_told_by_that() -> None:
     ],
 )
 def test_of_what_makes_no_sense_beside_it_nothing_is_taken(changes: object) -> None:
-    assert leg(beside={**BESIDE, "changes": changes}).beside is None
-    assert leg(beside=changes).beside is None
+    assert leg(beside={**BESIDE, "changes": changes}).paired_base is None
+    assert leg(beside=changes).paired_base is None
 
 
 def test_nothing_at_all_is_said_to_be_nothing() -> None:
@@ -200,7 +200,7 @@ def test_nothing_at_all_is_said_to_be_nothing() -> None:
 # ---- what was not tested ---------------------------------------------------------------------------------------------
 
 OK, TOO = leg(cluster="cvl-a", leg="a"), leg(cluster="cvl-b", leg="name: b, example: b, preset: train", example="b")
-NO_MACHINE = read(json.dumps(never_started(75, "No machine could be had.", cluster="cvl-c", leg="c")).encode())
+NO_MACHINE = read(json.dumps(never_started(75, "No machine was available.", cluster="cvl-c", leg="c")).encode())
 BROKEN = leg(cluster="cvl-d", leg="d", ending="failed", exit_code=7, example="d")
 LEFT_OUT = "1 not compared, 1 left out of the matrix"
 DROPPED = (("x aws/eu-central-1", "No price is known"),)
@@ -221,11 +221,11 @@ QUIET, INFRASTRUCTURE_FAILS = Policy(), Policy(fail_on_infrastructure=True)
         (([NO_MACHINE], None, ()), 75, "Nothing was measured: "),
         (([], None, ()), 1, "No legs were found"),
         (([], Expected(), ()), 1, "No legs were found"),
-        (([], None, ("cvl-a.json is no JSON",)), 1, "No legs were found, 1 could not be read"),
-        (([OK], None, ("cvl-b.json is no JSON",)), 1, "1 leg, 1 not compared, 1 could not be read"),
-        (([OK], Expected(legs=("a",)), ("cvl-b.json is no JSON",)), 1, "1 leg, 1 not compared, 1 could not be read"),
+        (([], None, ("cvl-a.json is not JSON",)), 1, "No legs were found, 1 could not be read"),
+        (([OK], None, ("cvl-b.json is not JSON",)), 1, "1 leg, 1 not compared, 1 could not be read"),
+        (([OK], Expected(legs=("a",)), ("cvl-b.json is not JSON",)), 1, "1 leg, 1 not compared, 1 could not be read"),
         (([], NOTHING_CHANGED, ()), 0, "No leg had to run: nothing relevant changed (3 examples"),
-        (([], NOTHING_CHANGED, ("cvl-a.json is no JSON",)), 1, "No legs were found, 1 could not be read"),
+        (([], NOTHING_CHANGED, ("cvl-a.json is not JSON",)), 1, "No legs were found, 1 could not be read"),
         (([], Expected(dropped=DROPPED, on_dropped="fail"), ()), 1, "No legs were found, 1 left out of the matrix"),
         (([], Expected(dropped=DROPPED), ()), 0, "No legs were found, 1 left out of the matrix"),
         (([OK], Expected(legs=("a",), dropped=DROPPED, on_dropped="fail"), ()), 1, f"1 leg, {LEFT_OUT}"),

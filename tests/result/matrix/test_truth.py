@@ -99,7 +99,7 @@ def test_a_summary_that_does_not_name_its_machine_is_no_match(lack: tuple[str, .
     found = told(runs(HEAD, *[0.5] * 5, **after), runs(BASE, *[0.9] * 5, **before))
     [row] = found.rows
     assert (found.exit_code, row.verdict.value) == (0, "no baseline")
-    assert "does not say on which instance type and how many nodes it ran: cannot tell" in row.baseline.reason
+    assert "does not say on which instance type and how many nodes it ran: not compared" in row.baseline.reason
 
 
 def test_a_line_of_history_keeps_what_the_machine_was() -> None:
@@ -114,7 +114,7 @@ def test_a_line_of_history_keeps_what_the_machine_was() -> None:
 
 def test_a_gate_says_of_which_legs_it_says_nothing() -> None:
     found = told(runs(HEAD, 0.5), runs(BASE, 0.9))
-    said = "fail_on_regression says nothing of 1 leg: whether they got worse cannot be told."
+    said = "fail_on_regression cannot judge 1 leg, which may be worse than the base."
     assert reporting.as_text(found)[:2] == ["1 leg, none red, 1 cannot be judged", said]
     written = texts(found)
     assert all(said in written[name] for name in (reporting.PAGE, reporting.SUMMARY, reporting.COMMENT))
@@ -141,7 +141,7 @@ def test_only_what_was_judged_is_not_worse(verdicts: dict[str, str], said: str) 
     )
     told = Beside(ref="main", commit=BASE, changes=changes)
     assert _compared(told) == said
-    lines = "\n".join(phrases.beside(told))
+    lines = "\n".join(phrases.paired_lines(told))
     assert all(f"{name} +23.0 % {verdict}" in lines for name, verdict in verdicts.items())
 
 
