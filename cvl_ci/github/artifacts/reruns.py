@@ -101,7 +101,7 @@ def checked(legs: Sequence[Leg], *, attempt: int, jobs: Callable[[], Jobs]) -> C
         if why:
             name = leg.name or leg.cluster
             outdated.setdefault(name, Outdated(name=name, why=why))
-        if not why or not leg.gone:
+        if not why or not leg.is_gone:
             valid.append(leg)
     return Checked(legs=tuple(valid), outdated=tuple(outdated.values()), words=words)
 
