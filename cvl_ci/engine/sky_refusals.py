@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from cvl_ci.engine.process import WorkerFailed
+from cvl_ci.result import provider_limits
 
 READING = "TaskUnreadable"
 """The worker's own name for whatever stops SkyPilot's loader at our task."""
@@ -78,20 +79,18 @@ CLASSES: dict[Kind, frozenset[str]] = {
 _BY_CLASS = {name: kind for kind, names in CLASSES.items() for name in names}
 
 # The providers' own error codes, and SkyPilot's sentences where it drops the code.
-_WORDS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
+_WORDS: tuple[tuple[Kind, Callable[[str], object]], ...] = (
     (
         Kind.CAPACITY,
         re.compile(
             r"Insufficient(Instance|Host|Reserved\w*)?Capacity|InsufficientCapacity|insufficient-capacity|"
             r"ZONE_RESOURCE_POOL_EXHAUSTED|RESOURCE_POOL_EXHAUSTED|SpotMaxPriceTooLow|SkuNotAvailable|AllocationFailed|"
             r"OverconstrainedA\w+|out of capacity|not enough capacity|^Unsupported:|VolumeTypeNotAvailableInZone"
-        ),
+        ).search,
     ),
-    (Kind.ENGINE, re.compile(r"RequestLimitExceeded|rateLimitExceeded|Throttl|TooManyRequests|ServiceUnavailable")),
-    (
-        Kind.QUOTA,
-        re.compile(r"(?i)quota|(v?cpu|instance|address|volume)\w*limit ?exceeded|max\w* ?count ?exceeded"),
-    ),
+    (Kind.ENGINE, provider_limits.is_rate),
+    (Kind.ENGINE, re.compile(r"ServiceUnavailable").search),
+    (Kind.QUOTA, provider_limits.is_quota),
     (
         Kind.CREDENTIALS,
         re.compile(
@@ -100,7 +99,7 @@ _WORDS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
             r"Unable to locate credentials|[Ii]nvalid cloud credentials|check your AWS credentials|"
             r"DescribeAvailabilityZones|PERMISSION_DENIED|which (is|are) not enabled|do(es)? not have access|"
             r"InvalidAuthenticationToken"
-        ),
+        ).search,
     ),
     (
         Kind.REQUEST,
@@ -108,7 +107,7 @@ _WORDS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
             r"InvalidAMIID|InvalidParameter|InvalidBlockDevice|InvalidInstanceType|InvalidVolume|InvalidSubnet|"
             r"UnsupportedOperation|invalid cloud config|does not contain any instances satisfying|"
             r"No launchable resource found|ImageNotFound|PlatformImageNotFound|badRequest"
-        ),
+        ).search,
     ),
 )
 _RAISED_OF_A_REQUEST = {"ValueError", "NotImplementedError"}
@@ -159,7 +158,7 @@ def _of_prefix(text: str) -> Kind | None:
 
 
 def _of_words(text: str) -> Kind | None:
-    return next((kind for kind, words in _WORDS if words.search(text)), None)
+    return next((kind for kind, is_said in _WORDS if is_said(text)), None)
 
 
 def _first_of(kinds: Sequence[Kind | None]) -> Kind | None:

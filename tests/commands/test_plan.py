@@ -37,11 +37,13 @@ def ask(tmp_path: Path) -> Ask:
     return asked
 
 
-def test_the_most_it_can_cost_is_price_times_nodes_times_its_deadline(ask: Ask) -> None:
+def test_the_most_it_can_cost_is_the_highest_price_times_nodes_times_its_deadline(ask: Ask) -> None:
+    """SkyPilot may take any of the offers: where the cheapest machine is not to be had, the next one."""
     quoted = quote(ask(example="plain", cloud="aws", num_nodes=3, max_runtime="40m"), PRICES)
     assert quoted.hourly_usd == pytest.approx(3 * 0.096)
     assert quoted.deadline_minutes == 15 + 40 + 5
-    assert quoted.max_usd == pytest.approx(3 * 0.096)
+    assert max(offer.hourly_usd for offer in quoted.offers) == 0.428
+    assert quoted.max_usd == pytest.approx(3 * 0.428)
     assert quoted.warnings == ()
 
 
@@ -59,10 +61,18 @@ def test_a_budget_ends_it_sooner_and_says_so(ask: Ask) -> None:
     assert "max_cost ends it after 29 min" in quoted.warnings[0]
 
 
+def test_the_most_expensive_candidate_bounds_whatever_its_place_in_the_list(ask: Ask) -> None:
+    """In order of preference the first offer is of the first GPU, which need not be the most expensive."""
+    for gpu in ("L4:1,A10G:1", "A10G:1,L4:1"):
+        quoted = quote(ask(example="plain", gpu=gpu, cloud="aws", max_runtime="40m"), PRICES)
+        assert quoted.max_usd == pytest.approx(max(offer.hourly_usd for offer in quoted.offers)), gpu
+        assert {"L4", "A10G"} == {name for offer in quoted.offers for name in offer.accelerators}
+
+
 def test_a_fallback_is_priced_at_what_is_fallen_back_to(ask: Ask) -> None:
     quoted = quote(ask(example="plain", gpu="T4", cloud="aws", spot="fallback", max_runtime="40m"), PRICES)
     assert quoted.hourly_usd == 0.1901
-    assert quoted.max_usd == pytest.approx(0.526)
+    assert quoted.max_usd == pytest.approx(0.838)
     capped = quote(ask(example="plain", gpu="T4", cloud="aws", spot="fallback", max_cost="0.3"), PRICES)
     assert capped.max_usd == 0.3
 
@@ -140,7 +150,8 @@ def test_programs_get_exactly_these_keys(ask: Ask) -> None:
         "hourly_usd": 0.8048,
     }
     assert read["hourly_usd"] == 1.6096
-    assert (read["max_usd"], read["max_runtime_minutes"]) == (round(1.6096 * 80 / 60, 4), 60)
+    dearest = max(offer["hourly_usd"] for offer in read["offers"])
+    assert (read["max_usd"], read["max_runtime_minutes"]) == (round(2 * dearest * 80 / 60, 4), 60)
     assert "hide" not in text
 
 

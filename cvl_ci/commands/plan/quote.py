@@ -115,9 +115,8 @@ def _offers(plan: RunPlan, prices: Prices, *, spot: Spot) -> tuple[Offer, ...]:
 
 
 def _most(plan: RunPlan, offers: Sequence[Offer], minutes: float) -> float:
-    """Until its deadline; with a fallback at the price of what is fallen back to, which max_cost may end sooner."""
-    dearest = max(next((o for o in offers if o.spot is spot), offers[0]).hourly_usd for spot in (True, False))
-    most = dearest * plan.num_nodes * minutes / 60
+    """Return the price until the deadline on the most expensive machine that the run may get, within max_cost."""
+    most = max(offer.hourly_usd for offer in offers) * plan.num_nodes * minutes / 60
     return most if plan.limits.max_cost_usd is None else min(most, plan.limits.max_cost_usd)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-import re
 
 from cvl_ci.model.outcome import Ending
 from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.provider_limits import is_quota
 
 
 class Failure(enum.Enum):
@@ -32,7 +32,6 @@ INFRASTRUCTURE = frozenset(
 
 WORTH_ANOTHER_TRY = frozenset({Failure.PREEMPTED, Failure.CAPACITY, Failure.ENGINE})
 
-_QUOTA = re.compile(r"quota|limit ?exceeded|(?:v?cpu|instance|service) ?limit", re.IGNORECASE)
 _BY_ENDING = {
     Ending.FAILED: Failure.TEST,
     Ending.TIMED_OUT: Failure.TIMEOUT,
@@ -52,4 +51,4 @@ def failure(leg: Leg) -> Failure | None:
     if leg.ending is not Ending.NEVER_STARTED:
         return _BY_ENDING[leg.ending]
     kind = _BY_EXIT_CODE.get(leg.exit_code, Failure.ENGINE)
-    return Failure.QUOTA if kind is Failure.CAPACITY and _QUOTA.search(leg.errors) else kind
+    return Failure.QUOTA if kind is Failure.CAPACITY and any(map(is_quota, leg.errors.splitlines())) else kind
