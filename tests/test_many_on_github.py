@@ -397,7 +397,7 @@ def commit(folder: Path) -> None:
 def test_a_matrix_is_what_the_next_job_takes(job: Job) -> None:
     checkout(Path.cwd())
     given = {"examples": "digits_sgd", "presets": "train\ntrain_quick", "clouds": "aws/us-east-1,sandbox/us-west-2"}
-    assert job.step("matrix", **given, budget="1", max_runtime="30m") == 0
+    assert job.step("matrix", **given, budget="2", max_runtime="30m") == 0
     said = job.outputs()
     include = json.loads(said["matrix"])["include"]
     assert (said["legs"], len(include), said["dropped"]) == ("4", 4, "[]")
