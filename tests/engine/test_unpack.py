@@ -18,6 +18,7 @@ from cvl_ci.engine import tarball, unpack_process
 from cvl_ci.engine.member_paths import DEEPEST, LONGEST_PATH
 from cvl_ci.engine.unpack import MOST_REFUSALS, Limits, unpack
 from cvl_ci.ports import Fetched
+from tests.support.cases import generated
 
 
 def pack(folder: Path, *members: tarfile.TarInfo | tuple[str, bytes], rank: int = 0, name: str = "root.tar") -> None:
@@ -346,7 +347,7 @@ def test_one_that_is_ended_keeps_what_it_took_and_says_so(
 
 # ---- archives that nobody thought of ---------------------------------------------------------------------------------
 
-SEEDS, EACH = 6, 400
+SEEDS, EACH = 6, generated(400)
 PARTS = ("a", "b", "..", ".", "", "d", "link", "\x07", "caf\udce9", "x" * 120, "ü", "cvl-root", "node-1")
 BYTES = (b"\xff", b"\0", b"9", b"\x80", b" ", b"L", b"K", b"x", b"1", b"2", b"7")
 

@@ -24,6 +24,7 @@ from cvl_ci.result.report import (
 )
 from tests import golden
 from tests.result.outcomes import EVERY, HOSTILE, KEPT, NOT_PROVED_GONE, SUCCEEDED
+from tests.support.cases import generated
 
 OUR_TAGS = {"h3", "p", "table", "thead", "tbody", "tr", "th", "td", "ul", "li", "code", "strong", "br", "blockquote"}
 OUR_HTML = {"details", "summary"}
@@ -82,7 +83,7 @@ def test_no_mixture_of_markup_gets_out_of_its_span() -> None:
         "![",
         "*",
     ]
-    for _ in range(500):
+    for _ in range(generated(600)):
         text = "".join(dice.choice(pieces) for _ in range(dice.randint(1, 12)))
         report = job_summary(replace(SUCCEEDED, reason=text, title=text, files=(FetchedFile(path=text, bytes=1),)))
         assert foreign_tags(report) == set(), text
@@ -159,7 +160,7 @@ def test_the_tail_of_a_log_renders_as_text_and_closes_nothing() -> None:
 def test_no_line_of_a_log_gets_out_of_its_fence() -> None:
     dice = random.Random(3)
     pieces = ["`", "```", "~~~", "\n", "\r", "x", "</details>", "<b>", "    ", "@a", "\x00", "text"]
-    for _ in range(300):
+    for _ in range(generated(600)):
         tail = tuple("".join(dice.choice(pieces) for _ in range(dice.randint(0, 8))) for _ in range(5))
         html = render(comment(SUCCEEDED, marker=MARK, run=RUN, tail=tail))
         assert html.count("<pre>") == 1, tail
