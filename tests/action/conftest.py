@@ -57,10 +57,15 @@ class Runner:
 
 
 @pytest.fixture(scope="session")
-def runner(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    folder = tmp_path_factory.mktemp("runner")
+def machine_image(tmp_path_factory: pytest.TempPathFactory) -> str:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    machines.ensure(Docker(environ), workshop=tmp_path_factory.mktemp("machine"), environment=environ, say=print)
+    workshop = tmp_path_factory.mktemp("machine")
+    return machines.ensure(Docker(environ), workshop=workshop, environment=environ, say=print)
+
+
+@pytest.fixture(scope="session")
+def runner(image: str, machine_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    folder = tmp_path_factory.mktemp("runner")
     runner = Runner(image, folder)
     runner.cvl_ci("sandbox", "up")
     yield runner

@@ -34,6 +34,7 @@ SOLD = tuple(
 IMAGE = "ami-05a4dbc0c0ffee001"
 PATIENCE = 60.0
 """Seconds: what takes one on a machine at rest is given them on a busy one. A test ends as soon as it is there."""
+NOTHING: dict[str, list[str]] = {"containers": [], "volumes": [], "networks": []}
 T = TypeVar("T")
 
 

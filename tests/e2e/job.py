@@ -15,7 +15,6 @@ from pathlib import Path
 from cvl_ci.sandbox import sandbox_spec
 from cvl_ci.wiring import sandbox_directory
 from tests.e2e.cloud import docker
-from tests.github.runner import read_file
 
 ROOT = Path(__file__).parents[2]
 MOUNTS = {"home": "/github/home", "workspace": "/github/workspace", "file_commands": "/github/file_commands"}
@@ -75,9 +74,6 @@ class Job:
     def phase(self, name: str, *, command: str, kill_when: Callable[[str], bool] | None = None) -> Ended:
         words = (sys.executable, "-I", "-m", "cvl_ci.action.main", name)
         return self.container(*words, kill_when=kill_when, inputs={"INPUT_COMMAND": command})
-
-    def outputs(self) -> dict[str, str]:
-        return read_file((self.folder / "file_commands/output").read_text())
 
     def container(
         self, *command: str, kill_when: Callable[[str], bool] | None = None, inputs: Mapping[str, str] | None = None

@@ -16,11 +16,9 @@ import pytest
 from cvl_ci import wiring
 from cvl_ci.sandbox import Sandbox, emulator_process, sandbox_spec
 from tests.clouds.credentials.test_policies import RECORDED, allowed, as_iam_writes
-from tests.e2e.cloud import environment, eventually, leavings
+from tests.e2e.cloud import NOTHING, environment, eventually, leavings
 from tests.e2e.conftest import Terminal
 from tests.support.places import only_wait
-
-NOTHING: dict[str, list[str]] = {"containers": [], "volumes": [], "networks": []}
 
 
 @pytest.fixture

@@ -18,12 +18,23 @@ import pytest
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import Access, Faults, MachineType, Sandbox, emulator_process, sandbox_spec
-from tests.e2e.cloud import EAST, SOLD, Cloud, containers, docker, environment, eventually, leavings, sandbox_in
+from tests.e2e.cloud import (
+    EAST,
+    NOTHING,
+    SOLD,
+    Cloud,
+    containers,
+    docker,
+    environment,
+    eventually,
+    leavings,
+    sandbox_in,
+)
+from tests.support.places import only_wait
 from tests.support.processor import children_seconds
 
 pytestmark = pytest.mark.sandbox
 ROOT = Path(__file__).parents[2]
-NOTHING: dict[str, list[str]] = {"containers": [], "volumes": [], "networks": []}
 
 
 @pytest.fixture
@@ -376,6 +387,7 @@ def test_what_a_run_leaves_a_machine_in_ends_with_that_machine(directory: Path, 
     time.sleep(3)
     assert sandbox.status().up, "its machine is there"
     cloud.ec2().terminate_instances(InstanceIds=[machine])
+    only_wait()
     assert eventually(lambda: emulator_process.find(directory) is None, within=120)
     assert leavings(sandbox_spec.identity(directory)) == NOTHING
 
@@ -392,5 +404,6 @@ def test_what_a_killed_run_brought_up_ends_by_itself(directory: Path) -> None:
         time.sleep(3)
         assert sandbox_in(directory).status().up, "the run is in it"
         run.kill()
+    only_wait()
     assert eventually(lambda: emulator_process.find(directory) is None, within=120)
     assert leavings(sandbox_spec.identity(directory)) == NOTHING
