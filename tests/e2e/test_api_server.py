@@ -14,6 +14,7 @@ import requests
 
 from cvl_ci.sandbox import Sandbox
 from tests.e2e.conftest import Terminal
+from tests.support.places import only_wait
 
 PORT = 46611
 
@@ -117,6 +118,7 @@ def test_what_a_killed_run_had_asked_the_server_for_is_ended_by_its_record(membe
     done = member.type("down", record.stem)
     assert done.returncode == 0, done.stderr
     assert "SkyPilot API server 127.0.0.1 shows 0 left" in " ".join((done.stdout + done.stderr).split())
+    only_wait()
     time.sleep(15)
     assert member.machines() == []
 
@@ -124,5 +126,6 @@ def test_what_a_killed_run_had_asked_the_server_for_is_ended_by_its_record(membe
 def test_one_stopped_while_the_server_launches_leaves_nothing(member: Terminal) -> None:
     ran = member.run("--command", "sleep 600", "--gpu", "none", stop=lambda line: "getting machines" in line.lower())
     assert ran.code == 130, ran.err
+    only_wait()
     time.sleep(15)
     assert member.machines() == []

@@ -10,6 +10,7 @@ import pytest
 
 from cvl_ci.sandbox import Faults
 from tests.e2e.conftest import Terminal
+from tests.support.places import only_wait
 
 
 def test_no_capacity_anywhere_ends_75_with_every_attempt(terminal: Terminal) -> None:
@@ -25,7 +26,13 @@ def test_no_capacity_anywhere_ends_75_with_every_attempt(terminal: Terminal) -> 
 
 def test_a_machine_that_never_gets_ssh_is_given_up_and_taken_down(terminal: Terminal) -> None:
     terminal.sandbox.set_faults(Faults(never_ssh=("us-east-1", "us-west-2")))
-    ran = terminal.run("--command", "echo never", "--provision-timeout", "90s")
+
+    def wait(line: str) -> bool:
+        if "asking sandbox/" in line:
+            only_wait()
+        return False
+
+    ran = terminal.run("--command", "echo never", "--provision-timeout", "90s", stop=wait)
     assert ran.code == 70, ran.err
     assert ran.summary["ending"] == "never_started"
     assert "never answered by ssh" in ran.summary["reason"]
@@ -40,6 +47,7 @@ def test_a_machine_that_dies_in_mid_run_is_no_failure_of_the_job(terminal: Termi
         if line.rstrip().endswith("] running") and not killed:
             killed.extend(terminal.machines())
             terminal.sandbox.kill(killed[0])
+            only_wait()
         return False
 
     ran = terminal.run("--command", "echo begun; sleep 300", stop=kill)
@@ -61,6 +69,7 @@ def test_one_of_two_machines_that_dies_ends_the_run_long_before_its_limit(termin
             ]
             terminal.sandbox.kill(other)
             killed.append(other)
+            only_wait()
         return False
 
     ran = terminal.run("--command", "echo begun; sleep 900", "--num-nodes", "2", "--max-runtime", "15m", stop=kill)
