@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from cvl_ci.result.encodings import SHORTEST, Edges, encoded
+from cvl_ci.result.form_tree import FormTree
 from cvl_ci.result.sanitize import plain
 
 STARS = "***"
@@ -31,7 +32,7 @@ class Masks:
     def __init__(self) -> None:
         self._forms: dict[str, Edges] = {}
         self._pattern: re.Pattern[str] | None = None
-        self._begins: dict[str, list[str]] = {}
+        self._tree = FormTree()
 
     def add(self, *values: str) -> tuple[str, ...]:
         """Hide these values from now on. Return the new forms, so that the caller can pass them to the CI system."""
@@ -44,7 +45,7 @@ class Masks:
             self._forms.update(fresh)
             self._pattern = None
             for form in fresh:
-                self._begins.setdefault(form[:BEGINNING], []).append(form)
+                self._tree.add(form)
         return tuple(fresh)
 
     def hide(self, text: str) -> str:
@@ -77,38 +78,40 @@ class Masks:
         at = 0
         while (match := pattern.search(text, at)) is not None:
             at = match.start() + 1
-            form = next(
-                (candidate for candidate in self._begins[match[0]] if text.startswith(candidate, match.start())), None
-            )
-            if form is not None:
-                start, end = self._with_edges(text, match.start(), form)
+            if length := self._tree.longest_at(text, match.start()):
+                start, end = self._with_edges(text, match.start(), text[match.start() : match.start() + length])
                 if spans and start <= spans[-1][1]:
                     start, end = spans[-1][0], max(end, spans.pop()[1])
                 spans.append((start, end))
         return spans
 
     def _compiled(self) -> re.Pattern[str]:
-        """Compile a pattern of beginnings only.
+        """Compile a pattern of beginnings only, each as long as the shortest form.
 
-        A pattern of whole forms takes a second to compile for a private key.
+        A pattern of whole forms takes a second to compile for a private key. Shorter beginnings match each dash of a
+        line, because a private key begins with dashes.
         """
-        for alike in self._begins.values():
-            alike.sort(key=len, reverse=True)
-        return re.compile(_any_of(list(self._begins)))
+        return re.compile(_any_of(list({form[:SHORTEST] for form in self._forms})))
 
     def begun(self, text: str) -> Iterator[tuple[int, str]]:
         """Yield where a form may begin at the end of a text and continue elsewhere, and its rest, the longest first."""
         if not self._forms:
             return
-        for at in range(max(0, len(text) - max(map(len, self._forms)) + 1), len(text) - BEGINNING + 1):
-            for form in self._begins.get(text[at : at + BEGINNING], ()):
-                if len(form) > len(text) - at and text.endswith(form[: len(text) - at]):
-                    before = at - 1 if self._forms[form].before and text[at - 1 : at] in _BASE64 else at
-                    yield before, form[len(text) - at :]
-        for count in range(BEGINNING - 1, 0, -1):
-            for form in self._forms if text else ():
-                if text.endswith(form[:count]):
-                    yield len(text), form[count:]
+        pattern = self._pattern = self._pattern or self._compiled()
+        at = max(0, len(text) - max(map(len, self._forms)) + 1)
+        while (match := pattern.search(text, at)) is not None:
+            yield from self._begun_at(text, match.start())
+            at = match.start() + 1
+        for at in range(max(0, len(text) - SHORTEST + 1), len(text) - BEGINNING + 1):
+            yield from self._begun_at(text, at)
+        for count in range(min(BEGINNING - 1, len(text)), 0, -1):
+            yield from ((len(text), rest) for rest in self._tree.rests_after(text[-count:]))
+
+    def _begun_at(self, text: str, at: int) -> Iterator[tuple[int, str]]:
+        part = text[at:]
+        for rest in self._tree.rests_after(part):
+            before = self._forms[part + rest].before and text[at - 1 : at] in _BASE64
+            yield (at - 1 if before else at), rest
 
     def _with_edges(self, text: str, start: int, form: str) -> Span:
         edges, end = self._forms[form], start + len(form)

@@ -9,11 +9,13 @@ import re
 import shutil
 import string
 import subprocess
+import time
 import timeit
 from urllib.parse import quote
 
 import pytest
 
+from cvl_ci.result.form_tree import FormTree
 from cvl_ci.result.masked_lines import MaskedLines
 from cvl_ci.result.masks import Masks
 from cvl_ci.result.secret_names import secret_values
@@ -97,6 +99,47 @@ def test_a_key_of_hundreds_of_forms_is_looked_for_in_some_microseconds() -> None
     line = "step 12345 loss 0.123 some usual text of a training log line"
     few = hiding("hf_0123456789abcdef")
     assert seconds(masks, line) < 30 * seconds(few, line)
+
+
+HOSTILE_LINES = {
+    "dashes": "-",
+    "the end of a header": "-----END PRIVATE KEY----",
+    "the beginning of a header": "-----B",
+    "nearly the key": "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_LINES)
+def test_no_line_takes_much_longer_than_another_of_its_length(kind: str) -> None:
+    """By the processor, in one run: a line of a million dashes took a hundred times as long as one of words."""
+    dice = random.Random(3)
+    rest = ["".join(dice.choices(string.ascii_letters + string.digits + "+/", k=64)) for _ in range(25)]
+    body = "\n".join([f"{HOSTILE_LINES['nearly the key']}0123456789", *rest])
+    masks = hiding(f"-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n")
+    assert len(masks._forms) > 500, "it stays hidden in all encodings"
+    words, line = ("step 7 loss " * 20_000)[:200_000], (HOSTILE_LINES[kind] * 200_000)[:200_000]
+
+    def processor_seconds(text: str) -> float:
+        timer = timeit.Timer(lambda: MaskedLines(masks).hide(text), timer=time.process_time)
+        return min(timer.repeat(number=1, repeat=3))
+
+    assert processor_seconds(line) < 15 * processor_seconds(words)
+    assert processor_seconds(line * 4) < 12 * processor_seconds(line)
+
+
+def test_a_tree_finds_what_a_search_for_each_word_finds() -> None:
+    dice = random.Random(7)
+    for _ in range(300):
+        words = {"".join(dice.choices("abc", k=dice.randint(1, 7))) for _ in range(dice.randint(1, 12))}
+        tree = FormTree()
+        for word in words:
+            tree.add(word)
+        text = "".join(dice.choices("abc", k=14))
+        for at in range(len(text) + 1):
+            assert tree.longest_at(text, at) == max((len(w) for w in words if text.startswith(w, at)), default=0)
+            beginning = text[at:]
+            longer = sorted(w[len(beginning) :] for w in words if w.startswith(beginning) and w != beginning)
+            assert sorted(tree.rests_after(beginning)) == longer
 
 
 def seconds(masks: Masks, line: str) -> float:
