@@ -6,7 +6,6 @@ cannot be published of it (comment, artifact, issue) is said and changes nothing
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -25,7 +24,7 @@ from cvl_ci.github.api import Repository
 from cvl_ci.github.artifacts import reruns
 from cvl_ci.github.artifacts.baseline_runs import Earlier, EarlierRuns, Work
 from cvl_ci.github.artifacts.download import AT_ONCE, LINES, Gathering
-from cvl_ci.github.artifacts.http import Http, Patience
+from cvl_ci.github.artifacts.http import Http
 from cvl_ci.github.artifacts.name import REPORT
 from cvl_ci.github.pr.issue import Findings, RegressionIssue
 from cvl_ci.github.pr.report_comment import ReportComment
@@ -288,8 +287,7 @@ def _repository(request: MatrixRequest) -> Repository:
 @contextmanager
 def _asking(request: MatrixRequest) -> Iterator[Gathering]:
     """Raises CvlError where GitHub cannot be asked at all."""
-    patience = Patience(clock=SystemClock(), random=random.random)
-    with closing(Http(environ=request.environ, patience=patience, connections=AT_ONCE)) as http:
+    with closing(Http(environ=request.environ, connections=AT_ONCE)) as http:
         token = action_variables.value(request.environ, "github_token")
         yield Gathering(_repository(request), http=http, api=request.step.here.api, token=token)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -99,9 +98,7 @@ class Step:
     def artifacts(self) -> Artifacts:
         from cvl_ci.github.artifacts.upload import WorkflowArtifacts
 
-        return WorkflowArtifacts(
-            environ=self._environ, clock=SystemClock(), random=random.random, mask=self.workflow.mask
-        )
+        return WorkflowArtifacts(environ=self._environ, clock=SystemClock(), mask=self.workflow.mask)
 
     def _reporter(self) -> GitHubWorkflow:
         """Return the reporter, after it has told the runner every secret of the environment."""

@@ -5,17 +5,17 @@ An answer is believed only where it has what a real one always has: `listed` and
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping
-from time import monotonic, sleep
+from time import monotonic
 from typing import TYPE_CHECKING, Any
+
+from cvl_ci.backoff import Backoff
 
 if TYPE_CHECKING:
     from requests import Response, Session
 
-TRIES = 5
-LONGEST_WAIT = 30
-"""Seconds that one Retry-After is believed for: what takes longer is asked in the next round of the release."""
+BACKOFF = Backoff(tries=6, first_seconds=0.5, longest_seconds=30.0, jitter=0.5)
+"""A server that asks for more than 30 s is asked again in the next round of the release."""
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 TIMEOUT = (5, 30)
 PAGES = 200
@@ -29,6 +29,14 @@ class Refused(Exception):
         super().__init__(words)
         self.status = status
         self.code = code
+
+
+class _Busy(Exception):
+    """An answer that asks for another try."""
+
+    def __init__(self, answer: Response) -> None:
+        super().__init__(f"answer {answer.status_code}")
+        self.answer = answer
 
 
 class Unproved(Refused):
@@ -128,29 +136,29 @@ def text(entry: Mapping[str, Any], key: str, *, of: str) -> str:
 
 
 def _patiently(asking: Session, method: str, url: str, *, params: Any, json: Any) -> Response:
-    """All that is asked here may be asked twice: looks, and ends of what is named by its id."""
+    """Return the first final answer, or the last busy one. Every request here may be sent twice."""
+
+    def once() -> Response:
+        answer = asking.request(method, url, params=params, json=json, timeout=TIMEOUT, allow_redirects=False)
+        if answer.status_code in BUSY:
+            raise _Busy(answer)
+        return answer
+
+    try:
+        return BACKOFF.run(once, pause=_pause)
+    except _Busy as busy:
+        return busy.answer
+
+
+def _pause(error: Exception, attempt: int) -> float | None:
     from cvl_ci import bounded
 
-    for attempt in range(TRIES + 1):
-        try:
-            answer = asking.request(method, url, params=params, json=json, timeout=TIMEOUT, allow_redirects=False)
-        except bounded.OutOfBounds:
-            raise
-        except OSError:
-            if attempt == TRIES:
-                raise
-            _wait(attempt, "")
-            continue
-        if answer.status_code not in BUSY or attempt == TRIES:
-            return answer
-        _wait(attempt, answer.headers.get("Retry-After", ""))
-    raise AssertionError("unreachable")
-
-
-def _wait(attempt: int, asked_for: str) -> None:
-    seconds = float(asked_for) if asked_for.isdecimal() and len(asked_for) < 9 else 0.5 * 2.0**attempt
-    jitter = random.random() / 2 if seconds else 0.0  # noqa: S311  so that many do not come back in one moment
-    sleep(min(seconds, LONGEST_WAIT) + jitter)
+    if isinstance(error, _Busy):
+        text = error.answer.headers.get("Retry-After", "")
+        asked = float(text) if text.isdecimal() and len(text) < 9 else None
+        return BACKOFF.seconds(attempt, asked=asked)
+    is_hiccup = isinstance(error, OSError) and not isinstance(error, bounded.OutOfBounds)
+    return BACKOFF.seconds(attempt) if is_hiccup else None
 
 
 def _refused(answer: Response) -> Refused:

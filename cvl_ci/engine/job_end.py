@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cvl_ci.backoff import Backoff
 from cvl_ci.engine import script, sky_errors, whole_log
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, Worker, WorkerFailed
@@ -18,9 +19,17 @@ from cvl_ci.ports import JobEnd
 ANSWER_SECONDS = 60.0
 SSH_FAILED = 255
 """The exit code of ssh itself, when it reaches no machine."""
-SSH_TRIES, SSH_PAUSE_SECONDS = 3, 5.0
+SSH_BACKOFF = Backoff(tries=3, first_seconds=5.0, growth=1.0)
 LOG_SECONDS = 60.0
 """How long a machine is kept for the end of its log: it costs money meanwhile."""
+
+
+class _Unreached(Exception):
+    """Answers of which one is missing: ssh reached no machine there."""
+
+    def __init__(self, answers: Sequence[dict[str, Any]]) -> None:
+        super().__init__("a machine was not reached by ssh")
+        self.answers = answers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +82,17 @@ class Ending:
 
     def _answers(self) -> Sequence[dict[str, Any]]:
         """Ask every node how the job ended, again while one of them does not answer by ssh: a network may stumble."""
-        for _ in range(SSH_TRIES - 1):
+
+        def ask() -> Sequence[dict[str, Any]]:
             answers = self._asked()
-            if all(answer["code"] != SSH_FAILED for answer in answers):
-                return answers
-            time.sleep(SSH_PAUSE_SECONDS)
-        return self._asked()
+            if any(answer["code"] == SSH_FAILED for answer in answers):
+                raise _Unreached(answers)
+            return answers
+
+        try:
+            return SSH_BACKOFF.run(ask, pause=_pause_for_ssh)
+        except _Unreached as unreached:
+            return unreached.answers
 
     def _asked(self) -> Sequence[dict[str, Any]]:
         command = script.end(lease=self.cluster)
@@ -148,3 +162,7 @@ def _nodes(said: Sequence[dict[str, Any]]) -> tuple[NodeEnd, ...]:
 def _within(seconds: float) -> Callable[[], float]:
     limit = time.monotonic() + seconds
     return lambda: limit
+
+
+def _pause_for_ssh(error: Exception, attempt: int) -> float | None:
+    return SSH_BACKOFF.seconds(attempt) if isinstance(error, _Unreached) else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import random
 import sys
 import time
 from pathlib import Path
@@ -18,7 +17,6 @@ def main(name: str, root: str) -> None:
     artifacts = WorkflowArtifacts(
         environ=os.environ,
         clock=SystemClock(),
-        random=random.random,
         mask=lambda secret: None,
     )
     began = time.monotonic()

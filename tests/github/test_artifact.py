@@ -8,12 +8,13 @@ import os
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from cvl_ci.errors import ArtifactError
+from cvl_ci.github.artifacts.http import BACKOFF
 from cvl_ci.github.artifacts.upload import WorkflowArtifacts
 from cvl_ci.ports import Artifacts, Kept, Uploaded
 from tests.peers import node
@@ -37,7 +38,10 @@ class Ours:
 def ours(service: Results, **environ: str) -> Ours:
     masked, clock = list[str](), FakeClock()
     artifacts = WorkflowArtifacts(
-        environ={**service.environ, **environ}, clock=clock, random=lambda: 0.5, mask=masked.append
+        environ={**service.environ, **environ},
+        clock=clock,
+        backoff=replace(BACKOFF, chance=lambda: 0.5),
+        mask=masked.append,
     )
     return Ours(artifacts=artifacts, clock=clock, masked=masked)
 

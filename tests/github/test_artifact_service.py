@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.github.artifacts.http import Http, Patience
+from cvl_ci.github.artifacts.http import Http
 from cvl_ci.github.artifacts.service import Access, access, signatures
 from cvl_ci.github.artifacts.upload import WorkflowArtifacts
 from cvl_ci.ports import Kept
@@ -46,9 +46,7 @@ def test_the_token_is_in_no_repr() -> None:
 def test_without_a_service_files_are_kept_in_the_workspace_and_the_reason_is_given(
     changed: dict[str, str], why: str, tmp_path: Path
 ) -> None:
-    artifacts = WorkflowArtifacts(
-        environ={**ENVIRON, **changed}, clock=FakeClock(), random=lambda: 0.0, mask=lambda secret: None
-    )
+    artifacts = WorkflowArtifacts(environ={**ENVIRON, **changed}, clock=FakeClock(), mask=lambda secret: None)
     kept = artifacts.upload("outputs", root=tmp_path, paths=["."])
     assert isinstance(kept, Kept) and why in kept.reason and kept.name == "outputs"
 
@@ -67,7 +65,6 @@ def test_a_signature_is_masked_in_each_form_it_may_be_written_in() -> None:
 def test_proxies_are_the_runners_and_local_hosts_go_round_them() -> None:
     http = Http(
         environ={"HTTPS_PROXY": "http://proxy:1", "no_proxy": "inside.example"},
-        patience=Patience(clock=FakeClock(), random=lambda: 0.0),
         connections=1,
     )
     assert http._proxies("https://results.example/x") == {"https": "http://proxy:1"}

@@ -7,6 +7,7 @@ import json
 import random
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from cvl_ci.errors import CvlError
 from cvl_ci.github.api import Repository
 from cvl_ci.github.artifacts import unzip
 from cvl_ci.github.artifacts.download import LARGEST_ARCHIVE, Gathering
-from cvl_ci.github.artifacts.http import Http, Patience
+from cvl_ci.github.artifacts.http import BACKOFF, Http
 from tests.github.api import URL, Api
 from tests.github.kept import Kept, zipped
 from tests.result.benchmark.legs import summary
@@ -41,8 +42,8 @@ def gathering() -> Gathering:
 
 def gatherer() -> Gathering:
     repository = Repository(api=URL, token="secret-token", name="cvl/ci")
-    patience = Patience(clock=FakeClock(0.0), random=random.Random(1).random)
-    return Gathering(repository, http=Http(environ={}, patience=patience, connections=4), api=URL, token="secret-token")
+    backoff = replace(BACKOFF, sleep=FakeClock(0.0).sleep)
+    return Gathering(repository, http=Http(environ={}, backoff=backoff, connections=4), api=URL, token="secret-token")
 
 
 def cost(**changed: Any) -> dict[str, str]:

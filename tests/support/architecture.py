@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"result"}),
     frozenset({"planning"}),
     frozenset({"inputs"}),
-    frozenset({"model", "bounded"}),
+    frozenset({"model", "bounded", "backoff"}),
     frozenset({"errors"}),
 )
 """From the street down. A room may import itself and rooms of a lower layer; never a neighbour, never upwards."""

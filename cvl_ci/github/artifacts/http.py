@@ -18,8 +18,8 @@ from requests.utils import should_bypass_proxies
 from urllib3.exceptions import HTTPError
 
 from cvl_ci import bounded
+from cvl_ci.backoff import Backoff
 from cvl_ci.errors import ArtifactError
-from cvl_ci.ports import Clock
 
 TROUBLED = frozenset({408, 429, 500, 502, 503, 504})
 SECONDS_TO_CONNECT, SECONDS_OF_SILENCE = 15, 120
@@ -32,22 +32,12 @@ _ENVIRONMENT = threading.Lock()
 STILL_THERE = "The files are still in the workspace."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How often to ask, and the growing pause between: 3 s, then 1.5 times as long each time, with jitter.
+BACKOFF = Backoff(tries=5, first_seconds=3.0, growth=1.5, jitter=0.5)
+"""As @actions/artifact pauses (internal/shared/artifact-twirp-client.ts)."""
 
-    `random`: a number from 0 up to 1.
-    """
 
-    clock: Clock
-    random: Callable[[], float]
-    tries: int = 5
-    first_seconds: float = 3.0
-    growth: float = 1.5
-
-    def pause(self, attempt: int) -> None:
-        seconds = self.first_seconds * self.growth**attempt
-        self.clock.sleep(seconds * (1 + (self.growth - 1) * self.random()))
+class _NoAnswer(Exception):
+    """A try without a final answer, in words without an address."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +60,9 @@ def settled(answer: Answer) -> bool:
 class Http:
     """`environ`: proxies and certificates are taken from it; nothing else is, no .netrc least of all."""
 
-    def __init__(self, *, environ: Mapping[str, str], patience: Patience, connections: int) -> None:
+    def __init__(self, *, environ: Mapping[str, str], backoff: Backoff = BACKOFF, connections: int) -> None:
         self._environ = environ
-        self._patience = patience
+        self._backoff = backoff
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.verify = environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or True
@@ -94,24 +84,27 @@ class Http:
     ) -> Answer:
         """Asked again until an answer is final. `what`: what a person reads in place of the URL. `most`: bytes of an
         answer; one that is longer is none."""
-        problem = ""
-        for attempt in range(self._patience.tries):
+
+        def once() -> Answer:
             if abandoned():
                 raise ArtifactError(f"{what} was given up.", money=STILL_THERE)
-            said = self._once(method, url, headers=headers, body=body, most=most)
-            if isinstance(said, Answer) and final(said):
-                return said
-            problem = said if isinstance(said, str) else f"answer {said.status}"
-            if attempt + 1 < self._patience.tries:
-                self._patience.pause(attempt)
-        raise ArtifactError(f"{what} failed {self._patience.tries} times: {problem}.", money=STILL_THERE)
+            answer = self._once(method, url, headers=headers, body=body, most=most)
+            if not final(answer):
+                raise _NoAnswer(f"answer {answer.status}")
+            return answer
+
+        try:
+            return self._backoff.run(once, pause=self._pause)
+        except _NoAnswer as problem:
+            raise ArtifactError(f"{what} failed {self._backoff.tries} times: {problem}.", money=STILL_THERE) from None
+
+    def _pause(self, error: Exception, attempt: int) -> float | None:
+        return self._backoff.seconds(attempt) if isinstance(error, _NoAnswer) else None
 
     def close(self) -> None:
         self._session.close()
 
-    def _once(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | bytearray, most: int
-    ) -> Answer | str:
+    def _once(self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | bytearray, most: int) -> Answer:
         try:
             response = self._session.request(
                 method,
@@ -125,7 +118,7 @@ class Http:
             )
             content = _within(response, most)
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            return type(error).__name__  # a hostile address alone is a ValueError of urllib's
+            raise _NoAnswer(type(error).__name__) from None  # a hostile address alone is a ValueError of urllib's
         return Answer(status=response.status_code, body=content, location=response.headers.get("Location", ""))
 
     def _proxies(self, url: str) -> dict[str, str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+from cvl_ci.backoff import Backoff
 from cvl_ci.errors import ArtifactError
 from cvl_ci.github.artifacts.blocks import AT_ONCE, BlockBlob
-from cvl_ci.github.artifacts.http import STILL_THERE, Http, Patience
+from cvl_ci.github.artifacts.http import BACKOFF, STILL_THERE, Http
 from cvl_ci.github.artifacts.name import artifact_name
 from cvl_ci.github.artifacts.service import NameTaken, QuotaUsedUp, Service, access
 from cvl_ci.github.artifacts.zip_stream import choose, write_zip
@@ -26,12 +28,11 @@ class WorkflowArtifacts:
         *,
         environ: Mapping[str, str],
         clock: Clock,
-        random: Callable[[], float],
         mask: Callable[[str], None],
-        patience: Patience | None = None,
+        backoff: Backoff = BACKOFF,
     ) -> None:
         self._environ, self._clock, self._mask = environ, clock, mask
-        self._patience = patience or Patience(clock=clock, random=random)
+        self._backoff = replace(backoff, sleep=clock.sleep)
         self._at_once = 1 if environ.get("ACT") == "true" else AT_ONCE  # act's server appends blocks as they arrive
 
     def upload(
@@ -44,7 +45,7 @@ class WorkflowArtifacts:
         if not chosen.files:
             return Kept(name=name, reason="there is no file to upload", empty=True)
         try:
-            with closing(Http(environ=self._environ, patience=self._patience, connections=self._at_once)) as http:
+            with closing(Http(environ=self._environ, backoff=self._backoff, connections=self._at_once)) as http:
                 service = Service(allowed, http=http, mask=self._mask)
                 full_name, url = self._create(service, name, self._expiry(retention_days))
                 with BlockBlob(url, http=http, at_once=self._at_once) as blob:

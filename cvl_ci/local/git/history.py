@@ -10,21 +10,31 @@ import os
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from cvl_ci.backoff import Backoff
 from cvl_ci.errors import CvlError, Mistake, RequestError
 from cvl_ci.local.git.git import Git, GitAnswer
 from cvl_ci.ports import Clock
 from cvl_ci.result.benchmark import leg as legs
 from cvl_ci.result.benchmark.leg import Leg
 
-ATTEMPTS = 30
+BACKOFF = Backoff(tries=30, first_seconds=0.05, longest_seconds=1.6, jitter=3.0)
 _STUCK = 4
 """So often a push may fail while nobody else pushed: then it is no race."""
 
 _README = "Runs of cvl-ci, one a line, a file a month. Written by `cvl-ci history`; lines are only ever added.\n"
 _WHO = {f"GIT_{role}_{what}": "cvl-ci" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+
+class _NotPushed(Exception):
+    """A push that another one may have overtaken."""
+
+
+class _Stuck(Exception):
+    """A push that failed again although the branch stayed where it was."""
 
 
 class HistoryBranch:
@@ -36,7 +46,8 @@ class HistoryBranch:
             problem = "is no name of a branch, or the remote is none"
             raise RequestError([Mistake(field="--branch", value=f"{remote} {branch}", problem=problem)])
         self._git, self._remote, self._branch = git, remote, branch
-        self._clock, self._dice = clock, dice
+        self._clock = clock
+        self._backoff = replace(BACKOFF, sleep=clock.sleep, chance=dice.random)
         self._ref = f"refs/cvl-ci/{branch}/{os.getpid()}-{dice.getrandbits(32):08x}"
 
     def read(self) -> list[Leg]:
@@ -48,32 +59,39 @@ class HistoryBranch:
             self._forget()
 
     def append(self, found: Sequence[Leg]) -> int:
-        """How many of these were new to it. Raises CvlError when it could not be pushed."""
-        stuck = tried = 0
-        said = ""
-        before: str | None = None
+        """Push these runs. Return how many the branch lacked. Raises CvlError where the push failed for good."""
+        tips: list[str] = []
+        count: int | None = None
+        reason = ""
+
+        def once() -> int:
+            nonlocal count, reason
+            tip = self._fetch()
+            tips.append(tip)
+            if len(tips) > _STUCK and {*tips[-_STUCK - 1 :]} == {tip}:
+                raise _Stuck
+            files, new = _with(self._files(tip) if tip else {}, found)
+            if new == 0:
+                return count or 0  # the branch has them all, or a push that git called failed had got through
+            count = new
+            reason = self._push(self._commit(files, tip, new), tip)
+            if reason:
+                raise _NotPushed
+            return new
+
         try:
-            for attempt in range(ATTEMPTS):
-                tip = self._fetch()
-                stuck = stuck + 1 if attempt and tip == before else 0
-                if stuck >= _STUCK:
-                    break
-                files, count = _with(self._files(tip) if tip else {}, found)
-                if count == 0:
-                    return tried  # nothing was new, or a push that was called failed had got through
-                tried = count
-                said = self._push(self._commit(files, tip, count), tip)
-                if not said:
-                    return count
-                before = tip
-                self._clock.sleep(self._dice.uniform(0.05, 0.2) * min(2**attempt, 32))
+            return self._backoff.run(once, pause=self._pause)
+        except (_NotPushed, _Stuck):
+            raise CvlError(
+                f"History could not be pushed to {self._branch}: {reason or 'others were always faster'}.",
+                money="The runs themselves are over; only their line of history is missing.",
+                next_step="The job needs `permissions: contents: write`, and the checkout its `persist-credentials`.",
+            ) from None
         finally:
             self._forget()
-        raise CvlError(
-            f"History could not be pushed to {self._branch}: {said or 'others were always faster'}.",
-            money="The runs themselves are over; only their line of history is missing.",
-            next_step="The job needs `permissions: contents: write`, and the checkout its `persist-credentials`.",
-        )
+
+    def _pause(self, error: Exception, attempt: int) -> float | None:
+        return self._backoff.seconds(attempt) if isinstance(error, _NotPushed) else None
 
     def _fetch(self) -> str:
         """The branch's commit, and empty where there is none."""

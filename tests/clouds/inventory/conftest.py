@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cvl_ci.clouds import http
@@ -11,5 +13,5 @@ from cvl_ci.clouds import http
 def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What was waited, in seconds."""
     seconds: list[float] = []
-    monkeypatch.setattr(http, "sleep", seconds.append)
+    monkeypatch.setattr(http, "BACKOFF", replace(http.BACKOFF, sleep=seconds.append))
     return seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import requests
 import responses
 
+from cvl_ci.clouds import http
 from cvl_ci.clouds.provider import ProviderInventory
 from cvl_ci.clouds.runpod.inventory import API, GRAPHQL, KEY_FILE, QUERY, RunPod, key_from
 from tests.clouds.inventory.cases import CLUSTER, OTHER_CLUSTER, error, find, ids
@@ -89,7 +91,7 @@ def test_no_clear_answer_is_never_clean(answer: dict[str, Any], why: str, api: r
 
 
 def test_an_api_that_stays_down_is_unanswered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvl_ci.clouds.http.TRIES", 1)
+    monkeypatch.setattr(http, "BACKOFF", replace(http.BACKOFF, tries=2))
     with responses.RequestsMock() as api:
         api.post(GRAPHQL, status=503)
         api.post(GRAPHQL, status=503)
