@@ -23,7 +23,7 @@ from cvl_ci.errors import CvlError, Mistake, RequestError
 from cvl_ci.github.api import Repository
 from cvl_ci.github.artifacts import reruns
 from cvl_ci.github.artifacts.baseline_runs import Earlier, EarlierRuns, Work
-from cvl_ci.github.artifacts.download import AT_ONCE, LINES, Gathering
+from cvl_ci.github.artifacts.download import AT_ONCE, LINES, Gathered, Gathering
 from cvl_ci.github.artifacts.http import Http
 from cvl_ci.github.artifacts.name import REPORT
 from cvl_ci.github.pr.issue import Findings, RegressionIssue
@@ -99,8 +99,8 @@ def matrix(request: MatrixRequest) -> int:
 def report(request: MatrixRequest) -> int:
     workflow = request.step.workflow
     with _asking(request) as gathering:
-        found, troubles = _found(request, gathering)
-        valid = _of_this_attempt(request, found)
+        gathered = _gathered(request, gathering)
+        valid = _of_this_attempt(request, gathered.legs)
         known = _earlier(request, gathering, valid.legs)
     gated = bool(request.given.get("fail_on_regression"))
     for line in known.said:
@@ -110,8 +110,9 @@ def report(request: MatrixRequest) -> int:
         valid.legs,
         history=known.legs,
         commits=known.commits,
-        troubles=troubles,
+        troubles=gathered.troubles,
         outdated=valid.outdated,
+        copies=gathered.copies,
     )
     workflow.said("\n".join(reporting.as_text(made)))
     issue = _published(request, made)
@@ -128,13 +129,14 @@ def report(request: MatrixRequest) -> int:
     return made.exit_code or unknown
 
 
-def _found(request: MatrixRequest, gathering: Gathering) -> tuple[Sequence[Leg], Sequence[str]]:
-    """Of folders, or of the artifacts of this run. Raises CvlError."""
+def _gathered(request: MatrixRequest, gathering: Gathering) -> Gathered:
+    """Return the summaries in folders, or in the artifacts of this run. Raises CvlError."""
     if request.given.get("folders"):
-        return run_files.gather(request.given["folders"], field="folders")
+        legs, troubles = run_files.gather(request.given["folders"], field="folders")
+        return Gathered(legs=tuple(legs), troubles=tuple(troubles))
     gathered = gathering.of_run(int(request.step.here.run))
     over = f"{gathered.expired} summaries of this run are past their retention" if gathered.expired else ""
-    return gathered.legs, (*gathered.troubles, *([over] if over else []))
+    return replace(gathered, troubles=(*gathered.troubles, *([over] if over else [])))
 
 
 def _of_this_attempt(request: MatrixRequest, legs: Sequence[Leg]) -> reruns.Checked:
@@ -257,10 +259,10 @@ def _told_in_issue(request: MatrixRequest, made: Report, *, page: str) -> str:
 def history(request: MatrixRequest) -> int:
     """This run's legs into the branch, and all that it then holds into a file, where one is named."""
     with _asking(request) as gathering:
-        found, troubles = _found(request, gathering)
+        gathered = _gathered(request, gathering)
     kept = many.kept_in_branch(request.given, request.door)
-    count = many.remember(kept, found, branch=request.given.get("branch", many.BRANCH), door=request.door)
-    for trouble in troubles:
+    count = many.remember(kept, gathered.legs, branch=request.given.get("branch", many.BRANCH), door=request.door)
+    for trouble in gathered.troubles:
         request.step.workflow.warning(trouble)
     if request.given.get("into"):
         run_files.write_lines(kept.read(), Path(request.given["into"]))

@@ -46,6 +46,8 @@ def as_json(report: Report) -> str:
         "rerun": [row.name for row in report.rerun],
         "missing": list(report.missing),
         "outdated": [{"name": one.name, "why": one.why} for one in report.outdated],
+        "contradictions": list(report.contradictions),
+        "copies": list(report.copies),
         "dropped": [{"name": name, "why": why} for name, why in report.dropped],
         "unread": list(report.troubles),
         "billed_usd": round(report.usd, 6),
@@ -59,7 +61,7 @@ def as_text(report: Report) -> list[str]:
     """For a terminal or a step's log: a line each."""
     gate = text.not_gated(report)
     missing = [f"left no summary: {name}" for name in report.missing]
-    unknown = [*missing, *text.outdated(report), *report.troubles]
+    unknown = [*missing, *text.outdated(report), *report.contradictions, *report.troubles, *report.copies]
     left_out = [f"left out of the matrix: {line}" for line in text.left_out(report)]
     told = [text.headline(report), *([gate] if gate else []), *unknown, *left_out]
     return [*told, *(_line(row) for row in report.rows)]
@@ -69,7 +71,8 @@ def _line(row: Row) -> str:
     one = text.telling(row)
     why = f"({text.sudden(one)})" if one and text.sudden(one) else ""
     told = " ".join(part for part in (one.metric, text.change(one), one.verdict.value, why) if part) if one else ""
-    said = row.reason if row.failure else told or text.unjudged(row)
+    reason = row.reason if row.failure else told or text.unjudged(row)
+    said = "; ".join(part for part in (reason, row.base_problem) if part)
     title = f"{row.key.example} {row.key.preset} on {row.place}"
     return "  ".join(part for part in (text.status(row), title, text.cost(row), said) if part)
 
@@ -90,6 +93,7 @@ def _row(row: Row, *, red: bool) -> Mapping[str, object]:
         "regions": sorted({leg.region for leg in row.legs if leg.region}),
         "baseline": row.baseline.commit or None,
         "compared": text.versus(row),
+        "base_problem": row.base_problem or None,
         "usd": row.usd,
         "seconds": row.seconds,
         "best": row.best,

@@ -20,6 +20,7 @@ from cvl_ci.local.git.history import HistoryBranch
 from cvl_ci.ports import Prices
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.matrix import report as rows
+from cvl_ci.result.matrix.claims import latest
 from cvl_ci.result.no_follow import refuse_links, write_text
 
 Say = Callable[[str], None]
@@ -94,6 +95,7 @@ def judged(
     commits: Sequence[str],
     troubles: Sequence[str],
     outdated: Sequence[rows.Outdated] = (),
+    copies: Sequence[str] = (),
 ) -> rows.Report:
     """`commits`: the base and its ancestors, nearest first. Raises RequestError for rules that say nothing."""
     return rows.report(
@@ -108,6 +110,7 @@ def judged(
         nights=settings(given).nights,
         troubles=troubles,
         outdated=outdated,
+        copies=copies,
         expected=given.get("expected"),
     )
 
@@ -149,7 +152,7 @@ def kept_in_branch(given: Given, door: Door) -> HistoryBranch:
 
 def remember(kept: HistoryBranch, found: Sequence[Leg], *, branch: str, door: Door) -> int:
     """How many runs; raises CvlError when there are none, or when they could not be pushed."""
-    runs = rows.latest(found)
+    runs = latest(found)
     if not runs:
         raise CvlError(
             f"No summary of a run was found, so nothing was added to {branch}.",

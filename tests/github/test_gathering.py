@@ -98,6 +98,15 @@ def test_a_name_that_was_cut_still_tells_its_attempts_apart(kept: Kept, gatherin
     assert [leg.cluster for leg in gathering.of_run(7).legs] == ["cvl-2"]
 
 
+def test_a_summary_in_two_steps_artifacts_is_named(kept: Kept, gathering: Gathering) -> None:
+    kept.artifact(7, "cvl-legs-aws-cost", cost(cluster="cvl-1"))
+    kept.artifact(7, "cvl-legs-aws-cost-2", cost(cluster="cvl-1"))
+    kept.artifact(7, "copy-cost", cost(cluster="cvl-1"))
+    kept.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2"))
+    found = gathering.of_run(7)
+    assert (len(found.legs), found.copies) == (4, ("cvl-1: cvl-legs-aws-cost, copy-cost",))
+
+
 def test_what_is_past_its_retention_is_counted_and_not_asked_for(kept: Kept, gathering: Gathering) -> None:
     kept.artifact(7, "cvl-legs-aws-cost", cost(), expired=True)
     kept.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2"))

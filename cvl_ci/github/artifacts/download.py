@@ -56,6 +56,8 @@ class Gathered:
     troubles: tuple[str, ...] = ()
     expired: int = 0
     unheard: int = 0
+    copies: tuple[str, ...] = ()
+    """Runs whose summary lies in the artifacts of several steps: one of them wrote it."""
 
 
 _NOT_SENT = "could not be had"
@@ -88,6 +90,7 @@ class Gathering:
         found, troubles = self._summaries(wanted, _summaries)
         return Gathered(
             legs=tuple(_last_attempts(found)),
+            copies=tuple(_copies(found)),
             troubles=troubles,
             expired=sum(one.expired for one in wanted),
             unheard=_unheard(troubles),
@@ -180,6 +183,14 @@ def _lines(archive: bytes, say: Callable[[str], None]) -> list[Leg]:
     if unread:
         say(f"holds {unread} lines that are not runs")
     return found
+
+
+def _copies(summaries: Sequence[tuple[Artifact, Leg]]) -> list[str]:
+    """Return a line for each run that artifacts of several steps name."""
+    names: dict[str, dict[str, str]] = {}
+    for one, leg in summaries:
+        names.setdefault(leg.cluster, {}).setdefault(one.step, plain(one.name))
+    return [f"{plain(run)}: {', '.join(by_step.values())}" for run, by_step in names.items() if len(by_step) > 1]
 
 
 def _last_attempts(found: Sequence[tuple[Artifact, Leg]]) -> list[Leg]:

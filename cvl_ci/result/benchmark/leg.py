@@ -231,14 +231,14 @@ def _metrics(document: Mapping[str, object]) -> tuple[dict[str, object], dict[st
 
 
 def _paired_base(document: Mapping[str, object]) -> Beside | None:
-    """Return the comparison, or None if the summary holds none."""
+    """Return the comparison, or the reason why there is none. None if the summary holds neither."""
     changes = [_change(_mapping(one)) for one in _list(document.get("changes"))[:MOST]]
     known_changes = tuple(change for change in changes if change is not None)
-    return (
-        Beside(ref=_text(document.get("ref")), commit=_text(document.get("commit")), changes=known_changes)
-        if known_changes
-        else None
-    )
+    reason = "" if known_changes else _text(document.get("reason"), most=MOST_WORDS)
+    if not known_changes and not reason:
+        return None
+    ref, commit = _text(document.get("ref")), _text(document.get("commit"))
+    return Beside(ref=ref, commit=commit, changes=known_changes, reason=reason)
 
 
 def _change(document: Mapping[str, object]) -> Change | None:

@@ -71,6 +71,8 @@ def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
         words.not_gated(report),
         _left_out(report),
         _outdated(report),
+        _warned("Summaries of one run disagree, and the worst one counts", report.contradictions),
+        _warned("A base gave no result on the machine of its leg", words.base_problems(report)),
         _table(report, room=int(room * _TABLE_SHARE)),
         _fold("Legs that left no summary", [code(name) for name in report.missing]),
         _fold("Worth another try", [_name(row) for row in report.rerun]),
@@ -80,6 +82,7 @@ def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
         *(_metrics(row) for row in report.rows if not row.worse),
         _fold("Not compared", [f"{_name(row)}: {code(words.versus(row))}" for row in report.rows if _uncompared(row)]),
         _fold("Summaries that could not be read", [code(trouble) for trouble in report.troubles]),
+        _fold("Artifacts with the same summary", [code(line) for line in report.copies]),
     ]
 
 
@@ -152,13 +155,14 @@ def _line(row: Row, *, red: bool) -> str:
 
 
 def _change(row: Row) -> str:
+    problem = code(row.base_problem) if row.base_problem else ""
     if row.failure is not None:
-        return code(row.reason) if row.reason else ""
+        return " ".join(part for part in (code(row.reason) if row.reason else "", problem) if part)
     one = words.telling(row)
     if one is None:
-        return words.unjudged(row)
+        return problem or words.unjudged(row)
     why = words.sudden(one)
-    parts = (code(one.metric), words.change(one), one.verdict.value, code(why) if why else "")
+    parts = (code(one.metric), words.change(one), one.verdict.value, code(why) if why else "", problem)
     return " ".join(part for part in parts if part)
 
 

@@ -63,6 +63,8 @@ def page(report: Report, *, assets: Assets, nights: int = 14) -> str:
             f"<h1>{_text(words.headline(report))}</h1>",
             *_alarm(report),
             *(f'<p class="doubt">{_text(note)}</p>' for note in [words.not_gated(report)] if note),
+            *(f'<p class="bad">Summaries disagree: {_text(line)}</p>' for line in report.contradictions),
+            *(f'<p class="doubt">{_text(line)}</p>' for line in words.base_problems(report)),
             _facts(report),
             _table(report),
             '<section id="panel" aria-live="polite"></section>',
@@ -72,6 +74,7 @@ def page(report: Report, *, assets: Assets, nights: int = 14) -> str:
             *_list("Left out of the matrix, and not tested", words.left_out(report)),
             *_list("Worth another try", [row.name for row in report.rerun]),
             *_list("Summaries that could not be read", report.troubles),
+            *_list("Artifacts with the same summary", report.copies),
             "</main>",
             f'<script type="application/json" id="data">{data}</script>',
             f"<!-- The plots are drawn by uPlot.\n{assets.licence.replace('--', '- -')}\n-->",
@@ -144,6 +147,11 @@ def _line(at: int, row: Row, *, red: bool) -> str:
 
 
 def _change(row: Row) -> str:
+    problem = f' <span class="doubt">{_text(row.base_problem)}</span>' if row.base_problem else ""
+    return f"{_telling(row)}{problem}"
+
+
+def _telling(row: Row) -> str:
     if row.failure is not None:
         return f'<span class="soft">{_text(row.reason)}</span>'
     one = words.telling(row)

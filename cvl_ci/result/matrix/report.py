@@ -13,6 +13,7 @@ from cvl_ci.result.benchmark.comparison import ORDER, Comparison, compare, in_or
 from cvl_ci.result.benchmark.leg import Key, Leg
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.rules import Rules
+from cvl_ci.result.matrix.claims import contradictions, latest
 from cvl_ci.result.matrix.failures import INFRASTRUCTURE, WORTH_ANOTHER_TRY, Failure, failure
 from cvl_ci.result.matrix.trends import Night, costs
 
@@ -42,6 +43,8 @@ class Row:
     history: tuple[Leg, ...] = ()
     paired_base: Beside | None = None
     """The comparison with its base, if the two ran in turn on one machine."""
+    base_problem: str = ""
+    """The reason why a base that should run in turn with it gave no comparison."""
     usd: float | None = None
     seconds: float = 0.0
     saved: float | None = None
@@ -88,6 +91,7 @@ class Report:
 
     `troubles`: summaries that could not be read. `rerun`: legs worth another try, by name. `missing`: expected legs
     without a summary, so that their end is unknown. `expected`: None if the workflow did not name the legs.
+    `contradictions`: runs whose summaries disagree. `copies`: artifacts that hold the same summary.
     """
 
     rows: tuple[Row, ...]
@@ -96,6 +100,8 @@ class Report:
     troubles: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     outdated: tuple[Outdated, ...] = ()
+    contradictions: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
     expected: Expected | None = None
 
     @property
@@ -150,7 +156,7 @@ class Report:
 
         Only a leg's own summary can prove that infrastructure ended it.
         """
-        return bool(self.missing or self.outdated or self.troubles)
+        return bool(self.missing or self.outdated or self.contradictions or self.troubles)
 
     @property
     def exit_code(self) -> int:
@@ -175,10 +181,12 @@ def report(
     nights: int = 14,
     troubles: Sequence[str] = (),
     outdated: Sequence[Outdated] = (),
+    copies: Sequence[str] = (),
     expected: Expected | None = None,
 ) -> Report:
     """Build the report. `commits`: the base and its ancestors, nearest first. `history`: earlier runs, in any order."""
-    current = latest(legs)
+    summaries = list(legs)
+    current = latest(summaries)
     names = {leg.cluster for leg in current if leg.cluster}
     earlier = [leg for leg in latest(history) if leg.cluster not in names]
     by_work: dict[tuple[str, str], list[Leg]] = {}
@@ -200,21 +208,10 @@ def report(
         troubles=tuple(troubles),
         missing=_missing(expected.legs if expected else (), [leg.name for leg in current], outdated),
         outdated=tuple(outdated),
+        contradictions=tuple(contradictions(summaries)),
+        copies=tuple(copies),
         expected=expected,
     )
-
-
-def latest(legs: Iterable[Leg]) -> list[Leg]:
-    """Return the later of two legs with the same name.
-
-    A run may write its end twice, the second time with the proof.
-    """
-    by_name: dict[str, Leg] = {}
-    for place, leg in enumerate(legs):
-        name = leg.cluster or f"#{place}"
-        if name not in by_name or (leg.at, leg.is_gone) >= (by_name[name].at, by_name[name].is_gone):
-            by_name[name] = leg
-    return sorted(by_name.values(), key=lambda leg: (leg.at, leg.cluster, leg.name))
 
 
 def is_called(leg: str, name: str) -> bool:
@@ -234,7 +231,7 @@ def _row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequenc
     like = tuple(leg for leg in history if alike(leg.key, key))
     baseline = choose(key, commits=commits, runs_before=history)
     succeeded = [leg for leg in legs if leg.ending is Ending.SUCCEEDED]
-    pairings = [leg.paired_base for leg in legs if leg.paired_base is not None]
+    pairings = [leg.paired_base for leg in legs if leg.paired_base is not None and leg.paired_base.changes]
     return Row(
         key=key,
         name=next((leg.name for leg in legs if leg.name), "") or f"{key.example} {key.preset} {key.place}".strip(),
@@ -244,6 +241,7 @@ def _row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequenc
         reason=next((leg.reason for leg in legs if worst is not None and failure(leg) is worst), ""),
         baseline=baseline,
         paired_base=pairings[-1] if pairings else None,
+        base_problem=_base_problem(legs),
         comparisons=_compared(pairings, compare(legs, baseline, rules=rules, history=like), rules),
         history=like,
         usd=_median([leg.usd for leg in succeeded or legs if leg.usd is not None]),
@@ -251,6 +249,12 @@ def _row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequenc
         saved=_median([share for leg in legs if (share := _saved(leg)) is not None]),
         billed=any(leg.billed for leg in legs),
     )
+
+
+def _base_problem(legs: Sequence[Leg]) -> str:
+    bases = (leg.paired_base for leg in legs if leg.paired_base is not None and not leg.paired_base.changes)
+    lines = (f"not compared with {base.ref} ({base.commit[:12]}) on the same machine: {base.reason}" for base in bases)
+    return next(lines, "")
 
 
 def _compared(pairings: Sequence[Beside], comparisons: Sequence[Comparison], rules: Rules) -> tuple[Comparison, ...]:

@@ -47,6 +47,8 @@ def headline(report: Report) -> str:
         f"{neutral} could not run" if neutral else "",
         f"{len(report.missing)} left no summary" if report.missing else "",
         f"{len(report.outdated)} left no summary in this attempt" if report.outdated else "",
+        f"{len(base_problems(report))} without a result of its base" if base_problems(report) else "",
+        f"{len(report.contradictions)} with summaries that disagree" if report.contradictions else "",
         f"{len(report.troubles)} could not be read" if report.troubles else "",
         f"{len(report.dropped)} left out of the matrix" if report.dropped else "",
     ]
@@ -59,8 +61,13 @@ def left_out(report: Report) -> list[str]:
     return [f"{name}: {why}" for name, why in report.dropped]
 
 
+def base_problems(report: Report) -> list[str]:
+    """Return each leg whose base ran on the same machine and gave no comparison, and why."""
+    return [f"{row.name}: {row.base_problem}" for row in report.rows if row.base_problem]
+
+
 def outdated(report: Report) -> list[str]:
-    """Each leg that has no summary of this attempt, and why that of another attempt does not count."""
+    """Return each leg that has no summary of this attempt, and why that of another attempt does not count."""
     return [f"{one.name}: {one.why}" for one in report.outdated]
 
 
@@ -70,6 +77,7 @@ def red_because(report: Report) -> str:
         ", ".join(row.name for row in report.red),
         _named("left no summary, so that their end is unknown", report.missing),
         _named("no summary of this attempt counts", outdated(report)),
+        _named("summaries disagree", report.contradictions),
         _named("could not be read", report.troubles),
         _named("left out of the matrix", left_out(report) if report.expected and report.expected.fails else ()),
     ]

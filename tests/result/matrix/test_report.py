@@ -131,6 +131,71 @@ def test_of_a_run_that_was_told_twice_the_later_counts() -> None:
     assert found.rows[0].failure is None
 
 
+FAILED: dict[str, Any] = {"ending": "failed", "exit_code": 7, "reason": "The job exited with code 7."}
+NO_ROOM = never_started(75, "InsufficientInstanceCapacity")
+CLAIMS: dict[str, tuple[dict[str, Any], dict[str, Any], Failure | None, bool]] = {
+    "the same twice": ({}, {}, None, False),
+    "post proves what main could not": ({"released": {"gone": False}, "exit_code": 79}, {}, None, False),
+    "main failed, and post says so too": (FAILED, {**FAILED, "region": None, "cloud": None}, Failure.TEST, False),
+    "a success over a failure": (FAILED, {}, Failure.TEST, True),
+    "a failure over a success": ({}, FAILED, Failure.TEST, True),
+    "infrastructure over a failure": (FAILED, NO_ROOM, Failure.TEST, True),
+    "cancelled over a failure": (FAILED, {"ending": "cancelled", "exit_code": 130}, Failure.TEST, True),
+    "another leg's name": ({}, {"leg": "b"}, None, True),
+    "a request over no capacity": (NO_ROOM, never_started(64, "no such GPU"), Failure.REQUEST, True),
+}
+
+
+@pytest.mark.parametrize("case", CLAIMS)
+@pytest.mark.parametrize("swapped", [False, True], ids=["in order", "the other order"])
+def test_of_summaries_of_one_run_none_hides_what_another_tells(case: str, swapped: bool) -> None:
+    first, second, kind, disagree = CLAIMS[case]
+    told = [
+        leg(**{**changed, "cluster": "cvl-a", "leg": changed.get("leg") or "a", "at": NIGHT + 60 * place})
+        for place, changed in enumerate((first, second))
+    ]
+    found = report(reversed(told) if swapped else told)
+    assert [row.failure for row in found.rows] == [kind]
+    assert len(found.contradictions) == disagree
+    assert found.exit_code == (1 if disagree or kind is Failure.TEST else 0)
+    texts = files(found)
+    for name in (reporting.COMMENT, reporting.SUMMARY, reporting.PAGE):
+        assert ("summaries disagree" in texts[name]) == disagree, name
+    assert "summaries disagree" in words.red_because(found) or not disagree
+
+
+def test_artifacts_with_the_same_summary_are_named_and_make_nothing_red() -> None:
+    found = report([OK], copies=["cvl-a: legs-a-cost, copy-cost"])
+    assert found.exit_code == 0
+    assert all("legs-a-cost, copy-cost" in files(found)[name] for name in (reporting.COMMENT, reporting.PAGE))
+
+
+@pytest.mark.parametrize("ending", [{}, FAILED], ids=["succeeded", "failed"])
+def test_a_base_that_failed_stands_in_the_row_and_in_the_first_lines(ending: dict[str, Any]) -> None:
+    why = "origin/main itself failed there, with exit code 3"
+    failed = {"ref": "origin/main", "commit": BASE, "order": ["head-1", "base-1"], "changes": [], "reason": why}
+    found = report([leg(cluster="cvl-a", leg="a", beside=failed, **ending)])
+    assert words.headline(found).endswith("1 without a result of its base")
+    texts = files(found)
+    for name in (reporting.COMMENT, reporting.SUMMARY):
+        before, _, table = texts[name].partition("| example |")
+        assert why in before and why in table, name
+        assert "in turn with" not in texts[name]
+    assert texts[reporting.PAGE].count(why) >= 2
+    assert json.loads(texts[reporting.DATA])["rows"][0]["base_problem"].endswith(why)
+    assert any(why in line for line in reporting.as_text(found))
+
+
+def test_a_base_s_reason_is_no_markdown() -> None:
+    told = {"ref": "<b>", "commit": "x", "changes": [], "reason": "`](http://evil) **x**\n# y <script>"}
+    texts = files(report([leg(cluster="cvl-a", leg="a", beside=told)]))
+    assert (
+        "<script>"
+        not in texts[reporting.PAGE].replace("<script>", "", 0).partition("<main>")[2].partition("</main>")[0]
+    )
+    assert "\n# y" not in texts[reporting.COMMENT]
+
+
 def test_no_baseline_says_so_and_passes() -> None:
     found = reported(night(), history=[])
     assert found.exit_code == 0

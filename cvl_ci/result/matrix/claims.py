@@ -1,0 +1,58 @@
+"""Settle which of several summaries tells the end of one run. Pure.
+
+Main and post of one step may both write a summary of a run, and they agree on its end. Summaries that disagree were
+copied or forged: any job of the workflow run can upload an artifact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE
+from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.matrix.failures import Failure, failure
+
+_ORDER = [*Failure, None]
+
+
+def latest(legs: Iterable[Leg]) -> list[Leg]:
+    """Return one leg for each run: the later of two summaries, which may hold the proof.
+
+    Of summaries that disagree, those with the worst end come first, so that a forged one hides no failure.
+    """
+    return sorted((_last(group) for group in _runs(legs)), key=lambda leg: (leg.at, leg.cluster, leg.name))
+
+
+def contradictions(legs: Iterable[Leg]) -> list[str]:
+    """Return a line for each run whose summaries disagree on its end or on its leg."""
+    groups = [group for group in _runs(legs) if len({_claim(leg) for leg in group}) > 1]
+    return [f"{group[0].cluster}: {len(group)} summaries disagree: {_ends(group)}" for group in groups]
+
+
+def _runs(legs: Iterable[Leg]) -> list[list[Leg]]:
+    groups: dict[str, list[Leg]] = {}
+    for place, leg in enumerate(legs):
+        groups.setdefault(leg.cluster or f"#{place}", []).append(leg)
+    return list(groups.values())
+
+
+def _last(group: Sequence[Leg]) -> Leg:
+    worst = min((_kind(leg) for leg in group), key=_ORDER.index)
+    latest_first = sorted(group, key=lambda leg: (leg.at, leg.is_gone))
+    return next(leg for leg in reversed(latest_first) if _kind(leg) is worst)
+
+
+def _kind(leg: Leg) -> Failure | None:
+    """Return the kind of failure, whether or not a machine was left: only that may change between two summaries."""
+    return failure(replace(leg, is_gone=True))
+
+
+def _claim(leg: Leg) -> tuple[str, str, Failure | None]:
+    """Return the facts on which all summaries of a run agree. An unproved release replaces the exit code."""
+    kind = None if leg.exit_code == EXIT_NOT_PROVED_GONE else _kind(leg)
+    return leg.name, leg.ending.value, kind
+
+
+def _ends(group: Sequence[Leg]) -> str:
+    return ", ".join(dict.fromkeys(f"{leg.name or 'no leg'} {leg.ending.value}".replace("_", " ") for leg in group))
