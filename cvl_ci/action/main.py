@@ -122,9 +122,11 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
     step.workflow.mask(*secrets_of(plan))
     if policy == "run" and not run_anyway:
         step.require_committed(lambda: _unknown_files(inputs, plan))
+    only_plan = "plan" in {asked.verb, policy}
+    plan = wiring.on_usable_clouds(plan, environ, by_inputs=True, asks_role=not only_plan)
     if policy == "plan":
         publication.skip(reason, _planned(plan, environ), title=plan.title)
-    if "plan" in {asked.verb, policy}:
+    if only_plan:
         return _show(plan, step, environ)
     return _run(plan, step, publication, environ)
 

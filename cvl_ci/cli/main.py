@@ -77,7 +77,7 @@ def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str], console: C
     checkout = open_checkout(Path.cwd(), at=_elsewhere(parsed))
     plan = prepare(inputs, checkout=checkout, prices=wiring.prices(environ))
     console.learn(plan)
-    return plan
+    return wiring.on_usable_clouds(plan, environ, by_inputs=False, asks_role=parsed.verb == "run")
 
 
 def _elsewhere(parsed: argparse.Namespace) -> str:

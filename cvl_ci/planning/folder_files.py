@@ -2,7 +2,7 @@
 
 Every file of the folder goes, also a file that git ignores or does not track. These stay:
 1. `.git`: the machine gets a repository of its own (local/git/commit_copy.py).
-2. Virtual environments and byte code. The outputs of earlier runs.
+2. Virtual environments, byte code, and folders that say they are caches. The outputs of earlier runs.
 3. The files that the folder's `.skyignore` or the input `exclude` names.
 4. Files that may hold credentials, unless git tracks them.
 The input `include` wins over 2, 3 and 4.
@@ -17,10 +17,12 @@ from cvl_ci.inputs.patterns import Pattern, patterns
 VIRTUAL_ENVIRONMENT = "a virtual environment"
 REPOSITORY = "git's own; the machine gets the commit"
 _MADE = {"__pycache__": "byte code", "cvl-outputs": "outputs of earlier runs"}
-_MARKS = {"pyvenv.cfg", "conda-meta"}
-"""A folder that holds one of these is a virtual environment: of venv and virtualenv (PEP 405), or of conda."""
+CACHE = "a cache"
+_MARKS = {"pyvenv.cfg": VIRTUAL_ENVIRONMENT, "conda-meta": VIRTUAL_ENVIRONMENT, "CACHEDIR.TAG": CACHE}
+"""A name in a folder that tells what the folder is: of venv and virtualenv (PEP 405), of conda, and of the caches of
+pytest, mypy, ruff and cargo (bford.info/cachedir)."""
 IGNORED, EXCLUDED = "named in .skyignore", "named by exclude"
-EXPECTED_REASONS = frozenset({REPOSITORY, VIRTUAL_ENVIRONMENT, IGNORED, EXCLUDED, *_MADE.values()})
+EXPECTED_REASONS = frozenset({REPOSITORY, VIRTUAL_ENVIRONMENT, CACHE, IGNORED, EXCLUDED, *_MADE.values()})
 """Reasons that a person expects or gave: the plan tells them, and they are not warnings."""
 
 
@@ -61,8 +63,9 @@ class FolderRule:
             return REPOSITORY
         if name in _MADE:
             return _MADE[name]
-        if _MARKS.intersection(names):
-            return VIRTUAL_ENVIRONMENT
+        mark = next((mark for mark in _MARKS if mark in names), None)
+        if mark:
+            return _MARKS[mark]
         takes_back = any(pattern.takes_out for pattern in (*self._exclude, *self._ignore))
         return None if takes_back else self.reason(path)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         credentials,
         forget_credentials,
         has_credentials,
+        on_usable_clouds,
         require_credentials,
         set_up,
     )
@@ -45,6 +46,7 @@ __all__ = [
     "keep_details",
     "machine_types",
     "on_sandbox",
+    "on_usable_clouds",
     "prices",
     "reap",
     "records",

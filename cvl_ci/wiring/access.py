@@ -11,7 +11,7 @@ from cvl_ci.wiring.directories import credentials_directory
 
 if TYPE_CHECKING:
     from cvl_ci.model.access import CloudAccess
-    from cvl_ci.model.plan import Place
+    from cvl_ci.model.plan import Place, RunPlan
 
 
 def credentials(
@@ -67,6 +67,28 @@ def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Plac
     where = access.here(environ, folder=credentials_directory(environ), writes=by_inputs)
     named = access.in_use(where, ()) if by_inputs else ()
     return tuple(Place(cloud=each.cloud) for each in access.look(where, named, proved=PROVED) if each.usable)
+
+
+def on_usable_clouds(plan: RunPlan, environ: Mapping[str, str], *, by_inputs: bool, asks_role: bool) -> RunPlan:
+    """Name the clouds of a plan that names none: those with credentials here. Through an API server it stays open.
+
+    `by_inputs`: as the action's inputs say. `asks_role`: whether this machine's own role counts; looking for it asks
+    the metadata service of the network.
+    """
+    from cvl_ci.clouds import PROVED
+    from cvl_ci.clouds import credentials as access
+    from cvl_ci.commands.plan.anywhere import name_clouds
+    from cvl_ci.engine.server_inventory import ADDRESS
+    from cvl_ci.wiring.clouds import prices
+
+    if plan.places or environ.get(ADDRESS):
+        return plan
+    where = access.here(environ, folder=credentials_directory(environ), writes=by_inputs)
+    if access.in_use(where, ()):
+        return plan
+    where = where if asks_role else replace(where, has_instance_role=lambda: False)
+    usable = [each.cloud for each in access.look(where, (), proved=PROVED) if each.usable]
+    return name_clouds(plan, usable, prices(environ))
 
 
 def forget_credentials(environ: Mapping[str, str], *, say: Callable[[str], None]) -> None:

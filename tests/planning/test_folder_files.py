@@ -35,6 +35,7 @@ def test_a_skyignore_means_what_skypilot_takes_it_for(lines: str, path: str, sta
         (".venv", {"pyvenv.cfg", "bin"}, VIRTUAL_ENVIRONMENT),
         ("any/name", {"conda-meta"}, VIRTUAL_ENVIRONMENT),
         ("venv", {"requirements.txt"}, None),
+        (".mypy_cache", {"CACHEDIR.TAG", "3.11"}, "a cache"),
         ("src/__pycache__", set(), "byte code"),
         ("cvl-outputs", set(), "outputs of earlier runs"),
         ("data", {"a"}, EXCLUDED),

@@ -194,7 +194,7 @@ def _facts(plan: RunPlan) -> str:
         ("needs", machine(plan.needs)),
         ("nodes", str(plan.num_nodes) if plan.num_nodes > 1 else ""),
         ("turns", _turns(plan)),
-        ("where", ", then ".join(map(str, plan.places)) or "wherever it is cheapest"),
+        ("where", ", then ".join(map(str, plan.places)) or "any cloud, the cheapest first"),
         ("files", f"{count} file{'' if count == 1 else 's'}, {size(total)}"),
         ("not sent", plan.not_sent),
         ("env", ", ".join(f"{name}={value}" for name, value in plan.env.items())),

@@ -23,6 +23,7 @@ from cvl_ci.ports import Checkout, Entry, FolderFiles, Paths
 
 _LINK, _SUBMODULE = "120000", "160000"
 _OUTPUTS = "cvl-outputs"
+OUTPUTS_REASON = "outputs of earlier runs"
 _NO_NAMES = ("", ".", "..")
 """Parts of a path that only resolving it makes a name of."""
 
@@ -80,13 +81,10 @@ class FolderCheckout:
         entries: dict[str, Entry] = {}
         reasons: dict[str, str] = {}
         for item in walk(self._root, path, path=path, within=path, rule=rule):
-            entries |= {entry.path: entry for entry in self._in_folder(item, path, rule, reasons)}
-        tracked = self._known_to_git()
-        return FolderFiles(
-            entries=[entries[name] for name in sorted(entries)],
-            reasons=reasons,
-            tracked=tracked.intersection(entries) if tracked else (),
-        )
+            for entry in self._in_folder(item, path, rule, reasons):
+                entries[entry.path] = entry
+        ordered = [entries[name] for name in sorted(entries)]
+        return FolderFiles(entries=ordered, reasons=reasons, tracked=self._known_to_git() & entries.keys())
 
     def locate(self, typed: str) -> str | None:
         path = Path(os.path.normpath(self._here / typed))
@@ -117,6 +115,14 @@ class FolderCheckout:
             reasons[f"{item.path}/"] = item.reason or ""
             return
         is_asked_for = rule.includes(below(item.path, folder))
+        status = self._plain(item.source)
+        if status is not None:
+            reason = item.reason or (None if is_asked_for else self._why_unwanted_file(item.source))
+            if reason:
+                reasons[item.path] = reason
+            else:
+                yield Entry(path=item.path, bytes=status.st_size, source=self._top + item.source)
+            return
         reason = self._why_impossible(item.source) or item.reason
         if reason is None and not is_asked_for:
             reason = self._why_unwanted(item.source)
@@ -201,15 +207,21 @@ class FolderCheckout:
 
     def _why_unwanted(self, path: str) -> str | None:
         """What no one says belongs to the job: credentials never go along, nor the outputs of earlier runs."""
-        source, names = self._root / path, {path}
-        if self._plain(path) is None:
-            source = source.resolve()
-            names.add(source.relative_to(self._root).as_posix())
+        if self._plain(path) is not None:
+            return self._why_unwanted_file(path)
+        source = (self._root / path).resolve()
+        names = {path, source.relative_to(self._root).as_posix()}
         if any(_OUTPUTS in name.split("/") for name in names):
-            return "outputs of earlier runs"
-        if source.is_file() and any(holds_credentials(name, partial(_begin, source)) for name in names):
+            return OUTPUTS_REASON
+        if source.is_file() and any(holds_credentials(name, partial(_begin, str(source))) for name in names):
             return REASON
         return None
+
+    def _why_unwanted_file(self, path: str) -> str | None:
+        """Return the reason for a regular file to which no link leads."""
+        if _OUTPUTS in path.split("/"):
+            return OUTPUTS_REASON
+        return REASON if holds_credentials(path, partial(_begin, self._top + path)) else None
 
     def _why_impossible(self, path: str) -> str | None:
         if self._plain(path) is not None:
@@ -268,9 +280,13 @@ class GitCheckout(FolderCheckout):
 
     def _why_unwanted(self, path: str) -> str | None:
         """What git tracks is in everybody's copy already: it goes along, and a warning names it (commands/prepare)."""
-        plain = self._plain(path) is not None
-        target = path if plain else (self._root / path).resolve().relative_to(self._root).as_posix()
+        if self._plain(path) is not None:
+            return self._why_unwanted_file(path)
+        target = (self._root / path).resolve().relative_to(self._root).as_posix()
         return None if {path, target} <= self._all_tracked else super()._why_unwanted(path)
+
+    def _why_unwanted_file(self, path: str) -> str | None:
+        return None if path in self._all_tracked else super()._why_unwanted_file(path)
 
     def _known_to_git(self) -> frozenset[str]:
         return self._all_tracked
@@ -307,7 +323,7 @@ def _literal(prefixes: Iterable[str]) -> list[str]:
     return [f":(literal){prefix}" for prefix in prefixes]
 
 
-def _begin(source: Path, limit: int) -> bytes:
+def _begin(source: str, limit: int) -> bytes:
     with open(os.open(source, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         return file.read(limit)
 

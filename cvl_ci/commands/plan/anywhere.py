@@ -1,0 +1,30 @@
+"""The clouds of a run that names none. Pure: which clouds have credentials is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.model.plan import Place, RunPlan
+from cvl_ci.ports import Prices
+
+
+def name_clouds(plan: RunPlan, usable: Sequence[str], prices: Prices) -> RunPlan:
+    """Name the clouds of a plan that names none: those with credentials, the cheapest first.
+
+    So the quote, the launch and the proof are about the same clouds. SkyPilot alone would take any cloud that it is set
+    up for, also one that cvl-ci cannot ask whether a machine is gone. `usable`: clouds with complete credentials that
+    can be asked; with none of them the plan stays as it is. Raise RequestError where none of them can run the work.
+    """
+    if plan.places or not usable:
+        return plan
+    fitting = [cloud for cloud in usable if cloud not in plan.avoid]
+    if not fitting:
+        problem = f"is any, and {', '.join(usable)}, for which there are credentials, cannot run this work"
+        raise RequestError([Mistake(field="cloud", value="any", problem=problem)])
+    cheapest: dict[str, float] = {}
+    for offer in prices.offers(plan.needs, places=(), spot=plan.spot):
+        cheapest[offer.cloud] = min(offer.hourly_usd, cheapest.get(offer.cloud, offer.hourly_usd))
+    ordered = sorted(fitting, key=lambda cloud: (cheapest.get(cloud, float("inf")), fitting.index(cloud)))
+    return replace(plan, places=tuple(Place(cloud=cloud) for cloud in ordered))

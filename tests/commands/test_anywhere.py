@@ -1,0 +1,53 @@
+"""A run that names no cloud goes where there are credentials, and is quoted for there."""
+
+from __future__ import annotations
+
+import pytest
+
+from cvl_ci.clouds.catalogue.prices import CataloguePrices
+from cvl_ci.commands.plan.anywhere import name_clouds
+from cvl_ci.commands.plan.quote import quote
+from cvl_ci.engine import task
+from cvl_ci.errors import RequestError
+from cvl_ci.model.plan import Needs, Place, RunPlan, Spot
+
+PRICES = CataloguePrices()
+L4 = RunPlan(title="t", run_commands=("true",), needs=Needs(accelerators={"L4": 1}))
+
+
+@pytest.mark.parametrize(
+    ("usable", "expected"),
+    [
+        ([], []),
+        (["aws"], ["aws"]),
+        (["aws", "gcp"], ["gcp", "aws"]),
+        (["azure", "aws", "gcp"], ["gcp", "aws", "azure"]),
+        (["kubernetes", "aws"], ["aws", "kubernetes"]),
+    ],
+)
+def test_the_clouds_with_credentials_the_cheapest_first(usable: list[str], expected: list[str]) -> None:
+    assert [place.cloud for place in name_clouds(L4, usable, PRICES).places] == expected
+
+
+def test_quote_and_launch_take_the_same_clouds() -> None:
+    plan = name_clouds(L4, ["aws", "gcp"], PRICES)
+    assert {offer.cloud for offer in quote(plan, PRICES).offers} == {"aws", "gcp"}
+    rendered = task.render(plan)
+    assert rendered.index("infra: gcp") < rendered.index("infra: aws")
+    assert {offer.cloud for offer in quote(L4, PRICES).offers} > {"aws", "gcp"}, "without credentials all are shown"
+
+
+def test_named_clouds_stay_and_spot_prices_decide_for_spot() -> None:
+    named = RunPlan(title="t", places=(Place(cloud="aws"),))
+    assert name_clouds(named, ["gcp"], PRICES) is named
+    spot = RunPlan(title="t", needs=Needs(accelerators={"L4": 1}), spot=Spot.ALWAYS)
+    offers = PRICES.offers(spot.needs, places=(Place(cloud="aws"), Place(cloud="gcp")), spot=Spot.ALWAYS)
+    cheapest = min(offers, key=lambda offer: offer.hourly_usd).cloud
+    assert name_clouds(spot, ["aws", "gcp"], PRICES).places[0].cloud == cheapest
+
+
+def test_clouds_that_cannot_run_it_are_left_out_and_named_where_they_are_all() -> None:
+    plan = RunPlan(title="t", avoid=frozenset({"kubernetes", "runpod"}))
+    assert [place.cloud for place in name_clouds(plan, ["kubernetes", "aws"], PRICES).places] == ["aws"]
+    with pytest.raises(RequestError, match="kubernetes, runpod"):
+        name_clouds(plan, ["kubernetes", "runpod"], PRICES)
