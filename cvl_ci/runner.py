@@ -87,7 +87,8 @@ class SkyPilotRunner:
             checkout = open_checkout(self._checkout.resolve(), at=at)
             plan = prepare(inputs, checkout=checkout, prices=wiring.prices(self._environment))
             self._masks.add(*secrets_of(plan))
-            return wiring.on_usable_clouds(plan, self._environment, by_inputs=False, asks_role=True)
+            prices = wiring.prices(self._environment)
+            return wiring.on_usable_clouds(plan, self._environment, prices, by_inputs=False, asks_role=True)
 
     def _carry_out(self, plan: RunPlan) -> Outcome:
         with masked_errors(self._masks):

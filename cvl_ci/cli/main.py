@@ -75,9 +75,10 @@ def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str], console: C
     inputs = arguments.from_namespace(parsed, environment=environ)
     console.learn(inputs)
     checkout = open_checkout(Path.cwd(), at=_elsewhere(parsed))
-    plan = prepare(inputs, checkout=checkout, prices=wiring.prices(environ))
+    prices = wiring.prices(environ)
+    plan = prepare(inputs, checkout=checkout, prices=prices)
     console.learn(plan)
-    return wiring.on_usable_clouds(plan, environ, by_inputs=False, asks_role=parsed.verb == "run")
+    return wiring.on_usable_clouds(plan, environ, prices, by_inputs=False, asks_role=parsed.verb == "run")
 
 
 def _elsewhere(parsed: argparse.Namespace) -> str:

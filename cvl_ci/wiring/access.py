@@ -12,6 +12,7 @@ from cvl_ci.wiring.directories import credentials_directory
 if TYPE_CHECKING:
     from cvl_ci.model.access import CloudAccess
     from cvl_ci.model.plan import Place, RunPlan
+    from cvl_ci.ports import Prices
 
 
 def credentials(
@@ -69,7 +70,9 @@ def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Plac
     return tuple(Place(cloud=each.cloud) for each in access.look(where, named, proved=PROVED) if each.usable)
 
 
-def on_usable_clouds(plan: RunPlan, environ: Mapping[str, str], *, by_inputs: bool, asks_role: bool) -> RunPlan:
+def on_usable_clouds(
+    plan: RunPlan, environ: Mapping[str, str], prices: Prices, *, by_inputs: bool, asks_role: bool
+) -> RunPlan:
     """Name the clouds of a plan that names none: those with credentials here. Through an API server it stays open.
 
     `by_inputs`: as the action's inputs say. `asks_role`: whether this machine's own role counts; looking for it asks
@@ -79,7 +82,6 @@ def on_usable_clouds(plan: RunPlan, environ: Mapping[str, str], *, by_inputs: bo
     from cvl_ci.clouds import credentials as access
     from cvl_ci.commands.plan.anywhere import name_clouds
     from cvl_ci.engine.server_inventory import ADDRESS
-    from cvl_ci.wiring.clouds import prices
 
     if plan.places or environ.get(ADDRESS):
         return plan
@@ -88,7 +90,7 @@ def on_usable_clouds(plan: RunPlan, environ: Mapping[str, str], *, by_inputs: bo
         return plan
     where = where if asks_role else replace(where, has_instance_role=lambda: False)
     usable = [each.cloud for each in access.look(where, (), proved=PROVED) if each.usable]
-    return name_clouds(plan, usable, prices(environ))
+    return name_clouds(plan, usable, prices)
 
 
 def forget_credentials(environ: Mapping[str, str], *, say: Callable[[str], None]) -> None:
