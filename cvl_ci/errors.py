@@ -33,6 +33,7 @@ _OF_VERBS = {
     "reap": (_ENDED_NONE, _MAY_RUN),
     "status": (_ENDED_NONE, _MAY_RUN),
     "check": (_LAUNCHES_NONE, _LAUNCHES_NONE),
+    "logs": (_LAUNCHES_NONE, "The run itself goes on."),
     "completion": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "report": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "history": (_LAUNCHES_NONE, _LAUNCHES_NONE),

@@ -26,7 +26,17 @@ README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 REPOSITORY = re.compile(r"https://github\.com/cvl/skypilot-run/(?:blob|tree)/main/")
 SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
-OTHER_FLAGS = {"--json-summary", "--outputs-dir", "--keep-sandbox", "--dry-run", "--into", "--all", "--json", "--yaml"}
+OTHER_FLAGS = {
+    "--json-summary",
+    "--outputs-dir",
+    "--keep-sandbox",
+    "--dry-run",
+    "--into",
+    "--all",
+    "--json",
+    "--yaml",
+    "--no-follow",
+}
 """Flags that stand outside the table of inputs."""
 
 

@@ -79,7 +79,22 @@ def test_action_yml_breaks_no_rule() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["", "plan", "run", "down", "check", "reap", "matrix", "report", "history", "drill", "completion"]
+    "verb",
+    [
+        "",
+        "plan",
+        "run",
+        "down",
+        "check",
+        "reap",
+        "matrix",
+        "report",
+        "history",
+        "drill",
+        "completion",
+        "logs",
+        "status",
+    ],
 )
 def test_help_breaks_no_rule(verb: str) -> None:
     with pytest.raises(SystemExit), redirect_stdout(io.StringIO()) as shown:

@@ -1,14 +1,19 @@
-"""The verbs that read only: status, check and completion. They launch and end nothing."""
+"""The verbs that read only: status, logs, check and completion. They launch and end nothing."""
 
 from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.errors import Mistake, RequestError
 from cvl_ci.local.console.streams import Console
+
+if TYPE_CHECKING:
+    from cvl_ci.local.run_logs import RunLogs
+    from cvl_ci.ports import RunLog
 
 
 def status(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
@@ -21,6 +26,43 @@ def status(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
     if error is not None:
         raise error
     return 0
+
+
+def logs(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
+    """Show the lines of one run's job, until the run's end. Raise RequestError for a name without a log."""
+    from cvl_ci.commands import logs as run_logs
+    from cvl_ci.local.clock import SystemClock
+
+    log = _log(parsed.names, wiring.run_logs(environ))
+    for batch in run_logs.lines(log, clock=SystemClock(), is_following=not parsed.no_follow):
+        console.show(batch)
+    if not log.path.exists():
+        console.tell(
+            "The job has not printed a line yet."
+            if log.is_alive()
+            else f"{log.path} does not exist: the job printed no line, or the file was removed."
+        )
+    return 0
+
+
+def _log(names: Sequence[str], known: RunLogs) -> RunLog:
+    """Return the log of the one name on the command line."""
+    from cvl_ci.inputs.suggest import near
+
+    name, all_names = " ".join(names), known.names()
+    if name in all_names and (log := known.find(name)) is not None:
+        return log
+    if name in all_names:
+        mistake = Mistake(
+            field="NAME", value=name, problem="has no log on this computer: its run did not start at a terminal here"
+        )
+    elif name:
+        mistake = Mistake(
+            field="NAME", value=name, problem="is not a lease of this computer", near=near(name, all_names)
+        )
+    else:
+        mistake = Mistake(field="NAME", value="", problem="is missing: name a lease, as its run printed it")
+    raise RequestError([mistake])
 
 
 def check(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:

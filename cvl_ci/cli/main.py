@@ -113,7 +113,8 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
     terminal = console.terminal()
     owner = _owner(environ)
     outputs = Path(parsed.outputs_dir or Path("cvl-outputs") / owner.name)
-    terminal.keep_in(outputs / f"{owner.name}.log")
+    log = outputs / f"{owner.name}.log"
+    terminal.keep_in(log)
     stopping = Stopping(terminal.warning)
     tools = running.Tools(
         clouds=wiring.OpenClouds(environ, secrets=plan.secrets, keep_sandbox=parsed.keep_sandbox),
@@ -125,7 +126,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
         interruptible=stopping.again if sys.stderr.isatty() else None,
     )
     try:
-        with stopping:
+        with stopping, wiring.run_logs(environ).announced(owner.name, log):
             outcome = running.run(plan, owner=owner, outputs=outputs, tools=tools)
     finally:
         terminal.close()
@@ -280,6 +281,7 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Console], i
     "history": _many,
     "down": _down,
     "status": lookups.status,
+    "logs": lookups.logs,
     "check": lookups.check,
     "completion": lookups.completion,
     "reap": _reap,

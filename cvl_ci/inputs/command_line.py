@@ -106,6 +106,10 @@ def _add_endings(verbs: Verbs) -> None:
     )
     status.add_argument("--json", action="store_true", help="for programs")
 
+    logs = verbs.add_parser("logs", help="show the job's lines of a run of this computer, until the run's end")
+    logs.add_argument("names", nargs="*", metavar="NAME", help="the lease, as its run printed it")
+    logs.add_argument("--no-follow", action="store_true", help="show the lines until now, and wait for no more")
+
     check = verbs.add_parser("check", help="show for each cloud which credentials exist and which are missing")
     check.add_argument(
         "clouds", nargs="*", metavar="CLOUD", help="check these only, and fail when one of them cannot be used"

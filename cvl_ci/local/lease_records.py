@@ -20,6 +20,7 @@ Lease records of cvl-ci: what it asked a cloud for, under which name, until when
 
 NAME.json     written before anything is created there, so that it can be found and ended from this file alone
 NAME.revoked  the fence: while it exists, nothing can be launched under this name any more
+NAME.log      the path of the file with the job's lines; its run holds a lock on it while it lives
 
 A record with "released_at" is over: its machines were proved gone, and the file may be deleted. One without may stand
 for a machine that is still running and billing: `cvl-ci down NAME` takes it down and proves it.

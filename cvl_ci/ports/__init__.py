@@ -11,6 +11,7 @@ from cvl_ci.ports.inventory import Found, Inventory, Resource
 from cvl_ci.ports.leases import LeaseRecord, Records
 from cvl_ci.ports.prices import Prices
 from cvl_ci.ports.publishing import Artifacts, Kept, Publication, Uploaded
+from cvl_ci.ports.run_logs import RunLog
 from cvl_ci.ports.workflow import Workflow
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Publication",
     "Records",
     "Resource",
+    "RunLog",
     "Staging",
     "Uploaded",
     "Watch",

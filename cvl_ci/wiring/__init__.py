@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         handover_path,
         keep_details,
         records,
+        run_logs,
         sandbox_directory,
     )
     from cvl_ci.wiring.drilling import drill
@@ -51,6 +52,7 @@ __all__ = [
     "reap",
     "records",
     "require_credentials",
+    "run_logs",
     "sandbox_directory",
     "sandbox_was_left",
     "set_up",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cvl_ci.local.run_logs import RunLogs
     from cvl_ci.ports import Records, Workflow
 
 
@@ -53,6 +54,13 @@ def records(environ: Mapping[str, str], workflow: Workflow) -> Records:
     from cvl_ci.local.lease_records import FileRecords
 
     return FileRecords(state_directory(environ) / "leases", warn=workflow.warning)
+
+
+def run_logs(environ: Mapping[str, str]) -> RunLogs:
+    """Return the logs of this computer's runs, which lie next to their lease records."""
+    from cvl_ci.local.run_logs import RunLogs
+
+    return RunLogs(state_directory(environ) / "leases")
 
 
 def keep_details(environ: Mapping[str, str], text: str) -> str:

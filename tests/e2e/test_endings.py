@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from cvl_ci.sandbox import Faults, Throttle
-from tests.e2e.conftest import Terminal
+from tests.e2e.conftest import PROGRAM, Terminal
 from tests.support.git import git
 
 TREE = {
@@ -46,7 +48,15 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_the_staged_tree_arrives_byte_for_byte_and_the_jobs_code_is_ours(terminal: Terminal, repository: Path) -> None:
-    """One run, three promises: files arrive whole, hostile outputs are refused, 7 is 7."""
+    """One run, four promises: files arrive whole, hostile outputs are refused, 7 is 7, a second terminal follows."""
+    followers: list[subprocess.Popen[str]] = []
+
+    def follow(line: str) -> bool:
+        if name := re.search(r"lease (cvl-[a-z0-9-]+):", line):
+            words, pipe = [PROGRAM, "logs", name[1]], subprocess.PIPE
+            followers.append(subprocess.Popen(words, env=terminal.environment, stdout=pipe, stderr=pipe, text=True))
+        return False
+
     command = (
         "find . -type f -not -path '*/.git/*' -not -name .skyignore -print0 | sort -z | xargs -0 sha256sum; "
         "mkdir outputs; echo 1 > outputs/kept; ln -s /etc/passwd outputs/door; : > outputs/$'esc\\033[2J'; "
@@ -67,8 +77,14 @@ def test_the_staged_tree_arrives_byte_for_byte_and_the_jobs_code_is_ours(termina
         "--env",
         "GREETING=hello",
         checkout=repository,
+        stop=follow,
     )
     assert ran.code == 7, ran.err
+    [follower] = followers
+    assert follower.communicate(timeout=60) == (ran.out, "")
+    assert follower.returncode == 0
+    again = terminal.type("logs", ran.summary["cluster"])
+    assert (again.returncode, again.stdout, again.stderr) == (0, ran.out, "")
     assert ran.out.count("said  ***") == 2
     assert f"said v1.0 {git(repository, 'rev-parse', 'HEAD')}\n" in ran.out
     assert "big/ (named by exclude)" in ran.err and "venv/ (a virtual environment)" in ran.err

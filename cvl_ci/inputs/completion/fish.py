@@ -8,7 +8,7 @@ from cvl_ci.inputs.completion.words import COMMA_LISTS, FILES, FOLDERS, Option, 
 
 _HEAD = """\
 # Completion of cvl-ci for fish, made by `cvl-ci completion fish`.
-# Keep it: cvl-ci completion fish > ~/.config/fish/completions/cvl-ci.fish
+# Load it in ~/.config/fish/config.fish: cvl-ci completion fish | source
 
 function __cvl_ci_at # path of a verb: whether the line has come to it, and to none below it
     set -l tokens (commandline -opc)[2..]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TextIO, TypeVar
 
 from cvl_ci.errors import CvlError, explain
@@ -12,6 +12,7 @@ from cvl_ci.local.console.terminal import Terminal
 from cvl_ci.result.command_shield import OBEYING, defused
 from cvl_ci.result.masked_errors import mask
 from cvl_ci.result.masks import Masks
+from cvl_ci.result.sanitize import for_terminal
 from cvl_ci.result.secret_names import SecretInputs, secret_values, secrets_of
 
 Value = TypeVar("Value")
@@ -52,6 +53,12 @@ class Console:
         """Print what was asked for, each text on lines of its own."""
         for text in texts:
             print(self._safe(text), file=self._out)
+
+    def show(self, lines: Iterable[str]) -> None:
+        """Print lines of a job at once: without a secret, and without what a terminal would obey."""
+        for line in lines:
+            print(self._safe(self._masks.hide_as_read(for_terminal(line))), file=self._out)
+        self._out.flush()
 
     def tell(self, text: str) -> None:
         """Write to stderr, after everything that went to stdout: a text that says "above" is right in one file too."""

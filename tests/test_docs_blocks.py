@@ -1,0 +1,168 @@
+"""Each block of code in README and docs is run as a person would run it, or read by the program that it is for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+
+from cvl_ci.commands.reap import reap
+from cvl_ci.inputs import command_line, drill_fields, verb_fields
+from cvl_ci.local.run_logs import RunLogs
+from cvl_ci.model.outcome import Outcome
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.result.benchmark import rules
+from cvl_ci.result.summary import to_json
+from cvl_ci.runner import SkyPilotRunner
+from cvl_ci.sandbox.command import add_arguments
+from tests.result.outcomes import SUCCEEDED
+from tests.support import snippets
+from tests.support.doc_tables import PAGES, ROOT
+from tests.support.git import git
+
+LEASE = "cvl-123456789-0a1b2c3d"
+"""The name of a run in the docs."""
+
+
+def blocks(language: str) -> Iterator[tuple[str, str]]:
+    """Yield the name of its page, and the text of every block in one language."""
+    for page in PAGES:
+        for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
+            if token.type == "fence" and token.info.strip() == language:
+                yield page.name, token.content
+
+
+def lines(*languages: str) -> list[str]:
+    """Return each command once, without its comment."""
+    texts = [line for language in languages for _, text in blocks(language) for line in text.splitlines()]
+    return list(dict.fromkeys(line for text in texts if (line := re.sub(r"\s+# .*$", "", text).strip())))
+
+
+SHELL = lines("sh")
+OURS = [line for line in SHELL if line.startswith("cvl-ci ")]
+RUN_HERE = {"matrix", "report", "history", "status", "logs", "sandbox"}
+"""Verbs that ask no cloud: their commands are run. `plan` and `run` are planned in test_docs.py."""
+
+
+def test_every_block_has_a_language_that_a_test_holds() -> None:
+    infos = {
+        token.info.strip()
+        for page in PAGES
+        for token in MarkdownIt().parse(page.read_text(encoding="utf-8"))
+        if token.type == "fence"
+    }
+    assert infos - {""} == {"sh", "fish", "yaml", "python"}
+    assert [name for name, _ in blocks("")] == ["architecture.md"], "a diagram"
+
+
+def test_every_command_is_of_a_program_that_a_test_runs() -> None:
+    assert {line.split()[0].partition("/")[0] for line in SHELL} == {"cvl-ci", "script", "eval"}
+
+
+@pytest.mark.parametrize("line", OURS)
+def test_every_command_is_read_without_a_mistake(line: str) -> None:
+    parsed = command_line.parse(shlex.split(line)[1:], sandbox=add_arguments, version=str)
+    if parsed.verb in verb_fields.VERBS:
+        assert verb_fields.read(parsed, verb_fields.VERBS[parsed.verb])
+    if parsed.verb == "reap":
+        assert reap.asked(parsed.cloud, grace=parsed.grace, regions=lambda _: (), dashes="--")
+    if parsed.verb == "drill":
+        assert parsed.phase in drill_fields.PHASES
+    assert isinstance(parsed, argparse.Namespace)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A checkout as the docs suppose one: examples, legs and nights in folders, a remote with a branch, one log."""
+    checkout = tmp_path / "checkout"
+    for name in ("examples/vision/tiny", "examples/tabular/digits_sgd"):
+        shutil.copytree(ROOT / "examples/tabular/digits_sgd", checkout / name)
+    git(tmp_path, "init", "-q", "--bare", "-b", "main", "remote.git")
+    git(tmp_path, "init", "-q", "-b", "main", "checkout")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-q", "-m", "before")
+    git(checkout, "remote", "add", "origin", str(tmp_path / "remote.git"))
+    git(checkout, "push", "-q", "--set-upstream", "origin", "main")
+    (checkout / "examples/vision/tiny/train.py").write_text("print('changed')\n", encoding="utf-8")
+    git(checkout, "commit", "-qam", "after")
+    for folder in ("legs", "nights"):
+        (checkout / folder).mkdir()
+        (checkout / folder / f"{LEASE}.json").write_text(json.dumps(to_json(SUCCEEDED)), encoding="utf-8")
+    (tmp_path / "job.log").write_text("hello\n", encoding="utf-8")
+    with RunLogs(tmp_path / "home/.local/state/cvl-ci/leases").announced(LEASE, tmp_path / "job.log"):
+        pass
+    return checkout
+
+
+def typed(line: str, place: Path, shell: str = "bash") -> subprocess.CompletedProcess[str]:
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(place.parent / "home"),
+        "LANG": "C.UTF-8",
+        "GIT_AUTHOR_NAME": "t",
+        "GIT_AUTHOR_EMAIL": "t@example.org",
+        "GIT_COMMITTER_NAME": "t",
+        "GIT_COMMITTER_EMAIL": "t@example.org",
+    }
+    return subprocess.run(
+        [shell, "-c", line], cwd=place, env=environment, capture_output=True, text=True, check=False, timeout=100
+    )
+
+
+@pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("eval") or RUN_HERE & {*line.split()[1:2]}])
+def test_every_command_that_asks_no_cloud_does_what_it_says(line: str, place: Path) -> None:
+    done = typed(line, place)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("line", lines("fish"))
+def test_every_command_of_fish_does_what_it_says(line: str, place: Path) -> None:
+    if shutil.which("fish") is None and not os.environ.get("CI"):
+        pytest.skip("no fish is installed: script/bootstrap --with-peers installs one")
+    done = typed(line, place, "fish")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("script/")])
+def test_every_script_knows_its_options(line: str) -> None:
+    script, *words = shlex.split(line)
+    text = (ROOT / script).read_text(encoding="utf-8")
+    assert all(word in text for word in words if word.startswith("--"))
+    assert all((ROOT / word).exists() for word in words if "/" in word)
+
+
+@pytest.mark.parametrize(("page", "text"), [*blocks("yaml")], ids=lambda value: value if value.endswith(".md") else "")
+def test_every_yaml_is_a_workflow_or_rules_that_are_read(page: str, text: str) -> None:
+    """script/lint and test_workflows.py hold the workflows."""
+    if not list(snippets.workflows(f"```yaml\n{text}```\n")):
+        read = rules.read(text.encode())
+        assert len(read.patterns) == len(yaml.safe_load(text)["metrics"]), page
+
+
+@pytest.mark.parametrize(
+    ("page", "text"), [*blocks("python")], ids=lambda value: value if value.endswith(".md") else ""
+)
+def test_every_python_runs_with_a_plan_that_is_made(page: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it but the machine: the runner reads its keywords and plans, and the outcome is a fake one."""
+    plans: list[RunPlan] = []
+
+    def carry_out(self: SkyPilotRunner, plan: RunPlan) -> Outcome:
+        plans.append(plan)
+        return SUCCEEDED
+
+    monkeypatch.setattr(SkyPilotRunner, "_carry_out", carry_out)
+    monkeypatch.chdir(ROOT)
+    exec(compile(text, page, "exec"), {})
+    assert [plan.on_sandbox for plan in plans] == [True]
