@@ -87,12 +87,13 @@ def write_lines(found: Sequence[Leg], file: Path) -> int:
 
 
 def assets() -> Assets:
-    """The page's style and scripts, the plotting library's own first."""
+    """Return the page's template, style and scripts, the plotting library's own first."""
 
     def read(name: str) -> str:
         return (_PAGE / name).read_text(encoding="utf-8")
 
     return Assets(
+        template=read("report.html.jinja"),
         styles=[read("uPlot.min.css"), read("page.css")],
         scripts=[read("uPlot.iife.min.js"), read("page.js")],
         licence=read("uPlot.LICENSE"),

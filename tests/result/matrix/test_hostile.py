@@ -6,6 +6,7 @@ import json
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ from cvl_ci.local import run_files
 from cvl_ci.result import outputs
 from cvl_ci.result.benchmark.leg import LARGEST_BYTES, Leg, line, read
 from cvl_ci.result.matrix import markdown, regressions
-from cvl_ci.result.matrix.page import Assets
 from cvl_ci.result.matrix.report import Policy, report
 from cvl_ci.result.report import COMMENT_BYTES, SUMMARY_BYTES, Link
 from tests.result.benchmark.legs import NIGHT, leg, summary
@@ -24,7 +24,7 @@ INPUTS = 1_000
 BASE, HEAD = "b" * 40, "c" * 40
 GOOD = [0.9, 0.91, 0.89, 0.905, 0.895]
 POLICY = Policy(fail_on_regression=True, fail_on_infrastructure=True)
-BARE = Assets(styles=["s{}"], scripts=["1;"], licence="free")
+BARE = replace(run_files.assets(), styles=["s{}"], scripts=["1;"], licence="free")
 
 FIELDS = (*summary(), "gpu", "samples", "beside", "driver", "image", "at", "title")
 DEEP = 400
