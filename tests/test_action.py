@@ -121,17 +121,20 @@ def test_post_after_a_run_that_ended_does_nothing_in_half_a_second(job: Job) -> 
         "import sys; from cvl_ci.action import main as action; code = action.called_as('/post-entrypoint')\n"
         "print(code, *sorted({'sky', 'github', 'requests', 'boto3', 'actions_toolkit'} & {*sys.modules}))"
     )
-    began = children_seconds()
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", program],
-        env=job.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout == "0\n"
-    assert children_seconds() - began < 0.5
+    worked = []
+    for _ in range(3):  # the first may compile byte code
+        began = children_seconds()
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", program],
+            env=job.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        worked.append(children_seconds() - began)
+        assert done.stdout == "0\n"
+    assert min(worked) < 0.5
     assert job.steps() == before
 
 
