@@ -96,6 +96,10 @@ def test_only_one_file_runs_git() -> None:
     assert broken(law.git_runs_in_one_file) == []
 
 
+def test_only_the_backoff_lets_pauses_grow() -> None:
+    assert broken(law.pauses_grow_in_one_place) == []
+
+
 def test_no_class_has_more_than_fifteen_public_methods() -> None:
     assert broken(law.classes_have_one_job) == []
 
@@ -184,6 +188,8 @@ BREAKS: Sequence[tuple[Law, str, str]] = [
     (law.files_and_functions_fit_a_glance, "cli.py", "def main():\n" + "    pass\n" * 60),
     (law.git_runs_in_one_file, "local/staging.py", "subprocess.run(['git', 'status'])"),
     (law.git_runs_in_one_file, "engine/x.py", "git = '/usr/bin/git'"),
+    (law.pauses_grow_in_one_place, "clouds/http.py", "sleep(0.5 * 2.0**attempt)"),
+    (law.pauses_grow_in_one_place, "github/x.py", "seconds = min(growth ** self.tries, 60)"),
     (law.classes_have_one_job, "local/x.py", "class A:" + "".join(f"\n    def f{n}(self): ..." for n in range(16))),
 ]
 
@@ -203,6 +209,7 @@ KEEPS: Sequence[tuple[Law, str, str]] = [
     (law.the_lease_alone_takes_down, "commands/run/run.py", "files.remove(x)\nlease.release()\nsandbox.down()"),
     (law.git_runs_in_one_file, "local/git/git.py", "git = shutil.which('git')"),
     (law.git_runs_in_one_file, "github/x.py", "url = f'{server}/{repository}.git'"),
+    (law.pauses_grow_in_one_place, "backoff.py", "x = first * growth**attempt"),
     (law.classes_have_one_job, "local/x.py", "class A:" + "".join(f"\n    def _f{n}(self): ..." for n in range(99))),
     (law.action_variables_are_read_in_one_place, "x.py", "x = action_variables.value(environ, 'github_token')"),
     (law.action_variables_are_read_in_one_place, "cli.py", "x = 'MAX_INPUT_BYTES'"),

@@ -17,7 +17,7 @@ import requests
 from cvl_ci import bounded
 from cvl_ci.clouds import oidc
 from cvl_ci.errors import CredentialsError
-from cvl_ci.github.client import Client, Trouble
+from cvl_ci.github.client import ONCE, Client, Trouble
 
 Answer = Callable[[Any], None]
 MIB = 1 << 20
@@ -125,7 +125,7 @@ def test_no_hostile_answer_to_github_s_client_or_oidc_s_is_more_than_an_error(na
     """With no more memory than the bound and what it takes to read it."""
     with serving(HOSTILE[name]) as (address, _):
         tracemalloc.start()
-        words = what_is_said_of(Client(api=address, token="secret-token"))
+        words = what_is_said_of(Client(api=address, token="secret-token", backoff=ONCE))
         assert words
         assert "secret-token" not in words
         environ = {
@@ -148,7 +148,7 @@ def test_no_credential_follows_a_redirect_to_this_or_another_address(status: int
             with pytest.raises(CredentialsError, match="elsewhere"):
                 oidc.id_token(environ, "sts.amazonaws.com")
             with pytest.raises(Trouble, match="renamed"):
-                Client(api=address, token="secret").ask("GET", "/user")
+                Client(api=address, token="secret", backoff=ONCE).ask("GET", "/user")
             with pytest.raises(requests.RequestException):
                 bounded.session(authorization="Bearer secret").get(address)  # as a library would, by default
         assert [one["authorization"] for one in asked] == ["Bearer secret", "token secret", "Bearer secret"]
@@ -202,4 +202,4 @@ def test_a_file_of_passwords_takes_no_credential_s_place(tmp_path: Any, monkeypa
 
 def test_a_whole_answer_in_gzip_is_read() -> None:
     with serving(of(gzip.compress(b'{"login": "ada"}'), Content_Encoding="gzip")) as (address, _):
-        assert Client(api=address, token="t").ask("GET", "/user") == {"login": "ada"}
+        assert Client(api=address, token="t", backoff=ONCE).ask("GET", "/user") == {"login": "ada"}

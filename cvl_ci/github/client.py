@@ -8,14 +8,19 @@ our token goes to the address that we were given, and to no other.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from cvl_ci.backoff import Backoff
 
 if TYPE_CHECKING:
     from requests import Response, Session
 
 LONGEST_WAIT = 60.0
-"""Seconds between two questions: who is told to wait longer gives up, and says so."""
+"""Seconds between two requests. A longer wait ends the tries, and the caller reports it."""
+BACKOFF = Backoff(tries=4, first_seconds=1.0, longest_seconds=LONGEST_WAIT)
+ONCE = replace(BACKOFF, tries=1)
 MOST_PAGES = 100
 """Of one listing."""
 PAGE = 100
@@ -36,10 +41,14 @@ class Trouble(Exception):
 
 
 class Client:
-    """`api`: GITHUB_API_URL. `seconds`: how long a silent server is waited for."""
+    """GitHub's API for every part of cvl-ci: one address, one token, bounded answers, patience.
 
-    def __init__(self, *, api: str, token: str, seconds: float = 15.0) -> None:
-        self._api, self._token, self._seconds = api.rstrip("/"), token, seconds
+    `api`: GITHUB_API_URL. `seconds`: the longest wait for a silent server. `backoff`: ONCE leaves patience to the
+    caller.
+    """
+
+    def __init__(self, *, api: str, token: str, seconds: float = 15.0, backoff: Backoff = BACKOFF) -> None:
+        self._api, self._token, self._seconds, self._backoff = api.rstrip("/"), token, seconds, backoff
         self._session: Session | None = None
 
     def ask(
@@ -50,7 +59,48 @@ class Client:
         query: Mapping[str, object] | None = None,
         body: Mapping[str, object] | None = None,
     ) -> Any:
-        """Ask once. Raise Trouble, whatever happens."""
+        """Return the answer. Raise Trouble, whatever happens. A POST is sent once: a second may make a second issue."""
+
+        def once() -> Any:
+            return self._once(method, path, query=query, body=body)
+
+        return once() if method == "POST" else self._backoff.run(once, pause=pause_with(self._backoff))
+
+    def every(
+        self, path: str, *, most: int | None = None, key: str = "", query: Mapping[str, object] | None = None
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yield the entries of all pages of a listing, at most `most`. `key`: the member of a page that lists them.
+
+        Raise Trouble for a page that lists nothing, for one that comes again, and for a listing that never ends.
+        """
+        from cvl_ci import bounded
+
+        before, given, until = None, 0, time.monotonic() + bounded.LISTING_SECONDS
+        for number in range(1, MOST_PAGES + 1):
+            if time.monotonic() > until:
+                raise Trouble(f"the pages of {path} take too long")
+            page = self.ask("GET", path, query={**(query or {}), "per_page": PAGE, "page": number})
+            listed = entries(member(page, key, list, of=path) if key else page, of=path)
+            if listed and listed == before:
+                raise Trouble(f"page {number} of {path} is page {number - 1} again")
+            yield from listed if most is None else listed[: most - given]
+            given, before = given + len(listed), listed
+            if len(listed) < PAGE or (most is not None and given >= most):
+                return
+        raise Trouble(f"{path} has more than {MOST_PAGES} pages")
+
+    def login(self) -> str:
+        """Return the owner of the token; empty where the token may not ask, as the workflow's own. Raise Trouble."""
+        try:
+            return str(member(self.ask("GET", "/user"), "login", str, of="the token's user"))
+        except Trouble as trouble:
+            if trouble.status in {401, 403, 404}:
+                return ""
+            raise
+
+    def _once(
+        self, method: str, path: str, *, query: Mapping[str, object] | None, body: Mapping[str, object] | None
+    ) -> Any:
         from cvl_ci import bounded
 
         try:
@@ -72,23 +122,6 @@ class Client:
         except Exception as error:  # noqa: BLE001  requests, urllib3, idna and the socket have more than one can name
             words = f"{type(error).__name__}: {str(error)[:200]}".replace(self._token or "\0", "***")
             raise Trouble(words, again=isinstance(error, OSError)) from None
-
-    def pages(
-        self, path: str, *, query: Mapping[str, object] | None = None, most_pages: int = MOST_PAGES
-    ) -> Iterator[Any]:
-        """Give the pages of a listing for as long as the reader asks for more. Raise Trouble."""
-        from cvl_ci import bounded
-
-        before, until = None, time.monotonic() + bounded.LISTING_SECONDS
-        for number in range(1, most_pages + 1):
-            if time.monotonic() > until:
-                raise Trouble(f"the pages of {path} take too long")
-            page = self.ask("GET", path, query={**(query or {}), "per_page": PAGE, "page": number})
-            if page == before:
-                raise Trouble(f"page {number} of {path} is page {number - 1} again")
-            yield page
-            before = page
-        raise Trouble(f"{path} has more than {most_pages} pages")
 
     def _opened(self) -> Session:
         if self._session is None:
@@ -116,8 +149,13 @@ def member(answer: object, key: str, kind: type, *, of: str) -> Any:
     return found
 
 
-def wait(trouble: Trouble, *, now: float, attempt: int) -> float | None:
-    """Return the seconds until it may be asked again; None: it will not get better."""
+def is_final(trouble: Trouble) -> bool:
+    """True where another try gets the same answer."""
+    return wait(trouble, now=0.0, own=0.0) is None
+
+
+def wait(trouble: Trouble, *, now: float, own: float) -> float | None:
+    """Return the seconds until the next try; None: there is no use in one. `own`: the pause of our own backoff."""
     headers, words = trouble.headers, str(trouble).lower()
     if trouble.status in {403, 429}:
         if _is_number(headers.get("retry-after", "")):
@@ -125,7 +163,19 @@ def wait(trouble: Trouble, *, now: float, attempt: int) -> float | None:
         if headers.get("x-ratelimit-remaining") == "0" and _is_number(headers.get("x-ratelimit-reset", "")):
             return max(1.0, float(headers["x-ratelimit-reset"]) - now)
         return 60.0 if trouble.status == 429 or "secondary rate limit" in words else None
-    return min(2.0**attempt, LONGEST_WAIT) if trouble.status >= 500 or trouble.again else None
+    return own if trouble.status >= 500 or trouble.again else None
+
+
+def pause_with(backoff: Backoff, *, now: Callable[[], float] = time.time) -> Callable[[Exception, int], float | None]:
+    """Return the `pause` of a backoff: GitHub's own wait, and no further try past the longest one."""
+
+    def pause(error: Exception, attempt: int) -> float | None:
+        if not isinstance(error, Trouble):
+            return None
+        seconds = wait(error, now=now(), own=backoff.seconds(attempt))
+        return None if seconds is None or seconds > LONGEST_WAIT else seconds
+
+    return pause
 
 
 def _believed(answer: Response) -> Any:

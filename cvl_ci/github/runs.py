@@ -7,12 +7,11 @@ Shapes after GitHub's REST API, "Get a workflow run attempt" (GET /repos/{owner}
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from datetime import datetime
 
+from cvl_ci.backoff import Backoff
 from cvl_ci.github import client
-from cvl_ci.github.api import patiently
 from cvl_ci.github.client import Client, Trouble
 
 _NUMBER = re.compile(r"[0-9]{1,20}")
@@ -28,10 +27,10 @@ class WorkflowRuns:
         token: str,
         repository: str,
         say: Callable[[str], None],
-        sleep: Callable[[float], None] = time.sleep,
+        backoff: Backoff = client.BACKOFF,
     ) -> None:
-        self._client = Client(api=api, token=token, seconds=10.0)
-        self._repository, self._say, self._sleep = repository, say, sleep
+        self._client = Client(api=api, token=token, seconds=10.0, backoff=backoff)
+        self._repository, self._say = repository, say
         self._may_not = False
         self._known: dict[tuple[str, str], float | None] = {}
 
@@ -48,7 +47,7 @@ class WorkflowRuns:
         try:
             return self._end_of(run, attempt)
         except Trouble as trouble:
-            self._may_not = trouble.status in {401, 403} and client.wait(trouble, now=0.0, attempt=0) is None
+            self._may_not = trouble.status in {401, 403} and client.is_final(trouble)
             every = " It is not asked about others: that takes `permissions: actions: read`." if self._may_not else ""
             self._no_answer(run, attempt, trouble, every)
         except Exception as error:  # noqa: BLE001  a reaper goes on by deadlines, whatever this was
@@ -59,7 +58,7 @@ class WorkflowRuns:
         if not _NUMBER.fullmatch(run) or not _NUMBER.fullmatch(attempt):
             raise Trouble("these are not numbers of a run")
         path = f"/repos/{self._repository}/actions/runs/{int(run)}/attempts/{int(attempt)}"
-        answer = patiently(lambda: self._client.ask("GET", path), sleep=self._sleep)
+        answer = self._client.ask("GET", path)
         if client.member(answer, "status", str, of="the run") != "completed":
             return None
         ended = client.member(answer, "updated_at", str, of="the run")

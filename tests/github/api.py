@@ -10,18 +10,20 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 import requests
 import responses
 
+from cvl_ci.github import client
 from tests.github import openapi
 from tests.github.kept import BLOBS, Kept
 
 URL = "https://git.example.com/api/v3"
 REPOSITORY = f"{URL}/repos/cvl/ci"
+WITHOUT_PAUSES = replace(client.BACKOFF, sleep=lambda _: None)
 Answer = tuple[int, dict[str, str], str]
 
 

@@ -15,7 +15,7 @@ import requests
 import responses
 
 from cvl_ci.errors import CvlError
-from cvl_ci.github import api, context
+from cvl_ci.github import client, context
 from cvl_ci.github.api import Repository
 from cvl_ci.github.artifacts.baseline_runs import EarlierRuns
 from cvl_ci.github.artifacts.download import Gathering
@@ -23,7 +23,7 @@ from cvl_ci.github.event import Event
 from cvl_ci.github.pr.issue import Findings, RegressionIssue
 from cvl_ci.github.pr.sticky_comment import Discussion
 from cvl_ci.github.runs import WorkflowRuns
-from tests.github.api import URL
+from tests.github.api import URL, WITHOUT_PAUSES
 from tests.support.fakes import FakeClock
 
 Said = tuple[int, dict[str, str], bytes]
@@ -72,7 +72,7 @@ class NoHttp:
 
 
 def _repository() -> Repository:
-    return Repository(api=URL, token="secret-token", name="cvl/ci", sleep=lambda _: None)
+    return Repository(api=URL, token="secret-token", name="cvl/ci", backoff=WITHOUT_PAUSES)
 
 
 def _gathering() -> Gathering:
@@ -104,14 +104,14 @@ def test_no_hostile_answer_is_an_empty_list(reader: str, hostile: str) -> None:
     assert "NoneType" not in str(raised.value)
     assert "secret-token" not in str(raised.value)
     assert not any("elsewhere" in one for one in asked)
-    assert len(asked) <= 1 + api.RETRIES
+    assert len(asked) <= client.BACKOFF.tries
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_what_never_raises_says_why_instead(hostile: str) -> None:
     words: list[str] = []
     with serving(lambda *_: HOSTILE[hostile]) as asked:
-        runs = WorkflowRuns(api=URL, token="t", repository="cvl/ci", say=words.append, sleep=lambda _: None)
+        runs = WorkflowRuns(api=URL, token="t", repository="cvl/ci", say=words.append, backoff=WITHOUT_PAUSES)
         assert runs.ended_at("1", "1") is None
         assert len(words) == 1
         assert _put(words.append) is None
@@ -212,7 +212,7 @@ def test_of_generated_answers_none_is_a_silent_empty_and_none_escapes() -> None:
                 honest = status in {200, 201} and (cut == b"[]" or b'"artifacts": []' in cut or b'"sha"' in cut)
                 assert honest, (seed, reader, status, cut)
             words: list[str] = []
-            WorkflowRuns(api=URL, token="t", repository="cvl/ci", say=words.append, sleep=lambda _: None).ended_at(
+            WorkflowRuns(api=URL, token="t", repository="cvl/ci", say=words.append, backoff=WITHOUT_PAUSES).ended_at(
                 "1", "1"
             )
             _put(words.append)

@@ -12,7 +12,7 @@ from cvl_ci.errors import CvlError
 from cvl_ci.github.api import Repository
 from cvl_ci.github.artifacts import reruns
 from cvl_ci.result.benchmark.leg import Leg
-from tests.github.api import URL, Api
+from tests.github.api import URL, WITHOUT_PAUSES, Api
 from tests.github.kept import Kept
 from tests.result.benchmark.legs import leg
 
@@ -26,7 +26,7 @@ def api() -> Iterator[Api]:
 
 
 def repository() -> Repository:
-    return Repository(api=URL, token="secret-token", name="cvl/ci", sleep=lambda _: None)
+    return Repository(api=URL, token="secret-token", name="cvl/ci", backoff=WITHOUT_PAUSES)
 
 
 def told(name: str, *, attempt: int = 1, **more: Any) -> Leg:

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from cvl_ci.github.runs import WorkflowRuns
-from tests.github.api import URL, Api
+from tests.github.api import URL, WITHOUT_PAUSES, Api
 
 RUN = "/repos/cvl/ci/actions/runs/12345678901/attempts/1"
 ENDED = {"id": 12345678901, "run_attempt": 1, "status": "completed", "conclusion": "cancelled"}
@@ -22,7 +22,7 @@ class Asked(list[str]):
     def __init__(self) -> None:
         super().__init__()
         self.runs = WorkflowRuns(
-            api=URL, token="secret-token", repository="cvl/ci", say=self.append, sleep=lambda _: None
+            api=URL, token="secret-token", repository="cvl/ci", say=self.append, backoff=WITHOUT_PAUSES
         )
 
     def ended_at(self, run: str = "12345678901", attempt: str = "1") -> float | None:

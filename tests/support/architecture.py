@@ -326,6 +326,19 @@ def classes_have_one_job(module: Module) -> list[str]:
     ]
 
 
+def pauses_grow_in_one_place(module: Module) -> list[str]:
+    """A pause that grows with each attempt is Backoff's: elsewhere it would be another loop without a test's clock."""
+    if module.path == "backoff.py":
+        return []
+    return [
+        f"{module.path}:{node.lineno} computes a pause: {ast.unparse(node)}"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Pow)
+        and re.search(r"attempt|tries|retr|try", ast.unparse(node.right))
+    ]
+
+
 # ---- reading the tree ----------------------------------------------------------------------------------------------
 
 

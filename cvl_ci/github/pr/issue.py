@@ -72,7 +72,7 @@ class RegressionIssue:
 
     def _author(self) -> str:
         """A person's token says who that is; the workflow's own may not ask, and is the bot's."""
-        return self._repository.who() or BOT
+        return self._repository.login() or BOT
 
     def _opened(self, findings: Findings) -> Told:
         made = self._send("POST", "/issues", {"title": findings.title, "body": self._body(findings, findings.bad)})

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from cvl_ci.backoff import Backoff
 from cvl_ci.github import client
-from cvl_ci.github.client import LONGEST_WAIT, Client, Trouble
+from cvl_ci.github.client import LONGEST_WAIT, ONCE, Client, Trouble
 from cvl_ci.github.context import Surroundings
 from cvl_ci.ports import Clock
 
-TRIES = 4
+BACKOFF = Backoff(tries=4, first_seconds=2.0, longest_seconds=LONGEST_WAIT)
 SECONDS_BETWEEN = 15.0
 """Between two changes of a comment while a run goes on: 80 a minute are allowed to everybody together."""
 HEALS = 3
@@ -53,9 +54,10 @@ class Discussion:
         self, *, here: Surroundings, token: str, marker: str, clock: Clock, say: Callable[[str], None]
     ) -> None:
         self._here = here
-        self._client = Client(api=here.api, token=token, seconds=10.0)
+        self._client = Client(api=here.api, token=token, seconds=10.0, backoff=ONCE)
         self._marker = marker
         self._clock = clock
+        self._backoff = replace(BACKOFF, sleep=clock.sleep)
         self._say = say
         self._silenced = False
         self._number: int | None = None
@@ -156,13 +158,8 @@ class Discussion:
                 raise
 
     def _who(self) -> str:
-        """A person's token says; the workflow's own may not ask."""
-        try:
-            self._author = str(client.member(self._client.ask("GET", "/user"), "login", str, of="the token's user"))
-        except Trouble as trouble:
-            if trouble.status not in {401, 403, 404}:
-                raise
-            self._author = BOT
+        """Return the token's user. The workflow's own token may not ask, and is the bot's."""
+        self._author = self._client.login() or BOT
         return self._author
 
     def _pull_request(self) -> int | None:
@@ -181,21 +178,16 @@ class Discussion:
     # ---- asking ---------------------------------------------------------------------------------------------------
 
     def _asking(self, ask: Callable[[], Answer]) -> Answer:
-        """Again after a hiccup, by looking first: a POST whose answer was lost may have been heard."""
-        for attempt in range(1, TRIES + 1):
-            try:
-                return ask()
-            except Trouble as trouble:
-                wait = client.wait(trouble, now=self._clock.now(), attempt=attempt)
-                if wait is None and trouble.status == 0:
-                    raise
-                if wait is None:
-                    raise Refused(self._why(trouble)) from None
-                if attempt == TRIES or wait > LONGEST_WAIT:
-                    self._not_before = self._clock.monotonic() + wait
-                    raise
-            self._clock.sleep(wait)
-        raise AssertionError("unreachable")
+        """Return the answer, tried again after a hiccup. Each try looks first: a lost answer may hide a success."""
+        try:
+            return self._backoff.run(ask, pause=client.pause_with(self._backoff, now=self._clock.now))
+        except Trouble as trouble:
+            wait = client.wait(trouble, now=self._clock.now(), own=self._backoff.seconds(self._backoff.tries - 1))
+            if wait is not None:
+                self._not_before = self._clock.monotonic() + wait
+            elif trouble.status != 0:
+                raise Refused(self._why(trouble)) from None
+            raise
 
     def _why(self, error: Trouble) -> str:
         if error.status not in {401, 403, 404}:
@@ -206,11 +198,7 @@ class Discussion:
 
     def _listed(self, path: str) -> Iterator[Mapping[str, Any]]:
         """All pages: one that we did not read may hold our comment. Raise Trouble where there is no last one."""
-        for page in self._client.pages(f"/repos/{self._here.repository}{path}"):
-            entries = client.entries(page, of=path)
-            yield from entries
-            if len(entries) < client.PAGE:
-                break
+        return self._client.every(f"/repos/{self._here.repository}{path}")
 
     def _ask(self, method: str, path: str, *, body: Mapping[str, object] | None = None) -> Any:
         return self._client.ask(method, f"/repos/{self._here.repository}{path}", body=body)
