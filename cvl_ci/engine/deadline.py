@@ -1,4 +1,7 @@
-"""When the money of an attempt ends: what max_cost buys is fewer hours of a dearer machine than was quoted. No SDK."""
+"""Compute when the money of an attempt ends: max_cost buys fewer hours of a more expensive machine than the quoted one.
+
+No SDK.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ from collections.abc import Callable
 
 
 class Deadline:
-    """`at`, epoch seconds: the run's, or until when the machines now asked for can be paid, if that is nearer.
+    """End of an attempt, in epoch seconds: the run's end, or an earlier end of the money for these machines.
 
-    `node_usd`: what may be spent for each machine; None: no limit but the run's.
+    `node_usd`: the money for each machine. None: only the run limits it.
     """
 
     def __init__(self, latest: float, *, node_usd: float | None, now: Callable[[], float] = time.time) -> None:
@@ -19,7 +22,10 @@ class Deadline:
         self.at = latest
 
     def priced(self, hourly_usd: float) -> None:
-        """Machines at this price are about to be asked for, each; an attempt before it that failed cost nothing."""
+        """Set the end for machines at this price each, before they are requested.
+
+        An attempt that failed cost nothing.
+        """
         self.at = self._latest
         if self._node_usd is not None and hourly_usd > 0:
             self.at = min(self._latest, self._now() + self._node_usd / hourly_usd * 3600)

@@ -1,4 +1,4 @@
-"""Archives that came from machines and are not opened yet, and what is to be told of them."""
+"""Hold the archives from the machines before they are opened, and the warnings about them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cvl_ci.ports import Fetched
 
 
 class Brought:
-    """The folder that archives arrive in. `problems`: what did not come, and why."""
+    """Folder for arriving archives. `problems`: the archives that did not arrive, and why."""
 
     def __init__(self, *, globs: tuple[str, ...], directory: str) -> None:
         self.globs, self._directory = globs, directory
@@ -26,7 +26,7 @@ class Brought:
         self._folder.cleanup()
 
     def unpacked(self, into: Path, *, environment: Mapping[str, str]) -> Fetched:
-        """Unpack all that came, and remove the archives."""
+        """Unpack every archive that arrived, and remove the archives."""
         try:
             fetched = unpack_process.unpack(self.path, into=into, directory=self._directory, environment=environment)
         finally:
@@ -34,5 +34,5 @@ class Brought:
         problem = " ".join([*self.problems, *([fetched.problem] if fetched.problem else [])]) or None
         paths = [file.path for file in fetched.files]
         missed = [] if problem else transfer.unmatched(self.globs, paths, directory=self._directory)
-        told = [f"`outputs`: {glob!r} brought no file: the job wrote none that it matches." for glob in missed]
+        told = [f"`outputs`: {glob!r} fetched no file: the job wrote no file that matches it." for glob in missed]
         return replace(fetched, problem=problem, warnings=tuple(told))

@@ -1,6 +1,6 @@
-"""The hard limit of a machine as a heartbeat: renewed while a runner is attached, never past the deadline.
+"""Renew a machine's hard limit as a heartbeat while a runner is attached, never past the deadline.
 
-A runner that is lost renews no more, and the machine ends minutes later instead of at its deadline.
+A lost runner stops renewing. The machine then ends minutes later instead of at its deadline.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ LONGEST_PAUSE_SECONDS = 150.0
 
 
 def minutes_at(now: float, *, deadline: float, heartbeat: float) -> int:
-    """Whole minutes that the machine may have at this moment; 0: there is less than one left to its deadline.
+    """Return how many whole minutes the machine may run from now; 0: less than one minute remains.
 
     `heartbeat`: minutes, 0 for none.
     """
@@ -23,7 +23,7 @@ def minutes_at(now: float, *, deadline: float, heartbeat: float) -> int:
 
 
 class Heartbeat(threading.Thread):
-    """`renew(minutes)` arms the machine's own end anew; it may raise, as a network does, and is tried again."""
+    """Thread that renews. `renew(minutes)` arms the machine's own end; it may raise, and is then tried again."""
 
     def __init__(
         self,
@@ -49,34 +49,37 @@ class Heartbeat(threading.Thread):
             pause = self._beat()
 
     def stop(self) -> None:
-        """Afterwards no renewal is under way, and none follows."""
+        """Stop. Afterwards no renewal is under way, and none follows."""
         self._stopped.set()
         with self._renewing:
             pass
 
     def _beat(self) -> float:
-        """Seconds until the next one."""
+        """Renew once, and return the seconds until the next renewal."""
         minutes = minutes_at(self._now(), deadline=self._deadline, heartbeat=self._minutes)
         if minutes < 1:
-            self._stopped.set()  # what was armed last ends it, and the job's own limit came before
+            self._stopped.set()  # the end that was armed last takes effect, and the job's own limit came before
             return 0.0
         with self._renewing:
             if self._stopped.is_set():
                 return 0.0
             try:
                 self._renew(minutes)
-            except Exception as error:  # noqa: BLE001  whatever it was: until the machine ends there is time to try again
+            except Exception as error:  # noqa: BLE001  after any error there is time to try again
                 self._failed(f"{type(error).__name__}: {error}"[:300])
                 return RETRY_SECONDS
         return min(LONGEST_PAUSE_SECONDS, self._minutes * 60 / 4)
 
 
 _beating: list[Heartbeat] = []
-"""Of this process: one drives one machine."""
+"""The heartbeat of this process, which drives one machine."""
 
 
 def begin(end_in: Callable[[int], None], *, minutes: float, deadline: float, send: Callable[..., None]) -> None:
-    """`end_in(minutes)` arms the machine's own end. In place of the one that beats; without `minutes`, none."""
+    """Start a heartbeat in place of the current one; without `minutes`, start none.
+
+    `end_in(minutes)` arms the machine's own end.
+    """
     if not minutes:
         return
     rest()

@@ -1,4 +1,4 @@
-"""How a job ended, by the word of its machines: codes, processes left behind, and the lines that the stream missed."""
+"""Determine how a job ended from its machines: exit codes, leftover processes, and lines that the stream missed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from cvl_ci.ports import JobEnd
 
 ANSWER_SECONDS = 60.0
 SSH_FAILED = 255
-"""The exit code of ssh itself, when it reaches no machine."""
+"""The exit code of ssh itself when it reaches no machine."""
 SSH_BACKOFF = Backoff(tries=3, first_seconds=5.0, growth=1.0)
 LOG_SECONDS = 60.0
-"""How long a machine is kept for the end of its log: it costs money meanwhile."""
+"""A machine waits at most this long for the end of its log, because it costs money meanwhile."""
 
 
 class _Unreached(Exception):
@@ -34,7 +34,7 @@ class _Unreached(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """The end of one job. `worker`: one that is alive; `stop`: ends what it is at."""
+    """The end of one job. `worker`: returns a live worker. `stop`: ends the worker's current request."""
 
     worker: Callable[[], Worker]
     stop: Callable[[], object]
@@ -44,12 +44,12 @@ class Ending:
     heard: Following
 
     def by_itself(self) -> JobEnd:
-        """The stream is over: what the machines say counts."""
+        """Return the end of a job whose stream is over. The answers of the machines decide."""
         try:
             answers = self._answers()
         except Expired:
             self.stop()
-            return JobEnd(lost="The machine stopped answering when asked how the job ended.")
+            return JobEnd(lost="The machine did not answer the question how the job ended.")
         except WorkerFailed as failure:
             return JobEnd(lost=f"The machine could not say how the job ended: {failure.error}: {failure.text}")
         silent = [rank for rank, answer in enumerate(answers) if answer["code"] == SSH_FAILED]
@@ -59,9 +59,10 @@ class Ending:
         return JobEnd(nodes=_nodes(answers), warnings=self._whole_log(answers))
 
     def cut_short(self) -> JobEnd:
-        """The limit passed and the stream goes on. A node that has said its end has ended, whatever the stream says.
+        """Return the end of a job that passed its limit while the stream goes on.
 
-        The others are cancelled, so that the job's outputs can still be fetched.
+        A node that reports its end has ended, in any state of the stream. The other nodes are cancelled, so that
+        the job's outputs can still be fetched.
         """
         self.stop()
         try:
@@ -81,7 +82,10 @@ class Ending:
         return JobEnd(nodes=nodes, warnings=self._whole_log(said))
 
     def _answers(self) -> Sequence[dict[str, Any]]:
-        """Ask every node how the job ended, again while one of them does not answer by ssh: a network may stumble."""
+        """Ask every node how the job ended.
+
+        Ask again if a node does not answer by ssh: a network may fail for a moment.
+        """
 
         def ask() -> Sequence[dict[str, Any]]:
             answers = self._asked()
@@ -149,8 +153,8 @@ class Ending:
             if found.left_out:
                 node = f" of node {rank}" if self.num_nodes > 1 else ""
                 warnings.append(
-                    f"About {found.left_out:,} lines of the log{node} are missing: the stream did not bring them, "
-                    "and the machine keeps only the last 32 MiB."
+                    f"About {found.left_out:,} lines of the log{node} are missing: the stream did not deliver them, "
+                    "and the machine stores only the last 32 MiB."
                 )
         return warnings
 

@@ -1,4 +1,4 @@
-"""SkyPilot's log stream, told apart: what the job printed, and what SkyPilot says around it. Pure."""
+"""Separate SkyPilot's log stream into the job's output and SkyPilot's own messages. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLOURS = r"(?:\x1b\[[0-9;]*m)*"
 _JOB = re.compile(
     rf"^{_COLOURS}\((?P<who>setup|[^()\s,]+)(?:, rank=(?P<rank>\d+))?,? pid=\d+(?:, ip=(?P<ip>[^()]*))?\){_COLOURS} ?"
 )
-# None of these looks further than to where the next of its kind may begin: a line may be long, and hostile.
+# None of these patterns reads past the start of the next match: a line may be long, and hostile.
 _PAYLOAD = re.compile(r"<sky-payload[^<>]*>((?:(?!<sky-payload).)*?)</sky-payload>")
 _CONTROL = re.compile(r"</?rich_\w+>|\[/?[a-z_ ]*\]|<heartbeat>[^<]*</heartbeat>")
 _ADVICE = re.compile(r"(?:View logs:|To view|\(Ctrl-C).*|^[\s⚙︎✓├└─]+")
@@ -25,22 +25,28 @@ _ADVICE = re.compile(r"(?:View logs:|To view|\(Ctrl-C).*|^[\s⚙︎✓├└─]
 
 @dataclass(kw_only=True)
 class JobLog:
-    """One job's stream. A second stream of the same job (the first one broke) repeats it from its start: skipped."""
+    """One job's stream.
+
+    If the stream breaks, a second stream of the same job repeats it from its start. The repeated lines are skipped.
+    """
 
     num_nodes: int
     phase: Phase | None = None
     _seen: int = 0
     _skip: int = 0
     heard: dict[tuple[str, str], Heard] = field(default_factory=dict)
-    """What came of each node's logs: by the log's name, and the rank or (in setup) the address that SkyPilot gives."""
+    """The lines of each node's logs: by the log's name, and the rank or (in setup) the address that SkyPilot gives."""
     _open: Heard | None = None
-    """The log whose line came last: the rest of a line that was too long for one piece belongs to it."""
+    """The log of the latest line. The rest of a line that is too long for one piece belongs to it."""
 
     def again(self) -> None:
         self._skip, self._seen = self._seen, 0
 
     def read(self, line: str) -> tuple[Phase | None, str | None, str | None]:
-        """(phase that begins with this line, what the job printed, what SkyPilot said); at most one of the last two."""
+        """Return the phase that begins with this line, the job's text, and SkyPilot's text.
+
+        At most one of the two texts is set.
+        """
         match = _JOB.match(line)
         self._open = None
         if match is None:
@@ -64,7 +70,7 @@ class JobLog:
         return began, rank + text, None
 
     def rest(self, text: str) -> str | None:
-        """Return what a long line goes on with, where the job printed it: never a word of SkyPilot's."""
+        """Return the continuation of a long line if the job printed it; None for a line of SkyPilot."""
         if self._open is None:
             return None
         self._open.rest(text)
@@ -72,7 +78,7 @@ class JobLog:
 
 
 def progress(line: str) -> str | None:
-    """SkyPilot's own words in one plain line; None when it said nothing a person would read."""
+    """Return SkyPilot's message in one plain line; None if it has no meaning for a person."""
     for payload in _PAYLOAD.findall(line):
         try:
             line = str(encodable(json.loads(payload)))

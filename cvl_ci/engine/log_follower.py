@@ -1,4 +1,4 @@
-"""What comes from the worker while a job runs, for the person watching: lines, phases, and word of lost machines."""
+"""Turn the worker's messages during a job into lines, phases and lost machines for the person who watches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from cvl_ci.ports import Began, Line, Progress, Watch
 
 
 class Following:
-    """`lost`: why the job will never end by itself, once that is known. `began`: monotonic, of the first line."""
+    """Reader of a job's stream.
+
+    `lost`: why the job will never end by itself. `began`: the first line, monotonic seconds.
+    """
 
     def __init__(self, watch: Watch, *, num_nodes: int) -> None:
         self._watch = watch
@@ -33,7 +36,10 @@ class Following:
             self._watch(Progress(text=said))
 
     def rest(self, text: str) -> None:
-        """More of the line before: a line that is too long comes in pieces, each of them the job's."""
+        """Pass on the next piece of the line before.
+
+        A line that is too long comes in pieces, all printed by the job.
+        """
         piece = self._log.rest(text)
         if piece is not None:
             self._watch(Line(text=piece))
@@ -44,9 +50,9 @@ class Following:
         return whole_log.incomplete(self._log.heard, sums, ended=ended)
 
     def missed(self, rank: int, lines: Sequence[str]) -> None:
-        """Print lines that the stream did not bring."""
+        """Print lines that the stream did not deliver."""
         label = f"(rank {rank}) " if self._num_nodes > 1 else ""
-        self._watch(Progress(text=f"the stream had missed {_lines(len(lines))} of the job, which follow here"))
+        self._watch(Progress(text=f"the stream missed {_lines(len(lines))} of the job, which follow here"))
         for text in lines:
             self._watch(Line(text=label + text))
 

@@ -1,4 +1,4 @@
-"""Where a member of an archive goes in the outputs folder, by the name that a machine gave it. Pure."""
+"""Choose the place of an archive's member in the outputs folder, by the name that a machine gave it. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import PurePosixPath
 from cvl_ci.engine.tarball import Kind, Member
 
 WORK = "cvl-work"
-"""Where what was written to CVL_WORK_DIR goes."""
+"""The folder for files that the job wrote to CVL_WORK_DIR."""
 ROOT = "cvl-root"
-"""Where changed files of the staged tree go that lie outside the example."""
+"""The folder for changed files of the staged tree outside the example."""
 
 LONGEST_PATH = 1_000
 """Bytes of a file's path."""
 LONGEST_PART = 255
-"""Bytes of one part of it, as file systems have it."""
+"""Bytes of one part of a path, as file systems limit it."""
 DEEPEST = 64
 """Folders above a file."""
 SHOWN = 120
@@ -22,11 +22,11 @@ SHOWN = 120
 
 
 class Refused(Exception):
-    """One member is not taken; the reason."""
+    """Refusal of one member, with the reason."""
 
 
 def readable(name: bytes) -> str:
-    """Return a machine's name as text that can be written anywhere: a byte that is not UTF-8 becomes `%E9`."""
+    """Return a machine's name as text that any system can write: a byte that is not UTF-8 becomes `%E9`."""
     return "".join(
         f"%{ord(letter) - 0xDC00:02X}" if "\udc80" <= letter <= "\udcff" else letter
         for letter in name.decode("utf-8", "surrogateescape")
@@ -34,7 +34,10 @@ def readable(name: bytes) -> str:
 
 
 def path_of(member: Member, name: str) -> PurePosixPath:
-    """The path that a member may have below its root. Raises Refused: CVE-2007-4559, and what a terminal obeys."""
+    """Return the path that a member may have below its root. Raise Refused for unsafe names.
+
+    Unsafe are paths out of the folder (CVE-2007-4559) and characters that a terminal obeys.
+    """
     if member.problem:
         raise Refused(member.problem)
     if name.startswith("/") or ".." in name.split("/"):
@@ -50,10 +53,10 @@ def path_of(member: Member, name: str) -> PurePosixPath:
 
 
 def inside(folder: PurePosixPath, target: str) -> PurePosixPath:
-    """Where a link leads on the machine, below its root. Raises Refused.
+    """Return the target of a link on the machine, below its root. Raises Refused.
 
     The result has no `..`, and a link is written with all of its `..` first. So it goes up through real folders alone,
-    and no other link can turn it aside.
+    and no other link can redirect it.
     """
     parts = [] if target.startswith("/") else list(folder.parts)
     out = f"a link that leads out (to {short(target)!r})"

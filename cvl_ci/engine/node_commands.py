@@ -1,4 +1,4 @@
-"""What is asked of every node of a cluster, head first, by whatever way SkyPilot has to reach them."""
+"""Run commands on every node of a cluster, the head first, through any of SkyPilot's connections."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 OUT_BYTES, ERR_BYTES = 65536, 2000
 TRIES = 3
 REST = ".rest"
-"""The end of a file's name while its front is cut off: it is a copy, and no further bytes came."""
+"""The end of a file's name while its front is cut off. The file is a copy, and no further bytes arrived."""
 GREETING_BYTES = 65536
-"""That a login shell may print before what is asked for."""
+"""Bytes that a login shell may print before the command's own output."""
 
 
 def ask(runners: Sequence[Any], command: str) -> list[dict[str, Any]]:
-    """Of each: exit code, the beginning of stdout as it came, the end of stderr."""
+    """Return for each node: exit code, the beginning of its raw stdout, the end of stderr."""
     answers = []
     for runner in runners:
         code, out, err = runner.run(command, require_outputs=True, separate_stderr=True, stream_logs=False)
@@ -25,9 +25,10 @@ def ask(runners: Sequence[Any], command: str) -> list[dict[str, Any]]:
 
 
 def bring(runners: Sequence[Any], *, remote: str, wanted: Sequence[Sequence[tuple[str, int]]], into: Path) -> list[str]:
-    """Copy files of a remote directory, by name and size, from every node to `into`/RANK/. Return what did not come.
+    """Copy files of a remote directory, by name and size, from every node to `into`/RANK/.
 
-    As bytes on stdout, and not by rsync: that would make links, devices and names as the machine has them.
+    Return the problems. The files come as bytes on stdout and not by rsync: rsync would create links, devices and names
+    as the machine has them.
     """
     problems = []
     for rank, (runner, files) in enumerate(zip(runners, wanted, strict=False)):
@@ -38,12 +39,12 @@ def bring(runners: Sequence[Any], *, remote: str, wanted: Sequence[Sequence[tupl
             problem = next((None for _ in range(TRIES) if _came(runner, f"{remote}/{name}", target, size)), "")
             if problem is not None:
                 here = target.stat().st_size if target.is_file() else 0
-                problems.append(f"Of {name} of node {rank}, {here:,} of {size:,} bytes came.")
+                problems.append(f"Of {name} of node {rank}, {here:,} of {size:,} bytes arrived.")
     return problems
 
 
 def _came(runner: Any, source: str, target: Path, size: int) -> bool:
-    """Tell whether all of it came. The name is one of ours; `~` is for the machine's shell to replace."""
+    """Return whether the whole file arrived. cvl-ci chose the name; the machine's shell replaces `~`."""
     target.unlink(missing_ok=True)
     code = runner.run(
         f"head -c {size} {source}",

@@ -1,7 +1,8 @@
-"""Whether all machines of a cluster are still there, asked of the provider while the job's lines stream.
+"""Ask the provider during the job's stream whether all machines of a cluster still exist.
 
-SkyPilot's stream is the head's: it goes on while another machine is gone, and the head waits for that one as long as
-the job may run, at the price of all that are left (seen on two machines: SkyPilot 0.14.1 said nothing for 17 minutes).
+SkyPilot's stream comes from the head. It goes on while another machine is gone. The head waits for that machine as long
+as the job may run, at the price of all remaining machines. On two machines SkyPilot 0.14.1 reported nothing for 17
+minutes.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from contextlib import contextmanager, suppress
 
 LOOK_SECONDS = 20.0
 LOOKS = 2
-"""In a row: what a provider lists may be a moment behind."""
+"""Checks in a row: a provider's list may be slightly behind."""
 
 
 class Roll(threading.Thread):
-    """`there()`: how many the provider shows; it may raise. `lost(found)` is said once, then no more is asked."""
+    """Thread that counts machines. `there()`: how many the provider shows; it may raise.
+
+    `lost(found)` is called once. Then the thread stops.
+    """
 
     def __init__(
         self, there: Callable[[], int], *, nodes: int, lost: Callable[[int], None], every: float = LOOK_SECONDS
@@ -28,7 +32,7 @@ class Roll(threading.Thread):
     def run(self) -> None:
         missed = 0
         while not self._over.wait(self._every):
-            found = self._nodes  # a provider that does not answer says nothing of its machines
+            found = self._nodes  # a provider that does not answer says nothing about its machines
             with suppress(Exception):
                 found = self._there()
             missed = missed + 1 if found < self._nodes else 0
@@ -42,7 +46,7 @@ class Roll(threading.Thread):
 
 @contextmanager
 def called(there: Callable[[], int], *, nodes: int, lost: Callable[[int], None]) -> Iterator[None]:
-    """While the job runs. One machine alone needs it not: with it the stream ends."""
+    """Watch the machines while the job runs. A single machine needs no watch: the stream ends with it."""
     if nodes < 2:
         yield
         return

@@ -1,6 +1,7 @@
-"""What SkyPilot must not show to others: scripts in arguments, sockets in a shared folder, one key for every machine.
+"""Hide from other users what SkyPilot would expose: scripts in arguments, sockets in a shared folder, a shared key.
 
-Each replaces a seam of SkyPilot 0.14.1 that tests/engine/test_contract.py looks for. In the worker process only.
+Each function replaces a part of SkyPilot 0.14.1 that tests/engine/test_contract.py looks for. In the worker process
+only.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from sky.provision import docker_utils
 from sky.utils import auth_utils, command_runner, common_utils
 
 KEY_OF_ITS_OWN = {"aws", "azure"}
-"""Where SkyPilot hands the public key to the machine alone (authentication.py, configure_ssh_info). Elsewhere it
-registers the key with the account too, and a key for each lease would stay there for ever."""
+"""Clouds on which SkyPilot gives the public key to the machine alone (authentication.py, configure_ssh_info).
+
+Elsewhere it also registers the key with the account, where a key for each lease would stay for ever.
+"""
 
 
 def send_scripts_as_files() -> None:
-    """Every script goes to a machine as a file: a short one would be an argument of ssh or kubectl, which `ps` shows.
+    """Send every script to a machine as a file. A short one would be an argument of ssh or kubectl, which `ps` shows.
 
     The script of a task holds its secrets. SkyPilot decides by length (command_runner.py:413, backend_utils.py:291).
     """
@@ -35,7 +38,7 @@ def send_scripts_as_files() -> None:
 
 
 def log_in_to_registries_by_file() -> None:
-    """A registry's password goes to `docker login` in a file. SkyPilot makes it an argument (docker_utils.py:306)."""
+    """Pass a registry's password to `docker login` in a file. SkyPilot makes it an argument (docker_utils.py:306)."""
     original = docker_utils.DockerInitializer._run  # noqa: SLF001  the one function that its commands go through
 
     def _run(self: Any, cmd: str, *arguments: Any, **options: Any) -> Any:
@@ -58,9 +61,10 @@ def log_in_to_registries_by_file() -> None:
 
 
 def keep_sockets_in(folder: Path) -> None:
-    """The sockets of ssh connections: whoever makes SkyPilot's `/tmp/sky_ssh_HASH` first could offer his own.
+    """Put the sockets of ssh connections into a private folder.
 
-    `folder`: private and short. A socket's path may have 104 bytes, and ssh adds 58 to it (command_runner.py:132).
+    A user who creates SkyPilot's `/tmp/sky_ssh_HASH` first could offer a socket of another program. `folder`: private
+    and short. A socket's path may have 104 bytes, and ssh adds 58 to it (command_runner.py:132).
     """
 
     def control_path(name: str | None) -> str | None:
@@ -74,10 +78,10 @@ def keep_sockets_in(folder: Path) -> None:
 
 
 def give_a_key_of_its_own(cluster: str) -> None:
-    """Machines of this cluster get a key pair that opens no other: the private half lies on each of them.
+    """Give the machines of this cluster a key pair that opens no other machine.
 
-    SkyPilot keeps keys by the user's hash, on disk and in its records. The path names it, so every other process finds
-    the key by the path in the cluster's record.
+    The private half lies on each of them. SkyPilot stores keys by the user's hash, on disk and in its records. The path
+    names the hash, so every other process finds the key by the path in the cluster's record.
     """
     original = getattr(backend_utils.write_cluster_config, "original", backend_utils.write_cluster_config)
 
@@ -91,14 +95,14 @@ def give_a_key_of_its_own(cluster: str) -> None:
 
 
 def forget_key(cluster: str) -> None:
-    """Its machines are gone."""
+    """Delete the key of a cluster whose machines are gone."""
     private, _, _ = auth_utils.get_ssh_key_and_lock_path(_key_name(cluster))
     shutil.rmtree(Path(private).expanduser().parent.parent, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _keys_named(name: str) -> Iterator[None]:
-    """auth_utils asks common_utils for nothing but the user's hash."""
+    """Replace the user's hash, the only value that auth_utils reads from common_utils."""
     auth_utils.common_utils = SimpleNamespace(get_user_hash=lambda: name)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Our end of the worker: a call waits for its answer and for every line printed before it; a kill is certain."""
+"""Drive the worker process: a call waits for its answer and for every line printed before it; a kill is certain."""
 
 from __future__ import annotations
 
@@ -22,27 +22,30 @@ from cvl_ci.errors import EngineError
 from cvl_ci.result.sanitize import encodable
 
 _AS_ISOLATED = ("-I",) if sys.flags.isolated else ()
-"""The action's Python takes no module from the folder it stands in, which a pull request fills: nor may its child."""
+"""The action's Python imports no module from its working folder, which a pull request fills.
+
+Its child must not either.
+"""
 
 ABORT_SECONDS = 3.0
-"""How long an interrupted request may take to let go of the API call it is in."""
+"""An interrupted request has this long to leave its API call."""
 
 LONGEST_PIECE = 1 << 20
 """Bytes of a line that are passed on at once."""
 LONGEST_ANSWER = 64 << 20
-"""An answer is JSON, and whole or nothing."""
+"""An answer is JSON, and is read as a whole or not at all."""
 LONGEST_CHATTER = 2000
-"""Of the worker's last words each; a line may be a mebibyte."""
+"""Bytes of each of the worker's last lines; a line may have a mebibyte."""
 
 
 class Expired(Exception):
-    """The call's time is over; the worker is still at it."""
+    """The call's time is over, and the worker still processes it."""
 
 
 class WorkerFailed(Exception):
-    """SkyPilot raised: `error` is the name of its exception's type, `bases` those above it.
+    """Failure in SkyPilot. `error`: the name of its exception's type. `bases`: the names of its base classes.
 
-    `history`: the places that failed before, `causes`: what it was raised from; each as `Type: text`.
+    `history`: the places that failed before. `causes`: the exceptions behind it. Each is `Type: text`.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class WorkerFailed(Exception):
 
 
 class Worker:
-    """One worker process. Not thread-safe: one call at a time, from one thread."""
+    """One worker process. It is not thread-safe: one call at a time, from one thread."""
 
     def __init__(self, *, environment: Mapping[str, str]) -> None:
         # Bounded, so that a flood of log lines waits in the machine's pipe and not in our memory.
@@ -71,7 +74,7 @@ class Worker:
         self._calls = 0
         reader, writer = os.pipe()
         heard, self._heard = os.pipe()
-        # Short, as a socket's path has to be, and no other user can make it or look into it.
+        # Short, as a socket's path must be. No other user can create it or look into it.
         self._sockets = tempfile.mkdtemp(prefix="cvl.", dir="/tmp")
         try:
             self._process = subprocess.Popen(
@@ -124,9 +127,10 @@ class Worker:
         until: Callable[[], float] | None = None,
         **request: Any,
     ) -> Any:
-        """Return the answer of one verb of inprocess.py. `until`: monotonic seconds, then Expired and still busy.
+        """Return the answer of one verb of sky_local.py or sky_server.py.
 
-        `on_rest`: the next piece of a line that was too long for one.
+        `until`: monotonic seconds. After it, raise Expired, and the worker stays busy. `on_rest`: gets the next piece
+        of a line that is too long for one.
         """
         self._calls += 1
         mark = secrets.token_hex(16)
@@ -140,7 +144,7 @@ class Worker:
         return self._await(mark, {"out": on_line, "rest": on_rest}, on_event, until)
 
     def abort(self) -> bool:
-        """Interrupt the call at work; True when it let go in time."""
+        """Interrupt the current call. Return True if it ended in time."""
         if not self.busy:
             return True
         os.kill(self._process.pid, signal.SIGINT)
@@ -156,7 +160,7 @@ class Worker:
         return not self.alive
 
     def kill(self) -> None:
-        """Afterwards no process of this worker's session is alive."""
+        """Kill the worker. Afterwards no process of its session is alive."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -167,7 +171,7 @@ class Worker:
         self._heard = -1
 
     def close(self) -> None:
-        """Let an idle worker go; it has nothing left to do but exit."""
+        """Close an idle worker, which only has to exit."""
         try:
             self._stdin.close()
             self._process.wait(timeout=2)
@@ -211,9 +215,9 @@ class Worker:
         return self._result(done)
 
     def _took_note(self, event: Mapping[str, Any]) -> None:
-        """The worker asks no provider before it has read this; when `on_event` raised, it never does."""
+        """Confirm an attempt. The worker asks no provider before it reads this. If `on_event` raised, it never does."""
         if event["kind"] == "attempting":
-            with contextlib.suppress(OSError):  # a worker that is dead asks for nothing either
+            with contextlib.suppress(OSError):  # a dead worker requests nothing either
                 os.write(self._heard, b"+")
 
     def _result(self, done: dict[str, Any]) -> Any:
@@ -232,14 +236,17 @@ class Worker:
         self._busy = False
         code = self._process.poll()
         return EngineError(
-            f"The process that drives SkyPilot ended by itself (status {code}). Its last words:\n"
+            f"The process that drives SkyPilot ended by itself (status {code}). Its last lines:\n"
             + "\n".join(f"  {line}" for line in list(self._chatter)[-8:]),
-            money="A machine may have been asked for; it is being looked for and taken down.",
-            next_step="If it happens again, report it with these last words.",
+            money="A machine may have been requested. cvl-ci searches for it and takes it down.",
+            next_step="If it happens again, report it with these last lines.",
         )
 
     def _read(self, kind: str, stream: IO[bytes]) -> None:
-        """Lines end at \\n alone: a progress bar's \\r belongs to the line and is the terminal's to judge."""
+        r"""Read lines, which end at \\n alone.
+
+        A progress bar's \\r belongs to the line, and the terminal interprets it.
+        """
         with stream:
             for is_rest, piece in pieces(stream, longest=LONGEST_ANSWER if kind == "answer" else LONGEST_PIECE):
                 which = "rest" if is_rest and kind == "out" else kind
@@ -247,9 +254,9 @@ class Worker:
 
 
 def pieces(stream: IO[bytes], *, longest: int) -> Iterator[tuple[bool, bytes]]:
-    """Return each line without its end, a long one in pieces; True: it goes on with the piece before.
+    """Yield each line without its end, a long one in pieces. True: the piece continues the piece before.
 
-    A piece ends at a space where one is near: a secret in two pieces would not be known as one.
+    A piece ends at a space if there is one near: the masks could not recognize a secret in two pieces.
     """
     held, is_rest = b"", False
     while part := stream.readline(longest - len(held)):
@@ -267,7 +274,7 @@ def pieces(stream: IO[bytes], *, longest: int) -> Iterator[tuple[bool, bytes]]:
 
 
 def _whole_characters(data: bytes) -> int:
-    """Return where the last character begins that may go on after these bytes, else their length."""
+    """Return the start of a last character that may continue after these bytes, else their length."""
     for back in range(1, 4):
         if data[-back] >= 0xC0:
             return len(data) - back

@@ -1,8 +1,9 @@
-"""Every time a provider is asked for machines: the fence is looked at, the attempt announced and written down by whom
-it is told to, its end told; on AWS the machine takes a timer along that ends it at its deadline.
+"""Guard every request to a provider for machines: check the fence, announce the attempt, and report its end.
 
-SkyPilot asks through one function, `provisioner.bulk_provision`, once per region; on AWS it then walks the zones
-itself, so there botocore's own events around RunInstances tell the zones apart. Loaded in the worker process only.
+The announcement waits until the parent has recorded it. On AWS the machine also gets a timer that ends it at its
+deadline. SkyPilot requests machines through one function, `provisioner.bulk_provision`, once per region. On AWS it then
+tries the zones itself, so botocore's own events around RunInstances identify the zones there. This module is loaded in
+the worker process only.
 """
 
 from __future__ import annotations
@@ -22,20 +23,22 @@ from cvl_ci.engine.deadline import Deadline
 
 Send = Callable[..., None]
 _MADE_BY_ANOTHER = ("InvalidPermission.Duplicate", "InvalidGroup.Duplicate")
-"""EC2's words to the second of two first launches in a region, for SkyPilot's one security group there: no want of
-capacity, and over when it is asked again."""
+"""EC2's error for the second of two first launches in a region, about SkyPilot's one security group there.
+
+It is not a lack of capacity, and the next request succeeds.
+"""
 
 
 class Fenced(BaseException):
-    """The lease was revoked: not an error of SkyPilot's, so nothing of SkyPilot may catch it and go on."""
+    """The lease was revoked. It is not an error of SkyPilot, so that SkyPilot cannot catch it and go on."""
 
 
 class TaskUnreadable(Exception):
-    """A task that SkyPilot's own loader does not take. Its name stands in refusals.py."""
+    """A task that SkyPilot's own loader rejects. Its name stands in sky_refusals.py."""
 
 
 def task_of(config: dict[str, Any]) -> Any:
-    """Return SkyPilot's Task. What its loader raises of the task's words is the task's fault, whatever class it has."""
+    """Return SkyPilot's Task. Every error of its loader about the task's words is a fault of the task, of any class."""
     try:
         return sky.Task.from_yaml_config(config)
     except (AssertionError, AttributeError, KeyError, NotImplementedError, TypeError) as error:
@@ -47,9 +50,9 @@ def task_of(config: dict[str, Any]) -> Any:
 
 
 def announce(send: Send, *, cluster: str, fence: Path, deadline: Deadline) -> None:
-    """Stand before every attempt of the launch that follows in this process.
+    """Guard every attempt of the launch that follows in this process.
 
-    `send("attempting", ...)` returns when it is on disk where to look; it raises when it cannot be: nothing is asked.
+    `send("attempting", ...)` returns when the place is on disk. It raises if that fails, and then nothing is requested.
     """
     watch = _Watch(send, cluster, fence, deadline)
     original = getattr(provisioner.bulk_provision, "original", provisioner.bulk_provision)
@@ -66,7 +69,7 @@ def announce(send: Send, *, cluster: str, fence: Path, deadline: Deadline) -> No
 
     bulk_provision.original = original  # type: ignore[attr-defined]
     provisioner.bulk_provision = bulk_provision
-    # Every session that SkyPilot makes takes these along.
+    # Every session that SkyPilot creates includes these handlers.
     botocore.handlers.BUILTIN_HANDLERS += [
         ("provide-client-params.ec2.RunInstances", lambda params, **_: user_data.armed(params, deadline=deadline.at)),
         ("before-call.ec2.RunInstances", watch.before_run_instances),
@@ -75,7 +78,7 @@ def announce(send: Send, *, cluster: str, fence: Path, deadline: Deadline) -> No
 
 
 def describe(resources: Any) -> dict[str, Any]:
-    """SkyPilot's launchable resources in plain values; `hourly_usd` of one node."""
+    """Return SkyPilot's launchable resources as plain values; `hourly_usd` is the price of one node."""
     return {
         "cloud": str(resources.cloud).lower(),
         "region": resources.region,
@@ -97,7 +100,7 @@ class _Watch:
         self._zones: dict[str, str] = {}
 
     def region(self, cloud: Any, region: str, zones: list[str]) -> None:
-        """One region begins. SkyPilot has just recorded the cluster with the resources of this attempt."""
+        """Begin a region. SkyPilot has just recorded the cluster with the resources of this attempt."""
         self.stop_at_fence()
         handle = global_user_state.get_handle_from_cluster_name(self._cluster)
         resources: Any = handle.launched_resources if handle is not None else None
@@ -107,14 +110,14 @@ class _Watch:
             self._begin(self._here)
 
     def failed(self, reason: str) -> None:
-        """The region said no; where no single zone did before it, the attempt is the region's."""
+        """End the attempt of a region. If no single zone was refused before, the attempt is the region's."""
         if self._open is None and not self._here.get("told"):
             self._begin(self._here)
         self._end(reason)
 
     def stop_at_fence(self) -> None:
         if self._fence.exists():
-            raise Fenced(f"The lease was revoked ({self._fence}): no machine may be asked for any more.")
+            raise Fenced(f"The lease was revoked ({self._fence}): no machine may be requested any more.")
 
     def before_run_instances(self, params: Any, context: Any, **_: Any) -> None:
         self.stop_at_fence()

@@ -1,4 +1,4 @@
-"""The shell text a node runs: our prelude around the plan's commands. Text only, no SDK."""
+"""Write the shell text that a node runs: cvl-ci's prelude around the plan's commands. Text only, no SDK."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAIL_FAST = "set -eo pipefail\n"
 
 SETUP_BEGINS = "cvl-ci: setup begins on this machine"
 JOB_BEGINS = "cvl-ci: the job begins on this machine"
-"""Said by the machine and taken out of its log again: a job that prints nothing has begun all the same."""
+"""Lines that the machine prints and cvl-ci removes from its log. A job that prints nothing has begun all the same."""
 
 SETUP_STREAM, JOB_STREAM = "setup", "running"
 """The names of a node's two logs: `~/.cvl-ci/LEASE/log/NAME/`."""
@@ -24,7 +24,7 @@ _END_OF_FILE = "CVL_CI_END_OF_FILE"
 
 
 def environment(plan: RunPlan, *, lease: str, deadline: float) -> dict[str, str]:
-    """What the prelude reads, beside the plan's own environment. `deadline`: seconds since the epoch."""
+    """Return the variables for the prelude and the plan's own environment. `deadline`: seconds since the epoch."""
     return {
         **plan.env,
         "CVL_CI_LEASE": lease,
@@ -36,7 +36,10 @@ def environment(plan: RunPlan, *, lease: str, deadline: float) -> dict[str, str]
 
 
 def setup(plan: RunPlan) -> str | None:
-    """Two sides are each set up in their turns: one's image or package would take the place of the other's."""
+    """Return the text of setup; None without one.
+
+    Two sides are each set up in their turns: an image or package of one side would replace the other's.
+    """
     if not plan.setup_commands or plan.against is not None:
         return None
     commands = (_command("setup", text) for text in plan.setup_commands)
@@ -44,7 +47,7 @@ def setup(plan: RunPlan) -> str | None:
 
 
 def run(plan: RunPlan, *, lease: str) -> str:
-    """`lease`: throws whose turn is first, where there are two sides."""
+    """Return the text of the job. `lease`: the seed that decides which of two sides starts."""
     command = _fail_fast if plan.fail_fast else _command
     commands = [command("running", text) for text in plan.run_commands]
     if plan.sampled:
@@ -62,13 +65,13 @@ def run(plan: RunPlan, *, lease: str) -> str:
 
 
 def prelude(stream: str) -> str:
-    """Return what stands before the commands. `stream`: under which name the node keeps what they print."""
+    """Return the text before the commands. `stream`: the name under which the node stores their output."""
     supervise = f"cat > \"$cvl_ci_state/supervise.py\" << '{_END_OF_FILE}'\n{_read('supervise.py')}{_END_OF_FILE}"
     return "\n".join([_read("prelude.sh"), f"cvl_ci_stream={stream}", supervise])
 
 
 def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:
-    """Return the command that packs a node's outputs into `~/.cvl-ci/LEASE/fetch/`, and prints what is there."""
+    """Return the command that packs a node's outputs into `~/.cvl-ci/LEASE/fetch/`, and lists the archives."""
     wanted = patterns(globs, directory=directory)
     outright = "|".join(pattern.outright for pattern in wanted if pattern.outright)
     rules = [("-" if pattern.takes_out else "+") + pattern.expression for pattern in wanted]
@@ -76,17 +79,17 @@ def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:
 
 
 def end(*, lease: str) -> str:
-    """Return the command that prints how the job ended on a node: its code, GPUs, turns, leftovers and logs' sums."""
+    """Return the command that prints a job's end on a node: its code, GPUs, turns, leftovers and log sums."""
     sums = f'for log in {SETUP_STREAM} {JOB_STREAM}; do sed "s/^/log=$log /" "log/$log/sum"; {_SIZES}; done'
     return f"cd ~/.cvl-ci/{lease} && {{ cat end gpu samples/told; head -n {MOST_LEFT} left; {sums}; }} 2> /dev/null"
 
 
 _SIZES = 'for part in old new; do [ -f "log/$log/$part" ] && echo "size=$log/$part $(wc -c < "log/$log/$part")"; done'
-"""How many bytes of each part of a log there are to bring."""
+"""Print the bytes of each existing part of a log."""
 
 
 def keep(*, deadline: float, public_key: str | None) -> str:
-    """The command that moves a node's own end, and lets a person in."""
+    """Return the command that moves a node's own end, and lets a person in."""
     arguments = shlex.join([str(int(deadline)), public_key or ""])
     return f"bash -c {shlex.quote(_read('keep.sh'))} cvl-ci-keep {arguments}"
 

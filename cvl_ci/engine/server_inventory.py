@@ -1,7 +1,8 @@
-"""What a SkyPilot API server says exists, after it has asked the cloud anew: all that a run through it can ask.
+"""Ask a SkyPilot API server which resources exist, after it has asked the cloud again.
 
-The server is the one with the credentials. Its word is named as its own in the proof, never as a provider's; and it is
-proof only of a lease that was taken through it: of any other it has never heard, which proves nothing.
+A run through a server has no other source. The server holds the credentials. The proof names the server and never a
+provider. It is proof only for a lease that went through it: the server knows no other lease, so its silence proves
+nothing.
 """
 
 from __future__ import annotations
@@ -18,28 +19,31 @@ from cvl_ci.ports import Found, Resource
 
 PROVIDER = "SkyPilot API server"
 CLOUD = "api-server"
-"""Where the record of a lease that goes through it says that its machines are asked for."""
+"""The cloud in the record of a lease that goes through a server."""
 KINDS = ("clusters", "launches under way")
 ADDRESS = "SKYPILOT_API_SERVER_ENDPOINT"
 
 
 def goes_through(places: Sequence[Place], environ: Mapping[str, str], *, by_record: bool) -> bool:
-    """A lease that was taken goes where its record says; a new run through the server whose address is given."""
+    """Return whether a lease goes through the server.
+
+    The record of an existing lease decides. A new run goes through the server whose address is set.
+    """
     return any(place.cloud == CLOUD for place in places) or bool(environ.get(ADDRESS) and not by_record)
 
 
 def address(environ: Mapping[str, str]) -> str:
     if not environ.get(ADDRESS):
         raise CredentialsError(
-            "This run went through a SkyPilot API server, and neither its address nor a token is here.",
-            money="Its machine may still be running: only that server can end it, or the cloud's own console.",
-            next_step=f"Set {ADDRESS} and SKYPILOT_SERVICE_ACCOUNT_TOKEN, and do this again.",
+            "This run went through a SkyPilot API server, but neither its address nor a token is set.",
+            money="Its machine may still be running. Only that server or the cloud's own console can end it.",
+            next_step=f"Set {ADDRESS} and SKYPILOT_SERVICE_ACCOUNT_TOKEN, and run this again.",
         )
     return environ[ADDRESS]
 
 
 class ServedInventory:
-    """`endpoint`: only its host is ever shown, as an address may hold a password."""
+    """Inventory of one server. `endpoint`: only its host is ever shown, because an address may hold a password."""
 
     def __init__(self, engine: SkyPilotEngine, *, endpoint: str) -> None:
         self._engine = engine
@@ -51,7 +55,7 @@ class ServedInventory:
             return Found(unproved=elsewhere or (PROVIDER,))
         try:
             known = self._engine.on_server(lease)
-        except Exception as error:  # noqa: BLE001  whatever it is: not answered is not clean
+        except Exception as error:  # noqa: BLE001  on any error: a missing answer is not clean
             text = error.what if isinstance(error, CvlError) else f"{type(error).__name__}: {error}"[:300]
             asked = Asked(provider=PROVIDER, region=self._host, kinds=KINDS, error=text)
             return Found(asked=(asked,), unproved=elsewhere)
@@ -64,10 +68,13 @@ class ServedInventory:
         return Found(resources=resources, asked=(asked,), unproved=elsewhere)
 
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
-        """A reaper that looks at the cloud itself would go by labels that nobody here can change."""
-        raise EngineError("Through a SkyPilot API server no label of a machine can be changed.")
+        """Raise EngineError.
+
+        A reaper that asks the cloud itself would trust labels that cvl-ci cannot change through a server.
+        """
+        raise EngineError("A SkyPilot API server cannot change the labels of a machine.")
 
     def remove(self, resources: Sequence[Resource]) -> None:
-        """Launches under way too: taking a cluster down begins with ending those."""
+        """Take the clusters down, which first ends launches under way."""
         for cluster in dict.fromkeys(each.labels[LABEL_LEASE] for each in resources):
             self._engine.down(cluster)

@@ -1,4 +1,4 @@
-"""What SkyPilot and a machine say, read: a failure in our words, a job's own exit code, a spinner. Values, no SDK."""
+"""Translate answers of SkyPilot and of machines: a failure, a job's own exit code, a spinner. Values, no SDK."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from cvl_ci.planning.trials import NAME
 from cvl_ci.ports import Progress, Watch
 
 END_LINES = 22 + MOST_LEFT + 2 * MOST_TURNS
-"""Of what a node says of its end, more than it has to say."""
+"""More lines than a node needs to report its end."""
 
 LARGEST_PART = 64 << 20
-"""Of a log: machine/supervise.py keeps parts of 32 MiB, and one read more."""
+"""The limit for a part of a log: machine/supervise.py stores parts of 32 MiB, and may exceed that by one read."""
 
 _SHOWN_LINES, _SHOWN_LETTERS, _SHOWN_REASONS = 3, 600, 3
 
 
 class Said:
-    """SkyPilot's spinner repeats itself: each thing it says is passed on once."""
+    """Filter for SkyPilot's spinner, which repeats itself: each text passes once."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
@@ -48,14 +48,14 @@ class Said:
 
 
 def in_our_words(failure: WorkerFailed, *, refusals: Sequence[str] = (), asked: bool = True) -> CvlError:
-    """Return the error that says whose fault it is: see refusals.py. `asked`: whether a provider was asked at all."""
+    """Return the error that names the cause: see sky_refusals.py. `asked`: whether any request reached a provider."""
     kind = refusals_of.kind_of(failure, refusals=refusals, asked=asked)
     reasons = "; ".join(dict.fromkeys(_shown(text) for text in refusals[-_SHOWN_REASONS:]))
     first = reasons or _shown(failure.text) or failure.error
-    money = "Whatever it had started is being taken down." if asked else NOTHING_STARTED
+    money = "cvl-ci takes down all that it had started." if asked else NOTHING_STARTED
     if kind is Kind.REQUEST:
         return RequestRefused(
-            f"What was asked cannot be run: {first}",
+            f"The request cannot run: {first}",
             money=money,
             next_step="Correct the task or the inputs: the same request would fail again.",
         )
@@ -71,35 +71,41 @@ def in_our_words(failure: WorkerFailed, *, refusals: Sequence[str] = (), asked: 
         )
     if kind is Kind.CAPACITY:
         return CapacityError(
-            "No machine could be had: every place that was asked said no.",
+            "No machine was available: every place refused.",
             money="Nothing was left running and nothing more is billed.",
             next_step="Allow more places (cloud, region), another accelerator, or `spot: fallback`; or run it later.",
         )
     return EngineError(
         f"SkyPilot failed: {failure.error}: {_shown(failure.text) or failure.error}",
-        money="Whatever it had started is being taken down.",
-        next_step="This is not the job's fault. Run it again; if it stays so, report it with the log.",
+        money="cvl-ci takes down all that it had started.",
+        next_step="The job did not cause this. Run it again. If it fails again, report it with the log.",
     )
 
 
 def _shown(text: str) -> str:
-    """Return the first lines of a message in one, without its colours."""
+    """Return the first lines of a message as one line, without its colours."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     return " ".join(lines[:_SHOWN_LINES])[:_SHOWN_LETTERS]
 
 
 def ended_elsewhere() -> EngineError:
-    """A process that slept through it, in a frozen container say, does not wait for a machine that is gone."""
+    """Return the error of a run that another process ended.
+
+    A process in a frozen container sleeps through that. It must not wait for a machine that is gone.
+    """
     return EngineError(
         "The lease of this run was ended by another process, `post` or `cvl-ci down`, before its machine was ready.",
-        money="Whatever there was of it is being taken down.",
-        next_step="Run it again if it was not meant to end.",
+        money="cvl-ci takes down all that exists of it.",
+        next_step="Run it again if it should not have ended.",
     )
 
 
 def read_end(rank: int, text: str) -> NodeEnd:
-    """The machine's word, believed only as far as it is a small number. No word: the node did not live to write it."""
+    """Read a machine's report of its end, which counts only as small numbers.
+
+    Without a report, the node did not live to write one.
+    """
     lines = text.splitlines()[:END_LINES]
     values = dict(line.split("=", 1) for line in lines if "=" in line)
     code = values.get("exit_code", "")
@@ -119,7 +125,7 @@ def read_end(rank: int, text: str) -> NodeEnd:
 
 
 def read_sums(text: str) -> dict[str, LogSum]:
-    """Return what a node says of its logs, by their names: only what makes sense."""
+    """Return the sums of a node's logs, by their names. Invalid lines are skipped."""
     sums = {}
     for line in text.splitlines()[:END_LINES]:
         name, *numbers = line.removeprefix("log=").split(" ")
@@ -131,7 +137,7 @@ def read_sums(text: str) -> dict[str, LogSum]:
 
 
 def read_sizes(text: str) -> list[tuple[str, int]]:
-    """Return the parts of logs that a node can send, by name and bytes. Only our names and sensible sizes count."""
+    """Return the parts of logs that a node can send, by name and bytes. Only known names and sensible sizes count."""
     sizes = {}
     for line in text.splitlines()[:END_LINES]:
         match = re.fullmatch(r"size=((?:setup|running)/(?:old|new)) +([0-9]{1,9})", line)

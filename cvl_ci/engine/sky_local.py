@@ -1,7 +1,8 @@
-"""What SkyPilot is asked, in a process of its own: only this, attempts.py and discretion.py import sky to launch.
+"""Call SkyPilot in the worker process.
 
-`sky.execution.launch` and `sky.core.*` are what SkyPilot's API server calls in its workers; they are internal, so
-tests/engine/test_contract.py fails loudly when a new version moves them.
+Only this module, provision_hooks.py and private_channels.py import sky to launch. SkyPilot's API server calls
+`sky.execution.launch` and `sky.core.*` in its workers. They are internal. So tests/engine/test_contract.py fails loudly
+when a new version moves them.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ _ENDED = frozenset(
         exceptions.JobExitCode.CANCELLED,
     )
 )
-"""Codes that SkyPilot gives a stream whose job is over."""
+"""The codes of a stream whose job is over."""
 SILENT_SECONDS = 60.0
-"""How long a machine may be out of reach before the job's end is asked of it for the last time."""
+"""A machine may be out of reach this long before the engine asks it for the job's end for the last time."""
 
 Send = Callable[..., None]
 
@@ -53,7 +54,10 @@ def launch(
     node_usd: float | None,
     heartbeat: float,
 ) -> dict[str, Any]:
-    """Provision and submit. Every attempt is announced before the provider is asked; the fence is asked around it."""
+    """Provision and submit.
+
+    The parent records every attempt before the request to the provider. The fence is checked around each attempt.
+    """
     end = Deadline(deadline, node_usd=node_usd)
     provision_hooks.announce(send, cluster=cluster, fence=Path(fence), deadline=end)
     _arm_by_the_clock(end, heartbeat=heartbeat)
@@ -76,7 +80,7 @@ def launch(
 
 
 def follow(send: Send, *, cluster: str, job_id: int) -> int:
-    """Stream the job's output to stdout until it is over. SkyPilot's JobExitCode, never the job's own code."""
+    """Stream the job's output to stdout until it is over. Return SkyPilot's JobExitCode, never the job's own code."""
     of = int(_handle(cluster).launched_nodes)
     with node_watch.called(
         lambda: _there(cluster), nodes=of, lost=lambda found: send("nodes_lost", found=found, of=of)
@@ -85,7 +89,7 @@ def follow(send: Send, *, cluster: str, job_id: int) -> int:
 
 
 def _there(cluster: str) -> int:
-    """How many of its machines the provider shows: all but those that are stopped, ended or not there at all."""
+    """Return how many machines the provider shows: all but those that are stopped, ended or absent."""
     handle = _handle(cluster)
     provider = global_user_state.get_cluster_yaml_dict(handle.cluster_yaml)["provider"]
     cloud = repr(handle.launched_resources.cloud)
@@ -94,14 +98,15 @@ def _there(cluster: str) -> int:
 
 
 def _streamed(send: Send, *, cluster: str, job_id: int) -> int:
-    """Stream until the job is over. Any other code than the job's own says only that the stream broke.
+    """Stream until the job is over. A code that is not the job's own only shows that the stream broke.
 
     SkyPilot returns ssh's own code (255) when the connection is lost: sky/backends/cloud_vm_ray_backend.py, tail_logs.
     """
     silent_since: float | None = None
     while True:
         handle = _handle(cluster)
-        # Not core.tail_logs: with autodown armed it first asks the cloud and Ray how the cluster is, ten seconds.
+        # Not core.tail_logs: with autodown armed it first asks the cloud and Ray for the cluster's state, which takes
+        # ten seconds.
         code = int(backend_utils.get_backend_from_handle(handle).tail_logs(handle, job_id, follow=True))
         if code in _ENDED:
             return code
@@ -118,7 +123,7 @@ def _streamed(send: Send, *, cluster: str, job_id: int) -> int:
         silent_since = None
         if status is not None and status.is_terminal():
             return code
-        send("again")  # the stream broke, not the job: it will print everything from its start once more
+        send("again")  # the stream broke, not the job: it will print everything again from its start
         time.sleep(2)
 
 
@@ -140,9 +145,9 @@ def bring(_send: Send, *, cluster: str, remote: str, wanted: list[list[tuple[str
 
 
 def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None) -> list[str]:
-    """Its own end in place of the heartbeat's, and the ssh command to each node."""
+    """Replace the heartbeat's end of the machine by its own, and return the ssh command to each node."""
     beating.rest()
-    # In whole minutes, so rounded up: the timer armed at boot, where there is one, ends it to the moment.
+    # In whole minutes, so rounded up. A timer armed at boot ends the machine to the second.
     latest = deadline + 60
     _arm_by_the_clock(Deadline(latest, node_usd=None), heartbeat=0)
     _end_in(minutes_at(time.time(), deadline=latest, heartbeat=0), cluster=cluster)
@@ -157,7 +162,7 @@ def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None) 
 
 
 def down(_send: Send, *, cluster: str) -> bool:
-    """SkyPilot's own down. False: it had no record of it."""
+    """Take the cluster down by SkyPilot's own down. Return False if it had no record of the cluster."""
     beating.rest()
     try:
         core.down(cluster)
@@ -168,14 +173,17 @@ def down(_send: Send, *, cluster: str) -> bool:
 
 
 def _end_in(minutes: int, *, cluster: str) -> None:
-    """Not core.autostop: it asks the cloud first how the cluster is. Without wait_for, it would wait for the job."""
+    """Arm the machine's end.
+
+    Not core.autostop: it first asks the cloud. Without wait_for, it would wait for the job.
+    """
     handle = _handle(cluster)
     backend = backend_utils.get_backend_from_handle(handle)
     backend.set_autostop(handle, minutes, autostop_lib.AutostopWaitFor.NONE, down=True, stream_logs=False)
 
 
 def _arm_by_the_clock(deadline: Deadline, *, heartbeat: float) -> None:
-    """SkyPilot counts a machine's minutes from when it arms them, after provisioning: they are counted then."""
+    """Recompute the minutes when SkyPilot arms them, which is after provisioning: SkyPilot counts them from then on."""
     original = getattr(backends.CloudVmRayBackend.set_autostop, "original", backends.CloudVmRayBackend.set_autostop)
 
     def set_autostop(backend: Any, handle: Any, minutes: int | None, *arguments: Any, **options: Any) -> None:
@@ -188,7 +196,7 @@ def _arm_by_the_clock(deadline: Deadline, *, heartbeat: float) -> None:
 
 
 def _why_no_access(task: Any) -> str:
-    """SkyPilot only says that no cloud is enabled; each cloud's own check knows what is missing."""
+    """Return why no cloud is enabled. SkyPilot gives no reason; each cloud's own check names the missing parts."""
     asked = {str(each.cloud): each.cloud for each in task.resources if each.cloud is not None}
     reasons = []
     for name, cloud in asked.items():
@@ -202,12 +210,12 @@ def _runners(cluster: str) -> list[Any]:
 
 
 def _hosts(cluster: str, *, with_key: bool) -> Iterator[tuple[Any, str]]:
-    """The machines themselves, also where the job runs in a container on them: a runner and a person's command each."""
+    """Yield a runner and a person's ssh command for each machine itself, even if the job runs in a container on it."""
     handle = _handle(cluster)
     login = backend_utils.ssh_credential_from_yaml(handle.cluster_yaml, ssh_user=handle.ssh_user)
     login.pop("ssh_control_name", None)
     proxy, key = login["ssh_proxy_command"], Path(login["ssh_private_key"]).expanduser()
-    # A new machine at an address that another one had before is no attack; SkyPilot does not look either.
+    # A new machine may have an address of an earlier one. That is not an attack, and SkyPilot does not check either.
     options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
     options += ["-i", str(key), "-o", "IdentitiesOnly=yes"] if with_key else []
     options += ["-o", f"ProxyCommand={proxy}"] if proxy else []

@@ -1,7 +1,7 @@
-"""Whose fault a failure of SkyPilot's is: every exception class of SkyPilot 0.14.1, and the words of the providers.
+"""Classify the failures of SkyPilot: every exception class of SkyPilot 0.14.1, and the words of the providers.
 
-A class that SkyPilot adds fails tests/engine/test_refusals.py, so that somebody decides. A failure that no rule knows
-is the engine's: infrastructure never reddens a test of the user's code.
+A class that SkyPilot adds fails tests/engine/test_refusals.py, so that a person decides. A failure without a rule
+belongs to the engine: infrastructure never reddens a test of the user's code.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from cvl_ci.engine.process import WorkerFailed
 from cvl_ci.result import provider_limits
 
 READING = "TaskUnreadable"
-"""The worker's own name for whatever stops SkyPilot's loader at our task."""
+"""The worker's own name for any error of SkyPilot's loader about cvl-ci's task."""
 
 
 class Kind(enum.Enum):
-    """The kinds of failure, in the order that decides between several places: what may pass comes first."""
+    """Kinds of failure. Between several places the first one decides: failures that may pass come first."""
 
     CAPACITY = "capacity"
     ENGINE = "engine"
@@ -111,16 +111,19 @@ _WORDS: tuple[tuple[Kind, Callable[[str], object]], ...] = (
     ),
 )
 _RAISED_OF_A_REQUEST = {"ValueError", "NotImplementedError"}
-"""SkyPilot raises these plain ones of what it was asked, as long as it has not asked a provider yet."""
+"""Plain exceptions that SkyPilot raises about its arguments, as long as it has not yet asked a provider."""
 
 
 def kind_of(failure: WorkerFailed, *, refusals: Sequence[str] = (), asked: bool = True) -> Kind:
-    """Return whose fault it is. `refusals`: what the providers answered; `asked`: whether any was asked at all."""
+    """Return what caused the failure.
+
+    `refusals`: the providers' answers. `asked`: whether any request reached a provider.
+    """
     own = _of_classes((failure.error, *failure.bases))
     if own is Kind.CAPACITY:
         return _of_places(failure, refusals)
     if own is Kind.REQUEST and failure.error.startswith("Storage"):
-        # A bucket that a person named may exist and be closed to us.
+        # A bucket that a person named may exist and refuse our credentials.
         return Kind.CREDENTIALS if _of_words(failure.text) is Kind.CREDENTIALS else own
     if own is Kind.ENGINE or own is None:
         words = _of_words(" ".join((failure.text, *failure.causes)))
@@ -137,10 +140,10 @@ def _of_classes(names: Iterable[str]) -> Kind | None:
 
 
 def _of_places(failure: WorkerFailed, refusals: Sequence[str]) -> Kind:
-    """Return what decides where several places said no: a request is only wrong where none lacked a machine."""
+    """Return the kind that decides between several refusals. A request is wrong only if no place lacked a machine."""
     reasons = [_of_reason(text) for text in failure.history]
     told = [kind for kind in reasons if kind is not None]
-    # SkyPilot's history drops the provider's answer, so its silence counts only where no answer was heard.
+    # SkyPilot's history drops the provider's answer. So a history without reasons counts only if no answer arrived.
     kinds = [*told, *(_of_reason(text) or Kind.CAPACITY for text in refusals)]
     if not refusals:
         kinds = [kind or Kind.CAPACITY for kind in reasons]
@@ -152,7 +155,7 @@ def _of_reason(text: str) -> Kind | None:
 
 
 def _of_prefix(text: str) -> Kind | None:
-    """Return the kind of the class that a text of the worker begins with; none for the engine's and SkyPilot's own."""
+    """Return the kind of the class that a worker's text begins with; none for the engine's and SkyPilot's own."""
     kind = _BY_CLASS.get(text.partition(":")[0])
     return None if kind in (Kind.ENGINE, Kind.CAPACITY) else kind
 

@@ -1,7 +1,7 @@
-"""What a SkyPilot API server is asked, with the verbs of inprocess.py: it launches and knows the clouds, we only ask.
+"""Call a SkyPilot API server with the verbs of sky_local.py. The server launches and knows the clouds.
 
-The team's server holds the credentials and the records; a run brings its address and a token. It goes on with a launch
-whose client is gone, so to stop one it has to be told, and taking a cluster down begins with that.
+The team's server holds the credentials and the records. A run brings the server's address and a token. The server
+continues a launch whose client is gone, so cvl-ci must stop it. Taking a cluster down begins with that.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cvl_ci.engine.heartbeat import minutes_at
 
 Send = Callable[..., None]
 AWAY_SECONDS = 180.0
-"""How long a server may be away (a new version being rolled out) before the job counts as lost."""
+"""A server may be away this long, while a new version rolls out, before the job counts as lost."""
 _UNFINISHED = {"PENDING", "WAITING", "RUNNING"}
 _LAUNCHES = {"launch", "sky.launch"}
 
@@ -44,13 +44,15 @@ def launch(
     node_usd: float | None,
     heartbeat: float,
 ) -> dict[str, Any]:
-    """One request to the server; which places it tries is its own affair, so one attempt is announced for all.
+    """Send one request to the server, which chooses the places itself. So one attempt is announced for all of them.
 
-    `node_usd` brings the machine's end forward once its price is known, which is when it is there.
+    `node_usd` moves the machine's end forward once its price is known, which is when the machine exists.
     """
     made = provision_hooks.task_of(task)
-    sdk.get(sdk.status([cluster]))  # a server that does not know us says so here, before anything is asked for
-    sdk.validate(dag_utils.convert_entrypoint_to_dag(made))  # so is a task that it refuses: no provider was asked yet
+    sdk.get(sdk.status([cluster]))  # a server that rejects the token says so here, before any request for a machine
+    sdk.validate(
+        dag_utils.convert_entrypoint_to_dag(made)
+    )  # so does a task that it refuses: no request has reached a provider
     _stop_at(fence)
     send("attempting", attempt=_asked_for(made))
     job_id, _ = sdk.stream_and_get(sdk.launch(made, cluster_name=cluster))
@@ -73,16 +75,16 @@ def launch(
 
 
 def follow(send: Send, *, cluster: str, job_id: int) -> int:
-    """Stream the job's output to stdout until it is over. SkyPilot's JobExitCode, never the job's own code."""
+    """Stream the job's output to stdout until it is over. Return SkyPilot's JobExitCode, never the job's own code."""
     away = 0.0
     while True:
         began = time.monotonic()
         try:
             code = int(sdk.tail_logs(cluster, job_id, follow=True))
             status = sdk.get(sdk.job_status(cluster, [job_id])).get(job_id)
-        except (OSError, exceptions.ApiServerConnectionError):  # what `requests` raises is an OSError
+        except (OSError, exceptions.ApiServerConnectionError):  # the errors of `requests` are OSErrors
             if time.monotonic() - began > AWAY_SECONDS:
-                away = 0.0  # it streamed for long before it broke: another outage than the last one
+                away = 0.0  # it streamed for long before it broke, so this is another outage
             away = away or time.monotonic()
             if time.monotonic() - away > AWAY_SECONDS:
                 raise
@@ -113,12 +115,12 @@ def bring(_send: Send, *, cluster: str, remote: str, wanted: list[list[tuple[str
 
 
 def keep(_send: Send, *, cluster: str, **_: Any) -> list[str]:
-    """Its labels could not be moved along, so the next reaper would end it under a person's hands."""
+    """Refuse: its labels could not change with it, so the next reaper would end it while a person uses it."""
     raise exceptions.NotSupportedError(f"{cluster} cannot be kept on through a SkyPilot API server.")
 
 
 def down(_send: Send, *, cluster: str) -> bool:
-    """Launches of it that are under way are ended first: one of them would bring back what is taken down."""
+    """Take the cluster down. First end its launches under way: one of them would bring the cluster back."""
     beating.rest()
     if under_way := _launches(cluster):
         sdk.get(sdk.api_cancel([each.request_id for each in under_way], silent=True))
@@ -130,7 +132,7 @@ def down(_send: Send, *, cluster: str) -> bool:
 
 
 def exists(_send: Send, *, cluster: str) -> list[dict[str, Any]]:
-    """What the server still has of it, after it has asked the cloud anew: the cluster, and launches under way."""
+    """Return the cluster and its launches under way, after the server has asked the cloud again."""
     found = [
         {"kind": "cluster", "id": record["name"], "state": str(getattr(record["status"], "value", record["status"]))}
         for record in _list(sdk.get(sdk.status([cluster], refresh=StatusRefreshMode.FORCE)), of="clusters")
@@ -152,10 +154,13 @@ def _launches(cluster: str) -> list[Any]:
 
 
 def _list(answer: Any, *, of: str) -> list[Any]:
-    """The server's answer is a list, `[]` where it has none (sky/client/sdk.py: status, api_status): nothing else is
-    one, and an empty object least of all."""
+    """Return the answer if it is a list.
+
+    The server's answer is a list, `[]` without entries (sky/client/sdk.py: status, api_status). Another answer, such as
+    an empty object, proves nothing.
+    """
     if not isinstance(answer, list):
-        raise TypeError(f"the API server's answer about {of} is a {type(answer).__name__} and no list")
+        raise TypeError(f"the API server's answer about {of} is a {type(answer).__name__} and not a list")
     return answer
 
 
@@ -168,7 +173,7 @@ def _record(cluster: str) -> Any:
 
 @contextmanager
 def _runners(cluster: str) -> Iterator[list[Any]]:
-    """Straight to the machines by ssh, with the key that the server hands to the cluster's owner."""
+    """Yield ssh connections straight to the machines, with the key that the server gives to the cluster's owner."""
     record = _record(cluster)
     handle, given = record["handle"], dict(record["credentials"])
     given["ssh_private_key"] = cluster_utils.SSHConfigHelper.generate_local_key_file(handle.cluster_name, given)
@@ -181,10 +186,10 @@ def _runners(cluster: str) -> Iterator[list[Any]]:
 
 
 def _described(resources: Any) -> dict[str, Any]:
-    """SkyPilot's catalogue may not lie on this machine, which talks to the server alone: then without a price."""
+    """Return the resources. SkyPilot's catalogue may be missing on this computer: then there is no price."""
     try:
         return provision_hooks.describe(resources)
-    except Exception:  # noqa: BLE001  the machine is there and the job runs: its price is not worth failing for
+    except Exception:  # noqa: BLE001  the machine exists and the job runs: a missing price must not fail it
         return {**_plain(resources), "accelerators": {}, "hourly_usd": None}
 
 
@@ -204,4 +209,4 @@ def _plain(resources: Any) -> dict[str, Any]:
 
 def _stop_at(fence: str) -> None:
     if Path(fence).exists():
-        raise provision_hooks.Fenced(f"The lease was revoked ({fence}): no machine may be asked for any more.")
+        raise provision_hooks.Fenced(f"The lease was revoked ({fence}): no machine may be requested any more.")

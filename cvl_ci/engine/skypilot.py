@@ -1,4 +1,7 @@
-"""SkyPilot as our Engine port: launch, stream, fetch, down, through a worker process that we own and can end."""
+"""Implement the Engine port with SkyPilot: launch, stream, fetch and down, through a worker process.
+
+cvl-ci owns the worker and can end it.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,13 @@ from cvl_ci.ports import AttemptFailed, Attempting, Clock, Fetched, JobEnd, Laun
 DOWN_SECONDS = 120.0
 KEEP_SECONDS = 60.0
 OVERTIME_SECONDS = 90.0
-"""The machine ends a job at its limit. After this much more it did not, and the runner does."""
+"""The machine ends a job at its limit. If the job still runs after this many more seconds, the runner ends it."""
 FETCH_SECONDS = 30.0
-"""Fetching has at least this long, and leaves as much of what is left to the deadline."""
+"""Fetching has at least this long, and leaves the same time before the deadline."""
 
 
 class SkyPilotEngine:
-    """One run's engine. `cloud_name`: what a person calls the cloud that SkyPilot calls otherwise (the sandbox)."""
+    """Engine of one run. `cloud_name`: a person's name for a cloud that SkyPilot calls otherwise (the sandbox)."""
 
     def __init__(self, *, environment: Mapping[str, str], clock: Clock, cloud_name: str | None = None) -> None:
         self._environment = environment
@@ -39,17 +42,17 @@ class SkyPilotEngine:
         self._job_id: int | None = None
         self._cut_off = False
         self._attached = False
-        """Its machine is ours to renew: from the launch until it is taken down."""
+        """Whether this engine renews its machine: from the launch until the machine is taken down."""
         self._num_nodes = 1
         self._brought: Brought | None = None
         self._created_at: float | None = None
         self._attempt: Attempt | None = None
         self._refusals: list[str] = []
-        """What the providers answered to the attempts that failed."""
+        """The providers' answers to the attempts that failed."""
         self._patience = 0.0
-        """Monotonic moment of the last attempt: each place has the whole of the patience."""
+        """The monotonic moment of the last attempt. Each place gets the full time."""
         self._paid_until = math.inf
-        """Monotonic moment at which a launch that is not over has used up the money for a job."""
+        """The monotonic moment at which an unfinished launch has used up the money for a job."""
 
     # ---- the port -------------------------------------------------------------------------------------------
 
@@ -83,15 +86,15 @@ class SkyPilotEngine:
                 raise sky_errors.ended_elsewhere() from None
             if time.monotonic() < self._patience + allowed:
                 raise BudgetError(
-                    "max_cost was used up, but for what release takes, before a machine was ready for the job.",
-                    money="What there is is being taken down; what it cost until now is in the summary.",
-                    next_step="Raise `max_cost`, or name places that have such machines.",
+                    "max_cost was used up, except the share for the release, before a machine was ready for the job.",
+                    money="cvl-ci takes down all that exists. Its cost until now is in the summary.",
+                    next_step="Raise `max_cost`, or choose places that have such machines.",
                 ) from None
             raise EngineError(
-                f"The machine was not ready {allowed / 60:.3g} minutes after it was asked for: it never answered by "
+                f"The machine was not ready {allowed / 60:.3g} minutes after its request: it never answered by "
                 "ssh, or SkyPilot could not set it up.",
-                money="It is being taken down; what it cost until now is in the summary.",
-                next_step="Run it again; if it stays so, try another region or instance type.",
+                money="cvl-ci takes it down. Its cost until now is in the summary.",
+                next_step="Run it again. If it fails again, try another region or instance type.",
             ) from None
         except WorkerFailed as failure:
             asked = self._attempt is not None
@@ -154,9 +157,9 @@ class SkyPilotEngine:
             )
         except Expired:
             self.stop()
-            brought.problems.append(f"Not all outputs were brought back: {patience.why}.")
+            brought.problems.append(f"Not all outputs were fetched: {patience.why}.")
         except WorkerFailed as failure:
-            brought.problems.append(f"Not all outputs could be brought back: {failure.error}: {failure.text}"[:500])
+            brought.problems.append(f"Not all outputs could be fetched: {failure.error}: {failure.text}"[:500])
 
     def unpack(self, *, into: Path) -> Fetched:
         brought, self._brought = self._brought, None
@@ -176,13 +179,17 @@ class SkyPilotEngine:
         return tuple(map(str, ways_in))
 
     def stop(self) -> bool:
-        """Nothing half-done stays alive: an interrupted SkyPilot may leave threads behind, so its process goes too."""
+        """Stop the current request.
+
+        Nothing half-done stays alive. An interrupted SkyPilot may leave threads behind, so its process ends too. Return
+        whether a launch was cut off.
+        """
         if self._worker is not None and self._worker.busy:
             self._cut_off = self._cut_off or self._job_id is None
             self._worker.abort()
             self._worker.kill()
         elif self._worker is not None and not self._worker.alive and self._request and self._job_id is None:
-            self._cut_off = True  # it died by itself, and may have asked for a machine as the last thing it did
+            self._cut_off = True  # the worker died by itself, and its last act may have been a request for a machine
         return self._cut_off
 
     def down(self, cluster: str) -> None:
@@ -193,13 +200,13 @@ class SkyPilotEngine:
             self.stop()
             raise EngineError(
                 f"SkyPilot did not take {cluster} down within {DOWN_SECONDS:.0f} s.",
-                money="The provider is asked directly instead.",
+                money="cvl-ci asks the provider directly instead.",
             ) from None
         except WorkerFailed as failure:
             raise sky_errors.in_our_words(failure) from failure
 
     def on_server(self, cluster: str) -> list[tuple[str, str, str]]:
-        """(kind, id, state) of all that an API server still has of a cluster, after it has asked the cloud anew."""
+        """Return kind, id and state of all that an API server has of a cluster, after it has asked the cloud again."""
         try:
             found = self._alive_worker().call("exists", cluster=cluster, until=_within(DOWN_SECONDS))
         except Expired:
@@ -208,7 +215,7 @@ class SkyPilotEngine:
         except WorkerFailed as failure:
             raise sky_errors.in_our_words(failure) from failure
         if not isinstance(found, list):
-            raise EngineError("It answered with no list of clusters.")
+            raise EngineError("Its answer was not a list of clusters.")
         return [(str(each["kind"]), str(each["id"]), str(each["state"])) for each in found]
 
     def close(self) -> None:
@@ -234,7 +241,7 @@ class SkyPilotEngine:
 
     def _launch_request(self) -> LaunchRequest:
         if self._request is None:
-            raise EngineError("Nothing was launched yet.")
+            raise EngineError("Nothing has been launched yet.")
         return self._request
 
     def _task(self, request: LaunchRequest) -> dict[str, object]:
@@ -262,13 +269,13 @@ class SkyPilotEngine:
             watch(AttemptFailed(attempt=self._named_attempt(event["attempt"], error=event["text"])))
 
     def _end_of_money(self, attempt: Attempt) -> float:
-        """Epoch seconds, as the worker has it: deadline.py."""
+        """Return the end of the money in epoch seconds, as the worker computes it in deadline.py."""
         request = self._launch_request()
         paid = request.plan.limits.paid_minutes(hourly_usd=attempt.hourly_usd * request.plan.num_nodes)
         return min(request.deadline, self._clock.now() + paid * 60)
 
     def _moment(self, epoch: float) -> float:
-        """On the clock that nobody sets."""
+        """Convert to the monotonic clock, which no program can set."""
         return time.monotonic() + epoch - self._clock.now()
 
     def _named_attempt(self, values: Mapping[str, Any], *, error: str | None) -> Attempt:
@@ -284,7 +291,10 @@ class SkyPilotEngine:
         )
 
     def _priced(self, values: Mapping[str, Any]) -> float:
-        """An API server does not say what it will take, nor at what price: then it is what was quoted."""
+        """Return the price.
+
+        An API server announces neither the machine nor its price. The quoted price then counts.
+        """
         if values["hourly_usd"] is not None:
             return float(values["hourly_usd"])
         likely = self._launch_request().likely

@@ -1,7 +1,8 @@
-"""Read the headers of a tar archive that a machine made, as hostile: every number has a bound, and each step goes on.
+"""Read the headers of a tar archive that a hostile machine may have made: every number has a bound.
 
-Not tarfile: it takes a negative size for a step backwards (endless on Python 3.11.7 and 3.13.0, CVE-2025-8194), reads a
-name of any length into memory, and raises what no caller expects. GNU tar's format, ustar and pax are read.
+Each step moves forward. tarfile is not used. It takes a negative size for a step backwards (endless on Python 3.11.7
+and 3.13.0, CVE-2025-8194). It reads a name of any length into memory, and raises errors that no caller expects. GNU
+tar's format, ustar and pax are read.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from typing import BinaryIO
 
 BLOCK = 512
 LONGEST_HEADER = 64 << 10
-"""Bytes of a name or of pax records that are read; the rest is passed over, and their member is refused."""
+"""Bytes of a name or of pax records that are read. The rest is skipped, and their member is refused."""
 MOST_HEADERS = 500_000
-"""In one archive, those that only hold a long name included."""
+"""The limit for one archive, including headers that only hold a long name."""
 LATEST = 1 << 33
-"""Seconds since the epoch; a later time of a file is not a time."""
+"""In seconds since the epoch. A later time of a file is not valid."""
 
 
 class Damaged(Exception):
-    """The archive cannot be read any further."""
+    """Error for an archive that cannot be read any further."""
 
 
 class Kind(enum.Enum):
@@ -35,7 +36,7 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One entry. `problem`: why it cannot be taken, where its header says so. `mtime`: None where it is not a time."""
+    """One entry. `problem`: why its header makes it unusable. `mtime`: None if it is not a valid time."""
 
     name: bytes
     kind: Kind
@@ -55,7 +56,7 @@ _WITHOUT_DATA = {b"1", b"2", b"3", b"4", b"5", b"6"}
 
 
 def members(file: BinaryIO, *, length: int) -> Iterator[Member]:
-    """Yield the members of an archive of so many bytes, in its order. Raises Damaged, OSError."""
+    """Yield the members of an archive of `length` bytes, in its order. Raises Damaged, OSError."""
     position, more = 0, _More()
     for _ in range(MOST_HEADERS):
         header = _header(file, position, length)
@@ -77,7 +78,7 @@ def members(file: BinaryIO, *, length: int) -> Iterator[Member]:
 
 
 class _More:
-    """What stands before a member and overrules its own header."""
+    """Headers before a member that replace fields of its own header."""
 
     def __init__(self) -> None:
         self._values: dict[str, bytes] = {}
@@ -95,7 +96,7 @@ class _More:
             self._values.update(_pax(content))
 
     def size(self, otherwise: int) -> int:
-        """The size that pax gives, else the header's. Raises Damaged."""
+        """Return the size from pax, else the header's. Raises Damaged."""
         given = self._values.get("size")
         if given is None:
             return otherwise
@@ -107,7 +108,7 @@ class _More:
         known = _KINDS.get(kind, Kind.OTHER)
         problem = self._problem
         if any(name.startswith("GNU.sparse.") for name in self._values):
-            problem = problem or "a sparse file, which is packed as no tar of ours packs"
+            problem = problem or "a sparse file, which cvl-ci's own tar never packs"
         return Member(
             name=self._values.get("path", _name(header)),
             kind=known,
@@ -142,8 +143,8 @@ def _read(file: BinaryIO, position: int, count: int) -> bytes:
 
 
 def _number(field: bytes) -> int:
-    """Read a size. Raises Damaged: it decides where the next header is."""
-    if field[0] == 0x80:  # GNU's way for more than 8 GiB
+    """Read a size, which decides where the next header is. Raises Damaged."""
+    if field[0] == 0x80:  # GNU's format for more than 8 GiB
         return int.from_bytes(field[1:], "big")
     text = field.strip(b" \0")
     if not re.fullmatch(rb"[0-7]*", text):

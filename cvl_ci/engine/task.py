@@ -1,4 +1,4 @@
-"""A plan as a SkyPilot task: plain mappings and text, made without SkyPilot and accepted by its schema."""
+"""Render a plan as a SkyPilot task: plain mappings and text, without SkyPilot, and valid by its schema."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cvl_ci.model.plan import SANDBOX, Place, RunPlan, Spot
 
 SANDBOX_DRIVEN_AS = "aws"
 _SIMPLE = re.compile(r"(?!cd |export |set |exit )[\w./-][\w ./:@%+,=\"'{}-]*")
-"""One program with its words: what `set -e` and a shell of its own do to it is the same."""
+"""One program with its words: `set -e` and a shell of its own do not change its effect."""
 
 
 def task_config(
@@ -29,7 +29,7 @@ def task_config(
     setup: str | None,
     run: str,
 ) -> dict[str, object]:
-    """`autodown_minutes`: the machine ends itself then, whatever still runs on it."""
+    """Return the task. `autodown_minutes`: the machine then ends itself, even if a program still runs on it."""
     config: dict[str, object] = {
         **{key: value for key, value in plan.task_extra.items() if key != "resources"},
         "name": name,
@@ -45,7 +45,10 @@ def task_config(
 
 
 def render(plan: RunPlan) -> str:
-    """The task YAML for a person, and for `sky launch`: plain commands, no secret's value, the files beside it."""
+    """Return the task YAML for a person and for `sky launch`.
+
+    It holds plain commands and no value of a secret. The files lie next to it.
+    """
     config = task_config(
         plan,
         name=re.sub(r"[^a-z0-9]+", "-", plan.title.lower()).strip("-") or "task",
@@ -72,13 +75,13 @@ def _resources(plan: RunPlan, *, labels: Mapping[str, str], autodown_minutes: in
     if merged := {**(theirs if isinstance(theirs, Mapping) else {}), **labels}:
         resources["labels"] = merged
     if autodown_minutes is not None:
-        # wait_for none: also when a job hangs. Every other setting waits for it.
+        # wait_for none: the timer also runs when a job hangs. Every other setting waits for the job.
         resources["autostop"] = {"idle_minutes": autodown_minutes, "down": True, "wait_for": "none"}
     return {**resources, **_candidates(plan)}
 
 
 def _machine(plan: RunPlan) -> dict[str, object]:
-    """What it must have. A type of machine asked for by name says it all."""
+    """Return the requirements for the machine. An instance type that the user named includes them all."""
     needs = plan.needs
     if needs.instance_type:
         return {"instance_type": needs.instance_type}
@@ -92,7 +95,10 @@ def _machine(plan: RunPlan) -> dict[str, object]:
 
 
 def _candidates(plan: RunPlan) -> dict[str, object]:
-    """Return where, spot or not, and which GPU. SkyPilot takes the cheapest of a set, and a list in its order."""
+    """Return the alternatives: place, spot or not, and GPU.
+
+    SkyPilot takes the cheapest of a set, and tries a list in its order.
+    """
     tries = {Spot.NEVER: [False], Spot.ALWAYS: [True], Spot.FALLBACK: [True, False]}[plan.spot]
     where = [{**_infra(place), **({"use_spot": True} if spot else {})} for spot in tries for place in _places(plan)]
     gpus = {} if plan.needs.instance_type else plan.needs.accelerators
@@ -103,7 +109,7 @@ def _candidates(plan: RunPlan) -> dict[str, object]:
 
 
 def _places(plan: RunPlan) -> list[Place | None]:
-    """As SkyPilot knows them: the sandbox is AWS in the regions it emulates."""
+    """Return the places as SkyPilot knows them: the sandbox is AWS in the regions it emulates."""
     found: list[Place | None] = []
     for place in plan.places:
         if place.cloud != SANDBOX:
@@ -119,7 +125,7 @@ def _infra(place: Place | None) -> dict[str, object]:
 
 
 def _script(directory: str, commands: tuple[str, ...], *, fail_fast: bool = False) -> str | None:
-    """Return one text that does what the machine does: each command by itself, until the first that fails."""
+    """Return one text that does the same as the machine: each command by itself, until the first one fails."""
     if not commands:
         return None
     there = f"cd {shlex.quote(directory)}" if directory != "." else ""

@@ -1,4 +1,4 @@
-"""What nodes say they packed, and for how long it is waited for: names, sizes and speed are a machine's word."""
+"""Decide which archives to fetch, and how long to wait for them: names, sizes and speed are a machine's claims."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from cvl_ci.inputs.patterns import Pattern, patterns
 from cvl_ci.planning.trials import NAME
 
 PACK_SECONDS = 900.0
-"""How long the machines may take to pack, while they are billed."""
+"""The machines may pack for this long, while they are billed."""
 STALL_SECONDS = 120.0
 """A transfer that brings less than STALL_BYTES in this time is given up."""
 STALL_BYTES = 1 << 20
 MATCH_SECONDS, MOST_STARS = 5.0, 3
 LOOK_SECONDS = 1.0
 SLACK_BYTES = 1 << 20
-"""More than was announced that may come of a node: what a login shell prints first."""
+"""Bytes that a node may send in addition to its announcement: a login shell may print first."""
 
 _ARCHIVE = re.compile(r"archive (?P<name>[a-z0-9.-]{1,40}) (?P<size>[0-9]{1,15})")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What is brought of each node: names and sizes, in the order of the ranks. `problems`: what is not, and why."""
+    """Archives to fetch from each node: names and sizes, in the order of the ranks. `problems`: the others, and why."""
 
     nodes: list[list[tuple[str, int]]]
     problems: list[str]
@@ -45,7 +45,7 @@ class Wanted:
 
 
 def wanted(answers: Sequence[Mapping[str, Any]], *, room: int) -> Wanted:
-    """Read what the nodes announced. An archive that there is no room for is not brought; smaller ones are."""
+    """Read the nodes' announcements. An archive without room is not fetched; smaller ones are."""
     nodes: list[list[tuple[str, int]]] = []
     problems = []
     for rank, answer in enumerate(answers):
@@ -57,8 +57,8 @@ def wanted(answers: Sequence[Mapping[str, Any]], *, room: int) -> Wanted:
                 continue
             if size > room:
                 problems.append(
-                    f"{name} of node {rank} takes {size:,} bytes and there is room for {room:,} here, so it was not "
-                    "brought. Name fewer files with `outputs`."
+                    f"{name} of node {rank} has {size:,} bytes and only {room:,} fit here, so it was not "
+                    "fetched. Name fewer files with `outputs`."
                 )
                 continue
             room -= size
@@ -70,21 +70,21 @@ def wanted(answers: Sequence[Mapping[str, Any]], *, room: int) -> Wanted:
 
 
 def folder() -> tempfile.TemporaryDirectory[str]:
-    """Make the folder for archives. SkyPilot puts its path into a shell's line without quotes."""
+    """Create the folder for archives. SkyPilot puts its path into a shell's line without quotes."""
     usual = tempfile.gettempdir()
-    where = None if shlex.quote(usual) == usual else "/tmp"  # noqa: S108  a new folder of a random name, for us alone
+    where = None if shlex.quote(usual) == usual else "/tmp"  # noqa: S108  a new private folder of a random name
     return tempfile.TemporaryDirectory(prefix="cvl-ci-fetch-", dir=where, ignore_cleanup_errors=True)
 
 
 def room(archives: Path) -> int:
-    """Return how many bytes of archives there is room for, where they are unpacked next to where they arrive."""
+    """Return how many bytes of archives fit, if they are unpacked next to where they arrive."""
     free = unpack.room(archives)
     return free // 2 if archives.stat().st_dev == Path.cwd().stat().st_dev else free
 
 
 @dataclass(kw_only=True)
 class Patience:
-    """Until when a transfer is waited for: a moment that comes at once when it stalls, or brings too much."""
+    """Limit of the wait for a transfer: it ends at once if the transfer stalls or brings too much."""
 
     archives: Path
     until: float
@@ -115,7 +115,7 @@ class Patience:
 
 
 def packing(archives: Path, *, end: float) -> Patience:
-    """Return how long the machines are waited for until they have packed. `end`: the run's own."""
+    """Return how long to wait until the machines have packed. `end`: the run's own end."""
     limit = time.monotonic() + PACK_SECONDS
     if limit >= end:
         return Patience(archives=archives, until=end)
@@ -123,7 +123,7 @@ def packing(archives: Path, *, end: float) -> Patience:
 
 
 def _arrived(archives: Path) -> tuple[int, int]:
-    """Return how many bytes are there, in how many files. A file may vanish meanwhile: it begins again."""
+    """Return the number of bytes that arrived, and the number of files. A file may vanish when it begins again."""
     sizes = []
     for where, _, names in os.walk(archives):
         for name in names:
@@ -134,10 +134,10 @@ def _arrived(archives: Path) -> tuple[int, int]:
 
 
 def unmatched(globs: Sequence[str], paths: Sequence[str], *, directory: str) -> list[str]:
-    """Return the globs that brought no file, of the files' places in the outputs folder.
+    """Return the globs that matched no file, by the files' places in the outputs folder.
 
-    A machine chose the names, and a glob of many stars takes long on some of them. Such a glob is never returned, nor
-    is one that stays undecided for MATCH_SECONDS.
+    A machine chose the names, and a glob of many stars needs long on some of them. Such a glob is never returned. Nor
+    is a glob that is undecided after MATCH_SECONDS.
     """
     known = [_on_the_machine(path, directory).encode() for path in paths]
     end = time.process_time() + MATCH_SECONDS

@@ -1,4 +1,7 @@
-"""The shell text of a job that runs several times on one machine, maybe in turn with another commit's. Text only."""
+"""Write the shell text of a job that runs several times on one machine, in turn with another commit if asked.
+
+Text only.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from cvl_ci.planning.trials import ALONE, BASE, Turn
 
 
 def text(plan: RunPlan, turns: Sequence[Turn], *, command: Callable[[str, str], str]) -> list[str]:
-    """`command`: one of the plan's, by its phase and its text."""
+    """Return the lines of all turns. `command`: returns one of the plan's commands, by its phase and its text."""
     lines = []
     for place, turn in enumerate(turns, 1):
         lines += _turn(plan, turn, said=f"cvl-ci: turn {place} of {len(turns)}: {turn.name}", command=command)
@@ -21,7 +24,7 @@ def _turn(plan: RunPlan, turn: Turn, *, said: str, command: Callable[[str, str],
     other = plan.against if turn.side == BASE else None
     setup = other.setup_commands if other else plan.setup_commands
     run = other.run_commands if other else plan.run_commands
-    # Alone, it was set up once, before the first turn.
+    # Without a second side, setup ran once, before the first turn.
     setup = () if turn.side == ALONE else setup
     lines = [
         f'cvl_ci_copy {turn.name} "$cvl_ci_{"base" if other else "head"}"',

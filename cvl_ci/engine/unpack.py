@@ -1,7 +1,7 @@
-"""Take apart what a machine packed, as hostile: only plain files and inner links, inside one folder, owned by us.
+"""Unpack a machine's archive as hostile input: only plain files and inner links, inside one folder, owned by this user.
 
-No member can end the run. Each is taken or refused by itself with the reason; what was taken stays. Every folder on the
-way to a file is opened without following links, and links are made last, so nothing is written through one.
+No member can end the run. Each member is taken or refused by itself, with the reason, and the taken files stay. Every
+folder on the way to a file is opened without following links. Links are made last, so nothing is written through one.
 """
 
 from __future__ import annotations
@@ -35,35 +35,35 @@ from cvl_ci.result.no_follow import LinkInTheWay, folder_below, open_folder
 
 _KINDS = ("root", "work")
 MOST_FILES = 100_000
-"""Files and links of a run that are taken, all nodes together; and as many folders."""
+"""Files and links of a run, of all nodes together; the limit for folders is the same."""
 MOST_REFUSALS = 200
-"""That are told one by one; the others are counted."""
+"""Refusals that are listed one by one; the others are counted."""
 RESERVE_BYTES = 256 << 20
-"""Of the disk, which the rest of the run needs: its log, its summary, SkyPilot's own state."""
+"""Bytes of the disk that the rest of the run needs: its log, its summary, SkyPilot's own state."""
 CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one run may bring. `bytes_free`: None is what the disk has, less the reserve."""
+    """Limits of one run. `bytes_free`: None means the free bytes of the disk without the reserve."""
 
     files: int = MOST_FILES
     bytes_free: int | None = None
 
 
 Tell = Callable[[FetchedFile | str], None]
-"""Of each file as soon as it is there; of each refusal, as text."""
+"""Called with each file as soon as it exists, and with each refusal, as text."""
 
 
 def archive_name(name: str) -> bool:
-    """Tell whether an archive has one of the names that our own packing gives."""
+    """Return whether an archive has one of the names that cvl-ci's own packing gives."""
     parts = name.split(".")
     of_a_sample = len(parts) == 3 and parts[1] in _KINDS and parts[2] == "tar" and NAME.fullmatch(parts[0]) is not None
     return of_a_sample or name in {f"{kind}.tar" for kind in _KINDS}
 
 
 MOST_ARCHIVES = len(_KINDS) + 2 * len(_KINDS) * MOST_TURNS
-"""Of one node: of a job that ran more than once, two of each sample beside its own."""
+"""The limit of one node. If a job ran several times, two archives of each sample stand next to the node's own."""
 
 
 def room(folder: Path) -> int:
@@ -74,7 +74,7 @@ def room(folder: Path) -> int:
 def unpack(
     folder: Path, *, into: Path, directory: str, limits: Limits | None = None, tell: Tell = lambda _: None
 ) -> Fetched:
-    """Take `folder`/RANK/{root,work}.tar → `into`; node 0 at the top, the others under `node-RANK/`. Never raises."""
+    """Unpack `folder`/RANK/{root,work}.tar → `into`; node 0 at the top, the others under `node-RANK/`. Never raises."""
     limits = limits or Limits()
     try:
         top = open_folder(into)
@@ -107,7 +107,7 @@ def _archives(folder: Path) -> list[tuple[int, str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Link:
-    """A link that is made when all files are there. `shown`: its name on the machine."""
+    """A link that is made after all files. `shown`: its name on the machine."""
 
     place: PurePosixPath
     text: str
@@ -119,7 +119,7 @@ class _Unpacking:
     top: int
     directory: str
     free: int
-    """Bytes that may still be written: an archive can unpack to more than it is."""
+    """Bytes that may still be written: an archive can unpack to more bytes than it has."""
     most: int
     tell: Tell
     files: dict[str, FetchedFile] = field(default_factory=dict)
@@ -135,7 +135,7 @@ class _Unpacking:
         return Fetched(files=tuple(self.files.values()), refused=(*self.refusals, *more), problem=problem)
 
     def take(self, archive: Path, *, kind: str, base: PurePosixPath, shown: str) -> None:
-        """Take all members of one archive that can be taken."""
+        """Take all members of one archive that pass the checks."""
         try:
             with open(os.open(archive, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
                 status = os.fstat(file.fileno())
@@ -150,12 +150,14 @@ class _Unpacking:
                         return
                     self._take_one(file.fileno(), member, kind, base)
         except tarball.Damaged as damage:
-            self.problems.append(f"The archive of outputs {shown} is damaged: {damage}. What stood before it came.")
+            self.problems.append(
+                f"The archive of outputs {shown} is damaged: {damage}. The members before it were unpacked."
+            )
         except OSError as error:
             self.problems.append(f"The archive of outputs {shown} could not be read: {error.strerror}.")
 
     def make_links(self) -> None:
-        """A link to what did not come, or to itself, is refused: it leads to nothing."""
+        """Make the links. A link to itself, or to a file that did not arrive, is refused."""
         made = []
         for link in self.links.values():
             try:
@@ -170,7 +172,7 @@ class _Unpacking:
                 os.stat(str(link.place), dir_fd=self.top)
             except OSError:
                 os.unlink(str(link.place), dir_fd=self.top)
-                self._refuse(link.shown, "a link to nothing that came")
+                self._refuse(link.shown, "a link to a file that did not arrive")
 
     def _take_one(self, source: int, member: Member, kind: str, base: PurePosixPath) -> None:
         name = readable(member.name)
@@ -209,10 +211,10 @@ class _Unpacking:
         self.tell(refusal)
 
     def _copy(self, original: PurePosixPath, place: PurePosixPath, member: Member) -> None:
-        """A hard link becomes a file of its own, and counts as one."""
+        """Copy a hard link into a file of its own, which counts as one."""
         known = self.files.get(str(original))
         if known is None:
-            raise Refused("a hard link to nothing that came")
+            raise Refused("a hard link to a file that did not arrive")
         source = os.open(str(original), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.top)
         try:
             self._write(source, 0, known.bytes, place, member)
@@ -221,7 +223,9 @@ class _Unpacking:
 
     def _write(self, source: int, offset: int, size: int, place: PurePosixPath, member: Member) -> None:
         if size > self.free:
-            self.problems.append("The outputs unpack to more bytes than there is room for; what did not fit is named.")
+            self.problems.append(
+                "The outputs unpack to more bytes than fit on the disk. The files that did not fit are listed."
+            )
             raise Refused(f"no room for its {size:,} bytes")
         parent = self._folder(place)
         try:
@@ -264,7 +268,7 @@ class _Unpacking:
 
 
 def _make_way(name: str, folder: int) -> None:
-    """Remove what an earlier run left under this name. Raises Refused, OSError."""
+    """Remove a file that an earlier run left under this name. Raises Refused, OSError."""
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Our end of worker_unpack.py: start it, read what it tells, and end it when it takes too long."""
+"""Start worker_unpack.py, read its messages, and end it when it takes too long."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from cvl_ci.model.outcome import FetchedFile
 from cvl_ci.ports import Fetched
 
 UNPACK_SECONDS = 1_800.0
-"""How long unpacking may take. The machines are gone by then, so it costs nothing but this run's own time."""
+"""The longest time for unpacking. The machines are gone by then, so it costs only this run's own time."""
 LONGEST_LINE = 1 << 20
 _PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")
-"""What a Python needs to start; no secret."""
+"""The variables that Python needs to start. None of them is a secret."""
 _AS_ISOLATED = ("-I",) if sys.flags.isolated else ()
 
 
 def unpack(
     folder: Path, *, into: Path, directory: str, environment: Mapping[str, str], seconds: float = UNPACK_SECONDS
 ) -> Fetched:
-    """Unpack in a process of its own. Return what came, also where that process was ended or failed."""
+    """Unpack in a process of its own. Return the unpacked files, also if that process failed or was ended."""
     program = [sys.executable, *_AS_ISOLATED, "-m", "cvl_ci.engine.worker_unpack"]
     arguments = [str(folder), str(into), directory, str(os.getpid())]
     with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as chatter:
@@ -54,7 +54,7 @@ def _read(told: BinaryIO, over: str) -> Fetched:
         try:
             values = json.loads(line)
         except ValueError:
-            break  # it was ended in the middle of a line
+            break  # the process ended in the middle of a line
         if "path" in values:
             files.append(FetchedFile(path=values["path"], bytes=values["bytes"]))
         elif "refusal" in values:

@@ -1,7 +1,7 @@
-"""The timer armed at boot, as user data: it ends a machine to which no runner, ssh or SkyPilot ever came. Text only.
+"""Arm a timer at boot, as user data: it ends a machine that no runner, ssh or SkyPilot ever reached. Text only.
 
-A part of type text/cloud-boothook is the first thing of the user data that cloud-init runs, and it runs at every boot
-(AWS PCS User Guide, "Run early boot operations with a cloud-init boothook"); what was to be sent goes along unchanged.
+A part of type text/cloud-boothook is the first part of the user data that cloud-init runs. It runs at every boot (AWS
+PCS User Guide, "Run early boot operations with a cloud-init boothook"). SkyPilot's own user data goes along unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _KINDS = {"#cloud-config": "cloud-config", "#!": "x-shellscript"}
 
 
 def armed(request: dict[str, Any], *, deadline: float) -> dict[str, Any]:
-    """RunInstances' parameters with the timer in them, and a power-off that is a termination, not a stop."""
+    """Return RunInstances' parameters with the timer in them, and with a power-off that terminates instead of stops."""
     theirs = str(request.get("UserData") or "")
     return {
         **_labelled(request, deadline),
@@ -28,7 +28,7 @@ def armed(request: dict[str, Any], *, deadline: float) -> dict[str, Any]:
 
 
 def _labelled(request: dict[str, Any], deadline: float) -> dict[str, Any]:
-    """The label says the same as the timer, also where the money of this very machine ends before the lease does."""
+    """Set the label to the same moment as the timer, also if the money for this machine ends before the lease."""
     if "TagSpecifications" not in request:
         return request
     said = {LABEL_DEADLINE: str(int(deadline))}
@@ -40,11 +40,14 @@ def _labelled(request: dict[str, Any], deadline: float) -> dict[str, Any]:
 
 
 def user_data(theirs: str, *, deadline: float, seconds: float) -> str:
-    """`seconds`: the same moment on a clock that nobody sets, for a machine whose own is wrong."""
+    """Return the user data.
+
+    `seconds`: the same moment by a clock that no program can set, for a machine whose clock is wrong.
+    """
     message = MIMEMultipart()
     message.attach(MIMEText(_hook(deadline, seconds), "cloud-boothook", "utf-8"))
     if theirs:
-        # cloud-init tells what a part of type text/plain is by how it begins.
+        # cloud-init detects the type of a text/plain part by its first characters.
         kind = next((kind for start, kind in _KINDS.items() if theirs.startswith(start)), "plain")
         message.attach(MIMEText(theirs, kind, "utf-8"))
     return message.as_string()

@@ -1,7 +1,8 @@
-"""Whether the stream brought the whole log of a job, and which lines it missed. Values and text, no SDK.
+"""Compare a job's log with its stream: whether the stream delivered all of it, and which lines it missed.
 
-SkyPilot 0.14.1 ends the stream half a second after the job, wherever Ray's forwarder is by then, and Ray cuts a line
-that it reads while it is being written. So each node keeps its log itself (machine/supervise.py), with a sum of it.
+Values and text, no SDK. SkyPilot 0.14.1 ends the stream half a second after the job, wherever Ray's forwarder is by
+then. Ray also cuts a line that it reads during its writing. So each node stores its log itself (machine/supervise.py),
+with a checksum.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SEGMENT_BYTES = 33 << 20
-"""Of each of a node's two files, a little more than an honest machine puts into one."""
+"""The limit of each of a node's two files: a little more than an honest machine writes into one."""
 MOST_LINES = 1_000_000
-"""The lines that are compared one by one; of a longer log its last ones."""
+"""The lines that are compared one by one; of a longer log only its last lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogSum:
-    """What a node says of one of its logs: its characters without line ends, and lines that it no longer keeps."""
+    """A node's report about one of its logs: its characters without line ends, and the lines that it dropped."""
 
     characters: int
     crc: int
@@ -31,12 +32,12 @@ class LogSum:
 
 @dataclass(kw_only=True)
 class Heard:
-    """What the stream brought of one log: the same sum, and a number for each line."""
+    """The streamed part of one log: the same sum, and a number for each line."""
 
     characters: int = 0
     crc: int = 0
     lines_before: int = 0
-    """Lines whose numbers are no longer kept."""
+    """The lines whose numbers are dropped."""
     _lines: array[int] = field(default_factory=lambda: array("Q"))
     _line: tuple[int, int] | None = None
 
@@ -46,7 +47,7 @@ class Heard:
         self.rest(text)
 
     def rest(self, text: str) -> None:
-        """More of the same line: it was too long for one piece."""
+        """Add the next piece of the same line, which was too long for one piece."""
         data, length = _bytes(text)
         crc, so_far = self._line or (0, 0)
         self._line = zlib.crc32(data, crc), so_far + length
@@ -72,22 +73,22 @@ class Heard:
 
 @dataclass(frozen=True, kw_only=True)
 class Missed:
-    """Lines that the stream did not bring; `left_out`: how many more the node no longer keeps."""
+    """Lines that the stream did not deliver. `left_out`: how many more the node has dropped."""
 
     lines: tuple[str, ...] = ()
     left_out: int = 0
 
 
 def missed(heard: Sequence[Heard], *, kept: bytes, dropped: int) -> Missed:
-    """Compare line by line, whatever order and neighbours the stream gave them. `kept`: the end of the node's log.
+    """Compare line by line, in any order and with any neighbours in the stream. `kept`: the end of the node's log.
 
-    A line that the stream cut in two counts as missed: better twice than not at all.
+    A line that the stream cut in two counts as missed: a line printed twice is better than a missing line.
     """
     text = kept.decode("utf-8", "replace").split("\n")
     lines = text if text[-1] else text[:-1]
     brought = array("Q")
     for each in heard:
-        # What came before the node's first kept line is no line of it, and may look like one.
+        # Lines before the node's first stored line do not belong to its log, and may look like a line of it.
         brought.extend(each.lines[max(0, dropped - each.lines_before) :])
     same = sum(1 for _ in itertools.takewhile(_is_same, zip(map(_of, lines), brought, strict=False)))
     left = Counter(brought[same:])
@@ -105,10 +106,10 @@ def missed(heard: Sequence[Heard], *, kept: bytes, dropped: int) -> Missed:
 def incomplete(
     heard: Mapping[tuple[str, str], Heard], sums: Sequence[Mapping[str, LogSum]], *, ended: Sequence[bool]
 ) -> dict[tuple[int, str], list[Heard]]:
-    """Return each log that did not come whole, by rank and name, with what came of it.
+    """Return each log that did not arrive completely, by rank and name, with the streamed part.
 
-    `ended`: which nodes have said their end. Of one that has not, a log without a sum counts too.
-    SkyPilot marks a line of setup with an address and not with a rank: a log is whole where any of them has its sum.
+    `ended`: which nodes have reported their end. For the other nodes a log without a sum counts too. SkyPilot marks a
+    line of setup with an address and not with a rank. So a log is complete if any of the streams has its sum.
     """
     found = {}
     for rank, known in enumerate(sums):
@@ -125,7 +126,7 @@ def incomplete(
 
 
 def read(folder: Path) -> bytes:
-    """Return the node's two files as one, and no more of them than they may have."""
+    """Return the node's two files as one, up to their size limit."""
     data = b""
     for name in ("old", "new"):
         path = folder / name

@@ -1,9 +1,8 @@
-"""The process in which SkyPilot runs: one request a line on stdin, answers on a channel of its own, logs on stdout.
+"""Run SkyPilot in a process of its own: requests on stdin, answers on a separate channel, logs on stdout.
 
-A program of its own (`worker.py CHANNEL PARENT HEARD SOCKETS`), because SkyPilot prints, forks, caches and
-reads its HOME: here it may, and one SIGKILL to the process group ends a launch for certain. It dies with its parent, so
-no launch outlives a killed run. What a machine prints arrives on stdout only and can therefore never pass for an
-answer.
+It is a program of its own (`worker.py CHANNEL PARENT HEARD SOCKETS`), because SkyPilot prints, forks, caches and reads
+its HOME. It may do so here, and one SIGKILL to the process group certainly ends a launch. It dies with its parent, so
+no launch outlives a killed run. A machine's output arrives on stdout only and can never pass for an answer.
 """
 
 from __future__ import annotations
@@ -24,18 +23,21 @@ PR_SET_PDEATHSIG = 1
 
 
 HEARD_SECONDS = 60.0
-"""How long the parent may take to write down where it must look, before nothing is asked for there."""
+"""The parent has this long to record the place, before a machine is requested there."""
 
 
 MOST_CAUSES = 10
 
 
 class Unheard(BaseException):
-    """The parent did not take note: not an error of SkyPilot's, so nothing of SkyPilot may catch it and go on."""
+    """Missing confirmation of the parent.
+
+    It is not an error of SkyPilot, so that SkyPilot cannot catch it and go on.
+    """
 
 
 class Channel:
-    """Answers to the parent, one JSON object a line. `heard`: where the parent says that it has taken note of one."""
+    """Answers to the parent, one JSON object a line. `heard`: the descriptor on which the parent confirms one."""
 
     def __init__(self, descriptor: int, heard: int) -> None:
         self._file = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
@@ -52,18 +54,24 @@ class Channel:
     def _wait(self) -> None:
         ready, _, _ = select.select([self._heard], [], [], HEARD_SECONDS)
         if not ready or not os.read(self._heard, 1):
-            raise Unheard("It could not be written down where a machine was about to be asked for: none was.")
+            raise Unheard("The place of the next request could not be recorded, so no machine was requested.")
 
 
 def die_with_parent(parent: int) -> None:
-    """PDEATHSIG covers a parent killed by SIGKILL; the check after it covers one that died before the call."""
+    """Let the kernel kill this process when its parent dies.
+
+    PDEATHSIG covers a parent killed by SIGKILL. The check after it covers a parent that died before the call.
+    """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def serve(channel: Channel, *, sockets: Path) -> None:
-    """Answer requests until stdin ends. Each is {"id", "verb", "mark", ...}; SIGINT aborts the one at work."""
+    """Answer requests until stdin ends.
+
+    Each request is {"id", "verb", "mark", ...}. SIGINT aborts the current one.
+    """
     inprocess = load(sockets)
     for text in sys.stdin:
         request = json.loads(text)
@@ -75,7 +83,7 @@ def serve(channel: Channel, *, sockets: Path) -> None:
             result: dict[str, Any] = {"ok": True, "answer": answer}
         except KeyboardInterrupt:
             result = {"ok": False, "error": "Aborted", "text": "aborted", "history": []}
-        except BaseException as error:  # noqa: BLE001  whatever it is, the parent has to know
+        except BaseException as error:  # noqa: BLE001  the parent must learn of every error
             result = {"ok": False, **describe(error)}
         sys.stdout.flush()
         # The mark tells the parent that it has read all of stdout that belongs to this request.
@@ -84,7 +92,10 @@ def serve(channel: Channel, *, sockets: Path) -> None:
 
 
 def load(sockets: Path) -> Any:
-    """Importing sky takes seconds: done before the first request comes. What goes wrong is that request's answer."""
+    """Import sky, which takes seconds, before the first request comes.
+
+    If this fails, the error is the answer to that request.
+    """
     try:
         from cvl_ci.engine import private_channels
 
@@ -96,7 +107,7 @@ def load(sockets: Path) -> Any:
 
             return sky_server
         from cvl_ci.engine import sky_local as inprocess
-    except Exception as error:  # noqa: BLE001  told to the parent in words
+    except Exception as error:  # noqa: BLE001  the parent gets the error as text
         return error
     return inprocess
 

@@ -1,7 +1,7 @@
-"""A process that unpacks what machines packed, and that can be ended: no archive may hold up the end of a run.
+"""Unpack archives from machines in a process that can be ended: no archive may delay the end of a run.
 
-A program of its own (`python -m cvl_ci.engine.worker_unpack FOLDER INTO DIRECTORY PARENT`) without any secret in its
-environment. It tells each file as soon as it is there, so that what was taken is known also when it is ended.
+It is a program of its own (`python -m cvl_ci.engine.worker_unpack FOLDER INTO DIRECTORY PARENT`) without any secret in
+its environment. It reports each file as soon as it exists, so that the taken files are known even if it is ended.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cvl_ci.engine.worker import die_with_parent
 from cvl_ci.model.outcome import FetchedFile
 
 MEMORY_BYTES = 1 << 30
-"""More than it takes for the longest lists of names that it may make."""
+"""More bytes than the longest allowed lists of names need."""
 
 
 def main() -> None:

@@ -130,11 +130,11 @@ def named(name: str, **values: object) -> tarfile.TarInfo:
 @pytest.mark.parametrize(
     ("member", "why"),
     [
-        (link("hard", "nothing", tarfile.LNKTYPE), "a hard link to nothing that came"),
-        (link("hard", "hard", tarfile.LNKTYPE), "a hard link to nothing that came"),
-        (link("loop", "loop"), "a link to nothing that came"),
-        (link("loop", "./x/../loop"), "a link to nothing that came"),
-        (link("gone", "not/here"), "a link to nothing that came"),
+        (link("hard", "nothing", tarfile.LNKTYPE), "a hard link to a file that did not arrive"),
+        (link("hard", "hard", tarfile.LNKTYPE), "a hard link to a file that did not arrive"),
+        (link("loop", "loop"), "a link to a file that did not arrive"),
+        (link("loop", "./x/../loop"), "a link to a file that did not arrive"),
+        (link("gone", "not/here"), "a link to a file that did not arrive"),
         (link("up", "a/../../kept"), "a link that leads out"),
         (link("absolute", "/kept"), "a link that leads out"),
         (link("empty", ""), "a link that leads out"),

@@ -1,8 +1,8 @@
-"""cvl-ci on the machine: run one command until it ends, keep its log, and end what it left behind.
+"""Supervise one command on the machine: run it until it ends, store its log, and end its leftover processes.
 
 A program of its own for the machine's Python: `supervise.py STATE STREAM SECONDS COMMAND...`. It adopts every process
 that descends from the command (PR_SET_CHILD_SUBREAPER), so a new session or a double fork does not hide one. The
-command writes into a pipe of this program: a process that survives everything cannot hold the end of the job back.
+command writes into a pipe of this program. So a process that survives everything cannot delay the end of the job.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import zlib
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
 WAITED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 GRACE_SECONDS = 5.0
-"""What the command left in the background has this long to end by itself, and as long again after SIGTERM."""
+"""Background processes of the command have this long to end by themselves, and the same time again after SIGTERM."""
 LIMIT_GRACE_SECONDS = 30.0
 """At the time limit every process of the command has this long to write a checkpoint after SIGTERM."""
 SEGMENT_BYTES = 32 << 20
-"""The log is kept in two files: at least its last 32 MiB, at most 64."""
+"""The log has two files: at least its last 32 MiB, at most 64."""
 MOST_NAMES = 20
 TIMED_OUT = 124
 
@@ -35,9 +35,9 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Log:
-    """The last part of one stream in two files, and the sum over the whole of it: characters and CRC-32, no line ends.
+    """The last part of one stream in two files, and a sum over all of it: characters and CRC-32, without line ends.
 
-    What reads the stream elsewhere cuts and ends lines in other places; characters between the ends stay the same.
+    Readers of the stream elsewhere cut and end lines in other places. The characters between the ends stay the same.
     """
 
     def __init__(self, folder: str) -> None:
@@ -50,7 +50,7 @@ class Log:
 
     def write(self, data: bytes) -> None:
         self._add(self._decoder.decode(data))
-        with contextlib.suppress(OSError):  # a full disk is the job's trouble, and no reason to end it
+        with contextlib.suppress(OSError):  # a full disk is the job's problem, and not a reason to end it
             self._file.write(data)
         self._new += data.count(b"\n")
         self._bytes += len(data)
@@ -90,14 +90,14 @@ class Log:
 
 
 class Relay(threading.Thread):
-    """What the command prints, passed on to our own stdout and into the log, until nothing more can come."""
+    """Thread that passes the command's output to stdout and into the log, until no more can come."""
 
     def __init__(self, source: int, log: Log) -> None:
         super().__init__(daemon=True)
         self._source, self._log = source, log
         self._is_heard = True
         self.over = threading.Event()
-        """Every process that we could end is gone: what the pipe still holds is the rest."""
+        """Set when every process that can be ended is gone: only the rest in the pipe remains."""
 
     def run(self) -> None:
         rest = 1 << 20  # a pipe holds less
@@ -141,7 +141,10 @@ class Command:
         self._process = process
 
     def wait(self, seconds: float, *, until_all_ended: bool = False) -> bool:
-        """True: it ended, or (`until_all_ended`) no process of it is there. False: time or a signal came first."""
+        """Wait. Return True if it ended, or (`until_all_ended`) if none of its processes exists.
+
+        False: time or a signal came first.
+        """
         end = time.monotonic() + seconds
         while True:
             self._reap()
@@ -155,7 +158,7 @@ class Command:
                 return False
 
     def send(self, number: int) -> None:
-        """To every process of it, as root where it made itself root."""
+        """Send a signal to every process of the command, as root if the process made itself root."""
         refused = []
         for pid in descendants():
             try:
@@ -170,7 +173,7 @@ class Command:
                 subprocess.run(words, capture_output=True, check=False, timeout=10)
 
     def kill(self) -> None:
-        """Again and again, as long as one of it makes new ones."""
+        """Kill repeatedly, as long as a process creates new ones."""
         end = time.monotonic() + GRACE_SECONDS
         while descendants() and time.monotonic() < end:
             self.send(signal.SIGKILL)
@@ -221,7 +224,7 @@ def _processes() -> tuple[dict[int, list[int]], dict[int, str]]:
 
 
 def containers() -> tuple[list[str], set[str]]:
-    """Return the words that ask this machine's Docker, and the containers that run there; nothing without an engine.
+    """Return the command for this machine's Docker, and its running containers; nothing without an engine.
 
     An engine that starts with its first client is not started for this.
     """
@@ -278,7 +281,10 @@ def _end_the_rest(command: Command, state: str) -> None:
 
 
 def _kill_containers(before: set[str]) -> None:
-    """Docker's client is only a messenger: its container goes on when the client is killed."""
+    """Kill the job's containers.
+
+    Docker's client only sends messages: its container goes on when the client is killed.
+    """
     words, now = containers()
     if now - before:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
@@ -296,7 +302,10 @@ def _begin_as_the_job() -> None:
 
 
 def _is_from_outside(pid: int) -> bool:
-    """A job may say `pkill -f python` and mean its own: the sender is below us, or has already ended."""
+    """Return whether the signal came from outside.
+
+    A job may run `pkill -f python` for its own processes. The sender is then below this process, or has ended.
+    """
     while pid > 1:
         if pid == os.getpid():
             return False
@@ -313,7 +322,7 @@ def main() -> None:
     LIBC.prctl(PR_SET_NAME, b"cvl-ci", 0, 0, 0)
     signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
     code = run(sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4:])
-    os._exit(code)  # a thread that waits for a reader does not hold the end back
+    os._exit(code)  # a thread that waits for a reader does not delay the end
 
 
 if __name__ == "__main__":
