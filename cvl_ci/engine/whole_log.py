@@ -1,8 +1,8 @@
 """Compare a job's log with its stream: whether the stream delivered all of it, and which lines it missed.
 
-Values and text, no SDK. SkyPilot 0.14.1 ends the stream half a second after the job, wherever Ray's forwarder is by
-then. Ray also cuts a line that it reads during its writing. So each node stores its log itself (machine/supervise.py),
-with a checksum.
+Values and text, no SDK. SkyPilot 0.14.1 ends the stream half a second after the job, when Ray's forwarder may still be
+behind. Ray also cuts a line that it reads during its writing. So each node stores its log itself
+(machine/supervise.py), with a checksum.
 """
 
 from __future__ import annotations

@@ -219,7 +219,7 @@ def test_a_glob_that_brings_nothing_is_told(machine: Machine, tmp_path: Path) ->
     globs = ("outputs/**", "*.onnx", "w.{txt,md}", "!*.tmp")
     came = fetched(machine, tmp_path / "out", *globs, directory="ex")
     assert {file.path for file in came.files} == {"outputs/a.pt", "cvl-work/w.txt"}
-    assert len(came.warnings) == 1 and "'*.onnx' brought no file" in came.warnings[0]
+    assert len(came.warnings) == 1 and "'*.onnx' fetched no file" in came.warnings[0]
 
 
 def test_a_file_that_setup_made_comes_when_it_is_named_and_one_of_the_checkout_never(

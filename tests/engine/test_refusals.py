@@ -100,7 +100,7 @@ def test_no_class_has_two_kinds() -> None:
 def test_a_refused_request_says_that_asking_again_changes_nothing() -> None:
     found = sky_errors.in_our_words(WorkerFailed(error="NotSupportedError", text="no ports\non lambda"), asked=False)
     assert str(found).splitlines() == [
-        "What was asked cannot be run: no ports on lambda",
+        "The request cannot run: no ports on lambda",
         "Nothing was started and nothing is billed.",
         "Correct the task or the inputs: the same request would fail again.",
     ]

@@ -167,7 +167,7 @@ def test_a_stream_that_ended_early_is_made_whole_from_the_machine() -> None:
     assert [node.exit_code for node in ended.nodes] == [139]
     assert ended.warnings == ()
     said = [event.text for event in watched if isinstance(event, Progress)]
-    assert said == ["the stream had missed 400 lines of the job, which follow here"]
+    assert said == ["the stream missed 400 lines of the job, which follow here"]
 
 
 def test_of_a_whole_stream_nothing_is_fetched_however_ray_cut_it() -> None:
