@@ -1,4 +1,4 @@
-"""check: how each cloud stands, in one table. Nothing is launched, and no cloud is asked."""
+"""Show the state of each cloud's credentials in one table. It launches nothing and asks no cloud."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ NARROWEST = 16
 
 
 def asked(names: Sequence[str], known: Collection[str]) -> list[str]:
-    """The clouds to look at; all when none is named. Every name that is none, at once."""
+    """Return the clouds to check; all of them if the user named none. Raises RequestError with every unknown name."""
     wanted = [word for name in names for word in name.lower().split(",") if word]
     unknown = [word for word in wanted if word not in known]
     if unknown:
         raise RequestError(
-            [Mistake(field="CLOUD", value=word, problem="is no cloud", near=near(word, known)) for word in unknown]
+            [Mistake(field="CLOUD", value=word, problem="is not a cloud", near=near(word, known)) for word in unknown]
         )
     return list(dict.fromkeys(wanted)) or list(known)
 
 
 def exit_code(looks: Sequence[CloudAccess], *, named: bool) -> int:
-    """All that were named must be usable; where none was, one is enough."""
+    """Return the exit code. All named clouds must be usable; without a name, one usable cloud is enough."""
     usable = [each.usable for each in looks]
     return 0 if (all(usable) if named else any(usable)) else CredentialsError.exit_code
 

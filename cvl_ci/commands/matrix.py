@@ -1,6 +1,6 @@
-"""`matrix`: examples × presets × clouds × GPUs, each leg priced and held to a budget, as GitHub's `strategy.matrix`.
+"""Build a matrix: examples × presets × clouds × GPUs, each leg priced and within a budget, for `strategy.matrix`.
 
-Nothing is asked of a cloud. What cannot run or costs too much is left out by name, never silently.
+It asks no cloud. A leg that cannot run or costs too much is left out by name, never silently.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BUILD = "build"
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Patterns and axes. `changed`: paths that changed; None: whatever changed, all count."""
+    """Patterns and axes. `changed`: the changed paths; None: every example counts."""
 
     examples: tuple[str, ...] = ()
     presets: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Asked:
     gpus: tuple[str, ...] = ()
     changed: Collection[str] | None = None
     inputs: Mapping[str, object] = field(default_factory=dict)
-    """What every leg is given: spot, max_runtime, max_cost."""
+    """Inputs of every leg: spot, max_runtime, max_cost."""
     repeat: int = 1
     budget_usd: float | None = None
     shard: tuple[int, int] | None = None
@@ -51,8 +51,11 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Leg:
-    """`inputs`: words for the action's inputs of the same names, and which turn of a repeated leg it is. `max_usd`: the
-    most it can cost."""
+    """One leg.
+
+    `inputs`: words for the action's inputs of the same names, and the turn of a repeated leg. `max_usd`: its largest
+    possible cost.
+    """
 
     name: str
     inputs: Mapping[str, str]
@@ -61,7 +64,7 @@ class Leg:
 
 
 class Dropped(NamedTuple):
-    """A leg that was asked for and cannot run: its name, why, and the exit code of a run that ends like this."""
+    """A requested leg that cannot run: its name, why, and the exit code of a run with this problem."""
 
     name: str
     why: str
@@ -70,8 +73,11 @@ class Dropped(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """`passed_over`: examples that have none of the presets asked for, and which they have. `in_all`: legs of all
-    shards."""
+    """Legs of a matrix.
+
+    `passed_over`: examples without any of the requested presets, and the presets they have. `in_all`: legs of all
+    shards.
+    """
 
     legs: tuple[Leg, ...]
     dropped: tuple[Dropped, ...] = ()
@@ -81,13 +87,16 @@ class Matrix:
 
     @property
     def untested(self) -> tuple[Dropped, ...]:
-        """All that was to be tested and is not. An example without such a preset counts where no leg runs at all:
-        then it is what changed, and nothing tests it."""
+        """Return all that should be tested and is not.
+
+        An example without such a preset counts only if no leg runs at all: it is then the changed part, and nothing
+        tests it.
+        """
         return self.dropped if self.in_all else (*self.dropped, *self.passed_over)
 
     @property
     def because(self) -> str:
-        """Why there are no legs, where that is as it should be; else empty."""
+        """Return why there are no legs, if that is right; else empty."""
         if self.legs or self.untested:
             return ""
         if self.in_all:
@@ -100,11 +109,14 @@ class Matrix:
         return sum(leg.max_usd for leg in self.legs)
 
     def exit_code(self, on_dropped: str) -> int:
-        """Not 0 where `on_dropped` is `fail` and a leg was left out: the legs that run do not test for it."""
+        """Return another code than 0 if `on_dropped` is `fail` and a leg was left out.
+
+        The legs that run do not test for it.
+        """
         return min((one.exit_code for one in self.untested), default=0) if on_dropped == expecting.FAIL else 0
 
     def expected(self, on_dropped: str) -> Expected:
-        """What the report has to wait for."""
+        """Return the legs that the report waits for."""
         return Expected(
             legs=tuple(leg.name for leg in self.legs),
             dropped=tuple((one.name, one.why) for one in self.untested),
@@ -114,7 +126,7 @@ class Matrix:
 
 
 def build(asked: Asked, *, checkout: Checkout, prices: Prices) -> Matrix:
-    """Raises RequestError for words that mean nothing, and where too many legs are asked for at once."""
+    """Build the matrix. Raises RequestError for unknown words, and for too many legs at once."""
     checkout = Remembering(checkout)
     wanted, unchanged = _examples(asked, checkout)
     pairs, dropped, passed_over = _presets(asked, wanted, checkout)
@@ -144,7 +156,7 @@ def build(asked: Asked, *, checkout: Checkout, prices: Prices) -> Matrix:
 
 
 def as_json(matrix: Matrix) -> str:
-    """One line, for `fromJSON`. An empty `include` is an error to GitHub: skip the job when it is."""
+    """Return one line for `fromJSON`. GitHub rejects an empty `include`: the workflow must then skip the job."""
     include = [
         {
             "name": leg.name,
@@ -158,7 +170,7 @@ def as_json(matrix: Matrix) -> str:
 
 
 def as_text(matrix: Matrix) -> list[str]:
-    """For a person, beside the JSON."""
+    """Return the lines for a person, next to the JSON."""
     lines = [f"left out: {one.name}: {one.why}" for one in matrix.dropped]
     lines += [f"passed over: {one.name}: {one.why}" for one in matrix.passed_over]
     if matrix.unchanged:
@@ -173,7 +185,7 @@ def as_text(matrix: Matrix) -> list[str]:
 
 
 def _leg(name: str, given: Mapping[str, object], checkout: Checkout, prices: Prices) -> Leg:
-    """Held to what it was quoted, where no tighter limit was given. Raises RequestError, BudgetError."""
+    """Return one leg, limited to its quote if the user gave no tighter limit. Raises RequestError, BudgetError."""
     inputs = {key: _word(value) for key, value in given.items() if value not in ("", None)}
     plan = prepare(from_keywords(inputs, environment={}), checkout=checkout, prices=prices)
     quoted = quote(plan, prices)
@@ -189,7 +201,7 @@ def _leg(name: str, given: Mapping[str, object], checkout: Checkout, prices: Pri
 
 
 def _repeated(leg: Leg, times: int) -> list[Leg]:
-    """Told apart by the turn, so that no two have one lease."""
+    """Return the repetitions of a leg. The turn differs, so that no two have the same lease."""
     if times == 1:
         return [leg]
     turns = [f"{turn}/{times}" for turn in range(1, times + 1)]
@@ -197,7 +209,10 @@ def _repeated(leg: Leg, times: int) -> list[Leg]:
 
 
 def _within(legs: Sequence[Leg], budget: float | None) -> tuple[list[Leg], list[Dropped]]:
-    """In the order given; a leg that is too dear does not end it, a cheaper one may still fit."""
+    """Return the legs that fit the budget, in order, and the others.
+
+    After a leg that is too expensive, a cheaper leg may fit.
+    """
     if budget is None:
         return list(legs), []
     kept: list[Leg] = []
@@ -208,7 +223,7 @@ def _within(legs: Sequence[Leg], budget: float | None) -> tuple[list[Leg], list[
             kept.append(leg)
             left -= leg.max_usd
         else:
-            why = f"may cost {dollars(leg.max_usd)}, and {dollars(max(0.0, left))} of the budget is left"
+            why = f"may cost {dollars(leg.max_usd)}, and {dollars(max(0.0, left))} of the budget remains"
             beyond.append(Dropped(leg.name, why))
     return kept, beyond
 
@@ -227,7 +242,7 @@ def _sharded(legs: Sequence[Leg], shard: tuple[int, int] | None) -> tuple[Leg, .
 
 
 def _examples(asked: Asked, checkout: Checkout) -> tuple[list[str], int]:
-    """Directories in order, and how many were left out because nothing changed."""
+    """Return directories in order, and how many were left out because nothing changed."""
     every = checkout.examples()
     if not every:
         problem = "is in no folder of this checkout, so there is nothing to test"
@@ -252,7 +267,10 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def _changed(directory: str, asked: Asked, checkout: Checkout) -> bool:
-    """Whether a file that belongs to it did. An example that cannot be read counts: the matrix then says why."""
+    """Return whether a file of the example changed.
+
+    An example that cannot be read counts: the matrix then reports the reason.
+    """
     changed = asked.changed or ()
     if not changed:
         return False
@@ -270,7 +288,7 @@ def _changed(directory: str, asked: Asked, checkout: Checkout) -> bool:
 def _presets(
     asked: Asked, directories: Iterable[str], checkout: Checkout
 ) -> tuple[list[tuple[str, str, str]], list[Dropped], list[Dropped]]:
-    """Directory, title and preset; the examples that cannot be read; and those that have none of the presets."""
+    """Return directory, title and preset; the unreadable examples; and those without any of the presets."""
     pairs: list[tuple[str, str, str]] = []
     dropped: list[Dropped] = []
     passed_over: list[Dropped] = []
@@ -305,7 +323,7 @@ def _chosen(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
 
 
 def _word(value: object) -> str:
-    """As the action's input would be written."""
+    """Return a value as the action's input would be written."""
     if isinstance(value, tuple):
         return "\n".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(getattr(value, "value", value))

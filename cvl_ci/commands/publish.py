@@ -1,19 +1,19 @@
-"""`publish`: what a run left becomes outputs, a comment, artifacts and a page: small and dear first, the large last.
+"""Publish a run's results as outputs, a comment, artifacts and a page: small and important ones first, large ones last.
 
-It begins when the machines are gone, and what cannot be published changes no ending: it is said once, with where the
-files are. Outputs and comment take no time (a file; a thread), so that no upload holds them up.
+It begins when the machines are gone. A failure to publish changes no ending: one warning reports it, with the place
+of the files. Outputs and comment take no time (a file; a thread), so that no upload delays them.
 
-Four artifacts, each for another reader: NAME-cost, NAME-log, NAME with the fetched files, NAME-checkpoints with those
-of them that are weights, where there are others. The cost, `<lease>.json`, is what a report over many runs
-gathers: all that `--json-summary` writes (result/summary.py), with null where there is nothing, and
+Four artifacts serve different readers: NAME-cost, NAME-log, NAME with the fetched files, and NAME-checkpoints with
+the model weights among them, if there are other files. A report over many runs gathers the cost, `<lease>.json`: all
+that `--json-summary` writes (result/summary.py), with null for a missing value, and
 
     leg                    of the matrix, in words; empty without one
     run_url                of the attempt of the workflow's run
     job                    the name of the workflow's job, as GitHub makes it
-    check_run              GitHub's number of that job in that attempt; empty where the runner does not tell it
-    warnings               what a person was warned of
+    check_run              GitHub's number of that job in that attempt; empty if the runner does not provide it
+    warnings               the warnings for a person
 
-Of two with the same `cluster`, the one with the later `released.at` counts: post may have proved what main could not.
+Of two with the same `cluster`, the one with the later `released.at` counts: post may have proved more than main.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ KINDS = {
     LOG: "The log",
     COST: "The cost",
 }
-"""In the order in which a person is shown them."""
+"""The order in which a person sees them."""
 LEFT_OUT_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What ran, by which a report tells it from others; as in the cost, where post's outcome does not know it."""
+    """Identity of the run in a report; the cost stores it where post's outcome lacks it."""
 
     example: str = ""
     preset: str = ""
@@ -63,10 +63,10 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Of one run. `folder`: what was fetched; beside it lie its log and its cost, under the same name.
+    """Files of one run. `folder`: the fetched files. Next to it lie its log and its cost, under the same name.
 
-    `name`: what its artifacts are called. `retention_days`: None is the repository's own, 0 uploads nothing.
-    `uploaded`: what main had uploaded already, by kind.
+    `name`: the name of its artifacts. `retention_days`: None is the repository's own, 0 uploads nothing. `uploaded`:
+    the links to main's uploads, by kind.
     """
 
     folder: Path
@@ -86,7 +86,7 @@ class Files:
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """The ports that publishing needs. `uploaded` is told each artifact as soon as the workflow holds it."""
+    """Ports that publishing needs. `uploaded` gets each artifact as soon as the workflow holds it."""
 
     artifacts: Artifacts
     page: Publication
@@ -95,7 +95,7 @@ class Tools:
 
 
 def publish(outcome: Outcome, *, files: Files, tools: Tools) -> None:
-    """Never raises: the run is over, and its ending is told by others."""
+    """Publish. Never raises: the run is over, and its ending is already decided."""
     page, shelf = tools.page, _Shelf(files, tools)
     with _tried(tools, f"The cost of the run could not be written to {files.cost}"):
         _write_cost(outcome, files)
@@ -123,14 +123,14 @@ def publish(outcome: Outcome, *, files: Files, tools: Tools) -> None:
 
 
 def keep_cost(outcome: Outcome, *, files: Files, tools: Tools) -> None:
-    """Of a run that came to nothing: a report over many runs tells why. Never raises."""
+    """Upload the cost of a run that never started: a report over many runs shows the reason. Never raises."""
     with _tried(tools, f"The cost of the run could not be written to {files.cost}"):
         _write_cost(outcome, files)
         _Shelf(files, tools).put(COST, root=files.cost.parent, paths=[files.cost.name])
 
 
 class _Shelf:
-    """What the workflow holds of this run so far; each way of not holding something is said once."""
+    """Artifacts of this run so far. It reports each reason for a missing artifact once."""
 
     def __init__(self, files: Files, tools: Tools) -> None:
         self._files, self._tools = files, tools
@@ -148,7 +148,7 @@ class _Shelf:
         self._tools.workflow.progress(f"uploading the artifact {name}")
         try:
             done = self._tools.artifacts.upload(name, root=root, paths=paths, retention_days=self._files.retention_days)
-        except Exception as error:  # noqa: BLE001  whatever it is, the files are where they were
+        except Exception as error:  # noqa: BLE001  after any error, the files are still at their place
             self._failed(kind, error, root / paths[0] if kind in (COST, LOG) else root)
             return None
         if isinstance(done, Kept):
@@ -166,8 +166,8 @@ class _Shelf:
         self._said.add(reason)
         self._tools.workflow.warning(
             f"{KINDS[kind]} could not be uploaded: {reason}\n"
-            f"The run's own ending stands. The files are in {where} until this runner is gone.\n"
-            f"A later step with `if: always()` can keep them: actions/upload-artifact with `path: {where}`."
+            f"The run's ending does not change. The files are in {where} until this runner is gone.\n"
+            f"A later step with `if: always()` can store them: actions/upload-artifact with `path: {where}`."
         )
 
     def _kept(self, kept: Kept, root: Path) -> None:
@@ -191,7 +191,10 @@ class _Shelf:
 
 
 def _fetched(folder: Path) -> tuple[list[str], list[str]]:
-    """What is below it, and the checkpoints apart; as one folder where there are only such, or none."""
+    """Return the files below a folder, and the checkpoints apart.
+
+    If all of them are checkpoints, or none, return the whole folder as one.
+    """
     refuse_links(folder)
     every = [
         Path(here, name).relative_to(folder).as_posix()
@@ -220,4 +223,4 @@ def _tried(tools: Tools, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001  a page that cannot be written makes no green run red
-        tools.workflow.warning(f"{what} ({type(error).__name__}: {error}). The log of the step has it all.")
+        tools.workflow.warning(f"{what} ({type(error).__name__}: {error}). The log of the step has everything.")

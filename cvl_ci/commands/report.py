@@ -1,4 +1,7 @@
-"""`report`: the legs of a run as one job summary, one comment, one page and one JSON: the same legs, the same bytes."""
+"""Report the legs of a run as one job summary, one comment, one page and one JSON.
+
+The same legs give the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,11 @@ WHERE = f"`{PAGE}` in the artifact of the report"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """`head`: what the comment begins with, by which it is found again. `page`: where the whole report is, in Markdown
-    that the result room wrote."""
+    """Settings of a report.
+
+    `head`: the first line of the comment, by which cvl-ci finds it again. `page`: the place of the whole report, in
+    Markdown from the package result.
+    """
 
     nights: int = 14
     head: str = marker("report")
@@ -27,7 +33,7 @@ class Settings:
 
 
 def files(report: Report, *, assets: Assets, settings: Settings) -> Mapping[str, str]:
-    """By file name."""
+    """Return the files of the report, by name."""
     nights = settings.nights
     return {
         PAGE: page(report, assets=assets, nights=nights),
@@ -38,7 +44,7 @@ def files(report: Report, *, assets: Assets, settings: Settings) -> Mapping[str,
 
 
 def as_json(report: Report) -> str:
-    """For programs: always these keys."""
+    """Return the report for programs: always these keys."""
     said = {
         "headline": text.headline(report),
         "exit_code": report.exit_code,
@@ -58,7 +64,7 @@ def as_json(report: Report) -> str:
 
 
 def as_text(report: Report) -> list[str]:
-    """For a terminal or a step's log: a line each."""
+    """Return one line for each leg, for a terminal or a step's log."""
     gate = text.not_gated(report)
     missing = [f"left no summary: {name}" for name in report.missing]
     unknown = [*missing, *text.outdated(report), *report.contradictions, *report.troubles, *report.copies]

@@ -1,6 +1,6 @@
-"""`status`: which leases are open, by the records of this computer and by the provider's own word. It changes nothing.
+"""Show which leases are open, by the records of this computer and by the provider's answer. It changes nothing.
 
-A record means that a run asked for a machine and has no proof of its end. Only the provider knows whether one runs.
+A record means that a run requested a machine and has no proof of its end. Only the provider knows whether one runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cvl_ci.result.units import dollars, duration, moment
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """The ports that looking needs."""
+    """Ports that status needs."""
 
     clouds: Clouds
     records: Records
@@ -32,9 +32,10 @@ class Tools:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenLease:
-    """One lease that is not proved over. Moments are seconds since the epoch; None: unknown, or no such moment.
+    """One lease that is not proved over.
 
-    `resources`: what a provider shows of it. `usd`: the cost so far, at the on-demand price; None: no price is known.
+    Moments are seconds since the epoch; None: unknown, or no such moment. `resources`: the resources that a provider
+    shows of it. `usd`: the cost so far, at the on-demand price; None: no price is known.
     """
 
     name: str
@@ -51,7 +52,7 @@ class OpenLease:
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """All that was seen at one moment. `unread`: warnings of records that could not be read."""
+    """All facts at one moment. `unread`: warnings of records that could not be read."""
 
     at: float
     leases: tuple[OpenLease, ...] = ()
@@ -62,14 +63,14 @@ class Overview:
 
     @property
     def silent(self) -> tuple[str, ...]:
-        """The clouds that gave no answer, by name."""
+        """Return the clouds that gave no answer, by name."""
         silent = [f"{answer.provider} {answer.region}".strip() for answer in self.answers if answer.error is not None]
         return tuple(dict.fromkeys([*silent, *self.unproved]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Answer:
-    """What one place shows, and of which resources the price counts."""
+    """Answer of one place: its resources, and whether they are billed."""
 
     resources: tuple[Resource, ...] = ()
     answers: tuple[Asked, ...] = ()
@@ -78,7 +79,10 @@ class _Answer:
 
 
 def look(places: Sequence[Place], *, user_id: str, unread: Sequence[str], tools: Tools) -> Overview:
-    """`places`: which providers to ask; none: the records alone. `unread`: filled while records are read."""
+    """Return the overview.
+
+    `places`: the providers to ask; none: only the records. `unread`: filled while records are read.
+    """
     leases = {record.name: _of_record(record) for record in tools.records.all() if record.released_at is None}
     answers = [_ask(place, user_id=user_id, tools=tools) for place in places]
     now = tools.clock.now()
@@ -103,7 +107,7 @@ def look(places: Sequence[Place], *, user_id: str, unread: Sequence[str], tools:
 
 
 def lines(overview: Overview) -> Iterator[str]:
-    """What a person reads, a line each."""
+    """Yield the lines for a person."""
     for lease in overview.leases:
         yield _lease(lease, overview.at)
         for resource in lease.resources:
@@ -124,16 +128,16 @@ def lines(overview: Overview) -> Iterator[str]:
 
 
 def as_json(overview: Overview) -> str:
-    """All of it, for a program; `silent` names the clouds that gave no answer."""
+    """Return all facts for a program; `silent` names the clouds that gave no answer."""
     return json.dumps({**asdict(overview), "silent": overview.silent}, indent=2, allow_nan=False)
 
 
 def verdict(overview: Overview) -> CvlError | None:
-    """Return an error where an answer is missing: a machine there may still run."""
+    """Return an error if an answer is missing: a machine there may still run."""
     if overview.silent:
         return NotProvedGone(
-            plain(f"Not every cloud could say what runs there: {', '.join(overview.silent)}."),
-            money="What may be running there is billed.",
+            plain(f"Not every cloud answered what runs there: {', '.join(overview.silent)}."),
+            money="A machine there is billed.",
             next_step="`cvl-ci check` shows how each cloud stands. Then run it again.",
         )
     if overview.unread:
@@ -149,14 +153,14 @@ def verdict(overview: Overview) -> CvlError | None:
 
 
 def _ask(place: Place, *, user_id: str, tools: Tools) -> _Answer:
-    """A cloud that cannot even be opened has given no answer, and keeps no other from its own."""
+    """Ask one place. A cloud that cannot be opened has given no answer, and does not block the others."""
     try:
         with tools.clouds.open([place], user_id=user_id, watch=_silent) as cloud:
             inventory_answer = cloud.inventory.find(lease=None, places=[place])
             resources, silent = inventory_answer.read()
             alive = tuple(resource for resource in resources if not resource.ending)
             unproved = inventory_answer.unproved
-            if silent and not inventory_answer.asked:  # an inventory that asked no one proves nothing either
+            if silent and not inventory_answer.asked:  # an inventory that asked no provider proves nothing either
                 unproved = unproved or (place.cloud,)
             return _Answer(resources=alive, answers=inventory_answer.asked, unproved=unproved, billed=cloud.billed)
     except CvlError as error:
@@ -185,7 +189,7 @@ def _of_record(record: LeaseRecord) -> OpenLease:
 
 
 def _of_labels(name: str, resources: Sequence[Resource]) -> OpenLease:
-    """A lease that another computer took, or whose record is lost."""
+    """Return a lease that another computer took, or whose record is lost."""
     labels = resources[0].labels
     created = [resource.created_at for resource in resources if resource.created_at is not None]
     return OpenLease(
@@ -201,7 +205,7 @@ def _of_labels(name: str, resources: Sequence[Resource]) -> OpenLease:
 
 
 def _moment(text: str) -> float | None:
-    """A label is a machine's word: only a number of a possible length is a moment."""
+    """Read a moment from a label. A machine may write labels: only a number of a possible length is a moment."""
     return float(text) if text.isascii() and text.isdecimal() and len(text) <= 11 else None
 
 
@@ -231,4 +235,4 @@ def _resource(resource: Resource) -> str:
 
 
 def _silent(event: Event) -> None:
-    """No person watches a cloud that is only asked."""
+    """Ignore the event: the command only asks the cloud."""

@@ -68,7 +68,7 @@ def test_files_given_for_a_run_win_over_the_example_s(root: Path) -> None:
     ]  # fmt: skip
     inputs = from_keywords({"example": "said", "files": ["nowhere/*"]}, environment={})
     warnings = prepare(inputs, checkout=open_checkout(root), prices=PRICES).warnings
-    assert any("No file answers to 'nowhere/*'" in warning for warning in warnings)
+    assert any("No file matches 'nowhere/*'" in warning for warning in warnings)
 
 
 @pytest.mark.parametrize("path", ["src/mylib/model.py", "pyproject.toml", "tools/run.py", "tools/helpers.py"])

@@ -264,7 +264,7 @@ def test_where_a_run_died_is_by_its_last_word(stage: Stage) -> None:
 
     stage.run.lose = lose  # type: ignore[method-assign]
     receipt = stage.drill(words.RUNNER_LOST)
-    assert (receipt.line, "it had come to releasing when it died" in receipt.problem) == (None, True)
+    assert (receipt.line, "it had reached releasing when it died" in receipt.problem) == (None, True)
     assert stage.cloud.running() == []
 
 
@@ -310,7 +310,7 @@ def test_a_drill_that_fails_says_that_its_machine_is_taken_down(stage: Stage) ->
     stage.cloud.clock.sleep = fail  # type: ignore[method-assign]
     with pytest.raises(EngineError) as caught:
         stage.drill(words.RUNNER_LOST)
-    assert caught.value.money == "What the drill had started is taken down."
+    assert caught.value.money == "cvl-ci has taken down all that the drill had started."
 
 
 def test_a_stopped_drill_whose_machine_is_not_proved_gone_says_so(
@@ -331,7 +331,7 @@ def test_the_receipt_says_what_was_asked_where_and_when(stage: Stage) -> None:
     assert "SIGTERM while running" in text
     assert "line 1 caught it, main's own lease after" in text
     assert "aws us-east-1 shows 0 left (instances)" in text
-    assert "asked of the provider at 20" in text
+    assert "the provider was last asked at 20" in text
 
 
 # ---- what may be asked -----------------------------------------------------------------------------------------------
@@ -348,7 +348,7 @@ def wanted(place: Place = PLACE, *, server: str = "", **given: str | bool | None
         ("sandbox", "", words.API_SERVER, "no API server drives a run here"),
         ("aws", "sky.example.org", words.API_SERVER, "sky.example.org serves others too"),
         ("aws", "", words.NETWORK, "on the sandbox it can be"),
-        ("aws", "", words.CREDENTIALS_EXPIRED, "not ours to expire"),
+        ("aws", "", words.CREDENTIALS_EXPIRED, "cannot let your keys expire"),
     ],
 )
 def test_a_death_that_cannot_be_had_is_refused_with_why(place: str, server: str, kill: str, why: str) -> None:
@@ -370,5 +370,5 @@ def test_what_is_missing_is_told_at_once() -> None:
     with pytest.raises(RequestError) as error:
         drilling.asked(phase=None, kill=None, everything=False, place=None, server="")
     assert [mistake.field for mistake in error.value.mistakes] == ["--cloud", "--phase", "--kill"]
-    with pytest.raises(RequestError, match="name none beside it"):
+    with pytest.raises(RequestError, match="name no other"):
         wanted(everything=True, phase="running")

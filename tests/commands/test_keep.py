@@ -186,7 +186,7 @@ def test_max_cost_shortens_it_and_says_so(house: House) -> None:
     assert outcome.release is not None and outcome.release.kept is not None
     assert outcome.cost is not None and outcome.cost.usd < 0.027
     assert outcome.release.kept.until - house.clock.now() == pytest.approx(16.2 * 60 - 90 - 150, abs=2)
-    assert any("max_cost pays for no more" in text for text in outcome.warnings)
+    assert any("max_cost does not pay for more" in text for text in outcome.warnings)
 
 
 def test_a_machine_that_max_cost_cannot_pay_for_is_released(house: House) -> None:

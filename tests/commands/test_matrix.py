@@ -118,7 +118,7 @@ def test_legs_beyond_the_budget_of_all_are_left_out_and_cheaper_ones_still_fit(b
     found = built(examples=("plain",), clouds=("aws",), gpus=("L4:1", "H100:8", "T4:1"), budget_usd=budget)
     assert [leg.inputs["gpu"] for leg in found.legs] == ["L4:1", "T4:1"]
     assert found.max_usd <= budget + 1e-9
-    assert "of the budget is left" in found.dropped[0][1]
+    assert "of the budget remains" in found.dropped[0][1]
 
 
 def test_more_than_github_takes_is_a_mistake_that_names_the_shards(

@@ -112,7 +112,7 @@ def test_without_a_price_it_is_warned_of_and_a_budget_is_refused(ask: Ask) -> No
     quoted = quote(ask(example="plain", gpu="B300:8"), PRICES)
     assert (quoted.hourly_usd, quoted.max_usd, quoted.offers) == (None, None, ())
     assert "No price is known for B300:8" in quoted.warnings[0]
-    with pytest.raises(BudgetError, match="cannot be held"):
+    with pytest.raises(BudgetError, match="cannot be guaranteed"):
         quote(ask(example="plain", gpu="B300:8", max_cost=100), PRICES)
 
 

@@ -164,7 +164,7 @@ def test_an_upload_that_fails_is_said_once_with_where_the_files_are_and_changes_
     [warning] = house.warnings()
     assert str(problem).partition("\n")[0] in warning
     assert str(house.folder.parent) in warning
-    assert "The run's own ending stands." in warning
+    assert "The run's ending does not change." in warning
     assert "actions/upload-artifact" in warning
     assert house.page.outputs["ending"] == outcome.ending.value
     assert house.page.outputs["exit_code"] == str(outcome.exit_code)

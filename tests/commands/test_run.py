@@ -326,4 +326,4 @@ def test_an_end_that_cannot_be_told_is_the_same_end(house: House, monkeypatch: p
 
     monkeypatch.setattr(house.workflow, "ended", broken)
     assert house.run().exit_code == 0
-    assert any("could not be told in full" in each for each in house.workflow.said)
+    assert any("could not be reported completely" in each for each in house.workflow.said)

@@ -117,7 +117,7 @@ def test_a_base_that_failed_is_no_baseline_and_says_so(house: House) -> None:
 def test_a_turn_the_machine_does_not_tell_of_measured_nothing(house: House) -> None:
     outcome = ran(house, BOTH, turns=())
     assert (outcome.metrics, outcome.samples) == ({}, {})
-    assert outcome.beside is not None and outcome.beside.reason == "not both sides came to an end"
+    assert outcome.beside is not None and outcome.beside.reason == "not both sides finished"
 
 
 def test_a_job_that_failed_keeps_its_own_code(house: House) -> None:

@@ -20,14 +20,14 @@ from cvl_ci.ports import Clock, Cloud, Clouds, Event, Found
 from cvl_ci.result.receipt import AFTERWARDS, MACHINE, MAIN, REAPER, Receipt
 
 SETTLE_SECONDS = 10.0
-"""None seen for so long is none: what was asked for this very moment is listed later (SETTLE_SECONDS of lease.py)."""
+"""No machine seen for so long means none: a request of this moment is listed later (SETTLE_SECONDS of lease.py)."""
 LOOK_SECONDS = 2.0
 PHASE_SECONDS = 900.0
-"""A machine may have to be found, and be set up, before the phase is there."""
+"""A machine may have to be found and set up before the phase begins."""
 WORK_SECONDS = 300.0
-"""What a process has to end a machine with proof: GitHub gives post no more."""
+"""A process has this long to end a machine with proof: GitHub gives post no more."""
 AFTERWARDS_SECONDS = 60.0
-"""When it has ended, nothing more is to be hoped for from it."""
+"""After the process has ended, it can end no machine any more."""
 OUTAGE_SECONDS = 60.0
 
 _FIRST = {
@@ -42,7 +42,7 @@ _SIGNALS = {words.SIGINT: signal.SIGINT, words.SIGTERM: signal.SIGTERM}
 
 
 class Run(Protocol):
-    """A `cvl-ci run` of its own, started and heard."""
+    """A started `cvl-ci run`, whose output the drill reads."""
 
     lease: str
     asked: bool
@@ -65,21 +65,21 @@ class Run(Protocol):
 
 
 class Ground(Protocol):
-    """Where drills are held."""
+    """Place in which drills run."""
 
     def start(self, options: Sequence[str], *, task: str) -> Run:
-        """`cvl-ci run` of a SkyPilot task's text."""
+        """Start `cvl-ci run` with the text of a SkyPilot task."""
 
     def type(self, words: Sequence[str]) -> Run:
-        """`cvl-ci …`, as a person would, from the folder of the run."""
+        """Run `cvl-ci …` as a person would, from the folder of the run."""
 
     def outage(self, kill: str) -> AbstractContextManager[None]:
-        """Until its end nobody reaches the cloud's API (`network`), or its keys are refused (`credentials-expired`)."""
+        """Cut the cloud's API off (`network`) or refuse its keys (`credentials-expired`), until the context ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """The ports that drills need. `say`: what is going on, a line each."""
+    """Ports that drills need. `say`: writes one line of progress."""
 
     clouds: Clouds
     ground: Ground
@@ -94,18 +94,20 @@ class Asked:
 
 
 def asked(*, phase: str | None, kill: str | None, everything: bool, place: Place | None, server: str) -> list[Asked]:
-    """The drills that are wanted. Raises RequestError with all that is missing, and with why a death cannot be had.
+    """Return the requested drills. Raises RequestError with all mistakes, and with the reason for an impossible kill.
 
-    `server`: the address of the API server that would drive a run there, empty where none would.
+    `server`: the address of the API server that would drive a run there, empty without one.
     """
-    mistakes = [] if place else [Mistake(field="--cloud", value="", problem="is missing: say where, as in `sandbox`")]
+    mistakes = (
+        [] if place else [Mistake(field="--cloud", value="", problem="is missing: name a cloud, such as `sandbox`")]
+    )
     if everything and (phase or kill):
-        mistakes.append(Mistake(field="--all", value="", problem="is every phase and every kill: name none beside it"))
+        mistakes.append(Mistake(field="--all", value="", problem="runs every phase and every kill: name no other"))
     for name, given in (("--phase", phase), ("--kill", kill)):
         if not given and not everything:
-            mistakes.append(Mistake(field=name, value="", problem="is missing: name it, or say --all"))
+            mistakes.append(Mistake(field=name, value="", problem="is missing: name it, or use --all"))
     if place and kill and (why := refusal(kill, place=place, server=server)):
-        mistakes.append(Mistake(field="--kill", value=kill, problem=f"cannot be had here: {why}"))
+        mistakes.append(Mistake(field="--kill", value=kill, problem=f"is not possible here: {why}"))
     if mistakes or place is None:
         raise RequestError(mistakes)
     if phase and kill:
@@ -115,20 +117,20 @@ def asked(*, phase: str | None, kill: str | None, everything: bool, place: Place
 
 
 def refusal(kill: str, *, place: Place, server: str) -> str:
-    """Why a run there cannot die of this; empty: it can."""
+    """Return why a run there cannot die of this; empty: it can."""
     if kill == words.API_SERVER:
         if server:
-            return f"the API server at {server} serves others too, and is not this drill's to kill"
-        return "no API server drives a run here; it is driven by a process of its own, which dies with it"
+            return f"the API server at {server} serves others too, so a drill must not kill it"
+        return "no API server drives a run here; a process of its own does, and dies with it"
     if kill == words.NETWORK and place.cloud != SANDBOX:
-        return "this computer's network is not ours to cut; on the sandbox it can be"
+        return "a drill must not cut this computer's network; it can cut the sandbox's"
     if kill == words.CREDENTIALS_EXPIRED and place.cloud != SANDBOX:
-        return "your keys are not ours to expire; the sandbox's are"
+        return "a drill cannot let your keys expire; it can do so with the sandbox's"
     return ""
 
 
 def drill(wanted: Sequence[Asked], *, place: Place, user_id: str, tools: Tools) -> list[Receipt]:
-    """One after the other, on one opened cloud: a sandbox must outlive the run that is killed."""
+    """Run the drills one after the other, on one opened cloud: a sandbox must outlive the run that is killed."""
     receipts = []
     with tools.clouds.open([place], user_id=user_id, watch=_silent) as cloud:
         for number, each in enumerate(wanted, 1):
@@ -137,24 +139,24 @@ def drill(wanted: Sequence[Asked], *, place: Place, user_id: str, tools: Tools) 
                 receipts.append(_Drill(each, place=place, cloud=cloud, tools=tools).held())
             except CvlError as error:
                 if error.money == NOTHING_STARTED:  # a machine that stays raises NotProvedGone instead
-                    error.money = "What the drill had started is taken down."
+                    error.money = "cvl-ci has taken down all that the drill had started."
                 raise
     return receipts
 
 
 class _Drill:
-    """One."""
+    """One drill."""
 
     def __init__(self, wanted: Asked, *, place: Place, cloud: Cloud, tools: Tools) -> None:
         self._wanted, self._place, self._cloud = wanted, place, cloud
         self._asked_about = Place(cloud=cloud.through) if cloud.through else place
         self._clock, self._ground, self._say = tools.clock, tools.ground, tools.say
         self._latest = tools.clock.now() + _longest_minutes(wanted) * 60
-        """When the machine must have ended itself."""
+        """The moment by which the machine must have ended itself."""
         self._run = self._ground.start(_options(wanted, place), task=_task(wanted))
 
     def held(self) -> Receipt:
-        """Whatever happens, a person's Ctrl-C included: nothing of the drill is left to itself."""
+        """Carry out the drill. It leaves nothing behind after any event, including a person's Ctrl-C."""
         receipt: Receipt | None = None
         try:
             receipt = self._caught() if self._is_there() else self._not_killed()
@@ -165,14 +167,14 @@ class _Drill:
         return receipt if receipt.is_gone else replace(receipt, checks=self._receipt(self._look()).checks)
 
     def _last_resort(self, *, told: bool) -> None:
-        """`told`: a receipt says what is left; where there will be none, an error does."""
-        self._say(f"taking down what is left of {self._run.lease}")
+        """Take down the rest of the run. `told`: a receipt lists the leftovers; without one, raise an error."""
+        self._say(f"taking down the rest of {self._run.lease}")
         typed = self._ground.type(["down", self._run.lease])
         stopped = False
         try:
             try:
                 code = typed.wait(within=WORK_SECONDS)
-            except KeyboardInterrupt:  # the only one: what comes after it is answered in words
+            except KeyboardInterrupt:  # the only one: the answer to a later one is an error in words
                 stopped, code = True, typed.wait(within=WORK_SECONDS)
         finally:
             typed.close()
@@ -180,7 +182,7 @@ class _Drill:
             raise KeyboardInterrupt
         if code != 0 and (stopped or not told):
             raise NotProvedGone(
-                f"The drill was stopped, and it is not proved that the machine of {self._run.lease} is gone.",
+                f"The drill was stopped, and there is no proof that the machine of {self._run.lease} is gone.",
                 money="It may still be running and billed until its own end, at the latest "
                 f"{_longest_minutes(self._wanted):.0f} minutes after the drill began.",
                 next_step=f"`cvl-ci down {self._run.lease} --cloud {self._place}` takes it down.",
@@ -190,12 +192,12 @@ class _Drill:
         phase = self._wanted.phase
         there = self._run.reaches(phase, within=PHASE_SECONDS)
         if there and phase is Phase.PROVISIONING:
-            # A death before there is a machine would prove nothing.
+            # A death before a machine exists would prove nothing.
             there = self._run.comes_to(lambda: self._run.asked, PHASE_SECONDS) and self._machine_is_seen()
         return there and self._run.phase is phase
 
     def _machine_is_seen(self) -> bool:
-        """A provider that is silent is asked again, as one that shows none."""
+        """Wait until the provider shows a machine. Ask a silent provider again, like one without machines."""
         while True:
             seen, _silent = self._look().read()
             if seen:
@@ -204,10 +206,10 @@ class _Drill:
                 return False
 
     def _not_killed(self) -> Receipt:
-        """The run is left to its end, which is main's to make."""
+        """Let the run end by its own main, and return the reason why nothing was killed."""
         self._run.wait(within=WORK_SECONDS)
         found = self._look()
-        last = next((line for line in reversed(self._run.said) if line.strip()), "it said nothing")
+        last = next((line for line in reversed(self._run.said) if line.strip()), "it printed nothing")
         problem = f"the run ended, hung or went on before it was caught in {self._wanted.phase.value}: {last}"
         return replace(self._receipt(found), problem=problem)
 
@@ -218,14 +220,14 @@ class _Drill:
         killed, found = self._clock.monotonic(), self._look()
         resources, silent = found.read()
         receipt = replace(self._receipt(found), seen_after_kill=sum(not each.ending for each in resources))
-        unheard = f", and there was no answer from {'; '.join(silent)}" if silent else ""
+        unheard = f", and no answer came from {'; '.join(silent)}" if silent else ""
         self._say(f"killed; the provider shows {receipt.seen_after_kill} of it{unheard}")
         if problem := self._too_late(receipt):
             return replace(receipt, problem=problem)
         for line in range(receipt.first, REAPER + 1):
             if line > receipt.first:
                 self._say(f"line {line - 1} did not catch it")
-                self._run.lose()  # also where it only hangs
+                self._run.lose()  # also if it only hangs
             found, since = self._until_none(self._called_in(line))
             receipt = replace(receipt, checks=self._receipt(found).checks, at=self._clock.now())
             if since is not None:
@@ -233,16 +235,13 @@ class _Drill:
         return receipt
 
     def _too_late(self, receipt: Receipt) -> str:
-        """Of a run that could not react: where it died by its own last word, and whether there was anything to catch.
-
-        What was ending already, by whosever doing, must not be credited to the line that comes after.
-        """
+        """Return why the kill came too late: a resource that was ending already must not count for a later line."""
         wanted = self._wanted.phase
         if receipt.first == MAIN:
             return ""
-        self._run.wait(within=5.0)  # what it had said is heard
+        self._run.wait(within=5.0)  # read all that it had written
         if self._run.phase is not wanted:
-            return f"it had come to {self._run.phase.value if self._run.phase else 'nothing'} when it died"
+            return f"it had reached {self._run.phase.value if self._run.phase else 'nothing'} when it died"
         if receipt.is_gone and wanted is not Phase.RELEASING:
             return "its machine was ending already when it died"
         return ""
@@ -260,7 +259,7 @@ class _Drill:
                 self._clock.sleep(OUTAGE_SECONDS)
 
     def _called_in(self, line: int) -> Run | None:
-        """Whose work this line is; None: the machine's."""
+        """Start the work of this line; None: the machine does it."""
         if line == MAIN:
             return self._run
         if line == AFTERWARDS:
@@ -270,7 +269,7 @@ class _Drill:
         return None
 
     def _until_none(self, worker: Run | None) -> tuple[Found, float | None]:
-        """The last answer, and since when there was none (monotonic); None: there still is, or nobody says."""
+        """Return the last answer, and the monotonic moment since which it shows none; None: resources remain."""
         since: float | None = None
         patience = WORK_SECONDS if worker else max(AFTERWARDS_SECONDS, self._latest - self._clock.now())
         until, at_work = self._clock.monotonic() + patience, worker is not None
@@ -287,11 +286,11 @@ class _Drill:
             self._clock.sleep(LOOK_SECONDS)
 
     def _credited(self, line: int, receipt: Receipt) -> int:
-        """In releasing, main may have had its end accepted before it died: then no later line had anything to do."""
+        """Return the line that gets the credit: main, if the provider accepted main's request before main died."""
         return MAIN if self._wanted.phase is Phase.RELEASING and not receipt.seen_after_kill else line
 
     def _look(self) -> Found:
-        """The provider's own word, and nobody else's. A cloud out of reach gives none."""
+        """Ask the provider, and no other source. A cloud out of reach gives no answer."""
         try:
             return self._cloud.inventory.find(lease=self._run.lease or None, places=[self._asked_about])
         except CvlError:
@@ -312,7 +311,7 @@ class _Drill:
 
 
 def _task(wanted: Asked) -> str:
-    """It lasts where it is to be killed, and is quick on the way there; what it leaves takes a moment to fetch."""
+    """Return a task that lasts in the phase of the kill and is quick before it. Its file takes time to fetch."""
     lasting = OUTAGE_SECONDS / 2 if wanted.kill in {words.NETWORK, words.CREDENTIALS_EXPIRED} else 900
     seconds = {phase: lasting if phase is wanted.phase else 1 for phase in (Phase.SETUP, Phase.RUNNING)}
     return (
@@ -331,9 +330,9 @@ def _options(wanted: Asked, place: Place) -> list[str]:
 
 
 def _minutes(wanted: Asked) -> tuple[int, int, int]:
-    """Provisioning, runtime, heartbeat: short where the machine's own end is proved; elsewhere that must not end it.
+    """Return provisioning, runtime and heartbeat. They are short only if the drill proves the machine's own end.
 
-    A heartbeat of less is over before its renewal comes, on a computer or a cloud that is slow: then nothing was lost.
+    On a slow computer or cloud a shorter heartbeat would pass before its renewal, although nothing was lost.
     """
     if _FIRST[wanted.kill] != MACHINE:
         return 15, 20, 20
@@ -341,10 +340,10 @@ def _minutes(wanted: Asked) -> tuple[int, int, int]:
 
 
 def _longest_minutes(wanted: Asked) -> float:
-    """And what a provider may take to carry it out."""
+    """Return the longest life of the machine, including the time that a provider may need to end it."""
     provisioning, runtime, _ = _minutes(wanted)
     return provisioning + runtime + RELEASE_MINUTES + 3
 
 
 def _silent(event: Event) -> None:
-    """What is told is told by the run itself."""
+    """Ignore the event: the run itself reports it."""

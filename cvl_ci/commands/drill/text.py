@@ -1,4 +1,4 @@
-"""What `drill` says: the line that caught it, after how long, and the receipt."""
+"""Write the lines of `drill`: the line that caught the run, after how long, and the receipt."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from cvl_ci.result.units import duration, moment
 
 def lines(receipt: Receipt) -> Iterator[str]:
     yield f"{receipt.kill} while {receipt.phase.value} (lease {plain(receipt.lease) or 'none'}): {_verdict(receipt)}"
-    yield f"  asked of the provider at {moment(receipt.at)}"
+    yield f"  the provider was last asked at {moment(receipt.at)}"
     for asked in receipt.checks:
         yield f"  {phrases.answer(asked)}"
     if not receipt.checks:
-        yield "  nobody could be asked: nothing is proved"
+        yield "  no provider could be asked: nothing is proved"
 
 
 def exit_code(receipts: Sequence[Receipt]) -> int:
-    """79 comes before all else; a drill in which nothing was killed has proved nothing."""
+    """Return the exit code. 79 comes before all others; a drill in which nothing was killed has proved nothing."""
     if not all(receipt.is_gone for receipt in receipts):
         return NotProvedGone.exit_code
     return 0 if all(receipt.proved for receipt in receipts) else CvlError.exit_code

@@ -1,4 +1,4 @@
-"""From inputs to the plan of one run, by asking the checkout and the prices; every mistake is raised at once."""
+"""Build the plan of one run from inputs, the checkout and the prices. All mistakes are raised at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Prepared = tuple[Work | None, list[Mistake]]
 
 
 def prepare(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
-    """Raises RequestError with all that is wrong: in the words, in the example, and in how they go together."""
+    """Build the plan. Raises RequestError with all mistakes: in the words, in the example, and in their combination."""
     plan = _one_side(inputs, checkout=checkout, prices=prices)
     return (
         pairing.with_base(plan, inputs, checkout=checkout, of=partial(_one_side, prices=prices))
@@ -133,7 +133,7 @@ def _command(inputs: Inputs, checkout: Checkout) -> Prepared:
 
 
 def _title(command: str) -> str:
-    """Return the command's first words. None is cut in two: half a secret would be hidden nowhere."""
+    """Return the command's first words. No word is cut: no mask recognizes half a secret."""
     line = command.splitlines()[0]
     return line if len(line) <= 60 else line[:61].rpartition(" ")[0] or line[:60]
 
@@ -147,7 +147,7 @@ def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
         content = checkout.read(path, limit=safe_yaml.LARGEST_BYTES + 1)
         task = task_file.read(content, known_gpus=prices.accelerators())
     except OSError:
-        return None, [inputs.mistake("task", typed, "is no file that can be read")]
+        return None, [inputs.mistake("task", typed, "is not a readable file")]
     except safe_yaml.Unreadable as error:
         return None, [inputs.mistake("task", typed, str(error))]
     variables = {name: value for name, value in {**task.env, **inputs.env}.items() if name not in inputs.secrets}
@@ -174,7 +174,7 @@ def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
 
 
 def find_example(typed: str, checkout: Checkout) -> str:
-    """Its directory. Raises Wrong, with the near ones."""
+    """Return the example's directory. Raises Wrong, with similar names."""
 
     def name_of(directory: str) -> str | None:
         try:
@@ -186,7 +186,7 @@ def find_example(typed: str, checkout: Checkout) -> str:
 
 
 def read_example(directory: str, entries: Iterable[Entry], checkout: Checkout) -> Example:
-    """Raises Wrong."""
+    """Read an example. Raises Wrong."""
     names = {below(entry.path, directory) for entry in entries}
     try:
         content = checkout.read(_joined(directory, example.FILE_NAME), limit=safe_yaml.LARGEST_BYTES + 1)
@@ -198,7 +198,10 @@ def read_example(directory: str, entries: Iterable[Entry], checkout: Checkout) -
 
 
 def read_texts(directory: str, entries: Iterable[Entry], checkout: Checkout) -> dict[str, str]:
-    """The example's own sources, by path below it. Prose does not count: a README may name what the code never does."""
+    """Return the example's own sources, by path below it.
+
+    Prose does not count: a README may name something that the code never uses.
+    """
     texts = {}
     for entry in entries:
         name = entry.path.rpartition("/")[2]
@@ -211,12 +214,12 @@ def read_texts(directory: str, entries: Iterable[Entry], checkout: Checkout) -> 
 def _stage(
     found: Example, texts: Mapping[str, str], globs: tuple[str, ...] | None, checkout: Checkout
 ) -> tuple[tuple[StagedFile, ...], tuple[str, ...]]:
-    """What belongs to the example, each file where it is in the repository. Raises Wrong."""
+    """Return the files of the example, each at its place in the repository. Raises Wrong."""
     belongs = Belonging(subject(found, texts=texts, globs=globs, checkout=checkout), checkout=checkout)
     entries = belongs.entries()
     if sum(entry.bytes for entry in entries) > LARGEST_STAGE_BYTES:
-        raise Wrong("takes more than 2 GiB of the repository along: name less with files, and large data by a bucket")
-    unmatched = [f"No file answers to {glob!r}, which files names." for glob in belongs.unmatched()]
+        raise Wrong("needs more than 2 GiB of the repository: name fewer files, and put large data into a bucket")
+    unmatched = [f"No file matches {glob!r} of the input files." for glob in belongs.unmatched()]
     return staged(entries), (
         *warnings_of(checkout.left_behind(found.directory)),
         *warnings_of_credentials(entries, checkout),
@@ -225,7 +228,7 @@ def _stage(
 
 
 def _with_the_types_gpus(plan: RunPlan, prices: Prices) -> RunPlan:
-    """A type of machine that was asked for by name has the GPUs it has."""
+    """Add the GPUs of an instance type that the user named."""
     if not plan.needs.instance_type or plan.needs.accelerators:
         return plan
     offers = prices.offers(plan.needs, places=plan.places, spot=Spot.NEVER)

@@ -1,4 +1,4 @@
-"""A checkout that answers each question once: a matrix asks for hundreds of legs, and several times for each folder."""
+"""Cache a checkout's answers: a matrix asks for hundreds of legs, and several times for each folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Remembering:
-    """The checkout below, with its answers kept."""
+    """Checkout that remembers the answers of another checkout."""
 
     def __init__(self, checkout: Checkout) -> None:
         self._checkout = checkout

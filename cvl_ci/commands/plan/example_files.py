@@ -1,4 +1,4 @@
-"""The files of an example, to send and to watch, by the one rule of planning/example_files.py."""
+"""Find the files of an example, to send and to watch, by the one rule of planning/example_files.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvl_ci.ports import Checkout, Entry, Paths
 
 
 class Belonging:
-    """`gone`: paths that the checkout no longer holds and once held; a change of them counts as well."""
+    """Files of one example. `gone`: paths that the checkout once held; a change of them counts as well."""
 
     def __init__(self, subject: Subject, *, checkout: Checkout, gone: Iterable[str] = ()) -> None:
         self._checkout = checkout
@@ -22,20 +22,20 @@ class Belonging:
         self._parts = example_files.parts(subject, tree=tree, read=self._read)
 
     def entries(self) -> Sequence[Entry]:
-        """What goes to the machine."""
+        """Return the files for the machine."""
         found: dict[str, Entry] = {}
         for part in self._parts:
             found |= {entry.path: entry for entry in self._checkout.files(part.path) if part.holds(entry.path)}
         return list(found.values())
 
     def is_touched(self, changed: Collection[str]) -> bool:
-        """Whether one of these paths belongs to it: also as the file that a link of it leads to."""
+        """Return whether one of these paths belongs to the example, also as the target of one of its links."""
         if any(part.holds(path) for part in self._parts for path in changed):
             return True
         return bool({*changed} & self._targets())
 
     def unmatched(self) -> list[str]:
-        """Globs that no file answers to."""
+        """Return globs that match no file."""
         return [part.glob for part in self._parts if part.glob and not self._some(part)]
 
     def _some(self, part: Part) -> bool:
@@ -54,7 +54,10 @@ class Belonging:
 
 
 def subject(found: Example, *, texts: Mapping[str, str], globs: tuple[str, ...] | None, checkout: Checkout) -> Subject:
-    """`texts`: by their paths below the example. `globs`: as given for this run, which win over the example's own."""
+    """Return the subject of the rule.
+
+    `texts`: by their paths below the example. `globs`: those of this run, which replace the example's own.
+    """
     sources = {python_packages.join(found.directory, path): text for path, text in texts.items()}
     return Subject(
         directory=found.directory,

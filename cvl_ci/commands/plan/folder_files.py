@@ -1,4 +1,4 @@
-"""The files that a run sends: those of a folder that a command or a task names, and the warnings for any run."""
+"""Find the files that a run sends from the folder of a command or task, and the warnings for any run."""
 
 from __future__ import annotations
 

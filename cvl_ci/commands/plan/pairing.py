@@ -1,4 +1,4 @@
-"""Two versions of the same work on one machine: the base's plan beside the head's, its files from git's own store."""
+"""Put two versions of the same work on one machine: the base's plan next to the head's, with files from git's store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from cvl_ci.result.benchmark import rules
 
 
 def with_base(plan: RunPlan, inputs: Inputs, *, checkout: Checkout, of: Callable[..., RunPlan]) -> RunPlan:
-    """Raises RequestError. A base that has no such work is nothing to compare with, which is said and passes."""
+    """Add the base to a plan. Raises RequestError.
+
+    A base without such work cannot be compared: a warning reports it, and the run goes on.
+    """
     ref = inputs.compare or ""
     said = _rules(checkout)
     rules.read(said)
@@ -42,7 +45,7 @@ def with_base(plan: RunPlan, inputs: Inputs, *, checkout: Checkout, of: Callable
 
 
 def _rules(checkout: Checkout) -> bytes:
-    """The head's: what a base thought of tolerance does not count any more."""
+    """Return the rules of the head. The tolerance of the base does not count any more."""
     try:
         return checkout.read(rules.FILE_NAME, limit=safe_yaml.LARGEST_BYTES + 1)
     except OSError:

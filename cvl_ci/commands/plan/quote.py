@@ -1,4 +1,4 @@
-"""What would run, where, and what it would cost: the road of a run, stopped before anything is asked of a cloud."""
+"""Quote a plan: what would run, where, and its cost. It stops before any request to a cloud."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from cvl_ci.ports import Prices
 from cvl_ci.result.units import dollars, duration, size
 
 SHORTEST_MINUTES = 10.0 + RELEASE_MINUTES
-"""Less than this buys no run: the machine boots, is set up, and is given back again."""
+"""Fewer minutes buy no run: the machine boots, is set up, and is released again."""
 
 SHORTEST_SANDBOX_MINUTES = 1.0
 SHOWN_OFFERS = 8
 _COUNTS = (1, 2, 4, 8, 16)
-"""How many GPUs a cloud's machines have."""
+"""The GPU counts of the clouds' machines."""
 
 
 def quote(plan: RunPlan, prices: Prices) -> Quote:
-    """Raises BudgetError when the plan's max_cost cannot buy even a short run, or cannot be held at all."""
+    """Return the quote. Raises BudgetError if max_cost cannot buy even a short run, or cannot be guaranteed."""
     offers = _offers(plan, prices, spot=plan.spot)
     if not offers:
         return _unpriced(plan, prices)
@@ -44,7 +44,7 @@ def quote(plan: RunPlan, prices: Prices) -> Quote:
 
 
 def as_json(plan: RunPlan, quoted: Quote) -> str:
-    """For programs: these keys and no others."""
+    """Return the quote for programs: always these keys and no others."""
     return json.dumps(
         {
             "example": plan.example,
@@ -67,7 +67,7 @@ def as_json(plan: RunPlan, quoted: Quote) -> str:
 
 
 def as_text(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
-    """For a person, in plain text."""
+    """Return the quote for a person, in plain text."""
     parts = [plan.title, _facts(plan)]
     if quoted.offers:
         parts += [_table(plan, quoted.offers), _cost(plan, quoted, prices)]
@@ -76,7 +76,7 @@ def as_text(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
 
 
 def in_one_line(plan: RunPlan, quoted: Quote) -> str:
-    """What is about to be run and what it may cost, as the first line of a run."""
+    """Return the plan and its possible cost, as the first line of a run."""
     if not quoted.offers or quoted.hourly_usd is None or quoted.max_usd is None:
         return f"{plan.title}: {machine(plan.needs)}, price unknown"
     offer = quoted.offers[0]
@@ -89,12 +89,12 @@ def in_one_line(plan: RunPlan, quoted: Quote) -> str:
 
 
 def on_demand(needs: Needs, *, place: Place, prices: Prices) -> Sequence[Offer]:
-    """What this would cost without spot, where it ran."""
+    """Return the offers without spot at the place where it ran."""
     return prices.offers(needs, places=[place], spot=Spot.NEVER)
 
 
 def machine(needs: Needs) -> str:
-    """`L4:1 or A10G:1, 4+ vCPUs, 16+ GiB, 100 GB disk`."""
+    """Return `L4:1 or A10G:1, 4+ vCPUs, 16+ GiB, 100 GB disk`."""
     gpus = " or ".join(f"{name}:{count}" for name, count in needs.accelerators.items())
     return ", ".join(
         part
@@ -128,7 +128,7 @@ def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
         problem += f" ({there_is})"
     if plan.limits.max_cost_usd is not None:
         raise BudgetError(
-            f"{problem}, so max_cost cannot be held.",
+            f"{problem}, so max_cost cannot be guaranteed.",
             next_step="Give another cloud, region or GPU, or leave max_cost out and let max_runtime limit it.",
         )
     return Quote(
@@ -137,12 +137,15 @@ def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
         max_usd=None,
         deadline_minutes=plan.limits.longest_minutes,
         catalogue_date=prices.date,
-        warnings=(f"{problem}: what it costs is not limited, how long it runs is.",),
+        warnings=(f"{problem}: its time is limited, but its cost is not.",),
     )
 
 
 def _what_there_is(plan: RunPlan, prices: Prices) -> str:
-    """Return which machines with these GPUs have a price: others where the run may go, the same ones elsewhere."""
+    """Return which machines with these GPUs have a price.
+
+    It lists other counts at the run's places, and the same count elsewhere.
+    """
     found: dict[str, list[str]] = {}
     for name, wanted in plan.needs.accelerators.items():
         for count in _COUNTS:
@@ -161,7 +164,7 @@ def _check_budget(plan: RunPlan, offer: Offer, minutes: float) -> None:
     hourly = offer.hourly_usd * plan.num_nodes
     raise BudgetError(
         f"max_cost {dollars(plan.limits.max_cost_usd)} buys {duration(minutes * 60)} of {_machines(plan, offer)} at "
-        f"{dollars(hourly)} an hour: not enough to boot, run anything and give back.",
+        f"{dollars(hourly)} an hour: not enough to boot, run a command and release the machine.",
         next_step=f"Allow at least {dollars(round(hourly * least / 60 + 0.005, 2))}, "
         "or choose a smaller GPU, fewer nodes, or spot.",
     )
@@ -208,7 +211,7 @@ def _facts(plan: RunPlan) -> str:
 def _turns(plan: RunPlan) -> str:
     if plan.against is None:
         return f"{plan.repeat} on one machine" if plan.repeat > 1 else ""
-    return f"{plan.repeat} of each, beside {plan.against.ref} ({plan.against.commit[:12]})"
+    return f"{plan.repeat} of each, next to {plan.against.ref} ({plan.against.commit[:12]})"
 
 
 def _table(plan: RunPlan, offers: Sequence[Offer]) -> str:
@@ -238,12 +241,12 @@ def _cost(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
     most = f"at most {dollars(quoted.max_usd)} in {longest} with boot and release{kept}"
     first = f"  {dollars(quoted.hourly_usd)} an hour, {most}{billed}."
     dearest = max(offer.hourly_usd for offer in quoted.offers) * plan.num_nodes
-    taken = [f"  Where that is taken, up to {dollars(dearest)} an hour."] if dearest > quoted.hourly_usd else []
+    taken = [f"  If that is not available, up to {dollars(dearest)} an hour."] if dearest > quoted.hourly_usd else []
     return "\n".join([first, *taken, *_other_price(plan, quoted, prices), f"  Prices: {prices.date}."])
 
 
 def _other_price(plan: RunPlan, quoted: Quote, prices: Prices) -> list[str]:
-    """What spot would save, or what falling back from it would cost."""
+    """Return what spot would save, or what a fallback from spot would cost."""
     first = quoted.offers[0]
     other = Spot.NEVER if first.spot else Spot.ALWAYS
     found = _offers(plan, prices, spot=other)

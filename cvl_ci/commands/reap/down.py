@@ -1,4 +1,4 @@
-"""`down`: find what is ours, by record and by the provider's own word, and end it with proof."""
+"""Find the leases of this user, by record and by the provider's answer, and end them with proof."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cvl_ci.ports import Clock, Cloud, Clouds, Event, LeaseRecord, Records, Reso
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """The ports that taking down needs."""
+    """Ports that taking down needs."""
 
     clouds: Clouds
     records: Records
@@ -25,7 +25,10 @@ class Tools:
 
 @dataclass(frozen=True, kw_only=True)
 class Downed:
-    """Lease → its proof. `silent`: who did not say which leases there are. `unlabelled`: named like ours, untouched."""
+    """Result. `releases`: lease → proof. `silent`: clouds without an answer about leases.
+
+    `unlabelled`: resources with a name like ours, which stay untouched.
+    """
 
     releases: Mapping[str, Release]
     silent: tuple[str, ...]
@@ -37,7 +40,7 @@ class Downed:
 
 
 def down(names: Sequence[str], *, everything: bool, places: Sequence[Place], user_id: str, tools: Tools) -> Downed:
-    """End these leases. `places`: where to look for leases that this machine has no record of."""
+    """End these leases. `places`: where to look for leases without a record on this computer."""
     known = {record.name: record for record in tools.records.all()}
     wanted = [_known_or_new(name, known, places, tools.clock) for name in names]
     silent, unlabelled = tuple[str, ...](), tuple[Resource, ...]()
@@ -56,7 +59,7 @@ def down(names: Sequence[str], *, everything: bool, places: Sequence[Place], use
 
 
 def _known_or_new(name: str, known: dict[str, LeaseRecord], places: Sequence[Place], clock: Clock) -> LeaseRecord:
-    if name in known and places:  # where a person says, and where the record says: only both together prove it gone
+    if name in known and places:  # a person's place and the record's places: only both together prove it gone
         recorded = (*known[name].places, *map(Place.parse, known[name].regions))
         return replace(known[name], places=tuple(dict.fromkeys([*places, *recorded])), regions=())
     if name in known:
@@ -65,13 +68,16 @@ def _known_or_new(name: str, known: dict[str, LeaseRecord], places: Sequence[Pla
         near = tuple(sorted(known)[-3:])
         raise RequestError(
             [Mistake(field="NAME", value=name, problem="is not a lease recorded on this machine", near=near)],
-            next_step="Say where it may be (`--cloud aws`), and the provider is asked for it by name.",
+            next_step="Name its cloud (`--cloud aws`), and cvl-ci asks the provider for it by name.",
         )
     return LeaseRecord(name=name, labels={}, deadline=0.0, places=tuple(places), taken_at=clock.now())
 
 
 def _shown(places: Sequence[Place], user_id: str, tools: Tools) -> tuple[list[tuple[Place, Resource]], tuple[str, ...]]:
-    """Return everybody's resources, and who was silent. A cloud that cannot be opened keeps no other waiting."""
+    """Return the resources of all owners, and the silent clouds.
+
+    A cloud that cannot be opened does not block others.
+    """
     shown: list[tuple[Place, Resource]] = []
     unheard: list[str] = []
     for place in places:
@@ -125,4 +131,4 @@ def _lease(record: LeaseRecord, cloud: Cloud, tools: Tools) -> Lease:
 
 
 def _unwatched(event: Event) -> None:
-    """Nobody watches a machine that is only looked for; what matters is in the proof."""
+    """Ignore the event: the proof holds all that matters."""

@@ -1,4 +1,4 @@
-"""What `down` says, line by line: each lease and its proof, then who did not say which leases there are."""
+"""Write the lines of `down`: each lease and its proof, then the clouds without an answer."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from cvl_ci.result.sanitize import plain
 
 
 def lines(downed: Downed, *, asked: Sequence[Place]) -> Iterator[str]:
-    """`asked`: the places where a person said to look."""
+    """Yield the lines. `asked`: the places that the user named."""
     for name, release in downed.releases.items():
         yield f"{name}: {'gone' if release.gone else 'NOT PROVED GONE: it may still be running and billed'}"
         for answer in (*map(phrases.answer, release.asked), *phrases.unproved(release)):
             yield f"  {answer}"
     for resource in downed.unlabelled:
         name = plain(f"{resource.provider} {resource.region} {resource.id}")
-        yield f"named like ours, but without our labels, so it is not touched, and may be billed: {name}"
+        yield f"named like ours, but without our labels, so it stays untouched, and may be billed: {name}"
     for words in downed.silent:
         yield f"NO WHOLE ANSWER: {plain(words)}"
     if downed.silent:
         yield (
-            "So it is not proved that nothing else of ours is left: what may be running there is billed. "
-            "Look at the credentials with `cvl-ci check`, and run this again."
+            "So there is no proof that nothing else of cvl-ci is left. A machine there is billed. "
+            "Check the credentials with `cvl-ci check`, and run this again."
         )
     elif not downed.releases and not downed.unlabelled:
         yield _nothing(asked)
@@ -34,6 +34,4 @@ def _nothing(asked: Sequence[Place]) -> str:
     if asked:
         clouds = ", ".join(map(str, asked))
         return f"Nothing of ours is left: no lease is recorded as running here, and none is shown by {clouds}."
-    return (
-        "No lease is recorded as running here. No cloud was asked: add `--cloud aws`, and it is asked for others too."
-    )
+    return "No lease is recorded as running here. No cloud was asked: add `--cloud aws` to search there too."

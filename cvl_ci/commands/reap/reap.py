@@ -1,8 +1,8 @@
-"""`reap`: end what outlived its run, on any runner and with no state: it asks labels, the clock and GitHub alone.
+"""Reap resources that outlived their run, on any runner and without state, by labels, the clock and GitHub.
 
-The mark that precedes every sweep is not of our making, so no pass can lose it and no two reapers can differ on it: the
-deadline, which the lease wrote on the machine at birth, or the moment at which GitHub says that the run was completed.
-From there the grace is counted. It needs no permission to write labels, and a leak does not cost a second pass.
+No reaper writes the mark that precedes a sweep. So no pass can lose it, and no two reapers can differ about it. It is
+the deadline, which the lease wrote on the machine at birth, or the moment at which GitHub completed the run. The grace
+begins at that moment. No permission to write labels is needed, and a leak does not cost a second pass.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, Workflow
 
 
 class Runs(Protocol):
-    """The one port that only this needs: what GitHub itself says of a workflow run of the repository we are in."""
+    """The port that only this command needs: GitHub's answer about a workflow run of this repository."""
 
     def ended_at(self, run: str, attempt: str) -> float | None:
-        """When this attempt was completed. None: it was not, or nobody could say, which is never taken for an end."""
+        """Return when this attempt was completed.
+
+        None: it was not completed, or the answer is unknown. An unknown answer is never an end.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """The ports that reaping needs. `runs` None: GitHub cannot be asked, and deadlines alone decide."""
+    """Ports that reaping needs. `runs` None: GitHub does not answer, and only deadlines decide."""
 
     clouds: Clouds
     prices: Prices
@@ -41,7 +44,7 @@ class Tools:
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
-    """One lease whose end has come. `over_at`: by its deadline or its run's end; `usd` None: no price is known."""
+    """One lease whose end has come. `over_at`: its deadline or its run's end. `usd` None: the price is unknown."""
 
     lease: str
     run: str
@@ -54,11 +57,14 @@ class Suspect:
 
 @dataclass(frozen=True, kw_only=True)
 class Reaped:
-    """`due`: removed, or in a dry run what would be. `marked`: over, still in its grace. `left`: not proved gone."""
+    """Result. `due`: removed, or to be removed after a dry run. `marked`: over, still in its grace.
+
+    `left`: not proved gone.
+    """
 
     at: float
     asked_at: float
-    """When the last answer came: what had to go was judged at `at`."""
+    """The moment of the last answer. The resources were judged at `at`."""
     dry_run: bool
     due: tuple[Suspect, ...] = ()
     marked: tuple[Suspect, ...] = ()
@@ -69,20 +75,24 @@ class Reaped:
     asked: tuple[Asked, ...] = ()
     unproved: tuple[str, ...] = ()
     silent: tuple[str, ...]
-    """Who gave no whole answer, at the first look or at the last: no default, as it is never left out."""
+    """The clouds without a complete answer, at the first or the last check.
+
+    It has no default, so that no caller omits it.
+    """
 
     @property
     def proved(self) -> bool:
-        """Everybody answered, and nothing that had to go is left."""
+        """Return whether every cloud answered, and no due resource is left."""
         return not (self.left or self.silent)
 
 
 def asked(
     cloud: str, *, grace: str, regions: Callable[[str], Sequence[str]], dashes: str = ""
 ) -> tuple[tuple[Place, ...], float]:
-    """Where to look (nowhere named: empty), and the grace in seconds, from words as typed; all mistakes at once.
+    """Return the places and the grace in seconds, from the user's words.
 
-    `dashes`: how the names of inputs begin where they were typed.
+    Without a named place the tuple is empty. RequestError lists all mistakes at once. `dashes`: the prefix of input
+    names as the user typed them.
     """
     mistakes, found, minutes = [], tuple[Place, ...](), 0.0
     try:
@@ -113,9 +123,9 @@ def reap(
     user_id: str,
     tools: Tools,
 ) -> Reaped:
-    """`owner` None: everybody's. `repository`: whose runs `tools.runs` knows.
+    """Reap. `owner` None: of all owners. `repository`: the one whose runs `tools.runs` knows.
 
-    `named`: a person typed the owner, so that it has to match where there is anything of ours.
+    `named`: the user typed the owner, so it must match if any lease exists.
     """
     with tools.clouds.open(where, user_id=user_id, watch=_silent) as cloud:
         inventory, now = cloud.inventory, tools.clock.now()
@@ -131,7 +141,7 @@ def reap(
             prey = [resource for suspect in due for resource in suspect.resources]
             after = sweep(prey, inventory=inventory, places=where, clock=tools.clock, say=tools.workflow.warning)
             left, still_silent = after.read()
-            # Who was silent at the first look was not judged by it, whatever it says later.
+            # A cloud that was silent at the first check was not judged by it, even if it answers later.
             asked = (*after.asked, *(one for one in found.asked if one.error is not None))
             silent = (*silent, *still_silent)
     return Reaped(
@@ -170,7 +180,10 @@ def _by_lease(resources: Sequence[Resource]) -> Mapping[str, list[Resource]]:
 
 
 def _judged(resources: Sequence[Resource], repository: str, now: float, tools: Tools) -> Suspect | None:
-    """Each machine of a lease carries the same labels; of moments that differ, the latest holds."""
+    """Return the suspect, or None.
+
+    Each machine of a lease has the same labels; of different moments, the latest counts.
+    """
     labels = resources[0].labels
     deadline, kept = _latest(resources, LABEL_DEADLINE), _latest(resources, LABEL_KEPT)
     run, _, attempt = labels.get(LABEL_RUN, "").rpartition("-")
@@ -200,7 +213,7 @@ def _latest(resources: Sequence[Resource], label: str) -> float | None:
 
 
 def cost_so_far(resources: Sequence[Resource], now: float, prices: Prices) -> float | None:
-    """So far, at the on-demand price; None when no machine of it has a price that we know."""
+    """Return the cost so far at the on-demand price; None if no machine of it has a known price."""
     machines = [each for each in resources if each.instance_type and each.created_at is not None]
     kinds = {(each.provider, each.region, each.instance_type) for each in machines}
     hourly = {kind: _hourly(*kind, prices=prices) for kind in kinds}
@@ -219,4 +232,4 @@ def _hourly(cloud: str, region: str, instance_type: str, *, prices: Prices) -> f
 
 
 def _silent(event: Event) -> None:
-    """Nobody watches a machine that is only looked for."""
+    """Ignore the event: the command only searches for machines."""

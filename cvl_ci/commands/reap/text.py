@@ -1,4 +1,4 @@
-"""What `reap` says, line by line; a dry run and a real one say the same of the same machines, in another mood."""
+"""Write the lines of `reap`. A dry run and a real one report the same machines, in another mood."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment
 
 SHOWN = 20
-"""Names in one line; the count says the rest."""
+"""The number of names in one line; a count covers the rest."""
 
 
 def lines(reaped: Reaped) -> Iterator[str]:
@@ -24,7 +24,7 @@ def lines(reaped: Reaped) -> Iterator[str]:
         yield f"marked, and left in its grace: {_suspect(suspect, reaped.at)}"
     for resource in reaped.unlabelled:
         name = f"{resource.provider} {resource.region} {resource.id}"
-        yield f"named like ours, but without our labels, so it is not touched: {plain(name)}; see whose it is"
+        yield f"named like ours, but without our labels, so it stays untouched: {plain(name)}; check who owns it"
     yield (
         f"{_count(reaped.living, 'lease')} living and left alone; {_count(reaped.others, 'resource')} of other owners;"
         f" last asked at {moment(reaped.asked_at)}"
@@ -36,20 +36,23 @@ def lines(reaped: Reaped) -> Iterator[str]:
 
 
 def verdict(reaped: Reaped) -> CvlError | None:
-    """None: nothing had been left running. What had to be removed is an error, so that its source is mended."""
+    """Return the error of a sweep, or None if no resource had outlived its run.
+
+    A removal is an error, so that a person fixes its cause.
+    """
     usd = dollars(cost(reaped) or 0.0)
-    so_far = f"They have cost {usd} so far, at the catalogue's on-demand prices, as far as those are known."
+    so_far = f"They have cost {usd} so far, at the catalogue's on-demand prices, as far as it has them."
     if reaped.left:
         return NotProvedGone(
             f"Not proved gone: {_names(reaped.left)}.",
             money=f"It may still be running and billed. {so_far}",
-            next_step="Run `cvl-ci reap` again; what it names twice, end by hand at the provider.",
+            next_step="Run `cvl-ci reap` again. End by hand at the provider all that it names twice.",
         )
     if not reaped.proved:
         return NotProvedGone(
-            "Not every cloud could say what is left, so nothing is proved.",
-            money=f"What may be running there is billed.{f' {so_far}' if reaped.due else ''}",
-            next_step="See which cloud gave no answer and why; `cvl-ci check` helps to mend it. Then run it again.",
+            "Not every cloud answered, so nothing is proved.",
+            money=f"A machine there is billed.{f' {so_far}' if reaped.due else ''}",
+            next_step="Check which cloud gave no answer and why. `cvl-ci check` helps to fix it. Then run this again.",
         )
     if not reaped.due:
         return None
@@ -57,8 +60,8 @@ def verdict(reaped: Reaped) -> CvlError | None:
     return LeakFound(
         f"{_count(len(reaped.due), 'lease')} with {_count(sum(len(each.resources) for each in reaped.due), 'resource')}"
         f" {what}.",
-        money=so_far + (" They go on being billed." if reaped.dry_run else " They are billed no more."),
-        next_step=f"Something did not take them down in time: look at the post step of {_runs(reaped)}.",
+        money=so_far + (" They are still billed." if reaped.dry_run else " They are billed no more."),
+        next_step=f"Their runs did not take them down in time: check the post step of {_runs(reaped)}.",
     )
 
 
@@ -72,14 +75,14 @@ def title(reaped: Reaped) -> str:
 
 
 def ending(reaped: Reaped) -> str:
-    """One word, for a workflow's `if:`."""
+    """Return one word for a workflow's `if:`."""
     if not reaped.proved:
         return "not_proved_gone"
     return ("leak_found" if reaped.dry_run else "leak_removed") if reaped.due else "nothing_left"
 
 
 def cost(reaped: Reaped) -> float | None:
-    """So far, of what is known; None where there was nothing to end."""
+    """Return the known cost so far; None if there was nothing to end."""
     return sum(suspect.usd or 0.0 for suspect in reaped.due) if reaped.due else None
 
 

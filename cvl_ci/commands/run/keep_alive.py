@@ -1,4 +1,4 @@
-"""A machine whose job failed, kept for a person: only when it can be told, paid for and ended; else it is released."""
+"""Keep a machine for a person after its job failed, if it can be labelled, paid for and ended; else release it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,29 @@ from cvl_ci.ports import Clock
 from cvl_ci.result.units import duration
 
 MARGIN_SECONDS = 150.0
-"""SkyPilot counts whole minutes, and looks once in each: without a timer armed at boot it ends up to so much later."""
+"""SkyPilot counts whole minutes and checks once in each.
+
+Without a timer armed at boot, a machine ends up to this much later.
+"""
 SHORTEST_SECONDS = 60.0
 
 
 def keep(lease: Lease, *, plan: RunPlan, launch: Launch, clock: Clock, say: Callable[[str], None]) -> Release | None:
-    """For keep_on_failure minutes, or as long as max_cost pays for. None: it is not kept, and why has been said."""
+    """Keep it for keep_on_failure minutes, or as long as max_cost pays.
+
+    None: it is not kept, and a message gives the reason.
+    """
     now = clock.now()
     paid = plan.limits.paid_minutes(hourly_usd=launch.hourly_usd * launch.num_nodes)
     until = min(now + plan.limits.keep_minutes * 60, launch.created_at + paid * 60 - MARGIN_SECONDS)
     if until - now < SHORTEST_SECONDS:
-        say("The machine is not kept: max_cost leaves nothing to pay it with. It is taken down.")
+        say("The machine is not kept: max_cost is used up. cvl-ci takes it down.")
         return None
     try:
         release = lease.keep(until=until, public_key=plan.public_key)
-    except Exception as error:  # noqa: BLE001  whatever went wrong, a machine that may not end by itself is not left
-        say(f"The machine could not be kept, so it is taken down: {str(error) or type(error).__name__}")
+    except Exception as error:  # noqa: BLE001  after any error: a machine that may not end by itself is never kept
+        say(f"The machine could not be kept, so cvl-ci takes it down: {str(error) or type(error).__name__}")
         return None
     if until < now + plan.limits.keep_minutes * 60 - 1:
-        say(f"The machine is kept for {duration(until - now)} only: max_cost pays for no more.")
+        say(f"The machine is kept for {duration(until - now)} only: max_cost does not pay for more.")
     return release

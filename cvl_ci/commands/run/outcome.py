@@ -1,4 +1,4 @@
-"""What a run came to, of what is known of it: its ending, its cost, its metrics."""
+"""Build the outcome of a run from its state: its ending, its cost, its metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cvl_ci.result.phrases import left_behind
 
 
 def judged(state: RunState) -> verdict.Judgement:
-    """By what is known so far: also asked before the end, of a machine that may be kept."""
+    """Judge by the facts so far. It is also called before the end, about a machine that may be kept."""
     return verdict.judge(
         plan=state.plan,
         launch=state.launch,
@@ -74,7 +74,7 @@ def outcome(state: RunState) -> Outcome:
 
 
 def _cost(state: RunState) -> Cost | None:
-    """From the first time that machines were asked for and had, to their proved end: never less than the bill."""
+    """Return the cost from the first successful request to the proved end: never less than the bill."""
     last = state.attempts[-1] if state.attempts else None
     if last is None or last.error is not None or state.release is None:
         return None
@@ -104,7 +104,7 @@ def _on_demand(state: RunState, attempt: Attempt) -> float | None:
 
 
 def _metrics(outputs: Path, paths: Sequence[str]) -> tuple[Readings, list[str]]:
-    """And what looked like metrics and could not be read."""
+    """Return the metrics, and a line on each file that looked like metrics and could not be read."""
 
     def opened(path: str) -> bytes:
         with (outputs / path).open("rb") as file:
@@ -112,6 +112,6 @@ def _metrics(outputs: Path, paths: Sequence[str]) -> tuple[Readings, list[str]]:
 
     try:
         found, troubles = metric_files.read_all(paths, opened)
-    except Exception as error:  # noqa: BLE001  a job wrote them, and its own end stands
+    except Exception as error:  # noqa: BLE001  a job wrote the files, and its own end stands
         found, troubles = Readings(), [f"The metrics could not be read ({type(error).__name__})"]
-    return found, [f"{trouble}: no metrics were taken from it." for trouble in troubles[:5]]
+    return found, [f"{trouble}: it gives no metrics." for trouble in troubles[:5]]

@@ -1,4 +1,4 @@
-"""`run`: quote → lease → launch → stream → fetch → outcome, and the machine is gone, with proof, whatever happened."""
+"""Run a plan: quote → lease → launch → stream → fetch → outcome. After any event the machine is gone, with proof."""
 
 from __future__ import annotations
 
@@ -21,15 +21,18 @@ from cvl_ci.result.units import size
 __all__ = ["Tools", "run"]
 
 CANCEL_GRACE_SECONDS = 60.0
-"""The machine ends the job by itself at its limit; only when it does not do we, this much later."""
+"""The machine ends the job by itself at its limit. If it does not, the runner does so this much later."""
 
 
 RESCUE_SECONDS = 60.0
-"""How long a machine is kept for the outputs of a job that a person stopped: it costs money meanwhile."""
+"""After a person stops a job, its machine waits this long for the outputs: it costs money meanwhile."""
 
 
 def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
-    """Carry out one plan. Raises CvlError only before anything could be spent; afterwards it is an Outcome."""
+    """Carry out one plan.
+
+    It raises CvlError only before any cost is possible. Afterwards it returns an Outcome.
+    """
     _refuse_unseen(plan)
     refuse_links(outputs, *(outputs.with_name(f"{outputs.name}.{kind}") for kind in ("log", "json")))
     quoted = planning.quote(plan, tools.prices)
@@ -57,15 +60,15 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
                     _launch_to_fetch(state, cloud, lease, staged)
                 _unpack(state, cloud)
         finally:
-            # Only when a signal hit between the end of the work and the beginning of the release.
+            # Needed only if a signal came between the end of the work and the beginning of the release.
             if state.lease is not None and state.release is None:
                 state.release = _released(state, state.lease)
     state.enter(None)
     ended = outcome(state)
     try:
         tools.workflow.ended(ended)
-    except Exception as error:  # noqa: BLE001  how the run ended does not depend on how it is told
-        tools.workflow.warning(f"The end of the run could not be told in full: {_words(error)}")
+    except Exception as error:  # noqa: BLE001  the end of the run does not depend on the report about it
+        tools.workflow.warning(f"The end of the run could not be reported completely: {_words(error)}")
     return ended
 
 
@@ -77,7 +80,10 @@ def _tell_files(plan: RunPlan, tools: Tools) -> None:
 
 
 def _refuse_unseen(plan: RunPlan) -> None:
-    """A plan can be made from an example.yaml alone; a run needs what it names."""
+    """Refuse a plan whose files are missing.
+
+    A plan can come from an example.yaml alone; a run needs the named files.
+    """
     if plan.missing:
         raise RequestError(
             [
@@ -90,7 +96,7 @@ def _refuse_unseen(plan: RunPlan) -> None:
 
 @contextmanager
 def _failures_kept(state: RunState) -> Iterator[None]:
-    """What could not be done, or a person's wish to stop, becomes part of the outcome once there is one to tell."""
+    """Turn an error, or a person's wish to stop, into a part of the outcome, once there is one."""
     try:
         yield
     except CvlError as error:
@@ -102,7 +108,7 @@ def _failures_kept(state: RunState) -> Iterator[None]:
 
 @contextmanager
 def _lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
-    """The promise: written down, then whatever happens inside, released with proof."""
+    """Keep the promise: record the lease, and release it with proof after any event."""
     clock = state.tools.clock
     deadline = clock.now() + state.quote.deadline_minutes * 60
     record = LeaseRecord(
@@ -130,7 +136,7 @@ def _lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
 
 
 def _released(state: RunState, lease: Lease) -> Release:
-    """A person's second Ctrl-C lands here: the release begins again rather than stop half-way."""
+    """Release the machine. A person's second Ctrl-C starts the release again, so that it never stops half-way."""
     while True:
         try:
             kept = _kept(state, lease)
@@ -144,12 +150,12 @@ def _released(state: RunState, lease: Lease) -> Release:
 
 
 def _kept(state: RunState, lease: Lease) -> Release | None:
-    """Only a machine whose own job failed: it is there, and a look at it may tell why."""
+    """Keep the machine only if its own job failed: it exists, and a person may find the reason on it."""
     if not state.plan.limits.keep_minutes or not state.came_through or state.launch is None:
         return None
     if judged(state).ending is not Ending.FAILED:
         return None
-    state.tools.workflow.notice("the job failed: its machine is being kept")
+    state.tools.workflow.notice("the job failed: cvl-ci keeps its machine")
     clock = state.tools.clock
     return keeping.keep(lease, plan=state.plan, launch=state.launch, clock=clock, say=state.warnings.append)
 
@@ -186,20 +192,20 @@ def _launch_to_fetch(state: RunState, cloud: Cloud, lease: Lease, staged: Path) 
 
 
 def _fetched(state: RunState, cloud: Cloud) -> bool:
-    """What goes wrong here changes no ending: the job is over, and its own code stands."""
+    """Fetch the outputs. An error here changes no ending: the job is over, and its own code stands."""
     try:
         cloud.engine.fetch(globs=state.plan.outputs)
-    except Exception as error:  # noqa: BLE001  a machine chose what came
-        state.warnings.append(f"The outputs could not be brought back: {_words(error)}")
+    except Exception as error:  # noqa: BLE001  a machine chose the files
+        state.warnings.append(f"The outputs could not be fetched: {_words(error)}")
         return False
     return True
 
 
 def _unpack(state: RunState, cloud: Cloud) -> None:
-    """When the machines are gone: nothing that they packed can hold that up."""
+    """Unpack after the machines are gone: the machines' archives cannot delay their end."""
     try:
         state.fetched = cloud.engine.unpack(into=state.outputs)
-    except Exception as error:  # noqa: BLE001  a machine chose what came
+    except Exception as error:  # noqa: BLE001  a machine chose the files
         state.warnings.append(f"The outputs could not be unpacked: {_words(error)}")
 
 
@@ -208,23 +214,26 @@ def _words(error: Exception) -> str:
 
 
 def _rescue(state: RunState, cloud: Cloud, interruptible: Callable[[], AbstractContextManager[object]]) -> None:
-    """What a stopped job wrote until now, checkpoints above all, is worth a minute. A second Ctrl-C skips it."""
+    """Fetch the files of a stopped job, checkpoints above all, for at most a minute. A second Ctrl-C skips it."""
     try:
         with interruptible():
             state.tools.workflow.warning(
-                f"Stopping: what the job wrote is fetched first, for at most {RESCUE_SECONDS:.0f} s, then the machine "
-                "is taken down. Ctrl-C again takes it down at once."
+                f"Stopping: cvl-ci first fetches the job's files, for at most {RESCUE_SECONDS:.0f} s. "
+                "Then it takes the machine down. Ctrl-C again takes it down at once."
             )
             cloud.engine.stop()
             state.enter(Phase.FETCHING)
             cloud.engine.fetch(globs=state.plan.outputs, within=RESCUE_SECONDS)
     except KeyboardInterrupt:
-        state.tools.workflow.warning("What the job wrote is left on the machine, which is being taken down now.")
+        state.tools.workflow.warning("The job's files stay on the machine, which cvl-ci takes down now.")
     except Exception as error:  # noqa: BLE001  the run was stopped, and that stays its end
         state.warnings.append(f"The outputs could not be fetched: {_words(error)}")
 
 
 def _end_of_money(state: RunState, launch: Launch, deadline: float) -> float:
-    """A failover may have led to a dearer machine than was quoted: what max_cost buys is less then."""
+    """Return the end of the money.
+
+    A failover may use a more expensive machine than the quoted one, for which max_cost buys less.
+    """
     hourly = launch.hourly_usd * launch.num_nodes
     return min(deadline, launch.created_at + state.plan.limits.deadline_minutes(hourly_usd=hourly) * 60)

@@ -1,4 +1,4 @@
-"""What is known of a run so far, and how it comes to be known: phases, attempts, what the engine says."""
+"""Collect the facts of a run: phases, attempts, and the engine's messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from cvl_ci.ports import (
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """The ports a run needs."""
+    """Ports that a run needs."""
 
     clouds: Clouds
     records: Records
@@ -41,12 +41,12 @@ class Tools:
     prices: Prices
     clock: Clock
     interruptible: Callable[[], AbstractContextManager[object]] | None = None
-    """A person who stops a job may wait for its outputs: while this is open, a second Ctrl-C ends the wait too."""
+    """While this is open, a second Ctrl-C also ends the wait for the outputs of a stopped job."""
 
 
 @dataclass(kw_only=True)
 class RunState:
-    """What is known so far; becomes the Outcome."""
+    """Facts of a run so far; they become the Outcome."""
 
     plan: RunPlan
     quote: Quote
@@ -68,11 +68,11 @@ class RunState:
     failure: CvlError | None = None
     cancelled: bool = False
     came_through: bool = False
-    """From launch to fetch, with no mistake of ours on the way."""
+    """Whether launch and fetch both succeeded, without an error of cvl-ci."""
     warnings: list[str] = field(default_factory=list)
 
     def enter(self, phase: Phase | None) -> None:
-        """One phase ends where the next begins, so the phases add up to the whole."""
+        """Enter a phase. One phase ends where the next begins, so the phases add up to the whole."""
         now = self.tools.clock.monotonic()
         if self.phase is not None:
             name = self.phase.value
@@ -95,7 +95,7 @@ class RunState:
                 self._attempting(attempt)
             case AttemptFailed(attempt=attempt):
                 self.attempts[-1:] = [attempt]
-                workflow.notice(f"{attempt.where} said no: {attempt.error}")
+                workflow.notice(f"{attempt.where} refused: {attempt.error}")
 
     def _attempting(self, attempt: Attempt) -> None:
         if self.lease is not None:

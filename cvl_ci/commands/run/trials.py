@@ -1,4 +1,4 @@
-"""What a run that ran more than once on its machine came to: each side's metrics, and the one against the other."""
+"""Combine the turns of a run on one machine: each side's metrics, and the comparison of the two sides."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from cvl_ci.result.verdict import Judgement
 EXIT_REGRESSION = 1
 
 Read = Callable[[Path, Sequence[str]], tuple[Readings, list[str]]]
-"""Of files below a folder: what they measured, and what could not be read."""
+"""Reader of files below a folder. It returns their metrics, and the problems of unreadable files."""
 
 
 def sides(state: RunState, read: Read) -> tuple[Mapping[str, Sequence[Readings]], list[str]]:
-    """By side, its turns. A turn that was not finished measured nothing: the machine does not tell of it."""
+    """Return the turns of each side. An unfinished turn has no measurement: the machine does not report it."""
     files: dict[str, list[str]] = {}
     for file in state.fetched.files:
         name, _, path = file.path.partition("/")
@@ -52,13 +52,13 @@ def beside(state: RunState, by_side: Mapping[str, Sequence[Readings]]) -> Beside
     if failed is not None:
         return replace(told, reason=f"{against.ref} itself failed there, with exit code {failed}")
     if HEAD not in by_side or BASE not in by_side:
-        return replace(told, reason="not both sides came to an end")
+        return replace(told, reason="not both sides finished")
     found = comparison.compare_turns(by_side[HEAD], by_side[BASE], rules=rules.read(state.plan.rules))
-    return replace(told, changes=found, reason="" if found else "they measured nothing that could be compared")
+    return replace(told, changes=found, reason="" if found else "they have no metric in common to compare")
 
 
 def regressed(ended: Judgement, told: Beside) -> Judgement:
-    """Only what went well otherwise fails by it."""
+    """Fail a run that became worse, if it succeeded otherwise."""
     if ended.ending is not Ending.SUCCEEDED or not told.worse or ended.exit_code:
         return ended
     said = "; ".join(change(one) for one in told.worse[:5])
