@@ -1,4 +1,4 @@
-"""From what was asked and what is to run to the one exact RunPlan; mistakes are collected, not raised. Pure."""
+"""Build the one exact RunPlan from the inputs and the work. Mistakes are collected, not raised. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NO_AUTODOWN = {"hyperbolic", "primeintellect", "verda", "yotta"}
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What is to run, before anybody's inputs are laid over it: an example's preset, a command, or a user's task."""
+    """Work of a run without the user's inputs: an example's preset, a command, or a user's task."""
 
     title: str
     example: str | None = None
@@ -63,10 +63,10 @@ class Work:
 
 
 def asked_for(inputs: Inputs) -> tuple[str | None, list[Mistake]]:
-    """Which one of example, command and task; and what goes with none of them."""
+    """Return which one of example, command and task the inputs name, and the mistakes in their combination."""
     given = [name for name in KINDS if getattr(inputs, name)]
     mistakes = [
-        inputs.mistake(name, getattr(inputs, name), f"is given beside {inputs.spelling.of(given[0])}: give one of them")
+        inputs.mistake(name, getattr(inputs, name), f"cannot go with {inputs.spelling.of(given[0])}: give one of them")
         for name in given[1:]
     ]
     if not given:
@@ -85,7 +85,7 @@ def asked_for(inputs: Inputs) -> tuple[str | None, list[Mistake]]:
         mistakes.append(inputs.mistake("files", " ".join(inputs.files), problem))
     for name in ("include", "exclude"):
         if getattr(inputs, name) and given == ["example"]:
-            problem = "goes with a command or a task: for an example, files names what goes along"
+            problem = "goes with a command or a task: an example takes its files from files"
             mistakes.append(inputs.mistake(name, " ".join(getattr(inputs, name)), problem))
     if inputs.workdir and given == ["example"]:
         mistakes.append(inputs.mistake("workdir", inputs.workdir, "goes with a command: an example has its own"))
@@ -93,7 +93,7 @@ def asked_for(inputs: Inputs) -> tuple[str | None, list[Mistake]]:
 
 
 def named_gpu(inputs: Inputs, known: Collection[str]) -> tuple[Mapping[str, int] | None, list[Mistake]]:
-    """The GPU asked for in SkyPilot's own names. A cluster of one's own may have names of its own."""
+    """Return the requested GPU in SkyPilot's own names. A user's own cluster may have names of its own."""
     if inputs.gpu is None:
         return None, []
     if inputs.places and all(place.cloud in places.OWN_CLUSTERS for place in inputs.places):
@@ -115,7 +115,7 @@ def wrong_regions(inputs: Inputs, regions: Callable[[str], Sequence[str]]) -> li
 
 
 def impossible(inputs: Inputs, plan: RunPlan) -> list[Mistake]:
-    """What each cloud asked for cannot do, known before anything is spent."""
+    """Return the parts that a requested cloud cannot provide, before any cost."""
     mistakes = []
     for cloud in dict.fromkeys(place.cloud for place in plan.places if place.cloud in plan.avoid):
         if plan.num_nodes > 1 and cloud in NO_SEVERAL_NODES:
@@ -134,7 +134,9 @@ def impossible(inputs: Inputs, plan: RunPlan) -> list[Mistake]:
             mistakes.append(inputs.mistake(name, getattr(inputs, name), problem))
     mistakes += _gate(inputs, plan)
     if plan.limits.keep_minutes and inputs.spelling is Spelling.INPUT and not plan.public_key:
-        problem = "keeps a machine that nobody could log in to, as the runner's key goes with it: give ssh_public_key"
+        problem = (
+            "keeps a machine without a way in, because the runner's key is lost with the runner: give ssh_public_key"
+        )
         mistakes.append(inputs.mistake("keep_on_failure", inputs.keep_on_failure, problem))
     return mistakes
 
@@ -151,7 +153,7 @@ def _gate(inputs: Inputs, plan: RunPlan) -> list[Mistake]:
 
 
 def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPlan:
-    """Explicit inputs win over the work's own words."""
+    """Return the plan. Explicit inputs replace the work's own values."""
     env = {**work.env, **inputs.env}
     where = work.places if inputs.places is None else inputs.places
     secrets = {name: secret for name, secret in work.secrets.items() if name not in inputs.env}
@@ -189,11 +191,11 @@ def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPla
 def _not_kept(inputs: Inputs, places: Sequence[Place]) -> tuple[str, ...]:
     if not inputs.keep_on_failure or not _sandbox_in_a_runner(inputs, places):
         return ()
-    return ("keep_on_failure is passed over: a sandbox's machines are inside the runner, where nobody gets to them.",)
+    return ("keep_on_failure is ignored: a sandbox's machines are inside the runner, where no person reaches them.",)
 
 
 def _hardly_gated(inputs: Inputs) -> tuple[str, ...]:
-    """Warn of a gate that a noisy metric can never close."""
+    """Warn about a gate that a noisy metric can never close."""
     if not (inputs.fail_on_regression and inputs.compare and FEWEST_TURNS <= (inputs.repeat or TURNS) < TURNS):
         return ()
     said = (
@@ -214,7 +216,7 @@ def _avoid(inputs: Inputs, work: Work) -> frozenset[str]:
 
 def _needs(inputs: Inputs, declared: Needs, gpu: Mapping[str, int] | None) -> Needs:
     if inputs.instance_type:
-        # A type of machine has the GPUs, vCPUs and memory that it has.
+        # An instance type fixes GPUs, vCPUs and memory.
         return Needs(
             accelerators=gpu or {},
             cpus=inputs.cpus,

@@ -1,4 +1,4 @@
-"""Which files hold credentials: told by their names, and by what they hold where a name alone does not tell."""
+"""Recognize files that hold credentials: by their names, and by their content if a name alone does not decide."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase, translate
 
 READ_BYTES = 64 * 1024
-"""So much of a file with a name that may be anything is looked at."""
+"""The number of bytes that are read from a file whose name does not decide."""
 
 REASON = "it may hold credentials; `secrets` gives a job those that it needs, and `file_mounts` of a task any file"
 

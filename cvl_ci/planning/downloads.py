@@ -1,4 +1,4 @@
-"""Files that an example needs before its image is built (`resources.downloads`), as shell lines. Pure.
+"""Write the shell lines that fetch files for an example before its image is built (`resources.downloads`). Pure.
 
 An entry is a `url` and a `dest`. A url is http(s), `gdrive://ID`, `hf://owner/repository/file`, or
 `hf://owner/repository` for a whole repository of the Hugging Face Hub; `hf://datasets/…` is one of its datasets.
@@ -14,18 +14,20 @@ from typing import Any
 from cvl_ci.inputs.parsers import Wrong
 
 _CACHED = ("models/", "data/")
-"""Destinations that begin so are not below the example but in the field's cache, where its scripts look for them."""
+"""Destinations with these beginnings lie in the field's cache and not below the example: its scripts look there."""
 
 _HUB_WHOLE = re.compile(r"hf://(?:(?P<kind>datasets|spaces)/)?(?P<repository>[\w.-]+/[\w.-]+)/?")
 _HUB_FILE = re.compile(r"hf://(?P<repository>(?:(?:datasets|spaces)/)?[\w.-]+/[\w.-]+)/(?P<file>.+)")
 _HUB = "\"$HOME/.local/bin/uv\" tool run --quiet --from 'huggingface_hub>=1,<3' hf download"
-"""SkyPilot puts uv there on each machine (SKY_UV_INSTALL_DIR in sky/skylet/constants.py of 0.14.1). `hf` reads
-HF_TOKEN itself."""
+"""SkyPilot puts uv there on each machine (SKY_UV_INSTALL_DIR in sky/skylet/constants.py of 0.14.1).
+
+`hf` reads HF_TOKEN itself.
+"""
 _DRIVE_ID = re.compile(r"gdrive://(?P<short>[\w-]+)|https?://drive\.google\.com/.*(?:/d/|[?&]id=)(?P<long>[\w-]+)")
 
 
 def lines(resources: Mapping[str, Any]) -> tuple[str, ...]:
-    """One a file; a file that is there already is not fetched again. Raises Wrong."""
+    """Return one line for each file. An existing file is not fetched again. Raises Wrong."""
     said = resources.get("downloads")
     entries = said if isinstance(said, Sequence) and not isinstance(said, str) else []
     return tuple(_line(entry) for entry in entries)
@@ -59,7 +61,7 @@ def _hub_repository(url: str) -> str:
 
 
 def _source(url: str) -> tuple[str, str]:
-    """Where it really is, and how we say who we are; the token is the job's own secret, if it has one."""
+    """Return the real address and the header with the token, which is the job's own secret if it has one."""
     header = ' ${HF_TOKEN:+-H "Authorization: Bearer $HF_TOKEN"}'
     if url.startswith("hf://"):
         match = _HUB_FILE.fullmatch(url)

@@ -1,4 +1,4 @@
-"""An example.yaml of any dialect, read into one form. Pure: its text and its directory's file names are arguments."""
+"""Read an example.yaml of any dialect into one form. Pure: its text and its directory's file names are arguments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ FILE_NAME = "example.yaml"
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """`presets`: name → what is said of it, read only when chosen. `image`: what it calls its image."""
+    """One example.
+
+    `presets`: name → its declaration, read only when chosen. `image`: the name of its image.
+    """
 
     directory: str
     name: str
@@ -29,23 +32,23 @@ class Example:
     files: frozenset[str]
     """Relative to the directory."""
     sends: tuple[str, ...] | None = None
-    """Its `files:`, globs from the root of the repository; None: it says nothing of them."""
+    """Its `files:`, globs from the root of the repository; None: it has no `files:`."""
     unseen: frozenset[str] = frozenset()
-    """Scripts taken on trust, because no source of the example is in this checkout."""
+    """Scripts that are assumed to exist, because no source of the example is in this checkout."""
 
     @property
     def yaml_path(self) -> str:
         return f"{self.directory}/{FILE_NAME}".removeprefix("./")
 
     def warnings(self, *, gpu_given: bool) -> tuple[str, ...]:
-        silent = "It does not say whether it needs a GPU, so it gets none: give one with gpu if it does."
-        alone = f"Of this example only its {FILE_NAME} is here, none of its scripts: it can be planned, not run."
+        silent = "It does not declare whether it needs a GPU, so it gets none: request one with gpu if it does."
+        alone = f"This checkout has only the {FILE_NAME} of this example, without scripts: plan works, run does not."
         unclear = self.declared.gpus is None and not gpu_given
         return (*([silent] if unclear else []), *([alone] if self.unseen else []), *self.declared.notes)
 
 
 def read(content: bytes, *, directory: str, files: Collection[str]) -> Example:
-    """Raises document.Unreadable."""
+    """Read an example. Raises safe_yaml.Unreadable."""
     said = safe_yaml.load_mapping(content)
     name = said.get("name")
     unseen: set[str] = set() if any(map(_is_source, files)) else presets.mentioned(said.get("presets"))
@@ -65,7 +68,7 @@ def read(content: bytes, *, directory: str, files: Collection[str]) -> Example:
 
 
 def peek_name(head: bytes) -> str | None:
-    """The name from the first lines alone: enough to find one example among hundreds."""
+    """Read the name from the first lines alone: enough to find one example among hundreds."""
     found = re.search(rb"^name:[ \t]*(['\"]?)([^\r\n#]*?)\1[ \t]*(?:#.*)?\r?$", head, re.MULTILINE)
     return found[2].decode(errors="replace").strip() if found and found[2].strip() else None
 
@@ -77,7 +80,7 @@ def _sends(said: Mapping[str, Any]) -> tuple[str, ...] | None:
     if globs is None:
         return ()
     if not isinstance(globs, str | list) or not all(isinstance(glob, str) for glob in globs):
-        raise safe_yaml.Unreadable("has `files` that is no list of globs")
+        raise safe_yaml.Unreadable("has `files` that is not a list of globs")
     try:
         return parsers.globs(globs)
     except Wrong as wrong:
@@ -85,7 +88,7 @@ def _sends(said: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def _image(said: Mapping[str, Any]) -> str | None:
-    """`image:`, else `docker:`, which is an image's name or a mapping with one."""
+    """Return `image:`, else `docker:`, which is an image's name or a mapping with one."""
     docker = said.get("docker")
     for image in (said.get("image"), docker.get("image") if isinstance(docker, Mapping) else docker):
         if isinstance(image, str) and re.fullmatch(r"[A-Za-z0-9][\w.:/@-]*", image.strip()):

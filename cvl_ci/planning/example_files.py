@@ -1,4 +1,4 @@
-"""Which files belong to an example: the one rule, for what goes to the machine and for what counts as a change. Pure.
+"""Find the files of an example: the one rule for files to send and for files whose change counts. Pure.
 
 1. All files below the example's own folder.
 2. The files that the input `files` names, else those that `files:` in the example.yaml names: globs from the root of
@@ -6,9 +6,9 @@
 3. Without such globs:
    a. of each Python project that the example lies in (a folder around it with a pyproject.toml, setup.cfg or setup.py):
       these files, and the packages that they declare; where they declare none, `src/` and the packages at its top;
-   b. what the example's sources name: paths that the checkout holds, `PYTHONPATH`, and modules that they import;
+   b. the names in the example's sources: paths that the checkout holds, `PYTHONPATH`, and modules that they import;
       a source that is named is read in turn;
-   c. a folder around the example that they name stands for what Python can import from it, and not for all below it;
+   c. a folder around the example that they name: only the modules that Python can import from it;
    d. other examples whose folders their scripts name.
 """
 
@@ -24,14 +24,14 @@ from cvl_ci.planning.mentions import enclosing, mentions, reads
 from cvl_ci.planning.python_packages import BUILD_FILES, Project, Tree, join
 
 Reader = Callable[[str], bytes]
-"""The content of a file of the checkout; empty where it cannot be read."""
+"""The content of a file of the checkout; empty if it cannot be read."""
 MOST_SOURCES = 500
-"""Of files outside the example that are read for what they name."""
+"""The number of files outside the example that are searched for names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A file or a folder with all below it; with a glob only those of its files that match."""
+    """A file or a folder with all below it. With a glob, only the matching files count."""
 
     path: str
     glob: str = ""
@@ -44,8 +44,11 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """An example as this rule sees it. `texts`: its sources, by their paths from the root. `globs`: None: not given.
-    `unseen`: whether its scripts are not in this checkout, so that nobody knows what they name."""
+    """An example as this rule sees it.
+
+    `texts`: its sources, by their paths from the root. `globs` None: none are set. `unseen`: whether its scripts are
+    missing in this checkout, so that their names are unknown.
+    """
 
     directory: str
     texts: Mapping[str, str]
@@ -55,7 +58,7 @@ class Subject:
 
 
 def parts(subject: Subject, *, tree: Tree, read: Reader) -> tuple[Part, ...]:
-    """The example's own folder first."""
+    """Return the parts, the example's own folder first."""
     own = Part(path=subject.directory)
     if subject.globs is not None:
         return (own, *(Part(path=_head(glob), glob=glob) for glob in map(_clean, subject.globs)))
@@ -74,7 +77,10 @@ def parts(subject: Subject, *, tree: Tree, read: Reader) -> tuple[Part, ...]:
 
 
 def matches(glob: str, path: str) -> bool:
-    """`*` stays within a folder, `**` does not, and a folder's name stands for all below it."""
+    """Return whether a path matches.
+
+    `*` stays within a folder, `**` does not, and a folder's name covers all below it.
+    """
     names = path.split("/")
     reached = {0}
     for pattern in glob.split("/"):
@@ -88,7 +94,7 @@ def matches(glob: str, path: str) -> bool:
 
 
 def _named(subject: Subject, *, tree: Tree, read: Reader) -> tuple[set[str], bool]:
-    """Paths outside the example that its sources name, and whether one installs a project by its path."""
+    """Return paths outside the example that its sources name, and whether one installs a project by its path."""
     found: set[str] = {"."} if subject.unseen else set()
     installs = False
     waiting = list(subject.texts.items())
@@ -121,7 +127,7 @@ def _project(folder: str, *, tree: Tree, read: Reader) -> Project:
 
 
 def _outermost(paths: Iterable[str], directory: str) -> list[str]:
-    """Without those that others hold, or that the example is. A folder around the example would be the whole of it."""
+    """Return the outermost paths. A folder around the example would contain all of it, so it is skipped."""
     wanted = {path for path in paths if not _is_below(path, directory) and not _is_below(directory, path)}
     return sorted(path for path in wanted if not any(other in wanted for other in enclosing(path)))
 
@@ -135,7 +141,7 @@ def _clean(glob: str) -> str:
 
 
 def _head(glob: str) -> str:
-    """The longest folder, or the file, that all matches lie in."""
+    """Return the longest folder, or the file, that contains all matches."""
     names = glob.split("/")
     plain = next((at for at, name in enumerate(names) if set(name) & set("*?[")), len(names))
     return "/".join(names[:plain]) or "."

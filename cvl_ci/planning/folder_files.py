@@ -1,4 +1,4 @@
-"""Which files of a folder go to the machine, where a command or a task names the folder. Pure.
+"""Select the files of a folder that go to the machine, if a command or a task names the folder. Pure.
 
 Every file of the folder goes, also a file that git ignores or does not track. These stay:
 1. `.git`: the machine gets a repository of its own (local/git/commit_copy.py).

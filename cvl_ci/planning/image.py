@@ -1,4 +1,4 @@
-"""Which image a build script makes: the name a preset must then run, often another than it looks for. Pure."""
+"""Find the image that a build script makes: the name that a preset must run, often another than it looks for. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WITH_DEFAULT = re.compile(r"\$\{(\w+)(?::?[-=]([^{}]*))?\}|\$(\w+)")
 
 
 def tagged(script: str, *, expected: str | None = None) -> str | None:
-    """The tag of `docker build` in this script; of several the expected one, else the last. None: not to be told."""
+    """Return the tag of `docker build` in this script: the expected one, else the last one. None: it is not clear."""
     text = re.sub(r"\\\r?\n", " ", script)
     assigned = {found["name"]: _unquoted(found["value"]) for found in _ASSIGNED.finditer(text)}
     names = [
@@ -29,7 +29,7 @@ def tagged(script: str, *, expected: str | None = None) -> str | None:
 
 
 def _expanded(text: str, assigned: Mapping[str, str]) -> str | None:
-    """Variables replaced by what the script gives them, innermost first; those from outside by their default."""
+    """Replace variables by the script's own values, innermost first, and others by their default."""
     for _ in range(8):
         if "$(" in text or "`" in text:
             return None
@@ -39,7 +39,7 @@ def _expanded(text: str, assigned: Mapping[str, str]) -> str | None:
         name: str = found[1] or found[3]
         value: str | None = assigned.get(name, found[2])
         if value is not None and name in _variables(value):
-            value = _own_default(value, name)  # `IMG="${IMG:-name}"`: the script's own default is what it will be
+            value = _own_default(value, name)  # `IMG="${IMG:-name}"`: the script's own default becomes the value
         if value is None:
             return None
         text = text[: found.start()] + value + text[found.end() :]

@@ -1,4 +1,4 @@
-"""The example somebody means: by path, by its end or by name, however `-`, `_` and case are mixed up. Pure."""
+"""Find the example that a user means: by path, by its end or by name, with any mix of `-`, `_` and case. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _OUTSIDE = "is outside the repository"
 
 
 def find(typed: str, directories: Sequence[str], *, root: str, name_of: Callable[[str], str | None]) -> str:
-    """One of `directories`, or Wrong with the candidates. `name_of` is only asked where a name may be meant."""
+    """Return one of `directories`, or raise Wrong with the candidates.
+
+    `name_of` is called only if a name is possible.
+    """
     path = _inside(typed, root)
     if path in directories:
         return path
@@ -34,7 +37,7 @@ def find(typed: str, directories: Sequence[str], *, root: str, name_of: Callable
 
 
 def _inside(typed: str, root: str) -> str:
-    """Posix and relative to the root; an example.yaml stands for its directory."""
+    """Return a posix path relative to the root; an example.yaml stands for its directory."""
     path = typed.strip().replace("\\", "/")
     if path.startswith("/"):
         path = posixpath.normpath(path)
@@ -55,12 +58,15 @@ def _ends(directory: str, path: str) -> bool:
 
 def _unknown(directories: Sequence[str]) -> str:
     if not directories:
-        return f"is no example: there is no {FILE_NAME} anywhere here"
-    return f"is no example: none of the {len(directories)} here has that path or name"
+        return f"is not an example: this checkout has no {FILE_NAME}"
+    return f"is not an example: none of the {len(directories)} here has that path or name"
 
 
 def _near(path: str, names: dict[str, str]) -> tuple[str, ...]:
-    """Alike by name, by path or by as many last parts of it as were typed. A name is answered with a name."""
+    """Return similar examples, by name, by path or by the same number of last parts.
+
+    A name gets names as its answer.
+    """
     parts = path.count("/") + 1
     answers: dict[str, list[str]] = {}
     for directory, name in names.items():

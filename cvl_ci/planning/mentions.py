@@ -1,7 +1,7 @@
-"""Which paths the sources of an example name: in their commands, in `PYTHONPATH`, and by their imports. Pure.
+"""Find the paths that an example's sources name: in commands, in `PYTHONPATH`, and by imports. Pure.
 
-A text is read line by line and never run. A path counts only where the checkout holds it, so that a word that looks
-like a path does no harm.
+A text is read line by line and never run. A path counts only if the checkout holds it, so that a word that looks like a
+path does no harm.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ class Mentions:
 
 
 def mentions(text: str, *, path: str, start: str, tree: Tree) -> Mentions:
-    """Of one source. `path`: the source's own. `start`: the folder in which a job begins, the example's."""
+    """Return the paths that one source names.
+
+    `path`: the source's own. `start`: the folder in which a job begins, the example's.
+    """
     text = _COMMENT.sub("", text)
     folders = tuple(dict.fromkeys((posixpath.dirname(path) or ".", start)))
     around = tuple(dict.fromkeys(place for folder in folders for place in enclosing(folder)))
@@ -60,13 +63,13 @@ def mentions(text: str, *, path: str, start: str, tree: Tree) -> Mentions:
 
 
 def enclosing(folder: str) -> list[str]:
-    """The folders around this one, the nearest first, down to the root of the checkout."""
+    """Return the folders around this one, the nearest first, down to the root of the checkout."""
     parts = [] if folder == "." else folder.split("/")
     return ["/".join(parts[:count]) or "." for count in range(len(parts) - 1, -1, -1)]
 
 
 def reads(path: str) -> bool:
-    """Whether a file of this name is a source that can name other files."""
+    """Return whether a file of this name is a source that can name other files."""
     return path.endswith((".py", *_COMMANDS, *_SETTINGS)) or _is_recipe(path)
 
 
@@ -87,7 +90,7 @@ def _upwards(text: str, folders: tuple[str, ...], tree: Tree) -> Iterator[str]:
 
 
 def _below(text: str, folders: tuple[str, ...], around: tuple[str, ...], tree: Tree) -> Iterator[str]:
-    """Words without `..`. A word that the example itself answers to names nothing else."""
+    """Yield paths from words without `..`. A word that exists in the example itself names no other path."""
     words = [found[1] for pattern in (_BELOW, _VARIABLE) for found in pattern.finditer(text)]
     for found in _SEARCH.finditer(text):
         words += [re.sub(r"^\$\{?\w+\}?/", "", part) for part in found[1].split(":")]
@@ -101,7 +104,7 @@ def _below(text: str, folders: tuple[str, ...], around: tuple[str, ...], tree: T
 
 
 def _imported(text: str, folders: tuple[str, ...], around: tuple[str, ...], tree: Tree) -> Iterator[str]:
-    """Modules that lie next to the source, at the top of a folder around it, or in the `src` of one."""
+    """Yield modules that lie next to the source, at the top of a folder around it, or in the `src` of one."""
     modules = {name for found in _IMPORT.finditer(text) for name in _modules(found)}
     places = [*folders, *(place for folder in around for place in (folder, join(folder, "src")))]
     for module in sorted(modules):
@@ -115,13 +118,13 @@ def _imported(text: str, folders: tuple[str, ...], around: tuple[str, ...], tree
 
 
 def _modules(found: re.Match[str]) -> list[str]:
-    """The first names of `import a.b as c, d`, or that of `from a.b import c`."""
+    """Return the first names of `import a.b as c, d`, or the one of `from a.b import c`."""
     parts = [found[1]] if found[1] else [part for part in found[2].split(",") if part.strip()]
     return [part.split()[0].split(".")[0] for part in parts]
 
 
 def _python_joined(text: str) -> str:
-    """`parents[1] / "src"` and `join(here, "..", "..")` written as paths."""
+    """Rewrite `parents[1] / "src"` and `join(here, "..", "..")` as paths."""
     text = _JOINED.sub("/", text)
     text = _PARENTS.sub(lambda found: f' "{_raised(int(found[1]), found[2])}"', text)
     return _PARENT.sub(lambda found: f' "{_raised(found[1].count(".parent") - 1, found[2])}"', text)

@@ -1,4 +1,4 @@
-"""One preset, whatever form the example.yaml gives it: a script with arguments and environment, or a command. Pure."""
+"""Read one preset in any form of example.yaml: a script with arguments and environment, or a command. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INTERPRETERS = ("bash", "sh", "python", "python3")
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """`script`: a file of the example, relative to it. `docker` False: it runs on the machine itself."""
+    """One preset. `script`: a file of the example, relative to it. `docker` False: it runs on the machine itself."""
 
     name: str
     script: str | None = None
@@ -43,7 +43,7 @@ def mentioned(presets: object) -> set[str]:
 
 
 def declared(presets: object, *, files: Collection[str]) -> dict[str, object]:
-    """Name → what is said of it. With nothing declared, the scripts of the usual names speak for themselves."""
+    """Return name → declaration. Without declarations, the scripts with the usual names are the presets."""
     if isinstance(presets, Mapping):
         return {str(name): said for name, said in presets.items()}
     if isinstance(presets, Sequence) and not isinstance(presets, str):
@@ -52,7 +52,7 @@ def declared(presets: object, *, files: Collection[str]) -> dict[str, object]:
 
 
 def commands(presets: Mapping[str, object]) -> str:
-    """What all presets would run, a line each, for a reader of commands."""
+    """Return the commands of all presets, a line each, for a reader of commands."""
     lines = []
     for said in presets.values():
         form = said if isinstance(said, Mapping) else {"script": said}
@@ -65,24 +65,27 @@ def commands(presets: Mapping[str, object]) -> str:
 
 
 def find(typed: str, presets: Mapping[str, object], *, example: str) -> str:
-    """The preset meant, `-` and `_` and case mixed up or not; raises Wrong with what there is."""
+    """Return the preset that the user means, with any mix of `-`, `_` and case.
+
+    Raises Wrong with the existing presets.
+    """
     if typed in presets:
         return typed
     alike = [name for name in presets if folded(name) == folded(typed)]
     if len(alike) == 1:
         return alike[0]
     there = f"it has {', '.join(presets)}" if presets else "it declares none and has no train.sh, predict.sh or run.sh"
-    raise Wrong(f"is no preset of {example}: {there}", near=near(typed, presets))
+    raise Wrong(f"is not a preset of {example}: {there}", near=near(typed, presets))
 
 
 def only(presets: Mapping[str, object]) -> str | None:
-    """The preset to run when none is named: the only one, `build` aside."""
+    """Return the preset to run if the user names none: the only one, not counting `build`."""
     names = [name for name in presets if name != BUILD] or list(presets)
     return names[0] if len(names) == 1 else None
 
 
 def read(name: str, said: object, *, files: Collection[str]) -> Preset:
-    """Raises Wrong when it can do nothing: its script is no file, or it is said in no known form."""
+    """Read a preset. Raises Wrong if its script is not a file, or its form is unknown."""
     form = _form(said)
     env, script, words = _script(form.get("script"), name=name, files=files)
     command = _command(form.get("command"))
@@ -103,7 +106,7 @@ def read(name: str, said: object, *, files: Collection[str]) -> Preset:
 
 
 def _form(said: object) -> Mapping[str, Any]:
-    """A mapping as it is; a list is a script and its arguments; text is a script; nothing is `{name}.sh`."""
+    """Return a mapping unchanged, a list as a script with arguments, text as a script, and nothing as `{name}.sh`."""
     if isinstance(said, Mapping):
         return said
     if isinstance(said, Sequence) and not isinstance(said, str):
@@ -114,7 +117,7 @@ def _form(said: object) -> Mapping[str, Any]:
 
 
 def _script(said: object, *, name: str, files: Collection[str]) -> tuple[dict[str, str], str | None, tuple[str, ...]]:
-    """`PORT=8050 serve.sh -- --stage x` → environment, file, arguments."""
+    """Split `PORT=8050 serve.sh -- --stage x` into environment, file and arguments."""
     if said is None:
         found = f"{name}.sh"
         return {}, (found if _is_file(found, files) else None), ()
@@ -129,7 +132,7 @@ def _script(said: object, *, name: str, files: Collection[str]) -> tuple[dict[st
         raise Wrong(f"has the script {str(said)!r}, which names no file")
     if not _is_file(words[0], files):
         scripts = [path for path in files if path.endswith((".sh", ".py"))]
-        raise Wrong(f"runs {words[0]!r}, which is no file of the example", near=near(words[0], scripts))
+        raise Wrong(f"runs {words[0]!r}, which is not a file of the example", near=near(words[0], scripts))
     rest = words[1:]
     if rest[:1] == ["--"]:
         rest = rest[1:]
@@ -137,14 +140,14 @@ def _script(said: object, *, name: str, files: Collection[str]) -> tuple[dict[st
 
 
 def _lone_script(command: str | None, files: Collection[str]) -> str | None:
-    """`./build.sh` as a command is that script, which then also runs without the run bit."""
+    """Return the script of a command such as `./build.sh`, which then also runs without the run bit."""
     if command and not re.search(r"\s", command) and _is_file(command, files):
         return posixpath.normpath(command)
     return None
 
 
 def _listed(entry: object) -> tuple[str, object]:
-    """`- train`, `- name: train`, `- train: {...}`."""
+    """Read `- train`, `- name: train`, `- train: {...}`."""
     if isinstance(entry, Mapping):
         if "name" in entry:
             return str(entry["name"]), {key: value for key, value in entry.items() if key != "name"}

@@ -1,7 +1,7 @@
-"""Which packages a Python project consists of, as its own files declare them, or as its folders show. Pure.
+"""Find the packages of a Python project, by its own files, or by its folders. Pure.
 
-The tools whose words are read: setuptools, hatch, poetry, flit, uv, PDM and maturin. Nothing of the project is run, so
-a `setup.py` counts by its presence alone: then the folders tell.
+The files of these tools are read: setuptools, hatch, poetry, flit, uv, PDM and maturin. No code of the project runs. So
+a `setup.py` only counts by its presence, and the folders decide.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ else:
 
 BUILD_FILES = ("pyproject.toml", "setup.cfg", "setup.py", "MANIFEST.in")
 LARGEST_BYTES = 1 << 20
-# setuptools' own list of folders that are no packages: setuptools/discovery.py, FlatLayoutPackageFinder.
+# setuptools' own list of folders that are not packages: setuptools/discovery.py, FlatLayoutPackageFinder.
 NOT_PACKAGES = frozenset(
     (
         *("ci", "bin", "debian", "doc", "docs", "documentation", "manpages", "news", "newsfragments", "changelog"),
@@ -39,13 +39,16 @@ class Tree(Protocol):
     def is_folder(self, path: str) -> bool: ...
 
     def children(self, folder: str) -> Collection[str]:
-        """Names of files and folders directly in it."""
+        """Return names of files and folders directly in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """`paths`: of its packages and modules. `documents`: files without which it cannot be built. `linked`: folders of
-    other projects that it takes by their path."""
+    """One project.
+
+    `paths`: its packages and modules. `documents`: files that its build needs. `linked`: folders of other projects that
+    it takes by their path.
+    """
 
     paths: tuple[str, ...] = ()
     documents: tuple[str, ...] = ()
@@ -57,8 +60,11 @@ def is_project(folder: str, tree: Tree) -> bool:
 
 
 def declared(folder: str, tree: Tree, *, pyproject: bytes, setup_cfg: bytes) -> Project:
-    """The project of this folder. Where its files name no package, the folders tell: `src/`, else the packages at its
-    top. A path that is not in the checkout does not count."""
+    """Return the project of this folder.
+
+    If its files name no package, the folders decide: `src/`, else the packages at its top. A path that is not in the
+    checkout does not count.
+    """
     said = _toml(pyproject)
     named = [*_named(said), *_in_setup_cfg(_ini(setup_cfg))]
     candidates = [posixpath.normpath(join(folder, path)) for path in named]
@@ -76,7 +82,7 @@ def declared(folder: str, tree: Tree, *, pyproject: bytes, setup_cfg: bytes) -> 
 
 
 def by_layout(folder: str, tree: Tree) -> Iterator[str]:
-    """What Python can import from this folder: its `src/`, the packages at its top, and the modules there."""
+    """Yield the importable parts of this folder: its `src/`, the packages at its top, and the modules there."""
     if tree.is_folder(join(folder, "src")):
         yield join(folder, "src")
     for name in sorted(tree.children(folder)):
@@ -93,7 +99,7 @@ def join(folder: str, name: str) -> str:
 
 
 def _named(said: Mapping[str, Any]) -> Iterator[str]:
-    """Paths, relative to the project."""
+    """Yield paths, relative to the project."""
     tool = _mapping(said.get("tool"))
     yield from _setuptools(_mapping(tool.get("setuptools")))
     yield from _hatch(_mapping(_mapping(tool.get("hatch")).get("build")))
@@ -120,7 +126,7 @@ def _setuptools(said: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _in_package_dir(name: str, folders: Mapping[str, str]) -> str:
-    """As setuptools looks for a package: by the longest of its parents that `package-dir` names."""
+    """Return a package's path like setuptools: by the longest of its parents that `package-dir` names."""
     parts = name.split(".")
     for count in range(len(parts), 0, -1):
         head = ".".join(parts[:count])
@@ -146,7 +152,7 @@ def _poetry(tool: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _uv(said: Mapping[str, Any]) -> Iterator[str]:
-    """Of uv's own build backend, which looks in `src` unless it is told another folder."""
+    """Yield paths of uv's own build backend, which looks in `src` unless another folder is set."""
     form = _mapping(_mapping(_mapping(said.get("tool")).get("uv")).get("build-backend"))
     root = form.get("module-root", "src")
     names = [*_texts(form.get("module-name"))] or [*_project_names(said)]
@@ -166,7 +172,7 @@ def _either(name: str) -> list[str]:
 
 
 def _documents(said: Mapping[str, Any]) -> Iterator[str]:
-    """A build fails without the files that the project's description is read from."""
+    """Yield the files of the project's description: a build fails without them."""
     project = _mapping(said.get("project"))
     for form in (project.get("readme"), project.get("license")):
         yield from _texts(form.get("file") if isinstance(form, dict) else form)
@@ -209,7 +215,7 @@ def _pair(line: str) -> tuple[str, str]:
 
 
 def _present(candidate: str, tree: Tree) -> Iterator[str]:
-    """The path itself, or what a pattern such as `src/*` finds one level below a folder."""
+    """Yield the path itself, or the result of a pattern such as `src/*`, one level below a folder."""
     if tree.is_file(candidate) or (tree.is_folder(candidate) and candidate != "."):
         yield candidate
     elif "*" in candidate:
@@ -223,7 +229,7 @@ def _folders(path: str, tree: Tree) -> Iterator[str]:
 
 
 def _toml(content: bytes) -> Mapping[str, Any]:
-    """Empty where it cannot be read: then the folders tell."""
+    """Return an empty mapping if the file cannot be read: the folders then decide."""
     try:
         said: Mapping[str, Any] = tomllib.loads(content.decode("utf-8", "replace"))
     except (tomllib.TOMLDecodeError, RecursionError, ValueError):

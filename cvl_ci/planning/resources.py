@@ -1,4 +1,4 @@
-"""Which machine an example needs: its declaration in any of the field's forms, and the table of GPUs. Pure."""
+"""Determine the machine that an example needs, by its declaration in any form, and by a table of GPUs. Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from cvl_ci.model.plan import Needs
 
 LEAST_DISK_GB = 100
 IMAGE_GB = 60
-"""An example's `disk_gb` leaves out its image, 15 to 25 GB, twice while it is built."""
+"""An example's `disk_gb` does not include its image: 15 to 25 GB, twice during its build."""
 
-# GB per GPU up to and including → the default, then what would do as well. SkyPilot takes the cheapest that is free.
+# GB per GPU up to and including → the default, then GPUs that also fit. SkyPilot takes the cheapest free one.
 _SMALL = ("T4", "L4", "A10G", "A10")
 _TABLE = (
     (15.0, _SMALL),
@@ -29,10 +29,10 @@ _TABLE = (
     (192.0, ("MI300X",)),
 )
 _LARGEST_USUAL_GB = 141.0
-"""Several GPUs that have more than this are taken for a sum over all of them."""
+"""If several GPUs have more than this, the value counts as the sum over all of them."""
 _UNKNOWN_GB = 24.0
 _COMPARES = re.compile(r"(?:==|!=|\bis\b|\bis not\b|\bin\b)[^\n]*bfloat16|bfloat16\s*(?:==|!=)", re.IGNORECASE)
-"""Library code that asks which type it was given: no need of that type."""
+"""Library code that checks the type it received does not need that type."""
 _LLAMA_CPP = re.compile(r"llama[-_.]?cpp|llama-(?:server|cli)\b|\bggml|\.gguf\b", re.IGNORECASE)
 _FLASH_PACKAGE = re.compile(
     r"(?:import|from)\s+flash_attn|flash[-_]attn\s*[=<>~]=|install[^\n]*flash[-_]attn|flash_attention_2"
@@ -61,7 +61,7 @@ _NO = {"none", "no", "false", "optional", "0", ""}
 
 @dataclass(frozen=True, kw_only=True)
 class Declared:
-    """What an example.yaml says. `gpus` None: nothing that can be understood."""
+    """Content of an example.yaml. `gpus` None: it has no readable value."""
 
     gpus: int | None
     vram_gb: float | None
@@ -69,11 +69,11 @@ class Declared:
     memory_gib: float | None
     disk_gb: float | None
     named: Mapping[str, int] | None = None
-    """GPUs by name, as `gpu: L4:2` or a list has them; not yet SkyPilot's spelling."""
+    """GPUs by name, as `gpu: L4:2` or a list has them, not yet in SkyPilot's spelling."""
     unreadable: Wrong | None = None
-    """Why the GPUs by name cannot be read."""
+    """The reason why the GPUs by name cannot be read."""
     notes: tuple[str, ...] = ()
-    """Warnings on how the file was read."""
+    """Warnings about how the file was read."""
 
 
 def declared(document: Mapping[str, Any]) -> Declared:
@@ -103,9 +103,9 @@ def declared(document: Mapping[str, Any]) -> Declared:
 
 
 def needs(said: Declared, *, sources: Iterable[str] = (), known_gpus: Collection[str] = ()) -> Needs:
-    """Return the machine for what was declared. Raise Wrong when no single GPU is enough, or a name is unknown.
+    """Return the machine for a declaration. Raise Wrong if no single GPU is enough, or a name is unknown.
 
-    `sources`: the example's own text, looked at only where it decides. `known_gpus`: SkyPilot's names.
+    `sources`: the example's own text, searched only if it decides. `known_gpus`: SkyPilot's names.
     """
     if said.unreadable is not None:
         raise said.unreadable
@@ -138,7 +138,7 @@ def _named(resources: Mapping[str, Any]) -> tuple[Mapping[str, int] | None, Wron
 
 
 def _misspelled(document: Mapping[str, Any], resources: Mapping[str, Any]) -> list[str]:
-    """Return a warning for each key that is nearly one that is read."""
+    """Return a warning for each key that resembles a known key."""
     notes = []
     for where, keys, read in (("", document, _TOP_KEYS), ("resources.", resources, _RESOURCE_KEYS)):
         for key in map(str, keys):
@@ -197,7 +197,7 @@ def _first(*said: object) -> float | None:
 
 
 def _number(said: object) -> float | None:
-    """A number that means something: `4`, `"4"`, `"16GB"`, `"16+"`."""
+    """Return the number of a value such as `4`, `"4"`, `"16GB"`, `"16+"`; None for other values."""
     if isinstance(said, bool):
         return None
     if isinstance(said, (int, float)):

@@ -1,4 +1,4 @@
-"""YAML that somebody else wrote: plain values out, whatever is in it, and never more work than its size. Pure."""
+"""Load YAML from others: plain values out, for any content, and never more work than its size. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ _DEEPEST = 40
 
 
 class Unreadable(ValueError):
-    """Not YAML, or not YAML that anybody writes by hand. Says why in a few words."""
+    """Error for content that is not YAML, or not YAML that a person writes.
+
+    Its text gives the reason in a few words.
+    """
 
 
 def load(content: bytes) -> object:
-    """One document. Dates stay text. Raises Unreadable."""
+    """Load one document. Dates stay text. Raises Unreadable."""
     documents = load_all(content)
     if len(documents) > 1:
         raise Unreadable("has several YAML documents")
@@ -27,7 +30,7 @@ def load(content: bytes) -> object:
 def load_mapping(content: bytes) -> dict[str, Any]:
     document = load(content)
     if not isinstance(document, dict):
-        raise Unreadable("is no mapping of keys to values")
+        raise Unreadable("is not a mapping of keys to values")
     return {str(key): value for key, value in document.items()}
 
 
@@ -49,7 +52,7 @@ def load_all(content: bytes) -> list[object]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Counts while it composes: a small file may stand for a huge one."""
+    """Loader that counts during composition: a small file may stand for a huge one."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own attribute
         letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]

@@ -1,4 +1,4 @@
-"""A preset as the shell lines that run it, on the machine's own Docker or inside one image. Pure: text in, text out."""
+"""Render a preset as shell lines, for the machine's own Docker or for one image. Pure: text in, text out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cvl_ci.planning.presets import BUILD, Preset
 
 _NEVER_END = {"serve", "server", "demo", "ui", "webui", "app", "gradio", "streamlit"}
 _ENDS = {"predict", "predictions", "train", "test", "eval", "evaluate", "benchmark", "build", "download", "inference"}
-"""A preset of such a name ends, also where its description names a server."""
+"""A preset with such a name ends, even if its description names a server."""
 _STARTS_A_SERVER = re.compile(
     r"(launch|start|serve|run)\b.*\b(server|dashboard|web ?ui|gunicorn|demo app)\b", re.IGNORECASE
 )
@@ -35,7 +35,7 @@ class Lines:
 
 @dataclass(frozen=True, kw_only=True)
 class Around:
-    """What the lines depend on beside the preset. `texts`: sources by path; `variables`: names to hand on."""
+    """Facts that the lines depend on besides the preset. `texts`: sources by path. `variables`: names to pass on."""
 
     example: Example
     texts: Mapping[str, str]
@@ -44,7 +44,7 @@ class Around:
 
 
 def on_docker(preset: Preset, *, around: Around, args: tuple[str, ...]) -> Lines:
-    """The default: the example's scripts use the machine's Docker, after `build` has made the image they run."""
+    """Return the lines for the machine's Docker, the default: `build` first makes the image that the scripts run."""
     example = around.example
     build = _build(example)
     is_build = build is not None and preset.name == build.name
@@ -64,23 +64,21 @@ def on_docker(preset: Preset, *, around: Around, args: tuple[str, ...]) -> Lines
 
 
 def in_image(preset: Preset, *, around: Around, args: tuple[str, ...]) -> Lines:
-    """Everything inside one image, where there is no Docker: the command is meant for that, a script perhaps not."""
+    """Return the lines for one image, which has no Docker. A command is written for that, a script perhaps not."""
     warnings = without_an_end(preset)
     text = around.texts.get(preset.script or "", "")
     if preset.script and _RUNS_DOCKER.search(text):
         if preset.command:
             preset = Preset(name=preset.name, command=preset.command, args=preset.args, env=preset.env)
         else:
-            problem = (
-                f"{preset.script} calls docker, and inside the image asked for there is none: it will likely fail."
-            )
+            problem = f"{preset.script} calls docker, which the requested image does not have: it will likely fail."
             warnings += (problem,)
     run = _plain(preset, args, texts=around.texts)
     return Lines(run=(run,), env=dict(preset.env), warnings=warnings)
 
 
 def interpreter(script: str, text: str) -> str:
-    """By ending and first line, so that a script without the run bit runs as well."""
+    """Return the interpreter by ending and first line, so that a script without the run bit runs as well."""
     first = text.split("\n", 1)[0]
     return "python3" if script.endswith(".py") or (first.startswith("#!") and "python" in first) else "bash"
 
@@ -98,7 +96,7 @@ def _run_line(preset: Preset, *, around: Around, args: tuple[str, ...], image_na
     if preset.script is None:
         inside = image_name is not None and not _ON_THE_MACHINE.match(line)
     else:
-        # A Python program that does not start containers itself needs what is installed in the image.
+        # A Python program that starts no containers itself needs the packages in the image.
         is_python = interpreter(preset.script, text) == "python3"
         inside = image_name is not None and is_python and not _RUNS_DOCKER.search(text)
     if inside and image_name:
@@ -109,7 +107,10 @@ def _run_line(preset: Preset, *, around: Around, args: tuple[str, ...], image_na
 
 
 def _in_container(line: str, *, preset: Preset, around: Around, image_name: str) -> str:
-    """As the field's own scripts do it: example, repository, caches and working directory bound where they look."""
+    """Return the line in a container, with the mounts of the field's own scripts.
+
+    These are the example, repository, caches and working directory.
+    """
     up = posixpath.relpath(".", around.example.directory)
     binds = [
         'src="$PWD",dst=/workspace',
@@ -138,7 +139,7 @@ def _in_container(line: str, *, preset: Preset, around: Around, image_name: str)
 
 
 def _build(example: Example) -> Preset | None:
-    """The preset `build`, else a build.sh that nobody declared; None too when what is declared cannot be run."""
+    """Return the preset `build`, else an undeclared build.sh. Raise Wrong if the declaration cannot run."""
     said = example.presets.get(BUILD)
     if BUILD not in example.presets and "build.sh" not in example.files:
         return None
@@ -155,7 +156,7 @@ def _build_line(build: Preset) -> str:
 
 
 def _image_name(around: Around, build: Preset | None) -> str | None:
-    """What build tags, else what the example declares, else its name; None when nothing says there is an image."""
+    """Return the tag of the build, else the declared image, else the example's name; None without an image."""
     example = around.example
     if build is not None:
         text = around.texts.get(build.script or "", build.command or "")
@@ -173,5 +174,5 @@ def without_an_end(preset: Preset) -> tuple[str, ...]:
         return ()
     names = {*own, *re.split(r"[-_./]", (preset.script or "").lower())}
     if names & _NEVER_END or _STARTS_A_SERVER.match(preset.description):
-        return (f"The preset {preset.name} looks like one that never ends: it is stopped at max_runtime.",)
+        return (f"The preset {preset.name} probably never ends: it is stopped at max_runtime.",)
     return ()

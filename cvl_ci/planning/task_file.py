@@ -1,4 +1,4 @@
-"""A user's own SkyPilot task.yaml, read by SkyPilot's own grammar: every key is read, passed on or refused. Pure."""
+"""Read a user's own SkyPilot task.yaml by SkyPilot's own grammar: every key is read, passed on or refused. Pure."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ READ = {"name", "workdir", "num_nodes", "resources", "envs", "secrets", "setup",
 PASSED_ON = {"file_mounts", "config", "volumes", "event_callback", "inputs", "outputs", "managed_secrets"}
 PASSED_ON |= {"api_server_access"}
 REFUSED = {
-    "service": "is a service, which runs until somebody ends it: a run ends by itself",
-    "pool": "is a pool of workers, which runs until somebody ends it: a run ends by itself",
+    "service": "is a service, which runs until a person ends it: a run ends by itself",
+    "pool": "is a pool of workers, which runs until a person ends it: a run ends by itself",
 }
 INTERNAL = {"file_mounts_mapping", "volume_mounts", "_metadata"}
 INTERNAL |= {"_no_missing_accel_warnings", "_docker_login_config", "_is_image_managed", "_requires_fuse"}
@@ -30,7 +30,7 @@ INTERNAL |= {"_cluster_config_overrides"}
 RESOURCES_READ = {"infra", "cloud", "region", "zone", "accelerators", "use_spot", "image_id", "cpus", "memory"}
 RESOURCES_READ |= {"disk_size", "instance_type"}
 RESOURCES_PASSED_ON = {"labels", "ports", "accelerator_args", "max_hourly_cost", "priority", "priority_class"}
-"""They change neither which machine is taken nor, upwards, what it costs."""
+"""They do not change which machine is taken, and do not raise its cost."""
 
 RESOURCES_UNPRICED = {
     "disk_tier": "the disk's tier",
@@ -38,7 +38,7 @@ RESOURCES_UNPRICED = {
     "local_disk": "a machine with a local disk",
     "volumes": "volumes",
 }
-"""Passed on; the catalogue has no price for them, so a warning says that the quote is without them."""
+"""Passed on without a price in the catalogue. A warning therefore says that the quote does not include them."""
 
 RESOURCES_OURS = {
     "autostop": "a run ends its machine by itself",
@@ -52,12 +52,12 @@ RESOURCES_REFUSED = {
 
 
 SKYPILOT_DISK_GB = 256
-"""sky/resources.py, DEFAULT_DISK_SIZE_GB: of a task that gives none."""
+"""The default of a task without a disk size: sky/resources.py, DEFAULT_DISK_SIZE_GB."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskFile:
-    """`wrong`: every mistake in it. `warnings`: what a run does in another way than SkyPilot alone would."""
+    """Content of a task. `wrong`: every mistake in it. `warnings`: differences from SkyPilot alone."""
 
     name: str | None
     workdir: str | None
@@ -65,7 +65,7 @@ class TaskFile:
     run: str | None
     env: Mapping[str, str]
     needs_value: tuple[str, ...]
-    """Variables given as null: somebody must say them."""
+    """Variables whose value is null: the user must set them."""
     secrets: Mapping[str, Secret]
     num_nodes: int
     needs: Needs
@@ -78,7 +78,9 @@ class TaskFile:
 
     def problems(self, inputs: Inputs) -> list[str]:
         given = {*inputs.env, *inputs.secrets}
-        missing = [f"leaves {name} to be given: use env or secrets" for name in self.needs_value if name not in given]
+        missing = [
+            f"has no value for {name}: set it with env or secrets" for name in self.needs_value if name not in given
+        ]
         return [*self.wrong, *missing]
 
     def work(self, inputs: Inputs) -> Work:
@@ -103,11 +105,11 @@ class TaskFile:
             return ()
         if inputs.gpu or inputs.cpus or inputs.instance_type:
             return ()
-        return ("The task gives no size: a machine with 2 vCPUs or more is taken, where SkyPilot alone takes 8.",)
+        return ("The task gives no size: cvl-ci takes a machine with 2 vCPUs or more; SkyPilot alone takes 8.",)
 
 
 def read(content: bytes, *, known_gpus: Collection[str]) -> TaskFile:
-    """Raises document.Unreadable when it is no single task at all."""
+    """Read a task. Raises safe_yaml.Unreadable if it is not a single task at all."""
     said = _one_task([one for one in safe_yaml.load_all(content) if one is not None])
     for key, why in REFUSED.items():
         if said.get(key) is not None:
@@ -116,7 +118,7 @@ def read(content: bytes, *, known_gpus: Collection[str]) -> TaskFile:
 
 
 def _one_task(documents: Sequence[object]) -> dict[str, Any]:
-    """Return the one task; a document before it that only names it is SkyPilot's header of a pipeline."""
+    """Return the one task. A document before it that only names it is SkyPilot's header of a pipeline."""
     if not documents:
         raise safe_yaml.Unreadable("has no task in it")
     first, *others = documents
@@ -133,13 +135,13 @@ def _one_task(documents: Sequence[object]) -> dict[str, Any]:
 
 
 def _gpus(said: object, known: Collection[str]) -> dict[str, int]:
-    """Read GPUs; without known names, as on a cluster whose owner names them, every name is right."""
+    """Read GPUs. Without known names, as on a cluster whose owner names them, every name is valid."""
     read = accelerators.read(said)
     return accelerators.canonical(read, known) if known else read
 
 
 class _Reader:
-    """A reader of one task: values out, and every mistake by its place in the file."""
+    """Reader of one task: values out, and every mistake by its place in the file."""
 
     def __init__(self, said: Mapping[str, Any], *, known_gpus: Collection[str]) -> None:
         self._said = said
@@ -172,7 +174,7 @@ class _Reader:
         return replace(read, wrong=self._mistakes(), warnings=self._warnings())
 
     def _mistakes(self) -> tuple[str, ...]:
-        """Return SkyPilot's own and ours; of one place ours, which know more."""
+        """Return SkyPilot's mistakes and our own. For one place our own count, which know more."""
         theirs = {
             path: problem
             for path, problem in task_grammar.mistakes(self._said).items()
@@ -183,7 +185,7 @@ class _Reader:
     def _warnings(self) -> tuple[str, ...]:
         unpriced = [what for key, what in RESOURCES_UNPRICED.items() if self._resources.get(key) is not None]
         ours = [f"resources.{key} is not used: {why}." for key, why in RESOURCES_OURS.items() if key in self._resources]
-        told = f"The price is without {' and '.join(unpriced)}, which the task asks for." if unpriced else ""
+        told = f"The price does not include {' and '.join(unpriced)}, which the task requests." if unpriced else ""
         return (*ours, *([told] if told else []))
 
     def _needs(self, where: tuple[Place, ...]) -> Needs:
@@ -210,7 +212,7 @@ class _Reader:
         resources = self._resources
         beside = [key for key in ("cloud", "region", "zone") if resources.get(key)]
         if resources.get("infra") and beside:
-            self._wrong["resources.infra"] = f"has resources.infra beside {' and '.join(beside)}: give infra alone"
+            self._wrong["resources.infra"] = f"has resources.infra next to {' and '.join(beside)}: give infra alone"
             return ()
         if resources.get("cloud"):
             parts = (resources.get("cloud"), resources.get("region"), resources.get("zone"))
@@ -227,7 +229,10 @@ class _Reader:
         return None
 
     def _extra(self) -> dict[str, object]:
-        """Return what SkyPilot reads as it stands. A key that no table names is refused: its price is not known."""
+        """Return the keys that SkyPilot reads unchanged.
+
+        A key that no table names is refused: its price is not known.
+        """
         for key in INTERNAL & self._said.keys():
             self._wrong[key] = f"has the key {key!r}, which SkyPilot writes for itself"
         for key in INTERNAL & self._resources.keys():

@@ -1,7 +1,7 @@
-"""SkyPilot's own grammar of a task: a mapping held against a copy of its schema, every mistake at once. Pure.
+"""Check a task against a copy of SkyPilot's schema, with every mistake at once. Pure.
 
-skypilot_schema.json is `sky.utils.schemas` of SkyPilot 0.14.1, written by tests/engine/skypilot_schema.py: importing
-sky takes seconds. SkyPilot passes unknown keys over at some levels; here each of them is a mistake.
+skypilot_schema.json is `sky.utils.schemas` of SkyPilot 0.14.1. tests/engine/skypilot_schema.py writes it, because
+importing sky takes seconds. SkyPilot ignores unknown keys at some levels; here each of them is a mistake.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cvl_ci.model.plan import SANDBOX
 
 Schema = Mapping[str, Any]
 Found = Iterator[tuple[str, str]]
-"""Where (`resources.cpus`), and what is wrong there, as the end of a sentence whose subject is the file."""
+"""A place (`resources.cpus`), and its mistake, as the end of a sentence whose subject is the file."""
 
 _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "string": ((str,), "text"),
@@ -38,7 +38,7 @@ MOST_MISTAKES = 40
 
 _SHOWN, _LONGEST = 60, 400
 _FEW = 12
-"""As many keys as a message can list."""
+"""The number of keys that a message can list."""
 
 
 @cache
@@ -59,13 +59,13 @@ def mistakes(task: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _printable(text: str) -> str:
-    """Return a message without what a key of somebody else's file could do to a log."""
+    """Return a message without characters from a foreign file that could harm a log."""
     plain = "".join(letter if letter.isprintable() else "?" for letter in text)
     return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 3]}..."
 
 
 def with_own_names(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return resources with SkyPilot's aliases (`gpus`) replaced by the names they stand for, `any_of` included."""
+    """Return resources with SkyPilot's aliases (`gpus`) replaced by their real names, `any_of` included."""
     named = _renamed(config)
     for key in _ALTERNATIVES:
         if isinstance(named.get(key), list):
@@ -79,7 +79,7 @@ def _renamed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _in_task(task: Mapping[str, Any]) -> Found:
-    # As Task.from_yaml_config does: a variable's value may be a number, an empty key counts as absent.
+    # Like Task.from_yaml_config: a variable's value may be a number, and an empty key counts as absent.
     as_read = {key: value for key, value in task.items() if value is not None}
     for key in ("envs", "secrets"):
         if isinstance(as_read.get(key), Mapping):
@@ -102,7 +102,7 @@ def _in_resources(task: Mapping[str, Any]) -> Found:
 
 
 def _as_read(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return resources with what a run takes beside SkyPilot's own words put into those: `'true'`, the sandbox."""
+    """Return resources in SkyPilot's own words. A run also accepts `'true'` and the sandbox."""
     as_read = {key: value for key, value in with_own_names(config).items() if value is not None}
     if str(as_read.get("use_spot")).lower() in {"true", "false"}:
         as_read["use_spot"] = str(as_read["use_spot"]).lower() == "true"
@@ -161,7 +161,7 @@ def check(value: object, schema: Schema, path: str) -> Found:
 
 
 def _one_of(value: object, alternatives: Sequence[Schema], path: str) -> Found:
-    """Yield nothing where one alternative fits; else the mistakes by the first one of the value's own type."""
+    """Yield nothing if one alternative fits; else the mistakes by the first alternative of the value's own type."""
     tried = [list(check(value, each, path)) for each in alternatives]
     if not all(tried):
         return
@@ -222,14 +222,14 @@ def _in_mapping(value: Mapping[str, Any], schema: Schema, path: str) -> Found:
 
 
 def _rules_of(key: object, schema: Schema) -> Schema | None:
-    """Return what holds for the value of this key; None where the schema does not know the key."""
+    """Return the rule for the value of this key; None if the schema does not know the key."""
     properties, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
     if key in properties:
         return dict(properties[key])
     for pattern, rules in patterns.items():
         if re.search(pattern, str(key)):
             return dict(rules)
-    # SkyPilot leaves some lists of keys open without meaning to: an unknown key is a mistake there too.
+    # SkyPilot leaves some lists of keys open by accident: an unknown key is a mistake there too.
     others = schema.get("additionalProperties", not (properties or patterns))
     return dict(others) if isinstance(others, Mapping) else ({} if others else None)
 

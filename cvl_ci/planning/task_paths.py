@@ -1,4 +1,4 @@
-"""The paths in a user's task: its variables filled in, and files from the repository found. Pure."""
+"""Resolve the paths in a user's task: fill in its variables, and find files of the repository. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 _VARIABLE = re.compile(r"\$\{?\b([a-zA-Z_][a-zA-Z0-9_]*)\b\}?")
 _FILLED = ("file_mounts", "volumes")
 _ELSEWHERE = re.compile(r"[a-z0-9]+://|/|~")
-"""How a source begins that lies outside the repository: a bucket, an absolute path, a home."""
+"""Beginnings of a source outside the repository: a bucket, an absolute path, a home."""
 
 
 def filled(value: Any, variables: Mapping[str, str]) -> Any:
-    """Return the value with `$NAME` and `${NAME}` replaced, in keys too; unknown names stay as they are."""
+    """Return the value with `$NAME` and `${NAME}` replaced, in keys too. Unknown names stay unchanged."""
     if isinstance(value, str):
         return _VARIABLE.sub(lambda match: variables.get(match[1], match[0]), value)
     if isinstance(value, Mapping):
@@ -25,12 +25,12 @@ def filled(value: Any, variables: Mapping[str, str]) -> Any:
 
 
 def filled_in(extra: Mapping[str, object], variables: Mapping[str, str]) -> dict[str, object]:
-    """Return a task's keys with its variables filled in where SkyPilot would fill them in."""
+    """Return a task's keys with variables filled in at the same places as in SkyPilot."""
     return {key: filled(value, variables) if key in _FILLED else value for key, value in extra.items()}
 
 
 def unset(extra: Mapping[str, object], *, secrets: Collection[str]) -> list[str]:
-    """Return a sentence for each variable of a mount that is never set. A secret's value SkyPilot fills in itself."""
+    """Return a sentence for each variable of a mount that is never set. SkyPilot fills in a secret's value itself."""
     mounts = extra.get("file_mounts")
     return [
         f"has file_mounts.{target} from ${name}, which neither its envs nor env and secrets set"
@@ -54,7 +54,7 @@ def _names(value: object) -> Iterator[str]:
 def with_absolute_sources(
     extra: Mapping[str, object], *, locate: Callable[[str], str | None], root: str
 ) -> Mapping[str, object]:
-    """Return mounts whose files lie in the repository with absolute sources: SkyPilot looks beside itself."""
+    """Return mounts with absolute sources for files of the repository: SkyPilot looks in its own folder."""
     mounts = extra.get("file_mounts")
     if not isinstance(mounts, Mapping):
         return extra

@@ -1,4 +1,4 @@
-"""Whose turn it is when a job runs several times on one machine. Pure."""
+"""Order the turns of a job that runs several times on one machine. Pure."""
 
 from __future__ import annotations
 
@@ -24,15 +24,18 @@ class Turn:
 
 
 def order(plan: RunPlan, *, seed: str) -> list[Turn]:
-    """Of two sides in pairs, which of the two comes first thrown anew; by `seed`, so that it can be told again."""
+    """Return the turns, of two sides in pairs.
+
+    `seed` decides which side of each pair starts, and repeats the same order.
+    """
     numbers = range(1, plan.repeat + 1)
     if plan.against is None:
         return [Turn(side=ALONE, number=number) for number in numbers]
-    dice = random.Random(seed)  # noqa: S311  nobody gains by foreseeing it
+    dice = random.Random(seed)  # noqa: S311  predicting the order gives no advantage
     pairs = [dice.sample((HEAD, BASE), 2) for _ in numbers]
     return [Turn(side=side, number=number) for number, pair in zip(numbers, pairs, strict=True) for side in pair]
 
 
 def is_turn(line: str) -> bool:
-    """What is said at the beginning of each turn, and is no word of the job's."""
+    """Return whether a line is cvl-ci's own mark at the beginning of a turn, and not the job's text."""
     return _TURN.fullmatch(line) is not None

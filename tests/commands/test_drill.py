@@ -347,7 +347,7 @@ def wanted(place: Place = PLACE, *, server: str = "", **given: str | bool | None
     [
         ("sandbox", "", words.API_SERVER, "no API server drives a run here"),
         ("aws", "sky.example.org", words.API_SERVER, "sky.example.org serves others too"),
-        ("aws", "", words.NETWORK, "on the sandbox it can be"),
+        ("aws", "", words.NETWORK, "it can cut the sandbox"),
         ("aws", "", words.CREDENTIALS_EXPIRED, "cannot let your keys expire"),
     ],
 )

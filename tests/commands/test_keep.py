@@ -193,7 +193,7 @@ def test_a_machine_that_max_cost_cannot_pay_for_is_released(house: House) -> Non
     house.engine.hourly_usd = 0.9  # a failover to a dearer one: 100 seconds are left of $0.027
     outcome = house.run(replace(KEEP, limits=Limits(keep_minutes=60, max_cost_usd=0.045)))
     assert house.cloud.running() == []
-    assert any("max_cost leaves nothing" in text for text in outcome.warnings)
+    assert any("max_cost is used up" in text for text in outcome.warnings)
 
 
 def test_the_quote_holds_what_keeping_may_cost() -> None:

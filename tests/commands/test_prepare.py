@@ -321,7 +321,7 @@ def test_a_tasks_variables_are_filled_in_before_its_files_are_looked_for(ask: As
 def test_a_task_that_is_none_is_a_mistake(ask: Ask, field: Path, text: str, why: str) -> None:
     (field / "task.yaml").write_text(text)
     assert why in mistakes(ask, task="task.yaml")["task"]
-    assert "no file" in mistakes(ask, task="gone.yaml")["task"]
+    assert "not a readable file" in mistakes(ask, task="gone.yaml")["task"]
     assert "outside" in mistakes(ask, task="/etc/hostname")["task"]
 
 

@@ -96,7 +96,7 @@ def test_what_is_past_its_deadline_and_grace_goes_and_that_is_an_error_with_its_
     error = verdict(reaped)
     assert isinstance(error, LeakFound)
     assert "$0.20" in error.money
-    assert error.next_step.endswith(f"look at the post step of run {reaped.due[0].run}."), "wherever it is read"
+    assert error.next_step.endswith(f"check the post step of run {reaped.due[0].run}."), "wherever it is read"
 
 
 def test_what_is_past_its_deadline_is_marked_first(stage: Stage) -> None:
@@ -222,7 +222,7 @@ def test_what_has_our_name_without_our_labels_is_told_and_not_touched(stage: Sta
     machine = stage.account.machines[name]
     labels = {"skypilot-cluster-name": machine.labels[LABEL_LEASE] + "-0a1b2c3d"}
     stage.account.machines[name] = replace(machine, labels=labels)
-    assert "not touched" in said(stage.reap())
+    assert "stays untouched" in said(stage.reap())
     assert stage.account.running() == [name]
 
 

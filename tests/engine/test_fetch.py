@@ -211,7 +211,7 @@ def test_an_archive_there_is_no_room_for_stays_there_and_smaller_ones_come(
     monkeypatch.setattr(transfer, "room", lambda _: 1_000_000)
     came = fetched(machine, tmp_path / "out")
     assert [file.path for file in came.files] == ["cvl-work/w"]
-    assert came.problem is not None and "root.tar of node 0 takes" in came.problem and "outputs" in came.problem
+    assert came.problem is not None and "root.tar of node 0 has" in came.problem and "outputs" in came.problem
 
 
 def test_a_glob_that_brings_nothing_is_told(machine: Machine, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_several_are_listed() -> None:
     ],
 )
 def test_none_is_answered_with_near_ones(typo: str, near: str) -> None:
-    with pytest.raises(Wrong, match="is no example") as caught:
+    with pytest.raises(Wrong, match="is not an example") as caught:
         find(typo)
     assert near in caught.value.near
 

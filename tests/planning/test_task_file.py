@@ -72,7 +72,7 @@ def test_the_rest_is_passed_on_but_what_is_ours() -> None:
 
 
 def test_what_is_left_to_be_given_must_be_given() -> None:
-    assert read(FULL).problems(Inputs()) == ["leaves ASK to be given: use env or secrets"]
+    assert read(FULL).problems(Inputs()) == ["has no value for ASK: set it with env or secrets"]
     assert read(FULL).problems(Inputs(env={"ASK": "x"})) == []
 
 
@@ -183,7 +183,7 @@ def test_a_task_that_runs_nothing_is_a_mistake() -> None:
         ("resources: {volumes: [{disk_sise: 5}]}", [r"'resources.volumes\[0\].disk_sise', .* mean disk_size"]),
         ("resources: {ports: [1.5]}", [r"resources.ports"]),
         ("resources: {_docker_login_config: {}}", ["'resources._docker_login_config', which SkyPilot writes"]),
-        ("resources: {infra: aws, region: us-east-1}", ["resources.infra beside region"]),
+        ("resources: {infra: aws, region: us-east-1}", ["resources.infra next to region"]),
         ("resources: {priority: 2000}", ["priority 2000, which is more than 1000"]),
         ("resources: {max_hourly_cost: 0}", ["max_hourly_cost 0, which is not more than 0"]),
         ("resources: {use_spot: 1}", ["use_spot '1', which is neither true nor false"]),
@@ -260,12 +260,12 @@ def test_what_has_no_price_and_what_a_run_sets_itself_is_told() -> None:
     assert task.warnings == (
         "resources.autostop is not used: a run ends its machine by itself.",
         "resources.job_recovery is not used: only managed jobs use it.",
-        "The price is without the disk's tier and a machine with a local disk, which the task asks for.",
+        "The price does not include the disk's tier and a machine with a local disk, which the task requests.",
     )
 
 
 def test_a_size_that_skypilot_would_choose_otherwise_is_told() -> None:
-    small = ("The task gives no size: a machine with 2 vCPUs or more is taken, where SkyPilot alone takes 8.",)
+    small = ("The task gives no size: cvl-ci takes a machine with 2 vCPUs or more; SkyPilot alone takes 8.",)
     assert read(b"run: x").work(Inputs()).warnings == small
     assert read(b"run: x").work(Inputs(cpus=4)).warnings == ()
     assert read(b"run: x\nresources: {cpus: 2}").work(Inputs()).warnings == ()
