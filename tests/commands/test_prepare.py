@@ -395,7 +395,7 @@ def test_an_example_of_which_nothing_but_its_yaml_is_here_can_be_planned_not_run
     plan = ask(example="alone", preset="go")
     assert plan.commands == ("bash build.sh", "bash go.sh --a")
     assert plan.missing == ("go.sh",)
-    assert any("planned, not run" in warning for warning in plan.warnings)
+    assert any("plan works, run does not" in warning for warning in plan.warnings)
     assert ask(example="usual", preset="train").missing == ()
 
 
@@ -470,7 +470,7 @@ def test_keeping_in_a_workflow_needs_a_key_of_somebody_s(field: Path) -> None:
 def test_nobody_gets_to_a_sandbox_inside_a_runner_so_nothing_on_it_is_kept(field: Path) -> None:
     plan = in_a_workflow(field, cloud="sandbox", keep_on_failure="30")
     assert plan.limits.keep_minutes == 0
-    assert any("passed over" in warning for warning in plan.warnings)
+    assert any("is ignored" in warning for warning in plan.warnings)
     assert in_a_workflow(field, cloud="sandbox").warnings == ()
 
 

@@ -220,7 +220,8 @@ def test_what_is_written_is_counted_and_hard_links_too(archive: Path, tmp_path: 
     pack(archive, ("a", b"x" * 400), *(link(f"hard{number}", "a", tarfile.LNKTYPE) for number in range(5)), ("b", b"y"))
     fetched = unpack(archive, into=tmp_path / "out", directory=".", limits=Limits(bytes_free=1000))
     assert {file.path: file.bytes for file in fetched.files} == {"a": 400, "hard0": 400, "b": 1}
-    assert "no room for its 400 bytes" in fetched.refused[0] and "more bytes than fit on the disk" in str(fetched.problem)
+    assert "no room for its 400 bytes" in fetched.refused[0]
+    assert "more bytes than fit on the disk" in str(fetched.problem)
 
 
 def test_files_links_folders_and_refusals_are_counted(archive: Path, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_part_of_a_directorys_name_is_not_its_end() -> None:
 
 
 def test_without_any_example_that_is_said() -> None:
-    with pytest.raises(Wrong, match=r"no example\.yaml anywhere"):
+    with pytest.raises(Wrong, match=r"this checkout has no example\.yaml"):
         lookup.find("x", [], root="/repo", name_of=NAMES.get)
 
 

@@ -64,15 +64,15 @@ def test_a_command_alone_stays_one_unless_it_is_a_script() -> None:
     [
         (None, "there is no gone.sh"),
         ({"description": "d"}, "neither a script nor a command"),
-        ({"script": "trian.sh"}, "no file of the example"),
-        ({"script": "python missing.py"}, "no file of the example"),
+        ({"script": "trian.sh"}, "not a file of the example"),
+        ({"script": "python missing.py"}, "not a file of the example"),
         ({"script": "PORT=8050"}, "names no file"),
         ({"script": "'open"}, "no closing quotation"),
         ({"script": 5}, "not text"),
         ({"script": "train.sh", "args": "'open"}, "no closing quotation"),
         (5, "neither a script nor a mapping"),
         ([], "neither a script nor a command"),
-        ({"script": "../../secret.sh"}, "no file of the example"),
+        ({"script": "../../secret.sh"}, "not a file of the example"),
     ],
 )
 def test_what_can_do_nothing_says_why(said: object, why: str) -> None:
