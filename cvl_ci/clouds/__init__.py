@@ -1,8 +1,11 @@
-"""What a provider itself says exists of ours: proof for a release, prey for a reaper. No state of SkyPilot is asked."""
+"""The clouds: credentials, prices, and the providers' own lists of our resources. SkyPilot's state is not a source.
+
+A provider's list proves a release, and shows a reaper its work.
+"""
 
 from cvl_ci.clouds.aws.clients import account_regions, ec2_clients
 from cvl_ci.clouds.aws.inventory import AwsInventory
 from cvl_ci.clouds.composite import Inventories
-from cvl_ci.clouds.registry import PROVED, every
+from cvl_ci.clouds.registry import PROVED, all_inventories
 
-__all__ = ["PROVED", "AwsInventory", "Inventories", "account_regions", "ec2_clients", "every"]
+__all__ = ["PROVED", "AwsInventory", "Inventories", "account_regions", "all_inventories", "ec2_clients"]

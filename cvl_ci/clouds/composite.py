@@ -1,4 +1,4 @@
-"""One inventory for several clouds. A cloud that nobody here can ask is named as unproved, never as clean."""
+"""One inventory for several clouds. It calls a cloud that it cannot query unproved, never clean."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cvl_ci.ports import Found, Inventory, Resource
 
 
 class Inventories:
-    """`anywhere`: which are asked when a question names no place; none given: all."""
+    """The inventories by cloud. `anywhere`: the clouds of a query that names no place; empty: all of them."""
 
     def __init__(self, inventories: Mapping[str, Inventory], *, anywhere: Collection[str] = ()) -> None:
         self._inventories = inventories
@@ -27,7 +27,7 @@ class Inventories:
         unproved += [cloud for part in parts for cloud in part.unproved]
         return Found(
             resources=[resource for part in parts for resource in part.read()[0]],
-            asked=tuple(asked for part in parts for asked in part.asked),
+            asked=tuple(check for part in parts for check in part.asked),
             unproved=unproved,
             patience_seconds=max((part.patience_seconds for part in parts), default=0.0),
         )
@@ -35,17 +35,17 @@ class Inventories:
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
         for cloud in sorted({resource.provider for resource in resources}):
             if cloud not in self._inventories:
-                raise EngineError(f"Nothing on {cloud} can be labelled from here.")
-            self._inventories[cloud].label([each for each in resources if each.provider == cloud], labels)
+                raise EngineError(f"cvl-ci cannot change labels on {cloud}.")
+            self._inventories[cloud].label([item for item in resources if item.provider == cloud], labels)
 
     def remove(self, resources: Sequence[Resource]) -> None:
-        """One cloud's refusal keeps no other waiting."""
+        """Remove the resources. A cloud's refusal does not delay the others. Raises one error for all refusals."""
         refused = []
         for cloud, inventory in self._inventories.items():
-            here = [resource for resource in resources if resource.provider == cloud]
+            of_cloud = [resource for resource in resources if resource.provider == cloud]
             try:
-                if here:
-                    inventory.remove(here)
+                if of_cloud:
+                    inventory.remove(of_cloud)
             except CvlError as error:
                 refused.append(error)
         if len(refused) == 1:

@@ -1,6 +1,6 @@
-"""Credential files on this machine: made 0600, never over a file of somebody else's, gone again with their record.
+"""Credential files on this computer: mode 0600, never over another program's file, removed with their record.
 
-What is made is written down first, so that post can remove it whatever became of main.
+The record is written before the files, so that post can remove them even after a crash of main.
 """
 
 from __future__ import annotations
@@ -16,24 +16,27 @@ from pathlib import Path
 from cvl_ci.errors import CredentialsError
 
 RECORD = "written.json"
-LEFT_BY_LOGINS = {".azure", "gcloud"}
+LOGIN_DIRECTORIES = {".azure", "gcloud"}
 
 
 def put(files: Mapping[Path, str], *, leaves: Iterable[Path] = (), folder: Path) -> None:
-    """`leaves`: directories that somebody else will make for us."""
-    ours = set(_recorded(folder))
-    foreign = [path for path, text in files.items() if _is_foreign(path, text, ours)]
+    """Write the files.
+
+    `leaves`: directories that another program will create. Raises CredentialsError before any write.
+    """
+    own_paths = set(_recorded(folder))
+    foreign = [path for path, text in files.items() if _is_foreign(path, text, own_paths)]
     if foreign:
         raise CredentialsError(
-            "These credentials cannot be written, since files of somebody else's are there already: "
+            "cvl-ci cannot write these credentials, because other files exist in their places: "
             + ", ".join(map(str, foreign)),
-            next_step="Leave the input out to use the file as it is, or remove the file first.",
+            next_step="Omit the input to use the existing file, or remove the file first.",
         )
-    made = [parent for path in (*files, folder / RECORD) for parent in _missing_parents(path)]
+    new_parents = [parent for path in (*files, folder / RECORD) for parent in _missing_parents(path)]
     making = {path for path in files if not path.exists()} | {path for path in leaves if not path.exists()}
-    for parent in reversed(dict.fromkeys(made)):
+    for parent in reversed(dict.fromkeys(new_parents)):
         parent.mkdir(mode=0o700, exist_ok=True)
-    everything = ours | {str(path) for path in (*making, *made)}
+    everything = own_paths | {str(path) for path in (*making, *new_parents)}
     _write(folder / RECORD, json.dumps(sorted(everything)))
     for path, text in files.items():
         if str(path) in everything:
@@ -41,18 +44,21 @@ def put(files: Mapping[Path, str], *, leaves: Iterable[Path] = (), folder: Path)
 
 
 def remove(folder: Path) -> list[Path]:
-    """Exactly what was made: files, what a login left, and then the directories that are empty. What could not go."""
+    """Remove exactly our files, the directories of logins, and then empty directories.
+
+    Return what could not be removed.
+    """
     recorded = [Path(name) for name in _recorded(folder)]
     deepest_first = sorted(recorded, key=lambda path: len(path.parts), reverse=True)
-    secret = [path for path in deepest_first if not path.is_dir() or path.name in LEFT_BY_LOGINS]
+    secret = [path for path in deepest_first if not path.is_dir() or path.name in LOGIN_DIRECTORIES]
     stuck = [path for path in secret if not _removed(path)]
-    with suppress(OSError):  # only now: one that is stopped before this can be done again
+    with suppress(OSError):  # only now: a run that stops earlier can do it again
         (folder / RECORD).unlink(missing_ok=True)
     return [*stuck, *(path for path in deepest_first if path not in secret and not _removed(path))]
 
 
 def replace(path: Path, text: str) -> None:
-    """A file of ours, whole at every moment for whoever reads it."""
+    """Replace one of our files in one step, so that a reader always sees a whole file."""
     _write(path, text)
 
 
@@ -60,7 +66,7 @@ def _removed(path: Path) -> bool:
     try:
         if not path.is_dir() or path.is_symlink():
             path.unlink(missing_ok=True)
-        elif path.name in LEFT_BY_LOGINS:
+        elif path.name in LOGIN_DIRECTORIES:
             shutil.rmtree(path)
         elif not any(path.iterdir()):
             path.rmdir()
@@ -83,14 +89,14 @@ def _write(path: Path, text: str) -> None:
 
 def _recorded(folder: Path) -> list[str]:
     try:
-        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        names = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
-def _is_foreign(path: Path, text: str, ours: set[str]) -> bool:
-    if str(path) in ours or not path.exists():
+def _is_foreign(path: Path, text: str, own_paths: set[str]) -> bool:
+    if str(path) in own_paths or not path.exists():
         return False
     try:
         return path.read_text(encoding="utf-8") != text
@@ -99,5 +105,5 @@ def _is_foreign(path: Path, text: str, ours: set[str]) -> bool:
 
 
 def _missing_parents(path: Path) -> list[Path]:
-    """Deepest first."""
+    """Return the missing parents, deepest first."""
     return [parent for parent in path.parents if not parent.exists()]

@@ -1,4 +1,4 @@
-"""What every cloud's file answers, and what it is told of this machine. Values only; no secret shows in a repr."""
+"""The interface of each cloud's credentials, and its view of this computer. Values only; no repr shows a secret."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from cvl_ci.inputs.credential_fields import BY_NAME
 from cvl_ci.model.access import CloudAccess
 
 OIDC = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
-ALLOW_OIDC = "allow GitHub's OIDC token: `permissions: id-token: write` (never given to runs of forks)"
+ALLOW_OIDC = "allow GitHub's OIDC token: `permissions: id-token: write` (GitHub gives none to runs of forks)"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Here:
-    """This machine as a cloud's file sees it. `folder`: ours alone, for files whose place we may choose."""
+class Environment:
+    """This computer, as a cloud's credentials see it. `folder`: a folder of our own, for files whose place is free."""
 
     environ: Mapping[str, str] = field(repr=False)
     home: Path
@@ -25,17 +25,20 @@ class Here:
     has_module: Callable[[str], bool]
     has_instance_role: Callable[[], bool] = lambda: False
     writes: bool = True
-    """False in a terminal: nothing is written there, so a key in a variable that SkyPilot does not read is none."""
-    id_token: Callable[[str], str] = field(default=lambda _: "", repr=False)
-    """GitHub's OIDC token for an audience."""
+    """False in a terminal, where cvl-ci writes no files.
 
-    def given(self, name: str) -> str:
-        """An input, else the variable that says the same."""
+    A key in a variable that SkyPilot does not read is then useless.
+    """
+    id_token: Callable[[str], str] = field(default=lambda _: "", repr=False)
+    """Returns GitHub's OIDC token for an audience."""
+
+    def value(self, name: str) -> str:
+        """Return an input's value, or else that of the variable with the same meaning."""
         return self.as_input(name) or self.variable(BY_NAME[name].variable)
 
     def to_write(self, name: str) -> str:
-        """As given, for what SkyPilot only reads from a file."""
-        return self.given(name) if self.writes else ""
+        """Return a value that SkyPilot reads from a file only. Empty where cvl-ci writes no files."""
+        return self.value(name) if self.writes else ""
 
     def as_input(self, name: str) -> str:
         return action_variables.value(self.environ, name)
@@ -44,7 +47,10 @@ class Here:
         return self.environ.get(name, "").strip()
 
     def exists(self, path: str) -> bool:
-        """`~` is this HOME and not the one of passwd, as SkyPilot in our environment sees it."""
+        """Return whether the file exists.
+
+        `~` is this HOME and not that of passwd, as for SkyPilot in our environment.
+        """
         return self.at(path).is_file()
 
     def at(self, path: str) -> Path:
@@ -57,7 +63,7 @@ class Here:
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
-    """A cloud's own program that must be told once. `leaves`: the directory it then writes, if it was not there."""
+    """A cloud's own program that must run once. `leaves`: the directory that it creates, if it did not exist."""
 
     command: tuple[str, ...]
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -65,8 +71,11 @@ class Login:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
-    """What to write before a cloud can be used. `without`: variables that would win over it, and must go."""
+class CredentialFiles:
+    """The files and variables that a cloud needs before use.
+
+    `without`: variables that would override them, to remove.
+    """
 
     files: Mapping[Path, str] = field(default_factory=dict, repr=False)
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -74,20 +83,27 @@ class Written:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     logins: tuple[Login, ...] = ()
     stays_here: bool = False
-    """Machines need no copy: this cloud gives them an identity of their own."""
+    """Whether machines need no copy, because the cloud gives them an identity of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
-    """One cloud: `look` says how things stand, `write` what its SkyPilot check then reads."""
+class CredentialProvider:
+    """One cloud's credentials.
+
+    `check` inspects them; `write` returns the files and variables that SkyPilot's check reads.
+    """
 
     cloud: str
-    look: Callable[[Here], CloudAccess]
-    write: Callable[[Here], Written]
+    check: Callable[[Environment], CloudAccess]
+    write: Callable[[Environment], CredentialFiles]
 
 
-def lacking(here: Here, *, programs: Mapping[str, str], modules: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Programs and Python modules that are not installed, and how to have them."""
-    gone = {f"the program `{name}`": how for name, how in programs.items() if not here.has_program(name)}
-    gone |= {f"the Python package `{name}`": how for name, how in modules.items() if not here.has_module(name)}
-    return list(gone), list(dict.fromkeys(gone.values()))
+def find_missing(
+    here: Environment, *, programs: Mapping[str, str], modules: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
+    """Return the programs and Python modules that are not installed, and how to install them."""
+    absent = {f"the program `{name}`": install for name, install in programs.items() if not here.has_program(name)}
+    absent |= {
+        f"the Python package `{name}`": install for name, install in modules.items() if not here.has_module(name)
+    }
+    return list(absent), list(dict.fromkeys(absent.values()))

@@ -1,4 +1,4 @@
-"""All clouds together: how things stand, and what is written for those in use, before anything is spent."""
+"""The credentials of all clouds: check them, and write those that a run uses, before it spends anything."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cvl_ci.clouds import credential_files, oidc
 from cvl_ci.clouds.api_server.credentials import API_SERVER
 from cvl_ci.clouds.aws.credentials import AWS
 from cvl_ci.clouds.azure.credentials import AZURE
-from cvl_ci.clouds.credential_provider import Here, Login, Written
+from cvl_ci.clouds.credential_provider import CredentialFiles, Environment, Login
 from cvl_ci.clouds.gcp.credentials import GCP
 from cvl_ci.clouds.key_files import LAMBDA, NEBIUS, RUNPOD
 from cvl_ci.clouds.kubernetes.credentials import KUBERNETES
@@ -26,18 +26,18 @@ from cvl_ci.inputs.action_variables import variable
 from cvl_ci.inputs.credential_fields import CREDENTIAL_INPUTS
 from cvl_ci.model.access import CloudAccess
 
-KINDS = {kind.cloud: kind for kind in (AWS, GCP, AZURE, LAMBDA, RUNPOD, NEBIUS, KUBERNETES, API_SERVER)}
+PROVIDERS = {kind.cloud: kind for kind in (AWS, GCP, AZURE, LAMBDA, RUNPOD, NEBIUS, KUBERNETES, API_SERVER)}
 LOGIN_SECONDS = 60
 SERVER_INPUTS = ("skypilot_api_server_endpoint", "skypilot_service_account_token")
 
 
-def here(environ: Mapping[str, str], *, folder: Path, writes: bool) -> Here:
-    beside = os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", os.defpath)])
-    return Here(
+def local_environment(environ: Mapping[str, str], *, folder: Path, writes: bool) -> Environment:
+    search_path = os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", os.defpath)])
+    return Environment(
         environ=environ,
         home=Path(environ.get("HOME", "/root")),
         folder=folder,
-        has_program=lambda name: shutil.which(name, path=beside) is not None,
+        has_program=lambda name: shutil.which(name, path=search_path) is not None,
         has_module=_installed,
         has_instance_role=lambda: _instance_role(environ),
         writes=writes,
@@ -45,39 +45,44 @@ def here(environ: Mapping[str, str], *, folder: Path, writes: bool) -> Here:
     )
 
 
-def look(where: Here, clouds: Collection[str], *, proved: Collection[str]) -> list[CloudAccess]:
-    """`clouds`: none named means any that runs can go to. `proved`: those that can be asked whether a machine is gone;
-    a run anywhere else could not be called over."""
-    named = dict.fromkeys(clouds) or [cloud for cloud in KINDS if cloud != API_SERVER.cloud]
-    return [_with_proof(KINDS[cloud].look(where) if cloud in KINDS else _stranger(cloud), proved) for cloud in named]
+def check_clouds(environment: Environment, clouds: Collection[str], *, proved: Collection[str]) -> list[CloudAccess]:
+    """Check the credentials of clouds; an empty list means any cloud. `proved`: clouds that can prove an end.
 
-
-def in_use(where: Here, clouds: Collection[str]) -> Collection[str]:
-    """Whom a run needs to be known to. Through an API server that is the server alone: it has the clouds' credentials.
-
-    Who gives its address means runs to go through it: one that went another way would surprise with its bill.
+    A run on another cloud could not be proved to have ended.
     """
-    return [API_SERVER.cloud] if any(where.given(name) for name in SERVER_INPUTS) else clouds
+    named = dict.fromkeys(clouds) or [cloud for cloud in PROVIDERS if cloud != API_SERVER.cloud]
+    return [
+        _with_proof(PROVIDERS[cloud].check(environment) if cloud in PROVIDERS else _unknown_cloud(cloud), proved)
+        for cloud in named
+    ]
 
 
-def require(looks: Sequence[CloudAccess], *, any_of_them: bool) -> None:
-    """Everything that is missing, at once. `any_of_them`: one that is usable is enough."""
-    if any_of_them and any(each.usable for each in looks):
+def in_use(environment: Environment, clouds: Collection[str]) -> Collection[str]:
+    """Return the clouds for which a run needs credentials. With an API server, that server alone: it has the others.
+
+    A user who names a server wants all runs to use it: a run past it would bring an unexpected bill.
+    """
+    return [API_SERVER.cloud] if any(environment.value(name) for name in SERVER_INPUTS) else clouds
+
+
+def require(accesses: Sequence[CloudAccess], *, any_of_them: bool) -> None:
+    """Raise CredentialsError with everything that is missing. `any_of_them`: one usable cloud is enough."""
+    if any_of_them and any(access.usable for access in accesses):
         return
-    lacking = [each for each in looks if not each.usable]
-    if not lacking:
+    incomplete = [access for access in accesses if not access.usable]
+    if not incomplete:
         return
     if any_of_them:
-        named = [each for each in looks if each.there or each.missing[:1] != ("any credentials",)]
-        lacking = [each for each in named if each.cloud != "api-server"] or lacking
+        named = [access for access in accesses if access.there or access.missing[:1] != ("any credentials",)]
+        incomplete = [access for access in named if access.cloud != "api-server"] or incomplete
     raise CredentialsError(
-        "\n".join(["The credentials are not complete:", *map(_told, lacking)]),
+        "\n".join(["The credentials are not complete:", *map(_problem, incomplete)]),
         next_step="`cvl-ci check` shows how each cloud stands.",
     )
 
 
-def become_known(
-    where: Here,
+def set_up(
+    environment: Environment,
     clouds: Sequence[str],
     *,
     proved: Collection[str],
@@ -85,88 +90,98 @@ def become_known(
     adopt: Callable[[Mapping[str, str]], None],
     required: bool,
 ) -> Mapping[str, str]:
-    """From inputs to an environment in which the clouds know us. Without `required`, what is missing is left to others
-    to tell. `adopt`: takes the environment over for this process, before a cloud is asked."""
-    clouds = list(in_use(where, clouds))
-    looks = look(where, clouds, proved=proved)
+    """Turn inputs into an environment with the credentials of the clouds, and return it.
+
+    Without `required`, a missing credential is not an error here. `adopt` applies the environment to this process,
+    before cvl-ci contacts a cloud.
+    """
+    clouds = list(in_use(environment, clouds))
+    accesses = check_clouds(environment, clouds, proved=proved)
     if required:
-        require(looks, any_of_them=not clouds)
-    written = prepare(where, [each.cloud for each in looks if each.usable])
-    mask(*written.secrets)
-    known = carry_out(where, written)
-    adopt(known)
-    mask(*first_keys(where, known))
-    return known
+        require(accesses, any_of_them=not clouds)
+    files = prepare(environment, [access.cloud for access in accesses if access.usable])
+    mask(*files.secrets)
+    environ = carry_out(environment, files)
+    adopt(environ)
+    mask(*first_keys(environment, environ))
+    return environ
 
 
-def prepare(where: Here, clouds: Collection[str]) -> Written:
-    """What to write for these clouds, as one, with SkyPilot kept to them. Nothing for clouds that are not in use."""
-    parts = {cloud: KINDS[cloud].write(where) for cloud in clouds}
-    merged = Written(
+def prepare(environment: Environment, clouds: Collection[str]) -> CredentialFiles:
+    """Return everything to write for these clouds, and limit SkyPilot to them.
+
+    Clouds that are not in use get nothing.
+    """
+    parts = {cloud: PROVIDERS[cloud].write(environment) for cloud in clouds}
+    merged = CredentialFiles(
         files={path: text for part in parts.values() for path, text in part.files.items()},
         variables={name: value for part in parts.values() for name, value in part.variables.items()},
         without=tuple(name for part in parts.values() for name in part.without),
         secrets=tuple(secret for part in parts.values() for secret in part.secrets),
         logins=tuple(login for part in parts.values() for login in part.logins),
     )
-    return _kept_to(where, merged, parts)
+    return _limited_to(environment, merged, parts)
 
 
-def carry_out(where: Here, written: Written) -> dict[str, str]:
-    """Files, then logins: the environment in which the clouds know us. No input of ours that is secret stays in it."""
-    leaves = [login.leaves for login in written.logins if login.leaves]
-    credential_files.put(written.files, leaves=leaves, folder=where.folder)
-    gone = {*written.without, *(variable(one.name) for one in CREDENTIAL_INPUTS if one.secret)}
-    environ = {name: value for name, value in where.environ.items() if name not in gone} | dict(written.variables)
-    for login in written.logins:
+def carry_out(environment: Environment, files: CredentialFiles) -> dict[str, str]:
+    """Write the files, then log in. Return the new environment, which holds none of our secret inputs."""
+    leaves = [login.leaves for login in files.logins if login.leaves]
+    credential_files.put(files.files, leaves=leaves, folder=environment.folder)
+    removed = {*files.without, *(variable(one.name) for one in CREDENTIAL_INPUTS if one.secret)}
+    environ = {name: value for name, value in environment.environ.items() if name not in removed} | dict(
+        files.variables
+    )
+    for login in files.logins:
         _log_in(login, environ)
     return environ
 
 
-def first_keys(where: Here, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The role's keys, asked for now: a role that cannot be assumed shows before anything is spent."""
-    role = where.as_input("role_to_assume")
-    if not role or environ.get("AWS_CONFIG_FILE") != str(where.folder / "aws-config"):
+def first_keys(environment: Environment, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the role's keys now: then a wrong role shows before the run spends anything."""
+    role = environment.as_input("role_to_assume")
+    if not role or environ.get("AWS_CONFIG_FILE") != str(environment.folder / "aws-config"):
         return ()
     from cvl_ci.clouds.aws import credentials as aws
     from cvl_ci.clouds.aws import worker_role
 
-    found = worker_role.keys(
+    keys = worker_role.keys(
         role,
-        cache=where.folder / "aws-session.json",
-        session=aws.session_name(where),
-        environ=where.environ,
+        cache=environment.folder / "aws-session.json",
+        session=aws.session_name(environment),
+        environ=environment.environ,
         now=datetime.now(timezone.utc),
     )
-    return tuple(str(found[name]) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
+    return tuple(str(keys[name]) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
 
 
-def _kept_to(where: Here, written: Written, parts: Mapping[str, Written]) -> Written:
-    """SkyPilot's own configuration, unless the user has one: these clouds only, and no copy for machines elsewhere.
+def _limited_to(
+    environment: Environment, files: CredentialFiles, parts: Mapping[str, CredentialFiles]
+) -> CredentialFiles:
+    """Add a SkyPilot configuration, unless the user has one: these clouds only, and no files for machines elsewhere.
 
-    Left alone, SkyPilot copies the files of every cloud to the machines of each (backends/backend_utils.py).
+    By default SkyPilot copies the files of all clouds to the machines of each cloud (backends/backend_utils.py).
     """
-    if API_SERVER.cloud in parts or (not written.variables and not written.files):
-        return written
-    if where.variable("SKYPILOT_GLOBAL_CONFIG") or where.exists("~/.sky/config.yaml"):
-        return written
-    path = where.folder / "skypilot.yaml"
+    if API_SERVER.cloud in parts or (not files.variables and not files.files):
+        return files
+    if environment.variable("SKYPILOT_GLOBAL_CONFIG") or environment.exists("~/.sky/config.yaml"):
+        return files
+    path = environment.folder / "skypilot.yaml"
     config: dict[str, object] = {"allowed_clouds": sorted(parts)}
     stay = [cloud for cloud, part in parts.items() if part.stays_here]
     if KUBERNETES.cloud in stay:
         stay.append("ssh")  # SkyPilot's name for a second way to the same kubeconfig
     config |= {cloud: {"remote_identity": "NO_UPLOAD"} for cloud in stay}
-    return Written(
-        files={**written.files, path: yaml.safe_dump(config)},
-        variables={**written.variables, "SKYPILOT_GLOBAL_CONFIG": str(path)},
-        without=written.without,
-        secrets=written.secrets,
-        logins=written.logins,
+    return CredentialFiles(
+        files={**files.files, path: yaml.safe_dump(config)},
+        variables={**files.variables, "SKYPILOT_GLOBAL_CONFIG": str(path)},
+        without=files.without,
+        secrets=files.secrets,
+        logins=files.logins,
     )
 
 
 def _log_in(login: Login, environ: Mapping[str, str]) -> None:
-    """The program's own words stay here: they may repeat what it was given."""
+    """Run a login. Its output stays here, because it may repeat the credentials."""
     name = " ".join(login.command[:3])
     try:
         code, _, _ = run_bounded(login.command, {**environ, **login.variables}, name=name, seconds=LOGIN_SECONDS)
@@ -179,14 +194,15 @@ def _log_in(login: Login, environ: Mapping[str, str]) -> None:
         )
 
 
-def _told(access: CloudAccess) -> str:
+def _problem(access: CloudAccess) -> str:
     if access.unsupported:
-        return f"  - {access.cloud}: {access.unsupported}: a run there could not be called over. Go to another cloud."
-    return f"  - {access.cloud}: {', '.join(access.missing)} missing. To have it: {'; '.join(access.takes)}."
+        problem = "cvl-ci could not prove that a run there has ended. Use another cloud."
+        return f"  - {access.cloud}: {access.unsupported}: {problem}"
+    return f"  - {access.cloud}: {', '.join(access.missing)} missing. To fix it: {'; '.join(access.takes)}."
 
 
-def _stranger(cloud: str) -> CloudAccess:
-    return CloudAccess(cloud=cloud, missing=("a way to sign in to it, which is not built yet",))
+def _unknown_cloud(cloud: str) -> CloudAccess:
+    return CloudAccess(cloud=cloud, missing=("a way to sign in, which cvl-ci does not have yet",))
 
 
 def _with_proof(access: CloudAccess, proved: Collection[str]) -> CloudAccess:
@@ -198,7 +214,7 @@ def _with_proof(access: CloudAccess, proved: Collection[str]) -> CloudAccess:
         missing=access.missing,
         takes=access.takes,
         notes=access.notes,
-        unsupported="a way to ask it whether a machine is gone, which is not built yet",
+        unsupported="a way to ask whether a machine has ended, which cvl-ci does not have yet",
     )
 
 
@@ -210,7 +226,7 @@ def _installed(name: str) -> bool:
 
 
 def _instance_role(environ: Mapping[str, str]) -> bool:
-    """An instance's role shows only when its metadata service is asked: one question, one second."""
+    """Return whether the instance has a role. Only the metadata service knows: one request, one second."""
     if environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true" or not _installed("botocore"):
         return False
     from botocore.utils import InstanceMetadataFetcher

@@ -1,6 +1,6 @@
-"""A cloud's REST API over `requests`: asked again when it is busy, as long as it says; refused in words of ours.
+"""A cloud's REST API over `requests`: it repeats requests to a busy server and explains refusals.
 
-An answer is believed only where it has what a real one always has: `listed` and `found_in` raise where it has not.
+It believes an answer only with the parts that a real one always has: `has`, `entries` and `text` raise without them.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from requests import Response, Session
 
 BACKOFF = Backoff(tries=6, first_seconds=0.5, longest_seconds=30.0, jitter=0.5)
-"""A server that asks for more than 30 s is asked again in the next round of the release."""
+"""A server that wants a longer wait than 30 s gets its next request in the next round of the release."""
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 TIMEOUT = (5, 30)
 PAGES = 200
-"""Of one listing: more is a server that repeats itself. Each page holds hundreds of machines."""
+"""The most pages of one listing: a server with more repeats itself. Each page holds hundreds of machines."""
 
 
 class Refused(Exception):
-    """The provider answered, and no. `code`: the word it has for it, where it gave one."""
+    """The provider answered with a refusal. `code`: its own word for the reason, if it sent one."""
 
     def __init__(self, words: str, *, status: int, code: str = "") -> None:
         super().__init__(words)
@@ -40,7 +40,7 @@ class _Busy(Exception):
 
 
 class Unproved(Refused):
-    """An answer without what a real one always has. It says nothing of what is there."""
+    """An answer without a part that a real one always has. It proves nothing."""
 
     def __init__(self, words: str) -> None:
         super().__init__(f"{words}, so it proves nothing", status=200)
@@ -52,15 +52,15 @@ def session(authorization: str = "") -> Session:
     return bounded.session(authorization=authorization)
 
 
-def patient(asking: Session) -> None:
-    """Give a session of somebody else's the same bounds: no redirect, no answer without an end."""
+def patient(session: Session) -> None:
+    """Bound a session of another library in the same way: no redirects, no endless answers."""
     from cvl_ci import bounded
 
-    bounded.bind(asking)
+    bounded.bind(session)
 
 
 def ask(
-    asking: Session,
+    session: Session,
     method: str,
     url: str,
     *,
@@ -68,10 +68,10 @@ def ask(
     json: object = None,
     absent_is_fine: bool = False,
 ) -> Any:
-    """Return its JSON. Raise Refused, or what requests raises. Of an order (no GET) an empty answer is fine."""
+    """Return the JSON of the answer. Raises Refused, or an error of requests. An empty answer to DELETE gives None."""
     from cvl_ci import bounded
 
-    answer = _patiently(asking, method, url, params=params, json=json)
+    answer = _with_retries(session, method, url, params=params, json=json)
     if answer.status_code == 404 and absent_is_fine:
         return None
     if answer.status_code >= 400:
@@ -85,31 +85,31 @@ def ask(
 
 
 class Pages:
-    """The tokens of one listing. One that comes again, or a listing without a last page, is no answer."""
+    """The tokens of one listing. A repeated token, or a listing without a last page, raises Unproved."""
 
     def __init__(self, kind: str) -> None:
         from cvl_ci import bounded
 
         self._kind = kind
-        self._seen: set[str] = set()
+        self._tokens: set[str] = set()
         self._until = monotonic() + bounded.LISTING_SECONDS
 
     def next(self, token: object) -> str:
-        """Return the token of the next page; empty: this was the last one."""
+        """Return the token of the next page, or an empty text after the last page."""
         if token is None or token == "":
             return ""
         if not isinstance(token, str):
             raise Unproved(f"the next page of {self._kind} has no name")
-        if token in self._seen or len(self._seen) + 1 >= PAGES or monotonic() > self._until:
+        if token in self._tokens or len(self._tokens) + 1 >= PAGES or monotonic() > self._until:
             raise Unproved(f"{self._kind} have no last page")
-        self._seen.add(token)
+        self._tokens.add(token)
         return token
 
 
 def has(answer: object, key: str, *, of: str) -> Any:
-    """Return what stands under a key that a real answer always has. Raise Unproved."""
+    """Return the value of a key that a real answer always has. Raises Unproved without it."""
     if not isinstance(answer, Mapping):
-        raise Unproved(f"the answer about {of} is {_named(answer)} and no object")
+        raise Unproved(f"the answer about {of} is {_named(answer)}, not an object")
     if answer.get("error") or answer.get("errors"):
         raise Unproved(f"the answer about {of} is an error: {_words(answer)}")
     if key not in answer:
@@ -117,29 +117,32 @@ def has(answer: object, key: str, *, of: str) -> Any:
     return answer[key]
 
 
-def entries(listed: object, *, of: str) -> Iterator[Mapping[str, Any]]:
-    """Give the objects of a list. Raise Unproved for what is no list, or for an entry that is no object."""
-    if not isinstance(listed, list):
-        raise Unproved(f"the answer about {of} holds {_named(listed)} and no list")
-    for entry in listed:
+def entries(value: object, *, of: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the objects of a list. Raises Unproved for another type, or for an entry of another type."""
+    if not isinstance(value, list):
+        raise Unproved(f"the answer about {of} holds {_named(value)}, not a list")
+    for entry in value:
         if not isinstance(entry, Mapping):
-            raise Unproved(f"the answer about {of} lists {_named(entry)} and no object")
+            raise Unproved(f"the answer about {of} lists {_named(entry)}, not an object")
         yield entry
 
 
 def text(entry: Mapping[str, Any], key: str, *, of: str) -> str:
-    """Return what every entry has, by which ours are told from others. Raise Unproved."""
-    found = entry.get(key)
-    if not isinstance(found, str) or not found:
+    """Return a text that each entry has and that identifies our resources. Raises Unproved without it."""
+    value = entry.get(key)
+    if not isinstance(value, str) or not value:
         raise Unproved(f"an entry of the answer about {of} has no `{key}`")
-    return found
+    return value
 
 
-def _patiently(asking: Session, method: str, url: str, *, params: Any, json: Any) -> Response:
-    """Return the first final answer, or the last busy one. Every request here may be sent twice."""
+def _with_retries(session: Session, method: str, url: str, *, params: Any, json: Any) -> Response:
+    """Return the first final answer, or the last busy one.
+
+    A repetition is safe: all requests are queries, or removals by id.
+    """
 
     def once() -> Response:
-        answer = asking.request(method, url, params=params, json=json, timeout=TIMEOUT, allow_redirects=False)
+        answer = session.request(method, url, params=params, json=json, timeout=TIMEOUT, allow_redirects=False)
         if answer.status_code in BUSY:
             raise _Busy(answer)
         return answer
@@ -155,14 +158,14 @@ def _pause(error: Exception, attempt: int) -> float | None:
 
     if isinstance(error, _Busy):
         text = error.answer.headers.get("Retry-After", "")
-        asked = float(text) if text.isdecimal() and len(text) < 9 else None
-        return BACKOFF.seconds(attempt, asked=asked)
+        wanted_seconds = float(text) if text.isdecimal() and len(text) < 9 else None
+        return BACKOFF.seconds(attempt, asked=wanted_seconds)
     is_hiccup = isinstance(error, OSError) and not isinstance(error, bounded.OutOfBounds)
     return BACKOFF.seconds(attempt) if is_hiccup else None
 
 
 def _refused(answer: Response) -> Refused:
-    """`{"error": {"code", "message"}}` is what Google, Azure and Lambda say alike."""
+    """Return the refusal. Google, Azure and Lambda all send `{"error": {"code", "message"}}`."""
     from cvl_ci import bounded
 
     try:
@@ -171,7 +174,10 @@ def _refused(answer: Response) -> Refused:
         body = None
     error = body.get("error") if isinstance(body, dict) else None
     detail = error if isinstance(error, dict) else {"message": error if isinstance(error, str) else ""}
-    why = {401: "these credentials are not accepted, or have expired", 403: "these credentials may not do this"}
+    why = {
+        401: "the provider does not accept these credentials, or they have expired",
+        403: "these credentials may not do this",
+    }
     words = [why.get(answer.status_code, ""), str(detail.get("message") or "")[:200]]
     text = ": ".join(word for word in words if word) or answer.reason
     return Refused(
@@ -181,15 +187,15 @@ def _refused(answer: Response) -> Refused:
     )
 
 
-def _named(found: object) -> str:
+def _named(value: object) -> str:
     return {"NoneType": "nothing", "list": "a list", "dict": "an object", "str": "a text"}.get(
-        type(found).__name__, f"a {type(found).__name__}"
+        type(value).__name__, f"a {type(value).__name__}"
     )
 
 
 def _words(answer: Mapping[str, Any]) -> str:
-    """Whatever shape the error has, its first words."""
+    """Return the first words of an error of any shape."""
     error = answer.get("error") or answer.get("errors")
     first = error[0] if isinstance(error, list) and error else error
-    said = first.get("message") or first.get("code") if isinstance(first, Mapping) else first
-    return str(said)[:200]
+    first_words = first.get("message") or first.get("code") if isinstance(first, Mapping) else first
+    return str(first_words)[:200]

@@ -1,4 +1,4 @@
-"""A cloud's own program, asked once and in time; its words come back, its absence and its refusals are told apart."""
+"""A cloud's own program, run once within a time limit. An absent program and a refusal raise different errors."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import IO
 
 SECONDS = 60
 MOST_BYTES = 32 << 20
-"""Of what it prints: more is no list of one lease's machines."""
+"""The most bytes of its output: the list of one lease's machines is shorter."""
 _COMPLAINT = 4096
-"""Bytes of the end of its stderr that are used."""
+"""Bytes at the end of its stderr that we use."""
 _PIECE = 1 << 16
 _FORBIDDEN = "(Forbidden)"
-"""kubectl's "Error from server (Forbidden): ..." """
+"""kubectl's words: "Error from server (Forbidden): ..."."""
 
 
 def programs(environ: Mapping[str, str]) -> Callable[[Sequence[str]], str]:
@@ -36,9 +36,9 @@ def programs(environ: Mapping[str, str]) -> Callable[[Sequence[str]], str]:
 def run_bounded(
     command: Sequence[str], environ: Mapping[str, str], *, name: str, seconds: float
 ) -> tuple[int, str, str]:
-    """Return the exit code, stdout and the end of stderr. Raise OSError, which is TimeoutError after so many seconds.
+    """Return the exit code, stdout and the end of stderr. Raises TimeoutError or OSError.
 
-    Both streams have a bound of bytes. A child of the program that keeps them open is ended with it.
+    Both streams have a bound of bytes. A child that keeps them open ends with the program.
     """
     until = time.monotonic() + seconds
     try:
@@ -52,7 +52,7 @@ def run_bounded(
         )
     except FileNotFoundError:
         raise FileNotFoundError(f"`{command[0]}` is not installed here") from None
-    streams = [each for each in (process.stdout, process.stderr) if each is not None]
+    streams = [stream for stream in (process.stdout, process.stderr) if stream is not None]
     try:
         out, err = _read(*streams, until=until, name=name)
         code = process.wait(timeout=max(0.0, until - time.monotonic()))
@@ -63,8 +63,8 @@ def run_bounded(
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        for each in streams:
-            each.close()
+        for stream in streams:
+            stream.close()
     return code, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
 
 

@@ -1,6 +1,6 @@
-"""What one cloud's file has to answer, and the inventory made of it: nobody's silence or refusal stops another.
+"""The interface of a cloud's inventory, and an inventory built from it. A silent scope does not delay another.
 
-A look that is not whole is no proof: what it did find is ended all the same, and the answer carries what was silent.
+An incomplete look is not a proof. Its resources are removed all the same, and the answer lists the silent parts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ AT_ONCE = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """`silent`: parts that did not answer, in words. `skipped`: kinds that cannot be there, and why."""
+    """The answer of a scope.
+
+    `silent`: parts without an answer, in words. `skipped`: kinds that cannot exist, with reasons.
+    """
 
     resources: Sequence[Resource] = ()
     silent: Sequence[str] = ()
@@ -30,7 +33,7 @@ class Look:
 
 
 class Provider(Protocol):
-    """One cloud. A scope is what one account's question covers: a project, a subscription, a context."""
+    """One cloud. A scope is the range of one account's query: a project, a subscription, a context."""
 
     @property
     def name(self) -> str: ...
@@ -40,15 +43,15 @@ class Provider(Protocol):
 
     @property
     def patience_seconds(self) -> float:
-        """From the order to end a machine until nothing of it is shown any more, at the worst."""
+        """The longest time from the order to end a machine until the provider shows nothing of it, in seconds."""
 
     def scopes(self, places: Sequence[Place]) -> Sequence[str]: ...
 
     def look(self, scope: str, *, lease: str | None) -> Look:
-        """All that is of this lease, or of any; raises when it cannot say."""
+        """Return all resources of this lease, or of all leases. Raises when it does not know."""
 
     def end(self, resource: Resource) -> None:
-        """Absent, or ending already, is success; raises when the provider refuses."""
+        """End a resource. An absent or ending one is a success. Raises when the provider refuses."""
 
 
 class ProviderInventory:
@@ -58,13 +61,13 @@ class ProviderInventory:
     def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
         try:
             scopes = self._provider.scopes(places)
-        except Exception as error:  # noqa: BLE001  not knowing where to look is not clean
+        except Exception as error:  # noqa: BLE001  an unknown place to look is not clean
             return Found(asked=(self._unanswered("", error),))
         with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
             answers = list(pool.map(lambda scope: self._ask(scope, lease), scopes))
         return Found(
             resources=tuple(resource for resources, _ in answers for resource in resources),
-            asked=tuple(asked for _, asked in answers),
+            asked=tuple(check for _, check in answers),
             patience_seconds=self._provider.patience_seconds,
         )
 
@@ -73,29 +76,29 @@ class ProviderInventory:
             problems = [problem for problem in pool.map(self._refusal, resources) if problem]
         if problems:
             raise EngineError(
-                f"{self._provider.name} refused to end what is ours: {'; '.join(problems)}",
-                money="It is still billed.",
-                next_step="It is tried again until the deadline; then end it by hand.",
+                f"{self._provider.name} refused to remove our resources: {'; '.join(problems)}",
+                money="They are still billed.",
+                next_step="cvl-ci tries again until the deadline. After that, remove them by hand.",
             )
 
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
-        """Only a machine whose labels can be changed can be kept beyond its run: elsewhere a reaper would end it."""
-        raise EngineError(f"Labels of machines on {self._provider.name} cannot be changed from here.")
+        """Refuse: cvl-ci keeps a machine after its run only where it can change labels, or a reaper would end it."""
+        raise EngineError(f"cvl-ci cannot change labels on {self._provider.name}.")
 
     def _ask(self, scope: str, lease: str | None) -> tuple[Sequence[Resource], Asked]:
         try:
             look = self._provider.look(scope, lease=lease)
-        except Exception as error:  # noqa: BLE001  whatever it is: not answered is not clean
+        except Exception as error:  # noqa: BLE001  any error: no answer is not clean
             return (), self._unanswered(scope, error)
-        asked = Asked(
+        check = Asked(
             provider=self._provider.name,
             region=scope,
             kinds=tuple(kind for kind in self._provider.kinds if kind not in look.skipped),
-            left=tuple(f"{each.id} ({each.state})" for each in look.resources if not each.ending),
+            left=tuple(f"{resource.id} ({resource.state})" for resource in look.resources if not resource.ending),
             error="; ".join(look.silent)[:300] or None,
             skipped=tuple(f"{kind} ({why})" for kind, why in look.skipped.items()),
         )
-        return look.resources, asked
+        return look.resources, check
 
     def _unanswered(self, scope: str, error: Exception) -> Asked:
         provider = self._provider
@@ -105,12 +108,12 @@ class ProviderInventory:
     def _refusal(self, resource: Resource) -> str | None:
         try:
             self._provider.end(resource)
-        except Exception as error:  # noqa: BLE001  the others are ended whatever became of this one
+        except Exception as error:  # noqa: BLE001  an error here does not stop the others
             return f"{resource.kind} {resource.id}: {error}"[:300]
         return None
 
 
-# ---- what every cloud's file needs to tell what is ours -----------------------------------------------------------
+# ---- how a cloud recognizes our resources -----------------------------------------------------------------------
 
 
 def cluster_of(name: str) -> str:
@@ -119,27 +122,32 @@ def cluster_of(name: str) -> str:
 
 
 def is_ours(labels: Mapping[str, str], cluster: str, *, lease: str | None) -> bool:
-    """Return whether its label or its cluster's name says that it is of this lease. `lease` None: of any."""
+    """Return whether the label or the cluster's name belongs to this lease. `lease` None: to any lease."""
     name = parse_name(cluster)
     if lease is None:
         return LABEL_LEASE in labels or name is not None
     return labels.get(LABEL_LEASE) == lease or (name is not None and name.lease == lease)
 
 
-def shared(found: Sequence[Resource]) -> list[Resource]:
-    """What has a name of ours and no labels (a boot disk, a group) has those of a machine of the same cluster."""
-    known = {each.labels[CLUSTER_TAG]: each.labels for each in found if LABEL_LEASE in each.labels}
-    known.pop("", None)
-    return [replace(each, labels={**known.get(each.labels[CLUSTER_TAG], {}), **each.labels}) for each in found]
+def shared(resources: Sequence[Resource]) -> list[Resource]:
+    """Give resources without labels (a boot disk, a group) the labels of a machine of the same cluster."""
+    labels_of = {
+        resource.labels[CLUSTER_TAG]: resource.labels for resource in resources if LABEL_LEASE in resource.labels
+    }
+    labels_of.pop("", None)
+    return [
+        replace(resource, labels={**labels_of.get(resource.labels[CLUSTER_TAG], {}), **resource.labels})
+        for resource in resources
+    ]
 
 
 def named(resource: Resource, cluster: str) -> Resource:
-    """With its cluster's name beside its labels, as AWS has it."""
+    """Add the name of the cluster to the labels, as AWS does."""
     return replace(resource, labels={CLUSTER_TAG: cluster, **resource.labels})
 
 
 def moment(text: str | None) -> float | None:
-    """RFC 3339, as these APIs write it, in seconds since the epoch."""
+    """Return seconds since the epoch, from RFC 3339 as these APIs write it; None for another text."""
     if not text:
         return None
     head, dot, rest = text.replace("Z", "+00:00").partition(".")

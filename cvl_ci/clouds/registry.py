@@ -1,4 +1,4 @@
-"""Every cloud that can be asked: each is made when it is first asked, so that nobody pays for another's library."""
+"""All clouds with an inventory. Each one is made at its first use, so that a query imports no other cloud's library."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
 
 PROVED = ("aws", "gcp", "azure", "lambda", "runpod", "kubernetes", "api-server")
-"""Who can be asked what is left: these providers, and an API server for its own (engine/server_inventory.py)."""
+"""The clouds that can prove an end: these providers, and an API server for its own (engine/server_inventory.py)."""
 
 
-def every(environ: Mapping[str, str], *, anywhere: Collection[str] = ()) -> Inventories:
-    """`anywhere`: which clouds are asked when a question names no place."""
+def all_inventories(environ: Mapping[str, str], *, anywhere: Collection[str] = ()) -> Inventories:
+    """Return the inventory of all clouds. `anywhere`: the clouds of a query that names no place."""
     home, run = Path(environ.get("HOME", "/root")), programs(environ)
     project = environ.get("GOOGLE_CLOUD_PROJECT", "")
     providers: list[Provider] = [
@@ -44,7 +44,7 @@ def every(environ: Mapping[str, str], *, anywhere: Collection[str] = ()) -> Inve
 
 
 def _clients() -> Callable[[str], EC2Client]:
-    """One for all regions, made when the first is asked: boto3 is not loaded before."""
+    """Return one client factory for all regions, made at its first use: boto3 is not imported earlier."""
     clients = cache(ec2_clients)
 
     def client(region: str) -> EC2Client:

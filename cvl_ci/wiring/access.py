@@ -25,8 +25,8 @@ def credentials(
 
     if SANDBOX in clouds:
         return environ
-    where = access.here(dict(environ), folder=credentials_directory(environ), writes=True)
-    return access.become_known(where, clouds, proved=PROVED, mask=mask, adopt=_adopt, required=required)
+    where = access.local_environment(dict(environ), folder=credentials_directory(environ), writes=True)
+    return access.set_up(where, clouds, proved=PROVED, mask=mask, adopt=_adopt, required=required)
 
 
 def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> None:
@@ -36,9 +36,9 @@ def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> No
     from cvl_ci.model.plan import SANDBOX
 
     if SANDBOX not in clouds:
-        where = access.here(environ, folder=credentials_directory(environ), writes=False)
+        where = access.local_environment(environ, folder=credentials_directory(environ), writes=False)
         named = access.in_use(where, clouds)
-        access.require(access.look(where, named, proved=PROVED), any_of_them=not named)
+        access.require(access.check_clouds(where, named, proved=PROVED), any_of_them=not named)
 
 
 def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[CloudAccess]:
@@ -46,16 +46,16 @@ def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[Cloud
     from cvl_ci.clouds import credentials as access
     from cvl_ci.commands import check
 
-    where = access.here(environ, folder=credentials_directory(environ), writes=False)
-    return access.look(where, check.asked(names, access.KINDS), proved=PROVED)
+    where = access.local_environment(environ, folder=credentials_directory(environ), writes=False)
+    return access.check_clouds(where, check.asked(names, access.PROVIDERS), proved=PROVED)
 
 
 def has_credentials(environ: Mapping[str, str]) -> bool:
     """Whether any cloud's were given to this step. The machine's own role was given to nobody: it is not asked."""
     from cvl_ci.clouds import credentials as access
 
-    where = access.here(environ, folder=credentials_directory(environ), writes=True)
-    looks = access.look(replace(where, has_instance_role=lambda: False), access.in_use(where, ()), proved=())
+    where = access.local_environment(environ, folder=credentials_directory(environ), writes=True)
+    looks = access.check_clouds(replace(where, has_instance_role=lambda: False), access.in_use(where, ()), proved=())
     return any(each.there for each in looks)
 
 
@@ -65,9 +65,9 @@ def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Plac
     from cvl_ci.clouds import credentials as access
     from cvl_ci.model.plan import Place
 
-    where = access.here(environ, folder=credentials_directory(environ), writes=by_inputs)
+    where = access.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
     named = access.in_use(where, ()) if by_inputs else ()
-    return tuple(Place(cloud=each.cloud) for each in access.look(where, named, proved=PROVED) if each.usable)
+    return tuple(Place(cloud=each.cloud) for each in access.check_clouds(where, named, proved=PROVED) if each.usable)
 
 
 def on_usable_clouds(
@@ -85,11 +85,11 @@ def on_usable_clouds(
 
     if plan.places or environ.get(ADDRESS):
         return plan
-    where = access.here(environ, folder=credentials_directory(environ), writes=by_inputs)
+    where = access.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
     if access.in_use(where, ()):
         return plan
     where = where if asks_role else replace(where, has_instance_role=lambda: False)
-    usable = [each.cloud for each in access.look(where, (), proved=PROVED) if each.usable]
+    usable = [each.cloud for each in access.check_clouds(where, (), proved=PROVED) if each.usable]
     return name_clouds(plan, usable, prices)
 
 

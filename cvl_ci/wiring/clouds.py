@@ -126,7 +126,7 @@ class OpenClouds:
             )
         environ = _for_skypilot(self._environ, user_id)
         anywhere = () if places else [place.cloud for place in set_up(self._environ)] or ["aws"]
-        every = inventory.every(environ, anywhere=anywhere)
+        every = inventory.all_inventories(environ, anywhere=anywhere)
         return Cloud(engine=SkyPilotEngine(environment=environ, clock=SystemClock()), inventory=every)
 
     def _served(self, user_id: str) -> Cloud:

@@ -164,7 +164,7 @@ def test_after_its_emulator_was_killed_up_starts_afresh_and_says_so(directory: P
     heard.clear()
     sandbox.up()
     assert any("removing 1 container" in line for line in heard)
-    assert any("starting afresh" in line for line in heard)
+    assert any("starting an empty one" in line for line in heard)
     assert sandbox.status().instances == ()
     assert containers(sandbox_spec.identity(directory)) == []
 

@@ -23,7 +23,7 @@ class _Session:
         session._pool_classes_by_scheme = session._manager.pool_classes_by_scheme = pools  # noqa: SLF001
 
     def send(self, request: Any) -> Any:
-        """Raise OutOfBounds, which botocore does not ask again for."""
+        """Send a request and read its whole answer. Raise OutOfBounds, for which botocore does not try again."""
         until = time.monotonic() + self._seconds
         request.stream_output = True
         try:
@@ -31,13 +31,13 @@ class _Session:
         except Exception:
             bounded.in_time(until)
             raise
-        whole = False
+        is_complete = False
         try:
             answer._content = bounded.read(answer, most=self._most_bytes, until=until)  # noqa: SLF001
             answer.raw.release_conn()
-            whole = True
+            is_complete = True
         finally:
-            if not whole:
+            if not is_complete:
                 answer.raw.close()
         return answer
 

@@ -1,4 +1,4 @@
-"""EC2 clients by region, and which regions an account has. boto3 is loaded here and only when it is needed."""
+"""EC2 clients by region, and the regions of an account. boto3 is imported here, only when necessary."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from cvl_ci.clouds.aws.queries import listed
+from cvl_ci.clouds.aws.queries import listed_entries
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -18,9 +18,9 @@ def ec2_clients(
     secret_access_key: str | None = None,
     endpoint_url: str | None = None,
 ) -> Callable[[str], EC2Client]:
-    """With keys given, nothing of the user's own AWS files is read for credentials.
+    """Return a function that gives the client of a region. With keys, it reads no credentials from the user's files.
 
-    `endpoint_url`: of an emulator, which is on this computer. No proxy can reach it, so none is asked.
+    `endpoint_url`: the address of an emulator on this computer. No proxy can reach it, so the client uses none.
     """
     import boto3
     from botocore.config import Config
@@ -49,13 +49,13 @@ def ec2_clients(
 
 
 def account_regions(client: Callable[[str], EC2Client]) -> Callable[[], Sequence[str]]:
-    """The regions enabled in this account, asked once."""
+    """Return a function that lists the regions enabled in this account. It raises ValueError for an empty answer."""
 
     def regions() -> Sequence[str]:
         answer = client("us-east-1").describe_regions(AllRegions=False)
-        known = sorted(region["RegionName"] for region in listed(dict(answer), "Regions"))
-        if not known:
-            raise ValueError("EC2 names no region of this account, so this proves nothing")
-        return known
+        names = sorted(region["RegionName"] for region in listed_entries(dict(answer), "Regions"))
+        if not names:
+            raise ValueError("EC2 lists no region of this account, so this proves nothing")
+        return names
 
     return regions

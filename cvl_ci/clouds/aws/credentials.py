@@ -1,8 +1,8 @@
-"""AWS: a role by GitHub's OIDC token, or keys, or what boto3 finds by itself (files, an instance's role).
+"""AWS: a role by GitHub's OIDC token, or keys, or the sources of boto3 (files, an instance's role).
 
-Keys stay in variables and the role behind a `credential_process`: both are identity types that SkyPilot does not copy
-to machines (sky/clouds/aws.py, get_credential_file_mounts), which have a role of their own. botocore calls the process
-again before the keys expire, in whatever process it runs, and in post.
+Keys stay in variables, and the role is behind a `credential_process`. SkyPilot copies neither identity type to
+machines (sky/clouds/aws.py, get_credential_file_mounts); those have a role of their own. botocore calls the process
+again before the keys expire, in each process that uses it, and in post.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import shlex
 import sys
 
-from cvl_ci.clouds.credential_provider import ALLOW_OIDC, Here, Kind, Written, lacking
+from cvl_ci.clouds.credential_provider import ALLOW_OIDC, CredentialFiles, CredentialProvider, Environment, find_missing
 from cvl_ci.model.access import CloudAccess
 
 ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
@@ -24,23 +24,27 @@ TAKES = (
 )
 
 
-def look(here: Here) -> CloudAccess:
-    there, missing, takes, notes = _way(here)
-    if not there and not missing and here.has_instance_role():
-        there = ["the role of this machine"]
-    if not there and not missing:
+def check(environment: Environment) -> CloudAccess:
+    available, missing, takes, notes = _way(environment)
+    if not available and not missing and environment.has_instance_role():
+        available = ["the role of this machine"]
+    if not available and not missing:
         missing, takes = ["any credentials"], [TAKES]
     extra = "pip install 'cvl-ci[aws]'"
-    gone, how = lacking(here, programs={"aws": extra}, modules={"boto3": extra})
+    missing_software, steps = find_missing(environment, programs={"aws": extra}, modules={"boto3": extra})
     return CloudAccess(
-        cloud="aws", there=tuple(there), missing=(*missing, *gone), takes=(*takes, *how), notes=tuple(notes)
+        cloud="aws",
+        there=tuple(available),
+        missing=(*missing, *missing_software),
+        takes=(*takes, *steps),
+        notes=tuple(notes),
     )
 
 
-def write(here: Here) -> Written:
-    role = here.as_input("role_to_assume")
+def write(environment: Environment) -> CredentialFiles:
+    role = environment.as_input("role_to_assume")
     if role:
-        config, cache = here.folder / "aws-config", here.folder / "aws-session.json"
+        config, cache = environment.folder / "aws-config", environment.folder / "aws-session.json"
         command = shlex.join(
             [
                 sys.executable,
@@ -49,83 +53,85 @@ def write(here: Here) -> Written:
                 "cvl_ci.clouds.aws.worker_role",
                 role,
                 str(cache),
-                session_name(here),
+                session_name(environment),
             ]
         )
-        return Written(
+        return CredentialFiles(
             files={config: f"[default]\ncredential_process = {command}\n", cache: "{}"},
-            variables={"AWS_CONFIG_FILE": str(config), "AWS_SHARED_CREDENTIALS_FILE": str(here.folder / "none")},
+            variables={"AWS_CONFIG_FILE": str(config), "AWS_SHARED_CREDENTIALS_FILE": str(environment.folder / "none")},
             without=OTHER_WAYS,
             stays_here=True,
         )
-    if not here.as_input("aws_access_key_id"):
-        return Written()  # what is in the environment or in the user's own files is there already
+    if not environment.as_input("aws_access_key_id"):
+        return CredentialFiles()  # boto3 already finds the environment's keys and the user's own files
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-    given = {name: here.as_input(name.lower()) for name in names}
-    return Written(
-        variables={name: value for name, value in given.items() if value},
-        without=tuple(name for name in OTHER_WAYS if not given.get(name)),
-        secrets=tuple(filter(None, given.values())),
+    values = {name: environment.as_input(name.lower()) for name in names}
+    return CredentialFiles(
+        variables={name: value for name, value in values.items() if value},
+        without=tuple(name for name in OTHER_WAYS if not values.get(name)),
+        secrets=tuple(filter(None, values.values())),
         stays_here=True,
     )
 
 
-AWS = Kind(cloud="aws", look=look, write=write)
+AWS = CredentialProvider(cloud="aws", check=check, write=write)
 
 
-def _way(here: Here) -> tuple[list[str], list[str], list[str], list[str]]:
-    """There, missing, takes and notes, of the one way that would be used."""
-    if role := here.as_input("role_to_assume"):
-        return _role(here, role)
+def _way(environment: Environment) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Return lists for the way that a run would use: available, missing, steps to do, notes."""
+    if role := environment.as_input("role_to_assume"):
+        return _role(environment, role)
     names = ("aws_access_key_id", "aws_secret_access_key")
-    keys = [name for name in names if here.as_input(name)]
-    keys = keys or [name for name in names if here.given(name)]
+    keys = [name for name in names if environment.as_input(name)]
+    keys = keys or [name for name in names if environment.value(name)]
     if len(keys) == 2:
-        temporary = bool(here.given("aws_session_token"))
-        note = "a session token expires, and cannot be renewed here as `role_to_assume` can" if temporary else ""
+        temporary = bool(environment.value("aws_session_token"))
+        note = "a session token expires; unlike `role_to_assume`, cvl-ci cannot renew it" if temporary else ""
         return ["a temporary access key" if temporary else "an access key"], [], [], [note] if note else []
     if keys:
         [other] = set(names) - set(keys)
         return [], [f"`{other}`, since `{keys[0]}` is given"], [f"give `{other}` too"], []
-    return _by_itself(here), [], [], []
+    return _by_itself(environment), [], [], []
 
 
-def _role(here: Here, role: str) -> tuple[list[str], list[str], list[str], list[str]]:
+def _role(environment: Environment, role: str) -> tuple[list[str], list[str], list[str], list[str]]:
     missing, takes = [], []
     if not ROLE.fullmatch(role):
-        missing.append("a role: `role_to_assume` is no ARN of one")
+        missing.append("a role: `role_to_assume` is not the ARN of one")
         takes.append("give it as `arn:aws:iam::123456789012:role/NAME`")
-    if not here.oidc:
+    if not environment.oidc:
         missing.append("GitHub's OIDC token, to assume `role_to_assume` with")
         takes.append(ALLOW_OIDC)
     return [] if missing else [f"the role {role}, by GitHub's OIDC token"], missing, takes, []
 
 
-def _by_itself(here: Here) -> list[str]:
-    """What boto3 looks at by itself, in its order, as far as a look at variables and files tells."""
-    if here.variable("AWS_WEB_IDENTITY_TOKEN_FILE") and here.variable("AWS_ROLE_ARN"):
+def _by_itself(environment: Environment) -> list[str]:
+    """Return the source that boto3 would use, in its order, as far as variables and files show it."""
+    if environment.variable("AWS_WEB_IDENTITY_TOKEN_FILE") and environment.variable("AWS_ROLE_ARN"):
         return ["a role, by a web identity token"]
-    if here.variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") or here.variable("AWS_CONTAINER_CREDENTIALS_FULL_URI"):
+    if environment.variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") or environment.variable(
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+    ):
         return ["the role of this container"]
-    shared = here.variable("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"
-    config = here.variable("AWS_CONFIG_FILE") or "~/.aws/config"
-    profile = here.variable("AWS_PROFILE") or here.variable("AWS_DEFAULT_PROFILE") or "default"
+    shared = environment.variable("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"
+    config = environment.variable("AWS_CONFIG_FILE") or "~/.aws/config"
+    profile = environment.variable("AWS_PROFILE") or environment.variable("AWS_DEFAULT_PROFILE") or "default"
     sections = [(shared, profile), (config, f"profile {profile}")]
     for path, section in [*sections, (config, "default")] if profile == "default" else sections:
-        if _holds(here, path, section):
+        if _holds(environment, path, section):
             return [f"the profile `{profile}` in {path}"]
     return []
 
 
-def _holds(here: Here, path: str, section: str) -> bool:
+def _holds(environment: Environment, path: str, section: str) -> bool:
     read = configparser.RawConfigParser(default_section="")
     try:
-        read.read(here.at(path), encoding="utf-8")
+        read.read(environment.at(path), encoding="utf-8")
     except (configparser.Error, OSError, ValueError):
         return False
     return read.has_section(section) and bool(_OF_A_PROFILE & set(read.options(section)))
 
 
-def session_name(here: Here) -> str:
-    """Told apart in the account's CloudTrail: `[\\w+=,.@-]{2,64}`."""
-    return re.sub(r"[^\w+=,.@-]", "-", f"cvl-ci-{here.variable('GITHUB_RUN_ID') or 'run'}")[:64]
+def session_name(environment: Environment) -> str:
+    """Return a name that the account's CloudTrail shows: `[\\w+=,.@-]{2,64}`."""
+    return re.sub(r"[^\w+=,.@-]", "-", f"cvl-ci-{environment.variable('GITHUB_RUN_ID') or 'run'}")[:64]

@@ -1,8 +1,8 @@
-"""What AWS itself says exists of ours, by label and by recomputable name: proof for a release, prey for a reaper.
+"""AWS's own list of our resources, by label and by recomputable name: proof for a release, work for a reaper.
 
-States after EC2's instance life cycle (AWS EC2 User Guide, "Instance lifecycle"): `shutting-down` and `terminated` are
-not billed. Labels are set by SkyPilot on instances and their volumes (sky/provision/aws/instance.py); the name tag is
-there on every instance it makes.
+States after EC2's instance life cycle (AWS EC2 User Guide, "Instance lifecycle"): AWS does not bill `shutting-down`
+and `terminated`. SkyPilot labels instances and their volumes (sky/provision/aws/instance.py). Each instance that it
+makes has the name tag.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
 
 BATCH = 500
-"""Instances in one request: EC2 asks for "batches no larger than 1,000" (API reference, TerminateInstances)."""
+"""Instances in one request: EC2 wants "batches no larger than 1,000" (API reference, TerminateInstances)."""
 
 _IDS = {
     "instances": "InstanceId",
@@ -33,7 +33,7 @@ _ENDING = {"shutting-down", "deleting", "deleted"}
 
 
 class AwsInventory:
-    """`client` makes an EC2 client for a region; `regions` lists those enabled in the account."""
+    """The inventory of AWS. `client` makes an EC2 client for a region; `regions` lists those enabled in the account."""
 
     def __init__(
         self,
@@ -51,27 +51,30 @@ class AwsInventory:
         open_ended = not places or any(place.region is None for place in places)
         try:
             regions = sorted(set(self._regions() if open_ended else []) | set(named))
-        except Exception as error:  # noqa: BLE001  not knowing where to look is not clean
-            said = f"which regions there are: {error}"[:300]
-            return Found(asked=(Asked(provider=self._provider, region="", kinds=queries.KINDS, error=said),))
+        except Exception as error:  # noqa: BLE001  an unknown place to look is not clean
+            problem = f"which regions there are: {error}"[:300]
+            return Found(asked=(Asked(provider=self._provider, region="", kinds=queries.KINDS, error=problem),))
         with ThreadPoolExecutor(max_workers=8) as pool:
             answers = list(pool.map(lambda region: self._ask(region, lease), regions))
         return Found(
             resources=tuple(resource for resources, _ in answers for resource in resources),
-            asked=tuple(asked for _, asked in answers),
+            asked=tuple(check for _, check in answers),
         )
 
     def remove(self, resources: Sequence[Resource]) -> None:
-        """One region's refusal does not keep the others waiting; all refusals are told together."""
+        """Remove the resources.
+
+        A refusal in one region does not delay the others. Raises EngineError with all refusals.
+        """
         problems = []
         for region in sorted({resource.region for resource in resources}):
-            here = [resource for resource in resources if resource.region == region and not resource.ending]
-            problems += [f"{region}: {problem}" for problem in self._remove_in(region, here)]
+            in_region = [resource for resource in resources if resource.region == region and not resource.ending]
+            problems += [f"{region}: {problem}" for problem in self._remove_in(region, in_region)]
         if problems:
             raise EngineError(
-                "AWS refused to end what is ours: " + "; ".join(problems),
-                money="It is still billed.",
-                next_step="It is tried again until the deadline; then end it by hand.",
+                "AWS refused to remove our resources: " + "; ".join(problems),
+                money="They are still billed.",
+                next_step="cvl-ci tries again until the deadline. After that, remove them by hand.",
             )
 
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
@@ -92,24 +95,28 @@ class AwsInventory:
             ("volumes", lambda ids: client.delete_volume(VolumeId=ids[0])),
         ]
         for kind, end in endings:
-            # A volume in use goes with its instance (DeleteOnTermination); only a loose one is ours to delete.
-            ids = [each.id for each in resources if each.kind == kind and each.state != "in-use"]
+            # A volume in use goes with its instance (DeleteOnTermination); we delete only a detached one.
+            ids = [resource.id for resource in resources if resource.kind == kind and resource.state != "in-use"]
             size = BATCH if kind in {"instances", "spot requests"} else 1
             for start in range(0, len(ids), size):
-                yield from _ended(end, ids[start : start + size], kind)
+                yield from _refusals(end, ids[start : start + size], kind)
 
     def _ask(self, region: str, lease: str | None) -> tuple[list[Resource], Asked]:
         kinds: tuple[str, ...] = queries.KINDS
         try:
             client = self._client(region)
-            every = list(queries.of_lease(client, lease) if lease else queries.of_everybody(client))
+            main = list(queries.of_lease(client, lease) if lease else queries.of_everybody(client))
             extra, why = _extra(client, lease)
-        except Exception as error:  # noqa: BLE001  whatever it is: not answered is not clean
+        except Exception as error:  # noqa: BLE001  any error: no answer is not clean
             return [], Asked(provider=self._provider, region=region, kinds=kinds, error=f"{error}"[:300])
-        found = {each.id: each for each in (self._resource(region, kind, raw) for kind, raw in (*every, *extra))}
-        left = tuple(f"{each.id} ({each.state})" for each in found.values() if not each.ending)
+        by_id = {
+            resource.id: resource for resource in (self._resource(region, kind, raw) for kind, raw in (*main, *extra))
+        }
+        leftovers = tuple(f"{resource.id} ({resource.state})" for resource in by_id.values() if not resource.ending)
         kinds = kinds if why else (*kinds, queries.EXTRA)
-        return list(found.values()), Asked(provider=self._provider, region=region, kinds=kinds, left=left, skipped=why)
+        return list(by_id.values()), Asked(
+            provider=self._provider, region=region, kinds=kinds, left=leftovers, skipped=why
+        )
 
     def _resource(self, region: str, kind: str, raw: Mapping[str, Any]) -> Resource:
         created, state = raw.get("LaunchTime") or raw.get("CreateTime"), raw.get("State", "allocated")
@@ -128,23 +135,23 @@ class AwsInventory:
 
 
 def _extra(client: EC2Client, lease: str | None) -> tuple[list[queries.Raw], tuple[str, ...]]:
-    """What no run makes, and why it was not looked at where these credentials may not."""
+    """Return resources that no run makes. If these credentials may not list them, return the reason instead."""
     try:
         return list(queries.addresses(client, lease)), ()
     except Exception as error:
         if not queries.denied(error):
             raise
-        return [], (f"{queries.EXTRA} (these credentials may not; no run makes one)",)
+        return [], (f"{queries.EXTRA} (these credentials may not list them; no run makes one)",)
 
 
-def _ended(end: Callable[[list[str]], Any], ids: list[str], kind: str) -> Iterator[str]:
-    """EC2 ends all of a request or none of it: the one that it refuses is looked for by halves."""
+def _refusals(end: Callable[[list[str]], Any], ids: list[str], kind: str) -> Iterator[str]:
+    """Yield the refusals. EC2 ends all of a request or nothing, so halve the request to isolate a refused one."""
     try:
         end(ids)
     except Exception as error:  # noqa: BLE001  botocore makes its classes at run time, one per service
         if len(ids) > 1:
             half = len(ids) // 2
-            yield from _ended(end, ids[:half], kind)
-            yield from _ended(end, ids[half:], kind)
+            yield from _refusals(end, ids[:half], kind)
+            yield from _refusals(end, ids[half:], kind)
         elif ".NotFound" not in str(error):
             yield f"{kind} {ids[0]}: {error}"

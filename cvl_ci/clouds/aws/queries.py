@@ -1,8 +1,8 @@
-"""One EC2 region's questions: all of a lease, or all of everybody's leases. Answers as EC2 gives them, a kind each.
+"""The queries for one EC2 region: all resources of a lease, or of all leases. Yields a kind and EC2's own answer.
 
 Filters, wildcards and pages of 1,000 after the EC2 API Reference (DescribeTags, DescribeInstances, "up to 200 filter
-values" in "List and filter using the CLI and API" of the EC2 User Guide). A question by ids would fail as a whole for
-one id that is gone; the same ids as a filter do not.
+values" in "List and filter using the CLI and API" of the EC2 User Guide). A query by ids fails as a whole if one id no
+longer exists. A filter with the same ids does not.
 """
 
 from __future__ import annotations
@@ -26,123 +26,138 @@ if TYPE_CHECKING:
 
 KINDS = ("instances", "volumes", "spot requests")
 EXTRA = "addresses"
-"""No run makes one: where these credentials may not look at them, that is said and proves nothing less."""
+"""No run makes addresses.
+
+If these credentials may not list them, the answer notes that, and the proof stays complete.
+"""
 
 ALIVE = ["pending", "running", "shutting-down", "stopping", "stopped"]
 PAGE = 200
 DENIED = {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"}
 
 Raw = tuple[str, Mapping[str, Any]]
-"""Kind and EC2's own words."""
+"""A kind, and EC2's own description."""
 
 
 def denied(error: Exception) -> bool:
-    """botocore makes its classes at run time: its errors are told by what they carry."""
+    """Return whether the credentials lack a right. botocore makes its error classes at run time: look at the code."""
     answer = getattr(error, "response", None)
     return isinstance(answer, Mapping) and answer.get("Error", {}).get("Code") in DENIED
 
 
 def of_lease(client: EC2Client, lease: str) -> Iterator[Raw]:
     label = _filter(f"tag:{LABEL_LEASE}", [lease])
-    for each in (label, _filter(f"tag:{CLUSTER_TAG}", [f"{lease}-*"])):
-        yield from _instances(client, [each, _filter("instance-state-name", ALIVE)])
+    for names_or_label in (label, _filter(f"tag:{CLUSTER_TAG}", [f"{lease}-*"])):
+        yield from _instances(client, [names_or_label, _filter("instance-state-name", ALIVE)])
     yield from _volumes(client, label)
     yield from _spot_requests(client, label)
 
 
 def of_everybody(client: EC2Client) -> Iterator[Raw]:
-    """In time that grows with what is ours, not with all that the account has."""
+    """Yield the resources of all leases, in time that grows with their number, not with the size of the account."""
     try:
         yield from _by_tags(client)
     except Exception as error:
         if not denied(error):
             raise
-        yield from _by_filters(client)  # the rights of an ordinary run are enough for the longer way
+        yield from _by_filters(client)  # the longer way needs only the rights of an ordinary run
     yield from _spot_requests(client, _filter("tag-key", [LABEL_LEASE]))
 
 
 def addresses(client: EC2Client, lease: str | None) -> Iterator[Raw]:
-    wanted = _filter(f"tag:{LABEL_LEASE}", [lease]) if lease else _filter("tag-key", [LABEL_LEASE])
-    answer = client.describe_addresses(Filters=[wanted])
-    yield from ((EXTRA, address) for address in listed(answer, "Addresses"))
+    condition = _filter(f"tag:{LABEL_LEASE}", [lease]) if lease else _filter("tag-key", [LABEL_LEASE])
+    answer = client.describe_addresses(Filters=[condition])
+    yield from ((EXTRA, address) for address in listed_entries(answer, "Addresses"))
 
 
 def _by_tags(client: EC2Client) -> Iterator[Raw]:
-    """EC2's list of tags first, which names machines for an hour after their end. Of more than a page of machines all
-    are asked for their state, and only the longest overdue for the rest, so that what a reaper ends has a price."""
+    """Yield our resources, found through EC2's list of tags. That list contains machines for an hour after their end.
+
+    With more than a page of machines, ask for the state of all. Ask for details of the longest overdue only, so that a
+    reaper knows the price of the machines that it ends.
+    """
     tags: dict[str, dict[str, str]] = {}
     kinds: dict[str, str] = {}
-    wanted = [_filter("resource-type", ["instance", "volume"]), _filter("key", [ANY_LABEL, CLUSTER_TAG])]
-    for tag in _every(client, "describe_tags", "Tags", Filters=wanted):
+    condition = [_filter("resource-type", ["instance", "volume"]), _filter("key", [ANY_LABEL, CLUSTER_TAG])]
+    for tag in _all_pages(client, "describe_tags", "Tags", Filters=condition):
         tags.setdefault(tag["ResourceId"], {})[tag["Key"]] = tag["Value"]
         kinds[tag["ResourceId"]] = tag["ResourceType"]
-    ours = [name for name, each in tags.items() if LABEL_LEASE in each or parse_name(each.get(CLUSTER_TAG, ""))]
-    machines = sorted((name for name in ours if kinds[name] == "instance"), key=lambda name: _deadline(tags[name]))
+    own_names = [
+        name for name, own_tags in tags.items() if LABEL_LEASE in own_tags or parse_name(own_tags.get(CLUSTER_TAG, ""))
+    ]
+    machines = sorted((name for name in own_names if kinds[name] == "instance"), key=lambda name: _deadline(tags[name]))
     if len(machines) > PAGE:
         states = _states(client)
         machines = [name for name in machines if name in states]
         yield from (_in_short(name, states[name], tags[name]) for name in machines[PAGE:])
     if machines:
         yield from _instances(client, [_filter("instance-id", machines[:PAGE]), _filter("instance-state-name", ALIVE)])
-    volumes = [name for name in ours if kinds[name] == "volume"]
+    volumes = [name for name in own_names if kinds[name] == "volume"]
     for start in range(0, len(volumes), PAGE):
         yield from _volumes(client, _filter("volume-id", volumes[start : start + PAGE]))
 
 
 def _by_filters(client: EC2Client) -> Iterator[Raw]:
     label = _filter("tag-key", [LABEL_LEASE])
-    for each in (label, _filter(f"tag:{CLUSTER_TAG}", [ANY_CLUSTER])):
-        yield from _instances(client, [each, _filter("instance-state-name", ALIVE)])
+    for names_or_label in (label, _filter(f"tag:{CLUSTER_TAG}", [ANY_CLUSTER])):
+        yield from _instances(client, [names_or_label, _filter("instance-state-name", ALIVE)])
     yield from _volumes(client, label)
 
 
 def _states(client: EC2Client) -> Mapping[str, Any]:
-    """Of every machine of the account that is not over."""
+    """Return the state of each machine of the account that has not ended."""
     alive = [_filter("instance-state-name", ALIVE)]
-    every = _every(client, "describe_instance_status", "InstanceStatuses", IncludeAllInstances=True, Filters=alive)
-    states = {each["InstanceId"]: each["InstanceState"] for each in every}
+    statuses = _all_pages(
+        client, "describe_instance_status", "InstanceStatuses", IncludeAllInstances=True, Filters=alive
+    )
+    states = {status["InstanceId"]: status["InstanceState"] for status in statuses}
     return {name: state for name, state in states.items() if state["Name"] in ALIVE}
 
 
 def _in_short(name: str, state: Any, tags: Mapping[str, str]) -> Raw:
-    listed = [{"Key": key, "Value": value} for key, value in tags.items()]
-    return "instances", {"InstanceId": name, "State": state, "Tags": listed}
+    tag_list = [{"Key": key, "Value": value} for key, value in tags.items()]
+    return "instances", {"InstanceId": name, "State": state, "Tags": tag_list}
 
 
 def _instances(client: EC2Client, filters: Sequence[Any]) -> Iterator[Raw]:
-    for reservation in _every(client, "describe_instances", "Reservations", Filters=filters):
-        yield from (("instances", instance) for instance in listed(reservation, "Instances"))
+    for reservation in _all_pages(client, "describe_instances", "Reservations", Filters=filters):
+        yield from (("instances", instance) for instance in listed_entries(reservation, "Instances"))
 
 
-def _volumes(client: EC2Client, wanted: Any) -> Iterator[Raw]:
-    yield from (("volumes", volume) for volume in _every(client, "describe_volumes", "Volumes", Filters=[wanted]))
+def _volumes(client: EC2Client, condition: Any) -> Iterator[Raw]:
+    yield from (
+        ("volumes", volume) for volume in _all_pages(client, "describe_volumes", "Volumes", Filters=[condition])
+    )
 
 
 def _spot_requests(client: EC2Client, label: Any) -> Iterator[Raw]:
     waiting = _filter("state", ["open", "active"])
     question = {"Filters": [label, waiting]}
-    every = _every(client, "describe_spot_instance_requests", "SpotInstanceRequests", **question)
-    yield from (("spot requests", request) for request in every)
+    requests = _all_pages(client, "describe_spot_instance_requests", "SpotInstanceRequests", **question)
+    yield from (("spot requests", request) for request in requests)
 
 
-def listed(answer: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
-    """Return what EC2 lists. botocore gives the key for an empty set (`<reservationSet/>`), and for no set it gives
-    none (botocore/parsers.py, BaseXMLResponseParser): then the answer is of something else, and proves nothing."""
+def listed_entries(answer: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
+    """Return the entries that EC2 lists.
+
+    For an empty set botocore sends the key (`<reservationSet/>`). For no set it sends no key (botocore/parsers.py,
+    BaseXMLResponseParser): then the answer is about something else and proves nothing. Raises KeyError.
+    """
     if key not in answer:
         raise KeyError(f"EC2's answer has no {key}, so it proves nothing")
-    found: Sequence[Mapping[str, Any]] = answer[key]
-    return found
+    entries: Sequence[Mapping[str, Any]] = answer[key]
+    return entries
 
 
-def _every(client: Any, operation: str, key: str, **question: Any) -> Iterator[Mapping[str, Any]]:
-    """Of all pages, which botocore asks for; it raises where a page's token comes again."""
+def _all_pages(client: Any, operation: str, key: str, **question: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the entries of all pages, which botocore requests. botocore raises when a page's token repeats."""
     from cvl_ci import bounded
 
     until = monotonic() + bounded.LISTING_SECONDS
     for number, page in enumerate(client.get_paginator(operation).paginate(**question)):
         if number >= http.PAGES or monotonic() > until:
             raise ValueError(f"{key} have no last page, so this proves nothing")
-        yield from listed(page, key)
+        yield from listed_entries(page, key)
 
 
 def _filter(name: str, values: Sequence[str]) -> Any:

@@ -1,7 +1,7 @@
-"""The process that botocore asks for keys: those of a role, by GitHub's OIDC token, kept until they are nearly over.
+"""The process from which botocore gets a role's keys, fetched with GitHub's OIDC token and stored until they expire.
 
 `python -I -m ... ROLE CACHE SESSION`, after AWS's "Sourcing credentials with an external process": JSON with an
-Expiration on stdout. botocore asks again from fifteen minutes before it on, so a kept answer must have more than that.
+Expiration on stdout. botocore asks again from fifteen minutes before it, so a stored answer must last longer than that.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ FRESH = timedelta(minutes=20)
 
 
 def keys(role: str, *, cache: Path, session: str, environ: Mapping[str, str], now: datetime) -> dict[str, Any]:
-    kept = _kept(cache)
-    if kept and kept.get("Role") == role and _left(kept, now) > FRESH:
-        return kept
+    stored = _stored(cache)
+    if stored and stored.get("Role") == role and _lifetime(stored, now) > FRESH:
+        return stored
     minted = {**mint(role, session=session, token=oidc.id_token(environ, AUDIENCE), environ=environ), "Role": role}
     credential_files.replace(cache, json.dumps(minted))
     return minted
 
 
 def mint(role: str, *, session: str, token: str, environ: Mapping[str, str]) -> dict[str, Any]:
-    """AssumeRoleWithWebIdentity, which is not signed: the token is all it takes."""
+    """Call AssumeRoleWithWebIdentity. The call is not signed: it needs the token alone. Raises CredentialsError."""
     import botocore.session
     from botocore import UNSIGNED
     from botocore.config import Config
@@ -46,44 +46,44 @@ def mint(role: str, *, session: str, token: str, environ: Mapping[str, str]) -> 
         answer = sts.assume_role_with_web_identity(RoleArn=role, RoleSessionName=session, WebIdentityToken=token)
     except Exception as error:  # noqa: BLE001  botocore makes its classes at run time
         raise CredentialsError(
-            f"AWS did not let this job assume {role}: {error}",
+            f"AWS does not let this job assume {role}: {error}",
             next_step="Look at the role's trust policy: the provider token.actions.githubusercontent.com, "
             f"its audience {AUDIENCE}, and the `sub` of this repository.",
         ) from None
     try:
-        held = answer["Credentials"]
-        keys = {name: held[name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")}
-        expiration = held["Expiration"].astimezone(timezone.utc).isoformat()
+        credentials = answer["Credentials"]
+        keys = {name: credentials[name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")}
+        expiration = credentials["Expiration"].astimezone(timezone.utc).isoformat()
     except (KeyError, TypeError, AttributeError):
         raise CredentialsError(
-            f"AWS answered for {role} without keys.", next_step="Run this job again: that is no answer of AWS's."
+            f"AWS answered for {role} without keys.", next_step="Run this job again: that is not a valid answer of AWS."
         ) from None
     return {"Version": 1, **keys, "Expiration": expiration}
 
 
-def _left(kept: Mapping[str, Any], now: datetime) -> timedelta:
-    """None at all where the file does not say when they end."""
+def _lifetime(stored: Mapping[str, Any], now: datetime) -> timedelta:
+    """Return the remaining lifetime; zero if the file names no end."""
     try:
-        return datetime.fromisoformat(kept["Expiration"]) - now
+        return datetime.fromisoformat(stored["Expiration"]) - now
     except (TypeError, ValueError):
         return timedelta()
 
 
-def _kept(cache: Path) -> dict[str, Any]:
+def _stored(cache: Path) -> dict[str, Any]:
     try:
-        found = json.loads(cache.read_text(encoding="utf-8"))
+        document = json.loads(cache.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) and "Expiration" in found else {}
+    return document if isinstance(document, dict) and "Expiration" in document else {}
 
 
 def main() -> None:
     role, cache, session = sys.argv[1:4]
     try:
-        found = keys(role, cache=Path(cache), session=session, environ=os.environ, now=datetime.now(timezone.utc))
+        credentials = keys(role, cache=Path(cache), session=session, environ=os.environ, now=datetime.now(timezone.utc))
     except CvlError as error:
         sys.exit(str(error))  # botocore repeats it in its own exception
-    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.write(json.dumps(credentials) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Azure: the resource groups that SkyPilot makes, `CLUSTER-REGION` (sky/clouds/azure.py), and what is in them.
+"""Azure: the resource groups of SkyPilot, `CLUSTER-REGION` (sky/clouds/azure.py), and their contents.
 
 Shapes after Azure Resource Manager (learn.microsoft.com/rest/api): Resource Groups List and Delete (2021-04-01),
 Virtual Machines List All (2024-07-01), Disks List (2023-10-02), Public IP Addresses List All (2023-09-01): {value,
-nextLink}, where `value` is there always, `[]` for none (required in the lists of machines and disks);
-errors are {"error": {code, message}}; a delete answers 202 and goes on by itself. Our labels are tags of the machines
-(sky/templates/azure-ray.yml.j2); a group and all in it share those. A group's end is that of all in it.
+nextLink}. `value` is always present, `[]` for none (required in the lists of machines and disks).
+Errors are {"error": {code, message}}; a delete answers 202 and continues by itself. Our labels are tags of the machines
+(sky/templates/azure-ray.yml.j2). A group and its contents share them, and end together.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ FORCE = {
     GROUPS: {"forceDeletionTypes": "Microsoft.Compute/virtualMachines"},
     "virtual machines": {"forceDeletion": "true"},
 }
-_OLD = 120
-"""Seconds before its end at which a token is not used any more."""
+_TOKEN_MARGIN = 120
+"""Seconds before a token's end after which we no longer use it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Token:
 
 
 class Azure:
-    """`token` gives a new token of the subscription that is in use."""
+    """The inventory of Azure. `token` returns a new token of the current subscription."""
 
     name = "azure"
     kinds = tuple(VERSIONS)
@@ -57,22 +57,25 @@ class Azure:
     def __init__(self, token: Callable[[], Token]) -> None:
         self._new_token = token
         self._token: Token | None = None
-        self._asking: tuple[Token, Session] | None = None
+        self._token_session: tuple[Token, Session] | None = None
 
     def scopes(self, places: Sequence[Place]) -> Sequence[str]:
-        return [f"subscription {self._known().subscription}"]
+        return [f"subscription {self._current_token().subscription}"]
 
     def look(self, scope: str, *, lease: str | None) -> Look:
-        found = [
+        resources = [
             named(_resource(kind, raw), cluster)
             for kind in VERSIONS
-            for raw in self._listed(kind)
+            for raw in self._entries(kind)
             if is_ours(raw.get("tags") or {}, cluster := cluster_of(_group(http.text(raw, "id", of=kind))), lease=lease)
         ]
-        return Look(resources=shared(found))
+        return Look(resources=shared(resources))
 
     def end(self, resource: Resource) -> None:
-        """What lies in a group of SkyPilot's goes with the group; in a group of yours, a disk goes when it is loose."""
+        """Delete a resource.
+
+        A SkyPilot group takes its contents along; in the user's own group, delete detached disks only.
+        """
         with_its_group = resource.kind != GROUPS and cluster_of(_group(resource.id))
         if with_its_group or resource.state in {"Deleting", "Attached", "in use"}:
             return
@@ -80,41 +83,41 @@ class Azure:
         params = {"api-version": version, **FORCE.get(resource.kind, {})}
         http.ask(self._session(), "DELETE", f"{MANAGEMENT}{resource.id}", params=params, absent_is_fine=True)
 
-    def _listed(self, kind: str) -> Iterator[Mapping[str, Any]]:
+    def _entries(self, kind: str) -> Iterator[Mapping[str, Any]]:
         path, version = VERSIONS[kind]
-        url = f"{MANAGEMENT}/subscriptions/{self._known().subscription}/{path}?api-version={version}"
+        url = f"{MANAGEMENT}/subscriptions/{self._current_token().subscription}/{path}?api-version={version}"
         pages = http.Pages(kind)
         while url:
             if not url.startswith(f"{MANAGEMENT}/"):
-                raise ValueError(f"the next page of {kind} is somewhere else")  # our token goes nowhere else
+                raise ValueError(f"the next page of {kind} is on another server")  # our token goes to no other server
             page = http.ask(self._session(), "GET", url)
             yield from http.entries(http.has(page, "value", of=kind), of=kind)
             url = pages.next(page.get("nextLink"))
 
     def _session(self) -> Session:
-        token = self._known()
-        if self._asking is None or self._asking[0] != token:
-            self._asking = token, http.session(f"Bearer {token.text}")
-        return self._asking[1]
+        token = self._current_token()
+        if self._token_session is None or self._token_session[0] != token:
+            self._token_session = token, http.session(f"Bearer {token.text}")
+        return self._token_session[1]
 
-    def _known(self) -> Token:
-        if self._token is None or self._token.expires_at - _OLD < time.time():
+    def _current_token(self) -> Token:
+        if self._token is None or self._token.expires_at - _TOKEN_MARGIN < time.time():
             self._token = self._new_token()
         return self._token
 
 
 def token_from(run: Callable[[Sequence[str]], str]) -> Token:
-    """Of the az program, as SkyPilot does (azure.identity's AzureCliCredential asks it the same)."""
+    """Return a token of the az program, as SkyPilot does (azure.identity's AzureCliCredential runs it too)."""
     command = ["az", "account", "get-access-token", "--output", "json", "--resource", MANAGEMENT]
     answer = json.loads(run(command))
-    expires = float(answer.get("expires_on") or time.time() + 10 * _OLD)
+    expires = float(answer.get("expires_on") or time.time() + 10 * _TOKEN_MARGIN)
     return Token(text=answer["accessToken"], subscription=answer["subscription"], expires_at=expires)
 
 
 def _group(resource_id: str) -> str:
-    """Names of groups are the same whatever their case."""
-    found = re.match(r"/subscriptions/[^/]+/resourcegroups/([^/]+)", resource_id, re.IGNORECASE)
-    return found[1].lower() if found else ""
+    """Return the name of a resource's group. Group names ignore case."""
+    match = re.match(r"/subscriptions/[^/]+/resourcegroups/([^/]+)", resource_id, re.IGNORECASE)
+    return match[1].lower() if match else ""
 
 
 def _resource(kind: str, raw: Mapping[str, Any]) -> Resource:
@@ -130,5 +133,5 @@ def _resource(kind: str, raw: Mapping[str, Any]) -> Resource:
         labels=dict(raw.get("tags") or {}),
         instance_type=str((about.get("hardwareProfile") or {}).get("vmSize", "")),
         created_at=moment(about.get("timeCreated")),
-        ending=kind == GROUPS and state == "Deleting",  # of itself it costs nothing: what is in it is listed too
+        ending=kind == GROUPS and state == "Deleting",  # a group costs nothing: its contents are listed too
     )

@@ -1,1 +1,1 @@
-"""Prices, and the names that SkyPilot knows."""
+"""The prices, and the names that SkyPilot uses."""

@@ -1,4 +1,4 @@
-"""The names SkyPilot knows, written down: accelerators and regions. Data only, so that a wrong word fails offline."""
+"""The names that SkyPilot uses for accelerators and regions. Data only, so that a wrong name fails offline."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 # catalogs/v8/common/accelerators.csv of skypilot-org/skypilot-catalog, commits 001ca54 and d4d53f0 together.
-# A name here need not have a price in prices.csv.
+# A name in this list need not have a price in prices.csv.
 ACCELERATORS = (
     *_words("""
     A10 A100 A100-80GB A100-80GB-SXM A10G A16 A30 A40 A4000 A5000 A6000 A800 B200 B300 GH200 GTX1660S H100 H100-MEGA
@@ -17,14 +17,14 @@ ACCELERATORS = (
     RTX5880-Ada RTX6000 RTX6000-Ada RTX6000Ada RTXA4000 RTXA4500 RTXA5000 RTXA6000 RTXPRO6000 RTXPRO6000-WK
     RTXPRO6000S RTXPRO6000WS T4 T4g V100 V100-32GB tpu-v2 tpu-v3 tpu-v4 tpu-v5litepod tpu-v5p tpu-v6e
     """),
-    # What AWS's DescribeInstanceTypes calls them (NeuronDevices), as sky/clouds/aws.py does.
+    # The names of AWS's DescribeInstanceTypes (NeuronDevices), as in sky/clouds/aws.py.
     *_words("Inferentia Inferentia2 Trainium Trainium2"),
     "Gaudi HL-205",
     "Radeon MI25",
     "Radeon Pro V520",
 )
 
-# GB per accelerator, of those that prices.csv has: their makers' figures.
+# GB per accelerator, for those in prices.csv: their makers' figures.
 MEMORY_GB = {
     "A10": 24,
     "A10G": 24,
@@ -48,9 +48,9 @@ MEMORY_GB = {
     "V100": 16,
 }
 
-# A cloud that is not here has regions we do not know: any is accepted.
+# The regions of a cloud that is not in this list are unknown: any is accepted.
 REGIONS = {
-    # ALL_REGIONS of sky/catalog/data_fetchers/fetch_aws.py, SkyPilot 0.14.1: those its catalogue covers.
+    # ALL_REGIONS of sky/catalog/data_fetchers/fetch_aws.py, SkyPilot 0.14.1: the regions of its catalogue.
     "aws": _words("""
         us-east-1 us-east-2 us-west-1 us-west-2 ca-central-1 eu-central-1 eu-west-1 eu-west-2 eu-west-3 eu-south-1
         eu-south-2 eu-north-1 me-central-1 af-south-1 ap-east-1 ap-south-1 ap-southeast-1 ap-southeast-2

@@ -1,7 +1,7 @@
-"""What machines cost: a baked table with its sources, or SkyPilot's own catalogue where one lies. No network, no SDK.
+"""The prices of machines: our own table with its sources, or SkyPilot's catalogue if it exists. No network, no SDK.
 
-prices.csv is transcribed from skypilot-org/skypilot-catalog; each row names the commit it is from. The commits are of
-different, unknown days: good for an estimate, not for comparing clouds on one day.
+prices.csv is transcribed from skypilot-org/skypilot-catalog; each row names its commit. The commits are of different,
+unknown days: good for an estimate, not for a comparison of clouds on one day.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from cvl_ci.clouds.catalogue import names, sky_files
 from cvl_ci.model.plan import SANDBOX, Needs, Offer, Place, Spot
 
 LEAST_CPUS = 2.0
-"""Of a machine without GPU for which nobody said how many."""
+"""The least CPUs of a machine without GPU, if the task names no number."""
 
-# Verbatim, but not to be believed: they would be ranked first and nobody could have them at that price.
+# Verbatim, but wrong: the cheapest in the list, and no user could rent them at that price.
 _DISTRUSTED = {
     ("gcp", "a2-ultragpu-1g", "us-central1"): "A100-80GB below its own spot price; 5.52 elsewhere",
     ("gcp", "a2-ultragpu-1g", "europe-west4"): "A100-80GB below its own spot price; 5.52 elsewhere",
@@ -29,12 +29,12 @@ _DISTRUSTED = {
 _DISTRUSTED_SPOT = {
     ("aws", "p4d.24xlarge", "us-east-1"): "2.47 in one zone, about 8 in the others",
 }
-_ONE_PRICE_EVERYWHERE = {"lambda"}  # its catalogue repeats each price for every region
+_ONE_PRICE_EVERYWHERE = {"lambda"}  # its catalogue repeats each price for each region
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachineRow:
-    """One type of machine in one region. Prices in dollars an hour; None: not to be had so."""
+    """One machine type in one region. Prices in dollars an hour; None: not on sale in this way."""
 
     cloud: str
     name: str
@@ -49,7 +49,7 @@ class MachineRow:
 
 
 class CataloguePrices:
-    """`skypilot_catalogue`: a directory as `~/.sky/catalogs/v8`; of the clouds it holds, its prices are taken."""
+    """The catalogue. `skypilot_catalogue`: a directory like `~/.sky/catalogs/v8`, whose clouds use its prices."""
 
     def __init__(self, *, skypilot_catalogue: Path | None = None) -> None:
         self._skypilot = skypilot_catalogue
@@ -58,7 +58,7 @@ class CataloguePrices:
 
     @property
     def date(self) -> str:
-        """Where the prices are from and of when, as far as anybody can say."""
+        """Return the source and the date of the prices, as far as they are known."""
         fresh = {cloud: date for cloud in self.clouds() if (date := self._fresh_date(cloud))}
         baked = ", ".join(f"{cloud} {commit[:7]}" for cloud, commit in self._commits.items() if cloud not in fresh)
         parts = [f"SkyPilot's catalogue as of {max(fresh.values())} ({', '.join(fresh)})"] if fresh else []
@@ -73,14 +73,14 @@ class CataloguePrices:
         def order(offer: Offer) -> tuple[int, float]:
             return min((ranks.get(name, 0) for name in offer.accelerators), default=0), offer.hourly_usd
 
-        found = [
+        candidates = [
             offer
             for on_spot in tries
             for place in anywhere
             for offer in sorted(self._at(place, needs, on_spot=on_spot), key=order)
         ]
         unique: dict[tuple[str, str, str, bool], Offer] = {}
-        for offer in found:
+        for offer in candidates:
             unique.setdefault((offer.cloud, offer.region, offer.instance_type, offer.spot), offer)
         return tuple(unique.values())
 
@@ -91,17 +91,17 @@ class CataloguePrices:
         return tuple(self._baked)
 
     def regions(self, cloud: str) -> Sequence[str]:
-        """All of them, or none where they are not known."""
+        """Return all regions, or none where they are unknown."""
         return names.REGIONS.get(cloud, ())
 
     def machine_rows(self, cloud: str = SANDBOX) -> Sequence[MachineRow]:
-        """Every machine of a cloud that we know the price of; the sandbox has AWS's of its two regions."""
+        """Return the machines of a cloud with a known price. The sandbox has those of AWS in its two regions."""
         if cloud not in self._rows:
             self._rows[cloud] = tuple(self._read(cloud))
         return self._rows[cloud]
 
     def _at(self, place: Place | None, needs: Needs, *, on_spot: bool) -> Iterator[Offer]:
-        # The sandbox is no cloud that "any" means: it is only there when it is asked for.
+        # "any" does not include the sandbox: only its own name selects it.
         for cloud in [place.cloud] if place else self.clouds():
             rows: Iterable[MachineRow] = self.machine_rows(cloud)
             if place and place.region and cloud in _ONE_PRICE_EVERYWHERE:
@@ -113,8 +113,8 @@ class CataloguePrices:
 
     def _read(self, cloud: str) -> Iterable[MachineRow]:
         if cloud == SANDBOX:
-            here = self.regions(SANDBOX)
-            return [replace(row, cloud=SANDBOX) for row in self.machine_rows("aws") if row.region in here]
+            regions = self.regions(SANDBOX)
+            return [replace(row, cloud=SANDBOX) for row in self.machine_rows("aws") if row.region in regions]
         if self._skypilot and self._fresh_date(cloud):
             return [_row({**row, "cloud": cloud}) for row in sky_files.rows(self._skypilot, cloud)]
         return [_trusted(_row(row)) for row in self._baked.get(cloud, ()) if _key(row) not in _DISTRUSTED]

@@ -1,4 +1,4 @@
-"""SkyPilot's catalogue files, where it has fetched them, in the columns of our own table. Files only, no SDK."""
+"""SkyPilot's catalogue files, if it has fetched them, in the columns of our own table. Files only, no SDK."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
-# GCP's file prices hosts and accelerators apart, and which host goes with which is SkyPilot's code, not data.
+# GCP's file prices hosts and accelerators separately. SkyPilot's code, not its data, pairs them.
 _UNREADABLE = {"gcp"}
-# Of machines without GPU SkyPilot only takes these families by itself (sky/catalog/{aws,azure}_catalog.py, 0.14.1).
+# Of machines without GPU SkyPilot chooses only these families by itself (sky/catalog/{aws,azure}_catalog.py, 0.14.1).
 _WITHOUT_GPU = {"aws": re.compile(r"[mcr]6i\."), "azure": re.compile(r"Standard_[DE]\d+s_v5")}
 
 
 def date(directory: Path, cloud: str) -> str | None:
-    """The day its prices were fetched; None when it has none that can be read."""
+    """Return the day on which SkyPilot fetched the prices, or None without readable ones."""
     file = _file(directory, cloud)
     if cloud in _UNREADABLE or not file.is_file():
         return None
@@ -23,22 +23,22 @@ def date(directory: Path, cloud: str) -> str | None:
 
 
 def rows(directory: Path, cloud: str) -> Iterable[Mapping[str, str]]:
-    """One a type and region: the cheapest spot price of its zones, as SkyPilot would choose."""
-    found: dict[tuple[str, str], dict[str, str]] = {}
+    """Yield one row a type and region, with the cheapest spot price of its zones, as SkyPilot would choose."""
+    by_key: dict[tuple[str, str], dict[str, str]] = {}
     with _file(directory, cloud).open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
             if not line.get("InstanceType") or not line.get("vCPUs") or not line.get("MemoryGiB"):
                 continue
             count = float(line.get("AcceleratorCount") or 0)
             if count != int(count):
-                continue  # a slice of a GPU is none that anybody here can ask for
+                continue  # a slice of a GPU: no request can name one
             if not count and cloud in _WITHOUT_GPU and not _WITHOUT_GPU[cloud].match(line["InstanceType"]):
                 continue
             key = line["InstanceType"], line["Region"]
-            kept = found.setdefault(key, _translated(line))
-            for ours, theirs in (("price_usd_per_hour", "Price"), ("spot_usd_per_hour", "SpotPrice")):
-                kept[ours] = _lower(kept[ours], line.get(theirs) or "")
-    return found.values()
+            cheapest = by_key.setdefault(key, _translated(line))
+            for own_column, sky_column in (("price_usd_per_hour", "Price"), ("spot_usd_per_hour", "SpotPrice")):
+                cheapest[own_column] = _lower(cheapest[own_column], line.get(sky_column) or "")
+    return by_key.values()
 
 
 def _translated(line: Mapping[str, str]) -> dict[str, str]:

@@ -1,9 +1,10 @@
-"""GCP: machines, TPUs, disks and addresses of a project, in every zone at once, by our label and by SkyPilot's name.
+"""GCP: machines, TPUs, disks and addresses of a project, in all zones at once, by our label and by SkyPilot's name.
 
 Shapes after Compute Engine v1 `instances|disks|addresses.aggregatedList` (cloud.google.com/compute/docs/reference/rest:
 {items: {"zones/Z": {instances, warning}}, nextPageToken, unreachables}) and Cloud TPU v2
-`projects.locations.nodes.list` ({nodes, nextPageToken, unreachable}). With returnPartialSuccess a zone that is down is
-named and hides no other. Labels: sky/templates/gcp-ray.yml.j2. A boot disk has no label, only its machine's name.
+`projects.locations.nodes.list` ({nodes, nextPageToken, unreachable}). With returnPartialSuccess GCP names a zone that
+is down and still lists the others. Labels: sky/templates/gcp-ray.yml.j2. A boot disk has no label, only its machine's
+name.
 """
 
 from __future__ import annotations
@@ -26,24 +27,26 @@ TPU = "https://tpu.googleapis.com/v2"
 KINDS = ("instances", "disks")
 NODES, ADDRESSES = "TPU nodes", "addresses"
 WHY_NOT = {
-    NODES: "the TPU API is switched off, or these credentials may make none",
-    ADDRESSES: "these credentials may not; no run makes one",
+    NODES: "the TPU API is off, or these credentials may not create nodes",
+    ADDRESSES: "these credentials may not list them; no run makes one",
 }
-"""Kinds that cannot be of a run where looking at them is not allowed."""
+"""Kinds that a run cannot have made if its credentials may not list them."""
 LISTS = {
     "instances": "compute#instanceAggregatedList",
     "disks": "compute#diskAggregatedList",
     ADDRESSES: "compute#addressAggregatedList",
 }
-"""The `kind` of each answer, which is there always, the default of its schema; `items` is not where nothing fits
-(discovery document compute/v1: InstanceAggregatedList, DiskAggregatedList, AddressAggregatedList)."""
+"""The `kind` of each answer, always present as the default of its schema. `items` is absent when nothing fits.
+
+Source: discovery document compute/v1, InstanceAggregatedList, DiskAggregatedList, AddressAggregatedList.
+"""
 EMPTY = "NO_RESULTS_ON_PAGE"
-"""The one warning of a scope that says nothing is wrong."""
+"""The only warning of a scope that means no problem."""
 _ENDING = {"STOPPING", "DELETING"}
 
 
 class Gcp:
-    """`sign_in` gives a session that GCP knows and the project it is of."""
+    """The inventory of GCP. `sign_in` returns a session with credentials, and its project."""
 
     name = "gcp"
     kinds = (*KINDS, ADDRESSES, NODES)
@@ -61,11 +64,11 @@ class Gcp:
 
     def look(self, scope: str, *, lease: str | None) -> Look:
         silent: list[str] = []
-        found = {
-            f"{kind}/{each.id}": each
+        own_resources = {
+            f"{kind}/{resource.id}": resource
             for kind in KINDS
             for raw in self._of_lease(kind, lease, silent)
-            if is_ours((each := _resource(kind, raw)).labels, each.labels[CLUSTER_TAG], lease=lease)
+            if is_ours((resource := _resource(kind, raw)).labels, resource.labels[CLUSTER_TAG], lease=lease)
         }
         skipped = {}
         for kind, look in ((ADDRESSES, self._addresses), (NODES, self._nodes)):
@@ -76,34 +79,40 @@ class Gcp:
                     raise
                 skipped[kind] = WHY_NOT[kind]
             else:
-                ours = [each for each in extra if is_ours(each.labels, each.labels[CLUSTER_TAG], lease=lease)]
-                found |= {f"{kind}/{each.id}": each for each in ours}
-        return Look(resources=shared(list(found.values())), silent=silent, skipped=skipped)
+                new_resources = [
+                    resource
+                    for resource in extra
+                    if is_ours(resource.labels, resource.labels[CLUSTER_TAG], lease=lease)
+                ]
+                own_resources |= {f"{kind}/{resource.id}": resource for resource in new_resources}
+        return Look(resources=shared(list(own_resources.values())), silent=silent, skipped=skipped)
 
     def end(self, resource: Resource) -> None:
-        """A disk in use goes with its machine; what is ending is not asked twice."""
+        """Delete a resource. A disk in use goes with its machine; a resource that is ending needs no second request."""
         if resource.state in _ENDING or resource.state == "in use":
             return
-        asking, project = self._signed_in
+        session, project = self._signed_in
         place, _, name = resource.id.rpartition("/")
         url = f"{COMPUTE}/projects/{project}/{place}/{resource.kind}/{name}"
         url = f"{TPU}/{resource.id}" if resource.kind == NODES else url
-        http.ask(asking, "DELETE", url, absent_is_fine=True)
+        http.ask(session, "DELETE", url, absent_is_fine=True)
 
     def _of_lease(self, kind: str, lease: str | None, silent: list[str]) -> Iterator[Mapping[str, Any]]:
-        """`eq` matches a regular expression as a whole; a filter by label finds what was renamed."""
-        yield from self._listed(kind, f'labels.{LABEL_LEASE}="{lease}"' if lease else f"labels.{LABEL_LEASE}:*", silent)
-        yield from self._listed(kind, f'name eq "{lease}-.*"' if lease else f'name eq "{ANY_NAME_EXPRESSION}"', silent)
+        """Yield resources of a lease. `eq` matches a whole regular expression; the label finds renamed resources."""
+        yield from self._entries(
+            kind, f'labels.{LABEL_LEASE}="{lease}"' if lease else f"labels.{LABEL_LEASE}:*", silent
+        )
+        yield from self._entries(kind, f'name eq "{lease}-.*"' if lease else f'name eq "{ANY_NAME_EXPRESSION}"', silent)
 
     def _addresses(self, lease: str | None, silent: list[str]) -> Iterator[Mapping[str, Any]]:
         return self._of_lease(ADDRESSES, lease, silent)
 
-    def _listed(self, kind: str, wanted: str, silent: list[str]) -> Iterator[Mapping[str, Any]]:
-        asking, project = self._signed_in
-        params = {"filter": wanted, "returnPartialSuccess": "true", "maxResults": "500"}
+    def _entries(self, kind: str, filter_: str, silent: list[str]) -> Iterator[Mapping[str, Any]]:
+        session, project = self._signed_in
+        params = {"filter": filter_, "returnPartialSuccess": "true", "maxResults": "500"}
         pages, token = http.Pages(kind), "first"
         while token:
-            page = http.ask(asking, "GET", f"{COMPUTE}/projects/{project}/aggregated/{kind}", params=params)
+            page = http.ask(session, "GET", f"{COMPUTE}/projects/{project}/aggregated/{kind}", params=params)
             if http.has(page, "kind", of=kind) != LISTS[kind]:
                 raise http.Unproved(f"the answer about {kind} is of another kind")
             silent += [f"{place} did not answer about {kind}" for place in page.get("unreachables", [])]
@@ -113,16 +122,19 @@ class Gcp:
             params = {**params, "pageToken": token}
 
     def _nodes(self, _: str | None, silent: list[str]) -> Iterator[Mapping[str, Any]]:
-        """The TPU API writes no field that is empty, so that no nodes at all are `{}`: whoever answers so to
-        everything is found out by the locations, of which there are always some."""
-        asking, project = self._signed_in
+        """Yield the TPU nodes.
+
+        The TPU API omits empty fields, so an answer without nodes is `{}`. Another server could answer the same to any
+        query. The locations, which are never empty, show that this is the TPU API.
+        """
+        session, project = self._signed_in
         places = f"{TPU}/projects/{project}/locations"
-        where = http.has(http.ask(asking, "GET", places), "locations", of=f"the places of {NODES}")
-        if not list(http.entries(where, of=f"the places of {NODES}")):
+        locations = http.has(http.ask(session, "GET", places), "locations", of=f"the places of {NODES}")
+        if not list(http.entries(locations, of=f"the places of {NODES}")):
             raise http.Unproved(f"the answer about the places of {NODES} lists none")
         pages, params, token = http.Pages(NODES), dict[str, str](), "first"
         while token:
-            page = http.ask(asking, "GET", f"{places}/-/nodes", params=params)
+            page = http.ask(session, "GET", f"{places}/-/nodes", params=params)
             if not isinstance(page, dict) or page.keys() - {"nodes", "nextPageToken", "unreachable"}:
                 raise http.Unproved(f"the answer about {NODES} is of another kind")
             silent += [f"{place} did not answer about {NODES}" for place in page.get("unreachable", [])]
@@ -133,23 +145,23 @@ class Gcp:
 
 
 def sign_in(project: str) -> tuple[Session, str]:
-    """By google.auth's default credentials, as SkyPilot does (sky/adaptors/gcp.py, sky/clouds/gcp.py)."""
+    """Sign in with google.auth's default credentials, as SkyPilot does (sky/adaptors/gcp.py, sky/clouds/gcp.py)."""
     import google.auth
     from google.auth.transport.requests import AuthorizedSession, Request
 
     exchange = Request(http.session())
     scopes = ["https://www.googleapis.com/auth/cloud-platform"]
-    credentials, known = google.auth.default(scopes=scopes, request=exchange)
-    found = project or known
-    if not found:
-        raise ValueError("no project is known: set GOOGLE_CLOUD_PROJECT")
-    asking: Session = AuthorizedSession(credentials, auth_request=exchange)  # type: ignore[no-untyped-call]
-    http.patient(asking)
-    return asking, found
+    credentials, default_project = google.auth.default(scopes=scopes, request=exchange)
+    project_id = project or default_project
+    if not project_id:
+        raise ValueError("the project is unknown: set GOOGLE_CLOUD_PROJECT")
+    session: Session = AuthorizedSession(credentials, auth_request=exchange)  # type: ignore[no-untyped-call]
+    http.patient(session)
+    return session, project_id
 
 
 def _in_scope(kind: str, place: str, scope: object, silent: list[str]) -> Iterator[Mapping[str, Any]]:
-    """Each scope has a list, or a warning "which replaces the list when the list is empty" (the same document)."""
+    """Yield the entries of a scope. It has a list, or a warning "which replaces the list when the list is empty"."""
     if not isinstance(scope, Mapping) or not {kind, "warning"} & scope.keys():
         raise http.Unproved(f"the answer about {kind} says nothing of {place}")
     warning = scope.get("warning") or {}
@@ -159,12 +171,15 @@ def _in_scope(kind: str, place: str, scope: object, silent: list[str]) -> Iterat
 
 
 def _not_allowed(refused: http.Refused) -> bool:
-    """Compute Engine also answers 403 when it is asked too often."""
+    """Return whether a right is missing. Compute Engine also answers 403 to too many requests."""
     return refused.status == 403 and (refused.code == "PERMISSION_DENIED" or "permission" in str(refused).lower())
 
 
 def _resource(kind: str, raw: Mapping[str, Any]) -> Resource:
-    """Compute Engine names places by addresses (`.../zones/Z`), TPUs by paths (`.../locations/Z/nodes/N`)."""
+    """Return our view of a resource.
+
+    Compute Engine names places as `.../zones/Z`, TPUs as `.../locations/Z/nodes/N`.
+    """
     place = "/".join(str(raw.get("zone") or raw.get("region") or "global").split("/")[-2:])
     node = kind == NODES
     name = str(raw["name"]).rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""Kubernetes: a kubeconfig, with what it holds of secrets named."""
+"""Kubernetes: a kubeconfig, and the secrets in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from cvl_ci.clouds.credential_provider import Here, Kind, Written, lacking
+from cvl_ci.clouds.credential_provider import CredentialFiles, CredentialProvider, Environment, find_missing
 from cvl_ci.model.access import CloudAccess
 
 FILE = "~/.kube/config"
@@ -15,34 +15,36 @@ IN_CLUSTER = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 _SECRET = {"token", "password", "client-key-data", "id-token", "refresh-token", "access-token", "client-secret"}
 
 
-def look(here: Here) -> CloudAccess:
-    there, missing, takes = [], [], []
-    if text := here.as_input("kubeconfig"):
+def check(environment: Environment) -> CloudAccess:
+    available, missing, takes = [], [], []
+    if text := environment.as_input("kubeconfig"):
         if _contexts(text):
-            there = [f"`kubeconfig` with the contexts {', '.join(_contexts(text))}"]
+            available = [f"`kubeconfig` with the contexts {', '.join(_contexts(text))}"]
         else:
-            missing, takes = ["a context: `kubeconfig` is no kubeconfig with one"], ["give the file's whole text"]
-    elif path := next((path for path in _paths(here) if here.exists(path)), None):
-        there = [f"the kubeconfig {path}"]
-    elif here.variable("KUBERNETES_SERVICE_HOST") and here.exists(IN_CLUSTER):
-        there = ["this pod's service account"]
+            missing, takes = ["a context: `kubeconfig` is not a kubeconfig with one"], ["give the file's whole text"]
+    elif path := next((path for path in _paths(environment) if environment.exists(path)), None):
+        available = [f"the kubeconfig {path}"]
+    elif environment.variable("KUBERNETES_SERVICE_HOST") and environment.exists(IN_CLUSTER):
+        available = ["this pod's service account"]
     else:
         missing, takes = ["any credentials"], [f"in a workflow `kubeconfig`; in a terminal KUBECONFIG or {FILE}"]
     system = "install kubectl (kubernetes.io/docs/tasks/tools), socat and netcat"
-    gone, how = lacking(
-        here,
+    missing_software, steps = find_missing(
+        environment,
         programs=dict.fromkeys(("kubectl", "socat", "nc"), system),
         modules={"kubernetes": "pip install 'cvl-ci[kubernetes]'"},
     )
-    return CloudAccess(cloud="kubernetes", there=tuple(there), missing=(*missing, *gone), takes=(*takes, *how))
+    return CloudAccess(
+        cloud="kubernetes", there=tuple(available), missing=(*missing, *missing_software), takes=(*takes, *steps)
+    )
 
 
-def write(here: Here) -> Written:
-    text = here.as_input("kubeconfig")
+def write(environment: Environment) -> CredentialFiles:
+    text = environment.as_input("kubeconfig")
     if not text:
-        return Written()
-    path = here.folder / "kubeconfig"
-    return Written(
+        return CredentialFiles()
+    path = environment.folder / "kubeconfig"
+    return CredentialFiles(
         files={path: text + "\n"},
         variables={"KUBECONFIG": str(path)},
         secrets=tuple(_secrets(_read(text))),
@@ -50,11 +52,11 @@ def write(here: Here) -> Written:
     )
 
 
-KUBERNETES = Kind(cloud="kubernetes", look=look, write=write)
+KUBERNETES = CredentialProvider(cloud="kubernetes", check=check, write=write)
 
 
-def _paths(here: Here) -> list[str]:
-    return [path for path in here.variable("KUBECONFIG").split(":") if path] or [FILE]
+def _paths(environment: Environment) -> list[str]:
+    return [path for path in environment.variable("KUBECONFIG").split(":") if path] or [FILE]
 
 
 def _read(text: str) -> Any:
@@ -68,7 +70,7 @@ def _contexts(text: str) -> list[str]:
     document = _read(text)
     contexts = document.get("contexts") if isinstance(document, dict) else None
     named = contexts if isinstance(contexts, list) else []
-    return [str(each["name"]) for each in named if isinstance(each, dict) and "name" in each]
+    return [str(context["name"]) for context in named if isinstance(context, dict) and "name" in context]
 
 
 def _secrets(value: object, name: str = "") -> Iterator[str]:

@@ -1,9 +1,9 @@
-"""Kubernetes: pods and services of a context, by our label and by SkyPilot's, by kubectl: it has every way to sign in.
+"""Kubernetes: pods and services of a context, by our label and by SkyPilot's. kubectl can sign in in each possible way.
 
 Shapes after `kubectl get -o json` (kubernetes.io/docs/reference/kubernetes-api): a List of {kind, metadata: {name,
 namespace, labels, creationTimestamp, deletionTimestamp}, spec, status: {phase}}. Labels: sky/templates/
-kubernetes-ray.yml.j2; services carry SkyPilot's alone. A pod that is ending counts until it is gone: a lost node can
-hold it for ever.
+kubernetes-ray.yml.j2; services have SkyPilot's labels only. A pod that is ending counts until it no longer exists: a
+lost node can hold it forever.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ENDING = "Terminating"
 
 
 class Kubernetes:
-    """`run` carries out a command and gives what it printed; raises with what it said against it."""
+    """The inventory of Kubernetes. `run` carries out a command and returns its stdout; it raises with the stderr."""
 
     name = "kubernetes"
     kinds = ("pods", "services")
@@ -33,7 +33,7 @@ class Kubernetes:
         self._run = run
 
     def scopes(self, places: Sequence[Place]) -> Sequence[str]:
-        """A context's name may hold slashes, and a place is cut at them."""
+        """Return the contexts of the places. A context's name may contain slashes, at which a place is cut."""
         named_ones = ["/".join(part for part in (place.region, place.zone) if part) for place in places]
         contexts = list(dict.fromkeys(context for context in named_ones if context))
         if contexts and all(named_ones):
@@ -42,14 +42,14 @@ class Kubernetes:
         return list(dict.fromkeys([*contexts, current]))
 
     def look(self, scope: str, *, lease: str | None) -> Look:
-        found = []
-        for raw in self._listed(scope):
+        resources = []
+        for raw in self._entries(scope):
             about = raw["metadata"]
             labels = {str(key): str(value) for key, value in (about.get("labels") or {}).items()}
             cluster = labels.get(CLUSTER_TAG, "")
             if is_ours(labels, cluster, lease=lease):
-                found.append(named(_resource(scope, raw, labels), cluster))
-        return Look(resources=shared(found))
+                resources.append(named(_resource(scope, raw, labels), cluster))
+        return Look(resources=shared(resources))
 
     def end(self, resource: Resource) -> None:
         if resource.state == _ENDING:
@@ -58,8 +58,8 @@ class Kubernetes:
         command = ["delete", kind, name, f"--namespace={namespace}", "--ignore-not-found", "--wait=false", SECONDS]
         self._run(["kubectl", f"--context={resource.region}", *command])
 
-    def _listed(self, context: str) -> Sequence[Mapping[str, Any]]:
-        """Everywhere; where that is not allowed, in the context's own namespace, which is SkyPilot's too."""
+    def _entries(self, context: str) -> Sequence[Mapping[str, Any]]:
+        """Return the entries of all namespaces, or, if that is forbidden, of the context's own one (SkyPilot's too)."""
         get = [
             "kubectl",
             f"--context={context}",
@@ -73,18 +73,21 @@ class Kubernetes:
             text = self._run([*get, "--all-namespaces"])
         except PermissionError:
             text = self._run(get)
-        return listed(text)
+        return parse_list(text)
 
 
-def listed(text: str) -> Sequence[Mapping[str, Any]]:
-    """Return what `kubectl get` of two kinds lists. With nothing to list it prints the same List with `items: []`
-    (k8s.io/cli-runtime, printers: `corev1.List`, whose `items` is no optional field)."""
+def parse_list(text: str) -> Sequence[Mapping[str, Any]]:
+    """Return the entries of `kubectl get` for two kinds. Raises Unproved for another answer.
+
+    With no entries kubectl still prints a List with `items: []` (k8s.io/cli-runtime, printers: `corev1.List`, whose
+    `items` is not optional).
+    """
     try:
         answer = json.loads(text)
     except (ValueError, RecursionError):
-        raise http.Unproved("what kubectl printed is no JSON") from None
+        raise http.Unproved("kubectl's output is not JSON") from None
     if http.has(answer, "kind", of="pods and services") != "List":
-        raise http.Unproved("what kubectl printed is no List")
+        raise http.Unproved("kubectl's output is not a List")
     return list(http.entries(http.has(answer, "items", of="pods and services"), of="pods and services"))
 
 

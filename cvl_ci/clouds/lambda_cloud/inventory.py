@@ -1,11 +1,10 @@
-"""Lambda: machines by name, since SkyPilot gives them no label (sky/provision/lambda_cloud: CLUSTER-head, -worker).
+"""Lambda: machines by name, because SkyPilot labels none (sky/provision/lambda_cloud: CLUSTER-head, -worker).
 
 Shapes after Lambda's Cloud API 1.10 (docs.lambda.ai/api/cloud): `GET /api/v1/instances` → {"data": [{id, name, status,
 region: {name}, instance_type: {name}, tags}]}, all in one answer; `POST /api/v1/instance-operations/terminate` with
 {"instance_ids"} → {"data": {"terminated_instances"}}; errors: {"error": {code, message}}. 429 above one a second.
-`data` is there always, `[]` where there is no machine (read the same by SkyPilot, sky/provision/lambda_cloud/
-lambda_utils.py). Disks and addresses are a machine's own and go with it; a filesystem is
-only ever made by hand.
+`data` is always present, `[]` without machines (SkyPilot relies on it too, sky/provision/lambda_cloud/
+lambda_utils.py). Disks and addresses belong to a machine and go with it; only a person makes a filesystem.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _GONE, _ENDING = "terminated", "terminating"
 
 
 class LambdaCloud:
-    """`key` reads the API key when it is first needed."""
+    """The inventory of Lambda. `key` reads the API key at its first use."""
 
     name = "lambda"
     kinds = ("machines",)
@@ -43,19 +42,19 @@ class LambdaCloud:
         return http.session(f"Bearer {self._key()}")
 
     def scopes(self, places: Sequence[Place]) -> Sequence[str]:
-        """One answer holds every region."""
+        """Return one scope: one answer lists all regions."""
         return ["every region"]
 
     def look(self, scope: str, *, lease: str | None) -> Look:
-        found = []
+        resources = []
         answer = http.ask(self._session, "GET", f"{API}/instances")
         for machine in http.entries(http.has(answer, "data", of="machines"), of="machines"):
-            cluster = cluster_of(str(machine.get("name") or ""))  # optional: a person may leave it out
+            cluster = cluster_of(str(machine.get("name") or ""))  # optional: a person may omit it
             labels = {tag["key"]: tag["value"] for tag in machine.get("tags") or []}
-            gone = http.text(machine, "status", of="machines") == _GONE
-            if not gone and is_ours(labels, cluster, lease=lease):
-                found.append(named(_resource(machine, labels), cluster))
-        return Look(resources=found)
+            has_ended = http.text(machine, "status", of="machines") == _GONE
+            if not has_ended and is_ours(labels, cluster, lease=lease):
+                resources.append(named(_resource(machine, labels), cluster))
+        return Look(resources=resources)
 
     def end(self, resource: Resource) -> None:
         if resource.state == _ENDING:
@@ -65,12 +64,12 @@ class LambdaCloud:
 
 
 def key_from(home: Path) -> str:
-    """As SkyPilot reads it: `api_key = KEY` (sky/provision/lambda_cloud/lambda_utils.py)."""
+    """Return the API key, read as SkyPilot does: `api_key = KEY` (sky/provision/lambda_cloud/lambda_utils.py)."""
     lines = [line.partition(" = ") for line in (home / KEY_FILE).read_text(encoding="utf-8").splitlines()]
-    found = [value.strip() for name, _, value in lines if name.strip() == "api_key"]
-    if not found:
+    values = [value.strip() for name, _, value in lines if name.strip() == "api_key"]
+    if not values:
         raise ValueError(f"~/{KEY_FILE} holds no api_key")
-    return found[0]
+    return values[0]
 
 
 def _resource(machine: Mapping[str, Any], labels: Mapping[str, str]) -> Resource:

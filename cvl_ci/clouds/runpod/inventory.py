@@ -1,10 +1,10 @@
-"""RunPod: pods by name, since SkyPilot gives them no label (sky/provision/runpod/instance.py: CLUSTER-head, -worker).
+"""RunPod: pods by name, because SkyPilot labels none (sky/provision/runpod/instance.py: CLUSTER-head, -worker).
 
-What exists is asked by GraphQL, as SkyPilot asks it (sky/provision/runpod/utils.py: `query myPods`, read as
-`['data']['myself']['pods']`): an account without pods is {"data": {"myself": {"pods": []}}}, where RunPod's REST API
-gives a bare `[]`, which anybody might. desiredStatus: RUNNING | EXITED | TERMINATED | ... An end is asked by REST
-(docs.runpod.io/api-reference/pods): `DELETE /pods/{id}` → 204. An EXITED pod still pays for its disk. Its own volume
-goes with it; a network volume is only ever made by hand.
+The list comes from GraphQL, as for SkyPilot (sky/provision/runpod/utils.py: `query myPods`, read as
+`['data']['myself']['pods']`). An account without pods is {"data": {"myself": {"pods": []}}}. RunPod's REST API
+sends a bare `[]` instead, which any server might. desiredStatus: RUNNING | EXITED | TERMINATED | ... A removal goes
+through REST (docs.runpod.io/api-reference/pods): `DELETE /pods/{id}` → 204. An EXITED pod still pays for its disk. Its
+own volume goes with it; only a person makes a network volume.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 API = "https://rest.runpod.io/v1"
 GRAPHQL = "https://api.runpod.io/graphql"
 QUERY = "query myPods { myself { pods { id name desiredStatus } } }"
-"""Of SkyPilot's own question, the fields that we read."""
+"""SkyPilot's own query, with the fields that we read."""
 KEY_FILE = ".runpod/config.toml"
 _GONE = "TERMINATED"
 
 
 class RunPod:
-    """`key` reads the API key when it is first needed."""
+    """The inventory of RunPod. `key` reads the API key at its first use."""
 
     name = "runpod"
     kinds = ("pods",)
@@ -47,30 +47,30 @@ class RunPod:
         return http.session(f"Bearer {self._key()}")
 
     def scopes(self, places: Sequence[Place]) -> Sequence[str]:
-        """One answer holds every region."""
+        """Return one scope: one answer lists all regions."""
         return ["every region"]
 
     def look(self, scope: str, *, lease: str | None) -> Look:
-        found = []
+        resources = []
         answer = http.ask(self._session, "POST", GRAPHQL, json={"query": QUERY})
         for key in ("data", "myself", "pods"):
             answer = http.has(answer, key, of="pods")
         for pod in http.entries(answer, of="pods"):
-            cluster = cluster_of(str(http.has(pod, "name", of="pods") or ""))  # a pod without one is not ours
+            cluster = cluster_of(str(http.has(pod, "name", of="pods") or ""))  # a pod without a name is not ours
             if pod.get("desiredStatus") != _GONE and is_ours({}, cluster, lease=lease):
-                found.append(named(_resource(pod), cluster))
-        return Look(resources=found)
+                resources.append(named(_resource(pod), cluster))
+        return Look(resources=resources)
 
     def end(self, resource: Resource) -> None:
         http.ask(self._session, "DELETE", f"{API}/pods/{resource.id}", absent_is_fine=True)
 
 
 def key_from(home: Path) -> str:
-    """`[default]` `api_key = "KEY"`, as RunPod's own client writes it (sky/clouds/runpod.py)."""
-    found = re.search(r'^api_key\s*=\s*("[^"\n]*")', (home / KEY_FILE).read_text(encoding="utf-8"), re.MULTILINE)
-    if found is None:
+    """Return the API key: `[default]` `api_key = "KEY"`, as RunPod's own client writes it (sky/clouds/runpod.py)."""
+    match = re.search(r'^api_key\s*=\s*("[^"\n]*")', (home / KEY_FILE).read_text(encoding="utf-8"), re.MULTILINE)
+    if match is None:
         raise ValueError(f"~/{KEY_FILE} holds no api_key")
-    return str(json.loads(found[1]))
+    return str(json.loads(match[1]))
 
 
 def _resource(pod: Mapping[str, Any]) -> Resource:

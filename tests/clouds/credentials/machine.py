@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from cvl_ci.clouds.credential_provider import OIDC, Here
+from cvl_ci.clouds.credential_provider import OIDC, Environment
 
 
 def _private_key() -> str:
@@ -40,10 +40,12 @@ ROLE = "arn:aws:iam::123456789012:role/ci"
 WITH_OIDC = {OIDC[0]: "https://example.com/token?api=1", OIDC[1]: "request-token-0123456789"}
 
 
-def machine(home: Path, *, lacks: Collection[str] = (), writes: bool = True, role: bool = False, **given: str) -> Here:
+def machine(
+    home: Path, *, lacks: Collection[str] = (), writes: bool = True, role: bool = False, **given: str
+) -> Environment:
     """`given`: variables by name; inputs in small letters."""
     environ = {name if name.isupper() else f"INPUT_{name.upper()}": value for name, value in given.items()}
-    return Here(
+    return Environment(
         environ={"HOME": str(home), "PATH": "/bin", **environ},
         home=home,
         folder=home / "ours",

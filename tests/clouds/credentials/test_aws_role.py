@@ -55,7 +55,7 @@ def job(tmp_path: Path) -> Iterator[tuple[dict[str, str], list[str]]]:
 
 
 def written(environ: dict[str, str], tmp_path: Path) -> tuple[Any, dict[str, str]]:
-    where = access.here(environ, folder=tmp_path / "ours", writes=True)
+    where = access.local_environment(environ, folder=tmp_path / "ours", writes=True)
     return where, access.carry_out(where, access.prepare(where, ["aws"]))
 
 

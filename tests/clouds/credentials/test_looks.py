@@ -35,28 +35,28 @@ COMPLETE: list[tuple[str, dict[str, str]]] = [
 ]
 INCOMPLETE: list[tuple[str, dict[str, str], str]] = [
     ("aws", {"role_to_assume": ROLE}, "OIDC token"),
-    ("aws", {"role_to_assume": "ci", **WITH_OIDC}, "no ARN"),
+    ("aws", {"role_to_assume": "ci", **WITH_OIDC}, "not the ARN"),
     ("aws", {"aws_access_key_id": "AKIA0123"}, "`aws_secret_access_key`"),
-    ("gcp", {"gcp_credentials_json": "{"}, "no such JSON"),
+    ("gcp", {"gcp_credentials_json": "{"}, "gcp_credentials_json` is not one"),
     ("gcp", {"gcp_workload_identity_provider": PROVIDER, **WITH_OIDC}, "`gcp_service_account`"),
     ("gcp", {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"}, "/nowhere"),
     ("azure", {"azure_client_id": "c"}, "`azure_tenant_id`"),
     ("lambda", {"lambda_api_key": "two words"}, "spaces"),
     ("nebius", {"nebius_iam_token": "ne1_0123456789"}, "`nebius_tenant_id`"),
-    ("kubernetes", {"kubeconfig": "users: []"}, "no kubeconfig"),
+    ("kubernetes", {"kubeconfig": "users: []"}, "not a kubeconfig"),
     ("api-server", {"skypilot_api_server_endpoint": "sky", "skypilot_service_account_token": "x"}, "`sky_`"),
     (
         "api-server",
         {"skypilot_api_server_endpoint": "https://me:pass@sky", "skypilot_service_account_token": "sky_0123"},
         "without a user and a password",
     ),
-    *((cloud, {}, "any credentials") for cloud in access.KINDS if cloud != "api-server"),
+    *((cloud, {}, "any credentials") for cloud in access.PROVIDERS if cloud != "api-server"),
 ]
 
 
 @pytest.mark.parametrize(("cloud", "given"), COMPLETE)
 def test_what_is_complete_is_known_and_named(cloud: str, given: dict[str, str], tmp_path: Path) -> None:
-    found = access.KINDS[cloud].look(machine(tmp_path, **_typed(given)))
+    found = access.PROVIDERS[cloud].check(machine(tmp_path, **_typed(given)))
     assert found.known, found
     secret = [value for name, value in given.items() if "secret" in name.lower() or "token" in name or "key" in name]
     assert not any(value in repr(found) for value in secret)
@@ -64,7 +64,7 @@ def test_what_is_complete_is_known_and_named(cloud: str, given: dict[str, str], 
 
 @pytest.mark.parametrize(("cloud", "given", "said"), INCOMPLETE)
 def test_what_is_missing_is_named_with_what_to_do(cloud: str, given: dict[str, str], said: str, tmp_path: Path) -> None:
-    found = access.KINDS[cloud].look(machine(tmp_path, **_typed(given)))
+    found = access.PROVIDERS[cloud].check(machine(tmp_path, **_typed(given)))
     assert not found.known
     assert said in "; ".join(found.missing)
     assert found.takes
@@ -84,14 +84,14 @@ def test_what_is_missing_is_named_with_what_to_do(cloud: str, given: dict[str, s
 )
 def test_a_program_that_the_check_calls_is_missed(cloud: str, lacks: str, tmp_path: Path) -> None:
     given = next(given for name, given in COMPLETE if name == cloud)
-    found = access.KINDS[cloud].look(machine(tmp_path, lacks=[lacks], **_typed(given)))
+    found = access.PROVIDERS[cloud].check(machine(tmp_path, lacks=[lacks], **_typed(given)))
     assert [lacks in missing for missing in found.missing] == [True]
     assert found.takes
 
 
 def test_a_key_in_a_variable_counts_only_where_somebody_writes_the_file_that_is_read(tmp_path: Path) -> None:
     for cloud, variable in (("lambda", "LAMBDA_API_KEY"), ("runpod", "RUNPOD_API_KEY")):
-        look = access.KINDS[cloud].look
+        look = access.PROVIDERS[cloud].check
         assert look(machine(tmp_path, **_typed({variable: "key_0123456789"}))).known
         assert not look(machine(tmp_path, writes=False, **_typed({variable: "key_0123456789"}))).known
 
@@ -108,25 +108,25 @@ def test_a_key_in_a_variable_counts_only_where_somebody_writes_the_file_that_is_
 def test_a_profile_of_the_users_is_found(file: str, text: str, variables: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / ".aws").mkdir()
     (tmp_path / file).write_text(text)
-    assert access.KINDS["aws"].look(machine(tmp_path, **_typed(variables))).known
-    assert not access.KINDS["aws"].look(machine(tmp_path, AWS_PROFILE="other")).known
+    assert access.PROVIDERS["aws"].check(machine(tmp_path, **_typed(variables))).known
+    assert not access.PROVIDERS["aws"].check(machine(tmp_path, AWS_PROFILE="other")).known
 
 
 def test_a_pod_with_a_service_account_needs_no_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     token = tmp_path / "token"
     monkeypatch.setattr(kubernetes, "IN_CLUSTER", str(token))
     where = machine(tmp_path, KUBERNETES_SERVICE_HOST="192.0.2.1")
-    assert not kubernetes.look(where).known
+    assert not kubernetes.check(where).known
     token.touch()
-    assert kubernetes.look(where).known
+    assert kubernetes.check(where).known
 
 
 def test_a_machine_with_a_role_of_its_own_needs_no_file(tmp_path: Path) -> None:
-    assert access.KINDS["aws"].look(machine(tmp_path, role=True)).known
+    assert access.PROVIDERS["aws"].check(machine(tmp_path, role=True)).known
 
 
 def test_all_that_is_missing_is_told_at_once_and_costs_77(tmp_path: Path) -> None:
-    looks = access.look(
+    looks = access.check_clouds(
         machine(tmp_path, aws_access_key_id="AKIA", lambda_api_key="a b"), ["aws", "lambda"], proved=["aws", "lambda"]
     )
     with pytest.raises(CredentialsError, match=r"(?s)aws: `aws_secret.*lambda: a key") as raised:
@@ -137,24 +137,24 @@ def test_all_that_is_missing_is_told_at_once_and_costs_77(tmp_path: Path) -> Non
 
 def test_any_cloud_means_one_that_is_known(tmp_path: Path) -> None:
     where = machine(tmp_path, lambda_api_key="key_0123456789")
-    access.require(access.look(where, ["aws", "lambda"], proved=["aws", "lambda"]), any_of_them=True)
+    access.require(access.check_clouds(where, ["aws", "lambda"], proved=["aws", "lambda"]), any_of_them=True)
     with pytest.raises(CredentialsError):
-        access.require(access.look(where, ["aws", "lambda"], proved=["aws", "lambda"]), any_of_them=False)
+        access.require(access.check_clouds(where, ["aws", "lambda"], proved=["aws", "lambda"]), any_of_them=False)
 
 
 def test_a_cloud_that_cannot_be_asked_for_a_release_is_not_called_usable(tmp_path: Path) -> None:
     where = machine(tmp_path, lambda_api_key="key_0123456789")
-    [unproved], [proved] = (access.look(where, ["lambda"], proved=clouds) for clouds in ([], ["lambda"]))
+    [unproved], [proved] = (access.check_clouds(where, ["lambda"], proved=clouds) for clouds in ([], ["lambda"]))
     assert (unproved.known, unproved.usable, proved.usable) == (True, False, True)
 
 
 @pytest.mark.parametrize("cloud", ["nebius", "vast"])
 def test_a_run_to_a_cloud_that_cannot_be_asked_is_refused_whatever_its_credentials(cloud: str, tmp_path: Path) -> None:
     where = machine(tmp_path, nebius_iam_token="token_0123456789", nebius_tenant_id="tenant-0123")
-    looks = access.look(where, [cloud], proved=["aws"])
-    with pytest.raises(CredentialsError, match="could not be called over") as caught:
+    looks = access.check_clouds(where, [cloud], proved=["aws"])
+    with pytest.raises(CredentialsError, match="could not prove that a run there has ended") as caught:
         access.require(looks, any_of_them=False)
-    assert f"- {cloud}: a way to ask it" in caught.value.what
+    assert f"- {cloud}: a way to ask whether" in caught.value.what
 
 
 def _typed(given: dict[str, str]) -> dict[str, Any]:

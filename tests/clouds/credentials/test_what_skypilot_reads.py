@@ -41,7 +41,7 @@ def asked(home: Path, cloud: str, question: str, *, also: Mapping[str, str] | No
     inputs = {name if name.isupper() else f"INPUT_{name.upper()}": value for name, value in given.items()}
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environ = {"HOME": str(home), "PATH": beside, "SKYPILOT_DISABLE_USAGE_COLLECTION": "1", **inputs, **(also or {})}
-    where = access.here(environ, folder=home / ".local/state/cvl-ci/credentials", writes=True)
+    where = access.local_environment(environ, folder=home / ".local/state/cvl-ci/credentials", writes=True)
     known = access.carry_out(where, access.prepare(where, [cloud]))
     words = [sys.executable, "-c", PROLOGUE + question]
     done = subprocess.run(words, env=known, capture_output=True, text=True, check=False, timeout=100)

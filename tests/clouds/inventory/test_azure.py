@@ -148,7 +148,7 @@ def test_all_pages_are_read(api: Api) -> None:
 
 def test_our_token_goes_to_azure_only(api: Api) -> None:
     first_page(api, "https://elsewhere.example.com/next")
-    assert "somewhere else" in error(find(azure()))
+    assert "on another server" in error(find(azure()))
     assert not any("elsewhere" in str(call.request.url) for call in api.mock.calls)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cvl_ci.clouds import PROVED, Inventories, every
+from cvl_ci.clouds import PROVED, Inventories, all_inventories
 from cvl_ci.clouds.provider import Look, ProviderInventory
 from cvl_ci.errors import EngineError
 from cvl_ci.model.plan import Place
@@ -81,7 +81,7 @@ def test_nothing_to_end_asks_nobody() -> None:
 
 
 def test_every_cloud_that_a_run_may_go_to_can_be_asked() -> None:
-    found = every({"PATH": "", "HOME": "/nowhere"}).find(
+    found = all_inventories({"PATH": "", "HOME": "/nowhere"}).find(
         lease="cvl-1-00000000", places=[Place(cloud=cloud) for cloud in PROVED if cloud not in {"aws", "api-server"}]
     )
     assert found.unproved == ()
@@ -91,7 +91,7 @@ def test_every_cloud_that_a_run_may_go_to_can_be_asked() -> None:
 
 def test_making_the_inventories_loads_no_cloud_s_library() -> None:
     program = (
-        "import sys; from cvl_ci import clouds as inventory; inventory.every({'HOME': '/nowhere'});"
+        "import sys; from cvl_ci import clouds as inventory; inventory.all_inventories({'HOME': '/nowhere'});"
         "print([name for name in ('boto3', 'botocore', 'requests', 'google.auth', 'urllib3') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
