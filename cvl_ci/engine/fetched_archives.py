@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cvl_ci.engine import transfer, unpack_process
-from cvl_ci.ports import Fetched
+from cvl_ci.ports import Fetched, UnpackStopped
 
 
 class Brought:
@@ -25,12 +25,20 @@ class Brought:
     def drop(self) -> None:
         self._folder.cleanup()
 
-    def unpacked(self, into: Path, *, environment: Mapping[str, str]) -> Fetched:
-        """Unpack every archive that arrived, and remove the archives."""
+    def unpacked(self, into: Path, *, environment: Mapping[str, str], within: float) -> Fetched:
+        """Unpack every archive, and remove the archives. Raise UnpackStopped. `within`: seconds, at most."""
+        seconds = min(within, unpack_process.UNPACK_SECONDS)
         try:
-            fetched = unpack_process.unpack(self.path, into=into, directory=self._directory, environment=environment)
+            fetched = unpack_process.unpack(
+                self.path, into=into, directory=self._directory, environment=environment, seconds=seconds
+            )
+        except UnpackStopped as stop:
+            raise UnpackStopped(self._with_problems(stop.fetched)) from None
         finally:
             self.drop()
+        return self._with_problems(fetched)
+
+    def _with_problems(self, fetched: Fetched) -> Fetched:
         problem = " ".join([*self.problems, *([fetched.problem] if fetched.problem else [])]) or None
         paths = [file.path for file in fetched.files]
         missed = [] if problem else transfer.unmatched(self.globs, paths, directory=self._directory)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,6 @@ from cvl_ci.model.outcome import NodeEnd
 from cvl_ci.ports import JobEnd
 
 ANSWER_SECONDS = 60.0
-SSH_FAILED = 255
-"""The exit code of ssh itself when it reaches no machine."""
 SSH_BACKOFF = Backoff(tries=3, first_seconds=5.0, growth=1.0)
 LOG_SECONDS = 60.0
 """A machine waits at most this long for the end of its log, because it costs money meanwhile."""
@@ -52,10 +50,10 @@ class Ending:
             return JobEnd(lost="The machine did not answer the question how the job ended.")
         except WorkerFailed as failure:
             return JobEnd(lost=f"The machine could not say how the job ended: {failure.error}: {failure.text}")
-        silent = [rank for rank, answer in enumerate(answers) if answer["code"] == SSH_FAILED]
+        silent = [rank for rank, answer in enumerate(answers) if not _is_answer(answer)]
         if silent:
             node = "The machine" if self.num_nodes == 1 else f"Node {silent[0]}"
-            return JobEnd(lost=f"{node} does not answer by ssh any more: {answers[silent[0]]['err'].strip()[:300]}")
+            return JobEnd(lost=f"{node} does not answer any more: {answers[silent[0]]['err'].strip()[:300]}")
         return JobEnd(nodes=_nodes(answers), warnings=self._whole_log(answers))
 
     def cut_short(self) -> JobEnd:
@@ -84,12 +82,12 @@ class Ending:
     def _answers(self) -> Sequence[dict[str, Any]]:
         """Ask every node how the job ended.
 
-        Ask again if a node does not answer by ssh: a network may fail for a moment.
+        Ask again if a node does not answer: a network may fail for a moment.
         """
 
         def ask() -> Sequence[dict[str, Any]]:
             answers = self._asked()
-            if any(answer["code"] == SSH_FAILED for answer in answers):
+            if not all(map(_is_answer, answers)):
                 raise _Unreached(answers)
             return answers
 
@@ -157,6 +155,10 @@ class Ending:
                     "and the machine stores only the last 32 MiB."
                 )
         return warnings
+
+
+def _is_answer(answer: Mapping[str, Any]) -> bool:
+    return script.has_answered(answer["code"], answer["out"])
 
 
 def _nodes(said: Sequence[dict[str, Any]]) -> tuple[NodeEnd, ...]:

@@ -22,6 +22,12 @@ SETUP_STREAM, JOB_STREAM = "setup", "running"
 """The names of a node's two logs: `~/.cvl-ci/LEASE/log/NAME/`."""
 _END_OF_FILE = "CVL_CI_END_OF_FILE"
 
+ANSWERED = "cvl-ci: this machine has answered"
+LONGEST_END = 48 << 10
+"""The most bytes that a node prints about its job's end. node_commands.py reads more."""
+SSH_FAILED = 255
+"""The exit code of ssh itself when it reaches no machine."""
+
 
 def environment(plan: RunPlan, *, lease: str, deadline: float) -> dict[str, str]:
     """Return the variables for the prelude and the plan's own environment. `deadline`: seconds since the epoch."""
@@ -79,9 +85,19 @@ def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:
 
 
 def end(*, lease: str) -> str:
-    """Return the command that prints a job's end on a node: its code, GPUs, turns, leftovers and log sums."""
+    """Return the command that prints a job's end on a node: its code, GPUs, turns, leftovers and log sums.
+
+    The last line is ANSWERED, also if no job ran. Without that line the node did not answer, for any exit code: ssh to
+    a lost machine ends with 255, and kubectl to a deleted pod ends with 1.
+    """
     sums = f'for log in {SETUP_STREAM} {JOB_STREAM}; do sed "s/^/log=$log /" "log/$log/sum"; {_SIZES}; done'
-    return f"cd ~/.cvl-ci/{lease} && {{ cat end gpu samples/told; head -n {MOST_LEFT} left; {sums}; }} 2> /dev/null"
+    told = f"cd ~/.cvl-ci/{lease} && {{ cat end gpu samples/told; head -n {MOST_LEFT} left; {sums}; }}"
+    return f"{{ {told}; }} 2> /dev/null | head -c {LONGEST_END}; echo; echo {ANSWERED}"
+
+
+def has_answered(code: int, output: str) -> bool:
+    """Tell whether a node answered the command of `end`. `code`: the exit code; `output`: what it printed."""
+    return code != SSH_FAILED and output.rstrip().endswith(f"\n{ANSWERED}")
 
 
 _SIZES = 'for part in old new; do [ -f "log/$log/$part" ] && echo "size=$log/$part $(wc -c < "log/$log/$part")"; done'

@@ -161,9 +161,9 @@ class SkyPilotEngine:
         except WorkerFailed as failure:
             brought.problems.append(f"Not all outputs could be fetched: {failure.error}: {failure.text}"[:500])
 
-    def unpack(self, *, into: Path) -> Fetched:
+    def unpack(self, *, into: Path, within: float = math.inf) -> Fetched:
         brought, self._brought = self._brought, None
-        return brought.unpacked(into, environment=self._environment) if brought else Fetched()
+        return brought.unpacked(into, environment=self._environment, within=within) if brought else Fetched()
 
     def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
         self._attached = False

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cvl_ci.model.outcome import FetchedFile
-from cvl_ci.ports import Fetched
+from cvl_ci.ports import Fetched, UnpackStopped
 
 UNPACK_SECONDS = 1_800.0
 """The longest time for unpacking. The machines are gone by then, so it costs only this run's own time."""
+END_SECONDS = 5.0
+"""The time that an interrupted unpacking has to remove a file that it wrote only in part."""
 LONGEST_LINE = 1 << 20
 _PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")
 """The variables that Python needs to start. None of them is a secret."""
@@ -25,24 +27,48 @@ _AS_ISOLATED = ("-I",) if sys.flags.isolated else ()
 def unpack(
     folder: Path, *, into: Path, directory: str, environment: Mapping[str, str], seconds: float = UNPACK_SECONDS
 ) -> Fetched:
-    """Unpack in a process of its own. Return the unpacked files, also if that process failed or was ended."""
+    """Unpack in a process of its own. Return the unpacked files, also if that process failed or was ended.
+
+    Ctrl-C ends that process too: raise UnpackStopped with the unpacked files.
+    """
     program = [sys.executable, *_AS_ISOLATED, "-m", "cvl_ci.engine.worker_unpack"]
     arguments = [str(folder), str(into), directory, str(os.getpid())]
     with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as chatter:
+        process = subprocess.Popen(
+            [*program, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=told,
+            stderr=chatter,
+            env={"PYTHONUTF8": "1"} | {name: environment[name] for name in _PASSED_ON if name in environment},
+            start_new_session=True,  # a terminal sends Ctrl-C to every process of its own session
+        )
         try:
-            done = subprocess.run(
-                [*program, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=told,
-                stderr=chatter,
-                env={"PYTHONUTF8": "1"} | {name: environment[name] for name in _PASSED_ON if name in environment},
-                timeout=seconds,
-                check=False,
-            )
-            over = "" if done.returncode == 0 else _failure(done.returncode, chatter)
+            code = process.wait(timeout=seconds)
+            over = "" if code == 0 else _failure(code, chatter)
         except subprocess.TimeoutExpired:
-            over = f"Unpacking the outputs took longer than {seconds / 60:.3g} minutes and was ended."
+            over = f"Unpacking the outputs took longer than {_duration(seconds)} and was ended."
+        except KeyboardInterrupt:
+            _end(process)
+            raise UnpackStopped(_read(told, "Unpacking the outputs was stopped.")) from None
+        finally:
+            _end(process)
         return _read(told, over)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End it, if it lives. It gets time to remove a file that it has written only in part."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(timeout=END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.3g} minutes"
 
 
 def _read(told: BinaryIO, over: str) -> Fetched:
@@ -62,7 +88,9 @@ def _read(told: BinaryIO, over: str) -> Fetched:
         else:
             end = values
     if not end:
-        more = f"{over or 'Unpacking the outputs ended early.'} What came before that is in the outputs folder."
+        count = f"{len(files):,} file{'' if len(files) == 1 else 's'}"
+        why = over or "Unpacking the outputs ended early."
+        more = f"{why} {count} came into the outputs folder; the rest is lost."
         return Fetched(files=tuple(files), refused=tuple(refusals), problem=more)
     return Fetched(files=tuple(files), refused=tuple(end["refused"]), problem=end["problem"])
 

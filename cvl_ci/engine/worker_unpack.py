@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import resource
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ MEMORY_BYTES = 1 << 30
 def main() -> None:
     folder, into, directory, parent = sys.argv[1:5]
     die_with_parent(int(parent))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, which removes the file at hand
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     fetched = unpack(Path(folder), into=Path(into), directory=directory, tell=_tell)
     _say(refused=fetched.refused, problem=fetched.problem)

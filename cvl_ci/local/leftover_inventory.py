@@ -91,7 +91,7 @@ class NothingToDrive:
     def fetch(self, *, globs: Sequence[str], within: float = math.inf) -> NoReturn:
         _refuse()
 
-    def unpack(self, *, into: Path) -> NoReturn:
+    def unpack(self, *, into: Path, within: float = math.inf) -> NoReturn:
         _refuse()
 
 

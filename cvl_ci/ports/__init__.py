@@ -5,7 +5,7 @@ from __future__ import annotations
 from cvl_ci.ports.checkout import Checkout, Entry, FolderFiles, Paths, Staging
 from cvl_ci.ports.clock import Clock
 from cvl_ci.ports.cloud import Cloud, Clouds
-from cvl_ci.ports.engine import Engine, Fetched, JobEnd, LaunchRequest
+from cvl_ci.ports.engine import Engine, Fetched, JobEnd, LaunchRequest, UnpackStopped
 from cvl_ci.ports.events import AttemptFailed, Attempting, Began, Event, Line, Progress, Watch
 from cvl_ci.ports.inventory import Found, Inventory, Resource
 from cvl_ci.ports.leases import LeaseRecord, Records
@@ -43,6 +43,7 @@ __all__ = [
     "Resource",
     "RunLog",
     "Staging",
+    "UnpackStopped",
     "Uploaded",
     "Watch",
     "Workflow",

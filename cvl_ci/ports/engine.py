@@ -48,6 +48,14 @@ class Fetched:
     warnings: tuple[str, ...] = ()
 
 
+class UnpackStopped(KeyboardInterrupt):
+    """A person stopped the unpacking. `fetched`: the files that are there."""
+
+    def __init__(self, fetched: Fetched) -> None:
+        super().__init__()
+        self.fetched = fetched
+
+
 class Engine(Protocol):
     """Launch, stream, fetch, down. One engine serves one run; `stop` may be called from any state, more than once."""
 
@@ -69,8 +77,11 @@ class Engine(Protocol):
         `within`: seconds, at most.
         """
 
-    def unpack(self, *, into: Path) -> Fetched:
-        """Take apart what was brought. The machines may be gone by then: a hostile archive takes its time."""
+    def unpack(self, *, into: Path, within: float = math.inf) -> Fetched:
+        """Take apart what was brought. The machines may be gone by then: a hostile archive takes its time.
+
+        `within`: seconds, at most. Raises UnpackStopped where a person's signal stops it.
+        """
 
     def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
         """The ssh commands to its machines, which `public_key` opens now; they end by themselves soon after `until`."""

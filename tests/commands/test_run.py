@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -13,8 +14,9 @@ from cvl_ci.commands.run import run as running
 from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError, RequestError
 from cvl_ci.lease import Owner
 from cvl_ci.model.lease_name import LABEL_DEADLINE
-from cvl_ci.model.outcome import Ending, NodeEnd, Outcome
+from cvl_ci.model.outcome import Ending, FetchedFile, NodeEnd, Outcome
 from cvl_ci.model.plan import Limits, Place, RunPlan
+from cvl_ci.ports import Fetched, UnpackStopped
 from tests.support.fakes import (
     FakeClock,
     FakeCloud,
@@ -283,11 +285,38 @@ def test_ctrl_c_while_the_job_runs_fetches_what_it_wrote_and_a_second_one_does_n
     house.engine.at = at
     house.interruptible = interruptible
     outcome = house.run()
-    assert (outcome.ending, outcome.exit_code, opened) == (Ending.CANCELLED, 130, ["opened"])
+    assert (outcome.ending, outcome.exit_code) == (Ending.CANCELLED, 130)
+    assert opened == ["opened"] * 2, "one more Ctrl-C ends the fetch, and one more the unpacking"
+    assert house.engine.unpacked_within == running.STOPPED_UNPACK_SECONDS
     assert [file.path for file in outcome.files] == ([] if twice else ["metrics.json"])
     assert twice or house.engine.fetched_within == running.RESCUE_SECONDS
     assert outcome.release is not None and outcome.release.gone
     assert house.cloud.running() == []
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_ctrl_c_while_outputs_are_unpacked_reports_the_files_that_are_there(house: House, before: bool) -> None:
+    """By a person alone: a program that stops a run sends no second signal, and `interruptible` refuses it."""
+
+    def interruptible() -> AbstractContextManager[object]:
+        raise KeyboardInterrupt
+
+    def at(now: str) -> None:
+        if now == "fetch" and before:
+            raise KeyboardInterrupt
+        if now == "unpack":
+            came = (FetchedFile(path="kept.pt", bytes=1),)
+            raise UnpackStopped(Fetched(files=came, problem="Unpacking was stopped. 1 file came; the rest is lost."))
+
+    house.engine.at = at
+    house.interruptible = interruptible
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code) == (Ending.CANCELLED, 130)
+    assert [file.path for file in outcome.files] == ["kept.pt"]
+    assert any("the rest is lost" in warning for warning in outcome.warnings)
+    assert house.engine.unpacked_within == (running.STOPPED_UNPACK_SECONDS if before else math.inf)
+    assert outcome.release is not None
+    assert outcome.release.gone
 
 
 def test_a_dearer_machine_than_quoted_ends_sooner(house: House) -> None:

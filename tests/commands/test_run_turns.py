@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ class Measuring(FakeEngine):
 
     wrote: Mapping[str, object] = {}
 
-    def unpack(self, *, into: Path) -> Fetched:
+    def unpack(self, *, into: Path, within: float = math.inf) -> Fetched:
         for turn, said in self.wrote.items():
             (into / turn / "outputs").mkdir(parents=True)
             (into / turn / "outputs" / "metrics.json").write_text(json.dumps(said))

@@ -11,6 +11,7 @@ import pytest
 
 from cvl_ci.engine import skypilot
 from cvl_ci.engine.process import Expired
+from cvl_ci.engine.script import ANSWERED
 from cvl_ci.engine.skypilot import OVERTIME_SECONDS, SkyPilotEngine
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.plan import Limits, RunPlan
@@ -38,7 +39,7 @@ class Hanging:
                 request["on_line"](line)
             self.limits.append(request["until"]() - time.monotonic())
             raise Expired
-        return [{"code": 0, "out": self.end, "err": ""}] if verb == "ask_nodes" else None
+        return [{"code": 0, "out": f"{self.end}\n{ANSWERED}\n", "err": ""}] if verb == "ask_nodes" else None
 
     def abort(self) -> None: ...
     def kill(self) -> None: ...

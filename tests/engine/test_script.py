@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine import script
+from cvl_ci.engine import node_commands, script
 from cvl_ci.model.plan import Limits, RunPlan
 
 LEASE = "cvl-1-abc"
@@ -229,3 +229,17 @@ def test_the_job_ends_by_what_was_armed_at_boot_where_that_is_sooner(tmp_path: P
     )
     assert done.returncode == code
     assert node.end()["timed_out"] == ("1" if code else "0")
+
+
+@pytest.mark.parametrize("said", [None, "exit_code=0\n", "x" * 1_000_000, "left=\n" * 20_000])
+def test_a_node_that_is_there_always_answers_how_its_job_ended(tmp_path: Path, said: str | None) -> None:
+    if said is not None:
+        (tmp_path / f".cvl-ci/{LEASE}").mkdir(parents=True)
+        (tmp_path / f".cvl-ci/{LEASE}/end").write_text(said)
+    done = subprocess.run(
+        ["sh", "-c", script.end(lease=LEASE)], env={"HOME": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert script.has_answered(done.returncode, done.stdout)
+    assert len(done.stdout) < node_commands.OUT_BYTES - (8 << 10)
+    assert not script.has_answered(255, done.stdout)
+    assert not script.has_answered(done.returncode, done.stdout.replace(script.ANSWERED, ""))

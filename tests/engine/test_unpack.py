@@ -6,6 +6,7 @@ import io
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -17,7 +18,7 @@ import pytest
 from cvl_ci.engine import tarball, unpack_process
 from cvl_ci.engine.member_paths import DEEPEST, LONGEST_PATH
 from cvl_ci.engine.unpack import MOST_REFUSALS, Limits, unpack
-from cvl_ci.ports import Fetched
+from cvl_ci.ports import Fetched, UnpackStopped
 from tests.support.cases import generated
 
 
@@ -329,21 +330,59 @@ def test_apart_it_is_the_same(archive: Path, tmp_path: Path) -> None:
     assert apart(archive, tmp_path / "a") == unpack(archive, into=tmp_path / "b", directory=".")
 
 
-@pytest.mark.parametrize("end", ["time", "failure"])
+@pytest.mark.parametrize("end", ["time", "failure", "Ctrl-C"])
 def test_one_that_is_ended_keeps_what_it_took_and_says_so(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     lines = '{"path": "kept", "bytes": 1}\n{"refusal": "r"}\n{"path": "ha'
     program = tmp_path / "python"
-    after = "exec sleep 60" if end == "time" else "echo MemoryError >&2; exit 1"
+    after = "echo MemoryError >&2; exit 1" if end == "failure" else "exec sleep 60"
     program.write_text(f"#!/bin/sh\nprintf '%s' '{lines}'; {after}\n")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    fetched = apart(archive, tmp_path / "out", seconds=0.5 if end == "time" else 60)
+    if end == "Ctrl-C":
+        monkeypatch.setattr(subprocess, "Popen", Stopped)
+        with pytest.raises(UnpackStopped) as stopped:
+            apart(archive, tmp_path / "out")
+        fetched = stopped.value.fetched
+        assert Stopped.made.returncode == -signal.SIGTERM
+    else:
+        fetched = apart(archive, tmp_path / "out", seconds=0.5 if end == "time" else 60)
     assert [file.path for file in fetched.files] == ["kept"]
     assert fetched.refused == ("r",)
-    said = "took longer than" if end == "time" else "failed (status 1: MemoryError)"
+    said = {"time": "took longer than 0.5 s", "failure": "failed (status 1: MemoryError)", "Ctrl-C": "was stopped"}[end]
     assert fetched.problem is not None and said in fetched.problem
+    assert "1 file came into the outputs folder; the rest is lost." in fetched.problem
+
+
+class Stopped(subprocess.Popen[bytes]):
+    """A process whose first wait a person's Ctrl-C interrupts."""
+
+    made: Stopped
+
+    def wait(self, timeout: float | None = None) -> int:
+        if not hasattr(Stopped, "made"):
+            Stopped.made = self
+            time.sleep(0.5)
+            raise KeyboardInterrupt
+        return super().wait(timeout)
+
+
+def test_an_unpacking_that_is_ended_leaves_no_file_in_part(archive: Path, tmp_path: Path) -> None:
+    large = tarfile.TarInfo("large")
+    large.size = 2 << 30
+    (archive / "0").mkdir(parents=True)
+    with (archive / "0/root.tar").open("wb") as file:  # sparse: nothing is written but the header
+        file.write(large.tobuf(tarfile.GNU_FORMAT))
+        file.truncate(512 + large.size + 1024)
+    words = [sys.executable, "-m", "cvl_ci.engine.worker_unpack", str(archive), str(tmp_path / "out"), "."]
+    process = subprocess.Popen([*words, str(os.getpid())], stdout=subprocess.PIPE)
+    while not (tmp_path / "out/large").exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.terminate()
+    assert process.communicate(timeout=60)[0] == b""
+    assert process.returncode == 1
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 # ---- archives that nobody thought of ---------------------------------------------------------------------------------

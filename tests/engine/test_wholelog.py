@@ -16,6 +16,7 @@ from cvl_ci.engine import node_commands, whole_log
 from cvl_ci.engine.job_end import Ending
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed, pieces
+from cvl_ci.engine.script import ANSWERED
 from cvl_ci.engine.whole_log import Heard, missed
 from cvl_ci.ports import Event, Line, Progress
 
@@ -133,7 +134,7 @@ class Machines:
             lines.append(f"size={name}/new {len(data)}")
             if self.sums:
                 lines.append(f"log={name} {len(text)} {zlib.crc32(text.encode())} 0 0 {data.count(10)}")
-        return "\n".join(lines)
+        return "\n".join([*lines, "", ANSWERED])
 
 
 def ending(machines: Machines, watched: list[Event]) -> tuple[Ending, Following]:
@@ -263,9 +264,19 @@ def test_what_a_machine_says_of_its_log_is_believed_only_where_it_makes_sense() 
     assert json.dumps(left)
 
 
+NO_ANSWERS: dict[str, dict[str, Any]] = {
+    "ssh to a lost machine": {"code": 255, "out": "", "err": "Connection timed out"},
+    "kubectl to a deleted pod": {"code": 1, "out": "", "err": 'Error from server (NotFound): pods "c" not found'},
+    "an empty answer": {"code": 0, "out": "", "err": ""},
+    "an answer that was cut": {"code": 1, "out": "exit_code=0\ntimed_out=0\n", "err": "unexpected EOF"},
+    "a job that prints the last line": {"code": 137, "out": f"left={ANSWERED}\nleft=x\n", "err": ""},
+}
+
+
+@pytest.mark.parametrize("silence", NO_ANSWERS)
 @pytest.mark.parametrize(("silences", "lost"), [(2, False), (3, True)])
 def test_one_silent_node_of_several_is_asked_again_and_then_is_lost(
-    silences: int, lost: bool, monkeypatch: pytest.MonkeyPatch
+    silences: int, lost: bool, silence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its failure reaches the other node first: that one's exit code says nothing about the job."""
     monkeypatch.setattr("time.sleep", lambda _: None)
@@ -275,11 +286,10 @@ def test_one_silent_node_of_several_is_asked_again_and_then_is_lost(
 
     def call(verb: str, **_: Any) -> Any:
         asked.append(verb)
-        silent = {"code": 255, "out": "", "err": "Connection timed out"}
-        return [answers[0], silent] if len(asked) <= silences else answers
+        return [answers[0], NO_ANSWERS[silence]] if len(asked) <= silences else answers
 
     monkeypatch.setattr(machines, "call", call)
     end, _ = ending(machines, [])
     ended = end.by_itself()
     assert (ended.lost is not None) is lost
-    assert not lost or "Node 1 does not answer by ssh" in str(ended.lost)
+    assert not lost or "Node 1 does not answer any more" in str(ended.lost)

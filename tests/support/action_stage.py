@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -61,7 +62,7 @@ class FileCloud(FakeCloud):
 class UnpackingEngine(FakeEngine):
     """An engine whose machine packed the archives of the folder `STAGE_ARCHIVES`."""
 
-    def unpack(self, *, into: Path) -> Fetched:
+    def unpack(self, *, into: Path, within: float = math.inf) -> Fetched:
         self.at("unpack")
         return unpack(Path(os.environ["STAGE_ARCHIVES"]), into=into, directory=".")
 

@@ -138,6 +138,7 @@ class FakeEngine:
     warnings: tuple[str, ...] = ()
     followed_until: float | None = None
     fetched_within: float | None = None
+    unpacked_within: float | None = None
     brought: bool = False
     stopped: int = 0
     cut_off: bool = False
@@ -192,7 +193,8 @@ class FakeEngine:
         self.at("fetch")
         self.brought = True
 
-    def unpack(self, *, into: Path) -> Fetched:
+    def unpack(self, *, into: Path, within: float = math.inf) -> Fetched:
+        self.unpacked_within = within
         self.at("unpack")
         if not self.brought:
             return Fetched()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from cvl_ci.commands.plan import quote as planning
@@ -14,7 +15,7 @@ from cvl_ci.errors import CvlError, Mistake, RequestError
 from cvl_ci.lease import Lease, Owner
 from cvl_ci.model.outcome import Ending, Launch, Outcome, Phase, Release
 from cvl_ci.model.plan import RELEASE_MINUTES, Place, RunPlan
-from cvl_ci.ports import Cloud, LaunchRequest, LeaseRecord
+from cvl_ci.ports import Cloud, LaunchRequest, LeaseRecord, UnpackStopped
 from cvl_ci.result.no_follow import refuse_links
 from cvl_ci.result.units import size
 
@@ -26,6 +27,8 @@ CANCEL_GRACE_SECONDS = 60.0
 
 RESCUE_SECONDS = 60.0
 """After a person stops a job, its machine waits this long for the outputs: it costs money meanwhile."""
+STOPPED_UNPACK_SECONDS = 60.0
+"""The longest time for unpacking after a person stopped the run, because the person waits."""
 
 
 def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
@@ -202,11 +205,25 @@ def _fetched(state: RunState, cloud: Cloud) -> bool:
 
 
 def _unpack(state: RunState, cloud: Cloud) -> None:
-    """Unpack after the machines are gone: the machines' archives cannot delay their end."""
+    """Unpack after the machines are gone: the machines' archives cannot delay their end. Ctrl-C ends the unpacking."""
     try:
-        state.fetched = cloud.engine.unpack(into=state.outputs)
+        with _stoppable(state):
+            within = STOPPED_UNPACK_SECONDS if state.cancelled else math.inf
+            state.fetched = cloud.engine.unpack(into=state.outputs, within=within)
+    except UnpackStopped as stop:
+        state.fetched, state.cancelled = stop.fetched, True
     except Exception as error:  # noqa: BLE001  a machine chose the files
         state.warnings.append(f"The outputs could not be unpacked: {_words(error)}")
+
+
+@contextmanager
+def _stoppable(state: RunState) -> Iterator[None]:
+    """Let one more signal of a person stop what is going on, after the first one has stopped the run."""
+    with ExitStack() as stack:
+        if state.cancelled and state.tools.interruptible is not None:
+            with suppress(KeyboardInterrupt):  # a program stopped the run, and no person
+                stack.enter_context(state.tools.interruptible())
+        yield
 
 
 def _words(error: Exception) -> str:
