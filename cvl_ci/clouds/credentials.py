@@ -14,19 +14,15 @@ import yaml
 
 from cvl_ci.clouds import credential_files, oidc
 from cvl_ci.clouds.api_server.credentials import API_SERVER
-from cvl_ci.clouds.aws.credentials import AWS
-from cvl_ci.clouds.azure.credentials import AZURE
 from cvl_ci.clouds.credential_provider import CredentialFiles, Environment, Login
-from cvl_ci.clouds.gcp.credentials import GCP
-from cvl_ci.clouds.key_files import LAMBDA, NEBIUS, RUNPOD
 from cvl_ci.clouds.kubernetes.credentials import KUBERNETES
 from cvl_ci.clouds.programs import run_bounded
+from cvl_ci.clouds.registry import credential_providers
 from cvl_ci.errors import CredentialsError
 from cvl_ci.inputs.action_variables import variable
 from cvl_ci.inputs.credential_fields import CREDENTIAL_INPUTS
 from cvl_ci.model.access import CloudAccess
 
-PROVIDERS = {kind.cloud: kind for kind in (AWS, GCP, AZURE, LAMBDA, RUNPOD, NEBIUS, KUBERNETES, API_SERVER)}
 LOGIN_SECONDS = 60
 SERVER_INPUTS = ("skypilot_api_server_endpoint", "skypilot_service_account_token")
 
@@ -50,9 +46,10 @@ def check_clouds(environment: Environment, clouds: Collection[str], *, proved: C
 
     A run on another cloud could not be proved to have ended.
     """
-    named = dict.fromkeys(clouds) or [cloud for cloud in PROVIDERS if cloud != API_SERVER.cloud]
+    providers = credential_providers()
+    named = dict.fromkeys(clouds) or [cloud for cloud in providers if cloud != API_SERVER.cloud]
     return [
-        _with_proof(PROVIDERS[cloud].check(environment) if cloud in PROVIDERS else _unknown_cloud(cloud), proved)
+        _with_proof(providers[cloud].check(environment) if cloud in providers else _unknown_cloud(cloud), proved)
         for cloud in named
     ]
 
@@ -112,7 +109,8 @@ def prepare(environment: Environment, clouds: Collection[str]) -> CredentialFile
 
     Clouds that are not in use get nothing.
     """
-    parts = {cloud: PROVIDERS[cloud].write(environment) for cloud in clouds}
+    providers = credential_providers()
+    parts = {cloud: providers[cloud].write(environment) for cloud in clouds}
     merged = CredentialFiles(
         files={path: text for part in parts.values() for path, text in part.files.items()},
         variables={name: value for part in parts.values() for name, value in part.variables.items()},

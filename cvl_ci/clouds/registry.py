@@ -1,53 +1,68 @@
-"""All clouds with an inventory. Each one is made at its first use, so that a query imports no other cloud's library."""
+"""The list of clouds, one line for each. Checks, credential files, inventories and proofs follow from it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from cvl_ci.clouds.aws.clients import account_regions, ec2_clients
-from cvl_ci.clouds.aws.inventory import AwsInventory
+from cvl_ci.clouds.api_server.credentials import API_SERVER
+from cvl_ci.clouds.aws import inventory as aws
+from cvl_ci.clouds.aws.credentials import AWS
 from cvl_ci.clouds.azure import inventory as azure
+from cvl_ci.clouds.azure.credentials import AZURE
 from cvl_ci.clouds.composite import Inventories
+from cvl_ci.clouds.credential_provider import CredentialProvider
 from cvl_ci.clouds.gcp import inventory as gcp
-from cvl_ci.clouds.kubernetes.inventory import Kubernetes
+from cvl_ci.clouds.gcp.credentials import GCP
+from cvl_ci.clouds.kubernetes import inventory as kubernetes
+from cvl_ci.clouds.kubernetes.credentials import KUBERNETES
 from cvl_ci.clouds.lambda_cloud import inventory as lambda_cloud
-from cvl_ci.clouds.programs import programs
-from cvl_ci.clouds.provider import Provider, ProviderInventory
+from cvl_ci.clouds.lambda_cloud.credentials import LAMBDA
+from cvl_ci.clouds.nebius.credentials import NEBIUS
 from cvl_ci.clouds.runpod import inventory as runpod
+from cvl_ci.clouds.runpod.credentials import RUNPOD
 from cvl_ci.ports import Inventory
 
-if TYPE_CHECKING:
-    from mypy_boto3_ec2.client import EC2Client
 
-PROVED = ("aws", "gcp", "azure", "lambda", "runpod", "kubernetes", "api-server")
-"""The clouds that can prove an end: these providers, and an API server for its own (engine/server_inventory.py)."""
+@dataclass(frozen=True, kw_only=True)
+class RegisteredCloud:
+    """One cloud. `inventory` opens its inventory, from an environment; without one, no run may go there.
+
+    `engine_asks`: the engine has the inventory (engine/server_inventory.py).
+    """
+
+    credentials: CredentialProvider
+    inventory: Callable[[Mapping[str, str]], Inventory] | None = None
+    engine_asks: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.credentials.cloud
+
+
+CLOUDS: tuple[RegisteredCloud, ...] = (
+    RegisteredCloud(credentials=AWS, inventory=aws.open_inventory),
+    RegisteredCloud(credentials=GCP, inventory=gcp.open_inventory),
+    RegisteredCloud(credentials=AZURE, inventory=azure.open_inventory),
+    RegisteredCloud(credentials=LAMBDA, inventory=lambda_cloud.open_inventory),
+    RegisteredCloud(credentials=RUNPOD, inventory=runpod.open_inventory),
+    RegisteredCloud(credentials=NEBIUS),
+    RegisteredCloud(credentials=KUBERNETES, inventory=kubernetes.open_inventory),
+    RegisteredCloud(credentials=API_SERVER, engine_asks=True),
+)
+
+
+def credential_providers() -> dict[str, CredentialProvider]:
+    """Return the providers of credentials by cloud."""
+    return {cloud.name: cloud.credentials for cloud in CLOUDS}
+
+
+def proved() -> tuple[str, ...]:
+    """Return the clouds that can be asked whether a machine is gone. A run anywhere else could not be ended."""
+    return tuple(cloud.name for cloud in CLOUDS if cloud.inventory or cloud.engine_asks)
 
 
 def all_inventories(environ: Mapping[str, str], *, anywhere: Collection[str] = ()) -> Inventories:
-    """Return the inventory of all clouds. `anywhere`: the clouds of a query that names no place."""
-    home, run = Path(environ.get("HOME", "/root")), programs(environ)
-    project = environ.get("GOOGLE_CLOUD_PROJECT", "")
-    providers: list[Provider] = [
-        gcp.Gcp(lambda: gcp.sign_in(project)),
-        azure.Azure(lambda: azure.token_from(run)),
-        lambda_cloud.LambdaCloud(lambda: lambda_cloud.key_from(home)),
-        runpod.RunPod(lambda: runpod.key_from(home)),
-        Kubernetes(run),
-    ]
-    inventories: dict[str, Inventory] = {provider.name: ProviderInventory(provider) for provider in providers}
-    client = _clients()
-    inventories["aws"] = AwsInventory(client=client, regions=account_regions(client))
-    return Inventories(inventories, anywhere=anywhere)
-
-
-def _clients() -> Callable[[str], EC2Client]:
-    """Return one client factory for all regions, made at its first use: boto3 is not imported earlier."""
-    clients = cache(ec2_clients)
-
-    def client(region: str) -> EC2Client:
-        return clients()(region)
-
-    return client
+    """Return the inventory of all clouds. `anywhere`: the clouds to ask when a question names no place."""
+    opened = {cloud.name: cloud.inventory(environ) for cloud in CLOUDS if cloud.inventory}
+    return Inventories(opened, anywhere=anywhere)

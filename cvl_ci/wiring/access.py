@@ -19,35 +19,36 @@ def credentials(
     environ: Mapping[str, str], clouds: Sequence[str], *, mask: Callable[..., None], required: bool = True
 ) -> Mapping[str, str]:
     """The action's: what the inputs give is written for the clouds in use, for this process and all that follow."""
-    from cvl_ci.clouds import PROVED
     from cvl_ci.clouds import credentials as access
+    from cvl_ci.clouds import proved
     from cvl_ci.model.plan import SANDBOX
 
     if SANDBOX in clouds:
         return environ
     where = access.local_environment(dict(environ), folder=credentials_directory(environ), writes=True)
-    return access.set_up(where, clouds, proved=PROVED, mask=mask, adopt=_adopt, required=required)
+    return access.set_up(where, clouds, proved=proved(), mask=mask, adopt=_adopt, required=required)
 
 
 def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> None:
     """In a terminal: what is missing is told before anything is spent, and nothing is written."""
-    from cvl_ci.clouds import PROVED
     from cvl_ci.clouds import credentials as access
+    from cvl_ci.clouds import proved
     from cvl_ci.model.plan import SANDBOX
 
     if SANDBOX not in clouds:
         where = access.local_environment(environ, folder=credentials_directory(environ), writes=False)
         named = access.in_use(where, clouds)
-        access.require(access.check_clouds(where, named, proved=PROVED), any_of_them=not named)
+        access.require(access.check_clouds(where, named, proved=proved()), any_of_them=not named)
 
 
 def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[CloudAccess]:
-    from cvl_ci.clouds import PROVED
     from cvl_ci.clouds import credentials as access
+    from cvl_ci.clouds import proved
+    from cvl_ci.clouds.registry import credential_providers
     from cvl_ci.commands import check
 
     where = access.local_environment(environ, folder=credentials_directory(environ), writes=False)
-    return access.check_clouds(where, check.asked(names, access.PROVIDERS), proved=PROVED)
+    return access.check_clouds(where, check.asked(names, credential_providers()), proved=proved())
 
 
 def has_credentials(environ: Mapping[str, str]) -> bool:
@@ -61,13 +62,13 @@ def has_credentials(environ: Mapping[str, str]) -> bool:
 
 def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Place, ...]:
     """Where machines of ours could be, as far as this machine tells. `by_inputs`: as the action's inputs say."""
-    from cvl_ci.clouds import PROVED
     from cvl_ci.clouds import credentials as access
+    from cvl_ci.clouds import proved
     from cvl_ci.model.plan import Place
 
     where = access.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
     named = access.in_use(where, ()) if by_inputs else ()
-    return tuple(Place(cloud=each.cloud) for each in access.check_clouds(where, named, proved=PROVED) if each.usable)
+    return tuple(Place(cloud=each.cloud) for each in access.check_clouds(where, named, proved=proved()) if each.usable)
 
 
 def on_usable_clouds(
@@ -78,8 +79,8 @@ def on_usable_clouds(
     `by_inputs`: as the action's inputs say. `asks_role`: whether this machine's own role counts; looking for it asks
     the metadata service of the network.
     """
-    from cvl_ci.clouds import PROVED
     from cvl_ci.clouds import credentials as access
+    from cvl_ci.clouds import proved
     from cvl_ci.commands.plan.anywhere import name_clouds
     from cvl_ci.engine.server_inventory import ADDRESS
 
@@ -89,7 +90,7 @@ def on_usable_clouds(
     if access.in_use(where, ()):
         return plan
     where = where if asks_role else replace(where, has_instance_role=lambda: False)
-    usable = [each.cloud for each in access.check_clouds(where, (), proved=PROVED) if each.usable]
+    usable = [each.cloud for each in access.check_clouds(where, (), proved=proved()) if each.usable]
     return name_clouds(plan, usable, prices)
 
 

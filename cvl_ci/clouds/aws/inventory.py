@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cvl_ci.clouds.aws import queries
+from cvl_ci.clouds.aws.clients import account_regions, ec2_clients
 from cvl_ci.errors import EngineError
 from cvl_ci.model.outcome import Asked
 from cvl_ci.model.plan import Place
-from cvl_ci.ports import Found, Resource
+from cvl_ci.ports import Found, Inventory, Resource
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -132,6 +134,16 @@ class AwsInventory:
             created_at=created.timestamp() if created else None,
             ending=state in _ENDING,
         )
+
+
+def open_inventory(_environ: Mapping[str, str]) -> Inventory:
+    """Return the inventory of every region of the account. boto3 takes its credentials from this process."""
+    clients = cache(ec2_clients)  # boto3 is imported at the first question
+
+    def client(region: str) -> EC2Client:
+        return clients()(region)
+
+    return AwsInventory(client=client, regions=account_regions(client))
 
 
 def _extra(client: EC2Client, lease: str | None) -> tuple[list[queries.Raw], tuple[str, ...]]:

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cvl_ci.clouds import http
-from cvl_ci.clouds.provider import Look, cluster_of, is_ours, moment, named, shared
+from cvl_ci.clouds.programs import programs
+from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, moment, named, shared
 from cvl_ci.model.plan import Place
-from cvl_ci.ports import Resource
+from cvl_ci.ports import Inventory, Resource
 
 if TYPE_CHECKING:
     from requests import Session
@@ -104,6 +105,11 @@ class Azure:
         if self._token is None or self._token.expires_at - _TOKEN_MARGIN < time.time():
             self._token = self._new_token()
         return self._token
+
+
+def open_inventory(environ: Mapping[str, str]) -> Inventory:
+    run = programs(environ)
+    return ProviderInventory(Azure(lambda: token_from(run)))
 
 
 def token_from(run: Callable[[Sequence[str]], str]) -> Token:

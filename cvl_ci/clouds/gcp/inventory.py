@@ -14,10 +14,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cvl_ci.clouds import http
-from cvl_ci.clouds.provider import Look, cluster_of, is_ours, moment, named, shared
+from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, moment, named, shared
 from cvl_ci.model.lease_name import ANY_NAME_EXPRESSION, CLUSTER_TAG, LABEL_LEASE
 from cvl_ci.model.plan import Place
-from cvl_ci.ports import Resource
+from cvl_ci.ports import Inventory, Resource
 
 if TYPE_CHECKING:
     from requests import Session
@@ -142,6 +142,11 @@ class Gcp:
             yield from ({**raw, "status": raw.get("state", "")} for raw in nodes)
             token = pages.next(page.get("nextPageToken"))
             params = {"pageToken": token}
+
+
+def open_inventory(environ: Mapping[str, str]) -> Inventory:
+    project = environ.get("GOOGLE_CLOUD_PROJECT", "")
+    return ProviderInventory(Gcp(lambda: sign_in(project)))
 
 
 def sign_in(project: str) -> tuple[Session, str]:

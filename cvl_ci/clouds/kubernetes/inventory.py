@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cvl_ci.clouds import http
-from cvl_ci.clouds.provider import Look, is_ours, moment, named, shared
+from cvl_ci.clouds.programs import programs
+from cvl_ci.clouds.provider import Look, ProviderInventory, is_ours, moment, named, shared
 from cvl_ci.model.lease_name import CLUSTER_TAG
 from cvl_ci.model.plan import Place
-from cvl_ci.ports import Resource
+from cvl_ci.ports import Inventory, Resource
 
 SECONDS = "--request-timeout=20s"
 _ENDING = "Terminating"
@@ -74,6 +75,10 @@ class Kubernetes:
         except PermissionError:
             text = self._run(get)
         return parse_list(text)
+
+
+def open_inventory(environ: Mapping[str, str]) -> Inventory:
+    return ProviderInventory(Kubernetes(programs(environ)))
 
 
 def parse_list(text: str) -> Sequence[Mapping[str, Any]]:

@@ -1,1 +1,1 @@
-"""Lambda: inventory."""
+"""Lambda: credentials and inventory."""

@@ -10,17 +10,14 @@ lambda_utils.py). Disks and addresses belong to a machine and go with it; only a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cvl_ci.clouds import http
-from cvl_ci.clouds.provider import Look, cluster_of, is_ours, named
+from cvl_ci.clouds.key_session import KeySession
+from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, named
 from cvl_ci.model.plan import Place
-from cvl_ci.ports import Resource
-
-if TYPE_CHECKING:
-    from requests import Session
+from cvl_ci.ports import Inventory, Resource
 
 API = "https://cloud.lambda.ai/api/v1"
 KEY_FILE = ".lambda_cloud/lambda_keys"
@@ -35,11 +32,7 @@ class LambdaCloud:
     patience_seconds = 300.0
 
     def __init__(self, key: Callable[[], str]) -> None:
-        self._key = key
-
-    @cached_property
-    def _session(self) -> Session:
-        return http.session(f"Bearer {self._key()}")
+        self._api = KeySession(key)
 
     def scopes(self, places: Sequence[Place]) -> Sequence[str]:
         """Return one scope: one answer lists all regions."""
@@ -47,8 +40,7 @@ class LambdaCloud:
 
     def look(self, scope: str, *, lease: str | None) -> Look:
         resources = []
-        answer = http.ask(self._session, "GET", f"{API}/instances")
-        for machine in http.entries(http.has(answer, "data", of="machines"), of="machines"):
+        for machine in self._api.listed("GET", f"{API}/instances", under=("data",), of="machines"):
             cluster = cluster_of(str(machine.get("name") or ""))  # optional: a person may omit it
             labels = {tag["key"]: tag["value"] for tag in machine.get("tags") or []}
             has_ended = http.text(machine, "status", of="machines") == _GONE
@@ -59,8 +51,11 @@ class LambdaCloud:
     def end(self, resource: Resource) -> None:
         if resource.state == _ENDING:
             return
-        body = {"instance_ids": [resource.id]}
-        http.ask(self._session, "POST", f"{API}/instance-operations/terminate", json=body, absent_is_fine=True)
+        self._api.end("POST", f"{API}/instance-operations/terminate", json={"instance_ids": [resource.id]})
+
+
+def open_inventory(environ: Mapping[str, str]) -> Inventory:
+    return ProviderInventory(LambdaCloud(lambda: key_from(Path(environ.get("HOME", "/root")))))
 
 
 def key_from(home: Path) -> str:

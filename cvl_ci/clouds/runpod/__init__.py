@@ -1,1 +1,1 @@
-"""RunPod: inventory."""
+"""RunPod: credentials and inventory."""

@@ -12,17 +12,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cvl_ci.clouds import http
-from cvl_ci.clouds.provider import Look, cluster_of, is_ours, named
+from cvl_ci.clouds.key_session import KeySession
+from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, named
 from cvl_ci.model.plan import Place
-from cvl_ci.ports import Resource
-
-if TYPE_CHECKING:
-    from requests import Session
+from cvl_ci.ports import Inventory, Resource
 
 API = "https://rest.runpod.io/v1"
 GRAPHQL = "https://api.runpod.io/graphql"
@@ -40,11 +37,7 @@ class RunPod:
     patience_seconds = 180.0
 
     def __init__(self, key: Callable[[], str]) -> None:
-        self._key = key
-
-    @cached_property
-    def _session(self) -> Session:
-        return http.session(f"Bearer {self._key()}")
+        self._api = KeySession(key)
 
     def scopes(self, places: Sequence[Place]) -> Sequence[str]:
         """Return one scope: one answer lists all regions."""
@@ -52,17 +45,19 @@ class RunPod:
 
     def look(self, scope: str, *, lease: str | None) -> Look:
         resources = []
-        answer = http.ask(self._session, "POST", GRAPHQL, json={"query": QUERY})
-        for key in ("data", "myself", "pods"):
-            answer = http.has(answer, key, of="pods")
-        for pod in http.entries(answer, of="pods"):
+        under = ("data", "myself", "pods")
+        for pod in self._api.listed("POST", GRAPHQL, json={"query": QUERY}, under=under, of="pods"):
             cluster = cluster_of(str(http.has(pod, "name", of="pods") or ""))  # a pod without a name is not ours
             if pod.get("desiredStatus") != _GONE and is_ours({}, cluster, lease=lease):
                 resources.append(named(_resource(pod), cluster))
         return Look(resources=resources)
 
     def end(self, resource: Resource) -> None:
-        http.ask(self._session, "DELETE", f"{API}/pods/{resource.id}", absent_is_fine=True)
+        self._api.end("DELETE", f"{API}/pods/{resource.id}")
+
+
+def open_inventory(environ: Mapping[str, str]) -> Inventory:
+    return ProviderInventory(RunPod(lambda: key_from(Path(environ.get("HOME", "/root")))))
 
 
 def key_from(home: Path) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from cvl_ci.clouds import credentials as access
 from cvl_ci.clouds.kubernetes import credentials as kubernetes
+from cvl_ci.clouds.registry import credential_providers
 from cvl_ci.errors import CredentialsError
 from tests.clouds.credentials.machine import KEY, KUBECONFIG, PROVIDER, ROLE, WITH_OIDC, machine
 
@@ -50,13 +51,13 @@ INCOMPLETE: list[tuple[str, dict[str, str], str]] = [
         {"skypilot_api_server_endpoint": "https://me:pass@sky", "skypilot_service_account_token": "sky_0123"},
         "without a user and a password",
     ),
-    *((cloud, {}, "any credentials") for cloud in access.PROVIDERS if cloud != "api-server"),
+    *((cloud, {}, "any credentials") for cloud in credential_providers() if cloud != "api-server"),
 ]
 
 
 @pytest.mark.parametrize(("cloud", "given"), COMPLETE)
 def test_what_is_complete_is_known_and_named(cloud: str, given: dict[str, str], tmp_path: Path) -> None:
-    found = access.PROVIDERS[cloud].check(machine(tmp_path, **_typed(given)))
+    found = credential_providers()[cloud].check(machine(tmp_path, **_typed(given)))
     assert found.known, found
     secret = [value for name, value in given.items() if "secret" in name.lower() or "token" in name or "key" in name]
     assert not any(value in repr(found) for value in secret)
@@ -64,7 +65,7 @@ def test_what_is_complete_is_known_and_named(cloud: str, given: dict[str, str], 
 
 @pytest.mark.parametrize(("cloud", "given", "said"), INCOMPLETE)
 def test_what_is_missing_is_named_with_what_to_do(cloud: str, given: dict[str, str], said: str, tmp_path: Path) -> None:
-    found = access.PROVIDERS[cloud].check(machine(tmp_path, **_typed(given)))
+    found = credential_providers()[cloud].check(machine(tmp_path, **_typed(given)))
     assert not found.known
     assert said in "; ".join(found.missing)
     assert found.takes
@@ -84,14 +85,14 @@ def test_what_is_missing_is_named_with_what_to_do(cloud: str, given: dict[str, s
 )
 def test_a_program_that_the_check_calls_is_missed(cloud: str, lacks: str, tmp_path: Path) -> None:
     given = next(given for name, given in COMPLETE if name == cloud)
-    found = access.PROVIDERS[cloud].check(machine(tmp_path, lacks=[lacks], **_typed(given)))
+    found = credential_providers()[cloud].check(machine(tmp_path, lacks=[lacks], **_typed(given)))
     assert [lacks in missing for missing in found.missing] == [True]
     assert found.takes
 
 
 def test_a_key_in_a_variable_counts_only_where_somebody_writes_the_file_that_is_read(tmp_path: Path) -> None:
     for cloud, variable in (("lambda", "LAMBDA_API_KEY"), ("runpod", "RUNPOD_API_KEY")):
-        look = access.PROVIDERS[cloud].check
+        look = credential_providers()[cloud].check
         assert look(machine(tmp_path, **_typed({variable: "key_0123456789"}))).known
         assert not look(machine(tmp_path, writes=False, **_typed({variable: "key_0123456789"}))).known
 
@@ -108,8 +109,8 @@ def test_a_key_in_a_variable_counts_only_where_somebody_writes_the_file_that_is_
 def test_a_profile_of_the_users_is_found(file: str, text: str, variables: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / ".aws").mkdir()
     (tmp_path / file).write_text(text)
-    assert access.PROVIDERS["aws"].check(machine(tmp_path, **_typed(variables))).known
-    assert not access.PROVIDERS["aws"].check(machine(tmp_path, AWS_PROFILE="other")).known
+    assert credential_providers()["aws"].check(machine(tmp_path, **_typed(variables))).known
+    assert not credential_providers()["aws"].check(machine(tmp_path, AWS_PROFILE="other")).known
 
 
 def test_a_pod_with_a_service_account_needs_no_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +123,7 @@ def test_a_pod_with_a_service_account_needs_no_kubeconfig(tmp_path: Path, monkey
 
 
 def test_a_machine_with_a_role_of_its_own_needs_no_file(tmp_path: Path) -> None:
-    assert access.PROVIDERS["aws"].check(machine(tmp_path, role=True)).known
+    assert credential_providers()["aws"].check(machine(tmp_path, role=True)).known
 
 
 def test_all_that_is_missing_is_told_at_once_and_costs_77(tmp_path: Path) -> None:
