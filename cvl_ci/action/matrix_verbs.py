@@ -56,7 +56,7 @@ class MatrixRequest:
     @property
     def door(self) -> many.Door:
         say = self.step.workflow.said
-        return many.Door(here=Path.cwd(), prices=wiring.prices(self.environ), say=say, tell=say)
+        return many.Door(here=Path.cwd(), prices=wiring.prices(self.environ), say=say, tell=say, environ=self.environ)
 
 
 def carry_out(step: Step, publication: StepPublication, environ: Mapping[str, str], mistakes: Sequence[Mistake]) -> int:

@@ -92,7 +92,9 @@ def _elsewhere(parsed: argparse.Namespace) -> str:
 def _many(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.wiring import matrix
 
-    door = matrix.Door(here=Path.cwd(), prices=wiring.prices(environ), say=console.say, tell=console.tell)
+    door = matrix.Door(
+        here=Path.cwd(), prices=wiring.prices(environ), say=console.say, tell=console.tell, environ=environ
+    )
     return matrix.VERBS[parsed.verb](verb_fields.read(parsed, verb_fields.VERBS[parsed.verb]), door)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Door:
     prices: Prices
     say: Say
     tell: Say
+    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 def matrix(given: Given, door: Door) -> int:
@@ -147,7 +148,8 @@ def kept_in_branch(given: Given, door: Door) -> HistoryBranch:
     """Raises CvlError where the checkout's git cannot serve."""
     branch, remote = given.get("branch", BRANCH), given.get("remote", "origin")
     dice = random.Random()  # noqa: S311  it only keeps two that met from meeting again
-    return HistoryBranch(open_checkout(door.here).root, remote=remote, branch=branch, clock=SystemClock(), dice=dice)
+    root, clock = open_checkout(door.here).root, SystemClock()
+    return HistoryBranch(root, remote=remote, branch=branch, clock=clock, dice=dice, environ=door.environ)
 
 
 def remember(kept: HistoryBranch, found: Sequence[Leg], *, branch: str, door: Door) -> int:

@@ -18,6 +18,7 @@ from cvl_ci.result.benchmark import leg as legs
 from cvl_ci.result.benchmark.leg import Leg
 from tests.result.benchmark.legs import NIGHT, leg
 from tests.result.matrix.matrix import failures, night
+from tests.test_bounded import of, serving
 
 
 @pytest.fixture
@@ -181,3 +182,33 @@ def test_lines_that_nobody_can_read_stay_and_are_nobody_s_run(bare: Path) -> Non
     assert {leg.cluster for leg in branch(root).read()} == {"x", "y"}
     shown = subprocess.run(["git", "-C", bare, "show", "cvl-ci-history:2026-09.jsonl"], check=True, capture_output=True)
     assert shown.stdout.startswith(kept + b'{"ending": "\xff\n')
+
+
+def test_a_remote_is_reached_by_the_proxy_of_the_environment(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q", "here")
+    with serving(of(b"", status=404)) as (proxy, asked):
+        environ = {"http_proxy": proxy, "no_proxy": "elsewhere.example"}
+        remote = "http://history.example/runs.git"
+        with pytest.raises(CvlError, match="git failed for the history branch"):
+            reaching(tmp_path / "here", remote, environ).read()
+    assert {one["host"] for one in asked} == {"history.example"}
+
+
+def test_a_remote_gets_the_ssh_agent_and_certificates_and_no_secret(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q", "here")
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f"#!/bin/sh\nenv > {tmp_path}/seen\nexit 1\n")
+    ssh.chmod(0o755)
+    needed = {"SSH_AUTH_SOCK": "/run/agent", "GIT_SSL_CAINFO": "/etc/ours.pem", "HTTPS_PROXY": "http://proxy:1"}
+    secret = {"HF_TOKEN": "hf_0123456789", "INPUT_SECRETS": "A=b", "GITHUB_TOKEN": "t", "GIT_DIR": "/elsewhere"}
+    environ = {**needed, **secret, "GIT_SSH_COMMAND": str(ssh), "HOME": str(tmp_path)}
+    with pytest.raises(CvlError, match="git failed"):
+        reaching(tmp_path / "here", "ssh://git@history.example/runs.git", environ).read()
+    seen = dict(line.split("=", 1) for line in (tmp_path / "seen").read_text().splitlines() if "=" in line)
+    assert {name: seen.get(name) for name in needed} == needed
+    assert not set(secret) & set(seen)
+
+
+def reaching(root: Path, remote: str, environ: dict[str, str]) -> HistoryBranch:
+    clock, dice = SystemClock(), random.Random(1)
+    return HistoryBranch(root, remote=remote, branch="cvl-ci-history", clock=clock, dice=dice, environ=environ)

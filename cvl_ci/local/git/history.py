@@ -17,6 +17,7 @@ from pathlib import Path
 from cvl_ci.backoff import Backoff
 from cvl_ci.errors import CvlError, Mistake, RequestError
 from cvl_ci.local.git.git import Git, GitAnswer
+from cvl_ci.local.git.network import network_variables
 from cvl_ci.ports import Clock
 from cvl_ci.result.benchmark import leg as legs
 from cvl_ci.result.benchmark.leg import Leg
@@ -26,6 +27,7 @@ _STUCK = 4
 """So often a push may fail while nobody else pushed: then it is no race."""
 
 _README = "Runs of cvl-ci, one a line, a file a month. Written by `cvl-ci history`; lines are only ever added.\n"
+_REMOTE_VERBS = frozenset({"ls-remote", "fetch", "push"})
 _WHO = {f"GIT_{role}_{what}": "cvl-ci" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 
@@ -38,15 +40,27 @@ class _Stuck(Exception):
 
 
 class HistoryBranch:
-    """`remote`: a name or an address. `dice`: so that two that met do not meet again."""
+    """`remote`: a name or an address. `dice`: so that two that met do not meet again.
 
-    def __init__(self, root: Path, *, remote: str, branch: str, clock: Clock, dice: random.Random) -> None:
+    `environ`: the user's variables. Git gets those for the network.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        remote: str,
+        branch: str,
+        clock: Clock,
+        dice: random.Random,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         git = Git.at(root, need="history is kept in a branch")
         if remote.startswith("-") or not re.fullmatch(r"[A-Za-z0-9][\w./-]*", branch) or ".." in branch:
             problem = "is no name of a branch, or the remote is none"
             raise RequestError([Mistake(field="--branch", value=f"{remote} {branch}", problem=problem)])
         self._git, self._remote, self._branch = git, remote, branch
-        self._clock = clock
+        self._clock, self._network = clock, network_variables(environ or {})
         self._backoff = replace(BACKOFF, sleep=clock.sleep, chance=dice.random)
         self._ref = f"refs/cvl-ci/{branch}/{os.getpid()}-{dice.getrandbits(32):08x}"
 
@@ -138,7 +152,8 @@ class HistoryBranch:
     def _run(self, *words: str, given: str = "") -> GitAnswer:
         moment = f"{int(self._clock.now())} +0000"
         author = {**_WHO, "GIT_AUTHOR_DATE": moment, "GIT_COMMITTER_DATE": moment}
-        return self._git.run(*words, given=given.encode(errors="surrogateescape"), environ=author)
+        network = self._network if words[0] in _REMOTE_VERBS else {}
+        return self._git.run(*words, given=given.encode(errors="surrogateescape"), environ={**network, **author})
 
 
 def _with(files: Mapping[str, str], found: Iterable[Leg]) -> tuple[dict[str, str], int]:
