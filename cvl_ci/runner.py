@@ -82,7 +82,7 @@ class SkyPilotRunner:
         given = {name: value for name, value in {**self._inputs, **asked}.items() if value is not None}
         with masked_errors(self._masks):
             inputs = from_keywords(given, environment=self._environment)
-            self._masks.add(*secrets_of(inputs))
+            self._masks.add(*secrets_of(inputs.variables))
             at = str(given.get("workdir", "."))
             checkout = open_checkout(self._checkout.resolve(), at=at)
             plan = prepare(inputs, checkout=checkout, prices=wiring.prices(self._environment))

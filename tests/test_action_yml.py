@@ -10,10 +10,9 @@ from typing import Any
 import yaml
 
 from cvl_ci.action.main import PHASES
-from cvl_ci.inputs.action_fields import ACTION_INPUTS, ACTION_OUTPUTS
-from cvl_ci.inputs.credential_fields import CREDENTIAL_INPUTS
-from cvl_ci.inputs.fields import FIELDS
-from cvl_ci.inputs.matrix_fields import MANY_INPUTS, MANY_OUTPUTS
+from cvl_ci.inputs.action_outputs import ACTION_OUTPUTS, MATRIX_OUTPUTS
+from cvl_ci.inputs.credential_inputs import CREDENTIAL_INPUTS
+from cvl_ci.inputs.table import action_options
 from cvl_ci.result.outputs import outputs
 from tests.result.outcomes import EVERY
 
@@ -24,12 +23,12 @@ PATH = ROOT / "action.yml"
 def expected() -> str:
     """After a change of a table: `GOLDEN=write pytest tests/test_action_yml.py`."""
     inputs: dict[str, dict[str, str]] = {}
-    for one in FIELDS:
-        many = " One a line." if one.repeatable else ""
-        default = f" If not given: {one.default}." if one.default else ""
-        inputs[one.name] = {"description": f"{one.help}{many} Such as {one.example}.{default}"}
-    for own in (*ACTION_INPUTS, *MANY_INPUTS):
-        inputs[own.name] = {"description": own.help, **({"default": own.default} if own.default else {})}
+    for one in action_options():
+        many = " One a line." if one.is_repeatable else ""
+        example = f" Such as {one.example}." if one.example not in {"", one.default} else ""
+        absent = f" If not given: {one.default}." if one.default else ""
+        default = {"default": one.action_default} if one.action_default else {}
+        inputs[one.name] = {"description": f"{one.help}{many}{example}{absent}", **default}
     for credential in CREDENTIAL_INPUTS:
         inputs[credential.name] = {"description": credential.help}
     document = {
@@ -39,7 +38,7 @@ def expected() -> str:
         "author": "cvl-ci",
         "branding": {"icon": "cpu", "color": "purple"},
         "inputs": inputs,
-        "outputs": {own.name: {"description": own.help} for own in (*ACTION_OUTPUTS, *MANY_OUTPUTS)},
+        "outputs": {own.name: {"description": own.help} for own in (*ACTION_OUTPUTS, *MATRIX_OUTPUTS)},
         "runs": {
             "using": "docker",
             "image": "Dockerfile",

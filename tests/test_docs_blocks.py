@@ -18,7 +18,8 @@ import yaml
 from markdown_it import MarkdownIt
 
 from cvl_ci.commands.reap import reap
-from cvl_ci.inputs import command_line, drill_fields, verb_fields
+from cvl_ci.inputs import command_line, drill_inputs, verb_options
+from cvl_ci.inputs.table import verb_options as options_of
 from cvl_ci.local.run_logs import RunLogs
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.plan import RunPlan
@@ -73,12 +74,12 @@ def test_every_command_is_of_a_program_that_a_test_runs() -> None:
 @pytest.mark.parametrize("line", OURS)
 def test_every_command_is_read_without_a_mistake(line: str) -> None:
     parsed = command_line.parse(shlex.split(line)[1:], sandbox=add_arguments, version=str)
-    if parsed.verb in verb_fields.VERBS:
-        assert verb_fields.read(parsed, verb_fields.VERBS[parsed.verb])
+    if parsed.verb in verb_options.VERBS:
+        assert verb_options.read(parsed, options_of(parsed.verb))
     if parsed.verb == "reap":
         assert reap.asked(parsed.cloud, grace=parsed.grace, regions=lambda _: (), dashes="--")
     if parsed.verb == "drill":
-        assert parsed.phase in drill_fields.PHASES
+        assert parsed.phase in drill_inputs.PHASES
     assert isinstance(parsed, argparse.Namespace)
 
 

@@ -15,11 +15,9 @@ from cvl_ci.action import matrix_verbs
 from cvl_ci.action.publication import StepPublication
 from cvl_ci.action.step import Step
 from cvl_ci.errors import CvlError, RequestError
-from cvl_ci.inputs.fields import BY_NAME
-from cvl_ci.inputs.matrix_fields import MANY_INPUTS, TAKES
-from cvl_ci.inputs.matrix_reader import SHARED
+from cvl_ci.inputs.option import EntryPoint
 from cvl_ci.inputs.reader import from_environment
-from cvl_ci.inputs.verb_fields import VERBS
+from cvl_ci.inputs.table import MATRIX_OPTIONS, verb_options
 from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE
 from cvl_ci.result.benchmark import leg as legs
 from tests.github import api as fake
@@ -59,7 +57,7 @@ class Job:
     given: dict[str, str] = field(default_factory=dict)
 
     def step(self, verb: str, **given: str) -> int:
-        inputs = {f"INPUT_{one.name.upper()}": one.default for one in MANY_INPUTS}
+        inputs = {f"INPUT_{one.name.upper()}": one.action_default for one in MATRIX_OPTIONS}
         words = {f"INPUT_{name.upper()}": value for name, value in {"verb": verb, **self.given, **given}.items()}
         environ = {**self.environ, **inputs, **words}
         read = from_environment({})
@@ -440,9 +438,9 @@ def test_all_that_is_wrong_is_told_at_once_and_what_another_verb_takes_is_wrong(
 
 
 def test_every_option_of_the_command_line_is_an_input_of_the_action() -> None:
-    for verb, taken in TAKES.items():
-        assert {one.name for one in VERBS[verb]} - set(SHARED.get(verb, ())) <= taken
-    assert {name for names in SHARED.values() for name in names} <= BY_NAME.keys()
+    for verb in ("matrix", "report", "history"):
+        in_action = {option.name for option in verb_options(verb, EntryPoint.ACTION)} | {"history_files"}
+        assert {option.name for option in verb_options(verb)} <= in_action
 
 
 # ---- what a matrix leaves out ----------------------------------------------------------------------------------------

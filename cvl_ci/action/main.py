@@ -85,7 +85,7 @@ def post(environ: Mapping[str, str]) -> int:
 
     step = Step(environ, is_post=True, leg=leg)
     try:
-        step.workflow.mask(*secrets_of(_inputs(environ)))
+        step.workflow.mask(*secrets_of(_inputs(environ).variables))
         return _undo(saved, StepPublication(step), step, environ)
     except Exception as error:  # noqa: BLE001  whatever it is, nothing is proved
         details = step.masks.hide(traceback.format_exc())
@@ -104,7 +104,7 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
     from cvl_ci.result.secret_names import secrets_of
 
     inputs = _inputs(environ)
-    step.workflow.mask(*secrets_of(inputs))
+    step.workflow.mask(*secrets_of(inputs.variables))
     asked = step.asked
     inputs = replace(inputs, mistakes=(*inputs.mistakes, *asked.mistakes))
     if asked.verb == "reap":
@@ -135,7 +135,7 @@ def _policy(step: Step, inputs: Inputs) -> tuple[str, str]:
     from cvl_ci.local.git.committed import changed_files
 
     checkout = _checkout(inputs)
-    return step.policy(inputs.places, head=lambda: checkout.head, changed=lambda: changed_files(checkout.root))
+    return step.policy(inputs.location.cloud, head=lambda: checkout.head, changed=lambda: changed_files(checkout.root))
 
 
 def _unknown_files(inputs: Inputs, plan: RunPlan) -> Sequence[str]:
@@ -143,7 +143,7 @@ def _unknown_files(inputs: Inputs, plan: RunPlan) -> Sequence[str]:
     from cvl_ci.local.git.committed import sources_of, unknown_files
 
     checkout = _checkout(inputs)
-    task = checkout.locate(inputs.task) if inputs.task else None
+    task = checkout.locate(inputs.work.task) if inputs.work.task else None
     read = [str(checkout.root / task)] if task else []
     return unknown_files(checkout.root, [*sources_of(plan), *read])
 
@@ -165,7 +165,9 @@ def _reap(inputs: Inputs, step: Step, publication: StepPublication, environ: Map
     step.state.update(done=True)
     cloud = action_variables.value(environ, "cloud")
     environ = wiring.credentials(environ, wiring.clouds_named(cloud), mask=step.workflow.mask)
-    reaped = wiring.reap(environ, workflow=step.workflow, cloud=cloud, grace=asked.grace, dry_run=asked.dry_run)
+    reaped = wiring.reap(
+        environ, workflow=step.workflow, cloud=cloud, grace=asked.reap.grace, dry_run=asked.reap.dry_run
+    )
     publication.publish_sweep(reaped)
     error = text.verdict(reaped)
     return error.exit_code if error else 0
@@ -180,7 +182,7 @@ def _plan(inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
 def _checkout(inputs: Inputs) -> Checkout:
     from cvl_ci.local.git.checkout import open_checkout
 
-    return open_checkout(Path.cwd(), at=inputs.workdir or inputs.task or ".")
+    return open_checkout(Path.cwd(), at=inputs.work.workdir or inputs.work.task or ".")
 
 
 def _show(plan: RunPlan, step: Step, environ: Mapping[str, str]) -> int:
@@ -295,7 +297,7 @@ def _places(saved: StepState | None, environ: Mapping[str, str]) -> tuple[Place,
 
     if saved is not None and not saved.since:  # main lived to say what it would do, and no provider was asked yet
         return (Place(cloud=SANDBOX),) if wiring.sandbox_was_left(environ) else ()
-    asked = _inputs(environ).places or ()
+    asked = _inputs(environ).location.cloud or ()
     if any(place.cloud == SANDBOX for place in asked):
         return (Place(cloud=SANDBOX),)
     known = wiring.set_up(environ, by_inputs=True)

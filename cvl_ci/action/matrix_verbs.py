@@ -191,7 +191,7 @@ def _asked_for(request: MatrixRequest, gathering: Gathering, work: Collection[Wo
 
 def _published(request: MatrixRequest, made: Report) -> str:
     """The artifact first, so that all that follows can point to it. The address of the issue, if there is one."""
-    step, asked = request.step, request.step.asked
+    step, asked = request.step, request.step.asked.publication
     say = step.workflow.warning if asked.comment == "always" else step.workflow.progress
     token = action_variables.value(request.environ, "github_token")
     comment = ReportComment(here=step.here, group=asked.comment_group, token=token, clock=SystemClock(), say=say)
@@ -214,7 +214,7 @@ def _published(request: MatrixRequest, made: Report) -> str:
 
 def _kept(request: MatrixRequest, made: Report, written: Mapping[str, str]) -> str:
     """Page, data and lines, as one artifact and in the workspace. Where the page is, in Markdown; empty: there only."""
-    step, asked = request.step, request.step.asked
+    step, asked = request.step, request.step.asked.publication
     lines = "".join(f"{summaries.line(leg)}\n" for row in made.rows for leg in row.legs)
     kept = {name: written[name] for name in (reporting.PAGE, reporting.DATA)} | {LINES: lines}
     folder = many.write(step.masks.cleaned(kept), into=str(request.given.get("into", many.FOLDER)))
@@ -238,7 +238,7 @@ def _told_in_issue(request: MatrixRequest, made: Report, *, page: str) -> str:
     hide = step.masks.hide
     run = Link(words="log of the run", url=here.run_url)
     told = RegressionIssue(
-        _repository(request), marker=marker(here.comment_key(f"issue {step.asked.comment_group}"))
+        _repository(request), marker=marker(here.comment_key(f"issue {step.asked.publication.comment_group}"))
     ).tell(
         Findings(
             bad=regressions.bad(made),

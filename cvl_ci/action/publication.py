@@ -37,13 +37,13 @@ class StepPublication:
         from cvl_ci.model.outcome import Ending
 
         step = self._step
-        if step.comment is not None and step.asked.comment != "never":
+        if step.comment is not None and step.asked.publication.comment != "never":
             step.comment.ended(
                 outcome,
                 tail=step.workflow.tail,
                 artifacts=artifacts,
                 unless_told=self._is_final,
-                only_instead=step.asked.comment == "failure" and outcome.ending is Ending.SUCCEEDED,
+                only_instead=step.asked.publication.comment == "failure" and outcome.ending is Ending.SUCCEEDED,
             )
 
     def point_to(self, artifacts: Sequence[Link]) -> None:
@@ -203,6 +203,6 @@ class StepPublication:
                 job=here.job_name,
                 check_run=here.check_run,
             ),
-            retention_days=step.asked.retention_days,
+            retention_days=step.asked.publication.retention_days,
             uploaded=uploaded or {},
         )

@@ -48,7 +48,8 @@ class Step:
             tell_runner=lambda text: self.workflow.commands.state("handover", text),
         )
         self.comment = self._comment() if action_variables.value(environ, "github_token") else None
-        self.live = LiveComment(self.comment if self.asked.comment in {"auto", "always"} else None, self.state)
+        is_live = self.asked.publication.comment in {"auto", "always"}
+        self.live = LiveComment(self.comment if is_live else None, self.state)
         self.workflow = self._reporter()
 
     def policy(
@@ -62,8 +63,8 @@ class Step:
 
         policy, reason = trust.decide(
             self.here.event,
-            fork=self.asked.fork,
-            allowed_sha=self.asked.allow_fork_sha,
+            fork=self.asked.trust.fork,
+            allowed_sha=self.asked.trust.allow_fork_sha,
             ours=self.here.sha,
             head=head,
             changed=changed,
@@ -89,7 +90,7 @@ class Step:
 
         here = self.here
         return artifact_stem(
-            self.asked.artifact_name or name,
+            self.asked.publication.artifact_name or name,
             job=here.job,
             leg=here.leg_values,
             attempt=here.attempt if attempt is None else attempt,
@@ -128,7 +129,7 @@ class Step:
 
         return StepComment(
             here=self.here,
-            group=self.asked.comment_group,
+            group=self.asked.publication.comment_group,
             token=action_variables.value(self._environ, "github_token"),
             masks=self.masks,
             clock=SystemClock(),
@@ -138,4 +139,4 @@ class Step:
 
     def _explain_no_comment(self, reason: str) -> None:
         """Print why GitHub shows no comment: a warning only where the user asked for one."""
-        (self.workflow.warning if self.asked.comment == "always" else self.workflow.progress)(reason)
+        (self.workflow.warning if self.asked.publication.comment == "always" else self.workflow.progress)(reason)

@@ -15,7 +15,8 @@ from cvl_ci import wiring
 from cvl_ci.cli import lookups
 from cvl_ci.cli.stopping import Stopping
 from cvl_ci.errors import CvlError, Mistake, RequestError, cancelled
-from cvl_ci.inputs import arguments, command_line, verb_fields
+from cvl_ci.inputs import arguments, command_line, verb_options
+from cvl_ci.inputs import table as options
 from cvl_ci.local.console.streams import Console
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str], console: C
     from cvl_ci.local.git.checkout import open_checkout
 
     inputs = arguments.from_namespace(parsed, environment=environ)
-    console.learn(inputs)
+    console.learn(inputs.variables)
     checkout = open_checkout(Path.cwd(), at=_elsewhere(parsed))
     prices = wiring.prices(environ)
     plan = prepare(inputs, checkout=checkout, prices=prices)
@@ -95,7 +96,7 @@ def _many(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     door = matrix.Door(
         here=Path.cwd(), prices=wiring.prices(environ), say=console.say, tell=console.tell, environ=environ
     )
-    return matrix.VERBS[parsed.verb](verb_fields.read(parsed, verb_fields.VERBS[parsed.verb]), door)
+    return matrix.VERBS[parsed.verb](verb_options.read(parsed, options.verb_options(parsed.verb)), door)
 
 
 # ---- run ----------------------------------------------------------------------------------------------------
@@ -213,7 +214,7 @@ def _reap(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
                 owner=parsed.owner,
                 all_owners=parsed.all_owners,
                 grace=parsed.grace,
-                dry_run=parsed.dry_run,
+                dry_run=bool(parsed.dry_run),
                 dashes="--",
             )
     finally:
@@ -233,7 +234,7 @@ def _drill(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
     from cvl_ci.commands.drill import text as drill_words
     from cvl_ci.result.receipt import table
 
-    given = verb_fields.read(parsed, verb_fields.VERBS["drill"])
+    given = verb_options.read(parsed, options.verb_options("drill"))
     terminal = console.terminal()
     try:
         with Stopping(terminal.warning):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvl_ci.inputs import action_variables
-from cvl_ci.inputs.credential_fields import BY_NAME
+from cvl_ci.inputs.credential_inputs import BY_NAME
 from cvl_ci.model.access import CloudAccess
 
 OIDC = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")

@@ -20,7 +20,7 @@ from cvl_ci.clouds.programs import run_bounded
 from cvl_ci.clouds.registry import credential_providers
 from cvl_ci.errors import CredentialsError
 from cvl_ci.inputs.action_variables import variable
-from cvl_ci.inputs.credential_fields import CREDENTIAL_INPUTS
+from cvl_ci.inputs.credential_inputs import CREDENTIAL_INPUTS
 from cvl_ci.model.access import CloudAccess
 
 LOGIN_SECONDS = 60

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from cvl_ci.inputs.action_fields import ACTION_INPUTS
-from cvl_ci.inputs.credential_fields import CREDENTIAL_INPUTS
-from cvl_ci.inputs.fields import FIELDS
-from cvl_ci.inputs.matrix_fields import MANY_INPUTS
+from cvl_ci.inputs.credential_inputs import CREDENTIAL_INPUTS
+from cvl_ci.inputs.table import action_options
 
 _PREFIX = "INPUT_"
 
@@ -19,7 +17,7 @@ _PREFIX = "INPUT_"
 @cache
 def names() -> frozenset[str]:
     """Return the name of every input of the action."""
-    return frozenset(each.name for each in (*FIELDS, *ACTION_INPUTS, *MANY_INPUTS, *CREDENTIAL_INPUTS))
+    return frozenset([option.name for option in action_options()] + [each.name for each in CREDENTIAL_INPUTS])
 
 
 def variable(name: str) -> str:

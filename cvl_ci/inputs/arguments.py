@@ -14,10 +14,11 @@ from itertools import pairwise
 from typing import Any, NoReturn
 
 from cvl_ci.errors import Mistake, RequestError
-from cvl_ci.inputs.fields import BY_NAME, FIELDS, Field
+from cvl_ci.inputs.option import EntryPoint, InputOption
 from cvl_ci.inputs.parsers import SPOT_WORDS
 from cvl_ci.inputs.reader import Inputs, from_words
 from cvl_ci.inputs.suggest import near
+from cvl_ci.inputs.table import run_options
 
 USAGE = "%(prog)s [EXAMPLE [PRESET]] [options] [-- ARGS...]"
 
@@ -71,23 +72,24 @@ class AnyOrderParser(argparse.ArgumentParser):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Every field's flag. The positional ones are explained in words and taken from what is left over."""
     parser.usage = USAGE
-    add_words(parser, FIELDS, title="words")
+    fields = run_options(EntryPoint.CLI)
+    add_words(parser, fields, title="words")
     words = parser.add_argument_group("what to run instead of an example")
     options = parser.add_argument_group("how and where")
-    for field in FIELDS:
-        if field.positional:
+    for field in fields:
+        if field.is_positional:
             continue
         group = words if field.name in {"command", "workdir", "include", "exclude", "task"} else options
         group.add_argument(*field.flags, dest=field.name, metavar=field.metavar, help=explained(field), **_kind(field))
 
 
-def add_words(parser: argparse.ArgumentParser, fields: Sequence[Field], *, title: str) -> None:
+def add_words(parser: argparse.ArgumentParser, fields: Sequence[InputOption], *, title: str) -> None:
     """Explain the positional fields in a group of their own: argparse itself must not read them."""
     indent = " " * 22
     width = max(40, shutil.get_terminal_size().columns - 2 - len(indent))
     rows = []
     for field in fields:
-        if field.positional:
+        if field.is_positional:
             first, *rest = textwrap.wrap(explained(field), width)
             head = field.metavar if len(field.metavar) < len(indent) - 1 else f"{field.metavar}\n{indent}"
             rows += [f"{head:<{len(indent) - 2}}{first}", *(f"{indent[2:]}{line}" for line in rest)]
@@ -107,9 +109,10 @@ def unknown_options(parsed: argparse.Namespace) -> list[Mistake]:
     ]
 
 
-def explained(field: Field) -> str:
+def explained(field: InputOption) -> str:
     default = f" Default: {field.default}." if field.default else ""
-    return f"{field.help} Example: {field.example}.{default}".replace("%", "%%")
+    example = f" Example: {field.example}." if field.example else ""
+    return f"{field.help}{example}{default}".replace("%", "%%")
 
 
 def from_namespace(parsed: argparse.Namespace, *, environment: Mapping[str, str]) -> Inputs:
@@ -117,7 +120,7 @@ def from_namespace(parsed: argparse.Namespace, *, environment: Mapping[str, str]
 
     The example that follows would be a guess, and so would every message on it.
     """
-    given = {name: getattr(parsed, name, None) for name in BY_NAME}
+    given = {name: getattr(parsed, name, None) for name in (option.name for option in run_options(EntryPoint.CLI))}
     words: list[str] = list(getattr(parsed, "words", ()))
     mistakes = unknown_options(parsed)
     given["example"], given["preset"] = (*words, None, None)[:2]
@@ -132,10 +135,10 @@ def from_namespace(parsed: argparse.Namespace, *, environment: Mapping[str, str]
     return inputs
 
 
-def _kind(field: Field) -> dict[str, Any]:
-    if field.repeatable:
+def _kind(field: InputOption) -> dict[str, Any]:
+    if field.is_repeatable:
         return {"action": "append"}
-    if field.value_optional:
+    if field.shape.is_value_optional:
         return {"nargs": "?", "const": "true"}
     return {}
 

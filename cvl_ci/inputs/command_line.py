@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from cvl_ci.errors import Mistake, RequestError
-from cvl_ci.inputs import arguments, verb_fields
+from cvl_ci.inputs import arguments, table, verb_options
 from cvl_ci.inputs.suggest import near
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _add_tabled(verbs: Verbs) -> None:
         "drill": "kill a real run on purpose, and show what ends its machine, and how soon",
     }
     for verb, text in told.items():
-        verb_fields.add_arguments(verbs.add_parser(verb, help=text), verb_fields.VERBS[verb])
+        verb_options.add_arguments(verbs.add_parser(verb, help=text), table.verb_options(verb))
 
 
 def _add_endings(verbs: Verbs) -> None:
@@ -127,13 +127,8 @@ def _add_endings(verbs: Verbs) -> None:
         action="store_true",
         help="the leases of every repository; for others, the deadline alone decides",
     )
-    reap.add_argument(
-        "--grace",
-        metavar="TIME",
-        default="10m",
-        help="how long to wait after the deadline or the end of the run (default: 10m)",
-    )
-    reap.add_argument("--dry-run", action="store_true", help="list the machines, and end none")
+    verb_options.add_flags(reap, table.verb_options("reap"))
+    reap.set_defaults(grace=table.BY_NAME["grace"].default)
 
 
 def _add_completion(verbs: Verbs) -> None:

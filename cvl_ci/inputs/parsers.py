@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 from cvl_ci.inputs.patterns import MOST_PATTERNS, TooMany, patterns
+from cvl_ci.inputs.suggest import near
 from cvl_ci.model.plan import Secret, Spot
 
 SPOT_WORDS = ("true", "false", "fallback")
@@ -36,6 +37,8 @@ class Wrong(ValueError):
         self.shown = shown
 
 
+LONGEST_RETENTION_DAYS = 400
+"""GitHub's own, for private repositories of an organization."""
 MOST_TURNS = 100
 
 
@@ -174,6 +177,26 @@ def flag(value: object) -> bool:
     if isinstance(value, (bool, str)) and word in {"true", "false"}:
         return word == "true"
     raise Wrong("is neither true nor false")
+
+
+def choice(*known: str) -> Callable[[object], str]:
+    """Return a reader of one of these words, whatever its case."""
+
+    def read(value: object) -> str:
+        word = text(value)
+        if word.lower() not in known:
+            raise Wrong(f"is none of {', '.join(known)}", near=near(word, known))
+        return word.lower()
+
+    return read
+
+
+def retention_days(value: object) -> int:
+    """Return a number of days for which GitHub may keep an artifact. Raises Wrong."""
+    word = text(value)
+    if word.isascii() and word.isdecimal() and int(word) <= LONGEST_RETENTION_DAYS:
+        return int(word)
+    raise Wrong(f"is no number of days from 0 to {LONGEST_RETENTION_DAYS}")
 
 
 def environment(value: object) -> dict[str, str]:

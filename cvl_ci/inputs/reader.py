@@ -6,17 +6,29 @@ No mistake stops the reading: they are kept beside what could be read, so that o
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from cvl_ci.errors import Mistake
 from cvl_ci.inputs import action_variables, parsers
 from cvl_ci.inputs import locations as places
-from cvl_ci.inputs.fields import BY_NAME, FIELDS, Field
+from cvl_ci.inputs.option import EntryPoint, options_of
 from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.run_inputs import (
+    FileInputs,
+    LimitInputs,
+    LocationInputs,
+    MachineInputs,
+    TrialInputs,
+    VariableInputs,
+    WorkInputs,
+)
 from cvl_ci.inputs.suggest import near
-from cvl_ci.model.plan import Place, Secret, Spot
+from cvl_ci.inputs.table import RUN_BY_NAME, run_options
+from cvl_ci.model.plan import Place
+
+Group = TypeVar("Group")
 
 
 class Spelling(enum.Enum):
@@ -27,52 +39,33 @@ class Spelling(enum.Enum):
     INPUT = "input"
 
     def of(self, name: str) -> str:
-        known = BY_NAME.get(name)
-        if self is Spelling.FLAG and not (known and known.positional):
+        known = RUN_BY_NAME.get(name)
+        if self is Spelling.FLAG and not (known and known.is_positional):
             return "--" + name.replace("_", "-")
         return name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """One request. None: not given, so that an example's or a task's own word can stand.
+    """One request: the groups of run_inputs.py, each as far as it could be read, and everything that is wrong."""
 
-    `gpu` is as typed: its names are only made SkyPilot's where the catalogue is known. `places` holds cloud, region
-    and runner together; an empty tuple is an explicit `any`.
-    """
-
-    example: str | None = None
-    preset: str | None = None
-    args: tuple[str, ...] = ()
-    command: str | None = None
-    workdir: str | None = None
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    files: tuple[str, ...] | None = None
-    task: str | None = None
-    gpu: Mapping[str, int] | None = None
-    places: tuple[Place, ...] | None = None
-    spot: Spot | None = None
-    num_nodes: int | None = None
-    image: str | None = None
-    cpus: float | None = None
-    memory: float | None = None
-    disk_size: int | None = None
-    instance_type: str | None = None
-    max_runtime: float | None = None
-    provision_timeout: float | None = None
-    heartbeat_minutes: int | None = None
-    max_cost: float | None = None
-    keep_on_failure: int | None = None
-    ssh_public_key: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, Secret] = field(default_factory=dict)
-    repeat: int | None = None
-    compare: str | None = None
-    fail_on_regression: bool | None = None
-    outputs: tuple[str, ...] = ()
+    work: WorkInputs = field(default_factory=WorkInputs)
+    location: LocationInputs = field(default_factory=LocationInputs)
+    machine: MachineInputs = field(default_factory=MachineInputs)
+    limits: LimitInputs = field(default_factory=LimitInputs)
+    variables: VariableInputs = field(default_factory=VariableInputs)
+    trials: TrialInputs = field(default_factory=TrialInputs)
+    files: FileInputs = field(default_factory=FileInputs)
     spelling: Spelling = Spelling.KEYWORD
     mistakes: tuple[Mistake, ...] = ()
+
+    def value(self, name: str) -> Any:
+        """Return the typed value of the option `name`, whichever group has it. Raises StopIteration for none."""
+        return next(
+            getattr(group, name)
+            for group in (self.work, self.location, self.machine, self.limits, self.variables, self.trials, self.files)
+            if name in {option.name for option in options_of(type(group))}
+        )
 
     def mistake(self, name: str, value: object, problem: str, *, near: tuple[str, ...] = ()) -> Mistake:
         """A mistake in the field of this name, named as this person wrote it."""
@@ -81,10 +74,11 @@ class Inputs:
 
 def from_keywords(given: Mapping[str, object], *, environment: Mapping[str, str]) -> Inputs:
     """The library's way. `environment`: where the value of a secret that is named alone is found."""
+    known = [option.name for option in run_options(EntryPoint.LIBRARY)]
     unknown = [
-        Mistake(field=name, value=_shown(value), problem="is no input", near=near(name, BY_NAME))
+        Mistake(field=name, value=_shown(value), problem="is no input", near=near(name, known))
         for name, value in given.items()
-        if name not in BY_NAME
+        if name not in known
     ]
     return _inputs(given, Spelling.KEYWORD, environment=environment, mistakes=unknown)
 
@@ -96,11 +90,11 @@ def from_environment(environment: Mapping[str, str]) -> Inputs:
     """
     values = action_variables.values(environment)
     unknown = [
-        Mistake(field=name, value=_shown(value), problem="is no input", near=near(name, BY_NAME))
+        Mistake(field=name, value=_shown(value), problem="is no input", near=near(name, action_variables.names()))
         for name, value in values.items()
         if name not in action_variables.names()
     ]
-    given = {name: value for name, value in values.items() if name in BY_NAME}
+    given = {name: value for name, value in values.items() if name in RUN_BY_NAME}
     return _inputs(given, Spelling.INPUT, environment=environment, mistakes=unknown)
 
 
@@ -109,30 +103,59 @@ def from_words(given: Mapping[str, object], *, unknown: list[Mistake], environme
     return _inputs(given, Spelling.FLAG, environment=environment, mistakes=unknown)
 
 
-def _inputs(
-    given: Mapping[str, object], spelling: Spelling, *, environment: Mapping[str, str], mistakes: list[Mistake]
-) -> Inputs:
-    read: dict[str, Any] = {}
-    for one in FIELDS:
-        value = given.get(one.name)
+def read_group(
+    group: type[Group],
+    values: Mapping[str, object],
+    *,
+    spelling: Spelling,
+    mistakes: list[Mistake],
+    readers: Mapping[str, Callable[[Any], Any]] | None = None,
+) -> Group:
+    """Return a group of these values; add everything that is wrong to `mistakes`. A value without content is absent.
+
+    `readers`: readers that replace an option's own, by its name.
+    """
+    typed: dict[str, Any] = {}
+    for option in options_of(group):
+        value = values.get(option.name)
         if _empty(value):
             continue
         try:
-            read[one.name] = _reader(one, environment)(value)
+            typed[option.name] = (readers or {}).get(option.name, option.read)(value)
         except Wrong as wrong:
             shown = wrong.shown if wrong.shown is not None else _shown(value)
-            mistakes.append(_mistake(spelling, one.name, shown, wrong))
-    where = _where(read, spelling, mistakes)
-    both = read.get("env", {}).keys() & read.get("secrets", {}).keys()
+            mistakes.append(_mistake(spelling, option.name, shown, wrong))
+    return group(**typed)
+
+
+def _inputs(
+    given: Mapping[str, object], spelling: Spelling, *, environment: Mapping[str, str], mistakes: list[Mistake]
+) -> Inputs:
+    def read(group: type[Group]) -> Group:
+        readers = {"secrets": parsers.secrets(environment)}
+        return read_group(group, given, spelling=spelling, mistakes=mistakes, readers=readers)
+
+    work, location, machine, limits = read(WorkInputs), read(LocationInputs), read(MachineInputs), read(LimitInputs)
+    variables, trials, files = read(VariableInputs), read(TrialInputs), read(FileInputs)
+    location = replace(location, cloud=_places(location, spelling, mistakes))
+    both = variables.env.keys() & variables.secrets.keys()
     mistakes += [_mistake(spelling, "env", name, Wrong("is given as a secret too")) for name in sorted(both)]
-    return Inputs(**read, places=where, spelling=spelling, mistakes=tuple(mistakes))
+    return Inputs(
+        work=work,
+        location=location,
+        machine=machine,
+        limits=limits,
+        variables=variables,
+        trials=trials,
+        files=files,
+        spelling=spelling,
+        mistakes=tuple(mistakes),
+    )
 
 
-def _where(read: dict[str, Any], spelling: Spelling, mistakes: list[Mistake]) -> tuple[Place, ...] | None:
-    """Cloud, region and runner, which say one thing together; taken out of what was read."""
-    found: tuple[Place, ...] | None = read.pop("cloud", None)
-    runner: str | None = read.pop("runner", None)
-    region: str | None = read.pop("region", None)
+def _places(location: LocationInputs, spelling: Spelling, mistakes: list[Mistake]) -> tuple[Place, ...] | None:
+    """Return the places that cloud, region and runner name together."""
+    found, runner, region = location.cloud, location.runner, location.region
     cloud = places.RUNNERS[runner] if runner else None
     if cloud and found is None:
         found = (Place(cloud=cloud),)
@@ -147,10 +170,6 @@ def _where(read: dict[str, Any], spelling: Spelling, mistakes: list[Mistake]) ->
         except Wrong as wrong:
             mistakes.append(_mistake(spelling, "region", region, wrong))
     return found
-
-
-def _reader(one: Field, environment: Mapping[str, str]) -> Any:
-    return parsers.secrets(environment) if one.name == "secrets" else one.read
 
 
 def _empty(value: object) -> bool:

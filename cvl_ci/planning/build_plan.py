@@ -64,9 +64,9 @@ class Work:
 
 def asked_for(inputs: Inputs) -> tuple[str | None, list[Mistake]]:
     """Return which one of example, command and task the inputs name, and the mistakes in their combination."""
-    given = [name for name in KINDS if getattr(inputs, name)]
+    given = [name for name in KINDS if inputs.value(name)]
     mistakes = [
-        inputs.mistake(name, getattr(inputs, name), f"cannot go with {inputs.spelling.of(given[0])}: give one of them")
+        inputs.mistake(name, inputs.value(name), f"cannot go with {inputs.spelling.of(given[0])}: give one of them")
         for name in given[1:]
     ]
     if not given:
@@ -76,37 +76,37 @@ def asked_for(inputs: Inputs) -> tuple[str | None, list[Mistake]]:
             )
         return None, mistakes
     for name in ("preset", "args"):
-        if getattr(inputs, name) and given == ["command"]:
-            value = getattr(inputs, name)
+        if inputs.value(name) and given == ["command"]:
+            value = inputs.value(name)
             shown = value if isinstance(value, str) else " ".join(value)
             mistakes.append(inputs.mistake(name, shown, "goes with an example, not with a command"))
-    if inputs.files and given != ["example"]:
+    if inputs.work.files and given != ["example"]:
         problem = "goes with an example: a command has its workdir, and a task its own"
-        mistakes.append(inputs.mistake("files", " ".join(inputs.files), problem))
+        mistakes.append(inputs.mistake("files", " ".join(inputs.work.files), problem))
     for name in ("include", "exclude"):
-        if getattr(inputs, name) and given == ["example"]:
+        if inputs.value(name) and given == ["example"]:
             problem = "goes with a command or a task: an example takes its files from files"
-            mistakes.append(inputs.mistake(name, " ".join(getattr(inputs, name)), problem))
-    if inputs.workdir and given == ["example"]:
-        mistakes.append(inputs.mistake("workdir", inputs.workdir, "goes with a command: an example has its own"))
+            mistakes.append(inputs.mistake(name, " ".join(inputs.value(name)), problem))
+    if inputs.work.workdir and given == ["example"]:
+        mistakes.append(inputs.mistake("workdir", inputs.work.workdir, "goes with a command: an example has its own"))
     return given[0], mistakes
 
 
 def named_gpu(inputs: Inputs, known: Collection[str]) -> tuple[Mapping[str, int] | None, list[Mistake]]:
     """Return the requested GPU in SkyPilot's own names. A user's own cluster may have names of its own."""
-    if inputs.gpu is None:
+    if inputs.machine.gpu is None:
         return None, []
-    if inputs.places and all(place.cloud in places.OWN_CLUSTERS for place in inputs.places):
-        return inputs.gpu, []
+    if inputs.location.cloud and all(place.cloud in places.OWN_CLUSTERS for place in inputs.location.cloud):
+        return inputs.machine.gpu, []
     try:
-        return accelerators.canonical(inputs.gpu, known), []
+        return accelerators.canonical(inputs.machine.gpu, known), []
     except Wrong as wrong:
         return None, [inputs.mistake("gpu", wrong.shown, wrong.problem, near=wrong.near)]
 
 
 def wrong_regions(inputs: Inputs, regions: Callable[[str], Sequence[str]]) -> list[Mistake]:
     mistakes = []
-    for place in inputs.places or ():
+    for place in inputs.location.cloud or ():
         try:
             places.check_regions(place, regions)
         except Wrong as wrong:
@@ -129,22 +129,22 @@ def impossible(inputs: Inputs, plan: RunPlan) -> list[Mistake]:
             problem = "has no machine that ends by itself when its time is over, so it could be left running"
             mistakes.append(inputs.mistake("cloud", cloud, problem))
     for name in ("repeat", "compare"):
-        if plan.num_nodes > 1 and getattr(inputs, name) not in (None, 1):
+        if plan.num_nodes > 1 and inputs.value(name) not in (None, 1):
             problem = "goes with one machine: several would not begin their turns together"
-            mistakes.append(inputs.mistake(name, getattr(inputs, name), problem))
+            mistakes.append(inputs.mistake(name, inputs.value(name), problem))
     mistakes += _gate(inputs, plan)
     if plan.limits.keep_minutes and inputs.spelling is Spelling.INPUT and not plan.public_key:
         problem = (
             "keeps a machine without a way in, because the runner's key is lost with the runner: give ssh_public_key"
         )
-        mistakes.append(inputs.mistake("keep_on_failure", inputs.keep_on_failure, problem))
+        mistakes.append(inputs.mistake("keep_on_failure", inputs.limits.keep_on_failure, problem))
     return mistakes
 
 
 def _gate(inputs: Inputs, plan: RunPlan) -> list[Mistake]:
-    if not inputs.fail_on_regression:
+    if not inputs.trials.fail_on_regression:
         return []
-    if not inputs.compare:
+    if not inputs.trials.compare:
         return [inputs.mistake("fail_on_regression", "true", f"goes with {_flags(inputs, 'compare')}")]
     if plan.repeat >= FEWEST_TURNS:
         return []
@@ -154,9 +154,9 @@ def _gate(inputs: Inputs, plan: RunPlan) -> list[Mistake]:
 
 def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPlan:
     """Return the plan. Explicit inputs replace the work's own values."""
-    env = {**work.env, **inputs.env}
-    where = work.places if inputs.places is None else inputs.places
-    secrets = {name: secret for name, secret in work.secrets.items() if name not in inputs.env}
+    env = {**work.env, **inputs.variables.env}
+    where = work.places if inputs.location.cloud is None else inputs.location.cloud
+    secrets = {name: secret for name, secret in work.secrets.items() if name not in inputs.variables.env}
     return RunPlan(
         title=work.title,
         example=work.example,
@@ -169,19 +169,19 @@ def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPla
         files=work.files,
         commits=work.commits,
         not_sent=work.not_sent,
-        env={name: value for name, value in env.items() if name not in inputs.secrets},
-        secrets={**secrets, **inputs.secrets},
-        image=inputs.image or work.image,
+        env={name: value for name, value in env.items() if name not in inputs.variables.secrets},
+        secrets={**secrets, **inputs.variables.secrets},
+        image=inputs.machine.image or work.image,
         needs=_needs(inputs, work.needs, gpu),
-        num_nodes=inputs.num_nodes or work.num_nodes,
+        num_nodes=inputs.machine.num_nodes or work.num_nodes,
         places=where,
         avoid=_avoid(inputs, work),
-        spot=inputs.spot or work.spot,
+        spot=inputs.machine.spot or work.spot,
         limits=_limits(inputs, where),
-        public_key=inputs.ssh_public_key,
-        repeat=inputs.repeat or (TURNS if inputs.compare else 1),
-        fail_on_regression=bool(inputs.fail_on_regression),
-        outputs=inputs.outputs,
+        public_key=inputs.limits.ssh_public_key,
+        repeat=inputs.trials.repeat or (TURNS if inputs.trials.compare else 1),
+        fail_on_regression=bool(inputs.trials.fail_on_regression),
+        outputs=inputs.files.outputs,
         missing=work.missing,
         task_extra=work.task_extra,
         warnings=(*work.warnings, *_not_kept(inputs, where), *_hardly_gated(inputs)),
@@ -189,48 +189,47 @@ def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPla
 
 
 def _not_kept(inputs: Inputs, places: Sequence[Place]) -> tuple[str, ...]:
-    if not inputs.keep_on_failure or not _sandbox_in_a_runner(inputs, places):
+    if not inputs.limits.keep_on_failure or not _sandbox_in_a_runner(inputs, places):
         return ()
     return ("keep_on_failure is ignored: a sandbox's machines are inside the runner, where no person reaches them.",)
 
 
 def _hardly_gated(inputs: Inputs) -> tuple[str, ...]:
     """Warn about a gate that a noisy metric can never close."""
-    if not (inputs.fail_on_regression and inputs.compare and FEWEST_TURNS <= (inputs.repeat or TURNS) < TURNS):
+    trials = inputs.trials
+    if not (trials.fail_on_regression and trials.compare and FEWEST_TURNS <= (trials.repeat or TURNS) < TURNS):
         return ()
-    said = (
-        f"fail_on_regression with repeat {inputs.repeat} fails only by a metric that is the same in every digit each "
-    )
-    return (f"{said}time, or that is lost: of any other {inputs.repeat} samples cannot tell. Give {TURNS}.",)
+    start = f"fail_on_regression with repeat {trials.repeat} fails only by a metric that is the same in every digit"
+    return (f"{start} each time, or that is lost: of any other {trials.repeat} samples cannot tell. Give {TURNS}.",)
 
 
 def _avoid(inputs: Inputs, work: Work) -> frozenset[str]:
-    image = inputs.image or work.image
+    image = inputs.machine.image or work.image
     return frozenset(
         NO_AUTODOWN
-        | (NO_SEVERAL_NODES if (inputs.num_nodes or work.num_nodes) > 1 else set())
+        | (NO_SEVERAL_NODES if (inputs.machine.num_nodes or work.num_nodes) > 1 else set())
         | (NO_IMAGE if image else set())
         | (NO_DOCKER if work.needs_docker and not image else set())
     )
 
 
 def _needs(inputs: Inputs, declared: Needs, gpu: Mapping[str, int] | None) -> Needs:
-    if inputs.instance_type:
+    if inputs.machine.instance_type:
         # An instance type fixes GPUs, vCPUs and memory.
         return Needs(
             accelerators=gpu or {},
-            cpus=inputs.cpus,
-            memory_gib=inputs.memory,
-            disk_gb=inputs.disk_size or declared.disk_gb,
-            instance_type=inputs.instance_type,
+            cpus=inputs.machine.cpus,
+            memory_gib=inputs.machine.memory,
+            disk_gb=inputs.machine.disk_size or declared.disk_gb,
+            instance_type=inputs.machine.instance_type,
         )
     changed = replace(
         declared,
-        cpus=inputs.cpus or declared.cpus,
-        memory_gib=inputs.memory or declared.memory_gib,
-        disk_gb=inputs.disk_size or declared.disk_gb,
+        cpus=inputs.machine.cpus or declared.cpus,
+        memory_gib=inputs.machine.memory or declared.memory_gib,
+        disk_gb=inputs.machine.disk_size or declared.disk_gb,
         exact=declared.exact
-        - {name for name, least in (("cpus", inputs.cpus), ("memory_gib", inputs.memory)) if least},
+        - {name for name, least in (("cpus", inputs.machine.cpus), ("memory_gib", inputs.machine.memory)) if least},
     )
     if gpu is None:
         return changed
@@ -244,13 +243,13 @@ def _sandbox_in_a_runner(inputs: Inputs, places: Sequence[Place]) -> bool:
 
 def _limits(inputs: Inputs, places: Sequence[Place]) -> Limits:
     asked = {
-        "max_runtime_minutes": inputs.max_runtime,
-        "provisioning_minutes": inputs.provision_timeout,
-        "heartbeat_minutes": inputs.heartbeat_minutes,
-        "keep_minutes": 0 if _sandbox_in_a_runner(inputs, places) else inputs.keep_on_failure,
+        "max_runtime_minutes": inputs.limits.max_runtime,
+        "provisioning_minutes": inputs.limits.provision_timeout,
+        "heartbeat_minutes": inputs.limits.heartbeat_minutes,
+        "keep_minutes": 0 if _sandbox_in_a_runner(inputs, places) else inputs.limits.keep_on_failure,
     }
     return Limits(
-        max_cost_usd=inputs.max_cost, **{name: minutes for name, minutes in asked.items() if minutes is not None}
+        max_cost_usd=inputs.limits.max_cost, **{name: minutes for name, minutes in asked.items() if minutes is not None}
     )
 
 

@@ -77,7 +77,7 @@ class TaskFile:
     warnings: tuple[str, ...] = ()
 
     def problems(self, inputs: Inputs) -> list[str]:
-        given = {*inputs.env, *inputs.secrets}
+        given = {*inputs.variables.env, *inputs.variables.secrets}
         missing = [
             f"has no value for {name}: set it with env or secrets" for name in self.needs_value if name not in given
         ]
@@ -85,7 +85,7 @@ class TaskFile:
 
     def work(self, inputs: Inputs) -> Work:
         return Work(
-            title=self.name or (inputs.task or "task").rpartition("/")[2],
+            title=self.name or (inputs.work.task or "task").rpartition("/")[2],
             setup=(self.setup,) if self.setup else (),
             run=(self.run,) if self.run else (),
             env=self.env,
@@ -103,7 +103,7 @@ class TaskFile:
         needs = self.needs
         if needs.accelerators or needs.cpus or needs.instance_type:
             return ()
-        if inputs.gpu or inputs.cpus or inputs.instance_type:
+        if inputs.machine.gpu or inputs.machine.cpus or inputs.machine.instance_type:
             return ()
         return ("The task gives no size: cvl-ci takes a machine with 2 vCPUs or more; SkyPilot alone takes 8.",)
 

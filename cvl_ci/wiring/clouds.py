@@ -149,7 +149,7 @@ def sandbox_was_left(environ: Mapping[str, str]) -> bool:
 
 
 def on_sandbox(inputs: Inputs) -> Inputs:
-    return replace(inputs, places=(Place(cloud=SANDBOX),))
+    return replace(inputs, location=replace(inputs.location, cloud=(Place(cloud=SANDBOX),)))
 
 
 def prices(environ: Mapping[str, str]) -> CataloguePrices:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from cvl_ci.inputs.drill_fields import NETWORK
+from cvl_ci.inputs.drill_inputs import NETWORK
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.plan import SANDBOX
 from cvl_ci.sandbox import Sandbox
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 
 def drill(environ: Mapping[str, str], given: Mapping[str, Any], *, say: Say, hear: Say) -> list[Receipt]:
-    """`given`: by inputs/drill_fields.py. `say`: what the drill does; `hear`: what its runs say."""
+    """`given`: by inputs/drill_inputs.py. `say`: what the drill does; `hear`: what its runs say."""
     from cvl_ci.commands.drill import drill as drilling
     from cvl_ci.engine import server_inventory as served
     from cvl_ci.lease import Owner

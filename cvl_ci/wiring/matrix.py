@@ -25,7 +25,7 @@ from cvl_ci.result.no_follow import refuse_links, write_text
 
 Say = Callable[[str], None]
 Given = Mapping[str, Any]
-"""By name as in inputs/verb_fields.py and typed by it, whichever door read the words."""
+"""By name as in inputs/matrix_inputs.py and typed by it, whichever door read the words."""
 
 BRANCH = "cvl-ci-history"
 FOLDER = "cvl-report"
@@ -75,7 +75,7 @@ def report(given: Given, door: Door) -> int:
     if not given.get("folders"):
         raise RequestError([Mistake(field="FOLDER", value="", problem="is missing: name where the summaries lie")])
     found, troubles = run_files.gather(given["folders"], field="FOLDER")
-    earlier, unread = run_files.gather(given.get("history", ()), field="--history")
+    earlier, unread = run_files.gather(given.get("history_files", ()), field="--history-files")
     for line in unread:
         door.tell(line)
     commits = run_files.base_commits(door.here, earlier, base=given.get("base"), warn=door.tell)

@@ -11,7 +11,7 @@ import pytest
 from cvl_ci.commands.drill import drill as drilling
 from cvl_ci.commands.drill import text as drill_words
 from cvl_ci.errors import EngineError, NotProvedGone, RequestError
-from cvl_ci.inputs import drill_fields as words
+from cvl_ci.inputs import drill_inputs as words
 from cvl_ci.model.outcome import Phase
 from cvl_ci.model.plan import SANDBOX, Place
 from cvl_ci.ports import Found

@@ -45,7 +45,7 @@ def test_a_regression_against_the_commit_before_is_red_when_it_is_asked_for(
 ) -> None:
     leave(here / "legs", accuracy=0.8, commit=git("rev-parse", "HEAD"))
     leave(here / "nights", accuracy=0.9, commit=git("rev-parse", "HEAD~1"))
-    words = ["report", "legs", "--history", "nights"]
+    words = ["report", "legs", "--history-files", "nights"]
     assert main(words) == 0
     assert main([*words, "--fail-on-regression"]) == 1
     assert "worse  digits_sgd train on aws L4:1" in capsys.readouterr().out
@@ -64,7 +64,7 @@ def test_lines_of_history_do_as_well_as_folders(here: Path) -> None:
         for at in range(5)
     ]
     (here / "history.jsonl").write_text("\n".join([*lines, '{"ending": "succ']))
-    assert main(["report", "legs", "--history", "history.jsonl", "--fail-on-regression", "--into", "out"]) == 1
+    assert main(["report", "legs", "--history-files", "history.jsonl", "--fail-on-regression", "--into", "out"]) == 1
     assert json.loads((here / "out/report.json").read_text())["rows"][0]["worse"] == ["accuracy"]
 
 
@@ -74,7 +74,7 @@ def test_rules_of_the_repository_are_taken_and_a_wrong_one_stops_it(
     leave(here / "legs", accuracy=0.8, commit=git("rev-parse", "HEAD"))
     leave(here / "nights", accuracy=0.9, commit=git("rev-parse", "HEAD~1"))
     (here / "cvl-ci.yml").write_text("metrics: {accuracy: ignore}\n")
-    assert main(["report", "legs", "--history", "nights", "--fail-on-regression"]) == 0
+    assert main(["report", "legs", "--history-files", "nights", "--fail-on-regression"]) == 0
     (here / "cvl-ci.yml").write_text("metrics: {accuracy: hihger}\n")
     assert main(["report", "legs"]) == 64
     assert "Did you mean higher?" in capsys.readouterr().err
@@ -83,7 +83,7 @@ def test_rules_of_the_repository_are_taken_and_a_wrong_one_stops_it(
 def test_history_that_knows_no_commits_is_all_the_base(here: Path) -> None:
     leave(here / "legs", accuracy=0.8)
     leave(here / "nights", accuracy=0.9)
-    assert main(["report", "legs", "--history", "nights", "--fail-on-regression"]) == 1
+    assert main(["report", "legs", "--history-files", "nights", "--fail-on-regression"]) == 1
 
 
 def test_a_checkout_without_the_base_compares_nothing_and_says_why(
@@ -93,9 +93,9 @@ def test_a_checkout_without_the_base_compares_nothing_and_says_why(
     leave(here / "nights", accuracy=0.9, commit="b" * 40)
     git("checkout", "-q", "--orphan", "alone")
     git("commit", "-q", "--allow-empty", "-m", "alone")
-    assert main(["report", "legs", "--history", "nights", "--fail-on-regression"]) == 0
+    assert main(["report", "legs", "--history-files", "nights", "--fail-on-regression"]) == 0
     assert "fetch-depth: 0" in capsys.readouterr().err
-    assert main(["report", "legs", "--history", "nights", "--base", "nowhere"]) == 64
+    assert main(["report", "legs", "--history-files", "nights", "--base", "nowhere"]) == 64
 
 
 def test_legs_without_a_machine_are_red_only_when_asked(here: Path) -> None:
@@ -210,7 +210,7 @@ def test_a_branch_of_history_serves_as_the_base(here: Path, capsys: pytest.Captu
         "cvl-ci-history: 5 runs.",
     ]
     leave(here / "legs", accuracy=0.8, commit=git("rev-parse", "HEAD"))
-    assert main(["report", "legs", "--history", "history.jsonl", "--fail-on-regression"]) == 1
+    assert main(["report", "legs", "--history-files", "history.jsonl", "--fail-on-regression"]) == 1
 
 
 def test_what_five_legs_lost_is_red_and_listed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,9 +225,9 @@ def test_what_five_legs_lost_is_red_and_listed(here: Path, capsys: pytest.Captur
             said = summary(cluster=name, metrics=metrics, commit=git("rev-parse", commit), at=NIGHT + turn)
             (here / folder).mkdir(exist_ok=True)
             (here / folder / f"{name}.json").write_text(json.dumps(said))
-    assert main(["report", "legs", "--history", "nights"]) == 0
+    assert main(["report", "legs", "--history-files", "nights"]) == 0
     assert "1 leg, none red, 1 got worse" in capsys.readouterr().out
-    assert main(["report", "legs", "--history", "nights", "--fail-on-regression"]) == 1
+    assert main(["report", "legs", "--history-files", "nights", "--fail-on-regression"]) == 1
     [row] = json.loads((here / "cvl-report/report.json").read_text())["rows"]
     assert sorted(row["worse"]) == ["accuracy", "errors", "loss", "passed"]
     comment = (here / "cvl-report/comment.md").read_text()

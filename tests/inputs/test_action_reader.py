@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import pytest
 
-from cvl_ci.inputs.action_fields import ACTION_INPUTS
-from cvl_ci.inputs.action_reader import CHOICES, ActionInputs, read
+from cvl_ci.inputs.action_reader import ActionInputs, read
+from cvl_ci.inputs.step_inputs import PublicationInputs, StepInputs
+from cvl_ci.inputs.table import STEP_OPTIONS
 
 
 def test_nothing_given_is_what_the_table_says() -> None:
     assert read({}) == ActionInputs()
-    table = {own.name: own.default for own in ACTION_INPUTS}
-    assert {name: known[0] for name, known in CHOICES.items()} == {name: table[name] for name in CHOICES}
+    table = {f"INPUT_{option.name.upper()}": option.action_default for option in STEP_OPTIONS}
+    assert read({**table, "INPUT_LEG": "", "INPUT_CHECK_RUN": "", "INPUT_GITHUB_TOKEN": ""}) == ActionInputs()
 
 
 def test_what_is_given_is_read() -> None:
     given = {"INPUT_VERB": " plan ", "INPUT_RETENTION_DAYS": "7", "INPUT_ARTIFACT_NAME": "digits of L4"}
-    assert read(given) == ActionInputs(verb="plan", retention_days=7, artifact_name="digits of L4")
+    assert read(given) == ActionInputs(
+        step=StepInputs(verb="plan"),
+        publication=PublicationInputs(retention_days=7, artifact_name="digits of L4"),
+    )
 
 
 def test_every_mistake_is_kept_with_what_was_meant() -> None:
     asked = read({"INPUT_VERB": "plna", "INPUT_COMMENT": "allways", "INPUT_FORK": "x", "INPUT_RETENTION_DAYS": "week"})
-    assert [mistake.field for mistake in asked.mistakes] == ["verb", "comment", "fork", "retention_days"]
+    assert [mistake.field for mistake in asked.mistakes] == ["verb", "comment", "retention_days", "fork"]
     assert asked.mistakes[0].near == ("plan",)
     assert asked.mistakes[1].near[0] == "always"
-    assert (asked.verb, asked.fork, asked.retention_days) == ("run", "plan", None)
+    assert (asked.verb, asked.trust.fork, asked.publication.retention_days) == ("run", "plan", None)
 
 
 @pytest.mark.parametrize(("given", "meant"), [("", False), ("false", False), ("TRUE", True), ("perhaps", True)])
 def test_a_dry_run_is_one_unless_false_is_said(given: str, meant: bool) -> None:
     """What cannot be read ends nothing: it is a mistake, and would be the harmless one."""
     asked = read({"INPUT_DRY_RUN": given})
-    assert asked.dry_run is meant
+    assert asked.reap.dry_run is meant
     assert bool(asked.mistakes) == (given == "perhaps")
 
 
@@ -43,4 +47,4 @@ def test_days_that_cannot_be_meant_are_a_mistake(days: str) -> None:
 @pytest.mark.parametrize(("days", "meant"), [("0", 0), ("400", 400), ("", None)])
 def test_days_are_numbers(days: str, meant: int | None) -> None:
     asked = read({"INPUT_RETENTION_DAYS": days})
-    assert (asked.retention_days, asked.mistakes) == (meant, ())
+    assert (asked.publication.retention_days, asked.mistakes) == (meant, ())

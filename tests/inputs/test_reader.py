@@ -9,8 +9,8 @@ import pytest
 
 from cvl_ci.errors import RequestError
 from cvl_ci.inputs.arguments import AnyOrderParser, add_arguments, from_namespace
-from cvl_ci.inputs.fields import FIELDS
 from cvl_ci.inputs.reader import Inputs, from_environment, from_keywords
+from cvl_ci.inputs.table import RUN_OPTIONS
 from cvl_ci.model.plan import Place, Secret, Spot
 
 
@@ -44,21 +44,22 @@ def fields_wrong(inputs: Inputs) -> list[str]:
 )
 def test_flags_stand_before_between_and_after_the_words(line: str) -> None:
     inputs = typed(line)
-    assert (inputs.example, inputs.preset, inputs.spot) == ("x", "train", Spot.ALWAYS)
-    assert inputs.places == (Place(cloud="aws"),)
+    assert (inputs.work.example, inputs.work.preset, inputs.machine.spot) == ("x", "train", Spot.ALWAYS)
+    assert inputs.location.cloud == (Place(cloud="aws"),)
     assert inputs.mistakes == ()
 
 
 def test_a_flag_that_may_have_a_value_does_not_take_the_word_after_it() -> None:
     inputs = typed("x --compare main --fail-on-regression train")
-    assert (inputs.example, inputs.preset, inputs.fail_on_regression, inputs.compare) == ("x", "train", True, "main")
-    assert typed("x --fail-on-regression false").fail_on_regression is False
+    assert (inputs.work.example, inputs.work.preset) == ("x", "train")
+    assert (inputs.trials.fail_on_regression, inputs.trials.compare) == (True, "main")
+    assert typed("x --fail-on-regression false").trials.fail_on_regression is False
 
 
 def test_all_that_follows_two_dashes_is_the_scripts() -> None:
     inputs = typed("x train --gpu L4 -- --gpu none -- --cloud y")
-    assert inputs.args == ("--gpu", "none", "--", "--cloud", "y")
-    assert inputs.gpu == {"L4": 1}
+    assert inputs.work.args == ("--gpu", "none", "--", "--cloud", "y")
+    assert inputs.machine.gpu == {"L4": 1}
 
 
 def test_environment_keywords_and_command_line_say_the_same() -> None:
@@ -90,8 +91,8 @@ def test_environment_keywords_and_command_line_say_the_same() -> None:
         assert {name: values[name] for name in values if name != "spelling"} == {
             name: value for name, value in vars(line).items() if name != "spelling"
         }
-    assert line.secrets == {"S": Secret("v")}
-    assert line.max_runtime == 120
+    assert line.variables.secrets == {"S": Secret("v")}
+    assert line.limits.max_runtime == 120
 
 
 def test_an_empty_input_is_not_given() -> None:
@@ -136,9 +137,9 @@ def test_a_flag_without_its_value_is_a_request_error() -> None:
     ("runner", "cloud"), [("ec2", "aws"), ("gcp", "gcp"), ("azure", "azure"), ("lambda", "lambda")]
 )
 def test_a_runner_names_a_cloud(runner: str, cloud: str) -> None:
-    assert keywords(runner=runner).places == (Place(cloud=cloud),)
+    assert keywords(runner=runner).location.cloud == (Place(cloud=cloud),)
     assert keywords(runner=runner, cloud=cloud).mistakes == ()
-    assert keywords(runner="skypilot").places is None
+    assert keywords(runner="skypilot").location.cloud is None
 
 
 def test_a_runner_of_another_cloud_is_a_mistake() -> None:
@@ -147,15 +148,15 @@ def test_a_runner_of_another_cloud_is_a_mistake() -> None:
 
 
 def test_a_region_is_laid_over_the_one_cloud() -> None:
-    assert keywords(cloud="aws", region="us-east-1").places == (Place(cloud="aws", region="us-east-1"),)
-    assert keywords(runner="ec2", region="us-east-1").places == (Place(cloud="aws", region="us-east-1"),)
+    assert keywords(cloud="aws", region="us-east-1").location.cloud == (Place(cloud="aws", region="us-east-1"),)
+    assert keywords(runner="ec2", region="us-east-1").location.cloud == (Place(cloud="aws", region="us-east-1"),)
     assert fields_wrong(keywords(region="us-east-1")) == ["region"]
     assert fields_wrong(keywords(cloud="aws,gcp", region="us-east-1")) == ["region"]
 
 
 def test_any_cloud_is_another_thing_than_none_given() -> None:
-    assert keywords(cloud="any").places == ()
-    assert keywords().places is None
+    assert keywords(cloud="any").location.cloud == ()
+    assert keywords().location.cloud is None
 
 
 def test_a_secrets_value_is_in_no_message_and_no_repr() -> None:
@@ -171,7 +172,7 @@ def test_a_variable_that_is_also_a_secret_is_a_mistake() -> None:
 
 def test_every_field_has_help_and_its_example_is_right() -> None:
     environment = {"HF_TOKEN": "x"}
-    for field in FIELDS:
+    for field in RUN_OPTIONS:
         assert field.help.endswith(".")
         read = from_keywords(
             {field.name: field.example, "cloud": "aws"} | {field.name: field.example}, environment=environment
@@ -180,7 +181,7 @@ def test_every_field_has_help_and_its_example_is_right() -> None:
 
 
 def test_no_flag_is_written_twice() -> None:
-    flags = [flag for field in FIELDS if not field.positional for flag in field.flags]
+    flags = [flag for field in RUN_OPTIONS if not field.is_positional for flag in field.flags]
     assert len(flags) == len(set(flags))
 
 
@@ -188,5 +189,5 @@ def test_help_can_be_printed() -> None:
     parser = AnyOrderParser(prog="cvl-ci run")
     add_arguments(parser)
     help_text = parser.format_help()
-    for field in FIELDS:
-        assert field.positional or field.flag in help_text
+    for field in RUN_OPTIONS:
+        assert field.is_positional or field.flag in help_text

@@ -9,6 +9,7 @@ import pytest
 
 from cvl_ci.clouds.catalogue.names import ACCELERATORS
 from cvl_ci.inputs.reader import Inputs
+from cvl_ci.inputs.run_inputs import MachineInputs, VariableInputs
 from cvl_ci.model.plan import Needs, Place, Secret, Spot
 from cvl_ci.planning import task_file
 from cvl_ci.planning.safe_yaml import Unreadable
@@ -73,7 +74,7 @@ def test_the_rest_is_passed_on_but_what_is_ours() -> None:
 
 def test_what_is_left_to_be_given_must_be_given() -> None:
     assert read(FULL).problems(Inputs()) == ["has no value for ASK: set it with env or secrets"]
-    assert read(FULL).problems(Inputs(env={"ASK": "x"})) == []
+    assert read(FULL).problems(Inputs(variables=VariableInputs(env={"ASK": "x"}))) == []
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ def test_what_has_no_price_and_what_a_run_sets_itself_is_told() -> None:
 def test_a_size_that_skypilot_would_choose_otherwise_is_told() -> None:
     small = ("The task gives no size: cvl-ci takes a machine with 2 vCPUs or more; SkyPilot alone takes 8.",)
     assert read(b"run: x").work(Inputs()).warnings == small
-    assert read(b"run: x").work(Inputs(cpus=4)).warnings == ()
+    assert read(b"run: x").work(Inputs(machine=MachineInputs(cpus=4))).warnings == ()
     assert read(b"run: x\nresources: {cpus: 2}").work(Inputs()).warnings == ()
     assert read(b"run: x\nresources: {gpus: L4}").work(Inputs()).warnings == ()
 

@@ -13,11 +13,11 @@ from cvl_ci import bounded
 from cvl_ci.clouds import http, programs
 from cvl_ci.commands.run import run
 from cvl_ci.engine import job_end, member_paths, tarball, transfer, unpack, unpack_process, worker_unpack
-from cvl_ci.inputs.action_fields import ACTION_INPUTS, ACTION_OUTPUTS, ActionField
-from cvl_ci.inputs.credential_fields import CREDENTIAL_INPUTS
-from cvl_ci.inputs.fields import FIELDS, Field
-from cvl_ci.inputs.matrix_fields import MANY_INPUTS, MANY_OUTPUTS, TAKES
-from cvl_ci.inputs.verb_fields import VERBS
+from cvl_ci.inputs.action_outputs import ACTION_OUTPUTS, MATRIX_OUTPUTS, ActionOutput
+from cvl_ci.inputs.credential_inputs import CREDENTIAL_INPUTS
+from cvl_ci.inputs.option import EntryPoint, InputOption
+from cvl_ci.inputs.table import MATRIX_OPTIONS, STEP_OPTIONS, action_options, run_options, verb_options
+from cvl_ci.inputs.verb_options import VERBS
 from cvl_ci.result.benchmark import files, leg, readings
 from tests.chaos import records
 from tests.chaos.table import table as chaos_table
@@ -55,43 +55,49 @@ def _code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
-def _spelling(one: Field) -> str:
+def _spelling(one: InputOption) -> str:
     """How it is typed: `--gpu GPU`, or the word alone."""
-    if one.positional:
+    if one.is_positional:
         return _code(one.metavar)
     return "<br>".join(_code(f"{flag} {one.metavar}".rstrip()) for flag in one.flags)
 
 
-def _meaning(one: Field) -> str:
-    again = " Can be given again." if one.repeatable else ""
-    return f"{one.help}{again} Such as `{one.example}`."
+def _meaning(one: InputOption, *, in_action: bool = False) -> str:
+    again = (" One a line." if in_action else " Can be given again.") if one.is_repeatable else ""
+    example = f" Such as `{one.example}`." if one.example not in {"", one.default} else ""
+    return f"{one.help}{again}{example}"
 
 
 def _inputs() -> str:
-    rows = [(_code(one.name), _spelling(one), _meaning(one), one.default) for one in FIELDS]
+    rows = [(_code(one.name), _spelling(one), _meaning(one), one.default) for one in run_options(EntryPoint.CLI)]
     return _markdown(["input", "on the command line", "meaning", "default"], rows)
 
 
 def _verb(name: str) -> Callable[[], str]:
-    rows = [(_spelling(one), _meaning(one), one.default) for one in VERBS[name]]
+    rows = [(_spelling(one), _meaning(one), one.default) for one in verb_options(name)]
     return lambda: _markdown(["option", "meaning", "default"], rows)
 
 
 def _action_inputs() -> str:
-    return _markdown(
-        ["input", "meaning", "default"], [(_code(own.name), own.help, _code(own.default)) for own in ACTION_INPUTS]
-    )
+    own = (one for one in action_options() if one in STEP_OPTIONS or EntryPoint.CLI not in one.entry_points)
+    rows = [(_code(one.name), _meaning(one, in_action=True), _default(one)) for one in own if one not in MATRIX_OPTIONS]
+    return _markdown(["input", "meaning", "default"], rows)
 
 
-def _outputs(fields: Sequence[ActionField]) -> Callable[[], str]:
+def _default(one: InputOption) -> str:
+    return _code(one.action_default) or one.default
+
+
+def _outputs(fields: Sequence[ActionOutput]) -> Callable[[], str]:
     return lambda: _markdown(["output", "meaning"], [(_code(own.name), own.help) for own in fields])
 
 
 def _matrix_inputs() -> str:
     rows = []
-    for own in MANY_INPUTS:
-        verbs = ", ".join(_code(verb) for verb, takes in TAKES.items() if own.name in takes)
-        rows.append((_code(own.name), verbs, own.help, _code(own.default)))
+    for one in action_options():
+        if one in MATRIX_OPTIONS:
+            verbs = ", ".join(_code(verb) for verb in VERBS if one.is_taken_by(verb, EntryPoint.ACTION))
+            rows.append((_code(one.name), verbs, _meaning(one, in_action=True), _default(one)))
     return _markdown(["input", "verb", "meaning", "default"], rows)
 
 
@@ -135,7 +141,7 @@ _MAKERS: Mapping[str, Callable[[], str]] = {
     "action-inputs": _action_inputs,
     "action-outputs": _outputs(ACTION_OUTPUTS),
     "matrix-inputs": _matrix_inputs,
-    "matrix-outputs": _outputs(MANY_OUTPUTS),
+    "matrix-outputs": _outputs(MATRIX_OUTPUTS),
     "credentials": _credentials,
     "chaos": _chaos,
     "limits": _limits,

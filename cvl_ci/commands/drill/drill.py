@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cvl_ci.errors import NOTHING_STARTED, CvlError, Mistake, NotProvedGone, RequestError
-from cvl_ci.inputs import drill_fields as words
+from cvl_ci.inputs import drill_inputs as words
 from cvl_ci.model.outcome import Phase
 from cvl_ci.model.plan import RELEASE_MINUTES, SANDBOX, Place
 from cvl_ci.ports import Clock, Cloud, Clouds, Event, Found

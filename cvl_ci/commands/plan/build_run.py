@@ -39,7 +39,7 @@ def prepare(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
     plan = _one_side(inputs, checkout=checkout, prices=prices)
     return (
         pairing.with_base(plan, inputs, checkout=checkout, of=partial(_one_side, prices=prices))
-        if inputs.compare
+        if inputs.trials.compare
         else plan
     )
 
@@ -68,7 +68,7 @@ def _one_side(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
 def _example(
     inputs: Inputs, checkout: Checkout, *, explicit_gpu: Mapping[str, int] | None, known_gpus: Collection[str]
 ) -> Prepared:
-    typed = inputs.example or ""
+    typed = inputs.work.example or ""
     try:
         directory = find_example(typed, checkout)
         entries = checkout.files(directory)
@@ -83,7 +83,7 @@ def _example(
     except Wrong as wrong:
         if explicit_gpu is None:
             mistakes.append(inputs.mistake("example", typed, wrong.problem, near=wrong.near))
-    name = inputs.preset or presets.only(found.presets) or ""
+    name = inputs.work.preset or presets.only(found.presets) or ""
     if not name and found.presets:
         return None, [*mistakes, inputs.mistake("example", typed, f"needs a preset: {', '.join(found.presets)}")]
     try:
@@ -93,13 +93,14 @@ def _example(
             example=found,
             texts=texts,
             has_gpu=bool(needed.accelerators if explicit_gpu is None else explicit_gpu),
-            variables={*inputs.env, *inputs.secrets},
+            variables={*inputs.variables.env, *inputs.variables.secrets},
         )
-        lines = (shell.in_image if inputs.image else shell.on_docker)(preset, around=around, args=inputs.args)
+        script = shell.in_image if inputs.machine.image else shell.on_docker
+        lines = script(preset, around=around, args=inputs.work.args)
     except Wrong as wrong:
         return None, [*mistakes, inputs.mistake("preset", name, wrong.problem, near=wrong.near)]
     try:
-        files, warnings = _stage(found, texts, inputs.files, checkout)
+        files, warnings = _stage(found, texts, inputs.work.files, checkout)
     except Wrong as wrong:
         return None, [*mistakes, inputs.mistake("example", typed, wrong.problem)]
     work = Work(
@@ -116,14 +117,14 @@ def _example(
         needs=needed,
         needs_docker=lines.needs_docker,
         missing=tuple(sorted(found.unseen & {preset.script or ""})),
-        warnings=(*found.warnings(gpu_given=inputs.gpu is not None), *lines.warnings, *warnings),
+        warnings=(*found.warnings(gpu_given=inputs.machine.gpu is not None), *lines.warnings, *warnings),
     )
     return work, mistakes
 
 
 def _command(inputs: Inputs, checkout: Checkout) -> Prepared:
-    typed = inputs.workdir or "."
-    command = inputs.command or ""
+    typed = inputs.work.workdir or "."
+    command = inputs.work.command or ""
     try:
         sent = folder_files(typed, inputs, checkout)
     except Wrong as wrong:
@@ -139,7 +140,7 @@ def _title(command: str) -> str:
 
 
 def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
-    typed = inputs.task or ""
+    typed = inputs.work.task or ""
     path = checkout.locate(typed)
     if path is None:
         return None, [inputs.mistake("task", typed, "is outside the repository")]
@@ -150,12 +151,13 @@ def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
         return None, [inputs.mistake("task", typed, "is not a readable file")]
     except safe_yaml.Unreadable as error:
         return None, [inputs.mistake("task", typed, str(error))]
-    variables = {name: value for name, value in {**task.env, **inputs.env}.items() if name not in inputs.secrets}
+    secrets = inputs.variables.secrets
+    variables = {name: value for name, value in {**task.env, **inputs.variables.env}.items() if name not in secrets}
     filled = task_paths.filled_in(task.extra, variables)
-    unset = task_paths.unset(filled, secrets={*task.secrets, *inputs.secrets, *task.needs_value})
+    unset = task_paths.unset(filled, secrets={*task.secrets, *inputs.variables.secrets, *task.needs_value})
     mistakes = [inputs.mistake("task", typed, problem) for problem in (*task.problems(inputs), *unset)]
     sent = Sent()
-    workdir = inputs.workdir or task_paths.filled(task.workdir, variables)
+    workdir = inputs.work.workdir or task_paths.filled(task.workdir, variables)
     if workdir:
         try:
             sent = folder_files(workdir, inputs, checkout)

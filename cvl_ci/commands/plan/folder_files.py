@@ -36,7 +36,9 @@ def folder_files(typed: str, inputs: Inputs, checkout: Checkout) -> Sent:
     if not (checkout.root / path).is_dir():
         raise Wrong("is not a folder")
     try:
-        rule = FolderRule(include=inputs.include, exclude=inputs.exclude, skyignore=_skyignore(path, checkout))
+        rule = FolderRule(
+            include=inputs.work.include, exclude=inputs.work.exclude, skyignore=_skyignore(path, checkout)
+        )
     except TooMany:
         raise Wrong("has a .skyignore whose braces stand for too many patterns") from None
     folder = checkout.folder(path, rule)

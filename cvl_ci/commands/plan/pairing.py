@@ -8,6 +8,7 @@ from dataclasses import replace
 from cvl_ci.errors import RequestError
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs
+from cvl_ci.inputs.run_inputs import TrialInputs
 from cvl_ci.model.plan import BASE_FOLDER, Against, RunPlan, StagedFile
 from cvl_ci.planning import safe_yaml
 from cvl_ci.ports import Checkout
@@ -19,12 +20,12 @@ def with_base(plan: RunPlan, inputs: Inputs, *, checkout: Checkout, of: Callable
 
     A base without such work cannot be compared: a warning reports it, and the run goes on.
     """
-    ref = inputs.compare or ""
+    ref = inputs.trials.compare or ""
     said = _rules(checkout)
     rules.read(said)
     try:
         there = checkout.at(ref)
-        base = of(replace(inputs, compare=None, fail_on_regression=None), checkout=there)
+        base = of(replace(inputs, trials=TrialInputs(repeat=inputs.trials.repeat)), checkout=there)
     except Wrong as wrong:
         raise RequestError([inputs.mistake("compare", ref, wrong.problem, near=wrong.near)]) from None
     except RequestError as error:

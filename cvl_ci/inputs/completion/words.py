@@ -10,10 +10,10 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cvl_ci.inputs import verb_fields
-from cvl_ci.inputs.drill_fields import KILLS, PHASES
-from cvl_ci.inputs.fields import FIELDS, Field
+from cvl_ci.inputs.drill_inputs import KILLS, PHASES
 from cvl_ci.inputs.locations import CLOUDS, RUNNERS
+from cvl_ci.inputs.option import RUN_VERBS, EntryPoint, InputOption
+from cvl_ci.inputs.table import run_options, verb_options
 
 LONGEST_HELP = 72
 """Characters of an option's help that a list of completions shows."""
@@ -92,9 +92,11 @@ def _verb(name: str, text: str, parser: argparse.ArgumentParser) -> Verb:
             options.append(_option(action))
         else:
             words.append((_source(action), action.nargs in ("*", "+")))
-    fields: Sequence[Field] = FIELDS if name in {"plan", "run"} else verb_fields.VERBS.get(name, ())
+    fields: Sequence[InputOption] = run_options(EntryPoint.CLI) if name in RUN_VERBS else verb_options(name)
     words += [
-        (_of_metavar(field.metavar), field.repeatable) for field in fields if field.positional and field.name != "args"
+        (_of_metavar(field.metavar), field.is_repeatable)
+        for field in fields
+        if field.is_positional and field.name != "args"
     ]
     return Verb(
         name=name,

@@ -175,7 +175,7 @@ def test_a_summary_whose_ending_is_none_is_told_as_unreadable(ending: str, tmp_p
 def test_a_history_s_lines_that_are_no_runs_are_counted_and_the_others_are_read(tmp_path: Path) -> None:
     lines = [line(leg()), '{"ending": []}', "", '{"ending": "succ', "[" * 100_000, line(leg(cluster="b"))]
     (tmp_path / "history.jsonl").write_text("\n".join(lines))
-    found, troubles = run_files.gather([str(tmp_path / "history.jsonl")], field="--history")
+    found, troubles = run_files.gather([str(tmp_path / "history.jsonl")], field="--history-files")
     assert (len(found), troubles) == (2, ["history.jsonl holds 3 lines that are not runs"])
 
 

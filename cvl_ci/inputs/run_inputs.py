@@ -1,313 +1,318 @@
-"""The one table of inputs: what the command line, the action's inputs and the library's keywords all come from."""
+"""The inputs of a run, in groups: declared once, for the command line, the action and the library.
+
+None: not given, so that the value of an example or a task can stand.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cvl_ci.inputs import accelerators, locations, parsers
+from cvl_ci.inputs.option import RUN_VERBS, option
+from cvl_ci.model.plan import Place, Secret, Spot
 
 
 @dataclass(frozen=True, kw_only=True)
-class Field:
-    """One input. `name` is the keyword and the action's input; `flags` the command line's spellings, first is shown."""
+class WorkInputs:
+    """The work to run: an example, a command or a task."""
 
-    name: str
-    read: Callable[[object], object]
-    help: str
-    metavar: str
-    example: str
-    default: str = ""
-    """What happens when it is not given, for a person to read."""
-    repeatable: bool = False
-    positional: bool = False
-    value_optional: bool = False
-    """The flag alone means `true`."""
-    other_flags: tuple[str, ...] = ()
-
-    @property
-    def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        return (self.flag, *self.other_flags)
-
-
-FIELDS = (
-    Field(
-        name="example",
-        read=parsers.text,
+    example: str | None = option(
+        parsers.text,
         help="The example to run: its path, the end of its path, or its name.",
         metavar="EXAMPLE",
         example="examples/perception/vision_language/moondream2",
-        positional=True,
-    ),
-    Field(
-        name="preset",
-        read=parsers.text,
+        is_positional=True,
+    )
+    preset: str | None = option(
+        parsers.text,
         help="The preset of the example to run.",
         metavar="PRESET",
         example="train",
         default="the only preset except `build`",
-        positional=True,
-    ),
-    Field(
-        name="args",
-        read=parsers.words,
+        is_positional=True,
+    )
+    args: tuple[str, ...] = option(
+        parsers.words,
+        value=(),
         help="More arguments for the preset's script; on the command line, everything after `--`.",
         metavar="ARGS",
         example="--epochs 3",
-        positional=True,
-    ),
-    Field(
-        name="command",
-        read=parsers.script,
+        is_positional=True,
+    )
+    command: str | None = option(
+        parsers.script,
         help="A shell command to run instead of an example.",
         metavar="COMMAND",
         example="python train.py",
-    ),
-    Field(
-        name="workdir",
-        read=parsers.text,
+    )
+    workdir: str | None = option(
+        parsers.text,
         help="With a command: the folder whose files go to the machine, and in which it runs.",
         metavar="DIR",
         example="src",
         default="the current folder",
-    ),
-    Field(
-        name="include",
-        read=parsers.globs,
+    )
+    include: tuple[str, ...] = option(
+        parsers.globs,
+        value=(),
         help="With a command or a task: files of its folder to send although a rule leaves them out.",
         metavar="GLOB",
         example="models/tiny.env",
         default="none",
-        repeatable=True,
-    ),
-    Field(
-        name="exclude",
-        read=parsers.globs,
+        is_repeatable=True,
+    )
+    exclude: tuple[str, ...] = option(
+        parsers.globs,
+        value=(),
         help="With a command or a task: files of its folder that stay here. A `.skyignore` in the folder does the "
         "same. `.git`, virtual environments and untracked files with credentials always stay.",
         metavar="GLOB",
         example="data/**",
         default="the lines of the folder's `.skyignore`",
-        repeatable=True,
-    ),
-    Field(
-        name="files",
-        read=parsers.globs,
+        is_repeatable=True,
+    )
+    files: tuple[str, ...] | None = option(
+        parsers.globs,
         help="With an example: more files of the repository for the machine, as globs from the root. The input "
         "changed_since watches the same files.",
         metavar="GLOB",
         example="src/mylib/**",
         default="`files` of its example.yaml, else the packages of the Python project and the files that scripts name",
-        repeatable=True,
-    ),
-    Field(
-        name="task",
-        read=parsers.text,
+        is_repeatable=True,
+        verbs=(*RUN_VERBS, "matrix"),
+    )
+    task: str | None = option(
+        parsers.text,
         help="A SkyPilot task YAML to run instead of an example. Other inputs override its values.",
         metavar="FILE",
         example="task.yaml",
         other_flags=("--yaml-file",),
-    ),
-    Field(
-        name="gpu",
-        read=accelerators.read,
-        help="GPU and count. A comma list is an order of preference; braces take the cheapest; `none` means no GPU.",
-        metavar="GPU",
-        example="{L4:1, A10G:1}",
-        default="the example's own need",
-        other_flags=("--gpus",),
-    ),
-    Field(
-        name="cloud",
-        read=locations.read,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocationInputs:
+    """The places where the work may run. After reading, `cloud` holds all three; an empty tuple means any place."""
+
+    cloud: tuple[Place, ...] | None = option(
+        locations.read,
         help="cloud[/region[/zone]], or several in the order to try. `sandbox` is a cloud on your own "
         "Docker; `any` is the cheapest cloud with credentials.",
         metavar="CLOUD",
         example="aws/us-east-1,gcp",
         default="any",
         other_flags=("--infra",),
-    ),
-    Field(
-        name="region",
-        read=parsers.text,
+    )
+    region: str | None = option(
+        parsers.text,
         help="The region, when `cloud` names one cloud.",
         metavar="REGION",
         example="us-east-1",
         default="any",
-    ),
-    Field(
-        name="runner",
-        read=locations.runner,
+    )
+    runner: str | None = option(
+        locations.runner,
         help="Another way to name the cloud: skypilot (any), ec2, gcp, azure or lambda.",
         metavar="RUNNER",
         example="ec2",
-    ),
-    Field(
-        name="spot",
-        read=parsers.spot,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineInputs:
+    """The machines. `gpu` holds the names as a person wrote them; planning makes them SkyPilot's."""
+
+    gpu: Mapping[str, int] | None = option(
+        accelerators.read,
+        help="GPU and count. A comma list is an order of preference; braces take the cheapest; `none` means no GPU.",
+        metavar="GPU",
+        example="{L4:1, A10G:1}",
+        default="the example's own need",
+        other_flags=("--gpus",),
+    )
+    spot: Spot | None = option(
+        parsers.spot,
         help="`true`: spot machines only, which cost less and which the provider may take away. `fallback`: "
         "spot first, then on-demand.",
         metavar="true|false|fallback",
         example="fallback",
         default="false",
-        value_optional=True,
-    ),
-    Field(
-        name="num_nodes",
-        read=parsers.whole,
+        is_value_optional=True,
+        verbs=(*RUN_VERBS, "matrix"),
+    )
+    num_nodes: int | None = option(
+        parsers.whole,
         help="The number of machines that run the job together.",
         metavar="N",
         example="2",
         default="1",
-    ),
-    Field(
-        name="image",
-        read=parsers.image,
+    )
+    image: str | None = option(
+        parsers.image,
         help="Run everything inside this Docker image. Without it, the example uses the machine's own Docker.",
         metavar="IMAGE",
         example="pytorch/pytorch:2.4.0-cuda12.1-cudnn9-runtime",
-    ),
-    Field(
-        name="cpus",
-        read=parsers.amount,
+    )
+    cpus: float | None = option(
+        parsers.amount,
         help="The least number of vCPUs of a machine.",
         metavar="N",
         example="8",
         default="the example's own need",
-    ),
-    Field(
-        name="memory",
-        read=parsers.gibibytes,
+    )
+    memory: float | None = option(
+        parsers.gibibytes,
         help="The least memory of a machine, in GiB.",
         metavar="GIB",
         example="32",
         default="the example's own need",
-    ),
-    Field(
-        name="disk_size",
-        read=parsers.gigabytes,
+    )
+    disk_size: int | None = option(
+        parsers.gigabytes,
         help="The disk of a machine, in GB.",
         metavar="GB",
         example="200",
         default="100, or the example's own need and 60 more for the image",
-    ),
-    Field(
-        name="instance_type",
-        read=parsers.text,
+    )
+    instance_type: str | None = option(
+        parsers.text,
         help="Exactly this type of machine. `cloud` must name one cloud.",
         metavar="TYPE",
         example="g6.xlarge",
-    ),
-    Field(
-        name="max_runtime",
-        read=parsers.minutes,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitInputs:
+    """The limits of a run, and the time for which its machine may stay. Times in minutes, cost in US dollars."""
+
+    max_runtime: float | None = option(
+        parsers.minutes,
         help="The longest time for setup and run on the machine; then cvl-ci stops the job. A number alone is minutes.",
         metavar="TIME",
         example="1h30m",
         default="60m",
-    ),
-    Field(
-        name="provision_timeout",
-        read=parsers.minutes,
+        verbs=(*RUN_VERBS, "matrix"),
+    )
+    provision_timeout: float | None = option(
+        parsers.minutes,
         help="The longest time from the first request for machines until the job begins; then cvl-ci gives up.",
         metavar="TIME",
         example="10m",
         default="15m",
-    ),
-    Field(
-        name="heartbeat_minutes",
-        read=parsers.whole_or_none,
+    )
+    heartbeat_minutes: int | None = option(
+        parsers.whole_or_none,
         help="The machine ends itself this many minutes after its last contact with the runner. 0: only at "
         "its deadline.",
         metavar="N",
         example="5",
         default="10",
-    ),
-    Field(
-        name="max_cost",
-        read=parsers.dollars,
+    )
+    max_cost: float | None = option(
+        parsers.dollars,
         help="The most that the whole run may cost, in US dollars. cvl-ci refuses the run, or stops it, "
         "before it costs more.",
         metavar="USD",
         example="2.50",
         default="no limit except max_runtime",
-    ),
-    Field(
-        name="keep_on_failure",
-        read=parsers.minutes_kept,
+        verbs=(*RUN_VERBS, "matrix"),
+    )
+    keep_on_failure: int | None = option(
+        parsers.minutes_kept,
         help="Minutes for which the machine of a failed job stays, so that you can log in. You pay for them, "
         "within max_cost; then the machine ends itself.",
         metavar="N",
         example="30",
         default="0",
-    ),
-    Field(
-        name="ssh_public_key",
-        read=parsers.public_key,
+    )
+    ssh_public_key: str | None = option(
+        parsers.public_key,
         help="A public key that may log in to a kept machine. In a workflow, keep_on_failure needs one.",
         metavar="KEY",
         example="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc anna@laptop",
-    ),
-    Field(
-        name="env",
-        read=parsers.environment,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariableInputs:
+    """The environment variables of the job."""
+
+    env: Mapping[str, str] = option(
+        parsers.environment,
+        value={},
         help="Environment variables of the job, as KEY=VALUE.",
         metavar="KEY=VALUE",
         example="EPOCHS=3",
-        repeatable=True,
+        is_repeatable=True,
         other_flags=("--envs",),
-    ),
-    Field(
-        name="secrets",
-        read=parsers.secrets({}),
+    )
+    secrets: Mapping[str, Secret] = option(
+        parsers.secrets({}),
+        value={},
         help="As env, but masked everywhere. On the command line, a NAME alone takes its value from your environment.",
         metavar="KEY[=VALUE]",
         example="HF_TOKEN",
-        repeatable=True,
+        is_repeatable=True,
         other_flags=("--secret",),
-    ),
-    Field(
-        name="repeat",
-        read=parsers.turns,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialInputs:
+    """The repetitions of a job, and the comparison with another commit."""
+
+    repeat: int | None = option(
+        parsers.turns,
         help="Run the job this many times on one machine, each time in a fresh copy. Metrics are medians, "
         "with all samples. In a matrix: this many legs, each on its own machine.",
         metavar="N",
         example="5",
         default="1, and 5 with compare",
-    ),
-    Field(
-        name="compare",
-        read=parsers.text,
+        verbs=(*RUN_VERBS, "matrix"),
+    )
+    compare: str | None = option(
+        parsers.text,
         help="A commit or branch. The commit where this checkout left it runs on the same machine, in turns with this "
         "checkout. Every metric gets a verdict.",
         metavar="REF",
         example="origin/main",
         other_flags=("--ab",),
-    ),
-    Field(
-        name="fail_on_regression",
-        read=parsers.flag,
+    )
+    fail_on_regression: bool | None = option(
+        parsers.flag,
         help="With compare, and in a report: a metric that is worse beyond tolerance and noise fails (exit code 1).",
         metavar="true|false",
         example="true",
         default="false: the report only shows it",
-        value_optional=True,
-    ),
-    Field(
-        name="outputs",
-        read=parsers.globs,
+        is_value_optional=True,
+        verbs=(*RUN_VERBS, "report"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileInputs:
+    """The files to fetch."""
+
+    outputs: tuple[str, ...] = option(
+        parsers.globs,
+        value=(),
         help="The files to fetch, as globs with `!` and `{a,b}`. A pattern without a slash matches at any depth.",
         metavar="GLOB",
         example="outputs/**",
         default="all files that the job changed",
-        repeatable=True,
+        is_repeatable=True,
         other_flags=("--output",),
-    ),
+    )
+
+
+RUN_GROUPS = (
+    WorkInputs,
+    LocationInputs,
+    MachineInputs,
+    LimitInputs,
+    VariableInputs,
+    TrialInputs,
+    FileInputs,
 )
-
-
-BY_NAME: Mapping[str, Field] = {field.name: field for field in FIELDS}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from cvl_ci.inputs import locations, parsers
-from cvl_ci.inputs.fields import Field
+from cvl_ci.inputs.option import CLI, option
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.suggest import near
 from cvl_ci.model.plan import Place
@@ -36,35 +37,36 @@ def _one_of(known: Sequence[str]) -> Callable[[object], str]:
     return read
 
 
-DRILL_FIELDS = (
-    Field(
-        name="cloud",
-        read=one_place,
-        help="Your own account, or the sandbox.",
-        metavar="CLOUD",
-        example="sandbox",
-    ),
-    Field(
-        name="phase",
-        read=_one_of(PHASES),
+@dataclass(frozen=True, kw_only=True)
+class DrillInputs:
+    """The death that a drill plays: its phase and its kind, or every one."""
+
+    phase: str | None = option(
+        _one_of(PHASES),
         help="The phase in which the run dies: provisioning, setup, running, fetching or releasing.",
         metavar="PHASE",
         example="running",
-    ),
-    Field(
-        name="kill",
-        read=_one_of(KILLS),
+        entry_points=CLI,
+        verbs=("drill",),
+    )
+    kill: str | None = option(
+        _one_of(KILLS),
         help="The way in which the run dies: SIGINT, SIGTERM, SIGKILL, runner-lost, api-server, network or "
         "credentials-expired.",
         metavar="KILL",
         example="runner-lost",
-    ),
-    Field(
-        name="all",
-        read=parsers.flag,
+        entry_points=CLI,
+        verbs=("drill",),
+    )
+    all: bool = option(
+        parsers.flag,
+        value=False,
         help="Every phase and every kill that this cloud allows, with a Markdown table at the end.",
-        metavar="",
         example="--all",
         default="one drill",
-    ),
-)
+        entry_points=CLI,
+        verbs=("drill",),
+    )
+
+
+DRILL_GROUPS = (DrillInputs,)

@@ -1,0 +1,43 @@
+"""The one table of inputs: every option of every group, and the views that entry points and pages take of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cvl_ci.inputs.drill_inputs import DRILL_GROUPS, one_place
+from cvl_ci.inputs.matrix_inputs import MATRIX_GROUPS
+from cvl_ci.inputs.option import EntryPoint, InputOption, options_of
+from cvl_ci.inputs.run_inputs import RUN_GROUPS
+from cvl_ci.inputs.step_inputs import STEP_GROUPS
+
+RUN_OPTIONS = options_of(*RUN_GROUPS)
+STEP_OPTIONS = options_of(*STEP_GROUPS)
+MATRIX_OPTIONS = options_of(*MATRIX_GROUPS)
+DRILL_OPTIONS = options_of(*DRILL_GROUPS)
+OPTIONS = (*RUN_OPTIONS, *STEP_OPTIONS, *MATRIX_OPTIONS, *DRILL_OPTIONS)
+
+BY_NAME: Mapping[str, InputOption] = {each.name: each for each in OPTIONS}
+RUN_BY_NAME: Mapping[str, InputOption] = {each.name: each for each in RUN_OPTIONS}
+
+_DRILL_CLOUD = replace(
+    BY_NAME["cloud"], read=one_place, help="Your own account, or the sandbox.", example="sandbox", default=""
+)
+"""A drill has exactly one place."""
+
+
+def verb_options(verb: str, entry_point: EntryPoint = EntryPoint.CLI) -> tuple[InputOption, ...]:
+    """Return what a verb takes at an entry point, its own options first."""
+    own = (*MATRIX_OPTIONS, *DRILL_OPTIONS, *STEP_OPTIONS, *RUN_OPTIONS)
+    taken = tuple(each for each in own if each.is_taken_by(verb, entry_point))
+    return (_DRILL_CLOUD, *taken) if verb == "drill" else taken
+
+
+def run_options(entry_point: EntryPoint) -> tuple[InputOption, ...]:
+    """Return the inputs of a run at an entry point."""
+    return tuple(each for each in RUN_OPTIONS if entry_point in each.entry_points)
+
+
+def action_options() -> tuple[InputOption, ...]:
+    """Return every input of the action except its credentials, in the order of action.yml."""
+    return tuple(each for each in OPTIONS if EntryPoint.ACTION in each.entry_points)
