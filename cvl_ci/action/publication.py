@@ -188,6 +188,7 @@ class StepPublication:
 
     def _files(self, state: StepState, *, uploaded: Mapping[str, Link] | None = None) -> Files:
         from cvl_ci.commands.publish import Files, Subject
+        from cvl_ci.result.benchmark.leg import LAST_LINES
 
         step, here = self._step, self._step.here
         return Files(
@@ -202,6 +203,8 @@ class StepPublication:
                 run_url=here.run_url,
                 job=here.job_name,
                 check_run=here.check_run,
+                first_error=step.workflow.errors.first_error(),
+                last_lines=step.workflow.tail[-LAST_LINES:],
             ),
             retention_days=step.asked.publication.retention_days,
             uploaded=uploaded or {},

@@ -11,6 +11,8 @@ that `--json-summary` writes (result/summary.py), with null for a missing value,
     run_url                of the attempt of the workflow's run
     job                    the name of the workflow's job, as GitHub makes it
     check_run              GitHub's number of that job in that attempt; empty if the runner does not provide it
+    first_error            the line in which a job that did not succeed names its error
+    last_lines             the last lines that it printed
     warnings               the warnings for a person
 
 Of two with the same `cluster`, the one with the later `released.at` counts: post may have proved more than main.
@@ -26,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvl_ci.errors import CvlError
-from cvl_ci.model.outcome import Outcome
+from cvl_ci.model.outcome import Ending, Outcome
 from cvl_ci.ports import Artifacts, Kept, Publication, Uploaded, Workflow
 from cvl_ci.result.checkpoints import is_checkpoint
 from cvl_ci.result.no_follow import refuse_links, write_text
@@ -59,6 +61,8 @@ class Subject:
     run_url: str = ""
     job: str = ""
     check_run: str = ""
+    first_error: str = ""
+    last_lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +217,7 @@ def _write_cost(outcome: Outcome, files: Files) -> None:
     said = {
         **known,
         **{name: known.get(name) or value for name, value in vars(files.subject).items()},
+        **({"first_error": "", "last_lines": []} if outcome.ending is Ending.SUCCEEDED else {}),
         "warnings": list(outcome.warnings),
     }
     write_text(files.cost, json.dumps(said, indent=2) + "\n")

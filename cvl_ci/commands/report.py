@@ -78,7 +78,7 @@ def _line(row: Row) -> str:
     why = f"({text.sudden(one)})" if one and text.sudden(one) else ""
     told = " ".join(part for part in (one.metric, text.change(one), one.verdict.value, why) if part) if one else ""
     reason = row.reason if row.failure else told or text.unjudged(row)
-    said = "; ".join(part for part in (reason, row.base_problem) if part)
+    said = "; ".join(part for part in (reason, text.error(row), row.base_problem) if part)
     title = f"{row.key.example} {row.key.preset} on {row.place}"
     return "  ".join(part for part in (text.status(row), title, text.cost(row), said) if part)
 
@@ -99,6 +99,8 @@ def _row(row: Row, *, red: bool) -> Mapping[str, object]:
         "regions": sorted({leg.region for leg in row.legs if leg.region}),
         "baseline": row.baseline.commit or None,
         "compared": text.versus(row),
+        "error": text.error(row) or None,
+        "log_url": text.log_url(row) or None,
         "base_problem": row.base_problem or None,
         "usd": row.usd,
         "seconds": row.seconds,

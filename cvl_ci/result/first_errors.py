@@ -18,6 +18,13 @@ _ERROR = re.compile(
     r"|^Killed\b"
 )
 
+_FRAME = re.compile(r'\s+File "(?P<path>[^"]{1,300})", line (?P<line>\d{1,9})\b')
+_PLACE = re.compile(r"([\w./-]{1,200}\.py:\d{1,9}): \w*(?:Error|Exception|Failed)\b")
+"""As pytest names the place of a failure, below its traceback."""
+_LIBRARY = re.compile(r"site-packages/|dist-packages/|/lib/python|^<")
+_WORKDIR = re.compile(r"^.*/sky_workdir/")
+"""SkyPilot's folder of the user's files on the machine."""
+
 _HINT = re.compile(
     "rror|RROR|FATAL|FAILED|CRITICAL|E   |fatal|panic|xception|fault|dumped|not found|No s|denied|memory|Killed"
 )
@@ -36,10 +43,13 @@ class FirstErrors:
         self._frames: collections.deque[str] = collections.deque(maxlen=MOST_FRAMES)
         self._prefix: str | None = None
         self._over = False
+        self._place = ""
 
     def line(self, text: str) -> None:
         if text.strip():
             self._last.append(text)
+        if not self._place and (place := _PLACE.match(text)):
+            self._place = place[1]
         if self._prefix is None:
             begins = _TRACEBACK.match(text) if "Traceback" in text else None
             if begins:
@@ -54,10 +64,19 @@ class FirstErrors:
         """Return the error lines of the job, or its last lines where it printed no error."""
         return (*self._errors, *self._frames) or tuple(self._last)
 
+    def first_error(self) -> str:
+        """Return the one line that names the error, with the last place in the user's own files; empty: no error."""
+        text = self._frames[-1] if self._over else next(iter(self._errors), "")
+        place = f" ({self._place})" if self._place and self._place not in text else ""
+        return f"{text.strip()}{place}" if text.strip() else ""
+
     def _frame(self, text: str, prefix: str) -> None:
         """Add a line of the traceback. A line without the traceback's prefix comes from another process."""
         if not text.startswith(prefix):
             return
         text = text.removeprefix(prefix)
         self._frames.append(text)
+        frame = _FRAME.match(text)
+        if frame and not _LIBRARY.search(frame["path"]):
+            self._place = f"{_WORKDIR.sub('', frame['path'])}:{frame['line']}"
         self._over = bool(text.strip()) and not text.startswith((" ", "\t"))

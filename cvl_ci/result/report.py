@@ -242,12 +242,14 @@ def _log(tail: Sequence[str]) -> str:
 
     Nothing in it is Markdown, a mention or a link.
     """
-    if not tail:
-        return ""
-    lines = [plain(line)[:LONGEST] for line in tail]
+    return log_block(f"The job's last lines ({len(tail)})", tail) if tail else ""
+
+
+def log_block(title: str, tail: Sequence[str], *, longest: int = LONGEST) -> str:
+    """Return lines of a log, folded. `title`: HTML. `longest`: characters of a line."""
+    lines = [plain(line)[:longest] for line in tail]
     fence = "`" * max(3, 1 + max((len(run) for line in lines for run in re.findall("`+", line)), default=0))
-    title = f"<details><summary>The job's last lines ({len(lines)})</summary>"
-    return "\n".join([title, "", f"{fence}text", *lines, fence, "", "</details>"])
+    return "\n".join([f"<details><summary>{title}</summary>", "", f"{fence}text", *lines, fence, "", "</details>"])
 
 
 def _link(link: Link) -> str:

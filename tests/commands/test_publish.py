@@ -14,7 +14,7 @@ import pytest
 
 from cvl_ci.commands.publish import Files, Subject, Tools, publish
 from cvl_ci.errors import ArtifactError
-from cvl_ci.model.outcome import FetchedFile, Outcome
+from cvl_ci.model.outcome import Ending, FetchedFile, Outcome
 from cvl_ci.ports import Uploaded
 from cvl_ci.result.benchmark.leg import read
 from cvl_ci.result.phrases import proved_gone
@@ -110,6 +110,8 @@ def test_the_cost_is_what_a_report_over_many_runs_needs_whatever_the_ending(hous
         commit="a" * 40,
         leg="gpu: L4",
         run_url="https://github.com/cvl/ci/actions/runs/7/attempts/1",
+        first_error="ValueError: x",
+        last_lines=("a", "b"),
     )
     house.publish(outcome, subject=subject)
     told = house.cost()
@@ -117,7 +119,11 @@ def test_the_cost_is_what_a_report_over_many_runs_needs_whatever_the_ending(hous
     assert {name: told[name] for name in known} == known | {
         name: known[name] or getattr(subject, name) for name in ("example", "preset", "image")
     }
-    assert set(told) - set(to_json(outcome)) == {"leg", "run_url", "job", "check_run", "warnings"}
+    assert set(told) - set(to_json(outcome)) == {
+        "leg", "run_url", "job", "check_run", "first_error", "last_lines", "warnings"
+    }  # fmt: skip
+    succeeded = outcome.ending is Ending.SUCCEEDED
+    assert (told["first_error"], told["last_lines"]) == (("", []) if succeeded else ("ValueError: x", ["a", "b"]))
     assert told["schema"] == 1
     assert (told["schema"], told["leg"], told["title"]) == (1, "gpu: L4", outcome.title)
 

@@ -90,3 +90,44 @@ def test_a_job_that_says_nothing_of_an_error_has_its_last_lines() -> None:
 
 def test_a_job_that_says_nothing_at_all_has_none() -> None:
     assert found("") == []
+
+
+LIBRARY = """\
+Traceback (most recent call last):
+  File "/root/sky_workdir/src/train.py", line 12, in <module>
+    main()
+  File "/usr/lib/python3.11/runpy.py", line 88, in run
+  File "/opt/venv/lib/python3.11/site-packages/torch/nn/module.py", line 1511, in _call
+    return forward(*args)
+  File "<frozen importlib._bootstrap>", line 5, in x
+torch.OutOfMemoryError: CUDA out of memory."""
+
+
+@pytest.mark.parametrize(
+    ("log", "line"),
+    [
+        (TRACEBACK, "ValueError: no such column: price (/work/train.py:3)"),
+        (LIBRARY, "torch.OutOfMemoryError: CUDA out of memory. (src/train.py:12)"),
+        ("ERROR: retrying\n" + LIBRARY, "torch.OutOfMemoryError: CUDA out of memory. (src/train.py:12)"),
+        ("main.c:3:5: error: expected ';'\nmake: *** [all] Error 1", "main.c:3:5: error: expected ';'"),
+        ("FAILED tests/test_x.py::test_y - assert 1\n", "FAILED tests/test_x.py::test_y - assert 1"),
+        ("E   AssertionError: no\ntests/test_x.py:7: AssertionError", "E   AssertionError: no (tests/test_x.py:7)"),
+        ("epoch 1\nepoch 2", ""),
+        ("", ""),
+        ('Traceback (most recent call last):\n  File "x.py", line 1', ""),
+    ],
+    ids=["python", "in a library", "a warning before", "C", "pytest", "pytest, with its place", "none", "empty", "cut"],
+)
+def test_the_first_error_is_one_line_with_its_place_in_the_user_s_files(log: str, line: str) -> None:
+    errors = FirstErrors()
+    for text in log.splitlines():
+        errors.line(text)
+    assert errors.first_error() == line
+
+
+def test_the_place_is_kept_where_the_traceback_is_longer_than_what_is_kept() -> None:
+    frames = "\n".join(f'  File "/x/site-packages/lib.py", line {number}\n    call()' for number in range(200))
+    errors = FirstErrors()
+    for text in f'Traceback (most recent call last):\n  File "mine.py", line 4\n{frames}\nValueError: x'.splitlines():
+        errors.line(text)
+    assert errors.first_error() == "ValueError: x (mine.py:4)"

@@ -71,7 +71,7 @@ class GitHubWorkflow:
         self._grouped = False
         self._said = ""
         self._example = ""
-        self._errors = FirstErrors()
+        self.errors = FirstErrors()
         self._tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
         self.commands = Commands(self._write, files=files)
         self._shield = Shield(self._write, now=clock.monotonic, kept_in=str(log))
@@ -132,7 +132,7 @@ class GitHubWorkflow:
             line = self._masks.hide(line)
         line = line[:500]
         self._tail.append(line)
-        self._errors.line(line)
+        self.errors.line(line)
         self._shield.line(text)
 
     def notice(self, text: str) -> None:
@@ -192,7 +192,7 @@ class GitHubWorkflow:
         """A job that failed says why in its own words, and on its example's file, where a reviewer looks."""
         lines, file = [plain(outcome.reason) or headline(outcome)], ""
         if outcome.ending is Ending.FAILED:
-            lines, file = [*lines, *self._errors.error_lines()], self._example
+            lines, file = [*lines, *self.errors.error_lines()], self._example
         text = "\n".join(map(unfolded, lines))
         self.commands.annotate("error", text, title=unfolded(headline(outcome)), file=unfolded(plain(file)))
 

@@ -20,6 +20,8 @@ from cvl_ci.result.sanitize import encodable
 
 LARGEST_BYTES = 8 << 20
 MOST_WORDS = 300
+LAST_LINES = 20
+"""Lines of a failed job that a report shows."""
 MOST_ATTEMPTS = 100
 MOST_NODES = 10_000
 LARGEST_AMOUNT = 1e12
@@ -80,6 +82,10 @@ class Leg:
     """The workflow's job, as GitHub names it without a `name:` in the workflow."""
     check_run: str = ""
     """GitHub's number of that job in its attempt."""
+    first_error: str = ""
+    """The line in which a failed job names its error."""
+    last_lines: tuple[str, ...] = ()
+    """The last lines that a failed job printed."""
     at: float = 0.0
     seconds: float = 0.0
     usd: float | None = None
@@ -95,6 +101,12 @@ class Leg:
     samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     paired_base: Beside | None = None
     """Comparison with its base on its own machine, where the two ran in turn."""
+
+    @property
+    def job_url(self) -> str:
+        """Return the page of the job that wrote this, or of its run where the job's number is unknown."""
+        run = _ATTEMPT.sub("", self.run_url)
+        return f"{run}/job/{self.check_run}" if self.run_url and self.check_run else self.run_url
 
     @property
     def attempt(self) -> int:
@@ -172,6 +184,8 @@ def _leg(document: Mapping[str, object]) -> Leg:
         commit=_text(document.get("commit")),
         run_url=_web_address(document.get("run_url")),
         job=_text(document.get("job")),
+        first_error=_text(document.get("first_error"), most=MOST_WORDS),
+        last_lines=tuple(_text(one, most=MOST_WORDS) for one in _list(document.get("last_lines"))[-LAST_LINES:]),
         check_run=number if (number := _text(document.get("check_run"))).isascii() and number.isdecimal() else "",
         at=_epoch(document.get("at")) or _moment(released.get("at")),
         seconds=_amount(document.get("duration_seconds")) or 0.0,

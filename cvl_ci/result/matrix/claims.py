@@ -40,7 +40,13 @@ def _runs(legs: Iterable[Leg]) -> list[list[Leg]]:
 def _last(group: Sequence[Leg]) -> Leg:
     worst = min((_kind(leg) for leg in group), key=_ORDER.index)
     latest_first = sorted(group, key=lambda leg: (leg.at, leg.is_gone))
-    return next(leg for leg in reversed(latest_first) if _kind(leg) is worst)
+    last = next(leg for leg in reversed(latest_first) if _kind(leg) is worst)
+    if last.first_error or last.last_lines:
+        return last
+    # Only main reads the job's lines; post writes the later summary without them.
+    same = (leg for leg in group if _kind(leg) is worst and (leg.first_error or leg.last_lines))
+    main = next(same, last)
+    return replace(last, first_error=main.first_error, last_lines=main.last_lines)
 
 
 def _kind(leg: Leg) -> Failure | None:

@@ -13,7 +13,7 @@ from cvl_ci.result.benchmark.comparison import Comparison
 from cvl_ci.result.matrix import text as words
 from cvl_ci.result.matrix.report import Report, Row
 from cvl_ci.result.matrix.trends import Point, day, trend
-from cvl_ci.result.report import COMMENT_BYTES, LISTED, SUMMARY_BYTES, Link, code
+from cvl_ci.result.report import COMMENT_BYTES, LISTED, SUMMARY_BYTES, Link, code, log_block
 from cvl_ci.result.units import dollars, duration
 
 ISSUE_BYTES = 60_000
@@ -22,6 +22,8 @@ CHARTS = 6
 """GitHub draws each chart; more charts would make the page slow."""
 
 METRICS_OF_A_ROW = 60
+LOGS, LOG_CHARACTERS = 3, 160
+"""Failed jobs whose last lines are shown, and the characters of a line."""
 _TABLE_SHARE = 0.6
 """The largest share of the room for the table, so that some room stays for single metrics."""
 
@@ -76,6 +78,7 @@ def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
         _table(report, room=int(room * _TABLE_SHARE)),
         _fold("Legs that left no summary", [code(name) for name in report.missing]),
         _fold("Worth another try", [_name(row) for row in report.rerun]),
+        *_logs(report),
         _nights(report),
         *_charts(report, nights=nights),
         *(_metrics(row) for row in report.rows if row.worse),
@@ -157,7 +160,8 @@ def _line(row: Row, *, red: bool) -> str:
 def _change(row: Row) -> str:
     problem = code(row.base_problem) if row.base_problem else ""
     if row.failure is not None:
-        return " ".join(part for part in (code(row.reason) if row.reason else "", problem) if part)
+        reasons = [code(text) for text in (row.reason, words.error(row)) if text]
+        return " ".join([*reasons, *([problem] if problem else [])])
     one = words.telling(row)
     if one is None:
         return problem or words.unjudged(row)
@@ -192,6 +196,15 @@ def _cells(one: Comparison) -> list[str]:
 
 def _value(value: object) -> str:
     return code(words.amount(value)) if value is not None else ""
+
+
+def _logs(report: Report) -> list[str]:
+    """Return the last lines of the first failed jobs."""
+    causes = [(row, row.cause) for row in report.rows if row.cause and row.cause.last_lines]
+    return [
+        log_block(f"{_plain(row)}: its last lines", leg.last_lines, longest=LOG_CHARACTERS)
+        for row, leg in causes[:LOGS]
+    ]
 
 
 def _nights(report: Report) -> str:
@@ -253,7 +266,7 @@ def _uncompared(row: Row) -> bool:
 
 def _name(row: Row) -> str:
     """Return the row's name, with a link to its log if there is one."""
-    address = next((leg.run_url for leg in row.legs if leg.run_url), "")
+    address = words.log_url(row)
     return f"{code(row.name)} [log]({address})" if address else code(row.name)
 
 

@@ -102,12 +102,14 @@ def _shown(row: Row, *, is_red: bool) -> dict[str, object]:
     change, change_kind = _change(row)
     return {
         "title": _title(row),
-        "log": next((leg.run_url for leg in row.legs if leg.run_url), ""),
+        "log": words.log_url(row),
         "place": row.place,
         "status": status,
         "status_kind": "bad" if is_red else "doubt" if row.failure is not None else _KINDS.get(status, ""),
         "change": change,
         "change_kind": change_kind,
+        "error": words.error(row),
+        "last_lines": row.cause.last_lines if row.cause else (),
         "base_problem": row.base_problem,
         "cost": words.cost(row),
         "is_best": row.best,

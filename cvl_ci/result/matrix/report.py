@@ -37,7 +37,8 @@ class Row:
     legs: tuple[Leg, ...]
     failure: Failure | None
     failed: int
-    reason: str
+    cause: Leg | None
+    """The run whose failure is the worst."""
     baseline: Baseline
     comparisons: tuple[Comparison, ...]
     history: tuple[Leg, ...] = ()
@@ -51,6 +52,10 @@ class Row:
     """The share that spot saved."""
     billed: bool = True
     best: bool = False
+
+    @property
+    def reason(self) -> str:
+        return self.cause.reason if self.cause else ""
 
     @property
     def worse(self) -> tuple[Comparison, ...]:
@@ -238,7 +243,7 @@ def _row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequenc
         legs=tuple(legs),
         failure=worst,
         failed=len(failures),
-        reason=next((leg.reason for leg in legs if worst is not None and failure(leg) is worst), ""),
+        cause=next((leg for leg in legs if worst is not None and failure(leg) is worst), None),
         baseline=baseline,
         paired_base=pairings[-1] if pairings else None,
         base_problem=_base_problem(legs),

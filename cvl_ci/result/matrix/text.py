@@ -61,6 +61,17 @@ def left_out(report: Report) -> list[str]:
     return [f"{name}: {why}" for name, why in report.dropped]
 
 
+def error(row: Row) -> str:
+    """Return the line in which a failed job names its error."""
+    return row.cause.first_error if row.cause else ""
+
+
+def log_url(row: Row) -> str:
+    """Return the page with the log: of the run that failed, else of the first one."""
+    legs = (row.cause, *row.legs) if row.cause else row.legs
+    return next((leg.job_url for leg in legs if leg.job_url), "")
+
+
 def base_problems(report: Report) -> list[str]:
     """Return each leg whose base ran on the same machine and gave no comparison, and why."""
     return [f"{row.name}: {row.base_problem}" for row in report.rows if row.base_problem]

@@ -14,9 +14,10 @@ import pytest
 
 from cvl_ci.local.run_files import assets
 from cvl_ci.result.matrix.page import page
-from cvl_ci.result.matrix.report import Report
+from cvl_ci.result.matrix.report import Report, report
 from tests.conftest import in_ci
-from tests.result.matrix.test_report import nasty, reported
+from tests.result.benchmark.legs import leg
+from tests.result.matrix.test_report import CRASHED, nasty, reported
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(300)]
 
@@ -91,6 +92,30 @@ def test_nothing_a_machine_said_runs_or_breaks_the_page(browser: str, tmp_path: 
     document, said = opened(browser, probed(reported(nasty())), tmp_path, width=width)
     assert said == []
     assert told(document)["scroll"] <= width
+
+
+SEEN = """
+const error = document.querySelector("td code.bad"), place = error.getClientRects()[0];
+const hit = document.elementFromPoint(place.x + 2, place.y + 2);
+const log = document.querySelector("td details"), folded = log.querySelector("pre").checkVisibility();
+log.open = true;
+parent.postMessage({ text: error.textContent, seen: error.contains(hit), folded,
+  log: log.querySelector("pre").textContent.trimEnd().split("\\n").length,
+  scroll: document.documentElement.scrollWidth }, "*");
+"""
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_a_crashed_leg_s_error_is_seen_without_a_click(browser: str, tmp_path: Path, width: int) -> None:
+    crashed = leg(**{**CRASHED, "first_error": "ValueError: " + "x" * 250, "last_lines": ["y" * 280] * 20})
+    given = assets()
+    html = page(report([crashed]), assets=replace(given, scripts=[*given.scripts, SEEN]))
+    document, said = opened(browser, html, tmp_path, width=width)
+    assert said == []
+    facts = told(document)
+    assert (facts["text"], facts["seen"], facts["folded"]) == (crashed.first_error, True, False)
+    assert facts["log"] == 20
+    assert facts["scroll"] <= width
 
 
 def test_a_page_that_asked_somebody_would_be_seen(browser: str, tmp_path: Path) -> None:

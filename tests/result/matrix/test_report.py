@@ -186,6 +186,61 @@ def test_a_base_that_failed_stands_in_the_row_and_in_the_first_lines(ending: dic
     assert any(why in line for line in reporting.as_text(found))
 
 
+CRASHED: dict[str, Any] = {
+    **FAILED,
+    "cluster": "cvl-a",
+    "leg": "a",
+    "run_url": "https://github.com/o/r/actions/runs/7/attempts/1",
+    "check_run": "51725241954",
+    "first_error": "ValueError: no such column (train.py:12)",
+    "last_lines": [f"line {number}" for number in range(30)],
+}
+JOB = "https://github.com/o/r/actions/runs/7/job/51725241954"
+
+
+def test_a_failed_leg_shows_its_first_error_its_last_lines_and_its_job() -> None:
+    found = report([leg(**CRASHED)])
+    texts = files(found)
+    for name in (reporting.COMMENT, reporting.SUMMARY):
+        table, _, rest = texts[name].partition("<details>")
+        assert "`ValueError: no such column (train.py:12)`" in table, "without a click"
+        assert "line 29" in rest and "line 10" in rest and "line 9\n" not in rest
+    page = texts[reporting.PAGE]
+    cell, _, folded = page.partition('data-name="change"')[2].partition("<details>")
+    assert "ValueError: no such column (train.py:12)" in cell
+    assert folded.index("line 29") < folded.index("</details>")
+    assert f'href="{JOB}"' in page
+    [row] = json.loads(texts[reporting.DATA])["rows"]
+    assert (row["error"], row["log_url"]) == ("ValueError: no such column (train.py:12)", JOB)
+    assert any("ValueError" in line for line in reporting.as_text(found))
+
+
+def test_post_s_proof_does_not_hide_the_error_that_main_saw() -> None:
+    main = leg(**{**CRASHED, "released": {"gone": False}, "exit_code": 79, "at": NIGHT})
+    post = leg(**{**CRASHED, "first_error": "", "last_lines": [], "at": NIGHT + 60})
+    [row] = report([main, post]).rows
+    assert (row.failure, words.error(row)) == (Failure.TEST, CRASHED["first_error"])
+    assert (report([post]).rows[0].failure, words.error(report([post]).rows[0])) == (Failure.TEST, "")
+
+
+def test_a_job_s_lines_are_no_markup_in_a_report() -> None:
+    hostile = ["```", "</details><script>alert(1)</script>", "@everyone [x](http://evil)", "````"]
+    found = report([leg(**{**CRASHED, "first_error": "`x` <b>|</b> **y**", "last_lines": hostile})])
+    texts = files(found)
+    assert "<script>alert" not in texts[reporting.PAGE]
+    rendered = MarkdownIt("commonmark").enable("table").render(texts[reporting.COMMENT])
+    assert "<script>" not in rendered and "<strong>y" not in rendered and 'href="http://evil' not in rendered
+
+
+@pytest.mark.parametrize(
+    ("changed", "url"),
+    [({}, JOB), ({"check_run": "x"}, CRASHED["run_url"]), ({"run_url": "javascript:x"}, "")],
+    ids=["number", "no number", "no address"],
+)
+def test_a_log_link_leads_to_the_job_where_its_number_is_known(changed: dict[str, Any], url: str) -> None:
+    assert leg(**{**CRASHED, **changed}).job_url == url
+
+
 def test_a_base_s_reason_is_no_markdown() -> None:
     told = {"ref": "<b>", "commit": "x", "changes": [], "reason": "`](http://evil) **x**\n# y <script>"}
     texts = files(report([leg(cluster="cvl-a", leg="a", beside=told)]))
