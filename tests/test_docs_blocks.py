@@ -50,6 +50,17 @@ def lines(*languages: str) -> list[str]:
     return list(dict.fromkeys(line for text in texts if (line := re.sub(r"\s+# .*$", "", text).strip())))
 
 
+def spans() -> list[str]:
+    """Return each command that stands in a sentence or a table: more than a verb, and not the name of an option."""
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    found = [span for text in texts for span in re.findall(r"`(cvl-ci [a-z][^`\n]*)`", text)]
+    return [
+        span
+        for span in dict.fromkeys(found)
+        if "…" not in span and len(span.split()) > 2 and span != "cvl-ci report --history"
+    ]
+
+
 SHELL = lines("sh")
 OURS = [line for line in SHELL if line.startswith("cvl-ci ")]
 RUN_HERE = {"matrix", "report", "history", "status", "logs", "sandbox"}
@@ -71,11 +82,11 @@ def test_every_command_is_of_a_program_that_a_test_runs() -> None:
     assert {line.split()[0].partition("/")[0] for line in SHELL} == {"cvl-ci", "script", "eval"}
 
 
-@pytest.mark.parametrize("line", OURS)
+@pytest.mark.parametrize("line", dict.fromkeys([*OURS, *spans()]))
 def test_every_command_is_read_without_a_mistake(line: str) -> None:
     parsed = command_line.parse(shlex.split(line)[1:], sandbox=add_arguments, version=str)
     if parsed.verb in verb_options.VERBS:
-        assert verb_options.read(parsed, options_of(parsed.verb))
+        assert verb_options.read(parsed, options_of(parsed.verb)) or line in spans()
     if parsed.verb == "reap":
         assert reap.asked(parsed.cloud, grace=parsed.grace, regions=lambda _: (), dashes="--")
     if parsed.verb == "drill":
