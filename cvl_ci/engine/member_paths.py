@@ -11,6 +11,9 @@ WORK = "cvl-work"
 ROOT = "cvl-root"
 """The folder for changed files of the staged tree outside the example."""
 
+FROM_ROOT = "/./"
+"""The beginning of a link's target that was absolute on the machine and lies in the packed folder (collect.sh)."""
+
 LONGEST_PATH = 1_000
 """Bytes of a file's path."""
 LONGEST_PART = 255
@@ -58,9 +61,10 @@ def inside(folder: PurePosixPath, target: str) -> PurePosixPath:
     The result has no `..`, and a link is written with all of its `..` first. So it goes up through real folders alone,
     and no other link can redirect it.
     """
-    parts = [] if target.startswith("/") else list(folder.parts)
+    is_from_root = target.startswith(FROM_ROOT)
+    parts = [] if is_from_root else list(folder.parts)
     out = f"a link that leads out (to {short(target)!r})"
-    if target.startswith("/") or not target or "\0" in target:
+    if (target.startswith("/") and not is_from_root) or not target or "\0" in target:
         raise Refused(out)
     for part in target.split("/"):
         if part == "..":

@@ -132,15 +132,28 @@ def test_files_links_and_odd_names_come_as_they_are(machine: Machine, tmp_path: 
         "mkdir -p hub/snapshots/1 hub/blobs out && echo weights > hub/blobs/abc && head -c 3000000 /dev/urandom > big; "
         "ln -s ../../blobs/abc hub/snapshots/1/model.safetensors; echo 3 > out/epoch3.pt; "
         "ln -s epoch3.pt out/latest.pt; "
+        'ln -s "$PWD/out/epoch3.pt" out/best.pt; ln -s "$(pwd -P)/hub/blobs/abc" weights; '
+        'ln -s "$CVL_WORK_DIR/table" "$CVL_WORK_DIR/newest"; echo t > "$CVL_WORK_DIR/table"; '
         "echo x > $'caf\\xe9.txt'; ln -s /etc/passwd door; mkdir -p 'a b'; echo y > 'a b/ünï.md'",
     )
     came = fetched(machine, tmp_path / "out")
     assert came.problem is None
-    assert {file.path for file in came.files} == {"hub/blobs/abc", "big", "out/epoch3.pt", "caf%E9.txt", "a b/ünï.md"}
+    names = {"hub/blobs/abc", "big", "out/epoch3.pt", "caf%E9.txt", "a b/ünï.md", "cvl-work/table"}
+    assert {file.path for file in came.files} == names
+    assert (tmp_path / "out/out/best.pt").readlink() == Path("epoch3.pt"), "absolute on the machine"
+    assert (tmp_path / "out/weights").read_text() == "weights\n"
+    assert (tmp_path / "out/cvl-work/newest").readlink() == Path("table")
     assert (tmp_path / "out/hub/snapshots/1/model.safetensors").readlink() == Path("../../blobs/abc")
     assert (tmp_path / "out/out/latest.pt").read_text() == "3\n"
     assert (tmp_path / "out/big").read_bytes() == (machine.workdir / "big").read_bytes()
     assert len(came.refused) == 1 and "leads out (to '/etc/passwd')" in came.refused[0]
+
+
+def test_an_absolute_link_beside_or_to_the_whole_folder_leads_out(machine: Machine, tmp_path: Path) -> None:
+    job(machine, 'echo x > file; ln -s "$PWD/file" inner; ln -s "$PWD" top; ln -s "${PWD}x/file" beside')
+    came = fetched(machine, tmp_path / "out")
+    assert (tmp_path / "out/inner").readlink() == Path("file")
+    assert sorted(text.partition(":")[0] for text in came.refused) == ["'./beside'", "'./top'"]
 
 
 @pytest.mark.parametrize("left", ["link", "fifo", "folder"])

@@ -243,3 +243,16 @@ def test_a_node_that_is_there_always_answers_how_its_job_ended(tmp_path: Path, s
     assert len(done.stdout) < node_commands.OUT_BYTES - (8 << 10)
     assert not script.has_answered(255, done.stdout)
     assert not script.has_answered(done.returncode, done.stdout.replace(script.ANSWERED, ""))
+
+
+def test_absolute_links_are_packed_from_a_folder_of_any_name(tmp_path: Path) -> None:
+    node = Node(tmp_path / "a.b [c]* d^,$e&\\")
+    (node.state / "fetch").mkdir(parents=True)
+    (node.state / "job-began").touch()
+    (node.workdir / "file").write_text("x")
+    (node.workdir / "link").symlink_to(node.workdir / "file")
+    (node.workdir / "out").symlink_to(tmp_path / "file")
+    node.collect()
+    with tarfile.open(node.state / "fetch/root.tar") as tar:
+        targets = {each.name: each.linkname for each in tar if each.issym()}
+    assert targets == {"./link": "/./file", "./out": str(tmp_path / "file")}

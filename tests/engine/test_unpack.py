@@ -138,6 +138,8 @@ def named(name: str, **values: object) -> tarfile.TarInfo:
         (link("gone", "not/here"), "a link to a file that did not arrive"),
         (link("up", "a/../../kept"), "a link that leads out"),
         (link("absolute", "/kept"), "a link that leads out"),
+        (link("absolute", "/./../kept"), "a link that leads out"),
+        (link("absolute", "/./gone"), "a link to a file that did not arrive"),
         (link("empty", ""), "a link that leads out"),
         (("d/" * 1100 + "f", b"x"), f"more than {DEEPEST} folders deep"),
         (("n" * 300, b"x"), "its path is longer"),
@@ -148,7 +150,7 @@ def named(name: str, **values: object) -> tarfile.TarInfo:
         (("kept/inner", b"x"), "its folder leads out by a link, or is a file"),
         (named("c1\x9b31m"), "control characters"),
     ],
-    ids=range(16),
+    ids=range(18),
 )
 def test_each_odd_member_is_refused_by_itself(
     archive: Path,

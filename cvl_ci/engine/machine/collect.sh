@@ -34,8 +34,14 @@ pack_changed() { # archive, folder, a file as old as the job's beginning, the te
   (cd "$folder" && $as_root env LC_ALL=C find . -regextype posix-extended \
     -path ./.git -prune -o -name __pycache__ -prune -o "${prune[@]}" \
     \( -type f -o -type l \) "${changed[@]}" "${match[@]}" -print0 2> /dev/null) > "$pack/list"
+  # An absolute link into this folder gets a target that begins with /./ (engine/member_paths.py), because the folder
+  # has another place after the fetch.
+  local place inner=()
+  for place in "$folder" "$(cd "$folder" && pwd -P)"; do
+    inner+=("--transform=s,^$(printf '%s' "$place" | sed 's/[][\\.*^$,]/\\&/g')/,/./,RHs")
+  done
   # 1: a file changed while it was read, by a process the job left behind; what was read is kept.
-  $as_root tar --format=gnu -C "$folder" --null --no-recursion -T "$pack/list" -cf "$archive" 2> "$pack/tar.err" \
+  $as_root tar --format=gnu "${inner[@]}" -C "$folder" --null --no-recursion -T "$pack/list" -cf "$archive" 2> "$pack/tar.err" \
     || [ $? -eq 1 ]
   local packed=$?
   [ "$packed" = 0 ] || head -c 300 "$pack/tar.err" >&2
