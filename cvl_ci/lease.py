@@ -1,13 +1,15 @@
-"""The guarantee: no machine outlives its lease. Nothing leaks, for five reasons in the order in which they happen:
+"""The guarantee: no machine outlives its lease.
+
+Nothing leaks, for five reasons in the order in which they happen:
 
 1. Name first.            `Owner.name` follows from facts known before the run, so another process can compute it again.
-2. Record before create.  `take` and `attempting` write name, deadline and location; then a provider gets a request.
+2. Record before create.  `acquire` and `record_attempt` write name, deadline and location before any request.
 3. Fence.                 `release` and `keep` shut it first. Under a shut fence nothing is launched.
 4. Deadline on board.     The machine knows its deadline (engine/user_data.py, heartbeat.py) and ends itself by then.
-5. The provider's word.   `release` ends when the provider shows nothing of the lease, or says that this is not proved.
+5. The provider's word.   `release` ends when the provider shows nothing of the lease, or reports a missing proof.
 
-The run itself releases, whatever happens in it (commands/run/run.py). After a killed run, post (action/main.py) or a
-person (commands/reap/down.py) releases by the record or the name; at last the reaper does, by labels alone (`sweep`).
+The run itself releases in all cases (commands/run/run.py). After a killed run, post (action/main.py) or a person
+(commands/reap/down.py) releases by the record or the name. Finally the reaper releases by labels alone (`sweep`).
 Only this module takes a machine down.
 """
 
@@ -25,19 +27,19 @@ from cvl_ci.model.plan import Place
 from cvl_ci.ports import Clock, Engine, Found, Inventory, LeaseRecord, Records, Resource
 
 PROOF_SECONDS = 180.0
-"""How long the provider is asked again before we say that it is not proved."""
+"""Seconds of repeated queries before we report that the end is not proved."""
 SETTLE_SECONDS = 8.0
-"""A machine asked for and not yet listed: EC2 is eventually consistent, about a second in practice (SkyPilot #4431)."""
+"""Seconds until a requested machine is in the list: EC2 is eventually consistent, about a second (SkyPilot #4431)."""
 ENDING_SECONDS = 20.0
-"""How long we wait for a machine that has begun to end (and is billed no more) to be wholly gone."""
+"""Seconds that we wait for a machine that is ending, and is no longer billed, to disappear completely."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Owner:
-    """Who holds a lease: the same facts give the same name, so that a later process can recompute it.
+    """The owner of a lease. The same facts give the same name, so that a later process can compute it again.
 
-    `run` is unique per run (a GitHub run id, or a random word on a terminal); `attempt`, `job`, `step` and `leg`
-    tell apart what runs within it.
+    `run` is unique for a run (a GitHub run id, or a random word on a terminal). `attempt`, `job`, `step` and `leg`
+    distinguish leases within it.
     """
 
     repository: str
@@ -49,17 +51,17 @@ class Owner:
 
     @property
     def user_id(self) -> str:
-        """SkyPilot's user hash: the tail of every name on the cloud, so it has to be recomputable too."""
+        """Return SkyPilot's user hash. It ends each name on the cloud, so it must be computable again too."""
         return _digest(self.repository)[:8]
 
     @property
     def name(self) -> str:
-        """The lease's name, which follows from all six facts."""
+        """Return the lease's name, which follows from all six facts."""
         facts = (self.repository, self.run, self.attempt, self.job, self.step, self.leg)
         return format_name(run=self.run, digest=_digest(repr(facts)))
 
     def labels(self, *, deadline: float) -> dict[str, str]:
-        """Valid on every cloud: [a-z0-9_-], beginning and ending with a letter or digit (GCP's rule, the narrowest)."""
+        """Return labels that each cloud accepts: [a-z0-9_-], a letter or digit at each end (GCP's narrow rule)."""
         return {
             LABEL_OWNER: _label(self.repository),
             LABEL_LEASE: self.name,
@@ -69,7 +71,7 @@ class Owner:
 
 
 class Lease:
-    """Held from before the first machine is asked for until the provider says that none is left."""
+    """A lease: from before the first request for a machine until the provider shows none."""
 
     def __init__(
         self,
@@ -87,84 +89,88 @@ class Lease:
         self._records = records
         self._clock = clock
         self._say = say
-        self._asked_at: float | None = None
+        self._requested_at: float | None = None
 
     @property
     def name(self) -> str:
         return self.record.name
 
-    def take(self) -> None:
-        """Written down before anything is created: from here on a killed process can be cleaned up after."""
+    def acquire(self) -> None:
+        """Write the record before anything is created: from here on a later process can clean up after a killed one."""
         self._records.write(self.record)
 
-    def attempting(self, attempt: Attempt, *, place: Place) -> None:
-        """Called before each time a provider is asked: where to look is on disk before there is anything to find."""
-        self._asked_at = self._clock.monotonic()
+    def record_attempt(self, attempt: Attempt, *, place: Place) -> None:
+        """Record the region of a request before the request, so that a search knows the region."""
+        self._requested_at = self._clock.monotonic()
         if str(place) not in self.record.regions:
             self.record = replace(self.record, regions=(*self.record.regions, str(place)))
             self._records.write(self.record)
 
-    def release(self, *, surely: bool = False) -> Release:
-        """The fence, the machines, then the proof. Idempotent.
+    def release(self, *, maybe_created: bool = False) -> Release:
+        """Shut the fence, remove the machines, then prove it. A repetition is safe.
 
-        `surely`: there may be machines although this process asked for none (a later process).
+        `maybe_created`: there may be machines although this process requested none (a later process).
         """
         self._records.revoke(self.name)
         if self._engine.stop():
-            # What it said last may not have been heard: a request for a machine can be under way this very moment.
-            self._asked_at = self._clock.monotonic()
-        if self._asked_at is None and not surely:
+            # Its last message may be lost: a request for a machine can be under way at this very moment.
+            self._requested_at = self._clock.monotonic()
+        if self._requested_at is None and not maybe_created:
             return self._released(Release(gone=True, at=self._clock.now(), needed=False))
         places = self._places()
-        # The provider first: a machine stops costing now, SkyPilot's records can be tidied after.
-        # Who is silent now is asked again below, until the proof.
-        there, _ = self._inventory.find(lease=self.name, places=places).read()
-        self._remove(there)
+        # The provider first: a machine stops costing now; SkyPilot's records can wait.
+        # A missing answer is requested again below, until the proof.
+        resources, _ = self._inventory.find(lease=self.name, places=places).read()
+        self._remove(resources)
         self._down()
-        found = self._until_gone(places, hurried=surely)
-        _, silent = found.read()
-        gone = not silent and all(asked.clean for asked in found.asked)
+        result = self._until_gone(places, hurried=maybe_created)
+        _, silent = result.read()
+        gone = not silent and all(check.clean for check in result.asked)
         return self._released(
-            Release(gone=gone, at=self._clock.now(), asked=found.asked, unproved=found.unproved),
+            Release(gone=gone, at=self._clock.now(), asked=result.asked, unproved=result.unproved),
         )
 
     def keep(self, *, until: float, public_key: str | None) -> Release:
-        """Instead of a release, for a person: still under this lease, whose end is moved to `until`, not removed.
+        """Keep the machines for a person, under this lease, until `until`, instead of a release.
 
-        Nothing else can be launched under it. Whatever fails is raised, and is a reason to release.
+        Nothing else can be launched under it. Any failure raises, and is a reason to release.
         """
         self._records.revoke(self.name)
         labels = {LABEL_DEADLINE: str(int(until)), LABEL_KEPT: str(int(until))}
         self.record = replace(self.record, deadline=until, labels={**self.record.labels, **labels})
         self._records.write(self.record)
         ways_in = self._engine.keep(self.name, until=until, public_key=public_key)
-        found = self._inventory.find(lease=self.name, places=self._places())
-        resources, silent = found.read()
-        there = [each for each in resources if not each.ending]
-        if not there:
+        result = self._inventory.find(lease=self.name, places=self._places())
+        resources, silent = result.read()
+        living = [resource for resource in resources if not resource.ending]
+        if not living:
             why = f" {'; '.join(silent)}." if silent else ""
-            raise EngineError(f"The provider shows no machine of this lease that could be kept.{why}")
-        self._inventory.label(there, labels)
+            raise EngineError(f"The provider shows no machine of this lease to keep.{why}")
+        self._inventory.label(living, labels)
         kept = Kept(until=until, ways_in=tuple(ways_in))
-        return Release(gone=False, at=self._clock.now(), asked=found.asked, unproved=found.unproved, kept=kept)
+        return Release(gone=False, at=self._clock.now(), asked=result.asked, unproved=result.unproved, kept=kept)
 
     # ---- how ------------------------------------------------------------------------------------------------------
 
     def _until_gone(self, places: Sequence[Place], *, hurried: bool) -> Found:
-        """A later process is hurried: GitHub gives post minutes, and an answer without proof is better than none."""
+        """Query until the provider shows nothing.
+
+        `hurried`: a later process. GitHub gives post only a few minutes, so an answer without proof is better than
+        none.
+        """
         start = self._clock.monotonic()
-        asked_at = self._asked_at if self._asked_at is not None else start
+        asked_at = self._requested_at if self._requested_at is not None else start
         while True:
-            found = self._inventory.find(lease=self.name, places=places)
-            resources, silent = found.read()
+            result = self._inventory.find(lease=self.name, places=places)
+            resources, silent = result.read()
             waited = self._clock.monotonic() - start
-            clean = not any(asked.left for asked in found.asked) and not (silent and found.may_still_answer)
+            clean = not any(check.left for check in result.asked) and not (silent and result.may_still_answer)
             settled = self._clock.monotonic() - asked_at > SETTLE_SECONDS
             if clean and settled and (not resources or waited > ENDING_SECONDS):
-                return found
-            if waited > (PROOF_SECONDS if hurried else max(PROOF_SECONDS, found.patience_seconds)):
-                return found
-            self._remove([each for each in resources if not each.ending])
+                return result
+            if waited > (PROOF_SECONDS if hurried else max(PROOF_SECONDS, result.patience_seconds)):
+                return result
+            self._remove([resource for resource in resources if not resource.ending])
             self._clock.sleep(min(5.0, 0.5 + waited / 4))
 
     def _remove(self, resources: Sequence[Resource]) -> None:
@@ -177,25 +183,25 @@ class Lease:
     def _down(self) -> None:
         try:
             self._engine.down(self.name)
-        except Exception as error:  # noqa: BLE001  whatever SkyPilot or we got wrong there, the proof below must go on
+        except Exception as error:  # noqa: BLE001  any fault of SkyPilot or of ours there must not stop the proof below
             what = error.what if isinstance(error, CvlError) else f"{type(error).__name__}: {error}"
-            self._say(f"SkyPilot's own down failed; the provider is asked directly. {what}")
+            self._say(f"SkyPilot's own down failed; cvl-ci asks the provider directly. {what}")
 
     def _places(self) -> tuple[Place, ...]:
-        tried = tuple(Place.parse(text) for text in self.record.regions)
-        return tried or self.record.places
+        attempted = tuple(Place.parse(text) for text in self.record.regions)
+        return attempted or self.record.places
 
     def _released(self, release: Release) -> Release:
         try:
             if release.gone:
                 self._records.write(replace(self.record, released_at=release.at))
         except CvlError as error:
-            self._say(f"It is gone, but that could not be written down: {error.what}")
+            self._say(f"The provider shows nothing of the lease, but the record could not be written: {error.what}")
         return release
 
 
 def owner_label(repository: str) -> str:
-    """What LABEL_OWNER holds for a repository. Two that differ in punctuation alone share one."""
+    """Return the value of LABEL_OWNER for a repository. Two that differ only in punctuation share one."""
     return _label(repository)
 
 
@@ -207,25 +213,25 @@ def sweep(
     clock: Clock,
     say: Callable[[str], None],
 ) -> Found:
-    """End leases whose holders are gone, all in one go, and ask until the provider shows none of them.
+    """End leases without an owner, all together, and query until the provider shows none of them.
 
-    What is given back is its last answer, of these leases alone. One that cannot be ended keeps no other waiting.
+    Returns its last answer for these leases alone. A lease that cannot be ended does not delay the others.
     """
     leases = {resource.labels[LABEL_LEASE] for resource in resources}
-    start, told, remaining = clock.monotonic(), set[str](), list(resources)
+    start, shown_errors, remaining = clock.monotonic(), set[str](), list(resources)
     while True:
         try:
             inventory.remove(remaining)
         except CvlError as error:
-            if str(error) not in told:
-                told.add(str(error))
+            if str(error) not in shown_errors:
+                shown_errors.add(str(error))
                 say(str(error))
-        found = inventory.find(lease=None, places=places)
-        resources, silent = found.read()
-        remaining = [each for each in resources if each.labels.get(LABEL_LEASE) in leases and not each.ending]
-        unheard = silent and found.may_still_answer
-        if not (remaining or unheard) or clock.monotonic() - start > max(PROOF_SECONDS, found.patience_seconds):
-            return found.only(remaining)
+        result = inventory.find(lease=None, places=places)
+        resources, silent = result.read()
+        remaining = [item for item in resources if item.labels.get(LABEL_LEASE) in leases and not item.ending]
+        unheard = silent and result.may_still_answer
+        if not (remaining or unheard) or clock.monotonic() - start > max(PROOF_SECONDS, result.patience_seconds):
+            return result.only(remaining)
         clock.sleep(min(15.0, 1.0 + (clock.monotonic() - start) / 4))
 
 

@@ -1,6 +1,4 @@
-"""SkyPilotRunner, the library: the same road as the command line, without signals, exit or a word printed.
-
-from cvl_ci import SkyPilotRunner
+"""SkyPilotRunner, the library: the same steps as the command line, without signals, exit or printed text.
 
 runner = SkyPilotRunner(cloud="sandbox", on_line=print)
 outcome = runner.run_example("digits_sgd", "train")
@@ -31,13 +29,13 @@ from cvl_ci.result.secret_names import secret_values, secrets_of
 
 
 class SkyPilotRunner:
-    """Runs jobs on cloud machines and leaves none behind.
+    """Runs jobs on cloud machines and removes the machines.
 
-    Every keyword of the command line's table of inputs may be given here, for all runs of this runner, and again to
-    a single run, which wins: `cloud`, `gpu`, `spot`, `num_nodes`, `max_runtime`, `max_cost`, `env`, `secrets`, ...
+    It accepts each keyword of the command line's table of inputs, for all its runs, and again for a single run, which
+    takes precedence: `cloud`, `gpu`, `spot`, `num_nodes`, `max_runtime`, `max_cost`, `env`, `secrets`, ...
 
-    An Outcome is returned whatever the job did; CvlError is raised when what was asked could not be done at all
-    (RequestError: every mistake at once). KeyboardInterrupt during a run ends it as `cancelled`, machine gone.
+    A run returns an Outcome even for a failing job. It raises CvlError when it cannot do what the caller requested
+    (RequestError: all mistakes at once). KeyboardInterrupt during a run ends it as `cancelled`, with the machine gone.
     """
 
     def __init__(
@@ -50,9 +48,9 @@ class SkyPilotRunner:
         on_notice: Callable[[str], None] = lambda _: None,
         **inputs: object,
     ) -> None:
-        """`checkout`: where examples and folders are looked for. `outputs`: each run gets a folder in it.
+        """`checkout`: the folder with examples and working folders. `outputs`: each run gets a folder in it.
 
-        `environment`: of SkyPilot and of the clouds' credentials; default: this process's own.
+        `environment`: the environment of SkyPilot and of the clouds' credentials; default: this process's own.
         """
         self._checkout = Path(checkout)
         self._outputs = Path(outputs)
@@ -63,18 +61,18 @@ class SkyPilotRunner:
         self._inputs = inputs
 
     def run(self, command: str, *, workdir: str | Path = ".", **inputs: object) -> Outcome:
-        """One shell command, with a folder's files beside it."""
+        """Run one shell command, together with a folder's files."""
         return self._carry_out(self._prepared({**inputs, "command": command, "workdir": str(workdir)}))
 
     def run_example(
         self, example: str, preset: str | None = None, *, args: Sequence[str] = (), **inputs: object
     ) -> Outcome:
-        """An example by path or name, and one of its presets; `args` go to the preset's script."""
+        """Run an example by path or name, with one of its presets. `args` go to the preset's script."""
         asked = {**inputs, "example": example, "preset": preset, "args": list(args) or None}
         return self._carry_out(self._prepared(asked))
 
     def plan_example(self, example: str, preset: str | None = None, **inputs: object) -> tuple[RunPlan, Quote]:
-        """What run_example would do and what it may cost; no network, no credentials."""
+        """Return the plan of run_example and its possible cost. No network, no credentials."""
         plan = self._prepared({**inputs, "example": example, "preset": preset})
         return plan, planning.quote(plan, wiring.prices(self._environment))
 

@@ -48,7 +48,7 @@ class House:
         )
 
     def asked(self, lease: Lease) -> None:
-        lease.attempting(ATTEMPT, place=Place(cloud="aws", region="us-east-1"))
+        lease.record_attempt(ATTEMPT, place=Place(cloud="aws", region="us-east-1"))
 
 
 @pytest.fixture
@@ -78,14 +78,14 @@ def test_labels_are_valid_on_every_cloud(repository: str) -> None:
 
 
 def test_a_lease_is_written_down_before_anything_is_asked_for(house: House) -> None:
-    house.lease().take()
+    house.lease().acquire()
     assert house.records.read(OWNER.name) is not None
     assert house.cloud.asked == 0
 
 
 def test_where_to_look_is_written_down_before_the_provider_is_asked(house: House) -> None:
     lease = house.lease()
-    lease.take()
+    lease.acquire()
     house.asked(lease)
     kept = house.records.read(OWNER.name)
     assert kept is not None and kept.regions == ("aws/us-east-1",)
@@ -93,7 +93,7 @@ def test_where_to_look_is_written_down_before_the_provider_is_asked(house: House
 
 def test_a_release_revokes_first_so_that_a_main_that_lives_on_can_launch_nothing(house: House) -> None:
     lease = house.lease()
-    lease.take()
+    lease.acquire()
     house.asked(lease)
     house.engine.at = lambda step: None if house.records.fence(OWNER.name).exists() else pytest.fail("not revoked")
     lease.release()
@@ -102,7 +102,7 @@ def test_a_release_revokes_first_so_that_a_main_that_lives_on_can_launch_nothing
 
 def test_a_release_ends_the_machine_and_says_whom_it_asked(house: House) -> None:
     lease = house.lease()
-    lease.take()
+    lease.acquire()
     house.asked(lease)
     house.cloud.create(lease=OWNER.name, region="us-east-1")
     release = lease.release()
@@ -115,7 +115,7 @@ def test_a_release_ends_the_machine_and_says_whom_it_asked(house: House) -> None
 
 def test_nothing_asked_for_needs_no_proof(house: House) -> None:
     lease = house.lease()
-    lease.take()
+    lease.acquire()
     release = lease.release()
     assert release.gone and not release.needed
     assert house.cloud.asked == 0
@@ -124,7 +124,7 @@ def test_nothing_asked_for_needs_no_proof(house: House) -> None:
 def test_a_machine_that_shows_up_late_is_waited_for(house: House) -> None:
     """EC2 is eventually consistent: the first looks may not show what was just asked for."""
     lease = house.lease()
-    lease.take()
+    lease.acquire()
     house.asked(lease)
     house.engine.down_fails = True
     house.cloud.create(lease=OWNER.name, region="us-east-1", eventually=3)
@@ -148,24 +148,24 @@ class SlowCloud(FakeCloud):
         return Found(resources=found.read()[0], asked=found.asked, patience_seconds=600.0)
 
 
-@pytest.mark.parametrize(("surely", "gone"), [(False, True), (True, False)])
+@pytest.mark.parametrize(("maybe_created", "gone"), [(False, True), (True, False)])
 def test_a_slow_provider_is_waited_for_and_a_hurried_post_says_in_time_that_there_is_no_proof(
-    house: House, surely: bool, gone: bool
+    house: House, maybe_created: bool, gone: bool
 ) -> None:
     house.cloud = SlowCloud(house.clock)
     house.engine.cloud = house.cloud
     lease = house.lease()
-    lease.take()
+    lease.acquire()
     house.asked(lease)
     house.cloud.create(lease=OWNER.name, region="us-east-1")
     began = house.clock.now()
-    assert lease.release(surely=surely).gone is gone
+    assert lease.release(maybe_created=maybe_created).gone is gone
     assert house.clock.now() - began < (600 if gone else 200)
 
 
 def test_a_refused_removal_is_tried_again(house: House) -> None:
     lease = house.lease()
-    lease.take()
+    lease.acquire()
     house.asked(lease)
     house.engine.down_fails = True
     house.cloud.refuse_removals = 4
@@ -176,7 +176,7 @@ def test_a_refused_removal_is_tried_again(house: House) -> None:
 
 def test_skypilots_broken_database_does_not_keep_the_machine_alive(house: House) -> None:
     lease = house.lease()
-    lease.take()
+    lease.acquire()
     house.asked(lease)
     house.engine.down_fails = True
     house.cloud.create(lease=OWNER.name, region="us-east-1")
@@ -186,7 +186,7 @@ def test_skypilots_broken_database_does_not_keep_the_machine_alive(house: House)
 
 def test_a_provider_that_does_not_answer_is_no_proof(house: House) -> None:
     lease = house.lease()
-    lease.take()
+    lease.acquire()
     house.asked(lease)
     house.cloud.silent = True
     release = lease.release()
@@ -198,7 +198,7 @@ def test_a_provider_that_does_not_answer_is_no_proof(house: House) -> None:
 def test_somebody_elses_machine_is_left_alone(house: House) -> None:
     theirs = house.cloud.create(lease="cvl-another-lease", region="us-east-1")
     lease = house.lease()
-    lease.take()
+    lease.acquire()
     house.asked(lease)
     house.cloud.create(lease=OWNER.name, region="us-east-1")
     assert lease.release().gone
@@ -207,7 +207,7 @@ def test_somebody_elses_machine_is_left_alone(house: House) -> None:
 
 def test_a_second_release_finds_nothing_and_succeeds(house: House) -> None:
     lease = house.lease()
-    lease.take()
+    lease.acquire()
     house.asked(lease)
     house.cloud.create(lease=OWNER.name, region="us-east-1")
     assert lease.release().gone
@@ -216,18 +216,18 @@ def test_a_second_release_finds_nothing_and_succeeds(house: House) -> None:
 
 def test_a_later_process_releases_from_the_record_alone(house: House) -> None:
     first = house.lease()
-    first.take()
+    first.acquire()
     house.asked(first)
     house.cloud.create(lease=OWNER.name, region="us-east-1")
     record = house.records.read(OWNER.name)
     assert record is not None
-    assert house.lease(record).release(surely=True).gone
+    assert house.lease(record).release(maybe_created=True).gone
     assert house.cloud.running() == []
 
 
 def test_a_disk_that_is_full_by_then_does_not_lose_the_proof(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     lease = house.lease()
-    lease.take()
+    lease.acquire()
     house.asked(lease)
     house.cloud.create(lease=OWNER.name, region="us-east-1")
 
@@ -242,7 +242,7 @@ def test_a_disk_that_is_full_by_then_does_not_lose_the_proof(house: House, monke
 def test_a_launch_cut_off_before_it_was_heard_is_looked_for_all_the_same(house: House) -> None:
     """The worker asks, and a signal comes before we have read that it does. EC2 shows the machine a moment later."""
     lease = house.lease()
-    lease.take()
+    lease.acquire()
     house.engine.cut_off = True
     house.cloud.create(lease=OWNER.name, region="us-east-1", eventually=3)
     release = lease.release()

@@ -1,1 +1,1 @@
-"""This machine: the checkout, the lease records, the terminal, the clock."""
+"""This computer: the checkout, the lease records, the terminal, the clock."""

@@ -1,4 +1,4 @@
-"""Every file below a folder, each with the reason why it stays, where there is one. Links are not followed."""
+"""All files below a folder. A file that stays behind comes with the reason. The walk follows no links."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MOST_FILES = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One file, or one folder that stays with all below it. Paths are relative to the root.
+    """A file, or a folder that stays behind with everything below it. Paths are relative to the root.
 
-    `path`: as the machine gets it. `source`: where it is at, which differs below a link to a folder.
+    `path`: its path on the machine. `source`: its path here, which differs below a link to a folder.
     """
 
     path: str

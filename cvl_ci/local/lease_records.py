@@ -1,4 +1,4 @@
-"""Lease records that outlive this process: a JSON file each, for its owner only, written whole or not at all."""
+"""Lease records that outlive this process: one JSON file each, readable by its owner only, written in one step."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from cvl_ci.result.no_follow import LinkInTheWay, refuse_links
 README = """\
 Lease records of cvl-ci: what it asked a cloud for, under which name, until when.
 
-NAME.json     written before anything is created there, so that it can be found and ended from this file alone
-NAME.revoked  the fence: while it exists, nothing can be launched under this name any more
+NAME.json     written before anything is created, so that this file alone is enough to find and end it
+NAME.revoked  the fence: while it exists, nothing can be launched under this name
 NAME.log      the path of the file with the job's lines; its run holds a lock on it while it lives
 
-A record with "released_at" is over: its machines were proved gone, and the file may be deleted. One without may stand
-for a machine that is still running and billing: `cvl-ci down NAME` takes it down and proves it.
+A record with "released_at" has ended, with proof that its machines are gone: you may delete the file. A record
+without it may mean a machine that still runs and costs money: `cvl-ci down NAME` ends it and proves it.
 """
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
 class FileRecords:
-    """`warn` is told of files that cannot be read: they count as leases nothing is known of, never as an error."""
+    """The Records port. `warn` receives unreadable files: they count as unknown leases, never as an error."""
 
     def __init__(self, directory: Path, *, warn: Callable[[str], None]) -> None:
         self._directory = directory
@@ -48,21 +48,21 @@ class FileRecords:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             self._warn(
-                f"The lease record {path} cannot be read ({type(error).__name__}: {error}). If its run is not over, a "
-                f"machine may be billing. `cvl-ci down {name}` looks for it at the provider and takes it down."
+                f"The lease record {path} cannot be read ({type(error).__name__}: {error}). If its run has not ended, "
+                f"a machine may cost money. `cvl-ci down {name}` asks the provider for it and takes it down."
             )
             return None
 
     def all(self) -> Iterator[LeaseRecord]:
-        """Oldest name first; files that are no record are passed over. A folder that cannot be read is warned of."""
+        """Yield the records, oldest name first. Skips files that are not records; an unreadable folder is a warning."""
         try:
             paths = sorted(self._directory.iterdir())
         except FileNotFoundError:
             return
         except OSError as error:
             self._warn(
-                f"The lease records in {self._directory} cannot be read ({error.strerror or error}). A machine that "
-                "one of them names may be billing. `cvl-ci down --all --cloud CLOUD` asks the provider instead."
+                f"The lease records in {self._directory} cannot be read ({error.strerror or error}). A machine "
+                "of one of them may cost money. `cvl-ci down --all --cloud CLOUD` asks the provider instead."
             )
             return
         for path in paths:
@@ -73,16 +73,16 @@ class FileRecords:
         return self._path(name, "revoked")
 
     def revoke(self, name: str) -> None:
-        """Never in the way of a release: a fence that cannot be written is warned about."""
+        """Shut the fence. A fence that cannot be written is a warning, so that it never stops a release."""
         try:
             self._save(self.fence(name), "")
         except EngineError as error:
-            self._warn(f"{error.what} Another process of the same run would not know that its lease is over.")
+            self._warn(f"{error.what} Another process of the same run would not know that its lease has ended.")
 
     def _path(self, name: str, kind: str) -> Path:
         if not _NAME.fullmatch(name):
             raise EngineError(
-                f"{name!r} is no name of a lease: those are lower-case letters, digits and dashes.",
+                f"{name!r} is not a lease's name, which has only lower-case letters, digits and dashes.",
                 money="Nothing was looked up or changed.",
                 next_step="Copy the name from the run's summary.",
             )
@@ -98,14 +98,14 @@ class FileRecords:
             _write_whole(path, text)
         except (OSError, LinkInTheWay) as error:
             raise EngineError(
-                f"The lease could not be written down at {path}: {error}.",
-                money="No further machine is asked for without it.",
-                next_step=f"Make {self._directory} writable, or give the disk room.",
+                f"The lease record could not be written to {path}: {error}.",
+                money="Without a record cvl-ci requests no further machine.",
+                next_step=f"Make {self._directory} writable, or free disk space.",
             ) from error
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Under another name first, on the disk, then in one step in its place: a crash leaves the old file or the new."""
+    """Write a file under another name, sync it, then move it: after a crash the old or the new file exists."""
     half = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         descriptor = os.open(half, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -137,7 +137,7 @@ def _to_json(record: LeaseRecord) -> dict[str, object]:
 
 
 def _from_json(name: str, data: Mapping[str, Any]) -> LeaseRecord:
-    """Raises on anything that is not what `_to_json` writes."""
+    """Return the record. Raises for any text that `_to_json` does not write."""
     if data["name"] != name:
         raise ValueError(f"it says it is {data['name']!r}")
     released_at = data["released_at"]

@@ -1,4 +1,4 @@
-"""A cloud that is no more: nothing is driven there; what it may have left is asked of whoever would still hold it."""
+"""A cloud that no longer runs: it launches nothing, and lists and removes its leftovers."""
 
 from __future__ import annotations
 
@@ -15,66 +15,66 @@ from cvl_ci.ports import Cloud, Found, JobEnd, LaunchRequest, Resource, Watch
 KINDS = ("containers", "volumes", "networks")
 
 
-class Held(Protocol):
-    """Whoever holds what is left: names of it, for a lease or all; and their end."""
+class LeftoverHolder(Protocol):
+    """The holder of the remains: it lists names, for one lease or all, and removes them."""
 
     def remains(self, lease: str | None) -> Sequence[str]: ...
 
     def remove_remains(self, names: Sequence[str]) -> None: ...
 
 
-def opened(held: Held, *, named: str) -> Cloud:
-    inventory = Remains(provider=named, kinds=KINDS, left=held.remains, remove=held.remove_remains)
-    return Cloud(engine=NothingToDrive(), inventory=inventory, billed=False, named=named)
+def opened(holder: LeftoverHolder, *, named: str) -> Cloud:
+    inventory = LeftoverInventory(provider=named, kinds=KINDS, leftovers=holder.remains, remove=holder.remove_remains)
+    return Cloud(engine=EndedCloudEngine(), inventory=inventory, billed=False, named=named)
 
 
-class Remains:
-    """The Inventory port. `left`: names of what is left of a lease; `remove`: ends them."""
+class LeftoverInventory:
+    """The Inventory port for remains. `left` lists the names of a lease's remains; `remove` removes them."""
 
     def __init__(
         self,
         *,
         provider: str,
         kinds: tuple[str, ...],
-        left: Callable[[str | None], Sequence[str]],
+        leftovers: Callable[[str | None], Sequence[str]],
         remove: Callable[[Sequence[str]], None],
     ) -> None:
-        self._provider, self._kinds, self._left, self._end = provider, kinds, left, remove
+        self._provider, self._kinds, self._list_names, self._end = provider, kinds, leftovers, remove
 
     def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
         try:
-            left = tuple(self._left(lease))
+            leftovers = tuple(self._list_names(lease))
         except CvlError as error:
             return Found(asked=(Asked(provider=self._provider, region="", kinds=self._kinds, error=error.what),))
         return Found(
             resources=tuple(
                 Resource(provider=self._provider, region="", kind=self._kinds[0], id=name, state="left", labels={})
-                for name in left
+                for name in leftovers
             ),
-            asked=(Asked(provider=self._provider, region="", kinds=self._kinds, left=left),),
+            asked=(Asked(provider=self._provider, region="", kinds=self._kinds, left=leftovers),),
         )
 
     def remove(self, resources: Sequence[Resource]) -> None:
-        self._end([each.id for each in resources])
+        self._end([resource.id for resource in resources])
 
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
         _refuse()
 
 
-class NothingToDrive:
-    """The Engine port of such a cloud: all its machines are gone, and none can be had."""
+class EndedCloudEngine:
+    """The Engine port of such a cloud: all its machines have ended, and it starts none."""
 
     def stop(self) -> bool:
         return False
 
     def down(self, cluster: str) -> None:
-        """There is no record of it to clear."""
+        """Do nothing: there is no record to clear."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to close."""
 
     def warm(self) -> None:
-        """Nothing will be launched."""
+        """Do nothing: there will be no launch."""
 
     def render(self, plan: RunPlan) -> str:
         _refuse()
@@ -96,4 +96,4 @@ class NothingToDrive:
 
 
 def _refuse() -> NoReturn:
-    raise EngineError("This cloud was only opened to end what was left there.", next_step="Run it again.")
+    raise EngineError("This cloud was opened only to remove its leftovers.", next_step="Run it again.")

@@ -1,4 +1,4 @@
-"""Summaries of runs, from folders of `<lease>.json` files and from lines of history; and what a page is made of."""
+"""Summaries of runs, from folders of `<lease>.json` files and from lines of history; and the assets of a page."""
 
 from __future__ import annotations
 
@@ -26,33 +26,34 @@ _PAGE = Path(__file__).parent / "page"
 
 
 def gather(paths: Iterable[str], *, field: str) -> tuple[list[Leg], list[str]]:
-    """Legs, and what could not be read. A summary lies in a folder that was named, or one level below it in the folder
-    of an artifact for summaries (result/matrix/source.py). The files deeper down are a job's own outputs.
+    """Return legs, and problems with files.
 
-    Raises RequestError for a path that is not there.
+    A summary lies in one of these folders, or one level below in the folder of an artifact for summaries
+    (result/matrix/source.py). Files further down are a job's own outputs.
+    Raises RequestError for a path that does not exist.
     """
-    found: list[Leg] = []
+    legs_: list[Leg] = []
     troubles: list[str] = []
     missing = []
     for text in paths:
         path = Path(text)
         if not path.exists():
-            missing.append(Mistake(field=field, value=text, problem="is no file and no folder"))
+            missing.append(Mistake(field=field, value=text, problem="is neither a file nor a folder"))
             continue
         if path.is_file():
-            _take(path, found, troubles, expected=True)
+            _take(path, legs_, troubles, expected=True)
             continue
         for file in _files(path, troubles):
-            _take(file, found, troubles, expected=file.name.startswith(lease_name.PREFIX))
+            _take(file, legs_, troubles, expected=file.name.startswith(lease_name.PREFIX))
         for folder in _artifacts(path):
-            _take_artifact(folder, found, troubles)
+            _take_artifact(folder, legs_, troubles)
     if missing:
         raise RequestError(missing)
-    return found, troubles
+    return legs_, troubles
 
 
 def rules(path: str | None) -> Rules:
-    """Of the file given, or of the usual one where it is there. Raises RequestError."""
+    """Return the rules of this file, or of the usual one if it exists. Raises RequestError."""
     file = Path(path or FILE_NAME)
     if path is None and not file.is_file():
         return Rules()
@@ -65,25 +66,27 @@ def rules(path: str | None) -> Rules:
 
 
 def base_commits(
-    here: Path, history: Sequence[Leg], *, base: str | None, warn: Callable[[str], None]
+    folder: Path, history: Sequence[Leg], *, base: str | None, warn: Callable[[str], None]
 ) -> tuple[str, ...]:
-    """The base and its ancestors, nearest first. Empty, which is all of history: no run in it knows its commit."""
+    """Return the base and its ancestors, nearest first. Empty means all of history: no run in it knows its commit."""
     if not history or not any(leg.commit for leg in history):
         return ()
-    root = open_checkout(here).root
+    root = open_checkout(folder).root
     try:
         return tuple(ancestors(root, of=base or "HEAD~1"))
     except CvlError as error:
         if base is not None:
             raise
-        warn(f"The commit before this one is not here, so nothing is compared: give --base. {error.next_step}")
+        warn(
+            f"The commit before this one is not in the checkout, so nothing is compared: give --base. {error.next_step}"
+        )
         return (NO_COMMIT,)
 
 
-def write_lines(found: Sequence[Leg], file: Path) -> int:
-    """Write legs as history keeps them; return how many. Raises LinkInTheWay."""
-    write_text(file, "".join(f"{legs.line(leg)}\n" for leg in found))
-    return len(found)
+def write_lines(found_legs: Sequence[Leg], file: Path) -> int:
+    """Write legs in the format of history, and return their number. Raises LinkInTheWay."""
+    write_text(file, "".join(f"{legs.line(leg)}\n" for leg in found_legs))
+    return len(found_legs)
 
 
 def assets() -> Assets:
@@ -101,43 +104,46 @@ def assets() -> Assets:
 
 
 def _artifacts(path: Path) -> Iterator[Path]:
-    """The folders that hold summaries alone, as artifacts are unpacked: a folder each."""
+    """Yield the folders with summaries alone: each unpacked artifact has one."""
     for folder in sorted(path.iterdir()):
         if source.step_of(folder.name) and folder.is_dir() and not folder.is_symlink():
             yield folder
 
 
 def _files(path: Path, troubles: list[str]) -> list[Path]:
-    """In the order of their names; links are not followed: they may lead anywhere."""
-    wanted = [one for one in path.iterdir() if one.suffix in {".json", ".jsonl"}]
-    files = sorted(one for one in wanted if one.is_file() and not one.is_symlink())
+    """Return the files, by name. Links may lead anywhere, so they are not followed."""
+    candidates = [one for one in path.iterdir() if one.suffix in {".json", ".jsonl"}]
+    files = sorted(one for one in candidates if one.is_file() and not one.is_symlink())
     if len(files) > MOST_FILES:
-        troubles.append(f"{path.name} holds more than {MOST_FILES:,} files; the rest was not read")
+        troubles.append(f"{path.name} holds more than {MOST_FILES:,} files; the rest is not read")
     return files[:MOST_FILES]
 
 
-def _take_artifact(folder: Path, found: list[Leg], troubles: list[str]) -> None:
-    """Of `<lease>.json`, the one file of it. Without it the end of a leg is unknown."""
-    before = len(found), len(troubles)
+def _take_artifact(folder: Path, legs_: list[Leg], troubles: list[str]) -> None:
+    """Read `<lease>.json`, the only file of the artifact. Without it the end of a leg is unknown."""
+    before = len(legs_), len(troubles)
     for file in _files(folder, troubles):
         try:
-            found.append(source.read(file.name, _content(file)))
+            legs_.append(source.read(file.name, _content(file)))
         except (OSError, ValueError) as error:
             troubles.append(f"{short(file.name)} {error}")
-    if (len(found), len(troubles)) == before:
+    if (len(legs_), len(troubles)) == before:
         troubles.append(f"{short(folder.name)} holds no summary")
 
 
-def _take(file: Path, found: list[Leg], troubles: list[str], *, expected: bool) -> None:
-    """`expected`: whether a file that is no summary is worth a word. Jobs write JSON files of their own."""
+def _take(file: Path, legs_: list[Leg], troubles: list[str], *, expected: bool) -> None:
+    """Read a file.
+
+    `expected`: whether a file that is not a summary is a problem. Jobs write JSON files of their own.
+    """
     try:
         if file.suffix == ".jsonl":
             with file.open("rb") as opened:
                 read, unread = _lines(line for line, _ in zip(opened, range(MOST_LINES), strict=False))
-            found += read
+            legs_ += read
             troubles += [f"{short(file.name)} holds {unread} lines that are not runs"] * bool(unread)
         else:
-            found.append(source.marked(_content(file)))
+            legs_.append(source.marked(_content(file)))
     except (OSError, ValueError) as error:
         if expected:
             troubles.append(f"{short(file.name)} {error}")
@@ -149,11 +155,11 @@ def _content(file: Path) -> bytes:
 
 
 def _lines(lines: Iterable[bytes]) -> tuple[Sequence[Leg], int]:
-    """And how many lines are no runs: one that was cut short is nobody's."""
-    found, unread = [], 0
+    """Return the legs, and the number of lines that are not runs, such as a cut one."""
+    legs_, unread = [], 0
     for line in lines:
         try:
-            found.append(legs.read(line))
+            legs_.append(legs.read(line))
         except ValueError:
             unread += bool(line.strip())
-    return found, unread
+    return legs_, unread

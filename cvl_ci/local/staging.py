@@ -1,7 +1,7 @@
-"""Exactly the wanted files in a directory of their own, so that no ignore rule on the way can drop one of them.
+"""Exactly the chosen files in a directory of their own, so that no ignore rule can remove one of them.
 
 SkyPilot's rsync reads a `.gitignore` line such as `data/*` at any depth. With a `.skyignore` at the root it reads files
-of that name instead, at any depth too: so each of them is written here as a comment alone.
+of that name instead, also at any depth. So staging writes each of them as a comment alone.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from cvl_ci.local.git.commit_copy import IGNORE_NOTHING, write_commit
 from cvl_ci.local.git.git import Git
 from cvl_ci.model.plan import Blob, CommitCopy, StagedFile
 
-_COMMENT = "# Written by cvl-ci: every file of this directory goes to the machine, whatever a .gitignore says.\n"
+_COMMENT = "# Written by cvl-ci: all files of this directory go to the machine, in spite of any .gitignore.\n"
 
 
 class LocalStaging:
-    """`parent`: where the temporary directories are made; None: the system's place for such."""
+    """The Staging port. `parent`: the folder for temporary directories; None: the system's own."""
 
     def __init__(self, *, parent: Path | None = None) -> None:
         self._parent = parent
@@ -43,7 +43,7 @@ class LocalStaging:
 def _copy(file: StagedFile, root: Path) -> None:
     path = PurePosixPath(file.path)
     if path.is_absolute() or ".." in path.parts:
-        raise CvlError(f"{file.path!r} is no path inside a directory: it is not staged.")
+        raise CvlError(f"{file.path!r} is not a path inside the directory, so it is not staged.")
     target = root / path
     target.parent.mkdir(parents=True, exist_ok=True)
     if path.name == IGNORE_NOTHING:
@@ -53,19 +53,22 @@ def _copy(file: StagedFile, root: Path) -> None:
         copied = _write(file.source, target) if isinstance(file.source, Blob) else _copy_content(file.source, target)
     except OSError as error:
         raise CvlError(
-            f"{file.path} could not be read any more: {error.strerror or error}.",
-            next_step="Something changed the files while they were being staged: run it again.",
+            f"{file.path} cannot be read now: {error.strerror or error}.",
+            next_step="Another program changed the files during staging: run it again.",
         ) from None
     if copied != file.bytes:
         raise CvlError(
-            f"{file.path} changed while it was being staged: {file.bytes} bytes when it was listed, {copied} now.",
-            next_step="Wait until nothing writes there, and run it again.",
+            f"{file.path} changed during staging: it had {file.bytes} bytes in the list and has {copied} now.",
+            next_step="Wait until no program writes there, and run it again.",
         )
 
 
 def _copy_commit(copy: CommitCopy, folder: Path) -> None:
-    """Write the commit's repository into a folder whose files are there. A part that the checkout lacks stops no run:
-    the machine then has an empty repository (engine/machine/prelude.sh)."""
+    """Write the commit's repository into the folder of its files.
+
+    A part that the checkout lacks does not stop a run: the machine then has an empty repository
+    (engine/machine/prelude.sh).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     try:
         git = Git.at(Path(copy.root), need="only git holds a commit")
@@ -75,19 +78,19 @@ def _copy_commit(copy: CommitCopy, folder: Path) -> None:
 
 
 def _write(blob: Blob, target: Path) -> int:
-    """As git gives a file that it checks out: what may be run may be run, and no more."""
+    """Write a file as git checks it out: executable or not, and no other permission. Return its bytes."""
     with target.open("xb") as writing:
-        written = Git.at(Path(blob.root), need="only git holds the files of a commit").copy_blob(blob.id, writing)
+        count = Git.at(Path(blob.root), need="only git holds the files of a commit").copy_blob(blob.id, writing)
     target.chmod(0o755 if blob.executable else 0o644)
-    return written
+    return count
 
 
 def _copy_content(source: str, target: Path) -> int:
-    """Content and permission bits. The source is no link: it was resolved when it was listed."""
+    """Copy content and permission bits, and return the bytes. The source is not a link: the listing resolved it."""
     with open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as reading:
         status = os.fstat(reading.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise OSError("it is no regular file")
+            raise OSError("it is not a regular file")
         with target.open("xb") as writing:
             shutil.copyfileobj(reading, writing, 1024 * 1024)
         target.chmod(stat.S_IMODE(status.st_mode) & 0o777 | 0o600)

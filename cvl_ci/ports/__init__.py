@@ -1,4 +1,4 @@
-"""What we need of the world, as Protocols in plain names and labels: no SDK's type crosses them."""
+"""The protocols through which commands reach the world, in plain names and labels: no SDK's type crosses them."""
 
 from __future__ import annotations
 

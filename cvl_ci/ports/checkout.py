@@ -1,4 +1,4 @@
-"""The checkout we stand in, and the copy of it that goes along to a machine."""
+"""The checkout that a run starts from, and the copy of its files for a machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from cvl_ci.planning.folder_files import FolderRule
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One file of the checkout: posix path relative to its root, size in bytes.
+    """One file of the checkout: POSIX path relative to its root, size in bytes.
 
-    `source`: absolute, where its content is: a link's target, which is inside the root as well; or a commit's blob.
+    `source`: the absolute path of its content, such as the target of a link inside the root; or a commit's blob.
     """
 
     path: str
@@ -26,10 +26,10 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderFiles:
-    """The files of a folder. `entries`: those that go to a machine, with paths relative to the root of the checkout.
+    """The files of a folder. `entries`: those that go to a machine, with paths relative to the checkout's root.
 
-    `reasons`: path → why it stays; a path that ends in `/` is a folder with all below it. `tracked`: the paths among
-    `entries` that git tracks.
+    `reasons`: for each path that stays, the reason; a path that ends in `/` is a folder with everything below it.
+    `tracked`: the paths among `entries` that git tracks.
     """
 
     entries: Sequence[Entry]
@@ -38,7 +38,7 @@ class FolderFiles:
 
 
 class Paths:
-    """The names of all files in a checkout, and of the folders that hold them. Posix, relative to the root, `.`."""
+    """The names of all files in a checkout, and of their folders. POSIX, relative to the root, which is `.`."""
 
     def __init__(self, files: Iterable[str]) -> None:
         self.files = frozenset(files)
@@ -47,10 +47,10 @@ class Paths:
             inner = path
             while inner != ".":
                 folder, _, name = inner.rpartition("/")
-                known = children.setdefault(folder or ".", set())
-                if name in known:
+                names = children.setdefault(folder or ".", set())
+                if name in names:
                     break
-                known.add(name)
+                names.add(name)
                 inner = folder or "."
         self._children = children
 
@@ -61,50 +61,50 @@ class Paths:
         return path in self._children
 
     def children(self, folder: str) -> Collection[str]:
-        """Names of files and folders directly in it."""
+        """Return the names of files and folders directly in a folder."""
         return self._children.get(folder, ())
 
 
 class Checkout(Protocol):
-    """The repository (or plain folder) that holds the examples. Tracked files only, where git knows them."""
+    """The repository or plain folder with the examples. If git is present, only the files that it tracks."""
 
     @property
     def root(self) -> Path: ...
 
     @property
     def head(self) -> str:
-        """The commit that is checked out, in full; empty: none that git knows."""
+        """Return the full id of the checked-out commit; empty without git."""
 
     def examples(self) -> Sequence[str]:
-        """Every directory with an example.yaml, posix, relative to the root, sorted."""
+        """Return all directories with an example.yaml: POSIX, relative to the root, sorted."""
 
     def paths(self) -> Paths:
-        """The names of all files: those that git tracks, and new ones that it does not ignore."""
+        """Return the names of all files: those that git tracks, and new ones that it does not ignore."""
 
     def files(self, *prefixes: str) -> Sequence[Entry]:
-        """All files under these directories (or the files themselves) that belong to the checkout."""
+        """Return all files of the checkout that are these prefixes or lie below them."""
 
     def left_behind(self, *prefixes: str) -> Mapping[str, str]:
-        """Path → why: what is there and does not go along (a link out of the root, a submodule, not tracked, ...)."""
+        """Return the paths that stay behind, with reasons: a link out of the root, a submodule, not tracked, ..."""
 
     def folder(self, path: str, rule: FolderRule) -> FolderFiles:
-        """Every file below a folder, whether git tracks it or not, but for those that the rule leaves out."""
+        """Return all files below a folder, tracked or not, except for those that the rule excludes."""
 
     def locate(self, typed: str) -> str | None:
-        """A path as a person types it, absolute or from where they stand: relative to the root; None: outside."""
+        """Return a typed path, absolute or from the current folder, relative to the root. None: it is outside."""
 
     def read(self, path: str, *, limit: int) -> bytes:
-        """At most `limit` bytes of one file. Raises OSError."""
+        """Return at most `limit` bytes of a file. Raises OSError."""
 
     def at(self, ref: str) -> Checkout:
-        """The same repository as it was where this checkout left `ref`. Raises Wrong: no such commit, or no git."""
+        """Return the repository as it was where this checkout left `ref`. Raises Wrong without such a commit or git."""
 
 
 class Staging(Protocol):
     def staged(
         self, files: Sequence[StagedFile], *, commits: Sequence[CommitCopy] = ()
     ) -> AbstractContextManager[Path]:
-        """A temporary directory holding exactly these files, byte for byte, modes kept; gone afterwards.
+        """Yield a temporary directory with exactly these files, byte for byte, with their modes; then remove it.
 
-        `commits`: the staging writes these repositories next to the files.
+        `commits`: repositories to write next to the files.
         """

@@ -1,4 +1,4 @@
-"""Time, as an argument: what waits or measures is told by a test's clock as well."""
+"""Time as a port: a test can replace the clock for each wait and each measurement."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Protocol
 
 class Clock(Protocol):
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Return seconds since the epoch."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment; never set back."""
+        """Return seconds since a fixed moment; they never go back."""
 
     def sleep(self, seconds: float) -> None: ...

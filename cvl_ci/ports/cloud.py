@@ -1,4 +1,4 @@
-"""One opened cloud, and who opens it."""
+"""One opened cloud, and the port that opens it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from cvl_ci.ports.inventory import Inventory
 
 @dataclass(frozen=True, kw_only=True)
 class Cloud:
-    """One opened cloud: its engine, its inventory, and whether anybody is billed."""
+    """One opened cloud: its engine, its inventory, and whether it costs real money."""
 
     engine: Engine
     inventory: Inventory
     billed: bool = True
     named: str | None = None
-    """The name a person knows it by, where SkyPilot uses another (`sandbox` is driven as `aws`)."""
+    """The name that a person uses, if SkyPilot uses another (`sandbox` runs as `aws`)."""
     through: str = ""
-    """Who is asked in the clouds' place, for machines and for what is left of them: an API server."""
+    """The name of an API server that answers for the clouds, for machines and for leftovers."""
 
 
 class Clouds(Protocol):
     def open(self, places: Sequence[Place], *, user_id: str, watch: Watch) -> AbstractContextManager[Cloud]:
-        """Credentials checked, the sandbox brought up when it is asked for (and down again when this brought it up).
+        """Check credentials and open the cloud. Starts the sandbox if necessary, and stops it if this call started it.
 
-        `user_id`: eight letters and digits that SkyPilot appends to every name on the cloud.
+        `user_id`: eight letters and digits that SkyPilot appends to each name on the cloud.
         """

@@ -1,4 +1,4 @@
-"""Who launches, streams, fetches and takes down. No word of a cluster crosses this but its name."""
+"""The port that launches, streams, fetches and takes down. Only the name of a cluster crosses it."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from cvl_ci.ports.events import Watch
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchRequest:
-    """All that a launch needs. `staged`: the directory whose content becomes the machine's working directory."""
+    """Everything that a launch needs. `staged`: the directory whose content becomes the machine's working directory."""
 
     plan: RunPlan
     cluster: str
     labels: Mapping[str, str]
     staged: Path
     deadline: float
-    """Seconds since the epoch: the machine ends by itself at about this time, whoever else is alive."""
+    """Seconds since the epoch. The machine ends itself at about this time, even if all other processes have died."""
     fence: Path
-    """When this file exists, nothing may be launched any more: looked at before and after every attempt."""
+    """While this file exists, nothing may be launched: checked before and after each attempt."""
     likely: Offer | None = None
     """The first offer of the quote."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobEnd:
-    """How the job ended by the machine's own word. `lost`: the machine stopped answering, and why we think so."""
+    """The end of the job, as the machine reported it. `lost`: why we think that the machine has stopped answering."""
 
     nodes: tuple[NodeEnd, ...] = ()
     lost: str | None = None
     warnings: tuple[str, ...] = ()
-    """What a person must know beside the end: which part of the log is missing."""
+    """Facts that a person must know besides the end, such as a missing part of the log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Fetched:
     files: tuple[FetchedFile, ...] = ()
     refused: tuple[str, ...] = ()
     problem: str | None = None
-    """What did not come, and why."""
+    """The files that did not come, with the reason."""
     warnings: tuple[str, ...] = ()
 
 
@@ -57,43 +57,43 @@ class UnpackStopped(KeyboardInterrupt):
 
 
 class Engine(Protocol):
-    """Launch, stream, fetch, down. One engine serves one run; `stop` may be called from any state, more than once."""
+    """Launch, stream, fetch, down. One engine serves one run; `stop` is allowed in any state, several times."""
 
     def render(self, plan: RunPlan) -> str:
-        """The SkyPilot task YAML of a plan. No network, no SDK."""
+        """Return a plan's SkyPilot task as YAML. No network, no SDK."""
 
     def warm(self) -> None:
-        """Begin loading what a launch will need, beside whatever else is going on."""
+        """Start to load the parts that a launch will need, parallel to other work."""
 
     def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
-        """Machines, with the job submitted. Raises CapacityError, CredentialsError, EngineError."""
+        """Launch machines with the job submitted. Raises CapacityError, CredentialsError, EngineError."""
 
     def follow(self, *, watch: Watch, until: float) -> JobEnd:
-        """Stream until the job is over on every node, or (`until`, seconds since the epoch) cancel it."""
+        """Stream until the job ends on all nodes. At `until`, in seconds since the epoch, cancel it."""
 
     def fetch(self, *, globs: Sequence[str], within: float = math.inf) -> None:
-        """Bring to this computer what the job changed since its start, from every node, still packed.
+        """Copy the files that the job changed to this computer, from all nodes, still packed.
 
-        `within`: seconds, at most.
+        `within`: the most seconds.
         """
 
     def unpack(self, *, into: Path, within: float = math.inf) -> Fetched:
-        """Take apart what was brought. The machines may be gone by then: a hostile archive takes its time.
+        """Unpack the copied files. The machines may have ended by then: a hostile archive takes its time.
 
-        `within`: seconds, at most. Raises UnpackStopped where a person's signal stops it.
+        `within`: the most seconds. Raises UnpackStopped when a person's signal stops it.
         """
 
     def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
-        """The ssh commands to its machines, which `public_key` opens now; they end by themselves soon after `until`."""
+        """Return the SSH commands for its machines, which `public_key` opens now. They end soon after `until`."""
 
     def stop(self) -> bool:
-        """Afterwards nothing of this engine is alive that could still launch.
+        """Stop everything of this engine that could still launch.
 
-        True: a launch was cut off in its midst, and may have asked a provider without having been heard saying so.
+        True: this interrupted a launch, which may have sent a request to a provider without a report of it.
         """
 
     def down(self, cluster: str) -> None:
-        """SkyPilot's own down, and its records cleared. Absent is success."""
+        """Run SkyPilot's own down and clear its records. An absent cluster is a success."""
 
     def close(self) -> None:
-        """Let go of what the engine holds on this machine; of machines on a cloud it knows nothing more."""
+        """Close the engine's resources on this computer. That says nothing about machines on a cloud."""

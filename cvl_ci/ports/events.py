@@ -1,4 +1,4 @@
-"""What an engine says while it works: plain values, which `match` tells apart."""
+"""The events of a working engine: plain values, for `match`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from cvl_ci.model.outcome import Attempt, Phase
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """SkyPilot's own word on how far it is: one short line."""
+    """SkyPilot's own progress message: one short line."""
 
     text: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line the job printed, without its end of line. Hostile: it may hold anything."""
+    """One line of the job, without its line end. Hostile: it may contain anything."""
 
     text: str
 
@@ -29,7 +29,7 @@ class Began:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempting:
-    """Said before the provider is asked for a machine: from here on money may flow."""
+    """The event before the provider receives a request for a machine: from here on money may flow."""
 
     attempt: Attempt
 

@@ -1,4 +1,4 @@
-"""What a provider itself says exists: the proof of a release, and the prey of a sweep."""
+"""The provider's own list of resources: proof for a release, work for a sweep."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvl_ci.model.plan import Place
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """Something a provider bills or keeps. `created_at`, `gone_at`: seconds since the epoch, where it says so."""
+    """A resource that a provider bills or keeps. `created_at`: seconds since the epoch, if the provider reports it."""
 
     provider: str
     region: str
@@ -22,14 +22,14 @@ class Resource:
     labels: Mapping[str, str]
     instance_type: str = ""
     created_at: float | None = None
-    ending: bool = False  # the provider has accepted its end and bills it no more (AWS: shutting-down, deleting)
+    ending: bool = False  # the provider has accepted its end and no longer bills it (AWS: shutting-down, deleting)
 
 
 class Found:
-    """An inventory's answer: what is there, and who did not say. Only `read` gives it, and it gives both.
+    """The answer of an inventory: resources, and scopes without an answer. `read` returns both together.
 
-    `asked`: each question. `unproved`: clouds that nobody here can ask. `patience_seconds`: how long these providers
-    may take until what they have begun to end is gone.
+    `asked`: one entry a query. `unproved`: clouds that this process cannot query. `patience_seconds`: the longest time
+    that these providers need until an ending resource no longer exists.
     """
 
     __slots__ = ("_resources", "asked", "patience_seconds", "unproved")
@@ -48,37 +48,40 @@ class Found:
         self.patience_seconds = patience_seconds
 
     def read(self) -> tuple[tuple[Resource, ...], tuple[str, ...]]:
-        """Return what was shown, and who gave no whole answer, in words. Only without those is an absence proved.
+        """Return the resources, and the scopes without a full answer, in words. Absence is proved only without those.
 
-        Nobody asked is silence too.
+        An answer without any query is silence too.
         """
         silent = [
             f"{one.provider} {one.region}".strip() + f": {one.error}" for one in self.asked if one.error is not None
         ]
-        silent += [f"{cloud}: it cannot be asked from here" for cloud in self.unproved]
+        silent += [f"{cloud}: this computer cannot query it" for cloud in self.unproved]
         if not self.asked and not self.unproved:
-            silent.append("nobody was asked")
+            silent.append("there was no query")
         return self._resources, tuple(silent)
 
     @property
     def may_still_answer(self) -> bool:
-        """Somebody was asked and said nothing: another question may be answered. Who cannot be asked never will."""
+        """Return whether another query may bring a missing answer.
+
+        A cloud that this process cannot query never answers.
+        """
         return any(one.error is not None for one in self.asked)
 
     def only(self, resources: Sequence[Resource]) -> Found:
-        """Return the same answer with these of its resources alone: its silence stays."""
+        """Return the same answer with only these resources. Its missing answers stay."""
         return Found(
             resources=resources, asked=self.asked, unproved=self.unproved, patience_seconds=self.patience_seconds
         )
 
 
 class Inventory(Protocol):
-    """What the *provider* says exists; no state of SkyPilot is asked."""
+    """The resources that the *provider* reports. SkyPilot's state is not a source."""
 
     def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
-        """All that carries the lease's label or recomputable name there; lease None: all that is ours."""
+        """Return all resources with the lease's label or recomputable name. `lease` None: all resources of cvl-ci."""
 
     def remove(self, resources: Sequence[Resource]) -> None:
-        """Ask the provider to end them. Absent is success; raises EngineError when it refuses."""
+        """Ask the provider to remove resources. Absence is a success. Raises EngineError for a refusal."""
 
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None: ...

@@ -1,4 +1,4 @@
-"""What outlives a process of a lease: its record and its fence."""
+"""The parts of a lease that outlive a process: its record and its fence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvl_ci.model.plan import Place
 
 @dataclass(frozen=True, kw_only=True)
 class LeaseRecord:
-    """What is written down before anything is created: enough to find and end it from nothing else."""
+    """The record of a lease, written before anything is created. It alone is enough to find and end everything."""
 
     name: str
     labels: Mapping[str, str]
@@ -21,11 +21,11 @@ class LeaseRecord:
     taken_at: float
     released_at: float | None = None
     regions: tuple[str, ...] = ()
-    """cloud/region of every attempt so far."""
+    """cloud/region of each attempt so far."""
 
 
 class Records(Protocol):
-    """Lease records that outlive this process: files under HOME."""
+    """Lease records that outlive this process: files below HOME."""
 
     def write(self, record: LeaseRecord) -> None: ...
 
@@ -34,6 +34,6 @@ class Records(Protocol):
     def all(self) -> Iterator[LeaseRecord]: ...
 
     def fence(self, name: str) -> Path:
-        """Where the fence of this lease is: revoked when the file exists."""
+        """Return the path of this lease's fence. The lease is revoked while the file exists."""
 
     def revoke(self, name: str) -> None: ...

@@ -1,4 +1,4 @@
-"""What machines cost and which there are: by a catalogue, which asks no network."""
+"""The prices of machines and the machines on sale, from a catalogue, without network."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from cvl_ci.model.plan import Needs, Offer, Place, Spot
 
 
 class Prices(Protocol):
-    """What machines cost, from a catalogue of a stated date: no network."""
+    """Prices of machines from a dated catalogue. No network."""
 
     @property
     def date(self) -> str: ...
 
     def offers(self, needs: Needs, *, places: Sequence[Place], spot: Spot) -> Sequence[Offer]:
-        """Machines that would do: in the order of `places`, within each (or without any) cheapest first."""
+        """Return suitable machines in the order of `places`, the cheapest first within each place or without places."""
 
     def accelerators(self) -> Sequence[str]: ...
 

@@ -1,4 +1,4 @@
-"""What outlives the run: files a person can fetch, and where its end is told."""
+"""The results that outlive a run: files for a person, and the report of its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cvl_ci.result.report import Link
 
 @dataclass(frozen=True, kw_only=True)
 class Uploaded:
-    """An artifact that the workflow now holds. `bytes`, `sha256`: of the zip, as the service knows it."""
+    """An artifact that the workflow now holds. `bytes` and `sha256` describe the zip, as the service reports them."""
 
     name: str
     id: int
@@ -22,12 +22,12 @@ class Uploaded:
     sha256: str
     files: int
     left_out: Mapping[str, str]
-    """Path → why: hidden, a link out of the root, gone, not readable."""
+    """For each omitted path, the reason: hidden, a link out of the root, missing, unreadable."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """Nothing was uploaded, the files are where they were, and that fails nobody."""
+    """Nothing was uploaded: the files stay where they are, and this is not an error."""
 
     name: str
     reason: str
@@ -36,22 +36,22 @@ class Kept:
 
 
 class Artifacts(Protocol):
-    """Files that a person can fetch from the workflow's page after the machine and the runner are gone."""
+    """Files on the workflow's page, available after the machine and the runner have ended."""
 
     def upload(
         self, name: str, *, root: Path, paths: Sequence[str], retention_days: int | None = None
     ) -> Uploaded | Kept:
-        """Files, and all below directories, relative to the root. Raises ArtifactError when it should have worked."""
+        """Upload files and the contents of directories, relative to the root. Raises ArtifactError for a failure."""
 
 
 class Publication(Protocol):
-    """Where the end of a run is told: to later steps, on the pull request, on the step's page."""
+    """The places that report a run's end: outputs for later steps, the pull request, the step's page."""
 
     def set_outputs(self, values: Mapping[str, str]) -> None:
-        """One of the same name that was set before is overwritten."""
+        """Set outputs of the step. A new value replaces one of the same name."""
 
     def comment(self, outcome: Outcome, artifacts: Sequence[Link]) -> None:
-        """In place of what was said before; does not wait until it is said."""
+        """Replace the earlier comment. Returns before the comment is written."""
 
     def point_to(self, artifacts: Sequence[Link]) -> None:
-        """On the page that has the summary already."""
+        """Add the links to the page that already has the summary."""

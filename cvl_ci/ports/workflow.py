@@ -1,4 +1,4 @@
-"""The person watching a run, in a terminal or on GitHub."""
+"""The person who watches a run, in a terminal or on GitHub."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from cvl_ci.model.plan import RunPlan
 
 
 class Workflow(Protocol):
-    """The person watching: phases, remote lines between them, one summary. Terminal or GitHub."""
+    """The watcher of a run: phases, the job's lines between them, one summary. Terminal or GitHub."""
 
     def began(self, phase: Phase) -> None: ...
 
     def priced(self, *, hourly_usd: float, billed: bool) -> None:
-        """From now on this much is spent per hour, all nodes together."""
+        """Report the price from now on, in USD an hour for all nodes together."""
 
     def launched(self, launch: Launch) -> None:
-        """The machines are there, and the job is theirs."""
+        """Report that the machines run and have the job."""
 
     def progress(self, text: str) -> None: ...
 

@@ -1,6 +1,6 @@
-"""The only room that knows every adapter. The doors call it by its name, and know nothing of the rest.
+"""The only package that knows every adapter. An entry point calls it by name and knows no adapter.
 
-What a door calls is loaded when it calls it: a post with nothing to do needs two of these files, and is everybody's.
+The module of a name is imported at its call: a post without work needs two of these files, and each workflow runs it.
 """
 
 from __future__ import annotations
@@ -63,9 +63,11 @@ __all__ = [
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """The lightest first: what is found in one loads none that follows."""
-        for where in ("directories", "access", "clouds", "sweep", "overview", "drilling") if name in __all__ else ():
-            module = importlib.import_module(f"cvl_ci.wiring.{where}")
+        """Search the lightest modules first: a name in one of them imports none of the later ones."""
+        for submodule in (
+            ("directories", "access", "clouds", "sweep", "overview", "drilling") if name in __all__ else ()
+        ):
+            module = importlib.import_module(f"cvl_ci.wiring.{submodule}")
             if hasattr(module, name):
                 return getattr(module, name)
         raise AttributeError(f"module 'cvl_ci.wiring' has no attribute {name!r}")

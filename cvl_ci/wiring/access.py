@@ -1,4 +1,4 @@
-"""Credentials: which there are, written where the clouds' libraries look, removed again."""
+"""Credentials: check them, write them where the clouds' libraries look, and remove them."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 def credentials(
     environ: Mapping[str, str], clouds: Sequence[str], *, mask: Callable[..., None], required: bool = True
 ) -> Mapping[str, str]:
-    """The action's: what the inputs give is written for the clouds in use, for this process and all that follow."""
+    """Write the credentials of the action's inputs for the clouds in use, for this process and all its children."""
     from cvl_ci.clouds import credentials as access
     from cvl_ci.clouds import proved
     from cvl_ci.model.plan import SANDBOX
 
     if SANDBOX in clouds:
         return environ
-    where = access.local_environment(dict(environ), folder=credentials_directory(environ), writes=True)
-    return access.set_up(where, clouds, proved=proved(), mask=mask, adopt=_adopt, required=required)
+    local = access.local_environment(dict(environ), folder=credentials_directory(environ), writes=True)
+    return access.set_up(local, clouds, proved=proved(), mask=mask, adopt=_adopt, required=required)
 
 
 def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> None:
-    """In a terminal: what is missing is told before anything is spent, and nothing is written."""
+    """Report missing credentials in a terminal before a run spends anything. Writes no files."""
     from cvl_ci.clouds import credentials as access
     from cvl_ci.clouds import proved
     from cvl_ci.model.plan import SANDBOX
 
     if SANDBOX not in clouds:
-        where = access.local_environment(environ, folder=credentials_directory(environ), writes=False)
-        named = access.in_use(where, clouds)
-        access.require(access.check_clouds(where, named, proved=proved()), any_of_them=not named)
+        local = access.local_environment(environ, folder=credentials_directory(environ), writes=False)
+        named = access.in_use(local, clouds)
+        access.require(access.check_clouds(local, named, proved=proved()), any_of_them=not named)
 
 
 def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[CloudAccess]:
@@ -47,28 +47,31 @@ def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[Cloud
     from cvl_ci.clouds.registry import credential_providers
     from cvl_ci.commands import check
 
-    where = access.local_environment(environ, folder=credentials_directory(environ), writes=False)
-    return access.check_clouds(where, check.asked(names, credential_providers()), proved=proved())
+    local = access.local_environment(environ, folder=credentials_directory(environ), writes=False)
+    return access.check_clouds(local, check.asked(names, credential_providers()), proved=proved())
 
 
 def has_credentials(environ: Mapping[str, str]) -> bool:
-    """Whether any cloud's were given to this step. The machine's own role was given to nobody: it is not asked."""
+    """Return whether this step got the credentials of any cloud.
+
+    The machine's own role does not count: no input gave it.
+    """
     from cvl_ci.clouds import credentials as access
 
-    where = access.local_environment(environ, folder=credentials_directory(environ), writes=True)
-    looks = access.check_clouds(replace(where, has_instance_role=lambda: False), access.in_use(where, ()), proved=())
-    return any(each.there for each in looks)
+    local = access.local_environment(environ, folder=credentials_directory(environ), writes=True)
+    without_role = replace(local, has_instance_role=lambda: False)
+    return any(cloud.there for cloud in access.check_clouds(without_role, access.in_use(local, ()), proved=()))
 
 
 def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Place, ...]:
-    """Where machines of ours could be, as far as this machine tells. `by_inputs`: as the action's inputs say."""
+    """Return the places where our machines may be, as far as this computer knows. `by_inputs`: as the inputs say."""
     from cvl_ci.clouds import credentials as access
     from cvl_ci.clouds import proved
     from cvl_ci.model.plan import Place
 
-    where = access.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
-    named = access.in_use(where, ()) if by_inputs else ()
-    return tuple(Place(cloud=each.cloud) for each in access.check_clouds(where, named, proved=proved()) if each.usable)
+    local = access.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
+    named = access.in_use(local, ()) if by_inputs else ()
+    return tuple(Place(cloud=one.cloud) for one in access.check_clouds(local, named, proved=proved()) if one.usable)
 
 
 def on_usable_clouds(
@@ -86,11 +89,11 @@ def on_usable_clouds(
 
     if plan.places or environ.get(ADDRESS):
         return plan
-    where = access.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
-    if access.in_use(where, ()):
+    local = access.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
+    if access.in_use(local, ()):
         return plan
-    where = where if asks_role else replace(where, has_instance_role=lambda: False)
-    usable = [each.cloud for each in access.check_clouds(where, (), proved=proved()) if each.usable]
+    local = local if asks_role else replace(local, has_instance_role=lambda: False)
+    usable = [one.cloud for one in access.check_clouds(local, (), proved=proved()) if one.usable]
     return name_clouds(plan, usable, prices)
 
 
@@ -102,7 +105,7 @@ def forget_credentials(environ: Mapping[str, str], *, say: Callable[[str], None]
 
 
 def _adopt(known: Mapping[str, str]) -> None:
-    """The clouds' libraries look there."""
+    """Change this process's environment, in which the clouds' libraries look."""
     for name in os.environ.keys() - known.keys():
         os.environ.pop(name)
     os.environ.update(known)

@@ -1,4 +1,4 @@
-"""Which cloud is opened with what: SkyPilot and the provider's own word, the sandbox, or an API server."""
+"""The clouds and their adapters: SkyPilot and the provider's own answer, the sandbox, or an API server."""
 
 from __future__ import annotations
 
@@ -31,17 +31,19 @@ if TYPE_CHECKING:
     from cvl_ci.sandbox import Status
 
 THROUGH_SERVER = Place(cloud=served.CLOUD)
-_OF_CLOUDS = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
-_READ_BY_CLOUDS = (*_OF_CLOUDS, "LAMBDA_", "RUNPOD_", "NEBIUS_")
-_OURS_ALONE = (variable("secrets"), variable("github_token"), "ACTIONS_RUNTIME_TOKEN")
-"""What no program that we start has a use for: every process of this user can read another's environment."""
+_CLOUD_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
+_PREFIXES_READ_BY_CLOUDS = (*_CLOUD_PREFIXES, "LAMBDA_", "RUNPOD_", "NEBIUS_")
+_OWN_VARIABLES = (variable("secrets"), variable("github_token"), "ACTIONS_RUNTIME_TOKEN")
+"""Variables that our programs never need: all processes of this user can read another one's environment."""
 
 
 class OpenClouds:
-    """The Clouds port. `keep_sandbox`: leave up a sandbox that this run brought up. `to_end`: only what was left is
-    looked for; a sandbox is not brought up for that, and one a run had left is taken down. `by_record`: no new run.
-    `secrets`: names of the job's own, which stay out of the environment of what we start, unless a cloud reads them.
-    `to_look`: nothing is brought up and nothing is taken down."""
+    """The Clouds port.
+
+    `keep_sandbox`: a sandbox that this run started stays up. `to_end`: look for leftovers only. It starts no sandbox,
+    and stops a sandbox whose run has gone. `by_record`: there is no new run. `secrets`: names of the job's own secrets.
+    Our programs do not get these, unless a cloud needs them. `to_look`: start and stop nothing.
+    """
 
     def __init__(
         self,
@@ -55,7 +57,7 @@ class OpenClouds:
     ) -> None:
         self._by_record = by_record or to_end or to_look
         self._to_look = to_look
-        held_back = {*_OURS_ALONE, *(name for name in secrets if not name.startswith(_READ_BY_CLOUDS))}
+        held_back = {*_OWN_VARIABLES, *(name for name in secrets if not name.startswith(_PREFIXES_READ_BY_CLOUDS))}
         self._environ = {name: value for name, value in environ.items() if name not in held_back}
         self._keep_sandbox = keep_sandbox
         self._to_end = to_end
@@ -100,7 +102,7 @@ class OpenClouds:
     def _on_sandbox(self, access: Access, user_id: str) -> Cloud:
         from cvl_ci import clouds as inventory
 
-        mine = {name: value for name, value in self._environ.items() if not name.startswith(_OF_CLOUDS)}
+        own_environment = {name: value for name, value in self._environ.items() if not name.startswith(_CLOUD_PREFIXES)}
         client = inventory.ec2_clients(
             access_key_id=access.access_key_id,
             secret_access_key=access.secret_access_key,
@@ -109,7 +111,8 @@ class OpenClouds:
         aws = inventory.AwsInventory(client=client, regions=lambda: access.regions, provider=SANDBOX)
         engine = SkyPilotEngine(
             environment=_for_skypilot(
-                {**mine, **around_proxies(mine, access.endpoint_url), **access.environment}, user_id
+                {**own_environment, **around_proxies(own_environment, access.endpoint_url), **access.environment},
+                user_id,
             ),
             clock=SystemClock(),
             cloud_name=SANDBOX,
@@ -121,13 +124,13 @@ class OpenClouds:
 
         if any(place.cloud == "aws" for place in places) and importlib.util.find_spec("boto3") is None:
             raise EngineError(
-                "The AWS client is not installed, so AWS could not be asked whether a machine is gone.",
+                "The AWS client is not installed, so cvl-ci could not ask AWS whether a machine has ended.",
                 next_step="Install it: pip install 'cvl-ci[aws]'.",
             )
         environ = _for_skypilot(self._environ, user_id)
         anywhere = () if places else [place.cloud for place in set_up(self._environ)] or ["aws"]
-        every = inventory.all_inventories(environ, anywhere=anywhere)
-        return Cloud(engine=SkyPilotEngine(environment=environ, clock=SystemClock()), inventory=every)
+        inventories = inventory.all_inventories(environ, anywhere=anywhere)
+        return Cloud(engine=SkyPilotEngine(environment=environ, clock=SystemClock()), inventory=inventories)
 
     def _served(self, user_id: str) -> Cloud:
         endpoint = served.address(self._environ)
@@ -144,7 +147,7 @@ class OpenClouds:
 
 
 def sandbox_was_left(environ: Mapping[str, str]) -> bool:
-    """A run brought it up and was not there to take it down."""
+    """Return whether a run started the sandbox and did not stop it."""
     return is_started_by_run(sandbox_directory(environ))
 
 
@@ -153,13 +156,13 @@ def on_sandbox(inputs: Inputs) -> Inputs:
 
 
 def prices(environ: Mapping[str, str]) -> CataloguePrices:
-    """The baked table, or SkyPilot's own catalogue where it lies on this machine and the table has been overruled."""
-    given = environ.get("CVL_CI_CATALOGUE")
-    return CataloguePrices(skypilot_catalogue=Path(given)) if given else CataloguePrices()
+    """Return our own prices, or those of SkyPilot's catalogue on this computer if the user has chosen it."""
+    folder = environ.get("CVL_CI_CATALOGUE")
+    return CataloguePrices(skypilot_catalogue=Path(folder)) if folder else CataloguePrices()
 
 
 def machine_types() -> tuple[MachineType, ...]:
-    """What the sandbox sells: AWS's machines in the regions it emulates, at their catalogue prices."""
+    """Return the machines of the sandbox: AWS's in the regions that it emulates, at their catalogue prices."""
     return tuple(
         MachineType(
             name=row.name,
@@ -179,25 +182,25 @@ def machine_types() -> tuple[MachineType, ...]:
 
 def _keeps_a_machine(status: Status) -> bool:
     over = {"shutting-down", "terminated"}
-    return any(LABEL_KEPT in each.tags and each.state not in over for each in status.instances)
+    return any(LABEL_KEPT in instance.tags and instance.state not in over for instance in status.instances)
 
 
 def around_proxies(environ: Mapping[str, str], address: str) -> dict[str, str]:
     """Return variables under which clients ask this address directly. A proxy cannot reach the sandbox's networks."""
     names = ("no_proxy", "NO_PROXY")
-    known = next((environ[name] for name in names if environ.get(name)), "")
+    present = next((environ[name] for name in names if environ.get(name)), "")
     host = urlsplit(address).hostname or ""
-    return dict.fromkeys(names, known if known.strip() == "*" else ",".join(filter(None, [known, host])))
+    return dict.fromkeys(names, present if present.strip() == "*" else ",".join(filter(None, [present, host])))
 
 
 def _for_skypilot(environ: Mapping[str, str], user_id: str) -> dict[str, str]:
-    """SkyPilot calls the clouds' command lines (`aws`), which are installed beside this interpreter."""
-    beside = str(Path(sys.executable).parent)
-    # Where we look at no PYTHONPATH, which may lead into the workspace of a pull request, what we call must not either.
-    deaf = ("PYTHON", "LD_") if sys.flags.isolated else ()
+    """Return the environment for SkyPilot, which calls the clouds' command lines (`aws`) next to this interpreter."""
+    interpreter_folder = str(Path(sys.executable).parent)
+    # We ignore PYTHONPATH, which may lead into the workspace of a pull request. Programs that we call must do so too.
+    ignored = ("PYTHON", "LD_") if sys.flags.isolated else ()
     return {
         "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
-        **{name: value for name, value in environ.items() if not name.startswith(deaf)},
+        **{name: value for name, value in environ.items() if not name.startswith(ignored)},
         "SKYPILOT_USER_ID": user_id,
-        "PATH": os.pathsep.join([beside, environ.get("PATH", os.defpath)]),
+        "PATH": os.pathsep.join([interpreter_folder, environ.get("PATH", os.defpath)]),
     }

@@ -1,4 +1,4 @@
-"""Where things lie on this machine: leases, the sandbox, credentials, what main hands to post."""
+"""The folders of this computer: leases, the sandbox, credentials, the state that main leaves for post."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def environment() -> Mapping[str, str]:
 
 
 def state_directory(environ: Mapping[str, str]) -> Path:
-    """Where leases are recorded and the sandbox lives: XDG's place for state."""
-    given = environ.get("XDG_STATE_HOME")
-    return Path(given or Path(environ.get("HOME", "/root")) / ".local" / "state") / "cvl-ci"
+    """Return the folder of lease records and the sandbox: XDG's place for state."""
+    configured = environ.get("XDG_STATE_HOME")
+    return Path(configured or Path(environ.get("HOME", "/root")) / ".local" / "state") / "cvl-ci"
 
 
 def sandbox_directory(environ: Mapping[str, str]) -> Path:
@@ -32,22 +32,25 @@ def credentials_directory(environ: Mapping[str, str]) -> Path:
 
 
 def handover_path(environ: Mapping[str, str], *, leg: str | None = None) -> Path:
-    """Of this leg of this step: legs that share a HOME have a file each. `leg`: as main had it, if not as the input."""
+    """Return the state file of this leg of this step: legs with one HOME have a file each.
+
+    `leg`: main's value, if known.
+    """
     from cvl_ci.github import context
     from cvl_ci.inputs import action_variables
 
-    here = context.read(environ, leg=action_variables.value(environ, "leg") if leg is None else leg)
-    return state_directory(environ) / "action" / f"{here.step_key}-{here.leg_key}.json"
+    current = context.read(environ, leg=action_variables.value(environ, "leg") if leg is None else leg)
+    return state_directory(environ) / "action" / f"{current.step_key}-{current.leg_key}.json"
 
 
 def handover_left(environ: Mapping[str, str]) -> Path:
-    """Where post looks. One that has lost its inputs takes what this step left here, if that is of one leg alone."""
+    """Return the file that post reads. A post without inputs takes the file of this step, if only one leg left one."""
     from cvl_ci.inputs import action_variables
 
     own = handover_path(environ)
     step = own.stem.partition("-")[0]
-    there = [] if action_variables.value(environ, "leg") or own.exists() else sorted(own.parent.glob(f"{step}-*.json"))
-    return there[0] if len(there) == 1 else own
+    files = [] if action_variables.value(environ, "leg") or own.exists() else sorted(own.parent.glob(f"{step}-*.json"))
+    return files[0] if len(files) == 1 else own
 
 
 def records(environ: Mapping[str, str], workflow: Workflow) -> Records:
@@ -64,11 +67,11 @@ def run_logs(environ: Mapping[str, str]) -> RunLogs:
 
 
 def keep_details(environ: Mapping[str, str], text: str) -> str:
-    """A mistake's details go to a file; what a person is told is where."""
+    """Write the details of an internal error to a file, and return a sentence with its path."""
     path = state_directory(environ) / f"error-{secrets.token_hex(4)}.txt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     except OSError as error:
-        return f"The details could not be written ({error})."
+        return f"The details could not be written to a file ({error})."
     return f"The details are in {path}."

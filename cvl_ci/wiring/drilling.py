@@ -1,4 +1,4 @@
-"""`drill` as the command line calls it: a folder of its own, this computer's clouds, real runs as its children."""
+"""`drill` for the command line: a folder of its own, this computer's clouds, real runs as child processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ Say = Callable[[str], None]
 
 
 def drill(environ: Mapping[str, str], given: Mapping[str, Any], *, say: Say, hear: Say) -> list[Receipt]:
-    """`given`: by inputs/drill_inputs.py. `say`: what the drill does; `hear`: what its runs say."""
+    """Hold a drill.
+
+    `given`: inputs by inputs/drill_inputs.py. `say` receives the drill's lines; `hear` those of its runs.
+    """
     from cvl_ci.commands.drill import drill as drilling
     from cvl_ci.engine import server_inventory as served
     from cvl_ci.lease import Owner
@@ -33,7 +36,7 @@ def drill(environ: Mapping[str, str], given: Mapping[str, Any], *, say: Say, hea
 
     place = given.get("cloud")
     through = place is not None and place.cloud != SANDBOX and served.goes_through([place], environ, by_record=False)
-    wanted = drilling.asked(
+    request = drilling.asked(
         phase=given.get("phase"),
         kill=given.get("kill"),
         everything=bool(given.get("all")),
@@ -49,7 +52,7 @@ def drill(environ: Mapping[str, str], given: Mapping[str, Any], *, say: Say, hea
         )
         tools = drilling.Tools(clouds=OpenClouds(environ), ground=ground, clock=SystemClock(), say=say)
         user_id = Owner(repository=repository, run="drill").user_id
-        return drilling.drill(wanted, place=given["cloud"], user_id=user_id, tools=tools)
+        return drilling.drill(request, place=given["cloud"], user_id=user_id, tools=tools)
 
 
 @contextmanager

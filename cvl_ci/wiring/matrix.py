@@ -1,4 +1,4 @@
-"""The verbs about many legs, `matrix`, `report` and `history`: typed words in, files and lines out. No environment."""
+"""The verbs for many legs, `matrix`, `report` and `history`: typed words in, files and lines out. No environment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cvl_ci.result.no_follow import refuse_links, write_text
 
 Say = Callable[[str], None]
 Given = Mapping[str, Any]
-"""By name as in inputs/matrix_inputs.py and typed by it, whichever door read the words."""
+"""Inputs by name and type as in inputs/matrix_inputs.py, from any entry point."""
 
 BRANCH = "cvl-ci-history"
 FOLDER = "cvl-report"
@@ -33,7 +33,7 @@ FOLDER = "cvl-report"
 
 @dataclass(frozen=True, kw_only=True)
 class Door:
-    """`here`: where the person stands. `say`: what was asked for; `tell`: what there is to say about it."""
+    """The caller. `here`: its folder. `say` receives results; `tell` receives notes about them."""
 
     here: Path
     prices: Prices
@@ -58,9 +58,9 @@ def on_dropped(given: Given) -> str:
 
 
 def planned(given: Given, door: Door) -> planning.Matrix:
-    """Raises RequestError, BudgetError."""
+    """Return the matrix of a request. Raises RequestError, BudgetError."""
     checkout, since = open_checkout(door.here), given.get("changed_since")
-    asked = planning.Asked(
+    request = planning.Asked(
         **{axis: given.get(axis, ()) for axis in ("examples", "presets", "clouds", "gpus")},
         changed=changed_paths(checkout.root, since=since) if since else None,
         inputs={name: given[name] for name in ("spot", "max_runtime", "max_cost", "files") if name in given},
@@ -68,29 +68,29 @@ def planned(given: Given, door: Door) -> planning.Matrix:
         budget_usd=given.get("budget"),
         shard=given.get("shard"),
     )
-    return planning.build(asked, checkout=checkout, prices=door.prices)
+    return planning.build(request, checkout=checkout, prices=door.prices)
 
 
 def report(given: Given, door: Door) -> int:
     if not given.get("folders"):
         raise RequestError([Mistake(field="FOLDER", value="", problem="is missing: name where the summaries lie")])
-    found, troubles = run_files.gather(given["folders"], field="FOLDER")
+    legs, troubles = run_files.gather(given["folders"], field="FOLDER")
     earlier, unread = run_files.gather(given.get("history_files", ()), field="--history-files")
     for line in unread:
         door.tell(line)
     commits = run_files.base_commits(door.here, earlier, base=given.get("base"), warn=door.tell)
-    made = judged(given, found, history=earlier, commits=commits, troubles=troubles)
-    written = reporting.files(made, assets=run_files.assets(), settings=settings(given))
-    into = write(written, into=given.get("into", FOLDER))
-    for line in reporting.as_text(made):
+    result = judged(given, legs, history=earlier, commits=commits, troubles=troubles)
+    files = reporting.files(result, assets=run_files.assets(), settings=settings(given))
+    into = write(files, into=given.get("into", FOLDER))
+    for line in reporting.as_text(result):
         door.say(line)
-    door.tell(f"{', '.join(written)} are in {into}.")
-    return made.exit_code
+    door.tell(f"{', '.join(files)} are in {into}.")
+    return result.exit_code
 
 
 def judged(
     given: Given,
-    found: Sequence[Leg],
+    legs: Sequence[Leg],
     *,
     history: Sequence[Leg],
     commits: Sequence[str],
@@ -98,9 +98,12 @@ def judged(
     outdated: Sequence[rows.Outdated] = (),
     copies: Sequence[str] = (),
 ) -> rows.Report:
-    """`commits`: the base and its ancestors, nearest first. Raises RequestError for rules that say nothing."""
+    """Return the report.
+
+    `commits`: the base and its ancestors, nearest first. Raises RequestError for useless rules.
+    """
     return rows.report(
-        found,
+        legs,
         history=history,
         commits=commits,
         rules=run_files.rules(given.get("rules")),
@@ -121,7 +124,7 @@ def settings(given: Given) -> reporting.Settings:
 
 
 def write(files: Mapping[str, str], *, into: str) -> Path:
-    """Write files by their names into a folder, which is made. Raises LinkInTheWay."""
+    """Write files by their names into a folder, and create the folder. Raises LinkInTheWay."""
     folder = Path(into)
     refuse_links(folder, *(folder / name for name in files))
     for name, text in files.items():
@@ -130,37 +133,37 @@ def write(files: Mapping[str, str], *, into: str) -> Path:
 
 
 def history(given: Given, door: Door) -> int:
-    """New runs into the branch, all runs into a file."""
-    branch, kept = given.get("branch", BRANCH), kept_in_branch(given, door)
+    """Add new runs to the branch, or write all its runs to a file."""
+    branch, stored = given.get("branch", BRANCH), kept_in_branch(given, door)
     if given.get("folders"):
-        found, troubles = run_files.gather(given["folders"], field="FOLDER")
+        legs, troubles = run_files.gather(given["folders"], field="FOLDER")
         for trouble in troubles:
             door.tell(trouble)
-        remember(kept, found, branch=branch, door=door)
+        remember(stored, legs, branch=branch, door=door)
     if given.get("into"):
-        door.say(f"{given['into']}: {run_files.write_lines(kept.read(), Path(given['into']))} runs.")
+        door.say(f"{given['into']}: {run_files.write_lines(stored.read(), Path(given['into']))} runs.")
     elif not given.get("folders"):
-        door.say(f"{branch}: {len(kept.read())} runs.")
+        door.say(f"{branch}: {len(stored.read())} runs.")
     return 0
 
 
 def kept_in_branch(given: Given, door: Door) -> HistoryBranch:
-    """Raises CvlError where the checkout's git cannot serve."""
+    """Return the branch of history. Raises CvlError if the checkout's git is not usable."""
     branch, remote = given.get("branch", BRANCH), given.get("remote", "origin")
-    dice = random.Random()  # noqa: S311  it only keeps two that met from meeting again
+    dice = random.Random()  # noqa: S311  it only keeps two writers that collided from colliding again
     root, clock = open_checkout(door.here).root, SystemClock()
     return HistoryBranch(root, remote=remote, branch=branch, clock=clock, dice=dice, environ=door.environ)
 
 
-def remember(kept: HistoryBranch, found: Sequence[Leg], *, branch: str, door: Door) -> int:
-    """How many runs; raises CvlError when there are none, or when they could not be pushed."""
-    runs = latest(found)
+def remember(stored: HistoryBranch, legs: Sequence[Leg], *, branch: str, door: Door) -> int:
+    """Add runs to the branch and return their number. Raises CvlError without runs, or if a push failed."""
+    runs = latest(legs)
     if not runs:
         raise CvlError(
             f"No summary of a run was found, so nothing was added to {branch}.",
-            next_step="Name the folders that the artifacts NAME-cost were unpacked in, or skip this where no leg ran.",
+            next_step="Name the folders of the unpacked artifacts NAME-cost, or skip this step if no leg ran.",
         )
-    door.say(f"{branch}: {kept.append(runs)} of {len(runs)} runs are new to it.")
+    door.say(f"{branch}: {stored.append(runs)} of {len(runs)} runs are new to it.")
     return len(runs)
 
 

@@ -1,4 +1,4 @@
-"""`status` as the command line calls it: this computer's records, and the clouds that a person names."""
+"""`status` for the command line: this computer's records, and the clouds that a person names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def status(environ: Mapping[str, str], *, cloud: str) -> Overview:
-    """`cloud`: as typed; empty: the records alone; `any`: every cloud that is set up."""
+    """Return the state of runs. `cloud`: as typed; empty: the records alone; `any`: all clouds with credentials."""
     from cvl_ci.commands import status as looking
     from cvl_ci.commands.reap import reap as reaping
     from cvl_ci.lease import Owner

@@ -1,4 +1,4 @@
-"""`reap` as both doors call it, in words as typed: whose leases, on which clouds, by whose word a run is over."""
+"""`reap` for both entry points: the owner of the leases, the clouds, and GitHub's word about ended runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def reap(
     dry_run: bool = False,
     dashes: str = "",
 ) -> Reaped:
-    """As both doors call it, in words as typed. Empty words: the default; of clouds, all that are set up."""
+    """End leases whose run has ended, from typed words. Empty words mean the default: all clouds with credentials."""
     from cvl_ci.commands.reap import reap as reaping
     from cvl_ci.github.runs import WorkflowRuns
     from cvl_ci.lease import Owner
@@ -42,7 +42,9 @@ def reap(
     if token and repository and owner in {None, repository}:
         runs = WorkflowRuns(api=api, token=token, repository=repository, say=workflow.warning)
     else:
-        workflow.notice("GitHub is not asked which runs are over (that takes a token): deadlines alone decide.")
+        workflow.notice(
+            "cvl-ci does not ask GitHub which runs have ended (that needs a token): deadlines alone decide."
+        )
     return reaping.reap(
         places or all_set_up(environ),
         owner=None if all_owners else owner or repository or str(Path.cwd()),
@@ -62,7 +64,7 @@ def reap(
 
 
 def clouds_named(cloud: str) -> list[str]:
-    """Of words as typed, for their credentials alone: what is wrong with them is told where they are read."""
+    """Return the clouds in typed words, to find their credentials. The reader of the words reports their mistakes."""
     from cvl_ci.inputs import locations as places
     from cvl_ci.inputs import parsers
 
@@ -73,12 +75,12 @@ def clouds_named(cloud: str) -> list[str]:
 
 
 def all_set_up(environ: Mapping[str, str]) -> tuple[Place, ...]:
-    """None at all is no clean sweep."""
-    known = set_up(environ)
-    if not known:
+    """Return all places with credentials. Raises CredentialsError for none: that would prove nothing."""
+    usable = set_up(environ)
+    if not usable:
         raise CredentialsError(
-            "No cloud that can be asked is set up here, so nothing was looked at.",
-            money="What may be running is still billed.",
+            "There are no credentials for a cloud here, so cvl-ci looked at nothing.",
+            money="Machines that may still run are still billed.",
             next_step="`cvl-ci check` shows how each cloud stands.",
         )
-    return known
+    return usable

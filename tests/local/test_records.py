@@ -79,7 +79,7 @@ def test_a_fence_that_cannot_be_written_does_not_stop_a_release(
 ) -> None:
     monkeypatch.setattr(os, "fsync", no_room)
     records.revoke("cvl-a")
-    assert "its lease is over" in warnings[0]
+    assert "its lease has ended" in warnings[0]
 
 
 def no_room(_: int) -> None:
@@ -116,7 +116,7 @@ def test_a_record_that_is_a_directory_is_warned_about_too(records: FileRecords, 
 
 @pytest.mark.parametrize("name", ["../etc/passwd", "", "a/b", "A", "a b", ".hidden", "-x", "a\n"])
 def test_a_name_cannot_lead_out_of_the_directory(records: FileRecords, name: str) -> None:
-    with pytest.raises(EngineError, match="no name of a lease"):
+    with pytest.raises(EngineError, match="is not a lease's name"):
         records.fence(name)
 
 
@@ -125,8 +125,8 @@ def test_a_write_that_fails_leaves_the_old_record_and_no_debris(
 ) -> None:
     records.write(RECORD)
     monkeypatch.setattr(os, "fsync", no_room)
-    with pytest.raises(EngineError, match="could not be written down") as raised:
+    with pytest.raises(EngineError, match="could not be written to") as raised:
         records.write(LeaseRecord(name=RECORD.name, labels={}, deadline=0, places=(), taken_at=0))
-    assert "No further machine is asked for" in str(raised.value)
+    assert "cvl-ci requests no further machine" in str(raised.value)
     assert records.read(RECORD.name) == RECORD
     assert {path.name for path in records.fence("x").parent.iterdir()} == {"README.txt", f"{RECORD.name}.json"}

@@ -9,7 +9,7 @@ import pytest
 
 from cvl_ci.errors import EngineError, SandboxError
 from cvl_ci.lease import Lease
-from cvl_ci.local.leftover_inventory import NothingToDrive, Remains
+from cvl_ci.local.leftover_inventory import EndedCloudEngine, LeftoverInventory
 from cvl_ci.model.outcome import Asked, Release
 from cvl_ci.model.plan import Place
 from cvl_ci.ports import LeaseRecord
@@ -39,13 +39,13 @@ def released(docker: Engine, folder: Path) -> Release:
         LeaseRecord(
             name="cvl-1-2", labels={}, deadline=0.0, places=(Place(cloud="sandbox"),), taken_at=clock.now(), regions=()
         ),
-        engine=NothingToDrive(),
-        inventory=Remains(provider="sandbox", kinds=KINDS, left=docker.left, remove=docker.remove),
+        engine=EndedCloudEngine(),
+        inventory=LeftoverInventory(provider="sandbox", kinds=KINDS, leftovers=docker.left, remove=docker.remove),
         records=FakeRecords(folder),
         clock=clock,
         say=print,
     )
-    return lease.release(surely=True)
+    return lease.release(maybe_created=True)
 
 
 def test_what_is_left_is_ended_and_then_proved_gone(tmp_path: Path) -> None:
@@ -66,5 +66,5 @@ def test_no_answer_is_no_proof(tmp_path: Path) -> None:
 
 
 def test_nothing_can_be_launched_there(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="only opened to end"):
-        NothingToDrive().follow(watch=print, until=0.0)
+    with pytest.raises(EngineError, match="opened only to remove"):
+        EndedCloudEngine().follow(watch=print, until=0.0)

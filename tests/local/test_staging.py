@@ -69,12 +69,12 @@ def test_a_file_that_changed_or_vanished_meanwhile_is_an_error(tmp_path: Path) -
     files = wanted(root, ".")
     (root / "a").write_text("longer")
     with (
-        pytest.raises(CvlError, match="changed while it was being staged"),
+        pytest.raises(CvlError, match="changed during staging"),
         LocalStaging(parent=tmp_path).staged(files),
     ):
         pass
     (root / "a").unlink()
-    with pytest.raises(CvlError, match="could not be read any more"), LocalStaging(parent=tmp_path).staged(files):
+    with pytest.raises(CvlError, match="cannot be read now"), LocalStaging(parent=tmp_path).staged(files):
         pass
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("cvl-ci-")] == []
 
@@ -84,11 +84,11 @@ def test_a_file_that_became_a_link_or_a_pipe_is_not_followed(tmp_path: Path) -> 
     files = wanted(root, ".")
     (root / "a").unlink()
     (root / "a").symlink_to("/etc/hostname")
-    with pytest.raises(CvlError, match="could not be read"), LocalStaging().staged(files):
+    with pytest.raises(CvlError, match="cannot be read"), LocalStaging().staged(files):
         pass
     (root / "a").unlink()
     os.mkfifo(root / "a")
-    with pytest.raises(CvlError, match="could not be read"), LocalStaging().staged(files):
+    with pytest.raises(CvlError, match="cannot be read"), LocalStaging().staged(files):
         pass
 
 
@@ -96,7 +96,7 @@ def test_a_file_that_became_a_link_or_a_pipe_is_not_followed(tmp_path: Path) -> 
 def test_nothing_is_staged_outside(tmp_path: Path, path: str) -> None:
     (tmp_path / "a").write_text("x")
     file = StagedFile(path=path, source=str(tmp_path / "a"), bytes=1)
-    with pytest.raises(CvlError, match="no path inside"), LocalStaging().staged([file]):
+    with pytest.raises(CvlError, match="is not a path inside"), LocalStaging().staged([file]):
         pass
 
 

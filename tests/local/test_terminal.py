@@ -17,7 +17,7 @@ import pytest
 
 from cvl_ci.local.console.cost_meter import Meter
 from cvl_ci.local.console.status_line import StatusLine, clip
-from cvl_ci.local.console.terminal import DOING, Terminal
+from cvl_ci.local.console.terminal import ACTIVITIES, Terminal
 from cvl_ci.model.outcome import Phase
 from cvl_ci.ports import Workflow
 from cvl_ci.result.masks import Masks
@@ -86,7 +86,7 @@ def test_in_a_log_each_line_of_ours_begins_with_the_time() -> None:
     terminal.began(Phase.RUNNING)
     assert said(terminal).splitlines() == [
         "[0:00] getting machines",
-        "[1:15 · $0.0000] from now on $3.60 an hour is spent",
+        "[1:15 · $0.0000] from now on the run costs $3.60 an hour",
         "[1:25 · $0.0100] running",
     ]
 
@@ -149,7 +149,7 @@ def test_it_ends_with_the_one_summary() -> None:
 
 
 def test_every_phase_has_words() -> None:
-    assert set(DOING) == set(Phase)
+    assert set(ACTIVITIES) == set(Phase)
 
 
 def test_the_status_line_steps_aside_and_is_gone_at_the_end() -> None:
@@ -195,7 +195,7 @@ def test_a_reader_that_goes_away_ends_the_lines_and_not_the_run() -> None:
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "line 0\n")
-    assert done.stderr.count("Nobody reads the job's lines any more") == 1
+    assert done.stderr.count("The reader of the job's lines has gone") == 1
     assert "the run went on" in done.stderr
 
 
@@ -264,7 +264,7 @@ def test_a_log_that_cannot_be_kept_is_said_once_and_ends_no_run(tmp_path: Path) 
     for line in ("one", "two"):
         terminal.remote(line)
     terminal.close()
-    assert said(terminal).count("can no longer be kept") == 1
+    assert said(terminal).count("cannot be written to") == 1
 
 
 SECRET = "hunter-2/with+signs&more"

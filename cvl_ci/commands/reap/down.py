@@ -116,7 +116,7 @@ def _end(record: LeaseRecord, user_id: str, tools: Tools) -> Release:
     tools.workflow.notice(f"taking down {record.name}")
     places = record.places or tuple(Place.parse(text) for text in record.regions)
     with tools.clouds.open(places, user_id=user_id, watch=_unwatched) as cloud:
-        return _lease(record, cloud, tools).release(surely=True)
+        return _lease(record, cloud, tools).release(maybe_created=True)
 
 
 def _lease(record: LeaseRecord, cloud: Cloud, tools: Tools) -> Lease:

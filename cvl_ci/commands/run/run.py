@@ -129,7 +129,7 @@ def _lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
         clock=clock,
         say=state.warnings.append,
     )
-    lease.take()
+    lease.acquire()
     state.lease = lease
     try:
         with _failures_kept(state):

@@ -100,7 +100,9 @@ class RunState:
     def _attempting(self, attempt: Attempt) -> None:
         if self.lease is not None:
             through = self.cloud.through if self.cloud else ""
-            self.lease.attempting(attempt, place=Place(cloud=through or attempt.cloud, region=attempt.region or None))
+            self.lease.record_attempt(
+                attempt, place=Place(cloud=through or attempt.cloud, region=attempt.region or None)
+            )
         if self.spending_since is None:
             self.spending_since = self.tools.clock.now()
         self.attempts.append(attempt)

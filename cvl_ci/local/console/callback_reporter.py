@@ -1,4 +1,4 @@
-"""The Workflow port for a program: each line of the job goes to a function, and nothing is printed."""
+"""The Workflow port for a program: a function receives each line of the job, and nothing is printed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cvl_ci.result.phrases import machine_line
 
 
 class Listener:
-    """`on_line` gets what the job prints, `on_notice` what we and SkyPilot say about it; neither may raise.
+    """A reporter with two functions: `on_line` gets the job's lines, `on_notice` those of cvl-ci and SkyPilot.
 
-    Both get their lines masked.
+    The lines are masked. The functions must not raise.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Listener:
         self._on_notice(phase.value)
 
     def priced(self, *, hourly_usd: float, billed: bool) -> None:
-        """A program reads the price in the outcome."""
+        """Do nothing: a program reads the price in the outcome."""
 
     def launched(self, launch: Launch) -> None:
         self._on_notice(f"runs on {machine_line(launch)}")
@@ -50,7 +50,7 @@ class Listener:
         self._on_notice(text)
 
     def ended(self, outcome: Outcome) -> None:
-        """A program gets the outcome as the value of its call."""
+        """Do nothing: a program gets the outcome from its call."""
 
     def _on_notice(self, text: str) -> None:
         self._notify("\n".join(map(self._masks.hide_as_read, text.split("\n"))))

@@ -1,4 +1,4 @@
-"""What a run has cost so far, from the price in force at each moment."""
+"""The cost of a run so far, from the price at each moment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from cvl_ci.result.units import dollars
 
 
 class Meter:
-    """Dollars so far, by the price in force at each moment."""
+    """Adds up dollars, from the price at each moment."""
 
     def __init__(self) -> None:
         self._usd = 0.0
@@ -16,7 +16,7 @@ class Meter:
         self._running = False
 
     def change(self, hourly_usd: float, *, billed: bool, now: float) -> bool:
-        """From `now` on it costs this; False when it did before."""
+        """Set the price from `now` on. Return False if it is unchanged."""
         if self._running and (hourly_usd, billed) == (self._hourly_usd, self._billed):
             return False
         self._usd = self.usd(now)
@@ -27,9 +27,9 @@ class Meter:
         return self._usd + self._hourly_usd * max(now - self._since, 0.0) / 3600
 
     def so_far(self, now: float) -> str:
-        """` · $0.0120`, nothing while there is no price."""
+        """Return a text such as ` · $0.0120`, empty while there is no price."""
         if not self._running:
             return ""
         usd = self.usd(now)
-        shown = f"${usd:.4f}" if usd < 1 else dollars(usd)  # as many digits each time: it ticks
-        return f" · {shown}{'' if self._billed else ' emulated'}"
+        text = f"${usd:.4f}" if usd < 1 else dollars(usd)  # always the same number of digits: the line redraws
+        return f" · {text}{'' if self._billed else ' emulated'}"

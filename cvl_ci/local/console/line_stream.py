@@ -1,4 +1,4 @@
-"""A text stream that may close or refuse a character at any time, which must never end a run that pays for machines."""
+"""A text stream that may close or refuse a character. Neither must end a run that pays for machines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TextIO
 
 
 class Stream:
-    """Writes as long as somebody reads; after that it is silent, and `broken` says so."""
+    """A stream that writes until its reader has gone; then it writes nothing, and `broken` is true."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -31,12 +31,12 @@ class Stream:
             self._silence()
 
     def _encodable(self, text: str) -> str:
-        """What this stream's encoding lacks is shown by number."""
+        """Return the text. A character that the stream's encoding lacks appears as its number."""
         encoding = self._stream.encoding or "utf-8"
         return text.encode(encoding, "backslashreplace").decode(encoding)
 
     def _silence(self) -> None:
-        """Python flushes its streams at exit, and would turn our exit code into 120: give it somewhere to flush to."""
+        """Redirect the stream to nowhere: otherwise Python's flush at exit would turn our exit code into 120."""
         with suppress(OSError, ValueError):
             descriptor = self._stream.fileno()
             nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""One line at the bottom of a terminal that is drawn over and over, and steps aside for whatever else is printed."""
+"""One line at the bottom of a terminal, redrawn again and again, which moves out of the way of other output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ _ERASE = "\r\x1b[0m\x1b[2K"
 
 
 class StatusLine:
-    """`text` is asked each time; `write` goes to the terminal. Its thread never keeps the program alive."""
+    """The status line.
+
+    `text` gives its present text; `write` goes to the terminal. Its thread never delays the exit.
+    """
 
     def __init__(self, text: Callable[[], str], write: Callable[[str], None], *, width: int) -> None:
         self._text = text
@@ -34,7 +37,7 @@ class StatusLine:
         self.aside(lambda: None)
 
     def aside(self, print_something: Callable[[], None]) -> None:
-        """Erase the line, print, and leave it to the next tick to draw it again: many lines, one redraw."""
+        """Erase the line and print. The next tick draws it again: many lines, one redraw."""
         with self._lock:
             if self._drawn:
                 self._write(_ERASE)
@@ -53,16 +56,16 @@ class StatusLine:
 
 
 def clip(text: str, width: int) -> str:
-    """As much as fits into this many columns; East Asian wide characters take two."""
+    """Return the part that fits into this many columns. East Asian wide characters take two."""
     if sum(map(_columns, text)) <= width:
         return text
-    kept, left = [], width - 1
+    characters, remaining = [], width - 1
     for character in text:
-        left -= _columns(character)
-        if left < 0:
+        remaining -= _columns(character)
+        if remaining < 0:
             break
-        kept.append(character)
-    return "".join(kept) + "…"
+        characters.append(character)
+    return "".join(characters) + "…"
 
 
 def _columns(character: str) -> int:

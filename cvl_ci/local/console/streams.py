@@ -1,4 +1,4 @@
-"""Where the command line's words go: answers to stdout, all else to stderr, and everything through the same masks."""
+"""The output of the command line: results to stdout, all else to stderr, everything through the same masks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ Value = TypeVar("Value")
 
 
 class Console:
-    """One program's standard streams. The environment says what is secret, and whether a CI system reads along."""
+    """The standard streams of a program.
+
+    The environment names the secrets and shows whether a CI system reads the output.
+    """
 
     def __init__(self, environ: Mapping[str, str], *, out: TextIO, err: TextIO) -> None:
         self._environ, self._out, self._err = environ, out, err
@@ -27,9 +30,9 @@ class Console:
         self._masks = Masks()
         self._masks.add(*secret_values(environ))
 
-    def learn(self, asked: SecretInputs) -> None:
-        """Hide from now on what this request or plan keeps secret."""
-        self._masks.add(*secrets_of(asked))
+    def learn(self, source: SecretInputs) -> None:
+        """Hide from now on the secrets of this request or plan."""
+        self._masks.add(*secrets_of(source))
 
     @property
     def hide(self) -> Callable[[str], str]:
@@ -50,7 +53,7 @@ class Console:
         )
 
     def say(self, *texts: str) -> None:
-        """Print what was asked for, each text on lines of its own."""
+        """Print the result of a verb, each text on lines of its own."""
         for text in texts:
             print(self._safe(text), file=self._out)
 
@@ -61,7 +64,7 @@ class Console:
         self._out.flush()
 
     def tell(self, text: str) -> None:
-        """Write to stderr, after everything that went to stdout: a text that says "above" is right in one file too."""
+        """Write to stderr after all of stdout: so a text that says "above" is right in one file too."""
         self._out.flush()
         print(self._safe(f"cvl-ci: {text}"), file=self._err)
 

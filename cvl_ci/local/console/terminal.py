@@ -1,11 +1,11 @@
-"""The person at a terminal, or a log file that one will read.
+"""Reports a run to a person at a terminal, or to a log file that a person reads later.
 
-The job's own lines go to stdout and nothing else does: `cvl-ci run ... > log` holds the job's log, and a pipe gets only
-that. All of ours goes to stderr: phases, prices, warnings and the summary at the end. Remote lines are not prefixed or
-reworded; only what a terminal would *obey* is taken out (result/sanitize.py).
+The job's own lines go to stdout, and nothing else does: `cvl-ci run ... > log` holds the job's log, and a pipe gets
+only that. Our lines go to stderr: phases, prices, warnings and the summary at the end. The job's lines get no prefix
+and no new words. Only codes that a terminal would *obey* are removed (result/sanitize.py).
 
-On a terminal a status line shows phase, time and money; elsewhere every line of ours begins with the time since the
-start, so that a log needs no cursor to be read.
+On a terminal a status line shows phase, time and money. Elsewhere each of our lines begins with the time since the
+start, so that a log is readable without a cursor.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cvl_ci.result.sanitize import for_terminal, plain
 from cvl_ci.result.summary import lines
 from cvl_ci.result.units import dollars, stopwatch
 
-DOING = {
+ACTIVITIES = {
     Phase.SANDBOX: "starting the sandbox",
     Phase.STAGING: "collecting the files",
     Phase.PROVISIONING: "getting machines",
@@ -42,7 +42,7 @@ RED, YELLOW, GREEN, BOLD = "31", "33", "32", "1"
 
 
 class Terminal:
-    """A Workflow. `colour` False (NO_COLOR) leaves our own words plain; the job's stay as they are.
+    """The Workflow port of a terminal. `colour` False (NO_COLOR) leaves our own words plain; the job's stay unchanged.
 
     `obeyed`: a CI system reads this, and would obey a line that looks like one of its commands.
     """
@@ -69,82 +69,84 @@ class Terminal:
         self._colour = colour and self._live
         self._started = clock.monotonic()
         self._meter = Meter()
-        self._doing = ""
-        self._said = ""
-        self._told_broken = False
+        self._activity = ""
+        self._progress_text = ""
+        self._warned_broken = False
         self._tinted = False
         self._status = StatusLine(self._status_text, self._err.write, width=width)
-        self._kept: KeptLog | None = None
+        self._log_file: KeptLog | None = None
 
     def keep_in(self, path: Path) -> None:
-        """Keep every line of the job in a file too, without its secrets."""
-        self._kept = KeptLog(path, hide=self._masks.hide_as_read, say=self.notice)
+        """Write each line of the job to a file too, without its secrets."""
+        self._log_file = KeptLog(path, hide=self._masks.hide_as_read, say=self.notice)
 
     def close(self) -> None:
-        """The status line is gone afterwards, and the terminal's colours are its own again."""
+        """Remove the status line and reset the terminal's colours."""
         self._status.stop()
-        if self._kept is not None:
-            self._kept.close()
+        if self._log_file is not None:
+            self._log_file.close()
 
-    # ---- what is told -------------------------------------------------------------------------------------------
+    # ---- events --------------------------------------------------------------------------------------------------
 
     def began(self, phase: Phase) -> None:
-        self._doing, self._said = DOING[phase], ""
-        self._say(self._paint(self._rule(self._doing) if self._live else self._doing, BOLD))
+        self._activity, self._progress_text = ACTIVITIES[phase], ""
+        self._say(self._paint(self._rule(self._activity) if self._live else self._activity, BOLD))
         if self._live:
             self._status.start()
 
     def priced(self, *, hourly_usd: float, billed: bool) -> None:
         if self._meter.change(hourly_usd, billed=billed, now=self._clock.monotonic()):
             price = f"{dollars(hourly_usd)} an hour"
-            self._say(f"from now on {price} is spent" if billed else f"nothing is billed: emulated price {price}")
+            self._say(f"from now on the run costs {price}" if billed else f"nothing is billed: emulated price {price}")
 
     def launched(self, launch: Launch) -> None:
         self._say(f"runs on {machine_line(launch)}")
 
     def progress(self, text: str) -> None:
-        """Shown in the status line; without one it is a line of its own, once however often it is said."""
+        """Show a text in the status line. Without one, print it as a line, but not again while it is unchanged."""
         text = self._masks.hide(plain(self._lines.hide(text)))
-        if text and text != self._said:
-            self._said = text
+        if text and text != self._progress_text:
+            self._progress_text = text
             if not self._live:
                 self._say(text)
 
     def remote(self, text: str) -> None:
         hidden = self._lines.hide(text)
-        if self._kept is not None:
-            self._kept.line(hidden)
+        if self._log_file is not None:
+            self._log_file.line(hidden)
         line = for_terminal(hidden)
-        if line != hidden:  # parts that controls held apart may stand together now
+        if line != hidden:  # a removed control may bring the parts of a secret together
             line = self._masks.hide_as_read(line)
         line = defused(line) if self._obeyed else line
         self._tinted = self._tinted or "\x1b" in line
         self._status.aside(lambda: self._out.write(line + "\n"))
-        if self._out.broken and not self._told_broken:
-            self._told_broken = True
-            self.warning("Nobody reads the job's lines any more, so they are not shown. The run goes on to its end.")
+        if self._out.broken and not self._warned_broken:
+            self._warned_broken = True
+            self.warning(
+                "The reader of the job's lines has gone, so they are no longer shown. The run continues to its end."
+            )
 
     def notice(self, text: str) -> None:
-        self._say(_inert(text))
+        self._say(_plain_lines(text))
 
     def warning(self, text: str) -> None:
-        self._say(self._paint("warning:", YELLOW) + " " + _inert(text))
+        self._say(self._paint("warning:", YELLOW) + " " + _plain_lines(text))
 
     def quoted(self, plan: RunPlan, text: str) -> None:
-        self._say(_inert(text))
+        self._say(_plain_lines(text))
 
     def ended(self, outcome: Outcome) -> None:
-        """The one summary."""
+        """Print the summary."""
         self.close()
         outcome = self._masks.cleaned(outcome)
         head, *rest = map(self._safe, lines(outcome, width=self._width))
         colour = GREEN if outcome.ending is Ending.SUCCEEDED and proved_gone(outcome) else RED
         self._err.write("\n".join(["", self._paint(head, BOLD, colour), *rest, ""]))
 
-    # ---- how it looks -------------------------------------------------------------------------------------------
+    # ---- layout --------------------------------------------------------------------------------------------------
 
     def _say(self, text: str) -> None:
-        """A line of ours; further ones are indented under it. A colour that the job left on ends here."""
+        """Print one of our lines; its further lines are indented. A colour of the job ends here."""
         stamp = ("\x1b[0m" if self._tinted else "") if self._live else f"[{self._so_far()}] "
         self._tinted = False
         line = "\n".join(map(self._safe, f"{stamp}{text}".split("\n")))
@@ -155,7 +157,7 @@ class Terminal:
         return defused(line) if self._obeyed else line
 
     def _status_text(self) -> str:
-        return " · ".join(part for part in (self._doing, self._so_far(), self._said) if part)
+        return " · ".join(part for part in (self._activity, self._so_far(), self._progress_text) if part)
 
     def _so_far(self) -> str:
         now = self._clock.monotonic()
@@ -169,6 +171,6 @@ class Terminal:
         return f"\x1b[{';'.join(codes)}m{text}\x1b[0m" if self._colour else text
 
 
-def _inert(text: str) -> str:
-    """Words of ours may hold a machine's: every line is made plain, and stays a line."""
+def _plain_lines(text: str) -> str:
+    """Return our text with each line made plain: it may contain a machine's words."""
     return "\n  ".join(plain(line) for line in text.splitlines())

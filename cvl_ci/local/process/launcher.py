@@ -1,4 +1,4 @@
-"""Where drills are held on this computer: an empty folder, from which `cvl-ci` is typed as a person would."""
+"""Starts the runs of a drill on this computer: `cvl-ci` in an empty folder, as a person would type it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cvl_ci.local.process.run_process import Child
 
 
 class LocalGround:
-    """`hear`: each line of ours that a child says. `outage`: what keeps a run from its cloud for a while."""
+    """The place of a drill. `hear` receives each line of a child's stderr. `outage` separates a run from its cloud."""
 
     def __init__(
         self,

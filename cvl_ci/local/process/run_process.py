@@ -1,7 +1,7 @@
-"""A real `cvl-ci run` in a session of its own, for who means to kill it: its lines, how far it is, its end.
+"""A real `cvl-ci run` in a session of its own, for a caller who will kill it: its lines, its phase, its end.
 
-Every process it starts carries a mark of ours in its environment: that is how all of them are found, whatever session
-they have made their own. On a system without /proc only those of its own session are.
+Each process that it starts has our mark in its environment. So all of them can be found, even in sessions of
+their own. On a system without /proc only those of its own session can.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from cvl_ci.local.console.terminal import DOING
+from cvl_ci.local.console.terminal import ACTIVITIES
 from cvl_ci.model.lease_name import LEASE_PATTERN
 from cvl_ci.model.outcome import Phase
 
@@ -31,15 +31,15 @@ PROGRAM = (
     "import sys; from cvl_ci.cli.main import main; sys.exit(main(sys.argv[1:]))",
 )
 _PROCESSES = Path("/proc")
-_OURS = re.compile(r"\[[^\]]*\] (?P<text>.*)")
+_OWN_LINE = re.compile(r"\[[^\]]*\] (?P<text>.*)")
 _LEASE = re.compile(rf"lease (?P<name>{LEASE_PATTERN}): ")
 _ASKING = re.compile(r"asking \S+ for ")
-_PHASES = {doing: phase for phase, doing in DOING.items()}
+_PHASES = {doing: phase for phase, doing in ACTIVITIES.items()}
 _ORDER = list(Phase)
 
 
 class Child:
-    """`words`: what follows the program's name. `hear`: each line of ours as it comes, from another thread."""
+    """A child process. `words`: the arguments. `hear` receives each line of cvl-ci at once, from another thread."""
 
     def __init__(
         self,
@@ -54,14 +54,14 @@ class Child:
         self._hear = hear
         self._news = threading.Condition()
         self.said: list[str] = []
-        """Our lines so far (stderr); what the job printed is in `printed`."""
+        """The lines of cvl-ci so far (stderr). Those of the job are in `printed`."""
         self.printed: list[str] = []
         self.lease = ""
-        """By its own word; empty until it is said."""
+        """The lease's name, from the child's own line; empty before it."""
         self.phase: Phase | None = None
-        """The farthest it has come."""
+        """The last phase that it has reached."""
         self.asked = False
-        """A provider was asked for a machine: from then on there can be one."""
+        """Whether it has requested a machine from a provider: from then on there can be one."""
         self._process = subprocess.Popen(
             [*program, *words],
             cwd=folder,
@@ -85,52 +85,52 @@ class Child:
         return self._process.poll() is None
 
     def reaches(self, phase: Phase, *, within: float) -> bool:
-        """Waits until it is there, or beyond; False: it ended before, or did not come so far in these seconds."""
+        """Wait until the phase, or a later one. False: it ended earlier, or did not get so far in these seconds."""
         return self.comes_to(lambda: self.phase is not None and _ORDER.index(self.phase) >= _ORDER.index(phase), within)
 
-    def comes_to(self, there: Callable[[], bool], within: float) -> bool:
-        """Asked with each line, and once more when it has ended."""
+    def comes_to(self, condition: Callable[[], bool], within: float) -> bool:
+        """Wait for a condition, checked with each line and again after the end. False: it never held."""
         deadline = time.monotonic() + within
         with self._news:
-            while not there():
-                left = deadline - time.monotonic()
-                if left <= 0 or not (self.alive or any(reader.is_alive() for reader in self._readers)):
-                    return there()
-                self._news.wait(min(left, 0.5))
+            while not condition():
+                remaining = deadline - time.monotonic()
+                if remaining <= 0 or not (self.alive or any(reader.is_alive() for reader in self._readers)):
+                    return condition()
+                self._news.wait(min(remaining, 0.5))
         return True
 
     def send(self, number: int) -> None:
-        """To the one process that a person or a runner knows."""
+        """Send a signal to the one process that a person or a runner knows."""
         with suppress(ProcessLookupError):
             os.kill(self._process.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL to that process alone; what it has started is left to find out for itself."""
+        """Kill that process alone; its children must notice by themselves."""
         self.send(signal.SIGKILL)
         self._process.wait()
 
     def lose(self) -> None:
-        """As when the runner is gone: no process of it is alive afterwards, whatever session it is in."""
+        """Kill everything, as when the runner disappears: no process of it survives, in any session."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        while found := self.processes():
-            for number in found:
+        while numbers := self.processes():
+            for number in numbers:
                 with suppress(ProcessLookupError):
                     os.kill(number, signal.SIGKILL)
             time.sleep(0.02)
         self._process.wait()
 
     def processes(self) -> list[int]:
-        """All that carry the mark and are alive."""
-        sought, found = f"{MARK}={self._mark}".encode(), []
+        """Return the numbers of all living processes with the mark."""
+        mark, numbers = f"{MARK}={self._mark}".encode(), []
         for folder in _PROCESSES.glob("[0-9]*"):
             with suppress(OSError):
-                if sought in (folder / "environ").read_bytes().split(b"\0"):
-                    found.append(int(folder.name))
-        return found
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    numbers.append(int(folder.name))
+        return numbers
 
     def wait(self, *, within: float) -> int | None:
-        """Its exit code, as a shell has it (137: SIGKILL). None: it is still at work."""
+        """Return the exit code as a shell has it (137: SIGKILL). None: it still runs."""
         try:
             code = self._process.wait(within)
         except subprocess.TimeoutExpired:
@@ -140,7 +140,7 @@ class Child:
         return code if code >= 0 else 128 - code
 
     def close(self) -> None:
-        """Nothing of it is alive afterwards; of machines on a cloud that says nothing."""
+        """Kill all its processes. That says nothing about machines on a cloud."""
         self.lose()
         for reader in self._readers:
             reader.join(1.0)
@@ -153,7 +153,7 @@ class Child:
             self._news.notify_all()
 
     def _line(self, text: str) -> None:
-        match = _OURS.match(text)
+        match = _OWN_LINE.match(text)
         words = match["text"] if match else text
         with self._news:
             self.said.append(text)
