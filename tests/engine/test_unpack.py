@@ -389,7 +389,8 @@ def test_an_unpacking_that_is_ended_leaves_no_file_in_part(archive: Path, tmp_pa
 
 # ---- archives that nobody thought of ---------------------------------------------------------------------------------
 
-SEEDS, EACH = 6, generated(400)
+SEEDS, ARCHIVES_OF_A_SEED = 6, 400
+EACH = generated(ARCHIVES_OF_A_SEED)
 PARTS = ("a", "b", "..", ".", "", "d", "link", "\x07", "caf\udce9", "x" * 120, "ü", "cvl-root", "node-1")
 BYTES = (b"\xff", b"\0", b"9", b"\x80", b" ", b"L", b"K", b"x", b"1", b"2", b"7")
 

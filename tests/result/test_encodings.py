@@ -82,6 +82,8 @@ ENCODERS: dict[str, Encoder] = {
     "HEX": lambda value: value.encode().hex().upper(),
     "hex with colons": lambda value: value.encode().hex(":"),
 }
+SECRETS_IN_ONE_LINE, SECRETS_ACROSS_LINES = 30, 70
+"""Generated for each encoding, and for each way in which a program breaks lines."""
 SIGNS = "/+&=%'\"\\<>$`!()*~@:;,?# {}[]^|-_.ü€"
 
 
@@ -109,7 +111,7 @@ def shown(secret: str, lines: Sequence[str]) -> list[str]:
 @pytest.mark.parametrize("name", ENCODERS)
 def test_a_secret_and_its_twin_read_the_same_in_every_encoding(name: str) -> None:
     dice, encode = random.Random(name), ENCODERS[name]
-    for _ in range(30):
+    for _ in range(SECRETS_IN_ONE_LINE):
         secret = a_secret(dice)
         twin = its_twin(secret, dice)
         if len(encode(secret)) < 6 or len(encode(twin)) < 6:
@@ -131,7 +133,7 @@ BROKEN: dict[str, tuple[Callable[[bytes], str], Sequence[int]]] = {
 def test_a_secret_and_its_twin_read_the_same_where_lines_are_broken_at_any_sign(name: str) -> None:
     encode, widths = BROKEN[name]
     dice = random.Random(name)
-    for before in range(70):
+    for before in range(SECRETS_ACROSS_LINES):
         secret = "".join(dice.choices(string.ascii_letters + string.digits + SIGNS, k=dice.randint(12, 150))).strip()
         twin = its_twin(secret, dice)
         width = dice.choice(widths)

@@ -32,6 +32,8 @@ def kept(content: bytes) -> object:
     return again
 
 
+EACH = 400
+"""Damaged files of each kind."""
 BENCHMARK = json.dumps({"machine_info": {}, "benchmarks": [{"name": "x", "stats": {"median": 1, "data": [1, 2]}}]})
 KINDS: dict[str, tuple[Callable[[bytes], object], str]] = {
     "json": (metrics("metrics.json"), '{"a": {"b": [1, 2, null]}, "n": NaN, "x": 1e308, "y": -Infinity, "s": "t"}'),
@@ -49,7 +51,7 @@ def test_a_mutated_file_is_read_or_refused(kind: str) -> None:
     read, seed = KINDS[kind]
     dice = random.Random(kind)
     taken = 0
-    for _ in range(400):
+    for _ in range(EACH):
         content = bytearray(seed.encode())
         for _ in range(dice.randint(1, 4)):
             at = dice.randrange(len(content) + 1)
@@ -57,4 +59,4 @@ def test_a_mutated_file_is_read_or_refused(kind: str) -> None:
         with suppress(ValueError, RequestError):
             read(bytes(content))
             taken += 1
-    assert 0 < taken < 400
+    assert 0 < taken < EACH
