@@ -206,6 +206,6 @@ class StepPublication:
                 first_error=step.workflow.errors.first_error(),
                 last_lines=step.workflow.tail[-LAST_LINES:],
             ),
-            retention_days=step.asked.publication.retention_days,
+            publication=step.asked.publication,
             uploaded=uploaded or {},
         )

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvl_ci.errors import CvlError
+from cvl_ci.inputs.step_inputs import PublicationInputs
 from cvl_ci.model.outcome import Ending, Outcome
 from cvl_ci.ports import Artifacts, Kept, Publication, Uploaded, Workflow
 from cvl_ci.result.checkpoints import is_checkpoint
@@ -69,14 +70,14 @@ class Subject:
 class Files:
     """Files of one run. `folder`: the fetched files. Next to it lie its log and its cost, under the same name.
 
-    `name`: the name of its artifacts. `retention_days`: None is the repository's own, 0 uploads nothing. `uploaded`:
-    the links to main's uploads, by kind.
+    `name`: the name of its artifacts. `publication`: the inputs of the action; with a retention of 0 days nothing is
+    uploaded. `uploaded`: the links to main's uploads, by kind.
     """
 
     folder: Path
     name: str
     subject: Subject = field(default_factory=Subject)
-    retention_days: int | None = None
+    publication: PublicationInputs = field(default_factory=PublicationInputs)
     uploaded: Mapping[str, Link] = field(default_factory=dict)
 
     @property
@@ -146,12 +147,13 @@ class _Shelf:
         return [self._held[kind] for kind in KINDS if kind in self._held]
 
     def put(self, kind: str, *, root: Path, paths: Sequence[str]) -> Uploaded | None:
-        if kind in self._held or not paths or self._files.retention_days == 0:
+        days = self._files.publication.retention_days
+        if kind in self._held or not paths or days == 0:
             return None
         name = self._files.name if kind == OUTPUTS else f"{self._files.name}-{kind}"
         self._tools.workflow.progress(f"uploading the artifact {name}")
         try:
-            done = self._tools.artifacts.upload(name, root=root, paths=paths, retention_days=self._files.retention_days)
+            done = self._tools.artifacts.upload(name, root=root, paths=paths, retention_days=days)
         except Exception as error:  # noqa: BLE001  after any error, the files are still at their place
             self._failed(kind, error, root / paths[0] if kind in (COST, LOG) else root)
             return None

@@ -14,6 +14,7 @@ import pytest
 
 from cvl_ci.commands.publish import Files, Subject, Tools, publish
 from cvl_ci.errors import ArtifactError
+from cvl_ci.inputs.step_inputs import PublicationInputs
 from cvl_ci.model.outcome import Ending, FetchedFile, Outcome
 from cvl_ci.ports import Uploaded
 from cvl_ci.result.benchmark.leg import read
@@ -203,11 +204,11 @@ def test_a_cost_that_cannot_be_written_is_a_warning_and_the_log_is_uploaded(hous
 
 
 def test_days_of_retention_are_passed_on_and_none_uploads_nothing(house: House) -> None:
-    house.publish(retention_days=5)
+    house.publish(publication=PublicationInputs(retention_days=5))
     assert house.artifacts.retention == [5, 5, 5, 5]
     other = FakeArtifacts()
     house.artifacts = other
-    house.publish(retention_days=0)
+    house.publish(publication=PublicationInputs(retention_days=0))
     assert other.held == {}
 
 
