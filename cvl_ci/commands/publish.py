@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvl_ci.errors import CvlError
+from cvl_ci.inputs.patterns import Pattern, patterns
 from cvl_ci.inputs.step_inputs import PublicationInputs
 from cvl_ci.model.outcome import Ending, Outcome
 from cvl_ci.ports import Artifacts, Kept, Publication, Uploaded, Workflow
@@ -113,7 +114,7 @@ def publish(outcome: Outcome, *, files: Files, tools: Tools) -> None:
             shelf.put(kind, root=path.parent, paths=[path.name] if path.is_file() else [])
     plain_files, checkpoints = list[str](), list[str]()
     with _tried(tools, f"The fetched files could not be listed in {files.folder}"):
-        plain_files, checkpoints = _fetched(files.folder)
+        plain_files, checkpoints = _fetched(files.folder, files.publication.checkpoints)
     with _tried(tools, "The fetched files could not be uploaded"):
         done = shelf.put(OUTPUTS, root=files.folder, paths=plain_files)
         if done is not None:
@@ -196,10 +197,10 @@ class _Shelf:
         self._tools.workflow.notice(f"Left out of the artifact {done.name}: {listed}.")
 
 
-def _fetched(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the files below a folder, and the checkpoints apart.
+def _fetched(folder: Path, globs: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the files below a folder, and the checkpoints apart. `globs`: the checkpoints, instead of their names.
 
-    If all of them are checkpoints, or none, return the whole folder as one.
+    If there are none, or all files have the names of checkpoints, return the whole folder as one.
     """
     refuse_links(folder)
     every = [
@@ -207,11 +208,18 @@ def _fetched(folder: Path) -> tuple[list[str], list[str]]:
         for here, folders, names in os.walk(folder)
         for name in (*names, *(each for each in folders if Path(here, each).is_symlink()))
     ]
-    checkpoints = sorted(filter(is_checkpoint, every))
+    rules = patterns(globs, directory=".")
+    checkpoints = sorted(path for path in every if (_is_chosen(path, rules) if rules else is_checkpoint(path)))
     others = sorted(set(every) - set(checkpoints))
-    if not checkpoints or not others:
+    if not checkpoints or not (others or rules):
         return (["."] if folder.is_dir() else []), []
     return others, checkpoints
+
+
+def _is_chosen(path: str, rules: Sequence[Pattern]) -> bool:
+    """Return whether the last pattern that matches takes the file."""
+    matching = [rule for rule in rules if rule.matches(os.fsencode(path))]
+    return bool(matching) and not matching[-1].takes_out
 
 
 def _write_cost(outcome: Outcome, files: Files) -> None:

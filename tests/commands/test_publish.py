@@ -94,6 +94,25 @@ def test_files_checkpoints_log_and_cost_are_an_artifact_each(house: House) -> No
     assert house.page.outputs["artifact_url"].endswith("/artifacts/3")
 
 
+@pytest.mark.parametrize(
+    ("globs", "chosen"),
+    [
+        (("*.json",), {"outputs/metrics.json"}),
+        (("outputs/**", "!*.npz"), {"outputs/metrics.json"}),
+        (("outputs",), {"outputs/checkpoint.npz", "outputs/metrics.json"}),
+        (("*.bin",), None),
+    ],
+)
+def test_the_input_checkpoints_chooses_the_files_of_the_checkpoint_artifact(
+    house: House, globs: tuple[str, ...], chosen: set[str] | None
+) -> None:
+    house.publish(publication=PublicationInputs(checkpoints=globs))
+    every = {"outputs/checkpoint.npz", "outputs/metrics.json"}
+    held = {name: set(files) for name, files in house.artifacts.contents.items()}
+    assert held.get("cvl-train-L4-checkpoints") == chosen
+    assert held.get("cvl-train-L4", set()) == every - (chosen or set())
+
+
 def test_where_there_are_only_checkpoints_they_are_the_files(house: House) -> None:
     (house.folder / "outputs" / "metrics.json").unlink()
     house.publish()
