@@ -76,6 +76,10 @@ def test_the_variables_of_the_actions_inputs_are_read_in_one_place() -> None:
     assert broken(law.action_variables_are_read_in_one_place) == []
 
 
+def test_values_fit_a_glance() -> None:
+    assert broken(law.values_fit_a_glance) == []
+
+
 def test_no_module_has_a_name_that_says_nothing() -> None:
     assert broken(law.names_say_something) == []
 
@@ -190,6 +194,8 @@ BREAKS: Sequence[tuple[Law, str, str]] = [
     (law.git_runs_in_one_file, "engine/x.py", "git = '/usr/bin/git'"),
     (law.pauses_grow_in_one_place, "clouds/http.py", "sleep(0.5 * 2.0**attempt)"),
     (law.pauses_grow_in_one_place, "github/x.py", "seconds = min(growth ** self.tries, 60)"),
+    (law.values_fit_a_glance, "local/x.py", "@dataclass\nclass A:" + "".join(f"\n    f{n}: int" for n in range(13))),
+    (law.values_fit_a_glance, "model/plan.py", "@dataclass\nclass RunPlan:" + "\n    f: int" * 30),
     (law.classes_have_one_job, "local/x.py", "class A:" + "".join(f"\n    def f{n}(self): ..." for n in range(16))),
 ]
 
@@ -210,6 +216,7 @@ KEEPS: Sequence[tuple[Law, str, str]] = [
     (law.git_runs_in_one_file, "local/git/git.py", "git = shutil.which('git')"),
     (law.git_runs_in_one_file, "github/x.py", "url = f'{server}/{repository}.git'"),
     (law.pauses_grow_in_one_place, "backoff.py", "x = first * growth**attempt"),
+    (law.values_fit_a_glance, "local/x.py", "@dataclass\nclass A:" + "".join(f"\n    f{n}: int" for n in range(12))),
     (law.classes_have_one_job, "local/x.py", "class A:" + "".join(f"\n    def _f{n}(self): ..." for n in range(99))),
     (law.action_variables_are_read_in_one_place, "x.py", "x = action_variables.value(environ, 'github_token')"),
     (law.action_variables_are_read_in_one_place, "cli.py", "x = 'MAX_INPUT_BYTES'"),
