@@ -1,20 +1,20 @@
-"""Everything that could not be done, as one tree: an exception carries its exit code and says what to do next.
+"""Define all errors as one tree: an exception has its exit code and names the next step.
 
     CvlError (70)             the engine or this program failed: not the job's fault
-    ├── RequestError (64)     what was asked cannot be understood: every mistake at once, nothing started
-    ├── RequestRefused (64)   SkyPilot or a provider refuses what was asked: asking again changes nothing
-    ├── CredentialsError (77) the cloud does not know us
+    ├── RequestError (64)     the inputs are wrong: every mistake at once, nothing started
+    ├── RequestRefused (64)   SkyPilot or a provider refuses the request: a retry changes nothing
+    ├── CredentialsError (77) the cloud rejects the credentials
     ├── UntrustedCode (77)    a stranger's code may not spend money here
     ├── BudgetError (78)      it would cost more than allowed
-    ├── CapacityError (75)    no cloud, region or zone asked for has such a machine now
+    ├── CapacityError (75)    no requested cloud, region or zone has such a machine now
     ├── QuotaError (75)       the account's quota allows no such machine
     ├── EngineError (70)      SkyPilot, the network or the machine failed
-    ├── SandboxError (70)     the emulated cloud could not be brought up
-    ├── LeakFound (1)         `reap` came upon machines that nobody had ended: they are gone, what left them is not
-    ├── ArtifactError (70)    files could not be handed to the workflow; they are still where they were
+    ├── SandboxError (70)     the emulated cloud did not start
+    ├── LeakFound (1)         `reap` found leftovers: they are gone, but their cause is not
+    ├── ArtifactError (70)    files could not be uploaded; they are still at their place
     └── NotProvedGone (79)    a machine may still be running: the loudest
 
-An Outcome is no exception: a job that ran and failed is *done*, and has its own exit code (model/outcome.py).
+An Outcome is not an exception: a job that ran and failed is *done*, and has its own exit code (model/outcome.py).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 NOTHING_STARTED = "Nothing was started and nothing is billed."
-"""The usual sentence on money. It is true of a verb that would have launched, and has not."""
+"""The usual sentence on money, for a verb that would have launched and did not."""
 
 _LAUNCHES_NONE = "Nothing was started."
 _ENDED_NONE = "Nothing was ended: a machine that was running still is, and is billed."
@@ -39,11 +39,11 @@ _OF_VERBS = {
     "history": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "sandbox": ("The sandbox is never billed.", "The sandbox is never billed."),
 }
-"""By verb: instead of the usual sentence, for a wrong request and for what failed later."""
+"""Replacements of the usual sentence by verb: for a wrong request, and for a later failure."""
 
 
 class CvlError(Exception):
-    """What happened · what it means for money and machines · what to do next."""
+    """Base of all errors: what happened · how it affects money and machines · the next step."""
 
     exit_code = 70
 
@@ -59,7 +59,7 @@ class CvlError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Mistake:
-    """One input that is wrong: its name as the user typed it, its value, why, and the near right ones."""
+    """One wrong input: its name as the user typed it, its value, the problem, and similar valid values."""
 
     field: str
     value: str
@@ -73,7 +73,7 @@ class Mistake:
 
 
 class RequestError(CvlError):
-    """All mistakes of one request, reported together before anything is spent."""
+    """All mistakes of one request, reported together before any cost."""
 
     exit_code = 64
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Every road out of the program: no traceback reaches a person."""
+    """Run the program. It handles every error: no traceback reaches a person."""
     from cvl_ci.sandbox.command import add_arguments as add_sandbox
 
     environ = wiring.environment()
@@ -83,7 +83,7 @@ def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str], console: C
 
 
 def _elsewhere(parsed: argparse.Namespace) -> str:
-    """--workdir and --task may lie in another checkout than the one we stand in."""
+    """Return the checkout's folder. --workdir and --task may lie in another checkout than the current one."""
     return str(parsed.workdir or parsed.task or ".")
 
 
@@ -142,7 +142,10 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
 
 
 def _written(path: Path, text: str, exit_code: int, console: Console) -> int:
-    """Who asked for a summary and has none is not told of a success; a failure keeps its own code."""
+    """Return the exit code.
+
+    A requested summary that is missing turns a success into a failure; a failure keeps its own code.
+    """
     from cvl_ci.result.no_follow import write_text
 
     try:
@@ -266,7 +269,7 @@ def _sandbox(parsed: argparse.Namespace, environ: Mapping[str, str], _console: C
 
 
 def _bug(environ: Mapping[str, str], console: Console) -> int:
-    """A mistake of ours: told in three sentences, kept whole in a file."""
+    """Report an error of cvl-ci itself in three sentences, and write the traceback to a file."""
     details = console.hide(traceback.format_exc())
     console.tell(
         f"A mistake in cvl-ci itself stopped this. {wiring.keep_details(environ, details)}\n"

@@ -9,8 +9,11 @@ from types import FrameType
 
 
 class Stopping:
-    """The first signal stops what is going on, by KeyboardInterrupt; from then on the machine is being taken down,
-    and no later signal may stop that: it is answered in words. Within `again` one more stops what is going on."""
+    """Handle signals: the first one stops the run, by KeyboardInterrupt.
+
+    From then on the machine is taken down. No later signal can stop that: it only prints a message. Within `again` one
+    more signal interrupts.
+    """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -35,7 +38,7 @@ class Stopping:
 
     @contextmanager
     def again(self) -> Iterator[None]:
-        """A person has a minute. Whoever sends another signal may kill this process some seconds later."""
+        """Print the message. A system that sends another signal may kill this process some seconds later."""
         if not self._by_a_person:
             raise KeyboardInterrupt
         self._may_stop = True

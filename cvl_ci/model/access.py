@@ -1,4 +1,4 @@
-"""How a cloud stands with us before anything is asked of it: what `check` shows and what a run is refused for."""
+"""State of a cloud's credentials on this computer, for `check` and for the refusal of a run."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class CloudAccess:
-    """Whether a cloud would know us, as far as a look at this machine tells; phrases for a person, never a secret."""
+    """Answer whether a cloud would accept this user, by a look at this computer only.
+
+    Phrases for a person, never a secret.
+    """
 
     cloud: str
     there: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
-    """What to do about what is missing."""
+    """Steps that add the missing parts."""
     notes: tuple[str, ...] = ()
     unsupported: str = ""
-    """Why no run can go there yet, whatever the credentials."""
+    """The reason why no run can use this cloud yet, even with credentials."""
 
     @property
     def known(self) -> bool:

@@ -1,4 +1,4 @@
-"""What happened: a run is done when it has an Outcome, and an Outcome has a proof of release. Values only."""
+"""Hold the result of a run: a finished run has an Outcome, and an Outcome has a proof of release. Values only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Ending(enum.Enum):
 
 
 class Phase(enum.Enum):
-    """The road of a run, in order."""
+    """Phases of a run, in order."""
 
     SANDBOX = "sandbox"
     STAGING = "staging"
@@ -36,14 +36,14 @@ EXIT_CODES = {
     Ending.PREEMPTED: 75,
     Ending.CANCELLED: 130,
 }
-"""FAILED has the job's own code, NEVER_STARTED that of the error that prevented it."""
+"""FAILED has the job's own code, NEVER_STARTED the code of the error that prevented it."""
 
 EXIT_NOT_PROVED_GONE = 79
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One try to get machines. `error` None: this one is where it ran."""
+    """One request for machines. `error` None: the run got its machines here."""
 
     cloud: str
     region: str
@@ -60,7 +60,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """Machines that are there. `hourly_usd` is for one node; `created_at` is seconds since the epoch."""
+    """Existing machines. `hourly_usd` is for one node; `created_at` is seconds since the epoch."""
 
     cluster: str
     cloud: str
@@ -76,8 +76,11 @@ class Launch:
 
 @dataclass(frozen=True, kw_only=True)
 class GpuUse:
-    """What a job took of the GPUs, as looked at every few seconds. MiB and percent, of the one that had most to do;
-    `utilization`: the mean over all looks and GPUs. None: the driver does not tell."""
+    """A job's use of the GPUs, sampled every few seconds.
+
+    The values are MiB and percent of the busiest GPU. `utilization`: the mean over all samples and GPUs. None: the
+    driver does not report it.
+    """
 
     gpus: int
     memory_mib: int
@@ -88,31 +91,31 @@ class GpuUse:
 
 
 MOST_LEFT = 20
-"""How many names of processes a node may give."""
+"""The largest number of process names from one node."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeEnd:
-    """How the job ended on one node: its own exit code, None when the node did not live to write it."""
+    """End of the job on one node: its own exit code, or None if the node did not live to write it."""
 
     rank: int
     exit_code: int | None
     timed_out: bool = False
     phase: str = "running"
     ended_at: float | None = None
-    """By the machine's own clock: only good for telling which of two nodes failed first."""
+    """By the machine's own clock: it only decides which of two nodes failed first."""
     gpu: GpuUse | None = None
     turns: tuple[tuple[str, float], ...] = ()
-    """Of a job that ran more than once: each turn's name and how many seconds it ran, in the order of the turns."""
+    """Turns of a job that ran several times: each turn's name and its seconds, in the order of the turns."""
     base_exit_code: int | None = None
-    """Of the other commit's work, where it failed beside this one."""
+    """The exit code of the other commit's work, if it failed next to this one."""
     left_behind: tuple[str, ...] = ()
-    """The names of processes that ran on when their command had ended, and that the machine ended."""
+    """Processes that outlived their command, by name. The machine ended them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """One question put to a provider, and how many of ours it still showed."""
+    """One question to a provider, and the resources of the lease that it still showed."""
 
     provider: str
     region: str
@@ -120,7 +123,7 @@ class Asked:
     left: tuple[str, ...] = ()
     error: str | None = None
     skipped: tuple[str, ...] = ()
-    """What was not looked at, and why: nothing that a run makes, so the proof stands without it."""
+    """Kinds that the inventory skipped, and why. A run creates none of them, so the proof is complete without them."""
 
     @property
     def clean(self) -> bool:
@@ -129,7 +132,7 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """Machines of a job that failed, for a person to look into: theirs `until` then (epoch seconds), when they end.
+    """Machines of a failed job, kept for a person. They end at `until` (epoch seconds).
 
     `ways_in`: an ssh command for each node, head first.
     """
@@ -140,17 +143,17 @@ class Kept:
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """Proof, or its absence. `gone`: every provider asked shows nothing of this lease. `at`: epoch seconds."""
+    """Proof, or its absence. `gone`: every provider shows no resource of this lease. `at`: epoch seconds."""
 
     gone: bool
     at: float
     asked: tuple[Asked, ...] = ()
     unproved: tuple[str, ...] = ()
-    """Clouds whose provider cannot be asked: never counted as clean."""
+    """Clouds whose provider gives no answer here. They never count as clean."""
     needed: bool = True
-    """False: no machine was ever asked for."""
+    """False: no machine was ever requested."""
     kept: Kept | None = None
-    """Not gone, and that is what was asked for."""
+    """The machines are not gone because the user asked to keep them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,23 +161,29 @@ class Cost:
     """Measured time × catalogue price. Dollars; `billed` False on the sandbox, where the figure is only an example."""
 
     hourly_usd: float
-    """All nodes together, of the machine it ran on."""
+    """The price of all nodes together, of the machine it ran on."""
     seconds: float
-    """Longest-lived node, first creation to proved gone; of machines that are kept, to when they end at the latest."""
+    """From the first creation to the proof, of the longest-lived node. For kept machines, to their latest end."""
     usd: float
     estimated_usd: float | None
-    """The most the quote said it can cost."""
+    """The largest cost in the quote."""
     billed: bool = True
     kept_usd: float | None = None
-    """What of it is still to come at most, while the machines are kept."""
+    """The part of it that is still to come at most, while the machines are kept."""
     on_demand_hourly_usd: float | None = None
-    """The same machines on demand, where they were spot and the catalogue knows: what spot saved is measured by it."""
+    """The price of the same machines on demand, if they were spot and the catalogue has it.
+
+    It measures spot's saving.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One metric of two versions that ran beside each other. `head`, `base`: medians, or flags; None: no number there.
-    `change`: a share of the base. `gated`: it is known which way is better."""
+    """One metric of two versions that ran on one machine.
+
+    `head`, `base`: medians, or flags; None: no number there. `change`: a share of the base. `gated`: the better
+    direction is known.
+    """
 
     metric: str
     head: float | None
@@ -191,8 +200,10 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
-    """What came of running another commit's work in turn with this one's. `order`: of the turns. `reason`: why nothing
-    can be said, if so."""
+    """Comparison of this commit's work with another commit's, run in turn.
+
+    `order`: of the turns. `reason`: why there is no comparison; empty if there is one.
+    """
 
     ref: str
     commit: str
@@ -206,12 +217,12 @@ class Beside:
 
     @property
     def changed(self) -> tuple[Change, ...]:
-        """For sure, and whether for the better is not known."""
+        """Return metrics that certainly changed, in an unknown direction."""
         return tuple(change for change in self.changes if change.verdict == "changed")
 
     @property
     def unsure(self) -> tuple[Change, ...]:
-        """Of what is gated: it cannot be told whether these are worse."""
+        """Return gated metrics whose verdict is unknown."""
         return tuple(change for change in self.changes if change.gated and change.verdict == "unsure")
 
     @property
@@ -227,7 +238,7 @@ class FetchedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One run, over. `phases` in seconds; `exit_code` is what the program exits with."""
+    """Result of a finished run. `phases` in seconds; `exit_code` is the program's exit code."""
 
     ending: Ending
     reason: str
@@ -243,23 +254,23 @@ class Outcome:
     files: tuple[FetchedFile, ...] = ()
     outputs_directory: str = ""
     refused: tuple[str, ...] = ()
-    """What the machine offered and we did not take: hostile names, links out of the root, with the reason."""
+    """Files of the machine that were refused, with the reason: hostile names, links out of the root."""
     metrics: Mapping[str, object] = field(default_factory=dict)
     samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Of the metrics that were measured more than once."""
+    """Samples of metrics with more than one measurement."""
     beside: Beside | None = None
     example: str = ""
     preset: str = ""
     image: str = ""
-    """What ran, by which one run is compared with another; empty for a command, and without an image."""
+    """The work, by which one run is compared with another; empty for a command, and without an image."""
     release: Release | None = None
     warnings: tuple[str, ...] = ()
     advice: str = ""
-    """What a person would do next."""
+    """The next step for a person."""
 
     @property
     def gpu(self) -> GpuUse | None:
-        """Of all nodes together."""
+        """Return the use of all nodes together."""
         uses = [node.gpu for node in self.nodes if node.gpu is not None]
         if not uses:
             return None

@@ -1,4 +1,4 @@
-"""What will run, where it may, what it may cost: the one exact form that every later room reads. Values, no I/O."""
+"""Hold the exact plan of a run: what it runs, where it may run, what it may cost. Values, no I/O."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ PROVISIONING_MINUTES = 15.0
 """Allowed from the first machine's creation until the job begins: boot, SkyPilot's runtime, file sync."""
 
 RELEASE_MINUTES = 5.0
-"""Allowed after the job for fetching what it wrote and for taking the machine down."""
+"""The minutes after the job for fetching its files and for taking the machine down."""
 
 
 HEARTBEAT_MINUTES = 10.0
-"""What a lost runner may cost: long enough for a network that is away for some minutes."""
+"""The most that a lost runner may cost, in minutes: long enough for a network that is away for a few minutes."""
 
 
 class Secret:
@@ -45,7 +45,7 @@ class Secret:
 
 
 class Spot(enum.Enum):
-    """Whether the machine may be taken away: `fallback` tries spot everywhere first, then on-demand."""
+    """Whether the provider may take the machine away: `fallback` tries spot everywhere first, then on-demand."""
 
     NEVER = "false"
     ALWAYS = "true"
@@ -54,7 +54,7 @@ class Spot(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a machine may be: `aws`, `aws/us-east-1`, `aws/us-east-1/us-east-1a`. Region and zone None: any."""
+    """Possible place of a machine: `aws`, `aws/us-east-1`, `aws/us-east-1/us-east-1a`. Region and zone None: any."""
 
     cloud: str
     region: str | None = None
@@ -65,17 +65,17 @@ class Place:
 
     @classmethod
     def parse(cls, text: str) -> Place:
-        """Of its own `str`; what a person typed is read in places.py."""
+        """Parse the output of `str`. inputs/locations.py reads a person's words."""
         cloud, region, zone = (*text.split("/"), "", "")[:3]
         return cls(cloud=cloud, region=region or None, zone=zone or None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What one machine must have. `accelerators`: alternatives, name → count; empty for none.
+    """Requirements of one machine. `accelerators`: alternatives, name → count; empty for none.
 
-    `in_order`: the first alternative is taken before the next, whatever they cost; otherwise the cheapest is.
-    `exact`: which of cpus and memory_gib are no least, as `cpus: 4` in a task.
+    `in_order`: the first alternative comes before the next at any price; otherwise the cheapest comes first. `exact`:
+    which of cpus and memory_gib are exact values and not minimums, such as `cpus: 4` in a task.
     """
 
     accelerators: Mapping[str, int] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Needs:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """When it must be over, whatever happens.
+    """Limits after which a run ends in every case.
 
     `max_runtime_minutes` covers setup and run on the machine. `max_cost_usd` is for the whole run, every node,
     provisioning included.
@@ -98,25 +98,28 @@ class Limits:
     max_runtime_minutes: float = 60.0
     max_cost_usd: float | None = None
     provisioning_minutes: float = PROVISIONING_MINUTES
-    """How long the machines may take from being asked for until the job begins; then it is given up."""
+    """The minutes from the request for machines to the beginning of the job; then the run gives up."""
 
     heartbeat_minutes: float = HEARTBEAT_MINUTES
-    """The machine ends itself this long after the runner was last heard of; 0: only at its deadline."""
+    """The machine ends itself this many minutes after the last heartbeat; 0: only at its deadline."""
 
     keep_minutes: float = 0.0
-    """How long the machine of a job that failed is kept for a person; 0: not at all."""
+    """The minutes for which the machine of a failed job is kept for a person; 0: not at all."""
 
     @property
     def longest_minutes(self) -> float:
-        """From the first machine's creation to its end, with no budget: provisioning, job, fetch and release."""
+        """Return the minutes from the first machine's creation to its end, with no budget.
+
+        They cover provisioning, job, fetch and release.
+        """
         return self.provisioning_minutes + self.max_runtime_minutes + RELEASE_MINUTES
 
     def deadline_minutes(self, *, hourly_usd: float) -> float:
-        """From the first machine's creation to its end; `hourly_usd` is for all nodes together."""
+        """Return the minutes from the first machine's creation to its end. `hourly_usd` is for all nodes together."""
         return min(self.longest_minutes, self.paid_minutes(hourly_usd=hourly_usd))
 
     def paid_minutes(self, *, hourly_usd: float) -> float:
-        """How long max_cost pays for; for ever without one."""
+        """Return the minutes that max_cost pays for; infinite without max_cost."""
         if self.max_cost_usd is None or hourly_usd <= 0:
             return math.inf
         return self.max_cost_usd / hourly_usd * 60
@@ -124,7 +127,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Blob:
-    """A file's content as git keeps it, by its id, in the repository at `root`."""
+    """Content of a file in git's store, by its id, in the repository at `root`."""
 
     root: str
     id: str
@@ -147,7 +150,7 @@ class CommitCopy:
 
 @dataclass(frozen=True, kw_only=True)
 class StagedFile:
-    """One file that goes to the machine: `path` relative and posix, `source` absolute on this machine, or a blob."""
+    """One file for the machine: `path` relative and posix, `source` absolute on this computer, or a blob."""
 
     path: str
     source: str | Blob
@@ -155,20 +158,20 @@ class StagedFile:
 
 
 BASE_FOLDER = ".cvl-ci-base"
-"""Where the other commit's files lie among those that are staged."""
+"""The folder of the other commit's files among the staged files."""
 
 TURNS = 5
-"""Of each side, when nobody says how many: fewer cannot tell a slower commit from noise."""
+"""The default number of turns of each side: fewer cannot separate a slower commit from noise."""
 
 FEWEST_TURNS = 4
-"""Of each side: so many can tell of a metric that is the same in every digit each time, and fewer of none."""
+"""The least number of turns of each side. It is enough for a metric that is the same in every digit each time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Against:
-    """The same work as another commit has it, to run beside this one. Its files are staged below BASE_FOLDER.
+    """The same work of another commit, to run next to this one. Its files are staged below BASE_FOLDER.
 
-    `ref`: as it was typed. `env`: what of its environment is not the same.
+    `ref`: as the user typed it. `env`: the part of its environment that differs.
     """
 
     ref: str
@@ -197,7 +200,7 @@ class RunPlan:
     commits: tuple[CommitCopy, ...] = ()
     """Repositories that go along, so that git on the machine knows the commit."""
     not_sent: str = ""
-    """Which files of the folder stay here, why, and how to change it. One line for a person; empty: none."""
+    """Files of the folder that stay here, why, and how to change it. One line for a person; empty: none."""
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     image: str | None = None
@@ -205,25 +208,25 @@ class RunPlan:
     needs: Needs = field(default_factory=Needs)
     num_nodes: int = 1
     places: tuple[Place, ...] = ()
-    """In the order to try; empty: any cloud that is set up and not in `avoid`, cheapest first."""
+    """In the order to try; empty: any cloud with credentials that is not in `avoid`, the cheapest first."""
     avoid: frozenset[str] = frozenset()
-    """Clouds that cannot run it: matters where no place is given."""
+    """Clouds that cannot run it; used if no place is given."""
     spot: Spot = Spot.NEVER
     limits: Limits = field(default_factory=Limits)
     repeat: int = 1
-    """How many times it runs on its machine, each time in a fresh copy; of two sides, each of them."""
+    """The number of runs on its machine, each in a fresh copy; of two sides, each of them."""
     against: Against | None = None
     rules: bytes = b""
-    """The repository's own word on its metrics, by which the two are compared."""
+    """The repository's own rules for its metrics, for the comparison of the two."""
     fail_on_regression: bool = False
     public_key: str | None = None
-    """Of a person who may log in to a machine that is kept."""
+    """The public key of a person who may log in to a kept machine."""
     outputs: tuple[str, ...] = ()
-    """Globs relative to `directory` or to the outputs folder; empty: all that changed since the start."""
+    """Globs relative to `directory` or to the outputs folder; empty: all files that changed since the start."""
     missing: tuple[str, ...] = ()
-    """Scripts that the commands call and nobody has seen: enough to plan with, not enough to spend money on."""
+    """Scripts that the commands call and that are not in the checkout: enough for a plan, not enough for a run."""
     task_extra: Mapping[str, object] = field(default_factory=dict)
-    """Keys of a user's own SkyPilot task YAML that we pass on untouched (file_mounts, config, ...)."""
+    """Keys of a user's own SkyPilot task YAML that are passed on unchanged (file_mounts, config, ...)."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -241,7 +244,7 @@ class RunPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """One machine that would do, and its price. `hourly_usd` is for one node."""
+    """One machine that fits, and its price. `hourly_usd` is for one node."""
 
     cloud: str
     region: str
@@ -259,7 +262,7 @@ class Quote:
 
     offers: tuple[Offer, ...]
     hourly_usd: float | None
-    """Of the first offer × nodes; None when the catalogue has no price for what was asked."""
+    """The price of the first offer × nodes; None if the catalogue has no price for the request."""
     max_usd: float | None
     deadline_minutes: float
     catalogue_date: str

@@ -44,7 +44,7 @@ class FormTree:
                 longest = here - at
 
     def rests_after(self, beginning: str) -> Iterator[str]:
-        """Yield what is missing of each longer word that begins so."""
+        """Yield the missing end of each longer word with this beginning."""
         node, here = self, 0
         above = ""
         while here < len(beginning):

@@ -13,9 +13,9 @@ from cvl_ci.ports import Prices
 def name_clouds(plan: RunPlan, usable: Sequence[str], prices: Prices) -> RunPlan:
     """Name the clouds of a plan that names none: those with credentials, the cheapest first.
 
-    So the quote, the launch and the proof are about the same clouds. SkyPilot alone would take any cloud that it is set
-    up for, also one that cvl-ci cannot ask whether a machine is gone. `usable`: clouds with complete credentials that
-    can be asked; with none of them the plan stays as it is. Raise RequestError where none of them can run the work.
+    So the quote, the launch and the proof are about the same clouds. SkyPilot alone would take any enabled cloud, even
+    if cvl-ci cannot ask there whether a machine is gone. `usable`: clouds with complete credentials whose provider
+    answers such questions. Without them the plan stays unchanged. Raise RequestError if none of them can run the work.
     """
     if plan.places or not usable:
         return plan
