@@ -67,9 +67,9 @@ class Mistake:
     near: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        shown = self.value if len(self.value) <= 80 else self.value[:77] + "..."
+        text = self.value if len(self.value) <= 80 else self.value[:77] + "..."
         near = f" Did you mean {_or_list(self.near)}?" if self.near else ""
-        return f"{self.field}: {shown!r} {self.problem}.{near}"
+        return f"{self.field}: {text!r} {self.problem}.{near}"
 
 
 class RequestError(CvlError):

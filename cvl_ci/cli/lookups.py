@@ -45,12 +45,12 @@ def logs(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
     return 0
 
 
-def _log(names: Sequence[str], known: RunLogs) -> RunLog:
+def _log(names: Sequence[str], recorded: RunLogs) -> RunLog:
     """Return the log of the one name on the command line."""
     from cvl_ci.inputs.suggest import near
 
-    name, all_names = " ".join(names), known.names()
-    if name in all_names and (log := known.find(name)) is not None:
+    name, all_names = " ".join(names), recorded.names()
+    if name in all_names and (log := recorded.find(name)) is not None:
         return log
     if name in all_names:
         mistake = Mistake(

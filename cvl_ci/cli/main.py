@@ -197,7 +197,7 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
             )
     finally:
         terminal.close()
-    console.say(*down_text.lines(downed, asked=places))
+    console.say(*down_text.lines(downed, places=places))
     return 0 if downed.proved else NotProvedGone.exit_code
 
 

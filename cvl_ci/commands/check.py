@@ -13,25 +13,28 @@ HEAD = ("cloud", "runs", "what is there", "what is missing", "what it would take
 NARROWEST = 16
 
 
-def asked(names: Sequence[str], known: Collection[str]) -> list[str]:
+def named_clouds(names: Sequence[str], all_clouds: Collection[str]) -> list[str]:
     """Return the clouds to check; all of them if the user named none. Raises RequestError with every unknown name."""
-    wanted = [word for name in names for word in name.lower().split(",") if word]
-    unknown = [word for word in wanted if word not in known]
+    words = [word for name in names for word in name.lower().split(",") if word]
+    unknown = [word for word in words if word not in all_clouds]
     if unknown:
         raise RequestError(
-            [Mistake(field="CLOUD", value=word, problem="is not a cloud", near=near(word, known)) for word in unknown]
+            [
+                Mistake(field="CLOUD", value=word, problem="is not a cloud", near=near(word, all_clouds))
+                for word in unknown
+            ]
         )
-    return list(dict.fromkeys(wanted)) or list(known)
+    return list(dict.fromkeys(words)) or list(all_clouds)
 
 
-def exit_code(looks: Sequence[CloudAccess], *, named: bool) -> int:
+def exit_code(accesses: Sequence[CloudAccess], *, named: bool) -> int:
     """Return the exit code. All named clouds must be usable; without a name, one usable cloud is enough."""
-    usable = [each.usable for each in looks]
+    usable = [access.usable for access in accesses]
     return 0 if (all(usable) if named else any(usable)) else CredentialsError.exit_code
 
 
-def as_text(looks: Sequence[CloudAccess], *, width: int) -> str:
-    rows = [HEAD, *(_row(each) for each in looks)]
+def as_text(accesses: Sequence[CloudAccess], *, width: int) -> str:
+    rows = [HEAD, *(_row(access) for access in accesses)]
     fixed = [max(len(row[at]) for row in rows) for at in (0, 1)]
     wide = max(NARROWEST, (width - sum(fixed) - 8) // 3)
     lines = [line for row in rows for line in _lines(row, [*fixed, wide, wide, wide])]

@@ -34,7 +34,7 @@ _BUILD = "build"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class MatrixRequest:
     """Patterns and axes. `changed`: the changed paths; None: every example counts."""
 
     examples: tuple[str, ...] = ()
@@ -125,19 +125,19 @@ class Matrix:
         )
 
 
-def build(asked: Asked, *, checkout: Checkout, prices: Prices) -> Matrix:
+def build(request: MatrixRequest, *, checkout: Checkout, prices: Prices) -> Matrix:
     """Build the matrix. Raises RequestError for unknown words, and for too many legs at once."""
     checkout = Remembering(checkout)
-    wanted, unchanged = _examples(asked, checkout)
-    pairs, dropped, passed_over = _presets(asked, wanted, checkout)
+    directories, unchanged = _examples(request, checkout)
+    pairs, dropped, passed_over = _presets(request, directories, checkout)
     legs: list[Leg] = []
     mistakes: list[Mistake] = []
-    axes = product(pairs, asked.clouds or ("",), asked.gpus or ("",))
+    axes = product(pairs, request.clouds or ("",), request.gpus or ("",))
     for (directory, title, preset), cloud, gpu in axes:
         name = " ".join(part for part in (title, preset, cloud, gpu) if part)
-        given = {"example": directory, "preset": preset, "cloud": cloud, "gpu": gpu, **asked.inputs}
+        leg_inputs = {"example": directory, "preset": preset, "cloud": cloud, "gpu": gpu, **request.inputs}
         try:
-            legs += _repeated(_leg(name, given, checkout, prices), asked.repeat)
+            legs += _repeated(_leg(name, leg_inputs, checkout, prices), request.repeat)
         except RequestError as error:
             mistakes += error.mistakes
             dropped.append(Dropped(name, "; ".join(map(str, error.mistakes)), RequestError.exit_code))
@@ -145,9 +145,9 @@ def build(asked: Asked, *, checkout: Checkout, prices: Prices) -> Matrix:
             dropped.append(Dropped(name, error.what))
     if not legs and mistakes:
         raise RequestError(list(dict.fromkeys(mistakes)), next_step="The matrix has no leg to run.")
-    affordable, beyond = _within(legs, asked.budget_usd)
+    affordable, beyond = _within(legs, request.budget_usd)
     return Matrix(
-        legs=_sharded(affordable, asked.shard),
+        legs=_sharded(affordable, request.shard),
         dropped=(*dropped, *beyond),
         passed_over=tuple(passed_over),
         unchanged=unchanged,
@@ -184,9 +184,9 @@ def as_text(matrix: Matrix) -> list[str]:
     return [*lines, f"{count}{part} {'leg' if count == 1 else 'legs'}, at most {dollars(matrix.max_usd)} together."]
 
 
-def _leg(name: str, given: Mapping[str, object], checkout: Checkout, prices: Prices) -> Leg:
+def _leg(name: str, leg_inputs: Mapping[str, object], checkout: Checkout, prices: Prices) -> Leg:
     """Return one leg, limited to its quote if the user gave no tighter limit. Raises RequestError, BudgetError."""
-    inputs = {key: _word(value) for key, value in given.items() if value not in ("", None)}
+    inputs = {key: _word(value) for key, value in leg_inputs.items() if value not in ("", None)}
     plan = prepare(from_keywords(inputs, environment={}), checkout=checkout, prices=prices)
     quoted = quote(plan, prices)
     if quoted.max_usd is None or quoted.hourly_usd is None:
@@ -215,17 +215,17 @@ def _within(legs: Sequence[Leg], budget: float | None) -> tuple[list[Leg], list[
     """
     if budget is None:
         return list(legs), []
-    kept: list[Leg] = []
+    affordable: list[Leg] = []
     beyond: list[Dropped] = []
-    left = budget
+    remaining = budget
     for leg in legs:
-        if leg.max_usd <= left + 1e-9:
-            kept.append(leg)
-            left -= leg.max_usd
+        if leg.max_usd <= remaining + 1e-9:
+            affordable.append(leg)
+            remaining -= leg.max_usd
         else:
-            why = f"may cost {dollars(leg.max_usd)}, and {dollars(max(0.0, left))} of the budget remains"
+            why = f"may cost {dollars(leg.max_usd)}, and {dollars(max(0.0, remaining))} of the budget remains"
             beyond.append(Dropped(leg.name, why))
-    return kept, beyond
+    return affordable, beyond
 
 
 def _sharded(legs: Sequence[Leg], shard: tuple[int, int] | None) -> tuple[Leg, ...]:
@@ -241,83 +241,85 @@ def _sharded(legs: Sequence[Leg], shard: tuple[int, int] | None) -> tuple[Leg, .
     return part
 
 
-def _examples(asked: Asked, checkout: Checkout) -> tuple[list[str], int]:
+def _examples(request: MatrixRequest, checkout: Checkout) -> tuple[list[str], int]:
     """Return directories in order, and how many were left out because nothing changed."""
-    every = checkout.examples()
-    if not every:
+    all_examples = checkout.examples()
+    if not all_examples:
         problem = "is in no folder of this checkout, so there is nothing to test"
         raise RequestError([Mistake(field="EXAMPLE", value="example.yaml", problem=problem)])
-    found: dict[str, None] = {} if asked.examples else dict.fromkeys(every)
+    matched: dict[str, None] = {} if request.examples else dict.fromkeys(all_examples)
     mistakes = []
-    for word in asked.examples:
+    for word in request.examples:
         pattern = word.removeprefix("./").rstrip("/")
-        matching = [path for path in every if _matches(path, pattern)] if any(c in word for c in "*?[") else []
+        matching = [path for path in all_examples if _matches(path, pattern)] if any(c in word for c in "*?[") else []
         try:
-            found.update(dict.fromkeys(matching or [find_example(word, checkout)]))
+            matched.update(dict.fromkeys(matching or [find_example(word, checkout)]))
         except Wrong as wrong:
             mistakes.append(Mistake(field="EXAMPLE", value=word, problem=wrong.problem, near=wrong.near))
     if mistakes:
         raise RequestError(mistakes)
-    wanted = [path for path in found if asked.changed is None or _changed(path, asked, checkout)]
-    return wanted, len(found) - len(wanted)
+    chosen = [path for path in matched if request.changed is None or _changed(path, request, checkout)]
+    return chosen, len(matched) - len(chosen)
 
 
 def _matches(path: str, pattern: str) -> bool:
     return fnmatchcase(path, pattern) or fnmatchcase(path.rpartition("/")[2], pattern)
 
 
-def _changed(directory: str, asked: Asked, checkout: Checkout) -> bool:
+def _changed(directory: str, request: MatrixRequest, checkout: Checkout) -> bool:
     """Return whether a file of the example changed.
 
     An example that cannot be read counts: the matrix then reports the reason.
     """
-    changed = asked.changed or ()
+    changed = request.changed or ()
     if not changed:
         return False
     entries = checkout.files(directory)
     try:
-        found = read_example(directory, entries, checkout)
+        example = read_example(directory, entries, checkout)
     except Wrong:
         return True
-    globs = cast("tuple[str, ...] | None", asked.inputs.get("files"))
+    globs = cast("tuple[str, ...] | None", request.inputs.get("files"))
     texts = read_texts(directory, entries, checkout)
-    belongs = Belonging(subject(found, texts=texts, globs=globs, checkout=checkout), checkout=checkout, gone=changed)
+    belongs = Belonging(
+        subject(example, texts=texts, globs=globs, checkout=checkout), checkout=checkout, lost_paths=changed
+    )
     return belongs.is_touched(changed)
 
 
 def _presets(
-    asked: Asked, directories: Iterable[str], checkout: Checkout
+    request: MatrixRequest, directories: Iterable[str], checkout: Checkout
 ) -> tuple[list[tuple[str, str, str]], list[Dropped], list[Dropped]]:
     """Return directory, title and preset; the unreadable examples; and those without any of the presets."""
     pairs: list[tuple[str, str, str]] = []
     dropped: list[Dropped] = []
     passed_over: list[Dropped] = []
-    seen: dict[str, None] = {}
+    all_presets: dict[str, None] = {}
     for directory in directories:
         try:
-            found = read_example(directory, checkout.files(directory), checkout)
+            example = read_example(directory, checkout.files(directory), checkout)
         except Wrong as wrong:
             dropped.append(Dropped(directory, wrong.problem, RequestError.exit_code))
             continue
-        names = [name for name in found.presets if name != _BUILD]
-        seen.update(dict.fromkeys(names))
-        chosen = _chosen(names, asked.presets)
-        pairs += [(directory, found.name, name) for name in chosen]
+        names = [name for name in example.presets if name != _BUILD]
+        all_presets.update(dict.fromkeys(names))
+        chosen = _chosen(names, request.presets)
+        pairs += [(directory, example.name, name) for name in chosen]
         if not chosen:
             why = f"it has no such preset, only {', '.join(names[:8]) or 'none'}"
-            passed_over.append(Dropped(found.name, why, RequestError.exit_code))
-    unknown = [word for word in asked.presets if not any(fnmatchcase(name, word) for name in seen)]
-    if seen and unknown and asked.changed is None:  # else other examples may have it
+            passed_over.append(Dropped(example.name, why, RequestError.exit_code))
+    unknown = [word for word in request.presets if not any(fnmatchcase(name, word) for name in all_presets)]
+    if all_presets and unknown and request.changed is None:  # else other examples may have it
         problem = "is a preset of none of these examples"
         raise RequestError(
-            [Mistake(field="--presets", value=word, problem=problem, near=near(word, seen)) for word in unknown]
+            [Mistake(field="--presets", value=word, problem=problem, near=near(word, all_presets)) for word in unknown]
         )
     return pairs, dropped, passed_over
 
 
-def _chosen(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    if wanted:
-        return [name for name in names if any(fnmatchcase(name, word) for word in wanted)]
+def _chosen(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    if patterns:
+        return [name for name in names if any(fnmatchcase(name, word) for word in patterns)]
     usual = [name for name in names if name in USUAL_PRESETS]
     return usual or (list(names) if len(names) == 1 else [])
 

@@ -28,8 +28,8 @@ _DRIVE_ID = re.compile(r"gdrive://(?P<short>[\w-]+)|https?://drive\.google\.com/
 
 def lines(resources: Mapping[str, Any]) -> tuple[str, ...]:
     """Return one line for each file. An existing file is not fetched again. Raises Wrong."""
-    said = resources.get("downloads")
-    entries = said if isinstance(said, Sequence) and not isinstance(said, str) else []
+    declared = resources.get("downloads")
+    entries = declared if isinstance(declared, Sequence) and not isinstance(declared, str) else []
     return tuple(_line(entry) for entry in entries)
 
 
@@ -72,8 +72,8 @@ def _source(url: str) -> tuple[str, str]:
         return url, header
     drive = _DRIVE_ID.match(url)
     if drive:
-        found = drive["short"] or drive["long"]
-        return f"https://drive.usercontent.google.com/download?id={found}&export=download&confirm=t", ""
+        file_id = drive["short"] or drive["long"]
+        return f"https://drive.usercontent.google.com/download?id={file_id}&export=download&confirm=t", ""
     if not re.match(r"https?://", url):
         raise Wrong(f"downloads {url!r}, which is neither http, hf nor gdrive")
     return url, ""

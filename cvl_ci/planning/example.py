@@ -49,34 +49,34 @@ class Example:
 
 def read(content: bytes, *, directory: str, files: Collection[str]) -> Example:
     """Read an example. Raises safe_yaml.Unreadable."""
-    said = safe_yaml.load_mapping(content)
-    name = said.get("name")
-    unseen: set[str] = set() if any(map(_is_source, files)) else presets.mentioned(said.get("presets"))
+    document = safe_yaml.load_mapping(content)
+    name = document.get("name")
+    unseen: set[str] = set() if any(map(_is_source, files)) else presets.mentioned(document.get("presets"))
     files = {*files, *unseen}
-    resources = said.get("resources")
+    resources = document.get("resources")
     return Example(
         directory=directory,
         name=str(name).strip() if name else directory.rpartition("/")[2],
-        presets=presets.declared(said.get("presets"), files=files),
-        declared=needs.declared(said),
-        image=_image(said),
+        presets=presets.declared(document.get("presets"), files=files),
+        declared=needs.declared(document),
+        image=_image(document),
         resources=resources if isinstance(resources, Mapping) else {},
         files=frozenset(files),
-        sends=_sends(said),
+        sends=_sends(document),
         unseen=frozenset(unseen),
     )
 
 
 def peek_name(head: bytes) -> str | None:
     """Read the name from the first lines alone: enough to find one example among hundreds."""
-    found = re.search(rb"^name:[ \t]*(['\"]?)([^\r\n#]*?)\1[ \t]*(?:#.*)?\r?$", head, re.MULTILINE)
-    return found[2].decode(errors="replace").strip() if found and found[2].strip() else None
+    match = re.search(rb"^name:[ \t]*(['\"]?)([^\r\n#]*?)\1[ \t]*(?:#.*)?\r?$", head, re.MULTILINE)
+    return match[2].decode(errors="replace").strip() if match and match[2].strip() else None
 
 
-def _sends(said: Mapping[str, Any]) -> tuple[str, ...] | None:
-    if "files" not in said:
+def _sends(document: Mapping[str, Any]) -> tuple[str, ...] | None:
+    if "files" not in document:
         return None
-    globs = said["files"]
+    globs = document["files"]
     if globs is None:
         return ()
     if not isinstance(globs, str | list) or not all(isinstance(glob, str) for glob in globs):
@@ -87,10 +87,10 @@ def _sends(said: Mapping[str, Any]) -> tuple[str, ...] | None:
         raise safe_yaml.Unreadable(f"names {wrong.shown!r} in `files`, which leads out of the repository") from None
 
 
-def _image(said: Mapping[str, Any]) -> str | None:
+def _image(document: Mapping[str, Any]) -> str | None:
     """Return `image:`, else `docker:`, which is an image's name or a mapping with one."""
-    docker = said.get("docker")
-    for image in (said.get("image"), docker.get("image") if isinstance(docker, Mapping) else docker):
+    docker = document.get("docker")
+    for image in (document.get("image"), docker.get("image") if isinstance(docker, Mapping) else docker):
         if isinstance(image, str) and re.fullmatch(r"[A-Za-z0-9][\w.:/@-]*", image.strip()):
             return image.strip()
     return None

@@ -62,18 +62,18 @@ def parts(subject: Subject, *, tree: Tree, read: Reader) -> tuple[Part, ...]:
     own = Part(path=subject.directory)
     if subject.globs is not None:
         return (own, *(Part(path=_head(glob), glob=glob) for glob in map(_clean, subject.globs)))
-    found: dict[str, None] = {}
+    paths: dict[str, None] = {}
     named, installs = _named(subject, tree=tree, read=read)
     around = enclosing(subject.directory)
     for folder in around:
         project = _project(folder, tree=tree, read=read) if python_packages.is_project(folder, tree) else None
         if project is not None:
-            found |= dict.fromkeys(join(folder, name) for name in BUILD_FILES if tree.is_file(join(folder, name)))
-            found |= dict.fromkeys([*project.paths, *project.linked, *(project.documents if installs else ())])
+            paths |= dict.fromkeys(join(folder, name) for name in BUILD_FILES if tree.is_file(join(folder, name)))
+            paths |= dict.fromkeys([*project.paths, *project.linked, *(project.documents if installs else ())])
         if folder in named:
-            found |= dict.fromkeys(python_packages.by_layout(folder, tree))
-    found |= dict.fromkeys(sorted(named - {*around}))
-    return (own, *(Part(path=path) for path in _outermost(found, subject.directory)))
+            paths |= dict.fromkeys(python_packages.by_layout(folder, tree))
+    paths |= dict.fromkeys(sorted(named - {*around}))
+    return (own, *(Part(path=path) for path in _outermost(paths, subject.directory)))
 
 
 def matches(glob: str, path: str) -> bool:
@@ -95,27 +95,27 @@ def matches(glob: str, path: str) -> bool:
 
 def _named(subject: Subject, *, tree: Tree, read: Reader) -> tuple[set[str], bool]:
     """Return paths outside the example that its sources name, and whether one installs a project by its path."""
-    found: set[str] = {"."} if subject.unseen else set()
+    outside_paths: set[str] = {"."} if subject.unseen else set()
     installs = False
     waiting = list(subject.texts.items())
-    known = {*subject.texts}
+    read_paths = {*subject.texts}
     while waiting:
         path, text = waiting.pop()
         one = mentions(text, path=path, start=subject.directory, tree=tree)
         installs = installs or one.installs
         outside = {other for other in one.paths if not _is_below(other, subject.directory)}
-        found |= outside
-        for other in sorted(outside - known):
-            if tree.is_file(other) and reads(other) and len(known) < MOST_SOURCES:
-                known.add(other)
+        outside_paths |= outside
+        for other in sorted(outside - read_paths):
+            if tree.is_file(other) and reads(other) and len(read_paths) < MOST_SOURCES:
+                read_paths.add(other)
                 waiting.append((other, read(other).decode("utf-8", "replace")))
     scripts = [text for path, text in subject.texts.items() if path.endswith((".sh", ".py"))]
-    found |= {
+    outside_paths |= {
         other
         for other in subject.examples
         if other not in (".", subject.directory) and "/" in other and any(other in text for text in scripts)
     }
-    return found, installs
+    return outside_paths, installs
 
 
 def _project(folder: str, *, tree: Tree, read: Reader) -> Project:
@@ -128,8 +128,8 @@ def _project(folder: str, *, tree: Tree, read: Reader) -> Project:
 
 def _outermost(paths: Iterable[str], directory: str) -> list[str]:
     """Return the outermost paths. A folder around the example would contain all of it, so it is skipped."""
-    wanted = {path for path in paths if not _is_below(path, directory) and not _is_below(directory, path)}
-    return sorted(path for path in wanted if not any(other in wanted for other in enclosing(path)))
+    candidates = {path for path in paths if not _is_below(path, directory) and not _is_below(directory, path)}
+    return sorted(path for path in candidates if not any(other in candidates for other in enclosing(path)))
 
 
 def _is_below(path: str, folder: str) -> bool:

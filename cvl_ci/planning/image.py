@@ -16,7 +16,7 @@ _WITH_DEFAULT = re.compile(r"\$\{(\w+)(?::?[-=]([^{}]*))?\}|\$(\w+)")
 def tagged(script: str, *, expected: str | None = None) -> str | None:
     """Return the tag of `docker build` in this script: the expected one, else the last one. None: it is not clear."""
     text = re.sub(r"\\\r?\n", " ", script)
-    assigned = {found["name"]: _unquoted(found["value"]) for found in _ASSIGNED.finditer(text)}
+    assigned = {match["name"]: _unquoted(match["value"]) for match in _ASSIGNED.finditer(text)}
     names = [
         name
         for build in _BUILD.finditer(text)
@@ -33,26 +33,26 @@ def _expanded(text: str, assigned: Mapping[str, str]) -> str | None:
     for _ in range(8):
         if "$(" in text or "`" in text:
             return None
-        found = _WITH_DEFAULT.search(text)
-        if found is None:
+        match = _WITH_DEFAULT.search(text)
+        if match is None:
             return text if re.fullmatch(r"[\w.:/@-]+", text) else None
-        name: str = found[1] or found[3]
-        value: str | None = assigned.get(name, found[2])
+        name: str = match[1] or match[3]
+        value: str | None = assigned.get(name, match[2])
         if value is not None and name in _variables(value):
             value = _own_default(value, name)  # `IMG="${IMG:-name}"`: the script's own default becomes the value
         if value is None:
             return None
-        text = text[: found.start()] + value + text[found.end() :]
+        text = text[: match.start()] + value + text[match.end() :]
     return None
 
 
 def _variables(text: str) -> set[str]:
-    return {found[1] or found[3] for found in _WITH_DEFAULT.finditer(text)}
+    return {match[1] or match[3] for match in _WITH_DEFAULT.finditer(text)}
 
 
 def _own_default(value: str, name: str) -> str | None:
-    found = re.fullmatch(r"\$\{" + name + r":?[-=](.*)\}", value)
-    return found[1] if found else None
+    match = re.fullmatch(r"\$\{" + name + r":?[-=](.*)\}", value)
+    return match[1] if match else None
 
 
 def _unquoted(text: str) -> str:

@@ -12,22 +12,22 @@ from cvl_ci.planning.example import FILE_NAME
 _OUTSIDE = "is outside the repository"
 
 
-def find(typed: str, directories: Sequence[str], *, root: str, name_of: Callable[[str], str | None]) -> str:
+def find(words: str, directories: Sequence[str], *, root: str, name_of: Callable[[str], str | None]) -> str:
     """Return one of `directories`, or raise Wrong with the candidates.
 
     `name_of` is called only if a name is possible.
     """
-    path = _inside(typed, root)
+    path = _inside(words, root)
     if path in directories:
         return path
     names = {} if "/" in path else {directory: name_of(directory) or "" for directory in directories}
-    called = [directory for directory, name in names.items() if name == path]
-    if len(called) == 1:
-        return called[0]
+    named = [directory for directory, name in names.items() if name == path]
+    if len(named) == 1:
+        return named[0]
     for same in (lambda word: word, folded):
-        found = [directory for directory in directories if _ends(same(directory), same(path))]
-        found += [directory for directory, name in names.items() if same(name) == same(path)]
-        candidates = tuple(dict.fromkeys(found))
+        matching = [directory for directory in directories if _ends(same(directory), same(path))]
+        matching += [directory for directory, name in names.items() if same(name) == same(path)]
+        candidates = tuple(dict.fromkeys(matching))
         if len(candidates) == 1:
             return candidates[0]
         if candidates:
@@ -36,9 +36,9 @@ def find(typed: str, directories: Sequence[str], *, root: str, name_of: Callable
     raise Wrong(_unknown(directories), near=_near(path, names))
 
 
-def _inside(typed: str, root: str) -> str:
+def _inside(words: str, root: str) -> str:
     """Return a posix path relative to the root; an example.yaml stands for its directory."""
-    path = typed.strip().replace("\\", "/")
+    path = words.strip().replace("\\", "/")
     if path.startswith("/"):
         path = posixpath.normpath(path)
         if path != root and not path.startswith(root.rstrip("/") + "/"):
@@ -75,5 +75,5 @@ def _near(path: str, names: dict[str, str]) -> tuple[str, ...]:
         for spelling, answer in spellings.items():
             if spelling:
                 answers.setdefault(folded(spelling), []).append(answer)
-    found = near(path, answers, at_most=5)
-    return tuple(dict.fromkeys(answer for spelling in found for answer in answers[spelling]))[:3]
+    spellings_near = near(path, answers, at_most=5)
+    return tuple(dict.fromkeys(answer for spelling in spellings_near for answer in answers[spelling]))[:3]

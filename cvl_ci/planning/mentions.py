@@ -52,14 +52,14 @@ def mentions(text: str, *, path: str, start: str, tree: Tree) -> Mentions:
     folders = tuple(dict.fromkeys((posixpath.dirname(path) or ".", start)))
     around = tuple(dict.fromkeys(place for folder in folders for place in enclosing(folder)))
     is_python = path.endswith(".py")
-    found = {*_upwards(_python_joined(text) if is_python else text, folders, tree)}
+    paths = {*_upwards(_python_joined(text) if is_python else text, folders, tree)}
     if is_python:
-        found |= {*_imported(text, folders, around, tree)}
+        paths |= {*_imported(text, folders, around, tree)}
     elif path.endswith(_COMMANDS) or _is_recipe(path):
-        found |= {*_below(text, folders, around, tree)}
+        paths |= {*_below(text, folders, around, tree)}
     if _TOPLEVEL in text:
-        found.add(".")
-    return Mentions(paths=frozenset(found), installs=any(map(_installs, text.splitlines())))
+        paths.add(".")
+    return Mentions(paths=frozenset(paths), installs=any(map(_installs, text.splitlines())))
 
 
 def enclosing(folder: str) -> list[str]:
@@ -82,20 +82,20 @@ def _installs(line: str) -> bool:
 
 
 def _upwards(text: str, folders: tuple[str, ...], tree: Tree) -> Iterator[str]:
-    for found in _UP.finditer(text):
+    for match in _UP.finditer(text):
         for folder in folders:
-            path = posixpath.normpath(posixpath.join(folder, found[1]))
+            path = posixpath.normpath(posixpath.join(folder, match[1]))
             if _is_there(path, tree):
                 yield path
 
 
 def _below(text: str, folders: tuple[str, ...], around: tuple[str, ...], tree: Tree) -> Iterator[str]:
     """Yield paths from words without `..`. A word that exists in the example itself names no other path."""
-    words = [found[1] for pattern in (_BELOW, _VARIABLE) for found in pattern.finditer(text)]
-    for found in _SEARCH.finditer(text):
-        words += [re.sub(r"^\$\{?\w+\}?/", "", part) for part in found[1].split(":")]
-    for found in _COPIED.finditer(text):
-        words += [word for word in found[1].split()[:-1] if not word.startswith("-")]
+    words = [match[1] for pattern in (_BELOW, _VARIABLE) for match in pattern.finditer(text)]
+    for match in _SEARCH.finditer(text):
+        words += [re.sub(r"^\$\{?\w+\}?/", "", part) for part in match[1].split(":")]
+    for match in _COPIED.finditer(text):
+        words += [word for word in match[1].split()[:-1] if not word.startswith("-")]
     for word in dict.fromkeys(words):
         clean = posixpath.normpath(word)
         if clean in (".", "..") or clean.startswith(("/", "$")) or _anywhere(clean, folders, tree):
@@ -105,7 +105,7 @@ def _below(text: str, folders: tuple[str, ...], around: tuple[str, ...], tree: T
 
 def _imported(text: str, folders: tuple[str, ...], around: tuple[str, ...], tree: Tree) -> Iterator[str]:
     """Yield modules that lie next to the source, at the top of a folder around it, or in the `src` of one."""
-    modules = {name for found in _IMPORT.finditer(text) for name in _modules(found)}
+    modules = {name for match in _IMPORT.finditer(text) for name in _modules(match)}
     places = [*folders, *(place for folder in around for place in (folder, join(folder, "src")))]
     for module in sorted(modules):
         for path in (join(place, module) for place in places):
@@ -117,21 +117,21 @@ def _imported(text: str, folders: tuple[str, ...], around: tuple[str, ...], tree
                 break
 
 
-def _modules(found: re.Match[str]) -> list[str]:
+def _modules(match: re.Match[str]) -> list[str]:
     """Return the first names of `import a.b as c, d`, or the one of `from a.b import c`."""
-    parts = [found[1]] if found[1] else [part for part in found[2].split(",") if part.strip()]
+    parts = [match[1]] if match[1] else [part for part in match[2].split(",") if part.strip()]
     return [part.split()[0].split(".")[0] for part in parts]
 
 
 def _python_joined(text: str) -> str:
     """Rewrite `parents[1] / "src"` and `join(here, "..", "..")` as paths."""
     text = _JOINED.sub("/", text)
-    text = _PARENTS.sub(lambda found: f' "{_raised(int(found[1]), found[2])}"', text)
-    return _PARENT.sub(lambda found: f' "{_raised(found[1].count(".parent") - 1, found[2])}"', text)
+    text = _PARENTS.sub(lambda match: f' "{_raised(int(match[1]), match[2])}"', text)
+    return _PARENT.sub(lambda match: f' "{_raised(match[1].count(".parent") - 1, match[2])}"', text)
 
 
 def _raised(levels: int, rest: str) -> str:
-    return "/".join([*([".."] * levels), *(found[1] for found in _LITERAL.finditer(rest))])
+    return "/".join([*([".."] * levels), *(match[1] for match in _LITERAL.finditer(rest))])
 
 
 def _anywhere(path: str, folders: tuple[str, ...], tree: Tree) -> list[str]:

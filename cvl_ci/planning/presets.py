@@ -33,29 +33,29 @@ class Preset:
 
 def mentioned(presets: object) -> set[str]:
     """Return the scripts that presets name."""
-    said = declared(presets, files=())
-    found: set[str] = set()
-    for name, one in said.items():
+    by_name = declared(presets, files=())
+    scripts: set[str] = set()
+    for name, one in by_name.items():
         form = one if isinstance(one, Mapping) else {"script": one}
         words = re.split(r"[\s\[\]',]+", str(form.get("script") or form.get("command") or f"{name}.sh"))
-        found |= {posixpath.normpath(word) for word in words if word.endswith((".sh", ".py"))}
-    return found
+        scripts |= {posixpath.normpath(word) for word in words if word.endswith((".sh", ".py"))}
+    return scripts
 
 
 def declared(presets: object, *, files: Collection[str]) -> dict[str, object]:
     """Return name → declaration. Without declarations, the scripts with the usual names are the presets."""
     if isinstance(presets, Mapping):
-        return {str(name): said for name, said in presets.items()}
+        return {str(name): definition for name, definition in presets.items()}
     if isinstance(presets, Sequence) and not isinstance(presets, str):
-        return dict(_listed(entry) for entry in presets)
+        return dict(_entry(entry) for entry in presets)
     return {name: None for name in _UNDECLARED if f"{name}.sh" in files}
 
 
 def commands(presets: Mapping[str, object]) -> str:
     """Return the commands of all presets, a line each, for a reader of commands."""
     lines = []
-    for said in presets.values():
-        form = said if isinstance(said, Mapping) else {"script": said}
+    for definition in presets.values():
+        form = definition if isinstance(definition, Mapping) else {"script": definition}
         for key in ("script", "command", "args"):
             value = form.get(key) or ""
             words = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
@@ -64,18 +64,20 @@ def commands(presets: Mapping[str, object]) -> str:
     return "\n".join(lines)
 
 
-def find(typed: str, presets: Mapping[str, object], *, example: str) -> str:
+def find(words: str, presets: Mapping[str, object], *, example: str) -> str:
     """Return the preset that the user means, with any mix of `-`, `_` and case.
 
     Raises Wrong with the existing presets.
     """
-    if typed in presets:
-        return typed
-    alike = [name for name in presets if folded(name) == folded(typed)]
+    if words in presets:
+        return words
+    alike = [name for name in presets if folded(name) == folded(words)]
     if len(alike) == 1:
         return alike[0]
-    there = f"it has {', '.join(presets)}" if presets else "it declares none and has no train.sh, predict.sh or run.sh"
-    raise Wrong(f"is not a preset of {example}: {there}", near=near(typed, presets))
+    existing = (
+        f"it has {', '.join(presets)}" if presets else "it declares none and has no train.sh, predict.sh or run.sh"
+    )
+    raise Wrong(f"is not a preset of {example}: {existing}", near=near(words, presets))
 
 
 def only(presets: Mapping[str, object]) -> str | None:
@@ -84,9 +86,9 @@ def only(presets: Mapping[str, object]) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
-def read(name: str, said: object, *, files: Collection[str]) -> Preset:
+def read(name: str, definition: object, *, files: Collection[str]) -> Preset:
     """Read a preset. Raises Wrong if its script is not a file, or its form is unknown."""
-    form = _form(said)
+    form = _form(definition)
     env, script, words = _script(form.get("script"), name=name, files=files)
     command = _command(form.get("command"))
     if script is None and command is None:
@@ -105,23 +107,25 @@ def read(name: str, said: object, *, files: Collection[str]) -> Preset:
     )
 
 
-def _form(said: object) -> Mapping[str, Any]:
+def _form(definition: object) -> Mapping[str, Any]:
     """Return a mapping unchanged, a list as a script with arguments, text as a script, and nothing as `{name}.sh`."""
-    if isinstance(said, Mapping):
-        return said
-    if isinstance(said, Sequence) and not isinstance(said, str):
-        return {"script": shlex.join(str(word) for word in said)} if said else {}
-    if said is None or isinstance(said, str):
-        return {"script": said}
-    raise Wrong(f"is declared as {said!r}, which is neither a script nor a mapping")
+    if isinstance(definition, Mapping):
+        return definition
+    if isinstance(definition, Sequence) and not isinstance(definition, str):
+        return {"script": shlex.join(str(word) for word in definition)} if definition else {}
+    if definition is None or isinstance(definition, str):
+        return {"script": definition}
+    raise Wrong(f"is declared as {definition!r}, which is neither a script nor a mapping")
 
 
-def _script(said: object, *, name: str, files: Collection[str]) -> tuple[dict[str, str], str | None, tuple[str, ...]]:
+def _script(
+    definition: object, *, name: str, files: Collection[str]
+) -> tuple[dict[str, str], str | None, tuple[str, ...]]:
     """Split `PORT=8050 serve.sh -- --stage x` into environment, file and arguments."""
-    if said is None:
-        found = f"{name}.sh"
-        return {}, (found if _is_file(found, files) else None), ()
-    words = _split(said)
+    if definition is None:
+        file = f"{name}.sh"
+        return {}, (file if _is_file(file, files) else None), ()
+    words = _split(definition)
     env = {}
     while words and (assigned := _ASSIGNMENT.fullmatch(words[0])):
         env[assigned["name"]] = assigned["value"]
@@ -129,7 +133,7 @@ def _script(said: object, *, name: str, files: Collection[str]) -> tuple[dict[st
     if len(words) > 1 and words[0] in _INTERPRETERS and _is_file(words[1], files):
         words = words[1:]
     if not words:
-        raise Wrong(f"has the script {str(said)!r}, which names no file")
+        raise Wrong(f"has the script {str(definition)!r}, which names no file")
     if not _is_file(words[0], files):
         scripts = [path for path in files if path.endswith((".sh", ".py"))]
         raise Wrong(f"runs {words[0]!r}, which is not a file of the example", near=near(words[0], scripts))
@@ -146,45 +150,45 @@ def _lone_script(command: str | None, files: Collection[str]) -> str | None:
     return None
 
 
-def _listed(entry: object) -> tuple[str, object]:
+def _entry(entry: object) -> tuple[str, object]:
     """Read `- train`, `- name: train`, `- train: {...}`."""
     if isinstance(entry, Mapping):
         if "name" in entry:
             return str(entry["name"]), {key: value for key, value in entry.items() if key != "name"}
         if len(entry) == 1:
-            name, said = next(iter(entry.items()))
-            return str(name), said
+            name, definition = next(iter(entry.items()))
+            return str(name), definition
     return str(entry), None
 
 
-def _split(said: object) -> list[str]:
-    if not isinstance(said, str):
-        raise Wrong(f"has the script {said!r}, which is not text")
+def _split(text: object) -> list[str]:
+    if not isinstance(text, str):
+        raise Wrong(f"has the script {text!r}, which is not text")
     try:
-        return shlex.split(said)
+        return shlex.split(text)
     except ValueError as error:
-        raise Wrong(f"has the script {said!r}: {str(error).lower()}") from None
+        raise Wrong(f"has the script {text!r}: {str(error).lower()}") from None
 
 
-def _args(said: object) -> list[str]:
-    if said is None:
+def _args(value: object) -> list[str]:
+    if value is None:
         return []
-    if isinstance(said, str):
+    if isinstance(value, str):
         try:
-            words = shlex.split(said)
+            words = shlex.split(value)
         except ValueError as error:
-            raise Wrong(f"has the arguments {said!r}: {str(error).lower()}") from None
-    elif isinstance(said, Sequence):
-        words = [_text(word) for word in said]
+            raise Wrong(f"has the arguments {value!r}: {str(error).lower()}") from None
+    elif isinstance(value, Sequence):
+        words = [_text(word) for word in value]
     else:
-        words = [str(said)]
+        words = [str(value)]
     return words[1:] if words[:1] == ["--"] else words
 
 
-def _command(said: object) -> str | None:
-    if isinstance(said, Sequence) and not isinstance(said, str):
-        return shlex.join(str(word) for word in said) or None
-    return said.strip() or None if isinstance(said, str) else None
+def _command(value: object) -> str | None:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return shlex.join(str(word) for word in value) or None
+    return value.strip() or None if isinstance(value, str) else None
 
 
 def _is_file(path: str, files: Collection[str]) -> bool:

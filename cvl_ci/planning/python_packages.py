@@ -65,15 +65,15 @@ def declared(folder: str, tree: Tree, *, pyproject: bytes, setup_cfg: bytes) -> 
     If its files name no package, the folders decide: `src/`, else the packages at its top. A path that is not in the
     checkout does not count.
     """
-    said = _toml(pyproject)
-    named = [*_named(said), *_in_setup_cfg(_ini(setup_cfg))]
+    document = _toml(pyproject)
+    named = [*_named(document), *_in_setup_cfg(_ini(setup_cfg))]
     candidates = [posixpath.normpath(join(folder, path)) for path in named]
     paths = [path for candidate in candidates for path in _present(candidate, tree)]
     if not paths:
-        names = [join(folder, path) for name in _project_names(said) for path in _either(name)]
+        names = [join(folder, path) for name in _project_names(document) for path in _either(name)]
         paths = [*(path for path in names if tree.is_file(path) or tree.is_folder(path)), *by_layout(folder, tree)]
-    linked = [posixpath.normpath(join(folder, path)) for path in _linked(said)]
-    documents = [posixpath.normpath(join(folder, path)) for path in _documents(said)]
+    linked = [posixpath.normpath(join(folder, path)) for path in _linked(document)]
+    documents = [posixpath.normpath(join(folder, path)) for path in _documents(document)]
     return Project(
         paths=tuple(dict.fromkeys(paths)),
         documents=tuple(path for path in documents if tree.is_file(path)),
@@ -98,13 +98,13 @@ def join(folder: str, name: str) -> str:
 # ---- pyproject.toml --------------------------------------------------------------------------------------------------
 
 
-def _named(said: Mapping[str, Any]) -> Iterator[str]:
+def _named(document: Mapping[str, Any]) -> Iterator[str]:
     """Yield paths, relative to the project."""
-    tool = _mapping(said.get("tool"))
+    tool = _mapping(document.get("tool"))
     yield from _setuptools(_mapping(tool.get("setuptools")))
     yield from _hatch(_mapping(_mapping(tool.get("hatch")).get("build")))
     yield from _poetry(tool)
-    yield from _uv(said)
+    yield from _uv(document)
     for name in _texts(_mapping(_mapping(tool.get("flit")).get("module")).get("name")):
         yield from _either(name)
     pdm = _mapping(_mapping(tool.get("pdm")).get("build"))
@@ -113,14 +113,14 @@ def _named(said: Mapping[str, Any]) -> Iterator[str]:
     yield from _texts(_mapping(tool.get("maturin")).get("python-source"))
 
 
-def _setuptools(said: Mapping[str, Any]) -> Iterator[str]:
-    folders = {str(name): str(path) for name, path in _mapping(said.get("package-dir")).items()}
-    packages = said.get("packages")
+def _setuptools(table: Mapping[str, Any]) -> Iterator[str]:
+    folders = {str(name): str(path) for name, path in _mapping(table.get("package-dir")).items()}
+    packages = table.get("packages")
     for name in _texts(packages):
         yield _in_package_dir(name, folders)
-    for where in _texts(_mapping(_mapping(packages).get("find")).get("where")):
-        yield from [where] if where not in ("", ".") else []
-    for name in _texts(said.get("py-modules")):
+    for folder in _texts(_mapping(_mapping(packages).get("find")).get("where")):
+        yield from [folder] if folder not in ("", ".") else []
+    for name in _texts(table.get("py-modules")):
         yield f"{_in_package_dir(name, folders)}.py"
     yield from (path for path in folders.values() if path not in ("", "."))
 
@@ -151,17 +151,17 @@ def _poetry(tool: Mapping[str, Any]) -> Iterator[str]:
             yield f"{form.get('from') or '.'}/{form['include']}"
 
 
-def _uv(said: Mapping[str, Any]) -> Iterator[str]:
+def _uv(document: Mapping[str, Any]) -> Iterator[str]:
     """Yield paths of uv's own build backend, which looks in `src` unless another folder is set."""
-    form = _mapping(_mapping(_mapping(said.get("tool")).get("uv")).get("build-backend"))
+    form = _mapping(_mapping(_mapping(document.get("tool")).get("uv")).get("build-backend"))
     root = form.get("module-root", "src")
-    names = [*_texts(form.get("module-name"))] or [*_project_names(said)]
+    names = [*_texts(form.get("module-name"))] or [*_project_names(document)]
     for name in names if form else []:
         yield f"{root or '.'}/{name.replace('.', '/')}"
 
 
-def _project_names(said: Mapping[str, Any]) -> Iterator[str]:
-    for form in (_mapping(said.get("project")), _mapping(_mapping(said.get("tool")).get("poetry"))):
+def _project_names(document: Mapping[str, Any]) -> Iterator[str]:
+    for form in (_mapping(document.get("project")), _mapping(_mapping(document.get("tool")).get("poetry"))):
         for name in _texts(form.get("name")):
             yield re.sub(r"[-.]+", "_", name)
 
@@ -171,17 +171,17 @@ def _either(name: str) -> list[str]:
     return [f"src/{path}", path, f"src/{path}.py", f"{path}.py"]
 
 
-def _documents(said: Mapping[str, Any]) -> Iterator[str]:
+def _documents(document: Mapping[str, Any]) -> Iterator[str]:
     """Yield the files of the project's description: a build fails without them."""
-    project = _mapping(said.get("project"))
+    project = _mapping(document.get("project"))
     for form in (project.get("readme"), project.get("license")):
         yield from _texts(form.get("file") if isinstance(form, dict) else form)
     yield from _texts(project.get("license-files"))
-    yield from _texts(_mapping(_mapping(said.get("tool")).get("poetry")).get("readme"))
+    yield from _texts(_mapping(_mapping(document.get("tool")).get("poetry")).get("readme"))
 
 
-def _linked(said: Mapping[str, Any]) -> Iterator[str]:
-    tool = _mapping(said.get("tool"))
+def _linked(document: Mapping[str, Any]) -> Iterator[str]:
+    tool = _mapping(document.get("tool"))
     uv, poetry = _mapping(tool.get("uv")), _mapping(tool.get("poetry"))
     yield from _texts(_mapping(uv.get("workspace")).get("members"))
     groups = [_mapping(group).get("dependencies") for group in _mapping(poetry.get("group")).values()]
@@ -193,17 +193,19 @@ def _linked(said: Mapping[str, Any]) -> Iterator[str]:
 # ---- setup.cfg -------------------------------------------------------------------------------------------------------
 
 
-def _in_setup_cfg(said: configparser.ConfigParser) -> Iterator[str]:
-    if not said.has_section("options"):
+def _in_setup_cfg(parser: configparser.ConfigParser) -> Iterator[str]:
+    if not parser.has_section("options"):
         return
-    folders = dict(_pair(line) for line in said.get("options", "package_dir", fallback="").splitlines() if "=" in line)
-    packages = said.get("options", "packages", fallback="")
+    folders = dict(
+        _pair(line) for line in parser.get("options", "package_dir", fallback="").splitlines() if "=" in line
+    )
+    packages = parser.get("options", "packages", fallback="")
     if not packages.strip().startswith("find"):
         yield from (_in_package_dir(name, folders) for name in re.split(r"[\s,]+", packages) if name)
-    modules = re.split(r"[\s,]+", said.get("options", "py_modules", fallback=""))
+    modules = re.split(r"[\s,]+", parser.get("options", "py_modules", fallback=""))
     yield from (f"{_in_package_dir(name, folders)}.py" for name in modules if name)
-    where = said.get("options.packages.find", "where", fallback="").strip()
-    yield from (path for path in (where, *folders.values()) if path not in ("", "."))
+    folder = parser.get("options.packages.find", "where", fallback="").strip()
+    yield from (path for path in (folder, *folders.values()) if path not in ("", "."))
 
 
 def _pair(line: str) -> tuple[str, str]:
@@ -231,19 +233,19 @@ def _folders(path: str, tree: Tree) -> Iterator[str]:
 def _toml(content: bytes) -> Mapping[str, Any]:
     """Return an empty mapping if the file cannot be read: the folders then decide."""
     try:
-        said: Mapping[str, Any] = tomllib.loads(content.decode("utf-8", "replace"))
+        document: Mapping[str, Any] = tomllib.loads(content.decode("utf-8", "replace"))
     except (tomllib.TOMLDecodeError, RecursionError, ValueError):
         return {}
-    return said
+    return document
 
 
 def _ini(content: bytes) -> configparser.ConfigParser:
-    said = configparser.ConfigParser(interpolation=None, strict=False)
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
-        said.read_string(content.decode("utf-8", "replace"))
+        parser.read_string(content.decode("utf-8", "replace"))
     except configparser.Error:
         return configparser.ConfigParser(interpolation=None)
-    return said
+    return parser
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -102,20 +102,20 @@ def declared(document: Mapping[str, Any]) -> Declared:
     )
 
 
-def needs(said: Declared, *, sources: Iterable[str] = (), known_gpus: Collection[str] = ()) -> Needs:
+def needs(declaration: Declared, *, sources: Iterable[str] = (), known_gpus: Collection[str] = ()) -> Needs:
     """Return the machine for a declaration. Raise Wrong if no single GPU is enough, or a name is unknown.
 
     `sources`: the example's own text, searched only if it decides. `known_gpus`: SkyPilot's names.
     """
-    if said.unreadable is not None:
-        raise said.unreadable
-    named = accelerators.canonical(said.named, known_gpus) if said.named else None
+    if declaration.unreadable is not None:
+        raise declaration.unreadable
+    named = accelerators.canonical(declaration.named, known_gpus) if declaration.named else None
     return Needs(
-        accelerators=_accelerators(said, sources) if named is None else named,
+        accelerators=_accelerators(declaration, sources) if named is None else named,
         in_order=isinstance(named, accelerators.Preferred),
-        cpus=said.cpus,
-        memory_gib=said.memory_gib,
-        disk_gb=max(LEAST_DISK_GB, int((said.disk_gb or 0) + IMAGE_GB + 0.5)),
+        cpus=declaration.cpus,
+        memory_gib=declaration.memory_gib,
+        disk_gb=max(LEAST_DISK_GB, int((declaration.disk_gb or 0) + IMAGE_GB + 0.5)),
     )
 
 
@@ -140,24 +140,24 @@ def _named(resources: Mapping[str, Any]) -> tuple[Mapping[str, int] | None, Wron
 def _misspelled(document: Mapping[str, Any], resources: Mapping[str, Any]) -> list[str]:
     """Return a warning for each key that resembles a known key."""
     notes = []
-    for where, keys, read in (("", document, _TOP_KEYS), ("resources.", resources, _RESOURCE_KEYS)):
+    for prefix, keys, read in (("", document, _TOP_KEYS), ("resources.", resources, _RESOURCE_KEYS)):
         for key in map(str, keys):
-            meant = _OTHER_NAMES.get(key) if where else None
-            close = [meant] if meant else difflib.get_close_matches(key, read, n=1, cutoff=0.85)
+            likely = _OTHER_NAMES.get(key) if prefix else None
+            close = [likely] if likely else difflib.get_close_matches(key, read, n=1, cutoff=0.85)
             if key not in read and close:
-                notes.append(f"{where}{key} in its example.yaml is not read. Did you mean {where}{close[0]}?")
+                notes.append(f"{prefix}{key} in its example.yaml is not read. Did you mean {prefix}{close[0]}?")
     return notes
 
 
-def _accelerators(said: Declared, sources: Iterable[str]) -> dict[str, int]:
-    if not said.gpus:
+def _accelerators(declaration: Declared, sources: Iterable[str]) -> dict[str, int]:
+    if not declaration.gpus:
         return {}
-    wanted = said.vram_gb or _UNKNOWN_GB
+    gigabytes = declaration.vram_gb or _UNKNOWN_GB
     for most, names in _TABLE:
-        if wanted <= most:
+        if gigabytes <= most:
             modern = names is _SMALL and any(map(_needs_ampere, sources))
-            return dict.fromkeys(names[1:] if modern else names, said.gpus)
-    raise Wrong(f"declares {wanted:g} GB a GPU, and the largest has {_TABLE[-1][0]:g}: name the GPU with gpu")
+            return dict.fromkeys(names[1:] if modern else names, declaration.gpus)
+    raise Wrong(f"declares {gigabytes:g} GB a GPU, and the largest has {_TABLE[-1][0]:g}: name the GPU with gpu")
 
 
 def _needs_ampere(text: str) -> bool:
@@ -173,38 +173,38 @@ def _gpus(
 ) -> int | None:
     hardware_gpu = hardware.get("gpu_required", bool(_number(hardware.get("min_vram_gb"))) or None)
     docker_gpu = docker.get("gpu", bool(_number(docker.get("vram_gb"))) or None)
-    for said in (gpu, resources.get("gpu_count"), hardware_gpu, docker_gpu):
-        count = _count(said)
+    for value in (gpu, resources.get("gpu_count"), hardware_gpu, docker_gpu):
+        count = _count(value)
         if count is not None:
             return count
     return None
 
 
-def _count(said: object) -> int | None:
-    if isinstance(said, Mapping):
-        number = _number(said.get("count"))
+def _count(value: object) -> int | None:
+    if isinstance(value, Mapping):
+        number = _number(value.get("count"))
         return 1 if number is None else int(number)
-    if isinstance(said, str) and said.strip().lower() in _YES | _NO:
-        return int(said.strip().lower() in _YES)
-    if isinstance(said, bool):
-        return int(said)
-    number = _number(said)
+    if isinstance(value, str) and value.strip().lower() in _YES | _NO:
+        return int(value.strip().lower() in _YES)
+    if isinstance(value, bool):
+        return int(value)
+    number = _number(value)
     return None if number is None else int(number)
 
 
-def _first(*said: object) -> float | None:
-    return next((number for one in said if (number := _number(one))), None)
+def _first(*values: object) -> float | None:
+    return next((number for one in values if (number := _number(one))), None)
 
 
-def _number(said: object) -> float | None:
+def _number(value: object) -> float | None:
     """Return the number of a value such as `4`, `"4"`, `"16GB"`, `"16+"`; None for other values."""
-    if isinstance(said, bool):
+    if isinstance(value, bool):
         return None
-    if isinstance(said, (int, float)):
-        return float(said) if 0 <= said < 1e6 else None
-    if isinstance(said, str):
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:gi?b?)?\s*\+?\s*", said.lower())
-        return float(found[1]) if found else None
+    if isinstance(value, (int, float)):
+        return float(value) if 0 <= value < 1e6 else None
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:gi?b?)?\s*\+?\s*", value.lower())
+        return float(match[1]) if match else None
     return None
 
 

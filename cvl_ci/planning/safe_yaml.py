@@ -46,7 +46,7 @@ def load_all(content: bytes) -> list[object]:
     except yaml.reader.ReaderError:
         raise Unreadable("is not text") from None
     except yaml.YAMLError as error:
-        raise Unreadable(f"is not YAML: {_where(error)}") from None
+        raise Unreadable(f"is not YAML: {_problem(error)}") from None
     except (ValueError, OverflowError, RecursionError) as error:
         raise Unreadable(f"is not YAML that can be read: {error}") from None
 
@@ -78,7 +78,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _where(error: yaml.YAMLError) -> str:
+def _problem(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = str(getattr(error, "problem", None) or error).strip().splitlines()[0]
     return f"{problem} (line {mark.line + 1})" if mark is not None else problem

@@ -86,8 +86,8 @@ def interpreter(script: str, text: str) -> str:
 def _plain(preset: Preset, args: tuple[str, ...], *, texts: Mapping[str, str]) -> str:
     if preset.script is None:
         return " ".join([preset.command or "true", *map(shlex.quote, (*preset.args, *args))])
-    called = [interpreter(preset.script, texts.get(preset.script, "")), preset.script]
-    return shlex.join([*called, *preset.args, *args])
+    command = [interpreter(preset.script, texts.get(preset.script, "")), preset.script]
+    return shlex.join([*command, *preset.args, *args])
 
 
 def _run_line(preset: Preset, *, around: Around, args: tuple[str, ...], image_name: str | None) -> str:
@@ -140,11 +140,11 @@ def _in_container(line: str, *, preset: Preset, around: Around, image_name: str)
 
 def _build(example: Example) -> Preset | None:
     """Return the preset `build`, else an undeclared build.sh. Raise Wrong if the declaration cannot run."""
-    said = example.presets.get(BUILD)
+    definition = example.presets.get(BUILD)
     if BUILD not in example.presets and "build.sh" not in example.files:
         return None
     try:
-        return presets.read(BUILD, said, files=example.files)
+        return presets.read(BUILD, definition, files=example.files)
     except Wrong as wrong:
         raise Wrong(f"needs the preset {BUILD} first, which {wrong.problem}", near=wrong.near) from None
 

@@ -45,17 +45,17 @@ _FEW = 12
 def schemas() -> Mapping[str, Any]:
     """Return the copy of SkyPilot's schemas, by name."""
     text = resources.files("cvl_ci.planning").joinpath("skypilot_schema.json").read_text(encoding="utf-8")
-    found: Mapping[str, Any] = json.loads(text)
-    return found
+    by_name: Mapping[str, Any] = json.loads(text)
+    return by_name
 
 
 def mistakes(task: Mapping[str, Any]) -> dict[str, str]:
     """Return every mistake by its place in the file; empty when SkyPilot would read this task."""
     parts = (part(task) for part in (_in_task, _in_resources, _in_mounts, _in_volumes))
-    found: dict[str, str] = {}
+    by_path: dict[str, str] = {}
     for path, problem in islice(chain.from_iterable(parts), MOST_MISTAKES):
-        found.setdefault(path, _printable(problem))
-    return found
+        by_path.setdefault(path, _printable(problem))
+    return by_path
 
 
 def _printable(text: str) -> str:
@@ -69,7 +69,9 @@ def with_own_names(config: Mapping[str, Any]) -> dict[str, Any]:
     named = _renamed(config)
     for key in _ALTERNATIVES:
         if isinstance(named.get(key), list):
-            named[key] = [_renamed(each) if isinstance(each, Mapping) else each for each in named[key]]
+            named[key] = [
+                _renamed(alternative) if isinstance(alternative, Mapping) else alternative for alternative in named[key]
+            ]
     return named
 
 
@@ -94,8 +96,8 @@ def _in_resources(task: Mapping[str, Any]) -> Found:
         return
     yield from _twice(config, "resources")
     for key in _ALTERNATIVES:
-        for number, each in enumerate(config[key] if isinstance(config.get(key), list) else ()):
-            yield from _twice(each, f"resources.{key}[{number}]") if isinstance(each, Mapping) else ()
+        for number, alternative in enumerate(config[key] if isinstance(config.get(key), list) else ()):
+            yield from _twice(alternative, f"resources.{key}[{number}]") if isinstance(alternative, Mapping) else ()
     if config.keys() >= set(_ALTERNATIVES):
         yield "resources.any_of", "has both resources.any_of and resources.ordered: SkyPilot takes one of them"
     yield from check(_as_read(config), schemas()["resources"], "resources")
@@ -162,14 +164,14 @@ def check(value: object, schema: Schema, path: str) -> Found:
 
 def _one_of(value: object, alternatives: Sequence[Schema], path: str) -> Found:
     """Yield nothing if one alternative fits; else the mistakes by the first alternative of the value's own type."""
-    tried = [list(check(value, each, path)) for each in alternatives]
-    if not all(tried):
+    results = [list(check(value, alternative, path)) for alternative in alternatives]
+    if not all(results):
         return
-    alike = [found for each, found in zip(alternatives, tried, strict=True) if _fits(value, each)]
+    alike = [result for alternative, result in zip(alternatives, results, strict=True) if _fits(value, alternative)]
     if alike:
         yield from alike[0]
         return
-    kinds = dict.fromkeys(kind for each in alternatives for kind in _kinds(each))
+    kinds = dict.fromkeys(kind for alternative in alternatives for kind in _kinds(alternative))
     yield path, _sentence(path, value, f"is not {' or '.join(kinds)}")
 
 
@@ -180,15 +182,15 @@ def _names(schema: Schema) -> list[str]:
 
 def _kinds(schema: Schema) -> Iterator[str]:
     yield from (_TYPES[name][1] for name in _names(schema))
-    for each in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
-        yield from _kinds(each)
+    for alternative in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        yield from _kinds(alternative)
 
 
 def _fits(value: object, schema: Schema) -> bool:
     """Return whether the value has one of the types that the schema allows at all."""
     alternatives = (*schema.get("anyOf", ()), *schema.get("oneOf", ()))
     if alternatives and "type" not in schema:
-        return any(_fits(value, each) for each in alternatives)
+        return any(_fits(value, alternative) for alternative in alternatives)
     names = _names(schema)
     return not names or any(_is(value, name) for name in names)
 
@@ -203,21 +205,21 @@ def _is(value: object, name: str) -> bool:
 
 def _in_mapping(value: Mapping[str, Any], schema: Schema, path: str) -> Found:
     properties: Mapping[str, Schema] = schema.get("properties", {})
-    for key, each in value.items():
-        here = f"{path}.{key}" if path else str(key)
+    for key, inner in value.items():
+        place = f"{path}.{key}" if path else str(key)
         rules = _rules_of(key, schema)
         if rules is None:
-            yield here, _unknown(here, str(key), properties)
+            yield place, _unknown(place, str(key), properties)
         else:
-            yield from check(each, rules, here)
+            yield from check(inner, rules, place)
     what = path or "the task"
     yield from ((path, f"has {what} without {name}") for name in schema.get("required", ()) if name not in value)
     if len(value) > schema.get("maxProperties", len(value)):
         yield path, f"has {what} with {len(value)} keys, where SkyPilot takes {schema['maxProperties']}"
     if len(value) < schema.get("minProperties", 0):
         yield path, f"has {what} with nothing in it"
-    for each in schema.get("not", {}).get("anyOf", ()):
-        for name in value.keys() & set(each["required"]):
+    for inner in schema.get("not", {}).get("anyOf", ()):
+        for name in value.keys() & set(inner["required"]):
             yield f"{path}.{name}", f"has the key {f'{path}.{name}'!r}, which SkyPilot sets itself"
 
 
@@ -230,8 +232,8 @@ def _rules_of(key: object, schema: Schema) -> Schema | None:
         if re.search(pattern, str(key)):
             return dict(rules)
     # SkyPilot leaves some lists of keys open by accident: an unknown key is a mistake there too.
-    others = schema.get("additionalProperties", not (properties or patterns))
-    return dict(others) if isinstance(others, Mapping) else ({} if others else None)
+    additional = schema.get("additionalProperties", not (properties or patterns))
+    return dict(additional) if isinstance(additional, Mapping) else ({} if additional else None)
 
 
 def _unknown(path: str, key: str, properties: Mapping[str, Schema]) -> str:
@@ -244,13 +246,13 @@ def _unknown(path: str, key: str, properties: Mapping[str, Schema]) -> str:
 
 
 def _in_list(value: Sequence[Any], schema: Schema, path: str) -> Found:
-    for number, each in enumerate(value):
-        yield from check(each, schema.get("items", {}), f"{path}[{number}]")
+    for number, item in enumerate(value):
+        yield from check(item, schema.get("items", {}), f"{path}[{number}]")
     if len(value) < schema.get("minItems", 0):
         yield path, f"has {path} with nothing in it"
     if len(value) > schema.get("maxItems", len(value)):
         yield path, f"has {path} with {len(value)} entries, where SkyPilot takes {schema['maxItems']}"
-    if schema.get("uniqueItems") and len({repr(each) for each in value}) < len(value):
+    if schema.get("uniqueItems") and len({repr(item) for item in value}) < len(value):
         yield path, f"has {path} with an entry twice"
 
 

@@ -18,9 +18,9 @@ def filled(value: Any, variables: Mapping[str, str]) -> Any:
     if isinstance(value, str):
         return _VARIABLE.sub(lambda match: variables.get(match[1], match[0]), value)
     if isinstance(value, Mapping):
-        return {filled(key, variables): filled(each, variables) for key, each in value.items()}
+        return {filled(key, variables): filled(inner, variables) for key, inner in value.items()}
     if isinstance(value, list):
-        return [filled(each, variables) for each in value]
+        return [filled(inner, variables) for inner in value]
     return value
 
 
@@ -44,11 +44,11 @@ def _names(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield from _VARIABLE.findall(value)
     elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _names(each)
+        for inner in value.values():
+            yield from _names(inner)
     elif isinstance(value, list):
-        for each in value:
-            yield from _names(each)
+        for inner in value:
+            yield from _names(inner)
 
 
 def with_absolute_sources(
@@ -63,10 +63,10 @@ def with_absolute_sources(
         if isinstance(source, Mapping) and "source" in source:
             return {**source, "source": absolute(source["source"])}
         if isinstance(source, list):
-            return [absolute(each) for each in source]
+            return [absolute(inner) for inner in source]
         if not isinstance(source, str) or _ELSEWHERE.match(source) or _VARIABLE.match(source):
             return source
-        found = locate(source)
-        return source if found is None else f"{root}/{found}"
+        place = locate(source)
+        return source if place is None else f"{root}/{place}"
 
     return {**extra, "file_mounts": {target: absolute(source) for target, source in mounts.items()}}

@@ -33,30 +33,30 @@ class FormTree:
 
     def longest_at(self, text: str, at: int) -> int:
         """Return the length of the longest word that stands in a text at this place; 0: none does."""
-        node, here, longest = self, at, 0
+        node, place, longest = self, at, 0
         while True:
-            child = node.children.get(text[here : here + 1])
-            if child is None or not text.startswith(child.label, here):
+            child = node.children.get(text[place : place + 1])
+            if child is None or not text.startswith(child.label, place):
                 return longest
-            here += len(child.label)
+            place += len(child.label)
             node = child
             if node.is_end:
-                longest = here - at
+                longest = place - at
 
     def rests_after(self, beginning: str) -> Iterator[str]:
         """Yield the missing end of each longer word with this beginning."""
-        node, here = self, 0
+        node, place = self, 0
         above = ""
-        while here < len(beginning):
-            child = node.children.get(beginning[here])
+        while place < len(beginning):
+            child = node.children.get(beginning[place])
             if child is None:
                 return
-            if not beginning.startswith(child.label, here):
-                remaining = beginning[here:]
+            if not beginning.startswith(child.label, place):
+                remaining = beginning[place:]
                 if not child.label.startswith(remaining):
                     return
                 above = child.label[len(remaining) :]
-            here += len(child.label)
+            place += len(child.label)
             node = child
         waiting = [(node, above)]
         while waiting:
@@ -69,4 +69,4 @@ class FormTree:
 def _common(one: str, other: str) -> int:
     """Return how many letters two texts have in common at their beginnings."""
     pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (mine, theirs) in pairs if mine != theirs), min(len(one), len(other)))
+    return next((at for at, (one_sign, other_sign) in pairs if one_sign != other_sign), min(len(one), len(other)))

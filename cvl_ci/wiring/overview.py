@@ -22,7 +22,7 @@ def status(environ: Mapping[str, str], *, cloud: str) -> Overview:
     from cvl_ci.lease import Owner
     from cvl_ci.local.lease_records import FileRecords
 
-    places, _ = reaping.asked(cloud, grace="0", regions=prices(environ).regions, dashes="--")
+    places, _ = reaping.read_words(cloud, grace="0", regions=prices(environ).regions, dashes="--")
     if cloud.strip() and not places:
         places = all_set_up(environ)
     unread: list[str] = []

@@ -34,7 +34,7 @@ def reap(
     from cvl_ci.github.runs import WorkflowRuns
     from cvl_ci.lease import Owner
 
-    places, seconds = reaping.asked(cloud, grace=grace or "10m", regions=prices(environ).regions, dashes=dashes)
+    places, seconds = reaping.read_words(cloud, grace=grace or "10m", regions=prices(environ).regions, dashes=dashes)
     repository = environ.get("GITHUB_REPOSITORY", "")
     token = action_variables.value(environ, "github_token") or environ.get("GITHUB_TOKEN", "")
     api = environ.get("GITHUB_API_URL") or "https://api.github.com"

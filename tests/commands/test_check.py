@@ -51,9 +51,9 @@ def test_all_named_clouds_must_be_usable_and_one_where_none_is_named() -> None:
 
 def test_names_that_are_no_clouds_are_all_told() -> None:
     with pytest.raises(RequestError, match=r"(?s)awz.*Did you mean aws.*gpc"):
-        check.asked(["awz", "gcp,gpc"], ["aws", "gcp"])
-    assert check.asked([], ["aws", "gcp"]) == ["aws", "gcp"]
-    assert check.asked(["GCP,aws", "aws"], ["aws", "gcp"]) == ["gcp", "aws"]
+        check.named_clouds(["awz", "gcp,gpc"], ["aws", "gcp"])
+    assert check.named_clouds([], ["aws", "gcp"]) == ["aws", "gcp"]
+    assert check.named_clouds(["GCP,aws", "aws"], ["aws", "gcp"]) == ["gcp", "aws"]
 
 
 def test_it_is_instant_and_loads_neither_sky_nor_boto3(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def everything(**answers: Found | Exception) -> tuple[Downed, str]:
         clock=FakeClock(),
     )
     downed = down.down([], everything=True, places=places, user_id="u", tools=tools)
-    return downed, "\n".join(down_text.lines(downed, asked=places))
+    return downed, "\n".join(down_text.lines(downed, places=places))
 
 
 def test_a_provider_that_answers_and_shows_nothing_is_proof() -> None:

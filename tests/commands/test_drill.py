@@ -145,7 +145,7 @@ class Stage:
             say=self.said.append,
         )
         self.run.phase = phase if self.run.phase is Phase.RUNNING else self.run.phase
-        wanted = [drilling.Asked(phase=phase, kill=kill)]
+        wanted = [drilling.DrillRequest(phase=phase, kill=kill)]
         (receipt,) = drilling.drill(wanted, place=PLACE, user_id="0badcafe", tools=tools)
         return receipt
 
@@ -337,9 +337,9 @@ def test_the_receipt_says_what_was_asked_where_and_when(stage: Stage) -> None:
 # ---- what may be asked -----------------------------------------------------------------------------------------------
 
 
-def wanted(place: Place = PLACE, *, server: str = "", **given: str | bool | None) -> list[drilling.Asked]:
+def wanted(place: Place = PLACE, *, server: str = "", **given: str | bool | None) -> list[drilling.DrillRequest]:
     asked = {"phase": None, "kill": None, "everything": False, **given}
-    return drilling.asked(place=place, server=server, **asked)  # type: ignore[arg-type]
+    return drilling.requested_drills(place=place, server=server, **asked)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -368,7 +368,7 @@ def test_all_is_every_phase_and_every_death_that_can_be_had() -> None:
 
 def test_what_is_missing_is_told_at_once() -> None:
     with pytest.raises(RequestError) as error:
-        drilling.asked(phase=None, kill=None, everything=False, place=None, server="")
+        drilling.requested_drills(phase=None, kill=None, everything=False, place=None, server="")
     assert [mistake.field for mistake in error.value.mistakes] == ["--cloud", "--phase", "--kill"]
     with pytest.raises(RequestError, match="name no other"):
         wanted(everything=True, phase="running")

@@ -12,7 +12,7 @@ import pytest
 
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands import matrix
-from cvl_ci.commands.matrix import Asked, Matrix, as_json, as_text, build
+from cvl_ci.commands.matrix import Matrix, MatrixRequest, as_json, as_text, build
 from cvl_ci.errors import RequestError
 from cvl_ci.local.git.changes import ancestors, changed_paths
 from cvl_ci.local.git.checkout import open_checkout
@@ -31,7 +31,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def built(root: Path) -> Build:
     def building(**asked: Any) -> Matrix:
-        return build(Asked(**asked), checkout=open_checkout(root), prices=PRICES)
+        return build(MatrixRequest(**asked), checkout=open_checkout(root), prices=PRICES)
 
     return building
 

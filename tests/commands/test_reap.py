@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.commands.reap.reap import Reaped, Tools, asked, reap
+from cvl_ci.commands.reap.reap import Reaped, Tools, read_words, reap
 from cvl_ci.commands.reap.text import lines, verdict
 from cvl_ci.errors import CvlError, LeakFound, NotProvedGone, RequestError
 from cvl_ci.lease import Owner
@@ -66,8 +66,8 @@ class Stage:
         self.workflow = FakeWorkflow()
 
     def reap(self, **changed: Any) -> Reaped:
-        asked: dict[str, Any] = {"owner": "cvl/ci", "repository": "cvl/ci", "named": False, "grace": 600.0}
-        asked |= {"dry_run": False, "user_id": "0a1b2c3d", **changed}
+        arguments: dict[str, Any] = {"owner": "cvl/ci", "repository": "cvl/ci", "named": False, "grace": 600.0}
+        arguments |= {"dry_run": False, "user_id": "0a1b2c3d", **changed}
         tools = Tools(
             clouds=FakeClouds(engine=FakeEngine(cloud=self.account)),
             prices=FakePrices(),
@@ -75,7 +75,7 @@ class Stage:
             clock=self.clock,
             runs=self.runs,
         )
-        return reap([Place(cloud="aws")], tools=tools, **asked)
+        return reap([Place(cloud="aws")], tools=tools, **arguments)
 
 
 @pytest.fixture
@@ -241,10 +241,10 @@ def test_a_cloud_that_cannot_be_asked_is_no_clean_sweep(stage: Stage) -> None:
 
 def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(RequestError) as caught:
-        asked("awss", grace="soon", regions=lambda _: ["us-east-1"], dashes="--")
+        read_words("awss", grace="soon", regions=lambda _: ["us-east-1"], dashes="--")
     assert [mistake.field for mistake in caught.value.mistakes] == ["--cloud", "--grace"]
     with pytest.raises(RequestError, match="us-east-1"):
-        asked("aws/us-esat-1", grace="0", regions=lambda _: ["us-east-1"])
+        read_words("aws/us-esat-1", grace="0", regions=lambda _: ["us-east-1"])
 
 
 def test_nothing_found_is_no_error(stage: Stage) -> None:

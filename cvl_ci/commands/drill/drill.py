@@ -88,12 +88,14 @@ class Tools:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class DrillRequest:
     phase: Phase
     kill: str
 
 
-def asked(*, phase: str | None, kill: str | None, everything: bool, place: Place | None, server: str) -> list[Asked]:
+def requested_drills(
+    *, phase: str | None, kill: str | None, everything: bool, place: Place | None, server: str
+) -> list[DrillRequest]:
     """Return the requested drills. Raises RequestError with all mistakes, and with the reason for an impossible kill.
 
     `server`: the address of the API server that would drive a run there, empty without one.
@@ -103,17 +105,17 @@ def asked(*, phase: str | None, kill: str | None, everything: bool, place: Place
     )
     if everything and (phase or kill):
         mistakes.append(Mistake(field="--all", value="", problem="runs every phase and every kill: name no other"))
-    for name, given in (("--phase", phase), ("--kill", kill)):
-        if not given and not everything:
+    for name, value in (("--phase", phase), ("--kill", kill)):
+        if not value and not everything:
             mistakes.append(Mistake(field=name, value="", problem="is missing: name it, or use --all"))
     if place and kill and (why := refusal(kill, place=place, server=server)):
         mistakes.append(Mistake(field="--kill", value=kill, problem=f"is not possible here: {why}"))
     if mistakes or place is None:
         raise RequestError(mistakes)
     if phase and kill:
-        return [Asked(phase=Phase(phase), kill=kill)]
-    deaths = [each for each in words.KILLS if not refusal(each, place=place, server=server)]
-    return [Asked(phase=Phase(each), kill=death) for each in words.PHASES for death in deaths]
+        return [DrillRequest(phase=Phase(phase), kill=kill)]
+    deaths = [kill_name for kill_name in words.KILLS if not refusal(kill_name, place=place, server=server)]
+    return [DrillRequest(phase=Phase(kill_name), kill=death) for kill_name in words.PHASES for death in deaths]
 
 
 def refusal(kill: str, *, place: Place, server: str) -> str:
@@ -129,14 +131,14 @@ def refusal(kill: str, *, place: Place, server: str) -> str:
     return ""
 
 
-def drill(wanted: Sequence[Asked], *, place: Place, user_id: str, tools: Tools) -> list[Receipt]:
+def drill(requests: Sequence[DrillRequest], *, place: Place, user_id: str, tools: Tools) -> list[Receipt]:
     """Run the drills one after the other, on one opened cloud: a sandbox must outlive the run that is killed."""
     receipts = []
     with tools.clouds.open([place], user_id=user_id, watch=_silent) as cloud:
-        for number, each in enumerate(wanted, 1):
-            tools.say(f"drill {number} of {len(wanted)}: {each.kill} while {each.phase.value}")
+        for number, request in enumerate(requests, 1):
+            tools.say(f"drill {number} of {len(requests)}: {request.kill} while {request.phase.value}")
             try:
-                receipts.append(_Drill(each, place=place, cloud=cloud, tools=tools).held())
+                receipts.append(_Drill(request, place=place, cloud=cloud, tools=tools).run_drill())
             except CvlError as error:
                 if error.money == NOTHING_STARTED:  # a machine that stays raises NotProvedGone instead
                     error.money = "cvl-ci has taken down all that the drill had started."
@@ -147,40 +149,40 @@ def drill(wanted: Sequence[Asked], *, place: Place, user_id: str, tools: Tools) 
 class _Drill:
     """One drill."""
 
-    def __init__(self, wanted: Asked, *, place: Place, cloud: Cloud, tools: Tools) -> None:
-        self._wanted, self._place, self._cloud = wanted, place, cloud
+    def __init__(self, request: DrillRequest, *, place: Place, cloud: Cloud, tools: Tools) -> None:
+        self._wanted, self._place, self._cloud = request, place, cloud
         self._asked_about = Place(cloud=cloud.through) if cloud.through else place
         self._clock, self._ground, self._say = tools.clock, tools.ground, tools.say
-        self._latest = tools.clock.now() + _longest_minutes(wanted) * 60
+        self._latest = tools.clock.now() + _longest_minutes(request) * 60
         """The moment by which the machine must have ended itself."""
-        self._run = self._ground.start(_options(wanted, place), task=_task(wanted))
+        self._run = self._ground.start(_options(request, place), task=_task(request))
 
-    def held(self) -> Receipt:
+    def run_drill(self) -> Receipt:
         """Carry out the drill. It leaves nothing behind after any event, including a person's Ctrl-C."""
         receipt: Receipt | None = None
         try:
-            receipt = self._caught() if self._is_there() else self._not_killed()
+            receipt = self._killed_receipt() if self._is_there() else self._not_killed()
         finally:
             self._run.close()
             if self._run.lease and (receipt is None or not receipt.is_gone):
-                self._last_resort(told=receipt is not None)
+                self._last_resort(has_receipt=receipt is not None)
         return receipt if receipt.is_gone else replace(receipt, checks=self._receipt(self._look()).checks)
 
-    def _last_resort(self, *, told: bool) -> None:
+    def _last_resort(self, *, has_receipt: bool) -> None:
         """Take down the rest of the run. `told`: a receipt lists the leftovers; without one, raise an error."""
         self._say(f"taking down the rest of {self._run.lease}")
-        typed = self._ground.type(["down", self._run.lease])
+        command = self._ground.type(["down", self._run.lease])
         stopped = False
         try:
             try:
-                code = typed.wait(within=WORK_SECONDS)
+                code = command.wait(within=WORK_SECONDS)
             except KeyboardInterrupt:  # the only one: the answer to a later one is an error in words
-                stopped, code = True, typed.wait(within=WORK_SECONDS)
+                stopped, code = True, command.wait(within=WORK_SECONDS)
         finally:
-            typed.close()
+            command.close()
         if code == 0 and stopped:
             raise KeyboardInterrupt
-        if code != 0 and (stopped or not told):
+        if code != 0 and (stopped or not has_receipt):
             raise NotProvedGone(
                 f"The drill was stopped, and there is no proof that the machine of {self._run.lease} is gone.",
                 money="It may still be running and billed until its own end, at the latest "
@@ -190,17 +192,17 @@ class _Drill:
 
     def _is_there(self) -> bool:
         phase = self._wanted.phase
-        there = self._run.reaches(phase, within=PHASE_SECONDS)
-        if there and phase is Phase.PROVISIONING:
+        is_reached = self._run.reaches(phase, within=PHASE_SECONDS)
+        if is_reached and phase is Phase.PROVISIONING:
             # A death before a machine exists would prove nothing.
-            there = self._run.comes_to(lambda: self._run.asked, PHASE_SECONDS) and self._machine_is_seen()
-        return there and self._run.phase is phase
+            is_reached = self._run.comes_to(lambda: self._run.asked, PHASE_SECONDS) and self._machine_is_seen()
+        return is_reached and self._run.phase is phase
 
     def _machine_is_seen(self) -> bool:
         """Wait until the provider shows a machine. Ask a silent provider again, like one without machines."""
         while True:
-            seen, _silent = self._look().read()
-            if seen:
+            resources, _silent = self._look().read()
+            if resources:
                 return True
             if self._run.wait(within=0.5) is not None or self._clock.now() > self._latest:
                 return False
@@ -208,18 +210,18 @@ class _Drill:
     def _not_killed(self) -> Receipt:
         """Let the run end by its own main, and return the reason why nothing was killed."""
         self._run.wait(within=WORK_SECONDS)
-        found = self._look()
+        answer = self._look()
         last = next((line for line in reversed(self._run.said) if line.strip()), "it printed nothing")
         problem = f"the run ended, hung or went on before it was caught in {self._wanted.phase.value}: {last}"
-        return replace(self._receipt(found), problem=problem)
+        return replace(self._receipt(answer), problem=problem)
 
     # ---- after the kill ----------------------------------------------------------------------------------------------
 
-    def _caught(self) -> Receipt:
+    def _killed_receipt(self) -> Receipt:
         self._kill()
-        killed, found = self._clock.monotonic(), self._look()
-        resources, silent = found.read()
-        receipt = replace(self._receipt(found), seen_after_kill=sum(not each.ending for each in resources))
+        killed, answer = self._clock.monotonic(), self._look()
+        resources, silent = answer.read()
+        receipt = replace(self._receipt(answer), seen_after_kill=sum(not resource.ending for resource in resources))
         unheard = f", and no answer came from {'; '.join(silent)}" if silent else ""
         self._say(f"killed; the provider shows {receipt.seen_after_kill} of it{unheard}")
         if problem := self._too_late(receipt):
@@ -228,21 +230,21 @@ class _Drill:
             if line > receipt.first:
                 self._say(f"line {line - 1} did not catch it")
                 self._run.lose()  # also if it only hangs
-            found, since = self._until_none(self._called_in(line))
-            receipt = replace(receipt, checks=self._receipt(found).checks, at=self._clock.now())
+            answer, since = self._until_none(self._called_in(line))
+            receipt = replace(receipt, checks=self._receipt(answer).checks, at=self._clock.now())
             if since is not None:
                 return replace(receipt, line=self._credited(line, receipt), seconds=max(0.0, since - killed))
         return receipt
 
     def _too_late(self, receipt: Receipt) -> str:
         """Return why the kill came too late: a resource that was ending already must not count for a later line."""
-        wanted = self._wanted.phase
+        phase = self._wanted.phase
         if receipt.first == MAIN:
             return ""
         self._run.wait(within=5.0)  # read all that it had written
-        if self._run.phase is not wanted:
+        if self._run.phase is not phase:
             return f"it had reached {self._run.phase.value if self._run.phase else 'nothing'} when it died"
-        if receipt.is_gone and wanted is not Phase.RELEASING:
+        if receipt.is_gone and phase is not Phase.RELEASING:
             return "its machine was ending already when it died"
         return ""
 
@@ -274,15 +276,15 @@ class _Drill:
         patience = WORK_SECONDS if worker else max(AFTERWARDS_SECONDS, self._latest - self._clock.now())
         until, at_work = self._clock.monotonic() + patience, worker is not None
         while True:
-            began, found = self._clock.monotonic(), self._look()
+            began, answer = self._clock.monotonic(), self._look()
             if at_work and worker is not None and worker.wait(within=0.0) is not None:
                 at_work, until = False, min(until, began + AFTERWARDS_SECONDS)
-            since = (began if since is None else since) if self._receipt(found).is_gone else None
+            since = (began if since is None else since) if self._receipt(answer).is_gone else None
             settled = since is not None and began - since >= SETTLE_SECONDS and not at_work
             if settled or began > until:
                 if worker is not None and worker is not self._run:
                     worker.close()
-                return found, since
+                return answer, since
             self._clock.sleep(LOOK_SECONDS)
 
     def _credited(self, line: int, receipt: Receipt) -> int:
@@ -296,32 +298,32 @@ class _Drill:
         except CvlError:
             return Found()
 
-    def _receipt(self, found: Found) -> Receipt:
+    def _receipt(self, answer: Found) -> Receipt:
         return Receipt(
             phase=self._wanted.phase,
             kill=self._wanted.kill,
             lease=self._run.lease,
             first=_FIRST[self._wanted.kill],
             at=self._clock.now(),
-            checks=() if found.unproved else found.asked,
+            checks=() if answer.unproved else answer.asked,
         )
 
 
 # ---- the run that is killed --------------------------------------------------------------------------------------
 
 
-def _task(wanted: Asked) -> str:
+def _task(request: DrillRequest) -> str:
     """Return a task that lasts in the phase of the kill and is quick before it. Its file takes time to fetch."""
-    lasting = OUTAGE_SECONDS / 2 if wanted.kill in {words.NETWORK, words.CREDENTIALS_EXPIRED} else 900
-    seconds = {phase: lasting if phase is wanted.phase else 1 for phase in (Phase.SETUP, Phase.RUNNING)}
+    lasting = OUTAGE_SECONDS / 2 if request.kill in {words.NETWORK, words.CREDENTIALS_EXPIRED} else 900
+    seconds = {phase: lasting if phase is request.phase else 1 for phase in (Phase.SETUP, Phase.RUNNING)}
     return (
         f"setup: sleep {seconds[Phase.SETUP]:.0f}\n"
         f"run: head -c 50000000 /dev/urandom > drilled; sleep {seconds[Phase.RUNNING]:.0f}\n"
     )
 
 
-def _options(wanted: Asked, place: Place) -> list[str]:
-    provisioning, runtime, heartbeat = _minutes(wanted)
+def _options(request: DrillRequest, place: Place) -> list[str]:
+    provisioning, runtime, heartbeat = _minutes(request)
     return [
         *("--cloud", str(place), "--gpu", "none"),
         *("--provision-timeout", f"{provisioning}m", "--max-runtime", f"{runtime}m"),
@@ -329,19 +331,19 @@ def _options(wanted: Asked, place: Place) -> list[str]:
     ]
 
 
-def _minutes(wanted: Asked) -> tuple[int, int, int]:
+def _minutes(request: DrillRequest) -> tuple[int, int, int]:
     """Return provisioning, runtime and heartbeat. They are short only if the drill proves the machine's own end.
 
     On a slow computer or cloud a shorter heartbeat would pass before its renewal, although nothing was lost.
     """
-    if _FIRST[wanted.kill] != MACHINE:
+    if _FIRST[request.kill] != MACHINE:
         return 15, 20, 20
-    return (4 if wanted.phase is Phase.PROVISIONING else 12), 3, 3
+    return (4 if request.phase is Phase.PROVISIONING else 12), 3, 3
 
 
-def _longest_minutes(wanted: Asked) -> float:
+def _longest_minutes(request: DrillRequest) -> float:
     """Return the longest life of the machine, including the time that a provider may need to end it."""
-    provisioning, runtime, _ = _minutes(wanted)
+    provisioning, runtime, _ = _minutes(request)
     return provisioning + runtime + RELEASE_MINUTES + 3
 
 

@@ -14,8 +14,8 @@ from cvl_ci.result.units import duration, moment
 def lines(receipt: Receipt) -> Iterator[str]:
     yield f"{receipt.kill} while {receipt.phase.value} (lease {plain(receipt.lease) or 'none'}): {_verdict(receipt)}"
     yield f"  the provider was last asked at {moment(receipt.at)}"
-    for asked in receipt.checks:
-        yield f"  {phrases.answer(asked)}"
+    for check in receipt.checks:
+        yield f"  {phrases.answer(check)}"
     if not receipt.checks:
         yield "  no provider could be asked: nothing is proved"
 

@@ -42,8 +42,8 @@ class Remembering:
     def head(self) -> str:
         return self._checkout.head
 
-    def locate(self, typed: str) -> str | None:
-        return self._checkout.locate(typed)
+    def locate(self, words: str) -> str | None:
+        return self._checkout.locate(words)
 
     def at(self, ref: str) -> Checkout:
         return self._checkout.at(ref)

@@ -14,19 +14,19 @@ from cvl_ci.ports import Checkout, Entry, Paths
 class Belonging:
     """Files of one example. `gone`: paths that the checkout once held; a change of them counts as well."""
 
-    def __init__(self, subject: Subject, *, checkout: Checkout, gone: Iterable[str] = ()) -> None:
+    def __init__(self, subject: Subject, *, checkout: Checkout, lost_paths: Iterable[str] = ()) -> None:
         self._checkout = checkout
-        known = checkout.paths()
-        lost = {*gone} - known.files
-        tree = Paths([*known.files, *lost]) if lost else known
+        paths = checkout.paths()
+        lost = {*lost_paths} - paths.files
+        tree = Paths([*paths.files, *lost]) if lost else paths
         self._parts = example_files.parts(subject, tree=tree, read=self._read)
 
     def entries(self) -> Sequence[Entry]:
         """Return the files for the machine."""
-        found: dict[str, Entry] = {}
+        by_path: dict[str, Entry] = {}
         for part in self._parts:
-            found |= {entry.path: entry for entry in self._checkout.files(part.path) if part.holds(entry.path)}
-        return list(found.values())
+            by_path |= {entry.path: entry for entry in self._checkout.files(part.path) if part.holds(entry.path)}
+        return list(by_path.values())
 
     def is_touched(self, changed: Collection[str]) -> bool:
         """Return whether one of these paths belongs to the example, also as the target of one of its links."""
@@ -53,16 +53,21 @@ class Belonging:
             return b""
 
 
-def subject(found: Example, *, texts: Mapping[str, str], globs: tuple[str, ...] | None, checkout: Checkout) -> Subject:
+def subject(
+    described: Example, *, texts: Mapping[str, str], globs: tuple[str, ...] | None, checkout: Checkout
+) -> Subject:
     """Return the subject of the rule.
 
     `texts`: by their paths below the example. `globs`: those of this run, which replace the example's own.
     """
-    sources = {python_packages.join(found.directory, path): text for path, text in texts.items()}
+    sources = {python_packages.join(described.directory, path): text for path, text in texts.items()}
     return Subject(
-        directory=found.directory,
-        texts={**sources, python_packages.join(found.directory, example.FILE_NAME): presets.commands(found.presets)},
-        globs=found.sends if globs is None else globs,
+        directory=described.directory,
+        texts={
+            **sources,
+            python_packages.join(described.directory, example.FILE_NAME): presets.commands(described.presets),
+        },
+        globs=described.sends if globs is None else globs,
         examples=tuple(checkout.examples()),
-        unseen=bool(found.unseen),
+        unseen=bool(described.unseen),
     )

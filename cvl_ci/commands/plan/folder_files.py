@@ -28,9 +28,9 @@ class Sent:
     warnings: tuple[str, ...] = ()
 
 
-def folder_files(typed: str, inputs: Inputs, checkout: Checkout) -> Sent:
+def folder_files(words: str, inputs: Inputs, checkout: Checkout) -> Sent:
     """Return all files of a folder but those that a rule leaves out, at their paths below it. Raise Wrong."""
-    path = checkout.locate(typed)
+    path = checkout.locate(words)
     if path is None:
         raise Wrong("is outside the repository")
     if not (checkout.root / path).is_dir():

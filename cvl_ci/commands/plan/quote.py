@@ -110,8 +110,8 @@ def machine(needs: Needs) -> str:
 
 
 def _offers(plan: RunPlan, prices: Prices, *, spot: Spot) -> tuple[Offer, ...]:
-    found = prices.offers(plan.needs, places=plan.places, spot=spot)
-    return tuple(offer for offer in found if offer.cloud not in plan.avoid)
+    offers = prices.offers(plan.needs, places=plan.places, spot=spot)
+    return tuple(offer for offer in offers if offer.cloud not in plan.avoid)
 
 
 def _most(plan: RunPlan, offers: Sequence[Offer], minutes: float) -> float:
@@ -121,9 +121,9 @@ def _most(plan: RunPlan, offers: Sequence[Offer], minutes: float) -> float:
 
 
 def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
-    where = ", ".join(map(str, plan.places)) or "any cloud"
+    places = ", ".join(map(str, plan.places)) or "any cloud"
     spot = " as spot" if plan.spot is Spot.ALWAYS else ""
-    problem = f"No price is known for {machine(plan.needs)}{spot} on {where}"
+    problem = f"No price is known for {machine(plan.needs)}{spot} on {places}"
     if there_is := _what_there_is(plan, prices):
         problem += f" ({there_is})"
     if plan.limits.max_cost_usd is not None:
@@ -146,14 +146,14 @@ def _what_there_is(plan: RunPlan, prices: Prices) -> str:
 
     It lists other counts at the run's places, and the same count elsewhere.
     """
-    found: dict[str, list[str]] = {}
-    for name, wanted in plan.needs.accelerators.items():
+    clouds_of: dict[str, list[str]] = {}
+    for name, needed_count in plan.needs.accelerators.items():
         for count in _COUNTS:
-            where: tuple[Place, ...] = () if count == wanted else plan.places
-            offers = prices.offers(Needs(accelerators={name: count}), places=where, spot=Spot.NEVER)
+            places: tuple[Place, ...] = () if count == needed_count else plan.places
+            offers = prices.offers(Needs(accelerators={name: count}), places=places, spot=Spot.NEVER)
             for cloud in dict.fromkeys(offer.cloud for offer in offers if offer.cloud not in plan.avoid):
-                found.setdefault(f"{count} × {name}", []).append(cloud)
-    return "; ".join(f"{gpus} on {', '.join(clouds)}" for gpus, clouds in found.items())
+                clouds_of.setdefault(f"{count} × {name}", []).append(cloud)
+    return "; ".join(f"{gpus} on {', '.join(clouds)}" for gpus, clouds in clouds_of.items())
 
 
 def _check_budget(plan: RunPlan, offer: Offer, minutes: float) -> None:
@@ -221,15 +221,15 @@ def _table(plan: RunPlan, offers: Sequence[Offer]) -> str:
         has = ", ".join([*gpus, f"{offer.vcpus:g} vCPUs", f"{offer.memory_gib:g} GiB"])
         nodes = f"{plan.num_nodes} × " if plan.num_nodes > 1 else ""
         hourly = f"{offer.hourly_usd * plan.num_nodes:.3f}"
-        where = f"{offer.cloud}/{offer.region}"
-        rows.append((hourly, nodes + offer.instance_type, where, "spot" if offer.spot else "on-demand", has))
+        place = f"{offer.cloud}/{offer.region}"
+        rows.append((hourly, nodes + offer.instance_type, place, "spot" if offer.spot else "on-demand", has))
     widths = [max(len(row[at]) for row in rows) for at in range(4)]
     lines = [
         "  ".join([f"  {row[0]:>{widths[0]}}", *(f"{row[at]:<{widths[at]}}" for at in (1, 2, 3)), row[4]]).rstrip()
         for row in rows
     ]
-    left = len(offers) - SHOWN_OFFERS
-    return "\n".join([*lines, *([f"  and {left} more"] if left > 0 else [])])
+    hidden_count = len(offers) - SHOWN_OFFERS
+    return "\n".join([*lines, *([f"  and {hidden_count} more"] if hidden_count > 0 else [])])
 
 
 def _cost(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
@@ -237,24 +237,28 @@ def _cost(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
         return ""
     billed = "" if quoted.offers[0].cloud != SANDBOX else " if it were AWS; the sandbox bills nothing"
     longest = duration((quoted.deadline_minutes + plan.limits.keep_minutes) * 60)
-    kept = ", and kept when the job fails" if plan.limits.keep_minutes else ""
-    most = f"at most {dollars(quoted.max_usd)} in {longest} with boot and release{kept}"
+    keep_text = ", and kept when the job fails" if plan.limits.keep_minutes else ""
+    most = f"at most {dollars(quoted.max_usd)} in {longest} with boot and release{keep_text}"
     first = f"  {dollars(quoted.hourly_usd)} an hour, {most}{billed}."
     dearest = max(offer.hourly_usd for offer in quoted.offers) * plan.num_nodes
-    taken = [f"  If that is not available, up to {dollars(dearest)} an hour."] if dearest > quoted.hourly_usd else []
-    return "\n".join([first, *taken, *_other_price(plan, quoted, prices), f"  Prices: {prices.date}."])
+    failover_lines = (
+        [f"  If that is not available, up to {dollars(dearest)} an hour."] if dearest > quoted.hourly_usd else []
+    )
+    return "\n".join([first, *failover_lines, *_other_price(plan, quoted, prices), f"  Prices: {prices.date}."])
 
 
 def _other_price(plan: RunPlan, quoted: Quote, prices: Prices) -> list[str]:
     """Return what spot would save, or what a fallback from spot would cost."""
     first = quoted.offers[0]
     other = Spot.NEVER if first.spot else Spot.ALWAYS
-    found = _offers(plan, prices, spot=other)
-    if not found or quoted.hourly_usd is None:
+    offers = _offers(plan, prices, spot=other)
+    if not offers or quoted.hourly_usd is None:
         return []
-    hourly = found[0].hourly_usd * plan.num_nodes
+    hourly = offers[0].hourly_usd * plan.num_nodes
     kind = "On-demand" if first.spot else "On spot"
-    return [f"  {kind} from {dollars(hourly)} an hour ({found[0].instance_type}, {found[0].cloud}/{found[0].region})."]
+    return [
+        f"  {kind} from {dollars(hourly)} an hour ({offers[0].instance_type}, {offers[0].cloud}/{offers[0].region})."
+    ]
 
 
 def _machines(plan: RunPlan, offer: Offer) -> str:

@@ -41,16 +41,16 @@ class Downed:
 
 def down(names: Sequence[str], *, everything: bool, places: Sequence[Place], user_id: str, tools: Tools) -> Downed:
     """End these leases. `places`: where to look for leases without a record on this computer."""
-    known = {record.name: record for record in tools.records.all()}
-    wanted = [_known_or_new(name, known, places, tools.clock) for name in names]
+    by_name = {record.name: record for record in tools.records.all()}
+    to_end = [_known_or_new(name, by_name, places, tools.clock) for name in names]
     silent, unlabelled = tuple[str, ...](), tuple[Resource, ...]()
     if everything:
-        open_records = {name: record for name, record in known.items() if record.released_at is None}
-        wanted += open_records.values()
-        resources, silent = _shown(places, user_id, tools)
-        wanted += _unknown(resources, open_records, tools.clock)
+        open_records = {name: record for name, record in by_name.items() if record.released_at is None}
+        to_end += open_records.values()
+        resources, silent = _all_resources(places, user_id, tools)
+        to_end += _unknown(resources, open_records, tools.clock)
         unlabelled = tuple(one for _, one in resources if not one.ending and not one.labels.get(LABEL_LEASE))
-    records = {record.name: record for record in wanted}
+    records = {record.name: record for record in to_end}
     return Downed(
         releases={name: _end(record, user_id, tools) for name, record in records.items()},
         silent=silent,
@@ -58,14 +58,14 @@ def down(names: Sequence[str], *, everything: bool, places: Sequence[Place], use
     )
 
 
-def _known_or_new(name: str, known: dict[str, LeaseRecord], places: Sequence[Place], clock: Clock) -> LeaseRecord:
-    if name in known and places:  # a person's place and the record's places: only both together prove it gone
-        recorded = (*known[name].places, *map(Place.parse, known[name].regions))
-        return replace(known[name], places=tuple(dict.fromkeys([*places, *recorded])), regions=())
-    if name in known:
-        return known[name]
+def _known_or_new(name: str, by_name: dict[str, LeaseRecord], places: Sequence[Place], clock: Clock) -> LeaseRecord:
+    if name in by_name and places:  # a person's place and the record's places: only both together prove it gone
+        recorded = (*by_name[name].places, *map(Place.parse, by_name[name].regions))
+        return replace(by_name[name], places=tuple(dict.fromkeys([*places, *recorded])), regions=())
+    if name in by_name:
+        return by_name[name]
     if not places:
-        near = tuple(sorted(known)[-3:])
+        near = tuple(sorted(by_name)[-3:])
         raise RequestError(
             [Mistake(field="NAME", value=name, problem="is not a lease recorded on this machine", near=near)],
             next_step="Name its cloud (`--cloud aws`), and cvl-ci asks the provider for it by name.",
@@ -73,12 +73,14 @@ def _known_or_new(name: str, known: dict[str, LeaseRecord], places: Sequence[Pla
     return LeaseRecord(name=name, labels={}, deadline=0.0, places=tuple(places), taken_at=clock.now())
 
 
-def _shown(places: Sequence[Place], user_id: str, tools: Tools) -> tuple[list[tuple[Place, Resource]], tuple[str, ...]]:
+def _all_resources(
+    places: Sequence[Place], user_id: str, tools: Tools
+) -> tuple[list[tuple[Place, Resource]], tuple[str, ...]]:
     """Return the resources of all owners, and the silent clouds.
 
     A cloud that cannot be opened does not block others.
     """
-    shown: list[tuple[Place, Resource]] = []
+    listed: list[tuple[Place, Resource]] = []
     unheard: list[str] = []
     for place in places:
         try:
@@ -87,27 +89,27 @@ def _shown(places: Sequence[Place], user_id: str, tools: Tools) -> tuple[list[tu
         except CvlError as error:
             unheard.append(f"{place}: {error.what}")
             continue
-        shown += [(place, resource) for resource in resources]
+        listed += [(place, resource) for resource in resources]
         unheard += silent
-    return shown, tuple(unheard)
+    return listed, tuple(unheard)
 
 
 def _unknown(
-    shown: Sequence[tuple[Place, Resource]], known: Mapping[str, LeaseRecord], clock: Clock
+    listed: Sequence[tuple[Place, Resource]], by_name: Mapping[str, LeaseRecord], clock: Clock
 ) -> list[LeaseRecord]:
     """Return the leases that have no open record here: another computer's, a lost HOME's, or a lease that came back."""
     leases: dict[str, LeaseRecord] = {}
-    for place, resource in shown:
+    for place, resource in listed:
         name = resource.labels.get(LABEL_LEASE, "")
-        if name and name not in known:
-            where = (*leases[name].regions, f"{place.cloud}/{resource.region}") if name in leases else ()
+        if name and name not in by_name:
+            regions = (*leases[name].regions, f"{place.cloud}/{resource.region}") if name in leases else ()
             leases[name] = LeaseRecord(
                 name=name,
                 labels=resource.labels,
                 deadline=0.0,
                 places=(place,),
                 taken_at=resource.created_at or clock.now(),
-                regions=where or (f"{place.cloud}/{resource.region}",),
+                regions=regions or (f"{place.cloud}/{resource.region}",),
             )
     return list(leases.values())
 

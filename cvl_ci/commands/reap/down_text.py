@@ -10,7 +10,7 @@ from cvl_ci.result import phrases
 from cvl_ci.result.sanitize import plain
 
 
-def lines(downed: Downed, *, asked: Sequence[Place]) -> Iterator[str]:
+def lines(downed: Downed, *, places: Sequence[Place]) -> Iterator[str]:
     """Yield the lines. `asked`: the places that the user named."""
     for name, release in downed.releases.items():
         yield f"{name}: {'gone' if release.gone else 'NOT PROVED GONE: it may still be running and billed'}"
@@ -27,11 +27,11 @@ def lines(downed: Downed, *, asked: Sequence[Place]) -> Iterator[str]:
             "Check the credentials with `cvl-ci check`, and run this again."
         )
     elif not downed.releases and not downed.unlabelled:
-        yield _nothing(asked)
+        yield _nothing_left(places)
 
 
-def _nothing(asked: Sequence[Place]) -> str:
-    if asked:
-        clouds = ", ".join(map(str, asked))
+def _nothing_left(places: Sequence[Place]) -> str:
+    if places:
+        clouds = ", ".join(map(str, places))
         return f"Nothing of ours is left: no lease is recorded as running here, and none is shown by {clouds}."
     return "No lease is recorded as running here. No cloud was asked: add `--cloud aws` to search there too."

@@ -72,7 +72,7 @@ class Reaped:
     others: int = 0
     unlabelled: tuple[Resource, ...] = ()
     left: tuple[Resource, ...] = ()
-    asked: tuple[Asked, ...] = ()
+    checks: tuple[Asked, ...] = ()
     unproved: tuple[str, ...] = ()
     silent: tuple[str, ...]
     """The clouds without a complete answer, at the first or the last check.
@@ -86,7 +86,7 @@ class Reaped:
         return not (self.left or self.silent)
 
 
-def asked(
+def read_words(
     cloud: str, *, grace: str, regions: Callable[[str], Sequence[str]], dashes: str = ""
 ) -> tuple[tuple[Place, ...], float]:
     """Return the places and the grace in seconds, from the user's words.
@@ -94,10 +94,10 @@ def asked(
     Without a named place the tuple is empty. RequestError lists all mistakes at once. `dashes`: the prefix of input
     names as the user typed them.
     """
-    mistakes, found, minutes = [], tuple[Place, ...](), 0.0
+    mistakes, places, minutes = [], tuple[Place, ...](), 0.0
     try:
-        found = locations.read(cloud) if cloud.strip() else ()
-        for place in found:
+        places = locations.read(cloud) if cloud.strip() else ()
+        for place in places:
             locations.check_regions(place, regions)
     except Wrong as wrong:
         mistakes.append(
@@ -109,11 +109,11 @@ def asked(
         mistakes.append(Mistake(field=f"{dashes}grace", value=grace, problem=str(wrong), near=wrong.near))
     if mistakes:
         raise RequestError(mistakes)
-    return found, minutes * 60
+    return places, minutes * 60
 
 
 def reap(
-    where: Sequence[Place],
+    places: Sequence[Place],
     *,
     owner: str | None,
     repository: str,
@@ -127,22 +127,22 @@ def reap(
 
     `named`: the user typed the owner, so it must match if any lease exists.
     """
-    with tools.clouds.open(where, user_id=user_id, watch=_silent) as cloud:
+    with tools.clouds.open(places, user_id=user_id, watch=_silent) as cloud:
         inventory, now = cloud.inventory, tools.clock.now()
-        found = inventory.find(lease=None, places=where)
-        resources, silent = found.read()
+        answer = inventory.find(lease=None, places=places)
+        resources, silent = answer.read()
         alive = [resource for resource in resources if not resource.ending]
         labelled = [resource for resource in alive if LABEL_LEASE in resource.labels]
-        mine = _of(labelled, owner, named=named)
-        over = [suspect for lease in _by_lease(mine).values() if (suspect := _judged(lease, repository, now, tools))]
+        own = _of(labelled, owner, named=named)
+        over = [suspect for lease in _by_lease(own).values() if (suspect := _suspect(lease, repository, now, tools))]
         due = tuple(suspect for suspect in over if suspect.over_at + grace <= now)
-        asked, left = found.asked, tuple[Resource, ...]()
+        checks, leftovers = answer.asked, tuple[Resource, ...]()
         if due and not dry_run:
-            prey = [resource for suspect in due for resource in suspect.resources]
-            after = sweep(prey, inventory=inventory, places=where, clock=tools.clock, say=tools.workflow.warning)
-            left, still_silent = after.read()
+            to_remove = [resource for suspect in due for resource in suspect.resources]
+            after = sweep(to_remove, inventory=inventory, places=places, clock=tools.clock, say=tools.workflow.warning)
+            leftovers, still_silent = after.read()
             # A cloud that was silent at the first check was not judged by it, even if it answers later.
-            asked = (*after.asked, *(one for one in found.asked if one.error is not None))
+            checks = (*after.asked, *(one for one in answer.asked if one.error is not None))
             silent = (*silent, *still_silent)
     return Reaped(
         at=now,
@@ -150,12 +150,12 @@ def reap(
         dry_run=dry_run,
         due=due,
         marked=tuple(suspect for suspect in over if suspect not in due),
-        living=len(_by_lease(mine)) - len(over),
-        others=len(labelled) - len(mine),
+        living=len(_by_lease(own)) - len(over),
+        others=len(labelled) - len(own),
         unlabelled=tuple(resource for resource in alive if LABEL_LEASE not in resource.labels),
-        left=left,
-        asked=asked,
-        unproved=found.unproved,
+        left=leftovers,
+        checks=checks,
+        unproved=answer.unproved,
         silent=silent,
     )
 
@@ -163,13 +163,13 @@ def reap(
 def _of(labelled: Sequence[Resource], owner: str | None, *, named: bool) -> list[Resource]:
     if owner is None:
         return list(labelled)
-    wanted = owner_label(owner)
-    mine = [resource for resource in labelled if resource.labels.get(LABEL_OWNER) == wanted]
-    if named and labelled and not mine:
+    label = owner_label(owner)
+    own = [resource for resource in labelled if resource.labels.get(LABEL_OWNER) == label]
+    if named and labelled and not own:
         near = tuple(sorted({resource.labels.get(LABEL_OWNER, "nobody") for resource in labelled}))[:3]
         problem = "matches nothing, although there are leases of others"
         raise RequestError([Mistake(field="owner", value=owner, problem=problem, near=near)])
-    return mine
+    return own
 
 
 def _by_lease(resources: Sequence[Resource]) -> Mapping[str, list[Resource]]:
@@ -179,18 +179,18 @@ def _by_lease(resources: Sequence[Resource]) -> Mapping[str, list[Resource]]:
     return leases
 
 
-def _judged(resources: Sequence[Resource], repository: str, now: float, tools: Tools) -> Suspect | None:
+def _suspect(resources: Sequence[Resource], repository: str, now: float, tools: Tools) -> Suspect | None:
     """Return the suspect, or None.
 
     Each machine of a lease has the same labels; of different moments, the latest counts.
     """
     labels = resources[0].labels
-    deadline, kept = _latest(resources, LABEL_DEADLINE), _latest(resources, LABEL_KEPT)
+    deadline, kept_until = _latest(resources, LABEL_DEADLINE), _latest(resources, LABEL_KEPT)
     run, _, attempt = labels.get(LABEL_RUN, "").rpartition("-")
     over_at, why = None, ""
     if deadline is not None and deadline <= now:
         over_at, why = deadline, "is past its deadline"
-    elif kept is not None and kept > now:
+    elif kept_until is not None and kept_until > now:
         pass  # its run is over, and a person may still be looking at it
     elif tools.runs and run.isdecimal() and labels.get(LABEL_OWNER) == owner_label(repository):
         over_at, why = tools.runs.ended_at(run, attempt), f"is of run {run}, attempt {attempt}, which is completed"
@@ -208,21 +208,21 @@ def _judged(resources: Sequence[Resource], repository: str, now: float, tools: T
 
 
 def _latest(resources: Sequence[Resource], label: str) -> float | None:
-    moments = [int(text) for each in resources if (text := each.labels.get(label, "")).isdecimal()]
+    moments = [int(text) for resource in resources if (text := resource.labels.get(label, "")).isdecimal()]
     return float(max(moments)) if moments else None
 
 
 def cost_so_far(resources: Sequence[Resource], now: float, prices: Prices) -> float | None:
     """Return the cost so far at the on-demand price; None if no machine of it has a known price."""
-    machines = [each for each in resources if each.instance_type and each.created_at is not None]
-    kinds = {(each.provider, each.region, each.instance_type) for each in machines}
+    machines = [machine for machine in resources if machine.instance_type and machine.created_at is not None]
+    kinds = {(machine.provider, machine.region, machine.instance_type) for machine in machines}
     hourly = {kind: _hourly(*kind, prices=prices) for kind in kinds}
-    known = [
-        price * (now - (each.created_at or now)) / 3600
-        for each in machines
-        if (price := hourly[each.provider, each.region, each.instance_type]) is not None
+    costs = [
+        price * (now - (machine.created_at or now)) / 3600
+        for machine in machines
+        if (price := hourly[machine.provider, machine.region, machine.instance_type]) is not None
     ]
-    return sum(known) if known else None
+    return sum(costs) if costs else None
 
 
 def _hourly(cloud: str, region: str, instance_type: str, *, prices: Prices) -> float | None:

@@ -29,9 +29,9 @@ def lines(reaped: Reaped) -> Iterator[str]:
         f"{_count(reaped.living, 'lease')} living and left alone; {_count(reaped.others, 'resource')} of other owners;"
         f" last asked at {moment(reaped.asked_at)}"
     )
-    for asked in reaped.asked:
-        living = f"{len(asked.left)} of ours there" if asked.error is None and asked.left else ""
-        yield phrases.answer(replace(asked, left=(living,) if living else ()))
+    for check in reaped.checks:
+        living = f"{len(check.left)} of ours there" if check.error is None and check.left else ""
+        yield phrases.answer(replace(check, left=(living,) if living else ()))
     yield from phrases.unproved(Release(gone=False, at=reaped.at, unproved=reaped.unproved))
 
 
@@ -57,9 +57,9 @@ def verdict(reaped: Reaped) -> CvlError | None:
     if not reaped.due:
         return None
     what = "would be removed" if reaped.dry_run else "had outlived their runs and are removed"
+    count = sum(len(suspect.resources) for suspect in reaped.due)
     return LeakFound(
-        f"{_count(len(reaped.due), 'lease')} with {_count(sum(len(each.resources) for each in reaped.due), 'resource')}"
-        f" {what}.",
+        f"{_count(len(reaped.due), 'lease')} with {_count(count, 'resource')} {what}.",
         money=so_far + (" They are still billed." if reaped.dry_run else " They are billed no more."),
         next_step=f"Their runs did not take them down in time: check the post step of {_runs(reaped)}.",
     )
@@ -108,8 +108,11 @@ def _runs(reaped: Reaped) -> str:
 
 
 def _names(resources: Sequence[Resource]) -> str:
-    more = f" and {len(resources) - SHOWN} more" if len(resources) > SHOWN else ""
-    return plain(", ".join(f"{each.id} in {each.provider}/{each.region}" for each in resources[:SHOWN]) + more)
+    hidden_text = f" and {len(resources) - SHOWN} more" if len(resources) > SHOWN else ""
+    return plain(
+        ", ".join(f"{resource.id} in {resource.provider}/{resource.region}" for resource in resources[:SHOWN])
+        + hidden_text
+    )
 
 
 def _count(number: int, word: str) -> str:

@@ -17,7 +17,7 @@ from cvl_ci.result.benchmark.readings import Readings
 from cvl_ci.result.phrases import left_behind
 
 
-def judged(state: RunState) -> verdict.Judgement:
+def judge_so_far(state: RunState) -> verdict.Judgement:
     """Judge by the facts so far. It is also called before the end, about a machine that may be kept."""
     return verdict.judge(
         plan=state.plan,
@@ -33,13 +33,13 @@ def judged(state: RunState) -> verdict.Judgement:
 
 
 def outcome(state: RunState) -> Outcome:
-    ended = judged(state)
+    judgement = judge_so_far(state)
     measured, unread = _metrics(state.outputs, [file.path for file in state.fetched.files])
-    beside = None
+    pairing = None
     if state.plan.sampled:
         sides, unread = trials.sides(state, _metrics)
-        measured, beside = trials.head(sides), trials.beside(state, sides)
-        ended = trials.regressed(ended, beside) if beside and state.plan.fail_on_regression else ended
+        measured, pairing = trials.head(sides), trials.paired_comparison(state, sides)
+        judgement = trials.regressed(judgement, pairing) if pairing and state.plan.fail_on_regression else judgement
     warnings = [*state.plan.warnings, *state.quote.warnings, *state.warnings, *unread]
     if state.job:
         warnings += [*state.job.warnings, *filter(None, [left_behind(state.job.nodes)])]
@@ -47,10 +47,10 @@ def outcome(state: RunState) -> Outcome:
     if state.fetched.problem:
         warnings.append(state.fetched.problem)
     return Outcome(
-        ending=ended.ending,
-        reason=ended.reason,
-        exit_code=ended.exit_code,
-        advice=ended.advice,
+        ending=judgement.ending,
+        reason=judgement.reason,
+        exit_code=judgement.exit_code,
+        advice=judgement.advice,
         title=state.plan.title,
         cluster=state.owner.name,
         launch=state.launch,
@@ -64,7 +64,7 @@ def outcome(state: RunState) -> Outcome:
         outputs_directory=str(state.outputs) if state.fetched.files else "",
         metrics=measured.metrics,
         samples=measured.samples,
-        beside=beside,
+        beside=pairing,
         example=state.plan.example or "",
         preset=state.plan.preset or "",
         image=state.plan.image or "",
@@ -79,8 +79,8 @@ def _cost(state: RunState) -> Cost | None:
     if last is None or last.error is not None or state.release is None:
         return None
     began = state.launch.created_at if state.launch else state.spending_since
-    kept = state.release.kept
-    end = kept.until if kept else state.release.at
+    kept_machines = state.release.kept
+    end = kept_machines.until if kept_machines else state.release.at
     seconds = max(0.0, end - (began if began is not None else end))
     hourly = last.hourly_usd * state.plan.num_nodes
     cost = Cost(
@@ -89,7 +89,7 @@ def _cost(state: RunState) -> Cost | None:
         usd=hourly * seconds / 3600,
         estimated_usd=state.quote.max_usd,
         billed=state.cloud is None or state.cloud.billed,
-        kept_usd=hourly * max(0.0, end - state.release.at) / 3600 if kept else None,
+        kept_usd=hourly * max(0.0, end - state.release.at) / 3600 if kept_machines else None,
     )
     if not last.spot:
         return cost
@@ -111,7 +111,7 @@ def _metrics(outputs: Path, paths: Sequence[str]) -> tuple[Readings, list[str]]:
             return file.read(metric_files.LARGEST_BYTES + 1)
 
     try:
-        found, troubles = metric_files.read_all(paths, opened)
+        readings, troubles = metric_files.read_all(paths, opened)
     except Exception as error:  # noqa: BLE001  a job wrote the files, and its own end stands
-        found, troubles = Readings(), [f"The metrics could not be read ({type(error).__name__})"]
-    return found, [f"{trouble}: it gives no metrics." for trouble in troubles[:5]]
+        readings, troubles = Readings(), [f"The metrics could not be read ({type(error).__name__})"]
+    return readings, [f"{trouble}: it gives no metrics." for trouble in troubles[:5]]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.run import keep_alive as keeping
-from cvl_ci.commands.run.outcome import judged, outcome
+from cvl_ci.commands.run.outcome import judge_so_far, outcome
 from cvl_ci.commands.run.state import RunState, Tools
 from cvl_ci.errors import CvlError, Mistake, RequestError
 from cvl_ci.lease import Lease, Owner
@@ -67,12 +67,12 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
             if state.lease is not None and state.release is None:
                 state.release = _released(state, state.lease)
     state.enter(None)
-    ended = outcome(state)
+    result = outcome(state)
     try:
-        tools.workflow.ended(ended)
+        tools.workflow.ended(result)
     except Exception as error:  # noqa: BLE001  the end of the run does not depend on the report about it
         tools.workflow.warning(f"The end of the run could not be reported completely: {_words(error)}")
-    return ended
+    return result
 
 
 def _tell_files(plan: RunPlan, tools: Tools) -> None:
@@ -142,9 +142,9 @@ def _released(state: RunState, lease: Lease) -> Release:
     """Release the machine. A person's second Ctrl-C starts the release again, so that it never stops half-way."""
     while True:
         try:
-            kept = _kept(state, lease)
-            if kept is not None:
-                return kept
+            kept_release = _kept_release(state, lease)
+            if kept_release is not None:
+                return kept_release
             state.enter(Phase.RELEASING)
             return lease.release()
         except KeyboardInterrupt:
@@ -152,11 +152,11 @@ def _released(state: RunState, lease: Lease) -> Release:
             state.tools.workflow.warning("Still taking the machine down: stopping now would leave it running.")
 
 
-def _kept(state: RunState, lease: Lease) -> Release | None:
+def _kept_release(state: RunState, lease: Lease) -> Release | None:
     """Keep the machine only if its own job failed: it exists, and a person may find the reason on it."""
     if not state.plan.limits.keep_minutes or not state.came_through or state.launch is None:
         return None
-    if judged(state).ending is not Ending.FAILED:
+    if judge_so_far(state).ending is not Ending.FAILED:
         return None
     state.tools.workflow.notice("the job failed: cvl-ci keeps its machine")
     clock = state.tools.clock

@@ -92,12 +92,12 @@ class RunState:
                 if phase is not self.phase:
                     self.enter(phase)
             case Attempting(attempt=attempt):
-                self._attempting(attempt)
+                self._record_attempt(attempt)
             case AttemptFailed(attempt=attempt):
                 self.attempts[-1:] = [attempt]
                 workflow.notice(f"{attempt.where} refused: {attempt.error}")
 
-    def _attempting(self, attempt: Attempt) -> None:
+    def _record_attempt(self, attempt: Attempt) -> None:
         if self.lease is not None:
             through = self.cloud.through if self.cloud else ""
             self.lease.record_attempt(

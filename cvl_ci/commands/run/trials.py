@@ -30,41 +30,41 @@ def sides(state: RunState, read: Read) -> tuple[Mapping[str, Sequence[Readings]]
             files.setdefault(name, []).append(path)
     took = dict(state.job.nodes[0].turns) if state.job and state.job.nodes else {}
     troubles: list[str] = []
-    found: dict[str, list[Readings]] = {}
+    by_side: dict[str, list[Readings]] = {}
     for name, ran in took.items():
         measured, unread = read(state.outputs / name, files.get(name, ()))
         troubles += unread
-        found.setdefault(name.partition("-")[0], []).append(turn(measured, seconds=ran))
-    return found, list(dict.fromkeys(troubles))[:5]
+        by_side.setdefault(name.partition("-")[0], []).append(turn(measured, seconds=ran))
+    return by_side, list(dict.fromkeys(troubles))[:5]
 
 
 def head(by_side: Mapping[str, Sequence[Readings]]) -> Readings:
     return together(by_side.get(HEAD) or by_side.get(ALONE) or ())
 
 
-def beside(state: RunState, by_side: Mapping[str, Sequence[Readings]]) -> Beside | None:
+def paired_comparison(state: RunState, by_side: Mapping[str, Sequence[Readings]]) -> Beside | None:
     against = state.plan.against
     if against is None:
         return None
     ends = state.job.nodes if state.job else ()
-    told = Beside(ref=against.ref, commit=against.commit, order=tuple(name for end in ends for name, _ in end.turns))
+    pairing = Beside(ref=against.ref, commit=against.commit, order=tuple(name for end in ends for name, _ in end.turns))
     failed = next((end.base_exit_code for end in ends if end.base_exit_code is not None), None)
     if failed is not None:
-        return replace(told, reason=f"{against.ref} itself failed there, with exit code {failed}")
+        return replace(pairing, reason=f"{against.ref} itself failed there, with exit code {failed}")
     if HEAD not in by_side or BASE not in by_side:
-        return replace(told, reason="not both sides finished")
-    found = comparison.compare_turns(by_side[HEAD], by_side[BASE], rules=rules.read(state.plan.rules))
-    return replace(told, changes=found, reason="" if found else "they have no metric in common to compare")
+        return replace(pairing, reason="not both sides finished")
+    changes = comparison.compare_turns(by_side[HEAD], by_side[BASE], rules=rules.read(state.plan.rules))
+    return replace(pairing, changes=changes, reason="" if changes else "they have no metric in common to compare")
 
 
-def regressed(ended: Judgement, told: Beside) -> Judgement:
+def regressed(judgement: Judgement, pairing: Beside) -> Judgement:
     """Fail a run that became worse, if it succeeded otherwise."""
-    if ended.ending is not Ending.SUCCEEDED or not told.worse or ended.exit_code:
-        return ended
-    said = "; ".join(change(one) for one in told.worse[:5])
+    if judgement.ending is not Ending.SUCCEEDED or not pairing.worse or judgement.exit_code:
+        return judgement
+    metrics = "; ".join(change(one) for one in pairing.worse[:5])
     return Judgement(
         ending=Ending.FAILED,
-        reason=f"Worse than {told.ref} on the same machine: {said}.",
+        reason=f"Worse than {pairing.ref} on the same machine: {metrics}.",
         exit_code=EXIT_REGRESSION,
         advice="The job itself succeeded. `fail_on_regression` makes this a failure; cvl-ci.yml sets the tolerance.",
     )
