@@ -45,7 +45,7 @@ def files(report: Report, *, assets: Assets, settings: Settings) -> Mapping[str,
 
 def as_json(report: Report) -> str:
     """Return the report for programs: always these keys."""
-    said = {
+    document = {
         "headline": text.headline(report),
         "exit_code": report.exit_code,
         "red": [row.name for row in report.red],
@@ -60,7 +60,7 @@ def as_json(report: Report) -> str:
         "unpriced": report.unpriced,
         "rows": [_row(row, red=report.is_red(row)) for row in report.rows],
     }
-    return json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def as_text(report: Report) -> list[str]:
@@ -69,18 +69,20 @@ def as_text(report: Report) -> list[str]:
     missing = [f"left no summary: {name}" for name in report.missing]
     unknown = [*missing, *text.outdated(report), *report.contradictions, *report.troubles, *report.copies]
     left_out = [f"left out of the matrix: {line}" for line in text.left_out(report)]
-    told = [text.headline(report), *([gate] if gate else []), *unknown, *left_out]
-    return [*told, *(_line(row) for row in report.rows)]
+    head_lines = [text.headline(report), *([gate] if gate else []), *unknown, *left_out]
+    return [*head_lines, *(_line(row) for row in report.rows)]
 
 
 def _line(row: Row) -> str:
     one = text.telling(row)
     why = f"({text.sudden(one)})" if one and text.sudden(one) else ""
-    told = " ".join(part for part in (one.metric, text.change(one), one.verdict.value, why) if part) if one else ""
-    reason = row.reason if row.failure else told or text.unjudged(row)
-    said = "; ".join(part for part in (reason, text.error(row), row.base_problem) if part)
+    change_text = (
+        " ".join(part for part in (one.metric, text.change(one), one.verdict.value, why) if part) if one else ""
+    )
+    reason = row.reason if row.failure else change_text or text.unjudged(row)
+    details = "; ".join(part for part in (reason, text.error(row), row.base_problem) if part)
     title = f"{row.key.example} {row.key.preset} on {row.place}"
-    return "  ".join(part for part in (text.status(row), title, text.cost(row), said) if part)
+    return "  ".join(part for part in (text.status(row), title, text.cost(row), details) if part)
 
 
 def _row(row: Row, *, red: bool) -> Mapping[str, object]:

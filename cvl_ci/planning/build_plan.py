@@ -64,42 +64,44 @@ class Work:
 
 def asked_for(inputs: Inputs) -> tuple[str | None, list[Mistake]]:
     """Return which one of example, command and task the inputs name, and the mistakes in their combination."""
-    given = [name for name in KINDS if inputs.value(name)]
+    named_kinds = [name for name in KINDS if inputs.value(name)]
     mistakes = [
-        inputs.mistake(name, inputs.value(name), f"cannot go with {inputs.spelling.of(given[0])}: give one of them")
-        for name in given[1:]
+        inputs.mistake(
+            name, inputs.value(name), f"cannot go with {inputs.spelling.of(named_kinds[0])}: give one of them"
+        )
+        for name in named_kinds[1:]
     ]
-    if not given:
+    if not named_kinds:
         if not any(mistake.field in {inputs.spelling.of(name) for name in KINDS} for mistake in inputs.mistakes):
             mistakes.append(
                 inputs.mistake("example", "", f"is missing: give an example, {_flags(inputs, 'command', 'task')}")
             )
         return None, mistakes
     for name in ("preset", "args"):
-        if inputs.value(name) and given == ["command"]:
+        if inputs.value(name) and named_kinds == ["command"]:
             value = inputs.value(name)
-            shown = value if isinstance(value, str) else " ".join(value)
-            mistakes.append(inputs.mistake(name, shown, "goes with an example, not with a command"))
-    if inputs.work.files and given != ["example"]:
+            words = value if isinstance(value, str) else " ".join(value)
+            mistakes.append(inputs.mistake(name, words, "goes with an example, not with a command"))
+    if inputs.work.files and named_kinds != ["example"]:
         problem = "goes with an example: a command has its workdir, and a task its own"
         mistakes.append(inputs.mistake("files", " ".join(inputs.work.files), problem))
     for name in ("include", "exclude"):
-        if inputs.value(name) and given == ["example"]:
+        if inputs.value(name) and named_kinds == ["example"]:
             problem = "goes with a command or a task: an example takes its files from files"
             mistakes.append(inputs.mistake(name, " ".join(inputs.value(name)), problem))
-    if inputs.work.workdir and given == ["example"]:
+    if inputs.work.workdir and named_kinds == ["example"]:
         mistakes.append(inputs.mistake("workdir", inputs.work.workdir, "goes with a command: an example has its own"))
-    return given[0], mistakes
+    return named_kinds[0], mistakes
 
 
-def named_gpu(inputs: Inputs, known: Collection[str]) -> tuple[Mapping[str, int] | None, list[Mistake]]:
+def named_gpu(inputs: Inputs, known_names: Collection[str]) -> tuple[Mapping[str, int] | None, list[Mistake]]:
     """Return the requested GPU in SkyPilot's own names. A user's own cluster may have names of its own."""
     if inputs.machine.gpu is None:
         return None, []
     if inputs.location.cloud and all(place.cloud in places.OWN_CLUSTERS for place in inputs.location.cloud):
         return inputs.machine.gpu, []
     try:
-        return accelerators.canonical(inputs.machine.gpu, known), []
+        return accelerators.canonical(inputs.machine.gpu, known_names), []
     except Wrong as wrong:
         return None, [inputs.mistake("gpu", wrong.shown, wrong.problem, near=wrong.near)]
 
@@ -155,7 +157,7 @@ def _gate(inputs: Inputs, plan: RunPlan) -> list[Mistake]:
 def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPlan:
     """Return the plan. Explicit inputs replace the work's own values."""
     env = {**work.env, **inputs.variables.env}
-    where = work.places if inputs.location.cloud is None else inputs.location.cloud
+    places_to_try = work.places if inputs.location.cloud is None else inputs.location.cloud
     secrets = {name: secret for name, secret in work.secrets.items() if name not in inputs.variables.env}
     return RunPlan(
         title=work.title,
@@ -174,17 +176,17 @@ def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPla
         image=inputs.machine.image or work.image,
         needs=_needs(inputs, work.needs, gpu),
         num_nodes=inputs.machine.num_nodes or work.num_nodes,
-        places=where,
+        places=places_to_try,
         avoid=_avoid(inputs, work),
         spot=inputs.machine.spot or work.spot,
-        limits=_limits(inputs, where),
+        limits=_limits(inputs, places_to_try),
         public_key=inputs.limits.ssh_public_key,
         repeat=inputs.trials.repeat or (TURNS if inputs.trials.compare else 1),
         fail_on_regression=bool(inputs.trials.fail_on_regression),
         outputs=inputs.files.outputs,
         missing=work.missing,
         task_extra=work.task_extra,
-        warnings=(*work.warnings, *_not_kept(inputs, where), *_hardly_gated(inputs)),
+        warnings=(*work.warnings, *_not_kept(inputs, places_to_try), *_hardly_gated(inputs)),
     )
 
 
@@ -242,14 +244,15 @@ def _sandbox_in_a_runner(inputs: Inputs, places: Sequence[Place]) -> bool:
 
 
 def _limits(inputs: Inputs, places: Sequence[Place]) -> Limits:
-    asked = {
+    minutes_by_name = {
         "max_runtime_minutes": inputs.limits.max_runtime,
         "provisioning_minutes": inputs.limits.provision_timeout,
         "heartbeat_minutes": inputs.limits.heartbeat_minutes,
         "keep_minutes": 0 if _sandbox_in_a_runner(inputs, places) else inputs.limits.keep_on_failure,
     }
     return Limits(
-        max_cost_usd=inputs.limits.max_cost, **{name: minutes for name, minutes in asked.items() if minutes is not None}
+        max_cost_usd=inputs.limits.max_cost,
+        **{name: minutes for name, minutes in minutes_by_name.items() if minutes is not None},
     )
 
 

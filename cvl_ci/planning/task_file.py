@@ -77,9 +77,9 @@ class TaskFile:
     warnings: tuple[str, ...] = ()
 
     def problems(self, inputs: Inputs) -> list[str]:
-        given = {*inputs.variables.env, *inputs.variables.secrets}
+        set_names = {*inputs.variables.env, *inputs.variables.secrets}
         missing = [
-            f"has no value for {name}: set it with env or secrets" for name in self.needs_value if name not in given
+            f"has no value for {name}: set it with env or secrets" for name in self.needs_value if name not in set_names
         ]
         return [*self.wrong, *missing]
 
@@ -110,22 +110,22 @@ class TaskFile:
 
 def read(content: bytes, *, known_gpus: Collection[str]) -> TaskFile:
     """Read a task. Raises safe_yaml.Unreadable if it is not a single task at all."""
-    said = _one_task([one for one in safe_yaml.load_all(content) if one is not None])
+    task = _one_task([one for one in safe_yaml.load_all(content) if one is not None])
     for key, why in REFUSED.items():
-        if said.get(key) is not None:
+        if task.get(key) is not None:
             raise safe_yaml.Unreadable(why)
-    return _Reader(said, known_gpus=known_gpus).task()
+    return _Reader(task, known_gpus=known_gpus).task()
 
 
 def _one_task(documents: Sequence[object]) -> dict[str, Any]:
     """Return the one task. A document before it that only names it is SkyPilot's header of a pipeline."""
     if not documents:
         raise safe_yaml.Unreadable("has no task in it")
-    first, *others = documents
-    header = isinstance(first, dict) and set(first) in ({"name"}, {"name", "execution"}) and bool(others)
+    first, *rest = documents
+    header = isinstance(first, dict) and set(first) in ({"name"}, {"name", "execution"}) and bool(rest)
     if header and isinstance(first, dict) and first.get("execution") == "parallel":
-        raise safe_yaml.Unreadable(f"is a group of {len(others)} jobs side by side: a run is one task")
-    tasks = others if header else list(documents)
+        raise safe_yaml.Unreadable(f"is a group of {len(rest)} jobs side by side: a run is one task")
+    tasks = rest if header else list(documents)
     if len(tasks) > 1:
         raise safe_yaml.Unreadable(f"is a pipeline of {len(tasks)} tasks, one after the other: a run is one task")
     if not isinstance(tasks[0], dict):
@@ -134,26 +134,26 @@ def _one_task(documents: Sequence[object]) -> dict[str, Any]:
     return {**name, **tasks[0]}
 
 
-def _gpus(said: object, known: Collection[str]) -> dict[str, int]:
+def _gpus(value: object, known_names: Collection[str]) -> dict[str, int]:
     """Read GPUs. Without known names, as on a cluster whose owner names them, every name is valid."""
-    read = accelerators.read(said)
-    return accelerators.canonical(read, known) if known else read
+    read = accelerators.read(value)
+    return accelerators.canonical(read, known_names) if known_names else read
 
 
 class _Reader:
     """Reader of one task: values out, and every mistake by its place in the file."""
 
-    def __init__(self, said: Mapping[str, Any], *, known_gpus: Collection[str]) -> None:
-        self._said = said
+    def __init__(self, task: Mapping[str, Any], *, known_gpus: Collection[str]) -> None:
+        self._task = task
         self._known_gpus = known_gpus
         self._wrong: dict[str, str] = {}
-        resources = said.get("resources")
+        resources = task.get("resources")
         self._resources = task_grammar.with_own_names(resources) if isinstance(resources, Mapping) else {}
 
     def task(self) -> TaskFile:
         envs = self._mapping("envs")
         secrets = self._mapping("secrets")
-        where = self._places()
+        places_read = self._places()
         read = TaskFile(
             name=self._text("name"),
             workdir=self._workdir(),
@@ -162,42 +162,46 @@ class _Reader:
             env=self._value("envs", parsers.environment, {k: v for k, v in envs.items() if v is not None}) or {},
             needs_value=tuple(str(name) for name, value in (*envs.items(), *secrets.items()) if value is None),
             secrets={str(name): Secret(str(value)) for name, value in secrets.items() if value is not None},
-            num_nodes=self._value("num_nodes", parsers.whole, self._said.get("num_nodes")) or 1,
-            needs=self._needs(where),
-            places=where,
+            num_nodes=self._value("num_nodes", parsers.whole, self._task.get("num_nodes")) or 1,
+            needs=self._needs(places_read),
+            places=places_read,
             spot=Spot.ALWAYS if self._resource("use_spot", parsers.flag) else Spot.NEVER,
             image=self._image(),
             extra=self._extra(),
         )
-        if not self._said.get("run"):
+        if not self._task.get("run"):
             self._wrong["run"] = "has no run"
         return replace(read, wrong=self._mistakes(), warnings=self._warnings())
 
     def _mistakes(self) -> tuple[str, ...]:
         """Return SkyPilot's mistakes and our own. For one place our own count, which know more."""
-        theirs = {
+        of_grammar = {
             path: problem
-            for path, problem in task_grammar.mistakes(self._said).items()
-            if not any(path == ours or path.startswith((f"{ours}.", f"{ours}[")) for ours in self._wrong)
+            for path, problem in task_grammar.mistakes(self._task).items()
+            if not any(path == own or path.startswith((f"{own}.", f"{own}[")) for own in self._wrong)
         }
-        return (*self._wrong.values(), *theirs.values())
+        return (*self._wrong.values(), *of_grammar.values())
 
     def _warnings(self) -> tuple[str, ...]:
         unpriced = [what for key, what in RESOURCES_UNPRICED.items() if self._resources.get(key) is not None]
-        ours = [f"resources.{key} is not used: {why}." for key, why in RESOURCES_OURS.items() if key in self._resources]
-        told = f"The price does not include {' and '.join(unpriced)}, which the task requests." if unpriced else ""
-        return (*ours, *([told] if told else []))
+        unused = [
+            f"resources.{key} is not used: {why}." for key, why in RESOURCES_OURS.items() if key in self._resources
+        ]
+        price_text = (
+            f"The price does not include {' and '.join(unpriced)}, which the task requests." if unpriced else ""
+        )
+        return (*unused, *([price_text] if price_text else []))
 
-    def _needs(self, where: tuple[Place, ...]) -> Needs:
+    def _needs(self, places_read: tuple[Place, ...]) -> Needs:
         named = self._known_gpus
-        if where and all(place.cloud in places.OWN_CLUSTERS for place in where):
+        if places_read and all(place.cloud in places.OWN_CLUSTERS for place in places_read):
             named = ()
         exact = {
             field
             for key, field in (("cpus", "cpus"), ("memory", "memory_gib"))
             if self._resources.get(key) is not None and not str(self._resources[key]).strip().endswith("+")
         }
-        gpus = self._resource("accelerators", lambda said: _gpus(said, named)) or {}
+        gpus = self._resource("accelerators", lambda value: _gpus(value, named)) or {}
         return Needs(
             accelerators=gpus,
             in_order=isinstance(gpus, accelerators.Preferred),
@@ -210,14 +214,14 @@ class _Reader:
 
     def _places(self) -> tuple[Place, ...]:
         resources = self._resources
-        beside = [key for key in ("cloud", "region", "zone") if resources.get(key)]
-        if resources.get("infra") and beside:
-            self._wrong["resources.infra"] = f"has resources.infra next to {' and '.join(beside)}: give infra alone"
+        others = [key for key in ("cloud", "region", "zone") if resources.get(key)]
+        if resources.get("infra") and others:
+            self._wrong["resources.infra"] = f"has resources.infra next to {' and '.join(others)}: give infra alone"
             return ()
         if resources.get("cloud"):
             parts = (resources.get("cloud"), resources.get("region"), resources.get("zone"))
             return self._value("resources.cloud", places.read, "/".join(str(part) for part in parts if part)) or ()
-        if beside:
+        if others:
             self._wrong["resources.region"] = "gives a region without a cloud"
         return self._resource("infra", places.read) or ()
 
@@ -233,13 +237,13 @@ class _Reader:
 
         A key that no table names is refused: its price is not known.
         """
-        for key in INTERNAL & self._said.keys():
+        for key in INTERNAL & self._task.keys():
             self._wrong[key] = f"has the key {key!r}, which SkyPilot writes for itself"
         for key in INTERNAL & self._resources.keys():
             self._wrong[f"resources.{key}"] = f"has the key 'resources.{key}', which SkyPilot writes for itself"
         for key in RESOURCES_REFUSED.keys() & self._resources.keys():
             self._wrong[f"resources.{key}"] = f"has resources.{key}: {RESOURCES_REFUSED[key]}"
-        extra: dict[str, object] = {key: value for key, value in self._said.items() if key in PASSED_ON}
+        extra: dict[str, object] = {key: value for key, value in self._task.items() if key in PASSED_ON}
         passed_on = RESOURCES_PASSED_ON | RESOURCES_UNPRICED.keys()
         rest = {key: value for key, value in self._resources.items() if key in passed_on and value is not None}
         image = self._resources.get("image_id")
@@ -248,31 +252,31 @@ class _Reader:
         return {**extra, "resources": rest} if rest else extra
 
     def _workdir(self) -> str | None:
-        workdir = self._said.get("workdir")
+        workdir = self._task.get("workdir")
         if isinstance(workdir, Mapping):
             self._wrong["workdir"] = "takes its workdir from git: check it out and give the folder"
             return None
         return self._text("workdir")
 
     def _mapping(self, key: str) -> Mapping[str, Any]:
-        said = self._said.get(key)
-        if key == "secrets" and isinstance(said, list):
+        value = self._task.get(key)
+        if key == "secrets" and isinstance(value, list):
             self._wrong[key] = "names secrets that an API server keeps: give them with secrets"
-        return said if isinstance(said, Mapping) else {}
+        return value if isinstance(value, Mapping) else {}
 
     def _text(self, key: str) -> str | None:
-        said = self._said.get(key)
-        return said or None if isinstance(said, str) else None
+        value = self._task.get(key)
+        return value or None if isinstance(value, str) else None
 
     def _resource(self, key: str, read: Callable[[object], Any]) -> Any:
         return self._value(f"resources.{key}", read, self._resources.get(key))
 
-    def _value(self, path: str, read: Callable[[object], Any], said: object) -> Any:
-        if said is None:
+    def _value(self, path: str, read: Callable[[object], Any], value: object) -> Any:
+        if value is None:
             return None
         try:
-            return read(said)
+            return read(value)
         except Wrong as wrong:
             near = f" (did you mean {' or '.join(wrong.near)}?)" if wrong.near else ""
-            self._wrong[path] = f"has {path} {wrong.shown or str(said)!r}, which {wrong.problem}{near}"
+            self._wrong[path] = f"has {path} {wrong.shown or str(value)!r}, which {wrong.problem}{near}"
             return None

@@ -68,29 +68,32 @@ def _one_side(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
 def _example(
     inputs: Inputs, checkout: Checkout, *, explicit_gpu: Mapping[str, int] | None, known_gpus: Collection[str]
 ) -> Prepared:
-    typed = inputs.work.example or ""
+    name_typed = inputs.work.example or ""
     try:
-        directory = find_example(typed, checkout)
+        directory = find_example(name_typed, checkout)
         entries = checkout.files(directory)
-        found = read_example(directory, entries, checkout)
+        described = read_example(directory, entries, checkout)
     except Wrong as wrong:
-        return None, [inputs.mistake("example", typed, wrong.problem, near=wrong.near)]
+        return None, [inputs.mistake("example", name_typed, wrong.problem, near=wrong.near)]
     texts = read_texts(directory, entries, checkout)
     mistakes: list[Mistake] = []
     needed = Needs()
     try:
-        needed = resources.needs(found.declared, sources=texts.values(), known_gpus=known_gpus)
+        needed = resources.needs(described.declared, sources=texts.values(), known_gpus=known_gpus)
     except Wrong as wrong:
         if explicit_gpu is None:
-            mistakes.append(inputs.mistake("example", typed, wrong.problem, near=wrong.near))
-    name = inputs.work.preset or presets.only(found.presets) or ""
-    if not name and found.presets:
-        return None, [*mistakes, inputs.mistake("example", typed, f"needs a preset: {', '.join(found.presets)}")]
+            mistakes.append(inputs.mistake("example", name_typed, wrong.problem, near=wrong.near))
+    name = inputs.work.preset or presets.only(described.presets) or ""
+    if not name and described.presets:
+        return None, [
+            *mistakes,
+            inputs.mistake("example", name_typed, f"needs a preset: {', '.join(described.presets)}"),
+        ]
     try:
-        name = presets.find(name, found.presets, example=found.name)
-        preset = presets.read(name, found.presets[name], files=found.files)
+        name = presets.find(name, described.presets, example=described.name)
+        preset = presets.read(name, described.presets[name], files=described.files)
         around = shell.Around(
-            example=found,
+            example=described,
             texts=texts,
             has_gpu=bool(needed.accelerators if explicit_gpu is None else explicit_gpu),
             variables={*inputs.variables.env, *inputs.variables.secrets},
@@ -100,14 +103,14 @@ def _example(
     except Wrong as wrong:
         return None, [*mistakes, inputs.mistake("preset", name, wrong.problem, near=wrong.near)]
     try:
-        files, warnings = _stage(found, texts, inputs.work.files, checkout)
+        files, warnings = _stage(described, texts, inputs.work.files, checkout)
     except Wrong as wrong:
-        return None, [*mistakes, inputs.mistake("example", typed, wrong.problem)]
+        return None, [*mistakes, inputs.mistake("example", name_typed, wrong.problem)]
     work = Work(
-        title=f"{found.name} {name}",
-        example=found.name,
+        title=f"{described.name} {name}",
+        example=described.name,
         preset=name,
-        example_path=found.yaml_path,
+        example_path=described.yaml_path,
         directory=directory,
         setup=lines.setup,
         run=lines.run,
@@ -116,19 +119,19 @@ def _example(
         env=lines.env,
         needs=needed,
         needs_docker=lines.needs_docker,
-        missing=tuple(sorted(found.unseen & {preset.script or ""})),
-        warnings=(*found.warnings(gpu_given=inputs.machine.gpu is not None), *lines.warnings, *warnings),
+        missing=tuple(sorted(described.unseen & {preset.script or ""})),
+        warnings=(*described.warnings(gpu_given=inputs.machine.gpu is not None), *lines.warnings, *warnings),
     )
     return work, mistakes
 
 
 def _command(inputs: Inputs, checkout: Checkout) -> Prepared:
-    typed = inputs.work.workdir or "."
+    folder = inputs.work.workdir or "."
     command = inputs.work.command or ""
     try:
-        sent = folder_files(typed, inputs, checkout)
+        sent = folder_files(folder, inputs, checkout)
     except Wrong as wrong:
-        return None, [inputs.mistake("workdir", typed, wrong.problem)]
+        return None, [inputs.mistake("workdir", folder, wrong.problem)]
     work = Work(title=_title(command), run=(command,), fail_fast=True)
     return replace(work, files=sent.files, commits=sent.commits, not_sent=sent.not_sent, warnings=sent.warnings), []
 
@@ -140,22 +143,22 @@ def _title(command: str) -> str:
 
 
 def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
-    typed = inputs.work.task or ""
-    path = checkout.locate(typed)
+    name_typed = inputs.work.task or ""
+    path = checkout.locate(name_typed)
     if path is None:
-        return None, [inputs.mistake("task", typed, "is outside the repository")]
+        return None, [inputs.mistake("task", name_typed, "is outside the repository")]
     try:
         content = checkout.read(path, limit=safe_yaml.LARGEST_BYTES + 1)
         task = task_file.read(content, known_gpus=prices.accelerators())
     except OSError:
-        return None, [inputs.mistake("task", typed, "is not a readable file")]
+        return None, [inputs.mistake("task", name_typed, "is not a readable file")]
     except safe_yaml.Unreadable as error:
-        return None, [inputs.mistake("task", typed, str(error))]
+        return None, [inputs.mistake("task", name_typed, str(error))]
     secrets = inputs.variables.secrets
     variables = {name: value for name, value in {**task.env, **inputs.variables.env}.items() if name not in secrets}
     filled = task_paths.filled_in(task.extra, variables)
     unset = task_paths.unset(filled, secrets={*task.secrets, *inputs.variables.secrets, *task.needs_value})
-    mistakes = [inputs.mistake("task", typed, problem) for problem in (*task.problems(inputs), *unset)]
+    mistakes = [inputs.mistake("task", name_typed, problem) for problem in (*task.problems(inputs), *unset)]
     sent = Sent()
     workdir = inputs.work.workdir or task_paths.filled(task.workdir, variables)
     if workdir:
@@ -175,7 +178,7 @@ def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
     ), mistakes
 
 
-def find_example(typed: str, checkout: Checkout) -> str:
+def find_example(words: str, checkout: Checkout) -> str:
     """Return the example's directory. Raises Wrong, with similar names."""
 
     def name_of(directory: str) -> str | None:
@@ -184,7 +187,7 @@ def find_example(typed: str, checkout: Checkout) -> str:
         except OSError:
             return None
 
-    return lookup.find(typed, checkout.examples(), root=checkout.root.as_posix(), name_of=name_of)
+    return lookup.find(words, checkout.examples(), root=checkout.root.as_posix(), name_of=name_of)
 
 
 def read_example(directory: str, entries: Iterable[Entry], checkout: Checkout) -> Example:
@@ -214,16 +217,16 @@ def read_texts(directory: str, entries: Iterable[Entry], checkout: Checkout) -> 
 
 
 def _stage(
-    found: Example, texts: Mapping[str, str], globs: tuple[str, ...] | None, checkout: Checkout
+    described: Example, texts: Mapping[str, str], globs: tuple[str, ...] | None, checkout: Checkout
 ) -> tuple[tuple[StagedFile, ...], tuple[str, ...]]:
     """Return the files of the example, each at its place in the repository. Raises Wrong."""
-    belongs = Belonging(subject(found, texts=texts, globs=globs, checkout=checkout), checkout=checkout)
+    belongs = Belonging(subject(described, texts=texts, globs=globs, checkout=checkout), checkout=checkout)
     entries = belongs.entries()
     if sum(entry.bytes for entry in entries) > LARGEST_STAGE_BYTES:
         raise Wrong("needs more than 2 GiB of the repository: name fewer files, and put large data into a bucket")
     unmatched = [f"No file matches {glob!r} of the input files." for glob in belongs.unmatched()]
     return staged(entries), (
-        *warnings_of(checkout.left_behind(found.directory)),
+        *warnings_of(checkout.left_behind(described.directory)),
         *warnings_of_credentials(entries, checkout),
         *unmatched,
     )

@@ -21,11 +21,11 @@ def with_base(plan: RunPlan, inputs: Inputs, *, checkout: Checkout, of: Callable
     A base without such work cannot be compared: a warning reports it, and the run goes on.
     """
     ref = inputs.trials.compare or ""
-    said = _rules(checkout)
-    rules.read(said)
+    rules_text = _rules(checkout)
+    rules.read(rules_text)
     try:
-        there = checkout.at(ref)
-        base = of(replace(inputs, trials=TrialInputs(repeat=inputs.trials.repeat)), checkout=there)
+        base_checkout = checkout.at(ref)
+        base = of(replace(inputs, trials=TrialInputs(repeat=inputs.trials.repeat)), checkout=base_checkout)
     except Wrong as wrong:
         raise RequestError([inputs.mistake("compare", ref, wrong.problem, near=wrong.near)]) from None
     except RequestError as error:
@@ -34,7 +34,7 @@ def with_base(plan: RunPlan, inputs: Inputs, *, checkout: Checkout, of: Callable
         )
     against = Against(
         ref=ref,
-        commit=there.head,
+        commit=base_checkout.head,
         directory=base.directory,
         setup_commands=base.setup_commands,
         run_commands=base.run_commands,
@@ -42,7 +42,9 @@ def with_base(plan: RunPlan, inputs: Inputs, *, checkout: Checkout, of: Callable
     )
     files = [StagedFile(path=f"{BASE_FOLDER}/{file.path}", source=file.source, bytes=file.bytes) for file in base.files]
     commits = [replace(commit, path=BASE_FOLDER) for commit in base.commits]
-    return replace(plan, against=against, files=(*plan.files, *files), commits=(*plan.commits, *commits), rules=said)
+    return replace(
+        plan, against=against, files=(*plan.files, *files), commits=(*plan.commits, *commits), rules=rules_text
+    )
 
 
 def _rules(checkout: Checkout) -> bytes:
