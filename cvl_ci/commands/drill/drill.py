@@ -100,9 +100,8 @@ def requested_drills(
 
     `server`: the address of the API server that would drive a run there, empty without one.
     """
-    mistakes = (
-        [] if place else [Mistake(field="--cloud", value="", problem="is missing: name a cloud, such as `sandbox`")]
-    )
+    problem = "is missing: name a cloud, such as `sandbox`"
+    mistakes = [] if place else [Mistake(field="--cloud", value="", problem=problem)]
     if everything and (phase or kill):
         mistakes.append(Mistake(field="--all", value="", problem="runs every phase and every kill: name no other"))
     for name, value in (("--phase", phase), ("--kill", kill)):
