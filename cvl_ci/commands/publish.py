@@ -103,34 +103,34 @@ class Tools:
 def publish(outcome: Outcome, *, files: Files, tools: Tools) -> None:
     """Publish. Never raises: the run is over, and its ending is already decided."""
     page, shelf = tools.page, _Shelf(files, tools)
-    with _tried(tools, f"The cost of the run could not be written to {files.cost}"):
+    with _warning_on_failure(tools, f"The cost of the run could not be written to {files.cost}"):
         _write_cost(outcome, files)
-    with _tried(tools, "The outputs for later steps could not be set"):
+    with _warning_on_failure(tools, "The outputs for later steps could not be set"):
         page.set_outputs(outputs(outcome))
-    with _tried(tools, "The comment could not be written"):
+    with _warning_on_failure(tools, "The comment could not be written"):
         page.comment(outcome, shelf.links)
     for kind, path in ((COST, files.cost), (LOG, files.log)):
-        with _tried(tools, f"{KINDS[kind]} could not be uploaded"):
+        with _warning_on_failure(tools, f"{KINDS[kind]} could not be uploaded"):
             shelf.put(kind, root=path.parent, paths=[path.name] if path.is_file() else [])
     plain_files, checkpoints = list[str](), list[str]()
-    with _tried(tools, f"The fetched files could not be listed in {files.folder}"):
+    with _warning_on_failure(tools, f"The fetched files could not be listed in {files.folder}"):
         plain_files, checkpoints = _fetched(files.folder, files.publication.checkpoints)
-    with _tried(tools, "The fetched files could not be uploaded"):
-        done = shelf.put(OUTPUTS, root=files.folder, paths=plain_files)
-        if done is not None:
-            page.set_outputs(artifact_outputs(artifact_id=done.id, url=done.url))
-    with _tried(tools, "The checkpoints could not be uploaded"):
+    with _warning_on_failure(tools, "The fetched files could not be uploaded"):
+        uploaded = shelf.put(OUTPUTS, root=files.folder, paths=plain_files)
+        if uploaded is not None:
+            page.set_outputs(artifact_outputs(artifact_id=uploaded.id, url=uploaded.url))
+    with _warning_on_failure(tools, "The checkpoints could not be uploaded"):
         shelf.put(CHECKPOINTS, root=files.folder, paths=checkpoints)
     if shelf.links:
-        with _tried(tools, "The artifacts could not be shown on the step's page"):
+        with _warning_on_failure(tools, "The artifacts could not be shown on the step's page"):
             page.point_to(shelf.links)
-        with _tried(tools, "The comment could not be written"):
+        with _warning_on_failure(tools, "The comment could not be written"):
             page.comment(outcome, shelf.links)
 
 
 def keep_cost(outcome: Outcome, *, files: Files, tools: Tools) -> None:
     """Upload the cost of a run that never started: a report over many runs shows the reason. Never raises."""
-    with _tried(tools, f"The cost of the run could not be written to {files.cost}"):
+    with _warning_on_failure(tools, f"The cost of the run could not be written to {files.cost}"):
         _write_cost(outcome, files)
         _Shelf(files, tools).put(COST, root=files.cost.parent, paths=[files.cost.name])
 
@@ -154,47 +154,47 @@ class _Shelf:
         name = self._files.name if kind == OUTPUTS else f"{self._files.name}-{kind}"
         self._tools.workflow.progress(f"uploading the artifact {name}")
         try:
-            done = self._tools.artifacts.upload(name, root=root, paths=paths, retention_days=days)
+            uploaded = self._tools.artifacts.upload(name, root=root, paths=paths, retention_days=days)
         except Exception as error:  # noqa: BLE001  after any error, the files are still at their place
             self._failed(kind, error, root / paths[0] if kind in (COST, LOG) else root)
             return None
-        if isinstance(done, Kept):
-            self._kept(done, root)
+        if isinstance(uploaded, Kept):
+            self._report_refusal(uploaded, root)
             return None
-        self._held[kind] = link = Link(words=plain(done.name), url=done.url)
+        self._held[kind] = link = Link(words=plain(uploaded.name), url=uploaded.url)
         self._tools.uploaded(kind, link)
-        self._told(done)
-        return done
+        self._report_upload(uploaded)
+        return uploaded
 
-    def _failed(self, kind: str, error: Exception, where: Path) -> None:
+    def _failed(self, kind: str, error: Exception, place: Path) -> None:
         reason = error.what if isinstance(error, CvlError) else f"{type(error).__name__}: {error}"
         if reason in self._said:
             return
         self._said.add(reason)
         self._tools.workflow.warning(
             f"{KINDS[kind]} could not be uploaded: {reason}\n"
-            f"The run's ending does not change. The files are in {where} until this runner is gone.\n"
-            f"A later step with `if: always()` can store them: actions/upload-artifact with `path: {where}`."
+            f"The run's ending does not change. The files are in {place} until this runner is gone.\n"
+            f"A later step with `if: always()` can store them: actions/upload-artifact with `path: {place}`."
         )
 
-    def _kept(self, kept: Kept, root: Path) -> None:
-        if kept.empty or kept.reason in self._said:
+    def _report_refusal(self, refusal: Kept, root: Path) -> None:
+        if refusal.empty or refusal.reason in self._said:
             return
-        self._said.add(kept.reason)
-        where = self._files.folder.parent
+        self._said.add(refusal.reason)
+        folder = self._files.folder.parent
         self._tools.workflow.notice(
-            f"No artifacts: {kept.reason}. The files are in {where} of the workspace, for the steps that follow."
+            f"No artifacts: {refusal.reason}. The files are in {folder} of the workspace, for the steps that follow."
         )
 
-    def _told(self, done: Uploaded) -> None:
-        count = f"{done.files} {'file' if done.files == 1 else 'files'}"
-        self._tools.workflow.progress(f"the artifact {done.name} holds {count}, {size(done.bytes)}")
-        if not done.left_out:
+    def _report_upload(self, uploaded: Uploaded) -> None:
+        count = f"{uploaded.files} {'file' if uploaded.files == 1 else 'files'}"
+        self._tools.workflow.progress(f"the artifact {uploaded.name} holds {count}, {size(uploaded.bytes)}")
+        if not uploaded.left_out:
             return
-        shown = [f"{path} ({why})" for path, why in done.left_out.items()][:LEFT_OUT_SHOWN]
-        more = len(done.left_out) - len(shown)
-        listed = ", ".join([*map(plain, shown), *([f"and {more} more"] if more else [])])
-        self._tools.workflow.notice(f"Left out of the artifact {done.name}: {listed}.")
+        listing = [f"{path} ({why})" for path, why in uploaded.left_out.items()][:LEFT_OUT_SHOWN]
+        hidden_count = len(uploaded.left_out) - len(listing)
+        text = ", ".join([*map(plain, listing), *([f"and {hidden_count} more"] if hidden_count else [])])
+        self._tools.workflow.notice(f"Left out of the artifact {uploaded.name}: {text}.")
 
 
 def _fetched(folder: Path, globs: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -203,17 +203,17 @@ def _fetched(folder: Path, globs: Sequence[str]) -> tuple[list[str], list[str]]:
     If there are none, or all files have the names of checkpoints, return the whole folder as one.
     """
     refuse_links(folder)
-    every = [
-        Path(here, name).relative_to(folder).as_posix()
-        for here, folders, names in os.walk(folder)
-        for name in (*names, *(each for each in folders if Path(here, each).is_symlink()))
+    paths = [
+        Path(parent, name).relative_to(folder).as_posix()
+        for parent, folders, names in os.walk(folder)
+        for name in (*names, *(folder_name for folder_name in folders if Path(parent, folder_name).is_symlink()))
     ]
     rules = patterns(globs, directory=".")
-    checkpoints = sorted(path for path in every if (_is_chosen(path, rules) if rules else is_checkpoint(path)))
-    others = sorted(set(every) - set(checkpoints))
-    if not checkpoints or not (others or rules):
+    checkpoints = sorted(path for path in paths if (_is_chosen(path, rules) if rules else is_checkpoint(path)))
+    plain_paths = sorted(set(paths) - set(checkpoints))
+    if not checkpoints or not (plain_paths or rules):
         return (["."] if folder.is_dir() else []), []
-    return others, checkpoints
+    return plain_paths, checkpoints
 
 
 def _is_chosen(path: str, rules: Sequence[Pattern]) -> bool:
@@ -223,18 +223,18 @@ def _is_chosen(path: str, rules: Sequence[Pattern]) -> bool:
 
 
 def _write_cost(outcome: Outcome, files: Files) -> None:
-    known = to_json(outcome, commit=files.subject.commit)
-    said = {
-        **known,
-        **{name: known.get(name) or value for name, value in vars(files.subject).items()},
+    summary = to_json(outcome, commit=files.subject.commit)
+    document = {
+        **summary,
+        **{name: summary.get(name) or value for name, value in vars(files.subject).items()},
         **({"first_error": "", "last_lines": []} if outcome.ending is Ending.SUCCEEDED else {}),
         "warnings": list(outcome.warnings),
     }
-    write_text(files.cost, json.dumps(said, indent=2) + "\n")
+    write_text(files.cost, json.dumps(document, indent=2) + "\n")
 
 
 @contextmanager
-def _tried(tools: Tools, what: str) -> Iterator[None]:
+def _warning_on_failure(tools: Tools, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001  a page that cannot be written makes no green run red

@@ -48,7 +48,7 @@ def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[Cloud
     from cvl_ci.commands import check
 
     local = access.local_environment(environ, folder=credentials_directory(environ), writes=False)
-    return access.check_clouds(local, check.asked(names, credential_providers()), proved=proved())
+    return access.check_clouds(local, check.named_clouds(names, credential_providers()), proved=proved())
 
 
 def has_credentials(environ: Mapping[str, str]) -> bool:

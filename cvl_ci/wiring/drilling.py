@@ -36,7 +36,7 @@ def drill(environ: Mapping[str, str], given: Mapping[str, Any], *, say: Say, hea
 
     place = given.get("cloud")
     through = place is not None and place.cloud != SANDBOX and served.goes_through([place], environ, by_record=False)
-    request = drilling.asked(
+    request = drilling.requested_drills(
         phase=given.get("phase"),
         kill=given.get("kill"),
         everything=bool(given.get("all")),

@@ -60,7 +60,7 @@ def on_dropped(given: Given) -> str:
 def planned(given: Given, door: Door) -> planning.Matrix:
     """Return the matrix of a request. Raises RequestError, BudgetError."""
     checkout, since = open_checkout(door.here), given.get("changed_since")
-    request = planning.Asked(
+    request = planning.MatrixRequest(
         **{axis: given.get(axis, ()) for axis in ("examples", "presets", "clouds", "gpus")},
         changed=changed_paths(checkout.root, since=since) if since else None,
         inputs={name: given[name] for name in ("spot", "max_runtime", "max_cost", "files") if name in given},
