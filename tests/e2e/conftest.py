@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 from cvl_ci import wiring
 from cvl_ci.sandbox import Faults, Sandbox
 from tests.github.conftest import azurite, official, service
+from tests.support.field import plant
 
 __all__ = ["azurite", "official", "service"]
 
@@ -51,7 +53,7 @@ class Terminal:
     home: Path
     directory: Path
     sandbox: Sandbox
-    checkout: Path = ROOT
+    checkout: Path
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
     cloud: str = "sandbox"
     variables: dict[str, str] = field(default_factory=dict)
@@ -136,11 +138,19 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox,
     made.down()
 
 
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository with the examples alone: each run stages all that is in it."""
+    folder = tmp_path_factory.mktemp("checkout") / "examples-of-cvl"
+    shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__", "outputs"))
+    return plant(folder, {})
+
+
 @pytest.fixture
-def terminal(sandbox: tuple[Sandbox, Path], tmp_path: Path) -> Iterator[Terminal]:
+def terminal(sandbox: tuple[Sandbox, Path], checkout: Path, tmp_path: Path) -> Iterator[Terminal]:
     made, directory = sandbox
     made.set_faults(Faults())
-    terminal = Terminal(home=tmp_path, directory=directory, sandbox=made)
+    terminal = Terminal(home=tmp_path, directory=directory, sandbox=made, checkout=checkout)
     yield terminal
     for process in terminal.processes:
         process.kill()

@@ -22,11 +22,11 @@ from tests.support.places import only_wait
 
 
 @pytest.fixture
-def alone(tmp_path: Path) -> Iterator[Terminal]:
+def alone(checkout: Path, tmp_path: Path) -> Iterator[Terminal]:
     """With a sandbox that only runs bring up, as for most people."""
     directory = tmp_path / "sandbox"
     sandbox = Sandbox(directory, machine_types=wiring.machine_types(), environment=environment(), progress=print)
-    yield Terminal(home=tmp_path, directory=directory, sandbox=sandbox)
+    yield Terminal(home=tmp_path, directory=directory, sandbox=sandbox, checkout=checkout)
     sandbox.down()
 
 
