@@ -58,7 +58,7 @@ def credential_providers() -> dict[str, CredentialProvider]:
 
 
 def proved() -> tuple[str, ...]:
-    """Return the clouds that can be asked whether a machine is gone. A run anywhere else could not be ended."""
+    """Return the clouds that can prove the end of a machine. A run anywhere else could not be ended."""
     return tuple(cloud.name for cloud in CLOUDS if cloud.inventory or cloud.engine_asks)
 
 

@@ -57,7 +57,7 @@ def test_a_base_without_this_example_is_nothing_to_compare_with(ask: Ask, field:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"compare": "no/such"}, "compare: 'no/such' is no commit here"),
+        ({"compare": "no/such"}, "compare: 'no/such' is not a commit here"),
         ({"compare": "HEAD", "num_nodes": 2}, "compare: 'HEAD' goes with one machine"),
         ({"repeat": 2, "num_nodes": 2}, "repeat: '2' goes with one machine"),
         ({"repeat": 101}, "repeat: '101' is more than 100"),

@@ -175,7 +175,7 @@ def test_a_branch_that_went_on_changes_nothing_here(root: Path) -> None:
 
 @pytest.mark.parametrize("ref", ["nowhere", "--output=x", "-h", "HEAD:README.md", ""])
 def test_a_ref_that_is_none_is_a_mistake_and_no_option(root: Path, ref: str) -> None:
-    with pytest.raises(RequestError, match="is no commit here"):
+    with pytest.raises(RequestError, match="is not a commit here"):
         changed_paths(root, since=ref)
 
 

@@ -58,7 +58,7 @@ def test_a_deleted_file_is_not_listed_but_named(repository: Path) -> None:
     (repository / "README.md").unlink()
     checkout = open_checkout(repository)
     assert "README.md" not in paths(checkout, ".")
-    assert checkout.left_behind(".") == {"README.md": "not there any more"}
+    assert checkout.left_behind(".") == {"README.md": "it no longer exists"}
 
 
 def test_a_link_to_a_file_inside_is_its_content(repository: Path) -> None:

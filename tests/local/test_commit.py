@@ -91,7 +91,7 @@ def test_what_is_not_there_cannot_be_read(repository: Path) -> None:
 
 def test_no_commit_no_git_and_words_like_options_are_refused(repository: Path, tmp_path: Path) -> None:
     for ref in ("nowhere", "--help", "-x", "HEAD:README.md", ""):
-        with pytest.raises(Wrong, match="no commit here"):
+        with pytest.raises(Wrong, match="not a commit here"):
             open_checkout(repository).at(ref)
     (tmp_path / "plain").mkdir()
     with pytest.raises(Wrong, match="no git repository"):

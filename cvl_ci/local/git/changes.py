@@ -20,9 +20,9 @@ def changed_paths(root: Path, *, since: str) -> Sequence[str]:
     """
     git = _git(root)
     start = _commit(git, since, field="--changed-since")
-    ours = _text(git, "merge-base", start, "HEAD").strip() or start
+    base = _text(git, "merge-base", start, "HEAD").strip() or start
     diff = ("diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=none")
-    changed = _text(git, *diff, ours, "--")
+    changed = _text(git, *diff, base, "--")
     new = _text(git, "ls-files", "-z", "-o", "--exclude-standard")
     return sorted({path for path in (changed + new).split("\0") if path})
 
@@ -41,7 +41,7 @@ def _git(root: Path) -> Git:
 def _commit(git: Git, ref: str, *, field: str) -> str:
     commit = git.commit_of(ref)
     if not commit:
-        raise RequestError([Mistake(field=field, value=ref, problem="is no commit here")], next_step=_DEEPER)
+        raise RequestError([Mistake(field=field, value=ref, problem="is not a commit here")], next_step=_DEEPER)
     return commit
 
 

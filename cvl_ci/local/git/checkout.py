@@ -1,6 +1,6 @@
-"""The repository, or plain folder, that holds the examples: which files belong to it, and what they hold.
+"""The repository or plain folder with the examples: its files and their contents.
 
-Git is only asked to list: its hooks, filters and monitors stay asleep, whatever the repository's configuration says.
+Git only lists files. Its hooks, filters and monitors do not run, whichever configuration the repository has.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ _LINK, _SUBMODULE = "120000", "160000"
 _OUTPUTS = "cvl-outputs"
 OUTPUTS_REASON = "outputs of earlier runs"
 _NO_NAMES = ("", ".", "..")
-"""Parts of a path that only resolving it makes a name of."""
+"""Path parts that are names only after resolution."""
 
 
-def open_checkout(here: Path, *, at: str = ".") -> Checkout:
-    """The checkout that `at` (as typed by somebody who stands in `here`) is in."""
+def open_checkout(working_folder: Path, *, at: str = ".") -> Checkout:
+    """Return the checkout around `at`, a path typed by a person in `working_folder`."""
     try:
-        start = (here / at).resolve()
+        start = (working_folder / at).resolve()
         start = start if start.is_dir() else start.parent
     except (OSError, ValueError):
-        start = here.resolve()  # no path at all: said where it is looked for
+        start = working_folder.resolve()  # not a path: the search for it reports that
     for folder in (start, *start.parents):
         git = Git.if_installed(folder) if (folder / ".git").exists() else None
         if git is not None:
-            return GitCheckout(git, here=here.resolve())
-    return FolderCheckout(start, here=here.resolve())
+            return GitCheckout(git, here=working_folder.resolve())
+    return FolderCheckout(start, here=working_folder.resolve())
 
 
 class FolderCheckout:
-    """A folder git knows nothing of: all its files but hidden ones."""
+    """A folder without git: all its files except hidden ones."""
 
     def __init__(self, root: Path, *, here: Path) -> None:
         self._root = root
         self._here = here
         self._top = root.as_posix().rstrip("/") + "/"
         self._folders: dict[str, bool] = {}
-        """By path: whether no link leads there. Forgotten with each listing."""
+        """For each folder, whether no link leads there. Each listing clears it."""
 
     @property
     def root(self) -> Path:
@@ -61,8 +61,8 @@ class FolderCheckout:
         return ""
 
     def examples(self) -> Sequence[str]:
-        found = {_directory(path) for path in self._paths(["."]) if path.rpartition("/")[2] == FILE_NAME}
-        return sorted(path for path in found if (self._root / path / FILE_NAME).is_file())
+        folders = {_directory(path) for path in self._paths(["."]) if path.rpartition("/")[2] == FILE_NAME}
+        return sorted(path for path in folders if (self._root / path / FILE_NAME).is_file())
 
     def paths(self) -> Paths:
         return Paths(self._paths(["."]))
@@ -93,11 +93,13 @@ class FolderCheckout:
             path.exists()
         except (OSError, ValueError):
             return None
-        found = [candidate.relative_to(self._root) for candidate in candidates if candidate.is_relative_to(self._root)]
-        return found[0].as_posix() if found else None
+        relative = [
+            candidate.relative_to(self._root) for candidate in candidates if candidate.is_relative_to(self._root)
+        ]
+        return relative[0].as_posix() if relative else None
 
     def at(self, ref: str) -> Checkout:
-        raise Wrong("is no commit here, where there is no git repository")
+        raise Wrong("is not a commit: there is no git repository")
 
     def read(self, path: str, *, limit: int) -> bytes:
         if self._plain(path):
@@ -114,17 +116,17 @@ class FolderCheckout:
         if item.is_folder:
             reasons[f"{item.path}/"] = item.reason or ""
             return
-        is_asked_for = rule.includes(below(item.path, folder))
+        is_included = rule.includes(below(item.path, folder))
         status = self._plain(item.source)
         if status is not None:
-            reason = item.reason or (None if is_asked_for else self._why_unwanted_file(item.source))
+            reason = item.reason or (None if is_included else self._why_unwanted_file(item.source))
             if reason:
                 reasons[item.path] = reason
             else:
                 yield Entry(path=item.path, bytes=status.st_size, source=self._top + item.source)
             return
         reason = self._why_impossible(item.source) or item.reason
-        if reason is None and not is_asked_for:
+        if reason is None and not is_included:
             reason = self._why_unwanted(item.source)
         if reason:
             reasons[item.path] = reason
@@ -132,7 +134,7 @@ class FolderCheckout:
         source = (self._root / item.source).resolve()
         if not source.is_dir():
             yield from self._entries_as(item.path, source)
-        elif item.path == item.source:  # a link in a folder that a link leads to is not followed
+        elif item.path == item.source:  # links in the target of a link are not followed
             target = source.relative_to(self._root).as_posix()
             for inner in walk(self._root, target, path=item.path, within=folder, rule=rule):
                 yield from self._in_folder(inner, folder, rule, reasons)
@@ -141,7 +143,7 @@ class FolderCheckout:
         return frozenset()
 
     def _paths(self, prefixes: Iterable[str]) -> Iterator[str]:
-        """Files and links under these, unsorted, the links not followed."""
+        """Yield files and links under these prefixes, unsorted, without following links."""
         count = 0
         for prefix in prefixes:
             start = self._root / prefix
@@ -159,7 +161,7 @@ class FolderCheckout:
                         yield name if above == "." else f"{above}/{name}"
 
     def _entries(self, path: str) -> Iterator[Entry]:
-        """A link is what it leads to: a file, or all that belongs to a folder."""
+        """Yield the file, or the target of a link: a file, or everything that belongs to a folder."""
         if status := self._plain(path):
             if self._why_unwanted(path) is None:
                 yield Entry(path=path, bytes=status.st_size, source=self._top + path)
@@ -206,7 +208,7 @@ class FolderCheckout:
         return self._why_impossible(path) or self._why_unwanted(path)
 
     def _why_unwanted(self, path: str) -> str | None:
-        """What no one says belongs to the job: credentials never go along, nor the outputs of earlier runs."""
+        """Return the reason to omit a file without a request for it: credentials, and the outputs of earlier runs."""
         if self._plain(path) is not None:
             return self._why_unwanted_file(path)
         source = (self._root / path).resolve()
@@ -230,7 +232,7 @@ class FolderCheckout:
         try:
             source = full.resolve(strict=True)
         except (OSError, RuntimeError):
-            return "a link to nothing" if full.is_symlink() else "not there any more"
+            return "a link to nothing" if full.is_symlink() else "it no longer exists"
         if not source.is_relative_to(self._root):
             return "a link out of the repository"
         if source.is_dir():
@@ -253,16 +255,16 @@ class GitCheckout(FolderCheckout):
         start = self._git.commit_of(ref)
         if not start:
             raise Wrong(
-                "is no commit here; a shallow checkout lacks it: `fetch-depth: 0` for actions/checkout brings all"
+                "is not a commit here; a shallow checkout lacks it: `fetch-depth: 0` for actions/checkout brings all"
             )
         common = self._git.run("merge-base", start, "HEAD")
         commit = common.text.strip() if common.is_success else start
         return CommitCheckout(self._git, here=self._here, commit=commit)
 
     def examples(self) -> Sequence[str]:
-        wanted = f":(glob)**/{FILE_NAME}"
-        found = {*self._tracked([wanted]), *self._list("-o", "--exclude-standard", paths=[wanted])}
-        return sorted(_directory(path) for path in found if (self._root / path).is_file())
+        pattern = f":(glob)**/{FILE_NAME}"
+        folders = {*self._tracked([pattern]), *self._list("-o", "--exclude-standard", paths=[pattern])}
+        return sorted(_directory(path) for path in folders if (self._root / path).is_file())
 
     def paths(self) -> Paths:
         return Paths([*self._tracked(["."]), *self._untracked(["."])])
@@ -272,14 +274,17 @@ class GitCheckout(FolderCheckout):
         tracked = self._staged(_literal(prefixes))
         unwanted = {path: why for path in self._untracked(prefixes) if (why := self._why_not(path))}
         submodules = {path: "a submodule" for mode, path in tracked if mode == _SUBMODULE}
-        behind = {path: why for mode, path in tracked if mode != _SUBMODULE and (why := self._why_not(path))}
+        unusable = {path: why for mode, path in tracked if mode != _SUBMODULE and (why := self._why_not(path))}
         untracked = self._untracked(prefixes)
-        taken = {entry.path for entry in self.files(*prefixes)} if untracked else set[str]()
-        new = [path for path in untracked if path not in taken]
-        return {**submodules, **behind, **dict.fromkeys(new, "not tracked by git"), **unwanted}
+        included = {entry.path for entry in self.files(*prefixes)} if untracked else set[str]()
+        new = [path for path in untracked if path not in included]
+        return {**submodules, **unusable, **dict.fromkeys(new, "not tracked by git"), **unwanted}
 
     def _why_unwanted(self, path: str) -> str | None:
-        """What git tracks is in everybody's copy already: it goes along, and a warning names it (commands/prepare)."""
+        """Return None for a file that git tracks: each copy already has it.
+
+        It goes along with a warning (commands/prepare).
+        """
         if self._plain(path) is not None:
             return self._why_unwanted_file(path)
         target = (self._root / path).resolve().relative_to(self._root).as_posix()
@@ -296,7 +301,10 @@ class GitCheckout(FolderCheckout):
         return frozenset(path for _, path in self._staged([]))
 
     def _paths(self, prefixes: Iterable[str]) -> Iterator[str]:
-        """Per prefix what git tracks; where it tracks nothing, the folder is new: then all that it does not ignore."""
+        """Yield the files that git tracks below each prefix.
+
+        Without any the folder is new: then all that git does not ignore.
+        """
         for prefix in prefixes:
             tracked = self._tracked(_literal([prefix]))
             yield from tracked or self._untracked([prefix])
@@ -308,7 +316,7 @@ class GitCheckout(FolderCheckout):
         return self._list("-o", "--exclude-standard", paths=_literal(prefixes))
 
     def _staged(self, paths: Sequence[str]) -> Sequence[tuple[str, str]]:
-        """Mode and path."""
+        """Return mode and path of each entry."""
         lines = [line.partition("\t") for line in self._list("--stage", paths=paths)]
         return [(described.split(" ", 1)[0], path) for described, _, path in lines]
 

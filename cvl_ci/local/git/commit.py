@@ -1,6 +1,6 @@
-"""A repository as one of its commits has it: read from git's own store, and the working tree is left alone.
+"""A repository as one of its commits has it, read from git's own store. The working tree stays unchanged.
 
-Git runs no filter for that: a file that Git LFS keeps is its pointer here.
+Git runs no filter for that, so a file of Git LFS is its pointer.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from cvl_ci.ports import Checkout, Entry, FolderFiles, Paths
 
 _LINK, _SUBMODULE, _EXECUTABLE = "120000", "160000", "100755"
 _MOST_LINKS = 8
-"""A link that leads to a link, and so on; more is a circle."""
+"""The most links from link to link; more is a circle."""
 _LONGEST_LINK = 4096
 """Bytes: PATH_MAX of Linux."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Kept:
+class _TreeEntry:
     mode: str
     id: str
     bytes: int
@@ -52,20 +52,20 @@ class CommitCheckout:
         return sorted(posixpath.dirname(path) or "." for path in self._tree if posixpath.basename(path) == FILE_NAME)
 
     def paths(self) -> Paths:
-        return Paths(path for path, kept in self._tree.items() if kept.mode != _SUBMODULE)
+        return Paths(path for path, tree_entry in self._tree.items() if tree_entry.mode != _SUBMODULE)
 
     def files(self, *prefixes: str) -> Sequence[Entry]:
         entries = (entry for path in self._below(prefixes) for entry in self._entries(path))
         return sorted({entry.path: entry for entry in entries}.values(), key=lambda entry: entry.path)
 
     def left_behind(self, *prefixes: str) -> Mapping[str, str]:
-        behind = {}
+        reasons = {}
         for path in self._below(prefixes):
             if self._tree[path].mode == _SUBMODULE:
-                behind[path] = "a submodule"
+                reasons[path] = "a submodule"
             elif self._tree[path].mode == _LINK and not any(self._entries(path)):
-                behind[path] = "a link to nothing in that commit"
-        return behind
+                reasons[path] = "a link to nothing in that commit"
+        return reasons
 
     def folder(self, path: str, rule: FolderRule) -> FolderFiles:
         files = self.files(path)
@@ -81,46 +81,46 @@ class CommitCheckout:
         return path.relative_to(self._root).as_posix() if path.is_relative_to(self._root) else None
 
     def read(self, path: str, *, limit: int) -> bytes:
-        kept = self._tree.get(self._followed(path) or path)
-        if kept is None or kept.mode in {_LINK, _SUBMODULE}:
+        tree_entry = self._tree.get(self._followed(path) or path)
+        if tree_entry is None or tree_entry.mode in {_LINK, _SUBMODULE}:
             raise FileNotFoundError(2, f"is not there in {self._commit[:12]}", path)
-        return self._git.blob(kept.id, limit=limit)
+        return self._git.blob(tree_entry.id, limit=limit)
 
     def at(self, ref: str) -> Checkout:
-        raise Wrong("cannot be looked for from another commit")
+        raise Wrong("cannot be resolved from another commit")
 
     @cached_property
-    def _tree(self) -> Mapping[str, _Kept]:
-        found = {}
+    def _tree(self) -> Mapping[str, _TreeEntry]:
+        entries = {}
         for line in self._git.read("ls-tree", "-r", "-l", "-z", "--full-tree", self._commit).split(b"\0"):
             described, _, path = line.partition(b"\t")
             if path:
                 mode, _, name, size = described.decode().split()
-                found[os.fsdecode(path)] = _Kept(mode=mode, id=name, bytes=0 if size == "-" else int(size))
-        return found
+                entries[os.fsdecode(path)] = _TreeEntry(mode=mode, id=name, bytes=0 if size == "-" else int(size))
+        return entries
 
     def _below(self, prefixes: Sequence[str]) -> Iterator[str]:
         for prefix in prefixes:
             yield from (path for path in self._tree if prefix in (".", path) or path.startswith(f"{prefix}/"))
 
     def _entries(self, path: str) -> Iterator[Entry]:
-        """A link is what it leads to: a file, or all that is below a folder, links in it not followed."""
+        """Yield the file, or the target of a link: a file, or everything below a folder except its links."""
         target = self._followed(path)
         if target is None or (target != path and path.startswith(f"{target}/")):
             return
         for inner in self._below([target]):
-            kept = self._tree[inner]
-            if kept.mode not in {_LINK, _SUBMODULE}:
-                blob = Blob(root=str(self._root), id=kept.id, executable=kept.mode == _EXECUTABLE)
-                yield Entry(path=path + inner.removeprefix(target), bytes=kept.bytes, source=blob)
+            tree_entry = self._tree[inner]
+            if tree_entry.mode not in {_LINK, _SUBMODULE}:
+                blob = Blob(root=str(self._root), id=tree_entry.id, executable=tree_entry.mode == _EXECUTABLE)
+                yield Entry(path=path + inner.removeprefix(target), bytes=tree_entry.bytes, source=blob)
 
     def _followed(self, path: str) -> str | None:
-        """Where it leads in the end; None: out of the tree, or nowhere."""
+        """Return the final target of a link. None: it leads out of the tree, or nowhere."""
         for _ in range(_MOST_LINKS):
-            kept = self._tree.get(path)
-            if kept is None or kept.mode != _LINK:
+            tree_entry = self._tree.get(path)
+            if tree_entry is None or tree_entry.mode != _LINK:
                 return path
-            target = os.fsdecode(self._git.blob(kept.id, limit=_LONGEST_LINK))
+            target = os.fsdecode(self._git.blob(tree_entry.id, limit=_LONGEST_LINK))
             path = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
             if path.startswith(("/", "..")) or path == ".":
                 return None

@@ -107,8 +107,8 @@ def _fill_index(tree: str, copy: Git) -> None:
         is_ours = path.rpartition(b"/")[2] == IGNORE_NOTHING.encode()
         if path and (is_ours or mode in {_LINK, _SUBMODULE} or not os.path.lexists(top + b"/" + path)):
             passed_over.append(path)
-    listed = b"".join(path + b"\0" for path in passed_over)
-    copy.read("update-index", "-z", "--skip-worktree", "--stdin", given=listed)
+    paths = b"".join(path + b"\0" for path in passed_over)
+    copy.read("update-index", "-z", "--skip-worktree", "--stdin", given=paths)
 
 
 def _write(path: Path, lines: Sequence[str]) -> None:

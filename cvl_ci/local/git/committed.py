@@ -1,4 +1,4 @@
-"""Which files are not those of the checked-out commit: asked of git, and nothing of the repository runs."""
+"""The files that differ from the checked-out commit, from git: nothing of the repository runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def unknown_files(root: Path, sources: Iterable[str]) -> Sequence[str]:
         described, _, path = line.partition("\t")
         tracked.add(path)
         submodules += [path] if described.startswith(_SUBMODULE) else []
-    found: set[str] = set()
+    unknown: set[str] = set()
     top = Path(os.path.realpath(root))
     for source in dict.fromkeys(sources):
         target = Path(os.path.realpath(source))
@@ -40,11 +40,11 @@ def unknown_files(root: Path, sources: Iterable[str]) -> Sequence[str]:
             continue
         name = target.relative_to(top).as_posix()
         if not target.is_dir():
-            found |= {name} - tracked
+            unknown |= {name} - tracked
             continue
-        found |= {each for each in _git(root, "ls-files", "--others", "-z", "--", f":(literal){name}") if each}
-        found |= {each for each in submodules if name == "." or f"{each}/".startswith(f"{name}/")}
-    return sorted(found)
+        unknown |= {path_ for path_ in _git(root, "ls-files", "--others", "-z", "--", f":(literal){name}") if path_}
+        unknown |= {path_ for path_ in submodules if name == "." or f"{path_}/".startswith(f"{name}/")}
+    return sorted(unknown)
 
 
 def sources_of(plan: RunPlan) -> Iterator[str]:
@@ -71,6 +71,6 @@ def _git(root: Path, *words: str) -> list[str]:
 
 def _without_filters(git: Git) -> list[str]:
     """Return options with which git compares contents and calls no filter of the repository's own configuration."""
-    asked = git.run("config", "--null", "--name-only", "--get-regexp", r"^filter\.")
-    names = [name for name in asked.text.split("\0") if name]
+    answer = git.run("config", "--null", "--name-only", "--get-regexp", r"^filter\.")
+    names = [name for name in answer.text.split("\0") if name]
     return [word for name in names for word in ("-c", f"{name}={'false' if name.endswith('.required') else ''}")]

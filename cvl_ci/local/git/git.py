@@ -14,9 +14,9 @@ from typing import IO
 from cvl_ci.errors import CvlError
 
 LONGEST_SECONDS = 600.0
-"""For one command. A fetch of a large repository takes minutes; a remote that hangs takes for ever."""
+"""Seconds for one command. A fetch of a large repository takes minutes; a remote that hangs never ends."""
 MOST_BYTES = 1 << 30
-"""Of what one command prints. A list of 100,000 files has about 10 MB."""
+"""The most bytes of one command's output. A list of 100,000 files has about 10 MB."""
 MOST_ERROR_BYTES = 64 << 10
 
 
@@ -68,17 +68,17 @@ class Git:
         return cls(root, program=program) if program else None
 
     def run(self, *words: str, given: bytes = b"", environ: Mapping[str, str] | None = None) -> GitAnswer:
-        """Return the answer, whatever the exit code. Raises CvlError past a limit.
+        """Return the answer with any exit code. Raises CvlError past a limit.
 
         `given`: the standard input. `environ`: further variables, such as an author.
         """
         with tempfile.TemporaryFile() as output:
-            done = self._print_into(output, words, given=given, environ=environ)
+            answer = self._print_into(output, words, given=given, environ=environ)
             size = output.tell()
             if size > MOST_BYTES:
                 raise CvlError(f"git {words[0]} printed {size} bytes in {self.root}; {MOST_BYTES} are allowed.")
             output.seek(0)
-            return GitAnswer(code=done.code, output=output.read(), errors=done.errors)
+            return GitAnswer(code=answer.code, output=output.read(), errors=answer.errors)
 
     def read(self, *words: str, given: bytes = b"") -> bytes:
         """Return the output. Raises CvlError where git fails."""
@@ -115,7 +115,7 @@ class Git:
         """Run git with its output in a file, so that no answer fills the memory. The answer's own output is empty."""
         with tempfile.TemporaryFile() as complaint:
             try:
-                done = subprocess.run(
+                process = subprocess.run(
                     [self._program, "-C", str(self.root), *words],
                     env={**_environment(self._program), **(environ or {})},
                     input=given,
@@ -128,7 +128,7 @@ class Git:
                 raise CvlError(f"git {words[0]} took longer than {self._seconds:g} s in {self.root}.") from None
             file.seek(0, os.SEEK_END)
             complaint.seek(0)
-            return GitAnswer(code=done.returncode, errors=complaint.read(MOST_ERROR_BYTES))
+            return GitAnswer(code=process.returncode, errors=complaint.read(MOST_ERROR_BYTES))
 
     def _must(self, verb: str, answer: GitAnswer) -> GitAnswer:
         if not answer.is_success:

@@ -1,7 +1,7 @@
-"""A branch that remembers runs: JSON lines, a file a month, only ever appended to, safe when many push at once.
+"""A branch that remembers runs: JSON lines, one file a month, only appended to, safe for concurrent pushes.
 
-The checkout's own git is used, with the credentials it has, and its working tree is not touched: a commit is made of
-what the branch holds, and pushed only if the branch still is where it was read; else it is read again.
+It uses the checkout's own git with its credentials, and does not touch the working tree. A commit extends the contents
+of the branch. The push succeeds only if the branch has not moved since the read; otherwise it reads the branch again.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from cvl_ci.result.benchmark.leg import Leg
 
 BACKOFF = Backoff(tries=30, first_seconds=0.05, longest_seconds=1.6, jitter=3.0)
 _STUCK = 4
-"""So often a push may fail while nobody else pushed: then it is no race."""
+"""Failed pushes without a push by others, after which the cause is not a race."""
 
-_README = "Runs of cvl-ci, one a line, a file a month. Written by `cvl-ci history`; lines are only ever added.\n"
+_README = "Runs of cvl-ci, one a line, one file a month. `cvl-ci history` writes them and only adds lines.\n"
 _REMOTE_VERBS = frozenset({"ls-remote", "fetch", "push"})
 _WHO = {f"GIT_{role}_{what}": "cvl-ci" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
@@ -40,7 +40,7 @@ class _Stuck(Exception):
 
 
 class HistoryBranch:
-    """`remote`: a name or an address. `dice`: so that two that met do not meet again.
+    """The branch. `remote`: a name or an address. `dice`: random waits, so that two writers do not collide again.
 
     `environ`: the user's variables. Git gets those for the network.
     """
@@ -57,7 +57,7 @@ class HistoryBranch:
     ) -> None:
         git = Git.at(root, need="history is kept in a branch")
         if remote.startswith("-") or not re.fullmatch(r"[A-Za-z0-9][\w./-]*", branch) or ".." in branch:
-            problem = "is no name of a branch, or the remote is none"
+            problem = "is not a valid branch name, or the remote is not valid"
             raise RequestError([Mistake(field="--branch", value=f"{remote} {branch}", problem=problem)])
         self._git, self._remote, self._branch = git, remote, branch
         self._clock, self._network = clock, network_variables(environ or {})
@@ -65,14 +65,14 @@ class HistoryBranch:
         self._ref = f"refs/cvl-ci/{branch}/{os.getpid()}-{dice.getrandbits(32):08x}"
 
     def read(self) -> list[Leg]:
-        """All that it holds; nothing where there is no such branch yet."""
+        """Return all its runs; an empty list without such a branch."""
         tip = self._fetch()
         try:
             return [leg for text in self._files(tip).values() for leg in _legs(text.split("\n"))] if tip else []
         finally:
             self._forget()
 
-    def append(self, found: Sequence[Leg]) -> int:
+    def append(self, new_legs: Sequence[Leg]) -> int:
         """Push these runs. Return how many the branch lacked. Raises CvlError where the push failed for good."""
         tips: list[str] = []
         count: int | None = None
@@ -84,9 +84,9 @@ class HistoryBranch:
             tips.append(tip)
             if len(tips) > _STUCK and {*tips[-_STUCK - 1 :]} == {tip}:
                 raise _Stuck
-            files, new = _with(self._files(tip) if tip else {}, found)
+            files, new = _with(self._files(tip) if tip else {}, new_legs)
             if new == 0:
-                return count or 0  # the branch has them all, or a push that git called failed had got through
+                return count or 0  # the branch has all of them, or a push succeeded although git reported a failure
             count = new
             reason = self._push(self._commit(files, tip, new), tip)
             if reason:
@@ -97,8 +97,8 @@ class HistoryBranch:
             return self._backoff.run(once, pause=self._pause)
         except (_NotPushed, _Stuck):
             raise CvlError(
-                f"History could not be pushed to {self._branch}: {reason or 'others were always faster'}.",
-                money="The runs themselves are over; only their line of history is missing.",
+                f"History could not be pushed to {self._branch}: {reason or 'other pushes were always faster'}.",
+                money="The runs themselves have ended; only their line of history is missing.",
                 next_step="The job needs `permissions: contents: write`, and the checkout its `persist-credentials`.",
             ) from None
         finally:
@@ -108,14 +108,14 @@ class HistoryBranch:
         return self._backoff.seconds(attempt) if isinstance(error, _NotPushed) else None
 
     def _fetch(self) -> str:
-        """The branch's commit, and empty where there is none."""
+        """Return the branch's commit; empty without a branch."""
         source = f"refs/heads/{self._branch}"
-        there = self._run("ls-remote", "--exit-code", "--", self._remote, source)
-        if there.code == 2:
+        answer = self._run("ls-remote", "--exit-code", "--", self._remote, source)
+        if answer.code == 2:
             return ""
-        # Without a refmap git would also move origin/BRANCH, over which two in one checkout fall out.
+        # Without a refmap git would also move origin/BRANCH, for which two processes in one checkout would compete.
         fetch = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--refmap=")
-        self._must(there)
+        self._must(answer)
         self._must(self._run(*fetch, "--", self._remote, f"+{source}:{self._ref}"))
         return self._must(self._run("rev-parse", "--verify", self._ref)).strip()
 
@@ -126,20 +126,23 @@ class HistoryBranch:
     def _commit(self, files: Mapping[str, str], tip: str, count: int) -> str:
         blobs = {name: self._object(text) for name, text in {"README.md": _README, **files}.items()}
         tree = "".join(f"100644 blob {blob}\t{name}\0" for name, blob in sorted(blobs.items()))
-        made = self._must(self._run("mktree", "-z", given=tree)).strip()
+        tree_id = self._must(self._run("mktree", "-z", given=tree)).strip()
         parents = ("-p", tip) if tip else ()
         message = f"Add {count} {'run' if count == 1 else 'runs'}"
-        return self._must(self._run("commit-tree", made, *parents, "-m", message)).strip()
+        return self._must(self._run("commit-tree", tree_id, *parents, "-m", message)).strip()
 
     def _object(self, text: str) -> str:
         return self._must(self._run("hash-object", "-w", "--stdin", given=text)).strip()
 
     def _push(self, commit: str, tip: str) -> str:
-        """Empty: done. The lease also holds for a branch that must not be there yet."""
+        """Push, and return the reason of a failure or an empty text.
+
+        The lease also protects a branch that must not exist.
+        """
         target = f"refs/heads/{self._branch}"
         lease = f"--force-with-lease={target}:{tip}"
-        done = self._run("push", "--quiet", lease, "--", self._remote, f"{commit}:{target}")
-        return "" if done.is_success else _reason(done)
+        answer = self._run("push", "--quiet", lease, "--", self._remote, f"{commit}:{target}")
+        return "" if answer.is_success else _reason(answer)
 
     def _forget(self) -> None:
         self._run("update-ref", "-d", self._ref)
@@ -156,15 +159,15 @@ class HistoryBranch:
         return self._git.run(*words, given=given.encode(errors="surrogateescape"), environ={**network, **author})
 
 
-def _with(files: Mapping[str, str], found: Iterable[Leg]) -> tuple[dict[str, str], int]:
-    """The same files with new lines at their ends; a run that is there with its proof already is not added."""
-    known = {_name(leg) for text in files.values() for leg in _legs(text.split("\n"))}
+def _with(files: Mapping[str, str], new_legs: Iterable[Leg]) -> tuple[dict[str, str], int]:
+    """Return the files with new lines, and the number of lines. Skips a run that is there already, with its proof."""
+    names = {_name(leg) for text in files.values() for leg in _legs(text.split("\n"))}
     grown = dict(files)
     count = 0
-    for leg in found:
-        if not leg.at or _name(leg) in known:  # without a machine nothing was measured, at no time
+    for leg in new_legs:
+        if not leg.at or _name(leg) in names:  # without a machine there was no measurement, and no time
             continue
-        known.add(_name(leg))
+        names.add(_name(leg))
         month = datetime.fromtimestamp(leg.at, tz=timezone.utc).strftime("%Y-%m.jsonl")
         before = grown.get(month, "")
         grown[month] = f"{before}{'' if not before or before.endswith(chr(10)) else chr(10)}{legs.line(leg)}\n"
@@ -177,14 +180,14 @@ def _name(leg: Leg) -> tuple[str, float, bool]:
 
 
 def _legs(lines: Iterable[str]) -> list[Leg]:
-    """A line that nobody can read stays where it is, and is nobody's run."""
-    found = []
+    """Return the readable runs. An unreadable line stays in the file and counts as no run."""
+    readable = []
     for text in lines:
         try:
-            found.append(legs.read(text.encode()))
+            readable.append(legs.read(text.encode()))
         except ValueError:
             continue
-    return found
+    return readable
 
 
 def _is_month(name: str) -> bool:
