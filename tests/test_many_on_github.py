@@ -201,6 +201,32 @@ def test_a_leg_that_left_nothing_is_named_and_red(job: Job, api: Api, kept: Kept
     assert job.outputs()["ending"] == "failed"
 
 
+def test_of_folders_the_last_attempt_of_this_run_counts_and_other_runs_as_they_are(job: Job, kept: Kept) -> None:
+    """As actions/download-artifact unpacks the artifacts of all attempts."""
+    runs = "https://git.example.com/cvl/ci/actions/runs"
+    numbers = {name: kept.job(name, attempt=1) for name in ("digits", "gpt")}
+    for name in numbers:
+        kept.job(name, attempt=2)
+    for name, run, attempt, ending in (
+        ("digits", 7, 1, {"ending": "failed", "exit_code": 7}),
+        ("digits", 7, 2, {}),
+        ("gpt", 7, 1, {}),
+        ("of another run", 6, 1, {}),
+    ):
+        told = {**DIGITS, "at": NIGHT, "leg": name, "job": name, "check_run": str(numbers.get(name, 1)), **ending}
+        known = cost(**told, cluster=f"cvl-{name[:2]}-{attempt}", run_url=f"{runs}/{run}/attempts/{attempt}")
+        folder = Path("legs", f"{name}-{attempt}-cost")
+        folder.mkdir(parents=True)
+        for file, text in known.items():
+            (folder / file).write_text(text)
+    job.environ["GITHUB_RUN_ATTEMPT"] = "2"
+    assert job.step("report", folders="legs", history="none") == 1
+    known = json.loads(Path("cvl-report/report.json").read_text())
+    assert [one["name"] for one in known["outdated"]] == ["gpt"]
+    assert [(row["name"], row["failure"], row["status"]) for row in known["rows"]] == [("digits", None, "succeeded")]
+    assert len(Path("cvl-report/legs.jsonl").read_text().splitlines()) == 2, "and that of the other run"
+
+
 @pytest.mark.parametrize("told", ["", "no permission"])
 def test_after_all_jobs_ran_again_a_leg_without_a_new_summary_is_red_and_after_failed_ones_it_counts(
     job: Job, api: Api, kept: Kept, told: str

@@ -19,6 +19,7 @@ from cvl_ci.errors import CredentialsError, RequestError
 from cvl_ci.github.pr import step_comment, sticky_comment
 from cvl_ci.model.outcome import Outcome, Phase
 from cvl_ci.model.plan import RunPlan
+from cvl_ci.result.benchmark.leg import read
 from tests.github.api import URL, Api
 from tests.github.runner import read_file
 from tests.result.outcomes import FAILED, GONE, NOT_PROVED_GONE, ON_AWS, SUCCEEDED
@@ -234,6 +235,39 @@ def test_a_secret_is_not_in_the_cost_that_is_uploaded(
     [cost] = tmp_path.glob("cvl-outputs/*.json")
     assert secret not in cost.read_text()
     assert "bad ***" in cost.read_text()
+
+
+def test_the_cost_of_a_failed_job_holds_its_error_its_last_lines_and_its_job_without_a_secret(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    secret = "hf_0123456789abcdef"
+    inputs = {"INPUT_GITHUB_TOKEN": "", "INPUT_LEG": '{"gpu": "L4"}', "INPUT_CHECK_RUN": "51725241954"}
+    step = Step({**environment, **inputs, "HF_TOKEN": secret})
+    for number in range(30):
+        step.workflow.remote(f"step {number}")
+    step.workflow.remote("Traceback (most recent call last):")
+    step.workflow.remote('  File "/root/sky_workdir/train.py", line 12, in <module>')
+    step.workflow.remote(f"ValueError: \x1b[31m{secret} is not a token")
+    StepPublication(step).publish(FAILED)
+    [cost] = tmp_path.glob("cvl-outputs/*.json")
+    leg = read(cost.read_bytes())
+    assert leg.first_error == "ValueError: *** is not a token (train.py:12)"
+    assert (len(leg.last_lines), leg.last_lines[0], leg.last_lines[-1]) == (
+        20, "step 13", "ValueError: *** is not a token"
+    )  # fmt: skip
+    assert (leg.job, leg.job_url) == ("train (L4)", "https://git.example.com/cvl/ci/actions/runs/7/job/51725241954")
+    assert secret not in cost.read_text()
+
+
+@pytest.mark.parametrize("number", ["", "x", "-1", "1" * 21, "１２"])
+def test_a_number_that_is_not_github_s_is_not_written(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    StepPublication(Step({**environment, "INPUT_GITHUB_TOKEN": "", "INPUT_CHECK_RUN": number})).publish(SUCCEEDED)
+    [cost] = tmp_path.glob("cvl-outputs/*.json")
+    assert json.loads(cost.read_text())["check_run"] == ""
 
 
 def test_without_a_token_nothing_is_asked(api: Api, environment: dict[str, str]) -> None:
