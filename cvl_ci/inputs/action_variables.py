@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from cvl_ci.inputs.credential_inputs import CREDENTIAL_INPUTS
-from cvl_ci.inputs.table import action_options
-
 _PREFIX = "INPUT_"
 
 
 @cache
 def names() -> frozenset[str]:
     """Return the name of every input of the action."""
+    # A post with nothing to do reads `leg` alone, and does not pay for the table.
+    from cvl_ci.inputs.credential_inputs import CREDENTIAL_INPUTS  # noqa: PLC0415
+    from cvl_ci.inputs.table import action_options  # noqa: PLC0415
+
     return frozenset([option.name for option in action_options()] + [each.name for each in CREDENTIAL_INPUTS])
 
 
@@ -25,6 +26,11 @@ def variable(name: str) -> str:
     if name not in names():
         raise KeyError(name)
     return _PREFIX + name.upper()
+
+
+def leg(environment: Mapping[str, str]) -> str:
+    """Return the input `leg` as text, without a look at the table."""
+    return environment.get(f"{_PREFIX}LEG", "").strip()
 
 
 def value(environment: Mapping[str, str], name: str) -> str:

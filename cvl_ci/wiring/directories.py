@@ -39,7 +39,7 @@ def handover_path(environ: Mapping[str, str], *, leg: str | None = None) -> Path
     from cvl_ci.github import context
     from cvl_ci.inputs import action_variables
 
-    current = context.read(environ, leg=action_variables.value(environ, "leg") if leg is None else leg)
+    current = context.read(environ, leg=action_variables.leg(environ) if leg is None else leg)
     return state_directory(environ) / "action" / f"{current.step_key}-{current.leg_key}.json"
 
 
@@ -49,7 +49,7 @@ def handover_left(environ: Mapping[str, str]) -> Path:
 
     own = handover_path(environ)
     step = own.stem.partition("-")[0]
-    files = [] if action_variables.value(environ, "leg") or own.exists() else sorted(own.parent.glob(f"{step}-*.json"))
+    files = [] if action_variables.leg(environ) or own.exists() else sorted(own.parent.glob(f"{step}-*.json"))
     return files[0] if len(files) == 1 else own
 
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 
-from cvl_ci.inputs.action_variables import names, value, values, variable
+from cvl_ci.inputs.action_variables import leg, names, value, values, variable
 from cvl_ci.inputs.credential_inputs import CREDENTIAL_INPUTS
 from cvl_ci.inputs.drill_inputs import DRILL_GROUPS
 from cvl_ci.inputs.matrix_inputs import MATRIX_GROUPS
@@ -57,4 +57,5 @@ def test_a_name_that_no_input_has_cannot_be_read_from_the_environment() -> None:
     with pytest.raises(KeyError):
         value({"INPUT_GITHUB_TOKN": "x"}, "github_tokn")
     assert all(value({variable(name): " x "}, name) == "x" for name in names())
+    assert leg({variable("leg"): " x "}) == "x"
     assert values({"INPUT_MAX-COST": "3", "OTHER": "x"}) == {"max_cost": "3"}
