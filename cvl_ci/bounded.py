@@ -37,11 +37,11 @@ class NoJson(requests.RequestException):
     """An answer that is not JSON, where only JSON is an answer."""
 
 
-class BoundedAdapter(HTTPAdapter):
-    """One attempt, one address, one body that is held whole: nothing of it is left to read without a bound."""
+class TimedAdapter(HTTPAdapter):
+    """One attempt, and a head that arrives within `seconds`. The caller reads the body."""
 
-    def __init__(self, *, most_bytes: int = MOST_BYTES, seconds: float = MOST_SECONDS, connections: int = 10) -> None:
-        self._most_bytes, self._seconds = most_bytes, seconds
+    def __init__(self, *, seconds: float, connections: int = 10) -> None:
+        self._seconds = seconds
         super().__init__(pool_maxsize=connections, max_retries=0)
 
     def init_poolmanager(self, *words: Any, **more: Any) -> None:
@@ -57,6 +57,14 @@ class BoundedAdapter(HTTPAdapter):
             manager.pool_classes_by_scheme = timed(manager.pool_classes_by_scheme, seconds=self._seconds)
             manager.is_timed = True
         return manager
+
+
+class BoundedAdapter(TimedAdapter):
+    """One attempt, one address, one body that is held whole: nothing of it is left to read without a bound."""
+
+    def __init__(self, *, most_bytes: int = MOST_BYTES, seconds: float = MOST_SECONDS, connections: int = 10) -> None:
+        self._most_bytes = most_bytes
+        super().__init__(seconds=seconds, connections=connections)
 
     def send(self, request: requests.PreparedRequest, *_: Any, **how: Any) -> requests.Response:
         """Raise OutOfBounds for a redirect too: a session follows one only after this."""
@@ -114,18 +122,25 @@ def _timed_pool(pool: Any, seconds: float) -> Any:
 
     class TimedConnection(ordinary):  # type: ignore[misc]
         def getresponse(self, *words: Any, **more: Any) -> Any:
-            end = threading.Timer(seconds, _hang_up, [self])
+            is_overdue = threading.Event()
+            end = threading.Timer(seconds, _hang_up, [self, is_overdue])
             end.daemon = True
             end.start()
             try:
-                return super().getresponse(*words, **more)
+                answer = super().getresponse(*words, **more)
             finally:
                 end.cancel()
+            if is_overdue.is_set():  # http.client takes a head that was cut for a whole one
+                answer.close()
+                self.close()
+                raise OutOfBounds("the answer takes too long")
+            return answer
 
     return type(pool.__name__, (pool,), {"ConnectionCls": TimedConnection})
 
 
-def _hang_up(connection: Any) -> None:
+def _hang_up(connection: Any, is_overdue: threading.Event) -> None:
+    is_overdue.set()
     with suppress(OSError, AttributeError):
         connection.sock.shutdown(socket.SHUT_RDWR)
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cvl_ci.github.artifacts.http import Http
+from cvl_ci.errors import ArtifactError
+from cvl_ci.github.artifacts import http as module
+from cvl_ci.github.artifacts.http import BACKOFF, Http
 from cvl_ci.github.artifacts.service import Access, access, signatures
 from cvl_ci.github.artifacts.upload import WorkflowArtifacts
 from cvl_ci.ports import Kept
 from tests.peers.results import JOB, RUN, token
 from tests.support.fakes import FakeClock
+from tests.test_bounded import Answer, dripping_head, only_the_promise_of_an_answer, serving
 
 ENVIRON = {
     "ACTIONS_RESULTS_URL": "https://results.example/some/path?x=1",
@@ -70,3 +76,22 @@ def test_proxies_are_the_runners_and_local_hosts_go_round_them() -> None:
     assert http._proxies("https://results.example/x") == {"https": "http://proxy:1"}
     assert http._proxies("https://inside.example/x") == {}
     http.close()
+
+
+def created_without_an_end(handler: Any) -> None:
+    handler.wfile.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n")
+    while True:
+        handler.wfile.write(b"X")
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("hostile", [dripping_head, only_the_promise_of_an_answer, created_without_an_end])
+def test_an_answer_whose_head_has_no_end_is_no_answer(hostile: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head that is cut when we hang up would pass for a whole `201 Created`."""
+    monkeypatch.setattr(module, "MOST_SECONDS", 0.3)
+    with serving(hostile) as (address, asked):
+        http = Http(environ={}, backoff=replace(BACKOFF, tries=2, sleep=lambda _: None), connections=1)
+        with pytest.raises(ArtifactError, match="Block 1 failed 2 times"):
+            http.ask("POST", address, what="Block 1", headers={}, body=b"x")
+        http.close()
+    assert len(asked) == 2

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.utils import should_bypass_proxies
 from urllib3.exceptions import HTTPError
 
@@ -26,7 +25,7 @@ SECONDS_TO_CONNECT, SECONDS_OF_SILENCE = 15, 120
 MOST_BYTES = 1 << 20
 """Of what a service answers; who downloads says how much more it may be."""
 MOST_SECONDS = 600.0
-"""For the body of one answer."""
+"""For the head of one answer, and again for its body."""
 _ENVIRONMENT = threading.Lock()
 """requests puts `no_proxy` into os.environ for a moment (utils.py, set_environ): two at once break each other."""
 STILL_THERE = "The files are still in the workspace."
@@ -67,7 +66,7 @@ class Http:
         self._session.trust_env = False
         self._session.verify = environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or True
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=connections, max_retries=0))
+            self._session.mount(scheme, bounded.TimedAdapter(seconds=MOST_SECONDS, connections=connections))
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
     def ask(
