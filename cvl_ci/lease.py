@@ -125,9 +125,9 @@ class Lease:
         self._down()
         result = self._until_gone(places, hurried=maybe_created)
         _, silent = result.read()
-        gone = not silent and all(check.clean for check in result.asked)
+        is_gone = not silent and all(check.clean for check in result.asked)
         return self._released(
-            Release(gone=gone, at=self._clock.now(), asked=result.asked, unproved=result.unproved),
+            Release(gone=is_gone, at=self._clock.now(), asked=result.asked, unproved=result.unproved),
         )
 
     def keep(self, *, until: float, public_key: str | None) -> Release:
@@ -147,8 +147,8 @@ class Lease:
             why = f" {'; '.join(silent)}." if silent else ""
             raise EngineError(f"The provider shows no machine of this lease to keep.{why}")
         self._inventory.label(living, labels)
-        kept = Kept(until=until, ways_in=tuple(ways_in))
-        return Release(gone=False, at=self._clock.now(), asked=result.asked, unproved=result.unproved, kept=kept)
+        machines = Kept(until=until, ways_in=tuple(ways_in))
+        return Release(gone=False, at=self._clock.now(), asked=result.asked, unproved=result.unproved, kept=machines)
 
     # ---- how ------------------------------------------------------------------------------------------------------
 

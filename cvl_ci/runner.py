@@ -68,20 +68,20 @@ class SkyPilotRunner:
         self, example: str, preset: str | None = None, *, args: Sequence[str] = (), **inputs: object
     ) -> Outcome:
         """Run an example by path or name, with one of its presets. `args` go to the preset's script."""
-        asked = {**inputs, "example": example, "preset": preset, "args": list(args) or None}
-        return self._carry_out(self._prepared(asked))
+        request = {**inputs, "example": example, "preset": preset, "args": list(args) or None}
+        return self._carry_out(self._prepared(request))
 
     def plan_example(self, example: str, preset: str | None = None, **inputs: object) -> tuple[RunPlan, Quote]:
         """Return the plan of run_example and its possible cost. No network, no credentials."""
         plan = self._prepared({**inputs, "example": example, "preset": preset})
         return plan, planning.quote(plan, wiring.prices(self._environment))
 
-    def _prepared(self, asked: Mapping[str, object]) -> RunPlan:
-        given = {name: value for name, value in {**self._inputs, **asked}.items() if value is not None}
+    def _prepared(self, request: Mapping[str, object]) -> RunPlan:
+        values = {name: value for name, value in {**self._inputs, **request}.items() if value is not None}
         with masked_errors(self._masks):
-            inputs = from_keywords(given, environment=self._environment)
+            inputs = from_keywords(values, environment=self._environment)
             self._masks.add(*secrets_of(inputs.variables))
-            at = str(given.get("workdir", "."))
+            at = str(values.get("workdir", "."))
             checkout = open_checkout(self._checkout.resolve(), at=at)
             plan = prepare(inputs, checkout=checkout, prices=wiring.prices(self._environment))
             self._masks.add(*secrets_of(plan))

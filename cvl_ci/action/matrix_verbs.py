@@ -56,7 +56,7 @@ class MatrixRequest:
     @property
     def door(self) -> many.Door:
         say = self.step.workflow.said
-        return many.Door(here=Path.cwd(), prices=wiring.prices(self.environ), say=say, tell=say, environ=self.environ)
+        return many.Door(folder=Path.cwd(), prices=wiring.prices(self.environ), say=say, tell=say, environ=self.environ)
 
 
 def carry_out(step: Step, publication: StepPublication, environ: Mapping[str, str], mistakes: Sequence[Mistake]) -> int:
@@ -105,7 +105,7 @@ def report(request: MatrixRequest) -> int:
     gated = bool(request.given.get("fail_on_regression"))
     for line in known.said:
         (workflow.warning if gated else workflow.notice)(line)
-    made = many.judged(
+    made = many.judge(
         request.given,
         valid.legs,
         history=known.legs,

@@ -94,7 +94,7 @@ def _many(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     from cvl_ci.wiring import matrix
 
     door = matrix.Door(
-        here=Path.cwd(), prices=wiring.prices(environ), say=console.say, tell=console.tell, environ=environ
+        folder=Path.cwd(), prices=wiring.prices(environ), say=console.say, tell=console.tell, environ=environ
     )
     return matrix.VERBS[parsed.verb](verb_options.read(parsed, options.verb_options(parsed.verb)), door)
 

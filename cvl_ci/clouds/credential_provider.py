@@ -99,11 +99,12 @@ class CredentialProvider:
 
 
 def find_missing(
-    here: Environment, *, programs: Mapping[str, str], modules: Mapping[str, str]
+    environment: Environment, *, programs: Mapping[str, str], modules: Mapping[str, str]
 ) -> tuple[list[str], list[str]]:
     """Return the programs and Python modules that are not installed, and how to install them."""
-    absent = {f"the program `{name}`": install for name, install in programs.items() if not here.has_program(name)}
-    absent |= {
-        f"the Python package `{name}`": install for name, install in modules.items() if not here.has_module(name)
+    absent = {
+        f"the program `{name}`": install for name, install in programs.items() if not environment.has_program(name)
     }
+    missing_modules = [name for name in modules if not environment.has_module(name)]
+    absent |= {f"the Python package `{name}`": modules[name] for name in missing_modules}
     return list(absent), list(dict.fromkeys(absent.values()))

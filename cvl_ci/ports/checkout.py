@@ -90,7 +90,7 @@ class Checkout(Protocol):
     def folder(self, path: str, rule: FolderRule) -> FolderFiles:
         """Return all files below a folder, tracked or not, except for those that the rule excludes."""
 
-    def locate(self, typed: str) -> str | None:
+    def locate(self, text: str) -> str | None:
         """Return a typed path, absolute or from the current folder, relative to the root. None: it is outside."""
 
     def read(self, path: str, *, limit: int) -> bytes:

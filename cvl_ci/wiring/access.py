@@ -104,8 +104,8 @@ def forget_credentials(environ: Mapping[str, str], *, say: Callable[[str], None]
         say(f"{path} holds credentials and could not be removed: remove it by hand where the runner is your own.")
 
 
-def _adopt(known: Mapping[str, str]) -> None:
+def _adopt(environment: Mapping[str, str]) -> None:
     """Change this process's environment, in which the clouds' libraries look."""
-    for name in os.environ.keys() - known.keys():
+    for name in os.environ.keys() - environment.keys():
         os.environ.pop(name)
-    os.environ.update(known)
+    os.environ.update(environment)

@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 
-def drill(environ: Mapping[str, str], given: Mapping[str, Any], *, say: Say, hear: Say) -> list[Receipt]:
+def drill(environ: Mapping[str, str], values: Mapping[str, Any], *, say: Say, hear: Say) -> list[Receipt]:
     """Hold a drill.
 
-    `given`: inputs by inputs/drill_inputs.py. `say` receives the drill's lines; `hear` those of its runs.
+    `values`: inputs by inputs/drill_inputs.py. `say` receives the drill's lines; `hear` those of its runs.
     """
     from cvl_ci.commands.drill import drill as drilling
     from cvl_ci.engine import server_inventory as served
     from cvl_ci.lease import Owner
     from cvl_ci.local.process.launcher import LocalGround
 
-    place = given.get("cloud")
+    place = values.get("cloud")
     through = place is not None and place.cloud != SANDBOX and served.goes_through([place], environ, by_record=False)
     request = drilling.requested_drills(
-        phase=given.get("phase"),
-        kill=given.get("kill"),
-        everything=bool(given.get("all")),
+        phase=values.get("phase"),
+        kill=values.get("kill"),
+        everything=bool(values.get("all")),
         place=place,
         server=urlsplit(served.address(environ)).hostname or "?" if through else "",
     )
@@ -52,7 +52,7 @@ def drill(environ: Mapping[str, str], given: Mapping[str, Any], *, say: Say, hea
         )
         tools = drilling.Tools(clouds=OpenClouds(environ), ground=ground, clock=SystemClock(), say=say)
         user_id = Owner(repository=repository, run="drill").user_id
-        return drilling.drill(request, place=given["cloud"], user_id=user_id, tools=tools)
+        return drilling.drill(request, place=values["cloud"], user_id=user_id, tools=tools)
 
 
 @contextmanager

@@ -33,63 +33,63 @@ FOLDER = "cvl-report"
 
 @dataclass(frozen=True, kw_only=True)
 class Door:
-    """The caller. `here`: its folder. `say` receives results; `tell` receives notes about them."""
+    """The caller. `folder`: its folder. `say` receives results; `tell` receives notes about them."""
 
-    here: Path
+    folder: Path
     prices: Prices
     say: Say
     tell: Say
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
-def matrix(given: Given, door: Door) -> int:
-    built = planned(given, door)
+def matrix(values: Given, door: Door) -> int:
+    built = planned(values, door)
     for line in planning.as_text(built):
         door.tell(line)
-    code = built.exit_code(on_dropped(given))
+    code = built.exit_code(on_dropped(values))
     if code:
         door.tell(f"{len(built.untested)} left out, and on_dropped is `fail`. {NOTHING_STARTED}")
     door.say(planning.as_json(built))
     return code
 
 
-def on_dropped(given: Given) -> str:
-    return str(given.get("on_dropped", expecting.WARN))
+def on_dropped(values: Given) -> str:
+    return str(values.get("on_dropped", expecting.WARN))
 
 
-def planned(given: Given, door: Door) -> planning.Matrix:
+def planned(values: Given, door: Door) -> planning.Matrix:
     """Return the matrix of a request. Raises RequestError, BudgetError."""
-    checkout, since = open_checkout(door.here), given.get("changed_since")
+    checkout, since = open_checkout(door.folder), values.get("changed_since")
     request = planning.MatrixRequest(
-        **{axis: given.get(axis, ()) for axis in ("examples", "presets", "clouds", "gpus")},
+        **{axis: values.get(axis, ()) for axis in ("examples", "presets", "clouds", "gpus")},
         changed=changed_paths(checkout.root, since=since) if since else None,
-        inputs={name: given[name] for name in ("spot", "max_runtime", "max_cost", "files") if name in given},
-        repeat=given.get("repeat", 1),
-        budget_usd=given.get("budget"),
-        shard=given.get("shard"),
+        inputs={name: values[name] for name in ("spot", "max_runtime", "max_cost", "files") if name in values},
+        repeat=values.get("repeat", 1),
+        budget_usd=values.get("budget"),
+        shard=values.get("shard"),
     )
     return planning.build(request, checkout=checkout, prices=door.prices)
 
 
-def report(given: Given, door: Door) -> int:
-    if not given.get("folders"):
+def report(values: Given, door: Door) -> int:
+    if not values.get("folders"):
         raise RequestError([Mistake(field="FOLDER", value="", problem="is missing: name where the summaries lie")])
-    legs, troubles = run_files.gather(given["folders"], field="FOLDER")
-    earlier, unread = run_files.gather(given.get("history_files", ()), field="--history-files")
+    legs, troubles = run_files.gather(values["folders"], field="FOLDER")
+    earlier, unread = run_files.gather(values.get("history_files", ()), field="--history-files")
     for line in unread:
         door.tell(line)
-    commits = run_files.base_commits(door.here, earlier, base=given.get("base"), warn=door.tell)
-    result = judged(given, legs, history=earlier, commits=commits, troubles=troubles)
-    files = reporting.files(result, assets=run_files.assets(), settings=settings(given))
-    into = write(files, into=given.get("into", FOLDER))
+    commits = run_files.base_commits(door.folder, earlier, base=values.get("base"), warn=door.tell)
+    result = judge(values, legs, history=earlier, commits=commits, troubles=troubles)
+    files = reporting.files(result, assets=run_files.assets(), settings=settings(values))
+    into = write(files, into=values.get("into", FOLDER))
     for line in reporting.as_text(result):
         door.say(line)
     door.tell(f"{', '.join(files)} are in {into}.")
     return result.exit_code
 
 
-def judged(
-    given: Given,
+def judge(
+    values: Given,
     legs: Sequence[Leg],
     *,
     history: Sequence[Leg],
@@ -106,21 +106,21 @@ def judged(
         legs,
         history=history,
         commits=commits,
-        rules=run_files.rules(given.get("rules")),
+        rules=run_files.rules(values.get("rules")),
         policy=rows.Policy(
-            fail_on_regression=given.get("fail_on_regression", False),
-            fail_on_infrastructure=given.get("infra_failures") == "fail",
+            fail_on_regression=values.get("fail_on_regression", False),
+            fail_on_infrastructure=values.get("infra_failures") == "fail",
         ),
-        nights=settings(given).nights,
+        nights=settings(values).nights,
         troubles=troubles,
         outdated=outdated,
         copies=copies,
-        expected=given.get("expected"),
+        expected=values.get("expected"),
     )
 
 
-def settings(given: Given) -> reporting.Settings:
-    return reporting.Settings(nights=given.get("nights", reporting.Settings.nights))
+def settings(values: Given) -> reporting.Settings:
+    return reporting.Settings(nights=values.get("nights", reporting.Settings.nights))
 
 
 def write(files: Mapping[str, str], *, into: str) -> Path:
@@ -132,26 +132,26 @@ def write(files: Mapping[str, str], *, into: str) -> Path:
     return folder
 
 
-def history(given: Given, door: Door) -> int:
+def history(values: Given, door: Door) -> int:
     """Add new runs to the branch, or write all its runs to a file."""
-    branch, stored = given.get("branch", BRANCH), kept_in_branch(given, door)
-    if given.get("folders"):
-        legs, troubles = run_files.gather(given["folders"], field="FOLDER")
+    branch, stored = values.get("branch", BRANCH), kept_in_branch(values, door)
+    if values.get("folders"):
+        legs, troubles = run_files.gather(values["folders"], field="FOLDER")
         for trouble in troubles:
             door.tell(trouble)
         remember(stored, legs, branch=branch, door=door)
-    if given.get("into"):
-        door.say(f"{given['into']}: {run_files.write_lines(stored.read(), Path(given['into']))} runs.")
-    elif not given.get("folders"):
+    if values.get("into"):
+        door.say(f"{values['into']}: {run_files.write_lines(stored.read(), Path(values['into']))} runs.")
+    elif not values.get("folders"):
         door.say(f"{branch}: {len(stored.read())} runs.")
     return 0
 
 
-def kept_in_branch(given: Given, door: Door) -> HistoryBranch:
+def kept_in_branch(values: Given, door: Door) -> HistoryBranch:
     """Return the branch of history. Raises CvlError if the checkout's git is not usable."""
-    branch, remote = given.get("branch", BRANCH), given.get("remote", "origin")
+    branch, remote = values.get("branch", BRANCH), values.get("remote", "origin")
     dice = random.Random()  # noqa: S311  it only keeps two writers that collided from colliding again
-    root, clock = open_checkout(door.here).root, SystemClock()
+    root, clock = open_checkout(door.folder).root, SystemClock()
     return HistoryBranch(root, remote=remote, branch=branch, clock=clock, dice=dice, environ=door.environ)
 
 

@@ -48,7 +48,7 @@ def test_git_gets_its_input_and_only_its_own_environment(tmp_path: Path, monkeyp
     monkeypatch.setenv("GIT_DIR", "/elsewhere")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     git = program(tmp_path, "cat; env")
-    said = git.run("mktree", given=b"question\n", environ={"GIT_AUTHOR_NAME": "cvl-ci"}).text
+    said = git.run("mktree", stdin=b"question\n", environ={"GIT_AUTHOR_NAME": "cvl-ci"}).text
     assert said.startswith("question\n")
     assert {"GIT_TERMINAL_PROMPT=0", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_AUTHOR_NAME=cvl-ci"} <= {*said.splitlines()}
     assert "hf_secret" not in said
@@ -58,7 +58,7 @@ def test_git_gets_its_input_and_only_its_own_environment(tmp_path: Path, monkeyp
 def test_a_blob_is_read_to_its_limit_and_copied_whole(tmp_path: Path) -> None:
     git = Git.at(tmp_path, need="this test needs it")
     assert git.run("init", "--quiet").is_success
-    name = git.run("hash-object", "-w", "--stdin", given=b"0123456789").text.strip()
+    name = git.run("hash-object", "-w", "--stdin", stdin=b"0123456789").text.strip()
     assert git.blob(name, limit=4) == b"0123"
     with (tmp_path / "copy").open("xb") as file:
         assert git.copy_blob(name, file) == 10

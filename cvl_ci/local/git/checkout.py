@@ -86,8 +86,8 @@ class FolderCheckout:
         ordered = [entries[name] for name in sorted(entries)]
         return FolderFiles(entries=ordered, reasons=reasons, tracked=self._known_to_git() & entries.keys())
 
-    def locate(self, typed: str) -> str | None:
-        path = Path(os.path.normpath(self._here / typed))
+    def locate(self, text: str) -> str | None:
+        path = Path(os.path.normpath(self._here / text))
         try:
             candidates = (path, path.resolve())
             path.exists()

@@ -76,8 +76,8 @@ class CommitCheckout:
         entries = [entry for entry in files if entry.path not in reasons]
         return FolderFiles(entries=entries, reasons=reasons, tracked={entry.path for entry in entries})
 
-    def locate(self, typed: str) -> str | None:
-        path = Path(os.path.normpath(self._here / typed))
+    def locate(self, text: str) -> str | None:
+        path = Path(os.path.normpath(self._here / text))
         return path.relative_to(self._root).as_posix() if path.is_relative_to(self._root) else None
 
     def read(self, path: str, *, limit: int) -> bytes:

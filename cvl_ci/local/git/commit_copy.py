@@ -33,8 +33,8 @@ def write_commit(commit: str, *, git: Git, folder: str, into: Path) -> None:
     target, copy = into / ".git", git.for_folder(into)
     copy.read("init", "--quiet", "--template=")
     names = [*commits, *tags, *_folders(commit, git)]
-    packed = git.read("pack-objects", "--stdout", "--quiet", given="\n".join(names).encode() + b"\n")
-    copy.read("index-pack", "--stdin", given=packed)
+    packed = git.read("pack-objects", "--stdout", "--quiet", stdin="\n".join(names).encode() + b"\n")
+    copy.read("index-pack", "--stdin", stdin=packed)
     _write(target / "shallow", _first(commits, git))
     _write(target / "packed-refs", [f"{name} {ref}" for name, ref in tags.items()])
     branch = git.line("rev-parse", "--abbrev-ref", "HEAD")
@@ -79,7 +79,7 @@ def _folders(commit: str, git: Git) -> list[str]:
 def _first(commits: Sequence[str], git: Git) -> list[str]:
     """Return the commits whose parents are not in the copy: git takes them for the beginning of the history."""
     request = "\n".join(commits).encode() + b"\n"
-    lines = git.read("rev-list", "--parents", "--no-walk", "--stdin", given=request)
+    lines = git.read("rev-list", "--parents", "--no-walk", "--stdin", stdin=request)
     copied = set(commits)
     families = [line.split() for line in lines.decode().splitlines()]
     return [family[0] for family in families if not copied.issuperset(family[1:])]
@@ -108,7 +108,7 @@ def _fill_index(tree: str, copy: Git) -> None:
         if path and (is_ours or mode in {_LINK, _SUBMODULE} or not os.path.lexists(top + b"/" + path)):
             passed_over.append(path)
     paths = b"".join(path + b"\0" for path in passed_over)
-    copy.read("update-index", "-z", "--skip-worktree", "--stdin", given=paths)
+    copy.read("update-index", "-z", "--skip-worktree", "--stdin", stdin=paths)
 
 
 def _write(path: Path, lines: Sequence[str]) -> None:

@@ -67,22 +67,22 @@ class Git:
         program = shutil.which("git")
         return cls(root, program=program) if program else None
 
-    def run(self, *words: str, given: bytes = b"", environ: Mapping[str, str] | None = None) -> GitAnswer:
+    def run(self, *words: str, stdin: bytes = b"", environ: Mapping[str, str] | None = None) -> GitAnswer:
         """Return the answer with any exit code. Raises CvlError past a limit.
 
-        `given`: the standard input. `environ`: further variables, such as an author.
+        `stdin`: the standard input. `environ`: further variables, such as an author.
         """
         with tempfile.TemporaryFile() as output:
-            answer = self._print_into(output, words, given=given, environ=environ)
+            answer = self._print_into(output, words, stdin=stdin, environ=environ)
             size = output.tell()
             if size > MOST_BYTES:
                 raise CvlError(f"git {words[0]} printed {size} bytes in {self.root}; {MOST_BYTES} are allowed.")
             output.seek(0)
             return GitAnswer(code=answer.code, output=output.read(), errors=answer.errors)
 
-    def read(self, *words: str, given: bytes = b"") -> bytes:
+    def read(self, *words: str, stdin: bytes = b"") -> bytes:
         """Return the output. Raises CvlError where git fails."""
-        return self._must(words[0], self.run(*words, given=given)).output
+        return self._must(words[0], self.run(*words, stdin=stdin)).output
 
     def line(self, *words: str) -> str:
         """Return the output as text, without white space around it. Raises CvlError where git fails."""
@@ -110,7 +110,7 @@ class Git:
         return into.seek(0, os.SEEK_END)
 
     def _print_into(
-        self, file: IO[bytes], words: Sequence[str], *, given: bytes = b"", environ: Mapping[str, str] | None = None
+        self, file: IO[bytes], words: Sequence[str], *, stdin: bytes = b"", environ: Mapping[str, str] | None = None
     ) -> GitAnswer:
         """Run git with its output in a file, so that no answer fills the memory. The answer's own output is empty."""
         with tempfile.TemporaryFile() as complaint:
@@ -118,7 +118,7 @@ class Git:
                 process = subprocess.run(
                     [self._program, "-C", str(self.root), *words],
                     env={**_environment(self._program), **(environ or {})},
-                    input=given,
+                    input=stdin,
                     stdout=file,
                     stderr=complaint,
                     timeout=self._seconds,

@@ -126,13 +126,13 @@ class HistoryBranch:
     def _commit(self, files: Mapping[str, str], tip: str, count: int) -> str:
         blobs = {name: self._object(text) for name, text in {"README.md": _README, **files}.items()}
         tree = "".join(f"100644 blob {blob}\t{name}\0" for name, blob in sorted(blobs.items()))
-        tree_id = self._must(self._run("mktree", "-z", given=tree)).strip()
+        tree_id = self._must(self._run("mktree", "-z", stdin=tree)).strip()
         parents = ("-p", tip) if tip else ()
         message = f"Add {count} {'run' if count == 1 else 'runs'}"
         return self._must(self._run("commit-tree", tree_id, *parents, "-m", message)).strip()
 
     def _object(self, text: str) -> str:
-        return self._must(self._run("hash-object", "-w", "--stdin", given=text)).strip()
+        return self._must(self._run("hash-object", "-w", "--stdin", stdin=text)).strip()
 
     def _push(self, commit: str, tip: str) -> str:
         """Push, and return the reason of a failure or an empty text.
@@ -152,11 +152,11 @@ class HistoryBranch:
             raise CvlError(f"git failed for the history branch {self._branch}: {_reason(answer)}")
         return answer.output.decode(errors="surrogateescape")
 
-    def _run(self, *words: str, given: str = "") -> GitAnswer:
+    def _run(self, *words: str, stdin: str = "") -> GitAnswer:
         moment = f"{int(self._clock.now())} +0000"
         author = {**_WHO, "GIT_AUTHOR_DATE": moment, "GIT_COMMITTER_DATE": moment}
         network = self._network if words[0] in _REMOTE_VERBS else {}
-        return self._git.run(*words, given=given.encode(errors="surrogateescape"), environ={**network, **author})
+        return self._git.run(*words, stdin=stdin.encode(errors="surrogateescape"), environ={**network, **author})
 
 
 def _with(files: Mapping[str, str], new_legs: Iterable[Leg]) -> tuple[dict[str, str], int]:
