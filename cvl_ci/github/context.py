@@ -13,7 +13,7 @@ from cvl_ci.github.event import Event
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class GitHubContext:
     """`leg`: of the matrix, as typed in the input; empty without one. `branch`: that this runs on, or its tag.
 
     `check_run`: GitHub's number of this job in this attempt; empty where the runner does not tell it.
@@ -81,12 +81,12 @@ class Surroundings:
         return [(name, str(value)) for name, value in values.items()] if isinstance(values, dict) else [("", self.leg)]
 
 
-def read(environ: Mapping[str, str], *, leg: str, check_run: str = "") -> Surroundings:
+def read(environ: Mapping[str, str], *, leg: str, check_run: str = "") -> GitHubContext:
     """Return where this process runs. Both arguments are inputs of the action.
 
     `leg`: without a matrix GitHub writes `null` there, and other runners write nothing.
     """
-    return Surroundings(
+    return GitHubContext(
         repository=environ.get("GITHUB_REPOSITORY", ""),
         run=environ.get("GITHUB_RUN_ID", ""),
         attempt=environ.get("GITHUB_RUN_ATTEMPT", "") or "1",

@@ -21,7 +21,7 @@ from cvl_ci.github.artifacts.baseline_runs import EarlierRuns
 from cvl_ci.github.artifacts.download import Gathering
 from cvl_ci.github.event import Event
 from cvl_ci.github.pr.issue import Findings, RegressionIssue
-from cvl_ci.github.pr.sticky_comment import Discussion
+from cvl_ci.github.pr.sticky_comment import StickyComment
 from cvl_ci.github.runs import WorkflowRuns
 from tests.github.api import URL, WITHOUT_PAUSES
 from tests.support.fakes import FakeClock
@@ -123,7 +123,7 @@ def test_what_never_raises_says_why_instead(hostile: str) -> None:
 def _put(say: Callable[[str], None]) -> str | None:
     event = Event(name="pull_request", payload={"pull_request": {"number": 5}})
     here = replace(context.read({"GITHUB_REPOSITORY": "cvl/ci"}, leg=""), api=URL, sha="a" * 40, event=event)
-    return Discussion(here=here, token="t", marker="<!-- m -->", clock=FakeClock(), say=say).put(
+    return StickyComment(here=here, token="t", marker="<!-- m -->", clock=FakeClock(), say=say).put(
         lambda before: "<!-- m -->\nx", last=True
     )
 

@@ -24,7 +24,7 @@ from cvl_ci.github.pr.sticky_comment import (
     PERMISSION,
     SECONDS_BETWEEN,
     SECONDS_TO_HEAL,
-    Discussion,
+    StickyComment,
 )
 from cvl_ci.result.report import group_comment, marker
 from tests.github.api import URL, Answer, Api, pull
@@ -48,7 +48,7 @@ class Said(list[str]):
         super().__init__()
         self.clock = FakeClock()
         here = replace(context.read({"GITHUB_REPOSITORY": "cvl/ci"}, leg=""), api=URL, sha=SHA, event=event)
-        self.discussion = Discussion(here=here, token="secret-token", marker=MARK, clock=self.clock, say=self.append)
+        self.discussion = StickyComment(here=here, token="secret-token", marker=MARK, clock=self.clock, say=self.append)
 
     def put(self, text: str, *, last: bool = True) -> str | None:
         return self.discussion.put(lambda before: f"{MARK}\n{text}", last=last)

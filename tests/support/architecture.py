@@ -51,7 +51,7 @@ MOST_FIELDS = 12
 LARGE_VALUES = {
     "StepState": 15,
     "RunState": 21,
-    "Surroundings": 13,
+    "GitHubContext": 13,
     "Outcome": 23,
     "RunPlan": 29,
     "Work": 22,

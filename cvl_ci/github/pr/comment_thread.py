@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class Discussed(Protocol):
-    """What is needed of a Discussion. Only the thread calls it, but for `silenced`."""
+class Sticky(Protocol):
+    """What is needed of a StickyComment. Only the thread calls it, but for `silenced`."""
 
     @property
     def silenced(self) -> bool: ...
@@ -34,7 +34,7 @@ class _Word:
 class CommentThread:
     """A daemon, begun by the first word: a process that is told to go at once is not held by it."""
 
-    def __init__(self, discussion: Discussed) -> None:
+    def __init__(self, discussion: Sticky) -> None:
         self._discussion = discussion
         self._changed = threading.Condition()
         self._word: _Word | None = None
@@ -43,7 +43,7 @@ class CommentThread:
         self._thread: threading.Thread | None = None
 
     def put(self, write: Callable[[str], str], *, stays: str = "") -> None:
-        """In place of a word that waits still. `write`, `stays`: as in Discussion.put."""
+        """In place of a word that waits still. `write`, `stays`: as in StickyComment.put."""
         with self._changed:
             self._word = _Word(write=write, stays=stays)
             if self._thread is None:

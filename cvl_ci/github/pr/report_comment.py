@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cvl_ci.github.context import Surroundings
-from cvl_ci.github.pr.sticky_comment import Discussion
+from cvl_ci.github.context import GitHubContext
+from cvl_ci.github.pr.sticky_comment import StickyComment
 from cvl_ci.ports import Clock
 from cvl_ci.result.report import marker, of_run, run_of
 
@@ -13,10 +13,12 @@ from cvl_ci.result.report import marker, of_run, run_of
 class ReportComment:
     """`group`: tells several reports of one workflow apart. `say` is told why nothing can be written."""
 
-    def __init__(self, *, here: Surroundings, group: str, token: str, clock: Clock, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, *, here: GitHubContext, group: str, token: str, clock: Clock, say: Callable[[str], None]
+    ) -> None:
         self._marker = marker(here.comment_key(f"report {group}"))
         self._run, self._attempt = here.run or "0", here.attempt or "1"
-        self._discussion = Discussion(here=here, token=token, marker=self._marker, clock=clock, say=say)
+        self._discussion = StickyComment(here=here, token=token, marker=self._marker, clock=clock, say=say)
 
     @property
     def head(self) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from cvl_ci.github.context import Surroundings
+from cvl_ci.github.context import GitHubContext
 from cvl_ci.github.pr.comment_thread import CommentThread
-from cvl_ci.github.pr.sticky_comment import Discussion
+from cvl_ci.github.pr.sticky_comment import StickyComment
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.ports import Clock
 from cvl_ci.result.masks import Masks
@@ -37,7 +37,7 @@ class StepComment:
     def __init__(
         self,
         *,
-        here: Surroundings,
+        here: GitHubContext,
         group: str,
         token: str,
         masks: Masks,
@@ -50,7 +50,7 @@ class StepComment:
         self._marker = marker(here.comment_key(self._group))
         self._run = Link(words="log of the run", url=here.run_url)
         self._to_say: list[str] = []
-        discussion = Discussion(here=here, token=token, marker=self._marker, clock=clock, say=self._to_say.append)
+        discussion = StickyComment(here=here, token=token, marker=self._marker, clock=clock, say=self._to_say.append)
         self._thread = CommentThread(discussion)
         self._begun = False
         self._row = ""

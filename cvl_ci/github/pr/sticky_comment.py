@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from cvl_ci.backoff import Backoff
 from cvl_ci.github import client
 from cvl_ci.github.client import LONGEST_WAIT, ONCE, Client, Trouble
-from cvl_ci.github.context import Surroundings
+from cvl_ci.github.context import GitHubContext
 from cvl_ci.ports import Clock
 
 BACKOFF = Backoff(tries=4, first_seconds=2.0, longest_seconds=LONGEST_WAIT)
@@ -47,11 +47,11 @@ class _Comment:
     address: str
 
 
-class Discussion:
+class StickyComment:
     """`say` is told once why nothing can be written."""
 
     def __init__(
-        self, *, here: Surroundings, token: str, marker: str, clock: Clock, say: Callable[[str], None]
+        self, *, here: GitHubContext, token: str, marker: str, clock: Clock, say: Callable[[str], None]
     ) -> None:
         self._here = here
         self._client = Client(api=here.api, token=token, seconds=10.0, backoff=ONCE)
