@@ -18,8 +18,8 @@ def minutes_at(now: float, *, deadline: float, heartbeat: float) -> int:
 
     `heartbeat`: minutes, 0 for none.
     """
-    left = int(max(0.0, deadline - now) // 60)
-    return min(left, max(1, int(heartbeat))) if heartbeat else left
+    whole_minutes = int(max(0.0, deadline - now) // 60)
+    return min(whole_minutes, max(1, int(heartbeat))) if heartbeat else whole_minutes
 
 
 class Heartbeat(threading.Thread):
@@ -84,10 +84,10 @@ def begin(end_in: Callable[[int], None], *, minutes: float, deadline: float, sen
         return
     rest()
 
-    def renew(left: int) -> None:
+    def renew(minutes_left: int) -> None:
         began = time.monotonic()
-        end_in(left)
-        send("renewed", minutes=left, seconds=time.monotonic() - began)
+        end_in(minutes_left)
+        send("renewed", minutes=minutes_left, seconds=time.monotonic() - began)
 
     heart = Heartbeat(renew, minutes=minutes, deadline=deadline, failed=lambda text: send("not_renewed", text=text))
     _beating.append(heart)

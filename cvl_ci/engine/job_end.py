@@ -39,7 +39,7 @@ class Ending:
     cluster: str
     job_id: int | None
     num_nodes: int
-    heard: Following
+    stream: Following
 
     def by_itself(self) -> JobEnd:
         """Return the end of a job whose stream is over. The answers of the machines decide."""
@@ -64,20 +64,20 @@ class Ending:
         """
         self.stop()
         try:
-            said = self._asked()
+            answers = self._ask_once()
         except (Expired, WorkerFailed):
             self.stop()
-            said = []
-        nodes = _nodes(said)
+            answers = []
+        nodes = _nodes(answers)
         if nodes and all(node.exit_code is not None for node in nodes):
-            return JobEnd(nodes=nodes, warnings=self._whole_log(said))
+            return JobEnd(nodes=nodes, warnings=self._whole_log(answers))
         try:
             cluster, job = self.cluster, self.job_id
             self.worker().call("cancel", cluster=cluster, job_id=job, until=_within(ANSWER_SECONDS))
         except (Expired, WorkerFailed):
             self.stop()
         nodes = tuple(NodeEnd(rank=rank, exit_code=None, timed_out=True) for rank in range(self.num_nodes))
-        return JobEnd(nodes=nodes, warnings=self._whole_log(said))
+        return JobEnd(nodes=nodes, warnings=self._whole_log(answers))
 
     def _answers(self) -> Sequence[dict[str, Any]]:
         """Ask every node how the job ended.
@@ -86,7 +86,7 @@ class Ending:
         """
 
         def ask() -> Sequence[dict[str, Any]]:
-            answers = self._asked()
+            answers = self._ask_once()
             if not all(map(_is_answer, answers)):
                 raise _Unreached(answers)
             return answers
@@ -96,7 +96,7 @@ class Ending:
         except _Unreached as unreached:
             return unreached.answers
 
-    def _asked(self) -> Sequence[dict[str, Any]]:
+    def _ask_once(self) -> Sequence[dict[str, Any]]:
         command = script.end(lease=self.cluster)
         until = _within(ANSWER_SECONDS)
         answer: Sequence[dict[str, Any]] = self.worker().call(
@@ -104,16 +104,16 @@ class Ending:
         )
         return answer
 
-    def _whole_log(self, said: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    def _whole_log(self, answers: Sequence[dict[str, Any]]) -> tuple[str, ...]:
         """Print the lines that the stream missed. Return warnings about lines that could not be printed."""
         try:
-            return self._repaired_log(said)
+            return self._repaired_log(answers)
         except Exception as error:  # noqa: BLE001  the job's own end is known, and no log may change it
             return (f"The end of the job's log may be missing: {type(error).__name__}: {error}"[:300],)
 
     def _repaired_log(self, answers: Sequence[dict[str, Any]]) -> tuple[str, ...]:
         sums = [sky_errors.read_sums(answer["out"]) for answer in answers]
-        missing = self.heard.incomplete(sums, ended=[node.exit_code is not None for node in _nodes(answers)])
+        missing = self.stream.incomplete(sums, has_ended=[node.exit_code is not None for node in _nodes(answers)])
         if not missing:
             return ()
         parts = [sky_errors.read_sizes(answer["out"]) for answer in answers]
@@ -143,16 +143,16 @@ class Ending:
     ) -> list[str]:
         warnings = []
         for (rank, name), came in missing.items():
-            known = sums[rank].get(name)
-            dropped = known.dropped_lines if known else 0
-            found = whole_log.missed(came, kept=whole_log.read(folder / str(rank) / name), dropped=dropped)
-            if found.lines:
-                self.heard.missed(rank, found.lines)
-            if found.left_out:
+            log_sum = sums[rank].get(name)
+            dropped = log_sum.dropped_lines if log_sum else 0
+            missing_part = whole_log.missed(came, stored=whole_log.read(folder / str(rank) / name), dropped=dropped)
+            if missing_part.lines:
+                self.stream.missed(rank, missing_part.lines)
+            if missing_part.left_out:
                 node = f" of node {rank}" if self.num_nodes > 1 else ""
                 warnings.append(
-                    f"About {found.left_out:,} lines of the log{node} are missing: the stream did not deliver them, "
-                    "and the machine stores only the last 32 MiB."
+                    f"About {missing_part.left_out:,} lines of the log{node} are missing: "
+                    "the stream did not deliver them, and the machine stores only the last 32 MiB."
                 )
         return warnings
 
@@ -161,8 +161,8 @@ def _is_answer(answer: Mapping[str, Any]) -> bool:
     return script.has_answered(answer["code"], answer["out"])
 
 
-def _nodes(said: Sequence[dict[str, Any]]) -> tuple[NodeEnd, ...]:
-    return tuple(sky_errors.read_end(rank, answer["out"]) for rank, answer in enumerate(said))
+def _nodes(answers: Sequence[dict[str, Any]]) -> tuple[NodeEnd, ...]:
+    return tuple(sky_errors.read_end(rank, answer["out"]) for rank, answer in enumerate(answers))
 
 
 def _within(seconds: float) -> Callable[[], float]:

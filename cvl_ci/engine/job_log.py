@@ -32,7 +32,7 @@ class JobLog:
 
     num_nodes: int
     phase: Phase | None = None
-    _seen: int = 0
+    _line_count: int = 0
     _skip: int = 0
     heard: dict[tuple[str, str], Heard] = field(default_factory=dict)
     """The lines of each node's logs: by the log's name, and the rank or (in setup) the address that SkyPilot gives."""
@@ -40,7 +40,7 @@ class JobLog:
     """The log of the latest line. The rest of a line that is too long for one piece belongs to it."""
 
     def again(self) -> None:
-        self._skip, self._seen = self._seen, 0
+        self._skip, self._line_count = self._line_count, 0
 
     def read(self, line: str) -> tuple[Phase | None, str | None, str | None]:
         """Return the phase that begins with this line, the job's text, and SkyPilot's text.
@@ -51,8 +51,8 @@ class JobLog:
         self._open = None
         if match is None:
             return None, None, progress(line)
-        self._seen += 1
-        if self._seen <= self._skip:
+        self._line_count += 1
+        if self._line_count <= self._skip:
             return None, None, None
         phase = Phase.SETUP if match["who"] == "setup" else Phase.RUNNING
         began = phase if phase is not self.phase and self.phase is not Phase.RUNNING else None

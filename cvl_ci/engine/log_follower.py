@@ -26,14 +26,14 @@ class Following:
         self.began: float | None = None
 
     def line(self, text: str) -> None:
-        began, printed, said = self._log.read(text)
+        began, printed, message = self._log.read(text)
         if began:
             self.began = self.began or time.monotonic()
             self._watch(Began(phase=began))
         if printed is not None:
             self._watch(Line(text=printed))
-        if said is not None:
-            self._watch(Progress(text=said))
+        if message is not None:
+            self._watch(Progress(text=message))
 
     def rest(self, text: str) -> None:
         """Pass on the next piece of the line before.
@@ -45,9 +45,9 @@ class Following:
             self._watch(Line(text=piece))
 
     def incomplete(
-        self, sums: Sequence[Mapping[str, LogSum]], *, ended: Sequence[bool]
+        self, sums: Sequence[Mapping[str, LogSum]], *, has_ended: Sequence[bool]
     ) -> dict[tuple[int, str], list[Heard]]:
-        return whole_log.incomplete(self._log.heard, sums, ended=ended)
+        return whole_log.incomplete(self._log.heard, sums, has_ended=has_ended)
 
     def missed(self, rank: int, lines: Sequence[str]) -> None:
         """Print lines that the stream did not deliver."""

@@ -73,10 +73,10 @@ def inside(folder: PurePosixPath, target: str) -> PurePosixPath:
             parts.pop()
         elif part not in {"", "."}:
             parts.append(part)
-    found = PurePosixPath(*parts)
-    if len(str(found).encode()) > LONGEST_PATH or len(found.parts) > DEEPEST:
+    place = PurePosixPath(*parts)
+    if len(str(place).encode()) > LONGEST_PATH or len(place.parts) > DEEPEST:
         raise Refused(out)
-    return found
+    return place
 
 
 def place_of(path: PurePosixPath, kind: str, directory: str) -> PurePosixPath:

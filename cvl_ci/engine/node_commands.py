@@ -38,8 +38,8 @@ def bring(runners: Sequence[Any], *, remote: str, wanted: Sequence[Sequence[tupl
             target.parent.mkdir(parents=True, exist_ok=True)
             problem = next((None for _ in range(TRIES) if _came(runner, f"{remote}/{name}", target, size)), "")
             if problem is not None:
-                here = target.stat().st_size if target.is_file() else 0
-                problems.append(f"Of {name} of node {rank}, {here:,} of {size:,} bytes arrived.")
+                arrived = target.stat().st_size if target.is_file() else 0
+                problems.append(f"Of {name} of node {rank}, {arrived:,} of {size:,} bytes arrived.")
     return problems
 
 
@@ -53,11 +53,11 @@ def _came(runner: Any, source: str, target: Path, size: int) -> bool:
         stream_logs=False,
         separate_stderr=True,
     )
-    here = target.stat().st_size if target.is_file() else 0
-    if code or not size <= here <= size + GREETING_BYTES:
+    arrived = target.stat().st_size if target.is_file() else 0
+    if code or not size <= arrived <= size + GREETING_BYTES:
         return False
-    if here > size:
-        _cut_front(target, here - size)
+    if arrived > size:
+        _cut_front(target, arrived - size)
     return True
 
 

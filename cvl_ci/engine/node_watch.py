@@ -23,21 +23,26 @@ class Roll(threading.Thread):
     """
 
     def __init__(
-        self, there: Callable[[], int], *, nodes: int, lost: Callable[[int], None], every: float = LOOK_SECONDS
+        self,
+        count_machines: Callable[[], int],
+        *,
+        nodes: int,
+        lost: Callable[[int], None],
+        interval_seconds: float = LOOK_SECONDS,
     ) -> None:
         super().__init__(daemon=True, name="roll")
-        self._there, self._nodes, self._lost, self._every = there, nodes, lost, every
+        self._there, self._nodes, self._lost, self._every = count_machines, nodes, lost, interval_seconds
         self._over = threading.Event()
 
     def run(self) -> None:
         missed = 0
         while not self._over.wait(self._every):
-            found = self._nodes  # a provider that does not answer says nothing about its machines
+            count = self._nodes  # a provider that does not answer says nothing about its machines
             with suppress(Exception):
-                found = self._there()
-            missed = missed + 1 if found < self._nodes else 0
+                count = self._there()
+            missed = missed + 1 if count < self._nodes else 0
             if missed >= LOOKS and not self._over.is_set():
-                self._lost(found)
+                self._lost(count)
                 return
 
     def stop(self) -> None:
@@ -45,12 +50,12 @@ class Roll(threading.Thread):
 
 
 @contextmanager
-def called(there: Callable[[], int], *, nodes: int, lost: Callable[[int], None]) -> Iterator[None]:
+def watched(count_machines: Callable[[], int], *, nodes: int, lost: Callable[[int], None]) -> Iterator[None]:
     """Watch the machines while the job runs. A single machine needs no watch: the stream ends with it."""
     if nodes < 2:
         yield
         return
-    roll = Roll(there, nodes=nodes, lost=lost)
+    roll = Roll(count_machines, nodes=nodes, lost=lost)
     roll.start()
     try:
         yield

@@ -73,7 +73,7 @@ class Worker:
         self._busy = False
         self._calls = 0
         reader, writer = os.pipe()
-        heard, self._heard = os.pipe()
+        heard_reader, self._heard = os.pipe()
         # Short, as a socket's path must be. No other user can create it or look into it.
         self._sockets = tempfile.mkdtemp(prefix="cvl.", dir="/tmp")
         try:
@@ -85,19 +85,19 @@ class Worker:
                     "cvl_ci.engine.worker",
                     str(writer),
                     str(os.getpid()),
-                    str(heard),
+                    str(heard_reader),
                     self._sockets,
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(writer, heard),
+                pass_fds=(writer, heard_reader),
                 start_new_session=True,
                 env=dict(environment),
             )
         finally:
             os.close(writer)
-            os.close(heard)
+            os.close(heard_reader)
         stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
         if stdin is None or stdout is None or stderr is None:
             raise EngineError("A process was started without its pipes.")
@@ -186,9 +186,9 @@ class Worker:
         on_event: Callable[[Mapping[str, Any]], None],
         until: Callable[[], float] | None,
     ) -> Any:
-        done: dict[str, Any] | None = None
+        answer: dict[str, Any] | None = None
         drained = False
-        while done is None or not drained:
+        while answer is None or not drained:
             if until is not None and time.monotonic() >= until():
                 raise Expired
             try:
@@ -200,7 +200,7 @@ class Worker:
             if kind == "answer" and text:
                 event = encodable(json.loads(text))
                 if event["kind"] == "done":
-                    done = event if event["id"] == self._calls else done
+                    answer = event if event["id"] == self._calls else answer
                 else:
                     on_event(event)
                     self._took_note(event)
@@ -212,7 +212,7 @@ class Worker:
                 self._chatter.append(text[:LONGEST_CHATTER])
                 on_output[kind](text)
         self._busy = False
-        return self._result(done)
+        return self._result(answer)
 
     def _took_note(self, event: Mapping[str, Any]) -> None:
         """Confirm an attempt. The worker asks no provider before it reads this. If `on_event` raised, it never does."""
@@ -220,16 +220,16 @@ class Worker:
             with contextlib.suppress(OSError):  # a dead worker requests nothing either
                 os.write(self._heard, b"+")
 
-    def _result(self, done: dict[str, Any]) -> Any:
-        if done["ok"]:
-            return done["answer"]
+    def _result(self, answer: dict[str, Any]) -> Any:
+        if answer["ok"]:
+            return answer["answer"]
         raise WorkerFailed(
-            error=done["error"],
-            text=done["text"],
-            history=tuple(done.get("history", ())),
-            bases=tuple(done.get("bases", ())),
-            causes=tuple(done.get("causes", ())),
-            trace=done.get("trace", ""),
+            error=answer["error"],
+            text=answer["text"],
+            history=tuple(answer.get("history", ())),
+            bases=tuple(answer.get("bases", ())),
+            causes=tuple(answer.get("causes", ())),
+            trace=answer.get("trace", ""),
         )
 
     def _died(self) -> EngineError:
@@ -258,19 +258,19 @@ def pieces(stream: IO[bytes], *, longest: int) -> Iterator[tuple[bool, bytes]]:
 
     A piece ends at a space if there is one near: the masks could not recognize a secret in two pieces.
     """
-    held, is_rest = b"", False
-    while part := stream.readline(longest - len(held)):
-        held += part
-        if held.endswith(b"\n"):
-            yield is_rest, held[:-1]
-            held, is_rest = b"", False
-        elif len(held) >= longest:
-            space = held.rfind(b" ", longest // 2) + 1
-            space = space or _whole_characters(held)
-            yield is_rest, held[:space]
-            held, is_rest = held[space:], True
-    if held:
-        yield is_rest, held
+    buffered, is_rest = b"", False
+    while part := stream.readline(longest - len(buffered)):
+        buffered += part
+        if buffered.endswith(b"\n"):
+            yield is_rest, buffered[:-1]
+            buffered, is_rest = b"", False
+        elif len(buffered) >= longest:
+            space = buffered.rfind(b" ", longest // 2) + 1
+            space = space or _whole_characters(buffered)
+            yield is_rest, buffered[:space]
+            buffered, is_rest = buffered[space:], True
+    if buffered:
+        yield is_rest, buffered
 
 
 def _whole_characters(data: bytes) -> int:

@@ -141,8 +141,8 @@ class _Watch:
 
     def _zone(self, subnet: str, region: str) -> str | None:
         if subnet and subnet not in self._zones:
-            found = aws.client("ec2", region_name=region).describe_subnets(SubnetIds=[subnet])["Subnets"]
-            self._zones[subnet] = found[0]["AvailabilityZone"]
+            subnets = aws.client("ec2", region_name=region).describe_subnets(SubnetIds=[subnet])["Subnets"]
+            self._zones[subnet] = subnets[0]["AvailabilityZone"]
         return self._zones.get(subnet, self._here.get("zone"))
 
 
@@ -150,7 +150,7 @@ def _provisioned(ask: Callable[[], Any]) -> Any:
     try:
         return ask()
     except Exception as error:
-        if not any(word in said for said in _chain(error) for word in _MADE_BY_ANOTHER):
+        if not any(word in message for message in _chain(error) for word in _MADE_BY_ANOTHER):
             raise
     return ask()
 

@@ -78,9 +78,9 @@ def prelude(stream: str) -> str:
 
 def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:
     """Return the command that packs a node's outputs into `~/.cvl-ci/LEASE/fetch/`, and lists the archives."""
-    wanted = patterns(globs, directory=directory)
-    outright = "|".join(pattern.outright for pattern in wanted if pattern.outright)
-    rules = [("-" if pattern.takes_out else "+") + pattern.expression for pattern in wanted]
+    rules_of_globs = patterns(globs, directory=directory)
+    outright = "|".join(pattern.outright for pattern in rules_of_globs if pattern.outright)
+    rules = [("-" if pattern.takes_out else "+") + pattern.expression for pattern in rules_of_globs]
     return f"bash -c {shlex.quote(_read('collect.sh'))} cvl-ci-collect {shlex.join([lease, outright, *rules])}"
 
 

@@ -54,18 +54,18 @@ class ServedInventory:
         if lease is None or not any(place.cloud == CLOUD for place in places):
             return Found(unproved=elsewhere or (PROVIDER,))
         try:
-            known = self._engine.on_server(lease)
+            answers = self._engine.on_server(lease)
         except Exception as error:  # noqa: BLE001  on any error: a missing answer is not clean
             text = error.what if isinstance(error, CvlError) else f"{type(error).__name__}: {error}"[:300]
-            asked = Asked(provider=PROVIDER, region=self._host, kinds=KINDS, error=text)
-            return Found(asked=(asked,), unproved=elsewhere)
+            check = Asked(provider=PROVIDER, region=self._host, kinds=KINDS, error=text)
+            return Found(asked=(check,), unproved=elsewhere)
         resources = tuple(
             Resource(provider=PROVIDER, region=self._host, kind=kind, id=name, state=state, labels={LABEL_LEASE: lease})
-            for kind, name, state in known
+            for kind, name, state in answers
         )
-        left = tuple(f"{each.kind} {each.id} ({each.state})" for each in resources)
-        asked = Asked(provider=PROVIDER, region=self._host, kinds=KINDS, left=left)
-        return Found(resources=resources, asked=(asked,), unproved=elsewhere)
+        leftovers = tuple(f"{resource.kind} {resource.id} ({resource.state})" for resource in resources)
+        check = Asked(provider=PROVIDER, region=self._host, kinds=KINDS, left=leftovers)
+        return Found(resources=resources, asked=(check,), unproved=elsewhere)
 
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
         """Raise EngineError.
@@ -76,5 +76,5 @@ class ServedInventory:
 
     def remove(self, resources: Sequence[Resource]) -> None:
         """Take the clusters down, which first ends launches under way."""
-        for cluster in dict.fromkeys(each.labels[LABEL_LEASE] for each in resources):
+        for cluster in dict.fromkeys(resource.labels[LABEL_LEASE] for resource in resources):
             self._engine.down(cluster)

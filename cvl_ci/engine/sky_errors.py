@@ -47,12 +47,12 @@ class Said:
             self._watch(Progress(text=text))
 
 
-def in_our_words(failure: WorkerFailed, *, refusals: Sequence[str] = (), asked: bool = True) -> CvlError:
+def in_our_words(failure: WorkerFailed, *, refusals: Sequence[str] = (), was_requested: bool = True) -> CvlError:
     """Return the error that names the cause: see sky_refusals.py. `asked`: whether any request reached a provider."""
-    kind = refusals_of.kind_of(failure, refusals=refusals, asked=asked)
-    reasons = "; ".join(dict.fromkeys(_shown(text) for text in refusals[-_SHOWN_REASONS:]))
-    first = reasons or _shown(failure.text) or failure.error
-    money = "cvl-ci takes down all that it had started." if asked else NOTHING_STARTED
+    kind = refusals_of.kind_of(failure, refusals=refusals, was_requested=was_requested)
+    reasons = "; ".join(dict.fromkeys(_first_lines(text) for text in refusals[-_SHOWN_REASONS:]))
+    first = reasons or _first_lines(failure.text) or failure.error
+    money = "cvl-ci takes down all that it had started." if was_requested else NOTHING_STARTED
     if kind is Kind.REQUEST:
         return RequestRefused(
             f"The request cannot run: {first}",
@@ -76,13 +76,13 @@ def in_our_words(failure: WorkerFailed, *, refusals: Sequence[str] = (), asked: 
             next_step="Allow more places (cloud, region), another accelerator, or `spot: fallback`; or run it later.",
         )
     return EngineError(
-        f"SkyPilot failed: {failure.error}: {_shown(failure.text) or failure.error}",
+        f"SkyPilot failed: {failure.error}: {_first_lines(failure.text) or failure.error}",
         money="cvl-ci takes down all that it had started.",
         next_step="The job did not cause this. Run it again. If it fails again, report it with the log.",
     )
 
 
-def _shown(text: str) -> str:
+def _first_lines(text: str) -> str:
     """Return the first lines of a message as one line, without its colours."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
@@ -110,17 +110,17 @@ def read_end(rank: int, text: str) -> NodeEnd:
     values = dict(line.split("=", 1) for line in lines if "=" in line)
     code = values.get("exit_code", "")
     phase = Phase.SETUP if values.get("phase") == "setup" else Phase.RUNNING
-    ended = values.get("ended_ns", "")
+    ended_text = values.get("ended_ns", "")
     return NodeEnd(
         rank=rank,
         exit_code=int(code) if code.isdecimal() and len(code) <= 3 and int(code) <= 255 else None,
         timed_out=values.get("timed_out") == "1",
         phase=phase.value,
-        ended_at=int(ended) / 1e9 if ended.isdecimal() and len(ended) <= 20 else None,
+        ended_at=int(ended_text) / 1e9 if ended_text.isdecimal() and len(ended_text) <= 20 else None,
         gpu=_gpu_use(values),
         turns=tuple(turn for line in lines if (turn := _turn(line)) is not None),
         base_exit_code=_count(values.get("base_failed")),
-        left_behind=_left(lines),
+        left_behind=_left_names(lines),
     )
 
 
@@ -146,7 +146,7 @@ def read_sizes(text: str) -> list[tuple[str, int]]:
     return list(sizes.items())
 
 
-def _left(lines: Sequence[str]) -> tuple[str, ...]:
+def _left_names(lines: Sequence[str]) -> tuple[str, ...]:
     names = [line.removeprefix("left=") for line in lines if line.startswith("left=")]
     return tuple(name for name in names if re.fullmatch(r"[A-Za-z0-9._+:/?-]{1,30}", name))[:MOST_LEFT]
 
@@ -164,14 +164,16 @@ def _gpu_use(values: Mapping[str, str]) -> GpuUse | None:
     if not gpus or memory is None or not total or memory > total:
         return None
     readings, busy, busiest = (_count(values.get(name)) for name in ("gpu_readings", "gpu_busy", "gpu_busiest"))
-    told = busy is not None and busiest is not None and busiest <= 100 and readings and busy <= 100 * readings
+    is_utilization_known = (
+        busy is not None and busiest is not None and busiest <= 100 and readings and busy <= 100 * readings
+    )
     driver = values.get("gpu_driver", "")
     return GpuUse(
         gpus=gpus,
         memory_mib=memory,
         memory_total_mib=total,
-        utilization=busy / readings if told and busy is not None and readings else None,
-        utilization_peak=busiest if told else None,
+        utilization=busy / readings if is_utilization_known and busy is not None and readings else None,
+        utilization_peak=busiest if is_utilization_known else None,
         driver=driver if re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,5}){1,3}", driver) else "",
     )
 

@@ -62,11 +62,11 @@ def launch(
     provision_hooks.announce(send, cluster=cluster, fence=Path(fence), deadline=end)
     _arm_by_the_clock(end, heartbeat=heartbeat)
     private_channels.give_a_key_of_its_own(cluster)
-    made = provision_hooks.task_of(task)
+    task_object = provision_hooks.task_of(task)
     try:
-        job_id, handle = execution.launch(made, cluster_name=cluster, _quiet_optimizer=True, stream_logs=False)
+        job_id, handle = execution.launch(task_object, cluster_name=cluster, _quiet_optimizer=True, stream_logs=False)
     except exceptions.NoCloudAccessError as error:
-        raise exceptions.NoCloudAccessError(_why_no_access(made)) from error
+        raise exceptions.NoCloudAccessError(_why_no_access(task_object)) from error
     beat(send, cluster=cluster, deadline=end.at, heartbeat=heartbeat)
     resources = handle.launched_resources
     return {
@@ -82,19 +82,19 @@ def launch(
 def follow(send: Send, *, cluster: str, job_id: int) -> int:
     """Stream the job's output to stdout until it is over. Return SkyPilot's JobExitCode, never the job's own code."""
     of = int(_handle(cluster).launched_nodes)
-    with node_watch.called(
-        lambda: _there(cluster), nodes=of, lost=lambda found: send("nodes_lost", found=found, of=of)
+    with node_watch.watched(
+        lambda: _count_machines(cluster), nodes=of, lost=lambda count: send("nodes_lost", found=count, of=of)
     ):
         return _streamed(send, cluster=cluster, job_id=job_id)
 
 
-def _there(cluster: str) -> int:
+def _count_machines(cluster: str) -> int:
     """Return how many machines the provider shows: all but those that are stopped, ended or absent."""
     handle = _handle(cluster)
     provider = global_user_state.get_cluster_yaml_dict(handle.cluster_yaml)["provider"]
     cloud = repr(handle.launched_resources.cloud)
-    found = provision.query_instances(cloud, cluster, handle.cluster_name_on_cloud, provider)
-    return sum(status is not ClusterStatus.STOPPED for status, _ in found.values())
+    machines = provision.query_instances(cloud, cluster, handle.cluster_name_on_cloud, provider)
+    return sum(status is not ClusterStatus.STOPPED for status, _ in machines.values())
 
 
 def _streamed(send: Send, *, cluster: str, job_id: int) -> int:
@@ -197,9 +197,11 @@ def _arm_by_the_clock(deadline: Deadline, *, heartbeat: float) -> None:
 
 def _why_no_access(task: Any) -> str:
     """Return why no cloud is enabled. SkyPilot gives no reason; each cloud's own check names the missing parts."""
-    asked = {str(each.cloud): each.cloud for each in task.resources if each.cloud is not None}
+    clouds_requested = {
+        str(resource.cloud): resource.cloud for resource in task.resources if resource.cloud is not None
+    }
     reasons = []
-    for name, cloud in asked.items():
+    for name, cloud in clouds_requested.items():
         allowed, reason = cloud.check_credentials(clouds.CloudCapability.COMPUTE)
         reasons.append(f"{name.lower()}: {'enabled' if allowed else reason}")
     return "; ".join(reasons) or "no cloud is set up"

@@ -114,7 +114,7 @@ _RAISED_OF_A_REQUEST = {"ValueError", "NotImplementedError"}
 """Plain exceptions that SkyPilot raises about its arguments, as long as it has not yet asked a provider."""
 
 
-def kind_of(failure: WorkerFailed, *, refusals: Sequence[str] = (), asked: bool = True) -> Kind:
+def kind_of(failure: WorkerFailed, *, refusals: Sequence[str] = (), was_requested: bool = True) -> Kind:
     """Return what caused the failure.
 
     `refusals`: the providers' answers. `asked`: whether any request reached a provider.
@@ -129,8 +129,8 @@ def kind_of(failure: WorkerFailed, *, refusals: Sequence[str] = (), asked: bool 
         words = _of_words(" ".join((failure.text, *failure.causes)))
         if words is not None:
             return words
-        own = _first_of([_of_prefix(each) for each in (*failure.causes, *failure.history)]) or own
-    if own is None and failure.error in _RAISED_OF_A_REQUEST and not asked:
+        own = _first_of([_of_prefix(text) for text in (*failure.causes, *failure.history)]) or own
+    if own is None and failure.error in _RAISED_OF_A_REQUEST and not was_requested:
         return Kind.REQUEST
     return own or Kind.ENGINE
 
@@ -142,9 +142,9 @@ def _of_classes(names: Iterable[str]) -> Kind | None:
 def _of_places(failure: WorkerFailed, refusals: Sequence[str]) -> Kind:
     """Return the kind that decides between several refusals. A request is wrong only if no place lacked a machine."""
     reasons = [_of_reason(text) for text in failure.history]
-    told = [kind for kind in reasons if kind is not None]
+    known_kinds = [kind for kind in reasons if kind is not None]
     # SkyPilot's history drops the provider's answer. So a history without reasons counts only if no answer arrived.
-    kinds = [*told, *(_of_reason(text) or Kind.CAPACITY for text in refusals)]
+    kinds = [*known_kinds, *(_of_reason(text) or Kind.CAPACITY for text in refusals)]
     if not refusals:
         kinds = [kind or Kind.CAPACITY for kind in reasons]
     return _first_of(kinds) or _of_words(failure.text) or Kind.CAPACITY

@@ -48,25 +48,25 @@ def launch(
 
     `node_usd` moves the machine's end forward once its price is known, which is when the machine exists.
     """
-    made = provision_hooks.task_of(task)
+    task_object = provision_hooks.task_of(task)
     sdk.get(sdk.status([cluster]))  # a server that rejects the token says so here, before any request for a machine
     sdk.validate(
-        dag_utils.convert_entrypoint_to_dag(made)
+        dag_utils.convert_entrypoint_to_dag(task_object)
     )  # so does a task that it refuses: no request has reached a provider
     _stop_at(fence)
-    send("attempting", attempt=_asked_for(made))
-    job_id, _ = sdk.stream_and_get(sdk.launch(made, cluster_name=cluster))
+    send("attempting", attempt=_asked_for(task_object))
+    job_id, _ = sdk.stream_and_get(sdk.launch(task_object, cluster_name=cluster))
     _stop_at(fence)
     handle = _record(cluster)["handle"]
-    known = _described(handle.launched_resources)
+    description = _described(handle.launched_resources)
     end = Deadline(deadline, node_usd=node_usd)
-    end.priced(known["hourly_usd"] or 0.0)
+    end.priced(description["hourly_usd"] or 0.0)
     if not heartbeat and end.at < deadline:
         _end_in(minutes_at(time.time(), deadline=end.at, heartbeat=0), cluster=cluster)
     beat(send, cluster=cluster, deadline=end.at, heartbeat=heartbeat)
     return {
         "job_id": job_id,
-        **known,
+        **description,
         "zone": handle.launched_resources.zone,
         "num_nodes": handle.launched_nodes,
         "on_cloud": handle.cluster_name_on_cloud,
@@ -76,7 +76,7 @@ def launch(
 
 def follow(send: Send, *, cluster: str, job_id: int) -> int:
     """Stream the job's output to stdout until it is over. Return SkyPilot's JobExitCode, never the job's own code."""
-    away = 0.0
+    away_since = 0.0
     while True:
         began = time.monotonic()
         try:
@@ -84,12 +84,12 @@ def follow(send: Send, *, cluster: str, job_id: int) -> int:
             status = sdk.get(sdk.job_status(cluster, [job_id])).get(job_id)
         except (OSError, exceptions.ApiServerConnectionError):  # the errors of `requests` are OSErrors
             if time.monotonic() - began > AWAY_SECONDS:
-                away = 0.0  # it streamed for long before it broke, so this is another outage
-            away = away or time.monotonic()
-            if time.monotonic() - away > AWAY_SECONDS:
+                away_since = 0.0  # it streamed for long before it broke, so this is another outage
+            away_since = away_since or time.monotonic()
+            if time.monotonic() - away_since > AWAY_SECONDS:
                 raise
         else:
-            away = 0.0
+            away_since = 0.0
             if status is not None and status.is_terminal():
                 return code
         send("again")
@@ -123,7 +123,7 @@ def down(_send: Send, *, cluster: str) -> bool:
     """Take the cluster down. First end its launches under way: one of them would bring the cluster back."""
     beating.rest()
     if under_way := _launches(cluster):
-        sdk.get(sdk.api_cancel([each.request_id for each in under_way], silent=True))
+        sdk.get(sdk.api_cancel([request.request_id for request in under_way], silent=True))
     try:
         sdk.get(sdk.down(cluster))
     except exceptions.ClusterDoesNotExist:
@@ -133,12 +133,12 @@ def down(_send: Send, *, cluster: str) -> bool:
 
 def exists(_send: Send, *, cluster: str) -> list[dict[str, Any]]:
     """Return the cluster and its launches under way, after the server has asked the cloud again."""
-    found = [
+    clusters = [
         {"kind": "cluster", "id": record["name"], "state": str(getattr(record["status"], "value", record["status"]))}
         for record in _list(sdk.get(sdk.status([cluster], refresh=StatusRefreshMode.FORCE)), of="clusters")
     ]
-    return found + [
-        {"kind": "launch", "id": each.request_id, "state": each.status.lower()} for each in _launches(cluster)
+    return clusters + [
+        {"kind": "launch", "id": request.request_id, "state": request.status.lower()} for request in _launches(cluster)
     ]
 
 
@@ -147,9 +147,11 @@ def _end_in(minutes: int, *, cluster: str) -> None:
 
 
 def _launches(cluster: str) -> list[Any]:
-    known = _list(sdk.api_status(all_status=False, cluster_name=cluster), of="requests")
+    requests = _list(sdk.api_status(all_status=False, cluster_name=cluster), of="requests")
     return [
-        each for each in known if each.name in _LAUNCHES and each.status in _UNFINISHED and each.cluster_name == cluster
+        request
+        for request in requests
+        if request.name in _LAUNCHES and request.status in _UNFINISHED and request.cluster_name == cluster
     ]
 
 
@@ -175,14 +177,16 @@ def _record(cluster: str) -> Any:
 def _runners(cluster: str) -> Iterator[list[Any]]:
     """Yield ssh connections straight to the machines, with the key that the server gives to the cluster's owner."""
     record = _record(cluster)
-    handle, given = record["handle"], dict(record["credentials"])
-    given["ssh_private_key"] = cluster_utils.SSHConfigHelper.generate_local_key_file(handle.cluster_name, given)
-    given.pop("ssh_private_key_content", None)
+    handle, credentials = record["handle"], dict(record["credentials"])
+    credentials["ssh_private_key"] = cluster_utils.SSHConfigHelper.generate_local_key_file(
+        handle.cluster_name, credentials
+    )
+    credentials.pop("ssh_private_key_content", None)
     nodes = list(zip(handle.cached_external_ips, handle.cached_external_ssh_ports, strict=True))
     try:
-        yield command_runner.SSHCommandRunner.make_runner_list(nodes, **given)
+        yield command_runner.SSHCommandRunner.make_runner_list(nodes, **credentials)
     finally:
-        Path(given["ssh_private_key"]).expanduser().unlink(missing_ok=True)
+        Path(credentials["ssh_private_key"]).expanduser().unlink(missing_ok=True)
 
 
 def _described(resources: Any) -> dict[str, Any]:
@@ -194,8 +198,8 @@ def _described(resources: Any) -> dict[str, Any]:
 
 
 def _asked_for(task: Any) -> dict[str, Any]:
-    wanted = next(iter(task.resources))
-    return {**_plain(wanted), "zone": wanted.zone, "hourly_usd": None}
+    resources = next(iter(task.resources))
+    return {**_plain(resources), "zone": resources.zone, "hourly_usd": None}
 
 
 def _plain(resources: Any) -> dict[str, Any]:

@@ -97,8 +97,8 @@ class SkyPilotEngine:
                 next_step="Run it again. If it fails again, try another region or instance type.",
             ) from None
         except WorkerFailed as failure:
-            asked = self._attempt is not None
-            raise sky_errors.in_our_words(failure, refusals=self._refusals, asked=asked) from failure
+            was_requested = self._attempt is not None
+            raise sky_errors.in_our_words(failure, refusals=self._refusals, was_requested=was_requested) from failure
         self._job_id = answer["job_id"]
         self._request = replace(request, deadline=answer["deadline"])
         self._attached = True
@@ -107,31 +107,31 @@ class SkyPilotEngine:
 
     def follow(self, *, watch: Watch, until: float) -> JobEnd:
         worker, request = self._alive_worker(), self._launch_request()
-        heard = Following(watch, num_nodes=self._num_nodes)
+        stream = Following(watch, num_nodes=self._num_nodes)
         ending = Ending(
             worker=self._alive_worker,
             stop=self.stop,
             cluster=request.cluster,
             job_id=self._job_id,
             num_nodes=self._num_nodes,
-            heard=heard,
+            stream=stream,
         )
         latest = time.monotonic() + max(0.0, until - self._clock.now())
         allowed = request.plan.limits.max_runtime_minutes * 60 + OVERTIME_SECONDS
         try:
             worker.call(
                 "follow",
-                on_line=heard.line,
-                on_rest=heard.rest,
-                on_event=heard.event,
-                until=lambda: -math.inf if heard.lost else min(latest, (heard.began or math.inf) + allowed),
+                on_line=stream.line,
+                on_rest=stream.rest,
+                on_event=stream.event,
+                until=lambda: -math.inf if stream.lost else min(latest, (stream.began or math.inf) + allowed),
                 cluster=request.cluster,
                 job_id=self._job_id,
             )
         except Expired:
-            if heard.lost:
+            if stream.lost:
                 self.stop()
-                return JobEnd(lost=heard.lost)
+                return JobEnd(lost=stream.lost)
             return ending.cut_short()
         except WorkerFailed as failure:
             return JobEnd(lost=f"SkyPilot lost the machine: {failure.error}: {failure.text}")
@@ -142,18 +142,18 @@ class SkyPilotEngine:
         lease = request.cluster
         self._brought = brought = Brought(globs=tuple(globs), directory=request.plan.directory)
         command = script.collect(lease=lease, directory=request.plan.directory, globs=brought.globs)
-        left = min(within, max(FETCH_SECONDS, request.deadline - self._clock.now() - FETCH_SECONDS))
-        end = time.monotonic() + left
+        seconds_left = min(within, max(FETCH_SECONDS, request.deadline - self._clock.now() - FETCH_SECONDS))
+        end = time.monotonic() + seconds_left
         patience = transfer.packing(brought.path, end=end)
         try:
             worker = self._alive_worker()
             packed = worker.call("ask_nodes", cluster=lease, command=command, until=lambda: patience.until)
-            wanted = transfer.wanted(packed, room=transfer.room(brought.path))
-            brought.problems += wanted.problems
-            patience = transfer.Patience(archives=brought.path, until=end, most=wanted.bytes + transfer.SLACK_BYTES)
+            archives = transfer.archives_to_fetch(packed, room=transfer.room(brought.path))
+            brought.problems += archives.problems
+            patience = transfer.Patience(archives=brought.path, until=end, most=archives.bytes + transfer.SLACK_BYTES)
             remote = f"~/.cvl-ci/{lease}/fetch"
             brought.problems += worker.call(
-                "bring", cluster=lease, remote=remote, wanted=wanted.nodes, into=str(brought.path), until=patience
+                "bring", cluster=lease, remote=remote, wanted=archives.nodes, into=str(brought.path), until=patience
             )
         except Expired:
             self.stop()
@@ -208,15 +208,15 @@ class SkyPilotEngine:
     def on_server(self, cluster: str) -> list[tuple[str, str, str]]:
         """Return kind, id and state of all that an API server has of a cluster, after it has asked the cloud again."""
         try:
-            found = self._alive_worker().call("exists", cluster=cluster, until=_within(DOWN_SECONDS))
+            resources = self._alive_worker().call("exists", cluster=cluster, until=_within(DOWN_SECONDS))
         except Expired:
             self.stop()
             raise EngineError(f"It did not answer within {DOWN_SECONDS:.0f} s.") from None
         except WorkerFailed as failure:
             raise sky_errors.in_our_words(failure) from failure
-        if not isinstance(found, list):
+        if not isinstance(resources, list):
             raise EngineError("Its answer was not a list of clusters.")
-        return [(str(each["kind"]), str(each["id"]), str(each["state"])) for each in found]
+        return [(str(resource["kind"]), str(resource["id"]), str(resource["state"])) for resource in resources]
 
     def close(self) -> None:
         if self._brought is not None:

@@ -57,23 +57,23 @@ _WITHOUT_DATA = {b"1", b"2", b"3", b"4", b"5", b"6"}
 
 def members(file: BinaryIO, *, length: int) -> Iterator[Member]:
     """Yield the members of an archive of `length` bytes, in its order. Raises Damaged, OSError."""
-    position, more = 0, _More()
+    position, extension = 0, _More()
     for _ in range(MOST_HEADERS):
         header = _header(file, position, length)
         if header is None:
             return
         kind, size = header[156:157], 0 if header[156:157] in _WITHOUT_DATA else _number(header[124:136])
         if kind not in _BEFORE_A_MEMBER:
-            size = more.size(size) if kind in _WITH_DATA else size
+            size = extension.size(size) if kind in _WITH_DATA else size
         data = position + BLOCK
         position = data + -(-size // BLOCK) * BLOCK
         if data + size > length:
             raise Damaged("it ends in the middle of a file")
         if kind in _BEFORE_A_MEMBER:
-            more.take(kind, _read(file, data, min(size, LONGEST_HEADER)), whole=size <= LONGEST_HEADER)
+            extension.take(kind, _read(file, data, min(size, LONGEST_HEADER)), is_complete=size <= LONGEST_HEADER)
         else:
-            yield more.member(header, kind, size=size, offset=data)
-            more = _More()
+            yield extension.member(header, kind, size=size, offset=data)
+            extension = _More()
     raise Damaged(f"it holds more than {MOST_HEADERS:,} entries")
 
 
@@ -84,10 +84,10 @@ class _More:
         self._values: dict[str, bytes] = {}
         self._problem = ""
 
-    def take(self, kind: bytes, content: bytes, *, whole: bool) -> None:
+    def take(self, kind: bytes, content: bytes, *, is_complete: bool) -> None:
         if kind == _PAX_GLOBAL:
             return
-        if not whole:
+        if not is_complete:
             self._problem = f"its name or its attributes take more than {LONGEST_HEADER >> 10} KiB"
             self._values.setdefault("path", content)
         elif kind in {_LONG_NAME, _LONG_TARGET}:
@@ -97,21 +97,21 @@ class _More:
 
     def size(self, otherwise: int) -> int:
         """Return the size from pax, else the header's. Raises Damaged."""
-        given = self._values.get("size")
-        if given is None:
+        text = self._values.get("size")
+        if text is None:
             return otherwise
-        if not re.fullmatch(rb"[0-9]{1,19}", given):
+        if not re.fullmatch(rb"[0-9]{1,19}", text):
             raise Damaged("the size of a file is not a number")
-        return int(given)
+        return int(text)
 
     def member(self, header: bytes, kind: bytes, *, size: int, offset: int) -> Member:
-        known = _KINDS.get(kind, Kind.OTHER)
+        member_kind = _KINDS.get(kind, Kind.OTHER)
         problem = self._problem
         if any(name.startswith("GNU.sparse.") for name in self._values):
             problem = problem or "a sparse file, which cvl-ci's own tar never packs"
         return Member(
             name=self._values.get("path", _name(header)),
-            kind=known,
+            kind=member_kind,
             target=self._values.get("linkpath", _text(header[157:257])),
             size=size,
             mtime=_time(self._values, header[136:148]),
@@ -158,14 +158,14 @@ def _lenient(field: bytes) -> int:
 
 
 def _time(values: Mapping[str, bytes], field: bytes) -> float | None:
-    given = values.get("mtime")
-    if given is None:
-        found = float(int.from_bytes(field[1:], "big")) if field[0] == 0x80 else float(_lenient(field))
-    elif re.fullmatch(rb"[0-9]{1,20}(\.[0-9]{1,20})?", given):
-        found = float(given)
+    text = values.get("mtime")
+    if text is None:
+        seconds = float(int.from_bytes(field[1:], "big")) if field[0] == 0x80 else float(_lenient(field))
+    elif re.fullmatch(rb"[0-9]{1,20}(\.[0-9]{1,20})?", text):
+        seconds = float(text)
     else:
         return None
-    return found if math.isfinite(found) and 0 <= found < LATEST else None
+    return seconds if math.isfinite(seconds) and 0 <= seconds < LATEST else None
 
 
 def _name(header: bytes) -> bytes:
@@ -180,7 +180,7 @@ def _text(field: bytes) -> bytes:
 
 def _pax(content: bytes) -> dict[str, bytes]:
     """Read records of the form `LENGTH KEY=VALUE\\n`. Raises Damaged."""
-    found: dict[str, bytes] = {}
+    records: dict[str, bytes] = {}
     at = 0
     while at < len(content) and content[at : at + 1] != b"\0":
         digits, space, _ = content[at : at + 8].partition(b" ")
@@ -191,6 +191,6 @@ def _pax(content: bytes) -> dict[str, bytes]:
         key, equals, value = record.partition(b"=")
         if length <= len(digits) + 1 or at + length > len(content) or not equals or not value.endswith(b"\n"):
             raise Damaged("the attributes of a file cannot be read")
-        found[key.decode("ascii", "replace")] = value[:-1]
+        records[key.decode("ascii", "replace")] = value[:-1]
         at += length
-    return found
+    return records

@@ -71,8 +71,8 @@ def _resources(plan: RunPlan, *, labels: Mapping[str, str], autodown_minutes: in
     resources["disk_size"] = needs.disk_gb
     if plan.image:
         resources["image_id"] = f"docker:{plan.image}"
-    theirs = resources.get("labels")
-    if merged := {**(theirs if isinstance(theirs, Mapping) else {}), **labels}:
+    user_labels = resources.get("labels")
+    if merged := {**(user_labels if isinstance(user_labels, Mapping) else {}), **labels}:
         resources["labels"] = merged
     if autodown_minutes is not None:
         # wait_for none: the timer also runs when a job hangs. Every other setting waits for the job.
@@ -100,24 +100,26 @@ def _candidates(plan: RunPlan) -> dict[str, object]:
     SkyPilot takes the cheapest of a set, and tries a list in its order.
     """
     tries = {Spot.NEVER: [False], Spot.ALWAYS: [True], Spot.FALLBACK: [True, False]}[plan.spot]
-    where = [{**_infra(place), **({"use_spot": True} if spot else {})} for spot in tries for place in _places(plan)]
+    alternatives_of_place = [
+        {**_infra(place), **({"use_spot": True} if spot else {})} for spot in tries for place in _places(plan)
+    ]
     gpus = {} if plan.needs.instance_type else plan.needs.accelerators
-    if len(where) == 1 and not (plan.needs.in_order and len(gpus) > 1):
-        return {**({"accelerators": dict(gpus)} if gpus else {}), **where[0]}
+    if len(alternatives_of_place) == 1 and not (plan.needs.in_order and len(gpus) > 1):
+        return {**({"accelerators": dict(gpus)} if gpus else {}), **alternatives_of_place[0]}
     alternatives: list[dict[str, object]] = [{"accelerators": {name: count}} for name, count in gpus.items()] or [{}]
-    return {"ordered": [{**place, **gpu} for place in where for gpu in alternatives]}
+    return {"ordered": [{**place, **gpu} for place in alternatives_of_place for gpu in alternatives]}
 
 
 def _places(plan: RunPlan) -> list[Place | None]:
     """Return the places as SkyPilot knows them: the sandbox is AWS in the regions it emulates."""
-    found: list[Place | None] = []
+    places: list[Place | None] = []
     for place in plan.places:
         if place.cloud != SANDBOX:
-            found.append(place)
+            places.append(place)
             continue
         regions = [place.region] if place.region else names.REGIONS[SANDBOX]
-        found += [Place(cloud=SANDBOX_DRIVEN_AS, region=region, zone=place.zone) for region in regions]
-    return found or [None]
+        places += [Place(cloud=SANDBOX_DRIVEN_AS, region=region, zone=place.zone) for region in regions]
+    return places or [None]
 
 
 def _infra(place: Place | None) -> dict[str, object]:
@@ -128,15 +130,21 @@ def _script(directory: str, commands: tuple[str, ...], *, fail_fast: bool = Fals
     """Return one text that does the same as the machine: each command by itself, until the first one fails."""
     if not commands:
         return None
-    there = f"cd {shlex.quote(directory)}" if directory != "." else ""
-    if len(commands) == 1 and not there and not fail_fast:
+    change_folder = f"cd {shlex.quote(directory)}" if directory != "." else ""
+    if len(commands) == 1 and not change_folder and not fail_fast:
         return commands[0]
-    if len(commands) == 1 and (fail_fast or not _SIMPLE.fullmatch(commands[0]) or not there):
-        lines = [f"{there} || exit 127" if there else "", (script.FAIL_FAST if fail_fast else "") + commands[0]]
+    if len(commands) == 1 and (fail_fast or not _SIMPLE.fullmatch(commands[0]) or not change_folder):
+        lines = [
+            f"{change_folder} || exit 127" if change_folder else "",
+            (script.FAIL_FAST if fail_fast else "") + commands[0],
+        ]
     elif all(_SIMPLE.fullmatch(command) for command in commands):
-        lines = ["set -e", there, *commands]
+        lines = ["set -e", change_folder, *commands]
     else:
-        lines = [f"{there} || exit 127" if there else "", *(f"bash -c {shlex.quote(c)} || exit $?" for c in commands)]
+        lines = [
+            f"{change_folder} || exit 127" if change_folder else "",
+            *(f"bash -c {shlex.quote(c)} || exit $?" for c in commands),
+        ]
     return "\n".join(line for line in lines if line).rstrip("\n") + "\n"
 
 

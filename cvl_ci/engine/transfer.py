@@ -44,15 +44,15 @@ class Wanted:
         return sum(size for node in self.nodes for _, size in node)
 
 
-def wanted(answers: Sequence[Mapping[str, Any]], *, room: int) -> Wanted:
+def archives_to_fetch(answers: Sequence[Mapping[str, Any]], *, room: int) -> Wanted:
     """Read the nodes' announcements. An archive without room is not fetched; smaller ones are."""
     nodes: list[list[tuple[str, int]]] = []
     problems = []
     for rank, answer in enumerate(answers):
         lines = str(answer["out"]).splitlines()[-2 * unpack.MOST_ARCHIVES :]
-        found = {each["name"]: int(each["size"]) for line in lines if (each := _ARCHIVE.fullmatch(line.strip()))}
-        taken = []
-        for name, size in list(found.items())[: unpack.MOST_ARCHIVES]:
+        announced = {match["name"]: int(match["size"]) for line in lines if (match := _ARCHIVE.fullmatch(line.strip()))}
+        chosen = []
+        for name, size in list(announced.items())[: unpack.MOST_ARCHIVES]:
             if not unpack.archive_name(name):
                 continue
             if size > room:
@@ -62,8 +62,8 @@ def wanted(answers: Sequence[Mapping[str, Any]], *, room: int) -> Wanted:
                 )
                 continue
             room -= size
-            taken.append((name, size))
-        nodes.append(taken)
+            chosen.append((name, size))
+        nodes.append(chosen)
         if answer["code"]:
             problems.append(f"Not all could be packed on node {rank}: {str(answer['err']).strip()[-300:]}.")
     return Wanted(nodes=nodes, problems=problems)
@@ -72,8 +72,8 @@ def wanted(answers: Sequence[Mapping[str, Any]], *, room: int) -> Wanted:
 def folder() -> tempfile.TemporaryDirectory[str]:
     """Create the folder for archives. SkyPilot puts its path into a shell's line without quotes."""
     usual = tempfile.gettempdir()
-    where = None if shlex.quote(usual) == usual else "/tmp"  # noqa: S108  a new private folder of a random name
-    return tempfile.TemporaryDirectory(prefix="cvl-ci-fetch-", dir=where, ignore_cleanup_errors=True)
+    parent = None if shlex.quote(usual) == usual else "/tmp"  # noqa: S108  a new private folder of a random name
+    return tempfile.TemporaryDirectory(prefix="cvl-ci-fetch-", dir=parent, ignore_cleanup_errors=True)
 
 
 def room(archives: Path) -> int:
@@ -100,14 +100,14 @@ class Patience:
         if now - self._looked_at < LOOK_SECONDS:
             return self.until
         self._looked_at = now
-        here, files = _arrived(self.archives)
-        if here < self._fast_bytes:  # a file begins again after its connection broke
-            self._fast_at, self._fast_bytes = now, here
-        if here > self.most:
+        arrived, files = _arrived(self.archives)
+        if arrived < self._fast_bytes:  # a file begins again after its connection broke
+            self._fast_at, self._fast_bytes = now, arrived
+        if arrived > self.most:
             self.why = "a machine sent more than it had packed"
             self.until = -math.inf
-        elif here - self._fast_bytes >= STALL_BYTES or files > self._fast_files:
-            self._fast_at, self._fast_bytes, self._fast_files = now, here, files
+        elif arrived - self._fast_bytes >= STALL_BYTES or files > self._fast_files:
+            self._fast_at, self._fast_bytes, self._fast_files = now, arrived, files
         elif now - self._fast_at > STALL_SECONDS:
             self.why = f"a machine sent less than {STALL_BYTES >> 20} MiB in {STALL_SECONDS:.0f} s"
             self.until = -math.inf
@@ -125,11 +125,11 @@ def packing(archives: Path, *, end: float) -> Patience:
 def _arrived(archives: Path) -> tuple[int, int]:
     """Return the number of bytes that arrived, and the number of files. A file may vanish when it begins again."""
     sizes = []
-    for where, _, names in os.walk(archives):
+    for parent, _, names in os.walk(archives):
         for name in names:
             if not name.endswith(REST):
                 with suppress(FileNotFoundError):
-                    sizes.append(Path(where, name).lstat().st_size)
+                    sizes.append(Path(parent, name).lstat().st_size)
     return sum(sizes), len(sizes)
 
 
@@ -139,14 +139,16 @@ def unmatched(globs: Sequence[str], paths: Sequence[str], *, directory: str) -> 
     A machine chose the names, and a glob of many stars needs long on some of them. Such a glob is never returned. Nor
     is a glob that is undecided after MATCH_SECONDS.
     """
-    known = [_on_the_machine(path, directory).encode() for path in paths]
+    places = [_on_the_machine(path, directory).encode() for path in paths]
     end = time.process_time() + MATCH_SECONDS
-    found: dict[str, bool] = {}
+    is_matched: dict[str, bool] = {}
     for pattern in patterns(globs, directory=directory):
         if not pattern.takes_out and pattern.text in globs:
             is_slow = len(re.findall(r"\*+", pattern.text)) > MOST_STARS
-            found[pattern.text] = found.get(pattern.text, False) or is_slow or _any_matches(pattern, known, end)
-    return [text for text, matched in found.items() if not matched]
+            is_matched[pattern.text] = (
+                is_matched.get(pattern.text, False) or is_slow or _any_matches(pattern, places, end)
+            )
+    return [text for text, matched in is_matched.items() if not matched]
 
 
 def _any_matches(pattern: Pattern, places: Sequence[bytes], end: float) -> bool:

@@ -16,11 +16,11 @@ def text(plan: RunPlan, turns: Sequence[Turn], *, command: Callable[[str, str], 
     """Return the lines of all turns. `command`: returns one of the plan's commands, by its phase and its text."""
     lines = []
     for place, turn in enumerate(turns, 1):
-        lines += _turn(plan, turn, said=f"cvl-ci: turn {place} of {len(turns)}: {turn.name}", command=command)
+        lines += _turn(plan, turn, title=f"cvl-ci: turn {place} of {len(turns)}: {turn.name}", command=command)
     return lines
 
 
-def _turn(plan: RunPlan, turn: Turn, *, said: str, command: Callable[[str, str], str]) -> list[str]:
+def _turn(plan: RunPlan, turn: Turn, *, title: str, command: Callable[[str, str], str]) -> list[str]:
     other = plan.against if turn.side == BASE else None
     setup = other.setup_commands if other else plan.setup_commands
     run = other.run_commands if other else plan.run_commands
@@ -34,15 +34,15 @@ def _turn(plan: RunPlan, turn: Turn, *, said: str, command: Callable[[str, str],
         f"cvl_ci_told {turn.name}",
     ]
     if other is None:
-        return [f"echo {shlex.quote(said)}", *lines]
-    known = {"CVL_CI_DIRECTORY": other.directory, **other.env}
-    given = [f"export {name}={shlex.quote(value)}" for name, value in known.items()]
+        return [f"echo {shlex.quote(title)}", *lines]
+    variables = {"CVL_CI_DIRECTORY": other.directory, **other.env}
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     return [
         'if [ ! -e "$cvl_ci_state/samples/no-base" ]; then',
-        f"echo {shlex.quote(said)}",
+        f"echo {shlex.quote(title)}",
         "(",
         "cvl_ci_end() { :; }",
-        *given,
+        *exports,
         *lines,
         ") || cvl_ci_base_failed $?",
         "fi",

@@ -87,7 +87,7 @@ def unpack(
         for rank, name in _archives(folder):
             node = PurePosixPath(f"node-{rank}") if rank else PurePosixPath()
             sample, _, kind = name.removesuffix(".tar").rpartition(".")
-            unpacking.take(folder / str(rank) / name, kind=kind, base=node / sample, shown=f"{name} of node {rank}")
+            unpacking.take(folder / str(rank) / name, kind=kind, base=node / sample, name=f"{name} of node {rank}")
         unpacking.make_links()
     finally:
         os.close(top)
@@ -96,13 +96,13 @@ def unpack(
 
 def _archives(folder: Path) -> list[tuple[int, str]]:
     nodes = sorted(int(node.name) for node in folder.iterdir() if node.name.isascii() and node.name.isdecimal())
-    found = []
+    archives = []
     for rank in nodes:
         node = folder / str(rank)
         names = sorted(file.name for file in node.iterdir()) if node.is_dir() and not node.is_symlink() else []
-        wanted = [name for name in names if archive_name(name)][:MOST_ARCHIVES]
-        found += [(rank, name) for name in sorted(wanted, key=lambda name: (name.count("."), name))]
-    return found
+        chosen = [name for name in names if archive_name(name)][:MOST_ARCHIVES]
+        archives += [(rank, name) for name in sorted(chosen, key=lambda name: (name.count("."), name))]
+    return archives
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,17 +130,17 @@ class _Unpacking:
     folders: int = 0
 
     def fetched(self) -> Fetched:
-        more = [f"and {self.untold:,} more"] if self.untold else []
+        untold_line = [f"and {self.untold:,} more"] if self.untold else []
         problem = " ".join(dict.fromkeys(self.problems)) or None
-        return Fetched(files=tuple(self.files.values()), refused=(*self.refusals, *more), problem=problem)
+        return Fetched(files=tuple(self.files.values()), refused=(*self.refusals, *untold_line), problem=problem)
 
-    def take(self, archive: Path, *, kind: str, base: PurePosixPath, shown: str) -> None:
+    def take(self, archive: Path, *, kind: str, base: PurePosixPath, name: str) -> None:
         """Take all members of one archive that pass the checks."""
         try:
             with open(os.open(archive, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
-                    self.problems.append(f"{shown} is not a file, so it was not opened.")
+                    self.problems.append(f"{name} is not a file, so it was not opened.")
                     return
                 for member in tarball.members(file, length=status.st_size):
                     if len(self.files) + len(self.links) >= self.most:
@@ -151,23 +151,23 @@ class _Unpacking:
                     self._take_one(file.fileno(), member, kind, base)
         except tarball.Damaged as damage:
             self.problems.append(
-                f"The archive of outputs {shown} is damaged: {damage}. The members before it were unpacked."
+                f"The archive of outputs {name} is damaged: {damage}. The members before it were unpacked."
             )
         except OSError as error:
-            self.problems.append(f"The archive of outputs {shown} could not be read: {error.strerror}.")
+            self.problems.append(f"The archive of outputs {name} could not be read: {error.strerror}.")
 
     def make_links(self) -> None:
         """Make the links. A link to itself, or to a file that did not arrive, is refused."""
-        made = []
+        created = []
         for link in self.links.values():
             try:
                 self._link(link)
-                made.append(link)
+                created.append(link)
             except Refused as refusal:
                 self._refuse(link.shown, str(refusal))
             except OSError as error:
                 self._refuse(link.shown, _reason(error))
-        for link in made:
+        for link in created:
             try:
                 os.stat(str(link.place), dir_fd=self.top)
             except OSError:
@@ -212,12 +212,12 @@ class _Unpacking:
 
     def _copy(self, original: PurePosixPath, place: PurePosixPath, member: Member) -> None:
         """Copy a hard link into a file of its own, which counts as one."""
-        known = self.files.get(str(original))
-        if known is None:
+        original_file = self.files.get(str(original))
+        if original_file is None:
             raise Refused("a hard link to a file that did not arrive")
         source = os.open(str(original), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.top)
         try:
-            self._write(source, 0, known.bytes, place, member)
+            self._write(source, 0, original_file.bytes, place, member)
         finally:
             os.close(source)
 
@@ -245,8 +245,8 @@ class _Unpacking:
                 os.close(target)
         finally:
             os.close(parent)
-        self.files[str(place)] = taken = FetchedFile(path=str(place), bytes=size)
-        self.tell(taken)
+        self.files[str(place)] = fetched_file = FetchedFile(path=str(place), bytes=size)
+        self.tell(fetched_file)
 
     def _link(self, link: _Link) -> None:
         parent = self._folder(link.place)
@@ -260,10 +260,10 @@ class _Unpacking:
         if self.folders >= self.most:
             raise Refused(f"more than {self.most:,} folders")
         try:
-            parent, made = folder_below(self.top, place.parent.parts)
+            parent, created = folder_below(self.top, place.parent.parts)
         except NotADirectoryError:
             raise Refused("its folder leads out by a link, or is a file") from None
-        self.folders += made
+        self.folders += created
         return parent
 
 

@@ -33,11 +33,11 @@ def unpack(
     """
     program = [sys.executable, *_AS_ISOLATED, "-m", "cvl_ci.engine.worker_unpack"]
     arguments = [str(folder), str(into), directory, str(os.getpid())]
-    with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as chatter:
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as chatter:
         process = subprocess.Popen(
             [*program, *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=told,
+            stdout=output,
             stderr=chatter,
             env={"PYTHONUTF8": "1"} | {name: environment[name] for name in _PASSED_ON if name in environment},
             start_new_session=True,  # a terminal sends Ctrl-C to every process of its own session
@@ -49,10 +49,10 @@ def unpack(
             over = f"Unpacking the outputs took longer than {_duration(seconds)} and was ended."
         except KeyboardInterrupt:
             _end(process)
-            raise UnpackStopped(_read(told, "Unpacking the outputs was stopped.")) from None
+            raise UnpackStopped(_read(output, "Unpacking the outputs was stopped.")) from None
         finally:
             _end(process)
-        return _read(told, over)
+        return _read(output, over)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -71,12 +71,12 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.3g} minutes"
 
 
-def _read(told: BinaryIO, over: str) -> Fetched:
-    told.seek(0)
+def _read(output: BinaryIO, over: str) -> Fetched:
+    output.seek(0)
     files: list[FetchedFile] = []
     refusals: list[str] = []
     end: dict[str, Any] = {}
-    while line := told.readline(LONGEST_LINE):
+    while line := output.readline(LONGEST_LINE):
         try:
             values = json.loads(line)
         except ValueError:
@@ -90,8 +90,8 @@ def _read(told: BinaryIO, over: str) -> Fetched:
     if not end:
         count = f"{len(files):,} file{'' if len(files) == 1 else 's'}"
         why = over or "Unpacking the outputs ended early."
-        more = f"{why} {count} came into the outputs folder; the rest is lost."
-        return Fetched(files=tuple(files), refused=tuple(refusals), problem=more)
+        problem = f"{why} {count} came into the outputs folder; the rest is lost."
+        return Fetched(files=tuple(files), refused=tuple(refusals), problem=problem)
     return Fetched(files=tuple(files), refused=tuple(end["refused"]), problem=end["problem"])
 
 

@@ -19,10 +19,10 @@ _KINDS = {"#cloud-config": "cloud-config", "#!": "x-shellscript"}
 
 def armed(request: dict[str, Any], *, deadline: float) -> dict[str, Any]:
     """Return RunInstances' parameters with the timer in them, and with a power-off that terminates instead of stops."""
-    theirs = str(request.get("UserData") or "")
+    user_data_of_sky = str(request.get("UserData") or "")
     return {
         **_labelled(request, deadline),
-        "UserData": user_data(theirs, deadline=deadline, seconds=deadline - time.time()),
+        "UserData": user_data(user_data_of_sky, deadline=deadline, seconds=deadline - time.time()),
         "InstanceInitiatedShutdownBehavior": "terminate",
     }
 
@@ -31,25 +31,30 @@ def _labelled(request: dict[str, Any], deadline: float) -> dict[str, Any]:
     """Set the label to the same moment as the timer, also if the money for this machine ends before the lease."""
     if "TagSpecifications" not in request:
         return request
-    said = {LABEL_DEADLINE: str(int(deadline))}
+    label_values = {LABEL_DEADLINE: str(int(deadline))}
     specifications = [
-        {**each, "Tags": [{**tag, "Value": said.get(tag["Key"], tag["Value"])} for tag in each.get("Tags", [])]}
-        for each in request["TagSpecifications"]
+        {
+            **specification,
+            "Tags": [
+                {**tag, "Value": label_values.get(tag["Key"], tag["Value"])} for tag in specification.get("Tags", [])
+            ],
+        }
+        for specification in request["TagSpecifications"]
     ]
     return {**request, "TagSpecifications": specifications}
 
 
-def user_data(theirs: str, *, deadline: float, seconds: float) -> str:
+def user_data(user_data_of_sky: str, *, deadline: float, seconds: float) -> str:
     """Return the user data.
 
     `seconds`: the same moment by a clock that no program can set, for a machine whose clock is wrong.
     """
     message = MIMEMultipart()
     message.attach(MIMEText(_hook(deadline, seconds), "cloud-boothook", "utf-8"))
-    if theirs:
+    if user_data_of_sky:
         # cloud-init detects the type of a text/plain part by its first characters.
-        kind = next((kind for start, kind in _KINDS.items() if theirs.startswith(start)), "plain")
-        message.attach(MIMEText(theirs, kind, "utf-8"))
+        kind = next((kind for start, kind in _KINDS.items() if user_data_of_sky.startswith(start)), "plain")
+        message.attach(MIMEText(user_data_of_sky, kind, "utf-8"))
     return message.as_string()
 
 

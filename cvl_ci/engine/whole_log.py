@@ -54,8 +54,8 @@ class Heard:
         self.characters += length
         self.crc = zlib.crc32(data, self.crc)
 
-    def is_whole(self, known: LogSum | None) -> bool:
-        return known is not None and (self.characters, self.crc) == (known.characters, known.crc)
+    def is_whole(self, log_sum: LogSum | None) -> bool:
+        return log_sum is not None and (self.characters, self.crc) == (log_sum.characters, log_sum.crc)
 
     @property
     def lines(self) -> array[int]:
@@ -79,50 +79,50 @@ class Missed:
     left_out: int = 0
 
 
-def missed(heard: Sequence[Heard], *, kept: bytes, dropped: int) -> Missed:
+def missed(streams: Sequence[Heard], *, stored: bytes, dropped: int) -> Missed:
     """Compare line by line, in any order and with any neighbours in the stream. `kept`: the end of the node's log.
 
     A line that the stream cut in two counts as missed: a line printed twice is better than a missing line.
     """
-    text = kept.decode("utf-8", "replace").split("\n")
+    text = stored.decode("utf-8", "replace").split("\n")
     lines = text if text[-1] else text[:-1]
     brought = array("Q")
-    for each in heard:
+    for stream in streams:
         # Lines before the node's first stored line do not belong to its log, and may look like a line of it.
-        brought.extend(each.lines[max(0, dropped - each.lines_before) :])
+        brought.extend(stream.lines[max(0, dropped - stream.lines_before) :])
     same = sum(1 for _ in itertools.takewhile(_is_same, zip(map(_of, lines), brought, strict=False)))
-    left = Counter(brought[same:])
+    counts = Counter(brought[same:])
     missing = []
     for line in lines[same:]:
         number = _of(line)
-        if left[number] > 0:
-            left[number] -= 1
+        if counts[number] > 0:
+            counts[number] -= 1
         else:
             missing.append(line.removesuffix("\r"))
-    came = sum(each.lines_before + len(each.lines) for each in heard)
+    came = sum(stream.lines_before + len(stream.lines) for stream in streams)
     return Missed(lines=tuple(missing), left_out=max(0, dropped - came))
 
 
 def incomplete(
-    heard: Mapping[tuple[str, str], Heard], sums: Sequence[Mapping[str, LogSum]], *, ended: Sequence[bool]
+    received: Mapping[tuple[str, str], Heard], sums: Sequence[Mapping[str, LogSum]], *, has_ended: Sequence[bool]
 ) -> dict[tuple[int, str], list[Heard]]:
     """Return each log that did not arrive completely, by rank and name, with the streamed part.
 
     `ended`: which nodes have reported their end. For the other nodes a log without a sum counts too. SkyPilot marks a
     line of setup with an address and not with a rank. So a log is complete if any of the streams has its sum.
     """
-    found = {}
-    for rank, known in enumerate(sums):
-        without_sum = set() if ended[rank] else {name for name, _ in heard}
-        for name in sorted({*known, *without_sum}):
-            mine = [each for (other, key), each in heard.items() if other == name and key in {str(rank), ""}]
-            streams = mine or [each for (other, _), each in heard.items() if other == name]
-            if name in known and known[name].characters == 0:
+    partial = {}
+    for rank, sums_of_node in enumerate(sums):
+        without_sum = set() if has_ended[rank] else {name for name, _ in received}
+        for name in sorted({*sums_of_node, *without_sum}):
+            own = [stream for (other, key), stream in received.items() if other == name and key in {str(rank), ""}]
+            streams = own or [stream for (other, _), stream in received.items() if other == name]
+            if name in sums_of_node and sums_of_node[name].characters == 0:
                 continue
-            if not any(each.is_whole(known.get(name)) for each in streams):
-                taken = [each for each in streams if not any(each.is_whole(other.get(name)) for other in sums)]
-                found[rank, name] = taken
-    return found
+            if not any(stream.is_whole(sums_of_node.get(name)) for stream in streams):
+                matching = [stream for stream in streams if not any(stream.is_whole(other.get(name)) for other in sums)]
+                partial[rank, name] = matching
+    return partial
 
 
 def read(folder: Path) -> bytes:

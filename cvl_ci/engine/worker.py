@@ -39,9 +39,9 @@ class Unheard(BaseException):
 class Channel:
     """Answers to the parent, one JSON object a line. `heard`: the descriptor on which the parent confirms one."""
 
-    def __init__(self, descriptor: int, heard: int) -> None:
+    def __init__(self, descriptor: int, heard_reader: int) -> None:
         self._file = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
-        self._heard = heard
+        self._heard = heard_reader
         self._writing = threading.Lock()
 
     def send(self, kind: str, **values: Any) -> None:
@@ -117,9 +117,9 @@ def describe(error: BaseException) -> dict[str, Any]:
     return {
         "error": type(error).__name__,
         "text": str(error),
-        "bases": [each.__name__ for each in type(error).__mro__[1:]],
-        "history": [_named(each) for each in past],
-        "causes": [_named(each) for each in _causes(error)],
+        "bases": [item.__name__ for item in type(error).__mro__[1:]],
+        "history": [_named(item) for item in past],
+        "causes": [_named(item) for item in _causes(error)],
         "trace": traceback.format_exc(limit=-6),
     }
 

@@ -1,8 +1,7 @@
-"""GitHub's REST API of one repository: read page by page, written once, and what a token may not is said with its cure.
+"""Call GitHub's REST API of one repository: read page by page, write once, and name the permission that is missing.
 
-Shapes after GitHub's own description, which the tests hold both sides to. A moment's failure and a rate limit are
-waited out as long as GitHub asks, a minute at most; what is no answer even then is an error of ours, never an empty
-list.
+Shapes after GitHub's own description, which the tests hold both sides to. After a short failure or a rate limit it
+waits as long as GitHub asks, a minute at most. A missing answer is then an error, never an empty list.
 """
 
 from __future__ import annotations

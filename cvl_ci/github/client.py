@@ -59,7 +59,7 @@ class Client:
         query: Mapping[str, object] | None = None,
         body: Mapping[str, object] | None = None,
     ) -> Any:
-        """Return the answer. Raise Trouble, whatever happens. A POST is sent once: a second may make a second issue."""
+        """Return the answer. Raise Trouble after any error. A POST is sent once: a second may make a second issue."""
 
         def once() -> Any:
             return self._once(method, path, query=query, body=body)
@@ -71,7 +71,7 @@ class Client:
     ) -> Iterator[Mapping[str, Any]]:
         """Yield the entries of all pages of a listing, at most `most`. `key`: the member of a page that lists them.
 
-        Raise Trouble for a page that lists nothing, for one that comes again, and for a listing that never ends.
+        Raise Trouble for a page without a list, for a repeated page, and for a listing that never ends.
         """
         from cvl_ci import bounded
 
@@ -135,7 +135,7 @@ class Client:
 
 
 def entries(listed: object, *, of: str) -> list[Mapping[str, Any]]:
-    """Return the objects of a page. Raise Trouble for what is no list of objects: that is never an empty page."""
+    """Return the objects of a page. Raise Trouble for any other value: it is never an empty page."""
     if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
         raise Trouble(f"the answer about {of} is no list of objects")
     return listed
@@ -150,7 +150,7 @@ def member(answer: object, key: str, kind: type, *, of: str) -> Any:
 
 
 def is_final(trouble: Trouble) -> bool:
-    """True where another try gets the same answer."""
+    """Return whether another try gets the same answer."""
     return wait(trouble, now=0.0, own=0.0) is None
 
 

@@ -56,7 +56,7 @@ class GitHubContext:
         return _key(self.leg)
 
     def comment_key(self, group: str = "") -> str:
-        """The same in every run of this workflow, so that the comment is found again."""
+        """Return a key that is the same in every run of this workflow, so that cvl-ci finds the comment again."""
         return _key("group", self.workflow, group) if group else _key("job", self.workflow, self.job, self.leg)
 
     @property
@@ -73,7 +73,7 @@ class GitHubContext:
         return [value for _, value in self._leg()]
 
     def _leg(self) -> list[tuple[str, str]]:
-        """Text that is no mapping is one value without a name."""
+        """Return the leg's values. A text that is not a mapping is one value without a name."""
         try:
             values = json.loads(self.leg or "{}")
         except ValueError:

@@ -89,7 +89,7 @@ class Event:
 
     @property
     def spoken_by_stranger(self) -> bool:
-        """Started by a comment or a review, which anybody may write, and its author is no member of this repository."""
+        """Return whether a comment or a review of a stranger started it: anybody may write one."""
         spoken = _SPOKEN.get(self.name)
         return spoken is not None and self._of(spoken).get("author_association") not in _MEMBERS
 

@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"[0-9]{1,20}")
 
 
 class WorkflowRuns:
-    """`say` is told, once for each run, why GitHub could not be asked."""
+    """Runs port on GitHub. `say` gets, once for each run, the reason why GitHub did not answer."""
 
     def __init__(
         self,

@@ -1,9 +1,9 @@
-"""May this run spend money? A stranger's code never does by accident: decided from the event and what is checked out.
+"""Decide whether this run may spend money, by the event and the checked-out commit. A stranger's code never may.
 
-A pull request's own workflow file may say anything, so what guards the account there is that GitHub gives it no secret.
-Every other event runs our file with our secrets, and only those of the table below are known to run our own commit:
-after any other, known or to come, what is checked out must be the commit that GitHub started the workflow for, or one
-that was reviewed, and every file that is sent must be as it has it. A stranger's comment or review starts nothing.
+A pull request's own workflow file may say anything. GitHub gives it no secret, which guards the account there. Every
+other event runs this repository's file with its secrets. Only the events of the table below run a known commit of its
+own. After any other event, the checked-out commit must be the commit that GitHub started the workflow for, or a reviewed
+one. Every sent file must be as that commit has it. A stranger's comment or review starts nothing.
 """
 
 from __future__ import annotations
@@ -66,8 +66,11 @@ EVENTS: Mapping[str, Code] = {
     # A called workflow has its caller's event, so that nothing honest is ever called this.
     "workflow_call": Code.ANY,
 }
-"""After "Events that trigger workflows" (docs.github.com/actions/reference), each with its GITHUB_SHA there. What is
-not here is no event of a workflow today, and Code.ANY: one that GitHub invents tomorrow spends nothing unreviewed."""
+"""After "Events that trigger workflows" (docs.github.com/actions/reference), each with its GITHUB_SHA there.
+
+An event that is missing here does not start workflows today, and counts as Code.ANY. A new event of GitHub spends
+nothing unreviewed.
+"""
 
 
 def code_of(event: str) -> Code:

@@ -56,14 +56,18 @@ def holds_credentials(path: str, begin: Callable[[int], bytes]) -> bool:
     *folders, name = path.lower().split("/")
     if _IS_HARMLESS.match(name):
         return False
-    whole = f"/{'/'.join((*folders, name))}/"
-    if _IS_ALWAYS.match(name) or any(each in whole for each in _IN_FOLDERS):
+    is_whole = f"/{'/'.join((*folders, name))}/"
+    if _IS_ALWAYS.match(name) or any(pattern_text in is_whole for pattern_text in _IN_FOLDERS):
         return True
-    wanted = [pattern for each, pattern in IF_IT_HOLDS if fnmatchcase(name, each)] if _MAY_HOLD.match(name) else []
+    patterns = (
+        [pattern for pattern_text, pattern in IF_IT_HOLDS if fnmatchcase(name, pattern_text)]
+        if _MAY_HOLD.match(name)
+        else []
+    )
     if "." not in name.lstrip("."):
-        wanted.append(_PRIVATE)
+        patterns.append(_PRIVATE)
     try:
-        content = begin(READ_BYTES) if wanted else b""
+        content = begin(READ_BYTES) if patterns else b""
     except OSError:
         return True
-    return any(pattern.search(content) for pattern in wanted)
+    return any(pattern.search(content) for pattern in patterns)

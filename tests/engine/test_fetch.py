@@ -297,7 +297,7 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_what_a_node_announces_is_believed_within_bounds(answer: str) -> None:
-    wanted = transfer.wanted([ANSWERS[answer]], room=1 << 40)
+    wanted = transfer.archives_to_fetch([ANSWERS[answer]], room=1 << 40)
     assert len(wanted.nodes[0]) <= unpack.MOST_ARCHIVES
     assert (answer == "many") == bool(wanted.nodes[0])
 

@@ -22,7 +22,7 @@ def called(*shown: int | Exception) -> list[int]:
             raise found
         return found
 
-    roll = Roll(there, nodes=2, lost=said.append, every=0.001)
+    roll = Roll(there, nodes=2, lost=said.append, interval_seconds=0.001)
     roll.start()
     roll.join(60)
     assert not roll.is_alive()
@@ -45,5 +45,5 @@ def test_one_machine_alone_is_not_asked_for() -> None:
     def there() -> int:
         raise AssertionError
 
-    with node_watch.called(there, nodes=1, lost=lambda _: None):
+    with node_watch.watched(there, nodes=1, lost=lambda _: None):
         pass

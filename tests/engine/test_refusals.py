@@ -74,7 +74,7 @@ def test_a_failure_ends_with_the_code_of_who_can_mend_it(
 ) -> None:
     error, text, history, refusals, asked = case
     failure = WorkerFailed(error=error, text=text, history=tuple(history))
-    found = sky_errors.in_our_words(failure, refusals=refusals, asked=asked)
+    found = sky_errors.in_our_words(failure, refusals=refusals, was_requested=asked)
     assert found.exit_code == code, found
     assert "\x1b" not in str(found)
     if code in (64, 77):
@@ -83,13 +83,13 @@ def test_a_failure_ends_with_the_code_of_who_can_mend_it(
 
 def test_a_class_of_a_new_version_is_known_by_those_above_it_and_an_error_by_its_cause() -> None:
     new = WorkerFailed(error="StorageShapeError", text="x", bases=("StorageSpecError", "ValueError", "Exception"))
-    assert kind_of(new, asked=True) is Kind.REQUEST
+    assert kind_of(new, was_requested=True) is Kind.REQUEST
     wrapped = WorkerFailed(error="RuntimeError", text="failed", causes=("InvalidCloudCredentials: x",))
     assert kind_of(wrapped) is Kind.CREDENTIALS
     told = WorkerFailed(error="RuntimeError", text="failed", causes=("ClientError: (AuthFailure)",))
     assert kind_of(told) is Kind.CREDENTIALS
     checked = WorkerFailed(error="ProvisionPrechecksError", text="", history=("NotSupportedError: x",))
-    assert kind_of(checked, asked=False) is Kind.REQUEST
+    assert kind_of(checked, was_requested=False) is Kind.REQUEST
 
 
 def test_no_class_has_two_kinds() -> None:
@@ -98,7 +98,9 @@ def test_no_class_has_two_kinds() -> None:
 
 
 def test_a_refused_request_says_that_asking_again_changes_nothing() -> None:
-    found = sky_errors.in_our_words(WorkerFailed(error="NotSupportedError", text="no ports\non lambda"), asked=False)
+    found = sky_errors.in_our_words(
+        WorkerFailed(error="NotSupportedError", text="no ports\non lambda"), was_requested=False
+    )
     assert str(found).splitlines() == [
         "The request cannot run: no ports on lambda",
         "Nothing was started and nothing is billed.",
@@ -151,7 +153,7 @@ def test_what_skypilots_own_loader_refuses_is_the_request(tmp_path: Path) -> Non
     *refused, wrapped = json.loads(done.stdout.splitlines()[-1])
     for said in refused:
         said["history"], said["bases"], said["causes"] = map(tuple, (said["history"], said["bases"], said["causes"]))
-        assert kind_of(WorkerFailed(**said), asked=False) is Kind.REQUEST, said
+        assert kind_of(WorkerFailed(**said), was_requested=False) is Kind.REQUEST, said
     assert wrapped["history"] == ["ValueError: first", "InvalidCloudCredentials: expired"]
     assert wrapped["causes"] == ["InvalidCloudCredentials: expired"]
     assert wrapped["bases"][0] == "Exception"

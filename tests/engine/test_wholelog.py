@@ -45,12 +45,12 @@ def heard_of(lines: Sequence[str]) -> Heard:
     ],
 )
 def test_what_the_stream_missed_is_found_line_by_line(came: list[str], kept: list[str], missing: list[str]) -> None:
-    found = missed([heard_of(came)], kept="".join(f"{line}\n" for line in kept).encode(), dropped=0)
+    found = missed([heard_of(came)], stored="".join(f"{line}\n" for line in kept).encode(), dropped=0)
     assert (list(found.lines), found.left_out) == (missing, 0)
 
 
 def test_a_last_line_without_an_end_counts() -> None:
-    assert missed([heard_of(["a"])], kept=b"a\nb", dropped=0).lines == ("b",)
+    assert missed([heard_of(["a"])], stored=b"a\nb", dropped=0).lines == ("b",)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_of_a_long_log_the_end_is_compared_and_the_gap_is_counted(
     streamed: int, dropped: int, missing: int, left_out: int
 ) -> None:
     kept = "".join(f"{line}\n" for line in LOG[dropped:]).encode()
-    found = missed([heard_of(LOG[:streamed])], kept=kept, dropped=dropped)
+    found = missed([heard_of(LOG[:streamed])], stored=kept, dropped=dropped)
     assert list(found.lines) == (LOG[-missing:] if missing else [])
     assert found.left_out == left_out
 
@@ -70,7 +70,7 @@ def test_the_memory_of_lines_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> Non
     heard = heard_of(LOG[:-10])
     assert len(heard.lines) <= 201
     kept = "".join(f"{line}\n" for line in LOG[900:]).encode()
-    assert list(missed([heard], kept=kept, dropped=900).lines) == LOG[-10:]
+    assert list(missed([heard], stored=kept, dropped=900).lines) == LOG[-10:]
 
 
 def test_a_link_that_a_machine_sends_is_not_followed(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def ending(machines: Machines, watched: list[Event]) -> tuple[Ending, Following]
             cluster="c",
             job_id=1,
             num_nodes=len(machines.logs),
-            heard=heard,
+            stream=heard,
         ),
         heard,
     )

@@ -150,11 +150,11 @@ class Command:
             self._reap()
             if self.code is not None and not (until_all_ended and descendants()):
                 return True
-            left = end - time.monotonic()
-            if left <= 0:
+            seconds_left = end - time.monotonic()
+            if seconds_left <= 0:
                 return False
-            told = signal.sigtimedwait(WAITED, min(left, 0.25 if until_all_ended else 5.0))
-            if told is not None and told.si_signo != signal.SIGCHLD and _is_from_outside(told.si_pid):
+            received = signal.sigtimedwait(WAITED, min(seconds_left, 0.25 if until_all_ended else 5.0))
+            if received is not None and received.si_signo != signal.SIGCHLD and _is_from_outside(received.si_pid):
                 return False
 
     def send(self, number: int) -> None:
@@ -194,13 +194,13 @@ class Command:
 def descendants() -> dict[int, str]:
     """Return the names of all processes below this one, by their numbers; those that have ended do not count."""
     children, names = _processes()
-    found, ahead = {}, [os.getpid()]
+    by_pid, ahead = {}, [os.getpid()]
     while ahead:
         for pid in children.get(ahead.pop(), ()):
             ahead.append(pid)
             if pid in names:
-                found[pid] = names[pid]
-    return found
+                by_pid[pid] = names[pid]
+    return by_pid
 
 
 def _processes() -> tuple[dict[int, list[int]], dict[int, str]]:
@@ -232,13 +232,13 @@ def containers() -> tuple[list[str], set[str]]:
         return [], set()
     for words in (["docker"], ["sudo", "-n", "docker"]):
         try:
-            done = subprocess.run(
+            result = subprocess.run(
                 [*words, "ps", "--quiet", "--no-trunc"], capture_output=True, text=True, check=False, timeout=20
             )
         except (OSError, subprocess.TimeoutExpired):
             continue
-        if done.returncode == 0:
-            return words, set(done.stdout.split())
+        if result.returncode == 0:
+            return words, set(result.stdout.split())
     return [], set()
 
 
@@ -250,10 +250,10 @@ def run(state: str, stream: str, seconds: float, words: list[str]) -> int:
     log = Log(os.path.join(state, "log", stream))
     relay = Relay(command.pipe, log)
     relay.start()
-    ended = command.wait(end - time.monotonic())
+    has_ended = command.wait(end - time.monotonic())
     _write(os.path.join(state, "took"), f"{time.monotonic_ns() - began}\n")
     code = command.code
-    if ended:
+    if has_ended:
         _end_the_rest(command, state)
     else:
         is_limit = time.monotonic() >= end
@@ -263,7 +263,7 @@ def run(state: str, stream: str, seconds: float, words: list[str]) -> int:
         if is_limit:
             _write(os.path.join(state, "limit"), "")
     command.kill()
-    if not ended:
+    if not has_ended:
         _kill_containers(before)
     relay.over.set()
     relay.join(60)

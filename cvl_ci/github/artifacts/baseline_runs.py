@@ -1,8 +1,8 @@
-"""What this workflow measured before: runs of the base branch, and which commits a run is to be compared with.
+"""Find earlier measurements of this workflow: runs of the base branch, and the commits to compare a run with.
 
-"List workflow runs for a workflow" and "List commits". A run of a pull request is nobody's baseline, least of all one
-of a fork whose branch is called like ours. Artifacts live as long as the repository keeps them (90 days unless it says
-otherwise); what was there and is gone is counted and said.
+"List workflow runs for a workflow" and "List commits". A run of a pull request is not a baseline, above all not a run
+of a fork whose branch has the same name. Artifacts live as long as the repository keeps them (90 days by default).
+Expired ones are counted and reported.
 """
 
 from __future__ import annotations
@@ -35,8 +35,11 @@ Work = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Earlier:
-    """`commits`: the base and those before it, nearest first. `said`: what a person should know of it. `unknown`:
-    GitHub could not be asked, so that a baseline may or may not be there."""
+    """Earlier runs.
+
+    `commits`: the base and those before it, nearest first. `said`: notes for a person. `unknown`: GitHub did not
+    answer, so a baseline may or may not exist.
+    """
 
     legs: tuple[Leg, ...] = ()
     commits: tuple[str, ...] = ()
@@ -51,8 +54,11 @@ class Run:
 
 
 class EarlierRuns:
-    """`run`: this one. `workflow`: the file name of another workflow than this run's. `report`: what the artifact of a
-    report is called, without what tells attempts apart."""
+    """Reader of earlier runs.
+
+    `run`: this one. `workflow`: the file name of another workflow than this run's. `report`: the name of a report's
+    artifact, without the part that separates attempts.
+    """
 
     def __init__(self, repository: Repository, gathering: Gathering, *, run: int, workflow: str, report: str) -> None:
         self._repository, self._gathering = repository, gathering
@@ -60,14 +66,19 @@ class EarlierRuns:
         self._report = re.compile(rf"{re.escape(report)}(-attempt\d+)?(-\d{{1,2}})?")
 
     def commits(self, base: str, *, without: str) -> tuple[str, ...]:
-        """`base`: a commit or a branch; `without`: the commit that is compared, where the base is its own history."""
+        """Return the commits to compare with.
+
+        `base`: a commit or a branch; `without`: the compared commit, if the base is its own history.
+        """
         listed = self._repository.every("/commits", needs=CONTENTS, most=MOST_COMMITS, sha=base)
         read = lambda: [str(client.member(entry, "sha", str, of="a commit")) for entry in listed]  # noqa: E731
         return tuple(sha for sha in self._repository.well("GET /commits", CONTENTS, read) if sha != without)
 
     def read(self, *, branch: str, commits: Sequence[str], nights: int, work: Collection[Work] = ()) -> Earlier:
-        """Of the branch's last `nights` runs, and of the nearest commits that were run at all; and of those before them
-        until each example and preset of `work` was found."""
+        """Read the branch's last `nights` runs, and runs of the nearest commits that have any.
+
+        It also reads runs before them until each example and preset of `work` was found.
+        """
         runs = self._runs(branch)
         chosen, further = _chosen(runs, commits, nights)
         gathered = [self._of(run) for run in chosen]
@@ -96,7 +107,7 @@ class EarlierRuns:
     # ---- which runs -----------------------------------------------------------------------------------------------
 
     def _runs(self, branch: str) -> list[Run]:
-        """The latest first. The jobs of a run that is red may all have been measured but one."""
+        """Return the runs, the latest first. In a red run all jobs but one may have been measured."""
         path = f"/actions/workflows/{self._which()}/runs"
         query = {"branch": branch, "status": "completed", "exclude_pull_requests": "true"}
         listed = self._repository.every(path, needs=READ, most=MOST_RUNS, key="workflow_runs", **query)
@@ -144,7 +155,7 @@ def _chosen(runs: Sequence[Run], commits: Sequence[str], nights: int) -> tuple[l
 
 
 def _done(gathered: Sequence[Gathered], commits: Collection[str]) -> set[Work]:
-    """What a baseline is known of."""
+    """Return the work for which a baseline is known."""
     every = (leg for one in gathered for leg in one.legs)
     good = (leg for leg in every if leg.ending is Ending.SUCCEEDED and leg.commit in commits)
     return {(leg.key.example, leg.key.preset) for leg in good}

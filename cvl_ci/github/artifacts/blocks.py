@@ -1,8 +1,8 @@
-"""A stream of unknown length as one blob: blocks of 8 MiB, five on their way at once, each sent again alone.
+"""Upload a stream of unknown length as one blob: blocks of 8 MiB, five at once, each sent again alone.
 
-What is written is kept only until its block has arrived, so memory is constant. azure-storage-blob would do the same,
-but takes the signed URL apart, drops what it does not know and writes the rest anew: a signature over the URL as it
-was given would not survive that. Here it is used to the letter.
+Each part stays in memory only until its block has arrived, so memory is constant. azure-storage-blob would do the same,
+but it splits the signed URL, drops unknown parts and writes the rest again. A signature over the original URL would not
+survive that. Here the URL stays unchanged.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class BlockBlob(io.RawIOBase):
         return self._hash.hexdigest()
 
     def _send(self) -> None:
-        """Waits until one of those on their way has arrived; a block that never will ends the writing."""
+        """Wait until one of the blocks has arrived. A block that never arrives ends the writing."""
         number = len(self._ids)
         if number >= MOST_BLOCKS:
             raise ArtifactError("An artifact holds at most 390 GiB.", money=STILL_THERE)

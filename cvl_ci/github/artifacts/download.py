@@ -1,8 +1,8 @@
-"""Summaries of runs out of artifacts, through GitHub's REST API: this workflow's run, and earlier ones.
+"""Download summaries of runs from artifacts, through GitHub's REST API: this workflow's run, and earlier ones.
 
 "List workflow run artifacts" (GET /repos/{owner}/{repo}/actions/runs/{id}/artifacts), "Download an artifact" (GET
-/repos/{owner}/{repo}/actions/artifacts/{id}/zip), which answers with the address of the zip, good for a minute, where
-our token is no longer shown. An artifact past its retention is listed as `expired` and cannot be had.
+/repos/{owner}/{repo}/actions/artifacts/{id}/zip), which answers with the address of the zip, good for a minute. The
+token does not go to that address. An artifact past its retention is listed as `expired` and has no zip.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LINES = "legs.jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """One that GitHub lists. `bytes`: of the zip, as it says."""
+    """Artifact in GitHub's list. `bytes`: of the zip, as GitHub reports it."""
 
     number: int
     name: str
@@ -68,7 +68,7 @@ def _unheard(troubles: Sequence[str]) -> int:
 
 
 class Gathering:
-    """`http`: for the zips, which are no part of the API."""
+    """Reader of artifacts. `http`: for the zips, which do not belong to the API."""
 
     def __init__(self, repository: Repository, *, http: Http, api: str, token: str) -> None:
         self._repository, self._http = repository, http
@@ -76,11 +76,14 @@ class Gathering:
         self._token = token
 
     def of_run(self, run: int) -> Gathered:
-        """What its legs left, each of the last attempt that ran it: a failed leg that was run again succeeded."""
+        """Return the summaries of a run's legs, each of the last attempt that ran it.
+
+        A failed leg that ran again may have succeeded.
+        """
         return self.costs(self.artifacts(run))
 
     def artifacts(self, run: int) -> list[Artifact]:
-        """Raises CvlError."""
+        """Return the artifacts of a run. Raises CvlError."""
         path = f"/actions/runs/{int(run)}/artifacts"
         listed = self._repository.every(path, needs=READ, most=MOST_ARTIFACTS, key="artifacts")
         return self._repository.well(f"GET {path}", READ, lambda: [_artifact(entry) for entry in listed])
@@ -133,7 +136,7 @@ class Gathering:
         token = {"Authorization": f"token {self._token}"}
         answer = self._asked(f"{self._address}/{one.number}/zip", headers=token)
         if answer.status in {301, 302, 303, 307, 308}:
-            # A server of one's own that is asked without TLS may store without it too; no credential goes there.
+            # A user's own server without TLS may store without TLS too. No credential goes there.
             schemes = ("https://",) if self._address.startswith("https://") else ("https://", "http://")
             if not answer.location.startswith(schemes):
                 raise ArtifactError("GitHub names no place to download it from")
@@ -149,7 +152,7 @@ class Gathering:
 
 
 def _artifact(entry: Mapping[str, Any]) -> Artifact:
-    """Raise Trouble for what is no artifact: one that is left out would be a leg that never ran."""
+    """Read one entry. Raise Trouble for any other value: a skipped artifact would look like a leg that never ran."""
     size = entry.get("size_in_bytes")
     number = client.member(entry, "id", int, of="an artifact")
     name = client.member(entry, "name", str, of="an artifact")

@@ -81,8 +81,10 @@ class Http:
         abandoned: Callable[[], bool] = lambda: False,
         most: int = MOST_BYTES,
     ) -> Answer:
-        """Asked again until an answer is final. `what`: what a person reads in place of the URL. `most`: bytes of an
-        answer; one that is longer is none."""
+        """Ask again until an answer is final.
+
+        `what`: the words for a person in place of the URL. `most`: bytes of an answer; a longer answer counts as none.
+        """
 
         def once() -> Answer:
             if abandoned():
@@ -130,7 +132,7 @@ class Http:
 
 
 def _within(response: requests.Response, most: int) -> bytes:
-    """Raises ArtifactError. What a header says of the length is the sender's word."""
+    """Return the body. Raises ArtifactError. A header's length is only the sender's claim."""
     with response:
         try:
             return bounded.read(response, most=most, until=time.monotonic() + MOST_SECONDS)

@@ -18,10 +18,10 @@ OWN_END = "run"
 
 
 def artifact_stem(given: str, *, job: str, leg: Sequence[str], attempt: str) -> str:
-    """What every artifact of a step is named by: the name given, else the job's; then what tells it from others of it.
+    """Return the start of the names of a step's artifacts: the given name, else the job's, then the leg's values.
 
-    `leg`: the values of this job's leg of the matrix; those that the name holds already are not said again. A name that
-    would pass for another kind of artifact gets an end of its own: a report believes what an artifact is called.
+    `leg`: the values of this job's leg of the matrix; values that the name holds already are not repeated. A name that
+    would pass for another kind of artifact gets an end of its own: a report trusts an artifact's name.
     """
     name = given.strip() or f"cvl-{job or 'job'}"
     name = f"{name}-{OWN_END}" if name == REPORT and not given.strip() else name
@@ -32,12 +32,15 @@ def artifact_stem(given: str, *, job: str, leg: Sequence[str], attempt: str) -> 
 
 
 def artifact_name(name: str, *, again: int = 1) -> str:
-    """`again`: how often this one was asked for. Names that differ only in what is replaced or cut stay different."""
+    """Return the artifact's name. `again`: the number of this request for it.
+
+    Names that differ only in replaced or cut characters stay different.
+    """
     return "-".join([_safe(name, longest=LONGEST), *([str(again)] if again > 1 else [])])
 
 
 def entry_name(path: str, *, taken: set[str]) -> str:
-    """A path inside the zip, different from those taken; takes it."""
+    """Return a path inside the zip that is not in `taken`, and add it."""
     wanted = _IN_PATHS.sub("_", path)
     name, number = wanted, 1
     while name in taken:

@@ -143,7 +143,7 @@ def _of(leg: Leg, jobs: Jobs) -> Job | None:
 
 
 def _is_called(name: str, names: set[str]) -> bool:
-    """A job of a called workflow has the caller's name before its own."""
+    """Return whether a job has one of these names. A job of a called workflow has the caller's name before its own."""
     return name in names or any(name.endswith(f" / {one}") for one in names)
 
 

@@ -15,7 +15,7 @@ from cvl_ci.github.artifacts.http import STILL_THERE, Answer, Http, settled
 
 SERVICE = "/twirp/github.actions.results.api.v1.ArtifactService/"
 VERSION = 4
-"""A zip without a media type: what every server accepts. 7 is for a single file that is no zip."""
+"""A zip without a media type: every server accepts it. 7 is for a single file that is not a zip."""
 OUR_OWN = ("github.com", ".ghe.com", ".localhost")
 
 
@@ -53,7 +53,7 @@ def access(environ: Mapping[str, str]) -> Access | str:
 
 
 class Service:
-    """`mask`: is told every secret before anything else is done with it."""
+    """Client of the results service. `mask`: gets every secret before any other use."""
 
     def __init__(self, access: Access, *, http: Http, mask: Callable[[str], None]) -> None:
         self._access = access
@@ -62,7 +62,7 @@ class Service:
         mask(access.token)
 
     def create(self, name: str, *, expires_at: float | None) -> str:
-        """The signed URL to upload to. Raises NameTaken, QuotaUsedUp."""
+        """Create an artifact and return the signed URL for its upload. Raises NameTaken, QuotaUsedUp."""
         wanted: dict[str, object] = {"version": VERSION}
         if expires_at is not None:
             wanted["expires_at"] = _timestamp(expires_at)

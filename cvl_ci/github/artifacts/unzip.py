@@ -20,7 +20,10 @@ MOST_ENTRIES = 20_000
 def files(
     archive: bytes, *, endings: tuple[str, ...], largest: int, say: Callable[[str], None]
 ) -> Iterator[tuple[str, bytes]]:
-    """Name and content of the files of these endings, in the order of their names. `say` is told what was left out."""
+    """Yield name and content of the files of these endings, in the order of their names.
+
+    `say` gets a line for each skipped part.
+    """
     if archive.count(_ENTRY) > MOST_ENTRIES:
         say(f"lists more than {MOST_ENTRIES:,} files")
         return

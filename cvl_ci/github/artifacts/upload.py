@@ -1,4 +1,4 @@
-"""Artifacts of a workflow: create, blocks, finalize. What it cannot have stays in the workspace, and why is told."""
+"""Upload artifacts of a workflow: create, blocks, finalize. The rest stays in the workspace, with a reason."""
 
 from __future__ import annotations
 
@@ -65,7 +65,10 @@ class WorkflowArtifacts:
         )
 
     def _create(self, service: Service, name: str, expires_at: float | None) -> tuple[str, str]:
-        """A name that is taken is counted on: an answer may have been lost, or main did it and post does it again."""
+        """Create an artifact.
+
+        If the name is taken, count on: an answer may be lost, or post may repeat main's upload.
+        """
         for again in range(1, NAMES_TRIED + 1):
             full_name = artifact_name(name, again=again)
             try:
@@ -75,7 +78,10 @@ class WorkflowArtifacts:
         raise ArtifactError(f"{NAMES_TRIED} artifacts of this run are named {name} already.", money=STILL_THERE)
 
     def _expiry(self, retention_days: int | None) -> float | None:
-        """The repository's own limit wins; not given, the service takes the repository's."""
+        """Return when it expires.
+
+        The repository's own limit wins; without a value, the service uses the repository's.
+        """
         if not retention_days:
             return None
         limit = self._environ.get("GITHUB_RETENTION_DAYS", "")

@@ -86,7 +86,7 @@ def _verdict(top: Path, path: PurePosixPath) -> Path | str:
 
 
 def _add(archive: zipfile.ZipFile, top: Path, source: Path, name: str) -> str | None:
-    """What was a file inside the root when it was chosen has to be one when it is opened."""
+    """Add one file. A file inside the root must still be one when it is opened."""
     try:
         with open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as reading:
             status = os.fstat(reading.fileno())

@@ -1,6 +1,7 @@
-"""The Workflow port on GitHub: phases as groups, remote lines behind the shield, every line in a file, one summary.
+"""Implement the RunReporter on GitHub: phases as groups, remote lines behind the shield, every line in a file.
 
-Nothing of ours is written while a block of remote lines is open, and no line of ours begins with what a machine said.
+cvl-ci writes none of its own lines while a block of remote lines is open. No line of its own begins with a machine's
+text.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class GitHubWorkflow:
         return tuple(self._tail)
 
     def mask(self, *secrets: str) -> None:
-        """Before anything else is said: the runner masks only what comes later."""
+        """Mask secrets before any other output: the runner masks only later lines."""
         self._shield.close()
         for form in self._masks.add(*secrets):
             self.commands.mask(form)
@@ -95,7 +96,7 @@ class GitHubWorkflow:
             self._log = None
 
     def last_words(self, text: str) -> None:
-        """From a signal handler, which may have hit in the middle of any write of ours: one system call, no buffer."""
+        """Write from a signal handler, which may interrupt any other write: one system call, no buffer."""
         closing = f"::{self._shield.token}::\n" if self._shield.token else ""
         with contextlib.suppress(OSError, ValueError):
             os.write(self._out.fileno(), f"\n{closing}{unfolded(text)}\n".encode())
@@ -146,7 +147,7 @@ class GitHubWorkflow:
         self._say(text)
 
     def ended(self, outcome: Outcome) -> None:
-        """The summary in the log, outside every group, and on the step's page; what failed as an annotation."""
+        """Show the summary in the log, outside every group, and on the step's page. A failure becomes an annotation."""
         self.close()
         self.told = True
         outcome = self._masks.cleaned(outcome)
@@ -170,12 +171,12 @@ class GitHubWorkflow:
     # ---- what no port asks for ---------------------------------------------------------------------------------------
 
     def refused(self, text: str) -> None:
-        """What could not be done at all, whole in the log and as an annotation."""
+        """Show an error before a run, whole in the log and as an annotation."""
         self.said(text)
         self.commands.annotate("error", unfolded(self._masks.hide(_inert(text))))
 
     def said(self, text: str) -> None:
-        """Words of ours on lines of their own."""
+        """Write cvl-ci's own words on lines of their own."""
         self._shield.close()
         for line in self._masks.hide(_inert(text)).split("\n"):
             self._write(f"│ {unfolded(line)}\n")
@@ -189,7 +190,7 @@ class GitHubWorkflow:
             self._say(f"{kind}: {text}")
 
     def _annotate_failure(self, outcome: Outcome) -> None:
-        """A job that failed says why in its own words, and on its example's file, where a reviewer looks."""
+        """Annotate a failure with the job's own words, on its example's file, where a reviewer looks."""
         lines, file = [plain(outcome.reason) or headline(outcome)], ""
         if outcome.ending is Ending.FAILED:
             lines, file = [*lines, *self.errors.error_lines()], self._example
@@ -226,7 +227,7 @@ class GitHubWorkflow:
             self.warning(f"The job's lines can no longer be kept in {self._log_path}: {error}.")
 
     def _write(self, text: str) -> None:
-        """A runner that no longer reads ends no run either."""
+        """Write. A runner that no longer reads does not end a run either."""
         with contextlib.suppress(OSError, ValueError):
             self._out.write(text.encode("utf-8", "replace").decode())
             self._out.flush()

@@ -1,7 +1,7 @@
-"""The comment, beside the run: a thread says the last word it was given, and a slow API holds no machine up.
+"""Write the comment next to the run: a thread writes the last text, and a slow API delays no machine.
 
-A word that was overtaken is never said. The last one always is, or it is told that it was not: `flush` waits for it,
-and not for ever. The thread writes nothing but the comment: what there is to tell a person waits for who asks.
+A text that a later one replaced is never written. The last text always is, or `flush` reports that it was not: it waits
+for it, and not for ever. The thread writes only the comment. Messages for a person wait until the caller asks for them.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Protocol
 
 
 class Sticky(Protocol):
-    """What is needed of a StickyComment. Only the thread calls it, but for `silenced`."""
+    """The part of a StickyComment that the thread needs. Only the thread calls it, except `silenced`."""
 
     @property
     def silenced(self) -> bool: ...
 
     @property
     def seconds_to_wait(self) -> float:
-        """Until the next word that is not the last may be said."""
+        """Return the seconds until the next text may be written, unless it is the last one."""
 
     def put(self, write: Callable[[str], str], *, last: bool = False, stays: str = "") -> str | None: ...
 
@@ -32,7 +32,7 @@ class _Word:
 
 
 class CommentThread:
-    """A daemon, begun by the first word: a process that is told to go at once is not held by it."""
+    """Daemon thread, started by the first text: it does not delay a process that must exit at once."""
 
     def __init__(self, discussion: Sticky) -> None:
         self._discussion = discussion
@@ -52,7 +52,7 @@ class CommentThread:
             self._changed.notify_all()
 
     def flush(self, *, within: float) -> bool:
-        """The last word is not held back any longer. False: after so many seconds it is not said yet."""
+        """Write the last text without further delay. Return False if it is not written after so many seconds."""
         with self._changed:
             self._hurried = True
             self._changed.notify_all()
@@ -71,7 +71,7 @@ class CommentThread:
                 self._changed.notify_all()
 
     def _next(self) -> tuple[_Word, bool]:
-        """The word that is due, and whether it is waited for."""
+        """Return the next text, and whether a caller waits for it."""
         with self._changed:
             while True:
                 left = 0.0 if self._hurried else self._discussion.seconds_to_wait

@@ -1,7 +1,7 @@
-"""One issue for what got worse, found by its hidden marker *and* its author: opened once, kept up to date, closed.
+"""Keep one issue for regressions, found by its hidden marker *and* its author: opened once, updated, closed.
 
-Closed only when each leg that it was opened for was measured again and is fine: a leg that found no machine tonight is
-no recovery. What stands in it is written by result/matrix/markdown.py.
+It is closed only when each of its legs was measured again and is fine. A leg that found no machine tonight has not
+recovered. result/matrix/markdown.py writes its content.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LEGS = re.compile(r"<!-- legs:([0-9a-f ]*) -->")
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What was done, for a person: `opened`, `updated`, `closed` or nothing; and the issue's address."""
+    """Result for a person: `opened`, `updated`, `closed` or nothing; and the issue's address."""
 
     did: str = ""
     url: str = ""
@@ -46,7 +46,7 @@ class RegressionIssue:
         self._repository, self._marker = repository, marker
 
     def tell(self, findings: Findings) -> Told:
-        """Raises CvlError where GitHub refuses."""
+        """Open, update or close the issue. Raises CvlError if GitHub refuses."""
         open_one = self._ours()
         if open_one is None:
             return self._opened(findings) if findings.bad else Told()
@@ -58,7 +58,7 @@ class RegressionIssue:
         return self._closed(open_one, findings)
 
     def _ours(self) -> Mapping[str, Any] | None:
-        """The oldest that is open; a pull request is an issue to this API, and never ours."""
+        """Return the oldest open one. A pull request is an issue to this API, and is skipped."""
         author = self._author()
         listed = self._repository.every("/issues", needs=WRITE, most=MOST_ISSUES, state="open", creator=author)
         mine = [
@@ -71,7 +71,7 @@ class RegressionIssue:
         return min(mine, key=_number, default=None)
 
     def _author(self) -> str:
-        """A person's token says who that is; the workflow's own may not ask, and is the bot's."""
+        """Return the token's user. The workflow's own token may not ask, and belongs to the bot."""
         return self._repository.login() or BOT
 
     def _opened(self, findings: Findings) -> Told:
@@ -110,7 +110,7 @@ def _login(entry: Mapping[str, Any]) -> str:
 
 
 def _legs(body: str) -> set[str]:
-    """The first only: further down stands what a machine said."""
+    """Return the legs of the first line only: a machine's text stands further down."""
     found = _LEGS.search(body.split("\n", 1)[0])
     return set(found[1].split()) if found else set()
 

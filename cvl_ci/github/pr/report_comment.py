@@ -1,4 +1,4 @@
-"""The one comment of a report over many legs: said once, at the end, and never over that of a run that began later."""
+"""Write the one comment of a report over many legs: once, at the end, and never over that of a later run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cvl_ci.result.report import marker, of_run, run_of
 
 
 class ReportComment:
-    """`group`: tells several reports of one workflow apart. `say` is told why nothing can be written."""
+    """Comment of a report. `group`: separates several reports of one workflow. `say` gets the reason of a failure."""
 
     def __init__(
         self, *, here: GitHubContext, group: str, token: str, clock: Clock, say: Callable[[str], None]
@@ -26,7 +26,10 @@ class ReportComment:
         return f"{self._marker}{of_run(self._run, self._attempt, has_ended=True)}"
 
     def put(self, text: str, *, only_instead: bool) -> str:
-        """Its address, empty where it was not written. `only_instead`: where nothing was said, nothing is."""
+        """Write it and return its address, empty if it was not written.
+
+        `only_instead`: only replace an existing one.
+        """
 
         def write(before: str) -> str:
             return before if self._newer(before) or (only_instead and not before) else text

@@ -29,9 +29,10 @@ FLUSH_SECONDS = 30.0
 
 
 class StepComment:
-    """`say` is told, by whoever calls a method here, why nothing can be written.
+    """Comment of one step.
 
-    `hushed`: asked right before each word is written; who is overtaken in the meantime leaves all as it is.
+    `say` gets the reason of a failure, on the caller's thread. `hushed`: called right before each text is written. If
+    it returns True, a later run owns the comment, which then stays unchanged.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class StepComment:
 
     @property
     def begun(self) -> bool:
-        """Something was said that only the end may leave standing."""
+        """Return whether a text was written that only the end may replace."""
         return self._begun
 
     def under_way(self, *, title: str, doing: str) -> None:
@@ -80,9 +81,9 @@ class StepComment:
         unless_told: bool = False,
         only_instead: bool = False,
     ) -> None:
-        """`unless_told`: what main said of the end stays, if it came to say it.
+        """Write the end. `unless_told`: main's text about the end stays, if main wrote one.
 
-        `only_instead`: of a run before, say, that failed; where nothing was said, nothing is.
+        `only_instead`: only replace an existing text, such as that of an earlier run that failed.
         """
         outcome = self._masks.cleaned(outcome)
         if self._group:
@@ -99,7 +100,7 @@ class StepComment:
         self._tell()
 
     def close(self) -> None:
-        """The last word is said, or it is told that it was not."""
+        """Write the last text, or report that it was not written."""
         if not self._thread.flush(within=FLUSH_SECONDS):
             self._say(f"GitHub took no comment within {FLUSH_SECONDS:.0f} s. The step's summary has it all.")
         self._tell()
@@ -119,7 +120,7 @@ class StepComment:
         self._put(write, stays=row if ended else "")
 
     def _newer(self, before: str, head: str) -> bool:
-        """A run that began after ours has the word: ours may be of a commit that is no longer proposed."""
+        """Return whether a later run owns the comment: this run's commit may be outdated."""
         theirs, ours = run_of(before, head), run_of(self._of_run(), "")
         return theirs is not None and ours is not None and theirs[0] > ours[0]
 

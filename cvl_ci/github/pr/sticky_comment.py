@@ -1,7 +1,7 @@
-"""One sticky comment on the pull request: found by its hidden marker *and* its author, changed or made, twins healed.
+"""Keep one sticky comment on the pull request, found by its hidden marker *and* its author; remove twins.
 
-Anybody may write our marker in a comment of theirs, and our token could change it: so the author decides too. What
-cannot be said there is no failure: the caller gets the reason, once, and the step's page has it all.
+Anybody may write this marker in a comment, and the token could change that comment: so the author decides too. A text
+that cannot be written is not a failure. The caller gets the reason once, and the step's page has everything.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Comment:
 
 
 class StickyComment:
-    """`say` is told once why nothing can be written."""
+    """Sticky comment. `say` gets the reason once if nothing can be written."""
 
     def __init__(
         self, *, here: GitHubContext, token: str, marker: str, clock: Clock, say: Callable[[str], None]
@@ -66,20 +66,20 @@ class StickyComment:
 
     @property
     def silenced(self) -> bool:
-        """GitHub said no for good, and `say` was told why."""
+        """Return whether GitHub refused for good. `say` then got the reason."""
         return self._silenced
 
     @property
     def seconds_to_wait(self) -> float:
-        """Until a word that is not the last may be said."""
+        """Return the seconds until a text may be written, unless it is the last one."""
         return max(0.0, self._not_before - self._clock.monotonic())
 
     def put(self, write: Callable[[str], str], *, last: bool = False, stays: str = "") -> str | None:
-        """`write` gets the comment as it is (empty: none yet) and gives what it shall be (empty: none then either).
+        """Write the comment and return its address; empty without one, None if it was not written.
 
-        Its address, empty where there is none; None: not said. Unless it is the `last` word, it is left out when the
-        one before is too fresh. Never raises.
-        `stays`: what must still be there some seconds later, whatever others who share the comment write.
+        `write` gets the current comment (empty: none yet) and returns the new one (empty: none then either). Unless it
+        is the `last` text, it is skipped if the one before is too fresh. Never raises. `stays`: the part that must
+        still be there some seconds later, although others who share the comment write too.
         """
         if self._silenced or (not last and self.seconds_to_wait > 0):
             return None
@@ -140,7 +140,7 @@ class StickyComment:
         return number
 
     def _ours(self, number: int) -> _Comment | None:
-        """The oldest, over all pages; younger twins are removed."""
+        """Return the oldest one, over all pages; remove younger twins."""
         author = self._author or self._who()
         every = (_comment(entry) for entry in self._listed(f"/issues/{number}/comments"))
         mine = [one for one in every if one.author == author and one.body.startswith(self._marker)]
@@ -197,7 +197,10 @@ class StickyComment:
         return DEPENDABOT if self._here.event.from_dependabot else PERMISSION
 
     def _listed(self, path: str) -> Iterator[Mapping[str, Any]]:
-        """All pages: one that we did not read may hold our comment. Raise Trouble where there is no last one."""
+        """Yield the entries of all pages, because any page may hold the comment.
+
+        Raise Trouble if there is no last one.
+        """
         return self._client.every(f"/repos/{self._here.repository}{path}")
 
     def _ask(self, method: str, path: str, *, body: Mapping[str, object] | None = None) -> Any:
@@ -205,7 +208,7 @@ class StickyComment:
 
 
 def _comment(entry: object) -> _Comment:
-    """Raise Trouble for what is no comment. GitHub may leave out the body of one, and its author."""
+    """Read one comment, or raise Trouble. GitHub may leave out the body of one, and its author."""
     number = client.member(entry, "id", int, of="a comment")
     address = client.member(entry, "html_url", str, of="a comment")
     found: Any = entry

@@ -57,7 +57,7 @@ def page(report: Report, *, assets: Assets, nights: int = 14) -> str:
         contradictions=report.contradictions,
         base_problems=words.base_problems(report),
         facts=_facts(report),
-        rows=[_shown(row, is_red=report.is_red(row)) for row in report.rows],
+        rows=[_display(row, is_red=report.is_red(row)) for row in report.rows],
         nights=[{"day": night.day, "runs": night.legs, "billed": dollars(night.billed_usd)} for night in report.nights],
         outdated=words.outdated(report),
         missing=report.missing,
@@ -96,7 +96,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     ]
 
 
-def _shown(row: Row, *, is_red: bool) -> dict[str, object]:
+def _display(row: Row, *, is_red: bool) -> dict[str, object]:
     """Return one row of the table, by the names of the template."""
     status = words.status(row)
     change, change_kind = _change(row)
