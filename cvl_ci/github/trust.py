@@ -2,8 +2,8 @@
 
 A pull request's own workflow file may say anything. GitHub gives it no secret, which guards the account there. Every
 other event runs this repository's file with its secrets. Only the events of the table below run a known commit of its
-own. After any other event, the checked-out commit must be the commit that GitHub started the workflow for, or a reviewed
-one. Every sent file must be as that commit has it. A stranger's comment or review starts nothing.
+own. After any other event, the checked-out commit must be the commit that GitHub started the workflow for, or a
+reviewed one. Every sent file must be as that commit has it. A stranger's comment or review starts nothing.
 """
 
 from __future__ import annotations
