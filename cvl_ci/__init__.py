@@ -1,4 +1,4 @@
-"""The doors of cvl-ci: a command line, a GitHub Action, a library. Nothing inside the package imports this file."""
+"""Entry points of cvl-ci: a command line, a GitHub Action, a library. Nothing inside the package imports this file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["SkyPilotRunner"]
 
 
 def __getattr__(name: str) -> object:
-    """The library is loaded when it is asked for: the command line's `--help` and `plan` never pay for it."""
+    """Load the library at its first use, so that `--help` and `plan` of the command line do not wait for it."""
     if name == "SkyPilotRunner":
         from cvl_ci.runner import SkyPilotRunner
 

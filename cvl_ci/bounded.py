@@ -1,8 +1,8 @@
 """HTTP answers with bounds: so many bytes as they come out, so many seconds, no second address, one attempt.
 
-Every client of ours that shows a credential asks through a session of this file. `requests` alone follows a redirect
-with what it was given, reads an answer of any size, and urllib3 reads the rest of what it asks again for: so neither
-follows, reads or repeats anything here. What goes wrong is a requests.RequestException, whatever it was.
+Every client that shows a credential uses a session of this file. `requests` alone follows a redirect with its
+credentials and reads an answer of any size. urllib3 reads the rest of an answer that it repeats. So neither of them
+follows, reads or repeats anything here. Every failure is a requests.RequestException.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def session(
 
 
 def bind(asking: requests.Session, *, most_bytes: int = MOST_BYTES, seconds: float = MOST_SECONDS) -> requests.Session:
-    """Give a session that somebody else made the same bounds."""
+    """Give the same bounds to a session that another library made."""
     for scheme in ("https://", "http://"):
         asking.mount(scheme, BoundedAdapter(most_bytes=most_bytes, seconds=seconds))
     asking.max_redirects = 0
@@ -160,7 +160,7 @@ class Body(Protocol):
 def read(answer: Body, *, most: int, until: float) -> bytes:
     """Return the body, unpacked. `until`: a moment of the monotonic clock.
 
-    Each piece is what has come, not what was asked for (`read1`): a body that drips cannot hold us within one piece.
+    A piece holds the bytes that are there (`read1`), so a body that drips cannot hold the reader within one piece.
     A small gzip may hold gigabytes: urllib3 unpacks no more than a piece at a time.
     """
     content = bytearray()
@@ -179,7 +179,7 @@ def read(answer: Body, *, most: int, until: float) -> bytes:
 
 
 def parsed(content: bytes) -> Any:
-    """Return what this JSON holds. Raise NoJson, for whatever reason it cannot be read."""
+    """Return the value of this JSON. Raise NoJson where it cannot be read, for any reason."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError, MemoryError):
@@ -187,7 +187,7 @@ def parsed(content: bytes) -> Any:
 
 
 def _kind(content: bytes) -> str:
-    """Say what it looks like, and nothing of what it holds: that may be a token."""
+    """Describe the kind of content, and quote nothing of it: it may hold a token."""
     head = content[:200].lstrip()
     return "empty" if not head else "a web page and no JSON" if head.startswith(b"<") else "no JSON"
 

@@ -155,7 +155,7 @@ def _inputs(environ: Mapping[str, str]) -> Inputs:
 
 
 def _reap(inputs: Inputs, step: Step, publication: StepPublication, environ: Mapping[str, str]) -> int:
-    """It takes no lease: post has only credentials to remove. What is cut short, the next sweep finds again."""
+    """End leftovers without a lease, so that post has only credentials to remove. The next sweep repeats a cut one."""
     from cvl_ci.commands.reap import text
     from cvl_ci.inputs import action_variables
 
@@ -243,7 +243,7 @@ def _on_signals(step: Step, environ: Mapping[str, str]) -> None:
 
 
 def _undo(saved: StepState | None, publication: StepPublication, step: Step, environ: Mapping[str, str]) -> int:
-    """The release first, and nothing waits for what is told of it."""
+    """Release first, and let no message delay it."""
     from cvl_ci.action.state import outcome_from
 
     release = _release(saved, step, environ)
@@ -282,7 +282,7 @@ def _none_needed() -> Release:
 
 
 def _known_to_clouds(places: Sequence[Place], step: Step, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Keys of main's may have expired by now. What cannot be had is a warning: the asking itself will tell."""
+    """Return the environment with fresh keys: those of main may have expired. A missing key is only a warning."""
     try:
         return wiring.credentials(environ, [place.cloud for place in places], mask=step.workflow.mask, required=False)
     except CvlError as error:
@@ -291,11 +291,13 @@ def _known_to_clouds(places: Sequence[Place], step: Step, environ: Mapping[str, 
 
 
 def _places(saved: StepState | None, environ: Mapping[str, str]) -> tuple[Place, ...]:
-    """Where to look without a record. With all state lost, the inputs may be other than main's: they only say where
-    to look as well."""
+    """Return the places to search without a record.
+
+    With all state lost, the inputs may differ from those of main: they add places, and take none away.
+    """
     from cvl_ci.model.plan import SANDBOX, Place
 
-    if saved is not None and not saved.since:  # main lived to say what it would do, and no provider was asked yet
+    if saved is not None and not saved.since:  # main wrote its state before it asked a provider
         return (Place(cloud=SANDBOX),) if wiring.sandbox_was_left(environ) else ()
     asked = _inputs(environ).location.cloud or ()
     if any(place.cloud == SANDBOX for place in asked):

@@ -1,7 +1,7 @@
 """The verbs about many legs as steps of a workflow: a matrix for the next job, a report on what its legs left, history.
 
-No machine is asked for and no lease is taken, so post has nothing to undo. A report's own ending is its exit code; what
-cannot be published of it (comment, artifact, issue) is said and changes nothing.
+These verbs launch no machine and take no lease, so post has nothing to undo. A report's ending is its exit code. A
+comment, an artifact or an issue that cannot be published is a warning and changes nothing.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def _asked_for(request: MatrixRequest, gathering: Gathering, work: Collection[Wo
 
 
 def _published(request: MatrixRequest, made: Report) -> str:
-    """The artifact first, so that all that follows can point to it. The address of the issue, if there is one."""
+    """Publish the artifact first, so that the rest can link to it. Return the issue's address, or an empty text."""
     step, asked = request.step, request.step.asked.publication
     say = step.workflow.warning if asked.comment == "always" else step.workflow.progress
     token = action_variables.value(request.environ, "github_token")
@@ -257,7 +257,7 @@ def _told_in_issue(request: MatrixRequest, made: Report, *, page: str) -> str:
 
 
 def history(request: MatrixRequest) -> int:
-    """This run's legs into the branch, and all that it then holds into a file, where one is named."""
+    """Add this run's legs to the branch, and write all of the branch into a file where the inputs name one."""
     with _asking(request) as gathering:
         gathered = _gathered(request, gathering)
     kept = many.kept_in_branch(request.given, request.door)
@@ -288,14 +288,14 @@ def _repository(request: MatrixRequest) -> Repository:
 
 @contextmanager
 def _asking(request: MatrixRequest) -> Iterator[Gathering]:
-    """Raises CvlError where GitHub cannot be asked at all."""
+    """Raise CvlError without a token, and outside a workflow run."""
     with closing(Http(environ=request.environ, connections=AT_ONCE)) as http:
         token = action_variables.value(request.environ, "github_token")
         yield Gathering(_repository(request), http=http, api=request.step.here.api, token=token)
 
 
 def _tried(request: MatrixRequest, what: str, do: Callable[[], T]) -> T | None:
-    """What cannot be told makes no green report red."""
+    """Return the result, or warn and return None: a failed publication turns no green report red."""
     try:
         return do()
     except CvlError as error:

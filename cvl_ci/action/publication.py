@@ -106,7 +106,7 @@ class StepPublication:
         self._upload_cost(self._never_started(reason, exit_code=UntrustedCode.exit_code, title=title))
 
     def refuse(self, error: CvlError) -> None:
-        """Publish an error that stopped the step before any cloud was asked. It also ends a comment of a queued run."""
+        """Publish an error that stopped the step before it asked any cloud. It also ends a comment of a queued run."""
         from cvl_ci.errors import explain
         from cvl_ci.result.masked_errors import mask
         from cvl_ci.result.outputs import outputs

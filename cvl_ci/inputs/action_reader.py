@@ -37,5 +37,5 @@ def read(environment: Mapping[str, str]) -> ActionInputs:
         read_group(TrustInputs, values, spelling=Spelling.INPUT, mistakes=mistakes),
     )
     if any(mistake.field == "dry_run" for mistake in mistakes):
-        reap = replace(reap, dry_run=True)  # a value that nobody can read must end no machine
+        reap = replace(reap, dry_run=True)  # an unreadable value must end no machine
     return ActionInputs(step=step, reap=reap, publication=publication, trust=trust, mistakes=tuple(mistakes))

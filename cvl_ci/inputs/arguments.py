@@ -1,7 +1,7 @@
 """A command line in any order, taken apart by the table of fields: flags before, between or after the words. Pure.
 
-argparse gives its optional positionals away to the first group of words it meets (`run x --cloud aws train` fails), so
-flags alone are its business here, and what is left over is words or a mistake.
+argparse fills its optional positionals from the first group of words alone, so `run x --cloud aws train` fails. Here it
+reads flags only. The other parts are words, or mistakes.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class AnyOrderParser(argparse.ArgumentParser):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Every field's flag. The positional ones are explained in words and taken from what is left over."""
+    """Add the flag of every field. The help explains positional fields, which come from the other words."""
     parser.usage = USAGE
     fields = run_options(EntryPoint.CLI)
     add_words(parser, fields, title="words")

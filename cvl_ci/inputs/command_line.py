@@ -1,4 +1,4 @@
-"""The command line's verbs and their options, and what is left over: a mistyped --dry-run must not pass for none."""
+"""Parse the command line's verbs and options. A mistyped option is a mistake: --dry-rum must not end machines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[arguments.AnyOrderParser]  # noqa: SLF001  there is no other name for its type
 
 WORDS = {"down": "names", "check": "clouds", "logs": "names", "completion": "shells"}
-"""Where a verb's words go, wherever on the line they were typed."""
+"""The option that gets a verb's words, from any part of the line."""
 
 
 def parse(
@@ -139,7 +139,7 @@ def _add_completion(verbs: Verbs) -> None:
 
 
 def _placed(parsed: argparse.Namespace) -> argparse.Namespace:
-    """Of the verbs that have no table of fields; those that have one read what is left over by it."""
+    """Move the words of a verb without a table of fields to its option. Verbs with a table read their words by it."""
     if parsed.verb not in {*WORDS, "reap", "status"}:
         return parsed
     surplus = list(parsed.rest)

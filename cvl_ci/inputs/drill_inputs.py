@@ -1,4 +1,4 @@
-"""What a drill is asked: where, in which phase, by which death. Whether it can be had there is told later."""
+"""The inputs of a drill: where, in which phase, and how it kills the run. The drill itself checks whether it can."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvl_ci.inputs.suggest import near
 from cvl_ci.model.plan import Place
 
 PHASES = ("provisioning", "setup", "running", "fetching", "releasing")
-"""Those of a run in which there is a machine, or one may be asked for."""
+"""The phases of a run in which a machine exists, or may exist."""
 
 SIGINT, SIGTERM, SIGKILL = "SIGINT", "SIGTERM", "SIGKILL"
 RUNNER_LOST, API_SERVER, NETWORK, CREDENTIALS_EXPIRED = "runner-lost", "api-server", "network", "credentials-expired"

@@ -15,8 +15,11 @@ MOST_DROPPED = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """`dropped`: name and why, of legs that were asked for and are not run. `because`: why there are no legs, where the
-    matrix knows a harmless reason; empty where it does not."""
+    """The legs of a matrix, and the requested legs that do not run.
+
+    `dropped`: name and reason of each leg that does not run. `because`: a harmless reason why there are no legs; empty
+    without one.
+    """
 
     legs: tuple[str, ...] = ()
     dropped: tuple[tuple[str, str], ...] = ()
@@ -52,7 +55,7 @@ def read(text: object) -> Expected:
 
 
 def _read(known: Mapping[str, Any]) -> Expected:
-    """A word that is not `warn` counts as `fail`: nobody's left-out leg becomes green by a mistake."""
+    """Return the expected legs. Any word but `warn` counts as `fail`, so a mistake turns no left-out leg green."""
     return Expected(
         legs=tuple(map(str, known["legs"])),
         dropped=tuple((str(one["name"]), str(one["why"])) for one in known["dropped"]),

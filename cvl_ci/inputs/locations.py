@@ -28,7 +28,7 @@ RUNNERS = {"skypilot": None, "ec2": "aws", "aws": "aws", "gcp": "gcp", "azure": 
 
 
 def read(value: object) -> tuple[Place, ...]:
-    """`aws`, `aws/us-east-1/us-east-1a`, `aws,gcp/us-central1`; `any`: empty, wherever it is cheapest."""
+    """Return the places of `aws`, `aws/us-east-1/us-east-1a` or `aws,gcp/us-central1`; none for `any`. Raise Wrong."""
     if not isinstance(value, str) and not isinstance(value, Sequence):
         raise Wrong("is not a cloud, as in `aws`, `aws/us-east-1` or `aws,gcp`")
     entries = value.replace("\n", ",").split(",") if isinstance(value, str) else [str(entry) for entry in value]
@@ -51,7 +51,7 @@ def runner(value: object) -> str:
 
 
 def check_regions(place: Place, regions: Callable[[str], Sequence[str]]) -> None:
-    """Raises Wrong when the cloud's regions are known and this is none of them."""
+    """Raise Wrong for a region that the cloud does not have, where its regions are known."""
     known = regions(place.cloud)
     if place.region is None or not known:
         return
@@ -62,7 +62,7 @@ def check_regions(place: Place, regions: Callable[[str], Sequence[str]]) -> None
 
 
 def in_region(places: tuple[Place, ...], region: str) -> tuple[Place, ...]:
-    """The one cloud asked for, in this region (`region` or `region/zone`)."""
+    """Return the one named cloud in this region (`region` or `region/zone`). Raise Wrong."""
     if len(places) > 1:
         raise Wrong("is given beside several clouds: write it with its cloud, as in `aws/us-east-1,gcp`")
     if not places:

@@ -91,7 +91,7 @@ def turns(value: object) -> int:
 
 
 def whole_or_none(value: object) -> int:
-    """A whole number, where 0 means that there is none of it."""
+    """Return a whole number of at least 0. Raise Wrong."""
     number = _number(value)
     if number != int(number) or number < 0:
         raise Wrong("is neither 0 nor a whole number of at least 1")
@@ -117,7 +117,7 @@ def public_key(value: object) -> str:
 
 
 def amount(value: object) -> float:
-    """A least number of something: `4`, `4+`; both say at least."""
+    """Return a least number: `4` and `4+` both mean at least 4. Raise Wrong."""
     if isinstance(value, str):
         value = value.strip().removesuffix("+").strip()
     number = _number(value)
@@ -127,7 +127,7 @@ def amount(value: object) -> float:
 
 
 def gibibytes(value: object) -> float:
-    """A least amount of memory, in SkyPilot's units: `16`, `16+`, `16GB`, `500MB`; a number alone is GiB."""
+    """Return a least memory in GiB, from SkyPilot's units: `16`, `16+`, `16GB`, `500MB`; a number alone is GiB."""
     found = _MEMORY.fullmatch(value.strip().lower()) if isinstance(value, str) else None
     number = _number(_number(found["number"]) * _GIB[found["unit"] or "g"]) if found else _number(value)
     if number <= 0:
@@ -180,7 +180,7 @@ def flag(value: object) -> bool:
 
 
 def choice(*known: str) -> Callable[[object], str]:
-    """Return a reader of one of these words, whatever its case."""
+    """Return a reader of one of these words, in any case."""
 
     def read(value: object) -> str:
         word = text(value)
@@ -210,7 +210,7 @@ def secrets(environment: Mapping[str, str]) -> Callable[[object], dict[str, Secr
     def taken(name: str) -> str:
         if environment.get(name):
             return environment[name]
-        # What stands here alone may be the secret itself: only what is written like a name is repeated.
+        # A word alone may be the secret itself: the message repeats only a word in the form of a name.
         shown = name if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else "***"
         raise Wrong("is not set in the environment: give NAME=VALUE, or set it", shown=shown)
 
@@ -279,7 +279,7 @@ def _pairs(value: object, *, alone: Callable[[str], str]) -> list[tuple[str, str
 
 
 def _entries(value: object) -> list[str]:
-    """A list's entry is one pair, whatever lines its value has; text is one pair a line, `#` begins a comment line."""
+    """Return the pairs: each entry of a list, or each line of a text. A line that begins with `#` is a comment."""
     if isinstance(value, str):
         return [line.strip() for line in value.splitlines() if line.strip() and not line.strip().startswith("#")]
     if isinstance(value, Sequence):

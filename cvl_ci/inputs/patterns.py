@@ -46,8 +46,10 @@ class Pattern:
 
 
 def patterns(globs: Sequence[str], *, directory: str) -> tuple[Pattern, ...]:
-    """Read globs in their order. `directory`: the working directory below the root; patterns hold in it and below the
-    root. Raises TooMany."""
+    """Read globs in their order. Raise TooMany.
+
+    `directory`: the working directory below the root. Patterns match in it and below the root.
+    """
     found = [pattern for glob in globs for pattern in _read(glob, _steps(directory))]
     if found and all(pattern.takes_out for pattern in found):
         found = [*_read("**", []), *found]
@@ -171,7 +173,7 @@ def _spelled_out(text: str) -> list[str]:
 
 
 def _braces(text: str) -> tuple[int, int, list[str]] | None:
-    """The first braces that hold a comma: where they begin and end, and what they hold."""
+    """Return the begin, the end and the choices of the first braces that hold a comma."""
     for start, sign in enumerate(text):
         if sign != "{":
             continue

@@ -1,6 +1,6 @@
-"""What was asked, typed: from the action's environment, a command line or keywords, by one parser. Pure.
+"""Read the inputs of a run from the action's environment, a command line or keywords, by one parser. Pure.
 
-No mistake stops the reading: they are kept beside what could be read, so that one message can name them all.
+A mistake does not stop the reader. It collects all mistakes, so that one message can name them.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ class Inputs:
         )
 
     def mistake(self, name: str, value: object, problem: str, *, near: tuple[str, ...] = ()) -> Mistake:
-        """A mistake in the field of this name, named as this person wrote it."""
+        """Return a mistake in the field of this name, with the name as the person wrote it."""
         return Mistake(field=self.spelling.of(name), value=str(value), problem=problem, near=near)
 
 
 def from_keywords(given: Mapping[str, object], *, environment: Mapping[str, str]) -> Inputs:
-    """The library's way. `environment`: where the value of a secret that is named alone is found."""
+    """Return the inputs of the library's keywords. `environment`: holds the value of a secret that has only a name."""
     known = [option.name for option in run_options(EntryPoint.LIBRARY)]
     unknown = [
         Mistake(field=name, value=_shown(value), problem="is no input", near=near(name, known))
@@ -99,7 +99,7 @@ def from_environment(environment: Mapping[str, str]) -> Inputs:
 
 
 def from_words(given: Mapping[str, object], *, unknown: list[Mistake], environment: Mapping[str, str]) -> Inputs:
-    """The command line's way, after arguments.py has taken it apart."""
+    """Return the inputs of a command line that arguments.py has split."""
     return _inputs(given, Spelling.FLAG, environment=environment, mistakes=unknown)
 
 

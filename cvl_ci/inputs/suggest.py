@@ -12,7 +12,7 @@ def folded(word: str) -> str:
 
 
 def near(word: str, known: Iterable[str], *, at_most: int = 3) -> tuple[str, ...]:
-    """The known words that look like this one, most alike first."""
+    """Return the known words that look like this one, the most similar first."""
     by_folded: dict[str, str] = {}
     for name in known:
         by_folded.setdefault(folded(name), name)

@@ -16,7 +16,7 @@ VERBS = ("matrix", "report", "history", "drill")
 
 
 def add_arguments(parser: ArgumentParser, fields: Sequence[InputOption]) -> None:
-    """Flags of these; the positional ones are taken from the words that are left over."""
+    """Add the flags of these options. Positional options come from the words that are not flags."""
     words = [f"[{field.metavar}]" for field in fields if field.is_positional]
     parser.usage = " ".join(["%(prog)s", *words, "[options]"])
     add_words(parser, fields, title="words")
@@ -35,7 +35,7 @@ def add_flags(parser: ArgumentParser, fields: Sequence[InputOption]) -> None:
 
 
 def read(parsed: Namespace, fields: Sequence[InputOption]) -> dict[str, Any]:
-    """Typed, by name; what was not given is not there. Raises RequestError with all that is wrong."""
+    """Return the typed values by name, without those that are absent. Raise RequestError with all mistakes."""
     mistakes = unknown_options(parsed)
     found: dict[str, Any] = {}
     for field in fields:

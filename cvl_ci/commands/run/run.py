@@ -218,7 +218,7 @@ def _unpack(state: RunState, cloud: Cloud) -> None:
 
 @contextmanager
 def _stoppable(state: RunState) -> Iterator[None]:
-    """Let one more signal of a person stop what is going on, after the first one has stopped the run."""
+    """Let one more signal of a person stop the present step, after the first signal has stopped the run."""
     with ExitStack() as stack:
         if state.cancelled and state.tools.interruptible is not None:
             with suppress(KeyboardInterrupt):  # a program stopped the run, and no person
