@@ -186,7 +186,7 @@ def _checkout(inputs: Inputs) -> Checkout:
 
 
 def _show(plan: RunPlan, step: Step, environ: Mapping[str, str]) -> int:
-    step.workflow.said(_planned(plan, environ))
+    step.workflow.show(_planned(plan, environ))
     step.state.update(done=True)
     return 0
 

@@ -55,7 +55,7 @@ class MatrixRequest:
 
     @property
     def door(self) -> many.Door:
-        say = self.step.workflow.said
+        say = self.step.workflow.show
         return many.Door(folder=Path.cwd(), prices=wiring.prices(self.environ), say=say, tell=say, environ=self.environ)
 
 
@@ -79,7 +79,7 @@ def matrix(request: MatrixRequest) -> int:
     expected, code = built.expected(on_dropped), built.exit_code(on_dropped)
     *details, title = planning.as_text(built)
     listed = [f"{leg.name}: at most ${leg.max_usd:.2f}" for leg in built.legs]
-    workflow.said("\n".join([*listed, *details, title]))
+    workflow.show("\n".join([*listed, *details, title]))
     if built.untested:
         tell = workflow.refused if code else workflow.warning
         tell(f"{title} Not tested: {'; '.join(f'{name}: {why}' for name, why in expected.dropped)}")
@@ -103,7 +103,7 @@ def report(request: MatrixRequest) -> int:
         valid = _of_this_attempt(request, gathered.legs)
         known = _earlier(request, gathering, valid.legs)
     gated = bool(request.given.get("fail_on_regression"))
-    for line in known.said:
+    for line in known.notes:
         (workflow.warning if gated else workflow.notice)(line)
     made = many.judge(
         request.given,
@@ -114,14 +114,14 @@ def report(request: MatrixRequest) -> int:
         outdated=valid.outdated,
         copies=gathered.copies,
     )
-    workflow.said("\n".join(reporting.as_text(made)))
+    workflow.show("\n".join(reporting.as_text(made)))
     issue = _published(request, made)
     said = words.headline(made)
     folder = str(request.given.get("into", many.FOLDER))
     unknown = CvlError.exit_code if gated and known.unknown else 0
     request.publication.set_outputs(outputs.reported(made, reason=said, folder=folder, issue=issue, otherwise=unknown))
     if unknown:
-        workflow.refused(f"{said}. {known.said[0]} So fail_on_regression cannot tell.")
+        workflow.refused(f"{said}. {known.notes[0]} So fail_on_regression cannot tell.")
     if made.exit_code:
         workflow.refused(f"{said}: {words.red_because(made)}")
     elif made.dropped:
@@ -168,7 +168,7 @@ def _earlier(request: MatrixRequest, gathering: Gathering, found: Sequence[Leg])
         return _asked_for(request, gathering, {(leg.key.example, leg.key.preset) for leg in found})
     except CvlError as error:
         lost = f"Nothing is compared: {error.what} {error.next_step}".strip()
-        return Earlier(commits=(run_files.NO_COMMIT,), said=(lost,), unknown=True)
+        return Earlier(commits=(run_files.NO_COMMIT,), notes=(lost,), unknown=True)
 
 
 def _asked_for(request: MatrixRequest, gathering: Gathering, work: Collection[Work]) -> Earlier:
@@ -194,7 +194,7 @@ def _published(request: MatrixRequest, made: Report) -> str:
     step, asked = request.step, request.step.asked.publication
     say = step.workflow.warning if asked.comment == "always" else step.workflow.progress
     token = action_variables.value(request.environ, "github_token")
-    comment = ReportComment(here=step.here, group=asked.comment_group, token=token, clock=SystemClock(), say=say)
+    comment = ReportComment(context=step.here, group=asked.comment_group, token=token, clock=SystemClock(), say=say)
     settings = replace(many.settings(request.given), head=comment.head)
     written = reporting.files(made, assets=run_files.assets(), settings=settings)
     page = (
@@ -237,7 +237,7 @@ def _told_in_issue(request: MatrixRequest, made: Report, *, page: str) -> str:
         return ""
     hide = step.masks.hide
     run = Link(words="log of the run", url=here.run_url)
-    told = RegressionIssue(
+    change = RegressionIssue(
         _repository(request), marker=marker(here.comment_key(f"issue {step.asked.publication.comment_group}"))
     ).tell(
         Findings(
@@ -248,9 +248,9 @@ def _told_in_issue(request: MatrixRequest, made: Report, *, page: str) -> str:
             recovered=hide(markdown.recovered(made, run=run)),
         )
     )
-    if told.did:
-        step.workflow.said(f"The issue was {told.did}: {told.url}")
-    return told.url
+    if change.did:
+        step.workflow.show(f"The issue was {change.did}: {change.url}")
+    return change.url
 
 
 # ---- history --------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ class StepPublication:
 
         step = self._step
         if step.comment is not None and step.asked.publication.comment != "never":
-            step.comment.ended(
+            step.comment.write_end(
                 outcome,
                 tail=step.workflow.tail,
                 artifacts=artifacts,
@@ -61,7 +61,7 @@ class StepPublication:
         """
         step = self._step
         try:
-            if not step.workflow.told:
+            if not step.workflow.is_end_shown:
                 step.workflow.ended(outcome)
             if step.is_overtaken:
                 return
@@ -132,7 +132,7 @@ class StepPublication:
 
         text, error = "\n".join(reap_text.lines(reaped)), reap_text.verdict(reaped)
         title = reap_text.title(reaped)
-        self._step.workflow.said(text)
+        self._step.workflow.show(text)
         if error is not None:
             self._step.workflow.refused(str(error))
         self._summarize(lambda room: reap_page(title, str(error) if error else "", text, room=room))

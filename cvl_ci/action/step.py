@@ -65,7 +65,7 @@ class Step:
             self.here.event,
             fork=self.asked.trust.fork,
             allowed_sha=self.asked.trust.allow_fork_sha,
-            ours=self.here.sha,
+            github_sha=self.here.sha,
             head=head,
             changed=changed,
             has_credentials=lambda: wiring.has_credentials(self._environ),
@@ -128,7 +128,7 @@ class Step:
         from cvl_ci.inputs import action_variables
 
         return StepComment(
-            here=self.here,
+            context=self.here,
             group=self.asked.publication.comment_group,
             token=action_variables.value(self._environ, "github_token"),
             masks=self.masks,

@@ -31,13 +31,15 @@ class Repository:
         """`path`: below the repository's own. `needs`: the permission it takes, such as `actions: read`."""
         return self._ask("GET", path, needs=needs, query=query)
 
-    def every(self, path: str, *, needs: str, most: int, key: str = "", **query: object) -> Iterator[Mapping[str, Any]]:
+    def list_entries(
+        self, path: str, *, needs: str, most: int, key: str = "", **query: object
+    ) -> Iterator[Mapping[str, Any]]:
         """Yield the entries of all pages, at most `most`. `key`: the member of a page that lists them.
 
         Raise CvlError for every answer that is not such a list.
         """
-        listed = self._client.every(self._whole(path), most=most, key=key, query=query)
-        while (entry := self.well(f"GET {path}", needs, lambda: next(listed, None))) is not None:
+        entries = self._client.list_entries(self._full_path(path), most=most, key=key, query=query)
+        while (entry := self.well(f"GET {path}", needs, lambda: next(entries, None))) is not None:
             yield entry
 
     def send(self, method: str, path: str, body: Mapping[str, object], *, needs: str) -> Any:
@@ -67,10 +69,10 @@ class Repository:
         body: Mapping[str, object] | None = None,
     ) -> Any:
         return self.well(
-            f"{method} {path}", needs, lambda: self._client.ask(method, self._whole(path), query=query, body=body)
+            f"{method} {path}", needs, lambda: self._client.ask(method, self._full_path(path), query=query, body=body)
         )
 
-    def _whole(self, path: str) -> str:
+    def _full_path(self, path: str) -> str:
         return f"/repos/{self._name}{path}"
 
 

@@ -66,7 +66,7 @@ class Client:
 
         return once() if method == "POST" else self._backoff.run(once, pause=pause_with(self._backoff))
 
-    def every(
+    def list_entries(
         self, path: str, *, most: int | None = None, key: str = "", query: Mapping[str, object] | None = None
     ) -> Iterator[Mapping[str, Any]]:
         """Yield the entries of all pages of a listing, at most `most`. `key`: the member of a page that lists them.
@@ -75,17 +75,17 @@ class Client:
         """
         from cvl_ci import bounded
 
-        before, given, until = None, 0, time.monotonic() + bounded.LISTING_SECONDS
+        before, count, until = None, 0, time.monotonic() + bounded.LISTING_SECONDS
         for number in range(1, MOST_PAGES + 1):
             if time.monotonic() > until:
                 raise Trouble(f"the pages of {path} take too long")
             page = self.ask("GET", path, query={**(query or {}), "per_page": PAGE, "page": number})
-            listed = entries(member(page, key, list, of=path) if key else page, of=path)
-            if listed and listed == before:
+            batch = entries(member(page, key, list, of=path) if key else page, of=path)
+            if batch and batch == before:
                 raise Trouble(f"page {number} of {path} is page {number - 1} again")
-            yield from listed if most is None else listed[: most - given]
-            given, before = given + len(listed), listed
-            if len(listed) < PAGE or (most is not None and given >= most):
+            yield from batch if most is None else batch[: most - count]
+            count, before = count + len(batch), batch
+            if len(batch) < PAGE or (most is not None and count >= most):
                 return
         raise Trouble(f"{path} has more than {MOST_PAGES} pages")
 
@@ -134,19 +134,19 @@ class Client:
         return self._session
 
 
-def entries(listed: object, *, of: str) -> list[Mapping[str, Any]]:
+def entries(page: object, *, of: str) -> list[Mapping[str, Any]]:
     """Return the objects of a page. Raise Trouble for any other value: it is never an empty page."""
-    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+    if not isinstance(page, list) or not all(isinstance(entry, dict) for entry in page):
         raise Trouble(f"the answer about {of} is no list of objects")
-    return listed
+    return page
 
 
 def member(answer: object, key: str, kind: type, *, of: str) -> Any:
     """Return what GitHub's description says is always there. Raise Trouble."""
-    found = answer.get(key) if isinstance(answer, dict) else None
-    if not isinstance(found, kind) or isinstance(found, bool) is not (kind is bool):
+    value = answer.get(key) if isinstance(answer, dict) else None
+    if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
         raise Trouble(f"the answer about {of} has no `{key}` as GitHub gives it")
-    return found
+    return value
 
 
 def is_final(trouble: Trouble) -> bool:

@@ -109,10 +109,10 @@ def read(environ: Mapping[str, str], *, leg: str, check_run: str = "") -> GitHub
 
 def _payload(path: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+        payload = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return payload if isinstance(payload, dict) else {}
 
 
 def _number(text: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _MEMBERS = {"OWNER", "MEMBER", "COLLABORATOR"}
-_SPOKEN = {
+_TEXT_KEYS = {
     "issue_comment": "comment",
     "discussion_comment": "comment",
     "pull_request_review": "review",
@@ -33,10 +33,10 @@ class Event:
             case "issue_comment" | "issues":
                 return _number(self._of("issue")) if self._of("issue").get("pull_request") else None
             case "merge_group":
-                found = re.search(r"/pr-(\d+)-[0-9a-f]{7,}$", str(self._of("merge_group").get("head_ref") or ""))
-                return int(found[1]) if found else None
+                ref_match = re.search(r"/pr-(\d+)-[0-9a-f]{7,}$", str(self._of("merge_group").get("head_ref") or ""))
+                return int(ref_match[1]) if ref_match else None
             case "workflow_run" | "check_run" | "check_suite":
-                return _number(self._listed())
+                return _number(self._first_pull_request())
             case _:
                 return None
 
@@ -54,14 +54,14 @@ class Event:
     def from_fork(self) -> bool:
         """The head may be a repository that was deleted since: a stranger's all the same."""
         if self.name == "workflow_run":
-            theirs = _mapping(self._of("workflow_run").get("head_repository"))
-            return not theirs or theirs.get("full_name") != self._of("repository").get("full_name")
+            head_repository = _mapping(self._of("workflow_run").get("head_repository"))
+            return not head_repository or head_repository.get("full_name") != self._of("repository").get("full_name")
         if not self.name.startswith("pull_request"):
             return False
         request = self._of("pull_request")
         head, base = _mapping(request.get("head")), _mapping(request.get("base"))
-        theirs, ours = _mapping(head.get("repo")), _mapping(base.get("repo"))
-        return not theirs or theirs.get("full_name") != ours.get("full_name")
+        head_repository, base_repository = _mapping(head.get("repo")), _mapping(base.get("repo"))
+        return not head_repository or head_repository.get("full_name") != base_repository.get("full_name")
 
     @property
     def head_sha(self) -> str:
@@ -90,20 +90,20 @@ class Event:
     @property
     def spoken_by_stranger(self) -> bool:
         """Return whether a comment or a review of a stranger started it: anybody may write one."""
-        spoken = _SPOKEN.get(self.name)
-        return spoken is not None and self._of(spoken).get("author_association") not in _MEMBERS
+        key = _TEXT_KEYS.get(self.name)
+        return key is not None and self._of(key).get("author_association") not in _MEMBERS
 
     @property
     def from_dependabot(self) -> bool:
         return self.actor == "dependabot[bot]"
 
-    def _listed(self) -> Mapping[str, Any]:
+    def _first_pull_request(self) -> Mapping[str, Any]:
         """Of the pull requests of its commit, the first into this repository: those into its forks are listed too."""
-        listed = self._of(self.name).get("pull_requests")
-        ours = self._of("repository").get("id")
-        for request in listed if isinstance(listed, list) else []:
+        requests = self._of(self.name).get("pull_requests")
+        own_id = self._of("repository").get("id")
+        for request in requests if isinstance(requests, list) else []:
             into = _mapping(_mapping(_mapping(request).get("base")).get("repo")).get("id")
-            if into is not None and into == ours:
+            if into is not None and into == own_id:
                 return _mapping(request)
         return {}
 

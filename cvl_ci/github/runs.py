@@ -48,8 +48,8 @@ class WorkflowRuns:
             return self._end_of(run, attempt)
         except Trouble as trouble:
             self._may_not = trouble.status in {401, 403} and client.is_final(trouble)
-            every = " It is not asked about others: that takes `permissions: actions: read`." if self._may_not else ""
-            self._no_answer(run, attempt, trouble, every)
+            advice = " It is not asked about others: that takes `permissions: actions: read`." if self._may_not else ""
+            self._no_answer(run, attempt, trouble, advice)
         except Exception as error:  # noqa: BLE001  a reaper goes on by deadlines, whatever this was
             self._no_answer(run, attempt, error)
         return None
@@ -61,11 +61,11 @@ class WorkflowRuns:
         answer = self._client.ask("GET", path)
         if client.member(answer, "status", str, of="the run") != "completed":
             return None
-        ended = client.member(answer, "updated_at", str, of="the run")
-        return datetime.fromisoformat(ended.replace("Z", "+00:00")).timestamp()
+        updated_at = client.member(answer, "updated_at", str, of="the run")
+        return datetime.fromisoformat(updated_at.replace("Z", "+00:00")).timestamp()
 
-    def _no_answer(self, run: str, attempt: str, error: Exception, more: str = "") -> None:
+    def _no_answer(self, run: str, attempt: str, error: Exception, advice: str = "") -> None:
         self._say(
             f"GitHub could not say whether run {run}, attempt {attempt} is over: {str(error)[:200]}. "
-            f"It counts as living; its deadline decides.{more}"
+            f"It counts as living; its deadline decides.{advice}"
         )

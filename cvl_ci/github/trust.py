@@ -90,7 +90,7 @@ def decide(
     *,
     fork: str,
     allowed_sha: str,
-    ours: str,
+    github_sha: str,
     head: Callable[[], str],
     changed: Callable[[], Sequence[str]],
     has_credentials: Callable[[], bool],
@@ -98,8 +98,8 @@ def decide(
 ) -> tuple[Policy, str]:
     """Return the way that this run goes, with a reason where it is not a paid run. Raises UntrustedCode.
 
-    `ours`: the commit that GitHub started the workflow for. `head`: the checked-out commit, empty if git knows none.
-    `changed`: tracked files that are not as that commit has them: a patch over our commit is not our commit.
+    `github_sha`: the commit that GitHub started the workflow for. `head`: the checked-out commit, empty if git knows
+    none. `changed`: tracked files that are not as that commit has them: a patch over our commit is not our commit.
     """
     allowed = allowed_sha.strip().lower()
     if event.spoken_by_stranger and not event.from_fork:
@@ -110,14 +110,18 @@ def decide(
     code = code_of(event.name)
     if code is Code.NAMED and event.from_fork:
         return _reviewed(event, allowed, head, changed)
-    known = {Code.ANY: {allowed}, Code.DEFAULT: {ours, allowed}, Code.NAMED: {ours, allowed, event.head_sha}}
-    if code in known:
-        _require_known(event, known=known[code] - {""}, head=head())
+    accepted = {
+        Code.ANY: {allowed},
+        Code.DEFAULT: {github_sha, allowed},
+        Code.NAMED: {github_sha, allowed, event.head_sha},
+    }
+    if code in accepted:
+        _require_known(event, accepted=accepted[code] - {""}, head=head())
         _require_unchanged(event, changed())
-    whose = "a fork" if event.from_fork else "Dependabot" if event.from_dependabot else ""
-    if not whose or on_sandbox or fork == "run" or (event.from_dependabot and has_credentials()):
+    origin = "a fork" if event.from_fork else "Dependabot" if event.from_dependabot else ""
+    if not origin or on_sandbox or fork == "run" or (event.from_dependabot and has_credentials()):
         return Policy.RUN, ""
-    reason = f"This pull request is from {whose}, and may not spend money here."
+    reason = f"This pull request is from {origin}, and may not spend money here."
     if fork == "fail":
         raise UntrustedCode(
             reason, next_step="`fork: plan` shows the plan instead; `fork: sandbox` runs it for nothing."
@@ -162,11 +166,13 @@ def _reviewed(
     return Policy.RUN, ""
 
 
-def _require_known(event: Event, *, known: set[str], head: str) -> None:
-    if not _is_a_commit(head) or head not in known:
-        ours = "neither the commit that GitHub started the workflow for, nor" if known else "and no commit is given as"
+def _require_known(event: Event, *, accepted: set[str], head: str) -> None:
+    if not _is_a_commit(head) or head not in accepted:
+        expected = (
+            "neither the commit that GitHub started the workflow for, nor" if accepted else "and no commit is given as"
+        )
         raise UntrustedCode(
-            f"{event.name} started this with this repository's secrets, and {_named(head)} is checked out: {ours} "
+            f"{event.name} started this with this repository's secrets, and {_named(head)} is checked out: {expected} "
             "a reviewed one.",
             next_step="Use the trigger pull_request; or have a member read that commit and give its SHA as "
             "allow_fork_sha, typed by hand: one that the workflow looks up was read by nobody.",

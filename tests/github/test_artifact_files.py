@@ -114,7 +114,7 @@ def test_names_in_the_zip_hold_nothing_forbidden_and_stay_different(root: Path) 
 
 def test_an_entry_never_takes_a_name_that_is_taken() -> None:
     taken = {"a_b_2"}
-    assert [entry_name(each, taken=taken) for each in ("a:b", "a?b", "a*b")] == ["a_b", "a_b_3", "a_b_4"]
+    assert [entry_name(each, used_names=taken) for each in ("a:b", "a?b", "a*b")] == ["a_b", "a_b_3", "a_b_4"]
 
 
 FORBIDDEN = ['a"b', "a:b", "a<b", "a>b", "a|b", "a*b", "a?b", "a\rb", "a\nb", "a\\b", "a/b", "", "..", "x" * 500]

@@ -61,7 +61,7 @@ def test_a_run_that_wrote_a_report_is_read_from_one_artifact(kept: Kept) -> None
     found = read()
     assert [one.cluster for one in found.legs] == ["cvl-a", "cvl-b"]
     assert len(kept.shown) == 1
-    assert found.said == ()
+    assert found.notes == ()
 
 
 def test_a_run_whose_report_was_never_written_is_read_from_its_legs(kept: Kept) -> None:
@@ -82,7 +82,7 @@ def test_a_stranger_s_run_is_no_baseline_whatever_its_branch_is_called(kept: Kep
         kept.artifact(run, "cvl-report", lines(f"cvl-{run}"))
     found = read()
     assert found.legs == ()
-    assert any("never run to its end on main" in said for said in found.said)
+    assert any("never run to its end on main" in said for said in found.notes)
 
 
 def test_the_latest_nights_and_the_nearest_commit_are_read_and_no_more(kept: Kept, api: Api) -> None:
@@ -118,7 +118,7 @@ def test_what_retention_took_is_counted_and_said(kept: Kept) -> None:
         kept.artifact(number, "cvl-report", lines(f"cvl-{number}"), expired=number != 801)
     found = read()
     assert [one.cluster for one in found.legs] == ["cvl-801"]
-    assert found.said == ("2 of 3 earlier runs on main have no artifacts any more: their retention is over.",)
+    assert found.notes == ("2 of 3 earlier runs on main have no artifacts any more: their retention is over.",)
 
 
 def test_lines_that_nobody_can_read_are_nobody_s_runs(kept: Kept) -> None:
@@ -159,4 +159,4 @@ def test_artifacts_that_github_does_not_send_leave_the_baseline_unknown(
     monkeypatch.setattr(Kept, "_archive", lambda *_: (410, {}, '{"message": "Artifact has expired"}'))
     found = read()
     assert found.unknown
-    assert found.said[0] == "GitHub did not send 1 artifacts of earlier runs, so a baseline may be missing."
+    assert found.notes[0] == "GitHub did not send 1 artifacts of earlier runs, so a baseline may be missing."

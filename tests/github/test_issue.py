@@ -8,7 +8,7 @@ import pytest
 
 from cvl_ci.errors import CvlError
 from cvl_ci.github.api import Repository
-from cvl_ci.github.pr.issue import Findings, RegressionIssue, Told
+from cvl_ci.github.pr.issue import Findings, IssueChange, RegressionIssue
 from tests.github.api import URL, Api
 from tests.github.kept import Kept
 
@@ -26,7 +26,7 @@ def kept(api: Api) -> Kept:
     return api.kept
 
 
-def tell(*, bad: Sequence[str] = (), fine: Sequence[str] = (), body: str = "It got worse.") -> Told:
+def tell(*, bad: Sequence[str] = (), fine: Sequence[str] = (), body: str = "It got worse.") -> IssueChange:
     issue = RegressionIssue(Repository(api=URL, token="secret-token", name="cvl/ci"), marker=MARKER)
     return issue.tell(
         Findings(bad=bad, fine=fine, title=f"{len(bad)} legs got worse", body=body, recovered="All fine again.")
@@ -70,7 +70,7 @@ def test_a_leg_that_found_no_machine_is_no_recovery(kept: Kept, api: Api) -> Non
 
 
 def test_a_clean_night_without_an_issue_writes_nothing(api: Api) -> None:
-    assert tell(fine=["aa"]) == Told()
+    assert tell(fine=["aa"]) == IssueChange()
     assert api.writes() == []
 
 
@@ -86,7 +86,7 @@ def test_nobody_else_s_issue_is_ever_touched(kept: Kept, api: Api) -> None:
     kept.issue(f"What does {MARKER} mean?")
     kept.issue(f"{MARKER}<!-- legs:aa -->\n\nx", pull_request=openapi_pull())
     before = {number: dict(issue) for number, issue in kept.issues.items()}
-    assert tell(fine=["aa"]) == Told()
+    assert tell(fine=["aa"]) == IssueChange()
     assert tell(bad=["aa"]).did == "opened"
     assert {number: dict(kept.issues[number]) for number in before} == before
 

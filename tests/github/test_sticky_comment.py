@@ -48,7 +48,9 @@ class Said(list[str]):
         super().__init__()
         self.clock = FakeClock()
         here = replace(context.read({"GITHUB_REPOSITORY": "cvl/ci"}, leg=""), api=URL, sha=SHA, event=event)
-        self.discussion = StickyComment(here=here, token="secret-token", marker=MARK, clock=self.clock, say=self.append)
+        self.discussion = StickyComment(
+            context=here, token="secret-token", marker=MARK, clock=self.clock, say=self.append
+        )
 
     def put(self, text: str, *, last: bool = True) -> str | None:
         return self.discussion.put(lambda before: f"{MARK}\n{text}", last=last)

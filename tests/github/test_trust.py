@@ -28,7 +28,7 @@ def request(name: str, *, repository: dict[str, str] | None = THEIRS, actor: str
 
 def go(event: Event, **changed: Any) -> Policy:
     """`head`: of the checkout."""
-    asked: dict[str, Any] = {"fork": "plan", "allowed_sha": "", "ours": BASE, "on_sandbox": False, **changed}
+    asked: dict[str, Any] = {"fork": "plan", "allowed_sha": "", "github_sha": BASE, "on_sandbox": False, **changed}
     head, there = asked.pop("head", SHA), asked.pop("has_credentials", False)
     files: list[str] = asked.pop("changed", [])
     return decide(event, head=lambda: head, changed=lambda: files, has_credentials=lambda: there, **asked)[0]
@@ -70,7 +70,7 @@ def test_what_is_checked_out_is_not_asked_where_it_does_not_matter() -> None:
             event,
             fork="plan",
             allowed_sha="",
-            ours=BASE,
+            github_sha=BASE,
             head=asked,
             changed=asked,
             has_credentials=lambda: bool(asked()),
@@ -124,7 +124,7 @@ def test_a_member_s_comment_runs_our_own_code_or_a_reviewed_commit(association: 
 
 
 @pytest.mark.parametrize("changed", [{}, {"allowed_sha": OTHER}, {"allowed_sha": SHA[:7]}, {"head": ""}])
-@pytest.mark.parametrize("more", [{"fork": "run"}, {"fork": "sandbox"}, {"on_sandbox": True}, {"ours": ""}])
+@pytest.mark.parametrize("more", [{"fork": "run"}, {"fork": "sandbox"}, {"on_sandbox": True}, {"github_sha": ""}])
 def test_a_member_s_comment_runs_no_code_that_nobody_reviewed(
     changed: dict[str, str], more: dict[str, str | bool]
 ) -> None:
@@ -158,7 +158,7 @@ def test_a_fork_on_the_sandbox_is_told_why() -> None:
         event,
         fork="sandbox",
         allowed_sha="",
-        ours=BASE,
+        github_sha=BASE,
         head=lambda: SHA,
         changed=list,
         has_credentials=lambda: False,

@@ -37,13 +37,13 @@ Work = tuple[str, str]
 class Earlier:
     """Earlier runs.
 
-    `commits`: the base and those before it, nearest first. `said`: notes for a person. `unknown`: GitHub did not
+    `commits`: the base and those before it, nearest first. `notes`: for a person. `unknown`: GitHub did not
     answer, so a baseline may or may not exist.
     """
 
     legs: tuple[Leg, ...] = ()
     commits: tuple[str, ...] = ()
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     unknown: bool = False
 
 
@@ -70,8 +70,8 @@ class EarlierRuns:
 
         `base`: a commit or a branch; `without`: the compared commit, if the base is its own history.
         """
-        listed = self._repository.every("/commits", needs=CONTENTS, most=MOST_COMMITS, sha=base)
-        read = lambda: [str(client.member(entry, "sha", str, of="a commit")) for entry in listed]  # noqa: E731
+        entries = self._repository.list_entries("/commits", needs=CONTENTS, most=MOST_COMMITS, sha=base)
+        read = lambda: [str(client.member(entry, "sha", str, of="a commit")) for entry in entries]  # noqa: E731
         return tuple(sha for sha in self._repository.well("GET /commits", CONTENTS, read) if sha != without)
 
     def read(self, *, branch: str, commits: Sequence[str], nights: int, work: Collection[Work] = ()) -> Earlier:
@@ -82,25 +82,27 @@ class EarlierRuns:
         runs = self._runs(branch)
         chosen, further = _chosen(runs, commits, nights)
         gathered = [self._of(run) for run in chosen]
-        missing = {*work} - _done(gathered, commits)
+        missing = {*work} - _measured_work(gathered, commits)
         while missing and further:
             chosen.append(further.pop(0))
             gathered.append(self._of(chosen[-1]))
-            missing -= _done(gathered[-1:], commits)
+            missing -= _measured_work(gathered[-1:], commits)
         lost = sum(1 for one in gathered if one.expired and not one.legs)
-        said = [
+        notes = [
             f"{lost} of {len(chosen)} earlier runs on {branch} have no artifacts any more: their retention is over."
         ] * bool(lost)
         unheard = sum(one.unheard for one in gathered)
         is_unknown = bool(unheard) and bool(missing or not work)
         if is_unknown:
-            said.insert(0, f"GitHub did not send {unheard} artifacts of earlier runs, so a baseline may be missing.")
+            notes.insert(0, f"GitHub did not send {unheard} artifacts of earlier runs, so a baseline may be missing.")
         if not runs:
-            said.append(f"This workflow was never run to its end on {branch}, so there is nothing to compare with yet.")
+            notes.append(
+                f"This workflow was never run to its end on {branch}, so there is nothing to compare with yet."
+            )
         return Earlier(
             legs=tuple(leg for one in gathered for leg in one.legs),
             commits=tuple(commits),
-            said=(*said, *(trouble for one in gathered for trouble in one.troubles)),
+            notes=(*notes, *(trouble for one in gathered for trouble in one.troubles)),
             unknown=is_unknown,
         )
 
@@ -110,17 +112,17 @@ class EarlierRuns:
         """Return the runs, the latest first. In a red run all jobs but one may have been measured."""
         path = f"/actions/workflows/{self._which()}/runs"
         query = {"branch": branch, "status": "completed", "exclude_pull_requests": "true"}
-        listed = self._repository.every(path, needs=READ, most=MOST_RUNS, key="workflow_runs", **query)
-        found = self._repository.well(
-            f"GET {path}", READ, lambda: [_run(one, ours=self._repository.name) for one in listed]
+        entries = self._repository.list_entries(path, needs=READ, most=MOST_RUNS, key="workflow_runs", **query)
+        runs = self._repository.well(
+            f"GET {path}", READ, lambda: [_run(one, own_repository=self._repository.name) for one in entries]
         )
-        return [run for run in found if run is not None and run.number != self._run]
+        return [run for run in runs if run is not None and run.number != self._run]
 
     def _which(self) -> str:
         if self._workflow:
             return quote(self._workflow, safe="")
-        known = self._repository.get(f"/actions/runs/{self._run}", needs=READ)
-        number = known.get("workflow_id") if isinstance(known, dict) else None
+        run = self._repository.get(f"/actions/runs/{self._run}", needs=READ)
+        number = run.get("workflow_id") if isinstance(run, dict) else None
         if not isinstance(number, int):
             raise CvlError("GitHub does not say which workflow this run is of.")
         return str(number)
@@ -131,17 +133,17 @@ class EarlierRuns:
         reports = [one for one in artifacts if self._report.fullmatch(one.name)]
         if any(not one.expired for one in reports):
             return self._gathering.lines(reports)
-        found = self._gathering.costs(artifacts)
-        return replace(found, expired=found.expired + len(reports))
+        gathered = self._gathering.costs(artifacts)
+        return replace(gathered, expired=gathered.expired + len(reports))
 
 
-def _run(entry: Mapping[str, Any], *, ours: str) -> Run | None:
+def _run(entry: Mapping[str, Any], *, own_repository: str) -> Run | None:
     repository = entry.get("head_repository")
-    of_ours = isinstance(repository, dict) and repository.get("full_name") == ours
+    is_own = isinstance(repository, dict) and repository.get("full_name") == own_repository
     proposed = str(entry.get("event")).startswith("pull_request")
     number = client.member(entry, "id", int, of="a run")
     commit = client.member(entry, "head_sha", str, of="a run")
-    if not of_ours or proposed:
+    if not is_own or proposed:
         return None
     return Run(number=number, commit=commit)
 
@@ -154,8 +156,8 @@ def _chosen(runs: Sequence[Run], commits: Sequence[str], nights: int) -> tuple[l
     return chosen, [run for run in nearest if run not in chosen][:FURTHER]
 
 
-def _done(gathered: Sequence[Gathered], commits: Collection[str]) -> set[Work]:
+def _measured_work(gathered: Sequence[Gathered], commits: Collection[str]) -> set[Work]:
     """Return the work for which a baseline is known."""
-    every = (leg for one in gathered for leg in one.legs)
-    good = (leg for leg in every if leg.ending is Ending.SUCCEEDED and leg.commit in commits)
+    legs = (leg for one in gathered for leg in one.legs)
+    good = (leg for leg in legs if leg.ending is Ending.SUCCEEDED and leg.commit in commits)
     return {(leg.key.example, leg.key.preset) for leg in good}

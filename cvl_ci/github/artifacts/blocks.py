@@ -68,10 +68,10 @@ class BlockBlob(io.RawIOBase):
             self._send()
         for sent in self._sent:
             sent.result()
-        listed = "".join(f"<Latest>{name}</Latest>" for name in self._ids)
+        block_names = "".join(f"<Latest>{name}</Latest>" for name in self._ids)
         self._put(
             "comp=blocklist",
-            f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listed}</BlockList>'.encode(),
+            f'<?xml version="1.0" encoding="utf-8"?><BlockList>{block_names}</BlockList>'.encode(),
             what="The list of blocks",
             content_type=CONTENT_TYPE,
         )

@@ -85,26 +85,26 @@ class Gathering:
     def artifacts(self, run: int) -> list[Artifact]:
         """Return the artifacts of a run. Raises CvlError."""
         path = f"/actions/runs/{int(run)}/artifacts"
-        listed = self._repository.every(path, needs=READ, most=MOST_ARTIFACTS, key="artifacts")
-        return self._repository.well(f"GET {path}", READ, lambda: [_artifact(entry) for entry in listed])
+        entries = self._repository.list_entries(path, needs=READ, most=MOST_ARTIFACTS, key="artifacts")
+        return self._repository.well(f"GET {path}", READ, lambda: [_artifact(entry) for entry in entries])
 
     def costs(self, artifacts: Sequence[Artifact]) -> Gathered:
-        wanted = [one for one in artifacts if one.step]
-        found, troubles = self._summaries(wanted, _summaries)
+        cost_artifacts = [one for one in artifacts if one.step]
+        summaries, troubles = self._summaries(cost_artifacts, _summaries)
         return Gathered(
-            legs=tuple(_last_attempts(found)),
-            copies=tuple(_copies(found)),
+            legs=tuple(_last_attempts(summaries)),
+            copies=tuple(_copies(summaries)),
             troubles=troubles,
-            expired=sum(one.expired for one in wanted),
+            expired=sum(one.expired for one in cost_artifacts),
             unheard=_unheard(troubles),
         )
 
     def lines(self, artifacts: Sequence[Artifact]) -> Gathered:
         """Of reports, which hold a line for each of their legs."""
-        found, troubles = self._summaries(artifacts, _lines)
-        every = tuple(leg for _, leg in found)
+        summaries, troubles = self._summaries(artifacts, _lines)
+        all_legs = tuple(leg for _, leg in summaries)
         expired = sum(one.expired for one in artifacts)
-        return Gathered(legs=every, troubles=troubles, expired=expired, unheard=_unheard(troubles))
+        return Gathered(legs=all_legs, troubles=troubles, expired=expired, unheard=_unheard(troubles))
 
     # ---- the zips -------------------------------------------------------------------------------------------------
 
@@ -114,39 +114,41 @@ class Gathering:
         """In the order of the artifacts, however they arrive."""
         alive = [one for one in artifacts if not one.expired]
 
-        def taken(one: Artifact) -> tuple[list[Leg], list[str]]:
-            said: list[str] = []
+        def read_one(one: Artifact) -> tuple[list[Leg], list[str]]:
+            problems: list[str] = []
             try:
-                return read(self._archive(one), said.append), said
+                return read(self._archive(one), problems.append), problems
             except CvlError as error:
-                return [], [*said, f"{_NOT_SENT}: {error.what}"]
+                return [], [*problems, f"{_NOT_SENT}: {error.what}"]
 
         with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-            answers = list(pool.map(taken, alive))
+            answers = list(pool.map(read_one, alive))
         pairs = zip(alive, answers, strict=True)
-        found = [(one, leg) for one, (legs_of_it, _) in pairs for leg in legs_of_it]
+        summaries = [(one, leg) for one, (legs_of_it, _) in pairs for leg in legs_of_it]
         troubles = [
-            f"{plain(one.name)} {words}" for one, (_, said) in zip(alive, answers, strict=True) for words in said
+            f"{plain(one.name)} {words}"
+            for one, (_, problems) in zip(alive, answers, strict=True)
+            for words in problems
         ]
-        return found, tuple(troubles)
+        return summaries, tuple(troubles)
 
     def _archive(self, one: Artifact) -> bytes:
         if one.bytes > LARGEST_ARCHIVE:
             raise ArtifactError(f"it has {one.bytes:,} bytes, more than any summary")
         token = {"Authorization": f"token {self._token}"}
-        answer = self._asked(f"{self._address}/{one.number}/zip", headers=token)
+        answer = self._download(f"{self._address}/{one.number}/zip", headers=token)
         if answer.status in {301, 302, 303, 307, 308}:
             # A user's own server without TLS may store without TLS too. No credential goes there.
             schemes = ("https://",) if self._address.startswith("https://") else ("https://", "http://")
             if not answer.location.startswith(schemes):
                 raise ArtifactError("GitHub names no place to download it from")
-            answer = self._asked(answer.location, headers={})
+            answer = self._download(answer.location, headers={})
         if not answer.good:
-            gone = " (its retention is over)" if answer.status == 410 else ""
-            raise ArtifactError(f"answer {answer.status}{gone}")
+            detail = " (its retention is over)" if answer.status == 410 else ""
+            raise ArtifactError(f"answer {answer.status}{detail}")
         return answer.body
 
-    def _asked(self, url: str, *, headers: Mapping[str, str]) -> Answer:
+    def _download(self, url: str, *, headers: Mapping[str, str]) -> Answer:
         what = "The download of an artifact"
         return self._http.ask("GET", url, what=what, headers=headers, body=b"", most=LARGEST_ARCHIVE)
 
@@ -156,36 +158,36 @@ def _artifact(entry: Mapping[str, Any]) -> Artifact:
     size = entry.get("size_in_bytes")
     number = client.member(entry, "id", int, of="an artifact")
     name = client.member(entry, "name", str, of="an artifact")
-    held = size if isinstance(size, int) else 0
-    return Artifact(number=number, name=name, bytes=held, expired=entry.get("expired") is True)
+    size_bytes = size if isinstance(size, int) else 0
+    return Artifact(number=number, name=name, bytes=size_bytes, expired=entry.get("expired") is True)
 
 
 def _summaries(archive: bytes, say: Callable[[str], None]) -> list[Leg]:
     """Of `<lease>.json`, the one file of a cost. An artifact without it is a leg whose end is unknown."""
-    found = []
-    said: list[str] = []
-    for name, content in files(archive, endings=(".json",), largest=legs.LARGEST_BYTES, say=said.append):
+    summaries = []
+    problems: list[str] = []
+    for name, content in files(archive, endings=(".json",), largest=legs.LARGEST_BYTES, say=problems.append):
         try:
-            found.append(source.read(name, content))
+            summaries.append(source.read(name, content))
         except ValueError as error:
-            said.append(f"holds what {error}")
-    for words in said if said or found else ["holds no summary"]:
+            problems.append(f"holds what {error}")
+    for words in problems if problems or summaries else ["holds no summary"]:
         say(words)
-    return found
+    return summaries
 
 
 def _lines(archive: bytes, say: Callable[[str], None]) -> list[Leg]:
     """Of the one file that a report keeps. A line that cannot be read is counted and told."""
-    found, unread = [], 0
+    summaries, unread = [], 0
     for name, content in files(archive, endings=(".jsonl",), largest=LARGEST_ARCHIVE, say=say):
         for line in content.split(b"\n") if name == LINES else ():
             try:
-                found.append(legs.read(line))
+                summaries.append(legs.read(line))
             except ValueError:
                 unread += bool(line.strip())
     if unread:
         say(f"holds {unread} lines that are not runs")
-    return found
+    return summaries
 
 
 def _copies(summaries: Sequence[tuple[Artifact, Leg]]) -> list[str]:
@@ -196,10 +198,10 @@ def _copies(summaries: Sequence[tuple[Artifact, Leg]]) -> list[str]:
     return [f"{plain(run)}: {', '.join(by_step.values())}" for run, by_step in names.items() if len(by_step) > 1]
 
 
-def _last_attempts(found: Sequence[tuple[Artifact, Leg]]) -> list[Leg]:
+def _last_attempts(summaries: Sequence[tuple[Artifact, Leg]]) -> list[Leg]:
     """Told apart by step and leg: of two, main's and post's word of the same attempt both stay."""
     last: dict[tuple[str, str], int] = {}
-    for one, leg in found:
+    for one, leg in summaries:
         which = (one.step, leg.name)
         last[which] = max(last.get(which, 0), leg.attempt)
-    return [leg for one, leg in found if leg.attempt == last[one.step, leg.name]]
+    return [leg for one, leg in summaries if leg.attempt == last[one.step, leg.name]]

@@ -123,12 +123,12 @@ class Http:
         return Answer(status=response.status_code, body=content, location=response.headers.get("Location", ""))
 
     def _proxies(self, url: str) -> dict[str, str]:
-        given = {name.lower(): value for name, value in self._environ.items() if value}
+        variables = {name.lower(): value for name, value in self._environ.items() if value}
         with _ENVIRONMENT:
-            bypassed = should_bypass_proxies(url, given.get("no_proxy", ""))
+            bypassed = should_bypass_proxies(url, variables.get("no_proxy", ""))
         if bypassed:
             return {}
-        return {scheme: given[f"{scheme}_proxy"] for scheme in ("http", "https") if f"{scheme}_proxy" in given}
+        return {scheme: variables[f"{scheme}_proxy"] for scheme in ("http", "https") if f"{scheme}_proxy" in variables}
 
 
 def _within(response: requests.Response, most: int) -> bytes:

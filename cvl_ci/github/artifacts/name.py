@@ -17,15 +17,15 @@ REPORT = "cvl-report"
 OWN_END = "run"
 
 
-def artifact_stem(given: str, *, job: str, leg: Sequence[str], attempt: str) -> str:
+def artifact_stem(input_name: str, *, job: str, leg: Sequence[str], attempt: str) -> str:
     """Return the start of the names of a step's artifacts: the given name, else the job's, then the leg's values.
 
     `leg`: the values of this job's leg of the matrix; values that the name holds already are not repeated. A name that
     would pass for another kind of artifact gets an end of its own: a report trusts an artifact's name.
     """
-    name = given.strip() or f"cvl-{job or 'job'}"
-    name = f"{name}-{OWN_END}" if name == REPORT and not given.strip() else name
-    legs = [value for value in leg if value and (not given.strip() or value not in name)]
+    name = input_name.strip() or f"cvl-{job or 'job'}"
+    name = f"{name}-{OWN_END}" if name == REPORT and not input_name.strip() else name
+    legs = [value for value in leg if value and (not input_name.strip() or value not in name)]
     again = [f"attempt{attempt}"] if attempt not in {"", "1"} else []
     stem = _safe("-".join([name, *legs, *again]), longest=LONGEST_STEM)
     return f"{stem}-{OWN_END}" if source.is_reserved(stem) else stem
@@ -39,14 +39,14 @@ def artifact_name(name: str, *, again: int = 1) -> str:
     return "-".join([_safe(name, longest=LONGEST), *([str(again)] if again > 1 else [])])
 
 
-def entry_name(path: str, *, taken: set[str]) -> str:
-    """Return a path inside the zip that is not in `taken`, and add it."""
-    wanted = _IN_PATHS.sub("_", path)
-    name, number = wanted, 1
-    while name in taken:
+def entry_name(path: str, *, used_names: set[str]) -> str:
+    """Return a path inside the zip that is not in `used_names`, and add it."""
+    safe_path = _IN_PATHS.sub("_", path)
+    name, number = safe_path, 1
+    while name in used_names:
         number += 1
-        name = f"{wanted}_{number}"
-    taken.add(name)
+        name = f"{safe_path}_{number}"
+    used_names.add(name)
     return name
 
 

@@ -64,7 +64,7 @@ def list_jobs(repository: Repository, run: int) -> Jobs:
     path = f"/actions/runs/{run}/jobs"
 
     def of(which: str) -> tuple[Job, ...]:
-        entries = repository.every(path, needs=READ, most=MOST_JOBS, key="jobs", filter=which)
+        entries = repository.list_entries(path, needs=READ, most=MOST_JOBS, key="jobs", filter=which)
         return repository.well(f"GET {path}", READ, lambda: tuple(map(_job, entries)))
 
     return Jobs(latest=of("latest"), recorded=of("all"))

@@ -63,11 +63,11 @@ class Service:
 
     def create(self, name: str, *, expires_at: float | None) -> str:
         """Create an artifact and return the signed URL for its upload. Raises NameTaken, QuotaUsedUp."""
-        wanted: dict[str, object] = {"version": VERSION}
+        options: dict[str, object] = {"version": VERSION}
         if expires_at is not None:
-            wanted["expires_at"] = _timestamp(expires_at)
-        said = self._call("CreateArtifact", name, wanted)
-        url = said.get("signed_upload_url") or said.get("signedUploadUrl")
+            options["expires_at"] = _timestamp(expires_at)
+        reply = self._call("CreateArtifact", name, options)
+        url = reply.get("signed_upload_url") or reply.get("signedUploadUrl")
         if not isinstance(url, str) or not url:
             raise _refused("CreateArtifact", "no place to upload to")
         for secret in signatures(url):
@@ -75,31 +75,31 @@ class Service:
         return url
 
     def finalize(self, name: str, *, size: int, sha256: str) -> int:
-        said = self._call("FinalizeArtifact", name, {"size": str(size), "hash": f"sha256:{sha256}"})
-        found = said.get("artifact_id", said.get("artifactId"))
+        reply = self._call("FinalizeArtifact", name, {"size": str(size), "hash": f"sha256:{sha256}"})
+        number = reply.get("artifact_id", reply.get("artifactId"))
         try:
-            return int(str(found))
+            return int(str(number))
         except ValueError:
             raise _refused("FinalizeArtifact", "no number of the artifact") from None
 
-    def _call(self, method: str, name: str, more: Mapping[str, object]) -> Mapping[str, object]:
+    def _call(self, method: str, name: str, fields: Mapping[str, object]) -> Mapping[str, object]:
         ids = {"workflow_run_backend_id": self._access.run, "workflow_job_run_backend_id": self._access.job}
         answer = self._http.ask(
             "POST",
             f"{self._access.origin}{SERVICE}{method}",
             what=method,
             headers={"Authorization": f"Bearer {self._access.token}", "Content-Type": "application/json"},
-            body=json.dumps({**ids, "name": name, **more}).encode(),
-            final=lambda said: _over_quota(said) or (settled(said) and _object(said) is not None),
+            body=json.dumps({**ids, "name": name, **fields}).encode(),
+            final=lambda response: _over_quota(response) or (settled(response) and _object(response) is not None),
         )
         if _over_quota(answer):
             raise QuotaUsedUp
         if answer.status == 409 and method == "CreateArtifact":
             raise NameTaken(name)
-        said = _object(answer) or {}
-        if not answer.good or said.get("ok") is not True:
-            raise _refused(method, f"answer {answer.status} {str(said.get('code', ''))[:40]}".rstrip())
-        return said
+        reply = _object(answer) or {}
+        if not answer.good or reply.get("ok") is not True:
+            raise _refused(method, f"answer {answer.status} {str(reply.get('code', ''))[:40]}".rstrip())
+        return reply
 
 
 def signatures(url: str) -> list[str]:
@@ -117,16 +117,16 @@ def _backend_ids(token: str) -> tuple[str, str] | None:
         scopes = str(claims["scp"]).split(" ")
     except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
         return None
-    found = next((scope.split(":") for scope in scopes if scope.startswith("Actions.Results:")), [])
-    return (found[1], found[2]) if len(found) == 3 and all(found) else None
+    parts = next((scope.split(":") for scope in scopes if scope.startswith("Actions.Results:")), [])
+    return (parts[1], parts[2]) if len(parts) == 3 and all(parts) else None
 
 
 def _object(answer: Answer) -> Mapping[str, object] | None:
     try:
-        said = json.loads(answer.body)
+        reply = json.loads(answer.body)
     except ValueError:
         return None
-    return said if isinstance(said, dict) else None
+    return reply if isinstance(reply, dict) else None
 
 
 def _over_quota(answer: Answer) -> bool:

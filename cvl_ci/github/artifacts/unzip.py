@@ -29,26 +29,26 @@ def files(
         return
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-            wanted = [one for one in opened.infolist() if one.filename.endswith(endings)]
-            if len(wanted) > MOST_FILES:
+            entries = [one for one in opened.infolist() if one.filename.endswith(endings)]
+            if len(entries) > MOST_FILES:
                 say(f"holds more than {MOST_FILES:,} files; the rest was left out")
-            yield from _contents(opened, sorted(wanted, key=lambda one: one.filename)[:MOST_FILES], largest, say)
+            yield from _contents(opened, sorted(entries, key=lambda one: one.filename)[:MOST_FILES], largest, say)
     except Exception as error:  # noqa: BLE001  zipfile raises what it comes across: struct.error, KeyError, ...
         say(f"is damaged ({type(error).__name__})")
 
 
 def _contents(
-    opened: zipfile.ZipFile, wanted: list[zipfile.ZipInfo], largest: int, say: Callable[[str], None]
+    opened: zipfile.ZipFile, entries: list[zipfile.ZipInfo], largest: int, say: Callable[[str], None]
 ) -> Iterator[tuple[str, bytes]]:
-    left = MOST_BYTES
-    for one in wanted:
+    bytes_left = MOST_BYTES
+    for one in entries:
         if one.compress_type not in _PLAIN or one.flag_bits & _ENCRYPTED:
             say("holds a file that is packed as no client of GitHub's packs")
             continue
         with opened.open(one) as stream:
-            content = stream.read(min(largest, left) + 1)
-        left -= len(content)
-        if left < 0:
+            content = stream.read(min(largest, bytes_left) + 1)
+        bytes_left -= len(content)
+        if bytes_left < 0:
             say(f"unpacks to more than {MOST_BYTES >> 20} MiB; the rest was left out")
             return
         if len(content) > largest:

@@ -34,12 +34,12 @@ def choose(root: Path, paths: Sequence[str]) -> Chosen:
     files: dict[str, Path] = {}
     left_out: dict[str, str] = {}
     for path in paths:
-        for found in _below(top, PurePosixPath(path)):
-            verdict = _verdict(top, found)
+        for file_path in _below(top, PurePosixPath(path)):
+            verdict = _verdict(top, file_path)
             if isinstance(verdict, Path):
-                files[str(found)] = verdict
+                files[str(file_path)] = verdict
             else:
-                left_out[str(found)] = verdict
+                left_out[str(file_path)] = verdict
     return Chosen(files=dict(sorted(files.items())), left_out=dict(sorted(left_out.items())))
 
 
@@ -49,10 +49,10 @@ class Sink(Protocol):
 
 def write_zip(into: Sink, root: Path, files: Mapping[str, Path]) -> Mapping[str, str]:
     """To something that knows no way back. Returns what could not be read after all, and why."""
-    top, taken, unread = Path(os.path.realpath(root)), set[str](), dict[str, str]()
+    top, used_names, unread = Path(os.path.realpath(root)), set[str](), dict[str, str]()
     with zipfile.ZipFile(cast("BinaryIO", into), "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for path, source in files.items():
-            problem = _add(archive, top, source, entry_name(path, taken=taken))
+            problem = _add(archive, top, source, entry_name(path, used_names=used_names))
             if problem:
                 unread[path] = problem
     return unread
@@ -63,11 +63,11 @@ def _below(top: Path, path: PurePosixPath) -> Iterator[PurePosixPath]:
         yield path
         return
     for folder, folders, names in os.walk(top / path):
-        here = PurePosixPath(folder).relative_to(top)
+        relative = PurePosixPath(folder).relative_to(top)
         linked = [name for name in folders if (Path(folder) / name).is_symlink()]
         hidden = [name for name in folders if name.startswith(".")]
         folders[:] = sorted(set(folders) - {*linked, *hidden})
-        yield from (here / name for name in sorted({*names, *linked, *hidden}))
+        yield from (relative / name for name in sorted({*names, *linked, *hidden}))
 
 
 def _verdict(top: Path, path: PurePosixPath) -> Path | str:
@@ -105,8 +105,8 @@ def _store(archive: zipfile.ZipFile, reading: BinaryIO, status: os.stat_result, 
     info = zipfile.ZipInfo(name, date_time=EARLIEST)
     info.external_attr = (stat.S_IFREG | stat.S_IMODE(status.st_mode) & 0o755) << 16
     info.file_size = status.st_size
-    left = status.st_size
+    bytes_left = status.st_size
     with archive.open(info, "w") as writing:
-        while left and (chunk := reading.read(min(left, CHUNK_BYTES))):
+        while bytes_left and (chunk := reading.read(min(bytes_left, CHUNK_BYTES))):
             writing.write(chunk)
-            left -= len(chunk)
+            bytes_left -= len(chunk)

@@ -67,7 +67,7 @@ class GitHubWorkflow:
         self._on_phase = on_phase
         self._on_launch = on_launch
         self._on_price = on_price
-        self.told = False
+        self.is_end_shown = False
         self._started = clock.monotonic()
         self._grouped = False
         self._said = ""
@@ -149,19 +149,19 @@ class GitHubWorkflow:
     def ended(self, outcome: Outcome) -> None:
         """Show the summary in the log, outside every group, and on the step's page. A failure becomes an annotation."""
         self.close()
-        self.told = True
+        self.is_end_shown = True
         outcome = self._masks.cleaned(outcome)
-        with self._tried("The annotation of the failure"):
+        with self._warn_on_failure("The annotation of the failure"):
             if outcome.ending is not Ending.SUCCEEDED or not proved_gone(outcome):
                 self._annotate_failure(outcome)
-        with self._tried("The summary in the log"):
+        with self._warn_on_failure("The summary in the log"):
             for line in lines(outcome, width=120):
                 self._write(f"│ {unfolded(line)}\n")
-        with self._tried("The summary on the step's page"):
+        with self._warn_on_failure("The summary on the step's page"):
             self.commands.summary(lambda room: self._masks.hide(self._summarise(outcome, self.tail, room)))
 
     @contextlib.contextmanager
-    def _tried(self, what: str) -> Iterator[None]:
+    def _warn_on_failure(self, what: str) -> Iterator[None]:
         """No way of telling the end of a run may change that end, or keep the other ways from it."""
         try:
             yield
@@ -172,10 +172,10 @@ class GitHubWorkflow:
 
     def refused(self, text: str) -> None:
         """Show an error before a run, whole in the log and as an annotation."""
-        self.said(text)
+        self.show(text)
         self.commands.annotate("error", unfolded(self._masks.hide(_inert(text))))
 
-    def said(self, text: str) -> None:
+    def show(self, text: str) -> None:
         """Write cvl-ci's own words on lines of their own."""
         self._shield.close()
         for line in self._masks.hide(_inert(text)).split("\n"):

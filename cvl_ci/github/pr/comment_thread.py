@@ -56,17 +56,17 @@ class CommentThread:
         with self._changed:
             self._hurried = True
             self._changed.notify_all()
-            said = self._changed.wait_for(lambda: self._word is None and not self._saying, timeout=within)
+            is_written = self._changed.wait_for(lambda: self._word is None and not self._saying, timeout=within)
             self._hurried = False
-            return said
+            return is_written
 
     def _keep_saying(self) -> None:
         while True:
             word, last = self._next()
-            told = self._discussion.put(word.write, last=last, stays=word.stays)
+            address = self._discussion.put(word.write, last=last, stays=word.stays)
             with self._changed:
                 self._saying = False
-                if told is None and not last and self._word is None and not self._discussion.silenced:
+                if address is None and not last and self._word is None and not self._discussion.silenced:
                     self._word = word  # it did not get through: once more, when it may
                 self._changed.notify_all()
 
@@ -74,9 +74,9 @@ class CommentThread:
         """Return the next text, and whether a caller waits for it."""
         with self._changed:
             while True:
-                left = 0.0 if self._hurried else self._discussion.seconds_to_wait
-                if self._word is not None and left <= 0:
+                seconds = 0.0 if self._hurried else self._discussion.seconds_to_wait
+                if self._word is not None and seconds <= 0:
                     break
-                self._changed.wait(left if self._word is not None else None)
+                self._changed.wait(seconds if self._word is not None else None)
             word, self._word, self._saying = self._word, None, True
             return word, self._hurried

@@ -21,7 +21,7 @@ _LEGS = re.compile(r"<!-- legs:([0-9a-f ]*) -->")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class IssueChange:
     """Result for a person: `opened`, `updated`, `closed` or nothing; and the issue's address."""
 
     did: str = ""
@@ -45,51 +45,51 @@ class RegressionIssue:
     def __init__(self, repository: Repository, *, marker: str) -> None:
         self._repository, self._marker = repository, marker
 
-    def tell(self, findings: Findings) -> Told:
+    def tell(self, findings: Findings) -> IssueChange:
         """Open, update or close the issue. Raises CvlError if GitHub refuses."""
-        open_one = self._ours()
+        open_one = self._find_issue()
         if open_one is None:
-            return self._opened(findings) if findings.bad else Told()
-        known = _legs(str(open_one.get("body") or ""))
-        waiting = known - set(findings.fine)
+            return self._opened(findings) if findings.bad else IssueChange()
+        issue_legs = _legs(str(open_one.get("body") or ""))
+        waiting = issue_legs - set(findings.fine)
         bad = sorted({*findings.bad, *waiting})
-        if bad or not known:  # a body that does not name its legs any more tells of no recovery
+        if bad or not issue_legs:  # a body that does not name its legs any more tells of no recovery
             return self._updated(open_one, findings, bad)
         return self._closed(open_one, findings)
 
-    def _ours(self) -> Mapping[str, Any] | None:
+    def _find_issue(self) -> Mapping[str, Any] | None:
         """Return the oldest open one. A pull request is an issue to this API, and is skipped."""
         author = self._author()
-        listed = self._repository.every("/issues", needs=WRITE, most=MOST_ISSUES, state="open", creator=author)
-        mine = [
+        entries = self._repository.list_entries("/issues", needs=WRITE, most=MOST_ISSUES, state="open", creator=author)
+        own_issues = [
             entry
-            for entry in listed
+            for entry in entries
             if "pull_request" not in entry
             and _login(entry) == author
             and str(entry.get("body") or "").startswith(self._marker)
         ]
-        return min(mine, key=_number, default=None)
+        return min(own_issues, key=_number, default=None)
 
     def _author(self) -> str:
         """Return the token's user. The workflow's own token may not ask, and belongs to the bot."""
         return self._repository.login() or BOT
 
-    def _opened(self, findings: Findings) -> Told:
-        made = self._send("POST", "/issues", {"title": findings.title, "body": self._body(findings, findings.bad)})
-        return Told(did="opened", url=_address(made))
+    def _opened(self, findings: Findings) -> IssueChange:
+        issue = self._send("POST", "/issues", {"title": findings.title, "body": self._body(findings, findings.bad)})
+        return IssueChange(did="opened", url=_address(issue))
 
-    def _updated(self, issue: Mapping[str, Any], findings: Findings, bad: Sequence[str]) -> Told:
+    def _updated(self, issue: Mapping[str, Any], findings: Findings, bad: Sequence[str]) -> IssueChange:
         """In place: a word of its own each night would be a mail each night."""
         if not findings.bad:  # nothing new is known of what it waits for
-            return Told(did="kept open", url=_address(issue))
+            return IssueChange(did="kept open", url=_address(issue))
         body = {"title": findings.title, "body": self._body(findings, bad)}
-        return Told(did="updated", url=_address(self._send("PATCH", f"/issues/{_number(issue)}", body)))
+        return IssueChange(did="updated", url=_address(self._send("PATCH", f"/issues/{_number(issue)}", body)))
 
-    def _closed(self, issue: Mapping[str, Any], findings: Findings) -> Told:
+    def _closed(self, issue: Mapping[str, Any], findings: Findings) -> IssueChange:
         path = f"/issues/{_number(issue)}"
         self._send("POST", f"{path}/comments", {"body": findings.recovered})
-        made = self._send("PATCH", path, {"state": "closed", "state_reason": "completed"})
-        return Told(did="closed", url=_address(made))
+        closed_issue = self._send("PATCH", path, {"state": "closed", "state_reason": "completed"})
+        return IssueChange(did="closed", url=_address(closed_issue))
 
     def _body(self, findings: Findings, bad: Sequence[str]) -> str:
         return f"{self._marker}<!-- legs:{' '.join(bad)} -->\n\n{findings.body}"
@@ -111,8 +111,8 @@ def _login(entry: Mapping[str, Any]) -> str:
 
 def _legs(body: str) -> set[str]:
     """Return the legs of the first line only: a machine's text stands further down."""
-    found = _LEGS.search(body.split("\n", 1)[0])
-    return set(found[1].split()) if found else set()
+    match = _LEGS.search(body.split("\n", 1)[0])
+    return set(match[1].split()) if match else set()
 
 
 def _number(issue: Mapping[str, Any]) -> int:

@@ -14,11 +14,11 @@ class ReportComment:
     """Comment of a report. `group`: separates several reports of one workflow. `say` gets the reason of a failure."""
 
     def __init__(
-        self, *, here: GitHubContext, group: str, token: str, clock: Clock, say: Callable[[str], None]
+        self, *, context: GitHubContext, group: str, token: str, clock: Clock, say: Callable[[str], None]
     ) -> None:
-        self._marker = marker(here.comment_key(f"report {group}"))
-        self._run, self._attempt = here.run or "0", here.attempt or "1"
-        self._discussion = StickyComment(here=here, token=token, marker=self._marker, clock=clock, say=say)
+        self._marker = marker(context.comment_key(f"report {group}"))
+        self._run, self._attempt = context.run or "0", context.attempt or "1"
+        self._discussion = StickyComment(context=context, token=token, marker=self._marker, clock=clock, say=say)
 
     @property
     def head(self) -> str:
@@ -37,5 +37,5 @@ class ReportComment:
         return self._discussion.put(write, last=True) or ""
 
     def _newer(self, before: str) -> bool:
-        theirs = run_of(before, self._marker)
-        return theirs is not None and theirs[0] > (int(self._run), int(self._attempt))
+        comment_run = run_of(before, self._marker)
+        return comment_run is not None and comment_run[0] > (int(self._run), int(self._attempt))

@@ -38,7 +38,7 @@ class StepComment:
     def __init__(
         self,
         *,
-        here: GitHubContext,
+        context: GitHubContext,
         group: str,
         token: str,
         masks: Masks,
@@ -46,12 +46,14 @@ class StepComment:
         say: Callable[[str], None],
         hushed: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._here, self._group, self._masks, self._say = here, group.strip(), masks, say
+        self._context, self._group, self._masks, self._say = context, group.strip(), masks, say
         self._hushed = hushed
-        self._marker = marker(here.comment_key(self._group))
-        self._run = Link(words="log of the run", url=here.run_url)
+        self._marker = marker(context.comment_key(self._group))
+        self._run = Link(words="log of the run", url=context.run_url)
         self._to_say: list[str] = []
-        discussion = StickyComment(here=here, token=token, marker=self._marker, clock=clock, say=self._to_say.append)
+        discussion = StickyComment(
+            context=context, token=token, marker=self._marker, clock=clock, say=self._to_say.append
+        )
         self._thread = CommentThread(discussion)
         self._begun = False
         self._row = ""
@@ -72,7 +74,7 @@ class StepComment:
             self._put(lambda before: before if self._newer(before, self._marker) else text)
         self._tell()
 
-    def ended(
+    def write_end(
         self,
         outcome: Outcome,
         *,
@@ -87,9 +89,9 @@ class StepComment:
         """
         outcome = self._masks.cleaned(outcome)
         if self._group:
-            self._put_row(group_row(outcome, leg=self._leg, run=self._run), ended=True, only_instead=only_instead)
+            self._put_row(group_row(outcome, leg=self._leg, run=self._run), has_ended=True, only_instead=only_instead)
         else:
-            head = f"{self._marker}{self._of_run(ended=True)}"
+            head = f"{self._marker}{self._of_run(has_ended=True)}"
             text = self._masks.hide(comment(outcome, marker=head, run=self._run, tail=tail, artifacts=artifacts))
 
             def write(before: str) -> str:
@@ -105,31 +107,31 @@ class StepComment:
             self._say(f"GitHub took no comment within {FLUSH_SECONDS:.0f} s. The step's summary has it all.")
         self._tell()
 
-    def _put_row(self, row: str, *, ended: bool = False, only_instead: bool = False) -> None:
-        row = self._of_run(ended=ended) + self._masks.hide(row)
+    def _put_row(self, row: str, *, has_ended: bool = False, only_instead: bool = False) -> None:
+        row = self._of_run(has_ended=has_ended) + self._masks.hide(row)
         if row == self._row:
             return
         self._row = row
-        key, head = self._here.row_key, row_head(self._here.row_key)
-        whole = partial(group_comment, title=self._group, marker=self._marker, key=key, row=row)
+        key, head = self._context.row_key, row_head(self._context.row_key)
+        add_row = partial(group_comment, title=self._group, marker=self._marker, key=key, row=row)
 
         def write(before: str) -> str:
             stands = only_instead and head not in before
-            return before if stands or self._newer(before, head) else self._masks.hide(whole(before))
+            return before if stands or self._newer(before, head) else self._masks.hide(add_row(before))
 
-        self._put(write, stays=row if ended else "")
+        self._put(write, stays=row if has_ended else "")
 
     def _newer(self, before: str, head: str) -> bool:
         """Return whether a later run owns the comment: this run's commit may be outdated."""
-        theirs, ours = run_of(before, head), run_of(self._of_run(), "")
-        return theirs is not None and ours is not None and theirs[0] > ours[0]
+        comment_run, own_run = run_of(before, head), run_of(self._of_run(), "")
+        return comment_run is not None and own_run is not None and comment_run[0] > own_run[0]
 
-    def _of_run(self, *, ended: bool = False) -> str:
-        return of_run(self._here.run or "0", self._here.attempt or "1", has_ended=ended)
+    def _of_run(self, *, has_ended: bool = False) -> str:
+        return of_run(self._context.run or "0", self._context.attempt or "1", has_ended=has_ended)
 
     @property
     def _leg(self) -> str:
-        return self._here.leg_in_words or self._here.job
+        return self._context.leg_in_words or self._context.job
 
     def _put(self, write: Callable[[str], str], *, stays: str = "") -> None:
         self._thread.put(lambda before: before if self._hushed() else write(before), stays=stays)

@@ -51,10 +51,10 @@ class StickyComment:
     """Sticky comment. `say` gets the reason once if nothing can be written."""
 
     def __init__(
-        self, *, here: GitHubContext, token: str, marker: str, clock: Clock, say: Callable[[str], None]
+        self, *, context: GitHubContext, token: str, marker: str, clock: Clock, say: Callable[[str], None]
     ) -> None:
-        self._here = here
-        self._client = Client(api=here.api, token=token, seconds=10.0, backoff=ONCE)
+        self._context = context
+        self._client = Client(api=context.api, token=token, seconds=10.0, backoff=ONCE)
         self._marker = marker
         self._clock = clock
         self._backoff = replace(BACKOFF, sleep=clock.sleep)
@@ -85,7 +85,7 @@ class StickyComment:
             return None
         self._not_before = self._clock.monotonic() + SECONDS_BETWEEN
         try:
-            address = self._asking(lambda: self._written(write))
+            address = self._retry(lambda: self._write(write))
             if stays and address:
                 self._heal(write, stays)
         except Refused as refused:
@@ -101,9 +101,9 @@ class StickyComment:
 
     # ---- one comment ----------------------------------------------------------------------------------------------
 
-    def _written(self, write: Callable[[str], str]) -> str:
+    def _write(self, write: Callable[[str], str]) -> str:
         number = self._request()
-        comment = self._ours(number)
+        comment = self._find_comment(number)
         before = comment.body if comment else ""
         body = write(before)
         if comment is None and not body:
@@ -112,7 +112,7 @@ class StickyComment:
             comment = _comment(self._ask("POST", f"/issues/{number}/comments", body={"body": body}))
             self._author = comment.author
             # Another job of the same name may have made one in the same second.
-            comment = self._ours(number) or comment
+            comment = self._find_comment(number) or comment
             if comment.body != body:
                 self._edit(comment, write(comment.body))
         elif body != before:
@@ -127,11 +127,11 @@ class StickyComment:
         share = hashlib.sha256(stays.encode("utf-8", "replace")).digest()[0] / 256
         for _ in range(HEALS):
             self._clock.sleep(SECONDS_TO_HEAL * (1 + share))
-            comment = self._asking(lambda: self._ours(self._request()))
+            comment = self._retry(lambda: self._find_comment(self._request()))
             body = comment.body if comment is not None else ""
             if stays in body or write(body) == body:
                 return
-            self._asking(lambda: self._written(write))
+            self._retry(lambda: self._write(write))
 
     def _request(self) -> int:
         number = self._pull_request()
@@ -139,15 +139,15 @@ class StickyComment:
             raise Refused(NO_REQUEST)
         return number
 
-    def _ours(self, number: int) -> _Comment | None:
+    def _find_comment(self, number: int) -> _Comment | None:
         """Return the oldest one, over all pages; remove younger twins."""
-        author = self._author or self._who()
-        every = (_comment(entry) for entry in self._listed(f"/issues/{number}/comments"))
-        mine = [one for one in every if one.author == author and one.body.startswith(self._marker)]
-        mine.sort(key=lambda comment: comment.number)
-        for twin in mine[1:]:
+        author = self._author or self._token_user()
+        comments = (_comment(entry) for entry in self._list_entries(f"/issues/{number}/comments"))
+        own_comments = [one for one in comments if one.author == author and one.body.startswith(self._marker)]
+        own_comments.sort(key=lambda comment: comment.number)
+        for twin in own_comments[1:]:
             self._delete(twin)
-        return mine[0] if mine else None
+        return own_comments[0] if own_comments else None
 
     def _delete(self, twin: _Comment) -> None:
         """Who shares it may have been faster."""
@@ -157,27 +157,29 @@ class StickyComment:
             if trouble.status != 404:
                 raise
 
-    def _who(self) -> str:
+    def _token_user(self) -> str:
         """Return the token's user. The workflow's own token may not ask, and is the bot's."""
         self._author = self._client.login() or BOT
         return self._author
 
     def _pull_request(self) -> int | None:
         if self._number is None:
-            self._number = self._here.event.pull_request
-        if self._number is None and self._here.event.asks_by_commit:
-            sha = self._here.event.sha or self._here.sha
-            for request in self._listed(f"/commits/{sha}/pulls"):
+            self._number = self._context.event.pull_request
+        if self._number is None and self._context.event.asks_by_commit:
+            sha = self._context.event.sha or self._context.sha
+            for request in self._list_entries(f"/commits/{sha}/pulls"):
                 head = client.member(request, "head", dict, of="a pull request")
-                theirs = head.get("repo")  # None: the fork was deleted since
-                inside = isinstance(theirs, dict) and theirs.get("full_name") == self._here.repository
+                head_repository = head.get("repo")  # None: the fork was deleted since
+                inside = (
+                    isinstance(head_repository, dict) and head_repository.get("full_name") == self._context.repository
+                )
                 if inside and request.get("state") == "open" and head.get("sha") == sha:
                     self._number = int(client.member(request, "number", int, of="a pull request"))
         return self._number
 
     # ---- asking ---------------------------------------------------------------------------------------------------
 
-    def _asking(self, ask: Callable[[], Answer]) -> Answer:
+    def _retry(self, ask: Callable[[], Answer]) -> Answer:
         """Return the answer, tried again after a hiccup. Each try looks first: a lost answer may hide a success."""
         try:
             return self._backoff.run(ask, pause=client.pause_with(self._backoff, now=self._clock.now))
@@ -192,30 +194,30 @@ class StickyComment:
     def _why(self, error: Trouble) -> str:
         if error.status not in {401, 403, 404}:
             return f"GitHub refused it ({str(error)[:200]})"
-        if self._here.event.from_fork:
+        if self._context.event.from_fork:
             return FORK
-        return DEPENDABOT if self._here.event.from_dependabot else PERMISSION
+        return DEPENDABOT if self._context.event.from_dependabot else PERMISSION
 
-    def _listed(self, path: str) -> Iterator[Mapping[str, Any]]:
+    def _list_entries(self, path: str) -> Iterator[Mapping[str, Any]]:
         """Yield the entries of all pages, because any page may hold the comment.
 
         Raise Trouble if there is no last one.
         """
-        return self._client.every(f"/repos/{self._here.repository}{path}")
+        return self._client.list_entries(f"/repos/{self._context.repository}{path}")
 
     def _ask(self, method: str, path: str, *, body: Mapping[str, object] | None = None) -> Any:
-        return self._client.ask(method, f"/repos/{self._here.repository}{path}", body=body)
+        return self._client.ask(method, f"/repos/{self._context.repository}{path}", body=body)
 
 
 def _comment(entry: object) -> _Comment:
     """Read one comment, or raise Trouble. GitHub may leave out the body of one, and its author."""
     number = client.member(entry, "id", int, of="a comment")
     address = client.member(entry, "html_url", str, of="a comment")
-    found: Any = entry
-    author = found.get("user")
+    fields: Any = entry
+    author = fields.get("user")
     return _Comment(
         number=number,
-        body=str(found.get("body") or ""),
+        body=str(fields.get("body") or ""),
         author=str(author.get("login") or "") if isinstance(author, dict) else "",
         address=address,
     )
