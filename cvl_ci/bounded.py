@@ -44,15 +44,15 @@ class TimedAdapter(HTTPAdapter):
         self._seconds = seconds
         super().__init__(pool_maxsize=connections, max_retries=0)
 
-    def init_poolmanager(self, *words: Any, **more: Any) -> None:
+    def init_poolmanager(self, *words: Any, **options: Any) -> None:
         """Make connections that hang up when the head of an answer takes too long."""
-        super().init_poolmanager(*words, **more)
+        super().init_poolmanager(*words, **options)
         manager: Any = self.poolmanager
         manager.pool_classes_by_scheme = timed(manager.pool_classes_by_scheme, seconds=self._seconds)
 
-    def proxy_manager_for(self, *words: Any, **more: Any) -> Any:
+    def proxy_manager_for(self, *words: Any, **options: Any) -> Any:
         """Make such connections through a proxy too."""
-        manager = super().proxy_manager_for(*words, **more)
+        manager = super().proxy_manager_for(*words, **options)
         if not hasattr(manager, "is_timed"):
             manager.pool_classes_by_scheme = timed(manager.pool_classes_by_scheme, seconds=self._seconds)
             manager.is_timed = True
@@ -66,26 +66,26 @@ class BoundedAdapter(TimedAdapter):
         self._most_bytes = most_bytes
         super().__init__(seconds=seconds, connections=connections)
 
-    def send(self, request: requests.PreparedRequest, *_: Any, **how: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
         """Raise OutOfBounds for a redirect too: a session follows one only after this."""
         until = time.monotonic() + self._seconds
         try:
-            answer = super().send(request, **{**how, "stream": True})
+            answer = super().send(request, **{**options, "stream": True})
         except requests.RequestException:
             in_time(until)
             raise
         except Exception as error:  # noqa: BLE001  urllib3 and http.client have more of their own than requests knows
             in_time(until)
             raise requests.ConnectionError(f"{type(error).__name__}: {str(error)[:200]}") from None
-        whole = False
+        is_complete = False
         try:
             if 300 <= answer.status_code < 400:
                 raise OutOfBounds(f"answer {answer.status_code} sends us elsewhere, where our credentials do not go")
             content = read(answer, most=self._most_bytes, until=until)
             answer.raw.release_conn()
-            answer.raw, whole = io.BytesIO(content), True
+            answer.raw, is_complete = io.BytesIO(content), True
         finally:
-            if not whole:
+            if not is_complete:
                 answer.close()
         return answer
 
@@ -101,12 +101,12 @@ def session(
     return bind(new, most_bytes=most_bytes, seconds=seconds)
 
 
-def bind(asking: requests.Session, *, most_bytes: int = MOST_BYTES, seconds: float = MOST_SECONDS) -> requests.Session:
+def bind(target: requests.Session, *, most_bytes: int = MOST_BYTES, seconds: float = MOST_SECONDS) -> requests.Session:
     """Give the same bounds to a session that another library made."""
     for scheme in ("https://", "http://"):
-        asking.mount(scheme, BoundedAdapter(most_bytes=most_bytes, seconds=seconds))
-    asking.max_redirects = 0
-    return asking
+        target.mount(scheme, BoundedAdapter(most_bytes=most_bytes, seconds=seconds))
+    target.max_redirects = 0
+    return target
 
 
 def timed(pools: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
@@ -121,13 +121,13 @@ def _timed_pool(pool: Any, seconds: float) -> Any:
     ordinary: Any = pool.ConnectionCls
 
     class TimedConnection(ordinary):  # type: ignore[misc]
-        def getresponse(self, *words: Any, **more: Any) -> Any:
+        def getresponse(self, *words: Any, **options: Any) -> Any:
             is_overdue = threading.Event()
             end = threading.Timer(seconds, _hang_up, [self, is_overdue])
             end.daemon = True
             end.start()
             try:
-                answer = super().getresponse(*words, **more)
+                answer = super().getresponse(*words, **options)
             finally:
                 end.cancel()
             if is_overdue.is_set():  # http.client takes a head that was cut for a whole one

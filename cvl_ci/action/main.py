@@ -56,9 +56,9 @@ def main(environ: Mapping[str, str]) -> int:
         publication.refuse(error)
         return error.exit_code
     except Exception:  # noqa: BLE001  a mistake of ours: its text may hold a machine's, so it goes out as our words do
-        where = wiring.keep_details(environ, step.masks.hide(traceback.format_exc()))
+        advice = wiring.keep_details(environ, step.masks.hide(traceback.format_exc()))
         step.workflow.refused(
-            f"A mistake in cvl-ci itself stopped this. {where}\nThe post step takes down what is saved."
+            f"A mistake in cvl-ci itself stopped this. {advice}\nThe post step takes down what is saved."
         )
         return CvlError.exit_code
     finally:
@@ -105,15 +105,15 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
 
     inputs = _inputs(environ)
     step.workflow.mask(*secrets_of(inputs.variables))
-    asked = step.asked
-    inputs = replace(inputs, mistakes=(*inputs.mistakes, *asked.mistakes))
-    if asked.verb == "reap":
+    request = step.asked
+    inputs = replace(inputs, mistakes=(*inputs.mistakes, *request.mistakes))
+    if request.verb == "reap":
         return _reap(inputs, step, publication, environ)
-    if asked.verb in {"matrix", "report", "history"}:
+    if request.verb in {"matrix", "report", "history"}:
         from cvl_ci.action import matrix_verbs
 
         return matrix_verbs.carry_out(step, publication, environ, inputs.mistakes)
-    run_anyway = asked.verb == "plan"
+    run_anyway = request.verb == "plan"
     policy, reason = ("run", "") if run_anyway else _policy(step, inputs)
     if policy == "sandbox":
         step.workflow.notice(reason)
@@ -122,7 +122,7 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
     step.workflow.mask(*secrets_of(plan))
     if policy == "run" and not run_anyway:
         step.require_committed(lambda: _unknown_files(inputs, plan))
-    only_plan = "plan" in {asked.verb, policy}
+    only_plan = "plan" in {request.verb, policy}
     plan = wiring.on_usable_clouds(plan, environ, wiring.prices(environ), by_inputs=True, asks_role=not only_plan)
     if policy == "plan":
         publication.skip(reason, _planned(plan, environ), title=plan.title)
@@ -159,14 +159,14 @@ def _reap(inputs: Inputs, step: Step, publication: StepPublication, environ: Map
     from cvl_ci.commands.reap import text
     from cvl_ci.inputs import action_variables
 
-    asked = step.asked
+    request = step.asked
     if inputs.mistakes:
         raise RequestError(inputs.mistakes)
     step.state.update(done=True)
     cloud = action_variables.value(environ, "cloud")
     environ = wiring.credentials(environ, wiring.clouds_named(cloud), mask=step.workflow.mask)
     reaped = wiring.reap(
-        environ, workflow=step.workflow, cloud=cloud, grace=asked.reap.grace, dry_run=asked.reap.dry_run
+        environ, workflow=step.workflow, cloud=cloud, grace=request.reap.grace, dry_run=request.reap.dry_run
     )
     publication.publish_sweep(reaped)
     error = text.verdict(reaped)
@@ -217,10 +217,10 @@ def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mappi
     )
     outcome = running.run(plan, owner=step.owner, outputs=step.outputs, tools=tools)
     step.state.update(ending=outcome.ending.value, reason=step.masks.hide(outcome.reason), exit_code=outcome.exit_code)
-    held = kept_machines(outcome)
+    machines = kept_machines(outcome)
     publication.publish(outcome)
     # Without a proof, post asks again.
-    step.state.update(done=accounted_for(outcome), kept_until=moment(held.until) if held else "")
+    step.state.update(done=accounted_for(outcome), kept_until=moment(machines.until) if machines else "")
     return outcome.exit_code
 
 
@@ -299,13 +299,13 @@ def _places(saved: StepState | None, environ: Mapping[str, str]) -> tuple[Place,
 
     if saved is not None and not saved.since:  # main wrote its state before it asked a provider
         return (Place(cloud=SANDBOX),) if wiring.sandbox_was_left(environ) else ()
-    asked = _inputs(environ).location.cloud or ()
-    if any(place.cloud == SANDBOX for place in asked):
+    chosen = _inputs(environ).location.cloud or ()
+    if any(place.cloud == SANDBOX for place in chosen):
         return (Place(cloud=SANDBOX),)
-    known = wiring.set_up(environ, by_inputs=True)
-    if wiring.THROUGH_SERVER in known:
-        return known
-    return tuple(dict.fromkeys([*(Place(cloud=place.cloud) for place in asked), *known])) or (Place(cloud="aws"),)
+    configured = wiring.set_up(environ, by_inputs=True)
+    if wiring.THROUGH_SERVER in configured:
+        return configured
+    return tuple(dict.fromkeys([*(Place(cloud=place.cloud) for place in chosen), *configured])) or (Place(cloud="aws"),)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ T = TypeVar("T")
 class MatrixRequest:
     """The inputs of a verb about many legs, and the step that gave them."""
 
-    given: many.Given
+    inputs: many.Given
     step: Step
     publication: StepPublication
     environ: Mapping[str, str]
@@ -62,31 +62,31 @@ class MatrixRequest:
 def carry_out(step: Step, publication: StepPublication, environ: Mapping[str, str], mistakes: Sequence[Mistake]) -> int:
     """Return the exit code. `mistakes`: those in the inputs of the other verbs. Raises CvlError."""
     verb = step.asked.verb
-    given, more = matrix_reader.read(environ, verb)
-    known = {mistake.field for mistake in more}
-    if mistakes or more:
-        raise RequestError([*(one for one in mistakes if one.field not in known), *more])
+    inputs, faults = matrix_reader.read(environ, verb)
+    faulty_fields = {mistake.field for mistake in faults}
+    if mistakes or faults:
+        raise RequestError([*(one for one in mistakes if one.field not in faulty_fields), *faults])
     step.state.update(done=True)
-    return VERBS[verb](MatrixRequest(given=given, step=step, publication=publication, environ=environ))
+    return VERBS[verb](MatrixRequest(inputs=inputs, step=step, publication=publication, environ=environ))
 
 
 # ---- matrix ---------------------------------------------------------------------------------------------------------
 
 
 def matrix(request: MatrixRequest) -> int:
-    built = many.planned(request.given, request.door)
-    workflow, on_dropped = request.step.workflow, many.on_dropped(request.given)
+    built = many.planned(request.inputs, request.door)
+    workflow, on_dropped = request.step.workflow, many.on_dropped(request.inputs)
     expected, code = built.expected(on_dropped), built.exit_code(on_dropped)
     *details, title = planning.as_text(built)
-    listed = [f"{leg.name}: at most ${leg.max_usd:.2f}" for leg in built.legs]
-    workflow.show("\n".join([*listed, *details, title]))
+    leg_lines = [f"{leg.name}: at most ${leg.max_usd:.2f}" for leg in built.legs]
+    workflow.show("\n".join([*leg_lines, *details, title]))
     if built.untested:
         tell = workflow.refused if code else workflow.warning
         tell(f"{title} Not tested: {'; '.join(f'{name}: {why}' for name, why in expected.dropped)}")
     elif not built.legs:
         workflow.notice(title)
     with suppress(OSError):
-        page: Callable[[int], str] = lambda room: markdown.matrix_page(title, [*details, *listed], room=room)  # noqa: E731
+        page: Callable[[int], str] = lambda room: markdown.matrix_page(title, [*details, *leg_lines], room=room)  # noqa: E731
         workflow.commands.summary(page)
     as_json = planning.as_json(built)
     request.publication.set_outputs(outputs.planned(as_json, expected, usd=built.max_usd, reason=title, exit_code=code))
@@ -98,41 +98,43 @@ def matrix(request: MatrixRequest) -> int:
 
 def report(request: MatrixRequest) -> int:
     workflow = request.step.workflow
-    with _asking(request) as gathering:
+    with _open_gathering(request) as gathering:
         gathered = _gathered(request, gathering)
         valid = _of_this_attempt(request, gathered.legs)
-        known = _earlier(request, gathering, valid.legs)
-    gated = bool(request.given.get("fail_on_regression"))
-    for line in known.notes:
+        earlier = _earlier_legs(request, gathering, valid.legs)
+    gated = bool(request.inputs.get("fail_on_regression"))
+    for line in earlier.notes:
         (workflow.warning if gated else workflow.notice)(line)
-    made = many.judge(
-        request.given,
+    result = many.judge(
+        request.inputs,
         valid.legs,
-        history=known.legs,
-        commits=known.commits,
+        history=earlier.legs,
+        commits=earlier.commits,
         troubles=gathered.troubles,
         outdated=valid.outdated,
         copies=gathered.copies,
     )
-    workflow.show("\n".join(reporting.as_text(made)))
-    issue = _published(request, made)
-    said = words.headline(made)
-    folder = str(request.given.get("into", many.FOLDER))
-    unknown = CvlError.exit_code if gated and known.unknown else 0
-    request.publication.set_outputs(outputs.reported(made, reason=said, folder=folder, issue=issue, otherwise=unknown))
+    workflow.show("\n".join(reporting.as_text(result)))
+    issue = _publish(request, result)
+    headline = words.headline(result)
+    folder = str(request.inputs.get("into", many.FOLDER))
+    unknown = CvlError.exit_code if gated and earlier.unknown else 0
+    request.publication.set_outputs(
+        outputs.reported(result, reason=headline, folder=folder, issue=issue, otherwise=unknown)
+    )
     if unknown:
-        workflow.refused(f"{said}. {known.notes[0]} So fail_on_regression cannot tell.")
-    if made.exit_code:
-        workflow.refused(f"{said}: {words.red_because(made)}")
-    elif made.dropped:
-        workflow.warning(f"{said}. Not tested: {'; '.join(words.left_out(made))}")
-    return made.exit_code or unknown
+        workflow.refused(f"{headline}. {earlier.notes[0]} So fail_on_regression cannot tell.")
+    if result.exit_code:
+        workflow.refused(f"{headline}: {words.red_because(result)}")
+    elif result.dropped:
+        workflow.warning(f"{headline}. Not tested: {'; '.join(words.left_out(result))}")
+    return result.exit_code or unknown
 
 
 def _gathered(request: MatrixRequest, gathering: Gathering) -> Gathered:
     """Return the summaries in folders, or in the artifacts of this run. Raises CvlError."""
-    if request.given.get("folders"):
-        legs, troubles = run_files.gather(request.given["folders"], field="folders")
+    if request.inputs.get("folders"):
+        legs, troubles = run_files.gather(request.inputs["folders"], field="folders")
         return Gathered(legs=tuple(legs), troubles=tuple(troubles))
     gathered = gathering.of_run(int(request.step.here.run))
     over = f"{gathered.expired} summaries of this run are past their retention" if gathered.expired else ""
@@ -141,7 +143,7 @@ def _gathered(request: MatrixRequest, gathering: Gathering) -> Gathered:
 
 def _of_this_attempt(request: MatrixRequest, legs: Sequence[Leg]) -> reruns.Checked:
     """Return the legs that tell of this attempt of this run. Legs of other runs, in folders, count as they are."""
-    context, in_folders = request.step.here, bool(request.given.get("folders"))
+    context, in_folders = request.step.here, bool(request.inputs.get("folders"))
     if not context.attempt.isdecimal():
         return reruns.Checked(legs=tuple(legs))
     run = context.run_url.rpartition("/attempts/")[0]
@@ -160,92 +162,100 @@ def _of_this_attempt(request: MatrixRequest, legs: Sequence[Leg]) -> reruns.Chec
     return replace(checked, legs=(*foreign, *checked.legs))
 
 
-def _earlier(request: MatrixRequest, gathering: Gathering, found: Sequence[Leg]) -> Earlier:
+def _earlier_legs(request: MatrixRequest, gathering: Gathering, legs: Sequence[Leg]) -> Earlier:
     """Without it all is measured and nothing compared: red only where a regression is to fail."""
-    if request.given["history"] == "none":
+    if request.inputs["history"] == "none":
         return Earlier()
     try:
-        return _asked_for(request, gathering, {(leg.key.example, leg.key.preset) for leg in found})
+        return _read_earlier(request, gathering, {(leg.key.example, leg.key.preset) for leg in legs})
     except CvlError as error:
         lost = f"Nothing is compared: {error.what} {error.next_step}".strip()
         return Earlier(commits=(run_files.NO_COMMIT,), notes=(lost,), unknown=True)
 
 
-def _asked_for(request: MatrixRequest, gathering: Gathering, work: Collection[Work]) -> Earlier:
-    here, event = request.step.here, request.step.here.event
+def _read_earlier(request: MatrixRequest, gathering: Gathering, work: Collection[Work]) -> Earlier:
+    context, event = request.step.here, request.step.here.event
     runs = EarlierRuns(
         _repository(request),
         gathering,
-        run=int(here.run),
-        workflow=request.given.get("baseline_workflow", ""),
+        run=int(context.run),
+        workflow=request.inputs.get("baseline_workflow", ""),
         report=request.step.artifact_stem(REPORT, attempt=""),
     )
-    base = request.given.get("base") or event.base_sha
-    commits = runs.commits(base or here.sha, without="" if base else here.sha)
-    if request.given["history"] == "branch":
-        return Earlier(legs=tuple(many.kept_in_branch(request.given, request.door).read()), commits=commits)
-    own = here.branch if event.name == "push" else event.default_branch
-    branch = event.base_branch or own or here.branch
-    return runs.read(branch=branch, commits=commits, nights=many.settings(request.given).nights, work=work)
+    base = request.inputs.get("base") or event.base_sha
+    commits = runs.commits(base or context.sha, without="" if base else context.sha)
+    if request.inputs["history"] == "branch":
+        return Earlier(legs=tuple(many.kept_in_branch(request.inputs, request.door).read()), commits=commits)
+    own = context.branch if event.name == "push" else event.default_branch
+    branch = event.base_branch or own or context.branch
+    return runs.read(branch=branch, commits=commits, nights=many.settings(request.inputs).nights, work=work)
 
 
-def _published(request: MatrixRequest, made: Report) -> str:
+def _publish(request: MatrixRequest, result: Report) -> str:
     """Publish the artifact first, so that the rest can link to it. Return the issue's address, or an empty text."""
-    step, asked = request.step, request.step.asked.publication
-    say = step.workflow.warning if asked.comment == "always" else step.workflow.progress
+    step, publication = request.step, request.step.asked.publication
+    say = step.workflow.warning if publication.comment == "always" else step.workflow.progress
     token = action_variables.value(request.environ, "github_token")
-    comment = ReportComment(context=step.here, group=asked.comment_group, token=token, clock=SystemClock(), say=say)
-    settings = replace(many.settings(request.given), head=comment.head)
-    written = reporting.files(made, assets=run_files.assets(), settings=settings)
-    page = (
-        _tried(request, "The report's page could not be kept", lambda: _kept(request, made, written)) or reporting.WHERE
+    comment = ReportComment(
+        context=step.here, group=publication.comment_group, token=token, clock=SystemClock(), say=say
     )
-    written = reporting.files(made, assets=run_files.assets(), settings=replace(settings, page=page))
-    summary, text = (step.masks.hide(written[name]) for name in (reporting.SUMMARY, reporting.COMMENT))
+    settings = replace(many.settings(request.inputs), head=comment.head)
+    files = reporting.files(result, assets=run_files.assets(), settings=settings)
+    page = (
+        _result_or_warning(request, "The report's page could not be kept", lambda: _keep_report(request, result, files))
+        or reporting.WHERE
+    )
+    files = reporting.files(result, assets=run_files.assets(), settings=replace(settings, page=page))
+    summary, text = (step.masks.hide(files[name]) for name in (reporting.SUMMARY, reporting.COMMENT))
     fitting: Callable[[int], str] = lambda room: summary if len(summary.encode()) <= room else ""  # noqa: E731
-    _tried(request, "The summary could not be written", lambda: step.workflow.commands.summary(fitting))
-    if asked.comment != "never":
-        quiet = asked.comment == "failure" and not made.exit_code and not any(row.worse for row in made.rows)
-        _tried(request, "The comment could not be written", lambda: comment.put(text, only_instead=quiet))
-    if not request.given.get("issue"):
+    _result_or_warning(request, "The summary could not be written", lambda: step.workflow.commands.summary(fitting))
+    if publication.comment != "never":
+        quiet = publication.comment == "failure" and not result.exit_code and not any(row.worse for row in result.rows)
+        _result_or_warning(request, "The comment could not be written", lambda: comment.put(text, only_instead=quiet))
+    if not request.inputs.get("issue"):
         return ""
-    return _tried(request, "The issue could not be written", lambda: _told_in_issue(request, made, page=page)) or ""
+    return (
+        _result_or_warning(request, "The issue could not be written", lambda: _update_issue(request, result, page=page))
+        or ""
+    )
 
 
-def _kept(request: MatrixRequest, made: Report, written: Mapping[str, str]) -> str:
+def _keep_report(request: MatrixRequest, result: Report, files: Mapping[str, str]) -> str:
     """Page, data and lines, as one artifact and in the workspace. Where the page is, in Markdown; empty: there only."""
-    step, asked = request.step, request.step.asked.publication
-    lines = "".join(f"{summaries.line(leg)}\n" for row in made.rows for leg in row.legs)
-    kept = {name: written[name] for name in (reporting.PAGE, reporting.DATA)} | {LINES: lines}
-    folder = many.write(step.masks.cleaned(kept), into=str(request.given.get("into", many.FOLDER)))
+    step, publication = request.step, request.step.asked.publication
+    lines = "".join(f"{summaries.line(leg)}\n" for row in result.rows for leg in row.legs)
+    contents = {name: files[name] for name in (reporting.PAGE, reporting.DATA)} | {LINES: lines}
+    folder = many.write(step.masks.cleaned(contents), into=str(request.inputs.get("into", many.FOLDER)))
     give_to_owner(folder)
-    if asked.retention_days == 0:
+    if publication.retention_days == 0:
         return ""
     name = step.artifact_stem(REPORT)
-    done = step.artifacts().upload(name, root=folder, paths=sorted(kept), retention_days=asked.retention_days)
-    if isinstance(done, Kept):
-        step.workflow.notice(f"The report is in {folder} of the workspace, and in no artifact: {done.reason}.")
+    upload = step.artifacts().upload(
+        name, root=folder, paths=sorted(contents), retention_days=publication.retention_days
+    )
+    if isinstance(upload, Kept):
+        step.workflow.notice(f"The report is in {folder} of the workspace, and in no artifact: {upload.reason}.")
         return ""
-    request.publication.set_outputs(outputs.artifact_outputs(artifact_id=done.id, url=done.url))
-    return markdown.page_at(Link(words=done.name, url=done.url))
+    request.publication.set_outputs(outputs.artifact_outputs(artifact_id=upload.id, url=upload.url))
+    return markdown.page_at(Link(words=upload.name, url=upload.url))
 
 
-def _told_in_issue(request: MatrixRequest, made: Report, *, page: str) -> str:
-    step, here = request.step, request.step.here
-    if here.event.pull_request is not None:
+def _update_issue(request: MatrixRequest, result: Report, *, page: str) -> str:
+    step, context = request.step, request.step.here
+    if context.event.pull_request is not None:
         step.workflow.notice("No issue is opened from a pull request: its comment says it all.")
         return ""
     hide = step.masks.hide
-    run = Link(words="log of the run", url=here.run_url)
+    run = Link(words="log of the run", url=context.run_url)
     change = RegressionIssue(
-        _repository(request), marker=marker(here.comment_key(f"issue {step.asked.publication.comment_group}"))
+        _repository(request), marker=marker(context.comment_key(f"issue {step.asked.publication.comment_group}"))
     ).tell(
         Findings(
-            bad=regressions.bad(made),
-            fine=regressions.fine(made),
-            title=hide(regressions.title(made, workflow=here.workflow)),
-            body=hide(markdown.issue(made, run=run, page=page)),
-            recovered=hide(markdown.recovered(made, run=run)),
+            bad=regressions.bad(result),
+            fine=regressions.fine(result),
+            title=hide(regressions.title(result, workflow=context.workflow)),
+            body=hide(markdown.issue(result, run=run, page=page)),
+            recovered=hide(markdown.recovered(result, run=run)),
         )
     )
     if change.did:
@@ -258,17 +268,19 @@ def _told_in_issue(request: MatrixRequest, made: Report, *, page: str) -> str:
 
 def history(request: MatrixRequest) -> int:
     """Add this run's legs to the branch, and write all of the branch into a file where the inputs name one."""
-    with _asking(request) as gathering:
+    with _open_gathering(request) as gathering:
         gathered = _gathered(request, gathering)
-    kept = many.kept_in_branch(request.given, request.door)
-    count = many.remember(kept, gathered.legs, branch=request.given.get("branch", many.BRANCH), door=request.door)
+    branch_history = many.kept_in_branch(request.inputs, request.door)
+    count = many.remember(
+        branch_history, gathered.legs, branch=request.inputs.get("branch", many.BRANCH), door=request.door
+    )
     for trouble in gathered.troubles:
         request.step.workflow.warning(trouble)
-    if request.given.get("into"):
-        run_files.write_lines(kept.read(), Path(request.given["into"]))
-        give_to_owner(Path(request.given["into"]))
-    said = f"{count} runs are in the history."
-    request.publication.set_outputs({"ending": "succeeded", "reason": said, "exit_code": "0", "legs": str(count)})
+    if request.inputs.get("into"):
+        run_files.write_lines(branch_history.read(), Path(request.inputs["into"]))
+        give_to_owner(Path(request.inputs["into"]))
+    reason = f"{count} runs are in the history."
+    request.publication.set_outputs({"ending": "succeeded", "reason": reason, "exit_code": "0", "legs": str(count)})
     return 0
 
 
@@ -276,25 +288,25 @@ def history(request: MatrixRequest) -> int:
 
 
 def _repository(request: MatrixRequest) -> Repository:
-    here = request.step.here
+    context = request.step.here
     token = action_variables.value(request.environ, "github_token")
-    if not token or not re.fullmatch(r"\d+", here.run) or not here.repository:
+    if not token or not re.fullmatch(r"\d+", context.run) or not context.repository:
         raise CvlError(
             "GitHub cannot be asked what the legs left: there is no token, or this is no run of a workflow.",
             next_step="Leave the input github_token as it is, or name folders.",
         )
-    return Repository(api=here.api, token=token, name=here.repository)
+    return Repository(api=context.api, token=token, name=context.repository)
 
 
 @contextmanager
-def _asking(request: MatrixRequest) -> Iterator[Gathering]:
+def _open_gathering(request: MatrixRequest) -> Iterator[Gathering]:
     """Raise CvlError without a token, and outside a workflow run."""
     with closing(Http(environ=request.environ, connections=AT_ONCE)) as http:
         token = action_variables.value(request.environ, "github_token")
         yield Gathering(_repository(request), http=http, api=request.step.here.api, token=token)
 
 
-def _tried(request: MatrixRequest, what: str, do: Callable[[], T]) -> T | None:
+def _result_or_warning(request: MatrixRequest, what: str, do: Callable[[], T]) -> T | None:
     """Return the result, or warn and return None: a failed publication turns no green report red."""
     try:
         return do()

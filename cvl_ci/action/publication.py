@@ -190,7 +190,7 @@ class StepPublication:
         from cvl_ci.commands.publish import Files, Subject
         from cvl_ci.result.benchmark.leg import LAST_LINES
 
-        step, here = self._step, self._step.here
+        step, context = self._step, self._step.here
         return Files(
             folder=step.outputs,
             name=step.artifact_stem(""),
@@ -198,11 +198,11 @@ class StepPublication:
                 example=state.example,
                 preset=state.preset,
                 image=state.image,
-                commit=here.event.head_sha or here.event.sha or here.sha,
-                leg=here.leg_in_words,
-                run_url=here.run_url,
-                job=here.job_name,
-                check_run=here.check_run,
+                commit=context.event.head_sha or context.event.sha or context.sha,
+                leg=context.leg_in_words,
+                run_url=context.run_url,
+                job=context.job_name,
+                check_run=context.check_run,
                 first_error=step.workflow.errors.first_error(),
                 last_lines=step.workflow.tail[-LAST_LINES:],
             ),

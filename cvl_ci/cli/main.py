@@ -134,14 +134,14 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
     finally:
         terminal.close()
     if parsed.json_summary:
-        told = to_json(console.cleaned(outcome), commit=environ.get("GITHUB_SHA", ""))
-        return _written(
-            Path(parsed.json_summary), json.dumps(told, indent=2, allow_nan=False), outcome.exit_code, console
+        summary = to_json(console.cleaned(outcome), commit=environ.get("GITHUB_SHA", ""))
+        return _write_summary(
+            Path(parsed.json_summary), json.dumps(summary, indent=2, allow_nan=False), outcome.exit_code, console
         )
     return outcome.exit_code
 
 
-def _written(path: Path, text: str, exit_code: int, console: Console) -> int:
+def _write_summary(path: Path, text: str, exit_code: int, console: Console) -> int:
     """Return the exit code.
 
     A requested summary that is missing turns a success into a failure; a failure keeps its own code.
@@ -237,12 +237,12 @@ def _drill(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
     from cvl_ci.commands.drill import text as drill_words
     from cvl_ci.result.receipt import table
 
-    given = verb_options.read(parsed, options.verb_options("drill"))
+    values = verb_options.read(parsed, options.verb_options("drill"))
     terminal = console.terminal()
     try:
         with Stopping(terminal.warning):
             receipts = wiring.drill(
-                environ, given, say=terminal.notice, hear=lambda line: terminal.notice(f"  {line}") if line else None
+                environ, values, say=terminal.notice, hear=lambda line: terminal.notice(f"  {line}") if line else None
             )
     except KeyboardInterrupt:
         console.tell("The drill was stopped, and nothing of it is left.")
@@ -251,8 +251,8 @@ def _drill(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
         terminal.close()
     for receipt in receipts:
         console.say(*drill_words.lines(receipt))
-    if given.get("all"):
-        console.say("", table(receipts, place=str(given["cloud"])))
+    if values.get("all"):
+        console.say("", table(receipts, place=str(values["cloud"])))
     return drill_words.exit_code(receipts)
 
 

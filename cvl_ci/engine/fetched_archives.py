@@ -42,5 +42,5 @@ class Brought:
         problem = " ".join([*self.problems, *([fetched.problem] if fetched.problem else [])]) or None
         paths = [file.path for file in fetched.files]
         missed = [] if problem else transfer.unmatched(self.globs, paths, directory=self._directory)
-        told = [f"`outputs`: {glob!r} fetched no file: the job wrote no file that matches it." for glob in missed]
-        return replace(fetched, problem=problem, warnings=tuple(told))
+        warnings = [f"`outputs`: {glob!r} fetched no file: the job wrote no file that matches it." for glob in missed]
+        return replace(fetched, problem=problem, warnings=tuple(warnings))

@@ -91,8 +91,8 @@ def end(*, lease: str) -> str:
     a lost machine ends with 255, and kubectl to a deleted pod ends with 1.
     """
     sums = f'for log in {SETUP_STREAM} {JOB_STREAM}; do sed "s/^/log=$log /" "log/$log/sum"; {_SIZES}; done'
-    told = f"cd ~/.cvl-ci/{lease} && {{ cat end gpu samples/told; head -n {MOST_LEFT} left; {sums}; }}"
-    return f"{{ {told}; }} 2> /dev/null | head -c {LONGEST_END}; echo; echo {ANSWERED}"
+    parts = f"cd ~/.cvl-ci/{lease} && {{ cat end gpu samples/told; head -n {MOST_LEFT} left; {sums}; }}"
+    return f"{{ {parts}; }} 2> /dev/null | head -c {LONGEST_END}; echo; echo {ANSWERED}"
 
 
 def has_answered(code: int, output: str) -> bool:

@@ -111,7 +111,7 @@ class _Link:
 
     place: PurePosixPath
     text: str
-    shown: str
+    name_on_machine: str
 
 
 @dataclass(kw_only=True)
@@ -164,15 +164,15 @@ class _Unpacking:
                 self._link(link)
                 created.append(link)
             except Refused as refusal:
-                self._refuse(link.shown, str(refusal))
+                self._refuse(link.name_on_machine, str(refusal))
             except OSError as error:
-                self._refuse(link.shown, _reason(error))
+                self._refuse(link.name_on_machine, _reason(error))
         for link in created:
             try:
                 os.stat(str(link.place), dir_fd=self.top)
             except OSError:
                 os.unlink(str(link.place), dir_fd=self.top)
-                self._refuse(link.shown, "a link to a file that did not arrive")
+                self._refuse(link.name_on_machine, "a link to a file that did not arrive")
 
     def _take_one(self, source: int, member: Member, kind: str, base: PurePosixPath) -> None:
         name = readable(member.name)
@@ -182,7 +182,7 @@ class _Unpacking:
             if member.kind is Kind.LINK:
                 target = base / place_of(inside(path.parent, readable(member.target)), kind, self.directory)
                 text = posixpath.relpath(str(target), str(place.parent))
-                self.links[str(place)] = _Link(place=place, text=text, shown=name)
+                self.links[str(place)] = _Link(place=place, text=text, name_on_machine=name)
             elif member.kind is Kind.HARD_LINK:
                 original = base / place_of(inside(PurePosixPath(), readable(member.target)), kind, self.directory)
                 self._copy(original, place, member)

@@ -35,8 +35,8 @@ def read(value: object) -> dict[str, int]:
         pairs = []
     else:
         raise Wrong("is not a GPU, as in `A100:1`, `{L4:1, A10G:1}` or `none`")
-    counted = {name: _count(count) for name, count in pairs}
-    return Preferred(counted) if _is_in_order(value) and len(counted) > 1 else counted
+    counts = {name: _count(count) for name, count in pairs}
+    return Preferred(counts) if _is_in_order(value) and len(counts) > 1 else counts
 
 
 def _is_in_order(value: object) -> bool:
@@ -71,8 +71,8 @@ def _near(name: str, known: Collection[str]) -> tuple[str, ...]:
     """Without what follows its first dash, alike letters, the same beginning: `A100-40GB` is most likely A100."""
     head = name.lower().partition("-")[0]
     starts = sorted((word for word in known if word.lower().startswith(name.lower()[:3])), key=len)
-    found = dict.fromkeys([*(word for word in known if word.lower() == head), *near(name, known), *starts])
-    return tuple(found)[:3]
+    candidates = dict.fromkeys([*(word for word in known if word.lower() == head), *near(name, known), *starts])
+    return tuple(candidates)[:3]
 
 
 def _pairs(text: str) -> list[tuple[str, object]]:

@@ -18,7 +18,9 @@ def names() -> frozenset[str]:
     from cvl_ci.inputs.credential_inputs import CREDENTIAL_INPUTS  # noqa: PLC0415
     from cvl_ci.inputs.table import action_options  # noqa: PLC0415
 
-    return frozenset([option.name for option in action_options()] + [each.name for each in CREDENTIAL_INPUTS])
+    return frozenset(
+        [option.name for option in action_options()] + [credential.name for credential in CREDENTIAL_INPUTS]
+    )
 
 
 def variable(name: str) -> str:

@@ -37,16 +37,16 @@ class AnyOrderParser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         before, rest = _split(list(args or ()))
         optional = {flag for flag, action in self._option_string_actions.items() if action.nargs == "?"}
-        found, left = super().parse_known_args(_alone(before, optional), namespace)
-        found.rest = rest
-        found.unknown = [word for word in left if _is_flag(word)]
-        found.known_flags = sorted(self._option_string_actions)
-        values, found.doubtful = self._values_of_unknown(before, found.unknown, optional)
-        found.words = [word for word in left if not _is_flag(word)]
+        parsed, remainder = super().parse_known_args(_alone(before, optional), namespace)
+        parsed.rest = rest
+        parsed.unknown = [word for word in remainder if _is_flag(word)]
+        parsed.known_flags = sorted(self._option_string_actions)
+        values, parsed.doubtful = self._values_of_unknown(before, parsed.unknown, optional)
+        parsed.words = [word for word in remainder if not _is_flag(word)]
         for value in values:
-            if value in found.words:
-                found.words.remove(value)
-        return found, []
+            if value in parsed.words:
+                parsed.words.remove(value)
+        return parsed, []
 
     def _values_of_unknown(
         self, line: list[str], unknown: Collection[str], optional: Collection[str]
@@ -120,16 +120,16 @@ def from_namespace(parsed: argparse.Namespace, *, environment: Mapping[str, str]
 
     The example that follows would be a guess, and so would every message on it.
     """
-    given = {name: getattr(parsed, name, None) for name in (option.name for option in run_options(EntryPoint.CLI))}
+    values = {name: getattr(parsed, name, None) for name in (option.name for option in run_options(EntryPoint.CLI))}
     words: list[str] = list(getattr(parsed, "words", ()))
     mistakes = unknown_options(parsed)
-    given["example"], given["preset"] = (*words, None, None)[:2]
-    given["args"] = list(getattr(parsed, "rest", ())) or None
+    values["example"], values["preset"] = (*words, None, None)[:2]
+    values["args"] = list(getattr(parsed, "rest", ())) or None
     if len(words) > 2 and not mistakes:
         surplus = " ".join(words[2:])
         problem = "is one word too many: put arguments for the script after `--`"
         mistakes.append(Mistake(field="command line", value=surplus, problem=problem))
-    inputs = from_words(given, unknown=mistakes, environment=environment)
+    inputs = from_words(values, unknown=mistakes, environment=environment)
     if getattr(parsed, "doubtful", False):
         raise RequestError(inputs.mistakes)
     return inputs

@@ -78,13 +78,13 @@ def _add_one_run(verbs: Verbs) -> None:
 
 
 def _add_tabled(verbs: Verbs) -> None:
-    told = {
+    help_texts = {
         "matrix": "examples × clouds × GPUs, priced, as the workflow's matrix; no network",
         "report": "make a summary, a comment and a page of the legs of a run",
         "history": "keep runs as lines in a branch, and read them back",
         "drill": "kill a real run on purpose, and show what ends its machine, and how soon",
     }
-    for verb, text in told.items():
+    for verb, text in help_texts.items():
         verb_options.add_arguments(verbs.add_parser(verb, help=text), table.verb_options(verb))
 
 

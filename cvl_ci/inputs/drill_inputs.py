@@ -20,18 +20,18 @@ KILLS = (SIGINT, SIGTERM, SIGKILL, RUNNER_LOST, API_SERVER, NETWORK, CREDENTIALS
 
 
 def one_place(value: object) -> Place:
-    found = locations.read(value)
-    if len(found) != 1:
+    places = locations.read(value)
+    if len(places) != 1:
         raise Wrong("is not one cloud: name where the drill shall be, as in `sandbox` or `aws/us-east-1`")
-    return found[0]
+    return places[0]
 
 
-def _one_of(known: Sequence[str]) -> Callable[[object], str]:
+def _one_of(words: Sequence[str]) -> Callable[[object], str]:
     def read(value: object) -> str:
         word = parsers.text(value)
-        by_small = {each.lower(): each for each in known}
+        by_small = {choice.lower(): choice for choice in words}
         if word.lower() not in by_small:
-            raise Wrong("is none of these", near=near(word, known) or tuple(known))
+            raise Wrong("is none of these", near=near(word, words) or tuple(words))
         return by_small[word.lower()]
 
     return read

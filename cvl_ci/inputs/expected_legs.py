@@ -34,31 +34,31 @@ class Expected:
 
 def as_json(expected: Expected) -> str:
     """One line, for the report's input."""
-    known = {
+    content = {
         "legs": list(expected.legs),
         "dropped": [{"name": name, "why": why} for name, why in expected.dropped[:MOST_DROPPED]],
         "on_dropped": expected.on_dropped,
         "because": expected.because,
     }
-    return json.dumps(known, ensure_ascii=False)
+    return json.dumps(content, ensure_ascii=False)
 
 
 def read(text: object) -> Expected:
     """Of the output `expected` of `verb: matrix`, or of its `matrix`, which names the legs alone. Raises Wrong."""
     try:
-        known = json.loads(str(text))
-        if "include" in known:
-            return Expected(legs=tuple(str(leg["name"]) for leg in known["include"]))
-        return _read(known)
+        content = json.loads(str(text))
+        if "include" in content:
+            return Expected(legs=tuple(str(leg["name"]) for leg in content["include"]))
+        return _read(content)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Wrong("is neither the output `expected` nor the output `matrix` of `verb: matrix`") from None
 
 
-def _read(known: Mapping[str, Any]) -> Expected:
+def _read(content: Mapping[str, Any]) -> Expected:
     """Return the expected legs. Any word but `warn` counts as `fail`, so a mistake turns no left-out leg green."""
     return Expected(
-        legs=tuple(map(str, known["legs"])),
-        dropped=tuple((str(one["name"]), str(one["why"])) for one in known["dropped"]),
-        on_dropped=WARN if known["on_dropped"] == WARN else FAIL,
-        because=str(known["because"]),
+        legs=tuple(map(str, content["legs"])),
+        dropped=tuple((str(one["name"]), str(one["why"])) for one in content["dropped"]),
+        on_dropped=WARN if content["on_dropped"] == WARN else FAIL,
+        because=str(content["because"]),
     )

@@ -52,11 +52,11 @@ def runner(value: object) -> str:
 
 def check_regions(place: Place, regions: Callable[[str], Sequence[str]]) -> None:
     """Raise Wrong for a region that the cloud does not have, where its regions are known."""
-    known = regions(place.cloud)
-    if place.region is None or not known:
+    region_names = regions(place.cloud)
+    if place.region is None or not region_names:
         return
-    if place.region not in known:
-        raise Wrong(f"is no region of {place.cloud}", near=near(place.region, known), shown=place.region)
+    if place.region not in region_names:
+        raise Wrong(f"is no region of {place.cloud}", near=near(place.region, region_names), shown=place.region)
     if place.zone and place.cloud in _ZONE_BEGINS_WITH_REGION and not place.zone.startswith(place.region):
         raise Wrong(f"is no zone of {place.region}", near=(f"{place.region}a",), shown=place.zone)
 
@@ -85,8 +85,8 @@ def _place(entry: str) -> Place:
     region, _, zone = rest.partition("/")
     if "/" in zone or (zone and not region):
         raise Wrong("is not cloud, cloud/region or cloud/region/zone", shown=entry)
-    return Place(cloud=cloud, region=_given(region), zone=_given(zone))
+    return Place(cloud=cloud, region=_name_or_none(region), zone=_name_or_none(zone))
 
 
-def _given(part: str) -> str | None:
+def _name_or_none(part: str) -> str | None:
     return None if part.strip() in ("", "*") else part.strip()

@@ -15,21 +15,21 @@ from cvl_ci.inputs.table import MATRIX_OPTIONS, verb_options
 def read(environment: Mapping[str, str], verb: str) -> tuple[dict[str, Any], list[Mistake]]:
     """Return the typed inputs of a verb by name, absent ones left out, and everything that is wrong."""
     options = verb_options(verb, EntryPoint.ACTION)
-    taken = {option.name for option in options}
+    names = {option.name for option in options}
     mistakes = [
         Mistake(field=option.name, value=text, problem=f"is no input of `verb: {verb}`")
         for option in MATRIX_OPTIONS
         if EntryPoint.ACTION in option.entry_points
-        and option.name not in taken
+        and option.name not in names
         and (text := action_variables.value(environment, option.name)) not in {"", option.action_default}
     ]
-    typed: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for option in options:
         text = action_variables.value(environment, option.name) or option.action_default
         if not text:
             continue
         try:
-            typed[option.name] = option.read(text)
+            values[option.name] = option.read(text)
         except Wrong as wrong:
             mistakes.append(Mistake(field=option.name, value=text, problem=wrong.problem, near=wrong.near))
-    return typed, mistakes
+    return values, mistakes

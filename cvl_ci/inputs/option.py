@@ -116,8 +116,8 @@ def option(
 def options_of(*groups: type[Any]) -> tuple[InputOption, ...]:
     """Return what these groups declare, in order."""
     return tuple(
-        dataclasses.replace(each.metadata["option"], name=each.name)
+        dataclasses.replace(field.metadata["option"], name=field.name)
         for group in groups
-        for each in dataclasses.fields(group)
-        if "option" in each.metadata
+        for field in dataclasses.fields(group)
+        if "option" in field.metadata
     )

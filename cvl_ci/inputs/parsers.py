@@ -128,8 +128,8 @@ def amount(value: object) -> float:
 
 def gibibytes(value: object) -> float:
     """Return a least memory in GiB, from SkyPilot's units: `16`, `16+`, `16GB`, `500MB`; a number alone is GiB."""
-    found = _MEMORY.fullmatch(value.strip().lower()) if isinstance(value, str) else None
-    number = _number(_number(found["number"]) * _GIB[found["unit"] or "g"]) if found else _number(value)
+    match = _MEMORY.fullmatch(value.strip().lower()) if isinstance(value, str) else None
+    number = _number(_number(match["number"]) * _GIB[match["unit"] or "g"]) if match else _number(value)
     if number <= 0:
         raise Wrong("is not more than 0")
     return number
@@ -151,10 +151,10 @@ def dollars(value: object) -> float:
 
 def minutes(value: object) -> float:
     """`90m`, `2h`, `1h30m`; a number alone is minutes."""
-    found = _DURATION.fullmatch(value.strip().lower().replace(" ", "")) if isinstance(value, str) else None
-    given = {unit: count for unit, count in (found.groupdict().items() if found else ()) if count}
+    match = _DURATION.fullmatch(value.strip().lower().replace(" ", "")) if isinstance(value, str) else None
+    counts = {unit: count for unit, count in (match.groupdict().items() if match else ()) if count}
     try:
-        number = sum(_number(count) * _MINUTES[unit] for unit, count in given.items()) if given else _number(value)
+        number = sum(_number(count) * _MINUTES[unit] for unit, count in counts.items()) if counts else _number(value)
     except Wrong:
         raise Wrong("is not a length of time, as in `90m`, `2h` or `1h30m`") from None
     if number <= 0:
@@ -179,13 +179,13 @@ def flag(value: object) -> bool:
     raise Wrong("is neither true nor false")
 
 
-def choice(*known: str) -> Callable[[object], str]:
+def choice(*choices: str) -> Callable[[object], str]:
     """Return a reader of one of these words, in any case."""
 
     def read(value: object) -> str:
         word = text(value)
-        if word.lower() not in known:
-            raise Wrong(f"is none of {', '.join(known)}", near=near(word, known))
+        if word.lower() not in choices:
+            raise Wrong(f"is none of {', '.join(choices)}", near=near(word, choices))
         return word.lower()
 
     return read
@@ -207,16 +207,16 @@ def environment(value: object) -> dict[str, str]:
 def secrets(environment: Mapping[str, str]) -> Callable[[object], dict[str, Secret]]:
     """As `environment`, into Secrets; a NAME alone takes its value from the given environment."""
 
-    def taken(name: str) -> str:
+    def value_of(name: str) -> str:
         if environment.get(name):
             return environment[name]
         # A word alone may be the secret itself: the message repeats only a word in the form of a name.
-        shown = name if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else "***"
-        raise Wrong("is not set in the environment: give NAME=VALUE, or set it", shown=shown)
+        display = name if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else "***"
+        raise Wrong("is not set in the environment: give NAME=VALUE, or set it", shown=display)
 
     def read(value: object) -> dict[str, Secret]:
         try:
-            return {name: Secret(text) for name, text in _pairs(value, alone=taken)}
+            return {name: Secret(text) for name, text in _pairs(value, alone=value_of)}
         except Wrong as wrong:
             raise Wrong(wrong.problem, near=wrong.near, shown=wrong.shown or "***") from None
 
@@ -224,16 +224,16 @@ def secrets(environment: Mapping[str, str]) -> Callable[[object], dict[str, Secr
 
 
 def globs(value: object) -> tuple[str, ...]:
-    found = tuple(glob for line in _lines(value) if (glob := line.strip()))
-    for glob in found:
+    texts = tuple(glob for line in _lines(value) if (glob := line.strip()))
+    for glob in texts:
         below = glob.lstrip("! ")
         if below.startswith(("/", "~")) or ".." in below.split("/"):
             raise Wrong("leads out of the working directory", shown=glob)
     try:
-        patterns(found, directory=".")
+        patterns(texts, directory=".")
     except TooMany:
-        raise Wrong(f"stands for more than {MOST_PATTERNS} patterns by its braces", shown=found[0]) from None
-    return found
+        raise Wrong(f"stands for more than {MOST_PATTERNS} patterns by its braces", shown=texts[0]) from None
+    return texts
 
 
 def _number(value: object) -> float:

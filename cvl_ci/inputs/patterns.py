@@ -50,10 +50,10 @@ def patterns(globs: Sequence[str], *, directory: str) -> tuple[Pattern, ...]:
 
     `directory`: the working directory below the root. Patterns match in it and below the root.
     """
-    found = [pattern for glob in globs for pattern in _read(glob, _steps(directory))]
-    if found and all(pattern.takes_out for pattern in found):
-        found = [*_read("**", []), *found]
-    return tuple(found)
+    result = [pattern for glob in globs for pattern in _read(glob, _steps(directory))]
+    if result and all(pattern.takes_out for pattern in result):
+        result = [*_read("**", []), *result]
+    return tuple(result)
 
 
 def _read(glob: str, inner: Sequence[str]) -> Iterator[Pattern]:
@@ -64,15 +64,15 @@ def _read(glob: str, inner: Sequence[str]) -> Iterator[Pattern]:
         steps = _steps(one)
         if not steps:
             continue
-        here = "".join(_literal(step) + "/" for step in inner)
-        start = f"({here})?" if here else ""
+        prefix = "".join(_literal(step) + "/" for step in inner)
+        start = f"({prefix})?" if prefix else ""
         anywhere = "/" not in one.rstrip("/")
         named = not takes_out and not _MAGIC.search(one) and not one.endswith("/") and "\\" not in one
         yield Pattern(
             text=glob,
             expression=("([^/]+/)*" if anywhere else start) + _below(steps, only=one.endswith("/")),
             takes_out=takes_out,
-            outright=(here if anywhere else start) + "/".join(map(_literal, steps)) if named else "",
+            outright=(prefix if anywhere else start) + "/".join(map(_literal, steps)) if named else "",
         )
 
 
@@ -158,18 +158,18 @@ def _literal(text: str) -> str:
 
 def _spelled_out(text: str) -> list[str]:
     """`{a,b}c` as `ac` and `bc`. Braces without a comma are plain signs. Raises TooMany."""
-    todo, done = [text], list[str]()
+    todo, results = [text], list[str]()
     while todo:
-        if len(todo) + len(done) > MOST_PATTERNS:
+        if len(todo) + len(results) > MOST_PATTERNS:
             raise TooMany
         one = todo.pop(0)
         span = _braces(one)
         if span is None:
-            done.append(one)
+            results.append(one)
         else:
             start, end, choices = span
             todo[:0] = [one[:start] + choice + one[end:] for choice in choices]
-    return done
+    return results
 
 
 def _braces(text: str) -> tuple[int, int, list[str]] | None:

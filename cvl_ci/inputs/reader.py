@@ -39,8 +39,8 @@ class Spelling(enum.Enum):
     INPUT = "input"
 
     def of(self, name: str) -> str:
-        known = RUN_BY_NAME.get(name)
-        if self is Spelling.FLAG and not (known and known.is_positional):
+        option = RUN_BY_NAME.get(name)
+        if self is Spelling.FLAG and not (option and option.is_positional):
             return "--" + name.replace("_", "-")
         return name
 
@@ -74,11 +74,11 @@ class Inputs:
 
 def from_keywords(given: Mapping[str, object], *, environment: Mapping[str, str]) -> Inputs:
     """Return the inputs of the library's keywords. `environment`: holds the value of a secret that has only a name."""
-    known = [option.name for option in run_options(EntryPoint.LIBRARY)]
+    names = [option.name for option in run_options(EntryPoint.LIBRARY)]
     unknown = [
-        Mistake(field=name, value=_shown(value), problem="is no input", near=near(name, known))
+        Mistake(field=name, value=_as_text(value), problem="is no input", near=near(name, names))
         for name, value in given.items()
-        if name not in known
+        if name not in names
     ]
     return _inputs(given, Spelling.KEYWORD, environment=environment, mistakes=unknown)
 
@@ -90,12 +90,12 @@ def from_environment(environment: Mapping[str, str]) -> Inputs:
     """
     values = action_variables.values(environment)
     unknown = [
-        Mistake(field=name, value=_shown(value), problem="is no input", near=near(name, action_variables.names()))
+        Mistake(field=name, value=_as_text(value), problem="is no input", near=near(name, action_variables.names()))
         for name, value in values.items()
         if name not in action_variables.names()
     ]
-    given = {name: value for name, value in values.items() if name in RUN_BY_NAME}
-    return _inputs(given, Spelling.INPUT, environment=environment, mistakes=unknown)
+    run_values = {name: value for name, value in values.items() if name in RUN_BY_NAME}
+    return _inputs(run_values, Spelling.INPUT, environment=environment, mistakes=unknown)
 
 
 def from_words(given: Mapping[str, object], *, unknown: list[Mistake], environment: Mapping[str, str]) -> Inputs:
@@ -115,31 +115,31 @@ def read_group(
 
     `readers`: readers that replace an option's own, by its name.
     """
-    typed: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for option in options_of(group):
         value = values.get(option.name)
         if _empty(value):
             continue
         try:
-            typed[option.name] = (readers or {}).get(option.name, option.read)(value)
+            arguments[option.name] = (readers or {}).get(option.name, option.read)(value)
         except Wrong as wrong:
-            shown = wrong.shown if wrong.shown is not None else _shown(value)
-            mistakes.append(_mistake(spelling, option.name, shown, wrong))
-    return group(**typed)
+            display = wrong.shown if wrong.shown is not None else _as_text(value)
+            mistakes.append(_mistake(spelling, option.name, display, wrong))
+    return group(**arguments)
 
 
 def _inputs(
-    given: Mapping[str, object], spelling: Spelling, *, environment: Mapping[str, str], mistakes: list[Mistake]
+    values: Mapping[str, object], spelling: Spelling, *, environment: Mapping[str, str], mistakes: list[Mistake]
 ) -> Inputs:
     def read(group: type[Group]) -> Group:
         readers = {"secrets": parsers.secrets(environment)}
-        return read_group(group, given, spelling=spelling, mistakes=mistakes, readers=readers)
+        return read_group(group, values, spelling=spelling, mistakes=mistakes, readers=readers)
 
     work, location, machine, limits = read(WorkInputs), read(LocationInputs), read(MachineInputs), read(LimitInputs)
     variables, trials, files = read(VariableInputs), read(TrialInputs), read(FileInputs)
     location = replace(location, cloud=_places(location, spelling, mistakes))
-    both = variables.env.keys() & variables.secrets.keys()
-    mistakes += [_mistake(spelling, "env", name, Wrong("is given as a secret too")) for name in sorted(both)]
+    duplicates = variables.env.keys() & variables.secrets.keys()
+    mistakes += [_mistake(spelling, "env", name, Wrong("is given as a secret too")) for name in sorted(duplicates)]
     return Inputs(
         work=work,
         location=location,
@@ -155,28 +155,28 @@ def _inputs(
 
 def _places(location: LocationInputs, spelling: Spelling, mistakes: list[Mistake]) -> tuple[Place, ...] | None:
     """Return the places that cloud, region and runner name together."""
-    found, runner, region = location.cloud, location.runner, location.region
+    chosen, runner, region = location.cloud, location.runner, location.region
     cloud = places.RUNNERS[runner] if runner else None
-    if cloud and found is None:
-        found = (Place(cloud=cloud),)
-    elif cloud and found != () and any(place.cloud != cloud for place in found or ()):
-        wrong = Wrong(f"means {cloud}, but the cloud given is {', '.join(map(str, found or ()))}")
+    if cloud and chosen is None:
+        chosen = (Place(cloud=cloud),)
+    elif cloud and chosen != () and any(place.cloud != cloud for place in chosen or ()):
+        wrong = Wrong(f"means {cloud}, but the cloud given is {', '.join(map(str, chosen or ()))}")
         mistakes.append(_mistake(spelling, "runner", runner, wrong))
-    elif cloud and found == ():
-        found = (Place(cloud=cloud),)
+    elif cloud and chosen == ():
+        chosen = (Place(cloud=cloud),)
     if region:
         try:
-            found = places.in_region(found or (), region)
+            chosen = places.in_region(chosen or (), region)
         except Wrong as wrong:
             mistakes.append(_mistake(spelling, "region", region, wrong))
-    return found
+    return chosen
 
 
 def _empty(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _shown(value: object) -> str:
+def _as_text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 

@@ -11,10 +11,10 @@ def folded(word: str) -> str:
     return word.lower().replace("-", "_")
 
 
-def near(word: str, known: Iterable[str], *, at_most: int = 3) -> tuple[str, ...]:
+def near(word: str, names: Iterable[str], *, at_most: int = 3) -> tuple[str, ...]:
     """Return the known words that look like this one, the most similar first."""
     by_folded: dict[str, str] = {}
-    for name in known:
+    for name in names:
         by_folded.setdefault(folded(name), name)
-    found = difflib.get_close_matches(folded(word), by_folded, n=at_most, cutoff=0.6)
-    return tuple(by_folded[name] for name in found)
+    matches = difflib.get_close_matches(folded(word), by_folded, n=at_most, cutoff=0.6)
+    return tuple(by_folded[name] for name in matches)

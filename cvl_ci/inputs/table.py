@@ -17,8 +17,8 @@ MATRIX_OPTIONS = options_of(*MATRIX_GROUPS)
 DRILL_OPTIONS = options_of(*DRILL_GROUPS)
 OPTIONS = (*RUN_OPTIONS, *STEP_OPTIONS, *MATRIX_OPTIONS, *DRILL_OPTIONS)
 
-BY_NAME: Mapping[str, InputOption] = {each.name: each for each in OPTIONS}
-RUN_BY_NAME: Mapping[str, InputOption] = {each.name: each for each in RUN_OPTIONS}
+BY_NAME: Mapping[str, InputOption] = {option.name: option for option in OPTIONS}
+RUN_BY_NAME: Mapping[str, InputOption] = {option.name: option for option in RUN_OPTIONS}
 
 _DRILL_CLOUD = replace(
     BY_NAME["cloud"], read=one_place, help="Your own account, or the sandbox.", example="sandbox", default=""
@@ -29,15 +29,15 @@ _DRILL_CLOUD = replace(
 def verb_options(verb: str, entry_point: EntryPoint = EntryPoint.CLI) -> tuple[InputOption, ...]:
     """Return what a verb takes at an entry point, its own options first."""
     own = (*MATRIX_OPTIONS, *DRILL_OPTIONS, *STEP_OPTIONS, *RUN_OPTIONS)
-    taken = tuple(each for each in own if each.is_taken_by(verb, entry_point))
-    return (_DRILL_CLOUD, *taken) if verb == "drill" else taken
+    options = tuple(option for option in own if option.is_taken_by(verb, entry_point))
+    return (_DRILL_CLOUD, *options) if verb == "drill" else options
 
 
 def run_options(entry_point: EntryPoint) -> tuple[InputOption, ...]:
     """Return the inputs of a run at an entry point."""
-    return tuple(each for each in RUN_OPTIONS if entry_point in each.entry_points)
+    return tuple(option for option in RUN_OPTIONS if entry_point in option.entry_points)
 
 
 def action_options() -> tuple[InputOption, ...]:
     """Return every input of the action except its credentials, in the order of action.yml."""
-    return tuple(each for each in OPTIONS if EntryPoint.ACTION in each.entry_points)
+    return tuple(option for option in OPTIONS if EntryPoint.ACTION in option.entry_points)

@@ -37,18 +37,18 @@ def add_flags(parser: ArgumentParser, fields: Sequence[InputOption]) -> None:
 def read(parsed: Namespace, fields: Sequence[InputOption]) -> dict[str, Any]:
     """Return the typed values by name, without those that are absent. Raise RequestError with all mistakes."""
     mistakes = unknown_options(parsed)
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for field in fields:
-        given = list(parsed.words) if field.is_positional else getattr(parsed, field.name, None)
-        if given in (None, [], ""):
+        value = list(parsed.words) if field.is_positional else getattr(parsed, field.name, None)
+        if value in (None, [], ""):
             continue
         try:
-            found[field.name] = field.read(given)
+            values[field.name] = field.read(value)
         except Wrong as wrong:
             name = field.metavar if field.is_positional else field.flag
-            mistakes.append(Mistake(field=name, value=str(given), problem=wrong.problem, near=wrong.near))
+            mistakes.append(Mistake(field=name, value=str(value), problem=wrong.problem, near=wrong.near))
     if not any(field.is_positional for field in fields) and parsed.words and not parsed.doubtful:
         mistakes.append(Mistake(field="command line", value=" ".join(parsed.words), problem="is one word too many"))
     if mistakes:
         raise RequestError(mistakes)
-    return found
+    return values

@@ -46,9 +46,9 @@ def _any_of(globs: Iterable[str]) -> re.Pattern[str]:
 
 
 _IS_HARMLESS, _IS_ALWAYS = _any_of(HARMLESS), _any_of(ALWAYS)
-_MAY_HOLD = _any_of(each for each, _ in IF_IT_HOLDS)
+_MAY_HOLD = _any_of(name for name, _ in IF_IT_HOLDS)
 """One expression for each table: a folder may have 100,000 files."""
-_IN_FOLDERS = tuple(f"/{each}/" for each in FOLDERS)
+_IN_FOLDERS = tuple(f"/{name}/" for name in FOLDERS)
 
 
 def holds_credentials(path: str, begin: Callable[[int], bytes]) -> bool:

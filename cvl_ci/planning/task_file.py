@@ -214,14 +214,16 @@ class _Reader:
 
     def _places(self) -> tuple[Place, ...]:
         resources = self._resources
-        others = [key for key in ("cloud", "region", "zone") if resources.get(key)]
-        if resources.get("infra") and others:
-            self._wrong["resources.infra"] = f"has resources.infra next to {' and '.join(others)}: give infra alone"
+        separate_keys = [key for key in ("cloud", "region", "zone") if resources.get(key)]
+        if resources.get("infra") and separate_keys:
+            self._wrong["resources.infra"] = (
+                f"has resources.infra next to {' and '.join(separate_keys)}: give infra alone"
+            )
             return ()
         if resources.get("cloud"):
             parts = (resources.get("cloud"), resources.get("region"), resources.get("zone"))
             return self._value("resources.cloud", places.read, "/".join(str(part) for part in parts if part)) or ()
-        if others:
+        if separate_keys:
             self._wrong["resources.region"] = "gives a region without a cloud"
         return self._resource("infra", places.read) or ()
 

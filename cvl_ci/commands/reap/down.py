@@ -80,7 +80,7 @@ def _all_resources(
 
     A cloud that cannot be opened does not block others.
     """
-    listed: list[tuple[Place, Resource]] = []
+    resources_by_place: list[tuple[Place, Resource]] = []
     unheard: list[str] = []
     for place in places:
         try:
@@ -89,17 +89,17 @@ def _all_resources(
         except CvlError as error:
             unheard.append(f"{place}: {error.what}")
             continue
-        listed += [(place, resource) for resource in resources]
+        resources_by_place += [(place, resource) for resource in resources]
         unheard += silent
-    return listed, tuple(unheard)
+    return resources_by_place, tuple(unheard)
 
 
 def _unknown(
-    listed: Sequence[tuple[Place, Resource]], by_name: Mapping[str, LeaseRecord], clock: Clock
+    resources_by_place: Sequence[tuple[Place, Resource]], by_name: Mapping[str, LeaseRecord], clock: Clock
 ) -> list[LeaseRecord]:
     """Return the leases that have no open record here: another computer's, a lost HOME's, or a lease that came back."""
     leases: dict[str, LeaseRecord] = {}
-    for place, resource in listed:
+    for place, resource in resources_by_place:
         name = resource.labels.get(LABEL_LEASE, "")
         if name and name not in by_name:
             regions = (*leases[name].regions, f"{place.cloud}/{resource.region}") if name in leases else ()

@@ -87,9 +87,9 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     legs = [leg for row in report.rows for leg in row.legs]
     commits = sorted({leg.commit[:12] for leg in legs if leg.commit})
     days = sorted({day(leg.at) for leg in legs if leg.at})
-    more = f", and {report.unpriced} of unknown cost" if report.unpriced else ""
+    unpriced_note = f", and {report.unpriced} of unknown cost" if report.unpriced else ""
     return [
-        ("billed", f"{dollars(report.usd)}{more}"),
+        ("billed", f"{dollars(report.usd)}{unpriced_note}"),
         ("runs", str(len(legs))),
         ("commit", ", ".join(commits[:3])),
         ("day", " – ".join(dict.fromkeys([days[0], days[-1]])) if days else ""),
