@@ -29,6 +29,7 @@ _LAUNCHES_NONE = "Nothing was started."
 _ENDED_NONE = "Nothing was ended: a machine that was running still is, and is billed."
 _MAY_RUN = "A machine that was running may still be, and is billed."
 _OF_VERBS = {
+    "": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "down": (_ENDED_NONE, _MAY_RUN),
     "reap": (_ENDED_NONE, _MAY_RUN),
     "status": (_ENDED_NONE, _MAY_RUN),
@@ -39,7 +40,7 @@ _OF_VERBS = {
     "history": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "sandbox": ("The sandbox is never billed.", "The sandbox is never billed."),
 }
-"""Replacements of the usual sentence by verb: for a wrong request, and for a later failure."""
+"""Replacements of the usual sentence by verb: for a wrong request, and for a later failure. "": a mistyped verb."""
 
 
 class CvlError(Exception):
@@ -137,9 +138,18 @@ def explain(error: CvlError, *, verb: str) -> str:
     return "\n".join(part for part in (error.what, money, error.next_step) if part)
 
 
+def explain_while_running(error: Exception) -> str:
+    """Return the error's text where a machine may be running: without the usual sentence, which would be wrong."""
+    if not isinstance(error, CvlError):
+        return f"{type(error).__name__}: {error}"[:300]
+    if error.money != NOTHING_STARTED:
+        return str(error)
+    return "\n".join(part for part in (error.what, error.next_step) if part)
+
+
 def cancelled(verb: str) -> str:
     """Return what a person who pressed Ctrl-C reads, where the verb itself wrote no message."""
-    if verb in _OF_VERBS:
+    if verb and verb in _OF_VERBS:
         return f"Cancelled. {_OF_VERBS[verb][1]}"
     return "Cancelled before anything was started."
 

@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from cvl_ci.errors import CvlError, EngineError
+from cvl_ci.errors import CvlError, EngineError, explain_while_running
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, format_name
 from cvl_ci.model.outcome import Attempt, Kept, Release
 from cvl_ci.model.plan import Place
@@ -178,7 +178,7 @@ class Lease:
             if resources:
                 self._inventory.remove(resources)
         except CvlError as error:
-            self._say(str(error))
+            self._say(explain_while_running(error))
 
     def _down(self) -> None:
         try:
@@ -223,9 +223,10 @@ def sweep(
         try:
             inventory.remove(remaining)
         except CvlError as error:
-            if str(error) not in shown_errors:
-                shown_errors.add(str(error))
-                say(str(error))
+            text = explain_while_running(error)
+            if text not in shown_errors:
+                shown_errors.add(text)
+                say(text)
         result = inventory.find(lease=None, places=places)
         resources, silent = result.read()
         remaining = [item for item in resources if item.labels.get(LABEL_LEASE) in leases and not item.ending]

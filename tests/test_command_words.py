@@ -10,7 +10,7 @@ import pytest
 
 from cvl_ci import errors
 from cvl_ci.cli import main
-from cvl_ci.errors import EngineError, NotProvedGone, RequestError, explain
+from cvl_ci.errors import EngineError, NotProvedGone, RequestError, explain, explain_while_running
 
 OUR_FLAGS = re.compile(r"^  - (\S+): ", re.MULTILINE)
 
@@ -109,6 +109,20 @@ def test_a_verb_that_looks_for_machines_never_says_that_nothing_is_billed(
     said = capsys.readouterr().err
     assert WITHOUT_BILL not in said
     assert "Nothing was started." in said if typed.startswith("check") else "still is, and is billed" in said
+
+
+@pytest.mark.parametrize("typed", ["dwon --all", "dwon run", "--al down"])
+def test_a_mistyped_verb_never_says_that_nothing_is_billed(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(typed.split()) == 64
+    said = capsys.readouterr().err
+    assert WITHOUT_BILL not in said and "Nothing was started." in said
+
+
+def test_an_error_beside_a_running_machine_leaves_the_usual_sentence_out() -> None:
+    assert explain_while_running(EngineError("It failed.", next_step="Look.")) == "It failed.\nLook."
+    own = NotProvedGone("x", money="It may still be running and billed.")
+    assert explain_while_running(own) == str(own)
+    assert explain_while_running(OSError("full")) == "OSError: full"
 
 
 @pytest.mark.parametrize("verb", sorted(main.VERBS))

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
-from cvl_ci.errors import CvlError, NotProvedGone, RequestError
+from cvl_ci.errors import CvlError, NotProvedGone, RequestError, explain_while_running
 
 if TYPE_CHECKING:
     from cvl_ci.action.publication import StepPublication
@@ -89,7 +89,8 @@ def post(environ: Mapping[str, str]) -> int:
         return _undo(saved, StepPublication(step), step, environ)
     except Exception as error:  # noqa: BLE001  whatever it is, nothing is proved
         details = step.masks.hide(traceback.format_exc())
-        what = str(error) if isinstance(error, CvlError) else wiring.keep_details(environ, details)
+        is_known = isinstance(error, CvlError)
+        what = explain_while_running(error) if is_known else wiring.keep_details(environ, details)
         step.workflow.refused(f"{what}\n`cvl-ci down {step.owner.name}` looks for the machine and takes it down.")
         return NotProvedGone.exit_code
     finally:
@@ -286,7 +287,7 @@ def _known_to_clouds(places: Sequence[Place], step: Step, environ: Mapping[str, 
     try:
         return wiring.credentials(environ, [place.cloud for place in places], mask=step.workflow.mask, required=False)
     except CvlError as error:
-        step.workflow.warning(str(error))
+        step.workflow.warning(explain_while_running(error))
         return environ
 
 

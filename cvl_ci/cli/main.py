@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     environ = wiring.environment()
     console = Console(environ, out=sys.stdout, err=sys.stderr)
     line = sys.argv[1:] if argv is None else argv
-    verb = next((word for word in line if word in VERBS), "")
+    verb = line[0] if line and line[0] in VERBS else ""
     try:
         parsed = command_line.parse(line, sandbox=add_sandbox, version=_version)
         return VERBS[parsed.verb](parsed, environ, console)

@@ -12,6 +12,8 @@ _MEMORY = re.compile(r"\d+[gmt]b\+?")
 """SkyPilot's `accelerators: 80GB+`: sky/resources.py, _parse_accelerators_from_str."""
 
 NONE_WORDS = ("none", "no", "0", "cpu")
+_CHEAPEST = re.compile(r"\s*any\s*(?::|$)", re.IGNORECASE)
+"""`any:H100,L4` means `{H100, L4}`, without braces that a shell might expand."""
 
 
 class Preferred(dict[str, int]):
@@ -19,7 +21,7 @@ class Preferred(dict[str, int]):
 
 
 def read(value: object) -> dict[str, int]:
-    """Read alternatives: `H100:1,L4:1` and a list in order, `{L4:1, A10G:1}` by price; `none` is empty."""
+    """Read alternatives: a list or `H100:1,L4` in order; `{L4:1, A10G:1}` or `any:L4,A10G` by price; `none`: empty."""
     if isinstance(value, Mapping):
         # `{L4:1, A10G:1}` without quotes is YAML for {"L4:1": null, "A10G:1": null}, and SkyPilot's own way of a set.
         pairs = [
@@ -41,7 +43,7 @@ def read(value: object) -> dict[str, int]:
 
 def _is_in_order(value: object) -> bool:
     if isinstance(value, str):
-        return not value.strip().startswith("{")
+        return not value.strip().startswith("{") and not _CHEAPEST.match(value)
     return isinstance(value, Sequence)
 
 
@@ -77,6 +79,10 @@ def _near(name: str, known: Collection[str]) -> tuple[str, ...]:
 
 def _pairs(text: str) -> list[tuple[str, object]]:
     inner = text.strip()
+    if cheapest := _CHEAPEST.match(inner):
+        inner = inner[cheapest.end() :].strip()
+        if not inner:
+            raise Wrong("names no GPU: name those that would do, as in `any:H100,L4`")
     if inner.startswith("{") and inner.endswith("}"):
         inner = inner[1:-1].strip() or "none"
     if inner.strip().lower() in NONE_WORDS:

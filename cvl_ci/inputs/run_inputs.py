@@ -125,7 +125,8 @@ class MachineInputs:
 
     gpu: Mapping[str, int] | None = option(
         accelerators.read,
-        help="GPU and count. A comma list is an order of preference; braces take the cheapest; `none` means no GPU.",
+        help="GPU and count. A comma list is an order of preference. Braces, or `any:` before the list, take the "
+        "cheapest. `none` means no GPU.",
         metavar="GPU",
         example="{L4:1, A10G:1}",
         default="the example's own need",

@@ -117,6 +117,16 @@ def test_a_mistake_of_ours_after_the_job_failed_keeps_nothing(house: House) -> N
     assert house.cloud.running() == []
 
 
+def test_the_reason_why_nothing_is_kept_does_not_say_that_nothing_is_billed(house: House) -> None:
+    def at(step: str) -> None:
+        if step == "keep":
+            raise EngineError("The machine did not take its new end.")
+
+    house.engine.at = at
+    told = "\n".join(house.run(KEEP).warnings)
+    assert "did not take its new end." in told and "billed" not in told
+
+
 @pytest.mark.parametrize("step", ["ran", "fetch", "keep"])
 def test_ctrl_c_keeps_nothing_not_even_while_it_is_being_kept(house: House, step: str) -> None:
     def at(now: str) -> None:

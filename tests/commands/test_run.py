@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,13 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.run import run as running
+from cvl_ci.engine.process import WorkerFailed
+from cvl_ci.engine.sky_errors import in_our_words
 from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError, RequestError
 from cvl_ci.lease import Owner
 from cvl_ci.model.lease_name import LABEL_DEADLINE
 from cvl_ci.model.outcome import Ending, FetchedFile, NodeEnd, Outcome
-from cvl_ci.model.plan import Limits, Place, RunPlan
-from cvl_ci.ports import Fetched, UnpackStopped
+from cvl_ci.model.plan import Limits, Needs, Place, RunPlan
+from cvl_ci.ports import Fetched, Prices, UnpackStopped
+from cvl_ci.result.benchmark.leg import read as read_leg
+from cvl_ci.result.matrix.failures import INFRASTRUCTURE, Failure
+from cvl_ci.result.matrix.failures import failure as failure_of
+from cvl_ci.result.summary import to_json
 from tests.support.fakes import (
     FakeClock,
     FakeCloud,
@@ -40,6 +48,7 @@ class House:
         self.workflow = FakeWorkflow()
         self.records = FakeRecords(folder)
         self.folder = folder
+        self.prices: Prices = FakePrices()
         self.interruptible: Callable[[], AbstractContextManager[object]] | None = None
 
     def run(self, plan: RunPlan = PLAN, *, outputs: Path | None = None) -> Outcome:
@@ -48,7 +57,7 @@ class House:
             records=self.records,
             staging=FakeStaging(self.folder),
             workflow=self.workflow,
-            prices=FakePrices(),
+            prices=self.prices,
             clock=self.clock,
             interruptible=self.interruptible,
         )
@@ -178,6 +187,29 @@ def test_no_capacity_never_started_and_is_not_the_jobs_fault(house: House) -> No
     outcome = house.run()
     assert (outcome.ending, outcome.exit_code) == (Ending.NEVER_STARTED, 75)
     assert house.cloud.running() == []
+
+
+def test_a_machine_that_does_not_exist_is_a_wrong_request_that_names_what_there_is(house: House) -> None:
+    house.prices = CataloguePrices()
+    text = "Catalog does not contain any instances satisfying the request: 1x AWS({'A100': 1})."
+    failure = WorkerFailed(error="ResourcesUnavailableError", text=text)
+    house.engine.failure = in_our_words(failure, was_requested=False)
+    outcome = house.run(replace(PLAN, needs=Needs(accelerators={"A100": 1})))
+    assert (outcome.ending, outcome.exit_code) == (Ending.NEVER_STARTED, 64)
+    assert "8 × A100 on aws" in outcome.reason and "1 × A100 on" in outcome.reason
+    leg = read_leg(json.dumps(to_json(outcome)).encode())
+    assert failure_of(leg) is Failure.REQUEST and Failure.REQUEST not in INFRASTRUCTURE, "red, and not neutral"
+
+
+@pytest.mark.parametrize("step", ["fetch", "unpack"])
+def test_a_failure_beside_a_machine_does_not_say_that_nothing_is_billed(house: House, step: str) -> None:
+    def at(now: str) -> None:
+        if now == step:
+            raise EngineError("It did not answer.")
+
+    house.engine.at = at
+    warnings = "\n".join(house.run().warnings)
+    assert "It did not answer." in warnings and "billed" not in warnings
 
 
 def test_a_runtime_that_never_came_up_leaves_no_machine(house: House) -> None:

@@ -21,6 +21,8 @@ from cvl_ci.inputs.parsers import Wrong
         (["L4:1", "A10G"], {"L4": 1, "A10G": 1}),
         ({"L4:1": None, "A10G:2": None}, {"L4": 1, "A10G": 2}),
         ({"A100": None}, {"A100": 1}),
+        ("any:H100,L4:2", {"H100": 1, "L4": 2}),
+        ("Any: {H100:1, L4}", {"H100": 1, "L4": 1}),
         ("none", {}),
         ("None", {}),
         ("0", {}),
@@ -44,6 +46,7 @@ def test_what_is_no_gpu_is_refused(given: object) -> None:
         ("H100:1,L4:1", True),
         (["H100:1", "L4"], True),
         ("{H100:1, L4:1}", False),
+        ("any:H100,L4", False),
         ({"H100": 1, "L4": 1}, False),
         ({"H100:1": None, "L4:1": None}, False),
         ("H100:1", False),
@@ -60,6 +63,12 @@ def test_a_part_of_a_gpu_and_a_gpu_by_its_memory_are_refused_in_their_own_words(
         accelerators.read("T4:0.5")
     with pytest.raises(Wrong, match="by its memory"):
         accelerators.canonical({"80GB+": 1}, ACCELERATORS)
+
+
+@pytest.mark.parametrize("given", ["any", "any:", " ANY : "])
+def test_any_without_a_gpu_names_the_form(given: str) -> None:
+    with pytest.raises(Wrong, match="any:H100,L4"):
+        accelerators.read(given)
 
 
 def test_names_get_skypilots_spelling_and_keep_their_order() -> None:

@@ -124,7 +124,7 @@ def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
     places = ", ".join(map(str, plan.places)) or "any cloud"
     spot = " as spot" if plan.spot is Spot.ALWAYS else ""
     problem = f"No price is known for {machine(plan.needs)}{spot} on {places}"
-    if there_is := _what_there_is(plan, prices):
+    if there_is := what_there_is(plan, prices):
         problem += f" ({there_is})"
     if plan.limits.max_cost_usd is not None:
         raise BudgetError(
@@ -141,7 +141,7 @@ def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
     )
 
 
-def _what_there_is(plan: RunPlan, prices: Prices) -> str:
+def what_there_is(plan: RunPlan, prices: Prices) -> str:
     """Return which machines with these GPUs have a price.
 
     It lists other counts at the run's places, and the same count elsewhere.

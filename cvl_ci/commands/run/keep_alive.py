@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cvl_ci.errors import explain_while_running
 from cvl_ci.lease import Lease
 from cvl_ci.model.outcome import Launch, Release
 from cvl_ci.model.plan import RunPlan
@@ -32,7 +33,7 @@ def keep(lease: Lease, *, plan: RunPlan, launch: Launch, clock: Clock, say: Call
     try:
         release = lease.keep(until=until, public_key=plan.public_key)
     except Exception as error:  # noqa: BLE001  after any error: a machine that may not end by itself is never kept
-        say(f"The machine could not be kept, so cvl-ci takes it down: {str(error) or type(error).__name__}")
+        say(f"The machine could not be kept, so cvl-ci takes it down: {explain_while_running(error)}")
         return None
     if until < now + plan.limits.keep_minutes * 60 - 1:
         say(f"The machine is kept for {duration(until - now)} only: max_cost does not pay for more.")

@@ -11,7 +11,7 @@ from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.run import keep_alive as keeping
 from cvl_ci.commands.run.outcome import judge_so_far, outcome
 from cvl_ci.commands.run.state import RunState, Tools
-from cvl_ci.errors import CvlError, Mistake, RequestError
+from cvl_ci.errors import CvlError, Mistake, RequestError, RequestRefused, explain_while_running
 from cvl_ci.lease import Lease, Owner
 from cvl_ci.model.outcome import Ending, Launch, Outcome, Phase, Release
 from cvl_ci.model.plan import RELEASE_MINUTES, Place, RunPlan
@@ -71,7 +71,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
     try:
         tools.workflow.ended(result)
     except Exception as error:  # noqa: BLE001  the end of the run does not depend on the report about it
-        tools.workflow.warning(f"The end of the run could not be reported completely: {_words(error)}")
+        tools.workflow.warning(f"The end of the run could not be reported completely: {explain_while_running(error)}")
     return result
 
 
@@ -176,7 +176,8 @@ def _launch_to_fetch(state: RunState, cloud: Cloud, lease: Lease, staged: Path) 
         fence=tools.records.fence(lease.name),
         likely=state.quote.offers[0] if state.quote.offers else None,
     )
-    state.launch = cloud.engine.launch(request, watch=state.watch)
+    with _offers_named(state):
+        state.launch = cloud.engine.launch(request, watch=state.watch)
     tools.workflow.launched(state.launch)
     until = _end_of_money(state, state.launch, lease.record.deadline) - RELEASE_MINUTES * 60 + CANCEL_GRACE_SECONDS
     try:
@@ -194,12 +195,25 @@ def _launch_to_fetch(state: RunState, cloud: Cloud, lease: Lease, staged: Path) 
         state.came_through = True
 
 
+@contextmanager
+def _offers_named(state: RunState) -> Iterator[None]:
+    """Add to the refusal of a machine without any offer which machines with these GPUs exist."""
+    try:
+        yield
+    except RequestRefused as error:
+        there_is = "" if state.quote.offers else planning.what_there_is(state.plan, state.tools.prices)
+        if not there_is:
+            raise
+        what = f"{error.what.rstrip()} There is: {there_is}."
+        raise RequestRefused(what, money=error.money, next_step=error.next_step) from error
+
+
 def _fetched(state: RunState, cloud: Cloud) -> bool:
     """Fetch the outputs. An error here changes no ending: the job is over, and its own code stands."""
     try:
         cloud.engine.fetch(globs=state.plan.outputs)
     except Exception as error:  # noqa: BLE001  a machine chose the files
-        state.warnings.append(f"The outputs could not be fetched: {_words(error)}")
+        state.warnings.append(f"The outputs could not be fetched: {explain_while_running(error)}")
         return False
     return True
 
@@ -213,7 +227,7 @@ def _unpack(state: RunState, cloud: Cloud) -> None:
     except UnpackStopped as stop:
         state.fetched, state.cancelled = stop.fetched, True
     except Exception as error:  # noqa: BLE001  a machine chose the files
-        state.warnings.append(f"The outputs could not be unpacked: {_words(error)}")
+        state.warnings.append(f"The outputs could not be unpacked: {explain_while_running(error)}")
 
 
 @contextmanager
@@ -224,10 +238,6 @@ def _stoppable(state: RunState) -> Iterator[None]:
             with suppress(KeyboardInterrupt):  # a program stopped the run, and no person
                 stack.enter_context(state.tools.interruptible())
         yield
-
-
-def _words(error: Exception) -> str:
-    return str(error) if isinstance(error, CvlError) else f"{type(error).__name__}: {error}"[:300]
 
 
 def _rescue(state: RunState, cloud: Cloud, interruptible: Callable[[], AbstractContextManager[object]]) -> None:
@@ -244,7 +254,7 @@ def _rescue(state: RunState, cloud: Cloud, interruptible: Callable[[], AbstractC
     except KeyboardInterrupt:
         state.tools.workflow.warning("The job's files stay on the machine, which cvl-ci takes down now.")
     except Exception as error:  # noqa: BLE001  the run was stopped, and that stays its end
-        state.warnings.append(f"The outputs could not be fetched: {_words(error)}")
+        state.warnings.append(f"The outputs could not be fetched: {explain_while_running(error)}")
 
 
 def _end_of_money(state: RunState, launch: Launch, deadline: float) -> float:
