@@ -36,6 +36,7 @@ _OF_VERBS = {
     "check": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "logs": (_LAUNCHES_NONE, "The run itself goes on."),
     "completion": (_LAUNCHES_NONE, _LAUNCHES_NONE),
+    "schema": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "report": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "history": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "sandbox": ("The sandbox is never billed.", "The sandbox is never billed."),

@@ -92,6 +92,7 @@ def test_action_yml_breaks_no_rule() -> None:
         "history",
         "drill",
         "completion",
+        "schema",
         "logs",
         "status",
     ],

@@ -1,4 +1,4 @@
-"""The verbs that read only: status, logs, check and completion. They launch and end nothing."""
+"""The verbs that read only: status, logs, check, completion and schema. They launch and end nothing."""
 
 from __future__ import annotations
 
@@ -89,4 +89,17 @@ def completion(parsed: argparse.Namespace, environ: Mapping[str, str], console: 
     regions = sorted({region for cloud in prices.clouds() for region in prices.regions(cloud)})
     parser = command_line.build(sandbox=add_sandbox)
     console.say(script(shell, parser, gpus=prices.accelerators(), regions=regions).removesuffix("\n"))
+    return 0
+
+
+def schema(parsed: argparse.Namespace, _environ: Mapping[str, str], console: Console) -> int:
+    """Print the JSON Schema of one file. Raise RequestError for any other word."""
+    from cvl_ci.commands import schema as schemas
+    from cvl_ci.inputs.suggest import near
+
+    name, names = " ".join(parsed.files), list(schemas.SCHEMAS)
+    if name not in names:
+        problem = f"is not one of {' and '.join(names)}" if name else f"is missing: name {' or '.join(names)}"
+        raise RequestError([Mistake(field="FILE", value=name, problem=problem, near=near(name, names))])
+    console.say(schemas.as_text(name))
     return 0

@@ -290,6 +290,7 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Console], i
     "logs": lookups.logs,
     "check": lookups.check,
     "completion": lookups.completion,
+    "schema": lookups.schema,
     "reap": _reap,
     "drill": _drill,
     "sandbox": _sandbox,

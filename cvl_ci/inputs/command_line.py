@@ -13,8 +13,11 @@ from cvl_ci.inputs.suggest import near
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[arguments.AnyOrderParser]  # noqa: SLF001  there is no other name for its type
 
-WORDS = {"down": "names", "check": "clouds", "logs": "names", "completion": "shells"}
+WORDS = {"down": "names", "check": "clouds", "logs": "names", "completion": "shells", "schema": "files"}
 """The option that gets a verb's words, from any part of the line."""
+
+SCHEMA_FILES = ("example.yaml", "cvl-ci.yml")
+"""The files with a schema: commands/schema.py has it."""
 
 
 def parse(
@@ -48,7 +51,7 @@ def _built(sandbox: Callable[[argparse.ArgumentParser], None], *, version: str) 
     _add_one_run(verbs)
     _add_tabled(verbs)
     _add_endings(verbs)
-    _add_completion(verbs)
+    _add_texts(verbs)
     sandbox(verbs.add_parser("sandbox", help="an emulated AWS on your own Docker: try it all with no cloud account"))
     return parser, verbs
 
@@ -131,11 +134,14 @@ def _add_endings(verbs: Verbs) -> None:
     reap.set_defaults(grace=table.BY_NAME["grace"].default)
 
 
-def _add_completion(verbs: Verbs) -> None:
+def _add_texts(verbs: Verbs) -> None:
     completion = verbs.add_parser("completion", help="print a script that completes this command line in a shell")
     completion.add_argument(
         "shells", nargs="*", metavar="bash|zsh|fish", help="the shell; its script says how to load it"
     )
+
+    schema = verbs.add_parser("schema", help="print the JSON Schema of a file that you write, for an editor")
+    schema.add_argument("files", nargs="*", metavar="|".join(SCHEMA_FILES), help="the file")
 
 
 def _placed(parsed: argparse.Namespace) -> argparse.Namespace:

@@ -11,6 +11,7 @@ from typing import Any
 from cvl_ci.inputs import accelerators
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.plan import Needs
+from cvl_ci.planning.example_schema import NO_WORDS, NUMBER, RESOURCE_KEYS, TOP_KEYS, YES_WORDS
 
 LEAST_DISK_GB = 100
 IMAGE_GB = 60
@@ -40,8 +41,6 @@ _FLASH_PACKAGE = re.compile(
 _LLAMA_FLASH = re.compile(r"-{0,2}flash[-_ ]?attn|flash[-_ ]?attention", re.IGNORECASE)
 """llama.cpp has flash attention of its own, for a T4 too: ggml/src/ggml-cuda/fattn.cu."""
 _NEEDS_AMPERE = re.compile(r"bf16|bfloat16|flash[-_ ]?attn|flash[-_ ]?attention|fp8|float8", re.IGNORECASE)
-_RESOURCE_KEYS = ("gpu", "gpus", "accelerators", "gpu_count", "vram_gb", "cpu_cores", "ram_gb", "disk_gb", "downloads")
-_TOP_KEYS = ("name", "resources", "hardware", "docker", "image", "presets", "files")
 _OTHER_NAMES = {
     "gpu_type": "gpu",
     "gpu_name": "gpu",
@@ -55,8 +54,7 @@ _OTHER_NAMES = {
     "disk": "disk_gb",
     "disk_size": "disk_gb",
 }
-_YES = {"required", "true", "yes"}
-_NO = {"none", "no", "false", "optional", "0", ""}
+_YES, _NO = frozenset(YES_WORDS), frozenset(NO_WORDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +138,7 @@ def _named(resources: Mapping[str, Any]) -> tuple[Mapping[str, int] | None, Wron
 def _misspelled(document: Mapping[str, Any], resources: Mapping[str, Any]) -> list[str]:
     """Return a warning for each key that resembles a known key."""
     notes = []
-    for prefix, keys, read in (("", document, _TOP_KEYS), ("resources.", resources, _RESOURCE_KEYS)):
+    for prefix, keys, read in (("", document, TOP_KEYS), ("resources.", resources, RESOURCE_KEYS)):
         for key in map(str, keys):
             likely = _OTHER_NAMES.get(key) if prefix else None
             close = [likely] if likely else difflib.get_close_matches(key, read, n=1, cutoff=0.85)
@@ -203,7 +201,7 @@ def _number(value: object) -> float | None:
     if isinstance(value, (int, float)):
         return float(value) if 0 <= value < 1e6 else None
     if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:gi?b?)?\s*\+?\s*", value.lower())
+        match = re.fullmatch(NUMBER, value)
         return float(match[1]) if match else None
     return None
 

@@ -39,6 +39,7 @@ LINES = {
     "cvl-ci down cvl-1": {"cvl-1-aaaa"},
     "cvl-ci plan --compare v1": {"v1.2"},
     "cvl-ci completion z": {"zsh"},
+    "cvl-ci schema exa": {"example.yaml"},
     "cvl-ci run --command x --max-runtime ": set(),
 }
 

@@ -19,11 +19,10 @@ from cvl_ci.inputs.suggest import near
 from cvl_ci.planning import safe_yaml
 from cvl_ci.result.benchmark.direction import Direction, by_name
 from cvl_ci.result.benchmark.readings import finite
+from cvl_ci.result.benchmark.rule_schema import KEYS, RULE_KEYS
 
 FILE_NAME = "cvl-ci.yml"
 TOLERANCE = 0.05
-_KEYS = ("metrics", "tolerance")
-_RULE_KEYS = ("direction", "tolerance", "target")
 _DIRECTIONS = {direction.value: direction for direction in Direction}
 
 
@@ -65,7 +64,7 @@ def read(content: bytes) -> Rules:
             [Mistake(field=FILE_NAME, value=str(document), problem="is not a mapping of keys to values")]
         )
     reading = _Reading()
-    reading.keys("", document, _KEYS)
+    reading.keys("", document, tuple(KEYS))
     tolerance = reading.share("tolerance", document.get("tolerance"), TOLERANCE)
     metrics = document.get("metrics") or {}
     if not isinstance(metrics, dict):
@@ -112,7 +111,7 @@ class _Reading:
         if not isinstance(definition, dict):
             self.wrong(place, definition, "is neither a direction nor a mapping", options=tuple(_DIRECTIONS))
             return Rule(direction=Direction.UNKNOWN)
-        self.keys(place, definition, _RULE_KEYS)
+        self.keys(place, definition, tuple(RULE_KEYS))
         word = definition.get("direction", "target" if "target" in definition else None)
         direction = by_name(name) if word is None else _DIRECTIONS.get(str(word))
         if direction is None:
