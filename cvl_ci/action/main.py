@@ -106,7 +106,7 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
 
     inputs = _inputs(environ)
     step.workflow.mask(*secrets_of(inputs.variables))
-    request = step.asked
+    request = step.inputs
     inputs = replace(inputs, mistakes=(*inputs.mistakes, *request.mistakes))
     if request.verb == "reap":
         return _reap(inputs, step, publication, environ)
@@ -160,7 +160,7 @@ def _reap(inputs: Inputs, step: Step, publication: StepPublication, environ: Map
     from cvl_ci.commands.reap import text
     from cvl_ci.inputs import action_variables
 
-    request = step.asked
+    request = step.inputs
     if inputs.mistakes:
         raise RequestError(inputs.mistakes)
     step.state.update(done=True)

@@ -61,7 +61,7 @@ class MatrixRequest:
 
 def carry_out(step: Step, publication: StepPublication, environ: Mapping[str, str], mistakes: Sequence[Mistake]) -> int:
     """Return the exit code. `mistakes`: those in the inputs of the other verbs. Raises CvlError."""
-    verb = step.asked.verb
+    verb = step.inputs.verb
     inputs, faults = matrix_reader.read(environ, verb)
     faulty_fields = {mistake.field for mistake in faults}
     if mistakes or faults:
@@ -136,14 +136,14 @@ def _gathered(request: MatrixRequest, gathering: Gathering) -> Gathered:
     if request.inputs.get("folders"):
         legs, troubles = run_files.gather(request.inputs["folders"], field="folders")
         return Gathered(legs=tuple(legs), troubles=tuple(troubles))
-    gathered = gathering.of_run(int(request.step.here.run))
+    gathered = gathering.of_run(int(request.step.context.run))
     over = f"{gathered.expired} summaries of this run are past their retention" if gathered.expired else ""
     return replace(gathered, troubles=(*gathered.troubles, *([over] if over else [])))
 
 
 def _of_this_attempt(request: MatrixRequest, legs: Sequence[Leg]) -> reruns.Checked:
     """Return the legs that tell of this attempt of this run. Legs of other runs, in folders, count as they are."""
-    context, in_folders = request.step.here, bool(request.inputs.get("folders"))
+    context, in_folders = request.step.context, bool(request.inputs.get("folders"))
     if not context.attempt.isdecimal():
         return reruns.Checked(legs=tuple(legs))
     run = context.run_url.rpartition("/attempts/")[0]
@@ -174,7 +174,7 @@ def _earlier_legs(request: MatrixRequest, gathering: Gathering, legs: Sequence[L
 
 
 def _read_earlier(request: MatrixRequest, gathering: Gathering, work: Collection[Work]) -> Earlier:
-    context, event = request.step.here, request.step.here.event
+    context, event = request.step.context, request.step.context.event
     runs = EarlierRuns(
         _repository(request),
         gathering,
@@ -193,11 +193,11 @@ def _read_earlier(request: MatrixRequest, gathering: Gathering, work: Collection
 
 def _publish(request: MatrixRequest, result: Report) -> str:
     """Publish the artifact first, so that the rest can link to it. Return the issue's address, or an empty text."""
-    step, publication = request.step, request.step.asked.publication
+    step, publication = request.step, request.step.inputs.publication
     say = step.workflow.warning if publication.comment == "always" else step.workflow.progress
     token = action_variables.value(request.environ, "github_token")
     comment = ReportComment(
-        context=step.here, group=publication.comment_group, token=token, clock=SystemClock(), say=say
+        context=step.context, group=publication.comment_group, token=token, clock=SystemClock(), say=say
     )
     settings = replace(many.settings(request.inputs), head=comment.head)
     files = reporting.files(result, assets=run_files.assets(), settings=settings)
@@ -222,7 +222,7 @@ def _publish(request: MatrixRequest, result: Report) -> str:
 
 def _keep_report(request: MatrixRequest, result: Report, files: Mapping[str, str]) -> str:
     """Page, data and lines, as one artifact and in the workspace. Where the page is, in Markdown; empty: there only."""
-    step, publication = request.step, request.step.asked.publication
+    step, publication = request.step, request.step.inputs.publication
     lines = "".join(f"{summaries.line(leg)}\n" for row in result.rows for leg in row.legs)
     contents = {name: files[name] for name in (reporting.PAGE, reporting.DATA)} | {LINES: lines}
     folder = many.write(step.masks.cleaned(contents), into=str(request.inputs.get("into", many.FOLDER)))
@@ -241,14 +241,14 @@ def _keep_report(request: MatrixRequest, result: Report, files: Mapping[str, str
 
 
 def _update_issue(request: MatrixRequest, result: Report, *, page: str) -> str:
-    step, context = request.step, request.step.here
+    step, context = request.step, request.step.context
     if context.event.pull_request is not None:
         step.workflow.notice("No issue is opened from a pull request: its comment says it all.")
         return ""
     hide = step.masks.hide
     run = Link(words="log of the run", url=context.run_url)
     change = RegressionIssue(
-        _repository(request), marker=marker(context.comment_key(f"issue {step.asked.publication.comment_group}"))
+        _repository(request), marker=marker(context.comment_key(f"issue {step.inputs.publication.comment_group}"))
     ).tell(
         Findings(
             bad=regressions.bad(result),
@@ -288,7 +288,7 @@ def history(request: MatrixRequest) -> int:
 
 
 def _repository(request: MatrixRequest) -> Repository:
-    context = request.step.here
+    context = request.step.context
     token = action_variables.value(request.environ, "github_token")
     if not token or not re.fullmatch(r"\d+", context.run) or not context.repository:
         raise CvlError(
@@ -303,7 +303,7 @@ def _open_gathering(request: MatrixRequest) -> Iterator[Gathering]:
     """Raise CvlError without a token, and outside a workflow run."""
     with closing(Http(environ=request.environ, connections=AT_ONCE)) as http:
         token = action_variables.value(request.environ, "github_token")
-        yield Gathering(_repository(request), http=http, api=request.step.here.api, token=token)
+        yield Gathering(_repository(request), http=http, api=request.step.context.api, token=token)
 
 
 def _result_or_warning(request: MatrixRequest, what: str, do: Callable[[], T]) -> T | None:

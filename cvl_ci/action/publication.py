@@ -37,13 +37,13 @@ class StepPublication:
         from cvl_ci.model.outcome import Ending
 
         step = self._step
-        if step.comment is not None and step.asked.publication.comment != "never":
+        if step.comment is not None and step.inputs.publication.comment != "never":
             step.comment.write_end(
                 outcome,
                 tail=step.workflow.tail,
                 artifacts=artifacts,
                 unless_told=self._is_final,
-                only_instead=step.asked.publication.comment == "failure" and outcome.ending is Ending.SUCCEEDED,
+                only_instead=step.inputs.publication.comment == "failure" and outcome.ending is Ending.SUCCEEDED,
             )
 
     def point_to(self, artifacts: Sequence[Link]) -> None:
@@ -62,7 +62,7 @@ class StepPublication:
         step = self._step
         try:
             if not step.workflow.is_end_shown:
-                step.workflow.ended(outcome)
+                step.workflow.show_outcome(outcome)
             if step.is_overtaken:
                 return
             self._publish(outcome, saved)
@@ -113,7 +113,7 @@ class StepPublication:
 
         step = self._step
         mask(error, step.masks)
-        step.workflow.refused(explain(error, verb=step.asked.verb))
+        step.workflow.refused(explain(error, verb=step.inputs.verb))
         step.state.update(done=True)
         outcome = self._never_started(
             error.what, exit_code=error.exit_code, title=step.state.now.title, advice=error.next_step
@@ -171,7 +171,7 @@ class StepPublication:
         from cvl_ci.commands.publish import keep_cost
 
         step = self._step
-        if step.here.leg and step.asked.verb == "run":
+        if step.context.leg and step.inputs.verb == "run":
             keep_cost(step.masks.cleaned(outcome), files=self._files(step.state.now), tools=self._tools())
             give_to_owner(step.outputs.parent)
 
@@ -190,7 +190,7 @@ class StepPublication:
         from cvl_ci.commands.publish import Files, Subject
         from cvl_ci.result.benchmark.leg import LAST_LINES
 
-        step, context = self._step, self._step.here
+        step, context = self._step, self._step.context
         return Files(
             folder=step.outputs,
             name=step.artifact_stem(""),
@@ -206,6 +206,6 @@ class StepPublication:
                 first_error=step.workflow.errors.first_error(),
                 last_lines=step.workflow.tail[-LAST_LINES:],
             ),
-            publication=step.asked.publication,
+            publication=step.inputs.publication,
             uploaded=uploaded or {},
         )

@@ -30,25 +30,30 @@ class Step:
         from cvl_ci.lease import Owner
         from cvl_ci.result.masks import Masks
 
-        self.asked = read(environ)
-        self.here = here = context.read(
+        self.inputs = read(environ)
+        self.context = run_context = context.read(
             environ,
             leg=action_variables.value(environ, "leg") if leg is None else leg,
             check_run=action_variables.value(environ, "check_run"),
         )
         self.owner = Owner(
-            repository=here.repository, run=here.run, attempt=here.attempt, job=here.job, step=here.step, leg=here.leg
+            repository=run_context.repository,
+            run=run_context.run,
+            attempt=run_context.attempt,
+            job=run_context.job,
+            step=run_context.step,
+            leg=run_context.leg,
         )
         self.outputs = Path("cvl-outputs") / self.owner.name
         self.masks = Masks()
         self._environ, self._is_post = environ, is_post
         self.state = SavedState(
             wiring.handover_path(environ),
-            StepState(lease=self.owner.name, leg=here.leg),
+            StepState(lease=self.owner.name, leg=run_context.leg),
             tell_runner=lambda text: self.workflow.commands.state("handover", text),
         )
         self.comment = self._comment() if action_variables.value(environ, "github_token") else None
-        is_live = self.asked.publication.comment in {"auto", "always"}
+        is_live = self.inputs.publication.comment in {"auto", "always"}
         self.live = LiveComment(self.comment if is_live else None, self.state)
         self.workflow = self._reporter()
 
@@ -62,10 +67,10 @@ class Step:
         from cvl_ci.github import trust
 
         policy, reason = trust.decide(
-            self.here.event,
-            fork=self.asked.trust.fork,
-            allowed_sha=self.asked.trust.allow_fork_sha,
-            github_sha=self.here.sha,
+            self.context.event,
+            fork=self.inputs.trust.fork,
+            allowed_sha=self.inputs.trust.allow_fork_sha,
+            github_sha=self.context.sha,
             head=head,
             changed=changed,
             has_credentials=lambda: wiring.has_credentials(self._environ),
@@ -77,7 +82,7 @@ class Step:
         """Raise UntrustedCode where this event may send committed files only. `unknown`: others that would go along."""
         from cvl_ci.github import trust
 
-        trust.require_committed(self.here.event, unknown)
+        trust.require_committed(self.context.event, unknown)
 
     @property
     def is_overtaken(self) -> bool:
@@ -88,12 +93,12 @@ class Step:
         """Return the artifacts' name. `name`: the default; empty for the job's. `attempt`: another than this one."""
         from cvl_ci.github.artifacts.name import artifact_stem
 
-        here = self.here
+        context = self.context
         return artifact_stem(
-            self.asked.publication.artifact_name or name,
-            job=here.job,
-            leg=here.leg_values,
-            attempt=here.attempt if attempt is None else attempt,
+            self.inputs.publication.artifact_name or name,
+            job=context.job,
+            leg=context.leg_values,
+            attempt=context.attempt if attempt is None else attempt,
         )
 
     def artifacts(self) -> Artifacts:
@@ -128,8 +133,8 @@ class Step:
         from cvl_ci.inputs import action_variables
 
         return StepComment(
-            context=self.here,
-            group=self.asked.publication.comment_group,
+            context=self.context,
+            group=self.inputs.publication.comment_group,
             token=action_variables.value(self._environ, "github_token"),
             masks=self.masks,
             clock=SystemClock(),
@@ -139,4 +144,4 @@ class Step:
 
     def _explain_no_comment(self, reason: str) -> None:
         """Print why GitHub shows no comment: a warning only where the user asked for one."""
-        (self.workflow.warning if self.asked.publication.comment == "always" else self.workflow.progress)(reason)
+        (self.workflow.warning if self.inputs.publication.comment == "always" else self.workflow.progress)(reason)

@@ -18,7 +18,7 @@ class KeySession:
     def __init__(self, key: Callable[[], str]) -> None:
         self._key = key
 
-    def listed(
+    def list_objects(
         self, method: str, url: str, *, under: Sequence[str], of: str, json: object = None
     ) -> Iterator[Mapping[str, Any]]:
         """Yield the objects of a listing. `under`: the members that lead to it, which every real answer has.

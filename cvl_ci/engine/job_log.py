@@ -34,7 +34,7 @@ class JobLog:
     phase: Phase | None = None
     _line_count: int = 0
     _skip: int = 0
-    heard: dict[tuple[str, str], Heard] = field(default_factory=dict)
+    logs: dict[tuple[str, str], Heard] = field(default_factory=dict)
     """The lines of each node's logs: by the log's name, and the rank or (in setup) the address that SkyPilot gives."""
     _open: Heard | None = None
     """The log of the latest line. The rest of a line that is too long for one piece belongs to it."""
@@ -64,7 +64,7 @@ class JobLog:
             return began, None, text.removeprefix("cvl-ci: ")
         is_setup = match["who"] == "setup"
         key = (SETUP_STREAM, match["ip"] or "") if is_setup else (JOB_STREAM, match["rank"] or "0")
-        self._open = self.heard.setdefault(key, Heard())
+        self._open = self.logs.setdefault(key, Heard())
         self._open.line(text)
         rank = f"(rank {match['rank']}) " if match["rank"] is not None and self.num_nodes > 1 else ""
         return began, rank + text, None

@@ -47,7 +47,7 @@ class Following:
     def incomplete(
         self, sums: Sequence[Mapping[str, LogSum]], *, has_ended: Sequence[bool]
     ) -> dict[tuple[int, str], list[Heard]]:
-        return whole_log.incomplete(self._log.heard, sums, has_ended=has_ended)
+        return whole_log.incomplete(self._log.logs, sums, has_ended=has_ended)
 
     def missed(self, rank: int, lines: Sequence[str]) -> None:
         """Print lines that the stream did not deliver."""

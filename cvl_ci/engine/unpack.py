@@ -107,7 +107,7 @@ def _archives(folder: Path) -> list[tuple[int, str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Link:
-    """A link that is made after all files. `shown`: its name on the machine."""
+    """A link that is made after all files. `name_on_machine`: its path in the archive, readable."""
 
     place: PurePosixPath
     text: str

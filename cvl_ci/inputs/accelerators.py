@@ -47,9 +47,9 @@ def _is_in_order(value: object) -> bool:
     return isinstance(value, Sequence)
 
 
-def canonical(names: Mapping[str, int], known: Collection[str]) -> dict[str, int]:
+def canonical(names: Mapping[str, int], skypilot_names: Collection[str]) -> dict[str, int]:
     """SkyPilot's own spelling; raises Wrong on the first name it does not know."""
-    by_lower = {name.lower(): name for name in known}
+    by_lower = {name.lower(): name for name in skypilot_names}
     spelled = {}
     for name, count in names.items():
         spelled[_spelled(name, by_lower)] = count
@@ -59,21 +59,21 @@ def canonical(names: Mapping[str, int], known: Collection[str]) -> dict[str, int
 def _spelled(name: str, by_lower: Mapping[str, str]) -> str:
     lower = name.lower()
     if _MEMORY.fullmatch(lower):
-        raise Wrong("asks for a GPU by its memory: name the GPUs that would do, as in `{L4:1, A10G:1}`", shown=name)
+        raise Wrong("asks for a GPU by its memory: name the GPUs that would do, as in `{L4:1, A10G:1}`", display=name)
     if lower in by_lower:
         return by_lower[lower]
     # A TPU's name carries its size: the catalogue has the family, `tpu-v5p`, the request `tpu-v5p-8`.
     family = re.fullmatch(r"(tpu-v\w+)-\d+", lower)
     if family and family[1] in by_lower:
         return lower
-    raise Wrong("is no GPU that SkyPilot knows", near=_near(name, by_lower.values()), shown=name)
+    raise Wrong("is no GPU that SkyPilot knows", near=_near(name, by_lower.values()), display=name)
 
 
-def _near(name: str, known: Collection[str]) -> tuple[str, ...]:
+def _near(name: str, names: Collection[str]) -> tuple[str, ...]:
     """Without what follows its first dash, alike letters, the same beginning: `A100-40GB` is most likely A100."""
     head = name.lower().partition("-")[0]
-    starts = sorted((word for word in known if word.lower().startswith(name.lower()[:3])), key=len)
-    candidates = dict.fromkeys([*(word for word in known if word.lower() == head), *near(name, known), *starts])
+    starts = sorted((word for word in names if word.lower().startswith(name.lower()[:3])), key=len)
+    candidates = dict.fromkeys([*(word for word in names if word.lower() == head), *near(name, names), *starts])
     return tuple(candidates)[:3]
 
 

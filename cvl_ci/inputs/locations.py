@@ -56,9 +56,9 @@ def check_regions(place: Place, regions: Callable[[str], Sequence[str]]) -> None
     if place.region is None or not region_names:
         return
     if place.region not in region_names:
-        raise Wrong(f"is no region of {place.cloud}", near=near(place.region, region_names), shown=place.region)
+        raise Wrong(f"is no region of {place.cloud}", near=near(place.region, region_names), display=place.region)
     if place.zone and place.cloud in _ZONE_BEGINS_WITH_REGION and not place.zone.startswith(place.region):
-        raise Wrong(f"is no zone of {place.region}", near=(f"{place.region}a",), shown=place.zone)
+        raise Wrong(f"is no zone of {place.region}", near=(f"{place.region}a",), display=place.zone)
 
 
 def in_region(places: tuple[Place, ...], region: str) -> tuple[Place, ...]:
@@ -77,14 +77,14 @@ def _place(entry: str) -> Place:
     cloud, _, rest = entry.partition("/")
     cloud = _OTHER_NAMES.get(cloud.strip().lower().replace("-", "_"), cloud.strip().lower())
     if cloud == "*":
-        raise Wrong("names a region of any cloud: name the cloud too, as in `aws/us-east-1`", shown=entry)
+        raise Wrong("names a region of any cloud: name the cloud too, as in `aws/us-east-1`", display=entry)
     if cloud not in CLOUDS:
-        raise Wrong("is no cloud that SkyPilot knows", near=near(cloud, CLOUDS), shown=entry)
+        raise Wrong("is no cloud that SkyPilot knows", near=near(cloud, CLOUDS), display=entry)
     if cloud in _REGION_HAS_SLASHES:
         return Place(cloud=cloud, region=rest or None)
     region, _, zone = rest.partition("/")
     if "/" in zone or (zone and not region):
-        raise Wrong("is not cloud, cloud/region or cloud/region/zone", shown=entry)
+        raise Wrong("is not cloud, cloud/region or cloud/region/zone", display=entry)
     return Place(cloud=cloud, region=_name_or_none(region), zone=_name_or_none(zone))
 
 

@@ -17,7 +17,7 @@ ARTIFACTS, BRANCH, NONE = "artifacts", "branch", "none"
 NEUTRAL = "neutral"
 
 
-def listed(value: object) -> tuple[str, ...]:
+def read_list(value: object) -> tuple[str, ...]:
     """Return words that lines or commas separate; the braces of a set of GPUs stay whole."""
     lines = [line for text in (value if isinstance(value, (list, tuple)) else [value]) for line in _lines(text)]
     parts = [part.strip() for line in lines for part in re.split(r",(?![^{]*\})", line)]
@@ -37,7 +37,7 @@ class MatrixInputs:
     """The axes of a matrix, and the legs that are left out of it."""
 
     examples: tuple[str, ...] = option(
-        listed,
+        read_list,
         value=(),
         help="The examples: paths, names or patterns.",
         metavar="EXAMPLE...",
@@ -49,7 +49,7 @@ class MatrixInputs:
         verbs=("matrix",),
     )
     presets: tuple[str, ...] = option(
-        listed,
+        read_list,
         value=(),
         help="Their presets: names or patterns.",
         metavar="PRESETS",
@@ -60,7 +60,7 @@ class MatrixInputs:
         verbs=("matrix",),
     )
     clouds: tuple[str, ...] = option(
-        listed,
+        read_list,
         value=(),
         help="Each of these makes a leg: cloud[/region[/zone]].",
         metavar="CLOUDS",
@@ -71,7 +71,7 @@ class MatrixInputs:
         verbs=("matrix",),
     )
     gpus: tuple[str, ...] = option(
-        listed,
+        read_list,
         value=(),
         help="Each of these makes a leg.",
         metavar="GPUS",
@@ -136,7 +136,7 @@ class HistoryInputs:
         verbs=("report",),
     )
     history_files: tuple[str, ...] = option(
-        listed,
+        read_list,
         value=(),
         help="Earlier runs: folders of summaries, or files of such lines. They give baseline, noise and trends.",
         metavar="PATHS",
@@ -180,7 +180,7 @@ class ReportInputs:
     """The legs of a report, the baseline, and the failures that make it red."""
 
     folders: tuple[str, ...] = option(
-        listed,
+        read_list,
         value=(),
         help="The folders with the legs' `<lease>.json` files, or with unpacked artifacts NAME-cost. The verb "
         "`history` adds them to the branch.",
@@ -222,7 +222,7 @@ class ReportInputs:
         verbs=("report",),
     )
     nights: int | None = option(
-        parsers.whole,
+        parsers.whole_number,
         help="How many earlier runs a trend shows.",
         metavar="N",
         example="30",

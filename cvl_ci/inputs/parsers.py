@@ -28,13 +28,13 @@ _KEY_KINDS = (
 
 
 class Wrong(ValueError):
-    """This value cannot be meant. `shown`: what to print instead of it, where it may be a secret."""
+    """This value cannot be meant. `display`: what to print instead of it, where it may be a secret."""
 
-    def __init__(self, problem: str, *, near: tuple[str, ...] = (), shown: str | None = None) -> None:
+    def __init__(self, problem: str, *, near: tuple[str, ...] = (), display: str | None = None) -> None:
         super().__init__(problem)
         self.problem = problem
         self.near = near
-        self.shown = shown
+        self.display = display
 
 
 LONGEST_RETENTION_DAYS = 400
@@ -76,7 +76,7 @@ def words(value: object) -> tuple[str, ...]:
     raise Wrong("is neither text nor a list of words")
 
 
-def whole(value: object) -> int:
+def whole_number(value: object) -> int:
     number = _number(value)
     if number != int(number) or number < 1:
         raise Wrong("is not a whole number of at least 1")
@@ -84,13 +84,13 @@ def whole(value: object) -> int:
 
 
 def turns(value: object) -> int:
-    number = whole(value)
+    number = whole_number(value)
     if number > MOST_TURNS:
         raise Wrong(f"is more than {MOST_TURNS}")
     return number
 
 
-def whole_or_none(value: object) -> int:
+def whole_number_or_zero(value: object) -> int:
     """Return a whole number of at least 0. Raise Wrong."""
     number = _number(value)
     if number != int(number) or number < 0:
@@ -99,8 +99,8 @@ def whole_or_none(value: object) -> int:
 
 
 def minutes_kept(value: object) -> int:
-    """As whole_or_none; a day is the longest, for each of these minutes is paid for."""
-    number = whole_or_none(value)
+    """As whole_number_or_zero; a day is the longest, for each of these minutes is paid for."""
+    number = whole_number_or_zero(value)
     if number > _LONGEST_KEPT_MINUTES:
         raise Wrong("is longer than a day (1440 minutes)")
     return number
@@ -110,9 +110,9 @@ def public_key(value: object) -> str:
     """One line of an authorized_keys file, without options. The value is never shown: it may be the other half."""
     words = value.split() if isinstance(value, str) else []
     if isinstance(value, str) and "PRIVATE" in value:
-        raise Wrong("is a private key: give the other half, as in `id_ed25519.pub`, and make a new pair", shown="***")
+        raise Wrong("is a private key: give the other half, as in `id_ed25519.pub`, and make a new pair", display="***")
     if len(words) < 2 or words[0] not in _KEY_KINDS or not _is_key(words[0], words[1]) or "\n" in str(value).strip():
-        raise Wrong("is no ssh public key, as in `ssh-ed25519 AAAA… anna@laptop`", shown="***")
+        raise Wrong("is no ssh public key, as in `ssh-ed25519 AAAA… anna@laptop`", display="***")
     return " ".join(words)
 
 
@@ -212,13 +212,13 @@ def secrets(environment: Mapping[str, str]) -> Callable[[object], dict[str, Secr
             return environment[name]
         # A word alone may be the secret itself: the message repeats only a word in the form of a name.
         display = name if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else "***"
-        raise Wrong("is not set in the environment: give NAME=VALUE, or set it", shown=display)
+        raise Wrong("is not set in the environment: give NAME=VALUE, or set it", display=display)
 
     def read(value: object) -> dict[str, Secret]:
         try:
             return {name: Secret(text) for name, text in _pairs(value, alone=value_of)}
         except Wrong as wrong:
-            raise Wrong(wrong.problem, near=wrong.near, shown=wrong.shown or "***") from None
+            raise Wrong(wrong.problem, near=wrong.near, display=wrong.display or "***") from None
 
     return read
 
@@ -228,11 +228,11 @@ def globs(value: object) -> tuple[str, ...]:
     for glob in texts:
         below = glob.lstrip("! ")
         if below.startswith(("/", "~")) or ".." in below.split("/"):
-            raise Wrong("leads out of the working directory", shown=glob)
+            raise Wrong("leads out of the working directory", display=glob)
     try:
         patterns(texts, directory=".")
     except TooMany:
-        raise Wrong(f"stands for more than {MOST_PATTERNS} patterns by its braces", shown=texts[0]) from None
+        raise Wrong(f"stands for more than {MOST_PATTERNS} patterns by its braces", display=texts[0]) from None
     return texts
 
 
@@ -272,9 +272,9 @@ def _pairs(value: object, *, alone: Callable[[str], str]) -> list[tuple[str, str
         pairs = [_pair(entry, alone=alone) for entry in _entries(value)]
     for name, _ in pairs:
         if not _ENV_NAME.fullmatch(name):
-            raise Wrong("is not the name of a variable (letters, digits and _)", shown=name)
+            raise Wrong("is not the name of a variable (letters, digits and _)", display=name)
         if name.startswith("CVL_CI_"):
-            raise Wrong("begins with CVL_CI_, which is kept for this program", shown=name)
+            raise Wrong("begins with CVL_CI_, which is kept for this program", display=name)
     return pairs
 
 
@@ -294,7 +294,7 @@ def _pair(entry: str, *, alone: Callable[[str], str]) -> tuple[str, str]:
 
 
 def _no_value(name: str) -> str:
-    raise Wrong("is not KEY=VALUE", shown=name)
+    raise Wrong("is not KEY=VALUE", display=name)
 
 
 def _env_text(value: object) -> str:

@@ -72,15 +72,15 @@ class Inputs:
         return Mistake(field=self.spelling.of(name), value=str(value), problem=problem, near=near)
 
 
-def from_keywords(given: Mapping[str, object], *, environment: Mapping[str, str]) -> Inputs:
+def from_keywords(keywords: Mapping[str, object], *, environment: Mapping[str, str]) -> Inputs:
     """Return the inputs of the library's keywords. `environment`: holds the value of a secret that has only a name."""
     names = [option.name for option in run_options(EntryPoint.LIBRARY)]
     unknown = [
         Mistake(field=name, value=_as_text(value), problem="is no input", near=near(name, names))
-        for name, value in given.items()
+        for name, value in keywords.items()
         if name not in names
     ]
-    return _inputs(given, Spelling.KEYWORD, environment=environment, mistakes=unknown)
+    return _inputs(keywords, Spelling.KEYWORD, environment=environment, mistakes=unknown)
 
 
 def from_environment(environment: Mapping[str, str]) -> Inputs:
@@ -98,9 +98,9 @@ def from_environment(environment: Mapping[str, str]) -> Inputs:
     return _inputs(run_values, Spelling.INPUT, environment=environment, mistakes=unknown)
 
 
-def from_words(given: Mapping[str, object], *, unknown: list[Mistake], environment: Mapping[str, str]) -> Inputs:
+def from_words(values: Mapping[str, object], *, unknown: list[Mistake], environment: Mapping[str, str]) -> Inputs:
     """Return the inputs of a command line that arguments.py has split."""
-    return _inputs(given, Spelling.FLAG, environment=environment, mistakes=unknown)
+    return _inputs(values, Spelling.FLAG, environment=environment, mistakes=unknown)
 
 
 def read_group(
@@ -123,7 +123,7 @@ def read_group(
         try:
             arguments[option.name] = (readers or {}).get(option.name, option.read)(value)
         except Wrong as wrong:
-            display = wrong.shown if wrong.shown is not None else _as_text(value)
+            display = wrong.display if wrong.display is not None else _as_text(value)
             mistakes.append(_mistake(spelling, option.name, display, wrong))
     return group(**arguments)
 

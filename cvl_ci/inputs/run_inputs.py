@@ -143,7 +143,7 @@ class MachineInputs:
         verbs=(*RUN_VERBS, "matrix"),
     )
     num_nodes: int | None = option(
-        parsers.whole,
+        parsers.whole_number,
         help="The number of machines that run the job together.",
         metavar="N",
         example="2",
@@ -204,7 +204,7 @@ class LimitInputs:
         default="15m",
     )
     heartbeat_minutes: int | None = option(
-        parsers.whole_or_none,
+        parsers.whole_number_or_zero,
         help="The machine ends itself this many minutes after its last contact with the runner. 0: only at "
         "its deadline.",
         metavar="N",

@@ -103,7 +103,7 @@ def named_gpu(inputs: Inputs, known_names: Collection[str]) -> tuple[Mapping[str
     try:
         return accelerators.canonical(inputs.machine.gpu, known_names), []
     except Wrong as wrong:
-        return None, [inputs.mistake("gpu", wrong.shown, wrong.problem, near=wrong.near)]
+        return None, [inputs.mistake("gpu", wrong.display, wrong.problem, near=wrong.near)]
 
 
 def wrong_regions(inputs: Inputs, regions: Callable[[str], Sequence[str]]) -> list[Mistake]:
@@ -112,7 +112,7 @@ def wrong_regions(inputs: Inputs, regions: Callable[[str], Sequence[str]]) -> li
         try:
             places.check_regions(place, regions)
         except Wrong as wrong:
-            mistakes.append(inputs.mistake("cloud", wrong.shown, wrong.problem, near=wrong.near))
+            mistakes.append(inputs.mistake("cloud", wrong.display, wrong.problem, near=wrong.near))
     return mistakes
 
 

@@ -84,7 +84,7 @@ def _sends(document: Mapping[str, Any]) -> tuple[str, ...] | None:
     try:
         return parsers.globs(globs)
     except Wrong as wrong:
-        raise safe_yaml.Unreadable(f"names {wrong.shown!r} in `files`, which leads out of the repository") from None
+        raise safe_yaml.Unreadable(f"names {wrong.display!r} in `files`, which leads out of the repository") from None
 
 
 def _image(document: Mapping[str, Any]) -> str | None:

@@ -162,7 +162,7 @@ class _Reader:
             env=self._value("envs", parsers.environment, {k: v for k, v in envs.items() if v is not None}) or {},
             needs_value=tuple(str(name) for name, value in (*envs.items(), *secrets.items()) if value is None),
             secrets={str(name): Secret(str(value)) for name, value in secrets.items() if value is not None},
-            num_nodes=self._value("num_nodes", parsers.whole, self._task.get("num_nodes")) or 1,
+            num_nodes=self._value("num_nodes", parsers.whole_number, self._task.get("num_nodes")) or 1,
             needs=self._needs(places_read),
             places=places_read,
             spot=Spot.ALWAYS if self._resource("use_spot", parsers.flag) else Spot.NEVER,
@@ -280,5 +280,5 @@ class _Reader:
             return read(value)
         except Wrong as wrong:
             near = f" (did you mean {' or '.join(wrong.near)}?)" if wrong.near else ""
-            self._wrong[path] = f"has {path} {wrong.shown or str(value)!r}, which {wrong.problem}{near}"
+            self._wrong[path] = f"has {path} {wrong.display or str(value)!r}, which {wrong.problem}{near}"
             return None

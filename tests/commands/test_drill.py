@@ -53,18 +53,18 @@ class FakeRun:
     takes: float = 5.0
     does: Callable[[], None] = lambda: None
     lease: str = LEASE
-    asked: bool = True
+    has_requested: bool = True
     phase: Phase | None = Phase.RUNNING
     comes_to_phase: bool = True
-    said: list[str] = field(default_factory=lambda: ["[0:09] the job failed"])
+    lines: list[str] = field(default_factory=lambda: ["[0:09] the job failed"])
     ended: int | None = None
     happened: list[str] = field(default_factory=list)
 
     def reaches(self, phase: Phase, *, within: float) -> bool:
         return self.comes_to_phase
 
-    def comes_to(self, there: Callable[[], bool], within: float) -> bool:
-        return there()
+    def comes_to(self, condition: Callable[[], bool], within: float) -> bool:
+        return condition()
 
     def send(self, number: int) -> None:
         self.happened.append(f"signal {number}")

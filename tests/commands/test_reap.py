@@ -160,7 +160,7 @@ def test_another_repository_s_machine_is_left_alone_and_github_is_not_asked_abou
     stage.runs.ended["100-1"] = 0.0
     reaped = stage.reap()
     assert stage.account.running() == [name]
-    assert reaped.others == 1
+    assert reaped.foreign_count == 1
     assert stage.runs.asked == []
 
 

@@ -385,6 +385,6 @@ def test_an_end_that_cannot_be_told_is_the_same_end(house: House, monkeypatch: p
     def broken(_: object) -> None:
         "\ud800".encode()
 
-    monkeypatch.setattr(house.workflow, "ended", broken)
+    monkeypatch.setattr(house.workflow, "show_outcome", broken)
     assert house.run().exit_code == 0
     assert any("could not be reported completely" in each for each in house.workflow.said)

@@ -106,7 +106,7 @@ def test_one_that_aws_refuses_to_end_keeps_no_other_waiting(client: Callable[[st
     workflow = FakeWorkflow()
     done = reaped(client, workflow=workflow)
     assert running(client) == {ours[3]}
-    assert [resource.id for resource in done.left] == [ours[3]]
+    assert [resource.id for resource in done.remaining] == [ours[3]]
     assert not done.proved
     assert any(ours[3] in said and ours[2] not in said for said in workflow.said)
 

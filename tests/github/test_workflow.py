@@ -70,7 +70,7 @@ def a_run(step: Step, outcome: Outcome) -> None:
     workflow.remote("::error::mine")
     step.clock.sleep(12)
     workflow.began(Phase.RELEASING)
-    workflow.ended(outcome)
+    workflow.show_outcome(outcome)
 
 
 def test_a_whole_run_reads_as_in_its_golden_file(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,9 @@ def test_a_secret_is_in_no_log_file_summary_or_annotation(step: Step) -> None:
     step.workflow.remote(f"token={SECRET}")
     step.workflow.remote(f"in \x1b[31m{SECRET[:8]}\x1b[0m{SECRET[8:]}")
     step.workflow.warning(f"bad {SECRET}")
-    step.workflow.ended(replace(FAILED, reason=f"{SECRET} refused", metrics={SECRET: SECRET}, warnings=(SECRET,)))
+    step.workflow.show_outcome(
+        replace(FAILED, reason=f"{SECRET} refused", metrics={SECRET: SECRET}, warnings=(SECRET,))
+    )
     everything = [*step.runner().log, *step.runner().commands("error", "warning", "notice")]
     everything += [path.read_text() for path in step.folder.rglob("*") if path.is_file()]
     assert SECRET not in "".join(everything)
@@ -229,20 +231,20 @@ def test_without_a_runner_s_files_nothing_is_written_and_nothing_fails(tmp_path:
     step = Step(tmp_path)
     step.files.clear()
     step.workflow.commands.output("a", "1")
-    step.workflow.ended(SUCCEEDED)
+    step.workflow.show_outcome(SUCCEEDED)
     assert step.workflow.commands.summary(lambda room: "x") is False
 
 
 def test_the_summary_fits_beside_what_the_step_wrote_already(step: Step) -> None:
     Path(step.files["GITHUB_STEP_SUMMARY"]).write_text("x" * (SUMMARY_BYTES - 600))
-    step.workflow.ended(HOSTILE)
+    step.workflow.show_outcome(HOSTILE)
     assert len(step.written("GITHUB_STEP_SUMMARY").encode()) <= SUMMARY_BYTES
     assert "The job failed" in step.written("GITHUB_STEP_SUMMARY")
 
 
 def test_a_summary_that_finds_no_room_at_all_is_left_out(step: Step) -> None:
     Path(step.files["GITHUB_STEP_SUMMARY"]).write_text("x" * SUMMARY_BYTES)
-    step.workflow.ended(SUCCEEDED)
+    step.workflow.show_outcome(SUCCEEDED)
     assert len(step.written("GITHUB_STEP_SUMMARY")) == SUMMARY_BYTES
 
 
@@ -253,7 +255,7 @@ def test_the_tail_is_the_last_lines_without_controls(step: Step) -> None:
 
 
 def test_a_machine_that_may_run_is_an_error_on_the_page_even_when_the_job_was_fine(step: Step) -> None:
-    step.workflow.ended(NOT_PROVED_GONE)
+    step.workflow.show_outcome(NOT_PROVED_GONE)
     [(_, properties, _)] = [one for one in step.runner().obeyed if one[0] == "error"]
     assert properties["title"].startswith("A MACHINE MAY STILL BE RUNNING")
 
@@ -283,7 +285,7 @@ def test_a_failed_job_says_why_in_its_own_words_on_its_example_s_file(step: Step
     ):
         step.workflow.remote(line)
     step.workflow.mask(SECRET)
-    step.workflow.ended(FAILED)
+    step.workflow.show_outcome(FAILED)
     [(_, properties, text)] = [one for one in step.runner().obeyed if one[0] == "error"]
     assert properties["file"] == "examples/tabular/digits_sgd/example.yaml"
     assert text.splitlines()[0] == "The job exited with 7 on the machine."
@@ -295,7 +297,7 @@ def test_a_failed_job_says_why_in_its_own_words_on_its_example_s_file(step: Step
 def test_what_is_not_the_job_s_fault_is_not_put_on_its_file(step: Step, outcome: Outcome) -> None:
     step.workflow.quoted(PLAN, "a quote")
     step.workflow.remote("ValueError: no")
-    step.workflow.ended(outcome)
+    step.workflow.show_outcome(outcome)
     [(_, properties, text)] = [one for one in step.runner().obeyed if one[0] == "error"]
     assert "file" not in properties
     assert "ValueError" not in text
@@ -306,7 +308,7 @@ def test_a_job_s_words_in_an_annotation_are_masked_cut_and_obeyed_by_nobody(step
     step.workflow.quoted(PLAN, "a quote")
     for line in (f"error: {SECRET}", "::error::mine", "error: \x1b[31m::add-mask::x", f"error: {'x' * 9_000}"):
         step.workflow.remote(line)
-    step.workflow.ended(FAILED)
+    step.workflow.show_outcome(FAILED)
     [(_, _, text)] = [one for one in step.runner().obeyed if one[0] == "error"]
     assert SECRET not in text
     assert "***" in text

@@ -83,4 +83,4 @@ def test_a_wrong_name_is_answered_with_near_ones(typo: str, near: str) -> None:
     with pytest.raises(Wrong, match="no GPU that SkyPilot knows") as caught:
         accelerators.canonical({typo: 1}, ACCELERATORS)
     assert near in caught.value.near
-    assert caught.value.shown == typo
+    assert caught.value.display == typo

@@ -68,13 +68,13 @@ def test_what_is_no_spot_is_refused(given: object) -> None:
 
 @pytest.mark.parametrize(("given", "number"), [("2", 2), (2, 2), ("2.0", 2)])
 def test_a_whole_number_is_read(given: object, number: int) -> None:
-    assert parsers.whole(given) == number
+    assert parsers.whole_number(given) == number
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "1.5", "x", True, "1e400"])
 def test_what_is_no_whole_number_is_refused(given: object) -> None:
     with pytest.raises(Wrong):
-        parsers.whole(given)
+        parsers.whole_number(given)
 
 
 @pytest.mark.parametrize(("given", "number"), [("4", 4), ("4+", 4), ("0.5", 0.5), (8, 8)])
@@ -129,7 +129,7 @@ def test_a_secret_named_alone_takes_its_value_from_the_environment() -> None:
 def test_a_secret_that_is_not_there_is_refused_without_showing_what_may_be_its_value(given: str, shown: str) -> None:
     with pytest.raises(Wrong) as caught:
         parsers.secrets({})([given])
-    assert caught.value.shown == shown
+    assert caught.value.display == shown
     assert given not in caught.value.problem or shown == given
 
 
@@ -160,7 +160,9 @@ def test_an_image_is_read_with_and_without_skypilots_prefix() -> None:
     assert parsers.image("docker:ubuntu:22.04") == parsers.image("ubuntu:22.04") == "ubuntu:22.04"
 
 
-@pytest.mark.parametrize("read", [parsers.minutes, parsers.dollars, parsers.whole, parsers.amount, parsers.gigabytes])
+@pytest.mark.parametrize(
+    "read", [parsers.minutes, parsers.dollars, parsers.whole_number, parsers.amount, parsers.gigabytes]
+)
 def test_a_number_too_large_for_any_machine_is_refused(read: Callable[[object], object]) -> None:
     for given in (10**400, "9" * 400, float("inf")):
         with pytest.raises(Wrong):
@@ -191,7 +193,7 @@ def test_a_public_key_is_one_line_with_or_without_its_comment() -> None:
 def test_what_is_no_public_key_is_refused_and_never_shown(given: object) -> None:
     with pytest.raises(Wrong) as wrong:
         parsers.public_key(given)
-    assert wrong.value.shown == "***"
+    assert wrong.value.display == "***"
 
 
 def test_a_machine_is_kept_for_a_day_at_most() -> None:

@@ -221,7 +221,7 @@ def test_credentials_and_old_outputs_never_go_along_and_are_named(tmp_path: Path
     planted = {f"{below}{path}": text for path, text in {**CREDENTIALS, **GOES}.items()}
     if how == "no git":
         plant(tmp_path, planted, git=False)
-        checkout: Checkout = FolderCheckout(tmp_path.resolve(), here=tmp_path)
+        checkout: Checkout = FolderCheckout(tmp_path.resolve(), working_folder=tmp_path)
     else:
         plant(tmp_path, {"tracked/x": ""})
         plant(tmp_path, planted, git=False)
@@ -244,7 +244,7 @@ def test_no_link_leads_to_credentials(tmp_path: Path, git: bool) -> None:
     (tmp_path / "a/folder").symlink_to("../away")
     if git:
         run_git(tmp_path, "add", "a")
-    checkout = open_checkout(tmp_path) if git else FolderCheckout(tmp_path.resolve(), here=tmp_path)
+    checkout = open_checkout(tmp_path) if git else FolderCheckout(tmp_path.resolve(), working_folder=tmp_path)
     assert paths(checkout, "a") == ["a/x.py"]
     assert "credentials" in checkout.left_behind("a")["a/data"]
 

@@ -24,5 +24,5 @@ def test_what_is_typed_is_carried_out_and_heard(tmp_path: Path) -> None:
 def test_a_run_starts_with_the_task_and_refuses_what_is_wrong_with_it(tmp_path: Path) -> None:
     run = ground(tmp_path, []).start(["--cloud", "sandbox", "--max-runtime", "soon"], task="run: sleep 1\n")
     assert run.wait(within=60) == 64
-    assert any("--max-runtime: 'soon' is not a length of time" in line for line in run.said)
+    assert any("--max-runtime: 'soon' is not a length of time" in line for line in run.lines)
     assert (tmp_path / "task.yaml").read_text() == "run: sleep 1\n"

@@ -72,7 +72,7 @@ def test_the_jobs_lines_alone_go_to_stdout() -> None:
     terminal.began(Phase.RUNNING)
     terminal.remote("epoch 1  loss 0.5")
     terminal.warning("careful")
-    terminal.ended(SUCCEEDED)
+    terminal.show_outcome(SUCCEEDED)
     assert written(terminal._out._stream) == "epoch 1  loss 0.5\n"
     assert "epoch" not in said(terminal).replace("epochs", "")
 
@@ -123,7 +123,7 @@ def test_on_the_sandbox_the_money_is_called_emulated() -> None:
 def test_without_colour_our_words_hold_no_escape_and_the_jobs_colours_stay() -> None:
     terminal, _ = a_terminal(err=Tty(), colour=False)
     terminal.warning("careful")
-    terminal.ended(NOT_PROVED_GONE)
+    terminal.show_outcome(NOT_PROVED_GONE)
     assert "\x1b" not in said(terminal)
     terminal.remote("\x1b[31mred\x1b[0m")
     assert written(terminal._out._stream) == "\x1b[31mred\x1b[0m\n"
@@ -144,7 +144,7 @@ def test_a_warning_of_several_lines_stays_together_and_cannot_steer_the_terminal
 
 def test_it_ends_with_the_one_summary() -> None:
     terminal, _ = a_terminal()
-    terminal.ended(SUCCEEDED)
+    terminal.show_outcome(SUCCEEDED)
     assert said(terminal) == "\n" + "\n".join(lines(SUCCEEDED)) + "\n"
 
 
@@ -278,7 +278,7 @@ def test_a_terminal_shows_no_secret_whoever_says_it() -> None:
     said = f"a {SECRET} b {quote(SECRET)} c \x1b[31mhunter-2\x1b[0m/with+signs&more"
     for tell in (terminal.remote, terminal.notice, terminal.warning, terminal.progress):
         tell(said)
-    terminal.ended(replace(SUCCEEDED, title=said, reason=said, advice=said, warnings=(said,)))
+    terminal.show_outcome(replace(SUCCEEDED, title=said, reason=said, advice=said, warnings=(said,)))
     shown = out.getvalue() + err.getvalue()
     assert shown.count("***") >= 12
     assert "hunter-2" not in shown
@@ -291,7 +291,7 @@ def test_where_commands_are_obeyed_no_line_of_a_machine_is_one(line: str) -> Non
     for tell in (terminal.remote, terminal.notice, terminal.warning, terminal.progress):
         tell(line)
         tell(f"first\n{line}")
-    terminal.ended(replace(NOT_PROVED_GONE, title=line, reason=line, advice=line, warnings=(line,)))
+    terminal.show_outcome(replace(NOT_PROVED_GONE, title=line, reason=line, advice=line, warnings=(line,)))
     for stream in (out, err):
         assert Runner().read(stream.getvalue()).obeyed == []
         assert Runner().read(stream.getvalue()).stopped_by == ""

@@ -294,7 +294,7 @@ class FakeWorkflow:
     def quoted(self, plan: RunPlan, text: str) -> None:
         self.said.append(text)
 
-    def ended(self, outcome: Outcome) -> None:
+    def show_outcome(self, outcome: Outcome) -> None:
         self.outcome = outcome
 
 

@@ -40,7 +40,7 @@ class LambdaCloud:
 
     def look(self, scope: str, *, lease: str | None) -> Look:
         resources = []
-        for machine in self._api.listed("GET", f"{API}/instances", under=("data",), of="machines"):
+        for machine in self._api.list_objects("GET", f"{API}/instances", under=("data",), of="machines"):
             cluster = cluster_of(str(machine.get("name") or ""))  # optional: a person may omit it
             labels = {tag["key"]: tag["value"] for tag in machine.get("tags") or []}
             has_ended = http.text(machine, "status", of="machines") == _GONE

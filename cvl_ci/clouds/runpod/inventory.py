@@ -46,7 +46,7 @@ class RunPod:
     def look(self, scope: str, *, lease: str | None) -> Look:
         resources = []
         under = ("data", "myself", "pods")
-        for pod in self._api.listed("POST", GRAPHQL, json={"query": QUERY}, under=under, of="pods"):
+        for pod in self._api.list_objects("POST", GRAPHQL, json={"query": QUERY}, under=under, of="pods"):
             cluster = cluster_of(str(http.has(pod, "name", of="pods") or ""))  # a pod without a name is not ours
             if pod.get("desiredStatus") != _GONE and is_ours({}, cluster, lease=lease):
                 resources.append(named(_resource(pod), cluster))

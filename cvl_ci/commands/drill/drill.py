@@ -45,13 +45,13 @@ class Run(Protocol):
     """A started `cvl-ci run`, whose output the drill reads."""
 
     lease: str
-    asked: bool
+    has_requested: bool
     phase: Phase | None
-    said: list[str]
+    lines: list[str]
 
     def reaches(self, phase: Phase, *, within: float) -> bool: ...
 
-    def comes_to(self, there: Callable[[], bool], within: float) -> bool: ...
+    def comes_to(self, condition: Callable[[], bool], within: float) -> bool: ...
 
     def send(self, number: int) -> None: ...
 
@@ -194,7 +194,7 @@ class _Drill:
         is_reached = self._run.reaches(phase, within=PHASE_SECONDS)
         if is_reached and phase is Phase.PROVISIONING:
             # A death before a machine exists would prove nothing.
-            is_reached = self._run.comes_to(lambda: self._run.asked, PHASE_SECONDS) and self._machine_is_seen()
+            is_reached = self._run.comes_to(lambda: self._run.has_requested, PHASE_SECONDS) and self._machine_is_seen()
         return is_reached and self._run.phase is phase
 
     def _machine_is_seen(self) -> bool:
@@ -210,7 +210,7 @@ class _Drill:
         """Let the run end by its own main, and return the reason why nothing was killed."""
         self._run.wait(within=WORK_SECONDS)
         answer = self._look()
-        last = next((line for line in reversed(self._run.said) if line.strip()), "it printed nothing")
+        last = next((line for line in reversed(self._run.lines) if line.strip()), "it printed nothing")
         problem = f"the run ended, hung or went on before it was caught in {self._wanted.phase.value}: {last}"
         return replace(self._receipt(answer), problem=problem)
 

@@ -59,7 +59,7 @@ class Suspect:
 class Reaped:
     """Result. `due`: removed, or to be removed after a dry run. `marked`: over, still in its grace.
 
-    `left`: not proved gone.
+    `remaining`: not proved gone.
     """
 
     at: float
@@ -69,9 +69,9 @@ class Reaped:
     due: tuple[Suspect, ...] = ()
     marked: tuple[Suspect, ...] = ()
     living: int = 0
-    others: int = 0
+    foreign_count: int = 0
     unlabelled: tuple[Resource, ...] = ()
-    left: tuple[Resource, ...] = ()
+    remaining: tuple[Resource, ...] = ()
     checks: tuple[Asked, ...] = ()
     unproved: tuple[str, ...] = ()
     silent: tuple[str, ...]
@@ -83,7 +83,7 @@ class Reaped:
     @property
     def proved(self) -> bool:
         """Return whether every cloud answered, and no due resource is left."""
-        return not (self.left or self.silent)
+        return not (self.remaining or self.silent)
 
 
 def read_words(
@@ -101,7 +101,7 @@ def read_words(
             locations.check_regions(place, regions)
     except Wrong as wrong:
         mistakes.append(
-            Mistake(field=f"{dashes}cloud", value=wrong.shown or cloud, problem=str(wrong), near=wrong.near)
+            Mistake(field=f"{dashes}cloud", value=wrong.display or cloud, problem=str(wrong), near=wrong.near)
         )
     try:
         minutes = 0.0 if grace.strip() in {"0", "0s", "0m"} else parsers.minutes(grace)
@@ -151,9 +151,9 @@ def reap(
         due=due,
         marked=tuple(suspect for suspect in over if suspect not in due),
         living=len(_by_lease(own)) - len(over),
-        others=len(labelled) - len(own),
+        foreign_count=len(labelled) - len(own),
         unlabelled=tuple(resource for resource in alive if LABEL_LEASE not in resource.labels),
-        left=leftovers,
+        remaining=leftovers,
         checks=checks,
         unproved=answer.unproved,
         silent=silent,

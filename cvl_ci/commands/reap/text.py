@@ -26,8 +26,8 @@ def lines(reaped: Reaped) -> Iterator[str]:
         name = f"{resource.provider} {resource.region} {resource.id}"
         yield f"named like ours, but without our labels, so it stays untouched: {plain(name)}; check who owns it"
     yield (
-        f"{_count(reaped.living, 'lease')} living and left alone; {_count(reaped.others, 'resource')} of other owners;"
-        f" last asked at {moment(reaped.asked_at)}"
+        f"{_count(reaped.living, 'lease')} living and left alone; "
+        f"{_count(reaped.foreign_count, 'resource')} of other owners; last asked at {moment(reaped.asked_at)}"
     )
     for check in reaped.checks:
         living = f"{len(check.left)} of ours there" if check.error is None and check.left else ""
@@ -42,9 +42,9 @@ def verdict(reaped: Reaped) -> CvlError | None:
     """
     usd = dollars(cost(reaped) or 0.0)
     so_far = f"They have cost {usd} so far, at the catalogue's on-demand prices, as far as it has them."
-    if reaped.left:
+    if reaped.remaining:
         return NotProvedGone(
-            f"Not proved gone: {_names(reaped.left)}.",
+            f"Not proved gone: {_names(reaped.remaining)}.",
             money=f"It may still be running and billed. {so_far}",
             next_step="Run `cvl-ci reap` again. End by hand at the provider all that it names twice.",
         )
@@ -89,7 +89,7 @@ def cost(reaped: Reaped) -> float | None:
 def _verb(reaped: Reaped, suspect: Suspect) -> str:
     if reaped.dry_run:
         return "would remove"
-    ids = {resource.id for resource in reaped.left}
+    ids = {resource.id for resource in reaped.remaining}
     return "NOT REMOVED" if any(resource.id in ids for resource in suspect.resources) else "removed"
 
 

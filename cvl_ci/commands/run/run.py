@@ -69,7 +69,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
     state.enter(None)
     result = outcome(state)
     try:
-        tools.workflow.ended(result)
+        tools.workflow.show_outcome(result)
     except Exception as error:  # noqa: BLE001  the end of the run does not depend on the report about it
         tools.workflow.warning(f"The end of the run could not be reported completely: {explain_while_running(error)}")
     return result

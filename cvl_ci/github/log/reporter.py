@@ -146,7 +146,7 @@ class GitHubWorkflow:
         self._example = plan.example_path or ""
         self._say(text)
 
-    def ended(self, outcome: Outcome) -> None:
+    def show_outcome(self, outcome: Outcome) -> None:
         """Show the summary in the log, outside every group, and on the step's page. A failure becomes an annotation."""
         self.close()
         self.is_end_shown = True

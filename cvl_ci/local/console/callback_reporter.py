@@ -49,7 +49,7 @@ class Listener:
     def quoted(self, plan: RunPlan, text: str) -> None:
         self._on_notice(text)
 
-    def ended(self, outcome: Outcome) -> None:
+    def show_outcome(self, outcome: Outcome) -> None:
         """Do nothing: a program gets the outcome from its call."""
 
     def _on_notice(self, text: str) -> None:

@@ -135,7 +135,7 @@ class Terminal:
     def quoted(self, plan: RunPlan, text: str) -> None:
         self._say(_plain_lines(text))
 
-    def ended(self, outcome: Outcome) -> None:
+    def show_outcome(self, outcome: Outcome) -> None:
         """Print the summary."""
         self.close()
         outcome = self._masks.cleaned(outcome)

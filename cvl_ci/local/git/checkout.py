@@ -38,16 +38,16 @@ def open_checkout(working_folder: Path, *, at: str = ".") -> Checkout:
     for folder in (start, *start.parents):
         git = Git.if_installed(folder) if (folder / ".git").exists() else None
         if git is not None:
-            return GitCheckout(git, here=working_folder.resolve())
-    return FolderCheckout(start, here=working_folder.resolve())
+            return GitCheckout(git, working_folder=working_folder.resolve())
+    return FolderCheckout(start, working_folder=working_folder.resolve())
 
 
 class FolderCheckout:
     """A folder without git: all its files except hidden ones."""
 
-    def __init__(self, root: Path, *, here: Path) -> None:
+    def __init__(self, root: Path, *, working_folder: Path) -> None:
         self._root = root
-        self._here = here
+        self._working_folder = working_folder
         self._top = root.as_posix().rstrip("/") + "/"
         self._folders: dict[str, bool] = {}
         """For each folder, whether no link leads there. Each listing clears it."""
@@ -87,7 +87,7 @@ class FolderCheckout:
         return FolderFiles(entries=ordered, reasons=reasons, tracked=self._known_to_git() & entries.keys())
 
     def locate(self, text: str) -> str | None:
-        path = Path(os.path.normpath(self._here / text))
+        path = Path(os.path.normpath(self._working_folder / text))
         try:
             candidates = (path, path.resolve())
             path.exists()
@@ -243,8 +243,8 @@ class FolderCheckout:
 class GitCheckout(FolderCheckout):
     """A git repository: what it tracks, as it is in the working tree now."""
 
-    def __init__(self, git: Git, *, here: Path) -> None:
-        super().__init__(git.root, here=here)
+    def __init__(self, git: Git, *, working_folder: Path) -> None:
+        super().__init__(git.root, working_folder=working_folder)
         self._git = git
 
     @property
@@ -259,7 +259,7 @@ class GitCheckout(FolderCheckout):
             )
         common = self._git.run("merge-base", start, "HEAD")
         commit = common.text.strip() if common.is_success else start
-        return CommitCheckout(self._git, here=self._here, commit=commit)
+        return CommitCheckout(self._git, working_folder=self._working_folder, commit=commit)
 
     def examples(self) -> Sequence[str]:
         pattern = f":(glob)**/{FILE_NAME}"

@@ -35,10 +35,10 @@ class _TreeEntry:
 
 
 class CommitCheckout:
-    """The files of one commit. `commit`: its full name. `here`: the directory of typed paths."""
+    """The files of one commit. `commit`: its full name. `working_folder`: the directory of typed paths."""
 
-    def __init__(self, git: Git, *, here: Path, commit: str) -> None:
-        self._root, self._here, self._git, self._commit = git.root, here, git, commit
+    def __init__(self, git: Git, *, working_folder: Path, commit: str) -> None:
+        self._root, self._working_folder, self._git, self._commit = git.root, working_folder, git, commit
 
     @property
     def root(self) -> Path:
@@ -77,7 +77,7 @@ class CommitCheckout:
         return FolderFiles(entries=entries, reasons=reasons, tracked={entry.path for entry in entries})
 
     def locate(self, text: str) -> str | None:
-        path = Path(os.path.normpath(self._here / text))
+        path = Path(os.path.normpath(self._working_folder / text))
         return path.relative_to(self._root).as_posix() if path.is_relative_to(self._root) else None
 
     def read(self, path: str, *, limit: int) -> bytes:

@@ -53,14 +53,14 @@ class Child:
         self._mark = secrets.token_hex(8)
         self._hear = hear
         self._news = threading.Condition()
-        self.said: list[str] = []
+        self.lines: list[str] = []
         """The lines of cvl-ci so far (stderr). Those of the job are in `printed`."""
         self.printed: list[str] = []
         self.lease = ""
         """The lease's name, from the child's own line; empty before it."""
         self.phase: Phase | None = None
         """The last phase that it has reached."""
-        self.asked = False
+        self.has_requested = False
         """Whether it has requested a machine from a provider: from then on there can be one."""
         self._process = subprocess.Popen(
             [*program, *words],
@@ -156,10 +156,10 @@ class Child:
         match = _OWN_LINE.match(text)
         words = match["text"] if match else text
         with self._news:
-            self.said.append(text)
+            self.lines.append(text)
             lease, phase = _LEASE.match(words), _PHASES.get(words)
             self.lease = lease["name"] if lease else self.lease
-            self.asked = self.asked or _ASKING.match(words) is not None
+            self.has_requested = self.has_requested or _ASKING.match(words) is not None
             if phase is not None and (self.phase is None or _ORDER.index(phase) > _ORDER.index(self.phase)):
                 self.phase = phase
             self._news.notify_all()

@@ -29,7 +29,7 @@ class Acme:
 
     def look(self, scope: str, *, lease: str | None) -> Look:
         resources = []
-        for server in self._api.listed("GET", f"{API}/servers", under=("servers",), of="servers"):
+        for server in self._api.list_objects("GET", f"{API}/servers", under=("servers",), of="servers"):
             name = http.text(server, "name", of="servers")
             if is_ours({}, cluster := cluster_of(name), lease=lease):
                 state = http.text(server, "state", of="servers")
