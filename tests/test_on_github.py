@@ -252,8 +252,8 @@ def test_the_cost_of_a_failed_job_holds_its_error_its_last_lines_and_its_job_wit
     StepPublication(step).publish(FAILED)
     [cost] = tmp_path.glob("cvl-outputs/*.json")
     leg = read(cost.read_bytes())
-    assert leg.first_error == "ValueError: *** is not a token (train.py:12)"
-    assert (len(leg.last_lines), leg.last_lines[0], leg.last_lines[-1]) == (
+    assert leg.evidence.first_error == "ValueError: *** is not a token (train.py:12)"
+    assert (len(leg.evidence.last_lines), leg.evidence.last_lines[0], leg.evidence.last_lines[-1]) == (
         20, "step 13", "ValueError: *** is not a token"
     )  # fmt: skip
     assert (leg.job, leg.job_url) == ("train (L4)", "https://git.example.com/cvl/ci/actions/runs/7/job/51725241954")

@@ -13,6 +13,7 @@ that `--json-summary` writes (result/summary.py), with null for a missing value,
     check_run              GitHub's number of that job in that attempt; empty if the runner does not provide it
     first_error            the line in which a job that did not succeed names its error
     last_lines             the last lines that it printed
+    artifact_url           the artifact with its whole log, unless that is large
     warnings               the warnings for a person
 
 Of two with the same `cluster`, the one with the later `released.at` counts: post may have proved more than main.
@@ -23,7 +24,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +50,8 @@ KINDS = {
 }
 """The order in which a person sees them."""
 LEFT_OUT_SHOWN = 5
+LARGEST_LOG_FIRST = 16 << 20
+"""The most bytes of a failed job's log that goes before the cost, so that the cost can name its artifact."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +112,10 @@ def publish(outcome: Outcome, *, files: Files, tools: Tools) -> None:
         page.set_outputs(outputs(outcome))
     with _warning_on_failure(tools, "The comment could not be written"):
         page.comment(outcome, shelf.links)
-    for kind, path in ((COST, files.cost), (LOG, files.log)):
+    for kind, path in _small_files(outcome, files):
+        if kind == COST and (log := shelf.link(LOG)):
+            with _warning_on_failure(tools, f"The cost of the run could not be written again to {files.cost}"):
+                _write_cost(outcome, files, artifact_url=log.url)
         with _warning_on_failure(tools, f"{KINDS[kind]} could not be uploaded"):
             shelf.put(kind, root=path.parent, paths=[path.name] if path.is_file() else [])
     plain_files, checkpoints = list[str](), list[str]()
@@ -146,6 +152,9 @@ class _Shelf:
     @property
     def links(self) -> list[Link]:
         return [self._held[kind] for kind in KINDS if kind in self._held]
+
+    def link(self, kind: str) -> Link | None:
+        return self._held.get(kind)
 
     def put(self, kind: str, *, root: Path, paths: Sequence[str]) -> Uploaded | None:
         days = self._files.publication.retention_days
@@ -222,12 +231,22 @@ def _is_chosen(path: str, rules: Sequence[Pattern]) -> bool:
     return bool(matching) and not matching[-1].takes_out
 
 
-def _write_cost(outcome: Outcome, files: Files) -> None:
+def _small_files(outcome: Outcome, files: Files) -> Sequence[tuple[str, Path]]:
+    """Return the cost and the log, in the order of their uploads. A failed job's small log goes first."""
+    cost, log = (COST, files.cost), (LOG, files.log)
+    with suppress(OSError):
+        if outcome.ending is not Ending.SUCCEEDED and files.log.lstat().st_size <= LARGEST_LOG_FIRST:
+            return log, cost
+    return cost, log
+
+
+def _write_cost(outcome: Outcome, files: Files, *, artifact_url: str = "") -> None:
     summary = to_json(outcome, commit=files.subject.commit)
     document = {
         **summary,
         **{name: summary.get(name) or value for name, value in vars(files.subject).items()},
         **({"first_error": "", "last_lines": []} if outcome.ending is Ending.SUCCEEDED else {}),
+        "artifact_url": "" if outcome.ending is Ending.SUCCEEDED else artifact_url,
         "warnings": list(outcome.warnings),
     }
     write_text(files.cost, json.dumps(document, indent=2) + "\n")

@@ -103,6 +103,7 @@ def _row(row: Row, *, red: bool) -> Mapping[str, object]:
         "compared": text.versus(row),
         "error": text.error(row) or None,
         "log_url": text.log_url(row) or None,
+        "artifact_url": text.artifact_url(row) or None,
         "base_problem": row.base_problem or None,
         "usd": row.usd,
         "seconds": row.seconds,

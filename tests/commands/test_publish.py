@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.commands.publish import Files, Subject, Tools, publish
+from cvl_ci.commands.publish import LARGEST_LOG_FIRST, Files, Subject, Tools, publish
 from cvl_ci.errors import ArtifactError
 from cvl_ci.inputs.step_inputs import PublicationInputs
 from cvl_ci.model.outcome import Ending, FetchedFile, Outcome
@@ -81,6 +81,23 @@ def test_the_small_and_dear_come_first_and_the_large_last(house: House) -> None:
     ]
 
 
+@pytest.mark.parametrize("is_large", [False, True])
+def test_the_cost_of_a_failed_job_names_the_artifact_with_its_log_unless_that_is_large(
+    house: House, is_large: bool
+) -> None:
+    if is_large:
+        os.truncate(house.folder.with_name("cvl-1.log"), LARGEST_LOG_FIRST + 1)
+    house.publish(FAILED)
+    uploads = [step for step in house.steps if step.startswith("upload")][:2]
+    first = ["upload cvl-train-L4-log", "upload cvl-train-L4-cost"]
+    assert uploads == (first[::-1] if is_large else first)
+    told = json.loads(house.artifacts.contents["cvl-train-L4-cost"]["cvl-1.json"])
+    assert bool(told["artifact_url"]) is not is_large
+    if not is_large:
+        assert told["artifact_url"].endswith("/artifacts/1")
+        assert read(json.dumps(told).encode()).evidence.artifact_url == told["artifact_url"]
+
+
 def test_files_checkpoints_log_and_cost_are_an_artifact_each(house: House) -> None:
     house.publish()
     assert set(house.artifacts.contents["cvl-train-L4-cost"]) == {"cvl-1.json"}
@@ -140,7 +157,7 @@ def test_the_cost_is_what_a_report_over_many_runs_needs_whatever_the_ending(hous
         name: known[name] or getattr(subject, name) for name in ("example", "preset", "image")
     }
     assert set(told) - set(to_json(outcome)) == {
-        "leg", "run_url", "job", "check_run", "first_error", "last_lines", "warnings"
+        "leg", "run_url", "job", "check_run", "first_error", "last_lines", "artifact_url", "warnings"
     }  # fmt: skip
     succeeded = outcome.ending is Ending.SUCCEEDED
     assert (told["first_error"], told["last_lines"]) == (("", []) if succeeded else ("ValueError: x", ["a", "b"]))

@@ -62,6 +62,15 @@ class Key:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """The cause of a failed job: the line that names its error, its last lines, the artifact with its whole log."""
+
+    first_error: str = ""
+    last_lines: tuple[str, ...] = ()
+    artifact_url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Leg:
     """One leg.
 
@@ -82,10 +91,7 @@ class Leg:
     """The workflow's job, as GitHub names it without a `name:` in the workflow."""
     check_run: str = ""
     """GitHub's number of that job in its attempt."""
-    first_error: str = ""
-    """The line in which a failed job names its error."""
-    last_lines: tuple[str, ...] = ()
-    """The last lines that a failed job printed."""
+    evidence: Evidence = field(default_factory=Evidence)
     at: float = 0.0
     seconds: float = 0.0
     usd: float | None = None
@@ -184,8 +190,7 @@ def _leg(document: Mapping[str, object]) -> Leg:
         commit=_text(document.get("commit")),
         run_url=_web_address(document.get("run_url")),
         job=_text(document.get("job")),
-        first_error=_text(document.get("first_error"), most=MOST_WORDS),
-        last_lines=tuple(_text(one, most=MOST_WORDS) for one in _list(document.get("last_lines"))[-LAST_LINES:]),
+        evidence=_evidence(document),
         check_run=number if (number := _text(document.get("check_run"))).isascii() and number.isdecimal() else "",
         at=_epoch(document.get("at")) or _moment(released.get("at")),
         seconds=_amount(document.get("duration_seconds")) or 0.0,
@@ -199,6 +204,14 @@ def _leg(document: Mapping[str, object]) -> Leg:
         metrics=metrics,
         samples=samples,
         paired_base=_paired_base(_mapping(document.get("beside"))),
+    )
+
+
+def _evidence(document: Mapping[str, object]) -> Evidence:
+    return Evidence(
+        first_error=_text(document.get("first_error"), most=MOST_WORDS),
+        last_lines=tuple(_text(one, most=MOST_WORDS) for one in _list(document.get("last_lines"))[-LAST_LINES:]),
+        artifact_url=_web_address(document.get("artifact_url")),
     )
 
 

@@ -41,12 +41,16 @@ def _last(group: Sequence[Leg]) -> Leg:
     worst = min((_kind(leg) for leg in group), key=_ORDER.index)
     latest_first = sorted(group, key=lambda leg: (leg.at, leg.is_gone))
     last = next(leg for leg in reversed(latest_first) if _kind(leg) is worst)
-    if last.first_error or last.last_lines:
+    if _tells_why(last):
         return last
     # Only main reads the job's lines; post writes the later summary without them.
-    same = (leg for leg in group if _kind(leg) is worst and (leg.first_error or leg.last_lines))
-    main = next(same, last)
-    return replace(last, first_error=main.first_error, last_lines=main.last_lines)
+    main = next((leg for leg in group if _kind(leg) is worst and _tells_why(leg)), last)
+    url = last.evidence.artifact_url or main.evidence.artifact_url
+    return replace(last, evidence=replace(main.evidence, artifact_url=url))
+
+
+def _tells_why(leg: Leg) -> bool:
+    return bool(leg.evidence.first_error or leg.evidence.last_lines)
 
 
 def _kind(leg: Leg) -> Failure | None:

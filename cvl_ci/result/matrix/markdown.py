@@ -161,7 +161,9 @@ def _change(row: Row) -> str:
     problem = code(row.base_problem) if row.base_problem else ""
     if row.failure is not None:
         reasons = [code(text) for text in (row.reason, words.error(row)) if text]
-        return " ".join([*reasons, *([problem] if problem else [])])
+        places = (("log", words.log_url(row)), ("artifact", words.artifact_url(row)))
+        links = [f"[{name}]({address})" for name, address in places if address]
+        return " ".join([*reasons, *([problem] if problem else []), *links])
     one = words.telling(row)
     if one is None:
         return problem or words.unjudged(row)
@@ -200,9 +202,9 @@ def _value(value: object) -> str:
 
 def _logs(report: Report) -> list[str]:
     """Return the last lines of the first failed jobs."""
-    causes = [(row, row.cause) for row in report.rows if row.cause and row.cause.last_lines]
+    causes = [(row, row.cause) for row in report.rows if row.cause and row.cause.evidence.last_lines]
     return [
-        log_block(f"{_plain(row)}: its last lines", leg.last_lines, longest=LOG_CHARACTERS)
+        log_block(f"{_plain(row)}: its last lines", leg.evidence.last_lines, longest=LOG_CHARACTERS)
         for row, leg in causes[:LOGS]
     ]
 

@@ -63,13 +63,18 @@ def left_out(report: Report) -> list[str]:
 
 def error(row: Row) -> str:
     """Return the line in which a failed job names its error."""
-    return row.cause.first_error if row.cause else ""
+    return row.cause.evidence.first_error if row.cause else ""
 
 
 def log_url(row: Row) -> str:
     """Return the page with the log: of the run that failed, else of the first one."""
     legs = (row.cause, *row.legs) if row.cause else row.legs
     return next((leg.job_url for leg in legs if leg.job_url), "")
+
+
+def artifact_url(row: Row) -> str:
+    """Return the artifact of the run that failed, with its whole log."""
+    return row.cause.evidence.artifact_url if row.cause else ""
 
 
 def base_problems(report: Report) -> list[str]:

@@ -113,7 +113,7 @@ def test_a_crashed_leg_s_error_is_seen_without_a_click(browser: str, tmp_path: P
     document, said = opened(browser, html, tmp_path, width=width)
     assert said == []
     facts = told(document)
-    assert (facts["text"], facts["seen"], facts["folded"]) == (crashed.first_error, True, False)
+    assert (facts["text"], facts["seen"], facts["folded"]) == (crashed.evidence.first_error, True, False)
     assert facts["log"] == 20
     assert facts["scroll"] <= width
 

@@ -194,6 +194,7 @@ CRASHED: dict[str, Any] = {
     "check_run": "51725241954",
     "first_error": "ValueError: no such column (train.py:12)",
     "last_lines": [f"line {number}" for number in range(30)],
+    "artifact_url": "https://github.com/o/r/actions/runs/7/artifacts/9",
 }
 JOB = "https://github.com/o/r/actions/runs/7/job/51725241954"
 
@@ -204,21 +205,24 @@ def test_a_failed_leg_shows_its_first_error_its_last_lines_and_its_job() -> None
     for name in (reporting.COMMENT, reporting.SUMMARY):
         table, _, rest = texts[name].partition("<details>")
         assert "`ValueError: no such column (train.py:12)`" in table, "without a click"
+        assert f"[log]({JOB}) [artifact]({CRASHED['artifact_url']}) |" in table
         assert "line 29" in rest and "line 10" in rest and "line 9\n" not in rest
     page = texts[reporting.PAGE]
     cell, _, folded = page.partition('data-name="change"')[2].partition("<details>")
     assert "ValueError: no such column (train.py:12)" in cell
     assert folded.index("line 29") < folded.index("</details>")
-    assert f'href="{JOB}"' in page
+    assert f'href="{JOB}"' in page and f'href="{CRASHED["artifact_url"]}"' in page
     [row] = json.loads(texts[reporting.DATA])["rows"]
     assert (row["error"], row["log_url"]) == ("ValueError: no such column (train.py:12)", JOB)
+    assert row["artifact_url"] == CRASHED["artifact_url"]
     assert any("ValueError" in line for line in reporting.as_text(found))
 
 
 def test_post_s_proof_does_not_hide_the_error_that_main_saw() -> None:
     main = leg(**{**CRASHED, "released": {"gone": False}, "exit_code": 79, "at": NIGHT})
-    post = leg(**{**CRASHED, "first_error": "", "last_lines": [], "at": NIGHT + 60})
+    post = leg(**{**CRASHED, "first_error": "", "last_lines": [], "artifact_url": "", "at": NIGHT + 60})
     [row] = report([main, post]).rows
+    assert words.artifact_url(row) == CRASHED["artifact_url"]
     assert (row.failure, words.error(row)) == (Failure.TEST, CRASHED["first_error"])
     assert (report([post]).rows[0].failure, words.error(report([post]).rows[0])) == (Failure.TEST, "")
 
@@ -239,6 +243,11 @@ def test_a_job_s_lines_are_no_markup_in_a_report() -> None:
 )
 def test_a_log_link_leads_to_the_job_where_its_number_is_known(changed: dict[str, Any], url: str) -> None:
     assert leg(**{**CRASHED, **changed}).job_url == url
+
+
+@pytest.mark.parametrize("address", ["javascript:x", "https://x/a)b", "https://x/a|b", 5])
+def test_an_address_that_could_leave_its_link_is_none(address: object) -> None:
+    assert leg(**{**CRASHED, "artifact_url": address}).evidence.artifact_url == ""
 
 
 def test_a_base_s_reason_is_no_markdown() -> None:
