@@ -83,7 +83,7 @@ def describe(resources: Any) -> dict[str, Any]:
         "cloud": str(resources.cloud).lower(),
         "region": resources.region,
         "instance_type": resources.instance_type,
-        "accelerators": {name: int(count) for name, count in (resources.accelerators or {}).items()},
+        "accelerators": {name: int(count) or count for name, count in (resources.accelerators or {}).items()},
         "spot": bool(resources.use_spot),
         "hourly_usd": float(resources.get_cost(3600)),
     }

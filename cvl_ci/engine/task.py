@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import yaml
 
 from cvl_ci.clouds.catalogue import names
 from cvl_ci.clouds.catalogue.prices import LEAST_CPUS
 from cvl_ci.engine import script
-from cvl_ci.model.plan import SANDBOX, Place, RunPlan, Spot
+from cvl_ci.model.plan import SANDBOX, Needs, Place, RunPlan, Spot
 
 SANDBOX_DRIVEN_AS = "aws"
 _SIMPLE = re.compile(r"(?!cd |export |set |exit )[\w./-][\w ./:@%+,=\"'{}-]*")
@@ -67,8 +67,9 @@ def render(plan: RunPlan) -> str:
 def _resources(plan: RunPlan, *, labels: Mapping[str, str], autodown_minutes: int | None) -> dict[str, object]:
     needs = plan.needs
     extra = plan.task_extra.get("resources")
-    resources: dict[str, object] = {**(extra if isinstance(extra, Mapping) else {}), **_machine(plan)}
-    resources["disk_size"] = needs.disk_gb
+    resources: dict[str, object] = dict(extra) if isinstance(extra, Mapping) else {}
+    if not needs.alternatives:
+        resources |= {**_machine(needs), "disk_size": needs.disk_gb}
     if plan.image:
         resources["image_id"] = f"docker:{plan.image}"
     user_labels = resources.get("labels")
@@ -77,21 +78,37 @@ def _resources(plan: RunPlan, *, labels: Mapping[str, str], autodown_minutes: in
     if autodown_minutes is not None:
         # wait_for none: the timer also runs when a job hangs. Every other setting waits for the job.
         resources["autostop"] = {"idle_minutes": autodown_minutes, "down": True, "wait_for": "none"}
-    return {**resources, **_candidates(plan)}
+    return {**resources, **(_alternatives(plan) if needs.alternatives else _candidates(plan))}
 
 
-def _machine(plan: RunPlan) -> dict[str, object]:
-    """Return the requirements for the machine. An instance type that the user named includes them all."""
-    needs = plan.needs
-    if needs.instance_type:
-        return {"instance_type": needs.instance_type}
-    least = needs.cpus if needs.cpus or needs.accelerators else LEAST_CPUS
-    has: dict[str, object] = {}
+def _machine(needs: Needs) -> dict[str, object]:
+    """Return the requirements for the machine. SkyPilot checks that an instance type satisfies the others."""
+    has: dict[str, object] = {"instance_type": needs.instance_type} if needs.instance_type else {}
+    least = needs.cpus if needs.cpus or needs.accelerators or needs.instance_type else LEAST_CPUS
     if least:
-        has["cpus"] = f"{least:g}{'' if 'cpus' in needs.exact else '+'}"
+        has["cpus"] = f"{least:.12g}{'' if 'cpus' in needs.exact else '+'}"
     if needs.memory_gib:
-        has["memory"] = f"{needs.memory_gib:g}{'' if 'memory_gib' in needs.exact else '+'}"
+        has["memory"] = f"{needs.memory_gib:.12g}{'' if 'memory_gib' in needs.exact else '+'}"
+    if needs.memory_per_vcpu:
+        has["memory"] = f"{needs.memory_per_vcpu:.12g}x"
     return has
+
+
+def _alternatives(plan: RunPlan) -> dict[str, object]:
+    """Return the machines of a task's `any_of` or `ordered`. One without a place may run in each of the plan's."""
+    machines: list[dict[str, object]] = [
+        {
+            **one.extra,
+            **_machine(one.needs),
+            "disk_size": one.needs.disk_gb,
+            **({"accelerators": dict(one.needs.accelerators)} if one.needs.accelerators else {}),
+            **_infra(place),
+            **({"use_spot": True} if one.spot else {}),
+        }
+        for one in plan.needs.alternatives
+        for place in _places([one.place] if one.place else plan.places)
+    ]
+    return {"ordered" if plan.needs.in_order else "any_of": machines}
 
 
 def _candidates(plan: RunPlan) -> dict[str, object]:
@@ -101,7 +118,7 @@ def _candidates(plan: RunPlan) -> dict[str, object]:
     """
     tries = {Spot.NEVER: [False], Spot.ALWAYS: [True], Spot.FALLBACK: [True, False]}[plan.spot]
     alternatives_of_place = [
-        {**_infra(place), **({"use_spot": True} if spot else {})} for spot in tries for place in _places(plan)
+        {**_infra(place), **({"use_spot": True} if spot else {})} for spot in tries for place in _places(plan.places)
     ]
     gpus = {} if plan.needs.instance_type else plan.needs.accelerators
     if len(alternatives_of_place) == 1 and not (plan.needs.in_order and len(gpus) > 1):
@@ -110,10 +127,10 @@ def _candidates(plan: RunPlan) -> dict[str, object]:
     return {"ordered": [{**place, **gpu} for place in alternatives_of_place for gpu in alternatives]}
 
 
-def _places(plan: RunPlan) -> list[Place | None]:
+def _places(tries: Sequence[Place]) -> list[Place | None]:
     """Return the places as SkyPilot knows them: the sandbox is AWS in the regions it emulates."""
     places: list[Place | None] = []
-    for place in plan.places:
+    for place in tries:
         if place.cloud != SANDBOX:
             places.append(place)
             continue

@@ -16,11 +16,11 @@ _CHEAPEST = re.compile(r"\s*any\s*(?::|$)", re.IGNORECASE)
 """`any:H100,L4` means `{H100, L4}`, without braces that a shell might expand."""
 
 
-class Preferred(dict[str, int]):
+class Preferred(dict[str, float]):
     """Alternatives to take in their order, as SkyPilot takes a list; those of a plain mapping by their price."""
 
 
-def read(value: object) -> dict[str, int]:
+def read(value: object) -> dict[str, float]:
     """Read alternatives: a list or `H100:1,L4` in order; `{L4:1, A10G:1}` or `any:L4,A10G` by price; `none`: empty."""
     if isinstance(value, Mapping):
         # `{L4:1, A10G:1}` without quotes is YAML for {"L4:1": null, "A10G:1": null}, and SkyPilot's own way of a set.
@@ -47,10 +47,10 @@ def _is_in_order(value: object) -> bool:
     return isinstance(value, Sequence)
 
 
-def canonical(names: Mapping[str, int], skypilot_names: Collection[str]) -> dict[str, int]:
+def canonical(names: Mapping[str, float], skypilot_names: Collection[str]) -> dict[str, float]:
     """SkyPilot's own spelling; raises Wrong on the first name it does not know."""
     by_lower = {name.lower(): name for name in skypilot_names}
-    spelled = {}
+    spelled: dict[str, float] = {}
     for name, count in names.items():
         spelled[_spelled(name, by_lower)] = count
     return Preferred(spelled) if isinstance(names, Preferred) else spelled
@@ -96,7 +96,8 @@ def _pairs(text: str) -> list[tuple[str, object]]:
     return pairs
 
 
-def _count(value: object) -> int:
+def _count(value: object) -> float:
+    """Return the count: a whole number, or a part of one GPU, which some machines of AWS and Azure have."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise Wrong("has a count that is no number")
     try:
@@ -104,7 +105,7 @@ def _count(value: object) -> int:
     except (ValueError, OverflowError):
         raise Wrong("has a count that is no number") from None
     if 0 < number < 1:
-        raise Wrong("asks for a part of a GPU: a run takes whole ones")
+        return number
     if not 1 <= number < 10_000 or number != int(number):
         raise Wrong("has a count that is not a whole number of at least 1")
     return int(number)

@@ -23,6 +23,7 @@ from cvl_ci.model.plan import (
     Spot,
     StagedFile,
 )
+from cvl_ci.planning import alternatives
 
 KINDS = ("example", "command", "task")
 
@@ -94,7 +95,7 @@ def asked_for(inputs: Inputs) -> tuple[str | None, list[Mistake]]:
     return named_kinds[0], mistakes
 
 
-def named_gpu(inputs: Inputs, known_names: Collection[str]) -> tuple[Mapping[str, int] | None, list[Mistake]]:
+def named_gpu(inputs: Inputs, known_names: Collection[str]) -> tuple[Mapping[str, float] | None, list[Mistake]]:
     """Return the requested GPU in SkyPilot's own names. A user's own cluster may have names of its own."""
     if inputs.machine.gpu is None:
         return None, []
@@ -154,7 +155,7 @@ def _gate(inputs: Inputs, plan: RunPlan) -> list[Mistake]:
     return [inputs.mistake("repeat", plan.repeat, problem)]
 
 
-def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, int] | None) -> RunPlan:
+def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, float] | None) -> RunPlan:
     """Return the plan. Explicit inputs replace the work's own values."""
     env = {**work.env, **inputs.variables.env}
     places_to_try = work.places if inputs.location.cloud is None else inputs.location.cloud
@@ -215,7 +216,7 @@ def _avoid(inputs: Inputs, work: Work) -> frozenset[str]:
     )
 
 
-def _needs(inputs: Inputs, declared: Needs, gpu: Mapping[str, int] | None) -> Needs:
+def _needs(inputs: Inputs, declared: Needs, gpu: Mapping[str, float] | None) -> Needs:
     if inputs.machine.instance_type:
         # An instance type fixes GPUs, vCPUs and memory.
         return Needs(
@@ -225,11 +226,14 @@ def _needs(inputs: Inputs, declared: Needs, gpu: Mapping[str, int] | None) -> Ne
             disk_gb=inputs.machine.disk_size or declared.disk_gb,
             instance_type=inputs.machine.instance_type,
         )
+    if declared.alternatives:
+        return alternatives.with_inputs(declared, inputs, gpu=gpu)
     changed = replace(
         declared,
         cpus=inputs.machine.cpus or declared.cpus,
         memory_gib=inputs.machine.memory or declared.memory_gib,
         disk_gb=inputs.machine.disk_size or declared.disk_gb,
+        memory_per_vcpu=None if inputs.machine.memory else declared.memory_per_vcpu,
         exact=declared.exact
         - {name for name, least in (("cpus", inputs.machine.cpus), ("memory_gib", inputs.machine.memory)) if least},
     )

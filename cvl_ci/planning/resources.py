@@ -66,7 +66,7 @@ class Declared:
     cpus: float | None
     memory_gib: float | None
     disk_gb: float | None
-    named: Mapping[str, int] | None = None
+    named: Mapping[str, float] | None = None
     """GPUs by name, as `gpu: L4:2` or a list has them, not yet in SkyPilot's spelling."""
     unreadable: Wrong | None = None
     """The reason why the GPUs by name cannot be read."""
@@ -117,7 +117,7 @@ def needs(declaration: Declared, *, sources: Iterable[str] = (), known_gpus: Col
     )
 
 
-def _named(resources: Mapping[str, Any]) -> tuple[Mapping[str, int] | None, Wrong | None]:
+def _named(resources: Mapping[str, Any]) -> tuple[Mapping[str, float] | None, Wrong | None]:
     """Return GPUs by name, and why they cannot be read; None: the file names none."""
     for key in ("gpu", "gpus", "accelerators"):
         value = resources.get(key)

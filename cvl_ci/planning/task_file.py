@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,49 +11,10 @@ from cvl_ci.inputs import accelerators, parsers
 from cvl_ci.inputs import locations as places
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs
-from cvl_ci.model.plan import Needs, Place, Secret, Spot
-from cvl_ci.planning import safe_yaml, task_grammar
+from cvl_ci.model.plan import SANDBOX, Alternative, Needs, Place, Secret, Spot
+from cvl_ci.planning import alternatives, safe_yaml, task_grammar
+from cvl_ci.planning import task_keys as keys
 from cvl_ci.planning.build_plan import Work
-
-# Every key of SkyPilot 0.14.1 stands in one of these tables (tests/engine/test_grammar.py). Read for plan and quote:
-READ = {"name", "workdir", "num_nodes", "resources", "envs", "secrets", "setup", "run"}
-PASSED_ON = {"file_mounts", "config", "volumes", "event_callback", "inputs", "outputs", "managed_secrets"}
-PASSED_ON |= {"api_server_access"}
-REFUSED = {
-    "service": "is a service, which runs until a person ends it: a run ends by itself",
-    "pool": "is a pool of workers, which runs until a person ends it: a run ends by itself",
-}
-INTERNAL = {"file_mounts_mapping", "volume_mounts", "_metadata"}
-INTERNAL |= {"_no_missing_accel_warnings", "_docker_login_config", "_is_image_managed", "_requires_fuse"}
-INTERNAL |= {"_cluster_config_overrides"}
-"""Keys that SkyPilot writes for itself, and a person never does."""
-
-RESOURCES_READ = {"infra", "cloud", "region", "zone", "accelerators", "use_spot", "image_id", "cpus", "memory"}
-RESOURCES_READ |= {"disk_size", "instance_type"}
-RESOURCES_PASSED_ON = {"labels", "ports", "accelerator_args", "max_hourly_cost", "priority", "priority_class"}
-"""They do not change which machine is taken, and do not raise its cost."""
-
-RESOURCES_UNPRICED = {
-    "disk_tier": "the disk's tier",
-    "network_tier": "the network's tier",
-    "local_disk": "a machine with a local disk",
-    "volumes": "volumes",
-}
-"""Passed on without a price in the catalogue. A warning therefore says that the quote does not include them."""
-
-RESOURCES_OURS = {
-    "autostop": "a run ends its machine by itself",
-    "job_recovery": "only managed jobs use it",
-}
-RESOURCES_REFUSED = {
-    "any_of": "give the places with cloud and the GPUs with accelerators",
-    "ordered": "give the places with cloud and the GPUs with accelerators",
-    "ephemeral_storage": "SkyPilot no longer reads it: give disk_size",
-}
-
-
-SKYPILOT_DISK_GB = 256
-"""The default of a task without a disk size: sky/resources.py, DEFAULT_DISK_SIZE_GB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,21 +62,30 @@ class TaskFile:
         )
 
     def _size(self, inputs: Inputs) -> tuple[str, ...]:
-        needs = self.needs
-        if needs.accelerators or needs.cpus or needs.instance_type:
+        if self.needs.has_size:
             return ()
         if inputs.machine.gpu or inputs.machine.cpus or inputs.machine.instance_type:
             return ()
         return ("The task gives no size: cvl-ci takes a machine with 2 vCPUs or more; SkyPilot alone takes 8.",)
 
 
-def read(content: bytes, *, known_gpus: Collection[str]) -> TaskFile:
-    """Read a task. Raises safe_yaml.Unreadable if it is not a single task at all."""
+CloudsWith = Callable[[str, Needs], Sequence[str]]
+
+
+def _no_clouds(_region: str, _needs: Needs) -> Sequence[str]:
+    return ()
+
+
+def read(content: bytes, *, known_gpus: Collection[str], clouds_with: CloudsWith = _no_clouds) -> TaskFile:
+    """Read a task. Raises safe_yaml.Unreadable if it is not a single task at all.
+
+    `clouds_with`: the clouds that have a region, for a task that names a region of any cloud.
+    """
     task = _one_task([one for one in safe_yaml.load_all(content) if one is not None])
-    for key, why in REFUSED.items():
+    for key, why in keys.REFUSED.items():
         if task.get(key) is not None:
             raise safe_yaml.Unreadable(why)
-    return _Reader(task, known_gpus=known_gpus).task()
+    return _Reader(task, known_gpus=known_gpus, clouds_with=clouds_with).task()
 
 
 def _one_task(documents: Sequence[object]) -> dict[str, Any]:
@@ -134,7 +105,7 @@ def _one_task(documents: Sequence[object]) -> dict[str, Any]:
     return {**name, **tasks[0]}
 
 
-def _gpus(value: object, known_names: Collection[str]) -> dict[str, int]:
+def _gpus(value: object, known_names: Collection[str]) -> dict[str, float]:
     """Read GPUs. Without known names, as on a cluster whose owner names them, every name is valid."""
     read = accelerators.read(value)
     return accelerators.canonical(read, known_names) if known_names else read
@@ -143,9 +114,10 @@ def _gpus(value: object, known_names: Collection[str]) -> dict[str, int]:
 class _Reader:
     """Reader of one task: values out, and every mistake by its place in the file."""
 
-    def __init__(self, task: Mapping[str, Any], *, known_gpus: Collection[str]) -> None:
+    def __init__(self, task: Mapping[str, Any], *, known_gpus: Collection[str], clouds_with: CloudsWith) -> None:
         self._task = task
         self._known_gpus = known_gpus
+        self._clouds_with = clouds_with
         self._wrong: dict[str, str] = {}
         resources = task.get("resources")
         self._resources = task_grammar.with_own_names(resources) if isinstance(resources, Mapping) else {}
@@ -153,19 +125,21 @@ class _Reader:
     def task(self) -> TaskFile:
         envs = self._mapping("envs")
         secrets = self._mapping("secrets")
-        places_read = self._places()
+        machines = self._alternatives()
+        places_read = alternatives.places_of(machines) if machines else self._places()
+        spot = Spot.ALWAYS if self._resource("use_spot", parsers.flag) else Spot.NEVER
         read = TaskFile(
             name=self._text("name"),
             workdir=self._workdir(),
             setup=self._text("setup"),
             run=self._text("run"),
-            env=self._value("envs", parsers.environment, {k: v for k, v in envs.items() if v is not None}) or {},
+            env=self._value("envs", parsers.environment, {k: str(v) for k, v in envs.items() if v is not None}) or {},
             needs_value=tuple(str(name) for name, value in (*envs.items(), *secrets.items()) if value is None),
             secrets={str(name): Secret(str(value)) for name, value in secrets.items() if value is not None},
             num_nodes=self._value("num_nodes", parsers.whole_number, self._task.get("num_nodes")) or 1,
-            needs=self._needs(places_read),
+            needs=self._one_of(machines) if machines else self._needs(places_read),
             places=places_read,
-            spot=Spot.ALWAYS if self._resource("use_spot", parsers.flag) else Spot.NEVER,
+            spot=alternatives.spot_of(machines) if machines else spot,
             image=self._image(),
             extra=self._extra(),
         )
@@ -183,14 +157,67 @@ class _Reader:
         return (*self._wrong.values(), *of_grammar.values())
 
     def _warnings(self) -> tuple[str, ...]:
-        unpriced = [what for key, what in RESOURCES_UNPRICED.items() if self._resources.get(key) is not None]
+        parts = {"resources": self._resources, **self._entries()}
+        unpriced = [
+            what
+            for key, what in keys.RESOURCES_UNPRICED.items()
+            if any(part.get(key) is not None for part in parts.values())
+        ]
         unused = [
-            f"resources.{key} is not used: {why}." for key, why in RESOURCES_OURS.items() if key in self._resources
+            f"{path}.{key} is not used: {why}."
+            for path, part in parts.items()
+            for key, why in keys.RESOURCES_OURS.items()
+            if key in part
         ]
         price_text = (
             f"The price does not include {' and '.join(unpriced)}, which the task requests." if unpriced else ""
         )
         return (*unused, *([price_text] if price_text else []))
+
+    def _entries(self) -> dict[str, Mapping[str, Any]]:
+        """Return the entries of any_of and ordered by their place in the file."""
+        return {
+            f"resources.{key}[{number}]": entry
+            for key in keys.ALTERNATIVES
+            for number, entry in enumerate(self._resources[key] if isinstance(self._resources.get(key), list) else ())
+            if isinstance(entry, Mapping)
+        }
+
+    def _alternatives(self) -> list[Alternative]:
+        machines = [machine for path, entry in self._entries().items() for machine in self._alternative(path, entry)]
+        if len({bool(machine.place and machine.place.cloud == SANDBOX) for machine in machines}) > 1:
+            self._wrong["resources.any_of"] = "mixes the sandbox with a cloud that bills: give one or the other"
+        return machines
+
+    def _alternative(self, path: str, entry: Mapping[str, Any]) -> list[Alternative]:
+        """Read one entry, whose keys replace those of the task as in SkyPilot: sky/resources.py, from_yaml_config."""
+        shared = {key: value for key, value in self._resources.items() if key not in keys.ALTERNATIVES}
+        reader = _Reader({"resources": {**shared, **entry}}, known_gpus=self._known_gpus, clouds_with=self._clouds_with)
+        places_read = reader._places()
+        needs = reader._needs(places_read)
+        spot = bool(reader._resource("use_spot", parsers.flag))
+        for key in (keys.INTERNAL | keys.RESOURCES_REFUSED.keys()) & entry.keys():
+            self._wrong[f"{path}.{key}"] = f"has {path}.{key}, which a run does not take"
+        if str(entry.get("image_id")).startswith("docker:"):
+            self._wrong[f"{path}.image_id"] = f"has {path}.image_id: give one image for all with resources.image_id"
+        for place, problem in reader._wrong.items():
+            key = place.removeprefix("resources.")
+            where = f"{path}.{key}" if key in entry else place
+            self._wrong[where] = problem.replace(place, where)
+        return [
+            Alternative(
+                needs=replace(needs, accelerators=gpu, in_order=False),
+                place=at,
+                spot=spot,
+                extra={key: value for key, value in entry.items() if key in keys.ALTERNATIVES_PASSED_ON},
+            )
+            for at in places_read or (None,)
+            for gpu in [{name: count} for name, count in needs.accelerators.items()] or [{}]
+        ]
+
+    def _one_of(self, machines: Sequence[Alternative]) -> Needs:
+        disk_gb = self._resource("disk_size", parsers.gigabytes) or keys.SKYPILOT_DISK_GB
+        return alternatives.combined(machines, in_order="ordered" in self._resources, disk_gb=disk_gb)
 
     def _needs(self, places_read: tuple[Place, ...]) -> Needs:
         named = self._known_gpus
@@ -199,15 +226,17 @@ class _Reader:
         exact = {
             field
             for key, field in (("cpus", "cpus"), ("memory", "memory_gib"))
-            if self._resources.get(key) is not None and not str(self._resources[key]).strip().endswith("+")
+            if self._resources.get(key) is not None and not str(self._resources[key]).strip().endswith(("+", "x"))
         }
+        per_vcpu = re.fullmatch(r"\s*(\d+(?:\.\d+)?)x\s*", str(self._resources.get("memory")))
         gpus = self._resource("accelerators", lambda value: _gpus(value, named)) or {}
         return Needs(
             accelerators=gpus,
             in_order=isinstance(gpus, accelerators.Preferred),
             cpus=self._resource("cpus", parsers.amount),
-            memory_gib=self._resource("memory", parsers.gibibytes),
-            disk_gb=self._resource("disk_size", parsers.gigabytes) or SKYPILOT_DISK_GB,
+            memory_gib=None if per_vcpu else self._resource("memory", parsers.gibibytes),
+            memory_per_vcpu=float(per_vcpu[1]) if per_vcpu else None,
+            disk_gb=self._resource("disk_size", parsers.gigabytes) or keys.SKYPILOT_DISK_GB,
             instance_type=self._resource("instance_type", parsers.text),
             exact=frozenset(exact),
         )
@@ -223,9 +252,22 @@ class _Reader:
         if resources.get("cloud"):
             parts = (resources.get("cloud"), resources.get("region"), resources.get("zone"))
             return self._value("resources.cloud", places.read, "/".join(str(part) for part in parts if part)) or ()
-        if separate_keys:
-            self._wrong["resources.region"] = "gives a region without a cloud"
+        infra = str(resources.get("infra") or "")
+        if separate_keys or re.fullmatch(r"\*/.+", infra):
+            words = infra.removeprefix("*/").partition("/")
+            region = str(resources.get("region") or "") if separate_keys else words[0]
+            return self._in_region(region, resources.get("zone") if separate_keys else words[2])
         return self._resource("infra", places.read) or ()
+
+    def _in_region(self, region: str, zone: object) -> tuple[Place, ...]:
+        """Return the place in each cloud that has this region. SkyPilot looks for it in the enabled clouds."""
+        clouds = self._clouds_with(region, self._needs(())) if region else ()
+        if not clouds:
+            key = "infra" if self._resources.get("infra") else "region"
+            self._wrong[f"resources.{key}"] = (
+                f"gives the region {region!r} without a cloud: name the cloud too, as in `aws/us-east-1`"
+            )
+        return tuple(Place(cloud=cloud, region=region, zone=str(zone) if zone else None) for cloud in clouds)
 
     def _image(self) -> str | None:
         image = self._resources.get("image_id")
@@ -239,14 +281,14 @@ class _Reader:
 
         A key that no table names is refused: its price is not known.
         """
-        for key in INTERNAL & self._task.keys():
+        for key in keys.INTERNAL & self._task.keys():
             self._wrong[key] = f"has the key {key!r}, which SkyPilot writes for itself"
-        for key in INTERNAL & self._resources.keys():
+        for key in keys.INTERNAL & self._resources.keys():
             self._wrong[f"resources.{key}"] = f"has the key 'resources.{key}', which SkyPilot writes for itself"
-        for key in RESOURCES_REFUSED.keys() & self._resources.keys():
-            self._wrong[f"resources.{key}"] = f"has resources.{key}: {RESOURCES_REFUSED[key]}"
-        extra: dict[str, object] = {key: value for key, value in self._task.items() if key in PASSED_ON}
-        passed_on = RESOURCES_PASSED_ON | RESOURCES_UNPRICED.keys()
+        for key in keys.RESOURCES_REFUSED.keys() & self._resources.keys():
+            self._wrong[f"resources.{key}"] = f"has resources.{key}: {keys.RESOURCES_REFUSED[key]}"
+        extra: dict[str, object] = {key: value for key, value in self._task.items() if key in keys.PASSED_ON}
+        passed_on = keys.RESOURCES_PASSED_ON | keys.RESOURCES_UNPRICED.keys()
         rest = {key: value for key, value in self._resources.items() if key in passed_on and value is not None}
         image = self._resources.get("image_id")
         if image is not None and self._image() is None:

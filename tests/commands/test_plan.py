@@ -18,7 +18,7 @@ from cvl_ci.commands.plan.quote import as_json, as_text, quote
 from cvl_ci.errors import BudgetError
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.local.git.checkout import open_checkout
-from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.plan import Needs, Place, RunPlan, Spot
 from tests import golden
 from tests.support.field import plant
 from tests.support.processor import children_seconds, interpreter_seconds
@@ -236,3 +236,34 @@ def test_a_plan_takes_under_a_second_and_neither_loads_skypilot_nor_opens_a_sock
         assert '"usual-example"' in done.stdout
     assert min(worked) < 1
     assert min(took) < 60 * min(bare), "a second, where nothing else runs"
+
+
+@pytest.mark.parametrize(("key", "first"), [("any_of", "L4"), ("ordered", "A100")])
+def test_the_alternatives_of_a_task_are_priced_each_at_its_place(tmp_path: Path, key: str, first: str) -> None:
+    root = plant(tmp_path / "field")
+    task = f"run: x\nresources: {{{key}: [{{infra: gcp, accelerators: A100}}, {{infra: aws, accelerators: L4}}]}}"
+    (root / "task.yaml").write_text(task)
+    plan = prepare(from_keywords({"task": "task.yaml"}, environment={}), checkout=open_checkout(root), prices=PRICES)
+    quoted = quote(plan, PRICES)
+    assert {(offer.cloud, *offer.accelerators) for offer in quoted.offers} == {("gcp", "A100"), ("aws", "L4")}
+    assert [*quoted.offers[0].accelerators] == [first]
+    text = as_text(plan, quoted, PRICES)
+    assert "A100:1, 256 GB disk on gcp" in text
+    assert "On spot from" not in text
+
+
+def test_memory_for_each_vcpu_is_a_least_ratio(tmp_path: Path) -> None:
+    root = plant(tmp_path / "field")
+    (root / "task.yaml").write_text("run: x\nresources: {cpus: 4+, memory: 4x}")
+    plan = prepare(from_keywords({"task": "task.yaml"}, environment={}), checkout=open_checkout(root), prices=PRICES)
+    offers = quote(plan, PRICES).offers
+    assert offers
+    assert all(offer.memory_gib >= 4 * offer.vcpus for offer in offers)
+    assert any(offer.memory_gib < 4 * offer.vcpus for offer in PRICES.offers(Needs(cpus=4), places=(), spot=Spot.NEVER))
+
+
+def test_a_region_of_any_cloud_is_of_the_clouds_that_have_the_machine(tmp_path: Path) -> None:
+    root = plant(tmp_path / "field")
+    (root / "task.yaml").write_text("run: x\nresources: {infra: '*/us-east-1', accelerators: L4}")
+    plan = prepare(from_keywords({"task": "task.yaml"}, environment={}), checkout=open_checkout(root), prices=PRICES)
+    assert plan.places == (Place(cloud="aws", region="us-east-1"),)

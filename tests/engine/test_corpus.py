@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 import yaml
 
 from cvl_ci.clouds.catalogue.names import ACCELERATORS
+from cvl_ci.clouds.catalogue.prices import CataloguePrices
+from cvl_ci.commands.plan.build_run import clouds_with
 from cvl_ci.engine import task
 from cvl_ci.inputs.reader import Inputs
 from cvl_ci.planning import build_plan, task_file
@@ -92,8 +95,113 @@ config: {docker: {run_options: [--shm-size=8g]}, nvidia_gpus: {disable_ecc: true
 event_callback: echo
 run: x
 ---
+name: any-of
+resources:
+  cpus: 4+
+  labels: {team: vision}
+  any_of:
+  - {infra: aws/us-east-1, accelerators: L4}
+  - {infra: gcp, gpus: 'A100:1', use_spot: true, disk_size: 500}
+  - {infra: aws, instance_type: m6i.xlarge, labels: {kind: plain}, ports: 8080}
+run: x
+---
+name: any-of-places
+resources: {accelerators: 'H100:8', use_spot: true, any_of: [{infra: aws}, {infra: gcp}, {infra: k8s}]}
+run: x
+---
+name: ordered
+resources: {ordered: [{infra: aws, accelerators: L4}, {infra: gcp, accelerators: 'L4:2', use_spot: true}], memory: 16+}
+run: x
+---
+name: ordered-anywhere
+resources: {ordered: [{accelerators: L4}, {accelerators: A10G, cpus: 8}]}
+run: x
+---
+name: ordered-images
+resources:
+  disk_size: 1TB
+  ordered:
+  - {infra: aws/us-east-1, accelerators: L4, image_id: ami-1}
+  - {infra: aws/us-west-2, accelerators: L4, image_id: ami-2, disk_tier: high}
+run: x
+---
+name: part-of-a-gpu
+resources: {infra: aws, accelerators: 'T4:0.5'}
+run: x
+---
+name: part-of-a-gpu-as-a-mapping
+resources: {infra: azure, accelerators: {A10: 0.5}}
+run: x
+---
+name: six-chips
+resources: {infra: aws, accelerators: 'Inferentia:6'}
+run: x
+---
+name: names-of-an-own-cluster
+resources: {infra: k8s/mine, accelerators: 'MI300:8'}
+run: x
+---
+name: an-own-cluster-in-old-words
+resources: {cloud: kubernetes, accelerators: {my-gpu: 2}}
+run: x
+---
+name: gib-per-vcpu
+resources: {infra: aws, cpus: 4+, memory: 8x}
+run: x
+---
+name: megabytes
+resources: {infra: aws, cpus: 2, memory: 500MB+}
+run: x
+---
+name: local-disk
+resources: {infra: aws, local_disk: 'nvme:1000+', cpus: 8+}
+run: x
+---
+name: rest
+num_nodes: 4
+resources: {infra: aws, cpus: 2+, priority: 5, network_tier: best, ports: ['80-90']}
+envs: {WORD: 'a b', EMPTY: '', FLAG: true, NUMBER: 1.5, OCTAL: 0o10, DAY: '2026-01-01'}
+run: echo ${WORD}
+---
+name: type-and-size
+resources: {infra: aws, instance_type: m6i.xlarge, cpus: 4+, memory: 16}
+run: x
+---
+name: several-mounts
+resources: {infra: aws, cpus: 2+}
+envs: {NAME: set, ROOT: /data}
+file_mounts: {'$ROOT/one': 's3://bucket/${NAME}', '~/two': gs://bucket/x, /keys: ~/.aws/keys}
+setup: |
+  echo "it's" $NAME
+run: |
+  set -o pipefail
+  cat <<EOF
+  $NAME
+  EOF
+---
 # From here on: what a run means to do in another way.
+name: region-of-one-cloud
+resources: {infra: '*/eu-west-1', accelerators: L4}
+run: x
+---
+name: region-alone
+resources: {region: us-central1, zone: us-central1-a, accelerators: L4}
+run: x
+---
+name: secret
+resources: {cpus: 2+}
+secrets: {TOKEN: abc}
+run: x
+---
+name: region-of-two-clouds
+resources: {infra: '*/us-east-1', cpus: 2+}
+run: x
+---
 name: no-size
+run: x
+---
+name: job-recovery
+resources: {job_recovery: {strategy: FAILOVER}, cpus: 2+}
 run: x
 ---
 name: autostop
@@ -103,6 +211,11 @@ run: x
 
 INTENDED = {
     "no-size": "a machine without a GPU has 2 vCPUs or more, where SkyPilot would take 8",
+    "region-of-one-cloud": "the cloud that has the region by its name, where SkyPilot looks at the enabled clouds",
+    "region-alone": "the same",
+    "region-of-two-clouds": "each of the clouds that have it",
+    "secret": "a secret's name without its value: set it when you launch it by hand",
+    "job-recovery": "only managed jobs use it",
     "autostop": "a run ends its machine by itself, by the clock and not when it is idle",
 }
 
@@ -115,7 +228,8 @@ print(json.dumps([[sky.Task.from_yaml_config(each).to_yaml_config() for each in 
 
 
 def rendered(config: dict[str, Any]) -> dict[str, Any]:
-    read = task_file.read(yaml.safe_dump(config).encode(), known_gpus=ACCELERATORS)
+    content = yaml.safe_dump(config).encode()
+    read = task_file.read(content, known_gpus=ACCELERATORS, clouds_with=partial(clouds_with, CataloguePrices()))
     assert read.wrong == (), config
     plan = build_plan.plan(Inputs(), read.work(Inputs()), gpu=None)
     shown: dict[str, Any] = yaml.safe_load(task.render(plan))
@@ -148,4 +262,6 @@ def test_what_is_shown_is_to_skypilot_the_task_that_was_written(tmp_path: Path) 
     assert done.returncode == 0, done.stderr[-3000:]
     read = json.loads(done.stdout.splitlines()[-1])
     apart = {theirs["name"]: (theirs, ours) for theirs, ours in read if _comparable(theirs) != _comparable(ours)}
-    assert apart.keys() == INTENDED.keys(), {name: pair for name, pair in apart.items() if name not in INTENDED}
+    unintended = {name: pair for name, pair in apart.items() if name not in INTENDED}
+    assert not unintended, json.dumps(unintended, indent=1)
+    assert apart.keys() == INTENDED.keys()

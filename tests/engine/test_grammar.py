@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cvl_ci.planning import task_file, task_grammar
+from cvl_ci.planning import task_grammar, task_keys
 from tests.engine import skypilot_schema
 
 pytestmark = pytest.mark.sky
@@ -215,7 +215,7 @@ def _keywords(schema: object) -> Iterator[str]:
 def test_the_copy_is_skypilots_own_schema() -> None:
     assert skypilot_schema.FILE.read_text(encoding="utf-8") == skypilot_schema.current(), (
         "SkyPilot's grammar has changed: write the copy with `python -m tests.engine.skypilot_schema`, "
-        "and decide in cvl_ci/planning/task_file.py for every new key"
+        "and decide in cvl_ci/planning/task_keys.py for every new key"
     )
 
 
@@ -227,10 +227,10 @@ def test_every_rule_in_the_schema_is_one_that_is_applied() -> None:
 
 def test_for_every_key_of_a_task_and_of_its_resources_there_is_a_decision() -> None:
     found = task_grammar.schemas()
-    decided = [task_file.READ, task_file.PASSED_ON, task_file.REFUSED.keys(), task_file.INTERNAL]
+    decided = [task_keys.READ, task_keys.PASSED_ON, task_keys.REFUSED.keys(), task_keys.INTERNAL]
     assert found["task"]["properties"].keys() == set().union(*decided) & found["task"]["properties"].keys()
-    for_resources: list[Any] = [task_file.RESOURCES_READ, task_file.RESOURCES_PASSED_ON, task_file.INTERNAL]
-    for_resources += [task_file.RESOURCES_UNPRICED, task_file.RESOURCES_OURS, task_file.RESOURCES_REFUSED]
+    for_resources: list[Any] = [task_keys.RESOURCES_READ, task_keys.RESOURCES_PASSED_ON, task_keys.INTERNAL]
+    for_resources += [task_keys.RESOURCES_UNPRICED, task_keys.RESOURCES_OURS, task_keys.RESOURCES_REFUSED]
     names = set().union(*(set(table) for table in for_resources))
     assert found["resources"]["properties"].keys() <= names
     assert names <= found["resources"]["properties"].keys() | found["task"]["properties"].keys()

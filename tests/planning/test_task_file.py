@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 
 import pytest
 
 from cvl_ci.clouds.catalogue.names import ACCELERATORS
-from cvl_ci.inputs.reader import Inputs
+from cvl_ci.inputs.reader import Inputs, from_keywords
 from cvl_ci.inputs.run_inputs import MachineInputs, VariableInputs
-from cvl_ci.model.plan import Needs, Place, Secret, Spot
-from cvl_ci.planning import task_file
+from cvl_ci.model.plan import Alternative, Needs, Place, Secret, Spot
+from cvl_ci.planning import build_plan, task_file
 from cvl_ci.planning.safe_yaml import Unreadable
 from cvl_ci.planning.task_file import TaskFile
 
@@ -85,11 +86,12 @@ def test_what_is_left_to_be_given_must_be_given() -> None:
         ("{L4: 1, A10G: 1}", {"L4": 1, "A10G": 1}),
         ("{L4:1, A10G:1}", {"L4": 1, "A10G": 1}),
         ("{A100: null}", {"A100": 1}),
+        ("T4:0.5", {"T4": 0.5}),
         ("Inferentia:6", {"Inferentia": 6}),
         ("'{L4:1, A10G:1}'", {"L4": 1, "A10G": 1}),
     ],
 )
-def test_accelerators_come_as_text_list_and_mapping(accelerators: str, wanted: dict[str, int]) -> None:
+def test_accelerators_come_as_text_list_and_mapping(accelerators: str, wanted: dict[str, float]) -> None:
     assert read(f"run: x\nresources: {{accelerators: {accelerators}}}".encode()).needs.accelerators == wanted
 
 
@@ -111,6 +113,7 @@ def test_an_own_cluster_has_its_own_names_of_gpus() -> None:
         ("cpus: 4+", Needs(cpus=4, disk_gb=256)),
         ("memory: 16", Needs(memory_gib=16, exact=frozenset({"memory_gib"}), disk_gb=256)),
         ("memory: 512MB+", Needs(memory_gib=0.5, disk_gb=256)),
+        ("memory: 8x", Needs(memory_per_vcpu=8, disk_gb=256)),
         ("disk_size: 1TB", Needs(disk_gb=1024)),
         ("disk_size: 50", Needs(disk_gb=50)),
     ],
@@ -151,8 +154,13 @@ def test_what_is_no_single_task_is_refused(content: bytes, why: str) -> None:
         ("runn: y", "the key 'runn'"),
         ("resources: {accelerators: H1000}", "no GPU that SkyPilot knows"),
         ("resources: {infra: awz}", "no cloud"),
-        ("resources: {region: us-east-1}", "region without a cloud"),
-        ("resources: {any_of: [{cpus: 2}]}", r"resources\.any_of"),
+        ("resources: {region: us-east-1}", "region 'us-east-1' without a cloud"),
+        ("resources: {any_of: [{cpus: 2x}]}", r"resources\.any_of\[0\]\.cpus '2x', which is not a number"),
+        ("resources: {infra: awz, any_of: [{cpus: 2}]}", r"resources\.infra 'awz'"),
+        ("resources: {ordered: [{infra: sandbox}, {infra: aws}]}", "mixes the sandbox with a cloud that bills"),
+        ("resources: {ordered: [{infra: aws, region: r}]}", r"resources\.ordered\[0\]\.infra next to region"),
+        ("resources: {any_of: [{image_id: 'docker:x'}]}", "give one image for all with resources.image_id"),
+        ("resources: {any_of: [{ephemeral_storage: 5}]}", r"resources\.any_of\[0\]\.ephemeral_storage"),
         ("resources: [1]", "resources \\[1\\], which is not a mapping"),
         ("num_nodes: 0", "num_nodes"),
         ("workdir: {url: https://x}", "from git"),
@@ -188,9 +196,7 @@ def test_a_task_that_runs_nothing_is_a_mistake() -> None:
         ("resources: {priority: 2000}", ["priority 2000, which is more than 1000"]),
         ("resources: {max_hourly_cost: 0}", ["max_hourly_cost 0, which is not more than 0"]),
         ("resources: {use_spot: 1}", ["use_spot '1', which is neither true nor false"]),
-        ("resources: {infra: '*/us-east-1'}", ["a region of any cloud: name the cloud too"]),
-        ("resources: {memory: 8x}", ["memory '8x', which is not a number"]),
-        ("resources: {accelerators: 'T4:0.5'}", ["a part of a GPU"]),
+        ("resources: {infra: '*/us-east-1'}", ["region 'us-east-1' without a cloud: name the cloud too"]),
         ("resources: {accelerators: 80GB+}", ["a GPU by its memory"]),
         ("resources: {ephemeral_storage: 5}", ["give disk_size"]),
         ("file_mounts: {/d: {sorce: s3://b}}", ["'file_mounts./d.sorce', .* mean source"]),
@@ -277,3 +283,52 @@ def test_the_sandbox_is_a_place_for_a_task_too() -> None:
     assert read(b"run: x\nresources: {infra: sandbox/us-west-2}").places == (
         Place(cloud="sandbox", region="us-west-2"),
     )
+
+
+ALTERNATIVES = b"""
+run: x
+resources:
+  cpus: 4+
+  any_of:
+  - {infra: aws/us-east-1, accelerators: L4}
+  - {infra: gcp, gpus: 'A100:2', use_spot: true, disk_tier: best, autostop: 5}
+"""
+
+
+def test_each_alternative_has_its_own_machine_place_and_use_of_spot() -> None:
+    task = read(ALTERNATIVES)
+    first, second = task.needs.alternatives
+    assert (task.wrong, task.places, task.spot) == ((), (first.place, second.place), Spot.FALLBACK)
+    assert first == Alternative(
+        needs=Needs(accelerators={"L4": 1}, cpus=4, disk_gb=256), place=Place(cloud="aws", region="us-east-1")
+    )
+    assert second.needs == Needs(accelerators={"A100": 2}, cpus=4, disk_gb=256)
+    assert (second.place, second.spot, second.extra) == (Place(cloud="gcp"), True, {"disk_tier": "best"})
+    assert task.warnings == (
+        "resources.any_of[1].autostop is not used: a run ends its machine by itself.",
+        "The price does not include the disk's tier, which the task requests.",
+    )
+
+
+def test_the_users_words_replace_those_of_every_alternative() -> None:
+    def planned(**inputs: str) -> list[tuple[Mapping[str, float], str, bool]]:
+        asked = from_keywords({"task": "t.yaml", **inputs}, environment={})
+        content = ALTERNATIVES.replace(b", disk_tier: best, autostop: 5", b"")
+        plan = build_plan.plan(asked, read(content).work(asked), gpu=asked.machine.gpu)
+        return [(one.needs.accelerators, str(one.place), one.spot) for one in plan.needs.alternatives]
+
+    assert planned(gpu="H100") == [({"H100": 1}, "aws/us-east-1", False), ({"H100": 1}, "gcp", True)]
+    assert planned(cloud="azure", spot="false") == [({"L4": 1}, "azure", False), ({"A100": 2}, "azure", False)]
+    assert planned(gpu="H100", cloud="aws", spot="true") == [({"H100": 1}, "aws", True)]
+    assert [spot for *_, spot in planned(cloud="aws", gpu="L4", spot="fallback")] == [True, False]
+
+
+def test_a_region_of_any_cloud_is_looked_up() -> None:
+    for words in ("infra: '*/us-x/us-x-1'", "region: us-x, zone: us-x-1"):
+        content = f"run: x\nresources: {{{words}}}".encode()
+        task = task_file.read(content, known_gpus=ACCELERATORS, clouds_with=lambda region, _needs: [f"c-{region}"])
+        assert (task.wrong, task.places) == ((), (Place(cloud="c-us-x", region="us-x", zone="us-x-1"),))
+
+
+def test_a_variable_is_text_as_skypilot_writes_it() -> None:
+    assert read(b"run: x\nenvs: {A: true, B: 1.50, C: no}").env == {"A": "True", "B": "1.5", "C": "False"}

@@ -66,6 +66,8 @@ class CataloguePrices:
         return "; ".join(parts)
 
     def offers(self, needs: Needs, *, places: Sequence[Place], spot: Spot) -> Sequence[Offer]:
+        if needs.alternatives:
+            return self._offers_of(needs, places=places)
         anywhere: Sequence[Place | None] = places or [None]
         tries = {Spot.NEVER: [False], Spot.ALWAYS: [True], Spot.FALLBACK: [True, False]}[spot]
         ranks = {name: rank for rank, name in enumerate(needs.accelerators)} if needs.in_order else {}
@@ -79,10 +81,18 @@ class CataloguePrices:
             for place in anywhere
             for offer in sorted(self._at(place, needs, on_spot=on_spot), key=order)
         ]
-        unique: dict[tuple[str, str, str, bool], Offer] = {}
-        for offer in candidates:
-            unique.setdefault((offer.cloud, offer.region, offer.instance_type, offer.spot), offer)
-        return tuple(unique.values())
+        return _unique(candidates)
+
+    def _offers_of(self, needs: Needs, *, places: Sequence[Place]) -> Sequence[Offer]:
+        """Return the offers of a task's alternatives. An alternative without a place may run in `places`."""
+        offers = [
+            offer
+            for one in needs.alternatives
+            for offer in self.offers(
+                one.needs, places=[one.place] if one.place else places, spot=Spot.ALWAYS if one.spot else Spot.NEVER
+            )
+        ]
+        return _unique(offers if needs.in_order else sorted(offers, key=lambda offer: offer.hourly_usd))
 
     def accelerators(self) -> Sequence[str]:
         return names.ACCELERATORS
@@ -139,6 +149,13 @@ class CataloguePrices:
         return {cloud: rows[0]["catalog_commit"] for cloud, rows in self._baked.items()}
 
 
+def _unique(offers: Iterable[Offer]) -> Sequence[Offer]:
+    unique: dict[tuple[str, str, str, bool], Offer] = {}
+    for offer in offers:
+        unique.setdefault((offer.cloud, offer.region, offer.instance_type, offer.spot), offer)
+    return tuple(unique.values())
+
+
 def _row(text: Mapping[str, str]) -> MachineRow:
     accelerator = text["accelerator"] or None
     return MachineRow(
@@ -174,6 +191,8 @@ def _does(row: MachineRow, needs: Needs) -> bool:
     if "cpus" in needs.exact and row.vcpus != needs.cpus:
         return False
     if "memory_gib" in needs.exact and row.memory_gib != needs.memory_gib:
+        return False
+    if row.memory_gib < (needs.memory_per_vcpu or 0.0) * row.vcpus:
         return False
     least = needs.cpus or (0.0 if needs.accelerators else LEAST_CPUS)
     return row.vcpus >= least and row.memory_gib >= (needs.memory_gib or 0.0)

@@ -19,9 +19,10 @@ from cvl_ci.commands.plan.folder_files import (
     warnings_of_credentials,
 )
 from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.inputs.locations import CLOUDS
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs
-from cvl_ci.model.plan import Needs, RunPlan, Spot, StagedFile
+from cvl_ci.model.plan import SANDBOX, Needs, Place, RunPlan, Spot, StagedFile
 from cvl_ci.planning import build_plan, example, lookup, presets, resources, safe_yaml, shell, task_file, task_paths
 from cvl_ci.planning.build_plan import Work
 from cvl_ci.planning.example import Example
@@ -66,7 +67,7 @@ def _one_side(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
 
 
 def _example(
-    inputs: Inputs, checkout: Checkout, *, explicit_gpu: Mapping[str, int] | None, known_gpus: Collection[str]
+    inputs: Inputs, checkout: Checkout, *, explicit_gpu: Mapping[str, float] | None, known_gpus: Collection[str]
 ) -> Prepared:
     name_typed = inputs.work.example or ""
     try:
@@ -149,7 +150,7 @@ def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
         return None, [inputs.mistake("task", name_typed, "is outside the repository")]
     try:
         content = checkout.read(path, limit=safe_yaml.LARGEST_BYTES + 1)
-        task = task_file.read(content, known_gpus=prices.accelerators())
+        task = task_file.read(content, known_gpus=prices.accelerators(), clouds_with=partial(clouds_with, prices))
     except OSError:
         return None, [inputs.mistake("task", name_typed, "is not a readable file")]
     except safe_yaml.Unreadable as error:
@@ -176,6 +177,16 @@ def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
         warnings=(*work.warnings, *sent.warnings),
         task_extra=extra,
     ), mistakes
+
+
+def clouds_with(prices: Prices, region: str, needs: Needs) -> list[str]:
+    """Return the clouds that have this region, and of those the ones with such a machine in it."""
+    clouds = [cloud for cloud in CLOUDS if cloud != SANDBOX and region in prices.regions(cloud)]
+
+    def is_offered(cloud: str) -> bool:
+        return bool(prices.offers(needs, places=[Place(cloud=cloud, region=region)], spot=Spot.NEVER))
+
+    return [cloud for cloud in clouds if is_offered(cloud)] or clouds
 
 
 def find_example(words: str, checkout: Checkout) -> str:

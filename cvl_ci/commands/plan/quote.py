@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from cvl_ci.errors import BudgetError
-from cvl_ci.model.plan import RELEASE_MINUTES, SANDBOX, Needs, Offer, Place, Quote, RunPlan, Spot
+from cvl_ci.model.plan import RELEASE_MINUTES, SANDBOX, Alternative, Needs, Offer, Place, Quote, RunPlan, Spot
 from cvl_ci.ports import Prices
 from cvl_ci.result.units import dollars, duration, size
 
@@ -95,7 +95,9 @@ def on_demand(needs: Needs, *, place: Place, prices: Prices) -> Sequence[Offer]:
 
 def machine(needs: Needs) -> str:
     """Return `L4:1 or A10G:1, 4+ vCPUs, 16+ GiB, 100 GB disk`."""
-    gpus = " or ".join(f"{name}:{count}" for name, count in needs.accelerators.items())
+    if needs.alternatives:
+        return (", else " if needs.in_order else "; or ").join(map(_alternative, needs.alternatives))
+    gpus = " or ".join(f"{name}:{count:g}" for name, count in needs.accelerators.items())
     return ", ".join(
         part
         for part in (
@@ -103,10 +105,16 @@ def machine(needs: Needs) -> str:
             gpus or "no GPU",
             f"{needs.cpus:g}{'' if 'cpus' in needs.exact else '+'} vCPUs" if needs.cpus else "",
             f"{needs.memory_gib:g}{'' if 'memory_gib' in needs.exact else '+'} GiB" if needs.memory_gib else "",
+            f"{needs.memory_per_vcpu:g}+ GiB per vCPU" if needs.memory_per_vcpu else "",
             f"{needs.disk_gb} GB disk",
         )
         if part
     )
+
+
+def _alternative(one: Alternative) -> str:
+    spot = " spot" if one.spot else ""
+    return f"{machine(one.needs)}{spot} on {one.place}" if one.place else f"{machine(one.needs)}{spot}"
 
 
 def _offers(plan: RunPlan, prices: Prices, *, spot: Spot) -> tuple[Offer, ...]:
@@ -123,7 +131,8 @@ def _most(plan: RunPlan, offers: Sequence[Offer], minutes: float) -> float:
 def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
     places = ", ".join(map(str, plan.places)) or "any cloud"
     spot = " as spot" if plan.spot is Spot.ALWAYS else ""
-    problem = f"No price is known for {machine(plan.needs)}{spot} on {places}"
+    where = "" if plan.needs.alternatives else f"{spot} on {places}"
+    problem = f"No price is known for {machine(plan.needs)}{where}"
     if there_is := what_there_is(plan, prices):
         problem += f" ({there_is})"
     if plan.limits.max_cost_usd is not None:
@@ -189,6 +198,7 @@ def _facts(plan: RunPlan) -> str:
         limits.append(f"{dollars(plan.limits.max_cost_usd)} in all")
     if plan.limits.keep_minutes:
         limits.append(f"kept {duration(plan.limits.keep_minutes * 60)} if the job fails")
+    where = ", then ".join(map(str, plan.places)) or "any cloud, the cheapest first"
     rows = [
         ("setup", "\n".join(plan.setup_commands)),
         ("run", "\n".join(plan.run_commands)),
@@ -197,7 +207,7 @@ def _facts(plan: RunPlan) -> str:
         ("needs", machine(plan.needs)),
         ("nodes", str(plan.num_nodes) if plan.num_nodes > 1 else ""),
         ("turns", _turns(plan)),
-        ("where", ", then ".join(map(str, plan.places)) or "any cloud, the cheapest first"),
+        ("where", "" if plan.needs.alternatives else where),
         ("files", f"{count} file{'' if count == 1 else 's'}, {size(total)}"),
         ("not sent", plan.not_sent),
         ("env", ", ".join(f"{name}={value}" for name, value in plan.env.items())),
@@ -249,6 +259,9 @@ def _cost(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
 
 def _other_price(plan: RunPlan, quoted: Quote, prices: Prices) -> list[str]:
     """Return what spot would save, or what a fallback from spot would cost."""
+    if plan.needs.alternatives:
+        # Each of them has its own use of spot.
+        return []
     first = quoted.offers[0]
     other = Spot.NEVER if first.spot else Spot.ALWAYS
     offers = _offers(plan, prices, spot=other)

@@ -97,7 +97,7 @@ def _cost(state: RunState) -> Cost | None:
 
 
 def _on_demand(state: RunState, attempt: Attempt) -> float | None:
-    needs = replace(state.plan.needs, instance_type=attempt.instance_type, accelerators={})
+    needs = replace(state.plan.needs, instance_type=attempt.instance_type, accelerators={}, alternatives=())
     place = Place(cloud=attempt.cloud, region=attempt.region)
     offers = planning.on_demand(needs, place=place, prices=state.tools.prices)
     return offers[0].hourly_usd * state.plan.num_nodes if offers else None
