@@ -11,8 +11,10 @@ import yaml
 from cvl_ci.clouds.catalogue import names
 from cvl_ci.clouds.catalogue.prices import LEAST_CPUS
 from cvl_ci.engine import script
-from cvl_ci.model.plan import SANDBOX, Needs, Place, RunPlan, Spot
+from cvl_ci.model.plan import SANDBOX, Alternative, Needs, Place, RunPlan, Spot
 
+_VALID_NAME = re.compile(r"[a-zA-Z](?:[-_.a-zA-Z0-9]*[a-zA-Z0-9])?")
+"""sky/skylet/constants.py, CLUSTER_NAME_VALID_REGEX."""
 SANDBOX_DRIVEN_AS = "aws"
 _SIMPLE = re.compile(r"(?!cd |export |set |exit )[\w./-][\w ./:@%+,=\"'{}-]*")
 """One program with its words: `set -e` and a shell of its own do not change its effect."""
@@ -47,12 +49,12 @@ def task_config(
 def render(plan: RunPlan) -> str:
     """Return the task YAML for a person and for `sky launch`.
 
-    It holds plain commands and no value of a secret. The files lie next to it.
+    It holds plain commands and no value of a secret. Its paths start at the repository's root.
     """
     config = task_config(
         plan,
-        name=re.sub(r"[^a-z0-9]+", "-", plan.title.lower()).strip("-") or "task",
-        workdir="." if plan.files else None,
+        name=_name(plan.title),
+        workdir=_workdir(plan),
         labels={},
         autodown_minutes=None,
         env=plan.env,
@@ -62,6 +64,18 @@ def render(plan: RunPlan) -> str:
     if plan.secrets:
         config["secrets"] = dict.fromkeys(plan.secrets)
     return yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _name(title: str) -> str:
+    if _VALID_NAME.fullmatch(title):
+        return title
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "task"
+
+
+def _workdir(plan: RunPlan) -> str | None:
+    """Return the folder whose files are sent: the root, or the workdir of a command or a task."""
+    folder = next((copy.folder for copy in plan.commits if copy.path == "."), ".")
+    return folder if plan.files else None
 
 
 def _resources(plan: RunPlan, *, labels: Mapping[str, str], autodown_minutes: int | None) -> dict[str, object]:
@@ -78,7 +92,7 @@ def _resources(plan: RunPlan, *, labels: Mapping[str, str], autodown_minutes: in
     if autodown_minutes is not None:
         # wait_for none: the timer also runs when a job hangs. Every other setting waits for the job.
         resources["autostop"] = {"idle_minutes": autodown_minutes, "down": True, "wait_for": "none"}
-    return {**resources, **(_alternatives(plan) if needs.alternatives else _candidates(plan))}
+    return {**resources, **(_alternatives(plan, labels) if needs.alternatives else _candidates(plan))}
 
 
 def _machine(needs: Needs) -> dict[str, object]:
@@ -94,11 +108,15 @@ def _machine(needs: Needs) -> dict[str, object]:
     return has
 
 
-def _alternatives(plan: RunPlan) -> dict[str, object]:
-    """Return the machines of a task's `any_of` or `ordered`. One without a place may run in each of the plan's."""
+def _alternatives(plan: RunPlan, labels: Mapping[str, str]) -> dict[str, object]:
+    """Return the machines of a task's `any_of` or `ordered`. One without a place may run in each of the plan's.
+
+    `labels`: the lease's, which those of an alternative would replace: sky/resources.py, _override_resources.
+    """
     machines: list[dict[str, object]] = [
         {
             **one.extra,
+            **_own_labels(one, labels),
             **_machine(one.needs),
             "disk_size": one.needs.disk_gb,
             **({"accelerators": dict(one.needs.accelerators)} if one.needs.accelerators else {}),
@@ -109,6 +127,11 @@ def _alternatives(plan: RunPlan) -> dict[str, object]:
         for place in _places([one.place] if one.place else plan.places)
     ]
     return {"ordered" if plan.needs.in_order else "any_of": machines}
+
+
+def _own_labels(one: Alternative, labels: Mapping[str, str]) -> dict[str, object]:
+    own = one.extra.get("labels")
+    return {"labels": {**own, **labels}} if isinstance(own, Mapping) else {}
 
 
 def _candidates(plan: RunPlan) -> dict[str, object]:

@@ -34,6 +34,10 @@ run: |
   # no set -e
   cd y; python train.py | tee log
 ---
+name: My_Task.v2
+resources: {cpus: 2+}
+run: x
+---
 name: exact
 resources: {cpus: 4, memory: 16}
 run: x

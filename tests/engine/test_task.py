@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from cvl_ci.engine import script, task
-from cvl_ci.model.plan import Needs, Place, RunPlan, Secret, Spot, StagedFile
+from cvl_ci.model.plan import Alternative, CommitCopy, Needs, Place, RunPlan, Secret, Spot, StagedFile
 
 PLAN = RunPlan(
     title="digits-sgd train",
@@ -27,6 +27,18 @@ PLAN = RunPlan(
     secrets={"HF_TOKEN": Secret("hf_value")},
     needs=Needs(accelerators={"L4": 1, "A10G": 1}, cpus=4, memory_gib=16, disk_gb=120),
     places=(Place(cloud="aws", region="us-east-1"),),
+)
+
+ALTERNATIVES = Needs(
+    alternatives=(
+        Alternative(
+            needs=Needs(accelerators={"L4": 1}),
+            place=Place(cloud="aws"),
+            spot=True,
+            extra={"labels": {"cvl-lease": "theirs"}},
+        ),
+        Alternative(needs=Needs(accelerators={"L4": 1}), place=Place(cloud="gcp")),
+    )
 )
 
 
@@ -151,6 +163,36 @@ def test_a_users_own_keys_pass_but_never_over_our_limits() -> None:
         120,
         {"a": "b", "cvl-lease": "x"},
     )
+
+
+def test_the_labels_of_an_alternative_pass_but_never_over_those_of_the_lease() -> None:
+    own = Alternative(needs=Needs(cpus=4), extra={"labels": {"a": "b", "cvl-lease": "theirs"}})
+    plan = replace(PLAN, needs=Needs(alternatives=(own, Alternative(needs=Needs(cpus=8)))))
+    found = resources(plan)
+    assert found["labels"] == {"cvl-lease": "x"}
+    assert found["autostop"] == {"idle_minutes": 80, "down": True, "wait_for": "none"}
+    assert [each.get("labels") for each in found["any_of"]] == [{"a": "b", "cvl-lease": "x"}, None]
+
+
+def test_an_alternative_without_a_place_may_run_in_each_place_of_the_plan() -> None:
+    here = Alternative(needs=Needs(cpus=4), place=Place(cloud="gcp"))
+    needs = Needs(alternatives=(here, Alternative(needs=Needs(cpus=8))), in_order=True)
+    plan = replace(PLAN, needs=needs, places=(Place(cloud="aws"), Place(cloud="azure")))
+    tried = resources(plan)["ordered"]
+    assert [(each["cpus"], each["infra"]) for each in tried] == [("4+", "gcp"), ("8+", "aws"), ("8+", "azure")]
+
+
+def test_a_folder_that_is_sent_alone_is_the_workdir_of_what_is_rendered() -> None:
+    commit = CommitCopy(path=".", root="/repository", commit="0" * 40, folder="src")
+    assert yaml.safe_load(task.render(replace(PLAN, commits=(commit,))))["workdir"] == "src"
+    assert "workdir" not in yaml.safe_load(task.render(replace(PLAN, files=(), commits=(commit,))))
+
+
+@pytest.mark.parametrize(
+    ("title", "name"), [("My_Task.v2", "My_Task.v2"), ("digits train", "digits-train"), ("é", "task")]
+)
+def test_a_name_that_skypilot_takes_stays_as_it_is(title: str, name: str) -> None:
+    assert yaml.safe_load(task.render(replace(PLAN, title=title)))["name"] == name
 
 
 def test_what_is_not_there_is_left_out() -> None:
@@ -278,6 +320,7 @@ def test_skypilot_accepts_every_shape_of_task_and_understands_it_as_meant(tmp_pa
         replace(PLAN, spot=Spot.FALLBACK, image="ubuntu:22.04"),
         replace(PLAN, needs=Needs(instance_type="g5.xlarge"), places=(Place(cloud="aws"),)),
         replace(PLAN, places=(), task_extra={"resources": {"ports": 8080}}),
+        replace(PLAN, image="ubuntu:22.04", needs=ALTERNATIVES),
     ]
     configs = [config(plan, workdir=str(tmp_path / "staged")) for plan in plans]
     configs.append(yaml.safe_load(task.render(replace(PLAN, secrets={}, files=()))))
@@ -291,7 +334,7 @@ def test_skypilot_accepts_every_shape_of_task_and_understands_it_as_meant(tmp_pa
         timeout=110,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    plain, nodes, fallback, typed, anywhere, _rendered = map(json.loads, done.stdout.splitlines())
+    plain, nodes, fallback, typed, anywhere, alternatives, _rendered = map(json.loads, done.stdout.splitlines())
     assert [list(each["gpus"].items()) for each in plain["resources"]] in (
         [[("L4", 1)], [("A10G", 1)]],
         [[("A10G", 1)], [("L4", 1)]],
@@ -314,3 +357,7 @@ def test_skypilot_accepts_every_shape_of_task_and_understands_it_as_meant(tmp_pa
     assert {each["image"] for each in fallback["resources"]} == {"ubuntu:22.04"}
     assert typed["resources"][0]["type"] == "g5.xlarge"
     assert {each["cloud"] for each in anywhere["resources"]} == {"none"}
+    assert {each["autostop"] for each in alternatives["resources"]} == {80}
+    assert {each["image"] for each in alternatives["resources"]} == {"ubuntu:22.04"}
+    assert all(each["labels"]["cvl-lease"] == "x" for each in alternatives["resources"])
+    assert {(each["cloud"], each["spot"]) for each in alternatives["resources"]} == {("aws", True), ("gcp", False)}
