@@ -61,13 +61,14 @@ class Place:
     zone: str | None = None
 
     def __str__(self) -> str:
-        return "/".join(part for part in (self.cloud, self.region, self.zone) if part)
+        region = self.region or ("*" if self.zone else None)
+        return "/".join(part for part in (self.cloud, region, self.zone) if part)
 
     @classmethod
     def parse(cls, text: str) -> Place:
         """Parse the output of `str`. inputs/locations.py reads a person's words."""
         cloud, region, zone = (*text.split("/"), "", "")[:3]
-        return cls(cloud=cloud, region=region or None, zone=zone or None)
+        return cls(cloud=cloud, region=region if region != "*" and region else None, zone=zone or None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,7 +108,11 @@ def _one_task(documents: Sequence[object]) -> dict[str, Any]:
 def _gpus(value: object, known_names: Collection[str]) -> dict[str, float]:
     """Read GPUs. Without known names, as on a cluster whose owner names them, every name is valid."""
     read = accelerators.read(value)
-    return accelerators.canonical(read, known_names) if known_names else read
+    try:
+        return accelerators.canonical(read, known_names) if known_names else read
+    except Wrong as wrong:
+        own = " (on Kubernetes of your own: name it with infra)" if wrong.near else ""
+        raise Wrong(f"{wrong.problem}{own}", near=wrong.near, display=wrong.display) from None
 
 
 class _Reader:
@@ -185,6 +189,12 @@ class _Reader:
 
     def _alternatives(self) -> list[Alternative]:
         machines = [machine for path, entry in self._entries().items() for machine in self._alternative(path, entry)]
+        shared = self._resource("accelerators", accelerators.read) if machines else None
+        if len(shared or ()) > 1 and ("ordered" in self._resources or isinstance(shared, accelerators.Preferred)):
+            problem = (
+                "has several resources.accelerators next to alternatives in order: name the GPU of each in its entry"
+            )
+            self._wrong["resources.accelerators"] = problem
         if len({bool(machine.place and machine.place.cloud == SANDBOX) for machine in machines}) > 1:
             self._wrong["resources.any_of"] = "mixes the sandbox with a cloud that bills: give one or the other"
         return machines

@@ -161,6 +161,14 @@ name: local-disk
 resources: {infra: aws, local_disk: 'nvme:1000+', cpus: 8+}
 run: x
 ---
+name: zone-of-any-region
+resources: {infra: 'aws/*/us-east-1a', cpus: 2+}
+run: x
+---
+name: set-of-gpus-in-each-place
+resources: {accelerators: {L4: 1, A10G: 1}, any_of: [{infra: aws}, {infra: gcp, use_spot: true}]}
+run: x
+---
 name: rest
 num_nodes: 4
 resources: {infra: aws, cpus: 2+, priority: 5, network_tier: best, ports: ['80-90']}

@@ -67,3 +67,10 @@ def test_a_region_needs_one_cloud_to_be_in() -> None:
     for wrong in ((), (Place(cloud="aws"), Place(cloud="gcp")), (Place(cloud="aws", region="us-west-2"),)):
         with pytest.raises(Wrong):
             locations.in_region(wrong, "us-east-1")
+
+
+@pytest.mark.parametrize("text", ["aws", "aws/us-east-1", "aws/us-east-1/us-east-1a", "aws/*/us-east-1a"])
+def test_a_place_is_written_as_it_is_read(text: str) -> None:
+    (place,) = locations.read(text)
+    assert str(place) == text
+    assert Place.parse(text) == place

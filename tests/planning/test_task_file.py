@@ -103,7 +103,8 @@ def test_a_header_that_names_one_task_is_its_name() -> None:
 def test_an_own_cluster_has_its_own_names_of_gpus() -> None:
     task = read(b"run: x\nresources: {infra: k8s/mine, accelerators: 'MI300:8'}")
     assert (task.wrong, task.needs.accelerators) == ((), {"MI300": 8})
-    assert read(b"run: x\nresources: {accelerators: 'MI300:8'}").wrong
+    (elsewhere,) = read(b"run: x\nresources: {accelerators: 'MI300:8'}").wrong
+    assert "'MI300', which is no GPU that SkyPilot knows (on Kubernetes of your own: name it with infra)" in elsewhere
 
 
 @pytest.mark.parametrize(
@@ -159,6 +160,8 @@ def test_what_is_no_single_task_is_refused(content: bytes, why: str) -> None:
         ("resources: {infra: awz, any_of: [{cpus: 2}]}", r"resources\.infra 'awz'"),
         ("resources: {ordered: [{infra: sandbox}, {infra: aws}]}", "mixes the sandbox with a cloud that bills"),
         ("resources: {ordered: [{infra: aws, region: r}]}", r"resources\.ordered\[0\]\.infra next to region"),
+        ("resources: {accelerators: [L4, A100], any_of: [{infra: aws}]}", "name the GPU of each in its entry"),
+        ("resources: {accelerators: {L4: 1, T4: 1}, ordered: [{infra: aws}]}", "name the GPU of each in its entry"),
         ("resources: {any_of: [{image_id: 'docker:x'}]}", "give one image for all with resources.image_id"),
         ("resources: {any_of: [{ephemeral_storage: 5}]}", r"resources\.any_of\[0\]\.ephemeral_storage"),
         ("resources: [1]", "resources \\[1\\], which is not a mapping"),
