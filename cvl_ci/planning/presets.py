@@ -64,6 +64,14 @@ def commands(presets: Mapping[str, object]) -> str:
     return "\n".join(lines)
 
 
+def missing(presets: Mapping[str, object]) -> str:
+    """Return the problem of a request without a preset that needs one."""
+    if presets:
+        return f"needs a preset: {', '.join(presets)}"
+    scripts = ", ".join(f"{name}.sh" for name in _UNDECLARED)
+    return f"needs a preset, and has none: its example.yaml declares none, and none of {scripts} is there"
+
+
 def find(words: str, presets: Mapping[str, object], *, example: str) -> str:
     """Return the preset that the user means, with any mix of `-`, `_` and case.
 
@@ -74,9 +82,7 @@ def find(words: str, presets: Mapping[str, object], *, example: str) -> str:
     alike = [name for name in presets if folded(name) == folded(words)]
     if len(alike) == 1:
         return alike[0]
-    existing = (
-        f"it has {', '.join(presets)}" if presets else "it declares none and has no train.sh, predict.sh or run.sh"
-    )
+    existing = f"it has {', '.join(presets)}" if presets else "it has none"
     raise Wrong(f"is not a preset of {example}: {existing}", near=near(words, presets))
 
 

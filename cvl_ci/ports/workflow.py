@@ -23,6 +23,9 @@ class Workflow(Protocol):
 
     def remote(self, text: str) -> None: ...
 
+    def show(self, text: str) -> None:
+        """Write a line that stays. GitHub shows ten notices of a step, so a line of each run is not a notice."""
+
     def notice(self, text: str) -> None: ...
 
     def warning(self, text: str) -> None: ...

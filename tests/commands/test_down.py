@@ -28,6 +28,8 @@ class Nothing:
     def all(self) -> list[Any]:
         return []
 
+    def show(self, text: str) -> None: ...
+
     def notice(self, text: str) -> None: ...
 
     warning = notice

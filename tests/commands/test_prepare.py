@@ -343,6 +343,16 @@ def test_without_a_preset_those_there_are_listed(ask: Ask) -> None:
     assert "needs a preset: build, train, train-small" in mistakes(ask, example="usual")["example"]
 
 
+def test_an_example_without_a_preset_and_a_gpu_that_does_not_exist_are_named(ask: Ask, field: Path) -> None:
+    text = "resources: {gpu: [L4, H1000]}\n"
+    plant(field, {"examples/new/bare/example.yaml": text, "examples/new/bare/go.sh": "echo\n"}, git=False)
+    with pytest.raises(RequestError) as caught:
+        ask(example="bare")
+    wrong_gpu, no_preset = (str(mistake) for mistake in caught.value.mistakes)
+    assert "'H1000', which is no GPU that SkyPilot knows" in wrong_gpu and "H100" in wrong_gpu.partition("mean")[2]
+    assert "needs a preset, and has none" in no_preset and "build.sh, train.sh" in no_preset and "''" not in no_preset
+
+
 @pytest.mark.parametrize(("preset", "why"), [("broken", "gone.sh"), ("silent", "no silent.sh")])
 def test_a_preset_that_can_do_nothing_is_a_mistake(ask: Ask, preset: str, why: str) -> None:
     assert why in mistakes(ask, example="usual", preset=preset)["preset"]

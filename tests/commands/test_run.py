@@ -18,7 +18,7 @@ from cvl_ci.engine.sky_errors import in_our_words
 from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError, RequestError
 from cvl_ci.lease import Owner
 from cvl_ci.model.lease_name import LABEL_DEADLINE
-from cvl_ci.model.outcome import Ending, FetchedFile, NodeEnd, Outcome
+from cvl_ci.model.outcome import Attempt, Ending, FetchedFile, NodeEnd, Outcome
 from cvl_ci.model.plan import Limits, Needs, Place, RunPlan
 from cvl_ci.ports import Fetched, Prices, UnpackStopped
 from cvl_ci.result.benchmark.leg import read as read_leg
@@ -81,6 +81,25 @@ def test_a_job_that_succeeds_ends_0_with_outputs_metrics_cost_and_proof(house: H
     assert house.workflow.remote_lines == ["hello"]
     assert house.workflow.outcome is outcome
     assert house.cloud.running() == []
+
+
+def test_a_run_is_no_notice_of_github_s(house: House) -> None:
+    """A matrix of many legs would fill the page with them, and the runner shows ten of a step."""
+    house.engine.refusals = (
+        Attempt(
+            cloud="aws",
+            region="us-east-1",
+            zone="",
+            instance_type="g6.xlarge",
+            spot=False,
+            hourly_usd=0.8,
+            error="InsufficientInstanceCapacity",
+        ),
+    ) * 12
+    house.run()
+    assert any(line.startswith("lease ") for line in house.workflow.said)
+    assert any(line.startswith("asking ") for line in house.workflow.said)
+    assert house.workflow.notices == []
 
 
 def test_the_phases_add_up_to_the_whole(house: House) -> None:

@@ -61,7 +61,7 @@ def step(tmp_path: Path) -> Iterator[Step]:
 def a_run(step: Step, outcome: Outcome) -> None:
     workflow = step.workflow
     workflow.began(Phase.PROVISIONING)
-    workflow.notice("asking aws/us-east-1a for 1 × m5.large")
+    workflow.show("asking aws/us-east-1a for 1 × m5.large")
     workflow.priced(hourly_usd=0.096, billed=True)
     step.clock.sleep(48)
     workflow.progress("Launching on AWS us-east-1")
@@ -84,7 +84,7 @@ def test_only_our_own_words_are_obeyed_whatever_the_outcome_holds(step: Step, ou
     a_run(step, outcome)
     names = [name for name, _, _ in step.runner().obeyed]
     failed = [] if outcome.exit_code == 0 else ["error"]
-    assert names == ["group", "notice", "endgroup", "group", "endgroup", "group", "endgroup", *failed]
+    assert names == ["group", "endgroup", "group", "endgroup", "group", "endgroup", *failed]
     assert step.runner().stopped_by == ""
 
 

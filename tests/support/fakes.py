@@ -266,6 +266,7 @@ class FakeStaging:
 @dataclass
 class FakeWorkflow:
     said: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     remote_lines: list[str] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
     outcome: Outcome | None = None
@@ -285,7 +286,11 @@ class FakeWorkflow:
     def remote(self, text: str) -> None:
         self.remote_lines.append(text)
 
+    def show(self, text: str) -> None:
+        self.said.append(text)
+
     def notice(self, text: str) -> None:
+        self.notices.append(text)
         self.said.append(text)
 
     def warning(self, text: str) -> None:

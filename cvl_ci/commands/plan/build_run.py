@@ -83,13 +83,11 @@ def _example(
         needed = resources.needs(described.declared, sources=texts.values(), known_gpus=known_gpus)
     except Wrong as wrong:
         if explicit_gpu is None:
-            mistakes.append(inputs.mistake("example", name_typed, wrong.problem, near=wrong.near))
+            problem = f"names the GPU {wrong.display!r}, which {wrong.problem}" if wrong.display else wrong.problem
+            mistakes.append(inputs.mistake("example", name_typed, problem, near=wrong.near))
     name = inputs.work.preset or presets.only(described.presets) or ""
-    if not name and described.presets:
-        return None, [
-            *mistakes,
-            inputs.mistake("example", name_typed, f"needs a preset: {', '.join(described.presets)}"),
-        ]
+    if not name:
+        return None, [*mistakes, inputs.mistake("example", name_typed, presets.missing(described.presets))]
     try:
         name = presets.find(name, described.presets, example=described.name)
         preset = presets.read(name, described.presets[name], files=described.files)

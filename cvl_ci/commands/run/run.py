@@ -166,7 +166,7 @@ def _kept_release(state: RunState, lease: Lease) -> Release | None:
 def _launch_to_fetch(state: RunState, cloud: Cloud, lease: Lease, staged: Path) -> None:
     tools = state.tools
     state.enter(Phase.PROVISIONING)
-    tools.workflow.notice(f"lease {lease.name}: if this run is lost, `cvl-ci down {lease.name}` ends it")
+    tools.workflow.show(f"lease {lease.name}: if this run is lost, `cvl-ci down {lease.name}` ends it")
     request = LaunchRequest(
         plan=state.plan,
         cluster=lease.name,

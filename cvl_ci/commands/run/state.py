@@ -95,7 +95,7 @@ class RunState:
                 self._record_attempt(attempt)
             case AttemptFailed(attempt=attempt):
                 self.attempts[-1:] = [attempt]
-                workflow.notice(f"{attempt.where} refused: {attempt.error}")
+                workflow.show(f"{attempt.where} refused: {attempt.error}")
 
     def _record_attempt(self, attempt: Attempt) -> None:
         if self.lease is not None:
@@ -109,4 +109,4 @@ class RunState:
         billed = self.cloud is None or self.cloud.billed
         self.tools.workflow.priced(hourly_usd=attempt.hourly_usd * self.plan.num_nodes, billed=billed)
         spot = " spot" if attempt.spot else ""
-        self.tools.workflow.notice(f"asking {attempt.where} for {self.plan.num_nodes} × {attempt.instance_type}{spot}")
+        self.tools.workflow.show(f"asking {attempt.where} for {self.plan.num_nodes} × {attempt.instance_type}{spot}")

@@ -136,6 +136,12 @@ class GitHubWorkflow:
         self.errors.line(line)
         self._shield.line(text)
 
+    def show(self, text: str) -> None:
+        """Write cvl-ci's own words on lines of their own."""
+        self._shield.close()
+        for line in self._masks.hide(_inert(text)).split("\n"):
+            self._write(f"│ {unfolded(line)}\n")
+
     def notice(self, text: str) -> None:
         self._annotate("notice", text)
 
@@ -174,12 +180,6 @@ class GitHubWorkflow:
         """Show an error before a run, whole in the log and as an annotation."""
         self.show(text)
         self.commands.annotate("error", unfolded(self._masks.hide(_inert(text))))
-
-    def show(self, text: str) -> None:
-        """Write cvl-ci's own words on lines of their own."""
-        self._shield.close()
-        for line in self._masks.hide(_inert(text)).split("\n"):
-            self._write(f"│ {unfolded(line)}\n")
 
     # ---- how it is written ------------------------------------------------------------------------------------------
 

@@ -40,6 +40,9 @@ class Listener:
     def remote(self, text: str) -> None:
         self._on_line(self._lines.hide(text))
 
+    def show(self, text: str) -> None:
+        self._on_notice(text)
+
     def notice(self, text: str) -> None:
         self._on_notice(text)
 

@@ -126,6 +126,9 @@ class Terminal:
                 "The reader of the job's lines has gone, so they are no longer shown. The run continues to its end."
             )
 
+    def show(self, text: str) -> None:
+        self.notice(text)
+
     def notice(self, text: str) -> None:
         self._say(_plain_lines(text))
 
