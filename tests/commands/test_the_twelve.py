@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft7Validator  # type: ignore[import-untyped]
 
 from cvl_ci.clouds.catalogue.names import ACCELERATORS
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
@@ -13,7 +14,8 @@ from cvl_ci.commands.plan.quote import quote
 from cvl_ci.errors import RequestError
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.local.git.checkout import open_checkout
-from cvl_ci.planning import example, presets, resources
+from cvl_ci.planning import example, presets, resources, safe_yaml
+from cvl_ci.planning.example_schema import SCHEMA
 
 HERE = Path(__file__).resolve().parents[2].parent / "shared" / "examples"
 
@@ -54,6 +56,12 @@ def test_each_gets_its_gpu(directory: str) -> None:
     found = example.read(content, directory=directory, files=SCRIPTS)
     assert dict(resources.needs(found.declared).accelerators) == WANTED[directory]
     assert set(WANTED[directory]) <= set(ACCELERATORS)
+
+
+@pytest.mark.parametrize("directory", WANTED)
+def test_each_validates_against_the_schema(directory: str) -> None:
+    document = safe_yaml.load_mapping((HERE / directory / "example.yaml").read_bytes())
+    assert list(Draft7Validator(SCHEMA).iter_errors(document)) == []
 
 
 @pytest.mark.parametrize("directory", WANTED)
