@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,10 @@ import yaml
 from cvl_ci.clouds.catalogue.names import ACCELERATORS
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.plan.build_run import clouds_with
-from cvl_ci.engine import task
-from cvl_ci.inputs.reader import Inputs
-from cvl_ci.planning import build_plan, task_file
+from cvl_ci.engine import script, task
+from cvl_ci.inputs.reader import Inputs, from_keywords
+from cvl_ci.model.plan import RunPlan, Spot
+from cvl_ci.planning import build_plan, task_file, task_keys
 from tests.engine.test_task import catalogues
 
 pytestmark = pytest.mark.sky
@@ -239,12 +242,15 @@ print(json.dumps([[sky.Task.from_yaml_config(each).to_yaml_config() for each in 
 """
 
 
-def rendered(config: dict[str, Any]) -> dict[str, Any]:
+def planned(config: dict[str, Any]) -> RunPlan:
     content = yaml.safe_dump(config).encode()
     read = task_file.read(content, known_gpus=ACCELERATORS, clouds_with=partial(clouds_with, CataloguePrices()))
     assert read.wrong == (), config
-    plan = build_plan.plan(Inputs(), read.work(Inputs()), gpu=None)
-    shown: dict[str, Any] = yaml.safe_load(task.render(plan))
+    return build_plan.plan(Inputs(), read.work(Inputs()), gpu=None)
+
+
+def rendered(config: dict[str, Any]) -> dict[str, Any]:
+    shown: dict[str, Any] = yaml.safe_load(task.render(planned(config)))
     return shown
 
 
@@ -277,3 +283,38 @@ def test_what_is_shown_is_to_skypilot_the_task_that_was_written(tmp_path: Path) 
     unintended = {name: pair for name, pair in apart.items() if name not in INTENDED}
     assert not unintended, json.dumps(unintended, indent=1)
     assert apart.keys() == INTENDED.keys()
+
+
+SEVERAL_CLOUDS = {"aws": "aws", "aws, then gcp on spot": "aws,gcp/us-central1", "sandbox": "sandbox"}
+
+
+@pytest.mark.parametrize("clouds", SEVERAL_CLOUDS.values(), ids=SEVERAL_CLOUDS)
+def test_what_is_shown_is_what_runs(clouds: str) -> None:
+    inputs = from_keywords({"task": "t", "cloud": clouds, "spot": "fallback", "env": "A=B"}, environment={})
+    for written in yaml.safe_load_all(CORPUS):
+        plan = replace(planned(written), places=inputs.location.cloud or (), spot=Spot.FALLBACK, env={"A": "B"})
+        runs = task.task_config(
+            plan,
+            name="cvl-x",
+            workdir="/staged",
+            labels={"cvl-lease": "x"},
+            autodown_minutes=80,
+            env={**plan.env, "CVL_CI_LEASE": "x"},
+            setup=script.setup(plan),
+            run=script.run(plan, lease="cvl-x"),
+        )
+        shown = yaml.safe_load(task.render(plan))
+        assert _without_the_lease(runs["resources"]) == shown["resources"], written["name"]
+        for key in task_keys.PASSED_ON:
+            assert runs.get(key) == shown.get(key), written["name"]
+        assert shown["envs"] == {"A": "B"}
+        assert all(shlex.quote(shown[key]) in str(runs[key]) for key in ("setup", "run") if key in shown)
+
+
+def _without_the_lease(resources: Any) -> dict[str, Any]:
+    labels = {name: text for name, text in resources["labels"].items() if name != "cvl-lease"}
+    rest = {key: value for key, value in resources.items() if key not in {"labels", "autostop"}}
+    alternatives = [
+        _without_the_lease({**one, "autostop": 0}) if "labels" in one else one for one in rest.get("any_of", ())
+    ]
+    return {**rest, **({"labels": labels} if labels else {}), **({"any_of": alternatives} if alternatives else {})}
