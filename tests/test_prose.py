@@ -14,9 +14,9 @@ from cvl_ci.cli.main import main
 from tests.support import prose
 from tests.support.doc_tables import PAGES, ROOT
 
-PATTERNS_IN_CODE = 624
+PATTERNS_IN_CODE = 0
 """Patterns that docstrings and comments of cvl_ci/ break. Lower it with every text that you mend."""
-DIALECT_IN_CODE = 1344
+DIALECT_IN_CODE = 15
 """Bindings of cvl_ci/ whose name is a word of the dialect. Lower it with every name that you mend."""
 
 SOURCES = tuple(prose.modules(ROOT / "cvl_ci"))
@@ -29,11 +29,11 @@ def test_a_page_breaks_no_rule(path: Path) -> None:
 
 def test_docstrings_and_comments_come_nearer_to_the_rules() -> None:
     """A lower count than the limit fails too: then lower the limit, so that it cannot rise again."""
-    assert sum(map(prose.pattern_count, SOURCES)) <= PATTERNS_IN_CODE
+    assert sum(map(prose.pattern_count, SOURCES)) == PATTERNS_IN_CODE
 
 
 def test_names_come_nearer_to_the_rules() -> None:
-    assert sum(len(prose.dialect(source)) for source in SOURCES) <= DIALECT_IN_CODE
+    assert sum(len(prose.dialect(source)) for source in SOURCES) == DIALECT_IN_CODE
 
 
 @pytest.mark.parametrize(
