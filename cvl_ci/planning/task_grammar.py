@@ -105,7 +105,15 @@ def _in_resources(task: Mapping[str, Any]) -> Found:
 
 def _as_read(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return resources in SkyPilot's own words. A run also accepts `'true'` and the sandbox."""
-    as_read = {key: value for key, value in with_own_names(config).items() if value is not None}
+    as_read = _in_own_words({key: value for key, value in with_own_names(config).items() if value is not None})
+    for key in _ALTERNATIVES:
+        if isinstance(as_read.get(key), list):
+            as_read[key] = [_in_own_words(one) if isinstance(one, Mapping) else one for one in as_read[key]]
+    return as_read
+
+
+def _in_own_words(config: Mapping[str, Any]) -> dict[str, Any]:
+    as_read = dict(config)
     if str(as_read.get("use_spot")).lower() in {"true", "false"}:
         as_read["use_spot"] = str(as_read["use_spot"]).lower() == "true"
     for key in ("infra", "cloud"):

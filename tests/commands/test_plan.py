@@ -267,3 +267,12 @@ def test_a_region_of_any_cloud_is_of_the_clouds_that_have_the_machine(tmp_path: 
     (root / "task.yaml").write_text("run: x\nresources: {infra: '*/us-east-1', accelerators: L4}")
     plan = prepare(from_keywords({"task": "task.yaml"}, environment={}), checkout=open_checkout(root), prices=PRICES)
     assert plan.places == (Place(cloud="aws", region="us-east-1"),)
+
+
+def test_an_alternative_without_a_price_is_named(tmp_path: Path) -> None:
+    root = plant(tmp_path / "field")
+    (root / "t.yaml").write_text("run: x\nresources: {any_of: [{infra: k8s, gpus: MY}, {infra: aws, gpus: L4}]}")
+    plan = prepare(from_keywords({"task": "t.yaml"}, environment={}), checkout=open_checkout(root), prices=PRICES)
+    assert quote(plan, PRICES).warnings == (
+        "No price is known for MY:1, 256 GB disk on kubernetes: the price is of the others.",
+    )

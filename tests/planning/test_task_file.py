@@ -335,3 +335,8 @@ def test_a_region_of_any_cloud_is_looked_up() -> None:
 
 def test_a_variable_is_text_as_skypilot_writes_it() -> None:
     assert read(b"run: x\nenvs: {A: true, B: 1.50, C: no}").env == {"A": "True", "B": "1.5", "C": "False"}
+
+
+def test_an_entry_may_have_the_words_that_a_task_may_have() -> None:
+    task = read(b"run: x\nresources: {any_of: [{infra: sandbox, use_spot: 'true'}, {infra: sandbox/us-west-2}]}")
+    assert (task.wrong, [one.spot for one in task.needs.alternatives]) == ((), [True, False])

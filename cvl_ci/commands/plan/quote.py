@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cvl_ci.errors import BudgetError
 from cvl_ci.model.plan import RELEASE_MINUTES, SANDBOX, Alternative, Needs, Offer, Place, Quote, RunPlan, Spot
@@ -39,7 +40,7 @@ def quote(plan: RunPlan, prices: Prices) -> Quote:
         max_usd=_most(plan, offers, minutes + plan.limits.keep_minutes),
         deadline_minutes=minutes,
         catalogue_date=prices.date,
-        warnings=tuple(warnings),
+        warnings=(*warnings, *_without_price(plan, prices)),
     )
 
 
@@ -126,6 +127,16 @@ def _most(plan: RunPlan, offers: Sequence[Offer], minutes: float) -> float:
     """Return the price until the deadline on the most expensive machine that the run may get, within max_cost."""
     most = max(offer.hourly_usd for offer in offers) * plan.num_nodes * minutes / 60
     return most if plan.limits.max_cost_usd is None else min(most, plan.limits.max_cost_usd)
+
+
+def _without_price(plan: RunPlan, prices: Prices) -> list[str]:
+    """Return a warning for each alternative that the quote does not include."""
+    alone = [(one, replace(plan.needs, alternatives=(one,))) for one in plan.needs.alternatives]
+    return [
+        f"No price is known for {_alternative(one)}: the price is of the others."
+        for one, needs in alone
+        if not prices.offers(needs, places=plan.places, spot=plan.spot)
+    ]
 
 
 def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
