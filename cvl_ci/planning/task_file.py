@@ -212,8 +212,8 @@ class _Reader:
             self._wrong[f"{path}.image_id"] = f"has {path}.image_id: give one image for all with resources.image_id"
         for place, problem in reader._wrong.items():
             key = place.removeprefix("resources.")
-            where = f"{path}.{key}" if key in entry else place
-            self._wrong[where] = problem.replace(place, where)
+            entry_path = f"{path}.{key}" if key in entry else place
+            self._wrong[entry_path] = problem.replace(place, entry_path)
         return [
             Alternative(
                 needs=replace(needs, accelerators=gpu, in_order=False),

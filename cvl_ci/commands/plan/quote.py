@@ -142,8 +142,8 @@ def _without_price(plan: RunPlan, prices: Prices) -> list[str]:
 def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
     places = ", ".join(map(str, plan.places)) or "any cloud"
     spot = " as spot" if plan.spot is Spot.ALWAYS else ""
-    where = "" if plan.needs.alternatives else f"{spot} on {places}"
-    problem = f"No price is known for {machine(plan.needs)}{where}"
+    location = "" if plan.needs.alternatives else f"{spot} on {places}"
+    problem = f"No price is known for {machine(plan.needs)}{location}"
     if there_is := what_there_is(plan, prices):
         problem += f" ({there_is})"
     if plan.limits.max_cost_usd is not None:
@@ -209,7 +209,7 @@ def _facts(plan: RunPlan) -> str:
         limits.append(f"{dollars(plan.limits.max_cost_usd)} in all")
     if plan.limits.keep_minutes:
         limits.append(f"kept {duration(plan.limits.keep_minutes * 60)} if the job fails")
-    where = ", then ".join(map(str, plan.places)) or "any cloud, the cheapest first"
+    places_text = ", then ".join(map(str, plan.places)) or "any cloud, the cheapest first"
     rows = [
         ("setup", "\n".join(plan.setup_commands)),
         ("run", "\n".join(plan.run_commands)),
@@ -218,7 +218,7 @@ def _facts(plan: RunPlan) -> str:
         ("needs", machine(plan.needs)),
         ("nodes", str(plan.num_nodes) if plan.num_nodes > 1 else ""),
         ("turns", _turns(plan)),
-        ("where", "" if plan.needs.alternatives else where),
+        ("where", "" if plan.needs.alternatives else places_text),
         ("files", f"{count} file{'' if count == 1 else 's'}, {size(total)}"),
         ("not sent", plan.not_sent),
         ("env", ", ".join(f"{name}={value}" for name, value in plan.env.items())),
