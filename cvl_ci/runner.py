@@ -72,11 +72,14 @@ class SkyPilotRunner:
         return self._carry_out(self._prepared(request))
 
     def plan_example(self, example: str, preset: str | None = None, **inputs: object) -> tuple[RunPlan, Quote]:
-        """Return the plan of run_example and its possible cost. No network, no credentials."""
-        plan = self._prepared({**inputs, "example": example, "preset": preset})
+        """Return the plan of run_example and its possible cost. No network.
+
+        Where no cloud is named, it is the plan for the clouds with credentials here, or for all clouds without any.
+        """
+        plan = self._prepared({**inputs, "example": example, "preset": preset}, asks_role=False)
         return plan, planning.quote(plan, wiring.prices(self._environment))
 
-    def _prepared(self, request: Mapping[str, object]) -> RunPlan:
+    def _prepared(self, request: Mapping[str, object], *, asks_role: bool = True) -> RunPlan:
         values = {name: value for name, value in {**self._inputs, **request}.items() if value is not None}
         with masked_errors(self._masks):
             inputs = from_keywords(values, environment=self._environment)
@@ -86,7 +89,7 @@ class SkyPilotRunner:
             plan = prepare(inputs, checkout=checkout, prices=wiring.prices(self._environment))
             self._masks.add(*secrets_of(plan))
             prices = wiring.prices(self._environment)
-            return wiring.on_usable_clouds(plan, self._environment, prices, by_inputs=False, asks_role=True)
+            return wiring.on_usable_clouds(plan, self._environment, prices, by_inputs=False, asks_role=asks_role)
 
     def _carry_out(self, plan: RunPlan) -> Outcome:
         with masked_errors(self._masks):

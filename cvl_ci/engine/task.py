@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import yaml
 
 from cvl_ci.clouds.catalogue import names
-from cvl_ci.clouds.catalogue.prices import LEAST_CPUS
+from cvl_ci.clouds.catalogue.prices import LEAST_CPUS, CataloguePrices
 from cvl_ci.engine import script
 from cvl_ci.model.plan import SANDBOX, Alternative, Needs, Place, RunPlan, Spot
 
@@ -137,17 +139,38 @@ def _own_labels(one: Alternative, labels: Mapping[str, str]) -> dict[str, object
 def _candidates(plan: RunPlan) -> dict[str, object]:
     """Return the alternatives: place, spot or not, and GPU.
 
-    SkyPilot takes the cheapest of a set, and tries a list in its order.
+    SkyPilot takes the cheapest of a set, and tries a list in its order. So GPUs without an order stand in the order of
+    their price at each place, as the quote has them.
     """
     tries = {Spot.NEVER: [False], Spot.ALWAYS: [True], Spot.FALLBACK: [True, False]}[plan.spot]
-    alternatives_of_place = [
-        {**_infra(place), **({"use_spot": True} if spot else {})} for spot in tries for place in _places(plan.places)
-    ]
+    tried = [(place, spot) for spot in tries for place in _places(plan.places)]
+    alternatives_of_place = [{**_infra(place), **({"use_spot": True} if spot else {})} for place, spot in tried]
     gpus = {} if plan.needs.instance_type else plan.needs.accelerators
     if len(alternatives_of_place) == 1 and not (plan.needs.in_order and len(gpus) > 1):
         return {**({"accelerators": dict(gpus)} if gpus else {}), **alternatives_of_place[0]}
-    alternatives: list[dict[str, object]] = [{"accelerators": {name: count}} for name, count in gpus.items()] or [{}]
-    return {"ordered": [{**place, **gpu} for place in alternatives_of_place for gpu in alternatives]}
+    ordered: list[dict[str, object]] = []
+    for entry, (place, spot) in zip(alternatives_of_place, tried, strict=True):
+        names_in_order = list(gpus) if plan.needs.in_order else _by_price(plan.needs, place, spot=spot)
+        ordered += [{**entry, "accelerators": {name: gpus[name]}} for name in names_in_order if name in gpus] or [entry]
+    return {"ordered": ordered}
+
+
+def _by_price(needs: Needs, place: Place | None, *, spot: bool) -> list[str]:
+    """Return the GPUs by their lowest price at a place. GPUs without a price come last, in their own order."""
+    prices, kind = CataloguePrices(), Spot.ALWAYS if spot else Spot.NEVER
+    cheapest = {
+        name: min(
+            (
+                offer.hourly_usd
+                for offer in prices.offers(
+                    replace(needs, accelerators={name: count}), places=(place,) if place else (), spot=kind
+                )
+            ),
+            default=math.inf,
+        )
+        for name, count in needs.accelerators.items()
+    }
+    return sorted(cheapest, key=lambda name: cheapest[name])
 
 
 def _places(tries: Sequence[Place]) -> list[Place | None]:

@@ -120,7 +120,8 @@ def wrong_regions(inputs: Inputs, regions: Callable[[str], Sequence[str]]) -> li
 def impossible(inputs: Inputs, plan: RunPlan) -> list[Mistake]:
     """Return the parts that a requested cloud cannot provide, before any cost."""
     mistakes = []
-    for cloud in dict.fromkeys(place.cloud for place in plan.places if place.cloud in plan.avoid):
+    named = (*plan.places, *(one.place for one in plan.needs.alternatives if one.place))
+    for cloud in dict.fromkeys(place.cloud for place in named if place.cloud in plan.avoid):
         if plan.num_nodes > 1 and cloud in NO_SEVERAL_NODES:
             mistakes.append(inputs.mistake("num_nodes", plan.num_nodes, f"is more than {cloud} runs together"))
         if plan.image and cloud in NO_IMAGE:

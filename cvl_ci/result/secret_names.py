@@ -18,17 +18,14 @@ _SECRET_ENDING = re.compile(r"SSHPASS|.+(?:PASSWORD|PASSWD|TOKEN|SECRET|APIKEY|S
 _KEY = re.compile(r"KEYS?")
 _NO_SECRET_KEY = re.compile(r"PUBLIC|CACHE|SORT|PRIMARY|FOREIGN|PARTITION|DICT|MAP|INDEX|KNOWN")
 """A key with such a word in its name opens nothing."""
-_POINTER = re.compile(r"FILE|PATH|URL|URI|DIR|ID|NAME|ARN|ENDPOINT|HOST|PORT|USER|REGION|PROVIDER|STORE|BACKEND")
+_POINTER = re.compile(r"FILE|PATH|URL|URI|DIR|ID|NAME|ARN|ENDPOINT|HOST|PORT|USER|REGION|PROVIDER")
 """The last word of a variable that names the place of a secret and not the secret."""
 _PROPERTY = re.compile(
     r"TTL|EXPIRY|EXPIRES|EXPIRATION|AGE|TIMEOUT|LENGTH|SIZE|TYPE|LIMITS?|BUDGET|COUNT|RATE|WINDOW|MAX|MIN|PER|SECONDS"
-    r"|POLICY|SCOPES?|AUDIENCE|ISSUER|ALGORITHM|FORMAT|VERSION|MODE|ENABLED|DISABLED|REQUIRED|PREFIX|SUFFIX|HEADER"
+    r"|POLICY|SCOPES?|AUDIENCE|ISSUER|ALGORITHM|FORMAT|VERSION|MODE|ENABLED|DISABLED|REQUIRED|PREFIX|SUFFIX"
 )
 """The last word of a variable that describes a secret, or limits their number."""
 _COUNTED = re.compile(r"TOKENS|KEYS|MAX|MIN|NUM|COUNT")
-_PLURALS = re.compile(r"TOKENS|KEYS")
-_QUANTITY = re.compile(r"MAX|MIN|NUM|N|NUMBER|TOTAL|COUNT|LIMIT|BUDGET|PER|AVG|MEAN")
-"""Next to a plural, such a word makes a number of it: MAX_NEW_TOKENS, TOKENS_PER_SECOND."""
 _SETTINGS = frozenset({"unlimited", "infinity", "default", "enabled", "disabled", "required", "optional", "automatic"})
 """Values of switches. A mask for such a word hides it in every line and protects nothing."""
 _CONNECTION = re.compile(r"CONNECTIONSTRING|CONNSTR")
@@ -80,8 +77,6 @@ def _is_secret_name(name: str, value: str) -> bool:
     if not words or (_POINTER.fullmatch(words[-1]) and "WEBHOOK" not in words):
         return False
     if _PROPERTY.fullmatch(words[-1]) or value.strip().lower() in _SETTINGS:
-        return False
-    if any(map(_PLURALS.fullmatch, words)) and any(map(_QUANTITY.fullmatch, words)):
         return False
     if _NUMBER.fullmatch(value) and any(map(_COUNTED.fullmatch, words)):
         return False  # MAX_TOKENS

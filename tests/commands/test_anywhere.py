@@ -9,7 +9,7 @@ from cvl_ci.commands.plan.anywhere import name_clouds
 from cvl_ci.commands.plan.quote import quote
 from cvl_ci.engine import task
 from cvl_ci.errors import RequestError
-from cvl_ci.model.plan import Needs, Place, RunPlan, Spot
+from cvl_ci.model.plan import Alternative, Needs, Place, RunPlan, Spot
 
 PRICES = CataloguePrices()
 L4 = RunPlan(title="t", run_commands=("true",), needs=Needs(accelerators={"L4": 1}))
@@ -51,3 +51,13 @@ def test_clouds_that_cannot_run_it_are_left_out_and_named_where_they_are_all() -
     assert [place.cloud for place in name_clouds(plan, ["kubernetes", "aws"], PRICES).places] == ["aws"]
     with pytest.raises(RequestError, match="kubernetes, runpod"):
         name_clouds(plan, ["kubernetes", "runpod"], PRICES)
+
+
+def test_a_cloud_that_an_alternative_names_is_among_the_places() -> None:
+    """So that credentials and proof are asked of it too."""
+    alternatives = (
+        Alternative(needs=Needs(accelerators={"L4": 1}), place=Place(cloud="gcp")),
+        Alternative(needs=Needs(accelerators={"L4": 1})),
+    )
+    plan = RunPlan(title="t", needs=Needs(accelerators={"L4": 1}, alternatives=alternatives))
+    assert [place.cloud for place in name_clouds(plan, ["aws"], PRICES).places] == ["aws", "gcp"]

@@ -97,6 +97,19 @@ def test_several_places_are_tried_in_their_order_each_with_each_gpu() -> None:
     ]
 
 
+def test_gpus_without_an_order_stand_by_their_price_at_each_place() -> None:
+    """SkyPilot takes the first entry of a list that it can have, and the quote is of the cheapest."""
+    places = (Place(cloud="gcp"), Place(cloud="aws"))
+    plan = replace(PLAN, places=places, needs=Needs(accelerators={"A100": 8, "L4": 1, "MI300X": 8}))
+    entries = resources(plan)["ordered"]
+    assert [(entry["infra"], *entry["accelerators"]) for entry in entries] == [
+        *(("gcp", name) for name in ("L4", "A100", "MI300X")),
+        *(("aws", name) for name in ("L4", "A100", "MI300X")),
+    ]
+    kept = resources(replace(plan, needs=replace(plan.needs, in_order=True)))["ordered"]
+    assert [*kept[0]["accelerators"]] == ["A100"]
+
+
 def test_gpus_in_order_of_preference_stay_in_order_at_one_place() -> None:
     plan = replace(PLAN, needs=Needs(accelerators={"H100": 1, "L4": 1}, in_order=True))
     assert resources(plan)["ordered"] == [

@@ -136,7 +136,7 @@ def test_a_cancelled_run_s_log_and_cost_are_uploaded_by_post(job: Job, service: 
     assert names(service) == []
     code, said = job.run("/post-entrypoint")
     assert (code, job.alive()) == (0, []), said
-    assert names(service) == ["cvl-train-L4-attempt2-cost", "cvl-train-L4-attempt2-log"]
+    assert sorted(names(service)) == ["cvl-train-L4-attempt2-cost", "cvl-train-L4-attempt2-log"]
     kept = downloaded(service, "cvl-train-L4-attempt2-log", tmp_path / "log")
     [text] = downloaded(service, "cvl-train-L4-attempt2-cost", tmp_path / "cost").values()
     cost = json.loads(text)

@@ -232,3 +232,11 @@ def test_of_a_folder_the_last_attempt_of_each_job_counts() -> None:
         told("", job=""),
     ]
     assert [one.cluster for one in reruns.newest(legs)] == ["cvl-digits-2", "cvl-gpt-1", "cvl--1"]
+
+
+def test_the_proof_of_post_counts_for_a_cluster_that_main_left(api: Api) -> None:
+    """Both are of attempt 1, which ran again: neither says that a machine may remain."""
+    number = str(all_again(api.kept))
+    legs = [told("digits", check_run=number, released={"gone": False}), told("digits", check_run=number)]
+    assert counted(legs).legs == ()
+    assert counted(legs[:1]).legs == (legs[0],), "without that proof it stays"

@@ -97,9 +97,11 @@ def test_links_are_followed_inside_the_repository_alone(root: Path, tmp_path: Pa
     (root / "work" / "out").symlink_to(tmp_path / "outside")
     (root / "work" / "round").symlink_to("..")
     (root / "work" / "key").symlink_to("../keys/id_rsa")
+    (root / "work" / "meta").symlink_to("../.git")
+    (root / "work" / "config").symlink_to("../.git/config")
     names, reasons = sent(root, path="work")
     assert names == {"work/data/tiny.csv", "work/data/raw/huge.bin", "work/one.py"}
-    assert {*reasons} == {"work/out", "work/round", "work/key"}
+    assert {*reasons} == {"work/out", "work/round", "work/key", "work/meta", "work/config"}
     assert "credentials" in reasons["work/key"]
 
 

@@ -27,4 +27,6 @@ def name_clouds(plan: RunPlan, usable: Sequence[str], prices: Prices) -> RunPlan
     for offer in prices.offers(plan.needs, places=(), spot=plan.spot):
         cheapest[offer.cloud] = min(offer.hourly_usd, cheapest.get(offer.cloud, offer.hourly_usd))
     ordered = sorted(fitting, key=lambda cloud: (cheapest.get(cloud, float("inf")), fitting.index(cloud)))
-    return replace(plan, places=tuple(Place(cloud=cloud) for cloud in ordered))
+    # Clouds that single alternatives of a task name count as named: a run needs credentials for them too.
+    named = [one.place.cloud for one in plan.needs.alternatives if one.place]
+    return replace(plan, places=tuple(Place(cloud=cloud) for cloud in dict.fromkeys([*ordered, *named])))

@@ -35,6 +35,8 @@ def folder_files(words: str, inputs: Inputs, checkout: Checkout) -> Sent:
         raise Wrong("is outside the repository")
     if not (checkout.root / path).is_dir():
         raise Wrong("is not a folder")
+    if ".git" in (checkout.root / path).resolve().parts:
+        raise Wrong("is inside .git, whose configuration may hold a token")
     try:
         rule = FolderRule(
             include=inputs.work.include, exclude=inputs.work.exclude, skyignore=_skyignore(path, checkout)

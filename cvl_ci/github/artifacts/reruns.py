@@ -85,7 +85,8 @@ def newest(legs: Sequence[Leg]) -> list[Leg]:
 def checked(legs: Sequence[Leg], *, attempt: int, jobs: Callable[[], Jobs]) -> Checked:
     """Return the legs that count in this `attempt` of their workflow run.
 
-    Ask GitHub only where a leg has no summary of this attempt. A leg whose machine may remain stays in any case.
+    Ask GitHub only where a leg has no summary of this attempt. A leg whose machine may remain stays in any case, unless
+    another summary of its cluster proves the end: post may have proved it after main.
     """
     if all(leg.attempt == attempt for leg in legs):
         return Checked(legs=tuple(legs))
@@ -94,6 +95,7 @@ def checked(legs: Sequence[Leg], *, attempt: int, jobs: Callable[[], Jobs]) -> C
         listing = jobs()
     except CvlError as error:
         words = f"{error.what} {error.next_step}".strip()
+    gone = {leg.cluster for leg in legs if leg.is_gone}
     valid: list[Leg] = []
     outdated: dict[str, Outdated] = {}
     for leg in legs:
@@ -101,7 +103,7 @@ def checked(legs: Sequence[Leg], *, attempt: int, jobs: Callable[[], Jobs]) -> C
         if why:
             name = leg.name or leg.cluster
             outdated.setdefault(name, Outdated(name=name, why=why))
-        if not why or not leg.is_gone:
+        if not why or leg.cluster not in gone:
             valid.append(leg)
     return Checked(legs=tuple(valid), outdated=tuple(outdated.values()), words=words)
 

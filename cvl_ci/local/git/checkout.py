@@ -18,7 +18,7 @@ from cvl_ci.local.git.commit import CommitCheckout
 from cvl_ci.local.git.git import Git
 from cvl_ci.planning.credential_files import REASON, holds_credentials
 from cvl_ci.planning.example import FILE_NAME
-from cvl_ci.planning.folder_files import FolderRule
+from cvl_ci.planning.folder_files import REPOSITORY, FolderRule
 from cvl_ci.ports import Checkout, Entry, FolderFiles, Paths
 
 _LINK, _SUBMODULE = "120000", "160000"
@@ -235,6 +235,8 @@ class FolderCheckout:
             return "a link to nothing" if full.is_symlink() else "it no longer exists"
         if not source.is_relative_to(self._root):
             return "a link out of the repository"
+        if ".git" in source.relative_to(self._root).parts:
+            return REPOSITORY  # its configuration may hold a token: actions/checkout keeps one there
         if source.is_dir():
             return "a link to a folder around it" if full.is_relative_to(source) else None
         return None if source.is_file() else "neither a file nor a folder"
