@@ -143,13 +143,13 @@ def _candidates(plan: RunPlan) -> dict[str, object]:
     their price at each place, as the quote has them.
     """
     tries = {Spot.NEVER: [False], Spot.ALWAYS: [True], Spot.FALLBACK: [True, False]}[plan.spot]
-    tried = [(place, spot) for spot in tries for place in _places(plan.places)]
-    alternatives_of_place = [{**_infra(place), **({"use_spot": True} if spot else {})} for place, spot in tried]
+    settings = [(place, spot) for spot in tries for place in _places(plan.places)]
+    alternatives_of_place = [{**_infra(place), **({"use_spot": True} if spot else {})} for place, spot in settings]
     gpus = {} if plan.needs.instance_type else plan.needs.accelerators
     if len(alternatives_of_place) == 1 and not (plan.needs.in_order and len(gpus) > 1):
         return {**({"accelerators": dict(gpus)} if gpus else {}), **alternatives_of_place[0]}
     ordered: list[dict[str, object]] = []
-    for entry, (place, spot) in zip(alternatives_of_place, tried, strict=True):
+    for entry, (place, spot) in zip(alternatives_of_place, settings, strict=True):
         names_in_order = list(gpus) if plan.needs.in_order else _by_price(plan.needs, place, spot=spot)
         ordered += [{**entry, "accelerators": {name: gpus[name]}} for name in names_in_order if name in gpus] or [entry]
     return {"ordered": ordered}

@@ -95,7 +95,7 @@ def checked(legs: Sequence[Leg], *, attempt: int, jobs: Callable[[], Jobs]) -> C
         listing = jobs()
     except CvlError as error:
         words = f"{error.what} {error.next_step}".strip()
-    gone = {leg.cluster for leg in legs if leg.is_gone}
+    released_clusters = {leg.cluster for leg in legs if leg.is_gone}
     valid: list[Leg] = []
     outdated: dict[str, Outdated] = {}
     for leg in legs:
@@ -103,7 +103,7 @@ def checked(legs: Sequence[Leg], *, attempt: int, jobs: Callable[[], Jobs]) -> C
         if why:
             name = leg.name or leg.cluster
             outdated.setdefault(name, Outdated(name=name, why=why))
-        if not why or leg.cluster not in gone:
+        if not why or leg.cluster not in released_clusters:
             valid.append(leg)
     return Checked(legs=tuple(valid), outdated=tuple(outdated.values()), words=words)
 
