@@ -40,8 +40,10 @@ def walk(root: Path, source: str, *, path: str, within: str, rule: FolderRule) -
         except OSError:
             yield Item(path=target, source=at, reason="it cannot be read", is_folder=True)
             continue
-        if target != within and inherited is None:
-            inherited = rule.reason_for_folder(below(target, within), [entry.name for entry in names])
+        if target != within:
+            # Also below a folder that stays: an `include` that reaches into it brings no repository along.
+            reason = rule.reason_for_folder(below(target, within), [entry.name for entry in names])
+            inherited = REPOSITORY if reason == REPOSITORY else inherited or reason
             if inherited == REPOSITORY or (inherited and not rule.has_includes):
                 yield Item(path=target, source=at, reason=inherited, is_folder=True)
                 continue

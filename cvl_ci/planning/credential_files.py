@@ -18,11 +18,24 @@ ALWAYS = (
     *("*.keystore", "*.ppk", "*.kdbx", "*.ovpn", "*.tfstate", "*.tfstate.*", "terraform.tfvars", "*.auto.tfvars"),
     *("credentials.json", "client_secret*.json", "service-account*.json", "service_account*.json", "gha-creds-*.json"),
     *("application_default_credentials.json", "kaggle.json", "secrets.toml", "secrets.yaml", "secrets.yml"),
-    *("secrets.json", "kubeconfig", "*.kubeconfig", ".dockercfg", ".s3cfg", ".boto", ".vault-token", "rclone.conf"),
+    *(".databrickscfg", ".terraformrc", ".mylogin.cnf", ".*_history", "credentials.toml", "credentials.yaml"),
+    *(
+        "credentials.yml",
+        "credentials.ini",
+        "secrets.json",
+        "kubeconfig",
+        "*.kubeconfig",
+        ".dockercfg",
+        ".s3cfg",
+        ".boto",
+        ".vault-token",
+        "rclone.conf",
+    ),
 )
 FOLDERS = (
     *(".aws", ".ssh", ".gnupg", ".kube", ".azure", ".oci", ".config/gcloud", ".config/gh", ".config/rclone"),
     *(".docker/config.json", ".lambda_cloud", ".runpod", ".kaggle", ".huggingface/token", "huggingface/token"),
+    *(".sky", ".nebius", ".terraform.d", ".snowflake", ".cargo/credentials", ".gem/credentials", ".config/hub"),
 )
 _PRIVATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----")
 IF_IT_HOLDS: tuple[tuple[str, re.Pattern[bytes]], ...] = (

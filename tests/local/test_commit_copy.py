@@ -56,6 +56,16 @@ def test_git_answers_on_the_machine_as_it_does_here(root: Path, tmp_path: Path) 
     assert git(there, "describe", "--tags", "--dirty").endswith("-dirty")
 
 
+def test_every_tag_of_a_commit_is_there(root: Path, tmp_path: Path) -> None:
+    """setuptools_scm takes the one that looks like a version."""
+    for name in ("v2.0", "latest", "nightly"):
+        git(root, "tag", name)
+    there = copied(root, tmp_path / "there")
+    assert git(there, "tag", "--points-at", "HEAD") == git(root, "tag", "--points-at", "HEAD")
+    words = ("describe", "--dirty", "--tags", "--long", "--match", "*[0-9]*")
+    assert git(there, *words) == git(root, *words)
+
+
 def test_a_change_that_goes_along_is_a_change_there_and_a_file_that_stays_is_not(root: Path, tmp_path: Path) -> None:
     (root / "setup.py").write_text("changed = True\n")
     there = copied(root, tmp_path / "there", without=("big.bin",))

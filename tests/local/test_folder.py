@@ -75,6 +75,15 @@ def test_include_and_exclude_change_it(root: Path) -> None:
     assert reasons["data/tiny.csv"] == "named by exclude" and ".venv/pyvenv.cfg" in reasons
 
 
+def test_an_include_brings_no_repository_along(root: Path) -> None:
+    """Its configuration may hold a token, also in a package that pip installed from git."""
+    inner = root / ".venv" / "src" / "package"
+    plant(inner, {"setup.py": "x\n"})
+    names, reasons = sent(root, include=[".venv/src/**", "config"])
+    assert ".venv/src/package/setup.py" in names
+    assert not [name for name in names if ".git/" in name] and ".venv/src/package/.git/" in reasons
+
+
 def test_what_git_tracks_goes_along_and_is_known_as_that(root: Path) -> None:
     git(root, "add", "-f", ".env")
     found = open_checkout(root).folder(".", FolderRule())

@@ -21,7 +21,7 @@ def name_clouds(plan: RunPlan, usable: Sequence[str], prices: Prices) -> RunPlan
         return plan
     fitting = [cloud for cloud in usable if cloud not in plan.avoid]
     if not fitting:
-        problem = f"is any, and {', '.join(usable)}, for which there are credentials, cannot run this work"
+        problem = f"leaves {', '.join(usable)}: there are credentials for them, and they cannot run this work"
         raise RequestError([Mistake(field="cloud", value="any", problem=problem)])
     cheapest: dict[str, float] = {}
     for offer in prices.offers(plan.needs, places=(), spot=plan.spot):

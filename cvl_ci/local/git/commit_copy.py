@@ -32,11 +32,11 @@ def write_commit(commit: str, *, git: Git, folder: str, into: Path) -> None:
     commits, tags = _history(commit, git)
     target, copy = into / ".git", git.for_folder(into)
     copy.read("init", "--quiet", "--template=")
-    names = [*commits, *tags, *_folders(commit, git)]
+    names = [*commits, *dict.fromkeys(tags.values()), *_folders(commit, git)]
     packed = git.read("pack-objects", "--stdout", "--quiet", stdin="\n".join(names).encode() + b"\n")
     copy.read("index-pack", "--stdin", stdin=packed)
     _write(target / "shallow", _first(commits, git))
-    _write(target / "packed-refs", [f"{name} {ref}" for name, ref in tags.items()])
+    _write(target / "packed-refs", [f"{name} {ref}" for ref, name in tags.items()])
     branch = git.line("rev-parse", "--abbrev-ref", "HEAD")
     if git.line("rev-parse", "HEAD") == commit and branch != "HEAD":
         _write(target / "refs" / "heads" / branch, [commit])
@@ -49,7 +49,7 @@ def write_commit(commit: str, *, git: Git, folder: str, into: Path) -> None:
 
 
 def _history(commit: str, git: Git) -> tuple[list[str], dict[str, str]]:
-    """Return the commits back to the nearest tag, and the tags of these commits: object → ref."""
+    """Return the commits back to the nearest tag, and the tags of these commits: ref → object."""
     try:
         nearest = git.line("describe", "--tags", "--abbrev=0", commit)
     except CvlError:
@@ -59,14 +59,14 @@ def _history(commit: str, git: Git) -> tuple[list[str], dict[str, str]]:
     if len(since) > MOST_COMMITS:
         return [commit], {}
     tagged = git.line("rev-parse", f"refs/tags/{nearest}^{{commit}}")
-    commits = list(dict.fromkeys([commit, *since, tagged]))
+    commits = dict.fromkeys([commit, *since, tagged])
     form = "--format=%(objectname) %(*objectname) %(refname)"
     tags = {}
     for line in git.line("for-each-ref", form, "refs/tags").splitlines():
         name, peeled, ref = line.split(" ", 2)
         if (peeled or name) in commits:
-            tags[name] = ref
-    return commits, tags
+            tags[ref] = name
+    return list(commits), tags
 
 
 def _folders(commit: str, git: Git) -> list[str]:
