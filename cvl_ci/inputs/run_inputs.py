@@ -66,7 +66,8 @@ class WorkInputs:
         parsers.globs,
         value=(),
         help="With a command or a task: files of its folder that stay here. A `.skyignore` in the folder does the "
-        "same. `.git`, virtual environments and untracked files with credentials always stay.",
+        "same. `.git` always stays. Virtual environments, caches and untracked credentials stay unless `include` names "
+        "them.",
         metavar="GLOB",
         example="data/**",
         default="the lines of the folder's `.skyignore`",

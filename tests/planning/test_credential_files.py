@@ -26,6 +26,7 @@ CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMIIE\n"
             for name in ("service-account.json", "service-account-prod.json", "a/.aws/config", ".kube/config")
         ),
         *((name, b"") for name in (".config/gcloud/x.db", ".docker/config.json", "terraform.tfstate.backup", ".ssh/x")),
+        *((name, b"") for name in (".sky/state.db", ".cargo/credentials.toml", ".bash_history", ".databrickscfg")),
         ("server.pem", KEY),
         ("both.pem", CERTIFICATE + KEY),
         ("tls.key", KEY),
