@@ -60,7 +60,7 @@ class CvlError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mistake:
+class InputProblem:
     """One wrong input: its name as the user typed it, its value, the problem, and similar valid values."""
 
     field: str
@@ -79,7 +79,7 @@ class RequestError(CvlError):
 
     exit_code = 64
 
-    def __init__(self, mistakes: Sequence[Mistake], *, next_step: str = "") -> None:
+    def __init__(self, mistakes: Sequence[InputProblem], *, next_step: str = "") -> None:
         self.mistakes = tuple(mistakes)
         count = len(self.mistakes)
         head = "1 input is wrong:" if count == 1 else f"{count} inputs are wrong:"

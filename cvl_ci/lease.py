@@ -22,9 +22,9 @@ from dataclasses import dataclass, replace
 
 from cvl_ci.errors import CvlError, EngineError, explain_while_running
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, format_name
-from cvl_ci.model.outcome import Attempt, Kept, Release
-from cvl_ci.model.plan import Place
-from cvl_ci.ports import Clock, Engine, Found, Inventory, LeaseRecord, Records, Resource
+from cvl_ci.model.outcome import Attempt, KeptMachines, Release
+from cvl_ci.model.plan import Location
+from cvl_ci.ports import Clock, Engine, Inventory, InventoryResult, LeaseRecord, Records, Resource
 
 PROOF_SECONDS = 180.0
 """Seconds of repeated queries before we report that the end is not proved."""
@@ -99,7 +99,7 @@ class Lease:
         """Write the record before anything is created: from here on a later process can clean up after a killed one."""
         self._records.write(self.record)
 
-    def record_attempt(self, attempt: Attempt, *, place: Place) -> None:
+    def record_attempt(self, attempt: Attempt, *, place: Location) -> None:
         """Record the region of a request before the request, so that a search knows the region."""
         self._requested_at = self._clock.monotonic()
         if str(place) not in self.record.regions:
@@ -147,12 +147,12 @@ class Lease:
             why = f" {'; '.join(silent)}." if silent else ""
             raise EngineError(f"The provider shows no machine of this lease to keep.{why}")
         self._inventory.label(living, labels)
-        machines = Kept(until=until, ways_in=tuple(ways_in))
+        machines = KeptMachines(until=until, ways_in=tuple(ways_in))
         return Release(gone=False, at=self._clock.now(), asked=result.asked, unproved=result.unproved, kept=machines)
 
     # ---- how ------------------------------------------------------------------------------------------------------
 
-    def _until_gone(self, places: Sequence[Place], *, hurried: bool) -> Found:
+    def _until_gone(self, places: Sequence[Location], *, hurried: bool) -> InventoryResult:
         """Query until the provider shows nothing.
 
         `hurried`: a later process. GitHub gives post only a few minutes, so an answer without proof is better than
@@ -187,8 +187,8 @@ class Lease:
             what = error.what if isinstance(error, CvlError) else f"{type(error).__name__}: {error}"
             self._say(f"SkyPilot's own down failed; cvl-ci asks the provider directly. {what}")
 
-    def _places(self) -> tuple[Place, ...]:
-        attempted = tuple(Place.parse(text) for text in self.record.regions)
+    def _places(self) -> tuple[Location, ...]:
+        attempted = tuple(Location.parse(text) for text in self.record.regions)
         return attempted or self.record.places
 
     def _released(self, release: Release) -> Release:
@@ -209,10 +209,10 @@ def sweep(
     resources: Sequence[Resource],
     *,
     inventory: Inventory,
-    places: Sequence[Place],
+    places: Sequence[Location],
     clock: Clock,
     say: Callable[[str], None],
-) -> Found:
+) -> InventoryResult:
     """End leases without an owner, all together, and query until the provider shows none of them.
 
     Returns its last answer for these leases alone. A lease that cannot be ended does not delay the others.

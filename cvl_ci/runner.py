@@ -98,7 +98,7 @@ class SkyPilotRunner:
     def _carried_out(self, plan: RunPlan) -> Outcome:
         wiring.require_credentials(self._environment, [place.cloud for place in plan.places])
         owner = Owner(repository=str(self._checkout.resolve()), run=secrets.token_hex(4), step="library")
-        tools = running.Tools(
+        tools = running.RunPorts(
             clouds=wiring.OpenClouds(self._environment, secrets=plan.secrets),
             records=wiring.records(self._environment, self._listener),
             staging=LocalStaging(),

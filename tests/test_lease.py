@@ -11,8 +11,8 @@ import pytest
 from cvl_ci.errors import EngineError
 from cvl_ci.lease import Lease, Owner
 from cvl_ci.model.outcome import Attempt
-from cvl_ci.model.plan import Place
-from cvl_ci.ports import Found, LeaseRecord, Resource
+from cvl_ci.model.plan import Location
+from cvl_ci.ports import InventoryResult, LeaseRecord, Resource
 from tests.support.fakes import FakeClock, FakeCloud, FakeEngine, FakeRecords
 
 OWNER = Owner(repository="zhaomei/models", run="17345678901", attempt="2", job="gpu", step="run", leg="aws-L4")
@@ -37,7 +37,7 @@ class House:
                 name=OWNER.name,
                 labels=OWNER.labels(deadline=deadline),
                 deadline=deadline,
-                places=(Place(cloud="aws"),),
+                places=(Location(cloud="aws"),),
                 taken_at=self.clock.now(),
             ),
             engine=self.engine,
@@ -48,7 +48,7 @@ class House:
         )
 
     def asked(self, lease: Lease) -> None:
-        lease.record_attempt(ATTEMPT, place=Place(cloud="aws", region="us-east-1"))
+        lease.record_attempt(ATTEMPT, place=Location(cloud="aws", region="us-east-1"))
 
 
 @pytest.fixture
@@ -141,11 +141,11 @@ class SlowCloud(FakeCloud):
         if resources:
             self.ordered_at = min(self.ordered_at, self.clock.now())
 
-    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
         if self.clock.now() - self.ordered_at > 400:
             super().remove(list(self.machines.values()))
         found = super().find(lease=lease, places=places)
-        return Found(resources=found.read()[0], asked=found.asked, patience_seconds=600.0)
+        return InventoryResult(resources=found.read()[0], asked=found.asked, patience_seconds=600.0)
 
 
 @pytest.mark.parametrize(("maybe_created", "gone"), [(False, True), (True, False)])

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
         ("tests/result/test_masks.py::test_a[x::y]", "tests/result/test_masks.py"),
         ("tests/e2e/test_endings.py::test_a[x]", "tests/e2e/test_endings.py::test_a[x]"),
         ("tests/e2e/test_emulator.py::test_a", "tests/e2e/test_emulator.py"),
-        ("tests/sandbox/test_home.py::test_a", "tests/sandbox/test_home.py"),
+        ("tests/sandbox/test_sky_home.py::test_a", "tests/sandbox/test_sky_home.py"),
         ("tests/chaos/test_runs.py::test_a[1]", "tests/chaos/test_runs.py::test_a[1]"),
         ("tests/chaos/test_table.py::test_a", "tests/chaos/test_table.py"),
     ],

@@ -29,7 +29,7 @@ class LiveComment:
         """Write the phase, or the machine of a job that runs."""
         from cvl_ci.github.log.reporter import TITLES
         from cvl_ci.model.outcome import Phase
-        from cvl_ci.result.phrases import machine_line
+        from cvl_ci.result.text import machine_line
 
         if self._launch is None or phase not in {Phase.SETUP, Phase.RUNNING}:
             self._write(TITLES[phase].lower())

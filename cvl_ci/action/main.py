@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cvl_ci.action.step import Step
     from cvl_ci.inputs.reader import Inputs
     from cvl_ci.model.outcome import Release
-    from cvl_ci.model.plan import Place, RunPlan
+    from cvl_ci.model.plan import Location, RunPlan
     from cvl_ci.ports import Checkout
 
 PHASES = {"entrypoint": "main", "post-entrypoint": "post"}
@@ -203,12 +203,12 @@ def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mappi
     from cvl_ci.commands.run import run as running
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.local.staging import LocalStaging
-    from cvl_ci.result.phrases import accounted_for, kept_machines
+    from cvl_ci.result.text import accounted_for, kept_machines
     from cvl_ci.result.units import moment
 
     step.live.queue(plan)
     environ = wiring.credentials(environ, [place.cloud for place in plan.places], mask=step.workflow.mask)
-    tools = running.Tools(
+    tools = running.RunPorts(
         clouds=wiring.OpenClouds(environ, secrets=plan.secrets),
         records=wiring.records(environ, step.workflow),
         staging=LocalStaging(),
@@ -269,7 +269,7 @@ def _release(saved: StepState | None, step: Step, environ: Mapping[str, str]) ->
     if record is None and not places:
         return None
     environ = _known_to_clouds(record.places if record else places, step, environ)
-    tools = ending.Tools(
+    tools = ending.DownPorts(
         clouds=wiring.OpenClouds(environ, to_end=True), records=records, workflow=step.workflow, clock=SystemClock()
     )
     return ending.down([name], everything=False, places=places, user_id=step.owner.user_id, tools=tools).releases[name]
@@ -282,7 +282,7 @@ def _none_needed() -> Release:
     return Release(gone=True, at=SystemClock().now(), needed=False)
 
 
-def _known_to_clouds(places: Sequence[Place], step: Step, environ: Mapping[str, str]) -> Mapping[str, str]:
+def _known_to_clouds(places: Sequence[Location], step: Step, environ: Mapping[str, str]) -> Mapping[str, str]:
     """Return the environment with fresh keys: those of main may have expired. A missing key is only a warning."""
     try:
         return wiring.credentials(environ, [place.cloud for place in places], mask=step.workflow.mask, required=False)
@@ -291,22 +291,24 @@ def _known_to_clouds(places: Sequence[Place], step: Step, environ: Mapping[str, 
         return environ
 
 
-def _places(saved: StepState | None, environ: Mapping[str, str]) -> tuple[Place, ...]:
+def _places(saved: StepState | None, environ: Mapping[str, str]) -> tuple[Location, ...]:
     """Return the places to search without a record.
 
     With all state lost, the inputs may differ from those of main: they add places, and take none away.
     """
-    from cvl_ci.model.plan import SANDBOX, Place
+    from cvl_ci.model.plan import SANDBOX, Location
 
     if saved is not None and not saved.since:  # main wrote its state before it asked a provider
-        return (Place(cloud=SANDBOX),) if wiring.sandbox_was_left(environ) else ()
+        return (Location(cloud=SANDBOX),) if wiring.sandbox_was_left(environ) else ()
     chosen = _inputs(environ).location.cloud or ()
     if any(place.cloud == SANDBOX for place in chosen):
-        return (Place(cloud=SANDBOX),)
+        return (Location(cloud=SANDBOX),)
     configured = wiring.set_up(environ, by_inputs=True)
     if wiring.THROUGH_SERVER in configured:
         return configured
-    return tuple(dict.fromkeys([*(Place(cloud=place.cloud) for place in chosen), *configured])) or (Place(cloud="aws"),)
+    return tuple(dict.fromkeys([*(Location(cloud=place.cloud) for place in chosen), *configured])) or (
+        Location(cloud="aws"),
+    )
 
 
 if __name__ == "__main__":

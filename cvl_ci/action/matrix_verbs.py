@@ -19,7 +19,7 @@ from cvl_ci.action.step import Step
 from cvl_ci.action.workspace import give_to_owner
 from cvl_ci.commands import matrix as planning
 from cvl_ci.commands import report as reporting
-from cvl_ci.errors import CvlError, Mistake, RequestError
+from cvl_ci.errors import CvlError, InputProblem, RequestError
 from cvl_ci.github.api import Repository
 from cvl_ci.github.artifacts import reruns
 from cvl_ci.github.artifacts.baseline_runs import Earlier, EarlierRuns, Work
@@ -31,7 +31,7 @@ from cvl_ci.github.pr.report_comment import ReportComment
 from cvl_ci.inputs import action_variables, matrix_reader
 from cvl_ci.local import run_files
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.ports import Kept
+from cvl_ci.ports import NotUploaded
 from cvl_ci.result import outputs
 from cvl_ci.result.benchmark import leg as summaries
 from cvl_ci.result.benchmark.leg import Leg
@@ -59,7 +59,9 @@ class MatrixRequest:
         return many.Door(folder=Path.cwd(), prices=wiring.prices(self.environ), say=say, tell=say, environ=self.environ)
 
 
-def carry_out(step: Step, publication: StepPublication, environ: Mapping[str, str], mistakes: Sequence[Mistake]) -> int:
+def carry_out(
+    step: Step, publication: StepPublication, environ: Mapping[str, str], mistakes: Sequence[InputProblem]
+) -> int:
     """Return the exit code. `mistakes`: those in the inputs of the other verbs. Raises CvlError."""
     verb = step.inputs.verb
     inputs, faults = matrix_reader.read(environ, verb)
@@ -233,7 +235,7 @@ def _keep_report(request: MatrixRequest, result: Report, files: Mapping[str, str
     upload = step.artifacts().upload(
         name, root=folder, paths=sorted(contents), retention_days=publication.retention_days
     )
-    if isinstance(upload, Kept):
+    if isinstance(upload, NotUploaded):
         step.workflow.notice(f"The report is in {folder} of the workspace, and in no artifact: {upload.reason}.")
         return ""
     request.publication.set_outputs(outputs.artifact_outputs(artifact_id=upload.id, url=upload.url))

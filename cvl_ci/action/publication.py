@@ -12,7 +12,7 @@ from cvl_ci.action.step import Step
 from cvl_ci.action.workspace import give_to_owner
 
 if TYPE_CHECKING:
-    from cvl_ci.commands.publish import Files, Tools
+    from cvl_ci.commands.publish import Files, PublishPorts
     from cvl_ci.commands.reap.reap import Reaped
     from cvl_ci.errors import CvlError
     from cvl_ci.model.outcome import Outcome
@@ -175,11 +175,11 @@ class StepPublication:
             keep_cost(step.masks.cleaned(outcome), files=self._files(step.state.now), tools=self._tools())
             give_to_owner(step.outputs.parent)
 
-    def _tools(self) -> Tools:
-        from cvl_ci.commands.publish import Tools
+    def _tools(self) -> PublishPorts:
+        from cvl_ci.commands.publish import PublishPorts
 
         step = self._step
-        return Tools(
+        return PublishPorts(
             artifacts=step.artifacts(),
             page=self,
             workflow=step.workflow,

@@ -11,7 +11,7 @@ from cvl_ci import wiring
 from cvl_ci.action.live_comment import LiveComment
 from cvl_ci.action.state import SavedState, StepState
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.model.plan import SANDBOX, Place
+from cvl_ci.model.plan import SANDBOX, Location
 
 if TYPE_CHECKING:
     from cvl_ci.github.log.reporter import GitHubWorkflow
@@ -58,7 +58,7 @@ class Step:
         self.workflow = self._reporter()
 
     def policy(
-        self, places: Sequence[Place] | None, *, head: Callable[[], str], changed: Callable[[], Sequence[str]]
+        self, places: Sequence[Location] | None, *, head: Callable[[], str], changed: Callable[[], Sequence[str]]
     ) -> tuple[str, str]:
         """Return `run`, `plan` or `sandbox`, with the reason. Raises UntrustedCode.
 

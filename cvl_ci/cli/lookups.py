@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
-from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.local.console.streams import Console
 
 if TYPE_CHECKING:
@@ -53,15 +53,15 @@ def _log(names: Sequence[str], recorded: RunLogs) -> RunLog:
     if name in all_names and (log := recorded.find(name)) is not None:
         return log
     if name in all_names:
-        mistake = Mistake(
+        mistake = InputProblem(
             field="NAME", value=name, problem="has no log on this computer: its run did not start at a terminal here"
         )
     elif name:
-        mistake = Mistake(
+        mistake = InputProblem(
             field="NAME", value=name, problem="is not a lease of this computer", near=near(name, all_names)
         )
     else:
-        mistake = Mistake(field="NAME", value="", problem="is missing: name a lease, as its run printed it")
+        mistake = InputProblem(field="NAME", value="", problem="is missing: name a lease, as its run printed it")
     raise RequestError([mistake])
 
 
@@ -84,7 +84,7 @@ def completion(parsed: argparse.Namespace, environ: Mapping[str, str], console: 
     shell = " ".join(parsed.shells)
     if shell not in SHELLS:
         problem = "is not one of bash, zsh and fish" if shell else "is missing: name bash, zsh or fish"
-        raise RequestError([Mistake(field="SHELL", value=shell, problem=problem, near=near(shell, SHELLS))])
+        raise RequestError([InputProblem(field="SHELL", value=shell, problem=problem, near=near(shell, SHELLS))])
     prices = wiring.prices(environ)
     regions = sorted({region for cloud in prices.clouds() for region in prices.regions(cloud)})
     parser = command_line.build(sandbox=add_sandbox)
@@ -100,6 +100,6 @@ def schema(parsed: argparse.Namespace, _environ: Mapping[str, str], console: Con
     name, names = " ".join(parsed.files), list(schemas.SCHEMAS)
     if name not in names:
         problem = f"is not one of {' and '.join(names)}" if name else f"is missing: name {' or '.join(names)}"
-        raise RequestError([Mistake(field="FILE", value=name, problem=problem, near=near(name, names))])
+        raise RequestError([InputProblem(field="FILE", value=name, problem=problem, near=near(name, names))])
     console.say(schemas.as_text(name))
     return 0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cvl_ci import wiring
 from cvl_ci.cli import lookups
 from cvl_ci.cli.stopping import Stopping
-from cvl_ci.errors import CvlError, Mistake, RequestError, cancelled
+from cvl_ci.errors import CvlError, InputProblem, RequestError, cancelled
 from cvl_ci.inputs import arguments, command_line, verb_options
 from cvl_ci.inputs import table as options
 from cvl_ci.local.console.streams import Console
@@ -119,7 +119,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
     log = outputs / f"{owner.name}.log"
     terminal.keep_in(log)
     stopping = Stopping(terminal.warning)
-    tools = running.Tools(
+    tools = running.RunPorts(
         clouds=wiring.OpenClouds(environ, secrets=plan.secrets, keep_sandbox=parsed.keep_sandbox),
         records=wiring.records(environ, terminal),
         staging=LocalStaging(),
@@ -178,13 +178,13 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     from cvl_ci.commands.reap import down_text
     from cvl_ci.errors import NotProvedGone
     from cvl_ci.local.clock import SystemClock
-    from cvl_ci.model.plan import Place
+    from cvl_ci.model.plan import Location
 
     if not parsed.names and not parsed.all:
-        raise RequestError([Mistake(field="NAME", value="", problem="is missing: name a lease, or say --all")])
+        raise RequestError([InputProblem(field="NAME", value="", problem="is missing: name a lease, or say --all")])
     terminal = console.terminal()
-    places = [Place(cloud=cloud.strip()) for cloud in (parsed.cloud or "").split(",") if cloud.strip()]
-    tools = ending.Tools(
+    places = [Location(cloud=cloud.strip()) for cloud in (parsed.cloud or "").split(",") if cloud.strip()]
+    tools = ending.DownPorts(
         clouds=wiring.OpenClouds(environ, by_record=True),
         records=wiring.records(environ, terminal),
         workflow=terminal,

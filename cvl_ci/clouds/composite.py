@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from cvl_ci.errors import CvlError, EngineError
-from cvl_ci.model.plan import Place
-from cvl_ci.ports import Found, Inventory, Resource
+from cvl_ci.model.plan import Location
+from cvl_ci.ports import Inventory, InventoryResult, Resource
 
 
 class Inventories:
@@ -16,7 +16,7 @@ class Inventories:
         self._inventories = inventories
         self._anywhere = anywhere or tuple(inventories)
 
-    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
         clouds = list(dict.fromkeys(place.cloud for place in places)) or list(self._anywhere)
         parts = [
             self._inventories[cloud].find(lease=lease, places=[place for place in places if place.cloud == cloud])
@@ -25,7 +25,7 @@ class Inventories:
         ]
         unproved = [cloud for cloud in clouds if cloud not in self._inventories]
         unproved += [cloud for part in parts for cloud in part.unproved]
-        return Found(
+        return InventoryResult(
             resources=[resource for part in parts for resource in part.read()[0]],
             asked=tuple(check for part in parts for check in part.asked),
             unproved=unproved,

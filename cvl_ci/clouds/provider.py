@@ -13,9 +13,9 @@ from typing import Protocol
 
 from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import CLUSTER_TAG, LABEL_LEASE, parse_name
-from cvl_ci.model.outcome import Asked
-from cvl_ci.model.plan import Place
-from cvl_ci.ports import Found, Resource
+from cvl_ci.model.outcome import ProviderCheck
+from cvl_ci.model.plan import Location
+from cvl_ci.ports import InventoryResult, Resource
 
 AT_ONCE = 8
 
@@ -45,7 +45,7 @@ class Provider(Protocol):
     def patience_seconds(self) -> float:
         """The longest time from the order to end a machine until the provider shows nothing of it, in seconds."""
 
-    def scopes(self, places: Sequence[Place]) -> Sequence[str]: ...
+    def scopes(self, places: Sequence[Location]) -> Sequence[str]: ...
 
     def look(self, scope: str, *, lease: str | None) -> Look:
         """Return all resources of this lease, or of all leases. Raises when it does not know."""
@@ -58,14 +58,14 @@ class ProviderInventory:
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
 
-    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
         try:
             scopes = self._provider.scopes(places)
         except Exception as error:  # noqa: BLE001  an unknown place to look is not clean
-            return Found(asked=(self._unanswered("", error),))
+            return InventoryResult(asked=(self._unanswered("", error),))
         with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
             answers = list(pool.map(lambda scope: self._ask(scope, lease), scopes))
-        return Found(
+        return InventoryResult(
             resources=tuple(resource for resources, _ in answers for resource in resources),
             asked=tuple(check for _, check in answers),
             patience_seconds=self._provider.patience_seconds,
@@ -85,12 +85,12 @@ class ProviderInventory:
         """Refuse: cvl-ci keeps a machine after its run only where it can change labels, or a reaper would end it."""
         raise EngineError(f"cvl-ci cannot change labels on {self._provider.name}.")
 
-    def _ask(self, scope: str, lease: str | None) -> tuple[Sequence[Resource], Asked]:
+    def _ask(self, scope: str, lease: str | None) -> tuple[Sequence[Resource], ProviderCheck]:
         try:
             look = self._provider.look(scope, lease=lease)
         except Exception as error:  # noqa: BLE001  any error: no answer is not clean
             return (), self._unanswered(scope, error)
-        check = Asked(
+        check = ProviderCheck(
             provider=self._provider.name,
             region=scope,
             kinds=tuple(kind for kind in self._provider.kinds if kind not in look.skipped),
@@ -100,10 +100,10 @@ class ProviderInventory:
         )
         return look.resources, check
 
-    def _unanswered(self, scope: str, error: Exception) -> Asked:
+    def _unanswered(self, scope: str, error: Exception) -> ProviderCheck:
         provider = self._provider
         text = f"{error}"[:300] or type(error).__name__
-        return Asked(provider=provider.name, region=scope, kinds=provider.kinds, error=text)
+        return ProviderCheck(provider=provider.name, region=scope, kinds=provider.kinds, error=text)
 
     def _refusal(self, resource: Resource) -> str | None:
         try:

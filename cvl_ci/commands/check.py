@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Collection, Sequence
 
-from cvl_ci.errors import CredentialsError, Mistake, RequestError
+from cvl_ci.errors import CredentialsError, InputProblem, RequestError
 from cvl_ci.inputs.suggest import near
 from cvl_ci.model.access import CloudAccess
 
@@ -20,7 +20,7 @@ def named_clouds(names: Sequence[str], all_clouds: Collection[str]) -> list[str]
     if unknown:
         raise RequestError(
             [
-                Mistake(field="CLOUD", value=word, problem="is not a cloud", near=near(word, all_clouds))
+                InputProblem(field="CLOUD", value=word, problem="is not a cloud", near=near(word, all_clouds))
                 for word in unknown
             ]
         )

@@ -17,7 +17,7 @@ from cvl_ci.commands.plan.build_run import find_example, prepare, read_example, 
 from cvl_ci.commands.plan.cached_checkout import Remembering
 from cvl_ci.commands.plan.example_files import Belonging, subject
 from cvl_ci.commands.plan.quote import quote
-from cvl_ci.errors import BudgetError, Mistake, RequestError
+from cvl_ci.errors import BudgetError, InputProblem, RequestError
 from cvl_ci.inputs import expected_legs as expecting
 from cvl_ci.inputs.expected_legs import Expected
 from cvl_ci.inputs.parsers import Wrong
@@ -131,7 +131,7 @@ def build(request: MatrixRequest, *, checkout: Checkout, prices: Prices) -> Matr
     directories, unchanged = _examples(request, checkout)
     pairs, dropped, passed_over = _presets(request, directories, checkout)
     legs: list[Leg] = []
-    mistakes: list[Mistake] = []
+    mistakes: list[InputProblem] = []
     axes = product(pairs, request.clouds or ("",), request.gpus or ("",))
     for (directory, title, preset), cloud, gpu in axes:
         name = " ".join(part for part in (title, preset, cloud, gpu) if part)
@@ -235,7 +235,7 @@ def _sharded(legs: Sequence[Leg], shard: tuple[int, int] | None) -> tuple[Leg, .
         needed = -(-len(legs) // MOST_LEGS)
         problem = f"is more than the {MOST_LEGS} legs that GitHub takes in one matrix"
         raise RequestError(
-            [Mistake(field="--shard", value=f"{len(part)} legs", problem=problem)],
+            [InputProblem(field="--shard", value=f"{len(part)} legs", problem=problem)],
             next_step=f"Give --shard 1/{needed} to --shard {needed}/{needed}, a job for each, or choose fewer.",
         )
     return part
@@ -246,7 +246,7 @@ def _examples(request: MatrixRequest, checkout: Checkout) -> tuple[list[str], in
     all_examples = checkout.examples()
     if not all_examples:
         problem = "is in no folder of this checkout, so there is nothing to test"
-        raise RequestError([Mistake(field="EXAMPLE", value="example.yaml", problem=problem)])
+        raise RequestError([InputProblem(field="EXAMPLE", value="example.yaml", problem=problem)])
     matched: dict[str, None] = {} if request.examples else dict.fromkeys(all_examples)
     mistakes = []
     for word in request.examples:
@@ -255,7 +255,7 @@ def _examples(request: MatrixRequest, checkout: Checkout) -> tuple[list[str], in
         try:
             matched.update(dict.fromkeys(matching or [find_example(word, checkout)]))
         except Wrong as wrong:
-            mistakes.append(Mistake(field="EXAMPLE", value=word, problem=wrong.problem, near=wrong.near))
+            mistakes.append(InputProblem(field="EXAMPLE", value=word, problem=wrong.problem, near=wrong.near))
     if mistakes:
         raise RequestError(mistakes)
     chosen = [path for path in matched if request.changed is None or _changed(path, request, checkout)]
@@ -312,7 +312,10 @@ def _presets(
     if all_presets and unknown and request.changed is None:  # else other examples may have it
         problem = "is a preset of none of these examples"
         raise RequestError(
-            [Mistake(field="--presets", value=word, problem=problem, near=near(word, all_presets)) for word in unknown]
+            [
+                InputProblem(field="--presets", value=word, problem=problem, near=near(word, all_presets))
+                for word in unknown
+            ]
         )
     return pairs, dropped, passed_over
 

@@ -32,7 +32,7 @@ from cvl_ci.errors import CvlError
 from cvl_ci.inputs.patterns import Pattern, patterns
 from cvl_ci.inputs.step_inputs import PublicationInputs
 from cvl_ci.model.outcome import Ending, Outcome
-from cvl_ci.ports import Artifacts, Kept, Publication, Uploaded, Workflow
+from cvl_ci.ports import Artifacts, NotUploaded, Publication, RunReporter, Uploaded
 from cvl_ci.result.checkpoints import is_checkpoint
 from cvl_ci.result.no_follow import refuse_links, write_text
 from cvl_ci.result.outputs import artifact_outputs, outputs
@@ -94,16 +94,16 @@ class Files:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tools:
+class PublishPorts:
     """Ports that publishing needs. `uploaded` gets each artifact as soon as the workflow holds it."""
 
     artifacts: Artifacts
     page: Publication
-    workflow: Workflow
+    workflow: RunReporter
     uploaded: Callable[[str, Link], None] = lambda _, __: None
 
 
-def publish(outcome: Outcome, *, files: Files, tools: Tools) -> None:
+def publish(outcome: Outcome, *, files: Files, tools: PublishPorts) -> None:
     """Publish. Never raises: the run is over, and its ending is already decided."""
     page, shelf = tools.page, _Shelf(files, tools)
     with _warning_on_failure(tools, f"The cost of the run could not be written to {files.cost}"):
@@ -134,7 +134,7 @@ def publish(outcome: Outcome, *, files: Files, tools: Tools) -> None:
             page.comment(outcome, shelf.links)
 
 
-def keep_cost(outcome: Outcome, *, files: Files, tools: Tools) -> None:
+def keep_cost(outcome: Outcome, *, files: Files, tools: PublishPorts) -> None:
     """Upload the cost of a run that never started: a report over many runs shows the reason. Never raises."""
     with _warning_on_failure(tools, f"The cost of the run could not be written to {files.cost}"):
         _write_cost(outcome, files)
@@ -144,7 +144,7 @@ def keep_cost(outcome: Outcome, *, files: Files, tools: Tools) -> None:
 class _Shelf:
     """Artifacts of this run so far. It reports each reason for a missing artifact once."""
 
-    def __init__(self, files: Files, tools: Tools) -> None:
+    def __init__(self, files: Files, tools: PublishPorts) -> None:
         self._files, self._tools = files, tools
         self._held = dict(files.uploaded)
         self._said: set[str] = set()
@@ -167,7 +167,7 @@ class _Shelf:
         except Exception as error:  # noqa: BLE001  after any error, the files are still at their place
             self._failed(kind, error, root / paths[0] if kind in (COST, LOG) else root)
             return None
-        if isinstance(uploaded, Kept):
+        if isinstance(uploaded, NotUploaded):
             self._report_refusal(uploaded, root)
             return None
         self._held[kind] = link = Link(words=plain(uploaded.name), url=uploaded.url)
@@ -186,7 +186,7 @@ class _Shelf:
             f"A later step with `if: always()` can store them: actions/upload-artifact with `path: {place}`."
         )
 
-    def _report_refusal(self, refusal: Kept, root: Path) -> None:
+    def _report_refusal(self, refusal: NotUploaded, root: Path) -> None:
         if refusal.empty or refusal.reason in self._said:
             return
         self._said.add(refusal.reason)
@@ -253,7 +253,7 @@ def _write_cost(outcome: Outcome, files: Files, *, artifact_url: str = "") -> No
 
 
 @contextmanager
-def _warning_on_failure(tools: Tools, what: str) -> Iterator[None]:
+def _warning_on_failure(tools: PublishPorts, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001  a page that cannot be written makes no green run red

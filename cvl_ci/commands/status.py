@@ -12,16 +12,16 @@ from dataclasses import asdict, dataclass, replace
 from cvl_ci.commands.reap.reap import cost_so_far
 from cvl_ci.errors import CvlError, NotProvedGone
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
-from cvl_ci.model.outcome import Asked
-from cvl_ci.model.plan import Place
+from cvl_ci.model.outcome import ProviderCheck
+from cvl_ci.model.plan import Location
 from cvl_ci.ports import Clock, Clouds, Event, LeaseRecord, Prices, Records, Resource
-from cvl_ci.result import phrases
+from cvl_ci.result import text
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tools:
+class StatusPorts:
     """Ports that status needs."""
 
     clouds: Clouds
@@ -57,7 +57,7 @@ class Overview:
     at: float
     leases: tuple[OpenLease, ...] = ()
     unlabelled: tuple[Resource, ...] = ()
-    answers: tuple[Asked, ...] = ()
+    answers: tuple[ProviderCheck, ...] = ()
     unproved: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
 
@@ -73,12 +73,12 @@ class _Answer:
     """Answer of one place: its resources, and whether they are billed."""
 
     resources: tuple[Resource, ...] = ()
-    answers: tuple[Asked, ...] = ()
+    answers: tuple[ProviderCheck, ...] = ()
     unproved: tuple[str, ...] = ()
     billed: bool = True
 
 
-def look(places: Sequence[Place], *, user_id: str, unread: Sequence[str], tools: Tools) -> Overview:
+def look(places: Sequence[Location], *, user_id: str, unread: Sequence[str], tools: StatusPorts) -> Overview:
     """Return the overview.
 
     `places`: the providers to ask; none: only the records. `unread`: filled while records are read.
@@ -118,7 +118,7 @@ def lines(overview: Overview) -> Iterator[str]:
         yield f"named like ours, but without our labels: {_resource(resource)}"
     for answer in overview.answers:
         if answer.error is not None:
-            yield phrases.answer(answer)
+            yield text.answer(answer)
     for name in overview.unproved:
         yield f"{plain(name)} cannot be asked: look there yourself"
     if overview.leases:
@@ -152,7 +152,7 @@ def verdict(overview: Overview) -> CvlError | None:
 # ---- how -------------------------------------------------------------------------------------------------------------
 
 
-def _ask(place: Place, *, user_id: str, tools: Tools) -> _Answer:
+def _ask(place: Location, *, user_id: str, tools: StatusPorts) -> _Answer:
     """Ask one place. A cloud that cannot be opened has given no answer, and does not block the others."""
     try:
         with tools.clouds.open([place], user_id=user_id, watch=_silent) as cloud:
@@ -164,7 +164,7 @@ def _ask(place: Place, *, user_id: str, tools: Tools) -> _Answer:
                 unproved = unproved or (place.cloud,)
             return _Answer(resources=alive, answers=inventory_answer.asked, unproved=unproved, billed=cloud.billed)
     except CvlError as error:
-        silence = Asked(provider=place.cloud, region=place.region or "", kinds=("machines",), error=error.what)
+        silence = ProviderCheck(provider=place.cloud, region=place.region or "", kinds=("machines",), error=error.what)
         return _Answer(answers=(silence,))
 
 

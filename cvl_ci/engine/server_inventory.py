@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 from cvl_ci.engine.skypilot import SkyPilotEngine
 from cvl_ci.errors import CredentialsError, CvlError, EngineError
 from cvl_ci.model.lease_name import LABEL_LEASE
-from cvl_ci.model.outcome import Asked
-from cvl_ci.model.plan import Place
-from cvl_ci.ports import Found, Resource
+from cvl_ci.model.outcome import ProviderCheck
+from cvl_ci.model.plan import Location
+from cvl_ci.ports import InventoryResult, Resource
 
 PROVIDER = "SkyPilot API server"
 CLOUD = "api-server"
@@ -24,7 +24,7 @@ KINDS = ("clusters", "launches under way")
 ADDRESS = "SKYPILOT_API_SERVER_ENDPOINT"
 
 
-def goes_through(places: Sequence[Place], environ: Mapping[str, str], *, by_record: bool) -> bool:
+def goes_through(places: Sequence[Location], environ: Mapping[str, str], *, by_record: bool) -> bool:
     """Return whether a lease goes through the server.
 
     The record of an existing lease decides. A new run goes through the server whose address is set.
@@ -49,23 +49,23 @@ class ServedInventory:
         self._engine = engine
         self._host = urlsplit(endpoint).hostname or "?"
 
-    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
         elsewhere = tuple(dict.fromkeys(place.cloud for place in places if place.cloud != CLOUD))
         if lease is None or not any(place.cloud == CLOUD for place in places):
-            return Found(unproved=elsewhere or (PROVIDER,))
+            return InventoryResult(unproved=elsewhere or (PROVIDER,))
         try:
             answers = self._engine.on_server(lease)
         except Exception as error:  # noqa: BLE001  on any error: a missing answer is not clean
             text = error.what if isinstance(error, CvlError) else f"{type(error).__name__}: {error}"[:300]
-            check = Asked(provider=PROVIDER, region=self._host, kinds=KINDS, error=text)
-            return Found(asked=(check,), unproved=elsewhere)
+            check = ProviderCheck(provider=PROVIDER, region=self._host, kinds=KINDS, error=text)
+            return InventoryResult(asked=(check,), unproved=elsewhere)
         resources = tuple(
             Resource(provider=PROVIDER, region=self._host, kind=kind, id=name, state=state, labels={LABEL_LEASE: lease})
             for kind, name, state in answers
         )
         leftovers = tuple(f"{resource.kind} {resource.id} ({resource.state})" for resource in resources)
-        check = Asked(provider=PROVIDER, region=self._host, kinds=KINDS, left=leftovers)
-        return Found(resources=resources, asked=(check,), unproved=elsewhere)
+        check = ProviderCheck(provider=PROVIDER, region=self._host, kinds=KINDS, left=leftovers)
+        return InventoryResult(resources=resources, asked=(check,), unproved=elsewhere)
 
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
         """Raise EngineError.

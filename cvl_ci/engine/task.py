@@ -13,7 +13,7 @@ import yaml
 from cvl_ci.clouds.catalogue import names
 from cvl_ci.clouds.catalogue.prices import LEAST_CPUS, CataloguePrices
 from cvl_ci.engine import script
-from cvl_ci.model.plan import SANDBOX, Alternative, Needs, Place, RunPlan, Spot
+from cvl_ci.model.plan import SANDBOX, Alternative, Location, ResourceRequest, RunPlan, Spot
 
 _VALID_NAME = re.compile(r"[a-zA-Z](?:[-_.a-zA-Z0-9]*[a-zA-Z0-9])?")
 """sky/skylet/constants.py, CLUSTER_NAME_VALID_REGEX."""
@@ -97,7 +97,7 @@ def _resources(plan: RunPlan, *, labels: Mapping[str, str], autodown_minutes: in
     return {**resources, **(_alternatives(plan, labels) if needs.alternatives else _candidates(plan))}
 
 
-def _machine(needs: Needs) -> dict[str, object]:
+def _machine(needs: ResourceRequest) -> dict[str, object]:
     """Return the requirements for the machine. SkyPilot checks that an instance type satisfies the others."""
     has: dict[str, object] = {"instance_type": needs.instance_type} if needs.instance_type else {}
     least = needs.cpus if needs.cpus or needs.accelerators or needs.instance_type else LEAST_CPUS
@@ -155,7 +155,7 @@ def _candidates(plan: RunPlan) -> dict[str, object]:
     return {"ordered": ordered}
 
 
-def _by_price(needs: Needs, place: Place | None, *, spot: bool) -> list[str]:
+def _by_price(needs: ResourceRequest, place: Location | None, *, spot: bool) -> list[str]:
     """Return the GPUs by their lowest price at a place. GPUs without a price come last, in their own order."""
     prices, kind = CataloguePrices(), Spot.ALWAYS if spot else Spot.NEVER
     cheapest = {
@@ -173,19 +173,19 @@ def _by_price(needs: Needs, place: Place | None, *, spot: bool) -> list[str]:
     return sorted(cheapest, key=lambda name: cheapest[name])
 
 
-def _places(tries: Sequence[Place]) -> list[Place | None]:
+def _places(tries: Sequence[Location]) -> list[Location | None]:
     """Return the places as SkyPilot knows them: the sandbox is AWS in the regions it emulates."""
-    places: list[Place | None] = []
+    places: list[Location | None] = []
     for place in tries:
         if place.cloud != SANDBOX:
             places.append(place)
             continue
         regions = [place.region] if place.region else names.REGIONS[SANDBOX]
-        places += [Place(cloud=SANDBOX_DRIVEN_AS, region=region, zone=place.zone) for region in regions]
+        places += [Location(cloud=SANDBOX_DRIVEN_AS, region=region, zone=place.zone) for region in regions]
     return places or [None]
 
 
-def _infra(place: Place | None) -> dict[str, object]:
+def _infra(place: Location | None) -> dict[str, object]:
     return {} if place is None else {"infra": str(place)}
 
 

@@ -9,10 +9,10 @@ import shlex
 from collections.abc import Callable, Sequence
 
 from cvl_ci.model.plan import RunPlan
-from cvl_ci.planning.trials import ALONE, BASE, Turn
+from cvl_ci.planning.trials import ALONE, BASE, Trial
 
 
-def text(plan: RunPlan, turns: Sequence[Turn], *, command: Callable[[str, str], str]) -> list[str]:
+def text(plan: RunPlan, turns: Sequence[Trial], *, command: Callable[[str, str], str]) -> list[str]:
     """Return the lines of all turns. `command`: returns one of the plan's commands, by its phase and its text."""
     lines = []
     for place, turn in enumerate(turns, 1):
@@ -20,7 +20,7 @@ def text(plan: RunPlan, turns: Sequence[Turn], *, command: Callable[[str, str], 
     return lines
 
 
-def _turn(plan: RunPlan, turn: Turn, *, title: str, command: Callable[[str, str], str]) -> list[str]:
+def _turn(plan: RunPlan, turn: Trial, *, title: str, command: Callable[[str, str], str]) -> list[str]:
     other = plan.against if turn.side == BASE else None
     setup = other.setup_commands if other else plan.setup_commands
     run = other.run_commands if other else plan.run_commands

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from cvl_ci.errors import Mistake
+from cvl_ci.errors import InputProblem
 from cvl_ci.inputs import action_variables
 from cvl_ci.inputs.reader import Spelling, read_group
 from cvl_ci.inputs.step_inputs import PublicationInputs, ReapInputs, StepInputs, TrustInputs
@@ -19,7 +19,7 @@ class ActionInputs:
     reap: ReapInputs = field(default_factory=ReapInputs)
     publication: PublicationInputs = field(default_factory=PublicationInputs)
     trust: TrustInputs = field(default_factory=TrustInputs)
-    mistakes: tuple[Mistake, ...] = ()
+    mistakes: tuple[InputProblem, ...] = ()
 
     @property
     def verb(self) -> str:
@@ -29,7 +29,7 @@ class ActionInputs:
 def read(environment: Mapping[str, str]) -> ActionInputs:
     """Return the action's own inputs. Nothing wrong stops the reading, so that one message can name it all."""
     values = action_variables.values(environment)
-    mistakes: list[Mistake] = []
+    mistakes: list[InputProblem] = []
     step, reap, publication, trust = (
         read_group(StepInputs, values, spelling=Spelling.INPUT, mistakes=mistakes),
         read_group(ReapInputs, values, spelling=Spelling.INPUT, mistakes=mistakes),

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NoReturn
 
-from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.option import EntryPoint, InputOption
 from cvl_ci.inputs.parsers import SPOT_WORDS
 from cvl_ci.inputs.reader import Inputs, from_words
@@ -66,7 +66,7 @@ class AnyOrderParser(argparse.ArgumentParser):
         return values, doubtful
 
     def error(self, message: str) -> NoReturn:
-        raise RequestError([Mistake(field="command line", value=self.prog, problem=f"cannot be read: {message}")])
+        raise RequestError([InputProblem(field="command line", value=self.prog, problem=f"cannot be read: {message}")])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,13 +98,13 @@ def add_words(parser: argparse.ArgumentParser, fields: Sequence[InputOption], *,
         parser.add_argument_group(title, "\n".join(rows))
 
 
-def unknown_options(parsed: argparse.Namespace) -> list[Mistake]:
+def unknown_options(parsed: argparse.Namespace) -> list[InputProblem]:
     """Return a mistake for each option that this verb does not have."""
     flags: list[str] = list(getattr(parsed, "known_flags", ()))
     unknown: list[str] = list(getattr(parsed, "unknown", ()))
     names = [word.partition("=")[0] for word in unknown]
     return [
-        Mistake(field=name, value=word, problem="is no option", near=near(name, flags))
+        InputProblem(field=name, value=word, problem="is no option", near=near(name, flags))
         for name, word in zip(names, unknown, strict=True)
     ]
 
@@ -128,7 +128,7 @@ def from_namespace(parsed: argparse.Namespace, *, environment: Mapping[str, str]
     if len(words) > 2 and not mistakes:
         surplus = " ".join(words[2:])
         problem = "is one word too many: put arguments for the script after `--`"
-        mistakes.append(Mistake(field="command line", value=surplus, problem=problem))
+        mistakes.append(InputProblem(field="command line", value=surplus, problem=problem))
     inputs = from_words(values, unknown=mistakes, environment=environment)
     if getattr(parsed, "doubtful", False):
         raise RequestError(inputs.mistakes)

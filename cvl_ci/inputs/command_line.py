@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs import arguments, table, verb_options
 from cvl_ci.inputs.suggest import near
 
@@ -61,10 +61,12 @@ class _Program(argparse.ArgumentParser):
 
     def refuse_unknown(self, word: str, verbs: Collection[str]) -> None:
         if word not in verbs and not word.startswith("-"):
-            raise RequestError([Mistake(field="VERB", value=word, problem="is not a verb", near=near(word, verbs))])
+            raise RequestError(
+                [InputProblem(field="VERB", value=word, problem="is not a verb", near=near(word, verbs))]
+            )
 
     def error(self, message: str) -> NoReturn:
-        raise RequestError([Mistake(field="command line", value=self.prog, problem=f"cannot be read: {message}")])
+        raise RequestError([InputProblem(field="command line", value=self.prog, problem=f"cannot be read: {message}")])
 
 
 def _add_one_run(verbs: Verbs) -> None:
@@ -155,7 +157,7 @@ def _placed(parsed: argparse.Namespace) -> argparse.Namespace:
         surplus = [*parsed.words, *surplus]
     mistakes = arguments.unknown_options(parsed)
     if surplus and not mistakes:
-        mistakes.append(Mistake(field="command line", value=" ".join(surplus), problem="is too much"))
+        mistakes.append(InputProblem(field="command line", value=" ".join(surplus), problem="is too much"))
     if mistakes:
         raise RequestError(mistakes)
     return parsed

@@ -9,7 +9,7 @@ from cvl_ci.inputs import locations, parsers
 from cvl_ci.inputs.option import CLI, option
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.suggest import near
-from cvl_ci.model.plan import Place
+from cvl_ci.model.plan import Location
 
 PHASES = ("provisioning", "setup", "running", "fetching", "releasing")
 """The phases of a run in which a machine exists, or may exist."""
@@ -19,7 +19,7 @@ RUNNER_LOST, API_SERVER, NETWORK, CREDENTIALS_EXPIRED = "runner-lost", "api-serv
 KILLS = (SIGINT, SIGTERM, SIGKILL, RUNNER_LOST, API_SERVER, NETWORK, CREDENTIALS_EXPIRED)
 
 
-def one_place(value: object) -> Place:
+def one_place(value: object) -> Location:
     places = locations.read(value)
     if len(places) != 1:
         raise Wrong("is not one cloud: name where the drill shall be, as in `sandbox` or `aws/us-east-1`")

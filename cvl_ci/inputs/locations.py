@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.suggest import near
-from cvl_ci.model.plan import SANDBOX, Place
+from cvl_ci.model.plan import SANDBOX, Location
 
 # sky/skylet/constants.py ALL_CLOUDS of SkyPilot 0.14.1, and our own sandbox.
 CLOUDS = (
@@ -27,7 +27,7 @@ RUNNERS = {"skypilot": None, "ec2": "aws", "aws": "aws", "gcp": "gcp", "azure": 
 """`--runner` of the program this replaces: all are SkyPilot, most on a cloud of their name."""
 
 
-def read(value: object) -> tuple[Place, ...]:
+def read(value: object) -> tuple[Location, ...]:
     """Return the places of `aws`, `aws/us-east-1/us-east-1a` or `aws,gcp/us-central1`; none for `any`. Raise Wrong."""
     if not isinstance(value, str) and not isinstance(value, Sequence):
         raise Wrong("is not a cloud, as in `aws`, `aws/us-east-1` or `aws,gcp`")
@@ -50,7 +50,7 @@ def runner(value: object) -> str:
     return word
 
 
-def check_regions(place: Place, regions: Callable[[str], Sequence[str]]) -> None:
+def check_regions(place: Location, regions: Callable[[str], Sequence[str]]) -> None:
     """Raise Wrong for a region that the cloud does not have, where its regions are known."""
     region_names = regions(place.cloud)
     if place.region is None or not region_names:
@@ -61,7 +61,7 @@ def check_regions(place: Place, regions: Callable[[str], Sequence[str]]) -> None
         raise Wrong(f"is no zone of {place.region}", near=(f"{place.region}a",), display=place.zone)
 
 
-def in_region(places: tuple[Place, ...], region: str) -> tuple[Place, ...]:
+def in_region(places: tuple[Location, ...], region: str) -> tuple[Location, ...]:
     """Return the one named cloud in this region (`region` or `region/zone`). Raise Wrong."""
     if len(places) > 1:
         raise Wrong("is given beside several clouds: write it with its cloud, as in `aws/us-east-1,gcp`")
@@ -73,7 +73,7 @@ def in_region(places: tuple[Place, ...], region: str) -> tuple[Place, ...]:
     return (replace(places[0], region=name, zone=zone or places[0].zone),)
 
 
-def _place(entry: str) -> Place:
+def _place(entry: str) -> Location:
     cloud, _, rest = entry.partition("/")
     cloud = _OTHER_NAMES.get(cloud.strip().lower().replace("-", "_"), cloud.strip().lower())
     if cloud == "*":
@@ -81,11 +81,11 @@ def _place(entry: str) -> Place:
     if cloud not in CLOUDS:
         raise Wrong("is no cloud that SkyPilot knows", near=near(cloud, CLOUDS), display=entry)
     if cloud in _REGION_HAS_SLASHES:
-        return Place(cloud=cloud, region=rest or None)
+        return Location(cloud=cloud, region=rest or None)
     region, _, zone = rest.partition("/")
     if "/" in zone or (zone and not region):
         raise Wrong("is not cloud, cloud/region or cloud/region/zone", display=entry)
-    return Place(cloud=cloud, region=_name_or_none(region), zone=_name_or_none(zone))
+    return Location(cloud=cloud, region=_name_or_none(region), zone=_name_or_none(zone))
 
 
 def _name_or_none(part: str) -> str | None:

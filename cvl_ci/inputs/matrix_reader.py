@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cvl_ci.errors import Mistake
+from cvl_ci.errors import InputProblem
 from cvl_ci.inputs import action_variables
 from cvl_ci.inputs.option import EntryPoint
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.table import MATRIX_OPTIONS, verb_options
 
 
-def read(environment: Mapping[str, str], verb: str) -> tuple[dict[str, Any], list[Mistake]]:
+def read(environment: Mapping[str, str], verb: str) -> tuple[dict[str, Any], list[InputProblem]]:
     """Return the typed inputs of a verb by name, absent ones left out, and everything that is wrong."""
     options = verb_options(verb, EntryPoint.ACTION)
     names = {option.name for option in options}
     mistakes = [
-        Mistake(field=option.name, value=text, problem=f"is no input of `verb: {verb}`")
+        InputProblem(field=option.name, value=text, problem=f"is no input of `verb: {verb}`")
         for option in MATRIX_OPTIONS
         if EntryPoint.ACTION in option.entry_points
         and option.name not in names
@@ -31,5 +31,5 @@ def read(environment: Mapping[str, str], verb: str) -> tuple[dict[str, Any], lis
         try:
             values[option.name] = option.read(text)
         except Wrong as wrong:
-            mistakes.append(Mistake(field=option.name, value=text, problem=wrong.problem, near=wrong.near))
+            mistakes.append(InputProblem(field=option.name, value=text, problem=wrong.problem, near=wrong.near))
     return values, mistakes

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from cvl_ci.errors import Mistake
+from cvl_ci.errors import InputProblem
 from cvl_ci.inputs import action_variables, parsers
 from cvl_ci.inputs import locations as places
 from cvl_ci.inputs.option import EntryPoint, options_of
@@ -26,7 +26,7 @@ from cvl_ci.inputs.run_inputs import (
 )
 from cvl_ci.inputs.suggest import near
 from cvl_ci.inputs.table import RUN_BY_NAME, run_options
-from cvl_ci.model.plan import Place
+from cvl_ci.model.plan import Location
 
 Group = TypeVar("Group")
 
@@ -57,7 +57,7 @@ class Inputs:
     trials: TrialInputs = field(default_factory=TrialInputs)
     files: FileInputs = field(default_factory=FileInputs)
     spelling: Spelling = Spelling.KEYWORD
-    mistakes: tuple[Mistake, ...] = ()
+    mistakes: tuple[InputProblem, ...] = ()
 
     def value(self, name: str) -> Any:
         """Return the typed value of the option `name`, whichever group has it. Raises StopIteration for none."""
@@ -67,16 +67,16 @@ class Inputs:
             if name in {option.name for option in options_of(type(group))}
         )
 
-    def mistake(self, name: str, value: object, problem: str, *, near: tuple[str, ...] = ()) -> Mistake:
+    def mistake(self, name: str, value: object, problem: str, *, near: tuple[str, ...] = ()) -> InputProblem:
         """Return a mistake in the field of this name, with the name as the person wrote it."""
-        return Mistake(field=self.spelling.of(name), value=str(value), problem=problem, near=near)
+        return InputProblem(field=self.spelling.of(name), value=str(value), problem=problem, near=near)
 
 
 def from_keywords(keywords: Mapping[str, object], *, environment: Mapping[str, str]) -> Inputs:
     """Return the inputs of the library's keywords. `environment`: holds the value of a secret that has only a name."""
     names = [option.name for option in run_options(EntryPoint.LIBRARY)]
     unknown = [
-        Mistake(field=name, value=_as_text(value), problem="is no input", near=near(name, names))
+        InputProblem(field=name, value=_as_text(value), problem="is no input", near=near(name, names))
         for name, value in keywords.items()
         if name not in names
     ]
@@ -90,7 +90,9 @@ def from_environment(environment: Mapping[str, str]) -> Inputs:
     """
     values = action_variables.values(environment)
     unknown = [
-        Mistake(field=name, value=_as_text(value), problem="is no input", near=near(name, action_variables.names()))
+        InputProblem(
+            field=name, value=_as_text(value), problem="is no input", near=near(name, action_variables.names())
+        )
         for name, value in values.items()
         if name not in action_variables.names()
     ]
@@ -98,7 +100,7 @@ def from_environment(environment: Mapping[str, str]) -> Inputs:
     return _inputs(run_values, Spelling.INPUT, environment=environment, mistakes=unknown)
 
 
-def from_words(values: Mapping[str, object], *, unknown: list[Mistake], environment: Mapping[str, str]) -> Inputs:
+def from_words(values: Mapping[str, object], *, unknown: list[InputProblem], environment: Mapping[str, str]) -> Inputs:
     """Return the inputs of a command line that arguments.py has split."""
     return _inputs(values, Spelling.FLAG, environment=environment, mistakes=unknown)
 
@@ -108,7 +110,7 @@ def read_group(
     values: Mapping[str, object],
     *,
     spelling: Spelling,
-    mistakes: list[Mistake],
+    mistakes: list[InputProblem],
     readers: Mapping[str, Callable[[Any], Any]] | None = None,
 ) -> Group:
     """Return a group of these values; add everything that is wrong to `mistakes`. A value without content is absent.
@@ -129,7 +131,7 @@ def read_group(
 
 
 def _inputs(
-    values: Mapping[str, object], spelling: Spelling, *, environment: Mapping[str, str], mistakes: list[Mistake]
+    values: Mapping[str, object], spelling: Spelling, *, environment: Mapping[str, str], mistakes: list[InputProblem]
 ) -> Inputs:
     def read(group: type[Group]) -> Group:
         readers = {"secrets": parsers.secrets(environment)}
@@ -153,17 +155,17 @@ def _inputs(
     )
 
 
-def _places(location: LocationInputs, spelling: Spelling, mistakes: list[Mistake]) -> tuple[Place, ...] | None:
+def _places(location: LocationInputs, spelling: Spelling, mistakes: list[InputProblem]) -> tuple[Location, ...] | None:
     """Return the places that cloud, region and runner name together."""
     chosen, runner, region = location.cloud, location.runner, location.region
     cloud = places.RUNNERS[runner] if runner else None
     if cloud and chosen is None:
-        chosen = (Place(cloud=cloud),)
+        chosen = (Location(cloud=cloud),)
     elif cloud and chosen != () and any(place.cloud != cloud for place in chosen or ()):
         wrong = Wrong(f"means {cloud}, but the cloud given is {', '.join(map(str, chosen or ()))}")
         mistakes.append(_mistake(spelling, "runner", runner, wrong))
     elif cloud and chosen == ():
-        chosen = (Place(cloud=cloud),)
+        chosen = (Location(cloud=cloud),)
     if region:
         try:
             chosen = places.in_region(chosen or (), region)
@@ -180,5 +182,5 @@ def _as_text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _mistake(spelling: Spelling, name: str, value: object, wrong: Wrong) -> Mistake:
-    return Mistake(field=spelling.of(name), value=str(value), problem=wrong.problem, near=wrong.near)
+def _mistake(spelling: Spelling, name: str, value: object, wrong: Wrong) -> InputProblem:
+    return InputProblem(field=spelling.of(name), value=str(value), problem=wrong.problem, near=wrong.near)

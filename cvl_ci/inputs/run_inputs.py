@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cvl_ci.inputs import accelerators, locations, parsers
 from cvl_ci.inputs.option import RUN_VERBS, option
-from cvl_ci.model.plan import Place, Secret, Spot
+from cvl_ci.model.plan import Location, Secret, Spot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class WorkInputs:
 class LocationInputs:
     """The places where the work may run. After reading, `cloud` holds all three; an empty tuple means any place."""
 
-    cloud: tuple[Place, ...] | None = option(
+    cloud: tuple[Location, ...] | None = option(
         locations.read,
         help="cloud[/region[/zone]], or several in the order to try. `sandbox` is a cloud on your own "
         "Docker; `any` is the cheapest cloud with credentials.",

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any
 
-from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.arguments import add_words, explained, unknown_options
 from cvl_ci.inputs.option import InputOption
 from cvl_ci.inputs.parsers import Wrong
@@ -46,9 +46,11 @@ def read(parsed: Namespace, fields: Sequence[InputOption]) -> dict[str, Any]:
             values[field.name] = field.read(value)
         except Wrong as wrong:
             name = field.metavar if field.is_positional else field.flag
-            mistakes.append(Mistake(field=name, value=str(value), problem=wrong.problem, near=wrong.near))
+            mistakes.append(InputProblem(field=name, value=str(value), problem=wrong.problem, near=wrong.near))
     if not any(field.is_positional for field in fields) and parsed.words and not parsed.doubtful:
-        mistakes.append(Mistake(field="command line", value=" ".join(parsed.words), problem="is one word too many"))
+        mistakes.append(
+            InputProblem(field="command line", value=" ".join(parsed.words), problem="is one word too many")
+        )
     if mistakes:
         raise RequestError(mistakes)
     return values

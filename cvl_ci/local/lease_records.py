@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cvl_ci.errors import EngineError
-from cvl_ci.model.plan import Place
+from cvl_ci.model.plan import Location
 from cvl_ci.ports import LeaseRecord
 from cvl_ci.result.no_follow import LinkInTheWay, refuse_links
 
@@ -146,7 +146,7 @@ def _from_json(name: str, data: Mapping[str, Any]) -> LeaseRecord:
         labels={str(key): str(value) for key, value in data["labels"].items()},
         deadline=float(data["deadline"]),
         places=tuple(
-            Place(cloud=place["cloud"], region=place["region"], zone=place["zone"]) for place in data["places"]
+            Location(cloud=place["cloud"], region=place["region"], zone=place["zone"]) for place in data["places"]
         ),
         taken_at=float(data["taken_at"]),
         released_at=None if released_at is None else float(released_at),

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from cvl_ci.errors import CvlError, EngineError
-from cvl_ci.model.outcome import Asked, Launch
-from cvl_ci.model.plan import Place, RunPlan
-from cvl_ci.ports import Cloud, Found, JobEnd, LaunchRequest, Resource, Watch
+from cvl_ci.model.outcome import Launch, ProviderCheck
+from cvl_ci.model.plan import Location, RunPlan
+from cvl_ci.ports import Cloud, InventoryResult, JobEnd, LaunchRequest, Resource, Watch
 
 KINDS = ("containers", "volumes", "networks")
 
@@ -41,17 +41,19 @@ class LeftoverInventory:
     ) -> None:
         self._provider, self._kinds, self._list_names, self._end = provider, kinds, leftovers, remove
 
-    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
         try:
             leftovers = tuple(self._list_names(lease))
         except CvlError as error:
-            return Found(asked=(Asked(provider=self._provider, region="", kinds=self._kinds, error=error.what),))
-        return Found(
+            return InventoryResult(
+                asked=(ProviderCheck(provider=self._provider, region="", kinds=self._kinds, error=error.what),)
+            )
+        return InventoryResult(
             resources=tuple(
                 Resource(provider=self._provider, region="", kind=self._kinds[0], id=name, state="left", labels={})
                 for name in leftovers
             ),
-            asked=(Asked(provider=self._provider, region="", kinds=self._kinds, left=leftovers),),
+            asked=(ProviderCheck(provider=self._provider, region="", kinds=self._kinds, left=leftovers),),
         )
 
     def remove(self, resources: Sequence[Resource]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from cvl_ci.errors import CvlError, Mistake, RequestError
+from cvl_ci.errors import CvlError, InputProblem, RequestError
 from cvl_ci.local.git.changes import ancestors
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.model import lease_name
@@ -38,7 +38,7 @@ def gather(paths: Iterable[str], *, field: str) -> tuple[list[Leg], list[str]]:
     for text in paths:
         path = Path(text)
         if not path.exists():
-            missing.append(Mistake(field=field, value=text, problem="is neither a file nor a folder"))
+            missing.append(InputProblem(field=field, value=text, problem="is neither a file nor a folder"))
             continue
         if path.is_file():
             _take(path, legs_, troubles, expected=True)
@@ -62,7 +62,7 @@ def rules(path: str | None) -> Rules:
             return read_rules(opened.read(safe_yaml.LARGEST_BYTES + 1))
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
-        raise RequestError([Mistake(field="--rules", value=str(file), problem=problem)]) from None
+        raise RequestError([InputProblem(field="--rules", value=str(file), problem=problem)]) from None
 
 
 def base_commits(

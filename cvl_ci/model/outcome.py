@@ -114,7 +114,7 @@ class NodeEnd:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class ProviderCheck:
     """One question to a provider, and the resources of the lease that it still showed."""
 
     provider: str
@@ -131,7 +131,7 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class KeptMachines:
     """Machines of a failed job, kept for a person. They end at `until` (epoch seconds).
 
     `ways_in`: an ssh command for each node, head first.
@@ -147,12 +147,12 @@ class Release:
 
     gone: bool
     at: float
-    asked: tuple[Asked, ...] = ()
+    asked: tuple[ProviderCheck, ...] = ()
     unproved: tuple[str, ...] = ()
     """Clouds whose provider gives no answer here. They never count as clean."""
     needed: bool = True
     """False: no machine was ever requested."""
-    kept: Kept | None = None
+    kept: KeptMachines | None = None
     """The machines are not gone because the user asked to keep them."""
 
 
@@ -199,7 +199,7 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beside:
+class PairedComparison:
     """Comparison of this commit's work with another commit's, run in turn.
 
     `order`: of the turns. `reason`: why there is no comparison; empty if there is one.
@@ -258,7 +258,7 @@ class Outcome:
     metrics: Mapping[str, object] = field(default_factory=dict)
     samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Samples of metrics with more than one measurement."""
-    beside: Beside | None = None
+    beside: PairedComparison | None = None
     example: str = ""
     preset: str = ""
     image: str = ""

@@ -53,7 +53,7 @@ class Spot(enum.Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Location:
     """Possible place of a machine: `aws`, `aws/us-east-1`, `aws/us-east-1/us-east-1a`. Region and zone None: any."""
 
     cloud: str
@@ -65,14 +65,14 @@ class Place:
         return "/".join(part for part in (self.cloud, region, self.zone) if part)
 
     @classmethod
-    def parse(cls, text: str) -> Place:
+    def parse(cls, text: str) -> Location:
         """Parse the output of `str`. inputs/locations.py reads a person's words."""
         cloud, region, zone = (*text.split("/"), "", "")[:3]
         return cls(cloud=cloud, region=region if region != "*" and region else None, zone=zone or None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Needs:
+class ResourceRequest:
     """Requirements of one machine. `accelerators`: alternatives, name → count; empty for none.
 
     `in_order`: the first alternative comes before the next at any price; otherwise the cheapest comes first. `exact`:
@@ -107,8 +107,8 @@ class Alternative:
     `extra`: its keys that SkyPilot reads unchanged.
     """
 
-    needs: Needs
-    place: Place | None = None
+    needs: ResourceRequest
+    place: Location | None = None
     spot: bool = False
     extra: Mapping[str, object] = field(default_factory=dict)
 
@@ -194,7 +194,7 @@ FEWEST_TURNS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Against:
+class PairedBase:
     """The same work of another commit, to run next to this one. Its files are staged below BASE_FOLDER.
 
     `ref`: as the user typed it. `env`: the part of its environment that differs.
@@ -231,9 +231,9 @@ class RunPlan:
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     image: str | None = None
     """None: docker-on-host, the example's scripts use the machine's Docker. Else native: everything in this image."""
-    needs: Needs = field(default_factory=Needs)
+    needs: ResourceRequest = field(default_factory=ResourceRequest)
     num_nodes: int = 1
-    places: tuple[Place, ...] = ()
+    places: tuple[Location, ...] = ()
     """In the order to try; empty: any cloud with credentials that is not in `avoid`, the cheapest first."""
     avoid: frozenset[str] = frozenset()
     """Clouds that cannot run it; used if no place is given."""
@@ -241,7 +241,7 @@ class RunPlan:
     limits: Limits = field(default_factory=Limits)
     repeat: int = 1
     """The number of runs on its machine, each in a fresh copy; of two sides, each of them."""
-    against: Against | None = None
+    against: PairedBase | None = None
     rules: bytes = b""
     """The repository's own rules for its metrics, for the comparison of the two."""
     fail_on_regression: bool = False

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cvl_ci.inputs import accelerators
 from cvl_ci.inputs.reader import Inputs
-from cvl_ci.model.plan import Alternative, Needs, Place, Spot
+from cvl_ci.model.plan import Alternative, Location, ResourceRequest, Spot
 
 _TRIES: Mapping[Spot | None, Sequence[bool | None]] = {
     None: [None],
@@ -17,13 +17,13 @@ _TRIES: Mapping[Spot | None, Sequence[bool | None]] = {
 }
 
 
-def combined(alternatives: Sequence[Alternative], *, in_order: bool, disk_gb: int) -> Needs:
+def combined(alternatives: Sequence[Alternative], *, in_order: bool, disk_gb: int) -> ResourceRequest:
     """Return the requirements whose machine is one of these."""
     gpus = {name: count for one in alternatives for name, count in one.needs.accelerators.items()}
-    return Needs(accelerators=gpus, disk_gb=disk_gb, in_order=in_order, alternatives=tuple(alternatives))
+    return ResourceRequest(accelerators=gpus, disk_gb=disk_gb, in_order=in_order, alternatives=tuple(alternatives))
 
 
-def places_of(alternatives: Sequence[Alternative]) -> tuple[Place, ...]:
+def places_of(alternatives: Sequence[Alternative]) -> tuple[Location, ...]:
     """Return all places, or none if one of the alternatives may run anywhere."""
     places = [one.place for one in alternatives if one.place]
     return tuple(dict.fromkeys(places)) if len(places) == len(alternatives) else ()
@@ -35,7 +35,7 @@ def spot_of(alternatives: Sequence[Alternative]) -> Spot:
     return Spot.ALWAYS if all(one.spot for one in alternatives) else Spot.FALLBACK
 
 
-def with_inputs(needs: Needs, inputs: Inputs, *, gpu: Mapping[str, float] | None) -> Needs:
+def with_inputs(needs: ResourceRequest, inputs: Inputs, *, gpu: Mapping[str, float] | None) -> ResourceRequest:
     """Return the alternatives with the user's GPU, place, use of spot and sizes instead of their own."""
     gpus: Sequence[Mapping[str, float] | None] = [None]
     if gpu is not None:
@@ -44,7 +44,7 @@ def with_inputs(needs: Needs, inputs: Inputs, *, gpu: Mapping[str, float] | None
     changed: list[Alternative] = []
     for spot in _TRIES[inputs.machine.spot]:
         for one in needs.alternatives:
-            places: Sequence[Place | None] = [one.place] if clouds is None else clouds or [None]
+            places: Sequence[Location | None] = [one.place] if clouds is None else clouds or [None]
             for place in places:
                 for named in gpus:
                     machine = replace(
@@ -64,7 +64,7 @@ def with_inputs(needs: Needs, inputs: Inputs, *, gpu: Mapping[str, float] | None
     return combined(changed, in_order=any(in_order), disk_gb=inputs.machine.disk_size or needs.disk_gb)
 
 
-def _sized(needs: Needs, inputs: Inputs, *, gpu: Mapping[str, float] | None) -> Needs:
+def _sized(needs: ResourceRequest, inputs: Inputs, *, gpu: Mapping[str, float] | None) -> ResourceRequest:
     machine = inputs.machine
     sizes = {"cpus": machine.cpus, "memory_gib": machine.memory, "disk_gb": machine.disk_size}
     sizes_set = {name: size for name, size in sizes.items() if size}

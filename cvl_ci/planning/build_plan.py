@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from cvl_ci.errors import Mistake
+from cvl_ci.errors import InputProblem
 from cvl_ci.inputs import accelerators
 from cvl_ci.inputs import locations as places
 from cvl_ci.inputs.parsers import Wrong
@@ -16,8 +16,8 @@ from cvl_ci.model.plan import (
     TURNS,
     CommitCopy,
     Limits,
-    Needs,
-    Place,
+    Location,
+    ResourceRequest,
     RunPlan,
     Secret,
     Spot,
@@ -52,8 +52,8 @@ class Work:
     not_sent: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
-    needs: Needs = field(default_factory=Needs)
-    places: tuple[Place, ...] = ()
+    needs: ResourceRequest = field(default_factory=ResourceRequest)
+    places: tuple[Location, ...] = ()
     spot: Spot = Spot.NEVER
     num_nodes: int = 1
     image: str | None = None
@@ -63,7 +63,7 @@ class Work:
     warnings: tuple[str, ...] = ()
 
 
-def asked_for(inputs: Inputs) -> tuple[str | None, list[Mistake]]:
+def asked_for(inputs: Inputs) -> tuple[str | None, list[InputProblem]]:
     """Return which one of example, command and task the inputs name, and the mistakes in their combination."""
     named_kinds = [name for name in KINDS if inputs.value(name)]
     mistakes = [
@@ -95,7 +95,7 @@ def asked_for(inputs: Inputs) -> tuple[str | None, list[Mistake]]:
     return named_kinds[0], mistakes
 
 
-def named_gpu(inputs: Inputs, known_names: Collection[str]) -> tuple[Mapping[str, float] | None, list[Mistake]]:
+def named_gpu(inputs: Inputs, known_names: Collection[str]) -> tuple[Mapping[str, float] | None, list[InputProblem]]:
     """Return the requested GPU in SkyPilot's own names. A user's own cluster may have names of its own."""
     if inputs.machine.gpu is None:
         return None, []
@@ -107,7 +107,7 @@ def named_gpu(inputs: Inputs, known_names: Collection[str]) -> tuple[Mapping[str
         return None, [inputs.mistake("gpu", wrong.display, wrong.problem, near=wrong.near)]
 
 
-def wrong_regions(inputs: Inputs, regions: Callable[[str], Sequence[str]]) -> list[Mistake]:
+def wrong_regions(inputs: Inputs, regions: Callable[[str], Sequence[str]]) -> list[InputProblem]:
     mistakes = []
     for place in inputs.location.cloud or ():
         try:
@@ -117,7 +117,7 @@ def wrong_regions(inputs: Inputs, regions: Callable[[str], Sequence[str]]) -> li
     return mistakes
 
 
-def impossible(inputs: Inputs, plan: RunPlan) -> list[Mistake]:
+def impossible(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
     """Return the parts that a requested cloud cannot provide, before any cost."""
     mistakes = []
     named = (*plan.places, *(one.place for one in plan.needs.alternatives if one.place))
@@ -145,7 +145,7 @@ def impossible(inputs: Inputs, plan: RunPlan) -> list[Mistake]:
     return mistakes
 
 
-def _gate(inputs: Inputs, plan: RunPlan) -> list[Mistake]:
+def _gate(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
     if not inputs.trials.fail_on_regression:
         return []
     if not inputs.trials.compare:
@@ -192,7 +192,7 @@ def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, float] | None) -> RunP
     )
 
 
-def _not_kept(inputs: Inputs, places: Sequence[Place]) -> tuple[str, ...]:
+def _not_kept(inputs: Inputs, places: Sequence[Location]) -> tuple[str, ...]:
     if not inputs.limits.keep_on_failure or not _sandbox_in_a_runner(inputs, places):
         return ()
     return ("keep_on_failure is ignored: a sandbox's machines are inside the runner, where no person reaches them.",)
@@ -217,10 +217,10 @@ def _avoid(inputs: Inputs, work: Work) -> frozenset[str]:
     )
 
 
-def _needs(inputs: Inputs, declared: Needs, gpu: Mapping[str, float] | None) -> Needs:
+def _needs(inputs: Inputs, declared: ResourceRequest, gpu: Mapping[str, float] | None) -> ResourceRequest:
     if inputs.machine.instance_type:
         # An instance type fixes GPUs, vCPUs and memory.
-        return Needs(
+        return ResourceRequest(
             accelerators=gpu or {},
             cpus=inputs.machine.cpus,
             memory_gib=inputs.machine.memory,
@@ -244,11 +244,11 @@ def _needs(inputs: Inputs, declared: Needs, gpu: Mapping[str, float] | None) -> 
     return replace(changed, accelerators=gpu, in_order=in_order, instance_type=None)
 
 
-def _sandbox_in_a_runner(inputs: Inputs, places: Sequence[Place]) -> bool:
+def _sandbox_in_a_runner(inputs: Inputs, places: Sequence[Location]) -> bool:
     return inputs.spelling is Spelling.INPUT and any(place.cloud == SANDBOX for place in places)
 
 
-def _limits(inputs: Inputs, places: Sequence[Place]) -> Limits:
+def _limits(inputs: Inputs, places: Sequence[Location]) -> Limits:
     minutes_by_name = {
         "max_runtime_minutes": inputs.limits.max_runtime,
         "provisioning_minutes": inputs.limits.provision_timeout,

@@ -10,7 +10,7 @@ from typing import Any
 
 from cvl_ci.inputs import accelerators
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.model.plan import Needs
+from cvl_ci.model.plan import ResourceRequest
 from cvl_ci.planning.example_schema import NO_WORDS, NUMBER, RESOURCE_KEYS, TOP_KEYS, YES_WORDS
 
 LEAST_DISK_GB = 100
@@ -100,7 +100,7 @@ def declared(document: Mapping[str, Any]) -> Declared:
     )
 
 
-def needs(declaration: Declared, *, sources: Iterable[str] = (), known_gpus: Collection[str] = ()) -> Needs:
+def needs(declaration: Declared, *, sources: Iterable[str] = (), known_gpus: Collection[str] = ()) -> ResourceRequest:
     """Return the machine for a declaration. Raise Wrong if no single GPU is enough, or a name is unknown.
 
     `sources`: the example's own text, searched only if it decides. `known_gpus`: SkyPilot's names.
@@ -108,7 +108,7 @@ def needs(declaration: Declared, *, sources: Iterable[str] = (), known_gpus: Col
     if declaration.unreadable is not None:
         raise declaration.unreadable
     named = accelerators.canonical(declaration.named, known_gpus) if declaration.named else None
-    return Needs(
+    return ResourceRequest(
         accelerators=_accelerators(declaration, sources) if named is None else named,
         in_order=isinstance(named, accelerators.Preferred),
         cpus=declaration.cpus,

@@ -11,7 +11,7 @@ from cvl_ci.inputs import accelerators, parsers
 from cvl_ci.inputs import locations as places
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs
-from cvl_ci.model.plan import SANDBOX, Alternative, Needs, Place, Secret, Spot
+from cvl_ci.model.plan import SANDBOX, Alternative, Location, ResourceRequest, Secret, Spot
 from cvl_ci.planning import alternatives, safe_yaml, task_grammar
 from cvl_ci.planning import task_keys as keys
 from cvl_ci.planning.build_plan import Work
@@ -30,8 +30,8 @@ class TaskFile:
     """Variables whose value is null: the user must set them."""
     secrets: Mapping[str, Secret]
     num_nodes: int
-    needs: Needs
-    places: tuple[Place, ...]
+    needs: ResourceRequest
+    places: tuple[Location, ...]
     spot: Spot
     image: str | None
     extra: Mapping[str, object] = field(default_factory=dict)
@@ -69,10 +69,10 @@ class TaskFile:
         return ("The task gives no size: cvl-ci takes a machine with 2 vCPUs or more; SkyPilot alone takes 8.",)
 
 
-CloudsWith = Callable[[str, Needs], Sequence[str]]
+CloudsWith = Callable[[str, ResourceRequest], Sequence[str]]
 
 
-def _no_clouds(_region: str, _needs: Needs) -> Sequence[str]:
+def _no_clouds(_region: str, _needs: ResourceRequest) -> Sequence[str]:
     return ()
 
 
@@ -225,11 +225,11 @@ class _Reader:
             for gpu in [{name: count} for name, count in needs.accelerators.items()] or [{}]
         ]
 
-    def _one_of(self, machines: Sequence[Alternative]) -> Needs:
+    def _one_of(self, machines: Sequence[Alternative]) -> ResourceRequest:
         disk_gb = self._resource("disk_size", parsers.gigabytes) or keys.SKYPILOT_DISK_GB
         return alternatives.combined(machines, in_order="ordered" in self._resources, disk_gb=disk_gb)
 
-    def _needs(self, places_read: tuple[Place, ...]) -> Needs:
+    def _needs(self, places_read: tuple[Location, ...]) -> ResourceRequest:
         named = self._known_gpus
         if places_read and all(place.cloud in places.OWN_CLUSTERS for place in places_read):
             named = ()
@@ -240,7 +240,7 @@ class _Reader:
         }
         per_vcpu = re.fullmatch(r"\s*(\d+(?:\.\d+)?)x\s*", str(self._resources.get("memory")))
         gpus = self._resource("accelerators", lambda value: _gpus(value, named)) or {}
-        return Needs(
+        return ResourceRequest(
             accelerators=gpus,
             in_order=isinstance(gpus, accelerators.Preferred),
             cpus=self._resource("cpus", parsers.amount),
@@ -251,7 +251,7 @@ class _Reader:
             exact=frozenset(exact),
         )
 
-    def _places(self) -> tuple[Place, ...]:
+    def _places(self) -> tuple[Location, ...]:
         resources = self._resources
         separate_keys = [key for key in ("cloud", "region", "zone") if resources.get(key)]
         if resources.get("infra") and separate_keys:
@@ -269,7 +269,7 @@ class _Reader:
             return self._in_region(region, resources.get("zone") if separate_keys else words[2])
         return self._resource("infra", places.read) or ()
 
-    def _in_region(self, region: str, zone: object) -> tuple[Place, ...]:
+    def _in_region(self, region: str, zone: object) -> tuple[Location, ...]:
         """Return the place in each cloud that has this region. SkyPilot looks for it in the enabled clouds."""
         clouds = self._clouds_with(region, self._needs(())) if region else ()
         if not clouds:
@@ -277,7 +277,7 @@ class _Reader:
             self._wrong[f"resources.{key}"] = (
                 f"gives the region {region!r} without a cloud: name the cloud too, as in `aws/us-east-1`"
             )
-        return tuple(Place(cloud=cloud, region=region, zone=str(zone) if zone else None) for cloud in clouds)
+        return tuple(Location(cloud=cloud, region=region, zone=str(zone) if zone else None) for cloud in clouds)
 
     def _image(self) -> str | None:
         image = self._resources.get("image_id")

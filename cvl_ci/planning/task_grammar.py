@@ -18,7 +18,7 @@ from cvl_ci.inputs.suggest import near
 from cvl_ci.model.plan import SANDBOX
 
 Schema = Mapping[str, Any]
-Found = Iterator[tuple[str, str]]
+Problems = Iterator[tuple[str, str]]
 """A place (`resources.cpus`), and its mistake, as the end of a sentence whose subject is the file."""
 
 _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
@@ -80,7 +80,7 @@ def _renamed(config: Mapping[str, Any]) -> dict[str, Any]:
     return {aliases.get(key, key): value for key, value in config.items() if aliases.get(key) not in config}
 
 
-def _in_task(task: Mapping[str, Any]) -> Found:
+def _in_task(task: Mapping[str, Any]) -> Problems:
     # Like Task.from_yaml_config: a variable's value may be a number, and an empty key counts as absent.
     as_read = {key: value for key, value in task.items() if value is not None}
     for key in ("envs", "secrets"):
@@ -90,7 +90,7 @@ def _in_task(task: Mapping[str, Any]) -> Found:
     yield from check(as_read, schemas()["task"], "")
 
 
-def _in_resources(task: Mapping[str, Any]) -> Found:
+def _in_resources(task: Mapping[str, Any]) -> Problems:
     config = task.get("resources")
     if not isinstance(config, Mapping):
         return
@@ -122,13 +122,13 @@ def _in_own_words(config: Mapping[str, Any]) -> dict[str, Any]:
     return as_read
 
 
-def _twice(config: Mapping[str, Any], path: str) -> Found:
+def _twice(config: Mapping[str, Any], path: str) -> Problems:
     for alias, name in schemas()["aliases"].items():
         if alias in config and name in config:
             yield f"{path}.{alias}", f"has both {path}.{alias} and {path}.{name}, which mean the same: give one of them"
 
 
-def _in_mounts(task: Mapping[str, Any]) -> Found:
+def _in_mounts(task: Mapping[str, Any]) -> Problems:
     mounts = task.get("file_mounts")
     for target, source in mounts.items() if isinstance(mounts, Mapping) else ():
         path = f"file_mounts.{target}"
@@ -139,7 +139,7 @@ def _in_mounts(task: Mapping[str, Any]) -> Found:
             yield path, _sentence(path, source, "is not text or a mapping")
 
 
-def _in_volumes(task: Mapping[str, Any]) -> Found:
+def _in_volumes(task: Mapping[str, Any]) -> Problems:
     volumes = task.get("volumes")
     volume = schemas()["volume"]
     schema = {**volume, "required": [], "properties": {**volume["properties"], **_VOLUME_KEYS}}
@@ -153,7 +153,7 @@ def _in_volumes(task: Mapping[str, Any]) -> Found:
             yield path, _sentence(path, source, "is not text or a mapping")
 
 
-def check(value: object, schema: Schema, path: str) -> Found:
+def check(value: object, schema: Schema, path: str) -> Problems:
     """Yield every way in which a value breaks a schema."""
     for rule in ("anyOf", "oneOf"):
         if rule in schema:
@@ -170,7 +170,7 @@ def check(value: object, schema: Schema, path: str) -> Found:
         yield from ((path, _sentence(path, value, wrong)) for wrong in _wrong_number(value, schema))
 
 
-def _one_of(value: object, alternatives: Sequence[Schema], path: str) -> Found:
+def _one_of(value: object, alternatives: Sequence[Schema], path: str) -> Problems:
     """Yield nothing if one alternative fits; else the mistakes by the first alternative of the value's own type."""
     results = [list(check(value, alternative, path)) for alternative in alternatives]
     if not all(results):
@@ -211,7 +211,7 @@ def _is(value: object, name: str) -> bool:
     return isinstance(value, _TYPES[name][0])
 
 
-def _in_mapping(value: Mapping[str, Any], schema: Schema, path: str) -> Found:
+def _in_mapping(value: Mapping[str, Any], schema: Schema, path: str) -> Problems:
     properties: Mapping[str, Schema] = schema.get("properties", {})
     for key, inner in value.items():
         place = f"{path}.{key}" if path else str(key)
@@ -253,7 +253,7 @@ def _unknown(path: str, key: str, properties: Mapping[str, Schema]) -> str:
     return f"has the key {path!r}, which SkyPilot does not know{hint}"
 
 
-def _in_list(value: Sequence[Any], schema: Schema, path: str) -> Found:
+def _in_list(value: Sequence[Any], schema: Schema, path: str) -> Problems:
     for number, item in enumerate(value):
         yield from check(item, schema.get("items", {}), f"{path}[{number}]")
     if len(value) < schema.get("minItems", 0):

@@ -14,7 +14,7 @@ _TURN = re.compile(rf"cvl-ci: turn \d{{1,3}} of \d{{1,3}}: {NAME.pattern}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
+class Trial:
     side: str
     number: int
 
@@ -23,17 +23,17 @@ class Turn:
         return f"{self.side}-{self.number}"
 
 
-def order(plan: RunPlan, *, seed: str) -> list[Turn]:
+def order(plan: RunPlan, *, seed: str) -> list[Trial]:
     """Return the turns, of two sides in pairs.
 
     `seed` decides which side of each pair starts, and repeats the same order.
     """
     numbers = range(1, plan.repeat + 1)
     if plan.against is None:
-        return [Turn(side=ALONE, number=number) for number in numbers]
+        return [Trial(side=ALONE, number=number) for number in numbers]
     dice = random.Random(seed)  # noqa: S311  predicting the order gives no advantage
     pairs = [dice.sample((HEAD, BASE), 2) for _ in numbers]
-    return [Turn(side=side, number=number) for number, pair in zip(numbers, pairs, strict=True) for side in pair]
+    return [Trial(side=side, number=number) for number, pair in zip(numbers, pairs, strict=True) for side in pair]
 
 
 def is_turn(line: str) -> bool:

@@ -7,12 +7,12 @@ from cvl_ci.ports.clock import Clock
 from cvl_ci.ports.cloud import Cloud, Clouds
 from cvl_ci.ports.engine import Engine, Fetched, JobEnd, LaunchRequest, UnpackStopped
 from cvl_ci.ports.events import AttemptFailed, Attempting, Began, Event, Line, Progress, Watch
-from cvl_ci.ports.inventory import Found, Inventory, Resource
+from cvl_ci.ports.inventory import Inventory, InventoryResult, Resource
 from cvl_ci.ports.leases import LeaseRecord, Records
 from cvl_ci.ports.prices import Prices
-from cvl_ci.ports.publishing import Artifacts, Kept, Publication, Uploaded
+from cvl_ci.ports.publishing import Artifacts, NotUploaded, Publication, Uploaded
 from cvl_ci.ports.run_logs import RunLog
-from cvl_ci.ports.workflow import Workflow
+from cvl_ci.ports.workflow import RunReporter
 
 __all__ = [
     "Artifacts",
@@ -28,13 +28,13 @@ __all__ = [
     "Event",
     "Fetched",
     "FolderFiles",
-    "Found",
     "Inventory",
+    "InventoryResult",
     "JobEnd",
-    "Kept",
     "LaunchRequest",
     "LeaseRecord",
     "Line",
+    "NotUploaded",
     "Paths",
     "Prices",
     "Progress",
@@ -42,9 +42,9 @@ __all__ = [
     "Records",
     "Resource",
     "RunLog",
+    "RunReporter",
     "Staging",
     "UnpackStopped",
     "Uploaded",
     "Watch",
-    "Workflow",
 ]

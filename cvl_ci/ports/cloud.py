@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from cvl_ci.model.plan import Place
+from cvl_ci.model.plan import Location
 from cvl_ci.ports.engine import Engine
 from cvl_ci.ports.events import Watch
 from cvl_ci.ports.inventory import Inventory
@@ -27,7 +27,7 @@ class Cloud:
 
 
 class Clouds(Protocol):
-    def open(self, places: Sequence[Place], *, user_id: str, watch: Watch) -> AbstractContextManager[Cloud]:
+    def open(self, places: Sequence[Location], *, user_id: str, watch: Watch) -> AbstractContextManager[Cloud]:
         """Check credentials and open the cloud. Starts the sandbox if necessary, and stops it if this call started it.
 
         `user_id`: eight letters and digits that SkyPilot appends to each name on the cloud.

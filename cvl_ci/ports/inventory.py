@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cvl_ci.model.outcome import Asked
-from cvl_ci.model.plan import Place
+from cvl_ci.model.outcome import ProviderCheck
+from cvl_ci.model.plan import Location
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Resource:
     ending: bool = False  # the provider has accepted its end and no longer bills it (AWS: shutting-down, deleting)
 
 
-class Found:
+class InventoryResult:
     """The answer of an inventory: resources, and scopes without an answer. `read` returns both together.
 
     `asked`: one entry a query. `unproved`: clouds that this process cannot query. `patience_seconds`: the longest time
@@ -38,7 +38,7 @@ class Found:
         self,
         *,
         resources: Sequence[Resource] = (),
-        asked: Sequence[Asked] = (),
+        asked: Sequence[ProviderCheck] = (),
         unproved: Sequence[str] = (),
         patience_seconds: float = 0.0,
     ) -> None:
@@ -68,9 +68,9 @@ class Found:
         """
         return any(one.error is not None for one in self.asked)
 
-    def only(self, resources: Sequence[Resource]) -> Found:
+    def only(self, resources: Sequence[Resource]) -> InventoryResult:
         """Return the same answer with only these resources. Its missing answers stay."""
-        return Found(
+        return InventoryResult(
             resources=resources, asked=self.asked, unproved=self.unproved, patience_seconds=self.patience_seconds
         )
 
@@ -78,7 +78,7 @@ class Found:
 class Inventory(Protocol):
     """The resources that the *provider* reports. SkyPilot's state is not a source."""
 
-    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
         """Return all resources with the lease's label or recomputable name. `lease` None: all resources of cvl-ci."""
 
     def remove(self, resources: Sequence[Resource]) -> None:

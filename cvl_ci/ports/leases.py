@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cvl_ci.model.plan import Place
+from cvl_ci.model.plan import Location
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class LeaseRecord:
     name: str
     labels: Mapping[str, str]
     deadline: float
-    places: tuple[Place, ...]
+    places: tuple[Location, ...]
     taken_at: float
     released_at: float | None = None
     regions: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from cvl_ci.model.plan import Needs, Offer, Place, Spot
+from cvl_ci.model.plan import Location, Offer, ResourceRequest, Spot
 
 
 class Prices(Protocol):
@@ -14,7 +14,7 @@ class Prices(Protocol):
     @property
     def date(self) -> str: ...
 
-    def offers(self, needs: Needs, *, places: Sequence[Place], spot: Spot) -> Sequence[Offer]:
+    def offers(self, needs: ResourceRequest, *, places: Sequence[Location], spot: Spot) -> Sequence[Offer]:
         """Return suitable machines in the order of `places`, the cheapest first within each place or without places."""
 
     def accelerators(self) -> Sequence[str]: ...

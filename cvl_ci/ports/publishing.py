@@ -26,7 +26,7 @@ class Uploaded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class NotUploaded:
     """Nothing was uploaded: the files stay where they are, and this is not an error."""
 
     name: str
@@ -40,7 +40,7 @@ class Artifacts(Protocol):
 
     def upload(
         self, name: str, *, root: Path, paths: Sequence[str], retention_days: int | None = None
-    ) -> Uploaded | Kept:
+    ) -> Uploaded | NotUploaded:
         """Upload files and the contents of directories, relative to the root. Raises ArtifactError for a failure."""
 
 

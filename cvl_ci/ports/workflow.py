@@ -8,7 +8,7 @@ from cvl_ci.model.outcome import Launch, Outcome, Phase
 from cvl_ci.model.plan import RunPlan
 
 
-class Workflow(Protocol):
+class RunReporter(Protocol):
     """The watcher of a run: phases, the job's lines between them, one summary. Terminal or GitHub."""
 
     def began(self, phase: Phase) -> None: ...

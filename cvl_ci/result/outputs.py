@@ -7,9 +7,9 @@ import json
 from cvl_ci.inputs.expected_legs import Expected, as_json
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.result.matrix.report import Report
-from cvl_ci.result.phrases import kept_machines, proved_gone
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.summary import to_json
+from cvl_ci.result.text import kept_machines, proved_gone
 from cvl_ci.result.units import moment
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cvl_ci.model.outcome import Asked, Phase
+from cvl_ci.model.outcome import Phase, ProviderCheck
 from cvl_ci.result.units import duration, moment
 
 MAIN, AFTERWARDS, MACHINE, REAPER = 1, 2, 3, 4
@@ -40,7 +40,7 @@ class Receipt:
     """The number of resources that the provider showed right after the kill."""
     at: float
     """The time of the last question to the provider, in seconds since the epoch."""
-    checks: tuple[Asked, ...] = ()
+    checks: tuple[ProviderCheck, ...] = ()
     problem: str = ""
 
     @property

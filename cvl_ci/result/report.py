@@ -11,8 +11,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cvl_ci.model.outcome import Beside, Kept, Outcome
-from cvl_ci.result.phrases import (
+from cvl_ci.model.outcome import KeptMachines, Outcome, PairedComparison
+from cvl_ci.result.sanitize import plain
+from cvl_ci.result.text import (
     accounted_for,
     attempt,
     change,
@@ -32,7 +33,6 @@ from cvl_ci.result.phrases import (
     still_to_come,
     time,
 )
-from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment, number, size
 
 LISTED = 50
@@ -175,7 +175,7 @@ def _alarm(outcome: Outcome) -> str:
     return "\n".join(["> [!CAUTION]", *(f"> {line}" for line in lines)])
 
 
-def _invitation(outcome: Outcome, machines: Kept) -> str:
+def _invitation(outcome: Outcome, machines: KeptMachines) -> str:
     """Describe a machine that the user asked to keep: how long, at what price, how to get in, how to end it."""
     price = still_to_come(outcome)
     until = f"**The machine is kept until {moment(machines.until)}**{f': {price}' if price else ''}."
@@ -223,7 +223,7 @@ def _folded(outcome: Outcome) -> list[str]:
     ]
 
 
-def _compared(pairing: Beside) -> str:
+def _compared(pairing: PairedComparison) -> str:
     """List metrics that are worse, changed or unsure. Without any of these, state that nothing is worse."""
     kinds = (("**worse**", pairing.worse), ("**changed**", pairing.changed), ("cannot be judged:", pairing.unsure))
     lines = [f"{kind} {code(change(one))}" for kind, those in kinds for one in those]

@@ -7,8 +7,9 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cvl_ci.model.outcome import Attempt, Beside, Outcome
-from cvl_ci.result.phrases import (
+from cvl_ci.model.outcome import Attempt, Outcome, PairedComparison
+from cvl_ci.result.sanitize import plain
+from cvl_ci.result.text import (
     attempt,
     file_count,
     flat,
@@ -23,7 +24,6 @@ from cvl_ci.result.phrases import (
     released,
     time,
 )
-from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import moment, number, size
 
 SCHEMA = 1
@@ -140,7 +140,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
     }
 
 
-def _paired_json(pairing: Beside) -> dict[str, object]:
+def _paired_json(pairing: PairedComparison) -> dict[str, object]:
     return {**_fields(replace(pairing, changes=())), "changes": [_fields(change) for change in pairing.changes]}
 
 

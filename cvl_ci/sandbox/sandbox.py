@@ -18,7 +18,7 @@ from typing import cast
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import control, emulator_container, emulator_process, keys, sandbox_spec, sky_home, usage_lock
 from cvl_ci.sandbox.control import EmulatorClient
-from cvl_ci.sandbox.docker import image, in_container, networks, ports, remains
+from cvl_ci.sandbox.docker import image, in_container, leftovers, networks, ports
 from cvl_ci.sandbox.docker.engine import LABEL, Docker, DockerFailed
 from cvl_ci.sandbox.faults import Faults
 from cvl_ci.sandbox.machine_types import MachineType, fingerprint, regions_of
@@ -118,11 +118,11 @@ class Sandbox:
 
     def remains(self, lease: str | None) -> tuple[str, ...]:
         """Return what Docker still holds: everything of this sandbox, and machines of this lease in any sandbox."""
-        return remains.find(self._docker, self._id, lease=lease)
+        return leftovers.find(self._docker, self._id, lease=lease)
 
     def remove_remains(self, names: Sequence[str]) -> None:
         self.down()
-        remains.remove_machines(self._docker, names)
+        leftovers.remove_machines(self._docker, names)
 
     def status(self) -> Status:
         spec, client = self._running()

@@ -11,7 +11,7 @@ from cvl_ci.wiring.directories import credentials_directory
 
 if TYPE_CHECKING:
     from cvl_ci.model.access import CloudAccess
-    from cvl_ci.model.plan import Place, RunPlan
+    from cvl_ci.model.plan import Location, RunPlan
     from cvl_ci.ports import Prices
 
 
@@ -63,15 +63,15 @@ def has_credentials(environ: Mapping[str, str]) -> bool:
     return any(cloud.there for cloud in access.check_clouds(without_role, access.in_use(local, ()), proved=()))
 
 
-def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Place, ...]:
+def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Location, ...]:
     """Return the places where our machines may be, as far as this computer knows. `by_inputs`: as the inputs say."""
     from cvl_ci.clouds import credentials as access
     from cvl_ci.clouds import proved
-    from cvl_ci.model.plan import Place
+    from cvl_ci.model.plan import Location
 
     local = access.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
     named = access.in_use(local, ()) if by_inputs else ()
-    return tuple(Place(cloud=one.cloud) for one in access.check_clouds(local, named, proved=proved()) if one.usable)
+    return tuple(Location(cloud=one.cloud) for one in access.check_clouds(local, named, proved=proved()) if one.usable)
 
 
 def on_usable_clouds(

@@ -20,7 +20,7 @@ from cvl_ci.errors import EngineError
 from cvl_ci.inputs.action_variables import variable
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.lease_name import LABEL_KEPT
-from cvl_ci.model.plan import SANDBOX, Place
+from cvl_ci.model.plan import SANDBOX, Location
 from cvl_ci.ports import Cloud, Progress, Watch
 from cvl_ci.sandbox import Access, MachineType, Sandbox, is_started_by_run
 from cvl_ci.wiring.access import set_up
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cvl_ci.inputs.reader import Inputs
     from cvl_ci.sandbox import Status
 
-THROUGH_SERVER = Place(cloud=served.CLOUD)
+THROUGH_SERVER = Location(cloud=served.CLOUD)
 _CLOUD_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
 _PREFIXES_READ_BY_CLOUDS = (*_CLOUD_PREFIXES, "LAMBDA_", "RUNPOD_", "NEBIUS_")
 _OWN_VARIABLES = (variable("secrets"), variable("github_token"), "ACTIONS_RUNTIME_TOKEN")
@@ -63,7 +63,7 @@ class OpenClouds:
         self._to_end = to_end
 
     @contextmanager
-    def open(self, places: Sequence[Place], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
+    def open(self, places: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
         if any(place.cloud == SANDBOX for place in places):
             with self._sandbox(watch) as cloud_of, self._closing(cloud_of(user_id)) as cloud:
                 yield cloud
@@ -119,7 +119,7 @@ class OpenClouds:
         )
         return Cloud(engine=engine, inventory=inventory.Inventories({SANDBOX: aws}), billed=False, named=SANDBOX)
 
-    def _real(self, places: Sequence[Place], user_id: str) -> Cloud:
+    def _real(self, places: Sequence[Location], user_id: str) -> Cloud:
         from cvl_ci import clouds as inventory
 
         if any(place.cloud == "aws" for place in places) and importlib.util.find_spec("boto3") is None:
@@ -152,7 +152,7 @@ def sandbox_was_left(environ: Mapping[str, str]) -> bool:
 
 
 def on_sandbox(inputs: Inputs) -> Inputs:
-    return replace(inputs, location=replace(inputs.location, cloud=(Place(cloud=SANDBOX),)))
+    return replace(inputs, location=replace(inputs.location, cloud=(Location(cloud=SANDBOX),)))
 
 
 def prices(environ: Mapping[str, str]) -> CataloguePrices:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cvl_ci.local.run_logs import RunLogs
-    from cvl_ci.ports import Records, Workflow
+    from cvl_ci.ports import Records, RunReporter
 
 
 def environment() -> Mapping[str, str]:
@@ -53,7 +53,7 @@ def handover_left(environ: Mapping[str, str]) -> Path:
     return files[0] if len(files) == 1 else own
 
 
-def records(environ: Mapping[str, str], workflow: Workflow) -> Records:
+def records(environ: Mapping[str, str], workflow: RunReporter) -> Records:
     from cvl_ci.local.lease_records import FileRecords
 
     return FileRecords(state_directory(environ) / "leases", warn=workflow.warning)

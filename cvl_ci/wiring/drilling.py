@@ -50,7 +50,7 @@ def drill(environ: Mapping[str, str], values: Mapping[str, Any], *, say: Say, he
         ground = LocalGround(
             folder, environment=environ, hear=hear, outage=lambda kill: _sandbox_refuses(kill, environ)
         )
-        tools = drilling.Tools(clouds=OpenClouds(environ), ground=ground, clock=SystemClock(), say=say)
+        tools = drilling.DrillPorts(clouds=OpenClouds(environ), ground=ground, clock=SystemClock(), say=say)
         user_id = Owner(repository=repository, run="drill").user_id
         return drilling.drill(request, place=values["cloud"], user_id=user_id, tools=tools)
 

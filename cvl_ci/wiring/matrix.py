@@ -10,7 +10,7 @@ from typing import Any
 
 from cvl_ci.commands import matrix as planning
 from cvl_ci.commands import report as reporting
-from cvl_ci.errors import NOTHING_STARTED, CvlError, Mistake, RequestError
+from cvl_ci.errors import NOTHING_STARTED, CvlError, InputProblem, RequestError
 from cvl_ci.inputs import expected_legs as expecting
 from cvl_ci.local import run_files
 from cvl_ci.local.clock import SystemClock
@@ -73,7 +73,7 @@ def planned(values: Given, door: Door) -> planning.Matrix:
 
 def report(values: Given, door: Door) -> int:
     if not values.get("folders"):
-        raise RequestError([Mistake(field="FOLDER", value="", problem="is missing: name where the summaries lie")])
+        raise RequestError([InputProblem(field="FOLDER", value="", problem="is missing: name where the summaries lie")])
     legs, troubles = run_files.gather(values["folders"], field="FOLDER")
     earlier, unread = run_files.gather(values.get("history_files", ()), field="--history-files")
     for line in unread:

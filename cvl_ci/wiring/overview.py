@@ -27,7 +27,7 @@ def status(environ: Mapping[str, str], *, cloud: str) -> Overview:
         places = all_set_up(environ)
     unread: list[str] = []
     repository = environ.get("GITHUB_REPOSITORY") or str(Path.cwd())
-    tools = looking.Tools(
+    tools = looking.StatusPorts(
         clouds=OpenClouds(environ, to_look=True),
         records=FileRecords(state_directory(environ) / "leases", warn=unread.append),
         prices=prices(environ),

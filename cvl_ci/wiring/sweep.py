@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from cvl_ci.errors import CredentialsError
 from cvl_ci.inputs import action_variables
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.model.plan import Place
-from cvl_ci.ports import Workflow
+from cvl_ci.model.plan import Location
+from cvl_ci.ports import RunReporter
 from cvl_ci.wiring.access import set_up
 from cvl_ci.wiring.clouds import OpenClouds, prices
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def reap(
     environ: Mapping[str, str],
     *,
-    workflow: Workflow,
+    workflow: RunReporter,
     cloud: str = "",
     owner: str | None = None,
     all_owners: bool = False,
@@ -53,7 +53,7 @@ def reap(
         grace=seconds,
         dry_run=dry_run,
         user_id=Owner(repository=repository, run="reap").user_id,
-        tools=reaping.Tools(
+        tools=reaping.ReapPorts(
             clouds=OpenClouds(environ, by_record=True),
             prices=prices(environ),
             workflow=workflow,
@@ -74,7 +74,7 @@ def clouds_named(cloud: str) -> list[str]:
         return []
 
 
-def all_set_up(environ: Mapping[str, str]) -> tuple[Place, ...]:
+def all_set_up(environ: Mapping[str, str]) -> tuple[Location, ...]:
     """Return all places with credentials. Raises CredentialsError for none: that would prove nothing."""
     usable = set_up(environ)
     if not usable:

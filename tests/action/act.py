@@ -55,7 +55,7 @@ class Acted:
 
 
 @dataclass
-class Workflow:
+class RunReporter:
     """A repository with one workflow of one job. `folder`: its alone; `home`: what all its containers have as HOME."""
 
     image: str

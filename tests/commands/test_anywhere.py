@@ -9,10 +9,10 @@ from cvl_ci.commands.plan.anywhere import name_clouds
 from cvl_ci.commands.plan.quote import quote
 from cvl_ci.engine import task
 from cvl_ci.errors import RequestError
-from cvl_ci.model.plan import Alternative, Needs, Place, RunPlan, Spot
+from cvl_ci.model.plan import Alternative, Location, ResourceRequest, RunPlan, Spot
 
 PRICES = CataloguePrices()
-L4 = RunPlan(title="t", run_commands=("true",), needs=Needs(accelerators={"L4": 1}))
+L4 = RunPlan(title="t", run_commands=("true",), needs=ResourceRequest(accelerators={"L4": 1}))
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,10 @@ def test_quote_and_launch_take_the_same_clouds() -> None:
 
 
 def test_named_clouds_stay_and_spot_prices_decide_for_spot() -> None:
-    named = RunPlan(title="t", places=(Place(cloud="aws"),))
+    named = RunPlan(title="t", places=(Location(cloud="aws"),))
     assert name_clouds(named, ["gcp"], PRICES) is named
-    spot = RunPlan(title="t", needs=Needs(accelerators={"L4": 1}), spot=Spot.ALWAYS)
-    offers = PRICES.offers(spot.needs, places=(Place(cloud="aws"), Place(cloud="gcp")), spot=Spot.ALWAYS)
+    spot = RunPlan(title="t", needs=ResourceRequest(accelerators={"L4": 1}), spot=Spot.ALWAYS)
+    offers = PRICES.offers(spot.needs, places=(Location(cloud="aws"), Location(cloud="gcp")), spot=Spot.ALWAYS)
     cheapest = min(offers, key=lambda offer: offer.hourly_usd).cloud
     assert name_clouds(spot, ["aws", "gcp"], PRICES).places[0].cloud == cheapest
 
@@ -56,8 +56,8 @@ def test_clouds_that_cannot_run_it_are_left_out_and_named_where_they_are_all() -
 def test_a_cloud_that_an_alternative_names_is_among_the_places() -> None:
     """So that credentials and proof are asked of it too."""
     alternatives = (
-        Alternative(needs=Needs(accelerators={"L4": 1}), place=Place(cloud="gcp")),
-        Alternative(needs=Needs(accelerators={"L4": 1})),
+        Alternative(needs=ResourceRequest(accelerators={"L4": 1}), place=Location(cloud="gcp")),
+        Alternative(needs=ResourceRequest(accelerators={"L4": 1})),
     )
-    plan = RunPlan(title="t", needs=Needs(accelerators={"L4": 1}, alternatives=alternatives))
+    plan = RunPlan(title="t", needs=ResourceRequest(accelerators={"L4": 1}, alternatives=alternatives))
     assert [place.cloud for place in name_clouds(plan, ["aws"], PRICES).places] == ["aws", "gcp"]

@@ -10,16 +10,16 @@ from typing import Any, cast
 import pytest
 
 from cvl_ci.commands.reap import down, down_text
-from cvl_ci.commands.reap.down import Downed, Tools
+from cvl_ci.commands.reap.down import Downed, DownPorts
 from cvl_ci.errors import EngineError
-from cvl_ci.model.outcome import Asked
-from cvl_ci.model.plan import Place
-from cvl_ci.ports import Found, LeaseRecord, Resource
+from cvl_ci.model.outcome import ProviderCheck
+from cvl_ci.model.plan import Location
+from cvl_ci.ports import InventoryResult, LeaseRecord, Resource
 from tests.support.fakes import FakeClock
 
-AWS, GCP = Place(cloud="aws"), Place(cloud="gcp")
-REFUSED = Asked(provider="aws", region="us-east-1", kinds=("instances",), error="AuthFailure: not validated")
-CLEAN = Asked(provider="aws", region="us-east-1", kinds=("instances",))
+AWS, GCP = Location(cloud="aws"), Location(cloud="gcp")
+REFUSED = ProviderCheck(provider="aws", region="us-east-1", kinds=("instances",), error="AuthFailure: not validated")
+CLEAN = ProviderCheck(provider="aws", region="us-east-1", kinds=("instances",))
 
 
 class Nothing:
@@ -37,13 +37,13 @@ class Nothing:
 
 @dataclass
 class Opened:
-    found: Found
+    found: InventoryResult
 
     @property
     def inventory(self) -> Opened:
         return self
 
-    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
         return self.found
 
 
@@ -51,19 +51,19 @@ class Opened:
 class Played:
     """Cloud → its answer; an exception is raised where it is opened."""
 
-    answers: dict[str, Found | Exception] = field(default_factory=dict)
+    answers: dict[str, InventoryResult | Exception] = field(default_factory=dict)
 
     @contextmanager
-    def open(self, places: Sequence[Place], **_: Any) -> Iterator[Opened]:
+    def open(self, places: Sequence[Location], **_: Any) -> Iterator[Opened]:
         answer = self.answers[places[0].cloud]
         if isinstance(answer, Exception):
             raise answer
         yield Opened(answer)
 
 
-def everything(**answers: Found | Exception) -> tuple[Downed, str]:
-    places = [Place(cloud=cloud) for cloud in answers]
-    tools = Tools(
+def everything(**answers: InventoryResult | Exception) -> tuple[Downed, str]:
+    places = [Location(cloud=cloud) for cloud in answers]
+    tools = DownPorts(
         clouds=cast("Any", Played(answers)),
         records=cast("Any", Nothing()),
         workflow=cast("Any", Nothing()),
@@ -74,7 +74,7 @@ def everything(**answers: Found | Exception) -> tuple[Downed, str]:
 
 
 def test_a_provider_that_answers_and_shows_nothing_is_proof() -> None:
-    downed, text = everything(aws=Found(asked=[CLEAN]))
+    downed, text = everything(aws=InventoryResult(asked=[CLEAN]))
     assert downed.proved
     assert "Nothing of ours is left" in text
     assert "aws" in text
@@ -83,15 +83,15 @@ def test_a_provider_that_answers_and_shows_nothing_is_proof() -> None:
 @pytest.mark.parametrize(
     "silence",
     [
-        Found(asked=[REFUSED]),
-        Found(asked=[CLEAN, REFUSED]),
-        Found(unproved=["aws"]),
-        Found(asked=[CLEAN], unproved=["aws"]),
-        Found(),
+        InventoryResult(asked=[REFUSED]),
+        InventoryResult(asked=[CLEAN, REFUSED]),
+        InventoryResult(unproved=["aws"]),
+        InventoryResult(asked=[CLEAN], unproved=["aws"]),
+        InventoryResult(),
         EngineError("The AWS client is not installed."),
     ],
 )
-def test_whoever_was_silent_proves_nothing(silence: Found | Exception) -> None:
+def test_whoever_was_silent_proves_nothing(silence: InventoryResult | Exception) -> None:
     downed, text = everything(aws=silence)
     assert not downed.proved
     assert "Nothing of ours" not in text
@@ -101,7 +101,7 @@ def test_whoever_was_silent_proves_nothing(silence: Found | Exception) -> None:
 
 def test_one_cloud_s_silence_hides_no_other_s_machines() -> None:
     pod = Resource(provider="gcp", region="r", kind="pods", id="ours", state="RUNNING", labels={})
-    downed, text = everything(aws=EngineError("no client"), gcp=Found(resources=[pod], asked=[CLEAN]))
+    downed, text = everything(aws=EngineError("no client"), gcp=InventoryResult(resources=[pod], asked=[CLEAN]))
     assert [one.id for one in downed.unlabelled] == ["ours"]
     assert "named like ours" in text
     assert "no client" in text
@@ -115,9 +115,15 @@ def test_nobody_asked_is_said_and_nothing_claimed() -> None:
 
 
 @pytest.mark.parametrize(
-    "found", [Found(), Found(asked=[REFUSED]), Found(unproved=["x"]), Found(asked=[CLEAN, REFUSED])]
+    "found",
+    [
+        InventoryResult(),
+        InventoryResult(asked=[REFUSED]),
+        InventoryResult(unproved=["x"]),
+        InventoryResult(asked=[CLEAN, REFUSED]),
+    ],
 )
-def test_findings_are_never_read_without_the_silence(found: Found) -> None:
+def test_findings_are_never_read_without_the_silence(found: InventoryResult) -> None:
     resources, silent = found.read()
     assert (resources, bool(silent)) == ((), True)
     assert bool(found.only([]).read()[1])
@@ -148,5 +154,5 @@ def test_a_machine_whose_lease_was_called_released_is_ended_when_a_provider_show
 def test_a_place_that_a_person_names_is_asked_as_well_as_those_of_the_record() -> None:
     known = {"cvl-7-0badcafe": record(regions=("gcp/us-central1",))}
     asked = down._known_or_new("cvl-7-0badcafe", known, [AWS], FakeClock())
-    assert asked.places == (AWS, GCP, Place(cloud="gcp", region="us-central1"))
+    assert asked.places == (AWS, GCP, Location(cloud="gcp", region="us-central1"))
     assert asked.regions == ()

@@ -13,12 +13,12 @@ from cvl_ci.commands.drill import text as drill_words
 from cvl_ci.errors import EngineError, NotProvedGone, RequestError
 from cvl_ci.inputs import drill_inputs as words
 from cvl_ci.model.outcome import Phase
-from cvl_ci.model.plan import SANDBOX, Place
-from cvl_ci.ports import Found
+from cvl_ci.model.plan import SANDBOX, Location
+from cvl_ci.ports import InventoryResult
 from cvl_ci.result.receipt import Receipt, table
 from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine
 
-PLACE = Place(cloud=SANDBOX)
+PLACE = Location(cloud=SANDBOX)
 LEASE = "cvl-7-0badcafe"
 
 
@@ -32,7 +32,7 @@ class TimedCloud(FakeCloud):
     def after(self, seconds: float, happens: Callable[[], None]) -> None:
         self.later.append((self.clock.now() + seconds, happens))
 
-    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
         self.pass_time()
         return super().find(lease=lease, places=places)
 
@@ -138,7 +138,7 @@ class Stage:
     said: list[str] = field(default_factory=list)
 
     def drill(self, kill: str, phase: Phase = Phase.RUNNING) -> Receipt:
-        tools = drilling.Tools(
+        tools = drilling.DrillPorts(
             clouds=FakeClouds(FakeEngine(self.cloud)),
             ground=self.ground,
             clock=self.cloud.clock,
@@ -337,7 +337,7 @@ def test_the_receipt_says_what_was_asked_where_and_when(stage: Stage) -> None:
 # ---- what may be asked -----------------------------------------------------------------------------------------------
 
 
-def wanted(place: Place = PLACE, *, server: str = "", **given: str | bool | None) -> list[drilling.DrillRequest]:
+def wanted(place: Location = PLACE, *, server: str = "", **given: str | bool | None) -> list[drilling.DrillRequest]:
     asked = {"phase": None, "kill": None, "everything": False, **given}
     return drilling.requested_drills(place=place, server=server, **asked)  # type: ignore[arg-type]
 
@@ -353,11 +353,11 @@ def wanted(place: Place = PLACE, *, server: str = "", **given: str | bool | None
 )
 def test_a_death_that_cannot_be_had_is_refused_with_why(place: str, server: str, kill: str, why: str) -> None:
     with pytest.raises(RequestError, match=why):
-        wanted(Place(cloud=place), server=server, phase="running", kill=kill)
+        wanted(Location(cloud=place), server=server, phase="running", kill=kill)
 
 
 def test_all_is_every_phase_and_every_death_that_can_be_had() -> None:
-    on_sandbox, on_aws = wanted(everything=True), wanted(Place(cloud="aws"), everything=True)
+    on_sandbox, on_aws = wanted(everything=True), wanted(Location(cloud="aws"), everything=True)
     assert len(on_sandbox) == 5 * 6
     assert len(on_aws) == 5 * 4
     assert {each.kill for each in on_sandbox} - {each.kill for each in on_aws} == {

@@ -13,7 +13,7 @@ from cvl_ci.errors import CapacityError, CvlError, EngineError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT
 from cvl_ci.model.outcome import Ending, NodeEnd
 from cvl_ci.model.plan import Limits
-from cvl_ci.result.phrases import money, released
+from cvl_ci.result.text import money, released
 from tests.commands.test_run import PLAN, House
 from tests.support.fakes import FakePrices
 

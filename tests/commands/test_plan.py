@@ -18,7 +18,7 @@ from cvl_ci.commands.plan.quote import as_json, as_text, quote
 from cvl_ci.errors import BudgetError
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.local.git.checkout import open_checkout
-from cvl_ci.model.plan import Needs, Place, RunPlan, Spot
+from cvl_ci.model.plan import Location, ResourceRequest, RunPlan, Spot
 from tests import golden
 from tests.support.field import plant
 from tests.support.processor import children_seconds, interpreter_seconds
@@ -259,14 +259,17 @@ def test_memory_for_each_vcpu_is_a_least_ratio(tmp_path: Path) -> None:
     offers = quote(plan, PRICES).offers
     assert offers
     assert all(offer.memory_gib >= 4 * offer.vcpus for offer in offers)
-    assert any(offer.memory_gib < 4 * offer.vcpus for offer in PRICES.offers(Needs(cpus=4), places=(), spot=Spot.NEVER))
+    assert any(
+        offer.memory_gib < 4 * offer.vcpus
+        for offer in PRICES.offers(ResourceRequest(cpus=4), places=(), spot=Spot.NEVER)
+    )
 
 
 def test_a_region_of_any_cloud_is_of_the_clouds_that_have_the_machine(tmp_path: Path) -> None:
     root = plant(tmp_path / "field")
     (root / "task.yaml").write_text("run: x\nresources: {infra: '*/us-east-1', accelerators: L4}")
     plan = prepare(from_keywords({"task": "task.yaml"}, environment={}), checkout=open_checkout(root), prices=PRICES)
-    assert plan.places == (Place(cloud="aws", region="us-east-1"),)
+    assert plan.places == (Location(cloud="aws", region="us-east-1"),)
 
 
 def test_an_alternative_without_a_price_is_named(tmp_path: Path) -> None:

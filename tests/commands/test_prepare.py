@@ -14,7 +14,7 @@ from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.errors import RequestError
 from cvl_ci.inputs.reader import from_environment, from_keywords
 from cvl_ci.local.git.checkout import open_checkout
-from cvl_ci.model.plan import Place, RunPlan, Secret, Spot
+from cvl_ci.model.plan import Location, RunPlan, Secret, Spot
 from cvl_ci.planning import presets
 from cvl_ci.planning.shell import without_an_end
 from tests.support.field import FIELD, plant, run_git
@@ -290,12 +290,12 @@ def test_a_task_is_read_and_inputs_win_over_it(ask: Ask, field: Path) -> None:
         "envs: {A: '1', B: '2'}\nsecrets: {S: x}\nsetup: pip install x\nrun: python y.py\nfile_mounts: {/d: ./data}\n"
     )
     plan = ask(task="task.yaml")
-    assert (plan.title, plan.num_nodes, plan.spot, plan.places) == ("mine", 2, Spot.ALWAYS, (Place(cloud="gcp"),))
+    assert (plan.title, plan.num_nodes, plan.spot, plan.places) == ("mine", 2, Spot.ALWAYS, (Location(cloud="gcp"),))
     assert plan.commands == ("pip install x", "python y.py")
     assert [file.path for file in plan.files] == ["__init__.py", "data/tiny.py"]
     assert plan.task_extra == {"file_mounts": {"/d": f"{field}/data"}}
     mine = ask(task="task.yaml", cloud="aws", num_nodes=1, gpu="T4", spot="false", env={"B": "3"}, secrets={"A": "s"})
-    assert (mine.num_nodes, mine.spot, mine.places) == (1, Spot.NEVER, (Place(cloud="aws"),))
+    assert (mine.num_nodes, mine.spot, mine.places) == (1, Spot.NEVER, (Location(cloud="aws"),))
     assert dict(mine.needs.accelerators) == {"T4": 1}
     assert dict(mine.env) == {"B": "3"}
     assert dict(mine.secrets) == {"S": Secret("x"), "A": Secret("s")}
@@ -410,7 +410,7 @@ def test_an_example_of_which_nothing_but_its_yaml_is_here_can_be_planned_not_run
 
 
 def test_a_preset_that_needs_no_docker_runs_where_there_is_none(ask: Ask) -> None:
-    assert ask(example="plain", cloud="kubernetes").places == (Place(cloud="kubernetes"),)
+    assert ask(example="plain", cloud="kubernetes").places == (Location(cloud="kubernetes"),)
 
 
 def test_a_gpu_of_ones_own_cluster_may_have_any_name(ask: Ask) -> None:

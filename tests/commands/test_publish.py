@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.commands.publish import LARGEST_LOG_FIRST, Files, Subject, Tools, publish
+from cvl_ci.commands.publish import LARGEST_LOG_FIRST, Files, PublishPorts, Subject, publish
 from cvl_ci.errors import ArtifactError
 from cvl_ci.inputs.step_inputs import PublicationInputs
 from cvl_ci.model.outcome import Ending, FetchedFile, Outcome
 from cvl_ci.ports import Uploaded
 from cvl_ci.result.benchmark.leg import read
-from cvl_ci.result.phrases import proved_gone
 from cvl_ci.result.report import Link
 from cvl_ci.result.summary import to_json
+from cvl_ci.result.text import proved_gone
 from tests.result.outcomes import EVERY, FAILED, NOTHING_ASKED, ON_SANDBOX, SPOT_SAVING, SUCCEEDED
-from tests.support.fakes import FakeArtifacts, FakePage, FakeWorkflow
+from tests.support.fakes import FakeArtifacts, FakePage, FakeReporter
 
 ALL = ["cvl-train-L4", "cvl-train-L4-checkpoints", "cvl-train-L4-log", "cvl-train-L4-cost"]
 STUCK = ArtifactError("CreateArtifact failed 5 times: answer 503.", money="The files are still in the workspace.")
@@ -33,7 +33,7 @@ class House:
         self.steps: list[str] = []
         self.artifacts = FakeArtifacts(at=self.steps.append)
         self.page = FakePage(at=self.steps.append)
-        self.workflow = FakeWorkflow()
+        self.workflow = FakeReporter()
         self.uploaded: dict[str, Link] = {}
         self.folder = folder / "cvl-outputs" / "cvl-1"
         (self.folder / "outputs").mkdir(parents=True)
@@ -43,14 +43,14 @@ class House:
 
     def publish(self, outcome: Outcome = SUCCEEDED, **changed: Any) -> None:
         files = Files(**{"folder": self.folder, "name": "cvl-train-L4", **changed})
-        tools = Tools(
+        tools = PublishPorts(
             artifacts=self.artifacts, page=self.page, workflow=self.workflow, uploaded=self.uploaded.__setitem__
         )
         publish(outcome, files=files, tools=tools)
 
     def publish_with(self, noted: Callable[[str, Link], None]) -> None:
         files = Files(folder=self.folder, name="cvl-train-L4")
-        tools = Tools(artifacts=self.artifacts, page=self.page, workflow=self.workflow, uploaded=noted)
+        tools = PublishPorts(artifacts=self.artifacts, page=self.page, workflow=self.workflow, uploaded=noted)
         publish(SUCCEEDED, files=files, tools=tools)
 
     def cost(self) -> dict[str, Any]:

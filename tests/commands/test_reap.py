@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.commands.reap.reap import Reaped, Tools, read_words, reap
+from cvl_ci.commands.reap.reap import Reaped, ReapPorts, read_words, reap
 from cvl_ci.commands.reap.text import lines, verdict
 from cvl_ci.errors import CvlError, LeakFound, NotProvedGone, RequestError
 from cvl_ci.lease import Owner
 from cvl_ci.model.lease_name import LABEL_KEPT, LABEL_LEASE
-from cvl_ci.model.plan import Place
-from cvl_ci.ports import Found, Resource
-from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine, FakePrices, FakeWorkflow
+from cvl_ci.model.plan import Location
+from cvl_ci.ports import InventoryResult, Resource
+from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine, FakePrices, FakeReporter
 
 HOUR = 3600.0
 
@@ -50,9 +50,9 @@ class Account(FakeCloud):
         )
         return name
 
-    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
         found = super().find(lease=lease, places=places)
-        return Found(resources=found.read()[0], asked=found.asked, unproved=self.unproved)
+        return InventoryResult(resources=found.read()[0], asked=found.asked, unproved=self.unproved)
 
     def remove(self, resources: Sequence[Resource]) -> None:
         super().remove([each for each in resources if each.id not in self.stubborn])
@@ -63,19 +63,19 @@ class Stage:
         self.clock = FakeClock()
         self.account = Account(clock=self.clock)
         self.runs = Runs()
-        self.workflow = FakeWorkflow()
+        self.workflow = FakeReporter()
 
     def reap(self, **changed: Any) -> Reaped:
         arguments: dict[str, Any] = {"owner": "cvl/ci", "repository": "cvl/ci", "named": False, "grace": 600.0}
         arguments |= {"dry_run": False, "user_id": "0a1b2c3d", **changed}
-        tools = Tools(
+        tools = ReapPorts(
             clouds=FakeClouds(engine=FakeEngine(cloud=self.account)),
             prices=FakePrices(),
             workflow=self.workflow,
             clock=self.clock,
             runs=self.runs,
         )
-        return reap([Place(cloud="aws")], tools=tools, **arguments)
+        return reap([Location(cloud="aws")], tools=tools, **arguments)
 
 
 @pytest.fixture

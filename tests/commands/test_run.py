@@ -19,7 +19,7 @@ from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError, Req
 from cvl_ci.lease import Owner
 from cvl_ci.model.lease_name import LABEL_DEADLINE
 from cvl_ci.model.outcome import Attempt, Ending, FetchedFile, NodeEnd, Outcome
-from cvl_ci.model.plan import Limits, Needs, Place, RunPlan
+from cvl_ci.model.plan import Limits, Location, ResourceRequest, RunPlan
 from cvl_ci.ports import Fetched, Prices, UnpackStopped
 from cvl_ci.result.benchmark.leg import read as read_leg
 from cvl_ci.result.matrix.failures import INFRASTRUCTURE, Failure
@@ -32,11 +32,11 @@ from tests.support.fakes import (
     FakeEngine,
     FakePrices,
     FakeRecords,
+    FakeReporter,
     FakeStaging,
-    FakeWorkflow,
 )
 
-PLAN = RunPlan(title="digits train", run_commands=("bash train.sh",), places=(Place(cloud="aws"),))
+PLAN = RunPlan(title="digits train", run_commands=("bash train.sh",), places=(Location(cloud="aws"),))
 STEPS = ("warm", "launch", "asked", "created", "follow", "ran", "fetch", "unpack", "down")
 
 
@@ -45,14 +45,14 @@ class House:
         self.clock = FakeClock()
         self.cloud = FakeCloud(self.clock)
         self.engine = FakeEngine(self.cloud)
-        self.workflow = FakeWorkflow()
+        self.workflow = FakeReporter()
         self.records = FakeRecords(folder)
         self.folder = folder
         self.prices: Prices = FakePrices()
         self.interruptible: Callable[[], AbstractContextManager[object]] | None = None
 
     def run(self, plan: RunPlan = PLAN, *, outputs: Path | None = None) -> Outcome:
-        tools = running.Tools(
+        tools = running.RunPorts(
             clouds=FakeClouds(self.engine),
             records=self.records,
             staging=FakeStaging(self.folder),
@@ -213,7 +213,7 @@ def test_a_machine_that_does_not_exist_is_a_wrong_request_that_names_what_there_
     text = "Catalog does not contain any instances satisfying the request: 1x AWS({'A100': 1})."
     failure = WorkerFailed(error="ResourcesUnavailableError", text=text)
     house.engine.failure = in_our_words(failure, was_requested=False)
-    outcome = house.run(replace(PLAN, needs=Needs(accelerators={"A100": 1})))
+    outcome = house.run(replace(PLAN, needs=ResourceRequest(accelerators={"A100": 1})))
     assert (outcome.ending, outcome.exit_code) == (Ending.NEVER_STARTED, 64)
     assert "8 × A100 on aws" in outcome.reason and "1 × A100 on" in outcome.reason
     leg = read_leg(json.dumps(to_json(outcome)).encode())

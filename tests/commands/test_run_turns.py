@@ -12,16 +12,16 @@ import pytest
 
 from cvl_ci.lease import Owner
 from cvl_ci.model.outcome import Ending, FetchedFile, NodeEnd, Outcome
-from cvl_ci.model.plan import Against, RunPlan
+from cvl_ci.model.plan import PairedBase, RunPlan
 from cvl_ci.planning.trials import order
 from cvl_ci.ports import Fetched
-from cvl_ci.result.phrases import headline
 from cvl_ci.result.report import Link, comment, job_summary, marker
 from cvl_ci.result.summary import lines, to_json
+from cvl_ci.result.text import headline
 from tests.commands.test_run import PLAN, House
 from tests.support.fakes import FakeEngine
 
-AGAINST = Against(ref="main", commit="c" * 40, directory=".", setup_commands=(), run_commands=("bash train.sh",))
+AGAINST = PairedBase(ref="main", commit="c" * 40, directory=".", setup_commands=(), run_commands=("bash train.sh",))
 BOTH = replace(PLAN, repeat=5, against=AGAINST)
 NOISE = (1.0, 1.01, 0.99, 1.005, 0.995)
 

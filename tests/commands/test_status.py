@@ -15,13 +15,13 @@ from cvl_ci.cli import main
 from cvl_ci.commands import status
 from cvl_ci.errors import CredentialsError, NotProvedGone, SandboxError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
-from cvl_ci.model.plan import Place
-from cvl_ci.ports import Cloud, Found, LeaseRecord, Resource, Watch
+from cvl_ci.model.plan import Location
+from cvl_ci.ports import Cloud, InventoryResult, LeaseRecord, Resource, Watch
 from cvl_ci.wiring import clouds
 from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine, FakePrices, FakeRecords
 
 NAME, OTHER = "cvl-123-0a1b2c3d", "cvl-456-4e5f6a7b"
-AWS = Place(cloud="aws", region="us-east-1")
+AWS = Location(cloud="aws", region="us-east-1")
 HOUR = 3600.0
 
 
@@ -43,7 +43,7 @@ class Refusing(FakeClouds):
     free: bool = False
 
     @contextmanager
-    def open(self, places: Sequence[Place], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
+    def open(self, places: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
         if places[0].cloud == self.refused:
             raise CredentialsError("The cloud refused our credentials.")
         with super().open(places, user_id=user_id, watch=watch) as cloud:
@@ -67,7 +67,7 @@ class Stage:
             name=name,
             labels={LABEL_OWNER: "cvl-ci", LABEL_RUN: "123-1"},
             deadline=now + HOUR,
-            places=(Place(cloud="aws"),),
+            places=(Location(cloud="aws"),),
             taken_at=now - 60,
             regions=("aws/us-east-1",),
         )
@@ -81,9 +81,11 @@ class Stage:
             seen, labels={**seen.labels, **labels}, instance_type="m6i.large", created_at=hour_ago
         )
 
-    def look(self, *places: Place) -> status.Overview:
+    def look(self, *places: Location) -> status.Overview:
         self.clouds.free = self.free
-        tools = status.Tools(clouds=self.clouds, records=self.records, prices=FakePrices(), clock=self.cloud.clock)
+        tools = status.StatusPorts(
+            clouds=self.clouds, records=self.records, prices=FakePrices(), clock=self.cloud.clock
+        )
         return status.look(places, user_id="0badcafe", unread=self.unread, tools=tools)
 
 
@@ -192,14 +194,14 @@ def test_a_cloud_that_does_not_answer_is_named_and_proves_nothing(stage: Stage) 
 
 def test_a_cloud_that_cannot_be_opened_is_named_and_the_next_one_is_still_asked(stage: Stage) -> None:
     stage.machine()
-    overview = stage.look(Place(cloud="gcp"), AWS)
+    overview = stage.look(Location(cloud="gcp"), AWS)
     assert overview.silent == ("gcp",)
     assert "gcp did not answer" in shown(overview)
     assert [lease.name for lease in overview.leases] == [NAME]
 
 
 def test_a_cloud_that_cannot_be_asked_is_named(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Deaf, "find", lambda *_, **__: Found(unproved=("scp",)))
+    monkeypatch.setattr(Deaf, "find", lambda *_, **__: InventoryResult(unproved=("scp",)))
     overview = stage.look(AWS)
     assert "scp cannot be asked" in shown(overview)
     assert status.verdict(overview) is not None

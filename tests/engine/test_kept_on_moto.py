@@ -11,13 +11,13 @@ import pytest
 
 from cvl_ci.clouds import AwsInventory, Inventories
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
-from cvl_ci.commands.reap.reap import Reaped, Tools, reap
+from cvl_ci.commands.reap.reap import Reaped, ReapPorts, reap
 from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT
-from cvl_ci.model.plan import Place
+from cvl_ci.model.plan import Location
 from cvl_ci.ports import Resource
 from tests.engine.test_reap_on_moto import OURS, REGION, OnMoto, client, running, start
-from tests.support.fakes import FakeClock, FakeWorkflow
+from tests.support.fakes import FakeClock, FakeReporter
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -33,15 +33,15 @@ class AllOver:
 
 
 def reaped(client: Callable[[str], EC2Client]) -> Reaped:
-    tools = Tools(
+    tools = ReapPorts(
         clouds=OnMoto(client),
         prices=CataloguePrices(),
-        workflow=FakeWorkflow(),
+        workflow=FakeReporter(),
         clock=FakeClock(time=time.time()),
         runs=AllOver(),
     )
     return reap(
-        [Place(cloud="aws")],
+        [Location(cloud="aws")],
         owner="cvl/ci",
         repository="cvl/ci",
         named=False,
@@ -57,7 +57,7 @@ def inventory(client: Callable[[str], EC2Client]) -> Inventories:
 
 
 def ours(client: Callable[[str], EC2Client]) -> tuple[Resource, ...]:
-    return inventory(client).find(lease=OURS.name, places=[Place(cloud="aws")]).read()[0]
+    return inventory(client).find(lease=OURS.name, places=[Location(cloud="aws")]).read()[0]
 
 
 def kept(client: Callable[[str], EC2Client], *, until: float) -> None:
@@ -69,7 +69,7 @@ def test_its_labels_are_moved_and_nobody_else_s(client: Callable[[str], EC2Clien
     start(client, 2, OURS.labels(deadline=1_800_000_000))
     start(client, 1, {"Name": "somebody's"})
     kept(client, until=1_900_000_000)
-    found = inventory(client).find(lease=None, places=[Place(cloud="aws")]).read()[0]
+    found = inventory(client).find(lease=None, places=[Location(cloud="aws")]).read()[0]
     assert [each.labels[LABEL_DEADLINE] for each in found if each.kind == "instances"] == ["1900000000"] * 2
     assert [each.labels[LABEL_KEPT] for each in found if each.kind == "instances"] == ["1900000000"] * 2
 

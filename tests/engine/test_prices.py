@@ -11,19 +11,19 @@ import pytest
 from cvl_ci.clouds.catalogue import names as catalogue
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.inputs.locations import CLOUDS
-from cvl_ci.model.plan import Needs, Offer, Place, Spot
+from cvl_ci.model.plan import Location, Offer, ResourceRequest, Spot
 from cvl_ci.ports import Prices
 
 PRICES = CataloguePrices()
-AWS, GCP = Place(cloud="aws"), Place(cloud="gcp")
+AWS, GCP = Location(cloud="aws"), Location(cloud="gcp")
 
 
-def offers(needs: Needs, *places: Place, spot: Spot = Spot.NEVER, prices: Prices = PRICES) -> list[Offer]:
+def offers(needs: ResourceRequest, *places: Location, spot: Spot = Spot.NEVER, prices: Prices = PRICES) -> list[Offer]:
     return list(prices.offers(needs, places=places, spot=spot))
 
 
-def gpu(**counts: int) -> Needs:
-    return Needs(accelerators={name.replace("_", "-"): count for name, count in counts.items()})
+def gpu(**counts: int) -> ResourceRequest:
+    return ResourceRequest(accelerators={name.replace("_", "-"): count for name, count in counts.items()})
 
 
 def test_the_cheapest_machine_with_the_gpu_comes_first() -> None:
@@ -39,16 +39,18 @@ def test_alternatives_compete_by_price() -> None:
 
 
 def test_alternatives_in_order_of_preference_are_not_ranked_by_price() -> None:
-    found = offers(Needs(accelerators={"L40S": 1, "A10G": 1, "T4": 1}, in_order=True), AWS)
+    found = offers(ResourceRequest(accelerators={"L40S": 1, "A10G": 1, "T4": 1}, in_order=True), AWS)
     ranks = [["L40S", "A10G", "T4"].index(name) for offer in found for name in offer.accelerators]
     assert set(ranks) == {0, 1, 2}
     assert ranks == sorted(ranks)
 
 
 def test_exact_sizes_are_exact() -> None:
-    assert {offer.vcpus for offer in offers(Needs(cpus=2, exact=frozenset({"cpus"})), AWS)} == {2}
-    assert offers(Needs(cpus=3, exact=frozenset({"cpus"})), AWS) == []
-    assert {offer.memory_gib for offer in offers(Needs(memory_gib=8, exact=frozenset({"memory_gib"})), AWS)} == {8}
+    assert {offer.vcpus for offer in offers(ResourceRequest(cpus=2, exact=frozenset({"cpus"})), AWS)} == {2}
+    assert offers(ResourceRequest(cpus=3, exact=frozenset({"cpus"})), AWS) == []
+    assert {
+        offer.memory_gib for offer in offers(ResourceRequest(memory_gib=8, exact=frozenset({"memory_gib"})), AWS)
+    } == {8}
 
 
 def test_a_count_is_exact() -> None:
@@ -57,7 +59,7 @@ def test_a_count_is_exact() -> None:
 
 
 def test_places_keep_their_order_and_prices_order_each() -> None:
-    found = offers(gpu(L4=1), AWS, Place(cloud="gcp", region="us-central1"))
+    found = offers(gpu(L4=1), AWS, Location(cloud="gcp", region="us-central1"))
     assert [offer.cloud for offer in found] == ["aws"] * 6 + ["gcp"]
     assert {offer.region for offer in found if offer.cloud == "gcp"} == {"us-central1"}
     assert found[0].hourly_usd <= found[5].hourly_usd
@@ -74,25 +76,25 @@ def test_spot_has_spot_prices_and_fallback_has_all_of_them_first() -> None:
 
 
 def test_without_a_gpu_the_cheapest_with_two_vcpus_is_meant() -> None:
-    found = offers(Needs(), AWS)
+    found = offers(ResourceRequest(), AWS)
     assert (found[0].instance_type, found[0].hourly_usd) == ("m6i.large", 0.096)
     assert all(offer.accelerators == {} for offer in found)
-    assert offers(Needs(cpus=4, memory_gib=16), AWS)[0].instance_type == "m6i.xlarge"
-    assert offers(Needs(cpus=4), AWS)[0].instance_type == "c6i.xlarge"
-    assert offers(Needs(cpus=1000)) == []
+    assert offers(ResourceRequest(cpus=4, memory_gib=16), AWS)[0].instance_type == "m6i.xlarge"
+    assert offers(ResourceRequest(cpus=4), AWS)[0].instance_type == "c6i.xlarge"
+    assert offers(ResourceRequest(cpus=1000)) == []
 
 
 def test_cpus_and_memory_hold_for_a_gpu_too() -> None:
-    found = offers(Needs(accelerators={"T4": 1}, cpus=8, memory_gib=32), AWS)
+    found = offers(ResourceRequest(accelerators={"T4": 1}, cpus=8, memory_gib=32), AWS)
     assert {offer.instance_type for offer in found} == {"g4dn.2xlarge"}
 
 
 def test_a_type_asked_for_is_that_type() -> None:
-    assert {offer.instance_type for offer in offers(Needs(instance_type="g5.xlarge"))} == {"g5.xlarge"}
+    assert {offer.instance_type for offer in offers(ResourceRequest(instance_type="g5.xlarge"))} == {"g5.xlarge"}
 
 
 def test_the_sandbox_has_awss_machines_of_its_two_regions_and_is_no_part_of_any() -> None:
-    found = offers(gpu(L4=1), Place(cloud="sandbox"))
+    found = offers(gpu(L4=1), Location(cloud="sandbox"))
     assert {offer.cloud for offer in found} == {"sandbox"}
     assert {offer.region for offer in found} == {"us-east-1", "us-west-2"}
     assert "sandbox" not in {offer.cloud for offer in offers(gpu(L4=1))}
@@ -104,19 +106,21 @@ def test_the_sandbox_has_awss_machines_of_its_two_regions_and_is_no_part_of_any(
 
 
 def test_a_region_of_a_cloud_with_one_price_everywhere_has_it() -> None:
-    (first, *_) = offers(gpu(A10=1), Place(cloud="lambda", region="us-west-1"))
+    (first, *_) = offers(gpu(A10=1), Location(cloud="lambda", region="us-west-1"))
     assert (first.region, first.hourly_usd) == ("us-west-1", 1.29)
 
 
 @pytest.mark.parametrize(
     ("needs", "place", "never"),
     [
-        (gpu(A100_80GB=1), Place(cloud="gcp"), {3.24335, 2.94582}),
-        (gpu(H100=8), Place(cloud="gcp"), {43.06615}),
-        (gpu(A100=1), Place(cloud="gcp"), {2.42771}),
+        (gpu(A100_80GB=1), Location(cloud="gcp"), {3.24335, 2.94582}),
+        (gpu(H100=8), Location(cloud="gcp"), {43.06615}),
+        (gpu(A100=1), Location(cloud="gcp"), {2.42771}),
     ],
 )
-def test_a_price_nobody_should_believe_is_offered_to_nobody(needs: Needs, place: Place, never: set[float]) -> None:
+def test_a_price_nobody_should_believe_is_offered_to_nobody(
+    needs: ResourceRequest, place: Location, never: set[float]
+) -> None:
     assert not never & {offer.hourly_usd for offer in offers(needs, place)}
     assert offers(needs, place) != []
 
@@ -173,7 +177,7 @@ def test_skypilots_own_catalogue_is_preferred_where_it_lies(tmp_path: Path) -> N
     (l4,) = offers(gpu(L4=1), AWS, prices=prices)
     assert (l4.hourly_usd, l4.vcpus, l4.memory_gib) == (0.7, 4, 16)
     assert offers(gpu(L4=1), AWS, spot=Spot.ALWAYS, prices=prices)[0].hourly_usd == 0.25
-    assert [offer.instance_type for offer in offers(Needs(), AWS, prices=prices)] == ["m6i.large"]
+    assert [offer.instance_type for offer in offers(ResourceRequest(), AWS, prices=prices)] == ["m6i.large"]
     assert offers(gpu(L4=1), GCP, prices=prices) == offers(gpu(L4=1), GCP)
     assert prices.date.startswith("SkyPilot's catalogue as of 2026-09-21 (aws); ")
     assert "aws 00148f2" not in prices.date

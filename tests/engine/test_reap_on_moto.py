@@ -12,12 +12,12 @@ from moto import mock_aws
 
 from cvl_ci.clouds import AwsInventory, Inventories, ec2_clients
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
-from cvl_ci.commands.reap.reap import Reaped, Tools, reap
+from cvl_ci.commands.reap.reap import Reaped, ReapPorts, reap
 from cvl_ci.commands.reap.text import lines
 from cvl_ci.lease import Owner
-from cvl_ci.model.plan import Place
+from cvl_ci.model.plan import Location
 from cvl_ci.ports import Cloud
-from tests.support.fakes import FakeClock, FakeCloud, FakeEngine, FakeWorkflow
+from tests.support.fakes import FakeClock, FakeCloud, FakeEngine, FakeReporter
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -60,11 +60,11 @@ class OnMoto:
 
 
 def reaped(
-    client: Callable[[str], EC2Client], *, dry_run: bool = False, workflow: FakeWorkflow | None = None
+    client: Callable[[str], EC2Client], *, dry_run: bool = False, workflow: FakeReporter | None = None
 ) -> Reaped:
     clock = FakeClock(time=time.time())
-    tools = Tools(clouds=OnMoto(client), prices=CataloguePrices(), workflow=workflow or FakeWorkflow(), clock=clock)
-    places = [Place(cloud="aws")]
+    tools = ReapPorts(clouds=OnMoto(client), prices=CataloguePrices(), workflow=workflow or FakeReporter(), clock=clock)
+    places = [Location(cloud="aws")]
     return reap(
         places, owner="cvl/ci", repository="cvl/ci", named=False, grace=600, dry_run=dry_run, user_id="u", tools=tools
     )
@@ -103,7 +103,7 @@ def test_a_thousand_of_ours_go_within_half_a_minute(client: Callable[[str], EC2C
 def test_one_that_aws_refuses_to_end_keeps_no_other_waiting(client: Callable[[str], EC2Client]) -> None:
     ours = start(client, 7, over())
     client(REGION).modify_instance_attribute(InstanceId=ours[3], DisableApiTermination={"Value": True})
-    workflow = FakeWorkflow()
+    workflow = FakeReporter()
     done = reaped(client, workflow=workflow)
     assert running(client) == {ours[3]}
     assert [resource.id for resource in done.remaining] == [ours[3]]

@@ -19,7 +19,7 @@ from cvl_ci.engine import script
 from cvl_ci.engine.machine import supervise
 from cvl_ci.engine.sky_errors import read_end, read_sums
 from cvl_ci.engine.whole_log import LogSum
-from cvl_ci.model.plan import Against
+from cvl_ci.model.plan import PairedBase
 from tests.engine.test_script import LEASE, Node, plan
 
 FOREVER = str(900_000_000 + os.getpid())
@@ -126,7 +126,7 @@ def test_it_holds_for_setup_and_for_every_turn(node: QuickNode) -> None:
     leaving = f"sleep {FOREVER} & {IN_PLACE}; echo went on"
     done = node.job(plan("true", setup=(leaving,)))
     assert (done.returncode, read_end(0, node.told()).left_behind) == (0, ("sleep",))
-    against = Against(ref="main", commit="c" * 40, directory=".", setup_commands=(), run_commands=(leaving,))
+    against = PairedBase(ref="main", commit="c" * 40, directory=".", setup_commands=(), run_commands=(leaving,))
     began = time.monotonic()
     done = node.job(replace(plan(leaving), repeat=1, against=against))
     took = time.monotonic() - began

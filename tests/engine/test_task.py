@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from cvl_ci.engine import script, task
-from cvl_ci.model.plan import Alternative, CommitCopy, Needs, Place, RunPlan, Secret, Spot, StagedFile
+from cvl_ci.model.plan import Alternative, CommitCopy, Location, ResourceRequest, RunPlan, Secret, Spot, StagedFile
 
 PLAN = RunPlan(
     title="digits-sgd train",
@@ -25,19 +25,19 @@ PLAN = RunPlan(
     files=(StagedFile(path="a", source="/a", bytes=1),),
     env={"A": "1"},
     secrets={"HF_TOKEN": Secret("hf_value")},
-    needs=Needs(accelerators={"L4": 1, "A10G": 1}, cpus=4, memory_gib=16, disk_gb=120),
-    places=(Place(cloud="aws", region="us-east-1"),),
+    needs=ResourceRequest(accelerators={"L4": 1, "A10G": 1}, cpus=4, memory_gib=16, disk_gb=120),
+    places=(Location(cloud="aws", region="us-east-1"),),
 )
 
-ALTERNATIVES = Needs(
+ALTERNATIVES = ResourceRequest(
     alternatives=(
         Alternative(
-            needs=Needs(accelerators={"L4": 1}),
-            place=Place(cloud="aws"),
+            needs=ResourceRequest(accelerators={"L4": 1}),
+            place=Location(cloud="aws"),
             spot=True,
             extra={"labels": {"cvl-lease": "theirs"}},
         ),
-        Alternative(needs=Needs(accelerators={"L4": 1}), place=Place(cloud="gcp")),
+        Alternative(needs=ResourceRequest(accelerators={"L4": 1}), place=Location(cloud="gcp")),
     )
 )
 
@@ -88,7 +88,7 @@ def test_without_a_place_no_infra_is_named() -> None:
 
 
 def test_several_places_are_tried_in_their_order_each_with_each_gpu() -> None:
-    plan = replace(PLAN, places=(Place(cloud="gcp"), Place(cloud="aws", region="r", zone="z")))
+    plan = replace(PLAN, places=(Location(cloud="gcp"), Location(cloud="aws", region="r", zone="z")))
     assert resources(plan)["ordered"] == [
         {"infra": "gcp", "accelerators": {"L4": 1}},
         {"infra": "gcp", "accelerators": {"A10G": 1}},
@@ -99,8 +99,8 @@ def test_several_places_are_tried_in_their_order_each_with_each_gpu() -> None:
 
 def test_gpus_without_an_order_stand_by_their_price_at_each_place() -> None:
     """SkyPilot takes the first entry of a list that it can have, and the quote is of the cheapest."""
-    places = (Place(cloud="gcp"), Place(cloud="aws"))
-    plan = replace(PLAN, places=places, needs=Needs(accelerators={"A100": 8, "L4": 1, "MI300X": 8}))
+    places = (Location(cloud="gcp"), Location(cloud="aws"))
+    plan = replace(PLAN, places=places, needs=ResourceRequest(accelerators={"A100": 8, "L4": 1, "MI300X": 8}))
     entries = resources(plan)["ordered"]
     assert [(entry["infra"], *entry["accelerators"]) for entry in entries] == [
         *(("gcp", name) for name in ("L4", "A100", "MI300X")),
@@ -111,16 +111,18 @@ def test_gpus_without_an_order_stand_by_their_price_at_each_place() -> None:
 
 
 def test_gpus_in_order_of_preference_stay_in_order_at_one_place() -> None:
-    plan = replace(PLAN, needs=Needs(accelerators={"H100": 1, "L4": 1}, in_order=True))
+    plan = replace(PLAN, needs=ResourceRequest(accelerators={"H100": 1, "L4": 1}, in_order=True))
     assert resources(plan)["ordered"] == [
         {"infra": "aws/us-east-1", "accelerators": {"H100": 1}},
         {"infra": "aws/us-east-1", "accelerators": {"L4": 1}},
     ]
-    assert "ordered" not in resources(replace(PLAN, needs=Needs(accelerators={"H100": 1}, in_order=True)))
+    assert "ordered" not in resources(replace(PLAN, needs=ResourceRequest(accelerators={"H100": 1}, in_order=True)))
 
 
 def test_fallback_tries_spot_everywhere_before_any_on_demand() -> None:
-    plan = replace(PLAN, needs=Needs(), places=(Place(cloud="gcp"), Place(cloud="aws")), spot=Spot.FALLBACK)
+    plan = replace(
+        PLAN, needs=ResourceRequest(), places=(Location(cloud="gcp"), Location(cloud="aws")), spot=Spot.FALLBACK
+    )
     tried = resources(plan)["ordered"]
     assert [(entry["infra"], entry.get("use_spot", False)) for entry in tried] == [
         ("gcp", True),
@@ -133,25 +135,27 @@ def test_fallback_tries_spot_everywhere_before_any_on_demand() -> None:
 
 
 def test_the_sandbox_is_aws_in_the_regions_it_emulates() -> None:
-    plan = replace(PLAN, needs=Needs(), places=(Place(cloud="sandbox"),))
+    plan = replace(PLAN, needs=ResourceRequest(), places=(Location(cloud="sandbox"),))
     assert resources(plan)["ordered"] == [{"infra": "aws/us-east-1"}, {"infra": "aws/us-west-2"}]
-    assert resources(replace(plan, places=(Place(cloud="sandbox", region="us-west-2"),)))["infra"] == "aws/us-west-2"
+    assert resources(replace(plan, places=(Location(cloud="sandbox", region="us-west-2"),)))["infra"] == "aws/us-west-2"
 
 
 def test_a_machine_without_gpu_has_two_vcpus_unless_said_otherwise() -> None:
-    assert resources(replace(PLAN, needs=Needs()))["cpus"] == "2+"
-    assert resources(replace(PLAN, needs=Needs(cpus=2.5)))["cpus"] == "2.5+"
-    assert "cpus" not in resources(replace(PLAN, needs=Needs(accelerators={"T4": 1})))
+    assert resources(replace(PLAN, needs=ResourceRequest()))["cpus"] == "2+"
+    assert resources(replace(PLAN, needs=ResourceRequest(cpus=2.5)))["cpus"] == "2.5+"
+    assert "cpus" not in resources(replace(PLAN, needs=ResourceRequest(accelerators={"T4": 1})))
 
 
 def test_an_exact_size_stays_exact() -> None:
-    found = resources(replace(PLAN, needs=Needs(cpus=4, memory_gib=16, exact=frozenset({"cpus", "memory_gib"}))))
+    found = resources(
+        replace(PLAN, needs=ResourceRequest(cpus=4, memory_gib=16, exact=frozenset({"cpus", "memory_gib"})))
+    )
     assert (found["cpus"], found["memory"]) == ("4", "16")
-    assert resources(replace(PLAN, needs=Needs(cpus=4, memory_gib=16)))["memory"] == "16+"
+    assert resources(replace(PLAN, needs=ResourceRequest(cpus=4, memory_gib=16)))["memory"] == "16+"
 
 
 def test_a_type_of_machine_says_it_all() -> None:
-    needs = Needs(accelerators={"A10G": 4}, instance_type="g5.12xlarge", disk_gb=100)
+    needs = ResourceRequest(accelerators={"A10G": 4}, instance_type="g5.12xlarge", disk_gb=100)
     found = resources(replace(PLAN, needs=needs))
     assert found["instance_type"] == "g5.12xlarge"
     assert not {"accelerators", "cpus", "memory"} & found.keys()
@@ -179,8 +183,8 @@ def test_a_users_own_keys_pass_but_never_over_our_limits() -> None:
 
 
 def test_the_labels_of_an_alternative_pass_but_never_over_those_of_the_lease() -> None:
-    own = Alternative(needs=Needs(cpus=4), extra={"labels": {"a": "b", "cvl-lease": "theirs"}})
-    plan = replace(PLAN, needs=Needs(alternatives=(own, Alternative(needs=Needs(cpus=8)))))
+    own = Alternative(needs=ResourceRequest(cpus=4), extra={"labels": {"a": "b", "cvl-lease": "theirs"}})
+    plan = replace(PLAN, needs=ResourceRequest(alternatives=(own, Alternative(needs=ResourceRequest(cpus=8)))))
     found = resources(plan)
     assert found["labels"] == {"cvl-lease": "x"}
     assert found["autostop"] == {"idle_minutes": 80, "down": True, "wait_for": "none"}
@@ -188,9 +192,9 @@ def test_the_labels_of_an_alternative_pass_but_never_over_those_of_the_lease() -
 
 
 def test_an_alternative_without_a_place_may_run_in_each_place_of_the_plan() -> None:
-    here = Alternative(needs=Needs(cpus=4), place=Place(cloud="gcp"))
-    needs = Needs(alternatives=(here, Alternative(needs=Needs(cpus=8))), in_order=True)
-    plan = replace(PLAN, needs=needs, places=(Place(cloud="aws"), Place(cloud="azure")))
+    here = Alternative(needs=ResourceRequest(cpus=4), place=Location(cloud="gcp"))
+    needs = ResourceRequest(alternatives=(here, Alternative(needs=ResourceRequest(cpus=8))), in_order=True)
+    plan = replace(PLAN, needs=needs, places=(Location(cloud="aws"), Location(cloud="azure")))
     tried = resources(plan)["ordered"]
     assert [(each["cpus"], each["infra"]) for each in tried] == [("4+", "gcp"), ("8+", "aws"), ("8+", "azure")]
 
@@ -329,9 +333,9 @@ def test_skypilot_accepts_every_shape_of_task_and_understands_it_as_meant(tmp_pa
     catalogues(tmp_path)
     plans = [
         PLAN,
-        replace(PLAN, needs=Needs(), places=(Place(cloud="sandbox"),), num_nodes=2),
+        replace(PLAN, needs=ResourceRequest(), places=(Location(cloud="sandbox"),), num_nodes=2),
         replace(PLAN, spot=Spot.FALLBACK, image="ubuntu:22.04"),
-        replace(PLAN, needs=Needs(instance_type="g5.xlarge"), places=(Place(cloud="aws"),)),
+        replace(PLAN, needs=ResourceRequest(instance_type="g5.xlarge"), places=(Location(cloud="aws"),)),
         replace(PLAN, places=(), task_extra={"resources": {"ports": 8080}}),
         replace(PLAN, image="ubuntu:22.04", needs=ALTERNATIVES),
     ]

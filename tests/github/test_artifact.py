@@ -16,7 +16,7 @@ import pytest
 from cvl_ci.errors import ArtifactError
 from cvl_ci.github.artifacts.http import BACKOFF
 from cvl_ci.github.artifacts.upload import WorkflowArtifacts
-from cvl_ci.ports import Artifacts, Kept, Uploaded
+from cvl_ci.ports import Artifacts, NotUploaded, Uploaded
 from tests.peers import node
 from tests.peers.results import Results, token
 from tests.support.fakes import FakeClock
@@ -59,7 +59,7 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def uploaded(done: Uploaded | Kept) -> Uploaded:
+def uploaded(done: Uploaded | NotUploaded) -> Uploaded:
     assert isinstance(done, Uploaded), done
     return done
 
@@ -166,7 +166,7 @@ def test_a_used_up_quota_fails_nobody(service: Results, root: Path) -> None:
     service.faults.quota = True
     mine = ours(service)
     done = [mine.artifacts.upload(name, root=root, paths=["empty"]) for name in ("logs", "cost")]
-    assert all(isinstance(each, Kept) and "used up" in each.reason for each in done)
+    assert all(isinstance(each, NotUploaded) and "used up" in each.reason for each in done)
     assert service.seen == ["POST CreateArtifact"] * 2
 
 

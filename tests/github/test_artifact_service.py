@@ -14,7 +14,7 @@ from cvl_ci.github.artifacts import http as module
 from cvl_ci.github.artifacts.http import BACKOFF, Http
 from cvl_ci.github.artifacts.service import Access, access, signatures
 from cvl_ci.github.artifacts.upload import WorkflowArtifacts
-from cvl_ci.ports import Kept
+from cvl_ci.ports import NotUploaded
 from tests.peers.results import JOB, RUN, token
 from tests.support.fakes import FakeClock
 from tests.test_bounded import Answer, dripping_head, only_the_promise_of_an_answer, serving
@@ -54,7 +54,7 @@ def test_without_a_service_files_are_kept_in_the_workspace_and_the_reason_is_giv
 ) -> None:
     artifacts = WorkflowArtifacts(environ={**ENVIRON, **changed}, clock=FakeClock(), mask=lambda secret: None)
     kept = artifacts.upload("outputs", root=tmp_path, paths=["."])
-    assert isinstance(kept, Kept) and why in kept.reason and kept.name == "outputs"
+    assert isinstance(kept, NotUploaded) and why in kept.reason and kept.name == "outputs"
 
 
 @pytest.mark.parametrize("server", ["https://github.com", "https://acme.ghe.com", "http://github.localhost", ""])

@@ -51,7 +51,9 @@ def test_it_is_closed_with_a_word_when_all_of_it_is_fine(kept: Kept) -> None:
     assert kept.said == [(40, "All fine again.")]
 
 
-def test_an_issue_that_no_longer_names_its_legs_is_not_closed_by_a_night_that_measured_nothing(kept: Kept) -> None:
+def test_an_issue_that_no_longer_names_its_legs_is_not_closed_by_a_night_that_measured_nothing(
+    kept: Kept,
+) -> None:
     tell(bad=["aa"])
     kept.issues[40]["body"] = f"{MARKER} edited by hand"
     assert tell().did == "kept open"

@@ -16,7 +16,7 @@ ENDED_AT = 1_763_999_999.0
 ENDED["updated_at"] = "2025-11-24T15:59:59Z"
 
 
-class Asked(list[str]):
+class ProviderCheck(list[str]):
     """What is said when GitHub was asked for a run; the list holds the words."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Asked(list[str]):
 
 def test_a_completed_attempt_ended_when_github_says() -> None:
     with Api(runs={RUN: ENDED}).serving():
-        asked = Asked()
+        asked = ProviderCheck()
         assert asked.ended_at() == ENDED_AT
     assert asked == []
 
@@ -39,7 +39,7 @@ def test_a_completed_attempt_ended_when_github_says() -> None:
 @pytest.mark.parametrize("status", ["queued", "in_progress", "waiting", "requested", "pending", "action_required", ""])
 def test_every_other_status_is_a_living_run(status: str) -> None:
     with Api(runs={RUN: {**ENDED, "status": status, "conclusion": None}}).serving():
-        asked = Asked()
+        asked = ProviderCheck()
         assert asked.ended_at() is None
     assert asked == []
 
@@ -47,7 +47,7 @@ def test_every_other_status_is_a_living_run(status: str) -> None:
 def test_the_attempt_is_asked_for_and_not_the_run() -> None:
     second = RUN.replace("attempts/1", "attempts/2")
     with Api(runs={RUN: ENDED, second: {**ENDED, "status": "in_progress"}}).serving():
-        asked = Asked()
+        asked = ProviderCheck()
         assert asked.ended_at(attempt="1") == ENDED_AT
         assert asked.ended_at(attempt="2") is None
 
@@ -68,7 +68,7 @@ BROKEN: list[Any] = [
 @pytest.mark.parametrize("fault", BROKEN, ids=str)
 def test_no_clear_answer_is_never_an_end_and_is_said_once(fault: Any) -> None:
     with Api(faults={f"GET {RUN}": [fault] * 9}).serving():
-        asked = Asked()
+        asked = ProviderCheck()
         assert asked.ended_at() is None
         assert asked.ended_at() is None
     assert len(asked) <= 1, "one question a run"
@@ -78,13 +78,13 @@ def test_no_clear_answer_is_never_an_end_and_is_said_once(fault: Any) -> None:
 @pytest.mark.parametrize("status", [500, 502, 503])
 def test_a_moment_s_failure_is_asked_again(status: int) -> None:
     with Api(runs={RUN: ENDED}, faults={f"GET {RUN}": [(status, {}, "busy")]}).serving():
-        assert Asked().ended_at() == ENDED_AT
+        assert ProviderCheck().ended_at() == ENDED_AT
 
 
 def test_a_token_that_may_not_ask_is_told_once_with_what_it_takes() -> None:
     refused: Any = (403, {}, '{"message": "Resource not accessible by integration"}')
     with Api(faults={r"GET /repos/cvl/ci/actions/runs/\d+/attempts/1": [refused] * 9}).serving() as api:
-        asked = Asked()
+        asked = ProviderCheck()
         assert [asked.ended_at(run) for run in ("1", "2", "3")] == [None, None, None]
         assert len(api.asked) == 1
     assert len(asked) == 1
@@ -93,7 +93,7 @@ def test_a_token_that_may_not_ask_is_told_once_with_what_it_takes() -> None:
 
 def test_a_run_with_many_machines_is_asked_for_once() -> None:
     with Api(runs={RUN: ENDED}).serving() as api:
-        asked = Asked()
+        asked = ProviderCheck()
         for _ in range(50):
             asked.ended_at()
         assert api.asked == [f"GET {RUN}"]
@@ -102,5 +102,5 @@ def test_a_run_with_many_machines_is_asked_for_once() -> None:
 @pytest.mark.parametrize(("run", "attempt"), [("../../user", "1"), ("1", "x"), ("", ""), ("1", "1/../2")])
 def test_a_label_that_is_no_number_asks_nothing_strange(run: str, attempt: str) -> None:
     with Api().serving() as api:
-        assert Asked().ended_at(run, attempt) is None
+        assert ProviderCheck().ended_at(run, attempt) is None
         assert api.asked == []

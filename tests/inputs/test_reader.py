@@ -11,7 +11,7 @@ from cvl_ci.errors import RequestError
 from cvl_ci.inputs.arguments import AnyOrderParser, add_arguments, from_namespace
 from cvl_ci.inputs.reader import Inputs, from_environment, from_keywords
 from cvl_ci.inputs.table import RUN_OPTIONS
-from cvl_ci.model.plan import Place, Secret, Spot
+from cvl_ci.model.plan import Location, Secret, Spot
 
 
 def typed(line: str, environment: Mapping[str, str] | None = None) -> Inputs:
@@ -45,7 +45,7 @@ def fields_wrong(inputs: Inputs) -> list[str]:
 def test_flags_stand_before_between_and_after_the_words(line: str) -> None:
     inputs = typed(line)
     assert (inputs.work.example, inputs.work.preset, inputs.machine.spot) == ("x", "train", Spot.ALWAYS)
-    assert inputs.location.cloud == (Place(cloud="aws"),)
+    assert inputs.location.cloud == (Location(cloud="aws"),)
     assert inputs.mistakes == ()
 
 
@@ -137,7 +137,7 @@ def test_a_flag_without_its_value_is_a_request_error() -> None:
     ("runner", "cloud"), [("ec2", "aws"), ("gcp", "gcp"), ("azure", "azure"), ("lambda", "lambda")]
 )
 def test_a_runner_names_a_cloud(runner: str, cloud: str) -> None:
-    assert keywords(runner=runner).location.cloud == (Place(cloud=cloud),)
+    assert keywords(runner=runner).location.cloud == (Location(cloud=cloud),)
     assert keywords(runner=runner, cloud=cloud).mistakes == ()
     assert keywords(runner="skypilot").location.cloud is None
 
@@ -148,8 +148,8 @@ def test_a_runner_of_another_cloud_is_a_mistake() -> None:
 
 
 def test_a_region_is_laid_over_the_one_cloud() -> None:
-    assert keywords(cloud="aws", region="us-east-1").location.cloud == (Place(cloud="aws", region="us-east-1"),)
-    assert keywords(runner="ec2", region="us-east-1").location.cloud == (Place(cloud="aws", region="us-east-1"),)
+    assert keywords(cloud="aws", region="us-east-1").location.cloud == (Location(cloud="aws", region="us-east-1"),)
+    assert keywords(runner="ec2", region="us-east-1").location.cloud == (Location(cloud="aws", region="us-east-1"),)
     assert fields_wrong(keywords(region="us-east-1")) == ["region"]
     assert fields_wrong(keywords(cloud="aws,gcp", region="us-east-1")) == ["region"]
 

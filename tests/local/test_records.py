@@ -10,14 +10,14 @@ import pytest
 
 from cvl_ci.errors import EngineError
 from cvl_ci.local.lease_records import FileRecords
-from cvl_ci.model.plan import Place
+from cvl_ci.model.plan import Location
 from cvl_ci.ports import LeaseRecord, Records
 
 RECORD = LeaseRecord(
     name="cvl-3f9a1c-digits",
     labels={"cvl-lease": "3f9a1c"},
     deadline=1_790_003_600.5,
-    places=(Place(cloud="aws", region="us-east-1"), Place(cloud="lambda")),
+    places=(Location(cloud="aws", region="us-east-1"), Location(cloud="lambda")),
     taken_at=1_790_000_000.0,
     regions=("aws/us-east-1",),
 )

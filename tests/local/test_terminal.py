@@ -19,7 +19,7 @@ from cvl_ci.local.console.cost_meter import Meter
 from cvl_ci.local.console.status_line import StatusLine, clip
 from cvl_ci.local.console.terminal import ACTIVITIES, Terminal
 from cvl_ci.model.outcome import Phase
-from cvl_ci.ports import Workflow
+from cvl_ci.ports import RunReporter
 from cvl_ci.result.masks import Masks
 from cvl_ci.result.summary import lines
 from tests.github.runner import Runner
@@ -63,7 +63,7 @@ def written(stream: object) -> str:
 
 
 def test_it_is_a_workflow() -> None:
-    workflow: Workflow = a_terminal()[0]
+    workflow: RunReporter = a_terminal()[0]
     workflow.progress("")
 
 

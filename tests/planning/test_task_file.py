@@ -11,7 +11,7 @@ import pytest
 from cvl_ci.clouds.catalogue.names import ACCELERATORS
 from cvl_ci.inputs.reader import Inputs, from_keywords
 from cvl_ci.inputs.run_inputs import MachineInputs, VariableInputs
-from cvl_ci.model.plan import Alternative, Needs, Place, Secret, Spot
+from cvl_ci.model.plan import Alternative, Location, ResourceRequest, Secret, Spot
 from cvl_ci.planning import build_plan, task_file
 from cvl_ci.planning.safe_yaml import Unreadable
 from cvl_ci.planning.task_file import TaskFile
@@ -56,8 +56,8 @@ def test_everything_we_must_know_is_read() -> None:
         "pip install x",
         "python train.py",
     )
-    assert task.needs == Needs(accelerators={"L4": 1, "A10G": 1}, cpus=4, memory_gib=16, disk_gb=200)
-    assert task.places == (Place(cloud="aws", region="us-east-1"),)
+    assert task.needs == ResourceRequest(accelerators={"L4": 1, "A10G": 1}, cpus=4, memory_gib=16, disk_gb=200)
+    assert task.places == (Location(cloud="aws", region="us-east-1"),)
     assert (task.spot, task.image) == (Spot.ALWAYS, "ubuntu:22.04")
     assert task.env == {"A": "1", "B": "two"}
     assert task.secrets == {"TOKEN": Secret("abc")}
@@ -110,23 +110,23 @@ def test_an_own_cluster_has_its_own_names_of_gpus() -> None:
 @pytest.mark.parametrize(
     ("line", "needs"),
     [
-        ("cpus: 4", Needs(cpus=4, exact=frozenset({"cpus"}), disk_gb=256)),
-        ("cpus: 4+", Needs(cpus=4, disk_gb=256)),
-        ("memory: 16", Needs(memory_gib=16, exact=frozenset({"memory_gib"}), disk_gb=256)),
-        ("memory: 512MB+", Needs(memory_gib=0.5, disk_gb=256)),
-        ("memory: 8x", Needs(memory_per_vcpu=8, disk_gb=256)),
-        ("disk_size: 1TB", Needs(disk_gb=1024)),
-        ("disk_size: 50", Needs(disk_gb=50)),
+        ("cpus: 4", ResourceRequest(cpus=4, exact=frozenset({"cpus"}), disk_gb=256)),
+        ("cpus: 4+", ResourceRequest(cpus=4, disk_gb=256)),
+        ("memory: 16", ResourceRequest(memory_gib=16, exact=frozenset({"memory_gib"}), disk_gb=256)),
+        ("memory: 512MB+", ResourceRequest(memory_gib=0.5, disk_gb=256)),
+        ("memory: 8x", ResourceRequest(memory_per_vcpu=8, disk_gb=256)),
+        ("disk_size: 1TB", ResourceRequest(disk_gb=1024)),
+        ("disk_size: 50", ResourceRequest(disk_gb=50)),
     ],
 )
-def test_sizes_mean_what_skypilot_means_by_them(line: str, needs: Needs) -> None:
+def test_sizes_mean_what_skypilot_means_by_them(line: str, needs: ResourceRequest) -> None:
     task = read(f"run: x\nresources: {{{line}}}".encode())
     assert (task.wrong, task.needs) == ((), needs)
 
 
 def test_cloud_region_and_zone_are_one_place() -> None:
     task = read(b"run: x\nresources: {cloud: aws, region: us-east-1, zone: us-east-1a}")
-    assert task.places == (Place(cloud="aws", region="us-east-1", zone="us-east-1a"),)
+    assert task.places == (Location(cloud="aws", region="us-east-1", zone="us-east-1a"),)
 
 
 def test_an_image_that_is_no_docker_image_is_passed_on() -> None:
@@ -284,7 +284,7 @@ def test_a_size_that_skypilot_would_choose_otherwise_is_told() -> None:
 
 def test_the_sandbox_is_a_place_for_a_task_too() -> None:
     assert read(b"run: x\nresources: {infra: sandbox/us-west-2}").places == (
-        Place(cloud="sandbox", region="us-west-2"),
+        Location(cloud="sandbox", region="us-west-2"),
     )
 
 
@@ -303,10 +303,11 @@ def test_each_alternative_has_its_own_machine_place_and_use_of_spot() -> None:
     first, second = task.needs.alternatives
     assert (task.wrong, task.places, task.spot) == ((), (first.place, second.place), Spot.FALLBACK)
     assert first == Alternative(
-        needs=Needs(accelerators={"L4": 1}, cpus=4, disk_gb=256), place=Place(cloud="aws", region="us-east-1")
+        needs=ResourceRequest(accelerators={"L4": 1}, cpus=4, disk_gb=256),
+        place=Location(cloud="aws", region="us-east-1"),
     )
-    assert second.needs == Needs(accelerators={"A100": 2}, cpus=4, disk_gb=256)
-    assert (second.place, second.spot, second.extra) == (Place(cloud="gcp"), True, {"disk_tier": "best"})
+    assert second.needs == ResourceRequest(accelerators={"A100": 2}, cpus=4, disk_gb=256)
+    assert (second.place, second.spot, second.extra) == (Location(cloud="gcp"), True, {"disk_tier": "best"})
     assert task.warnings == (
         "resources.any_of[1].autostop is not used: a run ends its machine by itself.",
         "The price does not include the disk's tier, which the task requests.",
@@ -330,7 +331,7 @@ def test_a_region_of_any_cloud_is_looked_up() -> None:
     for words in ("infra: '*/us-x/us-x-1'", "region: us-x, zone: us-x-1"):
         content = f"run: x\nresources: {{{words}}}".encode()
         task = task_file.read(content, known_gpus=ACCELERATORS, clouds_with=lambda region, _needs: [f"c-{region}"])
-        assert (task.wrong, task.places) == ((), (Place(cloud="c-us-x", region="us-x", zone="us-x-1"),))
+        assert (task.wrong, task.places) == ((), (Location(cloud="c-us-x", region="us-x", zone="us-x-1"),))
 
 
 def test_a_variable_is_text_as_skypilot_writes_it() -> None:

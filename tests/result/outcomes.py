@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cvl_ci.model.outcome import Asked, Attempt, Cost, Ending, FetchedFile, Kept, Launch, NodeEnd, Outcome, Release
+from cvl_ci.model.outcome import (
+    Attempt,
+    Cost,
+    Ending,
+    FetchedFile,
+    KeptMachines,
+    Launch,
+    NodeEnd,
+    Outcome,
+    ProviderCheck,
+    Release,
+)
 
 GONE = Release(
     gone=True,
     at=1_790_000_000.0,
-    asked=(Asked(provider="aws", region="us-east-1", kinds=("machines", "disks", "addresses")),),
+    asked=(ProviderCheck(provider="aws", region="us-east-1", kinds=("machines", "disks", "addresses")),),
 )
 
 ON_AWS = Launch(
@@ -109,8 +120,8 @@ NO_CAPACITY = Outcome(
         gone=True,
         at=1_790_000_000.0,
         asked=(
-            Asked(provider="aws", region="us-east-1", kinds=("machines", "disks")),
-            Asked(provider="gcp", region="us-central1", kinds=("machines", "disks")),
+            ProviderCheck(provider="aws", region="us-east-1", kinds=("machines", "disks")),
+            ProviderCheck(provider="gcp", region="us-central1", kinds=("machines", "disks")),
         ),
     ),
     advice="Allow more places (--cloud aws,gcp,lambda), another GPU (--gpu '{L4:1, A10G:1}'), or --spot fallback.",
@@ -142,8 +153,10 @@ NOT_PROVED_GONE = replace(
         gone=False,
         at=1_790_000_000.0,
         asked=(
-            Asked(provider="aws", region="us-east-1", kinds=("machines", "disks"), left=("i-0abc12 (running)",)),
-            Asked(provider="aws", region="us-west-2", kinds=("machines",), error="RequestLimitExceeded"),
+            ProviderCheck(
+                provider="aws", region="us-east-1", kinds=("machines", "disks"), left=("i-0abc12 (running)",)
+            ),
+            ProviderCheck(provider="aws", region="us-west-2", kinds=("machines",), error="RequestLimitExceeded"),
         ),
         unproved=("lambda",),
     ),
@@ -212,7 +225,7 @@ KEPT = replace(
         GONE,
         gone=False,
         asked=(replace(GONE.asked[0], left=("i-0a1b2c3d4e5f60718 (running)",)),),
-        kept=Kept(until=1_790_000_600.0, ways_in=("ssh ubuntu@203.0.113.7",)),
+        kept=KeptMachines(until=1_790_000_600.0, ways_in=("ssh ubuntu@203.0.113.7",)),
     ),
 )
 """For ten minutes, by keep_on_failure."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cvl_ci.model.outcome import Asked, Phase
+from cvl_ci.model.outcome import Phase, ProviderCheck
 from cvl_ci.result.receipt import AFTERWARDS, MACHINE, MAIN, Receipt, table
 
-CLEAN = Asked(provider="aws", region="us-east-1", kinds=("instances",))
+CLEAN = ProviderCheck(provider="aws", region="us-east-1", kinds=("instances",))
 CAUGHT = Receipt(
     phase=Phase.RUNNING,
     kill="SIGTERM",

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from cvl_ci.model.outcome import Asked, Ending, FetchedFile, GpuUse, NodeEnd, Outcome
-from cvl_ci.result.phrases import ENDINGS, answer
+from cvl_ci.model.outcome import Ending, FetchedFile, GpuUse, NodeEnd, Outcome, ProviderCheck
 from cvl_ci.result.summary import lines, to_json
+from cvl_ci.result.text import ENDINGS, answer
 from tests import golden
 from tests.result.outcomes import EVERY, FAILED, HOSTILE, KEPT, NO_CAPACITY, NOT_PROVED_GONE, NOTHING_ASKED, SUCCEEDED
 
@@ -116,7 +116,7 @@ def test_json_says_what_is_proved_gone() -> None:
 
 
 def test_the_receipt_says_whom_it_asked_about_what_and_what_was_not_looked_at() -> None:
-    asked = Asked(
+    asked = ProviderCheck(
         provider="gcp",
         region="project p",
         kinds=("instances", "disks"),

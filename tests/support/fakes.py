@@ -10,19 +10,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cvl_ci.errors import CvlError, EngineError
-from cvl_ci.model.outcome import Asked, Attempt, FetchedFile, Launch, NodeEnd, Outcome, Phase
-from cvl_ci.model.plan import CommitCopy, Needs, Offer, Place, RunPlan, Spot, StagedFile
+from cvl_ci.model.outcome import Attempt, FetchedFile, Launch, NodeEnd, Outcome, Phase, ProviderCheck
+from cvl_ci.model.plan import CommitCopy, Location, Offer, ResourceRequest, RunPlan, Spot, StagedFile
 from cvl_ci.ports import (
     Attempting,
     Began,
     Cloud,
     Fetched,
-    Found,
+    InventoryResult,
     JobEnd,
-    Kept,
     LaunchRequest,
     LeaseRecord,
     Line,
+    NotUploaded,
     Resource,
     Uploaded,
     Watch,
@@ -77,14 +77,15 @@ class FakeCloud:
     def running(self) -> list[str]:
         return [name for name, machine in self.machines.items() if machine.state == "running"]
 
-    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
         self.asked += 1
         self.clock.sleep(0.1)
         regions = sorted({place.region or "us-east-1" for place in places}) or ["us-east-1"]
         if self.silent:
-            return Found(
+            return InventoryResult(
                 asked=tuple(
-                    Asked(provider="aws", region=each, kinds=("instances",), error="no answer") for each in regions
+                    ProviderCheck(provider="aws", region=each, kinds=("instances",), error="no answer")
+                    for each in regions
                 )
             )
         seen = []
@@ -97,7 +98,7 @@ class FakeCloud:
             ):
                 seen.append(self.machines[name])
         asked = tuple(
-            Asked(
+            ProviderCheck(
                 provider="aws",
                 region=region,
                 kinds=("instances",),
@@ -105,7 +106,7 @@ class FakeCloud:
             )
             for region in regions
         )
-        return Found(resources=tuple(seen), asked=asked)
+        return InventoryResult(resources=tuple(seen), asked=asked)
 
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
         if self.refuse_labels:
@@ -225,10 +226,10 @@ class FakeEngine:
 @dataclass
 class FakeClouds:
     engine: FakeEngine
-    opened: list[Sequence[Place]] = field(default_factory=list)
+    opened: list[Sequence[Location]] = field(default_factory=list)
 
     @contextmanager
-    def open(self, places: Sequence[Place], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
+    def open(self, places: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
         self.opened.append(places)
         yield Cloud(engine=self.engine, inventory=self.engine.cloud)
 
@@ -264,7 +265,7 @@ class FakeStaging:
 
 
 @dataclass
-class FakeWorkflow:
+class FakeReporter:
     said: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     remote_lines: list[str] = field(default_factory=list)
@@ -317,12 +318,12 @@ class FakeArtifacts:
 
     def upload(
         self, name: str, *, root: Path, paths: Sequence[str], retention_days: int | None = None
-    ) -> Uploaded | Kept:
+    ) -> Uploaded | NotUploaded:
         self.at(f"upload {name}")
         if self.broken is not None:
             raise self.broken
         if self.kept:
-            return Kept(name=name, reason=self.kept)
+            return NotUploaded(name=name, reason=self.kept)
         self.held[name] = (root, paths)
         self.retention.append(retention_days)
         found = [path for each in paths for path in ([root / each] if (root / each).is_file() else root.rglob("*"))]
@@ -363,7 +364,7 @@ class FakePage:
 class FakePrices:
     date = "a Tuesday"
 
-    def offers(self, needs: Needs, *, places: Sequence[Place], spot: Spot) -> Sequence[Offer]:
+    def offers(self, needs: ResourceRequest, *, places: Sequence[Location], spot: Spot) -> Sequence[Offer]:
         return [
             Offer(
                 cloud="aws",

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from cvl_ci.clouds.aws import queries
 from cvl_ci.clouds.aws.clients import account_regions, ec2_clients
 from cvl_ci.errors import EngineError
-from cvl_ci.model.outcome import Asked
-from cvl_ci.model.plan import Place
-from cvl_ci.ports import Found, Inventory, Resource
+from cvl_ci.model.outcome import ProviderCheck
+from cvl_ci.model.plan import Location
+from cvl_ci.ports import Inventory, InventoryResult, Resource
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -48,17 +48,19 @@ class AwsInventory:
         self._regions = regions
         self._provider = provider
 
-    def find(self, *, lease: str | None, places: Sequence[Place]) -> Found:
+    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
         named = [place.region for place in places if place.region]
         open_ended = not places or any(place.region is None for place in places)
         try:
             regions = sorted(set(self._regions() if open_ended else []) | set(named))
         except Exception as error:  # noqa: BLE001  an unknown place to look is not clean
             problem = f"which regions there are: {error}"[:300]
-            return Found(asked=(Asked(provider=self._provider, region="", kinds=queries.KINDS, error=problem),))
+            return InventoryResult(
+                asked=(ProviderCheck(provider=self._provider, region="", kinds=queries.KINDS, error=problem),)
+            )
         with ThreadPoolExecutor(max_workers=8) as pool:
             answers = list(pool.map(lambda region: self._ask(region, lease), regions))
-        return Found(
+        return InventoryResult(
             resources=tuple(resource for resources, _ in answers for resource in resources),
             asked=tuple(check for _, check in answers),
         )
@@ -103,20 +105,20 @@ class AwsInventory:
             for start in range(0, len(ids), size):
                 yield from _refusals(end, ids[start : start + size], kind)
 
-    def _ask(self, region: str, lease: str | None) -> tuple[list[Resource], Asked]:
+    def _ask(self, region: str, lease: str | None) -> tuple[list[Resource], ProviderCheck]:
         kinds: tuple[str, ...] = queries.KINDS
         try:
             client = self._client(region)
             main = list(queries.of_lease(client, lease) if lease else queries.of_everybody(client))
             extra, why = _extra(client, lease)
         except Exception as error:  # noqa: BLE001  any error: no answer is not clean
-            return [], Asked(provider=self._provider, region=region, kinds=kinds, error=f"{error}"[:300])
+            return [], ProviderCheck(provider=self._provider, region=region, kinds=kinds, error=f"{error}"[:300])
         by_id = {
             resource.id: resource for resource in (self._resource(region, kind, raw) for kind, raw in (*main, *extra))
         }
         leftovers = tuple(f"{resource.id} ({resource.state})" for resource in by_id.values() if not resource.ending)
         kinds = kinds if why else (*kinds, queries.EXTRA)
-        return list(by_id.values()), Asked(
+        return list(by_id.values()), ProviderCheck(
             provider=self._provider, region=region, kinds=kinds, left=leftovers, skipped=why
         )
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cvl_ci.clouds import http
 from cvl_ci.clouds.programs import programs
 from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, moment, named, shared
-from cvl_ci.model.plan import Place
+from cvl_ci.model.plan import Location
 from cvl_ci.ports import Inventory, Resource
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Azure:
         self._token: Token | None = None
         self._token_session: tuple[Token, Session] | None = None
 
-    def scopes(self, places: Sequence[Place]) -> Sequence[str]:
+    def scopes(self, places: Sequence[Location]) -> Sequence[str]:
         return [f"subscription {self._current_token().subscription}"]
 
     def look(self, scope: str, *, lease: str | None) -> Look:

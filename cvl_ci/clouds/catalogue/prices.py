@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from cvl_ci.clouds.catalogue import names, sky_files
-from cvl_ci.model.plan import SANDBOX, Needs, Offer, Place, Spot
+from cvl_ci.model.plan import SANDBOX, Location, Offer, ResourceRequest, Spot
 
 LEAST_CPUS = 2.0
 """The least CPUs of a machine without GPU, if the task names no number."""
@@ -65,10 +65,10 @@ class CataloguePrices:
         parts += [f"SkyPilot's catalogue at undated commits ({baked})"] if baked else []
         return "; ".join(parts)
 
-    def offers(self, needs: Needs, *, places: Sequence[Place], spot: Spot) -> Sequence[Offer]:
+    def offers(self, needs: ResourceRequest, *, places: Sequence[Location], spot: Spot) -> Sequence[Offer]:
         if needs.alternatives:
             return self._offers_of(needs, places=places)
-        anywhere: Sequence[Place | None] = places or [None]
+        anywhere: Sequence[Location | None] = places or [None]
         tries = {Spot.NEVER: [False], Spot.ALWAYS: [True], Spot.FALLBACK: [True, False]}[spot]
         ranks = {name: rank for rank, name in enumerate(needs.accelerators)} if needs.in_order else {}
 
@@ -83,7 +83,7 @@ class CataloguePrices:
         ]
         return _unique(candidates)
 
-    def _offers_of(self, needs: Needs, *, places: Sequence[Place]) -> Sequence[Offer]:
+    def _offers_of(self, needs: ResourceRequest, *, places: Sequence[Location]) -> Sequence[Offer]:
         """Return the offers of a task's alternatives. An alternative without a place may run in `places`."""
         offers = [
             offer
@@ -110,7 +110,7 @@ class CataloguePrices:
             self._rows[cloud] = tuple(self._read(cloud))
         return self._rows[cloud]
 
-    def _at(self, place: Place | None, needs: Needs, *, on_spot: bool) -> Iterator[Offer]:
+    def _at(self, place: Location | None, needs: ResourceRequest, *, on_spot: bool) -> Iterator[Offer]:
         # "any" does not include the sandbox: only its own name selects it.
         for cloud in [place.cloud] if place else self.clouds():
             rows: Iterable[MachineRow] = self.machine_rows(cloud)
@@ -180,7 +180,7 @@ def _trusted(row: MachineRow) -> MachineRow:
     return replace(row, spot=None) if (row.cloud, row.name, row.region) in _DISTRUSTED_SPOT else row
 
 
-def _does(row: MachineRow, needs: Needs) -> bool:
+def _does(row: MachineRow, needs: ResourceRequest) -> bool:
     if needs.instance_type:
         return row.name == needs.instance_type
     if needs.accelerators:

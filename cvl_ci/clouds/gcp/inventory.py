@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cvl_ci.clouds import http
 from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, moment, named, shared
 from cvl_ci.model.lease_name import ANY_NAME_EXPRESSION, CLUSTER_TAG, LABEL_LEASE
-from cvl_ci.model.plan import Place
+from cvl_ci.model.plan import Location
 from cvl_ci.ports import Inventory, Resource
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Gcp:
     def _signed_in(self) -> tuple[Session, str]:
         return self._sign_in()
 
-    def scopes(self, places: Sequence[Place]) -> Sequence[str]:
+    def scopes(self, places: Sequence[Location]) -> Sequence[str]:
         return [f"project {self._signed_in[1]}"]
 
     def look(self, scope: str, *, lease: str | None) -> Look:

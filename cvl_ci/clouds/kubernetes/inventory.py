@@ -16,7 +16,7 @@ from cvl_ci.clouds import http
 from cvl_ci.clouds.programs import programs
 from cvl_ci.clouds.provider import Look, ProviderInventory, is_ours, moment, named, shared
 from cvl_ci.model.lease_name import CLUSTER_TAG
-from cvl_ci.model.plan import Place
+from cvl_ci.model.plan import Location
 from cvl_ci.ports import Inventory, Resource
 
 SECONDS = "--request-timeout=20s"
@@ -33,7 +33,7 @@ class Kubernetes:
     def __init__(self, run: Callable[[Sequence[str]], str]) -> None:
         self._run = run
 
-    def scopes(self, places: Sequence[Place]) -> Sequence[str]:
+    def scopes(self, places: Sequence[Location]) -> Sequence[str]:
         """Return the contexts of the places. A context's name may contain slashes, at which a place is cut."""
         named_ones = ["/".join(part for part in (place.region, place.zone) if part) for place in places]
         contexts = list(dict.fromkeys(context for context in named_ones if context))

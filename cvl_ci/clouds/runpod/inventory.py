@@ -18,7 +18,7 @@ from typing import Any
 from cvl_ci.clouds import http
 from cvl_ci.clouds.key_session import KeySession
 from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, named
-from cvl_ci.model.plan import Place
+from cvl_ci.model.plan import Location
 from cvl_ci.ports import Inventory, Resource
 
 API = "https://rest.runpod.io/v1"
@@ -39,7 +39,7 @@ class RunPod:
     def __init__(self, key: Callable[[], str]) -> None:
         self._api = KeySession(key)
 
-    def scopes(self, places: Sequence[Place]) -> Sequence[str]:
+    def scopes(self, places: Sequence[Location]) -> Sequence[str]:
         """Return one scope: one answer lists all regions."""
         return ["every region"]
 

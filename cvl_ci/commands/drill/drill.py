@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from cvl_ci.errors import NOTHING_STARTED, CvlError, Mistake, NotProvedGone, RequestError
+from cvl_ci.errors import NOTHING_STARTED, CvlError, InputProblem, NotProvedGone, RequestError
 from cvl_ci.inputs import drill_inputs as words
 from cvl_ci.model.outcome import Phase
-from cvl_ci.model.plan import RELEASE_MINUTES, SANDBOX, Place
-from cvl_ci.ports import Clock, Cloud, Clouds, Event, Found
+from cvl_ci.model.plan import RELEASE_MINUTES, SANDBOX, Location
+from cvl_ci.ports import Clock, Cloud, Clouds, Event, InventoryResult
 from cvl_ci.result.receipt import AFTERWARDS, MACHINE, MAIN, REAPER, Receipt
 
 SETTLE_SECONDS = 10.0
@@ -78,7 +78,7 @@ class Ground(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tools:
+class DrillPorts:
     """Ports that drills need. `say`: writes one line of progress."""
 
     clouds: Clouds
@@ -94,21 +94,21 @@ class DrillRequest:
 
 
 def requested_drills(
-    *, phase: str | None, kill: str | None, everything: bool, place: Place | None, server: str
+    *, phase: str | None, kill: str | None, everything: bool, place: Location | None, server: str
 ) -> list[DrillRequest]:
     """Return the requested drills. Raises RequestError with all mistakes, and with the reason for an impossible kill.
 
     `server`: the address of the API server that would drive a run there, empty without one.
     """
     problem = "is missing: name a cloud, such as `sandbox`"
-    mistakes = [] if place else [Mistake(field="--cloud", value="", problem=problem)]
+    mistakes = [] if place else [InputProblem(field="--cloud", value="", problem=problem)]
     if everything and (phase or kill):
-        mistakes.append(Mistake(field="--all", value="", problem="runs every phase and every kill: name no other"))
+        mistakes.append(InputProblem(field="--all", value="", problem="runs every phase and every kill: name no other"))
     for name, value in (("--phase", phase), ("--kill", kill)):
         if not value and not everything:
-            mistakes.append(Mistake(field=name, value="", problem="is missing: name it, or use --all"))
+            mistakes.append(InputProblem(field=name, value="", problem="is missing: name it, or use --all"))
     if place and kill and (why := refusal(kill, place=place, server=server)):
-        mistakes.append(Mistake(field="--kill", value=kill, problem=f"is not possible here: {why}"))
+        mistakes.append(InputProblem(field="--kill", value=kill, problem=f"is not possible here: {why}"))
     if mistakes or place is None:
         raise RequestError(mistakes)
     if phase and kill:
@@ -117,7 +117,7 @@ def requested_drills(
     return [DrillRequest(phase=Phase(kill_name), kill=death) for kill_name in words.PHASES for death in deaths]
 
 
-def refusal(kill: str, *, place: Place, server: str) -> str:
+def refusal(kill: str, *, place: Location, server: str) -> str:
     """Return why a run there cannot die of this; empty: it can."""
     if kill == words.API_SERVER:
         if server:
@@ -130,7 +130,7 @@ def refusal(kill: str, *, place: Place, server: str) -> str:
     return ""
 
 
-def drill(requests: Sequence[DrillRequest], *, place: Place, user_id: str, tools: Tools) -> list[Receipt]:
+def drill(requests: Sequence[DrillRequest], *, place: Location, user_id: str, tools: DrillPorts) -> list[Receipt]:
     """Run the drills one after the other, on one opened cloud: a sandbox must outlive the run that is killed."""
     receipts = []
     with tools.clouds.open([place], user_id=user_id, watch=_silent) as cloud:
@@ -148,9 +148,9 @@ def drill(requests: Sequence[DrillRequest], *, place: Place, user_id: str, tools
 class _Drill:
     """One drill."""
 
-    def __init__(self, request: DrillRequest, *, place: Place, cloud: Cloud, tools: Tools) -> None:
+    def __init__(self, request: DrillRequest, *, place: Location, cloud: Cloud, tools: DrillPorts) -> None:
         self._wanted, self._place, self._cloud = request, place, cloud
-        self._asked_about = Place(cloud=cloud.through) if cloud.through else place
+        self._asked_about = Location(cloud=cloud.through) if cloud.through else place
         self._clock, self._ground, self._say = tools.clock, tools.ground, tools.say
         self._latest = tools.clock.now() + _longest_minutes(request) * 60
         """The moment by which the machine must have ended itself."""
@@ -269,7 +269,7 @@ class _Drill:
             return self._ground.type(["reap", "--cloud", str(self._place), "--grace", "0"])
         return None
 
-    def _until_none(self, worker: Run | None) -> tuple[Found, float | None]:
+    def _until_none(self, worker: Run | None) -> tuple[InventoryResult, float | None]:
         """Return the last answer, and the monotonic moment since which it shows none; None: resources remain."""
         since: float | None = None
         patience = WORK_SECONDS if worker else max(AFTERWARDS_SECONDS, self._latest - self._clock.now())
@@ -290,14 +290,14 @@ class _Drill:
         """Return the line that gets the credit: main, if the provider accepted main's request before main died."""
         return MAIN if self._wanted.phase is Phase.RELEASING and not receipt.seen_after_kill else line
 
-    def _look(self) -> Found:
+    def _look(self) -> InventoryResult:
         """Ask the provider, and no other source. A cloud out of reach gives no answer."""
         try:
             return self._cloud.inventory.find(lease=self._run.lease or None, places=[self._asked_about])
         except CvlError:
-            return Found()
+            return InventoryResult()
 
-    def _receipt(self, answer: Found) -> Receipt:
+    def _receipt(self, answer: InventoryResult) -> Receipt:
         return Receipt(
             phase=self._wanted.phase,
             kill=self._wanted.kill,
@@ -321,7 +321,7 @@ def _task(request: DrillRequest) -> str:
     )
 
 
-def _options(request: DrillRequest, place: Place) -> list[str]:
+def _options(request: DrillRequest, place: Location) -> list[str]:
     provisioning, runtime, heartbeat = _minutes(request)
     return [
         *("--cloud", str(place), "--gpu", "none"),

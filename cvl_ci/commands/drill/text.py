@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cvl_ci.errors import CvlError, NotProvedGone
-from cvl_ci.result import phrases
+from cvl_ci.result import text
 from cvl_ci.result.receipt import LINES, Receipt
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import duration, moment
@@ -15,7 +15,7 @@ def lines(receipt: Receipt) -> Iterator[str]:
     yield f"{receipt.kill} while {receipt.phase.value} (lease {plain(receipt.lease) or 'none'}): {_verdict(receipt)}"
     yield f"  the provider was last asked at {moment(receipt.at)}"
     for check in receipt.checks:
-        yield f"  {phrases.answer(check)}"
+        yield f"  {text.answer(check)}"
     if not receipt.checks:
         yield "  no provider could be asked: nothing is proved"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cvl_ci.errors import Mistake, RequestError
-from cvl_ci.model.plan import Place, RunPlan
+from cvl_ci.errors import InputProblem, RequestError
+from cvl_ci.model.plan import Location, RunPlan
 from cvl_ci.ports import Prices
 
 
@@ -22,11 +22,11 @@ def name_clouds(plan: RunPlan, usable: Sequence[str], prices: Prices) -> RunPlan
     fitting = [cloud for cloud in usable if cloud not in plan.avoid]
     if not fitting:
         problem = f"leaves {', '.join(usable)}: there are credentials for them, and they cannot run this work"
-        raise RequestError([Mistake(field="cloud", value="any", problem=problem)])
+        raise RequestError([InputProblem(field="cloud", value="any", problem=problem)])
     cheapest: dict[str, float] = {}
     for offer in prices.offers(plan.needs, places=(), spot=plan.spot):
         cheapest[offer.cloud] = min(offer.hourly_usd, cheapest.get(offer.cloud, offer.hourly_usd))
     ordered = sorted(fitting, key=lambda cloud: (cheapest.get(cloud, float("inf")), fitting.index(cloud)))
     # Clouds that single alternatives of a task name count as named: a run needs credentials for them too.
     named = [one.place.cloud for one in plan.needs.alternatives if one.place]
-    return replace(plan, places=tuple(Place(cloud=cloud) for cloud in dict.fromkeys([*ordered, *named])))
+    return replace(plan, places=tuple(Location(cloud=cloud) for cloud in dict.fromkeys([*ordered, *named])))

@@ -18,11 +18,11 @@ from cvl_ci.commands.plan.folder_files import (
     warnings_of,
     warnings_of_credentials,
 )
-from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.locations import CLOUDS
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs
-from cvl_ci.model.plan import SANDBOX, Needs, Place, RunPlan, Spot, StagedFile
+from cvl_ci.model.plan import SANDBOX, Location, ResourceRequest, RunPlan, Spot, StagedFile
 from cvl_ci.planning import build_plan, example, lookup, presets, resources, safe_yaml, shell, task_file, task_paths
 from cvl_ci.planning.build_plan import Work
 from cvl_ci.planning.example import Example
@@ -32,7 +32,7 @@ _LARGEST_SOURCE = 512 * 1024
 _SOURCES = (".sh", ".py", ".yaml", ".yml", ".txt", ".toml", ".cfg", ".ini", ".ipynb", ".json")
 _NAME_BYTES = 4096
 
-Prepared = tuple[Work | None, list[Mistake]]
+Prepared = tuple[Work | None, list[InputProblem]]
 
 
 def prepare(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
@@ -77,8 +77,8 @@ def _example(
     except Wrong as wrong:
         return None, [inputs.mistake("example", name_typed, wrong.problem, near=wrong.near)]
     texts = read_texts(directory, entries, checkout)
-    mistakes: list[Mistake] = []
-    needed = Needs()
+    mistakes: list[InputProblem] = []
+    needed = ResourceRequest()
     try:
         needed = resources.needs(described.declared, sources=texts.values(), known_gpus=known_gpus)
     except Wrong as wrong:
@@ -177,12 +177,12 @@ def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
     ), mistakes
 
 
-def clouds_with(prices: Prices, region: str, needs: Needs) -> list[str]:
+def clouds_with(prices: Prices, region: str, needs: ResourceRequest) -> list[str]:
     """Return the clouds that have this region, and of those the ones with such a machine in it."""
     clouds = [cloud for cloud in CLOUDS if cloud != SANDBOX and region in prices.regions(cloud)]
 
     def is_offered(cloud: str) -> bool:
-        return bool(prices.offers(needs, places=[Place(cloud=cloud, region=region)], spot=Spot.NEVER))
+        return bool(prices.offers(needs, places=[Location(cloud=cloud, region=region)], spot=Spot.NEVER))
 
     return [cloud for cloud in clouds if is_offered(cloud)] or clouds
 

@@ -9,7 +9,7 @@ from cvl_ci.errors import RequestError
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs
 from cvl_ci.inputs.run_inputs import TrialInputs
-from cvl_ci.model.plan import BASE_FOLDER, Against, RunPlan, StagedFile
+from cvl_ci.model.plan import BASE_FOLDER, PairedBase, RunPlan, StagedFile
 from cvl_ci.planning import safe_yaml
 from cvl_ci.ports import Checkout
 from cvl_ci.result.benchmark import rules
@@ -32,7 +32,7 @@ def with_base(plan: RunPlan, inputs: Inputs, *, checkout: Checkout, of: Callable
         return replace(
             plan, warnings=(*plan.warnings, f"Not compared with {ref}, which has no such work: {error.mistakes[0]}")
         )
-    against = Against(
+    against = PairedBase(
         ref=ref,
         commit=base_checkout.head,
         directory=base.directory,

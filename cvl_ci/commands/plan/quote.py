@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cvl_ci.errors import BudgetError
-from cvl_ci.model.plan import RELEASE_MINUTES, SANDBOX, Alternative, Needs, Offer, Place, Quote, RunPlan, Spot
+from cvl_ci.model.plan import (
+    RELEASE_MINUTES,
+    SANDBOX,
+    Alternative,
+    Location,
+    Offer,
+    Quote,
+    ResourceRequest,
+    RunPlan,
+    Spot,
+)
 from cvl_ci.ports import Prices
 from cvl_ci.result.units import dollars, duration, size
 
@@ -89,12 +99,12 @@ def in_one_line(plan: RunPlan, quoted: Quote) -> str:
     )
 
 
-def on_demand(needs: Needs, *, place: Place, prices: Prices) -> Sequence[Offer]:
+def on_demand(needs: ResourceRequest, *, place: Location, prices: Prices) -> Sequence[Offer]:
     """Return the offers without spot at the place where it ran."""
     return prices.offers(needs, places=[place], spot=Spot.NEVER)
 
 
-def machine(needs: Needs) -> str:
+def machine(needs: ResourceRequest) -> str:
     """Return `L4:1 or A10G:1, 4+ vCPUs, 16+ GiB, 100 GB disk`."""
     if needs.alternatives:
         return (", else " if needs.in_order else "; or ").join(map(_alternative, needs.alternatives))
@@ -169,8 +179,8 @@ def what_there_is(plan: RunPlan, prices: Prices) -> str:
     clouds_of: dict[str, list[str]] = {}
     for name, needed_count in plan.needs.accelerators.items():
         for count in _COUNTS:
-            places: tuple[Place, ...] = () if count == needed_count else plan.places
-            offers = prices.offers(Needs(accelerators={name: count}), places=places, spot=Spot.NEVER)
+            places: tuple[Location, ...] = () if count == needed_count else plan.places
+            offers = prices.offers(ResourceRequest(accelerators={name: count}), places=places, spot=Spot.NEVER)
             for cloud in dict.fromkeys(offer.cloud for offer in offers if offer.cloud not in plan.avoid):
                 clouds_of.setdefault(f"{count} × {name}", []).append(cloud)
     return "; ".join(f"{gpus} on {', '.join(clouds)}" for gpus, clouds in clouds_of.items())

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cvl_ci.errors import CvlError, Mistake, RequestError
+from cvl_ci.errors import CvlError, InputProblem, RequestError
 from cvl_ci.lease import Lease
 from cvl_ci.model.lease_name import LABEL_LEASE
 from cvl_ci.model.outcome import Release
-from cvl_ci.model.plan import Place
-from cvl_ci.ports import Clock, Cloud, Clouds, Event, LeaseRecord, Records, Resource, Workflow
+from cvl_ci.model.plan import Location
+from cvl_ci.ports import Clock, Cloud, Clouds, Event, LeaseRecord, Records, Resource, RunReporter
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tools:
+class DownPorts:
     """Ports that taking down needs."""
 
     clouds: Clouds
     records: Records
-    workflow: Workflow
+    workflow: RunReporter
     clock: Clock
 
 
@@ -39,7 +39,9 @@ class Downed:
         return all(one.gone for one in self.releases.values()) and not self.silent and not self.unlabelled
 
 
-def down(names: Sequence[str], *, everything: bool, places: Sequence[Place], user_id: str, tools: Tools) -> Downed:
+def down(
+    names: Sequence[str], *, everything: bool, places: Sequence[Location], user_id: str, tools: DownPorts
+) -> Downed:
     """End these leases. `places`: where to look for leases without a record on this computer."""
     by_name = {record.name: record for record in tools.records.all()}
     to_end = [_known_or_new(name, by_name, places, tools.clock) for name in names]
@@ -58,29 +60,29 @@ def down(names: Sequence[str], *, everything: bool, places: Sequence[Place], use
     )
 
 
-def _known_or_new(name: str, by_name: dict[str, LeaseRecord], places: Sequence[Place], clock: Clock) -> LeaseRecord:
+def _known_or_new(name: str, by_name: dict[str, LeaseRecord], places: Sequence[Location], clock: Clock) -> LeaseRecord:
     if name in by_name and places:  # a person's place and the record's places: only both together prove it gone
-        recorded = (*by_name[name].places, *map(Place.parse, by_name[name].regions))
+        recorded = (*by_name[name].places, *map(Location.parse, by_name[name].regions))
         return replace(by_name[name], places=tuple(dict.fromkeys([*places, *recorded])), regions=())
     if name in by_name:
         return by_name[name]
     if not places:
         near = tuple(sorted(by_name)[-3:])
         raise RequestError(
-            [Mistake(field="NAME", value=name, problem="is not a lease recorded on this machine", near=near)],
+            [InputProblem(field="NAME", value=name, problem="is not a lease recorded on this machine", near=near)],
             next_step="Name its cloud (`--cloud aws`), and cvl-ci asks the provider for it by name.",
         )
     return LeaseRecord(name=name, labels={}, deadline=0.0, places=tuple(places), taken_at=clock.now())
 
 
 def _all_resources(
-    places: Sequence[Place], user_id: str, tools: Tools
-) -> tuple[list[tuple[Place, Resource]], tuple[str, ...]]:
+    places: Sequence[Location], user_id: str, tools: DownPorts
+) -> tuple[list[tuple[Location, Resource]], tuple[str, ...]]:
     """Return the resources of all owners, and the silent clouds.
 
     A cloud that cannot be opened does not block others.
     """
-    resources_by_place: list[tuple[Place, Resource]] = []
+    resources_by_place: list[tuple[Location, Resource]] = []
     unheard: list[str] = []
     for place in places:
         try:
@@ -95,7 +97,7 @@ def _all_resources(
 
 
 def _unknown(
-    resources_by_place: Sequence[tuple[Place, Resource]], by_name: Mapping[str, LeaseRecord], clock: Clock
+    resources_by_place: Sequence[tuple[Location, Resource]], by_name: Mapping[str, LeaseRecord], clock: Clock
 ) -> list[LeaseRecord]:
     """Return the leases that have no open record here: another computer's, a lost HOME's, or a lease that came back."""
     leases: dict[str, LeaseRecord] = {}
@@ -114,14 +116,14 @@ def _unknown(
     return list(leases.values())
 
 
-def _end(record: LeaseRecord, user_id: str, tools: Tools) -> Release:
+def _end(record: LeaseRecord, user_id: str, tools: DownPorts) -> Release:
     tools.workflow.notice(f"taking down {record.name}")
-    places = record.places or tuple(Place.parse(text) for text in record.regions)
+    places = record.places or tuple(Location.parse(text) for text in record.regions)
     with tools.clouds.open(places, user_id=user_id, watch=_unwatched) as cloud:
         return _lease(record, cloud, tools).release(maybe_created=True)
 
 
-def _lease(record: LeaseRecord, cloud: Cloud, tools: Tools) -> Lease:
+def _lease(record: LeaseRecord, cloud: Cloud, tools: DownPorts) -> Lease:
     return Lease(
         record,
         engine=cloud.engine,

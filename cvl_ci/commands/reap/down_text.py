@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cvl_ci.commands.reap.down import Downed
-from cvl_ci.model.plan import Place
-from cvl_ci.result import phrases
+from cvl_ci.model.plan import Location
+from cvl_ci.result import text
 from cvl_ci.result.sanitize import plain
 
 
-def lines(downed: Downed, *, places: Sequence[Place]) -> Iterator[str]:
+def lines(downed: Downed, *, places: Sequence[Location]) -> Iterator[str]:
     """Yield the lines. `asked`: the places that the user named."""
     for name, release in downed.releases.items():
         yield f"{name}: {'gone' if release.gone else 'NOT PROVED GONE: it may still be running and billed'}"
-        for answer in (*map(phrases.answer, release.asked), *phrases.unproved(release)):
+        for answer in (*map(text.answer, release.asked), *text.unproved(release)):
             yield f"  {answer}"
     for resource in downed.unlabelled:
         name = plain(f"{resource.provider} {resource.region} {resource.id}")
@@ -30,7 +30,7 @@ def lines(downed: Downed, *, places: Sequence[Place]) -> Iterator[str]:
         yield _nothing_left(places)
 
 
-def _nothing_left(places: Sequence[Place]) -> str:
+def _nothing_left(places: Sequence[Location]) -> str:
     if places:
         clouds = ", ".join(map(str, places))
         return f"Nothing of ours is left: no lease is recorded as running here, and none is shown by {clouds}."

@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs import locations, parsers
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.lease import owner_label, sweep
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
-from cvl_ci.model.outcome import Asked
-from cvl_ci.model.plan import Needs, Place, Spot
-from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, Workflow
+from cvl_ci.model.outcome import ProviderCheck
+from cvl_ci.model.plan import Location, ResourceRequest, Spot
+from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, RunReporter
 
 
 class Runs(Protocol):
@@ -32,12 +32,12 @@ class Runs(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tools:
+class ReapPorts:
     """Ports that reaping needs. `runs` None: GitHub does not answer, and only deadlines decide."""
 
     clouds: Clouds
     prices: Prices
-    workflow: Workflow
+    workflow: RunReporter
     clock: Clock
     runs: Runs | None = None
 
@@ -72,7 +72,7 @@ class Reaped:
     foreign_count: int = 0
     unlabelled: tuple[Resource, ...] = ()
     remaining: tuple[Resource, ...] = ()
-    checks: tuple[Asked, ...] = ()
+    checks: tuple[ProviderCheck, ...] = ()
     unproved: tuple[str, ...] = ()
     silent: tuple[str, ...]
     """The clouds without a complete answer, at the first or the last check.
@@ -88,32 +88,32 @@ class Reaped:
 
 def read_words(
     cloud: str, *, grace: str, regions: Callable[[str], Sequence[str]], dashes: str = ""
-) -> tuple[tuple[Place, ...], float]:
+) -> tuple[tuple[Location, ...], float]:
     """Return the places and the grace in seconds, from the user's words.
 
     Without a named place the tuple is empty. RequestError lists all mistakes at once. `dashes`: the prefix of input
     names as the user typed them.
     """
-    mistakes, places, minutes = [], tuple[Place, ...](), 0.0
+    mistakes, places, minutes = [], tuple[Location, ...](), 0.0
     try:
         places = locations.read(cloud) if cloud.strip() else ()
         for place in places:
             locations.check_regions(place, regions)
     except Wrong as wrong:
         mistakes.append(
-            Mistake(field=f"{dashes}cloud", value=wrong.display or cloud, problem=str(wrong), near=wrong.near)
+            InputProblem(field=f"{dashes}cloud", value=wrong.display or cloud, problem=str(wrong), near=wrong.near)
         )
     try:
         minutes = 0.0 if grace.strip() in {"0", "0s", "0m"} else parsers.minutes(grace)
     except Wrong as wrong:
-        mistakes.append(Mistake(field=f"{dashes}grace", value=grace, problem=str(wrong), near=wrong.near))
+        mistakes.append(InputProblem(field=f"{dashes}grace", value=grace, problem=str(wrong), near=wrong.near))
     if mistakes:
         raise RequestError(mistakes)
     return places, minutes * 60
 
 
 def reap(
-    places: Sequence[Place],
+    places: Sequence[Location],
     *,
     owner: str | None,
     repository: str,
@@ -121,7 +121,7 @@ def reap(
     grace: float,
     dry_run: bool,
     user_id: str,
-    tools: Tools,
+    tools: ReapPorts,
 ) -> Reaped:
     """Reap. `owner` None: of all owners. `repository`: the one whose runs `tools.runs` knows.
 
@@ -168,7 +168,7 @@ def _of(labelled: Sequence[Resource], owner: str | None, *, named: bool) -> list
     if named and labelled and not own:
         near = tuple(sorted({resource.labels.get(LABEL_OWNER, "nobody") for resource in labelled}))[:3]
         problem = "matches nothing, although there are leases of others"
-        raise RequestError([Mistake(field="owner", value=owner, problem=problem, near=near)])
+        raise RequestError([InputProblem(field="owner", value=owner, problem=problem, near=near)])
     return own
 
 
@@ -179,7 +179,7 @@ def _by_lease(resources: Sequence[Resource]) -> Mapping[str, list[Resource]]:
     return leases
 
 
-def _suspect(resources: Sequence[Resource], repository: str, now: float, tools: Tools) -> Suspect | None:
+def _suspect(resources: Sequence[Resource], repository: str, now: float, tools: ReapPorts) -> Suspect | None:
     """Return the suspect, or None.
 
     Each machine of a lease has the same labels; of different moments, the latest counts.
@@ -226,7 +226,7 @@ def cost_so_far(resources: Sequence[Resource], now: float, prices: Prices) -> fl
 
 
 def _hourly(cloud: str, region: str, instance_type: str, *, prices: Prices) -> float | None:
-    needs, place = Needs(instance_type=instance_type), Place(cloud=cloud, region=region)
+    needs, place = ResourceRequest(instance_type=instance_type), Location(cloud=cloud, region=region)
     offers = prices.offers(needs, places=[place], spot=Spot.NEVER)
     return min((offer.hourly_usd for offer in offers), default=None)
 

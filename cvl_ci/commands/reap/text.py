@@ -9,7 +9,7 @@ from cvl_ci.commands.reap.reap import Reaped, Suspect
 from cvl_ci.errors import CvlError, LeakFound, NotProvedGone
 from cvl_ci.model.outcome import Release
 from cvl_ci.ports import Resource
-from cvl_ci.result import phrases
+from cvl_ci.result import text
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment
 
@@ -31,8 +31,8 @@ def lines(reaped: Reaped) -> Iterator[str]:
     )
     for check in reaped.checks:
         living = f"{len(check.left)} of ours there" if check.error is None and check.left else ""
-        yield phrases.answer(replace(check, left=(living,) if living else ()))
-    yield from phrases.unproved(Release(gone=False, at=reaped.at, unproved=reaped.unproved))
+        yield text.answer(replace(check, left=(living,) if living else ()))
+    yield from text.unproved(Release(gone=False, at=reaped.at, unproved=reaped.unproved))
 
 
 def verdict(reaped: Reaped) -> CvlError | None:

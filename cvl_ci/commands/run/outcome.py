@@ -10,11 +10,11 @@ from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.run import trials
 from cvl_ci.commands.run.state import RunState
 from cvl_ci.model.outcome import Attempt, Cost, Outcome, Phase
-from cvl_ci.model.plan import Place
+from cvl_ci.model.plan import Location
 from cvl_ci.result import verdict
 from cvl_ci.result.benchmark import files as metric_files
 from cvl_ci.result.benchmark.readings import Readings
-from cvl_ci.result.phrases import left_behind
+from cvl_ci.result.text import left_behind
 
 
 def judge_so_far(state: RunState) -> verdict.Judgement:
@@ -98,7 +98,7 @@ def _cost(state: RunState) -> Cost | None:
 
 def _on_demand(state: RunState, attempt: Attempt) -> float | None:
     needs = replace(state.plan.needs, instance_type=attempt.instance_type, accelerators={}, alternatives=())
-    place = Place(cloud=attempt.cloud, region=attempt.region)
+    place = Location(cloud=attempt.cloud, region=attempt.region)
     offers = planning.on_demand(needs, place=place, prices=state.tools.prices)
     return offers[0].hourly_usd * state.plan.num_nodes if offers else None
 

@@ -10,16 +10,16 @@ from pathlib import Path
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.run import keep_alive as keeping
 from cvl_ci.commands.run.outcome import judge_so_far, outcome
-from cvl_ci.commands.run.state import RunState, Tools
-from cvl_ci.errors import CvlError, Mistake, RequestError, RequestRefused, explain_while_running
+from cvl_ci.commands.run.state import RunPorts, RunState
+from cvl_ci.errors import CvlError, InputProblem, RequestError, RequestRefused, explain_while_running
 from cvl_ci.lease import Lease, Owner
 from cvl_ci.model.outcome import Ending, Launch, Outcome, Phase, Release
-from cvl_ci.model.plan import RELEASE_MINUTES, Place, RunPlan
+from cvl_ci.model.plan import RELEASE_MINUTES, Location, RunPlan
 from cvl_ci.ports import Cloud, LaunchRequest, LeaseRecord, UnpackStopped
 from cvl_ci.result.no_follow import refuse_links
 from cvl_ci.result.units import size
 
-__all__ = ["Tools", "run"]
+__all__ = ["RunPorts", "run"]
 
 CANCEL_GRACE_SECONDS = 60.0
 """The machine ends the job by itself at its limit. If it does not, the runner does so this much later."""
@@ -31,7 +31,7 @@ STOPPED_UNPACK_SECONDS = 60.0
 """The longest time for unpacking after a person stopped the run, because the person waits."""
 
 
-def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
+def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outcome:
     """Carry out one plan.
 
     It raises CvlError only before any cost is possible. Afterwards it returns an Outcome.
@@ -75,7 +75,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: Tools) -> Outcome:
     return result
 
 
-def _tell_files(plan: RunPlan, tools: Tools) -> None:
+def _tell_files(plan: RunPlan, tools: RunPorts) -> None:
     total = size(sum(file.bytes for file in plan.files))
     tools.workflow.progress(f"Sending {len(plan.files)} file{'' if len(plan.files) == 1 else 's'}, {total}.")
     if plan.not_sent:
@@ -90,7 +90,7 @@ def _refuse_unseen(plan: RunPlan) -> None:
     if plan.missing:
         raise RequestError(
             [
-                Mistake(field="example", value=plan.example or plan.title, problem=f"has no {name}")
+                InputProblem(field="example", value=plan.example or plan.title, problem=f"has no {name}")
                 for name in plan.missing
             ],
             next_step="Run it from a checkout that holds the whole example.",
@@ -118,7 +118,7 @@ def _lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
         name=state.owner.name,
         labels=state.owner.labels(deadline=deadline),
         deadline=deadline,
-        places=(Place(cloud=cloud.through),) if cloud.through else state.plan.places,
+        places=(Location(cloud=cloud.through),) if cloud.through else state.plan.places,
         taken_at=clock.now(),
     )
     lease = Lease(

@@ -10,7 +10,7 @@ from pathlib import Path
 from cvl_ci.errors import CvlError
 from cvl_ci.lease import Lease, Owner
 from cvl_ci.model.outcome import Attempt, Launch, Phase, Release
-from cvl_ci.model.plan import Place, Quote, RunPlan
+from cvl_ci.model.plan import Location, Quote, RunPlan
 from cvl_ci.ports import (
     AttemptFailed,
     Attempting,
@@ -25,19 +25,19 @@ from cvl_ci.ports import (
     Prices,
     Progress,
     Records,
+    RunReporter,
     Staging,
-    Workflow,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tools:
+class RunPorts:
     """Ports that a run needs."""
 
     clouds: Clouds
     records: Records
     staging: Staging
-    workflow: Workflow
+    workflow: RunReporter
     prices: Prices
     clock: Clock
     interruptible: Callable[[], AbstractContextManager[object]] | None = None
@@ -52,7 +52,7 @@ class RunState:
     quote: Quote
     owner: Owner
     outputs: Path
-    tools: Tools
+    tools: RunPorts
     started: float
     cloud: Cloud | None = None
     lease: Lease | None = None
@@ -101,7 +101,7 @@ class RunState:
         if self.lease is not None:
             through = self.cloud.through if self.cloud else ""
             self.lease.record_attempt(
-                attempt, place=Place(cloud=through or attempt.cloud, region=attempt.region or None)
+                attempt, place=Location(cloud=through or attempt.cloud, region=attempt.region or None)
             )
         if self.spending_since is None:
             self.spending_since = self.tools.clock.now()

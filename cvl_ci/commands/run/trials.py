@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from cvl_ci.commands.run.state import RunState
-from cvl_ci.model.outcome import Beside, Ending
+from cvl_ci.model.outcome import Ending, PairedComparison
 from cvl_ci.planning.trials import ALONE, BASE, HEAD, NAME
 from cvl_ci.result.benchmark import comparison, rules
 from cvl_ci.result.benchmark.readings import Readings
 from cvl_ci.result.benchmark.trials import together, turn
-from cvl_ci.result.phrases import change
+from cvl_ci.result.text import change
 from cvl_ci.result.verdict import Judgement
 
 EXIT_REGRESSION = 1
@@ -42,12 +42,14 @@ def head(by_side: Mapping[str, Sequence[Readings]]) -> Readings:
     return together(by_side.get(HEAD) or by_side.get(ALONE) or ())
 
 
-def paired_comparison(state: RunState, by_side: Mapping[str, Sequence[Readings]]) -> Beside | None:
+def paired_comparison(state: RunState, by_side: Mapping[str, Sequence[Readings]]) -> PairedComparison | None:
     against = state.plan.against
     if against is None:
         return None
     ends = state.job.nodes if state.job else ()
-    pairing = Beside(ref=against.ref, commit=against.commit, order=tuple(name for end in ends for name, _ in end.turns))
+    pairing = PairedComparison(
+        ref=against.ref, commit=against.commit, order=tuple(name for end in ends for name, _ in end.turns)
+    )
     failed = next((end.base_exit_code for end in ends if end.base_exit_code is not None), None)
     if failed is not None:
         return replace(pairing, reason=f"{against.ref} itself failed there, with exit code {failed}")
@@ -57,7 +59,7 @@ def paired_comparison(state: RunState, by_side: Mapping[str, Sequence[Readings]]
     return replace(pairing, changes=changes, reason="" if changes else "they have no metric in common to compare")
 
 
-def regressed(judgement: Judgement, pairing: Beside) -> Judgement:
+def regressed(judgement: Judgement, pairing: PairedComparison) -> Judgement:
     """Fail a run that became worse, if it succeeded otherwise."""
     if judgement.ending is not Ending.SUCCEEDED or not pairing.worse or judgement.exit_code:
         return judgement

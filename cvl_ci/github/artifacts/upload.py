@@ -14,7 +14,7 @@ from cvl_ci.github.artifacts.http import BACKOFF, STILL_THERE, Http
 from cvl_ci.github.artifacts.name import artifact_name
 from cvl_ci.github.artifacts.service import NameTaken, QuotaUsedUp, Service, access
 from cvl_ci.github.artifacts.zip_stream import choose, write_zip
-from cvl_ci.ports import Clock, Kept, Uploaded
+from cvl_ci.ports import Clock, NotUploaded, Uploaded
 
 DAY_SECONDS = 86_400
 NAMES_TRIED = 5
@@ -37,13 +37,13 @@ class WorkflowArtifacts:
 
     def upload(
         self, name: str, *, root: Path, paths: Sequence[str], retention_days: int | None = None
-    ) -> Uploaded | Kept:
+    ) -> Uploaded | NotUploaded:
         allowed = access(self._environ)
         if isinstance(allowed, str):
-            return Kept(name=name, reason=allowed)
+            return NotUploaded(name=name, reason=allowed)
         chosen = choose(root, paths)
         if not chosen.files:
-            return Kept(name=name, reason="there is no file to upload", empty=True)
+            return NotUploaded(name=name, reason="there is no file to upload", empty=True)
         try:
             with closing(Http(environ=self._environ, backoff=self._backoff, connections=self._at_once)) as http:
                 service = Service(allowed, http=http, mask=self._mask)
@@ -53,7 +53,7 @@ class WorkflowArtifacts:
                     sha256 = blob.commit()
                 number = service.finalize(full_name, size=blob.size, sha256=sha256)
         except QuotaUsedUp:
-            return Kept(name=name, reason="the storage for artifacts of this account is used up")
+            return NotUploaded(name=name, reason="the storage for artifacts of this account is used up")
         return Uploaded(
             name=full_name,
             id=number,

@@ -22,9 +22,9 @@ from cvl_ci.result.first_errors import FirstErrors
 from cvl_ci.result.masked_lines import MaskedLines
 from cvl_ci.result.masks import Masks
 from cvl_ci.result.no_follow import LinkInTheWay, opened_to_write
-from cvl_ci.result.phrases import headline, machine_line, proved_gone
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.summary import lines
+from cvl_ci.result.text import headline, machine_line, proved_gone
 from cvl_ci.result.units import dollars, stopwatch
 
 TITLES = {

@@ -8,7 +8,7 @@ from cvl_ci.model.outcome import Launch, Outcome, Phase
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.result.masked_lines import MaskedLines
 from cvl_ci.result.masks import Masks
-from cvl_ci.result.phrases import machine_line
+from cvl_ci.result.text import machine_line
 
 
 class Listener:

@@ -23,9 +23,9 @@ from cvl_ci.ports import Clock
 from cvl_ci.result.command_shield import defused
 from cvl_ci.result.masked_lines import MaskedLines
 from cvl_ci.result.masks import Masks
-from cvl_ci.result.phrases import machine_line, proved_gone
 from cvl_ci.result.sanitize import for_terminal, plain
 from cvl_ci.result.summary import lines
+from cvl_ci.result.text import machine_line, proved_gone
 from cvl_ci.result.units import dollars, stopwatch
 
 ACTIVITIES = {

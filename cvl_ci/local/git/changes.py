@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvl_ci.errors import CvlError, Mistake, RequestError
+from cvl_ci.errors import CvlError, InputProblem, RequestError
 from cvl_ci.local.git.git import Git
 
 MOST_ANCESTORS = 200
@@ -41,7 +41,7 @@ def _git(root: Path) -> Git:
 def _commit(git: Git, ref: str, *, field: str) -> str:
     commit = git.commit_of(ref)
     if not commit:
-        raise RequestError([Mistake(field=field, value=ref, problem="is not a commit here")], next_step=_DEEPER)
+        raise RequestError([InputProblem(field=field, value=ref, problem="is not a commit here")], next_step=_DEEPER)
     return commit
 
 

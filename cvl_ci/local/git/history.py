@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from cvl_ci.backoff import Backoff
-from cvl_ci.errors import CvlError, Mistake, RequestError
+from cvl_ci.errors import CvlError, InputProblem, RequestError
 from cvl_ci.local.git.git import Git, GitAnswer
 from cvl_ci.local.git.network import network_variables
 from cvl_ci.ports import Clock
@@ -58,7 +58,7 @@ class HistoryBranch:
         git = Git.at(root, need="history is kept in a branch")
         if remote.startswith("-") or not re.fullmatch(r"[A-Za-z0-9][\w./-]*", branch) or ".." in branch:
             problem = "is not a valid branch name, or the remote is not valid"
-            raise RequestError([Mistake(field="--branch", value=f"{remote} {branch}", problem=problem)])
+            raise RequestError([InputProblem(field="--branch", value=f"{remote} {branch}", problem=problem)])
         self._git, self._remote, self._branch = git, remote, branch
         self._clock, self._network = clock, network_variables(environ or {})
         self._backoff = replace(BACKOFF, sleep=clock.sleep, chance=dice.random)

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cvl_ci.model.outcome import Beside, Change, Ending
+from cvl_ci.model.outcome import Change, Ending, PairedComparison
 from cvl_ci.result.benchmark import noise
 from cvl_ci.result.benchmark.baseline import Baseline
 from cvl_ci.result.benchmark.direction import Direction
@@ -81,7 +81,7 @@ def compare_turns(head: Sequence[Readings], base: Sequence[Readings], *, rules: 
     return tuple(changes)
 
 
-def paired_comparisons(pairing: Beside, *, rules: Rules) -> tuple[Comparison, ...]:
+def paired_comparisons(pairing: PairedComparison, *, rules: Rules) -> tuple[Comparison, ...]:
     """Return the verdicts of a comparison on one machine, which are more reliable than runs on other machines."""
     return tuple(_paired_comparison(one, rules.of(one.metric)) for one in pairing.changes)
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from cvl_ci.model.outcome import Beside, Change, Ending
+from cvl_ci.model.outcome import Change, Ending, PairedComparison
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.readings import LONGEST, MOST, Collector, Unreadable, finite, short
 from cvl_ci.result.benchmark.sides import numbers_of
@@ -105,7 +105,7 @@ class Leg:
     """All texts of providers and of the reason about a failed start, for a search and not for display."""
     metrics: Mapping[str, object] = field(default_factory=dict)
     samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    paired_base: Beside | None = None
+    paired_base: PairedComparison | None = None
     """Comparison with its base on its own machine, where the two ran in turn."""
 
     @property
@@ -257,7 +257,7 @@ def _metrics(document: Mapping[str, object]) -> tuple[dict[str, object], dict[st
     return dict(readings.metrics), dict(readings.samples)
 
 
-def _paired_base(document: Mapping[str, object]) -> Beside | None:
+def _paired_base(document: Mapping[str, object]) -> PairedComparison | None:
     """Return the comparison, or the reason why there is none. None if the summary holds neither."""
     changes = [_change(_mapping(one)) for one in _list(document.get("changes"))[:MOST]]
     known_changes = tuple(change for change in changes if change is not None)
@@ -265,7 +265,7 @@ def _paired_base(document: Mapping[str, object]) -> Beside | None:
     if not known_changes and not reason:
         return None
     ref, commit = _text(document.get("ref")), _text(document.get("commit"))
-    return Beside(ref=ref, commit=commit, changes=known_changes, reason=reason)
+    return PairedComparison(ref=ref, commit=commit, changes=known_changes, reason=reason)
 
 
 def _change(document: Mapping[str, object]) -> Change | None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from cvl_ci.errors import Mistake, RequestError
+from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.suggest import near
 from cvl_ci.planning import safe_yaml
 from cvl_ci.result.benchmark.direction import Direction, by_name
@@ -56,12 +56,12 @@ def read(content: bytes) -> Rules:
     try:
         document = safe_yaml.load(content)
     except safe_yaml.Unreadable as error:
-        raise RequestError([Mistake(field=FILE_NAME, value="", problem=str(error))]) from None
+        raise RequestError([InputProblem(field=FILE_NAME, value="", problem=str(error))]) from None
     if document is None:
         return Rules()
     if not isinstance(document, dict):
         raise RequestError(
-            [Mistake(field=FILE_NAME, value=str(document), problem="is not a mapping of keys to values")]
+            [InputProblem(field=FILE_NAME, value=str(document), problem="is not a mapping of keys to values")]
         )
     reading = _Reading()
     reading.keys("", document, tuple(KEYS))
@@ -78,12 +78,12 @@ def read(content: bytes) -> Rules:
 
 class _Reading:
     def __init__(self) -> None:
-        self.mistakes: list[Mistake] = []
+        self.mistakes: list[InputProblem] = []
 
     def wrong(self, place: str, value: object, problem: str, *, options: tuple[str, ...] = ()) -> None:
         near_ones = near(str(value), options) or options
         self.mistakes.append(
-            Mistake(field=f"{FILE_NAME} {place}".strip(), value=str(value), problem=problem, near=near_ones)
+            InputProblem(field=f"{FILE_NAME} {place}".strip(), value=str(value), problem=problem, near=near_ones)
         )
 
     def keys(self, place: str, mapping: Mapping[object, object], options: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cvl_ci.inputs.expected_legs import Expected
-from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Beside, Ending
+from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending, PairedComparison
 from cvl_ci.result.benchmark.baseline import Baseline, alike, choose
 from cvl_ci.result.benchmark.comparison import ORDER, Comparison, compare, in_order, paired_comparisons, worse
 from cvl_ci.result.benchmark.leg import Key, Leg
@@ -42,7 +42,7 @@ class Row:
     baseline: Baseline
     comparisons: tuple[Comparison, ...]
     history: tuple[Leg, ...] = ()
-    paired_base: Beside | None = None
+    paired_base: PairedComparison | None = None
     """The comparison with its base, if the two ran in turn on one machine."""
     base_problem: str = ""
     """The reason why a base that should run in turn with it gave no comparison."""
@@ -262,7 +262,9 @@ def _base_problem(legs: Sequence[Leg]) -> str:
     return next(lines, "")
 
 
-def _compared(pairings: Sequence[Beside], comparisons: Sequence[Comparison], rules: Rules) -> tuple[Comparison, ...]:
+def _compared(
+    pairings: Sequence[PairedComparison], comparisons: Sequence[Comparison], rules: Rules
+) -> tuple[Comparison, ...]:
     """Combine comparisons. A comparison with the base on one machine comes before earlier runs of the same metric.
 
     If several machines compared a metric, the worst verdict counts.

@@ -8,7 +8,7 @@ from pathlib import Path
 from cvl_ci.clouds import http
 from cvl_ci.clouds.key_session import KeySession
 from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, named
-from cvl_ci.model.plan import Place
+from cvl_ci.model.plan import Location
 from cvl_ci.ports import Inventory, Resource
 
 API = "https://api.acme.example"
@@ -24,7 +24,7 @@ class Acme:
     def __init__(self, home: Path) -> None:
         self._api = KeySession(lambda: (home / ".acme" / "key").read_text(encoding="utf-8"))
 
-    def scopes(self, places: Sequence[Place]) -> Sequence[str]:
+    def scopes(self, places: Sequence[Location]) -> Sequence[str]:
         return ["every region"]
 
     def look(self, scope: str, *, lease: str | None) -> Look:

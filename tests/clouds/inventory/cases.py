@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cvl_ci.clouds.provider import Provider, ProviderInventory
 from cvl_ci.lease import Owner
-from cvl_ci.model.plan import Place
-from cvl_ci.ports import Found
+from cvl_ci.model.plan import Location
+from cvl_ci.ports import InventoryResult
 
 OURS = Owner(repository="cvl/ci", run="12345678901")
 OTHER = Owner(repository="cvl/ci", run="12345678902")
@@ -15,15 +15,15 @@ LABELS = OURS.labels(deadline=1_800_000_000)
 OTHER_LABELS = OTHER.labels(deadline=1_800_000_000)
 
 
-def find(provider: Provider, lease: str | None = OURS.name, *, region: str | None = None) -> Found:
-    return ProviderInventory(provider).find(lease=lease, places=[Place(cloud=provider.name, region=region)])
+def find(provider: Provider, lease: str | None = OURS.name, *, region: str | None = None) -> InventoryResult:
+    return ProviderInventory(provider).find(lease=lease, places=[Location(cloud=provider.name, region=region)])
 
 
-def ids(found: Found) -> set[str]:
+def ids(found: InventoryResult) -> set[str]:
     return {resource.id for resource in found.read()[0]}
 
 
-def error(found: Found) -> str:
+def error(found: InventoryResult) -> str:
     """Of the one question that was asked; it must not be clean."""
     (asked,) = found.asked
     assert not asked.clean

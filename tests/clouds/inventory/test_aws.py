@@ -13,8 +13,8 @@ from moto import mock_aws
 from cvl_ci.clouds import AwsInventory, ec2_clients
 from cvl_ci.clouds.aws import queries
 from cvl_ci.lease import Owner
-from cvl_ci.model.plan import Place
-from cvl_ci.ports import Found
+from cvl_ci.model.plan import Location
+from cvl_ci.ports import InventoryResult
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -29,9 +29,9 @@ def client() -> Iterator[EC2Client]:
         yield ec2_clients(access_key_id="testing", secret_access_key="testing")(REGION)
 
 
-def find(client: EC2Client, lease: str | None = None) -> Found:
+def find(client: EC2Client, lease: str | None = None) -> InventoryResult:
     inventory = AwsInventory(client=lambda _: client, regions=lambda: [REGION])
-    return inventory.find(lease=lease, places=[Place(cloud="aws")])
+    return inventory.find(lease=lease, places=[Location(cloud="aws")])
 
 
 def labels(**more: str) -> list[Any]:

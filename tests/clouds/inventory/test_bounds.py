@@ -19,7 +19,7 @@ from cvl_ci.clouds.credentials import _log_in
 from cvl_ci.clouds.programs import programs, run_bounded
 from cvl_ci.clouds.provider import ProviderInventory
 from cvl_ci.errors import CredentialsError
-from cvl_ci.model.plan import Place
+from cvl_ci.model.plan import Location
 from tests.clouds.inventory.cases import error
 from tests.test_bounded import Answer, dripping_head, endless, of, only_the_promise_of_an_answer, serving
 
@@ -51,7 +51,7 @@ def test_no_answer_of_ec2_is_read_beyond_its_bounds(hostile: Answer, monkeypatch
     with serving(hostile) as (address, asked):
         asking = ec2(address)
         tracemalloc.start()
-        [only] = asking.find(lease=None, places=[Place(cloud="aws")]).asked
+        [only] = asking.find(lease=None, places=[Location(cloud="aws")]).asked
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert "the answer" in str(only.error)
@@ -82,7 +82,7 @@ def test_pages_that_take_too_long_prove_nothing(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(bounded, "LISTING_SECONDS", -1.0)
     body = b"<DescribeTagsResponse><tagSet/><nextToken>more</nextToken></DescribeTagsResponse>"
     with serving(of(body)) as (address, asked):
-        [only] = ec2(address).find(lease=None, places=[Place(cloud="aws")]).asked
+        [only] = ec2(address).find(lease=None, places=[Location(cloud="aws")]).asked
     assert "no last page" in str(only.error)
     assert len(asked) == 1
 
@@ -115,7 +115,7 @@ def test_no_program_of_a_cloud_is_read_beyond_its_bounds(kind: str, az: Path, mo
     environ = write(az, PROGRAMS[kind])
     tracemalloc.start()
     azure = ProviderInventory(Azure(lambda: token_from(programs(environ))))
-    words = error(azure.find(lease=None, places=[Place(cloud="azure")]))
+    words = error(azure.find(lease=None, places=[Location(cloud="azure")]))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert "printed more than 32 MiB" in words or "did not answer within 0.5 s" in words

@@ -30,8 +30,8 @@ from cvl_ci.clouds.provider import Provider, ProviderInventory
 from cvl_ci.clouds.runpod import inventory as runpod
 from cvl_ci.engine import server_inventory as served
 from cvl_ci.engine.skypilot import SkyPilotEngine
-from cvl_ci.model.plan import Place
-from cvl_ci.ports import Found, Inventory
+from cvl_ci.model.plan import Location
+from cvl_ci.ports import Inventory, InventoryResult
 
 LEASE = "cvl-12345678901-67187508"
 EC2 = "http://ec2.amazonaws.com/doc/2016-11-15/"
@@ -92,7 +92,7 @@ class Teller:
         return self.answer
 
 
-def _through(provider: Provider, say: Callable[[str], Said]) -> Found:
+def _through(provider: Provider, say: Callable[[str], Said]) -> InventoryResult:
     def answer(request: requests.PreparedRequest) -> tuple[int, dict[str, str], bytes]:
         said = say(str(request.url))
         return said.status, said.headers, said.body
@@ -100,7 +100,7 @@ def _through(provider: Provider, say: Callable[[str], Said]) -> Found:
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         for method in ("GET", "POST"):
             mock.add_callback(method, _ANY, callback=answer)
-        found = ProviderInventory(provider).find(lease=LEASE, places=[Place(cloud=provider.name)])
+        found = ProviderInventory(provider).find(lease=LEASE, places=[Location(cloud=provider.name)])
         assert not any("elsewhere" in str(call.request.url) for call in mock.calls), "no credential follows a redirect"
     return found
 
@@ -108,7 +108,7 @@ def _through(provider: Provider, say: Callable[[str], Said]) -> Found:
 CLIENTS = ec2_clients(access_key_id="a", secret_access_key="b")
 
 
-def _ec2(say: Callable[[str], Said]) -> Found:
+def _ec2(say: Callable[[str], Said]) -> InventoryResult:
     def client(region: str) -> Any:
         made = CLIENTS(region)
 
@@ -123,12 +123,12 @@ def _ec2(say: Callable[[str], Said]) -> Found:
 
     inventory = AwsInventory(client=client, regions=lambda: ["us-east-1"])
     try:
-        return inventory.find(lease=LEASE, places=[Place(cloud="aws")])
+        return inventory.find(lease=LEASE, places=[Location(cloud="aws")])
     finally:
         CLIENTS("us-east-1").meta.events.unregister("before-send.ec2", unique_id="said")
 
 
-def _kubectl(say: Callable[[str], Said]) -> Found:
+def _kubectl(say: Callable[[str], Said]) -> InventoryResult:
     def run(command: Any) -> str:
         if "current-context" in command:
             return "kind"
@@ -140,18 +140,18 @@ def _kubectl(say: Callable[[str], Said]) -> Found:
     return ProviderInventory(Kubernetes(run)).find(lease=LEASE, places=[])
 
 
-def _server(say: Callable[[str], Said]) -> Found:
+def _server(say: Callable[[str], Said]) -> InventoryResult:
     said = say("")
     try:
         answer = json.loads(said.body)
     except (ValueError, RecursionError):
         answer = said.body.decode("utf-8", "replace")
     inventory: Inventory = served.ServedInventory(cast("SkyPilotEngine", Teller(answer)), endpoint="https://sky")
-    return inventory.find(lease=LEASE, places=[Place(cloud=served.CLOUD)])
+    return inventory.find(lease=LEASE, places=[Location(cloud=served.CLOUD)])
 
 
 _ANY = re.compile(".*")
-ASK: dict[str, Callable[[Callable[[str], Said]], Found]] = {
+ASK: dict[str, Callable[[Callable[[str], Said]], InventoryResult]] = {
     "aws": _ec2,
     "gcp": lambda say: _through(Gcp(lambda: (http.session("Bearer t"), "p")), say),
     "azure": lambda say: _through(Azure(lambda: Token(text="t", subscription="s", expires_at=9e12)), say),

@@ -12,7 +12,7 @@ import pytest
 from cvl_ci.clouds import Inventories, all_inventories, proved
 from cvl_ci.clouds.provider import Look, ProviderInventory
 from cvl_ci.errors import EngineError
-from cvl_ci.model.plan import Place
+from cvl_ci.model.plan import Location
 from cvl_ci.ports import Resource
 
 
@@ -26,7 +26,7 @@ class Cloud:
     patience_seconds: float = 1.0
     ended: list[str] = field(default_factory=list)
 
-    def scopes(self, places: Sequence[Place]) -> Sequence[str]:
+    def scopes(self, places: Sequence[Location]) -> Sequence[str]:
         return ["here"]
 
     def look(self, scope: str, *, lease: str | None) -> Look:
@@ -44,15 +44,15 @@ class Cloud:
 def test_each_cloud_is_asked_about_its_own_places_and_the_slowest_sets_the_patience() -> None:
     one, two = Cloud("gcp", patience_seconds=300), Cloud("azure", patience_seconds=900)
     both = Inventories({cloud.name: ProviderInventory(cloud) for cloud in (one, two)})
-    found = both.find(lease="x", places=[Place(cloud="gcp"), Place(cloud="azure", region="eastus")])
+    found = both.find(lease="x", places=[Location(cloud="gcp"), Location(cloud="azure", region="eastus")])
     assert [asked.provider for asked in found.asked] == ["gcp", "azure"]
     assert found.patience_seconds == 900
-    assert [asked.provider for asked in both.find(lease="x", places=[Place(cloud="gcp")]).asked] == ["gcp"]
+    assert [asked.provider for asked in both.find(lease="x", places=[Location(cloud="gcp")]).asked] == ["gcp"]
 
 
 def test_a_cloud_that_nobody_here_can_ask_is_unproved_beside_those_that_were_asked() -> None:
     found = Inventories({"gcp": ProviderInventory(Cloud("gcp"))}).find(
-        lease="x", places=[Place(cloud="vast"), Place(cloud="gcp")]
+        lease="x", places=[Location(cloud="vast"), Location(cloud="gcp")]
     )
     assert found.unproved == ("vast",)
     assert len(found.asked) == 1
@@ -82,7 +82,8 @@ def test_nothing_to_end_asks_nobody() -> None:
 
 def test_every_cloud_that_a_run_may_go_to_can_be_asked() -> None:
     found = all_inventories({"PATH": "", "HOME": "/nowhere"}).find(
-        lease="cvl-1-00000000", places=[Place(cloud=cloud) for cloud in proved() if cloud not in {"aws", "api-server"}]
+        lease="cvl-1-00000000",
+        places=[Location(cloud=cloud) for cloud in proved() if cloud not in {"aws", "api-server"}],
     )
     assert found.unproved == ()
     assert {asked.provider for asked in found.asked} == {*proved()} - {"aws", "api-server"}

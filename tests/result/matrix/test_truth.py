@@ -9,8 +9,8 @@ import pytest
 
 from cvl_ci.commands import report as reporting
 from cvl_ci.local.run_files import assets
-from cvl_ci.model.outcome import Beside, Change
-from cvl_ci.result import phrases
+from cvl_ci.model.outcome import Change, PairedComparison
+from cvl_ci.result import text
 from cvl_ci.result.benchmark.baseline import alike
 from cvl_ci.result.benchmark.leg import Leg, line, read
 from cvl_ci.result.matrix import regressions
@@ -79,9 +79,9 @@ def test_other_hardware_is_named_and_never_judged(case: str) -> None:
         f"the base ran on {leg(**before).key.place}, this on {leg(**after).key.place}: "
     )
     assert f"they differ in {differ}" in row.baseline.reason
-    for name, text in texts(found).items():
-        assert "they differ in" in text, name
-        assert "| ok |" not in text
+    for name, page in texts(found).items():
+        assert "they differ in" in page, name
+        assert "| ok |" not in page
 
 
 def test_another_region_is_shown_and_compared() -> None:
@@ -139,9 +139,9 @@ def test_only_what_was_judged_is_not_worse(verdicts: dict[str, str], said: str) 
     changes = tuple(
         Change(metric=name, head=1.23, base=1.0, change=0.23, verdict=verdict) for name, verdict in verdicts.items()
     )
-    told = Beside(ref="main", commit=BASE, changes=changes)
+    told = PairedComparison(ref="main", commit=BASE, changes=changes)
     assert _compared(told) == said
-    lines = "\n".join(phrases.paired_lines(told))
+    lines = "\n".join(text.paired_lines(told))
     assert all(f"{name} +23.0 % {verdict}" in lines for name, verdict in verdicts.items())
 
 

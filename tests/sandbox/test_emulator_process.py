@@ -77,7 +77,7 @@ def test_where_nothing_listens_there_is_no_answer() -> None:
 
 
 def test_a_plan_is_read_back_as_it_was_written(tmp_path: Path) -> None:
-    from tests.sandbox.test_home import GPUS, PLAIN
+    from tests.sandbox.test_sky_home import GPUS, PLAIN
 
     plan = sandbox_spec.SandboxSpec(
         id=sandbox_spec.identity(tmp_path), image="i", networks=(), port=1, metadata_port=2, skypilot_port=3,

@@ -10,8 +10,8 @@ import pytest
 from cvl_ci.errors import EngineError, SandboxError
 from cvl_ci.lease import Lease
 from cvl_ci.local.leftover_inventory import EndedCloudEngine, LeftoverInventory
-from cvl_ci.model.outcome import Asked, Release
-from cvl_ci.model.plan import Place
+from cvl_ci.model.outcome import ProviderCheck, Release
+from cvl_ci.model.plan import Location
 from cvl_ci.ports import LeaseRecord
 from tests.support.fakes import FakeClock, FakeRecords
 
@@ -37,7 +37,12 @@ def released(docker: Engine, folder: Path) -> Release:
     clock = FakeClock()
     lease = Lease(
         LeaseRecord(
-            name="cvl-1-2", labels={}, deadline=0.0, places=(Place(cloud="sandbox"),), taken_at=clock.now(), regions=()
+            name="cvl-1-2",
+            labels={},
+            deadline=0.0,
+            places=(Location(cloud="sandbox"),),
+            taken_at=clock.now(),
+            regions=(),
         ),
         engine=EndedCloudEngine(),
         inventory=LeftoverInventory(provider="sandbox", kinds=KINDS, leftovers=docker.left, remove=docker.remove),
@@ -52,7 +57,7 @@ def test_what_is_left_is_ended_and_then_proved_gone(tmp_path: Path) -> None:
     docker = Engine("a machine", "its disk")
     release = released(docker, tmp_path)
     assert (release.gone, docker.names) == (True, set())
-    assert release.asked == (Asked(provider="sandbox", region="", kinds=KINDS),)
+    assert release.asked == (ProviderCheck(provider="sandbox", region="", kinds=KINDS),)
 
 
 def test_nothing_left_is_proved_by_asking(tmp_path: Path) -> None:

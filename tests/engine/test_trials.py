@@ -13,7 +13,7 @@ from cvl_ci.engine.job_log import JobLog
 from cvl_ci.engine.sky_errors import read_end
 from cvl_ci.engine.unpack import unpack
 from cvl_ci.model.outcome import NodeEnd
-from cvl_ci.model.plan import BASE_FOLDER, Against, RunPlan
+from cvl_ci.model.plan import BASE_FOLDER, PairedBase, RunPlan
 from cvl_ci.planning.trials import order
 from tests.engine.test_script import LEASE, Node
 
@@ -21,7 +21,7 @@ PLAN = RunPlan(title="t", directory="ex", run_commands=("cat version; [ ! -e out
 BOTH = replace(
     PLAN,
     repeat=4,
-    against=Against(ref="main", commit="c" * 40, directory="ex", setup_commands=(), run_commands=PLAN.run_commands),
+    against=PairedBase(ref="main", commit="c" * 40, directory="ex", setup_commands=(), run_commands=PLAN.run_commands),
 )
 
 
@@ -101,7 +101,7 @@ def test_a_head_that_fails_ends_it_with_its_own_code(node: Node) -> None:
 
 
 def test_each_side_is_set_up_in_its_turns_with_its_own_words(node: Node) -> None:
-    against = Against(
+    against = PairedBase(
         ref="main",
         commit="c" * 40,
         directory="ex",

@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from cvl_ci.model.outcome import (
     EXIT_NOT_PROVED_GONE,
     MOST_LEFT,
-    Asked,
     Attempt,
-    Beside,
     Change,
     Cost,
     Ending,
     GpuUse,
-    Kept,
+    KeptMachines,
     Launch,
     NodeEnd,
     Outcome,
+    PairedComparison,
+    ProviderCheck,
     Release,
 )
 from cvl_ci.result.sanitize import plain
@@ -57,7 +57,7 @@ def ending_text(outcome: Outcome) -> str:
     return f"{ENDINGS[outcome.ending]} with exit code {code}"
 
 
-def kept_machines(outcome: Outcome) -> Kept | None:
+def kept_machines(outcome: Outcome) -> KeptMachines | None:
     """Return the machines that run on because the user asked for it, until a known time."""
     return outcome.release.kept if outcome.release is not None else None
 
@@ -163,7 +163,7 @@ def change(one: Change) -> str:
     return f"{plain(one.metric)}{moved} {one.verdict}{why}"
 
 
-def paired_lines(pairing: Beside) -> list[str]:
+def paired_lines(pairing: PairedComparison) -> list[str]:
     """Return the base, the order of the turns, and the verdicts, the worst first."""
     first = f"in turn with {plain(pairing.ref)} ({pairing.commit[:12]}) on the same machine"
     if pairing.reason:
@@ -172,7 +172,7 @@ def paired_lines(pairing: Beside) -> list[str]:
     return [f"{first}, in this order: {' '.join(pairing.order)}", *map(change, ordered)]
 
 
-def nothing_to_list(pairing: Beside) -> str:
+def nothing_to_list(pairing: PairedComparison) -> str:
     """Return the text for a comparison in which no metric is worse, changed or unsure."""
     if pairing.reason:
         return plain(pairing.reason)
@@ -205,7 +205,7 @@ def released(outcome: Outcome) -> list[str]:
     return [head, *(answer(check) for check in release.asked), *unproved(release)]
 
 
-def answer(check: Asked) -> str:
+def answer(check: ProviderCheck) -> str:
     place = plain(f"{check.provider} {check.region}".strip())
     kinds, skipped = ", ".join(check.kinds), "".join(f"; not looked at: {plain(reason)}" for reason in check.skipped)
     if check.error is not None:
@@ -244,7 +244,7 @@ def still_to_come(outcome: Outcome) -> str:
     return text if cost.billed else f"{text} if it were AWS: nothing is billed"
 
 
-def _kept_lines(outcome: Outcome, machines: Kept) -> list[str]:
+def _kept_lines(outcome: Outcome, machines: KeptMachines) -> list[str]:
     price = still_to_come(outcome)
     return [
         f"kept until {moment(machines.until)}, as its job failed{f': {price}' if price else ''}",

@@ -10,11 +10,11 @@ import pytest
 from cvl_ci.engine import server_inventory as served
 from cvl_ci.engine.skypilot import SkyPilotEngine
 from cvl_ci.errors import CredentialsError, EngineError
-from cvl_ci.model.plan import Place
+from cvl_ci.model.plan import Location
 from cvl_ci.wiring import OpenClouds
 
-THERE = Place(cloud=served.CLOUD, region="us-east-1")
-AWS = Place(cloud="aws")
+THERE = Location(cloud=served.CLOUD, region="us-east-1")
+AWS = Location(cloud="aws")
 
 
 @dataclass
@@ -45,7 +45,7 @@ def test_nothing_left_of_what_went_through_it_is_clean_and_names_the_host_alone(
 
 
 @pytest.mark.parametrize("places", [[AWS], []])
-def test_it_proves_nothing_of_a_lease_that_it_has_never_heard_of(places: list[Place]) -> None:
+def test_it_proves_nothing_of_a_lease_that_it_has_never_heard_of(places: list[Location]) -> None:
     found = inventory(Server()).find(lease="cvl-1", places=places)
     assert (found.asked, found.read()[0]) == ((), ())
     assert found.unproved
@@ -69,7 +69,7 @@ def test_a_launch_that_is_under_way_is_left_and_is_ended_by_the_lease_s_name() -
     [([AWS], False, True), ([AWS], True, False), ([THERE], True, True), ([], True, False), ([], False, True)],
 )
 def test_a_lease_goes_where_its_record_says_and_a_new_run_through_the_server(
-    places: list[Place], by_record: bool, through: bool
+    places: list[Location], by_record: bool, through: bool
 ) -> None:
     environ = {served.ADDRESS: "https://sky.example.com"}
     assert served.goes_through(places, environ, by_record=by_record) is through
