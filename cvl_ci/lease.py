@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cvl_ci.errors import CvlError, EngineError, explain_while_running
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, format_name
 from cvl_ci.model.outcome import Attempt, KeptMachines, Release
 from cvl_ci.model.plan import Location
+from cvl_ci.model.resource import in_removal_order
 from cvl_ci.ports import Clock, Engine, Inventory, InventoryResult, LeaseRecord, Records, Resource
 
 PROOF_SECONDS = 180.0
@@ -121,6 +122,7 @@ class Lease:
         # The provider first: a machine stops costing now; SkyPilot's records can wait.
         # A missing answer is requested again below, until the proof.
         resources, _ = self._inventory.find(lease=self.name, places=places).read()
+        self._note_creators(resources)
         self._remove(resources)
         self._down()
         result = self._until_gone(places, hurried=maybe_created)
@@ -142,7 +144,7 @@ class Lease:
         ways_in = self._engine.keep(self.name, until=until, public_key=public_key)
         result = self._inventory.find(lease=self.name, places=self._places())
         resources, silent = result.read()
-        living = [resource for resource in resources if not resource.ending]
+        living = [resource for resource in resources if resource.is_leftover]
         if not living:
             why = f" {'; '.join(silent)}." if silent else ""
             raise EngineError(f"The provider shows no machine of this lease to keep.{why}")
@@ -159,26 +161,30 @@ class Lease:
         none.
         """
         start = self._clock.monotonic()
-        asked_at = self._requested_at if self._requested_at is not None else start
         while True:
             result = self._inventory.find(lease=self.name, places=places)
             resources, silent = result.read()
+            self._note_creators(resources)
             waited = self._clock.monotonic() - start
             clean = not any(check.left for check in result.asked) and not (silent and result.may_still_answer)
-            settled = self._clock.monotonic() - asked_at > SETTLE_SECONDS
-            if clean and settled and (not resources or waited > ENDING_SECONDS):
+            requested_at = start if self._requested_at is None else self._requested_at
+            settled = self._clock.monotonic() - requested_at > SETTLE_SECONDS
+            pending = any(not resource.stays for resource in resources)
+            if clean and settled and (not pending or waited > ENDING_SECONDS):
                 return result
             if waited > (PROOF_SECONDS if hurried else max(PROOF_SECONDS, result.patience_seconds)):
                 return result
-            self._remove([resource for resource in resources if not resource.ending])
+            self._remove(resources)
             self._clock.sleep(min(5.0, 0.5 + waited / 4))
 
+    def _note_creators(self, resources: Sequence[Resource]) -> None:
+        """Wait again for late machines after the last moment at which one could still be requested."""
+        if _has_creator(resources):
+            self._requested_at = self._clock.monotonic()
+
     def _remove(self, resources: Sequence[Resource]) -> None:
-        try:
-            if resources:
-                self._inventory.remove(resources)
-        except CvlError as error:
-            self._say(explain_while_running(error))
+        for text in _removal_refusals(self._inventory, resources):
+            self._say(text)
 
     def _down(self) -> None:
         try:
@@ -219,21 +225,35 @@ def sweep(
     """
     leases = {resource.labels[LABEL_LEASE] for resource in resources}
     start, shown_errors, remaining = clock.monotonic(), set[str](), list(resources)
+    quiet_at = start
     while True:
-        try:
-            inventory.remove(remaining)
-        except CvlError as error:
-            text = explain_while_running(error)
+        if _has_creator(remaining):
+            quiet_at = clock.monotonic() + SETTLE_SECONDS
+        for text in _removal_refusals(inventory, remaining):
             if text not in shown_errors:
                 shown_errors.add(text)
                 say(text)
         result = inventory.find(lease=None, places=places)
         resources, silent = result.read()
-        remaining = [item for item in resources if item.labels.get(LABEL_LEASE) in leases and not item.ending]
+        remaining = [item for item in resources if item.labels.get(LABEL_LEASE) in leases and item.is_leftover]
         unheard = silent and result.may_still_answer
-        if not (remaining or unheard) or clock.monotonic() - start > max(PROOF_SECONDS, result.patience_seconds):
+        is_over = not (remaining or unheard) and clock.monotonic() >= quiet_at
+        if is_over or clock.monotonic() - start > max(PROOF_SECONDS, result.patience_seconds):
             return result.only(remaining)
         clock.sleep(min(15.0, 1.0 + (clock.monotonic() - start) / 4))
+
+
+def _has_creator(resources: Sequence[Resource]) -> bool:
+    return any(resource.kind.creates_others and resource.is_leftover for resource in resources)
+
+
+def _removal_refusals(inventory: Inventory, resources: Sequence[Resource]) -> Iterator[str]:
+    """Remove resources in the order of their kinds. Yield the refusals: one kind's refusal does not delay the next."""
+    for batch in in_removal_order(resources):
+        try:
+            inventory.remove(batch)
+        except CvlError as error:
+            yield explain_while_running(error)
 
 
 def _label(text: str) -> str:

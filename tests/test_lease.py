@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cvl_ci.errors import EngineError
-from cvl_ci.lease import Lease, Owner
+from cvl_ci.lease import Lease, Owner, sweep
 from cvl_ci.model.outcome import Attempt
 from cvl_ci.model.plan import Location
-from cvl_ci.ports import InventoryResult, LeaseRecord, Resource
+from cvl_ci.ports import InventoryResult, LeaseRecord, Resource, ResourceKind
 from tests.support.fakes import FakeClock, FakeCloud, FakeEngine, FakeRecords
 
 OWNER = Owner(repository="zhaomei/models", run="17345678901", attempt="2", job="gpu", step="run", leg="aws-L4")
@@ -237,6 +238,63 @@ def test_a_disk_that_is_full_by_then_does_not_lose_the_proof(house: House, monke
     monkeypatch.setattr(house.records, "write", full)
     assert lease.release().gone
     assert any("No space left" in text for text in house.said)
+
+
+class ReplicatingCloud(FakeCloud):
+    """A controller that lives replaces each machine that ends, and one more comes up seconds after its own end."""
+
+    late: str = ""
+
+    def create_controller(self, lease: str) -> None:
+        name = self.create(lease=lease, region="us-east-1")
+        self.machines[name] = replace(self.machines[name], kind=ResourceKind.SERVICE_CONTROLLER)
+
+    def remove(self, resources: Sequence[Resource]) -> None:
+        controlled = any(self.machines[name].kind is ResourceKind.SERVICE_CONTROLLER for name in self.running())
+        super().remove(resources)
+        for resource in resources:
+            lease = resource.labels["cvl-ci-lease"]
+            if resource.kind is ResourceKind.SERVICE_CONTROLLER:
+                self.late = self.create(lease=lease, region="us-east-1", eventually=3)
+            elif controlled:
+                self.create(lease=lease, region="us-east-1")
+
+
+def test_a_controller_goes_before_its_replicas_and_the_machine_that_it_last_asked_for_goes_too(house: House) -> None:
+    house.cloud = cloud = ReplicatingCloud(house.clock)
+    house.engine.cloud = cloud
+    house.engine.down_fails = True
+    lease = house.lease()
+    lease.acquire()
+    house.asked(lease)
+    house.clock.sleep(3600)
+    replicas = [cloud.create(lease=OWNER.name, region="us-east-1") for _ in range(2)]
+    cloud.create_controller(OWNER.name)
+    assert lease.release().gone
+    assert cloud.running() == []
+    assert len(cloud.machines) == len(replicas) + 2, "a replica was replaced, so the controller lived too long"
+
+
+@pytest.mark.parametrize("by_sweep", [False, True])
+def test_a_bucket_that_is_meant_to_stay_does_and_delays_no_proof(house: House, by_sweep: bool) -> None:
+    name = house.cloud.create(lease=OWNER.name, region="us-east-1")
+    house.cloud.machines[name] = bucket = replace(house.cloud.machines[name], kind=ResourceKind.BUCKET, stays=True)
+    house.cloud.create(lease=OWNER.name, region="us-east-1")
+    house.engine.down_fails = True
+    lease = house.lease()
+    lease.acquire()
+    house.asked(lease)
+    began = house.clock.now()
+    if by_sweep:
+        found = list(house.cloud.machines.values())
+        places = [Location(cloud="aws")]
+        after = sweep(found, inventory=house.cloud, places=places, clock=house.clock, say=house.said.append)
+        assert after.read() == ((), ())
+    else:
+        assert lease.release().gone
+    assert house.cloud.machines[name] == bucket
+    assert house.cloud.running() == [name]
+    assert house.clock.now() - began < 30
 
 
 def test_a_launch_cut_off_before_it_was_heard_is_looked_for_all_the_same(house: House) -> None:

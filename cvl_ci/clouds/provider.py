@@ -94,7 +94,7 @@ class ProviderInventory:
             provider=self._provider.name,
             region=scope,
             kinds=tuple(kind for kind in self._provider.kinds if kind not in look.skipped),
-            left=tuple(f"{resource.id} ({resource.state})" for resource in look.resources if not resource.ending),
+            left=tuple(f"{resource.id} ({resource.state})" for resource in look.resources if resource.is_leftover),
             error="; ".join(look.silent)[:300] or None,
             skipped=tuple(f"{kind} ({why})" for kind, why in look.skipped.items()),
         )
@@ -109,7 +109,7 @@ class ProviderInventory:
         try:
             self._provider.end(resource)
         except Exception as error:  # noqa: BLE001  an error here does not stop the others
-            return f"{resource.kind} {resource.id}: {error}"[:300]
+            return f"{resource.kind.value} {resource.id}: {error}"[:300]
         return None
 
 

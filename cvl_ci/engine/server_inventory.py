@@ -15,12 +15,13 @@ from cvl_ci.errors import CredentialsError, CvlError, EngineError
 from cvl_ci.model.lease_name import LABEL_LEASE
 from cvl_ci.model.outcome import ProviderCheck
 from cvl_ci.model.plan import Location
-from cvl_ci.ports import InventoryResult, Resource
+from cvl_ci.ports import InventoryResult, Resource, ResourceKind
 
 PROVIDER = "SkyPilot API server"
 CLOUD = "api-server"
 """The cloud in the record of a lease that goes through a server."""
 KINDS = ("clusters", "launches under way")
+_KIND_OF = {"cluster": ResourceKind.CLUSTER, "launch": ResourceKind.LAUNCH}
 ADDRESS = "SKYPILOT_API_SERVER_ENDPOINT"
 
 
@@ -60,10 +61,17 @@ class ServedInventory:
             check = ProviderCheck(provider=PROVIDER, region=self._host, kinds=KINDS, error=text)
             return InventoryResult(asked=(check,), unproved=elsewhere)
         resources = tuple(
-            Resource(provider=PROVIDER, region=self._host, kind=kind, id=name, state=state, labels={LABEL_LEASE: lease})
+            Resource(
+                provider=PROVIDER,
+                region=self._host,
+                kind=_KIND_OF[kind],
+                id=name,
+                state=state,
+                labels={LABEL_LEASE: lease},
+            )
             for kind, name, state in answers
         )
-        leftovers = tuple(f"{resource.kind} {resource.id} ({resource.state})" for resource in resources)
+        leftovers = tuple(f"{resource.kind.value} {resource.id} ({resource.state})" for resource in resources)
         check = ProviderCheck(provider=PROVIDER, region=self._host, kinds=KINDS, left=leftovers)
         return InventoryResult(resources=resources, asked=(check,), unproved=elsewhere)
 

@@ -10,7 +10,7 @@ from typing import NoReturn, Protocol
 from cvl_ci.errors import CvlError, EngineError
 from cvl_ci.model.outcome import Launch, ProviderCheck
 from cvl_ci.model.plan import Location, RunPlan
-from cvl_ci.ports import Cloud, InventoryResult, JobEnd, LaunchRequest, Resource, Watch
+from cvl_ci.ports import Cloud, InventoryResult, JobEnd, LaunchRequest, Resource, ResourceKind, Watch
 
 KINDS = ("containers", "volumes", "networks")
 
@@ -50,7 +50,14 @@ class LeftoverInventory:
             )
         return InventoryResult(
             resources=tuple(
-                Resource(provider=self._provider, region="", kind=self._kinds[0], id=name, state="left", labels={})
+                Resource(
+                    provider=self._provider,
+                    region="",
+                    kind=ResourceKind.MACHINE,
+                    id=name,
+                    state="left",
+                    labels={},
+                )
                 for name in leftovers
             ),
             asked=(ProviderCheck(provider=self._provider, region="", kinds=self._kinds, left=leftovers),),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from cvl_ci.model.resource import Resource, ResourceKind
 from cvl_ci.ports.checkout import Checkout, Entry, FolderFiles, Paths, Staging
 from cvl_ci.ports.clock import Clock
 from cvl_ci.ports.cloud import Cloud, Clouds
 from cvl_ci.ports.engine import Engine, Fetched, JobEnd, LaunchRequest, UnpackStopped
 from cvl_ci.ports.events import AttemptFailed, Attempting, Began, Event, Line, Progress, Watch
-from cvl_ci.ports.inventory import Inventory, InventoryResult, Resource
+from cvl_ci.ports.inventory import Inventory, InventoryResult
 from cvl_ci.ports.leases import LeaseRecord, Records
 from cvl_ci.ports.prices import Prices
 from cvl_ci.ports.publishing import Artifacts, NotUploaded, Publication, Uploaded
@@ -41,6 +42,7 @@ __all__ = [
     "Publication",
     "Records",
     "Resource",
+    "ResourceKind",
     "RunLog",
     "RunReporter",
     "Staging",

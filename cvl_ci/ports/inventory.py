@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from cvl_ci.model.outcome import ProviderCheck
 from cvl_ci.model.plan import Location
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resource:
-    """A resource that a provider bills or keeps. `created_at`: seconds since the epoch, if the provider reports it."""
-
-    provider: str
-    region: str
-    kind: str
-    id: str
-    state: str
-    labels: Mapping[str, str]
-    instance_type: str = ""
-    created_at: float | None = None
-    ending: bool = False  # the provider has accepted its end and no longer bills it (AWS: shutting-down, deleting)
+from cvl_ci.model.resource import Resource
 
 
 class InventoryResult:
@@ -82,6 +67,9 @@ class Inventory(Protocol):
         """Return all resources with the lease's label or recomputable name. `lease` None: all resources of cvl-ci."""
 
     def remove(self, resources: Sequence[Resource]) -> None:
-        """Ask the provider to remove resources. Absence is a success. Raises EngineError for a refusal."""
+        """Ask the provider to remove resources of one kind or several. Absence is a success.
+
+        Raises EngineError for a refusal.
+        """
 
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None: ...

@@ -14,7 +14,7 @@ from cvl_ci.commands.reap.down import Downed, DownPorts
 from cvl_ci.errors import EngineError
 from cvl_ci.model.outcome import ProviderCheck
 from cvl_ci.model.plan import Location
-from cvl_ci.ports import InventoryResult, LeaseRecord, Resource
+from cvl_ci.ports import InventoryResult, LeaseRecord, Resource, ResourceKind
 from tests.support.fakes import FakeClock
 
 AWS, GCP = Location(cloud="aws"), Location(cloud="gcp")
@@ -100,7 +100,7 @@ def test_whoever_was_silent_proves_nothing(silence: InventoryResult | Exception)
 
 
 def test_one_cloud_s_silence_hides_no_other_s_machines() -> None:
-    pod = Resource(provider="gcp", region="r", kind="pods", id="ours", state="RUNNING", labels={})
+    pod = Resource(provider="gcp", region="r", kind=ResourceKind.MACHINE, id="ours", state="RUNNING", labels={})
     downed, text = everything(aws=EngineError("no client"), gcp=InventoryResult(resources=[pod], asked=[CLEAN]))
     assert [one.id for one in downed.unlabelled] == ["ours"]
     assert "named like ours" in text
@@ -139,7 +139,7 @@ def record(**changed: Any) -> LeaseRecord:
 def test_a_machine_whose_lease_was_called_released_is_ended_when_a_provider_shows_it() -> None:
     released = {"cvl-7-0badcafe": record(released_at=1.0)}
     shown = Resource(
-        kind="instance",
+        kind=ResourceKind.MACHINE,
         id="i-1",
         region="us-east-1",
         provider="aws",

@@ -15,7 +15,7 @@ from cvl_ci.commands.reap.reap import Reaped, ReapPorts, reap
 from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT
 from cvl_ci.model.plan import Location
-from cvl_ci.ports import Resource
+from cvl_ci.ports import Resource, ResourceKind
 from tests.engine.test_reap_on_moto import OURS, REGION, OnMoto, client, running, start
 from tests.support.fakes import FakeClock, FakeReporter
 
@@ -70,8 +70,8 @@ def test_its_labels_are_moved_and_nobody_else_s(client: Callable[[str], EC2Clien
     start(client, 1, {"Name": "somebody's"})
     kept(client, until=1_900_000_000)
     found = inventory(client).find(lease=None, places=[Location(cloud="aws")]).read()[0]
-    assert [each.labels[LABEL_DEADLINE] for each in found if each.kind == "instances"] == ["1900000000"] * 2
-    assert [each.labels[LABEL_KEPT] for each in found if each.kind == "instances"] == ["1900000000"] * 2
+    assert [each.labels[LABEL_DEADLINE] for each in found if each.kind is ResourceKind.MACHINE] == ["1900000000"] * 2
+    assert [each.labels[LABEL_KEPT] for each in found if each.kind is ResourceKind.MACHINE] == ["1900000000"] * 2
 
 
 def test_the_reaper_ends_what_a_run_that_is_over_left_but_not_what_it_kept(client: Callable[[str], EC2Client]) -> None:

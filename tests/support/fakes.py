@@ -24,6 +24,7 @@ from cvl_ci.ports import (
     Line,
     NotUploaded,
     Resource,
+    ResourceKind,
     Uploaded,
     Watch,
 )
@@ -65,7 +66,7 @@ class FakeCloud:
         self.machines[name] = Resource(
             provider="aws",
             region=region,
-            kind="instances",
+            kind=ResourceKind.MACHINE,
             id=name,
             state="running",
             labels={"cvl-ci-lease": lease},
@@ -102,7 +103,7 @@ class FakeCloud:
                 provider="aws",
                 region=region,
                 kinds=("instances",),
-                left=tuple(each.id for each in seen if each.region == region),
+                left=tuple(each.id for each in seen if each.region == region and each.is_leftover),
             )
             for region in regions
         )

@@ -17,7 +17,7 @@ from cvl_ci.clouds.aws.clients import account_regions, ec2_clients
 from cvl_ci.errors import EngineError
 from cvl_ci.model.outcome import ProviderCheck
 from cvl_ci.model.plan import Location
-from cvl_ci.ports import Inventory, InventoryResult, Resource
+from cvl_ci.ports import Inventory, InventoryResult, Resource, ResourceKind
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -30,6 +30,12 @@ _IDS = {
     "volumes": "VolumeId",
     "spot requests": "SpotInstanceRequestId",
     "addresses": "AllocationId",
+}
+_KINDS = {
+    "instances": ResourceKind.MACHINE,
+    "volumes": ResourceKind.DISK,
+    "spot requests": ResourceKind.SPOT_REQUEST,
+    "addresses": ResourceKind.ADDRESS,
 }
 _ENDING = {"shutting-down", "deleting", "deleted"}
 
@@ -100,7 +106,7 @@ class AwsInventory:
         ]
         for kind, end in endings:
             # A volume in use goes with its instance (DeleteOnTermination); we delete only a detached one.
-            ids = [resource.id for resource in resources if resource.kind == kind and resource.state != "in-use"]
+            ids = [one.id for one in resources if one.kind is _KINDS[kind] and one.state != "in-use"]
             size = BATCH if kind in {"instances", "spot requests"} else 1
             for start in range(0, len(ids), size):
                 yield from _refusals(end, ids[start : start + size], kind)
@@ -116,7 +122,7 @@ class AwsInventory:
         by_id = {
             resource.id: resource for resource in (self._resource(region, kind, raw) for kind, raw in (*main, *extra))
         }
-        leftovers = tuple(f"{resource.id} ({resource.state})" for resource in by_id.values() if not resource.ending)
+        leftovers = tuple(f"{resource.id} ({resource.state})" for resource in by_id.values() if resource.is_leftover)
         kinds = kinds if why else (*kinds, queries.EXTRA)
         return list(by_id.values()), ProviderCheck(
             provider=self._provider, region=region, kinds=kinds, left=leftovers, skipped=why
@@ -128,7 +134,7 @@ class AwsInventory:
         return Resource(
             provider=self._provider,
             region=region,
-            kind=kind,
+            kind=_KINDS[kind],
             id=raw[_IDS[kind]],
             state=state,
             labels={tag["Key"]: tag["Value"] for tag in raw.get("Tags", [])},

@@ -20,7 +20,7 @@ from cvl_ci.clouds import http
 from cvl_ci.clouds.programs import programs
 from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, moment, named, shared
 from cvl_ci.model.plan import Location
-from cvl_ci.ports import Inventory, Resource
+from cvl_ci.ports import Inventory, Resource, ResourceKind
 
 if TYPE_CHECKING:
     from requests import Session
@@ -37,6 +37,13 @@ FORCE = {
     GROUPS: {"forceDeletionTypes": "Microsoft.Compute/virtualMachines"},
     "virtual machines": {"forceDeletion": "true"},
 }
+_KIND_OF = {
+    GROUPS: ResourceKind.RESOURCE_GROUP,
+    "virtual machines": ResourceKind.MACHINE,
+    "disks": ResourceKind.DISK,
+    "public addresses": ResourceKind.ADDRESS,
+}
+_LIST_OF = {kind: name for name, kind in _KIND_OF.items()}
 _TOKEN_MARGIN = 120
 """Seconds before a token's end after which we no longer use it."""
 
@@ -77,11 +84,12 @@ class Azure:
 
         A SkyPilot group takes its contents along; in the user's own group, delete detached disks only.
         """
-        with_its_group = resource.kind != GROUPS and cluster_of(_group(resource.id))
+        kind = _LIST_OF[resource.kind]
+        with_its_group = kind != GROUPS and cluster_of(_group(resource.id))
         if with_its_group or resource.state in {"Deleting", "Attached", "in use"}:
             return
-        version = VERSIONS[resource.kind][1]
-        params = {"api-version": version, **FORCE.get(resource.kind, {})}
+        version = VERSIONS[kind][1]
+        params = {"api-version": version, **FORCE.get(kind, {})}
         http.ask(self._session(), "DELETE", f"{MANAGEMENT}{resource.id}", params=params, absent_is_fine=True)
 
     def _entries(self, kind: str) -> Iterator[Mapping[str, Any]]:
@@ -133,7 +141,7 @@ def _resource(kind: str, raw: Mapping[str, Any]) -> Resource:
     return Resource(
         provider="azure",
         region=str(raw.get("location", "")),
-        kind=kind,
+        kind=_KIND_OF[kind],
         id=str(raw["id"]),
         state=str(state),
         labels=dict(raw.get("tags") or {}),

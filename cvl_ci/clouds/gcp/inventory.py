@@ -17,7 +17,7 @@ from cvl_ci.clouds import http
 from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, moment, named, shared
 from cvl_ci.model.lease_name import ANY_NAME_EXPRESSION, CLUSTER_TAG, LABEL_LEASE
 from cvl_ci.model.plan import Location
-from cvl_ci.ports import Inventory, Resource
+from cvl_ci.ports import Inventory, Resource, ResourceKind
 
 if TYPE_CHECKING:
     from requests import Session
@@ -42,6 +42,13 @@ Source: discovery document compute/v1, InstanceAggregatedList, DiskAggregatedLis
 """
 EMPTY = "NO_RESULTS_ON_PAGE"
 """The only warning of a scope that means no problem."""
+_KIND_OF = {
+    "instances": ResourceKind.MACHINE,
+    "disks": ResourceKind.DISK,
+    ADDRESSES: ResourceKind.ADDRESS,
+    NODES: ResourceKind.TPU,
+}
+_LIST_OF = {kind: name for name, kind in _KIND_OF.items()}
 _ENDING = {"STOPPING", "DELETING"}
 
 
@@ -93,8 +100,8 @@ class Gcp:
             return
         session, project = self._signed_in
         place, _, name = resource.id.rpartition("/")
-        url = f"{COMPUTE}/projects/{project}/{place}/{resource.kind}/{name}"
-        url = f"{TPU}/{resource.id}" if resource.kind == NODES else url
+        url = f"{COMPUTE}/projects/{project}/{place}/{_LIST_OF[resource.kind]}/{name}"
+        url = f"{TPU}/{resource.id}" if resource.kind is ResourceKind.TPU else url
         http.ask(session, "DELETE", url, absent_is_fine=True)
 
     def _of_lease(self, kind: str, lease: str | None, silent: list[str]) -> Iterator[Mapping[str, Any]]:
@@ -194,7 +201,7 @@ def _resource(kind: str, raw: Mapping[str, Any]) -> Resource:
     resource = Resource(
         provider="gcp",
         region=zone.rpartition("-")[0] if node or raw.get("zone") else zone,
-        kind=kind,
+        kind=_KIND_OF[kind],
         id=str(raw["name"]) if node else f"{place}/{name}",
         state="in use" if raw.get("users") else str(raw.get("status", "")),
         labels=labels,

@@ -17,9 +17,10 @@ from cvl_ci.clouds.programs import programs
 from cvl_ci.clouds.provider import Look, ProviderInventory, is_ours, moment, named, shared
 from cvl_ci.model.lease_name import CLUSTER_TAG
 from cvl_ci.model.plan import Location
-from cvl_ci.ports import Inventory, Resource
+from cvl_ci.ports import Inventory, Resource, ResourceKind
 
 SECONDS = "--request-timeout=20s"
+_KIND_OF = {"pods": ResourceKind.MACHINE, "services": ResourceKind.ENDPOINT}
 _ENDING = "Terminating"
 
 
@@ -102,7 +103,7 @@ def _resource(context: str, raw: Mapping[str, Any], labels: Mapping[str, str]) -
     return Resource(
         provider="kubernetes",
         region=context,
-        kind=kind,
+        kind=_KIND_OF[kind],
         id=f"{about['namespace']}/{kind[:-1]}/{about['name']}",
         state=_ENDING if about.get("deletionTimestamp") else str(phase),
         labels=labels,

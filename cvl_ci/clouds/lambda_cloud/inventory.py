@@ -17,7 +17,7 @@ from cvl_ci.clouds import http
 from cvl_ci.clouds.key_session import KeySession
 from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, named
 from cvl_ci.model.plan import Location
-from cvl_ci.ports import Inventory, Resource
+from cvl_ci.ports import Inventory, Resource, ResourceKind
 
 API = "https://cloud.lambda.ai/api/v1"
 KEY_FILE = ".lambda_cloud/lambda_keys"
@@ -71,7 +71,7 @@ def _resource(machine: Mapping[str, Any], labels: Mapping[str, str]) -> Resource
     return Resource(
         provider="lambda",
         region=machine["region"]["name"],
-        kind="machines",
+        kind=ResourceKind.MACHINE,
         id=machine["id"],
         state=machine["status"],
         labels=labels,

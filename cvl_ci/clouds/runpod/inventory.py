@@ -19,7 +19,7 @@ from cvl_ci.clouds import http
 from cvl_ci.clouds.key_session import KeySession
 from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, named
 from cvl_ci.model.plan import Location
-from cvl_ci.ports import Inventory, Resource
+from cvl_ci.ports import Inventory, Resource, ResourceKind
 
 API = "https://rest.runpod.io/v1"
 GRAPHQL = "https://api.runpod.io/graphql"
@@ -72,7 +72,7 @@ def _resource(pod: Mapping[str, Any]) -> Resource:
     return Resource(
         provider="runpod",
         region="",
-        kind="pods",
+        kind=ResourceKind.MACHINE,
         id=pod["id"],
         state=str(pod.get("desiredStatus") or "unknown"),
         labels={},

@@ -51,7 +51,7 @@ def down(
         to_end += open_records.values()
         resources, silent = _all_resources(places, user_id, tools)
         to_end += _unknown(resources, open_records, tools.clock)
-        unlabelled = tuple(one for _, one in resources if not one.ending and not one.labels.get(LABEL_LEASE))
+        unlabelled = tuple(one for _, one in resources if one.is_leftover and not one.labels.get(LABEL_LEASE))
     records = {record.name: record for record in to_end}
     return Downed(
         releases={name: _end(record, user_id, tools) for name, record in records.items()},
@@ -103,7 +103,7 @@ def _unknown(
     leases: dict[str, LeaseRecord] = {}
     for place, resource in resources_by_place:
         name = resource.labels.get(LABEL_LEASE, "")
-        if name and name not in by_name:
+        if name and name not in by_name and not resource.stays:
             regions = (*leases[name].regions, f"{place.cloud}/{resource.region}") if name in leases else ()
             leases[name] = LeaseRecord(
                 name=name,

@@ -131,7 +131,7 @@ def reap(
         inventory, now = cloud.inventory, tools.clock.now()
         answer = inventory.find(lease=None, places=places)
         resources, silent = answer.read()
-        alive = [resource for resource in resources if not resource.ending]
+        alive = [resource for resource in resources if resource.is_leftover]
         labelled = [resource for resource in alive if LABEL_LEASE in resource.labels]
         own = _of(labelled, owner, named=named)
         over = [suspect for lease in _by_lease(own).values() if (suspect := _suspect(lease, repository, now, tools))]

@@ -9,7 +9,7 @@ from cvl_ci.clouds import http
 from cvl_ci.clouds.key_session import KeySession
 from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, named
 from cvl_ci.model.plan import Location
-from cvl_ci.ports import Inventory, Resource
+from cvl_ci.ports import Inventory, Resource, ResourceKind
 
 API = "https://api.acme.example"
 
@@ -33,7 +33,9 @@ class Acme:
             name = http.text(server, "name", of="servers")
             if is_ours({}, cluster := cluster_of(name), lease=lease):
                 state = http.text(server, "state", of="servers")
-                resource = Resource(provider="acme", region="", kind="servers", id=name, state=state, labels={})
+                resource = Resource(
+                    provider="acme", region="", kind=ResourceKind.MACHINE, id=name, state=state, labels={}
+                )
                 resources.append(named(resource, cluster))
         return Look(resources=resources)
 

@@ -14,7 +14,7 @@ from cvl_ci.clouds import AwsInventory, ec2_clients
 from cvl_ci.clouds.aws import queries
 from cvl_ci.lease import Owner
 from cvl_ci.model.plan import Location
-from cvl_ci.ports import InventoryResult
+from cvl_ci.ports import InventoryResult, ResourceKind
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -73,7 +73,11 @@ def test_machines_loose_disks_and_addresses_of_ours_are_found_and_ended(client: 
     start(client, 1, [{"Key": "Name", "Value": "another's"}])
     found = find(client, lease)
     assert {resource.id for resource in found.read()[0]} == ours
-    assert {resource.kind for resource in found.read()[0]} == {"instances", "volumes", "addresses"}
+    assert {resource.kind for resource in found.read()[0]} == {
+        ResourceKind.MACHINE,
+        ResourceKind.DISK,
+        ResourceKind.ADDRESS,
+    }
     assert [set(asked.left) for asked in found.asked] != [set()]
     AwsInventory(client=lambda _: client, regions=lambda: [REGION]).remove(found.read()[0])
     after = find(client, lease)

@@ -13,6 +13,7 @@ from responses import matchers
 
 from cvl_ci.clouds.azure.inventory import MANAGEMENT, VERSIONS, Azure, Token, token_from
 from cvl_ci.clouds.provider import ProviderInventory
+from cvl_ci.model.resource import ResourceKind
 from tests.clouds.inventory.cases import CLUSTER, LABELS, OTHER_CLUSTER, OURS, error, find
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
@@ -79,7 +80,11 @@ def test_a_cluster_is_its_group_and_all_in_it_which_share_its_machine_s_labels(a
         groups=[group(), group("cloud-shell")], machines=[machine()], disks=[disk(), disk(f"{BASE}/resourceGroups/x")]
     )
     found = find(azure())
-    assert [each.kind for each in found.read()[0]] == ["resource groups", "virtual machines", "disks"]
+    assert [each.kind for each in found.read()[0]] == [
+        ResourceKind.RESOURCE_GROUP,
+        ResourceKind.MACHINE,
+        ResourceKind.DISK,
+    ]
     assert {each.labels["cvl-ci-lease"] for each in found.read()[0]} == {OURS.name}
     assert found.read()[0][1].instance_type == "Standard_NC4as_T4_v3"
     assert found.read()[0][1].created_at == pytest.approx(1_764_000_000.12, abs=0.01)
@@ -124,7 +129,7 @@ def test_in_a_group_of_yours_our_machine_goes_alone_and_its_disk_once_it_is_loos
         disks=[disk(yours, state="Attached", tags=dict(LABELS)), disk(yours, state="Unattached")],
     )
     found = find(azure())
-    assert [each.kind for each in found.read()[0]] == ["virtual machines", "disks"]
+    assert [each.kind for each in found.read()[0]] == [ResourceKind.MACHINE, ResourceKind.DISK]
     api.mock.delete(f"{MANAGEMENT}{yours}/providers/Microsoft.Compute/virtualMachines/head", status=202)
     ProviderInventory(azure()).remove(found.read()[0])
 

@@ -12,6 +12,7 @@ from responses import matchers
 from cvl_ci.clouds import http
 from cvl_ci.clouds.gcp.inventory import COMPUTE, LISTS, TPU, Gcp
 from cvl_ci.clouds.provider import ProviderInventory
+from cvl_ci.model.resource import ResourceKind
 from tests.clouds.inventory.cases import CLUSTER, LABELS, OTHER_LABELS, OURS, error, find, ids
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def test_a_machine_and_its_disk_without_a_label_are_found_with_place_type_and_ag
     api.answer(instances=page("instances", instance()), disks=page("disks", disk()))
     found = find(gcp())
     assert ids(found) == {f"zones/us-central1-a/{HEAD}"}
-    assert [each.kind for each in found.read()[0]] == ["instances", "disks"]
+    assert [each.kind for each in found.read()[0]] == [ResourceKind.MACHINE, ResourceKind.DISK]
     machine, loose = found.read()[0]
     assert (machine.region, machine.instance_type) == ("us-central1", "g2-standard-4")
     assert machine.created_at == 1_764_000_000.0

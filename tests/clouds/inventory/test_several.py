@@ -13,7 +13,7 @@ from cvl_ci.clouds import Inventories, all_inventories, proved
 from cvl_ci.clouds.provider import Look, ProviderInventory
 from cvl_ci.errors import EngineError
 from cvl_ci.model.plan import Location
-from cvl_ci.ports import Resource
+from cvl_ci.ports import Resource, ResourceKind
 
 
 @dataclass
@@ -33,7 +33,9 @@ class Cloud:
         return Look(resources=[self.machine("a"), self.machine("b")])
 
     def machine(self, name: str) -> Resource:
-        return Resource(provider=self.name, region="here", kind="machines", id=name, state="running", labels={})
+        return Resource(
+            provider=self.name, region="here", kind=ResourceKind.MACHINE, id=name, state="running", labels={}
+        )
 
     def end(self, resource: Resource) -> None:
         if self.refuses == resource.id:
