@@ -87,7 +87,7 @@ class SkyPilotRunner:
             at = str(values.get("workdir", "."))
             checkout = open_checkout(self._checkout.resolve(), at=at)
             plan = prepare(inputs, checkout=checkout, prices=wiring.prices(self._environment))
-            self._masks.add(*secrets_of(plan))
+            self._masks.add(*secrets_of(plan.variables))
             prices = wiring.prices(self._environment)
             return wiring.on_usable_clouds(plan, self._environment, prices, by_inputs=False, asks_role=asks_role)
 
@@ -96,10 +96,10 @@ class SkyPilotRunner:
             return self._masks.cleaned(self._carried_out(plan))
 
     def _carried_out(self, plan: RunPlan) -> Outcome:
-        wiring.require_credentials(self._environment, [place.cloud for place in plan.places])
+        wiring.require_credentials(self._environment, [place.cloud for place in plan.machines.locations])
         owner = Owner(repository=str(self._checkout.resolve()), run=secrets.token_hex(4), step="library")
         tools = running.RunPorts(
-            clouds=wiring.OpenClouds(self._environment, secrets=plan.secrets),
+            clouds=wiring.OpenClouds(self._environment, secrets=plan.variables.secrets),
             records=wiring.records(self._environment, self._listener),
             staging=LocalStaging(),
             workflow=self._listener,

@@ -177,4 +177,4 @@ def test_every_python_runs_with_a_plan_that_is_made(page: str, text: str, monkey
     monkeypatch.setattr(SkyPilotRunner, "_carry_out", carry_out)
     monkeypatch.chdir(ROOT)
     exec(compile(text, page, "exec"), {})
-    assert [plan.on_sandbox for plan in plans] == [True]
+    assert [plan.machines.is_on_sandbox for plan in plans] == [True]

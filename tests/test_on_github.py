@@ -18,13 +18,13 @@ from cvl_ci.action.step import Step
 from cvl_ci.errors import CredentialsError, RequestError
 from cvl_ci.github.pr import step_comment, sticky_comment
 from cvl_ci.model.outcome import Outcome, Phase
-from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.result.benchmark.leg import read
 from tests.github.api import URL, Api
 from tests.github.runner import read_file
 from tests.result.outcomes import FAILED, GONE, NOT_PROVED_GONE, ON_AWS, SUCCEEDED
 
-PLAN = RunPlan(title="digits train", example="digits", preset="train")
+PLAN = RunPlan(title="digits train", work=WorkPlan(example="digits", preset="train"))
 REQUEST = {"number": 5, "head": {"repo": {"full_name": "cvl/ci"}}, "base": {"repo": {"full_name": "cvl/ci"}}}
 
 

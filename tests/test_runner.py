@@ -22,14 +22,14 @@ def test_the_package_offers_the_runner() -> None:
 
 def test_a_plan_needs_no_cloud() -> None:
     plan, quote = SkyPilotRunner(checkout=ROOT, cloud="sandbox").plan_example("digits_sgd", "train")
-    assert plan.example == "digits-sgd"
+    assert plan.work.example == "digits-sgd"
     assert quote.hourly_usd
 
 
 def test_what_a_single_run_asks_wins_over_what_the_runner_was_given() -> None:
     runner = SkyPilotRunner(checkout=ROOT, cloud="sandbox", num_nodes=3)
     plan, _ = runner.plan_example("digits_sgd", "train", num_nodes=2)
-    assert plan.num_nodes == 2
+    assert plan.machines.num_nodes == 2
 
 
 def test_every_mistake_is_raised_at_once_and_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ class LiveComment:
 
     def queue(self, plan: RunPlan) -> None:
         """Save the plan's title for post and write that the run waits."""
-        names = {"example": plan.example or "", "preset": plan.preset or "", "image": plan.image or ""}
+        names = {"example": plan.work.example or "", "preset": plan.work.preset or "", "image": plan.work.image or ""}
         self._state.update(title=plan.title, **names)
         self._write("queued")
 

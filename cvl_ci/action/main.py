@@ -120,7 +120,7 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
         step.workflow.notice(reason)
         inputs = wiring.on_sandbox(inputs)
     plan = _plan(inputs, environ)
-    step.workflow.mask(*secrets_of(plan))
+    step.workflow.mask(*secrets_of(plan.variables))
     if policy == "run" and not run_anyway:
         step.require_committed(lambda: _unknown_files(inputs, plan))
     only_plan = "plan" in {request.verb, policy}
@@ -207,9 +207,9 @@ def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mappi
     from cvl_ci.result.units import moment
 
     step.live.queue(plan)
-    environ = wiring.credentials(environ, [place.cloud for place in plan.places], mask=step.workflow.mask)
+    environ = wiring.credentials(environ, [place.cloud for place in plan.machines.locations], mask=step.workflow.mask)
     tools = running.RunPorts(
-        clouds=wiring.OpenClouds(environ, secrets=plan.secrets),
+        clouds=wiring.OpenClouds(environ, secrets=plan.variables.secrets),
         records=wiring.records(environ, step.workflow),
         staging=LocalStaging(),
         workflow=step.workflow,

@@ -78,7 +78,7 @@ def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str], console: C
     checkout = open_checkout(Path.cwd(), at=_elsewhere(parsed))
     prices = wiring.prices(environ)
     plan = prepare(inputs, checkout=checkout, prices=prices)
-    console.learn(plan)
+    console.learn(plan.variables)
     return wiring.on_usable_clouds(plan, environ, prices, by_inputs=False, asks_role=parsed.verb == "run")
 
 
@@ -110,7 +110,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
     from cvl_ci.result.summary import to_json
 
     plan = _prepared(parsed, environ, console)
-    wiring.require_credentials(environ, [place.cloud for place in plan.places])
+    wiring.require_credentials(environ, [place.cloud for place in plan.machines.locations])
     if parsed.json_summary:
         refuse_links(Path(parsed.json_summary))
     terminal = console.terminal()
@@ -120,7 +120,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
     terminal.keep_in(log)
     stopping = Stopping(terminal.warning)
     tools = running.RunPorts(
-        clouds=wiring.OpenClouds(environ, secrets=plan.secrets, keep_sandbox=parsed.keep_sandbox),
+        clouds=wiring.OpenClouds(environ, secrets=plan.variables.secrets, keep_sandbox=parsed.keep_sandbox),
         records=wiring.records(environ, terminal),
         staging=LocalStaging(),
         workflow=terminal,

@@ -32,9 +32,9 @@ SSH_FAILED = 255
 def environment(plan: RunPlan, *, lease: str, deadline: float) -> dict[str, str]:
     """Return the variables for the prelude and the plan's own environment. `deadline`: seconds since the epoch."""
     return {
-        **plan.env,
+        **plan.variables.env,
         "CVL_CI_LEASE": lease,
-        "CVL_CI_DIRECTORY": plan.directory,
+        "CVL_CI_DIRECTORY": plan.work.directory,
         "CVL_CI_MAX_SECONDS": str(int(plan.limits.max_runtime_minutes * 60)),
         "CVL_CI_DEADLINE": str(int(deadline)),
         "CVL_CI_RESERVE_SECONDS": str(int(RELEASE_MINUTES * 60)),
@@ -46,17 +46,17 @@ def setup(plan: RunPlan) -> str | None:
 
     Two sides are each set up in their turns: an image or package of one side would replace the other's.
     """
-    if not plan.setup_commands or plan.against is not None:
+    if not plan.work.setup_commands or plan.trials.base is not None:
         return None
-    commands = (_command("setup", text) for text in plan.setup_commands)
+    commands = (_command("setup", text) for text in plan.work.setup_commands)
     return "\n".join([prelude(SETUP_STREAM), _say(SETUP_BEGINS), *commands])
 
 
 def run(plan: RunPlan, *, lease: str) -> str:
     """Return the text of the job. `lease`: the seed that decides which of two sides starts."""
-    command = _fail_fast if plan.fail_fast else _command
-    commands = [command("running", text) for text in plan.run_commands]
-    if plan.sampled:
+    command = _fail_fast if plan.work.fail_fast else _command
+    commands = [command("running", text) for text in plan.work.run_commands]
+    if plan.trials.has_samples:
         commands = [_read("samples.sh"), *trials.text(plan, order(plan, seed=lease), command=command)]
     return "\n".join(
         [

@@ -77,7 +77,8 @@ class SkyPilotEngine:
                 cluster=request.cluster,
                 fence=str(request.fence),
                 deadline=request.deadline,
-                node_usd=request.plan.limits.max_cost_usd and request.plan.limits.max_cost_usd / request.plan.num_nodes,
+                node_usd=request.plan.limits.max_cost_usd
+                and request.plan.limits.max_cost_usd / request.plan.machines.num_nodes,
                 heartbeat=request.plan.limits.heartbeat_minutes,
             )
         except Expired:
@@ -140,8 +141,8 @@ class SkyPilotEngine:
     def fetch(self, *, globs: Sequence[str], within: float = math.inf) -> None:
         request = self._launch_request()
         lease = request.cluster
-        self._brought = brought = Brought(globs=tuple(globs), directory=request.plan.directory)
-        command = script.collect(lease=lease, directory=request.plan.directory, globs=brought.globs)
+        self._brought = brought = Brought(globs=tuple(globs), directory=request.plan.work.directory)
+        command = script.collect(lease=lease, directory=request.plan.work.directory, globs=brought.globs)
         seconds_left = min(within, max(FETCH_SECONDS, request.deadline - self._clock.now() - FETCH_SECONDS))
         end = time.monotonic() + seconds_left
         patience = transfer.packing(brought.path, end=end)
@@ -271,7 +272,7 @@ class SkyPilotEngine:
     def _end_of_money(self, attempt: Attempt) -> float:
         """Return the end of the money in epoch seconds, as the worker computes it in deadline.py."""
         request = self._launch_request()
-        paid = request.plan.limits.paid_minutes(hourly_usd=attempt.hourly_usd * request.plan.num_nodes)
+        paid = request.plan.limits.paid_minutes(hourly_usd=attempt.hourly_usd * request.plan.machines.num_nodes)
         return min(request.deadline, self._clock.now() + paid * 60)
 
     def _moment(self, epoch: float) -> float:

@@ -35,13 +35,13 @@ def task_config(
 ) -> dict[str, object]:
     """Return the task. `autodown_minutes`: the machine then ends itself, even if a program still runs on it."""
     config: dict[str, object] = {
-        **{key: value for key, value in plan.task_extra.items() if key != "resources"},
+        **{key: value for key, value in plan.work.task_extra.items() if key != "resources"},
         "name": name,
         "workdir": workdir,
-        "num_nodes": plan.num_nodes,
+        "num_nodes": plan.machines.num_nodes,
         "resources": _resources(plan, labels=labels, autodown_minutes=autodown_minutes),
         "envs": dict(env),
-        "secrets": {name: secret.reveal() for name, secret in plan.secrets.items()},
+        "secrets": {name: secret.reveal() for name, secret in plan.variables.secrets.items()},
         "setup": setup,
         "run": run,
     }
@@ -59,12 +59,12 @@ def render(plan: RunPlan) -> str:
         workdir=_workdir(plan),
         labels={},
         autodown_minutes=None,
-        env=plan.env,
-        setup=_script(plan.directory, plan.setup_commands),
-        run=_script(plan.directory, plan.run_commands, fail_fast=plan.fail_fast) or "",
+        env=plan.variables.env,
+        setup=_script(plan.work.directory, plan.work.setup_commands),
+        run=_script(plan.work.directory, plan.work.run_commands, fail_fast=plan.work.fail_fast) or "",
     )
-    if plan.secrets:
-        config["secrets"] = dict.fromkeys(plan.secrets)
+    if plan.variables.secrets:
+        config["secrets"] = dict.fromkeys(plan.variables.secrets)
     return yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -76,18 +76,18 @@ def _name(title: str) -> str:
 
 def _workdir(plan: RunPlan) -> str | None:
     """Return the folder whose files are sent: the root, or the workdir of a command or a task."""
-    folder = next((copy.folder for copy in plan.commits if copy.path == "."), ".")
-    return folder if plan.files else None
+    folder = next((copy.folder for copy in plan.files.commits if copy.path == "."), ".")
+    return folder if plan.files.staged else None
 
 
 def _resources(plan: RunPlan, *, labels: Mapping[str, str], autodown_minutes: int | None) -> dict[str, object]:
-    needs = plan.needs
-    extra = plan.task_extra.get("resources")
+    needs = plan.machines.needs
+    extra = plan.work.task_extra.get("resources")
     resources: dict[str, object] = dict(extra) if isinstance(extra, Mapping) else {}
     if not needs.alternatives:
         resources |= {**_machine(needs), "disk_size": needs.disk_gb}
-    if plan.image:
-        resources["image_id"] = f"docker:{plan.image}"
+    if plan.work.image:
+        resources["image_id"] = f"docker:{plan.work.image}"
     user_labels = resources.get("labels")
     if merged := {**(user_labels if isinstance(user_labels, Mapping) else {}), **labels}:
         resources["labels"] = merged
@@ -125,10 +125,10 @@ def _alternatives(plan: RunPlan, labels: Mapping[str, str]) -> dict[str, object]
             **_infra(place),
             **({"use_spot": True} if one.spot else {}),
         }
-        for one in plan.needs.alternatives
-        for place in _places([one.place] if one.place else plan.places)
+        for one in plan.machines.needs.alternatives
+        for place in _places([one.place] if one.place else plan.machines.locations)
     ]
-    return {"ordered" if plan.needs.in_order else "any_of": machines}
+    return {"ordered" if plan.machines.needs.in_order else "any_of": machines}
 
 
 def _own_labels(one: Alternative, labels: Mapping[str, str]) -> dict[str, object]:
@@ -142,15 +142,17 @@ def _candidates(plan: RunPlan) -> dict[str, object]:
     SkyPilot takes the cheapest of a set, and tries a list in its order. So GPUs without an order stand in the order of
     their price at each place, as the quote has them.
     """
-    tries = {Spot.NEVER: [False], Spot.ALWAYS: [True], Spot.FALLBACK: [True, False]}[plan.spot]
-    settings = [(place, spot) for spot in tries for place in _places(plan.places)]
+    tries = {Spot.NEVER: [False], Spot.ALWAYS: [True], Spot.FALLBACK: [True, False]}[plan.machines.spot]
+    settings = [(place, spot) for spot in tries for place in _places(plan.machines.locations)]
     alternatives_of_place = [{**_infra(place), **({"use_spot": True} if spot else {})} for place, spot in settings]
-    gpus = {} if plan.needs.instance_type else plan.needs.accelerators
-    if len(alternatives_of_place) == 1 and not (plan.needs.in_order and len(gpus) > 1):
+    gpus = {} if plan.machines.needs.instance_type else plan.machines.needs.accelerators
+    if len(alternatives_of_place) == 1 and not (plan.machines.needs.in_order and len(gpus) > 1):
         return {**({"accelerators": dict(gpus)} if gpus else {}), **alternatives_of_place[0]}
     ordered: list[dict[str, object]] = []
     for entry, (place, spot) in zip(alternatives_of_place, settings, strict=True):
-        names_in_order = list(gpus) if plan.needs.in_order else _by_price(plan.needs, place, spot=spot)
+        names_in_order = (
+            list(gpus) if plan.machines.needs.in_order else _by_price(plan.machines.needs, place, spot=spot)
+        )
         ordered += [{**entry, "accelerators": {name: gpus[name]}} for name in names_in_order if name in gpus] or [entry]
     return {"ordered": ordered}
 

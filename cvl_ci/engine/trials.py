@@ -21,9 +21,9 @@ def text(plan: RunPlan, turns: Sequence[Trial], *, command: Callable[[str, str],
 
 
 def _turn(plan: RunPlan, turn: Trial, *, title: str, command: Callable[[str, str], str]) -> list[str]:
-    other = plan.against if turn.side == BASE else None
-    setup = other.setup_commands if other else plan.setup_commands
-    run = other.run_commands if other else plan.run_commands
+    other = plan.trials.base if turn.side == BASE else None
+    setup = other.setup_commands if other else plan.work.setup_commands
+    run = other.run_commands if other else plan.work.run_commands
     # Without a second side, setup ran once, before the first turn.
     setup = () if turn.side == ALONE else setup
     lines = [

@@ -209,10 +209,12 @@ class PairedBase:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunPlan:
-    """One run, exactly. Commands are shell lines, run in `directory` (relative to the staged root) on every node."""
+class WorkPlan:
+    """The work: an example's preset, a command or a task.
 
-    title: str
+    Commands are shell lines that run in `directory`, a folder below the staged files' root, on every node.
+    """
+
     example: str | None = None
     preset: str | None = None
     example_path: str | None = None
@@ -222,50 +224,87 @@ class RunPlan:
     run_commands: tuple[str, ...] = ()
     fail_fast: bool = False
     """Whether a command ends at its first line that fails, as GitHub's own `run:` does (`bash -eo pipefail`)."""
-    files: tuple[StagedFile, ...] = ()
-    commits: tuple[CommitCopy, ...] = ()
-    """Repositories that go along, so that git on the machine knows the commit."""
-    not_sent: str = ""
-    """Files of the folder that stay here, why, and how to change it. One line for a person; empty: none."""
-    env: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, Secret] = field(default_factory=dict)
     image: str | None = None
     """None: docker-on-host, the example's scripts use the machine's Docker. Else native: everything in this image."""
-    needs: ResourceRequest = field(default_factory=ResourceRequest)
-    num_nodes: int = 1
-    places: tuple[Location, ...] = ()
-    """In the order to try; empty: any cloud with credentials that is not in `avoid`, the cheapest first."""
-    avoid: frozenset[str] = frozenset()
-    """Clouds that cannot run it; used if no place is given."""
-    spot: Spot = Spot.NEVER
-    limits: Limits = field(default_factory=Limits)
-    repeat: int = 1
-    """The number of runs on its machine, each in a fresh copy; of two sides, each of them."""
-    against: PairedBase | None = None
-    rules: bytes = b""
-    """The repository's own rules for its metrics, for the comparison of the two."""
-    fail_on_regression: bool = False
-    public_key: str | None = None
-    """The public key of a person who may log in to a kept machine."""
-    outputs: tuple[str, ...] = ()
-    """Globs relative to `directory` or to the outputs folder; empty: all files that changed since the start."""
-    missing: tuple[str, ...] = ()
+    missing_scripts: tuple[str, ...] = ()
     """Scripts that the commands call and that are not in the checkout: enough for a plan, not enough for a run."""
     task_extra: Mapping[str, object] = field(default_factory=dict)
     """Keys of a user's own SkyPilot task YAML that are passed on unchanged (file_mounts, config, ...)."""
-    warnings: tuple[str, ...] = ()
 
     @property
     def commands(self) -> tuple[str, ...]:
         return (*self.setup_commands, *self.run_commands)
 
-    @property
-    def sampled(self) -> bool:
-        return self.repeat > 1 or self.against is not None
+
+@dataclass(frozen=True, kw_only=True)
+class FilePlan:
+    """The files for the machine, and the files to fetch from it."""
+
+    staged: tuple[StagedFile, ...] = ()
+    commits: tuple[CommitCopy, ...] = ()
+    """Repositories that go along, so that git on the machine knows the commit."""
+    not_sent: str = ""
+    """Files of the folder that stay here, why, and how to change it. One line for a person; empty: none."""
+    outputs: tuple[str, ...] = ()
+    """Globs relative to the work's directory or to the outputs folder; empty: all files that changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariablePlan:
+    """The environment variables of the job."""
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachinePlan:
+    """The machines, and the locations where they may stand."""
+
+    needs: ResourceRequest = field(default_factory=ResourceRequest)
+    num_nodes: int = 1
+    locations: tuple[Location, ...] = ()
+    """In the order to try. Empty: any cloud with credentials and not in `unfit_clouds`, the cheapest first."""
+    unfit_clouds: frozenset[str] = frozenset()
+    """Clouds that cannot run the work. They matter where `locations` is empty."""
+    spot: Spot = Spot.NEVER
+    public_key: str | None = None
+    """The public key of a person who may log in to a kept machine."""
 
     @property
-    def on_sandbox(self) -> bool:
-        return any(place.cloud == SANDBOX for place in self.places)
+    def is_on_sandbox(self) -> bool:
+        return any(location.cloud == SANDBOX for location in self.locations)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialPlan:
+    """The repetitions of the work, and the other commit that runs next to it."""
+
+    repeat: int = 1
+    """The number of runs on its machine, each in a fresh copy; of two sides, each of them."""
+    base: PairedBase | None = None
+    rules: bytes = b""
+    """The repository's own rules for its metrics, for the comparison of the two."""
+    fail_on_regression: bool = False
+
+    @property
+    def has_samples(self) -> bool:
+        """Return whether the work runs more than one time."""
+        return self.repeat > 1 or self.base is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """One run, exactly. Its groups follow the groups of the inputs (inputs/run_inputs.py)."""
+
+    title: str
+    work: WorkPlan = field(default_factory=WorkPlan)
+    files: FilePlan = field(default_factory=FilePlan)
+    variables: VariablePlan = field(default_factory=VariablePlan)
+    machines: MachinePlan = field(default_factory=MachinePlan)
+    limits: Limits = field(default_factory=Limits)
+    trials: TrialPlan = field(default_factory=TrialPlan)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,13 +15,18 @@ from cvl_ci.model.plan import (
     SANDBOX,
     TURNS,
     CommitCopy,
+    FilePlan,
     Limits,
     Location,
+    MachinePlan,
     ResourceRequest,
     RunPlan,
     Secret,
     Spot,
     StagedFile,
+    TrialPlan,
+    VariablePlan,
+    WorkPlan,
 )
 from cvl_ci.planning import alternatives
 
@@ -120,24 +125,24 @@ def wrong_regions(inputs: Inputs, regions: Callable[[str], Sequence[str]]) -> li
 def impossible(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
     """Return the parts that a requested cloud cannot provide, before any cost."""
     mistakes = []
-    named = (*plan.places, *(one.place for one in plan.needs.alternatives if one.place))
-    for cloud in dict.fromkeys(place.cloud for place in named if place.cloud in plan.avoid):
-        if plan.num_nodes > 1 and cloud in NO_SEVERAL_NODES:
-            mistakes.append(inputs.mistake("num_nodes", plan.num_nodes, f"is more than {cloud} runs together"))
-        if plan.image and cloud in NO_IMAGE:
-            mistakes.append(inputs.mistake("image", plan.image, f"cannot be used on {cloud}: it runs no images"))
-        if not plan.image and cloud in NO_DOCKER:
+    named = (*plan.machines.locations, *(one.place for one in plan.machines.needs.alternatives if one.place))
+    for cloud in dict.fromkeys(place.cloud for place in named if place.cloud in plan.machines.unfit_clouds):
+        if plan.machines.num_nodes > 1 and cloud in NO_SEVERAL_NODES:
+            mistakes.append(inputs.mistake("num_nodes", plan.machines.num_nodes, f"is more than {cloud} runs together"))
+        if plan.work.image and cloud in NO_IMAGE:
+            mistakes.append(inputs.mistake("image", plan.work.image, f"cannot be used on {cloud}: it runs no images"))
+        if not plan.work.image and cloud in NO_DOCKER:
             problem = "gives no machine with a Docker of its own, which this runs: give image, or another cloud"
             mistakes.append(inputs.mistake("cloud", cloud, problem))
         if cloud in NO_AUTODOWN:
             problem = "has no machine that ends by itself when its time is over, so it could be left running"
             mistakes.append(inputs.mistake("cloud", cloud, problem))
     for name in ("repeat", "compare"):
-        if plan.num_nodes > 1 and inputs.value(name) not in (None, 1):
+        if plan.machines.num_nodes > 1 and inputs.value(name) not in (None, 1):
             problem = "goes with one machine: several would not begin their turns together"
             mistakes.append(inputs.mistake(name, inputs.value(name), problem))
     mistakes += _gate(inputs, plan)
-    if plan.limits.keep_minutes and inputs.spelling is Spelling.INPUT and not plan.public_key:
+    if plan.limits.keep_minutes and inputs.spelling is Spelling.INPUT and not plan.machines.public_key:
         problem = (
             "keeps a machine without a way in, because the runner's key is lost with the runner: give ssh_public_key"
         )
@@ -150,10 +155,10 @@ def _gate(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
         return []
     if not inputs.trials.compare:
         return [inputs.mistake("fail_on_regression", "true", f"goes with {_flags(inputs, 'compare')}")]
-    if plan.repeat >= FEWEST_TURNS:
+    if plan.trials.repeat >= FEWEST_TURNS:
         return []
     problem = f"is too few to tell whether a number got worse, so fail_on_regression could not fail: give {TURNS}"
-    return [inputs.mistake("repeat", plan.repeat, problem)]
+    return [inputs.mistake("repeat", plan.trials.repeat, problem)]
 
 
 def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, float] | None) -> RunPlan:
@@ -163,31 +168,36 @@ def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, float] | None) -> RunP
     secrets = {name: secret for name, secret in work.secrets.items() if name not in inputs.variables.env}
     return RunPlan(
         title=work.title,
-        example=work.example,
-        preset=work.preset,
-        example_path=work.example_path,
-        directory=work.directory,
-        setup_commands=work.setup,
-        run_commands=work.run,
-        fail_fast=work.fail_fast,
-        files=work.files,
-        commits=work.commits,
-        not_sent=work.not_sent,
-        env={name: value for name, value in env.items() if name not in inputs.variables.secrets},
-        secrets={**secrets, **inputs.variables.secrets},
-        image=inputs.machine.image or work.image,
-        needs=_needs(inputs, work.needs, gpu),
-        num_nodes=inputs.machine.num_nodes or work.num_nodes,
-        places=places_to_try,
-        avoid=_avoid(inputs, work),
-        spot=inputs.machine.spot or work.spot,
+        work=WorkPlan(
+            example=work.example,
+            preset=work.preset,
+            example_path=work.example_path,
+            directory=work.directory,
+            setup_commands=work.setup,
+            run_commands=work.run,
+            fail_fast=work.fail_fast,
+            image=inputs.machine.image or work.image,
+            missing_scripts=work.missing,
+            task_extra=work.task_extra,
+        ),
+        files=FilePlan(staged=work.files, commits=work.commits, not_sent=work.not_sent, outputs=inputs.files.outputs),
+        variables=VariablePlan(
+            env={name: value for name, value in env.items() if name not in inputs.variables.secrets},
+            secrets={**secrets, **inputs.variables.secrets},
+        ),
+        machines=MachinePlan(
+            needs=_needs(inputs, work.needs, gpu),
+            num_nodes=inputs.machine.num_nodes or work.num_nodes,
+            locations=places_to_try,
+            unfit_clouds=_avoid(inputs, work),
+            spot=inputs.machine.spot or work.spot,
+            public_key=inputs.limits.ssh_public_key,
+        ),
         limits=_limits(inputs, places_to_try),
-        public_key=inputs.limits.ssh_public_key,
-        repeat=inputs.trials.repeat or (TURNS if inputs.trials.compare else 1),
-        fail_on_regression=bool(inputs.trials.fail_on_regression),
-        outputs=inputs.files.outputs,
-        missing=work.missing,
-        task_extra=work.task_extra,
+        trials=TrialPlan(
+            repeat=inputs.trials.repeat or (TURNS if inputs.trials.compare else 1),
+            fail_on_regression=bool(inputs.trials.fail_on_regression),
+        ),
         warnings=(*work.warnings, *_not_kept(inputs, places_to_try), *_hardly_gated(inputs)),
     )
 

@@ -28,8 +28,8 @@ def order(plan: RunPlan, *, seed: str) -> list[Trial]:
 
     `seed` decides which side of each pair starts, and repeats the same order.
     """
-    numbers = range(1, plan.repeat + 1)
-    if plan.against is None:
+    numbers = range(1, plan.trials.repeat + 1)
+    if plan.trials.base is None:
         return [Trial(side=ALONE, number=number) for number in numbers]
     dice = random.Random(seed)  # noqa: S311  predicting the order gives no advantage
     pairs = [dice.sample((HEAD, BASE), 2) for _ in numbers]

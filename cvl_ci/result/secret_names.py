@@ -46,7 +46,7 @@ class _Secret(Protocol):
 
 
 class SecretInputs(Protocol):
-    """A request, or the plan that cvl-ci built from it."""
+    """The variables of a request, or of the plan that cvl-ci built from it."""
 
     @property
     def env(self) -> Mapping[str, str]: ...

@@ -87,7 +87,7 @@ def on_usable_clouds(
     from cvl_ci.commands.plan.anywhere import name_clouds
     from cvl_ci.engine.server_inventory import ADDRESS
 
-    if plan.places or environ.get(ADDRESS):
+    if plan.machines.locations or environ.get(ADDRESS):
         return plan
     local = access.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
     if access.in_use(local, ()):

@@ -9,10 +9,14 @@ from cvl_ci.commands.plan.anywhere import name_clouds
 from cvl_ci.commands.plan.quote import quote
 from cvl_ci.engine import task
 from cvl_ci.errors import RequestError
-from cvl_ci.model.plan import Alternative, Location, ResourceRequest, RunPlan, Spot
+from cvl_ci.model.plan import Alternative, Location, MachinePlan, ResourceRequest, RunPlan, Spot, WorkPlan
 
 PRICES = CataloguePrices()
-L4 = RunPlan(title="t", run_commands=("true",), needs=ResourceRequest(accelerators={"L4": 1}))
+L4 = RunPlan(
+    title="t",
+    work=WorkPlan(run_commands=("true",)),
+    machines=MachinePlan(needs=ResourceRequest(accelerators={"L4": 1})),
+)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +30,7 @@ L4 = RunPlan(title="t", run_commands=("true",), needs=ResourceRequest(accelerato
     ],
 )
 def test_the_clouds_with_credentials_the_cheapest_first(usable: list[str], expected: list[str]) -> None:
-    assert [place.cloud for place in name_clouds(L4, usable, PRICES).places] == expected
+    assert [place.cloud for place in name_clouds(L4, usable, PRICES).machines.locations] == expected
 
 
 def test_quote_and_launch_take_the_same_clouds() -> None:
@@ -38,17 +42,17 @@ def test_quote_and_launch_take_the_same_clouds() -> None:
 
 
 def test_named_clouds_stay_and_spot_prices_decide_for_spot() -> None:
-    named = RunPlan(title="t", places=(Location(cloud="aws"),))
+    named = RunPlan(title="t", machines=MachinePlan(locations=(Location(cloud="aws"),)))
     assert name_clouds(named, ["gcp"], PRICES) is named
-    spot = RunPlan(title="t", needs=ResourceRequest(accelerators={"L4": 1}), spot=Spot.ALWAYS)
-    offers = PRICES.offers(spot.needs, places=(Location(cloud="aws"), Location(cloud="gcp")), spot=Spot.ALWAYS)
+    spot = RunPlan(title="t", machines=MachinePlan(needs=ResourceRequest(accelerators={"L4": 1}), spot=Spot.ALWAYS))
+    offers = PRICES.offers(spot.machines.needs, places=(Location(cloud="aws"), Location(cloud="gcp")), spot=Spot.ALWAYS)
     cheapest = min(offers, key=lambda offer: offer.hourly_usd).cloud
-    assert name_clouds(spot, ["aws", "gcp"], PRICES).places[0].cloud == cheapest
+    assert name_clouds(spot, ["aws", "gcp"], PRICES).machines.locations[0].cloud == cheapest
 
 
 def test_clouds_that_cannot_run_it_are_left_out_and_named_where_they_are_all() -> None:
-    plan = RunPlan(title="t", avoid=frozenset({"kubernetes", "runpod"}))
-    assert [place.cloud for place in name_clouds(plan, ["kubernetes", "aws"], PRICES).places] == ["aws"]
+    plan = RunPlan(title="t", machines=MachinePlan(unfit_clouds=frozenset({"kubernetes", "runpod"})))
+    assert [place.cloud for place in name_clouds(plan, ["kubernetes", "aws"], PRICES).machines.locations] == ["aws"]
     with pytest.raises(RequestError, match="kubernetes, runpod"):
         name_clouds(plan, ["kubernetes", "runpod"], PRICES)
 
@@ -59,5 +63,7 @@ def test_a_cloud_that_an_alternative_names_is_among_the_places() -> None:
         Alternative(needs=ResourceRequest(accelerators={"L4": 1}), place=Location(cloud="gcp")),
         Alternative(needs=ResourceRequest(accelerators={"L4": 1})),
     )
-    plan = RunPlan(title="t", needs=ResourceRequest(accelerators={"L4": 1}, alternatives=alternatives))
-    assert [place.cloud for place in name_clouds(plan, ["aws"], PRICES).places] == ["aws", "gcp"]
+    plan = RunPlan(
+        title="t", machines=MachinePlan(needs=ResourceRequest(accelerators={"L4": 1}, alternatives=alternatives))
+    )
+    assert [place.cloud for place in name_clouds(plan, ["aws"], PRICES).machines.locations] == ["aws", "gcp"]

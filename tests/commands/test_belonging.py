@@ -43,7 +43,7 @@ def root(tmp_path: Path) -> Path:
 
 def sent(root: Path, example: str, **given: object) -> list[str]:
     inputs = from_keywords({"example": example, "preset": "train", **given}, environment={})
-    return [file.path for file in prepare(inputs, checkout=open_checkout(root), prices=PRICES).files]
+    return [file.path for file in prepare(inputs, checkout=open_checkout(root), prices=PRICES).files.staged]
 
 
 def run(root: Path, **inputs: object) -> list[str]:
@@ -164,6 +164,6 @@ def test_the_field_s_examples_take_the_package_along_that_no_project_declares(tm
     # openvla_single_step declares no presets: without a script it has nothing to run.
     assert build(asked, checkout=checkout, prices=PRICES).unchanged == (0 if script else 1)
     inputs = from_keywords({"example": "nanogpt", "preset": "train"}, environment={})
-    paths = [file.path for file in prepare(inputs, checkout=checkout, prices=PRICES).files]
+    paths = [file.path for file in prepare(inputs, checkout=checkout, prices=PRICES).files.staged]
     assert {"cvl/__init__.py", "cvlization/data/tiny.py", "pyproject.toml"} <= {*paths}
     assert "README.md" not in paths

@@ -20,19 +20,19 @@ __all__ = ["ask", "field"]
 def test_a_base_is_laid_beside_as_its_commit_has_it(ask: Ask, field: Path) -> None:
     plant(field, {"benchmarks/plain/train.sh": "echo new\n", "benchmarks/plain/more.py": "x"})
     plan = ask(example="plain", compare="HEAD~1")
-    base = {file.path: file for file in plan.files if file.path.startswith(BASE_FOLDER)}
-    head = {file.path: file for file in plan.files if not file.path.startswith(BASE_FOLDER)}
+    base = {file.path: file for file in plan.files.staged if file.path.startswith(BASE_FOLDER)}
+    head = {file.path: file for file in plan.files.staged if not file.path.startswith(BASE_FOLDER)}
     assert set(base) == {f"{BASE_FOLDER}/{path}" for path in head if path != "benchmarks/plain/more.py"}
     assert isinstance(base[f"{BASE_FOLDER}/benchmarks/plain/train.sh"].source, Blob)
-    assert plan.against is not None
-    assert (plan.against.ref, plan.against.run_commands) == ("HEAD~1", plan.run_commands)
-    assert (plan.repeat, plan.sampled) == (TURNS, True)
+    assert plan.trials.base is not None
+    assert (plan.trials.base.ref, plan.trials.base.run_commands) == ("HEAD~1", plan.work.run_commands)
+    assert (plan.trials.repeat, plan.trials.has_samples) == (TURNS, True)
 
 
 def test_how_often_is_said_by_repeat(ask: Ask) -> None:
-    assert ask(example="plain", repeat=3).repeat == 3
-    assert ask(example="plain", repeat="7", compare="HEAD").repeat == 7
-    assert not ask(example="plain").sampled
+    assert ask(example="plain", repeat=3).trials.repeat == 3
+    assert ask(example="plain", repeat="7", compare="HEAD").trials.repeat == 7
+    assert not ask(example="plain").trials.has_samples
 
 
 def test_a_gate_that_can_hardly_fail_says_so(ask: Ask) -> None:
@@ -50,7 +50,7 @@ def test_a_base_without_this_example_is_nothing_to_compare_with(ask: Ask, field:
     }
     plant(field, {**new, "new/t.sh": "echo x\n"})
     plan = ask(example="brand-new", compare="HEAD~1")
-    assert plan.against is None
+    assert plan.trials.base is None
     assert any(text.startswith("Not compared with HEAD~1, which has no such work: ") for text in plan.warnings)
 
 

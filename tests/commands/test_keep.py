@@ -17,7 +17,9 @@ from cvl_ci.result.text import money, released
 from tests.commands.test_run import PLAN, House
 from tests.support.fakes import FakePrices
 
-KEEP = replace(PLAN, limits=Limits(keep_minutes=10), public_key="ssh-ed25519 AAAA anna")
+KEEP = replace(
+    PLAN, limits=Limits(keep_minutes=10), machines=replace(PLAN.machines, public_key="ssh-ed25519 AAAA anna")
+)
 
 
 @pytest.fixture

@@ -104,7 +104,9 @@ def test_a_machine_that_a_cloud_does_not_have_is_answered_with_what_there_is(ask
 def test_an_exact_size_is_shown_as_one(ask: Ask) -> None:
     plan = ask(example="plain", cpus="4")
     assert "4+ vCPUs" in as_text(plan, quote(plan, PRICES), PRICES)
-    exact = replace(plan, needs=replace(plan.needs, exact=frozenset({"cpus"})))
+    exact = replace(
+        plan, machines=replace(plan.machines, needs=replace(plan.machines.needs, exact=frozenset({"cpus"})))
+    )
     assert "4 vCPUs" in as_text(exact, quote(exact, PRICES), PRICES).partition("$/hour")[0]
 
 
@@ -269,7 +271,7 @@ def test_a_region_of_any_cloud_is_of_the_clouds_that_have_the_machine(tmp_path: 
     root = plant(tmp_path / "field")
     (root / "task.yaml").write_text("run: x\nresources: {infra: '*/us-east-1', accelerators: L4}")
     plan = prepare(from_keywords({"task": "task.yaml"}, environment={}), checkout=open_checkout(root), prices=PRICES)
-    assert plan.places == (Location(cloud="aws", region="us-east-1"),)
+    assert plan.machines.locations == (Location(cloud="aws", region="us-east-1"),)
 
 
 def test_an_alternative_without_a_price_is_named(tmp_path: Path) -> None:

@@ -59,27 +59,31 @@ def mistakes(ask: Ask, **given: object) -> dict[str, str]:
 )
 def test_a_preset_builds_first_and_then_runs_its_script(ask: Ask, preset: str, run: str) -> None:
     plan = ask(example="usual", preset=preset)
-    assert plan.setup_commands == ("bash build.sh",)
-    assert plan.run_commands == (run,)
-    assert plan.directory == "examples/vision/usual"
-    assert plan.env["CVL_IMAGE"] == "usual_img"
+    assert plan.work.setup_commands == ("bash build.sh",)
+    assert plan.work.run_commands == (run,)
+    assert plan.work.directory == "examples/vision/usual"
+    assert plan.variables.env["CVL_IMAGE"] == "usual_img"
 
 
 def test_build_alone_builds_once(ask: Ask) -> None:
     plan = ask(example="usual", preset="build")
-    assert plan.commands == ("bash build.sh",)
+    assert plan.work.commands == ("bash build.sh",)
 
 
 def test_further_arguments_follow_the_presets_own(ask: Ask) -> None:
     plan = ask(example="usual", preset="train_list", args=["--lr", "a b"])
-    assert plan.run_commands == ("bash train.sh --epochs 3 --lr 'a b'",)
+    assert plan.work.run_commands == ("bash train.sh --epochs 3 --lr 'a b'",)
 
 
 def test_a_presets_environment_is_the_jobs_and_the_users_wins(ask: Ask) -> None:
-    assert ask(example="usual", preset="train_env").env == {"CVL_IMAGE": "usual_img", "PIPELINE": "hlb", "FAST": "true"}
-    assert ask(example="usual", preset="serve").env["PORT"] == "8050"
+    assert ask(example="usual", preset="train_env").variables.env == {
+        "CVL_IMAGE": "usual_img",
+        "PIPELINE": "hlb",
+        "FAST": "true",
+    }
+    assert ask(example="usual", preset="serve").variables.env["PORT"] == "8050"
     plan = ask(example="usual", preset="serve", env={"PORT": 1, "CVL_IMAGE": "mine"})
-    assert plan.env == {"PORT": "1", "CVL_IMAGE": "mine"}
+    assert plan.variables.env == {"PORT": "1", "CVL_IMAGE": "mine"}
 
 
 @pytest.mark.parametrize(
@@ -105,22 +109,22 @@ def test_a_preset_that_never_ends_is_warned_of(ask: Ask) -> None:
 
 def test_a_list_of_names_and_values_that_are_lists_run_their_scripts(ask: Ask) -> None:
     for example in ("listed", "list-values"):
-        assert ask(example=example, preset="predict").commands == ("bash build.sh", "bash predict.sh")
+        assert ask(example=example, preset="predict").work.commands == ("bash build.sh", "bash predict.sh")
 
 
 def test_without_presets_the_script_that_is_there_is_the_preset(ask: Ask) -> None:
     plan = ask(example="undeclared")
-    assert plan.preset == "run"
-    assert plan.setup_commands == ()
-    assert plan.env == {"CVL_IMAGE": "undeclared-inference:latest"}
+    assert plan.work.preset == "run"
+    assert plan.work.setup_commands == ()
+    assert plan.variables.env == {"CVL_IMAGE": "undeclared-inference:latest"}
 
 
 def test_a_script_that_wants_a_terminal_gets_one(ask: Ask) -> None:
-    assert ask(example="undeclared").run_commands == ("script -qec 'bash run.sh' /dev/null",)
+    assert ask(example="undeclared").work.run_commands == ("script -qec 'bash run.sh' /dev/null",)
 
 
 def test_a_python_script_runs_in_the_image_that_build_makes(ask: Ask) -> None:
-    (run,) = ask(example="usual", preset="batch", args=["--n", "1"], secrets={"HF_TOKEN": "x"}).run_commands
+    (run,) = ask(example="usual", preset="batch", args=["--n", "1"], secrets={"HF_TOKEN": "x"}).work.run_commands
     assert run.startswith("docker run --rm --gpus all ")
     assert "--env HF_TOKEN " in run
     assert run.endswith("--entrypoint bash usual_img -c 'python3 batch.py --n 1'")
@@ -129,18 +133,18 @@ def test_a_python_script_runs_in_the_image_that_build_makes(ask: Ask) -> None:
 
 def test_a_command_runs_in_the_image_and_a_lone_script_on_the_machine(ask: Ask) -> None:
     plan = ask(example="commands", preset="predict")
-    assert plan.setup_commands == ("bash build.sh",)
-    assert "commands-built -c 'python predict.py --fast'" in plan.run_commands[0]
-    assert ask(example="commands", preset="build").run_commands == ("bash build.sh",)
+    assert plan.work.setup_commands == ("bash build.sh",)
+    assert "commands-built -c 'python predict.py --fast'" in plan.work.run_commands[0]
+    assert ask(example="commands", preset="build").work.run_commands == ("bash build.sh",)
 
 
 def test_a_script_beside_a_command_is_what_runs(ask: Ask) -> None:
-    assert ask(example="commands", preset="both").run_commands == ("bash both.sh",)
+    assert ask(example="commands", preset="both").work.run_commands == ("bash both.sh",)
 
 
 def test_what_an_example_wants_fetched_is_fetched_before_it_is_built(ask: Ask) -> None:
     plan = ask(example="fetching", preset="predict")
-    model, archive, weights, build = plan.setup_commands
+    model, archive, weights, build = plan.work.setup_commands
     assert "https://huggingface.co/owner/repo/resolve/main/sub/model.bin" in model
     assert '-o "$HOME"/.cache/cvlization/models/m/model.bin.part' in model
     assert "${HF_TOKEN:+" in model
@@ -148,7 +152,7 @@ def test_what_an_example_wants_fetched_is_fetched_before_it_is_built(ask: Ask) -
     assert "HF_TOKEN" not in archive
     assert "id=abc-DEF_1&" in weights
     assert build == "bash build.sh"
-    assert len(ask(example="fetching", preset="build").setup_commands) == 3
+    assert len(ask(example="fetching", preset="build").work.setup_commands) == 3
 
 
 def test_what_is_there_is_not_fetched_again(ask: Ask, tmp_path: Path) -> None:
@@ -157,7 +161,7 @@ def test_what_is_there_is_not_fetched_again(ask: Ask, tmp_path: Path) -> None:
     curl = tmp_path / "bin" / "curl"
     curl.write_text('#!/bin/sh\necho "$@" >> "$HOME/asked"\nwhile [ "$1" != -o ]; do shift; done\necho x > "$2"\n')
     curl.chmod(0o755)
-    setup = ask(example="fetching", preset="predict").setup_commands[:-1]
+    setup = ask(example="fetching", preset="predict").work.setup_commands[:-1]
     environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
     for _ in range(2):
         subprocess.run(["bash", "-ec", "\n".join(setup)], cwd=tmp_path, env=environment, check=True)
@@ -175,15 +179,15 @@ def test_a_preset_whose_build_cannot_be_run_says_which(ask: Ask) -> None:
 
 def test_a_preset_without_docker_builds_nothing(ask: Ask) -> None:
     plan = ask(example="plain")
-    assert (plan.setup_commands, plan.run_commands, dict(plan.env)) == ((), ("bash train.sh",), {})
+    assert (plan.work.setup_commands, plan.work.run_commands, dict(plan.variables.env)) == ((), ("bash train.sh",), {})
 
 
 def test_inside_an_image_the_command_is_meant_and_nothing_is_built(ask: Ask) -> None:
     plan = ask(example="commands", preset="both", image="ubuntu:22.04")
-    assert plan.image == "ubuntu:22.04"
-    assert (plan.setup_commands, plan.run_commands) == ((), ("python3 predict.py",))
+    assert plan.work.image == "ubuntu:22.04"
+    assert (plan.work.setup_commands, plan.work.run_commands) == ((), ("python3 predict.py",))
     script = ask(example="usual", preset="train", image="ubuntu:22.04")
-    assert script.run_commands == ("bash train.sh",)
+    assert script.work.run_commands == ("bash train.sh",)
     assert "calls docker" in script.warnings[0]
 
 
@@ -204,20 +208,20 @@ def test_inside_an_image_the_command_is_meant_and_nothing_is_built(ask: Ask) -> 
     ],
 )
 def test_every_dialect_gets_its_gpu(ask: Ask, example: str, preset: str, wanted: dict[str, int]) -> None:
-    assert dict(ask(example=example, preset=preset).needs.accelerators) == wanted
+    assert dict(ask(example=example, preset=preset).machines.needs.accelerators) == wanted
 
 
 def test_what_is_said_explicitly_wins(ask: Ask) -> None:
     plan = ask(example="list-values", preset="predict", gpu="l4", cpus="2", memory=4, disk_size=300)
-    assert dict(plan.needs.accelerators) == {"L4": 1}
-    assert (plan.needs.cpus, plan.needs.memory_gib, plan.needs.disk_gb) == (2, 4, 300)
-    assert dict(ask(example="usual", preset="train", gpu="none").needs.accelerators) == {}
+    assert dict(plan.machines.needs.accelerators) == {"L4": 1}
+    assert (plan.machines.needs.cpus, plan.machines.needs.memory_gib, plan.machines.needs.disk_gb) == (2, 4, 300)
+    assert dict(ask(example="usual", preset="train", gpu="none").machines.needs.accelerators) == {}
 
 
 def test_a_type_of_machine_has_the_gpus_it_has(ask: Ask) -> None:
     plan = ask(example="usual", preset="train", instance_type="g5.12xlarge", cloud="aws")
-    assert dict(plan.needs.accelerators) == {"A10G": 4}
-    assert plan.needs.cpus is None
+    assert dict(plan.machines.needs.accelerators) == {"A10G": 4}
+    assert plan.machines.needs.cpus is None
 
 
 def test_an_example_that_says_nothing_of_a_gpu_is_warned_of(ask: Ask) -> None:
@@ -229,7 +233,7 @@ def test_an_example_that_says_nothing_of_a_gpu_is_warned_of(ask: Ask) -> None:
 
 
 def test_the_example_and_what_its_container_mounts_are_staged_where_they_are(ask: Ask) -> None:
-    paths = [file.path for file in ask(example="usual", preset="train").files]
+    paths = [file.path for file in ask(example="usual", preset="train").files.staged]
     mine = [
         path for path in FIELD if path.startswith(("examples/vision/usual/", "cvlization/")) or path == "pyproject.toml"
     ]
@@ -238,14 +242,14 @@ def test_the_example_and_what_its_container_mounts_are_staged_where_they_are(ask
 
 
 def test_every_file_of_the_plan_is_there(ask: Ask, field: Path) -> None:
-    for file in ask(example="usual", preset="train").files:
+    for file in ask(example="usual", preset="train").files.staged:
         assert Path(str(file.source)).read_bytes() == (field / file.path).read_bytes()
         assert file.bytes == (field / file.path).stat().st_size
 
 
 def test_an_example_that_names_another_takes_it_along(ask: Ask, field: Path) -> None:
     (field / "benchmarks/plain/train.sh").write_text("bash ../../examples/vision/usual/predict.sh\n")
-    paths = [file.path for file in ask(example="plain").files]
+    paths = [file.path for file in ask(example="plain").files.staged]
     assert "examples/vision/usual/train.sh" in paths
 
 
@@ -253,14 +257,14 @@ def test_new_files_stay_behind_and_are_named(ask: Ask, field: Path) -> None:
     (field / "benchmarks/plain/notes.txt").write_text("x")
     plan = ask(example="plain")
     assert [warning for warning in plan.warnings if "notes.txt" in warning and "not tracked by git" in warning]
-    assert not [file for file in plan.files if file.path.endswith("notes.txt")]
+    assert not [file for file in plan.files.staged if file.path.endswith("notes.txt")]
 
 
 def test_an_example_that_is_all_new_is_taken_as_it_is(ask: Ask, field: Path) -> None:
     new = {"example.yaml": "name: new\npresets: {train: train.sh}\n", "train.sh": "x"}
     plant(field, {f"examples/new/one/{name}": text for name, text in new.items()}, git=False)
     plan = ask(example="new")
-    assert "examples/new/one/train.sh" in [file.path for file in plan.files]
+    assert "examples/new/one/train.sh" in [file.path for file in plan.files.staged]
 
 
 # ---- a command, a task ------------------------------------------------------------------------------------------
@@ -268,13 +272,13 @@ def test_an_example_that_is_all_new_is_taken_as_it_is(ask: Ask, field: Path) -> 
 
 def test_a_command_runs_among_its_folders_files(ask: Ask) -> None:
     plan = ask(command="python x.py --a", workdir="cvlization")
-    assert (plan.title, plan.directory, plan.run_commands) == ("python x.py --a", ".", ("python x.py --a",))
-    assert [file.path for file in plan.files] == ["__init__.py", "data/tiny.py"]
-    assert plan.needs.disk_gb == 100
+    assert (plan.title, plan.work.directory, plan.work.run_commands) == ("python x.py --a", ".", ("python x.py --a",))
+    assert [file.path for file in plan.files.staged] == ["__init__.py", "data/tiny.py"]
+    assert plan.machines.needs.disk_gb == 100
 
 
 def test_without_a_folder_a_command_has_the_one_it_is_given_in(ask: Ask) -> None:
-    assert len(ask(command="ls").files) == len(FIELD)
+    assert len(ask(command="ls").files.staged) == len(FIELD)
 
 
 @pytest.mark.parametrize(
@@ -290,16 +294,25 @@ def test_a_task_is_read_and_inputs_win_over_it(ask: Ask, field: Path) -> None:
         "envs: {A: '1', B: '2'}\nsecrets: {S: x}\nsetup: pip install x\nrun: python y.py\nfile_mounts: {/d: ./data}\n"
     )
     plan = ask(task="task.yaml")
-    assert (plan.title, plan.num_nodes, plan.spot, plan.places) == ("mine", 2, Spot.ALWAYS, (Location(cloud="gcp"),))
-    assert plan.commands == ("pip install x", "python y.py")
-    assert [file.path for file in plan.files] == ["__init__.py", "data/tiny.py"]
-    assert plan.task_extra == {"file_mounts": {"/d": f"{field}/data"}}
+    assert (plan.title, plan.machines.num_nodes, plan.machines.spot, plan.machines.locations) == (
+        "mine",
+        2,
+        Spot.ALWAYS,
+        (Location(cloud="gcp"),),
+    )
+    assert plan.work.commands == ("pip install x", "python y.py")
+    assert [file.path for file in plan.files.staged] == ["__init__.py", "data/tiny.py"]
+    assert plan.work.task_extra == {"file_mounts": {"/d": f"{field}/data"}}
     mine = ask(task="task.yaml", cloud="aws", num_nodes=1, gpu="T4", spot="false", env={"B": "3"}, secrets={"A": "s"})
-    assert (mine.num_nodes, mine.spot, mine.places) == (1, Spot.NEVER, (Location(cloud="aws"),))
-    assert dict(mine.needs.accelerators) == {"T4": 1}
-    assert dict(mine.env) == {"B": "3"}
-    assert dict(mine.secrets) == {"S": Secret("x"), "A": Secret("s")}
-    assert ask(task="task.yaml", cloud="any").places == ()
+    assert (mine.machines.num_nodes, mine.machines.spot, mine.machines.locations) == (
+        1,
+        Spot.NEVER,
+        (Location(cloud="aws"),),
+    )
+    assert dict(mine.machines.needs.accelerators) == {"T4": 1}
+    assert dict(mine.variables.env) == {"B": "3"}
+    assert dict(mine.variables.secrets) == {"S": Secret("x"), "A": Secret("s")}
+    assert ask(task="task.yaml", cloud="any").machines.locations == ()
 
 
 def test_a_tasks_variables_are_filled_in_before_its_files_are_looked_for(ask: Ask, field: Path) -> None:
@@ -308,8 +321,8 @@ def test_a_tasks_variables_are_filled_in_before_its_files_are_looked_for(ask: As
         "file_mounts: {/d: $DATA, /e: ./$CODE, /f: $TOKEN}\n"
     )
     plan = ask(task="task.yaml", env={"CODE": "cvlization"})
-    assert plan.task_extra == {"file_mounts": {"/d": "s3://bucket", "/e": f"{field}/cvlization", "/f": "$TOKEN"}}
-    assert [file.path for file in plan.files] == ["__init__.py", "data/tiny.py"]
+    assert plan.work.task_extra == {"file_mounts": {"/d": "s3://bucket", "/e": f"{field}/cvlization", "/f": "$TOKEN"}}
+    assert [file.path for file in plan.files.staged] == ["__init__.py", "data/tiny.py"]
     (field / "task.yaml").write_text("run: ls\nfile_mounts: {/d: $DATA}\n")
     assert "from $DATA, which neither" in mistakes(ask, task="task.yaml")["task"]
 
@@ -391,30 +404,30 @@ def test_what_a_cloud_cannot_do_is_said_before_anything_is_spent(
 
 
 def test_without_a_place_clouds_that_cannot_run_it_are_avoided(ask: Ask) -> None:
-    assert "runpod" in ask(example="usual", preset="train").avoid
-    assert "runpod" not in ask(example="plain").avoid
-    assert "runpod" not in ask(example="usual", preset="train", image="ubuntu:22.04").avoid
-    assert "runpod" in ask(example="plain", num_nodes=2).avoid
-    assert "oci" in ask(example="plain", image="ubuntu:22.04").avoid
-    assert "hyperbolic" in ask(example="plain").avoid
+    assert "runpod" in ask(example="usual", preset="train").machines.unfit_clouds
+    assert "runpod" not in ask(example="plain").machines.unfit_clouds
+    assert "runpod" not in ask(example="usual", preset="train", image="ubuntu:22.04").machines.unfit_clouds
+    assert "runpod" in ask(example="plain", num_nodes=2).machines.unfit_clouds
+    assert "oci" in ask(example="plain", image="ubuntu:22.04").machines.unfit_clouds
+    assert "hyperbolic" in ask(example="plain").machines.unfit_clouds
 
 
 def test_an_example_of_which_nothing_but_its_yaml_is_here_can_be_planned_not_run(ask: Ask, field: Path) -> None:
     text = "name: alone\nresources: {gpu: 1}\npresets: {build: {script: build.sh}, go: {script: PORT=1 go.sh -- --a}}\n"
     plant(field, {"examples/alone/one/example.yaml": text}, git=False)
     plan = ask(example="alone", preset="go")
-    assert plan.commands == ("bash build.sh", "bash go.sh --a")
-    assert plan.missing == ("go.sh",)
+    assert plan.work.commands == ("bash build.sh", "bash go.sh --a")
+    assert plan.work.missing_scripts == ("go.sh",)
     assert any("plan works, run does not" in warning for warning in plan.warnings)
-    assert ask(example="usual", preset="train").missing == ()
+    assert ask(example="usual", preset="train").work.missing_scripts == ()
 
 
 def test_a_preset_that_needs_no_docker_runs_where_there_is_none(ask: Ask) -> None:
-    assert ask(example="plain", cloud="kubernetes").places == (Location(cloud="kubernetes"),)
+    assert ask(example="plain", cloud="kubernetes").machines.locations == (Location(cloud="kubernetes"),)
 
 
 def test_a_gpu_of_ones_own_cluster_may_have_any_name(ask: Ask) -> None:
-    assert dict(ask(example="plain", cloud="kubernetes", gpu="MyGPU:2").needs.accelerators) == {"MyGPU": 2}
+    assert dict(ask(example="plain", cloud="kubernetes", gpu="MyGPU:2").machines.needs.accelerators) == {"MyGPU": 2}
 
 
 def test_limits_have_defaults(ask: Ask) -> None:
@@ -431,24 +444,24 @@ def test_one_may_stand_anywhere_in_the_repository(field: Path) -> None:
     for typed in ("usual", "examples/vision/usual", str(here / "usual")):
         inputs = from_keywords({"example": typed, "preset": "train"}, environment={})
         plan = prepare(inputs, checkout=open_checkout(here), prices=CataloguePrices())
-        assert plan.example_path == "examples/vision/usual/example.yaml"
+        assert plan.work.example_path == "examples/vision/usual/example.yaml"
     inputs = from_keywords({"command": "ls", "workdir": "usual"}, environment={})
     plan = prepare(inputs, checkout=open_checkout(here), prices=CataloguePrices())
-    assert "train.sh" in [file.path for file in plan.files]
+    assert "train.sh" in [file.path for file in plan.files.staged]
 
 
 def test_a_folder_without_git_serves_too(tmp_path: Path) -> None:
     plant(tmp_path / "plain", git=False)
     inputs = from_keywords({"example": "usual-example", "preset": "train"}, environment={})
     plan = prepare(inputs, checkout=open_checkout(tmp_path / "plain"), prices=CataloguePrices())
-    assert plan.setup_commands == ("bash build.sh",)
-    assert "examples/vision/usual/data/needed.csv" in [file.path for file in plan.files]
+    assert plan.work.setup_commands == ("bash build.sh",)
+    assert "examples/vision/usual/data/needed.csv" in [file.path for file in plan.files.staged]
 
 
 def test_a_changed_but_tracked_file_goes_as_it_is_now(ask: Ask, field: Path) -> None:
     (field / "benchmarks/plain/train.sh").write_text("echo changed\n")
     run_git(field, "rm", "-q", "--cached", "README.md")
-    (file,) = [file for file in ask(example="plain").files if file.path.endswith("train.sh")]
+    (file,) = [file for file in ask(example="plain").files.staged if file.path.endswith("train.sh")]
     assert Path(str(file.source)).read_text() == "echo changed\n"
     assert posixpath.isabs(str(file.source))
 
@@ -466,7 +479,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanoz
 
 def test_keeping_in_a_terminal_needs_no_key_as_the_one_here_opens_it(ask: Ask) -> None:
     plan = ask(command="true", keep_on_failure=30)
-    assert (plan.limits.keep_minutes, plan.public_key) == (30, None)
+    assert (plan.limits.keep_minutes, plan.machines.public_key) == (30, None)
     assert ask(command="true").limits.keep_minutes == 0
 
 
@@ -474,7 +487,7 @@ def test_keeping_in_a_workflow_needs_a_key_of_somebody_s(field: Path) -> None:
     with pytest.raises(RequestError, match="give ssh_public_key"):
         in_a_workflow(field, cloud="aws", keep_on_failure="30")
     plan = in_a_workflow(field, cloud="aws", keep_on_failure="30", ssh_public_key=KEY)
-    assert (plan.limits.keep_minutes, plan.public_key) == (30, KEY)
+    assert (plan.limits.keep_minutes, plan.machines.public_key) == (30, KEY)
 
 
 def test_nobody_gets_to_a_sandbox_inside_a_runner_so_nothing_on_it_is_kept(field: Path) -> None:
@@ -489,7 +502,7 @@ def test_credentials_that_git_tracks_are_warned_of_and_others_stay_here(tmp_path
     plant(root, {"prod.env": "A=b"}, git=False)
     inputs = from_keywords({"command": "true", "workdir": str(root)}, environment={})
     plan = prepare(inputs, checkout=open_checkout(root), prices=CataloguePrices())
-    assert [file.path for file in plan.files] == ["server.pem", "x.py"]
+    assert [file.path for file in plan.files.staged] == ["server.pem", "x.py"]
     assert any("server.pem (git tracks it)" in warning for warning in plan.warnings)
     assert any("prod.env (it may hold credentials" in warning for warning in plan.warnings)
 

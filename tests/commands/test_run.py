@@ -19,7 +19,7 @@ from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError, Req
 from cvl_ci.lease import Owner
 from cvl_ci.model.lease_name import LABEL_DEADLINE
 from cvl_ci.model.outcome import Attempt, Ending, FetchedFile, NodeEnd, Outcome
-from cvl_ci.model.plan import Limits, Location, ResourceRequest, RunPlan
+from cvl_ci.model.plan import Limits, Location, MachinePlan, ResourceRequest, RunPlan, WorkPlan
 from cvl_ci.ports import Fetched, Prices, UnpackStopped
 from cvl_ci.result.benchmark.leg import read as read_leg
 from cvl_ci.result.matrix.failures import INFRASTRUCTURE, Failure
@@ -36,7 +36,11 @@ from tests.support.fakes import (
     FakeStaging,
 )
 
-PLAN = RunPlan(title="digits train", run_commands=("bash train.sh",), places=(Location(cloud="aws"),))
+PLAN = RunPlan(
+    title="digits train",
+    work=WorkPlan(run_commands=("bash train.sh",)),
+    machines=MachinePlan(locations=(Location(cloud="aws"),)),
+)
 STEPS = ("warm", "launch", "asked", "created", "follow", "ran", "fetch", "unpack", "down")
 
 
@@ -151,7 +155,12 @@ def test_a_job_at_its_time_limit_ends_124(house: House) -> None:
 
 def test_a_job_cut_by_its_budget_says_so_and_not_that_it_timed_out(house: House) -> None:
     house.engine.ends = (NodeEnd(rank=0, exit_code=124, timed_out=True),)
-    plan = RunPlan(title="t", run_commands=("x",), places=PLAN.places, limits=Limits(max_cost_usd=0.05))
+    plan = RunPlan(
+        title="t",
+        work=WorkPlan(run_commands=("x",)),
+        machines=MachinePlan(locations=PLAN.machines.locations),
+        limits=Limits(max_cost_usd=0.05),
+    )
     outcome = house.run(plan)
     assert (outcome.ending, outcome.exit_code) == (Ending.OVER_BUDGET, 78)
 
@@ -188,14 +197,19 @@ def test_max_runtime_and_max_cost_are_one_deadline_on_record_and_in_the_labels(
 ) -> None:
     began = house.clock.now()
     house.engine.ends = tuple(NodeEnd(rank=rank, exit_code=0) for rank in range(nodes))
-    house.run(replace(PLAN, limits=limits, num_nodes=nodes))
+    house.run(replace(PLAN, limits=limits, machines=replace(PLAN.machines, num_nodes=nodes)))
     (record,) = house.records.kept.values()
     assert record.deadline == pytest.approx(began + minutes * 60)
     assert record.labels[LABEL_DEADLINE] == str(int(record.deadline))
 
 
 def test_a_budget_that_buys_nothing_is_refused_before_anything_starts(house: House) -> None:
-    plan = RunPlan(title="t", run_commands=("x",), places=PLAN.places, limits=Limits(max_cost_usd=0.001))
+    plan = RunPlan(
+        title="t",
+        work=WorkPlan(run_commands=("x",)),
+        machines=MachinePlan(locations=PLAN.machines.locations),
+        limits=Limits(max_cost_usd=0.001),
+    )
     with pytest.raises(BudgetError):
         house.run(plan)
     assert house.cloud.machines == {} and house.records.kept == {}
@@ -213,7 +227,7 @@ def test_a_machine_that_does_not_exist_is_a_wrong_request_that_names_what_there_
     text = "Catalog does not contain any instances satisfying the request: 1x AWS({'A100': 1})."
     failure = WorkerFailed(error="ResourcesUnavailableError", text=text)
     house.engine.failure = in_our_words(failure, was_requested=False)
-    outcome = house.run(replace(PLAN, needs=ResourceRequest(accelerators={"A100": 1})))
+    outcome = house.run(replace(PLAN, machines=replace(PLAN.machines, needs=ResourceRequest(accelerators={"A100": 1}))))
     assert (outcome.ending, outcome.exit_code) == (Ending.NEVER_STARTED, 64)
     assert "8 × A100 on aws" in outcome.reason and "1 × A100 on" in outcome.reason
     leg = read_leg(json.dumps(to_json(outcome)).encode())
@@ -372,7 +386,12 @@ def test_ctrl_c_while_outputs_are_unpacked_reports_the_files_that_are_there(hous
 
 def test_a_dearer_machine_than_quoted_ends_sooner(house: House) -> None:
     """max_cost buys 30 minutes at the quoted price; the failover led to one at twice that."""
-    plan = RunPlan(title="t", run_commands=("x",), places=PLAN.places, limits=Limits(max_cost_usd=0.05))
+    plan = RunPlan(
+        title="t",
+        work=WorkPlan(run_commands=("x",)),
+        machines=MachinePlan(locations=PLAN.machines.locations),
+        limits=Limits(max_cost_usd=0.05),
+    )
     house.engine.hourly_usd = 0.2
     house.run(plan)
     assert house.engine.followed_until is not None
@@ -382,7 +401,7 @@ def test_a_dearer_machine_than_quoted_ends_sooner(house: House) -> None:
 
 def test_a_plan_whose_scripts_were_never_seen_is_not_run(house: House) -> None:
     with pytest.raises(RequestError, match=r"train\.sh"):
-        house.run(replace(PLAN, missing=("train.sh",)))
+        house.run(replace(PLAN, work=replace(PLAN.work, missing_scripts=("train.sh",))))
     assert house.cloud.machines == {}
 
 

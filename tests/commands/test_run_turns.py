@@ -22,7 +22,7 @@ from tests.commands.test_run import PLAN, House
 from tests.support.fakes import FakeEngine
 
 AGAINST = PairedBase(ref="main", commit="c" * 40, directory=".", setup_commands=(), run_commands=("bash train.sh",))
-BOTH = replace(PLAN, repeat=5, against=AGAINST)
+BOTH = replace(PLAN, trials=replace(PLAN.trials, repeat=5, base=AGAINST))
 NOISE = (1.0, 1.01, 0.99, 1.005, 0.995)
 
 
@@ -75,7 +75,7 @@ def verdicts(outcome: Outcome) -> dict[str, str]:
 
 
 def test_of_repeated_runs_the_median_is_the_metric_and_all_samples_are_kept(house: House) -> None:
-    outcome = ran(house, replace(PLAN, repeat=5))
+    outcome = ran(house, replace(PLAN, trials=replace(PLAN.trials, repeat=5)))
     assert outcome.metrics == {"latency_ms": 800.0, "accuracy": 0.9, "model": "ridge", "time.turn": 1.0}
     assert outcome.samples["latency_ms"] == tuple(800 * one for one in NOISE)
     assert outcome.samples["time.turn"] == NOISE
@@ -89,27 +89,29 @@ def test_a_fifth_slower_is_worse_and_fails_only_when_asked(house: House, tmp_pat
     (tmp_path / "again").mkdir()
     again = House(tmp_path / "again")
     again.engine = Measuring(again.cloud)
-    strict = ran(again, replace(BOTH, fail_on_regression=True), factor=1.2)
+    strict = ran(again, replace(BOTH, trials=replace(BOTH.trials, fail_on_regression=True)), factor=1.2)
     assert (strict.ending, strict.exit_code) == (Ending.FAILED, 1)
     assert strict.reason.startswith("Worse than main on the same machine: time.turn +20.0 % worse")
     assert headline(strict).startswith("Worse than its base: ")
 
 
 def test_nothing_changed_fails_nothing(house: House) -> None:
-    outcome = ran(house, replace(BOTH, fail_on_regression=True))
+    outcome = ran(house, replace(BOTH, trials=replace(BOTH.trials, fail_on_regression=True)))
     assert (outcome.ending, outcome.exit_code) == (Ending.SUCCEEDED, 0)
     assert set(verdicts(outcome).values()) == {"same"}
 
 
 def test_the_repository_s_own_word_counts(house: House) -> None:
     rules = b"metrics: {latency_ms: {tolerance: 50%}, time.turn: ignore}"
-    outcome = ran(house, replace(BOTH, rules=rules, fail_on_regression=True), factor=1.2)
+    outcome = ran(house, replace(BOTH, trials=replace(BOTH.trials, rules=rules, fail_on_regression=True)), factor=1.2)
     assert outcome.exit_code == 0
     assert verdicts(outcome) == {"time.turn": "unsure", "latency_ms": "same", "accuracy": "same"}
 
 
 def test_a_base_that_failed_is_no_baseline_and_says_so(house: House) -> None:
-    outcome = ran(house, replace(BOTH, fail_on_regression=True), factor=9, base_exit_code=3)
+    outcome = ran(
+        house, replace(BOTH, trials=replace(BOTH.trials, fail_on_regression=True)), factor=9, base_exit_code=3
+    )
     assert outcome.exit_code == 0
     assert outcome.beside is not None
     assert outcome.beside.reason == "main itself failed there, with exit code 3"
@@ -122,7 +124,7 @@ def test_a_turn_the_machine_does_not_tell_of_measured_nothing(house: House) -> N
 
 
 def test_a_job_that_failed_keeps_its_own_code(house: House) -> None:
-    outcome = ran(house, replace(BOTH, fail_on_regression=True), factor=2, exit_code=7)
+    outcome = ran(house, replace(BOTH, trials=replace(BOTH.trials, fail_on_regression=True)), factor=2, exit_code=7)
     assert (outcome.ending, outcome.exit_code) == (Ending.FAILED, 7)
     assert headline(outcome).startswith("The job failed with exit code 7: ")
 
@@ -150,7 +152,7 @@ def test_the_verdict_is_in_summary_comment_and_json_and_names_are_inert(house: H
 def test_what_is_lost_or_no_number_any_more_is_worse_and_fails(house: House) -> None:
     fine = {"loss": 0.5, "accuracy": 0.9, "passed": True, "errors": 0, "widgets": 3}
     lost = {"loss": float("nan"), "passed": False, "errors": 37}
-    outcome = told(house, replace(BOTH, fail_on_regression=True), lost, fine)
+    outcome = told(house, replace(BOTH, trials=replace(BOTH.trials, fail_on_regression=True)), lost, fine)
     assert (outcome.ending, outcome.exit_code) == (Ending.FAILED, 1)
     worse = dict.fromkeys(("loss", "accuracy", "passed", "errors"), "worse")
     assert verdicts(outcome) == {"time.turn": "same", **worse, "widgets": "changed"}
@@ -162,7 +164,7 @@ def test_what_is_lost_or_no_number_any_more_is_worse_and_fails(house: House) -> 
 
 
 def test_a_fifth_slower_in_four_of_four_is_not_called_fine(house: House) -> None:
-    outcome = ran(house, replace(BOTH, repeat=4), factor=1.23)
+    outcome = ran(house, replace(BOTH, trials=replace(BOTH.trials, repeat=4)), factor=1.23)
     assert verdicts(outcome) == {"time.turn": "unsure", "latency_ms": "unsure", "accuracy": "same"}
     page = job_summary(outcome)
     assert "nothing is worse" not in page
@@ -174,5 +176,10 @@ def test_a_fifth_slower_in_four_of_four_is_not_called_fine(house: House) -> None
 
 
 def test_what_repeats_in_every_digit_fails_by_four(house: House) -> None:
-    slow = told(house, replace(BOTH, repeat=4, fail_on_regression=True), {"latency_ms": 123}, {"latency_ms": 100})
+    slow = told(
+        house,
+        replace(BOTH, trials=replace(BOTH.trials, repeat=4, fail_on_regression=True)),
+        {"latency_ms": 123},
+        {"latency_ms": 100},
+    )
     assert (slow.exit_code, verdicts(slow)["latency_ms"]) == (1, "worse")

@@ -87,5 +87,5 @@ def test_every_preset_of_each_can_be_planned_and_priced_where_it_lies(directory:
     for name in names:
         inputs = from_keywords({"example": directory, "preset": name}, environment={})
         plan = prepare(inputs, checkout=checkout, prices=prices)
-        assert dict(plan.needs.accelerators) == WANTED[directory]
+        assert dict(plan.machines.needs.accelerators) == WANTED[directory]
         assert quote(plan, prices).offers

@@ -292,14 +292,18 @@ SEVERAL_CLOUDS = {"aws": "aws", "aws, then gcp on spot": "aws,gcp/us-central1", 
 def test_what_is_shown_is_what_runs(clouds: str) -> None:
     inputs = from_keywords({"task": "t", "cloud": clouds, "spot": "fallback", "env": "A=B"}, environment={})
     for written in yaml.safe_load_all(CORPUS):
-        plan = replace(planned(written), places=inputs.location.cloud or (), spot=Spot.FALLBACK, env={"A": "B"})
+        plan = replace(
+            planned(written),
+            machines=replace(planned(written).machines, locations=inputs.location.cloud or (), spot=Spot.FALLBACK),
+            variables=replace(planned(written).variables, env={"A": "B"}),
+        )
         runs = task.task_config(
             plan,
             name="cvl-x",
             workdir="/staged",
             labels={"cvl-lease": "x"},
             autodown_minutes=80,
-            env={**plan.env, "CVL_CI_LEASE": "x"},
+            env={**plan.variables.env, "CVL_CI_LEASE": "x"},
             setup=script.setup(plan),
             run=script.run(plan, lease="cvl-x"),
         )

@@ -16,7 +16,7 @@ from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.process import Expired
 from cvl_ci.engine.skypilot import SkyPilotEngine
 from cvl_ci.errors import BudgetError, EngineError
-from cvl_ci.model.plan import Limits, Location, RunPlan
+from cvl_ci.model.plan import Limits, Location, MachinePlan, RunPlan, WorkPlan
 from cvl_ci.ports import LaunchRequest
 from tests.support.fakes import FakeClock
 
@@ -99,7 +99,12 @@ def engine(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> SkyPilotEngine:
 
 def request(clock: FakeClock, limits: Limits) -> LaunchRequest:
     return LaunchRequest(
-        plan=RunPlan(title="t", run_commands=("x",), places=(Location(cloud="aws"),), limits=limits, num_nodes=2),
+        plan=RunPlan(
+            title="t",
+            work=WorkPlan(run_commands=("x",)),
+            machines=MachinePlan(locations=(Location(cloud="aws"),), num_nodes=2),
+            limits=limits,
+        ),
         cluster="cvl-1-abc",
         labels={},
         staged=Path("/tmp"),

@@ -20,7 +20,7 @@ import pytest
 from cvl_ci.engine import skypilot, transfer, unpack
 from cvl_ci.engine.node_commands import REST
 from cvl_ci.engine.skypilot import SkyPilotEngine
-from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.ports import Fetched, LaunchRequest
 from tests.engine.test_script import LEASE, Node
 from tests.support.fakes import FakeClock
@@ -110,7 +110,7 @@ def machine(skypilot_process: Machine) -> Machine:
 
 def fetched(machine: Machine, into: Path, *globs: str, directory: str = ".") -> Fetched:
     engine = SkyPilotEngine(environment={"PATH": os.environ["PATH"]}, clock=FakeClock())
-    plan = RunPlan(title="t", run_commands=("x",), directory=directory)
+    plan = RunPlan(title="t", work=WorkPlan(run_commands=("x",), directory=directory))
     engine._request = LaunchRequest(
         plan=plan, cluster=LEASE, labels={}, staged=Path("/nowhere"), deadline=FakeClock().now() + 3600, fence=into
     )
@@ -120,7 +120,7 @@ def fetched(machine: Machine, into: Path, *globs: str, directory: str = ".") -> 
 
 
 def job(machine: Machine, text: str, *, directory: str = ".") -> None:
-    plan = RunPlan(title="t", run_commands=(text,), directory=directory)
+    plan = RunPlan(title="t", work=WorkPlan(run_commands=(text,), directory=directory))
     (machine.workdir / directory).mkdir(exist_ok=True)
     done = machine.job(plan)
     assert done.returncode == 0, done.stderr
@@ -241,7 +241,9 @@ def test_a_file_that_setup_made_comes_when_it_is_named_and_one_of_the_checkout_n
     (machine.workdir / "ex").mkdir()
     (machine.workdir / "ex" / "metrics.json").write_text("stale")
     time.sleep(0.05)  # the clock of a file system ticks a hundred times a second
-    plan = RunPlan(title="t", run_commands=("true",), setup_commands=("echo made > model.bin",), directory="ex")
+    plan = RunPlan(
+        title="t", work=WorkPlan(run_commands=("true",), setup_commands=("echo made > model.bin",), directory="ex")
+    )
     assert machine.job(plan).returncode == 0
     assert fetched(machine, tmp_path / "a", directory="ex").files == ()
     came = fetched(machine, tmp_path / "b", "model.bin", "metrics.json", directory="ex")
@@ -307,7 +309,7 @@ def test_the_engine_gives_its_archives_back_also_when_they_were_never_unpacked(
 ) -> None:
     job(machine, "echo kept > kept")
     engine = SkyPilotEngine(environment={}, clock=FakeClock())
-    plan = RunPlan(title="t", run_commands=("x",))
+    plan = RunPlan(title="t", work=WorkPlan(run_commands=("x",)))
     engine._request = LaunchRequest(
         plan=plan, cluster=LEASE, labels={}, staged=tmp_path, deadline=FakeClock().now() + 3600, fence=tmp_path
     )

@@ -14,7 +14,7 @@ from cvl_ci.engine.process import Expired
 from cvl_ci.engine.script import ANSWERED
 from cvl_ci.engine.skypilot import OVERTIME_SECONDS, SkyPilotEngine
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.model.plan import Limits, RunPlan
+from cvl_ci.model.plan import Limits, RunPlan, WorkPlan
 from cvl_ci.ports import LaunchRequest
 
 RUN = "(cvl-try-1, pid=691) "
@@ -49,7 +49,7 @@ def engine(worker: Hanging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(skypilot, "Worker", lambda **_: worker)
     made = SkyPilotEngine(environment={}, clock=SystemClock())
     made._worker = worker  # type: ignore[assignment]
-    plan = RunPlan(title="t", run_commands=("true",), limits=Limits(max_runtime_minutes=1))
+    plan = RunPlan(title="t", work=WorkPlan(run_commands=("true",)), limits=Limits(max_runtime_minutes=1))
     deadline = time.time() + 80 * 60
     made._request = LaunchRequest(
         plan=plan, cluster="c", labels={}, staged=tmp_path, deadline=deadline, fence=tmp_path / "fence"

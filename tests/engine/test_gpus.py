@@ -12,7 +12,7 @@ import pytest
 from cvl_ci.engine import script
 from cvl_ci.engine.sky_errors import read_end
 from cvl_ci.model.outcome import GpuUse, NodeEnd
-from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.plan import RunPlan, WorkPlan
 from tests.engine.test_script import LEASE, Node
 
 TWO_L4 = """
@@ -33,7 +33,7 @@ def ran(node: Node, nvidia_smi: str, command: str) -> subprocess.CompletedProces
     programs.mkdir()
     (programs / "nvidia-smi").write_text(f"#!/bin/bash\n{nvidia_smi}")
     (programs / "nvidia-smi").chmod(0o755)
-    plan = RunPlan(title="t", run_commands=(command,))
+    plan = RunPlan(title="t", work=WorkPlan(run_commands=(command,)))
     (node.home / "script").write_text(script.run(plan, lease=LEASE))
     values = script.environment(plan, lease=LEASE, deadline=time.time() + 3600)
     return subprocess.run(
@@ -119,7 +119,7 @@ def test_a_job_whose_shell_is_killed_takes_it_along(node: Node) -> None:
 
 
 def test_without_a_gpu_nothing_is_started(node: Node) -> None:
-    assert node.job(RunPlan(title="t", run_commands=("true",))).returncode == 0
+    assert node.job(RunPlan(title="t", work=WorkPlan(run_commands=("true",)))).returncode == 0
     assert not list(node.state.glob("gpu*"))
     assert told(node) == NodeEnd(rank=0, exit_code=0, ended_at=told(node).ended_at)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.engine import node_commands, script
-from cvl_ci.model.plan import Limits, RunPlan
+from cvl_ci.model.plan import Limits, RunPlan, WorkPlan
 
 LEASE = "cvl-1-abc"
 
@@ -75,10 +75,8 @@ def node(tmp_path: Path) -> Node:
 def plan(*commands: str, setup: tuple[str, ...] = (), minutes: float = 60.0, directory: str = ".") -> RunPlan:
     return RunPlan(
         title="t",
-        run_commands=commands,
-        setup_commands=setup,
+        work=WorkPlan(run_commands=commands, setup_commands=setup, directory=directory),
         limits=Limits(max_runtime_minutes=minutes),
-        directory=directory,
     )
 
 
@@ -222,7 +220,7 @@ def test_the_job_ends_by_what_was_armed_at_boot_where_that_is_sooner(tmp_path: P
     """Its money is over sooner than its lease: it had to be a dearer machine."""
     node = Node(tmp_path / "home")
     (tmp_path / "deadline").write_text(armed)
-    plan = RunPlan(title="t", run_commands=("true",))
+    plan = RunPlan(title="t", work=WorkPlan(run_commands=("true",)))
     values = script.environment(plan, lease=LEASE, deadline=time.time() + 3600)
     done = node.run(
         script.run(plan, lease=LEASE).replace("/var/lib/cvl-ci/deadline", str(tmp_path / "deadline")), values

@@ -128,7 +128,7 @@ def test_it_holds_for_setup_and_for_every_turn(node: QuickNode) -> None:
     assert (done.returncode, read_end(0, node.told()).left_behind) == (0, ("sleep",))
     against = PairedBase(ref="main", commit="c" * 40, directory=".", setup_commands=(), run_commands=(leaving,))
     began = time.monotonic()
-    done = node.job(replace(plan(leaving), repeat=1, against=against))
+    done = node.job(replace(plan(leaving), trials=replace(plan(leaving).trials, repeat=1, base=against)))
     took = time.monotonic() - began
     assert (done.returncode, done.stdout.splitlines().count("went on")) == (0, 2), done.stderr
     assert [name.partition("-")[0] for name, _ in sorted(read_end(0, node.told()).turns)] == ["base", "head"]

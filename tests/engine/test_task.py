@@ -15,18 +15,32 @@ import pytest
 import yaml
 
 from cvl_ci.engine import script, task
-from cvl_ci.model.plan import Alternative, CommitCopy, Location, ResourceRequest, RunPlan, Secret, Spot, StagedFile
+from cvl_ci.model.plan import (
+    Alternative,
+    CommitCopy,
+    FilePlan,
+    Location,
+    MachinePlan,
+    ResourceRequest,
+    RunPlan,
+    Secret,
+    Spot,
+    StagedFile,
+    VariablePlan,
+    WorkPlan,
+)
 
 PLAN = RunPlan(
     title="digits-sgd train",
-    directory="examples/digits sgd",
-    setup_commands=("bash build.sh",),
-    run_commands=("bash train.sh --epochs 3",),
-    files=(StagedFile(path="a", source="/a", bytes=1),),
-    env={"A": "1"},
-    secrets={"HF_TOKEN": Secret("hf_value")},
-    needs=ResourceRequest(accelerators={"L4": 1, "A10G": 1}, cpus=4, memory_gib=16, disk_gb=120),
-    places=(Location(cloud="aws", region="us-east-1"),),
+    work=WorkPlan(
+        directory="examples/digits sgd", setup_commands=("bash build.sh",), run_commands=("bash train.sh --epochs 3",)
+    ),
+    files=FilePlan(staged=(StagedFile(path="a", source="/a", bytes=1),)),
+    variables=VariablePlan(env={"A": "1"}, secrets={"HF_TOKEN": Secret("hf_value")}),
+    machines=MachinePlan(
+        needs=ResourceRequest(accelerators={"L4": 1, "A10G": 1}, cpus=4, memory_gib=16, disk_gb=120),
+        locations=(Location(cloud="aws", region="us-east-1"),),
+    ),
 )
 
 ALTERNATIVES = ResourceRequest(
@@ -84,11 +98,14 @@ def test_one_place_has_the_set_of_gpus_so_that_skypilot_takes_the_cheapest() -> 
 
 
 def test_without_a_place_no_infra_is_named() -> None:
-    assert "infra" not in resources(replace(PLAN, places=()))
+    assert "infra" not in resources(replace(PLAN, machines=replace(PLAN.machines, locations=())))
 
 
 def test_several_places_are_tried_in_their_order_each_with_each_gpu() -> None:
-    plan = replace(PLAN, places=(Location(cloud="gcp"), Location(cloud="aws", region="r", zone="z")))
+    plan = replace(
+        PLAN,
+        machines=replace(PLAN.machines, locations=(Location(cloud="gcp"), Location(cloud="aws", region="r", zone="z"))),
+    )
     assert resources(plan)["ordered"] == [
         {"infra": "gcp", "accelerators": {"L4": 1}},
         {"infra": "gcp", "accelerators": {"A10G": 1}},
@@ -100,28 +117,45 @@ def test_several_places_are_tried_in_their_order_each_with_each_gpu() -> None:
 def test_gpus_without_an_order_stand_by_their_price_at_each_place() -> None:
     """SkyPilot takes the first entry of a list that it can have, and the quote is of the cheapest."""
     places = (Location(cloud="gcp"), Location(cloud="aws"))
-    plan = replace(PLAN, places=places, needs=ResourceRequest(accelerators={"A100": 8, "L4": 1, "MI300X": 8}))
+    plan = replace(
+        PLAN,
+        machines=replace(
+            PLAN.machines, locations=places, needs=ResourceRequest(accelerators={"A100": 8, "L4": 1, "MI300X": 8})
+        ),
+    )
     entries = resources(plan)["ordered"]
     assert [(entry["infra"], *entry["accelerators"]) for entry in entries] == [
         *(("gcp", name) for name in ("L4", "A100", "MI300X")),
         *(("aws", name) for name in ("L4", "A100", "MI300X")),
     ]
-    kept = resources(replace(plan, needs=replace(plan.needs, in_order=True)))["ordered"]
+    kept = resources(replace(plan, machines=replace(plan.machines, needs=replace(plan.machines.needs, in_order=True))))[
+        "ordered"
+    ]
     assert [*kept[0]["accelerators"]] == ["A100"]
 
 
 def test_gpus_in_order_of_preference_stay_in_order_at_one_place() -> None:
-    plan = replace(PLAN, needs=ResourceRequest(accelerators={"H100": 1, "L4": 1}, in_order=True))
+    plan = replace(
+        PLAN, machines=replace(PLAN.machines, needs=ResourceRequest(accelerators={"H100": 1, "L4": 1}, in_order=True))
+    )
     assert resources(plan)["ordered"] == [
         {"infra": "aws/us-east-1", "accelerators": {"H100": 1}},
         {"infra": "aws/us-east-1", "accelerators": {"L4": 1}},
     ]
-    assert "ordered" not in resources(replace(PLAN, needs=ResourceRequest(accelerators={"H100": 1}, in_order=True)))
+    assert "ordered" not in resources(
+        replace(PLAN, machines=replace(PLAN.machines, needs=ResourceRequest(accelerators={"H100": 1}, in_order=True)))
+    )
 
 
 def test_fallback_tries_spot_everywhere_before_any_on_demand() -> None:
     plan = replace(
-        PLAN, needs=ResourceRequest(), places=(Location(cloud="gcp"), Location(cloud="aws")), spot=Spot.FALLBACK
+        PLAN,
+        machines=replace(
+            PLAN.machines,
+            needs=ResourceRequest(),
+            locations=(Location(cloud="gcp"), Location(cloud="aws")),
+            spot=Spot.FALLBACK,
+        ),
     )
     tried = resources(plan)["ordered"]
     assert [(entry["infra"], entry.get("use_spot", False)) for entry in tried] == [
@@ -130,39 +164,61 @@ def test_fallback_tries_spot_everywhere_before_any_on_demand() -> None:
         ("gcp", False),
         ("aws", False),
     ]
-    assert resources(replace(plan, places=(), spot=Spot.FALLBACK))["ordered"] == [{"use_spot": True}, {}]
-    assert resources(replace(PLAN, spot=Spot.ALWAYS))["use_spot"] is True
+    assert resources(replace(plan, machines=replace(plan.machines, locations=(), spot=Spot.FALLBACK)))["ordered"] == [
+        {"use_spot": True},
+        {},
+    ]
+    assert resources(replace(PLAN, machines=replace(PLAN.machines, spot=Spot.ALWAYS)))["use_spot"] is True
 
 
 def test_the_sandbox_is_aws_in_the_regions_it_emulates() -> None:
-    plan = replace(PLAN, needs=ResourceRequest(), places=(Location(cloud="sandbox"),))
+    plan = replace(
+        PLAN, machines=replace(PLAN.machines, needs=ResourceRequest(), locations=(Location(cloud="sandbox"),))
+    )
     assert resources(plan)["ordered"] == [{"infra": "aws/us-east-1"}, {"infra": "aws/us-west-2"}]
-    assert resources(replace(plan, places=(Location(cloud="sandbox", region="us-west-2"),)))["infra"] == "aws/us-west-2"
+    assert (
+        resources(
+            replace(plan, machines=replace(plan.machines, locations=(Location(cloud="sandbox", region="us-west-2"),)))
+        )["infra"]
+        == "aws/us-west-2"
+    )
 
 
 def test_a_machine_without_gpu_has_two_vcpus_unless_said_otherwise() -> None:
-    assert resources(replace(PLAN, needs=ResourceRequest()))["cpus"] == "2+"
-    assert resources(replace(PLAN, needs=ResourceRequest(cpus=2.5)))["cpus"] == "2.5+"
-    assert "cpus" not in resources(replace(PLAN, needs=ResourceRequest(accelerators={"T4": 1})))
+    assert resources(replace(PLAN, machines=replace(PLAN.machines, needs=ResourceRequest())))["cpus"] == "2+"
+    assert resources(replace(PLAN, machines=replace(PLAN.machines, needs=ResourceRequest(cpus=2.5))))["cpus"] == "2.5+"
+    assert "cpus" not in resources(
+        replace(PLAN, machines=replace(PLAN.machines, needs=ResourceRequest(accelerators={"T4": 1})))
+    )
 
 
 def test_an_exact_size_stays_exact() -> None:
     found = resources(
-        replace(PLAN, needs=ResourceRequest(cpus=4, memory_gib=16, exact=frozenset({"cpus", "memory_gib"})))
+        replace(
+            PLAN,
+            machines=replace(
+                PLAN.machines, needs=ResourceRequest(cpus=4, memory_gib=16, exact=frozenset({"cpus", "memory_gib"}))
+            ),
+        )
     )
     assert (found["cpus"], found["memory"]) == ("4", "16")
-    assert resources(replace(PLAN, needs=ResourceRequest(cpus=4, memory_gib=16)))["memory"] == "16+"
+    assert (
+        resources(replace(PLAN, machines=replace(PLAN.machines, needs=ResourceRequest(cpus=4, memory_gib=16))))[
+            "memory"
+        ]
+        == "16+"
+    )
 
 
 def test_a_type_of_machine_says_it_all() -> None:
     needs = ResourceRequest(accelerators={"A10G": 4}, instance_type="g5.12xlarge", disk_gb=100)
-    found = resources(replace(PLAN, needs=needs))
+    found = resources(replace(PLAN, machines=replace(PLAN.machines, needs=needs)))
     assert found["instance_type"] == "g5.12xlarge"
     assert not {"accelerators", "cpus", "memory"} & found.keys()
 
 
 def test_an_image_is_a_docker_image() -> None:
-    assert resources(replace(PLAN, image="ubuntu:22.04"))["image_id"] == "docker:ubuntu:22.04"
+    assert resources(replace(PLAN, work=replace(PLAN.work, image="ubuntu:22.04")))["image_id"] == "docker:ubuntu:22.04"
 
 
 def test_a_users_own_keys_pass_but_never_over_our_limits() -> None:
@@ -171,7 +227,7 @@ def test_a_users_own_keys_pass_but_never_over_our_limits() -> None:
         "name": "theirs",
         "resources": {"ports": 8080, "autostop": False, "disk_size": 1, "labels": {"a": "b", "cvl-lease": "theirs"}},
     }
-    found = config(replace(PLAN, task_extra=extra))
+    found = config(replace(PLAN, work=replace(PLAN.work, task_extra=extra)))
     assert found["file_mounts"] == {"/d": "/x"}
     assert found["name"] == "cvl-x"
     assert found["resources"]["ports"] == 8080
@@ -184,7 +240,12 @@ def test_a_users_own_keys_pass_but_never_over_our_limits() -> None:
 
 def test_the_labels_of_an_alternative_pass_but_never_over_those_of_the_lease() -> None:
     own = Alternative(needs=ResourceRequest(cpus=4), extra={"labels": {"a": "b", "cvl-lease": "theirs"}})
-    plan = replace(PLAN, needs=ResourceRequest(alternatives=(own, Alternative(needs=ResourceRequest(cpus=8)))))
+    plan = replace(
+        PLAN,
+        machines=replace(
+            PLAN.machines, needs=ResourceRequest(alternatives=(own, Alternative(needs=ResourceRequest(cpus=8))))
+        ),
+    )
     found = resources(plan)
     assert found["labels"] == {"cvl-lease": "x"}
     assert found["autostop"] == {"idle_minutes": 80, "down": True, "wait_for": "none"}
@@ -194,15 +255,19 @@ def test_the_labels_of_an_alternative_pass_but_never_over_those_of_the_lease() -
 def test_an_alternative_without_a_place_may_run_in_each_place_of_the_plan() -> None:
     here = Alternative(needs=ResourceRequest(cpus=4), place=Location(cloud="gcp"))
     needs = ResourceRequest(alternatives=(here, Alternative(needs=ResourceRequest(cpus=8))), in_order=True)
-    plan = replace(PLAN, needs=needs, places=(Location(cloud="aws"), Location(cloud="azure")))
+    plan = replace(
+        PLAN, machines=replace(PLAN.machines, needs=needs, locations=(Location(cloud="aws"), Location(cloud="azure")))
+    )
     tried = resources(plan)["ordered"]
     assert [(each["cpus"], each["infra"]) for each in tried] == [("4+", "gcp"), ("8+", "aws"), ("8+", "azure")]
 
 
 def test_a_folder_that_is_sent_alone_is_the_workdir_of_what_is_rendered() -> None:
     commit = CommitCopy(path=".", root="/repository", commit="0" * 40, folder="src")
-    assert yaml.safe_load(task.render(replace(PLAN, commits=(commit,))))["workdir"] == "src"
-    assert "workdir" not in yaml.safe_load(task.render(replace(PLAN, files=(), commits=(commit,))))
+    assert yaml.safe_load(task.render(replace(PLAN, files=replace(PLAN.files, commits=(commit,)))))["workdir"] == "src"
+    assert "workdir" not in yaml.safe_load(
+        task.render(replace(PLAN, files=replace(PLAN.files, staged=(), commits=(commit,))))
+    )
 
 
 @pytest.mark.parametrize(
@@ -213,13 +278,19 @@ def test_a_name_that_skypilot_takes_stays_as_it_is(title: str, name: str) -> Non
 
 
 def test_what_is_not_there_is_left_out() -> None:
-    found = config(replace(PLAN, secrets={}), setup=None, workdir=None, labels={}, autodown_minutes=None)
+    found = config(
+        replace(PLAN, variables=replace(PLAN.variables, secrets={})),
+        setup=None,
+        workdir=None,
+        labels={},
+        autodown_minutes=None,
+    )
     assert not {"setup", "workdir", "secrets"} & found.keys()
     assert not {"labels", "autostop"} & found["resources"].keys()
 
 
 def test_rendered_it_is_plain_commands_and_no_secrets_value() -> None:
-    text = task.render(replace(PLAN, spot=Spot.FALLBACK))
+    text = task.render(replace(PLAN, machines=replace(PLAN.machines, spot=Spot.FALLBACK)))
     assert "hf_value" not in text
     assert "&id" not in text
     read = yaml.safe_load(text)
@@ -251,7 +322,7 @@ def test_what_is_rendered_does_what_the_machine_does(
     tmp_path: Path, commands: tuple[str, ...], fail_fast: bool, directory: str
 ) -> None:
     (tmp_path / "a b").mkdir()
-    plan = RunPlan(title="x", directory=directory, run_commands=commands, fail_fast=fail_fast)
+    plan = RunPlan(title="x", work=WorkPlan(directory=directory, run_commands=commands, fail_fast=fail_fast))
     rendered = yaml.safe_load(task.render(plan))["run"]
     env = {**script.environment(plan, lease="cvl-1-abc", deadline=time.time() + 3600), "PATH": os.environ["PATH"]}
     done = [
@@ -276,7 +347,9 @@ def test_what_is_rendered_does_what_the_machine_does(
 
 def test_a_tasks_own_script_is_rendered_as_it_is() -> None:
     text = "false\ncd x\n# a comment\necho $A"
-    rendered = yaml.safe_load(task.render(RunPlan(title="x", setup_commands=(text,), run_commands=(text,))))
+    rendered = yaml.safe_load(
+        task.render(RunPlan(title="x", work=WorkPlan(setup_commands=(text,), run_commands=(text,))))
+    )
     assert (rendered["setup"], rendered["run"]) == (text, text)
 
 
@@ -333,14 +406,38 @@ def test_skypilot_accepts_every_shape_of_task_and_understands_it_as_meant(tmp_pa
     catalogues(tmp_path)
     plans = [
         PLAN,
-        replace(PLAN, needs=ResourceRequest(), places=(Location(cloud="sandbox"),), num_nodes=2),
-        replace(PLAN, spot=Spot.FALLBACK, image="ubuntu:22.04"),
-        replace(PLAN, needs=ResourceRequest(instance_type="g5.xlarge"), places=(Location(cloud="aws"),)),
-        replace(PLAN, places=(), task_extra={"resources": {"ports": 8080}}),
-        replace(PLAN, image="ubuntu:22.04", needs=ALTERNATIVES),
+        replace(
+            PLAN,
+            machines=replace(
+                PLAN.machines, needs=ResourceRequest(), locations=(Location(cloud="sandbox"),), num_nodes=2
+            ),
+        ),
+        replace(
+            PLAN, machines=replace(PLAN.machines, spot=Spot.FALLBACK), work=replace(PLAN.work, image="ubuntu:22.04")
+        ),
+        replace(
+            PLAN,
+            machines=replace(
+                PLAN.machines, needs=ResourceRequest(instance_type="g5.xlarge"), locations=(Location(cloud="aws"),)
+            ),
+        ),
+        replace(
+            PLAN,
+            machines=replace(PLAN.machines, locations=()),
+            work=replace(PLAN.work, task_extra={"resources": {"ports": 8080}}),
+        ),
+        replace(
+            PLAN, work=replace(PLAN.work, image="ubuntu:22.04"), machines=replace(PLAN.machines, needs=ALTERNATIVES)
+        ),
     ]
     configs = [config(plan, workdir=str(tmp_path / "staged")) for plan in plans]
-    configs.append(yaml.safe_load(task.render(replace(PLAN, secrets={}, files=()))))
+    configs.append(
+        yaml.safe_load(
+            task.render(
+                replace(PLAN, variables=replace(PLAN.variables, secrets={}), files=replace(PLAN.files, staged=()))
+            )
+        )
+    )
     done = subprocess.run(
         [sys.executable, "-c", READ_BY_SKYPILOT],
         input=json.dumps(configs),

@@ -13,15 +13,22 @@ from cvl_ci.engine.job_log import JobLog
 from cvl_ci.engine.sky_errors import read_end
 from cvl_ci.engine.unpack import unpack
 from cvl_ci.model.outcome import NodeEnd
-from cvl_ci.model.plan import BASE_FOLDER, PairedBase, RunPlan
+from cvl_ci.model.plan import BASE_FOLDER, PairedBase, RunPlan, WorkPlan
 from cvl_ci.planning.trials import order
 from tests.engine.test_script import LEASE, Node
 
-PLAN = RunPlan(title="t", directory="ex", run_commands=("cat version; [ ! -e out ] && cat version > out; pwd",))
+PLAN = RunPlan(
+    title="t", work=WorkPlan(directory="ex", run_commands=("cat version; [ ! -e out ] && cat version > out; pwd",))
+)
 BOTH = replace(
     PLAN,
-    repeat=4,
-    against=PairedBase(ref="main", commit="c" * 40, directory="ex", setup_commands=(), run_commands=PLAN.run_commands),
+    trials=replace(
+        PLAN.trials,
+        repeat=4,
+        base=PairedBase(
+            ref="main", commit="c" * 40, directory="ex", setup_commands=(), run_commands=PLAN.work.run_commands
+        ),
+    ),
 )
 
 
@@ -51,7 +58,13 @@ def fetched(node: Node, tmp_path: Path) -> dict[str, str]:
 
 
 def test_each_turn_has_a_fresh_copy_and_what_it_wrote_is_kept_apart(node: Node, tmp_path: Path) -> None:
-    done = node.job(replace(PLAN, repeat=3, setup_commands=("echo set up; touch made",)))
+    done = node.job(
+        replace(
+            PLAN,
+            trials=replace(PLAN.trials, repeat=3),
+            work=replace(PLAN.work, setup_commands=("echo set up; touch made",)),
+        )
+    )
     assert done.returncode == 0, done.stderr
     assert "set up" not in done.stdout, "once, before all turns"
     end = told(node)
@@ -76,7 +89,7 @@ def test_two_sides_take_turns_in_the_order_told(node: Node, tmp_path: Path) -> N
 
 
 def test_the_order_is_thrown_by_the_lease_in_pairs_and_can_be_told_again() -> None:
-    many = replace(BOTH, repeat=100)
+    many = replace(BOTH, trials=replace(BOTH.trials, repeat=100))
     orders = [order(many, seed=f"cvl-{seed}") for seed in range(20)]
     assert orders[0] == order(many, seed="cvl-0")
     for turns in orders:
@@ -88,15 +101,15 @@ def test_the_order_is_thrown_by_the_lease_in_pairs_and_can_be_told_again() -> No
 
 def test_a_base_that_fails_is_told_and_the_head_goes_on(node: Node) -> None:
     (node.workdir / BASE_FOLDER / "ex" / "version").unlink()
-    broken = replace(BOTH.against, run_commands=("cat version || exit 9",)) if BOTH.against else None
-    done = node.job(replace(BOTH, against=broken))
+    broken = replace(BOTH.trials.base, run_commands=("cat version || exit 9",)) if BOTH.trials.base else None
+    done = node.job(replace(BOTH, trials=replace(BOTH.trials, base=broken)))
     end = told(node)
     assert (done.returncode, end.exit_code, end.base_exit_code) == (0, 0, 9)
     assert [name.split("-")[0] for name, _ in end.turns] == ["head"] * 4
 
 
 def test_a_head_that_fails_ends_it_with_its_own_code(node: Node) -> None:
-    done = node.job(replace(BOTH, run_commands=("exit 7",)))
+    done = node.job(replace(BOTH, work=replace(BOTH.work, run_commands=("exit 7",))))
     assert (done.returncode, told(node).exit_code, told(node).base_exit_code) == (7, 7, None)
 
 
@@ -109,7 +122,9 @@ def test_each_side_is_set_up_in_its_turns_with_its_own_words(node: Node) -> None
         run_commands=("cat made; echo $WORD",),
         env={"WORD": "it's two"},
     )
-    plan = replace(BOTH, repeat=1, setup_commands=("exit 0",), against=against)
+    plan = replace(
+        BOTH, trials=replace(BOTH.trials, repeat=1, base=against), work=replace(BOTH.work, setup_commands=("exit 0",))
+    )
     assert script.setup(plan) is None
     said = node.job(plan, WORD="one").stdout.splitlines()
     assert [line for line in said if line in {"base set up", "x", "it's two", "one"}] == [
@@ -120,7 +135,11 @@ def test_each_side_is_set_up_in_its_turns_with_its_own_words(node: Node) -> None
 
 
 def test_the_time_limit_covers_all_turns(node: Node) -> None:
-    slow = replace(BOTH, run_commands=("sleep 1.2",), limits=replace(PLAN.limits, max_runtime_minutes=2 / 60))
+    slow = replace(
+        BOTH,
+        work=replace(BOTH.work, run_commands=("sleep 1.2",)),
+        limits=replace(PLAN.limits, max_runtime_minutes=2 / 60),
+    )
     done = node.job(slow)
     assert done.returncode != 0
     assert node.end()["timed_out"] == "1"

@@ -12,7 +12,7 @@ import pytest
 from cvl_ci.github.log.reporter import TAIL_LINES, GitHubWorkflow
 from cvl_ci.github.log.workflow_commands import LONGEST_ANNOTATION, MOST_ANNOTATIONS, SUMMARY_BYTES
 from cvl_ci.model.outcome import FetchedFile, Outcome, Phase
-from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.result.masks import Masks, forms
 from cvl_ci.result.report import job_summary
 from tests import golden
@@ -272,7 +272,7 @@ def test_last_words_close_the_block_that_was_open(tmp_path: Path) -> None:
     assert runner.obeyed == [("notice", {}, "handed over")]
 
 
-PLAN = RunPlan(title="digits fail", example_path="examples/tabular/digits_sgd/example.yaml")
+PLAN = RunPlan(title="digits fail", work=WorkPlan(example_path="examples/tabular/digits_sgd/example.yaml"))
 
 
 def test_a_failed_job_says_why_in_its_own_words_on_its_example_s_file(step: Step) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from cvl_ci.errors import CvlError
 from cvl_ci.local.git.committed import changed_files, sources_of, unknown_files
-from cvl_ci.model.plan import Blob, RunPlan, StagedFile
+from cvl_ci.model.plan import Blob, FilePlan, RunPlan, StagedFile, WorkPlan
 from tests.support.git import git
 
 
@@ -98,7 +98,7 @@ def test_the_sources_of_a_plan_are_its_files_and_its_mounts() -> None:
         StagedFile(path="x", source="/here/x", bytes=1),
         StagedFile(path="y", source=Blob(root="/here", id="a"), bytes=1),
     )
-    plan = RunPlan(title="t", files=files, task_extra={"file_mounts": mounts})
+    plan = RunPlan(title="t", files=FilePlan(staged=files), work=WorkPlan(task_extra={"file_mounts": mounts}))
     assert list(sources_of(plan)) == ["/here/x", "/here/a", "/here/c", "/here/d"]
 
 

@@ -319,7 +319,7 @@ def test_the_users_words_replace_those_of_every_alternative() -> None:
         asked = from_keywords({"task": "t.yaml", **inputs}, environment={})
         content = ALTERNATIVES.replace(b", disk_tier: best, autostop: 5", b"")
         plan = build_plan.plan(asked, read(content).work(asked), gpu=asked.machine.gpu)
-        return [(one.needs.accelerators, str(one.place), one.spot) for one in plan.needs.alternatives]
+        return [(one.needs.accelerators, str(one.place), one.spot) for one in plan.machines.needs.alternatives]
 
     assert planned(gpu="H100") == [({"H100": 1}, "aws/us-east-1", False), ({"H100": 1}, "gcp", True)]
     assert planned(cloud="azure", spot="false") == [({"L4": 1}, "azure", False), ({"A100": 2}, "azure", False)]

@@ -53,7 +53,6 @@ LARGE_VALUES = {
     "RunState": 21,
     "GitHubContext": 13,
     "Outcome": 23,
-    "RunPlan": 29,
     "Work": 22,
     "TaskFile": 15,
     "Leg": 24,

@@ -17,16 +17,21 @@ def name_clouds(plan: RunPlan, usable: Sequence[str], prices: Prices) -> RunPlan
     if cvl-ci cannot ask there whether a machine is gone. `usable`: clouds with complete credentials whose provider
     answers such questions. Without them the plan stays unchanged. Raise RequestError if none of them can run the work.
     """
-    if plan.places or not usable:
+    if plan.machines.locations or not usable:
         return plan
-    fitting = [cloud for cloud in usable if cloud not in plan.avoid]
+    fitting = [cloud for cloud in usable if cloud not in plan.machines.unfit_clouds]
     if not fitting:
         problem = f"leaves {', '.join(usable)}: there are credentials for them, and they cannot run this work"
         raise RequestError([InputProblem(field="cloud", value="any", problem=problem)])
     cheapest: dict[str, float] = {}
-    for offer in prices.offers(plan.needs, places=(), spot=plan.spot):
+    for offer in prices.offers(plan.machines.needs, places=(), spot=plan.machines.spot):
         cheapest[offer.cloud] = min(offer.hourly_usd, cheapest.get(offer.cloud, offer.hourly_usd))
     ordered = sorted(fitting, key=lambda cloud: (cheapest.get(cloud, float("inf")), fitting.index(cloud)))
     # Clouds that single alternatives of a task name count as named: a run needs credentials for them too.
-    named = [one.place.cloud for one in plan.needs.alternatives if one.place]
-    return replace(plan, places=tuple(Location(cloud=cloud) for cloud in dict.fromkeys([*ordered, *named])))
+    named = [one.place.cloud for one in plan.machines.needs.alternatives if one.place]
+    return replace(
+        plan,
+        machines=replace(
+            plan.machines, locations=tuple(Location(cloud=cloud) for cloud in dict.fromkeys([*ordered, *named]))
+        ),
+    )

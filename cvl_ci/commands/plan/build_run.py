@@ -243,10 +243,17 @@ def _stage(
 
 def _with_the_types_gpus(plan: RunPlan, prices: Prices) -> RunPlan:
     """Add the GPUs of an instance type that the user named."""
-    if not plan.needs.instance_type or plan.needs.accelerators:
+    if not plan.machines.needs.instance_type or plan.machines.needs.accelerators:
         return plan
-    offers = prices.offers(plan.needs, places=plan.places, spot=Spot.NEVER)
-    return replace(plan, needs=replace(plan.needs, accelerators=offers[0].accelerators)) if offers else plan
+    offers = prices.offers(plan.machines.needs, places=plan.machines.locations, spot=Spot.NEVER)
+    return (
+        replace(
+            plan,
+            machines=replace(plan.machines, needs=replace(plan.machines.needs, accelerators=offers[0].accelerators)),
+        )
+        if offers
+        else plan
+    )
 
 
 def _joined(directory: str, name: str) -> str:

@@ -35,15 +35,20 @@ def with_base(plan: RunPlan, inputs: Inputs, *, checkout: Checkout, of: Callable
     against = PairedBase(
         ref=ref,
         commit=base_checkout.head,
-        directory=base.directory,
-        setup_commands=base.setup_commands,
-        run_commands=base.run_commands,
-        env=_other(base.env, plan.env),
+        directory=base.work.directory,
+        setup_commands=base.work.setup_commands,
+        run_commands=base.work.run_commands,
+        env=_other(base.variables.env, plan.variables.env),
     )
-    files = [StagedFile(path=f"{BASE_FOLDER}/{file.path}", source=file.source, bytes=file.bytes) for file in base.files]
-    commits = [replace(commit, path=BASE_FOLDER) for commit in base.commits]
+    files = [
+        StagedFile(path=f"{BASE_FOLDER}/{file.path}", source=file.source, bytes=file.bytes)
+        for file in base.files.staged
+    ]
+    commits = [replace(commit, path=BASE_FOLDER) for commit in base.files.commits]
     return replace(
-        plan, against=against, files=(*plan.files, *files), commits=(*plan.commits, *commits), rules=rules_text
+        plan,
+        trials=replace(plan.trials, base=against, rules=rules_text),
+        files=replace(plan.files, staged=(*plan.files.staged, *files), commits=(*plan.files.commits, *commits)),
     )
 
 

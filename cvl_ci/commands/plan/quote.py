@@ -32,10 +32,10 @@ _COUNTS = (1, 2, 4, 8, 16)
 
 def quote(plan: RunPlan, prices: Prices) -> Quote:
     """Return the quote. Raises BudgetError if max_cost cannot buy even a short run, or cannot be guaranteed."""
-    offers = _offers(plan, prices, spot=plan.spot)
+    offers = _offers(plan, prices, spot=plan.machines.spot)
     if not offers:
         return _unpriced(plan, prices)
-    hourly = offers[0].hourly_usd * plan.num_nodes
+    hourly = offers[0].hourly_usd * plan.machines.num_nodes
     minutes = plan.limits.deadline_minutes(hourly_usd=hourly)
     _check_budget(plan, offers[0], minutes)
     warnings = []
@@ -58,14 +58,14 @@ def as_json(plan: RunPlan, quoted: Quote) -> str:
     """Return the quote for programs: always these keys and no others."""
     return json.dumps(
         {
-            "example": plan.example,
-            "preset": plan.preset,
-            "accelerators": dict(plan.needs.accelerators),
-            "num_nodes": plan.num_nodes,
-            "commands": list(plan.commands),
-            "image": plan.image,
-            "files": [{"path": file.path, "bytes": file.bytes} for file in plan.files],
-            "not_sent": plan.not_sent,
+            "example": plan.work.example,
+            "preset": plan.work.preset,
+            "accelerators": dict(plan.machines.needs.accelerators),
+            "num_nodes": plan.machines.num_nodes,
+            "commands": list(plan.work.commands),
+            "image": plan.work.image,
+            "files": [{"path": file.path, "bytes": file.bytes} for file in plan.files.staged],
+            "not_sent": plan.files.not_sent,
             "offers": [_offer(offer) for offer in quoted.offers],
             "hourly_usd": None if quoted.hourly_usd is None else round(quoted.hourly_usd, 6),
             "max_usd": None if quoted.max_usd is None else round(quoted.max_usd, 4),
@@ -89,7 +89,7 @@ def as_text(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
 def in_one_line(plan: RunPlan, quoted: Quote) -> str:
     """Return the plan and its possible cost, as the first line of a run."""
     if not quoted.offers or quoted.hourly_usd is None or quoted.max_usd is None:
-        return f"{plan.title}: {machine(plan.needs)}, price unknown"
+        return f"{plan.title}: {machine(plan.machines.needs)}, price unknown"
     offer = quoted.offers[0]
     spot = " spot" if offer.spot else ""
     billed = "" if offer.cloud != SANDBOX else " at AWS's price; the sandbox bills nothing"
@@ -129,31 +129,31 @@ def _alternative(one: Alternative) -> str:
 
 
 def _offers(plan: RunPlan, prices: Prices, *, spot: Spot) -> tuple[Offer, ...]:
-    offers = prices.offers(plan.needs, places=plan.places, spot=spot)
-    return tuple(offer for offer in offers if offer.cloud not in plan.avoid)
+    offers = prices.offers(plan.machines.needs, places=plan.machines.locations, spot=spot)
+    return tuple(offer for offer in offers if offer.cloud not in plan.machines.unfit_clouds)
 
 
 def _most(plan: RunPlan, offers: Sequence[Offer], minutes: float) -> float:
     """Return the price until the deadline on the most expensive machine that the run may get, within max_cost."""
-    most = max(offer.hourly_usd for offer in offers) * plan.num_nodes * minutes / 60
+    most = max(offer.hourly_usd for offer in offers) * plan.machines.num_nodes * minutes / 60
     return most if plan.limits.max_cost_usd is None else min(most, plan.limits.max_cost_usd)
 
 
 def _without_price(plan: RunPlan, prices: Prices) -> list[str]:
     """Return a warning for each alternative that the quote does not include."""
-    alone = [(one, replace(plan.needs, alternatives=(one,))) for one in plan.needs.alternatives]
+    alone = [(one, replace(plan.machines.needs, alternatives=(one,))) for one in plan.machines.needs.alternatives]
     return [
         f"No price is known for {_alternative(one)}: the price is of the others."
         for one, needs in alone
-        if not prices.offers(needs, places=plan.places, spot=plan.spot)
+        if not prices.offers(needs, places=plan.machines.locations, spot=plan.machines.spot)
     ]
 
 
 def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
-    places = ", ".join(map(str, plan.places)) or "any cloud"
-    spot = " as spot" if plan.spot is Spot.ALWAYS else ""
-    location = "" if plan.needs.alternatives else f"{spot} on {places}"
-    problem = f"No price is known for {machine(plan.needs)}{location}"
+    places = ", ".join(map(str, plan.machines.locations)) or "any cloud"
+    spot = " as spot" if plan.machines.spot is Spot.ALWAYS else ""
+    location = "" if plan.machines.needs.alternatives else f"{spot} on {places}"
+    problem = f"No price is known for {machine(plan.machines.needs)}{location}"
     if there_is := what_there_is(plan, prices):
         problem += f" ({there_is})"
     if plan.limits.max_cost_usd is not None:
@@ -177,11 +177,13 @@ def what_there_is(plan: RunPlan, prices: Prices) -> str:
     It lists other counts at the run's places, and the same count elsewhere.
     """
     clouds_of: dict[str, list[str]] = {}
-    for name, needed_count in plan.needs.accelerators.items():
+    for name, needed_count in plan.machines.needs.accelerators.items():
         for count in _COUNTS:
-            places: tuple[Location, ...] = () if count == needed_count else plan.places
+            places: tuple[Location, ...] = () if count == needed_count else plan.machines.locations
             offers = prices.offers(ResourceRequest(accelerators={name: count}), places=places, spot=Spot.NEVER)
-            for cloud in dict.fromkeys(offer.cloud for offer in offers if offer.cloud not in plan.avoid):
+            for cloud in dict.fromkeys(
+                offer.cloud for offer in offers if offer.cloud not in plan.machines.unfit_clouds
+            ):
                 clouds_of.setdefault(f"{count} × {name}", []).append(cloud)
     return "; ".join(f"{gpus} on {', '.join(clouds)}" for gpus, clouds in clouds_of.items())
 
@@ -191,7 +193,7 @@ def _check_budget(plan: RunPlan, offer: Offer, minutes: float) -> None:
     least = min(least, plan.limits.longest_minutes)
     if plan.limits.max_cost_usd is None or minutes >= least:
         return
-    hourly = offer.hourly_usd * plan.num_nodes
+    hourly = offer.hourly_usd * plan.machines.num_nodes
     raise BudgetError(
         f"max_cost {dollars(plan.limits.max_cost_usd)} buys {duration(minutes * 60)} of {_machines(plan, offer)} at "
         f"{dollars(hourly)} an hour: not enough to boot, run a command and release the machine.",
@@ -212,27 +214,27 @@ def _offer(offer: Offer) -> dict[str, object]:
 
 
 def _facts(plan: RunPlan) -> str:
-    total = sum(file.bytes for file in plan.files)
-    count = len(plan.files)
+    total = sum(file.bytes for file in plan.files.staged)
+    count = len(plan.files.staged)
     limits = [f"{duration(plan.limits.max_runtime_minutes * 60)} on the machine"]
     if plan.limits.max_cost_usd is not None:
         limits.append(f"{dollars(plan.limits.max_cost_usd)} in all")
     if plan.limits.keep_minutes:
         limits.append(f"kept {duration(plan.limits.keep_minutes * 60)} if the job fails")
-    places_text = ", then ".join(map(str, plan.places)) or "any cloud, the cheapest first"
+    places_text = ", then ".join(map(str, plan.machines.locations)) or "any cloud, the cheapest first"
     rows = [
-        ("setup", "\n".join(plan.setup_commands)),
-        ("run", "\n".join(plan.run_commands)),
-        ("in", "" if plan.directory == "." else plan.directory),
-        ("image", plan.image or ""),
-        ("needs", machine(plan.needs)),
-        ("nodes", str(plan.num_nodes) if plan.num_nodes > 1 else ""),
+        ("setup", "\n".join(plan.work.setup_commands)),
+        ("run", "\n".join(plan.work.run_commands)),
+        ("in", "" if plan.work.directory == "." else plan.work.directory),
+        ("image", plan.work.image or ""),
+        ("needs", machine(plan.machines.needs)),
+        ("nodes", str(plan.machines.num_nodes) if plan.machines.num_nodes > 1 else ""),
         ("turns", _turns(plan)),
-        ("where", "" if plan.needs.alternatives else places_text),
+        ("where", "" if plan.machines.needs.alternatives else places_text),
         ("files", f"{count} file{'' if count == 1 else 's'}, {size(total)}"),
-        ("not sent", plan.not_sent),
-        ("env", ", ".join(f"{name}={value}" for name, value in plan.env.items())),
-        ("secrets", ", ".join(plan.secrets)),
+        ("not sent", plan.files.not_sent),
+        ("env", ", ".join(f"{name}={value}" for name, value in plan.variables.env.items())),
+        ("secrets", ", ".join(plan.variables.secrets)),
         ("limits", ", ".join(limits)),
     ]
     under = "\n" + " " * 11
@@ -240,9 +242,9 @@ def _facts(plan: RunPlan) -> str:
 
 
 def _turns(plan: RunPlan) -> str:
-    if plan.against is None:
-        return f"{plan.repeat} on one machine" if plan.repeat > 1 else ""
-    return f"{plan.repeat} of each, next to {plan.against.ref} ({plan.against.commit[:12]})"
+    if plan.trials.base is None:
+        return f"{plan.trials.repeat} on one machine" if plan.trials.repeat > 1 else ""
+    return f"{plan.trials.repeat} of each, next to {plan.trials.base.ref} ({plan.trials.base.commit[:12]})"
 
 
 def _table(plan: RunPlan, offers: Sequence[Offer]) -> str:
@@ -250,8 +252,8 @@ def _table(plan: RunPlan, offers: Sequence[Offer]) -> str:
     for offer in offers[:SHOWN_OFFERS]:
         gpus = [f"{count} × {name}" for name, count in offer.accelerators.items()]
         has = ", ".join([*gpus, f"{offer.vcpus:g} vCPUs", f"{offer.memory_gib:g} GiB"])
-        nodes = f"{plan.num_nodes} × " if plan.num_nodes > 1 else ""
-        hourly = f"{offer.hourly_usd * plan.num_nodes:.3f}"
+        nodes = f"{plan.machines.num_nodes} × " if plan.machines.num_nodes > 1 else ""
+        hourly = f"{offer.hourly_usd * plan.machines.num_nodes:.3f}"
         place = f"{offer.cloud}/{offer.region}"
         rows.append((hourly, nodes + offer.instance_type, place, "spot" if offer.spot else "on-demand", has))
     widths = [max(len(row[at]) for row in rows) for at in range(4)]
@@ -271,7 +273,7 @@ def _cost(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
     keep_text = ", and kept when the job fails" if plan.limits.keep_minutes else ""
     most = f"at most {dollars(quoted.max_usd)} in {longest} with boot and release{keep_text}"
     first = f"  {dollars(quoted.hourly_usd)} an hour, {most}{billed}."
-    dearest = max(offer.hourly_usd for offer in quoted.offers) * plan.num_nodes
+    dearest = max(offer.hourly_usd for offer in quoted.offers) * plan.machines.num_nodes
     failover_lines = (
         [f"  If that is not available, up to {dollars(dearest)} an hour."] if dearest > quoted.hourly_usd else []
     )
@@ -280,7 +282,7 @@ def _cost(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
 
 def _other_price(plan: RunPlan, quoted: Quote, prices: Prices) -> list[str]:
     """Return what spot would save, or what a fallback from spot would cost."""
-    if plan.needs.alternatives:
+    if plan.machines.needs.alternatives:
         # Each of them has its own use of spot.
         return []
     first = quoted.offers[0]
@@ -288,7 +290,7 @@ def _other_price(plan: RunPlan, quoted: Quote, prices: Prices) -> list[str]:
     offers = _offers(plan, prices, spot=other)
     if not offers or quoted.hourly_usd is None:
         return []
-    hourly = offers[0].hourly_usd * plan.num_nodes
+    hourly = offers[0].hourly_usd * plan.machines.num_nodes
     kind = "On-demand" if first.spot else "On spot"
     return [
         f"  {kind} from {dollars(hourly)} an hour ({offers[0].instance_type}, {offers[0].cloud}/{offers[0].region})."
@@ -296,4 +298,4 @@ def _other_price(plan: RunPlan, quoted: Quote, prices: Prices) -> list[str]:
 
 
 def _machines(plan: RunPlan, offer: Offer) -> str:
-    return f"{plan.num_nodes} × {offer.instance_type}" if plan.num_nodes > 1 else offer.instance_type
+    return f"{plan.machines.num_nodes} × {offer.instance_type}" if plan.machines.num_nodes > 1 else offer.instance_type

@@ -31,7 +31,7 @@ def keep(lease: Lease, *, plan: RunPlan, launch: Launch, clock: Clock, say: Call
         say("The machine is not kept: max_cost is used up. cvl-ci takes it down.")
         return None
     try:
-        release = lease.keep(until=until, public_key=plan.public_key)
+        release = lease.keep(until=until, public_key=plan.machines.public_key)
     except Exception as error:  # noqa: BLE001  after any error: a machine that may not end by itself is never kept
         say(f"The machine could not be kept, so cvl-ci takes it down: {explain_while_running(error)}")
         return None

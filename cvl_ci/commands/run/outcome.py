@@ -36,10 +36,12 @@ def outcome(state: RunState) -> Outcome:
     judgement = judge_so_far(state)
     measured, unread = _metrics(state.outputs, [file.path for file in state.fetched.files])
     pairing = None
-    if state.plan.sampled:
+    if state.plan.trials.has_samples:
         sides, unread = trials.sides(state, _metrics)
         measured, pairing = trials.head(sides), trials.paired_comparison(state, sides)
-        judgement = trials.regressed(judgement, pairing) if pairing and state.plan.fail_on_regression else judgement
+        judgement = (
+            trials.regressed(judgement, pairing) if pairing and state.plan.trials.fail_on_regression else judgement
+        )
     warnings = [*state.plan.warnings, *state.quote.warnings, *state.warnings, *unread]
     if state.job:
         warnings += [*state.job.warnings, *filter(None, [left_behind(state.job.nodes)])]
@@ -65,9 +67,9 @@ def outcome(state: RunState) -> Outcome:
         metrics=measured.metrics,
         samples=measured.samples,
         beside=pairing,
-        example=state.plan.example or "",
-        preset=state.plan.preset or "",
-        image=state.plan.image or "",
+        example=state.plan.work.example or "",
+        preset=state.plan.work.preset or "",
+        image=state.plan.work.image or "",
         release=state.release,
         warnings=tuple(warnings),
     )
@@ -82,7 +84,7 @@ def _cost(state: RunState) -> Cost | None:
     kept_machines = state.release.kept
     end = kept_machines.until if kept_machines else state.release.at
     seconds = max(0.0, end - (began if began is not None else end))
-    hourly = last.hourly_usd * state.plan.num_nodes
+    hourly = last.hourly_usd * state.plan.machines.num_nodes
     cost = Cost(
         hourly_usd=hourly,
         seconds=seconds,
@@ -97,10 +99,10 @@ def _cost(state: RunState) -> Cost | None:
 
 
 def _on_demand(state: RunState, attempt: Attempt) -> float | None:
-    needs = replace(state.plan.needs, instance_type=attempt.instance_type, accelerators={}, alternatives=())
+    needs = replace(state.plan.machines.needs, instance_type=attempt.instance_type, accelerators={}, alternatives=())
     place = Location(cloud=attempt.cloud, region=attempt.region)
     offers = planning.on_demand(needs, place=place, prices=state.tools.prices)
-    return offers[0].hourly_usd * state.plan.num_nodes if offers else None
+    return offers[0].hourly_usd * state.plan.machines.num_nodes if offers else None
 
 
 def _metrics(outputs: Path, paths: Sequence[str]) -> tuple[Readings, list[str]]:

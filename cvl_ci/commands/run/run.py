@@ -50,16 +50,22 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
         tools=tools,
         started=tools.clock.monotonic(),
     )
-    if plan.on_sandbox:
+    if plan.machines.is_on_sandbox:
         state.enter(Phase.SANDBOX)
-    with _failures_kept(state), tools.clouds.open(plan.places, user_id=owner.user_id, watch=state.watch) as cloud:
+    with (
+        _failures_kept(state),
+        tools.clouds.open(plan.machines.locations, user_id=owner.user_id, watch=state.watch) as cloud,
+    ):
         state.cloud = cloud
         try:
             with _failures_kept(state):
                 cloud.engine.warm()
                 state.enter(Phase.STAGING)
                 _tell_files(plan, tools)
-                with tools.staging.staged(plan.files, commits=plan.commits) as staged, _lease(state, cloud) as lease:
+                with (
+                    tools.staging.staged(plan.files.staged, commits=plan.files.commits) as staged,
+                    _lease(state, cloud) as lease,
+                ):
                     _launch_to_fetch(state, cloud, lease, staged)
                 _unpack(state, cloud)
         finally:
@@ -76,10 +82,12 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
 
 
 def _tell_files(plan: RunPlan, tools: RunPorts) -> None:
-    total = size(sum(file.bytes for file in plan.files))
-    tools.workflow.progress(f"Sending {len(plan.files)} file{'' if len(plan.files) == 1 else 's'}, {total}.")
-    if plan.not_sent:
-        tools.workflow.progress(f"Not sent: {plan.not_sent}")
+    total = size(sum(file.bytes for file in plan.files.staged))
+    tools.workflow.progress(
+        f"Sending {len(plan.files.staged)} file{'' if len(plan.files.staged) == 1 else 's'}, {total}."
+    )
+    if plan.files.not_sent:
+        tools.workflow.progress(f"Not sent: {plan.files.not_sent}")
 
 
 def _refuse_unseen(plan: RunPlan) -> None:
@@ -87,11 +95,11 @@ def _refuse_unseen(plan: RunPlan) -> None:
 
     A plan can come from an example.yaml alone; a run needs the named files.
     """
-    if plan.missing:
+    if plan.work.missing_scripts:
         raise RequestError(
             [
-                InputProblem(field="example", value=plan.example or plan.title, problem=f"has no {name}")
-                for name in plan.missing
+                InputProblem(field="example", value=plan.work.example or plan.title, problem=f"has no {name}")
+                for name in plan.work.missing_scripts
             ],
             next_step="Run it from a checkout that holds the whole example.",
         )
@@ -118,7 +126,7 @@ def _lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
         name=state.owner.name,
         labels=state.owner.labels(deadline=deadline),
         deadline=deadline,
-        places=(Location(cloud=cloud.through),) if cloud.through else state.plan.places,
+        places=(Location(cloud=cloud.through),) if cloud.through else state.plan.machines.locations,
         taken_at=clock.now(),
     )
     lease = Lease(
@@ -211,7 +219,7 @@ def _offers_named(state: RunState) -> Iterator[None]:
 def _fetched(state: RunState, cloud: Cloud) -> bool:
     """Fetch the outputs. An error here changes no ending: the job is over, and its own code stands."""
     try:
-        cloud.engine.fetch(globs=state.plan.outputs)
+        cloud.engine.fetch(globs=state.plan.files.outputs)
     except Exception as error:  # noqa: BLE001  a machine chose the files
         state.warnings.append(f"The outputs could not be fetched: {explain_while_running(error)}")
         return False
@@ -250,7 +258,7 @@ def _rescue(state: RunState, cloud: Cloud, interruptible: Callable[[], AbstractC
             )
             cloud.engine.stop()
             state.enter(Phase.FETCHING)
-            cloud.engine.fetch(globs=state.plan.outputs, within=RESCUE_SECONDS)
+            cloud.engine.fetch(globs=state.plan.files.outputs, within=RESCUE_SECONDS)
     except KeyboardInterrupt:
         state.tools.workflow.warning("The job's files stay on the machine, which cvl-ci takes down now.")
     except Exception as error:  # noqa: BLE001  the run was stopped, and that stays its end

@@ -107,6 +107,8 @@ class RunState:
             self.spending_since = self.tools.clock.now()
         self.attempts.append(attempt)
         billed = self.cloud is None or self.cloud.billed
-        self.tools.workflow.priced(hourly_usd=attempt.hourly_usd * self.plan.num_nodes, billed=billed)
+        self.tools.workflow.priced(hourly_usd=attempt.hourly_usd * self.plan.machines.num_nodes, billed=billed)
         spot = " spot" if attempt.spot else ""
-        self.tools.workflow.show(f"asking {attempt.where} for {self.plan.num_nodes} × {attempt.instance_type}{spot}")
+        self.tools.workflow.show(
+            f"asking {attempt.where} for {self.plan.machines.num_nodes} × {attempt.instance_type}{spot}"
+        )

@@ -43,7 +43,7 @@ def head(by_side: Mapping[str, Sequence[Readings]]) -> Readings:
 
 
 def paired_comparison(state: RunState, by_side: Mapping[str, Sequence[Readings]]) -> PairedComparison | None:
-    against = state.plan.against
+    against = state.plan.trials.base
     if against is None:
         return None
     ends = state.job.nodes if state.job else ()
@@ -55,7 +55,7 @@ def paired_comparison(state: RunState, by_side: Mapping[str, Sequence[Readings]]
         return replace(pairing, reason=f"{against.ref} itself failed there, with exit code {failed}")
     if HEAD not in by_side or BASE not in by_side:
         return replace(pairing, reason="not both sides finished")
-    changes = comparison.compare_turns(by_side[HEAD], by_side[BASE], rules=rules.read(state.plan.rules))
+    changes = comparison.compare_turns(by_side[HEAD], by_side[BASE], rules=rules.read(state.plan.trials.rules))
     return replace(pairing, changes=changes, reason="" if changes else "they have no metric in common to compare")
 
 

@@ -149,7 +149,7 @@ class GitHubWorkflow:
         self._annotate("warning", text)
 
     def quoted(self, plan: RunPlan, text: str) -> None:
-        self._example = plan.example_path or ""
+        self._example = plan.work.example_path or ""
         self._say(text)
 
     def show_outcome(self, outcome: Outcome) -> None:

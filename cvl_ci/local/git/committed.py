@@ -49,8 +49,8 @@ def unknown_files(root: Path, sources: Iterable[str]) -> Sequence[str]:
 
 def sources_of(plan: RunPlan) -> Iterator[str]:
     """Yield the absolute paths here from which a plan sends files: staged files, and mounts of a user's task."""
-    yield from (file.source for file in plan.files if isinstance(file.source, str))
-    mounts = plan.task_extra.get("file_mounts")
+    yield from (file.source for file in plan.files.staged if isinstance(file.source, str))
+    mounts = plan.work.task_extra.get("file_mounts")
     yield from _paths_in(mounts.values() if isinstance(mounts, Mapping) else ())
 
 
