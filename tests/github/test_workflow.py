@@ -167,6 +167,13 @@ def test_a_runner_that_no_longer_reads_ends_no_run(step: Step) -> None:
     assert "Succeeded" in step.written("GITHUB_STEP_SUMMARY")
 
 
+def test_what_the_run_does_is_told_with_its_time_and_a_table_with_a_bar(step: Step) -> None:
+    step.clock.sleep(61)
+    step.workflow.show("asking aws/us-east-1a for 1 × m5.large")
+    step.workflow.show("two\nlines")
+    assert step.out.getvalue() == "[1:01] asking aws/us-east-1a for 1 × m5.large\n│ two\n│ lines\n"
+
+
 def test_text_that_is_no_unicode_ends_no_run(step: Step) -> None:
     step.workflow.remote("\ud800 lone")
     step.workflow.commands.output("x", "\ud800")

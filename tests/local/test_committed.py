@@ -64,11 +64,12 @@ def test_a_file_staged_for_another_commit_is_named(root: Path) -> None:
     assert changed_files(root) == ["new.py"]
 
 
-def test_no_filter_of_the_repository_runs(root: Path, tmp_path: Path) -> None:
-    (root / ".gitattributes").write_text("* filter=mine\n")
-    for name in ("clean", "smudge", "process"):
-        git(root, "config", f"filter.mine.{name}", f"touch {tmp_path}/ran; cat")
-    git(root, "config", "filter.mine.required", "true")
+@pytest.mark.parametrize("name", ["mine", "a=b", "two words"])
+def test_no_filter_of_the_repository_runs(root: Path, tmp_path: Path, name: str) -> None:
+    (root / ".gitattributes").write_text(f"* filter={name}\n")
+    for key in ("clean", "smudge", "process"):
+        git(root, "config", f"filter.{name}.{key}", f"touch {tmp_path}/ran; cat")
+    git(root, "config", f"filter.{name}.required", "true")
     git(root, "config", "core.fsmonitor", f"touch {tmp_path}/ran")
     (root / "train.py").write_text("patched!")
     (root / "other.py").touch()

@@ -137,7 +137,10 @@ class GitHubWorkflow:
         self._shield.line(text)
 
     def show(self, text: str) -> None:
-        """Write cvl-ci's own words on lines of their own."""
+        """Write a line, with its time. Several lines are a table or a plan: each gets a bar, so that columns align."""
+        if "\n" not in text.rstrip("\n"):
+            self._say(text)
+            return
         self._shield.close()
         for line in self._masks.hide(_inert(text)).split("\n"):
             self._write(f"│ {unfolded(line)}\n")

@@ -11,6 +11,10 @@ from cvl_ci.local.git.git import Git
 
 MOST_ANCESTORS = 200
 _DEEPER = "A shallow checkout lacks it: `fetch-depth: 0` for actions/checkout brings all."
+_DIFF = (
+    *("diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv"),
+    "--ignore-submodules=dirty",  # otherwise git runs in the submodule, with its configuration and none of our settings
+)
 
 
 def changed_paths(root: Path, *, since: str) -> Sequence[str]:
@@ -21,8 +25,7 @@ def changed_paths(root: Path, *, since: str) -> Sequence[str]:
     git = _git(root)
     start = _commit(git, since, field="--changed-since")
     base = _text(git, "merge-base", start, "HEAD").strip() or start
-    diff = ("diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=none")
-    changed = _text(git, *diff, base, "--")
+    changed = _text(git, *_DIFF, base, "--")
     new = _text(git, "ls-files", "-z", "-o", "--exclude-standard")
     return sorted({path for path in (changed + new).split("\0") if path})
 
@@ -47,6 +50,6 @@ def _commit(git: Git, ref: str, *, field: str) -> str:
 
 def _text(git: Git, *words: str) -> str:
     try:
-        return os.fsdecode(git.read(*words))
+        return os.fsdecode(git.read_files(*words))
     except CvlError as error:
         raise CvlError(error.what, next_step=_DEEPER) from None

@@ -66,11 +66,4 @@ def _paths_in(mounts: Iterable[object]) -> Iterator[str]:
 
 def _git(root: Path, *words: str) -> list[str]:
     git = Git.at(root, need="only git knows what the commit holds")
-    return os.fsdecode(git.read(*_without_filters(git), *words)).split("\0")
-
-
-def _without_filters(git: Git) -> list[str]:
-    """Return options with which git compares contents and calls no filter of the repository's own configuration."""
-    answer = git.run("config", "--null", "--name-only", "--get-regexp", r"^filter\.")
-    names = [name for name in answer.text.split("\0") if name]
-    return [word for name in names for word in ("-c", f"{name}={'false' if name.endswith('.required') else ''}")]
+    return os.fsdecode(git.read_files(*words)).split("\0")

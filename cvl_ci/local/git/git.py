@@ -19,6 +19,19 @@ MOST_BYTES = 1 << 30
 """The most bytes of one command's output. A list of 100,000 files has about 10 MB."""
 MOST_ERROR_BYTES = 64 << 10
 
+_SETTINGS = {
+    "safe.directory": "*",
+    "safe.bareRepository": "explicit",
+    "core.fsmonitor": "false",
+    "core.hooksPath": os.devnull,
+    "core.alternateRefsCommand": "true",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "push.gpgSign": "false",
+    "push.recurseSubmodules": "no",
+}
+"""They replace those of the repository, of which each can name a program: git-config(1)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GitAnswer:
@@ -67,13 +80,22 @@ class Git:
         program = shutil.which("git")
         return cls(root, program=program) if program else None
 
-    def run(self, *words: str, stdin: bytes = b"", environ: Mapping[str, str] | None = None) -> GitAnswer:
+    def run(
+        self,
+        *words: str,
+        stdin: bytes = b"",
+        environ: Mapping[str, str] | None = None,
+        settings: Mapping[str, str] | None = None,
+        is_remote: bool = False,
+    ) -> GitAnswer:
         """Return the answer with any exit code. Raises CvlError past a limit.
 
-        `stdin`: the standard input. `environ`: further variables, such as an author.
+        `stdin`: the standard input. `environ`: further variables, such as an author. `settings`: further ones of git.
+        `is_remote`: the command reaches a remote, with the credentials of this checkout.
         """
+        variables = {**_environment(self._program, settings or {}, is_remote=is_remote), **(environ or {})}
         with tempfile.TemporaryFile() as output:
-            answer = self._print_into(output, words, stdin=stdin, environ=environ)
+            answer = self._print_into(output, words, stdin=stdin, variables=variables)
             size = output.tell()
             if size > MOST_BYTES:
                 raise CvlError(f"git {words[0]} printed {size} bytes in {self.root}; {MOST_BYTES} are allowed.")
@@ -83,6 +105,16 @@ class Git:
     def read(self, *words: str, stdin: bytes = b"") -> bytes:
         """Return the output. Raises CvlError where git fails."""
         return self._must(words[0], self.run(*words, stdin=stdin)).output
+
+    def read_files(self, *words: str) -> bytes:
+        """Return the output of a command that reads the working tree's files. Raises CvlError where git fails.
+
+        Git would compare such a file through the filters of the repository's configuration. Here it has none.
+        """
+        answer = self.run("config", "--null", "--name-only", "--get-regexp", r"^filter\.")
+        names = [name for name in answer.text.split("\0") if name]
+        settings = {name: "false" if name.endswith(".required") else "" for name in names}
+        return self._must(words[0], self.run(*words, settings=settings)).output
 
     def line(self, *words: str) -> str:
         """Return the output as text, without white space around it. Raises CvlError where git fails."""
@@ -106,18 +138,20 @@ class Git:
 
     def copy_blob(self, name: str, into: IO[bytes]) -> int:
         """Write a blob into an empty file. Return its size in bytes. Raises CvlError."""
-        self._must("cat-file", self._print_into(into, ("cat-file", "blob", name)))
+        self._must(
+            "cat-file", self._print_into(into, ("cat-file", "blob", name), variables=_environment(self._program))
+        )
         return into.seek(0, os.SEEK_END)
 
     def _print_into(
-        self, file: IO[bytes], words: Sequence[str], *, stdin: bytes = b"", environ: Mapping[str, str] | None = None
+        self, file: IO[bytes], words: Sequence[str], *, variables: Mapping[str, str], stdin: bytes = b""
     ) -> GitAnswer:
         """Run git with its output in a file, so that no answer fills the memory. The answer's own output is empty."""
         with tempfile.TemporaryFile() as complaint:
             try:
                 process = subprocess.run(
                     [self._program, "-C", str(self.root), *words],
-                    env={**_environment(self._program), **(environ or {})},
+                    env=dict(variables),
                     input=stdin,
                     stdout=file,
                     stderr=complaint,
@@ -136,12 +170,16 @@ class Git:
         return answer
 
 
-def _environment(program: str) -> dict[str, str]:
-    """Return variables with which git runs nothing else and asks nothing. It trusts a directory of another owner."""
-    settings = {"safe.directory": "*", "core.fsmonitor": "false", "core.hooksPath": os.devnull}
+def _environment(program: str, settings: Mapping[str, str] | None = None, *, is_remote: bool = False) -> dict[str, str]:
+    """Return variables with which git runs nothing else and asks nothing. It trusts a directory of another owner.
+
+    A partial clone fetches a missing blob within any command, so the protocols are limited for each: git(1). A variable
+    can name each setting; a word after `-c` cannot, where a name holds `=`.
+    """
+    overrides = {**_SETTINGS, **({} if is_remote else {"credential.helper": ""}), **(settings or {})}
     numbered = {
         name: text
-        for at, (key, value) in enumerate(settings.items())
+        for at, (key, value) in enumerate(overrides.items())
         for name, text in ((f"GIT_CONFIG_KEY_{at}", key), (f"GIT_CONFIG_VALUE_{at}", value))
     }
     return {
@@ -151,6 +189,7 @@ def _environment(program: str) -> dict[str, str]:
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_TERMINAL_PROMPT": "0",
-        "GIT_CONFIG_COUNT": str(len(settings)),
+        "GIT_ALLOW_PROTOCOL": "https:http:ssh:git:file" if is_remote else "https:http",
+        "GIT_CONFIG_COUNT": str(len(overrides)),
         **numbered,
     }

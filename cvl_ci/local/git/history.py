@@ -155,8 +155,10 @@ class HistoryBranch:
     def _run(self, *words: str, stdin: str = "") -> GitAnswer:
         moment = f"{int(self._clock.now())} +0000"
         author = {**_WHO, "GIT_AUTHOR_DATE": moment, "GIT_COMMITTER_DATE": moment}
-        network = self._network if words[0] in _REMOTE_VERBS else {}
-        return self._git.run(*words, stdin=stdin.encode(errors="surrogateescape"), environ={**network, **author})
+        is_remote = words[0] in _REMOTE_VERBS
+        variables = {**(self._network if is_remote else {}), **author}
+        request = stdin.encode(errors="surrogateescape")
+        return self._git.run(*words, stdin=request, environ=variables, is_remote=is_remote)
 
 
 def _with(files: Mapping[str, str], new_legs: Iterable[Leg]) -> tuple[dict[str, str], int]:

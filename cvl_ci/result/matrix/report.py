@@ -18,6 +18,8 @@ from cvl_ci.result.matrix.failures import INFRASTRUCTURE, WORTH_ANOTHER_TRY, Fai
 from cvl_ci.result.matrix.trends import Night, costs
 
 _ORDER = list(Failure)
+MOST_REGIONS = 3
+"""The most regions that a row names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +65,15 @@ class Row:
 
     @property
     def place(self) -> str:
-        """Return the machine. A leg that never had one shows the requested places and the leg's own name."""
+        """Return the machine, and the regions where runs of several became one row.
+
+        A leg that never had a machine shows the requested places and the leg's own name.
+        """
         last = self.legs[-1]
         if last.region:
-            return self.key.place
+            regions = sorted({leg.region for leg in self.legs if leg.region})
+            spread = f"{len(self.legs)} runs in {', '.join(regions[:MOST_REGIONS])}" if len(regions) > 1 else ""
+            return " · ".join(part for part in (self.key.place, spread) if part)
         return " · ".join(part for part in (", ".join(last.requested_places[:3]), last.name) if part) or self.key.place
 
     @property

@@ -91,6 +91,16 @@ def test_another_region_is_shown_and_compared() -> None:
     assert json.loads(reporting.as_json(found))["rows"][0]["regions"] == ["us-west-2"]
 
 
+def test_runs_of_two_regions_in_one_row_name_both() -> None:
+    found = told([*runs(HEAD, 0.5, region="us-west-2", cluster="west"), *runs(HEAD, 0.5)], [])
+    [row] = found.rows
+    assert row.place == f"{leg().key.place} · 2 runs in us-east-1, us-west-2"
+    for name, page in texts(found).items():
+        assert "2 runs in us-east-1, us-west-2" in page, name
+    [alone] = told(runs(HEAD, 0.5, 0.5), []).rows
+    assert alone.place == leg().key.place
+
+
 @pytest.mark.parametrize("lack", [("instance_type",), ("num_nodes",), ("instance_type", "num_nodes")])
 @pytest.mark.parametrize("side", ["base", "head", "both"])
 def test_a_summary_that_does_not_name_its_machine_is_no_match(lack: tuple[str, ...], side: str) -> None:
