@@ -43,7 +43,11 @@ EXIT_NOT_PROVED_GONE = 79
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One request for machines. `error` None: the run got its machines here."""
+    """One request for machines. `error` None: the run got its machines here.
+
+    `requested_at`, `ended_at`: epoch seconds of the request and of its failure; 0 and None where they are unknown.
+    `machines`: how many came up although the attempt failed, as far as the engine knows.
+    """
 
     cloud: str
     region: str
@@ -52,6 +56,9 @@ class Attempt:
     spot: bool
     hourly_usd: float
     error: str | None = None
+    requested_at: float = 0.0
+    ended_at: float | None = None
+    machines: int = 0
 
     @property
     def where(self) -> str:

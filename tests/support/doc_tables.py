@@ -18,6 +18,8 @@ from cvl_ci.inputs.credential_inputs import CREDENTIAL_INPUTS
 from cvl_ci.inputs.option import EntryPoint, InputOption
 from cvl_ci.inputs.table import MATRIX_OPTIONS, STEP_OPTIONS, action_options, run_options, verb_options
 from cvl_ci.inputs.verb_options import VERBS
+from cvl_ci.model import billing, runner_prices
+from cvl_ci.model.billing import UnitPrice
 from cvl_ci.result.benchmark import files, leg, readings
 from tests.chaos import records
 from tests.chaos.table import table as chaos_table
@@ -135,6 +137,54 @@ def _chaos() -> str:
     return chaos_table(records.read(sorted(records.HERE.glob("*.jsonl"))))
 
 
+def _price(one: UnitPrice) -> str:
+    if one.usd is None:
+        return "unknown"
+    fixed = f" + ${one.fixed_usd:.2f} a month" if one.fixed_usd else ""
+    return f"${one.usd:g} a {one.per}{fixed}" if one.usd else "none"
+
+
+def _seconds(one: float | None) -> str:
+    return "unknown" if one is None else f"{one:g} s"
+
+
+def _billing() -> str:
+    rows = [
+        (
+            _code(cloud),
+            _seconds(rules.granularity_seconds),
+            _seconds(rules.minimum_seconds),
+            rules.begins,
+            rules.until.value,
+            f"within {rules.free_spot_seconds / 3600:g} h: free" if rules.free_spot_seconds else "no rule known",
+        )
+        for cloud, rules in billing.RULES.items()
+    ]
+    return _markdown(["cloud", "rounded up to", "at least", "billed from when", "until", "spot taken away"], rows)
+
+
+def _billing_parts() -> str:
+    rows = [
+        (_code(cloud), rules.disk_type, _price(rules.disk), _price(rules.address), _price(rules.traffic))
+        for cloud, rules in billing.RULES.items()
+    ]
+    return _markdown(["cloud", "disk", "its price", "public IPv4", "fetched files"], rows)
+
+
+def _billing_sources() -> str:
+    rows = []
+    for cloud, rules in billing.RULES.items():
+        own = [*rules.sources, *(one.source for one in (rules.disk, rules.address, rules.traffic) if one.source)]
+        rows.append((_code(cloud), "<br>".join(dict.fromkeys(own))))
+    return _markdown(["cloud", f"sources, read on {billing.READ_ON}"], rows)
+
+
+def _runner_minutes() -> str:
+    return _markdown(
+        ["SKU", "a minute"], [(_code(sku), f"${usd:.3f}") for sku, usd in runner_prices.MINUTE_USD.items()]
+    )
+
+
 _MAKERS: Mapping[str, Callable[[], str]] = {
     "inputs": _inputs,
     **{verb: _verb(verb) for verb in VERBS},
@@ -145,4 +195,8 @@ _MAKERS: Mapping[str, Callable[[], str]] = {
     "credentials": _credentials,
     "chaos": _chaos,
     "limits": _limits,
+    "billing": _billing,
+    "billing-parts": _billing_parts,
+    "billing-sources": _billing_sources,
+    "runner-minutes": _runner_minutes,
 }

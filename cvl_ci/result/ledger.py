@@ -1,0 +1,249 @@
+"""Build the ledger of a run from its attempts and the provider's dates, and put its entries into words. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from cvl_ci.model.billing import BilledUntil, UnitPrice, rules_of
+from cvl_ci.model.ledger import CostKind, Entry, Ledger, Life
+from cvl_ci.model.outcome import Attempt
+from cvl_ci.model.plan import Location
+from cvl_ci.result.sanitize import plain
+from cvl_ci.result.units import dollars, duration, moment, size
+
+SLACK_SECONDS = 5.0
+"""A provider's clock, in whole seconds, may be this much before ours."""
+
+NAMES = {
+    CostKind.MACHINE: "machines",
+    CostKind.DISK: "disks",
+    CostKind.ADDRESS: "addresses",
+    CostKind.BUCKET: "buckets",
+    CostKind.TRAFFIC: "traffic",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ends:
+    """The moments at which the machines of a run ended, in epoch seconds.
+
+    `removed_at`: the provider had accepted their end. `gone_at`: it showed none, or they end by then.
+    """
+
+    removed_at: float
+    gone_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """The billed time of one machine of an attempt."""
+
+    start: float
+    end: float
+    is_metered: bool = False
+    is_taken: bool = False
+
+
+def build(
+    attempts: Sequence[Attempt],
+    *,
+    nodes: int,
+    disk_gb: float,
+    ends: Ends,
+    lives: Sequence[Life] = (),
+    fetched_bytes: float = 0.0,
+    price_source: str = "",
+) -> Ledger:
+    """Return the ledger. `lives`: the machines that the provider still knows; without them our own moments count.
+
+    A refused attempt costs nothing. An attempt whose machines came up and failed costs their time.
+    """
+    by_attempt = _lives_by_attempt(attempts, lives)
+    entries: list[Entry] = []
+    for number, attempt in enumerate(attempts, 1):
+        spans = _spans(attempt, by_attempt.get(number, ()), nodes=nodes, ends=ends)
+        entries += _entries(attempt, number, spans, disk_gb=disk_gb, price_source=price_source)
+    if fetched_bytes and attempts and entries:
+        entries.append(_traffic(attempts[-1], len(attempts), fetched_bytes, at=ends.gone_at))
+    return Ledger(entries=tuple(entries))
+
+
+def lines(ledger: Ledger) -> Iterator[str]:
+    """Yield one line for each entry, as the details of a summary or a comment show it."""
+    for entry in ledger.entries:
+        price = _price(entry.price)
+        amount = dollars(entry.usd) if entry.usd is not None else "price unknown"
+        origin = "metered" if entry.is_metered else "estimated"
+        time = "" if entry.kind is CostKind.TRAFFIC else f", {duration(entry.seconds)}"
+        note = f"; {entry.note}" if entry.note else ""
+        yield plain(f"{_quantity(entry)} on {entry.place}{time}{price}: {amount} ({origin}{note})")
+
+
+def parts(ledger: Ledger) -> str:
+    """Return `machines $0.40, disks $0.02`, or an empty string where only machines cost."""
+    sums: dict[CostKind, float] = {}
+    for entry in ledger.entries:
+        sums[entry.kind] = sums.get(entry.kind, 0.0) + (entry.usd or 0.0)
+    shares = [f"{NAMES[kind]} {dollars(usd)}" for kind, usd in sums.items() if usd]
+    return ", ".join(shares) if len(shares) > 1 else ""
+
+
+def missing(ledger: Ledger) -> str:
+    """Return `disks on azure`, the things whose price no source gives, or an empty string."""
+    names = (f"{NAMES[entry.kind]} on {entry.place.cloud}" for entry in ledger.unknown)
+    return ", ".join(dict.fromkeys(names))
+
+
+def to_json(ledger: Ledger) -> list[Mapping[str, object]]:
+    """Return every entry for a program."""
+    return [
+        {
+            "kind": entry.kind.value,
+            "item": entry.item,
+            "cloud": entry.place.cloud,
+            "region": entry.place.region,
+            "zone": entry.place.zone,
+            "attempt": entry.attempt,
+            "start": moment(entry.start),
+            "end": moment(entry.end),
+            "quantity": entry.quantity,
+            "billed_seconds": round(entry.seconds, 3),
+            "unit_usd": entry.price.usd,
+            "unit": entry.price.per,
+            "monthly_fixed_usd": entry.price.fixed_usd,
+            "usd": entry.usd,
+            "price_source": entry.price.source,
+            "metered": entry.is_metered,
+            "note": entry.note,
+        }
+        for entry in ledger.entries
+    ]
+
+
+def _lives_by_attempt(attempts: Sequence[Attempt], lives: Iterable[Life]) -> Mapping[int, list[Life]]:
+    """Return the machines of each attempt, by number. No machine is left out, even if none of the requests fits it."""
+    by_number: dict[int, list[Life]] = {}
+    for life in lives:
+        if attempts:
+            number = max(range(1, len(attempts) + 1), key=lambda place: _fit(attempts[place - 1], life, place))
+            by_number.setdefault(number, []).append(life)
+    return by_number
+
+
+def _fit(attempt: Attempt, life: Life, place: int) -> tuple[bool, bool, bool, int]:
+    """Return how well a machine fits a request: the same place, its type, and the last request before its beginning."""
+    return (
+        (attempt.cloud, attempt.region) == (life.cloud, life.region),
+        attempt.instance_type == life.instance_type,
+        attempt.requested_at <= life.start + SLACK_SECONDS,
+        place,
+    )
+
+
+def _spans(attempt: Attempt, lives: Sequence[Life], *, nodes: int, ends: Ends) -> list[Span]:
+    metered = [
+        Span(
+            start=life.start,
+            end=max(life.start, ends.gone_at if life.end is None else life.end),
+            is_metered=life.end is not None,
+            is_taken=life.was_taken,
+        )
+        for life in lives
+    ]
+    count = attempt.machines if attempt.error is not None else nodes
+    return [*metered, *[_own_span(attempt, ends)] * (count - len(metered))]
+
+
+def _own_span(attempt: Attempt, ends: Ends) -> Span:
+    """Return the life of a machine by our own moments, where the provider names none."""
+    end = attempt.ended_at
+    if end is None and attempt.error is None:
+        at_request = rules_of(attempt.cloud).until is BilledUntil.REQUEST
+        end = ends.removed_at if at_request else ends.gone_at
+    return Span(start=attempt.requested_at, end=max(attempt.requested_at, end or 0.0))
+
+
+def _entries(
+    attempt: Attempt, number: int, spans: Sequence[Span], *, disk_gb: float, price_source: str
+) -> Iterator[Entry]:
+    rules, place = rules_of(attempt.cloud), _place(attempt)
+    machine = UnitPrice(usd=attempt.hourly_usd or None, per="hour", source=price_source)
+    for span, count in Counter(spans).items():
+        lasted = span.end - span.start
+        is_free = attempt.spot and span.is_taken and lasted < rules.free_spot_seconds
+        yield Entry(
+            kind=CostKind.MACHINE,
+            item=attempt.instance_type,
+            place=place,
+            attempt=number,
+            start=span.start,
+            end=span.end,
+            quantity=count,
+            price=machine,
+            is_metered=span.is_metered,
+            is_free=is_free,
+            note=_note(is_free=is_free, is_failed=attempt.error is not None),
+        )
+        yield Entry(
+            kind=CostKind.DISK,
+            item=rules.disk_type or "disk",
+            place=place,
+            attempt=number,
+            start=span.start,
+            end=span.end,
+            quantity=count * disk_gb,
+            disks=count,
+            price=rules.disk,
+        )
+        yield Entry(
+            kind=CostKind.ADDRESS,
+            item="public IPv4",
+            place=place,
+            attempt=number,
+            start=span.start,
+            end=span.end,
+            quantity=count,
+            price=rules.address,
+        )
+
+
+def _traffic(attempt: Attempt, number: int, fetched_bytes: float, *, at: float) -> Entry:
+    return Entry(
+        kind=CostKind.TRAFFIC,
+        item="fetched files",
+        place=_place(attempt),
+        attempt=number,
+        start=at,
+        end=at,
+        quantity=fetched_bytes / 1e9,
+        price=rules_of(attempt.cloud).traffic,
+        note="an estimate of what left the cloud",
+    )
+
+
+def _place(attempt: Attempt) -> Location:
+    return Location(cloud=attempt.cloud, region=attempt.region or None, zone=attempt.zone or None)
+
+
+def _note(*, is_free: bool, is_failed: bool) -> str:
+    if is_free:
+        return "free: the provider took the spot machine within its first hour"
+    return "the attempt failed after its machines came up" if is_failed else ""
+
+
+def _quantity(entry: Entry) -> str:
+    if entry.kind is CostKind.TRAFFIC:
+        return f"{size(round(entry.quantity * 1e9))} of {entry.item}"
+    if entry.price.per == "GB-month":
+        return f"{entry.quantity:g} GB {entry.item}"
+    return f"{entry.quantity:g} × {entry.item}"
+
+
+def _price(price: UnitPrice) -> str:
+    if price.usd is None:
+        return ""
+    per = {"hour": "an hour", "GB-month": "a GB and month", "GB": "a GB"}[price.per]
+    fixed = f" and {dollars(price.fixed_usd)} a month each" if price.fixed_usd else ""
+    return f" at {dollars(price.usd)} {per}{fixed}"
