@@ -29,6 +29,7 @@ def expected() -> str:
         absent = f" If not given: {one.default}." if one.default else ""
         default = {"default": one.action_default} if one.action_default else {}
         inputs[one.name] = {"description": f"{one.help}{many}{example}{absent}", **default}
+        inputs |= {other: {"description": f"Another name of `{one.name}`."} for other in one.other_names}
     for credential in CREDENTIAL_INPUTS:
         inputs[credential.name] = {"description": credential.help}
     document = {

@@ -37,13 +37,17 @@ def leg(environment: Mapping[str, str]) -> str:
 
 def value(environment: Mapping[str, str], name: str) -> str:
     """Return the input as text, without blanks around it; empty where a workflow does not give it."""
-    return environment.get(variable(name), "").strip()
+    return environment.get(variable(name), "").strip() or values(environment).get(name, "").strip()
 
 
 def values(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the text of every input by its name, unknown names included: `max-cost` and `max cost` are `max_cost`."""
-    return {
+    """Return the text of every input by its own name, unknown names included: `max-cost` is `max_cost`."""
+    from cvl_ci.inputs.option import by_own_name  # noqa: PLC0415
+    from cvl_ci.inputs.table import action_options  # noqa: PLC0415
+
+    texts = {
         key.removeprefix(_PREFIX).lower().replace("-", "_").replace(" ", "_"): text
         for key, text in environment.items()
         if key.startswith(_PREFIX)
     }
+    return by_own_name(texts, action_options())

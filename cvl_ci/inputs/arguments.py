@@ -20,6 +20,8 @@ from cvl_ci.inputs.reader import Inputs, from_words
 from cvl_ci.inputs.suggest import near
 from cvl_ci.inputs.table import run_options
 
+_IN_PLACE_OF_AN_EXAMPLE = {"command", "setup", "workdir", "include", "exclude", "file_mounts", "task"}
+
 USAGE = "%(prog)s [EXAMPLE [PRESET]] [options] [-- ARGS...]"
 
 
@@ -79,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for field in fields:
         if field.is_positional:
             continue
-        group = words if field.name in {"command", "workdir", "include", "exclude", "task"} else options
+        group = words if field.name in _IN_PLACE_OF_AN_EXAMPLE else options
         group.add_argument(*field.flags, dest=field.name, metavar=field.metavar, help=explained(field), **_kind(field))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,8 @@ class InputOption:
     """The verbs that take it."""
     action_verbs: tuple[str, ...] | None = None
     """The verbs of the action that take it, where they are others."""
+    other_names: tuple[str, ...] = ()
+    """Further names, at each of its entry points: the names of a program that this one replaces."""
 
     @property
     def metavar(self) -> str:
@@ -61,12 +63,12 @@ class InputOption:
 
     @property
     def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
+        return _flag(self.name)
 
     @property
     def flags(self) -> tuple[str, ...]:
         """The command line's spellings; help shows the first."""
-        return (self.flag, *self.shape.other_flags)
+        return (self.flag, *map(_flag, self.other_names), *self.shape.other_flags)
 
     def is_taken_by(self, verb: str, entry_point: EntryPoint) -> bool:
         """Return whether a verb takes the input at this entry point."""
@@ -113,6 +115,18 @@ def option(
     return dataclasses.field(default=value, metadata=metadata)
 
 
+def by_own_name(values: Mapping[str, Any], options: Iterable[InputOption]) -> dict[str, Any]:
+    """Return the values by the options' own names. Where both names have a value, both stay."""
+    renamed = dict(values)
+    for option in options:
+        for other in option.other_names:
+            if renamed.get(other) in (None, ""):
+                renamed.pop(other, None)
+            elif renamed.get(option.name) in (None, ""):
+                renamed[option.name] = renamed.pop(other)
+    return renamed
+
+
 def options_of(*groups: type[Any]) -> tuple[InputOption, ...]:
     """Return what these groups declare, in order."""
     return tuple(
@@ -121,3 +135,7 @@ def options_of(*groups: type[Any]) -> tuple[InputOption, ...]:
         for field in dataclasses.fields(group)
         if "option" in field.metadata
     )
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -6,14 +6,15 @@ A mistake does not stop the reader. It collects all mistakes, so that one messag
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from cvl_ci.errors import InputProblem
 from cvl_ci.inputs import action_variables, parsers
 from cvl_ci.inputs import locations as places
-from cvl_ci.inputs.option import EntryPoint, options_of
+from cvl_ci.inputs.keep_inputs import KeepInputs
+from cvl_ci.inputs.option import EntryPoint, by_own_name, options_of
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.run_inputs import (
     FileInputs,
@@ -25,7 +26,7 @@ from cvl_ci.inputs.run_inputs import (
     WorkInputs,
 )
 from cvl_ci.inputs.suggest import near
-from cvl_ci.inputs.table import RUN_BY_NAME, run_options
+from cvl_ci.inputs.table import RUN_BY_NAME, RUN_OPTIONS, run_options
 from cvl_ci.model.plan import Location
 
 Group = TypeVar("Group")
@@ -53,6 +54,7 @@ class Inputs:
     location: LocationInputs = field(default_factory=LocationInputs)
     machine: MachineInputs = field(default_factory=MachineInputs)
     limits: LimitInputs = field(default_factory=LimitInputs)
+    keep: KeepInputs = field(default_factory=KeepInputs)
     variables: VariableInputs = field(default_factory=VariableInputs)
     trials: TrialInputs = field(default_factory=TrialInputs)
     files: FileInputs = field(default_factory=FileInputs)
@@ -61,9 +63,10 @@ class Inputs:
 
     def value(self, name: str) -> Any:
         """Return the typed value of the option `name`, whichever group has it. Raises StopIteration for none."""
+        groups = (self.work, self.location, self.machine, self.limits, self.keep, self.variables, self.trials)
         return next(
             getattr(group, name)
-            for group in (self.work, self.location, self.machine, self.limits, self.variables, self.trials, self.files)
+            for group in (*groups, self.files)
             if name in {option.name for option in options_of(type(group))}
         )
 
@@ -74,13 +77,10 @@ class Inputs:
 
 def from_keywords(keywords: Mapping[str, object], *, environment: Mapping[str, str]) -> Inputs:
     """Return the inputs of the library's keywords. `environment`: holds the value of a secret that has only a name."""
+    values = by_own_name(keywords, RUN_OPTIONS)
     names = [option.name for option in run_options(EntryPoint.LIBRARY)]
-    unknown = [
-        InputProblem(field=name, value=_as_text(value), problem="is no input", near=near(name, names))
-        for name, value in keywords.items()
-        if name not in names
-    ]
-    return _inputs(keywords, Spelling.KEYWORD, environment=environment, mistakes=unknown)
+    unknown = [_unknown(name, value, names) for name, value in values.items() if name not in names]
+    return _inputs(values, Spelling.KEYWORD, environment=environment, mistakes=unknown)
 
 
 def from_environment(environment: Mapping[str, str]) -> Inputs:
@@ -89,13 +89,8 @@ def from_environment(environment: Mapping[str, str]) -> Inputs:
     An input that the action does not have is a mistake: a wrongly written limit must not be no limit.
     """
     values = action_variables.values(environment)
-    unknown = [
-        InputProblem(
-            field=name, value=_as_text(value), problem="is no input", near=near(name, action_variables.names())
-        )
-        for name, value in values.items()
-        if name not in action_variables.names()
-    ]
+    names = action_variables.names()
+    unknown = [_unknown(name, value, names) for name, value in values.items() if name not in names]
     run_values = {name: value for name, value in values.items() if name in RUN_BY_NAME}
     return _inputs(run_values, Spelling.INPUT, environment=environment, mistakes=unknown)
 
@@ -138,7 +133,7 @@ def _inputs(
         return read_group(group, values, spelling=spelling, mistakes=mistakes, readers=readers)
 
     work, location, machine, limits = read(WorkInputs), read(LocationInputs), read(MachineInputs), read(LimitInputs)
-    variables, trials, files = read(VariableInputs), read(TrialInputs), read(FileInputs)
+    keep, variables, trials, files = read(KeepInputs), read(VariableInputs), read(TrialInputs), read(FileInputs)
     location = replace(location, cloud=_places(location, spelling, mistakes))
     duplicates = variables.env.keys() & variables.secrets.keys()
     mistakes += [_mistake(spelling, "env", name, Wrong("is given as a secret too")) for name in sorted(duplicates)]
@@ -147,6 +142,7 @@ def _inputs(
         location=location,
         machine=machine,
         limits=limits,
+        keep=keep,
         variables=variables,
         trials=trials,
         files=files,
@@ -172,6 +168,14 @@ def _places(location: LocationInputs, spelling: Spelling, mistakes: list[InputPr
         except Wrong as wrong:
             mistakes.append(_mistake(spelling, "region", region, wrong))
     return chosen
+
+
+def _unknown(name: str, value: object, names: Collection[str]) -> InputProblem:
+    own_name = next((option.name for option in RUN_OPTIONS if name in option.other_names), None)
+    if own_name is not None:
+        problem = f"is another name of {own_name}, which has a value too: give one of them"
+        return InputProblem(field=name, value=_as_text(value), problem=problem)
+    return InputProblem(field=name, value=_as_text(value), problem="is no input", near=near(name, names))
 
 
 def _empty(value: object) -> bool:

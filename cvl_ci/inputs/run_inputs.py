@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cvl_ci.inputs import accelerators, locations, parsers
+from cvl_ci.inputs import accelerators, file_mounts, locations, parsers
+from cvl_ci.inputs.keep_inputs import KeepInputs
 from cvl_ci.inputs.option import RUN_VERBS, option
 from cvl_ci.model.plan import Location, Secret, Spot
 
@@ -46,6 +47,12 @@ class WorkInputs:
         metavar="COMMAND",
         example="python train.py",
     )
+    setup: str | None = option(
+        parsers.script,
+        help="With a command or a task: a shell command that runs before it, once on each machine.",
+        metavar="COMMAND",
+        example="pip install -r requirements.txt",
+    )
     workdir: str | None = option(
         parsers.text,
         help="With a command: the folder whose files go to the machine, and in which it runs.",
@@ -82,6 +89,15 @@ class WorkInputs:
         default="`files` of its example.yaml, else the packages of the Python project and the files that scripts name",
         is_repeatable=True,
         verbs=(*RUN_VERBS, "matrix"),
+    )
+    file_mounts: Mapping[str, object] = option(
+        file_mounts.read,
+        value={},
+        help="With a command or a task: more files, each as a path there and a path here or a bucket.",
+        metavar="REMOTE=LOCAL",
+        example="/data=s3://bucket/data",
+        default="none",
+        is_repeatable=True,
     )
     task: str | None = option(
         parsers.text,
@@ -141,6 +157,7 @@ class MachineInputs:
         example="fallback",
         default="false",
         is_value_optional=True,
+        other_names=("use_spot",),
         verbs=(*RUN_VERBS, "matrix"),
     )
     num_nodes: int | None = option(
@@ -183,11 +200,18 @@ class MachineInputs:
         metavar="TYPE",
         example="g6.xlarge",
     )
+    cluster_name: str | None = option(
+        parsers.text,
+        help="A name for people, as SkyPilot takes it. The machine itself has the name of its lease.",
+        metavar="NAME",
+        example="my-training",
+        default="the lease's name",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LimitInputs:
-    """The limits of a run, and the time for which its machine may stay. Times in minutes, cost in US dollars."""
+    """The limits of a run. Times in minutes, cost in US dollars."""
 
     max_runtime: float | None = option(
         parsers.minutes,
@@ -220,20 +244,6 @@ class LimitInputs:
         example="2.50",
         default="no limit except max_runtime",
         verbs=(*RUN_VERBS, "matrix"),
-    )
-    keep_on_failure: int | None = option(
-        parsers.minutes_kept,
-        help="Minutes for which the machine of a failed job stays, so that you can log in. You pay for them, "
-        "within max_cost; then the machine ends itself.",
-        metavar="N",
-        example="30",
-        default="0",
-    )
-    ssh_public_key: str | None = option(
-        parsers.public_key,
-        help="A public key that may log in to a kept machine. In a workflow, keep_on_failure needs one.",
-        metavar="KEY",
-        example="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc anna@laptop",
     )
 
 
@@ -314,6 +324,7 @@ RUN_GROUPS = (
     LocationInputs,
     MachineInputs,
     LimitInputs,
+    KeepInputs,
     VariableInputs,
     TrialInputs,
     FileInputs,

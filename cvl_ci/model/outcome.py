@@ -139,7 +139,7 @@ class ProviderCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class KeptMachines:
-    """Machines of a failed job, kept for a person. They end at `until` (epoch seconds).
+    """Machines that are kept for a person after their job. They end at `until` (epoch seconds).
 
     `ways_in`: an ssh command for each node, head first.
     """

@@ -132,6 +132,9 @@ class Limits:
     keep_minutes: float = 0.0
     """The minutes for which the machine of a failed job is kept for a person; 0: not at all."""
 
+    keeps_after_success: bool = False
+    """Whether the machine of a job that succeeded is kept too."""
+
     @property
     def longest_minutes(self) -> float:
         """Return the minutes from the first machine's creation to its end, with no budget.

@@ -32,6 +32,16 @@ from cvl_ci.planning import alternatives
 
 KINDS = ("example", "command", "task")
 
+_NOT_OF_AN_EXAMPLE = {
+    "include": "takes its files from files",
+    "exclude": "takes its files from files",
+    "setup": "has its preset `build`",
+    "file_mounts": "takes its files from files",
+}
+
+KEPT_MINUTES = 10
+"""SkyPilot users know this default of idle_minutes_to_autostop: the runner that this library replaces has it."""
+
 # sky/clouds/*.py of SkyPilot 0.14.1, `_unsupported_features_for_resources`.
 NO_SEVERAL_NODES = {"hyperbolic", "primeintellect", "runpod", "seeweb", "shadeform", "verda", "vsphere", "yotta"}
 NO_SEVERAL_NODES |= {"vast"}
@@ -91,10 +101,11 @@ def asked_for(inputs: Inputs) -> tuple[str | None, list[InputProblem]]:
     if inputs.work.files and named_kinds != ["example"]:
         problem = "goes with an example: a command has its workdir, and a task its own"
         mistakes.append(inputs.mistake("files", " ".join(inputs.work.files), problem))
-    for name in ("include", "exclude"):
+    for name, own in _NOT_OF_AN_EXAMPLE.items():
         if inputs.value(name) and named_kinds == ["example"]:
-            problem = "goes with a command or a task: an example takes its files from files"
-            mistakes.append(inputs.mistake(name, " ".join(inputs.value(name)), problem))
+            value = inputs.value(name)
+            words = value if isinstance(value, str) else " ".join(value)
+            mistakes.append(inputs.mistake(name, words, f"goes with a command or a task: an example {own}"))
     if inputs.work.workdir and named_kinds == ["example"]:
         mistakes.append(inputs.mistake("workdir", inputs.work.workdir, "goes with a command: an example has its own"))
     return named_kinds[0], mistakes
@@ -142,11 +153,22 @@ def impossible(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
             problem = "goes with one machine: several would not begin their turns together"
             mistakes.append(inputs.mistake(name, inputs.value(name), problem))
     mistakes += _gate(inputs, plan)
+    return [*mistakes, *_keeping(inputs, plan)]
+
+
+def _keeping(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
+    """Return the mistakes of the inputs that keep a machine after its job."""
+    keep, mistakes = inputs.keep, []
+    keeps_always = keep.down is False
+    if keeps_always and keep.keep_on_failure:
+        problem = f"goes without {inputs.spelling.of('keep_on_failure')}: it keeps the machine after a failure too"
+        mistakes.append(inputs.mistake("down", "false", problem))
     if plan.limits.keep_minutes and inputs.spelling is Spelling.INPUT and not plan.machines.public_key:
         problem = (
             "keeps a machine without a way in, because the runner's key is lost with the runner: give ssh_public_key"
         )
-        mistakes.append(inputs.mistake("keep_on_failure", inputs.limits.keep_on_failure, problem))
+        name, value = ("down", "false") if keeps_always else ("keep_on_failure", str(keep.keep_on_failure))
+        mistakes.append(inputs.mistake(name, value, problem))
     return mistakes
 
 
@@ -173,7 +195,7 @@ def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, float] | None) -> RunP
             preset=work.preset,
             example_path=work.example_path,
             directory=work.directory,
-            setup_commands=work.setup,
+            setup_commands=(inputs.work.setup,) if inputs.work.setup else work.setup,
             run_commands=work.run,
             fail_fast=work.fail_fast,
             image=inputs.machine.image or work.image,
@@ -191,21 +213,43 @@ def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, float] | None) -> RunP
             locations=places_to_try,
             unfit_clouds=_avoid(inputs, work),
             spot=inputs.machine.spot or work.spot,
-            public_key=inputs.limits.ssh_public_key,
+            public_key=inputs.keep.ssh_public_key,
         ),
         limits=_limits(inputs, places_to_try),
         trials=TrialPlan(
             repeat=inputs.trials.repeat or (TURNS if inputs.trials.compare else 1),
             fail_on_regression=bool(inputs.trials.fail_on_regression),
         ),
-        warnings=(*work.warnings, *_not_kept(inputs, places_to_try), *_hardly_gated(inputs)),
+        warnings=(*work.warnings, *_not_kept(inputs, places_to_try), *_other_words(inputs), *_hardly_gated(inputs)),
     )
 
 
 def _not_kept(inputs: Inputs, places: Sequence[Location]) -> tuple[str, ...]:
-    if not inputs.limits.keep_on_failure or not _sandbox_in_a_runner(inputs, places):
+    if not _kept_minutes(inputs) or not _sandbox_in_a_runner(inputs, places):
         return ()
-    return ("keep_on_failure is ignored: a sandbox's machines are inside the runner, where no person reaches them.",)
+    name = "keep_on_failure" if inputs.keep.keep_on_failure else "down: false"
+    return (f"{name} is ignored: a sandbox's machines are inside the runner, where no person reaches them.",)
+
+
+def _kept_minutes(inputs: Inputs) -> int:
+    keep = inputs.keep
+    if keep.down is not False:
+        return keep.keep_on_failure or 0
+    return KEPT_MINUTES if keep.idle_minutes_to_autostop is None else keep.idle_minutes_to_autostop
+
+
+def _other_words(inputs: Inputs) -> tuple[str, ...]:
+    """Tell which words of SkyPilot have another meaning here, or none."""
+    texts = []
+    if inputs.machine.cluster_name:
+        texts.append(
+            f"cluster_name {inputs.machine.cluster_name!r} is a name for people: the machine has its lease's name."
+        )
+    if inputs.keep.idle_minutes_to_autostop and inputs.keep.down is not False:
+        texts.append(
+            "idle_minutes_to_autostop is not used: the machine ends right after its job, without `down: false`."
+        )
+    return tuple(texts)
 
 
 def _hardly_gated(inputs: Inputs) -> tuple[str, ...]:
@@ -263,9 +307,10 @@ def _limits(inputs: Inputs, places: Sequence[Location]) -> Limits:
         "max_runtime_minutes": inputs.limits.max_runtime,
         "provisioning_minutes": inputs.limits.provision_timeout,
         "heartbeat_minutes": inputs.limits.heartbeat_minutes,
-        "keep_minutes": 0 if _sandbox_in_a_runner(inputs, places) else inputs.limits.keep_on_failure,
+        "keep_minutes": 0 if _sandbox_in_a_runner(inputs, places) else _kept_minutes(inputs),
     }
     return Limits(
+        keeps_after_success=inputs.keep.down is False,
         max_cost_usd=inputs.limits.max_cost,
         **{name: minutes for name, minutes in minutes_by_name.items() if minutes is not None},
     )

@@ -246,8 +246,9 @@ def still_to_come(outcome: Outcome) -> str:
 
 def _kept_lines(outcome: Outcome, machines: KeptMachines) -> list[str]:
     price = still_to_come(outcome)
+    why = "as its job failed" if outcome.ending is Ending.FAILED else "after its job"
     return [
-        f"kept until {moment(machines.until)}, as its job failed{f': {price}' if price else ''}",
+        f"kept until {moment(machines.until)}, {why}{f': {price}' if price else ''}",
         *map(plain, machines.ways_in),
         f"ended sooner by: {down_command(outcome)}",
     ]

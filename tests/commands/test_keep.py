@@ -214,3 +214,20 @@ def test_the_quote_holds_what_keeping_may_cost() -> None:
     assert with_it.max_usd - without.max_usd == pytest.approx(0.1 * 10 / 60)
     assert with_it.deadline_minutes == without.deadline_minutes, "a run that is lost does not get them"
     assert keeping.MARGIN_SECONDS > 0
+
+
+def test_down_false_keeps_the_machine_of_a_job_that_succeeded_and_tells_its_price(house: House) -> None:
+    house.engine.ends = (NodeEnd(rank=0, exit_code=0),)
+    outcome = house.run(replace(KEEP, limits=Limits(keep_minutes=10, keeps_after_success=True)))
+    assert (outcome.ending, outcome.exit_code) == (Ending.SUCCEEDED, 0)
+    assert outcome.release is not None and outcome.release.kept is not None
+    assert outcome.release.kept.until == pytest.approx(house.clock.now() + 600, abs=2)
+    first, *_ = released(outcome)
+    assert first.startswith("kept until ") and ", after its job: up to $" in first
+    assert outcome.cost is not None and outcome.cost.kept_usd is not None
+
+
+def test_down_false_keeps_no_machine_that_ran_out_of_time(house: House) -> None:
+    house.engine.ends = (NodeEnd(rank=0, exit_code=124, timed_out=True),)
+    outcome = house.run(replace(KEEP, limits=Limits(keep_minutes=10, keeps_after_success=True)))
+    assert outcome.release is not None and outcome.release.gone

@@ -191,3 +191,36 @@ def test_help_can_be_printed() -> None:
     help_text = parser.format_help()
     for field in RUN_OPTIONS:
         assert field.is_positional or field.flag in help_text
+
+
+@pytest.mark.parametrize("name", ["spot", "use_spot"])
+def test_a_name_of_another_program_is_the_same_input_at_each_entry_point(name: str) -> None:
+    flag = "--" + name.replace("_", "-")
+    assert typed(f"x train {flag}").machine.spot is Spot.ALWAYS
+    assert typed(f"{flag}=false x").machine.spot is Spot.NEVER
+    assert keywords(**{name: True}).machine.spot is Spot.ALWAYS
+    given = from_environment({f"INPUT_{name.upper()}": "fallback", "INPUT_SPOT" if name != "spot" else "INPUT_GPU": ""})
+    assert (given.machine.spot, given.mistakes) == (Spot.FALLBACK, ())
+
+
+def test_an_input_under_both_of_its_names_is_a_mistake() -> None:
+    (mistake,) = keywords(spot=True, use_spot=False).mistakes
+    assert (mistake.field, mistake.value) == ("use_spot", "False")
+    assert "another name of spot" in mistake.problem
+    assert fields_wrong(from_environment({"INPUT_SPOT": "true", "INPUT_USE_SPOT": "true"})) == ["use_spot"]
+    assert keywords(spot=None, use_spot=True).mistakes == ()
+
+
+def test_a_near_name_of_another_program_is_told() -> None:
+    (mistake,) = keywords(use_spott=True).mistakes
+    assert mistake.problem == "is no input"
+
+
+def test_file_mounts_are_a_mapping_or_lines() -> None:
+    as_mapping = {"/data": "s3://bucket/data", "~/cfg": "./cfg.yaml", "/out": {"name": "b", "mode": "MOUNT"}}
+    assert keywords(file_mounts=as_mapping).work.file_mounts == as_mapping
+    lines = "/data = s3://bucket/data\n\n~/cfg=./cfg.yaml"
+    assert from_environment({"INPUT_FILE_MOUNTS": lines}).work.file_mounts == dict(list(as_mapping.items())[:2])
+    assert typed("--command ls --file-mounts /d=a --file-mounts /e=b").work.file_mounts == {"/d": "a", "/e": "b"}
+    for wrong in ("/data", "=x", {"/d": ""}, {"/d": 3}, 3):
+        assert fields_wrong(keywords(file_mounts=wrong)) == ["file_mounts"]

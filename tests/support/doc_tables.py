@@ -57,6 +57,10 @@ def _code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
+def _names(one: InputOption) -> str:
+    return "<br>".join(map(_code, (one.name, *one.other_names)))
+
+
 def _spelling(one: InputOption) -> str:
     """How it is typed: `--gpu GPU`, or the word alone."""
     if one.is_positional:
@@ -71,7 +75,7 @@ def _meaning(one: InputOption, *, in_action: bool = False) -> str:
 
 
 def _inputs() -> str:
-    rows = [(_code(one.name), _spelling(one), _meaning(one), one.default) for one in run_options(EntryPoint.CLI)]
+    rows = [(_names(one), _spelling(one), _meaning(one), one.default) for one in run_options(EntryPoint.CLI)]
     return _markdown(["input", "on the command line", "meaning", "default"], rows)
 
 

@@ -131,8 +131,21 @@ def _command(inputs: Inputs, checkout: Checkout) -> Prepared:
         sent = folder_files(folder, inputs, checkout)
     except Wrong as wrong:
         return None, [inputs.mistake("workdir", folder, wrong.problem)]
-    work = Work(title=_title(command), run=(command,), fail_fast=True)
-    return replace(work, files=sent.files, commits=sent.commits, not_sent=sent.not_sent, warnings=sent.warnings), []
+    variables = inputs.variables
+    mounts = {"file_mounts": inputs.work.file_mounts} if inputs.work.file_mounts else {}
+    filled = task_paths.filled_in(mounts, {k: v for k, v in variables.env.items() if k not in variables.secrets})
+    unset = task_paths.unset(filled, secrets=variables.secrets)
+    work = Work(
+        title=_title(command),
+        run=(command,),
+        fail_fast=True,
+        files=sent.files,
+        commits=sent.commits,
+        not_sent=sent.not_sent,
+        task_extra=task_paths.with_absolute_sources(filled, locate=checkout.locate, root=str(checkout.root)),
+        warnings=sent.warnings,
+    )
+    return work, [inputs.mistake("command", command, problem) for problem in unset]
 
 
 def _title(command: str) -> str:
@@ -155,7 +168,11 @@ def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
         return None, [inputs.mistake("task", name_typed, str(error))]
     secrets = inputs.variables.secrets
     variables = {name: value for name, value in {**task.env, **inputs.variables.env}.items() if name not in secrets}
-    filled = task_paths.filled_in(task.extra, variables)
+    extra = task.extra
+    if inputs.work.file_mounts:
+        mounts = extra.get("file_mounts")
+        extra = {**extra, "file_mounts": {**(mounts if isinstance(mounts, Mapping) else {}), **inputs.work.file_mounts}}
+    filled = task_paths.filled_in(extra, variables)
     unset = task_paths.unset(filled, secrets={*task.secrets, *inputs.variables.secrets, *task.needs_value})
     mistakes = [inputs.mistake("task", name_typed, problem) for problem in (*task.problems(inputs), *unset)]
     sent = Sent()

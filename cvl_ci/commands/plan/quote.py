@@ -220,7 +220,8 @@ def _facts(plan: RunPlan) -> str:
     if plan.limits.max_cost_usd is not None:
         limits.append(f"{dollars(plan.limits.max_cost_usd)} in all")
     if plan.limits.keep_minutes:
-        limits.append(f"kept {duration(plan.limits.keep_minutes * 60)} if the job fails")
+        after = "after the job" if plan.limits.keeps_after_success else "if the job fails"
+        limits.append(f"kept {duration(plan.limits.keep_minutes * 60)} {after}")
     places_text = ", then ".join(map(str, plan.machines.locations)) or "any cloud, the cheapest first"
     rows = [
         ("setup", "\n".join(plan.work.setup_commands)),
@@ -270,7 +271,8 @@ def _cost(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
         return ""
     billed = "" if quoted.offers[0].cloud != SANDBOX else " if it were AWS; the sandbox bills nothing"
     longest = duration((quoted.deadline_minutes + plan.limits.keep_minutes) * 60)
-    keep_text = ", and kept when the job fails" if plan.limits.keep_minutes else ""
+    kept_when = "after the job" if plan.limits.keeps_after_success else "when the job fails"
+    keep_text = f", and kept {kept_when}" if plan.limits.keep_minutes else ""
     most = f"at most {dollars(quoted.max_usd)} in {longest} with boot and release{keep_text}"
     first = f"  {dollars(quoted.hourly_usd)} an hour, {most}{billed}."
     dearest = max(offer.hourly_usd for offer in quoted.offers) * plan.machines.num_nodes

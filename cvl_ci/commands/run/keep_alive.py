@@ -1,4 +1,4 @@
-"""Keep a machine for a person after its job failed, if it can be labelled, paid for and ended; else release it."""
+"""Keep a machine for a person after its job, if it can be labelled, paid for and ended; else release it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHORTEST_SECONDS = 60.0
 
 
 def keep(lease: Lease, *, plan: RunPlan, launch: Launch, clock: Clock, say: Callable[[str], None]) -> Release | None:
-    """Keep it for keep_on_failure minutes, or as long as max_cost pays.
+    """Keep it for the minutes of keep_on_failure or `down: false`, or as long as max_cost pays.
 
     None: it is not kept, and a message gives the reason.
     """

@@ -161,12 +161,14 @@ def _released(state: RunState, lease: Lease) -> Release:
 
 
 def _kept_release(state: RunState, lease: Lease) -> Release | None:
-    """Keep the machine only if its own job failed: it exists, and a person may find the reason on it."""
-    if not state.plan.limits.keep_minutes or not state.came_through or state.launch is None:
+    """Keep the machine only if its own job failed, or if the user wants to keep it after a success too."""
+    limits = state.plan.limits
+    if not limits.keep_minutes or not state.came_through or state.launch is None:
         return None
-    if judge_so_far(state).ending is not Ending.FAILED:
+    ending = judge_so_far(state).ending
+    if ending is not Ending.FAILED and not (limits.keeps_after_success and ending is Ending.SUCCEEDED):
         return None
-    state.tools.workflow.notice("the job failed: cvl-ci keeps its machine")
+    state.tools.workflow.notice(f"the job {ending.value}: cvl-ci keeps its machine")
     clock = state.tools.clock
     return keeping.keep(lease, plan=state.plan, launch=state.launch, clock=clock, say=state.warnings.append)
 

@@ -1,0 +1,44 @@
+"""The inputs that keep a machine after its job, so that a person can log in to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cvl_ci.inputs import parsers
+from cvl_ci.inputs.option import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepInputs:
+    """The time for which a machine may stay after its job, in minutes, and the key that opens it."""
+
+    keep_on_failure: int | None = option(
+        parsers.minutes_kept,
+        help="Minutes for which the machine of a failed job stays, so that you can log in. You pay for them, "
+        "within max_cost; then the machine ends itself.",
+        metavar="N",
+        example="30",
+        default="0",
+    )
+    down: bool | None = option(
+        parsers.flag,
+        help="`false`: the machine stays after its job, for idle_minutes_to_autostop. You pay for them, within "
+        "max_cost; then the machine ends itself. In a workflow, it needs ssh_public_key.",
+        metavar="true|false",
+        example="false",
+        default="true: the machine ends right after its job",
+        is_value_optional=True,
+    )
+    idle_minutes_to_autostop: int | None = option(
+        parsers.minutes_kept,
+        help="With `down: false`: minutes for which the machine stays after its job.",
+        metavar="N",
+        example="30",
+        default="10",
+    )
+    ssh_public_key: str | None = option(
+        parsers.public_key,
+        help="A public key that may log in to a kept machine. In a workflow, keep_on_failure needs one.",
+        metavar="KEY",
+        example="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc anna@laptop",
+    )
