@@ -14,7 +14,7 @@ from typing import Any
 
 import botocore.handlers
 import sky
-from sky import global_user_state
+from sky import global_user_state, provision
 from sky.adaptors import aws
 from sky.provision import provisioner
 
@@ -31,6 +31,10 @@ It is not a lack of capacity, and the next request succeeds.
 
 class Fenced(BaseException):
     """The lease was revoked. It is not an error of SkyPilot, so that SkyPilot cannot catch it and go on."""
+
+
+class TooDear(Exception):
+    """The rest of max_cost does not pay for machines here. SkyPilot then tries another place, as after a refusal."""
 
 
 class TaskUnreadable(Exception):
@@ -69,6 +73,15 @@ def announce(send: Send, *, cluster: str, fence: Path, deadline: Deadline) -> No
 
     bulk_provision.original = original  # type: ignore[attr-defined]
     provisioner.bulk_provision = bulk_provision
+    run_original = getattr(provision.run_instances, "original", provision.run_instances)
+
+    def run_instances(*arguments: Any, **options: Any) -> Any:
+        record = run_original(*arguments, **options)
+        watch.came_up(len(record.created_instance_ids) + len(record.resumed_instance_ids))
+        return record
+
+    run_instances.original = run_original  # type: ignore[attr-defined]
+    provision.run_instances = run_instances
     # Every session that SkyPilot creates includes these handlers.
     botocore.handlers.BUILTIN_HANDLERS += [
         ("provide-client-params.ec2.RunInstances", lambda params, **_: user_data.armed(params, deadline=deadline.at)),
@@ -97,6 +110,7 @@ class _Watch:
         self._fence = fence
         self._here: dict[str, Any] = {}
         self._open: dict[str, Any] | None = None
+        self._machines = 0
         self._zones: dict[str, str] = {}
 
     def region(self, cloud: Any, region: str, zones: list[str]) -> None:
@@ -105,9 +119,18 @@ class _Watch:
         handle = global_user_state.get_handle_from_cluster_name(self._cluster)
         resources: Any = handle.launched_resources if handle is not None else None
         self._here = {**describe(resources), "region": region, "zone": ",".join(zones) or None}
-        self._deadline.priced(self._here["hourly_usd"])
+        self._machines = 0
+        self._deadline.priced(self._here["hourly_usd"], cloud=self._here["cloud"])
+        if not self._deadline.is_affordable:
+            text = f"max_cost does not pay for it: {self._deadline.spent_usd:.4f} dollars are spent already"
+            self._send("too_dear", attempt=self._here, text=text)
+            raise TooDear(text)
         if str(cloud).lower() != "aws":
             self._begin(self._here)
+
+    def came_up(self, count: int) -> None:
+        """Note that the provider made machines. From here on they cost, even if the attempt fails."""
+        self._machines = count
 
     def failed(self, reason: str) -> None:
         """End the attempt of a region. If no single zone was refused before, the attempt is the region's."""
@@ -136,8 +159,9 @@ class _Watch:
 
     def _end(self, reason: str) -> None:
         if self._open is not None:
-            self._send("attempt_failed", attempt=self._open, text=reason)
-        self._open = None
+            self._deadline.failed(self._machines)
+            self._send("attempt_failed", attempt=self._open, text=reason, machines=self._machines)
+        self._open, self._machines = None, 0
 
     def _zone(self, subnet: str, region: str) -> str | None:
         if subnet and subnet not in self._zones:

@@ -20,6 +20,7 @@ from sky.skylet import autostop_lib
 from sky.utils import command_runner
 from sky.utils.status_lib import ClusterStatus
 
+from cvl_ci.engine import deadline as deadlines
 from cvl_ci.engine import heartbeat as beating
 from cvl_ci.engine import node_commands, node_watch, private_channels, provision_hooks, script
 from cvl_ci.engine.deadline import Deadline
@@ -51,14 +52,14 @@ def launch(
     cluster: str,
     fence: str,
     deadline: float,
-    node_usd: float | None,
+    money: dict[str, Any],
     heartbeat: float,
 ) -> dict[str, Any]:
     """Provision and submit.
 
     The parent records every attempt before the request to the provider. The fence is checked around each attempt.
     """
-    end = Deadline(deadline, node_usd=node_usd)
+    end = deadlines.of(deadline, money)
     provision_hooks.announce(send, cluster=cluster, fence=Path(fence), deadline=end)
     _arm_by_the_clock(end, heartbeat=heartbeat)
     private_channels.give_a_key_of_its_own(cluster)
@@ -149,7 +150,7 @@ def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None) 
     beating.rest()
     # In whole minutes, so rounded up. A timer armed at boot ends the machine to the second.
     latest = deadline + 60
-    _arm_by_the_clock(Deadline(latest, node_usd=None), heartbeat=0)
+    _arm_by_the_clock(Deadline(latest), heartbeat=0)
     _end_in(minutes_at(time.time(), deadline=latest, heartbeat=0), cluster=cluster)
     ways_in = []
     for runner, way_in in _hosts(cluster, with_key=public_key is None):

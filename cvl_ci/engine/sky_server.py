@@ -18,9 +18,9 @@ from sky.client import sdk
 from sky.skylet import autostop_lib
 from sky.utils import cluster_utils, command_runner, dag_utils
 
+from cvl_ci.engine import deadline as deadlines
 from cvl_ci.engine import heartbeat as beating
 from cvl_ci.engine import node_commands, provision_hooks
-from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.heartbeat import minutes_at
 
 Send = Callable[..., None]
@@ -41,12 +41,12 @@ def launch(
     cluster: str,
     fence: str,
     deadline: float,
-    node_usd: float | None,
+    money: dict[str, Any],
     heartbeat: float,
 ) -> dict[str, Any]:
     """Send one request to the server, which chooses the places itself. So one attempt is announced for all of them.
 
-    `node_usd` moves the machine's end forward once its price is known, which is when the machine exists.
+    `money` moves the machine's end forward once its price is known, which is when the machine exists.
     """
     task_object = provision_hooks.task_of(task)
     sdk.get(sdk.status([cluster]))  # a server that rejects the token says so here, before any request for a machine
@@ -59,8 +59,8 @@ def launch(
     _stop_at(fence)
     handle = _record(cluster)["handle"]
     description = _described(handle.launched_resources)
-    end = Deadline(deadline, node_usd=node_usd)
-    end.priced(description["hourly_usd"] or 0.0)
+    end = deadlines.of(deadline, money)
+    end.priced(description["hourly_usd"] or 0.0, cloud=description["cloud"])
     if not heartbeat and end.at < deadline:
         _end_in(minutes_at(time.time(), deadline=end.at, heartbeat=0), cluster=cluster)
     beat(send, cluster=cluster, deadline=end.at, heartbeat=heartbeat)

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from cvl_ci.engine import script, sky_errors, task, transfer
+from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.fetched_archives import Brought
 from cvl_ci.engine.job_end import ANSWER_SECONDS, Ending
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, Worker, WorkerFailed
 from cvl_ci.errors import BudgetError, EngineError
+from cvl_ci.model.budget import Budget
 from cvl_ci.model.outcome import Attempt, Launch
 from cvl_ci.model.plan import RELEASE_MINUTES, RunPlan
-from cvl_ci.ports import AttemptFailed, Attempting, Clock, Fetched, JobEnd, LaunchRequest, Watch
+from cvl_ci.ports import AttemptFailed, Attempting, Clock, Fetched, JobEnd, LaunchRequest, Progress, Watch
 
 DOWN_SECONDS = 120.0
 KEEP_SECONDS = 60.0
@@ -51,6 +53,7 @@ class SkyPilotEngine:
         """The providers' answers to the attempts that failed."""
         self._patience = 0.0
         """The monotonic moment of the last attempt. Each place gets the full time."""
+        self._end = Deadline(math.inf)
         self._paid_until = math.inf
         """The monotonic moment at which an unfinished launch has used up the money for a job."""
 
@@ -67,6 +70,7 @@ class SkyPilotEngine:
         allowed = request.plan.limits.provisioning_minutes * 60
         self._patience = time.monotonic()
         self._paid_until = self._moment(request.deadline - RELEASE_MINUTES * 60)
+        self._end = self._deadline(request)
         try:
             answer = self._alive_worker().call(
                 "launch",
@@ -77,8 +81,7 @@ class SkyPilotEngine:
                 cluster=request.cluster,
                 fence=str(request.fence),
                 deadline=request.deadline,
-                node_usd=request.plan.limits.max_cost_usd
-                and request.plan.limits.max_cost_usd / request.plan.machines.num_nodes,
+                money=self._end.money,
                 heartbeat=request.plan.limits.heartbeat_minutes,
             )
         except Expired:
@@ -263,17 +266,29 @@ class SkyPilotEngine:
         if event["kind"] == "attempting":
             self._created_at, self._patience = self._clock.now(), time.monotonic()
             self._attempt = self._named_attempt(event["attempt"], error=None)
-            self._paid_until = self._moment(self._end_of_money(self._attempt) - RELEASE_MINUTES * 60)
+            self._end.priced(self._attempt.hourly_usd, cloud=event["attempt"]["cloud"])
+            self._paid_until = self._moment(self._end.at - RELEASE_MINUTES * 60)
             watch(Attempting(attempt=self._attempt))
         elif event["kind"] == "attempt_failed":
             self._refusals.append(event["text"])
-            watch(AttemptFailed(attempt=self._named_attempt(event["attempt"], error=event["text"])))
+            machines = int(event.get("machines", 0))
+            self._end.failed(machines)
+            attempt = self._named_attempt(event["attempt"], error=event["text"])
+            watch(AttemptFailed(attempt=replace(attempt, machines=machines)))
+        elif event["kind"] == "too_dear":
+            self._refusals.append(event["text"])
+            place = self._named_attempt(event["attempt"], error=event["text"])
+            watch(Progress(text=f"{place.where} is left out: {event['text']}"))
 
-    def _end_of_money(self, attempt: Attempt) -> float:
-        """Return the end of the money in epoch seconds, as the worker computes it in deadline.py."""
-        request = self._launch_request()
-        paid = request.plan.limits.paid_minutes(hourly_usd=attempt.hourly_usd * request.plan.machines.num_nodes)
-        return min(request.deadline, self._clock.now() + paid * 60)
+    def _deadline(self, request: LaunchRequest) -> Deadline:
+        plan = request.plan
+        return Deadline(
+            request.deadline,
+            budget=Budget(max_usd=plan.limits.max_cost_usd, spent_usd=request.spent_usd),
+            nodes=plan.machines.num_nodes,
+            disk_gb=plan.machines.needs.largest_disk_gb,
+            now=self._clock.now,
+        )
 
     def _moment(self, epoch: float) -> float:
         """Convert to the monotonic clock, which no program can set."""

@@ -93,6 +93,11 @@ class ResourceRequest:
     """The machines of a task's `any_of` or `ordered`. `accelerators` then lists all their GPUs."""
 
     @property
+    def largest_disk_gb(self) -> int:
+        """Return the largest disk that a machine of it may have."""
+        return max([self.disk_gb, *(one.needs.disk_gb for one in self.alternatives)])
+
+    @property
     def has_size(self) -> bool:
         """Return whether anything but the disk is required."""
         if self.alternatives:

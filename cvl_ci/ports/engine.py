@@ -27,6 +27,8 @@ class LaunchRequest:
     """While this file exists, nothing may be launched: checked before and after each attempt."""
     likely: Offer | None = None
     """The first offer of the quote."""
+    spent_usd: float = 0.0
+    """The cost of this run's earlier machines. max_cost pays for the rest only."""
 
 
 @dataclass(frozen=True, kw_only=True)

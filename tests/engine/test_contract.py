@@ -33,6 +33,8 @@ print(json.dumps({
     "set_autostop": parameters(backends.CloudVmRayBackend.set_autostop),
     "armed_through_the_backend": "backend.set_autostop(" in inspect.getsource(execution),
     "called_through_the_module": "provisioner.bulk_provision(" in inspect.getsource(cloud_vm_ray_backend),
+    "machines_made_through_the_module": "provision.run_instances(" in inspect.getsource(provisioner),
+    "record": list(provision.common.ProvisionRecord.__dataclass_fields__),
     "zones_walked_by_run_instances": "ec2_fail_fast.create_instances" in inspect.getsource(instance),
     "query_instances": parameters(provision.query_instances),
     "handle": parameters(global_user_state.get_handle_from_cluster_name),
@@ -88,6 +90,11 @@ def test_the_functions_we_call_take_what_we_give(skypilot: dict[str, object], fu
 
 def test_every_region_is_asked_through_the_one_function_we_stand_before(skypilot: dict[str, object]) -> None:
     assert skypilot["called_through_the_module"] and skypilot["zones_walked_by_run_instances"]
+
+
+def test_machines_are_made_through_the_one_function_that_counts_them(skypilot: dict[str, object]) -> None:
+    assert skypilot["machines_made_through_the_module"]
+    assert {"created_instance_ids", "resumed_instance_ids"} <= set(skypilot["record"])  # type: ignore[call-overload]
 
 
 def test_what_a_machine_sends_goes_to_a_file_byte_for_byte(skypilot: dict[str, object]) -> None:

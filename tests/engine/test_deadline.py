@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -11,28 +12,60 @@ from typing import Any
 
 import pytest
 
+from cvl_ci.engine import deadline as deadlines
 from cvl_ci.engine import skypilot, user_data
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.process import Expired
 from cvl_ci.engine.skypilot import SkyPilotEngine
 from cvl_ci.errors import BudgetError, EngineError
+from cvl_ci.model.budget import Budget
 from cvl_ci.model.plan import Limits, Location, MachinePlan, RunPlan, WorkPlan
-from cvl_ci.ports import LaunchRequest
+from cvl_ci.ports import AttemptFailed, LaunchRequest, Progress
 from tests.support.fakes import FakeClock
 
 
 def test_a_dearer_machine_has_less_time_and_a_cheaper_one_no_more_than_the_run() -> None:
-    deadline = Deadline(3600.0, node_usd=0.5, now=lambda: 600.0)
-    deadline.priced(2.0)
-    assert deadline.at == 600 + 900
-    deadline.priced(0.1)
+    deadline = Deadline(3600.0, budget=Budget(max_usd=0.5), now=lambda: 600.0)
+    deadline.priced(2.0, cloud="lambda")
+    assert deadline.at == 600 + 900 - 150, "Lambda has no timer at boot"
+    deadline.failed(0)
+    deadline.priced(0.1, cloud="lambda")
     assert deadline.at == 3600, "the dear one that said no has cost nothing"
 
 
+def test_disk_and_address_of_every_machine_are_in_the_deadline() -> None:
+    deadline = Deadline(1e12, budget=Budget(max_usd=1.0), nodes=2, disk_gb=16_384, now=lambda: 0.0)
+    deadline.priced(2.0, cloud="aws")
+    hourly = 2 * (2.0 + (16_384 * 0.08 + 6.22) / (31 * 24) + 0.005)
+    assert deadline.at == pytest.approx(3600 / hourly, abs=1)
+
+
+def test_machines_that_came_up_and_failed_leave_less_money_for_the_next() -> None:
+    clock = FakeClock(time=0.0)
+    deadline = Deadline(1e12, budget=Budget(max_usd=1.0), nodes=2, now=clock.now)
+    deadline.priced(3.6, cloud="lambda")
+    clock.sleep(300)
+    deadline.failed(2)
+    assert deadline.spent_usd == pytest.approx(0.6)
+    deadline.priced(3.6, cloud="lambda")
+    assert deadline.at == pytest.approx(300 + 200 - 20 - 150), "whole minutes, as Lambda bills them"
+    clock.sleep(180)
+    deadline.failed(2)
+    deadline.priced(3.6, cloud="aws")
+    assert not deadline.is_affordable and deadline.at == clock.now(), "AWS bills 60 s, and 5 s are paid for"
+
+
+def test_the_money_crosses_to_the_worker_as_plain_values() -> None:
+    budget = Budget(max_usd=1.0, spent_usd=0.4)
+    here = Deadline(1e12, budget=budget, nodes=2, disk_gb=100, now=lambda: 0.0)
+    there = deadlines.of(1e12, json.loads(json.dumps(here.money)))
+    assert there.money == here.money == {"max_usd": 1.0, "spent_usd": 0.4, "nodes": 2, "disk_gb": 100}
+
+
 def test_without_a_budget_or_a_price_the_run_s_deadline_holds() -> None:
-    for node_usd, hourly in ((None, 99.0), (0.5, 0.0)):
-        deadline = Deadline(3600.0, node_usd=node_usd, now=lambda: 0.0)
-        deadline.priced(hourly)
+    for max_usd, hourly in ((None, 99.0), (0.5, 0.0)):
+        deadline = Deadline(3600.0, budget=Budget(max_usd=max_usd), now=lambda: 0.0)
+        deadline.priced(hourly, cloud="aws")
         assert deadline.at == 3600
 
 
@@ -117,10 +150,31 @@ def ignored(_: object) -> None:
     pass
 
 
-def test_the_worker_is_told_what_each_machine_may_cost(engine: SkyPilotEngine, clock: FakeClock) -> None:
+def test_the_worker_gets_the_money_less_what_earlier_machines_cost(engine: SkyPilotEngine, clock: FakeClock) -> None:
     engine.launch(request(clock, Limits(max_cost_usd=0.5)), watch=ignored)
+    engine.launch(replace(request(clock, Limits(max_cost_usd=0.5)), spent_usd=0.2), watch=ignored)
     engine.launch(request(clock, Limits()), watch=ignored)
-    assert [asked["node_usd"] for _, asked in StandIn.calls] == [0.25, None]
+    money = [(asked["money"]["max_usd"], asked["money"]["spent_usd"]) for _, asked in StandIn.calls]
+    assert money == [(0.5, 0.0), (0.5, 0.2), (None, 0.0)]
+
+
+def test_an_attempt_tells_how_many_machines_came_up_and_a_place_too_dear_is_no_attempt(
+    engine: SkyPilotEngine, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[object] = []
+
+    def during(asked: dict[str, Any]) -> None:
+        asked["on_event"]({"kind": "attempting", "attempt": ATTEMPT})
+        clock.sleep(360)
+        asked["on_event"]({"kind": "attempt_failed", "attempt": ATTEMPT, "text": "no ssh", "machines": 2})
+        asked["on_event"]({"kind": "too_dear", "attempt": {**ATTEMPT, "zone": "us-east-1b"}, "text": "too dear"})
+
+    monkeypatch.setattr(StandIn, "during", during)
+    engine.launch(request(clock, Limits(max_cost_usd=0.5)), watch=events.append)
+    _, failed, left_out = events
+    assert isinstance(failed, AttemptFailed) and (failed.attempt.machines, failed.attempt.error) == (2, "no ssh")
+    assert left_out == Progress(text="aws/us-east-1b is left out: too dear")
+    assert engine._end.spent_usd == pytest.approx(2 * (0.2 + 0.0245) * 0.1, rel=0.05)
 
 
 def test_a_worker_started_anew_renews_to_the_nearer_deadline(engine: SkyPilotEngine, clock: FakeClock) -> None:
@@ -135,8 +189,8 @@ def test_a_worker_started_anew_renews_to_the_nearer_deadline(engine: SkyPilotEng
 @pytest.mark.parametrize(
     "given_up",
     [
-        # 0.07 buys 10.5 minutes of 2 machines at 0.2: 5.5 and the release's 5.
-        (0.07, BudgetError, 5.5 * 60),
+        # 0.08 buys 10.7 minutes of 2 machines at 0.2 with their disks and addresses: 5.7 and the release's 5.
+        (0.08, BudgetError, 5.7 * 60),
         (None, EngineError, 15 * 60),
     ],
 )

@@ -57,3 +57,69 @@ def test_the_second_of_two_is_asked_for_once_more_and_what_is_refused_is_not(tmp
         "raced and then full": ["no capacity", 2],
         "full": ["no capacity", 1],
     }
+
+
+FAILOVER = """
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from cvl_ci.engine import provision_hooks
+from cvl_ci.engine.deadline import Deadline
+from cvl_ci.model.budget import Budget
+
+events, clock = [], [0.0]
+prices = {"r1": 3.6, "r2": 3.6, "r3": 3.6, "r4": 90.0, "r5": 3.6}
+made = lambda count: SimpleNamespace(created_instance_ids=["i"] * count, resumed_instance_ids=[])
+
+def handle(region):
+    resources = SimpleNamespace(
+        cloud="Lambda", region=region, instance_type="gpu", accelerators={}, use_spot=False,
+        get_cost=lambda seconds: prices[region],
+    )
+    return SimpleNamespace(launched_resources=resources)
+
+def bulk_provision(cloud, region, zones):
+    if region.name == "r1":
+        raise ValueError("no capacity")
+    record = provision_hooks.provision.run_instances(region.name)
+    clock[0] += 60.0
+    if region.name in ("r2", "r3"):
+        raise RuntimeError("never answered")
+    return record
+
+provision_hooks.provision.run_instances = lambda name: made(2)
+provision_hooks.provisioner.bulk_provision = bulk_provision
+end = Deadline(1e9, budget=Budget(max_usd=0.8), nodes=2, now=lambda: clock[0])
+send = lambda kind, **more: events.append([kind, more["attempt"]["region"], more.get("machines")])
+provision_hooks.announce(send, cluster="c", fence=Path("/nowhere/at/all"), deadline=end)
+errors = []
+for name in prices:
+    provision_hooks.global_user_state.get_handle_from_cluster_name = lambda _, name=name: handle(name)
+    try:
+        provision_hooks.provisioner.bulk_provision("Lambda", SimpleNamespace(name=name), None)
+    except Exception as error:
+        errors.append(type(error).__name__)
+print(json.dumps({"events": events, "errors": errors, "spent": end.spent_usd, "paid": end.at - clock[0] + 60.0}))
+"""
+
+
+def test_machines_that_came_up_cost_and_a_place_that_the_rest_cannot_pay_gets_no_request(tmp_path: Path) -> None:
+    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    code = FAILOVER
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=120
+    )
+    shown = json.loads(done.stdout.splitlines()[-1])
+    assert shown["events"] == [
+        ["attempting", "r1", None],
+        ["attempt_failed", "r1", 0],
+        ["attempting", "r2", None],
+        ["attempt_failed", "r2", 2],
+        ["attempting", "r3", None],
+        ["attempt_failed", "r3", 2],
+        ["too_dear", "r4", None],
+        ["attempting", "r5", None],
+    ]
+    assert shown["errors"] == ["ValueError", "RuntimeError", "RuntimeError", "TooDear"]
+    assert shown["spent"] == pytest.approx(2 * 2 * 0.06)
+    assert shown["paid"] == pytest.approx(240 - 150), "56 cents buy 280 s: four whole minutes, less the delay"
