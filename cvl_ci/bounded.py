@@ -12,8 +12,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import requests
@@ -110,7 +110,9 @@ def bind(target: requests.Session, *, most_bytes: int = MOST_BYTES, seconds: flo
 
 
 def timed(pools: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
-    """Return urllib3's pools by scheme, whose connections hang up when the head of an answer takes so many seconds.
+    """Return urllib3's pools by scheme, whose connections hang up when a step takes so many seconds.
+
+    A step: to connect, with a proxy's answer and the handshake of TLS; to get the head of an answer.
 
     A time-out of a socket starts again with each byte, and http.client skips any number of answers `100 Continue`.
     """
@@ -121,28 +123,64 @@ def _timed_pool(pool: Any, seconds: float) -> Any:
     ordinary: Any = pool.ConnectionCls
 
     class TimedConnection(ordinary):  # type: ignore[misc]
-        def getresponse(self, *words: Any, **options: Any) -> Any:
-            is_overdue = threading.Event()
-            end = threading.Timer(seconds, _hang_up, [self, is_overdue])
-            end.daemon = True
-            end.start()
+        def _new_conn(self) -> Any:
+            new = super()._new_conn()
+            # `ssl` takes the socket away from its owner during the handshake; a copy can still hang up.
+            self._own_copy = new.dup()
+            return new
+
+        def connect(self) -> None:
+            """Connect, with the answer of a proxy and the handshake of TLS: each is read in pieces."""
+            self._own_copy = None
             try:
-                answer = super().getresponse(*words, **options)
-            finally:
-                end.cancel()
-            if is_overdue.is_set():  # http.client takes a head that was cut for a whole one
-                answer.close()
+                with _hung_up_after(seconds, lambda: self._own_copy) as self._is_overdue:
+                    super().connect()
+            except Exception:
                 self.close()
+                raise
+            finally:
+                if self._own_copy is not None:
+                    self._own_copy.close()
+
+        def _tunnel(self) -> None:
+            super()._tunnel()
+            if self._is_overdue():  # http.client takes a head that was cut for a whole one
                 raise OutOfBounds("the answer takes too long")
+
+        def getresponse(self, *words: Any, **options: Any) -> Any:
+            with _hung_up_after(seconds, lambda: self.sock) as is_overdue:
+                answer = super().getresponse(*words, **options)
+                if is_overdue():  # as in a tunnel
+                    answer.close()
+                    self.close()
             return answer
 
     return type(pool.__name__, (pool,), {"ConnectionCls": TimedConnection})
 
 
-def _hang_up(connection: Any, is_overdue: threading.Event) -> None:
+@contextmanager
+def _hung_up_after(seconds: float, connection: Callable[[], Any]) -> Iterator[Callable[[], bool]]:
+    """Shut a connection down when the work takes longer, and raise OutOfBounds for that work."""
+    is_overdue = threading.Event()
+    end = threading.Timer(seconds, _hang_up, [connection, is_overdue])
+    end.daemon = True
+    end.start()
+    try:
+        yield is_overdue.is_set
+    except Exception:
+        if is_overdue.is_set():
+            raise OutOfBounds("the answer takes too long") from None
+        raise
+    finally:
+        end.cancel()
+    if is_overdue.is_set():
+        raise OutOfBounds("the answer takes too long")
+
+
+def _hang_up(connection: Callable[[], Any], is_overdue: threading.Event) -> None:
     is_overdue.set()
     with suppress(OSError, AttributeError):
-        connection.sock.shutdown(socket.SHUT_RDWR)
+        connection().shutdown(socket.SHUT_RDWR)
 
 
 def in_time(until: float) -> None:

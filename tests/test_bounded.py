@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import http.server
+import socket
 import threading
 import time
 import tracemalloc
@@ -21,6 +22,35 @@ from cvl_ci.github.client import ONCE, Client, Trouble
 
 Answer = Callable[[Any], None]
 MIB = 1 << 20
+
+
+@contextmanager
+def dripping(head: bytes) -> Iterator[str]:
+    """The address, without a scheme, of a server that sends this and then a byte at a time, whatever it receives."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def drip(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.sendall(head)
+            while True:
+                connection.sendall(b"\0")
+                time.sleep(0.02)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=[server.accept()[0]], daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+
+
+TLS_RECORD = b"\x16\x03\x03\x3f\xff"
+"""The head of a record of a handshake with 16 KiB: RFC 8446, 5.1. A byte at a time, it takes minutes."""
 
 
 @contextmanager
@@ -190,6 +220,18 @@ def test_an_answer_whose_head_has_no_end_is_given_up_also_through_a_proxy(hostil
             bounded.session(seconds=0.2).get(address, timeout=10)
         with pytest.raises(bounded.OutOfBounds, match="too long"):
             bounded.session(seconds=0.2).get("http://a.example", timeout=10, proxies={"http": address})
+
+
+@pytest.mark.timeout(60)
+def test_a_handshake_that_drips_is_given_up_also_through_a_proxy() -> None:
+    with dripping(TLS_RECORD) as address, pytest.raises(requests.RequestException, match="too long"):
+        bounded.session(seconds=0.2).get(f"https://{address}", timeout=10)
+    with dripping(b"HTTP/1.1 200 OK\r\nX: ") as address, pytest.raises(requests.RequestException, match="too long"):
+        bounded.session(seconds=0.2).get("https://a.example", timeout=10, proxies={"https": f"http://{address}"})
+    streaming = requests.Session()
+    streaming.mount("https://", bounded.TimedAdapter(seconds=0.2))
+    with dripping(TLS_RECORD) as address, pytest.raises(requests.RequestException, match="too long"):
+        streaming.get(f"https://{address}", timeout=10, stream=True)
 
 
 def test_a_file_of_passwords_takes_no_credential_s_place(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
