@@ -142,7 +142,7 @@ def test_a_run_that_began_later_keeps_the_word_whichever_ends_last(
 def test_a_job_s_words_cannot_make_its_run_the_newest(api: Api, environment: dict[str, str]) -> None:
     step = Step(environment)
     step.workflow.remote("<!-- run:99999999.1 ended -->")
-    say(step, replace(SUCCEEDED, title="<!-- run:99999999.1 ended -->"))
+    say(step, replace(SUCCEEDED, work=replace(SUCCEEDED.work, title="<!-- run:99999999.1 ended -->")))
     say(Step({**environment, "GITHUB_RUN_ID": "8"}), FAILED)
     step.workflow.close()
     assert "The job failed" in api.bodies()[0]
@@ -230,7 +230,12 @@ def test_a_secret_is_not_in_the_cost_that_is_uploaded(
     secret = "hf_0123456789abcdef"
     step = Step({**environment, "INPUT_GITHUB_TOKEN": "", "HF_TOKEN": secret})
     StepPublication(step).publish(
-        replace(SUCCEEDED, reason=secret, metrics={secret: [secret]}, warnings=(f"bad {secret}",))
+        replace(
+            SUCCEEDED,
+            reason=secret,
+            measurements=replace(SUCCEEDED.measurements, metrics={secret: [secret]}),
+            warnings=(f"bad {secret}",),
+        )
     )
     [cost] = tmp_path.glob("cvl-outputs/*.json")
     assert secret not in cost.read_text()
@@ -311,7 +316,7 @@ def test_post_leaves_what_main_said_of_the_end_and_replaces_what_it_did_not(
     main = Step(environment)
     main.live.queue(PLAN)
     StepPublication(main).flush()
-    outcome = replace(SUCCEEDED, cluster=main.owner.name)
+    outcome = replace(SUCCEEDED, machines=replace(SUCCEEDED.machines, cluster=main.owner.name))
     left = StepState(lease=main.owner.name, leg="", title="digits train", ending="succeeded")
     said_by_main = ""
     for told in (False, True):
@@ -342,7 +347,7 @@ def test_a_main_that_lives_on_beside_post_has_no_more_say(
     as_post = outcome_from(left, GONE, name=main.owner.name, folder=tmp_path / "none")
     StepPublication(Step(environment, is_post=True)).publish(as_post, saved=left)
     main.workflow.began(Phase.RUNNING)
-    StepPublication(main).publish(replace(FAILED, cluster=main.owner.name))
+    StepPublication(main).publish(replace(FAILED, machines=replace(FAILED.machines, cluster=main.owner.name)))
     StepPublication(main).refuse(CredentialsError("none", next_step="none"))
     StepPublication(main).flush()
     [body] = api.bodies()
@@ -355,7 +360,7 @@ def test_post_corrects_what_main_could_not_prove(
     monkeypatch.chdir(tmp_path)
     main = Step(environment)
     name = main.owner.name
-    say(main, replace(NOT_PROVED_GONE, cluster=name))
+    say(main, replace(NOT_PROVED_GONE, machines=replace(NOT_PROVED_GONE.machines, cluster=name)))
     assert "[!CAUTION]" in api.bodies()[0]
     left = StepState(lease=name, leg="", title="digits train", ending="timed_out", exit_code=79)
     StepPublication(Step(environment)).publish(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cvl_ci.action.state import StepState
 from cvl_ci.action.step import Step
 from cvl_ci.action.workspace import give_to_owner
+from cvl_ci.model.outcome import MachineResult, WorkIdentity
 
 if TYPE_CHECKING:
     from cvl_ci.commands.publish import Files, PublishPorts
@@ -161,8 +162,8 @@ class StepPublication:
             ending=Ending.NEVER_STARTED,
             reason=reason,
             exit_code=exit_code,
-            title=title or name,
-            cluster=name,
+            work=WorkIdentity(title=title or name),
+            machines=MachineResult(cluster=name),
             advice=advice,
         )
 

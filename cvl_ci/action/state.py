@@ -9,7 +9,18 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from cvl_ci.errors import NotProvedGone
-from cvl_ci.model.outcome import EXIT_CODES, Cost, Ending, FetchedFile, Outcome, Release
+from cvl_ci.model.outcome import (
+    EXIT_CODES,
+    Cost,
+    Ending,
+    FetchedFile,
+    FileResult,
+    MachineResult,
+    Outcome,
+    Release,
+    Timing,
+    WorkIdentity,
+)
 from cvl_ci.result.no_follow import LinkInTheWay, refuse_links, write_text
 
 CUT_SHORT = "The step was ended before the run was over: cancelled, out of its own time, or killed."
@@ -128,12 +139,11 @@ def outcome_from(state: StepState | None, release: Release, *, name: str, folder
         ending=ending,
         reason=reason,
         exit_code=code if release.gone else NotProvedGone.exit_code,
-        title=(state.title if state else "") or name,
-        cluster=name,
+        work=WorkIdentity(title=(state.title if state else "") or name),
+        machines=MachineResult(cluster=name),
         cost=cost,
-        duration_seconds=cost.seconds if cost else 0.0,
-        files=files,
-        outputs_directory=str(folder) if files else "",
+        timing=Timing(duration_seconds=cost.seconds if cost else 0.0),
+        files=FileResult(fetched=files, directory=str(folder) if files else ""),
         release=release,
         advice="" if release.gone else f"Take it down and have it proved:\ncvl-ci down {name}",
     )

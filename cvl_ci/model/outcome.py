@@ -244,36 +244,29 @@ class FetchedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """Result of a finished run. `phases` in seconds; `exit_code` is the program's exit code."""
+class WorkIdentity:
+    """Names of the work: by them one run is compared with another.
 
-    ending: Ending
-    reason: str
-    exit_code: int
+    `example`, `preset`: empty for a command and a task. `image`: empty without one.
+    """
+
     title: str
-    cluster: str
-    launch: Launch | None = None
-    attempts: tuple[Attempt, ...] = ()
-    nodes: tuple[NodeEnd, ...] = ()
-    phases: Mapping[str, float] = field(default_factory=dict)
-    duration_seconds: float = 0.0
-    cost: Cost | None = None
-    files: tuple[FetchedFile, ...] = ()
-    outputs_directory: str = ""
-    refused: tuple[str, ...] = ()
-    """Files of the machine that were refused, with the reason: hostile names, links out of the root."""
-    metrics: Mapping[str, object] = field(default_factory=dict)
-    samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Samples of metrics with more than one measurement."""
-    beside: PairedComparison | None = None
     example: str = ""
     preset: str = ""
     image: str = ""
-    """The work, by which one run is compared with another; empty for a command, and without an image."""
-    release: Release | None = None
-    warnings: tuple[str, ...] = ()
-    advice: str = ""
-    """The next step for a person."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineResult:
+    """The requests for machines, the machines, and the end of the job on each of them.
+
+    `cluster`: the name of the lease and of its cluster.
+    """
+
+    cluster: str
+    attempts: tuple[Attempt, ...] = ()
+    launch: Launch | None = None
+    nodes: tuple[NodeEnd, ...] = ()
 
     @property
     def gpu(self) -> GpuUse | None:
@@ -291,3 +284,50 @@ class Outcome:
             utilization_peak=max(peaks, default=None),
             driver=next((use.driver for use in uses if use.driver), ""),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Seconds of the whole run, and of each phase by its name."""
+
+    duration_seconds: float = 0.0
+    phases: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileResult:
+    """The files that came back, and the folder on this computer that holds them; empty without files."""
+
+    fetched: tuple[FetchedFile, ...] = ()
+    directory: str = ""
+    refused: tuple[str, ...] = ()
+    """Files of the machine that were refused, with the reason: hostile names, links out of the root."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """The metrics of the run, and their comparison with another commit that ran next to it."""
+
+    metrics: Mapping[str, object] = field(default_factory=dict)
+    samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Samples of metrics with more than one measurement."""
+    comparison: PairedComparison | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Result of a finished run. `exit_code` is the program's exit code."""
+
+    ending: Ending
+    reason: str
+    exit_code: int
+    advice: str = ""
+    """The next step for a person."""
+    warnings: tuple[str, ...] = ()
+    work: WorkIdentity
+    machines: MachineResult
+    timing: Timing = field(default_factory=Timing)
+    files: FileResult = field(default_factory=FileResult)
+    measurements: Measurements = field(default_factory=Measurements)
+    cost: Cost | None = None
+    release: Release | None = None

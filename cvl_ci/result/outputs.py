@@ -14,14 +14,14 @@ from cvl_ci.result.units import moment
 
 
 def outputs(outcome: Outcome) -> dict[str, str]:
-    launch, cost = outcome.launch, outcome.cost
+    launch, cost = outcome.machines.launch, outcome.cost
     machines = kept_machines(outcome)
     accelerators = launch.accelerators if launch else {}
     values: dict[str, object] = {
         "ending": outcome.ending.value,
         "reason": outcome.reason,
         "exit_code": outcome.exit_code,
-        "cluster": outcome.cluster,
+        "cluster": outcome.machines.cluster,
         "cloud": launch.cloud if launch else None,
         "region": launch.region if launch else None,
         "accelerator": ",".join(f"{name}:{count}" for name, count in accelerators.items()),
@@ -29,8 +29,8 @@ def outputs(outcome: Outcome) -> dict[str, str]:
         "hourly_usd": cost.hourly_usd if cost else None,
         "cost_usd": cost.usd if cost else None,
         "estimated_usd": cost.estimated_usd if cost else None,
-        "duration_seconds": round(outcome.duration_seconds, 1),
-        "outputs_dir": outcome.outputs_directory,
+        "duration_seconds": round(outcome.timing.duration_seconds, 1),
+        "outputs_dir": outcome.files.directory,
         "metrics": json.dumps(to_json(outcome)["metrics"]),
         "released": f"kept until {moment(machines.until)}" if machines else proved_gone(outcome),
         "ssh_command": machines.ways_in[0] if machines and machines.ways_in else None,

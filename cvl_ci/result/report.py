@@ -103,10 +103,10 @@ def group_row(outcome: Outcome, *, leg: str, run: Link) -> str:
     """Return one line of a shared comment."""
     machines = released(outcome)
     cells = [
-        code(leg or outcome.title),
+        code(leg or outcome.work.title),
         ending_text(outcome),
         dollars(outcome.cost.usd) if outcome.cost else "",
-        duration(outcome.duration_seconds),
+        duration(outcome.timing.duration_seconds),
         (machines[0] if accounted_for(outcome) else "**A machine may still be running**") if machines else "",
         _link(run),
     ]
@@ -162,7 +162,7 @@ def code(text: str) -> str:
 
 
 def _heading(outcome: Outcome) -> str:
-    return f"### {ending_text(outcome)}: {code(outcome.title)}"
+    return f"### {ending_text(outcome)}: {code(outcome.work.title)}"
 
 
 def _alarm(outcome: Outcome) -> str:
@@ -191,13 +191,13 @@ def _table(outcome: Outcome) -> str:
     machines = released(outcome)
     rows = [
         ("Reason", code(outcome.reason) if outcome.reason else ""),
-        ("Ran on", code(machine_line(outcome.launch)) if outcome.launch else ""),
-        ("Time", duration(outcome.duration_seconds)),
+        ("Ran on", code(machine_line(outcome.machines.launch)) if outcome.machines.launch else ""),
+        ("Time", duration(outcome.timing.duration_seconds)),
         ("Cost", money(outcome.cost) if outcome.cost else ""),
-        ("Compared", _compared(outcome.beside) if outcome.beside else ""),
-        ("GPU", gpu_use(outcome.gpu) if outcome.gpu else ""),
+        ("Compared", _compared(outcome.measurements.comparison) if outcome.measurements.comparison else ""),
+        ("GPU", gpu_use(outcome.machines.gpu) if outcome.machines.gpu else ""),
         ("Machines", machines[0] if machines else ""),
-        ("Files", code(file_count(outcome)) if outcome.files else ""),
+        ("Files", code(file_count(outcome)) if outcome.files.fetched else ""),
         ("Exit code", f"`{outcome.exit_code}`"),
         ("Next", "<br>".join(map(code, outcome.advice.splitlines())) if accounted_for(outcome) else ""),
     ]
@@ -205,19 +205,17 @@ def _table(outcome: Outcome) -> str:
 
 
 def _folded(outcome: Outcome) -> list[str]:
-    nodes = outcome.nodes if len(outcome.nodes) > 1 else ()
-    metrics = [f"{code(name)}: {code(number(value))}" for name, value in flat(outcome.metrics)]
+    nodes = outcome.machines.nodes if len(outcome.machines.nodes) > 1 else ()
+    metrics = [f"{code(name)}: {code(number(value))}" for name, value in flat(outcome.measurements.metrics)]
+    comparison = outcome.measurements.comparison
     return [
-        _fold(
-            "Compared on the same machine",
-            [code(line) for line in paired_lines(outcome.beside)] if outcome.beside else [],
-        ),
+        _fold("Compared on the same machine", [code(line) for line in paired_lines(comparison)] if comparison else []),
         _fold("Metrics", metrics),
-        _fold("Files", [f"{code(file.path)} {size(file.bytes)}" for file in outcome.files]),
-        _fold("Files refused", [code(line) for line in outcome.refused]),
-        _fold("Attempts", [code(attempt(one)) for one in outcome.attempts]),
+        _fold("Files", [f"{code(file.path)} {size(file.bytes)}" for file in outcome.files.fetched]),
+        _fold("Files refused", [code(line) for line in outcome.files.refused]),
+        _fold("Attempts", [code(attempt(one)) for one in outcome.machines.attempts]),
         _fold("Nodes", [node(end) for end in nodes]),
-        _fold("Time per phase", [code(time(outcome))] if outcome.phases else []),
+        _fold("Time per phase", [code(time(outcome))] if outcome.timing.phases else []),
         _fold("Proof that the machines are gone", [code(line) for line in _proof(outcome)]),
         _fold("Warnings", [code(line) for line in outcome.warnings]),
     ]

@@ -69,16 +69,16 @@ def sections(outcome: Outcome) -> list[Section]:
     cost = outcome.cost
     rows: list[tuple[str, Iterable[str]]] = [
         ("reason", [plain(outcome.reason)] if outcome.reason else []),
-        ("ran on", [machine_line(outcome.launch)] if outcome.launch else []),
-        ("attempts", _attempts(outcome.attempts)),
+        ("ran on", [machine_line(outcome.machines.launch)] if outcome.machines.launch else []),
+        ("attempts", _attempts(outcome.machines.attempts)),
         ("nodes", _nodes(outcome)),
         ("time", [time(outcome)]),
         ("cost", [money(cost)] if cost else []),
-        ("GPU", [gpu_use(outcome.gpu)] if outcome.gpu else []),
-        ("metrics", _some([f"{name} {number(value)}" for name, value in flat(outcome.metrics)])),
-        ("compared", _some(paired_lines(outcome.beside)) if outcome.beside else []),
+        ("GPU", [gpu_use(outcome.machines.gpu)] if outcome.machines.gpu else []),
+        ("metrics", _some([f"{name} {number(value)}" for name, value in flat(outcome.measurements.metrics)])),
+        ("compared", _some(paired_lines(outcome.measurements.comparison)) if outcome.measurements.comparison else []),
         ("files", _files(outcome)),
-        ("refused", _some([plain(line) for line in outcome.refused])),
+        ("refused", _some([plain(line) for line in outcome.files.refused])),
         ("machines", released(outcome)),
         ("warnings", [plain(line) for line in outcome.warnings]),
         ("exit code", [str(outcome.exit_code)]),
@@ -93,22 +93,22 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
     `commit`: the commit of the code that ran. A report finds the baseline by it.
     """
     launch, cost, release, machines, gpu = (
-        outcome.launch,
+        outcome.machines.launch,
         outcome.cost,
         outcome.release,
         kept_machines(outcome),
-        outcome.gpu,
+        outcome.machines.gpu,
     )
     return {
         "schema": SCHEMA,
         "ending": outcome.ending.value,
         "reason": outcome.reason,
         "exit_code": outcome.exit_code,
-        "cluster": outcome.cluster,
-        "title": outcome.title,
-        "example": outcome.example,
-        "preset": outcome.preset,
-        "image": outcome.image,
+        "cluster": outcome.machines.cluster,
+        "title": outcome.work.title,
+        "example": outcome.work.example,
+        "preset": outcome.work.preset,
+        "image": outcome.work.image,
         "commit": commit,
         "cloud": launch.cloud if launch else None,
         "region": launch.region if launch else None,
@@ -117,19 +117,19 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "spot": launch.spot if launch else None,
         "num_nodes": launch.num_nodes if launch else None,
         "driver": gpu.driver if gpu else "",
-        "attempts": [_fields(one) for one in outcome.attempts],
-        "phases": {name: round(seconds, 3) for name, seconds in outcome.phases.items()},
-        "duration_seconds": round(outcome.duration_seconds, 3),
+        "attempts": [_fields(one) for one in outcome.machines.attempts],
+        "phases": {name: round(seconds, 3) for name, seconds in outcome.timing.phases.items()},
+        "duration_seconds": round(outcome.timing.duration_seconds, 3),
         "estimated_usd": cost.estimated_usd if cost else None,
         "cost_usd": cost.usd if cost else None,
         "hourly_usd": cost.hourly_usd if cost else None,
         "on_demand_hourly_usd": cost.on_demand_hourly_usd if cost else None,
         "billed": cost.billed if cost else None,
         "gpu": {name: value for name, value in _fields(gpu).items() if name != "driver"} if gpu else None,
-        "files": [_fields(file) for file in outcome.files],
-        "metrics": _json_value(outcome.metrics),
-        "samples": _json_value(outcome.samples),
-        "beside": _paired_json(outcome.beside) if outcome.beside else None,
+        "files": [_fields(file) for file in outcome.files.fetched],
+        "metrics": _json_value(outcome.measurements.metrics),
+        "samples": _json_value(outcome.measurements.samples),
+        "beside": _paired_json(outcome.measurements.comparison) if outcome.measurements.comparison else None,
         "released": {
             "gone": proved_gone(outcome),
             "at": moment(release.at) if release else None,
@@ -167,13 +167,13 @@ def _attempts(attempts: Sequence[Attempt]) -> list[str]:
 
 
 def _nodes(outcome: Outcome) -> list[str]:
-    return [" · ".join(map(node, outcome.nodes))] if len(outcome.nodes) > 1 else []
+    return [" · ".join(map(node, outcome.machines.nodes))] if len(outcome.machines.nodes) > 1 else []
 
 
 def _files(outcome: Outcome) -> list[str]:
-    if not outcome.files:
-        return ["none"] if outcome.launch else []
-    return [file_count(outcome), *_some([f"{plain(file.path)}  {size(file.bytes)}" for file in outcome.files])]
+    if not outcome.files.fetched:
+        return ["none"] if outcome.machines.launch else []
+    return [file_count(outcome), *_some([f"{plain(file.path)}  {size(file.bytes)}" for file in outcome.files.fetched])]
 
 
 def _some(items: Sequence[str]) -> list[str]:

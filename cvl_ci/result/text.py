@@ -39,7 +39,7 @@ _VERDICTS = ("worse", "changed", "unsure", "better", "same", "no baseline")
 
 def headline(outcome: Outcome) -> str:
     """Return one line on what happened. A machine that may still run comes first."""
-    words, title = ending_text(outcome), plain(outcome.title)
+    words, title = ending_text(outcome), plain(outcome.work.title)
     return (
         f"{words}: {title}" if accounted_for(outcome) else f"A MACHINE MAY STILL BE RUNNING: {title} ({words.lower()})"
     )
@@ -49,11 +49,12 @@ def ending_text(outcome: Outcome) -> str:
     """Return the ending with the job's own exit code. The run's exit code differs from it: 79 if a machine is left."""
     if outcome.ending is not Ending.FAILED:
         return ENDINGS[outcome.ending]
-    if outcome.beside is not None and outcome.beside.worse and all(end.exit_code == 0 for end in outcome.nodes):
+    comparison = outcome.measurements.comparison
+    if comparison and comparison.worse and all(end.exit_code == 0 for end in outcome.machines.nodes):
         return "Worse than its base"
     code = outcome.exit_code
     if code == EXIT_NOT_PROVED_GONE:
-        code = next((end.exit_code for end in outcome.nodes if end.exit_code), code)
+        code = next((end.exit_code for end in outcome.machines.nodes if end.exit_code), code)
     return f"{ENDINGS[outcome.ending]} with exit code {code}"
 
 
@@ -70,7 +71,7 @@ def accounted_for(outcome: Outcome) -> bool:
 def proved_gone(outcome: Outcome) -> bool:
     """Return whether no machine was ever requested, or every provider shows none of them any more."""
     if outcome.release is None:
-        return outcome.launch is None and not outcome.attempts
+        return outcome.machines.launch is None and not outcome.machines.attempts
     return outcome.release.gone or not outcome.release.needed
 
 
@@ -117,16 +118,17 @@ def left_behind(nodes: Sequence[NodeEnd]) -> str | None:
 
 def file_count(outcome: Outcome) -> str:
     """Return `3 files, 31.2 kB in cvl-outputs/NAME`."""
-    count = len(outcome.files)
-    total = size(sum(file.bytes for file in outcome.files))
-    folder = f" in {plain(outcome.outputs_directory)}" if outcome.outputs_directory else ""
+    count = len(outcome.files.fetched)
+    total = size(sum(file.bytes for file in outcome.files.fetched))
+    folder = f" in {plain(outcome.files.directory)}" if outcome.files.directory else ""
     return f"{count} {'file' if count == 1 else 'files'}, {total}{folder}"
 
 
 def time(outcome: Outcome) -> str:
     """Return the whole duration and then its phases."""
-    phases = " · ".join(f"{name} {duration(seconds)}" for name, seconds in outcome.phases.items())
-    return f"{duration(outcome.duration_seconds)}: {phases}" if phases else duration(outcome.duration_seconds)
+    phases = " · ".join(f"{name} {duration(seconds)}" for name, seconds in outcome.timing.phases.items())
+    total = duration(outcome.timing.duration_seconds)
+    return f"{total}: {phases}" if phases else total
 
 
 def money(cost: Cost) -> str:
@@ -232,7 +234,8 @@ def flat(metrics: Mapping[str, object], *, prefix: str = "") -> Iterator[tuple[s
 
 def down_command(outcome: Outcome) -> str:
     """Return a command for any computer. It names the cloud, so that no record is needed there."""
-    return f"cvl-ci down {outcome.cluster} --cloud {outcome.launch.cloud if outcome.launch else 'aws'}"
+    launch = outcome.machines.launch
+    return f"cvl-ci down {outcome.machines.cluster} --cloud {launch.cloud if launch else 'aws'}"
 
 
 def still_to_come(outcome: Outcome) -> str:
@@ -257,7 +260,7 @@ def _kept_lines(outcome: Outcome, machines: KeptMachines) -> list[str]:
 def _may_cost(outcome: Outcome, at: float) -> str:
     """Add the price to machines that are not proved gone, if anybody pays for them."""
     text = f"NOT PROVED GONE at {moment(at)}"
-    launch = outcome.launch
+    launch = outcome.machines.launch
     if launch is None or (outcome.cost is not None and not outcome.cost.billed):
         return text
     return f"{text}: may go on at {dollars(launch.hourly_usd * launch.num_nodes)} an hour"

@@ -41,9 +41,9 @@ def test_the_machine_of_a_job_that_failed_is_there_under_its_lease_with_a_new_en
     (machine,) = house.cloud.machines.values()
     assert machine.state == "running"
     assert machine.labels[LABEL_DEADLINE] == machine.labels[LABEL_KEPT] == str(int(until))
-    record = house.records.kept[outcome.cluster]
+    record = house.records.kept[outcome.machines.cluster]
     assert (record.deadline, record.released_at) == (until, None), "down, post and reap find it"
-    assert house.records.fence(outcome.cluster).exists(), "nothing else is launched under it"
+    assert house.records.fence(outcome.machines.cluster).exists(), "nothing else is launched under it"
 
 
 def test_what_is_told_counts_the_minutes_to_come(house: House) -> None:
@@ -52,13 +52,13 @@ def test_what_is_told_counts_the_minutes_to_come(house: House) -> None:
     assert outcome.cost.kept_usd == pytest.approx(0.1 * 600 / 3600, rel=0.01)
     assert outcome.cost.usd > 0.1 * (600 + 90) / 3600 * 0.99
     assert money(outcome.cost).startswith("at most $")
-    assert f"ended sooner by: cvl-ci down {outcome.cluster} --cloud aws" in released(outcome)
+    assert f"ended sooner by: cvl-ci down {outcome.machines.cluster} --cloud aws" in released(outcome)
 
 
 def test_fetched_first_so_that_nothing_depends_on_a_person_coming(house: House) -> None:
     steps: list[str] = []
     house.engine.at = steps.append
-    assert house.run(KEEP).files
+    assert house.run(KEEP).files.fetched
     assert steps.index("fetch") < steps.index("keep")
 
 

@@ -162,20 +162,24 @@ def test_the_cost_is_what_a_report_over_many_runs_needs_whatever_the_ending(hous
     succeeded = outcome.ending is Ending.SUCCEEDED
     assert (told["first_error"], told["last_lines"]) == (("", []) if succeeded else ("ValueError: x", ["a", "b"]))
     assert told["schema"] == 1
-    assert (told["schema"], told["leg"], told["title"]) == (1, "gpu: L4", outcome.title)
+    assert (told["schema"], told["leg"], told["title"]) == (1, "gpu: L4", outcome.work.title)
 
 
 @pytest.mark.parametrize("outcome", EVERY.values(), ids=EVERY)
 def test_a_report_reads_the_cost_that_a_run_writes(house: House, outcome: Outcome) -> None:
-    told = replace(outcome, example="digits", preset="train", image="torch", samples={"loss": (1.0, 2.0)})
+    told = replace(
+        outcome,
+        work=replace(outcome.work, example="digits", preset="train", image="torch"),
+        measurements=replace(outcome.measurements, samples={"loss": (1.0, 2.0)}),
+    )
     house.publish(told, subject=Subject(leg="gpu: L4", commit="c" * 40))
     leg = read(json.dumps(house.cost()).encode())
-    assert (leg.ending, leg.exit_code, leg.cluster) == (outcome.ending, outcome.exit_code, outcome.cluster)
+    assert (leg.ending, leg.exit_code, leg.cluster) == (outcome.ending, outcome.exit_code, outcome.machines.cluster)
     assert (leg.key.example, leg.key.preset, leg.key.image, leg.commit) == ("digits", "train", "torch", "c" * 40)
     assert (leg.name, leg.measured("loss"), leg.is_gone) == ("gpu: L4", (1.0, 2.0), proved_gone(outcome))
     assert bool(leg.at) is (outcome.release is not None)
-    if outcome.launch is not None:
-        assert (leg.key.cloud, leg.region) == (outcome.launch.cloud, outcome.launch.region)
+    if outcome.machines.launch is not None:
+        assert (leg.key.cloud, leg.region) == (outcome.machines.launch.cloud, outcome.machines.launch.region)
         assert leg.hourly_usd == (outcome.cost.hourly_usd if outcome.cost else None)
 
 
@@ -290,7 +294,10 @@ def test_what_cannot_be_noted_of_one_artifact_keeps_no_other_from_being_there(ho
 def test_names_and_metrics_that_are_no_text_are_published_all_the_same(house: House) -> None:
     (house.folder / os.fsdecode(b"caf\xe9.txt")).write_text("x")
     odd = replace(
-        FAILED, reason="\ud800", files=(FetchedFile(path="caf\udce9.txt", bytes=1),), metrics={"\ud800": "\udfff"}
+        FAILED,
+        reason="\ud800",
+        files=replace(FAILED.files, fetched=(FetchedFile(path="caf\udce9.txt", bytes=1),)),
+        measurements=replace(FAILED.measurements, metrics={"\ud800": "\udfff"}),
     )
     house.publish(odd)
     assert house.warnings() == []

@@ -77,8 +77,8 @@ def house(tmp_path: Path) -> House:
 def test_a_job_that_succeeds_ends_0_with_outputs_metrics_cost_and_proof(house: House) -> None:
     outcome = house.run()
     assert (outcome.ending, outcome.exit_code) == (Ending.SUCCEEDED, 0)
-    assert [file.path for file in outcome.files] == ["metrics.json"]
-    assert outcome.metrics == {"accuracy": 0.9}
+    assert [file.path for file in outcome.files.fetched] == ["metrics.json"]
+    assert outcome.measurements.metrics == {"accuracy": 0.9}
     assert outcome.release is not None and outcome.release.gone
     assert outcome.cost is not None and outcome.cost.seconds >= 90
     assert outcome.cost.usd == pytest.approx(0.1 * outcome.cost.seconds / 3600)
@@ -108,8 +108,8 @@ def test_a_run_is_no_notice_of_github_s(house: House) -> None:
 
 def test_the_phases_add_up_to_the_whole(house: House) -> None:
     outcome = house.run()
-    assert list(outcome.phases) == ["staging", "provisioning", "running", "fetching", "releasing"]
-    assert sum(outcome.phases.values()) == pytest.approx(outcome.duration_seconds)
+    assert list(outcome.timing.phases) == ["staging", "provisioning", "running", "fetching", "releasing"]
+    assert sum(outcome.timing.phases.values()) == pytest.approx(outcome.timing.duration_seconds)
 
 
 def test_the_jobs_own_exit_code_is_ours(house: House) -> None:
@@ -117,7 +117,7 @@ def test_the_jobs_own_exit_code_is_ours(house: House) -> None:
     outcome = house.run()
     assert (outcome.ending, outcome.exit_code) == (Ending.FAILED, 7)
     assert "7" in outcome.reason
-    assert outcome.files, "what a failed job wrote comes back too"
+    assert outcome.files.fetched, "what a failed job wrote comes back too"
 
 
 def test_one_failing_rank_fails_the_run_with_the_code_of_the_first_to_fail(house: House) -> None:
@@ -353,7 +353,7 @@ def test_ctrl_c_while_the_job_runs_fetches_what_it_wrote_and_a_second_one_does_n
     assert (outcome.ending, outcome.exit_code) == (Ending.CANCELLED, 130)
     assert opened == ["opened"] * 2, "one more Ctrl-C ends the fetch, and one more the unpacking"
     assert house.engine.unpacked_within == running.STOPPED_UNPACK_SECONDS
-    assert [file.path for file in outcome.files] == ([] if twice else ["metrics.json"])
+    assert [file.path for file in outcome.files.fetched] == ([] if twice else ["metrics.json"])
     assert twice or house.engine.fetched_within == running.RESCUE_SECONDS
     assert outcome.release is not None and outcome.release.gone
     assert house.cloud.running() == []
@@ -377,7 +377,7 @@ def test_ctrl_c_while_outputs_are_unpacked_reports_the_files_that_are_there(hous
     house.interruptible = interruptible
     outcome = house.run()
     assert (outcome.ending, outcome.exit_code) == (Ending.CANCELLED, 130)
-    assert [file.path for file in outcome.files] == ["kept.pt"]
+    assert [file.path for file in outcome.files.fetched] == ["kept.pt"]
     assert any("the rest is lost" in warning for warning in outcome.warnings)
     assert house.engine.unpacked_within == (running.STOPPED_UNPACK_SECONDS if before else math.inf)
     assert outcome.release is not None

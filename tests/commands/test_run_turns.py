@@ -70,16 +70,16 @@ def told(house: House, plan: RunPlan, head: Mapping[str, object], base: Mapping[
 
 
 def verdicts(outcome: Outcome) -> dict[str, str]:
-    assert outcome.beside is not None
-    return {change.metric: change.verdict for change in outcome.beside.changes}
+    assert outcome.measurements.comparison is not None
+    return {change.metric: change.verdict for change in outcome.measurements.comparison.changes}
 
 
 def test_of_repeated_runs_the_median_is_the_metric_and_all_samples_are_kept(house: House) -> None:
     outcome = ran(house, replace(PLAN, trials=replace(PLAN.trials, repeat=5)))
-    assert outcome.metrics == {"latency_ms": 800.0, "accuracy": 0.9, "model": "ridge", "time.turn": 1.0}
-    assert outcome.samples["latency_ms"] == tuple(800 * one for one in NOISE)
-    assert outcome.samples["time.turn"] == NOISE
-    assert outcome.beside is None
+    assert outcome.measurements.metrics == {"latency_ms": 800.0, "accuracy": 0.9, "model": "ridge", "time.turn": 1.0}
+    assert outcome.measurements.samples["latency_ms"] == tuple(800 * one for one in NOISE)
+    assert outcome.measurements.samples["time.turn"] == NOISE
+    assert outcome.measurements.comparison is None
 
 
 def test_a_fifth_slower_is_worse_and_fails_only_when_asked(house: House, tmp_path: Path) -> None:
@@ -113,14 +113,17 @@ def test_a_base_that_failed_is_no_baseline_and_says_so(house: House) -> None:
         house, replace(BOTH, trials=replace(BOTH.trials, fail_on_regression=True)), factor=9, base_exit_code=3
     )
     assert outcome.exit_code == 0
-    assert outcome.beside is not None
-    assert outcome.beside.reason == "main itself failed there, with exit code 3"
+    assert outcome.measurements.comparison is not None
+    assert outcome.measurements.comparison.reason == "main itself failed there, with exit code 3"
 
 
 def test_a_turn_the_machine_does_not_tell_of_measured_nothing(house: House) -> None:
     outcome = ran(house, BOTH, turns=())
-    assert (outcome.metrics, outcome.samples) == ({}, {})
-    assert outcome.beside is not None and outcome.beside.reason == "not both sides finished"
+    assert (outcome.measurements.metrics, outcome.measurements.samples) == ({}, {})
+    assert (
+        outcome.measurements.comparison is not None
+        and outcome.measurements.comparison.reason == "not both sides finished"
+    )
 
 
 def test_a_job_that_failed_keeps_its_own_code(house: House) -> None:
@@ -131,9 +134,17 @@ def test_a_job_that_failed_keeps_its_own_code(house: House) -> None:
 
 def test_the_verdict_is_in_summary_comment_and_json_and_names_are_inert(house: House) -> None:
     outcome = ran(house, BOTH, factor=1.2)
-    assert outcome.beside is not None
-    hostile = replace(outcome.beside.changes[0], metric="</details>`` @all \x1b[2J|")
-    outcome = replace(outcome, beside=replace(outcome.beside, changes=(hostile, *outcome.beside.changes[1:])))
+    assert outcome.measurements.comparison is not None
+    hostile = replace(outcome.measurements.comparison.changes[0], metric="</details>`` @all \x1b[2J|")
+    outcome = replace(
+        outcome,
+        measurements=replace(
+            outcome.measurements,
+            comparison=replace(
+                outcome.measurements.comparison, changes=(hostile, *outcome.measurements.comparison.changes[1:])
+            ),
+        ),
+    )
     text = "\n".join(lines(outcome, width=200))
     assert "latency_ms +20.0 % worse (between" in text
     assert "in turn with main (cccccccccccc) on the same machine" in text

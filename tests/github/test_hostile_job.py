@@ -103,9 +103,8 @@ def harm(step: Step) -> None:
     outcome = replace(
         FAILED,
         reason="\n".join([*MARKDOWN, *spoken(SECRET).values(), *interrupted(SECRET)]),
-        files=tuple(FetchedFile(path=name, bytes=1) for name in NAMES),
-        metrics={name: name for name in NAMES},
-        refused=NAMES,
+        files=replace(FAILED.files, fetched=tuple(FetchedFile(path=name, bytes=1) for name in NAMES), refused=NAMES),
+        measurements=replace(FAILED.measurements, metrics={name: name for name in NAMES}),
         warnings=NAMES,
     )
     StepPublication(step).publish(outcome)

@@ -119,7 +119,12 @@ def test_a_secret_is_in_no_log_file_summary_or_annotation(step: Step) -> None:
     step.workflow.remote(f"in \x1b[31m{SECRET[:8]}\x1b[0m{SECRET[8:]}")
     step.workflow.warning(f"bad {SECRET}")
     step.workflow.show_outcome(
-        replace(FAILED, reason=f"{SECRET} refused", metrics={SECRET: SECRET}, warnings=(SECRET,))
+        replace(
+            FAILED,
+            reason=f"{SECRET} refused",
+            measurements=replace(FAILED.measurements, metrics={SECRET: SECRET}),
+            warnings=(SECRET,),
+        )
     )
     everything = [*step.runner().log, *step.runner().commands("error", "warning", "notice")]
     everything += [path.read_text() for path in step.folder.rglob("*") if path.is_file()]
@@ -197,7 +202,10 @@ def test_a_page_that_cannot_be_written_is_told_and_all_else_is_written(
 
 
 def test_names_of_files_that_are_no_text_are_shown_on_the_page(step: Step) -> None:
-    odd = replace(FAILED, files=(FetchedFile(path="caf\udce9.txt", bytes=1),), refused=("'\ud800': odd",))
+    odd = replace(
+        FAILED,
+        files=replace(FAILED.files, fetched=(FetchedFile(path="caf\udce9.txt", bytes=1),), refused=("'\ud800': odd",)),
+    )
     a_run(step, odd)
     assert "caf\ufffd.txt" in step.written("GITHUB_STEP_SUMMARY")
     assert step.runner().commands("warning") == []

@@ -278,7 +278,9 @@ def test_a_terminal_shows_no_secret_whoever_says_it() -> None:
     said = f"a {SECRET} b {quote(SECRET)} c \x1b[31mhunter-2\x1b[0m/with+signs&more"
     for tell in (terminal.remote, terminal.notice, terminal.warning, terminal.progress):
         tell(said)
-    terminal.show_outcome(replace(SUCCEEDED, title=said, reason=said, advice=said, warnings=(said,)))
+    terminal.show_outcome(
+        replace(SUCCEEDED, work=replace(SUCCEEDED.work, title=said), reason=said, advice=said, warnings=(said,))
+    )
     shown = out.getvalue() + err.getvalue()
     assert shown.count("***") >= 12
     assert "hunter-2" not in shown
@@ -291,7 +293,11 @@ def test_where_commands_are_obeyed_no_line_of_a_machine_is_one(line: str) -> Non
     for tell in (terminal.remote, terminal.notice, terminal.warning, terminal.progress):
         tell(line)
         tell(f"first\n{line}")
-    terminal.show_outcome(replace(NOT_PROVED_GONE, title=line, reason=line, advice=line, warnings=(line,)))
+    terminal.show_outcome(
+        replace(
+            NOT_PROVED_GONE, work=replace(NOT_PROVED_GONE.work, title=line), reason=line, advice=line, warnings=(line,)
+        )
+    )
     for stream in (out, err):
         assert Runner().read(stream.getvalue()).obeyed == []
         assert Runner().read(stream.getvalue()).stopped_by == ""

@@ -9,12 +9,17 @@ from cvl_ci.model.outcome import (
     Cost,
     Ending,
     FetchedFile,
+    FileResult,
     KeptMachines,
     Launch,
+    MachineResult,
+    Measurements,
     NodeEnd,
     Outcome,
     ProviderCheck,
     Release,
+    Timing,
+    WorkIdentity,
 )
 
 GONE = Release(
@@ -40,30 +45,45 @@ SUCCEEDED = Outcome(
     ending=Ending.SUCCEEDED,
     reason="",
     exit_code=0,
-    title="digits-sgd train",
-    cluster="cvl-3f9a1c-digits",
-    launch=ON_AWS,
-    attempts=(
-        Attempt(
-            cloud="aws",
-            region="us-east-1",
-            zone="us-east-1a",
-            instance_type="m5.large",
-            spot=False,
-            hourly_usd=0.096,
+    work=WorkIdentity(title="digits-sgd train"),
+    machines=MachineResult(
+        cluster="cvl-3f9a1c-digits",
+        launch=ON_AWS,
+        attempts=(
+            Attempt(
+                cloud="aws",
+                region="us-east-1",
+                zone="us-east-1a",
+                instance_type="m5.large",
+                spot=False,
+                hourly_usd=0.096,
+            ),
         ),
+        nodes=(NodeEnd(rank=0, exit_code=0),),
     ),
-    nodes=(NodeEnd(rank=0, exit_code=0),),
-    phases={"staging": 0.21, "provisioning": 48.2, "setup": 1.4, "running": 12.7, "fetching": 2.2, "releasing": 9.8},
-    duration_seconds=74.5,
+    timing=Timing(
+        phases={
+            "staging": 0.21,
+            "provisioning": 48.2,
+            "setup": 1.4,
+            "running": 12.7,
+            "fetching": 2.2,
+            "releasing": 9.8,
+        },
+        duration_seconds=74.5,
+    ),
     cost=Cost(hourly_usd=0.096, seconds=72.1, usd=0.0019227, estimated_usd=0.128),
-    files=(
-        FetchedFile(path="outputs/checkpoint.npz", bytes=30_096),
-        FetchedFile(path="outputs/confusion.csv", bytes=212),
-        FetchedFile(path="outputs/metrics.json", bytes=93),
+    files=FileResult(
+        fetched=(
+            FetchedFile(path="outputs/checkpoint.npz", bytes=30_096),
+            FetchedFile(path="outputs/confusion.csv", bytes=212),
+            FetchedFile(path="outputs/metrics.json", bytes=93),
+        ),
+        directory="cvl-outputs/cvl-3f9a1c-digits",
     ),
-    outputs_directory="cvl-outputs/cvl-3f9a1c-digits",
-    metrics={"test_accuracy": 0.9711, "epochs": 30, "by_class": {"recall@1": 0.98, "note": "macro"}},
+    measurements=Measurements(
+        metrics={"test_accuracy": 0.9711, "epochs": 30, "by_class": {"recall@1": 0.98, "note": "macro"}}
+    ),
     release=GONE,
 )
 
@@ -72,10 +92,10 @@ FAILED = replace(
     ending=Ending.FAILED,
     reason="The job exited with 7 on the machine.",
     exit_code=7,
-    title="digits-sgd fail",
-    nodes=(NodeEnd(rank=0, exit_code=7),),
-    files=(FetchedFile(path="outputs/before_the_failure.txt", bytes=27),),
-    metrics={},
+    work=replace(SUCCEEDED.work, title="digits-sgd fail"),
+    machines=replace(SUCCEEDED.machines, nodes=(NodeEnd(rank=0, exit_code=7),)),
+    files=replace(SUCCEEDED.files, fetched=(FetchedFile(path="outputs/before_the_failure.txt", bytes=27),)),
+    measurements=replace(SUCCEEDED.measurements, metrics={}),
     advice="Read the job's last lines above: the failure is its own, not the machine's.",
 )
 
@@ -83,39 +103,40 @@ NO_CAPACITY = Outcome(
     ending=Ending.NEVER_STARTED,
     reason="No place asked for has an L4:1 now.",
     exit_code=75,
-    title="nanogpt train",
-    cluster="cvl-77ab01-nanogpt",
-    attempts=(
-        Attempt(
-            cloud="aws",
-            region="us-east-1",
-            zone="us-east-1a",
-            instance_type="g6.xlarge",
-            spot=True,
-            hourly_usd=0.2415,
-            error="InsufficientInstanceCapacity",
-        ),
-        Attempt(
-            cloud="aws",
-            region="us-east-1",
-            zone="us-east-1b",
-            instance_type="g6.xlarge",
-            spot=True,
-            hourly_usd=0.2415,
-            error="InsufficientInstanceCapacity",
-        ),
-        Attempt(
-            cloud="gcp",
-            region="us-central1",
-            zone=None,
-            instance_type="g2-standard-4",
-            spot=False,
-            hourly_usd=0.7049,
-            error="Quota 'NVIDIA_L4_GPUS' exceeded. Limit: 0.0",
+    work=WorkIdentity(title="nanogpt train"),
+    machines=MachineResult(
+        cluster="cvl-77ab01-nanogpt",
+        attempts=(
+            Attempt(
+                cloud="aws",
+                region="us-east-1",
+                zone="us-east-1a",
+                instance_type="g6.xlarge",
+                spot=True,
+                hourly_usd=0.2415,
+                error="InsufficientInstanceCapacity",
+            ),
+            Attempt(
+                cloud="aws",
+                region="us-east-1",
+                zone="us-east-1b",
+                instance_type="g6.xlarge",
+                spot=True,
+                hourly_usd=0.2415,
+                error="InsufficientInstanceCapacity",
+            ),
+            Attempt(
+                cloud="gcp",
+                region="us-central1",
+                zone=None,
+                instance_type="g2-standard-4",
+                spot=False,
+                hourly_usd=0.7049,
+                error="Quota 'NVIDIA_L4_GPUS' exceeded. Limit: 0.0",
+            ),
         ),
     ),
-    phases={"staging": 0.3, "provisioning": 31.0, "releasing": 4.0},
-    duration_seconds=35.3,
+    timing=Timing(phases={"staging": 0.3, "provisioning": 31.0, "releasing": 4.0}, duration_seconds=35.3),
     release=Release(
         gone=True,
         at=1_790_000_000.0,
@@ -132,12 +153,15 @@ CANCELLED = replace(
     ending=Ending.CANCELLED,
     reason="Ctrl-C was pressed.",
     exit_code=130,
-    title="digits-sgd slow",
-    phases={"staging": 0.2, "provisioning": 48.0, "running": 21.0, "releasing": 9.0},
-    duration_seconds=78.2,
-    nodes=(NodeEnd(rank=0, exit_code=None),),
-    files=(),
-    metrics={},
+    work=replace(SUCCEEDED.work, title="digits-sgd slow"),
+    timing=replace(
+        SUCCEEDED.timing,
+        phases={"staging": 0.2, "provisioning": 48.0, "running": 21.0, "releasing": 9.0},
+        duration_seconds=78.2,
+    ),
+    machines=replace(SUCCEEDED.machines, nodes=(NodeEnd(rank=0, exit_code=None),)),
+    files=replace(SUCCEEDED.files, fetched=()),
+    measurements=replace(SUCCEEDED.measurements, metrics={}),
 )
 
 NOT_PROVED_GONE = replace(
@@ -145,10 +169,10 @@ NOT_PROVED_GONE = replace(
     ending=Ending.TIMED_OUT,
     reason="The job was still running after 60 minutes.",
     exit_code=79,
-    title="digits-sgd slow",
-    nodes=(NodeEnd(rank=0, exit_code=None, timed_out=True),),
-    files=(),
-    metrics={},
+    work=replace(SUCCEEDED.work, title="digits-sgd slow"),
+    machines=replace(SUCCEEDED.machines, nodes=(NodeEnd(rank=0, exit_code=None, timed_out=True),)),
+    files=replace(SUCCEEDED.files, fetched=()),
+    measurements=replace(SUCCEEDED.measurements, metrics={}),
     release=Release(
         gone=False,
         at=1_790_000_000.0,
@@ -165,23 +189,27 @@ NOT_PROVED_GONE = replace(
 
 SPOT_SAVING = replace(
     SUCCEEDED,
-    title="nanogpt train",
-    launch=replace(
-        ON_AWS, instance_type="g6.xlarge", accelerators={"L4": 1}, spot=True, num_nodes=2, hourly_usd=0.2415
+    work=replace(SUCCEEDED.work, title="nanogpt train"),
+    machines=replace(
+        SUCCEEDED.machines,
+        launch=replace(
+            ON_AWS, instance_type="g6.xlarge", accelerators={"L4": 1}, spot=True, num_nodes=2, hourly_usd=0.2415
+        ),
+        attempts=(
+            replace(NO_CAPACITY.machines.attempts[0]),
+            replace(NO_CAPACITY.machines.attempts[1], error=None),
+        ),
+        nodes=(NodeEnd(rank=0, exit_code=0), NodeEnd(rank=1, exit_code=0)),
     ),
-    attempts=(
-        replace(NO_CAPACITY.attempts[0]),
-        replace(NO_CAPACITY.attempts[1], error=None),
+    timing=replace(
+        SUCCEEDED.timing, duration_seconds=3912.0, phases={"provisioning": 95.0, "running": 3780.0, "releasing": 20.0}
     ),
-    nodes=(NodeEnd(rank=0, exit_code=0), NodeEnd(rank=1, exit_code=0)),
-    duration_seconds=3912.0,
-    phases={"provisioning": 95.0, "running": 3780.0, "releasing": 20.0},
     cost=Cost(hourly_usd=0.483, seconds=3890.0, usd=0.5219, estimated_usd=0.644, on_demand_hourly_usd=1.6096),
 )
 
 ON_SANDBOX = replace(
     SUCCEEDED,
-    launch=replace(ON_AWS, cloud="sandbox"),
+    machines=replace(SUCCEEDED.machines, launch=replace(ON_AWS, cloud="sandbox")),
     cost=Cost(hourly_usd=0.096, seconds=72.1, usd=0.0019227, estimated_usd=0.128, billed=False),
     release=replace(GONE, asked=(replace(GONE.asked[0], provider="sandbox"),)),
     warnings=("--gpus all was left out: a sandbox machine has no GPU.",),
@@ -191,30 +219,33 @@ NOTHING_ASKED = Outcome(
     ending=Ending.NEVER_STARTED,
     reason="The cloud does not know these credentials.",
     exit_code=77,
-    title="digits-sgd train",
-    cluster="cvl-3f9a1c-digits",
-    duration_seconds=0.4,
+    work=WorkIdentity(title="digits-sgd train"),
+    machines=MachineResult(cluster="cvl-3f9a1c-digits"),
+    timing=Timing(duration_seconds=0.4),
     release=Release(gone=True, at=1_790_000_000.0, needed=False),
 )
 
 HOSTILE = replace(
     FAILED,
-    title="`` @everyone </code> [x](javascript:alert(1))",
+    work=replace(FAILED.work, title="`` @everyone </code> [x](javascript:alert(1))"),
     reason="```\n# pwned\n::set-output name=x::y | a | b",
-    files=tuple(
-        FetchedFile(path=path, bytes=1)
-        for path in (
-            "a|b\\|c.txt",
-            "`tick` ``two`` `",
-            "<img src=x onerror=alert(1)>",
-            "#1 GH-1 cvl/ci#2 @torvalds https://example.com www.example.com a@example.com",
-            "\x1b]0;title\x07\x1b[2J\x1b[31mred\x1b[0m\r\nnext",
-            "</details><!-- --><script>",
-            "-" * 400,
-        )
+    files=replace(
+        FAILED.files,
+        fetched=tuple(
+            FetchedFile(path=path, bytes=1)
+            for path in (
+                "a|b\\|c.txt",
+                "`tick` ``two`` `",
+                "<img src=x onerror=alert(1)>",
+                "#1 GH-1 cvl/ci#2 @torvalds https://example.com www.example.com a@example.com",
+                "\x1b]0;title\x07\x1b[2J\x1b[31mred\x1b[0m\r\nnext",
+                "</details><!-- --><script>",
+                "-" * 400,
+            )
+        ),
+        refused=("../../etc/passwd: leads out of the root", "$\\x$ &lt;b&gt; [ref]: http://example.com"),
     ),
-    metrics={"ndcg@10": float("nan"), "<b>": {"|": "```\n</details>"}},
-    refused=("../../etc/passwd: leads out of the root", "$\\x$ &lt;b&gt; [ref]: http://example.com"),
+    measurements=replace(FAILED.measurements, metrics={"ndcg@10": float("nan"), "<b>": {"|": "```\n</details>"}}),
     warnings=("\u202egnp.exe", "##[error]no"),
 )
 

@@ -159,8 +159,8 @@ def test_nothing_is_told_to_the_runner_twice() -> None:
 
 def test_every_string_of_an_outcome_is_cleaned_and_nothing_else_changes() -> None:
     cleaned = hiding("checkpoint", "recall@1").cleaned(SUCCEEDED)
-    assert cleaned.files[0].path == "outputs/***.npz"
-    assert "***" in cleaned.metrics["by_class"]  # type: ignore[operator]
+    assert cleaned.files.fetched[0].path == "outputs/***.npz"
+    assert "***" in cleaned.measurements.metrics["by_class"]  # type: ignore[operator]
     assert cleaned.release == SUCCEEDED.release
     assert cleaned.ending is SUCCEEDED.ending
     assert hiding("not there at all").cleaned(SUCCEEDED) == SUCCEEDED

@@ -85,7 +85,14 @@ def test_no_mixture_of_markup_gets_out_of_its_span() -> None:
     ]
     for _ in range(generated(600)):
         text = "".join(dice.choice(pieces) for _ in range(dice.randint(1, 12)))
-        report = job_summary(replace(SUCCEEDED, reason=text, title=text, files=(FetchedFile(path=text, bytes=1),)))
+        report = job_summary(
+            replace(
+                SUCCEEDED,
+                reason=text,
+                work=replace(SUCCEEDED.work, title=text),
+                files=replace(SUCCEEDED.files, fetched=(FetchedFile(path=text, bytes=1),)),
+            )
+        )
         assert foreign_tags(report) == set(), text
         assert not re.search(r"[@#]", outside_code(report)), text
         assert render(report).count("<td>") == 2 * (render(report).count("<tr>") - 1), text
@@ -93,7 +100,7 @@ def test_no_mixture_of_markup_gets_out_of_its_span() -> None:
 
 def test_a_long_name_is_cut_and_a_long_list_counted() -> None:
     files = tuple(FetchedFile(path="x" * 10_000 + str(number), bytes=1) for number in range(5_000))
-    report = job_summary(replace(SUCCEEDED, files=files))
+    report = job_summary(replace(SUCCEEDED, files=replace(SUCCEEDED.files, fetched=files)))
     assert "and 4950 more" in report
     assert len(report) < 30_000
 

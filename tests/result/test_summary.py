@@ -53,7 +53,9 @@ def test_a_failed_job_keeps_its_own_code_when_a_machine_is_left() -> None:
 
 def test_a_long_list_says_how_many_more_there_are() -> None:
     files = tuple(FetchedFile(path=f"outputs/{number}", bytes=1) for number in range(40))
-    assert any("and 28 more" in line for line in lines(replace(SUCCEEDED, files=files)))
+    assert any(
+        "and 28 more" in line for line in lines(replace(SUCCEEDED, files=replace(SUCCEEDED.files, fetched=files)))
+    )
 
 
 def test_narrow_terminals_get_narrow_lines() -> None:
@@ -77,13 +79,18 @@ def test_json_has_always_the_same_keys_and_only_what_json_knows(outcome: Outcome
 
 ON_TWO_GPUS = replace(
     SUCCEEDED,
-    nodes=(
-        NodeEnd(
-            rank=0,
-            exit_code=0,
-            gpu=GpuUse(gpus=1, memory_mib=15_030, memory_total_mib=23_034, utilization=60, utilization_peak=98),
+    machines=replace(
+        SUCCEEDED.machines,
+        nodes=(
+            NodeEnd(
+                rank=0,
+                exit_code=0,
+                gpu=GpuUse(gpus=1, memory_mib=15_030, memory_total_mib=23_034, utilization=60, utilization_peak=98),
+            ),
+            NodeEnd(
+                rank=1, exit_code=0, gpu=GpuUse(gpus=1, memory_mib=400, memory_total_mib=23_034, driver="550.54.15")
+            ),
         ),
-        NodeEnd(rank=1, exit_code=0, gpu=GpuUse(gpus=1, memory_mib=400, memory_total_mib=23_034, driver="550.54.15")),
     ),
 )
 
@@ -108,7 +115,7 @@ def test_json_of_a_success() -> None:
 
 def test_json_keeps_every_attempt_and_its_error() -> None:
     data = to_json(NO_CAPACITY)
-    assert [tried["error"] for tried in data["attempts"]] == [a.error for a in NO_CAPACITY.attempts]  # type: ignore[attr-defined]
+    assert [tried["error"] for tried in data["attempts"]] == [a.error for a in NO_CAPACITY.machines.attempts]  # type: ignore[attr-defined]
 
 
 def test_json_says_what_is_proved_gone() -> None:

@@ -52,7 +52,6 @@ LARGE_VALUES = {
     "StepState": 15,
     "RunState": 21,
     "GitHubContext": 13,
-    "Outcome": 23,
     "Work": 22,
     "TaskFile": 15,
     "Leg": 24,

@@ -9,7 +9,17 @@ from pathlib import Path
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.run import trials
 from cvl_ci.commands.run.state import RunState
-from cvl_ci.model.outcome import Attempt, Cost, Outcome, Phase
+from cvl_ci.model.outcome import (
+    Attempt,
+    Cost,
+    FileResult,
+    MachineResult,
+    Measurements,
+    Outcome,
+    Phase,
+    Timing,
+    WorkIdentity,
+)
 from cvl_ci.model.plan import Location
 from cvl_ci.result import verdict
 from cvl_ci.result.benchmark import files as metric_files
@@ -53,23 +63,26 @@ def outcome(state: RunState) -> Outcome:
         reason=judgement.reason,
         exit_code=judgement.exit_code,
         advice=judgement.advice,
-        title=state.plan.title,
-        cluster=state.owner.name,
-        launch=state.launch,
-        attempts=tuple(state.attempts),
-        nodes=state.job.nodes if state.job else (),
-        phases=dict(state.phases),
-        duration_seconds=state.tools.clock.monotonic() - state.started,
+        work=WorkIdentity(
+            title=state.plan.title,
+            example=state.plan.work.example or "",
+            preset=state.plan.work.preset or "",
+            image=state.plan.work.image or "",
+        ),
+        machines=MachineResult(
+            cluster=state.owner.name,
+            launch=state.launch,
+            attempts=tuple(state.attempts),
+            nodes=state.job.nodes if state.job else (),
+        ),
+        timing=Timing(phases=dict(state.phases), duration_seconds=state.tools.clock.monotonic() - state.started),
         cost=_cost(state),
-        files=state.fetched.files,
-        refused=state.fetched.refused,
-        outputs_directory=str(state.outputs) if state.fetched.files else "",
-        metrics=measured.metrics,
-        samples=measured.samples,
-        beside=pairing,
-        example=state.plan.work.example or "",
-        preset=state.plan.work.preset or "",
-        image=state.plan.work.image or "",
+        files=FileResult(
+            fetched=state.fetched.files,
+            refused=state.fetched.refused,
+            directory=str(state.outputs) if state.fetched.files else "",
+        ),
+        measurements=Measurements(metrics=measured.metrics, samples=measured.samples, comparison=pairing),
         release=state.release,
         warnings=tuple(warnings),
     )
