@@ -52,6 +52,7 @@ def cvl_ci(*words: str, cwd: Path = ROOT, home: Path | None = None, **more: str)
         ["plan", "digits_sgd", "train"],
         ["matrix", "--clouds", "aws"],
         ["report", "--help"],
+        ["prices", "H100:8"],
     ],
     ids=" ".join,
 )
@@ -83,6 +84,10 @@ WRONG = {
         ["drill", "--cloud", "aws,gcp", "--phase", "setup", "--kill", "SIGTERM"],
         ["--cloud", "aws,gcp", "not one cloud"],
     ),
+    "unknown gpu of prices": (["prices", "H1OO"], ["H1OO", "Did you mean H100?"]),
+    "no gpu of prices": (["prices"], ["GPU", "is missing"]),
+    "a count without a price": (["prices", "T4:7"], ["T4:7", "has no price", "1 × T4 on"]),
+    "catalogue of an unknown cloud": (["prices", "update", "asw"], ["asw", "aws"]),
     "unknown flag": (["run", "digits_sgd", "train", "--gpux", "L4"], ["--gpux", "--gpu"]),
 }
 

@@ -71,6 +71,7 @@ def check(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
 
     checks = wiring.cloud_access(environ, parsed.clouds)
     console.say(credentials.as_text(checks, width=shutil.get_terminal_size((120, 24)).columns))
+    console.say("", *credentials.catalogue(checks, wiring.prices(environ)))
     return credentials.exit_code(checks, named=bool(parsed.clouds))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
-from cvl_ci.cli import lookups
+from cvl_ci.cli import lookups, money
 from cvl_ci.cli.stopping import Stopping
 from cvl_ci.errors import CvlError, InputProblem, RequestError, cancelled
 from cvl_ci.inputs import arguments, command_line, verb_options
@@ -289,6 +289,7 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Console], i
     "status": lookups.status,
     "logs": lookups.logs,
     "check": lookups.check,
+    "prices": money.prices,
     "completion": lookups.completion,
     "schema": lookups.schema,
     "reap": _reap,

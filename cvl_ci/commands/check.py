@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from cvl_ci.errors import CredentialsError, InputProblem, RequestError
 from cvl_ci.inputs.suggest import near
 from cvl_ci.model.access import CloudAccess
+from cvl_ci.ports import Prices
 
 HEAD = ("cloud", "runs", "what is there", "what is missing", "what it would take")
 NARROWEST = 16
@@ -31,6 +32,17 @@ def exit_code(accesses: Sequence[CloudAccess], *, named: bool) -> int:
     """Return the exit code. All named clouds must be usable; without a name, one usable cloud is enough."""
     usable = [access.usable for access in accesses]
     return 0 if (all(usable) if named else any(usable)) else CredentialsError.exit_code
+
+
+def catalogue(accesses: Sequence[CloudAccess], prices: Prices) -> list[str]:
+    """Return the source and the day of the prices, and a warning where they are old."""
+    clouds = [access.cloud for access in accesses]
+    dated = prices.date_of(clouds)
+    warning = prices.age_warning([access.cloud for access in accesses if access.usable])
+    return [
+        f"Prices: {dated}." if dated else "Prices: none are known for these clouds.",
+        *([warning] if warning else []),
+    ]
 
 
 def as_text(accesses: Sequence[CloudAccess], *, width: int) -> str:

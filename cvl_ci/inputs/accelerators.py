@@ -11,6 +11,9 @@ from cvl_ci.inputs.suggest import near
 _MEMORY = re.compile(r"\d+[gmt]b\+?")
 """SkyPilot's `accelerators: 80GB+`: sky/resources.py, _parse_accelerators_from_str."""
 
+_ALIKE = str.maketrans("oil", "011")
+"""Letters that people type for digits: `H1OO`, `AlOG`."""
+
 NONE_WORDS = ("none", "no", "0", "cpu")
 _CHEAPEST = re.compile(r"\s*any\s*(?::|$)", re.IGNORECASE)
 """`any:H100,L4` means `{H100, L4}`, without braces that a shell might expand."""
@@ -71,6 +74,9 @@ def _spelled(name: str, by_lower: Mapping[str, str]) -> str:
 
 def _near(name: str, names: Collection[str]) -> tuple[str, ...]:
     """Without what follows its first dash, alike letters, the same beginning: `A100-40GB` is most likely A100."""
+    alike = {word.lower().translate(_ALIKE): word for word in names}
+    if digits := alike.get(name.lower().translate(_ALIKE)):
+        return (digits,)
     head = name.lower().partition("-")[0]
     starts = sorted((word for word in names if word.lower().startswith(name.lower()[:3])), key=len)
     candidates = dict.fromkeys([*(word for word in names if word.lower() == head), *near(name, names), *starts])

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 WORDS = {"down": "names", "check": "clouds", "logs": "names", "completion": "shells", "schema": "files"}
 """The option that gets a verb's words, from any part of the line."""
 
+WITH_JSON = ("prices",)
+"""The verbs with a table of options whose answer programs may have as JSON."""
+
 SCHEMA_FILES = ("example.yaml", "cvl-ci.yml")
 """The files with a schema: commands/schema.py has it."""
 
@@ -88,9 +91,13 @@ def _add_tabled(verbs: Verbs) -> None:
         "report": "make a summary, a comment and a page of the legs of a run",
         "history": "keep runs as lines in a branch, and read them back",
         "drill": "kill a real run on purpose, and show what ends its machine, and how soon",
+        "prices": "list every offer for a GPU, the cheapest first; `update` fetches the catalogue",
     }
     for verb, text in help_texts.items():
-        verb_options.add_arguments(verbs.add_parser(verb, help=text), table.verb_options(verb))
+        parser = verbs.add_parser(verb, help=text)
+        verb_options.add_arguments(parser, table.verb_options(verb))
+        if verb in WITH_JSON:
+            parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def _add_endings(verbs: Verbs) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from cvl_ci.inputs.drill_inputs import DRILL_GROUPS, one_place
 from cvl_ci.inputs.matrix_inputs import MATRIX_GROUPS
 from cvl_ci.inputs.option import EntryPoint, InputOption, options_of
+from cvl_ci.inputs.price_inputs import PRICE_GROUPS
 from cvl_ci.inputs.run_inputs import RUN_GROUPS
 from cvl_ci.inputs.step_inputs import STEP_GROUPS
 
@@ -15,7 +16,8 @@ RUN_OPTIONS = options_of(*RUN_GROUPS)
 STEP_OPTIONS = options_of(*STEP_GROUPS)
 MATRIX_OPTIONS = options_of(*MATRIX_GROUPS)
 DRILL_OPTIONS = options_of(*DRILL_GROUPS)
-OPTIONS = (*RUN_OPTIONS, *STEP_OPTIONS, *MATRIX_OPTIONS, *DRILL_OPTIONS)
+PRICE_OPTIONS = options_of(*PRICE_GROUPS)
+OPTIONS = (*RUN_OPTIONS, *STEP_OPTIONS, *MATRIX_OPTIONS, *DRILL_OPTIONS, *PRICE_OPTIONS)
 
 BY_NAME: Mapping[str, InputOption] = {option.name: option for option in OPTIONS}
 RUN_BY_NAME: Mapping[str, InputOption] = {option.name: option for option in RUN_OPTIONS}
@@ -25,11 +27,23 @@ _DRILL_CLOUD = replace(
 )
 """A drill has exactly one place."""
 
+_PRICES_OF_RUN = (
+    replace(BY_NAME["cloud"], help="Only these clouds: cloud[/region[/zone]].", default="all"),
+    replace(
+        BY_NAME["spot"],
+        help="`true`: spot machines only. `false`: on-demand machines only.",
+        default="both",
+    ),
+)
+"""Inputs of a run that narrow the table of prices."""
+
 
 def verb_options(verb: str, entry_point: EntryPoint = EntryPoint.CLI) -> tuple[InputOption, ...]:
     """Return what a verb takes at an entry point, its own options first."""
-    own = (*MATRIX_OPTIONS, *DRILL_OPTIONS, *STEP_OPTIONS, *RUN_OPTIONS)
+    own = (*MATRIX_OPTIONS, *DRILL_OPTIONS, *PRICE_OPTIONS, *STEP_OPTIONS, *RUN_OPTIONS)
     options = tuple(option for option in own if option.is_taken_by(verb, entry_point))
+    if verb == "prices":
+        return (*options, *_PRICES_OF_RUN)
     return (_DRILL_CLOUD, *options) if verb == "drill" else options
 
 

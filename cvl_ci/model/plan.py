@@ -317,14 +317,20 @@ class RunPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """One machine that fits, and its price. `hourly_usd` is for one node."""
+    """One machine that fits, and its price. `hourly_usd` is for one node.
+
+    `most_usd`: the price in the most expensive zone; 0: as `hourly_usd`. `doubted_usd`: the catalogue's own price,
+    which is too far from that of the same GPU elsewhere; `hourly_usd` is then the usual price.
+    """
 
     cloud: str
     region: str
     instance_type: str
-    accelerators: Mapping[str, int]
+    accelerators: Mapping[str, float]
     spot: bool
     hourly_usd: float
+    most_usd: float = 0.0
+    doubted_usd: float | None = None
     vcpus: float = 0.0
     memory_gib: float = 0.0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from cvl_ci.model.plan import Location, Offer, ResourceRequest, Spot
@@ -13,6 +13,12 @@ class Prices(Protocol):
 
     @property
     def date(self) -> str: ...
+
+    def date_of(self, clouds: Collection[str]) -> str:
+        """Return the source and the day of the prices of these clouds, as far as they are known."""
+
+    def age_warning(self, clouds: Collection[str]) -> str:
+        """Return why the prices of these clouds may be out of date, or an empty text."""
 
     def offers(self, needs: ResourceRequest, *, places: Sequence[Location], spot: Spot) -> Sequence[Offer]:
         """Return suitable machines in the order of `places`, the cheapest first within each place or without places."""

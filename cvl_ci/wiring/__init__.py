@@ -18,7 +18,15 @@ if TYPE_CHECKING:
         require_credentials,
         set_up,
     )
-    from cvl_ci.wiring.clouds import THROUGH_SERVER, OpenClouds, machine_types, on_sandbox, prices, sandbox_was_left
+    from cvl_ci.wiring.clouds import (
+        THROUGH_SERVER,
+        OpenClouds,
+        machine_types,
+        on_sandbox,
+        prices,
+        sandbox_was_left,
+        skypilot_catalogue,
+    )
     from cvl_ci.wiring.directories import (
         environment,
         handover_left,
@@ -56,6 +64,7 @@ __all__ = [
     "sandbox_directory",
     "sandbox_was_left",
     "set_up",
+    "skypilot_catalogue",
     "status",
 ]
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from cvl_ci.clouds.catalogue import sources
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.engine import server_inventory as served
 from cvl_ci.engine.skypilot import SkyPilotEngine
-from cvl_ci.errors import EngineError
+from cvl_ci.errors import EngineError, InputProblem, RequestError
 from cvl_ci.inputs.action_variables import variable
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.lease_name import LABEL_KEPT
@@ -156,9 +157,31 @@ def on_sandbox(inputs: Inputs) -> Inputs:
 
 
 def prices(environ: Mapping[str, str]) -> CataloguePrices:
-    """Return our own prices, or those of SkyPilot's catalogue on this computer if the user has chosen it."""
-    folder = environ.get("CVL_CI_CATALOGUE")
-    return CataloguePrices(skypilot_catalogue=Path(folder)) if folder else CataloguePrices()
+    """Return the prices of the newest catalogue on this computer, or of the one folder that the user named.
+
+    Raise RequestError if that folder is not there, or if the number of days is not one.
+    """
+    named = environ.get("CVL_CI_CATALOGUE")
+    folders = (
+        [sources.existing(Path(named), name="CVL_CI_CATALOGUE")]
+        if named
+        else [skypilot_catalogue(environ), sources.IMAGE_FOLDER]
+    )
+    return CataloguePrices(*folders, oldest_days=_oldest_days(environ))
+
+
+def skypilot_catalogue(environ: Mapping[str, str]) -> Path:
+    """Return the folder in which SkyPilot keeps its catalogue (sky/catalog/common.py, 0.14.1)."""
+    return Path(environ.get("SKY_RUNTIME_DIR") or environ.get("HOME") or "/root") / ".sky/catalogs/v8"
+
+
+def _oldest_days(environ: Mapping[str, str]) -> int:
+    text = environ.get("CVL_CI_PRICE_DAYS", "")
+    if not text:
+        return sources.OLDEST_DAYS
+    if not text.isdecimal():
+        raise RequestError([InputProblem(field="CVL_CI_PRICE_DAYS", value=text, problem="is not a number of days")])
+    return int(text)
 
 
 def machine_types() -> tuple[MachineType, ...]:
@@ -169,7 +192,7 @@ def machine_types() -> tuple[MachineType, ...]:
             vcpus=row.vcpus,
             memory_gib=row.memory_gib,
             accelerator=row.accelerator,
-            accelerator_count=row.count,
+            accelerator_count=int(row.count),
             accelerator_memory_gib=row.accelerator_memory_gib,
             hourly_usd=row.price,
             spot_hourly_usd=row.spot,

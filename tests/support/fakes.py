@@ -4,7 +4,7 @@ tests/e2e holds the real engine and the emulated AWS to the same behaviour."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -364,6 +364,12 @@ class FakePage:
 
 class FakePrices:
     date = "a Tuesday"
+
+    def date_of(self, _clouds: Collection[str]) -> str:
+        return self.date
+
+    def age_warning(self, _clouds: Collection[str]) -> str:
+        return ""
 
     def offers(self, needs: ResourceRequest, *, places: Sequence[Location], spot: Spot) -> Sequence[Offer]:
         return [

@@ -1,4 +1,4 @@
-"""The prices of machines: our own table with its sources, or SkyPilot's catalogue if it exists. No network, no SDK.
+"""The prices of machines: SkyPilot's catalogue where it lies, or our own table with its sources. No network, no SDK.
 
 prices.csv is transcribed from skypilot-org/skypilot-catalog; each row names its commit. The commits are of different,
 unknown days: good for an estimate, not for a comparison of clouds on one day.
@@ -7,17 +7,20 @@ unknown days: good for an estimate, not for a comparison of clouds on one day.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import date, datetime, timezone
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
-from cvl_ci.clouds.catalogue import names, sky_files
+from cvl_ci.clouds.catalogue import believed, names, selection, sky_files, sources
+from cvl_ci.clouds.catalogue.machine_row import MachineRow, from_table
+from cvl_ci.clouds.catalogue.selection import LEAST_CPUS
+from cvl_ci.clouds.catalogue.sky_files import Query
 from cvl_ci.model.plan import SANDBOX, Location, Offer, ResourceRequest, Spot
 
-LEAST_CPUS = 2.0
-"""The least CPUs of a machine without GPU, if the task names no number."""
+__all__ = ["LEAST_CPUS", "CataloguePrices", "MachineRow"]
 
 # Verbatim, but wrong: the cheapest in the list, and no user could rent them at that price.
 _DISTRUSTED = {
@@ -32,38 +35,32 @@ _DISTRUSTED_SPOT = {
 _ONE_PRICE_EVERYWHERE = {"lambda"}  # its catalogue repeats each price for each region
 
 
-@dataclass(frozen=True, kw_only=True)
-class MachineRow:
-    """One machine type in one region. Prices in dollars an hour; None: not on sale in this way."""
-
-    cloud: str
-    name: str
-    vcpus: float
-    memory_gib: float
-    accelerator: str | None
-    count: int
-    accelerator_memory_gib: float
-    price: float | None
-    spot: float | None
-    region: str
-
-
 class CataloguePrices:
-    """The catalogue. `skypilot_catalogue`: a directory like `~/.sky/catalogs/v8`, whose clouds use its prices."""
+    """The catalogue.
 
-    def __init__(self, *, skypilot_catalogue: Path | None = None) -> None:
-        self._skypilot = skypilot_catalogue
-        self._rows: dict[str, Sequence[MachineRow]] = {}
-        self._dates: dict[str, str] = {}
+    `folders`: folders like `~/.sky/catalogs/v8`. A cloud that none of them has gets the prices of our own table.
+    `today`, `oldest_days`: prices of an older day get a warning.
+    """
+
+    def __init__(self, *folders: Path, oldest_days: int = sources.OLDEST_DAYS, today: date | None = None) -> None:
+        self._folders = folders
+        self._oldest_days = oldest_days
+        self._today = today or datetime.now(tz=timezone.utc).date()
+        self._rows: dict[tuple[str, Query], Sequence[MachineRow]] = {}
+        self._sources: dict[str, sources.Source] = {}
 
     @property
     def date(self) -> str:
-        """Return the source and the date of the prices, as far as they are known."""
-        fresh = {cloud: date for cloud in self.clouds() if (date := self._fresh_date(cloud))}
-        baked = ", ".join(f"{cloud} {commit[:7]}" for cloud, commit in self._commits.items() if cloud not in fresh)
-        parts = [f"SkyPilot's catalogue as of {max(fresh.values())} ({', '.join(fresh)})"] if fresh else []
-        parts += [f"SkyPilot's catalogue at undated commits ({baked})"] if baked else []
-        return "; ".join(parts)
+        """Return the source and the day of all prices, as far as they are known."""
+        return self.date_of(self.clouds())
+
+    def date_of(self, clouds: Collection[str]) -> str:
+        return sources.in_words(self._sources_of(clouds))
+
+    def age_warning(self, clouds: Collection[str]) -> str:
+        """Return why the prices of these clouds may be out of date, or an empty text."""
+        billed = [cloud for cloud in clouds if cloud != SANDBOX]
+        return sources.age_warning(self._sources_of(billed), today=self._today, oldest_days=self._oldest_days)
 
     def offers(self, needs: ResourceRequest, *, places: Sequence[Location], spot: Spot) -> Sequence[Offer]:
         if needs.alternatives:
@@ -98,55 +95,79 @@ class CataloguePrices:
         return names.ACCELERATORS
 
     def clouds(self) -> Sequence[str]:
-        return tuple(self._baked)
+        return tuple(self._table)
 
     def regions(self, cloud: str) -> Sequence[str]:
         """Return all regions, or none where they are unknown."""
         return names.REGIONS.get(cloud, ())
 
-    def machine_rows(self, cloud: str = SANDBOX) -> Sequence[MachineRow]:
-        """Return the machines of a cloud with a known price. The sandbox has those of AWS in its two regions."""
-        if cloud not in self._rows:
-            self._rows[cloud] = tuple(self._read(cloud))
-        return self._rows[cloud]
+    def machine_rows(self) -> Sequence[MachineRow]:
+        """Return the machines of the sandbox: those of AWS in its two regions, from our own table."""
+        regions = self.regions(SANDBOX)
+        return [replace(row, cloud=SANDBOX) for row in self._own("aws") if row.region in regions]
 
     def _at(self, place: Location | None, needs: ResourceRequest, *, on_spot: bool) -> Iterator[Offer]:
         # "any" does not include the sandbox: only its own name selects it.
         for cloud in [place.cloud] if place else self.clouds():
-            rows: Iterable[MachineRow] = self.machine_rows(cloud)
+            rows: Iterable[MachineRow] = self._read(cloud, _query(needs))
             if place and place.region and cloud in _ONE_PRICE_EVERYWHERE:
                 rows = [replace(row, region=place.region) for row in rows]
-            for row in rows:
-                price = row.spot if on_spot else row.price
-                if price is not None and _does(row, needs) and (not place or place.region in (None, row.region)):
-                    yield _offer(row, price, on_spot=on_spot)
+            for row in selection.eligible(rows, needs, cloud=cloud, place=place):
+                price = row.at(on_spot=on_spot)
+                if price is not None:
+                    yield row.offer(price, on_spot=on_spot)
 
-    def _read(self, cloud: str) -> Iterable[MachineRow]:
+    def _read(self, cloud: str, query: Query) -> Sequence[MachineRow]:
+        """Return the rows of a cloud, with the usual price where the own one is not believed."""
         if cloud == SANDBOX:
-            regions = self.regions(SANDBOX)
-            return [replace(row, cloud=SANDBOX) for row in self.machine_rows("aws") if row.region in regions]
-        if self._skypilot and self._fresh_date(cloud):
-            return [_row({**row, "cloud": cloud}) for row in sky_files.rows(self._skypilot, cloud)]
-        return [_trusted(_row(row)) for row in self._baked.get(cloud, ()) if _key(row) not in _DISTRUSTED]
+            return self.machine_rows()
+        rows = self._unchecked(cloud, query)
+        gpus = query.accelerators or frozenset(row.accelerator for row in rows if row.accelerator)
+        compared = Query(accelerators=gpus)
+        usual = believed.usual_prices(row for one in self.clouds() for row in self._unchecked(one, compared))
+        return [believed.checked(row, usual) for row in rows]
 
-    def _fresh_date(self, cloud: str) -> str | None:
-        if self._skypilot is None:
-            return None
-        if cloud not in self._dates:
-            self._dates[cloud] = sky_files.date(self._skypilot, cloud) or ""
-        return self._dates[cloud] or None
+    def _unchecked(self, cloud: str, query: Query) -> Sequence[MachineRow]:
+        key = cloud, query
+        if key not in self._rows:
+            folder = self._source(cloud).folder
+            self._rows[key] = tuple(sky_files.rows(folder, cloud, query) if folder else self._own(cloud))
+        return self._rows[key]
+
+    def _own(self, cloud: str) -> Sequence[MachineRow]:
+        return self._table.get(cloud, ())
+
+    def _source(self, cloud: str) -> sources.Source:
+        if cloud not in self._sources:
+            one = sources.source(cloud, self._folders)
+            self._sources[cloud] = one if one.folder else replace(one, commit=self._commits.get(cloud, ""))
+        return self._sources[cloud]
+
+    def _sources_of(self, clouds: Collection[str]) -> list[sources.Source]:
+        real = dict.fromkeys("aws" if cloud == SANDBOX else cloud for cloud in clouds)
+        return [self._source(cloud) for cloud in real if cloud in self._table]
 
     @cached_property
-    def _baked(self) -> Mapping[str, Sequence[Mapping[str, str]]]:
+    def _texts(self) -> Sequence[Mapping[str, str]]:
         text = resources.files("cvl_ci.clouds.catalogue").joinpath("prices.csv").read_text(encoding="utf-8")
-        by_cloud: dict[str, list[Mapping[str, str]]] = {}
-        for row in csv.DictReader(text.splitlines()):
-            by_cloud.setdefault(row["cloud"], []).append(row)
+        return tuple(csv.DictReader(text.splitlines()))
+
+    @cached_property
+    def _table(self) -> Mapping[str, Sequence[MachineRow]]:
+        by_cloud: dict[str, list[MachineRow]] = {}
+        for text in self._texts:
+            row = from_table(text)
+            if (row.cloud, row.name, row.region) not in _DISTRUSTED:
+                by_cloud.setdefault(row.cloud, []).append(_trusted(row))
         return by_cloud
 
     @cached_property
     def _commits(self) -> Mapping[str, str]:
-        return {cloud: rows[0]["catalog_commit"] for cloud, rows in self._baked.items()}
+        return {text["cloud"]: text["catalog_commit"] for text in reversed(self._texts)}
+
+
+def _query(needs: ResourceRequest) -> Query:
+    return Query(accelerators=frozenset(needs.accelerators), instance_type=needs.instance_type)
 
 
 def _unique(offers: Iterable[Offer]) -> Sequence[Offer]:
@@ -156,56 +177,5 @@ def _unique(offers: Iterable[Offer]) -> Sequence[Offer]:
     return tuple(unique.values())
 
 
-def _row(text: Mapping[str, str]) -> MachineRow:
-    accelerator = text["accelerator"] or None
-    return MachineRow(
-        cloud=text["cloud"],
-        name=text["instance_type"],
-        vcpus=float(text["vcpus"]),
-        memory_gib=float(text["memory_gib"]),
-        accelerator=accelerator,
-        count=int(float(text["accelerator_count"] or 0)),
-        accelerator_memory_gib=float(names.MEMORY_GB.get(accelerator or "", 0)),
-        price=float(text["price_usd_per_hour"]) if text["price_usd_per_hour"] else None,
-        spot=float(text["spot_usd_per_hour"]) if text["spot_usd_per_hour"] else None,
-        region=text["region"],
-    )
-
-
-def _key(text: Mapping[str, str]) -> tuple[str, str, str]:
-    return text["cloud"], text["instance_type"], text["region"]
-
-
 def _trusted(row: MachineRow) -> MachineRow:
-    return replace(row, spot=None) if (row.cloud, row.name, row.region) in _DISTRUSTED_SPOT else row
-
-
-def _does(row: MachineRow, needs: ResourceRequest) -> bool:
-    if needs.instance_type:
-        return row.name == needs.instance_type
-    if needs.accelerators:
-        if needs.accelerators.get(row.accelerator or "") != row.count:
-            return False
-    elif row.accelerator:
-        return False
-    if "cpus" in needs.exact and row.vcpus != needs.cpus:
-        return False
-    if "memory_gib" in needs.exact and row.memory_gib != needs.memory_gib:
-        return False
-    if row.memory_gib < (needs.memory_per_vcpu or 0.0) * row.vcpus:
-        return False
-    least = needs.cpus or (0.0 if needs.accelerators else LEAST_CPUS)
-    return row.vcpus >= least and row.memory_gib >= (needs.memory_gib or 0.0)
-
-
-def _offer(row: MachineRow, price: float, *, on_spot: bool) -> Offer:
-    return Offer(
-        cloud=row.cloud,
-        region=row.region,
-        instance_type=row.name,
-        accelerators={row.accelerator: row.count} if row.accelerator else {},
-        spot=on_spot,
-        hourly_usd=price,
-        vcpus=row.vcpus,
-        memory_gib=row.memory_gib,
-    )
+    return replace(row, spot=None, spot_most=None) if (row.cloud, row.name, row.region) in _DISTRUSTED_SPOT else row

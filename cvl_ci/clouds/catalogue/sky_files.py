@@ -1,62 +1,131 @@
-"""SkyPilot's catalogue files, if it has fetched them, in the columns of our own table. Files only, no SDK."""
+"""SkyPilot's catalogue files, such as those in ~/.sky/catalogs/v8, as rows. Files only, no SDK.
+
+A file has up to 60,000 lines. A line without any of the words of the query is skipped before it is parsed.
+"""
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-# GCP's file prices hosts and accelerators separately. SkyPilot's code, not its data, pairs them.
-_UNREADABLE = {"gcp"}
+from cvl_ci.clouds.catalogue import gcp_machines
+from cvl_ci.clouds.catalogue.machine_row import MachineRow
+
 # Of machines without GPU SkyPilot chooses only these families by itself (sky/catalog/{aws,azure}_catalog.py, 0.14.1).
-_WITHOUT_GPU = {"aws": re.compile(r"[mcr]6i\."), "azure": re.compile(r"Standard_[DE]\d+s_v5")}
+_FAMILIES: Mapping[str, re.Pattern[str]] = {
+    "aws": re.compile(r"(?:[mcr]6id?|[mcr]7i)\."),
+    "azure": re.compile(r"Standard_(?:[DE]\d+s_v5|F\d+s_v2)$"),
+    "gcp": re.compile("|".join(map(re.escape, gcp_machines.FAMILIES))),
+}
+_USUAL_ZONE = re.compile(r"[a-z]+\d+-az\d+|[a-z]+(?:-[a-z]+)+-\d+[a-z]")
+"""The id or the name of an Availability Zone of AWS. Local and Wavelength Zones have a part more, such as a city."""
+
+_COLUMNS = ("InstanceType", "AcceleratorName", "AcceleratorCount", "vCPUs", "MemoryGiB", "Price", "SpotPrice")
 
 
-def date(directory: Path, cloud: str) -> str | None:
-    """Return the day on which SkyPilot fetched the prices, or None without readable ones."""
-    file = _file(directory, cloud)
-    if cloud in _UNREADABLE or not file.is_file():
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """The machines to read: with one of these GPUs, of one type, or without GPU."""
+
+    accelerators: frozenset[str] = frozenset()
+    instance_type: str | None = None
+
+    @property
+    def words(self) -> Sequence[str]:
+        """Return the words of which a line must have one; none for machines without GPU."""
+        return (self.instance_type,) if self.instance_type else tuple(sorted(self.accelerators))
+
+
+def path(directory: Path, cloud: str) -> Path:
+    return directory / cloud / "vms.csv"
+
+
+def rows(directory: Path, cloud: str, query: Query) -> Iterable[MachineRow]:
+    """Return one row a type and region, with the cheapest spot price of its zones, as SkyPilot would choose."""
+    if cloud == "gcp":
+        return _gcp_rows(path(directory, cloud), query)
+    return _merged(row for row in _read(path(directory, cloud), cloud, query.words) if _is_match(row, query, cloud))
+
+
+def _gcp_rows(file: Path, query: Query) -> Iterable[MachineRow]:
+    accelerators = set(query.accelerators)
+    if query.instance_type:
+        named = gcp_machines.gpu_of(query.instance_type)
+        accelerators = {named} if named else set()
+    if not accelerators:
+        return _merged(row for row in _read(file, "gcp", query.words) if _is_match(row, query, "gcp"))
+    hosts_of = tuple(host for name in accelerators for host in gcp_machines.hosts_of(name))
+    read = list(_read(file, "gcp", (*accelerators, *hosts_of)))
+    hosts = _merged(row for row in read if row.name.startswith(hosts_of) and not row.accelerator)
+    gpus = _merged(row for row in read if row.accelerator in accelerators and not row.name)
+    paired = gcp_machines.paired(hosts, gpus)
+    return [row for row in paired if query.instance_type in (None, row.name)]
+
+
+def _is_match(row: MachineRow, query: Query, cloud: str) -> bool:
+    if not row.name or not row.vcpus:
+        return False
+    if query.instance_type:
+        return row.name == query.instance_type
+    if query.accelerators:
+        return row.accelerator in query.accelerators
+    family = _FAMILIES.get(cloud)
+    return not row.accelerator and (family is None or bool(family.match(row.name)))
+
+
+def _read(file: Path, cloud: str, words: Sequence[str]) -> Iterator[MachineRow]:
+    """Yield each line as a row. A line with a number that cannot be read is left out."""
+    with file.open(encoding="utf-8", errors="replace", newline="") as lines:
+        header = next(csv.reader(lines), [])
+        if not {"InstanceType", "Price", "Region"} <= set(header):
+            return
+        for cells in csv.reader(line for line in lines if not words or any(word in line for word in words)):
+            row = _parsed(dict(zip(header, cells, strict=False)), cloud)
+            if row is not None:
+                yield row
+
+
+def _parsed(cells: Mapping[str, str], cloud: str) -> MachineRow | None:
+    try:
+        name, accelerator, count, vcpus, memory, price, spot = (cells.get(column, "") for column in _COLUMNS)
+        spot_usd = float(spot) if spot else None
+        zone = cells.get("AvailabilityZone", "")
+        return MachineRow(
+            cloud=cloud,
+            name=name,
+            vcpus=float(vcpus or 0),
+            memory_gib=float(memory or 0),
+            accelerator=accelerator or None,
+            count=float(count or 0) if accelerator else 0.0,
+            price=float(price) if price else None,
+            spot=spot_usd,
+            spot_most=spot_usd,
+            region=cells.get("Region", ""),
+            zone=zone if cloud == "aws" and zone and not _USUAL_ZONE.fullmatch(zone) else None,
+        )
+    except ValueError:
         return None
-    return datetime.fromtimestamp(file.stat().st_mtime, tz=timezone.utc).strftime("%Y-%m-%d")
 
 
-def rows(directory: Path, cloud: str) -> Iterable[Mapping[str, str]]:
-    """Yield one row a type and region, with the cheapest spot price of its zones, as SkyPilot would choose."""
-    by_key: dict[tuple[str, str], dict[str, str]] = {}
-    with _file(directory, cloud).open(encoding="utf-8", newline="") as file:
-        for line in csv.DictReader(file):
-            if not line.get("InstanceType") or not line.get("vCPUs") or not line.get("MemoryGiB"):
-                continue
-            count = float(line.get("AcceleratorCount") or 0)
-            if count != int(count):
-                continue  # a slice of a GPU: no request can name one
-            if not count and cloud in _WITHOUT_GPU and not _WITHOUT_GPU[cloud].match(line["InstanceType"]):
-                continue
-            key = line["InstanceType"], line["Region"]
-            cheapest = by_key.setdefault(key, _translated(line))
-            for own_column, sky_column in (("price_usd_per_hour", "Price"), ("spot_usd_per_hour", "SpotPrice")):
-                cheapest[own_column] = _lower(cheapest[own_column], line.get(sky_column) or "")
+def _merged(read: Iterable[MachineRow]) -> Iterable[MachineRow]:
+    by_key: dict[tuple[str, str | None, float, str, str | None], MachineRow] = {}
+    for row in read:
+        key = row.name, row.accelerator, row.count, row.region, row.zone
+        row_before = by_key.get(key)
+        if row_before is None:
+            by_key[key] = row
+        elif (row.price, row.spot) != (row_before.price, row_before.spot) or row.spot_most != row_before.spot_most:
+            by_key[key] = replace(
+                row_before,
+                price=_of(min, row_before.price, row.price),
+                spot=_of(min, row_before.spot, row.spot),
+                spot_most=_of(max, row_before.spot_most, row.spot_most),
+            )
     return by_key.values()
 
 
-def _translated(line: Mapping[str, str]) -> dict[str, str]:
-    return {
-        "instance_type": line["InstanceType"],
-        "accelerator": line.get("AcceleratorName") or "",
-        "accelerator_count": line.get("AcceleratorCount") or "0",
-        "vcpus": line["vCPUs"],
-        "memory_gib": line["MemoryGiB"],
-        "region": line["Region"],
-        "price_usd_per_hour": line.get("Price") or "",
-        "spot_usd_per_hour": line.get("SpotPrice") or "",
-    }
-
-
-def _lower(one: str, other: str) -> str:
-    return min((price for price in (one, other) if price), key=float, default="")
-
-
-def _file(directory: Path, cloud: str) -> Path:
-    return directory / cloud / "vms.csv"
+def _of(choose: Callable[..., float], one: float | None, other: float | None) -> float | None:
+    return choose((price for price in (one, other) if price is not None), default=None)

@@ -1,0 +1,102 @@
+"""The verbs about money: `prices` lists offers, or fetches the catalogue."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cvl_ci import wiring
+from cvl_ci.errors import CvlError, InputProblem, RequestError
+from cvl_ci.inputs import accelerators, table, verb_options
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.price_inputs import UPDATE
+from cvl_ci.local.console.streams import Console
+
+if TYPE_CHECKING:
+    from cvl_ci.clouds.catalogue.prices import CataloguePrices
+    from cvl_ci.commands.prices import PriceRequest
+
+
+def prices(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
+    """Show every offer for a GPU, or fetch the catalogue. Raise RequestError with near names for a mistyped GPU."""
+    from cvl_ci.commands import prices as listing
+
+    values = verb_options.read(parsed, table.verb_options("prices"))
+    words: Sequence[str] = values.get("gpu_words", ())
+    if words[:1] == (UPDATE,):
+        return _update(words[1:], values, environ, console)
+    catalogue = wiring.prices(environ)
+    request = _request(words, values, catalogue)
+    rows = listing.offers(request, catalogue)
+    if not rows:
+        raise _no_offer(request, catalogue)
+    console.say(listing.as_json(rows, catalogue) if parsed.json else listing.as_text(rows, catalogue))
+    return 0
+
+
+def _request(words: Sequence[str], values: Mapping[str, Any], catalogue: CataloguePrices) -> PriceRequest:
+    from cvl_ci.clouds.catalogue.names import MEMORY_GB
+    from cvl_ci.commands.prices import PriceRequest
+    from cvl_ci.model.plan import Spot
+
+    if not words:
+        raise RequestError(
+            [InputProblem(field="GPU", value="", problem="is missing: name one, such as H100:8 or none")]
+        )
+    try:
+        gpus = accelerators.canonical(accelerators.read(",".join(words)), catalogue.accelerators())
+    except Wrong as wrong:
+        raise RequestError(
+            [InputProblem(field="GPU", value=" ".join(words), problem=wrong.problem, near=wrong.near)]
+        ) from None
+    spot = {None: None, Spot.ALWAYS: True, Spot.NEVER: False, Spot.FALLBACK: None}[values.get("spot")]
+    return PriceRequest(accelerators=gpus, places=values.get("cloud", ()), spot=spot, memory_gb=MEMORY_GB)
+
+
+def _no_offer(request: PriceRequest, catalogue: CataloguePrices) -> RequestError:
+    """Return the mistake, with the counts and clouds for which there is a price."""
+    from cvl_ci.commands.plan.quote import machine
+    from cvl_ci.commands.prices import counts_with_price
+    from cvl_ci.model.plan import ResourceRequest
+
+    places = ", ".join(map(str, request.places)) or "any cloud"
+    named = ", ".join(f"{name}:{count:g}" for name, count in request.accelerators.items()) or machine(ResourceRequest())
+    problem = f"has no price on {places}"
+    if there_is := counts_with_price(request, catalogue):
+        problem += f" ({there_is})"
+    return RequestError([InputProblem(field="GPU", value=named, problem=problem)])
+
+
+def _update(words: Sequence[str], values: Mapping[str, Any], environ: Mapping[str, str], console: Console) -> int:
+    from cvl_ci.clouds.catalogue import update
+    from cvl_ci.clouds.catalogue.prices import CataloguePrices
+    from cvl_ci.inputs.suggest import near
+
+    clouds = CataloguePrices().clouds()
+    unknown = [word for word in words if word not in clouds]
+    if unknown:
+        raise RequestError(
+            [
+                InputProblem(field="CLOUD", value=word, problem="has no catalogue", near=near(word, clouds))
+                for word in unknown
+            ]
+        )
+    folder = Path(values.get("catalogue") or environ.get("CVL_CI_CATALOGUE") or wiring.skypilot_catalogue(environ))
+    today = datetime.now(tz=timezone.utc).date()
+    server = environ.get("CVL_CI_CATALOGUE_URL", "").rstrip("/")
+    addresses = update.Addresses(raw=server, mirror=server, commits=f"{server}/commits") if server else None
+    fetched = update.update(folder, words or clouds, today=today, addresses=addresses)
+    for one in fetched:
+        of = f" of {one.day}" + (f", commit {one.commit[:7]}" if one.commit else "")
+        console.say(f"{one.cloud}: {one.error}" if one.error else f"{one.cloud}: {one.machines} machine types{of}")
+    failed = [one.cloud for one in fetched if one.error]
+    if failed:
+        raise CvlError(
+            f"The catalogue of {', '.join(failed)} could not be fetched. {folder} keeps the files that it had.",
+            next_step="Try again where the network allows it. Until then, the prices that are there stay in use.",
+        )
+    console.tell(f"The catalogue is in {folder}.")
+    return 0

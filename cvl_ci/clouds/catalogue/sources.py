@@ -1,0 +1,129 @@
+"""The files that a cloud's prices come from, and the day that these prices are of. Files only, no network.
+
+A file's own time says nothing: SkyPilot sets it to now when a download failed (sky/catalog/common.py, 0.14.1). SkyPilot
+writes the digest of a download next to it, in `.meta`; that file's time is the time of the download. `cvl-ci prices
+update` writes the commit and its day.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+from pathlib import Path
+
+from cvl_ci.clouds.catalogue import sky_files
+from cvl_ci.errors import InputProblem, RequestError
+
+OLDEST_DAYS = 30
+"""Prices that are older get a warning."""
+
+IMAGE_FOLDER = Path("/opt/cvl-ci/catalogs/v8")
+"""The catalogue that the Dockerfile fetches when the image is built."""
+
+RECORD = "cvl-ci.json"
+"""The commit, the day and the digest of each file that cvl-ci fetched into a folder."""
+
+UPDATE = "`cvl-ci prices update` fetches today's"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The origin of one cloud's prices. `folder` None: the table inside the program. `day` None: unknown."""
+
+    cloud: str
+    folder: Path | None = None
+    day: date | None = None
+    commit: str = ""
+
+    @property
+    def words(self) -> str:
+        return f"{self.cloud} {self.commit[:7]}" if self.commit else self.cloud
+
+
+def existing(folder: Path, *, name: str) -> Path:
+    """Return a folder that the user named. Raise RequestError if it is not there or holds no catalogue."""
+    if not folder.is_dir():
+        raise RequestError(
+            [InputProblem(field=name, value=str(folder), problem="is not there")],
+            next_step=f"Create it with `cvl-ci prices update --into {folder}`, or leave {name} out.",
+        )
+    if not any(folder.glob("*/vms.csv")):
+        raise RequestError(
+            [InputProblem(field=name, value=str(folder), problem="holds no catalogue, such as aws/vms.csv")],
+            next_step=f"Fill it with `cvl-ci prices update --into {folder}`, or leave {name} out.",
+        )
+    return folder
+
+
+def source(cloud: str, folders: Sequence[Path]) -> Source:
+    """Return the newest of the folders' files for a cloud; one of unknown age only if no other has it."""
+    candidates = [_in_folder(cloud, folder) for folder in folders if sky_files.path(folder, cloud).is_file()]
+    return max(candidates, key=lambda one: one.day or date.min, default=Source(cloud=cloud))
+
+
+def _in_folder(cloud: str, folder: Path) -> Source:
+    file = sky_files.path(folder, cloud)
+    recorded = record(folder).get(f"{cloud}/vms.csv", {})
+    content = file.read_bytes()
+    if recorded.get("sha256") == hashlib.sha256(content).hexdigest():
+        return Source(cloud=cloud, folder=folder, day=_day(recorded.get("day", "")), commit=recorded.get("commit", ""))
+    digest = folder / ".meta" / cloud / "vms.csv.md5"
+    if digest.is_file() and digest.read_text().strip() == hashlib.md5(content, usedforsecurity=False).hexdigest():
+        fetched = datetime.fromtimestamp(digest.stat().st_mtime, tz=timezone.utc).date()
+        return Source(cloud=cloud, folder=folder, day=fetched)
+    return Source(cloud=cloud, folder=folder)
+
+
+def record(folder: Path) -> Mapping[str, Mapping[str, str]]:
+    """Return what cvl-ci fetched into a folder, by file; nothing if its record cannot be read."""
+    try:
+        read = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    files = read.get("files") if isinstance(read, dict) else None
+    if not isinstance(files, dict):
+        return {}
+    return {
+        str(name): {str(key): str(value) for key, value in entry.items()}
+        for name, entry in files.items()
+        if isinstance(entry, dict)
+    }
+
+
+def in_words(sources: Iterable[Source]) -> str:
+    """Return `SkyPilot's catalogue of 2026-09-21 (aws 1a2b3c4, gcp); at undated commits (runpod 01acdfd)`."""
+    dated: dict[date, list[str]] = {}
+    undated: list[str] = []
+    for one in sources:
+        if one.day is None:
+            undated.append(one.words)
+        else:
+            dated.setdefault(one.day, []).append(one.words)
+    parts = [f"of {day} ({', '.join(words)})" for day, words in sorted(dated.items())]
+    parts += [f"at undated commits ({', '.join(undated)})"] if undated else []
+    return f"SkyPilot's catalogue {'; '.join(parts)}" if parts else ""
+
+
+def age_warning(sources: Iterable[Source], *, today: date, oldest_days: int) -> str:
+    """Return why prices may be out of date, or an empty text. An unknown age is not a young one."""
+    old = [one for one in sources if one.day is not None and (today - one.day).days > oldest_days]
+    undated = [one.cloud for one in sources if one.day is None]
+    if old:
+        days = max((today - one.day).days for one in old if one.day)
+        return f"The prices of {_list(one.cloud for one in old)} are up to {days} days old: {UPDATE}."
+    return f"The prices of {_list(undated)} are of an unknown day: {UPDATE}." if undated else ""
+
+
+def _list(clouds: Iterable[str]) -> str:
+    names: Collection[str] = list(clouds)
+    return ", ".join(names)
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None

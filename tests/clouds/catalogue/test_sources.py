@@ -1,0 +1,88 @@
+"""A price has a day, and the day is of its content: a file's own time says nothing."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from cvl_ci import wiring
+from cvl_ci.clouds.catalogue.prices import CataloguePrices
+from cvl_ci.errors import RequestError
+from cvl_ci.model.plan import Location, ResourceRequest, Spot
+from tests.clouds.catalogue import files
+
+
+def test_the_day_is_that_of_the_download_and_not_of_the_file(tmp_path: Path) -> None:
+    """SkyPilot sets a file's time to now when it could not fetch a newer one."""
+    file = files.write(tmp_path, "aws", files.AWS, fetched=date(2026, 9, 21))
+    os.utime(file)
+    prices = CataloguePrices(tmp_path, today=date(2026, 10, 1))
+    assert prices.date_of(["aws"]) == "SkyPilot's catalogue of 2026-09-21 (aws)"
+    assert prices.age_warning(["aws"]) == ""
+
+
+@pytest.mark.parametrize("change", ["edited", "no digest"])
+def test_a_file_that_a_person_changed_has_no_day(tmp_path: Path, change: str) -> None:
+    file = files.write(tmp_path, "aws", files.AWS, digest=change != "no digest")
+    if change == "edited":
+        file.write_text(files.AWS.replace("0.7", "0.8"))
+    prices = CataloguePrices(tmp_path, today=date(2026, 9, 22))
+    assert prices.date_of(["aws"]) == "SkyPilot's catalogue at undated commits (aws)"
+    assert "of an unknown day" in prices.age_warning(["aws"])
+
+
+@pytest.mark.parametrize(("today", "days", "is_old"), [((2026, 10, 21), 30, False), ((2026, 10, 22), 30, True),
+                                                       ((2026, 10, 22), 31, False)])  # fmt: skip
+def test_old_prices_have_a_warning(tmp_path: Path, today: tuple[int, int, int], days: int, is_old: bool) -> None:
+    files.write(tmp_path, "aws", files.AWS, fetched=date(2026, 9, 21))
+    prices = CataloguePrices(tmp_path, today=date(*today), oldest_days=days)
+    warning = prices.age_warning(["aws"])
+    assert bool(warning) is is_old
+    if is_old:
+        assert warning == "The prices of aws are up to 31 days old: `cvl-ci prices update` fetches today's."
+
+
+def test_the_newest_of_two_folders_counts_for_each_cloud(tmp_path: Path) -> None:
+    own, image = tmp_path / "own", tmp_path / "image"
+    files.write(own, "aws", files.AWS, fetched=date(2026, 9, 1))
+    files.write(image, "aws", files.AWS.replace("0.7", "0.8"), fetched=date(2026, 9, 21))
+    files.write(own, "gcp", files.GCP, fetched=date(2026, 9, 30))
+    prices = CataloguePrices(own, image, today=date(2026, 10, 1))
+    assert prices.date_of(["aws", "gcp"]) == "SkyPilot's catalogue of 2026-09-21 (aws); of 2026-09-30 (gcp)"
+    (l4,) = prices.offers(ResourceRequest(accelerators={"L4": 1}), places=[Location(cloud="aws")], spot=Spot.NEVER)
+    assert l4.hourly_usd == 0.8
+
+
+def test_the_table_of_the_program_is_undated_and_says_so() -> None:
+    prices = CataloguePrices()
+    assert prices.date_of(["aws"]) == "SkyPilot's catalogue at undated commits (aws 00148f2)"
+    assert prices.age_warning(["aws", "sandbox"]).startswith("The prices of aws are of an unknown day")
+    assert prices.age_warning(["sandbox"]) == "", "the sandbox bills nothing"
+
+
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_a_named_folder_that_is_not_there_is_a_mistake(tmp_path: Path, is_empty: bool) -> None:
+    folder = tmp_path / "typo"
+    if is_empty:
+        folder.mkdir()
+    with pytest.raises(RequestError) as raised:
+        wiring.prices({"CVL_CI_CATALOGUE": str(folder)})
+    assert ("holds no catalogue" if is_empty else "is not there") in str(raised.value)
+
+
+def test_skypilots_own_folder_is_taken_without_a_word(tmp_path: Path) -> None:
+    files.write(tmp_path / ".sky/catalogs/v8", "aws", files.AWS)
+    assert "2026-09-21 (aws)" in wiring.prices({"HOME": str(tmp_path)}).date
+    assert "undated" in wiring.prices({"HOME": str(tmp_path / "other")}).date
+
+
+def test_the_number_of_days_is_a_setting(tmp_path: Path) -> None:
+    files.write(tmp_path / ".sky/catalogs/v8", "aws", files.AWS, fetched=date(2020, 1, 1))
+    home = {"HOME": str(tmp_path)}
+    assert "days old" in wiring.prices(home).age_warning(["aws"])
+    assert wiring.prices({**home, "CVL_CI_PRICE_DAYS": "99999"}).age_warning(["aws"]) == ""
+    with pytest.raises(RequestError):
+        wiring.prices({**home, "CVL_CI_PRICE_DAYS": "a month"})
