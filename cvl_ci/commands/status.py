@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from enum import Enum
 
 from cvl_ci.commands.reap.reap import cost_so_far
 from cvl_ci.errors import CvlError, NotProvedGone
@@ -129,7 +130,14 @@ def lines(overview: Overview) -> Iterator[str]:
 
 def as_json(overview: Overview) -> str:
     """Return all facts for a program; `silent` names the clouds that gave no answer."""
-    return json.dumps({**asdict(overview), "silent": overview.silent}, indent=2, allow_nan=False)
+    return json.dumps({**asdict(overview), "silent": overview.silent}, indent=2, allow_nan=False, default=_word)
+
+
+def _word(value: object) -> object:
+    """Return the word of an enum, such as the kind of a resource. Raise TypeError for any other value."""
+    if isinstance(value, Enum):
+        return value.value
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
 def verdict(overview: Overview) -> CvlError | None:
