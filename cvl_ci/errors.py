@@ -10,6 +10,8 @@
     ├── QuotaError (75)       the account's quota allows no such machine
     ├── EngineError (70)      SkyPilot, the network or the machine failed
     ├── SandboxError (70)     the emulated cloud did not start
+    ├── HubError (70)         the model hub gave no valid answer, or wrong bytes
+    ├── StorageError (70)     the bucket gave no valid answer, or holds wrong bytes
     ├── LeakFound (1)         `reap` found leftovers: they are gone, but their cause is not
     ├── ArtifactError (70)    files could not be uploaded; they are still at their place
     └── NotProvedGone (79)    a machine may still be running: the loudest
@@ -28,6 +30,7 @@ NOTHING_STARTED = "Nothing was started and nothing is billed."
 _LAUNCHES_NONE = "Nothing was started."
 _ENDED_NONE = "Nothing was ended: a machine that was running still is, and is billed."
 _MAY_RUN = "A machine that was running may still be, and is billed."
+_STORED = "No machine was started. The next upload continues with the parts in the bucket, which are billed until then."
 _OF_VERBS = {
     "": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "down": (_ENDED_NONE, _MAY_RUN),
@@ -37,6 +40,7 @@ _OF_VERBS = {
     "logs": (_LAUNCHES_NONE, "The run itself goes on."),
     "completion": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "schema": (_LAUNCHES_NONE, _LAUNCHES_NONE),
+    "models": (_LAUNCHES_NONE, _STORED),
     "report": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "history": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "sandbox": ("The sandbox is never billed.", "The sandbox is never billed."),
@@ -119,6 +123,14 @@ class SandboxError(CvlError):
 
 
 class ArtifactError(CvlError):
+    exit_code = 70
+
+
+class HubError(CvlError):
+    exit_code = 70
+
+
+class StorageError(CvlError):
     exit_code = 70
 
 

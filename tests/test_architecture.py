@@ -48,6 +48,10 @@ def test_only_github_imports_what_talks_to_github() -> None:
     assert broken(law.github_is_githubs) == []
 
 
+def test_only_one_room_asks_the_model_hub() -> None:
+    assert broken(law.the_hub_is_asked_in_one_room) == []
+
+
 def test_only_doors_and_wiring_read_the_environment() -> None:
     assert broken(law.the_environment_is_read_at_the_doors) == []
 
@@ -111,7 +115,7 @@ def test_no_class_has_more_than_fifteen_public_methods() -> None:
 def test_help_and_plan_never_load_skypilot_or_a_clouds_library() -> None:
     """Whatever is loaded when every module but the separate programs and what runs inside them is."""
     mine = [module.name for module in HOUSE if not module.own_program and not _inside_the_worker(module)]
-    heavy = sorted(law.CLOUD_LIBRARIES | law.EMULATOR_LIBRARIES)
+    heavy = sorted(law.CLOUD_LIBRARIES | law.EMULATOR_LIBRARIES | law.HUB_LIBRARIES)
     program = (
         f"import importlib, sys\nfor name in {mine!r}: importlib.import_module(name)\n"
         f"print(*sorted({{*sys.modules}} & {{*{heavy!r}}}))"
@@ -154,6 +158,9 @@ BREAKS: Sequence[tuple[Law, str, str]] = [
     (law.the_sandbox_loads_its_emulator_late, "sandbox/network.py", "if True:\n    from moto import server"),
     (law.github_is_githubs, "engine/x.py", "import requests"),
     (law.github_is_githubs, "cli.py", "from github import Github"),
+    (law.the_hub_is_asked_in_one_room, "commands/models/x.py", "def f():\n    import huggingface_hub"),
+    (law.the_hub_is_asked_in_one_room, "clouds/x.py", "def f():\n    import httpx"),
+    (law.the_hub_is_asked_in_one_room, "hub/client.py", "from huggingface_hub import HfApi"),
     (law.the_environment_is_read_at_the_doors, "engine/x.py", "import os\nhome = os.environ['HOME']"),
     (law.the_environment_is_read_at_the_doors, "local/x.py", "from os import environ as e\nhome = e['HOME']"),
     (law.the_environment_is_read_at_the_doors, "inputs/x.py", "import os\nhome = os.getenv('HOME')"),
@@ -206,6 +213,7 @@ KEEPS: Sequence[tuple[Law, str, str]] = [
     (law.root_is_not_imported, "cli.py", "from cvl_ci import wiring"),
     (law.the_lease_alone_takes_down, "cli.py", "from cvl_ci.commands.reap import down as ending\nending.down(names)"),
     (law.clouds_are_the_engines, "engine/x.py", "import sky, boto3"),
+    (law.the_hub_is_asked_in_one_room, "hub/x.py", "def f():\n    import httpx"),
     (law.clouds_are_the_engines, "sandbox/x.py", "def f():\n    import boto3"),
     (law.the_sandbox_loads_its_emulator_late, "sandbox/emulator/main.py", "import moto"),
     (law.the_environment_is_read_at_the_doors, "cli.py", "import os\nos.environ"),

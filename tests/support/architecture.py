@@ -16,7 +16,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(DOORS),
     frozenset({"wiring"}),
     frozenset({"engine"}),
-    frozenset({"clouds", "commands", "github", "sandbox", "local"}),
+    frozenset({"clouds", "commands", "github", "hub", "sandbox", "local"}),
     frozenset({"lease"}),
     frozenset({"ports"}),
     frozenset({"result"}),
@@ -29,6 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 
 CLOUD_LIBRARIES = {"sky", "boto3", "botocore", "awscli", "azure", "google", "googleapiclient", "kubernetes", "msgraph"}
 EMULATOR_LIBRARIES = {"moto", "docker", "boto3", "botocore"}
+HUB_LIBRARIES = {"huggingface_hub", "httpx"}
 GITHUB_LIBRARIES = {"github", "actions_toolkit", "requests"}
 VAGUE_NAMES = re.compile(r"(^|_)(utils?|helpers?|managers?|base|common|misc|stuff)(_|$)")
 MARKDOWN = re.compile(
@@ -164,6 +165,15 @@ def github_is_githubs(module: Module) -> list[str]:
     plain = module.room in {"clouds", "bounded"}
     others = GITHUB_LIBRARIES - ({"requests"} if plain else set())
     return _foreign(module, others if module.room != "github" else set())
+
+
+def the_hub_is_asked_in_one_room(module: Module) -> list[str]:
+    """There too its client loads at its first use: it takes a third of a second."""
+    return [
+        f"{module.path}:{found.line} imports {found.name}"
+        for found in module.imports
+        if found.top in HUB_LIBRARIES and (module.room != "hub" or not (found.lazy or found.typing))
+    ]
 
 
 def the_sandbox_loads_its_emulator_late(module: Module) -> list[str]:

@@ -1,0 +1,1 @@
+"""Models in a bucket: stored once, whole or not at all, with checksums of our own."""

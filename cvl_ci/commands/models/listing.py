@@ -1,0 +1,175 @@
+"""List, verify and remove the models below a prefix. Unfinished uploads and files without a manifest count too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from cvl_ci.commands.models.content import Content
+from cvl_ci.commands.models.shelf import Shelf
+from cvl_ci.errors import CvlError, InputProblem, RequestError, StorageError
+from cvl_ci.inputs.suggest import near
+from cvl_ci.model.snapshot import COMMIT, Manifest, repo_of
+
+STANDARD_USD_PER_GB_MONTH = 0.023
+"""S3 Standard in us-east-1, the first 50 TB, per GB of 2**30 bytes: aws.amazon.com/s3/pricing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredModel:
+    """A model at one commit. `manifest`: None where an upload has not ended. `bytes`: of all its objects."""
+
+    repo: str
+    commit: str
+    manifest: Manifest | None
+    bytes: int
+    refs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """Everything below a prefix. `unfinished_bytes`: of the parts of unfinished uploads."""
+
+    models: tuple[StoredModel, ...] = ()
+    unfinished_uploads: int = 0
+    unfinished_bytes: int = 0
+
+    @property
+    def bytes(self) -> int:
+        return sum(model.bytes for model in self.models) + self.unfinished_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifiedModel:
+    """The result of reading all files of a model back. `problems`: one sentence for each wrong file."""
+
+    repo: str
+    commit: str
+    files: int
+    bytes: int
+    problems: tuple[str, ...] = ()
+
+
+@dataclass
+class _Found:
+    bytes: int = 0
+    has_manifest: bool = False
+    refs: list[str] = field(default_factory=list)
+
+
+def stored_models(shelf: Shelf) -> Stored:
+    """Return everything below the prefix. Raises StorageError when the bucket gives no valid answer."""
+    snapshots: dict[tuple[str, str], _Found] = {}
+    refs: list[tuple[str, str]] = []
+    for stored in shelf.store.objects(shelf.start()):
+        parts = stored.key.removeprefix(shelf.start()).split("/")
+        repo = repo_of(parts[0])
+        if not repo or len(parts) < 3:
+            continue
+        commit = parts[2].removesuffix(".json") if parts[1] == "manifests" else parts[2]
+        if parts[1] == "refs":
+            refs.append((repo, "/".join(parts[2:])))
+        elif parts[1] in {"snapshots", "manifests"} and COMMIT.fullmatch(commit):
+            one = snapshots.setdefault((repo, commit), _Found())
+            one.has_manifest = one.has_manifest or parts[1] == "manifests"
+            one.bytes += stored.size
+    for repo, name in refs:
+        if at := snapshots.get((repo, shelf.ref(repo, name))):
+            at.refs.append(name)
+    uploads = list(shelf.store.uploads(shelf.start()))
+    return Stored(
+        models=tuple(
+            StoredModel(
+                repo=repo,
+                commit=commit,
+                manifest=shelf.manifest(repo, commit) if one.has_manifest else None,
+                bytes=one.bytes,
+                refs=tuple(one.refs),
+            )
+            for (repo, commit), one in sorted(snapshots.items())
+        ),
+        unfinished_uploads=len(uploads),
+        unfinished_bytes=sum(part.size for upload in uploads for part in shelf.store.parts(upload)),
+    )
+
+
+def verified(shelf: Shelf, repo: str, revision: str) -> VerifiedModel:
+    """Read every file of a model back and compare it with the manifest. Raises RequestError for an unknown model."""
+    manifest = shelf.find(repo, revision)
+    if manifest is None:
+        raise unknown_model(shelf, repo, revision)
+    return VerifiedModel(
+        repo=repo,
+        commit=manifest.commit,
+        files=len(manifest.files),
+        bytes=manifest.bytes,
+        problems=tuple(_problems(shelf, manifest)),
+    )
+
+
+def _problems(shelf: Shelf, manifest: Manifest) -> Iterator[str]:
+    start = shelf.start(manifest.repo, "snapshots", manifest.commit)
+    sizes = {one.key.removeprefix(start): one.size for one in shelf.store.objects(start)}
+    for path, file in manifest.files.items():
+        if path not in sizes:
+            yield f"{path} is missing"
+        elif sizes[path] != file.size:
+            yield f"{path} has {sizes[path]} bytes instead of {file.size}"
+        else:
+            with shelf.store.stream(start + path) as pieces:
+                content = Content(file).add_all(pieces)
+            if not content.is_right:
+                yield f"{path} has the SHA-256 {content.sha256[:16]}… instead of {file.sha256[:16]}…"
+
+
+def removed(shelf: Shelf, repo: str, revision: str) -> int:
+    """Remove a model, all its commits without a revision, and return the bytes.
+
+    The manifests go first, so that no reader sees half a model. Raises StorageError if an object remains.
+    """
+    commit = revision if COMMIT.fullmatch(revision) else shelf.ref(repo, revision) if revision else ""
+    if revision and not commit:
+        raise unknown_model(shelf, repo, revision)
+    keys = _keys_of(shelf, repo, commit)
+    uploads = [one for one in shelf.store.uploads(shelf.start(repo)) if not commit or f"/{commit}/" in one.key]
+    if not keys and not uploads:
+        raise unknown_model(shelf, repo, revision)
+    shelf.store.delete(
+        [key for key in keys if key.startswith((shelf.start(repo, "manifests"), shelf.start(repo, "refs")))]
+    )
+    shelf.store.delete(keys)
+    for upload in uploads:
+        shelf.store.abort(upload)
+    if remaining := _keys_of(shelf, repo, commit):
+        raise StorageError(
+            f"The bucket still shows {len(remaining)} objects of {repo}, such as {next(iter(remaining))}."
+        )
+    return sum(keys.values())
+
+
+def _keys_of(shelf: Shelf, repo: str, commit: str) -> Mapping[str, int]:
+    keys = {one.key: one.size for one in shelf.store.objects(shelf.start(repo))}
+    refs = shelf.start(repo, "refs")
+    return {
+        key: size
+        for key, size in keys.items()
+        if not commit
+        or f"/{commit}/" in key
+        or key.endswith(f"/{commit}.json")
+        or (key.startswith(refs) and shelf.ref(repo, key.removeprefix(refs)) == commit)
+    }
+
+
+def unknown_model(shelf: Shelf, repo: str, revision: str) -> CvlError:
+    """Return the error for a model that the bucket does not hold, with similar names."""
+    all_names = sorted({model.repo for model in stored_models(shelf).models})
+    at = f" at {revision}" if revision and repo in all_names else ""
+    mistake = InputProblem(
+        field="REPO", value=repo, problem=f"is not a model of {shelf.address}{at}", near=near(repo, all_names)
+    )
+    return RequestError([mistake], next_step=f"cvl-ci models list --in {shelf.address} shows the models.")
+
+
+def monthly_usd(count: int) -> float:
+    """Return the price of so many bytes for a month."""
+    return count / 2**30 * STANDARD_USD_PER_GB_MONTH

@@ -1,0 +1,170 @@
+"""Store a model in a bucket once: the metadata first, then the files that the bucket lacks, then the manifest."""
+
+from __future__ import annotations
+
+import fnmatch
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Executor, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+
+from cvl_ci.commands.models.progress import Progress
+from cvl_ci.commands.models.reading import Reading, UploadStopped
+from cvl_ci.commands.models.sending import Sending
+from cvl_ci.commands.models.shelf import Shelf
+from cvl_ci.errors import InputProblem, RequestError
+from cvl_ci.inputs.suggest import near
+from cvl_ci.model.snapshot import Manifest, ModelFile, Snapshot
+from cvl_ci.ports import Clock
+from cvl_ci.ports.models import ModelSource
+from cvl_ci.result.units import moment, size
+
+FILES_AT_ONCE, PARTS_AT_ONCE, PARTS_IN_ROOM = 3, 4, 7
+"""Seven parts of 8 MiB, and as much again in the libraries' own buffers, stay far below 200 MB of memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadRequest:
+    """A model and the selected files. `files`: globs of paths; none for all. `revision`: empty for the newest."""
+
+    repo: str
+    files: tuple[str, ...] = ()
+    revision: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadTools:
+    """`tell` receives lines of progress, and `pause` replaces the waiting for a busy source."""
+
+    source: ModelSource
+    shelf: Shelf
+    clock: Clock
+    tell: Callable[[str], None]
+    pause: Callable[[float], object] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadedModel:
+    """A stored model: `moved_bytes` of this upload, and all files that the bucket now has of this commit."""
+
+    manifest: Manifest
+    location: str
+    moved_bytes: int
+    moved_files: int
+
+
+def upload(request: UploadRequest, tools: UploadTools) -> UploadedModel:
+    """Store the selected files of a model. Raises CvlError; the next upload then continues."""
+    stopped = threading.Event()
+    reading = Reading(
+        source=tools.source,
+        clock=tools.clock,
+        stopped=stopped,
+        pause=tools.pause or stopped.wait,
+        warn=tools.tell,
+    )
+    snapshot = reading.snapshot(request.repo, request.revision)
+    selected = _selected(snapshot, request.files)
+    stored, missing = _missing(tools.shelf, snapshot, selected)
+    total = sum(file.size for file in missing)
+    progress = Progress(total, clock=tools.clock, tell=tools.tell)
+    complete = dict(stored)
+    if missing:
+        tools.tell(f"{request.repo} at {snapshot.commit[:12]}: {len(missing)} files of {size(total)} to store.")
+        if problem := tools.shelf.store.end_unfinished_uploads(tools.shelf.start()):
+            tools.tell(f"No rule of the bucket ends unfinished uploads by itself: {problem}")
+        complete |= _sent(snapshot, missing, reading=reading, shelf=tools.shelf, progress=progress)
+    manifest = tools.shelf.record(
+        Manifest(
+            repo=snapshot.repo,
+            commit=snapshot.commit,
+            files=complete,
+            has_all=snapshot.has_all and len(complete) == len(snapshot.files),
+            uploaded_at=moment(tools.clock.now()),
+        ),
+        ref=snapshot.ref,
+    )
+    if missing:
+        _end_uploads(tools.shelf, snapshot, missing)
+    return UploadedModel(
+        manifest=manifest,
+        location=f"{tools.shelf.address.scheme}://{tools.shelf.address.bucket}/"
+        + tools.shelf.key(snapshot.repo, "snapshots", snapshot.commit),
+        moved_bytes=progress.moved,
+        moved_files=len(missing),
+    )
+
+
+def _selected(snapshot: Snapshot, patterns: Sequence[str]) -> list[ModelFile]:
+    """Return the files that a pattern names. Raises RequestError for a pattern without a file."""
+    mistakes = [
+        InputProblem(
+            field="FILES",
+            value=pattern,
+            problem=f"names no file of {snapshot.repo} at {snapshot.commit[:12]}",
+            near=near(pattern, [file.path for file in snapshot.files]),
+        )
+        for pattern in patterns
+        if not any(fnmatch.fnmatchcase(file.path, pattern) for file in snapshot.files)
+    ]
+    if not snapshot.files:
+        mistakes = [InputProblem(field="REPO", value=snapshot.repo, problem="has no files")]
+    if mistakes:
+        raise RequestError(mistakes)
+    if not patterns:
+        return list(snapshot.files)
+    return [file for file in snapshot.files if any(fnmatch.fnmatchcase(file.path, pattern) for pattern in patterns)]
+
+
+def _missing(
+    shelf: Shelf, snapshot: Snapshot, selected: Sequence[ModelFile]
+) -> tuple[dict[str, ModelFile], list[ModelFile]]:
+    """return the selected files that manifest and bucket have, and those that they lack."""
+    manifest = shelf.manifest(snapshot.repo, snapshot.commit)
+    if manifest is None:
+        return {}, list(selected)
+    start = shelf.start(snapshot.repo, "snapshots", snapshot.commit)
+    sizes = {one.key.removeprefix(start): one.size for one in shelf.store.objects(start)}
+    stored = {
+        file.path: manifest.files[file.path]
+        for file in selected
+        if file.path in manifest.files and sizes.get(file.path) == file.size
+    }
+    return stored, [file for file in selected if file.path not in stored]
+
+
+def _sent(
+    snapshot: Snapshot, files: Sequence[ModelFile], *, reading: Reading, shelf: Shelf, progress: Progress
+) -> dict[str, ModelFile]:
+    """Send files, the largest first. The first error stops all of them and is raised."""
+    room = threading.Semaphore(PARTS_IN_ROOM)
+    with ThreadPoolExecutor(PARTS_AT_ONCE) as senders, ThreadPoolExecutor(FILES_AT_ONCE) as readers:
+        sending = Sending(reading=reading, store=shelf.store, senders=senders, room=room, moved=progress.add)
+        return _all_sent(snapshot, files, sending=sending, shelf=shelf, readers=readers)
+
+
+def _all_sent(
+    snapshot: Snapshot, files: Sequence[ModelFile], *, sending: Sending, shelf: Shelf, readers: Executor
+) -> dict[str, ModelFile]:
+    futures = {
+        readers.submit(sending.send, snapshot, file, shelf.file_key(snapshot.repo, snapshot.commit, file.path)): file
+        for file in sorted(files, key=lambda file: -file.size)
+    }
+    try:
+        wait(futures, return_when=FIRST_EXCEPTION)
+        errors = [error for future in futures if future.done() and (error := future.exception())]
+        for error in sorted(errors, key=lambda one: isinstance(one, UploadStopped)):
+            raise error
+        return {file.path: replace(file, sha256=future.result()) for future, file in futures.items()}
+    finally:
+        sending.reading.stopped.set()
+        for future in futures:
+            future.cancel()
+
+
+def _end_uploads(shelf: Shelf, snapshot: Snapshot, files: Sequence[ModelFile]) -> None:
+    """End unfinished uploads of files that are now stored: another one of the same key, cut before its record."""
+    keys = {shelf.file_key(snapshot.repo, snapshot.commit, file.path) for file in files}
+    for unfinished in shelf.store.uploads(shelf.start(snapshot.repo, "snapshots", snapshot.commit)):
+        if unfinished.key in keys:
+            shelf.store.abort(unfinished)
