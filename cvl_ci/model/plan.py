@@ -234,6 +234,8 @@ class WorkPlan:
     """Whether a command ends at its first line that fails, as GitHub's own `run:` does (`bash -eo pipefail`)."""
     image: str | None = None
     """None: docker-on-host, the example's scripts use the machine's Docker. Else native: everything in this image."""
+    needs_docker: bool = False
+    """Whether the commands call Docker, unless an image holds everything."""
     missing_scripts: tuple[str, ...] = ()
     """Scripts that the commands call and that are not in the checkout: enough for a plan, not enough for a run."""
     task_extra: Mapping[str, object] = field(default_factory=dict)

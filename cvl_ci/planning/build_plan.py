@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from cvl_ci.errors import InputProblem
 from cvl_ci.inputs import accelerators
@@ -14,19 +14,13 @@ from cvl_ci.model.plan import (
     FEWEST_TURNS,
     SANDBOX,
     TURNS,
-    CommitCopy,
-    FilePlan,
     Limits,
     Location,
     MachinePlan,
     ResourceRequest,
     RunPlan,
-    Secret,
-    Spot,
-    StagedFile,
     TrialPlan,
     VariablePlan,
-    WorkPlan,
 )
 from cvl_ci.planning import alternatives
 
@@ -48,34 +42,6 @@ NO_SEVERAL_NODES |= {"vast"}
 NO_IMAGE = {"cudo", "hyperbolic", "ibm", "oci", "primeintellect", "scp", "shadeform", "verda", "vsphere"}
 NO_DOCKER = {"kubernetes", "runpod", "vast"}
 NO_AUTODOWN = {"hyperbolic", "primeintellect", "verda", "yotta"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """Work of a run without the user's inputs: an example's preset, a command, or a user's task."""
-
-    title: str
-    example: str | None = None
-    preset: str | None = None
-    example_path: str | None = None
-    directory: str = "."
-    setup: tuple[str, ...] = ()
-    run: tuple[str, ...] = ()
-    fail_fast: bool = False
-    files: tuple[StagedFile, ...] = ()
-    commits: tuple[CommitCopy, ...] = ()
-    not_sent: str = ""
-    env: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, Secret] = field(default_factory=dict)
-    needs: ResourceRequest = field(default_factory=ResourceRequest)
-    places: tuple[Location, ...] = ()
-    spot: Spot = Spot.NEVER
-    num_nodes: int = 1
-    image: str | None = None
-    task_extra: Mapping[str, object] = field(default_factory=dict)
-    needs_docker: bool = False
-    missing: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
 
 
 def asked_for(inputs: Inputs) -> tuple[str | None, list[InputProblem]]:
@@ -183,44 +149,40 @@ def _gate(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
     return [inputs.mistake("repeat", plan.trials.repeat, problem)]
 
 
-def plan(inputs: Inputs, work: Work, *, gpu: Mapping[str, float] | None) -> RunPlan:
-    """Return the plan. Explicit inputs replace the work's own values."""
-    env = {**work.env, **inputs.variables.env}
-    places_to_try = work.places if inputs.location.cloud is None else inputs.location.cloud
-    secrets = {name: secret for name, secret in work.secrets.items() if name not in inputs.variables.env}
-    return RunPlan(
-        title=work.title,
-        work=WorkPlan(
-            example=work.example,
-            preset=work.preset,
-            example_path=work.example_path,
-            directory=work.directory,
-            setup_commands=(inputs.work.setup,) if inputs.work.setup else work.setup,
-            run_commands=work.run,
-            fail_fast=work.fail_fast,
-            image=inputs.machine.image or work.image,
-            missing_scripts=work.missing,
-            task_extra=work.task_extra,
-        ),
-        files=FilePlan(staged=work.files, commits=work.commits, not_sent=work.not_sent, outputs=inputs.files.outputs),
-        variables=VariablePlan(
-            env={name: value for name, value in env.items() if name not in inputs.variables.secrets},
-            secrets={**secrets, **inputs.variables.secrets},
-        ),
+def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> RunPlan:
+    """Return the plan. `draft`: what an example, a command or a task asks for; explicit inputs replace its values."""
+    locations = draft.machines.locations if inputs.location.cloud is None else inputs.location.cloud
+    image = inputs.machine.image or draft.work.image
+    setup = (inputs.work.setup,) if inputs.work.setup else draft.work.setup_commands
+    return replace(
+        draft,
+        work=replace(draft.work, setup_commands=setup, image=image),
+        files=replace(draft.files, outputs=inputs.files.outputs),
+        variables=_variables(inputs, draft.variables),
         machines=MachinePlan(
-            needs=_needs(inputs, work.needs, gpu),
-            num_nodes=inputs.machine.num_nodes or work.num_nodes,
-            locations=places_to_try,
-            unfit_clouds=_avoid(inputs, work),
-            spot=inputs.machine.spot or work.spot,
+            needs=_needs(inputs, draft.machines.needs, gpu),
+            num_nodes=inputs.machine.num_nodes or draft.machines.num_nodes,
+            locations=locations,
+            unfit_clouds=_unfit_clouds(inputs, draft),
+            spot=inputs.machine.spot or draft.machines.spot,
             public_key=inputs.keep.ssh_public_key,
         ),
-        limits=_limits(inputs, places_to_try),
+        limits=_limits(inputs, locations),
         trials=TrialPlan(
             repeat=inputs.trials.repeat or (TURNS if inputs.trials.compare else 1),
             fail_on_regression=bool(inputs.trials.fail_on_regression),
         ),
-        warnings=(*work.warnings, *_not_kept(inputs, places_to_try), *_other_words(inputs), *_hardly_gated(inputs)),
+        warnings=(*draft.warnings, *_not_kept(inputs, locations), *_other_words(inputs), *_hardly_gated(inputs)),
+    )
+
+
+def _variables(inputs: Inputs, drafted: VariablePlan) -> VariablePlan:
+    """Return the variables. A name is a variable or a secret, as the inputs say."""
+    own, env = inputs.variables, {**drafted.env, **inputs.variables.env}
+    secrets = {name: secret for name, secret in drafted.secrets.items() if name not in own.env}
+    return VariablePlan(
+        env={name: value for name, value in env.items() if name not in own.secrets},
+        secrets={**secrets, **own.secrets},
     )
 
 
@@ -261,13 +223,14 @@ def _hardly_gated(inputs: Inputs) -> tuple[str, ...]:
     return (f"{start} each time, or that is lost: of any other {trials.repeat} samples cannot tell. Give {TURNS}.",)
 
 
-def _avoid(inputs: Inputs, work: Work) -> frozenset[str]:
-    image = inputs.machine.image or work.image
+def _unfit_clouds(inputs: Inputs, draft: RunPlan) -> frozenset[str]:
+    """Return the clouds that cannot run the work, or cannot end by themselves."""
+    image = inputs.machine.image or draft.work.image
     return frozenset(
         NO_AUTODOWN
-        | (NO_SEVERAL_NODES if (inputs.machine.num_nodes or work.num_nodes) > 1 else set())
+        | (NO_SEVERAL_NODES if (inputs.machine.num_nodes or draft.machines.num_nodes) > 1 else set())
         | (NO_IMAGE if image else set())
-        | (NO_DOCKER if work.needs_docker and not image else set())
+        | (NO_DOCKER if draft.work.needs_docker and not image else set())
     )
 
 

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cvl_ci.inputs import accelerators, parsers
 from cvl_ci.inputs import locations as places
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs
-from cvl_ci.model.plan import SANDBOX, Alternative, Location, ResourceRequest, Secret, Spot
+from cvl_ci.model.plan import (
+    SANDBOX,
+    Alternative,
+    Location,
+    MachinePlan,
+    ResourceRequest,
+    RunPlan,
+    Secret,
+    Spot,
+    VariablePlan,
+    WorkPlan,
+)
 from cvl_ci.planning import alternatives, safe_yaml, task_grammar
 from cvl_ci.planning import task_keys as keys
-from cvl_ci.planning.build_plan import Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,18 +33,11 @@ class TaskFile:
 
     name: str | None
     workdir: str | None
-    setup: str | None
-    run: str | None
-    env: Mapping[str, str]
-    needs_value: tuple[str, ...]
+    work: WorkPlan
+    variables: VariablePlan
+    machines: MachinePlan
+    needs_value: tuple[str, ...] = ()
     """Variables whose value is null: the user must set them."""
-    secrets: Mapping[str, Secret]
-    num_nodes: int
-    needs: ResourceRequest
-    places: tuple[Location, ...]
-    spot: Spot
-    image: str | None
-    extra: Mapping[str, object] = field(default_factory=dict)
     wrong: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -45,24 +48,18 @@ class TaskFile:
         ]
         return [*self.wrong, *missing]
 
-    def work(self, inputs: Inputs) -> Work:
-        return Work(
+    def draft(self, inputs: Inputs) -> RunPlan:
+        """Return the plan without the inputs' own values."""
+        return RunPlan(
             title=self.name or (inputs.work.task or "task").rpartition("/")[2],
-            setup=(self.setup,) if self.setup else (),
-            run=(self.run,) if self.run else (),
-            env=self.env,
-            secrets=self.secrets,
-            needs=self.needs,
-            places=self.places,
-            spot=self.spot,
-            num_nodes=self.num_nodes,
-            image=self.image,
-            task_extra=self.extra,
+            work=self.work,
+            variables=self.variables,
+            machines=self.machines,
             warnings=(*self.warnings, *self._size(inputs)),
         )
 
     def _size(self, inputs: Inputs) -> tuple[str, ...]:
-        if self.needs.has_size:
+        if self.machines.needs.has_size:
             return ()
         if inputs.machine.gpu or inputs.machine.cpus or inputs.machine.instance_type:
             return ()
@@ -130,22 +127,30 @@ class _Reader:
         envs = self._mapping("envs")
         secrets = self._mapping("secrets")
         machines = self._alternatives()
-        places_read = alternatives.places_of(machines) if machines else self._places()
+        locations = alternatives.places_of(machines) if machines else self._places()
         spot = Spot.ALWAYS if self._resource("use_spot", parsers.flag) else Spot.NEVER
+        setup, run = self._text("setup"), self._text("run")
         read = TaskFile(
             name=self._text("name"),
             workdir=self._workdir(),
-            setup=self._text("setup"),
-            run=self._text("run"),
-            env=self._value("envs", parsers.environment, {k: str(v) for k, v in envs.items() if v is not None}) or {},
+            work=WorkPlan(
+                setup_commands=(setup,) if setup else (),
+                run_commands=(run,) if run else (),
+                image=self._image(),
+                task_extra=self._extra(),
+            ),
+            variables=VariablePlan(
+                env=self._value("envs", parsers.environment, {k: str(v) for k, v in envs.items() if v is not None})
+                or {},
+                secrets={str(name): Secret(str(value)) for name, value in secrets.items() if value is not None},
+            ),
+            machines=MachinePlan(
+                needs=self._one_of(machines) if machines else self._needs(locations),
+                num_nodes=self._value("num_nodes", parsers.whole_number, self._task.get("num_nodes")) or 1,
+                locations=locations,
+                spot=alternatives.spot_of(machines) if machines else spot,
+            ),
             needs_value=tuple(str(name) for name, value in (*envs.items(), *secrets.items()) if value is None),
-            secrets={str(name): Secret(str(value)) for name, value in secrets.items() if value is not None},
-            num_nodes=self._value("num_nodes", parsers.whole_number, self._task.get("num_nodes")) or 1,
-            needs=self._one_of(machines) if machines else self._needs(places_read),
-            places=places_read,
-            spot=alternatives.spot_of(machines) if machines else spot,
-            image=self._image(),
-            extra=self._extra(),
         )
         if not self._task.get("run"):
             self._wrong["run"] = "has no run"

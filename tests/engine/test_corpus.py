@@ -246,7 +246,7 @@ def planned(config: dict[str, Any]) -> RunPlan:
     content = yaml.safe_dump(config).encode()
     read = task_file.read(content, known_gpus=ACCELERATORS, clouds_with=partial(clouds_with, CataloguePrices()))
     assert read.wrong == (), config
-    return build_plan.plan(Inputs(), read.work(Inputs()), gpu=None)
+    return build_plan.plan(Inputs(), read.draft(Inputs()), gpu=None)
 
 
 def rendered(config: dict[str, Any]) -> dict[str, Any]:

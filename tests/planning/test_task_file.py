@@ -49,22 +49,22 @@ def read(content: bytes) -> TaskFile:
 def test_everything_we_must_know_is_read() -> None:
     task = read(FULL)
     assert task.wrong == ()
-    assert (task.name, task.workdir, task.num_nodes, task.setup, task.run) == (
+    assert (task.name, task.workdir, task.machines.num_nodes, task.work.setup_commands, task.work.run_commands) == (
         "mine",
         "src",
         2,
-        "pip install x",
-        "python train.py",
+        ("pip install x",),
+        ("python train.py",),
     )
-    assert task.needs == ResourceRequest(accelerators={"L4": 1, "A10G": 1}, cpus=4, memory_gib=16, disk_gb=200)
-    assert task.places == (Location(cloud="aws", region="us-east-1"),)
-    assert (task.spot, task.image) == (Spot.ALWAYS, "ubuntu:22.04")
-    assert task.env == {"A": "1", "B": "two"}
-    assert task.secrets == {"TOKEN": Secret("abc")}
+    assert task.machines.needs == ResourceRequest(accelerators={"L4": 1, "A10G": 1}, cpus=4, memory_gib=16, disk_gb=200)
+    assert task.machines.locations == (Location(cloud="aws", region="us-east-1"),)
+    assert (task.machines.spot, task.work.image) == (Spot.ALWAYS, "ubuntu:22.04")
+    assert task.variables.env == {"A": "1", "B": "two"}
+    assert task.variables.secrets == {"TOKEN": Secret("abc")}
 
 
 def test_the_rest_is_passed_on_but_what_is_ours() -> None:
-    extra = read(FULL).extra
+    extra = read(FULL).work.task_extra
     assert extra["resources"] == {"ports": 8080, "labels": {"a": "b"}}
     assert extra["file_mounts"] == {
         "/data": "./data",
@@ -92,17 +92,17 @@ def test_what_is_left_to_be_given_must_be_given() -> None:
     ],
 )
 def test_accelerators_come_as_text_list_and_mapping(accelerators: str, wanted: dict[str, float]) -> None:
-    assert read(f"run: x\nresources: {{accelerators: {accelerators}}}".encode()).needs.accelerators == wanted
+    assert read(f"run: x\nresources: {{accelerators: {accelerators}}}".encode()).machines.needs.accelerators == wanted
 
 
 def test_a_header_that_names_one_task_is_its_name() -> None:
     task = read(b"name: mine\n---\nrun: x\n")
-    assert (task.wrong, task.name, task.run) == ((), "mine", "x")
+    assert (task.wrong, task.name, task.work.run_commands) == ((), "mine", ("x",))
 
 
 def test_an_own_cluster_has_its_own_names_of_gpus() -> None:
     task = read(b"run: x\nresources: {infra: k8s/mine, accelerators: 'MI300:8'}")
-    assert (task.wrong, task.needs.accelerators) == ((), {"MI300": 8})
+    assert (task.wrong, task.machines.needs.accelerators) == ((), {"MI300": 8})
     (elsewhere,) = read(b"run: x\nresources: {accelerators: 'MI300:8'}").wrong
     assert "'MI300', which is no GPU that SkyPilot knows (on Kubernetes of your own: name it with infra)" in elsewhere
 
@@ -121,17 +121,17 @@ def test_an_own_cluster_has_its_own_names_of_gpus() -> None:
 )
 def test_sizes_mean_what_skypilot_means_by_them(line: str, needs: ResourceRequest) -> None:
     task = read(f"run: x\nresources: {{{line}}}".encode())
-    assert (task.wrong, task.needs) == ((), needs)
+    assert (task.wrong, task.machines.needs) == ((), needs)
 
 
 def test_cloud_region_and_zone_are_one_place() -> None:
     task = read(b"run: x\nresources: {cloud: aws, region: us-east-1, zone: us-east-1a}")
-    assert task.places == (Location(cloud="aws", region="us-east-1", zone="us-east-1a"),)
+    assert task.machines.locations == (Location(cloud="aws", region="us-east-1", zone="us-east-1a"),)
 
 
 def test_an_image_that_is_no_docker_image_is_passed_on() -> None:
     task = read(b"run: x\nresources: {image_id: ami-123}")
-    assert (task.image, task.extra["resources"]) == (None, {"image_id": "ami-123"})
+    assert (task.work.image, task.work.task_extra["resources"]) == (None, {"image_id": "ami-123"})
 
 
 @pytest.mark.parametrize(
@@ -254,19 +254,19 @@ def test_a_hostile_file_is_answered_soon_and_in_plain_letters() -> None:
 
 def test_the_alias_of_accelerators_is_read_and_not_passed_on() -> None:
     task = read(b"run: x\nresources: {gpus: 'H100:8'}")
-    assert (task.wrong, task.needs.accelerators, task.extra) == ((), {"H100": 8}, {})
+    assert (task.wrong, task.machines.needs.accelerators, task.work.task_extra) == ((), {"H100": 8}, {})
 
 
 @pytest.mark.parametrize("word", ["true", "'true'", "True", "'True'"])
 def test_spot_is_spot_in_any_spelling(word: str) -> None:
     task = read(f"run: x\nresources: {{use_spot: {word}}}".encode())
-    assert (task.wrong, task.spot) == ((), Spot.ALWAYS)
+    assert (task.wrong, task.machines.spot) == ((), Spot.ALWAYS)
 
 
 def test_what_has_no_price_and_what_a_run_sets_itself_is_told() -> None:
     task = read(b"run: x\nresources: {local_disk: '1000+', disk_tier: best, autostop: 5, job_recovery: FAILOVER}")
     assert task.wrong == ()
-    assert task.extra == {"resources": {"local_disk": "1000+", "disk_tier": "best"}}
+    assert task.work.task_extra == {"resources": {"local_disk": "1000+", "disk_tier": "best"}}
     assert task.warnings == (
         "resources.autostop is not used: a run ends its machine by itself.",
         "resources.job_recovery is not used: only managed jobs use it.",
@@ -276,14 +276,14 @@ def test_what_has_no_price_and_what_a_run_sets_itself_is_told() -> None:
 
 def test_a_size_that_skypilot_would_choose_otherwise_is_told() -> None:
     small = ("The task gives no size: cvl-ci takes a machine with 2 vCPUs or more; SkyPilot alone takes 8.",)
-    assert read(b"run: x").work(Inputs()).warnings == small
-    assert read(b"run: x").work(Inputs(machine=MachineInputs(cpus=4))).warnings == ()
-    assert read(b"run: x\nresources: {cpus: 2}").work(Inputs()).warnings == ()
-    assert read(b"run: x\nresources: {gpus: L4}").work(Inputs()).warnings == ()
+    assert read(b"run: x").draft(Inputs()).warnings == small
+    assert read(b"run: x").draft(Inputs(machine=MachineInputs(cpus=4))).warnings == ()
+    assert read(b"run: x\nresources: {cpus: 2}").draft(Inputs()).warnings == ()
+    assert read(b"run: x\nresources: {gpus: L4}").draft(Inputs()).warnings == ()
 
 
 def test_the_sandbox_is_a_place_for_a_task_too() -> None:
-    assert read(b"run: x\nresources: {infra: sandbox/us-west-2}").places == (
+    assert read(b"run: x\nresources: {infra: sandbox/us-west-2}").machines.locations == (
         Location(cloud="sandbox", region="us-west-2"),
     )
 
@@ -300,8 +300,8 @@ resources:
 
 def test_each_alternative_has_its_own_machine_place_and_use_of_spot() -> None:
     task = read(ALTERNATIVES)
-    first, second = task.needs.alternatives
-    assert (task.wrong, task.places, task.spot) == ((), (first.place, second.place), Spot.FALLBACK)
+    first, second = task.machines.needs.alternatives
+    assert (task.wrong, task.machines.locations, task.machines.spot) == ((), (first.place, second.place), Spot.FALLBACK)
     assert first == Alternative(
         needs=ResourceRequest(accelerators={"L4": 1}, cpus=4, disk_gb=256),
         place=Location(cloud="aws", region="us-east-1"),
@@ -318,7 +318,7 @@ def test_the_users_words_replace_those_of_every_alternative() -> None:
     def planned(**inputs: str) -> list[tuple[Mapping[str, float], str, bool]]:
         asked = from_keywords({"task": "t.yaml", **inputs}, environment={})
         content = ALTERNATIVES.replace(b", disk_tier: best, autostop: 5", b"")
-        plan = build_plan.plan(asked, read(content).work(asked), gpu=asked.machine.gpu)
+        plan = build_plan.plan(asked, read(content).draft(asked), gpu=asked.machine.gpu)
         return [(one.needs.accelerators, str(one.place), one.spot) for one in plan.machines.needs.alternatives]
 
     assert planned(gpu="H100") == [({"H100": 1}, "aws/us-east-1", False), ({"H100": 1}, "gcp", True)]
@@ -331,13 +331,13 @@ def test_a_region_of_any_cloud_is_looked_up() -> None:
     for words in ("infra: '*/us-x/us-x-1'", "region: us-x, zone: us-x-1"):
         content = f"run: x\nresources: {{{words}}}".encode()
         task = task_file.read(content, known_gpus=ACCELERATORS, clouds_with=lambda region, _needs: [f"c-{region}"])
-        assert (task.wrong, task.places) == ((), (Location(cloud="c-us-x", region="us-x", zone="us-x-1"),))
+        assert (task.wrong, task.machines.locations) == ((), (Location(cloud="c-us-x", region="us-x", zone="us-x-1"),))
 
 
 def test_a_variable_is_text_as_skypilot_writes_it() -> None:
-    assert read(b"run: x\nenvs: {A: true, B: 1.50, C: no}").env == {"A": "True", "B": "1.5", "C": "False"}
+    assert read(b"run: x\nenvs: {A: true, B: 1.50, C: no}").variables.env == {"A": "True", "B": "1.5", "C": "False"}
 
 
 def test_an_entry_may_have_the_words_that_a_task_may_have() -> None:
     task = read(b"run: x\nresources: {any_of: [{infra: sandbox, use_spot: 'true'}, {infra: sandbox/us-west-2}]}")
-    assert (task.wrong, [one.spot for one in task.needs.alternatives]) == ((), [True, False])
+    assert (task.wrong, [one.spot for one in task.machines.needs.alternatives]) == ((), [True, False])

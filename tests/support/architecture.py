@@ -53,8 +53,6 @@ LARGE_VALUES = {
     "StepState": 15,
     "RunState": 21,
     "GitHubContext": 13,
-    "Work": 22,
-    "TaskFile": 15,
     "Leg": 24,
     "Row": 16,
 }

@@ -22,9 +22,19 @@ from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.locations import CLOUDS
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs
-from cvl_ci.model.plan import SANDBOX, Location, ResourceRequest, RunPlan, Spot, StagedFile
+from cvl_ci.model.plan import (
+    SANDBOX,
+    FilePlan,
+    Location,
+    MachinePlan,
+    ResourceRequest,
+    RunPlan,
+    Spot,
+    StagedFile,
+    VariablePlan,
+    WorkPlan,
+)
 from cvl_ci.planning import build_plan, example, lookup, presets, resources, safe_yaml, shell, task_file, task_paths
-from cvl_ci.planning.build_plan import Work
 from cvl_ci.planning.example import Example
 from cvl_ci.ports import Checkout, Entry, Prices
 
@@ -32,7 +42,7 @@ _LARGEST_SOURCE = 512 * 1024
 _SOURCES = (".sh", ".py", ".yaml", ".yml", ".txt", ".toml", ".cfg", ".ini", ".ipynb", ".json")
 _NAME_BYTES = 4096
 
-Prepared = tuple[Work | None, list[InputProblem]]
+Draft = tuple[RunPlan | None, list[InputProblem]]
 
 
 def prepare(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
@@ -49,17 +59,17 @@ def _one_side(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
     kind, wrong = build_plan.asked_for(inputs)
     gpu, wrong_gpu = build_plan.named_gpu(inputs, prices.accelerators())
     mistakes = [*inputs.mistakes, *wrong, *wrong_gpu, *build_plan.wrong_regions(inputs, prices.regions)]
-    work: Work | None = None
+    draft: RunPlan | None = None
     if kind == "example":
-        work, wrong = _example(inputs, checkout, explicit_gpu=gpu, known_gpus=prices.accelerators())
+        draft, wrong = _example(inputs, checkout, explicit_gpu=gpu, known_gpus=prices.accelerators())
     elif kind == "command":
-        work, wrong = _command(inputs, checkout)
+        draft, wrong = _command(inputs, checkout)
     elif kind == "task":
-        work, wrong = _task(inputs, checkout, prices)
+        draft, wrong = _task(inputs, checkout, prices)
     if kind:
         mistakes += wrong
-    if work is not None:
-        plan = build_plan.plan(inputs, work, gpu=gpu)
+    if draft is not None:
+        plan = build_plan.plan(inputs, draft, gpu=gpu)
         mistakes += build_plan.impossible(inputs, plan)
         if not mistakes:
             return _with_the_types_gpus(plan, prices)
@@ -68,7 +78,7 @@ def _one_side(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
 
 def _example(
     inputs: Inputs, checkout: Checkout, *, explicit_gpu: Mapping[str, float] | None, known_gpus: Collection[str]
-) -> Prepared:
+) -> Draft:
     name_typed = inputs.work.example or ""
     try:
         directory = find_example(name_typed, checkout)
@@ -105,26 +115,27 @@ def _example(
         files, warnings = _stage(described, texts, inputs.work.files, checkout)
     except Wrong as wrong:
         return None, [*mistakes, inputs.mistake("example", name_typed, wrong.problem)]
-    work = Work(
+    draft = RunPlan(
         title=f"{described.name} {name}",
-        example=described.name,
-        preset=name,
-        example_path=described.yaml_path,
-        directory=directory,
-        setup=lines.setup,
-        run=lines.run,
-        files=files,
-        commits=commit_copy(checkout, "."),
-        env=lines.env,
-        needs=needed,
-        needs_docker=lines.needs_docker,
-        missing=tuple(sorted(described.unseen & {preset.script or ""})),
+        work=WorkPlan(
+            example=described.name,
+            preset=name,
+            example_path=described.yaml_path,
+            directory=directory,
+            setup_commands=lines.setup,
+            run_commands=lines.run,
+            needs_docker=lines.needs_docker,
+            missing_scripts=tuple(sorted(described.unseen & {preset.script or ""})),
+        ),
+        files=FilePlan(staged=files, commits=commit_copy(checkout, ".")),
+        variables=VariablePlan(env=lines.env),
+        machines=MachinePlan(needs=needed),
         warnings=(*described.warnings(gpu_given=inputs.machine.gpu is not None), *lines.warnings, *warnings),
     )
-    return work, mistakes
+    return draft, mistakes
 
 
-def _command(inputs: Inputs, checkout: Checkout) -> Prepared:
+def _command(inputs: Inputs, checkout: Checkout) -> Draft:
     folder = inputs.work.workdir or "."
     command = inputs.work.command or ""
     try:
@@ -135,17 +146,14 @@ def _command(inputs: Inputs, checkout: Checkout) -> Prepared:
     mounts = {"file_mounts": inputs.work.file_mounts} if inputs.work.file_mounts else {}
     filled = task_paths.filled_in(mounts, {k: v for k, v in variables.env.items() if k not in variables.secrets})
     unset = task_paths.unset(filled, secrets=variables.secrets)
-    work = Work(
+    extra = task_paths.with_absolute_sources(filled, locate=checkout.locate, root=str(checkout.root))
+    draft = RunPlan(
         title=_title(command),
-        run=(command,),
-        fail_fast=True,
-        files=sent.files,
-        commits=sent.commits,
-        not_sent=sent.not_sent,
-        task_extra=task_paths.with_absolute_sources(filled, locate=checkout.locate, root=str(checkout.root)),
+        work=WorkPlan(run_commands=(command,), fail_fast=True, task_extra=extra),
+        files=sent.plan,
         warnings=sent.warnings,
     )
-    return work, [inputs.mistake("command", command, problem) for problem in unset]
+    return draft, [inputs.mistake("command", command, problem) for problem in unset]
 
 
 def _title(command: str) -> str:
@@ -154,7 +162,7 @@ def _title(command: str) -> str:
     return line if len(line) <= 60 else line[:61].rpartition(" ")[0] or line[:60]
 
 
-def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
+def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Draft:
     name_typed = inputs.work.task or ""
     path = checkout.locate(name_typed)
     if path is None:
@@ -167,13 +175,15 @@ def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
     except safe_yaml.Unreadable as error:
         return None, [inputs.mistake("task", name_typed, str(error))]
     secrets = inputs.variables.secrets
-    variables = {name: value for name, value in {**task.env, **inputs.variables.env}.items() if name not in secrets}
-    extra = task.extra
+    variables = {
+        name: value for name, value in {**task.variables.env, **inputs.variables.env}.items() if name not in secrets
+    }
+    extra = task.work.task_extra
     if inputs.work.file_mounts:
         mounts = extra.get("file_mounts")
         extra = {**extra, "file_mounts": {**(mounts if isinstance(mounts, Mapping) else {}), **inputs.work.file_mounts}}
     filled = task_paths.filled_in(extra, variables)
-    unset = task_paths.unset(filled, secrets={*task.secrets, *inputs.variables.secrets, *task.needs_value})
+    unset = task_paths.unset(filled, secrets={*task.variables.secrets, *inputs.variables.secrets, *task.needs_value})
     mistakes = [inputs.mistake("task", name_typed, problem) for problem in (*task.problems(inputs), *unset)]
     sent = Sent()
     workdir = inputs.work.workdir or task_paths.filled(task.workdir, variables)
@@ -183,14 +193,12 @@ def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Prepared:
         except Wrong as wrong:
             mistakes.append(inputs.mistake("workdir", workdir, wrong.problem))
     extra = task_paths.with_absolute_sources(filled, locate=checkout.locate, root=str(checkout.root))
-    work = task.work(inputs)
+    draft = task.draft(inputs)
     return replace(
-        work,
-        files=sent.files,
-        commits=sent.commits,
-        not_sent=sent.not_sent,
-        warnings=(*work.warnings, *sent.warnings),
-        task_extra=extra,
+        draft,
+        work=replace(draft.work, task_extra=extra),
+        files=sent.plan,
+        warnings=(*draft.warnings, *sent.warnings),
     ), mistakes
 
 

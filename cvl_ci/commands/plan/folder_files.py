@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.patterns import TooMany
 from cvl_ci.inputs.reader import Inputs
-from cvl_ci.model.plan import CommitCopy, StagedFile
+from cvl_ci.model.plan import CommitCopy, FilePlan, StagedFile
 from cvl_ci.planning.credential_files import holds_credentials
 from cvl_ci.planning.folder_files import EXPECTED_REASONS, FolderRule
 from cvl_ci.ports import Checkout, Entry
@@ -20,11 +20,9 @@ _LARGEST_SKYIGNORE_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """The files of one folder that go to the machine. `not_sent`: one line on those that stay; empty: none stay."""
+    """The files of one folder that go to the machine, and the warnings about those that go or stay."""
 
-    files: tuple[StagedFile, ...] = ()
-    commits: tuple[CommitCopy, ...] = ()
-    not_sent: str = ""
+    plan: FilePlan = field(default_factory=FilePlan)
     warnings: tuple[str, ...] = ()
 
 
@@ -51,9 +49,7 @@ def folder_files(words: str, inputs: Inputs, checkout: Checkout) -> Sent:
     expected = {below(name, path): why for name, why in folder.reasons.items() if why in EXPECTED_REASONS}
     unexpected = {name: why for name, why in folder.reasons.items() if why not in EXPECTED_REASONS}
     return Sent(
-        files=staged(entries),
-        commits=commit_copy(checkout, path),
-        not_sent=_in_one_line(expected),
+        plan=FilePlan(staged=staged(entries), commits=commit_copy(checkout, path), not_sent=_in_one_line(expected)),
         warnings=(*warnings_of(unexpected), *warnings_of_credentials(tracked, checkout)),
     )
 
