@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cvl_ci import wiring
+from cvl_ci.commands.models.upload import UploadedModel
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.commands.run import run as running
@@ -26,6 +27,7 @@ from cvl_ci.model.plan import Quote, RunPlan
 from cvl_ci.result.masked_errors import masked_errors
 from cvl_ci.result.masks import Masks
 from cvl_ci.result.secret_names import secret_values, secrets_of
+from cvl_ci.wiring import models
 
 
 class SkyPilotRunner:
@@ -78,6 +80,19 @@ class SkyPilotRunner:
         """
         plan = self._prepared({**inputs, "example": example, "preset": preset}, asks_role=False)
         return plan, planning.quote(plan, wiring.prices(self._environment))
+
+    def upload_models(
+        self, repo_id: str, *, storage: str, files: Sequence[str] = (), revision: str | None = None
+    ) -> UploadedModel:
+        """Store a model of the Hugging Face hub, or a folder, in a bucket. A second call moves no byte.
+
+        `storage`: `s3://bucket/prefix`. `files`: globs; default: all. The token is HF_TOKEN of the environment.
+        """
+        keywords = {"repo_id": repo_id, "storage": storage, "revision": revision, "model_files": list(files)}
+        tell = self._listener.notice
+        caller = models.Caller(folder=self._checkout, environ=self._environment, say=tell, tell=tell)
+        with masked_errors(self._masks):
+            return models.upload_by_keywords(keywords, caller)
 
     def _prepared(self, request: Mapping[str, object], *, asks_role: bool = True) -> RunPlan:
         values = {name: value for name, value in {**self._inputs, **request}.items() if value is not None}

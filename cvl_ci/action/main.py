@@ -114,6 +114,10 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
         from cvl_ci.action import matrix_verbs
 
         return matrix_verbs.carry_out(step, publication, environ, inputs.mistakes)
+    if request.verb == "models":
+        from cvl_ci.action import model_verb
+
+        return model_verb.carry_out(step, environ, inputs.mistakes)
     run_anyway = request.verb == "plan"
     policy, reason = ("run", "") if run_anyway else _policy(step, inputs)
     if policy == "sandbox":

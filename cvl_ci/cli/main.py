@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.cli import lookups, money
+from cvl_ci.cli import models as stored_models
 from cvl_ci.cli.stopping import Stopping
 from cvl_ci.errors import CvlError, InputProblem, RequestError, cancelled
 from cvl_ci.inputs import arguments, command_line, verb_options
@@ -282,6 +283,7 @@ def _bug(environ: Mapping[str, str], console: Console) -> int:
 VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Console], int]] = {
     "plan": _plan,
     "run": _run,
+    "models": stored_models.models,
     "matrix": _many,
     "report": _many,
     "history": _many,

@@ -91,6 +91,7 @@ def _add_tabled(verbs: Verbs) -> None:
         "report": "make a summary, a comment and a page of the legs of a run",
         "history": "keep runs as lines in a branch, and read them back",
         "drill": "kill a real run on purpose, and show what ends its machine, and how soon",
+        "models": "store a model of the hub in a bucket once; list, verify and remove models",
         "prices": "list every offer for a GPU, the cheapest first; `update` fetches the catalogue",
     }
     for verb, text in help_texts.items():

@@ -8,7 +8,7 @@ from cvl_ci.inputs import parsers
 from cvl_ci.inputs.option import ACTION, COMMANDS, option
 from cvl_ci.model.plan import Secret
 
-VERBS = ("run", "plan", "reap", "matrix", "report", "history")
+VERBS = ("run", "plan", "reap", "matrix", "report", "history", "models")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class StepInputs:
         parsers.choice(*VERBS),
         value="run",
         help="`run`; `plan` only shows the plan and its price; `reap`, on a schedule, ends machines that "
-        "outlived their run; `matrix`, `report` and `history` are for many runs.",
+        "outlived their run; `matrix`, `report` and `history` are for many runs; `models` stores models.",
         action_default="run",
         entry_points=ACTION,
     )

@@ -11,7 +11,7 @@ from cvl_ci.inputs.arguments import add_words, explained, unknown_options
 from cvl_ci.inputs.option import InputOption
 from cvl_ci.inputs.parsers import Wrong
 
-VERBS = ("matrix", "report", "history", "drill", "prices")
+VERBS = ("matrix", "report", "history", "drill", "prices", "models")
 """The verbs whose options verb_options of the table names."""
 
 
@@ -37,9 +37,10 @@ def add_flags(parser: ArgumentParser, fields: Sequence[InputOption]) -> None:
 def read(parsed: Namespace, fields: Sequence[InputOption]) -> dict[str, Any]:
     """Return the typed values by name, without those that are absent. Raise RequestError with all mistakes."""
     mistakes = unknown_options(parsed)
+    words, surplus = _words_by_field(parsed.words, [field for field in fields if field.is_positional])
     values: dict[str, Any] = {}
     for field in fields:
-        value = list(parsed.words) if field.is_positional else getattr(parsed, field.name, None)
+        value = words[field.name] if field.is_positional else getattr(parsed, field.name, None)
         if value in (None, [], ""):
             continue
         try:
@@ -47,10 +48,22 @@ def read(parsed: Namespace, fields: Sequence[InputOption]) -> dict[str, Any]:
         except Wrong as wrong:
             name = field.metavar if field.is_positional else field.flag
             mistakes.append(InputProblem(field=name, value=str(value), problem=wrong.problem, near=wrong.near))
-    if not any(field.is_positional for field in fields) and parsed.words and not parsed.doubtful:
-        mistakes.append(
-            InputProblem(field="command line", value=" ".join(parsed.words), problem="is one word too many")
-        )
+    if surplus and not parsed.doubtful:
+        mistakes.append(InputProblem(field="command line", value=" ".join(surplus), problem="is one word too many"))
     if mistakes:
         raise RequestError(mistakes)
     return values
+
+
+def _words_by_field(
+    words: Sequence[str], fields: Sequence[InputOption]
+) -> tuple[dict[str, str | list[str] | None], list[str]]:
+    """Return the words of each positional field in order, and the surplus. A repeatable field takes all the rest."""
+    remaining = list(words)
+    by_field: dict[str, str | list[str] | None] = {}
+    for field in fields:
+        if field.is_repeatable:
+            by_field[field.name], remaining = remaining, []
+        else:
+            by_field[field.name] = remaining.pop(0) if remaining else None
+    return by_field, remaining

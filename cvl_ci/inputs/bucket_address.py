@@ -1,0 +1,28 @@
+"""Read the address of a bucket, such as `s3://bucket/prefix`. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from cvl_ci.inputs import parsers
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.snapshot import is_safe_path
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+"""S3 User Guide, "General purpose bucket naming rules"."""
+
+
+def read(value: object) -> BucketAddress:
+    """Return the address. Raises Wrong."""
+    address = parsers.text(value)
+    scheme, separator, rest = address.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    if not separator or scheme != "s3":
+        raise Wrong("is not an S3 address such as s3://bucket/prefix")
+    if not _BUCKET.fullmatch(bucket):
+        raise Wrong("has no valid name of a bucket after s3://")
+    prefix = prefix.strip("/")
+    if prefix and not is_safe_path(prefix):
+        raise Wrong("has a prefix that S3 does not store as it is")
+    return BucketAddress(bucket=bucket, prefix=prefix)

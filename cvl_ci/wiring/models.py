@@ -1,0 +1,152 @@
+"""The verb `models`: typed words in, lines out. It joins the hub, a folder or both with a bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cvl_ci.errors import InputProblem, RequestError, StorageError
+from cvl_ci.inputs.model_inputs import LIST, REMOVE, UPLOAD, VERIFY, ModelInputs
+from cvl_ci.inputs.option import options_of
+from cvl_ci.inputs.reader import Spelling, read_group
+
+if TYPE_CHECKING:
+    from cvl_ci.commands.models.shelf import Shelf
+    from cvl_ci.commands.models.upload import UploadedModel
+    from cvl_ci.model.bucket import BucketAddress
+    from cvl_ci.ports.models import ModelSource
+
+Values = Mapping[str, Any]
+"""Inputs by name and type as in inputs/model_inputs.py, from any entry point."""
+
+_WITH_MODEL = {UPLOAD, VERIFY, REMOVE}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """The entry point. `say` receives results; `tell` receives progress and notes."""
+
+    folder: Path
+    environ: Mapping[str, str]
+    say: Callable[[str], None]
+    tell: Callable[[str], None]
+
+
+def models(values: Values, caller: Caller) -> int:
+    """Carry out one operation on models and return the exit code. Raises CvlError."""
+    from cvl_ci.commands.models import listing, text
+
+    _require(values)
+    operation, repo, address = values["operation"], values.get("repo_id", ""), values["storage"]
+    revision = values.get("revision") or ""
+    shelf = open_shelf(address, caller.environ)
+    if operation == LIST:
+        lines = text.lines_of_list(listing.stored_models(shelf), address)
+    elif operation == REMOVE:
+        lines = text.removed(repo, listing.removed(shelf, repo, revision), address)
+    elif operation == VERIFY:
+        result = listing.verified(shelf, repo, revision or "main")
+        lines = text.verified(result)
+        if result.problems:
+            raise StorageError(
+                "\n".join(lines),
+                money="No machine was started.",
+                next_step=f"Remove the model and upload it again: cvl-ci models remove {repo} --in {address}",
+            )
+    else:
+        lines = text.uploaded(upload_model(values, caller, shelf))
+    for line in lines:
+        caller.say(line)
+    return 0
+
+
+def upload_by_keywords(keywords: Mapping[str, object], caller: Caller) -> UploadedModel:
+    """Store the model that a program names. Raises CvlError, with all mistakes in the keywords at once."""
+    mistakes: list[InputProblem] = []
+    inputs = read_group(ModelInputs, keywords, spelling=Spelling.KEYWORD, mistakes=mistakes)
+    values = {option.name: getattr(inputs, option.name) for option in options_of(ModelInputs)}
+    names = {mistake.field for mistake in mistakes}
+    try:
+        _require({**values, "operation": UPLOAD})
+    except RequestError as error:
+        mistakes += [one for one in error.mistakes if one.field not in names]
+    if mistakes:
+        raise RequestError(mistakes)
+    return upload_model(values, caller, open_shelf(values["storage"], caller.environ))
+
+
+def upload_model(values: Values, caller: Caller, shelf: Shelf) -> UploadedModel:
+    """Store the model that these values name. Raises CvlError."""
+    from cvl_ci.commands.models.upload import UploadRequest, UploadTools, upload
+    from cvl_ci.local.clock import SystemClock
+
+    source, name = _source(values, caller)
+    request = UploadRequest(
+        repo=name, files=tuple(values.get("model_files", ())), revision=values.get("revision") or ""
+    )
+    return upload(request, UploadTools(source=source, shelf=shelf, clock=SystemClock(), tell=caller.tell))
+
+
+def open_shelf(address: BucketAddress, environ: Mapping[str, str]) -> Shelf:
+    """Return the models below this address. No request is made yet."""
+    from cvl_ci.clouds.aws.object_store import S3Bucket, s3_client
+    from cvl_ci.commands.models.shelf import Shelf
+
+    return Shelf(S3Bucket(s3_client(environ=environ), address.bucket), address)
+
+
+def open_hub(environ: Mapping[str, str]) -> ModelSource:
+    """Return the hub that the environment names, with its token. The token goes nowhere else."""
+    from cvl_ci.hub.client import HuggingFaceHub
+
+    token = (environ.get("HF_TOKEN") or environ.get("HUGGING_FACE_HUB_TOKEN") or "").strip()
+    return HuggingFaceHub(endpoint=environ.get("HF_ENDPOINT") or None, token=token or None)
+
+
+def _source(values: Values, caller: Caller) -> tuple[ModelSource, str]:
+    """Return the source of a model and the name that it gets in the bucket."""
+    from cvl_ci.local.model_folder import ModelFolder
+
+    repo = values["repo_id"]
+    if not repo.startswith((".", "/")):
+        return open_hub(caller.environ), repo
+    folder = (caller.folder / repo).resolve()
+    return ModelFolder(folder), values.get("model_name") or _local_name(folder.name)
+
+
+def _local_name(folder: str) -> str:
+    from cvl_ci.inputs.model_inputs import read_name
+    from cvl_ci.inputs.parsers import Wrong
+
+    try:
+        return read_name(f"local/{folder}")
+    except Wrong:
+        mistake = InputProblem(
+            field="model_name", value=folder, problem="is missing: the folder has a name that no model can have"
+        )
+        raise RequestError([mistake]) from None
+
+
+def _require(values: Values) -> None:
+    """Raise RequestError with everything that is missing or too much."""
+    operation, repo = values.get("operation", ""), values.get("repo_id", "")
+    mistakes: list[InputProblem] = []
+    if not operation:
+        problem = "is missing: say upload, list, verify or remove"
+        mistakes.append(InputProblem(field="operation", value="", problem=problem))
+    if operation in _WITH_MODEL and not repo:
+        mistakes.append(InputProblem(field="repo_id", value="", problem=f"is missing: name the model to {operation}"))
+    if operation in {VERIFY, REMOVE} and repo.startswith((".", "/")):
+        mistakes.append(InputProblem(field="repo_id", value=repo, problem="is a folder: name the model in the bucket"))
+    if operation == LIST and repo:
+        mistakes.append(InputProblem(field="repo_id", value=repo, problem="is too much: `list` shows all models"))
+    if operation != UPLOAD and values.get("model_files"):
+        surplus = " ".join(values["model_files"])
+        mistakes.append(InputProblem(field="model_files", value=surplus, problem="belongs to `upload` alone"))
+    if not values.get("storage"):
+        problem = "is missing: name the bucket, as in s3://my-bucket/hub"
+        mistakes.append(InputProblem(field="storage", value="", problem=problem))
+    if mistakes:
+        raise RequestError(mistakes)
