@@ -19,7 +19,7 @@ from cvl_ci.inputs.option import EntryPoint
 from cvl_ci.inputs.reader import from_environment
 from cvl_ci.inputs.table import MATRIX_OPTIONS, verb_options
 from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE
-from cvl_ci.result.benchmark import leg as legs
+from cvl_ci.result.benchmark import leg_file
 from tests.github import api as fake
 from tests.github.api import URL, Api
 from tests.github.kept import Kept
@@ -120,7 +120,7 @@ def nights(kept: Kept, count: int = 4, **changed: Any) -> None:
         at = NIGHT - (count - number) * DAY
         url = f"https://github.com/o/r/actions/runs/{800 + number}"
         known = {**DIGITS, "commit": BASE, "at": at, "run_url": url, "cluster": f"cvl-{number}", **changed}
-        kept.artifact(800 + number, "cvl-report", {"legs.jsonl": legs.line(leg(**known)) + "\n"})
+        kept.artifact(800 + number, "cvl-report", {"legs.jsonl": leg_file.line(leg(**known)) + "\n"})
 
 
 CLEAN: dict[str, Any] = {**DIGITS, "cluster": "cvl-now", "leg": "digits", "at": NIGHT}

@@ -19,7 +19,7 @@ from cvl_ci.errors import CredentialsError, RequestError
 from cvl_ci.github.pr import step_comment, sticky_comment
 from cvl_ci.model.outcome import Outcome, Phase
 from cvl_ci.model.plan import RunPlan, WorkPlan
-from cvl_ci.result.benchmark.leg import read
+from cvl_ci.result.benchmark.leg_file import read
 from tests.github.api import URL, Api
 from tests.github.runner import read_file
 from tests.result.outcomes import FAILED, GONE, NOT_PROVED_GONE, ON_AWS, SUCCEEDED
@@ -261,7 +261,10 @@ def test_the_cost_of_a_failed_job_holds_its_error_its_last_lines_and_its_job_wit
     assert (len(leg.evidence.last_lines), leg.evidence.last_lines[0], leg.evidence.last_lines[-1]) == (
         20, "step 13", "ValueError: *** is not a token"
     )  # fmt: skip
-    assert (leg.job, leg.job_url) == ("train (L4)", "https://git.example.com/cvl/ci/actions/runs/7/job/51725241954")
+    assert (leg.source.job, leg.source.job_url) == (
+        "train (L4)",
+        "https://git.example.com/cvl/ci/actions/runs/7/job/51725241954",
+    )
     assert secret not in cost.read_text()
 
 

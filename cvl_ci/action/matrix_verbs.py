@@ -33,7 +33,7 @@ from cvl_ci.local import run_files
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.ports import NotUploaded
 from cvl_ci.result import outputs
-from cvl_ci.result.benchmark import leg as summaries
+from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.matrix import markdown, regressions
 from cvl_ci.result.matrix import text as words
@@ -149,8 +149,8 @@ def _of_this_attempt(request: MatrixRequest, legs: Sequence[Leg]) -> reruns.Chec
     if not context.attempt.isdecimal():
         return reruns.Checked(legs=tuple(legs))
     run = context.run_url.rpartition("/attempts/")[0]
-    foreign = tuple(leg for leg in legs if in_folders and leg.run_url.rpartition("/attempts/")[0] != run)
-    own = [leg for leg in legs if not in_folders or leg.run_url.rpartition("/attempts/")[0] == run]
+    foreign = tuple(leg for leg in legs if in_folders and leg.source.run_url.rpartition("/attempts/")[0] != run)
+    own = [leg for leg in legs if not in_folders or leg.source.run_url.rpartition("/attempts/")[0] == run]
     checked = reruns.checked(
         reruns.newest(own) if in_folders else own,
         attempt=int(context.attempt),
@@ -212,7 +212,11 @@ def _publish(request: MatrixRequest, result: Report) -> str:
     fitting: Callable[[int], str] = lambda room: summary if len(summary.encode()) <= room else ""  # noqa: E731
     _result_or_warning(request, "The summary could not be written", lambda: step.workflow.commands.summary(fitting))
     if publication.comment != "never":
-        quiet = publication.comment == "failure" and not result.exit_code and not any(row.worse for row in result.rows)
+        quiet = (
+            publication.comment == "failure"
+            and not result.exit_code
+            and not any(row.comparison.worse for row in result.rows)
+        )
         _result_or_warning(request, "The comment could not be written", lambda: comment.put(text, only_instead=quiet))
     if not request.inputs.get("issue"):
         return ""
@@ -225,7 +229,7 @@ def _publish(request: MatrixRequest, result: Report) -> str:
 def _keep_report(request: MatrixRequest, result: Report, files: Mapping[str, str]) -> str:
     """Page, data and lines, as one artifact and in the workspace. Where the page is, in Markdown; empty: there only."""
     step, publication = request.step, request.step.inputs.publication
-    lines = "".join(f"{summaries.line(leg)}\n" for row in result.rows for leg in row.legs)
+    lines = "".join(f"{leg_file.line(leg)}\n" for row in result.rows for leg in row.legs)
     contents = {name: files[name] for name in (reporting.PAGE, reporting.DATA)} | {LINES: lines}
     folder = many.write(step.masks.cleaned(contents), into=str(request.inputs.get("into", many.FOLDER)))
     give_to_owner(folder)

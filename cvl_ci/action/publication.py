@@ -189,7 +189,7 @@ class StepPublication:
 
     def _files(self, state: StepState, *, uploaded: Mapping[str, Link] | None = None) -> Files:
         from cvl_ci.commands.publish import Files, Subject
-        from cvl_ci.result.benchmark.leg import LAST_LINES
+        from cvl_ci.result.benchmark.leg_file import LAST_LINES
 
         step, context = self._step, self._step.context
         return Files(

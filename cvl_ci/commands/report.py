@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.matrix import markdown, text
 from cvl_ci.result.matrix.page import Assets, page
-from cvl_ci.result.matrix.report import Report, Row
+from cvl_ci.result.matrix.report import Report
+from cvl_ci.result.matrix.row import Row
 from cvl_ci.result.report import marker
 
 PAGE, SUMMARY, COMMENT, DATA = "report.html", "summary.md", "comment.md", "report.json"
@@ -79,8 +80,8 @@ def _line(row: Row) -> str:
     change_text = (
         " ".join(part for part in (one.metric, text.change(one), one.verdict.value, why) if part) if one else ""
     )
-    reason = row.reason if row.failure else change_text or text.unjudged(row)
-    details = "; ".join(part for part in (reason, text.error(row), row.base_problem) if part)
+    reason = row.failures.reason if row.failures.worst else change_text or text.unjudged(row)
+    details = "; ".join(part for part in (reason, text.error(row), row.comparison.base_problem) if part)
     title = f"{row.key.example} {row.key.preset} on {row.place}"
     return "  ".join(part for part in (text.status(row), title, text.cost(row), details) if part)
 
@@ -92,20 +93,20 @@ def _row(row: Row, *, red: bool) -> Mapping[str, object]:
         "preset": row.key.preset,
         "place": row.place,
         "status": text.status(row),
-        "failure": row.failure.name.lower() if row.failure else None,
+        "failure": row.failures.worst.name.lower() if row.failures.worst else None,
         "red": red,
-        "verdict": row.verdict.value,
-        "worse": [one.metric for one in row.worse],
-        "changed": [one.metric for one in row.comparisons if one.verdict is Verdict.CHANGED],
-        "unsure": [one.metric for one in row.comparisons if one.gated and one.verdict is Verdict.UNSURE],
-        "regions": sorted({leg.region for leg in row.legs if leg.region}),
-        "baseline": row.baseline.commit or None,
+        "verdict": row.comparison.verdict.value,
+        "worse": [one.metric for one in row.comparison.worse],
+        "changed": [one.metric for one in row.comparison.metrics if one.verdict is Verdict.CHANGED],
+        "unsure": [one.metric for one in row.comparison.metrics if one.gated and one.verdict is Verdict.UNSURE],
+        "regions": sorted({leg.machines.region for leg in row.legs if leg.machines.region}),
+        "baseline": row.comparison.baseline.commit or None,
         "compared": text.versus(row),
         "error": text.error(row) or None,
         "log_url": text.log_url(row) or None,
         "artifact_url": text.artifact_url(row) or None,
-        "base_problem": row.base_problem or None,
-        "usd": row.usd,
-        "seconds": row.seconds,
-        "best": row.best,
+        "base_problem": row.comparison.base_problem or None,
+        "usd": row.cost.usd,
+        "seconds": row.cost.seconds,
+        "best": row.cost.is_best,
     }

@@ -10,7 +10,7 @@ from cvl_ci.local.git.changes import ancestors
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.model import lease_name
 from cvl_ci.planning import safe_yaml
-from cvl_ci.result.benchmark import leg as legs
+from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.benchmark.readings import short
 from cvl_ci.result.benchmark.rules import FILE_NAME, Rules
@@ -69,7 +69,7 @@ def base_commits(
     folder: Path, history: Sequence[Leg], *, base: str | None, warn: Callable[[str], None]
 ) -> tuple[str, ...]:
     """Return the base and its ancestors, nearest first. Empty means all of history: no run in it knows its commit."""
-    if not history or not any(leg.commit for leg in history):
+    if not history or not any(leg.source.commit for leg in history):
         return ()
     root = open_checkout(folder).root
     try:
@@ -85,7 +85,7 @@ def base_commits(
 
 def write_lines(found_legs: Sequence[Leg], file: Path) -> int:
     """Write legs in the format of history, and return their number. Raises LinkInTheWay."""
-    write_text(file, "".join(f"{legs.line(leg)}\n" for leg in found_legs))
+    write_text(file, "".join(f"{leg_file.line(leg)}\n" for leg in found_legs))
     return len(found_legs)
 
 
@@ -151,7 +151,7 @@ def _take(file: Path, legs_: list[Leg], troubles: list[str], *, expected: bool) 
 
 def _content(file: Path) -> bytes:
     with file.open("rb") as opened:
-        return opened.read(legs.LARGEST_BYTES + 1)
+        return opened.read(leg_file.LARGEST_BYTES + 1)
 
 
 def _lines(lines: Iterable[bytes]) -> tuple[Sequence[Leg], int]:
@@ -159,7 +159,7 @@ def _lines(lines: Iterable[bytes]) -> tuple[Sequence[Leg], int]:
     legs_, unread = [], 0
     for line in lines:
         try:
-            legs_.append(legs.read(line))
+            legs_.append(leg_file.read(line))
         except ValueError:
             unread += bool(line.strip())
     return legs_, unread

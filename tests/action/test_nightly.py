@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.result.benchmark import leg as legs
+from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.benchmark.leg import Leg
 from tests.action import github
 from tests.action.act import ROOT, Acted, RunReporter
@@ -99,7 +99,7 @@ class Nights:
         """Reports of earlier nights, whose legs took 100 ms a step."""
         for back in range(1, nights + 1):
             number = self.api.kept.run(back, commit)
-            lines = [legs.line(earlier(name, commit, number)) for name in names]
+            lines = [leg_file.line(earlier(name, commit, number)) for name in names]
             self.api.kept.artifact(number, "cvl-report", {"legs.jsonl": "".join(f"{line}\n" for line in lines)})
 
 

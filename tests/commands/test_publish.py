@@ -17,7 +17,7 @@ from cvl_ci.errors import ArtifactError
 from cvl_ci.inputs.step_inputs import PublicationInputs
 from cvl_ci.model.outcome import Ending, FetchedFile, Outcome
 from cvl_ci.ports import Uploaded
-from cvl_ci.result.benchmark.leg import read
+from cvl_ci.result.benchmark.leg_file import read
 from cvl_ci.result.report import Link
 from cvl_ci.result.summary import to_json
 from cvl_ci.result.text import proved_gone
@@ -174,13 +174,17 @@ def test_a_report_reads_the_cost_that_a_run_writes(house: House, outcome: Outcom
     )
     house.publish(told, subject=Subject(leg="gpu: L4", commit="c" * 40))
     leg = read(json.dumps(house.cost()).encode())
-    assert (leg.ending, leg.exit_code, leg.cluster) == (outcome.ending, outcome.exit_code, outcome.machines.cluster)
-    assert (leg.key.example, leg.key.preset, leg.key.image, leg.commit) == ("digits", "train", "torch", "c" * 40)
-    assert (leg.name, leg.measured("loss"), leg.is_gone) == ("gpu: L4", (1.0, 2.0), proved_gone(outcome))
-    assert bool(leg.at) is (outcome.release is not None)
+    assert (leg.ending, leg.exit_code, leg.machines.cluster) == (
+        outcome.ending,
+        outcome.exit_code,
+        outcome.machines.cluster,
+    )
+    assert (leg.key.example, leg.key.preset, leg.key.image, leg.source.commit) == ("digits", "train", "torch", "c" * 40)
+    assert (leg.name, leg.measured("loss"), leg.machines.is_gone) == ("gpu: L4", (1.0, 2.0), proved_gone(outcome))
+    assert bool(leg.source.at) is (outcome.release is not None)
     if outcome.machines.launch is not None:
-        assert (leg.key.cloud, leg.region) == (outcome.machines.launch.cloud, outcome.machines.launch.region)
-        assert leg.hourly_usd == (outcome.cost.hourly_usd if outcome.cost else None)
+        assert (leg.key.cloud, leg.machines.region) == (outcome.machines.launch.cloud, outcome.machines.launch.region)
+        assert leg.cost.hourly_usd == (outcome.cost.hourly_usd if outcome.cost else None)
 
 
 def test_what_spot_saved_can_be_computed_from_it_and_an_emulated_price_is_told_from_a_bill(house: House) -> None:

@@ -21,7 +21,7 @@ from cvl_ci.model.lease_name import LABEL_DEADLINE
 from cvl_ci.model.outcome import Attempt, Ending, FetchedFile, NodeEnd, Outcome
 from cvl_ci.model.plan import Limits, Location, MachinePlan, ResourceRequest, RunPlan, WorkPlan
 from cvl_ci.ports import Fetched, Prices, UnpackStopped
-from cvl_ci.result.benchmark.leg import read as read_leg
+from cvl_ci.result.benchmark.leg_file import read as read_leg
 from cvl_ci.result.matrix.failures import INFRASTRUCTURE, Failure
 from cvl_ci.result.matrix.failures import failure as failure_of
 from cvl_ci.result.summary import to_json

@@ -11,7 +11,7 @@ import pytest
 from cvl_ci.errors import CvlError
 from cvl_ci.github.api import Repository
 from cvl_ci.github.artifacts.baseline_runs import Earlier, EarlierRuns
-from cvl_ci.result.benchmark import leg as legs
+from cvl_ci.result.benchmark import leg_file
 from tests.github.api import URL, Api
 from tests.github.kept import WORKFLOW, Kept
 from tests.github.test_gathering import cost, gatherer
@@ -44,7 +44,7 @@ def read(nights: int = 14, *, base: str = COMMITS[0]) -> Earlier:
 
 def lines(*clusters: str, **changed: Any) -> dict[str, str]:
     return {
-        "legs.jsonl": "".join(f"{legs.line(leg(cluster=name, **changed))}\n" for name in clusters),
+        "legs.jsonl": "".join(f"{leg_file.line(leg(cluster=name, **changed))}\n" for name in clusters),
         "report.html": "",
     }
 
@@ -59,7 +59,7 @@ def test_a_run_that_wrote_a_report_is_read_from_one_artifact(kept: Kept) -> None
     kept.artifact(800, "cvl-legs-a-cost", cost(cluster="cvl-a"))
     kept.artifact(800, "cvl-report", lines("cvl-a", "cvl-b"))
     found = read()
-    assert [one.cluster for one in found.legs] == ["cvl-a", "cvl-b"]
+    assert [one.machines.cluster for one in found.legs] == ["cvl-a", "cvl-b"]
     assert len(kept.shown) == 1
     assert found.notes == ()
 
@@ -68,7 +68,7 @@ def test_a_run_whose_report_was_never_written_is_read_from_its_legs(kept: Kept) 
     kept.run(800, COMMITS[0], conclusion="failure")
     kept.artifact(800, "cvl-legs-a-cost", cost(cluster="cvl-a"))
     kept.artifact(800, "cvl-report-of-something-else", lines("cvl-x"))
-    assert [one.cluster for one in read().legs] == ["cvl-a"]
+    assert [one.machines.cluster for one in read().legs] == ["cvl-a"]
 
 
 def test_a_stranger_s_run_is_no_baseline_whatever_its_branch_is_called(kept: Kept) -> None:
@@ -91,7 +91,7 @@ def test_the_latest_nights_and_the_nearest_commit_are_read_and_no_more(kept: Kep
         kept.run(number, COMMITS[150 - number])
         kept.artifact(number, "cvl-report", lines(f"cvl-{number:03}"))
     found = read(nights=4, base=COMMITS[100])
-    assert [one.cluster for one in found.legs] == [
+    assert [one.machines.cluster for one in found.legs] == [
         *(f"cvl-{number:03}" for number in (150, 149, 148, 147)),
         *(f"cvl-{number:03}" for number in (50, 49, 48)),
     ]
@@ -106,7 +106,7 @@ def test_work_that_the_last_runs_did_not_do_is_looked_for_in_those_before_them(k
         example = "rare" if number in {20, 10} else "often"
         kept.artifact(number, "cvl-report", lines(f"cvl-{number}", example=example, commit=COMMITS[60 - number]))
     found = earlier().read(branch="main", commits=COMMITS, nights=4, work={("rare", "train"), ("often", "train")})
-    assert [one.cluster for one in found.legs if one.key.example == "rare"] == ["cvl-20"]
+    assert [one.machines.cluster for one in found.legs if one.key.example == "rare"] == ["cvl-20"]
     assert len([line for line in api.asked if line.endswith("/artifacts")]) == 41
     lost = earlier().read(branch="main", commits=COMMITS, nights=4, work={("never", "train")})
     assert len(lost.legs) == 44, "it is not looked for for ever"
@@ -117,7 +117,7 @@ def test_what_retention_took_is_counted_and_said(kept: Kept) -> None:
         kept.run(number, COMMITS[0])
         kept.artifact(number, "cvl-report", lines(f"cvl-{number}"), expired=number != 801)
     found = read()
-    assert [one.cluster for one in found.legs] == ["cvl-801"]
+    assert [one.machines.cluster for one in found.legs] == ["cvl-801"]
     assert found.notes == ("2 of 3 earlier runs on main have no artifacts any more: their retention is over.",)
 
 
@@ -125,7 +125,7 @@ def test_lines_that_nobody_can_read_are_nobody_s_runs(kept: Kept) -> None:
     kept.run(800, COMMITS[0])
     text = f'{{"ending": \n[]\n{json.dumps({"ending": "x"})}\n{lines("cvl-a")["legs.jsonl"]}\x00'
     kept.artifact(800, "cvl-report-attempt2", {"legs.jsonl": text})
-    assert [one.cluster for one in read().legs] == ["cvl-a"]
+    assert [one.machines.cluster for one in read().legs] == ["cvl-a"]
 
 
 def test_this_run_s_workflow_is_asked_for_and_another_by_its_file(kept: Kept, api: Api) -> None:

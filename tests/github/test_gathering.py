@@ -62,7 +62,10 @@ def test_each_leg_s_cost_becomes_a_leg_and_other_artifacts_are_left_alone(kept: 
     kept.artifact(7, "cvl-legs-gcp", {"metrics.json": "{}"})
     kept.artifact(8, "cvl-legs-gcp-cost", cost(cluster="cvl-3"))
     found = gathering.of_run(7)
-    assert [(leg.cluster, leg.name) for leg in found.legs] == [("cvl-1", "digits aws"), ("cvl-2", "digits gcp")]
+    assert [(leg.machines.cluster, leg.name) for leg in found.legs] == [
+        ("cvl-1", "digits aws"),
+        ("cvl-2", "digits gcp"),
+    ]
     assert found.troubles == ()
     assert len(kept.shown) == 2
 
@@ -78,7 +81,7 @@ def test_our_token_is_never_shown_to_where_the_zips_lie(kept: Kept, gathering: G
 def test_hundreds_of_legs_come_over_all_pages(kept: Kept, gathering: Gathering, api: Api) -> None:
     for number in range(230):
         kept.artifact(7, f"cvl-legs-{number}-cost", cost(cluster=f"cvl-{number:03}", leg=f"leg {number}"))
-    assert [leg.cluster for leg in gathering.of_run(7).legs] == [f"cvl-{number:03}" for number in range(230)]
+    assert [leg.machines.cluster for leg in gathering.of_run(7).legs] == [f"cvl-{number:03}" for number in range(230)]
     assert api.asked.count("GET /repos/cvl/ci/actions/runs/7/artifacts") == 3
 
 
@@ -89,13 +92,13 @@ def test_a_leg_that_was_run_again_counts_by_its_last_attempt_and_others_stay(kep
     kept.artifact(7, "cvl-legs-aws-attempt2-cost", cost(cluster="cvl-3", leg="digits aws", run_url=attempt(2)))
     kept.artifact(7, "cvl-legs-aws-attempt2-cost-2", cost(cluster="cvl-3", leg="digits aws", run_url=attempt(2)))
     found = gathering.of_run(7)
-    assert sorted(leg.cluster for leg in found.legs) == ["cvl-2", "cvl-3", "cvl-3"], "main's word, and post's"
+    assert sorted(leg.machines.cluster for leg in found.legs) == ["cvl-2", "cvl-3", "cvl-3"], "main's word, and post's"
 
 
 def test_a_name_that_was_cut_still_tells_its_attempts_apart(kept: Kept, gathering: Gathering) -> None:
     kept.artifact(7, "cvl-legs-a_b-0a1b2c3d-cost", cost(cluster="cvl-1", leg="a/b", run_url=attempt(1)))
     kept.artifact(7, "cvl-legs-a_b-attempt2-4e5f6071-cost", cost(cluster="cvl-2", leg="a/b", run_url=attempt(2)))
-    assert [leg.cluster for leg in gathering.of_run(7).legs] == ["cvl-2"]
+    assert [leg.machines.cluster for leg in gathering.of_run(7).legs] == ["cvl-2"]
 
 
 def test_a_summary_in_two_steps_artifacts_is_named(kept: Kept, gathering: Gathering) -> None:
@@ -111,7 +114,7 @@ def test_what_is_past_its_retention_is_counted_and_not_asked_for(kept: Kept, gat
     kept.artifact(7, "cvl-legs-aws-cost", cost(), expired=True)
     kept.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2"))
     found = gathering.of_run(7)
-    assert ([leg.cluster for leg in found.legs], found.expired, found.troubles) == (["cvl-2"], 1, ())
+    assert ([leg.machines.cluster for leg in found.legs], found.expired, found.troubles) == (["cvl-2"], 1, ())
 
 
 @pytest.mark.parametrize(
@@ -128,7 +131,7 @@ def test_one_that_cannot_be_had_is_named_and_the_others_count(kept: Kept, api: A
     kept.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2"))
     api.faults[f"GET /repos/cvl/ci/actions/artifacts/{first}/zip"] = [fault] * 9
     found = gatherer().of_run(7)
-    assert [leg.cluster for leg in found.legs] == ["cvl-2"]
+    assert [leg.machines.cluster for leg in found.legs] == ["cvl-2"]
     [trouble] = found.troubles
     assert trouble.startswith("cvl-legs-aws-cost")
     assert said in trouble
@@ -199,7 +202,7 @@ def test_a_hostile_archive_is_named_and_harms_no_other(
     kept.artifact(7, "evil-cost", archive if isinstance(archive, bytes) else archive())
     kept.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2"))
     found = gathering.of_run(7)
-    assert [leg.cluster for leg in found.legs] == ["cvl-2"]
+    assert [leg.machines.cluster for leg in found.legs] == ["cvl-2"]
     assert any(trouble.startswith("evil-cost") and said in trouble for trouble in found.troubles), found.troubles
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.result.benchmark import leg as legs
+from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.matrix.failures import Failure, failure
 from tests.github.runner import Runner
 from tests.peers import node
@@ -198,8 +198,8 @@ def test_a_leg_that_was_refused_leaves_its_cost_and_why_for_the_report(
     assert job.run("/entrypoint", INPUT_MAX_COST="0.0001")[0] == 78
     assert names(service) == ["cvl-train-L4-attempt2-cost"]
     [text] = downloaded(service, "cvl-train-L4-attempt2-cost", tmp_path / "cost").values()
-    leg = legs.read(text)
-    assert (leg.name, leg.is_gone, failure(leg)) == ("gpu: L4", True, Failure.BUDGET)
+    leg = leg_file.read(text)
+    assert (leg.name, leg.machines.is_gone, failure(leg)) == ("gpu: L4", True, Failure.BUDGET)
     assert job.run("/post-entrypoint") == (0, "")
 
 

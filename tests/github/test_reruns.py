@@ -231,7 +231,7 @@ def test_of_a_folder_the_last_attempt_of_each_job_counts() -> None:
         told("gpt", job="legs (gpt)"),
         told("", job=""),
     ]
-    assert [one.cluster for one in reruns.newest(legs)] == ["cvl-digits-2", "cvl-gpt-1", "cvl--1"]
+    assert [one.machines.cluster for one in reruns.newest(legs)] == ["cvl-digits-2", "cvl-gpt-1", "cvl--1"]
 
 
 def test_the_proof_of_post_counts_for_a_cluster_that_main_left(api: Api) -> None:

@@ -14,7 +14,7 @@ import pytest
 from cvl_ci.errors import CvlError, RequestError
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.git.history import HistoryBranch
-from cvl_ci.result.benchmark import leg as legs
+from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.benchmark.leg import Leg
 from tests.result.benchmark.legs import NIGHT, leg
 from tests.result.matrix.matrix import failures, night
@@ -45,15 +45,15 @@ def branch(root: Path, *, remote: str = "origin", seed: int = 1) -> HistoryBranc
 
 
 def one(name: str, *, at: float = NIGHT) -> Leg:
-    return replace(leg(), cluster=name, at=at)
+    return replace(leg(), machines=replace(leg().machines, cluster=name), source=replace(leg().source, at=at))
 
 
 def test_what_is_appended_is_read_again_to_the_last_digit(bare: Path) -> None:
-    found = sorted([*night(), *failures()], key=lambda one: one.cluster)
+    found = sorted([*night(), *failures()], key=lambda one: one.machines.cluster)
     assert branch(checkout(bare, "a")).append(found) == len(found)
-    again = sorted(branch(checkout(bare, "b")).read(), key=lambda one: one.cluster)
-    assert [replace(one, requested_places=(), errors="") for one in again] == [
-        replace(one, requested_places=(), errors="") for one in found
+    again = sorted(branch(checkout(bare, "b")).read(), key=lambda one: one.machines.cluster)
+    assert [replace(one, machines=replace(one.machines, requested_places=(), errors="")) for one in again] == [
+        replace(one, machines=replace(one.machines, requested_places=(), errors="")) for one in found
     ]
 
 
@@ -73,8 +73,8 @@ def test_months_are_files_and_old_lines_stay_as_they_are(bare: Path) -> None:
 
 def test_the_same_run_is_kept_once_and_its_late_proof_is_a_line_of_its_own(bare: Path) -> None:
     root = checkout(bare, "a")
-    assert branch(root).append([replace(one("x"), is_gone=False)]) == 1
-    assert branch(root).append([replace(one("x"), is_gone=False)]) == 0
+    assert branch(root).append([replace(one("x"), machines=replace(one("x").machines, is_gone=False))]) == 1
+    assert branch(root).append([replace(one("x"), machines=replace(one("x").machines, is_gone=False))]) == 0
     assert branch(root).append([one("x"), one("x")]) == 1
 
 
@@ -111,7 +111,7 @@ def test_many_that_push_at_once_lose_no_line(bare: Path) -> None:
     ]
     said = [pusher.communicate(timeout=110)[1] for pusher in pushers]
     assert [pusher.returncode for pusher in pushers] == [0] * len(pushers), said
-    kept = sorted(leg.cluster for leg in branch(roots[1]).read())
+    kept = sorted(leg.machines.cluster for leg in branch(roots[1]).read())
     assert kept == sorted(f"p{at}-{turn}" for at in range(len(roots)) for turn in range(3))
     log = git(bare, "rev-list", "--parents", "cvl-ci-history").splitlines()
     assert len(log) == len(kept)  # no merge, no rewriting: each push stands on the one before
@@ -132,7 +132,7 @@ def test_one_that_others_overtake_reads_again(bare: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(HistoryBranch, "_push", slow)
     assert mine.append([one("mine")]) == 1
-    assert {leg.cluster for leg in mine.read()} == {"first", "theirs", "mine"}
+    assert {leg.machines.cluster for leg in mine.read()} == {"first", "theirs", "mine"}
 
 
 def test_a_remote_that_refuses_is_told_with_the_permission_it_takes(bare: Path) -> None:
@@ -162,11 +162,12 @@ def test_a_line_is_one_line_and_says_the_same() -> None:
     hostile = leg(
         reason="a\nb\x1b[2J", metrics={"x\n": 1, "label": '"\n'}, cluster="c\nd", accelerators={"a,b:c": {"d": 1}}
     )
-    text = legs.line(hostile)
+    text = leg_file.line(hostile)
     assert "\n" not in text
-    assert replace(legs.read(text.encode()), requested_places=(), errors="") == replace(
-        hostile, requested_places=(), errors=""
-    )
+    assert replace(
+        leg_file.read(text.encode()),
+        machines=replace(leg_file.read(text.encode()).machines, requested_places=(), errors=""),
+    ) == replace(hostile, machines=replace(hostile.machines, requested_places=(), errors=""))
 
 
 def test_lines_that_nobody_can_read_stay_and_are_nobody_s_run(bare: Path) -> None:
@@ -179,7 +180,7 @@ def test_lines_that_nobody_can_read_stay_and_are_nobody_s_run(bare: Path) -> Non
     git(root, "commit", "-qam", "cut short")
     git(root, "push", "-q", "origin", "other:cvl-ci-history")
     branch(root).append([one("y")])
-    assert {leg.cluster for leg in branch(root).read()} == {"x", "y"}
+    assert {leg.machines.cluster for leg in branch(root).read()} == {"x", "y"}
     shown = subprocess.run(["git", "-C", bare, "show", "cvl-ci-history:2026-09.jsonl"], check=True, capture_output=True)
     assert shown.stdout.startswith(kept + b'{"ending": "\xff\n')
 

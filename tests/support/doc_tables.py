@@ -20,7 +20,7 @@ from cvl_ci.inputs.table import MATRIX_OPTIONS, STEP_OPTIONS, action_options, ru
 from cvl_ci.inputs.verb_options import VERBS
 from cvl_ci.model import billing, runner_prices
 from cvl_ci.model.billing import UnitPrice
-from cvl_ci.result.benchmark import files, leg, readings
+from cvl_ci.result.benchmark import files, leg_file, readings
 from tests.chaos import records
 from tests.chaos.table import table as chaos_table
 
@@ -130,7 +130,7 @@ def _limits() -> str:
         ("answer of a provider or GitHub", f"{bounded.MOST_BYTES >> 20} MiB, {bounded.MOST_SECONDS:.0f} s", NO_ANSWER),
         ("pages of a provider's list", f"{http.PAGES}, {bounded.LISTING_SECONDS:.0f} s", NO_ANSWER),
         ("words of `az` or `kubectl`", f"{programs.MOST_BYTES >> 20} MiB, {programs.SECONDS} s", NO_ANSWER),
-        ("one summary of a leg", f"{leg.LARGEST_BYTES >> 20} MiB", "names it as unreadable"),
+        ("one summary of a leg", f"{leg_file.LARGEST_BYTES >> 20} MiB", "names it as unreadable"),
         ("one file of metrics", f"{files.LARGEST_BYTES >> 20} MiB", "names it as unreadable"),
         ("metrics of one run", str(readings.MOST), "leaves the others out"),
     ]  # fmt: skip

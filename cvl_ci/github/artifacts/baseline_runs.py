@@ -159,5 +159,5 @@ def _chosen(runs: Sequence[Run], commits: Sequence[str], nights: int) -> tuple[l
 def _measured_work(gathered: Sequence[Gathered], commits: Collection[str]) -> set[Work]:
     """Return the work for which a baseline is known."""
     legs = (leg for one in gathered for leg in one.legs)
-    good = (leg for leg in legs if leg.ending is Ending.SUCCEEDED and leg.commit in commits)
+    good = (leg for leg in legs if leg.ending is Ending.SUCCEEDED and leg.source.commit in commits)
     return {(leg.key.example, leg.key.preset) for leg in good}

@@ -17,7 +17,7 @@ from cvl_ci.github import client
 from cvl_ci.github.api import Repository
 from cvl_ci.github.artifacts.http import Answer, Http
 from cvl_ci.github.artifacts.unzip import files
-from cvl_ci.result.benchmark import leg as legs
+from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.matrix import source
 from cvl_ci.result.sanitize import plain
@@ -166,7 +166,7 @@ def _summaries(archive: bytes, say: Callable[[str], None]) -> list[Leg]:
     """Of `<lease>.json`, the one file of a cost. An artifact without it is a leg whose end is unknown."""
     summaries = []
     problems: list[str] = []
-    for name, content in files(archive, endings=(".json",), largest=legs.LARGEST_BYTES, say=problems.append):
+    for name, content in files(archive, endings=(".json",), largest=leg_file.LARGEST_BYTES, say=problems.append):
         try:
             summaries.append(source.read(name, content))
         except ValueError as error:
@@ -182,7 +182,7 @@ def _lines(archive: bytes, say: Callable[[str], None]) -> list[Leg]:
     for name, content in files(archive, endings=(".jsonl",), largest=LARGEST_ARCHIVE, say=say):
         for line in content.split(b"\n") if name == LINES else ():
             try:
-                summaries.append(legs.read(line))
+                summaries.append(leg_file.read(line))
             except ValueError:
                 unread += bool(line.strip())
     if unread:
@@ -194,7 +194,7 @@ def _copies(summaries: Sequence[tuple[Artifact, Leg]]) -> list[str]:
     """Return a line for each run that artifacts of several steps name."""
     names: dict[str, dict[str, str]] = {}
     for one, leg in summaries:
-        names.setdefault(leg.cluster, {}).setdefault(one.step, plain(one.name))
+        names.setdefault(leg.machines.cluster, {}).setdefault(one.step, plain(one.name))
     return [f"{plain(run)}: {', '.join(by_step.values())}" for run, by_step in names.items() if len(by_step) > 1]
 
 
@@ -203,5 +203,5 @@ def _last_attempts(summaries: Sequence[tuple[Artifact, Leg]]) -> list[Leg]:
     last: dict[tuple[str, str], int] = {}
     for one, leg in summaries:
         which = (one.step, leg.name)
-        last[which] = max(last.get(which, 0), leg.attempt)
-    return [leg for one, leg in summaries if leg.attempt == last[one.step, leg.name]]
+        last[which] = max(last.get(which, 0), leg.source.attempt)
+    return [leg for one, leg in summaries if leg.source.attempt == last[one.step, leg.name]]

@@ -74,12 +74,14 @@ def newest(legs: Sequence[Leg]) -> list[Leg]:
     """Return the legs of the last attempt of each job's work. Folders do not tell the steps of a job apart."""
 
     def work(leg: Leg) -> tuple[str, ...]:
-        return (leg.job, leg.name, leg.key.example, leg.key.preset) if leg.job else (leg.cluster,)
+        return (
+            (leg.source.job, leg.name, leg.key.example, leg.key.preset) if leg.source.job else (leg.machines.cluster,)
+        )
 
     last: dict[tuple[str, ...], int] = {}
     for leg in legs:
-        last[work(leg)] = max(last.get(work(leg), 0), leg.attempt)
-    return [leg for leg in legs if leg.attempt == last[work(leg)]]
+        last[work(leg)] = max(last.get(work(leg), 0), leg.source.attempt)
+    return [leg for leg in legs if leg.source.attempt == last[work(leg)]]
 
 
 def checked(legs: Sequence[Leg], *, attempt: int, jobs: Callable[[], Jobs]) -> Checked:
@@ -88,31 +90,31 @@ def checked(legs: Sequence[Leg], *, attempt: int, jobs: Callable[[], Jobs]) -> C
     Ask GitHub only where a leg has no summary of this attempt. A leg whose machine may remain stays in any case, unless
     another summary of its cluster proves the end: post may have proved it after main.
     """
-    if all(leg.attempt == attempt for leg in legs):
+    if all(leg.source.attempt == attempt for leg in legs):
         return Checked(legs=tuple(legs))
     listing, words = None, ""
     try:
         listing = jobs()
     except CvlError as error:
         words = f"{error.what} {error.next_step}".strip()
-    released_clusters = {leg.cluster for leg in legs if leg.is_gone}
+    released_clusters = {leg.machines.cluster for leg in legs if leg.machines.is_gone}
     valid: list[Leg] = []
     outdated: dict[str, Outdated] = {}
     for leg in legs:
-        why = "" if leg.attempt == attempt else _why(leg, attempt, listing)
+        why = "" if leg.source.attempt == attempt else _why(leg, attempt, listing)
         if why:
-            name = leg.name or leg.cluster
+            name = leg.name or leg.machines.cluster
             outdated.setdefault(name, Outdated(name=name, why=why))
-        if not why or leg.cluster not in released_clusters:
+        if not why or leg.machines.cluster not in released_clusters:
             valid.append(leg)
     return Checked(legs=tuple(valid), outdated=tuple(outdated.values()), words=words)
 
 
 def _why(leg: Leg, attempt: int, jobs: Jobs | None) -> str:
     """Return why a summary of another attempt does not count; empty: its job did not run again."""
-    if leg.attempt > attempt:
-        return f"its summary names attempt {leg.attempt}, and this is attempt {attempt}"
-    only = f"its only summary is of attempt {leg.attempt}"
+    if leg.source.attempt > attempt:
+        return f"its summary names attempt {leg.source.attempt}, and this is attempt {attempt}"
+    only = f"its only summary is of attempt {leg.source.attempt}"
     if jobs is None:
         return f"{only}, and GitHub does not tell whether its job ran again"
     job = _of(leg, jobs)
@@ -136,10 +138,10 @@ def _first_listed(job: Job, jobs: Jobs) -> int:
 def _of(leg: Leg, jobs: Jobs) -> Job | None:
     """Return the job that wrote this summary, by its number, else by a name that one job of its attempt has."""
     entries = [*jobs.recorded, *jobs.latest]
-    if leg.check_run:
-        return next((job for job in entries if leg.check_run in job.numbers), None)
-    names = {name for name in (leg.job, leg.name) if name}
-    of_attempt = [job for job in entries if job.attempt == leg.attempt and _is_called(job.name, names)]
+    if leg.source.check_run:
+        return next((job for job in entries if leg.source.check_run in job.numbers), None)
+    names = {name for name in (leg.source.job, leg.name) if name}
+    of_attempt = [job for job in entries if job.attempt == leg.source.attempt and _is_called(job.name, names)]
     runs = {job.identity: job for job in of_attempt}
     return next(iter(runs.values())) if len(runs) == 1 else None
 

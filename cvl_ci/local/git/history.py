@@ -19,7 +19,7 @@ from cvl_ci.errors import CvlError, InputProblem, RequestError
 from cvl_ci.local.git.git import Git, GitAnswer
 from cvl_ci.local.git.network import network_variables
 from cvl_ci.ports import Clock
-from cvl_ci.result.benchmark import leg as legs
+from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.benchmark.leg import Leg
 
 BACKOFF = Backoff(tries=30, first_seconds=0.05, longest_seconds=1.6, jitter=3.0)
@@ -167,18 +167,18 @@ def _with(files: Mapping[str, str], new_legs: Iterable[Leg]) -> tuple[dict[str, 
     grown = dict(files)
     count = 0
     for leg in new_legs:
-        if not leg.at or _name(leg) in names:  # without a machine there was no measurement, and no time
+        if not leg.source.at or _name(leg) in names:  # without a machine there was no measurement, and no time
             continue
         names.add(_name(leg))
-        month = datetime.fromtimestamp(leg.at, tz=timezone.utc).strftime("%Y-%m.jsonl")
+        month = datetime.fromtimestamp(leg.source.at, tz=timezone.utc).strftime("%Y-%m.jsonl")
         before = grown.get(month, "")
-        grown[month] = f"{before}{'' if not before or before.endswith(chr(10)) else chr(10)}{legs.line(leg)}\n"
+        grown[month] = f"{before}{'' if not before or before.endswith(chr(10)) else chr(10)}{leg_file.line(leg)}\n"
         count += 1
     return grown, count
 
 
 def _name(leg: Leg) -> tuple[str, float, bool]:
-    return (leg.cluster, leg.at, leg.is_gone)
+    return (leg.machines.cluster, leg.source.at, leg.machines.is_gone)
 
 
 def _legs(lines: Iterable[str]) -> list[Leg]:
@@ -186,7 +186,7 @@ def _legs(lines: Iterable[str]) -> list[Leg]:
     readable = []
     for text in lines:
         try:
-            readable.append(legs.read(text.encode()))
+            readable.append(leg_file.read(text.encode()))
         except ValueError:
             continue
     return readable

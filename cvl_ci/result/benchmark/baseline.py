@@ -37,10 +37,10 @@ def choose(key: Key, *, commits: Sequence[str], runs_before: Sequence[Leg]) -> B
     if not commits:
         return Baseline(legs=_latest(like)) if like else Baseline(reason=_why_none(key, runs, commits))
     for distance, commit in enumerate(commits):
-        legs = [leg for leg in like if leg.commit == commit]
+        legs = [leg for leg in like if leg.source.commit == commit]
         if legs:
             return Baseline(legs=_latest(legs), commit=commit, distance=distance)
-    return Baseline(reason=_why_none(key, [leg for leg in runs if leg.commit in commits], commits))
+    return Baseline(reason=_why_none(key, [leg for leg in runs if leg.source.commit in commits], commits))
 
 
 def alike(one: Key, other: Key) -> bool:
@@ -79,7 +79,7 @@ def _same_work(one: Key, other: Key) -> bool:
 
 
 def _latest(legs: Sequence[Leg]) -> tuple[Leg, ...]:
-    return tuple(sorted(legs, key=lambda leg: (leg.at, leg.cluster))[-MOST_RUNS:])
+    return tuple(sorted(legs, key=lambda leg: (leg.source.at, leg.machines.cluster))[-MOST_RUNS:])
 
 
 def _why_none(key: Key, runs: Sequence[Leg], commits: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cvl_ci.model.outcome import Change, Ending, PairedComparison
+from cvl_ci.model.outcome import Change, Ending, Measurements, PairedComparison
 from cvl_ci.result.benchmark import noise
 from cvl_ci.result.benchmark.baseline import Baseline
 from cvl_ci.result.benchmark.direction import Direction
@@ -52,8 +52,11 @@ def compare(
     `legs`: all runs of one key, repeated. `history`: earlier runs of the same key, for the noise floor.
     """
     succeeded = [leg for leg in legs if leg.ending is Ending.SUCCEEDED]
-    names = dict.fromkeys((*names_of(succeeded), *names_of(baseline.legs))) if succeeded else ()
-    ordered = sorted((leg for leg in history if leg.ending is Ending.SUCCEEDED), key=lambda leg: (leg.at, leg.cluster))
+    names = dict.fromkeys((*names_of(_measured(succeeded)), *names_of(_measured(baseline.legs)))) if succeeded else ()
+    ordered = sorted(
+        (leg for leg in history if leg.ending is Ending.SUCCEEDED),
+        key=lambda leg: (leg.source.at, leg.machines.cluster),
+    )
     return in_order([_compared(name, succeeded, baseline, rules.of(name), ordered) for name in names])
 
 
@@ -110,6 +113,10 @@ def _change(name: str, now: Side, before: Side, ruling: Ruling, *, gated: bool) 
     return Change(metric=name, head=head, base=base, change=share, verdict=ruling.verdict.value, why=why, gated=gated)
 
 
+def _measured(legs: Sequence[Leg]) -> list[Measurements]:
+    return [leg.measurements for leg in legs]
+
+
 def _interval(ruling: Ruling) -> str:
     if ruling.low is None or ruling.high is None or ruling.low == ruling.high:
         return ""
@@ -123,7 +130,7 @@ def worse(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
 def _compared(name: str, legs: Sequence[Leg], baseline: Baseline, rule: Rule, history: Sequence[Leg]) -> Comparison:
     floor = _floor(name, history, rule)
     every_sample = floor.pairs >= noise.PAIRS_THAT_KNOW
-    head, base = (side(name, runs, every_sample=every_sample) for runs in (legs, baseline.legs))
+    head, base = (side(name, _measured(runs), every_sample=every_sample) for runs in (legs, baseline.legs))
     direction = direction_of(rule, head.numbers, base.numbers)
     gated = is_gated(name, rule, direction)
     ruling = judge(head, base, rule=rule, direction=direction, gated=gated, floor=floor)
@@ -148,7 +155,7 @@ def _floor(name: str, history: Sequence[Leg], rule: Rule) -> Floor:
     for leg in history:
         values_of_leg = leg.measured(name)
         if values_of_leg:
-            night = (leg.commit, leg.run_url, int(leg.at // 86_400))
+            night = (leg.source.commit, leg.source.run_url, int(leg.source.at // 86_400))
             nights.setdefault(night, []).append(statistics.median(values_of_leg))
     runs = [(commit, statistics.median(values)) for (commit, _, _), values in nights.items()]
     if rule.target is not None:

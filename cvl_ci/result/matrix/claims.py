@@ -21,25 +21,27 @@ def latest(legs: Iterable[Leg]) -> list[Leg]:
 
     Of summaries that disagree, those with the worst end come first, so that a forged one hides no failure.
     """
-    return sorted((_last(group) for group in _runs(legs)), key=lambda leg: (leg.at, leg.cluster, leg.name))
+    return sorted(
+        (_last(group) for group in _runs(legs)), key=lambda leg: (leg.source.at, leg.machines.cluster, leg.name)
+    )
 
 
 def contradictions(legs: Iterable[Leg]) -> list[str]:
     """Return a line for each run whose summaries disagree on its end or on its leg."""
     groups = [group for group in _runs(legs) if len({_claim(leg) for leg in group}) > 1]
-    return [f"{group[0].cluster}: {len(group)} summaries disagree: {_ends(group)}" for group in groups]
+    return [f"{group[0].machines.cluster}: {len(group)} summaries disagree: {_ends(group)}" for group in groups]
 
 
 def _runs(legs: Iterable[Leg]) -> list[list[Leg]]:
     groups: dict[str, list[Leg]] = {}
     for place, leg in enumerate(legs):
-        groups.setdefault(leg.cluster or f"#{place}", []).append(leg)
+        groups.setdefault(leg.machines.cluster or f"#{place}", []).append(leg)
     return list(groups.values())
 
 
 def _last(group: Sequence[Leg]) -> Leg:
     worst = min((_kind(leg) for leg in group), key=_ORDER.index)
-    latest_first = sorted(group, key=lambda leg: (leg.at, leg.is_gone))
+    latest_first = sorted(group, key=lambda leg: (leg.source.at, leg.machines.is_gone))
     last = next(leg for leg in reversed(latest_first) if _kind(leg) is worst)
     if _tells_why(last):
         return last
@@ -55,7 +57,7 @@ def _tells_why(leg: Leg) -> bool:
 
 def _kind(leg: Leg) -> Failure | None:
     """Return the kind of failure, whether or not a machine was left: only that may change between two summaries."""
-    return failure(replace(leg, is_gone=True))
+    return failure(replace(leg, machines=replace(leg.machines, is_gone=True)))
 
 
 def _claim(leg: Leg) -> tuple[str, str, Failure | None]:

@@ -44,11 +44,11 @@ _BY_EXIT_CODE = {64: Failure.REQUEST, 77: Failure.CREDENTIALS, 78: Failure.BUDGE
 
 def failure(leg: Leg) -> Failure | None:
     """Return the kind of failure. None: the leg succeeded, and its machine is gone."""
-    if not leg.is_gone:
+    if not leg.machines.is_gone:
         return Failure.MACHINE_LEFT
     if leg.ending is Ending.SUCCEEDED:
         return None
     if leg.ending is not Ending.NEVER_STARTED:
         return _BY_ENDING[leg.ending]
     kind = _BY_EXIT_CODE.get(leg.exit_code, Failure.ENGINE)
-    return Failure.QUOTA if kind is Failure.CAPACITY and any(map(is_quota, leg.errors.splitlines())) else kind
+    return Failure.QUOTA if kind is Failure.CAPACITY and any(map(is_quota, leg.machines.errors.splitlines())) else kind

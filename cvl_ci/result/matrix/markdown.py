@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 from cvl_ci.result.benchmark.comparison import Comparison
 from cvl_ci.result.matrix import text as words
-from cvl_ci.result.matrix.report import Report, Row
+from cvl_ci.result.matrix.report import Report
+from cvl_ci.result.matrix.row import Row
 from cvl_ci.result.matrix.trends import Point, day, trend
 from cvl_ci.result.report import COMMENT_BYTES, LISTED, SUMMARY_BYTES, Link, code, log_block
 from cvl_ci.result.units import dollars, duration
@@ -81,8 +82,8 @@ def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
         *_logs(report),
         _nights(report),
         *_charts(report, nights=nights),
-        *(_metrics(row) for row in report.rows if row.worse),
-        *(_metrics(row) for row in report.rows if not row.worse),
+        *(_metrics(row) for row in report.rows if row.comparison.worse),
+        *(_metrics(row) for row in report.rows if not row.comparison.worse),
         _fold("Not compared", [f"{_name(row)}: {code(words.versus(row))}" for row in report.rows if _uncompared(row)]),
         _fold("Summaries that could not be read", [code(trouble) for trouble in report.troubles]),
         _fold("Artifacts with the same summary", [code(line) for line in report.copies]),
@@ -143,24 +144,24 @@ def _table(report: Report, *, room: int) -> str:
 
 
 def _line(row: Row, *, red: bool) -> str:
-    best = " · **best value**" if row.best else ""
+    best = " · **best value**" if row.cost.is_best else ""
     status = words.status(row)
     cells = [
         code(f"{row.key.example} {row.key.preset}".strip()),
         code(row.place),
-        f"**{status}**" if red or row.worse else status,
+        f"**{status}**" if red or row.comparison.worse else status,
         _change(row),
         f"{words.cost(row)}{best}",
-        duration(row.seconds) if row.seconds else "",
+        duration(row.cost.seconds) if row.cost.seconds else "",
         words.saved(row),
     ]
     return f"| {' | '.join(cells)} |"
 
 
 def _change(row: Row) -> str:
-    problem = code(row.base_problem) if row.base_problem else ""
-    if row.failure is not None:
-        reasons = [code(text) for text in (row.reason, words.error(row)) if text]
+    problem = code(row.comparison.base_problem) if row.comparison.base_problem else ""
+    if row.failures.worst is not None:
+        reasons = [code(text) for text in (row.failures.reason, words.error(row)) if text]
         places = (("log", words.log_url(row)), ("artifact", words.artifact_url(row)))
         links = [f"[{name}]({address})" for name, address in places if address]
         return " ".join([*reasons, *([problem] if problem else []), *links])
@@ -173,14 +174,14 @@ def _change(row: Row) -> str:
 
 
 def _metrics(row: Row) -> str:
-    shown_comparisons = row.comparisons[:METRICS_OF_A_ROW]
+    shown_comparisons = row.comparison.metrics[:METRICS_OF_A_ROW]
     if not shown_comparisons:
         return ""
     lines = [f"| {' | '.join(_cells(one))} |" for one in shown_comparisons]
-    hidden_count = len(row.comparisons) - len(shown_comparisons)
+    hidden_count = len(row.comparison.metrics) - len(shown_comparisons)
     head = ["| metric | now | base | change | verdict | | |", "|---|---|---|---|---|---|---|"]
     table = "\n".join([*head, *lines, *(["", f"and {hidden_count} more"] if hidden_count else [])])
-    return _folded(f"{_plain(row)}: {len(row.comparisons)} metrics", f"{code(words.versus(row))}\n\n{table}")
+    return _folded(f"{_plain(row)}: {len(row.comparison.metrics)} metrics", f"{code(words.versus(row))}\n\n{table}")
 
 
 def _cells(one: Comparison) -> list[str]:
@@ -202,7 +203,11 @@ def _value(value: object) -> str:
 
 def _logs(report: Report) -> list[str]:
     """Return the last lines of the first failed jobs."""
-    causes = [(row, row.cause) for row in report.rows if row.cause and row.cause.evidence.last_lines]
+    causes = [
+        (row, row.failures.cause)
+        for row in report.rows
+        if row.failures.cause and row.failures.cause.evidence.last_lines
+    ]
     return [
         log_block(f"{_plain(row)}: its last lines", leg.evidence.last_lines, longest=LOG_CHARACTERS)
         for row, leg in causes[:LOGS]
@@ -223,7 +228,7 @@ def _nights(report: Report) -> str:
 
 def _charts(report: Report, *, nights: int) -> list[str]:
     """Return charts: of worse rows first, then of the rows with the longest history."""
-    ordered = sorted(report.rows, key=lambda row: (not row.worse, -len(row.history)))
+    ordered = sorted(report.rows, key=lambda row: (not row.comparison.worse, -len(row.comparison.history)))
     drawn = (_trend(row, nights=nights) for row in ordered)
     charts: list[str] = []
     for chart in drawn:
@@ -238,7 +243,7 @@ def _trend(row: Row, *, nights: int) -> str:
     metric = words.drawn(row)
     if not metric:
         return ""
-    points = trend(metric, [*row.history, *row.legs], nights=nights)
+    points = trend(metric, [*row.comparison.history, *row.legs], nights=nights)
     if len(points) < 3:
         return ""
     low, high = min(point.value for point in points), max(point.value for point in points)
@@ -263,7 +268,7 @@ def _chart(title: str, days: str, axis: str, series: str) -> str:
 
 
 def _uncompared(row: Row) -> bool:
-    return row.failure is None and not row.baseline.legs and row.paired_base is None
+    return row.failures.worst is None and not row.comparison.baseline.legs and row.comparison.paired_base is None
 
 
 def _name(row: Row) -> str:

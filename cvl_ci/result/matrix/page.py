@@ -20,7 +20,8 @@ from markupsafe import Markup
 from cvl_ci.result.benchmark.comparison import Comparison
 from cvl_ci.result.benchmark.readings import finite
 from cvl_ci.result.matrix import text as words
-from cvl_ci.result.matrix.report import Report, Row
+from cvl_ci.result.matrix.report import Report
+from cvl_ci.result.matrix.row import Row
 from cvl_ci.result.matrix.trends import day, trend
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration
@@ -85,8 +86,8 @@ def _harmless(value: object) -> object:
 
 def _facts(report: Report) -> list[tuple[str, str]]:
     legs = [leg for row in report.rows for leg in row.legs]
-    commits = sorted({leg.commit[:12] for leg in legs if leg.commit})
-    days = sorted({day(leg.at) for leg in legs if leg.at})
+    commits = sorted({leg.source.commit[:12] for leg in legs if leg.source.commit})
+    days = sorted({day(leg.source.at) for leg in legs if leg.source.at})
     unpriced_note = f", and {report.unpriced} of unknown cost" if report.unpriced else ""
     return [
         ("billed", f"{dollars(report.usd)}{unpriced_note}"),
@@ -106,23 +107,23 @@ def _display(row: Row, *, is_red: bool) -> dict[str, object]:
         "artifact": words.artifact_url(row),
         "place": row.place,
         "status": status,
-        "status_kind": "bad" if is_red else "doubt" if row.failure is not None else _KINDS.get(status, ""),
+        "status_kind": "bad" if is_red else "doubt" if row.failures.worst is not None else _KINDS.get(status, ""),
         "change": change,
         "change_kind": change_kind,
         "error": words.error(row),
-        "last_lines": row.cause.evidence.last_lines if row.cause else (),
-        "base_problem": row.base_problem,
+        "last_lines": row.failures.cause.evidence.last_lines if row.failures.cause else (),
+        "base_problem": row.comparison.base_problem,
         "cost": words.cost(row),
-        "is_best": row.best,
-        "time": duration(row.seconds) if row.seconds else "",
+        "is_best": row.cost.is_best,
+        "time": duration(row.cost.seconds) if row.cost.seconds else "",
         "saved": words.saved(row),
     }
 
 
 def _change(row: Row) -> tuple[str, str]:
     """Return the words of the row's main metric, and how the page colours them."""
-    if row.failure is not None:
-        return row.reason, "soft"
+    if row.failures.worst is not None:
+        return row.failures.reason, "soft"
     metric = words.telling(row)
     if metric is None:
         return words.unjudged(row), "soft"
@@ -133,8 +134,8 @@ def _change(row: Row) -> tuple[str, str]:
 
 def _json(report: Report, nights: int) -> str:
     """Return the data of the script element. Only `</script>` and `<!--` could end the element."""
-    telling = [at for at, row in enumerate(report.rows) if row.worse] + [
-        at for at, row in enumerate(report.rows) if row.comparisons
+    telling = [at for at, row in enumerate(report.rows) if row.comparison.worse] + [
+        at for at, row in enumerate(report.rows) if row.comparison.metrics
     ]
     data = {
         "first": telling[0] if telling else 0,
@@ -147,8 +148,8 @@ def _json(report: Report, nights: int) -> str:
 
 def _row(row: Row, nights: int) -> dict[str, object]:
     drawn = words.drawn(row)
-    ordered = sorted(row.comparisons, key=lambda one: one.metric != drawn)[:TRENDS_OF_A_ROW]
-    runs = [*row.history, *row.legs]
+    ordered = sorted(row.comparison.metrics, key=lambda one: one.metric != drawn)[:TRENDS_OF_A_ROW]
+    runs = [*row.comparison.history, *row.legs]
     trends = {one.metric: trend(one.metric, runs, nights=nights) for one in ordered if _is_drawn(one)}
     return {
         "title": _title(row),
@@ -165,7 +166,7 @@ def _row(row: Row, nights: int) -> dict[str, object]:
                 words.better_when(one),
                 words.why(one),
             ]
-            for one in row.comparisons
+            for one in row.comparison.metrics
         ],
         "trends": {
             name: [[point.at, point.value, int(point.outlier)] for point in points]

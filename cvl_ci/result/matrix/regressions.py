@@ -10,12 +10,13 @@ import hashlib
 
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.matrix.failures import INFRASTRUCTURE
-from cvl_ci.result.matrix.report import Report, Row, is_called
+from cvl_ci.result.matrix.report import Report, is_called
+from cvl_ci.result.matrix.row import Row
 
 
 def bad(report: Report) -> list[str]:
     """Return keys of legs that got worse, failed by themselves, or left no summary, sorted."""
-    worse = {_key(row, "worse") for row in report.rows if row.worse}
+    worse = {_key(row, "worse") for row in report.rows if row.comparison.worse}
     failed = {_key(row, "failed") for row in report.rows if _failed(row)}
     unknown = (*report.missing, *(_expected_name(report, one.name) for one in report.outdated))
     return sorted(worse | failed | {_unknown(name) for name in unknown})
@@ -26,8 +27,8 @@ def fine(report: Report) -> list[str]:
 
     If a leg left no summary, only its name is known. It is fine when it was measured again.
     """
-    succeeded = [row for row in report.rows if row.failure is None]
-    compared = {_key(row, "worse") for row in succeeded if row.verdict in {Verdict.SAME, Verdict.BETTER}}
+    succeeded = [row for row in report.rows if row.failures.worst is None]
+    compared = {_key(row, "worse") for row in succeeded if row.comparison.verdict in {Verdict.SAME, Verdict.BETTER}}
     expected = report.expected.legs if report.expected else ()
     measured = [name for name in expected if any(is_called(leg.name, name) for row in succeeded for leg in row.legs)]
     return sorted(compared | {_key(row, "failed") for row in succeeded} | {_unknown(name) for name in measured})
@@ -35,7 +36,7 @@ def fine(report: Report) -> list[str]:
 
 def title(report: Report, *, workflow: str) -> str:
     """Return the title as plain text, which GitHub shows unchanged."""
-    count = len({_key(row, "") for row in report.rows if row.worse or _failed(row)})
+    count = len({_key(row, "") for row in report.rows if row.comparison.worse or _failed(row)})
     return f"{workflow or 'Benchmark'}: {count} {'leg' if count == 1 else 'legs'} got worse or failed"
 
 
@@ -50,7 +51,7 @@ def _unknown(name: str) -> str:
 
 
 def _failed(row: Row) -> bool:
-    return row.failure is not None and row.failure not in INFRASTRUCTURE
+    return row.failures.worst is not None and row.failures.worst not in INFRASTRUCTURE
 
 
 def _key(row: Row, kind: str) -> str:

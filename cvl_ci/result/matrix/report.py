@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cvl_ci.inputs.expected_legs import Expected
-from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending, PairedComparison
-from cvl_ci.result.benchmark.baseline import Baseline, alike, choose
-from cvl_ci.result.benchmark.comparison import ORDER, Comparison, compare, in_order, paired_comparisons, worse
+from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE
 from cvl_ci.result.benchmark.leg import Key, Leg
-from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.rules import Rules
 from cvl_ci.result.matrix.claims import contradictions, latest
-from cvl_ci.result.matrix.failures import INFRASTRUCTURE, WORTH_ANOTHER_TRY, Failure, failure
+from cvl_ci.result.matrix.failures import INFRASTRUCTURE, WORTH_ANOTHER_TRY, Failure
+from cvl_ci.result.matrix.row import ORDER_OF_FAILURES, Row, build_row
 from cvl_ci.result.matrix.trends import Night, costs
-
-_ORDER = list(Failure)
-MOST_REGIONS = 3
-"""The most regions that a row names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,65 +21,6 @@ class Policy:
 
     fail_on_regression: bool = False
     fail_on_infrastructure: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """Runs of one key. `failure`: the worst of its failures. `usd` and `seconds`: the median of one run."""
-
-    key: Key
-    name: str
-    legs: tuple[Leg, ...]
-    failure: Failure | None
-    failed: int
-    cause: Leg | None
-    """The run whose failure is the worst."""
-    baseline: Baseline
-    comparisons: tuple[Comparison, ...]
-    history: tuple[Leg, ...] = ()
-    paired_base: PairedComparison | None = None
-    """The comparison with its base, if the two ran in turn on one machine."""
-    base_problem: str = ""
-    """The reason why a base that should run in turn with it gave no comparison."""
-    usd: float | None = None
-    seconds: float = 0.0
-    saved: float | None = None
-    """The share that spot saved."""
-    billed: bool = True
-    best: bool = False
-
-    @property
-    def reason(self) -> str:
-        return self.cause.reason if self.cause else ""
-
-    @property
-    def worse(self) -> tuple[Comparison, ...]:
-        return worse(self.comparisons)
-
-    @property
-    def place(self) -> str:
-        """Return the machine, and the regions where runs of several became one row.
-
-        A leg that never had a machine shows the requested places and the leg's own name.
-        """
-        last = self.legs[-1]
-        if last.region:
-            regions = sorted({leg.region for leg in self.legs if leg.region})
-            spread = f"{len(self.legs)} runs in {', '.join(regions[:MOST_REGIONS])}" if len(regions) > 1 else ""
-            return " · ".join(part for part in (self.key.place, spread) if part)
-        return " · ".join(part for part in (", ".join(last.requested_places[:3]), last.name) if part) or self.key.place
-
-    @property
-    def verdict(self) -> Verdict:
-        """Return the worst verdict of all gated metrics, and of those that changed."""
-        verdicts = {one.verdict for one in self.comparisons if one.gated or one.verdict is Verdict.CHANGED}
-        return min(verdicts, key=ORDER.index, default=Verdict.NO_BASELINE)
-
-    @property
-    def is_sound(self) -> bool:
-        """Return whether it measured everything expected, and nothing got worse."""
-        lost = any(one.lost and one.gated for one in self.comparisons)
-        return self.failure is None and not lost and self.verdict not in {Verdict.WORSE, Verdict.CHANGED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,22 +56,22 @@ class Report:
 
     @property
     def rerun(self) -> tuple[Row, ...]:
-        return tuple(row for row in self.rows if row.failure in WORTH_ANOTHER_TRY)
+        return tuple(row for row in self.rows if row.failures.worst in WORTH_ANOTHER_TRY)
 
     @property
     def usd(self) -> float:
-        return sum(leg.usd or 0.0 for row in self.rows for leg in row.legs if leg.billed)
+        return sum(leg.cost.usd or 0.0 for row in self.rows for leg in row.legs if leg.cost.billed)
 
     @property
     def unpriced(self) -> int:
         """Return how many runs had a machine of unknown cost. `usd` lacks them."""
         legs = (leg for row in self.rows for leg in row.legs)
-        return sum(leg.billed and leg.usd is None and bool(leg.region) for leg in legs)
+        return sum(leg.cost.billed and leg.cost.usd is None and bool(leg.machines.region) for leg in legs)
 
     def is_red(self, row: Row) -> bool:
-        if row.failure is not None:
-            return row.failure not in INFRASTRUCTURE or self.policy.fail_on_infrastructure
-        return self.policy.fail_on_regression and bool(row.worse)
+        if row.failures.worst is not None:
+            return row.failures.worst not in INFRASTRUCTURE or self.policy.fail_on_infrastructure
+        return self.policy.fail_on_regression and bool(row.comparison.worse)
 
     @property
     def dropped(self) -> tuple[tuple[str, str], ...]:
@@ -160,7 +94,11 @@ class Report:
         The input `on_dropped` decides about a matrix in which every leg was left out.
         """
         only_dropped = bool(self.dropped) and self.expected is not None and not self.expected.legs and not self.rows
-        return all(row.failure in INFRASTRUCTURE for row in self.rows) and not self.nothing_to_do and not only_dropped
+        return (
+            all(row.failures.worst in INFRASTRUCTURE for row in self.rows)
+            and not self.nothing_to_do
+            and not only_dropped
+        )
 
     @property
     def unproved(self) -> bool:
@@ -173,10 +111,10 @@ class Report:
     @property
     def exit_code(self) -> int:
         """Return the exit code. A machine that may be left comes first; legs that only lacked a machine give 75."""
-        if any(row.failure is Failure.MACHINE_LEFT for row in self.rows):
+        if any(row.failures.worst is Failure.MACHINE_LEFT for row in self.rows):
             return EXIT_NOT_PROVED_GONE
         dropped = self.expected is not None and self.expected.fails
-        if self.unproved or dropped or not all(row.failure in INFRASTRUCTURE for row in self.red):
+        if self.unproved or dropped or not all(row.failures.worst in INFRASTRUCTURE for row in self.red):
             return 1
         if self.nothing_measured:
             return 75 if self.rows else 1
@@ -199,18 +137,18 @@ def report(
     """Build the report. `commits`: the base and its ancestors, nearest first. `history`: earlier runs, in any order."""
     summaries = list(legs)
     current = latest(summaries)
-    names = {leg.cluster for leg in current if leg.cluster}
-    earlier = [leg for leg in latest(history) if leg.cluster not in names]
+    names = {leg.machines.cluster for leg in current if leg.machines.cluster}
+    earlier = [leg for leg in latest(history) if leg.machines.cluster not in names]
     by_work: dict[tuple[str, str], list[Leg]] = {}
     for leg in earlier:
         by_work.setdefault((leg.key.example, leg.key.preset), []).append(leg)
     groups: dict[tuple[Key, tuple[str, ...], str], list[Leg]] = {}
     for leg in current:
-        groups.setdefault(
-            (leg.key, () if leg.region else leg.requested_places, "" if leg.region else leg.name), []
-        ).append(leg)
+        has_run = bool(leg.machines.region)
+        which = (leg.key, () if has_run else leg.machines.requested_places, "" if has_run else leg.name)
+        groups.setdefault(which, []).append(leg)
     rows = [
-        _row(key, group, by_work.get((key.example, key.preset), []), commits, rules or Rules())
+        build_row(key, group, by_work.get((key.example, key.preset), []), commits, rules or Rules())
         for (key, _, _), group in groups.items()
     ]
     return Report(
@@ -237,76 +175,23 @@ def _missing(expected: Sequence[str], names: Sequence[str], outdated: Sequence[O
     return tuple(name for name in expected if not any(is_called(leg, name) for leg in known_names))
 
 
-def _row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequence[str], rules: Rules) -> Row:
-    failures = {leg.cluster: kind for leg in legs if (kind := failure(leg)) is not None}
-    worst = min(failures.values(), key=_ORDER.index, default=None)
-    like = tuple(leg for leg in history if alike(leg.key, key))
-    baseline = choose(key, commits=commits, runs_before=history)
-    succeeded = [leg for leg in legs if leg.ending is Ending.SUCCEEDED]
-    pairings = [leg.paired_base for leg in legs if leg.paired_base is not None and leg.paired_base.changes]
-    return Row(
-        key=key,
-        name=next((leg.name for leg in legs if leg.name), "") or f"{key.example} {key.preset} {key.place}".strip(),
-        legs=tuple(legs),
-        failure=worst,
-        failed=len(failures),
-        cause=next((leg for leg in legs if worst is not None and failure(leg) is worst), None),
-        baseline=baseline,
-        paired_base=pairings[-1] if pairings else None,
-        base_problem=_base_problem(legs),
-        comparisons=_compared(pairings, compare(legs, baseline, rules=rules, history=like), rules),
-        history=like,
-        usd=_median([leg.usd for leg in succeeded or legs if leg.usd is not None]),
-        seconds=_median([leg.seconds for leg in succeeded or legs if leg.seconds]) or 0.0,
-        saved=_median([share for leg in legs if (share := _saved(leg)) is not None]),
-        billed=any(leg.billed for leg in legs),
-    )
-
-
-def _base_problem(legs: Sequence[Leg]) -> str:
-    bases = (leg.paired_base for leg in legs if leg.paired_base is not None and not leg.paired_base.changes)
-    lines = (f"not compared with {base.ref} ({base.commit[:12]}) on the same machine: {base.reason}" for base in bases)
-    return next(lines, "")
-
-
-def _compared(
-    pairings: Sequence[PairedComparison], comparisons: Sequence[Comparison], rules: Rules
-) -> tuple[Comparison, ...]:
-    """Combine comparisons. A comparison with the base on one machine comes before earlier runs of the same metric.
-
-    If several machines compared a metric, the worst verdict counts.
-    """
-    paired: dict[str, Comparison] = {}
-    for one in (other for pairing in pairings for other in paired_comparisons(pairing, rules=rules)):
-        first = paired.setdefault(one.metric, one)
-        paired[one.metric] = min(first, one, key=lambda other: ORDER.index(other.verdict))
-    return in_order([*paired.values(), *(one for one in comparisons if one.metric not in paired)])
-
-
-def _saved(leg: Leg) -> float | None:
-    full, paid = leg.on_demand_hourly_usd, leg.hourly_usd
-    return 1 - paid / full if full and paid is not None and paid < full else None
-
-
 def _with_best(rows: Sequence[Row]) -> list[Row]:
     """Mark the machine on which a good run of an example costs least, if there is a choice."""
     work: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if row.is_sound and row.usd is not None:
+        if row.is_sound and row.cost.usd is not None:
             work.setdefault((row.key.example, row.key.preset), []).append(row)
     best: Mapping[tuple[str, str], Row] = {
-        key: min(those, key=lambda row: (row.usd or 0.0, row.seconds, row.place))
+        key: min(those, key=lambda row: (row.cost.usd or 0.0, row.cost.seconds, row.place))
         for key, those in work.items()
         if len(those) > 1
     }
-    return [replace(row, best=row is best.get((row.key.example, row.key.preset))) for row in rows]
+    return [
+        replace(row, cost=replace(row.cost, is_best=row is best.get((row.key.example, row.key.preset)))) for row in rows
+    ]
 
 
 def _rank(row: Row) -> tuple[int, int, str, str, str, str]:
     """Return the order: the worst first, then by name."""
-    failed = _ORDER.index(row.failure) if row.failure else len(_ORDER)
-    return (failed, 0 if row.worse else 1, row.key.example, row.key.preset, row.place, row.name)
-
-
-def _median(values: Sequence[float]) -> float | None:
-    return statistics.median(values) if values else None
+    failed = ORDER_OF_FAILURES.index(row.failures.worst) if row.failures.worst else len(ORDER_OF_FAILURES)
+    return (failed, 0 if row.comparison.worse else 1, row.key.example, row.key.preset, row.place, row.name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 
-from cvl_ci.result.benchmark import leg as legs
+from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.summary import SCHEMA
 
@@ -34,14 +34,14 @@ def is_reserved(name: str) -> bool:
 def read(name: str, content: bytes) -> Leg:
     """Read a summary from an artifact for summaries. `name`: of the file in it. Raises ValueError for other content."""
     leg = marked(content)
-    if not leg.cluster or name != f"{leg.cluster}.json":
+    if not leg.machines.cluster or name != f"{leg.machines.cluster}.json":
         raise ValueError("has another name than the run in it")
     return leg
 
 
 def marked(content: bytes) -> Leg:
     """Read a summary that carries the marker. Raises ValueError for other content."""
-    leg = legs.read(content)
+    leg = leg_file.read(content)
     if json.loads(content).get("schema") != SCHEMA:
         raise ValueError("is not a summary of a run: it has no `schema`")
     return leg

@@ -9,7 +9,8 @@ from cvl_ci.result.benchmark.comparison import Comparison, change_of
 from cvl_ci.result.benchmark.direction import Direction
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.readings import finite
-from cvl_ci.result.matrix.report import Report, Row
+from cvl_ci.result.matrix.report import Report
+from cvl_ci.result.matrix.row import Row
 from cvl_ci.result.units import dollars, number
 
 _BETTER_WHEN = {
@@ -35,9 +36,9 @@ def headline(report: Report) -> str:
         return f"No leg had to run: {report.nothing_to_do}"
     count = len(report.rows)
     legs = f"{count} {'leg' if count == 1 else 'legs'}"
-    neutral = sum(row.failure is not None for row in report.rows if not report.is_red(row))
-    worse = sum(bool(row.worse) for row in report.rows)
-    verdicts = [row.verdict for row in report.rows if row.failure is None]
+    neutral = sum(row.failures.worst is not None for row in report.rows if not report.is_red(row))
+    worse = sum(bool(row.comparison.worse) for row in report.rows)
+    verdicts = [row.comparison.verdict for row in report.rows if row.failures.worst is None]
     calm = legs if report.exit_code else f"{legs}, none red"
     red_count = f"{len(report.red)} of {legs} red" if report.red else calm
     parts = [
@@ -53,7 +54,9 @@ def headline(report: Report) -> str:
         f"{len(report.dropped)} left out of the matrix" if report.dropped else "",
     ]
     name = ", ".join(part for part in parts if part)
-    return name if any(row.failure is None for row in report.rows) or not count else f"Nothing was measured: {name}"
+    return (
+        name if any(row.failures.worst is None for row in report.rows) or not count else f"Nothing was measured: {name}"
+    )
 
 
 def left_out(report: Report) -> list[str]:
@@ -63,23 +66,23 @@ def left_out(report: Report) -> list[str]:
 
 def error(row: Row) -> str:
     """Return the line in which a failed job names its error."""
-    return row.cause.evidence.first_error if row.cause else ""
+    return row.failures.cause.evidence.first_error if row.failures.cause else ""
 
 
 def log_url(row: Row) -> str:
     """Return the page with the log: of the run that failed, else of the first one."""
-    legs = (row.cause, *row.legs) if row.cause else row.legs
-    return next((leg.job_url for leg in legs if leg.job_url), "")
+    legs = (row.failures.cause, *row.legs) if row.failures.cause else row.legs
+    return next((leg.source.job_url for leg in legs if leg.source.job_url), "")
 
 
 def artifact_url(row: Row) -> str:
     """Return the artifact of the run that failed, with its whole log."""
-    return row.cause.evidence.artifact_url if row.cause else ""
+    return row.failures.cause.evidence.artifact_url if row.failures.cause else ""
 
 
 def base_problems(report: Report) -> list[str]:
     """Return each leg whose base ran on the same machine and gave no comparison, and why."""
-    return [f"{row.name}: {row.base_problem}" for row in report.rows if row.base_problem]
+    return [f"{row.name}: {row.comparison.base_problem}" for row in report.rows if row.comparison.base_problem]
 
 
 def outdated(report: Report) -> list[str]:
@@ -107,7 +110,7 @@ def _named(what: str, names: Sequence[str]) -> str:
 def not_gated(report: Report) -> str:
     """Return how many legs fail_on_regression passes without a verdict. Empty: no such leg, or no gate."""
     blind = (Verdict.UNSURE, Verdict.CHANGED, Verdict.NO_BASELINE)
-    count = sum(row.failure is None and row.verdict in blind for row in report.rows)
+    count = sum(row.failures.worst is None and row.comparison.verdict in blind for row in report.rows)
     if not count or not report.policy.fail_on_regression:
         return ""
     legs = f"{count} {'leg' if count == 1 else 'legs'}"
@@ -119,7 +122,7 @@ def commands(report: Report) -> list[str]:
 
     A name that cvl-ci did not form is not put into a command to paste.
     """
-    names = [leg.cluster for row in report.rows for leg in row.legs if not leg.is_gone]
+    names = [leg.machines.cluster for row in report.rows for leg in row.legs if not leg.machines.is_gone]
     lines = [f"cvl-ci down {name}" if re.fullmatch(r"[a-z0-9-]{1,63}", name) else "cvl-ci down --all" for name in names]
     return list(dict.fromkeys(lines))
 
@@ -129,10 +132,10 @@ def status(row: Row) -> str:
 
     `ok` means compared and the same. A leg without a comparison only `succeeded`.
     """
-    if row.failure is None:
-        return _STATUS.get(row.verdict, row.verdict.value)
-    times = f" ({row.failed} of {len(row.legs)} runs)" if len(row.legs) > 1 else ""
-    return f"{row.failure.value}{times}"
+    if row.failures.worst is None:
+        return _STATUS.get(row.comparison.verdict, row.comparison.verdict.value)
+    times = f" ({row.failures.count} of {len(row.legs)} runs)" if len(row.legs) > 1 else ""
+    return f"{row.failures.worst.value}{times}"
 
 
 def change(one: Comparison) -> str:
@@ -150,7 +153,7 @@ def telling(row: Row) -> Comparison | None:
     """
     order = (Verdict.WORSE, Verdict.CHANGED, Verdict.BETTER, Verdict.UNSURE, Verdict.SAME)
     candidates = [
-        one for one in row.comparisons if one.verdict in order and (one.gated or one.verdict is Verdict.CHANGED)
+        one for one in row.comparison.metrics if one.verdict in order and (one.gated or one.verdict is Verdict.CHANGED)
     ]
     rank = lambda one: (order.index(one.verdict), not one.lost, -abs(change_of(one) or 0), one.metric)  # noqa: E731
     return min(candidates, key=rank, default=None)
@@ -158,7 +161,7 @@ def telling(row: Row) -> Comparison | None:
 
 def unjudged(row: Row) -> str:
     """Return why a row has no metric to show."""
-    return "no metric is gated" if row.baseline.legs else "no baseline"
+    return "no metric is gated" if row.comparison.baseline.legs else "no baseline"
 
 
 def sudden(one: Comparison) -> str:
@@ -171,7 +174,7 @@ def drawn(row: Row) -> str:
     one = telling(row)
     if one is not None:
         return one.metric
-    numbers = [other.metric for other in row.comparisons if finite(other.value) is not None]
+    numbers = [other.metric for other in row.comparison.metrics if finite(other.value) is not None]
     return next((name for name in DRAWN_OF_ALL if name in numbers), "")
 
 
@@ -182,9 +185,10 @@ def better_when(one: Comparison) -> str:
 
 def versus(row: Row) -> str:
     """Return the baseline of the comparison."""
-    baseline = row.baseline
-    if row.paired_base is not None:
-        return f"in turn with {row.paired_base.ref} ({row.paired_base.commit[:12]}) on the same machine"
+    baseline = row.comparison.baseline
+    base = row.comparison.paired_base
+    if base is not None:
+        return f"in turn with {base.ref} ({base.commit[:12]}) on the same machine"
     if not baseline.legs:
         return f"no baseline: {baseline.reason}"
     runs = f"{len(baseline.legs)} {'run' if len(baseline.legs) == 1 else 'runs'}{_elsewhere(row)}"
@@ -199,7 +203,10 @@ def _elsewhere(row: Row) -> str:
 
     Regions are shown and still compared: their machines are the same.
     """
-    regions, base_regions = ({leg.region for leg in legs if leg.region} for legs in (row.legs, row.baseline.legs))
+    regions, base_regions = (
+        {leg.machines.region for leg in legs if leg.machines.region}
+        for legs in (row.legs, row.comparison.baseline.legs)
+    )
     return (
         f" in {', '.join(sorted(base_regions)[:3])} (this: {', '.join(sorted(regions)[:3])})"
         if regions and base_regions and regions != base_regions
@@ -208,13 +215,13 @@ def _elsewhere(row: Row) -> str:
 
 
 def cost(row: Row) -> str:
-    if row.usd is None:
+    if row.cost.usd is None:
         return ""
-    return dollars(row.usd) if row.billed else f"{dollars(row.usd)} (not billed)"
+    return dollars(row.cost.usd) if row.cost.billed else f"{dollars(row.cost.usd)} (not billed)"
 
 
 def saved(row: Row) -> str:
-    return "" if row.saved is None else f"{row.saved:.0%}".replace("%", " %")
+    return "" if row.cost.saved is None else f"{row.cost.saved:.0%}".replace("%", " %")
 
 
 def amount(value: object) -> str:

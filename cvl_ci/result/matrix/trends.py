@@ -40,11 +40,11 @@ def trend(metric: str, legs: Sequence[Leg], *, nights: int) -> tuple[Point, ...]
     days: dict[str, list[float]] = {}
     last: dict[str, float] = {}
     for leg in legs:
-        values_of_leg = leg.measured(metric) if leg.at and leg.ending is Ending.SUCCEEDED else ()
+        values_of_leg = leg.measured(metric) if leg.source.at and leg.ending is Ending.SUCCEEDED else ()
         if values_of_leg:
-            name = day(leg.at)
+            name = day(leg.source.at)
             days.setdefault(name, []).append(statistics.median(values_of_leg))
-            last[name] = max(leg.at, last.get(name, 0.0))
+            last[name] = max(leg.source.at, last.get(name, 0.0))
     points = [(last[name], statistics.median(values)) for name, values in sorted(days.items())][-nights:]
     marked = outliers([value for _, value in points])
     return tuple(Point(at=at, value=value, outlier=place in marked) for place, (at, value) in enumerate(points))
@@ -67,13 +67,13 @@ def costs(legs: Iterable[Leg], *, nights: int) -> tuple[Night, ...]:
     """Return the cost per day, UTC, oldest first."""
     days: dict[str, list[Leg]] = {}
     for leg in legs:
-        if leg.at and leg.usd is not None:
-            days.setdefault(day(leg.at), []).append(leg)
+        if leg.source.at and leg.cost.usd is not None:
+            days.setdefault(day(leg.source.at), []).append(leg)
     return tuple(
         Night(
             day=name,
-            usd=sum(leg.usd or 0.0 for leg in those),
-            billed_usd=sum(leg.usd or 0.0 for leg in those if leg.billed),
+            usd=sum(leg.cost.usd or 0.0 for leg in those),
+            billed_usd=sum(leg.cost.usd or 0.0 for leg in those if leg.cost.billed),
             legs=len(those),
         )
         for name, those in sorted(days.items())[-nights:]

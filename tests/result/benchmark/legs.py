@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cvl_ci.result.benchmark.leg import Leg, read
+from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.benchmark.leg_file import read
 
 NIGHT = 1_790_000_000.0
 """A moment in 2026."""

@@ -12,7 +12,8 @@ from cvl_ci.model.outcome import Ending
 from cvl_ci.result.benchmark.baseline import alike, choose
 from cvl_ci.result.benchmark.comparison import Comparison, compare, worse
 from cvl_ci.result.benchmark.direction import Direction, by_name
-from cvl_ci.result.benchmark.leg import Leg, read
+from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.benchmark.leg_file import read
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.rules import Rules
 from cvl_ci.result.benchmark.rules import read as read_rules
@@ -36,7 +37,7 @@ def compared(head: list[Leg], found: list[Leg], *, rules: Rules = RULES, metric:
 def test_the_base_commit_is_taken_and_else_its_nearest_ancestor() -> None:
     found = [leg(commit=PARENT, cluster="p"), leg(commit=OTHER, cluster="o")]
     chosen = choose(leg().key, commits=[BASE, PARENT], runs_before=found)
-    assert (chosen.commit, chosen.distance, [one.cluster for one in chosen.legs]) == (PARENT, 1, ["p"])
+    assert (chosen.commit, chosen.distance, [one.machines.cluster for one in chosen.legs]) == (PARENT, 1, ["p"])
     chosen = choose(leg().key, commits=[BASE, PARENT], runs_before=[*found, leg(commit=BASE, cluster="b")])
     assert (chosen.commit, chosen.distance) == (BASE, 0)
 
@@ -84,7 +85,7 @@ def test_worse_beyond_tolerance_and_floor_is_called_worse() -> None:
     found = repeated([0.90, 0.91, 0.90, 0.89, 0.90], commit=BASE)
     assert compared(head, found).verdict is Verdict.WORSE
     nights = [
-        replace(one, at=one.at + 86_400 * (1 + night))
+        replace(one, source=replace(one.source, at=one.source.at + 86_400 * (1 + night)))
         for night, one in enumerate(repeated([0.80, 0.95, 0.80, 0.95], commit=PARENT))
     ]
     assert compared(head, [*nights, *found]).verdict is not Verdict.WORSE
@@ -138,11 +139,11 @@ def test_what_every_run_measures_is_gated_only_when_asked() -> None:
 def test_what_a_job_took_of_the_gpus_is_a_metric_with_a_direction() -> None:
     took: dict[str, Any] = {"memory_mib": 15_000, "utilization": 70.5, "utilization_peak": 98}
     one = leg(metrics={}, gpu={**took, "gpus": 1, "memory_total_mib": 23_034, "more": -1}, driver="550.54.15")
-    assert {name: one.metrics[f"gpu.{name}"] for name in took} == took
+    assert {name: one.measurements.metrics[f"gpu.{name}"] for name in took} == took
     assert one.key.driver == "550.54.15"
     assert [by_name(f"gpu.{name}") for name in took] == [Direction.LOWER, Direction.HIGHER, Direction.HIGHER]
     for hostile in ({"memory_mib": "x", "utilization": -3}, [1], None, {"utilization_peak": {"a": 1}}):
-        assert not [name for name in leg(metrics={}, gpu=hostile).metrics if name.startswith("gpu.")]
+        assert not [name for name in leg(metrics={}, gpu=hostile).measurements.metrics if name.startswith("gpu.")]
 
 
 def test_a_target_is_missed_on_either_side() -> None:
@@ -163,7 +164,11 @@ def test_a_summary_without_its_newer_fields_is_read() -> None:
     bare = {"ending": "never_started", "title": "digits_sgd train", "attempts": [{"cloud": "aws", "region": "r"}]}
     one = read(json.dumps(bare).encode())
     assert (one.key.example, one.key.preset, one.key.cloud, one.exit_code) == ("digits_sgd", "train", "aws", 70)
-    assert (one.ending, one.requested_places, one.is_gone) == (Ending.NEVER_STARTED, ("aws/r",), False)
+    assert (one.ending, one.machines.requested_places, one.machines.is_gone) == (
+        Ending.NEVER_STARTED,
+        ("aws/r",),
+        False,
+    )
 
 
 HOSTILE: dict[str, Any] = {
@@ -190,7 +195,7 @@ def test_a_hostile_field_harms_nothing(name: str) -> None:
     assert one.ending is Ending.SUCCEEDED
     assert "\x1b" not in repr(one)
     assert len(repr(one)) < 3000
-    assert one.run_url in {"", "https://github.com/o/r/actions/runs/1"}
+    assert one.source.run_url in {"", "https://github.com/o/r/actions/runs/1"}
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"ending": "won"}', b"\xff", b"[" * 100_000])
@@ -201,5 +206,10 @@ def test_what_is_no_summary_is_refused(content: bytes) -> None:
 
 def test_the_summary_of_one_that_never_started_is_read() -> None:
     one = read(json.dumps(never_started(75, "No machine was available.")).encode())
-    assert (one.key.cloud, one.exit_code, one.usd, one.metrics) == ("aws", 75, None, {"time.all": 180.0})
+    assert (one.key.cloud, one.exit_code, one.cost.usd, one.measurements.metrics) == (
+        "aws",
+        75,
+        None,
+        {"time.all": 180.0},
+    )
     assert summary()["ending"] == "succeeded"

@@ -11,7 +11,8 @@ import pytest
 from cvl_ci.commands import report as reporting
 from cvl_ci.local.run_files import assets
 from cvl_ci.result.benchmark import comparison
-from cvl_ci.result.benchmark.leg import Leg, line, read
+from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.benchmark.leg_file import line, read
 from cvl_ci.result.benchmark.readings import Readings
 from cvl_ci.result.benchmark.rules import Rules
 from cvl_ci.result.benchmark.rules import read as read_rules
@@ -114,12 +115,12 @@ def test_in_a_report(case: str) -> None:
     name, _, _, verdict = CASES[case]
     found = reported(case)
     [row] = found.rows
-    one = next(one for one in row.comparisons if one.metric == name)
+    one = next(one for one in row.comparison.metrics if one.metric == name)
     assert one.verdict.value == verdict
     assert one.gated is is_gated(case)
     assert (found.exit_code, reported(case, strict=False).exit_code) == (1 if verdict == "worse" else 0, 0)
     if verdict in {"worse", "changed"}:
-        assert row.comparisons[0] is one, "in the first place"
+        assert row.comparison.metrics[0] is one, "in the first place"
     status = {"same": "ok", "no baseline": "succeeded"}.get(verdict, verdict)
     assert json.loads(reporting.as_json(found))["rows"][0]["status"] == status
     for text in every_text(found):
@@ -150,13 +151,16 @@ def test_what_is_no_number_in_json_is_none_and_is_not_dropped(text: str) -> None
     assert found.metrics == {"loss": None}
     said = json.dumps(summary()).replace('"accuracy": 0.9', f'"accuracy": {text}')
     one = read(said.encode())
-    assert (one.metrics["accuracy"], read(line(one).encode()).metrics["accuracy"]) == (None, None)
+    assert (one.measurements.metrics["accuracy"], read(line(one).encode()).measurements.metrics["accuracy"]) == (
+        None,
+        None,
+    )
 
 
 def test_a_rule_that_says_ignore_is_not_shouted_down() -> None:
     found = reported("NaN", rules=read_rules(b"metrics: {loss: ignore}"))
     [row] = found.rows
-    assert [one.verdict.value for one in row.comparisons if one.metric == "loss"] == ["unsure"]
+    assert [one.verdict.value for one in row.comparison.metrics if one.metric == "loss"] == ["unsure"]
     assert found.exit_code == 0
 
 
@@ -164,14 +168,14 @@ def test_of_a_run_with_too_many_metrics_nobody_says_that_one_is_gone() -> None:
     many = {f"m{at}": 1 for at in range(300)}
     head = [read(json.dumps(summary(metrics=many, cluster=str(at), commit=HEAD)).encode()) for at in range(5)]
     found = report.report(head, history=legs("accuracy", GOOD, BASE), commits=[BASE])
-    one = next(one for one in found.rows[0].comparisons if one.metric == "accuracy")
+    one = next(one for one in found.rows[0].comparison.metrics if one.metric == "accuracy")
     assert (one.verdict.value, "too many to keep" in one.ruling.reason) == ("unsure", True)
 
 
 def test_legs_that_all_failed_lost_nothing() -> None:
     failed = [read(json.dumps(summary(ending="failed", exit_code=3, metrics={}, commit=HEAD)).encode())]
     found = report.report(failed, history=legs("accuracy", GOOD, BASE), commits=[BASE])
-    assert (found.rows[0].worse, found.rows[0].comparisons) == ((), ())
+    assert (found.rows[0].comparison.worse, found.rows[0].comparison.metrics) == ((), ())
 
 
 TURNS: dict[str, tuple[Values, object]] = {
@@ -206,4 +210,6 @@ def test_a_leg_whose_turns_partly_gave_no_number_is_not_called_the_same() -> Non
 
     for count, verdict in ((5, "same"), (4, "unsure"), (2, "worse")):
         found = report.report(ran(HEAD, count), history=ran(BASE, 5), commits=[BASE])
-        assert next(one for one in found.rows[0].comparisons if one.metric == "accuracy").verdict.value == verdict
+        assert (
+            next(one for one in found.rows[0].comparison.metrics if one.metric == "accuracy").verdict.value == verdict
+        )

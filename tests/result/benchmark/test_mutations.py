@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from cvl_ci.errors import RequestError
-from cvl_ci.result.benchmark import files, leg, rules
+from cvl_ci.result.benchmark import files, leg_file, rules
 from tests.result.benchmark.legs import summary
 from tests.result.benchmark.test_files import JUNIT
 
@@ -26,9 +26,9 @@ def metrics(name: str) -> Callable[[bytes], object]:
 
 def kept(content: bytes) -> object:
     """A leg that was read is the same when it is read again from its line of history."""
-    found = leg.read(content)
-    again = leg.read(leg.line(found).encode())
-    assert (again.key, again.metrics, again.samples) == (found.key, found.metrics, found.samples)
+    found = leg_file.read(content)
+    again = leg_file.read(leg_file.line(found).encode())
+    assert (again.key, again.measurements) == (found.key, found.measurements)
     return again
 
 

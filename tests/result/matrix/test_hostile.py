@@ -14,7 +14,8 @@ import pytest
 from cvl_ci.commands import report as reporting
 from cvl_ci.local import run_files
 from cvl_ci.result import outputs
-from cvl_ci.result.benchmark.leg import LARGEST_BYTES, Leg, line, read
+from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.benchmark.leg_file import LARGEST_BYTES, line, read
 from cvl_ci.result.matrix import markdown, regressions
 from cvl_ci.result.matrix.report import Policy, report
 from cvl_ci.result.report import COMMENT_BYTES, SUMMARY_BYTES, Link
@@ -86,7 +87,12 @@ def taken(content: bytes) -> Leg | None:
     except ValueError:
         return None
     again = read(line(found).encode())
-    assert (again.key, again.metrics, again.samples, again.at) == (found.key, found.metrics, found.samples, found.at)
+    assert (again.key, again.measurements.metrics, again.measurements.samples, again.source.at) == (
+        found.key,
+        found.measurements.metrics,
+        found.measurements.samples,
+        found.source.at,
+    )
     return found
 
 
@@ -134,8 +140,10 @@ def test_no_summary_ends_a_report_or_loses_another_leg() -> None:
             troubles=["cvl-x.json is not JSON"],
         )
         [row] = [row for row in found.rows if row.key.example == "good"]
-        assert (len(row.legs), [one.metric for one in row.worse]) == (5, ["accuracy"])
-        assert sum(len(row.legs) for row in found.rows) == len({one.cluster or id(one) for one in [*bad, *current]})
+        assert (len(row.legs), [one.metric for one in row.comparison.worse]) == (5, ["accuracy"])
+        assert sum(len(row.legs) for row in found.rows) == len(
+            {one.machines.cluster or id(one) for one in [*bad, *current]}
+        )
         written = dict(reporting.files(found, assets=BARE, settings=reporting.Settings()))
         sound(written)
         assert all("good" in text for text in written.values())
@@ -153,7 +161,7 @@ def test_no_summary_ends_a_report_or_loses_another_leg() -> None:
 def test_a_time_at_which_nobody_ran_anything_is_no_time(at: str) -> None:
     for content in (f'{{"ending": "succeeded", "at": {at}}}', f'{{"ending": "succeeded", "released": {{"at": {at}}}}}'):
         one = read(content.encode())
-        assert one.at == 0.0
+        assert one.source.at == 0.0
         assert report([one]).nights == ()
 
 
@@ -166,7 +174,7 @@ def test_a_summary_whose_ending_is_none_is_told_as_unreadable(ending: str, tmp_p
     (tmp_path / "cvl-good.json").write_text(json.dumps(summary()))
     (tmp_path / "cvl-other.json").write_text('{"something": "else"}')
     found, troubles = run_files.gather([str(tmp_path)], field="FOLDER")
-    assert ([one.cluster for one in found], troubles) == (
+    assert ([one.machines.cluster for one in found], troubles) == (
         ["cvl-1-00000001"],
         ["cvl-bad.json has an unknown ending", "cvl-other.json is not a summary of a run"],
     )

@@ -15,12 +15,14 @@ from markdown_it import MarkdownIt
 from cvl_ci.commands import report as reporting
 from cvl_ci.inputs.expected_legs import Expected
 from cvl_ci.local.run_files import assets
-from cvl_ci.result.benchmark.leg import Leg, read
+from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.benchmark.leg_file import read
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.matrix import markdown, regressions
 from cvl_ci.result.matrix import text as words
 from cvl_ci.result.matrix.failures import INFRASTRUCTURE, Failure, failure
-from cvl_ci.result.matrix.report import Outdated, Policy, Report, Row, report
+from cvl_ci.result.matrix.report import Outdated, Policy, Report, report
+from cvl_ci.result.matrix.row import Row
 from cvl_ci.result.matrix.trends import costs, outliers, trend
 from cvl_ci.result.report import COMMENT_BYTES, SUMMARY_BYTES
 from tests import golden
@@ -48,7 +50,7 @@ def files(found: Report) -> dict[str, str]:
 
 def test_each_leg_of_a_night_gets_the_right_verdict() -> None:
     found = reported()
-    assert [(one.failure, one.verdict) for one in found.rows] == [
+    assert [(one.failures.worst, one.comparison.verdict) for one in found.rows] == [
         (Failure.TEST, Verdict.NO_BASELINE),
         (Failure.PREEMPTED, Verdict.NO_BASELINE),
         (Failure.CREDENTIALS, Verdict.NO_BASELINE),
@@ -58,7 +60,7 @@ def test_each_leg_of_a_night_gets_the_right_verdict() -> None:
         (None, Verdict.SAME),
         (None, Verdict.SAME),
     ]
-    assert [one.metric for one in row(found, "digits_sgd aws L4:1").worse] == ["time.running"]
+    assert [one.metric for one in row(found, "digits_sgd aws L4:1").comparison.worse] == ["time.running"]
 
 
 def test_a_failing_test_and_a_regression_are_red_and_infrastructure_is_not() -> None:
@@ -71,16 +73,16 @@ def test_a_failing_test_and_a_regression_are_red_and_infrastructure_is_not() -> 
 
 
 def test_a_machine_that_may_be_left_is_louder_than_all_else() -> None:
-    left = replace(night()[0], is_gone=False)
+    left = replace(night()[0], machines=replace(night()[0].machines, is_gone=False))
     found = reported([*failures(), left])
     assert found.exit_code == 79
-    assert found.rows[0].failure is Failure.MACHINE_LEFT
-    assert f"> `cvl-ci down {left.cluster}`" in markdown.comment(found, marker="<!-- m -->")
-    assert f"cvl-ci down {left.cluster}" in files(found)[reporting.PAGE]
+    assert found.rows[0].failures.worst is Failure.MACHINE_LEFT
+    assert f"> `cvl-ci down {left.machines.cluster}`" in markdown.comment(found, marker="<!-- m -->")
+    assert f"cvl-ci down {left.machines.cluster}" in files(found)[reporting.PAGE]
 
 
 def test_a_name_that_is_none_of_ours_is_not_made_into_a_command_to_paste() -> None:
-    found = reported([replace(night()[0], is_gone=False, cluster="x; rm -rf ~")])
+    found = reported([replace(night()[0], machines=replace(night()[0].machines, is_gone=False, cluster="x; rm -rf ~"))])
     assert "rm -rf" not in files(found)[reporting.PAGE] + files(found)[reporting.COMMENT]
     assert "`cvl-ci down --all`" in files(found)[reporting.COMMENT]
 
@@ -111,12 +113,12 @@ def test_a_budget_that_bought_no_run_is_one() -> None:
 
 
 def test_what_only_lacked_a_machine_is_listed_for_another_try() -> None:
-    assert {one.failure for one in reported().rerun} == {Failure.CAPACITY, Failure.PREEMPTED}
+    assert {one.failures.worst for one in reported().rerun} == {Failure.CAPACITY, Failure.PREEMPTED}
 
 
 def test_the_best_value_is_the_cheapest_that_is_sound_where_there_is_a_choice() -> None:
-    assert [one.place for one in reported().rows if one.best] == ["aws L4:1 g6.xlarge spot"]
-    only = [one for one in reported(night()[:5]).rows if one.best]
+    assert [one.place for one in reported().rows if one.cost.is_best] == ["aws L4:1 g6.xlarge spot"]
+    only = [one for one in reported(night()[:5]).rows if one.cost.is_best]
     assert only == []
 
 
@@ -125,10 +127,19 @@ def test_repeated_runs_of_one_key_are_one_row() -> None:
 
 
 def test_of_a_run_that_was_told_twice_the_later_counts() -> None:
-    first = replace(night(count=1)[0], is_gone=False)
-    found = reported([first, replace(first, is_gone=True, at=first.at + 60)])
+    first = replace(night(count=1)[0], machines=replace(night(count=1)[0].machines, is_gone=False))
+    found = reported(
+        [
+            first,
+            replace(
+                first,
+                machines=replace(first.machines, is_gone=True),
+                source=replace(first.source, at=first.source.at + 60),
+            ),
+        ]
+    )
     assert [len(one.legs) for one in found.rows] == [1]
-    assert found.rows[0].failure is None
+    assert found.rows[0].failures.worst is None
 
 
 FAILED: dict[str, Any] = {"ending": "failed", "exit_code": 7, "reason": "The job exited with code 7."}
@@ -155,7 +166,7 @@ def test_of_summaries_of_one_run_none_hides_what_another_tells(case: str, swappe
         for place, changed in enumerate((first, second))
     ]
     found = report(reversed(told) if swapped else told)
-    assert [row.failure for row in found.rows] == [kind]
+    assert [row.failures.worst for row in found.rows] == [kind]
     assert len(found.contradictions) == disagree
     assert found.exit_code == (1 if disagree or kind is Failure.TEST else 0)
     texts = files(found)
@@ -223,8 +234,8 @@ def test_post_s_proof_does_not_hide_the_error_that_main_saw() -> None:
     post = leg(**{**CRASHED, "first_error": "", "last_lines": [], "artifact_url": "", "at": NIGHT + 60})
     [row] = report([main, post]).rows
     assert words.artifact_url(row) == CRASHED["artifact_url"]
-    assert (row.failure, words.error(row)) == (Failure.TEST, CRASHED["first_error"])
-    assert (report([post]).rows[0].failure, words.error(report([post]).rows[0])) == (Failure.TEST, "")
+    assert (row.failures.worst, words.error(row)) == (Failure.TEST, CRASHED["first_error"])
+    assert (report([post]).rows[0].failures.worst, words.error(report([post]).rows[0])) == (Failure.TEST, "")
 
 
 def test_a_job_s_lines_are_no_markup_in_a_report() -> None:
@@ -242,7 +253,7 @@ def test_a_job_s_lines_are_no_markup_in_a_report() -> None:
     ids=["number", "no number", "no address"],
 )
 def test_a_log_link_leads_to_the_job_where_its_number_is_known(changed: dict[str, Any], url: str) -> None:
-    assert leg(**{**CRASHED, **changed}).job_url == url
+    assert leg(**{**CRASHED, **changed}).source.job_url == url
 
 
 @pytest.mark.parametrize("address", ["javascript:x", "https://x/a)b", "https://x/a|b", 5])
@@ -295,7 +306,9 @@ BESIDE: dict[str, Any] = {
 def test_what_ran_in_turn_with_its_base_is_told_by_that() -> None:
     one = leg(cluster="cvl-beside", **DIGITS, **ON_AWS, beside=BESIDE)
     found = reported([one], history=[])
-    assert [(change.metric, change.verdict) for change in found.rows[0].worse] == [("time.turn", Verdict.WORSE)]
+    assert [(change.metric, change.verdict) for change in found.rows[0].comparison.worse] == [
+        ("time.turn", Verdict.WORSE)
+    ]
     assert (found.exit_code, reported([one], history=[], policy=Policy()).exit_code) == (1, 0)
     said = markdown.job_summary(found)
     assert f"`in turn with origin/main ({BASE[:12]}) on the same machine`" in said
@@ -316,8 +329,8 @@ def test_what_ran_in_turn_with_its_base_is_told_by_that() -> None:
     ],
 )
 def test_of_what_makes_no_sense_beside_it_nothing_is_taken(changes: object) -> None:
-    assert leg(beside={**BESIDE, "changes": changes}).paired_base is None
-    assert leg(beside=changes).paired_base is None
+    assert leg(beside={**BESIDE, "changes": changes}).measurements.comparison is None
+    assert leg(beside=changes).measurements.comparison is None
 
 
 def test_nothing_at_all_is_said_to_be_nothing() -> None:
@@ -420,15 +433,21 @@ def test_a_leg_that_left_no_summary_is_worth_an_issue_until_it_is_measured() -> 
 
 def test_a_trend_has_a_point_for_each_night_and_marks_the_odd_one() -> None:
     found = row(reported(night(slow=1.0)), "digits_sgd aws L4:1")
-    points = trend("time.running", [*found.history, *found.legs], nights=14)
+    points = trend("time.running", [*found.comparison.history, *found.legs], nights=14)
     assert len(points) == 7
     assert [point.outlier for point in points] == [False, False, True, False, False, False, False]
-    assert len(trend("time.running", [*found.history, *found.legs], nights=3)) == 3
+    assert len(trend("time.running", [*found.comparison.history, *found.legs], nights=3)) == 3
 
 
 def test_an_example_that_measures_nothing_itself_has_a_trend_all_the_same() -> None:
     def ours(one: Leg) -> Leg:
-        return replace(one, metrics={name: one.metrics[name] for name in ("time.running", "cost_usd")})
+        return replace(
+            one,
+            measurements=replace(
+                one.measurements,
+                metrics={name: one.measurements.metrics[name] for name in ("time.running", "cost_usd")},
+            ),
+        )
 
     bare = [ours(one) for one in [*night(), *history()]]
     found = reported(bare[: len(night())], history=bare[len(night()) :], rules=None)
@@ -505,7 +524,14 @@ def nasty() -> list[Leg]:
 
 
 def test_nothing_a_machine_said_becomes_markdown() -> None:
-    before = [replace(one, cluster=f"h{one.cluster}", at=one.at - 60 * DAY) for one in nasty()]
+    before = [
+        replace(
+            one,
+            machines=replace(one.machines, cluster=f"h{one.machines.cluster}"),
+            source=replace(one.source, at=one.source.at - 60 * DAY),
+        )
+        for one in nasty()
+    ]
     text = files(reported(nasty(), history=before, commits=[]))[reporting.COMMENT]
     html = MarkdownIt("commonmark", {"html": True, "linkify": False}).enable("table").render(text)
     without_code = re.sub(r"<code[^>]*>.*?</code>", "", html, flags=re.DOTALL)
@@ -553,7 +579,14 @@ def many(count: int, metrics: int) -> list[Leg]:
 
 def test_500_legs_of_50_metrics_take_seconds_and_fit() -> None:
     legs = many(100, 50)
-    before = [replace(one, cluster=f"b{one.cluster}", commit=BASE, at=one.at - DAY) for one in legs]
+    before = [
+        replace(
+            one,
+            machines=replace(one.machines, cluster=f"b{one.machines.cluster}"),
+            source=replace(one.source, commit=BASE, at=one.source.at - DAY),
+        )
+        for one in legs
+    ]
     began = time.process_time()
     written = files(reported(legs, history=before))
     assert time.process_time() - began < 20

@@ -12,7 +12,8 @@ from cvl_ci.local.run_files import assets
 from cvl_ci.model.outcome import Change, PairedComparison
 from cvl_ci.result import text
 from cvl_ci.result.benchmark.baseline import alike
-from cvl_ci.result.benchmark.leg import Leg, line, read
+from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.benchmark.leg_file import line, read
 from cvl_ci.result.matrix import regressions
 from cvl_ci.result.matrix import text as words
 from cvl_ci.result.matrix.report import Policy, Report, report
@@ -74,11 +75,11 @@ def test_other_hardware_is_named_and_never_judged(case: str) -> None:
     before, after, differ = ELSEWHERE[case]
     found = told(runs(HEAD, *[0.5] * 5, **after), runs(BASE, *[0.9] * 5, **before))
     [row] = found.rows
-    assert (found.exit_code, row.worse, row.verdict.value) == (0, (), "no baseline")
-    assert row.baseline.reason.startswith(
+    assert (found.exit_code, row.comparison.worse, row.comparison.verdict.value) == (0, (), "no baseline")
+    assert row.comparison.baseline.reason.startswith(
         f"the base ran on {leg(**before).key.place}, this on {leg(**after).key.place}: "
     )
-    assert f"they differ in {differ}" in row.baseline.reason
+    assert f"they differ in {differ}" in row.comparison.baseline.reason
     for name, page in texts(found).items():
         assert "they differ in" in page, name
         assert "| ok |" not in page
@@ -108,8 +109,10 @@ def test_a_summary_that_does_not_name_its_machine_is_no_match(lack: tuple[str, .
     before, after = (less if side in {name, "both"} else {} for name in ("base", "head"))
     found = told(runs(HEAD, *[0.5] * 5, **after), runs(BASE, *[0.9] * 5, **before))
     [row] = found.rows
-    assert (found.exit_code, row.verdict.value) == (0, "no baseline")
-    assert "does not say on which instance type and how many nodes it ran: not compared" in row.baseline.reason
+    assert (found.exit_code, row.comparison.verdict.value) == (0, "no baseline")
+    assert (
+        "does not say on which instance type and how many nodes it ran: not compared" in row.comparison.baseline.reason
+    )
 
 
 def test_a_line_of_history_keeps_what_the_machine_was() -> None:
@@ -178,7 +181,7 @@ def test_the_best_value_measured_what_it_should() -> None:
     cheap = runs(HEAD, None, None, cost_usd=0.01, instance_type="cheap")
     dear, dearer = (runs(HEAD, 0.9, 0.9, cost_usd=usd, instance_type=str(usd)) for usd in (0.04, 0.05))
     found = told([*cheap, *dear, *dearer], [])
-    assert [row.key.instance_type for row in found.rows if row.best] == ["0.04"]
+    assert [row.key.instance_type for row in found.rows if row.cost.is_best] == ["0.04"]
 
 
 def test_of_several_machines_that_compared_the_worst_verdict_counts() -> None:
@@ -187,14 +190,14 @@ def test_of_several_machines_that_compared_the_worst_verdict_counts() -> None:
         return leg(cluster=str(at), at=NIGHT + at, beside={"ref": "main", "commit": BASE, "changes": [change]})
 
     assert told([one("worse", 1), one("same", 2)], []).exit_code == 1
-    assert told([one("unsure", 1), one("same", 2)], []).rows[0].verdict.value == "unsure"
+    assert told([one("unsure", 1), one("same", 2)], []).rows[0].comparison.verdict.value == "unsure"
 
 
 def test_a_verdict_of_its_own_machine_is_gated_by_the_rules_here() -> None:
     change = {"metric": "widgets", "head": 1, "base": 2, "change": -0.5, "verdict": "worse"}
     found = told([leg(beside={"ref": "main", "commit": BASE, "changes": [change]})], [])
     assert found.exit_code == 0
-    assert [one.verdict.value for one in found.rows[0].comparisons if one.metric == "widgets"] == ["unsure"]
+    assert [one.verdict.value for one in found.rows[0].comparison.metrics if one.metric == "widgets"] == ["unsure"]
     lost = {"metric": "loss", "head": None, "base": 2, "change": None, "verdict": "worse", "why": "it is gone"}
     assert told([leg(beside={"ref": "main", "commit": BASE, "changes": [lost]})], []).exit_code == 1
 
@@ -203,7 +206,7 @@ def test_a_lost_metric_still_has_its_trend_and_no_point_of_tonight() -> None:
     nights = [one for at in range(3) for one in runs(f"{at}" * 40, 0.9, at=NIGHT - (9 - at) * 86_400)]
     found = told(runs(HEAD, *[None] * 5), [*nights, *runs(BASE, *[0.9] * 5, at=NIGHT - 86_400)])
     [row] = found.rows
-    assert len(trend("accuracy", [*row.history, *row.legs], nights=14)) == 4
+    assert len(trend("accuracy", [*row.comparison.history, *row.legs], nights=14)) == 4
     data = texts(found)[reporting.PAGE].split('id="data">')[1].split("</script>")[0]
     assert [json.loads(data)["rows"][0][name] for name in ("telling",)] == ["accuracy"]
     assert len(json.loads(data)["rows"][0]["trends"]["accuracy"]) == 4
@@ -211,7 +214,7 @@ def test_a_lost_metric_still_has_its_trend_and_no_point_of_tonight() -> None:
 
 def test_a_leg_that_does_not_say_how_long_it_took_is_not_called_quick() -> None:
     found = told([*runs(HEAD, 0.9, duration_seconds=100.0), *runs("d" * 40, 0.9, duration_seconds=None)], [])
-    assert [row.seconds for row in found.rows] == [100.0]
+    assert [row.cost.seconds for row in found.rows] == [100.0]
 
 
 def test_a_cost_that_is_not_known_is_not_counted_as_nothing() -> None:
