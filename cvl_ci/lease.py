@@ -25,7 +25,7 @@ from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LAB
 from cvl_ci.model.outcome import Attempt, KeptMachines, Release
 from cvl_ci.model.plan import Location
 from cvl_ci.model.resource import in_removal_order
-from cvl_ci.ports import Clock, Engine, Inventory, InventoryResult, LeaseRecord, Records, Resource
+from cvl_ci.ports import Clock, Inventory, InventoryResult, LeaseRecord, Machines, Records, Resource
 
 PROOF_SECONDS = 180.0
 """Seconds of repeated queries before we report that the end is not proved."""
@@ -78,14 +78,14 @@ class Lease:
         self,
         record: LeaseRecord,
         *,
-        engine: Engine,
+        machines: Machines,
         inventory: Inventory,
         records: Records,
         clock: Clock,
         say: Callable[[str], None],
     ) -> None:
         self.record = record
-        self._engine = engine
+        self._machines = machines
         self._inventory = inventory
         self._records = records
         self._clock = clock
@@ -113,7 +113,7 @@ class Lease:
         `maybe_created`: there may be machines although this process requested none (a later process).
         """
         self._records.revoke(self.name)
-        if self._engine.stop():
+        if self._machines.stop():
             # Its last message may be lost: a request for a machine can be under way at this very moment.
             self._requested_at = self._clock.monotonic()
         if self._requested_at is None and not maybe_created:
@@ -141,7 +141,7 @@ class Lease:
         labels = {LABEL_DEADLINE: str(int(until)), LABEL_KEPT: str(int(until))}
         self.record = replace(self.record, deadline=until, labels={**self.record.labels, **labels})
         self._records.write(self.record)
-        ways_in = self._engine.keep(self.name, until=until, public_key=public_key)
+        ways_in = self._machines.keep(self.name, until=until, public_key=public_key)
         result = self._inventory.find(lease=self.name, places=self._places())
         resources, silent = result.read()
         living = [resource for resource in resources if resource.is_leftover]
@@ -188,7 +188,7 @@ class Lease:
 
     def _down(self) -> None:
         try:
-            self._engine.down(self.name)
+            self._machines.down(self.name)
         except Exception as error:  # noqa: BLE001  any fault of SkyPilot or of ours there must not stop the proof below
             what = error.what if isinstance(error, CvlError) else f"{type(error).__name__}: {error}"
             self._say(f"SkyPilot's own down failed; cvl-ci asks the provider directly. {what}")

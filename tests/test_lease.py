@@ -41,7 +41,7 @@ class House:
                 places=(Location(cloud="aws"),),
                 taken_at=self.clock.now(),
             ),
-            engine=self.engine,
+            machines=self.engine,
             inventory=self.cloud,
             records=self.records,
             clock=self.clock,

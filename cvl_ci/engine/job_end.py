@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,10 @@ from typing import Any
 from cvl_ci.backoff import Backoff
 from cvl_ci.engine import script, sky_errors, whole_log
 from cvl_ci.engine.log_follower import Following
-from cvl_ci.engine.process import Expired, Worker, WorkerFailed
+from cvl_ci.engine.process import Expired, WorkerFailed
+from cvl_ci.engine.session import Session, within
+from cvl_ci.errors import EngineError
+from cvl_ci.model.loss import LossKind, Lost
 from cvl_ci.model.outcome import NodeEnd
 from cvl_ci.ports import JobEnd
 
@@ -32,13 +34,9 @@ class _Unreached(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """The end of one job. `worker`: returns a live worker. `stop`: ends the worker's current request."""
+    """The end of the session's latest job, whose output `stream` has read."""
 
-    worker: Callable[[], Worker]
-    stop: Callable[[], object]
-    cluster: str
-    job_id: int | None
-    num_nodes: int
+    session: Session
     stream: Following
 
     def by_itself(self) -> JobEnd:
@@ -46,14 +44,16 @@ class Ending:
         try:
             answers = self._answers()
         except Expired:
-            self.stop()
-            return JobEnd(lost="The machine did not answer the question how the job ended.")
+            self.session.stop()
+            return JobEnd(lost=self.loss("The machine did not answer the question how the job ended."))
         except WorkerFailed as failure:
-            return JobEnd(lost=f"The machine could not say how the job ended: {failure.error}: {failure.text}")
+            why = f"The machine could not say how the job ended: {failure.error}: {failure.text}"
+            return JobEnd(lost=self.loss(why))
         silent = [rank for rank, answer in enumerate(answers) if not _is_answer(answer)]
         if silent:
-            node = "The machine" if self.num_nodes == 1 else f"Node {silent[0]}"
-            return JobEnd(lost=f"{node} does not answer any more: {answers[silent[0]]['err'].strip()[:300]}")
+            node = "The machine" if self.session.machines.num_nodes == 1 else f"Node {silent[0]}"
+            why = f"{node} does not answer any more: {answers[silent[0]]['err'].strip()[:300]}"
+            return JobEnd(lost=self.loss(why))
         return JobEnd(nodes=_nodes(answers), warnings=self._whole_log(answers))
 
     def cut_short(self) -> JobEnd:
@@ -62,22 +62,43 @@ class Ending:
         A node that reports its end has ended, in any state of the stream. The other nodes are cancelled, so that
         the job's outputs can still be fetched.
         """
-        self.stop()
+        self.session.stop()
         try:
             answers = self._ask_once()
         except (Expired, WorkerFailed):
-            self.stop()
+            self.session.stop()
             answers = []
         nodes = _nodes(answers)
         if nodes and all(node.exit_code is not None for node in nodes):
             return JobEnd(nodes=nodes, warnings=self._whole_log(answers))
         try:
-            cluster, job = self.cluster, self.job_id
-            self.worker().call("cancel", cluster=cluster, job_id=job, until=_within(ANSWER_SECONDS))
+            self.session.call("cancel", job_id=self.session.job_id, until=within(ANSWER_SECONDS))
         except (Expired, WorkerFailed):
-            self.stop()
-        nodes = tuple(NodeEnd(rank=rank, exit_code=None, timed_out=True) for rank in range(self.num_nodes))
+            self.session.stop()
+        ranks = range(self.session.machines.num_nodes)
+        nodes = tuple(NodeEnd(rank=rank, exit_code=None, timed_out=True) for rank in ranks)
         return JobEnd(nodes=nodes, warnings=self._whole_log(answers))
+
+    def loss(self, why: str) -> Lost:
+        """Return the loss of machines that do not answer. `why`: their silence, in words. The provider decides."""
+        of = self.session.machines.num_nodes
+        try:
+            count = self.session.call("count_machines", until=within(ANSWER_SECONDS))
+        except Expired:
+            self.session.stop()
+            return Lost(kind=LossKind.UNREACHABLE, why=why)
+        except (WorkerFailed, EngineError):
+            return Lost(kind=LossKind.UNREACHABLE, why=why)
+        if not isinstance(count, int) or count >= of:
+            return Lost(kind=LossKind.UNREACHABLE, why=why)
+        return self.shown_lost(f"the provider shows {count} of its {of} nodes")
+
+    def shown_lost(self, why: str) -> Lost:
+        """Return the loss of machines that the provider does not show any more."""
+        machines = self.session.machines
+        if self.session.clock.now() >= machines.request.deadline:
+            return Lost(kind=LossKind.ENDED_ITSELF, why=why)
+        return Lost(kind=LossKind.PREEMPTED if machines.spot else LossKind.NODE_LOST, why=why)
 
     def _answers(self) -> Sequence[dict[str, Any]]:
         """Ask every node how the job ended.
@@ -97,11 +118,8 @@ class Ending:
             return unreached.answers
 
     def _ask_once(self) -> Sequence[dict[str, Any]]:
-        command = script.end(lease=self.cluster)
-        until = _within(ANSWER_SECONDS)
-        answer: Sequence[dict[str, Any]] = self.worker().call(
-            "ask_nodes", cluster=self.cluster, command=command, until=until
-        )
+        command = script.end(lease=self.session.folder)
+        answer: Sequence[dict[str, Any]] = self.session.call("ask_nodes", command=command, until=within(ANSWER_SECONDS))
         return answer
 
     def _whole_log(self, answers: Sequence[dict[str, Any]]) -> tuple[str, ...]:
@@ -118,18 +136,13 @@ class Ending:
             return ()
         parts = [sky_errors.read_sizes(answer["out"]) for answer in answers]
         with tempfile.TemporaryDirectory(prefix="cvl-ci-log-") as folder:
-            remote = f"~/.cvl-ci/{self.cluster}/log"
+            remote = f"~/.cvl-ci/{self.session.folder}/log"
             try:
-                problems = self.worker().call(
-                    "bring",
-                    cluster=self.cluster,
-                    remote=remote,
-                    wanted=parts,
-                    into=folder,
-                    until=_within(LOG_SECONDS),
+                problems = self.session.call(
+                    "bring", remote=remote, wanted=parts, into=folder, until=within(LOG_SECONDS)
                 )
             except Expired:
-                self.stop()
+                self.session.stop()
                 return (f"The end of the job's log is missing: the machine did not send it in {LOG_SECONDS:.0f} s.",)
             except WorkerFailed as failure:
                 return (f"The end of the job's log may be missing: {failure.error}: {failure.text}"[:300],)
@@ -149,7 +162,7 @@ class Ending:
             if missing_part.lines:
                 self.stream.missed(rank, missing_part.lines)
             if missing_part.left_out:
-                node = f" of node {rank}" if self.num_nodes > 1 else ""
+                node = f" of node {rank}" if self.session.machines.num_nodes > 1 else ""
                 warnings.append(
                     f"About {missing_part.left_out:,} lines of the log{node} are missing: "
                     "the stream did not deliver them, and the machine stores only the last 32 MiB."
@@ -163,11 +176,6 @@ def _is_answer(answer: Mapping[str, Any]) -> bool:
 
 def _nodes(answers: Sequence[dict[str, Any]]) -> tuple[NodeEnd, ...]:
     return tuple(sky_errors.read_end(rank, answer["out"]) for rank, answer in enumerate(answers))
-
-
-def _within(seconds: float) -> Callable[[], float]:
-    limit = time.monotonic() + seconds
-    return lambda: limit
 
 
 def _pause_for_ssh(error: Exception, attempt: int) -> float | None:

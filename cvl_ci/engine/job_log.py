@@ -32,6 +32,7 @@ class JobLog:
 
     num_nodes: int
     phase: Phase | None = None
+    _sets_up: bool = False
     _line_count: int = 0
     _skip: int = 0
     logs: dict[tuple[str, str], Heard] = field(default_factory=dict)
@@ -54,15 +55,16 @@ class JobLog:
         self._line_count += 1
         if self._line_count <= self._skip:
             return None, None, None
-        phase = Phase.SETUP if match["who"] == "setup" else Phase.RUNNING
+        is_setup, text = match["who"] == "setup", line[match.end() :]
+        # A further job on a live machine has its setup in the job itself.
+        self._sets_up = text == SETUP_BEGINS or (self._sets_up and text != JOB_BEGINS)
+        phase = Phase.SETUP if is_setup or self._sets_up else Phase.RUNNING
         began = phase if phase is not self.phase and self.phase is not Phase.RUNNING else None
         self.phase = began or self.phase
-        text = line[match.end() :]
         if text in (SETUP_BEGINS, JOB_BEGINS):
             return began, None, None
         if is_turn(text):
             return began, None, text.removeprefix("cvl-ci: ")
-        is_setup = match["who"] == "setup"
         key = (SETUP_STREAM, match["ip"] or "") if is_setup else (JOB_STREAM, match["rank"] or "0")
         self._open = self.logs.setdefault(key, Heard())
         self._open.line(text)

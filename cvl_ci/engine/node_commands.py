@@ -24,6 +24,14 @@ def ask(runners: Sequence[Any], command: str) -> list[dict[str, Any]]:
     return answers
 
 
+def check(answers: Sequence[dict[str, Any]]) -> None:
+    """Raise RuntimeError unless every node carried the command out."""
+    for rank, answer in enumerate(answers):
+        if answer["code"]:
+            why = answer["err"].strip()[-300:] or f"status {answer['code']}"
+            raise RuntimeError(f"Node {rank} could not do its part: {why}")
+
+
 def bring(runners: Sequence[Any], *, remote: str, wanted: Sequence[Sequence[tuple[str, int]]], into: Path) -> list[str]:
     """Copy files of a remote directory, by name and size, from every node to `into`/RANK/.
 

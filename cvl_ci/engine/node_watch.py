@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-LOOK_SECONDS = 20.0
 LOOKS = 2
 """Checks in a row: a provider's list may be slightly behind."""
+CONFIRM_SECONDS = 3.0
+"""Seconds from a check that misses a machine to the next one."""
 
 
 class Roll(threading.Thread):
@@ -28,15 +29,17 @@ class Roll(threading.Thread):
         *,
         nodes: int,
         lost: Callable[[int], None],
-        interval_seconds: float = LOOK_SECONDS,
+        interval_seconds: float,
+        confirm_seconds: float = CONFIRM_SECONDS,
     ) -> None:
         super().__init__(daemon=True, name="roll")
         self._there, self._nodes, self._lost, self._every = count_machines, nodes, lost, interval_seconds
+        self._confirm = min(confirm_seconds, interval_seconds)
         self._over = threading.Event()
 
     def run(self) -> None:
         missed = 0
-        while not self._over.wait(self._every):
+        while not self._over.wait(self._confirm if missed else self._every):
             count = self._nodes  # a provider that does not answer says nothing about its machines
             with suppress(Exception):
                 count = self._there()
@@ -50,12 +53,11 @@ class Roll(threading.Thread):
 
 
 @contextmanager
-def watched(count_machines: Callable[[], int], *, nodes: int, lost: Callable[[int], None]) -> Iterator[None]:
-    """Watch the machines while the job runs. A single machine needs no watch: the stream ends with it."""
-    if nodes < 2:
-        yield
-        return
-    roll = Roll(count_machines, nodes=nodes, lost=lost)
+def watched(
+    count_machines: Callable[[], int], *, nodes: int, lost: Callable[[int], None], interval_seconds: float
+) -> Iterator[None]:
+    """Watch the machines while the job runs. The stream of a machine that is gone may end minutes after it."""
+    roll = Roll(count_machines, nodes=nodes, lost=lost, interval_seconds=interval_seconds)
     roll.start()
     try:
         yield

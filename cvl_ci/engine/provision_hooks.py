@@ -8,7 +8,7 @@ the worker process only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,18 @@ def announce(send: Send, *, cluster: str, fence: Path, deadline: Deadline) -> No
         ("before-call.ec2.RunInstances", watch.before_run_instances),
         ("after-call.ec2.RunInstances", watch.after_run_instances),
     ]
+
+
+def avoid(task: Any, requests: Sequence[Mapping[str, Any]]) -> None:
+    """Block refused requests. SkyPilot skips a blocked place (sky/backends/cloud_vm_ray_backend.py, _retry_zones)."""
+    task.blocked_resources = {
+        sky.Resources(
+            infra="/".join(part for part in (one["cloud"], one["region"], one["zone"]) if part),
+            instance_type=one["instance_type"],
+            use_spot=one["spot"],
+        )
+        for one in requests
+    } or None
 
 
 def describe(resources: Any) -> dict[str, Any]:

@@ -21,6 +21,11 @@ JOB_BEGINS = "cvl-ci: the job begins on this machine"
 SETUP_STREAM, JOB_STREAM = "setup", "running"
 """The names of a node's two logs: `~/.cvl-ci/LEASE/log/NAME/`."""
 _END_OF_FILE = "CVL_CI_END_OF_FILE"
+EMPTY_WORKDIR = (
+    "sudo -n rm -rf ~/sky_workdir 2> /dev/null || rm -rf ~/sky_workdir; mkdir -p ~/sky_workdir && "
+    'test -z "$(ls -A ~/sky_workdir)"'
+)
+"""Empty SkyPilot's working directory, where a container may have written files as root."""
 
 ANSWERED = "cvl-ci: this machine has answered"
 LONGEST_END = 48 << 10
@@ -46,14 +51,15 @@ def setup(plan: RunPlan) -> str | None:
 
     Two sides are each set up in their turns: an image or package of one side would replace the other's.
     """
-    if not plan.work.setup_commands or plan.trials.base is not None:
-        return None
-    commands = (_command("setup", text) for text in plan.work.setup_commands)
-    return "\n".join([prelude(SETUP_STREAM), _say(SETUP_BEGINS), *commands])
+    commands = _setup_commands(plan)
+    return "\n".join([prelude(SETUP_STREAM), _say(SETUP_BEGINS), *commands]) if commands else None
 
 
-def run(plan: RunPlan, *, lease: str) -> str:
-    """Return the text of the job. `lease`: the seed that decides which of two sides starts."""
+def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
+    """Return the text of the job. `lease`: the seed that decides which of two sides starts.
+
+    `with_setup`: the job begins with its setup, as a further job on live machines does.
+    """
     command = _fail_fast if plan.work.fail_fast else _command
     commands = [command("running", text) for text in plan.work.run_commands]
     if plan.trials.has_samples:
@@ -61,6 +67,7 @@ def run(plan: RunPlan, *, lease: str) -> str:
     return "\n".join(
         [
             prelude(JOB_STREAM),
+            *([_say(SETUP_BEGINS), *_setup_commands(plan)] if with_setup and _setup_commands(plan) else []),
             _say(JOB_BEGINS),
             ': > "$cvl_ci_state/job-began"',
             _read("gpus.sh"),
@@ -108,6 +115,12 @@ def keep(*, deadline: float, public_key: str | None) -> str:
     """Return the command that moves a node's own end, and lets a person in."""
     arguments = shlex.join([str(int(deadline)), public_key or ""])
     return f"bash -c {shlex.quote(_read('keep.sh'))} cvl-ci-keep {arguments}"
+
+
+def _setup_commands(plan: RunPlan) -> list[str]:
+    if plan.trials.base is not None:
+        return []
+    return [_command("setup", text) for text in plan.work.setup_commands]
 
 
 def _say(line: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
-from cvl_ci.engine.skypilot import SkyPilotEngine
+from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.errors import CredentialsError, CvlError, EngineError
 from cvl_ci.model.lease_name import LABEL_LEASE
 from cvl_ci.model.outcome import ProviderCheck
@@ -46,8 +46,8 @@ def address(environ: Mapping[str, str]) -> str:
 class ServedInventory:
     """Inventory of one server. `endpoint`: only its host is ever shown, because an address may hold a password."""
 
-    def __init__(self, engine: SkyPilotEngine, *, endpoint: str) -> None:
-        self._engine = engine
+    def __init__(self, machines: SkyPilotMachines, *, endpoint: str) -> None:
+        self._machines = machines
         self._host = urlsplit(endpoint).hostname or "?"
 
     def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
@@ -55,7 +55,7 @@ class ServedInventory:
         if lease is None or not any(place.cloud == CLOUD for place in places):
             return InventoryResult(unproved=elsewhere or (PROVIDER,))
         try:
-            answers = self._engine.on_server(lease)
+            answers = self._machines.on_server(lease)
         except Exception as error:  # noqa: BLE001  on any error: a missing answer is not clean
             text = error.what if isinstance(error, CvlError) else f"{type(error).__name__}: {error}"[:300]
             check = ProviderCheck(provider=PROVIDER, region=self._host, kinds=KINDS, error=text)
@@ -85,4 +85,4 @@ class ServedInventory:
     def remove(self, resources: Sequence[Resource]) -> None:
         """Take the clusters down, which first ends launches under way."""
         for cluster in dict.fromkeys(resource.labels[LABEL_LEASE] for resource in resources):
-            self._engine.down(cluster)
+            self._machines.down(cluster)

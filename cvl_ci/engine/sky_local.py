@@ -54,8 +54,9 @@ def launch(
     deadline: float,
     money: dict[str, Any],
     heartbeat: float,
+    avoid: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Provision and submit.
+    """Provision and submit. `avoid`: refused requests, of which none is repeated.
 
     The parent records every attempt before the request to the provider. The fence is checked around each attempt.
     """
@@ -64,6 +65,7 @@ def launch(
     _arm_by_the_clock(end, heartbeat=heartbeat)
     private_channels.give_a_key_of_its_own(cluster)
     task_object = provision_hooks.task_of(task)
+    provision_hooks.avoid(task_object, avoid)
     try:
         job_id, handle = execution.launch(task_object, cluster_name=cluster, _quiet_optimizer=True, stream_logs=False)
     except exceptions.NoCloudAccessError as error:
@@ -80,16 +82,38 @@ def launch(
     }
 
 
-def follow(send: Send, *, cluster: str, job_id: int) -> int:
+def submit(_send: Send, *, cluster: str, task: dict[str, Any]) -> int:
+    """Start a further job on live machines: send its files to an empty working directory, and queue its commands.
+
+    Not execution.exec: it first asks the cloud and Ray for the cluster's state, which takes ten seconds. Its two stages
+    are these (sky/execution.py, exec: SYNC_WORKDIR and EXEC). A container may have written files there as root.
+    """
+    handle = _handle(cluster)
+    # A backend of its own: the one of the launch still holds the setup of the launch's job.
+    backend = backends.CloudVmRayBackend()
+    task_object = provision_hooks.task_of(task)
+    node_commands.check(node_commands.ask(_runners(cluster), script.EMPTY_WORKDIR))
+    if task_object.workdir is not None:
+        backend.sync_workdir(handle, task_object.workdir, task_object.envs_and_secrets)
+    job_id = backend.execute(handle, task_object, dryrun=False)
+    if job_id is None:
+        raise RuntimeError("SkyPilot did not take the job.")
+    return int(job_id)
+
+
+def follow(send: Send, *, cluster: str, job_id: int, look_seconds: float) -> int:
     """Stream the job's output to stdout until it is over. Return SkyPilot's JobExitCode, never the job's own code."""
     of = int(_handle(cluster).launched_nodes)
     with node_watch.watched(
-        lambda: _count_machines(cluster), nodes=of, lost=lambda count: send("nodes_lost", found=count, of=of)
+        lambda: count_machines(send, cluster=cluster),
+        nodes=of,
+        lost=lambda count: send("nodes_lost", found=count, of=of),
+        interval_seconds=look_seconds,
     ):
         return _streamed(send, cluster=cluster, job_id=job_id)
 
 
-def _count_machines(cluster: str) -> int:
+def count_machines(_send: Send, *, cluster: str) -> int:
     """Return how many machines the provider shows: all but those that are stopped, ended or absent."""
     handle = _handle(cluster)
     provider = global_user_state.get_cluster_yaml_dict(handle.cluster_yaml)["provider"]

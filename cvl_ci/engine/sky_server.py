@@ -20,7 +20,7 @@ from sky.utils import cluster_utils, command_runner, dag_utils
 
 from cvl_ci.engine import deadline as deadlines
 from cvl_ci.engine import heartbeat as beating
-from cvl_ci.engine import node_commands, provision_hooks
+from cvl_ci.engine import node_commands, provision_hooks, script
 from cvl_ci.engine.heartbeat import minutes_at
 
 Send = Callable[..., None]
@@ -43,10 +43,12 @@ def launch(
     deadline: float,
     money: dict[str, Any],
     heartbeat: float,
+    **_: Any,
 ) -> dict[str, Any]:
     """Send one request to the server, which chooses the places itself. So one attempt is announced for all of them.
 
-    `money` moves the machine's end forward once its price is known, which is when the machine exists.
+    `money` moves the machine's end forward once its price is known, which is when the machine exists. A
+    server takes no places to avoid: it reads a task's YAML, which cannot name them (sky/task.py, to_yaml_config).
     """
     task_object = provision_hooks.task_of(task)
     sdk.get(sdk.status([cluster]))  # a server that rejects the token says so here, before any request for a machine
@@ -74,8 +76,32 @@ def launch(
     }
 
 
-def follow(send: Send, *, cluster: str, job_id: int) -> int:
-    """Stream the job's output to stdout until it is over. Return SkyPilot's JobExitCode, never the job's own code."""
+def submit(_send: Send, *, cluster: str, task: dict[str, Any]) -> int:
+    """Start a further job on live machines. The server sends its files and queues its commands."""
+    task_object = provision_hooks.task_of(task)
+    with _runners(cluster) as runners:
+        node_commands.check(node_commands.ask(runners, script.EMPTY_WORKDIR))
+    job_id, _ = sdk.stream_and_get(sdk.exec(task_object, cluster_name=cluster))
+    if job_id is None:
+        raise RuntimeError("The API server did not take the job.")
+    return int(job_id)
+
+
+def count_machines(_send: Send, *, cluster: str) -> int:
+    """Return how many machines the cluster has, after the server has asked the cloud again."""
+    records = _list(sdk.get(sdk.status([cluster], refresh=StatusRefreshMode.FORCE)), of="clusters")
+    if not records:
+        return 0
+    if getattr(records[0]["status"], "value", records[0]["status"]) != "UP":
+        raise exceptions.ClusterNotUpError(f"{cluster} is {records[0]['status']}", cluster_status=None)
+    return int(records[0]["handle"].launched_nodes)
+
+
+def follow(send: Send, *, cluster: str, job_id: int, **_: Any) -> int:
+    """Stream the job's output to stdout until it is over. Return SkyPilot's JobExitCode, never the job's own code.
+
+    The server itself watches the machines.
+    """
     away_since = 0.0
     while True:
         began = time.monotonic()

@@ -10,7 +10,7 @@ from typing import NoReturn, Protocol
 from cvl_ci.errors import CvlError, EngineError
 from cvl_ci.model.outcome import Launch, ProviderCheck
 from cvl_ci.model.plan import Location, RunPlan
-from cvl_ci.ports import Cloud, InventoryResult, JobEnd, LaunchRequest, Resource, ResourceKind, Watch
+from cvl_ci.ports import Cloud, InventoryResult, JobEnd, JobRequest, LaunchRequest, Resource, ResourceKind, Watch
 
 KINDS = ("containers", "volumes", "networks")
 
@@ -25,7 +25,7 @@ class LeftoverHolder(Protocol):
 
 def opened(holder: LeftoverHolder, *, named: str) -> Cloud:
     inventory = LeftoverInventory(provider=named, kinds=KINDS, leftovers=holder.remains, remove=holder.remove_remains)
-    return Cloud(engine=EndedCloudEngine(), inventory=inventory, billed=False, named=named)
+    return Cloud(machines=EndedMachines(), jobs=NoJobs(), inventory=inventory, billed=False, named=named)
 
 
 class LeftoverInventory:
@@ -70,8 +70,8 @@ class LeftoverInventory:
         _refuse()
 
 
-class EndedCloudEngine:
-    """The Engine port of such a cloud: all its machines have ended, and it starts none."""
+class EndedMachines:
+    """The Machines port of such a cloud: all its machines have ended, and it starts none."""
 
     def stop(self) -> bool:
         return False
@@ -91,10 +91,20 @@ class EndedCloudEngine:
     def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
         _refuse()
 
+    def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
+        _refuse()
+
+
+class NoJobs:
+    """The Jobs port of such a cloud: without machines there is no job."""
+
+    def submit(self, request: JobRequest, *, watch: Watch) -> None:
+        _refuse()
+
     def follow(self, *, watch: Watch, until: float) -> JobEnd:
         _refuse()
 
-    def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
+    def cancel(self) -> None:
         _refuse()
 
     def fetch(self, *, globs: Sequence[str], within: float = math.inf) -> NoReturn:

@@ -6,10 +6,11 @@ from cvl_ci.model.resource import Resource, ResourceKind
 from cvl_ci.ports.checkout import Checkout, Entry, FolderFiles, Paths, Staging
 from cvl_ci.ports.clock import Clock
 from cvl_ci.ports.cloud import Cloud, Clouds
-from cvl_ci.ports.engine import Engine, Fetched, JobEnd, LaunchRequest, UnpackStopped
 from cvl_ci.ports.events import AttemptFailed, Attempting, Began, Event, Line, Progress, Watch
 from cvl_ci.ports.inventory import Inventory, InventoryResult
+from cvl_ci.ports.jobs import Fetched, JobEnd, JobRequest, Jobs, UnpackStopped
 from cvl_ci.ports.leases import LeaseRecord, Records
+from cvl_ci.ports.machines import LaunchRequest, Machines
 from cvl_ci.ports.prices import Prices
 from cvl_ci.ports.publishing import Artifacts, NotUploaded, Publication, Uploaded
 from cvl_ci.ports.run_logs import RunLog
@@ -24,7 +25,6 @@ __all__ = [
     "Clock",
     "Cloud",
     "Clouds",
-    "Engine",
     "Entry",
     "Event",
     "Fetched",
@@ -32,9 +32,12 @@ __all__ = [
     "Inventory",
     "InventoryResult",
     "JobEnd",
+    "JobRequest",
+    "Jobs",
     "LaunchRequest",
     "LeaseRecord",
     "Line",
+    "Machines",
     "NotUploaded",
     "Paths",
     "Prices",

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cvl_ci.model.plan import Location
-from cvl_ci.ports.engine import Engine
 from cvl_ci.ports.events import Watch
 from cvl_ci.ports.inventory import Inventory
+from cvl_ci.ports.jobs import Jobs
+from cvl_ci.ports.machines import Machines
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cloud:
-    """One opened cloud: its engine, its inventory, and whether it costs real money."""
+    """One opened cloud: its machines, their jobs, its inventory, and whether it costs real money."""
 
-    engine: Engine
+    machines: Machines
+    jobs: Jobs
     inventory: Inventory
     billed: bool = True
     named: str | None = None

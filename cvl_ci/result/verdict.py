@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cvl_ci.errors import BudgetError, CapacityError, CvlError
+from cvl_ci.model.loss import LossKind, Lost
 from cvl_ci.model.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Attempt, Ending, Launch, NodeEnd, Release
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.result.units import dollars
@@ -31,7 +32,7 @@ def judge(
     plan: RunPlan,
     launch: Launch | None,
     nodes: Sequence[NodeEnd] | None,
-    lost: str | None,
+    lost: Lost | None,
     release: Release | None,
     failure: CvlError | None,
     cancelled: bool,
@@ -45,7 +46,7 @@ def judge(
     if cancelled:
         judgement = _of(Ending.CANCELLED, "Cancelled before it was over.")
     elif lost is not None:
-        judgement = _lost(launch, lost)
+        judgement = _lost(plan, launch, lost, ran_seconds)
     elif failure is not None:
         judgement = _failed(failure, attempts)
     elif nodes is None:
@@ -112,10 +113,14 @@ def _out_of_time(plan: RunPlan, launch: Launch | None, ran_seconds: float) -> Ju
     )
 
 
-def _lost(launch: Launch | None, lost: str) -> Judgement:
-    if launch is not None and launch.spot:
-        return _of(Ending.PREEMPTED, f"The spot machine was taken away: {lost}", advice="Run it again, or on-demand.")
-    return _of(Ending.PREEMPTED, f"The machine was lost: {lost}", advice="The job did not cause this: run it again.")
+def _lost(plan: RunPlan, launch: Launch | None, lost: Lost, ran_seconds: float) -> Judgement:
+    if lost.kind is LossKind.ENDED_ITSELF:
+        return _out_of_time(plan, launch, ran_seconds)
+    if lost.kind is LossKind.PREEMPTED:
+        reason = f"The spot machine was taken away: {lost.why}"
+        return _of(Ending.PREEMPTED, reason, advice="Run it again, or on-demand.")
+    reason = f"The machine was lost: {lost.why}"
+    return _of(Ending.PREEMPTED, reason, advice="The job did not cause this: run it again.")
 
 
 def _failed(failure: CvlError, attempts: Sequence[Attempt]) -> Judgement:

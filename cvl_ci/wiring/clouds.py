@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 from cvl_ci.clouds.catalogue import sources
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.engine import server_inventory as served
-from cvl_ci.engine.skypilot import SkyPilotEngine
+from cvl_ci.engine.jobs import SkyPilotJobs
+from cvl_ci.engine.machines import SkyPilotMachines
+from cvl_ci.engine.session import Session
 from cvl_ci.errors import EngineError, InputProblem, RequestError
 from cvl_ci.inputs.action_variables import variable
 from cvl_ci.local.clock import SystemClock
@@ -110,7 +112,7 @@ class OpenClouds:
             endpoint_url=access.endpoint_url,
         )
         aws = inventory.AwsInventory(client=client, regions=lambda: access.regions, provider=SANDBOX)
-        engine = SkyPilotEngine(
+        session = Session(
             environment=_for_skypilot(
                 {**own_environment, **around_proxies(own_environment, access.endpoint_url), **access.environment},
                 user_id,
@@ -118,7 +120,13 @@ class OpenClouds:
             clock=SystemClock(),
             cloud_name=SANDBOX,
         )
-        return Cloud(engine=engine, inventory=inventory.Inventories({SANDBOX: aws}), billed=False, named=SANDBOX)
+        return Cloud(
+            machines=SkyPilotMachines(session),
+            jobs=SkyPilotJobs(session),
+            inventory=inventory.Inventories({SANDBOX: aws}),
+            billed=False,
+            named=SANDBOX,
+        )
 
     def _real(self, places: Sequence[Location], user_id: str) -> Cloud:
         from cvl_ci import clouds as inventory
@@ -131,20 +139,22 @@ class OpenClouds:
         environ = _for_skypilot(self._environ, user_id)
         anywhere = () if places else [place.cloud for place in set_up(self._environ)] or ["aws"]
         inventories = inventory.all_inventories(environ, anywhere=anywhere)
-        return Cloud(engine=SkyPilotEngine(environment=environ, clock=SystemClock()), inventory=inventories)
+        session = Session(environment=environ, clock=SystemClock())
+        return Cloud(machines=SkyPilotMachines(session), jobs=SkyPilotJobs(session), inventory=inventories)
 
     def _served(self, user_id: str) -> Cloud:
         endpoint = served.address(self._environ)
-        engine = SkyPilotEngine(environment=_for_skypilot(self._environ, user_id), clock=SystemClock())
-        inventory = served.ServedInventory(engine, endpoint=endpoint)
-        return Cloud(engine=engine, inventory=inventory, through=served.CLOUD)
+        session = Session(environment=_for_skypilot(self._environ, user_id), clock=SystemClock())
+        machines = SkyPilotMachines(session)
+        inventory = served.ServedInventory(machines, endpoint=endpoint)
+        return Cloud(machines=machines, jobs=SkyPilotJobs(session), inventory=inventory, through=served.CLOUD)
 
     @contextmanager
     def _closing(self, cloud: Cloud) -> Iterator[Cloud]:
         try:
             yield cloud
         finally:
-            cloud.engine.close()
+            cloud.machines.close()
 
 
 def sandbox_was_left(environ: Mapping[str, str]) -> bool:

@@ -11,6 +11,7 @@ from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.run import keep_alive as keeping
 from cvl_ci.errors import CapacityError, CvlError, EngineError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT
+from cvl_ci.model.loss import LossKind, Lost
 from cvl_ci.model.outcome import Ending, NodeEnd
 from cvl_ci.model.plan import Limits
 from cvl_ci.result.text import money, released
@@ -98,7 +99,7 @@ def test_where_the_job_never_began_nothing_is_kept(house: House, failure: CvlErr
 
 
 def test_a_machine_that_was_lost_is_not_kept(house: House) -> None:
-    house.engine.lost = "it does not answer"
+    house.engine.lost = Lost(kind=LossKind.UNREACHABLE, why="it does not answer")
     assert house.run(KEEP).ending is Ending.PREEMPTED
     assert house.cloud.running() == []
 

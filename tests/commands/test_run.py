@@ -18,6 +18,7 @@ from cvl_ci.engine.sky_errors import in_our_words
 from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError, RequestError
 from cvl_ci.lease import Owner
 from cvl_ci.model.lease_name import LABEL_DEADLINE
+from cvl_ci.model.loss import LossKind, Lost
 from cvl_ci.model.outcome import Attempt, Ending, FetchedFile, NodeEnd, Outcome
 from cvl_ci.model.plan import Limits, Location, MachinePlan, ResourceRequest, RunPlan, WorkPlan
 from cvl_ci.ports import Fetched, Prices, UnpackStopped
@@ -254,9 +255,27 @@ def test_a_runtime_that_never_came_up_leaves_no_machine(house: House) -> None:
 
 
 def test_a_lost_machine_is_preempted_and_not_failed(house: House) -> None:
-    house.engine.lost = "it does not answer"
+    house.engine.lost = Lost(kind=LossKind.UNREACHABLE, why="it does not answer")
     outcome = house.run()
     assert (outcome.ending, outcome.exit_code) == (Ending.PREEMPTED, 75)
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending", "exit_code", "words"),
+    [
+        (LossKind.PREEMPTED, Ending.PREEMPTED, 75, "spot machine was taken away"),
+        (LossKind.NODE_LOST, Ending.PREEMPTED, 75, "machine was lost"),
+        (LossKind.UNREACHABLE, Ending.PREEMPTED, 75, "machine was lost"),
+        (LossKind.ENDED_ITSELF, Ending.TIMED_OUT, 124, "time limit"),
+    ],
+)
+def test_each_kind_of_loss_has_its_ending(
+    house: House, kind: LossKind, ending: Ending, exit_code: int, words: str
+) -> None:
+    house.engine.lost = Lost(kind=kind, why="the provider shows 0 of its 1 nodes")
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code) == (ending, exit_code)
+    assert words in outcome.reason
 
 
 def test_an_unproved_release_is_79_whatever_the_job_said(house: House) -> None:

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from cvl_ci.engine import deadline as deadlines
-from cvl_ci.engine import skypilot, user_data
+from cvl_ci.engine import session, user_data
 from cvl_ci.engine.deadline import Deadline
+from cvl_ci.engine.jobs import SkyPilotJobs
+from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.engine.process import Expired
-from cvl_ci.engine.skypilot import SkyPilotEngine
+from cvl_ci.engine.session import Session
 from cvl_ci.errors import BudgetError, EngineError
 from cvl_ci.model.budget import Budget
 from cvl_ci.model.plan import Limits, Location, MachinePlan, RunPlan, WorkPlan
@@ -121,13 +123,13 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def engine(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> SkyPilotEngine:
-    monkeypatch.setattr(skypilot, "Worker", StandIn)
+def machines(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> SkyPilotMachines:
+    monkeypatch.setattr(session, "Worker", StandIn)
     monkeypatch.setattr(StandIn, "calls", [])
     monkeypatch.setattr(StandIn, "during", lambda *_: None)
     launched = {**ATTEMPT, "job_id": 1, "num_nodes": 2, "deadline": clock.now() + 600}
     monkeypatch.setattr(StandIn, "answers", {"launch": launched})
-    return SkyPilotEngine(environment={}, clock=clock)
+    return SkyPilotMachines(Session(environment={}, clock=clock))
 
 
 def request(clock: FakeClock, limits: Limits) -> LaunchRequest:
@@ -150,16 +152,18 @@ def ignored(_: object) -> None:
     pass
 
 
-def test_the_worker_gets_the_money_less_what_earlier_machines_cost(engine: SkyPilotEngine, clock: FakeClock) -> None:
-    engine.launch(request(clock, Limits(max_cost_usd=0.5)), watch=ignored)
-    engine.launch(replace(request(clock, Limits(max_cost_usd=0.5)), spent_usd=0.2), watch=ignored)
-    engine.launch(request(clock, Limits()), watch=ignored)
+def test_the_worker_gets_the_money_less_what_earlier_machines_cost(
+    machines: SkyPilotMachines, clock: FakeClock
+) -> None:
+    machines.launch(request(clock, Limits(max_cost_usd=0.5)), watch=ignored)
+    machines.launch(replace(request(clock, Limits(max_cost_usd=0.5)), spent_usd=0.2), watch=ignored)
+    machines.launch(request(clock, Limits()), watch=ignored)
     money = [(asked["money"]["max_usd"], asked["money"]["spent_usd"]) for _, asked in StandIn.calls]
     assert money == [(0.5, 0.0), (0.5, 0.2), (None, 0.0)]
 
 
 def test_an_attempt_tells_how_many_machines_came_up_and_a_place_too_dear_is_no_attempt(
-    engine: SkyPilotEngine, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    machines: SkyPilotMachines, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[object] = []
 
@@ -170,18 +174,18 @@ def test_an_attempt_tells_how_many_machines_came_up_and_a_place_too_dear_is_no_a
         asked["on_event"]({"kind": "too_dear", "attempt": {**ATTEMPT, "zone": "us-east-1b"}, "text": "too dear"})
 
     monkeypatch.setattr(StandIn, "during", during)
-    engine.launch(request(clock, Limits(max_cost_usd=0.5)), watch=events.append)
+    machines.launch(request(clock, Limits(max_cost_usd=0.5)), watch=events.append)
     _, failed, left_out = events
     assert isinstance(failed, AttemptFailed) and (failed.attempt.machines, failed.attempt.error) == (2, "no ssh")
     assert left_out == Progress(text="aws/us-east-1b is left out: too dear")
-    assert engine._end.spent_usd == pytest.approx(2 * (0.2 + 0.0245) * 0.1, rel=0.05)
+    assert machines._end.spent_usd == pytest.approx(2 * (0.2 + 0.0245) * 0.1, rel=0.05)
 
 
-def test_a_worker_started_anew_renews_to_the_nearer_deadline(engine: SkyPilotEngine, clock: FakeClock) -> None:
-    engine.launch(request(clock, Limits(max_cost_usd=0.5)), watch=ignored)
-    assert engine._worker is not None
-    engine._worker.alive = False  # type: ignore[misc]
-    engine._alive_worker()
+def test_a_worker_started_anew_renews_to_the_nearer_deadline(machines: SkyPilotMachines, clock: FakeClock) -> None:
+    machines.launch(request(clock, Limits(max_cost_usd=0.5)), watch=ignored)
+    assert machines._session._worker is not None
+    machines._session._worker.alive = False  # type: ignore[misc]
+    machines._session.worker()
     verb, asked = StandIn.calls[-1]
     assert (verb, asked["deadline"]) == ("beat", clock.now() + 600)
 
@@ -195,7 +199,7 @@ def test_a_worker_started_anew_renews_to_the_nearer_deadline(engine: SkyPilotEng
     ],
 )
 def test_a_launch_is_given_up_when_its_money_or_its_patience_is(
-    engine: SkyPilotEngine,
+    machines: SkyPilotMachines,
     clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
     given_up: tuple[float | None, type[Exception], float],
@@ -207,17 +211,17 @@ def test_a_launch_is_given_up_when_its_money_or_its_patience_is(
         asked["on_event"]({"kind": "attempting", "attempt": ATTEMPT})
         limits.append(StandIn.calls[-1][1]["until"]() - time.monotonic())
         if error is EngineError:  # all its patience was used up
-            engine._patience -= 15 * 60
+            machines._patience -= 15 * 60
 
     monkeypatch.setattr(StandIn, "during", during)
     monkeypatch.setattr(StandIn, "answers", {"launch": Expired})
     with pytest.raises(error):
-        engine.launch(request(clock, Limits(max_cost_usd=max_cost)), watch=ignored)
+        machines.launch(request(clock, Limits(max_cost_usd=max_cost)), watch=ignored)
     assert limits == [pytest.approx(seconds, abs=60)]
 
 
 def test_a_launch_whose_lease_was_ended_elsewhere_is_given_up_at_once(
-    engine: SkyPilotEngine, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    machines: SkyPilotMachines, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """As after a container was frozen, and post came and went: its machine will never answer."""
     limits: list[float] = []
@@ -232,36 +236,37 @@ def test_a_launch_whose_lease_was_ended_elsewhere_is_given_up_at_once(
     monkeypatch.setattr(StandIn, "during", during)
     monkeypatch.setattr(StandIn, "answers", {"launch": Expired})
     with pytest.raises(EngineError, match="ended by another process"):
-        engine.launch(fenced, watch=ignored)
+        machines.launch(fenced, watch=ignored)
     assert limits == [pytest.approx(time.monotonic() + 15 * 60, abs=60), -math.inf]
 
 
 def test_a_fetch_that_would_outlast_the_machine_is_a_problem_and_no_hang(
-    engine: SkyPilotEngine, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    machines: SkyPilotMachines, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    engine.launch(request(clock, Limits(max_cost_usd=0.5)), watch=ignored)
+    machines.launch(request(clock, Limits(max_cost_usd=0.5)), watch=ignored)
     monkeypatch.setattr(StandIn, "answers", {"ask_nodes": [], "bring": Expired})
-    engine.fetch(globs=())
-    fetched = engine.unpack(into=tmp_path / "out")
+    jobs = SkyPilotJobs(machines._session)
+    jobs.fetch(globs=())
+    fetched = jobs.unpack(into=tmp_path / "out")
     assert fetched.files == () and fetched.problem is not None and "time or money was over" in fetched.problem
     assert StandIn.calls[-1][1]["until"]() - time.monotonic() == pytest.approx(600 - 30, abs=29)
 
 
 def test_keeping_that_takes_too_long_is_an_error_and_leaves_nobody_at_it(
-    engine: SkyPilotEngine, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    machines: SkyPilotMachines, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine.launch(request(clock, Limits()), watch=ignored)
+    machines.launch(request(clock, Limits()), watch=ignored)
     monkeypatch.setattr(StandIn, "answers", {"keep": Expired})
     with pytest.raises(EngineError, match="did not take its new end"):
-        engine.keep("cvl-1-abc", until=clock.now() + 600, public_key=None)
+        machines.keep("cvl-1-abc", until=clock.now() + 600, public_key=None)
     monkeypatch.setattr(StandIn, "answers", {"keep": ["ssh ubuntu@192.0.2.1"]})
-    assert engine.keep("cvl-1-abc", until=clock.now() + 600, public_key="k") == ("ssh ubuntu@192.0.2.1",)
+    assert machines.keep("cvl-1-abc", until=clock.now() + 600, public_key="k") == ("ssh ubuntu@192.0.2.1",)
     _, asked = StandIn.calls[-1]
     assert (asked["deadline"], asked["public_key"]) == (clock.now() + 600, "k")
 
 
 def test_a_worker_that_dies_during_a_launch_may_have_asked_for_a_machine(
-    engine: SkyPilotEngine, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    machines: SkyPilotMachines, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The release then waits until the provider has settled: one early empty answer is not proof."""
 
@@ -269,14 +274,14 @@ def test_a_worker_that_dies_during_a_launch_may_have_asked_for_a_machine(
         pass
 
     def die(_: object) -> None:
-        engine._worker.alive = False  # type: ignore[union-attr, misc]
+        machines._session._worker.alive = False  # type: ignore[union-attr, misc]
 
     monkeypatch.setattr(StandIn, "during", die)
     monkeypatch.setattr(StandIn, "answers", {"launch": Died})
     with pytest.raises(Died):
-        engine.launch(request(clock, Limits()), watch=ignored)
-    assert engine.stop()
+        machines.launch(request(clock, Limits()), watch=ignored)
+    assert machines.stop()
 
 
-def test_a_worker_that_dies_before_a_launch_asked_for_nothing(engine: SkyPilotEngine) -> None:
-    assert not engine.stop()
+def test_a_worker_that_dies_before_a_launch_asked_for_nothing(machines: SkyPilotMachines) -> None:
+    assert not machines.stop()

@@ -17,13 +17,15 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine import skypilot, transfer, unpack
+from cvl_ci.engine import transfer, unpack
+from cvl_ci.engine.jobs import SkyPilotJobs
 from cvl_ci.engine.node_commands import REST
-from cvl_ci.engine.skypilot import SkyPilotEngine
+from cvl_ci.engine.session import Session
 from cvl_ci.model.plan import RunPlan, WorkPlan
-from cvl_ci.ports import Fetched, LaunchRequest
+from cvl_ci.ports import Fetched
 from tests.engine.test_script import LEASE, Node
 from tests.support.fakes import FakeClock
+from tests.support.sessions import launched
 
 SSH = """#!/bin/bash
 # The last word is the command; the others are about reaching a machine.
@@ -109,14 +111,13 @@ def machine(skypilot_process: Machine) -> Machine:
 
 
 def fetched(machine: Machine, into: Path, *globs: str, directory: str = ".") -> Fetched:
-    engine = SkyPilotEngine(environment={"PATH": os.environ["PATH"]}, clock=FakeClock())
     plan = RunPlan(title="t", work=WorkPlan(run_commands=("x",), directory=directory))
-    engine._request = LaunchRequest(
-        plan=plan, cluster=LEASE, labels={}, staged=Path("/nowhere"), deadline=FakeClock().now() + 3600, fence=into
+    environment = {"PATH": os.environ["PATH"]}
+    jobs = SkyPilotJobs(
+        launched(machine, plan, clock=FakeClock(), staged=Path("/nowhere"), cluster=LEASE, environment=environment)
     )
-    engine._worker = machine  # type: ignore[assignment]
-    engine.fetch(globs=globs)
-    return engine.unpack(into=into)
+    jobs.fetch(globs=globs)
+    return jobs.unpack(into=into)
 
 
 def job(machine: Machine, text: str, *, directory: str = ".") -> None:
@@ -308,20 +309,16 @@ def test_the_engine_gives_its_archives_back_also_when_they_were_never_unpacked(
     machine: Machine, tmp_path: Path
 ) -> None:
     job(machine, "echo kept > kept")
-    engine = SkyPilotEngine(environment={}, clock=FakeClock())
     plan = RunPlan(title="t", work=WorkPlan(run_commands=("x",)))
-    engine._request = LaunchRequest(
-        plan=plan, cluster=LEASE, labels={}, staged=tmp_path, deadline=FakeClock().now() + 3600, fence=tmp_path
-    )
-    engine._worker = machine  # type: ignore[assignment]
-    engine.fetch(globs=())
-    assert engine._brought is not None
-    archives = engine._brought.path
+    session = launched(machine, plan, clock=FakeClock(), staged=tmp_path, cluster=LEASE)
+    SkyPilotJobs(session).fetch(globs=())
+    assert session.archives is not None
+    archives = session.archives.path
     assert archives.is_dir()
-    engine._worker = None
-    engine.close()
+    session._worker = None
+    session.close()
     assert not archives.exists()
 
 
 def test_nothing_brought_is_nothing_unpacked(tmp_path: Path) -> None:
-    assert skypilot.SkyPilotEngine(environment={}, clock=FakeClock()).unpack(into=tmp_path) == Fetched()
+    assert SkyPilotJobs(Session(environment={}, clock=FakeClock())).unpack(into=tmp_path) == Fetched()

@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine import skypilot
-from cvl_ci.engine.process import Expired
+from cvl_ci.engine import session
+from cvl_ci.engine.jobs import OVERTIME_SECONDS, SkyPilotJobs
+from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.script import ANSWERED
-from cvl_ci.engine.skypilot import OVERTIME_SECONDS, SkyPilotEngine
 from cvl_ci.local.clock import SystemClock
+from cvl_ci.model.loss import LossKind
 from cvl_ci.model.plan import Limits, RunPlan, WorkPlan
-from cvl_ci.ports import LaunchRequest
+from cvl_ci.ports import JobRequest
+from tests.support.fakes import FakeClock
+from tests.support.sessions import launched
 
 RUN = "(cvl-try-1, pid=691) "
 
@@ -43,23 +46,18 @@ class Hanging:
 
     def abort(self) -> None: ...
     def kill(self) -> None: ...
+    def close(self) -> None: ...
 
 
-def engine(worker: Hanging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SkyPilotEngine:
-    monkeypatch.setattr(skypilot, "Worker", lambda **_: worker)
-    made = SkyPilotEngine(environment={}, clock=SystemClock())
-    made._worker = worker  # type: ignore[assignment]
+def jobs(worker: Hanging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SkyPilotJobs:
+    monkeypatch.setattr(session, "Worker", lambda **_: worker)
     plan = RunPlan(title="t", work=WorkPlan(run_commands=("true",)), limits=Limits(max_runtime_minutes=1))
-    deadline = time.time() + 80 * 60
-    made._request = LaunchRequest(
-        plan=plan, cluster="c", labels={}, staged=tmp_path, deadline=deadline, fence=tmp_path / "fence"
-    )
-    return made
+    return SkyPilotJobs(launched(worker, plan, clock=SystemClock(), staged=tmp_path, seconds=80 * 60))
 
 
 def test_max_runtime_counts_from_the_jobs_first_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Hanging(lines=(RUN + "going",))
-    end = engine(worker, tmp_path, monkeypatch).follow(watch=lambda _: None, until=time.time() + 70 * 60)
+    end = jobs(worker, tmp_path, monkeypatch).follow(watch=lambda _: None, until=time.time() + 70 * 60)
     before, after = worker.limits
     assert 60 * 60 < before < math.inf
     assert 0 < after <= 60 + OVERTIME_SECONDS
@@ -71,6 +69,75 @@ def test_a_job_whose_machine_says_that_it_ended_did_not_time_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = Hanging(end="exit_code=0\ntimed_out=0\nphase=running\n")
-    end = engine(worker, tmp_path, monkeypatch).follow(watch=lambda _: None, until=time.time() + 70 * 60)
+    end = jobs(worker, tmp_path, monkeypatch).follow(watch=lambda _: None, until=time.time() + 70 * 60)
     assert [(node.exit_code, node.timed_out) for node in end.nodes] == [(0, False)]
     assert "cancel" not in worker.verbs
+
+
+class Gone(Hanging):
+    """A worker whose machine is silent; the provider shows so many machines, or raises."""
+
+    def __init__(self, shown: int | Exception) -> None:
+        super().__init__()
+        self.shown = shown
+
+    def call(self, verb: str, **request: Any) -> Any:
+        self.verbs.append(verb)
+        if verb == "follow":
+            raise WorkerFailed(error="ClusterNotUpError", text="the cluster is not up")
+        if verb == "count_machines" and isinstance(self.shown, Exception):
+            raise self.shown
+        return self.shown if verb == "count_machines" else None
+
+
+@pytest.mark.parametrize(
+    ("shown", "spot", "seconds", "kind"),
+    [
+        (0, True, 60.0, LossKind.PREEMPTED),
+        (0, False, 60.0, LossKind.NODE_LOST),
+        (0, True, 0.0, LossKind.ENDED_ITSELF),
+        (1, True, 60.0, LossKind.UNREACHABLE),
+        (WorkerFailed(error="ClientError", text="throttled"), True, 60.0, LossKind.UNREACHABLE),
+        (Expired(), True, 60.0, LossKind.UNREACHABLE),
+    ],
+)
+def test_the_provider_decides_what_kind_of_loss_a_silent_machine_is(
+    shown: int | Exception, spot: bool, seconds: float, kind: LossKind, tmp_path: Path
+) -> None:
+    worker, plan = Gone(shown), RunPlan(title="t")
+    session = launched(worker, plan, clock=FakeClock(), staged=tmp_path, seconds=seconds, spot=spot)
+    end = SkyPilotJobs(session).follow(watch=lambda _: None, until=FakeClock().now() + 60)
+    assert end.lost is not None and end.lost.kind is kind
+
+
+class Taking(Hanging):
+    """A worker that takes further jobs, and remembers its requests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[dict[str, Any]] = []
+
+    def call(self, verb: str, **request: Any) -> Any:
+        self.requests.append({"verb": verb, **request})
+        return len(self.requests) + 1 if verb == "submit" else []
+
+
+def test_a_further_job_has_a_folder_setup_and_limit_of_its_own_and_only_its_files_are_fetched(tmp_path: Path) -> None:
+    worker = Taking()
+    first = RunPlan(title="first")
+    session = launched(worker, first, clock=FakeClock(), staged=tmp_path, cluster="cvl-1-2")
+    jobs = SkyPilotJobs(session)
+    work = WorkPlan(setup_commands=("pip install x",), run_commands=("python second.py",), directory="second")
+    second = RunPlan(title="second", work=work, limits=Limits(max_runtime_minutes=7))
+    jobs.fetch(globs=())
+    jobs.submit(JobRequest(plan=second, staged=tmp_path / "second"), watch=lambda _: None)
+    jobs.fetch(globs=())
+    session.close()
+    fetched, submitted, fetched_again = worker.requests[0], worker.requests[2], worker.requests[3]
+    assert " cvl-1-2 " in fetched["command"] and " cvl-1-2.2 " in fetched_again["command"]
+    assert submitted["cluster"] == "cvl-1-2"
+    task = submitted["task"]
+    assert task["envs"]["CVL_CI_LEASE"] == "cvl-1-2.2" and task["envs"]["CVL_CI_MAX_SECONDS"] == str(7 * 60)
+    assert task["workdir"] == str(tmp_path / "second")
+    assert "setup" not in task and "autostop" not in task["resources"], "its machines keep their own end"
+    assert task["run"].index("pip install x") < task["run"].index("python second.py")

@@ -36,6 +36,14 @@ def test_a_job_that_prints_nothing_has_begun_all_the_same() -> None:
     assert log.read(RUN + JOB_BEGINS) == (Phase.RUNNING, None, None)
 
 
+def test_a_further_job_has_its_setup_in_the_job_itself() -> None:
+    log = JobLog(num_nodes=1)
+    assert log.read(RUN + SETUP_BEGINS) == (Phase.SETUP, None, None)
+    assert log.read(f"{RUN}building") == (None, "building", None)
+    assert log.read(RUN + JOB_BEGINS) == (Phase.RUNNING, None, None)
+    assert log.read(f"{RUN}go") == (None, "go", None)
+
+
 def test_ranks_are_told_apart() -> None:
     log = JobLog(num_nodes=2)
     head = "\x1b[36m(head, rank=0, pid=700)\x1b[0m from the head"

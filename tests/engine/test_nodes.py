@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 from cvl_ci.engine import node_watch
@@ -41,9 +42,11 @@ def test_a_provider_that_does_not_answer_says_nothing_of_machines() -> None:
     assert called(2, OSError("throttled"), OSError("throttled"), OSError("throttled"), 2) == []
 
 
-def test_one_machine_alone_is_not_asked_for() -> None:
-    def there() -> int:
-        raise AssertionError
-
-    with node_watch.watched(there, nodes=1, lost=lambda _: None):
-        pass
+def test_a_single_machine_is_asked_for_too_and_its_watch_ends_with_the_stream() -> None:
+    gone = threading.Event()
+    with node_watch.watched(lambda: 0, nodes=1, lost=lambda _: gone.set(), interval_seconds=0.001):
+        assert gone.wait(60)
+    for thread in threading.enumerate():
+        if thread.name == "roll":
+            thread.join(60)
+            assert not thread.is_alive()

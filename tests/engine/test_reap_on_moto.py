@@ -56,7 +56,8 @@ class OnMoto:
 
     @contextmanager
     def open(self, places: object, *, user_id: str, watch: object) -> Iterator[Cloud]:
-        yield Cloud(engine=FakeEngine(cloud=FakeCloud(clock=FakeClock())), inventory=self._inventory)
+        engine = FakeEngine(cloud=FakeCloud(clock=FakeClock()))
+        yield Cloud(machines=engine, jobs=engine, inventory=self._inventory)
 
 
 def reaped(

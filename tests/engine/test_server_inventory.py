@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from cvl_ci.engine import server_inventory as served
-from cvl_ci.engine.skypilot import SkyPilotEngine
+from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.errors import CredentialsError, EngineError
 from cvl_ci.model.plan import Location
 from cvl_ci.wiring import OpenClouds
@@ -35,7 +35,7 @@ class Server:
 
 
 def inventory(server: Server) -> served.ServedInventory:
-    return served.ServedInventory(cast("SkyPilotEngine", server), endpoint="https://sky.example.com:46580/team")
+    return served.ServedInventory(cast("SkyPilotMachines", server), endpoint="https://sky.example.com:46580/team")
 
 
 def test_nothing_left_of_what_went_through_it_is_clean_and_names_the_host_alone() -> None:

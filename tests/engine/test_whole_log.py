@@ -18,7 +18,10 @@ from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed, pieces
 from cvl_ci.engine.script import ANSWERED
 from cvl_ci.engine.whole_log import Heard, missed
+from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Event, Line, Progress
+from tests.support.fakes import FakeClock
+from tests.support.sessions import launched
 
 RUN, SETUP = "\x1b[36m(cvl-try-1, pid=691)\x1b[0m ", "(setup pid=650) "
 LOG = [f"step {number}" for number in range(1000)]
@@ -105,6 +108,8 @@ NOT_ITS = {"cluster", "until"}
 class Machines:
     """A worker whose machines say how their job ended, and keep its log."""
 
+    alive, busy = True, False
+
     def __init__(self, *logs: dict[str, bytes], sums: bool = True, exit_code: int = 139) -> None:
         self.logs, self.sums, self.exit_code = logs, sums, exit_code
         self.brought = 0
@@ -139,18 +144,9 @@ class Machines:
 
 def ending(machines: Machines, watched: list[Event]) -> tuple[Ending, Following]:
     heard = Following(watched.append, num_nodes=len(machines.logs))
-    worker: Any = machines
-    return (
-        Ending(
-            worker=lambda: worker,
-            stop=lambda: None,
-            cluster="c",
-            job_id=1,
-            num_nodes=len(machines.logs),
-            stream=heard,
-        ),
-        heard,
-    )
+    plan = RunPlan(title="t")
+    session = launched(machines, plan, clock=FakeClock(), staged=Path("/nowhere"), num_nodes=len(machines.logs))
+    return Ending(session=session, stream=heard), heard
 
 
 def printed(watched: list[Event]) -> list[str]:

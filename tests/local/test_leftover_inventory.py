@@ -9,7 +9,7 @@ import pytest
 
 from cvl_ci.errors import EngineError, SandboxError
 from cvl_ci.lease import Lease
-from cvl_ci.local.leftover_inventory import EndedCloudEngine, LeftoverInventory
+from cvl_ci.local.leftover_inventory import EndedMachines, LeftoverInventory, NoJobs
 from cvl_ci.model.outcome import ProviderCheck, Release
 from cvl_ci.model.plan import Location
 from cvl_ci.ports import LeaseRecord
@@ -44,7 +44,7 @@ def released(docker: Engine, folder: Path) -> Release:
             taken_at=clock.now(),
             regions=(),
         ),
-        engine=EndedCloudEngine(),
+        machines=EndedMachines(),
         inventory=LeftoverInventory(provider="sandbox", kinds=KINDS, leftovers=docker.left, remove=docker.remove),
         records=FakeRecords(folder),
         clock=clock,
@@ -72,4 +72,4 @@ def test_no_answer_is_no_proof(tmp_path: Path) -> None:
 
 def test_nothing_can_be_launched_there(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="opened only to remove"):
-        EndedCloudEngine().follow(watch=print, until=0.0)
+        NoJobs().follow(watch=print, until=0.0)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cvl_ci.errors import CvlError, EngineError
+from cvl_ci.model.loss import Lost
 from cvl_ci.model.outcome import Attempt, FetchedFile, Launch, NodeEnd, Outcome, Phase, ProviderCheck
 from cvl_ci.model.plan import CommitCopy, Location, Offer, ResourceRequest, RunPlan, Spot, StagedFile
 from cvl_ci.ports import (
@@ -19,6 +20,7 @@ from cvl_ci.ports import (
     Fetched,
     InventoryResult,
     JobEnd,
+    JobRequest,
     LaunchRequest,
     LeaseRecord,
     Line,
@@ -125,7 +127,7 @@ class FakeCloud:
 
 @dataclass
 class FakeEngine:
-    """Plays one run on the fake cloud; `at(step)` is called before each step and may raise."""
+    """Both ports of an engine. It plays one run on the fake cloud; `at(step)` comes before each step and may raise."""
 
     cloud: FakeCloud
     at: Callable[[str], None] = lambda step: None
@@ -133,7 +135,7 @@ class FakeEngine:
     lines: tuple[str, ...] = ("hello",)
     refusals: tuple[Attempt, ...] = ()
     failure: CvlError | None = None
-    lost: str | None = None
+    lost: Lost | None = None
     eventually: int = 0
     down_fails: bool = False
     hourly_usd: float = 0.1
@@ -146,6 +148,7 @@ class FakeEngine:
     cut_off: bool = False
     kept: tuple[float, str | None] | None = None
     downs: list[str] = field(default_factory=list)
+    submitted: list[JobRequest] = field(default_factory=list)
 
     def render(self, plan: RunPlan) -> str:
         return plan.title
@@ -190,6 +193,13 @@ class FakeEngine:
         self.at("ran")
         return JobEnd(nodes=self.ends, lost=self.lost, warnings=self.warnings)
 
+    def submit(self, request: JobRequest, *, watch: Watch) -> None:
+        self.at("submit")
+        self.submitted.append(request)
+
+    def cancel(self) -> None:
+        self.at("cancel")
+
     def fetch(self, *, globs: Sequence[str], within: float = math.inf) -> None:
         self.fetched_within = within
         self.at("fetch")
@@ -232,7 +242,7 @@ class FakeClouds:
     @contextmanager
     def open(self, places: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
         self.opened.append(places)
-        yield Cloud(engine=self.engine, inventory=self.engine.cloud)
+        yield Cloud(machines=self.engine, jobs=self.engine, inventory=self.engine.cloud)
 
 
 @dataclass

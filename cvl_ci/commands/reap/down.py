@@ -126,7 +126,7 @@ def _end(record: LeaseRecord, user_id: str, tools: DownPorts) -> Release:
 def _lease(record: LeaseRecord, cloud: Cloud, tools: DownPorts) -> Lease:
     return Lease(
         record,
-        engine=cloud.engine,
+        machines=cloud.machines,
         inventory=cloud.inventory,
         records=tools.records,
         clock=tools.clock,

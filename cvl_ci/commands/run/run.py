@@ -59,7 +59,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
         state.cloud = cloud
         try:
             with _failures_kept(state):
-                cloud.engine.warm()
+                cloud.machines.warm()
                 state.enter(Phase.STAGING)
                 _tell_files(plan, tools)
                 with (
@@ -131,7 +131,7 @@ def _lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
     )
     lease = Lease(
         record,
-        engine=cloud.engine,
+        machines=cloud.machines,
         inventory=cloud.inventory,
         records=state.tools.records,
         clock=clock,
@@ -187,11 +187,11 @@ def _launch_to_fetch(state: RunState, cloud: Cloud, lease: Lease, staged: Path) 
         likely=state.quote.offers[0] if state.quote.offers else None,
     )
     with _offers_named(state):
-        state.launch = cloud.engine.launch(request, watch=state.watch)
+        state.launch = cloud.machines.launch(request, watch=state.watch)
     tools.workflow.launched(state.launch)
     until = _end_of_money(state, state.launch, lease.record.deadline) - RELEASE_MINUTES * 60 + CANCEL_GRACE_SECONDS
     try:
-        state.job = cloud.engine.follow(watch=state.watch, until=until)
+        state.job = cloud.jobs.follow(watch=state.watch, until=until)
     except KeyboardInterrupt:
         if state.tools.interruptible is None:
             raise
@@ -221,7 +221,7 @@ def _offers_named(state: RunState) -> Iterator[None]:
 def _fetched(state: RunState, cloud: Cloud) -> bool:
     """Fetch the outputs. An error here changes no ending: the job is over, and its own code stands."""
     try:
-        cloud.engine.fetch(globs=state.plan.files.outputs)
+        cloud.jobs.fetch(globs=state.plan.files.outputs)
     except Exception as error:  # noqa: BLE001  a machine chose the files
         state.warnings.append(f"The outputs could not be fetched: {explain_while_running(error)}")
         return False
@@ -233,7 +233,7 @@ def _unpack(state: RunState, cloud: Cloud) -> None:
     try:
         with _stoppable(state):
             within = STOPPED_UNPACK_SECONDS if state.cancelled else math.inf
-            state.fetched = cloud.engine.unpack(into=state.outputs, within=within)
+            state.fetched = cloud.jobs.unpack(into=state.outputs, within=within)
     except UnpackStopped as stop:
         state.fetched, state.cancelled = stop.fetched, True
     except Exception as error:  # noqa: BLE001  a machine chose the files
@@ -258,9 +258,9 @@ def _rescue(state: RunState, cloud: Cloud, interruptible: Callable[[], AbstractC
                 f"Stopping: cvl-ci first fetches the job's files, for at most {RESCUE_SECONDS:.0f} s. "
                 "Then it takes the machine down. Ctrl-C again takes it down at once."
             )
-            cloud.engine.stop()
+            cloud.machines.stop()
             state.enter(Phase.FETCHING)
-            cloud.engine.fetch(globs=state.plan.files.outputs, within=RESCUE_SECONDS)
+            cloud.jobs.fetch(globs=state.plan.files.outputs, within=RESCUE_SECONDS)
     except KeyboardInterrupt:
         state.tools.workflow.warning("The job's files stay on the machine, which cvl-ci takes down now.")
     except Exception as error:  # noqa: BLE001  the run was stopped, and that stays its end

@@ -29,7 +29,7 @@ from cvl_ci.clouds.lambda_cloud import inventory as lambda_cloud
 from cvl_ci.clouds.provider import Provider, ProviderInventory
 from cvl_ci.clouds.runpod import inventory as runpod
 from cvl_ci.engine import server_inventory as served
-from cvl_ci.engine.skypilot import SkyPilotEngine
+from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.model.plan import Location
 from cvl_ci.ports import Inventory, InventoryResult
 
@@ -83,9 +83,13 @@ class Teller:
     answer: Any
 
     def on_server(self, cluster: str) -> Any:
-        return SkyPilotEngine.on_server(cast("SkyPilotEngine", self), cluster)
+        return SkyPilotMachines.on_server(cast("SkyPilotMachines", self), cluster)
 
-    def _alive_worker(self) -> Any:
+    @property
+    def _session(self) -> Any:
+        return self
+
+    def worker(self) -> Any:
         return self
 
     def call(self, *_: Any, **__: Any) -> Any:
@@ -146,7 +150,7 @@ def _server(say: Callable[[str], Said]) -> InventoryResult:
         answer = json.loads(said.body)
     except (ValueError, RecursionError):
         answer = said.body.decode("utf-8", "replace")
-    inventory: Inventory = served.ServedInventory(cast("SkyPilotEngine", Teller(answer)), endpoint="https://sky")
+    inventory: Inventory = served.ServedInventory(cast("SkyPilotMachines", Teller(answer)), endpoint="https://sky")
     return inventory.find(lease=LEASE, places=[Location(cloud=served.CLOUD)])
 
 

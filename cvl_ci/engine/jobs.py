@@ -1,0 +1,129 @@
+"""Implement the Jobs port with SkyPilot: submit, stream, fetch and unpack, through the session's worker process."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cvl_ci.engine import script, sky_errors, task, transfer
+from cvl_ci.engine.fetched_archives import Brought
+from cvl_ci.engine.job_end import ANSWER_SECONDS, Ending
+from cvl_ci.engine.log_follower import Following
+from cvl_ci.engine.process import Expired, WorkerFailed
+from cvl_ci.engine.session import Session, within
+from cvl_ci.errors import EngineError
+from cvl_ci.model.plan import RELEASE_MINUTES
+from cvl_ci.ports import Fetched, JobEnd, JobRequest, Watch
+
+OVERTIME_SECONDS = 90.0
+"""The machine ends a job at its limit. If the job still runs after this many more seconds, the runner ends it."""
+FETCH_SECONDS = 30.0
+"""Fetching has at least this long, and leaves the same time before the deadline."""
+LOOK_SECONDS, SPOT_LOOK_SECONDS = 20.0, 10.0
+"""Seconds between two questions to the provider whether the machines exist. It may take spot machines at any time."""
+SUBMIT_SECONDS = 300.0
+"""The longest time for sending a further job's files, which go to live machines."""
+
+
+class SkyPilotJobs:
+    """The jobs of one lease's machines."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def submit(self, request: JobRequest, *, watch: Watch) -> None:
+        session, plan = self._session, request.plan
+        machines = session.machines.request
+        name = session.next_folder
+        seconds_left = machines.deadline - RELEASE_MINUTES * 60 - session.clock.now()
+        try:
+            job_id = session.call(
+                "submit",
+                on_line=sky_errors.Said(watch),
+                until=within(max(0.0, min(SUBMIT_SECONDS, seconds_left))),
+                task=task.task_config(
+                    plan,
+                    name=name,
+                    workdir=str(request.staged),
+                    labels={},
+                    autodown_minutes=None,
+                    env=script.environment(plan, lease=name, deadline=machines.deadline),
+                    setup=None,
+                    run=script.run(plan, lease=name, with_setup=True),
+                ),
+            )
+        except Expired:
+            session.stop()
+            raise EngineError(
+                f"The machine did not take a further job within {SUBMIT_SECONDS:.0f} s, or before its end.",
+                money="It ends with its lease.",
+                next_step="Run the job again, on a machine of its own.",
+            ) from None
+        except WorkerFailed as failure:
+            raise sky_errors.in_our_words(failure) from failure
+        session.submitted(job_id, plan=plan)
+
+    def follow(self, *, watch: Watch, until: float) -> JobEnd:
+        session = self._session
+        stream = Following(watch, num_nodes=session.machines.num_nodes)
+        ending = Ending(session=session, stream=stream)
+        latest = time.monotonic() + max(0.0, until - session.clock.now())
+        allowed = session.job_plan.limits.max_runtime_minutes * 60 + OVERTIME_SECONDS
+        try:
+            session.call(
+                "follow",
+                on_line=stream.line,
+                on_rest=stream.rest,
+                on_event=stream.event,
+                until=lambda: -math.inf if stream.lost else min(latest, (stream.began or math.inf) + allowed),
+                job_id=session.job_id,
+                look_seconds=SPOT_LOOK_SECONDS if session.machines.spot else LOOK_SECONDS,
+            )
+        except Expired:
+            if stream.lost:
+                session.stop()
+                return JobEnd(lost=ending.shown_lost(stream.lost))
+            return ending.cut_short()
+        except WorkerFailed as failure:
+            return JobEnd(lost=ending.loss(f"SkyPilot lost the machine: {failure.error}: {failure.text}"))
+        return ending.by_itself()
+
+    def cancel(self) -> None:
+        try:
+            self._session.call("cancel", job_id=self._session.job_id, until=within(ANSWER_SECONDS))
+        except Expired:
+            self._session.stop()
+            raise EngineError(f"The machine did not end its job within {ANSWER_SECONDS:.0f} s.") from None
+        except WorkerFailed as failure:
+            raise sky_errors.in_our_words(failure) from failure
+
+    def fetch(self, *, globs: Sequence[str], within: float = math.inf) -> None:
+        session = self._session
+        directory, name = session.job_plan.work.directory, session.folder
+        session.drop_archives()
+        session.archives = brought = Brought(globs=tuple(globs), directory=directory)
+        command = script.collect(lease=name, directory=directory, globs=brought.globs)
+        deadline = session.machines.request.deadline
+        seconds_left = min(within, max(FETCH_SECONDS, deadline - session.clock.now() - FETCH_SECONDS))
+        end = time.monotonic() + seconds_left
+        patience = transfer.packing(brought.path, end=end)
+        try:
+            packed = session.call("ask_nodes", command=command, until=lambda: patience.until)
+            archives = transfer.archives_to_fetch(packed, room=transfer.room(brought.path))
+            brought.problems += archives.problems
+            patience = transfer.Patience(archives=brought.path, until=end, most=archives.bytes + transfer.SLACK_BYTES)
+            remote = f"~/.cvl-ci/{name}/fetch"
+            brought.problems += session.call(
+                "bring", remote=remote, wanted=archives.nodes, into=str(brought.path), until=patience
+            )
+        except Expired:
+            session.stop()
+            brought.problems.append(f"Not all outputs were fetched: {patience.why}.")
+        except WorkerFailed as failure:
+            brought.problems.append(f"Not all outputs could be fetched: {failure.error}: {failure.text}"[:500])
+
+    def unpack(self, *, into: Path, within: float = math.inf) -> Fetched:
+        brought, self._session.archives = self._session.archives, None
+        return brought.unpacked(into, environment=self._session.environment, within=within) if brought else Fetched()

@@ -1,0 +1,250 @@
+"""Implement the Machines port with SkyPilot: launch, keep and take down, through a worker process."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from cvl_ci.engine import script, sky_errors, task
+from cvl_ci.engine.deadline import Deadline
+from cvl_ci.engine.process import Expired, WorkerFailed
+from cvl_ci.engine.session import LaunchedMachines, Session, within
+from cvl_ci.errors import BudgetError, CvlError, EngineError
+from cvl_ci.model.budget import Budget
+from cvl_ci.model.outcome import Attempt, Launch
+from cvl_ci.model.plan import RELEASE_MINUTES, RunPlan
+from cvl_ci.ports import AttemptFailed, Attempting, LaunchRequest, Progress, Watch
+
+DOWN_SECONDS = 120.0
+KEEP_SECONDS = 60.0
+
+
+class SkyPilotMachines:
+    """The machines of one lease."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._request: LaunchRequest | None = None
+        self._created_at: float | None = None
+        self._attempt: Attempt | None = None
+        self._refusals: list[str] = []
+        """The providers' answers to the attempts that failed."""
+        self._patience = 0.0
+        """The monotonic moment of the last attempt. Each place gets the full time."""
+        self._end = Deadline(math.inf)
+        self._paid_until = math.inf
+        """The monotonic moment at which an unfinished launch has used up the money for a job."""
+
+    def render(self, plan: RunPlan) -> str:
+        return task.render(plan)
+
+    def warm(self) -> None:
+        self._session.worker()
+
+    def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
+        self._session.begin_launch()
+        self._request, self._created_at, self._attempt, self._refusals = request, None, None, []
+        allowed = request.plan.limits.provisioning_minutes * 60
+        self._patience = time.monotonic()
+        self._paid_until = self._moment(request.deadline - RELEASE_MINUTES * 60)
+        self._end = self._deadline(request)
+        try:
+            answer = self._session.worker().call(
+                "launch",
+                on_line=sky_errors.Said(watch),
+                on_event=lambda event: self._provisioning(event, watch),
+                until=lambda: -math.inf if request.fence.exists() else min(self._patience + allowed, self._paid_until),
+                task=self._task(request),
+                cluster=request.cluster,
+                fence=str(request.fence),
+                deadline=request.deadline,
+                money=self._end.money,
+                heartbeat=request.plan.limits.heartbeat_minutes,
+                avoid=[_refused(attempt, sandbox=self._session.cloud_name) for attempt in request.avoid],
+            )
+        except Expired:
+            self.stop()
+            raise self._expired(request, allowed) from None
+        except WorkerFailed as failure:
+            raise self._failed(request, failure) from failure
+        self._session.launched(
+            LaunchedMachines(
+                request=replace(request, deadline=answer["deadline"]),
+                num_nodes=answer["num_nodes"],
+                spot=answer["spot"],
+            ),
+            job_id=answer["job_id"],
+            plan=request.plan,
+        )
+        return self._launched(request, answer)
+
+    def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
+        self._session.is_attached = False
+        try:
+            ways_in = self._session.worker().call(
+                "keep", until=within(KEEP_SECONDS), cluster=cluster, deadline=until, public_key=public_key
+            )
+        except Expired:
+            self.stop()
+            raise EngineError(f"The machine did not take its new end within {KEEP_SECONDS:.0f} s.") from None
+        except WorkerFailed as failure:
+            raise sky_errors.in_our_words(failure) from failure
+        return tuple(map(str, ways_in))
+
+    def stop(self) -> bool:
+        return self._session.stop()
+
+    def down(self, cluster: str) -> None:
+        self._session.is_attached = False
+        try:
+            self._session.worker().call("down", cluster=cluster, until=within(DOWN_SECONDS))
+        except Expired:
+            self.stop()
+            raise EngineError(
+                f"SkyPilot did not take {cluster} down within {DOWN_SECONDS:.0f} s.",
+                money="cvl-ci asks the provider directly instead.",
+            ) from None
+        except WorkerFailed as failure:
+            raise sky_errors.in_our_words(failure) from failure
+
+    def on_server(self, cluster: str) -> list[tuple[str, str, str]]:
+        """Return kind, id and state of all that an API server has of a cluster, after it has asked the cloud again."""
+        try:
+            resources = self._session.worker().call("exists", cluster=cluster, until=within(DOWN_SECONDS))
+        except Expired:
+            self.stop()
+            raise EngineError(f"It did not answer within {DOWN_SECONDS:.0f} s.") from None
+        except WorkerFailed as failure:
+            raise sky_errors.in_our_words(failure) from failure
+        if not isinstance(resources, list):
+            raise EngineError("Its answer was not a list of clusters.")
+        return [(str(resource["kind"]), str(resource["id"]), str(resource["state"])) for resource in resources]
+
+    def close(self) -> None:
+        self._session.close()
+
+    # ---- below ----------------------------------------------------------------------------------------------
+
+    def _failed(self, request: LaunchRequest, failure: WorkerFailed) -> CvlError:
+        """Return the error of a failed launch. Without a request, the earlier refusals left no place to ask."""
+        refusals = self._refusals or [attempt.error or "" for attempt in request.avoid]
+        was_requested = self._attempt is not None or bool(request.avoid)
+        return sky_errors.in_our_words(failure, refusals=refusals, was_requested=was_requested)
+
+    def _expired(self, request: LaunchRequest, allowed: float) -> CvlError:
+        """Return the error of a launch that took too long: its fence, its money or its patience came to an end."""
+        if request.fence.exists():
+            return sky_errors.ended_elsewhere()
+        if time.monotonic() < self._patience + allowed:
+            return BudgetError(
+                "max_cost was used up, except the share for the release, before a machine was ready for the job.",
+                money="cvl-ci takes down all that exists. Its cost until now is in the summary.",
+                next_step="Raise `max_cost`, or choose places that have such machines.",
+            )
+        return EngineError(
+            f"The machine was not ready {allowed / 60:.3g} minutes after its request: it never answered by "
+            "ssh, or SkyPilot could not set it up.",
+            money="cvl-ci takes it down. Its cost until now is in the summary.",
+            next_step="Run it again. If it fails again, try another region or instance type.",
+        )
+
+    def _launch_request(self) -> LaunchRequest:
+        if self._request is None:
+            raise EngineError("Nothing has been launched yet.")
+        return self._request
+
+    def _task(self, request: LaunchRequest) -> dict[str, object]:
+        plan = request.plan
+        remaining = (request.deadline - self._session.clock.now()) / 60
+        return task.task_config(
+            plan,
+            name=request.cluster,
+            workdir=str(request.staged),
+            labels=request.labels,
+            autodown_minutes=max(1, math.ceil(remaining)),
+            env=script.environment(plan, lease=request.cluster, deadline=request.deadline),
+            setup=script.setup(plan),
+            run=script.run(plan, lease=request.cluster),
+        )
+
+    def _provisioning(self, event: Mapping[str, Any], watch: Watch) -> None:
+        if event["kind"] == "attempting":
+            self._created_at, self._patience = self._session.clock.now(), time.monotonic()
+            self._attempt = self._named_attempt(event["attempt"], error=None)
+            self._end.priced(self._attempt.hourly_usd, cloud=event["attempt"]["cloud"])
+            self._paid_until = self._moment(self._end.at - RELEASE_MINUTES * 60)
+            watch(Attempting(attempt=self._attempt))
+        elif event["kind"] == "attempt_failed":
+            self._refusals.append(event["text"])
+            machines = int(event.get("machines", 0))
+            self._end.failed(machines)
+            attempt = self._named_attempt(event["attempt"], error=event["text"])
+            watch(AttemptFailed(attempt=replace(attempt, machines=machines)))
+        elif event["kind"] == "too_dear":
+            self._refusals.append(event["text"])
+            place = self._named_attempt(event["attempt"], error=event["text"])
+            watch(Progress(text=f"{place.where} is left out: {event['text']}"))
+
+    def _deadline(self, request: LaunchRequest) -> Deadline:
+        plan = request.plan
+        return Deadline(
+            request.deadline,
+            budget=Budget(max_usd=plan.limits.max_cost_usd, spent_usd=request.spent_usd),
+            nodes=plan.machines.num_nodes,
+            disk_gb=plan.machines.needs.largest_disk_gb,
+            now=self._session.clock.now,
+        )
+
+    def _moment(self, epoch: float) -> float:
+        """Convert to the monotonic clock, which no program can set."""
+        return time.monotonic() + epoch - self._session.clock.now()
+
+    def _named_attempt(self, values: Mapping[str, Any], *, error: str | None) -> Attempt:
+        likely = self._launch_request().likely
+        return Attempt(
+            cloud=self._session.cloud_name or values["cloud"],
+            region=values["region"],
+            zone=values["zone"],
+            instance_type=values["instance_type"] or (likely.instance_type if likely else ""),
+            spot=values["spot"],
+            hourly_usd=self._priced(values),
+            error=error,
+        )
+
+    def _priced(self, values: Mapping[str, Any]) -> float:
+        """Return the price.
+
+        An API server announces neither the machine nor its price. The quoted price then counts.
+        """
+        if values["hourly_usd"] is not None:
+            return float(values["hourly_usd"])
+        likely = self._launch_request().likely
+        return likely.hourly_usd if likely else 0.0
+
+    def _launched(self, request: LaunchRequest, answer: Mapping[str, Any]) -> Launch:
+        return Launch(
+            cluster=request.cluster,
+            cloud=self._session.cloud_name or answer["cloud"],
+            region=answer["region"],
+            zone=answer["zone"] or (self._attempt.zone if self._attempt else None),
+            instance_type=answer["instance_type"],
+            accelerators=answer["accelerators"],
+            spot=answer["spot"],
+            num_nodes=answer["num_nodes"],
+            hourly_usd=self._priced(answer),
+            created_at=self._created_at if self._created_at is not None else self._session.clock.now(),
+        )
+
+
+def _refused(attempt: Attempt, *, sandbox: str | None) -> dict[str, Any]:
+    """Return a refused request in SkyPilot's words. SkyPilot knows the sandbox as AWS."""
+    return {
+        "cloud": task.SANDBOX_DRIVEN_AS if attempt.cloud == sandbox else attempt.cloud,
+        "region": attempt.region or None,
+        "zone": attempt.zone if attempt.zone and "," not in attempt.zone else None,
+        "instance_type": attempt.instance_type or None,
+        "spot": attempt.spot,
+    }

@@ -1,0 +1,32 @@
+"""The loss of a run's machines: its kind decides whether the run may go on elsewhere."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class LossKind(enum.Enum):
+    """How the machines of a job were lost, by the provider's answer."""
+
+    PREEMPTED = "preempted"
+    """The provider shows fewer spot machines than there were."""
+    NODE_LOST = "node lost"
+    """The provider shows fewer machines than there were, and they are not spot."""
+    UNREACHABLE = "unreachable"
+    """The provider shows the machines, or does not answer, and they do not answer."""
+    ENDED_ITSELF = "ended itself"
+    """The machine's own timer ended it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """A loss. `why`: one line for a person."""
+
+    kind: LossKind
+    why: str
+
+    @property
+    def is_proved(self) -> bool:
+        """Return whether the provider itself showed the loss of machines before their deadline."""
+        return self.kind in {LossKind.PREEMPTED, LossKind.NODE_LOST}

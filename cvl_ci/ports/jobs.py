@@ -1,0 +1,81 @@
+"""The port that runs jobs on live machines, one after the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cvl_ci.model.loss import Lost
+from cvl_ci.model.outcome import FetchedFile, NodeEnd
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.ports.events import Watch
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRequest:
+    """A further job for live machines. `staged`: the directory whose content becomes its working directory."""
+
+    plan: RunPlan
+    staged: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobEnd:
+    """The end of the job, as the machine reported it. `lost`: the loss of its machines instead."""
+
+    nodes: tuple[NodeEnd, ...] = ()
+    lost: Lost | None = None
+    warnings: tuple[str, ...] = ()
+    """Facts that a person must know besides the end, such as a missing part of the log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    files: tuple[FetchedFile, ...] = ()
+    refused: tuple[str, ...] = ()
+    problem: str | None = None
+    """The files that did not come, with the reason."""
+    warnings: tuple[str, ...] = ()
+
+
+class UnpackStopped(KeyboardInterrupt):
+    """A person stopped the unpacking. `fetched`: the files that are there."""
+
+    def __init__(self, fetched: Fetched) -> None:
+        super().__init__()
+        self.fetched = fetched
+
+
+class Jobs(Protocol):
+    """The jobs of one lease's machines. Each method but `submit` is about the latest job.
+
+    The first job comes with the launch. `Machines.stop` ends a request under way.
+    """
+
+    def submit(self, request: JobRequest, *, watch: Watch) -> None:
+        """Start a further job on the live machines, in a fresh working directory, with its own time limit.
+
+        Its setup runs as a part of it. The job before it must be over, and its files fetched. Raises EngineError, and
+        RequestRefused for a job that the machines cannot run.
+        """
+
+    def follow(self, *, watch: Watch, until: float) -> JobEnd:
+        """Stream until the job ends on all nodes. At `until`, in seconds since the epoch, cancel it."""
+
+    def cancel(self) -> None:
+        """End the job. Its machines go on. Raises EngineError."""
+
+    def fetch(self, *, globs: Sequence[str], within: float = math.inf) -> None:
+        """Copy the files that the job changed to this computer, from all nodes, still packed.
+
+        `within`: the most seconds.
+        """
+
+    def unpack(self, *, into: Path, within: float = math.inf) -> Fetched:
+        """Unpack the copied files. The machines may have ended by then: a hostile archive takes its time.
+
+        `within`: the most seconds. Raises UnpackStopped when a person's signal stops it.
+        """

@@ -1,0 +1,63 @@
+"""The port that launches machines and takes them down. Only the name of a cluster crosses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cvl_ci.model.outcome import Attempt, Launch
+from cvl_ci.model.plan import Offer, RunPlan
+from cvl_ci.ports.events import Watch
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchRequest:
+    """Everything that a launch needs. `staged`: the directory whose content becomes the machine's working directory."""
+
+    plan: RunPlan
+    cluster: str
+    labels: Mapping[str, str]
+    staged: Path
+    deadline: float
+    """Seconds since the epoch. The machine ends itself at about this time, even if all other processes have died."""
+    fence: Path
+    """While this file exists, nothing may be launched: checked before and after each attempt."""
+    likely: Offer | None = None
+    """The first offer of the quote."""
+    spent_usd: float = 0.0
+    """The cost of this run's earlier machines. max_cost pays for the rest only."""
+    avoid: tuple[Attempt, ...] = ()
+    """Refused requests of earlier launches. None of them is repeated."""
+
+
+class Machines(Protocol):
+    """The machines of one lease. Its launches follow each other; `stop` is allowed in any state, several times."""
+
+    def render(self, plan: RunPlan) -> str:
+        """Return a plan's SkyPilot task as YAML. No network, no SDK."""
+
+    def warm(self) -> None:
+        """Start to load the parts that a launch will need, parallel to other work."""
+
+    def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
+        """Launch machines with the job submitted. Raises CapacityError, CredentialsError, EngineError.
+
+        The machines of an earlier launch must be gone.
+        """
+
+    def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
+        """Return the SSH commands for its machines, which `public_key` opens now. They end soon after `until`."""
+
+    def stop(self) -> bool:
+        """Stop everything that could still launch, with the job's request under way.
+
+        True: this interrupted a launch, which may have sent a request to a provider without a report of it.
+        """
+
+    def down(self, cluster: str) -> None:
+        """Run SkyPilot's own down and clear its records. An absent cluster is a success."""
+
+    def close(self) -> None:
+        """Close the resources on this computer. That says nothing about machines on a cloud."""
