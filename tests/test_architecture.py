@@ -140,7 +140,7 @@ def test_what_names_skypilot_at_its_top_is_loaded_by_the_worker_alone() -> None:
 BREAKS: Sequence[tuple[Law, str, str]] = [
     (law.imports_go_down, "model/plan.py", "from cvl_ci.result import units"),
     (law.imports_go_down, "github/x.py", "from cvl_ci.local.clock import SystemClock"),
-    (law.imports_go_down, "commands/run/run.py", "def f():\n    import cvl_ci.engine.skypilot"),
+    (law.imports_go_down, "commands/run/run.py", "def f():\n    import cvl_ci.engine.machines"),
     (law.imports_go_down, "commands/run/run.py", "from cvl_ci.wiring import wire"),
     (law.imports_go_down, "runner.py", "from cvl_ci.cli.main import main"),
     (law.imports_go_down, "action/main.py", "def f():\n    from cvl_ci.cli.main import main"),
@@ -171,7 +171,7 @@ BREAKS: Sequence[tuple[Law, str, str]] = [
     (law.the_doors_alone_exit, "runner.py", "import sys\nsys.exit(1)"),
     (law.the_doors_alone_exit, "lease.py", "raise SystemExit(1)"),
     (law.the_doors_alone_exit, "engine/x.py", "from os import _exit\n_exit(1)"),
-    (law.the_lease_alone_takes_down, "commands/run/run.py", "cloud.engine.down(name)"),
+    (law.the_lease_alone_takes_down, "commands/run/run.py", "cloud.machines.down(name)"),
     (law.the_lease_alone_takes_down, "wiring/x.py", "Engine().down('x')"),
     (law.the_lease_alone_takes_down, "commands/reap/reap.py", "self._inventory.remove(found)"),
     (law.the_report_alone_writes_markdown, "result/summary.py", "x = f'<details>{y}</details>'"),

@@ -62,7 +62,7 @@ def test_no_client_of_the_sandbox_asks_it_through_a_proxy(
         secret_access_key="s",
     )
     cloud = OpenClouds({**proxies, name: known})._on_sandbox(access, "0badcafe")
-    for variable, value in cloud.engine._environment.items():  # type: ignore[attr-defined]
+    for variable, value in cloud.machines._session.environment.items():  # type: ignore[attr-defined]
         if "proxy" in variable.lower():
             monkeypatch.setenv(variable, value)
     assert get_environ_proxies(f"{host}/") == {}

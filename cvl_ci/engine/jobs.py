@@ -95,7 +95,10 @@ class SkyPilotJobs:
             self._session.call("cancel", job_id=self._session.job_id, until=within(ANSWER_SECONDS))
         except Expired:
             self._session.stop()
-            raise EngineError(f"The machine did not end its job within {ANSWER_SECONDS:.0f} s.") from None
+            raise EngineError(
+                f"The machine did not end its job within {ANSWER_SECONDS:.0f} s.",
+                money="It is billed until its lease ends.",
+            ) from None
         except WorkerFailed as failure:
             raise sky_errors.in_our_words(failure) from failure
 

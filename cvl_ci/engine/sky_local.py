@@ -158,7 +158,9 @@ def beat(send: Send, *, cluster: str, deadline: float, heartbeat: float) -> None
 
 
 def cancel(_send: Send, *, cluster: str, job_id: int) -> None:
-    core.cancel(cluster, job_ids=[job_id], _try_cancel_if_cluster_is_init=True)
+    """Cancel the job. Not core.cancel: it first asks the cloud and Ray for the cluster's state."""
+    handle = _handle(cluster)
+    backend_utils.get_backend_from_handle(handle).cancel_jobs(handle, [job_id])
 
 
 def ask_nodes(_send: Send, *, cluster: str, command: str) -> list[dict[str, Any]]:

@@ -27,7 +27,15 @@ print(json.dumps({
     "launch": parameters(execution.launch),
     "tail_logs": parameters(backends.CloudVmRayBackend.tail_logs),
     "job_status": parameters(core.job_status),
-    "cancel": parameters(core.cancel),
+    "cancel": parameters(backends.CloudVmRayBackend.cancel_jobs),
+    "sync_workdir": parameters(backends.CloudVmRayBackend.sync_workdir),
+    "execute": parameters(backends.CloudVmRayBackend.execute),
+    "exec_is_these_two": [
+        f"backend.{stage}(" in inspect.getsource(execution._execute) for stage in ("sync_workdir", "execute")
+    ],
+    "blocked_is_skipped": "should_be_blocked_by" in inspect.getsource(
+        cloud_vm_ray_backend.RetryingVmProvisioner._retry_zones
+    ),
     "down": parameters(core.down),
     "bulk_provision": parameters(provisioner.bulk_provision),
     "set_autostop": parameters(backends.CloudVmRayBackend.set_autostop),
@@ -71,7 +79,9 @@ def test_it_is_the_minor_version_we_know(skypilot: dict[str, object]) -> None:
         ("launch", ["task", "cluster_name", "stream_logs", "_quiet_optimizer"]),
         ("tail_logs", ["handle", "job_id", "follow"]),
         ("job_status", ["cluster_name", "job_ids"]),
-        ("cancel", ["cluster_name", "job_ids", "_try_cancel_if_cluster_is_init"]),
+        ("cancel", ["handle", "jobs"]),
+        ("sync_workdir", ["handle", "workdir", "envs_and_secrets"]),
+        ("execute", ["handle", "task", "dryrun"]),
         ("down", ["cluster_name"]),
         ("bulk_provision", ["cloud", "region", "zones"]),
         ("query_instances", ["provider_name", "cluster_name", "cluster_name_on_cloud", "provider_config"]),
@@ -86,6 +96,11 @@ def test_the_functions_we_call_take_what_we_give(skypilot: dict[str, object], fu
     parameters = skypilot[function]
     assert isinstance(parameters, list)
     assert [name for name in parameters if name in needed] == needed
+
+
+def test_a_further_job_is_the_two_stages_of_exec_and_a_refused_request_is_skipped(skypilot: dict[str, object]) -> None:
+    assert skypilot["exec_is_these_two"] == [True, True]
+    assert skypilot["blocked_is_skipped"]
 
 
 def test_every_region_is_asked_through_the_one_function_we_stand_before(skypilot: dict[str, object]) -> None:
