@@ -31,7 +31,7 @@ print(json.dumps({
     "sync_workdir": parameters(backends.CloudVmRayBackend.sync_workdir),
     "execute": parameters(backends.CloudVmRayBackend.execute),
     "exec_is_these_two": [
-        f"backend.{stage}(" in inspect.getsource(execution._execute) for stage in ("sync_workdir", "execute")
+        f"backend.{stage}(" in inspect.getsource(execution) for stage in ("sync_workdir", "execute")
     ],
     "blocked_is_skipped": "should_be_blocked_by" in inspect.getsource(
         cloud_vm_ray_backend.RetryingVmProvisioner._retry_zones
