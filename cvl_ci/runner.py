@@ -1,33 +1,50 @@
 """SkyPilotRunner, the library: the same steps as the command line, without signals, exit or printed text.
 
 runner = SkyPilotRunner(cloud="sandbox", on_line=print)
-outcome = runner.run_example("digits_sgd", "train")
-assert outcome.exit_code == 0 and outcome.release.gone
+result = runner.run_example("digits_sgd", "train")
+assert result == 0 and result.release.gone
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import shlex
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.commands.models.upload import UploadedModel
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.plan.build_run import prepare
-from cvl_ci.commands.run import run as running
+from cvl_ci.commands.plan.estimate import Estimate
+from cvl_ci.errors import InputProblem, NotProvedGone, RequestError
+from cvl_ci.inputs.option import by_own_name
 from cvl_ci.inputs.reader import from_keywords
+from cvl_ci.inputs.table import RUN_OPTIONS
 from cvl_ci.lease import Owner
-from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.console.callback_reporter import Listener
 from cvl_ci.local.git.checkout import open_checkout
-from cvl_ci.local.staging import LocalStaging
-from cvl_ci.model.outcome import Outcome
-from cvl_ci.model.plan import Quote, RunPlan
+from cvl_ci.local.interruption import Interruption
+from cvl_ci.model.outcome import Release
+from cvl_ci.model.plan import Location, Quote, RunPlan
 from cvl_ci.result.masked_errors import masked_errors
 from cvl_ci.result.masks import Masks
-from cvl_ci.result.secret_names import secret_values, secrets_of
+from cvl_ci.result.run_result import RunResult
+from cvl_ci.result.secret_names import SecretInputs, secret_values, secrets_of
 from cvl_ci.wiring import models
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from cvl_ci.commands.status import Overview
+
+Hear = Callable[[str], None]
+
+SCRIPT_GPU = "A100:1"
+"""The GPU of a script without one, as in the runner that this library replaces. An example.yaml needs no such guess."""
 
 
 class SkyPilotRunner:
@@ -36,8 +53,10 @@ class SkyPilotRunner:
     It accepts each keyword of the command line's table of inputs, for all its runs, and again for a single run, which
     takes precedence: `cloud`, `gpu`, `spot`, `num_nodes`, `max_runtime`, `max_cost`, `env`, `secrets`, ...
 
-    A run returns an Outcome even for a failing job. It raises CvlError when it cannot do what the caller requested
-    (RequestError: all mistakes at once). KeyboardInterrupt during a run ends it as `cancelled`, with the machine gone.
+    A run returns a RunResult even for a failing job: its exit code, with the outcome. It raises CvlError when it cannot
+    do what the caller requested (RequestError: all mistakes at once). KeyboardInterrupt during a run ends it as
+    `cancelled`, with the machine gone. Several threads may use one runner. As a context manager it releases all that
+    it holds: runs under way, and machines that `down=False` keeps.
     """
 
     def __init__(
@@ -46,8 +65,8 @@ class SkyPilotRunner:
         checkout: str | Path = ".",
         outputs: str | Path = "cvl-outputs",
         environment: Mapping[str, str] | None = None,
-        on_line: Callable[[str], None] = lambda _: None,
-        on_notice: Callable[[str], None] = lambda _: None,
+        on_line: Hear = lambda _: None,
+        on_notice: Hear = lambda _: None,
         **inputs: object,
     ) -> None:
         """`checkout`: the folder with examples and working folders. `outputs`: each run gets a folder in it.
@@ -57,29 +76,123 @@ class SkyPilotRunner:
         self._checkout = Path(checkout)
         self._outputs = Path(outputs)
         self._environment = wiring.environment() if environment is None else environment
-        self._masks = Masks()
-        self._masks.add(*secret_values(self._environment))
-        self._listener = Listener(on_line=on_line, on_notice=on_notice, masks=self._masks)
+        self._secrets = set(secret_values(self._environment))
+        self._on_line, self._on_notice = on_line, on_notice
         self._inputs = inputs
+        self._lock = threading.Lock()
+        self._running: dict[Interruption, threading.Event] = {}
+        self._kept: dict[str, str] = {}
+        """Lease → cloud of machines that stay after their job."""
+        self._names: dict[str, str] = {}
+        """cluster_name → the lease that last had it."""
 
-    def run(self, command: str, *, workdir: str | Path = ".", **inputs: object) -> Outcome:
-        """Run one shell command, together with a folder's files."""
-        return self._carry_out(self._prepared({**inputs, "command": command, "workdir": str(workdir)}))
+    # ---- one run ----------------------------------------------------------------------------------------------------
+
+    def run(  # noqa: PLR0917  the order of the runner that this library replaces
+        self,
+        command: str,
+        workdir: str | Path | None = None,
+        gpu: object = None,
+        cloud: object = None,
+        region: str | None = None,
+        use_spot: object = None,
+        cluster_name: str | None = None,
+        idle_minutes_to_autostop: int | None = None,
+        down: bool | None = None,
+        env: Mapping[str, str] | None = None,
+        file_mounts: Mapping[str, object] | None = None,
+        setup: str | None = None,
+        *,
+        stream_logs: bool = False,
+        **inputs: object,
+    ) -> RunResult:
+        """Run one shell command, together with a folder's files.
+
+        `down=False`: the machine stays for `idle_minutes_to_autostop` after the job; its lease ends it. `stream_logs`:
+        print the job's lines.
+        """
+        words = {
+            "command": command,
+            "workdir": None if workdir is None else str(workdir),
+            "gpu": gpu,
+            "cloud": cloud,
+            "region": region,
+            "use_spot": use_spot,
+            "cluster_name": cluster_name,
+            "idle_minutes_to_autostop": idle_minutes_to_autostop,
+            "down": down,
+            "env": env,
+            "file_mounts": file_mounts,
+            "setup": setup,
+        }
+        return self._run({**inputs, **words}, stream_logs=stream_logs)
 
     def run_example(
-        self, example: str, preset: str | None = None, *, args: Sequence[str] = (), **inputs: object
-    ) -> Outcome:
-        """Run an example by path or name, with one of its presets. `args` go to the preset's script."""
-        request = {**inputs, "example": example, "preset": preset, "args": list(args) or None}
-        return self._carry_out(self._prepared(request))
+        self,
+        example_dir: str | Path,
+        preset: str | None = None,
+        args: str | Sequence[str] | None = None,
+        gpu: object = None,
+        *,
+        script: str | None = None,
+        stream_logs: bool = False,
+        **inputs: object,
+    ) -> RunResult:
+        """Run an example by path or name, with one of its presets. `args` go to the preset's script.
+
+        `script`: run `python SCRIPT ARGS` in the folder instead of a preset.
+        """
+        if script is None and preset is not None and preset.endswith(".py"):
+            preset, script = None, preset
+        if script is None:
+            words = {"example": str(example_dir), "preset": preset, "args": args or None, "gpu": gpu}
+            return self._run({**inputs, **words}, stream_logs=stream_logs)
+        if preset is not None:
+            raise RequestError([InputProblem(field="script", value=script, problem="goes without a preset")])
+        arguments = args if isinstance(args, str) else shlex.join(args or ())
+        command = f"python {shlex.quote(script)} {arguments}".rstrip()
+        words = {"command": command, "workdir": str(example_dir), "gpu": gpu or self._inputs.get("gpu") or SCRIPT_GPU}
+        return self._run({**inputs, **words}, stream_logs=stream_logs)
+
+    def run_from_yaml(self, path: str | Path, *, stream_logs: bool = False, **overrides: object) -> RunResult:
+        """Run a SkyPilot task file. The overrides replace its values."""
+        return self._run({**overrides, "task": str(path)}, stream_logs=stream_logs)
+
+    async def arun(
+        self,
+        command: str | None = None,
+        *,
+        example: str | Path | None = None,
+        task: str | Path | None = None,
+        stream_logs: bool = False,
+        **inputs: object,
+    ) -> RunResult:
+        """Run a command, an example or a task file in a thread. A cancelled await stops the run, with proof."""
+        words = {
+            "command": command,
+            "example": None if example is None else str(example),
+            "task": None if task is None else str(task),
+        }
+        interruption = Interruption()
+        future = asyncio.ensure_future(
+            asyncio.to_thread(self._run, {**inputs, **words}, stream_logs=stream_logs, interruption=interruption)
+        )
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            interruption.stop()
+            await asyncio.wait([future])
+            raise
+
+    # ---- before a run -----------------------------------------------------------------------------------------------
 
     def plan_example(self, example: str, preset: str | None = None, **inputs: object) -> tuple[RunPlan, Quote]:
         """Return the plan of run_example and its possible cost. No network.
 
         Where no cloud is named, it is the plan for the clouds with credentials here, or for all clouds without any.
         """
-        plan = self._prepared({**inputs, "example": example, "preset": preset}, asks_role=False)
-        return plan, planning.quote(plan, wiring.prices(self._environment))
+        estimate = self._estimate({**inputs, "example": example, "preset": preset})
+        return estimate.plan, estimate.quote
 
     def upload_models(
         self, repo_id: str, *, storage: str, files: Sequence[str] = (), revision: str | None = None
@@ -89,36 +202,142 @@ class SkyPilotRunner:
         `storage`: `s3://bucket/prefix`. `files`: globs; default: all. The token is HF_TOKEN of the environment.
         """
         keywords = {"repo_id": repo_id, "storage": storage, "revision": revision, "model_files": list(files)}
-        tell = self._listener.notice
+        masks = self._masks()
+        tell = self._listener(masks).notice
         caller = models.Caller(folder=self._checkout, environ=self._environment, say=tell, tell=tell)
-        with masked_errors(self._masks):
+        with masked_errors(masks):
             return models.upload_by_keywords(keywords, caller)
 
-    def _prepared(self, request: Mapping[str, object], *, asks_role: bool = True) -> RunPlan:
-        values = {name: value for name, value in {**self._inputs, **request}.items() if value is not None}
-        with masked_errors(self._masks):
+    def estimate(self, command: str | None = None, **inputs: object) -> Estimate:
+        """Return the price and the bounds of a run with these inputs. No network, and nothing is started."""
+        return self._estimate({**inputs, "command": command})
+
+    # ---- after a run ------------------------------------------------------------------------------------------------
+
+    def status(self, cloud: str = "") -> Overview:
+        """Return the open leases of this computer. `cloud`: ask these providers too; `any`: all with credentials."""
+        with masked_errors(self._masks()):
+            return wiring.status(self._environment, cloud=cloud)
+
+    def down(self, *names: str, cloud: str = "") -> Mapping[str, Release]:
+        """End leases, by their name or by the cluster_name of a run of this runner. Return the proofs.
+
+        `cloud`: where to look for a lease without a record on this computer. Raises NotProvedGone.
+        """
+        leases = [self._names.get(name, name) for name in names]
+        return self._end(leases, [Location(cloud=name.strip()) for name in cloud.split(",") if name.strip()])
+
+    def close(self) -> None:
+        """Stop the runs under way in other threads, wait for their proof, and end the kept machines."""
+        with self._lock:
+            running = dict(self._running)
+        for interruption in running:
+            interruption.stop()
+        for is_over in running.values():
+            is_over.wait()
+        if self._kept:
+            self._end(list(self._kept))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- how --------------------------------------------------------------------------------------------------------
+
+    def _end(self, leases: list[str], places: Sequence[Location] = ()) -> Mapping[str, Release]:
+        masks = self._masks()
+        with masked_errors(masks):
+            downed = wiring.end(
+                leases,
+                environ=self._environment,
+                places=list(places),
+                user_id=self._owner("down").user_id,
+                reporter=self._listener(masks),
+            )
+            if not downed.proved:
+                unproved = [name for name, release in downed.releases.items() if not release.gone]
+                raise NotProvedGone(
+                    f"The provider did not show that these leases ended: {', '.join(unproved) or 'no answer'}.",
+                    money="Their machines may still run, and are billed.",
+                    next_step="Call down again, or look at the provider's own console.",
+                )
+        for name in downed.releases:
+            self._kept.pop(name, None)
+        return downed.releases
+
+    def _run(
+        self, request: Mapping[str, object], *, stream_logs: bool, interruption: Interruption | None = None
+    ) -> RunResult:
+        masks, interruption, is_over = self._masks(), interruption or Interruption(), threading.Event()
+        with self._lock:
+            self._running[interruption] = is_over
+        try:
+            plan = self._prepared(request, masks=masks)
+            owner = self._owner(secrets.token_hex(4))
+            reporter = Listener(
+                on_line=print if stream_logs else self._on_line,
+                on_notice=self._on_notice,
+                on_phase=wiring.until_release(interruption),
+                masks=masks,
+            )
+            with masked_errors(masks):
+                outcome = wiring.carry_out(
+                    plan,
+                    environ=self._environment,
+                    owner=owner,
+                    outputs=self._outputs / owner.name,
+                    reporter=reporter,
+                    interruption=interruption,
+                )
+            result = RunResult(masks.cleaned(outcome))
+            self._remember(request, result)
+            return result
+        finally:
+            with self._lock:
+                del self._running[interruption]
+            is_over.set()
+
+    def _remember(self, request: Mapping[str, object], result: RunResult) -> None:
+        cluster_name = request.get("cluster_name") or self._inputs.get("cluster_name")
+        if cluster_name:
+            self._names[str(cluster_name)] = result.cluster
+        if result.release is not None and result.release.kept is not None and result.launch is not None:
+            self._kept[result.cluster] = result.launch.cloud
+
+    def _prepared(self, request: Mapping[str, object], *, masks: Masks, asks_role: bool = True) -> RunPlan:
+        own = {name: value for name, value in request.items() if value is not None}
+        values = {**by_own_name(self._inputs, RUN_OPTIONS), **by_own_name(own, RUN_OPTIONS)}
+        with masked_errors(masks):
             inputs = from_keywords(values, environment=self._environment)
-            self._masks.add(*secrets_of(inputs.variables))
-            at = str(values.get("workdir", "."))
+            self._learn(masks, inputs.variables)
+            at = str(inputs.work.workdir or inputs.work.task or ".")
             checkout = open_checkout(self._checkout.resolve(), at=at)
-            plan = prepare(inputs, checkout=checkout, prices=wiring.prices(self._environment))
-            self._masks.add(*secrets_of(plan.variables))
             prices = wiring.prices(self._environment)
+            plan = prepare(inputs, checkout=checkout, prices=prices)
+            self._learn(masks, plan.variables)
             return wiring.on_usable_clouds(plan, self._environment, prices, by_inputs=False, asks_role=asks_role)
 
-    def _carry_out(self, plan: RunPlan) -> Outcome:
-        with masked_errors(self._masks):
-            return self._masks.cleaned(self._carried_out(plan))
+    def _estimate(self, request: Mapping[str, object]) -> Estimate:
+        plan = self._prepared(request, masks=self._masks(), asks_role=False)
+        return Estimate(plan=plan, quote=planning.quote(plan, wiring.prices(self._environment)))
 
-    def _carried_out(self, plan: RunPlan) -> Outcome:
-        wiring.require_credentials(self._environment, [place.cloud for place in plan.machines.locations])
-        owner = Owner(repository=str(self._checkout.resolve()), run=secrets.token_hex(4), step="library")
-        tools = running.RunPorts(
-            clouds=wiring.OpenClouds(self._environment, secrets=plan.variables.secrets),
-            records=wiring.records(self._environment, self._listener),
-            staging=LocalStaging(),
-            workflow=self._listener,
-            prices=wiring.prices(self._environment),
-            clock=SystemClock(),
-        )
-        return running.run(plan, owner=owner, outputs=self._outputs / owner.name, tools=tools)
+    def _listener(self, masks: Masks) -> Listener:
+        return Listener(on_line=self._on_line, on_notice=self._on_notice, masks=masks)
+
+    def _masks(self) -> Masks:
+        """Return masks of one run, with each secret that this runner knows: masks serve one thread."""
+        masks = Masks()
+        with self._lock:
+            masks.add(*self._secrets)
+        return masks
+
+    def _learn(self, masks: Masks, source: SecretInputs) -> None:
+        values = tuple(secrets_of(source))
+        masks.add(*values)
+        with self._lock:
+            self._secrets.update(values)
+
+    def _owner(self, run: str) -> Owner:
+        return Owner(repository=str(self._checkout.resolve()), run=run, step="library")

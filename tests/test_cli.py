@@ -50,6 +50,7 @@ def cvl_ci(*words: str, cwd: Path = ROOT, home: Path | None = None, **more: str)
         ["plan", "--help"],
         ["sandbox", "--help"],
         ["plan", "digits_sgd", "train"],
+        ["run", "digits_sgd", "train", "--cloud", "aws", "--estimate-cost"],
         ["matrix", "--clouds", "aws"],
         ["report", "--help"],
         ["prices", "H100:8"],
@@ -217,3 +218,14 @@ def test_where_commands_are_obeyed_no_word_of_an_argument_is_one(tmp_path: Path,
     done = cvl_ci("run", word, "train", "--gpu", word, "--command", word, home=tmp_path, **obeying)
     assert Runner().read(done.stdout + "\n" + done.stderr).obeyed == []
     assert "##vso[" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_estimate_cost_prints_the_price_of_an_hour_and_starts_nothing(verb: str, tmp_path: Path) -> None:
+    words = ("--gpu", "L4:1", "--cloud", "aws/us-east-1", "--use-spot", "--max-runtime", "2h")
+    done = cvl_ci(verb, "--command", "true", *words, "--estimate-cost", cwd=tmp_path, home=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *rest = done.stdout.splitlines()
+    assert first.startswith("Estimated cost: $") and first.endswith("/hr (AWS us-east-1 spot)")
+    assert any(line.startswith("At most $") and "120 min for the job" in line for line in rest)
+    assert not (tmp_path / "cvl-outputs").exists()

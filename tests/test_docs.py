@@ -35,6 +35,7 @@ OTHER_FLAGS = {
     "--json",
     "--yaml",
     "--no-follow",
+    "--estimate-cost",
 }
 """Flags that stand outside the table of inputs."""
 

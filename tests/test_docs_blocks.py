@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,15 +22,13 @@ from cvl_ci.commands.reap import reap
 from cvl_ci.inputs import command_line, drill_inputs, verb_options
 from cvl_ci.inputs.table import verb_options as options_of
 from cvl_ci.local.run_logs import RunLogs
-from cvl_ci.model.outcome import Outcome
-from cvl_ci.model.plan import RunPlan
 from cvl_ci.result.benchmark import rules
 from cvl_ci.result.summary import to_json
-from cvl_ci.runner import SkyPilotRunner
 from cvl_ci.sandbox.command import add_arguments
 from tests.result.outcomes import SUCCEEDED
 from tests.support import snippets
 from tests.support.doc_tables import PAGES, ROOT
+from tests.support.fake_library import checkout, on_fakes
 from tests.support.git import git
 
 LEASE = "cvl-123456789-0a1b2c3d"
@@ -163,18 +162,22 @@ def test_every_yaml_is_a_workflow_or_rules_that_are_read(page: str, text: str) -
         assert len(read.patterns) == len(yaml.safe_load(text)["metrics"]), page
 
 
-@pytest.mark.parametrize(
-    ("page", "text"), [*blocks("python")], ids=lambda value: value if value.endswith(".md") else ""
-)
-def test_every_python_runs_with_a_plan_that_is_made(page: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of it but the machine: the runner reads its keywords and plans, and the outcome is a fake one."""
-    plans: list[RunPlan] = []
+PYTHON_PAGES = tuple(dict.fromkeys(page for page, _ in blocks("python")))
 
-    def carry_out(self: SkyPilotRunner, plan: RunPlan) -> Outcome:
-        plans.append(plan)
-        return SUCCEEDED
 
-    monkeypatch.setattr(SkyPilotRunner, "_carry_out", carry_out)
-    monkeypatch.chdir(ROOT)
-    exec(compile(text, page, "exec"), {})
-    assert [plan.machines.is_on_sandbox for plan in plans] == [True]
+@pytest.mark.parametrize("page", PYTHON_PAGES)
+def test_every_python_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Everything but the cloud, which is in a dict. The blocks of a page follow each other, as a reader types them."""
+    seen = on_fakes(monkeypatch)
+    folder = checkout(tmp_path / "work")
+    shutil.copytree(ROOT / "examples/tabular/digits_sgd", folder / "examples/tabular/digits_sgd")
+    (folder / "my_folder").mkdir()
+    for name in ("my_folder/train.py", "a.py", "b.py"):
+        (folder / name).write_text("print(1)\n")
+    monkeypatch.chdir(folder)
+    names: dict[str, object] = {}
+    for text in [text for of, text in blocks("python") if of == page]:
+        with suppress(SystemExit):
+            exec(compile(text, page, "exec"), names)
+    assert seen.plans
+    assert seen.running() == []

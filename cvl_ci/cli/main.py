@@ -65,8 +65,18 @@ def _plan(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     if parsed.yaml:
         console.say(task.render(plan).removesuffix("\n"))
         return 0
+    if parsed.estimate_cost:
+        return _say_estimate(plan, environ, console)
     quoted = planning.quote(plan, prices)
     console.say(planning.as_json(plan, quoted) if parsed.json else planning.as_text(plan, quoted, prices))
+    return 0
+
+
+def _say_estimate(plan: RunPlan, environ: Mapping[str, str], console: Console) -> int:
+    from cvl_ci.commands.plan import quote as planning
+    from cvl_ci.commands.plan.estimate import Estimate
+
+    console.say(*Estimate(plan=plan, quote=planning.quote(plan, wiring.prices(environ))).lines)
     return 0
 
 
@@ -80,7 +90,9 @@ def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str], console: C
     prices = wiring.prices(environ)
     plan = prepare(inputs, checkout=checkout, prices=prices)
     console.learn(plan.variables)
-    return wiring.on_usable_clouds(plan, environ, prices, by_inputs=False, asks_role=parsed.verb == "run")
+    return wiring.on_usable_clouds(
+        plan, environ, prices, by_inputs=False, asks_role=parsed.verb == "run" and not parsed.estimate_cost
+    )
 
 
 def _elsewhere(parsed: argparse.Namespace) -> str:
@@ -111,6 +123,8 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
     from cvl_ci.result.summary import to_json
 
     plan = _prepared(parsed, environ, console)
+    if parsed.estimate_cost:
+        return _say_estimate(plan, environ, console)
     wiring.require_credentials(environ, [place.cloud for place in plan.machines.locations])
     if parsed.json_summary:
         refuse_links(Path(parsed.json_summary))

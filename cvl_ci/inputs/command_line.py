@@ -72,16 +72,21 @@ class _Program(argparse.ArgumentParser):
         raise RequestError([InputProblem(field="command line", value=self.prog, problem=f"cannot be read: {message}")])
 
 
+_ESTIMATE = "print only the price of an hour and the bounds of the run; start nothing"
+
+
 def _add_one_run(verbs: Verbs) -> None:
     plan = verbs.add_parser("plan", help="show the plan, its places and its price; no network, no credentials")
     arguments.add_arguments(plan)
     plan.add_argument("--json", action="store_true", help="for programs")
     plan.add_argument("--yaml", action="store_true", help="the SkyPilot task")
+    plan.add_argument("--estimate-cost", action="store_true", help=_ESTIMATE)
 
     run = verbs.add_parser("run", help="run it, fetch its files, and take the machine down with proof")
     arguments.add_arguments(run)
     run.add_argument("--json-summary", metavar="FILE", help="write the outcome as JSON")
     run.add_argument("--outputs-dir", metavar="DIR", help="the folder for fetched files (default: cvl-outputs/CLUSTER)")
+    run.add_argument("--estimate-cost", action="store_true", help=_ESTIMATE)
     run.add_argument("--keep-sandbox", action="store_true", help="keep the sandbox up after the run")
 
 

@@ -37,16 +37,19 @@ if TYPE_CHECKING:
         sandbox_directory,
     )
     from cvl_ci.wiring.drilling import drill
+    from cvl_ci.wiring.one_run import carry_out, end, until_release
     from cvl_ci.wiring.overview import status
     from cvl_ci.wiring.sweep import clouds_named, reap
 
 __all__ = [
     "THROUGH_SERVER",
     "OpenClouds",
+    "carry_out",
     "cloud_access",
     "clouds_named",
     "credentials",
     "drill",
+    "end",
     "environment",
     "forget_credentials",
     "handover_left",
@@ -66,6 +69,7 @@ __all__ = [
     "set_up",
     "skypilot_catalogue",
     "status",
+    "until_release",
 ]
 
 
@@ -74,7 +78,7 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> object:
         """Search the lightest modules first: a name in one of them imports none of the later ones."""
         for submodule in (
-            ("directories", "access", "clouds", "sweep", "overview", "drilling") if name in __all__ else ()
+            ("directories", "access", "clouds", "sweep", "overview", "drilling", "one_run") if name in __all__ else ()
         ):
             module = importlib.import_module(f"cvl_ci.wiring.{submodule}")
             if hasattr(module, name):

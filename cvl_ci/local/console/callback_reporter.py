@@ -14,18 +14,25 @@ from cvl_ci.result.text import machine_line
 class Listener:
     """A reporter with two functions: `on_line` gets the job's lines, `on_notice` those of cvl-ci and SkyPilot.
 
-    The lines are masked. The functions must not raise.
+    `on_phase` gets each phase as it begins. The lines are masked. The functions must not raise.
     """
 
     def __init__(
-        self, *, on_line: Callable[[str], None], on_notice: Callable[[str], None], masks: Masks | None = None
+        self,
+        *,
+        on_line: Callable[[str], None],
+        on_notice: Callable[[str], None],
+        on_phase: Callable[[Phase], None] = lambda _: None,
+        masks: Masks | None = None,
     ) -> None:
         self._masks = masks or Masks()
         self._lines = MaskedLines(self._masks)
         self._on_line = on_line
         self._notify = on_notice
+        self._on_phase = on_phase
 
     def began(self, phase: Phase) -> None:
+        self._on_phase(phase)
         self._on_notice(phase.value)
 
     def priced(self, *, hourly_usd: float, billed: bool) -> None:

@@ -1,0 +1,72 @@
+"""One run of a program: its ports, and the means to stop it from another thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cvl_ci.local.clock import SystemClock
+from cvl_ci.local.staging import LocalStaging
+from cvl_ci.model.outcome import Phase
+from cvl_ci.wiring.access import require_credentials
+from cvl_ci.wiring.clouds import OpenClouds, prices
+from cvl_ci.wiring.directories import records
+
+if TYPE_CHECKING:
+    from cvl_ci.commands.reap.down import Downed
+    from cvl_ci.lease import Owner
+    from cvl_ci.local.interruption import Interruption
+    from cvl_ci.model.outcome import Outcome
+    from cvl_ci.model.plan import Location, RunPlan
+    from cvl_ci.ports import RunReporter
+
+
+def carry_out(
+    plan: RunPlan,
+    *,
+    environ: Mapping[str, str],
+    owner: Owner,
+    outputs: Path,
+    reporter: RunReporter,
+    interruption: Interruption,
+) -> Outcome:
+    """Run a plan in this thread. `interruption` stops it from another one, until the release begins."""
+    from cvl_ci.commands.run import run as running
+
+    require_credentials(environ, [place.cloud for place in plan.machines.locations])
+    tools = running.RunPorts(
+        clouds=OpenClouds(environ, secrets=plan.variables.secrets),
+        records=records(environ, reporter),
+        staging=LocalStaging(),
+        workflow=reporter,
+        prices=prices(environ),
+        clock=SystemClock(),
+    )
+    with interruption:
+        return running.run(plan, owner=owner, outputs=outputs, tools=tools)
+
+
+def until_release(interruption: Interruption) -> Callable[[Phase], None]:
+    """Return a watcher of phases: a run that releases its machine ends soon by itself, and must not be stopped."""
+
+    def watch(phase: Phase) -> None:
+        if phase is Phase.RELEASING:
+            interruption.close()
+
+    return watch
+
+
+def end(
+    names: list[str], *, environ: Mapping[str, str], places: list[Location], user_id: str, reporter: RunReporter
+) -> Downed:
+    """End leases by name, with proof. `places`: where to look for a lease without a record here."""
+    from cvl_ci.commands.reap import down as ending
+
+    tools = ending.DownPorts(
+        clouds=OpenClouds(environ, by_record=True),
+        records=records(environ, reporter),
+        workflow=reporter,
+        clock=SystemClock(),
+    )
+    return ending.down(names, everything=False, places=places, user_id=user_id, tools=tools)

@@ -1,0 +1,251 @@
+"""SkyPilotRunner runs what the earlier runner ran, from any thread, and ends what it holds. The cloud is a dict."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.errors import NotProvedGone, RequestError
+from cvl_ci.model.outcome import Ending
+from cvl_ci.model.plan import RunPlan, Spot
+from cvl_ci.result.run_result import RunResult
+from cvl_ci.runner import SkyPilotRunner
+from tests.support.fake_library import Seen, checkout, on_fakes
+
+PATIENCE = 60.0
+"""Seconds after which a test gives up. Each wait is for an event."""
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    return on_fakes(monkeypatch)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> SkyPilotRunner:
+    return SkyPilotRunner(checkout=checkout(tmp_path / "work"), outputs=tmp_path / "outputs", cloud="aws")
+
+
+# ---- the seed's snippets ----------------------------------------------------------------------------------------
+
+
+def test_snippet_spot(runner: SkyPilotRunner, seen: Seen) -> None:
+    assert runner.run(command="echo hello", gpu="T4:1", use_spot=True, down=True) == 0
+    (plan,) = seen.plans
+    assert (plan.work.run_commands, plan.machines.spot) == (("echo hello",), Spot.ALWAYS)
+    assert dict(plan.machines.needs.accelerators) == {"T4": 1}
+    assert seen.running() == []
+
+
+def test_snippet_two_nodes(runner: SkyPilotRunner, seen: Seen) -> None:
+    result = runner.run(command="torchrun --nproc_per_node=8 train.py", gpu="A100:8", num_nodes=2)
+    assert result == 0
+    (plan,) = seen.plans
+    assert (plan.machines.num_nodes, dict(plan.machines.needs.accelerators)) == (2, {"A100": 8})
+    assert len(result.outcome.machines.nodes) == 2
+
+
+def test_snippet_task_file(runner: SkyPilotRunner, seen: Seen) -> None:
+    assert runner.run_from_yaml("my-task.yaml") == 0
+    assert runner.run_from_yaml("my-task.yaml", gpu="A10G:1", use_spot=False) == 0
+    own, overridden = seen.plans
+    assert (dict(own.machines.needs.accelerators), own.machines.spot) == ({"L4": 1}, Spot.ALWAYS)
+    assert dict(overridden.machines.needs.accelerators) == {"A10G": 1}
+
+
+def test_every_argument_of_the_earlier_run_in_its_order(runner: SkyPilotRunner, seen: Seen, tmp_path: Path) -> None:
+    (tmp_path / "work/data").mkdir()
+    result = runner.run(
+        "python train.py", ".", "A100:1", "aws", "us-east-1", True, "my-cluster", 10, True,
+        {"EPOCHS": "3"}, {"/data": "./data"}, "pip install -r requirements.txt",
+    )  # fmt: skip
+    assert result == 0
+    (plan,) = seen.plans
+    assert plan.work.commands == ("pip install -r requirements.txt", "python train.py")
+    assert str(plan.machines.locations[0]) == "aws/us-east-1"
+    assert plan.variables.env["EPOCHS"] == "3"
+    assert plan.work.task_extra["file_mounts"] == {"/data": f"{tmp_path}/work/data"}
+    assert any(text.startswith("cluster_name 'my-cluster'") for text in plan.warnings)
+
+
+def test_a_script_of_a_folder_runs_as_in_the_earlier_runner(runner: SkyPilotRunner, seen: Seen) -> None:
+    assert runner.run_example(".", script="train.py", args=["--epochs", "3"]) == 0
+    assert runner.run_example(".", "train.py", args="--note 'two words'", gpu="L4:1") == 0
+    first, second = seen.plans
+    assert first.work.run_commands == ("python train.py --epochs 3",)
+    assert dict(first.machines.needs.accelerators) == {"A100": 1}
+    assert second.work.run_commands == ("python train.py --note 'two words'",)
+    assert dict(second.machines.needs.accelerators) == {"L4": 1}
+    with pytest.raises(RequestError, match="goes without a preset"):
+        runner.run_example(".", "train", script="train.py")
+
+
+def test_sys_exit_takes_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_fakes(monkeypatch, end=lambda plan: 7)
+    runner = SkyPilotRunner(checkout=checkout(tmp_path / "work"), outputs=tmp_path / "outputs", cloud="aws")
+    with pytest.raises(SystemExit) as raised:
+        sys.exit(runner.run("false"))
+    assert raised.value.code == 7
+
+
+def test_a_run_wins_over_the_runner_under_any_name(tmp_path: Path, seen: Seen) -> None:
+    runner = SkyPilotRunner(checkout=checkout(tmp_path / "w"), outputs=tmp_path / "o", cloud="aws", use_spot=True)
+    runner.run("true")
+    runner.run("true", spot=False)
+    assert [plan.machines.spot for plan in seen.plans] == [Spot.ALWAYS, Spot.NEVER]
+
+
+def test_estimate_starts_nothing(runner: SkyPilotRunner, seen: Seen) -> None:
+    estimate = runner.estimate("python train.py", gpu="L4:1", use_spot=True, region="us-east-1")
+    assert str(estimate).startswith("Estimated cost: $")
+    assert str(estimate).splitlines()[0].endswith("/hr (AWS us-east-1 spot)")
+    assert estimate.max_usd is not None and estimate.hourly_usd is not None
+    assert seen.plans == []
+
+
+# ---- a quiet guest ----------------------------------------------------------------------------------------------
+
+
+def test_it_prints_only_when_asked_and_leaves_signals_alone(
+    runner: SkyPilotRunner, seen: Seen, capfd: pytest.CaptureFixture[str]
+) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    runner.run("true")
+    assert capfd.readouterr() == ("", "")
+    runner.run("true", stream_logs=True)
+    assert capfd.readouterr() == ("hello\n", "")
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_two_runs_at_once_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits in its job until the other is in its own."""
+    both = threading.Barrier(2)
+    on_fakes(
+        monkeypatch,
+        at=lambda step: (both.wait(PATIENCE), None)[1] if step == "ran" else None,
+        end=lambda plan: int(plan.work.run_commands[0][-1]),
+    )
+    runner = SkyPilotRunner(checkout=checkout(tmp_path / "work"), outputs=tmp_path / "outputs", cloud="aws")
+    results: dict[str, RunResult] = {}
+
+    def work(command: str) -> None:
+        results[command] = runner.run(command)
+
+    threads = [threading.Thread(target=work, args=(f"exit {code}",)) for code in (3, 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert {command: int(result) for command, result in results.items()} == {"exit 3": 3, "exit 4": 4}
+    assert len({result.cluster for result in results.values()}) == 2
+
+
+# ---- stopped ----------------------------------------------------------------------------------------------------
+
+
+class Held:
+    """A job that runs until something stops its run."""
+
+    def __init__(self) -> None:
+        self.is_running = threading.Event()
+
+    def __call__(self, step: str) -> None:
+        if step == "ran":
+            self.is_running.set()
+            while True:
+                threading.Event().wait(0.02)
+
+
+def test_ctrl_c_in_a_notebook_ends_the_run_with_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(step: str) -> None:
+        if step == "ran":
+            raise KeyboardInterrupt
+
+    seen = on_fakes(monkeypatch, at=interrupt)
+    runner = SkyPilotRunner(checkout=checkout(tmp_path / "work"), outputs=tmp_path / "outputs", cloud="aws")
+    result = runner.run("sleep 1000")
+    assert (int(result), result.ending) == (130, Ending.CANCELLED)
+    assert result.release is not None and result.release.gone
+    assert seen.running() == []
+
+
+def test_a_runner_as_context_ends_the_runs_of_other_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held()
+    seen = on_fakes(monkeypatch, at=held)
+    results: list[RunResult] = []
+    with SkyPilotRunner(checkout=checkout(tmp_path / "work"), outputs=tmp_path / "outputs", cloud="aws") as runner:
+        thread = threading.Thread(target=lambda: results.append(runner.run("sleep 1000")))
+        thread.start()
+        assert held.is_running.wait(PATIENCE)
+        assert seen.running() != []
+    assert seen.running() == []
+    thread.join(PATIENCE)
+    assert [result.ending for result in results] == [Ending.CANCELLED]
+    assert results[0].release is not None and results[0].release.gone
+
+
+def test_await_gives_the_result(runner: SkyPilotRunner, seen: Seen) -> None:
+    async def both() -> list[RunResult]:
+        return list(await asyncio.gather(runner.arun("true"), runner.arun(task="my-task.yaml")))
+
+    assert asyncio.run(both()) == [0, 0]
+    assert len(seen.plans) == 2
+
+
+def test_a_cancelled_await_ends_the_run_with_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held()
+    seen = on_fakes(monkeypatch, at=held)
+    runner = SkyPilotRunner(checkout=checkout(tmp_path / "work"), outputs=tmp_path / "outputs", cloud="aws")
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(runner.arun("sleep 1000"))
+        await asyncio.to_thread(held.is_running.wait, PATIENCE)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert seen.running() == [], "gone before the await ends"
+
+    asyncio.run(cancelled())
+
+
+# ---- kept machines ----------------------------------------------------------------------------------------------
+
+
+def test_down_false_keeps_the_machine_until_its_lease_or_the_runner_ends_it(runner: SkyPilotRunner, seen: Seen) -> None:
+    with runner:
+        result = runner.run("true", cluster_name="mine", down=False, idle_minutes_to_autostop=30)
+        assert result == 0 and result.release is not None and result.release.kept is not None
+        assert result.cost is not None and result.cost.kept_usd is not None
+        assert seen.running() == [result.cluster]
+    assert seen.running() == []
+
+
+def test_down_ends_a_kept_machine_by_its_cluster_name(runner: SkyPilotRunner, seen: Seen) -> None:
+    result = runner.run("true", cluster_name="mine", down=False)
+    (lease,) = [lease.name for lease in runner.status().leases]
+    assert lease == result.cluster
+    proofs = runner.down("mine")
+    assert list(proofs) == [result.cluster] and proofs[result.cluster].gone
+    assert seen.running() == []
+    assert runner.status().leases == ()
+    with pytest.raises(RequestError, match="is not a lease"):
+        runner.down("another")
+
+
+def test_down_without_a_proof_is_an_error(runner: SkyPilotRunner, seen: Seen) -> None:
+    result = runner.run("true", down=False)
+    (cloud,) = [cloud for cloud in seen.clouds if cloud.running()]
+    cloud.silent = True
+    with pytest.raises(NotProvedGone, match=result.cluster):
+        runner.down(result.cluster)
+
+
+def test_a_plan_names_every_word_that_it_does_not_use(runner: SkyPilotRunner) -> None:
+    plan: RunPlan = runner.estimate("true", idle_minutes_to_autostop=10).plan
+    assert any(text.startswith("idle_minutes_to_autostop is not used") for text in plan.warnings)
