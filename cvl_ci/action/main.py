@@ -198,9 +198,10 @@ def _show(plan: RunPlan, step: Step, environ: Mapping[str, str]) -> int:
 
 def _planned(plan: RunPlan, environ: Mapping[str, str]) -> str:
     from cvl_ci.commands.plan import quote as planning
+    from cvl_ci.commands.plan import quote_text
 
     prices = wiring.prices(environ)
-    return planning.as_text(plan, planning.quote(plan, prices), prices)
+    return quote_text.as_text(plan, planning.quote(plan, prices), prices)
 
 
 def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mapping[str, str]) -> int:

@@ -59,6 +59,7 @@ def _version() -> str:
 
 def _plan(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands.plan import quote as planning
+    from cvl_ci.commands.plan import quote_text
     from cvl_ci.engine import task
 
     plan, prices = _prepared(parsed, environ, console), wiring.prices(environ)
@@ -68,7 +69,7 @@ def _plan(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     if parsed.estimate_cost:
         return _say_estimate(plan, environ, console)
     quoted = planning.quote(plan, prices)
-    console.say(planning.as_json(plan, quoted) if parsed.json else planning.as_text(plan, quoted, prices))
+    console.say(quote_text.as_json(plan, quoted) if parsed.json else quote_text.as_text(plan, quoted, prices))
     return 0
 
 

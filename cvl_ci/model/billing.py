@@ -197,6 +197,12 @@ def disk_hourly_usd(cloud: str, *, disk_gb: float, at: float) -> float | None:
 
 
 def extra_hourly_usd(cloud: str, *, disk_gb: float, at: float) -> float:
-    """Return the known price of one machine's disk and address for an hour, to be added to the machine's own."""
+    """Return a price of one machine's disk and address for an hour that is not too low, to be added to the machine's.
+
+    The highest price that a source gives for another provider stands for an unknown one.
+    """
     disk = disk_hourly_usd(cloud, disk_gb=disk_gb, at=at)
-    return (disk or 0.0) + (rules_of(cloud).address.usd or 0.0)
+    if disk is None:
+        disk = max(disk_hourly_usd(other, disk_gb=disk_gb, at=at) or 0.0 for other in RULES)
+    address = rules_of(cloud).address.usd
+    return disk + (max(rules.address.usd or 0.0 for rules in RULES.values()) if address is None else address)

@@ -339,11 +339,18 @@ class Offer:
 
 @dataclass(frozen=True, kw_only=True)
 class Quote:
-    """The offers, cheapest first within the order of places; `hourly_usd` and `max_usd` are for all nodes."""
+    """The offers, cheapest first within the order of places, and the figures for all nodes.
+
+    Figures in dollars last from the first machine's creation to the end of the release, keeping included, with disk and
+    address. `first_usd`: on the first offer. `dearest_usd`: on the most expensive offer that the run may reach, by
+    failover or fallback. `max_usd`: the lower of that one and max_cost. `hourly_usd`: of the machines alone.
+    """
 
     offers: tuple[Offer, ...]
     hourly_usd: float | None
     """The price of the first offer × nodes; None if the catalogue has no price for the request."""
+    first_usd: float | None
+    dearest_usd: float | None
     max_usd: float | None
     deadline_minutes: float
     catalogue_date: str

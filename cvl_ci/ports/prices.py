@@ -25,6 +25,9 @@ class Prices(Protocol):
 
     def accelerators(self) -> Sequence[str]: ...
 
+    def is_complete(self, cloud: str) -> bool:
+        """Return whether the catalogue lists every machine of a cloud. Our own table lists a few."""
+
     def clouds(self) -> Sequence[str]: ...
 
     def regions(self, cloud: str) -> Sequence[str]: ...

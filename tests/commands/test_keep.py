@@ -194,11 +194,11 @@ def test_a_provider_that_does_not_answer_is_no_machine_to_keep(house: House) -> 
 
 
 def test_max_cost_shortens_it_and_says_so(house: House) -> None:
-    """$0.027 buys 16.2 minutes at $0.1 an hour; 90 seconds have passed, and the last 150 are a margin."""
-    outcome = house.run(replace(KEEP, limits=Limits(keep_minutes=60, max_cost_usd=0.027)))
+    """$0.04 buys 24 minutes at $0.1 an hour; 90 seconds have passed, and the last 150 are a margin."""
+    outcome = house.run(replace(KEEP, limits=Limits(keep_minutes=60, max_cost_usd=0.04)))
     assert outcome.release is not None and outcome.release.kept is not None
-    assert outcome.cost is not None and outcome.cost.usd < 0.027
-    assert outcome.release.kept.until - house.clock.now() == pytest.approx(16.2 * 60 - 90 - 150, abs=2)
+    assert outcome.cost is not None and outcome.cost.usd < 0.04
+    assert outcome.release.kept.until - house.clock.now() == pytest.approx(24 * 60 - 90 - 150, abs=2)
     assert any("max_cost does not pay for more" in text for text in outcome.warnings)
 
 
@@ -212,7 +212,8 @@ def test_a_machine_that_max_cost_cannot_pay_for_is_released(house: House) -> Non
 def test_the_quote_holds_what_keeping_may_cost() -> None:
     without, with_it = (planning.quote(plan, FakePrices()) for plan in (PLAN, KEEP))
     assert without.max_usd is not None and with_it.max_usd is not None
-    assert with_it.max_usd - without.max_usd == pytest.approx(0.1 * 10 / 60)
+    disk_and_address = (100 * 0.08 + 500 * 0.005 + 93 * 0.04) / (28 * 24) + 0.005
+    assert with_it.max_usd - without.max_usd == pytest.approx((0.1 + disk_and_address) * 10 / 60)
     assert with_it.deadline_minutes == without.deadline_minutes, "a run that is lost does not get them"
     assert keeping.MARGIN_SECONDS > 0
 

@@ -8,6 +8,7 @@ import pytest
 
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.plan import quote_text
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.errors import RequestError
 from cvl_ci.inputs.reader import from_environment, from_keywords
@@ -73,7 +74,7 @@ def test_down_false_keeps_the_machine_and_the_quote_has_its_price(
     quoted, least = planning.quote(plan, prices), planning.quote(shorter, prices)
     assert quoted.max_usd is not None and least.max_usd is not None
     assert quoted.max_usd > least.max_usd
-    assert f"kept {minutes} min after the job" in planning.as_text(plan, quoted, prices)
+    assert f"kept {minutes} min after the job" in quote_text.as_text(plan, quoted, prices)
 
 
 def test_words_without_an_effect_are_told(field: Path) -> None:

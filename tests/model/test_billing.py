@@ -49,7 +49,11 @@ def test_16_terabytes_cost_what_they_cost() -> None:
 
 def test_an_unknown_price_is_none_and_never_invented() -> None:
     assert disk_hourly_usd("azure", disk_gb=100, at=NOVEMBER) is None
-    assert extra_hourly_usd("azure", disk_gb=100, at=NOVEMBER) == 0.0
+
+
+def test_the_highest_known_price_bounds_an_unknown_one() -> None:
+    known = [disk_hourly_usd(cloud, disk_gb=100, at=NOVEMBER) or 0.0 for cloud in RULES]
+    assert extra_hourly_usd("azure", disk_gb=100, at=NOVEMBER) == pytest.approx(max(known) + 0.005)
 
 
 def test_every_figure_names_its_source() -> None:

@@ -378,6 +378,9 @@ class FakePrices:
     def date_of(self, _clouds: Collection[str]) -> str:
         return self.date
 
+    def is_complete(self, _cloud: str) -> bool:
+        return False
+
     def age_warning(self, _clouds: Collection[str]) -> str:
         return ""
 

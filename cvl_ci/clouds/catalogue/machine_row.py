@@ -43,8 +43,9 @@ class MachineRow:
     def at(self, *, on_spot: bool) -> float | None:
         return self.spot if on_spot else self.price
 
-    def offer(self, price: float, *, on_spot: bool) -> Offer:
-        most = max(price, self.spot_most or 0.0) if on_spot else price
+    def offer(self, price: float, *, on_spot: bool, is_dated: bool) -> Offer:
+        """Return the offer. A spot price of an unknown day may have grown: no spot price is above the usual one."""
+        most = max(price, self.spot_most or 0.0, 0.0 if is_dated else self.price or 0.0) if on_spot else price
         return Offer(
             cloud=self.cloud,
             region=self.region,

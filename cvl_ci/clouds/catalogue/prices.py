@@ -94,6 +94,10 @@ class CataloguePrices:
     def accelerators(self) -> Sequence[str]:
         return names.ACCELERATORS
 
+    def is_complete(self, cloud: str) -> bool:
+        """Return whether the catalogue lists every machine of a cloud: SkyPilot's file does, our own table does not."""
+        return cloud == SANDBOX or (cloud in self._table and self._source(cloud).folder is not None)
+
     def clouds(self) -> Sequence[str]:
         return tuple(self._table)
 
@@ -112,10 +116,11 @@ class CataloguePrices:
             rows: Iterable[MachineRow] = self._read(cloud, _query(needs))
             if place and place.region and cloud in _ONE_PRICE_EVERYWHERE:
                 rows = [replace(row, region=place.region) for row in rows]
+            is_dated = cloud == SANDBOX or self._source(cloud).day is not None
             for row in selection.eligible(rows, needs, cloud=cloud, place=place):
                 price = row.at(on_spot=on_spot)
                 if price is not None:
-                    yield row.offer(price, on_spot=on_spot)
+                    yield row.offer(price, on_spot=on_spot, is_dated=is_dated)
 
     def _read(self, cloud: str, query: Query) -> Sequence[MachineRow]:
         """Return the rows of a cloud, with the usual price where the own one is not believed."""

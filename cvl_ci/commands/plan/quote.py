@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cvl_ci.errors import BudgetError
+from cvl_ci.commands.plan import bounds
+from cvl_ci.commands.prices import doubts
+from cvl_ci.errors import BudgetError, InputProblem, RequestError
 from cvl_ci.model.plan import (
     RELEASE_MINUTES,
     SANDBOX,
@@ -19,84 +20,55 @@ from cvl_ci.model.plan import (
     Spot,
 )
 from cvl_ci.ports import Prices
-from cvl_ci.result.units import dollars, duration, size
+from cvl_ci.result.units import dollars, duration
 
 SHORTEST_MINUTES = 10.0 + RELEASE_MINUTES
 """Fewer minutes buy no run: the machine boots, is set up, and is released again."""
 
 SHORTEST_SANDBOX_MINUTES = 1.0
-SHOWN_OFFERS = 8
 _COUNTS = (1, 2, 4, 8, 16)
 """The GPU counts of the clouds' machines."""
 
 
 def quote(plan: RunPlan, prices: Prices) -> Quote:
-    """Return the quote. Raises BudgetError if max_cost cannot buy even a short run, or cannot be guaranteed."""
-    offers = _offers(plan, prices, spot=plan.machines.spot)
+    """Return the quote.
+
+    Raise BudgetError if max_cost cannot buy even a short run, or cannot be guaranteed. Raise RequestError if the
+    machine does not exist.
+    """
+    offers = offers_of(plan, prices, spot=plan.machines.spot)
     if not offers:
         return _unpriced(plan, prices)
-    hourly = offers[0].hourly_usd * plan.machines.num_nodes
-    minutes = plan.limits.deadline_minutes(hourly_usd=hourly)
+    minutes = plan.limits.deadline_minutes(hourly_usd=bounds.hourly_usd(plan, offers[0]))
     _check_budget(plan, offers[0], minutes)
-    warnings = []
-    if minutes < plan.limits.longest_minutes:
-        warnings.append(
-            f"max_cost ends it after {duration(minutes * 60)}, before max_runtime does "
-            f"({duration(plan.limits.longest_minutes * 60)} with boot and release)."
-        )
+    warnings = [_ends_early(plan, minutes)] if minutes < plan.limits.longest_minutes else []
+    clouds = list(dict.fromkeys(offer.cloud for offer in offers))
+    dearest_usd = bounds.most_usd(plan, bounds.dearest(plan, offers))
     return Quote(
         offers=offers,
-        hourly_usd=hourly,
-        max_usd=_most(plan, offers, minutes + plan.limits.keep_minutes),
-        deadline_minutes=minutes,
-        catalogue_date=prices.date,
-        warnings=(*warnings, *_without_price(plan, prices)),
+        hourly_usd=offers[0].hourly_usd * plan.machines.num_nodes,
+        first_usd=bounds.first_usd(plan, offers[0]),
+        dearest_usd=dearest_usd,
+        max_usd=bounds.within(plan, dearest_usd),
+        deadline_minutes=max(
+            plan.limits.deadline_minutes(hourly_usd=bounds.hourly_usd(plan, offer)) for offer in offers
+        ),
+        catalogue_date=prices.date_of(clouds),
+        warnings=(*warnings, *_without_price(plan, prices), *_doubtful(prices, clouds, offers)),
     )
 
 
-def as_json(plan: RunPlan, quoted: Quote) -> str:
-    """Return the quote for programs: always these keys and no others."""
-    return json.dumps(
-        {
-            "example": plan.work.example,
-            "preset": plan.work.preset,
-            "accelerators": dict(plan.machines.needs.accelerators),
-            "num_nodes": plan.machines.num_nodes,
-            "commands": list(plan.work.commands),
-            "image": plan.work.image,
-            "files": [{"path": file.path, "bytes": file.bytes} for file in plan.files.staged],
-            "not_sent": plan.files.not_sent,
-            "offers": [_offer(offer) for offer in quoted.offers],
-            "hourly_usd": None if quoted.hourly_usd is None else round(quoted.hourly_usd, 6),
-            "max_usd": None if quoted.max_usd is None else round(quoted.max_usd, 4),
-            "max_runtime_minutes": plan.limits.max_runtime_minutes,
-            "warnings": [*plan.warnings, *quoted.warnings],
-        },
-        indent=2,
-        ensure_ascii=False,
-    )
-
-
-def as_text(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
-    """Return the quote for a person, in plain text."""
-    parts = [plan.title, _facts(plan)]
-    if quoted.offers:
-        parts += [_table(plan, quoted.offers), _cost(plan, quoted, prices)]
-    parts += ["\n".join(f"warning: {text}" for text in (*plan.warnings, *quoted.warnings))]
-    return "\n\n".join(part for part in parts if part)
-
-
-def in_one_line(plan: RunPlan, quoted: Quote) -> str:
-    """Return the plan and its possible cost, as the first line of a run."""
-    if not quoted.offers or quoted.hourly_usd is None or quoted.max_usd is None:
-        return f"{plan.title}: {machine(plan.machines.needs)}, price unknown"
-    offer = quoted.offers[0]
-    spot = " spot" if offer.spot else ""
-    billed = "" if offer.cloud != SANDBOX else " at AWS's price; the sandbox bills nothing"
+def _ends_early(plan: RunPlan, minutes: float) -> str:
     return (
-        f"{plan.title}: {_machines(plan, offer)}{spot} on {offer.cloud}/{offer.region}, "
-        f"{dollars(quoted.hourly_usd)} an hour, at most {dollars(quoted.max_usd)}{billed}"
+        f"max_cost ends it after {duration(minutes * 60)}, before max_runtime does "
+        f"({duration(plan.limits.longest_minutes * 60)} with boot and release)."
     )
+
+
+def _doubtful(prices: Prices, clouds: Sequence[str], offers: Sequence[Offer]) -> list[str]:
+    """Return the warnings about prices that are old, of an unknown day, or not believed."""
+    age = prices.age_warning(clouds)
+    return [*([age] if age else []), *doubts(offers)]
 
 
 def on_demand(needs: ResourceRequest, *, place: Location, prices: Prices) -> Sequence[Offer]:
@@ -108,7 +80,8 @@ def machine(needs: ResourceRequest) -> str:
     """Return `L4:1 or A10G:1, 4+ vCPUs, 16+ GiB, 100 GB disk`."""
     if needs.alternatives:
         return (", else " if needs.in_order else "; or ").join(map(_alternative, needs.alternatives))
-    gpus = " or ".join(f"{name}:{count:g}" for name, count in needs.accelerators.items())
+    between = ", else " if needs.in_order else " or "
+    gpus = between.join(f"{name}:{count:g}" for name, count in needs.accelerators.items())
     return ", ".join(
         part
         for part in (
@@ -128,15 +101,10 @@ def _alternative(one: Alternative) -> str:
     return f"{machine(one.needs)}{spot} on {one.place}" if one.place else f"{machine(one.needs)}{spot}"
 
 
-def _offers(plan: RunPlan, prices: Prices, *, spot: Spot) -> tuple[Offer, ...]:
+def offers_of(plan: RunPlan, prices: Prices, *, spot: Spot) -> tuple[Offer, ...]:
+    """Return the offers of a plan with another use of spot."""
     offers = prices.offers(plan.machines.needs, places=plan.machines.locations, spot=spot)
     return tuple(offer for offer in offers if offer.cloud not in plan.machines.unfit_clouds)
-
-
-def _most(plan: RunPlan, offers: Sequence[Offer], minutes: float) -> float:
-    """Return the price until the deadline on the most expensive machine that the run may get, within max_cost."""
-    most = max(offer.hourly_usd for offer in offers) * plan.machines.num_nodes * minutes / 60
-    return most if plan.limits.max_cost_usd is None else min(most, plan.limits.max_cost_usd)
 
 
 def _without_price(plan: RunPlan, prices: Prices) -> list[str]:
@@ -156,6 +124,11 @@ def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
     problem = f"No price is known for {machine(plan.machines.needs)}{location}"
     if there_is := what_there_is(plan, prices):
         problem += f" ({there_is})"
+    if _is_impossible(plan, prices):
+        mistake = InputProblem(field="gpu", value=machine(plan.machines.needs), problem=f"does not exist{location}")
+        if there_is:
+            mistake = replace(mistake, problem=f"{mistake.problem} ({there_is})")
+        raise RequestError([mistake])
     if plan.limits.max_cost_usd is not None:
         raise BudgetError(
             f"{problem}, so max_cost cannot be guaranteed.",
@@ -164,11 +137,20 @@ def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
     return Quote(
         offers=(),
         hourly_usd=None,
+        first_usd=None,
+        dearest_usd=None,
         max_usd=None,
         deadline_minutes=plan.limits.longest_minutes,
         catalogue_date=prices.date,
         warnings=(f"{problem}: its time is limited, but its cost is not.",),
     )
+
+
+def _is_impossible(plan: RunPlan, prices: Prices) -> bool:
+    """Return whether no cloud of the plan sells the machine, by catalogues that list everything of these clouds."""
+    places = [one.place for one in plan.machines.needs.alternatives] or list(plan.machines.locations)
+    clouds = {place.cloud for place in places if place} if places and all(places) else set(prices.clouds())
+    return all(prices.is_complete(cloud) for cloud in clouds - plan.machines.unfit_clouds)
 
 
 def what_there_is(plan: RunPlan, prices: Prices) -> str:
@@ -193,111 +175,15 @@ def _check_budget(plan: RunPlan, offer: Offer, minutes: float) -> None:
     least = min(least, plan.limits.longest_minutes)
     if plan.limits.max_cost_usd is None or minutes >= least:
         return
-    hourly = offer.hourly_usd * plan.machines.num_nodes
+    hourly = bounds.hourly_usd(plan, offer)
     raise BudgetError(
-        f"max_cost {dollars(plan.limits.max_cost_usd)} buys {duration(minutes * 60)} of {_machines(plan, offer)} at "
-        f"{dollars(hourly)} an hour: not enough to boot, run a command and release the machine.",
+        f"max_cost {dollars(plan.limits.max_cost_usd)} buys {duration(minutes * 60)} of {machines(plan, offer)} at "
+        f"{dollars(hourly)} an hour with disk and address: not enough to boot, run a command and release the machine.",
         next_step=f"Allow at least {dollars(round(hourly * least / 60 + 0.005, 2))}, "
         "or choose a smaller GPU, fewer nodes, or spot.",
     )
 
 
-def _offer(offer: Offer) -> dict[str, object]:
-    return {
-        "cloud": offer.cloud,
-        "region": offer.region,
-        "instance_type": offer.instance_type,
-        "accelerators": dict(offer.accelerators),
-        "spot": offer.spot,
-        "hourly_usd": offer.hourly_usd,
-    }
-
-
-def _facts(plan: RunPlan) -> str:
-    total = sum(file.bytes for file in plan.files.staged)
-    count = len(plan.files.staged)
-    limits = [f"{duration(plan.limits.max_runtime_minutes * 60)} on the machine"]
-    if plan.limits.max_cost_usd is not None:
-        limits.append(f"{dollars(plan.limits.max_cost_usd)} in all")
-    if plan.limits.keep_minutes:
-        after = "after the job" if plan.limits.keeps_after_success else "if the job fails"
-        limits.append(f"kept {duration(plan.limits.keep_minutes * 60)} {after}")
-    places_text = ", then ".join(map(str, plan.machines.locations)) or "any cloud, the cheapest first"
-    rows = [
-        ("setup", "\n".join(plan.work.setup_commands)),
-        ("run", "\n".join(plan.work.run_commands)),
-        ("in", "" if plan.work.directory == "." else plan.work.directory),
-        ("image", plan.work.image or ""),
-        ("needs", machine(plan.machines.needs)),
-        ("nodes", str(plan.machines.num_nodes) if plan.machines.num_nodes > 1 else ""),
-        ("turns", _turns(plan)),
-        ("where", "" if plan.machines.needs.alternatives else places_text),
-        ("files", f"{count} file{'' if count == 1 else 's'}, {size(total)}"),
-        ("not sent", plan.files.not_sent),
-        ("env", ", ".join(f"{name}={value}" for name, value in plan.variables.env.items())),
-        ("secrets", ", ".join(plan.variables.secrets)),
-        ("limits", ", ".join(limits)),
-    ]
-    under = "\n" + " " * 11
-    return "\n".join(f"  {name:<8} {under.join(text.splitlines())}" for name, text in rows if text)
-
-
-def _turns(plan: RunPlan) -> str:
-    if plan.trials.base is None:
-        return f"{plan.trials.repeat} on one machine" if plan.trials.repeat > 1 else ""
-    return f"{plan.trials.repeat} of each, next to {plan.trials.base.ref} ({plan.trials.base.commit[:12]})"
-
-
-def _table(plan: RunPlan, offers: Sequence[Offer]) -> str:
-    rows = [("$/hour", "machine", "where", "", "has")]
-    for offer in offers[:SHOWN_OFFERS]:
-        gpus = [f"{count} × {name}" for name, count in offer.accelerators.items()]
-        has = ", ".join([*gpus, f"{offer.vcpus:g} vCPUs", f"{offer.memory_gib:g} GiB"])
-        nodes = f"{plan.machines.num_nodes} × " if plan.machines.num_nodes > 1 else ""
-        hourly = f"{offer.hourly_usd * plan.machines.num_nodes:.3f}"
-        place = f"{offer.cloud}/{offer.region}"
-        rows.append((hourly, nodes + offer.instance_type, place, "spot" if offer.spot else "on-demand", has))
-    widths = [max(len(row[at]) for row in rows) for at in range(4)]
-    lines = [
-        "  ".join([f"  {row[0]:>{widths[0]}}", *(f"{row[at]:<{widths[at]}}" for at in (1, 2, 3)), row[4]]).rstrip()
-        for row in rows
-    ]
-    hidden_count = len(offers) - SHOWN_OFFERS
-    return "\n".join([*lines, *([f"  and {hidden_count} more"] if hidden_count > 0 else [])])
-
-
-def _cost(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
-    if quoted.hourly_usd is None or quoted.max_usd is None:
-        return ""
-    billed = "" if quoted.offers[0].cloud != SANDBOX else " if it were AWS; the sandbox bills nothing"
-    longest = duration((quoted.deadline_minutes + plan.limits.keep_minutes) * 60)
-    kept_when = "after the job" if plan.limits.keeps_after_success else "when the job fails"
-    keep_text = f", and kept {kept_when}" if plan.limits.keep_minutes else ""
-    most = f"at most {dollars(quoted.max_usd)} in {longest} with boot and release{keep_text}"
-    first = f"  {dollars(quoted.hourly_usd)} an hour, {most}{billed}."
-    dearest = max(offer.hourly_usd for offer in quoted.offers) * plan.machines.num_nodes
-    failover_lines = (
-        [f"  If that is not available, up to {dollars(dearest)} an hour."] if dearest > quoted.hourly_usd else []
-    )
-    return "\n".join([first, *failover_lines, *_other_price(plan, quoted, prices), f"  Prices: {prices.date}."])
-
-
-def _other_price(plan: RunPlan, quoted: Quote, prices: Prices) -> list[str]:
-    """Return what spot would save, or what a fallback from spot would cost."""
-    if plan.machines.needs.alternatives:
-        # Each of them has its own use of spot.
-        return []
-    first = quoted.offers[0]
-    other = Spot.NEVER if first.spot else Spot.ALWAYS
-    offers = _offers(plan, prices, spot=other)
-    if not offers or quoted.hourly_usd is None:
-        return []
-    hourly = offers[0].hourly_usd * plan.machines.num_nodes
-    kind = "On-demand" if first.spot else "On spot"
-    return [
-        f"  {kind} from {dollars(hourly)} an hour ({offers[0].instance_type}, {offers[0].cloud}/{offers[0].region})."
-    ]
-
-
-def _machines(plan: RunPlan, offer: Offer) -> str:
+def machines(plan: RunPlan, offer: Offer) -> str:
+    """Return the type of an offer, with the number of nodes."""
     return f"{plan.machines.num_nodes} × {offer.instance_type}" if plan.machines.num_nodes > 1 else offer.instance_type

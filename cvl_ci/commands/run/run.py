@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path
 
 from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.plan import quote_text
 from cvl_ci.commands.run import keep_alive as keeping
 from cvl_ci.commands.run.outcome import judge_so_far, outcome
 from cvl_ci.commands.run.state import RunPorts, RunState
@@ -39,7 +40,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
     _refuse_unseen(plan)
     refuse_links(outputs, *(outputs.with_name(f"{outputs.name}.{kind}") for kind in ("log", "json")))
     quoted = planning.quote(plan, tools.prices)
-    tools.workflow.quoted(plan, planning.in_one_line(plan, quoted))
+    tools.workflow.quoted(plan, quote_text.in_one_line(plan, quoted))
     for warning in (*plan.warnings, *quoted.warnings):
         tools.workflow.warning(warning)
     state = RunState(

@@ -1,0 +1,192 @@
+"""Show a quote: as text for a person, as JSON for programs, and as the first line of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from cvl_ci.commands.plan import bounds
+from cvl_ci.commands.plan.quote import machine, machines, offers_of
+from cvl_ci.model.plan import SANDBOX, Offer, Quote, RunPlan, Spot
+from cvl_ci.ports import Prices
+from cvl_ci.result.units import dollars, duration, size
+
+SHOWN_OFFERS = 8
+
+
+def as_json(plan: RunPlan, quoted: Quote) -> str:
+    """Return the quote for programs: always these keys and no others."""
+    return json.dumps(
+        {
+            "example": plan.work.example,
+            "preset": plan.work.preset,
+            "accelerators": dict(plan.machines.needs.accelerators),
+            "num_nodes": plan.machines.num_nodes,
+            "commands": list(plan.work.commands),
+            "image": plan.work.image,
+            "files": [{"path": file.path, "bytes": file.bytes} for file in plan.files.staged],
+            "not_sent": plan.files.not_sent,
+            "offers": [_offer(offer) for offer in quoted.offers],
+            "hourly_usd": None if quoted.hourly_usd is None else round(quoted.hourly_usd, 6),
+            "first_usd": _rounded(quoted.first_usd),
+            "dearest_usd": _rounded(quoted.dearest_usd),
+            "max_cost_usd": plan.limits.max_cost_usd,
+            "max_usd": _rounded(quoted.max_usd),
+            "catalogue": quoted.catalogue_date,
+            "max_runtime_minutes": plan.limits.max_runtime_minutes,
+            "warnings": [*plan.warnings, *quoted.warnings],
+        },
+        indent=2,
+        ensure_ascii=False,
+    )
+
+
+def _rounded(usd: float | None) -> float | None:
+    return None if usd is None else round(usd, 4)
+
+
+def as_text(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
+    """Return the quote for a person, in plain text."""
+    parts = [plan.title, _facts(plan)]
+    if quoted.offers:
+        parts += [_table(plan, quoted.offers), _cost(plan, quoted, prices)]
+    parts += ["\n".join(f"warning: {text}" for text in (*plan.warnings, *quoted.warnings))]
+    return "\n\n".join(part for part in parts if part)
+
+
+def in_one_line(plan: RunPlan, quoted: Quote) -> str:
+    """Return the plan and its possible cost, as the first line of a run."""
+    if not quoted.offers or quoted.hourly_usd is None or quoted.max_usd is None:
+        return f"{plan.title}: {machine(plan.machines.needs)}, price unknown"
+    offer = quoted.offers[0]
+    spot = " spot" if offer.spot else ""
+    billed = "" if offer.cloud != SANDBOX else " at AWS's price; the sandbox bills nothing"
+    return (
+        f"{plan.title}: {machines(plan, offer)}{spot} on {offer.cloud}/{offer.region}, "
+        f"{dollars(quoted.hourly_usd)} an hour, at most {dollars(quoted.max_usd)}{billed}{_failover(quoted)}"
+    )
+
+
+def _failover(quoted: Quote) -> str:
+    """Return the figure of the first offer, where a failover may cost more than it."""
+    if quoted.first_usd is None or quoted.max_usd is None or quoted.first_usd >= quoted.max_usd:
+        return ""
+    return f" (the first offer: {dollars(quoted.first_usd)})"
+
+
+def _offer(offer: Offer) -> dict[str, object]:
+    return {
+        "cloud": offer.cloud,
+        "region": offer.region,
+        "instance_type": offer.instance_type,
+        "accelerators": dict(offer.accelerators),
+        "spot": offer.spot,
+        "hourly_usd": offer.hourly_usd,
+    }
+
+
+def _facts(plan: RunPlan) -> str:
+    total = sum(file.bytes for file in plan.files.staged)
+    count = len(plan.files.staged)
+    limits = [f"{duration(plan.limits.max_runtime_minutes * 60)} on the machine"]
+    if plan.limits.max_cost_usd is not None:
+        limits.append(f"{dollars(plan.limits.max_cost_usd)} in all")
+    if plan.limits.keep_minutes:
+        after = "after the job" if plan.limits.keeps_after_success else "if the job fails"
+        limits.append(f"kept {duration(plan.limits.keep_minutes * 60)} {after}")
+    places_text = ", then ".join(map(str, plan.machines.locations)) or "any cloud, the cheapest first"
+    rows = [
+        ("setup", "\n".join(plan.work.setup_commands)),
+        ("run", "\n".join(plan.work.run_commands)),
+        ("in", "" if plan.work.directory == "." else plan.work.directory),
+        ("image", plan.work.image or ""),
+        ("needs", machine(plan.machines.needs)),
+        ("nodes", str(plan.machines.num_nodes) if plan.machines.num_nodes > 1 else ""),
+        ("turns", _turns(plan)),
+        ("where", "" if plan.machines.needs.alternatives else places_text),
+        ("files", f"{count} file{'' if count == 1 else 's'}, {size(total)}"),
+        ("not sent", plan.files.not_sent),
+        ("env", ", ".join(f"{name}={value}" for name, value in plan.variables.env.items())),
+        ("secrets", ", ".join(plan.variables.secrets)),
+        ("limits", ", ".join(limits)),
+    ]
+    under = "\n" + " " * 11
+    return "\n".join(f"  {name:<8} {under.join(text.splitlines())}" for name, text in rows if text)
+
+
+def _turns(plan: RunPlan) -> str:
+    if plan.trials.base is None:
+        return f"{plan.trials.repeat} on one machine" if plan.trials.repeat > 1 else ""
+    return f"{plan.trials.repeat} of each, next to {plan.trials.base.ref} ({plan.trials.base.commit[:12]})"
+
+
+def _table(plan: RunPlan, offers: Sequence[Offer]) -> str:
+    rows = [("$/hour", "machine", "where", "", "has")]
+    for offer in offers[:SHOWN_OFFERS]:
+        gpus = [f"{count} × {name}" for name, count in offer.accelerators.items()]
+        has = ", ".join([*gpus, f"{offer.vcpus:g} vCPUs", f"{offer.memory_gib:g} GiB"])
+        nodes = f"{plan.machines.num_nodes} × " if plan.machines.num_nodes > 1 else ""
+        hourly = f"{offer.hourly_usd * plan.machines.num_nodes:.3f}"
+        place = f"{offer.cloud}/{offer.region}"
+        rows.append((hourly, nodes + offer.instance_type, place, "spot" if offer.spot else "on-demand", has))
+    widths = [max(len(row[at]) for row in rows) for at in range(4)]
+    lines = [
+        "  ".join([f"  {row[0]:>{widths[0]}}", *(f"{row[at]:<{widths[at]}}" for at in (1, 2, 3)), row[4]]).rstrip()
+        for row in rows
+    ]
+    hidden_count = len(offers) - SHOWN_OFFERS
+    return "\n".join([*lines, *([f"  and {hidden_count} more"] if hidden_count > 0 else [])])
+
+
+def _cost(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
+    """Return the three figures by their names, and the source of the prices."""
+    if quoted.first_usd is None or quoted.dearest_usd is None:
+        return ""
+    first, dearest = quoted.offers[0], bounds.dearest(plan, quoted.offers)
+    billed = "" if first.cloud != SANDBOX else " if it were AWS; the sandbox bills nothing"
+    after = "after the job" if plan.limits.keeps_after_success else "when the job fails"
+    keep_text = f", and kept {after}" if plan.limits.keep_minutes else ""
+    time = duration((plan.limits.longest_minutes + plan.limits.keep_minutes) * 60)
+    first_text = _figure(plan, first, hourly=bounds.hourly_usd(plan, first), usd=quoted.first_usd)
+    dearest_text = _figure(plan, dearest, hourly=bounds.most_hourly_usd(plan, dearest), usd=quoted.dearest_usd)
+    lines = [
+        f"  First offer: {first_text}{billed}.",
+        f"  Dearest that it may reach: {dearest_text}{billed}.",
+        *([f"  max_cost: {_capped(plan, quoted)}."] if plan.limits.max_cost_usd is not None else []),
+        f"  In {time} with boot and release, disk and address{keep_text}.",
+        *_other_price(plan, quoted, prices),
+        f"  Prices: {quoted.catalogue_date}.",
+    ]
+    return "\n".join(lines)
+
+
+def _figure(plan: RunPlan, offer: Offer, *, hourly: float, usd: float) -> str:
+    spot = " spot" if offer.spot else ""
+    place = f"{machines(plan, offer)}{spot}, {offer.cloud}/{offer.region}"
+    return f"{dollars(hourly)} an hour ({place}), at most {dollars(usd)}"
+
+
+def _capped(plan: RunPlan, quoted: Quote) -> str:
+    limit = plan.limits.max_cost_usd or 0.0
+    if quoted.dearest_usd is not None and quoted.dearest_usd <= limit:
+        return f"{dollars(limit)}, which no offer reaches"
+    if quoted.first_usd is not None and quoted.first_usd <= limit:
+        return f"{dollars(limit)}, which ends it sooner on a dearer offer"
+    return f"{dollars(limit)}, which ends it sooner"
+
+
+def _other_price(plan: RunPlan, quoted: Quote, prices: Prices) -> list[str]:
+    """Return what spot would save, or what a fallback from spot would cost."""
+    if plan.machines.needs.alternatives:
+        # Each of them has its own use of spot.
+        return []
+    first = quoted.offers[0]
+    other = Spot.NEVER if first.spot else Spot.ALWAYS
+    offers = offers_of(plan, prices, spot=other)
+    if not offers or quoted.hourly_usd is None:
+        return []
+    hourly = offers[0].hourly_usd * plan.machines.num_nodes
+    kind = "On-demand" if first.spot else "On spot"
+    return [
+        f"  {kind} from {dollars(hourly)} an hour ({offers[0].instance_type}, {offers[0].cloud}/{offers[0].region})."
+    ]
