@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from cvl_ci.model.plan import Location, Offer, ResourceRequest, Spot
+from cvl_ci.model.offer import Offer
+from cvl_ci.model.plan import Location, ResourceRequest, Spot
 
 
 class Prices(Protocol):

@@ -9,7 +9,8 @@ import pytest
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.plan.estimate import Estimate
-from cvl_ci.model.plan import Limits, Location, MachinePlan, Offer, Quote, ResourceRequest, RunPlan, Spot
+from cvl_ci.model.offer import Offer, Quote
+from cvl_ci.model.plan import Limits, Location, MachinePlan, ResourceRequest, RunPlan, Spot
 
 OFFER = Offer(cloud="aws", region="us-east-1", instance_type="p", accelerators={}, spot=True, hourly_usd=2.5)
 QUOTE = Quote(offers=(OFFER,), hourly_usd=2.5, max_usd=3.33, deadline_minutes=80, catalogue_date="")

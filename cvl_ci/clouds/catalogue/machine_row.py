@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cvl_ci.clouds.catalogue import names
-from cvl_ci.model.plan import Offer
+from cvl_ci.model.offer import Offer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ import calendar
 from collections.abc import Sequence
 
 from cvl_ci.model.budget import Fleet
-from cvl_ci.model.plan import Offer, RunPlan
+from cvl_ci.model.offer import Offer
+from cvl_ci.model.plan import RunPlan
 
 _IN_THE_SHORTEST_MONTH = float(calendar.timegm((2026, 2, 1, 0, 0, 0)))
 """A disk's price is for a month, so its hour costs most in February."""

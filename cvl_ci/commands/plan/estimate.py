@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cvl_ci.model.plan import RELEASE_MINUTES, SANDBOX, Offer, Quote, RunPlan
+from cvl_ci.model.offer import Offer, Quote
+from cvl_ci.model.plan import RELEASE_MINUTES, SANDBOX, RunPlan
 from cvl_ci.result.units import dollars, duration
 
 _CLOUDS = {

@@ -8,13 +8,12 @@ from dataclasses import replace
 from cvl_ci.commands.plan import bounds
 from cvl_ci.commands.prices import doubts
 from cvl_ci.errors import BudgetError, InputProblem, RequestError
+from cvl_ci.model.offer import Offer, Quote
 from cvl_ci.model.plan import (
     RELEASE_MINUTES,
     SANDBOX,
     Alternative,
     Location,
-    Offer,
-    Quote,
     ResourceRequest,
     RunPlan,
     Spot,
