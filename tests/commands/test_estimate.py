@@ -13,7 +13,15 @@ from cvl_ci.model.offer import Offer, Quote
 from cvl_ci.model.plan import Limits, Location, MachinePlan, ResourceRequest, RunPlan, Spot
 
 OFFER = Offer(cloud="aws", region="us-east-1", instance_type="p", accelerators={}, spot=True, hourly_usd=2.5)
-QUOTE = Quote(offers=(OFFER,), hourly_usd=2.5, max_usd=3.33, deadline_minutes=80, catalogue_date="")
+QUOTE = Quote(
+    offers=(OFFER,),
+    hourly_usd=2.5,
+    first_usd=3.33,
+    dearest_usd=3.33,
+    max_usd=3.33,
+    deadline_minutes=80,
+    catalogue_date="",
+)
 PLAN = RunPlan(title="train", limits=Limits(max_runtime_minutes=60))
 
 
@@ -50,7 +58,9 @@ def test_a_dearer_place_is_told() -> None:
 
 
 def test_without_a_price_the_time_is_still_bounded() -> None:
-    unknown = Quote(offers=(), hourly_usd=None, max_usd=None, deadline_minutes=80, catalogue_date="", warnings=("why",))
+    unknown = replace(
+        QUOTE, offers=(), hourly_usd=None, first_usd=None, dearest_usd=None, max_usd=None, warnings=("why",)
+    )
     assert lines(unknown) == [
         "Estimated cost: unknown (no price in the catalogue)",
         "The run ends within 1 h 20 min (15 min to get machines, 60 min for the job, 5 min to release).",

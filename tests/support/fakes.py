@@ -10,11 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cvl_ci.errors import CvlError, EngineError
-<<<<<<< HEAD
 from cvl_ci.model.loss import Lost
-=======
 from cvl_ci.model.offer import Offer
->>>>>>> d649d26 (Give offers and quotes a module of their own)
 from cvl_ci.model.outcome import Attempt, FetchedFile, Launch, NodeEnd, Outcome, Phase, ProviderCheck
 from cvl_ci.model.plan import CommitCopy, Location, ResourceRequest, RunPlan, Spot, StagedFile
 from cvl_ci.ports import (

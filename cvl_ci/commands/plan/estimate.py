@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cvl_ci.commands.plan import bounds
 from cvl_ci.model.offer import Offer, Quote
 from cvl_ci.model.plan import RELEASE_MINUTES, SANDBOX, RunPlan
 from cvl_ci.result.units import dollars, duration
@@ -55,8 +56,8 @@ class Estimate:
     def _dearest(self) -> list[str]:
         if not self.quote.offers or self.quote.hourly_usd is None:
             return []
-        dearest = max(self.quote.offers, key=lambda offer: offer.hourly_usd)
-        hourly = dearest.hourly_usd * self.plan.machines.num_nodes
+        dearest = bounds.dearest(self.plan, self.quote.offers)
+        hourly = max(dearest.hourly_usd, dearest.most_usd) * self.plan.machines.num_nodes
         if hourly <= self.quote.hourly_usd:
             return []
         place = _place(dearest, self.plan.machines.num_nodes)
