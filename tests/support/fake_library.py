@@ -56,7 +56,7 @@ class FakeOpenClouds:
     def open(self, places: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
         cloud = self._seen.clouds[0]
         engine = Recording(cloud, at=self._at, seen=self._seen, end=self._end)
-        yield Cloud(engine=engine, inventory=cloud)
+        yield Cloud(machines=engine, jobs=engine, inventory=cloud)
 
 
 def on_fakes(
