@@ -13,11 +13,11 @@ import pytest
 
 from cvl_ci import wiring
 from cvl_ci.action.publication import StepPublication
-from cvl_ci.action.state import StepState, outcome_from, take_over
+from cvl_ci.action.state import SavedEnding, StepState, outcome_from, take_over
 from cvl_ci.action.step import Step
 from cvl_ci.errors import CredentialsError, RequestError
 from cvl_ci.github.pr import step_comment, sticky_comment
-from cvl_ci.model.outcome import Outcome, Phase
+from cvl_ci.model.outcome import Outcome, Phase, WorkIdentity
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.result.benchmark.leg_file import read
 from tests.github.api import URL, Api
@@ -320,7 +320,9 @@ def test_post_leaves_what_main_said_of_the_end_and_replaces_what_it_did_not(
     main.live.queue(PLAN)
     StepPublication(main).flush()
     outcome = replace(SUCCEEDED, machines=replace(SUCCEEDED.machines, cluster=main.owner.name))
-    left = StepState(lease=main.owner.name, leg="", title="digits train", ending="succeeded")
+    left = StepState(
+        lease=main.owner.name, work=WorkIdentity(title="digits train"), end=SavedEnding(ending="succeeded")
+    )
     said_by_main = ""
     for told in (False, True):
         if told:
@@ -346,7 +348,7 @@ def test_a_main_that_lives_on_beside_post_has_no_more_say(
     StepPublication(main).flush()
     main.workflow.began(Phase.PROVISIONING)  # a word that waits: the last was a moment ago
     take_over(wiring.handover_path(environment))
-    left = StepState(lease=main.owner.name, leg="", title="digits train")
+    left = StepState(lease=main.owner.name, work=WorkIdentity(title="digits train"))
     as_post = outcome_from(left, GONE, name=main.owner.name, folder=tmp_path / "none")
     StepPublication(Step(environment, is_post=True)).publish(as_post, saved=left)
     main.workflow.began(Phase.RUNNING)
@@ -365,7 +367,9 @@ def test_post_corrects_what_main_could_not_prove(
     name = main.owner.name
     say(main, replace(NOT_PROVED_GONE, machines=replace(NOT_PROVED_GONE.machines, cluster=name)))
     assert "[!CAUTION]" in api.bodies()[0]
-    left = StepState(lease=name, leg="", title="digits train", ending="timed_out", exit_code=79)
+    left = StepState(
+        lease=name, work=WorkIdentity(title="digits train"), end=SavedEnding(ending="timed_out", exit_code=79)
+    )
     StepPublication(Step(environment)).publish(
         outcome_from(left, GONE, name=name, folder=tmp_path / "none"), saved=left
     )

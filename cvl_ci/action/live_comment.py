@@ -21,8 +21,7 @@ class LiveComment:
 
     def queue(self, plan: RunPlan) -> None:
         """Save the plan's title for post and write that the run waits."""
-        names = {"example": plan.work.example or "", "preset": plan.work.preset or "", "image": plan.work.image or ""}
-        self._state.update(title=plan.title, **names)
+        self._state.update(work=plan.identity)
         self._write("queued")
 
     def enter(self, phase: Phase) -> None:
@@ -34,7 +33,7 @@ class LiveComment:
         if self._launch is None or phase not in {Phase.SETUP, Phase.RUNNING}:
             self._write(TITLES[phase].lower())
         else:
-            free = "" if self._state.now.billed else " · nothing is billed"
+            free = "" if self._state.now.spending.billed else " · nothing is billed"
             self._write(f"running on {machine_line(self._launch)}{free}")
 
     def launch(self, launch: Launch) -> None:
@@ -46,4 +45,4 @@ class LiveComment:
 
     def _write(self, doing: str) -> None:
         if self._comment is not None:
-            self._comment.under_way(title=self._state.now.title, doing=doing)
+            self._comment.under_way(title=self._state.now.work.title, doing=doing)

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
+from cvl_ci.action.state import SavedEnding
 from cvl_ci.errors import CvlError, NotProvedGone, RequestError, explain_while_running
 
 if TYPE_CHECKING:
@@ -222,7 +223,11 @@ def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mappi
         clock=SystemClock(),
     )
     outcome = running.run(plan, owner=step.owner, outputs=step.outputs, tools=tools)
-    step.state.update(ending=outcome.ending.value, reason=step.masks.hide(outcome.reason), exit_code=outcome.exit_code)
+    step.state.update(
+        end=SavedEnding(
+            ending=outcome.ending.value, reason=step.masks.hide(outcome.reason), exit_code=outcome.exit_code
+        )
+    )
     machines = kept_machines(outcome)
     publication.publish(outcome)
     # Without a proof, post asks again.
@@ -253,7 +258,7 @@ def _undo(saved: StepState | None, publication: StepPublication, step: Step, env
     from cvl_ci.action.state import outcome_from
 
     release = _release(saved, step, environ)
-    if release is None and (saved is None or not saved.title):
+    if release is None and (saved is None or not saved.work.title):
         return 0
     release = release or _none_needed()
     name = saved.lease if saved else step.owner.name
@@ -303,7 +308,7 @@ def _places(saved: StepState | None, environ: Mapping[str, str]) -> tuple[Locati
     """
     from cvl_ci.model.plan import SANDBOX, Location
 
-    if saved is not None and not saved.since:  # main wrote its state before it asked a provider
+    if saved is not None and not saved.spending.since:  # main wrote its state before it asked a provider
         return (Location(cloud=SANDBOX),) if wiring.sandbox_was_left(environ) else ()
     chosen = _inputs(environ).location.cloud or ()
     if any(place.cloud == SANDBOX for place in chosen):

@@ -301,7 +301,7 @@ def _repository(request: MatrixRequest) -> Repository:
             "GitHub cannot be asked what the legs left: there is no token, or this is no run of a workflow.",
             next_step="Leave the input github_token as it is, or name folders.",
         )
-    return Repository(api=context.api, token=token, name=context.repository)
+    return Repository(api=context.server.api, token=token, name=context.repository)
 
 
 @contextmanager
@@ -309,7 +309,7 @@ def _open_gathering(request: MatrixRequest) -> Iterator[Gathering]:
     """Raise CvlError without a token, and outside a workflow run."""
     with closing(Http(environ=request.environ, connections=AT_ONCE)) as http:
         token = action_variables.value(request.environ, "github_token")
-        yield Gathering(_repository(request), http=http, api=request.step.context.api, token=token)
+        yield Gathering(_repository(request), http=http, api=request.step.context.server.api, token=token)
 
 
 def _result_or_warning(request: MatrixRequest, what: str, do: Callable[[], T]) -> T | None:

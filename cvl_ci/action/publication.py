@@ -88,9 +88,7 @@ class StepPublication:
             step.state.now, artifacts={kind: (link.words, link.url) for kind, link in links.items()}
         )
         self._is_final = saved is not None and saved.is_final
-        publish(
-            step.masks.cleaned(outcome), files=self._files(saved or step.state.now, uploaded=links), tools=self._tools()
-        )
+        publish(step.masks.cleaned(outcome), files=self._files(uploaded=links), tools=self._tools())
         self.flush()
 
     # ---- a step that ran nothing ------------------------------------------------------------------------------------
@@ -104,7 +102,9 @@ class StepPublication:
         self._summarize(lambda room: plan_page(planned, reason=reason, room=room))
         self._step.workflow.notice(f"{reason} Nothing was started and nothing is billed: this is only the plan.")
         self.set_outputs(skipped(reason))
-        self._upload_cost(self._never_started(reason, exit_code=UntrustedCode.exit_code, title=title))
+        self._upload_cost(
+            self._never_started(reason, exit_code=UntrustedCode.exit_code, work=WorkIdentity(title=title))
+        )
 
     def refuse(self, error: CvlError) -> None:
         """Publish an error that stopped the step before it asked any cloud. It also ends a comment of a queued run."""
@@ -117,7 +117,7 @@ class StepPublication:
         step.workflow.refused(explain(error, verb=step.inputs.verb))
         step.state.update(done=True)
         outcome = self._never_started(
-            error.what, exit_code=error.exit_code, title=step.state.now.title, advice=error.next_step
+            error.what, exit_code=error.exit_code, work=step.state.now.work, advice=error.next_step
         )
         self.set_outputs(outputs(outcome))
         if step.comment is not None and step.comment.begun:
@@ -154,7 +154,7 @@ class StepPublication:
         with suppress(OSError):
             self._step.workflow.commands.summary(lambda room: self._step.masks.hide(page(room)))
 
-    def _never_started(self, reason: str, *, exit_code: int, title: str, advice: str = "") -> Outcome:
+    def _never_started(self, reason: str, *, exit_code: int, work: WorkIdentity, advice: str = "") -> Outcome:
         from cvl_ci.model.outcome import Ending, Outcome
 
         name = self._step.owner.name
@@ -162,7 +162,7 @@ class StepPublication:
             ending=Ending.NEVER_STARTED,
             reason=reason,
             exit_code=exit_code,
-            work=WorkIdentity(title=title or name),
+            work=replace(work, title=work.title or name),
             machines=MachineResult(cluster=name),
             advice=advice,
         )
@@ -173,7 +173,7 @@ class StepPublication:
 
         step = self._step
         if step.context.leg and step.inputs.verb == "run":
-            keep_cost(step.masks.cleaned(outcome), files=self._files(step.state.now), tools=self._tools())
+            keep_cost(step.masks.cleaned(outcome), files=self._files(), tools=self._tools())
             give_to_owner(step.outputs.parent)
 
     def _tools(self) -> PublishPorts:
@@ -187,18 +187,15 @@ class StepPublication:
             uploaded=lambda kind, link: step.state.add_artifact(kind, name=link.words, url=link.url),
         )
 
-    def _files(self, state: StepState, *, uploaded: Mapping[str, Link] | None = None) -> Files:
-        from cvl_ci.commands.publish import Files, Subject
+    def _files(self, *, uploaded: Mapping[str, Link] | None = None) -> Files:
+        from cvl_ci.commands.publish import Files, WorkflowFacts
         from cvl_ci.result.benchmark.leg_file import LAST_LINES
 
         step, context = self._step, self._step.context
         return Files(
             folder=step.outputs,
             name=step.artifact_stem(""),
-            subject=Subject(
-                example=state.example,
-                preset=state.preset,
-                image=state.image,
+            facts=WorkflowFacts(
                 commit=context.event.head_sha or context.event.sha or context.sha,
                 leg=context.leg_in_words,
                 run_url=context.run_url,

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from cvl_ci.errors import NotProvedGone
 from cvl_ci.model.outcome import (
@@ -23,31 +24,43 @@ from cvl_ci.model.outcome import (
 )
 from cvl_ci.result.no_follow import LinkInTheWay, refuse_links, write_text
 
+_ENDINGS = {ending.value for ending in Ending}
+
 CUT_SHORT = "The step was ended before the run was over: cancelled, out of its own time, or killed."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spending:
+    """The price of the machines, and when spending began, in seconds of the epoch; 0: not yet."""
+
+    since: float = 0.0
+    hourly_usd: float = 0.0
+    billed: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedEnding:
+    """The end of a main that proved or reported nothing after it. `ending`: empty without an end."""
+
+    ending: str = ""
+    reason: str = ""
+    exit_code: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepState:
     """The facts of one step that post needs.
 
-    `done`: main reported the end itself, with its proof. `since`: when spending began, in seconds of the epoch.
-    `kept_until`: the end of a machine that outlives a failed job, in words; post does not end its lease.
-    `ending`, `reason`, `exit_code`: the end of a main that proved or reported nothing after it.
+    `done`: main reported the end itself, with its proof. `kept_until`: the end of a machine that outlives a failed job,
+    in words; post does not end its lease. `leg`: as main read it from its input.
     """
 
     lease: str
-    leg: str
-    title: str = ""
-    example: str = ""
-    preset: str = ""
-    image: str = ""
+    leg: str = ""
+    work: WorkIdentity = field(default_factory=WorkIdentity)
+    spending: Spending = field(default_factory=Spending)
+    end: SavedEnding = field(default_factory=SavedEnding)
     done: bool = False
-    since: float = 0.0
-    hourly_usd: float = 0.0
-    billed: bool = True
-    ending: str = ""
-    reason: str = ""
-    exit_code: int = 0
     kept_until: str = ""
     artifacts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """The artifacts that main uploaded: kind → name and address."""
@@ -55,7 +68,7 @@ class StepState:
     @property
     def is_final(self) -> bool:
         """True where main reached its end with a proof: its report stands."""
-        return bool(self.ending) and self.exit_code != NotProvedGone.exit_code
+        return bool(self.end.ending) and self.end.exit_code != NotProvedGone.exit_code
 
 
 class SavedState:
@@ -67,13 +80,15 @@ class SavedState:
         self.now = first
 
     def update(self, **changes: object) -> None:
-        """Save the changed state. Spending began at the first price: a later `since` changes nothing."""
-        if self.now.since:
-            changes.pop("since", None)
+        """Save the changed state."""
         self.now = replace(self.now, **changes)  # type: ignore[arg-type]
         save(self._path, self.now)
         with contextlib.suppress(OSError):  # the file holds the same, and a full disk must not end a run
             self._tell_runner(as_text(self.now))
+
+    def spend(self, *, since: float, hourly_usd: float, billed: bool) -> None:
+        """Save the price. Spending began at the first price: a later `since` changes nothing."""
+        self.update(spending=Spending(since=self.now.spending.since or since, hourly_usd=hourly_usd, billed=billed))
 
     def add_artifact(self, kind: str, *, name: str, url: str) -> None:
         """Save that the workflow holds an artifact of this kind."""
@@ -113,9 +128,51 @@ def load(path: Path, *, else_from: str = "") -> StepState | None:
     except (OSError, ValueError):
         text = else_from
     try:
-        return StepState(**json.loads(text))
-    except (ValueError, TypeError):
+        document = json.loads(text)
+    except (ValueError, RecursionError):
         return None
+    return _read(document) if isinstance(document, dict) and document.get("lease") else None
+
+
+Group = TypeVar("Group", WorkIdentity, Spending, SavedEnding)
+
+
+def _read(document: Mapping[str, object]) -> StepState:
+    """Read a state. One that an earlier version wrote has the keys of all groups next to each other."""
+    artifacts = document.get("artifacts")
+    links = artifacts.items() if isinstance(artifacts, dict) else ()
+    end = _group(SavedEnding, "end", document)
+    return StepState(
+        lease=str(document["lease"]),
+        leg=str(document.get("leg") or ""),
+        work=_group(WorkIdentity, "work", document),
+        spending=_group(Spending, "spending", document),
+        end=end if end.ending in _ENDINGS else SavedEnding(),
+        done=document.get("done") is True,
+        kept_until=str(document.get("kept_until") or ""),
+        artifacts={str(kind): (str(link[0]), str(link[1])) for kind, link in links if _is_link(link)},
+    )
+
+
+def _group(of: type[Group], name: str, document: Mapping[str, object]) -> Group:
+    """Read one group: each saved value that has the type of its default."""
+    saved = document.get(name, document)
+    values: Mapping[str, Any] = saved if isinstance(saved, dict) else {}
+    defaults = vars(of())
+    return of(
+        **{key: values[key] for key, default in defaults.items() if key in values and _fits(values[key], default)}
+    )
+
+
+def _fits(value: object, default: object) -> bool:
+    """Return whether a value of JSON has the type of the default. JSON writes 3.0 as 3 at times."""
+    if isinstance(default, float):
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is type(default)
+
+
+def _is_link(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2
 
 
 def as_text(state: StepState) -> str:
@@ -129,17 +186,18 @@ def outcome_from(state: StepState | None, release: Release, *, name: str, folder
     A main that saved no ending was cut short.
     """
     ending, reason, code = Ending.CANCELLED, CUT_SHORT, EXIT_CODES[Ending.CANCELLED]
-    if state is not None and state.ending:
-        ending, reason, code = Ending(state.ending), state.reason, state.exit_code
+    if state is not None and state.end.ending:
+        ending, reason, code = Ending(state.end.ending), state.end.reason, state.end.exit_code
         if code == NotProvedGone.exit_code:
             code = EXIT_CODES.get(ending, code)
-    cost = _cost(state, release) if state is not None and state.hourly_usd else None
+    cost = _cost(state, release) if state is not None and state.spending.hourly_usd else None
     files = _files(folder)
+    work = state.work if state else WorkIdentity()
     return Outcome(
         ending=ending,
         reason=reason,
         exit_code=code if release.gone else NotProvedGone.exit_code,
-        work=WorkIdentity(title=(state.title if state else "") or name),
+        work=replace(work, title=work.title or name),
         machines=MachineResult(cluster=name),
         cost=cost,
         timing=Timing(duration_seconds=cost.seconds if cost else 0.0),
@@ -150,9 +208,11 @@ def outcome_from(state: StepState | None, release: Release, *, name: str, folder
 
 
 def _cost(state: StepState, release: Release) -> Cost:
-    seconds = max(0.0, release.at - state.since)
-    usd = state.hourly_usd * seconds / 3600
-    return Cost(hourly_usd=state.hourly_usd, seconds=seconds, usd=usd, estimated_usd=None, billed=state.billed)
+    seconds = max(0.0, release.at - state.spending.since)
+    usd = state.spending.hourly_usd * seconds / 3600
+    return Cost(
+        hourly_usd=state.spending.hourly_usd, seconds=seconds, usd=usd, estimated_usd=None, billed=state.spending.billed
+    )
 
 
 def _files(folder: Path) -> tuple[FetchedFile, ...]:

@@ -55,12 +55,9 @@ LARGEST_LOG_FIRST = 16 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
-    """Identity of the run in a report; the cost stores it where post's outcome lacks it."""
+class WorkflowFacts:
+    """The workflow's facts about the run that a report needs. The summary stores them next to the outcome."""
 
-    example: str = ""
-    preset: str = ""
-    image: str = ""
     commit: str = ""
     leg: str = ""
     run_url: str = ""
@@ -80,7 +77,7 @@ class Files:
 
     folder: Path
     name: str
-    subject: Subject = field(default_factory=Subject)
+    facts: WorkflowFacts = field(default_factory=WorkflowFacts)
     publication: PublicationInputs = field(default_factory=PublicationInputs)
     uploaded: Mapping[str, Link] = field(default_factory=dict)
 
@@ -241,10 +238,10 @@ def _small_files(outcome: Outcome, files: Files) -> Sequence[tuple[str, Path]]:
 
 
 def _write_cost(outcome: Outcome, files: Files, *, artifact_url: str = "") -> None:
-    summary = to_json(outcome, commit=files.subject.commit)
+    summary = to_json(outcome, commit=files.facts.commit)
     document = {
         **summary,
-        **{name: summary.get(name) or value for name, value in vars(files.subject).items()},
+        **{name: summary.get(name) or value for name, value in vars(files.facts).items()},
         **({"first_error": "", "last_lines": []} if outcome.ending is Ending.SUCCEEDED else {}),
         "artifact_url": "" if outcome.ending is Ending.SUCCEEDED else artifact_url,
         "warnings": list(outcome.warnings),

@@ -13,6 +13,14 @@ from cvl_ci.github.event import Event
 
 
 @dataclass(frozen=True, kw_only=True)
+class GitHubServer:
+    """The addresses of GitHub, or of an enterprise's own server: of its pages and of its API."""
+
+    web: str
+    api: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class GitHubContext:
     """`leg`: of the matrix, as typed in the input; empty without one. `branch`: that this runs on, or its tag.
 
@@ -25,8 +33,7 @@ class GitHubContext:
     job: str
     step: str
     workflow: str
-    api: str
-    server: str
+    server: GitHubServer
     sha: str
     event: Event
     leg: str = ""
@@ -44,7 +51,7 @@ class GitHubContext:
 
     @property
     def run_url(self) -> str:
-        return f"{self.server}/{self.repository}/actions/runs/{self.run}/attempts/{self.attempt}"
+        return f"{self.server.web}/{self.repository}/actions/runs/{self.run}/attempts/{self.attempt}"
 
     @property
     def step_key(self) -> str:
@@ -93,8 +100,10 @@ def read(environ: Mapping[str, str], *, leg: str, check_run: str = "") -> GitHub
         job=environ.get("GITHUB_JOB", ""),
         step=environ.get("GITHUB_ACTION", ""),
         workflow=environ.get("GITHUB_WORKFLOW", ""),
-        api=environ.get("GITHUB_API_URL", "") or "https://api.github.com",
-        server=environ.get("GITHUB_SERVER_URL", "") or "https://github.com",
+        server=GitHubServer(
+            web=environ.get("GITHUB_SERVER_URL", "") or "https://github.com",
+            api=environ.get("GITHUB_API_URL", "") or "https://api.github.com",
+        ),
         sha=environ.get("GITHUB_SHA", ""),
         event=Event(
             name=environ.get("GITHUB_EVENT_NAME", ""),

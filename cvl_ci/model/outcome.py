@@ -250,7 +250,7 @@ class WorkIdentity:
     `example`, `preset`: empty for a command and a task. `image`: empty without one.
     """
 
-    title: str
+    title: str = ""
     example: str = ""
     preset: str = ""
     image: str = ""

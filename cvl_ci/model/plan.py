@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cvl_ci.model.outcome import WorkIdentity
+
 SANDBOX = "sandbox"
 """The cloud that bills nothing: an emulated AWS on the local Docker Engine."""
 
@@ -315,3 +317,13 @@ class RunPlan:
     limits: Limits = field(default_factory=Limits)
     trials: TrialPlan = field(default_factory=TrialPlan)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> WorkIdentity:
+        """Return the names by which another run is compared with this one."""
+        return WorkIdentity(
+            title=self.title,
+            example=self.work.example or "",
+            preset=self.work.preset or "",
+            image=self.work.image or "",
+        )

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.commands.publish import LARGEST_LOG_FIRST, Files, PublishPorts, Subject, publish
+from cvl_ci.commands.publish import LARGEST_LOG_FIRST, Files, PublishPorts, WorkflowFacts, publish
 from cvl_ci.errors import ArtifactError
 from cvl_ci.inputs.step_inputs import PublicationInputs
 from cvl_ci.model.outcome import Ending, FetchedFile, Outcome
@@ -140,22 +140,17 @@ def test_where_there_are_only_checkpoints_they_are_the_files(house: House) -> No
 
 @pytest.mark.parametrize("outcome", EVERY.values(), ids=EVERY)
 def test_the_cost_is_what_a_report_over_many_runs_needs_whatever_the_ending(house: House, outcome: Outcome) -> None:
-    subject = Subject(
-        example="digits-sgd",
-        preset="train",
-        image="python:3.12",
+    facts = WorkflowFacts(
         commit="a" * 40,
         leg="gpu: L4",
         run_url="https://github.com/cvl/ci/actions/runs/7/attempts/1",
         first_error="ValueError: x",
         last_lines=("a", "b"),
     )
-    house.publish(outcome, subject=subject)
+    house.publish(outcome, facts=facts)
     told = house.cost()
     known = to_json(outcome, commit="a" * 40)
-    assert {name: told[name] for name in known} == known | {
-        name: known[name] or getattr(subject, name) for name in ("example", "preset", "image")
-    }
+    assert {name: told[name] for name in known} == known
     assert set(told) - set(to_json(outcome)) == {
         "leg", "run_url", "job", "check_run", "first_error", "last_lines", "artifact_url", "warnings"
     }  # fmt: skip
@@ -172,7 +167,7 @@ def test_a_report_reads_the_cost_that_a_run_writes(house: House, outcome: Outcom
         work=replace(outcome.work, example="digits", preset="train", image="torch"),
         measurements=replace(outcome.measurements, samples={"loss": (1.0, 2.0)}),
     )
-    house.publish(told, subject=Subject(leg="gpu: L4", commit="c" * 40))
+    house.publish(told, facts=WorkflowFacts(leg="gpu: L4", commit="c" * 40))
     leg = read(json.dumps(house.cost()).encode())
     assert (leg.ending, leg.exit_code, leg.machines.cluster) == (
         outcome.ending,

@@ -122,7 +122,12 @@ def test_what_never_raises_says_why_instead(hostile: str) -> None:
 
 def _put(say: Callable[[str], None]) -> str | None:
     event = Event(name="pull_request", payload={"pull_request": {"number": 5}})
-    here = replace(context.read({"GITHUB_REPOSITORY": "cvl/ci"}, leg=""), api=URL, sha="a" * 40, event=event)
+    here = replace(
+        context.read({"GITHUB_REPOSITORY": "cvl/ci"}, leg=""),
+        server=replace(context.read({"GITHUB_REPOSITORY": "cvl/ci"}, leg="").server, api=URL),
+        sha="a" * 40,
+        event=event,
+    )
     return StickyComment(context=here, token="t", marker="<!-- m -->", clock=FakeClock(), say=say).put(
         lambda before: "<!-- m -->\nx", last=True
     )

@@ -47,7 +47,12 @@ class Said(list[str]):
     def __init__(self, event: Event = PULL_REQUEST) -> None:
         super().__init__()
         self.clock = FakeClock()
-        here = replace(context.read({"GITHUB_REPOSITORY": "cvl/ci"}, leg=""), api=URL, sha=SHA, event=event)
+        here = replace(
+            context.read({"GITHUB_REPOSITORY": "cvl/ci"}, leg=""),
+            server=replace(context.read({"GITHUB_REPOSITORY": "cvl/ci"}, leg="").server, api=URL),
+            sha=SHA,
+            event=event,
+        )
         self.discussion = StickyComment(
             context=here, token="secret-token", marker=MARK, clock=self.clock, say=self.append
         )

@@ -18,7 +18,6 @@ from cvl_ci.model.outcome import (
     Outcome,
     Phase,
     Timing,
-    WorkIdentity,
 )
 from cvl_ci.model.plan import Location
 from cvl_ci.result import verdict
@@ -63,12 +62,7 @@ def outcome(state: RunState) -> Outcome:
         reason=judgement.reason,
         exit_code=judgement.exit_code,
         advice=judgement.advice,
-        work=WorkIdentity(
-            title=state.plan.title,
-            example=state.plan.work.example or "",
-            preset=state.plan.work.preset or "",
-            image=state.plan.work.image or "",
-        ),
+        work=state.plan.identity,
         machines=MachineResult(
             cluster=state.owner.name,
             launch=state.launch,

@@ -54,7 +54,7 @@ class StickyComment:
         self, *, context: GitHubContext, token: str, marker: str, clock: Clock, say: Callable[[str], None]
     ) -> None:
         self._context = context
-        self._client = Client(api=context.api, token=token, seconds=10.0, backoff=ONCE)
+        self._client = Client(api=context.server.api, token=token, seconds=10.0, backoff=ONCE)
         self._marker = marker
         self._clock = clock
         self._backoff = replace(BACKOFF, sleep=clock.sleep)
