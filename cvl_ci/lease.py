@@ -21,9 +21,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cvl_ci.errors import CvlError, EngineError, explain_while_running
+from cvl_ci.model.launch import Attempt
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, format_name
-from cvl_ci.model.outcome import Attempt, KeptMachines, Release
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
+from cvl_ci.model.release import KeptMachines, Release
 from cvl_ci.model.resource import in_removal_order
 from cvl_ci.ports import Clock, Inventory, InventoryResult, LeaseRecord, Machines, Records, Resource
 

@@ -28,9 +28,10 @@ from cvl_ci.lease import Owner
 from cvl_ci.local.console.callback_reporter import Listener
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.local.interruption import Interruption
+from cvl_ci.model.location import Location
 from cvl_ci.model.offer import Quote
-from cvl_ci.model.outcome import Release
-from cvl_ci.model.plan import Location, RunPlan
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.release import Release
 from cvl_ci.result.masked_errors import masked_errors
 from cvl_ci.result.masks import Masks
 from cvl_ci.result.run_result import RunResult

@@ -11,8 +11,8 @@ import pytest
 
 from cvl_ci.errors import EngineError
 from cvl_ci.lease import Lease, Owner, sweep
-from cvl_ci.model.outcome import Attempt
-from cvl_ci.model.plan import Location
+from cvl_ci.model.launch import Attempt
+from cvl_ci.model.location import Location
 from cvl_ci.ports import InventoryResult, LeaseRecord, Resource, ResourceKind
 from tests.support.fakes import FakeClock, FakeCloud, FakeEngine, FakeRecords
 

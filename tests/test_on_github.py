@@ -17,8 +17,9 @@ from cvl_ci.action.state import SavedEnding, StepState, outcome_from, take_over
 from cvl_ci.action.step import Step
 from cvl_ci.errors import CredentialsError, RequestError
 from cvl_ci.github.pr import step_comment, sticky_comment
-from cvl_ci.model.outcome import Outcome, Phase, WorkIdentity
+from cvl_ci.model.outcome import Outcome, Phase
 from cvl_ci.model.plan import RunPlan, WorkPlan
+from cvl_ci.model.work_identity import WorkIdentity
 from cvl_ci.result.benchmark.leg_file import read
 from tests.github.api import URL, Api
 from tests.github.runner import read_file

@@ -12,7 +12,8 @@ import pytest
 
 from cvl_ci.errors import NotProvedGone, RequestError
 from cvl_ci.model.outcome import Ending
-from cvl_ci.model.plan import RunPlan, Spot
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.resource_request import Spot
 from cvl_ci.result.run_result import RunResult
 from cvl_ci.runner import SkyPilotRunner
 from tests.support.fake_library import Seen, checkout, on_fakes

@@ -9,7 +9,8 @@ from cvl_ci.model.plan import RunPlan
 
 if TYPE_CHECKING:
     from cvl_ci.github.pr.step_comment import StepComment
-    from cvl_ci.model.outcome import Launch, Phase
+    from cvl_ci.model.launch import Launch
+    from cvl_ci.model.outcome import Phase
 
 
 class LiveComment:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from cvl_ci.action.state import StepState
     from cvl_ci.action.step import Step
     from cvl_ci.inputs.reader import Inputs
-    from cvl_ci.model.outcome import Release
-    from cvl_ci.model.plan import Location, RunPlan
+    from cvl_ci.model.location import Location
+    from cvl_ci.model.plan import RunPlan
+    from cvl_ci.model.release import Release
     from cvl_ci.ports import Checkout
 
 PHASES = {"entrypoint": "main", "post-entrypoint": "post"}
@@ -287,7 +288,7 @@ def _release(saved: StepState | None, step: Step, environ: Mapping[str, str]) ->
 
 def _none_needed() -> Release:
     from cvl_ci.local.clock import SystemClock
-    from cvl_ci.model.outcome import Release
+    from cvl_ci.model.release import Release
 
     return Release(gone=True, at=SystemClock().now(), needed=False)
 
@@ -306,7 +307,7 @@ def _places(saved: StepState | None, environ: Mapping[str, str]) -> tuple[Locati
 
     With all state lost, the inputs may differ from those of main: they add places, and take none away.
     """
-    from cvl_ci.model.plan import SANDBOX, Location
+    from cvl_ci.model.location import SANDBOX, Location
 
     if saved is not None and not saved.spending.since:  # main wrote its state before it asked a provider
         return (Location(cloud=SANDBOX),) if wiring.sandbox_was_left(environ) else ()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from cvl_ci.action.state import StepState
 from cvl_ci.action.step import Step
 from cvl_ci.action.workspace import give_to_owner
-from cvl_ci.model.outcome import MachineResult, WorkIdentity
+from cvl_ci.model.outcome import MachineResult
+from cvl_ci.model.work_identity import WorkIdentity
 
 if TYPE_CHECKING:
     from cvl_ci.commands.publish import Files, PublishPorts

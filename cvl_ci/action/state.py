@@ -10,18 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cvl_ci.errors import NotProvedGone
-from cvl_ci.model.outcome import (
-    EXIT_CODES,
-    Cost,
-    Ending,
-    FetchedFile,
-    FileResult,
-    MachineResult,
-    Outcome,
-    Release,
-    Timing,
-    WorkIdentity,
-)
+from cvl_ci.model.outcome import EXIT_CODES, Cost, Ending, FetchedFile, FileResult, MachineResult, Outcome, Timing
+from cvl_ci.model.release import Release
+from cvl_ci.model.work_identity import WorkIdentity
 from cvl_ci.result.no_follow import LinkInTheWay, refuse_links, write_text
 
 _ENDINGS = {ending.value for ending in Ending}
@@ -52,7 +43,7 @@ class StepState:
     """The facts of one step that post needs.
 
     `done`: main reported the end itself, with its proof. `kept_until`: the end of a machine that outlives a failed job,
-    in words; post does not end its lease. `leg`: as main read it from its input.
+    in words; post does not end its lease. `leg`: the text of the input, which post may lack.
     """
 
     lease: str
@@ -138,7 +129,7 @@ Group = TypeVar("Group", WorkIdentity, Spending, SavedEnding)
 
 
 def _read(document: Mapping[str, object]) -> StepState:
-    """Read a state. One that an earlier version wrote has the keys of all groups next to each other."""
+    """Read a state. An earlier version wrote the keys of all groups next to each other."""
     artifacts = document.get("artifacts")
     links = artifacts.items() if isinstance(artifacts, dict) else ()
     end = _group(SavedEnding, "end", document)

@@ -11,7 +11,7 @@ from cvl_ci import wiring
 from cvl_ci.action.live_comment import LiveComment
 from cvl_ci.action.state import SavedState, StepState
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.model.plan import SANDBOX, Location
+from cvl_ci.model.location import SANDBOX, Location
 
 if TYPE_CHECKING:
     from cvl_ci.github.log.reporter import GitHubWorkflow

@@ -194,7 +194,7 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     from cvl_ci.commands.reap import down_text
     from cvl_ci.errors import NotProvedGone
     from cvl_ci.local.clock import SystemClock
-    from cvl_ci.model.plan import Location
+    from cvl_ci.model.location import Location
 
     if not parsed.names and not parsed.all:
         raise RequestError([InputProblem(field="NAME", value="", problem="is missing: name a lease, or say --all")])

@@ -40,7 +40,7 @@ def prices(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
 def _request(words: Sequence[str], values: Mapping[str, Any], catalogue: CataloguePrices) -> PriceRequest:
     from cvl_ci.clouds.catalogue.names import MEMORY_GB
     from cvl_ci.commands.prices import PriceRequest
-    from cvl_ci.model.plan import Spot
+    from cvl_ci.model.resource_request import Spot
 
     if not words:
         raise RequestError(
@@ -60,7 +60,7 @@ def _no_offer(request: PriceRequest, catalogue: CataloguePrices) -> RequestError
     """Return the mistake, with the counts and clouds for which there is a price."""
     from cvl_ci.commands.plan.quote import machine
     from cvl_ci.commands.prices import counts_with_price
-    from cvl_ci.model.plan import ResourceRequest
+    from cvl_ci.model.resource_request import ResourceRequest
 
     places = ", ".join(map(str, request.places)) or "any cloud"
     named = ", ".join(f"{name}:{count:g}" for name, count in request.accelerators.items()) or machine(ResourceRequest())

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import CLUSTER_TAG, LABEL_LEASE, parse_name
-from cvl_ci.model.outcome import ProviderCheck
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
+from cvl_ci.model.release import ProviderCheck
 from cvl_ci.ports import InventoryResult, Resource
 
 AT_ONCE = 8

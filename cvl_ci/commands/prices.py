@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cvl_ci.model.location import Location
 from cvl_ci.model.offer import Offer
-from cvl_ci.model.plan import Location, ResourceRequest, Spot
+from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.ports import Prices
 from cvl_ci.result.units import dollars
 

@@ -13,8 +13,8 @@ from enum import Enum
 from cvl_ci.commands.reap.reap import cost_so_far
 from cvl_ci.errors import CvlError, NotProvedGone
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
-from cvl_ci.model.outcome import ProviderCheck
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
+from cvl_ci.model.release import ProviderCheck
 from cvl_ci.ports import Clock, Clouds, Event, LeaseRecord, Prices, Records, Resource
 from cvl_ci.result import text
 from cvl_ci.result.sanitize import plain

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from cvl_ci.model.budget import Budget, Fleet
-from cvl_ci.model.plan import SANDBOX
+from cvl_ci.model.location import SANDBOX
 
 LATE_SECONDS = 150.0
 """Without a timer armed at boot, a machine ends up to this much later: SkyPilot counts whole minutes."""

@@ -15,7 +15,7 @@ from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import Session, within
 from cvl_ci.errors import EngineError
 from cvl_ci.model.loss import LossKind, Lost
-from cvl_ci.model.outcome import NodeEnd
+from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.ports import JobEnd
 
 ANSWER_SECONDS = 60.0

@@ -14,7 +14,7 @@ from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import Session, within
 from cvl_ci.errors import EngineError
-from cvl_ci.model.plan import RELEASE_MINUTES
+from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.ports import Fetched, JobEnd, JobRequest, Watch
 
 OVERTIME_SECONDS = 90.0

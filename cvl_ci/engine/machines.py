@@ -14,8 +14,9 @@ from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import LaunchedMachines, Session, within
 from cvl_ci.errors import BudgetError, CvlError, EngineError
 from cvl_ci.model.budget import Budget
-from cvl_ci.model.outcome import Attempt, Launch
-from cvl_ci.model.plan import RELEASE_MINUTES, RunPlan
+from cvl_ci.model.launch import Attempt, Launch
+from cvl_ci.model.limits import RELEASE_MINUTES
+from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import AttemptFailed, Attempting, LaunchRequest, Progress, Watch
 
 DOWN_SECONDS = 120.0

@@ -7,8 +7,9 @@ from importlib import resources
 
 from cvl_ci.engine import trials
 from cvl_ci.inputs.patterns import patterns
-from cvl_ci.model.outcome import MOST_LEFT
-from cvl_ci.model.plan import RELEASE_MINUTES, RunPlan
+from cvl_ci.model.limits import RELEASE_MINUTES
+from cvl_ci.model.node_end import MOST_LEFT
+from cvl_ci.model.plan import RunPlan
 from cvl_ci.planning.trials import order
 
 FAIL_FAST = "set -eo pipefail\n"

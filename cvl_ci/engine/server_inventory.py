@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.errors import CredentialsError, CvlError, EngineError
 from cvl_ci.model.lease_name import LABEL_LEASE
-from cvl_ci.model.outcome import ProviderCheck
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
+from cvl_ci.model.release import ProviderCheck
 from cvl_ci.ports import InventoryResult, Resource, ResourceKind
 
 PROVIDER = "SkyPilot API server"

@@ -20,7 +20,8 @@ from cvl_ci.errors import (
     RequestRefused,
 )
 from cvl_ci.inputs.parsers import MOST_TURNS
-from cvl_ci.model.outcome import MOST_LEFT, GpuUse, NodeEnd, Phase
+from cvl_ci.model.node_end import MOST_LEFT, GpuUse, NodeEnd
+from cvl_ci.model.outcome import Phase
 from cvl_ci.planning.trials import NAME
 from cvl_ci.ports import Progress, Watch
 

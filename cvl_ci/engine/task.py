@@ -13,7 +13,9 @@ import yaml
 from cvl_ci.clouds.catalogue import names
 from cvl_ci.clouds.catalogue.prices import LEAST_CPUS, CataloguePrices
 from cvl_ci.engine import script
-from cvl_ci.model.plan import SANDBOX, Alternative, Location, ResourceRequest, RunPlan, Spot
+from cvl_ci.model.location import SANDBOX, Location
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
 
 _VALID_NAME = re.compile(r"[a-zA-Z](?:[-_.a-zA-Z0-9]*[a-zA-Z0-9])?")
 """sky/skylet/constants.py, CLUSTER_NAME_VALID_REGEX."""

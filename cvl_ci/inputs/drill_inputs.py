@@ -9,7 +9,7 @@ from cvl_ci.inputs import locations, parsers
 from cvl_ci.inputs.option import CLI, option
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.suggest import near
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 
 PHASES = ("provisioning", "setup", "running", "fetching", "releasing")
 """The phases of a run in which a machine exists, or may exist."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.suggest import near
-from cvl_ci.model.plan import SANDBOX, Location
+from cvl_ci.model.location import SANDBOX, Location
 
 # sky/skylet/constants.py ALL_CLOUDS of SkyPilot 0.14.1, and our own sandbox.
 CLOUDS = (

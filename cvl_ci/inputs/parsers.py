@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cvl_ci.inputs.patterns import MOST_PATTERNS, TooMany, patterns
 from cvl_ci.inputs.suggest import near
-from cvl_ci.model.plan import Secret, Spot
+from cvl_ci.model.resource_request import Spot
+from cvl_ci.model.secret import Secret
 
 SPOT_WORDS = ("true", "false", "fallback")
 _DURATION = re.compile(r"((?P<d>[\d.]+)d)?((?P<h>[\d.]+)h)?((?P<m>[\d.]+)m)?((?P<s>[\d.]+)s)?")

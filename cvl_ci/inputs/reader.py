@@ -27,7 +27,7 @@ from cvl_ci.inputs.run_inputs import (
 )
 from cvl_ci.inputs.suggest import near
 from cvl_ci.inputs.table import RUN_BY_NAME, RUN_OPTIONS, run_options
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 
 Group = TypeVar("Group")
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from cvl_ci.inputs import accelerators, file_mounts, locations, parsers
 from cvl_ci.inputs.keep_inputs import KeepInputs
 from cvl_ci.inputs.option import RUN_VERBS, option
-from cvl_ci.model.plan import Location, Secret, Spot
+from cvl_ci.model.location import Location
+from cvl_ci.model.resource_request import Spot
+from cvl_ci.model.secret import Secret
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cvl_ci.inputs import parsers
 from cvl_ci.inputs.option import ACTION, COMMANDS, option
-from cvl_ci.model.plan import Secret
+from cvl_ci.model.secret import Secret
 
 VERBS = ("run", "plan", "reap", "matrix", "report", "history", "models")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cvl_ci.errors import EngineError
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from cvl_ci.ports import LeaseRecord
 from cvl_ci.result.no_follow import LinkInTheWay, refuse_links
 

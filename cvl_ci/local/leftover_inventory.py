@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from cvl_ci.errors import CvlError, EngineError
-from cvl_ci.model.outcome import Launch, ProviderCheck
-from cvl_ci.model.plan import Location, RunPlan
+from cvl_ci.model.launch import Launch
+from cvl_ci.model.location import Location
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.release import ProviderCheck
 from cvl_ci.ports import Cloud, InventoryResult, JobEnd, JobRequest, LaunchRequest, Resource, ResourceKind, Watch
 
 KINDS = ("containers", "volumes", "networks")

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from cvl_ci.errors import CvlError
 from cvl_ci.local.git.commit_copy import IGNORE_NOTHING, write_commit
 from cvl_ci.local.git.git import Git
-from cvl_ci.model.plan import Blob, CommitCopy, StagedFile
+from cvl_ci.model.staged_files import Blob, CommitCopy, StagedFile
 
 _COMMENT = "# Written by cvl-ci: all files of this directory go to the machine, in spite of any .gitignore.\n"
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from cvl_ci.model.plan import SANDBOX
+from cvl_ci.model.location import SANDBOX
 
 READ_ON = "2026-11-29"
 """The day on which the sources below were read."""

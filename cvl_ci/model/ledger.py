@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from cvl_ci.model.billing import UnitPrice, month_hours, rules_of
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 
 
 class CostKind(enum.Enum):

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from cvl_ci.inputs import accelerators
 from cvl_ci.inputs.reader import Inputs
-from cvl_ci.model.plan import Alternative, Location, ResourceRequest, Spot
+from cvl_ci.model.location import Location
+from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
 
 _TRIES: Mapping[Spot | None, Sequence[bool | None]] = {
     None: [None],

@@ -10,18 +10,10 @@ from cvl_ci.inputs import accelerators
 from cvl_ci.inputs import locations as places
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs, Spelling
-from cvl_ci.model.plan import (
-    FEWEST_TURNS,
-    SANDBOX,
-    TURNS,
-    Limits,
-    Location,
-    MachinePlan,
-    ResourceRequest,
-    RunPlan,
-    TrialPlan,
-    VariablePlan,
-)
+from cvl_ci.model.limits import Limits
+from cvl_ci.model.location import SANDBOX, Location
+from cvl_ci.model.plan import FEWEST_TURNS, TURNS, MachinePlan, RunPlan, TrialPlan, VariablePlan
+from cvl_ci.model.resource_request import ResourceRequest
 from cvl_ci.planning import alternatives
 
 KINDS = ("example", "command", "task")

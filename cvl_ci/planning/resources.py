@@ -10,7 +10,7 @@ from typing import Any
 
 from cvl_ci.inputs import accelerators
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.model.plan import ResourceRequest
+from cvl_ci.model.resource_request import ResourceRequest
 from cvl_ci.planning.example_schema import NO_WORDS, NUMBER, RESOURCE_KEYS, TOP_KEYS, YES_WORDS
 
 LEAST_DISK_GB = 100

@@ -11,18 +11,10 @@ from cvl_ci.inputs import accelerators, parsers
 from cvl_ci.inputs import locations as places
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs
-from cvl_ci.model.plan import (
-    SANDBOX,
-    Alternative,
-    Location,
-    MachinePlan,
-    ResourceRequest,
-    RunPlan,
-    Secret,
-    Spot,
-    VariablePlan,
-    WorkPlan,
-)
+from cvl_ci.model.location import SANDBOX, Location
+from cvl_ci.model.plan import MachinePlan, RunPlan, VariablePlan, WorkPlan
+from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
+from cvl_ci.model.secret import Secret
 from cvl_ci.planning import alternatives, safe_yaml, task_grammar
 from cvl_ci.planning import task_keys as keys
 

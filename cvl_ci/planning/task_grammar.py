@@ -15,7 +15,7 @@ from itertools import chain, islice
 from typing import Any
 
 from cvl_ci.inputs.suggest import near
-from cvl_ci.model.plan import SANDBOX
+from cvl_ci.model.location import SANDBOX
 
 Schema = Mapping[str, Any]
 Problems = Iterator[tuple[str, str]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cvl_ci.model.plan import Blob, CommitCopy, StagedFile
+from cvl_ci.model.staged_files import Blob, CommitCopy, StagedFile
 from cvl_ci.planning.folder_files import FolderRule
 
 

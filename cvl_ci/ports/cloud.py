@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from cvl_ci.ports.events import Watch
 from cvl_ci.ports.inventory import Inventory
 from cvl_ci.ports.jobs import Jobs

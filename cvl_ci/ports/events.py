@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cvl_ci.model.outcome import Attempt, Phase
+from cvl_ci.model.launch import Attempt
+from cvl_ci.model.outcome import Phase
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from cvl_ci.model.loss import Lost
-from cvl_ci.model.outcome import FetchedFile, NodeEnd
+from cvl_ci.model.node_end import NodeEnd
+from cvl_ci.model.outcome import FetchedFile
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports.events import Watch
 

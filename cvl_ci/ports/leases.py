@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.offer import Offer
-from cvl_ci.model.outcome import Attempt, Launch
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports.events import Watch
 

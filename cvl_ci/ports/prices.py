@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from cvl_ci.model.location import Location
 from cvl_ci.model.offer import Offer
-from cvl_ci.model.plan import Location, ResourceRequest, Spot
+from cvl_ci.model.resource_request import ResourceRequest, Spot
 
 
 class Prices(Protocol):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from cvl_ci.model.outcome import Launch, Outcome, Phase
+from cvl_ci.model.launch import Launch
+from cvl_ci.model.outcome import Outcome, Phase
 from cvl_ci.model.plan import RunPlan
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cvl_ci.model.billing import BilledUntil, UnitPrice, rules_of
+from cvl_ci.model.launch import Attempt
 from cvl_ci.model.ledger import CostKind, Entry, Ledger, Life
-from cvl_ci.model.outcome import Attempt
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment, size
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cvl_ci.model.outcome import Phase, ProviderCheck
+from cvl_ci.model.outcome import Phase
+from cvl_ci.model.release import ProviderCheck
 from cvl_ci.result.units import duration, moment
 
 MAIN, AFTERWARDS, MACHINE, REAPER = 1, 2, 3, 4

@@ -11,7 +11,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cvl_ci.model.outcome import KeptMachines, Outcome, PairedComparison
+from cvl_ci.model.outcome import Outcome
+from cvl_ci.model.paired_comparison import PairedComparison
+from cvl_ci.model.release import KeptMachines
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.text import (
     accounted_for,

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from html import escape
 from typing import final
 
-from cvl_ci.model.outcome import Cost, Ending, FetchedFile, Launch, Outcome, Release
+from cvl_ci.model.launch import Launch
+from cvl_ci.model.outcome import Cost, Ending, FetchedFile, Outcome
+from cvl_ci.model.release import Release
 from cvl_ci.result.summary import sections
 from cvl_ci.result.text import headline, money, proved_gone
 

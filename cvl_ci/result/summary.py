@@ -7,7 +7,9 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cvl_ci.model.outcome import Attempt, Outcome, PairedComparison
+from cvl_ci.model.launch import Attempt
+from cvl_ci.model.outcome import Outcome
+from cvl_ci.model.paired_comparison import PairedComparison
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.text import (
     attempt,

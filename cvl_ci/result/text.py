@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from cvl_ci.model.outcome import (
-    EXIT_NOT_PROVED_GONE,
-    MOST_LEFT,
-    Attempt,
-    Change,
-    Cost,
-    Ending,
-    GpuUse,
-    KeptMachines,
-    Launch,
-    NodeEnd,
-    Outcome,
-    PairedComparison,
-    ProviderCheck,
-    Release,
-)
+from cvl_ci.model.launch import Attempt, Launch
+from cvl_ci.model.node_end import MOST_LEFT, GpuUse, NodeEnd
+from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Cost, Ending, Outcome
+from cvl_ci.model.paired_comparison import Change, PairedComparison
+from cvl_ci.model.release import KeptMachines, ProviderCheck, Release
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment, size
 

@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cvl_ci.errors import BudgetError, CapacityError, CvlError
+from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.loss import LossKind, Lost
-from cvl_ci.model.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Attempt, Ending, Launch, NodeEnd, Release
+from cvl_ci.model.node_end import NodeEnd
+from cvl_ci.model.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Ending
 from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.release import Release
 from cvl_ci.result.units import dollars
 
 ECHO_SECONDS = 3.0

@@ -11,7 +11,8 @@ from cvl_ci.wiring.directories import credentials_directory
 
 if TYPE_CHECKING:
     from cvl_ci.model.access import CloudAccess
-    from cvl_ci.model.plan import Location, RunPlan
+    from cvl_ci.model.location import Location
+    from cvl_ci.model.plan import RunPlan
     from cvl_ci.ports import Prices
 
 
@@ -21,7 +22,7 @@ def credentials(
     """Write the credentials of the action's inputs for the clouds in use, for this process and all its children."""
     from cvl_ci.clouds import credentials as access
     from cvl_ci.clouds import proved
-    from cvl_ci.model.plan import SANDBOX
+    from cvl_ci.model.location import SANDBOX
 
     if SANDBOX in clouds:
         return environ
@@ -33,7 +34,7 @@ def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> No
     """Report missing credentials in a terminal before a run spends anything. Writes no files."""
     from cvl_ci.clouds import credentials as access
     from cvl_ci.clouds import proved
-    from cvl_ci.model.plan import SANDBOX
+    from cvl_ci.model.location import SANDBOX
 
     if SANDBOX not in clouds:
         local = access.local_environment(environ, folder=credentials_directory(environ), writes=False)
@@ -67,7 +68,7 @@ def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Loca
     """Return the places where our machines may be, as far as this computer knows. `by_inputs`: as the inputs say."""
     from cvl_ci.clouds import credentials as access
     from cvl_ci.clouds import proved
-    from cvl_ci.model.plan import Location
+    from cvl_ci.model.location import Location
 
     local = access.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
     named = access.in_use(local, ()) if by_inputs else ()

@@ -23,7 +23,7 @@ from cvl_ci.errors import EngineError, InputProblem, RequestError
 from cvl_ci.inputs.action_variables import variable
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.lease_name import LABEL_KEPT
-from cvl_ci.model.plan import SANDBOX, Location
+from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.ports import Cloud, Progress, Watch
 from cvl_ci.sandbox import Access, MachineType, Sandbox, is_started_by_run
 from cvl_ci.wiring.access import set_up

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from cvl_ci.inputs.drill_inputs import NETWORK
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.model.plan import SANDBOX
+from cvl_ci.model.location import SANDBOX
 from cvl_ci.sandbox import Sandbox
 from cvl_ci.wiring.access import require_credentials
 from cvl_ci.wiring.clouds import OpenClouds, machine_types
@@ -30,6 +30,7 @@ def drill(environ: Mapping[str, str], values: Mapping[str, Any], *, say: Say, he
     `values`: inputs by inputs/drill_inputs.py. `say` receives the drill's lines; `hear` those of its runs.
     """
     from cvl_ci.commands.drill import drill as drilling
+    from cvl_ci.commands.drill.ground import DrillPorts
     from cvl_ci.engine import server_inventory as served
     from cvl_ci.lease import Owner
     from cvl_ci.local.process.launcher import LocalGround
@@ -50,7 +51,7 @@ def drill(environ: Mapping[str, str], values: Mapping[str, Any], *, say: Say, he
         ground = LocalGround(
             folder, environment=environ, hear=hear, outage=lambda kill: _sandbox_refuses(kill, environ)
         )
-        tools = drilling.DrillPorts(clouds=OpenClouds(environ), ground=ground, clock=SystemClock(), say=say)
+        tools = DrillPorts(clouds=OpenClouds(environ), ground=ground, clock=SystemClock(), say=say)
         user_id = Owner(repository=repository, run="drill").user_id
         return drilling.drill(request, place=values["cloud"], user_id=user_id, tools=tools)
 

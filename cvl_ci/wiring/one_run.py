@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from cvl_ci.commands.reap.down import Downed
     from cvl_ci.lease import Owner
     from cvl_ci.local.interruption import Interruption
+    from cvl_ci.model.location import Location
     from cvl_ci.model.outcome import Outcome
-    from cvl_ci.model.plan import Location, RunPlan
+    from cvl_ci.model.plan import RunPlan
     from cvl_ci.ports import RunReporter
 
 

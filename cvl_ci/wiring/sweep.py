@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cvl_ci.errors import CredentialsError
 from cvl_ci.inputs import action_variables
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from cvl_ci.ports import RunReporter
 from cvl_ci.wiring.access import set_up
 from cvl_ci.wiring.clouds import OpenClouds, prices

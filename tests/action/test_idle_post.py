@@ -12,7 +12,15 @@ import pytest
 
 LIGHT = {
     *("action", "action.main", "action.state", "clouds", "clouds.credential_files", "errors", "inputs", "model"),
-    *("github", "github.context", "github.event", "inputs.action_variables", "model.outcome"),
+    *("github", "github.context", "github.event", "inputs.action_variables"),
+    *(
+        "model.launch",
+        "model.node_end",
+        "model.outcome",
+        "model.paired_comparison",
+        "model.release",
+        "model.work_identity",
+    ),
     *("result", "result.no_follow", "wiring", "wiring.access", "wiring.directories"),
 }
 """All that it loads of cvl-ci. A new name belongs here only if it is small and loads small ones."""

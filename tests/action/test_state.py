@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.action.state import SavedEnding, SavedState, Spending, StepState, as_text, load
-from cvl_ci.model.outcome import WorkIdentity
+from cvl_ci.model.work_identity import WorkIdentity
 
 FULL = StepState(
     lease="cvl-1",

@@ -16,7 +16,7 @@ from cvl_ci.clouds import http, registry
 from cvl_ci.clouds.composite import Inventories
 from cvl_ci.clouds.registry import RegisteredCloud
 from cvl_ci.errors import EngineError
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from tests.clouds.acme.credentials import ACME
 from tests.clouds.acme.inventory import API, open_inventory
 from tests.clouds.credentials.machine import machine

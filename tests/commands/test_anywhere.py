@@ -9,7 +9,9 @@ from cvl_ci.commands.plan.anywhere import name_clouds
 from cvl_ci.commands.plan.quote import quote
 from cvl_ci.engine import task
 from cvl_ci.errors import RequestError
-from cvl_ci.model.plan import Alternative, Location, MachinePlan, ResourceRequest, RunPlan, Spot, WorkPlan
+from cvl_ci.model.location import Location
+from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
+from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
 
 PRICES = CataloguePrices()
 L4 = RunPlan(

@@ -12,8 +12,8 @@ import pytest
 from cvl_ci.commands.reap import down, down_text
 from cvl_ci.commands.reap.down import Downed, DownPorts
 from cvl_ci.errors import EngineError
-from cvl_ci.model.outcome import ProviderCheck
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
+from cvl_ci.model.release import ProviderCheck
 from cvl_ci.ports import InventoryResult, LeaseRecord, Resource, ResourceKind
 from tests.support.fakes import FakeClock
 

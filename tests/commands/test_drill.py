@@ -10,10 +10,11 @@ import pytest
 
 from cvl_ci.commands.drill import drill as drilling
 from cvl_ci.commands.drill import text as drill_words
+from cvl_ci.commands.drill.ground import DrillPorts
 from cvl_ci.errors import EngineError, NotProvedGone, RequestError
 from cvl_ci.inputs import drill_inputs as words
+from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.outcome import Phase
-from cvl_ci.model.plan import SANDBOX, Location
 from cvl_ci.ports import InventoryResult
 from cvl_ci.result.receipt import Receipt, table
 from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine
@@ -138,7 +139,7 @@ class Stage:
     said: list[str] = field(default_factory=list)
 
     def drill(self, kill: str, phase: Phase = Phase.RUNNING) -> Receipt:
-        tools = drilling.DrillPorts(
+        tools = DrillPorts(
             clouds=FakeClouds(FakeEngine(self.cloud)),
             ground=self.ground,
             clock=self.cloud.clock,

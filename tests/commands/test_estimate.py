@@ -9,8 +9,11 @@ import pytest
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.plan.estimate import Estimate
+from cvl_ci.model.limits import Limits
+from cvl_ci.model.location import Location
 from cvl_ci.model.offer import Offer, Quote
-from cvl_ci.model.plan import Limits, Location, MachinePlan, ResourceRequest, RunPlan, Spot
+from cvl_ci.model.plan import MachinePlan, RunPlan
+from cvl_ci.model.resource_request import ResourceRequest, Spot
 
 OFFER = Offer(cloud="aws", region="us-east-1", instance_type="p", accelerators={}, spot=True, hourly_usd=2.5)
 QUOTE = Quote(

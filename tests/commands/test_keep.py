@@ -11,9 +11,10 @@ from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.run import keep_alive as keeping
 from cvl_ci.errors import CapacityError, CvlError, EngineError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT
+from cvl_ci.model.limits import Limits
 from cvl_ci.model.loss import LossKind, Lost
-from cvl_ci.model.outcome import Ending, NodeEnd
-from cvl_ci.model.plan import Limits
+from cvl_ci.model.node_end import NodeEnd
+from cvl_ci.model.outcome import Ending
 from cvl_ci.result.text import money, released
 from tests.commands.test_run import PLAN, House
 from tests.support.fakes import FakePrices

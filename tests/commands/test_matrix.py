@@ -16,7 +16,7 @@ from cvl_ci.commands.matrix import Matrix, MatrixRequest, as_json, as_text, buil
 from cvl_ci.errors import RequestError
 from cvl_ci.local.git.changes import ancestors, changed_paths
 from cvl_ci.local.git.checkout import open_checkout
-from cvl_ci.model.plan import Spot
+from cvl_ci.model.resource_request import Spot
 from tests.support.field import plant
 
 PRICES = CataloguePrices()

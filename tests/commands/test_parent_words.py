@@ -13,7 +13,8 @@ from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.errors import RequestError
 from cvl_ci.inputs.reader import from_environment, from_keywords
 from cvl_ci.local.git.checkout import open_checkout
-from cvl_ci.model.plan import RunPlan, Spot
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.resource_request import Spot
 from tests.support.field import plant
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc anna@laptop"

@@ -19,7 +19,9 @@ from cvl_ci.commands.plan.quote_text import as_json, as_text
 from cvl_ci.errors import BudgetError
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.local.git.checkout import open_checkout
-from cvl_ci.model.plan import Location, ResourceRequest, RunPlan, Spot
+from cvl_ci.model.location import Location
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.resource_request import ResourceRequest, Spot
 from tests import golden
 from tests.support.field import plant
 from tests.support.processor import children_seconds, interpreter_seconds

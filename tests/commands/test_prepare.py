@@ -14,7 +14,10 @@ from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.errors import RequestError
 from cvl_ci.inputs.reader import from_environment, from_keywords
 from cvl_ci.local.git.checkout import open_checkout
-from cvl_ci.model.plan import Location, RunPlan, Secret, Spot
+from cvl_ci.model.location import Location
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.resource_request import Spot
+from cvl_ci.model.secret import Secret
 from cvl_ci.planning import presets
 from cvl_ci.planning.shell import without_an_end
 from tests.support.field import FIELD, plant, run_git

@@ -15,7 +15,7 @@ from cvl_ci.cli import main
 from cvl_ci.commands import status
 from cvl_ci.errors import CredentialsError, NotProvedGone, SandboxError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from cvl_ci.ports import Cloud, InventoryResult, LeaseRecord, Resource, Watch
 from cvl_ci.wiring import clouds
 from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine, FakePrices, FakeRecords

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from cvl_ci.lease import Lease, Owner
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.model.plan import Limits, Location, MachinePlan, RunPlan, WorkPlan
+from cvl_ci.model.limits import Limits
+from cvl_ci.model.location import Location
+from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
 from cvl_ci.ports import Began, Cloud, Event, JobRequest, LaunchRequest, LeaseRecord, Line
 from cvl_ci.wiring.clouds import OpenClouds
 from tests.e2e.conftest import Terminal

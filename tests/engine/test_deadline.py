@@ -21,7 +21,9 @@ from cvl_ci.engine.process import Expired
 from cvl_ci.engine.session import Session
 from cvl_ci.errors import BudgetError, EngineError
 from cvl_ci.model.budget import Budget
-from cvl_ci.model.plan import Limits, Location, MachinePlan, RunPlan, WorkPlan
+from cvl_ci.model.limits import Limits
+from cvl_ci.model.location import Location
+from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
 from cvl_ci.ports import AttemptFailed, LaunchRequest, Progress
 from tests.support.fakes import FakeClock
 

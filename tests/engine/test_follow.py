@@ -14,8 +14,9 @@ from cvl_ci.engine.jobs import OVERTIME_SECONDS, SkyPilotJobs
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.script import ANSWERED
 from cvl_ci.local.clock import SystemClock
+from cvl_ci.model.limits import Limits
 from cvl_ci.model.loss import LossKind
-from cvl_ci.model.plan import Limits, RunPlan, WorkPlan
+from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.ports import JobRequest
 from tests.support.fakes import FakeClock
 from tests.support.sessions import launched

@@ -11,7 +11,7 @@ import pytest
 
 from cvl_ci.engine import script
 from cvl_ci.engine.sky_errors import read_end
-from cvl_ci.model.outcome import GpuUse, NodeEnd
+from cvl_ci.model.node_end import GpuUse, NodeEnd
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from tests.engine.test_script import LEASE, Node
 

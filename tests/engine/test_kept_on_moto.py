@@ -14,7 +14,7 @@ from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.reap.reap import Reaped, ReapPorts, reap
 from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from cvl_ci.ports import Resource, ResourceKind
 from tests.engine.test_reap_on_moto import OURS, REGION, OnMoto, client, running, start
 from tests.support.fakes import FakeClock, FakeReporter

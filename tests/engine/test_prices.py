@@ -10,8 +10,9 @@ import pytest
 from cvl_ci.clouds.catalogue import names as catalogue
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.inputs.locations import CLOUDS
+from cvl_ci.model.location import Location
 from cvl_ci.model.offer import Offer
-from cvl_ci.model.plan import Location, ResourceRequest, Spot
+from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.ports import Prices
 
 PRICES = CataloguePrices()

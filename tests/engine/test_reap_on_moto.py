@@ -15,7 +15,7 @@ from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.reap.reap import Reaped, ReapPorts, reap
 from cvl_ci.commands.reap.text import lines
 from cvl_ci.lease import Owner
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from cvl_ci.ports import Cloud
 from tests.support.fakes import FakeClock, FakeCloud, FakeEngine, FakeReporter
 

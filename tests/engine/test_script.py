@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.engine import node_commands, script
-from cvl_ci.model.plan import Limits, RunPlan, WorkPlan
+from cvl_ci.model.limits import Limits
+from cvl_ci.model.plan import RunPlan, WorkPlan
 
 LEASE = "cvl-1-abc"
 

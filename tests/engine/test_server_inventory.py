@@ -10,7 +10,7 @@ import pytest
 from cvl_ci.engine import server_inventory as served
 from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.errors import CredentialsError, EngineError
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from cvl_ci.wiring import OpenClouds
 
 THERE = Location(cloud=served.CLOUD, region="us-east-1")

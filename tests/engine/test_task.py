@@ -15,20 +15,11 @@ import pytest
 import yaml
 
 from cvl_ci.engine import script, task
-from cvl_ci.model.plan import (
-    Alternative,
-    CommitCopy,
-    FilePlan,
-    Location,
-    MachinePlan,
-    ResourceRequest,
-    RunPlan,
-    Secret,
-    Spot,
-    StagedFile,
-    VariablePlan,
-    WorkPlan,
-)
+from cvl_ci.model.location import Location
+from cvl_ci.model.plan import FilePlan, MachinePlan, RunPlan, VariablePlan, WorkPlan
+from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
+from cvl_ci.model.secret import Secret
+from cvl_ci.model.staged_files import CommitCopy, StagedFile
 
 PLAN = RunPlan(
     title="digits-sgd train",

@@ -9,7 +9,7 @@ import pytest
 from cvl_ci.clouds.catalogue.names import REGIONS
 from cvl_ci.inputs import locations
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 
 
 def regions(cloud: str) -> Sequence[str]:

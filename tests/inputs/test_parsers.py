@@ -8,7 +8,8 @@ import pytest
 
 from cvl_ci.inputs import parsers
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.model.plan import Secret, Spot
+from cvl_ci.model.resource_request import Spot
+from cvl_ci.model.secret import Secret
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from cvl_ci.errors import RequestError
 from cvl_ci.inputs.arguments import AnyOrderParser, add_arguments, from_namespace
 from cvl_ci.inputs.reader import Inputs, from_environment, from_keywords
 from cvl_ci.inputs.table import RUN_OPTIONS
-from cvl_ci.model.plan import Location, Secret, Spot
+from cvl_ci.model.location import Location
+from cvl_ci.model.resource_request import Spot
+from cvl_ci.model.secret import Secret
 
 
 def typed(line: str, environment: Mapping[str, str] | None = None) -> Inputs:

@@ -9,7 +9,7 @@ import pytest
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.local.staging import LocalStaging
-from cvl_ci.model.plan import StagedFile
+from cvl_ci.model.staged_files import StagedFile
 from cvl_ci.ports import Checkout
 from tests.support.field import plant, run_git
 

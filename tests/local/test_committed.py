@@ -10,7 +10,8 @@ import pytest
 
 from cvl_ci.errors import CvlError
 from cvl_ci.local.git.committed import changed_files, sources_of, unknown_files
-from cvl_ci.model.plan import Blob, FilePlan, RunPlan, StagedFile, WorkPlan
+from cvl_ci.model.plan import FilePlan, RunPlan, WorkPlan
+from cvl_ci.model.staged_files import Blob, StagedFile
 from tests.support.git import git
 
 

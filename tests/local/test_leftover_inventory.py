@@ -10,8 +10,8 @@ import pytest
 from cvl_ci.errors import EngineError, SandboxError
 from cvl_ci.lease import Lease
 from cvl_ci.local.leftover_inventory import EndedMachines, LeftoverInventory, NoJobs
-from cvl_ci.model.outcome import ProviderCheck, Release
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
+from cvl_ci.model.release import ProviderCheck, Release
 from cvl_ci.ports import LeaseRecord
 from tests.support.fakes import FakeClock, FakeRecords
 

@@ -10,7 +10,7 @@ import pytest
 
 from cvl_ci.errors import EngineError
 from cvl_ci.local.lease_records import FileRecords
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from cvl_ci.ports import LeaseRecord, Records
 
 RECORD = LeaseRecord(

@@ -12,7 +12,7 @@ from cvl_ci.errors import CvlError
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.local.git.commit_copy import IGNORE_NOTHING
 from cvl_ci.local.staging import LocalStaging
-from cvl_ci.model.plan import CommitCopy, StagedFile
+from cvl_ci.model.staged_files import CommitCopy, StagedFile
 from cvl_ci.ports import Staging
 from tests.support.field import plant
 from tests.support.git import git

@@ -11,7 +11,9 @@ import pytest
 from cvl_ci.clouds.catalogue.names import ACCELERATORS
 from cvl_ci.inputs.reader import Inputs, from_keywords
 from cvl_ci.inputs.run_inputs import MachineInputs, VariableInputs
-from cvl_ci.model.plan import Alternative, Location, ResourceRequest, Secret, Spot
+from cvl_ci.model.location import Location
+from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
+from cvl_ci.model.secret import Secret
 from cvl_ci.planning import build_plan, task_file
 from cvl_ci.planning.safe_yaml import Unreadable
 from cvl_ci.planning.task_file import TaskFile

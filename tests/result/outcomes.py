@@ -4,23 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cvl_ci.model.outcome import (
-    Attempt,
-    Cost,
-    Ending,
-    FetchedFile,
-    FileResult,
-    KeptMachines,
-    Launch,
-    MachineResult,
-    Measurements,
-    NodeEnd,
-    Outcome,
-    ProviderCheck,
-    Release,
-    Timing,
-    WorkIdentity,
-)
+from cvl_ci.model.launch import Attempt, Launch
+from cvl_ci.model.node_end import NodeEnd
+from cvl_ci.model.outcome import Cost, Ending, FetchedFile, FileResult, MachineResult, Measurements, Outcome, Timing
+from cvl_ci.model.release import KeptMachines, ProviderCheck, Release
+from cvl_ci.model.work_identity import WorkIdentity
 
 GONE = Release(
     gone=True,

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from cvl_ci.model.billing import rules_of
+from cvl_ci.model.launch import Attempt
 from cvl_ci.model.ledger import CostKind, Entry, Ledger, Life
-from cvl_ci.model.outcome import Attempt
 from cvl_ci.result.ledger import Ends, build, lines, missing, parts, to_json
 
 START = 1_795_900_000.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cvl_ci.model.outcome import Phase, ProviderCheck
+from cvl_ci.model.outcome import Phase
+from cvl_ci.model.release import ProviderCheck
 from cvl_ci.result.receipt import AFTERWARDS, MACHINE, MAIN, Receipt, table
 
 CLEAN = ProviderCheck(provider="aws", region="us-east-1", kinds=("instances",))

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from cvl_ci.model.outcome import Ending, FetchedFile, GpuUse, NodeEnd, Outcome, ProviderCheck
+from cvl_ci.model.node_end import GpuUse, NodeEnd
+from cvl_ci.model.outcome import Ending, FetchedFile, Outcome
+from cvl_ci.model.release import ProviderCheck
 from cvl_ci.result.summary import lines, to_json
 from cvl_ci.result.text import ENDINGS, answer
 from tests import golden

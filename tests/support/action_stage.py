@@ -16,7 +16,7 @@ from cvl_ci.action import main as action
 from cvl_ci.action import step
 from cvl_ci.engine.unpack import unpack
 from cvl_ci.local import clock
-from cvl_ci.model.outcome import NodeEnd
+from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.ports import Fetched, Resource
 from cvl_ci.wiring import clouds, sweep
 from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine

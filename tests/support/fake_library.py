@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.model.outcome import Launch, NodeEnd
-from cvl_ci.model.plan import Location, RunPlan
+from cvl_ci.model.launch import Launch
+from cvl_ci.model.location import Location
+from cvl_ci.model.node_end import NodeEnd
+from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Cloud, LaunchRequest, Watch
 from tests.support.fakes import FakeClock, FakeCloud, FakeEngine
 

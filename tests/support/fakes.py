@@ -10,10 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cvl_ci.errors import CvlError, EngineError
+from cvl_ci.model.launch import Attempt, Launch
+from cvl_ci.model.location import Location
 from cvl_ci.model.loss import Lost
+from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.offer import Offer
-from cvl_ci.model.outcome import Attempt, FetchedFile, Launch, NodeEnd, Outcome, Phase, ProviderCheck
-from cvl_ci.model.plan import CommitCopy, Location, ResourceRequest, RunPlan, Spot, StagedFile
+from cvl_ci.model.outcome import FetchedFile, Outcome, Phase
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.release import ProviderCheck
+from cvl_ci.model.resource_request import ResourceRequest, Spot
+from cvl_ci.model.staged_files import CommitCopy, StagedFile
 from cvl_ci.ports import (
     Attempting,
     Began,

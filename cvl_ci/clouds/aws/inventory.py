@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from cvl_ci.clouds.aws import queries
 from cvl_ci.clouds.aws.clients import account_regions, ec2_clients
 from cvl_ci.errors import EngineError
-from cvl_ci.model.outcome import ProviderCheck
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
+from cvl_ci.model.release import ProviderCheck
 from cvl_ci.ports import Inventory, InventoryResult, Resource, ResourceKind
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cvl_ci.clouds import http
 from cvl_ci.clouds.programs import programs
 from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, moment, named, shared
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from cvl_ci.ports import Inventory, Resource, ResourceKind
 
 if TYPE_CHECKING:

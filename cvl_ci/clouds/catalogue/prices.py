@@ -18,8 +18,9 @@ from cvl_ci.clouds.catalogue import believed, names, selection, sky_files, sourc
 from cvl_ci.clouds.catalogue.machine_row import MachineRow, from_table
 from cvl_ci.clouds.catalogue.selection import LEAST_CPUS
 from cvl_ci.clouds.catalogue.sky_files import Query
+from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.offer import Offer
-from cvl_ci.model.plan import SANDBOX, Location, ResourceRequest, Spot
+from cvl_ci.model.resource_request import ResourceRequest, Spot
 
 __all__ = ["LEAST_CPUS", "CataloguePrices", "MachineRow"]
 

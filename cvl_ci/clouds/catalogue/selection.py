@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from cvl_ci.clouds.catalogue.machine_row import MachineRow
-from cvl_ci.model.plan import Location, ResourceRequest
+from cvl_ci.model.location import Location
+from cvl_ci.model.resource_request import ResourceRequest
 
 LEAST_CPUS = 2.0
 """The least CPUs of a machine without GPU, if the task names no number."""

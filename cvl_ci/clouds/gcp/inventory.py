@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cvl_ci.clouds import http
 from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, moment, named, shared
 from cvl_ci.model.lease_name import ANY_NAME_EXPRESSION, CLUSTER_TAG, LABEL_LEASE
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from cvl_ci.ports import Inventory, Resource, ResourceKind
 
 if TYPE_CHECKING:

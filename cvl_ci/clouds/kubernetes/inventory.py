@@ -16,7 +16,7 @@ from cvl_ci.clouds import http
 from cvl_ci.clouds.programs import programs
 from cvl_ci.clouds.provider import Look, ProviderInventory, is_ours, moment, named, shared
 from cvl_ci.model.lease_name import CLUSTER_TAG
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from cvl_ci.ports import Inventory, Resource, ResourceKind
 
 SECONDS = "--request-timeout=20s"

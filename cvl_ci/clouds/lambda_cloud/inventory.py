@@ -16,7 +16,7 @@ from typing import Any
 from cvl_ci.clouds import http
 from cvl_ci.clouds.key_session import KeySession
 from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, named
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from cvl_ci.ports import Inventory, Resource, ResourceKind
 
 API = "https://cloud.lambda.ai/api/v1"

@@ -7,16 +7,16 @@ before it; nothing runs `down` or `reap`. When a line fails, the drill calls the
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
+from cvl_ci.commands.drill.ground import DrillPorts, Run
 from cvl_ci.errors import NOTHING_STARTED, CvlError, InputProblem, NotProvedGone, RequestError
 from cvl_ci.inputs import drill_inputs as words
+from cvl_ci.model.limits import RELEASE_MINUTES
+from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.outcome import Phase
-from cvl_ci.model.plan import RELEASE_MINUTES, SANDBOX, Location
-from cvl_ci.ports import Clock, Cloud, Clouds, Event, InventoryResult
+from cvl_ci.ports import Cloud, Event, InventoryResult
 from cvl_ci.result.receipt import AFTERWARDS, MACHINE, MAIN, REAPER, Receipt
 
 SETTLE_SECONDS = 10.0
@@ -39,52 +39,6 @@ _FIRST = {
     words.RUNNER_LOST: MACHINE,
 }
 _SIGNALS = {words.SIGINT: signal.SIGINT, words.SIGTERM: signal.SIGTERM}
-
-
-class Run(Protocol):
-    """A started `cvl-ci run`, whose output the drill reads."""
-
-    lease: str
-    has_requested: bool
-    phase: Phase | None
-    lines: list[str]
-
-    def reaches(self, phase: Phase, *, within: float) -> bool: ...
-
-    def comes_to(self, condition: Callable[[], bool], within: float) -> bool: ...
-
-    def send(self, number: int) -> None: ...
-
-    def kill(self) -> None: ...
-
-    def lose(self) -> None: ...
-
-    def wait(self, *, within: float) -> int | None: ...
-
-    def close(self) -> None: ...
-
-
-class Ground(Protocol):
-    """Place in which drills run."""
-
-    def start(self, options: Sequence[str], *, task: str) -> Run:
-        """Start `cvl-ci run` with the text of a SkyPilot task."""
-
-    def type(self, words: Sequence[str]) -> Run:
-        """Run `cvl-ci …` as a person would, from the folder of the run."""
-
-    def outage(self, kill: str) -> AbstractContextManager[None]:
-        """Cut the cloud's API off (`network`) or refuse its keys (`credentials-expired`), until the context ends."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DrillPorts:
-    """Ports that drills need. `say`: writes one line of progress."""
-
-    clouds: Clouds
-    ground: Ground
-    clock: Clock
-    say: Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

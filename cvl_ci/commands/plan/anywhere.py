@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cvl_ci.errors import InputProblem, RequestError
-from cvl_ci.model.plan import Location, RunPlan
+from cvl_ci.model.location import Location
+from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Prices
 
 

@@ -22,18 +22,10 @@ from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.locations import CLOUDS
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs
-from cvl_ci.model.plan import (
-    SANDBOX,
-    FilePlan,
-    Location,
-    MachinePlan,
-    ResourceRequest,
-    RunPlan,
-    Spot,
-    StagedFile,
-    VariablePlan,
-    WorkPlan,
-)
+from cvl_ci.model.location import SANDBOX, Location
+from cvl_ci.model.plan import FilePlan, MachinePlan, RunPlan, VariablePlan, WorkPlan
+from cvl_ci.model.resource_request import ResourceRequest, Spot
+from cvl_ci.model.staged_files import StagedFile
 from cvl_ci.planning import build_plan, example, lookup, presets, resources, safe_yaml, shell, task_file, task_paths
 from cvl_ci.planning.example import Example
 from cvl_ci.ports import Checkout, Entry, Prices

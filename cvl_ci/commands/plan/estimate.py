@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cvl_ci.commands.plan import bounds
+from cvl_ci.model.limits import RELEASE_MINUTES
+from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.offer import Offer, Quote
-from cvl_ci.model.plan import RELEASE_MINUTES, SANDBOX, RunPlan
+from cvl_ci.model.plan import RunPlan
 from cvl_ci.result.units import dollars, duration
 
 _CLOUDS = {

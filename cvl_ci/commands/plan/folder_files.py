@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.patterns import TooMany
 from cvl_ci.inputs.reader import Inputs
-from cvl_ci.model.plan import CommitCopy, FilePlan, StagedFile
+from cvl_ci.model.plan import FilePlan
+from cvl_ci.model.staged_files import CommitCopy, StagedFile
 from cvl_ci.planning.credential_files import holds_credentials
 from cvl_ci.planning.folder_files import EXPECTED_REASONS, FolderRule
 from cvl_ci.ports import Checkout, Entry

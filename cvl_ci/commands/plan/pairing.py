@@ -9,7 +9,8 @@ from cvl_ci.errors import RequestError
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs
 from cvl_ci.inputs.run_inputs import TrialInputs
-from cvl_ci.model.plan import BASE_FOLDER, PairedBase, RunPlan, StagedFile
+from cvl_ci.model.plan import BASE_FOLDER, PairedBase, RunPlan
+from cvl_ci.model.staged_files import StagedFile
 from cvl_ci.planning import safe_yaml
 from cvl_ci.ports import Checkout
 from cvl_ci.result.benchmark import rules

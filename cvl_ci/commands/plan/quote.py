@@ -8,16 +8,11 @@ from dataclasses import replace
 from cvl_ci.commands.plan import bounds
 from cvl_ci.commands.prices import doubts
 from cvl_ci.errors import BudgetError, InputProblem, RequestError
+from cvl_ci.model.limits import RELEASE_MINUTES
+from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.offer import Offer, Quote
-from cvl_ci.model.plan import (
-    RELEASE_MINUTES,
-    SANDBOX,
-    Alternative,
-    Location,
-    ResourceRequest,
-    RunPlan,
-    Spot,
-)
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
 from cvl_ci.ports import Prices
 from cvl_ci.result.units import dollars, duration
 

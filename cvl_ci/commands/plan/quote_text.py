@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from cvl_ci.commands.plan import bounds
 from cvl_ci.commands.plan.quote import machine, machines, offers_of
+from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.offer import Offer, Quote
-from cvl_ci.model.plan import SANDBOX, RunPlan, Spot
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.resource_request import Spot
 from cvl_ci.ports import Prices
 from cvl_ci.result.units import dollars, duration, size
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from cvl_ci.errors import CvlError, InputProblem, RequestError
 from cvl_ci.lease import Lease
 from cvl_ci.model.lease_name import LABEL_LEASE
-from cvl_ci.model.outcome import Release
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
+from cvl_ci.model.release import Release
 from cvl_ci.ports import Clock, Cloud, Clouds, Event, LeaseRecord, Records, Resource, RunReporter
 
 

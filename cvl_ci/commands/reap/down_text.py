@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cvl_ci.commands.reap.down import Downed
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from cvl_ci.result import text
 from cvl_ci.result.sanitize import plain
 

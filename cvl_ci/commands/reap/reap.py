@@ -16,8 +16,9 @@ from cvl_ci.inputs import locations, parsers
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.lease import owner_label, sweep
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
-from cvl_ci.model.outcome import ProviderCheck
-from cvl_ci.model.plan import Location, ResourceRequest, Spot
+from cvl_ci.model.location import Location
+from cvl_ci.model.release import ProviderCheck
+from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, RunReporter
 
 

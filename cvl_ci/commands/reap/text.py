@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cvl_ci.commands.reap.reap import Reaped, Suspect
 from cvl_ci.errors import CvlError, LeakFound, NotProvedGone
-from cvl_ci.model.outcome import Release
+from cvl_ci.model.release import Release
 from cvl_ci.ports import Resource
 from cvl_ci.result import text
 from cvl_ci.result.sanitize import plain

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from cvl_ci.errors import explain_while_running
 from cvl_ci.lease import Lease
-from cvl_ci.model.outcome import Launch, Release
+from cvl_ci.model.launch import Launch
 from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.release import Release
 from cvl_ci.ports import Clock
 from cvl_ci.result.units import duration
 

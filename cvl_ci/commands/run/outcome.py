@@ -9,17 +9,9 @@ from pathlib import Path
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.run import trials
 from cvl_ci.commands.run.state import RunState
-from cvl_ci.model.outcome import (
-    Attempt,
-    Cost,
-    FileResult,
-    MachineResult,
-    Measurements,
-    Outcome,
-    Phase,
-    Timing,
-)
-from cvl_ci.model.plan import Location
+from cvl_ci.model.launch import Attempt
+from cvl_ci.model.location import Location
+from cvl_ci.model.outcome import Cost, FileResult, MachineResult, Measurements, Outcome, Phase, Timing
 from cvl_ci.result import verdict
 from cvl_ci.result.benchmark import files as metric_files
 from cvl_ci.result.benchmark.readings import Readings

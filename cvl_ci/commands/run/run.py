@@ -14,8 +14,12 @@ from cvl_ci.commands.run.outcome import judge_so_far, outcome
 from cvl_ci.commands.run.state import RunPorts, RunState
 from cvl_ci.errors import CvlError, InputProblem, RequestError, RequestRefused, explain_while_running
 from cvl_ci.lease import Lease, Owner
-from cvl_ci.model.outcome import Ending, Launch, Outcome, Phase, Release
-from cvl_ci.model.plan import RELEASE_MINUTES, Location, RunPlan
+from cvl_ci.model.launch import Launch
+from cvl_ci.model.limits import RELEASE_MINUTES
+from cvl_ci.model.location import Location
+from cvl_ci.model.outcome import Ending, Outcome, Phase
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.release import Release
 from cvl_ci.ports import Cloud, LaunchRequest, LeaseRecord, UnpackStopped
 from cvl_ci.result.no_follow import refuse_links
 from cvl_ci.result.units import size

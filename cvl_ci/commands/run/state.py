@@ -9,9 +9,12 @@ from pathlib import Path
 
 from cvl_ci.errors import CvlError
 from cvl_ci.lease import Lease, Owner
+from cvl_ci.model.launch import Attempt, Launch
+from cvl_ci.model.location import Location
 from cvl_ci.model.offer import Quote
-from cvl_ci.model.outcome import Attempt, Launch, Phase, Release
-from cvl_ci.model.plan import Location, RunPlan
+from cvl_ci.model.outcome import Phase
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.release import Release
 from cvl_ci.ports import (
     AttemptFailed,
     Attempting,

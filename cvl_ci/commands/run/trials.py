@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from cvl_ci.commands.run.state import RunState
-from cvl_ci.model.outcome import Ending, PairedComparison
+from cvl_ci.model.outcome import Ending
+from cvl_ci.model.paired_comparison import PairedComparison
 from cvl_ci.planning.trials import ALONE, BASE, HEAD, NAME
 from cvl_ci.result.benchmark import comparison, rules
 from cvl_ci.result.benchmark.readings import Readings

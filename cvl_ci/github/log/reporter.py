@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from cvl_ci.github.log.workflow_commands import Commands
-from cvl_ci.model.outcome import Ending, Launch, Outcome, Phase
+from cvl_ci.model.launch import Launch
+from cvl_ci.model.outcome import Ending, Outcome, Phase
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Clock
 from cvl_ci.result.command_shield import Shield, log_line, unfolded

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cvl_ci.model.outcome import Launch, Outcome, Phase
+from cvl_ci.model.launch import Launch
+from cvl_ci.model.outcome import Outcome, Phase
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.result.masked_lines import MaskedLines
 from cvl_ci.result.masks import Masks

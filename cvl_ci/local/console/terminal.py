@@ -17,7 +17,8 @@ from cvl_ci.local.console.cost_meter import Meter
 from cvl_ci.local.console.line_stream import Stream
 from cvl_ci.local.console.log_file import KeptLog
 from cvl_ci.local.console.status_line import StatusLine
-from cvl_ci.model.outcome import Ending, Launch, Outcome, Phase
+from cvl_ci.model.launch import Launch
+from cvl_ci.model.outcome import Ending, Outcome, Phase
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Clock
 from cvl_ci.result.command_shield import defused

@@ -15,7 +15,7 @@ from pathlib import Path
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.local.folder_walk import below
 from cvl_ci.local.git.git import Git
-from cvl_ci.model.plan import Blob
+from cvl_ci.model.staged_files import Blob
 from cvl_ci.planning.example import FILE_NAME
 from cvl_ci.planning.folder_files import FolderRule
 from cvl_ci.ports import Checkout, Entry, FolderFiles, Paths

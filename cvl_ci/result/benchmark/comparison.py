@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cvl_ci.model.outcome import Change, Ending, Measurements, PairedComparison
+from cvl_ci.model.outcome import Ending, Measurements
+from cvl_ci.model.paired_comparison import Change, PairedComparison
 from cvl_ci.result.benchmark import noise
 from cvl_ci.result.benchmark.baseline import Baseline
 from cvl_ci.result.benchmark.direction import Direction

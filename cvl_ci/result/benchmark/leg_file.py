@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from cvl_ci.model.outcome import Change, Ending, Measurements, PairedComparison
+from cvl_ci.model.outcome import Ending, Measurements
+from cvl_ci.model.paired_comparison import Change, PairedComparison
 from cvl_ci.result.benchmark.leg import Evidence, Key, Leg, LegCost, LegMachines, LegSource
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.readings import LONGEST, MOST, Collector, Unreadable, finite, short

@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cvl_ci.model.outcome import Ending, PairedComparison
+from cvl_ci.model.outcome import Ending
+from cvl_ci.model.paired_comparison import PairedComparison
 from cvl_ci.result.benchmark.baseline import Baseline, alike, choose
 from cvl_ci.result.benchmark.comparison import ORDER, Comparison, compare, in_order, paired_comparisons, worse
 from cvl_ci.result.benchmark.leg import Key, Leg

@@ -12,7 +12,8 @@ from cvl_ci.clouds.catalogue import believed
 from cvl_ci.clouds.catalogue.machine_row import MachineRow
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.prices import doubts
-from cvl_ci.model.plan import Location, ResourceRequest, Spot
+from cvl_ci.model.location import Location
+from cvl_ci.model.resource_request import ResourceRequest, Spot
 from tests.clouds.catalogue import files
 
 

@@ -19,7 +19,7 @@ from cvl_ci.clouds.credentials import _log_in
 from cvl_ci.clouds.programs import programs, run_bounded
 from cvl_ci.clouds.provider import ProviderInventory
 from cvl_ci.errors import CredentialsError
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from tests.clouds.inventory.cases import error
 from tests.test_bounded import MIB, Answer, dripping_head, endless, of, only_the_promise_of_an_answer, serving
 

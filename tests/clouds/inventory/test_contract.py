@@ -30,7 +30,7 @@ from cvl_ci.clouds.provider import Provider, ProviderInventory
 from cvl_ci.clouds.runpod import inventory as runpod
 from cvl_ci.engine import server_inventory as served
 from cvl_ci.engine.machines import SkyPilotMachines
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from cvl_ci.ports import Inventory, InventoryResult
 
 LEASE = "cvl-12345678901-67187508"

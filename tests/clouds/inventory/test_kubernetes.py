@@ -89,7 +89,7 @@ def test_pods_and_services_of_the_lease_are_found_in_the_context_in_use(kubectl:
 
 
 def test_a_context_that_was_named_is_asked_whatever_slashes_it_has(kubectl: Kubectl) -> None:
-    from cvl_ci.model.plan import Location
+    from cvl_ci.model.location import Location
 
     context = "arn:aws:eks:us-east-1:123456789012:cluster/gpu"
     kubectl.shows()
@@ -155,7 +155,7 @@ def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_context_beside_a_place_without_one_is_asked_with_the_one_in_use(kubectl: Kubectl) -> None:
-    from cvl_ci.model.plan import Location
+    from cvl_ci.model.location import Location
 
     places: Sequence[Location] = [Location(cloud="kubernetes"), Location(cloud="kubernetes", region="other")]
     assert kubectl.kubernetes().scopes(places) == ["other", "gke_p_z_c"]

@@ -12,7 +12,7 @@ import pytest
 from cvl_ci.clouds import Inventories, all_inventories, proved
 from cvl_ci.clouds.provider import Look, ProviderInventory
 from cvl_ci.errors import EngineError
-from cvl_ci.model.plan import Location
+from cvl_ci.model.location import Location
 from cvl_ci.ports import Resource, ResourceKind
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from cvl_ci.commands import report as reporting
 from cvl_ci.local.run_files import assets
-from cvl_ci.model.outcome import Change, PairedComparison
+from cvl_ci.model.paired_comparison import Change, PairedComparison
 from cvl_ci.result import text
 from cvl_ci.result.benchmark.baseline import alike
 from cvl_ci.result.benchmark.leg import Leg

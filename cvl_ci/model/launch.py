@@ -1,0 +1,46 @@
+"""Hold the requests for machines, and the machines that exist. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One request for machines. `error` None: the run got its machines here.
+
+    `requested_at`, `ended_at`: epoch seconds of the request and of its failure; 0 and None where they are unknown.
+    `machines`: how many came up although the attempt failed, as far as the engine knows.
+    """
+
+    cloud: str
+    region: str
+    zone: str | None
+    instance_type: str
+    spot: bool
+    hourly_usd: float
+    error: str | None = None
+    requested_at: float = 0.0
+    ended_at: float | None = None
+    machines: int = 0
+
+    @property
+    def where(self) -> str:
+        return "/".join(part for part in (self.cloud, self.zone or self.region) if part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """Existing machines. `hourly_usd` is for one node; `created_at` is seconds since the epoch."""
+
+    cluster: str
+    cloud: str
+    region: str
+    zone: str | None
+    instance_type: str
+    accelerators: Mapping[str, int]
+    spot: bool
+    num_nodes: int
+    hourly_usd: float
+    created_at: float

@@ -1,0 +1,44 @@
+"""Hold the end of the job on each machine. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuUse:
+    """A job's use of the GPUs, sampled every few seconds.
+
+    The values are MiB and percent of the busiest GPU. `utilization`: the mean over all samples and GPUs. None: the
+    driver does not report it.
+    """
+
+    gpus: int
+    memory_mib: int
+    memory_total_mib: int
+    utilization: float | None = None
+    utilization_peak: int | None = None
+    driver: str = ""
+
+
+MOST_LEFT = 20
+"""The largest number of process names from one node."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeEnd:
+    """End of the job on one node: its own exit code, or None if the node did not live to write it."""
+
+    rank: int
+    exit_code: int | None
+    timed_out: bool = False
+    phase: str = "running"
+    ended_at: float | None = None
+    """By the machine's own clock: it only decides which of two nodes failed first."""
+    gpu: GpuUse | None = None
+    turns: tuple[tuple[str, float], ...] = ()
+    """Turns of a job that ran several times: each turn's name and its seconds, in the order of the turns."""
+    base_exit_code: int | None = None
+    """The exit code of the other commit's work, if it failed next to this one."""
+    left_behind: tuple[str, ...] = ()
+    """Processes that outlived their command, by name. The machine ended them."""

@@ -1,0 +1,48 @@
+"""Hold the proof that no resource of a lease remains, or its absence. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderCheck:
+    """One question to a provider, and the resources of the lease that it still showed."""
+
+    provider: str
+    region: str
+    kinds: tuple[str, ...]
+    left: tuple[str, ...] = ()
+    error: str | None = None
+    skipped: tuple[str, ...] = ()
+    """Kinds that the inventory skipped, and why. A run creates none of them, so the proof is complete without them."""
+
+    @property
+    def clean(self) -> bool:
+        return not self.left and self.error is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptMachines:
+    """Machines that are kept for a person after their job. They end at `until` (epoch seconds).
+
+    `ways_in`: an ssh command for each node, head first.
+    """
+
+    until: float
+    ways_in: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """Proof, or its absence. `gone`: every provider shows no resource of this lease. `at`: epoch seconds."""
+
+    gone: bool
+    at: float
+    asked: tuple[ProviderCheck, ...] = ()
+    unproved: tuple[str, ...] = ()
+    """Clouds whose provider gives no answer here. They never count as clean."""
+    needed: bool = True
+    """False: no machine was ever requested."""
+    kept: KeptMachines | None = None
+    """The machines are not gone because the user asked to keep them."""
