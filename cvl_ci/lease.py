@@ -23,9 +23,10 @@ from dataclasses import dataclass, replace
 from cvl_ci.errors import CvlError, EngineError, explain_while_running
 from cvl_ci.model.launch import Attempt
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, format_name
+from cvl_ci.model.ledger import Life, Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.release import KeptMachines, Release
-from cvl_ci.model.resource import in_removal_order
+from cvl_ci.model.resource import ResourceKind, in_removal_order
 from cvl_ci.ports import Clock, Inventory, InventoryResult, LeaseRecord, Machines, Records, Resource
 
 PROOF_SECONDS = 180.0
@@ -124,13 +125,22 @@ class Lease:
         # A missing answer is requested again below, until the proof.
         resources, _ = self._inventory.find(lease=self.name, places=places).read()
         self._note_creators(resources)
-        self._remove(resources)
+        is_removed = self._remove(resources) and any(resource.is_leftover for resource in resources)
+        removed_at = self._clock.now()
         self._down()
+        removed_at = removed_at if is_removed else self._clock.now()
         result = self._until_gone(places, hurried=maybe_created)
         _, silent = result.read()
         is_gone = not silent and all(check.clean for check in result.asked)
         return self._released(
-            Release(gone=is_gone, at=self._clock.now(), asked=result.asked, unproved=result.unproved),
+            Release(
+                gone=is_gone,
+                at=self._clock.now(),
+                asked=result.asked,
+                unproved=result.unproved,
+                removed_at=removed_at,
+                memory=self._memory(places, resources),
+            ),
         )
 
     def keep(self, *, until: float, public_key: str | None) -> Release:
@@ -151,7 +161,14 @@ class Lease:
             raise EngineError(f"The provider shows no machine of this lease to keep.{why}")
         self._inventory.label(living, labels)
         machines = KeptMachines(until=until, ways_in=tuple(ways_in))
-        return Release(gone=False, at=self._clock.now(), asked=result.asked, unproved=result.unproved, kept=machines)
+        return Release(
+            gone=False,
+            at=self._clock.now(),
+            asked=result.asked,
+            unproved=result.unproved,
+            kept=machines,
+            memory=self._memory(self._places(), living),
+        )
 
     # ---- how ------------------------------------------------------------------------------------------------------
 
@@ -178,14 +195,41 @@ class Lease:
             self._remove(resources)
             self._clock.sleep(min(5.0, 0.5 + waited / 4))
 
+    def _memory(self, places: Sequence[Location], resources: Sequence[Resource]) -> Memory:
+        """Return the machines' dates for the ledger. A machine that only the first answer showed is in it too.
+
+        They are only a matter of money, so no fault here may change the proof.
+        """
+        first = {
+            resource.id: Life(
+                id=resource.id,
+                cloud=resource.provider,
+                region=resource.region,
+                instance_type=resource.instance_type,
+                start=resource.created_at,
+            )
+            for resource in resources
+            if resource.kind is ResourceKind.MACHINE and resource.created_at is not None
+        }
+        try:
+            memory = self._inventory.lives(lease=self.name, places=places)
+        except Exception as error:  # noqa: BLE001
+            self._say(f"The provider told no dates of the machines, so their cost is an estimate: {error}"[:300])
+            memory = Memory()
+        lives = first | {life.id: life for life in memory.lives}
+        return replace(memory, lives=tuple(lives.values()))
+
     def _note_creators(self, resources: Sequence[Resource]) -> None:
         """Wait again for late machines after the last moment at which one could still be requested."""
         if _has_creator(resources):
             self._requested_at = self._clock.monotonic()
 
-    def _remove(self, resources: Sequence[Resource]) -> None:
-        for text in _removal_refusals(self._inventory, resources):
+    def _remove(self, resources: Sequence[Resource]) -> bool:
+        """Remove resources, and return whether the provider accepted it for all of them."""
+        refusals = list(_removal_refusals(self._inventory, resources))
+        for text in refusals:
             self._say(text)
+        return not refusals
 
     def _down(self) -> None:
         try:

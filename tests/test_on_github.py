@@ -24,6 +24,7 @@ from cvl_ci.result.benchmark.leg_file import read
 from tests.github.api import URL, Api
 from tests.github.runner import read_file
 from tests.result.outcomes import FAILED, GONE, NOT_PROVED_GONE, ON_AWS, SUCCEEDED
+from tests.support.fakes import spending
 
 PLAN = RunPlan(title="digits train", work=WorkPlan(example="digits", preset="train"))
 REQUEST = {"number": 5, "head": {"repo": {"full_name": "cvl/ci"}}, "base": {"repo": {"full_name": "cvl/ci"}}}
@@ -64,7 +65,7 @@ def test_a_comment_follows_the_run_from_the_queue_to_its_outcome(api: Api, envir
     step.workflow.launched(ON_AWS)
     StepPublication(step).flush()
     assert "`running on aws/us-east-1a · m5.large · on-demand · $0.096 an hour`" in api.bodies()[0]
-    step.workflow.priced(hourly_usd=0.096, billed=False)
+    step.workflow.priced(spending(0.096, billed=False))
     step.workflow.began(Phase.RUNNING)
     StepPublication(step).flush()
     assert "$0.096 an hour · nothing is billed`" in api.bodies()[0]

@@ -309,7 +309,7 @@ def _places(saved: StepState | None, environ: Mapping[str, str]) -> tuple[Locati
     """
     from cvl_ci.model.location import SANDBOX, Location
 
-    if saved is not None and not saved.spending.since:  # main wrote its state before it asked a provider
+    if saved is not None and not saved.spending.attempts:  # main wrote its state before it asked a provider
         return (Location(cloud=SANDBOX),) if wiring.sandbox_was_left(environ) else ()
     chosen = _inputs(environ).location.cloud or ()
     if any(place.cloud == SANDBOX for place in chosen):

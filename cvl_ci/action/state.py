@@ -10,23 +10,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cvl_ci.errors import NotProvedGone
-from cvl_ci.model.outcome import EXIT_CODES, Cost, Ending, FetchedFile, FileResult, MachineResult, Outcome, Timing
+from cvl_ci.model.launch import Attempt, Spending
+from cvl_ci.model.ledger import Cost
+from cvl_ci.model.outcome import EXIT_CODES, Ending, FetchedFile, FileResult, MachineResult, Outcome, Timing
 from cvl_ci.model.release import Release
 from cvl_ci.model.work_identity import WorkIdentity
+from cvl_ci.result.ledger import Ends, build
 from cvl_ci.result.no_follow import LinkInTheWay, refuse_links, write_text
 
+_ATTEMPT = Attempt(cloud="", region="", zone="", instance_type="", spot=False, hourly_usd=0.0)
+"""An attempt whose values have the types that a saved one must have."""
 _ENDINGS = {ending.value for ending in Ending}
 
 CUT_SHORT = "The step was ended before the run was over: cancelled, out of its own time, or killed."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spending:
-    """The price of the machines, and when spending began, in seconds of the epoch; 0: not yet."""
-
-    since: float = 0.0
-    hourly_usd: float = 0.0
-    billed: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +73,6 @@ class SavedState:
         with contextlib.suppress(OSError):  # the file holds the same, and a full disk must not end a run
             self._tell_runner(as_text(self.now))
 
-    def spend(self, *, since: float, hourly_usd: float, billed: bool) -> None:
-        """Save the price. Spending began at the first price: a later `since` changes nothing."""
-        self.update(spending=Spending(since=self.now.spending.since or since, hourly_usd=hourly_usd, billed=billed))
-
     def add_artifact(self, kind: str, *, name: str, url: str) -> None:
         """Save that the workflow holds an artifact of this kind."""
         self.update(artifacts={**self.now.artifacts, kind: (name, url)})
@@ -125,7 +117,7 @@ def load(path: Path, *, else_from: str = "") -> StepState | None:
     return _read(document) if isinstance(document, dict) and document.get("lease") else None
 
 
-Group = TypeVar("Group", WorkIdentity, Spending, SavedEnding)
+Group = TypeVar("Group", WorkIdentity, SavedEnding)
 
 
 def _read(document: Mapping[str, object]) -> StepState:
@@ -137,7 +129,7 @@ def _read(document: Mapping[str, object]) -> StepState:
         lease=str(document["lease"]),
         leg=str(document.get("leg") or ""),
         work=_group(WorkIdentity, "work", document),
-        spending=_group(Spending, "spending", document),
+        spending=_spending(document.get("spending")),
         end=end if end.ending in _ENDINGS else SavedEnding(),
         done=document.get("done") is True,
         kept_until=str(document.get("kept_until") or ""),
@@ -152,6 +144,28 @@ def _group(of: type[Group], name: str, document: Mapping[str, object]) -> Group:
     defaults = vars(of())
     return of(
         **{key: values[key] for key, default in defaults.items() if key in values and _fits(values[key], default)}
+    )
+
+
+def _spending(saved: object) -> Spending:
+    """Read the facts about money. An attempt with a value of another type is left out."""
+    values: Mapping[str, Any] = saved if isinstance(saved, dict) else {}
+    attempts = [one for one in values.get("attempts") or () if isinstance(one, dict) and _is_attempt(one)]
+    return Spending(
+        attempts=tuple(Attempt(**one) for one in attempts),
+        **{
+            key: values[key]
+            for key, default in (("nodes", 1), ("disk_gb", 0.0), ("billed", True))
+            if key in values and _fits(values[key], default)
+        },
+    )
+
+
+def _is_attempt(saved: Mapping[str, object]) -> bool:
+    optional = {"zone": "", "error": "", "ended_at": 0.0}
+    types = {**vars(_ATTEMPT), **optional}
+    return saved.keys() == types.keys() and all(
+        (value is None and key in optional) or _fits(value, types[key]) for key, value in saved.items()
     )
 
 
@@ -181,8 +195,8 @@ def outcome_from(state: StepState | None, release: Release, *, name: str, folder
         ending, reason, code = Ending(state.end.ending), state.end.reason, state.end.exit_code
         if code == NotProvedGone.exit_code:
             code = EXIT_CODES.get(ending, code)
-    cost = _cost(state, release) if state is not None and state.spending.hourly_usd else None
     files = _files(folder)
+    cost = _cost(state, release, fetched_bytes=sum(file.bytes for file in files)) if state is not None else None
     work = state.work if state else WorkIdentity()
     return Outcome(
         ending=ending,
@@ -198,12 +212,19 @@ def outcome_from(state: StepState | None, release: Release, *, name: str, folder
     )
 
 
-def _cost(state: StepState, release: Release) -> Cost:
-    seconds = max(0.0, release.at - state.spending.since)
-    usd = state.spending.hourly_usd * seconds / 3600
-    return Cost(
-        hourly_usd=state.spending.hourly_usd, seconds=seconds, usd=usd, estimated_usd=None, billed=state.spending.billed
+def _cost(state: StepState, release: Release, *, fetched_bytes: int) -> Cost | None:
+    """Return the cost of the run that main began, or None if no machine of it existed."""
+    removed_at = release.at if release.removed_at is None else release.removed_at
+    spending = state.spending
+    ledger = build(
+        spending.attempts,
+        nodes=spending.nodes,
+        disk_gb=spending.disk_gb,
+        ends=Ends(removed_at=removed_at, gone_at=release.at),
+        memory=release.memory,
+        fetched_bytes=fetched_bytes,
     )
+    return Cost(ledger=ledger, hourly_usd=spending.hourly_usd, billed=spending.billed) if ledger.entries else None
 
 
 def _files(folder: Path) -> tuple[FetchedFile, ...]:

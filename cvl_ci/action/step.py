@@ -121,9 +121,7 @@ class Step:
             summarise=lambda outcome, tail, room: job_summary(outcome, tail=tail, room=room),
             on_phase=self.live.enter,
             on_launch=self.live.launch,
-            on_price=lambda hourly, billed: self.state.spend(
-                since=SystemClock().now(), hourly_usd=hourly, billed=billed
-            ),
+            on_spending=lambda spending: self.state.update(spending=spending),
         )
         reporter.mask(*secret_values(self._environ))
         return reporter

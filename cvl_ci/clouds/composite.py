@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from cvl_ci.errors import CvlError, EngineError
+from cvl_ci.model.ledger import Memory
 from cvl_ci.model.location import Location
 from cvl_ci.ports import Inventory, InventoryResult, Resource
 
@@ -37,6 +38,18 @@ class Inventories:
             if cloud not in self._inventories:
                 raise EngineError(f"cvl-ci cannot change labels on {cloud}.")
             self._inventories[cloud].label([item for item in resources if item.provider == cloud], labels)
+
+    def lives(self, *, lease: str, places: Sequence[Location]) -> Memory:
+        clouds = list(dict.fromkeys(place.cloud for place in places)) or list(self._anywhere)
+        parts = [
+            self._inventories[cloud].lives(lease=lease, places=[place for place in places if place.cloud == cloud])
+            for cloud in clouds
+            if cloud in self._inventories
+        ]
+        return Memory(
+            lives=tuple(life for part in parts for life in part.lives),
+            clouds=frozenset(cloud for part in parts for cloud in part.clouds),
+        )
 
     def remove(self, resources: Sequence[Resource]) -> None:
         """Remove the resources. A cloud's refusal does not delay the others. Raises one error for all refusals."""

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import CLUSTER_TAG, LABEL_LEASE, parse_name
+from cvl_ci.model.ledger import Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.release import ProviderCheck
 from cvl_ci.ports import InventoryResult, Resource
@@ -84,6 +85,10 @@ class ProviderInventory:
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
         """Refuse: cvl-ci keeps a machine after its run only where it can change labels, or a reaper would end it."""
         raise EngineError(f"cvl-ci cannot change labels on {self._provider.name}.")
+
+    def lives(self, *, lease: str, places: Sequence[Location]) -> Memory:
+        """Return nothing: the provider's list holds no ended machines."""
+        return Memory()
 
     def _ask(self, scope: str, lease: str | None) -> tuple[Sequence[Resource], ProviderCheck]:
         try:

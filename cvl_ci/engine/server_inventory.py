@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.errors import CredentialsError, CvlError, EngineError
 from cvl_ci.model.lease_name import LABEL_LEASE
+from cvl_ci.model.ledger import Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.release import ProviderCheck
 from cvl_ci.ports import InventoryResult, Resource, ResourceKind
@@ -81,6 +82,10 @@ class ServedInventory:
         A reaper that asks the cloud itself would trust labels that cvl-ci cannot change through a server.
         """
         raise EngineError("A SkyPilot API server cannot change the labels of a machine.")
+
+    def lives(self, *, lease: str, places: Sequence[Location]) -> Memory:
+        """Return nothing: a server tells no dates of machines."""
+        return Memory()
 
     def remove(self, resources: Sequence[Resource]) -> None:
         """Take the clusters down, which first ends launches under way."""

@@ -9,6 +9,7 @@ from typing import NoReturn, Protocol
 
 from cvl_ci.errors import CvlError, EngineError
 from cvl_ci.model.launch import Launch
+from cvl_ci.model.ledger import Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import ProviderCheck
@@ -70,6 +71,10 @@ class LeftoverInventory:
 
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
         _refuse()
+
+    def lives(self, *, lease: str, places: Sequence[Location]) -> Memory:
+        """Return nothing: the cloud no longer runs."""
+        return Memory()
 
 
 class EndedMachines:

@@ -31,6 +31,21 @@ class Attempt:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spending:
+    """The facts of a run from which another process can compute its cost. `disk_gb`: of each machine."""
+
+    attempts: tuple[Attempt, ...] = ()
+    nodes: int = 1
+    disk_gb: float = 0.0
+    billed: bool = True
+
+    @property
+    def hourly_usd(self) -> float:
+        """Return the price of all machines of the last attempt."""
+        return self.attempts[-1].hourly_usd * self.nodes if self.attempts else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Launch:
     """Existing machines. `hourly_usd` is for one node; `created_at` is seconds since the epoch."""
 

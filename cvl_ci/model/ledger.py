@@ -22,8 +22,9 @@ class CostKind(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Life:
-    """The life of one machine, by the provider's own clock. Epoch seconds; `end` None: it lives.
+    """The life of one machine, by the provider's own clock, in epoch seconds.
 
+    `end` None: it lives, or, where `is_gone`, the provider does not date its end.
     `was_taken`: the provider took it away, and no person or program did.
     """
 
@@ -34,7 +35,27 @@ class Life:
     spot: bool = False
     start: float
     end: float | None = None
+    is_gone: bool = False
     was_taken: bool = False
+
+
+REMEMBERED_SECONDS = 3300.0
+"""A provider that remembers ended machines does so for about an hour (EC2 User Guide, "Terminate an instance")."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """The machines of a lease that providers know, ended ones too.
+
+    `clouds`: those that list every machine of the last hour. Of any other cloud, absence proves nothing.
+    """
+
+    lives: tuple[Life, ...] = ()
+    clouds: frozenset[str] = frozenset()
+
+    def remembers(self, cloud: str, *, seconds: float) -> bool:
+        """Return whether it lists every machine that this cloud made in the last seconds."""
+        return cloud in self.clouds and seconds < REMEMBERED_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +121,11 @@ class Ledger:
         return tuple(entry for entry in self.entries if entry.usd is None)
 
     @property
-    def machine_seconds(self) -> float:
-        """Return the time from the first machine's beginning to the last one's end, where both overlap or not."""
+    def last_seconds(self) -> float:
+        """Return the time of the longest-lived machine of the last attempt."""
         machines = self.of_kind(CostKind.MACHINE)
-        if not machines:
-            return 0.0
-        return max(0.0, max(entry.end for entry in machines) - min(entry.start for entry in machines))
+        last = max((entry.attempt for entry in machines), default=0)
+        return max((entry.end - entry.start for entry in machines if entry.attempt == last), default=0.0)
 
     def of_kind(self, *kinds: CostKind) -> tuple[Entry, ...]:
         return tuple(entry for entry in self.entries if entry.kind in kinds)
@@ -123,3 +143,32 @@ class Ledger:
 
     def _only(self, chosen: Callable[[Entry], bool]) -> Ledger:
         return Ledger(entries=tuple(entry for entry in self.entries if chosen(entry)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Sums of the ledger, next to the quote. `billed` False on the sandbox, where the figures are only an example."""
+
+    ledger: Ledger
+    """Every entry. For kept machines, to their latest end."""
+    hourly_usd: float
+    """The price of all nodes together, of the machine it ran on, without disks and addresses."""
+    estimated_usd: float | None = None
+    """The largest cost in the quote."""
+    billed: bool = True
+    kept_usd: float | None = None
+    """The part of it that is still to come at most, while the machines are kept."""
+    on_demand_hourly_usd: float | None = None
+    """The price of the same machines on demand, if they were spot and the catalogue has it.
+
+    It measures spot's saving.
+    """
+
+    @property
+    def usd(self) -> float:
+        return self.ledger.usd
+
+    @property
+    def seconds(self) -> float:
+        """Return the time of the longest-lived machine of the last attempt."""
+        return self.ledger.last_seconds

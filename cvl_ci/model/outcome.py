@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cvl_ci.model.launch import Attempt, Launch
+from cvl_ci.model.ledger import Cost
 from cvl_ci.model.node_end import GpuUse, NodeEnd
 from cvl_ci.model.paired_comparison import PairedComparison
 from cvl_ci.model.release import Release
@@ -45,27 +46,6 @@ EXIT_CODES = {
 """FAILED has the job's own code, NEVER_STARTED the code of the error that prevented it."""
 
 EXIT_NOT_PROVED_GONE = 79
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """Measured time × catalogue price. Dollars; `billed` False on the sandbox, where the figure is only an example."""
-
-    hourly_usd: float
-    """The price of all nodes together, of the machine it ran on."""
-    seconds: float
-    """From the first creation to the proof, of the longest-lived node. For kept machines, to their latest end."""
-    usd: float
-    estimated_usd: float | None
-    """The largest cost in the quote."""
-    billed: bool = True
-    kept_usd: float | None = None
-    """The part of it that is still to come at most, while the machines are kept."""
-    on_demand_hourly_usd: float | None = None
-    """The price of the same machines on demand, if they were spot and the catalogue has it.
-
-    It measures spot's saving.
-    """
 
 
 @dataclass(frozen=True, kw_only=True)

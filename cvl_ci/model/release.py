@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from cvl_ci.model.ledger import Memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,3 +48,7 @@ class Release:
     """False: no machine was ever requested."""
     kept: KeptMachines | None = None
     """The machines are not gone because the user asked to keep them."""
+    removed_at: float | None = None
+    """The moment at which the provider had accepted the end of all machines that it showed first."""
+    memory: Memory = field(default_factory=Memory)
+    """The lives of the machines, as far as the providers tell them."""

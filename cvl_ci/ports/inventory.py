@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from cvl_ci.model.ledger import Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.release import ProviderCheck
 from cvl_ci.model.resource import Resource
@@ -73,3 +74,9 @@ class Inventory(Protocol):
         """
 
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None: ...
+
+    def lives(self, *, lease: str, places: Sequence[Location]) -> Memory:
+        """Return the lives of the lease's machines, ended ones too, as far as the provider remembers them.
+
+        Raises on any error.
+        """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from cvl_ci.model.launch import Launch
+from cvl_ci.model.launch import Launch, Spending
 from cvl_ci.model.outcome import Outcome, Phase
 from cvl_ci.model.plan import RunPlan
 
@@ -14,7 +14,7 @@ class RunReporter(Protocol):
 
     def began(self, phase: Phase) -> None: ...
 
-    def priced(self, *, hourly_usd: float, billed: bool) -> None:
+    def priced(self, spending: Spending) -> None:
         """Report the price from now on, in USD an hour for all nodes together."""
 
     def launched(self, launch: Launch) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cvl_ci.model.billing import BilledUntil, UnitPrice, rules_of
 from cvl_ci.model.launch import Attempt
-from cvl_ci.model.ledger import CostKind, Entry, Ledger, Life
+from cvl_ci.model.ledger import CostKind, Entry, Ledger, Life, Memory
 from cvl_ci.model.location import Location
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment, size
@@ -29,11 +29,17 @@ NAMES = {
 class Ends:
     """The moments at which the machines of a run ended, in epoch seconds.
 
-    `removed_at`: the provider had accepted their end. `gone_at`: it showed none, or they end by then.
+    `removed_at`: the provider had accepted their end. `gone_at`: it showed none, or they end by then. `lost_at`: the
+    run noticed that machines had ended without it.
     """
 
     removed_at: float
     gone_at: float
+    lost_at: float | None = None
+
+    def of(self, cloud: str) -> float:
+        """Return when this provider stopped billing the machines that the run itself ended."""
+        return self.removed_at if rules_of(cloud).until is BilledUntil.REQUEST else self.gone_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,18 +58,22 @@ def build(
     nodes: int,
     disk_gb: float,
     ends: Ends,
-    lives: Sequence[Life] = (),
+    memory: Memory | None = None,
     fetched_bytes: float = 0.0,
     price_source: str = "",
 ) -> Ledger:
-    """Return the ledger. `lives`: the machines that the provider still knows; without them our own moments count.
+    """Return the ledger. `memory`: the machines that the providers know; where they know none, our own moments count.
 
     A refused attempt costs nothing. An attempt whose machines came up and failed costs their time.
     """
-    by_attempt = _lives_by_attempt(attempts, lives)
+    memory = memory or Memory()
+    by_attempt = _lives_by_attempt(attempts, memory.lives)
     entries: list[Entry] = []
     for number, attempt in enumerate(attempts, 1):
-        spans = _spans(attempt, by_attempt.get(number, ()), nodes=nodes, ends=ends)
+        spans = _spans(attempt, by_attempt.get(number, ()), ends=ends)
+        if not memory.remembers(attempt.cloud, seconds=ends.gone_at - attempt.requested_at):
+            count = attempt.machines if attempt.error is not None else nodes
+            spans += [_own_span(attempt, ends)] * (count - len(spans))
         entries += _entries(attempt, number, spans, disk_gb=disk_gb, price_source=price_source)
     if fetched_bytes and attempts and entries:
         entries.append(_traffic(attempts[-1], len(attempts), fetched_bytes, at=ends.gone_at))
@@ -142,26 +152,31 @@ def _fit(attempt: Attempt, life: Life, place: int) -> tuple[bool, bool, bool, in
     )
 
 
-def _spans(attempt: Attempt, lives: Sequence[Life], *, nodes: int, ends: Ends) -> list[Span]:
-    metered = [
+def _spans(attempt: Attempt, lives: Sequence[Life], *, ends: Ends) -> list[Span]:
+    """Return the billed time of each machine that the provider knows."""
+    return [
         Span(
             start=life.start,
-            end=max(life.start, ends.gone_at if life.end is None else life.end),
+            end=max(life.start, _end(life, attempt, ends)),
             is_metered=life.end is not None,
             is_taken=life.was_taken,
         )
         for life in lives
     ]
-    count = attempt.machines if attempt.error is not None else nodes
-    return [*metered, *[_own_span(attempt, ends)] * (count - len(metered))]
+
+
+def _end(life: Life, attempt: Attempt, ends: Ends) -> float:
+    end = life.end if life.end is not None else attempt.ended_at
+    if end is not None:
+        return end
+    return ends.lost_at if life.is_gone and ends.lost_at is not None else ends.of(life.cloud)
 
 
 def _own_span(attempt: Attempt, ends: Ends) -> Span:
     """Return the life of a machine by our own moments, where the provider names none."""
     end = attempt.ended_at
     if end is None and attempt.error is None:
-        at_request = rules_of(attempt.cloud).until is BilledUntil.REQUEST
-        end = ends.removed_at if at_request else ends.gone_at
+        end = ends.of(attempt.cloud)
     return Span(start=attempt.requested_at, end=max(attempt.requested_at, end or 0.0))
 
 

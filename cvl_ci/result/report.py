@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.paired_comparison import PairedComparison
 from cvl_ci.model.release import KeptMachines
+from cvl_ci.result import ledger
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.text import (
     accounted_for,
@@ -217,6 +218,7 @@ def _folded(outcome: Outcome) -> list[str]:
         _fold("Files refused", [code(line) for line in outcome.files.refused]),
         _fold("Attempts", [code(attempt(one)) for one in outcome.machines.attempts]),
         _fold("Nodes", [node(end) for end in nodes]),
+        _fold("Cost", [code(line) for line in ledger.lines(outcome.cost.ledger)] if outcome.cost else []),
         _fold("Time per phase", [code(time(outcome))] if outcome.timing.phases else []),
         _fold("Proof that the machines are gone", [code(line) for line in _proof(outcome)]),
         _fold("Warnings", [code(line) for line in outcome.warnings]),

@@ -12,7 +12,8 @@ from html import escape
 from typing import final
 
 from cvl_ci.model.launch import Launch
-from cvl_ci.model.outcome import Cost, Ending, FetchedFile, Outcome
+from cvl_ci.model.ledger import Cost
+from cvl_ci.model.outcome import Ending, FetchedFile, Outcome
 from cvl_ci.model.release import Release
 from cvl_ci.result.summary import sections
 from cvl_ci.result.text import headline, money, proved_gone

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from cvl_ci.model.launch import Attempt
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.paired_comparison import PairedComparison
+from cvl_ci.result import ledger
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.text import (
     attempt,
@@ -127,6 +128,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "hourly_usd": cost.hourly_usd if cost else None,
         "on_demand_hourly_usd": cost.on_demand_hourly_usd if cost else None,
         "billed": cost.billed if cost else None,
+        "ledger": ledger.to_json(cost.ledger) if cost else [],
         "gpu": {name: value for name, value in _fields(gpu).items() if name != "driver"} if gpu else None,
         "files": [_fields(file) for file in outcome.files.fetched],
         "metrics": _json_value(outcome.measurements.metrics),

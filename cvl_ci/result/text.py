@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from cvl_ci.model.launch import Attempt, Launch
+from cvl_ci.model.ledger import Cost
 from cvl_ci.model.node_end import MOST_LEFT, GpuUse, NodeEnd
-from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Cost, Ending, Outcome
+from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending, Outcome
 from cvl_ci.model.paired_comparison import Change, PairedComparison
 from cvl_ci.model.release import KeptMachines, ProviderCheck, Release
+from cvl_ci.result import ledger as ledger_words
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment, size
 
@@ -126,6 +128,10 @@ def money(cost: Cost) -> str:
         dollars(cost.usd) if cost.kept_usd is None else f"at most {dollars(cost.usd)}",
         f"{duration(cost.seconds)} at {dollars(cost.hourly_usd)} an hour",
     ]
+    if shares := ledger_words.parts(cost.ledger):
+        parts.append(shares)
+    if unknown := ledger_words.missing(cost.ledger):
+        parts.append(f"without {unknown}, whose price is unknown")
     if cost.estimated_usd is not None:
         parts.append(f"the quote said at most {dollars(cost.estimated_usd)}")
     saved = saving(cost)

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from cvl_ci.action.state import SavedEnding, SavedState, Spending, StepState, as_text, load
+from cvl_ci.action.state import SavedEnding, SavedState, StepState, as_text, load
+from cvl_ci.model.launch import Attempt, Spending
 from cvl_ci.model.work_identity import WorkIdentity
+
+ATTEMPT = Attempt(
+    cloud="aws",
+    region="us-east-1",
+    zone=None,
+    instance_type="g6.xlarge",
+    spot=True,
+    hourly_usd=0.25,
+    requested_at=1_789_999_900.5,
+    machines=2,
+)
 
 FULL = StepState(
     lease="cvl-1",
     leg='{"gpu": "L4"}',
     work=WorkIdentity(title="digits train", example="digits", preset="train", image="torch"),
-    spending=Spending(since=1_789_999_900.5, hourly_usd=0.25, billed=False),
+    spending=Spending(attempts=(ATTEMPT, replace(ATTEMPT, error="full", ended_at=3.0)), nodes=2, billed=False),
     end=SavedEnding(ending="failed", reason="exit code 7", exit_code=7),
     done=True,
     kept_until="2026-09-21T12:00:00Z",
@@ -52,7 +65,7 @@ def test_post_reads_what_main_saved_from_the_file_and_from_the_runner(tmp_path: 
 
 
 def test_a_state_of_the_version_without_groups_is_read() -> None:
-    assert read(json.dumps(EARLIER)) == FULL
+    assert read(json.dumps(EARLIER)) == replace(FULL, spending=Spending()), "its money had no attempts"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "1", "{}", '{"lease": ""}', "[" * 100_000])
@@ -65,17 +78,11 @@ def test_what_is_no_state_is_none(text: str) -> None:
     [
         {"end": {"ending": "flew away", "exit_code": 3}},
         {"end": ["failed"], "work": 7, "spending": None, "artifacts": []},
-        {"spending": {"since": "yesterday", "hourly_usd": True, "billed": 0}},
+        {"spending": {"nodes": "two", "disk_gb": True, "billed": 0, "attempts": [1, {}, {"cloud": "aws"}]}},
+        {"spending": {"attempts": [{**asdict(ATTEMPT), "hourly_usd": "1"}, {**asdict(ATTEMPT), "more": 1}]}},
         {"work": {"title": None, "unknown": 1}},
         {"artifacts": {"files": ["one"], "log": "x"}, "of_a_later_version": {"a": 1}},
     ],
 )
 def test_a_value_of_another_type_leaves_its_default(change: dict[str, object]) -> None:
     assert read(json.dumps({"lease": "cvl-1", **change})) == StepState(lease="cvl-1")
-
-
-def test_spending_begins_with_the_first_price(tmp_path: Path) -> None:
-    state = SavedState(tmp_path / "state", StepState(lease="cvl-1"), tell_runner=lambda _text: None)
-    state.spend(since=100.0, hourly_usd=0.25, billed=True)
-    state.spend(since=200.0, hourly_usd=0.5, billed=True)
-    assert state.now.spending == Spending(since=100.0, hourly_usd=0.5, billed=True)

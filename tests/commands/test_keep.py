@@ -19,6 +19,8 @@ from cvl_ci.result.text import money, released
 from tests.commands.test_run import PLAN, House
 from tests.support.fakes import FakePrices
 
+HOURLY = 0.1 + (100 * 0.08 + 6.22) / (31 * 24) + 0.005
+"""The machine of the fakes, its disk and its address."""
 KEEP = replace(
     PLAN, limits=Limits(keep_minutes=10), machines=replace(PLAN.machines, public_key="ssh-ed25519 AAAA anna")
 )
@@ -51,7 +53,7 @@ def test_the_machine_of_a_job_that_failed_is_there_under_its_lease_with_a_new_en
 def test_what_is_told_counts_the_minutes_to_come(house: House) -> None:
     outcome = house.run(KEEP)
     assert outcome.cost is not None and outcome.cost.kept_usd is not None
-    assert outcome.cost.kept_usd == pytest.approx(0.1 * 600 / 3600, rel=0.01)
+    assert outcome.cost.kept_usd == pytest.approx(HOURLY * 600 / 3600, rel=0.01)
     assert outcome.cost.usd > 0.1 * (600 + 90) / 3600 * 0.99
     assert money(outcome.cost).startswith("at most $")
     assert f"ended sooner by: cvl-ci down {outcome.machines.cluster} --cloud aws" in released(outcome)
@@ -195,11 +197,11 @@ def test_a_provider_that_does_not_answer_is_no_machine_to_keep(house: House) -> 
 
 
 def test_max_cost_shortens_it_and_says_so(house: House) -> None:
-    """$0.04 buys 24 minutes at $0.1 an hour; 90 seconds have passed, and the last 150 are a margin."""
+    """$0.04 buys 19 minutes at $0.124 an hour; 90 seconds have passed, and the last 150 are a margin."""
     outcome = house.run(replace(KEEP, limits=Limits(keep_minutes=60, max_cost_usd=0.04)))
     assert outcome.release is not None and outcome.release.kept is not None
     assert outcome.cost is not None and outcome.cost.usd < 0.04
-    assert outcome.release.kept.until - house.clock.now() == pytest.approx(24 * 60 - 90 - 150, abs=2)
+    assert outcome.release.kept.until - house.clock.now() == pytest.approx(0.04 / HOURLY * 3600 - 90 - 150, abs=2)
     assert any("max_cost does not pay for more" in text for text in outcome.warnings)
 
 

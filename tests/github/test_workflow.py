@@ -18,7 +18,7 @@ from cvl_ci.result.report import job_summary
 from tests import golden
 from tests.github.runner import Runner, read_file
 from tests.result.outcomes import EVERY, FAILED, HOSTILE, NOT_PROVED_GONE, SUCCEEDED
-from tests.support.fakes import FakeClock
+from tests.support.fakes import FakeClock, spending
 
 SECRET = "hf_0123456789abcdef"
 
@@ -62,7 +62,7 @@ def a_run(step: Step, outcome: Outcome) -> None:
     workflow = step.workflow
     workflow.began(Phase.PROVISIONING)
     workflow.show("asking aws/us-east-1a for 1 × m5.large")
-    workflow.priced(hourly_usd=0.096, billed=True)
+    workflow.priced(spending(0.096, billed=True))
     step.clock.sleep(48)
     workflow.progress("Launching on AWS us-east-1")
     workflow.began(Phase.RUNNING)

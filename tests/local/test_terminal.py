@@ -25,6 +25,7 @@ from cvl_ci.result.summary import lines
 from tests.github.runner import Runner
 from tests.result.outcomes import NOT_PROVED_GONE, SUCCEEDED
 from tests.result.test_shield import HOSTILE
+from tests.support.fakes import spending
 
 
 @dataclass
@@ -81,7 +82,7 @@ def test_in_a_log_each_line_of_ours_begins_with_the_time() -> None:
     terminal, clock = a_terminal()
     terminal.began(Phase.PROVISIONING)
     clock.sleep(75)
-    terminal.priced(hourly_usd=3.6, billed=True)
+    terminal.priced(spending(3.6, billed=True))
     clock.sleep(10)
     terminal.began(Phase.RUNNING)
     assert said(terminal).splitlines() == [
@@ -100,7 +101,7 @@ def test_in_a_log_progress_is_told_once_however_often_it_is_said() -> None:
 
 def test_on_a_terminal_phases_are_headers_with_time_and_money() -> None:
     terminal, clock = a_terminal(err=Tty(), colour=False, width=60)
-    terminal.priced(hourly_usd=36, billed=True)
+    terminal.priced(spending(36, billed=True))
     clock.sleep(100)
     terminal.began(Phase.RUNNING)
     terminal.close()
@@ -111,7 +112,7 @@ def test_on_a_terminal_phases_are_headers_with_time_and_money() -> None:
 
 def test_on_the_sandbox_the_money_is_called_emulated() -> None:
     terminal, clock = a_terminal()
-    terminal.priced(hourly_usd=3.6, billed=False)
+    terminal.priced(spending(3.6, billed=False))
     clock.sleep(10)
     terminal.notice("done")
     assert said(terminal).splitlines() == [

@@ -5,16 +5,34 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cvl_ci.model.launch import Attempt, Launch
+from cvl_ci.model.ledger import Cost, Ledger
 from cvl_ci.model.node_end import NodeEnd
-from cvl_ci.model.outcome import Cost, Ending, FetchedFile, FileResult, MachineResult, Measurements, Outcome, Timing
+from cvl_ci.model.outcome import Ending, FetchedFile, FileResult, MachineResult, Measurements, Outcome, Timing
 from cvl_ci.model.release import KeptMachines, ProviderCheck, Release
 from cvl_ci.model.work_identity import WorkIdentity
+from cvl_ci.result.ledger import Ends, build
 
 GONE = Release(
     gone=True,
     at=1_790_000_000.0,
     asked=(ProviderCheck(provider="aws", region="us-east-1", kinds=("machines", "disks", "addresses")),),
 )
+
+
+def ledger(launch: Launch, seconds: float, *, disk_gb: float = 100.0) -> Ledger:
+    """Return the ledger of a run whose machines lived this long."""
+    attempt = Attempt(
+        cloud=launch.cloud,
+        region=launch.region,
+        zone=launch.zone,
+        instance_type=launch.instance_type,
+        spot=launch.spot,
+        hourly_usd=launch.hourly_usd,
+        requested_at=launch.created_at,
+    )
+    end = launch.created_at + seconds
+    return build([attempt], nodes=launch.num_nodes, disk_gb=disk_gb, ends=Ends(removed_at=end, gone_at=end))
+
 
 ON_AWS = Launch(
     cluster="cvl-3f9a1c-digits",
@@ -60,7 +78,7 @@ SUCCEEDED = Outcome(
         },
         duration_seconds=74.5,
     ),
-    cost=Cost(hourly_usd=0.096, seconds=72.1, usd=0.0019227, estimated_usd=0.128),
+    cost=Cost(ledger=ledger(ON_AWS, 72.1), hourly_usd=0.096, estimated_usd=0.128),
     files=FileResult(
         fetched=(
             FetchedFile(path="outputs/checkpoint.npz", bytes=30_096),
@@ -175,14 +193,16 @@ NOT_PROVED_GONE = replace(
     advice="Take it down and have it proved:\ncvl-ci down cvl-3f9a1c-digits",
 )
 
+ON_TWO_SPOT = replace(
+    ON_AWS, instance_type="g6.xlarge", accelerators={"L4": 1}, spot=True, num_nodes=2, hourly_usd=0.2415
+)
+
 SPOT_SAVING = replace(
     SUCCEEDED,
     work=replace(SUCCEEDED.work, title="nanogpt train"),
     machines=replace(
         SUCCEEDED.machines,
-        launch=replace(
-            ON_AWS, instance_type="g6.xlarge", accelerators={"L4": 1}, spot=True, num_nodes=2, hourly_usd=0.2415
-        ),
+        launch=ON_TWO_SPOT,
         attempts=(
             replace(NO_CAPACITY.machines.attempts[0]),
             replace(NO_CAPACITY.machines.attempts[1], error=None),
@@ -192,13 +212,15 @@ SPOT_SAVING = replace(
     timing=replace(
         SUCCEEDED.timing, duration_seconds=3912.0, phases={"provisioning": 95.0, "running": 3780.0, "releasing": 20.0}
     ),
-    cost=Cost(hourly_usd=0.483, seconds=3890.0, usd=0.5219, estimated_usd=0.644, on_demand_hourly_usd=1.6096),
+    cost=Cost(ledger=ledger(ON_TWO_SPOT, 3890.0), hourly_usd=0.483, estimated_usd=0.644, on_demand_hourly_usd=1.6096),
 )
 
 ON_SANDBOX = replace(
     SUCCEEDED,
     machines=replace(SUCCEEDED.machines, launch=replace(ON_AWS, cloud="sandbox")),
-    cost=Cost(hourly_usd=0.096, seconds=72.1, usd=0.0019227, estimated_usd=0.128, billed=False),
+    cost=Cost(
+        ledger=ledger(replace(ON_AWS, cloud="sandbox"), 72.1), hourly_usd=0.096, estimated_usd=0.128, billed=False
+    ),
     release=replace(GONE, asked=(replace(GONE.asked[0], provider="sandbox"),)),
     warnings=("--gpus all was left out: a sandbox machine has no GPU.",),
 )
@@ -239,7 +261,7 @@ HOSTILE = replace(
 
 KEPT = replace(
     FAILED,
-    cost=Cost(hourly_usd=0.096, seconds=672.1, usd=0.0179227, estimated_usd=0.144, kept_usd=0.016),
+    cost=Cost(ledger=ledger(ON_AWS, 672.1), hourly_usd=0.096, estimated_usd=0.144, kept_usd=0.016),
     release=replace(
         GONE,
         gone=False,

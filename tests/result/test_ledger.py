@@ -11,7 +11,7 @@ import pytest
 
 from cvl_ci.model.billing import rules_of
 from cvl_ci.model.launch import Attempt
-from cvl_ci.model.ledger import CostKind, Entry, Ledger, Life
+from cvl_ci.model.ledger import CostKind, Entry, Ledger, Life, Memory
 from cvl_ci.result.ledger import Ends, build, lines, missing, parts, to_json
 
 START = 1_795_900_000.0
@@ -47,7 +47,7 @@ def machines(ledger: Ledger) -> list[Entry]:
 
 
 def test_the_provider_s_own_dates_come_before_ours() -> None:
-    ledger = build([ON_AWS], nodes=1, disk_gb=100, ends=ENDS, lives=[life(START + 2, START + 902)])
+    ledger = build([ON_AWS], nodes=1, disk_gb=100, ends=ENDS, memory=Memory(lives=(life(START + 2, START + 902),)))
     [machine] = machines(ledger)
     assert (machine.seconds, machine.is_metered) == (900.0, True)
     assert machine.usd == pytest.approx(0.096 * 900 / 3600)
@@ -81,14 +81,17 @@ def test_each_attempt_has_its_own_price() -> None:
 
 def test_of_two_nodes_the_lost_one_is_billed_until_it_was_lost() -> None:
     lives = [life(START, START + 300, number=1), life(START, START + 900, number=2)]
-    assert [entry.seconds for entry in machines(build([ON_AWS], nodes=2, disk_gb=1, ends=ENDS, lives=lives))] == [
+    assert [
+        entry.seconds
+        for entry in machines(build([ON_AWS], nodes=2, disk_gb=1, ends=ENDS, memory=Memory(lives=tuple(lives))))
+    ] == [
         300.0,
         900.0,
     ]
 
 
 def test_a_node_that_the_provider_forgot_is_billed_by_our_own_moments() -> None:
-    ledger = build([ON_AWS], nodes=2, disk_gb=1, ends=ENDS, lives=[life(START, START + 900)])
+    ledger = build([ON_AWS], nodes=2, disk_gb=1, ends=ENDS, memory=Memory(lives=(life(START, START + 900),)))
     assert sorted((entry.seconds, entry.is_metered) for entry in machines(ledger)) == [(900.0, True), (1000.0, False)]
 
 
@@ -96,12 +99,12 @@ def test_aws_does_not_bill_a_spot_machine_that_it_takes_within_the_first_hour() 
     on_spot = replace(ON_AWS, spot=True)
     for end, usd in ((3599.0, 0.0), (3601.0, 0.096 * 3601 / 3600)):
         was_taken = [life(START, START + end, attempt=on_spot, was_taken=True)]
-        ledger = build([on_spot], nodes=1, disk_gb=100, ends=ENDS, lives=was_taken)
+        ledger = build([on_spot], nodes=1, disk_gb=100, ends=ENDS, memory=Memory(lives=tuple(was_taken)))
         assert machines(ledger)[0].usd == pytest.approx(usd)
         [disk] = ledger.of_kind(CostKind.DISK)
         assert disk.usd is not None and disk.usd > 0, "the disk is billed in any case"
     gone_by_itself = [life(START, START + 3000, attempt=on_spot)]
-    assert build([on_spot], nodes=1, disk_gb=100, ends=ENDS, lives=gone_by_itself).usd > 0.07
+    assert build([on_spot], nodes=1, disk_gb=100, ends=ENDS, memory=Memory(lives=tuple(gone_by_itself))).usd > 0.07
 
 
 def test_a_price_that_no_source_gives_is_reported_as_unknown() -> None:
@@ -166,7 +169,12 @@ def history(seed: int) -> tuple[Ledger, list[Life]]:
             break
     ends = Ends(removed_at=at, gone_at=at + dice.choice([0.0, 8.0]))
     ledger = build(
-        attempts, nodes=nodes, disk_gb=dice.choice([0, 100, 16_384]), ends=ends, lives=lives, fetched_bytes=at % 1e9
+        attempts,
+        nodes=nodes,
+        disk_gb=dice.choice([0, 100, 16_384]),
+        ends=ends,
+        memory=Memory(lives=tuple(lives)),
+        fetched_bytes=at % 1e9,
     )
     return ledger, lives
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cvl_ci import wiring
 from cvl_ci.action import main as action
@@ -48,8 +49,8 @@ class FileCloud(FakeCloud):
                 self.machines[name], labels={**self.machines[name].labels, **json.loads(labels or "{}")}
             )
 
-    def create(self, *, lease: str, region: str, eventually: int = 0) -> str:
-        name = super().create(lease=lease, region=region, eventually=eventually)
+    def create(self, *, lease: str, region: str, eventually: int = 0, **facts: Any) -> str:
+        name = super().create(lease=lease, region=region, eventually=eventually, **facts)
         (self.folder / name).write_text(lease)
         return name
 

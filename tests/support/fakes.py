@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cvl_ci.errors import CvlError, EngineError
-from cvl_ci.model.launch import Attempt, Launch
+from cvl_ci.model.launch import Attempt, Launch, Spending
+from cvl_ci.model.ledger import Life, Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.loss import Lost
 from cvl_ci.model.node_end import NodeEnd
@@ -38,6 +39,7 @@ from cvl_ci.ports import (
     Watch,
 )
 from cvl_ci.result.report import Link
+from tests.support.meter import Meter
 
 
 class Killed(BaseException):
@@ -60,7 +62,11 @@ class FakeClock:
 
 @dataclass
 class FakeCloud:
-    """What the provider knows: machines by id. `eventually`: how many looks a new machine stays unseen."""
+    """What the provider knows: machines by id, and the meter that bills them.
+
+    `eventually`: how many looks a new machine stays unseen. `remembers`: it still lists machines that have ended, as
+    AWS does for an hour.
+    """
 
     clock: FakeClock
     machines: dict[str, Resource] = field(default_factory=dict)
@@ -69,8 +75,21 @@ class FakeCloud:
     refuse_labels: bool = False
     silent: bool = False
     hidden: dict[str, int] = field(default_factory=dict)
+    meter: Meter = field(default_factory=Meter)
+    remembers: bool = True
+    undated: set[str] = field(default_factory=set)
 
-    def create(self, *, lease: str, region: str, eventually: int = 0) -> str:
+    def create(
+        self,
+        *,
+        lease: str,
+        region: str,
+        eventually: int = 0,
+        hourly_usd: float = 0.1,
+        disk_gb: float = 100,
+        spot: bool = False,
+        instance_type: str = "m6i.large",
+    ) -> str:
         name = f"i-{len(self.machines)}"
         self.machines[name] = Resource(
             provider="aws",
@@ -79,10 +98,41 @@ class FakeCloud:
             id=name,
             state="running",
             labels={"cvl-ci-lease": lease},
+            instance_type=instance_type,
             created_at=self.clock.now(),
         )
         self.hidden[name] = eventually
+        self.meter.start(name, hourly_usd=hourly_usd, disk_gb=disk_gb, spot=spot, now=self.clock.now())
         return name
+
+    def end(self, name: str, *, taken: bool = False) -> None:
+        """End a machine without anybody's request: it ended itself, its host failed, or the provider took it."""
+        self.machines[name] = replace(self.machines[name], state="terminated")
+        self.meter.stop(name, now=self.clock.now(), taken=taken)
+
+    def lives(self, *, lease: str, places: Sequence[Location]) -> Memory:
+        if self.silent:
+            raise EngineError("no answer")
+        if not self.remembers:
+            return Memory()
+        lives = []
+        for name, machine in self.machines.items():
+            metered = self.meter.machines[name]
+            if machine.labels.get("cvl-ci-lease") == lease:
+                lives.append(
+                    Life(
+                        id=name,
+                        cloud="aws",
+                        region=machine.region,
+                        instance_type=machine.instance_type,
+                        spot=metered.spot,
+                        start=metered.born,
+                        end=None if name in self.undated else metered.died,
+                        is_gone=metered.died is not None,
+                        was_taken=metered.taken,
+                    )
+                )
+        return Memory(lives=tuple(lives), clouds=frozenset({"aws"}))
 
     def running(self) -> list[str]:
         return [name for name, machine in self.machines.items() if machine.state == "running"]
@@ -129,7 +179,7 @@ class FakeCloud:
             self.refuse_removals -= 1
             raise EngineError("RequestLimitExceeded")
         for resource in resources:
-            self.machines[resource.id] = replace(resource, state="terminated")
+            self.end(resource.id)
 
 
 @dataclass
@@ -172,7 +222,14 @@ class FakeEngine:
         self.at("asked")
         if request.fence.exists():
             raise EngineError("fenced")
-        self.cloud.create(lease=request.cluster, region="us-east-1", eventually=self.eventually)
+        for _ in self.ends or (None,):
+            self.cloud.create(
+                lease=request.cluster,
+                region="us-east-1",
+                eventually=self.eventually,
+                hourly_usd=self.hourly_usd,
+                disk_gb=request.plan.machines.needs.disk_gb,
+            )
         self.at("created")
         self.cloud.clock.sleep(60)
         if self.failure is not None:
@@ -282,19 +339,35 @@ class FakeStaging:
         yield self.directory
 
 
+def spending(hourly_usd: float, *, billed: bool) -> Spending:
+    """Return the facts of a run with one machine at this price, asked for at the beginning of the fakes' clock."""
+    attempt = Attempt(
+        cloud="aws",
+        region="us-east-1",
+        zone="us-east-1a",
+        instance_type="m6i.large",
+        spot=False,
+        hourly_usd=hourly_usd,
+        requested_at=FakeClock().now(),
+    )
+    return Spending(attempts=(attempt,), nodes=1, disk_gb=100, billed=billed)
+
+
 @dataclass
 class FakeReporter:
     said: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     remote_lines: list[str] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
+    spending: Spending | None = None
     outcome: Outcome | None = None
 
     def began(self, phase: Phase) -> None:
         self.phases.append(phase)
 
-    def priced(self, *, hourly_usd: float, billed: bool) -> None:
-        self.said.append(f"${hourly_usd} billed={billed}")
+    def priced(self, spending: Spending) -> None:
+        self.spending = spending
+        self.said.append(f"${spending.hourly_usd} billed={spending.billed}")
 
     def launched(self, launch: Launch) -> None:
         self.said.append(f"on {launch.instance_type}")

@@ -7,14 +7,17 @@ makes has the name tag.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cvl_ci.clouds.aws import queries
 from cvl_ci.clouds.aws.clients import account_regions, ec2_clients
 from cvl_ci.errors import EngineError
+from cvl_ci.model.ledger import Life, Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.release import ProviderCheck
 from cvl_ci.ports import Inventory, InventoryResult, Resource, ResourceKind
@@ -37,6 +40,9 @@ _KINDS = {
     "spot requests": ResourceKind.SPOT_REQUEST,
     "addresses": ResourceKind.ADDRESS,
 }
+_ENDED = {"shutting-down", "terminated"}
+_ENDED_AT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
+"""EC2 dates an end that a user requested: `User initiated (2026-11-29 06:47:12 GMT)`."""
 _ENDING = {"shutting-down", "deleting", "deleted"}
 
 
@@ -95,6 +101,28 @@ class AwsInventory:
                 self._client(region).create_tags(Resources=ids, Tags=tags)  # type: ignore[arg-type]
             except Exception as error:
                 raise EngineError(f"AWS refused to label {', '.join(ids)} in {region}: {error}") from error
+
+    def lives(self, *, lease: str, places: Sequence[Location]) -> Memory:
+        regions = sorted({place.region for place in places if place.region})
+        lives = [
+            self._life(region, raw) for region in regions for raw in queries.instances_ever(self._client(region), lease)
+        ]
+        return Memory(lives=tuple(lives), clouds=frozenset({self._provider}))
+
+    def _life(self, region: str, raw: Mapping[str, Any]) -> Life:
+        is_gone = raw["State"]["Name"] in _ENDED
+        dated = _ENDED_AT.search(raw.get("StateTransitionReason") or "") if is_gone else None
+        return Life(
+            id=raw["InstanceId"],
+            cloud=self._provider,
+            region=region,
+            instance_type=raw.get("InstanceType", ""),
+            spot=raw.get("InstanceLifecycle") == "spot",
+            start=raw["LaunchTime"].timestamp(),
+            end=datetime.fromisoformat(f"{dated[1]}+00:00").timestamp() if dated else None,
+            is_gone=is_gone,
+            was_taken=raw.get("StateReason", {}).get("Code", "").startswith("Server.SpotInstance"),
+        )
 
     def _remove_in(self, region: str, resources: Sequence[Resource]) -> Iterator[str]:
         client = self._client(region)

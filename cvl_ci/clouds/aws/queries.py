@@ -53,6 +53,14 @@ def of_lease(client: EC2Client, lease: str) -> Iterator[Raw]:
     yield from _spot_requests(client, label)
 
 
+def instances_ever(client: EC2Client, lease: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the instances of a lease, those included that ended in the last hour: EC2 forgets them after that."""
+    by_id: dict[str, Mapping[str, Any]] = {}
+    for condition in (_filter(f"tag:{LABEL_LEASE}", [lease]), _filter(f"tag:{CLUSTER_TAG}", [f"{lease}-*"])):
+        by_id |= {raw["InstanceId"]: raw for _, raw in _instances(client, [condition])}
+    yield from by_id.values()
+
+
 def of_everybody(client: EC2Client) -> Iterator[Raw]:
     """Yield the resources of all leases, in time that grows with their number, not with the size of the account."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cvl_ci.commands.run import spending
 from cvl_ci.errors import explain_while_running
 from cvl_ci.lease import Lease
 from cvl_ci.model.launch import Launch
@@ -20,14 +21,22 @@ Without a timer armed at boot, a machine ends up to this much later.
 SHORTEST_SECONDS = 60.0
 
 
-def keep(lease: Lease, *, plan: RunPlan, launch: Launch, clock: Clock, say: Callable[[str], None]) -> Release | None:
+def keep(
+    lease: Lease,
+    *,
+    plan: RunPlan,
+    launch: Launch,
+    spent_usd: float,
+    clock: Clock,
+    say: Callable[[str], None],
+) -> Release | None:
     """Keep it for the minutes of keep_on_failure or `down: false`, or as long as max_cost pays.
 
-    None: it is not kept, and a message gives the reason.
+    `spent_usd`: on earlier attempts. None: it is not kept, and a message gives the reason.
     """
     now = clock.now()
-    paid = plan.limits.paid_minutes(hourly_usd=launch.hourly_usd * launch.num_nodes)
-    until = min(now + plan.limits.keep_minutes * 60, launch.created_at + paid * 60 - MARGIN_SECONDS)
+    paid = spending.paid_seconds(plan, launch, spent_usd=spent_usd)
+    until = min(now + plan.limits.keep_minutes * 60, launch.created_at + paid - MARGIN_SECONDS)
     if until - now < SHORTEST_SECONDS:
         say("The machine is not kept: max_cost is used up. cvl-ci takes it down.")
         return None

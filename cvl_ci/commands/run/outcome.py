@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from cvl_ci.commands.plan import quote as planning
-from cvl_ci.commands.run import trials
+from cvl_ci.commands.run import spending, trials
 from cvl_ci.commands.run.state import RunState
-from cvl_ci.model.launch import Attempt
-from cvl_ci.model.location import Location
-from cvl_ci.model.outcome import Cost, FileResult, MachineResult, Measurements, Outcome, Phase, Timing
+from cvl_ci.model.outcome import FileResult, MachineResult, Measurements, Outcome, Phase, Timing
 from cvl_ci.result import verdict
 from cvl_ci.result.benchmark import files as metric_files
 from cvl_ci.result.benchmark.readings import Readings
@@ -62,7 +58,7 @@ def outcome(state: RunState) -> Outcome:
             nodes=state.job.nodes if state.job else (),
         ),
         timing=Timing(phases=dict(state.phases), duration_seconds=state.tools.clock.monotonic() - state.started),
-        cost=_cost(state),
+        cost=spending.cost(state),
         files=FileResult(
             fetched=state.fetched.files,
             refused=state.fetched.refused,
@@ -72,36 +68,6 @@ def outcome(state: RunState) -> Outcome:
         release=state.release,
         warnings=tuple(warnings),
     )
-
-
-def _cost(state: RunState) -> Cost | None:
-    """Return the cost from the first successful request to the proved end: never less than the bill."""
-    last = state.attempts[-1] if state.attempts else None
-    if last is None or last.error is not None or state.release is None:
-        return None
-    began = state.launch.created_at if state.launch else state.spending_since
-    kept_machines = state.release.kept
-    end = kept_machines.until if kept_machines else state.release.at
-    seconds = max(0.0, end - (began if began is not None else end))
-    hourly = last.hourly_usd * state.plan.machines.num_nodes
-    cost = Cost(
-        hourly_usd=hourly,
-        seconds=seconds,
-        usd=hourly * seconds / 3600,
-        estimated_usd=state.quote.max_usd,
-        billed=state.cloud is None or state.cloud.billed,
-        kept_usd=hourly * max(0.0, end - state.release.at) / 3600 if kept_machines else None,
-    )
-    if not last.spot:
-        return cost
-    return replace(cost, on_demand_hourly_usd=_on_demand(state, last))
-
-
-def _on_demand(state: RunState, attempt: Attempt) -> float | None:
-    needs = replace(state.plan.machines.needs, instance_type=attempt.instance_type, accelerators={}, alternatives=())
-    place = Location(cloud=attempt.cloud, region=attempt.region)
-    offers = planning.on_demand(needs, place=place, prices=state.tools.prices)
-    return offers[0].hourly_usd * state.plan.machines.num_nodes if offers else None
 
 
 def _metrics(outputs: Path, paths: Sequence[str]) -> tuple[Readings, list[str]]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.plan import quote_text
 from cvl_ci.commands.run import keep_alive as keeping
+from cvl_ci.commands.run import spending
 from cvl_ci.commands.run.outcome import judge_so_far, outcome
 from cvl_ci.commands.run.state import RunPorts, RunState
 from cvl_ci.errors import CvlError, InputProblem, RequestError, RequestRefused, explain_while_running
 from cvl_ci.lease import Lease, Owner
-from cvl_ci.model.launch import Launch
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.location import Location
 from cvl_ci.model.outcome import Ending, Outcome, Phase
@@ -175,7 +175,14 @@ def _kept_release(state: RunState, lease: Lease) -> Release | None:
         return None
     state.tools.workflow.notice(f"the job {ending.value}: cvl-ci keeps its machine")
     clock = state.tools.clock
-    return keeping.keep(lease, plan=state.plan, launch=state.launch, clock=clock, say=state.warnings.append)
+    return keeping.keep(
+        lease,
+        plan=state.plan,
+        launch=state.launch,
+        spent_usd=spending.spent_before(state),
+        clock=clock,
+        say=state.warnings.append,
+    )
 
 
 def _launch_to_fetch(state: RunState, cloud: Cloud, lease: Lease, staged: Path) -> None:
@@ -190,11 +197,13 @@ def _launch_to_fetch(state: RunState, cloud: Cloud, lease: Lease, staged: Path) 
         deadline=lease.record.deadline,
         fence=tools.records.fence(lease.name),
         likely=state.quote.offers[0] if state.quote.offers else None,
+        spent_usd=spending.spent_before(state),
     )
     with _offers_named(state):
-        state.launch = cloud.machines.launch(request, watch=state.watch)
-    tools.workflow.launched(state.launch)
-    until = _end_of_money(state, state.launch, lease.record.deadline) - RELEASE_MINUTES * 60 + CANCEL_GRACE_SECONDS
+        launch = cloud.machines.launch(request, watch=state.watch)
+    state.launched(launch)
+    tools.workflow.launched(launch)
+    until = spending.end_of_money(state, launch, lease.record.deadline) - RELEASE_MINUTES * 60 + CANCEL_GRACE_SECONDS
     try:
         state.job = cloud.jobs.follow(watch=state.watch, until=until)
     except KeyboardInterrupt:
@@ -203,6 +212,8 @@ def _launch_to_fetch(state: RunState, cloud: Cloud, lease: Lease, staged: Path) 
         state.cancelled = True
         _rescue(state, cloud, state.tools.interruptible)
         return
+    if state.job.lost is not None:
+        state.lost_at = tools.clock.now()
     if state.job.lost is None:
         state.enter(Phase.FETCHING)
         state.came_through = _fetched(state, cloud)
@@ -270,12 +281,3 @@ def _rescue(state: RunState, cloud: Cloud, interruptible: Callable[[], AbstractC
         state.tools.workflow.warning("The job's files stay on the machine, which cvl-ci takes down now.")
     except Exception as error:  # noqa: BLE001  the run was stopped, and that stays its end
         state.warnings.append(f"The outputs could not be fetched: {explain_while_running(error)}")
-
-
-def _end_of_money(state: RunState, launch: Launch, deadline: float) -> float:
-    """Return the end of the money.
-
-    A failover may use a more expensive machine than the quoted one, for which max_cost buys less.
-    """
-    hourly = launch.hourly_usd * launch.num_nodes
-    return min(deadline, launch.created_at + state.plan.limits.deadline_minutes(hourly_usd=hourly) * 60)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cvl_ci.errors import CvlError
 from cvl_ci.lease import Lease, Owner
-from cvl_ci.model.launch import Attempt, Launch
+from cvl_ci.model.launch import Attempt, Launch, Spending
 from cvl_ci.model.location import Location
 from cvl_ci.model.offer import Quote
 from cvl_ci.model.outcome import Phase
@@ -68,7 +68,8 @@ class RunState:
     phases: dict[str, float] = field(default_factory=dict)
     phase: Phase | None = None
     phase_began: float = 0.0
-    spending_since: float | None = None
+    lost_at: float | None = None
+    """The moment at which the run noticed that its machines had ended without it."""
     failure: CvlError | None = None
     cancelled: bool = False
     came_through: bool = False
@@ -98,8 +99,33 @@ class RunState:
             case Attempting(attempt=attempt):
                 self._record_attempt(attempt)
             case AttemptFailed(attempt=attempt):
-                self.attempts[-1:] = [attempt]
+                self.attempts[-1:] = [self._failed(attempt)]
+                self._tell_price()
                 workflow.show(f"{attempt.where} refused: {attempt.error}")
+
+    def launched(self, launch: Launch) -> None:
+        """Note the machines. An API server names them and their price only now."""
+        self.launch = launch
+        if self.attempts:
+            facts = {name: getattr(launch, name) for name in ("cloud", "region", "zone", "instance_type", "spot")}
+            self.attempts[-1] = replace(self.attempts[-1], hourly_usd=launch.hourly_usd, **facts)
+            self._tell_price()
+
+    def _tell_price(self) -> None:
+        machines = self.plan.machines
+        self.tools.workflow.priced(
+            Spending(
+                attempts=tuple(self.attempts),
+                nodes=machines.num_nodes,
+                disk_gb=machines.needs.largest_disk_gb,
+                billed=self.cloud is None or self.cloud.billed,
+            )
+        )
+
+    def _failed(self, attempt: Attempt) -> Attempt:
+        now = self.tools.clock.now()
+        requested_at = self.attempts[-1].requested_at if self.attempts else now
+        return replace(attempt, requested_at=requested_at, ended_at=now)
 
     def _record_attempt(self, attempt: Attempt) -> None:
         if self.lease is not None:
@@ -107,11 +133,8 @@ class RunState:
             self.lease.record_attempt(
                 attempt, place=Location(cloud=through or attempt.cloud, region=attempt.region or None)
             )
-        if self.spending_since is None:
-            self.spending_since = self.tools.clock.now()
-        self.attempts.append(attempt)
-        billed = self.cloud is None or self.cloud.billed
-        self.tools.workflow.priced(hourly_usd=attempt.hourly_usd * self.plan.machines.num_nodes, billed=billed)
+        self.attempts.append(replace(attempt, requested_at=self.tools.clock.now()))
+        self._tell_price()
         spot = " spot" if attempt.spot else ""
         self.tools.workflow.show(
             f"asking {attempt.where} for {self.plan.machines.num_nodes} × {attempt.instance_type}{spot}"

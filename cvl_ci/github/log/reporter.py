@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from cvl_ci.github.log.workflow_commands import Commands
-from cvl_ci.model.launch import Launch
+from cvl_ci.model.launch import Launch, Spending
 from cvl_ci.model.outcome import Ending, Outcome, Phase
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Clock
@@ -55,7 +55,7 @@ class GitHubWorkflow:
         summarise: Callable[[Outcome, tuple[str, ...], int], str],
         on_phase: Callable[[Phase], None] = lambda _: None,
         on_launch: Callable[[Launch], None] = lambda _: None,
-        on_price: Callable[[float, bool], None] = lambda _, __: None,
+        on_spending: Callable[[Spending], None] = lambda _: None,
     ) -> None:
         self._out = out
         self._clock = clock
@@ -67,7 +67,8 @@ class GitHubWorkflow:
         self._summarise = summarise
         self._on_phase = on_phase
         self._on_launch = on_launch
-        self._on_price = on_price
+        self._on_spending = on_spending
+        self._price_text = ""
         self.is_end_shown = False
         self._started = clock.monotonic()
         self._grouped = False
@@ -111,10 +112,13 @@ class GitHubWorkflow:
         self._grouped = True
         self._on_phase(phase)
 
-    def priced(self, *, hourly_usd: float, billed: bool) -> None:
-        self._on_price(hourly_usd, billed)
-        price = f"{dollars(hourly_usd)} an hour"
-        self._say(f"from now on {price} is spent" if billed else f"nothing is billed: emulated price {price}")
+    def priced(self, spending: Spending) -> None:
+        self._on_spending(spending)
+        price = f"{dollars(spending.hourly_usd)} an hour"
+        text = f"from now on {price} is spent" if spending.billed else f"nothing is billed: emulated price {price}"
+        if text != self._price_text:
+            self._price_text = text
+            self._say(text)
 
     def launched(self, launch: Launch) -> None:
         self._on_launch(launch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cvl_ci.model.launch import Launch
+from cvl_ci.model.launch import Launch, Spending
 from cvl_ci.model.outcome import Outcome, Phase
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.result.masked_lines import MaskedLines
@@ -36,7 +36,7 @@ class Listener:
         self._on_phase(phase)
         self._on_notice(phase.value)
 
-    def priced(self, *, hourly_usd: float, billed: bool) -> None:
+    def priced(self, spending: Spending) -> None:
         """Do nothing: a program reads the price in the outcome."""
 
     def launched(self, launch: Launch) -> None:

@@ -17,7 +17,7 @@ from cvl_ci.local.console.cost_meter import Meter
 from cvl_ci.local.console.line_stream import Stream
 from cvl_ci.local.console.log_file import KeptLog
 from cvl_ci.local.console.status_line import StatusLine
-from cvl_ci.model.launch import Launch
+from cvl_ci.model.launch import Launch, Spending
 from cvl_ci.model.outcome import Ending, Outcome, Phase
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Clock
@@ -95,7 +95,8 @@ class Terminal:
         if self._live:
             self._status.start()
 
-    def priced(self, *, hourly_usd: float, billed: bool) -> None:
+    def priced(self, spending: Spending) -> None:
+        hourly_usd, billed = spending.hourly_usd, spending.billed
         if self._meter.change(hourly_usd, billed=billed, now=self._clock.monotonic()):
             price = f"{dollars(hourly_usd)} an hour"
             self._say(f"from now on the run costs {price}" if billed else f"nothing is billed: emulated price {price}")

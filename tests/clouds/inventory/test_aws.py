@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -154,3 +155,38 @@ def test_a_region_that_does_not_answer_keeps_no_other_from_being_asked(client: E
     found = AwsInventory(client=clients, regions=asking).find(lease=None, places=[])
     assert len(found.read()[0]) == 1
     assert [asked.error is None for asked in found.asked] == [False, True]
+
+
+def test_the_lives_of_ended_machines_have_the_dates_that_ec2_gives(client: EC2Client) -> None:
+    """The cost of a run is metered by them: a machine that another program ended is billed to its end and no longer."""
+    begun = time.time()
+    first, second = start(client, 2, labels())
+    start(client, 1, [{"Key": "Name", "Value": "of somebody else"}])
+    client.terminate_instances(InstanceIds=[first])
+    inventory = AwsInventory(client=lambda _: client, regions=lambda: [REGION])
+    memory = inventory.lives(lease=OURS.name, places=[Location(cloud="aws", region=REGION)])
+    lives = {life.id: life for life in memory.lives}
+    assert lives.keys() == {first, second} and memory.clouds == {"aws"}
+    gone, alive = lives[first], lives[second]
+    assert (gone.is_gone, gone.was_taken, gone.instance_type) == (True, False, "m6i.large")
+    assert gone.end is not None and begun - 2 <= gone.start <= gone.end <= time.time() + 2
+    assert (alive.is_gone, alive.end) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "end", "was_taken"),
+    [
+        ({"StateTransitionReason": "User initiated (2026-11-29 06:47:12 GMT)"}, 1_795_934_832.0, False),
+        ({"StateTransitionReason": "User initiated (2026-11-29 06:47:12 UTC)"}, 1_795_934_832.0, False),
+        ({"StateTransitionReason": "Server.SpotInstanceTermination"}, None, False),
+        ({"StateReason": {"Code": "Server.SpotInstanceTermination"}}, None, True),
+        ({"StateReason": {"Code": "Client.InstanceInitiatedShutdown"}}, None, False),
+        ({"StateTransitionReason": ""}, None, False),
+    ],
+)
+def test_an_end_without_a_date_is_no_date(answer: dict[str, Any], end: float | None, was_taken: bool) -> None:
+    inventory = AwsInventory(client=lambda _: None, regions=lambda: [REGION])  # type: ignore[arg-type, return-value]
+    launched = datetime(2026, 11, 29, 6, tzinfo=timezone.utc)
+    raw = {"InstanceId": "i-1", "LaunchTime": launched, "State": {"Name": "terminated"}, **answer}
+    life = inventory._life(REGION, raw)
+    assert (life.end, life.was_taken, life.is_gone) == (end, was_taken, True)

@@ -1,0 +1,87 @@
+"""Compute the money that a run has spent and may still spend, from its attempts and the provider's dates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.run.state import RunState
+from cvl_ci.model.budget import Budget, Fleet
+from cvl_ci.model.launch import Attempt, Launch
+from cvl_ci.model.ledger import Cost, Ledger
+from cvl_ci.model.location import Location
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.release import Release
+from cvl_ci.result.ledger import Ends, build
+
+
+def ledger(state: RunState, release: Release) -> Ledger:
+    """Return every entry of the run, after its release."""
+    gone_at = release.kept.until if release.kept else release.at
+    return build(
+        state.attempts,
+        nodes=state.plan.machines.num_nodes,
+        disk_gb=state.plan.machines.needs.largest_disk_gb,
+        ends=Ends(
+            removed_at=gone_at if release.kept or release.removed_at is None else release.removed_at,
+            gone_at=gone_at,
+            lost_at=state.lost_at,
+        ),
+        memory=release.memory,
+        fetched_bytes=sum(file.bytes for file in state.fetched.files),
+        price_source=state.tools.prices.date,
+    )
+
+
+def cost(state: RunState) -> Cost | None:
+    """Return the cost of the run. None: no machine of it ever existed."""
+    if state.release is None or not (entries := ledger(state, state.release)).entries:
+        return None
+    last = state.attempts[-1]
+    sums = Cost(
+        ledger=entries,
+        hourly_usd=last.hourly_usd * state.plan.machines.num_nodes,
+        estimated_usd=state.quote.max_usd,
+        billed=state.cloud is None or state.cloud.billed,
+        kept_usd=entries.usd - entries.until(state.release.at).usd if state.release.kept else None,
+    )
+    return replace(sums, on_demand_hourly_usd=_on_demand(state, last)) if last.spot else sums
+
+
+def spent_before(state: RunState) -> float:
+    """Return the cost of the attempts that are over: max_cost pays for the rest only."""
+    over = [attempt for attempt in state.attempts if attempt.ended_at is not None]
+    now = state.tools.clock.now()
+    return build(
+        over,
+        nodes=state.plan.machines.num_nodes,
+        disk_gb=state.plan.machines.needs.largest_disk_gb,
+        ends=Ends(removed_at=now, gone_at=now),
+    ).usd
+
+
+def paid_seconds(plan: RunPlan, launch: Launch, *, spent_usd: float) -> float:
+    """Return for how long max_cost pays for these machines, from their request on."""
+    fleet = Fleet(
+        cloud=launch.cloud,
+        hourly_usd=launch.hourly_usd,
+        nodes=launch.num_nodes,
+        disk_gb=plan.machines.needs.largest_disk_gb,
+    )
+    return Budget(max_usd=plan.limits.max_cost_usd, spent_usd=spent_usd).seconds(fleet, at=launch.created_at)
+
+
+def end_of_money(state: RunState, launch: Launch, deadline: float) -> float:
+    """Return the end of the money.
+
+    A failover may use a more expensive machine than the quoted one, for which max_cost buys less.
+    """
+    paid = paid_seconds(state.plan, launch, spent_usd=spent_before(state))
+    return min(deadline, launch.created_at + min(state.plan.limits.longest_minutes * 60, paid))
+
+
+def _on_demand(state: RunState, attempt: Attempt) -> float | None:
+    needs = replace(state.plan.machines.needs, instance_type=attempt.instance_type, accelerators={}, alternatives=())
+    place = Location(cloud=attempt.cloud, region=attempt.region)
+    offers = planning.on_demand(needs, place=place, prices=state.tools.prices)
+    return offers[0].hourly_usd * state.plan.machines.num_nodes if offers else None
