@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cvl_ci.engine import transfer, unpack_process
+from cvl_ci.model.fitness import MachineState
 from cvl_ci.ports import Fetched, UnpackStopped
 
 
@@ -16,6 +17,7 @@ class Brought:
     def __init__(self, *, globs: tuple[str, ...], directory: str) -> None:
         self.globs, self._directory = globs, directory
         self.problems: list[str] = []
+        self.states_after: tuple[MachineState, ...] = ()
         self._folder = transfer.folder()
 
     @property
@@ -43,4 +45,4 @@ class Brought:
         paths = [file.path for file in fetched.files]
         missed = [] if problem else transfer.unmatched(self.globs, paths, directory=self._directory)
         warnings = [f"`outputs`: {glob!r} fetched no file: the job wrote no file that matches it." for glob in missed]
-        return replace(fetched, problem=problem, warnings=tuple(warnings))
+        return replace(fetched, problem=problem, warnings=tuple(warnings), states_after=self.states_after)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cvl_ci.backoff import Backoff
-from cvl_ci.engine import script, sky_errors, whole_log
+from cvl_ci.engine import fitness, script, sky_errors, whole_log
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import Session, within
@@ -54,7 +54,12 @@ class Ending:
             node = "The machine" if self.session.machines.num_nodes == 1 else f"Node {silent[0]}"
             why = f"{node} does not answer any more: {answers[silent[0]]['err'].strip()[:300]}"
             return JobEnd(lost=self.loss(why))
-        return JobEnd(nodes=_nodes(answers), warnings=self._whole_log(answers))
+        nodes = _nodes(answers)
+        return JobEnd(
+            nodes=nodes,
+            unfit=fitness.why_unfit(nodes, begun=self.stream.nodes_begun),
+            warnings=self._whole_log(answers),
+        )
 
     def cut_short(self) -> JobEnd:
         """Return the end of a job that passed its limit while the stream goes on.

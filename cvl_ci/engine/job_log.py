@@ -37,6 +37,8 @@ class JobLog:
     _skip: int = 0
     logs: dict[tuple[str, str], Heard] = field(default_factory=dict)
     """The lines of each node's logs: by the log's name, and the rank or (in setup) the address that SkyPilot gives."""
+    began_on: set[tuple[str, str]] = field(default_factory=set)
+    """The nodes on which setup, or the job, began: by address in setup, by rank in the job."""
     _open: Heard | None = None
     """The log of the latest line. The rest of a line that is too long for one piece belongs to it."""
 
@@ -62,6 +64,7 @@ class JobLog:
         began = phase if phase is not self.phase and self.phase is not Phase.RUNNING else None
         self.phase = began or self.phase
         if text in (SETUP_BEGINS, JOB_BEGINS):
+            self.began_on.add((text, match["ip"] or match["rank"] or ""))
             return began, None, None
         if is_turn(text):
             return began, None, text.removeprefix("cvl-ci: ")

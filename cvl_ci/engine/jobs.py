@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvl_ci.engine import script, sky_errors, task, transfer
+from cvl_ci.engine import fitness, script, sky_errors, task, transfer
 from cvl_ci.engine.fetched_archives import Brought
 from cvl_ci.engine.job_end import ANSWER_SECONDS, Ending
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import Session, within
 from cvl_ci.errors import EngineError
+from cvl_ci.model.fitness import MachineState
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.ports import Fetched, JobEnd, JobRequest, Watch
 
@@ -110,6 +111,8 @@ class SkyPilotJobs:
         command = script.collect(lease=name, directory=directory, globs=brought.globs)
         deadline = session.machines.request.deadline
         seconds_left = min(within, max(FETCH_SECONDS, deadline - session.clock.now() - FETCH_SECONDS))
+        if within == math.inf and session.job_plan.machines.needs.accelerators:
+            brought.states_after = self._probed_again(at_most=min(fitness.PROBE_SECONDS, seconds_left / 2))
         end = time.monotonic() + seconds_left
         patience = transfer.packing(brought.path, end=end)
         try:
@@ -130,3 +133,15 @@ class SkyPilotJobs:
     def unpack(self, *, into: Path, within: float = math.inf) -> Fetched:
         brought, self._session.archives = self._session.archives, None
         return brought.unpacked(into, environment=self._session.environment, within=within) if brought else Fetched()
+
+    def _probed_again(self, *, at_most: float) -> tuple[MachineState, ...]:
+        """Return the states of the machines after the job. Without an answer they are unknown, which changes no end."""
+        session = self._session
+        command = script.probe_again(session.job_plan, lease=session.folder)
+        try:
+            answers = session.call("ask_nodes", command=command, until=within(at_most))
+        except (Expired, WorkerFailed) as error:
+            if isinstance(error, Expired):
+                session.stop()
+            answers = []
+        return fitness.states(answers, count=session.machines.num_nodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -43,6 +44,12 @@ class Following:
         piece = self._log.rest(text)
         if piece is not None:
             self._watch(Line(text=piece))
+
+    @property
+    def nodes_begun(self) -> int:
+        """Return on how many nodes setup or the job began. From then on a node may run hostile code."""
+        counts = collections.Counter(text for text, _ in self._log.began_on)
+        return max(counts.values(), default=0)
 
     def incomplete(
         self, sums: Sequence[Mapping[str, LogSum]], *, has_ended: Sequence[bool]

@@ -27,6 +27,10 @@ EMPTY_WORKDIR = (
     'test -z "$(ls -A ~/sky_workdir)"'
 )
 """Empty SkyPilot's working directory, where a container may have written files as root."""
+_OTHER_VENDORS = ("tpu", "trainium", "inferentia", "mi", "gaudi", "radeon")
+"""SkyPilot's names of accelerators that are not NVIDIA's: sky/catalog/common.py and its catalogues."""
+_PROGRAMS = ("findings", "sheet", "host", "nvidia", "cuda", "main")
+"""The modules of machine/fitness/, which import each other on the machine too."""
 
 ANSWERED = "cvl-ci: this machine has answered"
 LONGEST_END = 48 << 10
@@ -44,7 +48,16 @@ def environment(plan: RunPlan, *, lease: str, deadline: float) -> dict[str, str]
         "CVL_CI_MAX_SECONDS": str(int(plan.limits.max_runtime_minutes * 60)),
         "CVL_CI_DEADLINE": str(int(deadline)),
         "CVL_CI_RESERVE_SECONDS": str(int(RELEASE_MINUTES * 60)),
+        "CVL_CI_GPUS": requested_gpus(plan),
     }
+
+
+def requested_gpus(plan: RunPlan) -> str:
+    """Return the alternatives as `L4:1,A10G:1`; empty without GPUs, or where one is of another vendor or a part."""
+    gpus = plan.machines.needs.accelerators
+    if any(count != int(count) or name.lower().startswith(_OTHER_VENDORS) for name, count in gpus.items()):
+        return ""
+    return ",".join(f"{name}:{int(count)}" for name, count in gpus.items())
 
 
 def setup(plan: RunPlan) -> str | None:
@@ -53,7 +66,7 @@ def setup(plan: RunPlan) -> str | None:
     Two sides are each set up in their turns: an image or package of one side would replace the other's.
     """
     commands = _setup_commands(plan)
-    return "\n".join([prelude(SETUP_STREAM), _say(SETUP_BEGINS), *commands]) if commands else None
+    return "\n".join([prelude(SETUP_STREAM), _probe(), _say(SETUP_BEGINS), *commands]) if commands else None
 
 
 def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
@@ -68,6 +81,7 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
     return "\n".join(
         [
             prelude(JOB_STREAM),
+            *([_probe()] if with_setup or not _setup_commands(plan) else []),
             *([_say(SETUP_BEGINS), *_setup_commands(plan)] if with_setup and _setup_commands(plan) else []),
             _say(JOB_BEGINS),
             ': > "$cvl_ci_state/job-began"',
@@ -82,6 +96,21 @@ def prelude(stream: str) -> str:
     """Return the text before the commands. `stream`: the name under which the node stores their output."""
     supervise = f"cat > \"$cvl_ci_state/supervise.py\" << '{_END_OF_FILE}'\n{_read('supervise.py')}{_END_OF_FILE}"
     return "\n".join([_read("prelude.sh"), f"cvl_ci_stream={stream}", supervise])
+
+
+def _probe() -> str:
+    """Return the text that stores the programs of the probe, and runs them before anything of the job."""
+    stored = [
+        f"cat > \"$cvl_ci_state/fitness/{name}.py\" << '{_END_OF_FILE}'\n{_read(f'fitness/{name}.py')}{_END_OF_FILE}"
+        for name in _PROGRAMS
+    ]
+    return "\n".join(['mkdir -p "$cvl_ci_state/fitness"', *stored, _read("fitness.sh")])
+
+
+def probe_again(plan: RunPlan, *, lease: str) -> str:
+    """Return the command that probes a node after its job, and prints the answer in one line."""
+    arguments = shlex.join([lease, requested_gpus(plan)])
+    return f"bash -c {shlex.quote(_read('fitness-after.sh'))} cvl-ci-probe {arguments}"
 
 
 def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:
@@ -99,7 +128,8 @@ def end(*, lease: str) -> str:
     a lost machine ends with 255, and kubectl to a deleted pod ends with 1.
     """
     sums = f'for log in {SETUP_STREAM} {JOB_STREAM}; do sed "s/^/log=$log /" "log/$log/sum"; {_SIZES}; done'
-    parts = f"cd ~/.cvl-ci/{lease} && {{ cat end gpu samples/told; head -n {MOST_LEFT} left; {sums}; }}"
+    state = 'head -c 12288 fitness-before | sed "s/^/fitness=/"'
+    parts = f"cd ~/.cvl-ci/{lease} && {{ cat end gpu; {state}; cat samples/told; head -n {MOST_LEFT} left; {sums}; }}"
     return f"{{ {parts}; }} 2> /dev/null | head -c {LONGEST_END}; echo; echo {ANSWERED}"
 
 

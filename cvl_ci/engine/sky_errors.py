@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from cvl_ci.engine import fitness
 from cvl_ci.engine import sky_refusals as refusals_of
 from cvl_ci.engine.job_log import progress
 from cvl_ci.engine.process import WorkerFailed
@@ -25,7 +26,7 @@ from cvl_ci.model.outcome import Phase
 from cvl_ci.planning.trials import NAME
 from cvl_ci.ports import Progress, Watch
 
-END_LINES = 22 + MOST_LEFT + 2 * MOST_TURNS
+END_LINES = 24 + MOST_LEFT + 2 * MOST_TURNS
 """More lines than a node needs to report its end."""
 
 LARGEST_PART = 64 << 20
@@ -122,6 +123,7 @@ def read_end(rank: int, text: str) -> NodeEnd:
         turns=tuple(turn for line in lines if (turn := _turn(line)) is not None),
         base_exit_code=_count(values.get("base_failed")),
         left_behind=_left_names(lines),
+        state=fitness.read(values["fitness"]) if "fitness" in values else None,
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cvl_ci.model.fitness import MachineState
+
 
 @dataclass(frozen=True, kw_only=True)
 class GpuUse:
@@ -42,3 +44,5 @@ class NodeEnd:
     """The exit code of the other commit's work, if it failed next to this one."""
     left_behind: tuple[str, ...] = ()
     """Processes that outlived their command, by name. The machine ended them."""
+    state: MachineState | None = None
+    """The machine before the job; None without an answer."""

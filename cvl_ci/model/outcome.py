@@ -6,6 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cvl_ci.model.fitness import MachineState
 from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.ledger import Cost
 from cvl_ci.model.node_end import GpuUse, NodeEnd
@@ -22,6 +23,8 @@ class Ending(enum.Enum):
     PREEMPTED = "preempted"
     CANCELLED = "cancelled"
     NEVER_STARTED = "never_started"
+    UNFIT = "unfit"
+    """The machine was broken before the job began."""
 
 
 class Phase(enum.Enum):
@@ -42,6 +45,7 @@ EXIT_CODES = {
     Ending.OVER_BUDGET: 78,
     Ending.PREEMPTED: 75,
     Ending.CANCELLED: 130,
+    Ending.UNFIT: 75,
 }
 """FAILED has the job's own code, NEVER_STARTED the code of the error that prevented it."""
 
@@ -65,6 +69,8 @@ class MachineResult:
     attempts: tuple[Attempt, ...] = ()
     launch: Launch | None = None
     nodes: tuple[NodeEnd, ...] = ()
+    states_after: tuple[MachineState, ...] = ()
+    """The machines after the job, by rank; empty if they were not probed again."""
 
     @property
     def gpu(self) -> GpuUse | None:

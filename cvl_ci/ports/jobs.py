@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cvl_ci.model.fitness import MachineState
 from cvl_ci.model.loss import Lost
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.outcome import FetchedFile
@@ -29,12 +30,17 @@ class JobEnd:
 
     nodes: tuple[NodeEnd, ...] = ()
     lost: Lost | None = None
+    unfit: str = ""
+    """Why a machine was broken before the job began on it; empty if the job began."""
     warnings: tuple[str, ...] = ()
     """Facts that a person must know besides the end, such as a missing part of the log."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fetched:
+    """The outputs here, and the machines' states after the job by rank (empty: not probed again)."""
+
+    states_after: tuple[MachineState, ...] = ()
     files: tuple[FetchedFile, ...] = ()
     refused: tuple[str, ...] = ()
     problem: str | None = None

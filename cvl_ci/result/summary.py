@@ -7,10 +7,12 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cvl_ci.model.fitness import MachineState
 from cvl_ci.model.launch import Attempt
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.paired_comparison import PairedComparison
 from cvl_ci.result import ledger
+from cvl_ci.result.machine_text import fitness_lines, states
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.text import (
     attempt,
@@ -78,6 +80,7 @@ def sections(outcome: Outcome) -> list[Section]:
         ("time", [time(outcome)]),
         ("cost", [money(cost)] if cost else []),
         ("GPU", [gpu_use(outcome.machines.gpu)] if outcome.machines.gpu else []),
+        ("machine", fitness_lines(outcome.machines)),
         ("metrics", _some([f"{name} {number(value)}" for name, value in flat(outcome.measurements.metrics)])),
         ("compared", _some(paired_lines(outcome.measurements.comparison)) if outcome.measurements.comparison else []),
         ("files", _files(outcome)),
@@ -130,6 +133,9 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "billed": cost.billed if cost else None,
         "ledger": ledger.to_json(cost.ledger) if cost else [],
         "gpu": {name: value for name, value in _fields(gpu).items() if name != "driver"} if gpu else None,
+        "machine_states": [
+            {"before": _state_json(before), "after": _state_json(after)} for before, after in states(outcome.machines)
+        ],
         "files": [_fields(file) for file in outcome.files.fetched],
         "metrics": _json_value(outcome.measurements.metrics),
         "samples": _json_value(outcome.measurements.samples),
@@ -142,6 +148,13 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
             "ssh_commands": list(machines.ways_in) if machines else [],
         },
     }
+
+
+def _state_json(state: MachineState | None) -> dict[str, object] | None:
+    if state is None:
+        return None
+    gpus = [_fields(gpu) for gpu in state.gpus]
+    return {**_fields(replace(state, gpus=())), "fitness": state.fitness.value, "gpus": gpus}
 
 
 def _paired_json(pairing: PairedComparison) -> dict[str, object]:

@@ -22,6 +22,7 @@ ENDINGS = {
     Ending.PREEMPTED: "The spot machine was taken away",
     Ending.CANCELLED: "Cancelled",
     Ending.NEVER_STARTED: "Never started",
+    Ending.UNFIT: "The machine was broken",
 }
 
 

@@ -41,15 +41,23 @@ def judge(
     cancelled: bool,
     attempts: Sequence[Attempt],
     ran_seconds: float,
+    unfit: str = "",
 ) -> Judgement:
     """Return the ending, the reason and the exit code of a run.
 
+    `unfit`: why a machine was broken before the job began.
     `nodes` None: the job never began. `ran_seconds`: setup and run together.
     """
     if cancelled:
         judgement = _of(Ending.CANCELLED, "Cancelled before it was over.")
     elif lost is not None:
         judgement = _lost(plan, launch, lost, ran_seconds)
+    elif unfit:
+        judgement = _of(
+            Ending.UNFIT,
+            f"The machine is broken, so the job did not begin: {unfit}.",
+            advice="The job did not cause this: run it again. The provider may give the same machine again.",
+        )
     elif failure is not None:
         judgement = _failed(failure, attempts)
     elif nodes is None:

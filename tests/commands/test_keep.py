@@ -107,6 +107,12 @@ def test_a_machine_that_was_lost_is_not_kept(house: House) -> None:
     assert house.cloud.running() == []
 
 
+def test_a_broken_machine_is_not_kept(house: House) -> None:
+    house.engine.unfit = "GPU 0: it fell off the bus"
+    assert house.run(KEEP).ending is Ending.UNFIT
+    assert house.cloud.running() == []
+
+
 def test_not_asked_for_keeps_nothing(house: House) -> None:
     outcome = house.run(PLAN)
     assert outcome.release is not None and outcome.release.gone

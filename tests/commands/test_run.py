@@ -283,6 +283,14 @@ def test_each_kind_of_loss_has_its_ending(
     assert words in outcome.reason
 
 
+def test_a_machine_that_is_broken_before_the_job_is_infrastructure_and_nothing_is_fetched_from_it(house: House) -> None:
+    house.engine.unfit = "GPU 0: it fell off the bus"
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code, house.engine.brought) == (Ending.UNFIT, 75, False)
+    assert "did not begin: GPU 0: it fell off the bus" in outcome.reason
+    assert house.cloud.running() == []
+
+
 def test_an_unproved_release_is_79_whatever_the_job_said(house: House) -> None:
     house.engine.at = lambda step: setattr(house.cloud, "silent", True) if step == "ran" else None
     outcome = house.run()

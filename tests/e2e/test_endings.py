@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.sandbox import Faults, Throttle
-from tests.e2e.conftest import PROGRAM, Terminal
+from tests.e2e.conftest import PROGRAM, Ran, Terminal
 from tests.support.git import git
 
 TREE = {
@@ -26,6 +27,20 @@ TREE = {
     "vendored/lib.py": b"a submodule's\n",
 }
 NOT_TRACKED = {"data/not-tracked.csv": b"ignored by git\n", "scratch.py": b"new\n"}
+LINKS = {
+    "linked.py": ("src/train.py", {"linked.py": "src/train.py"}),
+    "chain.py": ("linked.py", {"chain.py": "src/train.py"}),
+    "folder": ("src/data", {"folder/nested.bin": "src/data/nested.bin"}),
+    "src/up.csv": ("../data/train.csv", {"src/up.csv": "data/train.csv"}),
+}
+"""Of git or not, each arrives as the files that it leads to: name → target, and name of a file there → its content."""
+LINKS_THAT_STAY = {
+    "out": "/etc/hostname",
+    "nowhere": "missing",
+    "src/around": "..",
+    "config": ".git/config",
+}
+"""Out of the repository, to nothing, around themselves, and to where a checkout keeps its token."""
 STAYS = {".env": b"TOKEN=x\n", "venv/pyvenv.cfg": b"home = /usr\n", "big/raw.bin": b"named by exclude\n"}
 
 
@@ -44,7 +59,21 @@ def repository(tmp_path: Path) -> Path:
     for name, content in {**NOT_TRACKED, **STAYS}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
+    for name, target in {**{name: target for name, (target, _) in LINKS.items()}, **LINKS_THAT_STAY}.items():
+        (root / name).symlink_to(target)
     return root
+
+
+def assert_links_came(ran: Ran) -> None:
+    """Assert that links stay, come or are refused, each kind as it should, and a large file whole."""
+    outputs = ran.folder / "outputs"
+    for link, content in {"latest": "1\n", "chain": "1\n", "absolute": "1\n", "hard": "1\n"}.items():
+        assert (outputs / link).read_text() == content
+        assert (outputs / link).resolve().is_relative_to(outputs.resolve())
+    random = (outputs / "deep/random").read_bytes()
+    assert f"said {hashlib.sha256(random).hexdigest()} -\n" in ran.out
+    assert (outputs / "folder/random").read_bytes() == random
+    assert not [name for name in ("door", "up", "pipe") if os.path.lexists(outputs / name)]
 
 
 def test_the_staged_tree_arrives_byte_for_byte_and_the_jobs_code_is_ours(terminal: Terminal, repository: Path) -> None:
@@ -60,7 +89,11 @@ def test_the_staged_tree_arrives_byte_for_byte_and_the_jobs_code_is_ours(termina
     command = (
         "find . -type f -not -path '*/.git/*' -not -name .skyignore -print0 | sort -z | xargs -0 sha256sum; "
         "mkdir outputs; echo 1 > outputs/kept; ln -s /etc/passwd outputs/door; : > outputs/$'esc\\033[2J'; "
-        "ln -s kept outputs/latest; echo 2 > outputs/$'caf\\351.txt'; exit 7"
+        "ln -s kept outputs/latest; echo 2 > outputs/$'caf\\351.txt'; "
+        "mkdir outputs/deep; head -c 3000001 /dev/urandom > outputs/deep/random; ln outputs/kept outputs/hard; "
+        "ln -s deep outputs/folder; ln -s latest outputs/chain; ln -s $PWD/outputs/kept outputs/absolute; "
+        "ln -s ../../../../etc outputs/up; ln -s missing outputs/nothing; mkfifo outputs/pipe; "
+        "echo said $(sha256sum < outputs/deep/random); exit 7"
     )
     secret = "hunter-2/with+signs&more"
     command = f"echo said $(git describe --tags --dirty) $(git rev-parse HEAD); {command}"
@@ -98,10 +131,12 @@ def test_the_staged_tree_arrives_byte_for_byte_and_the_jobs_code_is_ours(termina
             continue
         digest, _, name = line.partition("  ./")
         arrived[name] = digest
-    assert arrived == {name: hashlib.sha256(content).hexdigest() for name, content in {**TREE, **NOT_TRACKED}.items()}
-    assert {each["path"] for each in ran.summary["files"]} == {"outputs/kept", "outputs/caf%E9.txt"}
-    assert (ran.folder / "outputs" / "latest").read_text() == "1\n", "a link inside comes as a link"
-    assert not (ran.folder / "outputs" / "door").is_symlink()
+    linked = {name: TREE[source] for _, files in LINKS.values() for name, source in files.items()}
+    sent = {**TREE, **NOT_TRACKED, **linked}
+    assert arrived == {name: hashlib.sha256(content).hexdigest() for name, content in sent.items()}
+    assert_links_came(ran)
+    paths = {each["path"] for each in ran.summary["files"]}
+    assert {"outputs/kept", "outputs/hard", "outputs/caf%E9.txt", "outputs/deep/random"} <= paths
     assert terminal.machines() == []
 
 

@@ -121,7 +121,7 @@ def test_a_job_whose_shell_is_killed_takes_it_along(node: Node) -> None:
 def test_without_a_gpu_nothing_is_started(node: Node) -> None:
     assert node.job(RunPlan(title="t", work=WorkPlan(run_commands=("true",)))).returncode == 0
     assert not list(node.state.glob("gpu*"))
-    assert told(node) == NodeEnd(rank=0, exit_code=0, ended_at=told(node).ended_at)
+    assert told(node) == NodeEnd(rank=0, exit_code=0, ended_at=told(node).ended_at, state=told(node).state)
 
 
 GOOD = "gpus=1\ngpu_memory=100\ngpu_memory_total=200\ngpu_busiest=90\ngpu_busy=120\ngpu_readings=2\n"

@@ -193,6 +193,7 @@ class FakeEngine:
     refusals: tuple[Attempt, ...] = ()
     failure: CvlError | None = None
     lost: Lost | None = None
+    unfit: str = ""
     eventually: int = 0
     down_fails: bool = False
     hourly_usd: float = 0.1
@@ -255,7 +256,7 @@ class FakeEngine:
             watch(Line(text=line))
         self.cloud.clock.sleep(30)
         self.at("ran")
-        return JobEnd(nodes=self.ends, lost=self.lost, warnings=self.warnings)
+        return JobEnd(nodes=self.ends, lost=self.lost, unfit=self.unfit, warnings=self.warnings)
 
     def submit(self, request: JobRequest, *, watch: Watch) -> None:
         self.at("submit")

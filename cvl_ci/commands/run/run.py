@@ -214,7 +214,7 @@ def _launch_to_fetch(state: RunState, cloud: Cloud, lease: Lease, staged: Path) 
         return
     if state.job.lost is not None:
         state.lost_at = tools.clock.now()
-    if state.job.lost is None:
+    if state.job.lost is None and not state.job.unfit:
         state.enter(Phase.FETCHING)
         state.came_through = _fetched(state, cloud)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from cvl_ci.model.fitness import GpuState
 from cvl_ci.model.outcome import Ending, Measurements
 from cvl_ci.result.benchmark.sides import numbers_of
 
@@ -27,6 +28,8 @@ class Key:
     spot: bool = False
     driver: str = ""
     image: str = ""
+    gpus: tuple[GpuState, ...] = field(default=(), compare=False)
+    """The GPUs by their identity. Numbers of other GPUs of the same kind may be compared."""
 
     @property
     def place(self) -> str:

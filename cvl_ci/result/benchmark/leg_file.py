@@ -12,6 +12,7 @@ from datetime import datetime
 
 from cvl_ci.model.outcome import Ending, Measurements
 from cvl_ci.model.paired_comparison import Change, PairedComparison
+from cvl_ci.result.benchmark import machines
 from cvl_ci.result.benchmark.leg import Evidence, Key, Leg, LegCost, LegMachines, LegSource
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.readings import LONGEST, MOST, Collector, Unreadable, finite, short
@@ -67,6 +68,7 @@ def line(leg: Leg) -> str:
         "spot": key.spot,
         "driver": key.driver,
         "image": key.image,
+        "gpus": machines.as_json(key.gpus) or None,
         "commit": leg.source.commit,
         "run_url": leg.source.run_url,
         "at": leg.source.at,
@@ -146,6 +148,7 @@ def _key(document: Mapping[str, object], attempts: Sequence[Mapping[str, object]
         spot=spot is True,
         driver=_text(document.get("driver")),
         image=_text(document.get("image")),
+        gpus=machines.gpus_of(document),
     )
 
 

@@ -23,14 +23,18 @@ class Failure(enum.Enum):
     QUOTA = "no quota"
     CAPACITY = "no capacity"
     ENGINE = "the engine failed"
+    UNFIT = "the machine was broken"
 
 
 INFRASTRUCTURE = frozenset(
-    {Failure.PREEMPTED, Failure.CREDENTIALS, Failure.QUOTA, Failure.CAPACITY, Failure.ENGINE, Failure.CANCELLED}
+    {
+        *(Failure.PREEMPTED, Failure.CREDENTIALS, Failure.QUOTA, Failure.CAPACITY, Failure.ENGINE, Failure.CANCELLED),
+        Failure.UNFIT,
+    }
 )
 """The code did not cause these, and alone they never make a report red."""
 
-WORTH_ANOTHER_TRY = frozenset({Failure.PREEMPTED, Failure.CAPACITY, Failure.ENGINE})
+WORTH_ANOTHER_TRY = frozenset({Failure.PREEMPTED, Failure.CAPACITY, Failure.ENGINE, Failure.UNFIT})
 
 _BY_ENDING = {
     Ending.FAILED: Failure.TEST,
@@ -38,6 +42,7 @@ _BY_ENDING = {
     Ending.OVER_BUDGET: Failure.BUDGET,
     Ending.PREEMPTED: Failure.PREEMPTED,
     Ending.CANCELLED: Failure.CANCELLED,
+    Ending.UNFIT: Failure.UNFIT,
 }
 _BY_EXIT_CODE = {64: Failure.REQUEST, 77: Failure.CREDENTIALS, 78: Failure.BUDGET, 75: Failure.CAPACITY}
 

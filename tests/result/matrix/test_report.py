@@ -98,6 +98,7 @@ CLASSES: dict[Failure, dict[str, Any]] = {
     Failure.QUOTA: never_started(75, "VcpuLimitExceeded"),
     Failure.REQUEST: never_started(64, "1 input is wrong"),
     Failure.ENGINE: never_started(70, "SkyPilot failed"),
+    Failure.UNFIT: {"ending": "unfit", "exit_code": 75},
     Failure.MACHINE_LEFT: {"released": {"gone": False}},
 }
 

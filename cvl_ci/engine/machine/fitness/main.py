@@ -1,0 +1,125 @@
+"""Probe a machine before or after its job, and write the verdict: `main(STATE, before|after, ASKED)`.
+
+A program for the machine's own Python. It writes `STATE/fitness-before` or `-after`, one line of JSON. Where it finds
+the machine broken before the job, it also writes `STATE/unfit`, and fitness.sh does not begin the job.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+from . import host, nvidia, sheet
+from .findings import BROKEN, NOTE, SLOW, UNKNOWN, Findings
+
+CUDA_SECONDS = 14.0
+"""With nvidia.SECONDS this stays below the 20 seconds that fitness.sh allows, since each seldom takes its limit."""
+BROKEN_CODES = {46: "it is not available", 214: "an uncorrected ECC error", 700: "an illegal address", 719: "it failed"}
+"""CUDA_ERROR_DEVICE_UNAVAILABLE, ECC_UNCORRECTABLE, ILLEGAL_ADDRESS, LAUNCH_FAILED: cuda.h."""
+LARGEST_BYTES = 12 << 10
+
+
+def main(state: str, moment: str, requested: str) -> None:
+    began = time.monotonic()
+    findings = Findings()
+    is_first = moment == "before"
+    host.probe(findings, folder=state, earlier=None if is_first else _earlier(state))
+    if requested or _has_gpus():
+        nvidia.probe(findings, requested=requested, is_first=is_first)
+        if findings.gpus:
+            add_measurements(findings, _measured())
+    document = findings.as_json(seconds=time.monotonic() - began)
+    text = json.dumps(document, separators=(",", ":"))
+    if len(text) > LARGEST_BYTES:
+        text = json.dumps({**document, "gpus": [], "findings": document["findings"][:5]}, separators=(",", ":"))
+    _write(os.path.join(state, f"fitness-{moment}"), text + "\n")
+    if is_first and findings.verdict == BROKEN:
+        _write(os.path.join(state, "unfit"), "")
+
+
+def add_measurements(findings: Findings, measured: list[dict[str, Any]] | None) -> None:
+    """Add what each GPU did, by its uuid, and what speaks against it."""
+    if measured is None:
+        findings.add(UNKNOWN, "the driver's library did not answer in time, or not at all")
+        return
+    by_uuid = {gpu["uuid"]: gpu for gpu in measured if gpu.get("uuid")}
+    for number, gpu in enumerate(findings.gpus):
+        figures = by_uuid.get(gpu["uuid"])
+        if figures is None:
+            errors = [one for one in measured if one.get("error") and not one.get("uuid")]
+            kind = BROKEN if any(one.get("code") in BROKEN_CODES for one in errors) else UNKNOWN
+            findings.add(kind, f"GPU {number} could not be used: {errors[0]['error'] if errors else 'CUDA lacks it'}")
+            continue
+        gpu.update({key: figures[key] for key in ("tflops", "to_gbs", "from_gbs") if figures.get(key) is not None})
+        for kind, words in _complaints(gpu, figures):
+            findings.add(kind, f"GPU {number}: {words}")
+
+
+def _complaints(gpu: dict[str, Any], figures: dict[str, Any]) -> list[Any]:
+    if "error" in figures:
+        meaning = BROKEN_CODES.get(figures.get("code", 0))
+        return [(BROKEN if meaning else UNKNOWN, f"{figures['error']}{f', {meaning}' if meaning else ''}")]
+    wrong = [name for name, key in (("multiplies", "is_right"), ("copies", "is_copied")) if figures.get(key) is False]
+    if wrong:
+        return [(BROKEN, f"it {' and '.join(wrong)} wrongly")]
+    if figures.get("tflops") is None:
+        return [(NOTE, "its speed was not measured: it has no tensor cores")]
+    if not sheet.model_of(gpu["name"]):
+        return [(NOTE, "cvl-ci has no sheet of this GPU, so its speed was not judged")]
+    return [(SLOW, words) for words in sheet.too_slow(gpu, capability=figures.get("capability", 0))]
+
+
+def _measured() -> list[dict[str, Any]] | None:
+    """Return the figures that a process of its own measured; None without an answer. An error of `cuInit` is one."""
+    program = "import json, sys; sys.path.insert(0, sys.argv[1]); from fitness import main; main.print_measurements()"
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-c", program, folder], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        answer = json.loads(process.communicate(timeout=CUDA_SECONDS)[0])
+    except ValueError:
+        return None
+    except subprocess.TimeoutExpired:
+        process.kill()  # without a wait: a process inside a sick driver cannot end
+        return None
+    return answer if isinstance(answer, list) else None
+
+
+def print_measurements() -> None:
+    from . import cuda
+
+    try:
+        cuda.measure()
+    except cuda.DriverError as error:
+        [{"error": str(error), "code": BROKEN_INIT}]
+    except OSError:  # no libcuda.so.1
+        return
+
+
+BROKEN_INIT = 46
+"""A driver that shows a GPU in nvidia-smi and cannot be initialised three times: as CUDA_ERROR_DEVICE_UNAVAILABLE."""
+
+
+def _has_gpus() -> bool:
+    return os.path.exists("/dev/nvidiactl")
+
+
+def _earlier(state: str) -> dict[str, Any]:
+    try:
+        with open(os.path.join(state, "fitness-before"), encoding="utf-8") as file:
+            earlier = json.load(file)["host"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return earlier if isinstance(earlier, dict) else {}
+
+
+def _write(path: str, text: str) -> None:
+    with open(f"{path}.tmp", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(f"{path}.tmp", path)
