@@ -11,8 +11,9 @@ from cvl_ci.engine import fitness, script
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.sky_errors import read_end
 from cvl_ci.model.fitness import NO_ANSWER, Fitness, MachineState
-from cvl_ci.model.outcome import NodeEnd
-from cvl_ci.model.plan import MachinePlan, ResourceRequest, RunPlan, WorkPlan
+from cvl_ci.model.node_end import NodeEnd
+from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
+from cvl_ci.model.resource_request import ResourceRequest
 from tests.engine.test_machine_fitness import L4, turned
 from tests.engine.test_script import LEASE, Node
 

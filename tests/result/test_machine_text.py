@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from cvl_ci.model.fitness import NO_ANSWER, Fitness, GpuState, MachineState
-from cvl_ci.model.outcome import MachineResult, NodeEnd, Outcome
+from cvl_ci.model.node_end import NodeEnd
+from cvl_ci.model.outcome import MachineResult, Outcome
 from cvl_ci.result.benchmark import leg_file as legs
 from cvl_ci.result.machine_text import fitness_lines
 from cvl_ci.result.summary import to_json
