@@ -212,6 +212,7 @@ def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mappi
     from cvl_ci.local.staging import LocalStaging
     from cvl_ci.result.text import accounted_for, kept_machines
     from cvl_ci.result.units import moment
+    from cvl_ci.wiring.models import models_of_run
 
     step.live.queue(plan)
     environ = wiring.credentials(environ, [place.cloud for place in plan.machines.locations], mask=step.workflow.mask)
@@ -222,6 +223,7 @@ def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mappi
         workflow=step.workflow,
         prices=wiring.prices(environ),
         clock=SystemClock(),
+        models=models_of_run(environ),
     )
     outcome = running.run(plan, owner=step.owner, outputs=step.outputs, tools=tools)
     step.state.update(

@@ -122,6 +122,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
     from cvl_ci.local.staging import LocalStaging
     from cvl_ci.result.no_follow import refuse_links
     from cvl_ci.result.summary import to_json
+    from cvl_ci.wiring.models import models_of_run
 
     plan = _prepared(parsed, environ, console)
     if parsed.estimate_cost:
@@ -142,6 +143,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
         workflow=terminal,
         prices=wiring.prices(environ),
         clock=SystemClock(),
+        models=models_of_run(environ),
         interruptible=stopping.again if sys.stderr.isatty() else None,
     )
     try:

@@ -50,7 +50,7 @@ class SkyPilotJobs:
                     workdir=str(request.staged),
                     labels={},
                     autodown_minutes=None,
-                    env=script.environment(plan, lease=name, deadline=machines.deadline),
+                    env=script.environment(plan, lease=name, deadline=machines.deadline, staged=request.staged),
                     setup=None,
                     run=script.run(plan, lease=name, with_setup=True),
                 ),

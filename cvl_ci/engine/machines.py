@@ -166,7 +166,7 @@ class SkyPilotMachines:
             workdir=str(request.staged),
             labels=request.labels,
             autodown_minutes=max(1, math.ceil(remaining)),
-            env=script.environment(plan, lease=request.cluster, deadline=request.deadline),
+            env=script.environment(plan, lease=request.cluster, deadline=request.deadline, staged=request.staged),
             setup=script.setup(plan),
             run=script.run(plan, lease=request.cluster),
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from importlib import resources
+from pathlib import Path
 
-from cvl_ci.engine import trials
+from cvl_ci.engine import model_cache, trials
 from cvl_ci.inputs.patterns import patterns
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.node_end import MOST_LEFT
@@ -39,9 +40,10 @@ SSH_FAILED = 255
 """The exit code of ssh itself when it reaches no machine."""
 
 
-def environment(plan: RunPlan, *, lease: str, deadline: float) -> dict[str, str]:
+def environment(plan: RunPlan, *, lease: str, deadline: float, staged: Path | None = None) -> dict[str, str]:
     """Return the variables for the prelude and the plan's own environment. `deadline`: seconds since the epoch."""
     return {
+        **(model_cache.environment(plan, staged=staged) if staged else {}),
         **plan.variables.env,
         "CVL_CI_LEASE": lease,
         "CVL_CI_DIRECTORY": plan.work.directory,
@@ -66,7 +68,8 @@ def setup(plan: RunPlan) -> str | None:
     Two sides are each set up in their turns: an image or package of one side would replace the other's.
     """
     commands = _setup_commands(plan)
-    return "\n".join([prelude(SETUP_STREAM), _probe(), _say(SETUP_BEGINS), *commands]) if commands else None
+    before = [prelude(SETUP_STREAM), _probe(), _say(SETUP_BEGINS), model_cache.before(plan)]
+    return "\n".join([*before, *commands]) if commands else None
 
 
 def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
@@ -82,10 +85,12 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
         [
             prelude(JOB_STREAM),
             *([_probe()] if with_setup or not _setup_commands(plan) else []),
+            model_cache.before(plan),
             *([_say(SETUP_BEGINS), *_setup_commands(plan)] if with_setup and _setup_commands(plan) else []),
             _say(JOB_BEGINS),
             ': > "$cvl_ci_state/job-began"',
             _read("gpus.sh"),
+            model_cache.after(plan),
             *commands,
             "cvl_ci_end 0 0 running",
         ]

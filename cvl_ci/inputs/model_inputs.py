@@ -9,7 +9,8 @@ from cvl_ci.inputs.matrix_inputs import read_list
 from cvl_ci.inputs.option import COMMANDS, option
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.bucket import BucketAddress
-from cvl_ci.model.snapshot import REPO
+from cvl_ci.model.model_plan import ModelName
+from cvl_ci.model.snapshot import DEFAULT_REF, REPO, is_safe_path
 
 UPLOAD, LIST, VERIFY, REMOVE = "upload", "list", "verify", "remove"
 OPERATIONS = (UPLOAD, LIST, VERIFY, REMOVE)
@@ -94,6 +95,40 @@ class ModelInputs:
         default="local/FOLDER",
         entry_points=COMMANDS,
         verbs=("models",),
+    )
+
+
+def read_names(value: object) -> tuple[ModelName, ...]:
+    """Return the models of a list, each `OWNER/NAME` or `OWNER/NAME@REVISION`. Raises Wrong."""
+    names = []
+    for word in read_list(value):
+        repo, separator, revision = word.partition("@")
+        if not REPO.fullmatch(repo) or (separator and not is_safe_path(revision)):
+            raise Wrong("is neither OWNER/NAME nor OWNER/NAME@REVISION", display=word)
+        names.append(ModelName(repo=repo, revision=revision or DEFAULT_REF))
+    return tuple(names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunModelInputs:
+    """The bucket of models that a run uses, and the models that must be in it."""
+
+    hf_cache: BucketAddress | None = option(
+        bucket_address.read,
+        help="A bucket of models. They are on the machine's disk before the job, and new ones go to the bucket after "
+        "it. The hub is not asked if all models are there.",
+        metavar="S3",
+        example="s3://my-bucket/hub",
+    )
+    models: tuple[ModelName, ...] = option(
+        read_names,
+        value=(),
+        help="With hf_cache: all models that the job uses. cvl-ci stores missing ones before it launches a machine, "
+        "once for all legs.",
+        metavar="MODEL",
+        example="Qwen/Qwen2.5-0.5B@main",
+        default="those of the last run of the same work",
+        is_repeatable=True,
     )
 
 

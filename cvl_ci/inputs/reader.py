@@ -14,6 +14,7 @@ from cvl_ci.errors import InputProblem
 from cvl_ci.inputs import action_variables, parsers
 from cvl_ci.inputs import locations as places
 from cvl_ci.inputs.keep_inputs import KeepInputs
+from cvl_ci.inputs.model_inputs import RunModelInputs
 from cvl_ci.inputs.option import EntryPoint, by_own_name, options_of
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.run_inputs import (
@@ -58,6 +59,7 @@ class Inputs:
     variables: VariableInputs = field(default_factory=VariableInputs)
     trials: TrialInputs = field(default_factory=TrialInputs)
     files: FileInputs = field(default_factory=FileInputs)
+    models: RunModelInputs = field(default_factory=RunModelInputs)
     spelling: Spelling = Spelling.KEYWORD
     mistakes: tuple[InputProblem, ...] = ()
 
@@ -66,7 +68,7 @@ class Inputs:
         groups = (self.work, self.location, self.machine, self.limits, self.keep, self.variables, self.trials)
         return next(
             getattr(group, name)
-            for group in (*groups, self.files)
+            for group in (*groups, self.files, self.models)
             if name in {option.name for option in options_of(type(group))}
         )
 
@@ -146,6 +148,7 @@ def _inputs(
         variables=variables,
         trials=trials,
         files=files,
+        models=read(RunModelInputs),
         spelling=spelling,
         mistakes=tuple(mistakes),
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from cvl_ci.inputs import accelerators, file_mounts, locations, parsers
 from cvl_ci.inputs.keep_inputs import KeepInputs
+from cvl_ci.inputs.model_inputs import RunModelInputs
 from cvl_ci.inputs.option import RUN_VERBS, option
 from cvl_ci.model.location import Location
 from cvl_ci.model.resource_request import Spot
@@ -330,4 +331,5 @@ RUN_GROUPS = (
     VariableInputs,
     TrialInputs,
     FileInputs,
+    RunModelInputs,
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import SANDBOX, Location
+from cvl_ci.model.model_plan import ModelPlan
 from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.model.secret import Secret
 from cvl_ci.model.staged_files import CommitCopy, StagedFile
@@ -135,6 +136,7 @@ class RunPlan:
     machines: MachinePlan = field(default_factory=MachinePlan)
     limits: Limits = field(default_factory=Limits)
     trials: TrialPlan = field(default_factory=TrialPlan)
+    models: ModelPlan = field(default_factory=ModelPlan)
     warnings: tuple[str, ...] = ()
 
     @property

@@ -57,7 +57,15 @@ class Manifest:
     commit: str
     files: Mapping[str, ModelFile] = field(default_factory=dict)
     has_all: bool = False
+    """Whether these are all files of the commit."""
+    is_chosen: bool = False
+    """Whether a person chose these files."""
     uploaded_at: str = ""
+
+    @property
+    def is_enough(self) -> bool:
+        """Return whether a job may use the model without the hub."""
+        return self.has_all or self.is_chosen
 
     @property
     def bytes(self) -> int:

@@ -12,6 +12,7 @@ from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs, Spelling
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import SANDBOX, Location
+from cvl_ci.model.model_plan import ModelPlan
 from cvl_ci.model.plan import FEWEST_TURNS, TURNS, MachinePlan, RunPlan, TrialPlan, VariablePlan
 from cvl_ci.model.resource_request import ResourceRequest
 from cvl_ci.planning import alternatives
@@ -110,6 +111,10 @@ def impossible(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
         if plan.machines.num_nodes > 1 and inputs.value(name) not in (None, 1):
             problem = "goes with one machine: several would not begin their turns together"
             mistakes.append(inputs.mistake(name, inputs.value(name), problem))
+    if plan.models.names and plan.models.cache is None:
+        names = ", ".join(map(str, plan.models.names))
+        problem = f"needs the bucket of models: {_flags(inputs, 'hf_cache')}"
+        mistakes.append(inputs.mistake("models", names, problem))
     mistakes += _gate(inputs, plan)
     return [*mistakes, *_keeping(inputs, plan)]
 
@@ -164,6 +169,7 @@ def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> 
             repeat=inputs.trials.repeat or (TURNS if inputs.trials.compare else 1),
             fail_on_regression=bool(inputs.trials.fail_on_regression),
         ),
+        models=ModelPlan(cache=inputs.models.hf_cache, names=inputs.models.models),
         warnings=(*draft.warnings, *_not_kept(inputs, locations), *_other_words(inputs), *_hardly_gated(inputs)),
     )
 

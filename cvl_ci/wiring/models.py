@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from cvl_ci.commands.models.shelf import Shelf
     from cvl_ci.commands.models.upload import UploadedModel
     from cvl_ci.model.bucket import BucketAddress
+    from cvl_ci.model.model_plan import ModelName, ModelPlan
+    from cvl_ci.model.snapshot import Manifest
     from cvl_ci.ports.models import ModelSource
 
+Say = Callable[[str], None]
 Values = Mapping[str, Any]
 """Inputs by name and type as in inputs/model_inputs.py, from any entry point."""
 
@@ -30,8 +33,8 @@ class Caller:
 
     folder: Path
     environ: Mapping[str, str]
-    say: Callable[[str], None]
-    tell: Callable[[str], None]
+    say: Say
+    tell: Say
 
 
 def models(values: Values, caller: Caller) -> int:
@@ -87,6 +90,29 @@ def upload_model(values: Values, caller: Caller, shelf: Shelf) -> UploadedModel:
         repo=name, files=tuple(values.get("model_files", ())), revision=values.get("revision") or ""
     )
     return upload(request, UploadTools(source=source, shelf=shelf, clock=SystemClock(), tell=caller.tell))
+
+
+def models_of_run(environ: Mapping[str, str]) -> Callable[[ModelPlan, str, Say], None]:
+    """Return a function that has a run's models in their bucket before its machine exists."""
+
+    def prepare(plan: ModelPlan, owner: str, tell: Say) -> None:
+        from cvl_ci.commands.models.ensuring import Ensuring
+        from cvl_ci.local.clock import SystemClock
+
+        if plan.cache is None:
+            return
+        shelf = open_shelf(plan.cache, environ)
+        caller = Caller(folder=Path(), environ=environ, say=tell, tell=tell)
+
+        def upload(name: ModelName) -> Manifest:
+            values = {"repo_id": name.repo, "revision": name.revision}
+            return upload_model(values, caller, shelf).manifest
+
+        ensuring = Ensuring(shelf=shelf, clock=SystemClock(), owner=owner, upload=upload, tell=tell)
+        for name in plan.names:
+            ensuring.ensure(name)
+
+    return prepare
 
 
 def open_shelf(address: BucketAddress, environ: Mapping[str, str]) -> Shelf:

@@ -34,6 +34,7 @@ def carry_out(
 ) -> Outcome:
     """Run a plan in this thread. `interruption` stops it from another one, until the release begins."""
     from cvl_ci.commands.run import run as running
+    from cvl_ci.wiring.models import models_of_run
 
     require_credentials(environ, [place.cloud for place in plan.machines.locations])
     tools = running.RunPorts(
@@ -43,6 +44,7 @@ def carry_out(
         workflow=reporter,
         prices=prices(environ),
         clock=SystemClock(),
+        models=models_of_run(environ),
     )
     with interruption:
         return running.run(plan, owner=owner, outputs=outputs, tools=tools)

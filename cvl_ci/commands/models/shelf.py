@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from cvl_ci.errors import StorageError
@@ -56,12 +57,8 @@ class Shelf:
         key = self.key(new.repo, "manifests", f"{new.commit}.json")
         for _ in range(_TRIES):
             stored, version = self._versioned(new.repo, new.commit)
-            files = {**(stored.files if stored else {}), **new.files}
-            has_all = new.has_all or bool(stored and stored.has_all)
-            merged = Manifest(
-                repo=new.repo, commit=new.commit, files=files, has_all=has_all, uploaded_at=new.uploaded_at
-            )
-            is_known = stored is not None and files == stored.files and has_all == stored.has_all
+            merged = _merged(stored, new)
+            is_known = stored is not None and merged == replace(stored, uploaded_at=merged.uploaded_at)
             if is_known or self.store.put(key, _text(merged), labels={}, replaces=version):
                 break
         else:
@@ -84,6 +81,17 @@ class Shelf:
             ) from None
 
 
+def _merged(stored: Manifest | None, new: Manifest) -> Manifest:
+    if stored is None:
+        return new
+    return replace(
+        new,
+        files={**stored.files, **new.files},
+        has_all=new.has_all or stored.has_all,
+        is_chosen=new.is_chosen or stored.is_chosen,
+    )
+
+
 def _read(document: Any, *, repo: str, commit: str) -> Manifest:
     if document["format"] != FORMAT or document["repo"] != repo or document["commit"] != commit:
         raise ValueError
@@ -93,6 +101,7 @@ def _read(document: Any, *, repo: str, commit: str) -> Manifest:
         commit=commit,
         files=files,
         has_all=document["has_all"] is True,
+        is_chosen=document.get("is_chosen") is True,
         uploaded_at=str(document["uploaded_at"])[:40],
     )
 
@@ -116,6 +125,7 @@ def _text(manifest: Manifest) -> bytes:
         "repo": manifest.repo,
         "commit": manifest.commit,
         "has_all": manifest.has_all,
+        "is_chosen": manifest.is_chosen,
         "uploaded_at": manifest.uploaded_at,
         "files": files,
     }

@@ -79,6 +79,7 @@ def upload(request: UploadRequest, tools: UploadTools) -> UploadedModel:
             repo=snapshot.repo,
             commit=snapshot.commit,
             files=complete,
+            is_chosen=bool(request.files),
             has_all=snapshot.has_all and len(complete) == len(snapshot.files),
             uploaded_at=moment(tools.clock.now()),
         ),

@@ -66,6 +66,9 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
             with _failures_kept(state):
                 cloud.machines.warm()
                 state.enter(Phase.STAGING)
+                if plan.models.names and tools.models is not None:
+                    # Before a machine exists, so that no machine is billed while the hub sends.
+                    tools.models(plan.models, owner.name, tools.workflow.notice)
                 _tell_files(plan, tools)
                 with (
                     tools.staging.staged(plan.files.staged, commits=plan.files.commits) as staged,

@@ -11,6 +11,7 @@ from cvl_ci.errors import CvlError
 from cvl_ci.lease import Lease, Owner
 from cvl_ci.model.launch import Attempt, Launch, Spending
 from cvl_ci.model.location import Location
+from cvl_ci.model.model_plan import ModelPlan
 from cvl_ci.model.offer import Quote
 from cvl_ci.model.outcome import Phase
 from cvl_ci.model.plan import RunPlan
@@ -46,6 +47,8 @@ class RunPorts:
     clock: Clock
     interruptible: Callable[[], AbstractContextManager[object]] | None = None
     """While this is open, a second Ctrl-C also ends the wait for the outputs of a stopped job."""
+    models: Callable[[ModelPlan, str, Callable[[str], None]], None] | None = None
+    """Has a plan's models in their bucket: the second argument names this run, the third receives lines."""
 
 
 @dataclass(kw_only=True)

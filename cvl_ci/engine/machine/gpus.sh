@@ -32,7 +32,7 @@ cvl_ci_look_at_gpus() { # the shell it must not outlive, where to write
     cvl_ci_doing sleep "$pause"
   done
 }
-cvl_ci_stop_looking() { kill "$(cat "$cvl_ci_state/gpu.pid")" 2> /dev/null; }
+cvl_ci_stop_looking() { [ ! -e "$cvl_ci_state/gpu.pid" ] || kill "$(cat "$cvl_ci_state/gpu.pid")" 2> /dev/null; }
 if command -v nvidia-smi > /dev/null; then
   # In a shell between, so that an interactive one (SkyPilot's is) says nothing of jobs, and in a program of its own, which
   # does not hold open what the shell keeps for itself.
