@@ -65,7 +65,7 @@ class FakeCloud:
     """What the provider knows: machines by id, and the meter that bills them.
 
     `eventually`: how many looks a new machine stays unseen. `remembers`: it still lists machines that have ended, as
-    AWS does for an hour.
+    AWS does for an hour. `dated`: it dates its machines. `cut_off`: the process that asks was killed.
     """
 
     clock: FakeClock
@@ -77,6 +77,8 @@ class FakeCloud:
     hidden: dict[str, int] = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter)
     remembers: bool = True
+    dated: bool = True
+    cut_off: bool = False
     undated: set[str] = field(default_factory=set)
 
     def create(
@@ -99,7 +101,7 @@ class FakeCloud:
             state="running",
             labels={"cvl-ci-lease": lease},
             instance_type=instance_type,
-            created_at=self.clock.now(),
+            created_at=self.clock.now() if self.dated else None,
         )
         self.hidden[name] = eventually
         self.meter.start(name, hourly_usd=hourly_usd, disk_gb=disk_gb, spot=spot, now=self.clock.now())
@@ -138,6 +140,8 @@ class FakeCloud:
         return [name for name, machine in self.machines.items() if machine.state == "running"]
 
     def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
+        if self.cut_off:
+            raise Killed
         self.asked += 1
         self.clock.sleep(0.1)
         regions = sorted({place.region or "us-east-1" for place in places}) or ["us-east-1"]
@@ -175,6 +179,8 @@ class FakeCloud:
             self.machines[each.id] = replace(self.machines[each.id], labels={**each.labels, **labels})
 
     def remove(self, resources: Sequence[Resource]) -> None:
+        if self.cut_off:
+            raise Killed
         if resources and self.refuse_removals:
             self.refuse_removals -= 1
             raise EngineError("RequestLimitExceeded")
@@ -302,12 +308,13 @@ class FakeEngine:
 @dataclass
 class FakeClouds:
     engine: FakeEngine
+    through: str = ""
     opened: list[Sequence[Location]] = field(default_factory=list)
 
     @contextmanager
     def open(self, places: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
         self.opened.append(places)
-        yield Cloud(machines=self.engine, jobs=self.engine, inventory=self.engine.cloud)
+        yield Cloud(machines=self.engine, jobs=self.engine, inventory=self.engine.cloud, through=self.through)
 
 
 @dataclass

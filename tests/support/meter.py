@@ -49,5 +49,10 @@ class Meter:
         if machine is not None and machine.died is None:
             machine.died, machine.taken = now, taken
 
+    @property
+    def is_over(self) -> bool:
+        """True where machines lived and all have ended."""
+        return bool(self.machines) and all(machine.died is not None for machine in self.machines.values())
+
     def usd(self, now: float) -> float:
         return sum(machine.usd(now, month_hours=self.month_hours) for machine in self.machines.values())

@@ -41,6 +41,7 @@ def outcome(state: RunState) -> Outcome:
             trials.regressed(judgement, pairing) if pairing and state.plan.trials.fail_on_regression else judgement
         )
     warnings = [*state.plan.warnings, *state.quote.warnings, *state.warnings, *unread]
+    warnings += spending.warnings(state)
     if state.job:
         warnings += [*state.job.warnings, *filter(None, [left_behind(state.job.nodes)])]
     warnings += state.fetched.warnings

@@ -14,6 +14,12 @@ from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
 from cvl_ci.result.ledger import Ends, build
 
+UNSEEN = (
+    "The API server names neither the places that it tried nor their prices. Machines that came up there are not in "
+    "the cost: look at the server, or at the cloud's own bill."
+)
+"""The gap in the cost of a run through a server whose launch failed."""
+
 
 def ledger(state: RunState, release: Release) -> Ledger:
     """Return every entry of the run, after its release."""
@@ -46,6 +52,13 @@ def cost(state: RunState) -> Cost | None:
         kept_usd=entries.usd - entries.until(state.release.at).usd if state.release.kept else None,
     )
     return replace(sums, on_demand_hourly_usd=_on_demand(state, last)) if last.spot else sums
+
+
+def warnings(state: RunState) -> list[str]:
+    """Return what the cost lacks."""
+    if state.cloud is None or not state.cloud.through or not state.attempts or state.launch is not None:
+        return []
+    return [UNSEEN]
 
 
 def spent_before(state: RunState) -> float:
