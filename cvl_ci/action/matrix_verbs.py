@@ -29,6 +29,8 @@ from cvl_ci.github.artifacts.name import REPORT
 from cvl_ci.github.pr.issue import Findings, RegressionIssue
 from cvl_ci.github.pr.report_comment import ReportComment
 from cvl_ci.inputs import action_variables, matrix_reader
+from cvl_ci.inputs.matrix_inputs import BRANCH, NONE
+from cvl_ci.inputs.verb_inputs import MatrixVerbInputs, of_matrix_verb
 from cvl_ci.local import run_files
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.ports import NotUploaded
@@ -48,15 +50,17 @@ T = TypeVar("T")
 class MatrixRequest:
     """The inputs of a verb about many legs, and the step that gave them."""
 
-    inputs: many.Given
+    inputs: MatrixVerbInputs
     step: Step
     publication: StepPublication
     environ: Mapping[str, str]
 
     @property
-    def door(self) -> many.Door:
+    def caller(self) -> many.MatrixCaller:
         say = self.step.workflow.show
-        return many.Door(folder=Path.cwd(), prices=wiring.prices(self.environ), say=say, tell=say, environ=self.environ)
+        return many.MatrixCaller(
+            folder=Path.cwd(), prices=wiring.prices(self.environ), say=say, tell=say, environ=self.environ
+        )
 
 
 def carry_out(
@@ -64,11 +68,12 @@ def carry_out(
 ) -> int:
     """Return the exit code. `mistakes`: those in the inputs of the other verbs. Raises CvlError."""
     verb = step.inputs.verb
-    inputs, faults = matrix_reader.read(environ, verb)
+    values, faults = matrix_reader.read(environ, verb)
     faulty_fields = {mistake.field for mistake in faults}
     if mistakes or faults:
         raise RequestError([*(one for one in mistakes if one.field not in faulty_fields), *faults])
     step.state.update(done=True)
+    inputs = of_matrix_verb(values)
     return VERBS[verb](MatrixRequest(inputs=inputs, step=step, publication=publication, environ=environ))
 
 
@@ -76,8 +81,8 @@ def carry_out(
 
 
 def matrix(request: MatrixRequest) -> int:
-    built = many.planned(request.inputs, request.door)
-    workflow, on_dropped = request.step.workflow, many.on_dropped(request.inputs)
+    built = many.planned(request.inputs, request.caller)
+    workflow, on_dropped = request.step.workflow, request.inputs.matrix.on_dropped
     expected, code = built.expected(on_dropped), built.exit_code(on_dropped)
     *details, title = planning.as_text(built)
     leg_lines = [f"{leg.name}: at most ${leg.max_usd:.2f}" for leg in built.legs]
@@ -104,7 +109,7 @@ def report(request: MatrixRequest) -> int:
         gathered = _gathered(request, gathering)
         valid = _of_this_attempt(request, gathered.legs)
         earlier = _earlier_legs(request, gathering, valid.legs)
-    gated = bool(request.inputs.get("fail_on_regression"))
+    gated = bool(request.inputs.trials.fail_on_regression)
     for line in earlier.notes:
         (workflow.warning if gated else workflow.notice)(line)
     result = many.judge(
@@ -119,7 +124,7 @@ def report(request: MatrixRequest) -> int:
     workflow.show("\n".join(reporting.as_text(result)))
     issue = _publish(request, result)
     headline = words.headline(result)
-    folder = str(request.inputs.get("into", many.FOLDER))
+    folder = request.inputs.report.into or many.FOLDER
     unknown = CvlError.exit_code if gated and earlier.unknown else 0
     request.publication.set_outputs(
         outputs.reported(result, reason=headline, folder=folder, issue=issue, otherwise=unknown)
@@ -135,8 +140,8 @@ def report(request: MatrixRequest) -> int:
 
 def _gathered(request: MatrixRequest, gathering: Gathering) -> Gathered:
     """Return the summaries in folders, or in the artifacts of this run. Raises CvlError."""
-    if request.inputs.get("folders"):
-        legs, troubles = run_files.gather(request.inputs["folders"], field="folders")
+    if request.inputs.report.folders:
+        legs, troubles = run_files.gather(request.inputs.report.folders, field="folders")
         return Gathered(legs=tuple(legs), troubles=tuple(troubles))
     gathered = gathering.of_run(int(request.step.context.run))
     over = f"{gathered.expired} summaries of this run are past their retention" if gathered.expired else ""
@@ -145,7 +150,7 @@ def _gathered(request: MatrixRequest, gathering: Gathering) -> Gathered:
 
 def _of_this_attempt(request: MatrixRequest, legs: Sequence[Leg]) -> reruns.Checked:
     """Return the legs that tell of this attempt of this run. Legs of other runs, in folders, count as they are."""
-    context, in_folders = request.step.context, bool(request.inputs.get("folders"))
+    context, in_folders = request.step.context, bool(request.inputs.report.folders)
     if not context.attempt.isdecimal():
         return reruns.Checked(legs=tuple(legs))
     run = context.run_url.rpartition("/attempts/")[0]
@@ -166,7 +171,7 @@ def _of_this_attempt(request: MatrixRequest, legs: Sequence[Leg]) -> reruns.Chec
 
 def _earlier_legs(request: MatrixRequest, gathering: Gathering, legs: Sequence[Leg]) -> Earlier:
     """Without it all is measured and nothing compared: red only where a regression is to fail."""
-    if request.inputs["history"] == "none":
+    if request.inputs.history.history == NONE:
         return Earlier()
     try:
         return _read_earlier(request, gathering, {(leg.key.example, leg.key.preset) for leg in legs})
@@ -181,13 +186,13 @@ def _read_earlier(request: MatrixRequest, gathering: Gathering, work: Collection
         _repository(request),
         gathering,
         run=int(context.run),
-        workflow=request.inputs.get("baseline_workflow", ""),
+        workflow=request.inputs.history.baseline_workflow or "",
         report=request.step.artifact_stem(REPORT, attempt=""),
     )
-    base = request.inputs.get("base") or event.base_sha
+    base = request.inputs.report.base or event.base_sha
     commits = runs.commits(base or context.sha, without="" if base else context.sha)
-    if request.inputs["history"] == "branch":
-        return Earlier(legs=tuple(many.kept_in_branch(request.inputs, request.door).read()), commits=commits)
+    if request.inputs.history.history == BRANCH:
+        return Earlier(legs=tuple(many.kept_in_branch(request.inputs, request.caller).read()), commits=commits)
     own = context.branch if event.name == "push" else event.default_branch
     branch = event.base_branch or own or context.branch
     return runs.read(branch=branch, commits=commits, nights=many.settings(request.inputs).nights, work=work)
@@ -218,7 +223,7 @@ def _publish(request: MatrixRequest, result: Report) -> str:
             and not any(row.comparison.worse for row in result.rows)
         )
         _result_or_warning(request, "The comment could not be written", lambda: comment.put(text, only_instead=quiet))
-    if not request.inputs.get("issue"):
+    if not request.inputs.report.issue:
         return ""
     return (
         _result_or_warning(request, "The issue could not be written", lambda: _update_issue(request, result, page=page))
@@ -231,7 +236,7 @@ def _keep_report(request: MatrixRequest, result: Report, files: Mapping[str, str
     step, publication = request.step, request.step.inputs.publication
     lines = "".join(f"{leg_file.line(leg)}\n" for row in result.rows for leg in row.legs)
     contents = {name: files[name] for name in (reporting.PAGE, reporting.DATA)} | {LINES: lines}
-    folder = many.write(step.masks.cleaned(contents), into=str(request.inputs.get("into", many.FOLDER)))
+    folder = many.write(step.masks.cleaned(contents), into=request.inputs.report.into or many.FOLDER)
     give_to_owner(folder)
     if publication.retention_days == 0:
         return ""
@@ -276,15 +281,15 @@ def history(request: MatrixRequest) -> int:
     """Add this run's legs to the branch, and write all of the branch into a file where the inputs name one."""
     with _open_gathering(request) as gathering:
         gathered = _gathered(request, gathering)
-    branch_history = many.kept_in_branch(request.inputs, request.door)
-    count = many.remember(
-        branch_history, gathered.legs, branch=request.inputs.get("branch", many.BRANCH), door=request.door
-    )
+    branch_history = many.kept_in_branch(request.inputs, request.caller)
+    branch = request.inputs.history.branch or many.BRANCH
+    count = many.remember(branch_history, gathered.legs, branch=branch, caller=request.caller)
     for trouble in gathered.troubles:
         request.step.workflow.warning(trouble)
-    if request.inputs.get("into"):
-        run_files.write_lines(branch_history.read(), Path(request.inputs["into"]))
-        give_to_owner(Path(request.inputs["into"]))
+    if request.inputs.report.into:
+        into = Path(request.inputs.report.into)
+        run_files.write_lines(branch_history.read(), into)
+        give_to_owner(into)
     reason = f"{count} runs are in the history."
     request.publication.set_outputs({"ending": "succeeded", "reason": reason, "exit_code": "0", "legs": str(count)})
     return 0

@@ -105,12 +105,14 @@ def _elsewhere(parsed: argparse.Namespace) -> str:
 
 
 def _many(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
+    from cvl_ci.inputs.verb_inputs import of_matrix_verb
     from cvl_ci.wiring import matrix
 
-    door = matrix.Door(
+    caller = matrix.MatrixCaller(
         folder=Path.cwd(), prices=wiring.prices(environ), say=console.say, tell=console.tell, environ=environ
     )
-    return matrix.VERBS[parsed.verb](verb_options.read(parsed, options.verb_options(parsed.verb)), door)
+    values = verb_options.read(parsed, options.verb_options(parsed.verb))
+    return matrix.VERBS[parsed.verb](of_matrix_verb(values), caller)
 
 
 # ---- run ----------------------------------------------------------------------------------------------------
@@ -253,15 +255,20 @@ def _reap(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
 
 def _drill(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands.drill import text as drill_words
+    from cvl_ci.inputs.verb_inputs import of_drill
     from cvl_ci.result.receipt import table
 
     values = verb_options.read(parsed, options.verb_options("drill"))
+    inputs, place = of_drill(values), values.get("cloud")
     terminal = console.terminal()
+
+    def hear(line: str) -> None:
+        if line:
+            terminal.notice(f"  {line}")
+
     try:
         with Stopping(terminal.warning):
-            receipts = wiring.drill(
-                environ, values, say=terminal.notice, hear=lambda line: terminal.notice(f"  {line}") if line else None
-            )
+            receipts = wiring.drill(environ, inputs, place=place, say=terminal.notice, hear=hear)
     except KeyboardInterrupt:
         console.tell("The drill was stopped, and nothing of it is left.")
         return 130
@@ -269,8 +276,8 @@ def _drill(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
         terminal.close()
     for receipt in receipts:
         console.say(*drill_words.lines(receipt))
-    if values.get("all"):
-        console.say("", table(receipts, place=str(values["cloud"])))
+    if inputs.all:
+        console.say("", table(receipts, place=str(place)))
     return drill_words.exit_code(receipts)
 
 

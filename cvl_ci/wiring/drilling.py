@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
-from cvl_ci.inputs.drill_inputs import NETWORK
+from cvl_ci.inputs.drill_inputs import NETWORK, DrillInputs
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.model.location import SANDBOX
+from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.sandbox import Sandbox
 from cvl_ci.wiring.access import require_credentials
 from cvl_ci.wiring.clouds import OpenClouds, machine_types
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 
-def drill(environ: Mapping[str, str], values: Mapping[str, Any], *, say: Say, hear: Say) -> list[Receipt]:
+def drill(
+    environ: Mapping[str, str], inputs: DrillInputs, *, place: Location | None, say: Say, hear: Say
+) -> list[Receipt]:
     """Hold a drill.
 
-    `values`: inputs by inputs/drill_inputs.py. `say` receives the drill's lines; `hear` those of its runs.
+    `place`: one cloud; None is a mistake of the request. `say` receives the drill's lines; `hear` those of its runs.
     """
     from cvl_ci.commands.drill import drill as drilling
     from cvl_ci.commands.drill.ground import DrillPorts
@@ -35,12 +37,9 @@ def drill(environ: Mapping[str, str], values: Mapping[str, Any], *, say: Say, he
     from cvl_ci.lease import Owner
     from cvl_ci.local.process.launcher import LocalGround
 
-    place = values.get("cloud")
     through = place is not None and place.cloud != SANDBOX and served.goes_through([place], environ, by_record=False)
-    request = drilling.requested_drills(
-        phase=values.get("phase"),
-        kill=values.get("kill"),
-        everything=bool(values.get("all")),
+    requests = drilling.requested_drills(
+        inputs,
         place=place,
         server=urlsplit(served.address(environ)).hostname or "?" if through else "",
     )
@@ -53,7 +52,8 @@ def drill(environ: Mapping[str, str], values: Mapping[str, Any], *, say: Say, he
         )
         tools = DrillPorts(clouds=OpenClouds(environ), ground=ground, clock=SystemClock(), say=say)
         user_id = Owner(repository=repository, run="drill").user_id
-        return drilling.drill(request, place=values["cloud"], user_id=user_id, tools=tools)
+        location = cast("Location", place)  # without one, requested_drills has raised
+        return drilling.drill(requests, place=location, user_id=user_id, tools=tools)
 
 
 @contextmanager

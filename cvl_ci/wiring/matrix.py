@@ -6,12 +6,12 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cvl_ci.commands import matrix as planning
 from cvl_ci.commands import report as reporting
 from cvl_ci.errors import NOTHING_STARTED, CvlError, InputProblem, RequestError
-from cvl_ci.inputs import expected_legs as expecting
+from cvl_ci.inputs.expected_legs import FAIL
+from cvl_ci.inputs.verb_inputs import MatrixVerbInputs
 from cvl_ci.local import run_files
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.git.changes import changed_paths
@@ -24,15 +24,13 @@ from cvl_ci.result.matrix.claims import latest
 from cvl_ci.result.no_follow import refuse_links, write_text
 
 Say = Callable[[str], None]
-Given = Mapping[str, Any]
-"""Inputs by name and type as in inputs/matrix_inputs.py, from any entry point."""
 
 BRANCH = "cvl-ci-history"
 FOLDER = "cvl-report"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Door:
+class MatrixCaller:
     """The caller. `folder`: its folder. `say` receives results; `tell` receives notes about them."""
 
     folder: Path
@@ -42,54 +40,63 @@ class Door:
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
-def matrix(values: Given, door: Door) -> int:
-    built = planned(values, door)
+def matrix(inputs: MatrixVerbInputs, caller: MatrixCaller) -> int:
+    built = planned(inputs, caller)
     for line in planning.as_text(built):
-        door.tell(line)
-    code = built.exit_code(on_dropped(values))
+        caller.tell(line)
+    code = built.exit_code(inputs.matrix.on_dropped)
     if code:
-        door.tell(f"{len(built.untested)} left out, and on_dropped is `fail`. {NOTHING_STARTED}")
-    door.say(planning.as_json(built))
+        caller.tell(f"{len(built.untested)} left out, and on_dropped is `fail`. {NOTHING_STARTED}")
+    caller.say(planning.as_json(built))
     return code
 
 
-def on_dropped(values: Given) -> str:
-    return str(values.get("on_dropped", expecting.WARN))
-
-
-def planned(values: Given, door: Door) -> planning.Matrix:
+def planned(inputs: MatrixVerbInputs, caller: MatrixCaller) -> planning.Matrix:
     """Return the matrix of a request. Raises RequestError, BudgetError."""
-    checkout, since = open_checkout(door.folder), values.get("changed_since")
+    checkout, since = open_checkout(caller.folder), inputs.matrix.changed_since
     request = planning.MatrixRequest(
-        **{axis: values.get(axis, ()) for axis in ("examples", "presets", "clouds", "gpus")},
+        examples=inputs.matrix.examples,
+        presets=inputs.matrix.presets,
+        clouds=inputs.matrix.clouds,
+        gpus=inputs.matrix.gpus,
         changed=changed_paths(checkout.root, since=since) if since else None,
-        inputs={name: values[name] for name in ("spot", "max_runtime", "max_cost", "files") if name in values},
-        repeat=values.get("repeat", 1),
-        budget_usd=values.get("budget"),
-        shard=values.get("shard"),
+        inputs={name: value for name, value in _of_every_leg(inputs).items() if value is not None},
+        repeat=inputs.trials.repeat or 1,
+        budget_usd=inputs.matrix.budget,
+        shard=inputs.matrix.shard,
     )
-    return planning.build(request, checkout=checkout, prices=door.prices)
+    return planning.build(request, checkout=checkout, prices=caller.prices)
 
 
-def report(values: Given, door: Door) -> int:
-    if not values.get("folders"):
+def _of_every_leg(inputs: MatrixVerbInputs) -> Mapping[str, object]:
+    """Return the inputs that every leg gets unchanged, by name; None: absent."""
+    return {
+        "spot": inputs.machine.spot,
+        "max_runtime": inputs.limits.max_runtime,
+        "max_cost": inputs.limits.max_cost,
+        "files": inputs.work.files,
+    }
+
+
+def report(inputs: MatrixVerbInputs, caller: MatrixCaller) -> int:
+    if not inputs.report.folders:
         raise RequestError([InputProblem(field="FOLDER", value="", problem="is missing: name where the summaries lie")])
-    legs, troubles = run_files.gather(values["folders"], field="FOLDER")
-    earlier, unread = run_files.gather(values.get("history_files", ()), field="--history-files")
+    legs, troubles = run_files.gather(inputs.report.folders, field="FOLDER")
+    earlier, unread = run_files.gather(inputs.history.history_files, field="--history-files")
     for line in unread:
-        door.tell(line)
-    commits = run_files.base_commits(door.folder, earlier, base=values.get("base"), warn=door.tell)
-    result = judge(values, legs, history=earlier, commits=commits, troubles=troubles)
-    files = reporting.files(result, assets=run_files.assets(), settings=settings(values))
-    into = write(files, into=values.get("into", FOLDER))
+        caller.tell(line)
+    commits = run_files.base_commits(caller.folder, earlier, base=inputs.report.base, warn=caller.tell)
+    result = judge(inputs, legs, history=earlier, commits=commits, troubles=troubles)
+    files = reporting.files(result, assets=run_files.assets(), settings=settings(inputs))
+    into = write(files, into=inputs.report.into or FOLDER)
     for line in reporting.as_text(result):
-        door.say(line)
-    door.tell(f"{', '.join(files)} are in {into}.")
+        caller.say(line)
+    caller.tell(f"{', '.join(files)} are in {into}.")
     return result.exit_code
 
 
 def judge(
-    values: Given,
+    inputs: MatrixVerbInputs,
     legs: Sequence[Leg],
     *,
     history: Sequence[Leg],
@@ -106,21 +113,21 @@ def judge(
         legs,
         history=history,
         commits=commits,
-        rules=run_files.rules(values.get("rules")),
+        rules=run_files.rules(inputs.report.rules),
         policy=rows.Policy(
-            fail_on_regression=values.get("fail_on_regression", False),
-            fail_on_infrastructure=values.get("infra_failures") == "fail",
+            fail_on_regression=bool(inputs.trials.fail_on_regression),
+            fail_on_infrastructure=inputs.report.infra_failures == FAIL,
         ),
-        nights=settings(values).nights,
+        nights=settings(inputs).nights,
         troubles=troubles,
         outdated=outdated,
         copies=copies,
-        expected=values.get("expected"),
+        expected=inputs.report.expected,
     )
 
 
-def settings(values: Given) -> reporting.Settings:
-    return reporting.Settings(nights=values.get("nights", reporting.Settings.nights))
+def settings(inputs: MatrixVerbInputs) -> reporting.Settings:
+    return reporting.Settings(nights=inputs.report.nights or reporting.Settings.nights)
 
 
 def write(files: Mapping[str, str], *, into: str) -> Path:
@@ -132,30 +139,31 @@ def write(files: Mapping[str, str], *, into: str) -> Path:
     return folder
 
 
-def history(values: Given, door: Door) -> int:
+def history(inputs: MatrixVerbInputs, caller: MatrixCaller) -> int:
     """Add new runs to the branch, or write all its runs to a file."""
-    branch, stored = values.get("branch", BRANCH), kept_in_branch(values, door)
-    if values.get("folders"):
-        legs, troubles = run_files.gather(values["folders"], field="FOLDER")
+    branch, stored = inputs.history.branch or BRANCH, kept_in_branch(inputs, caller)
+    if inputs.report.folders:
+        legs, troubles = run_files.gather(inputs.report.folders, field="FOLDER")
         for trouble in troubles:
-            door.tell(trouble)
-        remember(stored, legs, branch=branch, door=door)
-    if values.get("into"):
-        door.say(f"{values['into']}: {run_files.write_lines(stored.read(), Path(values['into']))} runs.")
-    elif not values.get("folders"):
-        door.say(f"{branch}: {len(stored.read())} runs.")
+            caller.tell(trouble)
+        remember(stored, legs, branch=branch, caller=caller)
+    into = inputs.report.into
+    if into:
+        caller.say(f"{into}: {run_files.write_lines(stored.read(), Path(into))} runs.")
+    elif not inputs.report.folders:
+        caller.say(f"{branch}: {len(stored.read())} runs.")
     return 0
 
 
-def kept_in_branch(values: Given, door: Door) -> HistoryBranch:
+def kept_in_branch(inputs: MatrixVerbInputs, caller: MatrixCaller) -> HistoryBranch:
     """Return the branch of history. Raises CvlError if the checkout's git is not usable."""
-    branch, remote = values.get("branch", BRANCH), values.get("remote", "origin")
+    branch, remote = inputs.history.branch or BRANCH, inputs.history.remote or "origin"
     dice = random.Random()  # noqa: S311  it only keeps two writers that collided from colliding again
-    root, clock = open_checkout(door.folder).root, SystemClock()
-    return HistoryBranch(root, remote=remote, branch=branch, clock=clock, dice=dice, environ=door.environ)
+    root, clock = open_checkout(caller.folder).root, SystemClock()
+    return HistoryBranch(root, remote=remote, branch=branch, clock=clock, dice=dice, environ=caller.environ)
 
 
-def remember(stored: HistoryBranch, legs: Sequence[Leg], *, branch: str, door: Door) -> int:
+def remember(stored: HistoryBranch, legs: Sequence[Leg], *, branch: str, caller: MatrixCaller) -> int:
     """Add runs to the branch and return their number. Raises CvlError without runs, or if a push failed."""
     runs = latest(legs)
     if not runs:
@@ -163,8 +171,10 @@ def remember(stored: HistoryBranch, legs: Sequence[Leg], *, branch: str, door: D
             f"No summary of a run was found, so nothing was added to {branch}.",
             next_step="Name the folders of the unpacked artifacts NAME-cost, or skip this step if no leg ran.",
         )
-    door.say(f"{branch}: {stored.append(runs)} of {len(runs)} runs are new to it.")
+    caller.say(f"{branch}: {stored.append(runs)} of {len(runs)} runs are new to it.")
     return len(runs)
 
 
-VERBS: Mapping[str, Callable[[Given, Door], int]] = {"matrix": matrix, "report": report, "history": history}
+Verb = Callable[[MatrixVerbInputs, MatrixCaller], int]
+
+VERBS: Mapping[str, Verb] = {"matrix": matrix, "report": report, "history": history}

@@ -13,6 +13,7 @@ from cvl_ci.commands.drill import text as drill_words
 from cvl_ci.commands.drill.ground import DrillPorts
 from cvl_ci.errors import EngineError, NotProvedGone, RequestError
 from cvl_ci.inputs import drill_inputs as words
+from cvl_ci.inputs.verb_inputs import of_drill
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.outcome import Phase
 from cvl_ci.ports import InventoryResult
@@ -339,8 +340,7 @@ def test_the_receipt_says_what_was_asked_where_and_when(stage: Stage) -> None:
 
 
 def wanted(place: Location = PLACE, *, server: str = "", **given: str | bool | None) -> list[drilling.DrillRequest]:
-    asked = {"phase": None, "kill": None, "everything": False, **given}
-    return drilling.requested_drills(place=place, server=server, **asked)  # type: ignore[arg-type]
+    return drilling.requested_drills(of_drill(given), place=place, server=server)
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_a_death_that_cannot_be_had_is_refused_with_why(place: str, server: str,
 
 
 def test_all_is_every_phase_and_every_death_that_can_be_had() -> None:
-    on_sandbox, on_aws = wanted(everything=True), wanted(Location(cloud="aws"), everything=True)
+    on_sandbox, on_aws = wanted(all=True), wanted(Location(cloud="aws"), all=True)
     assert len(on_sandbox) == 5 * 6
     assert len(on_aws) == 5 * 4
     assert {each.kill for each in on_sandbox} - {each.kill for each in on_aws} == {
@@ -369,7 +369,7 @@ def test_all_is_every_phase_and_every_death_that_can_be_had() -> None:
 
 def test_what_is_missing_is_told_at_once() -> None:
     with pytest.raises(RequestError) as error:
-        drilling.requested_drills(phase=None, kill=None, everything=False, place=None, server="")
+        drilling.requested_drills(words.DrillInputs(), place=None, server="")
     assert [mistake.field for mistake in error.value.mistakes] == ["--cloud", "--phase", "--kill"]
     with pytest.raises(RequestError, match="name no other"):
-        wanted(everything=True, phase="running")
+        wanted(all=True, phase="running")

@@ -47,19 +47,18 @@ class DrillRequest:
     kill: str
 
 
-def requested_drills(
-    *, phase: str | None, kill: str | None, everything: bool, place: Location | None, server: str
-) -> list[DrillRequest]:
+def requested_drills(inputs: words.DrillInputs, *, place: Location | None, server: str) -> list[DrillRequest]:
     """Return the requested drills. Raises RequestError with all mistakes, and with the reason for an impossible kill.
 
     `server`: the address of the API server that would drive a run there, empty without one.
     """
     problem = "is missing: name a cloud, such as `sandbox`"
     mistakes = [] if place else [InputProblem(field="--cloud", value="", problem=problem)]
-    if everything and (phase or kill):
+    phase, kill = inputs.phase, inputs.kill
+    if inputs.all and (phase or kill):
         mistakes.append(InputProblem(field="--all", value="", problem="runs every phase and every kill: name no other"))
     for name, value in (("--phase", phase), ("--kill", kill)):
-        if not value and not everything:
+        if not value and not inputs.all:
             mistakes.append(InputProblem(field=name, value="", problem="is missing: name it, or use --all"))
     if place and kill and (why := refusal(kill, place=place, server=server)):
         mistakes.append(InputProblem(field="--kill", value=kill, problem=f"is not possible here: {why}"))
