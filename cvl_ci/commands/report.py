@@ -108,5 +108,6 @@ def _row(row: Row, *, red: bool) -> Mapping[str, object]:
         "base_problem": row.comparison.base_problem or None,
         "usd": row.cost.usd,
         "seconds": row.cost.seconds,
+        "gpu_utilization": row.gpu_utilization,
         "best": row.cost.is_best,
     }

@@ -7,7 +7,7 @@ in letters that have no meaning in Markdown.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from cvl_ci.result.benchmark.comparison import Comparison
 from cvl_ci.result.matrix import text as words
@@ -15,7 +15,7 @@ from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.matrix.row import Row
 from cvl_ci.result.matrix.trends import Point, day, trend
 from cvl_ci.result.report import COMMENT_BYTES, LISTED, SUMMARY_BYTES, Link, code, log_block
-from cvl_ci.result.units import dollars, duration
+from cvl_ci.result.units import dollars
 
 ISSUE_BYTES = 60_000
 """GitHub's limit is 65,536. The marker and the list of legs stand before the body."""
@@ -126,11 +126,13 @@ def _warned(title: str, lines: Sequence[str]) -> str:
 def _table(report: Report, *, room: int) -> str:
     if not report.rows:
         return ""
-    head = ["| example | where | status | change | a run | time | spot saved |", "|---|---|---|---|---|---|---|"]
+    figures = words.figures(report.rows)
+    titles = ("example", "where", "status", "change", "a run", *figures)
+    head = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     lines: list[str] = []
     room_left = room
     for row in report.rows:
-        line = _line(row, red=report.is_red(row))
+        line = _line(row, figures.values(), red=report.is_red(row))
         room_left -= len(line.encode()) + 1
         if room_left < 0:
             break
@@ -143,7 +145,7 @@ def _table(report: Report, *, room: int) -> str:
     return "\n".join([*head, *lines, *(cut if hidden_count else [])])
 
 
-def _line(row: Row, *, red: bool) -> str:
+def _line(row: Row, figures: Iterable[Callable[[Row], str]], *, red: bool) -> str:
     best = " · **best value**" if row.cost.is_best else ""
     status = words.status(row)
     cells = [
@@ -152,8 +154,7 @@ def _line(row: Row, *, red: bool) -> str:
         f"**{status}**" if red or row.comparison.worse else status,
         _change(row),
         f"{words.cost(row)}{best}",
-        duration(row.cost.seconds) if row.cost.seconds else "",
-        words.saved(row),
+        *(text_of(row) for text_of in figures),
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -24,7 +24,7 @@ from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.matrix.row import Row
 from cvl_ci.result.matrix.trends import day, trend
 from cvl_ci.result.sanitize import plain
-from cvl_ci.result.units import dollars, duration
+from cvl_ci.result.units import dollars
 
 TRENDS_OF_A_ROW = 60
 _KINDS = {"worse": "bad", "better": "good", "changed": "doubt", "unsure": "doubt"}
@@ -59,6 +59,7 @@ def page(report: Report, *, assets: Assets, nights: int = 14) -> str:
         base_problems=words.base_problems(report),
         facts=_facts(report),
         rows=[_display(row, is_red=report.is_red(row)) for row in report.rows],
+        figures=words.figures(report.rows),
         nights=[{"day": night.day, "runs": night.legs, "billed": dollars(night.billed_usd)} for night in report.nights],
         outdated=words.outdated(report),
         missing=report.missing,
@@ -115,8 +116,7 @@ def _display(row: Row, *, is_red: bool) -> dict[str, object]:
         "base_problem": row.comparison.base_problem,
         "cost": words.cost(row),
         "is_best": row.cost.is_best,
-        "time": duration(row.cost.seconds) if row.cost.seconds else "",
-        "saved": words.saved(row),
+        "figures": {title: text_of(row) for title, text_of in words.FIGURES.items()},
     }
 
 

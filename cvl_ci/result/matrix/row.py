@@ -95,6 +95,11 @@ class Row:
         return " · ".join(part for part in (requested, last.name) if part) or self.key.place
 
     @property
+    def gpu_utilization(self) -> float | None:
+        """Return the mean use of the GPUs in percent, of the median run. None: no GPU, or its driver reports none."""
+        return _median([share for leg in self.legs for share in leg.measured("gpu.utilization")])
+
+    @property
     def is_sound(self) -> bool:
         """Return whether it measured everything expected, and nothing got worse."""
         lost = any(one.lost and one.gated for one in self.comparison.metrics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cvl_ci.result.benchmark.comparison import Comparison, change_of
 from cvl_ci.result.benchmark.direction import Direction
@@ -11,7 +11,7 @@ from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.readings import finite
 from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.matrix.row import Row
-from cvl_ci.result.units import dollars, number
+from cvl_ci.result.units import dollars, duration, number
 
 _BETTER_WHEN = {
     Direction.HIGHER: "higher is better",
@@ -222,6 +222,24 @@ def cost(row: Row) -> str:
 
 def saved(row: Row) -> str:
     return "" if row.cost.saved is None else f"{row.cost.saved:.0%}".replace("%", " %")
+
+
+def gpu(row: Row) -> str:
+    """Return the use of the GPUs: a low one means that a smaller machine, or more work at once, costs less."""
+    return "" if row.gpu_utilization is None else f"{row.gpu_utilization:.0f} %"
+
+
+def run_time(row: Row) -> str:
+    return duration(row.cost.seconds) if row.cost.seconds else ""
+
+
+FIGURES: Mapping[str, Callable[[Row], str]] = {"time": run_time, "GPU": gpu, "spot saved": saved}
+"""The further columns of the table, by their titles. A new column needs only a line here."""
+
+
+def figures(rows: Sequence[Row]) -> Mapping[str, Callable[[Row], str]]:
+    """Return the further columns that have a text in at least one row."""
+    return {title: text_of for title, text_of in FIGURES.items() if any(map(text_of, rows))}
 
 
 def amount(value: object) -> str:

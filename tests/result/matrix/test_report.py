@@ -123,6 +123,26 @@ def test_the_best_value_is_the_cheapest_that_is_sound_where_there_is_a_choice() 
     assert only == []
 
 
+def test_the_use_of_the_gpus_has_a_column_where_a_driver_reports_it() -> None:
+    use = [{"gpus": 1, "memory_mib": 1, "memory_total_mib": 2, "utilization": share} for share in (30.0, 71.6, 80.0)]
+    legs = [leg(cluster=f"cvl-1-0000000{at}", gpu=gpu) for at, gpu in enumerate(use)]
+    without = leg(cluster="cvl-1-00000009", example="other", gpu=None)
+    told, untold = (files(reported([*some, without])) for some in (legs, []))
+    heads = [
+        next(line for line in each["summary.md"].splitlines() if line.startswith("| example"))
+        for each in (told, untold)
+    ]
+    assert heads == [
+        "| example | where | status | change | a run | time | GPU |",
+        "| example | where | status | change | a run | time |",
+    ]
+    assert " | 72 % |\n" in told["summary.md"]
+    assert 'data-name="GPU">72 %</td>' in told["report.html"]
+    assert "GPU" not in untold["report.html"].partition("<script")[0].partition("<tbody>")[0].rpartition("<thead>")[2]
+    shares = {row["example"]: row["gpu_utilization"] for row in json.loads(told["report.json"])["rows"]}
+    assert shares == {"digits_sgd": 71.6, "other": None}
+
+
 def test_repeated_runs_of_one_key_are_one_row() -> None:
     assert len(row(reported(), "digits_sgd gcp").legs) == 5
 
