@@ -15,7 +15,7 @@ GB_MONTH, DISK_MONTH = 0.08, 500 * 0.005 + 93 * 0.04
 
 @dataclass
 class Metered:
-    """One machine on the meter. `died` None: it runs."""
+    """One machine on the meter. `died` None: it runs. `limit`: the moment of its own timer, which ends it."""
 
     hourly_usd: float
     disk_gb: float
@@ -23,9 +23,10 @@ class Metered:
     born: float
     died: float | None = None
     taken: bool = False
+    limit: float = math.inf
 
     def usd(self, now: float, *, month_hours: float) -> float:
-        lived = (now if self.died is None else self.died) - self.born
+        lived = min(now if self.died is None else self.died, self.limit) - self.born
         hours = max(MINIMUM_SECONDS, math.ceil(lived - 1e-6)) / 3600
         if lived <= 0:
             return 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cvl_ci.engine.deadline import Deadline
@@ -61,7 +62,7 @@ class Spender(FakeEngine):
                 clock.sleep(3)
                 watch(AttemptFailed(attempt=_failed(attempt, "InsufficientInstanceCapacity", 0)))
                 continue
-            asked_at = clock.now()
+            asked_at, self.until = clock.now(), end.at
             self.born = [
                 self.cloud.create(
                     lease=request.cluster,
@@ -72,6 +73,8 @@ class Spender(FakeEngine):
                 )
                 for _ in range(nodes)
             ]
+            for name in self.born:
+                self.cloud.meter.machines[name].limit = end.at
             self.at("created")
             if one.fails_after is not None:
                 clock.sleep(min(one.fails_after, max(0.0, end.at - clock.now())))
@@ -81,7 +84,6 @@ class Spender(FakeEngine):
                 watch(AttemptFailed(attempt=_failed(attempt, "never answered by ssh", nodes)))
                 continue
             clock.sleep(min(self.boots, max(0.0, end.at - clock.now())))
-            self.until = end.at
             return Launch(
                 cluster=request.cluster,
                 cloud="aws",
@@ -114,6 +116,11 @@ class Spender(FakeEngine):
         self.at("ran")
         ends = tuple(NodeEnd(rank=0, exit_code=None, timed_out=True) if is_cut else one for one in self.ends)
         return JobEnd(nodes=ends)
+
+    def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
+        for name in self.born:
+            self.cloud.meter.machines[name].limit = until
+        return super().keep(cluster, until=until, public_key=public_key)
 
     def _attempt(self, one: Try) -> Attempt:
         place = "" if self.unpriced else one.region
