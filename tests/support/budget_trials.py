@@ -95,10 +95,10 @@ def trial(seed: int, folder: Path) -> Trial:
     nodes, disk_gb = dice.choice([1, 1, 2, 4, 16]), dice.choice([10, 100, 1000, 16_384])
     dearest = max(one.hourly_usd for one in script.tries)
     max_cost = nodes * (dearest + disk_gb * 0.08 / 672) * 10 ** dice.uniform(-1.5, 1.0)
-    keep_minutes = dice.choice([0.0, 0.0, 30.0, 600.0])
+    keep_minutes = dice.choice([0.0, 30.0, 600.0, 6000.0])
     clock = FakeClock()
     cloud = FakeCloud(clock)
-    engine = Spender(cloud, tries=tuple(script.tries), boots=dice.uniform(10, 900), works=dice.uniform(0, 100_000))
+    engine = Spender(cloud, tries=tuple(script.tries), boots=dice.uniform(10, 900), works=10 ** dice.uniform(1, 5))
     engine.ends = (NodeEnd(rank=0, exit_code=dice.choice([0, 7])),)
     dies_at = dice.choice(STEPS) if dice.random() < 0.25 else ""
 
