@@ -26,8 +26,10 @@ from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LAB
 from cvl_ci.model.ledger import Life, Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.release import KeptMachines, Release
-from cvl_ci.model.resource import ResourceKind, in_removal_order
-from cvl_ci.ports import Clock, Inventory, InventoryResult, LeaseRecord, Machines, Records, Resource
+from cvl_ci.model.resource import ResourceKind, buckets_apart, in_removal_order
+from cvl_ci.model.storage import Bucket
+from cvl_ci.ports import Clock, Inventory, InventoryResult, LeaseRecord, Machines, Records, Resource, Storage
+from cvl_ci.ports.storage import kept_buckets
 
 PROOF_SECONDS = 180.0
 """Seconds of repeated queries before we report that the end is not proved."""
@@ -85,10 +87,12 @@ class Lease:
         records: Records,
         clock: Clock,
         say: Callable[[str], None],
+        storage: Storage | None = None,
     ) -> None:
         self.record = record
         self._machines = machines
         self._inventory = inventory
+        self._storage = storage
         self._records = records
         self._clock = clock
         self._say = say
@@ -109,6 +113,13 @@ class Lease:
             self.record = replace(self.record, regions=(*self.record.regions, str(place)))
             self._records.write(self.record)
 
+    def record_bucket(self, bucket: Bucket) -> None:
+        """Record a bucket before the request that makes it."""
+        self._requested_at = self._clock.monotonic()
+        if bucket not in self.record.buckets:
+            self.record = replace(self.record, buckets=(*self.record.buckets, bucket))
+            self._records.write(self.record)
+
     def release(self, *, maybe_created: bool = False) -> Release:
         """Shut the fence, remove the machines, then prove it. A repetition is safe.
 
@@ -118,19 +129,19 @@ class Lease:
         if self._machines.stop():
             # Its last message may be lost: a request for a machine can be under way at this very moment.
             self._requested_at = self._clock.monotonic()
-        if self._requested_at is None and not maybe_created:
+        if self._requested_at is None and not maybe_created and not self.record.buckets:
             return self._released(Release(gone=True, at=self._clock.now(), needed=False))
         places = self._places()
         # The provider first: a machine stops costing now; SkyPilot's records can wait.
         # A missing answer is requested again below, until the proof.
-        resources, _ = self._inventory.find(lease=self.name, places=places).read()
+        resources, _ = self._find(places).read()
         self._note_creators(resources)
         is_removed = self._remove(resources) and any(resource.is_leftover for resource in resources)
         removed_at = self._clock.now()
         self._down()
         removed_at = removed_at if is_removed else self._clock.now()
         result = self._until_gone(places, hurried=maybe_created)
-        _, silent = result.read()
+        resources, silent = result.read()
         is_gone = not silent and all(check.clean for check in result.asked)
         return self._released(
             Release(
@@ -140,6 +151,7 @@ class Lease:
                 unproved=result.unproved,
                 removed_at=removed_at,
                 memory=self._memory(places, resources),
+                buckets=kept_buckets(self._storage, self.record.buckets, resources, say=self._say),
             ),
         )
 
@@ -153,13 +165,18 @@ class Lease:
         self.record = replace(self.record, deadline=until, labels={**self.record.labels, **labels})
         self._records.write(self.record)
         ways_in = self._machines.keep(self.name, until=until, public_key=public_key)
-        result = self._inventory.find(lease=self.name, places=self._places())
+        result = self._find(self._places())
         resources, silent = result.read()
         living = [resource for resource in resources if resource.is_leftover]
         if not living:
             why = f" {'; '.join(silent)}." if silent else ""
             raise EngineError(f"The provider shows no machine of this lease to keep.{why}")
-        self._inventory.label(living, labels)
+        machines_alive, buckets = buckets_apart(living)
+        if not machines_alive:
+            raise EngineError("The provider shows no machine of this lease to keep, only its buckets.")
+        self._inventory.label(machines_alive, labels)
+        if buckets and self._storage is not None:
+            self._storage.label(buckets, labels)
         machines = KeptMachines(until=until, ways_in=tuple(ways_in))
         return Release(
             gone=False,
@@ -180,7 +197,7 @@ class Lease:
         """
         start = self._clock.monotonic()
         while True:
-            result = self._inventory.find(lease=self.name, places=places)
+            result = self._find(places)
             resources, silent = result.read()
             self._note_creators(resources)
             waited = self._clock.monotonic() - start
@@ -219,6 +236,15 @@ class Lease:
         lives = first | {life.id: life for life in memory.lives}
         return replace(memory, lives=tuple(lives.values()))
 
+    def _find(self, places: Sequence[Location]) -> InventoryResult:
+        """Ask for the machines by label and name, and for the recorded buckets by their names."""
+        result, buckets = self._inventory.find(lease=self.name, places=places), self.record.buckets
+        if not buckets:
+            return result
+        if self._storage is None:
+            return result.joined(InventoryResult(unproved=tuple(map(str, buckets))))
+        return result.joined(self._storage.find(buckets, lease=self.name))
+
     def _note_creators(self, resources: Sequence[Resource]) -> None:
         """Wait again for late machines after the last moment at which one could still be requested."""
         if _has_creator(resources):
@@ -226,7 +252,11 @@ class Lease:
 
     def _remove(self, resources: Sequence[Resource]) -> bool:
         """Remove resources, and return whether the provider accepted it for all of them."""
-        refusals = list(_removal_refusals(self._inventory, resources))
+        other_resources, buckets = buckets_apart(resources)
+        refusals = list(_removal_refusals(self._inventory, other_resources))
+        # A machine that still runs may write to a bucket, so the bucket waits.
+        if self._storage is not None and not any(one.is_leftover for one in other_resources):
+            refusals += _removal_refusals(self._storage, buckets)
         for text in refusals:
             self._say(text)
         return not refusals
@@ -292,7 +322,7 @@ def _has_creator(resources: Sequence[Resource]) -> bool:
     return any(resource.kind.creates_others and resource.is_leftover for resource in resources)
 
 
-def _removal_refusals(inventory: Inventory, resources: Sequence[Resource]) -> Iterator[str]:
+def _removal_refusals(inventory: Inventory | Storage, resources: Sequence[Resource]) -> Iterator[str]:
     """Remove resources in the order of their kinds. Yield the refusals: one kind's refusal does not delay the next."""
     for batch in in_removal_order(resources):
         try:

@@ -10,16 +10,28 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cvl_ci.clouds.aws.buckets import AwsBuckets, service_clients
     from cvl_ci.clouds.aws.clients import account_regions, ec2_clients
     from cvl_ci.clouds.aws.inventory import AwsInventory
     from cvl_ci.clouds.composite import Inventories
     from cvl_ci.clouds.registry import all_inventories, proved
 
-__all__ = ["AwsInventory", "Inventories", "account_regions", "all_inventories", "ec2_clients", "proved"]
+__all__ = [
+    "AwsBuckets",
+    "AwsInventory",
+    "Inventories",
+    "account_regions",
+    "all_inventories",
+    "ec2_clients",
+    "proved",
+    "service_clients",
+]
 
 _MODULES = {
     "account_regions": "aws.clients",
     "ec2_clients": "aws.clients",
+    "AwsBuckets": "aws.buckets",
+    "service_clients": "aws.buckets",
     "AwsInventory": "aws.inventory",
     "Inventories": "composite",
     "all_inventories": "registry",

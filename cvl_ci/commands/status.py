@@ -118,7 +118,7 @@ def lines(overview: Overview) -> Iterator[str]:
     for resource in overview.unlabelled:
         yield f"named like ours, but without our labels: {_resource(resource)}"
     for answer in overview.answers:
-        if answer.error is not None:
+        if answer.error is not None or answer.stays:
             yield text.answer(answer)
     for name in overview.unproved:
         yield f"{plain(name)} cannot be asked: look there yourself"
@@ -166,7 +166,7 @@ def _ask(place: Location, *, user_id: str, tools: StatusPorts) -> _Answer:
         with tools.clouds.open([place], user_id=user_id, watch=_silent) as cloud:
             inventory_answer = cloud.inventory.find(lease=None, places=[place])
             resources, silent = inventory_answer.read()
-            alive = tuple(resource for resource in resources if not resource.ending)
+            alive = tuple(resource for resource in resources if resource.is_leftover)
             unproved = inventory_answer.unproved
             if silent and not inventory_answer.asked:  # an inventory that asked no provider proves nothing either
                 unproved = unproved or (place.cloud,)

@@ -53,6 +53,7 @@ class SkyPilotJobs:
                     env=script.environment(plan, lease=name, deadline=machines.deadline, staged=request.staged),
                     setup=None,
                     run=script.run(plan, lease=name, with_setup=True),
+                    lease=name,
                 ),
             )
         except Expired:

@@ -17,7 +17,8 @@ from cvl_ci.model.budget import Budget
 from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.plan import RunPlan
-from cvl_ci.ports import AttemptFailed, Attempting, LaunchRequest, Progress, Watch
+from cvl_ci.model.storage import Bucket
+from cvl_ci.ports import AttemptFailed, Attempting, LaunchRequest, MakingBucket, Progress, Watch
 
 DOWN_SECONDS = 120.0
 KEEP_SECONDS = 60.0
@@ -169,6 +170,7 @@ class SkyPilotMachines:
             env=script.environment(plan, lease=request.cluster, deadline=request.deadline, staged=request.staged),
             setup=script.setup(plan),
             run=script.run(plan, lease=request.cluster),
+            lease=request.cluster,
         )
 
     def _provisioning(self, event: Mapping[str, Any], watch: Watch) -> None:
@@ -178,6 +180,8 @@ class SkyPilotMachines:
             self._end.priced(self._attempt.hourly_usd, cloud=event["attempt"]["cloud"])
             self._paid_until = self._moment(self._end.at - RELEASE_MINUTES * 60)
             watch(Attempting(attempt=self._attempt))
+        elif event["kind"] == "making_bucket":
+            watch(MakingBucket(bucket=Bucket(name=event["name"], region=event["region"], stays=event["stays"])))
         elif event["kind"] == "attempt_failed":
             self._refusals.append(event["text"])
             machines = int(event.get("machines", 0))

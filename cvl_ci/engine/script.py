@@ -6,7 +6,7 @@ import shlex
 from importlib import resources
 from pathlib import Path
 
-from cvl_ci.engine import model_cache, trials
+from cvl_ci.engine import model_cache, mounts, trials
 from cvl_ci.inputs.patterns import patterns
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.node_end import MOST_LEFT
@@ -68,7 +68,7 @@ def setup(plan: RunPlan) -> str | None:
     Two sides are each set up in their turns: an image or package of one side would replace the other's.
     """
     commands = _setup_commands(plan)
-    before = [prelude(SETUP_STREAM), _probe(), _say(SETUP_BEGINS), model_cache.before(plan)]
+    before = [prelude(SETUP_STREAM), _probe(), *_mounts(plan), _say(SETUP_BEGINS), model_cache.before(plan)]
     return "\n".join([*before, *commands]) if commands else None
 
 
@@ -85,6 +85,7 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
         [
             prelude(JOB_STREAM),
             *([_probe()] if with_setup or not _setup_commands(plan) else []),
+            *_mounts(plan),
             model_cache.before(plan),
             *([_say(SETUP_BEGINS), *_setup_commands(plan)] if with_setup and _setup_commands(plan) else []),
             _say(JOB_BEGINS),
@@ -95,6 +96,10 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
             "cvl_ci_end 0 0 running",
         ]
     )
+
+
+def _mounts(plan: RunPlan) -> list[str]:
+    return [text] if (text := mounts.prepare(plan)) else []
 
 
 def prelude(stream: str) -> str:

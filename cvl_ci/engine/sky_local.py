@@ -20,9 +20,9 @@ from sky.skylet import autostop_lib
 from sky.utils import command_runner
 from sky.utils.status_lib import ClusterStatus
 
+from cvl_ci.engine import bucket_hooks, node_commands, node_watch, private_channels, provision_hooks, script
 from cvl_ci.engine import deadline as deadlines
 from cvl_ci.engine import heartbeat as beating
-from cvl_ci.engine import node_commands, node_watch, private_channels, provision_hooks, script
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.heartbeat import minutes_at
 
@@ -62,6 +62,7 @@ def launch(
     """
     end = deadlines.of(deadline, money)
     provision_hooks.announce(send, cluster=cluster, fence=Path(fence), deadline=end)
+    bucket_hooks.announce(send, task=task, fence=Path(fence))
     _arm_by_the_clock(end, heartbeat=heartbeat)
     private_channels.give_a_key_of_its_own(cluster)
     task_object = provision_hooks.task_of(task)

@@ -12,7 +12,7 @@ import yaml
 
 from cvl_ci.clouds.catalogue import names
 from cvl_ci.clouds.catalogue.prices import LEAST_CPUS, CataloguePrices
-from cvl_ci.engine import script
+from cvl_ci.engine import mounts, script
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
@@ -34,10 +34,14 @@ def task_config(
     env: Mapping[str, str],
     setup: str | None,
     run: str,
+    lease: str | None = None,
 ) -> dict[str, object]:
     """Return the task. `autodown_minutes`: the machine then ends itself, even if a program still runs on it."""
     config: dict[str, object] = {
-        **{key: value for key, value in plan.work.task_extra.items() if key != "resources"},
+        **{key: value for key, value in plan.work.task_extra.items() if key not in ("resources", "file_mounts")},
+        "file_mounts": mounts.rendered(plan)
+        if lease is None
+        else mounts.entries(plan, lease=lease, staged=workdir or ""),
         "name": name,
         "workdir": workdir,
         "num_nodes": plan.machines.num_nodes,

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cvl_ci.inputs import accelerators, file_mounts, locations, parsers
+from cvl_ci.inputs import accelerators, file_mounts, locations, mounts, parsers
 from cvl_ci.inputs.keep_inputs import KeepInputs
 from cvl_ci.inputs.model_inputs import RunModelInputs
 from cvl_ci.inputs.option import RUN_VERBS, option
 from cvl_ci.model.location import Location
+from cvl_ci.model.mount import Mount
 from cvl_ci.model.resource_request import Spot
 from cvl_ci.model.secret import Secret
 
@@ -308,7 +309,7 @@ class TrialInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class FileInputs:
-    """The files to fetch."""
+    """The files to fetch, and the storage at paths of the machine."""
 
     outputs: tuple[str, ...] = option(
         parsers.globs,
@@ -319,6 +320,18 @@ class FileInputs:
         default="all files that the job changed",
         is_repeatable=True,
         other_flags=("--output",),
+    )
+    mounts: tuple[Mount, ...] = option(
+        mounts.read,
+        value=(),
+        help="Storage at a path of each machine: a bucket or a local folder. Buckets are s3, gs, az, r2 or hf. "
+        "`copy` brings all files before the job and checks them. `cached` reads on demand and writes back. `stream` "
+        "has no cache. A local folder goes through a bucket that ends with the run, or through the bucket of via.",
+        metavar="PATH=SOURCE[:MODE][,via=BUCKET]",
+        example="/data=s3://bucket/prefix:cached",
+        default="none",
+        is_repeatable=True,
+        other_flags=("--mount",),
     )
 
 

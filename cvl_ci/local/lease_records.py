@@ -12,6 +12,7 @@ from typing import Any
 
 from cvl_ci.errors import EngineError
 from cvl_ci.model.location import Location
+from cvl_ci.model.storage import Bucket
 from cvl_ci.ports import LeaseRecord
 from cvl_ci.result.no_follow import LinkInTheWay, refuse_links
 
@@ -133,6 +134,7 @@ def _to_json(record: LeaseRecord) -> dict[str, object]:
         "labels": dict(record.labels),
         "places": [vars(place) for place in record.places],
         "regions": list(record.regions),
+        "buckets": [vars(bucket) for bucket in record.buckets],
     }
 
 
@@ -151,4 +153,13 @@ def _from_json(name: str, data: Mapping[str, Any]) -> LeaseRecord:
         taken_at=float(data["taken_at"]),
         released_at=None if released_at is None else float(released_at),
         regions=tuple(str(region) for region in data["regions"]),
+        buckets=tuple(
+            Bucket(
+                name=str(bucket["name"]),
+                region=str(bucket["region"]),
+                store=str(bucket["store"]),
+                stays=bool(bucket["stays"]),
+            )
+            for bucket in data.get("buckets", ())
+        ),
     )

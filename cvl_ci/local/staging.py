@@ -17,9 +17,14 @@ from pathlib import Path, PurePosixPath
 from cvl_ci.errors import CvlError
 from cvl_ci.local.git.commit_copy import IGNORE_NOTHING, write_commit
 from cvl_ci.local.git.git import Git
+from cvl_ci.model.mount import UPLOADS_FOLDER
 from cvl_ci.model.staged_files import Blob, CommitCopy, StagedFile
 
 _COMMENT = "# Written by cvl-ci: all files of this directory go to the machine, in spite of any .gitignore.\n"
+_NOT_UPLOADS = f"/{UPLOADS_FOLDER}\n"
+"""The folders for a bucket do not go to the machine as well."""
+_NOT_ITSELF = f"/{IGNORE_NOTHING}\n"
+"""In a folder for a bucket: SkyPilot uploads all of it but this file (sky/data/storage_utils.py)."""
 
 
 class LocalStaging:
@@ -36,7 +41,11 @@ class LocalStaging:
                 _copy(file, root)
             for commit in commits:
                 _copy_commit(commit, root / PurePosixPath(commit.path))
-            (root / IGNORE_NOTHING).write_text(_COMMENT, encoding="utf-8")
+            uploads = sorted((root / UPLOADS_FOLDER).glob("*"))
+            rules = _COMMENT + (_NOT_UPLOADS if uploads else "")
+            (root / IGNORE_NOTHING).write_text(rules, encoding="utf-8")
+            for folder_of_bucket in uploads:
+                (folder_of_bucket / IGNORE_NOTHING).write_text(_NOT_ITSELF, encoding="utf-8")
             yield root
 
 

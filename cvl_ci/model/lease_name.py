@@ -15,6 +15,8 @@ LABEL_RUN = "cvl-ci-run"
 LABEL_DEADLINE = "cvl-ci-deadline"
 LABEL_KEPT = "cvl-ci-kept"
 """The moment (epoch seconds) until which a machine stays for a person, although its run has ended."""
+LABEL_PERSISTENT = "cvl-ci-persistent"
+"""The mark of a bucket that stays after its run on purpose."""
 ANY_LABEL = "cvl-ci-*"
 """A wildcard over the labels, as EC2 filters write it."""
 

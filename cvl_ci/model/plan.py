@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.model_plan import ModelPlan
+from cvl_ci.model.mount import Mount
 from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.model.secret import Secret
 from cvl_ci.model.staged_files import CommitCopy, StagedFile
@@ -79,6 +80,8 @@ class FilePlan:
     """Files of the folder that stay here, why, and how to change it. One line for a person; empty: none."""
     outputs: tuple[str, ...] = ()
     """Globs relative to the work's directory or to the outputs folder; empty: all files that changed."""
+    mounts: tuple[Mount, ...] = ()
+    """Storage at paths of the machine. The files of local folders are among `staged`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cvl_ci.model.ledger import Memory
+from cvl_ci.model.storage import KeptBucket
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,8 @@ class ProviderCheck:
     error: str | None = None
     skipped: tuple[str, ...] = ()
     """Kinds that the inventory skipped, and why. A run creates none of them, so the proof is complete without them."""
+    stays: tuple[str, ...] = ()
+    """Resources that their run left behind on purpose."""
 
     @property
     def clean(self) -> bool:
@@ -48,6 +51,8 @@ class Release:
     """False: no machine was ever requested."""
     kept: KeptMachines | None = None
     """The machines are not gone because the user asked to keep them."""
+    buckets: tuple[KeptBucket, ...] = ()
+    """Buckets that the run made and that stay, as the user asked."""
     removed_at: float | None = None
     """The moment at which the provider had accepted the end of all machines that it showed first."""
     memory: Memory = field(default_factory=Memory)

@@ -73,3 +73,10 @@ def in_removal_order(resources: Iterable[Resource]) -> Iterator[list[Resource]]:
     leftovers = sorted((one for one in resources if one.is_leftover), key=lambda one: order.index(one.kind))
     for _, batch in itertools.groupby(leftovers, key=lambda one: one.kind):
         yield list(batch)
+
+
+def buckets_apart(resources: Iterable[Resource]) -> tuple[list[Resource], list[Resource]]:
+    """Return the other resources and the buckets."""
+    everything = list(resources)
+    buckets = [one for one in everything if one.kind is ResourceKind.BUCKET]
+    return [one for one in everything if one.kind is not ResourceKind.BUCKET], buckets

@@ -6,7 +6,7 @@ from cvl_ci.model.resource import Resource, ResourceKind
 from cvl_ci.ports.checkout import Checkout, Entry, FolderFiles, Paths, Staging
 from cvl_ci.ports.clock import Clock
 from cvl_ci.ports.cloud import Cloud, Clouds
-from cvl_ci.ports.events import AttemptFailed, Attempting, Began, Event, Line, Progress, Watch
+from cvl_ci.ports.events import AttemptFailed, Attempting, Began, Event, Line, MakingBucket, Progress, Watch
 from cvl_ci.ports.inventory import Inventory, InventoryResult
 from cvl_ci.ports.jobs import Fetched, JobEnd, JobRequest, Jobs, UnpackStopped
 from cvl_ci.ports.leases import LeaseRecord, Records
@@ -14,6 +14,7 @@ from cvl_ci.ports.machines import LaunchRequest, Machines
 from cvl_ci.ports.prices import Prices
 from cvl_ci.ports.publishing import Artifacts, NotUploaded, Publication, Uploaded
 from cvl_ci.ports.run_logs import RunLog
+from cvl_ci.ports.storage import Storage
 from cvl_ci.ports.workflow import RunReporter
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "LeaseRecord",
     "Line",
     "Machines",
+    "MakingBucket",
     "NotUploaded",
     "Paths",
     "Prices",
@@ -49,6 +51,7 @@ __all__ = [
     "RunLog",
     "RunReporter",
     "Staging",
+    "Storage",
     "UnpackStopped",
     "Uploaded",
     "Watch",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cvl_ci.model.launch import Attempt
 from cvl_ci.model.outcome import Phase
+from cvl_ci.model.storage import Bucket
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,5 +41,12 @@ class AttemptFailed:
     attempt: Attempt
 
 
-Event = Progress | Line | Began | Attempting | AttemptFailed
+@dataclass(frozen=True, kw_only=True)
+class MakingBucket:
+    """The event before the provider receives a request for a bucket. It exists from here on, as far as we know."""
+
+    bucket: Bucket
+
+
+Event = Progress | Line | Began | Attempting | AttemptFailed | MakingBucket
 Watch = Callable[[Event], None]

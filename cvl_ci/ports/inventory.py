@@ -60,6 +60,16 @@ class InventoryResult:
             resources=resources, asked=self.asked, unproved=self.unproved, patience_seconds=self.patience_seconds
         )
 
+    def joined(self, other: InventoryResult) -> InventoryResult:
+        """Return both answers as one. A resource that both list appears once."""
+        by_id = {(one.provider, one.kind, one.id): one for one in (*self._resources, *other.read()[0])}
+        return InventoryResult(
+            resources=tuple(by_id.values()),
+            asked=(*self.asked, *other.asked),
+            unproved=(*self.unproved, *other.unproved),
+            patience_seconds=max(self.patience_seconds, other.patience_seconds),
+        )
+
 
 class Inventory(Protocol):
     """The resources that the *provider* reports. SkyPilot's state is not a source."""

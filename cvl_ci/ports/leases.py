@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cvl_ci.model.location import Location
+from cvl_ci.model.storage import Bucket
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,8 @@ class LeaseRecord:
     released_at: float | None = None
     regions: tuple[str, ...] = ()
     """cloud/region of each attempt so far."""
+    buckets: tuple[Bucket, ...] = ()
+    """The buckets that the run was about to make."""
 
 
 class Records(Protocol):

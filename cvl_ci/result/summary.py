@@ -11,6 +11,7 @@ from cvl_ci.model.fitness import MachineState
 from cvl_ci.model.launch import Attempt
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.paired_comparison import PairedComparison
+from cvl_ci.model.storage import KeptBucket
 from cvl_ci.result import ledger
 from cvl_ci.result.machine_text import fitness_lines, states
 from cvl_ci.result.sanitize import plain
@@ -144,6 +145,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
             "gone": proved_gone(outcome),
             "at": moment(release.at) if release else None,
             "asked": [_fields(check) for check in release.asked] if release else [],
+            "buckets": [_bucket(bucket) for bucket in release.buckets] if release else [],
             "kept_until": moment(machines.until) if machines else None,
             "ssh_commands": list(machines.ways_in) if machines else [],
         },
@@ -155,6 +157,17 @@ def _state_json(state: MachineState | None) -> dict[str, object] | None:
         return None
     gpus = [_fields(gpu) for gpu in state.gpus]
     return {**_fields(replace(state, gpus=())), "fitness": state.fitness.value, "gpus": gpus}
+
+
+def _bucket(bucket: KeptBucket) -> dict[str, object]:
+    content = bucket.content
+    return {
+        "name": str(bucket.bucket),
+        "region": bucket.bucket.region,
+        "files": content.files if content else None,
+        "bytes": content.bytes if content else None,
+        "monthly_usd": bucket.monthly_usd,
+    }
 
 
 def _paired_json(pairing: PairedComparison) -> dict[str, object]:

@@ -10,6 +10,7 @@ from cvl_ci.model.node_end import MOST_LEFT, GpuUse, NodeEnd
 from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending, Outcome
 from cvl_ci.model.paired_comparison import Change, PairedComparison
 from cvl_ci.model.release import KeptMachines, ProviderCheck, Release
+from cvl_ci.model.storage import KeptBucket
 from cvl_ci.result import ledger as ledger_words
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment, size
@@ -200,7 +201,19 @@ def released(outcome: Outcome) -> list[str]:
     if release.kept is not None:
         return _kept_lines(outcome, release.kept)
     head = f"gone, proved at {moment(release.at)}" if release.gone else _may_cost(outcome, release.at)
-    return [head, *(answer(check) for check in release.asked), *unproved(release)]
+    checks = (answer(check) for check in release.asked)
+    return [head, *checks, *map(kept_bucket, release.buckets), *unproved(release)]
+
+
+def kept_bucket(bucket: KeptBucket) -> str:
+    """Return `s3://name stays, as the run asked: 3 files, 1.2 GB, $0.03 a month`."""
+    name, content = plain(str(bucket.bucket)), bucket.content
+    if content is None or bucket.monthly_usd is None:
+        return f"{name} stays, as the run asked; its size is not known, and it is billed until you remove it"
+    least = "" if content.is_complete else "at least "
+    files = f"{content.files} file{'' if content.files == 1 else 's'}"
+    price = f"{dollars(bucket.monthly_usd)} a month at S3 Standard's price"
+    return f"{name} stays, as the run asked: {least}{files}, {size(content.bytes)}, {price}"
 
 
 def answer(check: ProviderCheck) -> str:
@@ -208,9 +221,10 @@ def answer(check: ProviderCheck) -> str:
     kinds, skipped = ", ".join(check.kinds), "".join(f"; not looked at: {plain(reason)}" for reason in check.skipped)
     if check.error is not None:
         return f"{place} did not answer about {kinds}: {plain(check.error)}"
+    stays = f"; stays on purpose: {plain(', '.join(check.stays))}" if check.stays else ""
     if check.left:
-        return f"{place} still shows {plain(', '.join(check.left))}"
-    return f"{place} shows 0 left ({kinds}{skipped})"
+        return f"{place} still shows {plain(', '.join(check.left))}{stays}"
+    return f"{place} shows 0 left ({kinds}{skipped}){stays}"
 
 
 def unproved(release: Release) -> list[str]:

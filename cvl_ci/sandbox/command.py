@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox.faults import Faults, Throttle
+from cvl_ci.sandbox.faults import BUCKET_FAULTS, Faults, Throttle
 from cvl_ci.sandbox.machine_types import MachineType
 from cvl_ci.sandbox.sandbox import Sandbox
 from cvl_ci.sandbox.status import Instance, Status
@@ -166,6 +166,13 @@ def _add_faults(parser: argparse.ArgumentParser) -> None:
         metavar="ACTION[=PROBABILITY][@REGION]",
         help="RequestLimitExceeded: DescribeInstances=0.5, RunInstances@us-east-1, '*'",
     )
+    parser.add_argument(
+        "--buckets",
+        nargs="+",
+        type=read_bucket_fault,
+        metavar="KIND[:BUCKET[:METHOD[:TIMES]]]",
+        help=f"a fault of the object storage ({', '.join(BUCKET_FAULTS)}): denied:my-bucket, cut:*:GET:3",
+    )
     parser.add_argument("--api-down", choices=("closed", "503"), help="the API closes each connection, or answers 503")
     parser.add_argument("--slow-boot-seconds", type=float, metavar="N", help="new machines answer N seconds later")
 
@@ -175,6 +182,12 @@ def read_throttle(text: str) -> Throttle:
     rest, _, region = text.partition("@")
     action, _, probability = rest.partition("=")
     return Throttle(action=action, probability=float(probability or 1), region=region or None)
+
+
+def read_bucket_fault(text: str) -> dict[str, object]:
+    """Read KIND[:BUCKET[:METHOD[:TIMES]]]."""
+    kind, bucket, method, times = (*text.split(":"), "", "", "")[:4]
+    return {"kind": kind, "bucket": bucket, "method": method, "times": int(times or 0)}
 
 
 def changed(faults: Faults, parsed: argparse.Namespace) -> Faults:

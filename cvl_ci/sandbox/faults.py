@@ -23,6 +23,23 @@ class Throttle:
     region: str | None = None
 
 
+BUCKET_FAULTS = ("unavailable", "denied", "slow", "cut", "corrupt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BucketFault:
+    """A fault of the object storage, for one bucket or all ("*"), and one HTTP method or all ("*").
+
+    `unavailable`: 503 SlowDown. `denied`: 403 AccessDenied. `slow`: 64 KiB a second. `cut`: the connection ends in the
+    middle of the body. `corrupt`: one byte of the body changes. `times`: the number of requests that it hits; 0: all.
+    """
+
+    kind: Literal["unavailable", "denied", "slow", "cut", "corrupt"]
+    bucket: str = "*"
+    method: str = "*"
+    times: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Faults:
     """The faults of a sandbox. Places are zones ("us-east-1a") or regions ("us-east-1").
@@ -47,6 +64,8 @@ class Faults:
     """Regions where TerminateInstances answers InternalError and terminates nothing."""
     expired_keys: tuple[str, ...] = ()
     """Access keys that the emulator calls expired. Machines have a role of their own."""
+    buckets: tuple[BucketFault, ...] = ()
+    """Faults of the object storage."""
 
     def __bool__(self) -> bool:
         return self != NONE
@@ -74,6 +93,7 @@ class Faults:
             lost_answers=_names(document, "lost_answers"),
             terminate_fails=_names(document, "terminate_fails"),
             expired_keys=_names(document, "expired_keys"),
+            buckets=tuple(_bucket_fault(entry) for entry in _list(document, "buckets")),
         )
 
 
@@ -104,6 +124,17 @@ def _throttle(value: object) -> Throttle:
         raise ValueError(f"probability: {probability} is more than 1")
     return Throttle(
         action=str(value["action"]), probability=probability, region=None if region is None else str(region)
+    )
+
+
+def _bucket_fault(value: object) -> BucketFault:
+    if not isinstance(value, Mapping) or value.get("kind") not in BUCKET_FAULTS:
+        raise ValueError(f"buckets: {value!r} is not like {{'kind': 'cut'}} (kinds: {', '.join(BUCKET_FAULTS)})")
+    return BucketFault(
+        kind=value["kind"],
+        bucket=str(value.get("bucket") or "*"),
+        method=str(value.get("method") or "*").upper(),
+        times=int(_number(value.get("times", 0), "times")),
     )
 
 

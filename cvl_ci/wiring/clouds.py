@@ -111,7 +111,15 @@ class OpenClouds:
             secret_access_key=access.secret_access_key,
             endpoint_url=access.endpoint_url,
         )
-        aws = inventory.AwsInventory(client=client, regions=lambda: access.regions, provider=SANDBOX)
+        buckets = inventory.AwsBuckets(
+            clients=inventory.service_clients(
+                access_key_id=access.access_key_id,
+                secret_access_key=access.secret_access_key,
+                endpoint_url=access.endpoint_url,
+            ),
+            provider=SANDBOX,
+        )
+        aws = inventory.AwsInventory(client=client, regions=lambda: access.regions, provider=SANDBOX, buckets=buckets)
         session = Session(
             environment=_for_skypilot(
                 {**own_environment, **around_proxies(own_environment, access.endpoint_url), **access.environment},
@@ -126,6 +134,7 @@ class OpenClouds:
             inventory=inventory.Inventories({SANDBOX: aws}),
             billed=False,
             named=SANDBOX,
+            storage=buckets,
         )
 
     def _real(self, places: Sequence[Location], user_id: str) -> Cloud:
@@ -140,7 +149,12 @@ class OpenClouds:
         anywhere = () if places else [place.cloud for place in set_up(self._environ)] or ["aws"]
         inventories = inventory.all_inventories(environ, anywhere=anywhere)
         session = Session(environment=environ, clock=SystemClock())
-        return Cloud(machines=SkyPilotMachines(session), jobs=SkyPilotJobs(session), inventory=inventories)
+        return Cloud(
+            machines=SkyPilotMachines(session),
+            jobs=SkyPilotJobs(session),
+            inventory=inventories,
+            storage=inventory.AwsBuckets(clients=inventory.service_clients()),
+        )
 
     def _served(self, user_id: str) -> Cloud:
         endpoint = served.address(self._environ)

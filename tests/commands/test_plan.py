@@ -141,6 +141,7 @@ def test_programs_get_exactly_these_keys(ask: Ask) -> None:
         "image",
         "files",
         "not_sent",
+        "mounts",
         "offers",
         "hourly_usd",
         "first_usd",

@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 from botocore.exceptions import ConnectionError as NoConnection
 
-from cvl_ci.sandbox import Faults, Throttle
+from cvl_ci.sandbox import BucketFault, Faults, Throttle
 from tests.e2e.cloud import EAST, WEST, Cloud, containers, docker, eventually, sandbox_in
 
 pytestmark = pytest.mark.sandbox
@@ -57,6 +57,29 @@ def test_a_machine_has_what_a_job_expects_of_one(cloud: Cloud) -> None:
     assert said[0].isdigit()
     assert "nothing wrong" not in cloud.ssh(machine, "id -nG")
     assert "docker" in cloud.ssh(machine, "id -nG").split()
+
+
+def test_a_machine_copies_from_a_bucket_and_mounts_one(cloud: Cloud) -> None:
+    """The programs that SkyPilot runs for a bucket, with its own options. The image leaves out most AWS models."""
+    s3, machine = cloud.client("s3", EAST), cloud.launch(IamInstanceProfile={"Name": "skypilot-v1"})
+    s3.create_bucket(Bucket="weights")
+    s3.put_object(Bucket="weights", Key="tiny/a.bin", Body=b"tensors")
+    aws = "AWS_DEFAULT_REGION=us-east-1 ~/skypilot-runtime/bin/aws"
+    cloud.ssh(machine, f"{aws} s3 sync --no-follow-symlinks s3://weights/tiny copied && {aws} sts get-caller-identity")
+    assert cloud.ssh(machine, "cat copied/a.bin") == "tensors"
+    mount = (
+        "mkdir -p mounted ~/.config/rclone && printf '[sky-s3-weights]\ntype = s3\nprovider = AWS\nenv_auth = true\n' "
+        "> ~/.config/rclone/rclone.conf && rclone mount sky-s3-weights:weights/tiny mounted --daemon --daemon-wait 10 "
+        "--allow-other --vfs-cache-mode full --dir-cache-time 10s --vfs-cache-poll-interval 1s --vfs-fast-fingerprint "
+        "--vfs-write-back 1s --log-file mount.log --log-level INFO > /dev/null 2>&1 "
+        "&& cat mounted/a.bin && echo more > mounted/b.txt"
+    )
+    assert cloud.ssh(machine, mount) == "tensors"
+    written = eventually(lambda: "Contents" in s3.list_objects_v2(Bucket="weights", Prefix="tiny/b.txt"))
+    assert written
+    assert s3.get_object(Bucket="weights", Key="tiny/b.txt")["Body"].read() == b"more\n"
+    cloud.sandbox.set_faults(Faults(buckets=(BucketFault(kind="denied", bucket="weights"),)))
+    assert "AccessDenied" in cloud.ssh(machine, f"{aws} s3 ls s3://weights/ 2>&1 || true")
 
 
 def test_the_address_of_an_instance_is_its_machines(cloud: Cloud) -> None:

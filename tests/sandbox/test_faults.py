@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cvl_ci.sandbox import Faults, Throttle
+from cvl_ci.sandbox import BucketFault, Faults, Throttle
 from cvl_ci.sandbox.faults import touches
 
 
@@ -21,6 +21,7 @@ def test_faults_come_back_from_json_as_they_went() -> None:
         lost_answers=("RunInstances",),
         terminate_fails=("us-west-2",),
         expired_keys=("AKIA0",),
+        buckets=(BucketFault(kind="cut", bucket="models", method="GET", times=3), BucketFault(kind="denied")),
     )
     assert Faults.from_json(json.loads(json.dumps(faults.to_json()))) == faults
 
@@ -39,6 +40,8 @@ def test_no_faults_are_false_and_any_fault_is_true() -> None:
         ({"slow_boot_seconds": -1}, "not a number of at least 0"),
         ({"slow_boot_seconds": float("nan")}, "not a number of at least 0"),
         ({"throttle": [{"probability": 1}]}, "is not like"),
+        ({"buckets": [{"kind": "gone"}]}, "is not like"),
+        ({"buckets": [{"kind": "cut", "times": -1}]}, "not a number of at least 0"),
         ({"throttle": [{"action": "*", "probability": 2}]}, "more than 1"),
     ],
 )

@@ -15,6 +15,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cvl_ci.clouds.aws import queries
+from cvl_ci.clouds.aws.buckets import KINDS as BUCKET_KINDS
+from cvl_ci.clouds.aws.buckets import AwsBuckets, labelled_or_why, service_clients
 from cvl_ci.clouds.aws.clients import account_regions, ec2_clients
 from cvl_ci.errors import EngineError
 from cvl_ci.model.ledger import Life, Memory
@@ -55,8 +57,10 @@ class AwsInventory:
         client: Callable[[str], EC2Client],
         regions: Callable[[], Sequence[str]],
         provider: str = "aws",
+        buckets: AwsBuckets | None = None,
     ) -> None:
         self._client = client
+        self._buckets = buckets
         self._regions = regions
         self._provider = provider
 
@@ -125,6 +129,12 @@ class AwsInventory:
         )
 
     def _remove_in(self, region: str, resources: Sequence[Resource]) -> Iterator[str]:
+        buckets = [one for one in resources if one.kind is ResourceKind.BUCKET]
+        if buckets and self._buckets:
+            try:
+                self._buckets.remove(buckets)
+            except EngineError as error:
+                yield error.what
         client = self._client(region)
         endings: list[tuple[str, Callable[[list[str]], Any]]] = [
             ("spot requests", lambda ids: client.cancel_spot_instance_requests(SpotInstanceRequestIds=ids)),
@@ -144,17 +154,33 @@ class AwsInventory:
         try:
             client = self._client(region)
             main = list(queries.of_lease(client, lease) if lease else queries.of_everybody(client))
-            extra, why = _extra(client, lease)
+            extra, no_addresses = _extra(client, lease)
+            buckets, bucket_kinds, no_buckets = self._labelled_buckets(region, lease)
         except Exception as error:  # noqa: BLE001  any error: no answer is not clean
             return [], ProviderCheck(provider=self._provider, region=region, kinds=kinds, error=f"{error}"[:300])
         by_id = {
             resource.id: resource for resource in (self._resource(region, kind, raw) for kind, raw in (*main, *extra))
         }
+        by_id |= {resource.id: resource for resource in buckets}
         leftovers = tuple(f"{resource.id} ({resource.state})" for resource in by_id.values() if resource.is_leftover)
-        kinds = kinds if why else (*kinds, queries.EXTRA)
+        kinds = kinds if no_addresses else (*kinds, queries.EXTRA)
         return list(by_id.values()), ProviderCheck(
-            provider=self._provider, region=region, kinds=kinds, left=leftovers, skipped=why
+            provider=self._provider,
+            region=region,
+            kinds=(*kinds, *bucket_kinds),
+            left=leftovers,
+            skipped=(*no_addresses, *no_buckets),
+            stays=tuple(f"bucket {one.id}" for one in by_id.values() if one.stays),
         )
+
+    def _labelled_buckets(
+        self, region: str, lease: str | None
+    ) -> tuple[list[Resource], tuple[str, ...], tuple[str, ...]]:
+        """Return buckets, their kinds and the reason for no answer. A lease asks for its own buckets by name."""
+        if self._buckets is None or lease is not None:
+            return [], (), ()
+        buckets, why = labelled_or_why(self._buckets, region, lease=lease)
+        return buckets, () if why else BUCKET_KINDS, why
 
     def _resource(self, region: str, kind: str, raw: Mapping[str, Any]) -> Resource:
         created, state = raw.get("LaunchTime") or raw.get("CreateTime"), raw.get("State", "allocated")
@@ -179,7 +205,8 @@ def open_inventory(_environ: Mapping[str, str]) -> Inventory:
     def client(region: str) -> EC2Client:
         return clients()(region)
 
-    return AwsInventory(client=client, regions=account_regions(client))
+    buckets = AwsBuckets(clients=service_clients())
+    return AwsInventory(client=client, regions=account_regions(client), buckets=buckets)
 
 
 def _extra(client: EC2Client, lease: str | None) -> tuple[list[queries.Raw], tuple[str, ...]]:

@@ -18,6 +18,7 @@ from cvl_ci.commands.plan.folder_files import (
     warnings_of,
     warnings_of_credentials,
 )
+from cvl_ci.commands.plan.mounts import with_mounts
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.locations import CLOUDS
 from cvl_ci.inputs.parsers import Wrong
@@ -41,13 +42,13 @@ def prepare(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
     """Build the plan. Raises RequestError with all mistakes: in the words, in the example, and in their combination."""
     plan = _one_side(inputs, checkout=checkout, prices=prices)
     return (
-        pairing.with_base(plan, inputs, checkout=checkout, of=partial(_one_side, prices=prices))
+        pairing.with_base(plan, inputs, checkout=checkout, of=partial(_one_side, prices=prices, has_mounts=False))
         if inputs.trials.compare
         else plan
     )
 
 
-def _one_side(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
+def _one_side(inputs: Inputs, *, checkout: Checkout, prices: Prices, has_mounts: bool = True) -> RunPlan:
     kind, wrong = build_plan.asked_for(inputs)
     gpu, wrong_gpu = build_plan.named_gpu(inputs, prices.accelerators())
     mistakes = [*inputs.mistakes, *wrong, *wrong_gpu, *build_plan.wrong_regions(inputs, prices.regions)]
@@ -63,6 +64,9 @@ def _one_side(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
     if draft is not None:
         plan = build_plan.plan(inputs, draft, gpu=gpu)
         mistakes += build_plan.impossible(inputs, plan)
+        if has_mounts:
+            plan, wrong = with_mounts(plan, inputs, checkout)
+            mistakes += wrong
         if not mistakes:
             return _with_the_types_gpus(plan, prices)
     raise RequestError(mistakes)

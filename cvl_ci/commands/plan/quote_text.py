@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from cvl_ci.commands.plan import bounds
+from cvl_ci.commands.plan import bounds, mount_lines
 from cvl_ci.commands.plan.quote import machine, machines, offers_of
 from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.offer import Offer, Quote
@@ -29,6 +29,7 @@ def as_json(plan: RunPlan, quoted: Quote) -> str:
             "image": plan.work.image,
             "files": [{"path": file.path, "bytes": file.bytes} for file in plan.files.staged],
             "not_sent": plan.files.not_sent,
+            "mounts": mount_lines.as_json(plan),
             "offers": [_offer(offer) for offer in quoted.offers],
             "hourly_usd": None if quoted.hourly_usd is None else round(quoted.hourly_usd, 6),
             "first_usd": _rounded(quoted.first_usd),
@@ -109,6 +110,7 @@ def _facts(plan: RunPlan) -> str:
         ("where", "" if plan.machines.needs.alternatives else places_text),
         ("files", f"{count} file{'' if count == 1 else 's'}, {size(total)}"),
         ("not sent", plan.files.not_sent),
+        ("mounts", "\n".join(mount_lines.lines(plan))),
         ("env", ", ".join(f"{name}={value}" for name, value in plan.variables.env.items())),
         ("secrets", ", ".join(plan.variables.secrets)),
         ("limits", ", ".join(limits)),

@@ -131,6 +131,7 @@ def _lease(record: LeaseRecord, cloud: Cloud, tools: DownPorts) -> Lease:
         records=tools.records,
         clock=tools.clock,
         say=tools.workflow.warning,
+        storage=cloud.storage,
     )
 
 

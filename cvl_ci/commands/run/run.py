@@ -144,6 +144,7 @@ def _lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
         records=state.tools.records,
         clock=clock,
         say=state.warnings.append,
+        storage=cloud.storage,
     )
     lease.acquire()
     state.lease = lease

@@ -27,6 +27,7 @@ from cvl_ci.ports import (
     Fetched,
     JobEnd,
     Line,
+    MakingBucket,
     Prices,
     Progress,
     Records,
@@ -105,6 +106,11 @@ class RunState:
                 self.attempts[-1:] = [self._failed(attempt)]
                 self._tell_price()
                 workflow.show(f"{attempt.where} refused: {attempt.error}")
+            case MakingBucket(bucket=bucket):
+                if self.lease is not None:
+                    self.lease.record_bucket(bucket)
+                end = "stays after the run" if bucket.stays else "ends with the run"
+                workflow.show(f"making the bucket {bucket} in {bucket.region}, which {end}")
 
     def launched(self, launch: Launch) -> None:
         """Note the machines. An API server names them and their price only now."""

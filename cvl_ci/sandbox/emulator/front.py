@@ -6,13 +6,14 @@ import hmac
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, NoReturn
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from cvl_ci.sandbox.control import KEY_HEADER, LOOPBACK, PREFIX
+from cvl_ci.sandbox.emulator.bucket_gate import BucketGate, CutOff
 from cvl_ci.sandbox.emulator.ec2 import GONE, Cloud, NoSuchInstance
 from cvl_ci.sandbox.emulator.fault_gate import LOST, Gate
 from cvl_ci.sandbox.emulator.signatures import Keyring, refusal
@@ -33,6 +34,7 @@ class Front:
     ) -> None:
         self._spec, self._cloud, self._gate, self._end = spec, cloud, gate, end
         self._keyring, self._control = keyring, control
+        self._buckets = BucketGate(gate.faults)
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._questions: dict[str, Callable[[Mapping[str, Any]], dict[str, object]]] = {
             "health": self._health,
@@ -58,11 +60,14 @@ class Front:
             kind, body = refused.body()
             start_response(refused.status, [("Content-Type", kind), ("Connection", "close")])
             return [body]
-        answer: Iterable[bytes] = self._moto(environ, start_response)
+        try:
+            answer = self._buckets.answer(environ, start_response, application=self._moto)
+        except CutOff:
+            _close_connection(environ)
         if environ.get(LOST):
             b"".join(answer)
             _close_connection(environ)
-        return answer
+        return _until_cut(answer, environ)
 
     def _control_answer(self, verb: str, environ: dict[str, Any]) -> Answer:
         if not hmac.compare_digest(str(environ.get(_KEY, "")).encode(), self._control.encode()):
@@ -114,6 +119,13 @@ def _close_connection(environ: Mapping[str, Any]) -> NoReturn:
     """
     environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
     raise ConnectionResetError("closed: a fault of this sandbox")
+
+
+def _until_cut(answer: Iterable[bytes], environ: Mapping[str, Any]) -> Iterator[bytes]:
+    try:
+        yield from answer
+    except CutOff:
+        _close_connection(environ)
 
 
 def describe(instance: Any) -> Instance:

@@ -1,0 +1,220 @@
+"""S3's own answer about the buckets that a run makes: proof for a release, work for a reaper.
+
+Operations and error codes after the Amazon S3 API Reference. The list by label is that of the Resource Groups Tagging
+API Reference (GetResources), which answers for one region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from time import monotonic
+from typing import Any
+
+from cvl_ci import bounded
+from cvl_ci.clouds import http
+from cvl_ci.clouds.aws.queries import denied
+from cvl_ci.errors import EngineError
+from cvl_ci.model.lease_name import LABEL_LEASE, LABEL_PERSISTENT
+from cvl_ci.model.release import ProviderCheck
+from cvl_ci.model.resource import Resource, ResourceKind
+from cvl_ci.model.storage import Bucket, StoredBytes
+from cvl_ci.ports import InventoryResult
+
+KIND = "buckets"
+KINDS = (KIND, "multipart uploads")
+"""A bucket is removed with its unfinished uploads, so the absence of one proves the absence of the other."""
+SIZED_PAGES = 100
+"""Pages of 1,000 files that a size may take. A larger bucket has at least this content."""
+_ABSENT = {"NoSuchBucket", "404", "NotFound"}
+_NO_LABELS = "NoSuchTagSet"
+
+Clients = Callable[[str, str], Any]
+"""A client of a service in a region."""
+
+
+class AwsBuckets:
+    """The Storage port for S3."""
+
+    def __init__(self, *, clients: Clients, provider: str = "aws", region: str = "us-east-1") -> None:
+        self._clients, self._provider, self._region = clients, provider, region
+
+    def find(self, buckets: Sequence[Bucket], *, lease: str) -> InventoryResult:
+        answers = [self._ask(bucket, lease) for bucket in buckets]
+        return InventoryResult(
+            resources=[resource for resource, _ in answers if resource], asked=[check for _, check in answers]
+        )
+
+    def labelled(self, region: str, *, lease: str | None) -> list[Resource]:
+        """Return the buckets of a region with the label of this lease, or of any. Raises without an answer."""
+        label: dict[str, Any] = {"Key": LABEL_LEASE, **({"Values": [lease]} if lease else {})}
+        question = {"ResourceTypeFilters": ["s3:bucket", "s3"], "TagFilters": [label]}
+        names: dict[str, None] = {}
+        for page in _pages(self._clients("resourcegroupstaggingapi", region), "get_resources", **question):
+            names.update(
+                dict.fromkeys(entry["ResourceARN"].rpartition(":")[2] for entry in page["ResourceTagMappingList"])
+            )
+        resources = []
+        for name in names:
+            labels = self._labels(name)  # the list of labels is late by some seconds; the bucket's own are not
+            place = self._region_of(name) if labels else region
+            if labels and LABEL_LEASE in labels and lease in (None, labels[LABEL_LEASE]) and place == region:
+                resources.append(self._resource(name, region, labels))
+        return resources
+
+    def size(self, bucket: Bucket) -> StoredBytes:
+        files = total = 0
+        pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=bucket.name)
+        try:
+            for number, page in enumerate(pages):
+                if number >= SIZED_PAGES:
+                    return StoredBytes(files=files, bytes=total, is_complete=False)
+                files += len(page.get("Contents", []))
+                total += sum(entry["Size"] for entry in page.get("Contents", []))
+        except Exception as error:
+            raise EngineError(f"S3 did not list {bucket}: {error}"[:300]) from error
+        return StoredBytes(files=files, bytes=total)
+
+    def remove(self, resources: Sequence[Resource]) -> None:
+        problems = []
+        for resource in resources:
+            try:
+                self._remove(resource.id)
+            except Exception as error:  # noqa: BLE001  botocore makes its classes at run time, one per service
+                if _code(error) not in _ABSENT:
+                    problems.append(f"{resource.id}: {error}"[:300])
+        if problems:
+            raise EngineError(
+                "S3 refused to remove our buckets: " + "; ".join(problems),
+                money="Their content is still billed.",
+                next_step="cvl-ci tries again until the deadline. After that, remove them by hand.",
+            )
+
+    def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
+        for resource in resources:
+            tags = [{"Key": key, "Value": value} for key, value in {**resource.labels, **labels}.items()]
+            try:
+                self._s3().put_bucket_tagging(Bucket=resource.id, Tagging={"TagSet": tags})
+            except Exception as error:
+                raise EngineError(f"S3 refused to label {resource.id}: {error}"[:300]) from error
+
+    # ---- how -----------------------------------------------------------------------------------------------------
+
+    def _s3(self) -> Any:
+        return self._clients("s3", self._region)
+
+    def _ask(self, bucket: Bucket, lease: str) -> tuple[Resource | None, ProviderCheck]:
+        place, leftover, stays = bucket.region or self._region, "", ""
+        resource, problem = None, None
+        try:
+            labels = self._labels(bucket.name)
+            if labels is not None and labels.get(LABEL_LEASE) == lease:
+                resource = self._resource(bucket.name, place, labels)
+                leftover = "" if resource.stays else f"{bucket} (with its content)"
+                stays = str(bucket) if resource.stays else ""
+            elif labels == {}:
+                # Its maker died between the two requests, or another person made it: only a person can tell.
+                problem = f"{bucket} has no label, so cvl-ci does not touch it: look at it yourself"
+        except Exception as error:  # noqa: BLE001  any error: no answer is not clean
+            problem = f"{bucket}: {error}"[:300]
+        check = ProviderCheck(
+            provider=self._provider,
+            region=place,
+            kinds=KINDS,
+            left=(leftover,) if leftover else (),
+            error=problem,
+            stays=(stays,) if stays else (),
+        )
+        return resource, check
+
+    def _labels(self, name: str) -> dict[str, str] | None:
+        """Return the labels of a bucket; None for no bucket. Raises without an answer."""
+        try:
+            answer = self._s3().get_bucket_tagging(Bucket=name)
+        except Exception as error:
+            if _code(error) in _ABSENT:
+                return None
+            if _code(error) == _NO_LABELS:
+                return {}
+            raise
+        return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
+
+    def _region_of(self, name: str) -> str:
+        return self._s3().get_bucket_location(Bucket=name).get("LocationConstraint") or "us-east-1"
+
+    def _resource(self, name: str, region: str, labels: Mapping[str, str]) -> Resource:
+        return Resource(
+            provider=self._provider,
+            region=region,
+            kind=ResourceKind.BUCKET,
+            id=name,
+            state="exists",
+            labels=labels,
+            stays=LABEL_PERSISTENT in labels,
+        )
+
+    def _remove(self, name: str) -> None:
+        s3, until = self._s3(), monotonic() + bounded.LISTING_SECONDS
+        for uploads in _pages(s3, "list_multipart_uploads", Bucket=name):
+            for upload in uploads.get("Uploads", []):
+                s3.abort_multipart_upload(Bucket=name, Key=upload["Key"], UploadId=upload["UploadId"])
+        for versions in _pages(s3, "list_object_versions", Bucket=name):
+            entries = [*versions.get("Versions", []), *versions.get("DeleteMarkers", [])]
+            keys = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in entries]
+            if monotonic() > until:
+                raise TimeoutError("it has too many files to remove them in one go")
+            if keys:
+                answer = s3.delete_objects(Bucket=name, Delete={"Objects": keys, "Quiet": True})
+                if refused := answer.get("Errors"):
+                    raise ValueError(f"{refused[0].get('Code')}: {refused[0].get('Message')}")
+        s3.delete_bucket(Bucket=name)
+
+
+def service_clients(
+    *, access_key_id: str | None = None, secret_access_key: str | None = None, endpoint_url: str | None = None
+) -> Clients:
+    """Return a function that gives the client of a service in a region. boto3 is imported at the first question."""
+    clients: dict[tuple[str, str], Any] = {}
+
+    def client(service: str, region: str) -> Any:
+        if (service, region) not in clients:
+            import boto3
+            from botocore.config import Config
+
+            from cvl_ci.clouds.aws import bounded_client
+
+            session: Any = boto3.Session(aws_access_key_id=access_key_id, aws_secret_access_key=secret_access_key)
+            config = Config(
+                retries={"mode": "standard", "max_attempts": 5},
+                connect_timeout=5,
+                read_timeout=20,
+                proxies={} if endpoint_url else None,
+            )
+            new = session.client(service, region_name=region, endpoint_url=endpoint_url, config=config)
+            bounded_client.bind(new)
+            clients[service, region] = new
+        return clients[service, region]
+
+    return client
+
+
+def labelled_or_why(buckets: AwsBuckets, region: str, *, lease: str | None) -> tuple[list[Resource], tuple[str, ...]]:
+    """Return the labelled buckets of a region. If these credentials may not list them, return the reason instead."""
+    try:
+        return buckets.labelled(region, lease=lease), ()
+    except Exception as error:
+        if not denied(error):
+            raise
+        return [], (f"{KIND} (these credentials may not list them; the proof of a run asks for its own by name)",)
+
+
+def _code(error: Exception) -> str:
+    answer = getattr(error, "response", None)
+    return str(answer.get("Error", {}).get("Code", "")) if isinstance(answer, Mapping) else ""
+
+
+def _pages(client: Any, operation: str, **question: Any) -> Iterator[Mapping[str, Any]]:
+    until = monotonic() + bounded.LISTING_SECONDS
+    for number, page in enumerate(client.get_paginator(operation).paginate(**question)):
+        if operation == "get_resources" and (number >= http.PAGES or monotonic() > until):
+            raise ValueError("the list of buckets has no last page, so this proves nothing")
+        yield page

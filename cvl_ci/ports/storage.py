@@ -1,0 +1,44 @@
+"""The provider's own answer about the buckets that a run makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from cvl_ci.errors import CvlError
+from cvl_ci.model.resource import Resource
+from cvl_ci.model.storage import Bucket, KeptBucket, StoredBytes
+from cvl_ci.ports.inventory import InventoryResult
+
+
+class Storage(Protocol):
+    """Object storage, asked by the names of buckets. A bucket without the lease's label is never touched."""
+
+    def find(self, buckets: Sequence[Bucket], *, lease: str) -> InventoryResult:
+        """Return the buckets that exist. The answer's checks do not list a bucket that stays as left."""
+
+    def size(self, bucket: Bucket) -> StoredBytes:
+        """Return the content of a bucket. Raises EngineError without an answer."""
+
+    def remove(self, resources: Sequence[Resource]) -> None:
+        """Empty and remove buckets. Absence is a success. Raises EngineError for a refusal."""
+
+    def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
+        """Add labels to buckets. Raises EngineError for a refusal."""
+
+
+def kept_buckets(
+    storage: Storage | None, buckets: Sequence[Bucket], resources: Sequence[Resource], *, say: Callable[[str], None]
+) -> tuple[KeptBucket, ...]:
+    """Return the buckets that stay, with their sizes. A missing size delays nothing."""
+    staying = []
+    for bucket in buckets:
+        content = None
+        if not any(one.stays and one.id == bucket.name for one in resources):
+            continue
+        try:
+            content = storage.size(bucket) if storage else None
+        except CvlError as error:
+            say(f"{bucket} stays, and its size is not known: {error.what}")
+        staying.append(KeptBucket(bucket=bucket, content=content))
+    return tuple(staying)

@@ -1,0 +1,173 @@
+"""Buckets on an emulated S3: a lease ends its own, leaves those that stay, and touches nothing without its label."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from cvl_ci.clouds import AwsBuckets, AwsInventory, ec2_clients, service_clients
+from cvl_ci.errors import EngineError
+from cvl_ci.lease import Lease, Owner
+from cvl_ci.model.lease_name import LABEL_PERSISTENT
+from cvl_ci.model.location import Location
+from cvl_ci.model.storage import Bucket
+from cvl_ci.ports import LeaseRecord, ResourceKind
+from cvl_ci.result import text
+from tests.support.fakes import FakeClock, FakeCloud, FakeEngine, FakeRecords
+
+OURS = Owner(repository="cvl/ci", run="12345678901")
+REGION = "us-east-1"
+
+
+class Account:
+    def __init__(self, folder: Path) -> None:
+        self.clients = service_clients(access_key_id="testing", secret_access_key="testing")
+        self.s3: Any = self.clients("s3", REGION)
+        self.buckets = AwsBuckets(clients=self.clients)
+        self.clock = FakeClock()
+        self.records = FakeRecords(folder)
+        self.said: list[str] = []
+
+    def make(self, name: str, *, lease: str = OURS.name, stays: bool = False, labelled: bool = True) -> Bucket:
+        self.s3.create_bucket(Bucket=name)
+        self.s3.put_object(Bucket=name, Key="a/b", Body=b"12345")
+        labels = {**OURS.labels(deadline=time.time() - 60), "cvl-ci-lease": lease}
+        tags = [{"Key": key, "Value": value} for key, value in labels.items()]
+        if stays:
+            tags.append({"Key": LABEL_PERSISTENT, "Value": "true"})
+        if labelled:
+            self.s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": tags})
+        return Bucket(name=name, region=REGION, stays=stays)
+
+    def names(self) -> set[str]:
+        return {bucket["Name"] for bucket in self.s3.list_buckets()["Buckets"]}
+
+    def lease(self) -> Lease:
+        cloud = FakeCloud(self.clock)
+        record = LeaseRecord(
+            name=OURS.name, labels={}, deadline=0.0, places=(Location(cloud="aws"),), taken_at=self.clock.now()
+        )
+        return Lease(
+            record,
+            machines=FakeEngine(cloud),
+            inventory=cloud,
+            records=self.records,
+            clock=self.clock,
+            say=self.said.append,
+            storage=self.buckets,
+        )
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> Iterator[Account]:
+    with mock_aws():
+        yield Account(tmp_path)
+
+
+def test_a_release_ends_the_buckets_of_its_lease_and_names_those_that_stay(account: Account) -> None:
+    account.make("somebody-elses", labelled=False)
+    lease = account.lease()
+    for bucket in (account.make("temporary"), account.make("checkpoints", stays=True)):
+        lease.record_bucket(bucket)
+    account.s3.create_multipart_upload(Bucket="temporary", Key="half")
+
+    release = lease.release()
+
+    assert release.gone
+    assert account.names() == {"somebody-elses", "checkpoints"}
+    assert [check.stays for check in release.asked if check.stays] == [("s3://checkpoints",)]
+    assert text.kept_bucket(release.buckets[0]) == (
+        "s3://checkpoints stays, as the run asked: 1 file, 5 B, $0.00 a month at S3 Standard's price"
+    )
+
+
+def test_a_later_process_ends_them_by_the_record_alone(account: Account) -> None:
+    lease = account.lease()
+    lease.record_bucket(Bucket(name="temporary", region=REGION))
+    account.make("temporary")  # the run was killed between the record and the end of its request
+    record = account.records.read(OURS.name)
+    assert record is not None
+    assert [bucket.name for bucket in record.buckets] == ["temporary"]
+    again = account.lease()
+    again.record = record
+    assert again.release(maybe_created=True).gone
+    assert account.names() == set()
+
+
+def test_a_recorded_bucket_that_was_never_made_is_no_obstacle(account: Account) -> None:
+    lease = account.lease()
+    lease.record_bucket(Bucket(name="never-made", region=REGION))
+    assert lease.release().gone
+
+
+@pytest.mark.parametrize(("lease", "labelled"), [("cvl-another-00000000", True), (OURS.name, False)])
+def test_a_bucket_of_another_is_never_touched(account: Account, lease: str, labelled: bool) -> None:
+    """The name was taken between SkyPilot's look and our request, or the maker died before the label."""
+    own = account.lease()
+    own.record_bucket(account.make("taken", lease=lease, labelled=labelled))
+    release = own.release()
+    assert account.names() == {"taken"}
+    assert release.gone is labelled  # without any label only a person can tell whose it is
+    assert labelled or "has no label" in str(release.asked[-1].error)
+
+
+def test_no_answer_is_no_proof(account: Account) -> None:
+    lease = account.lease()
+    lease.record_bucket(account.make("temporary"))
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "GetBucketTagging")
+
+    account.s3.meta.events.register("before-call.s3.GetBucketTagging", refuse)
+    release = lease.release()
+    assert not release.gone
+    assert account.names() == {"temporary"}
+
+
+def test_a_sweep_finds_buckets_by_their_label_and_ends_those_that_may_go(account: Account) -> None:
+    account.make("temporary")
+    account.make("checkpoints", stays=True)
+    account.make("plain", labelled=False)
+    ec2 = ec2_clients(access_key_id="testing", secret_access_key="testing")
+    inventory = AwsInventory(client=ec2, regions=lambda: [REGION, "us-west-2"], buckets=account.buckets)
+    answer = inventory.find(lease=None, places=[Location(cloud="aws")])
+    found = {(one.id, one.region, one.kind, one.stays) for one in answer.read()[0]}
+    assert found == {
+        ("temporary", REGION, ResourceKind.BUCKET, False),
+        ("checkpoints", REGION, ResourceKind.BUCKET, True),
+    }
+    assert "buckets" in answer.asked[0].kinds
+    inventory.remove([one for one in answer.read()[0] if one.is_leftover])
+    assert account.names() == {"checkpoints", "plain"}
+
+
+def test_a_sweep_without_the_right_to_list_labels_says_so(account: Account) -> None:
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetResources")
+
+    tagging = account.clients("resourcegroupstaggingapi", REGION)
+    tagging.meta.events.register("before-call.resource-groups-tagging-api.GetResources", refuse)
+    ec2 = ec2_clients(access_key_id="testing", secret_access_key="testing")
+    inventory = AwsInventory(client=ec2, regions=lambda: [REGION], buckets=account.buckets)
+    [check] = inventory.find(lease=None, places=[Location(cloud="aws")]).asked
+    assert check.error is None
+    assert any("buckets (these credentials may not list them" in reason for reason in check.skipped)
+
+
+def test_a_refused_end_names_the_bucket_and_the_money(account: Account) -> None:
+    bucket = account.make("temporary")
+    [resource] = account.buckets.find([bucket], lease=OURS.name).read()[0]
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "DeleteBucket")
+
+    account.s3.meta.events.register("before-call.s3.DeleteBucket", refuse)
+    with pytest.raises(EngineError, match="temporary") as refused:
+        account.buckets.remove([resource])
+    assert "billed" in str(refused.value.money)
