@@ -9,6 +9,7 @@ if [ ! -e "$cvl_ci_state/probed" ]; then
   : > "$cvl_ci_state/probed"
   printf '%s\n' "$cvl_ci_python" > "$cvl_ci_state/python"
   cvl_ci_probe before
+  date +%s > "$cvl_ci_state/began" # the probe takes nothing of the job's time
   if [ -e "$cvl_ci_state/unfit" ]; then
     cvl_ci_end 75 0 preflight
     exit 75
