@@ -1,0 +1,275 @@
+"""Checkpoints on a machine: which are complete, and what a store holds after a kill at any moment."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import struct
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.engine.machine.checkpoints import scan, sync
+
+
+class Killed(BaseException):
+    """The machine ends here."""
+
+
+class Memory:
+    """A store that holds objects in memory. `ends_after`: the calls until the machine ends, in the middle of one."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.ends_after = 10**9
+        self.calls = 0
+
+    def _step(self) -> None:
+        self.calls += 1
+        if self.calls > self.ends_after:
+            raise Killed
+
+    def put(self, key: str, content: bytes) -> None:
+        self._step()
+        self.objects[key] = content
+
+    def put_file(self, key: str, path: str) -> None:
+        self.put(key, Path(path).read_bytes())
+
+    def get(self, key: str) -> bytes | None:
+        self._step()
+        return self.objects.get(key)
+
+    def get_file(self, key: str, path: str) -> None:
+        self._step()
+        Path(path).write_bytes(self.objects[key])
+
+    def keys(self, prefix: str) -> Sequence[str]:
+        self._step()
+        return sorted(key for key in self.objects if key.startswith(prefix))
+
+    def delete(self, key: str) -> None:
+        self._step()
+        self.objects.pop(key, None)
+
+
+def write(root: Path, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+
+
+def found(root: Path, *roots: str, between: Callable[[], None] = lambda: None) -> list[str]:
+    before = scan.look(str(root))
+    between()
+    now = scan.look(str(root))
+    return scan.complete(str(root), before, now, scan.grouped(list(now), roots))
+
+
+def safetensors(size: int = 8) -> bytes:
+    header = json.dumps({"w": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
+    return struct.pack("<Q", len(header)) + header + b"\0" * size
+
+
+def torch_file() -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("archive/data.pkl", "x" * 1000)
+    return packed.getvalue()
+
+
+# ---- which are complete ----------------------------------------------------------------------------------------------
+
+
+def test_a_file_at_rest_is_complete_and_a_growing_one_is_not(tmp_path: Path) -> None:
+    write(tmp_path, {"a.bin": b"1", "b.bin": b"1"})
+    assert found(tmp_path, "a.bin", "b.bin") == ["a.bin", "b.bin"]
+    assert found(tmp_path, "a.bin", "b.bin", between=lambda: write(tmp_path, {"b.bin": b"12"})) == ["a.bin"]
+
+
+def test_a_file_renamed_into_place_is_complete_at_once_and_a_new_one_is_not(tmp_path: Path) -> None:
+    write(tmp_path, {"a.ckpt.tmp": b"whole"})
+
+    def between() -> None:
+        (tmp_path / "a.ckpt.tmp").rename(tmp_path / "a.ckpt")
+        write(tmp_path, {"b.ckpt": b"new"})
+
+    assert found(tmp_path, "a.ckpt", "b.ckpt", between=between) == ["a.ckpt"]
+
+
+def test_a_folder_is_complete_as_a_whole(tmp_path: Path) -> None:
+    write(tmp_path, {"step_5/a": b"1", "step_5/b": b"2"})
+    assert found(tmp_path, "step_5") == ["step_5"]
+    assert found(tmp_path, "step_5", between=lambda: write(tmp_path, {"step_5/c": b"3"})) == []
+    assert found(tmp_path, "step_5", between=(tmp_path / "step_5/c").unlink) == []
+
+
+INDEX = json.dumps({"weight_map": {"w": "model-1.safetensors", "v": "model-2.safetensors"}}).encode()
+TORN = {
+    "a torch file": {"x.pt": torch_file()[:-30]},
+    "safetensors": {"x.safetensors": safetensors()[:-1]},
+    "a header of safetensors": {"x.safetensors": safetensors()[:12]},
+    "an impossible header": {"x.safetensors": b"\xff" * 100},
+    "an empty file": {"x.bin": b""},
+    "a trainer's folder": {"x/optimizer.pt": torch_file(), "x/model.safetensors": safetensors()},
+    "a shard that lacks": {"x/model.safetensors.index.json": INDEX, "x/model-1.safetensors": safetensors()},
+    "an index cut short": {"x/model.safetensors.index.json": INDEX[:20], "x/model-1.safetensors": safetensors()},
+    "a distributed one": {"x/__0_0.distcp": b"1"},
+    "a passing file in it": {"x/a": b"1", "x/b.tmp": b"2"},
+}
+
+
+@pytest.mark.parametrize("kind", TORN)
+def test_a_torn_checkpoint_is_not_complete_even_at_rest(tmp_path: Path, kind: str) -> None:
+    write(tmp_path, TORN[kind])
+    assert found(tmp_path, next(iter(TORN[kind])).partition("/")[0]) == []
+
+
+def test_whole_ones_of_each_format_are_complete(tmp_path: Path) -> None:
+    whole = {
+        "a.pt": torch_file(),
+        "b.safetensors": safetensors(),
+        "checkpoint-500/optimizer.pt": torch_file(),
+        "checkpoint-500/model.safetensors": safetensors(),
+        "checkpoint-500/trainer_state.json": b"{}",
+        "d/model.safetensors.index.json": INDEX,
+        "d/model-1.safetensors": safetensors(),
+        "d/model-2.safetensors": safetensors(),
+        "e/__0_0.distcp": b"1",
+        "e/.metadata": b"1",
+    }
+    write(tmp_path, whole)
+    names = sorted({name.partition("/")[0] for name in whole})
+    assert found(tmp_path, *names) == names
+
+
+@pytest.mark.parametrize("name", ["tmp-checkpoint-500/a", ".hidden/a", "a.ckpt.part", "a.ckpt~", "a.tmp.4711"])
+def test_a_passing_name_and_a_link_are_no_checkpoint(tmp_path: Path, name: str) -> None:
+    write(tmp_path, {name: b"1"})
+    (tmp_path / "link.ckpt").symlink_to("/etc/hostname")
+    assert found(tmp_path, name.partition("/")[0], "link.ckpt") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("checkpoint-500", 500),
+        ("epoch=3-step=1200.ckpt", 1200),
+        ("global_step_40/zero", 40),
+        ("model_0007.pth", 7),
+        ("2026/ckpt-9.pt", 9),
+        ("last.ckpt", -1),
+    ],
+)
+def test_the_step_is_read_from_the_name(name: str, step: int) -> None:
+    assert scan.step_of(name) == step
+
+
+# ---- kills -----------------------------------------------------------------------------------------------------------
+
+
+def content_of(step: int, dice: random.Random) -> dict[str, bytes]:
+    return {
+        f"checkpoint-{step}/{name}": dice.randbytes(dice.randint(1, 40)) for name in ("model", "optimizer", "state")
+    }
+
+
+def store_all(store: Memory, root: Path, steps: Sequence[int], *, keep: int, done: list[int]) -> None:
+    for step in steps:
+        name = f"checkpoint-{step}"
+        paths = [f"{name}/{part}" for part in ("model", "optimizer", "state")]
+        part = sync.Part(folder=str(root), name=name, paths=paths, at=1000.0 + step)
+        assert sync.upload(store, part, is_same=lambda: True)
+        done.append(step)
+        sync.prune(store, keep=keep)
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_after_a_kill_at_any_call_the_newest_stored_checkpoint_is_whole(tmp_path: Path, keep: int) -> None:
+    dice = random.Random(keep)
+    steps = [100, 200, 300, 400, 500]
+    files = {step: content_of(step, dice) for step in steps}
+    for content in files.values():
+        write(tmp_path / "job", content)
+    calm = Memory()
+    store_all(calm, tmp_path / "job", steps, keep=keep, done=[])
+    moments = calm.calls
+    assert [one["step"] for one in sync.stored(calm)] == steps[::-1][:keep]
+    assert len([key for key in calm.objects if key.startswith(sync.OBJECTS)]) == 3 * keep
+    for ends_after in range(moments):
+        store, done = Memory(), list[int]()
+        store.ends_after = ends_after
+        with pytest.raises(Killed):
+            store_all(store, tmp_path / "job", steps, keep=keep, done=done)
+        store.ends_after = 10**9
+        into = tmp_path / f"{keep}-{ends_after}"
+        name = sync.restore(store, into=str(into))
+        assert scan.step_of(name) >= max(done, default=-1), "no more than the one under way is lost"
+        if name:
+            expected = files[scan.step_of(name)]
+            assert {path: (into / path).read_bytes() for path in expected} == expected
+            assert len(list(into.rglob("*.tmp"))) == 0
+        store_all(store, tmp_path / "job", [500], keep=keep, done=done)  # the run goes on
+        assert len([key for key in store.objects if key.startswith(sync.OBJECTS)]) == 3 * len(sync.stored(store))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_corrupt_or_absent_object_is_never_resumed_from(tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    store = Memory()
+    files = {step: content_of(step, dice) for step in (1, 2, 3)}
+    for content in files.values():
+        write(tmp_path / "job", content)
+    store_all(store, tmp_path / "job", [1, 2, 3], keep=3, done=[])
+    hurt = dice.sample([2, 3], dice.randint(1, 2))
+    for manifest in sync.stored(store):
+        if manifest["step"] in hurt:
+            key = dice.choice(manifest["files"])["key"]
+            way = dice.choice(["cut", "turned", "absent"])
+            stored = store.objects.pop(key)
+            if way != "absent":
+                store.objects[key] = stored[:-1] if way == "cut" else bytes([stored[0] ^ 1]) + stored[1:]
+    whole = max({1, 2, 3} - set(hurt))
+    assert sync.restore(store, into=str(tmp_path / "into")) == f"checkpoint-{whole}"
+    arrived = sorted(path.relative_to(tmp_path / "into") for path in (tmp_path / "into").rglob("*") if path.is_file())
+    assert [str(path) for path in arrived] == sorted(files[whole])
+
+
+def test_a_checkpoint_that_changes_during_its_upload_gets_no_manifest(tmp_path: Path) -> None:
+    write(tmp_path, {"a.ckpt": b"1"})
+    store = Memory()
+    assert not sync.upload(store, sync.Part(str(tmp_path), "a.ckpt", ["a.ckpt"], 1.0), is_same=lambda: False)
+    assert store.objects == {}
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_shards_of_several_nodes_get_one_manifest_after_the_last(tmp_path: Path, order: Sequence[int]) -> None:
+    store = Memory()
+    for place, rank in enumerate(order):
+        folder = tmp_path / str(rank)
+        write(folder, {f"step_7/shard-{rank}": bytes([rank])})
+        part = sync.Part(str(folder), "step_7", [f"step_7/shard-{rank}"], 1.0, rank, 3)
+        assert sync.upload(store, part, is_same=lambda: True) is (place == 2)
+        assert len(sync.stored(store)) == (place == 2)
+        sync.prune(store, keep=1)
+    assert sync.restore(store, into=str(tmp_path / "into")) == "step_7"
+    assert [(tmp_path / f"into/step_7/shard-{rank}").read_bytes() for rank in range(3)] == [b"\0", b"\1", b"\2"]
+
+
+ESCAPES = ["../../x", "/etc/x", "a/../../x", "", "a\0b"]
+
+
+@pytest.mark.parametrize("path", ESCAPES)
+def test_a_hostile_manifest_writes_nothing_elsewhere(tmp_path: Path, path: str) -> None:
+    store = Memory()
+    entry = {"path": path, "key": f"objects/{'0' * 16}/0", "size": 1, "sha256": "x"}
+    store.objects["manifests/x"] = json.dumps({"name": "x", "step": 1, "at": 1.0, "files": [entry]}).encode()
+    for number, content in enumerate((b"", b"[]", b"{", b'{"name": 1}', b"[" * 100_000)):
+        store.objects[f"manifests/{number}"] = content
+    assert sync.stored(store) == []
+    assert sync.restore(store, into=str(tmp_path / "into")) == ""
+    assert not os.path.lexists(tmp_path / "into")
