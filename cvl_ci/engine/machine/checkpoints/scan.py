@@ -59,8 +59,8 @@ def complete(
     """
     names = []
     for name, paths in units.items():
-        gone = [path for path in before if path not in now and _belongs(path, name)]
-        is_at_rest = bool(paths) and not gone and all(_is_settled(path, before, now) for path in paths)
+        vanished = [path for path in before if path not in now and _belongs(path, name)]
+        is_at_rest = bool(paths) and not vanished and all(_is_settled(path, before, now) for path in paths)
         if is_at_rest and not is_passing(name) and is_whole(folder, name, paths):
             names.append(name)
     return names
@@ -97,7 +97,7 @@ def is_whole(folder: str, name: str, paths: Sequence[str]) -> bool:
 
 
 def step_of(name: str) -> int:
-    """Return the step in a name; of several numbers the one that a word introduces, or the last. Without one: -1."""
+    """Return the step in a name; a number after a word such as `step` comes first. Without one: -1."""
     words = _STEP.findall(name)
     numbers = words or _NUMBER.findall(name)
     return int(numbers[-1]) if numbers else -1

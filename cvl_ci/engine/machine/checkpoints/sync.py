@@ -83,11 +83,11 @@ def upload(store: Store, part: Part, *, is_same: Callable[[], bool]) -> bool:
 def commit_shards(store: Store, *, name: str, nodes: int) -> bool:
     """Write the one manifest of a checkpoint of several nodes. Return False while a node has not stored its part."""
     parts = [_read(store, f"{SHARDS}{_encoded(name)}/{rank}") for rank in range(nodes)]
-    known = [part for part in parts if part is not None]
-    if len(known) < nodes:
+    node_parts = [part for part in parts if part is not None]
+    if len(node_parts) < nodes:
         return False
-    files = [entry for part in known for entry in part["files"]]
-    latest = max(part["at"] for part in known)
+    files = [entry for part in node_parts for entry in part["files"]]
+    latest = max(part["at"] for part in node_parts)
     store.put(_manifest_key(name), _packed({"name": name, "step": step_of(name), "at": latest, "files": files}))
     return True
 
