@@ -114,6 +114,15 @@ def test_the_job_s_own_errors_and_processes_do_not_speak_against_a_machine() -> 
     assert found.items == [("note", "Xid 31, 1 times since boot")]
 
 
+def test_errors_of_another_gpu_of_the_host_do_not_count() -> None:
+    assert probed(L4, kernel=(0, XID.format(79).replace("0000:31:00", "0000:b1:00"))).verdict == "healthy"
+
+
+def test_a_job_without_gpus_needs_no_driver_and_a_code_of_another_kind_proves_nothing() -> None:
+    assert probed("NVIDIA-SMI has failed because it couldn't", code=9, asked="").verdict == "unknown"
+    assert probed("Insufficient Permissions", code=4).verdict == "unknown"
+
+
 @pytest.mark.parametrize(
     ("asked", "name"),
     [

@@ -25,6 +25,11 @@ SLOWDOWNS = {
     "sw_thermal_slowdown": "the driver slows it down, because it is hot",
 }
 """The reasons that a healthy GPU does not have: docs.nvidia.com/deploy/nvml-api, nvmlClocksEventReasons."""
+DEAD_CODES = frozenset({6, 8, 9, 10, 14, 15, 18})
+"""Exit codes for a GPU or driver that does not work: nvidia-smi(1), RETURN VALUE. 18 is a driver of another version.
+
+A machine whose job needs no GPU is not broken by them.
+"""
 FATAL_XIDS = {
     48: "double-bit ECC error",
     64: "a row could not be remapped",
@@ -60,7 +65,8 @@ def probe(findings: Findings, *, requested: str, is_first: bool, ask: Run | None
         if code is None:
             findings.add(UNKNOWN, "nvidia-smi is not there, or did not answer in time")
         elif code:
-            findings.add(BROKEN, f"nvidia-smi failed with code {code}: {words}")
+            is_dead = bool(requested) and code in DEAD_CODES
+            findings.add(BROKEN if is_dead else UNKNOWN, f"nvidia-smi failed with code {code}: {words}")
         else:
             findings.add(UNKNOWN, f"nvidia-smi answered in a form that cvl-ci cannot read: {words}")
         return
@@ -73,7 +79,7 @@ def probe(findings: Findings, *, requested: str, is_first: bool, ask: Run | None
     wrong = sheet.expectation(requested, [_text(gpu, "product_name") for gpu in gpus])
     if wrong:
         findings.add(BROKEN, wrong)
-    _kernel(findings, ask)
+    _kernel(findings, ask, places={place for gpu in gpus if (place := _place(gpu.get("id", "")))})
 
 
 def _figures(gpu: ET.Element) -> dict[str, Any]:
@@ -139,8 +145,11 @@ def _reasons(gpu: ET.Element) -> set[str]:
     return names
 
 
-def _kernel(findings: Findings, ask: Run) -> None:
-    """Read the kernel's log for the driver's errors since boot. Many machines show it to root alone."""
+def _kernel(findings: Findings, ask: Run, *, places: set[str]) -> None:
+    """Read the kernel's log for the driver's errors since boot. Many machines show it to root alone.
+
+    `places`: those of the GPUs here on the bus. A container may see the log of a host with other GPUs.
+    """
     for words in (["dmesg"], ["sudo", "-n", "dmesg"]):
         code, text = ask(words)
         if code == 0:
@@ -150,11 +159,19 @@ def _kernel(findings: Findings, ask: Run) -> None:
         return
     counts: dict[int, int] = {}
     for match in _XID.finditer(text):
+        if _place(match[1]) not in places:
+            continue
         counts[int(match[2])] = counts.get(int(match[2]), 0) + 1
     for number, count in sorted(counts.items()):
         meaning = FATAL_XIDS.get(number)
         words_of = f"Xid {number}, {count} times since boot"
         findings.add(BROKEN if meaning else NOTE, f"{words_of}: {meaning}" if meaning else words_of)
+
+
+def _place(address: str) -> str:
+    """Return domain, bus and device of `00000000:31:00.0` or `0000:31:00`; empty for another form."""
+    match = re.match(r"([0-9A-Fa-f]{4,8}):([0-9A-Fa-f]{2}):([0-9A-Fa-f]{2})", address)
+    return f"{int(match[1], 16):x}:{match[2]}:{match[3]}".lower() if match else ""
 
 
 def _parsed(text: str) -> ET.Element | None:
