@@ -1,0 +1,1 @@
+"""Run jobs that need each other, each on its own machine."""

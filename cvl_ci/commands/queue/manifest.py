@@ -1,0 +1,73 @@
+"""The record of a queue on disk, written after each step: a later queue reads it, and runs no finished job again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from cvl_ci.errors import CvlError
+from cvl_ci.model.queue import JobRecord, JobState
+from cvl_ci.result.no_follow import refuse_links
+
+FILE_NAME = "queue.json"
+SCHEMA = 1
+LARGEST_BYTES = 64 << 20
+
+_TEXT_FIELDS = ("reason", "fingerprint", "lease", "folder")
+
+
+class Manifest:
+    """The file of one queue's folder. A job of another queue in the same folder keeps its entry."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE_NAME
+
+    def read(self) -> dict[str, JobRecord]:
+        """Return the records by job; none without a file. Raises CvlError for a file that is not ours."""
+        try:
+            return _records(self._path)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CvlError(
+                f"{self._path} cannot be read as the record of a queue: {error}",
+                next_step="Remove the file to run every job again, or name another folder.",
+            ) from None
+
+    def write(self, records: Mapping[str, JobRecord]) -> None:
+        """Replace the file as a whole, so that a kill leaves the earlier one. Raises CvlError or OSError."""
+        refuse_links(self._path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        document = {"schema": SCHEMA, "jobs": {name: _entry(record) for name, record in records.items()}}
+        part = self._path.with_name(f".{FILE_NAME}.{os.getpid()}")
+        part.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        part.replace(self._path)
+
+
+def _records(path: Path) -> dict[str, JobRecord]:
+    if path.stat().st_size > LARGEST_BYTES:
+        raise ValueError("it is too large")
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if document["schema"] != SCHEMA:
+        raise ValueError(f"its schema is {document['schema']!r}")
+    return {str(name): _record(entry) for name, entry in document["jobs"].items()}
+
+
+def _entry(record: JobRecord) -> dict[str, Any]:
+    return {**asdict(record), "state": record.state.value, "digests": dict(record.digests)}
+
+
+def _record(entry: Mapping[str, Any]) -> JobRecord:
+    """Return a record. Raises ValueError, KeyError or TypeError for a value of another kind."""
+    values = {field.name: entry[field.name] for field in fields(JobRecord)}
+    for name in _TEXT_FIELDS:
+        if not isinstance(values[name], str):
+            raise TypeError(f"{name} is not text")
+    digests = {str(path): str(digest) for path, digest in values["digests"].items()}
+    if any(path.startswith("/") or ".." in path.split("/") for path in digests):
+        raise ValueError("a path leads out of its folder")
+    return JobRecord(**{**values, "state": JobState(values["state"]), "digests": digests})

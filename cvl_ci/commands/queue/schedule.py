@@ -1,0 +1,132 @@
+"""Decide which jobs of a queue may start. Pure: it starts nothing, and learns from its caller how jobs ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cvl_ci.model.queue import GOOD, OVER, JobRecord, JobState, Queue, QueueJob, RetryCause
+from cvl_ci.result.units import dollars
+
+
+class Schedule:
+    """The states of a queue's jobs. `prices`: the most that each job can cost, in US dollars; None: unknown."""
+
+    def __init__(self, queue: Queue, *, prices: Mapping[str, float | None]) -> None:
+        self._queue = queue
+        self._jobs = {job.id: job for job in queue.jobs}
+        self._prices = prices
+        self._records = {job.id: JobRecord() for job in queue.jobs}
+
+    @property
+    def records(self) -> Mapping[str, JobRecord]:
+        return dict(self._records)
+
+    @property
+    def is_over(self) -> bool:
+        return all(record.state in OVER for record in self._records.values())
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        return tuple(name for name, record in self._records.items() if record.state is JobState.RUNNING)
+
+    @property
+    def spent(self) -> float:
+        """Return the cost of this queue's own runs. A job of an earlier queue cost nothing now."""
+        return sum(record.usd for record in self._records.values() if not record.is_reused)
+
+    def ready(self) -> tuple[str, ...]:
+        """Skip the jobs that can no longer run, and return those whose needs are over, in the order of the file."""
+        self._skip()
+        return tuple(job.id for job in self._queue.jobs if self._is_ready(job))
+
+    def startable(self) -> tuple[str, ...]:
+        """Return the ready jobs that places, groups and budget let start now."""
+        chosen: list[QueueJob] = []
+        groups = {self._jobs[name].concurrency_group for name in self.running}
+        reserved = sum(self._price(name) for name in self.running)
+        for job in self._queue.jobs:
+            if len(chosen) + len(self.running) >= self._queue.max_parallel:
+                break
+            if not self._is_ready(job) or (job.concurrency_group is not None and job.concurrency_group in groups):
+                continue
+            if not self._is_paid(job, reserved):
+                continue
+            chosen.append(job)
+            reserved += self._price(job.id)
+            groups.add(job.concurrency_group)
+        return tuple(job.id for job in chosen)
+
+    def start(self, name: str, *, lease: str = "", fingerprint: str = "") -> None:
+        record = self._records[name]
+        self._records[name] = replace(
+            record,
+            state=JobState.RUNNING,
+            lease=lease,
+            fingerprint=fingerprint,
+            attempts=record.attempts + 1,
+            reason="",
+        )
+
+    def finish(self, name: str, record: JobRecord, *, cause: RetryCause | None = None) -> bool:
+        """Take the end of a job. Return whether it waits for another attempt. `cause`: why infrastructure ended it."""
+        job, before = self._jobs[name], self._records[name]
+        usd = before.usd + record.usd
+        seconds = before.seconds + record.seconds
+        record = replace(record, usd=usd, seconds=seconds, attempts=before.attempts)
+        if cause in job.retry.on and before.attempts <= job.retry.limit:
+            self._records[name] = replace(record, state=JobState.WAITING)
+            return True
+        if record.state is JobState.FAILED and job.soft_fail:
+            record = replace(record, state=JobState.SOFT_FAILED)
+        self._records[name] = record
+        return False
+
+    def reuse(self, name: str, record: JobRecord) -> None:
+        """Take the result of an earlier queue."""
+        self._records[name] = replace(record, is_reused=True)
+
+    def cancel(self) -> None:
+        """End all that waits. Jobs under way end by themselves."""
+        for name, record in self._records.items():
+            if record.state is JobState.WAITING:
+                self._records[name] = replace(record, state=JobState.CANCELLED, reason="the queue was cancelled")
+
+    def _is_ready(self, job: QueueJob) -> bool:
+        states = {self._records[name].state for name in job.needs}
+        fit = OVER if job.allow_dependency_failure else GOOD
+        return self._records[job.id].state is JobState.WAITING and states <= fit
+
+    def _is_paid(self, job: QueueJob, reserved: float) -> bool:
+        """Reserve the most that a job can cost before it starts. It waits while running jobs hold reservations."""
+        budget = self._queue.budget
+        if budget is None or self.spent + reserved + self._price(job.id) <= budget:
+            return True
+        if not self.running and not reserved:
+            rest = dollars(max(0.0, budget - self.spent))
+            reason = f"it may cost {dollars(self._price(job.id))}, and the budget has {rest} left"
+            self._records[job.id] = replace(self._records[job.id], state=JobState.SKIPPED, reason=reason)
+        return False
+
+    def _price(self, name: str) -> float:
+        return self._prices.get(name) or 0.0
+
+    def _skip(self) -> None:
+        """Skip each job whose need is over and not good, and then the jobs that need it."""
+        has_changed = True
+        while has_changed:
+            has_changed = False
+            for job in self._queue.jobs:
+                if self._records[job.id].state is not JobState.WAITING or job.allow_dependency_failure:
+                    continue
+                bad = [name for name in job.needs if self._records[name].state in OVER - GOOD]
+                if bad:
+                    reason = ", ".join(f"{name} {_ending(self._records[name].state)}" for name in bad)
+                    self._records[job.id] = replace(
+                        self._records[job.id], state=JobState.SKIPPED, reason=f"it needs {reason}"
+                    )
+                    has_changed = True
+
+
+def _ending(state: JobState) -> str:
+    return f"(was {state.value})" if state in {JobState.SKIPPED, JobState.CANCELLED} else f"({state.value})"

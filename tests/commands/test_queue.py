@@ -1,0 +1,303 @@
+"""A queue on fakes: order, skips, retries, budget, groups; and 200 queues that are killed and resumed."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.commands.queue import run_queue
+from cvl_ci.commands.queue.manifest import Manifest
+from cvl_ci.errors import CredentialsError, CvlError, RequestError
+from cvl_ci.model.outcome import Ending
+from cvl_ci.model.queue import JobRecord, JobState, Queue
+from cvl_ci.planning.queue_file import read
+from tests.support.fake_queue import NO_CAPACITY, USD, FakeRuns, Heard, plans, ports
+from tests.support.fakes import Killed
+
+PATIENCE = 60.0
+GOOD, FAILED, SKIPPED, NOT_RUN = JobState.SUCCEEDED, JobState.FAILED, JobState.SKIPPED, JobState.NOT_RUN
+
+
+def queue(*jobs: Mapping[str, object], **top: object) -> Queue:
+    document = {"jobs": [{"command": f"run {job.get('id')}", **job} for job in jobs], **top}
+    made, mistakes = read(document)
+    assert made is not None, mistakes
+    return made
+
+
+def run(
+    queued: Queue, runs: FakeRuns, *, prices: Mapping[str, float | None] | None = None, heard: Heard | None = None
+) -> Mapping[str, JobRecord]:
+    return run_queue.run(queued, plans(queued), prices=prices or {}, ports=ports(runs, runs.folder_, heard))
+
+
+def states(records: Mapping[str, JobRecord]) -> dict[str, JobState]:
+    return {name: record.state for name, record in records.items()}
+
+
+CHAIN: tuple[Mapping[str, object], ...] = (
+    {"id": "build"},
+    {"id": "train", "inputs": {"from": "build"}},
+    {"id": "evaluate", "needs": "train", "inputs": {"from": ["build", "train"]}},
+)
+
+
+def test_each_job_waits_for_its_needs_and_gets_their_files(tmp_path: Path) -> None:
+    runs = FakeRuns(tmp_path)
+    records = run(queue(*CHAIN), runs)
+    assert runs.started == ["build", "train", "evaluate"]
+    assert set(states(records).values()) == {GOOD}
+    folder = Path(records["evaluate"].folder)
+    assert (folder / "out.txt").read_text() == "evaluate(build()train(build()))"
+    assert records["evaluate"].exit_code == 0
+
+
+def test_independent_jobs_run_at_once_up_to_max_parallel(tmp_path: Path) -> None:
+    """Each waits in its job until three are in theirs; a fourth would break the barrier."""
+    together = threading.Barrier(3)
+    runs = FakeRuns(tmp_path, at=lambda job: (together.wait(PATIENCE), None)[1])
+    run(queue(*({"id": name} for name in "abcdef"), max_parallel=3), runs)
+    assert runs.most_parallel == 3
+
+
+def test_jobs_of_one_group_run_one_at_a_time(tmp_path: Path) -> None:
+    runs = FakeRuns(tmp_path)
+    run(queue(*({"id": name, "concurrency_group": "gpu"} for name in "abcd"), max_parallel=4), runs)
+    assert runs.most_parallel == 1
+    assert sorted(runs.started) == ["a", "b", "c", "d"]
+
+
+def test_a_failure_skips_its_dependents_with_the_reason_and_no_others(tmp_path: Path) -> None:
+    runs = FakeRuns(tmp_path, script={"b": [Ending.FAILED]})
+    jobs = ({"id": "a"}, {"id": "b", "needs": "a"}, {"id": "c", "needs": "b"}, {"id": "d", "needs": "c"}, {"id": "e"})
+    records = run(queue(*jobs), runs)
+    assert states(records) == {"a": GOOD, "b": FAILED, "c": SKIPPED, "d": SKIPPED, "e": GOOD}
+    assert records["c"].reason == "it needs b (failed)"
+    assert records["d"].reason == "it needs c (was skipped)"
+
+
+def test_soft_failures_and_allowed_ones_let_others_run(tmp_path: Path) -> None:
+    runs = FakeRuns(tmp_path, script={"a": [Ending.FAILED], "b": [Ending.TIMED_OUT]})
+    jobs = (
+        {"id": "a", "soft_fail": True},
+        {"id": "after-a", "needs": "a"},
+        {"id": "b"},
+        {"id": "after-b", "needs": "b", "allow_dependency_failure": True},
+    )
+    records = run(queue(*jobs), runs)
+    assert states(records) == {"a": JobState.SOFT_FAILED, "after-a": GOOD, "b": FAILED, "after-b": GOOD}
+
+
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [
+        (NO_CAPACITY, NOT_RUN),
+        (CredentialsError("expired"), NOT_RUN),
+        (CvlError("SkyPilot broke"), NOT_RUN),
+        (RuntimeError("a mistake"), NOT_RUN),
+        (Ending.PREEMPTED, NOT_RUN),
+        (RequestError([]), FAILED),
+        (Ending.FAILED, FAILED),
+        (Ending.TIMED_OUT, FAILED),
+        (Ending.OVER_BUDGET, FAILED),
+    ],
+)
+def test_infrastructure_says_not_run_and_the_job_says_failed(tmp_path: Path, end: object, state: JobState) -> None:
+    records = run(queue({"id": "a"}, {"id": "b", "needs": "a"}), FakeRuns(tmp_path, script={"a": [end]}))
+    assert states(records) == {"a": state, "b": SKIPPED}
+    assert records["b"].reason == f"it needs a ({state.value})"
+
+
+def test_capacity_and_preemption_get_further_attempts_and_nothing_else_does(tmp_path: Path) -> None:
+    retry = {"on": ["capacity", "preempted"], "limit": 2}
+    script: Mapping[str, list[object]] = {
+        "a": [NO_CAPACITY, Ending.PREEMPTED, Ending.SUCCEEDED],
+        "b": [Ending.PREEMPTED],
+        "c": [Ending.FAILED],
+        "d": [NO_CAPACITY],
+    }
+    jobs = [{"id": name, "retry": retry} for name in "abc"] + [{"id": "d", "retry": {"on": "preempted", "limit": 2}}]
+    runs = FakeRuns(tmp_path, script=script)
+    records = run(queue(*jobs), runs)
+    assert states(records) == {"a": GOOD, "b": NOT_RUN, "c": FAILED, "d": NOT_RUN}
+    assert Counter(runs.started) == {"a": 3, "b": 3, "c": 1, "d": 1}
+    assert records["b"].usd == pytest.approx(3 * USD), "each attempt is paid"
+    assert records["a"].attempts == 3
+    assert records["a"].folder.endswith("/a/3"), "its files are not mixed with those of an earlier attempt"
+
+
+def test_the_budget_is_reserved_before_each_start(tmp_path: Path) -> None:
+    """1.00 buys one job of at most 0.60 at a time; after two of them, which cost 0.25 each, 0.50 are left."""
+    runs = FakeRuns(tmp_path)
+    jobs = [{"id": "a"}, {"id": "b"}, {"id": "c"}, {"id": "d", "needs": "c"}]
+    records = run(queue(*jobs, budget=1.0, max_parallel=4), runs, prices=dict.fromkeys("abcd", 0.6))
+    assert runs.most_parallel == 1
+    assert states(records) == {"a": GOOD, "b": GOOD, "c": SKIPPED, "d": SKIPPED}
+    assert records["c"].reason == "it may cost $0.60, and the budget has $0.50 left"
+
+
+def test_what_the_queue_tells_comes_in_order(tmp_path: Path) -> None:
+    heard = Heard()
+    run(queue({"id": "a"}, {"id": "b", "needs": "a"}), FakeRuns(tmp_path), heard=heard)
+    running = JobState.RUNNING
+    assert heard.states == [("a", running), ("a", GOOD), ("b", running), ("b", GOOD)]
+
+
+# ---- again --------------------------------------------------------------------------------------------------------
+
+
+def test_a_repeated_queue_runs_nothing_and_costs_nothing(tmp_path: Path) -> None:
+    run(queue(*CHAIN), FakeRuns(tmp_path))
+    again = FakeRuns(tmp_path)
+    records = run(queue(*CHAIN, budget=0.1), again, prices=dict.fromkeys(("build", "train", "evaluate"), 9.0))
+    assert again.started == []
+    assert all(record.is_reused for record in records.values())
+
+
+def test_a_changed_job_runs_again_and_so_do_those_that_get_its_files(tmp_path: Path) -> None:
+    run(queue(*CHAIN, {"id": "other"}), FakeRuns(tmp_path))
+    again = FakeRuns(tmp_path)
+    changed = ({"id": "build"}, {**CHAIN[1], "command": "another"}, CHAIN[2], {"id": "other"})
+    run(queue(*changed), again)
+    assert again.started == ["train"], "its files are the same, so evaluate has nothing new to do"
+    altered = FakeRuns(tmp_path)
+    run(queue({"id": "build", "command": "other"}, *CHAIN[1:], {"id": "other"}), altered)
+    assert altered.started == ["build", "train"]
+
+
+@pytest.mark.parametrize("damage", ["remove", "change"])
+def test_a_result_whose_files_are_gone_or_changed_is_made_again(tmp_path: Path, damage: str) -> None:
+    records = run(queue(*CHAIN), FakeRuns(tmp_path))
+    file = Path(records["train"].folder) / "out.txt"
+    file.unlink() if damage == "remove" else file.write_text("other")
+    again = FakeRuns(tmp_path)
+    run(queue(*CHAIN), again)
+    assert again.started == ["train"]
+
+
+def test_a_failed_job_runs_again(tmp_path: Path) -> None:
+    run(queue(*CHAIN), FakeRuns(tmp_path, script={"train": [Ending.FAILED]}))
+    again = FakeRuns(tmp_path)
+    assert set(states(run(queue(*CHAIN), again)).values()) == {GOOD}
+    assert again.started == ["train", "evaluate"]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"schema": 2, "jobs": {}}', '{"schema": 1, "jobs": {"a": {}}}'])
+def test_a_record_that_is_not_ours_is_an_error_and_not_an_empty_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / "queue.json").write_text(text)
+    with pytest.raises(CvlError, match="cannot be read as the record of a queue"):
+        run(queue({"id": "a"}), FakeRuns(tmp_path))
+
+
+def test_a_record_that_names_files_elsewhere_is_refused(tmp_path: Path) -> None:
+    Manifest(tmp_path).write({"a": JobRecord(digests={"../../etc/passwd": "0"})})
+    with pytest.raises(CvlError, match="leads out of its folder"):
+        Manifest(tmp_path).read()
+
+
+# ---- stopped and killed -------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_ends_all_jobs_and_starts_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interrupt comes while two jobs run; each ends by the stop of its run."""
+    both = threading.Barrier(3)
+    runs = FakeRuns(tmp_path)
+
+    def at(job: str) -> None:
+        both.wait(PATIENCE)
+        assert runs.stopped.wait(PATIENCE)
+
+    runs.at = at
+    wait = run_queue.QueueRun._step
+    interrupted: list[bool] = []
+
+    def step(self: run_queue.QueueRun) -> bool:
+        if len(self.schedule.running) == 2 and not interrupted:
+            both.wait(PATIENCE)
+            interrupted.append(True)
+            raise KeyboardInterrupt
+        return wait(self)
+
+    monkeypatch.setattr(run_queue.QueueRun, "_step", step)
+    records = run(queue({"id": "a"}, {"id": "b"}, {"id": "c", "needs": "a"}), runs)
+    assert set(states(records).values()) == {JobState.CANCELLED}
+    assert sorted(runs.started) == ["a", "b"]
+    assert runs.machines == set()
+
+
+TWELVE: tuple[Mapping[str, object], ...] = (
+    {"id": "fetch"},
+    {"id": "clean", "inputs": {"from": "fetch"}},
+    {"id": "split", "inputs": {"from": "clean"}},
+    *({"id": f"train-{n}", "inputs": {"from": "split"}, "retry": {"limit": 2}} for n in range(4)),
+    {"id": "broken", "needs": "split"},
+    {"id": "after-broken", "needs": "broken"},
+    {"id": "merge", "inputs": {"from": [f"train-{n}" for n in range(4)]}},
+    {"id": "evaluate", "inputs": {"from": ["merge", "split"]}},
+    {"id": "report", "needs": ["evaluate", "broken"], "allow_dependency_failure": True},
+)
+SCRIPT: Mapping[str, list[object]] = {
+    "broken": [Ending.FAILED],
+    "train-2": [Ending.PREEMPTED, Ending.SUCCEEDED],
+    "train-3": [NO_CAPACITY, Ending.SUCCEEDED],
+}
+
+
+class KilledManifest(Manifest):
+    """A record on disk. The runner dies at one of its writes, before or after the file is there."""
+
+    def __init__(self, folder: Path, runs: FakeRuns, *, at: int | None, is_after: bool) -> None:
+        super().__init__(folder)
+        self._runs, self._at, self._is_after, self._count = runs, at, is_after, 0
+
+    def write(self, records: Mapping[str, JobRecord]) -> None:
+        self._count += 1
+        if self._count == self._at and not self._is_after:
+            self._die()
+        super().write(records)
+        if self._count == self._at:
+            self._die()
+
+    def _die(self) -> None:
+        with self._runs.lock:
+            self._runs.is_dead = True
+        raise Killed
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_killed_queue_runs_no_finished_job_twice_and_leaves_nothing(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    queued = queue(*TWELVE, max_parallel=chance.randint(1, 5))
+    recorded: set[str] = set()
+    machines: set[str] = set()
+    turns: Counter[str] = Counter()
+    records: Mapping[str, JobRecord] = {}
+    for kill in (*(chance.randint(1, 30) for _ in range(chance.randint(1, 3))), None):
+        script = {name: ends[min(turns[name], len(ends) - 1) :] for name, ends in SCRIPT.items()}
+        runs = FakeRuns(tmp_path, script=script, machines=machines)
+        manifest = KilledManifest(tmp_path, runs, at=kill, is_after=chance.random() < 0.5)
+        try:
+            records = run_queue.run(queued, plans(queued), prices={}, ports=ports(runs, tmp_path, manifest=manifest))
+        except Killed:
+            for thread in threading.enumerate():
+                if thread.name.startswith("job "):
+                    thread.join(PATIENCE)
+        assert not recorded & set(runs.started), "a job whose end was on disk ran again"
+        recorded = {name for name, one in Manifest(tmp_path).read().items() if one.state is GOOD}
+        turns.update(runs.started)
+        machines = runs.machines
+        if kill is None or records:
+            break
+    assert machines == set()
+    skipped, failed = {"after-broken"}, {"broken"}
+    assert states(records) == {
+        job.id: SKIPPED if job.id in skipped else FAILED if job.id in failed else GOOD for job in queued.jobs
+    }
+    split = "split(clean(fetch()))"
+    merged = f"merge({''.join(f'train-{n}({split})' for n in range(4))})"
+    assert (Path(records["evaluate"].folder) / "out.txt").read_text() == f"evaluate({merged}{split})"

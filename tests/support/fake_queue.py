@@ -1,0 +1,126 @@
+"""Runs of a queue's jobs in a dict: what each job wrote, which machines run, and a kill at any step."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cvl_ci.commands.queue.manifest import Manifest
+from cvl_ci.commands.queue.run_queue import QueuePorts
+from cvl_ci.errors import CapacityError
+from cvl_ci.model.outcome import (
+    Cost,
+    Ending,
+    FetchedFile,
+    FileResult,
+    MachineResult,
+    Outcome,
+    Release,
+    Timing,
+    WorkIdentity,
+)
+from cvl_ci.model.plan import RunPlan, WorkPlan
+from cvl_ci.model.queue import JobRecord, JobState, Queue
+from tests.support.fakes import Killed
+
+GONE = Release(gone=True, at=1.0)
+USD = 0.25
+
+
+@dataclass
+class FakeRuns:
+    """`script`: how each attempt of a job ends, in turn; the last stays. Default: it succeeds."""
+
+    folder_: Path
+    script: Mapping[str, list[object]] = field(default_factory=dict)
+    at: Callable[[str], None] = lambda job: None
+    started: list[str] = field(default_factory=list)
+    machines: set[str] = field(default_factory=set)
+    ended: list[str] = field(default_factory=list)
+    parallel: int = 0
+    most_parallel: int = 0
+    is_dead: bool = False
+    stopped: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def lease(self, job: str, attempt: int) -> str:
+        return f"lease-{job}-{attempt}"
+
+    def folder(self, job: str, attempt: int) -> Path:
+        return self.folder_ / job / str(attempt)
+
+    def run(self, job: str, attempt: int, plan: RunPlan) -> Outcome:
+        with self.lock:
+            if self.is_dead:
+                raise Killed
+            self.started.append(job)
+            turn = self.started.count(job)
+            self.machines.add(self.lease(job, attempt))
+            self.parallel += 1
+            self.most_parallel = max(self.most_parallel, self.parallel)
+        self.at(job)
+        with self.lock:
+            self.parallel -= 1
+            if self.is_dead:
+                raise Killed  # the machine runs on
+            self.machines.discard(self.lease(job, attempt))
+        turns = self.script.get(job, [Ending.SUCCEEDED])
+        return self._outcome(job, attempt, plan, turns[min(turn, len(turns)) - 1])
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+    def end(self, leases: list[str]) -> Mapping[str, Release]:
+        self.ended += leases
+        self.machines -= set(leases)
+        return dict.fromkeys(leases, GONE)
+
+    def _outcome(self, job: str, attempt: int, plan: RunPlan, end: object) -> Outcome:
+        if isinstance(end, BaseException):
+            raise end
+        assert isinstance(end, Ending)
+        if self.stopped.is_set():
+            end = Ending.CANCELLED
+        files: tuple[FetchedFile, ...] = ()
+        if end is Ending.SUCCEEDED:
+            folder = self.folder(job, attempt)
+            folder.mkdir(parents=True, exist_ok=True)
+            read = "".join(sorted(Path(str(one.source)).read_text() for one in plan.files.staged))
+            (folder / "out.txt").write_text(f"{job}({read})")
+            files = (FetchedFile(path="out.txt", bytes=1),)
+        return Outcome(
+            ending=end,
+            reason=f"{job} {end.value}",
+            exit_code=0 if end is Ending.SUCCEEDED else 1,
+            work=WorkIdentity(title=job),
+            machines=MachineResult(cluster=self.lease(job, attempt)),
+            timing=Timing(duration_seconds=2.0),
+            files=FileResult(fetched=files, directory=str(self.folder(job, attempt))),
+            cost=Cost(hourly_usd=1.0, seconds=900, usd=USD, estimated_usd=None),
+            release=GONE,
+        )
+
+
+NO_CAPACITY = CapacityError("no machine anywhere")
+
+
+def plans(queue: Queue) -> dict[str, RunPlan]:
+    return {
+        job.id: RunPlan(title=job.id, work=WorkPlan(run_commands=(str(job.request["command"]),))) for job in queue.jobs
+    }
+
+
+@dataclass
+class Heard:
+    """The states that the queue told, in order."""
+
+    states: list[tuple[str, JobState]] = field(default_factory=list)
+
+    def __call__(self, name: str, record: JobRecord) -> None:
+        self.states.append((name, record.state))
+
+
+def ports(runs: FakeRuns, folder: Path, heard: Heard | None = None, manifest: Manifest | None = None) -> QueuePorts:
+    return QueuePorts(runs=runs, manifest=manifest or Manifest(folder), changed=heard or Heard())
