@@ -11,7 +11,8 @@ import asyncio
 import secrets
 import shlex
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from cvl_ci.commands.models.upload import UploadedModel
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.commands.plan.estimate import Estimate
-from cvl_ci.errors import InputProblem, NotProvedGone, RequestError
+from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.option import by_own_name
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.inputs.table import RUN_OPTIONS
@@ -34,9 +35,11 @@ from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
 from cvl_ci.result.masked_errors import masked_errors
 from cvl_ci.result.masks import Masks
+from cvl_ci.result.queue_result import QueueResult
 from cvl_ci.result.run_result import RunResult
-from cvl_ci.result.secret_names import SecretInputs, secret_values, secrets_of
+from cvl_ci.result.secret_pool import SecretPool
 from cvl_ci.wiring import models
+from cvl_ci.wiring import queue as queues
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -78,7 +81,7 @@ class SkyPilotRunner:
         self._checkout = Path(checkout)
         self._outputs = Path(outputs)
         self._environment = wiring.environment() if environment is None else environment
-        self._secrets = set(secret_values(self._environment))
+        self._pool = SecretPool(self._environment)
         self._on_line, self._on_notice = on_line, on_notice
         self._inputs = inputs
         self._lock = threading.Lock()
@@ -146,11 +149,11 @@ class SkyPilotRunner:
         """
         if script is None and preset is not None and preset.endswith(".py"):
             preset, script = None, preset
+        if script is not None and preset is not None:
+            raise RequestError([InputProblem(field="script", value=script, problem="goes without a preset")])
         if script is None:
             words = {"example": str(example_dir), "preset": preset, "args": args or None, "gpu": gpu}
             return self._run({**inputs, **words}, stream_logs=stream_logs)
-        if preset is not None:
-            raise RequestError([InputProblem(field="script", value=script, problem="goes without a preset")])
         arguments = args if isinstance(args, str) else shlex.join(args or ())
         command = f"python {shlex.quote(script)} {arguments}".rstrip()
         words = {"command": command, "workdir": str(example_dir), "gpu": gpu or self._inputs.get("gpu") or SCRIPT_GPU}
@@ -186,14 +189,39 @@ class SkyPilotRunner:
             await asyncio.wait([future])
             raise
 
-    # ---- before a run -----------------------------------------------------------------------------------------------
+    def queue(
+        self,
+        jobs: object,
+        *,
+        max_parallel: int | None = None,
+        budget: float | None = None,
+        outputs: str | Path | None = None,
+        fails_on_infrastructure: bool = False,
+    ) -> QueueResult:
+        """Run jobs that need each other: mappings with the inputs of a run, and `needs` or `depends_on`.
+
+        `outputs`: the folder of the files and of the record; the same folder runs no finished job again.
+        """
+        masks, interruption = self._pool.masks(), Interruption()
+        caller = queues.Caller(
+            folder=self._checkout.resolve(),
+            outputs=self._outputs / "queue" if outputs is None else Path(outputs),
+            environ=self._environment,
+            owner=self._owner(secrets.token_hex(4)),
+            masks=masks,
+            line=lambda job, text: self._on_line(f"{job} | {text}"),
+            tell=self._on_notice,
+        )
+        with masked_errors(masks), self._stoppable(interruption), interruption:
+            queued = queues.of(jobs, defaults=self._inputs, max_parallel=max_parallel, budget=budget)
+            return QueueResult(queues.run(queued, caller), fails_on_infrastructure=fails_on_infrastructure)
 
     def plan_example(self, example: str, preset: str | None = None, **inputs: object) -> tuple[RunPlan, Quote]:
         """Return the plan of run_example and its possible cost. No network.
 
         Where no cloud is named, it is the plan for the clouds with credentials here, or for all clouds without any.
         """
-        estimate = self._estimate({**inputs, "example": example, "preset": preset})
+        estimate = self.estimate(**{**inputs, "example": example, "preset": preset})
         return estimate.plan, estimate.quote
 
     def upload_models(
@@ -204,21 +232,20 @@ class SkyPilotRunner:
         `storage`: `s3://bucket/prefix`. `files`: globs; default: all. The token is HF_TOKEN of the environment.
         """
         keywords = {"repo_id": repo_id, "storage": storage, "revision": revision, "model_files": list(files)}
-        masks = self._masks()
+        masks = self._pool.masks()
         tell = self._listener(masks).notice
         caller = models.Caller(folder=self._checkout, environ=self._environment, say=tell, tell=tell)
         with masked_errors(masks):
             return models.upload_by_keywords(keywords, caller)
 
-    def estimate(self, command: str | None = None, **inputs: object) -> Estimate:
+    def estimate(self, command: object = None, **inputs: object) -> Estimate:
         """Return the price and the bounds of a run with these inputs. No network, and nothing is started."""
-        return self._estimate({**inputs, "command": command})
-
-    # ---- after a run ------------------------------------------------------------------------------------------------
+        plan = self._prepared({**inputs, "command": command}, masks=self._pool.masks(), asks_role=False)
+        return Estimate(plan=plan, quote=planning.quote(plan, wiring.prices(self._environment)))
 
     def status(self, cloud: str = "") -> Overview:
         """Return the open leases of this computer. `cloud`: ask these providers too; `any`: all with credentials."""
-        with masked_errors(self._masks()):
+        with masked_errors(self._pool.masks()):
             return wiring.status(self._environment, cloud=cloud)
 
     def down(self, *names: str, cloud: str = "") -> Mapping[str, Release]:
@@ -246,36 +273,33 @@ class SkyPilotRunner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ---- how --------------------------------------------------------------------------------------------------------
-
-    def _end(self, leases: list[str], places: Sequence[Location] = ()) -> Mapping[str, Release]:
-        masks = self._masks()
+    def _end(self, leases: Sequence[str], places: Sequence[Location] = ()) -> Mapping[str, Release]:
+        masks, user_id = self._pool.masks(), self._owner("down").user_id
         with masked_errors(masks):
-            downed = wiring.end(
-                leases,
-                environ=self._environment,
-                places=list(places),
-                user_id=self._owner("down").user_id,
-                reporter=self._listener(masks),
-            )
-            if not downed.proved:
-                unproved = [name for name, release in downed.releases.items() if not release.gone]
-                raise NotProvedGone(
-                    f"The provider did not show that these leases ended: {', '.join(unproved) or 'no answer'}.",
-                    money="Their machines may still run, and are billed.",
-                    next_step="Call down again, or look at the provider's own console.",
-                )
-        for name in downed.releases:
+            reporter = self._listener(masks)
+            proofs = wiring.end(leases, environ=self._environment, places=places, user_id=user_id, reporter=reporter)
+        for name in proofs:
             self._kept.pop(name, None)
-        return downed.releases
+        return proofs
+
+    @contextmanager
+    def _stoppable(self, interruption: Interruption) -> Iterator[None]:
+        """Let `close` stop this run and wait for its end."""
+        is_over = threading.Event()
+        with self._lock:
+            self._running[interruption] = is_over
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._running[interruption]
+            is_over.set()
 
     def _run(
         self, request: Mapping[str, object], *, stream_logs: bool, interruption: Interruption | None = None
     ) -> RunResult:
-        masks, interruption, is_over = self._masks(), interruption or Interruption(), threading.Event()
-        with self._lock:
-            self._running[interruption] = is_over
-        try:
+        masks, interruption = self._pool.masks(), interruption or Interruption()
+        with self._stoppable(interruption):
             plan = self._prepared(request, masks=masks)
             owner = self._owner(secrets.token_hex(4))
             reporter = Listener(
@@ -296,10 +320,6 @@ class SkyPilotRunner:
             result = RunResult(masks.cleaned(outcome))
             self._remember(request, result)
             return result
-        finally:
-            with self._lock:
-                del self._running[interruption]
-            is_over.set()
 
     def _remember(self, request: Mapping[str, object], result: RunResult) -> None:
         cluster_name = request.get("cluster_name") or self._inputs.get("cluster_name")
@@ -313,33 +333,16 @@ class SkyPilotRunner:
         values = {**by_own_name(self._inputs, RUN_OPTIONS), **by_own_name(own, RUN_OPTIONS)}
         with masked_errors(masks):
             inputs = from_keywords(values, environment=self._environment)
-            self._learn(masks, inputs.variables)
+            self._pool.learn(masks, inputs.variables)
             at = str(inputs.work.workdir or inputs.work.task or ".")
             checkout = open_checkout(self._checkout.resolve(), at=at)
             prices = wiring.prices(self._environment)
             plan = prepare(inputs, checkout=checkout, prices=prices)
-            self._learn(masks, plan.variables)
+            self._pool.learn(masks, plan.variables)
             return wiring.on_usable_clouds(plan, self._environment, prices, by_inputs=False, asks_role=asks_role)
-
-    def _estimate(self, request: Mapping[str, object]) -> Estimate:
-        plan = self._prepared(request, masks=self._masks(), asks_role=False)
-        return Estimate(plan=plan, quote=planning.quote(plan, wiring.prices(self._environment)))
 
     def _listener(self, masks: Masks) -> Listener:
         return Listener(on_line=self._on_line, on_notice=self._on_notice, masks=masks)
-
-    def _masks(self) -> Masks:
-        """Return masks of one run, with each secret that this runner knows: masks serve one thread."""
-        masks = Masks()
-        with self._lock:
-            masks.add(*self._secrets)
-        return masks
-
-    def _learn(self, masks: Masks, source: SecretInputs) -> None:
-        values = tuple(secrets_of(source))
-        masks.add(*values)
-        with self._lock:
-            self._secrets.update(values)
 
     def _owner(self, run: str) -> Owner:
         return Owner(repository=str(self._checkout.resolve()), run=run, step="library")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import signal
 import sys
 import threading
@@ -13,7 +14,9 @@ import pytest
 from cvl_ci.errors import NotProvedGone, RequestError
 from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.queue import JobState
 from cvl_ci.model.resource_request import Spot
+from cvl_ci.result.queue_result import QueueResult
 from cvl_ci.result.run_result import RunResult
 from cvl_ci.runner import SkyPilotRunner
 from tests.support.fake_library import Seen, checkout, on_fakes
@@ -250,3 +253,67 @@ def test_down_without_a_proof_is_an_error(runner: SkyPilotRunner, seen: Seen) ->
 def test_a_plan_names_every_word_that_it_does_not_use(runner: SkyPilotRunner) -> None:
     plan: RunPlan = runner.estimate("true", idle_minutes_to_autostop=10).plan
     assert any(text.startswith("idle_minutes_to_autostop is not used") for text in plan.warnings)
+
+
+# ---- queues -------------------------------------------------------------------------------------------------------
+
+
+def test_snippet_queue(runner: SkyPilotRunner, seen: Seen) -> None:
+    result = runner.queue([{"command": "python preprocess.py"}, {"command": "python train.py", "depends_on": 0}])
+    assert result == 0
+    assert [plan.work.run_commands for plan in seen.plans] == [("python preprocess.py",), ("python train.py",)]
+    assert [job.state for job in result.jobs.values()] == [JobState.SUCCEEDED] * 2
+    assert seen.running() == []
+
+
+def test_a_queue_gives_files_on_and_is_not_run_twice(runner: SkyPilotRunner, seen: Seen, tmp_path: Path) -> None:
+    jobs = [{"id": "data", "command": "make data"}, {"id": "use", "command": "cat", "inputs": {"from": "data"}}]
+    assert runner.queue(jobs, outputs=tmp_path / "q") == 0
+    (given,) = [file for file in seen.plans[1].files.staged if file.path.startswith("inputs/")]
+    assert given.path == "inputs/data/metrics.json"
+    assert Path(str(given.source)).read_text() == '{"accuracy": 0.9}'
+    again = runner.queue(jobs, outputs=tmp_path / "q")
+    assert len(seen.plans) == 2
+    assert all(job.is_reused for job in again.jobs.values())
+    assert "an earlier queue ran it" in again._repr_html_()
+
+
+def test_every_mistake_of_every_job_comes_before_the_first_start(runner: SkyPilotRunner, seen: Seen) -> None:
+    with pytest.raises(RequestError) as raised:
+        runner.queue([{"command": "true", "gpu": "L44:1"}, {"id": "b", "command": "true", "num_nodes": 0}])
+    assert {mistake.field for mistake in raised.value.mistakes} == {"job 0: gpu", "job b: num_nodes"}
+    assert seen.plans == []
+
+
+def test_a_failed_job_gives_the_queue_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_fakes(monkeypatch, end=lambda plan: 5 if plan.work.run_commands == ("bad",) else 0)
+    runner = SkyPilotRunner(checkout=checkout(tmp_path / "work"), outputs=tmp_path / "outputs", cloud="aws")
+    result = runner.queue([{"id": "a", "command": "bad"}, {"id": "b", "command": "x", "needs": "a"}])
+    assert int(result) == 5
+    assert (result.jobs["b"].state, result.jobs["b"].reason) == (JobState.SKIPPED, "it needs a (failed)")
+        5,
+        JobState.SKIPPED,
+        "it needs a (failed)",
+    )
+    assert pickle.loads(pickle.dumps(result)).jobs == result.jobs
+
+
+def test_a_context_ends_the_jobs_of_a_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held()
+    seen = on_fakes(monkeypatch, at=held)
+    results: list[QueueResult] = []
+    jobs = [{"id": "a", "command": "sleep 1000"}, {"id": "b", "command": "true", "needs": "a"}]
+    with SkyPilotRunner(checkout=checkout(tmp_path / "work"), outputs=tmp_path / "outputs", cloud="aws") as runner:
+        thread = threading.Thread(target=lambda: results.append(runner.queue(jobs)))
+        thread.start()
+        assert held.is_running.wait(PATIENCE)
+    assert seen.running() == []
+    thread.join(PATIENCE)
+    assert int(results[0]) == 130
+    assert {job.state for job in results[0].jobs.values()} == {JobState.CANCELLED}
+
+
+def test_a_budget_without_a_price_is_refused(runner: SkyPilotRunner, seen: Seen) -> None:
+    with pytest.raises(RequestError, match="no price is known for 0"):
+        runner.queue([{"command": "true", "cloud": "kubernetes", "image": "ubuntu"}], budget=3)
+    assert seen.plans == []

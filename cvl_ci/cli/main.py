@@ -190,6 +190,12 @@ def _owner(environ: Mapping[str, str]) -> Owner:
     )
 
 
+def _queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
+    from cvl_ci.cli.queue import queue
+
+    return queue(parsed, environ, console, owner=_owner(environ))
+
+
 # ---- down ---------------------------------------------------------------------------------------------------
 
 
@@ -320,5 +326,6 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Console], i
     "schema": lookups.schema,
     "reap": _reap,
     "drill": _drill,
+    "queue": _queue,
     "sandbox": _sandbox,
 }

@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cvl_ci.planning import example, example_schema
+from cvl_ci.planning import example, example_schema, queue_schema
 from cvl_ci.result.benchmark import rule_schema, rules
 
 SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     example.FILE_NAME: example_schema.SCHEMA,
     rules.FILE_NAME: rule_schema.SCHEMA,
+    queue_schema.NAME: queue_schema.SCHEMA,
 }
 
 

@@ -85,6 +85,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(*field.flags, dest=field.name, metavar=field.metavar, help=explained(field), **_kind(field))
 
 
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a run to a verb that runs several jobs: each counts for every job. `--example` names one."""
+    group = parser.add_argument_group("inputs of every job")
+    group.add_argument("--example", metavar="EXAMPLE", help="run presets of this example instead of a file")
+    for field in run_options(EntryPoint.CLI):
+        if not field.is_positional:
+            group.add_argument(
+                *field.flags, dest=field.name, metavar=field.metavar, help=explained(field), **_kind(field)
+            )
+
+
 def add_words(parser: argparse.ArgumentParser, fields: Sequence[InputOption], *, title: str) -> None:
     """Explain the positional fields in a group of their own: argparse itself must not read them."""
     indent = " " * 22

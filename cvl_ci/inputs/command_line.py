@@ -19,7 +19,7 @@ WORDS = {"down": "names", "check": "clouds", "logs": "names", "completion": "she
 WITH_JSON = ("prices",)
 """The verbs with a table of options whose answer programs may have as JSON."""
 
-SCHEMA_FILES = ("example.yaml", "cvl-ci.yml")
+SCHEMA_FILES = ("example.yaml", "cvl-ci.yml", "queue")
 """The files with a schema: commands/schema.py has it."""
 
 
@@ -99,11 +99,21 @@ def _add_tabled(verbs: Verbs) -> None:
         "models": "store a model of the hub in a bucket once; list, verify and remove models",
         "prices": "list every offer for a GPU, the cheapest first; `update` fetches the catalogue",
     }
+    _add_queue(verbs)
     for verb, text in help_texts.items():
         parser = verbs.add_parser(verb, help=text)
         verb_options.add_arguments(parser, table.verb_options(verb))
         if verb in WITH_JSON:
             parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_queue(verbs: Verbs) -> None:
+    queue = verbs.add_parser("queue", help="run jobs that need each other, several at a time; resume a killed queue")
+    verb_options.add_arguments(queue, table.verb_options("queue"))
+    queue.add_argument(
+        "--outputs-dir", metavar="DIR", help="the folder for files and record (default: cvl-outputs/queue)"
+    )
+    arguments.add_run_options(queue)
 
 
 def _add_endings(verbs: Verbs) -> None:

@@ -92,12 +92,14 @@ class MatrixInputs:
     )
     budget: float | None = option(
         parsers.dollars,
-        help="The most that all legs together may cost, in US dollars. The report names the legs beyond it.",
+        help="The most that all legs or jobs may cost, in US dollars. The report names the legs beyond it. A queue "
+        "reserves it before each start.",
         metavar="USD",
         example="25",
         default="no limit",
         entry_points=COMMANDS,
-        verbs=("matrix",),
+        verbs=("matrix", "queue"),
+        action_verbs=("matrix",),
     )
     shard: tuple[int, int] | None = option(
         read_shard,
@@ -213,13 +215,14 @@ class ReportInputs:
     infra_failures: str = option(
         parsers.choice(NEUTRAL, FAIL),
         value=NEUTRAL,
-        help="`fail`: infrastructure failures make the report red. `neutral`: they do not. They are legs without a "
-        "machine, quota or credentials, and legs that lost their machine.",
+        help="`fail`: infrastructure failures make the report or the queue red. `neutral`: they do not. They are legs "
+        "and jobs without a machine, quota or credentials, and those that lost their machine.",
         metavar="neutral|fail",
         example="fail",
         default="neutral",
         entry_points=COMMANDS,
-        verbs=("report",),
+        verbs=("report", "queue"),
+        action_verbs=("report",),
     )
     nights: int | None = option(
         parsers.whole_number,

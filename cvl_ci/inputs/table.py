@@ -10,6 +10,7 @@ from cvl_ci.inputs.matrix_inputs import MATRIX_GROUPS
 from cvl_ci.inputs.model_inputs import MODEL_GROUPS
 from cvl_ci.inputs.option import EntryPoint, InputOption, options_of
 from cvl_ci.inputs.price_inputs import PRICE_GROUPS
+from cvl_ci.inputs.queue_inputs import QUEUE_GROUPS
 from cvl_ci.inputs.run_inputs import RUN_GROUPS
 from cvl_ci.inputs.step_inputs import STEP_GROUPS
 
@@ -19,7 +20,16 @@ MATRIX_OPTIONS = options_of(*MATRIX_GROUPS)
 DRILL_OPTIONS = options_of(*DRILL_GROUPS)
 PRICE_OPTIONS = options_of(*PRICE_GROUPS)
 MODEL_OPTIONS = options_of(*MODEL_GROUPS)
-OPTIONS = (*RUN_OPTIONS, *STEP_OPTIONS, *MATRIX_OPTIONS, *DRILL_OPTIONS, *PRICE_OPTIONS, *MODEL_OPTIONS)
+QUEUE_OPTIONS = options_of(*QUEUE_GROUPS)
+OPTIONS = (
+    *RUN_OPTIONS,
+    *STEP_OPTIONS,
+    *MATRIX_OPTIONS,
+    *DRILL_OPTIONS,
+    *PRICE_OPTIONS,
+    *MODEL_OPTIONS,
+    *QUEUE_OPTIONS,
+)
 
 BY_NAME: Mapping[str, InputOption] = {option.name: option for option in OPTIONS}
 RUN_BY_NAME: Mapping[str, InputOption] = {option.name: option for option in RUN_OPTIONS}
@@ -42,7 +52,8 @@ _PRICES_OF_RUN = (
 
 def verb_options(verb: str, entry_point: EntryPoint = EntryPoint.CLI) -> tuple[InputOption, ...]:
     """Return what a verb takes at an entry point, its own options first."""
-    own = (*MATRIX_OPTIONS, *DRILL_OPTIONS, *PRICE_OPTIONS, *MODEL_OPTIONS, *STEP_OPTIONS, *RUN_OPTIONS)
+    of_verbs = (*QUEUE_OPTIONS, *MATRIX_OPTIONS, *DRILL_OPTIONS, *PRICE_OPTIONS, *MODEL_OPTIONS)
+    own = (*of_verbs, *STEP_OPTIONS, *RUN_OPTIONS)
     options = tuple(option for option in own if option.is_taken_by(verb, entry_point))
     if verb == "prices":
         return (*options, *_PRICES_OF_RUN)

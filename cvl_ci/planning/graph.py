@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 def cycle(needs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """Return one ring of ids that need each other, in order; empty without one. It does not recurse."""
-    remaining = _without_ends({name: [one for one in others if one in needs] for name, others in needs.items()})
+    remaining = _without_ends({name: [one for one in wants if one in needs] for name, wants in needs.items()})
     if not remaining:
         return ()
     path = [next(iter(remaining))]
@@ -22,7 +22,7 @@ def in_order(needs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """Return the ids so that each follows its needs, in the given order otherwise. Raises ValueError for a cycle."""
     placed: dict[str, None] = {}
     while len(placed) < len(needs):
-        ready = [name for name, others in needs.items() if name not in placed and all(one in placed for one in others)]
+        ready = [name for name, wants in needs.items() if name not in placed and all(one in placed for one in wants)]
         if not ready:
             raise ValueError(f"cycle: {' → '.join(cycle(needs))}")
         placed.update(dict.fromkeys(ready))
@@ -33,9 +33,9 @@ def _without_ends(graph: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """Return the ids from which a ring can be reached, each with such needs alone."""
     remaining = dict(graph)
     while True:
-        ends = {name for name, others in remaining.items() if not others}
+        ends = {name for name, wants in remaining.items() if not wants}
         if not ends:
             return remaining
         remaining = {
-            name: [one for one in others if one not in ends] for name, others in remaining.items() if name not in ends
+            name: [one for one in wants if one not in ends] for name, wants in remaining.items() if name not in ends
         }

@@ -39,8 +39,8 @@ def read(document: object, *, overrides: Mapping[str, object] | None = None) -> 
         reader.refuse("jobs", len(entries), f"are more than {queue_schema.MOST_JOBS}")
         return None, reader.mistakes
     jobs = reader.jobs(entries, defaults=defaults, overrides=overrides or {})
-    max_parallel = reader.number("max_parallel", document.get("max_parallel"), least=1, most=100, whole=True)
-    budget = reader.number("budget", document.get("budget"), least=0, most=1e9, whole=False)
+    max_parallel = reader.number("max_parallel", document.get("max_parallel"), least=1, most=100, is_whole=True)
+    budget = reader.number("budget", document.get("budget"), least=0, most=1e9, is_whole=False)
     queue = Queue(jobs=jobs, max_parallel=4 if max_parallel is None else int(max_parallel), budget=budget)
     return (None if reader.mistakes else queue), reader.mistakes
 
@@ -54,10 +54,10 @@ class _Reader:
     def refuse(self, field: str, value: object, problem: str, *, near: tuple[str, ...] = ()) -> None:
         self.mistakes.append(InputProblem(field=field, value=str(value), problem=problem, near=near))
 
-    def unknown_keys(self, prefix: str, mapping: Mapping[Any, Any], known: Mapping[str, object]) -> None:
+    def unknown_keys(self, prefix: str, mapping: Mapping[Any, Any], keys: Mapping[str, object]) -> None:
         for key in mapping:
-            if key not in known:
-                self.refuse(f"{prefix}{key}", mapping[key], "is not a key of a queue", near=near(str(key), known))
+            if key not in keys:
+                self.refuse(f"{prefix}{key}", mapping[key], "is not a key of a queue", near=near(str(key), keys))
 
     def mapping(self, field: str, value: object) -> Mapping[str, Any]:
         if value is None:
@@ -67,14 +67,14 @@ class _Reader:
         self.refuse(field, value, "is not a mapping")
         return {}
 
-    def number(self, field: str, value: object, *, least: float, most: float, whole: bool) -> float | None:
+    def number(self, field: str, value: object, *, least: float, most: float, is_whole: bool) -> float | None:
         if value is None:
             return None
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         number = float(value) if is_number and isinstance(value, (int, float)) else 0.0
-        if number and least <= number <= most and (number == int(number) or not whole):
+        if number and least <= number <= most and (number == int(number) or not is_whole):
             return number
-        kind = "a whole number" if whole else "a number"
+        kind = "a whole number" if is_whole else "a number"
         self.refuse(field, value, f"is not {kind} from {least or 'above 0'} to {most:g}")
         return None
 
@@ -163,9 +163,16 @@ class _Reader:
             try:
                 causes.append(RetryCause(word))
             except ValueError:
-                known = [cause.value for cause in RetryCause]
-                self.refuse(f"{field}.on", word, f"is none of {', '.join(known)}", near=near(str(word), known))
-        limit = self.number(f"{field}.limit", retry.get("limit"), least=1, most=queue_schema.MOST_RETRIES, whole=True)
+                words_of_causes = [cause.value for cause in RetryCause]
+                self.refuse(
+                    f"{field}.on",
+                    word,
+                    f"is none of {', '.join(words_of_causes)}",
+                    near=near(str(word), words_of_causes),
+                )
+        limit = self.number(
+            f"{field}.limit", retry.get("limit"), least=1, most=queue_schema.MOST_RETRIES, is_whole=True
+        )
         return Retry(on=frozenset(causes), limit=1 if limit is None else int(limit))
 
     def _flag(self, field: str, value: object) -> bool:

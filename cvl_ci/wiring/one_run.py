@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cvl_ci.errors import NotProvedGone
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.staging import LocalStaging
 from cvl_ci.model.outcome import Phase
@@ -14,12 +15,12 @@ from cvl_ci.wiring.clouds import OpenClouds, prices
 from cvl_ci.wiring.directories import records
 
 if TYPE_CHECKING:
-    from cvl_ci.commands.reap.down import Downed
     from cvl_ci.lease import Owner
     from cvl_ci.local.interruption import Interruption
     from cvl_ci.model.location import Location
     from cvl_ci.model.outcome import Outcome
     from cvl_ci.model.plan import RunPlan
+    from cvl_ci.model.release import Release
     from cvl_ci.ports import RunReporter
 
 
@@ -61,9 +62,9 @@ def until_release(interruption: Interruption) -> Callable[[Phase], None]:
 
 
 def end(
-    names: list[str], *, environ: Mapping[str, str], places: list[Location], user_id: str, reporter: RunReporter
-) -> Downed:
-    """End leases by name, with proof. `places`: where to look for a lease without a record here."""
+    names: Sequence[str], *, environ: Mapping[str, str], places: Sequence[Location], user_id: str, reporter: RunReporter
+) -> Mapping[str, Release]:
+    """End leases by name. Raises NotProvedGone. `places`: where to look for a lease without a record here."""
     from cvl_ci.commands.reap import down as ending
 
     tools = ending.DownPorts(
@@ -72,4 +73,12 @@ def end(
         workflow=reporter,
         clock=SystemClock(),
     )
-    return ending.down(names, everything=False, places=places, user_id=user_id, tools=tools)
+    downed = ending.down(names, everything=False, places=places, user_id=user_id, tools=tools)
+    if not downed.proved:
+        unproved = [name for name, release in downed.releases.items() if not release.gone]
+        raise NotProvedGone(
+            f"The provider did not show that these leases ended: {', '.join(unproved) or 'it did not answer'}.",
+            money="Their machines may still run, and are billed.",
+            next_step=f"End them with proof: cvl-ci down {' '.join(names)}",
+        )
+    return downed.releases

@@ -22,7 +22,7 @@ from tests.result.benchmark import test_rules
 from tests.support.field import FIELD
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE, RULES = SCHEMA_FILES
+EXAMPLE, RULES, QUEUE = SCHEMA_FILES
 
 
 def validates(name: str, document: object) -> bool:

@@ -76,7 +76,8 @@ def on_fakes(
 
     monkeypatch.setattr("cvl_ci.wiring.one_run.OpenClouds", opened)
     monkeypatch.setattr("cvl_ci.wiring.one_run.SystemClock", lambda: seen.clock)
-    monkeypatch.setattr("cvl_ci.wiring.one_run.require_credentials", lambda environ, clouds: None)
+    for module in ("one_run", "queue"):
+        monkeypatch.setattr(f"cvl_ci.wiring.{module}.require_credentials", lambda environ, clouds: None)
     return seen
 
 

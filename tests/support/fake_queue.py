@@ -10,19 +10,11 @@ from pathlib import Path
 from cvl_ci.commands.queue.manifest import Manifest
 from cvl_ci.commands.queue.run_queue import QueuePorts
 from cvl_ci.errors import CapacityError
-from cvl_ci.model.outcome import (
-    Cost,
-    Ending,
-    FetchedFile,
-    FileResult,
-    MachineResult,
-    Outcome,
-    Release,
-    Timing,
-    WorkIdentity,
-)
+from cvl_ci.model.outcome import Cost, Ending, FetchedFile, FileResult, MachineResult, Outcome, Timing
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.model.queue import JobRecord, JobState, Queue
+from cvl_ci.model.release import Release
+from cvl_ci.model.work_identity import WorkIdentity
 from tests.support.fakes import Killed
 
 GONE = Release(gone=True, at=1.0)

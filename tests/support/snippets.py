@@ -42,10 +42,17 @@ def workflows(markdown: str) -> Iterator[tuple[int, str]]:
                 yield before + 1, "\n" * (before - head.count("\n")) + head + body
 
 
+def is_queue(document: object) -> bool:
+    """Return whether this is a queue of cvl-ci: its jobs are a list, and those of a workflow are not."""
+    return isinstance(document, dict) and isinstance(document.get("jobs"), list)
+
+
 def _whole(text: str) -> tuple[str, str] | None:
     """What comes before it, and it; None: no workflow at all, but an example's or SkyPilot's YAML."""
     document = yaml.safe_load(text)
     if isinstance(document, dict) and {"jobs", "on", True} & document.keys():  # `on` is a boolean of YAML 1.1
+        if is_queue(document):
+            return None
         return "", text
     if isinstance(document, list) and all(isinstance(one, dict) and {"uses", "run"} & one.keys() for one in document):
         return AROUND_STEPS, indent(text, " " * 6)

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from cvl_ci.model.plan import Blob, RunPlan, StagedFile
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.staged_files import Blob, StagedFile
 
 _CHUNK = 1 << 20
 

@@ -12,9 +12,11 @@ from cvl_ci.commands.queue import fingerprint as contents
 from cvl_ci.commands.queue.manifest import Manifest
 from cvl_ci.commands.queue.schedule import Schedule
 from cvl_ci.errors import CvlError, explain_while_running
-from cvl_ci.model.outcome import Ending, Outcome, Release
-from cvl_ci.model.plan import RunPlan, StagedFile
+from cvl_ci.model.outcome import Ending, Outcome
+from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.queue import JobRecord, JobState, Queue, RetryCause
+from cvl_ci.model.release import Release
+from cvl_ci.model.staged_files import StagedFile
 from cvl_ci.result.text import accounted_for
 
 INPUTS_FOLDER = "inputs"

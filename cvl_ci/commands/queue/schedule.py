@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from cvl_ci.errors import BudgetError
 from cvl_ci.model.queue import GOOD, OVER, JobRecord, JobState, Queue, QueueJob, RetryCause
 from cvl_ci.result.units import dollars
 
@@ -31,7 +32,7 @@ class Schedule:
         return tuple(name for name, record in self._records.items() if record.state is JobState.RUNNING)
 
     @property
-    def spent(self) -> float:
+    def cost(self) -> float:
         """Return the cost of this queue's own runs. A job of an earlier queue cost nothing now."""
         return sum(record.usd for record in self._records.values() if not record.is_reused)
 
@@ -100,12 +101,14 @@ class Schedule:
     def _is_paid(self, job: QueueJob, reserved: float) -> bool:
         """Reserve the most that a job can cost before it starts. It waits while running jobs hold reservations."""
         budget = self._queue.budget
-        if budget is None or self.spent + reserved + self._price(job.id) <= budget:
+        if budget is None or self.cost + reserved + self._price(job.id) <= budget:
             return True
         if not self.running and not reserved:
-            rest = dollars(max(0.0, budget - self.spent))
+            rest = dollars(max(0.0, budget - self.cost))
             reason = f"it may cost {dollars(self._price(job.id))}, and the budget has {rest} left"
-            self._records[job.id] = replace(self._records[job.id], state=JobState.SKIPPED, reason=reason)
+            self._records[job.id] = replace(
+                self._records[job.id], state=JobState.SKIPPED, reason=reason, exit_code=BudgetError.exit_code
+            )
         return False
 
     def _price(self, name: str) -> float:

@@ -35,6 +35,10 @@ class Console:
         self._masks.add(*secrets_of(source))
 
     @property
+    def masks(self) -> Masks:
+        return self._masks
+
+    @property
     def hide(self) -> Callable[[str], str]:
         return self._masks.hide
 

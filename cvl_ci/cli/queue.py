@@ -1,0 +1,116 @@
+"""The verb `queue`: jobs that need each other, from a file or from the presets of one example."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cvl_ci.cli.stopping import Stopping
+from cvl_ci.errors import InputProblem, RequestError
+from cvl_ci.inputs import arguments
+from cvl_ci.inputs.option import EntryPoint
+from cvl_ci.inputs.table import run_options
+from cvl_ci.local.console.streams import Console
+
+if TYPE_CHECKING:
+    from cvl_ci.lease import Owner
+    from cvl_ci.model.queue import JobRecord, Queue
+
+OUTPUTS = Path("cvl-outputs/queue")
+"""A second queue of this folder reads its record there, and runs no finished job again."""
+
+
+def queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console, *, owner: Owner) -> int:
+    """Run a queue and return its exit code. Raises CvlError."""
+    from cvl_ci.result import queue_text
+    from cvl_ci.result.queue_result import QueueResult
+    from cvl_ci.wiring import queue as wired
+
+    queued = _queue(parsed)
+    terminal = console.terminal()
+    stopping = Stopping(terminal.warning)
+    states: dict[str, JobRecord] = {}
+    lock = threading.Lock()
+
+    def line(job: str, text: str) -> None:
+        with lock:
+            terminal.remote(f"{job} | {text}")
+
+    def tell(text: str) -> None:
+        with lock:
+            terminal.notice(text)
+
+    def changed(name: str, record: JobRecord) -> None:
+        states[name] = record
+        note = queue_text.note(record)
+        tell(f"{name} {record.state.value}{f': {note}' if note else ''}")
+        with lock:
+            terminal.progress(queue_text.progress(states))
+
+    caller = wired.Caller(
+        folder=Path.cwd(),
+        outputs=Path(parsed.outputs_dir) if parsed.outputs_dir else OUTPUTS,
+        environ=environ,
+        owner=owner,
+        masks=console.masks,
+        line=line,
+        tell=tell,
+        changed=changed,
+    )
+    try:
+        with stopping:
+            records = wired.run(queued, caller)
+    finally:
+        terminal.close()
+    console.say(*queue_text.table(records))
+    return int(QueueResult(records, fails_on_infrastructure=parsed.infra_failures == "fail"))
+
+
+def _queue(parsed: argparse.Namespace) -> Queue:
+    from cvl_ci.wiring import queue as wired
+
+    mistakes = arguments.unknown_options(parsed)
+    words: list[str] = list(parsed.words)
+    values: dict[str, Any] = {
+        option.name: value
+        for option in run_options(EntryPoint.CLI)
+        if not option.is_positional and (value := getattr(parsed, option.name, None)) is not None
+    }
+    top = {name: _number(parsed, name, mistakes) for name in ("max_parallel", "budget")}
+    if not words:
+        problem = "is missing: name a file with jobs, or an example and its presets with --example"
+        mistakes.append(InputProblem(field="FILE", value="", problem=problem))
+    elif len(words) > 1 and not parsed.example:
+        problem = "is one word too many: give one file, or an example with --example"
+        mistakes.append(InputProblem(field="command line", value=" ".join(words[1:]), problem=problem))
+    if mistakes:
+        raise RequestError(mistakes)
+    if parsed.example:
+        jobs = [
+            {"id": preset, "example": parsed.example, "preset": preset, "needs": words[number - 1 : number] or None}
+            for number, preset in enumerate(words)
+        ]
+        document = {"jobs": [{key: value for key, value in job.items() if value} for job in jobs]}
+        return _with_limits(wired.of(document, overrides=values), top)
+    return _with_limits(wired.read(Path(words[0]), overrides=values), top)
+
+
+def _number(parsed: argparse.Namespace, name: str, mistakes: list[InputProblem]) -> Any:
+    from cvl_ci.inputs.parsers import Wrong
+    from cvl_ci.inputs.table import BY_NAME
+
+    value = getattr(parsed, name, None)
+    try:
+        return None if value is None else BY_NAME[name].read(value)
+    except Wrong as wrong:
+        mistakes.append(InputProblem(field=BY_NAME[name].flag, value=str(value), problem=wrong.problem))
+        return None
+
+
+def _with_limits(queued: Queue, top: Mapping[str, Any]) -> Queue:
+    from dataclasses import replace
+
+    return replace(queued, **{name: value for name, value in top.items() if value is not None})

@@ -1,0 +1,209 @@
+"""A queue of jobs: plans for all of them before the first starts, and one run in a thread for each."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.plan.build_run import prepare
+from cvl_ci.commands.queue import run_queue
+from cvl_ci.commands.queue.manifest import Manifest
+from cvl_ci.errors import CvlError, InputProblem, RequestError
+from cvl_ci.inputs.option import by_own_name
+from cvl_ci.inputs.reader import from_keywords
+from cvl_ci.inputs.table import RUN_OPTIONS
+from cvl_ci.lease import Owner
+from cvl_ci.local.console.callback_reporter import Listener
+from cvl_ci.local.console.log_file import KeptLog
+from cvl_ci.local.git.checkout import open_checkout
+from cvl_ci.local.interruption import Interruption
+from cvl_ci.planning import queue_file, safe_yaml
+from cvl_ci.result.masks import Masks
+from cvl_ci.result.no_follow import write_text
+from cvl_ci.result.secret_names import secrets_of
+from cvl_ci.result.summary import to_json
+from cvl_ci.wiring.access import on_usable_clouds, require_credentials
+from cvl_ci.wiring.clouds import prices
+from cvl_ci.wiring.directories import records
+from cvl_ci.wiring.one_run import carry_out, end, until_release
+
+if TYPE_CHECKING:
+    from cvl_ci.model.outcome import Outcome
+    from cvl_ci.model.plan import RunPlan
+    from cvl_ci.model.queue import JobRecord, Queue
+    from cvl_ci.model.release import Release
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """The entry point. `line` gets a job and one line of it; `tell` gets notes; `changed` gets each new state.
+
+    `owner`: the facts of this process; a job's lease adds the job and the attempt. `masks`: they get each secret before
+    the first job starts, and no more after that, as the threads of all jobs share them.
+    """
+
+    folder: Path
+    outputs: Path
+    environ: Mapping[str, str]
+    owner: Owner
+    masks: Masks
+    line: Callable[[str, str], None]
+    tell: Callable[[str], None]
+    changed: Callable[[str, JobRecord], None] = lambda name, record: None  # noqa: ARG005
+
+
+def read(path: Path, *, overrides: Mapping[str, object]) -> Queue:
+    """Return the queue of a file. Raises RequestError with all mistakes."""
+    try:
+        with path.open("rb") as file:
+            document = safe_yaml.load(file.read(safe_yaml.LARGEST_BYTES + 1))
+    except OSError as error:
+        problem = f"is not a readable file ({error.strerror or error})"
+        raise RequestError([InputProblem(field="FILE", value=str(path), problem=problem)]) from None
+    except safe_yaml.Unreadable as error:
+        raise RequestError([InputProblem(field="FILE", value=str(path), problem=str(error))]) from None
+    return of(document, overrides=overrides)
+
+
+def of(
+    document: object,
+    *,
+    overrides: Mapping[str, object] | None = None,
+    defaults: Mapping[str, object] | None = None,
+    max_parallel: int | None = None,
+    budget: float | None = None,
+) -> Queue:
+    """Return the queue of Python's own values. Raises RequestError with all mistakes.
+
+    `overrides`: inputs that win over those of each job; `defaults`: inputs that count where a job has none.
+    """
+    queued, mistakes = queue_file.read(document, overrides=overrides)
+    if queued is None:
+        raise RequestError(mistakes)
+    common = by_own_name(defaults or {}, RUN_OPTIONS)
+    jobs = tuple(replace(job, request={**common, **job.request}) for job in queued.jobs)
+    return replace(queued, jobs=jobs, max_parallel=max_parallel or queued.max_parallel, budget=budget or queued.budget)
+
+
+def run(queued: Queue, caller: Caller) -> Mapping[str, JobRecord]:
+    """Run a queue. Raises CvlError before any job starts; afterwards each job has a record."""
+    plans = _plans(queued, caller)
+    catalogue = prices(caller.environ)
+    quotes = {name: planning.quote(plan, catalogue).max_usd for name, plan in plans.items()}
+    _require_prices(queued, quotes)
+    for plan in plans.values():
+        require_credentials(caller.environ, [place.cloud for place in plan.machines.locations])
+    ports = run_queue.QueuePorts(runs=JobThreads(caller), manifest=Manifest(caller.outputs), changed=caller.changed)
+    return run_queue.run(queued, plans, prices=quotes, ports=ports)
+
+
+def _plans(queued: Queue, caller: Caller) -> dict[str, RunPlan]:
+    """Return the plan of each job. A mistake of any job starts none: one error has all of them."""
+    catalogue, plans = prices(caller.environ), {}
+    mistakes: list[InputProblem] = []
+    for job in queued.jobs:
+        try:
+            inputs = from_keywords(job.request, environment=caller.environ)
+            caller.masks.add(*secrets_of(inputs.variables))
+            at = str(inputs.work.workdir or inputs.work.task or ".")
+            plan = prepare(inputs, checkout=open_checkout(caller.folder, at=at), prices=catalogue)
+            caller.masks.add(*secrets_of(plan.variables))
+            plans[job.id] = on_usable_clouds(plan, caller.environ, catalogue, by_inputs=False, asks_role=True)
+        except RequestError as error:
+            mistakes += [replace(one, field=f"job {job.id}: {one.field}") for one in error.mistakes]
+    if mistakes:
+        raise RequestError(mistakes)
+    return plans
+
+
+def _require_prices(queued: Queue, quotes: Mapping[str, float | None]) -> None:
+    """Refuse a budget that a job without a price could exceed."""
+    unknown = [name for name, usd in quotes.items() if usd is None]
+    if queued.budget is not None and unknown:
+        problem = f"cannot be held: no price is recorded for {', '.join(unknown)}"
+        raise RequestError([InputProblem(field="budget", value=f"{queued.budget:g}", problem=problem)])
+
+
+@dataclass
+class JobThreads:
+    """The runs of jobs, in this process. `stop` reaches each of them, and those that have not begun."""
+
+    caller: Caller
+    interruptions: dict[str, Interruption] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    is_stopped: bool = False
+
+    def lease(self, job: str, attempt: int) -> str:
+        return self._owner(job, attempt).name
+
+    def folder(self, job: str, attempt: int) -> Path:
+        """Return a folder with the lease's name: another queue in the same place has other leases."""
+        return self.caller.outputs / job / self.lease(job, attempt)
+
+    def run(self, job: str, attempt: int, plan: RunPlan) -> Outcome:
+        """Run a plan in this thread. Its lines go to a file too."""
+        interruption = Interruption()
+        with self.lock:
+            if self.is_stopped:
+                raise KeyboardInterrupt
+            self.interruptions[job] = interruption
+        owner, folder = self._owner(job, attempt), self.folder(job, attempt)
+        tell = self.caller.tell
+        log = KeptLog(folder.with_suffix(".log"), hide=self.caller.masks.hide_as_read, say=lambda _: None)
+
+        def line(text: str) -> None:
+            log.line(text)
+            self.caller.line(job, text)
+
+        reporter = Listener(
+            on_line=line,
+            on_notice=lambda text: tell(f"{job}: {text}"),
+            on_phase=until_release(interruption),
+            masks=self.caller.masks,
+        )
+        try:
+            outcome = self.caller.masks.cleaned(
+                carry_out(
+                    plan,
+                    environ=self.caller.environ,
+                    owner=owner,
+                    outputs=folder,
+                    reporter=reporter,
+                    interruption=interruption,
+                )
+            )
+        finally:
+            log.close()
+        self._write_summary(folder.with_suffix(".json"), outcome)
+        return outcome
+
+    def stop(self) -> None:
+        with self.lock:
+            self.is_stopped = True
+            interruptions = list(self.interruptions.values())
+        for interruption in interruptions:
+            interruption.stop()
+
+    def end(self, leases: list[str]) -> Mapping[str, Release]:
+        """End the leases of a killed queue. One without a record here asked no provider for anything."""
+        reporter = Listener(on_line=self.caller.tell, on_notice=self.caller.tell, masks=self.caller.masks)
+        recorded = [name for name in leases if records(self.caller.environ, reporter).read(name) is not None]
+        if not recorded:
+            return {}
+        user_id = self.caller.owner.user_id
+        return end(recorded, environ=self.caller.environ, places=(), user_id=user_id, reporter=reporter)
+
+    def _owner(self, job: str, attempt: int) -> Owner:
+        owner = self.caller.owner
+        return replace(owner, leg="/".join(filter(None, [owner.leg, job, str(attempt)])))
+
+    def _write_summary(self, path: Path, outcome: Outcome) -> None:
+        try:
+            write_text(path, json.dumps(to_json(outcome), indent=2, allow_nan=False) + "\n")
+        except (CvlError, OSError) as error:
+            self.caller.tell(f"The summary could not be written to {path}: {error}")
