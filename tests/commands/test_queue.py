@@ -16,6 +16,7 @@ from cvl_ci.errors import CredentialsError, CvlError, RequestError
 from cvl_ci.model.outcome import Ending
 from cvl_ci.model.queue import JobRecord, JobState, Queue
 from cvl_ci.planning.queue_file import read
+from cvl_ci.result.units import dollars
 from tests.support.fake_queue import NO_CAPACITY, USD, FakeRuns, Heard, plans, ports
 from tests.support.fakes import Killed
 
@@ -132,13 +133,14 @@ def test_capacity_and_preemption_get_further_attempts_and_nothing_else_does(tmp_
 
 
 def test_the_budget_is_reserved_before_each_start(tmp_path: Path) -> None:
-    """1.00 buys one job of at most 0.60 at a time; after two of them, which cost 0.25 each, 0.50 are left."""
+    """1.00 buys one job of at most 0.60 at a time; after two of them, which cost a quarter each, a half is left."""
     runs = FakeRuns(tmp_path)
     jobs = [{"id": "a"}, {"id": "b"}, {"id": "c"}, {"id": "d", "needs": "c"}]
     records = run(queue(*jobs, budget=1.0, max_parallel=4), runs, prices=dict.fromkeys("abcd", 0.6))
     assert runs.most_parallel == 1
     assert states(records) == {"a": GOOD, "b": GOOD, "c": SKIPPED, "d": SKIPPED}
-    assert records["c"].reason == "it may cost $0.60, and the budget has $0.50 left"
+    assert 0.2 < USD < 0.3
+    assert records["c"].reason == f"it may cost $0.60, and the budget has {dollars(1 - 2 * USD)} left"
 
 
 def test_what_the_queue_tells_comes_in_order(tmp_path: Path) -> None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cvl_ci.commands.queue.manifest import Manifest
 from cvl_ci.commands.queue.run_queue import QueuePorts
 from cvl_ci.errors import CapacityError
-from cvl_ci.model.outcome import Cost, Ending, FetchedFile, FileResult, MachineResult, Outcome, Timing
+from cvl_ci.model.ledger import Cost
+from cvl_ci.model.outcome import Ending, FetchedFile, FileResult, MachineResult, Outcome, Timing
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.model.queue import JobRecord, JobState, Queue
 from cvl_ci.model.release import Release
 from cvl_ci.model.work_identity import WorkIdentity
+from tests.result.outcomes import ON_AWS, ledger
 from tests.support.fakes import Killed
 
 GONE = Release(gone=True, at=1.0)
-USD = 0.25
+COST = Cost(ledger=ledger(replace(ON_AWS, hourly_usd=0.25), 3600, disk_gb=1.0), hourly_usd=0.25)
+USD = COST.usd
 
 
 @dataclass
@@ -90,7 +93,7 @@ class FakeRuns:
             machines=MachineResult(cluster=self.lease(job, attempt)),
             timing=Timing(duration_seconds=2.0),
             files=FileResult(fetched=files, directory=str(self.folder(job, attempt))),
-            cost=Cost(hourly_usd=1.0, seconds=900, usd=USD, estimated_usd=None),
+            cost=COST,
             release=GONE,
         )
 
