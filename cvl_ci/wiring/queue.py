@@ -125,7 +125,7 @@ def _require_prices(queued: Queue, quotes: Mapping[str, float | None]) -> None:
     """Refuse a budget that a job without a price could exceed."""
     unknown = [name for name, usd in quotes.items() if usd is None]
     if queued.budget is not None and unknown:
-        problem = f"cannot be held: no price is recorded for {', '.join(unknown)}"
+        problem = f"cannot be held: no price is known for {', '.join(unknown)}"
         raise RequestError([InputProblem(field="budget", value=f"{queued.budget:g}", problem=problem)])
 
 
