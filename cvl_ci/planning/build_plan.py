@@ -170,8 +170,22 @@ def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> 
             fail_on_regression=bool(inputs.trials.fail_on_regression),
         ),
         models=ModelPlan(cache=inputs.models.hf_cache, names=inputs.models.models),
-        warnings=(*draft.warnings, *_not_kept(inputs, locations), *_other_words(inputs), *_hardly_gated(inputs)),
+        warnings=(
+            *draft.warnings,
+            *_not_kept(inputs, locations),
+            *_other_words(inputs),
+            *_hardly_gated(inputs),
+            *_no_cache(inputs, locations),
+        ),
     )
+
+
+def _no_cache(inputs: Inputs, places: Sequence[Location]) -> tuple[str, ...]:
+    """Return a warning for places whose machines get neither boto3 nor rights for a bucket of AWS from SkyPilot."""
+    clouds = sorted({place.cloud for place in places} - {"aws", SANDBOX})
+    if not inputs.models.hf_cache or not clouds:
+        return ()
+    return (f"hf_cache works on machines of AWS alone: a job on {', '.join(clouds)} asks the hub.",)
 
 
 def _variables(inputs: Inputs, drafted: VariablePlan) -> VariablePlan:

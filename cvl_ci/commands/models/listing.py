@@ -11,9 +11,6 @@ from cvl_ci.errors import CvlError, InputProblem, RequestError, StorageError
 from cvl_ci.inputs.suggest import near
 from cvl_ci.model.snapshot import COMMIT, Manifest, repo_of
 
-STANDARD_USD_PER_GB_MONTH = 0.023
-"""S3 Standard in us-east-1, the first 50 TB, per GB of 2**30 bytes: aws.amazon.com/s3/pricing."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class StoredModel:
@@ -168,8 +165,3 @@ def unknown_model(shelf: Shelf, repo: str, revision: str) -> CvlError:
         field="REPO", value=repo, problem=f"is not a model of {shelf.address}{at}", near=near(repo, all_names)
     )
     return RequestError([mistake], next_step=f"cvl-ci models list --in {shelf.address} shows the models.")
-
-
-def monthly_usd(count: int) -> float:
-    """Return the price of so many bytes for a month."""
-    return count / 2**30 * STANDARD_USD_PER_GB_MONTH

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from cvl_ci.commands.models.listing import Stored, StoredModel, VerifiedModel, monthly_usd
+from cvl_ci.commands.models.listing import Stored, StoredModel, VerifiedModel
 from cvl_ci.commands.models.upload import UploadedModel
 from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.storage import monthly_usd
 from cvl_ci.result.units import dollars, size
 
 

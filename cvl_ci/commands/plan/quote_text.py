@@ -111,12 +111,20 @@ def _facts(plan: RunPlan) -> str:
         ("files", f"{count} file{'' if count == 1 else 's'}, {size(total)}"),
         ("not sent", plan.files.not_sent),
         ("mounts", "\n".join(mount_lines.lines(plan))),
+        ("models", _models(plan)),
         ("env", ", ".join(f"{name}={value}" for name, value in plan.variables.env.items())),
         ("secrets", ", ".join(plan.variables.secrets)),
         ("limits", ", ".join(limits)),
     ]
     under = "\n" + " " * 11
     return "\n".join(f"  {name:<8} {under.join(text.splitlines())}" for name, text in rows if text)
+
+
+def _models(plan: RunPlan) -> str:
+    if plan.models.cache is None:
+        return ""
+    names = ", ".join(map(str, plan.models.names)) or "those of the last run of this work"
+    return f"{names}; from {plan.models.cache}"
 
 
 def _turns(plan: RunPlan) -> str:

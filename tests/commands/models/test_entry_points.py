@@ -13,6 +13,7 @@ from cvl_ci.commands.models.shelf import Shelf
 from cvl_ci.errors import CredentialsError, RequestError
 from tests.support import s3
 from tests.support.hub import TOKEN, Hub, HubFile, small
+from tests.test_action import Job
 
 NAME, STORAGE = "acme/tiny", f"s3://{s3.BUCKET}/hub"
 FILES = {"config.json": small("{}"), "model.safetensors": HubFile(size=2 << 20, seed=3)}
@@ -131,3 +132,20 @@ def test_the_library_masks_a_token_in_an_error(environment: dict[str, str], tmp_
     with pytest.raises(CredentialsError) as error:
         runner.upload_models("acme/none", storage=STORAGE)
     assert TOKEN not in str(error.value)
+
+
+def test_the_action_stores_a_model_and_its_post_has_nothing_to_do(
+    environment: dict[str, str], hub: Hub, tmp_path: Path
+) -> None:
+    hub.add(NAME, FILES, is_gated=True)
+    job = Job(tmp_path)
+    job.environment |= {name: value for name, value in environment.items() if name != "HOME"}
+    inputs = {"INPUT_VERB": "models", "INPUT_OPERATION": "upload", "INPUT_REPO_ID": NAME, "INPUT_STORAGE": STORAGE}
+    code, output = job.run("/entrypoint", **inputs, HF_TOKEN=TOKEN)
+    assert code == 0, output
+    assert "the whole model, 2.1 MB, 2.1 MB moved." in output
+    assert TOKEN not in output.replace(f"::add-mask::{TOKEN}", "")
+    assert job.run("/post-entrypoint", **inputs) == (0, "")
+    code, output = job.run("/entrypoint", **{**inputs, "INPUT_STORAGE": "bucket", "INPUT_REPO_ID": ""})
+    assert code == 64
+    assert "storage: 'bucket' is not an S3 address" in output

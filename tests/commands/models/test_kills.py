@@ -87,6 +87,7 @@ def test_memory_does_not_grow_with_the_file(endpoint: str, hub: Hub, shelf: Shel
     sizes = [2 << 30, 20 << 20, 20 << 20] if MANY else [120 << 20, 100 << 20, 80 << 20]
     hub.add(NAME, {f"model-{n}.safetensors": HubFile(size=size, seed=n) for n, size in enumerate(sizes)})
     output, _ = start(hub, endpoint).communicate(timeout=800)
+    assert "\nmoved " in output, output[-3000:]
     moved, peak = (int(word) for word in output.split()[-3::2])
     assert moved == sum(sizes)
     assert peak <= 200 * 10**6
