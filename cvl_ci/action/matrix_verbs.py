@@ -120,6 +120,7 @@ def report(request: MatrixRequest) -> int:
         troubles=gathered.troubles,
         outdated=valid.outdated,
         copies=gathered.copies,
+        superseded=valid.superseded,
     )
     workflow.show("\n".join(reporting.as_text(result)))
     issue = _publish(request, result)
@@ -166,7 +167,8 @@ def _of_this_attempt(request: MatrixRequest, legs: Sequence[Leg]) -> reruns.Chec
             f"Which attempt each job last ran in is unknown, so summaries of earlier attempts do not count. "
             f"{checked.words}"
         )
-    return replace(checked, legs=(*foreign, *checked.legs))
+    superseded = reruns.superseded(own, checked.legs)
+    return replace(checked, legs=(*foreign, *checked.legs), superseded=superseded)
 
 
 def _earlier_legs(request: MatrixRequest, gathering: Gathering, legs: Sequence[Leg]) -> Earlier:

@@ -58,6 +58,7 @@ def as_json(report: Report) -> str:
         "dropped": [{"name": name, "why": why} for name, why in report.dropped],
         "unread": list(report.troubles),
         "billed_usd": round(report.usd, 6),
+        "earlier_attempts_usd": round(report.superseded_usd, 6),
         "unpriced": report.unpriced,
         "rows": [_row(row, red=report.is_red(row)) for row in report.rows],
     }

@@ -10,7 +10,10 @@ from cvl_ci.sandbox.faults import NONE, Faults
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """One machine. `launched_at` is an ISO 8601 moment in UTC; `address` is None after the machine's end."""
+    """One machine. `launched_at` and `ended_at` are ISO 8601 moments in UTC: EC2 bills the time between them.
+
+    `address` and `ended_at`: the former is None after the machine's end, the latter before it.
+    """
 
     id: str
     region: str
@@ -20,6 +23,7 @@ class Instance:
     spot: bool
     address: str | None
     launched_at: str
+    ended_at: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod

@@ -104,6 +104,7 @@ def judge(
     troubles: Sequence[str],
     outdated: Sequence[rows.Outdated] = (),
     copies: Sequence[str] = (),
+    superseded: Sequence[Leg] = (),
 ) -> rows.Report:
     """Return the report.
 
@@ -122,6 +123,7 @@ def judge(
         troubles=troubles,
         outdated=outdated,
         copies=copies,
+        superseded=superseded,
         expected=inputs.report.expected,
     )
 

@@ -12,6 +12,7 @@ from cvl_ci.errors import CvlError
 from cvl_ci.github.api import Repository
 from cvl_ci.github.artifacts import reruns
 from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.matrix.report import report
 from tests.github.api import URL, WITHOUT_PAUSES, Api
 from tests.github.kept import Kept
 from tests.result.benchmark.legs import leg
@@ -240,3 +241,18 @@ def test_the_proof_of_post_counts_for_a_cluster_that_main_left(api: Api) -> None
     legs = [told("digits", check_run=number, released={"gone": False}), told("digits", check_run=number)]
     assert counted(legs).legs == ()
     assert counted(legs[:1]).legs == (legs[0],), "without that proof it stays"
+
+
+def test_the_machine_and_the_money_of_the_first_attempt_stay_although_the_second_is_green(api: Api) -> None:
+    """In folders the second attempt's summary replaces the first one's, whose machine nobody has ended."""
+    first = told("digits", job="digits", cost_usd=7.0, released={"gone": False}, exit_code=79)
+    second = told("digits", job="digits", attempt=2, cost_usd=2.0)
+    kept = counted(reruns.newest([first, second]))
+    assert [one.machines.cluster for one in kept.legs] == ["cvl-digits-1", "cvl-digits-2"]
+    result = report(kept.legs, superseded=reruns.superseded([first, second], kept.legs))
+    assert (result.exit_code, result.usd, result.superseded_usd) == (79, 9.0, 0.0)
+    proved = told("digits", job="digits", cost_usd=7.0)
+    valid = counted(reruns.newest([proved, second])).legs
+    assert [one.machines.cluster for one in valid] == ["cvl-digits-2"]
+    result = report(valid, superseded=reruns.superseded([proved, second], valid))
+    assert (result.exit_code, result.usd, result.superseded_usd) == (0, 9.0, 7.0)

@@ -21,6 +21,7 @@ from cvl_ci.github import client
 from cvl_ci.github.api import Repository
 from cvl_ci.github.artifacts.download import READ
 from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.matrix.claims import latest
 from cvl_ci.result.matrix.report import Outdated
 
 MOST_JOBS = 10_000
@@ -57,6 +58,8 @@ class Checked:
     legs: tuple[Leg, ...]
     outdated: tuple[Outdated, ...] = ()
     words: str = ""
+    superseded: tuple[Leg, ...] = ()
+    """Runs of earlier attempts, of which only the cost counts."""
 
 
 def list_jobs(repository: Repository, run: int) -> Jobs:
@@ -71,7 +74,10 @@ def list_jobs(repository: Repository, run: int) -> Jobs:
 
 
 def newest(legs: Sequence[Leg]) -> list[Leg]:
-    """Return the legs of the last attempt of each job's work. Folders do not tell the steps of a job apart."""
+    """Return the legs of the last attempt of each job's work. Folders do not tell the steps of a job apart.
+
+    A leg of an earlier attempt stays while its machine may remain: a green repetition does not end that machine.
+    """
 
     def work(leg: Leg) -> tuple[str, ...]:
         return (
@@ -81,7 +87,16 @@ def newest(legs: Sequence[Leg]) -> list[Leg]:
     last: dict[tuple[str, ...], int] = {}
     for leg in legs:
         last[work(leg)] = max(last.get(work(leg), 0), leg.source.attempt)
-    return [leg for leg in legs if leg.source.attempt == last[work(leg)]]
+    released_clusters = {leg.machines.cluster for leg in legs if leg.machines.is_gone}
+    return [
+        leg for leg in legs if leg.source.attempt == last[work(leg)] or leg.machines.cluster not in released_clusters
+    ]
+
+
+def superseded(legs: Sequence[Leg], valid: Sequence[Leg]) -> tuple[Leg, ...]:
+    """Return the runs of earlier attempts that no longer tell an end. Their money is still money."""
+    clusters = {leg.machines.cluster for leg in valid}
+    return tuple(leg for leg in latest(legs) if leg.machines.cluster not in clusters)
 
 
 def checked(legs: Sequence[Leg], *, attempt: int, jobs: Callable[[], Jobs]) -> Checked:

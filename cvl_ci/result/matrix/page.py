@@ -89,9 +89,10 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     legs = [leg for row in report.rows for leg in row.legs]
     commits = sorted({leg.source.commit[:12] for leg in legs if leg.source.commit})
     days = sorted({day(leg.source.at) for leg in legs if leg.source.at})
+    again = f" ({dollars(report.superseded_usd)} in earlier attempts)" if report.superseded_usd else ""
     unpriced_note = f", and {report.unpriced} of unknown cost" if report.unpriced else ""
     return [
-        ("billed", f"{dollars(report.usd)}{unpriced_note}"),
+        ("billed", f"{dollars(report.usd)}{again}{unpriced_note}"),
         ("runs", str(len(legs))),
         ("commit", ", ".join(commits[:3])),
         ("day", " – ".join(dict.fromkeys([days[0], days[-1]])) if days else ""),

@@ -37,7 +37,8 @@ class Report:
 
     `troubles`: summaries that could not be read. `rerun`: legs worth another try, by name. `missing`: expected legs
     without a summary, so that their end is unknown. `expected`: None if the workflow did not name the legs.
-    `contradictions`: runs whose summaries disagree. `copies`: artifacts that hold the same summary.
+    `contradictions`: runs whose summaries disagree. `copies`: artifacts that hold the same summary. `superseded`: runs
+    of earlier attempts, of which only the cost counts.
     """
 
     rows: tuple[Row, ...]
@@ -48,6 +49,7 @@ class Report:
     outdated: tuple[Outdated, ...] = ()
     contradictions: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
+    superseded: tuple[Leg, ...] = ()
     expected: Expected | None = None
 
     @property
@@ -60,12 +62,19 @@ class Report:
 
     @property
     def usd(self) -> float:
-        return sum(leg.cost.usd or 0.0 for row in self.rows for leg in row.legs if leg.cost.billed)
+        """Return the cost of all runs, those of earlier attempts included."""
+        return (
+            sum(leg.cost.usd or 0.0 for row in self.rows for leg in row.legs if leg.cost.billed) + self.superseded_usd
+        )
+
+    @property
+    def superseded_usd(self) -> float:
+        return sum(leg.cost.usd or 0.0 for leg in self.superseded if leg.cost.billed)
 
     @property
     def unpriced(self) -> int:
         """Return how many runs had a machine of unknown cost. `usd` lacks them."""
-        legs = (leg for row in self.rows for leg in row.legs)
+        legs = (*(leg for row in self.rows for leg in row.legs), *self.superseded)
         return sum(leg.cost.billed and leg.cost.usd is None and bool(leg.machines.region) for leg in legs)
 
     def is_red(self, row: Row) -> bool:
@@ -132,6 +141,7 @@ def report(
     troubles: Sequence[str] = (),
     outdated: Sequence[Outdated] = (),
     copies: Sequence[str] = (),
+    superseded: Sequence[Leg] = (),
     expected: Expected | None = None,
 ) -> Report:
     """Build the report. `commits`: the base and its ancestors, nearest first. `history`: earlier runs, in any order."""
@@ -153,13 +163,14 @@ def report(
     ]
     return Report(
         rows=tuple(sorted(_with_best(rows), key=_rank)),
-        nights=costs([*earlier, *current], nights=nights),
+        nights=costs([*earlier, *current, *superseded], nights=nights),
         policy=policy or Policy(),
         troubles=tuple(troubles),
         missing=_missing(expected.legs if expected else (), [leg.name for leg in current], outdated),
         outdated=tuple(outdated),
         contradictions=tuple(contradictions(summaries)),
         copies=tuple(copies),
+        superseded=tuple(superseded),
         expected=expected,
     )
 

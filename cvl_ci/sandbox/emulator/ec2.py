@@ -56,6 +56,8 @@ class Cloud:
         self._dead_hosts: set[str] = set()
         self.notices: dict[str, datetime] = {}
         """The moment of a spot machine's preemption, by instance."""
+        self.ends: dict[str, datetime] = {}
+        """The moment at which EC2 stops billing a machine, by instance: it is shutting down."""
 
     def install(self) -> None:
         RegionsAndZonesBackend.regions = [
@@ -219,17 +221,21 @@ class Cloud:
             for record in live:
                 _set_state(record, "shutting-down")
                 record.disable_api_termination = False
+                self.ends.setdefault(record.id, datetime.now(timezone.utc))
         try:
             self._machines.remove(record.id for record in live)
         except SandboxError:
             for record in live:
                 _set_state(record, before[record.id])
+                self.ends.pop(record.id, None)
             raise
         with self._lock:
             for record in [record for record in live if record.state != "terminated"]:
                 for interface in record.nics.values():
                     interface.delete_on_termination = True  # as EC2 does; this also frees the address
                 self._moto_terminate(backend, [record.id])
+                # EC2 dates the request, and moto the moment at which it calls the machine terminated.
+                record._reason = f"User initiated ({self.ends[record.id]:%Y-%m-%d %H:%M:%S} GMT)"
                 record._private_ips = set()  # otherwise moto frees the address again, when another instance has it
                 if reason:
                     record.state_reason = StateReason(f"{reason}: {reason.partition('.')[2]}", reason)

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any, NoReturn
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -88,7 +89,11 @@ class Front:
         return {"id": self._spec.id}
 
     def _instances(self, _: Mapping[str, Any]) -> dict[str, object]:
-        return {"instances": [asdict(describe(record)) for _, record in self._cloud.records()]}
+        return {
+            "instances": [
+                asdict(describe(record, self._cloud.ends.get(record.id))) for _, record in self._cloud.records()
+            ]
+        }
 
     def _zones(self, _: Mapping[str, Any]) -> dict[str, object]:
         return {
@@ -128,7 +133,7 @@ def _until_cut(answer: Iterable[bytes], environ: Mapping[str, Any]) -> Iterator[
         _close_connection(environ)
 
 
-def describe(instance: Any) -> Instance:
+def describe(instance: Any, ended_at: datetime | None) -> Instance:
     return Instance(
         id=instance.id,
         region=instance.region_name,
@@ -138,6 +143,7 @@ def describe(instance: Any) -> Instance:
         spot=instance.lifecycle == "spot",
         address=None if instance.state in GONE else instance.private_ip,
         launched_at=f"{instance.launch_time:%Y-%m-%dT%H:%M:%SZ}",
+        ended_at=f"{ended_at:%Y-%m-%dT%H:%M:%SZ}" if ended_at else None,
         tags={tag["key"]: tag["value"] for tag in instance.get_tags()},
     )
 
