@@ -14,7 +14,7 @@ from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.location import SANDBOX, Location
 
 if TYPE_CHECKING:
-    from cvl_ci.github.log.reporter import GitHubWorkflow
+    from cvl_ci.github.log.reporter import GitHubRunReporter
     from cvl_ci.github.pr.step_comment import StepComment
     from cvl_ci.ports import Artifacts
 
@@ -106,13 +106,13 @@ class Step:
 
         return WorkflowArtifacts(environ=self._environ, clock=SystemClock(), mask=self.workflow.mask)
 
-    def _reporter(self) -> GitHubWorkflow:
+    def _reporter(self) -> GitHubRunReporter:
         """Return the reporter, after it has told the runner every secret of the environment."""
-        from cvl_ci.github.log.reporter import GitHubWorkflow
+        from cvl_ci.github.log.reporter import GitHubRunReporter
         from cvl_ci.result.report import job_summary
         from cvl_ci.result.secret_names import secret_values
 
-        reporter = GitHubWorkflow(
+        reporter = GitHubRunReporter(
             out=sys.stdout,
             clock=SystemClock(),
             files=self._environ,

@@ -156,7 +156,7 @@ class Ending:
     def _print_missed(
         self,
         folder: Path,
-        missing: dict[tuple[int, str], list[whole_log.Heard]],
+        missing: dict[tuple[int, str], list[whole_log.StreamedLog]],
         sums: Sequence[dict[str, whole_log.LogSum]],
     ) -> list[str]:
         warnings = []

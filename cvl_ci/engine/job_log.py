@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from cvl_ci.engine.script import JOB_BEGINS, JOB_STREAM, SETUP_BEGINS, SETUP_STREAM
-from cvl_ci.engine.whole_log import Heard
+from cvl_ci.engine.whole_log import StreamedLog
 from cvl_ci.model.outcome import Phase
 from cvl_ci.planning.trials import is_turn
 from cvl_ci.result.sanitize import encodable
@@ -32,18 +32,19 @@ class JobLog:
 
     num_nodes: int
     phase: Phase | None = None
-    _sets_up: bool = False
+    _is_in_setup: bool = False
     _line_count: int = 0
-    _skip: int = 0
-    logs: dict[tuple[str, str], Heard] = field(default_factory=dict)
+    _lines_to_skip: int = 0
+    logs: dict[tuple[str, str], StreamedLog] = field(default_factory=dict)
     """The lines of each node's logs: by the log's name, and the rank or (in setup) the address that SkyPilot gives."""
     began_on: set[tuple[str, str]] = field(default_factory=set)
     """The nodes on which setup, or the job, began: by address in setup, by rank in the job."""
-    _open: Heard | None = None
+    _open: StreamedLog | None = None
     """The log of the latest line. The rest of a line that is too long for one piece belongs to it."""
 
-    def again(self) -> None:
-        self._skip, self._line_count = self._line_count, 0
+    def begin_again(self) -> None:
+        """Expect a second stream of the job, which repeats all lines so far."""
+        self._lines_to_skip, self._line_count = self._line_count, 0
 
     def read(self, line: str) -> tuple[Phase | None, str | None, str | None]:
         """Return the phase that begins with this line, the job's text, and SkyPilot's text.
@@ -55,12 +56,12 @@ class JobLog:
         if match is None:
             return None, None, progress(line)
         self._line_count += 1
-        if self._line_count <= self._skip:
+        if self._line_count <= self._lines_to_skip:
             return None, None, None
         is_setup, text = match["who"] == "setup", line[match.end() :]
         # A further job on a live machine has its setup in the job itself.
-        self._sets_up = text == SETUP_BEGINS or (self._sets_up and text != JOB_BEGINS)
-        phase = Phase.SETUP if is_setup or self._sets_up else Phase.RUNNING
+        self._is_in_setup = text == SETUP_BEGINS or (self._is_in_setup and text != JOB_BEGINS)
+        phase = Phase.SETUP if is_setup or self._is_in_setup else Phase.RUNNING
         began = phase if phase is not self.phase and self.phase is not Phase.RUNNING else None
         self.phase = began or self.phase
         if text in (SETUP_BEGINS, JOB_BEGINS):
@@ -69,7 +70,7 @@ class JobLog:
         if is_turn(text):
             return began, None, text.removeprefix("cvl-ci: ")
         key = (SETUP_STREAM, match["ip"] or "") if is_setup else (JOB_STREAM, match["rank"] or "0")
-        self._open = self.logs.setdefault(key, Heard())
+        self._open = self.logs.setdefault(key, StreamedLog())
         self._open.line(text)
         rank = f"(rank {match['rank']}) " if match["rank"] is not None and self.num_nodes > 1 else ""
         return began, rank + text, None

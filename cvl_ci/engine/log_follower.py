@@ -9,7 +9,7 @@ from typing import Any
 
 from cvl_ci.engine import whole_log
 from cvl_ci.engine.job_log import JobLog
-from cvl_ci.engine.whole_log import Heard, LogSum
+from cvl_ci.engine.whole_log import LogSum, StreamedLog
 from cvl_ci.ports import Began, Line, Progress, Watch
 
 
@@ -53,7 +53,7 @@ class Following:
 
     def incomplete(
         self, sums: Sequence[Mapping[str, LogSum]], *, has_ended: Sequence[bool]
-    ) -> dict[tuple[int, str], list[Heard]]:
+    ) -> dict[tuple[int, str], list[StreamedLog]]:
         return whole_log.incomplete(self._log.logs, sums, has_ended=has_ended)
 
     def missed(self, rank: int, lines: Sequence[str]) -> None:
@@ -66,7 +66,7 @@ class Following:
     def event(self, event: Mapping[str, Any]) -> None:
         kind = event["kind"]
         if kind == "again":
-            self._log.again()
+            self._log.begin_again()
         elif kind == "not_renewed":
             text = f"the machine's heartbeat could not be renewed, trying again: {event['text']}"
             self._watch(Progress(text=text))

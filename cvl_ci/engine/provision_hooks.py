@@ -53,7 +53,7 @@ def task_of(config: dict[str, Any]) -> Any:
         raise TaskUnreadable(str(error)) from error
 
 
-def announce(send: Send, *, cluster: str, fence: Path, deadline: Deadline) -> None:
+def guard_attempts(send: Send, *, cluster: str, fence: Path, deadline: Deadline) -> None:
     """Guard every attempt of the launch that follows in this process.
 
     `send("attempting", ...)` returns when the place is on disk. It raises if that fails, and then nothing is requested.
@@ -115,14 +115,16 @@ def describe(resources: Any) -> dict[str, Any]:
 
 
 class _Watch:
+    """Reporter of the attempts of one launch. It stops the launch at the fence, and where max_cost ends."""
+
     def __init__(self, send: Send, cluster: str, fence: Path, deadline: Deadline) -> None:
         self._deadline = deadline
         self._send = send
         self._cluster = cluster
         self._fence = fence
-        self._here: dict[str, Any] = {}
-        self._open: dict[str, Any] | None = None
-        self._machines = 0
+        self._region_attempt: dict[str, Any] = {}
+        self._open_attempt: dict[str, Any] | None = None
+        self._machine_count = 0
         self._zones: dict[str, str] = {}
 
     def region(self, cloud: Any, region: str, zones: list[str]) -> None:
@@ -130,24 +132,24 @@ class _Watch:
         self.stop_at_fence()
         handle = global_user_state.get_handle_from_cluster_name(self._cluster)
         resources: Any = handle.launched_resources if handle is not None else None
-        self._here = {**describe(resources), "region": region, "zone": ",".join(zones) or None}
-        self._machines = 0
-        self._deadline.priced(self._here["hourly_usd"], cloud=self._here["cloud"])
+        self._region_attempt = {**describe(resources), "region": region, "zone": ",".join(zones) or None}
+        self._machine_count = 0
+        self._deadline.priced(self._region_attempt["hourly_usd"], cloud=self._region_attempt["cloud"])
         if not self._deadline.is_affordable:
             text = f"max_cost does not pay for it: {self._deadline.spent_usd:.4f} dollars are spent already"
-            self._send("too_dear", attempt=self._here, text=text)
+            self._send("too_dear", attempt=self._region_attempt, text=text)
             raise TooDear(text)
         if str(cloud).lower() != "aws":
-            self._begin(self._here)
+            self._begin(self._region_attempt)
 
     def came_up(self, count: int) -> None:
         """Note that the provider made machines. From here on they cost, even if the attempt fails."""
-        self._machines = count
+        self._machine_count = count
 
     def failed(self, reason: str) -> None:
         """End the attempt of a region. If no single zone was refused before, the attempt is the region's."""
-        if self._open is None and not self._here.get("told"):
-            self._begin(self._here)
+        if self._open_attempt is None and not self._region_attempt.get("told"):
+            self._begin(self._region_attempt)
         self._end(reason)
 
     def stop_at_fence(self) -> None:
@@ -157,7 +159,7 @@ class _Watch:
     def before_run_instances(self, params: Any, context: Any, **_: Any) -> None:
         self.stop_at_fence()
         subnet = params["body"].get("NetworkInterface.1.SubnetId", "")
-        self._begin({**self._here, "zone": self._zone(subnet, context["client_region"])})
+        self._begin({**self._region_attempt, "zone": self._zone(subnet, context["client_region"])})
 
     def after_run_instances(self, parsed: Any, **_: Any) -> None:
         error = parsed.get("Error")
@@ -165,21 +167,21 @@ class _Watch:
             self._end(f"{error.get('Code')}: {error.get('Message')}"[:500])
 
     def _begin(self, attempt: dict[str, Any]) -> None:
-        self._here["told"] = True
-        self._open = {key: value for key, value in attempt.items() if key != "told"}
-        self._send("attempting", attempt=self._open)
+        self._region_attempt["told"] = True
+        self._open_attempt = {key: value for key, value in attempt.items() if key != "told"}
+        self._send("attempting", attempt=self._open_attempt)
 
     def _end(self, reason: str) -> None:
-        if self._open is not None:
-            self._deadline.failed(self._machines)
-            self._send("attempt_failed", attempt=self._open, text=reason, machines=self._machines)
-        self._open, self._machines = None, 0
+        if self._open_attempt is not None:
+            self._deadline.failed(self._machine_count)
+            self._send("attempt_failed", attempt=self._open_attempt, text=reason, machines=self._machine_count)
+        self._open_attempt, self._machine_count = None, 0
 
     def _zone(self, subnet: str, region: str) -> str | None:
         if subnet and subnet not in self._zones:
             subnets = aws.client("ec2", region_name=region).describe_subnets(SubnetIds=[subnet])["Subnets"]
             self._zones[subnet] = subnets[0]["AvailabilityZone"]
-        return self._zones.get(subnet, self._here.get("zone"))
+        return self._zones.get(subnet, self._region_attempt.get("zone"))
 
 
 def _provisioned(ask: Callable[[], Any]) -> Any:

@@ -61,7 +61,7 @@ def launch(
     The parent records every attempt before the request to the provider. The fence is checked around each attempt.
     """
     end = deadlines.of(deadline, money)
-    provision_hooks.announce(send, cluster=cluster, fence=Path(fence), deadline=end)
+    provision_hooks.guard_attempts(send, cluster=cluster, fence=Path(fence), deadline=end)
     bucket_hooks.announce(send, task=task, fence=Path(fence))
     _arm_by_the_clock(end, heartbeat=heartbeat)
     private_channels.give_a_key_of_its_own(cluster)

@@ -31,7 +31,7 @@ class LogSum:
 
 
 @dataclass(kw_only=True)
-class Heard:
+class StreamedLog:
     """The streamed part of one log: the same sum, and a number for each line."""
 
     characters: int = 0
@@ -79,7 +79,7 @@ class Missed:
     left_out: int = 0
 
 
-def missed(streams: Sequence[Heard], *, stored: bytes, dropped: int) -> Missed:
+def missed(streams: Sequence[StreamedLog], *, stored: bytes, dropped: int) -> Missed:
     """Compare line by line, in any order and with any neighbours in the stream. `kept`: the end of the node's log.
 
     A line that the stream cut in two counts as missed: a line printed twice is better than a missing line.
@@ -104,8 +104,8 @@ def missed(streams: Sequence[Heard], *, stored: bytes, dropped: int) -> Missed:
 
 
 def incomplete(
-    received: Mapping[tuple[str, str], Heard], sums: Sequence[Mapping[str, LogSum]], *, has_ended: Sequence[bool]
-) -> dict[tuple[int, str], list[Heard]]:
+    received: Mapping[tuple[str, str], StreamedLog], sums: Sequence[Mapping[str, LogSum]], *, has_ended: Sequence[bool]
+) -> dict[tuple[int, str], list[StreamedLog]]:
     """Return each log that did not arrive completely, by rank and name, with the streamed part.
 
     `ended`: which nodes have reported their end. For the other nodes a log without a sum counts too. SkyPilot marks a

@@ -68,7 +68,7 @@ def test_a_stream_that_broke_is_taken_up_where_it_was() -> None:
     log = JobLog(num_nodes=1)
     for text in ("one", "two"):
         log.read(RUN + text)
-    log.again()
+    log.begin_again()
     printed = [log.read(RUN + text)[1] for text in ("one", "two", "three")]
     assert printed == [None, None, "three"]
 

@@ -91,7 +91,7 @@ provision_hooks.provision.run_instances = lambda name: made(2)
 provision_hooks.provisioner.bulk_provision = bulk_provision
 end = Deadline(1e9, budget=Budget(max_usd=0.8), nodes=2, now=lambda: clock[0])
 send = lambda kind, **more: events.append([kind, more["attempt"]["region"], more.get("machines")])
-provision_hooks.announce(send, cluster="c", fence=Path("/nowhere/at/all"), deadline=end)
+provision_hooks.guard_attempts(send, cluster="c", fence=Path("/nowhere/at/all"), deadline=end)
 errors = []
 for name in prices:
     provision_hooks.global_user_state.get_handle_from_cluster_name = lambda _, name=name: handle(name)

@@ -17,7 +17,7 @@ from cvl_ci.engine.job_end import Ending
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed, pieces
 from cvl_ci.engine.script import ANSWERED
-from cvl_ci.engine.whole_log import Heard, missed
+from cvl_ci.engine.whole_log import StreamedLog, missed
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Event, Line, Progress
 from tests.support.fakes import FakeClock
@@ -27,8 +27,8 @@ RUN, SETUP = "\x1b[36m(cvl-try-1, pid=691)\x1b[0m ", "(setup pid=650) "
 LOG = [f"step {number}" for number in range(1000)]
 
 
-def heard_of(lines: Sequence[str]) -> Heard:
-    heard = Heard()
+def heard_of(lines: Sequence[str]) -> StreamedLog:
+    heard = StreamedLog()
     for text in lines:
         heard.line(text)
     return heard

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.github.log.reporter import TAIL_LINES, GitHubWorkflow
+from cvl_ci.github.log.reporter import TAIL_LINES, GitHubRunReporter
 from cvl_ci.github.log.workflow_commands import LONGEST_ANNOTATION, MOST_ANNOTATIONS, SUMMARY_BYTES
 from cvl_ci.model.outcome import FetchedFile, Outcome, Phase
 from cvl_ci.model.plan import RunPlan, WorkPlan
@@ -35,7 +35,7 @@ class Step:
         self.files = {name: str(folder / name) for name in ("GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY")}
         for path in self.files.values():
             Path(path).touch()
-        self.workflow = GitHubWorkflow(
+        self.workflow = GitHubRunReporter(
             out=self.out,
             clock=self.clock,
             files=self.files,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cvl_ci.github.log.reporter import GitHubWorkflow
+from cvl_ci.github.log.reporter import GitHubRunReporter
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.result.masks import Masks
 from tests.support.hostile import LINES, SECRET
@@ -53,9 +53,9 @@ def main(count: int) -> dict[str, float]:
     }
 
 
-def opened(folder: Path) -> GitHubWorkflow:
+def opened(folder: Path) -> GitHubRunReporter:
     masks = Masks()
-    workflow = GitHubWorkflow(
+    workflow = GitHubRunReporter(
         out=(folder / "shown").open("w", encoding="utf-8"),
         clock=SystemClock(),
         files={},
@@ -67,7 +67,7 @@ def opened(folder: Path) -> GitHubWorkflow:
     return workflow
 
 
-def through(workflow: GitHubWorkflow, count: int) -> None:
+def through(workflow: GitHubRunReporter, count: int) -> None:
     for line in lines(count):
         workflow.remote(line)
 

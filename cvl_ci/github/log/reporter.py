@@ -41,8 +41,11 @@ TAIL_LINES = 40
 """Of the job's last lines, shown where the log is not: in the comment and in the summary."""
 
 
-class GitHubWorkflow:
-    """`log`: the file of every line of the job. `summarise`: outcome, last lines, room in bytes → the step's page."""
+class GitHubRunReporter:
+    """Run reporter of a step: the step's log, annotations and page, and the file of the job's lines.
+
+    `log`: that file. `summarise`: outcome, last lines, room in bytes → the step's page.
+    """
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ class GitHubWorkflow:
         self._lines = MaskedLines(masks)
         self._log_path = log
         self._log: IO[str] | None = None
-        self._log_broken = False
+        self._is_log_broken = False
         self._summarise = summarise
         self._on_phase = on_phase
         self._on_launch = on_launch
@@ -71,8 +74,8 @@ class GitHubWorkflow:
         self._price_text = ""
         self.is_end_shown = False
         self._started = clock.monotonic()
-        self._grouped = False
-        self._said = ""
+        self._is_group_open = False
+        self._last_progress = ""
         self._example = ""
         self.errors = FirstErrors()
         self._tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
@@ -90,7 +93,7 @@ class GitHubWorkflow:
             self.commands.mask(form)
 
     def close(self) -> None:
-        """No block and no group is open afterwards, and the file is whole."""
+        """Close the open block, the group and the file."""
         self._shield.close()
         self._end_group()
         if self._log is not None:
@@ -108,8 +111,8 @@ class GitHubWorkflow:
     def began(self, phase: Phase) -> None:
         self._shield.close()
         self._end_group()
-        self.commands.group(f"{TITLES[phase]} [{self._so_far()}]")
-        self._grouped = True
+        self.commands.group(f"{TITLES[phase]} [{self._elapsed()}]")
+        self._is_group_open = True
         self._on_phase(phase)
 
     def priced(self, spending: Spending) -> None:
@@ -126,8 +129,8 @@ class GitHubWorkflow:
 
     def progress(self, text: str) -> None:
         text = self._masks.hide(plain(self._lines.hide(text)))
-        if text and text != self._said:
-            self._said = text
+        if text and text != self._last_progress:
+            self._last_progress = text
             self._say(text)
 
     def remote(self, text: str) -> None:
@@ -176,20 +179,20 @@ class GitHubWorkflow:
 
     @contextlib.contextmanager
     def _warn_on_failure(self, what: str) -> Iterator[None]:
-        """No way of telling the end of a run may change that end, or keep the other ways from it."""
+        """Warn when one part of the summary fails: it changes neither the end of the run nor the other parts."""
         try:
             yield
         except Exception as error:  # noqa: BLE001
             self.warning(f"{what} could not be written ({type(error).__name__}: {error}). The run's own end stands.")
 
-    # ---- what no port asks for ---------------------------------------------------------------------------------------
+    # ---- next to the port -------------------------------------------------------------------------------------------
 
     def refused(self, text: str) -> None:
         """Show an error before a run, whole in the log and as an annotation."""
         self.show(text)
         self.commands.annotate("error", unfolded(self._masks.hide(_inert(text))))
 
-    # ---- how it is written ------------------------------------------------------------------------------------------
+    # ---- lines and files -------------------------------------------------------------------------------------------
 
     def _annotate(self, kind: str, text: str) -> None:
         self._shield.close()
@@ -207,21 +210,21 @@ class GitHubWorkflow:
 
     def _say(self, text: str) -> None:
         self._shield.close()
-        stamp = f"[{self._so_far()}]"
+        stamp = f"[{self._elapsed()}]"
         for line in self._masks.hide(_inert(text)).split("\n"):
             self._write(f"{stamp} {unfolded(line)}\n")
 
-    def _so_far(self) -> str:
+    def _elapsed(self) -> str:
         return stopwatch(self._clock.monotonic() - self._started)
 
     def _end_group(self) -> None:
-        if self._grouped:
+        if self._is_group_open:
             self.commands.end_group()
-            self._grouped = False
+            self._is_group_open = False
 
     def _keep(self, text: str) -> None:
-        """As it came, so that the file holds what the shield had to leave out; a full disk ends no run."""
-        if self._log_broken:
+        """Append a line of the job to the file, unchanged: the shield leaves lines out. A full disk ends no run."""
+        if self._is_log_broken:
             return
         try:
             if self._log is None:
@@ -231,7 +234,7 @@ class GitHubWorkflow:
                     )
             self._log.write(text + "\n")
         except (OSError, LinkInTheWay) as error:
-            self._log_broken = True
+            self._is_log_broken = True
             self.warning(f"The job's lines can no longer be kept in {self._log_path}: {error}.")
 
     def _write(self, text: str) -> None:
