@@ -11,10 +11,24 @@ import pytest
 import yaml
 
 from cvl_ci.clouds import service_clients
-from tests.e2e.conftest import Terminal
+from tests.e2e.conftest import ROOT, Terminal
 from tests.e2e.whole_state import unknown_changes, whole_state
 
+RIGHT_OF = {"s3:HeadBucket": "s3:ListBucket", "s3:HeadObject": "s3:GetObject"}
+"""Requests that have no right of their own: Service Authorization Reference, "Actions defined by Amazon S3"."""
 WEIGHTS = {"tiny/a.bin": bytes(range(256)) * 5000, "tiny/sub/b.bin": b"b" * 7, "other/c.bin": b"not of the prefix"}
+
+
+def unlisted_rights(directory: Path) -> dict[str, set[str]]:
+    """Return the requests to S3 that our policies for buckets do not allow. The test itself lists all buckets."""
+    policies = {"client": "aws-buckets.json", "machine": "aws-machine-buckets.json"}
+    seen, missing = json.loads((directory / "actions.json").read_text()), {}
+    for caller, name in policies.items():
+        statements = json.loads((ROOT / "cvl_ci/clouds/policies" / name).read_text())["Statement"]
+        allowed = {action for statement in statements for action in statement["Action"]}
+        needed = {RIGHT_OF.get(action, action) for action in seen[caller] if action.startswith("s3:")}
+        missing[caller] = needed - allowed - {"s3:ListAllMyBuckets"}
+    return missing
 
 
 def s3_of(terminal: Terminal) -> Any:
@@ -69,6 +83,7 @@ def test_every_bucket_of_a_run_ends_with_it_or_is_named(terminal: Terminal, tmp_
         name: part for name, part in before.items() if name not in groups
     }
     assert unknown_changes(terminal.directory) == []
+    assert unlisted_rights(terminal.directory) == {"client": set(), "machine": set()}
 
     assert set(kept["objects"]) == {"train.csv", "out.txt"}
     assert kept["labels"]["cvl-ci-lease"] == ran.summary["cluster"]
@@ -83,3 +98,53 @@ def test_every_bucket_of_a_run_ends_with_it_or_is_named(terminal: Terminal, tmp_
     shown = json.loads(terminal.type("status", "--cloud", "sandbox", "--json").stdout)
     assert shown["leases"] == []
     assert any("bucket cvl-kept" in answer["stays"] for answer in shown["answers"])
+
+
+@pytest.mark.minutes(4)
+def test_mounts_of_every_kind_bring_the_same_bytes_to_every_node(terminal: Terminal, tmp_path: Path) -> None:
+    """Copy and cache below a prefix, folders of the runner, on two nodes and in a container that the job starts."""
+    s3 = s3_of(terminal)
+    s3.create_bucket(Bucket="mounted")
+    for key, body in WEIGHTS.items():
+        s3.put_object(Bucket="mounted", Key=key, Body=body)
+    folder = tmp_path / "repository"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data/train.csv").write_bytes(b"a,b\n1,2\n")
+    (folder / "data/.gitignore").write_bytes(b"*.csv\n")
+    command = (
+        "for file in /copied/a.bin /copied/sub/b.bin /cached/sub/b.bin /local/train.csv /uploaded/train.csv; do "
+        'echo "$SKYPILOT_NODE_RANK $(sha256sum $file)"; done; '
+        "echo $SKYPILOT_NODE_RANK > /cached/from-$SKYPILOT_NODE_RANK.txt; ls /copied; "
+        "docker run --rm debian:bookworm-slim sha256sum /copied/sub/b.bin /cached/sub/b.bin"
+    )
+    before = whole_state(terminal.sandbox.access())
+
+    ran = terminal.run(
+        *("--command", command, "--gpu", "none", "--num-nodes", "2", "--max-runtime", "10m"),
+        *("--mount", "/copied=s3://mounted/tiny", "--mount", "/cached=s3://mounted/tiny:cached"),
+        *("--mount", "/local=data", "--mount", "/uploaded=data:cached"),
+        checkout=folder,
+    )
+
+    assert ran.code == 0, ran.err + ran.out
+    sums = {
+        "/copied/a.bin": WEIGHTS["tiny/a.bin"],
+        "/copied/sub/b.bin": WEIGHTS["tiny/sub/b.bin"],
+        "/cached/sub/b.bin": WEIGHTS["tiny/sub/b.bin"],
+        "/local/train.csv": b"a,b\n1,2\n",
+        "/uploaded/train.csv": b"a,b\n1,2\n",
+    }
+    for rank in (0, 1):
+        for name, content in sums.items():
+            assert f"{rank} {hashlib.sha256(content).hexdigest()}  {name}" in ran.out
+    assert ran.out.count("/copied is checked: 2 files, 2 of them by content") >= 2
+    for name in ("/copied/sub/b.bin", "/cached/sub/b.bin"):
+        assert f"\n{hashlib.sha256(WEIGHTS['tiny/sub/b.bin']).hexdigest()}  {name}" in ran.out.replace(") ", "\n")
+    after = whole_state(terminal.sandbox.access())
+    written: Any = after.pop("bucket mounted")
+    earlier: Any = before.pop("bucket mounted")
+    assert set(written["objects"]) - set(earlier["objects"]) == {"tiny/from-0.txt", "tiny/from-1.txt"}
+    assert {name for name in after if name.startswith("bucket")} == {
+        name for name in before if name.startswith("bucket")
+    }
+    assert ran.summary["released"]["buckets"] == []
