@@ -13,7 +13,8 @@ import pytest
 
 from cvl_ci import wiring
 from cvl_ci.action.publication import StepPublication
-from cvl_ci.action.state import SavedEnding, StepState, outcome_from, take_over
+from cvl_ci.action.saved_outcome import outcome_from
+from cvl_ci.action.state import SavedEnding, StepState, take_over
 from cvl_ci.action.step import Step
 from cvl_ci.errors import CredentialsError, RequestError
 from cvl_ci.github.pr import step_comment, sticky_comment

@@ -258,7 +258,7 @@ def _on_signals(step: Step, environ: Mapping[str, str]) -> None:
 
 def _undo(saved: StepState | None, publication: StepPublication, step: Step, environ: Mapping[str, str]) -> int:
     """Release first, and let no message delay it."""
-    from cvl_ci.action.state import outcome_from
+    from cvl_ci.action.saved_outcome import outcome_from
 
     release = _release(saved, step, environ)
     if release is None and (saved is None or not saved.work.title):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.action.state import StepState, outcome_from
+from cvl_ci.action.saved_outcome import outcome_from
+from cvl_ci.action.state import StepState
 from cvl_ci.commands.run import run as running
 from cvl_ci.lease import Lease, Owner
 from cvl_ci.model.launch import Spending

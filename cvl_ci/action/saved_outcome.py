@@ -1,0 +1,63 @@
+"""Build the outcome of a run whose main did not report it, from the state that main saved and from post's release."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from cvl_ci.action.state import StepState
+from cvl_ci.errors import NotProvedGone
+from cvl_ci.model.ledger import Cost
+from cvl_ci.model.outcome import EXIT_CODES, Ending, FetchedFile, FileResult, MachineResult, Outcome, Timing
+from cvl_ci.model.release import Release
+from cvl_ci.model.work_identity import WorkIdentity
+from cvl_ci.result.ledger import Ends, build
+
+CUT_SHORT = "The step was ended before the run was over: cancelled, out of its own time, or killed."
+
+
+def outcome_from(state: StepState | None, release: Release, *, name: str, folder: Path) -> Outcome:
+    """Return the end of the run that main saved, with post's release. `folder` holds the fetched files.
+
+    A main that saved no ending was cut short.
+    """
+    ending, reason, code = Ending.CANCELLED, CUT_SHORT, EXIT_CODES[Ending.CANCELLED]
+    if state is not None and state.end.ending:
+        ending, reason, code = Ending(state.end.ending), state.end.reason, state.end.exit_code
+        if code == NotProvedGone.exit_code:
+            code = EXIT_CODES.get(ending, code)
+    files = _files(folder)
+    cost = _cost(state, release, fetched_bytes=sum(file.bytes for file in files)) if state is not None else None
+    work = state.work if state else WorkIdentity()
+    return Outcome(
+        ending=ending,
+        reason=reason,
+        exit_code=code if release.gone else NotProvedGone.exit_code,
+        work=replace(work, title=work.title or name),
+        machines=MachineResult(cluster=name),
+        cost=cost,
+        timing=Timing(duration_seconds=cost.seconds if cost else 0.0),
+        files=FileResult(fetched=files, directory=str(folder) if files else ""),
+        release=release,
+        advice="" if release.gone else f"Take it down and have it proved:\ncvl-ci down {name}",
+    )
+
+
+def _cost(state: StepState, release: Release, *, fetched_bytes: int) -> Cost | None:
+    """Return the cost of the run that main began, or None if no machine of it existed."""
+    removed_at = release.at if release.removed_at is None else release.removed_at
+    spending = state.spending
+    ledger = build(
+        spending.attempts,
+        nodes=spending.nodes,
+        disk_gb=spending.disk_gb,
+        ends=Ends(removed_at=removed_at, gone_at=release.at),
+        memory=release.memory,
+        fetched_bytes=fetched_bytes,
+    )
+    return Cost(ledger=ledger, hourly_usd=spending.hourly_usd, billed=spending.billed) if ledger.entries else None
+
+
+def _files(folder: Path) -> tuple[FetchedFile, ...]:
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+    return tuple(FetchedFile(path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size) for path in paths)
