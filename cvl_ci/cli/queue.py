@@ -17,7 +17,7 @@ from cvl_ci.local.console.streams import Console
 
 if TYPE_CHECKING:
     from cvl_ci.lease import Owner
-    from cvl_ci.model.queue import JobRecord, Queue
+    from cvl_ci.model.queue import Queue
 
 OUTPUTS = Path("cvl-outputs/queue")
 """A second queue of this folder reads its record there, and runs no finished job again."""
@@ -25,6 +25,7 @@ OUTPUTS = Path("cvl-outputs/queue")
 
 def queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console, *, owner: Owner) -> int:
     """Run a queue and return its exit code. Raises CvlError."""
+    from cvl_ci.model.queue import JobRecord
     from cvl_ci.result import queue_text
     from cvl_ci.result.queue_result import QueueResult
     from cvl_ci.wiring import queue as wired
@@ -32,7 +33,7 @@ def queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     queued = _queue(parsed)
     terminal = console.terminal()
     stopping = Stopping(terminal.warning)
-    states: dict[str, JobRecord] = {}
+    states = {job.id: JobRecord() for job in queued.jobs}
     lock = threading.Lock()
 
     def line(job: str, text: str) -> None:

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 DOORS = {"action", "cli", "runner"}
 LAYERS: tuple[frozenset[str], ...] = (
+    frozenset({"pytest"}),
     frozenset(DOORS),
     frozenset({"wiring"}),
     frozenset({"engine"}),
