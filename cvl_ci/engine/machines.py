@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cvl_ci.engine import script, sky_errors, task
+from cvl_ci.engine import quoted_prices, script, sky_errors, task
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import LaunchedMachines, Session, within
@@ -64,6 +64,7 @@ class SkyPilotMachines:
                 fence=str(request.fence),
                 deadline=request.deadline,
                 money=self._end.money,
+                quoted=quoted_prices.of_offers(request.offers).values,
                 heartbeat=request.plan.limits.heartbeat_minutes,
                 avoid=[_refused(attempt, sandbox=self._session.cloud_name) for attempt in request.avoid],
             )

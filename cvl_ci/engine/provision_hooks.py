@@ -20,6 +20,7 @@ from sky.provision import provisioner
 
 from cvl_ci.engine import user_data
 from cvl_ci.engine.deadline import Deadline
+from cvl_ci.engine.quoted_prices import QuotedPrices
 
 Send = Callable[..., None]
 _MADE_BY_ANOTHER = ("InvalidPermission.Duplicate", "InvalidGroup.Duplicate")
@@ -53,12 +54,14 @@ def task_of(config: dict[str, Any]) -> Any:
         raise TaskUnreadable(str(error)) from error
 
 
-def guard_attempts(send: Send, *, cluster: str, fence: Path, deadline: Deadline) -> None:
+def guard_attempts(
+    send: Send, *, cluster: str, fence: Path, deadline: Deadline, quoted: QuotedPrices | None = None
+) -> None:
     """Guard every attempt of the launch that follows in this process.
 
     `send("attempting", ...)` returns when the place is on disk. It raises if that fails, and then nothing is requested.
     """
-    watch = _Watch(send, cluster, fence, deadline)
+    watch = _Watch(send, cluster, fence, deadline, quoted or QuotedPrices())
     original = getattr(provisioner.bulk_provision, "original", provisioner.bulk_provision)
 
     def bulk_provision(cloud: Any, region: Any, zones: Any, *arguments: Any, **options: Any) -> Any:
@@ -102,9 +105,12 @@ def avoid(task: Any, requests: Sequence[Mapping[str, Any]]) -> None:
     } or None
 
 
-def describe(resources: Any) -> dict[str, Any]:
-    """Return SkyPilot's launchable resources as plain values; `hourly_usd` is the price of one node."""
-    return {
+def describe(resources: Any, quoted: QuotedPrices) -> dict[str, Any]:
+    """Return SkyPilot's launchable resources as plain values.
+
+    `hourly_usd` is the price of one node: SkyPilot's, or the quote's where SkyPilot's was not believed.
+    """
+    values = {
         "cloud": str(resources.cloud).lower(),
         "region": resources.region,
         "instance_type": resources.instance_type,
@@ -112,13 +118,15 @@ def describe(resources: Any) -> dict[str, Any]:
         "spot": bool(resources.use_spot),
         "hourly_usd": float(resources.get_cost(3600)),
     }
+    return {**values, "hourly_usd": quoted.hourly_usd(values)}
 
 
 class _Watch:
     """Reporter of the attempts of one launch. It stops the launch at the fence, and where max_cost ends."""
 
-    def __init__(self, send: Send, cluster: str, fence: Path, deadline: Deadline) -> None:
+    def __init__(self, send: Send, cluster: str, fence: Path, deadline: Deadline, quoted: QuotedPrices) -> None:
         self._deadline = deadline
+        self._quoted = quoted
         self._send = send
         self._cluster = cluster
         self._fence = fence
@@ -132,12 +140,14 @@ class _Watch:
         self.stop_at_fence()
         handle = global_user_state.get_handle_from_cluster_name(self._cluster)
         resources: Any = handle.launched_resources if handle is not None else None
-        self._region_attempt = {**describe(resources), "region": region, "zone": ",".join(zones) or None}
-        self._machine_count = 0
-        self._deadline.priced(self._region_attempt["hourly_usd"], cloud=self._region_attempt["cloud"])
-        if not self._deadline.is_affordable:
+        place = {**describe(resources, self._quoted), "region": region, "zone": ",".join(zones) or None}
+        self._region_attempt, self._machine_count = place, 0
+        self._deadline.priced(place["hourly_usd"], cloud=place["cloud"])
+        text = self._quoted.refusal(place["hourly_usd"])
+        if not text and not self._deadline.is_affordable:
             text = f"max_cost does not pay for it: {self._deadline.spent_usd:.4f} dollars are spent already"
-            self._send("too_dear", attempt=self._region_attempt, text=text)
+        if text:
+            self._send("too_dear", attempt=place, text=text)
             raise TooDear(text)
         if str(cloud).lower() != "aws":
             self._begin(self._region_attempt)

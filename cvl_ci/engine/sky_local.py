@@ -20,7 +20,15 @@ from sky.skylet import autostop_lib
 from sky.utils import command_runner
 from sky.utils.status_lib import ClusterStatus
 
-from cvl_ci.engine import bucket_hooks, node_commands, node_watch, private_channels, provision_hooks, script
+from cvl_ci.engine import (
+    bucket_hooks,
+    node_commands,
+    node_watch,
+    private_channels,
+    provision_hooks,
+    quoted_prices,
+    script,
+)
 from cvl_ci.engine import deadline as deadlines
 from cvl_ci.engine import heartbeat as beating
 from cvl_ci.engine.deadline import Deadline
@@ -53,6 +61,7 @@ def launch(
     fence: str,
     deadline: float,
     money: dict[str, Any],
+    quoted: dict[str, Any],
     heartbeat: float,
     avoid: list[dict[str, Any]],
 ) -> dict[str, Any]:
@@ -61,7 +70,8 @@ def launch(
     The parent records every attempt before the request to the provider. The fence is checked around each attempt.
     """
     end = deadlines.of(deadline, money)
-    provision_hooks.guard_attempts(send, cluster=cluster, fence=Path(fence), deadline=end)
+    prices = quoted_prices.of_values(quoted)
+    provision_hooks.guard_attempts(send, cluster=cluster, fence=Path(fence), deadline=end, quoted=prices)
     bucket_hooks.announce(send, task=task, fence=Path(fence))
     _arm_by_the_clock(end, heartbeat=heartbeat)
     private_channels.give_a_key_of_its_own(cluster)
@@ -75,7 +85,7 @@ def launch(
     resources = handle.launched_resources
     return {
         "job_id": job_id,
-        **provision_hooks.describe(resources),
+        **provision_hooks.describe(resources, prices),
         "zone": resources.zone,
         "num_nodes": handle.launched_nodes,
         "on_cloud": handle.cluster_name_on_cloud,

@@ -20,7 +20,7 @@ from sky.utils import cluster_utils, command_runner, dag_utils
 
 from cvl_ci.engine import deadline as deadlines
 from cvl_ci.engine import heartbeat as beating
-from cvl_ci.engine import node_commands, provision_hooks, script
+from cvl_ci.engine import node_commands, provision_hooks, quoted_prices, script
 from cvl_ci.engine.heartbeat import minutes_at
 
 Send = Callable[..., None]
@@ -42,6 +42,7 @@ def launch(
     fence: str,
     deadline: float,
     money: dict[str, Any],
+    quoted: dict[str, Any],
     heartbeat: float,
     **_: Any,
 ) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def launch(
     job_id, _ = sdk.stream_and_get(sdk.launch(task_object, cluster_name=cluster))
     _stop_at(fence)
     handle = _record(cluster)["handle"]
-    description = _described(handle.launched_resources)
+    description = _described(handle.launched_resources, quoted_prices.of_values(quoted))
     end = deadlines.of(deadline, money)
     end.priced(description["hourly_usd"] or 0.0, cloud=description["cloud"])
     if not heartbeat and end.at < deadline:
@@ -215,10 +216,10 @@ def _runners(cluster: str) -> Iterator[list[Any]]:
         Path(credentials["ssh_private_key"]).expanduser().unlink(missing_ok=True)
 
 
-def _described(resources: Any) -> dict[str, Any]:
+def _described(resources: Any, prices: quoted_prices.QuotedPrices) -> dict[str, Any]:
     """Return the resources. SkyPilot's catalogue may be missing on this computer: then there is no price."""
     try:
-        return provision_hooks.describe(resources)
+        return provision_hooks.describe(resources, prices)
     except Exception:  # noqa: BLE001  the machine exists and the job runs: a missing price must not fail it
         return {**_plain(resources), "accelerators": {}, "hourly_usd": None}
 

@@ -27,6 +27,8 @@ class LaunchRequest:
     """While this file exists, nothing may be launched: checked before and after each attempt."""
     likely: Offer | None = None
     """The first offer of the quote."""
+    offers: tuple[Offer, ...] = ()
+    """The offers of the quote. A place that costs more than each of them gets no request."""
     spent_usd: float = 0.0
     """The cost of this run's earlier machines. max_cost pays for the rest only."""
     avoid: tuple[Attempt, ...] = ()

@@ -65,10 +65,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from cvl_ci.engine import provision_hooks
 from cvl_ci.engine.deadline import Deadline
+from cvl_ci.engine.quoted_prices import QuotedPrices
 from cvl_ci.model.budget import Budget
 
-events, clock = [], [0.0]
-prices = {"r1": 3.6, "r2": 3.6, "r3": 3.6, "r4": 90.0, "r5": 3.6}
+events, texts, clock = [], [], [0.0]
+prices = {"r1": 3.6, "r2": 3.6, "r3": 3.6, "r4": 90.0, "r5": 3.6, "r6": 101.0, "r7": 500.0}
+quoted = QuotedPrices(most_usd=100.0, believed={("lambda", "r7", "gpu", False): 3.6})
 made = lambda count: SimpleNamespace(created_instance_ids=["i"] * count, resumed_instance_ids=[])
 
 def handle(region):
@@ -90,8 +92,11 @@ def bulk_provision(cloud, region, zones):
 provision_hooks.provision.run_instances = lambda name: made(2)
 provision_hooks.provisioner.bulk_provision = bulk_provision
 end = Deadline(1e9, budget=Budget(max_usd=0.8), nodes=2, now=lambda: clock[0])
-send = lambda kind, **more: events.append([kind, more["attempt"]["region"], more.get("machines")])
-provision_hooks.guard_attempts(send, cluster="c", fence=Path("/nowhere/at/all"), deadline=end)
+def send(kind, **more):
+    events.append([kind, more["attempt"]["region"], more.get("machines")])
+    if kind == "too_dear":
+        texts.append(more["text"])
+provision_hooks.guard_attempts(send, cluster="c", fence=Path("/nowhere/at/all"), deadline=end, quoted=quoted)
 errors = []
 for name in prices:
     provision_hooks.global_user_state.get_handle_from_cluster_name = lambda _, name=name: handle(name)
@@ -99,7 +104,8 @@ for name in prices:
         provision_hooks.provisioner.bulk_provision("Lambda", SimpleNamespace(name=name), None)
     except Exception as error:
         errors.append(type(error).__name__)
-print(json.dumps({"events": events, "errors": errors, "spent": end.spent_usd, "paid": end.at - clock[0] + 60.0}))
+paid = end.at - clock[0] + 60.0
+print(json.dumps({"events": events, "errors": errors, "spent": end.spent_usd, "texts": texts, "paid": paid}))
 """
 
 
@@ -119,7 +125,11 @@ def test_machines_that_came_up_cost_and_a_place_that_the_rest_cannot_pay_gets_no
         ["attempt_failed", "r3", 2],
         ["too_dear", "r4", None],
         ["attempting", "r5", None],
+        ["too_dear", "r6", None],
+        ["attempting", "r7", None],
     ]
-    assert shown["errors"] == ["ValueError", "RuntimeError", "RuntimeError", "TooDear"]
+    assert shown["errors"] == ["ValueError", "RuntimeError", "RuntimeError", "TooDear", "TooDear"]
+    assert "max_cost does not pay for it" in shown["texts"][0]
+    assert shown["texts"][1].startswith("it costs $101.00 an hour by SkyPilot's catalogue, and the quote's dearest")
     assert shown["spent"] == pytest.approx(2 * 2 * 0.06)
     assert shown["paid"] == pytest.approx(240 - 150), "56 cents buy 280 s: four whole minutes, less the delay"

@@ -202,6 +202,7 @@ def _launch_to_fetch(state: RunState, cloud: Cloud, lease: Lease, staged: Path) 
         fence=tools.records.fence(lease.name),
         likely=state.quote.offers[0] if state.quote.offers else None,
         spent_usd=spending.spent_before(state),
+        offers=state.quote.offers,
     )
     with _offers_named(state):
         launch = cloud.machines.launch(request, watch=state.watch)

@@ -41,6 +41,11 @@ n2-standard-4,4.0,16.0,,,,us-central1,us-central1-a,0.19424,0.0635
 ,,,H100,8.0,"{'Gpus': []}",us-central1,us-central1-a,78.4,18.2
 """
 
+WITHOUT_LOCAL_ZONES = "".join(
+    line for line in AWS.splitlines(keepends=True) if "bos1" not in line and not line.startswith(("broken", ",T4"))
+)
+"""SkyPilot's code reads neither a broken line nor two prices of one region."""
+
 FETCHED = date(2026, 9, 21)
 
 
