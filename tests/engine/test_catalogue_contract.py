@@ -79,8 +79,10 @@ def test_skypilot_would_take_the_same_machines_at_the_same_prices(tmp_path: Path
     assert done.returncode == 0, done.stderr[-2000:]
     answers = json.loads(done.stdout.splitlines()[-1])
     prices = CataloguePrices(folder)
-    for (cloud, *asked), theirs in zip(REQUESTS, answers, strict=True):
+    for (cloud, gpu, count, cpus, memory), theirs in zip(REQUESTS, answers, strict=True):
         region = {"aws": "us-east-1", "gcp": "us-central1"}[cloud]
-        offers = prices.offers(request(*asked), places=[Location(cloud=cloud, region=region)], spot=Spot.NEVER)
+        offers = prices.offers(
+            request(gpu, count, cpus, memory), places=[Location(cloud=cloud, region=region)], spot=Spot.NEVER
+        )
         ours = {offer.instance_type: round(offer.doubted_usd or offer.hourly_usd, 5) for offer in offers}
-        assert ours == theirs, (cloud, asked)
+        assert ours == theirs, (cloud, gpu, count, cpus, memory)

@@ -98,6 +98,22 @@ def by_name(name: str) -> Direction:
     return _measure(words)
 
 
+_OF_THE_MACHINE = frozenset(
+    """
+    bandwidth bytes fps gb gflops gib goodput gpu hfu iops mb memory mfu mib qps rps speed speedup tflops throughput tps
+    uptime utilization vram wps
+    """.split()  # noqa: SIM905 - a list of words is easier to read
+)
+
+
+def is_of_the_machine(name: str) -> bool:
+    """Return whether a metric measures time, speed, cost or use of a machine, and not the result of the work."""
+    if name.startswith("time."):
+        return True
+    words = set(re.split(r"[^a-z0-9]+", _snake(name)))
+    return bool(words & (_TIME | _COST | _ENERGY | _OF_THE_MACHINE))
+
+
 def _measure(words: Sequence[str]) -> Direction:
     """Read from the end; pass over numbers and words about a measure."""
     words = list(words)

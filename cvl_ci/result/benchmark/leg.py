@@ -84,6 +84,8 @@ class LegMachines:
     """Places of the requested machines: only these identify a leg that never started."""
     errors: str = ""
     """All texts of providers and of the reason about a failed start, for a search and not for display."""
+    is_dearer: bool = False
+    """A provider refused the first requested machine, and the run got a more expensive one."""
     is_gone: bool = True
 
 

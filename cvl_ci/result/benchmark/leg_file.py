@@ -77,6 +77,7 @@ def line(leg: Leg) -> str:
         "hourly_usd": leg.cost.hourly_usd,
         "on_demand_hourly_usd": leg.cost.on_demand_hourly_usd,
         "billed": leg.cost.billed,
+        "is_dearer": leg.machines.is_dearer or None,
         "released": {"gone": leg.machines.is_gone},
         "metrics": dict(leg.measurements.metrics),
         "samples": {name: list(values) for name, values in leg.measurements.samples.items()},
@@ -98,6 +99,7 @@ def _leg(document: Mapping[str, object]) -> Leg:
             cluster=_text(document.get("cluster")),
             region=_text(document.get("region")),
             is_gone=released.get("gone") is True,
+            is_dearer=document.get("is_dearer") is True or _is_dearer(attempts),
             requested_places=tuple(dict.fromkeys(_place(attempt) for attempt in attempts)),
             errors="\n".join(_text(text, most=MOST_WORDS) for text in (document.get("reason"), *_errors(attempts))),
         ),
@@ -207,6 +209,14 @@ def _word(value: object) -> str:
     """Return a part of `L4:1,T4:2` without a comma or colon."""
     text = f"{value:g}" if isinstance(value, float) else _text(value) or "?"
     return short(text.replace(",", "·").replace(":", "·"), most=40).strip()
+
+
+def _is_dearer(attempts: Sequence[Mapping[str, object]]) -> bool:
+    """Return whether the last attempt got a machine that costs more than the first, which was refused."""
+    if len(attempts) < 2 or not attempts[0].get("error") or attempts[-1].get("error"):
+        return False
+    first, last = _amount(attempts[0].get("hourly_usd")), _amount(attempts[-1].get("hourly_usd"))
+    return first is not None and last is not None and last > first
 
 
 def _errors(attempts: Sequence[Mapping[str, object]]) -> list[object]:

@@ -16,6 +16,7 @@ class Failure(enum.Enum):
     TEST = "the job failed"
     TIMEOUT = "timed out"
     BUDGET = "over its budget"
+    DEARER = "over its budget on a dearer machine"
     REQUEST = "not understood"
     CANCELLED = "cancelled"
     PREEMPTED = "the machine was taken away"
@@ -28,13 +29,19 @@ class Failure(enum.Enum):
 
 INFRASTRUCTURE = frozenset(
     {
-        *(Failure.PREEMPTED, Failure.CREDENTIALS, Failure.QUOTA, Failure.CAPACITY, Failure.ENGINE, Failure.CANCELLED),
+        Failure.PREEMPTED,
+        Failure.CREDENTIALS,
+        Failure.QUOTA,
+        Failure.CAPACITY,
+        Failure.DEARER,
+        Failure.ENGINE,
+        Failure.CANCELLED,
         Failure.UNFIT,
     }
 )
 """The code did not cause these, and alone they never make a report red."""
 
-WORTH_ANOTHER_TRY = frozenset({Failure.PREEMPTED, Failure.CAPACITY, Failure.ENGINE, Failure.UNFIT})
+WORTH_ANOTHER_TRY = frozenset({Failure.PREEMPTED, Failure.CAPACITY, Failure.DEARER, Failure.ENGINE, Failure.UNFIT})
 
 _BY_ENDING = {
     Ending.FAILED: Failure.TEST,
@@ -54,6 +61,8 @@ def failure(leg: Leg) -> Failure | None:
     if leg.ending is Ending.SUCCEEDED:
         return None
     if leg.ending is not Ending.NEVER_STARTED:
-        return _BY_ENDING[leg.ending]
+        kind = _BY_ENDING[leg.ending]
+        # Another machine would have been paid for: the lack of capacity ended it, and not the code.
+        return Failure.DEARER if kind is Failure.BUDGET and leg.machines.is_dearer else kind
     kind = _BY_EXIT_CODE.get(leg.exit_code, Failure.ENGINE)
     return Failure.QUOTA if kind is Failure.CAPACITY and any(map(is_quota, leg.machines.errors.splitlines())) else kind

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from cvl_ci.inputs.expected_legs import Expected
 from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE
 from cvl_ci.result.benchmark.leg import Key, Leg
 from cvl_ci.result.benchmark.rules import Rules
+from cvl_ci.result.matrix.best_value import with_best
 from cvl_ci.result.matrix.claims import contradictions, latest
 from cvl_ci.result.matrix.failures import INFRASTRUCTURE, WORTH_ANOTHER_TRY, Failure
 from cvl_ci.result.matrix.row import ORDER_OF_FAILURES, Row, build_row
@@ -162,7 +163,7 @@ def report(
         for (key, _, _), group in groups.items()
     ]
     return Report(
-        rows=tuple(sorted(_with_best(rows), key=_rank)),
+        rows=tuple(sorted(with_best(rows, rules or Rules()), key=_rank)),
         nights=costs([*earlier, *current, *superseded], nights=nights),
         policy=policy or Policy(),
         troubles=tuple(troubles),
@@ -184,22 +185,6 @@ def _missing(expected: Sequence[str], names: Sequence[str], outdated: Sequence[O
     """Return the expected legs without any summary or other sign."""
     known_names = [*names, *(one.name for one in outdated)]
     return tuple(name for name in expected if not any(is_called(leg, name) for leg in known_names))
-
-
-def _with_best(rows: Sequence[Row]) -> list[Row]:
-    """Mark the machine on which a good run of an example costs least, if there is a choice."""
-    work: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        if row.is_sound and row.cost.usd is not None:
-            work.setdefault((row.key.example, row.key.preset), []).append(row)
-    best: Mapping[tuple[str, str], Row] = {
-        key: min(those, key=lambda row: (row.cost.usd or 0.0, row.cost.seconds, row.place))
-        for key, those in work.items()
-        if len(those) > 1
-    }
-    return [
-        replace(row, cost=replace(row.cost, is_best=row is best.get((row.key.example, row.key.preset)))) for row in rows
-    ]
 
 
 def _rank(row: Row) -> tuple[int, int, str, str, str, str]:

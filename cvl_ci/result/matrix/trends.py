@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -12,8 +12,14 @@ from cvl_ci.model.outcome import Ending
 from cvl_ci.result.benchmark.leg import Leg
 
 FEWEST_FOR_OUTLIERS = 5
-_DEVIATIONS = 5.0
-"""In robust standard deviations: plain noise passes this once in about a million points."""
+_LIMITS: Mapping[int, float] = {
+    5: 30.0, 6: 13.2, 8: 9.2, 10: 7.5, 12: 6.5, 14: 5.9, 16: 5.4, 18: 5.1, 20: 4.9, 24: 4.6, 30: 4.3, 40: 4.0, 60: 3.8,
+}  # fmt: skip
+"""The limit in robust standard deviations, by the least number of points.
+
+Plain noise, of a normal distribution, passes it less than once in a thousand points. The fewer the points, the less is
+known of their deviation. tests/result/matrix/test_trends.py holds the rate.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +65,8 @@ def outliers(values: Sequence[float]) -> frozenset[int]:
         return frozenset()
     middle = statistics.median(values)
     deviation = 1.4826 * statistics.median(abs(value - middle) for value in values)
-    limit = max(_DEVIATIONS * deviation, 0.01 * abs(middle))
+    deviations = _LIMITS[max(least for least in _LIMITS if least <= len(values))]
+    limit = max(deviations * deviation, 0.01 * abs(middle))
     return frozenset(place for place, value in enumerate(values) if abs(value - middle) > limit)
 
 

@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 from cvl_ci.commands import report as reporting
 from cvl_ci.inputs.expected_legs import Expected
 from cvl_ci.local.run_files import assets
+from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.benchmark.leg_file import read
 from cvl_ci.result.benchmark.noise import Verdict
@@ -91,6 +92,11 @@ CLASSES: dict[Failure, dict[str, Any]] = {
     Failure.TEST: {"ending": "failed", "exit_code": 7},
     Failure.TIMEOUT: {"ending": "timed_out", "exit_code": 124},
     Failure.BUDGET: {"ending": "over_budget", "exit_code": 78},
+    Failure.DEARER: {
+        "ending": "over_budget",
+        "exit_code": 78,
+        "attempts": [{"hourly_usd": 0.8, "error": "InsufficientInstanceCapacity"}, {"hourly_usd": 5.6}],
+    },
     Failure.PREEMPTED: {"ending": "preempted", "exit_code": 75},
     Failure.CANCELLED: {"ending": "cancelled", "exit_code": 130},
     Failure.CREDENTIALS: never_started(77, "no keys"),
@@ -106,6 +112,14 @@ CLASSES: dict[Failure, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", Failure)
 def test_every_kind_of_failure_is_told_apart(kind: Failure) -> None:
     assert failure(leg(**CLASSES[kind])) is kind
+
+
+def test_a_budget_that_a_dearer_place_used_up_is_infrastructure_also_in_the_history() -> None:
+    dearer = leg(**CLASSES[Failure.DEARER])
+    assert Failure.DEARER in INFRASTRUCTURE
+    assert failure(read(leg_file.line(dearer).encode())) is Failure.DEARER
+    cheaper = {**CLASSES[Failure.DEARER], "attempts": [{"hourly_usd": 5.6, "error": "full"}, {"hourly_usd": 0.8}]}
+    assert failure(leg(**cheaper)) is Failure.BUDGET
 
 
 def test_a_budget_that_bought_no_run_is_one() -> None:
