@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
-from cvl_ci.model.plan import Location, ResourceRequest, Spot
+from cvl_ci.model.location import Location
+from cvl_ci.model.resource_request import ResourceRequest, Spot
 from tests.clouds.catalogue import files
 
 pytestmark = pytest.mark.sky
