@@ -322,6 +322,7 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Console], i
     "logs": lookups.logs,
     "check": lookups.check,
     "prices": money.prices,
+    "cost": money.cost,
     "completion": lookups.completion,
     "schema": lookups.schema,
     "reap": _reap,

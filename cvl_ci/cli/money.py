@@ -1,10 +1,10 @@
-"""The verbs about money: `prices` lists offers, or fetches the catalogue."""
+"""The verbs about money: `prices` lists offers or fetches the catalogue, `cost` sums runs."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,36 @@ def prices(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
         raise _no_offer(request, catalogue)
     console.say(listing.as_json(rows, catalogue) if parsed.json else listing.as_text(rows, catalogue))
     return 0
+
+
+def cost(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
+    """Show what the runs of the history branch, or of the named folders, have cost."""
+    from cvl_ci.local import run_files
+    from cvl_ci.result.matrix import spend
+    from cvl_ci.wiring import matrix
+
+    values = verb_options.read(parsed, table.verb_options("cost"))
+    since = str(values.get("since", "30d"))
+    door = matrix.Door(
+        folder=Path.cwd(), prices=wiring.prices(environ), say=console.say, tell=console.tell, environ=environ
+    )
+    if values.get("folders"):
+        legs, troubles = run_files.gather(values["folders"], field="FOLDER")
+        for trouble in troubles:
+            console.tell(trouble)
+    else:
+        legs = matrix.kept_in_branch(values, door).read()
+    beginning = _beginning(since)
+    total = spend.spend(legs, since=beginning.timestamp())
+    lines = spend.as_text(total, since=beginning.strftime("%Y-%m-%d"))
+    console.say(*([spend.as_json(total)] if parsed.json else lines))
+    return 0
+
+
+def _beginning(since: str) -> datetime:
+    if since.endswith("d"):
+        return datetime.now(tz=timezone.utc) - timedelta(days=int(since.removesuffix("d")))
+    return datetime.fromisoformat(since).replace(tzinfo=timezone.utc)
 
 
 def _request(words: Sequence[str], values: Mapping[str, Any], catalogue: CataloguePrices) -> PriceRequest:

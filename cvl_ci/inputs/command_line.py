@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 WORDS = {"down": "names", "check": "clouds", "logs": "names", "completion": "shells", "schema": "files"}
 """The option that gets a verb's words, from any part of the line."""
 
-WITH_JSON = ("prices",)
+WITH_JSON = ("prices", "cost")
 """The verbs with a table of options whose answer programs may have as JSON."""
 
 SCHEMA_FILES = ("example.yaml", "cvl-ci.yml", "queue")
@@ -98,6 +98,7 @@ def _add_tabled(verbs: Verbs) -> None:
         "drill": "kill a real run on purpose, and show what ends its machine, and how soon",
         "models": "store a model of the hub in a bucket once; list, verify and remove models",
         "prices": "list every offer for a GPU, the cheapest first; `update` fetches the catalogue",
+        "cost": "sum what the runs of the history cost: by day, job, example and cloud",
     }
     _add_queue(verbs)
     for verb, text in help_texts.items():

@@ -49,6 +49,17 @@ _PRICES_OF_RUN = (
 )
 """Inputs of a run that narrow the table of prices."""
 
+_COST_OF_HISTORY = (
+    replace(
+        BY_NAME["folders"],
+        help="The folders with the runs' summaries, instead of the branch of the verb `history`.",
+        default="",
+    ),
+    replace(BY_NAME["branch"], help="The branch that the verb `history` writes."),
+    BY_NAME["remote"],
+)
+"""Inputs of the verb `history` that name the runs to sum."""
+
 
 def verb_options(verb: str, entry_point: EntryPoint = EntryPoint.CLI) -> tuple[InputOption, ...]:
     """Return what a verb takes at an entry point, its own options first."""
@@ -57,6 +68,8 @@ def verb_options(verb: str, entry_point: EntryPoint = EntryPoint.CLI) -> tuple[I
     options = tuple(option for option in own if option.is_taken_by(verb, entry_point))
     if verb == "prices":
         return (*options, *_PRICES_OF_RUN)
+    if verb == "cost":
+        return (*options, *_COST_OF_HISTORY)
     return (_DRILL_CLOUD, *options) if verb == "drill" else options
 
 

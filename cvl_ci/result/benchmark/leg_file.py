@@ -71,6 +71,7 @@ def line(leg: Leg) -> str:
         "gpus": machines.as_json(key.gpus) or None,
         "commit": leg.source.commit,
         "run_url": leg.source.run_url,
+        "job": leg.source.job,
         "at": leg.source.at,
         "duration_seconds": leg.seconds or None,
         "cost_usd": leg.cost.usd,

@@ -1,0 +1,83 @@
+"""Sum what runs cost over time: by day, workflow's job, example and cloud. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.matrix.claims import latest
+from cvl_ci.result.matrix.trends import day
+from cvl_ci.result.units import dollars
+
+NO_NAME = "(none)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spend:
+    """The dollars of all billed runs since a moment. `unknown`: runs that had a machine and name no cost."""
+
+    usd: float
+    runs: int
+    unknown: int
+    by: Mapping[str, Mapping[str, float]]
+    """For `day`, `job`, `example` and `cloud`: dollars by name, days in order, the others by their dollars."""
+
+
+def spend(legs: Iterable[Leg], *, since: float) -> Spend:
+    """Return the sums over the runs that ended at or after `since`. The sandbox bills nothing, so it is left out."""
+    runs = [leg for leg in latest(legs) if leg.source.at >= since and leg.cost.billed]
+    priced = [leg for leg in runs if leg.cost.usd is not None]
+    return Spend(
+        usd=sum(leg.cost.usd or 0.0 for leg in priced),
+        runs=len(priced),
+        unknown=sum(1 for leg in runs if leg.cost.usd is None and leg.machines.region),
+        by={name: _sums(priced, key, in_time=name == "day") for name, key in _KEYS.items()},
+    )
+
+
+def as_json(total: Spend) -> str:
+    return json.dumps(
+        {
+            "usd": round(total.usd, 6),
+            "runs": total.runs,
+            "runs_without_cost": total.unknown,
+            "by": {name: {key: round(usd, 6) for key, usd in sums.items()} for name, sums in total.by.items()},
+        },
+        indent=2,
+        ensure_ascii=False,
+    )
+
+
+def as_text(total: Spend, *, since: str) -> list[str]:
+    """Return the tables for a person."""
+    lines = [f"{dollars(total.usd)} in {total.runs} run{'' if total.runs == 1 else 's'} since {since}."]
+    if total.unknown:
+        lines.append(f"{total.unknown} more had a machine and name no cost.")
+    for name, sums in total.by.items():
+        width = max((len(_shown(key)) for key in sums), default=0)
+        table = [f"  {_shown(key):<{width}}  {dollars(usd):>9}" for key, usd in sums.items()]
+        lines += ["", name, *table] if table else []
+    return lines
+
+
+def _sums(legs: Sequence[Leg], key: Callable[[Leg], str], *, in_time: bool) -> Mapping[str, float]:
+    sums: dict[str, float] = {}
+    for leg in legs:
+        name = key(leg) or NO_NAME
+        sums[name] = sums.get(name, 0.0) + (leg.cost.usd or 0.0)
+    return dict(sorted(sums.items()) if in_time else sorted(sums.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _shown(name: str) -> str:
+    """Return the name as one short line: a summary can hold any text."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)[:60]
+
+
+_KEYS: Mapping[str, Callable[[Leg], str]] = {
+    "day": lambda leg: day(leg.source.at),
+    "job": lambda leg: leg.source.job,
+    "example": lambda leg: " ".join(part for part in (leg.key.example, leg.key.preset) if part),
+    "cloud": lambda leg: leg.key.cloud,
+}
