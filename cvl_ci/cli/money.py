@@ -39,13 +39,14 @@ def prices(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
 
 def cost(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     """Show what the runs of the history branch, or of the named folders, have cost."""
+    from cvl_ci.inputs.verb_inputs import of_matrix_verb
     from cvl_ci.local import run_files
     from cvl_ci.result.matrix import spend
     from cvl_ci.wiring import matrix
 
     values = verb_options.read(parsed, table.verb_options("cost"))
     since = str(values.get("since", "30d"))
-    door = matrix.Door(
+    caller = matrix.MatrixCaller(
         folder=Path.cwd(), prices=wiring.prices(environ), say=console.say, tell=console.tell, environ=environ
     )
     if values.get("folders"):
@@ -53,7 +54,7 @@ def cost(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
         for trouble in troubles:
             console.tell(trouble)
     else:
-        legs = matrix.kept_in_branch(values, door).read()
+        legs = matrix.kept_in_branch(of_matrix_verb(values), caller).read()
     beginning = _beginning(since)
     total = spend.spend(legs, since=beginning.timestamp())
     lines = spend.as_text(total, since=beginning.strftime("%Y-%m-%d"))
