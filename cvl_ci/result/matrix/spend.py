@@ -56,8 +56,8 @@ def as_text(total: Spend, *, since: str) -> list[str]:
     if total.unknown:
         lines.append(f"{total.unknown} more had a machine and name no cost.")
     for name, sums in total.by.items():
-        width = max((len(_shown(key)) for key in sums), default=0)
-        table = [f"  {_shown(key):<{width}}  {dollars(usd):>9}" for key, usd in sums.items()]
+        width = max((len(_display(key)) for key in sums), default=0)
+        table = [f"  {_display(key):<{width}}  {dollars(usd):>9}" for key, usd in sums.items()]
         lines += ["", name, *table] if table else []
     return lines
 
@@ -70,7 +70,7 @@ def _sums(legs: Sequence[Leg], key: Callable[[Leg], str], *, in_time: bool) -> M
     return dict(sorted(sums.items()) if in_time else sorted(sums.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def _shown(name: str) -> str:
+def _display(name: str) -> str:
     """Return the name as one short line: a summary can hold any text."""
     return "".join(letter if letter.isprintable() else "?" for letter in name)[:60]
 
