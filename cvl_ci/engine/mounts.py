@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Iterator, Mapping
 from importlib import resources
@@ -18,7 +19,26 @@ _PREFIXED = ("s3://", "gs://", "r2://", "az://")
 def entries(plan: RunPlan, *, lease: str, staged: str) -> dict[str, object]:
     """Return `file_mounts`: those of the task, then the mounts. `staged`: the folder of the staged files."""
     own = {target: _below_a_bucket(entry) for target, entry in file_mounts(plan).items()}
-    return {**own, **dict(_of_mounts(plan, lease=lease, staged=staged))}
+    every = {**own, **dict(_of_mounts(plan, lease=lease, staged=staged))}
+    return {_hidden(target) if _prefix(entry) else target: entry for target, entry in every.items()}
+
+
+def _prefix(entry: object) -> str:
+    """Return the path below a cached bucket. SkyPilot's cached mode ignores it and mounts the whole bucket."""
+    if not isinstance(entry, Mapping) or str(entry.get("mode")).upper() != "MOUNT_CACHED":
+        return ""
+    return str(entry.get("_bucket_sub_path") or "")
+
+
+def _hidden(target: str) -> str:
+    return f"/.cvl-ci-buckets/{hashlib.sha256(target.encode()).hexdigest()[:8]}"
+
+
+def _links(plan: RunPlan) -> Iterator[str]:
+    own = {target: _below_a_bucket(entry) for target, entry in file_mounts(plan).items()}
+    for target, entry in {**own, **dict(_of_mounts(plan, lease="", staged=""))}.items():
+        if prefix := _prefix(entry):
+            yield f"cvl_ci_link {shlex.quote(f'{_hidden(target)}/{prefix}')} {shlex.quote(target)}"
 
 
 def rendered(plan: RunPlan) -> dict[str, object]:
@@ -37,10 +57,12 @@ def rendered(plan: RunPlan) -> dict[str, object]:
 def prepare(plan: RunPlan) -> str:
     """Return the text that a node runs once before its commands; empty without mounts."""
     mounts = plan.files.mounts
-    if not mounts:
+    links = list(_links(plan))
+    if not mounts and not links:
         return ""
     copied = [mount for mount in mounts if mount.mode is MountMode.COPY]
     lines = [
+        *links,
         *(
             f"cvl_ci_place {mount.digest} {shlex.quote(mount.target)}"
             for mount in copied

@@ -27,7 +27,7 @@ def test_a_path_below_a_bucket_works_in_every_mode() -> None:
     text = "/copied=s3://b-b/p\n/cached=s3://b-b/p/q:cached\n/streamed=gs://b-b/p:stream"
     assert mounts.entries(plan(text), lease=LEASE, staged="/s") == {
         "/copied": "s3://b-b/p",
-        "/cached": {"source": "s3://b-b", "mode": "MOUNT_CACHED", "_bucket_sub_path": "p/q"},
+        mounts._hidden("/cached"): {"source": "s3://b-b", "mode": "MOUNT_CACHED", "_bucket_sub_path": "p/q"},
         "/streamed": {"source": "gs://b-b", "mode": "MOUNT", "_bucket_sub_path": "p"},
     }
 
@@ -41,16 +41,25 @@ def test_a_path_below_a_bucket_works_in_a_task_too() -> None:
         }
     )
     assert mounts.entries(task, lease=LEASE, staged="/s") == {
-        "/m": {"source": "s3://b-b", "mode": "MOUNT_CACHED", "_bucket_sub_path": "models"},
+        mounts._hidden("/m"): {"source": "s3://b-b", "mode": "MOUNT_CACHED", "_bucket_sub_path": "models"},
         "/c": {"source": "s3://b-b/x", "mode": "COPY"},
     }
+
+
+def test_a_path_leads_to_the_prefix_of_a_cached_bucket() -> None:
+    """SkyPilot's cached mode mounts the whole bucket and ignores the path below it."""
+    assert f"cvl_ci_link {mounts._hidden('/c')}/p/q /c" in mounts.prepare(plan("/c=s3://b-b/p/q:cached"))
 
 
 def test_a_local_folder_goes_through_a_bucket_of_the_run_or_a_named_one() -> None:
     entries: Any = mounts.entries(plan("/a=x:cached\n/b=x:cached,via=s3://named/p\n/c=x"), lease=LEASE, staged="/s")
     assert entries["/a"]["name"].startswith(f"{LEASE}-")
     assert entries["/a"]["persistent"] is False
-    assert (entries["/b"]["name"], entries["/b"]["persistent"], entries["/b"]["_bucket_sub_path"]) == (
+    assert (
+        entries[mounts._hidden("/b")]["name"],
+        entries[mounts._hidden("/b")]["persistent"],
+        entries[mounts._hidden("/b")]["_bucket_sub_path"],
+    ) == (
         "named",
         True,
         "p",
@@ -64,7 +73,7 @@ def test_skypilot_reads_them() -> None:
 
     entries = mounts.entries(plan("/a=s3://b-b/p:cached\n/b=s3://b-b/p"), lease=LEASE, staged="/s")
     task: Any = sky.Task.from_yaml_config({"run": "true", "file_mounts": entries})
-    assert task.storage_mounts["/a"]._bucket_sub_path == "p"
+    assert task.storage_mounts[mounts._hidden("/a")]._bucket_sub_path == "p"
     assert task.file_mounts == {"/b": "s3://b-b/p"}
 
 
@@ -75,7 +84,7 @@ def test_a_container_gets_the_mounts_unless_its_script_uses_the_path(tmp_path: P
         made.mkdir()
     (bin_folder / "docker").write_text('#!/bin/bash\necho "$@"\n')
     (bin_folder / "docker").chmod(0o755)
-    text = mounts.prepare(plan("/data=gs://b-b/p:cached"))
+    text = mounts.prepare(plan("/data=gs://b-b:cached"))
     script = f"cvl_ci_state={state} cvl_ci_root={tmp_path / 'root'}\n{text}\n"
     script += "docker run -v /x:/y image\ndocker run -v /here:/data image\ndocker ps\ndocker container run image"
     path = f"{bin_folder}:{os.environ['PATH']}"

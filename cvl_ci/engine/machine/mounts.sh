@@ -17,6 +17,13 @@ cvl_ci_place() { # folder among the files, target
   : > "$cvl_ci_state/placed-$1"
 }
 
+# A cached bucket stands whole at a hidden path, and the wanted path leads to its prefix.
+cvl_ci_link() { # prefix, target
+  [ ! -L "$2" ] || return 0
+  { mkdir -p "$1" && { ln -s "$1" "$2" 2> /dev/null || { sudo -n mkdir -p "$(dirname "$2")" && sudo -n ln -s "$1" "$2"; }; }; } \
+    || cvl_ci_refuse_mount "$2 cannot lead to its bucket"
+}
+
 cvl_ci_check() { # address, target
   local mark
   mark="$cvl_ci_state/checked-$(printf '%s' "$2" | cksum | cut -d' ' -f1)"
