@@ -19,8 +19,8 @@ from cvl_ci.ports import Clock
 from cvl_ci.ports.models import ModelSource
 from cvl_ci.result.units import moment, size
 
-FILES_AT_ONCE, PARTS_AT_ONCE, PARTS_IN_ROOM = 3, 4, 7
-"""Seven parts of 8 MiB, and as much again in the libraries' own buffers, stay far below 200 MB of memory."""
+FILES_AT_ONCE, PARTS_AT_ONCE, PARTS_IN_ROOM = 3, 2, 4
+"""Four parts of 8 MiB, and as much again in the libraries' own buffers, stay far below 200 MB of memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
