@@ -20,7 +20,10 @@ cvl_ci_place() { # folder among the files, target
 # A cached bucket stands whole at a hidden path, and the wanted path leads to its prefix.
 cvl_ci_link() { # prefix, target
   [ ! -L "$2" ] || return 0
-  { mkdir -p "$1" && { ln -s "$1" "$2" 2> /dev/null || { sudo -n mkdir -p "$(dirname "$2")" && sudo -n ln -s "$1" "$2"; }; }; } \
+  local parent
+  parent="$(dirname "$2")"
+  mkdir -p "$1" && { { mkdir -p "$parent" && ln -s "$1" "$2"; } 2> /dev/null \
+    || { sudo -n mkdir -p "$parent" && sudo -n ln -s "$1" "$2"; }; } \
     || cvl_ci_refuse_mount "$2 cannot lead to its bucket"
 }
 
