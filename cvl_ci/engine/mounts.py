@@ -19,8 +19,8 @@ _PREFIXED = ("s3://", "gs://", "r2://", "az://")
 def entries(plan: RunPlan, *, lease: str, staged: str) -> dict[str, object]:
     """Return `file_mounts`: those of the task, then the mounts. `staged`: the folder of the staged files."""
     own = {target: _below_a_bucket(entry) for target, entry in file_mounts(plan).items()}
-    entries = {**own, **dict(_of_mounts(plan, lease=lease, staged=staged))}
-    return {_hidden(target) if _prefix(entry) else target: entry for target, entry in entries.items()}
+    by_target = {**own, **dict(_of_mounts(plan, lease=lease, staged=staged))}
+    return {_hidden(target) if _prefix(entry) else target: entry for target, entry in by_target.items()}
 
 
 def _prefix(entry: object) -> str:
