@@ -18,9 +18,13 @@ _PREFIXED = ("s3://", "gs://", "r2://", "az://")
 
 def entries(plan: RunPlan, *, lease: str, staged: str) -> dict[str, object]:
     """Return `file_mounts`: those of the task, then the mounts. `staged`: the folder of the staged files."""
+    pairs = _entries(plan, lease=lease, staged=staged).items()
+    return {_hidden(target) if _prefix(entry) else target: entry for target, entry in pairs}
+
+
+def _entries(plan: RunPlan, *, lease: str, staged: str) -> dict[str, object]:
     own = {target: _below_a_bucket(entry) for target, entry in file_mounts(plan).items()}
-    by_target = {**own, **dict(_of_mounts(plan, lease=lease, staged=staged))}
-    return {_hidden(target) if _prefix(entry) else target: entry for target, entry in by_target.items()}
+    return {**own, **dict(_of_mounts(plan, lease=lease, staged=staged))}
 
 
 def _prefix(entry: object) -> str:
@@ -35,8 +39,7 @@ def _hidden(target: str) -> str:
 
 
 def _links(plan: RunPlan) -> Iterator[str]:
-    own = {target: _below_a_bucket(entry) for target, entry in file_mounts(plan).items()}
-    for target, entry in {**own, **dict(_of_mounts(plan, lease="", staged=""))}.items():
+    for target, entry in _entries(plan, lease="", staged="").items():
         if prefix := _prefix(entry):
             yield f"cvl_ci_link {shlex.quote(f'{_hidden(target)}/{prefix}')} {shlex.quote(target)}"
 

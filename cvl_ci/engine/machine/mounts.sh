@@ -53,7 +53,7 @@ case "${words[$at]}" in
     for mount in "${mounts[@]}"; do
       case " $* " in
         *"=$mount "* | *"=$mount,"* | *":$mount "* | *":$mount:"*) ;;
-        *) binds+=(--mount "type=bind,src=$mount,dst=$mount,bind-propagation=rslave") ;;
+        *) binds+=(--mount "type=bind,src=$mount,dst=$mount") ;;
       esac
     done
     exec "$docker" "${words[@]:0:$((at + 1))}" "${binds[@]}" "${words[@]:$((at + 1))}"
