@@ -21,7 +21,7 @@ OLDEST_DAYS = 30
 """Prices that are older get a warning."""
 
 IMAGE_FOLDER = Path("/opt/cvl-ci/catalogs/v8")
-"""The catalogue that the Dockerfile fetches when the image is built."""
+"""The place of a catalogue in the action's image. The image has none: it is read where somebody mounts one."""
 
 RECORD = "cvl-ci.json"
 """The commit, the day and the digest of each file that cvl-ci fetched into a folder."""
