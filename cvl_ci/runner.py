@@ -337,7 +337,8 @@ class SkyPilotRunner:
             at = str(inputs.work.workdir or inputs.work.task or ".")
             checkout = open_checkout(self._checkout.resolve(), at=at)
             prices = wiring.prices(self._environment)
-            plan = prepare(inputs, checkout=checkout, prices=prices)
+            through_server = wiring.goes_through_server(self._environment, by_inputs=False)
+            plan = prepare(inputs, checkout=checkout, prices=prices, through_server=through_server)
             self._pool.learn(masks, plan.variables)
             return wiring.on_usable_clouds(plan, self._environment, prices, by_inputs=False, asks_role=asks_role)
 

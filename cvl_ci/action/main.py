@@ -183,7 +183,8 @@ def _reap(inputs: Inputs, step: Step, publication: StepPublication, environ: Map
 def _plan(inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
     from cvl_ci.commands.plan.build_run import prepare
 
-    return prepare(inputs, checkout=_checkout(inputs), prices=wiring.prices(environ))
+    through_server = wiring.goes_through_server(environ, by_inputs=True)
+    return prepare(inputs, checkout=_checkout(inputs), prices=wiring.prices(environ), through_server=through_server)
 
 
 def _checkout(inputs: Inputs) -> Checkout:

@@ -89,7 +89,8 @@ def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str], console: C
     console.learn(inputs.variables)
     checkout = open_checkout(Path.cwd(), at=_elsewhere(parsed))
     prices = wiring.prices(environ)
-    plan = prepare(inputs, checkout=checkout, prices=prices)
+    through_server = wiring.goes_through_server(environ, by_inputs=False)
+    plan = prepare(inputs, checkout=checkout, prices=prices, through_server=through_server)
     console.learn(plan.variables)
     return wiring.on_usable_clouds(
         plan, environ, prices, by_inputs=False, asks_role=parsed.verb == "run" and not parsed.estimate_cost

@@ -33,6 +33,22 @@ def mistakes(plan: RunPlan) -> Iterator[str]:
             yield from _elsewhere(plan, target, bucket, str(entry.get("store") or "").lower())
 
 
+def mistakes_through_server(plan: RunPlan) -> Iterator[str]:
+    """Yield a sentence for each bucket that a run through an API server would make: the server cannot prove its end."""
+    if plan.machines.is_on_sandbox:
+        return
+    end = "through a SkyPilot API server, where cvl-ci cannot prove its end"
+    for mount in plan.files.mounts:
+        if mount.needs_bucket:
+            yield f"{mount.target} may make a bucket {end}: use the mode copy without via, or the address of a bucket"
+    for target, entry in file_mounts(plan).items():
+        if isinstance(entry, Mapping) and (bucket := made_bucket(entry)):
+            yield (
+                f"file_mounts.{target} may make the bucket {bucket} {end}: make the bucket first, and give its address "
+                "as the source"
+            )
+
+
 def file_mounts(plan: RunPlan) -> Mapping[str, object]:
     """Return SkyPilot's own `file_mounts` of a task or of the input of that name."""
     mounts = plan.work.task_extra.get("file_mounts")

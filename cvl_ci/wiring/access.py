@@ -75,6 +75,14 @@ def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Loca
     return tuple(Location(cloud=one.cloud) for one in access.check_clouds(local, named, proved=proved()) if one.usable)
 
 
+def goes_through_server(environ: Mapping[str, str], *, by_inputs: bool) -> bool:
+    """Return whether a new run goes through a SkyPilot API server. `by_inputs`: as the action's inputs say."""
+    from cvl_ci.clouds import credentials as access
+
+    local = access.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
+    return bool(access.in_use(local, ()))
+
+
 def on_usable_clouds(
     plan: RunPlan, environ: Mapping[str, str], prices: Prices, *, by_inputs: bool, asks_role: bool
 ) -> RunPlan:
@@ -86,13 +94,10 @@ def on_usable_clouds(
     from cvl_ci.clouds import credentials as access
     from cvl_ci.clouds import proved
     from cvl_ci.commands.plan.anywhere import name_clouds
-    from cvl_ci.engine.server_inventory import ADDRESS
 
-    if plan.machines.locations or environ.get(ADDRESS):
+    if plan.machines.locations or goes_through_server(environ, by_inputs=by_inputs):
         return plan
     local = access.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
-    if access.in_use(local, ()):
-        return plan
     local = local if asks_role else replace(local, has_instance_role=lambda: False)
     usable = [one.cloud for one in access.check_clouds(local, (), proved=proved()) if one.usable]
     return name_clouds(plan, usable, prices)

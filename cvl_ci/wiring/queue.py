@@ -27,7 +27,7 @@ from cvl_ci.result.masks import Masks
 from cvl_ci.result.no_follow import write_text
 from cvl_ci.result.secret_names import secrets_of
 from cvl_ci.result.summary import to_json
-from cvl_ci.wiring.access import on_usable_clouds, require_credentials
+from cvl_ci.wiring.access import goes_through_server, on_usable_clouds, require_credentials
 from cvl_ci.wiring.clouds import prices
 from cvl_ci.wiring.directories import records
 from cvl_ci.wiring.one_run import carry_out, end, until_release
@@ -105,13 +105,15 @@ def run(queued: Queue, caller: Caller) -> Mapping[str, JobRecord]:
 def _plans(queued: Queue, caller: Caller) -> dict[str, RunPlan]:
     """Return the plan of each job. A mistake of any job starts none: one error has all of them."""
     catalogue, plans = prices(caller.environ), {}
+    through_server = goes_through_server(caller.environ, by_inputs=False)
     mistakes: list[InputProblem] = []
     for job in queued.jobs:
         try:
             inputs = from_keywords(job.request, environment=caller.environ)
             caller.masks.add(*secrets_of(inputs.variables))
             at = str(inputs.work.workdir or inputs.work.task or ".")
-            plan = prepare(inputs, checkout=open_checkout(caller.folder, at=at), prices=catalogue)
+            checkout = open_checkout(caller.folder, at=at)
+            plan = prepare(inputs, checkout=checkout, prices=catalogue, through_server=through_server)
             caller.masks.add(*secrets_of(plan.variables))
             plans[job.id] = on_usable_clouds(plan, caller.environ, catalogue, by_inputs=False, asks_role=True)
         except RequestError as error:

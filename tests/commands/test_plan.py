@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -301,3 +302,32 @@ def test_an_alternative_without_a_price_is_named(tmp_path: Path) -> None:
         "No price is known for MY:1, 256 GB disk on kubernetes: the price is of the others.",
         UNDATED,
     )
+
+
+def test_a_bucket_through_an_api_server_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """At every entry point, one line for each bucket: cvl-ci cannot prove the end of a bucket behind a server."""
+    root = plant(tmp_path / "field")
+    (root / "data").mkdir()
+    (root / "data/a.csv").write_text("1\n")
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    served = {
+        "SKYPILOT_API_SERVER_ENDPOINT": "https://sky.example",
+        "SKYPILOT_SERVICE_ACCOUNT_TOKEN": "sky_012345",
+    }
+    (root / "task.yaml").write_text("run: 'true'\nfile_mounts: {/made: {name: made, store: s3}}\n")
+    words = ["plan", "--task", "task.yaml", "--cloud", "aws", "--mount", "/in=data", "--mount", "/out=data:cached"]
+
+    def planned(variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        program = Path(sys.executable).parent / "cvl-ci"
+        environment = {**environ, **variables}
+        return subprocess.run(
+            [program, *words], cwd=root, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    direct, through_server = planned({}), planned(served)
+    assert direct.returncode == 0, direct.stderr
+    refused = " ".join(through_server.stderr.split())
+    assert through_server.returncode == 64, refused
+    assert "'/out' may make a bucket through a SkyPilot API server" in refused
+    assert "may make the bucket made through a SkyPilot API server" in refused
+    assert "/in" not in refused

@@ -38,9 +38,12 @@ _NAME_BYTES = 4096
 Draft = tuple[RunPlan | None, list[InputProblem]]
 
 
-def prepare(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
-    """Build the plan. Raises RequestError with all mistakes: in the words, in the example, and in their combination."""
-    plan = _one_side(inputs, checkout=checkout, prices=prices)
+def prepare(inputs: Inputs, *, checkout: Checkout, prices: Prices, through_server: bool = False) -> RunPlan:
+    """Build the plan. Raises RequestError with all mistakes: in the words, in the example, and in their combination.
+
+    `through_server`: the run goes through a SkyPilot API server.
+    """
+    plan = _one_side(inputs, checkout=checkout, prices=prices, through_server=through_server)
     return (
         pairing.with_base(plan, inputs, checkout=checkout, of=partial(_one_side, prices=prices, has_mounts=False))
         if inputs.trials.compare
@@ -48,7 +51,9 @@ def prepare(inputs: Inputs, *, checkout: Checkout, prices: Prices) -> RunPlan:
     )
 
 
-def _one_side(inputs: Inputs, *, checkout: Checkout, prices: Prices, has_mounts: bool = True) -> RunPlan:
+def _one_side(
+    inputs: Inputs, *, checkout: Checkout, prices: Prices, has_mounts: bool = True, through_server: bool = False
+) -> RunPlan:
     kind, wrong = build_plan.asked_for(inputs)
     gpu, wrong_gpu = build_plan.named_gpu(inputs, prices.accelerators())
     mistakes = [*inputs.mistakes, *wrong, *wrong_gpu, *build_plan.wrong_regions(inputs, prices.regions)]
@@ -65,7 +70,7 @@ def _one_side(inputs: Inputs, *, checkout: Checkout, prices: Prices, has_mounts:
         plan = build_plan.plan(inputs, draft, gpu=gpu)
         mistakes += build_plan.impossible(inputs, plan)
         if has_mounts:
-            plan, wrong = with_mounts(plan, inputs, checkout)
+            plan, wrong = with_mounts(plan, inputs, checkout, through_server=through_server)
             mistakes += wrong
         if not mistakes:
             return _with_the_types_gpus(plan, prices)

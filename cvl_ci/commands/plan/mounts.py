@@ -15,7 +15,9 @@ from cvl_ci.planning import storage_rules
 from cvl_ci.ports import Checkout
 
 
-def with_mounts(plan: RunPlan, inputs: Inputs, checkout: Checkout) -> tuple[RunPlan, list[InputProblem]]:
+def with_mounts(
+    plan: RunPlan, inputs: Inputs, checkout: Checkout, *, through_server: bool
+) -> tuple[RunPlan, list[InputProblem]]:
     mounts: list[Mount] = []
     staged: list[StagedFile] = []
     mistakes = []
@@ -36,7 +38,8 @@ def with_mounts(plan: RunPlan, inputs: Inputs, checkout: Checkout) -> tuple[RunP
         warnings += sent.warnings
     files_plan = replace(plan.files, staged=(*plan.files.staged, *staged), mounts=tuple(mounts))
     plan = replace(plan, files=files_plan, warnings=(*plan.warnings, *warnings))
-    for problem in storage_rules.mistakes(plan):
+    served_mistakes = storage_rules.mistakes_through_server(plan) if through_server else ()
+    for problem in (*storage_rules.mistakes(plan), *served_mistakes):
         field, _, rest = problem.partition(" ")
         name = "mounts" if not field.startswith("file_mounts.") else _kind_of(inputs)
         mistakes.append(inputs.mistake(name, field, rest))
