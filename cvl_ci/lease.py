@@ -93,6 +93,7 @@ class Lease:
         self._machines = machines
         self._inventory = inventory
         self._storage = storage
+        self._is_clearing = False
         self._records = records
         self._clock = clock
         self._say = say
@@ -134,26 +135,28 @@ class Lease:
         places = self._places()
         # The provider first: a machine stops costing now; SkyPilot's records can wait.
         # A missing answer is requested again below, until the proof.
-        resources, _ = self._find(places).read()
-        self._note_creators(resources)
-        is_removed = self._remove(resources) and any(resource.is_leftover for resource in resources)
-        removed_at = self._clock.now()
-        self._down()
-        removed_at = removed_at if is_removed else self._clock.now()
-        result = self._until_gone(places, hurried=maybe_created)
-        resources, silent = result.read()
-        is_gone = not silent and all(check.clean for check in result.asked)
-        return self._released(
-            Release(
-                gone=is_gone,
-                at=self._clock.now(),
-                asked=result.asked,
-                unproved=result.unproved,
-                removed_at=removed_at,
-                memory=self._memory(places, resources),
-                buckets=kept_buckets(self._storage, self.record.buckets, resources, say=self._say),
-            ),
-        )
+        return self._released(self._take_down(places, hurried=maybe_created))
+
+    def clear(self) -> Release:
+        """Remove the machines and prove it, but go on with the lease: further machines may be launched under it.
+
+        Its buckets stay. The fence stays open, unless another process has revoked the lease meanwhile.
+        """
+        if self._machines.stop():
+            self._requested_at = self._clock.monotonic()
+        self._is_clearing = True
+        try:
+            return self._take_down(self._places(), hurried=False)
+        finally:
+            self._is_clearing = False
+
+    def count_machines(self) -> int | None:
+        """Return how many living machines the provider shows. None: it does not answer, or does not list machines."""
+        resources, silent = self._inventory.find(lease=self.name, places=self._places()).read()
+        living = [resource.kind for resource in resources if resource.is_leftover]
+        if silent or ResourceKind.CLUSTER in living:
+            return None
+        return sum(kind in {ResourceKind.MACHINE, ResourceKind.TPU} for kind in living)
 
     def keep(self, *, until: float, public_key: str | None) -> Release:
         """Keep the machines for a person, under this lease, until `until`, instead of a release.
@@ -188,6 +191,26 @@ class Lease:
         )
 
     # ---- how ------------------------------------------------------------------------------------------------------
+
+    def _take_down(self, places: Sequence[Location], *, hurried: bool) -> Release:
+        resources, _ = self._find(places).read()
+        self._note_creators(resources)
+        is_removed = self._remove(resources) and any(resource.is_leftover for resource in resources)
+        removed_at = self._clock.now()
+        self._down()
+        removed_at = removed_at if is_removed else self._clock.now()
+        result = self._until_gone(places, hurried=hurried)
+        resources, silent = result.read()
+        is_gone = not silent and all(check.clean for check in result.asked)
+        return Release(
+            gone=is_gone,
+            at=self._clock.now(),
+            asked=result.asked,
+            unproved=result.unproved,
+            removed_at=removed_at,
+            memory=self._memory(places, resources),
+            buckets=kept_buckets(self._storage, self.record.buckets, resources, say=self._say),
+        )
 
     def _until_gone(self, places: Sequence[Location], *, hurried: bool) -> InventoryResult:
         """Query until the provider shows nothing.
@@ -239,7 +262,7 @@ class Lease:
     def _find(self, places: Sequence[Location]) -> InventoryResult:
         """Ask for the machines by label and name, and for the recorded buckets by their names."""
         result, buckets = self._inventory.find(lease=self.name, places=places), self.record.buckets
-        if not buckets:
+        if not buckets or self._is_clearing:
             return result
         if self._storage is None:
             return result.joined(InventoryResult(unproved=tuple(map(str, buckets))))

@@ -54,6 +54,10 @@ def task_of(config: dict[str, Any]) -> Any:
         raise TaskUnreadable(str(error)) from error
 
 
+_current: list[_Watch] = []
+"""The watch of the latest launch of this process. A session of an earlier launch still has its handlers."""
+
+
 def guard_attempts(
     send: Send, *, cluster: str, fence: Path, deadline: Deadline, quoted: QuotedPrices | None = None
 ) -> None:
@@ -85,12 +89,26 @@ def guard_attempts(
 
     run_instances.original = run_original  # type: ignore[attr-defined]
     provision.run_instances = run_instances
-    # Every session that SkyPilot creates includes these handlers.
-    botocore.handlers.BUILTIN_HANDLERS += [
-        ("provide-client-params.ec2.RunInstances", lambda params, **_: user_data.armed(params, deadline=deadline.at)),
-        ("before-call.ec2.RunInstances", watch.before_run_instances),
-        ("after-call.ec2.RunInstances", watch.after_run_instances),
-    ]
+    if not _current:
+        # Every session that SkyPilot creates includes these handlers, and keeps them for a later launch.
+        botocore.handlers.BUILTIN_HANDLERS += [
+            ("provide-client-params.ec2.RunInstances", _arm),
+            ("before-call.ec2.RunInstances", _before_run_instances),
+            ("after-call.ec2.RunInstances", _after_run_instances),
+        ]
+    _current[:] = [watch]
+
+
+def _arm(params: Any, **_: Any) -> None:
+    _current[0].arm(params)
+
+
+def _before_run_instances(params: Any, context: Any, **_: Any) -> None:
+    _current[0].before_run_instances(params, context)
+
+
+def _after_run_instances(parsed: Any, **_: Any) -> None:
+    _current[0].after_run_instances(parsed)
 
 
 def avoid(task: Any, requests: Sequence[Mapping[str, Any]]) -> None:
@@ -162,16 +180,20 @@ class _Watch:
             self._begin(self._region_attempt)
         self._end(reason)
 
+    def arm(self, params: Any) -> None:
+        """Give the machine the timer that ends it at the deadline of this launch."""
+        user_data.armed(params, deadline=self._deadline.at)
+
     def stop_at_fence(self) -> None:
         if self._fence.exists():
             raise Fenced(f"The lease was revoked ({self._fence}): no machine may be requested any more.")
 
-    def before_run_instances(self, params: Any, context: Any, **_: Any) -> None:
+    def before_run_instances(self, params: Any, context: Any) -> None:
         self.stop_at_fence()
         subnet = params["body"].get("NetworkInterface.1.SubnetId", "")
         self._begin({**self._region_attempt, "zone": self._zone(subnet, context["client_region"])})
 
-    def after_run_instances(self, parsed: Any, **_: Any) -> None:
+    def after_run_instances(self, parsed: Any) -> None:
         error = parsed.get("Error")
         if error:
             self._end(f"{error.get('Code')}: {error.get('Message')}"[:500])

@@ -41,6 +41,7 @@ class Wrong(ValueError):
 LONGEST_RETENTION_DAYS = 400
 """GitHub's own, for private repositories of an organization."""
 MOST_TURNS = 100
+MOST_RECOVERIES = 20
 
 
 def text(value: object) -> str:
@@ -97,6 +98,14 @@ def whole_number_or_zero(value: object) -> int:
     if number != int(number) or number < 0:
         raise Wrong("is neither 0 nor a whole number of at least 1")
     return int(number)
+
+
+def recoveries(value: object) -> int:
+    """As whole_number_or_zero; more than 20 losses of one run are not worth their money."""
+    number = whole_number_or_zero(value)
+    if number > MOST_RECOVERIES:
+        raise Wrong(f"is more than {MOST_RECOVERIES}")
+    return number
 
 
 def minutes_kept(value: object) -> int:

@@ -164,6 +164,15 @@ class MachineInputs:
         other_names=("use_spot",),
         verbs=(*RUN_VERBS, "matrix"),
     )
+    recover: int | None = option(
+        parsers.recoveries,
+        help="How many times new machines may replace those that the provider took away. The job starts again, within "
+        "the same time limit and max_cost.",
+        metavar="N",
+        example="3",
+        default="3 for a task's job_recovery or for spot with `checkpoints`, else 0",
+        verbs=(*RUN_VERBS, "matrix"),
+    )
     num_nodes: int | None = option(
         parsers.whole_number,
         help="The number of machines that run the job together.",

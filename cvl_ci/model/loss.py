@@ -30,3 +30,29 @@ class Lost:
     def is_proved(self) -> bool:
         """Return whether the provider itself showed the loss of machines before their deadline."""
         return self.kind in {LossKind.PREEMPTED, LossKind.NODE_LOST}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """One loss of a run's machines, and the launch that replaced them. Epoch seconds.
+
+    `number`: from 1. `place`, `instance_type`, `spot`: of the lost machines. `usd`: their cost.
+    `ran_seconds`: how long the job had run on them. `gone_at` None: their end is not proved.
+    `resumed_at` None: no machine replaced them.
+    """
+
+    number: int
+    lost: Lost
+    place: str
+    instance_type: str
+    spot: bool
+    lost_at: float
+    ran_seconds: float
+    usd: float = 0.0
+    gone_at: float | None = None
+    resumed_at: float | None = None
+
+    @property
+    def pause_seconds(self) -> float | None:
+        """Return how long no machine ran the job."""
+        return None if self.resumed_at is None else max(0.0, self.resumed_at - self.lost_at)

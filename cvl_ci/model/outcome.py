@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from cvl_ci.model.fitness import MachineState
 from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.ledger import Cost
+from cvl_ci.model.loss import Recovery
 from cvl_ci.model.node_end import GpuUse, NodeEnd
 from cvl_ci.model.paired_comparison import PairedComparison
 from cvl_ci.model.release import Release
@@ -35,6 +36,7 @@ class Phase(enum.Enum):
     PROVISIONING = "provisioning"
     SETUP = "setup"
     RUNNING = "running"
+    RECOVERING = "recovering"
     FETCHING = "fetching"
     RELEASING = "releasing"
 
@@ -69,6 +71,8 @@ class MachineResult:
     attempts: tuple[Attempt, ...] = ()
     launch: Launch | None = None
     nodes: tuple[NodeEnd, ...] = ()
+    recoveries: tuple[Recovery, ...] = ()
+    """The losses of earlier machines."""
     states_after: tuple[MachineState, ...] = ()
     """The machines after the job, by rank; empty if they were not probed again."""
 

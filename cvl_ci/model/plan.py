@@ -103,6 +103,8 @@ class MachinePlan:
     unfit_clouds: frozenset[str] = frozenset()
     """Clouds that cannot run the work. They matter where `locations` is empty."""
     spot: Spot = Spot.NEVER
+    recoveries: int = 0
+    """How often new machines may replace those that the provider took away."""
     public_key: str | None = None
     """The public key of a person who may log in to a kept machine."""
 

@@ -162,6 +162,7 @@ def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> 
             locations=locations,
             unfit_clouds=_unfit_clouds(inputs, draft),
             spot=inputs.machine.spot or draft.machines.spot,
+            recoveries=draft.machines.recoveries if inputs.machine.recover is None else inputs.machine.recover,
             public_key=inputs.keep.ssh_public_key,
         ),
         limits=_limits(inputs, locations),

@@ -15,7 +15,7 @@ from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.plan import MachinePlan, RunPlan, VariablePlan, WorkPlan
 from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
 from cvl_ci.model.secret import Secret
-from cvl_ci.planning import alternatives, safe_yaml, task_grammar
+from cvl_ci.planning import alternatives, recovery_words, safe_yaml, task_grammar
 from cvl_ci.planning import task_keys as keys
 
 
@@ -108,7 +108,8 @@ class _Reader:
     """Reader of one task: values out, and every mistake by its place in the file."""
 
     def __init__(self, task: Mapping[str, Any], *, known_gpus: Collection[str], clouds_with: CloudsWith) -> None:
-        self._task = task
+        self._retry = task.get("retry")
+        self._task = {key: value for key, value in task.items() if key != "retry"}
         self._known_gpus = known_gpus
         self._clouds_with = clouds_with
         self._wrong: dict[str, str] = {}
@@ -141,6 +142,7 @@ class _Reader:
                 num_nodes=self._value("num_nodes", parsers.whole_number, self._task.get("num_nodes")) or 1,
                 locations=locations,
                 spot=alternatives.spot_of(machines) if machines else spot,
+                recoveries=self._value("retry", recovery_words.recoveries, self._recovery_words()) or 0,
             ),
             needs_value=tuple(str(name) for name, value in (*envs.items(), *secrets.items()) if value is None),
         )
@@ -173,7 +175,13 @@ class _Reader:
         price_text = (
             f"The price does not include {' and '.join(unpriced)}, which the task requests." if unpriced else ""
         )
-        return (*unused, *([price_text] if price_text else []))
+        without_effect = recovery_words.warnings(self._recovery_words())
+        return (*unused, *without_effect, *([price_text] if price_text else []))
+
+    def _recovery_words(self) -> recovery_words.Words:
+        parts = (self._resources, *self._entries().values())
+        named = [part[key] for part in parts for key in recovery_words.KEYS if part.get(key) is not None]
+        return recovery_words.Words(retry=self._retry, job_recovery=named[0] if named else None)
 
     def _entries(self) -> dict[str, Mapping[str, Any]]:
         """Return the entries of any_of and ordered by their place in the file."""

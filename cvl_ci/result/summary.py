@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from cvl_ci.model.fitness import MachineState
 from cvl_ci.model.launch import Attempt
+from cvl_ci.model.loss import Recovery
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.paired_comparison import PairedComparison
 from cvl_ci.model.storage import KeptBucket
@@ -27,6 +28,7 @@ from cvl_ci.result.text import (
     node,
     paired_lines,
     proved_gone,
+    recoveries,
     released,
     time,
 )
@@ -77,6 +79,7 @@ def sections(outcome: Outcome) -> list[Section]:
         ("reason", [plain(outcome.reason)] if outcome.reason else []),
         ("ran on", [machine_line(outcome.machines.launch)] if outcome.machines.launch else []),
         ("attempts", _attempts(outcome.machines.attempts)),
+        ("recovered", recoveries(outcome)),
         ("nodes", _nodes(outcome)),
         ("time", [time(outcome)]),
         ("cost", [money(cost)] if cost else []),
@@ -125,6 +128,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "num_nodes": launch.num_nodes if launch else None,
         "driver": gpu.driver if gpu else "",
         "attempts": [_fields(one) for one in outcome.machines.attempts],
+        "recoveries": [_recovery_json(one) for one in outcome.machines.recoveries],
         "phases": {name: round(seconds, 3) for name, seconds in outcome.timing.phases.items()},
         "duration_seconds": round(outcome.timing.duration_seconds, 3),
         "estimated_usd": cost.estimated_usd if cost else None,
@@ -167,6 +171,17 @@ def _bucket(bucket: KeptBucket) -> dict[str, object]:
         "files": content.files if content else None,
         "bytes": content.bytes if content else None,
         "monthly_usd": bucket.monthly_usd,
+    }
+
+
+def _recovery_json(recovery: Recovery) -> dict[str, object]:
+    return {
+        **{name: value for name, value in _fields(recovery).items() if name != "lost"},
+        "lost": recovery.lost.kind.value,
+        "why": recovery.lost.why,
+        "lost_at": moment(recovery.lost_at),
+        "gone_at": None if recovery.gone_at is None else moment(recovery.gone_at),
+        "resumed_at": None if recovery.resumed_at is None else moment(recovery.resumed_at),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.ledger import Cost
+from cvl_ci.model.loss import Recovery
 from cvl_ci.model.node_end import MOST_LEFT, GpuUse, NodeEnd
 from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending, Outcome
 from cvl_ci.model.paired_comparison import Change, PairedComparison
@@ -28,6 +29,23 @@ ENDINGS = {
 
 
 _VERDICTS = ("worse", "changed", "unsure", "better", "same", "no baseline")
+
+
+def recovery_begins(recovery: Recovery, *, of: int) -> str:
+    """Return the line about a loss that the run recovers from."""
+    what = "the spot machine" if recovery.spot else "the machine"
+    why, number = recovery.lost.why, f"{recovery.number} of {of}"
+    return plain(f"{what} on {recovery.place} was lost ({why}): cvl-ci starts recovery {number}")
+
+
+def recoveries(outcome: Outcome) -> Iterator[str]:
+    """Yield a line on each loss: where and why, how long no machine ran the job, and its cost."""
+    for one in outcome.machines.recoveries:
+        machine = f"{one.instance_type} {'spot' if one.spot else 'on-demand'} on {one.place}"
+        pause = one.pause_seconds
+        then = "it was not replaced" if pause is None else f"the job ran again {duration(pause)} later"
+        ran = duration(one.ran_seconds)
+        yield plain(f"{one.lost.kind.value}: {machine}, after {ran} of the job; {then}; {dollars(one.usd)} for it")
 
 
 def headline(outcome: Outcome) -> str:

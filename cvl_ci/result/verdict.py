@@ -51,7 +51,7 @@ def judge(
     if cancelled:
         judgement = _of(Ending.CANCELLED, "Cancelled before it was over.")
     elif lost is not None:
-        judgement = _lost(plan, launch, lost, ran_seconds)
+        judgement = _lost(plan, launch, lost, ran_seconds, failure)
     elif unfit:
         judgement = _of(
             Ending.UNFIT,
@@ -124,13 +124,17 @@ def _out_of_time(plan: RunPlan, launch: Launch | None, ran_seconds: float) -> Ju
     )
 
 
-def _lost(plan: RunPlan, launch: Launch | None, lost: Lost, ran_seconds: float) -> Judgement:
+def _lost(plan: RunPlan, launch: Launch | None, lost: Lost, ran_seconds: float, failure: CvlError | None) -> Judgement:
+    """Judge a loss. `failure`: the error of a recovery, in which no new machine came to run the job."""
+    if isinstance(failure, BudgetError):
+        return _of(Ending.OVER_BUDGET, f"{lost.why}. Then: {failure.what}", advice=failure.next_step)
     if lost.kind is LossKind.ENDED_ITSELF:
         return _out_of_time(plan, launch, ran_seconds)
+    then = f". No machine replaced it: {failure.what}" if failure is not None else ""
     if lost.kind is LossKind.PREEMPTED:
-        reason = f"The spot machine was taken away: {lost.why}"
-        return _of(Ending.PREEMPTED, reason, advice="Run it again, or on-demand.")
-    reason = f"The machine was lost: {lost.why}"
+        reason = f"The spot machine was taken away: {lost.why}{then}"
+        return _of(Ending.PREEMPTED, reason, advice="Run it again, with `spot: fallback`, or on-demand.")
+    reason = f"The machine was lost: {lost.why}{then}"
     return _of(Ending.PREEMPTED, reason, advice="The job did not cause this: run it again.")
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.run import run as running
+from cvl_ci.commands.run import stages
 from cvl_ci.engine.process import WorkerFailed
 from cvl_ci.engine.sky_errors import in_our_words
 from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError, RequestError
@@ -386,7 +387,7 @@ def test_ctrl_c_while_the_job_runs_fetches_what_it_wrote_and_a_second_one_does_n
     assert opened == ["opened"] * 2, "one more Ctrl-C ends the fetch, and one more the unpacking"
     assert house.engine.unpacked_within == running.STOPPED_UNPACK_SECONDS
     assert [file.path for file in outcome.files.fetched] == ([] if twice else ["metrics.json"])
-    assert twice or house.engine.fetched_within == running.RESCUE_SECONDS
+    assert twice or house.engine.fetched_within == stages.RESCUE_SECONDS
     assert outcome.release is not None and outcome.release.gone
     assert house.cloud.running() == []
 
@@ -429,7 +430,7 @@ def test_a_dearer_machine_than_quoted_ends_sooner(house: House) -> None:
     assert house.engine.followed_until is not None
     bought = house.engine.followed_until - FakeClock().now()
     hourly = 0.2 + (100 * 0.08 + 6.22) / (31 * 24) + 0.005
-    assert bought == pytest.approx(0.05 / hourly * 3600 - 5 * 60 + running.CANCEL_GRACE_SECONDS, abs=5)
+    assert bought == pytest.approx(0.05 / hourly * 3600 - 5 * 60 + stages.CANCEL_GRACE_SECONDS, abs=5)
 
 
 def test_a_plan_whose_scripts_were_never_seen_is_not_run(house: House) -> None:

@@ -269,9 +269,9 @@ def test_what_has_no_price_and_what_a_run_sets_itself_is_told() -> None:
     task = read(b"run: x\nresources: {local_disk: '1000+', disk_tier: best, autostop: 5, job_recovery: FAILOVER}")
     assert task.wrong == ()
     assert task.work.task_extra == {"resources": {"local_disk": "1000+", "disk_tier": "best"}}
+    assert task.machines.recoveries == 3
     assert task.warnings == (
         "resources.autostop is not used: a run ends its machine by itself.",
-        "resources.job_recovery is not used: only managed jobs use it.",
         "The price does not include the disk's tier and a machine with a local disk, which the task requests.",
     )
 

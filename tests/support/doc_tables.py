@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cvl_ci import bounded
 from cvl_ci.clouds import http, programs
-from cvl_ci.commands.run import run
+from cvl_ci.commands.run import stages, transitions
 from cvl_ci.engine import job_end, member_paths, tarball, transfer, unpack, unpack_process, worker_unpack
 from cvl_ci.inputs.action_outputs import ACTION_OUTPUTS, MATRIX_OUTPUTS, ActionOutput
 from cvl_ci.inputs.credential_inputs import CREDENTIAL_INPUTS
@@ -127,7 +127,7 @@ def _limits() -> str:
         ("time to unpack", f"{unpack_process.UNPACK_SECONDS:,.0f} s", "keeps the files so far"),
         ("memory to unpack", f"{worker_unpack.MEMORY_BYTES >> 30} GiB", "keeps the files so far"),
         ("time to fetch the rest of a log", f"{job_end.LOG_SECONDS:.0f} s", "warns that lines are missing"),
-        ("time for files after Ctrl-C", f"{run.RESCUE_SECONDS:.0f} s", "releases the machine"),
+        ("time for files after Ctrl-C", f"{stages.RESCUE_SECONDS:.0f} s", "releases the machine"),
         ("answer of a provider or GitHub", f"{bounded.MOST_BYTES >> 20} MiB, {bounded.MOST_SECONDS:.0f} s", NO_ANSWER),
         ("pages of a provider's list", f"{http.PAGES}, {bounded.LISTING_SECONDS:.0f} s", NO_ANSWER),
         ("words of `az` or `kubectl`", f"{programs.MOST_BYTES >> 20} MiB, {programs.SECONDS} s", NO_ANSWER),
@@ -151,6 +151,10 @@ def _price(one: UnitPrice) -> str:
 
 def _seconds(one: float | None) -> str:
     return "unknown" if one is None else f"{one:g} s"
+
+
+def _stages() -> str:
+    return _markdown(["stage", "ends because", "then"], transitions.rows())
 
 
 def _billing() -> str:
@@ -205,4 +209,5 @@ _MAKERS: Mapping[str, Callable[[], str]] = {
     "billing-parts": _billing_parts,
     "billing-sources": _billing_sources,
     "runner-minutes": _runner_minutes,
+    "stages": _stages,
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cvl_ci.commands.run import spending, trials
 from cvl_ci.commands.run.state import RunState
-from cvl_ci.model.outcome import FileResult, MachineResult, Measurements, Outcome, Phase, Timing
+from cvl_ci.model.outcome import FileResult, MachineResult, Measurements, Outcome, Timing
 from cvl_ci.result import verdict
 from cvl_ci.result.benchmark import files as metric_files
 from cvl_ci.result.benchmark.readings import Readings
@@ -18,21 +18,21 @@ def judge_so_far(state: RunState) -> verdict.Judgement:
     """Judge by the facts so far. It is also called before the end, about a machine that may be kept."""
     return verdict.judge(
         plan=state.plan,
-        launch=state.launch,
-        nodes=state.job.nodes if state.job else None,
-        lost=state.job.lost if state.job else None,
-        unfit=state.job.unfit if state.job else "",
-        release=state.release,
-        failure=state.failure,
-        cancelled=state.cancelled,
-        attempts=state.attempts,
-        ran_seconds=state.phases.get(Phase.SETUP.value, 0.0) + state.phases.get(Phase.RUNNING.value, 0.0),
+        launch=state.launches.current,
+        nodes=state.facts.job.nodes if state.facts.job else None,
+        lost=state.facts.job.lost if state.facts.job else None,
+        unfit=state.facts.job.unfit if state.facts.job else "",
+        release=state.facts.release,
+        failure=state.facts.failure,
+        cancelled=state.facts.cancelled,
+        attempts=state.launches.attempts,
+        ran_seconds=state.timeline.ran_seconds,
     )
 
 
 def outcome(state: RunState) -> Outcome:
     judgement = judge_so_far(state)
-    measured, unread = _metrics(state.outputs, [file.path for file in state.fetched.files])
+    measured, unread = _metrics(state.outputs, [file.path for file in state.facts.fetched.files])
     pairing = None
     if state.plan.trials.has_samples:
         sides, unread = trials.sides(state, _metrics)
@@ -40,13 +40,13 @@ def outcome(state: RunState) -> Outcome:
         judgement = (
             trials.regressed(judgement, pairing) if pairing and state.plan.trials.fail_on_regression else judgement
         )
-    warnings = [*state.plan.warnings, *state.quote.warnings, *state.warnings, *unread]
+    warnings = [*state.plan.warnings, *state.quote.warnings, *state.facts.warnings, *unread]
     warnings += spending.warnings(state)
-    if state.job:
-        warnings += [*state.job.warnings, *filter(None, [left_behind(state.job.nodes)])]
-    warnings += state.fetched.warnings
-    if state.fetched.problem:
-        warnings.append(state.fetched.problem)
+    if state.facts.job:
+        warnings += [*state.facts.job.warnings, *filter(None, [left_behind(state.facts.job.nodes)])]
+    warnings += state.facts.fetched.warnings
+    if state.facts.fetched.problem:
+        warnings.append(state.facts.fetched.problem)
     return Outcome(
         ending=judgement.ending,
         reason=judgement.reason,
@@ -55,20 +55,23 @@ def outcome(state: RunState) -> Outcome:
         work=state.plan.identity,
         machines=MachineResult(
             cluster=state.owner.name,
-            launch=state.launch,
-            attempts=tuple(state.attempts),
-            nodes=state.job.nodes if state.job else (),
-            states_after=state.fetched.states_after,
+            launch=state.launches.current,
+            attempts=tuple(state.launches.attempts),
+            nodes=state.facts.job.nodes if state.facts.job else (),
+            recoveries=tuple(state.launches.recoveries),
+            states_after=state.facts.fetched.states_after,
         ),
-        timing=Timing(phases=dict(state.phases), duration_seconds=state.tools.clock.monotonic() - state.started),
+        timing=Timing(
+            phases=dict(state.timeline.phases), duration_seconds=state.tools.clock.monotonic() - state.timeline.started
+        ),
         cost=spending.cost(state),
         files=FileResult(
-            fetched=state.fetched.files,
-            refused=state.fetched.refused,
-            directory=str(state.outputs) if state.fetched.files else "",
+            fetched=state.facts.fetched.files,
+            refused=state.facts.fetched.refused,
+            directory=str(state.outputs) if state.facts.fetched.files else "",
         ),
         measurements=Measurements(metrics=measured.metrics, samples=measured.samples, comparison=pairing),
-        release=state.release,
+        release=state.facts.release,
         warnings=tuple(warnings),
     )
 

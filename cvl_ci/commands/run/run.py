@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from cvl_ci.commands.plan import quote as planning
@@ -12,26 +12,20 @@ from cvl_ci.commands.plan import quote_text
 from cvl_ci.commands.run import keep_alive as keeping
 from cvl_ci.commands.run import spending
 from cvl_ci.commands.run.outcome import judge_so_far, outcome
-from cvl_ci.commands.run.state import RunPorts, RunState
-from cvl_ci.errors import CvlError, InputProblem, RequestError, RequestRefused, explain_while_running
+from cvl_ci.commands.run.stages import Stages
+from cvl_ci.commands.run.state import RunPorts, RunState, Timeline
+from cvl_ci.errors import CvlError, InputProblem, RequestError, explain_while_running
 from cvl_ci.lease import Lease, Owner
-from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.location import Location
 from cvl_ci.model.outcome import Ending, Outcome, Phase
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
-from cvl_ci.ports import Cloud, LaunchRequest, LeaseRecord, UnpackStopped
+from cvl_ci.ports import Cloud, LeaseRecord, UnpackStopped
 from cvl_ci.result.no_follow import refuse_links
 from cvl_ci.result.units import size
 
 __all__ = ["RunPorts", "run"]
 
-CANCEL_GRACE_SECONDS = 60.0
-"""The machine ends the job by itself at its limit. If it does not, the runner does so this much later."""
-
-
-RESCUE_SECONDS = 60.0
-"""After a person stops a job, its machine waits this long for the outputs: it costs money meanwhile."""
 STOPPED_UNPACK_SECONDS = 60.0
 """The longest time for unpacking after a person stopped the run, because the person waits."""
 
@@ -53,7 +47,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
         owner=owner,
         outputs=outputs,
         tools=tools,
-        started=tools.clock.monotonic(),
+        timeline=Timeline(clock=tools.clock, started=tools.clock.monotonic()),
     )
     if plan.machines.is_on_sandbox:
         state.enter(Phase.SANDBOX)
@@ -74,12 +68,12 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
                     tools.staging.staged(plan.files.staged, commits=plan.files.commits) as staged,
                     _lease(state, cloud) as lease,
                 ):
-                    _launch_to_fetch(state, cloud, lease, staged)
+                    Stages(state, cloud, lease, staged).carry_out()
                 _unpack(state, cloud)
         finally:
             # Needed only if a signal came between the end of the work and the beginning of the release.
-            if state.lease is not None and state.release is None:
-                state.release = _released(state, state.lease)
+            if state.lease is not None and state.facts.release is None:
+                state.facts.release = _released(state, state.lease)
     state.enter(None)
     result = outcome(state)
     try:
@@ -119,10 +113,10 @@ def _failures_kept(state: RunState) -> Iterator[None]:
     try:
         yield
     except CvlError as error:
-        if state.failure is None:
-            state.failure = error
+        if state.facts.failure is None:
+            state.facts.failure = error
     except KeyboardInterrupt:
-        state.cancelled = True
+        state.facts.cancelled = True
 
 
 @contextmanager
@@ -143,7 +137,7 @@ def _lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
         inventory=cloud.inventory,
         records=state.tools.records,
         clock=clock,
-        say=state.warnings.append,
+        say=state.facts.warnings.append,
         storage=cloud.storage,
     )
     lease.acquire()
@@ -152,7 +146,7 @@ def _lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
         with _failures_kept(state):
             yield lease
     finally:
-        state.release = _released(state, lease)
+        state.facts.release = _released(state, lease)
 
 
 def _released(state: RunState, lease: Lease) -> Release:
@@ -165,14 +159,14 @@ def _released(state: RunState, lease: Lease) -> Release:
             state.enter(Phase.RELEASING)
             return lease.release()
         except KeyboardInterrupt:
-            state.cancelled = True
+            state.facts.cancelled = True
             state.tools.workflow.warning("Still taking the machine down: stopping now would leave it running.")
 
 
 def _kept_release(state: RunState, lease: Lease) -> Release | None:
     """Keep the machine only if its own job failed, or if the user wants to keep it after a success too."""
     limits = state.plan.limits
-    if not limits.keep_minutes or not state.came_through or state.launch is None:
+    if not limits.keep_minutes or not state.facts.came_through or state.launches.current is None:
         return None
     ending = judge_so_far(state).ending
     if ending is not Ending.FAILED and not (limits.keeps_after_success and ending is Ending.SUCCEEDED):
@@ -182,107 +176,30 @@ def _kept_release(state: RunState, lease: Lease) -> Release | None:
     return keeping.keep(
         lease,
         plan=state.plan,
-        launch=state.launch,
+        launch=state.launches.current,
         spent_usd=spending.spent_before(state),
         clock=clock,
-        say=state.warnings.append,
+        say=state.facts.warnings.append,
     )
-
-
-def _launch_to_fetch(state: RunState, cloud: Cloud, lease: Lease, staged: Path) -> None:
-    tools = state.tools
-    state.enter(Phase.PROVISIONING)
-    tools.workflow.show(f"lease {lease.name}: if this run is lost, `cvl-ci down {lease.name}` ends it")
-    request = LaunchRequest(
-        plan=state.plan,
-        cluster=lease.name,
-        labels=lease.record.labels,
-        staged=staged,
-        deadline=lease.record.deadline,
-        fence=tools.records.fence(lease.name),
-        likely=state.quote.offers[0] if state.quote.offers else None,
-        spent_usd=spending.spent_before(state),
-        offers=state.quote.offers,
-    )
-    with _offers_named(state):
-        launch = cloud.machines.launch(request, watch=state.watch)
-    state.launched(launch)
-    tools.workflow.launched(launch)
-    until = spending.end_of_money(state, launch, lease.record.deadline) - RELEASE_MINUTES * 60 + CANCEL_GRACE_SECONDS
-    try:
-        state.job = cloud.jobs.follow(watch=state.watch, until=until)
-    except KeyboardInterrupt:
-        if state.tools.interruptible is None:
-            raise
-        state.cancelled = True
-        _rescue(state, cloud, state.tools.interruptible)
-        return
-    if state.job.lost is not None:
-        state.lost_at = tools.clock.now()
-    if state.job.lost is None and not state.job.unfit:
-        state.enter(Phase.FETCHING)
-        state.came_through = _fetched(state, cloud)
-    else:
-        state.came_through = True
-
-
-@contextmanager
-def _offers_named(state: RunState) -> Iterator[None]:
-    """Add to the refusal of a machine without any offer which machines with these GPUs exist."""
-    try:
-        yield
-    except RequestRefused as error:
-        there_is = "" if state.quote.offers else planning.what_there_is(state.plan, state.tools.prices)
-        if not there_is:
-            raise
-        what = f"{error.what.rstrip()} There is: {there_is}."
-        raise RequestRefused(what, money=error.money, next_step=error.next_step) from error
-
-
-def _fetched(state: RunState, cloud: Cloud) -> bool:
-    """Fetch the outputs. An error here changes no ending: the job is over, and its own code stands."""
-    try:
-        cloud.jobs.fetch(globs=state.plan.files.outputs)
-    except Exception as error:  # noqa: BLE001  a machine chose the files
-        state.warnings.append(f"The outputs could not be fetched: {explain_while_running(error)}")
-        return False
-    return True
 
 
 def _unpack(state: RunState, cloud: Cloud) -> None:
     """Unpack after the machines are gone: the machines' archives cannot delay their end. Ctrl-C ends the unpacking."""
     try:
         with _stoppable(state):
-            within = STOPPED_UNPACK_SECONDS if state.cancelled else math.inf
-            state.fetched = cloud.jobs.unpack(into=state.outputs, within=within)
+            within = STOPPED_UNPACK_SECONDS if state.facts.cancelled else math.inf
+            state.facts.fetched = cloud.jobs.unpack(into=state.outputs, within=within)
     except UnpackStopped as stop:
-        state.fetched, state.cancelled = stop.fetched, True
+        state.facts.fetched, state.facts.cancelled = stop.fetched, True
     except Exception as error:  # noqa: BLE001  a machine chose the files
-        state.warnings.append(f"The outputs could not be unpacked: {explain_while_running(error)}")
+        state.facts.warnings.append(f"The outputs could not be unpacked: {explain_while_running(error)}")
 
 
 @contextmanager
 def _stoppable(state: RunState) -> Iterator[None]:
     """Let one more signal of a person stop the present step, after the first signal has stopped the run."""
     with ExitStack() as stack:
-        if state.cancelled and state.tools.interruptible is not None:
+        if state.facts.cancelled and state.tools.interruptible is not None:
             with suppress(KeyboardInterrupt):  # a program stopped the run, and no person
                 stack.enter_context(state.tools.interruptible())
         yield
-
-
-def _rescue(state: RunState, cloud: Cloud, interruptible: Callable[[], AbstractContextManager[object]]) -> None:
-    """Fetch the files of a stopped job, checkpoints above all, for at most a minute. A second Ctrl-C skips it."""
-    try:
-        with interruptible():
-            state.tools.workflow.warning(
-                f"Stopping: cvl-ci first fetches the job's files, for at most {RESCUE_SECONDS:.0f} s. "
-                "Then it takes the machine down. Ctrl-C again takes it down at once."
-            )
-            cloud.machines.stop()
-            state.enter(Phase.FETCHING)
-            cloud.jobs.fetch(globs=state.plan.files.outputs, within=RESCUE_SECONDS)
-    except KeyboardInterrupt:
-        state.tools.workflow.warning("The job's files stay on the machine, which cvl-ci takes down now.")
-    except Exception as error:  # noqa: BLE001  the run was stopped, and that stays its end
-        state.warnings.append(f"The outputs could not be fetched: {explain_while_running(error)}")

@@ -25,45 +25,50 @@ def ledger(state: RunState, release: Release) -> Ledger:
     """Return every entry of the run, after its release."""
     gone_at = release.kept.until if release.kept else release.at
     return build(
-        state.attempts,
+        state.launches.attempts,
         nodes=state.plan.machines.num_nodes,
         disk_gb=state.plan.machines.needs.largest_disk_gb,
         ends=Ends(
             removed_at=gone_at if release.kept or release.removed_at is None else release.removed_at,
             gone_at=gone_at,
-            lost_at=state.lost_at,
+            lost_at=state.facts.lost_at,
         ),
         memory=release.memory,
-        fetched_bytes=sum(file.bytes for file in state.fetched.files),
+        fetched_bytes=sum(file.bytes for file in state.facts.fetched.files),
         price_source=state.tools.prices.date,
     )
 
 
 def cost(state: RunState) -> Cost | None:
     """Return the cost of the run. None: no machine of it ever existed."""
-    if state.release is None or not (entries := ledger(state, state.release)).entries:
+    if state.facts.release is None or not (entries := ledger(state, state.facts.release)).entries:
         return None
-    last = state.attempts[-1]
+    last = state.launches.attempts[-1]
     sums = Cost(
         ledger=entries,
         hourly_usd=last.hourly_usd * state.plan.machines.num_nodes,
         estimated_usd=state.quote.max_usd,
         billed=state.cloud is None or state.cloud.billed,
-        kept_usd=entries.usd - entries.until(state.release.at).usd if state.release.kept else None,
+        kept_usd=entries.usd - entries.until(state.facts.release.at).usd if state.facts.release.kept else None,
     )
     return replace(sums, on_demand_hourly_usd=_on_demand(state, last)) if last.spot else sums
 
 
 def warnings(state: RunState) -> list[str]:
     """Return what the cost lacks."""
-    if state.cloud is None or not state.cloud.through or not state.attempts or state.launch is not None:
+    if (
+        state.cloud is None
+        or not state.cloud.through
+        or not state.launches.attempts
+        or state.launches.current is not None
+    ):
         return []
     return [UNSEEN]
 
 
 def spent_before(state: RunState) -> float:
     """Return the cost of the attempts that are over: max_cost pays for the rest only."""
-    over = [attempt for attempt in state.attempts if attempt.ended_at is not None]
+    over = [attempt for attempt in state.launches.attempts if attempt.ended_at is not None]
     now = state.tools.clock.now()
     return build(
         over,

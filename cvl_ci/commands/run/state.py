@@ -11,6 +11,7 @@ from cvl_ci.errors import CvlError
 from cvl_ci.lease import Lease, Owner
 from cvl_ci.model.launch import Attempt, Launch, Spending
 from cvl_ci.model.location import Location
+from cvl_ci.model.loss import Lost, Recovery
 from cvl_ci.model.model_plan import ModelPlan
 from cvl_ci.model.offer import Quote
 from cvl_ci.model.outcome import Phase
@@ -53,6 +54,77 @@ class RunPorts:
 
 
 @dataclass(kw_only=True)
+class Timeline:
+    """The phases of a run with their seconds. One phase ends where the next begins, so they add up to the whole."""
+
+    clock: Clock
+    started: float
+    phases: dict[str, float] = field(default_factory=dict)
+    phase: Phase | None = None
+    began: float = 0.0
+
+    def enter(self, phase: Phase | None) -> None:
+        now = self.clock.monotonic()
+        if self.phase is not None:
+            name = self.phase.value
+            self.phases[name] = self.phases.get(name, 0.0) + now - self.began
+        self.phase, self.began = phase, now
+
+    @property
+    def ran_seconds(self) -> float:
+        """Return the seconds of setup and job until now, on all machines that the run had one after the other."""
+        names = (Phase.SETUP, Phase.RUNNING)
+        open_seconds = self.clock.monotonic() - self.began if self.phase in names else 0.0
+        return open_seconds + sum(self.phases.get(name.value, 0.0) for name in names)
+
+
+@dataclass(kw_only=True)
+class Launches:
+    """The machines of a run: one launch after the other, with all requests.
+
+    `current`: the latest machines. `attempts`: all requests; those that failed have an error.
+    """
+
+    current: Launch | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    recoveries: list[Recovery] = field(default_factory=list)
+
+    @property
+    def number(self) -> int:
+        """Return the number of the current launch, from 1."""
+        return len(self.recoveries) + 1
+
+    def note_resumed(self, *, at: float) -> None:
+        """Record that new machines run the job."""
+        if self.recoveries and self.recoveries[-1].resumed_at is None:
+            self.recoveries[-1] = replace(self.recoveries[-1], resumed_at=at)
+
+    def refused(self) -> tuple[Attempt, ...]:
+        """Return the requests that a place refused. Machines that came up and were lost are not among them."""
+        return tuple(attempt for attempt in self.attempts if attempt.error is not None and not attempt.machines)
+
+
+@dataclass(kw_only=True)
+class RunFacts:
+    """The end of a run, as far as it is known."""
+
+    job: JobEnd | None = None
+    lost_at: float | None = None
+    """The moment at which the run noticed that its machines had ended without it."""
+    fetched: Fetched = field(default_factory=Fetched)
+    release: Release | None = None
+    failure: CvlError | None = None
+    cancelled: bool = False
+    came_through: bool = False
+    """Whether launch and fetch both succeeded, without an error of cvl-ci."""
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def lost(self) -> Lost | None:
+        return self.job.lost if self.job else None
+
+
+@dataclass(kw_only=True)
 class RunState:
     """Facts of a run so far; they become the Outcome."""
 
@@ -61,32 +133,20 @@ class RunState:
     owner: Owner
     outputs: Path
     tools: RunPorts
-    started: float
+    timeline: Timeline
     cloud: Cloud | None = None
     lease: Lease | None = None
-    launch: Launch | None = None
-    job: JobEnd | None = None
-    fetched: Fetched = field(default_factory=Fetched)
-    release: Release | None = None
-    attempts: list[Attempt] = field(default_factory=list)
-    phases: dict[str, float] = field(default_factory=dict)
-    phase: Phase | None = None
-    phase_began: float = 0.0
-    lost_at: float | None = None
-    """The moment at which the run noticed that its machines had ended without it."""
-    failure: CvlError | None = None
-    cancelled: bool = False
-    came_through: bool = False
-    """Whether launch and fetch both succeeded, without an error of cvl-ci."""
-    warnings: list[str] = field(default_factory=list)
+    launches: Launches = field(default_factory=Launches)
+    facts: RunFacts = field(default_factory=RunFacts)
+
+    @property
+    def is_recovering(self) -> bool:
+        """Return whether the machines were lost, and no new machine runs the job yet."""
+        recoveries = self.launches.recoveries
+        return bool(recoveries) and recoveries[-1].resumed_at is None
 
     def enter(self, phase: Phase | None) -> None:
-        """Enter a phase. One phase ends where the next begins, so the phases add up to the whole."""
-        now = self.tools.clock.monotonic()
-        if self.phase is not None:
-            name = self.phase.value
-            self.phases[name] = self.phases.get(name, 0.0) + now - self.phase_began
-        self.phase, self.phase_began = phase, now
+        self.timeline.enter(phase)
         if phase is not None:
             self.tools.workflow.began(phase)
 
@@ -98,12 +158,13 @@ class RunState:
             case Progress(text=text):
                 workflow.progress(text)
             case Began(phase=phase):
-                if phase is not self.phase:
+                if phase is not self.timeline.phase:
                     self.enter(phase)
+                self.launches.note_resumed(at=self.tools.clock.now())
             case Attempting(attempt=attempt):
                 self._record_attempt(attempt)
             case AttemptFailed(attempt=attempt):
-                self.attempts[-1:] = [self._failed(attempt)]
+                self.launches.attempts[-1:] = [self._failed(attempt)]
                 self._tell_price()
                 workflow.show(f"{attempt.where} refused: {attempt.error}")
             case MakingBucket(bucket=bucket):
@@ -113,18 +174,19 @@ class RunState:
                 workflow.show(f"making the bucket {bucket} in {bucket.region}, which {end}")
 
     def launched(self, launch: Launch) -> None:
-        """Note the machines. An API server names them and their price only now."""
-        self.launch = launch
-        if self.attempts:
+        """Note the machines, which have the job. An API server names them and their price only now."""
+        self.facts.job, self.facts.lost_at = None, None
+        self.launches.current = launch
+        if self.launches.attempts:
             facts = {name: getattr(launch, name) for name in ("cloud", "region", "zone", "instance_type", "spot")}
-            self.attempts[-1] = replace(self.attempts[-1], hourly_usd=launch.hourly_usd, **facts)
+            self.launches.attempts[-1] = replace(self.launches.attempts[-1], hourly_usd=launch.hourly_usd, **facts)
             self._tell_price()
 
     def _tell_price(self) -> None:
         machines = self.plan.machines
         self.tools.workflow.priced(
             Spending(
-                attempts=tuple(self.attempts),
+                attempts=tuple(self.launches.attempts),
                 nodes=machines.num_nodes,
                 disk_gb=machines.needs.largest_disk_gb,
                 billed=self.cloud is None or self.cloud.billed,
@@ -133,7 +195,7 @@ class RunState:
 
     def _failed(self, attempt: Attempt) -> Attempt:
         now = self.tools.clock.now()
-        requested_at = self.attempts[-1].requested_at if self.attempts else now
+        requested_at = self.launches.attempts[-1].requested_at if self.launches.attempts else now
         return replace(attempt, requested_at=requested_at, ended_at=now)
 
     def _record_attempt(self, attempt: Attempt) -> None:
@@ -142,7 +204,7 @@ class RunState:
             self.lease.record_attempt(
                 attempt, place=Location(cloud=through or attempt.cloud, region=attempt.region or None)
             )
-        self.attempts.append(replace(attempt, requested_at=self.tools.clock.now()))
+        self.launches.attempts.append(replace(attempt, requested_at=self.tools.clock.now()))
         self._tell_price()
         spot = " spot" if attempt.spot else ""
         self.tools.workflow.show(

@@ -25,11 +25,11 @@ Read = Callable[[Path, Sequence[str]], tuple[Readings, list[str]]]
 def sides(state: RunState, read: Read) -> tuple[Mapping[str, Sequence[Readings]], list[str]]:
     """Return the turns of each side. An unfinished turn has no measurement: the machine does not report it."""
     files: dict[str, list[str]] = {}
-    for file in state.fetched.files:
+    for file in state.facts.fetched.files:
         name, _, path = file.path.partition("/")
         if NAME.fullmatch(name):
             files.setdefault(name, []).append(path)
-    took = dict(state.job.nodes[0].turns) if state.job and state.job.nodes else {}
+    took = dict(state.facts.job.nodes[0].turns) if state.facts.job and state.facts.job.nodes else {}
     troubles: list[str] = []
     by_side: dict[str, list[Readings]] = {}
     for name, ran in took.items():
@@ -47,7 +47,7 @@ def paired_comparison(state: RunState, by_side: Mapping[str, Sequence[Readings]]
     against = state.plan.trials.base
     if against is None:
         return None
-    ends = state.job.nodes if state.job else ()
+    ends = state.facts.job.nodes if state.facts.job else ()
     pairing = PairedComparison(
         ref=against.ref, commit=against.commit, order=tuple(name for end in ends for name, _ in end.turns)
     )

@@ -1,0 +1,125 @@
+"""Recover a run whose machines the provider took away: under the same lease, deadline, time limit and budget."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from cvl_ci.commands.run import spending
+from cvl_ci.commands.run.state import RunState
+from cvl_ci.lease import Lease
+from cvl_ci.model.budget import Fleet
+from cvl_ci.model.launch import Attempt, Launch
+from cvl_ci.model.limits import RELEASE_MINUTES
+from cvl_ci.model.loss import LossKind, Lost, Recovery
+from cvl_ci.model.plan import RunPlan
+
+ATTEMPT_VARIABLE = "CVL_ATTEMPT"
+"""The number of the machines that run the job, from 1."""
+TASK_VARIABLE = "SKYPILOT_TASK_ID"
+"""Constant over all machines of a run, as in SkyPilot's managed jobs (sky/skylet/constants.py, TASK_ID_ENV_VAR)."""
+SHORTEST_SECONDS = 60.0
+"""With less time for the job, a new machine is not worth its money."""
+MOST_LOSSES = 2
+"""After so many losses a place is not asked again."""
+
+
+def can_recover(state: RunState, *, deadline: float) -> bool:
+    """Return whether new machines may follow: the provider showed the loss, and tries, time and money are left."""
+    lost, launch = state.facts.lost, state.launches.current
+    if lost is None or launch is None or not lost.is_proved:
+        return False
+    if len(state.launches.recoveries) >= state.plan.machines.recoveries:
+        return False
+    now, reserve = state.tools.clock.now(), RELEASE_MINUTES * 60
+    usd = spending.spent_before(state) + _cost(state, launch, until=now)
+    paid = spending.paid_seconds(state.plan, launch, spent_usd=usd)
+    return min(_seconds_of_job(state), deadline - now - reserve, paid - reserve) >= SHORTEST_SECONDS
+
+
+def asked_provider(state: RunState, lease: Lease) -> Lost | None:
+    """Return the loss of machines that do not answer, by the provider's own list; None: it shows them, or is silent.
+
+    SkyPilot forgets a cluster once it notices that its machines are gone. Its records then answer no question.
+    """
+    launch, count = state.launches.current, lease.count_machines()
+    if launch is None or count is None or count >= launch.num_nodes:
+        return None
+    why = f"the provider shows {count} of its {launch.num_nodes} nodes"
+    if state.tools.clock.now() >= lease.record.deadline:
+        return Lost(kind=LossKind.ENDED_ITSELF, why=why)
+    return Lost(kind=LossKind.PREEMPTED if launch.spot else LossKind.NODE_LOST, why=why)
+
+
+def note_loss(state: RunState) -> None:
+    """Record the loss of the current machines, before anything else happens to them."""
+    launches, lost, launch = state.launches, state.facts.lost, state.launches.current
+    if lost is None or launch is None:
+        raise ValueError("there is no loss")
+    now, before = state.tools.clock.now(), sum(recovery.ran_seconds for recovery in launches.recoveries)
+    launches.recoveries.append(
+        Recovery(
+            number=launches.number,
+            lost=lost,
+            place="/".join(part for part in (launch.cloud, launch.zone or launch.region) if part),
+            instance_type=launch.instance_type,
+            spot=launch.spot,
+            lost_at=now,
+            ran_seconds=max(0.0, state.timeline.ran_seconds - before),
+            usd=_cost(state, launch, until=now),
+        )
+    )
+    if launches.attempts:
+        last = launches.attempts[-1]
+        launches.attempts[-1] = replace(
+            last, error=f"{lost.kind.value}: {lost.why}", ended_at=now, machines=launch.num_nodes
+        )
+
+
+def note_gone(state: RunState, *, at: float) -> None:
+    """Record the proof that the provider shows nothing of the lost machines."""
+    launch, recoveries = state.launches.current, state.launches.recoveries
+    usd = _cost(state, launch, until=at) if launch is not None else recoveries[-1].usd
+    recoveries[-1] = replace(recoveries[-1], gone_at=at, usd=usd)
+    if state.launches.attempts:
+        state.launches.attempts[-1] = replace(state.launches.attempts[-1], ended_at=at)
+
+
+def plan_of_launch(state: RunState) -> RunPlan:
+    """Return the plan for the next machines: the rest of the time limit, and variables that tell the job its number."""
+    plan = state.plan
+    if not plan.machines.recoveries:
+        return plan
+    variables = {TASK_VARIABLE: f"cvl-ci-{state.owner.name}", ATTEMPT_VARIABLE: str(state.launches.number)}
+    return replace(
+        plan,
+        variables=replace(plan.variables, env={**variables, **plan.variables.env, **variables}),
+        limits=replace(plan.limits, max_runtime_minutes=_seconds_of_job(state) / 60),
+    )
+
+
+def avoided(state: RunState) -> tuple[Attempt, ...]:
+    """Return the requests that are not repeated: refused ones, and those whose machines were lost again."""
+    lost = Counter(_request(attempt) for attempt in state.launches.attempts if attempt.error and attempt.machines)
+    again = {request for request, count in lost.items() if count >= MOST_LOSSES}
+    requests = {_request(attempt): attempt for attempt in state.launches.refused()}
+    requests |= {_request(attempt): attempt for attempt in state.launches.attempts if _request(attempt) in again}
+    return tuple(requests.values())
+
+
+def _request(attempt: Attempt) -> tuple[object, ...]:
+    return attempt.cloud, attempt.region, attempt.zone, attempt.instance_type, attempt.spot
+
+
+def _seconds_of_job(state: RunState) -> float:
+    return state.plan.limits.max_runtime_minutes * 60 - state.timeline.ran_seconds
+
+
+def _cost(state: RunState, launch: Launch, *, until: float) -> float:
+    fleet = Fleet(
+        cloud=launch.cloud,
+        hourly_usd=launch.hourly_usd,
+        nodes=launch.num_nodes,
+        disk_gb=state.plan.machines.needs.largest_disk_gb,
+    )
+    return fleet.cost_usd(seconds=max(0.0, until - launch.created_at), at=until)

@@ -1,0 +1,167 @@
+"""Carry out the stages of a run, in the order of transitions.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.run import recovery, spending
+from cvl_ci.commands.run.state import RunState
+from cvl_ci.commands.run.transitions import FIRST, LAST, Stage, StageEnd, following
+from cvl_ci.errors import CvlError, RequestRefused, explain_while_running
+from cvl_ci.lease import Lease
+from cvl_ci.model.limits import RELEASE_MINUTES
+from cvl_ci.model.loss import LossKind
+from cvl_ci.model.outcome import Phase
+from cvl_ci.ports import Cloud, LaunchRequest
+from cvl_ci.result.text import recovery_begins
+
+CANCEL_GRACE_SECONDS = 60.0
+"""The machine ends the job by itself at its limit. If it does not, the runner does so this much later."""
+RESCUE_SECONDS = 60.0
+"""After a person stops a job, its machine waits this long for the outputs: it costs money meanwhile."""
+
+
+class Stages:
+    """The stages of one run, under its lease. `staged`: the files for each machine."""
+
+    def __init__(self, state: RunState, cloud: Cloud, lease: Lease, staged: Path) -> None:
+        self._state = state
+        self._cloud = cloud
+        self._lease = lease
+        self._staged = staged
+        self._stages: dict[Stage, Callable[[], StageEnd]] = {
+            Stage.LAUNCH: self._launch,
+            Stage.FOLLOW: self._follow,
+            Stage.CLEAR: self._clear,
+            Stage.FETCH: self._fetch,
+            Stage.RESCUE: self._rescue,
+        }
+
+    def carry_out(self) -> None:
+        """Carry out one stage after the other, until only the release is left."""
+        stage = FIRST
+        while stage is not LAST:
+            stage = following(stage, self._end_of(self._stages[stage]))
+
+    def _end_of(self, stage: Callable[[], StageEnd]) -> StageEnd:
+        facts = self._state.facts
+        try:
+            return stage()
+        except CvlError as error:
+            facts.failure = facts.failure or error
+            return StageEnd.FAILED
+        except KeyboardInterrupt:
+            facts.cancelled = True
+            return StageEnd.STOPPED
+
+    def _launch(self) -> StageEnd:
+        state, lease = self._state, self._lease
+        if not state.is_recovering:
+            state.enter(Phase.PROVISIONING)
+            state.tools.workflow.show(f"lease {lease.name}: if this run is lost, `cvl-ci down {lease.name}` ends it")
+        request = LaunchRequest(
+            plan=recovery.plan_of_launch(state),
+            cluster=lease.name,
+            labels=lease.record.labels,
+            staged=self._staged,
+            deadline=lease.record.deadline,
+            fence=state.tools.records.fence(lease.name),
+            likely=state.quote.offers[0] if state.quote.offers else None,
+            spent_usd=spending.spent_before(state),
+            offers=state.quote.offers,
+            avoid=recovery.avoided(state) if state.is_recovering else (),
+        )
+        with _offers_named(state):
+            launch = self._cloud.machines.launch(request, watch=state.watch)
+        state.launched(launch)
+        state.tools.workflow.launched(launch)
+        return StageEnd.RUNNING
+
+    def _follow(self) -> StageEnd:
+        state, deadline = self._state, self._lease.record.deadline
+        end = (
+            deadline
+            if state.launches.current is None
+            else spending.end_of_money(state, state.launches.current, deadline)
+        )
+        until = end - RELEASE_MINUTES * 60 + CANCEL_GRACE_SECONDS
+        state.facts.job = self._cloud.jobs.follow(watch=state.watch, until=until)
+        if state.facts.lost is None:
+            if not state.facts.job.unfit:
+                return StageEnd.JOB_OVER
+            state.facts.came_through = True
+            return StageEnd.UNFIT
+        state.facts.lost_at = state.tools.clock.now()
+        if state.facts.lost.kind is LossKind.UNREACHABLE:
+            lost = recovery.asked_provider(state, self._lease) or state.facts.lost
+            state.facts.job = replace(state.facts.job, lost=lost)
+        if recovery.can_recover(state, deadline=deadline):
+            recovery.note_loss(state)
+            state.enter(Phase.RECOVERING)
+            latest, of = state.launches.recoveries[-1], state.plan.machines.recoveries
+            state.tools.workflow.notice(recovery_begins(latest, of=of))
+            return StageEnd.LOST
+        state.facts.came_through = True
+        return StageEnd.LOST_FOR_GOOD
+
+    def _clear(self) -> StageEnd:
+        """Never ask for new machines before the provider shows nothing of the old ones."""
+        release = self._lease.clear()
+        if not release.gone:
+            self._state.facts.warnings.append(
+                "cvl-ci did not recover: the end of the lost machines could not be proved."
+            )
+            return StageEnd.NOT_PROVED
+        recovery.note_gone(self._state, at=release.at)
+        return StageEnd.GONE
+
+    def _fetch(self) -> StageEnd:
+        """Fetch the outputs. An error here changes no ending: the job is over, and its own code stands."""
+        state = self._state
+        state.enter(Phase.FETCHING)
+        try:
+            self._cloud.jobs.fetch(globs=state.plan.files.outputs)
+        except Exception as error:  # noqa: BLE001  a machine chose the files
+            state.facts.warnings.append(f"The outputs could not be fetched: {explain_while_running(error)}")
+        else:
+            state.facts.came_through = True
+        return StageEnd.DONE
+
+    def _rescue(self) -> StageEnd:
+        if self._state.tools.interruptible is not None:
+            self._fetch_stopped(self._state.tools.interruptible)
+        return StageEnd.DONE
+
+    def _fetch_stopped(self, interruptible: Callable[[], AbstractContextManager[object]]) -> None:
+        """Fetch the files of a stopped job, checkpoints above all, for at most a minute. A second Ctrl-C skips it."""
+        state = self._state
+        try:
+            with interruptible():
+                state.tools.workflow.warning(
+                    f"Stopping: cvl-ci first fetches the job's files, for at most {RESCUE_SECONDS:.0f} s. "
+                    "Then it takes the machine down. Ctrl-C again takes it down at once."
+                )
+                self._cloud.machines.stop()
+                state.enter(Phase.FETCHING)
+                self._cloud.jobs.fetch(globs=state.plan.files.outputs, within=RESCUE_SECONDS)
+        except KeyboardInterrupt:
+            state.tools.workflow.warning("The job's files stay on the machine, which cvl-ci takes down now.")
+        except Exception as error:  # noqa: BLE001  the run was stopped, and that stays its end
+            state.facts.warnings.append(f"The outputs could not be fetched: {explain_while_running(error)}")
+
+
+@contextmanager
+def _offers_named(state: RunState) -> Iterator[None]:
+    """Add to the refusal of a machine without any offer which machines with these GPUs exist."""
+    try:
+        yield
+    except RequestRefused as error:
+        there_is = "" if state.quote.offers else planning.what_there_is(state.plan, state.tools.prices)
+        if not there_is:
+            raise
+        what = f"{error.what.rstrip()} There is: {there_is}."
+        raise RequestRefused(what, money=error.money, next_step=error.next_step) from error
