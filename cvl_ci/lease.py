@@ -15,14 +15,12 @@ Only this module takes a machine down.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cvl_ci.errors import CvlError, EngineError, explain_while_running
 from cvl_ci.model.launch import Attempt
-from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, format_name
+from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE
 from cvl_ci.model.ledger import Life, Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.release import KeptMachines, Release
@@ -37,42 +35,6 @@ SETTLE_SECONDS = 8.0
 """Seconds until a requested machine is in the list: EC2 is eventually consistent, about a second (SkyPilot #4431)."""
 ENDING_SECONDS = 20.0
 """Seconds that we wait for a machine that is ending, and is no longer billed, to disappear completely."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Owner:
-    """The owner of a lease. The same facts give the same name, so that a later process can compute it again.
-
-    `run` is unique for a run (a GitHub run id, or a random word on a terminal). `attempt`, `job`, `step` and `leg`
-    distinguish leases within it.
-    """
-
-    repository: str
-    run: str
-    attempt: str = "1"
-    job: str = ""
-    step: str = ""
-    leg: str = ""
-
-    @property
-    def user_id(self) -> str:
-        """Return SkyPilot's user hash. It ends each name on the cloud, so it must be computable again too."""
-        return _digest(self.repository)[:8]
-
-    @property
-    def name(self) -> str:
-        """Return the lease's name, which follows from all six facts."""
-        facts = (self.repository, self.run, self.attempt, self.job, self.step, self.leg)
-        return format_name(run=self.run, digest=_digest(repr(facts)))
-
-    def labels(self, *, deadline: float) -> dict[str, str]:
-        """Return labels that each cloud accepts: [a-z0-9_-], a letter or digit at each end (GCP's narrow rule)."""
-        return {
-            LABEL_OWNER: _label(self.repository),
-            LABEL_LEASE: self.name,
-            LABEL_RUN: _label(f"{self.run}-{self.attempt}"),
-            LABEL_DEADLINE: str(int(deadline)),
-        }
 
 
 class Lease:
@@ -304,11 +266,6 @@ class Lease:
         return release
 
 
-def owner_label(repository: str) -> str:
-    """Return the value of LABEL_OWNER for a repository. Two that differ only in punctuation share one."""
-    return _label(repository)
-
-
 def sweep(
     resources: Sequence[Resource],
     *,
@@ -352,11 +309,3 @@ def _removal_refusals(inventory: Inventory | Storage, resources: Sequence[Resour
             inventory.remove(batch)
         except CvlError as error:
             yield explain_while_running(error)
-
-
-def _label(text: str) -> str:
-    return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[-63:].strip("-_") or "none"
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

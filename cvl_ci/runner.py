@@ -25,12 +25,12 @@ from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.option import by_own_name
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.inputs.table import RUN_OPTIONS
-from cvl_ci.lease import Owner
 from cvl_ci.local.console.callback_reporter import Listener
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.local.interruption import Interruption
 from cvl_ci.model.location import Location
 from cvl_ci.model.offer import Quote
+from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
 from cvl_ci.result.masked_errors import masked_errors

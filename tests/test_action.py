@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.lease import Owner
+from cvl_ci.model.owner import Owner
 from tests.github.runner import Runner, read_file
 from tests.support.processor import children_seconds, interpreter_seconds
 

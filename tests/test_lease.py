@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.errors import EngineError
-from cvl_ci.lease import Lease, Owner, sweep
+from cvl_ci.lease import Lease, sweep
 from cvl_ci.model.launch import Attempt
 from cvl_ci.model.location import Location
+from cvl_ci.model.owner import Owner
 from cvl_ci.ports import InventoryResult, LeaseRecord, Resource, ResourceKind
 from tests.support.fakes import FakeClock, FakeCloud, FakeEngine, FakeRecords
 

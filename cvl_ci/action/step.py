@@ -27,7 +27,7 @@ class Step:
         from cvl_ci.github import context
         from cvl_ci.inputs import action_variables
         from cvl_ci.inputs.action_reader import read
-        from cvl_ci.lease import Owner
+        from cvl_ci.model.owner import Owner
         from cvl_ci.result.masks import Masks
 
         self.inputs = read(environ)

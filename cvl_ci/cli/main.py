@@ -21,7 +21,7 @@ from cvl_ci.inputs import table as options
 from cvl_ci.local.console.streams import Console
 
 if TYPE_CHECKING:
-    from cvl_ci.lease import Owner
+    from cvl_ci.model.owner import Owner
     from cvl_ci.model.plan import RunPlan
 
 
@@ -180,7 +180,7 @@ def _write_summary(path: Path, text: str, exit_code: int, console: Console) -> i
 
 
 def _owner(environ: Mapping[str, str]) -> Owner:
-    from cvl_ci.lease import Owner
+    from cvl_ci.model.owner import Owner
 
     return Owner(
         repository=environ.get("GITHUB_REPOSITORY") or str(Path.cwd()),

@@ -16,7 +16,7 @@ from cvl_ci.inputs.table import run_options
 from cvl_ci.local.console.streams import Console
 
 if TYPE_CHECKING:
-    from cvl_ci.lease import Owner
+    from cvl_ci.model.owner import Owner
     from cvl_ci.model.queue import Queue
 
 OUTPUTS = Path("cvl-outputs/queue")

@@ -14,6 +14,7 @@ from cvl_ci.errors import InputProblem
 from cvl_ci.inputs import action_variables, parsers
 from cvl_ci.inputs import locations as places
 from cvl_ci.inputs.keep_inputs import KeepInputs
+from cvl_ci.inputs.machine_inputs import MachineInputs
 from cvl_ci.inputs.model_inputs import RunModelInputs
 from cvl_ci.inputs.option import EntryPoint, by_own_name, options_of
 from cvl_ci.inputs.parsers import Wrong
@@ -21,7 +22,6 @@ from cvl_ci.inputs.run_inputs import (
     FileInputs,
     LimitInputs,
     LocationInputs,
-    MachineInputs,
     TrialInputs,
     VariableInputs,
     WorkInputs,

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from cvl_ci.inputs.drill_inputs import DrillInputs
+from cvl_ci.inputs.machine_inputs import MachineInputs
 from cvl_ci.inputs.matrix_inputs import HistoryInputs, MatrixInputs, ReportInputs
-from cvl_ci.inputs.run_inputs import LimitInputs, MachineInputs, TrialInputs, WorkInputs
+from cvl_ci.inputs.run_inputs import LimitInputs, TrialInputs, WorkInputs
 
 Group = TypeVar("Group")
 

@@ -34,8 +34,8 @@ def drill(
     from cvl_ci.commands.drill import drill as drilling
     from cvl_ci.commands.drill.ground import DrillPorts
     from cvl_ci.engine import server_inventory as served
-    from cvl_ci.lease import Owner
     from cvl_ci.local.process.launcher import LocalGround
+    from cvl_ci.model.owner import Owner
 
     through = place is not None and place.cloud != SANDBOX and served.goes_through([place], environ, by_record=False)
     requests = drilling.requested_drills(

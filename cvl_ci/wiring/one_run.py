@@ -15,10 +15,10 @@ from cvl_ci.wiring.clouds import OpenClouds, prices
 from cvl_ci.wiring.directories import records
 
 if TYPE_CHECKING:
-    from cvl_ci.lease import Owner
     from cvl_ci.local.interruption import Interruption
     from cvl_ci.model.location import Location
     from cvl_ci.model.outcome import Outcome
+    from cvl_ci.model.owner import Owner
     from cvl_ci.model.plan import RunPlan
     from cvl_ci.model.release import Release
     from cvl_ci.ports import RunReporter

@@ -19,8 +19,8 @@ def status(environ: Mapping[str, str], *, cloud: str) -> Overview:
     """Return the state of runs. `cloud`: as typed; empty: the records alone; `any`: all clouds with credentials."""
     from cvl_ci.commands import status as looking
     from cvl_ci.commands.reap import reap as reaping
-    from cvl_ci.lease import Owner
     from cvl_ci.local.lease_records import FileRecords
+    from cvl_ci.model.owner import Owner
 
     places, _ = reaping.read_words(cloud, grace="0", regions=prices(environ).regions, dashes="--")
     if cloud.strip() and not places:

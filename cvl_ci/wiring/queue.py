@@ -17,11 +17,11 @@ from cvl_ci.errors import CvlError, InputProblem, RequestError
 from cvl_ci.inputs.option import by_own_name
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.inputs.table import RUN_OPTIONS
-from cvl_ci.lease import Owner
 from cvl_ci.local.console.callback_reporter import Listener
 from cvl_ci.local.console.log_file import KeptLog
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.local.interruption import Interruption
+from cvl_ci.model.owner import Owner
 from cvl_ci.planning import queue_file, safe_yaml
 from cvl_ci.result.masks import Masks
 from cvl_ci.result.no_follow import write_text

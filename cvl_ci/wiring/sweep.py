@@ -32,7 +32,7 @@ def reap(
     """End leases whose run has ended, from typed words. Empty words mean the default: all clouds with credentials."""
     from cvl_ci.commands.reap import reap as reaping
     from cvl_ci.github.runs import WorkflowRuns
-    from cvl_ci.lease import Owner
+    from cvl_ci.model.owner import Owner
 
     places, seconds = reaping.read_words(cloud, grace=grace or "10m", regions=prices(environ).regions, dashes=dashes)
     repository = environ.get("GITHUB_REPOSITORY", "")

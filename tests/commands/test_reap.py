@@ -11,9 +11,9 @@ import pytest
 from cvl_ci.commands.reap.reap import Reaped, ReapPorts, read_words, reap
 from cvl_ci.commands.reap.text import lines, verdict
 from cvl_ci.errors import CvlError, LeakFound, NotProvedGone, RequestError
-from cvl_ci.lease import Owner
 from cvl_ci.model.lease_name import LABEL_KEPT, LABEL_LEASE
 from cvl_ci.model.location import Location
+from cvl_ci.model.owner import Owner
 from cvl_ci.ports import InventoryResult, Resource
 from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine, FakePrices, FakeReporter
 

@@ -13,7 +13,7 @@ import pytest
 from cvl_ci.commands.run import run as running
 from cvl_ci.commands.run.recovery import ATTEMPT_VARIABLE, TASK_VARIABLE
 from cvl_ci.errors import BudgetError, CapacityError, EngineError
-from cvl_ci.lease import Lease, Owner
+from cvl_ci.lease import Lease
 from cvl_ci.model.budget import Fleet
 from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.limits import Limits
@@ -21,6 +21,7 @@ from cvl_ci.model.location import Location
 from cvl_ci.model.loss import LossKind, Lost
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.outcome import Ending, Outcome, Phase
+from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import MachinePlan, RunPlan, VariablePlan, WorkPlan
 from cvl_ci.model.resource_request import Spot
 from cvl_ci.ports import AttemptFailed, Attempting, Began, InventoryResult, JobEnd, LaunchRequest, Resource, Watch

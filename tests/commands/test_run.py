@@ -17,7 +17,6 @@ from cvl_ci.commands.run import stages
 from cvl_ci.engine.process import WorkerFailed
 from cvl_ci.engine.sky_errors import in_our_words
 from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError, RequestError
-from cvl_ci.lease import Owner
 from cvl_ci.model.launch import Attempt
 from cvl_ci.model.lease_name import LABEL_DEADLINE
 from cvl_ci.model.limits import Limits
@@ -25,6 +24,7 @@ from cvl_ci.model.location import Location
 from cvl_ci.model.loss import LossKind, Lost
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.outcome import Ending, FetchedFile, Outcome
+from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
 from cvl_ci.model.resource_request import ResourceRequest
 from cvl_ci.ports import Fetched, Prices, UnpackStopped

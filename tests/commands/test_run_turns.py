@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.lease import Owner
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.outcome import Ending, FetchedFile, Outcome
+from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import PairedBase, RunPlan
 from cvl_ci.planning.trials import order
 from cvl_ci.ports import Fetched

@@ -10,11 +10,12 @@ import pytest
 from cvl_ci.action.saved_outcome import outcome_from
 from cvl_ci.action.state import StepState
 from cvl_ci.commands.run import run as running
-from cvl_ci.lease import Lease, Owner
+from cvl_ci.lease import Lease
 from cvl_ci.model.launch import Spending
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.outcome import Ending, Outcome
+from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.resource_request import ResourceRequest
 from cvl_ci.result.summary import to_json

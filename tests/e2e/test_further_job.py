@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cvl_ci.lease import Lease, Owner
+from cvl_ci.lease import Lease
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import Location
+from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
 from cvl_ci.ports import Began, Cloud, Event, JobRequest, LaunchRequest, LeaseRecord, Line
 from cvl_ci.wiring.clouds import OpenClouds

@@ -14,8 +14,8 @@ from cvl_ci.clouds import AwsInventory, Inventories, ec2_clients
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.reap.reap import Reaped, ReapPorts, reap
 from cvl_ci.commands.reap.text import lines
-from cvl_ci.lease import Owner
 from cvl_ci.model.location import Location
+from cvl_ci.model.owner import Owner
 from cvl_ci.ports import Cloud
 from tests.support.fakes import FakeClock, FakeCloud, FakeEngine, FakeReporter
 

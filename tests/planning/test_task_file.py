@@ -9,8 +9,9 @@ from collections.abc import Mapping
 import pytest
 
 from cvl_ci.clouds.catalogue.names import ACCELERATORS
+from cvl_ci.inputs.machine_inputs import MachineInputs
 from cvl_ci.inputs.reader import Inputs, from_keywords
-from cvl_ci.inputs.run_inputs import MachineInputs, VariableInputs
+from cvl_ci.inputs.run_inputs import VariableInputs
 from cvl_ci.model.location import Location
 from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
 from cvl_ci.model.secret import Secret

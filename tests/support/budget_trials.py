@@ -13,11 +13,11 @@ from pathlib import Path
 
 from cvl_ci.commands.run import run as running
 from cvl_ci.errors import BudgetError
-from cvl_ci.lease import Owner
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import Location
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.offer import Offer
+from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
 from cvl_ci.model.resource_request import ResourceRequest, Spot
 from tests.support.fakes import (

@@ -14,9 +14,10 @@ from typing import Protocol
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs import locations, parsers
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.lease import owner_label, sweep
+from cvl_ci.lease import sweep
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
 from cvl_ci.model.location import Location
+from cvl_ci.model.owner import owner_label
 from cvl_ci.model.release import ProviderCheck
 from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, RunReporter

@@ -15,9 +15,10 @@ from cvl_ci.commands.run.outcome import judge_so_far, outcome
 from cvl_ci.commands.run.stages import Stages
 from cvl_ci.commands.run.state import RunPorts, RunState, Timeline
 from cvl_ci.errors import CvlError, InputProblem, RequestError, explain_while_running
-from cvl_ci.lease import Lease, Owner
+from cvl_ci.lease import Lease
 from cvl_ci.model.location import Location
 from cvl_ci.model.outcome import Ending, Outcome, Phase
+from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
 from cvl_ci.ports import Cloud, LeaseRecord, UnpackStopped

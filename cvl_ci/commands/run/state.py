@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cvl_ci.errors import CvlError
-from cvl_ci.lease import Lease, Owner
+from cvl_ci.lease import Lease
 from cvl_ci.model.launch import Attempt, Launch, Spending
 from cvl_ci.model.location import Location
 from cvl_ci.model.loss import Lost, Recovery
 from cvl_ci.model.model_plan import ModelPlan
 from cvl_ci.model.offer import Quote
 from cvl_ci.model.outcome import Phase
+from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
 from cvl_ci.ports import (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cvl_ci.clouds.provider import Provider, ProviderInventory
-from cvl_ci.lease import Owner
 from cvl_ci.model.location import Location
+from cvl_ci.model.owner import Owner
 from cvl_ci.ports import InventoryResult
 
 OURS = Owner(repository="cvl/ci", run="12345678901")

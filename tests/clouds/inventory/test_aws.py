@@ -13,8 +13,8 @@ from moto import mock_aws
 
 from cvl_ci.clouds import AwsInventory, ec2_clients
 from cvl_ci.clouds.aws import queries
-from cvl_ci.lease import Owner
 from cvl_ci.model.location import Location
+from cvl_ci.model.owner import Owner
 from cvl_ci.ports import InventoryResult, ResourceKind
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from moto import mock_aws
 
 from cvl_ci.clouds import AwsBuckets, AwsInventory, ec2_clients, service_clients
 from cvl_ci.errors import EngineError
-from cvl_ci.lease import Lease, Owner
+from cvl_ci.lease import Lease
 from cvl_ci.model.lease_name import LABEL_PERSISTENT
 from cvl_ci.model.location import Location
+from cvl_ci.model.owner import Owner
 from cvl_ci.model.storage import Bucket
 from cvl_ci.ports import LeaseRecord, ResourceKind
 from cvl_ci.result import text
@@ -31,6 +32,7 @@ class Account:
         self.s3: Any = self.clients("s3", REGION)
         self.buckets = AwsBuckets(clients=self.clients)
         self.clock = FakeClock()
+        self.cloud = FakeCloud(self.clock)
         self.records = FakeRecords(folder)
         self.said: list[str] = []
 
@@ -49,14 +51,13 @@ class Account:
         return {bucket["Name"] for bucket in self.s3.list_buckets()["Buckets"]}
 
     def lease(self) -> Lease:
-        cloud = FakeCloud(self.clock)
         record = LeaseRecord(
             name=OURS.name, labels={}, deadline=0.0, places=(Location(cloud="aws"),), taken_at=self.clock.now()
         )
         return Lease(
             record,
-            machines=FakeEngine(cloud),
-            inventory=cloud,
+            machines=FakeEngine(self.cloud),
+            inventory=self.cloud,
             records=self.records,
             clock=self.clock,
             say=self.said.append,
@@ -85,6 +86,29 @@ def test_a_release_ends_the_buckets_of_its_lease_and_names_those_that_stay(accou
     assert text.kept_bucket(release.buckets[0]) == (
         "s3://checkpoints stays, as the run asked: 1 file, 5 B, $0.00 a month at S3 Standard's price"
     )
+
+
+def test_between_two_generations_of_machines_every_bucket_of_the_lease_stays_and_the_release_ends_it(
+    account: Account,
+) -> None:
+    lease = account.lease()
+    lease.acquire()
+    for bucket in (account.make("temporary"), account.make("checkpoints", stays=True)):
+        lease.record_bucket(bucket)
+    account.cloud.create(lease=OURS.name, region=REGION)
+
+    cleared = lease.clear()
+
+    assert cleared.gone and account.cloud.running() == []
+    assert account.names() == {"temporary", "checkpoints"}
+    assert account.s3.get_object(Bucket="temporary", Key="a/b")["Body"].read() == b"12345"
+    record = account.records.read(OURS.name)
+    assert record is not None and record.released_at is None
+    assert [bucket.name for bucket in record.buckets] == ["temporary", "checkpoints"]
+    assert not account.records.fence(OURS.name).exists(), "new machines may be launched"
+    assert lease.release().gone
+    assert account.names() == {"checkpoints"}
+    assert account.records.fence(OURS.name).exists()
 
 
 def test_a_later_process_ends_them_by_the_record_alone(account: Account) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from cvl_ci.clouds.registry import proved
-from cvl_ci.lease import Owner
 from cvl_ci.model.lease_name import ANY_CLUSTER, PREFIX, ClusterName, format_name, parse_name
+from cvl_ci.model.owner import Owner
 from tests.clouds.inventory import test_azure, test_gcp, test_kubernetes, test_lambda_cloud, test_runpod
 from tests.clouds.inventory.cases import OTHER, OURS
 from tests.clouds.inventory.test_contract import ASK, EC2, LEASE, Said, real_empty

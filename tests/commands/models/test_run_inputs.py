@@ -16,10 +16,10 @@ from cvl_ci.commands.run.run import RunPorts
 from cvl_ci.engine import script
 from cvl_ci.errors import RequestError
 from cvl_ci.inputs.reader import from_keywords
-from cvl_ci.lease import Owner
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.model_plan import ModelName, ModelPlan
+from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from tests.support.fakes import (
     FakeClock,
