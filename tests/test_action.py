@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -104,6 +105,28 @@ def test_a_run_ends_with_outputs_a_summary_its_log_and_no_machine(job: Job) -> N
     assert "Succeeded" in job.summary()
     [log] = job.workspace.glob("cvl-outputs/*.log")
     assert "##[error]mine" in log.read_text()
+
+
+PRIVATE = {"STAGE_CORES": "2", "RUNNER_ENVIRONMENT": "github-hosted", "RUNNER_OS": "Linux", "RUNNER_ARCH": "X64"}
+"""A standard runner. With an event of a private repository, it has a price."""
+
+
+@pytest.mark.parametrize(
+    ("private", "changed", "is_told"),
+    [(True, {}, True), (False, {}, False), (True, {"STAGE_CORES": "4"}, False), (True, {"RUNNER_OS": "macOS"}, False)],
+)
+def test_the_page_names_the_cost_of_a_known_runner(
+    job: Job, private: bool, changed: dict[str, str], is_told: bool
+) -> None:
+    event = job.folder / "event.json"
+    event.write_text(json.dumps({"repository": {"full_name": "cvl/ci", "private": private}}))
+    code, said = job.run("/entrypoint", GITHUB_EVENT_PATH=str(event), **{**PRIVATE, **changed})
+    assert code == 0, said
+    assert (
+        re.search(r"^\| GitHub's runner \| \d+ min, about \$\d", job.summary(), re.MULTILINE) is not None
+    ) is is_told
+    [document] = job.workspace.glob("cvl-outputs/*.json")
+    assert "GitHub's runner" not in document.read_text()
 
 
 def test_nothing_the_job_printed_is_obeyed_and_masks_come_first(job: Job) -> None:

@@ -47,6 +47,8 @@ class Step:
         self.outputs = Path("cvl-outputs") / self.owner.name
         self.masks = Masks()
         self._environ, self._is_post = environ, is_post
+        self._clock = SystemClock()
+        self._began = self._clock.monotonic()
         self.state = SavedState(
             wiring.handover_path(environ),
             StepState(lease=self.owner.name, leg=run_context.leg),
@@ -118,13 +120,21 @@ class Step:
             files=self._environ,
             masks=self.masks,
             log=self.outputs.with_name(f"{self.owner.name}.log"),
-            summarise=lambda outcome, tail, room: job_summary(outcome, tail=tail, room=room),
+            summarise=lambda outcome, tail, room: job_summary(outcome, tail=tail, room=room, runner=self._runner()),
             on_phase=self.live.enter,
             on_launch=self.live.launch,
             on_spending=lambda spending: self.state.update(spending=spending),
         )
         reporter.mask(*secret_values(self._environ))
         return reporter
+
+    def _runner(self) -> str:
+        """Return what GitHub's runner has cost since this step began; empty where that is unknown, as in post."""
+        from cvl_ci.github import runner
+        from cvl_ci.result import text
+
+        price = None if self._is_post else runner.price(self._environ, self.context.event)
+        return text.runner(price, self._clock.monotonic() - self._began) if price else ""
 
     def _comment(self) -> StepComment:
         from cvl_ci.github.pr.step_comment import StepComment

@@ -88,6 +88,11 @@ class Event:
         return str(self._of("repository").get("default_branch") or "")
 
     @property
+    def is_private(self) -> bool:
+        """Return whether GitHub says that the repository is not public. A missing answer is no."""
+        return self._of("repository").get("private") is True
+
+    @property
     def spoken_by_stranger(self) -> bool:
         """Return whether a comment or a review of a stranger started it: anybody may write one."""
         key = _TEXT_KEYS.get(self.name)

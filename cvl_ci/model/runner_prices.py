@@ -1,49 +1,47 @@
-"""Hold GitHub's prices of a minute on its own runners, by SKU. Values, and what follows from them alone.
+"""Hold GitHub's prices of a minute on its standard Linux runners. Values, and what follows from them alone.
 
-Source: https://docs.github.com/en/billing/reference/actions-runner-pricing, as of 2026-05-09. GitHub rounds the minutes
-of each job up. Minutes on standard runners are free for public repositories, and a plan includes some others.
+Standard runners are free for public repositories. The prices hold for the others, whose standard runners have 1 or 2
+cores (GitHub's docs, "GitHub-hosted runners reference"). A runner of another size is a larger runner, or unknown.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-SOURCE = "https://docs.github.com/en/billing/reference/actions-runner-pricing (2026-05-09)"
 
-MINUTE_USD: Mapping[str, float] = {
-    "linux_slim": 0.002,
-    "linux": 0.006,
-    "linux_2_core_arm": 0.005,
-    "linux_4_core": 0.012,
-    "linux_8_core": 0.022,
-    "linux_16_core": 0.042,
-    "linux_32_core": 0.082,
-    "linux_64_core": 0.162,
-    "linux_96_core": 0.252,
-    "linux_4_core_arm": 0.008,
-    "linux_8_core_arm": 0.014,
-    "linux_16_core_arm": 0.026,
-    "linux_32_core_arm": 0.050,
-    "linux_64_core_arm": 0.098,
-    "windows": 0.010,
-    "macos": 0.062,
+@dataclass(frozen=True, kw_only=True)
+class RunnerPrice:
+    """A standard runner in GitHub's price list. `sku`: GitHub's name of it."""
+
+    sku: str
+    minute_usd: float
+
+    def usd(self, seconds: float) -> float:
+        """Return the price of this time, in whole minutes and without the minutes that a plan includes."""
+        return self.minute_usd * minutes(seconds)
+
+
+PRICES: Mapping[tuple[str, int], RunnerPrice] = {
+    ("X64", 1): RunnerPrice(sku="actions_linux_slim", minute_usd=0.002),
+    ("X64", 2): RunnerPrice(sku="actions_linux", minute_usd=0.006),
+    ("ARM64", 2): RunnerPrice(sku="actions_linux_arm", minute_usd=0.005),
 }
+"""By GitHub's RUNNER_ARCH and the number of cores.
 
-_BY_CORES = {
-    "X64": {1: "linux_slim", 2: "linux", **{cores: f"linux_{cores}_core" for cores in (4, 8, 16, 32, 64, 96)}},
-    "ARM64": {cores: f"linux_{cores}_core_arm" for cores in (2, 4, 8, 16, 32, 64)},
-}
+Source: https://docs.github.com/en/billing/reference/actions-runner-pricing, as of 2026-05-09.
+"""
 
 
-def sku_of(*, hosted: bool, system: str, architecture: str, cores: int) -> str | None:
-    """Return the SKU of a Linux runner by GitHub's variables RUNNER_OS and RUNNER_ARCH; None where it is unknown.
+def minutes(seconds: float) -> int:
+    """Return whole minutes: GitHub rounds up."""
+    return math.ceil(max(seconds, 0.0) / 60)
 
-    `hosted`: GitHub owns the runner. The cores do not tell a large runner from a standard one with as many.
+
+def price_of(*, hosted: bool, private: bool, system: str, architecture: str, cores: int) -> RunnerPrice | None:
+    """Return the price of a runner by GitHub's variables RUNNER_OS and RUNNER_ARCH; None where it is free or unknown.
+
+    `hosted`: GitHub owns the runner. `private`: the event says that the repository is not public.
     """
-    return _BY_CORES.get(architecture, {}).get(cores) if hosted and system == "Linux" else None
-
-
-def minutes_usd(sku: str, seconds: float) -> float:
-    """Return the price of a job of this length, without free and included minutes."""
-    return MINUTE_USD[sku] * math.ceil(max(seconds, 0.0) / 60)
+    return PRICES.get((architecture, cores)) if hosted and private and system == "Linux" else None

@@ -60,12 +60,13 @@ class Link:
     url: str
 
 
-def job_summary(outcome: Outcome, *, tail: Sequence[str] = (), room: int = SUMMARY_BYTES) -> str:
+def job_summary(outcome: Outcome, *, tail: Sequence[str] = (), room: int = SUMMARY_BYTES, runner: str = "") -> str:
     """Return Markdown for GitHub's step summary; empty if nothing fits.
 
-    `tail`: the job's last lines. `room`: bytes.
+    `tail`: the job's last lines. `room`: bytes. `runner`: the cost of GitHub's runner, where it is known.
     """
-    return _fitted([_heading(outcome), _alarm(outcome)], [_table(outcome), *_folded(outcome), _log(tail)], room)
+    rest = [_table(outcome, runner=runner), *_folded(outcome), _log(tail)]
+    return _fitted([_heading(outcome), _alarm(outcome)], rest, room)
 
 
 def comment(
@@ -190,13 +191,14 @@ def _invitation(outcome: Outcome, machines: KeptMachines) -> str:
     return "\n".join(["> [!NOTE]", *(f"> {line}<br>" for line in lines[:-1]), f"> {lines[-1]}"])
 
 
-def _table(outcome: Outcome) -> str:
+def _table(outcome: Outcome, *, runner: str = "") -> str:
     machines = released(outcome)
     rows = [
         ("Reason", code(outcome.reason) if outcome.reason else ""),
         ("Ran on", code(machine_line(outcome.machines.launch)) if outcome.machines.launch else ""),
         ("Time", duration(outcome.timing.duration_seconds)),
         ("Cost", money(outcome.cost) if outcome.cost else ""),
+        ("GitHub's runner", runner),
         ("Compared", _compared(outcome.measurements.comparison) if outcome.measurements.comparison else ""),
         ("GPU", gpu_use(outcome.machines.gpu) if outcome.machines.gpu else ""),
         ("Machines", machines[0] if machines else ""),

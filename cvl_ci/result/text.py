@@ -11,6 +11,7 @@ from cvl_ci.model.node_end import MOST_LEFT, GpuUse, NodeEnd
 from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending, Outcome
 from cvl_ci.model.paired_comparison import Change, PairedComparison
 from cvl_ci.model.release import KeptMachines, ProviderCheck, Release
+from cvl_ci.model.runner_prices import RunnerPrice, minutes
 from cvl_ci.model.storage import KeptBucket
 from cvl_ci.result import ledger as ledger_words
 from cvl_ci.result.sanitize import plain
@@ -159,6 +160,11 @@ def money(cost: Cost) -> str:
         parts.append(saved)
     text = " · ".join(parts)
     return text if cost.billed else f"nothing is billed: emulated price {text}"
+
+
+def runner(price: RunnerPrice, seconds: float) -> str:
+    """Return the cost of GitHub's runner during one step. The run's cost does not include it."""
+    return f"{minutes(seconds)} min, about {dollars(price.usd(seconds))}"
 
 
 def gpu_use(use: GpuUse) -> str:

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import pytest
 
-from cvl_ci.model.runner_prices import minutes_usd, sku_of
+from cvl_ci.model.runner_prices import minutes, price_of
 
 
 @pytest.mark.parametrize(
-    ("hosted", "system", "architecture", "cores", "sku"),
+    ("hosted", "private", "system", "size", "sku"),
     [
-        (True, "Linux", "X64", 2, "linux"),
-        (True, "Linux", "X64", 16, "linux_16_core"),
-        (True, "Linux", "ARM64", 2, "linux_2_core_arm"),
-        (True, "Linux", "X64", 3, None),
-        (True, "Windows", "X64", 2, None),
-        (False, "Linux", "X64", 2, None),
+        (True, True, "Linux", ("X64", 1), "actions_linux_slim"),
+        (True, True, "Linux", ("X64", 2), "actions_linux"),
+        (True, True, "Linux", ("ARM64", 2), "actions_linux_arm"),
+        (True, True, "Linux", ("X64", 4), None),
+        (True, True, "Windows", ("X64", 2), None),
+        (True, False, "Linux", ("X64", 2), None),
+        (False, True, "Linux", ("X64", 2), None),
     ],
 )
-def test_a_runner_is_known_by_its_size(
-    hosted: bool, system: str, architecture: str, cores: int, sku: str | None
+def test_only_a_standard_runner_of_a_private_repository_has_a_price(
+    hosted: bool, private: bool, system: str, size: tuple[str, int], sku: str | None
 ) -> None:
-    assert sku_of(hosted=hosted, system=system, architecture=architecture, cores=cores) == sku
+    found = price_of(hosted=hosted, private=private, system=system, architecture=size[0], cores=size[1])
+    assert (found.sku if found else None) == sku
 
 
 def test_github_rounds_minutes_up() -> None:
-    assert minutes_usd("linux", 61.0) == pytest.approx(0.012)
-    assert minutes_usd("linux", 0.0) == 0.0
+    price = price_of(hosted=True, private=True, system="Linux", architecture="X64", cores=2)
+    assert price is not None
+    assert price.usd(61.0) == pytest.approx(0.012)
+    assert price.usd(0.0) == 0.0
+    assert [minutes(seconds) for seconds in (-1.0, 0.0, 1.0, 60.0, 60.5)] == [0, 0, 1, 1, 2]

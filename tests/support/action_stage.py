@@ -88,6 +88,8 @@ def main() -> int:
     engine.ends = (NodeEnd(rank=0, exit_code=int(os.environ.get("STAGE_EXIT", "0"))),)
     for module in (clock, step, clouds, sweep):
         vars(module)["SystemClock"] = lambda: CLOCK
+    if "STAGE_CORES" in os.environ:
+        vars(os)["cpu_count"] = lambda: int(os.environ["STAGE_CORES"])
     for room in (wiring, sweep):
         vars(room)["OpenClouds"] = lambda environ, **_: FakeClouds(engine)
     return action.called_as(sys.argv[1])

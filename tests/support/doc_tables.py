@@ -190,7 +190,11 @@ def _billing_sources() -> str:
 
 def _runner_minutes() -> str:
     return _markdown(
-        ["SKU", "a minute"], [(_code(sku), f"${usd:.3f}") for sku, usd in runner_prices.MINUTE_USD.items()]
+        ["SKU", "architecture", "cores", "a minute"],
+        [
+            (_code(price.sku), architecture, str(cores), f"${price.minute_usd:.3f}")
+            for (architecture, cores), price in runner_prices.PRICES.items()
+        ],
     )
 
 
