@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,15 @@ from cvl_ci import wiring
 from cvl_ci.sandbox import Faults, Sandbox
 from tests.github.conftest import azurite, official, service
 from tests.support.field import plant
+from tests.support.meter import Meter
 
 __all__ = ["azurite", "official", "service"]
 
+DISK_GB = 100
+"""The disk of a run that asks for no other size."""
+
+TRAFFIC_GB = 0.09
+"""AWS's dollars for a GB that leaves it."""
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).parent / "cvl-ci"
 
@@ -44,6 +52,28 @@ class Ran:
     err: str
     summary: Mapping[str, Any]
     folder: Path
+
+
+def assert_told_as_metered(ran: Ran, sandbox: Sandbox, *, disk_gb: float = DISK_GB) -> None:
+    """Assert that the cost is within 1 % of the emulator's own times × the catalogue, by AWS's rules of billing."""
+    told, status = ran.summary, sandbox.status()
+    assert status.up and not told["released"].get("kept_until"), "a machine that lives on has no last figure"
+    meter = Meter(month_hours=calendar.monthrange(*time.gmtime()[:2])[1] * 24)
+    prices = {(row.name, row.region): row for row in wiring.machine_types()}
+    for machine in status.instances:
+        if machine.tags.get("cvl-ci-lease") != told["cluster"]:
+            continue
+        row = prices[machine.instance_type, machine.region]
+        hourly = row.spot_hourly_usd if machine.spot else row.hourly_usd
+        assert hourly and machine.ended_at, machine
+        born, died = (
+            datetime.strptime(moment, "%Y-%m-%dT%H:%M:%S%z").timestamp()
+            for moment in (machine.launched_at, machine.ended_at)
+        )
+        meter.start(machine.id, hourly_usd=hourly, disk_gb=disk_gb, spot=machine.spot, now=born)
+        meter.stop(machine.id, now=died, taken=told["ending"] == "preempted")
+    traffic = sum(each["bytes"] for each in told["files"]) / 1e9 * TRAFFIC_GB
+    assert (told["cost_usd"] or 0.0) == pytest.approx(meter.usd(0.0) + traffic, rel=0.01), told["ledger"]
 
 
 @dataclass

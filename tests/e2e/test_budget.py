@@ -7,7 +7,7 @@ import time
 import pytest
 
 from cvl_ci.sandbox import Faults
-from tests.e2e.conftest import Terminal
+from tests.e2e.conftest import Terminal, assert_told_as_metered
 from tests.support.places import only_wait
 
 MAX_COST = 0.0221
@@ -42,3 +42,4 @@ def test_a_budget_that_ends_mid_run_ends_over_budget_with_outputs_and_no_machine
     assert began < deadline < began + MINUTES * 60, "by the price of the machine it got"
     assert over < deadline, "it was over before its money was"
     assert over > deadline - 5 * 60, "it ran as long as the money for it lasted"
+    assert_told_as_metered(ran, terminal.sandbox)

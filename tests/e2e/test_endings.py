@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.sandbox import Faults, Throttle
-from tests.e2e.conftest import PROGRAM, Ran, Terminal
+from tests.e2e.conftest import PROGRAM, Ran, Terminal, assert_told_as_metered
 from tests.support.git import git
 
 TREE = {
@@ -138,6 +138,7 @@ def test_the_staged_tree_arrives_byte_for_byte_and_the_jobs_code_is_ours(termina
     paths = {each["path"] for each in ran.summary["files"]}
     assert {"outputs/kept", "outputs/hard", "outputs/caf%E9.txt", "outputs/deep/random"} <= paths
     assert terminal.machines() == []
+    assert_told_as_metered(ran, terminal.sandbox)
 
 
 def test_a_job_that_hangs_is_ended_on_the_machine_at_its_limit(terminal: Terminal) -> None:
@@ -148,6 +149,7 @@ def test_a_job_that_hangs_is_ended_on_the_machine_at_its_limit(terminal: Termina
     assert ran.summary["phases"]["running"] >= 5, "it ran although it printed nothing"
     assert [each["path"] for each in ran.summary["files"]] == ["kept"], "what it had written comes back"
     assert terminal.machines() == []
+    assert_told_as_metered(ran, terminal.sandbox)
 
 
 # While it sets up or runs: tests/chaos/test_runs.py, test_action_publishes.py and tests/action/test_cancelled.py.

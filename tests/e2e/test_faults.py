@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from cvl_ci.sandbox import Faults
-from tests.e2e.conftest import Terminal
+from tests.e2e.conftest import Terminal, assert_told_as_metered
 from tests.support.places import only_wait
 
 
@@ -22,6 +22,7 @@ def test_no_capacity_anywhere_ends_75_with_every_attempt(terminal: Terminal) -> 
     assert all(each["error"] for each in ran.summary["attempts"])
     assert ran.summary["cost_usd"] in (0, None)
     assert terminal.machines() == []
+    assert_told_as_metered(ran, terminal.sandbox)
 
 
 def test_a_machine_that_never_gets_ssh_is_given_up_and_taken_down(terminal: Terminal) -> None:
@@ -38,6 +39,7 @@ def test_a_machine_that_never_gets_ssh_is_given_up_and_taken_down(terminal: Term
     assert "never answered by ssh" in ran.summary["reason"]
     assert ran.summary["cost_usd"] > 0, "the machine was there, and that is told"
     assert terminal.machines() == []
+    assert_told_as_metered(ran, terminal.sandbox)
 
 
 def test_a_machine_that_dies_in_mid_run_is_no_failure_of_the_job(terminal: Terminal) -> None:
@@ -55,6 +57,7 @@ def test_a_machine_that_dies_in_mid_run_is_no_failure_of_the_job(terminal: Termi
     assert (ran.code, ran.summary["ending"]) == (75, "preempted"), ran.err
     assert ran.summary["released"]["gone"] is True
     assert terminal.machines() == []
+    assert_told_as_metered(ran, terminal.sandbox)
 
 
 @pytest.mark.minutes(3)
@@ -77,3 +80,4 @@ def test_one_of_two_machines_that_dies_ends_the_run_long_before_its_limit(termin
     assert (ran.code, ran.summary["ending"]) == (75, "preempted"), ran.err
     assert "1 of its 2 nodes" in ran.summary["reason"]
     assert terminal.machines() == []
+    assert_told_as_metered(ran, terminal.sandbox)
