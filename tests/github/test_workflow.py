@@ -58,6 +58,12 @@ def step(tmp_path: Path) -> Iterator[Step]:
     step.workflow.close()
 
 
+@pytest.mark.parametrize("phase", Phase)
+def test_the_log_names_every_phase(step: Step, phase: Phase) -> None:
+    step.workflow.began(phase)
+    assert step.out.getvalue().startswith("::group::")
+
+
 def a_run(step: Step, outcome: Outcome) -> None:
     workflow = step.workflow
     workflow.began(Phase.PROVISIONING)

@@ -34,6 +34,7 @@ TITLES = {
     Phase.PROVISIONING: "Getting machines",
     Phase.SETUP: "Setting up",
     Phase.RUNNING: "Running",
+    Phase.RECOVERING: "Replacing lost machines",
     Phase.FETCHING: "Fetching what it wrote",
     Phase.RELEASING: "Taking the machines down",
 }

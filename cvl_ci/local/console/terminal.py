@@ -35,6 +35,7 @@ ACTIVITIES = {
     Phase.PROVISIONING: "getting machines",
     Phase.SETUP: "setting up",
     Phase.RUNNING: "running",
+    Phase.RECOVERING: "replacing lost machines",
     Phase.FETCHING: "fetching what it wrote",
     Phase.RELEASING: "taking the machines down",
 }
