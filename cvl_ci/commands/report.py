@@ -9,12 +9,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.matrix import markdown, text
+from cvl_ci.result.matrix.kept import lines_of_kept
 from cvl_ci.result.matrix.page import Assets, page
 from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.matrix.row import Row
 from cvl_ci.result.report import marker
+from cvl_ci.result.units import moment
 
 PAGE, SUMMARY, COMMENT, DATA = "report.html", "summary.md", "comment.md", "report.json"
 WHERE = f"`{PAGE}` in the artifact of the report"
@@ -60,6 +63,7 @@ def as_json(report: Report) -> str:
         "billed_usd": round(report.usd, 6),
         "earlier_attempts_usd": round(report.superseded_usd, 6),
         "unpriced": report.unpriced,
+        "kept": [_kept_json(leg) for leg in report.kept_legs],
         "rows": [_row(row, red=report.is_red(row)) for row in report.rows],
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -70,8 +74,9 @@ def as_text(report: Report) -> list[str]:
     gate = text.not_gated(report)
     missing = [f"left no summary: {name}" for name in report.missing]
     unknown = [*missing, *text.outdated(report), *report.contradictions, *report.troubles, *report.copies]
+    kept_lines = [f"kept: {line}" for line in lines_of_kept(report.kept_legs)]
     left_out = [f"left out of the matrix: {line}" for line in text.left_out(report)]
-    head_lines = [text.headline(report), *([gate] if gate else []), *unknown, *left_out]
+    head_lines = [text.headline(report), *([gate] if gate else []), *kept_lines, *unknown, *left_out]
     return [*head_lines, *(_line(row) for row in report.rows)]
 
 
@@ -85,6 +90,16 @@ def _line(row: Row) -> str:
     details = "; ".join(part for part in (reason, text.error(row), row.comparison.base_problem) if part)
     title = f"{row.key.example} {row.key.preset} on {row.place}"
     return "  ".join(part for part in (text.status(row), title, text.cost(row), details) if part)
+
+
+def _kept_json(leg: Leg) -> Mapping[str, object]:
+    return {
+        "cluster": leg.machines.cluster,
+        "until": moment(leg.machines.kept_until),
+        "usd_so_far": leg.cost.usd_so_far,
+        "usd_at_most": leg.cost.usd,
+        "billed": leg.cost.billed,
+    }
 
 
 def _row(row: Row, *, red: bool) -> Mapping[str, object]:

@@ -151,6 +151,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
             "asked": [_fields(check) for check in release.asked] if release else [],
             "buckets": [_bucket(bucket) for bucket in release.buckets] if release else [],
             "kept_until": moment(machines.until) if machines else None,
+            "kept_usd": cost.kept_usd if cost and machines else None,
             "ssh_commands": list(machines.ways_in) if machines else [],
         },
     }

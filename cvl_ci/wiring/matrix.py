@@ -125,6 +125,7 @@ def judge(
         copies=copies,
         superseded=superseded,
         expected=inputs.report.expected,
+        now=SystemClock().now(),
     )
 
 

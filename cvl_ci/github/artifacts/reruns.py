@@ -87,10 +87,8 @@ def newest(legs: Sequence[Leg]) -> list[Leg]:
     last: dict[tuple[str, ...], int] = {}
     for leg in legs:
         last[work(leg)] = max(last.get(work(leg), 0), leg.source.attempt)
-    released_clusters = {leg.machines.cluster for leg in legs if leg.machines.is_gone}
-    return [
-        leg for leg in legs if leg.source.attempt == last[work(leg)] or leg.machines.cluster not in released_clusters
-    ]
+    known_clusters = {leg.machines.cluster for leg in legs if not leg.machines.may_be_left}
+    return [leg for leg in legs if leg.source.attempt == last[work(leg)] or leg.machines.cluster not in known_clusters]
 
 
 def superseded(legs: Sequence[Leg], valid: Sequence[Leg]) -> tuple[Leg, ...]:
@@ -112,7 +110,7 @@ def checked(legs: Sequence[Leg], *, attempt: int, jobs: Callable[[], Jobs]) -> C
         listing = jobs()
     except CvlError as error:
         words = f"{error.what} {error.next_step}".strip()
-    released_clusters = {leg.machines.cluster for leg in legs if leg.machines.is_gone}
+    known_clusters = {leg.machines.cluster for leg in legs if not leg.machines.may_be_left}
     valid: list[Leg] = []
     outdated: dict[str, Outdated] = {}
     for leg in legs:
@@ -120,7 +118,7 @@ def checked(legs: Sequence[Leg], *, attempt: int, jobs: Callable[[], Jobs]) -> C
         if why:
             name = leg.name or leg.machines.cluster
             outdated.setdefault(name, Outdated(name=name, why=why))
-        if not why or leg.machines.cluster not in released_clusters:
+        if not why or leg.machines.cluster not in known_clusters:
             valid.append(leg)
     return Checked(legs=tuple(valid), outdated=tuple(outdated.values()), words=words)
 

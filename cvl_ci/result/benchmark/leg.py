@@ -87,6 +87,13 @@ class LegMachines:
     is_dearer: bool = False
     """A provider refused the first requested machine, and the run got a more expensive one."""
     is_gone: bool = True
+    kept_until: float = 0.0
+    """The moment until which a person keeps the machines, in epoch seconds. 0: no person does."""
+
+    @property
+    def may_be_left(self) -> bool:
+        """Return whether the machines may cost money that no person wanted."""
+        return not self.is_gone and not self.kept_until
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +101,16 @@ class LegCost:
     """The cost of a leg. None: unknown. `hourly_usd`: of all nodes; the second one is the price without spot."""
 
     usd: float | None = None
+    kept_usd: float = 0.0
+    """The part of `usd` that kept machines may still cost."""
     hourly_usd: float | None = None
     on_demand_hourly_usd: float | None = None
     billed: bool = True
+
+    @property
+    def usd_so_far(self) -> float | None:
+        """Return the cost until the summary was written, and so without the time for which a person keeps machines."""
+        return None if self.usd is None else max(self.usd - self.kept_usd, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

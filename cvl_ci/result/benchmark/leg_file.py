@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from cvl_ci.model.outcome import Ending, Measurements
+from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending, Measurements
 from cvl_ci.model.paired_comparison import Change, PairedComparison
 from cvl_ci.result.benchmark import machines
 from cvl_ci.result.benchmark.leg import Evidence, Key, Leg, LegCost, LegMachines, LegSource
@@ -29,6 +29,9 @@ LARGEST_AMOUNT = 1e12
 
 LATEST = 32_503_680_000.0
 """The year 3000. A later time is ignored: calendars end, in Python with the year 9999."""
+
+LONGEST_KEPT_SECONDS = 86_400.0 + 3600.0
+"""A day, and the time between the end of the job and its summary."""
 
 _VERDICTS = {verdict.value for verdict in Verdict}
 _ENDINGS = {ending.value: ending for ending in Ending}
@@ -79,7 +82,11 @@ def line(leg: Leg) -> str:
         "on_demand_hourly_usd": leg.cost.on_demand_hourly_usd,
         "billed": leg.cost.billed,
         "is_dearer": leg.machines.is_dearer or None,
-        "released": {"gone": leg.machines.is_gone},
+        "released": {
+            "gone": leg.machines.is_gone,
+            **({"kept_until": leg.machines.kept_until} if leg.machines.kept_until else {}),
+            **({"kept_usd": leg.cost.kept_usd} if leg.cost.kept_usd else {}),
+        },
         "metrics": dict(leg.measurements.metrics),
         "samples": {name: list(values) for name, values in leg.measurements.samples.items()},
     }
@@ -100,6 +107,7 @@ def _leg(document: Mapping[str, object]) -> Leg:
             cluster=_text(document.get("cluster")),
             region=_text(document.get("region")),
             is_gone=released.get("gone") is True,
+            kept_until=_kept_until(document, released),
             is_dearer=document.get("is_dearer") is True or _is_dearer(attempts),
             requested_places=tuple(dict.fromkeys(_place(attempt) for attempt in attempts)),
             errors="\n".join(_text(text, most=MOST_WORDS) for text in (document.get("reason"), *_errors(attempts))),
@@ -116,6 +124,7 @@ def _leg(document: Mapping[str, object]) -> Leg:
         seconds=_amount(document.get("duration_seconds")) or 0.0,
         cost=LegCost(
             usd=_amount(document.get("cost_usd")),
+            kept_usd=_amount(released.get("kept_usd")) or 0.0,
             hourly_usd=_amount(document.get("hourly_usd")),
             on_demand_hourly_usd=_amount(document.get("on_demand_hourly_usd")),
             billed=document.get("billed") is not False,
@@ -124,6 +133,16 @@ def _leg(document: Mapping[str, object]) -> Leg:
             metrics=metrics, samples=samples, comparison=_paired_base(_mapping(document.get("beside")))
         ),
     )
+
+
+def _kept_until(document: Mapping[str, object], released: Mapping[str, object]) -> float:
+    """Return the moment until which a person keeps the machines; 0 where they are gone, or where it is not credible.
+
+    A day is the longest (inputs/parsers.py). A run with kept machines does not exit as one with a leak.
+    """
+    until, at = _moment(released.get("kept_until")), _epoch(document.get("at")) or _moment(released.get("at"))
+    is_known = released.get("gone") is not True and document.get("exit_code") != EXIT_NOT_PROVED_GONE
+    return until if is_known and at < until <= at + LONGEST_KEPT_SECONDS else 0.0
 
 
 def _evidence(document: Mapping[str, object]) -> Evidence:
@@ -164,7 +183,9 @@ def _metrics(document: Mapping[str, object]) -> tuple[dict[str, object], dict[st
     for name, seconds in list(_mapping(document.get("phases")).items())[:20]:
         collector.add(f"time.{name}", seconds)
     collector.add("time.all", document.get("duration_seconds"))
-    collector.add("cost_usd", document.get("cost_usd"))
+    # The time for which a person keeps a machine is not a cost of the work, so it is not compared.
+    usd, kept_usd = _amount(document.get("cost_usd")), _amount(_mapping(document.get("released")).get("kept_usd"))
+    collector.add("cost_usd", max(usd - kept_usd, 0.0) if usd is not None and kept_usd else document.get("cost_usd"))
     gpu = _mapping(document.get("gpu"))
     for name in ("memory_mib", "utilization", "utilization_peak"):
         if _amount(gpu.get(name)) is not None:

@@ -72,7 +72,7 @@ def _is_worse(row: Row, other: Row, rules: Rules) -> bool:
 def _noise(row: Row) -> float:
     """Return the noise of a row's cost as a share of it: from its own runs and earlier ones on the same machine."""
     legs = [*row.comparison.history, *row.legs]
-    costs = [leg.cost.usd for leg in legs if leg.cost.usd and leg.ending is Ending.SUCCEEDED]
+    costs = [usd for leg in legs if (usd := leg.cost.usd_so_far) and leg.ending is Ending.SUCCEEDED]
     if len(costs) < 2:
         return 0.0
     middle = statistics.median(costs)

@@ -55,8 +55,8 @@ _BY_EXIT_CODE = {64: Failure.REQUEST, 77: Failure.CREDENTIALS, 78: Failure.BUDGE
 
 
 def failure(leg: Leg) -> Failure | None:
-    """Return the kind of failure. None: the leg succeeded, and its machine is gone."""
-    if not leg.machines.is_gone:
+    """Return the kind of failure. None: the leg succeeded, and its machine is gone, or a person keeps it."""
+    if leg.machines.may_be_left:
         return Failure.MACHINE_LEFT
     if leg.ending is Ending.SUCCEEDED:
         return None

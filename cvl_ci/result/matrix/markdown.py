@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from cvl_ci.result.benchmark.comparison import Comparison
 from cvl_ci.result.matrix import text as words
+from cvl_ci.result.matrix.kept import KEPT, lines_of_kept
 from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.matrix.row import Row
 from cvl_ci.result.matrix.trends import Point, day, trend
@@ -71,6 +72,7 @@ def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
     return [
         f"### {words.headline(report)}",
         _alarm(report),
+        _kept_block(report),
         words.not_gated(report),
         _left_out(report),
         _outdated(report),
@@ -96,6 +98,14 @@ def _alarm(report: Report) -> str:
         return ""
     lines = ["**A machine may still be running and billing.**", *map(code, commands)]
     return "\n".join(["> [!CAUTION]", *(f"> {line}" for line in lines)])
+
+
+def _kept_block(report: Report) -> str:
+    """List the machines that a person keeps. This is not an alarm. It is never folded, because they cost money."""
+    lines = [f"> - {code(line)}" for line in lines_of_kept(report.kept_legs)]
+    hidden_count = len(lines) - LISTED
+    hidden = [f"> - and {hidden_count} more"] if hidden_count > 0 else []
+    return "\n".join(["> [!NOTE]", f"> **{KEPT}:**", *lines[:LISTED], *hidden]) if lines else ""
 
 
 def _left_out(report: Report) -> str:

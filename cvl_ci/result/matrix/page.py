@@ -20,6 +20,7 @@ from markupsafe import Markup
 from cvl_ci.result.benchmark.comparison import Comparison
 from cvl_ci.result.benchmark.readings import finite
 from cvl_ci.result.matrix import text as words
+from cvl_ci.result.matrix.kept import KEPT, lines_of_kept
 from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.matrix.row import Row
 from cvl_ci.result.matrix.trends import day, trend
@@ -54,6 +55,8 @@ def page(report: Report, *, assets: Assets, nights: int = 14) -> str:
         headline=words.headline(report),
         styles=map(Markup, assets.styles),
         commands=words.commands(report),
+        kept_title=KEPT,
+        kept_lines=lines_of_kept(report.kept_legs),
         not_gated=words.not_gated(report),
         contradictions=report.contradictions,
         base_problems=words.base_problems(report),
@@ -91,8 +94,10 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     days = sorted({day(leg.source.at) for leg in legs if leg.source.at})
     again = f" ({dollars(report.superseded_usd)} in earlier attempts)" if report.superseded_usd else ""
     unpriced_note = f", and {report.unpriced} of unknown cost" if report.unpriced else ""
+    kept_usd = sum(leg.cost.kept_usd for leg in report.kept_legs if leg.cost.billed)
+    kept_note = f", of which kept machines may still cost {dollars(kept_usd)}" if kept_usd else ""
     return [
-        ("billed", f"{dollars(report.usd)}{again}{unpriced_note}"),
+        ("billed", f"{dollars(report.usd)}{again}{unpriced_note}{kept_note}"),
         ("runs", str(len(legs))),
         ("commit", ", ".join(commits[:3])),
         ("day", " – ".join(dict.fromkeys([days[0], days[-1]])) if days else ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from cvl_ci.result.benchmark.rules import Rules
 from cvl_ci.result.matrix.best_value import with_best
 from cvl_ci.result.matrix.claims import contradictions, latest
 from cvl_ci.result.matrix.failures import INFRASTRUCTURE, WORTH_ANOTHER_TRY, Failure
+from cvl_ci.result.matrix.kept import is_overdue, on_time
 from cvl_ci.result.matrix.row import ORDER_OF_FAILURES, Row, build_row
 from cvl_ci.result.matrix.trends import Night, costs
 
@@ -71,6 +73,12 @@ class Report:
     @property
     def superseded_usd(self) -> float:
         return sum(leg.cost.usd or 0.0 for leg in self.superseded if leg.cost.billed)
+
+    @property
+    def kept_legs(self) -> tuple[Leg, ...]:
+        """Return the legs whose machines a person keeps, those of earlier attempts included."""
+        legs = (*(leg for row in self.rows for leg in row.legs), *self.superseded)
+        return tuple(leg for leg in legs if leg.machines.kept_until)
 
     @property
     def unpriced(self) -> int:
@@ -144,9 +152,15 @@ def report(
     copies: Sequence[str] = (),
     superseded: Sequence[Leg] = (),
     expected: Expected | None = None,
+    now: float = math.inf,
 ) -> Report:
-    """Build the report. `commits`: the base and its ancestors, nearest first. `history`: earlier runs, in any order."""
-    summaries = list(legs)
+    """Build the report. `commits`: the base and its ancestors, nearest first. `history`: earlier runs, in any order.
+
+    A machine that was kept until a moment before `now` may be left, also one of an earlier attempt.
+    """
+    overdue = [leg for leg in superseded if is_overdue(leg, now)]
+    superseded = [leg for leg in superseded if not is_overdue(leg, now)]
+    summaries = [on_time(leg, now) for leg in (*legs, *overdue)]
     current = latest(summaries)
     names = {leg.machines.cluster for leg in current if leg.machines.cluster}
     earlier = [leg for leg in latest(history) if leg.machines.cluster not in names]

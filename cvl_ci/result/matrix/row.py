@@ -132,7 +132,7 @@ def build_row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Se
             history=like,
         ),
         cost=RowCost(
-            usd=_median([leg.cost.usd for leg in succeeded or legs if leg.cost.usd is not None]),
+            usd=_median([usd for leg in succeeded or legs if (usd := leg.cost.usd_so_far) is not None]),
             seconds=_median([leg.seconds for leg in succeeded or legs if leg.seconds]) or 0.0,
             saved=_median([share for leg in legs if (share := _saved(leg)) is not None]),
             billed=any(leg.cost.billed for leg in legs),

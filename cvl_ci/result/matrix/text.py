@@ -46,6 +46,7 @@ def headline(report: Report) -> str:
         f"{worse} got worse" if worse else "",
         *(f"{verdicts.count(one)} {name}" for one, name in _NOT_FINE.items() if one in verdicts),
         f"{neutral} could not run" if neutral else "",
+        f"{len(report.kept_legs)} with a kept machine" if report.kept_legs else "",
         f"{len(report.missing)} left no summary" if report.missing else "",
         f"{len(report.outdated)} left no summary in this attempt" if report.outdated else "",
         f"{len(base_problems(report))} without a result of its base" if base_problems(report) else "",
@@ -122,7 +123,7 @@ def commands(report: Report) -> list[str]:
 
     A name that cvl-ci did not form is not put into a command to paste.
     """
-    names = [leg.machines.cluster for row in report.rows for leg in row.legs if not leg.machines.is_gone]
+    names = [leg.machines.cluster for row in report.rows for leg in row.legs if leg.machines.may_be_left]
     lines = [f"cvl-ci down {name}" if re.fullmatch(r"[a-z0-9-]{1,63}", name) else "cvl-ci down --all" for name in names]
     return list(dict.fromkeys(lines))
 
