@@ -161,6 +161,9 @@ PHRASES = {
 LARGE = 300_000_000
 """Bytes that take a while to fetch."""
 
+TASK_DISK_GB = 256
+"""SkyPilot's disk of a task that names none (sky/resources.py, `DEFAULT_DISK_SIZE_GB`)."""
+
 
 @pytest.mark.parametrize("phase", PHRASES)
 def test_ctrl_c_in_each_phase_leaves_no_machine(terminal: Terminal, tmp_path: Path, phase: str) -> None:
@@ -177,6 +180,7 @@ def test_ctrl_c_in_each_phase_leaves_no_machine(terminal: Terminal, tmp_path: Pa
     assert ran.summary["released"]["gone"] is True
     assert phase in ran.summary["phases"]
     assert terminal.machines() == []
+    assert_told_as_metered(ran, terminal.sandbox, disk_gb=TASK_DISK_GB)
 
 
 def test_a_killed_run_is_found_and_ended_by_down_at_an_api_that_throttles(terminal: Terminal) -> None:
