@@ -98,3 +98,54 @@ def test_every_bucket_of_a_run_ends_with_it_or_is_named(terminal: Terminal, tmp_
     shown = json.loads(terminal.type("status", "--cloud", "sandbox", "--json").stdout)
     assert shown["leases"] == []
     assert any("bucket cvl-kept" in answer["stays"] for answer in shown["answers"])
+
+
+@pytest.mark.minutes(4)
+def test_mounts_of_every_kind_bring_the_same_bytes_to_every_node(terminal: Terminal, tmp_path: Path) -> None:
+    """Copy and cache below a prefix, folders of the runner, on two nodes and in a container that the job starts."""
+    s3 = s3_of(terminal)
+    s3.create_bucket(Bucket="mounted")
+    # The job writes below another prefix than the copy's: a node checks its copy while another node may write already.
+    for key, body in {**WEIGHTS, "shared/b.bin": WEIGHTS["tiny/sub/b.bin"]}.items():
+        s3.put_object(Bucket="mounted", Key=key, Body=body)
+    folder = tmp_path / "repository"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data/train.csv").write_bytes(b"a,b\n1,2\n")
+    (folder / "data/.gitignore").write_bytes(b"*.csv\n")
+    command = (
+        "for file in /copied/a.bin /copied/sub/b.bin /cached/b.bin /local/train.csv /uploaded/train.csv; do "
+        'echo "$SKYPILOT_NODE_RANK $(sha256sum $file)"; done; '
+        "echo $SKYPILOT_NODE_RANK > /cached/from-$SKYPILOT_NODE_RANK.txt; ls /copied; "
+        "docker run --rm debian:bookworm-slim sha256sum /copied/sub/b.bin /cached/b.bin"
+    )
+    before = whole_state(terminal.sandbox.access())
+
+    ran = terminal.run(
+        *("--command", command, "--gpu", "none", "--num-nodes", "2", "--max-runtime", "10m"),
+        *("--mount", "/copied=s3://mounted/tiny", "--mount", "/cached=s3://mounted/shared:cached"),
+        *("--mount", "/local=data", "--mount", "/uploaded=data:cached"),
+        checkout=folder,
+    )
+
+    assert ran.code == 0, ran.err + ran.out
+    sums = {
+        "/copied/a.bin": WEIGHTS["tiny/a.bin"],
+        "/copied/sub/b.bin": WEIGHTS["tiny/sub/b.bin"],
+        "/cached/b.bin": WEIGHTS["tiny/sub/b.bin"],
+        "/local/train.csv": b"a,b\n1,2\n",
+        "/uploaded/train.csv": b"a,b\n1,2\n",
+    }
+    for rank in (0, 1):
+        for name, content in sums.items():
+            assert f"{rank} {hashlib.sha256(content).hexdigest()}  {name}" in ran.out
+    assert "/copied is checked: 2 files, 2 of them by content" in ran.out + ran.err
+    for name in ("/copied/sub/b.bin", "/cached/b.bin"):
+        assert f"\n{hashlib.sha256(WEIGHTS['tiny/sub/b.bin']).hexdigest()}  {name}" in ran.out.replace(") ", "\n")
+    after = whole_state(terminal.sandbox.access())
+    written: Any = after.pop("bucket mounted")
+    earlier: Any = before.pop("bucket mounted")
+    assert set(written["objects"]) - set(earlier["objects"]) == {"shared/from-0.txt", "shared/from-1.txt"}
+    assert {name for name in after if name.startswith("bucket")} == {
+        name for name in before if name.startswith("bucket")
+    }
+    assert ran.summary["released"]["buckets"] == []
