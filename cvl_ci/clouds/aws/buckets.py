@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
-from cvl_ci import bounded
 from cvl_ci.clouds import http
 from cvl_ci.clouds.aws.queries import denied
 from cvl_ci.errors import EngineError
@@ -153,6 +152,8 @@ class AwsBuckets:
         )
 
     def _remove(self, name: str) -> None:
+        from cvl_ci import bounded  # loads requests, which `cvl-ci check` does without
+
         s3, until = self._s3(), monotonic() + bounded.LISTING_SECONDS
         for uploads in _pages(s3, "list_multipart_uploads", Bucket=name):
             for upload in uploads.get("Uploads", []):
@@ -213,6 +214,8 @@ def _code(error: Exception) -> str:
 
 
 def _pages(client: Any, operation: str, **question: Any) -> Iterator[Mapping[str, Any]]:
+    from cvl_ci import bounded  # loads requests, which `cvl-ci check` does without
+
     until = monotonic() + bounded.LISTING_SECONDS
     for number, page in enumerate(client.get_paginator(operation).paginate(**question)):
         if operation == "get_resources" and (number >= http.PAGES or monotonic() > until):
