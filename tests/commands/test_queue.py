@@ -6,16 +6,19 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cvl_ci.commands.queue import run_queue
 from cvl_ci.commands.queue.manifest import Manifest
-from cvl_ci.errors import CredentialsError, CvlError, RequestError
-from cvl_ci.model.outcome import Ending
+from cvl_ci.errors import CredentialsError, CvlError, NotProvedGone, RequestError
+from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending, FetchedFile, FileResult, Outcome
+from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.queue import JobRecord, JobState, Queue
 from cvl_ci.planning.queue_file import read
+from cvl_ci.result.queue_result import QueueResult
 from cvl_ci.result.units import dollars
 from tests.support.fake_queue import NO_CAPACITY, USD, FakeRuns, Heard, plans, ports
 from tests.support.fakes import Killed
@@ -100,8 +103,10 @@ def test_soft_failures_and_allowed_ones_let_others_run(tmp_path: Path) -> None:
         (NO_CAPACITY, NOT_RUN),
         (CredentialsError("expired"), NOT_RUN),
         (CvlError("SkyPilot broke"), NOT_RUN),
-        (RuntimeError("a mistake"), NOT_RUN),
+        (RuntimeError("a mistake"), FAILED),
+        (NotProvedGone("no answer"), FAILED),
         (Ending.PREEMPTED, NOT_RUN),
+        (Ending.UNFIT, NOT_RUN),
         (RequestError([]), FAILED),
         (Ending.FAILED, FAILED),
         (Ending.TIMED_OUT, FAILED),
@@ -112,6 +117,30 @@ def test_infrastructure_says_not_run_and_the_job_says_failed(tmp_path: Path, end
     records = run(queue({"id": "a"}, {"id": "b", "needs": "a"}), FakeRuns(tmp_path, script={"a": [end]}))
     assert states(records) == {"a": state, "b": SKIPPED}
     assert records["b"].reason == f"it needs a ({state.value})"
+
+
+@pytest.mark.parametrize("end", [RuntimeError("a mistake"), NotProvedGone("no answer")])
+def test_a_run_that_broke_may_have_left_its_machine(tmp_path: Path, end: Exception) -> None:
+    """Its release is lost with the error, so there is no proof."""
+    records = run(queue({"id": "a"}, {"id": "b"}), FakeRuns(tmp_path, script={"a": [end]}))
+    assert (records["a"].is_gone, records["b"].is_gone) == (False, True)
+    assert int(QueueResult(records)) == EXIT_NOT_PROVED_GONE
+
+
+class UnreadableFiles(FakeRuns):
+    """Runs whose files are not there under the name that the outcome tells."""
+
+    def run(self, job: str, attempt: int, plan: RunPlan) -> Outcome:
+        files = FileResult(fetched=(FetchedFile(path="***.txt", bytes=1),), directory="")
+        return replace(super().run(job, attempt, plan), files=files)
+
+
+@pytest.mark.parametrize(("end", "code"), [(Ending.FAILED, 1), (Ending.SUCCEEDED, 70)])
+def test_files_that_cannot_be_read_never_turn_a_queue_green(tmp_path: Path, end: Ending, code: int) -> None:
+    records = run(queue({"id": "a"}, {"id": "b"}), UnreadableFiles(tmp_path, script={"a": [end]}))
+    assert records["a"].state is FAILED
+    assert records["a"].exit_code == code
+    assert int(QueueResult(records)) == code
 
 
 def test_capacity_and_preemption_get_further_attempts_and_nothing_else_does(tmp_path: Path) -> None:

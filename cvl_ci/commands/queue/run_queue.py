@@ -11,7 +11,7 @@ from typing import Protocol
 from cvl_ci.commands.queue import fingerprint as contents
 from cvl_ci.commands.queue.manifest import Manifest
 from cvl_ci.commands.queue.schedule import Schedule
-from cvl_ci.errors import CvlError, explain_while_running
+from cvl_ci.errors import CvlError, NotProvedGone, explain_while_running
 from cvl_ci.model.outcome import Ending, Outcome
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.queue import JobRecord, JobState, Queue, RetryCause
@@ -213,10 +213,12 @@ def record_of_end(end: Outcome | BaseException, now: JobRecord, *, folder: Path)
     now = replace(now, usd=0.0, seconds=0.0)
     if isinstance(end, KeyboardInterrupt):
         return replace(now, state=JobState.CANCELLED, reason="stopped before it began"), None
-    if isinstance(end, BaseException):
+    if isinstance(end, CvlError) and not isinstance(end, NotProvedGone):
+        return _of_code(now, end.exit_code, explain_while_running(end))
+    if isinstance(end, BaseException):  # a mistake of cvl-ci may have lost the proof of the release
         reason = explain_while_running(end) if isinstance(end, Exception) else repr(end)
         code = end.exit_code if isinstance(end, CvlError) else CvlError.exit_code
-        return _of_code(now, code, reason)
+        return replace(now, state=JobState.FAILED, exit_code=code, reason=reason, is_gone=False), None
     files = tuple(file.path for file in end.files.fetched)
     record = replace(
         now,
@@ -231,7 +233,9 @@ def record_of_end(end: Outcome | BaseException, now: JobRecord, *, folder: Path)
     try:
         record = replace(record, digests=contents.digests(folder, files))
     except OSError as error:
-        record = replace(record, state=JobState.NOT_RUN, reason=f"its files cannot be read: {error}")
+        if record.state is JobState.SUCCEEDED:  # its dependents would lack the files
+            reason = f"its files cannot be read: {error}"
+            record = replace(record, state=JobState.FAILED, exit_code=CvlError.exit_code, reason=reason)
     if end.ending is Ending.NEVER_STARTED:
         return _of_code(record, end.exit_code, end.reason)
     return record, RetryCause.PREEMPTED if end.ending is Ending.PREEMPTED and record.is_gone else None
@@ -240,6 +244,7 @@ def record_of_end(end: Outcome | BaseException, now: JobRecord, *, folder: Path)
 _STATES = {
     Ending.SUCCEEDED: JobState.SUCCEEDED,
     Ending.PREEMPTED: JobState.NOT_RUN,
+    Ending.UNFIT: JobState.NOT_RUN,
     Ending.CANCELLED: JobState.CANCELLED,
 }
 _CAPACITY, _REQUEST, _BUDGET = 75, 64, 78
