@@ -222,9 +222,21 @@ class Lease:
         return replace(memory, lives=tuple(lives.values()))
 
     def _find(self, places: Sequence[Location]) -> InventoryResult:
-        """Ask for the machines by label and name, and for the recorded buckets by their names."""
-        result, buckets = self._inventory.find(lease=self.name, places=places), self.record.buckets
-        if not buckets or self._is_clearing:
+        """Ask for the machines by label and name, and for the buckets by their names.
+
+        A lost record names no bucket. The labels of all buckets tell the names then.
+        """
+        result = self._inventory.find(lease=self.name, places=places)
+        if self._is_clearing:
+            return result
+        if not self.record.knows_buckets and self._storage is not None:
+            labelled, answer = self._storage.labelled_buckets(lease=self.name)
+            result = result.joined(answer)
+            names = {bucket.name for bucket in self.record.buckets}
+            new = tuple(bucket for bucket in labelled if bucket.name not in names)
+            self.record = replace(self.record, buckets=(*self.record.buckets, *new))
+        buckets = self.record.buckets
+        if not buckets:
             return result
         if self._storage is None:
             return result.joined(InventoryResult(unproved=tuple(map(str, buckets))))

@@ -162,4 +162,5 @@ def _from_json(name: str, data: Mapping[str, Any]) -> LeaseRecord:
             )
             for bucket in data.get("buckets", ())
         ),
+        knows_buckets=data.get("knows_buckets", True) is True,
     )

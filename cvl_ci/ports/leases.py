@@ -25,6 +25,8 @@ class LeaseRecord:
     """cloud/region of each attempt so far."""
     buckets: tuple[Bucket, ...] = ()
     """The buckets that the run was about to make."""
+    knows_buckets: bool = True
+    """False: the run's own record is lost, so only the provider can tell its buckets, by their labels."""
 
 
 class Records(Protocol):

@@ -17,6 +17,12 @@ class Storage(Protocol):
     def find(self, buckets: Sequence[Bucket], *, lease: str) -> InventoryResult:
         """Return the buckets that exist. The answer's checks do not list a bucket that stays as left."""
 
+    def labelled_buckets(self, *, lease: str) -> tuple[Sequence[Bucket], InventoryResult]:
+        """Return the buckets with the label of a lease whose record is lost, in all regions.
+
+        The result holds no resource. It says which scopes gave no answer, or that nothing can give one here.
+        """
+
     def size(self, bucket: Bucket) -> StoredBytes:
         """Return the content of a bucket. Raises EngineError without an answer."""
 

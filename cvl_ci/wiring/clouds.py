@@ -118,6 +118,7 @@ class OpenClouds:
                 endpoint_url=access.endpoint_url,
             ),
             provider=SANDBOX,
+            regions=lambda: access.regions,
         )
         aws = inventory.AwsInventory(client=client, regions=lambda: access.regions, provider=SANDBOX, buckets=buckets)
         session = Session(
@@ -153,7 +154,7 @@ class OpenClouds:
             machines=SkyPilotMachines(session),
             jobs=SkyPilotJobs(session),
             inventory=inventories,
-            storage=inventory.AwsBuckets(clients=inventory.service_clients()),
+            storage=inventory.AwsBuckets(clients=inventory.service_clients(), regions=_aws_regions),
         )
 
     def _served(self, user_id: str) -> Cloud:
@@ -206,6 +207,12 @@ def _oldest_days(environ: Mapping[str, str]) -> int:
     if not text.isdecimal():
         raise RequestError([InputProblem(field="CVL_CI_PRICE_DAYS", value=text, problem="is not a number of days")])
     return int(text)
+
+
+def _aws_regions() -> Sequence[str]:
+    from cvl_ci import clouds as inventory
+
+    return inventory.account_regions(inventory.ec2_clients())()
 
 
 def machine_types() -> tuple[MachineType, ...]:

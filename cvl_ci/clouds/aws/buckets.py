@@ -7,6 +7,7 @@ API Reference (GetResources), which answers for one region.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any
 
@@ -34,14 +35,38 @@ Clients = Callable[[str, str], Any]
 class AwsBuckets:
     """The Storage port for S3."""
 
-    def __init__(self, *, clients: Clients, provider: str = "aws", region: str = "us-east-1") -> None:
-        self._clients, self._provider, self._region = clients, provider, region
+    def __init__(
+        self,
+        *,
+        clients: Clients,
+        provider: str = "aws",
+        region: str = "us-east-1",
+        regions: Callable[[], Sequence[str]] | None = None,
+    ) -> None:
+        """`regions` lists the account's regions, for a search by label. None: that search has no answer."""
+        self._clients, self._provider, self._region, self._regions = clients, provider, region, regions
 
     def find(self, buckets: Sequence[Bucket], *, lease: str) -> InventoryResult:
         answers = [self._ask(bucket, lease) for bucket in buckets]
         return InventoryResult(
             resources=[resource for resource, _ in answers if resource], asked=[check for _, check in answers]
         )
+
+    def labelled_buckets(self, *, lease: str) -> tuple[Sequence[Bucket], InventoryResult]:
+        if self._regions is None:
+            return (), InventoryResult(unproved=[f"{self._provider}, for buckets of a lease without a record,"])
+        try:
+            with ThreadPoolExecutor(max_workers=8) as pool:
+                answers = list(pool.map(lambda region: self.labelled(region, lease=lease), self._regions()))
+        except Exception as error:  # noqa: BLE001  any error: no answer is not clean
+            if _never_answers(error):
+                why = f"{error}"[:200]
+                return (), InventoryResult(unproved=[f"{self._provider}, for buckets of this lease ({why}),"])
+            problem = f"buckets of this lease by label: {error}"[:300]
+            return (), InventoryResult(asked=[self._search(error=problem)])
+        resources = [resource for of_region in answers for resource in of_region]
+        buckets = [Bucket(name=one.id, region=one.region, stays=one.stays) for one in resources]
+        return buckets, InventoryResult(asked=[self._search()])
 
     def labelled(self, region: str, *, lease: str | None) -> list[Resource]:
         """Return the buckets of a region with the label of this lease, or of any. Raises without an answer."""
@@ -100,6 +125,9 @@ class AwsBuckets:
 
     def _s3(self) -> Any:
         return self._clients("s3", self._region)
+
+    def _search(self, *, error: str | None = None) -> ProviderCheck:
+        return ProviderCheck(provider=self._provider, region="", kinds=("buckets by label",), error=error)
 
     def _ask(self, bucket: Bucket, lease: str) -> tuple[Resource | None, ProviderCheck]:
         place, leftover, stays = bucket.region or self._region, "", ""
@@ -206,6 +234,11 @@ def labelled_or_why(buckets: AwsBuckets, region: str, *, lease: str | None) -> t
         if not denied(error):
             raise
         return [], (f"{KIND} (these credentials may not list them; the proof of a run asks for its own by name)",)
+
+
+def _never_answers(error: Exception) -> bool:
+    """Return whether a repetition is useless: this computer has no client, no credentials or not the right."""
+    return denied(error) or isinstance(error, ImportError) or type(error).__name__ == "NoCredentialsError"
 
 
 def _code(error: Exception) -> str:

@@ -170,13 +170,14 @@ class AwsInventory:
             kinds=(*kinds, *bucket_kinds),
             left=leftovers,
             skipped=(*no_addresses, *no_buckets),
+            unseen=no_buckets,
             stays=tuple(f"bucket {one.id}" for one in by_id.values() if one.stays),
         )
 
     def _labelled_buckets(
         self, region: str, lease: str | None
     ) -> tuple[list[Resource], tuple[str, ...], tuple[str, ...]]:
-        """Return buckets, their kinds and the reason for no answer. A lease asks for its own buckets by name."""
+        """Return buckets, their kinds and the reason for no answer. A lease itself asks for its own (lease.py)."""
         if self._buckets is None or lease is not None:
             return [], (), ()
         buckets, why = labelled_or_why(self._buckets, region, lease=lease)
@@ -205,7 +206,7 @@ def open_inventory(_environ: Mapping[str, str]) -> Inventory:
     def client(region: str) -> EC2Client:
         return clients()(region)
 
-    buckets = AwsBuckets(clients=service_clients())
+    buckets = AwsBuckets(clients=service_clients())  # this inventory itself goes through the regions
     return AwsInventory(client=client, regions=account_regions(client), buckets=buckets)
 
 

@@ -10,7 +10,8 @@ from cvl_ci.lease import Lease
 from cvl_ci.model.lease_name import LABEL_LEASE
 from cvl_ci.model.location import Location
 from cvl_ci.model.release import Release
-from cvl_ci.ports import Clock, Cloud, Clouds, Event, LeaseRecord, Records, Resource, RunReporter
+from cvl_ci.model.storage import Bucket
+from cvl_ci.ports import Clock, Cloud, Clouds, Event, LeaseRecord, Records, Resource, ResourceKind, RunReporter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,9 @@ def _known_or_new(name: str, by_name: dict[str, LeaseRecord], places: Sequence[L
             [InputProblem(field="NAME", value=name, problem="is not a lease recorded on this machine", near=near)],
             next_step="Name its cloud (`--cloud aws`), and cvl-ci asks the provider for it by name.",
         )
-    return LeaseRecord(name=name, labels={}, deadline=0.0, places=tuple(places), taken_at=clock.now())
+    return LeaseRecord(
+        name=name, labels={}, deadline=0.0, places=tuple(places), taken_at=clock.now(), knows_buckets=False
+    )
 
 
 def _all_resources(
@@ -87,12 +90,14 @@ def _all_resources(
     for place in places:
         try:
             with tools.clouds.open([place], user_id=user_id, watch=_unwatched) as cloud:
-                resources, silent = cloud.inventory.find(lease=None, places=[place]).read()
+                result = cloud.inventory.find(lease=None, places=[place])
         except CvlError as error:
             unheard.append(f"{place}: {error.what}")
             continue
+        resources, silent = result.read()
+        unseen = dict.fromkeys((check.provider, text) for check in result.asked for text in check.unseen)
         resources_by_place += [(place, resource) for resource in resources]
-        unheard += silent
+        unheard += (*silent, *(f"{provider}: {text}" for provider, text in unseen))
     return resources_by_place, tuple(unheard)
 
 
@@ -105,6 +110,9 @@ def _unknown(
         name = resource.labels.get(LABEL_LEASE, "")
         if name and name not in by_name and not resource.stays:
             regions = (*leases[name].regions, f"{place.cloud}/{resource.region}") if name in leases else ()
+            buckets = leases[name].buckets if name in leases else ()
+            if resource.kind is ResourceKind.BUCKET:
+                buckets = (*buckets, Bucket(name=resource.id, region=resource.region))
             leases[name] = LeaseRecord(
                 name=name,
                 labels=resource.labels,
@@ -112,6 +120,8 @@ def _unknown(
                 places=(place,),
                 taken_at=resource.created_at or clock.now(),
                 regions=regions or (f"{place.cloud}/{resource.region}",),
+                buckets=buckets,
+                knows_buckets=False,
             )
     return list(leases.values())
 

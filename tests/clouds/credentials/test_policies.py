@@ -25,6 +25,7 @@ UNSEEN = {
     "ec2:DescribeInstanceStatus": "`reap` looks at what lives, where there are more than a page (aws_looks.py)",
     "ec2:DescribeTags": "`reap` finds everybody's leases by their labels (aws_looks.py)",
     "ec2:ReleaseAddress": "ends an address that carries a lease's label: no run makes one (clouds/aws/inventory.py)",
+    "tag:GetResources": "`down` and `reap` find buckets without a record by their labels (clouds/aws/buckets.py)",
     "iam:GetRole": "SkyPilot looks at the role where the profile has none",
     "iam:PassRole": "AWS asks for it when a machine is launched with a role: no action of its own",
     "iam:CreateServiceLinkedRole": "AWS makes this role at the first spot request of an account",

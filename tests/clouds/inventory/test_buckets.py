@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,17 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from cvl_ci.clouds import AwsBuckets, AwsInventory, ec2_clients, service_clients
+from cvl_ci.commands.reap import down_text
+from cvl_ci.commands.reap.down import Downed, DownPorts, down
 from cvl_ci.errors import EngineError
 from cvl_ci.lease import Lease
 from cvl_ci.model.lease_name import LABEL_PERSISTENT
 from cvl_ci.model.location import Location
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.storage import Bucket
-from cvl_ci.ports import LeaseRecord, ResourceKind
+from cvl_ci.ports import Cloud, LeaseRecord, ResourceKind
 from cvl_ci.result import text
-from tests.support.fakes import FakeClock, FakeCloud, FakeEngine, FakeRecords
+from tests.support.fakes import FakeClock, FakeCloud, FakeEngine, FakeRecords, FakeReporter
 
 OURS = Owner(repository="cvl/ci", run="12345678901")
 REGION = "us-east-1"
@@ -30,7 +33,7 @@ class Account:
     def __init__(self, folder: Path) -> None:
         self.clients = service_clients(access_key_id="testing", secret_access_key="testing")
         self.s3: Any = self.clients("s3", REGION)
-        self.buckets = AwsBuckets(clients=self.clients)
+        self.buckets = AwsBuckets(clients=self.clients, regions=lambda: [REGION, "us-west-2"])
         self.clock = FakeClock()
         self.cloud = FakeCloud(self.clock)
         self.records = FakeRecords(folder)
@@ -182,6 +185,86 @@ def test_a_sweep_without_the_right_to_list_labels_says_so(account: Account) -> N
     [check] = inventory.find(lease=None, places=[Location(cloud="aws")]).asked
     assert check.error is None
     assert any("buckets (these credentials may not list them" in reason for reason in check.skipped)
+
+
+class OpenAccount:
+    """The account as the Clouds port: EC2 and S3 are emulated, and SkyPilot knows nothing."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    @contextmanager
+    def open(self, places: object, *, user_id: str, watch: object) -> Iterator[Cloud]:
+        account = self._account
+        engine = FakeEngine(account.cloud)
+        ec2 = ec2_clients(access_key_id="testing", secret_access_key="testing")
+        inventory = AwsInventory(client=ec2, regions=lambda: [REGION, "us-west-2"], buckets=account.buckets)
+        yield Cloud(machines=engine, jobs=engine, inventory=inventory, storage=account.buckets)
+
+
+def down_from_another_computer(account: Account, *names: str, place: str = "aws") -> Downed:
+    assert not list(account.records.all())
+    tools = DownPorts(
+        clouds=OpenAccount(account), records=account.records, workflow=FakeReporter(), clock=account.clock
+    )
+    return down(names, everything=not names, places=[Location.parse(place)], user_id="u", tools=tools)
+
+
+def refuse_labels(account: Account, code: str) -> None:
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "GetResources")
+
+    for region in (REGION, "us-west-2"):
+        tagging = account.clients("resourcegroupstaggingapi", region)
+        tagging.meta.events.register("before-call.resource-groups-tagging-api.GetResources", refuse)
+
+
+@pytest.mark.parametrize("place", ["aws", "aws/us-west-2"])
+def test_without_the_record_a_lease_s_buckets_are_found_by_label_in_all_regions(account: Account, place: str) -> None:
+    account.make("temporary")
+    account.make("checkpoints", stays=True)
+    account.make("another", lease="cvl-another-00000000")
+
+    downed = down_from_another_computer(account, OURS.name, place=place)
+
+    assert downed.proved
+    assert account.names() == {"checkpoints", "another"}
+    assert [one.bucket.name for one in downed.releases[OURS.name].buckets] == ["checkpoints"]
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "InternalServiceException"])
+def test_without_the_record_and_without_an_answer_no_bucket_is_proved_gone(account: Account, code: str) -> None:
+    account.make("temporary")
+    refuse_labels(account, code)
+
+    downed = down_from_another_computer(account, OURS.name)
+
+    assert not downed.proved
+    assert not downed.releases[OURS.name].gone
+    assert "NOT PROVED GONE" in "\n".join(down_text.lines(downed, places=[Location(cloud="aws")]))
+    assert account.names() == {"temporary"}
+
+
+def test_down_of_everything_ends_a_lease_that_has_only_buckets(account: Account) -> None:
+    account.make("temporary")
+    account.make("temporary-too")
+
+    downed = down_from_another_computer(account)
+
+    assert downed.proved
+    assert downed.releases.keys() == {OURS.name}
+    assert account.names() == set()
+
+
+def test_down_of_everything_proves_nothing_about_buckets_that_it_may_not_list(account: Account) -> None:
+    account.make("temporary")
+    refuse_labels(account, "AccessDeniedException")
+
+    downed = down_from_another_computer(account)
+
+    assert not downed.proved
+    assert "buckets (these credentials may not list them" in downed.silent[0]
+    assert account.names() == {"temporary"}
 
 
 def test_a_refused_end_names_the_bucket_and_the_money(account: Account) -> None:
