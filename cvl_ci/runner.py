@@ -7,7 +7,6 @@ assert result == 0 and result.release.gone
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import shlex
 import threading
@@ -25,6 +24,7 @@ from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.option import by_own_name
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.inputs.table import RUN_OPTIONS
+from cvl_ci.local.awaiting import awaited
 from cvl_ci.local.console.callback_reporter import Listener
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.local.interruption import Interruption
@@ -178,16 +178,8 @@ class SkyPilotRunner:
             "example": None if example is None else str(example),
             "task": None if task is None else str(task),
         }
-        interruption = Interruption()
-        future = asyncio.ensure_future(
-            asyncio.to_thread(self._run, {**inputs, **words}, stream_logs=stream_logs, interruption=interruption)
-        )
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            interruption.stop()
-            await asyncio.wait([future])
-            raise
+        request = {**inputs, **words}
+        return await awaited(lambda stop: self._run(request, stream_logs=stream_logs, interruption=stop))
 
     def queue(
         self,
@@ -255,6 +247,11 @@ class SkyPilotRunner:
         """
         leases = [self._names.get(name, name) for name in names]
         return self._end(leases, [Location(cloud=name.strip()) for name in cloud.split(",") if name.strip()])
+
+    def hidden(self, text: str) -> str:
+        """Return the text with stars for the secrets of the environment and of all runs so far."""
+        masks = self._pool.masks()
+        return "\n".join(map(masks.hide_as_read, masks.hide(text).split("\n")))
 
     def close(self) -> None:
         """Stop the runs under way in other threads, wait for their proof, and end the kept machines."""

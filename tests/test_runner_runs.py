@@ -8,9 +8,11 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.errors import NotProvedGone, RequestError
 from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import RunPlan
@@ -216,6 +218,33 @@ def test_a_cancelled_await_ends_the_run_with_proof(tmp_path: Path, monkeypatch: 
         assert seen.running() == [], "gone before the await ends"
 
     asyncio.run(cancelled())
+
+
+def test_an_await_cancelled_while_the_run_is_planned_starts_nothing_and_leaves_the_loop_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = on_fakes(monkeypatch)
+    runner = SkyPilotRunner(checkout=checkout(tmp_path / "work"), outputs=tmp_path / "outputs", cloud="aws")
+    is_planned, stopped = threading.Event(), threading.Event()
+
+    def held(*args: Any, **inputs: Any) -> RunPlan:
+        is_planned.set()
+        assert stopped.wait(PATIENCE)
+        return prepare(*args, **inputs)
+
+    monkeypatch.setattr("cvl_ci.runner.prepare", held)
+
+    async def cancelled() -> str:
+        task = asyncio.create_task(runner.arun("true"))
+        await asyncio.to_thread(is_planned.wait, PATIENCE)
+        task.cancel()
+        asyncio.get_running_loop().call_soon(stopped.set)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return "alive"
+
+    assert asyncio.run(cancelled()) == "alive"
+    assert seen.plans == []
 
 
 # ---- kept machines ----------------------------------------------------------------------------------------------

@@ -22,10 +22,6 @@ class Interruption:
         self._is_requested = False
         self._is_closed = False
 
-    @property
-    def is_requested(self) -> bool:
-        return self._is_requested
-
     def __enter__(self) -> Interruption:
         """Begin the part that can be stopped, in this thread. Raise KeyboardInterrupt after a stop before it."""
         with self._lock:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cvl_ci import pytest as pytest_plugin
 from cvl_ci.engine import node_commands, script
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.plan import RunPlan, WorkPlan
@@ -255,3 +256,7 @@ def test_absolute_links_are_packed_from_a_folder_of_any_name(tmp_path: Path) -> 
     with tarfile.open(node.state / "fetch/root.tar") as tar:
         targets = {each.name: each.linkname for each in tar if each.issym()}
     assert targets == {"./link": "/./file", "./out": str(tmp_path / "file")}
+
+
+def test_the_variable_by_which_a_machine_is_known_is_one_that_each_run_sets() -> None:
+    assert pytest_plugin.LEASE in script.environment(plan(), lease=LEASE, deadline=0.0)
