@@ -49,6 +49,8 @@ class Ending:
         except WorkerFailed as failure:
             why = f"The machine could not say how the job ended: {failure.error}: {failure.text}"
             return JobEnd(lost=self.loss(why))
+        if len(answers) < (of := self.session.machines.num_nodes):
+            return JobEnd(lost=self.loss(f"SkyPilot reached {len(answers)} of its {of} nodes, so its end is unknown."))
         silent = [rank for rank, answer in enumerate(answers) if not _is_answer(answer)]
         if silent:
             node = "The machine" if self.session.machines.num_nodes == 1 else f"Node {silent[0]}"
@@ -70,15 +72,15 @@ class Ending:
         self.session.stop()
         try:
             answers = self._ask_once()
-        except (Expired, WorkerFailed):
+        except (Expired, WorkerFailed, EngineError):
             self.session.stop()
             answers = []
         nodes = _nodes(answers)
-        if nodes and all(node.exit_code is not None for node in nodes):
+        if len(nodes) >= self.session.machines.num_nodes and all(node.exit_code is not None for node in nodes):
             return JobEnd(nodes=nodes, warnings=self._whole_log(answers))
         try:
             self.session.call("cancel", job_id=self.session.job_id, until=within(ANSWER_SECONDS))
-        except (Expired, WorkerFailed):
+        except (Expired, WorkerFailed, EngineError):
             self.session.stop()
         ranks = range(self.session.machines.num_nodes)
         nodes = tuple(NodeEnd(rank=rank, exit_code=None, timed_out=True) for rank in ranks)
@@ -113,7 +115,7 @@ class Ending:
 
         def ask() -> Sequence[dict[str, Any]]:
             answers = self._ask_once()
-            if not all(map(_is_answer, answers)):
+            if len(answers) < self.session.machines.num_nodes or not all(map(_is_answer, answers)):
                 raise _Unreached(answers)
             return answers
 

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
+from cvl_ci.engine.worker import RECORDED_FIRST
 from cvl_ci.errors import EngineError
 from cvl_ci.result.sanitize import encodable
 
@@ -215,8 +216,11 @@ class Worker:
         return self._result(answer)
 
     def _took_note(self, event: Mapping[str, Any]) -> None:
-        """Confirm an attempt. The worker asks no provider before it reads this. If `on_event` raised, it never does."""
-        if event["kind"] == "attempting":
+        """Confirm an attempt or a bucket. The worker asks no provider before it reads this.
+
+        If `on_event` raised, it never does.
+        """
+        if event["kind"] in RECORDED_FIRST:
             with contextlib.suppress(OSError):  # a dead worker requests nothing either
                 os.write(self._heard, b"+")
 

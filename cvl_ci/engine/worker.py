@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,10 @@ PR_SET_PDEATHSIG = 1
 
 HEARD_SECONDS = 60.0
 """The parent has this long to record the place, before a machine is requested there."""
+
+
+RECORDED_FIRST = frozenset({"attempting", "making_bucket"})
+"""The messages about what costs money. The worker asks a provider for it only after the parent has recorded it."""
 
 
 MOST_CAUSES = 10
@@ -43,18 +47,26 @@ class Channel:
         self._file = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
         self._heard = heard_reader
         self._writing = threading.Lock()
+        # One message at a time waits, so that no thread takes another one's confirmation for its own.
+        self._confirming = threading.Lock()
 
     def send(self, kind: str, **values: Any) -> None:
+        if kind not in RECORDED_FIRST:
+            self._write(kind, values)
+            return
+        with self._confirming:
+            self._write(kind, values)
+            self._wait()
+
+    def _write(self, kind: str, values: Mapping[str, Any]) -> None:
         with self._writing:
             self._file.write(json.dumps({"kind": kind, **values}, default=str) + "\n")
             self._file.flush()
-        if kind == "attempting":
-            self._wait()
 
     def _wait(self) -> None:
         ready, _, _ = select.select([self._heard], [], [], HEARD_SECONDS)
         if not ready or not os.read(self._heard, 1):
-            raise Unheard("The place of the next request could not be recorded, so no machine was requested.")
+            raise Unheard("The next request could not be recorded, so no machine or bucket was requested.")
 
 
 def die_with_parent(parent: int) -> None:

@@ -75,6 +75,12 @@ def _job(plan: RunPlan, launch: Launch | None, nodes: Sequence[NodeEnd], ran_sec
     if any(node.timed_out for node in nodes):
         return _out_of_time(plan, launch, ran_seconds)
     first = _first_failure(nodes)
+    if first is None and len(nodes) < (of := max(1, launch.num_nodes if launch else 1)):
+        return _of(
+            Ending.PREEMPTED,
+            f"Only {len(nodes)} of {of} nodes reported how the job ended.",
+            advice="The job did not cause this: run it again.",
+        )
     if first is None:
         return _of(Ending.SUCCEEDED, "The job succeeded.")
     rank = f" on rank {first.rank} of {len(nodes)}" if len(nodes) > 1 else ""

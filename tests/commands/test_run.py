@@ -154,6 +154,13 @@ def test_a_rank_that_was_killed_by_itself_is_no_success(house: House) -> None:
     assert (outcome.ending, outcome.exit_code) == (Ending.FAILED, 137)
 
 
+def test_a_job_of_which_no_node_told_its_end_is_no_success(house: House) -> None:
+    house.engine.ends = ()
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code) == (Ending.PREEMPTED, 75)
+    assert outcome.reason == "Only 0 of 1 nodes reported how the job ended."
+
+
 def test_a_job_at_its_time_limit_ends_124(house: House) -> None:
     house.engine.ends = (NodeEnd(rank=0, exit_code=124, timed_out=True),)
     outcome = house.run()

@@ -18,6 +18,7 @@ from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed, pieces
 from cvl_ci.engine.script import ANSWERED
 from cvl_ci.engine.whole_log import StreamedLog, missed
+from cvl_ci.errors import EngineError
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Event, Line, Progress
 from tests.support.fakes import FakeClock
@@ -236,6 +237,30 @@ def test_at_the_limit_a_node_that_has_not_ended_is_cancelled() -> None:
     end, _ = ending(machines, [])
     assert [node.timed_out for node in end.cut_short().nodes] == [True]
     assert "cancel" in machines.verbs
+
+
+def test_at_the_limit_a_worker_that_dies_leaves_a_job_that_timed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    machines = Machines({"running": b"going\n"})
+
+    def died(verb: str, **_: Any) -> Any:
+        raise EngineError("The process that drives SkyPilot ended by itself.")
+
+    monkeypatch.setattr(machines, "call", died)
+    end, _ = ending(machines, [])
+    assert [node.timed_out for node in end.cut_short().nodes] == [True]
+
+
+@pytest.mark.parametrize("answered", [0, 1])
+def test_fewer_answers_than_nodes_are_a_loss_and_no_end(answered: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SkyPilot returns no command runner for a machine whose address it does not find any more."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    machines = Machines({"running": b"a\n"}, {"running": b"a\n"}, sums=False, exit_code=0)
+    answers = machines.call("ask_nodes")[:answered]
+    monkeypatch.setattr(machines, "call", lambda verb, **_: answers if verb == "ask_nodes" else None)
+    end, _ = ending(machines, [])
+    ended = end.by_itself()
+    assert ended.nodes == () and f"reached {answered} of its 2 nodes" in str(ended.lost)
+    assert [node.timed_out for node in end.cut_short().nodes] == [True, True]
 
 
 def test_the_rest_of_a_long_line_is_the_jobs_and_not_ours() -> None:
