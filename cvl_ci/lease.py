@@ -104,8 +104,9 @@ class Lease:
 
         Its buckets stay. The fence stays open, unless another process has revoked the lease meanwhile.
         """
-        if self._machines.stop():
-            self._requested_at = self._clock.monotonic()
+        self._machines.stop()
+        # The provider's list may lag now too: one answer that misses a living machine is no proof.
+        self._requested_at = self._clock.monotonic()
         self._is_clearing = True
         try:
             return self._take_down(self._places(), hurried=False)
@@ -155,9 +156,9 @@ class Lease:
     # ---- how ------------------------------------------------------------------------------------------------------
 
     def _take_down(self, places: Sequence[Location], *, hurried: bool) -> Release:
-        resources, _ = self._find(places).read()
-        self._note_creators(resources)
-        is_removed = self._remove(resources) and any(resource.is_leftover for resource in resources)
+        first, _ = self._find(places).read()
+        self._note_creators(first)
+        is_removed = self._remove(first) and any(resource.is_leftover for resource in first)
         removed_at = self._clock.now()
         self._down()
         removed_at = removed_at if is_removed else self._clock.now()
@@ -170,7 +171,7 @@ class Lease:
             asked=result.asked,
             unproved=result.unproved,
             removed_at=removed_at,
-            memory=self._memory(places, resources),
+            memory=self._memory(places, (*first, *resources)),
             buckets=kept_buckets(self._storage, self.record.buckets, resources, say=self._say),
         )
 

@@ -307,3 +307,40 @@ def test_a_launch_cut_off_before_it_was_heard_is_looked_for_all_the_same(house: 
     release = lease.release()
     assert release.gone and release.needed and release.asked
     assert house.cloud.running() == []
+
+
+class LaggingCloud(FakeCloud):
+    """Its list misses every machine for some looks, although the machines were requested long ago."""
+
+    missing: int = 0
+
+    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
+        self.hidden = dict.fromkeys(self.hidden, 1 if self.missing > 0 else 0)
+        self.missing -= 1
+        return super().find(lease=lease, places=places)
+
+
+def test_lost_machines_that_one_answer_misses_are_still_removed_before_new_ones_come(house: House) -> None:
+    house.cloud = cloud = LaggingCloud(house.clock)
+    house.engine.cloud = cloud
+    house.engine.down_fails = True
+    lease = house.lease()
+    lease.acquire()
+    house.asked(lease)
+    cloud.create(lease=OWNER.name, region="us-east-1")
+    house.clock.sleep(3600)
+    cloud.missing = 3
+    assert lease.clear().gone
+    assert cloud.running() == []
+
+
+def test_a_machine_that_only_the_first_answer_showed_is_in_the_memory(house: House) -> None:
+    """A provider without a memory of ended machines: what it showed before the removal is all that is known."""
+    house.cloud.remembers = False
+    lease = house.lease()
+    lease.acquire()
+    house.asked(lease)
+    name = house.cloud.create(lease=OWNER.name, region="us-east-1")
+    release = lease.release()
+    assert release.gone and release.memory is not None
+    assert [life.id for life in release.memory.lives] == [name]

@@ -32,17 +32,23 @@ OTHER_MAKERS = (
 """SkyPilot's functions that make buckets outside S3."""
 
 
+_current: list[_Watch] = []
+"""The watch of the latest launch of this process. A session of an earlier launch still has its handlers."""
+
+
 def announce(send: Send, *, task: Mapping[str, Any], fence: Path) -> None:
     """Guard the buckets of the launch that follows in this process.
 
     `send("making_bucket", ...)` returns when the bucket is on disk. It raises if that fails, and then none is made.
     """
     watch = _Watch(send, task, fence)
-    # Every session that SkyPilot creates includes these handlers.
-    botocore.handlers.BUILTIN_HANDLERS += [
-        ("provide-client-params.s3.CreateBucket", watch.before_create),
-        ("after-call.s3.CreateBucket", watch.after_create),
-    ]
+    if not _current:
+        # Every session that SkyPilot creates includes these handlers, and keeps them for a later launch.
+        botocore.handlers.BUILTIN_HANDLERS += [
+            ("provide-client-params.s3.CreateBucket", _before_create),
+            ("after-call.s3.CreateBucket", _after_create),
+        ]
+    _current[:] = [watch]
     for store, name in OTHER_MAKERS:
         setattr(store, name, _refuse)
     original = getattr(storage.S3CompatibleStore._create_bucket, "original", storage.S3CompatibleStore._create_bucket)  # noqa: SLF001
@@ -54,6 +60,14 @@ def announce(send: Send, *, task: Mapping[str, Any], fence: Path) -> None:
     storage.S3CompatibleStore._create_bucket = create_bucket  # noqa: SLF001
 
 
+def _before_create(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+    return _current[0].before_create(params)
+
+
+def _after_create(parsed: Mapping[str, Any], context: Mapping[str, Any], **_: Any) -> None:
+    _current[0].after_create(parsed, context)
+
+
 class _Watch:
     def __init__(self, send: Send, task: Mapping[str, Any], fence: Path) -> None:
         self._send, self._fence = send, fence
@@ -63,7 +77,7 @@ class _Watch:
         named = [mount for mount in mounts if isinstance(mount, Mapping) and mount.get("name")]
         self._persistent = {str(mount["name"]): mount.get("persistent") is not False for mount in named}
 
-    def before_create(self, params: dict[str, Any], **_: Any) -> dict[str, Any]:
+    def before_create(self, params: dict[str, Any]) -> dict[str, Any]:
         """Return the request with labels, after the parent has recorded the bucket."""
         if self._fence.exists():
             raise Fenced(f"The lease was revoked ({self._fence}): no bucket may be made any more.")
@@ -77,7 +91,7 @@ class _Watch:
         configuration["Tags"] = [{"Key": key, "Value": value} for key, value in self._tags(params["Bucket"]).items()]
         return {**params, "CreateBucketConfiguration": configuration}
 
-    def after_create(self, parsed: Mapping[str, Any], context: Mapping[str, Any], **_: Any) -> None:
+    def after_create(self, parsed: Mapping[str, Any], context: Mapping[str, Any]) -> None:
         """Label a bucket whose store ignores the labels of its request."""
         name = str(context.get("input_params", {}).get("Bucket") or "")
         if parsed.get("Error") or not name:

@@ -235,6 +235,26 @@ def test_the_cost_is_that_of_every_machine_that_lived(tmp_path: Path) -> None:
     assert [one.usd for one in outcome.machines.recoveries] == pytest.approx(meter[:2], rel=0.02)
 
 
+def test_new_machines_that_end_undated_before_their_launch_does_cost_their_own_time(tmp_path: Path) -> None:
+    house = House(tmp_path, schedule=(100.0,), hourly_usd=1.0)
+
+    def at(step: str) -> None:
+        if step == "created" and len(house.engine.requests) == 2:
+            [name] = house.cloud.running()
+            house.clock.sleep(600)
+            house.cloud.take([name])
+            house.cloud.end(name)
+            house.cloud.undated.add(name)
+            raise EngineError("The launch expired.")
+
+    house.engine.at = at
+    outcome = house.run(plan())
+    house.assert_clean()
+    assert outcome.cost is not None
+    seconds = [entry.seconds for entry in outcome.cost.ledger.entries if entry.attempt == 2]
+    assert seconds and min(seconds) >= 600
+
+
 def test_a_refused_place_is_not_asked_again_nor_one_that_lost_its_machine_twice(tmp_path: Path) -> None:
     house = House(tmp_path, schedule=(10.0, 10.0, 10.0), full=(("us-east-1a",),))
     house.engine.zones = ("us-east-1a", "us-east-1b", "us-east-1c")

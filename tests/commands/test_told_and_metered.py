@@ -121,9 +121,12 @@ CASES = {
         ending=Ending.SUCCEEDED,
         tries=(Try(hourly_usd=9.0, fails_after=900.0), Try(region="us-west-2", hourly_usd=1.0)),
         nodes=2,
+        ends=tuple(NodeEnd(rank=rank, exit_code=0) for rank in range(2)),
         unseen=True,
     ),
-    "several nodes": Case(ending=Ending.SUCCEEDED, nodes=4, ends=FAILED[:0] + (NodeEnd(rank=0, exit_code=0),) * 4),
+    "several nodes": Case(
+        ending=Ending.SUCCEEDED, nodes=4, ends=tuple(NodeEnd(rank=rank, exit_code=0) for rank in range(4))
+    ),
     "several nodes of which one was lost": Case(
         ending=Ending.PREEMPTED, nodes=2, loses=(1, 300.0, False), local_only="it does not date the loss of one node"
     ),

@@ -99,7 +99,8 @@ def trial(seed: int, folder: Path) -> Trial:
     clock = FakeClock()
     cloud = FakeCloud(clock)
     engine = Spender(cloud, tries=tuple(script.tries), boots=dice.uniform(10, 900), works=10 ** dice.uniform(1, 5))
-    engine.ends = (NodeEnd(rank=0, exit_code=dice.choice([0, 7])),)
+    code = dice.choice([0, 7])
+    engine.ends = tuple(NodeEnd(rank=rank, exit_code=code) for rank in range(nodes))
     dies_at = dice.choice(STEPS) if dice.random() < 0.25 else ""
 
     def at(step: str) -> None:

@@ -13,6 +13,8 @@ from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.loss import LossKind, Lost, Recovery
 from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.release import Release
+from cvl_ci.result.ledger import Ends
 
 ATTEMPT_VARIABLE = "CVL_ATTEMPT"
 """The number of the machines that run the job, from 1."""
@@ -76,13 +78,15 @@ def note_loss(state: RunState) -> None:
         )
 
 
-def note_gone(state: RunState, *, at: float) -> None:
-    """Record the proof that the provider shows nothing of the lost machines."""
+def note_gone(state: RunState, release: Release) -> None:
+    """Record the proof that the provider shows nothing of the lost machines, and the end of their bill before it."""
     launch, recoveries = state.launches.current, state.launches.recoveries
-    usd = _cost(state, launch, until=at) if launch is not None else recoveries[-1].usd
-    recoveries[-1] = replace(recoveries[-1], gone_at=at, usd=usd)
+    ends = Ends(removed_at=release.at if release.removed_at is None else release.removed_at, gone_at=release.at)
+    billed_until = ends.of(launch.cloud) if launch is not None else release.at
+    usd = _cost(state, launch, until=billed_until) if launch is not None else recoveries[-1].usd
+    recoveries[-1] = replace(recoveries[-1], gone_at=release.at, usd=usd)
     if state.launches.attempts:
-        state.launches.attempts[-1] = replace(state.launches.attempts[-1], ended_at=at)
+        state.launches.attempts[-1] = replace(state.launches.attempts[-1], ended_at=billed_until)
 
 
 def plan_of_launch(state: RunState) -> RunPlan:

@@ -116,7 +116,9 @@ class Stages:
                 "cvl-ci did not recover: the end of the lost machines could not be proved."
             )
             return StageEnd.NOT_PROVED
-        recovery.note_gone(self._state, at=release.at)
+        recovery.note_gone(self._state, release)
+        # The next machines have an end of their own, even if their launch never ends.
+        self._state.facts.lost_at = None
         return StageEnd.GONE
 
     def _fetch(self) -> StageEnd:

@@ -1,0 +1,54 @@
+"""A bucket is announced once for each request that makes it, however many launches one process had before."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.sky
+
+LAUNCHES = """
+import json
+from pathlib import Path
+import botocore.session
+from cvl_ci.engine import bucket_hooks
+
+told = []
+def announce(number):
+    labels = {"cvl-ci-lease": f"lease-{number}"}
+    bucket_hooks.announce(
+        lambda kind, **values: told.append([number, kind, values["name"]]),
+        task={"resources": {"labels": labels}},
+        fence=Path("/nowhere/at/all"),
+    )
+
+def make():
+    events = botocore.session.Session().get_component("event_emitter")
+    params, name = {"Bucket": "b"}, "provide-client-params.s3.CreateBucket"
+    for _, answer in events.emit(name, params=params, model=None, context={}):
+        params = params if answer is None else answer
+    return [tag["Value"] for tag in params["CreateBucketConfiguration"]["Tags"]]
+
+announce(1)
+first = make()
+announce(2)
+announce(3)
+print(json.dumps({"first": first, "last": make(), "told": told}))
+"""
+
+
+def test_a_bucket_of_a_later_launch_is_announced_once_and_has_that_launch_s_labels(tmp_path: Path) -> None:
+    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    code = LAUNCHES
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=120
+    )
+    shown = json.loads(done.stdout.splitlines()[-1])
+    assert shown["first"] == ["lease-1", "true"]
+    assert shown["last"] == ["lease-3", "true"]
+    assert shown["told"] == [[1, "making_bucket", "b"], [3, "making_bucket", "b"]]
