@@ -6,7 +6,7 @@ A remote failure is never green. A failure of cvl-ci is never a red test.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cvl_ci.errors import BudgetError, CapacityError, CvlError
 from cvl_ci.model.launch import Attempt, Launch
@@ -30,6 +30,18 @@ class Judgement:
     advice: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """What a run used before its latest machines: dollars, seconds since its first request, and losses of machines."""
+
+    spent_usd: float = 0.0
+    seconds: float = 0.0
+    losses: int = 0
+
+
+NO_PAST = Past()
+
+
 def judge(
     *,
     plan: RunPlan,
@@ -42,6 +54,7 @@ def judge(
     attempts: Sequence[Attempt],
     ran_seconds: float,
     unfit: str = "",
+    past: Past = NO_PAST,
 ) -> Judgement:
     """Return the ending, the reason and the exit code of a run.
 
@@ -51,7 +64,7 @@ def judge(
     if cancelled:
         judgement = _of(Ending.CANCELLED, "Cancelled before it was over.")
     elif lost is not None:
-        judgement = _lost(plan, launch, lost, ran_seconds, failure)
+        judgement = _lost(plan, launch, lost, ran_seconds, failure, past=past)
     elif unfit:
         judgement = _of(
             Ending.UNFIT,
@@ -63,7 +76,7 @@ def judge(
     elif nodes is None:
         judgement = Judgement(ending=Ending.NEVER_STARTED, reason="The job never began.", exit_code=70)
     else:
-        judgement = _job(plan, launch, nodes, ran_seconds)
+        judgement = _job(plan, launch, nodes, ran_seconds, past)
     if release is not None and not release.gone and release.kept is None:
         return Judgement(
             ending=judgement.ending, reason=judgement.reason, exit_code=EXIT_NOT_PROVED_GONE, advice=judgement.advice
@@ -71,9 +84,9 @@ def judge(
     return judgement
 
 
-def _job(plan: RunPlan, launch: Launch | None, nodes: Sequence[NodeEnd], ran_seconds: float) -> Judgement:
+def _job(plan: RunPlan, launch: Launch | None, nodes: Sequence[NodeEnd], ran_seconds: float, past: Past) -> Judgement:
     if any(node.timed_out for node in nodes):
-        return _out_of_time(plan, launch, ran_seconds)
+        return _out_of_time(plan, launch, ran_seconds, past)
     first = _first_failure(nodes)
     if first is None and len(nodes) < (of := max(1, launch.num_nodes if launch else 1)):
         return _of(
@@ -114,28 +127,40 @@ def _first_failure(nodes: Sequence[NodeEnd]) -> NodeEnd | None:
     return next((node for node in nodes if node.exit_code is None), None)
 
 
-def _out_of_time(plan: RunPlan, launch: Launch | None, ran_seconds: float) -> Judgement:
+def _out_of_time(plan: RunPlan, launch: Launch | None, ran_seconds: float, past: Past) -> Judgement:
     hourly = launch.hourly_usd * launch.num_nodes if launch else 0.0
-    short_of_money = plan.limits.paid_minutes(hourly_usd=hourly) < plan.limits.longest_minutes
-    if short_of_money and ran_seconds < plan.limits.max_runtime_minutes * 60 - 5:
+    lost = f"machines were lost {'once' if past.losses == 1 else f'{past.losses} times'}"
+    is_early = ran_seconds < plan.limits.max_runtime_minutes * 60 - 5
+    max_usd = plan.limits.max_cost_usd
+    rest = replace(plan.limits, max_cost_usd=None if max_usd is None else max(0.0, max_usd - past.spent_usd))
+    if is_early and rest.paid_minutes(hourly_usd=hourly) < plan.limits.longest_minutes - past.seconds / 60:
         return _of(
             Ending.OVER_BUDGET,
             f"The run stopped in order to stay within max_cost ({dollars(plan.limits.max_cost_usd or 0)}).",
             advice="Raise `max_cost`, use spot, or make the job shorter.",
         )
+    if is_early and past.losses:
+        return _of(
+            Ending.PREEMPTED,
+            f"The run reached its deadline before max_runtime, because its {lost}.",
+            advice="The job did not cause this: run it again, on-demand if the machines were spot.",
+        )
     return _of(
         Ending.TIMED_OUT,
-        f"The run stopped at its time limit, max_runtime = {plan.limits.max_runtime_minutes:g} minutes.",
+        f"The run stopped at its time limit, max_runtime = {plan.limits.max_runtime_minutes:g} minutes."
+        + (f" Its {lost} before." if past.losses else ""),
         advice="Raise `max_runtime`, or make the job shorter.",
     )
 
 
-def _lost(plan: RunPlan, launch: Launch | None, lost: Lost, ran_seconds: float, failure: CvlError | None) -> Judgement:
+def _lost(
+    plan: RunPlan, launch: Launch | None, lost: Lost, ran_seconds: float, failure: CvlError | None, *, past: Past
+) -> Judgement:
     """Judge a loss. `failure`: the error of a recovery, in which no new machine came to run the job."""
     if isinstance(failure, BudgetError):
         return _of(Ending.OVER_BUDGET, f"{lost.why}. Then: {failure.what}", advice=failure.next_step)
     if lost.kind is LossKind.ENDED_ITSELF:
-        return _out_of_time(plan, launch, ran_seconds)
+        return _out_of_time(plan, launch, ran_seconds, past)
     then = f". No machine replaced it: {failure.what}" if failure is not None else ""
     if lost.kind is LossKind.PREEMPTED:
         reason = f"The spot machine was taken away: {lost.why}{then}"

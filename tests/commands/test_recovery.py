@@ -255,6 +255,28 @@ def test_new_machines_that_end_undated_before_their_launch_does_cost_their_own_t
     assert seconds and min(seconds) >= 600
 
 
+@pytest.mark.parametrize(("what", "ending"), [("money", Ending.OVER_BUDGET), ("deadline", Ending.PREEMPTED)])
+def test_a_rerun_that_is_cut_before_max_runtime_is_no_red_test(
+    what: str, ending: Ending, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first machine took money or time, so that less is left for the second than max_runtime allows."""
+    monkeypatch.setattr(f"{__name__}.JOB_SECONDS", 1000.0)
+    house = House(tmp_path, schedule=(250.0,), hourly_usd=1.0)
+
+    def at(step: str) -> None:
+        if step == "launch" and len(house.engine.requests) == 2:
+            house.engine.hourly_usd = 0.6
+            house.clock.sleep(300 if what == "deadline" else 0)
+
+    house.engine.at = at
+    max_usd = 0.194 if what == "money" else None
+    outcome = house.run(plan(limits=Limits(max_runtime_minutes=12, provisioning_minutes=1, max_cost_usd=max_usd)))
+    house.assert_clean()
+    assert len(house.engine.requests) == 2
+    assert outcome.ending is ending, outcome.reason
+    assert ("machines were lost once" in outcome.reason) is (what == "deadline")
+
+
 def test_a_refused_place_is_not_asked_again_nor_one_that_lost_its_machine_twice(tmp_path: Path) -> None:
     house = House(tmp_path, schedule=(10.0, 10.0, 10.0), full=(("us-east-1a",),))
     house.engine.zones = ("us-east-1a", "us-east-1b", "us-east-1c")

@@ -27,6 +27,19 @@ def judge_so_far(state: RunState) -> verdict.Judgement:
         cancelled=state.facts.cancelled,
         attempts=state.launches.attempts,
         ran_seconds=state.timeline.ran_seconds,
+        past=_past(state),
+    )
+
+
+def _past(state: RunState) -> verdict.Past:
+    launches = state.launches
+    if launches.current is None or not launches.recoveries:
+        return verdict.NO_PAST
+    first = launches.attempts[0].requested_at if launches.attempts else launches.current.created_at
+    return verdict.Past(
+        spent_usd=spending.spent_before(state),
+        seconds=max(0.0, launches.current.created_at - first),
+        losses=len(launches.recoveries),
     )
 
 
