@@ -105,7 +105,7 @@ class Lease:
         Its buckets stay. The fence stays open, unless another process has revoked the lease meanwhile.
         """
         self._machines.stop()
-        # The provider's list may lag now too: one answer that misses a living machine is no proof.
+        # The provider's list may lag now too: a single answer may miss a living machine.
         self._requested_at = self._clock.monotonic()
         self._is_clearing = True
         try:

@@ -13,6 +13,10 @@ from contextlib import contextmanager, suppress
 
 LOOKS = 2
 """Checks in a row: a provider's list may be slightly behind."""
+MOST_UNANSWERED = 4
+"""Questions that wait for an answer at once. A provider that hangs on one may answer the next."""
+ANSWER_SECONDS = 60.0
+"""A question without an answer for so long says nothing, as a failed one does."""
 CONFIRM_SECONDS = 3.0
 """Seconds from a check that misses a machine to the next one."""
 
@@ -31,22 +35,42 @@ class Roll(threading.Thread):
         lost: Callable[[int], None],
         interval_seconds: float,
         confirm_seconds: float = CONFIRM_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         super().__init__(daemon=True, name="roll")
         self._there, self._nodes, self._lost, self._every = count_machines, nodes, lost, interval_seconds
         self._confirm = min(confirm_seconds, interval_seconds)
+        self._answer_seconds = answer_seconds
+        self._unanswered: list[threading.Thread] = []
         self._over = threading.Event()
 
     def run(self) -> None:
         missed = 0
         while not self._over.wait(self._confirm if missed else self._every):
-            count = self._nodes  # a provider that does not answer says nothing about its machines
-            with suppress(Exception):
-                count = self._there()
+            count = self._count()
             missed = missed + 1 if count < self._nodes else 0
             if missed >= LOOKS and not self._over.is_set():
                 self._lost(count)
                 return
+
+    def _count(self) -> int:
+        """Return how many machines there are. A provider that does not answer says nothing about its machines."""
+        answers: list[int] = []
+
+        def ask() -> None:
+            with suppress(Exception):
+                answers.append(self._there())
+
+        self._unanswered = [thread for thread in self._unanswered if thread.is_alive()]
+        if len(self._unanswered) >= MOST_UNANSWERED:
+            return self._nodes
+        thread = threading.Thread(target=ask, daemon=True, name="roll-question")
+        thread.start()
+        thread.join(self._answer_seconds)
+        if thread.is_alive():
+            self._unanswered.append(thread)
+            return self._nodes
+        return answers[0] if answers else self._nodes
 
     def stop(self) -> None:
         self._over.set()

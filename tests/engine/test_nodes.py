@@ -42,6 +42,22 @@ def test_a_provider_that_does_not_answer_says_nothing_of_machines() -> None:
     assert called(2, OSError("throttled"), OSError("throttled"), OSError("throttled"), 2) == []
 
 
+def test_a_question_that_hangs_does_not_end_the_watch() -> None:
+    hangs, said, asked = threading.Event(), list[int](), list[int]()
+
+    def there() -> int:
+        asked.append(1)
+        if len(asked) == 1:
+            hangs.wait()
+        return 1
+
+    roll = Roll(there, nodes=2, lost=said.append, interval_seconds=0.001, answer_seconds=0.5)
+    roll.start()
+    roll.join(60)
+    hangs.set()
+    assert not roll.is_alive() and said == [1]
+
+
 def test_a_single_machine_is_asked_for_too_and_its_watch_ends_with_the_stream() -> None:
     gone = threading.Event()
     with node_watch.watched(lambda: 0, nodes=1, lost=lambda _: gone.set(), interval_seconds=0.001):
