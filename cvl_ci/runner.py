@@ -203,6 +203,7 @@ class SkyPilotRunner:
             masks=masks,
             line=lambda job, text: self._on_line(f"{job} | {text}"),
             tell=self._on_notice,
+            on_kept=self._kept.__setitem__,
         )
         with masked_errors(masks), self._stoppable(interruption), interruption:
             queued = queues.of(jobs, defaults=self._inputs, max_parallel=max_parallel, budget=budget)

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from cvl_ci.commands.plan.build_run import prepare
-from cvl_ci.errors import NotProvedGone, RequestError
+from cvl_ci.commands.queue.manifest import Manifest
+from cvl_ci.errors import CredentialsError, NotProvedGone, RequestError
 from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import RunPlan
-from cvl_ci.model.queue import JobState
+from cvl_ci.model.queue import JobRecord, JobState
 from cvl_ci.model.resource_request import Spot
 from cvl_ci.result.queue_result import QueueResult
 from cvl_ci.result.run_result import RunResult
@@ -336,6 +337,47 @@ def test_a_context_ends_the_jobs_of_a_queue(tmp_path: Path, monkeypatch: pytest.
     thread.join(PATIENCE)
     assert int(results[0]) == 130
     assert {job.state for job in results[0].jobs.values()} == {JobState.CANCELLED}
+
+
+def test_a_lease_of_a_queue_from_another_computer_is_looked_for(
+    runner: SkyPilotRunner, seen: Seen, tmp_path: Path
+) -> None:
+    """The record of the queue came along, and the record of the lease did not."""
+    (tmp_path / "q").mkdir()
+    lease = "cvl-lost-12345678"
+    Manifest(tmp_path / "q").write({"a": JobRecord(state=JobState.RUNNING, lease=lease)})
+    seen.clouds[0].create(lease=lease, region="us-east-1")
+    assert seen.running() == [lease]
+    assert runner.queue([{"id": "a", "command": "true"}], outputs=tmp_path / "q") == 0
+    assert seen.running() == []
+
+
+@pytest.mark.parametrize(("kind", "code"), [(CredentialsError, 75), (RuntimeError, 79)])
+def test_the_reason_of_a_job_holds_no_secret(
+    kind: type[Exception], code: int, tmp_path: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "correct-horse-battery"
+
+    def broken(*_: object, **__: object) -> None:
+        raise kind(f"refused {secret}")
+
+    monkeypatch.setenv("MY_TOKEN", secret)
+    monkeypatch.setattr("cvl_ci.wiring.queue.carry_out", broken)
+    runner = SkyPilotRunner(checkout=checkout(tmp_path / "work"), outputs=tmp_path / "outputs", cloud="aws")
+    result = runner.queue([{"id": "a", "command": "true", "secrets": ["MY_TOKEN"]}], outputs=tmp_path / "q")
+    assert int(result) == code
+    assert "refused ***" in result.jobs["a"].reason
+    assert secret not in (tmp_path / "q" / "queue.json").read_text()
+
+
+def test_a_runner_ends_the_kept_machines_of_its_queues(tmp_path: Path, seen: Seen) -> None:
+    with SkyPilotRunner(
+        checkout=checkout(tmp_path / "work"), outputs=tmp_path / "outputs", cloud="aws", down=False
+    ) as runner:
+        result = runner.queue([{"id": "a", "command": "true"}])
+        assert int(result) == 0
+        assert seen.running() == [result.jobs["a"].lease]
+    assert seen.running() == []
 
 
 def test_a_budget_without_a_price_is_refused(runner: SkyPilotRunner, seen: Seen) -> None:

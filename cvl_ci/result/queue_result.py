@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from html import escape
 from typing import final
 
-from cvl_ci.errors import BudgetError, CvlError
+from cvl_ci.errors import BudgetError, CapacityError, CvlError
 from cvl_ci.model.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Ending
 from cvl_ci.model.queue import JobRecord, JobState
 from cvl_ci.result.queue_text import HEADER, rows, summary
+
+NOTHING_RAN = CapacityError.exit_code
+"""The code of a queue in which infrastructure prevented each job, as of a report in which no leg ended by itself."""
 
 
 @final
@@ -70,4 +73,6 @@ def exit_code(jobs: Mapping[str, JobRecord], *, fails_on_infrastructure: bool) -
     if any(record.state is JobState.SKIPPED and record.exit_code for record in records):
         return BudgetError.exit_code
     lost = [record for record in records if record.state is JobState.NOT_RUN]
+    if lost and all(record.state in {JobState.NOT_RUN, JobState.SKIPPED} for record in records):
+        return NOTHING_RAN
     return (lost[0].exit_code or CvlError.exit_code) if lost and fails_on_infrastructure else 0

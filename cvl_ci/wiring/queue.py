@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.commands.queue import run_queue
 from cvl_ci.commands.queue.manifest import Manifest
-from cvl_ci.errors import CvlError, InputProblem, RequestError
+from cvl_ci.errors import CvlError, InputProblem, NotProvedGone, RequestError
 from cvl_ci.inputs.option import by_own_name
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.inputs.table import RUN_OPTIONS
@@ -23,16 +24,18 @@ from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.local.interruption import Interruption
 from cvl_ci.model.owner import Owner
 from cvl_ci.planning import queue_file, safe_yaml
+from cvl_ci.result.masked_errors import masked_errors
 from cvl_ci.result.masks import Masks
 from cvl_ci.result.no_follow import write_text
 from cvl_ci.result.secret_names import secrets_of
 from cvl_ci.result.summary import to_json
-from cvl_ci.wiring.access import goes_through_server, on_usable_clouds, require_credentials
+from cvl_ci.wiring.access import goes_through_server, on_usable_clouds, require_credentials, set_up
 from cvl_ci.wiring.clouds import prices
 from cvl_ci.wiring.directories import records
 from cvl_ci.wiring.one_run import carry_out, end, until_release
 
 if TYPE_CHECKING:
+    from cvl_ci.model.location import Location
     from cvl_ci.model.outcome import Outcome
     from cvl_ci.model.plan import RunPlan
     from cvl_ci.model.queue import JobRecord, Queue
@@ -55,6 +58,8 @@ class Caller:
     line: Callable[[str, str], None]
     tell: Callable[[str], None]
     changed: Callable[[str, JobRecord], None] = lambda name, record: None  # noqa: ARG005
+    on_kept: Callable[[str, str], None] = lambda lease, cloud: None  # noqa: ARG005
+    """It hears of each machine that stays after its job: the lease and its cloud."""
 
 
 def read(path: Path, *, overrides: Mapping[str, object]) -> Queue:
@@ -98,7 +103,9 @@ def run(queued: Queue, caller: Caller) -> Mapping[str, JobRecord]:
     _require_prices(queued, quotes)
     for plan in plans.values():
         require_credentials(caller.environ, [place.cloud for place in plan.machines.locations])
-    ports = run_queue.QueuePorts(runs=JobThreads(caller), manifest=Manifest(caller.outputs), changed=caller.changed)
+    places = dict.fromkeys(place for plan in plans.values() for place in plan.machines.locations)
+    runs = JobThreads(caller, places=tuple(places))
+    ports = run_queue.QueuePorts(runs=runs, manifest=Manifest(caller.outputs), changed=caller.changed)
     return run_queue.run(queued, plans, prices=quotes, ports=ports)
 
 
@@ -136,6 +143,8 @@ class JobThreads:
     """The runs of jobs, in this process. `stop` reaches each of them, and those that have not begun."""
 
     caller: Caller
+    places: tuple[Location, ...] = ()
+    """Where a lease of an earlier queue may have machines that this computer has no record of."""
     interruptions: dict[str, Interruption] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_stopped: bool = False
@@ -169,8 +178,8 @@ class JobThreads:
             masks=self.caller.masks,
         )
         try:
-            outcome = self.caller.masks.cleaned(
-                carry_out(
+            with self._masked_errors():
+                outcome = carry_out(
                     plan,
                     environ=self.caller.environ,
                     owner=owner,
@@ -178,9 +187,11 @@ class JobThreads:
                     reporter=reporter,
                     interruption=interruption,
                 )
-            )
         finally:
             log.close()
+        outcome = self.caller.masks.cleaned(outcome)
+        if outcome.release is not None and outcome.release.kept is not None and outcome.machines.launch is not None:
+            self.caller.on_kept(owner.name, outcome.machines.launch.cloud)
         self._write_summary(folder.with_suffix(".json"), outcome)
         return outcome
 
@@ -192,13 +203,38 @@ class JobThreads:
             interruption.stop()
 
     def end(self, leases: list[str]) -> Mapping[str, Release]:
-        """End the leases of a killed queue. One without a record here asked no provider for anything."""
+        """End the leases of an earlier queue. One without a record here is looked for in the places of the jobs."""
         reporter = Listener(on_line=self.caller.tell, on_notice=self.caller.tell, masks=self.caller.masks)
-        recorded = [name for name in leases if records(self.caller.environ, reporter).read(name) is not None]
-        if not recorded:
-            return {}
-        user_id = self.caller.owner.user_id
-        return end(recorded, environ=self.caller.environ, places=(), user_id=user_id, reporter=reporter)
+        lease_records = records(self.caller.environ, reporter)
+        recorded = [name for name in leases if lease_records.read(name) is not None]
+        unknown = [name for name in leases if name not in recorded]
+        places = (self.places or set_up(self.caller.environ)) if unknown else ()
+        if unknown and not places:
+            raise NotProvedGone(
+                f"This computer has no record of leases of the earlier queue: {', '.join(unknown)}.",
+                money="Their machines may still run, and are billed.",
+                next_step=f"End them with proof: cvl-ci down {' '.join(unknown)} --cloud CLOUD",
+            )
+        proofs: dict[str, Release] = {}
+        environ, user_id = self.caller.environ, self.caller.owner.user_id
+        if recorded:
+            proofs.update(end(recorded, environ=environ, places=(), user_id=user_id, reporter=reporter))
+        if unknown:
+            proofs.update(end(unknown, environ=environ, places=places, user_id=user_id, reporter=reporter))
+        return proofs
+
+    @contextmanager
+    def _masked_errors(self) -> Iterator[None]:
+        """Hide secrets in each error of a run. A mistake of cvl-ci may have lost the proof, so it says so."""
+        masks = self.caller.masks
+        try:
+            with masked_errors(masks):
+                yield
+        except CvlError:
+            raise
+        except Exception as error:  # noqa: BLE001  the queue tells it as the job's end
+            what = masks.hide(f"{type(error).__name__}: {error}")
+            raise NotProvedGone(f"cvl-ci made a mistake in this run. {what}", money="") from None
 
     def _owner(self, job: str, attempt: int) -> Owner:
         owner = self.caller.owner

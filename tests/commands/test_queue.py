@@ -12,10 +12,14 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.commands.queue import run_queue
+from cvl_ci.commands.queue.fingerprint import fingerprint
 from cvl_ci.commands.queue.manifest import Manifest
 from cvl_ci.errors import CredentialsError, CvlError, NotProvedGone, RequestError
+from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.model_plan import ModelName, ModelPlan
+from cvl_ci.model.mount import Mount, MountMode
 from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending, FetchedFile, FileResult, Outcome
-from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.plan import FilePlan, RunPlan
 from cvl_ci.model.queue import JobRecord, JobState, Queue
 from cvl_ci.planning.queue_file import read
 from cvl_ci.result.queue_result import QueueResult
@@ -259,6 +263,85 @@ def test_ctrl_c_ends_all_jobs_and_starts_none(tmp_path: Path, monkeypatch: pytes
     assert set(states(records).values()) == {JobState.CANCELLED}
     assert sorted(runs.started) == ["a", "b"]
     assert runs.machines == set()
+
+
+class FullDisk(Manifest):
+    """A record that can be written twice."""
+
+    writes = 0
+
+    def write(self, records: Mapping[str, JobRecord]) -> None:
+        self.writes += 1
+        if self.writes > 2:
+            raise OSError("no space left")
+        super().write(records)
+
+
+@pytest.mark.parametrize(("end", "error"), [(Ending.CANCELLED, OSError), (RuntimeError("broke"), NotProvedGone)])
+def test_an_error_of_the_queue_itself_ends_all_jobs(tmp_path: Path, end: object, error: type[Exception]) -> None:
+    """Two jobs run when the record cannot be written. Each ends by the stop of its run."""
+    runs = FakeRuns(tmp_path, script={"a": [end]})
+    runs.at = lambda job: (runs.stopped.wait(PATIENCE), None)[1]
+    queued = queue({"id": "a"}, {"id": "b"})
+    try:
+        with pytest.raises(error, match="no space left"):
+            run_queue.run(queued, plans(queued), prices={}, ports=ports(runs, tmp_path, manifest=FullDisk(tmp_path)))
+        assert runs.stopped.is_set()
+        assert runs.machines == set()
+    finally:
+        runs.stopped.set()
+
+
+def test_a_second_queue_in_a_folder_is_refused_and_ends_no_lease(tmp_path: Path) -> None:
+    other, refusals = FakeRuns(tmp_path), list[str]()
+
+    def at(job: str) -> None:
+        try:
+            run(queue({"id": "b"}), other)
+        except CvlError as error:
+            refusals.append(str(error))
+
+    records = run(queue({"id": "a"}), FakeRuns(tmp_path, at=at))
+    assert ["Another queue is running" in text for text in refusals] == [True]
+    assert (other.started, other.ended) == ([], [])
+    assert states(records) == {"a": GOOD}
+    assert states(run(queue({"id": "b"}), other)) == {"b": GOOD}, "the folder is free after the first queue"
+
+
+@pytest.mark.parametrize("ending", [Ending.SUCCEEDED, Ending.FAILED])
+def test_a_lease_without_a_proof_is_ended_by_the_next_queue(tmp_path: Path, ending: Ending) -> None:
+    queued = queue({"id": "a"})
+    run(queued, FakeRuns(tmp_path, script={"a": [ending]}))
+    first = Manifest(tmp_path).read()["a"]
+    Manifest(tmp_path).write({"a": replace(first, is_gone=False)})
+    again = FakeRuns(tmp_path)
+    records = run(queued, again)
+    assert again.ended == [first.lease]
+    assert again.started == ([] if ending is Ending.SUCCEEDED else ["a"])
+    assert int(QueueResult(records)) == 0
+    assert Manifest(tmp_path).read()["a"].is_gone
+
+
+def test_a_queue_in_which_nothing_ran_is_not_green() -> None:
+    lost = JobRecord(state=NOT_RUN, exit_code=77)
+    assert int(QueueResult({"a": lost, "b": JobRecord(state=SKIPPED)})) == 75
+    assert int(QueueResult({"a": lost, "b": JobRecord(state=GOOD)})) == 0
+
+
+def test_storage_and_models_are_a_part_of_the_content() -> None:
+    mounts = [
+        Mount(target="/data", source="s3://one"),
+        Mount(target="/data", source="s3://two"),
+        Mount(target="/other", source="s3://one"),
+        Mount(target="/data", source="s3://one", mode=MountMode.STREAM),
+        Mount(target="/data", source="folder", via=BucketAddress(bucket="one")),
+    ]
+    names = [ModelName(repo="a/b"), ModelName(repo="a/b", revision="v2")]
+    made = [RunPlan(title="a"), *(RunPlan(title="a", files=FilePlan(mounts=(mount,))) for mount in mounts)]
+    made += [RunPlan(title="a", models=ModelPlan(names=(name,))) for name in names]
+    assert len({fingerprint(plan) for plan in made}) == len(made)
+    moved = [FilePlan(mounts=(Mount(target="/data", source=place),)) for place in ("/a/data", "/b/data")]
+    assert len({fingerprint(RunPlan(title="a", files=files)) for files in moved}) == 1, "its files count, not its place"
 
 
 TWELVE: tuple[Mapping[str, object], ...] = (

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from cvl_ci.model.mount import Mount
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.staged_files import Blob, StagedFile
 
@@ -29,6 +30,8 @@ def fingerprint(plan: RunPlan) -> str:
         "secrets": sorted(plan.variables.secrets),
         "outputs": plan.files.outputs,
         "turns": [plan.trials.repeat, plan.trials.base.commit if plan.trials.base else None],
+        "mounts": sorted(map(_storage, plan.files.mounts)),
+        "models": repr(plan.models),
         "files": [[file.path, _digest(file)] for file in sorted(plan.files.staged, key=lambda file: file.path)],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
@@ -54,6 +57,11 @@ def are_intact(folder: Path, expected: Mapping[str, str]) -> bool:
         return all(digest_of(folder / path) == digest for path, digest in expected.items())
     except OSError:
         return False
+
+
+def _storage(mount: Mount) -> list[str]:
+    """Return the facts of a mount. A local folder counts by its files, which are staged, and not by its place."""
+    return [mount.target, "" if mount.is_local else mount.source, mount.mode.value, repr(mount.via)]
 
 
 def _digest(file: StagedFile) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from cvl_ci.errors import CvlError
 from cvl_ci.model.queue import JobRecord, JobState
-from cvl_ci.result.no_follow import refuse_links
+from cvl_ci.result.no_follow import opened_to_write, refuse_links
 
 FILE_NAME = "queue.json"
+LOCK_NAME = ".queue.lock"
 SCHEMA = 1
 LARGEST_BYTES = 64 << 20
 
@@ -25,6 +28,33 @@ class Manifest:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE_NAME
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold the folder for one queue. The kernel frees it when the process dies. Raises CvlError.
+
+        A second queue would take the jobs under way for those of a killed queue, and end their machines.
+        """
+        with opened_to_write(self._path.with_name(LOCK_NAME), append=True) as descriptor:
+            self._lock(descriptor)
+            try:
+                yield
+            finally:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may hold the descriptor too
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CvlError(
+                f"Another queue is running in {self._path.parent}.",
+                next_step="Wait for its end, or name another folder for this one.",
+            ) from None
+        except OSError as error:
+            raise CvlError(
+                f"{self._path.parent} cannot be locked for one queue: {error}",
+                next_step="Name a folder on a disk of this computer.",
+            ) from None
 
     def read(self) -> dict[str, JobRecord]:
         """Return the records by job; none without a file. Raises CvlError for a file that is not ours."""

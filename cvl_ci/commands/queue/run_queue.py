@@ -41,7 +41,7 @@ class JobRuns(Protocol):
         """Stop all runs, each with the proof that its machine is gone. The runs end by themselves."""
 
     def end(self, leases: list[str]) -> Mapping[str, Release]:
-        """End leases of a killed queue. Raises CvlError."""
+        """End leases of an earlier queue with proof. Raises CvlError."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +71,25 @@ class QueueRun:
     is_cancelled: bool = False
 
     def carry_out(self) -> Mapping[str, JobRecord]:
-        """Run until each job is over. KeyboardInterrupt ends all leases at once, and waits for their proofs."""
+        """Run until each job is over. KeyboardInterrupt ends all leases at once, and waits for their proofs.
+
+        Any other error of this thread ends them too. Raises NotProvedGone if a proof is missing then.
+        """
         self._end_leases_of_a_killed_queue()
+        try:
+            return self._carry_out()
+        except BaseException as error:
+            self._stop_all()
+            unproved = self._unproved()
+            if not unproved or not isinstance(error, Exception):
+                raise
+            raise NotProvedGone(
+                f"The queue broke: {explain_while_running(error)}",
+                money="Machines of its jobs may still run, and are billed.",
+                next_step=f"End them with proof: cvl-ci down {' '.join(unproved)}",
+            ) from error
+
+    def _carry_out(self) -> Mapping[str, JobRecord]:
         while True:
             try:
                 if self._step():
@@ -86,6 +103,33 @@ class QueueRun:
                         thread = self.threads.get(name)
                         if thread is None or thread.ident is None:  # the interrupt came before its thread
                             self.ends[name] = KeyboardInterrupt()
+
+    def _stop_all(self) -> None:
+        """Stop the runs and wait for their ends. A further Ctrl-C does not end the wait: it would orphan machines."""
+        is_stopped = False
+        while not is_stopped or any(thread.is_alive() for thread in self.threads.values()):
+            try:
+                if not is_stopped:
+                    self.ports.runs.stop()
+                    is_stopped = True
+                for thread in self.threads.values():
+                    if thread.ident is not None:
+                        thread.join()
+            except KeyboardInterrupt:
+                continue
+
+    def _unproved(self) -> list[str]:
+        """Return the leases of this queue whose ends brought no proof."""
+        leases = [one.lease for one in self.schedule.records.values() if not one.is_gone and not one.is_reused]
+        for name in self.schedule.running:
+            now = self.schedule.records[name]
+            thread = self.threads.get(name)
+            if thread is None or thread.ident is None:
+                continue  # its run never began
+            folder = self.ports.runs.folder(name, self._attempt(name))
+            if name not in self.ends or not record_of_end(self.ends[name], now, folder=folder)[0].is_gone:
+                leases.append(now.lease)
+        return leases
 
     def _step(self) -> bool:
         while any(self._takes_earlier_result(name) for name in self.schedule.ready()):
@@ -105,12 +149,16 @@ class QueueRun:
         return False
 
     def _end_leases_of_a_killed_queue(self) -> None:
-        """End the leases of jobs that were under way: their queue wrote no end of them."""
-        leases = {name: one.lease for name, one in self.earlier.items() if one.state is JobState.RUNNING and one.lease}
+        """End the leases of jobs that were under way, and those without a proof. Raises NotProvedGone."""
+        leases = {
+            name: one.lease
+            for name, one in self.earlier.items()
+            if one.lease and (one.state is JobState.RUNNING or not one.is_gone)
+        }
         if leases:
             self.ports.runs.end(list(leases.values()))
         self.earlier = {
-            name: replace(one, state=JobState.CANCELLED) if name in leases else one
+            name: _with_proof(one) if name in leases else one  # the provider has just shown it
             for name, one in self.earlier.items()
         }
 
@@ -202,10 +250,17 @@ class QueueRun:
 def run(
     queued: Queue, plans: Mapping[str, RunPlan], *, prices: Mapping[str, float | None], ports: QueuePorts
 ) -> Mapping[str, JobRecord]:
-    """Run a queue whose plans are made. Return each job's record."""
-    earlier = ports.manifest.read()
-    schedule = Schedule(queued, prices=prices)
-    return QueueRun(queue=queued, plans=plans, schedule=schedule, ports=ports, earlier=earlier).carry_out()
+    """Run a queue whose plans are made. Return each job's record. Raises CvlError where another queue runs."""
+    with ports.manifest.hold():
+        earlier = ports.manifest.read()
+        schedule = Schedule(queued, prices=prices)
+        return QueueRun(queue=queued, plans=plans, schedule=schedule, ports=ports, earlier=earlier).carry_out()
+
+
+def _with_proof(record: JobRecord) -> JobRecord:
+    """Return the record of an earlier job after the proof that its lease ended."""
+    state = JobState.CANCELLED if record.state is JobState.RUNNING else record.state
+    return replace(record, state=state, is_gone=True)
 
 
 def record_of_end(end: Outcome | BaseException, now: JobRecord, *, folder: Path) -> tuple[JobRecord, RetryCause | None]:
