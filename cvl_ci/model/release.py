@@ -19,8 +19,6 @@ class ProviderCheck:
     error: str | None = None
     skipped: tuple[str, ...] = ()
     """Kinds that the inventory skipped, and why. A run creates none of them, so the proof is complete without them."""
-    unseen: tuple[str, ...] = ()
-    """Those of `skipped` that a run may have made. A search without a record is incomplete without them."""
     stays: tuple[str, ...] = ()
     """Resources that their run left behind on purpose."""
 

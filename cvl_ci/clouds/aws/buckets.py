@@ -27,6 +27,8 @@ SIZED_PAGES = 100
 """Pages of 1,000 files that a size may take. A larger bucket has at least this content."""
 _ABSENT = {"NoSuchBucket", "404", "NotFound"}
 _NO_LABELS = "NoSuchTagSet"
+_PERMISSIONS = {"GetBucketTagging": "s3:GetBucketTagging", "GetBucketLocation": "s3:GetBucketLocation"}
+"""IAM's names of the questions about one labelled bucket (AWS Service Authorization Reference, Amazon S3)."""
 
 Clients = Callable[[str, str], Any]
 """A client of a service in a region."""
@@ -226,14 +228,22 @@ def service_clients(
     return client
 
 
-def labelled_or_why(buckets: AwsBuckets, region: str, *, lease: str | None) -> tuple[list[Resource], tuple[str, ...]]:
-    """Return the labelled buckets of a region. If these credentials may not list them, return the reason instead."""
+def labelled_or_unanswered(buckets: AwsBuckets, region: str, *, lease: str | None) -> tuple[list[Resource], str | None]:
+    """Return the labelled buckets of a region, or the reason why they are unknown. A missing answer is no proof."""
     try:
-        return buckets.labelled(region, lease=lease), ()
-    except Exception as error:
-        if not denied(error):
-            raise
-        return [], (f"{KIND} (these credentials may not list them; the proof of a run asks for its own by name)",)
+        return buckets.labelled(region, lease=lease), None
+    except Exception as error:  # noqa: BLE001  any error: no answer is not clean
+        return [], _why_unanswered(error)
+
+
+def _why_unanswered(error: Exception) -> str:
+    if not denied(error):
+        return f"{error}"[:300] or type(error).__name__
+    permission = _PERMISSIONS.get(getattr(error, "operation_name", ""), "tag:GetResources")
+    return (
+        "cvl-ci could not look for the buckets of killed runs. Such a bucket stays, and is billed. "
+        f"Add the permission {permission} to these credentials"
+    )
 
 
 def _never_answers(error: Exception) -> bool:

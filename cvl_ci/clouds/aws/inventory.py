@@ -8,15 +8,16 @@ makes has the name tag.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cvl_ci.clouds.aws import queries
 from cvl_ci.clouds.aws.buckets import KINDS as BUCKET_KINDS
-from cvl_ci.clouds.aws.buckets import AwsBuckets, labelled_or_why, service_clients
+from cvl_ci.clouds.aws.buckets import AwsBuckets, labelled_or_unanswered, service_clients
 from cvl_ci.clouds.aws.clients import account_regions, ec2_clients
 from cvl_ci.errors import EngineError
 from cvl_ci.model.ledger import Life, Memory
@@ -78,7 +79,7 @@ class AwsInventory:
             answers = list(pool.map(lambda region: self._ask(region, lease), regions))
         return InventoryResult(
             resources=tuple(resource for resources, _ in answers for resource in resources),
-            asked=tuple(check for _, check in answers),
+            asked=_joined(check for _, checks in answers for check in checks),
         )
 
     def remove(self, resources: Sequence[Resource]) -> None:
@@ -149,39 +150,42 @@ class AwsInventory:
             for start in range(0, len(ids), size):
                 yield from _refusals(end, ids[start : start + size], kind)
 
-    def _ask(self, region: str, lease: str | None) -> tuple[list[Resource], ProviderCheck]:
+    def _ask(self, region: str, lease: str | None) -> tuple[list[Resource], list[ProviderCheck]]:
         kinds: tuple[str, ...] = queries.KINDS
         try:
             client = self._client(region)
             main = list(queries.of_lease(client, lease) if lease else queries.of_everybody(client))
             extra, no_addresses = _extra(client, lease)
-            buckets, bucket_kinds, no_buckets = self._labelled_buckets(region, lease)
         except Exception as error:  # noqa: BLE001  any error: no answer is not clean
-            return [], ProviderCheck(provider=self._provider, region=region, kinds=kinds, error=f"{error}"[:300])
+            problem = f"{error}"[:300] or type(error).__name__
+            return [], [ProviderCheck(provider=self._provider, region=region, kinds=kinds, error=problem)]
+        buckets, bucket_kinds, no_buckets = self._labelled_buckets(region, lease)
         by_id = {
             resource.id: resource for resource in (self._resource(region, kind, raw) for kind, raw in (*main, *extra))
         }
         by_id |= {resource.id: resource for resource in buckets}
         leftovers = tuple(f"{resource.id} ({resource.state})" for resource in by_id.values() if resource.is_leftover)
         kinds = kinds if no_addresses else (*kinds, queries.EXTRA)
-        return list(by_id.values()), ProviderCheck(
+        check = ProviderCheck(
             provider=self._provider,
             region=region,
-            kinds=(*kinds, *bucket_kinds),
+            kinds=kinds if no_buckets else (*kinds, *bucket_kinds),
             left=leftovers,
-            skipped=(*no_addresses, *no_buckets),
-            unseen=no_buckets,
+            skipped=no_addresses,
             stays=tuple(f"bucket {one.id}" for one in by_id.values() if one.stays),
         )
+        if no_buckets is None:
+            return list(by_id.values()), [check]
+        # A silence about buckets hides no machine: machines have a check of their own.
+        silence = ProviderCheck(provider=self._provider, region=region, kinds=bucket_kinds, error=no_buckets)
+        return list(by_id.values()), [check, silence]
 
-    def _labelled_buckets(
-        self, region: str, lease: str | None
-    ) -> tuple[list[Resource], tuple[str, ...], tuple[str, ...]]:
+    def _labelled_buckets(self, region: str, lease: str | None) -> tuple[list[Resource], tuple[str, ...], str | None]:
         """Return buckets, their kinds and the reason for no answer. A lease itself asks for its own (lease.py)."""
         if self._buckets is None or lease is not None:
-            return [], (), ()
-        buckets, why = labelled_or_why(self._buckets, region, lease=lease)
-        return buckets, () if why else BUCKET_KINDS, why
+            return [], (), None
+        buckets, why = labelled_or_unanswered(self._buckets, region, lease=lease)
+        return buckets, BUCKET_KINDS, why
 
     def _resource(self, region: str, kind: str, raw: Mapping[str, Any]) -> Resource:
         created, state = raw.get("LaunchTime") or raw.get("CreateTime"), raw.get("State", "allocated")
@@ -208,6 +212,18 @@ def open_inventory(_environ: Mapping[str, str]) -> Inventory:
 
     buckets = AwsBuckets(clients=service_clients())  # this inventory itself goes through the regions
     return AwsInventory(client=client, regions=account_regions(client), buckets=buckets)
+
+
+def _joined(checks: Iterable[ProviderCheck]) -> tuple[ProviderCheck, ...]:
+    """Return the checks. The same silence about buckets in several regions is one check."""
+    answers, silences = list[ProviderCheck](), dict[str, list[ProviderCheck]]()
+    for check in checks:
+        if check.error is not None and check.kinds == BUCKET_KINDS:
+            silences.setdefault(check.error, []).append(check)
+        else:
+            answers.append(check)
+    answers += [replace(same[0], region=" ".join(one.region for one in same)) for same in silences.values()]
+    return tuple(answers)
 
 
 def _extra(client: EC2Client, lease: str | None) -> tuple[list[queries.Raw], tuple[str, ...]]:

@@ -90,14 +90,12 @@ def _all_resources(
     for place in places:
         try:
             with tools.clouds.open([place], user_id=user_id, watch=_unwatched) as cloud:
-                result = cloud.inventory.find(lease=None, places=[place])
+                resources, silent = cloud.inventory.find(lease=None, places=[place]).read()
         except CvlError as error:
             unheard.append(f"{place}: {error.what}")
             continue
-        resources, silent = result.read()
-        unseen = dict.fromkeys((check.provider, text) for check in result.asked for text in check.unseen)
         resources_by_place += [(place, resource) for resource in resources]
-        unheard += (*silent, *(f"{provider}: {text}" for provider, text in unseen))
+        unheard += silent
     return resources_by_place, tuple(unheard)
 
 

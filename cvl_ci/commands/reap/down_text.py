@@ -23,7 +23,7 @@ def lines(downed: Downed, *, places: Sequence[Location]) -> Iterator[str]:
         yield f"NO WHOLE ANSWER: {plain(words)}"
     if downed.silent:
         yield (
-            "So there is no proof that nothing else of cvl-ci is left. A machine there is billed. "
+            "So there is no proof that nothing else of cvl-ci is left. A machine or a bucket there is billed. "
             "Check the credentials with `cvl-ci check`, and run this again."
         )
     elif not downed.releases and not downed.unlabelled:

@@ -16,6 +16,9 @@ from cvl_ci.result.units import dollars, duration, moment
 SHOWN = 20
 """The number of names in one line; a count covers the rest."""
 
+SHOWN_SILENCES = 3
+"""The number of missing answers in an error; the lines above it hold all."""
+
 
 def lines(reaped: Reaped) -> Iterator[str]:
     for suspect in reaped.due:
@@ -50,8 +53,8 @@ def verdict(reaped: Reaped) -> CvlError | None:
         )
     if not reaped.proved:
         return NotProvedGone(
-            "Not every cloud answered, so nothing is proved.",
-            money=f"A machine there is billed.{f' {so_far}' if reaped.due else ''}",
+            f"Not every cloud answered, so nothing is proved. {_silences(reaped)}",
+            money=f"A machine or a bucket there is billed.{f' {so_far}' if reaped.due else ''}",
             next_step="Check which cloud gave no answer and why. `cvl-ci check` helps to fix it. Then run this again.",
         )
     if not reaped.due:
@@ -105,6 +108,12 @@ def _runs(reaped: Reaped) -> str:
     runs = list(dict.fromkeys(suspect.run for suspect in reaped.due if suspect.run))
     ending = f" and {len(runs) - SHOWN} more" if len(runs) > SHOWN else ""
     return plain(f"run {', '.join(runs[:SHOWN])}{ending}") if runs else "their runs"
+
+
+def _silences(reaped: Reaped) -> str:
+    shown = reaped.silent[:SHOWN_SILENCES]
+    hidden = len(reaped.silent) - len(shown)
+    return plain("; ".join(shown) + (f"; and {hidden} more" if hidden else "")) + "."
 
 
 def _names(resources: Sequence[Resource]) -> str:

@@ -15,7 +15,9 @@ from moto import mock_aws
 from cvl_ci.clouds import AwsBuckets, AwsInventory, ec2_clients, service_clients
 from cvl_ci.commands.reap import down_text
 from cvl_ci.commands.reap.down import Downed, DownPorts, down
-from cvl_ci.errors import EngineError
+from cvl_ci.commands.reap.reap import Reaped
+from cvl_ci.commands.reap.text import verdict
+from cvl_ci.errors import EngineError, NotProvedGone
 from cvl_ci.lease import Lease
 from cvl_ci.model.lease_name import LABEL_PERSISTENT
 from cvl_ci.model.location import Location
@@ -174,17 +176,58 @@ def test_a_sweep_finds_buckets_by_their_label_and_ends_those_that_may_go(account
     assert account.names() == {"checkpoints", "plain"}
 
 
-def test_a_sweep_without_the_right_to_list_labels_says_so(account: Account) -> None:
+def _refuse(account: Account, service: str, operation: str, *, code: str, regions: tuple[str, ...]) -> None:
     def refuse(**_: Any) -> None:
-        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetResources")
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, operation)
 
-    tagging = account.clients("resourcegroupstaggingapi", REGION)
-    tagging.meta.events.register("before-call.resource-groups-tagging-api.GetResources", refuse)
+    for region in regions:
+        events = account.clients("resourcegroupstaggingapi" if service != "s3" else "s3", region).meta.events
+        events.register(f"before-call.{service}.{operation}", refuse)
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "code", "words"),
+    [
+        ("resource-groups-tagging-api", "GetResources", "AccessDeniedException", "permission tag:GetResources"),
+        ("s3", "GetBucketTagging", "AccessDenied", "permission s3:GetBucketTagging"),
+        ("resource-groups-tagging-api", "GetResources", "ThrottlingException", "Throttling"),
+    ],
+)
+def test_a_sweep_that_may_not_list_buckets_proves_nothing_about_them_and_still_finds_machines(
+    account: Account, service: str, operation: str, code: str, words: str
+) -> None:
+    account.make("temporary")
+    regions = (REGION, "us-west-2")
+    _refuse(account, service, operation, code=code, regions=regions)
+    ec2 = ec2_clients(access_key_id="testing", secret_access_key="testing")
+    volume = ec2(REGION).create_volume(
+        AvailabilityZone=f"{REGION}a",
+        Size=1,
+        TagSpecifications=[
+            {"ResourceType": "volume", "Tags": [{"Key": "cvl-ci-lease", "Value": OURS.name}]},
+        ],
+    )
+    inventory = AwsInventory(client=ec2, regions=lambda: regions, buckets=account.buckets)
+
+    answer = inventory.find(lease=None, places=[Location(cloud="aws")])
+
+    resources, silent = answer.read()
+    assert [one.id for one in resources] == [volume["VolumeId"]], "a machine is ended all the same"
+    assert len(silent) == 1 and words in silent[0]
+    assert not answer.asked[-1].clean and not answer.asked[-1].skipped
+    if code != "ThrottlingException":
+        assert "could not look for the buckets of killed runs" in text.answer(answer.asked[-1])
+
+
+def test_a_reap_that_may_not_list_buckets_exits_red_and_names_the_permission(account: Account) -> None:
+    _refuse(account, "resource-groups-tagging-api", "GetResources", code="AccessDeniedException", regions=(REGION,))
     ec2 = ec2_clients(access_key_id="testing", secret_access_key="testing")
     inventory = AwsInventory(client=ec2, regions=lambda: [REGION], buckets=account.buckets)
-    [check] = inventory.find(lease=None, places=[Location(cloud="aws")]).asked
-    assert check.error is None
-    assert any("buckets (these credentials may not list them" in reason for reason in check.skipped)
+    answer = inventory.find(lease=None, places=[Location(cloud="aws")])
+    reaped = Reaped(at=0.0, asked_at=0.0, dry_run=False, checks=answer.asked, silent=answer.read()[1])
+    error = verdict(reaped)
+    assert isinstance(error, NotProvedGone)
+    assert "tag:GetResources" in error.what and "bucket" in error.what
 
 
 class OpenAccount:
@@ -263,7 +306,7 @@ def test_down_of_everything_proves_nothing_about_buckets_that_it_may_not_list(ac
     downed = down_from_another_computer(account)
 
     assert not downed.proved
-    assert "buckets (these credentials may not list them" in downed.silent[0]
+    assert "Add the permission tag:GetResources" in downed.silent[0]
     assert account.names() == {"temporary"}
 
 
