@@ -143,7 +143,9 @@ class Lease:
         self._inventory.label(machines_alive, labels)
         if buckets and self._storage is not None:
             self._storage.label(buckets, labels)
-        machines = KeptMachines(until=until, ways_in=tuple(ways_in))
+        ids = {bucket.id for bucket in buckets}
+        temporary = tuple(bucket for bucket in self.record.buckets if bucket.name in ids)
+        machines = KeptMachines(until=until, ways_in=tuple(ways_in), buckets=temporary)
         return Release(
             gone=False,
             at=self._clock.now(),
@@ -151,6 +153,7 @@ class Lease:
             unproved=result.unproved,
             kept=machines,
             memory=self._memory(self._places(), living),
+            buckets=kept_buckets(self._storage, self.record.buckets, resources, say=self._say),
         )
 
     # ---- how ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cvl_ci.model.ledger import Memory
-from cvl_ci.model.storage import KeptBucket
+from cvl_ci.model.storage import Bucket, KeptBucket
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +31,13 @@ class ProviderCheck:
 class KeptMachines:
     """Machines that are kept for a person after their job. They end at `until` (epoch seconds).
 
-    `ways_in`: an ssh command for each node, head first.
+    `ways_in`: an ssh command for each node, head first. `buckets`: temporary buckets that the machines may still use.
+    They do not end with the machines, but with `down` or a reaper.
     """
 
     until: float
     ways_in: tuple[str, ...] = ()
+    buckets: tuple[Bucket, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from cvl_ci.result.text import (
     file_count,
     flat,
     gpu_use,
+    kept_bucket_lines,
     kept_machines,
     machine_line,
     money,
@@ -187,6 +188,7 @@ def _invitation(outcome: Outcome, machines: KeptMachines) -> str:
         f"{until} It then ends by itself.",
         *map(code, machines.ways_in),
         f"Ended sooner by {code(down_command(outcome))}",
+        *map(code, kept_bucket_lines(outcome, machines)),
     ]
     return "\n".join(["> [!NOTE]", *(f"> {line}<br>" for line in lines[:-1]), f"> {lines[-1]}"])
 

@@ -288,7 +288,18 @@ def _kept_lines(outcome: Outcome, machines: KeptMachines) -> list[str]:
         f"kept until {moment(machines.until)}, {why}{f': {price}' if price else ''}",
         *map(plain, machines.ways_in),
         f"ended sooner by: {down_command(outcome)}",
+        *kept_bucket_lines(outcome, machines),
     ]
+
+
+def kept_bucket_lines(outcome: Outcome, machines: KeptMachines) -> list[str]:
+    """Return the buckets of kept machines: those that wait for `down`, and those that stay as the run asked."""
+    command = down_command(outcome)
+    waiting = [
+        f"{plain(str(bucket))} does not end with the machine, and is billed until its end; ended by: {command}"
+        for bucket in machines.buckets
+    ]
+    return [*waiting, *map(kept_bucket, outcome.release.buckets if outcome.release else ())]
 
 
 def _may_cost(outcome: Outcome, at: float) -> str:

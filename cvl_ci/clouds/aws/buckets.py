@@ -25,6 +25,12 @@ KINDS = (KIND, "multipart uploads")
 """A bucket is removed with its unfinished uploads, so the absence of one proves the absence of the other."""
 SIZED_PAGES = 100
 """Pages of 1,000 files that a size may take. A larger bucket has at least this content."""
+SIZED_SECONDS = 20.0
+"""Seconds that a size may take: a release waits for it."""
+REMOVAL_SECONDS = 30.0
+"""Seconds for one attempt at all buckets of a release. The release repeats it until its own deadline."""
+PATIENCE_SECONDS = 600.0
+"""Seconds that a release without hurry gives the removal of many files."""
 _ABSENT = {"NoSuchBucket", "404", "NotFound"}
 _NO_LABELS = "NoSuchTagSet"
 _PERMISSIONS = {"GetBucketTagging": "s3:GetBucketTagging", "GetBucketLocation": "s3:GetBucketLocation"}
@@ -44,14 +50,18 @@ class AwsBuckets:
         provider: str = "aws",
         region: str = "us-east-1",
         regions: Callable[[], Sequence[str]] | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         """`regions` lists the account's regions, for a search by label. None: that search has no answer."""
-        self._clients, self._provider, self._region, self._regions = clients, provider, region, regions
+        self._clients, self._provider, self._region = clients, provider, region
+        self._regions, self._clock = regions, clock
 
     def find(self, buckets: Sequence[Bucket], *, lease: str) -> InventoryResult:
         answers = [self._ask(bucket, lease) for bucket in buckets]
         return InventoryResult(
-            resources=[resource for resource, _ in answers if resource], asked=[check for _, check in answers]
+            resources=[resource for resource, _ in answers if resource],
+            asked=[check for _, check in answers],
+            patience_seconds=PATIENCE_SECONDS if any(check.left for _, check in answers) else 0.0,
         )
 
     def labelled_buckets(self, *, lease: str) -> tuple[Sequence[Bucket], InventoryResult]:
@@ -88,11 +98,11 @@ class AwsBuckets:
         return resources
 
     def size(self, bucket: Bucket) -> StoredBytes:
-        files = total = 0
+        files, total, until = 0, 0, self._clock() + SIZED_SECONDS
         pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=bucket.name)
         try:
             for number, page in enumerate(pages):
-                if number >= SIZED_PAGES:
+                if number >= SIZED_PAGES or self._clock() > until:
                     return StoredBytes(files=files, bytes=total, is_complete=False)
                 files += len(page.get("Contents", []))
                 total += sum(entry["Size"] for entry in page.get("Contents", []))
@@ -101,10 +111,12 @@ class AwsBuckets:
         return StoredBytes(files=files, bytes=total)
 
     def remove(self, resources: Sequence[Resource]) -> None:
-        problems = []
-        for resource in resources:
+        problems, end = [], self._clock() + REMOVAL_SECONDS
+        for number, resource in enumerate(resources):
+            # Each bucket has its share, so that a large one does not keep the others waiting.
+            until = self._clock() + (end - self._clock()) / (len(resources) - number)
             try:
-                self._remove(resource.id)
+                self._remove(resource.id, until=until)
             except Exception as error:  # noqa: BLE001  botocore makes its classes at run time, one per service
                 if _code(error) not in _ABSENT:
                     problems.append(f"{resource.id}: {error}"[:300])
@@ -181,23 +193,26 @@ class AwsBuckets:
             stays=LABEL_PERSISTENT in labels,
         )
 
-    def _remove(self, name: str) -> None:
-        from cvl_ci import bounded  # loads requests, which `cvl-ci check` does without
-
-        s3, until = self._s3(), monotonic() + bounded.LISTING_SECONDS
+    def _remove(self, name: str, *, until: float) -> None:
+        """Remove a bucket, or a part of its content. Each attempt gets further than the one before."""
+        s3 = self._s3()
         for uploads in _pages(s3, "list_multipart_uploads", Bucket=name):
             for upload in uploads.get("Uploads", []):
                 s3.abort_multipart_upload(Bucket=name, Key=upload["Key"], UploadId=upload["UploadId"])
+                self._in_time(until)
         for versions in _pages(s3, "list_object_versions", Bucket=name):
             entries = [*versions.get("Versions", []), *versions.get("DeleteMarkers", [])]
             keys = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in entries]
-            if monotonic() > until:
-                raise TimeoutError("it has too many files to remove them in one go")
             if keys:
                 answer = s3.delete_objects(Bucket=name, Delete={"Objects": keys, "Quiet": True})
                 if refused := answer.get("Errors"):
                     raise ValueError(f"{refused[0].get('Code')}: {refused[0].get('Message')}")
+            self._in_time(until)
         s3.delete_bucket(Bucket=name)
+
+    def _in_time(self, until: float) -> None:
+        if self._clock() > until:
+            raise TimeoutError("it has more content than one attempt may remove; the next attempt goes on")
 
 
 def service_clients(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from cvl_ci.commands.reap.down import Downed, DownPorts, down
 from cvl_ci.commands.reap.reap import Reaped
 from cvl_ci.commands.reap.text import verdict
 from cvl_ci.errors import EngineError, NotProvedGone
-from cvl_ci.lease import Lease
+from cvl_ci.lease import PROOF_SECONDS, Lease
 from cvl_ci.model.lease_name import LABEL_PERSISTENT
 from cvl_ci.model.location import Location
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.storage import Bucket
 from cvl_ci.ports import Cloud, LeaseRecord, ResourceKind
 from cvl_ci.result import text
+from cvl_ci.result.report import job_summary
+from tests.result.outcomes import KEPT
 from tests.support.fakes import FakeClock, FakeCloud, FakeEngine, FakeRecords, FakeReporter
 
 OURS = Owner(repository="cvl/ci", run="12345678901")
@@ -114,6 +117,26 @@ def test_between_two_generations_of_machines_every_bucket_of_the_lease_stays_and
     assert lease.release().gone
     assert account.names() == {"checkpoints"}
     assert account.records.fence(OURS.name).exists()
+
+
+def test_kept_machines_name_their_temporary_bucket_and_the_command_that_ends_it(account: Account) -> None:
+    lease = account.lease()
+    lease.acquire()
+    for bucket in (account.make("temporary"), account.make("checkpoints", stays=True)):
+        lease.record_bucket(bucket)
+    account.cloud.create(lease=OURS.name, region=REGION)
+
+    release = lease.keep(until=account.clock.now() + 600, public_key=None)
+
+    assert release.kept is not None
+    assert [str(bucket) for bucket in release.kept.buckets] == ["s3://temporary"]
+    assert [str(one.bucket) for one in release.buckets] == ["s3://checkpoints"]
+    outcome = replace(KEPT, release=release)
+    told = text.released(outcome)
+    [temporary] = [line for line in told if line.startswith("s3://temporary does not end with the machine")]
+    assert temporary.endswith(text.down_command(outcome))
+    assert any(line.startswith("s3://checkpoints stays, as the run asked") for line in told)
+    assert temporary in job_summary(outcome)
 
 
 def test_a_later_process_ends_them_by_the_record_alone(account: Account) -> None:
@@ -308,6 +331,65 @@ def test_down_of_everything_proves_nothing_about_buckets_that_it_may_not_list(ac
     assert not downed.proved
     assert "Add the permission tag:GetResources" in downed.silent[0]
     assert account.names() == {"temporary"}
+
+
+@pytest.mark.parametrize("operation", ["AbortMultipartUpload", "DeleteObjects"])
+def test_the_removal_of_a_large_bucket_stops_in_time_and_the_next_attempt_goes_on(
+    account: Account, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """Pages of one file: each request takes 20 of the 30 seconds that all buckets of an attempt have together."""
+    buckets = AwsBuckets(clients=account.clients, clock=account.clock.monotonic)
+    names = ("large", "other")
+    found = buckets.find([account.make(name) for name in names], lease=OURS.name)
+    for number in range(5):
+        if operation == "AbortMultipartUpload":
+            account.s3.create_multipart_upload(Bucket="large", Key=f"half-{number}")
+        else:
+            account.s3.put_object(Bucket="large", Key=f"file-{number}", Body=b"1")
+    requests: list[str] = []
+
+    def slow(**_: Any) -> None:
+        requests.append(operation)
+        account.clock.sleep(20)
+
+    account.s3.meta.events.register(f"before-call.s3.{operation}", slow)
+    _in_pages_of_one(account, monkeypatch)
+
+    with pytest.raises(EngineError, match="more content than one attempt") as stopped:
+        buckets.remove(found.read()[0])
+
+    assert len(requests) <= 2, "one of each bucket"
+    assert "large" in stopped.value.what
+    assert found.patience_seconds > PROOF_SECONDS, "a release without hurry goes on with a large bucket"
+    attempts = 1
+    while names_left := account.names():
+        attempts += 1
+        assert attempts < 10
+        with suppress(EngineError):
+            buckets.remove([one for one in found.read()[0] if one.id in names_left])
+
+
+def test_a_size_that_takes_too_long_is_the_least(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    buckets = AwsBuckets(clients=account.clients, clock=account.clock.monotonic)
+    bucket = account.make("checkpoints", stays=True)
+    for number in range(3):
+        account.s3.put_object(Bucket="checkpoints", Key=f"file-{number}", Body=b"1")
+    account.s3.meta.events.register("before-call.s3.ListObjectsV2", lambda **_: account.clock.sleep(15))
+    _in_pages_of_one(account, monkeypatch)
+    size = buckets.size(bucket)
+    assert (size.files, size.is_complete) == (1, False)
+
+
+def _in_pages_of_one(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    paginator = account.s3.get_paginator
+
+    def small(operation: str) -> Any:
+        pages = paginator(operation)
+        paginate = pages.paginate
+        pages.paginate = lambda **question: paginate(**question, PaginationConfig={"PageSize": 1})
+        return pages
+
+    monkeypatch.setattr(account.s3, "get_paginator", small)
 
 
 def test_a_refused_end_names_the_bucket_and_the_money(account: Account) -> None:
