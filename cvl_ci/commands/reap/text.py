@@ -111,9 +111,9 @@ def _runs(reaped: Reaped) -> str:
 
 
 def _silences(reaped: Reaped) -> str:
-    shown = reaped.silent[:SHOWN_SILENCES]
-    hidden = len(reaped.silent) - len(shown)
-    return plain("; ".join(shown) + (f"; and {hidden} more" if hidden else "")) + "."
+    first = reaped.silent[:SHOWN_SILENCES]
+    hidden = len(reaped.silent) - len(first)
+    return plain("; ".join(first) + (f"; and {hidden} more" if hidden else "")) + "."
 
 
 def _names(resources: Sequence[Resource]) -> str:
