@@ -244,7 +244,7 @@ def service_clients(
 
 
 def labelled_or_unanswered(buckets: AwsBuckets, region: str, *, lease: str | None) -> tuple[list[Resource], str | None]:
-    """Return the labelled buckets of a region, or the reason why they are unknown. A missing answer never proves anything."""
+    """Return the labelled buckets of a region, or the reason why they are unknown. Silence proves nothing."""
     try:
         return buckets.labelled(region, lease=lease), None
     except Exception as error:  # noqa: BLE001  any error: no answer is not clean
