@@ -158,6 +158,17 @@ def test_a_recorded_bucket_that_was_never_made_is_no_obstacle(account: Account) 
     assert lease.release().gone
 
 
+def test_a_recorded_bucket_with_the_labels_of_an_organisation_alone_is_not_proved_gone(account: Account) -> None:
+    """The maker died before the lease's label, and the account labels each new bucket by itself."""
+    own = account.lease()
+    own.record_bucket(account.make("taken", labelled=False))
+    account.s3.put_bucket_tagging(Bucket="taken", Tagging={"TagSet": [{"Key": "cost-centre", "Value": "7"}]})
+    release = own.release()
+    assert account.names() == {"taken"}
+    assert not release.gone
+    assert "has no label of a lease" in str(release.asked[-1].error)
+
+
 @pytest.mark.parametrize(("lease", "labelled"), [("cvl-another-00000000", True), (OURS.name, False)])
 def test_a_bucket_of_another_is_never_touched(account: Account, lease: str, labelled: bool) -> None:
     """The name was taken between SkyPilot's look and our request, or the maker died before the label."""
