@@ -28,10 +28,12 @@ cvl_ci_link() { # prefix, target
 }
 
 cvl_ci_check() { # address, target
-  local mark
+  local mark answer=0
   mark="$cvl_ci_state/checked-$(printf '%s' "$2" | cksum | cut -d' ' -f1)"
   [ ! -e "$mark" ] || return 0
-  "$cvl_ci_python" "$cvl_ci_state/check_copy.py" "$1" "$2" || cvl_ci_refuse_mount "$2 is not the same as $1"
+  "$cvl_ci_python" "$cvl_ci_state/check_copy.py" "$1" "$2" || answer=$?
+  [ "$answer" != 1 ] || cvl_ci_refuse_mount "$2 is not the same as $1"
+  [ "$answer" = 0 ] || cvl_ci_refuse_mount "$2 is not proved to be the same as $1"
   : > "$mark"
 }
 
