@@ -32,10 +32,18 @@ class StoredPart:
 
 @dataclass(frozen=True, kw_only=True)
 class UnfinishedUpload:
-    """A multipart upload that no reader sees yet, and that the provider bills."""
+    """A multipart upload that no reader sees yet, and that the provider bills.
+
+    `checksum`: the algorithm that its parts must have, such as SHA256 or CRC64NVME; empty where the store names none.
+    """
 
     key: str
     id: str
+    checksum: str = ""
+
+    @property
+    def takes_our_parts(self) -> bool:
+        return self.checksum in {"", "SHA256"}
 
 
 class ModelSource(Protocol):

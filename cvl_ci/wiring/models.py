@@ -108,6 +108,8 @@ def models_of_run(environ: Mapping[str, str]) -> Callable[[ModelPlan, str, Say],
             values = {"repo_id": name.repo, "revision": name.revision}
             return upload_model(values, caller, shelf).manifest
 
+        if problem := shelf.store.end_unfinished_uploads(shelf.start()):  # the machine may leave some too
+            tell(f"No rule of the bucket ends unfinished uploads by itself: {problem}")
         ensuring = Ensuring(shelf=shelf, clock=SystemClock(), owner=owner, upload=upload, tell=tell)
         for name in plan.names:
             ensuring.ensure(name)

@@ -91,7 +91,9 @@ class S3Bucket:
     def uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
         for answer in self._pages("list_multipart_uploads", Prefix=prefix):
             for entry in answer.get("Uploads", []):
-                yield UnfinishedUpload(key=str(entry["Key"]), id=str(entry["UploadId"]))
+                yield UnfinishedUpload(
+                    key=str(entry["Key"]), id=str(entry["UploadId"]), checksum=str(entry.get("ChecksumAlgorithm") or "")
+                )
 
     def parts(self, upload: UnfinishedUpload) -> list[StoredPart]:
         parts: list[StoredPart] = []
@@ -132,7 +134,10 @@ class S3Bucket:
                 "Filter": {"Prefix": prefix},
                 "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": UNFINISHED_DAYS},
             }
-            self._ask("put_bucket_lifecycle_configuration", LifecycleConfiguration={"Rules": [*rules, own]})
+            size = "TransitionDefaultMinimumObjectSize"  # a request without it sets S3's default for the whole bucket
+            kept = {size: current[size]} if current and size in current else {}
+            everything = {"Rules": [*rules, own]}
+            self._ask("put_bucket_lifecycle_configuration", LifecycleConfiguration=everything, **kept)
         except (StorageError, CredentialsError) as error:
             return error.what
         return ""

@@ -170,8 +170,8 @@ class Sending:
         """
         size, best = part_size(file.size), None
         for upload in self.store.uploads(key):
-            if upload.key != key:
-                continue
+            if upload.key != key or not upload.takes_our_parts:
+                continue  # another program's upload: the rule of the bucket ends it
             parts = {part.number: part for part in self.store.parts(upload)}
             if any(part.size != min(size, file.size - (part.number - 1) * size) for part in parts.values()):
                 self.store.abort(upload)
