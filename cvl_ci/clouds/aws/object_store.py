@@ -135,9 +135,9 @@ class S3Bucket:
                 "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": UNFINISHED_DAYS},
             }
             size = "TransitionDefaultMinimumObjectSize"  # a request without it sets S3's default for the whole bucket
-            kept = {size: current[size]} if current and size in current else {}
-            everything = {"Rules": [*rules, own]}
-            self._ask("put_bucket_lifecycle_configuration", LifecycleConfiguration=everything, **kept)
+            preserved = {size: current[size]} if current and size in current else {}
+            configuration = {"Rules": [*rules, own]}
+            self._ask("put_bucket_lifecycle_configuration", LifecycleConfiguration=configuration, **preserved)
         except (StorageError, CredentialsError) as error:
             return error.what
         return ""
