@@ -6,11 +6,13 @@ The token stays in this process. httpx does not send it to the address to which 
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 from cvl_ci.errors import CredentialsError, HubError, InputProblem, RequestError
 from cvl_ci.model.snapshot import COMMIT, DEFAULT_REF, ModelFile, Snapshot, is_safe_path
@@ -35,14 +37,14 @@ class HuggingFaceHub:
     def __init__(self, *, endpoint: str | None = None, token: str | Literal[False] | None = None) -> None:
         import huggingface_hub
 
-        huggingface_hub.set_client_factory(_client)
         self._api = huggingface_hub.HfApi(endpoint=endpoint, token=token)
+        # HfApi asks through one client of the whole process, which belongs to the program that uses this library.
+        self._client = _client()
+        weakref.finalize(self, self._client.close)
 
     def snapshot(self, repo: str, revision: str) -> Snapshot:
         with self._errors(repo, revision):
-            info = self._api.model_info(
-                repo, revision=revision or None, files_metadata=True, timeout=CONNECT_SECONDS + SILENT_SECONDS
-            )
+            info = self._info(repo, revision)
         commit, siblings = info.sha, info.siblings
         if not isinstance(commit, str) or not COMMIT.fullmatch(commit) or siblings is None:
             raise HubError(f"The hub's answer about {repo} has no commit or no list of files.")
@@ -52,10 +54,29 @@ class HuggingFaceHub:
         files = tuple(sorted((_file(repo, one) for one in siblings), key=lambda file: file.path))
         return Snapshot(repo=repo, commit=commit, files=files, ref=ref)
 
+    def _info(self, repo: str, revision: str) -> Any:
+        """Ask as HfApi.model_info does, with the bounds of our own client.
+
+        Source: https://huggingface.co/docs/hub/api, and huggingface_hub 1.16, hf_api.py.
+        """
+        from huggingface_hub import ModelInfo, hf_raise_for_status
+        from huggingface_hub.utils._headers import build_hf_headers
+        from huggingface_hub.utils._validators import validate_repo_id
+
+        validate_repo_id(repo)
+        path = f"{repo}/revision/{quote(revision, safe='')}" if revision else repo
+        answer = self._client.get(
+            f"{self._api.endpoint}/api/models/{path}",
+            params={"blobs": True},
+            headers=build_hf_headers(token=self._api.token),
+        )
+        hf_raise_for_status(answer)
+        untyped: Any = ModelInfo
+        return untyped(**answer.json())
+
     @contextmanager
     def read(self, snapshot: Snapshot, file: ModelFile, *, start: int) -> Iterator[Iterator[bytes]]:
-        import httpx
-        from huggingface_hub import get_session, hf_hub_url
+        from huggingface_hub import hf_hub_url
         from huggingface_hub.utils._headers import build_hf_headers
 
         url = hf_hub_url(snapshot.repo, file.path, revision=snapshot.commit, endpoint=self._api.endpoint)
@@ -63,10 +84,9 @@ class HuggingFaceHub:
         headers = {**build_hf_headers(token=self._api.token), "Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
-        timeout = httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
         with (
             self._errors(snapshot.repo, snapshot.commit),
-            get_session().stream("GET", url, headers=headers, timeout=timeout) as answer,
+            self._client.stream("GET", url, headers=headers) as answer,
         ):
             self._refuse(answer, snapshot.repo, snapshot.commit)
             yield _from(start if answer.status_code == 200 else 0, answer.iter_raw(PIECE))

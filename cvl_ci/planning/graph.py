@@ -1,4 +1,4 @@
-"""The order of jobs that need each other. Pure: a job here is an id, and its needs are ids."""
+"""Rings of jobs that need each other. Pure: a job here is an id, and its needs are ids."""
 
 from __future__ import annotations
 
@@ -16,17 +16,6 @@ def cycle(needs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         if following in path:
             return tuple(path[path.index(following) :])
         path.append(following)
-
-
-def in_order(needs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Return the ids so that each follows its needs, in the given order otherwise. Raises ValueError for a cycle."""
-    placed: dict[str, None] = {}
-    while len(placed) < len(needs):
-        ready = [name for name, wants in needs.items() if name not in placed and all(one in placed for one in wants)]
-        if not ready:
-            raise ValueError(f"cycle: {' → '.join(cycle(needs))}")
-        placed.update(dict.fromkeys(ready))
-    return tuple(placed)
 
 
 def _without_ends(graph: Mapping[str, list[str]]) -> dict[str, list[str]]:

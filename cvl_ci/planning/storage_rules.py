@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from cvl_ci.model.location import SANDBOX
-from cvl_ci.model.mount import Mount, MountMode
+from cvl_ci.model.mount import MountMode
 from cvl_ci.model.plan import RunPlan
 
 _ON_AWS = {SANDBOX, "aws"}
@@ -60,11 +60,6 @@ def made_bucket(entry: Mapping[str, object]) -> str | None:
     source, name = entry.get("source"), entry.get("name")
     is_remote = isinstance(source, str) and "://" in source
     return str(name) if name and not is_remote else None
-
-
-def own_buckets(plan: RunPlan) -> Sequence[Mount]:
-    """Return the mounts for which the run makes a bucket of its own."""
-    return [mount for mount in plan.files.mounts if mount.needs_bucket and mount.via is None]
 
 
 def makes_buckets(plan: RunPlan) -> bool:

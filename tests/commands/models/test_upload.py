@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import huggingface_hub
 import pytest
 
 from cvl_ci.clouds.aws.object_store import S3Bucket
@@ -377,3 +378,11 @@ def test_parts_grow_with_the_file_within_the_limits_of_s3() -> None:
     for size in (1, 80 << 30, 500 << 30, 50 << 40):
         assert sending.part_size(size) >= 5 << 20
         assert -(-size // sending.part_size(size)) <= 10_000
+
+
+def test_the_hub_client_of_the_program_around_this_library_stays(hub: Hub) -> None:
+    own = huggingface_hub.get_session()
+    commit = hub.add(NAME, {"config.json": small("{}")})
+    source = HuggingFaceHub(endpoint=hub.endpoint, token=False)
+    assert source.snapshot(NAME, "main").commit == commit
+    assert huggingface_hub.get_session() is own and not own.is_closed
