@@ -41,6 +41,7 @@ _OF_VERBS = {
     "completion": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "schema": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "prices": (_LAUNCHES_NONE, _LAUNCHES_NONE),
+    "cost": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "models": (_LAUNCHES_NONE, _STORED),
     "report": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "history": (_LAUNCHES_NONE, _LAUNCHES_NONE),

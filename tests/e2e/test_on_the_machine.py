@@ -30,8 +30,8 @@ def test_a_machine_that_nobody_ever_reached_ends_itself_at_its_deadline(terminal
             terminal.processes[-1].kill()
         return False
 
-    # Seven minutes at $0.096 an hour: five are kept for the release, and the launch may have the rest.
-    ran = terminal.run("--command", "sleep 600", "--max-cost", "0.0112", stop=kill)
+    # Seven minutes at $0.122 an hour, disk and address included: five for the release, the launch may have the rest.
+    ran = terminal.run("--command", "sleep 600", "--max-cost", "0.0143", stop=kill)
     assert ran.code == -9
     (left,) = terminal.machines()  # it outlives the run
     deadline = eventually(lambda: told_deadline(terminal, left))

@@ -83,5 +83,5 @@ def test_no_word_of_a_machine_becomes_html(outcome: object) -> None:
 
 def test_at_a_prompt_it_shows_the_code_and_the_ending() -> None:
     assert repr(RunResult(FAILED)).startswith(
-        "<RunResult 7: The job failed with exit code 7: digits-sgd train, $0.0019"
+        "<RunResult 7: The job failed with exit code 7: digits-sgd train, $0.0024"
     )
