@@ -63,7 +63,8 @@ class _Reader:
         if value is None:
             return {}
         if isinstance(value, Mapping):
-            return {str(key): inner for key, inner in value.items()}
+            # YAML 1.1 reads the bare word `on` as true.
+            return {"on" if key is True else str(key): inner for key, inner in value.items()}
         self.refuse(field, value, "is not a mapping")
         return {}
 

@@ -14,8 +14,8 @@ from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.resource_request import Spot
 
 DEFAULT = 3
-KEYS = ("job_recovery", "spot_recovery")
-"""SkyPilot's key, and its deprecated name."""
+KEY = "job_recovery"
+"""SkyPilot's schema refuses the older name, `spot_recovery`."""
 INTERRUPTION = "interruption"
 EVENTS = ("no-capacity", INTERRUPTION, "error")
 RETRY_KEYS = ("on_events", "duration")

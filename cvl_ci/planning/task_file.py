@@ -180,7 +180,7 @@ class _Reader:
 
     def _recovery_words(self) -> recovery_words.Words:
         parts = (self._resources, *self._entries().values())
-        named = [part[key] for part in parts for key in recovery_words.KEYS if part.get(key) is not None]
+        named = [part[recovery_words.KEY] for part in parts if part.get(recovery_words.KEY) is not None]
         return recovery_words.Words(retry=self._retry, job_recovery=named[0] if named else None)
 
     def _entries(self) -> dict[str, Mapping[str, Any]]:

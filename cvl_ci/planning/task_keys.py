@@ -14,7 +14,7 @@ INTERNAL |= {"_cluster_config_overrides"}
 """Keys that SkyPilot writes for itself, and a person never does."""
 
 RESOURCES_READ = {"infra", "cloud", "region", "zone", "accelerators", "use_spot", "image_id", "cpus", "memory"}
-RESOURCES_READ |= {"disk_size", "instance_type", "any_of", "ordered", "job_recovery", "spot_recovery"}
+RESOURCES_READ |= {"disk_size", "instance_type", "any_of", "ordered", "job_recovery"}
 RESOURCES_PASSED_ON = {"labels", "ports", "accelerator_args", "max_hourly_cost", "priority", "priority_class"}
 """They do not change which machine is taken, and do not raise its cost."""
 
