@@ -99,8 +99,8 @@ def guard_attempts(
     _current[:] = [watch]
 
 
-def _arm(params: Any, **_: Any) -> None:
-    _current[0].arm(params)
+def _arm(params: Any, **_: Any) -> Any:
+    return _current[0].arm(params)
 
 
 def _before_run_instances(params: Any, context: Any, **_: Any) -> None:
@@ -180,9 +180,9 @@ class _Watch:
             self._begin(self._region_attempt)
         self._end(reason)
 
-    def arm(self, params: Any) -> None:
-        """Give the machine the timer that ends it at the deadline of this launch."""
-        user_data.armed(params, deadline=self._deadline.at)
+    def arm(self, params: Any) -> Any:
+        """Return the request with the timer that ends its machine at the deadline of this launch."""
+        return user_data.armed(params, deadline=self._deadline.at)
 
     def stop_at_fence(self) -> None:
         if self._fence.exists():

@@ -133,3 +133,50 @@ def test_machines_that_came_up_cost_and_a_place_that_the_rest_cannot_pay_gets_no
     assert shown["texts"][1].startswith("it costs $101.00 an hour by SkyPilot's catalogue, and the quote's dearest")
     assert shown["spent"] == pytest.approx(2 * 2 * 0.06)
     assert shown["paid"] == pytest.approx(240 - 150), "56 cents buy 280 s: four whole minutes, less the delay"
+
+
+ARM = """
+import base64, email, json, time
+from pathlib import Path
+from urllib.parse import parse_qs
+from types import SimpleNamespace
+import boto3
+from botocore.awsrequest import AWSResponse
+from cvl_ci.engine import provision_hooks
+from cvl_ci.engine.deadline import Deadline
+from cvl_ci.engine.quoted_prices import QuotedPrices
+
+sent = []
+
+def answer(request, **_):
+    sent.append(parse_qs(request.body if isinstance(request.body, str) else request.body.decode()))
+    response = AWSResponse(request.url, 200, {}, SimpleNamespace(stream=lambda **_: iter(())))
+    response._content = b"<RunInstancesResponse><instancesSet/></RunInstancesResponse>"
+    return response
+
+now, timers = int(time.time()), []
+for late in (600, 1200):  # the second launch of a process: a recovery
+    provision_hooks.guard_attempts(
+        lambda kind, **more: None, cluster="c", fence=Path("/nowhere/at/all"), deadline=Deadline(now + late),
+        quoted=QuotedPrices(),
+    )
+    session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b")
+    client = session.client("ec2", region_name="us-east-1")
+    client.meta.events.register("before-send.ec2.RunInstances", answer)
+    client.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1, UserData="#cloud-config")
+    message = email.message_from_bytes(base64.b64decode(sent[-1]["UserData"][0]))
+    hook = next(message.walk()) if not message.is_multipart() else message.get_payload(0)
+    text = hook.get_payload(decode=True).decode()
+    timers.append([f"original={now + late} " in text, sent[-1]["InstanceInitiatedShutdownBehavior"][0]])
+print(json.dumps(timers))
+"""
+
+
+def test_each_request_for_machines_carries_the_timer_of_its_own_launch(tmp_path: Path) -> None:
+    """By botocore's own events, up to the bytes that would go to EC2."""
+    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", ARM], env=env, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == [[True, "terminate"], [True, "terminate"]]
