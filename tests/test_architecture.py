@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.support.architecture import Module, modules
 Law = Callable[[Module], list[str]]
 
 HOUSE = modules()
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def broken(rule: Law) -> list[str]:
@@ -255,3 +257,14 @@ def test_the_law_against_rings_sees_them() -> None:
 
 def test_the_house_is_not_empty() -> None:
     assert {"errors.py", "lease.py", "model/plan.py", "model/outcome.py"} <= {module.path for module in HOUSE}
+
+
+def test_the_top_level_has_no_file_of_chance() -> None:
+    """What a test or a try writes to the directory it runs in must not be committed."""
+    run = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = {line for line in run.stdout.splitlines() if "/" not in line}
+    assert files == {
+        *(".dockerignore", ".gitignore", "CHANGELOG.md", "Dockerfile", "LICENSE", "README.md", "SECURITY.md"),
+        *("action.yml", "entrypoint", "pyproject.toml"),
+        *("requirements.action.lock", "requirements.build.lock", "requirements.lock"),
+    }

@@ -62,7 +62,7 @@ def test_a_plan_is_shown_and_post_has_nothing_to_do(workflow: RunReporter) -> No
     acted = workflow.run(PLAN, after=OUTCOME)
     assert acted.code == 0, acted.text
     assert "digits-sgd train" in acted.said("Main")
-    assert "an hour, at most $" in acted.said("Main")
+    assert "  First offer: $" in acted.said("Main")
     assert (acted.result("Main"), acted.result("Post")) == ("success", "success")
     assert acted.said("Post") == ""
     assert acted.said("Main", "after") == "success\n"

@@ -27,6 +27,7 @@ jobs:
   steps:
     name: Steps
     runs-on: ubuntu-latest
+    environment: gpu
     steps:
 """
 
