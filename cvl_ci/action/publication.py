@@ -201,6 +201,7 @@ class StepPublication:
                 leg=context.leg_in_words,
                 run_url=context.run_url,
                 job=context.job_name,
+                workflow=context.workflow,
                 check_run=context.check_run,
                 first_error=step.workflow.errors.first_error(),
                 last_lines=step.workflow.tail[-LAST_LINES:],

@@ -62,6 +62,7 @@ class WorkflowFacts:
     leg: str = ""
     run_url: str = ""
     job: str = ""
+    workflow: str = ""
     check_run: str = ""
     first_error: str = ""
     last_lines: tuple[str, ...] = ()

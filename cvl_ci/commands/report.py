@@ -16,6 +16,7 @@ from cvl_ci.result.matrix.kept import lines_of_kept
 from cvl_ci.result.matrix.page import Assets, page
 from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.matrix.row import Row
+from cvl_ci.result.matrix.spend import as_mapping
 from cvl_ci.result.report import marker
 from cvl_ci.result.units import moment
 
@@ -63,6 +64,8 @@ def as_json(report: Report) -> str:
         "billed_usd": round(report.usd, 6),
         "earlier_attempts_usd": round(report.superseded_usd, 6),
         "unpriced": report.unpriced,
+        "kept_usd_at_most": round(report.kept_usd, 6),
+        "spend": as_mapping(report.spend),
         "kept": [_kept_json(leg) for leg in report.kept_legs],
         "rows": [_row(row, red=report.is_red(row)) for row in report.rows],
     }

@@ -57,6 +57,8 @@ class LegSource:
     run_url: str = ""
     job: str = ""
     """The workflow's job, as GitHub names it without a `name:` in the workflow."""
+    workflow: str = ""
+    """The name of the workflow; of one without a name, its path."""
     check_run: str = ""
     """GitHub's number of that job in its attempt."""
     at: float = 0.0

@@ -23,11 +23,14 @@ from cvl_ci.result.matrix import text as words
 from cvl_ci.result.matrix.kept import KEPT, lines_of_kept
 from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.matrix.row import Row
+from cvl_ci.result.matrix.spend import Spend, displayed, heading
 from cvl_ci.result.matrix.trends import day, trend
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars
 
 TRENDS_OF_A_ROW = 60
+SPEND_ROWS = 31
+"""Lines of a table of spend: the days of a month, or the largest names."""
 _KINDS = {"worse": "bad", "better": "good", "changed": "doubt", "unsure": "doubt"}
 
 
@@ -64,6 +67,7 @@ def page(report: Report, *, assets: Assets, nights: int = 14) -> str:
         rows=[_display(row, is_red=report.is_red(row)) for row in report.rows],
         figures=words.figures(report.rows),
         nights=[{"day": night.day, "runs": night.legs, "billed": dollars(night.billed_usd)} for night in report.nights],
+        spend=_spend(report.spend),
         outdated=words.outdated(report),
         missing=report.missing,
         left_out=words.left_out(report),
@@ -94,14 +98,30 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     days = sorted({day(leg.source.at) for leg in legs if leg.source.at})
     again = f" ({dollars(report.superseded_usd)} in earlier attempts)" if report.superseded_usd else ""
     unpriced_note = f", and {report.unpriced} of unknown cost" if report.unpriced else ""
-    kept_usd = sum(leg.cost.kept_usd for leg in report.kept_legs if leg.cost.billed)
-    kept_note = f", of which kept machines may still cost {dollars(kept_usd)}" if kept_usd else ""
+    kept_note = f"; kept machines may still add {dollars(report.kept_usd)}" if report.kept_usd else ""
     return [
         ("billed", f"{dollars(report.usd)}{again}{unpriced_note}{kept_note}"),
         ("runs", str(len(legs))),
         ("commit", ", ".join(commits[:3])),
         ("day", " – ".join(dict.fromkeys([days[0], days[-1]])) if days else ""),
     ]
+
+
+def _spend(total: Spend) -> dict[str, object]:
+    """Return the tables of dollars, each with its shares of the whole, by the names of the template."""
+    tables = [
+        {
+            "name": name,
+            "rows": [
+                {"name": displayed(key), "usd": dollars(usd), "share": f"{usd / total.usd:.0%}" if total.usd else ""}
+                for key, usd in (list(sums.items())[-SPEND_ROWS:] if name == "day" else list(sums.items())[:SPEND_ROWS])
+            ],
+            "hidden": max(len(sums) - SPEND_ROWS, 0),
+        }
+        for name, sums in total.by.items()
+    ]
+    first, *notes = heading(total)
+    return {"head": first, "notes": notes, "tables": tables if total.runs else []}
 
 
 def _display(row: Row, *, is_red: bool) -> dict[str, object]:

@@ -15,6 +15,7 @@ from cvl_ci.result.matrix.claims import contradictions, latest
 from cvl_ci.result.matrix.failures import INFRASTRUCTURE, WORTH_ANOTHER_TRY, Failure
 from cvl_ci.result.matrix.kept import is_overdue, on_time
 from cvl_ci.result.matrix.row import ORDER_OF_FAILURES, Row, build_row
+from cvl_ci.result.matrix.spend import Spend, spend
 from cvl_ci.result.matrix.trends import Night, costs
 
 
@@ -54,6 +55,8 @@ class Report:
     copies: tuple[str, ...] = ()
     superseded: tuple[Leg, ...] = ()
     expected: Expected | None = None
+    spend: Spend
+    """The sums over all runs that the report knows, of its history and of earlier attempts too."""
 
     @property
     def red(self) -> tuple[Row, ...]:
@@ -65,14 +68,19 @@ class Report:
 
     @property
     def usd(self) -> float:
-        """Return the cost of all runs, those of earlier attempts included."""
-        return (
-            sum(leg.cost.usd or 0.0 for row in self.rows for leg in row.legs if leg.cost.billed) + self.superseded_usd
-        )
+        """Return the cost of all runs so far, those of earlier attempts included. `kept_usd` may still be added."""
+        legs = (leg for row in self.rows for leg in row.legs)
+        return sum(leg.cost.usd_so_far or 0.0 for leg in legs if leg.cost.billed) + self.superseded_usd
+
+    @property
+    def kept_usd(self) -> float:
+        """Return the most that kept machines may add, also those whose time is over: no summary tells their end."""
+        legs = (*(leg for row in self.rows for leg in row.legs), *self.superseded)
+        return sum(leg.cost.kept_usd for leg in legs if leg.cost.billed)
 
     @property
     def superseded_usd(self) -> float:
-        return sum(leg.cost.usd or 0.0 for leg in self.superseded if leg.cost.billed)
+        return sum(leg.cost.usd_so_far or 0.0 for leg in self.superseded if leg.cost.billed)
 
     @property
     def kept_legs(self) -> tuple[Leg, ...]:
@@ -176,9 +184,11 @@ def report(
         build_row(key, group, by_work.get((key.example, key.preset), []), commits, rules or Rules())
         for (key, _, _), group in groups.items()
     ]
+    known = [*earlier, *current, *superseded]
     return Report(
         rows=tuple(sorted(with_best(rows, rules or Rules()), key=_rank)),
-        nights=costs([*earlier, *current, *superseded], nights=nights),
+        nights=costs(known, nights=nights),
+        spend=spend(known, since=0.0),
         policy=policy or Policy(),
         troubles=tuple(troubles),
         missing=_missing(expected.legs if expected else (), [leg.name for leg in current], outdated),

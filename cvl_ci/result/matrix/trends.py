@@ -33,7 +33,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Night:
-    """Cost of one night. `billed_usd`: without the sandbox, which bills nothing."""
+    """Cost of one night, kept machines so far. `billed_usd`: without the sandbox, which bills nothing."""
 
     day: str
     usd: float
@@ -79,8 +79,8 @@ def costs(legs: Iterable[Leg], *, nights: int) -> tuple[Night, ...]:
     return tuple(
         Night(
             day=name,
-            usd=sum(leg.cost.usd or 0.0 for leg in those),
-            billed_usd=sum(leg.cost.usd or 0.0 for leg in those if leg.cost.billed),
+            usd=sum(leg.cost.usd_so_far or 0.0 for leg in those),
+            billed_usd=sum(leg.cost.usd_so_far or 0.0 for leg in those if leg.cost.billed),
             legs=len(those),
         )
         for name, those in sorted(days.items())[-nights:]

@@ -64,7 +64,14 @@ def test_it_is_told_with_its_cost_everywhere_and_is_no_leak() -> None:
         "usd_at_most": 0.44,
         "billed": True,
     }
-    assert found.usd == 0.44
+    data = json.loads(texts[reporting.DATA])
+    sums = [data["billed_usd"], found.usd, found.nights[-1].billed_usd]
+    assert sums == pytest.approx([0.04] * 3), "so far, in each sum"
+    assert data["kept_usd_at_most"] == found.kept_usd == pytest.approx(0.4), "the rest is told next to it"
+    assert data["spend"]["usd"] == pytest.approx(0.04)
+    assert data["spend"]["kept_usd_at_most"] == pytest.approx(0.4)
+    assert "Kept machines may add $0.40 at most." in texts[reporting.PAGE]
+    assert "$0.04; kept machines may still add $0.40" in texts[reporting.PAGE]
     assert found.rows[0].cost.usd == pytest.approx(0.04)
 
 
