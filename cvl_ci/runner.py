@@ -338,7 +338,8 @@ class SkyPilotRunner:
             through_server = wiring.goes_through_server(self._environment, by_inputs=False)
             plan = prepare(inputs, checkout=checkout, prices=prices, through_server=through_server)
             self._pool.learn(masks, plan.variables)
-            return wiring.on_usable_clouds(plan, self._environment, prices, by_inputs=False, asks_role=asks_role)
+            plan = wiring.on_usable_clouds(plan, self._environment, prices, by_inputs=False, asks_role=asks_role)
+            return wiring.within_month(plan, checkout, self._environment)
 
     def _listener(self, masks: Masks) -> Listener:
         return Listener(on_line=self._on_line, on_notice=self._on_notice, masks=masks)

@@ -134,6 +134,7 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
         step.require_committed(lambda: _unknown_files(inputs, plan))
     only_plan = "plan" in {request.verb, policy}
     plan = wiring.on_usable_clouds(plan, environ, wiring.prices(environ), by_inputs=True, asks_role=not only_plan)
+    plan = wiring.within_month(plan, _checkout(inputs), environ)
     if policy == "plan":
         publication.skip(reason, _planned(plan, environ), title=plan.title)
     if only_plan:

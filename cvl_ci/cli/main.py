@@ -92,9 +92,10 @@ def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str], console: C
     through_server = wiring.goes_through_server(environ, by_inputs=False)
     plan = prepare(inputs, checkout=checkout, prices=prices, through_server=through_server)
     console.learn(plan.variables)
-    return wiring.on_usable_clouds(
+    plan = wiring.on_usable_clouds(
         plan, environ, prices, by_inputs=False, asks_role=parsed.verb == "run" and not parsed.estimate_cost
     )
+    return wiring.within_month(plan, checkout, environ)
 
 
 def _elsewhere(parsed: argparse.Namespace) -> str:

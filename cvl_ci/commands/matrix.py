@@ -23,6 +23,7 @@ from cvl_ci.inputs.expected_legs import Expected
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.inputs.suggest import near
+from cvl_ci.model.month import MonthBudget
 from cvl_ci.ports import Checkout, Prices
 from cvl_ci.result.units import dollars
 
@@ -46,6 +47,7 @@ class MatrixRequest:
     """Inputs of every leg: spot, max_runtime, max_cost."""
     repeat: int = 1
     budget_usd: float | None = None
+    month: MonthBudget | None = None
     shard: tuple[int, int] | None = None
 
 
@@ -61,6 +63,7 @@ class Leg:
     inputs: Mapping[str, str]
     hourly_usd: float
     max_usd: float
+    is_billed: bool = True
 
 
 class Dropped(NamedTuple):
@@ -145,7 +148,10 @@ def build(request: MatrixRequest, *, checkout: Checkout, prices: Prices) -> Matr
             dropped.append(Dropped(name, error.what))
     if not legs and mistakes:
         raise RequestError(list(dict.fromkeys(mistakes)), next_step="The matrix has no leg to run.")
-    affordable, beyond = _within(legs, request.budget_usd)
+    affordable, beyond = _within(legs, request.budget_usd, name="the budget")
+    if request.month is not None:
+        affordable, beyond_month = _within(affordable, request.month.remaining_usd, name="monthly_budget", billed=True)
+        beyond += beyond_month
     return Matrix(
         legs=_sharded(affordable, request.shard),
         dropped=(*dropped, *beyond),
@@ -197,6 +203,7 @@ def _leg(name: str, leg_inputs: Mapping[str, object], checkout: Checkout, prices
         inputs={**inputs, "max_cost": inputs.get("max_cost", f"{cents:.2f}")},
         hourly_usd=quoted.hourly_usd,
         max_usd=quoted.max_usd,
+        is_billed=not plan.machines.is_on_sandbox,
     )
 
 
@@ -208,8 +215,10 @@ def _repeated(leg: Leg, times: int) -> list[Leg]:
     return [replace(leg, name=f"{leg.name} {turn}", inputs={**leg.inputs, "turn": turn}) for turn in turns]
 
 
-def _within(legs: Sequence[Leg], budget: float | None) -> tuple[list[Leg], list[Dropped]]:
-    """Return the legs that fit the budget, in order, and the others.
+def _within(
+    legs: Sequence[Leg], budget: float | None, *, name: str, billed: bool = False
+) -> tuple[list[Leg], list[Dropped]]:
+    """Return the legs that fit the budget, in order, and the others. `billed`: only billed legs count.
 
     After a leg that is too expensive, a cheaper leg may fit.
     """
@@ -219,11 +228,13 @@ def _within(legs: Sequence[Leg], budget: float | None) -> tuple[list[Leg], list[
     beyond: list[Dropped] = []
     remaining = budget
     for leg in legs:
-        if leg.max_usd <= remaining + 1e-9:
+        if billed and not leg.is_billed:
+            affordable.append(leg)
+        elif leg.max_usd <= remaining + 1e-9:
             affordable.append(leg)
             remaining -= leg.max_usd
         else:
-            why = f"may cost {dollars(leg.max_usd)}, and {dollars(max(0.0, remaining))} of the budget remains"
+            why = f"may cost {dollars(leg.max_usd)}, and {dollars(max(0.0, remaining))} of {name} remains"
             beyond.append(Dropped(leg.name, why))
     return affordable, beyond
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from cvl_ci.model.month import MonthBudget
+
 PROVISIONING_MINUTES = 15.0
 """Allowed from the first machine's creation until the job begins: boot, SkyPilot's runtime, file sync."""
 
@@ -38,6 +40,9 @@ class Limits:
 
     keeps_after_success: bool = False
     """Whether the machine of a job that succeeded is kept too."""
+
+    month: MonthBudget | None = None
+    """The repository's budget of this month, with the part that its history knows; None: there is no such budget."""
 
     @property
     def longest_minutes(self) -> float:

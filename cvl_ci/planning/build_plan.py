@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from cvl_ci.errors import InputProblem
 from cvl_ci.inputs import accelerators
@@ -279,17 +280,14 @@ def _sandbox_in_a_runner(inputs: Inputs, places: Sequence[Location]) -> bool:
 
 
 def _limits(inputs: Inputs, places: Sequence[Location]) -> Limits:
-    minutes_by_name = {
+    minutes_by_name: dict[str, Any] = {
         "max_runtime_minutes": inputs.limits.max_runtime,
         "provisioning_minutes": inputs.limits.provision_timeout,
         "heartbeat_minutes": inputs.limits.heartbeat_minutes,
         "keep_minutes": 0 if _sandbox_in_a_runner(inputs, places) else _kept_minutes(inputs),
     }
-    return Limits(
-        keeps_after_success=inputs.keep.down is False,
-        max_cost_usd=inputs.limits.max_cost,
-        **{name: minutes for name, minutes in minutes_by_name.items() if minutes is not None},
-    )
+    minutes = Limits(**{name: minutes for name, minutes in minutes_by_name.items() if minutes is not None})
+    return replace(minutes, keeps_after_success=inputs.keep.down is False, max_cost_usd=inputs.limits.max_cost)
 
 
 def _flags(inputs: Inputs, *names: str) -> str:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         sandbox_directory,
     )
     from cvl_ci.wiring.drilling import drill
+    from cvl_ci.wiring.month import within_month
     from cvl_ci.wiring.one_run import carry_out, end, until_release
     from cvl_ci.wiring.overview import status
     from cvl_ci.wiring.sweep import clouds_named, reap
@@ -72,16 +73,17 @@ __all__ = [
     "skypilot_catalogue",
     "status",
     "until_release",
+    "within_month",
 ]
 
+
+_LIGHTEST_FIRST = ("directories", "access", "clouds", "sweep", "overview", "drilling", "one_run", "month")
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         """Search the lightest modules first: a name in one of them imports none of the later ones."""
-        for submodule in (
-            ("directories", "access", "clouds", "sweep", "overview", "drilling", "one_run") if name in __all__ else ()
-        ):
+        for submodule in _LIGHTEST_FIRST if name in __all__ else ():
             module = importlib.import_module(f"cvl_ci.wiring.{submodule}")
             if hasattr(module, name):
                 return getattr(module, name)

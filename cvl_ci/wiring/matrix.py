@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cvl_ci.commands import matrix as planning
 from cvl_ci.commands import report as reporting
+from cvl_ci.commands.plan import month as months
 from cvl_ci.errors import NOTHING_STARTED, CvlError, InputProblem, RequestError
 from cvl_ci.inputs.expected_legs import FAIL
 from cvl_ci.inputs.verb_inputs import MatrixVerbInputs
@@ -19,13 +20,15 @@ from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.local.git.history import HistoryBranch
 from cvl_ci.ports import Prices
 from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.benchmark.rules import HISTORY_BRANCH
 from cvl_ci.result.matrix import report as rows
 from cvl_ci.result.matrix.claims import latest
 from cvl_ci.result.no_follow import refuse_links, write_text
+from cvl_ci.wiring.month import month_budget
 
 Say = Callable[[str], None]
 
-BRANCH = "cvl-ci-history"
+BRANCH = HISTORY_BRANCH
 FOLDER = "cvl-report"
 
 
@@ -63,9 +66,15 @@ def planned(inputs: MatrixVerbInputs, caller: MatrixCaller) -> planning.Matrix:
         inputs={name: value for name, value in _of_every_leg(inputs).items() if value is not None},
         repeat=inputs.trials.repeat or 1,
         budget_usd=inputs.matrix.budget,
+        month=month_budget(checkout, caller.environ),
         shard=inputs.matrix.shard,
     )
-    return planning.build(request, checkout=checkout, prices=caller.prices)
+    built = planning.build(request, checkout=checkout, prices=caller.prices)
+    if request.month is not None and any(leg.is_billed for leg in built.legs):
+        caller.tell(f"monthly_budget: {months.in_words(request.month)}.")
+        for line in months.warnings(request.month):
+            caller.tell(line)
+    return built
 
 
 def _of_every_leg(inputs: MatrixVerbInputs) -> Mapping[str, object]:

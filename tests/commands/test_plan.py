@@ -149,6 +149,7 @@ def test_programs_get_exactly_these_keys(ask: Ask) -> None:
         "dearest_usd",
         "max_cost_usd",
         "max_usd",
+        "monthly_budget",
         "catalogue",
         "max_runtime_minutes",
         "warnings",

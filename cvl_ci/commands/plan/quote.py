@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cvl_ci.commands.plan import bounds
+from cvl_ci.commands.plan import bounds, month
 from cvl_ci.commands.prices import doubts
 from cvl_ci.errors import BudgetError, InputProblem, RequestError
 from cvl_ci.model.limits import RELEASE_MINUTES
@@ -27,9 +27,14 @@ _COUNTS = (1, 2, 4, 8, 16)
 def quote(plan: RunPlan, prices: Prices) -> Quote:
     """Return the quote.
 
-    Raise BudgetError if max_cost cannot buy even a short run, or cannot be guaranteed. Raise RequestError if the
-    machine does not exist.
+    Raise BudgetError if max_cost cannot buy even a short run, or cannot be guaranteed, or if the repository's budget of
+    the month may be exceeded. Raise RequestError if the machine does not exist.
     """
+    quoted = _quote(plan, prices)
+    return replace(quoted, warnings=(*quoted.warnings, *month.checked(plan, quoted)))
+
+
+def _quote(plan: RunPlan, prices: Prices) -> Quote:
     offers = offers_of(plan, prices, spot=plan.machines.spot)
     if not offers:
         return _unpriced(plan, prices)

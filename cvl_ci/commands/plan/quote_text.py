@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from cvl_ci.commands.plan import bounds, mount_lines
+from cvl_ci.commands.plan import bounds, month, mount_lines
 from cvl_ci.commands.plan.quote import machine, machines, offers_of
 from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.offer import Offer, Quote
@@ -36,6 +36,7 @@ def as_json(plan: RunPlan, quoted: Quote) -> str:
             "dearest_usd": _rounded(quoted.dearest_usd),
             "max_cost_usd": plan.limits.max_cost_usd,
             "max_usd": _rounded(quoted.max_usd),
+            "monthly_budget": month.as_json(plan),
             "catalogue": quoted.catalogue_date,
             "max_runtime_minutes": plan.limits.max_runtime_minutes,
             "warnings": [*plan.warnings, *quoted.warnings],
@@ -166,6 +167,7 @@ def _cost(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
         f"  First offer: {first_text}{billed}.",
         f"  Dearest that it may reach: {dearest_text}{billed}.",
         *([f"  max_cost: {_capped(plan, quoted)}."] if plan.limits.max_cost_usd is not None else []),
+        *([f"  monthly_budget: {month.in_words(plan.limits.month)}."] if plan.limits.month else []),
         f"  In {time} with boot and release, disk and address{keep_text}.",
         *_other_price(plan, quoted, prices),
         f"  Prices: {quoted.catalogue_date}.",

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from cvl_ci.commands.plan import month, quote_text
 from cvl_ci.commands.plan import quote as planning
-from cvl_ci.commands.plan import quote_text
 from cvl_ci.commands.run import keep_alive as keeping
 from cvl_ci.commands.run import spending
 from cvl_ci.commands.run.outcome import judge_so_far, outcome
@@ -37,6 +37,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
     It raises CvlError only before any cost is possible. Afterwards it returns an Outcome.
     """
     _refuse_unseen(plan)
+    month.require_known(plan)
     refuse_links(outputs, *(outputs.with_name(f"{outputs.name}.{kind}") for kind in ("log", "json")))
     quoted = planning.quote(plan, tools.prices)
     tools.workflow.quoted(plan, quote_text.in_one_line(plan, quoted))

@@ -40,7 +40,24 @@ _RULE: Schema = {
         },
     ]
 }
+BRANCH_PATTERN = r"[A-Za-z0-9][\w./-]{0,200}"
+_DOLLARS: Schema = {
+    "description": "The most that all runs of the repository may cost in a calendar month (UTC), in US dollars. "
+    "`plan` and `run` refuse a run that could exceed it.",
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0},
+        {"type": "string", "pattern": r"^\s*\$?\s*\d+(?:\.\d+)?\s*$"},
+        {"type": "null"},
+    ],
+}
 KEYS: Mapping[str, Schema] = {
+    "monthly_budget": _DOLLARS,
+    "history_branch": {
+        "description": "The branch with the runs that monthly_budget counts. The verb `history` writes it.",
+        "type": ["string", "null"],
+        "pattern": f"^{BRANCH_PATTERN}$",
+        "default": "cvl-ci-history",
+    },
     "metrics": {
         "description": "Names of metrics or patterns, with their rules. The first that fits counts.",
         "type": ["object", "null"],

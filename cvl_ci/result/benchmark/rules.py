@@ -1,5 +1,6 @@
-"""Read a repository's rules for its metrics from the small `cvl-ci.yml`: the better direction and the tolerance.
+"""Read a repository's settings from the small `cvl-ci.yml`: the rules for its metrics, and its budget of a month.
 
+monthly_budget: 500            # dollars in a calendar month, UTC
 tolerance: 5%
 metrics:                       # names or patterns, the first that fits counts
   "*.accuracy": higher
@@ -10,19 +11,24 @@ metrics:                       # names or patterns, the first that fits counts
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from cvl_ci.errors import InputProblem, RequestError
+from cvl_ci.inputs import parsers
+from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.suggest import near
 from cvl_ci.planning import safe_yaml
 from cvl_ci.result.benchmark.direction import Direction, by_name
 from cvl_ci.result.benchmark.readings import finite
-from cvl_ci.result.benchmark.rule_schema import KEYS, RULE_KEYS
+from cvl_ci.result.benchmark.rule_schema import BRANCH_PATTERN, KEYS, RULE_KEYS
 
 FILE_NAME = "cvl-ci.yml"
 TOLERANCE = 0.05
+HISTORY_BRANCH = "cvl-ci-history"
+"""The branch that the verb `history` writes where no other is named."""
 _DIRECTIONS = {direction.value: direction for direction in Direction}
 
 
@@ -41,8 +47,16 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
+    """Settings of a repository.
+
+    `monthly_budget_usd`: the most that its runs may cost in a calendar month; None: no limit. `history_branch`: the
+    branch whose runs are counted for it.
+    """
+
     tolerance: float = TOLERANCE
     patterns: tuple[tuple[str, Rule], ...] = ()
+    monthly_budget_usd: float | None = None
+    history_branch: str = HISTORY_BRANCH
 
     def of(self, name: str) -> Rule:
         for pattern, rule in self.patterns:
@@ -71,9 +85,10 @@ def read(content: bytes) -> Rules:
         reading.wrong("metrics", metrics, "is not a mapping of names to rules")
         metrics = {}
     patterns = tuple((str(name), reading.rule(str(name), rule, tolerance)) for name, rule in metrics.items())
+    budget_usd, branch = reading.dollars(document.get("monthly_budget")), reading.branch(document.get("history_branch"))
     if reading.mistakes:
         raise RequestError(reading.mistakes, next_step=f"Correct {FILE_NAME}.")
-    return Rules(tolerance=tolerance, patterns=patterns)
+    return Rules(tolerance=tolerance, patterns=patterns, monthly_budget_usd=budget_usd, history_branch=branch)
 
 
 class _Reading:
@@ -104,6 +119,24 @@ class _Reading:
             self.wrong(place, value, "is not a share such as 5% or 0.05")
             return otherwise
         return share
+
+    def dollars(self, value: object) -> float | None:
+        """Return the amount of the monthly budget from `500` or `$500`."""
+        if value is None:
+            return None
+        try:
+            return parsers.dollars(value)
+        except Wrong as wrong:
+            self.wrong("monthly_budget", value, wrong.problem)
+            return None
+
+    def branch(self, value: object) -> str:
+        if value is None:
+            return HISTORY_BRANCH
+        if isinstance(value, str) and re.fullmatch(BRANCH_PATTERN, value):
+            return value
+        self.wrong("history_branch", value, "is not the name of a branch")
+        return HISTORY_BRANCH
 
     def rule(self, name: str, definition: object, tolerance: float) -> Rule:
         place = f"metrics.{name}"

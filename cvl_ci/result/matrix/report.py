@@ -184,11 +184,11 @@ def report(
         build_row(key, group, by_work.get((key.example, key.preset), []), commits, rules or Rules())
         for (key, _, _), group in groups.items()
     ]
-    known = [*earlier, *current, *superseded]
+    known_legs = [*earlier, *current, *superseded]
     return Report(
         rows=tuple(sorted(with_best(rows, rules or Rules()), key=_rank)),
-        nights=costs(known, nights=nights),
-        spend=spend(known, since=0.0),
+        nights=costs(known_legs, nights=nights),
+        spend=spend(known_legs, since=0.0),
         policy=policy or Policy(),
         troubles=tuple(troubles),
         missing=_missing(expected.legs if expected else (), [leg.name for leg in current], outdated),
