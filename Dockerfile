@@ -22,6 +22,17 @@ RUN cd /src \
  && /build/bin/hatchling build --target wheel --directory /dist \
  && /build/bin/uv pip install --quiet --no-cache --no-deps --compile-bytecode --python /opt/cvl-ci/bin/python3 --target /opt/cvl-ci/own /dist/*.whl
 
+# SkyPilot's catalogue of the day of the build, where the network allows. Without it the table inside cvl-ci counts.
+# CATALOGUE: "none" leaves it out; any other value, such as a day, fetches it once. A mirror: CVL_CI_CATALOGUE_URL.
+FROM own AS catalogue
+ARG CATALOGUE=fetch
+ARG CVL_CI_CATALOGUE_URL=
+RUN mkdir -p /opt/cvl-ci/catalogs/v8 \
+ && if [ "$CATALOGUE" != none ]; then \
+      HOME=/tmp timeout 300 /opt/cvl-ci/own/bin/cvl-ci prices update --into /opt/cvl-ci/catalogs/v8 \
+      || echo "No catalogue, or a part of it: quotes warn of the age of their prices."; \
+    fi
+
 FROM ${BASE}
 # The sandbox's machines are containers beside this one: of Docker, only the command line is needed.
 RUN apt-get update \
@@ -38,4 +49,5 @@ COPY entrypoint /entrypoint
 ENV GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=/github/workspace
 RUN ln -s /entrypoint /post-entrypoint && ln -s /opt/cvl-ci/own/bin/cvl-ci /usr/local/bin/cvl-ci
 ENTRYPOINT ["/entrypoint"]
+COPY --from=catalogue /opt/cvl-ci/catalogs /opt/cvl-ci/catalogs
 COPY --from=own /opt/cvl-ci/own /opt/cvl-ci/own

@@ -162,7 +162,8 @@ def test_every_yaml_is_a_workflow_or_rules_that_are_read(page: str, text: str) -
         assert queue_file.read(safe_yaml.load(text.encode()))[1] == []
     elif not list(snippets.workflows(f"```yaml\n{text}```\n")):
         read = rules.read(text.encode())
-        assert len(read.patterns) == len(yaml.safe_load(text)["metrics"]), page
+        assert len(read.patterns) == len(yaml.safe_load(text).get("metrics", {})), page
+        assert read != rules.Rules(), page
 
 
 PYTHON_PAGES = tuple(dict.fromkeys(page for page, _ in blocks("python")))

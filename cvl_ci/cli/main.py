@@ -64,7 +64,8 @@ def _plan(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
 
     plan, prices = _prepared(parsed, environ, console), wiring.prices(environ)
     if parsed.yaml:
-        console.say(task.render(plan).removesuffix("\n"))
+        offers = planning.offers_of(plan, prices, spot=plan.machines.spot)
+        console.say(task.render(plan, offers=offers).removesuffix("\n"))
         return 0
     if parsed.estimate_cost:
         return _say_estimate(plan, environ, console)

@@ -16,7 +16,6 @@ from cvl_ci.errors import BudgetError, CvlError, EngineError
 from cvl_ci.model.budget import Budget
 from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.limits import RELEASE_MINUTES
-from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.storage import Bucket
 from cvl_ci.ports import AttemptFailed, Attempting, LaunchRequest, MakingBucket, Progress, Watch
 
@@ -39,9 +38,6 @@ class SkyPilotMachines:
         self._end = Deadline(math.inf)
         self._paid_until = math.inf
         """The monotonic moment at which an unfinished launch has used up the money for a job."""
-
-    def render(self, plan: RunPlan) -> str:
-        return task.render(plan)
 
     def warm(self) -> None:
         self._session.worker()
@@ -172,6 +168,7 @@ class SkyPilotMachines:
             setup=script.setup(plan),
             run=script.run(plan, lease=request.cluster),
             lease=request.cluster,
+            offers=request.offers,
         )
 
     def _provisioning(self, event: Mapping[str, Any], watch: Watch) -> None:

@@ -6,14 +6,14 @@ import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import yaml
 
 from cvl_ci.clouds.catalogue import names
-from cvl_ci.clouds.catalogue.prices import LEAST_CPUS, CataloguePrices
+from cvl_ci.clouds.catalogue.prices import LEAST_CPUS
 from cvl_ci.engine import mounts, script
 from cvl_ci.model.location import SANDBOX, Location
+from cvl_ci.model.offer import Offer
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
 
@@ -35,8 +35,13 @@ def task_config(
     setup: str | None,
     run: str,
     lease: str | None = None,
+    offers: Sequence[Offer] = (),
 ) -> dict[str, object]:
-    """Return the task. `autodown_minutes`: the machine then ends itself, even if a program still runs on it."""
+    """Return the task.
+
+    `autodown_minutes`: the machine then ends itself, even if a program still runs on it. `offers`: those of the quote,
+    whose prices order GPUs without an order of their own.
+    """
     config: dict[str, object] = {
         **{key: value for key, value in plan.work.task_extra.items() if key not in ("resources", "file_mounts")},
         "file_mounts": mounts.rendered(plan)
@@ -45,7 +50,7 @@ def task_config(
         "name": name,
         "workdir": workdir,
         "num_nodes": plan.machines.num_nodes,
-        "resources": _resources(plan, labels=labels, autodown_minutes=autodown_minutes),
+        "resources": _resources(plan, labels=labels, autodown_minutes=autodown_minutes, offers=offers),
         "envs": dict(env),
         "secrets": {name: secret.reveal() for name, secret in plan.variables.secrets.items()},
         "setup": setup,
@@ -54,7 +59,7 @@ def task_config(
     return {key: value for key, value in config.items() if value not in (None, {})}
 
 
-def render(plan: RunPlan) -> str:
+def render(plan: RunPlan, *, offers: Sequence[Offer] = ()) -> str:
     """Return the task YAML for a person and for `sky launch`.
 
     It holds plain commands and no value of a secret. Its paths start at the repository's root.
@@ -68,6 +73,7 @@ def render(plan: RunPlan) -> str:
         env=plan.variables.env,
         setup=_script(plan.work.directory, plan.work.setup_commands),
         run=_script(plan.work.directory, plan.work.run_commands, fail_fast=plan.work.fail_fast) or "",
+        offers=offers,
     )
     if plan.variables.secrets:
         config["secrets"] = dict.fromkeys(plan.variables.secrets)
@@ -86,7 +92,9 @@ def _workdir(plan: RunPlan) -> str | None:
     return folder if plan.files.staged else None
 
 
-def _resources(plan: RunPlan, *, labels: Mapping[str, str], autodown_minutes: int | None) -> dict[str, object]:
+def _resources(
+    plan: RunPlan, *, labels: Mapping[str, str], autodown_minutes: int | None, offers: Sequence[Offer]
+) -> dict[str, object]:
     needs = plan.machines.needs
     extra = plan.work.task_extra.get("resources")
     resources: dict[str, object] = dict(extra) if isinstance(extra, Mapping) else {}
@@ -100,7 +108,7 @@ def _resources(plan: RunPlan, *, labels: Mapping[str, str], autodown_minutes: in
     if autodown_minutes is not None:
         # wait_for none: the timer also runs when a job hangs. Every other setting waits for the job.
         resources["autostop"] = {"idle_minutes": autodown_minutes, "down": True, "wait_for": "none"}
-    return {**resources, **(_alternatives(plan, labels) if needs.alternatives else _candidates(plan))}
+    return {**resources, **(_alternatives(plan, labels) if needs.alternatives else _candidates(plan, offers))}
 
 
 def _machine(needs: ResourceRequest) -> dict[str, object]:
@@ -142,7 +150,7 @@ def _own_labels(one: Alternative, labels: Mapping[str, str]) -> dict[str, object
     return {"labels": {**own, **labels}} if isinstance(own, Mapping) else {}
 
 
-def _candidates(plan: RunPlan) -> dict[str, object]:
+def _candidates(plan: RunPlan, offers: Sequence[Offer]) -> dict[str, object]:
     """Return the alternatives: place, spot or not, and GPU.
 
     SkyPilot takes the cheapest of a set, and tries a list in its order. So GPUs without an order stand in the order of
@@ -157,28 +165,34 @@ def _candidates(plan: RunPlan) -> dict[str, object]:
     ordered: list[dict[str, object]] = []
     for entry, (place, spot) in zip(alternatives_of_place, settings, strict=True):
         names_in_order = (
-            list(gpus) if plan.machines.needs.in_order else _by_price(plan.machines.needs, place, spot=spot)
+            list(gpus) if plan.machines.needs.in_order else _by_price(gpus, place, spot=spot, offers=offers)
         )
         ordered += [{**entry, "accelerators": {name: gpus[name]}} for name in names_in_order if name in gpus] or [entry]
     return {"ordered": ordered}
 
 
-def _by_price(needs: ResourceRequest, place: Location | None, *, spot: bool) -> list[str]:
-    """Return the GPUs by their lowest price at a place. GPUs without a price come last, in their own order."""
-    prices, kind = CataloguePrices(), Spot.ALWAYS if spot else Spot.NEVER
+def _by_price(gpus: Mapping[str, float], place: Location | None, *, spot: bool, offers: Sequence[Offer]) -> list[str]:
+    """Return the GPUs by the lowest price that the quote has at a place. Those without a price come last, in order."""
     cheapest = {
         name: min(
             (
                 offer.hourly_usd
-                for offer in prices.offers(
-                    replace(needs, accelerators={name: count}), places=(place,) if place else (), spot=kind
-                )
+                for offer in offers
+                if offer.spot is spot and name in offer.accelerators and _is_at(offer, place)
             ),
             default=math.inf,
         )
-        for name, count in needs.accelerators.items()
+        for name in gpus
     }
     return sorted(cheapest, key=lambda name: cheapest[name])
+
+
+def _is_at(offer: Offer, place: Location | None) -> bool:
+    """Return whether an offer is of this place. The quote does not tell zones apart."""
+    if place is None:
+        return True
+    cloud = SANDBOX_DRIVEN_AS if offer.cloud == SANDBOX else offer.cloud
+    return cloud == place.cloud and place.region in (None, offer.region)
 
 
 def _places(tries: Sequence[Location]) -> list[Location | None]:

@@ -38,9 +38,6 @@ class LaunchRequest:
 class Machines(Protocol):
     """The machines of one lease. Its launches follow each other; `stop` is allowed in any state, several times."""
 
-    def render(self, plan: RunPlan) -> str:
-        """Return a plan's SkyPilot task as YAML. No network, no SDK."""
-
     def warm(self) -> None:
         """Start to load the parts that a launch will need, parallel to other work."""
 

@@ -26,7 +26,7 @@ def ensure(workshop: Path) -> str:
         base = _base(docker, workshop)
         wanted = f"cvl-ci-action:{_digest(base, _context())}"
         if not _there(docker, wanted):
-            _build(docker, wanted, ROOT, workshop, BASE=base)
+            _build(docker, wanted, ROOT, workshop, BASE=base, CATALOGUE="none")
         return wanted
 
 

@@ -147,7 +147,7 @@ def test_the_table_is_whole_and_every_row_names_its_source() -> None:
 
 
 def test_the_date_is_what_is_known_of_it() -> None:
-    assert "undated" in PRICES.date
+    assert "between 2025-04-28 and 2026-11-28" in PRICES.date
     assert "aws 00148f2" in PRICES.date
 
 

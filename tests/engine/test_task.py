@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
+from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.engine import script, task
-from cvl_ci.model.location import Location
+from cvl_ci.model.location import SANDBOX, Location
+from cvl_ci.model.offer import Offer
 from cvl_ci.model.plan import FilePlan, MachinePlan, RunPlan, VariablePlan, WorkPlan
 from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
 from cvl_ci.model.secret import Secret
@@ -114,6 +116,13 @@ def test_gpus_without_an_order_stand_by_their_price_at_each_place() -> None:
             PLAN.machines, locations=places, needs=ResourceRequest(accelerators={"A100": 8, "L4": 1, "MI300X": 8})
         ),
     )
+
+    def resources(plan: RunPlan) -> dict[str, Any]:
+        offers = CataloguePrices().offers(plan.machines.needs, places=places, spot=Spot.NEVER)
+        found = config(plan, offers=offers)["resources"]
+        assert isinstance(found, dict)
+        return found
+
     entries = resources(plan)["ordered"]
     assert [(entry["infra"], *entry["accelerators"]) for entry in entries] == [
         *(("gcp", name) for name in ("L4", "A100", "MI300X")),
@@ -123,6 +132,33 @@ def test_gpus_without_an_order_stand_by_their_price_at_each_place() -> None:
         "ordered"
     ]
     assert [*kept[0]["accelerators"]] == ["A100"]
+
+
+def test_the_prices_of_the_quote_order_the_gpus_and_no_other_catalogue() -> None:
+    """A person's own catalogue may say the opposite of the table inside the program."""
+    places = (Location(cloud="gcp"), Location(cloud=SANDBOX))
+    plan = replace(
+        PLAN,
+        machines=replace(PLAN.machines, locations=places, needs=ResourceRequest(accelerators={"L4": 1, "A100": 8})),
+    )
+    common: dict[str, Any] = {"instance_type": "x", "spot": False}
+    offers = [
+        Offer(cloud="gcp", region="r", accelerators={"L4": 1}, hourly_usd=90.0, **common),
+        Offer(cloud="gcp", region="r", accelerators={"A100": 8}, hourly_usd=5.0, **common),
+        Offer(cloud=SANDBOX, region="us-east-1", accelerators={"A100": 8}, hourly_usd=7.0, **common),
+        Offer(cloud=SANDBOX, region="us-east-1", accelerators={"L4": 1}, hourly_usd=8.0, **common),
+        Offer(cloud=SANDBOX, region="us-west-2", accelerators={"L4": 1}, hourly_usd=1.0, **common),
+        Offer(cloud=SANDBOX, region="us-west-2", accelerators={"A100": 8}, hourly_usd=2.0, **common),
+    ]
+    entries = config(plan, offers=offers)["resources"]["ordered"]
+    assert [(entry["infra"], *entry["accelerators"]) for entry in entries] == [
+        ("gcp", "A100"),
+        ("gcp", "L4"),
+        ("aws/us-east-1", "A100"),
+        ("aws/us-east-1", "L4"),
+        ("aws/us-west-2", "L4"),
+        ("aws/us-west-2", "A100"),
+    ]
 
 
 def test_gpus_in_order_of_preference_stay_in_order_at_one_place() -> None:

@@ -214,9 +214,6 @@ class FakeEngine:
     downs: list[str] = field(default_factory=list)
     submitted: list[JobRequest] = field(default_factory=list)
 
-    def render(self, plan: RunPlan) -> str:
-        return plan.title
-
     def warm(self) -> None:
         self.at("warm")
 

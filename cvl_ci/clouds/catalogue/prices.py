@@ -1,7 +1,7 @@
 """The prices of machines: SkyPilot's catalogue where it lies, or our own table with its sources. No network, no SDK.
 
-prices.csv is transcribed from skypilot-org/skypilot-catalog; each row names its commit. The commits are of different,
-unknown days: good for an estimate, not for a comparison of clouds on one day.
+prices.csv is transcribed from skypilot-org/skypilot-catalog; each row names its commit. The commits are of different
+days: good for an estimate, not for a comparison of clouds on one day. sources.py has the bounds of these days.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class CataloguePrices:
             rows: Iterable[MachineRow] = self._read(cloud, _query(needs))
             if place and place.region and cloud in _ONE_PRICE_EVERYWHERE:
                 rows = [replace(row, region=place.region) for row in rows]
-            is_dated = cloud == SANDBOX or self._source(cloud).day is not None
+            is_dated = cloud == SANDBOX or self._source(cloud).is_dated
             for row in selection.eligible(rows, needs, cloud=cloud, place=place):
                 price = row.at(on_spot=on_spot)
                 if price is not None:

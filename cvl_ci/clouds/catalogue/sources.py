@@ -21,7 +21,16 @@ OLDEST_DAYS = 30
 """Prices that are older get a warning."""
 
 IMAGE_FOLDER = Path("/opt/cvl-ci/catalogs/v8")
-"""The place of a catalogue in the action's image. The image has none: it is read where somebody mounts one."""
+"""The place of the catalogue in the action's image, which its build fetches where the network allows (Dockerfile)."""
+
+TABLE_UNTIL = date(2026, 11, 28)
+"""The program's own table was transcribed by this day, so none of its commits is younger."""
+
+TABLE_SINCE: Mapping[str, date] = {"azure": date(2023, 6, 15)}
+"""No row is older: azure's is of v6, and on that day v5 was the latest (skypilot-catalog, pull request 33)."""
+
+TABLE_SINCE_V8 = date(2025, 4, 28)
+"""The other rows are of v8. Its predecessor v7 began on that day (skypilot-catalog, pull request 116)."""
 
 RECORD = "cvl-ci.json"
 """The commit, the day and the digest of each file that cvl-ci fetched into a folder."""
@@ -31,12 +40,28 @@ UPDATE = "`cvl-ci prices update` fetches today's"
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The origin of one cloud's prices. `folder` None: the table inside the program. `day` None: unknown."""
+    """The origin of one cloud's prices. `folder` None: the table inside the program.
+
+    `day`: the day that they are of; None: unknown. `until`: the prices are of an unknown day from `day` to this one.
+    """
 
     cloud: str
     folder: Path | None = None
     day: date | None = None
     commit: str = ""
+    until: date | None = None
+
+    @property
+    def is_dated(self) -> bool:
+        """Return whether the day is known exactly."""
+        return self.day is not None and self.until is None
+
+    @property
+    def days(self) -> str:
+        """Return `of 2026-09-21`, `between 2025-04-28 and 2026-11-28` or `of an unknown day`."""
+        if self.day is None:
+            return "of an unknown day"
+        return f"of {self.day}" if self.until is None else f"between {self.day} and {self.until}"
 
     @property
     def words(self) -> str:
@@ -61,7 +86,11 @@ def existing(folder: Path, *, name: str) -> Path:
 def source(cloud: str, folders: Sequence[Path]) -> Source:
     """Return the newest of the folders' files for a cloud; one of unknown age only if no other has it."""
     candidates = [_in_folder(cloud, folder) for folder in folders if sky_files.path(folder, cloud).is_file()]
-    return max(candidates, key=lambda one: one.day or date.min, default=Source(cloud=cloud))
+    return max(candidates, key=lambda one: one.day or date.min, default=_table(cloud))
+
+
+def _table(cloud: str) -> Source:
+    return Source(cloud=cloud, day=TABLE_SINCE.get(cloud, TABLE_SINCE_V8), until=TABLE_UNTIL)
 
 
 def _in_folder(cloud: str, folder: Path) -> Source:
@@ -94,16 +123,11 @@ def record(folder: Path) -> Mapping[str, Mapping[str, str]]:
 
 
 def in_words(sources: Iterable[Source]) -> str:
-    """Return `SkyPilot's catalogue of 2026-09-21 (aws 1a2b3c4, gcp); at undated commits (runpod 01acdfd)`."""
-    dated: dict[date, list[str]] = {}
-    undated: list[str] = []
-    for one in sources:
-        if one.day is None:
-            undated.append(one.words)
-        else:
-            dated.setdefault(one.day, []).append(one.words)
-    parts = [f"of {day} ({', '.join(words)})" for day, words in sorted(dated.items())]
-    parts += [f"at undated commits ({', '.join(undated)})"] if undated else []
+    """Return `SkyPilot's catalogue of 2026-09-21 (aws 1a2b3c4, gcp); of an unknown day (runpod)`."""
+    words_of: dict[str, list[str]] = {}
+    for one in sorted(sources, key=lambda one: (one.day is None, one.until is not None, one.day or date.min)):
+        words_of.setdefault(one.days, []).append(one.words)
+    parts = [f"{days} ({', '.join(words)})" for days, words in words_of.items()]
     return f"SkyPilot's catalogue {'; '.join(parts)}" if parts else ""
 
 

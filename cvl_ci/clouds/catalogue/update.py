@@ -61,6 +61,7 @@ class Fetched:
     day: date | None = None
     commit: str = ""
     error: str = ""
+    is_unreachable: bool = False
 
 
 class _Unusable(Exception):
@@ -70,12 +71,19 @@ class _Unusable(Exception):
 def update(
     folder: Path, clouds: Sequence[str], *, today: date, addresses: Addresses | None = None
 ) -> Sequence[Fetched]:
-    """Fetch the files of these clouds. Return one entry for each of them."""
+    """Fetch the files of these clouds. Return one entry for each of them.
+
+    Without a connection to the server, the rest is not tried: each attempt would take the whole time-out.
+    """
     from cvl_ci import bounded
 
     servers = addresses or Addresses()
     session = bounded.session()
-    fetched = [_cloud(session, servers, folder, cloud, today=today) for cloud in clouds]
+    fetched: list[Fetched] = []
+    for cloud in clouds:
+        unreachable = next((one.error for one in fetched if one.is_unreachable), "")
+        error = Fetched(cloud=cloud, error=unreachable, is_unreachable=True)
+        fetched.append(error if unreachable else _cloud(session, servers, folder, cloud, today=today))
     if any(not one.error for one in fetched):
         for name in ("common", *clouds):
             for file in ALONGSIDE.get(name, ()):
@@ -92,7 +100,11 @@ def _cloud(session: Session, servers: Addresses, folder: Path, cloud: str, *, to
         content, is_of_commit = _content(session, servers, name, commit=commit)
         machines = _machines(content)
     except (requests.RequestException, _Unusable) as error:
-        return Fetched(cloud=cloud, error=f"{type(error).__name__.lstrip('_')}: {str(error)[:120]}")
+        return Fetched(
+            cloud=cloud,
+            error=f"{type(error).__name__.lstrip('_')}: {str(error)[:120]}",
+            is_unreachable=isinstance(error, requests.ConnectionError | requests.Timeout),
+        )
     if not is_of_commit:
         commit, day = "", None
     _write(folder, name, content)

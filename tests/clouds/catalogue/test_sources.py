@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from datetime import date
+from datetime import date, datetime, timezone
 from pathlib import Path
 
 import pytest
 
 from cvl_ci import wiring
+from cvl_ci.clouds.catalogue import sources
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.errors import RequestError
 from cvl_ci.model.location import Location
@@ -31,7 +32,7 @@ def test_a_file_that_a_person_changed_has_no_day(tmp_path: Path, change: str) ->
     if change == "edited":
         file.write_text(files.AWS.replace("0.7", "0.8"))
     prices = CataloguePrices(tmp_path, today=date(2026, 9, 22))
-    assert prices.date_of(["aws"]) == "SkyPilot's catalogue at undated commits (aws)"
+    assert prices.date_of(["aws"]) == "SkyPilot's catalogue of an unknown day (aws)"
     assert "of an unknown day" in prices.age_warning(["aws"])
 
 
@@ -57,11 +58,14 @@ def test_the_newest_of_two_folders_counts_for_each_cloud(tmp_path: Path) -> None
     assert l4.hourly_usd == 0.8
 
 
-def test_the_table_of_the_program_is_undated_and_says_so() -> None:
-    prices = CataloguePrices()
-    assert prices.date_of(["aws"]) == "SkyPilot's catalogue at undated commits (aws 00148f2)"
-    assert prices.age_warning(["aws", "sandbox"]).startswith("The prices of aws are of an unknown day")
+def test_the_table_of_the_program_has_the_bounds_of_its_days_and_is_as_old_as_it_may_be() -> None:
+    prices = CataloguePrices(today=date(2026, 11, 29))
+    assert prices.date_of(["aws"]) == "SkyPilot's catalogue between 2025-04-28 and 2026-11-28 (aws 00148f2)"
+    old = "days old: `cvl-ci prices update` fetches today's."
+    assert prices.age_warning(["aws", "sandbox"]) == f"The prices of aws are up to 580 {old}"
+    assert prices.age_warning(["aws", "azure"]) == f"The prices of aws, azure are up to 1263 {old}"
     assert prices.age_warning(["sandbox"]) == "", "the sandbox bills nothing"
+    assert "unknown" not in prices.date, "every cloud of the table has bounds"
 
 
 @pytest.mark.parametrize("is_empty", [False, True])
@@ -74,10 +78,21 @@ def test_a_named_folder_that_is_not_there_is_a_mistake(tmp_path: Path, is_empty:
     assert ("holds no catalogue" if is_empty else "is not there") in str(raised.value)
 
 
+def test_with_the_catalogue_of_a_fresh_image_a_quote_has_a_day_and_no_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = tmp_path / "image"
+    files.write(image, "aws", files.AWS, fetched=datetime.now(tz=timezone.utc).date())
+    monkeypatch.setattr(sources, "IMAGE_FOLDER", image)
+    prices = wiring.prices({"HOME": str(tmp_path)})
+    assert prices.age_warning(["aws"]) == ""
+    assert "between" not in prices.date_of(["aws"])
+
+
 def test_skypilots_own_folder_is_taken_without_a_word(tmp_path: Path) -> None:
     files.write(tmp_path / ".sky/catalogs/v8", "aws", files.AWS)
     assert "2026-09-21 (aws)" in wiring.prices({"HOME": str(tmp_path)}).date
-    assert "undated" in wiring.prices({"HOME": str(tmp_path / "other")}).date
+    assert "aws 00148f2" in wiring.prices({"HOME": str(tmp_path / "other")}).date
 
 
 def test_the_number_of_days_is_a_setting(tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +16,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import requests
 
 from cvl_ci.clouds.catalogue import sources, update
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
@@ -20,6 +24,8 @@ from tests.clouds.catalogue import files
 
 COMMIT = "00148f2af3672e2229b4f7bf8157d5a3f36e3c35"
 TODAY = date(2026, 9, 28)
+ROOT = Path(__file__).parents[3]
+PROGRAM = Path(sys.executable).with_name("cvl-ci")
 Answers = dict[str, tuple[int, bytes]]
 
 
@@ -116,6 +122,44 @@ def test_an_answer_that_is_not_a_catalogue_changes_nothing(tmp_path: Path, answe
     assert (tmp_path / "aws/vms.csv").read_bytes() == before
     assert sources.record(tmp_path) == {}
     assert len(asked) == 2, "nothing else is fetched after a failure of all"
+
+
+def test_without_a_connection_only_the_first_cloud_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt may take a whole time-out, and a build of the image waits for all of them."""
+    with serving({}) as (addresses, _):
+        pass
+    tried: list[str] = []
+
+    def refuse(*_: object, **__: object) -> tuple[bytes, bool]:
+        tried.append("file")
+        raise requests.ConnectionError("no route")
+
+    monkeypatch.setattr(update, "_content", refuse)
+    found = update.update(tmp_path, ["aws", "gcp", "azure"], today=TODAY, addresses=addresses)
+    assert [bool(one.error) for one in found] == [True, True, True]
+    assert tried == ["file"]
+
+
+@pytest.mark.parametrize(("how", "has_it"), [("fetch", True), ("none", False), ("unreachable", False)])
+def test_the_image_has_the_catalogue_where_the_network_allows_and_is_built_in_any_case(
+    tmp_path: Path, how: str, has_it: bool
+) -> None:
+    """The line of the Dockerfile itself, with the folders and the program of this test."""
+    stage = (ROOT / "Dockerfile").read_text().partition(" AS catalogue\n")[2].partition("\nFROM ")[0]
+    line = stage.partition("\nRUN ")[2]
+    for name, own in {"/opt/cvl-ci/own/bin/cvl-ci": f"{PROGRAM}", "/opt/cvl-ci": f"{tmp_path}"}.items():
+        assert name in line
+        line = line.replace(name, own)
+    answers = {f"/catalogs/v8/{cloud}/vms.csv": (200, files.AWS.encode()) for cloud in CataloguePrices().clouds()}
+    answers = {f"/master{path}": answer for path, answer in answers.items()}
+    with serving(answers) as (addresses, asked):
+        root = "http://127.0.0.1:9" if how == "unreachable" else addresses.raw.removesuffix("/raw")
+        variables = {"CATALOGUE": how, "CVL_CI_CATALOGUE_URL": root, "PATH": os.environ["PATH"]}
+        subprocess.run(["sh", "-ec", line], env=variables, check=True, capture_output=True, timeout=120)
+    image = tmp_path / "catalogs/v8"
+    assert image.is_dir()
+    assert bool(asked) is has_it
+    assert [source.is_dated for source in [sources.source("aws", [image])]] == [has_it]
 
 
 def test_one_cloud_that_fails_leaves_the_others(tmp_path: Path) -> None:
