@@ -69,8 +69,8 @@ def _beginning(since: str) -> datetime:
 
 
 def _request(words: Sequence[str], values: Mapping[str, Any], catalogue: CataloguePrices) -> PriceRequest:
-    from cvl_ci.clouds.catalogue.names import MEMORY_GB
     from cvl_ci.commands.prices import PriceRequest
+    from cvl_ci.model.gpu_memory import GPU_MEMORY
     from cvl_ci.model.resource_request import Spot
 
     if not words:
@@ -83,8 +83,9 @@ def _request(words: Sequence[str], values: Mapping[str, Any], catalogue: Catalog
         raise RequestError(
             [InputProblem(field="GPU", value=" ".join(words), problem=wrong.problem, near=wrong.near)]
         ) from None
+    memory_gb = {name: gigabytes for name, (_, gigabytes) in GPU_MEMORY.items()}
     spot = {None: None, Spot.ALWAYS: True, Spot.NEVER: False, Spot.FALLBACK: None}[values.get("spot")]
-    return PriceRequest(accelerators=gpus, places=values.get("cloud", ()), spot=spot, memory_gb=MEMORY_GB)
+    return PriceRequest(accelerators=gpus, places=values.get("cloud", ()), spot=spot, memory_gb=memory_gb)
 
 
 def _no_offer(request: PriceRequest, catalogue: CataloguePrices) -> RequestError:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cvl_ci.inputs import accelerators
 from cvl_ci.model.location import Location
 from cvl_ci.model.offer import Offer
 from cvl_ci.model.resource_request import ResourceRequest, Spot
@@ -40,9 +41,12 @@ class PricedOffer:
 
 def offers(request: PriceRequest, prices: Prices) -> Sequence[PricedOffer]:
     """Return every offer, the cheapest GPU first. Spot and on-demand are offers of their own."""
-    needs = ResourceRequest(accelerators=request.accelerators)
-    on_demand = _by_machine(prices.offers(needs, places=request.places, spot=Spot.NEVER))
-    on_spot = _by_machine(prices.offers(needs, places=request.places, spot=Spot.ALWAYS))
+    gpus = [{name: count} for name, count in accelerators.of(request.accelerators).pairs] or [{}]
+    requests = [ResourceRequest(accelerators=gpu) for gpu in gpus]
+    on_demand, on_spot = (
+        _by_machine([offer for one in requests for offer in prices.offers(one, places=request.places, spot=spot)])
+        for spot in (Spot.NEVER, Spot.ALWAYS)
+    )
     rows: list[PricedOffer] = []
     for is_spot, machines in ((False, on_demand), (True, on_spot)):
         if request.spot in (None, is_spot):

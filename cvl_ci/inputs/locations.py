@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from cvl_ci.inputs.parsers import Wrong
@@ -19,6 +19,11 @@ _ANY = ("any", "*", "all")
 _OTHER_NAMES = {"k8s": "kubernetes", "amazon": "aws", "ec2": "aws", "google": "gcp", "lambda_labs": "lambda"}
 OWN_CLUSTERS = frozenset({"kubernetes", "ssh", "slurm"})
 """Their GPUs have the names that their owner gave them."""
+
+
+def are_own_clusters(places: Iterable[Location]) -> bool:
+    return all(place.cloud in OWN_CLUSTERS for place in places)
+
 
 _REGION_HAS_SLASHES = ("kubernetes", "ssh")
 _ZONE_BEGINS_WITH_REGION = ("aws", "gcp", SANDBOX)

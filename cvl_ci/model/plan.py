@@ -100,6 +100,8 @@ class MachinePlan:
     num_nodes: int = 1
     locations: tuple[Location, ...] = ()
     """In the order to try. Empty: any cloud with credentials and not in `unfit_clouds`, the cheapest first."""
+    has_region_alone: bool = False
+    """Whether the locations are of each cloud that has a requested region. Those with credentials then count."""
     unfit_clouds: frozenset[str] = frozenset()
     """Clouds that cannot run the work. They matter where `locations` is empty."""
     spot: Spot = Spot.NEVER

@@ -35,6 +35,8 @@ class ResourceRequest:
     exact: frozenset[str] = frozenset()
     memory_per_vcpu: float | None = None
     """The least GiB for each vCPU, as `memory: 4x` in a task."""
+    by_memory: frozenset[str] = frozenset()
+    """Those of the accelerators that stand for a requested memory, such as `80GB+`: no person named them."""
     alternatives: tuple[Alternative, ...] = ()
     """The machines of a task's `any_of` or `ordered`. `accelerators` then lists all their GPUs."""
 

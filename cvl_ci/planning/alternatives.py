@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from cvl_ci.inputs import accelerators
+from cvl_ci.inputs.accelerators import Gpus
 from cvl_ci.inputs.reader import Inputs
 from cvl_ci.model.location import Location
 from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
@@ -20,8 +21,49 @@ _TRIES: Mapping[Spot | None, Sequence[bool | None]] = {
 
 def combined(alternatives: Sequence[Alternative], *, in_order: bool, disk_gb: int) -> ResourceRequest:
     """Return the requirements whose machine is one of these."""
-    gpus = {name: count for one in alternatives for name, count in one.needs.accelerators.items()}
-    return ResourceRequest(accelerators=gpus, disk_gb=disk_gb, in_order=in_order, alternatives=tuple(alternatives))
+    return ResourceRequest(
+        accelerators=_gpus_of(alternatives), disk_gb=disk_gb, in_order=in_order, alternatives=tuple(alternatives)
+    )
+
+
+def with_gpus(needs: ResourceRequest, gpus: Mapping[str, float]) -> ResourceRequest:
+    """Return the requirements with these GPUs, as alternatives where a name has several counts (`A100:4, A100:8`)."""
+    read = accelerators.of(gpus)
+    if not read.has_several_counts:
+        return replace(needs, accelerators=dict(read), in_order=read.in_order, by_memory=read.by_memory)
+    one = replace(needs, in_order=False, by_memory=read.by_memory)
+    machines = [Alternative(needs=replace(one, accelerators={name: count})) for name, count in read.pairs]
+    return combined(machines, in_order=read.in_order, disk_gb=needs.disk_gb)
+
+
+def alone(needs: ResourceRequest, *, is_spot: bool) -> ResourceRequest:
+    """Return requirements of which this is the only alternative."""
+    machine = Alternative(needs=replace(needs, in_order=False), spot=is_spot)
+    return combined([machine], in_order=False, disk_gb=needs.disk_gb)
+
+
+def only_offered(needs: ResourceRequest, is_offered: Callable[[ResourceRequest], bool]) -> ResourceRequest:
+    """Return the requirements without the GPUs of a requested memory that no place offers.
+
+    They stay unchanged where no place offers any of them, and so does each GPU that a person named.
+    """
+    if needs.alternatives:
+        kept = [one for one in needs.alternatives if not one.needs.by_memory or is_offered(_only(one, needs))]
+        return combined(kept or needs.alternatives, in_order=needs.in_order, disk_gb=needs.disk_gb)
+    offered = {
+        name: count
+        for name, count in needs.accelerators.items()
+        if name not in needs.by_memory or is_offered(replace(needs, accelerators={name: count}))
+    }
+    return replace(needs, accelerators=offered or needs.accelerators)
+
+
+def _only(one: Alternative, needs: ResourceRequest) -> ResourceRequest:
+    return replace(needs, alternatives=(one,), accelerators=one.needs.accelerators)
+
+
+def _gpus_of(alternatives: Sequence[Alternative]) -> Mapping[str, float]:
+    return {name: count for one in alternatives for name, count in one.needs.accelerators.items()}
 
 
 def places_of(alternatives: Sequence[Alternative]) -> tuple[Location, ...]:
@@ -40,7 +82,8 @@ def with_inputs(needs: ResourceRequest, inputs: Inputs, *, gpu: Mapping[str, flo
     """Return the alternatives with the user's GPU, place, use of spot and sizes instead of their own."""
     gpus: Sequence[Mapping[str, float] | None] = [None]
     if gpu is not None:
-        gpus = [{name: count} for name, count in gpu.items()] or [{}]
+        by_memory = accelerators.of(gpu).by_memory
+        gpus = [Gpus([pair], by_memory=by_memory) for pair in accelerators.of(gpu).pairs] or [{}]
     clouds = inputs.location.cloud
     changed: list[Alternative] = []
     for spot in _TRIES[inputs.machine.spot]:
@@ -60,7 +103,7 @@ def with_inputs(needs: ResourceRequest, inputs: Inputs, *, gpu: Mapping[str, flo
         needs.in_order,
         inputs.machine.spot is Spot.FALLBACK,
         len(clouds or ()) > 1,
-        isinstance(gpu, accelerators.Preferred),
+        gpu is not None and accelerators.of(gpu).in_order,
     ]
     return combined(changed, in_order=any(in_order), disk_gb=inputs.machine.disk_size or needs.disk_gb)
 
@@ -72,4 +115,4 @@ def _sized(needs: ResourceRequest, inputs: Inputs, *, gpu: Mapping[str, float] |
     changed = replace(needs, **sizes_set, exact=needs.exact - sizes_set.keys())  # type: ignore[arg-type]
     if machine.memory:
         changed = replace(changed, memory_per_vcpu=None)
-    return changed if gpu is None else replace(changed, accelerators=gpu, in_order=False, instance_type=None)
+    return changed if gpu is None else with_gpus(replace(changed, instance_type=None), gpu)

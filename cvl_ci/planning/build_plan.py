@@ -15,7 +15,7 @@ from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.model_plan import ModelPlan
 from cvl_ci.model.plan import FEWEST_TURNS, TURNS, MachinePlan, RunPlan, TrialPlan, VariablePlan
-from cvl_ci.model.resource_request import ResourceRequest
+from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.planning import alternatives
 
 KINDS = ("example", "command", "task")
@@ -75,12 +75,12 @@ def named_gpu(inputs: Inputs, known_names: Collection[str]) -> tuple[Mapping[str
     """Return the requested GPU in SkyPilot's own names. A user's own cluster may have names of its own."""
     if inputs.machine.gpu is None:
         return None, []
-    if inputs.location.cloud and all(place.cloud in places.OWN_CLUSTERS for place in inputs.location.cloud):
-        return inputs.machine.gpu, []
+    allows_own = bool(inputs.location.cloud) and places.are_own_clusters(inputs.location.cloud or ())
     try:
-        return accelerators.canonical(inputs.machine.gpu, known_names), []
+        return accelerators.canonical(inputs.machine.gpu, known_names, allows_own=allows_own), []
     except Wrong as wrong:
-        return None, [inputs.mistake("gpu", wrong.display, wrong.problem, near=wrong.near)]
+        own = f" ({accelerators.OWN_NAME} with {inputs.spelling.of('cloud')})"
+        return None, [inputs.mistake("gpu", wrong.display, f"{wrong.problem}{own}", near=wrong.near)]
 
 
 def wrong_regions(inputs: Inputs, regions: Callable[[str], Sequence[str]]) -> list[InputProblem]:
@@ -158,9 +158,10 @@ def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> 
         files=replace(draft.files, outputs=inputs.files.outputs),
         variables=_variables(inputs, draft.variables),
         machines=MachinePlan(
-            needs=_needs(inputs, draft.machines.needs, gpu),
+            needs=_needs(inputs, draft.machines.needs, gpu, is_spot=draft.machines.spot is Spot.ALWAYS),
             num_nodes=inputs.machine.num_nodes or draft.machines.num_nodes,
             locations=locations,
+            has_region_alone=draft.machines.has_region_alone and inputs.location.cloud is None,
             unfit_clouds=_unfit_clouds(inputs, draft),
             spot=inputs.machine.spot or draft.machines.spot,
             recoveries=draft.machines.recoveries if inputs.machine.recover is None else inputs.machine.recover,
@@ -248,7 +249,10 @@ def _unfit_clouds(inputs: Inputs, draft: RunPlan) -> frozenset[str]:
     )
 
 
-def _needs(inputs: Inputs, declared: ResourceRequest, gpu: Mapping[str, float] | None) -> ResourceRequest:
+def _needs(
+    inputs: Inputs, declared: ResourceRequest, gpu: Mapping[str, float] | None, *, is_spot: bool
+) -> ResourceRequest:
+    """Return the requirements. `is_spot`: what the work itself says of spot."""
     if inputs.machine.instance_type:
         # An instance type fixes GPUs, vCPUs and memory.
         return ResourceRequest(
@@ -258,6 +262,8 @@ def _needs(inputs: Inputs, declared: ResourceRequest, gpu: Mapping[str, float] |
             disk_gb=inputs.machine.disk_size or declared.disk_gb,
             instance_type=inputs.machine.instance_type,
         )
+    if not declared.alternatives and gpu is not None and accelerators.of(gpu).has_several_counts:
+        declared = alternatives.alone(declared, is_spot=is_spot)
     if declared.alternatives:
         return alternatives.with_inputs(declared, inputs, gpu=gpu)
     changed = replace(
@@ -271,8 +277,7 @@ def _needs(inputs: Inputs, declared: ResourceRequest, gpu: Mapping[str, float] |
     )
     if gpu is None:
         return changed
-    in_order = isinstance(gpu, accelerators.Preferred)
-    return replace(changed, accelerators=gpu, in_order=in_order, instance_type=None)
+    return alternatives.with_gpus(replace(changed, instance_type=None), gpu)
 
 
 def _sandbox_in_a_runner(inputs: Inputs, places: Sequence[Location]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from cvl_ci.inputs import accelerators
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.resource_request import ResourceRequest
+from cvl_ci.planning import alternatives
 from cvl_ci.planning.example_schema import NO_WORDS, NUMBER, RESOURCE_KEYS, TOP_KEYS, YES_WORDS
 
 LEAST_DISK_GB = 100
@@ -108,13 +109,12 @@ def needs(declaration: Declared, *, sources: Iterable[str] = (), known_gpus: Col
     if declaration.unreadable is not None:
         raise declaration.unreadable
     named = accelerators.canonical(declaration.named, known_gpus) if declaration.named else None
-    return ResourceRequest(
-        accelerators=_accelerators(declaration, sources) if named is None else named,
-        in_order=isinstance(named, accelerators.Preferred),
+    needed = ResourceRequest(
         cpus=declaration.cpus,
         memory_gib=declaration.memory_gib,
         disk_gb=max(LEAST_DISK_GB, int((declaration.disk_gb or 0) + IMAGE_GB + 0.5)),
     )
+    return alternatives.with_gpus(needed, _accelerators(declaration, sources) if named is None else named)
 
 
 def _named(resources: Mapping[str, Any]) -> tuple[Mapping[str, float] | None, Wrong | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from cvl_ci.inputs import accelerators, parsers
@@ -15,7 +16,7 @@ from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.plan import MachinePlan, RunPlan, VariablePlan, WorkPlan
 from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
 from cvl_ci.model.secret import Secret
-from cvl_ci.planning import alternatives, recovery_words, safe_yaml, task_grammar
+from cvl_ci.planning import alternatives, recovery_words, safe_yaml, task_documents, task_grammar
 from cvl_ci.planning import task_keys as keys
 
 
@@ -70,38 +71,28 @@ def read(content: bytes, *, known_gpus: Collection[str], clouds_with: CloudsWith
 
     `clouds_with`: the clouds that have a region, for a task that names a region of any cloud.
     """
-    task = _one_task([one for one in safe_yaml.load_all(content) if one is not None])
+    task = task_documents.one_task(content)
     for key, why in keys.REFUSED.items():
         if task.get(key) is not None:
             raise safe_yaml.Unreadable(why)
     return _Reader(task, known_gpus=known_gpus, clouds_with=clouds_with).task()
 
 
-def _one_task(documents: Sequence[object]) -> dict[str, Any]:
-    """Return the one task. A document before it that only names it is SkyPilot's header of a pipeline."""
-    if not documents:
-        raise safe_yaml.Unreadable("has no task in it")
-    first, *rest = documents
-    header = isinstance(first, dict) and set(first) in ({"name"}, {"name", "execution"}) and bool(rest)
-    if header and isinstance(first, dict) and first.get("execution") == "parallel":
-        raise safe_yaml.Unreadable(f"is a group of {len(rest)} jobs side by side: a run is one task")
-    tasks = rest if header else list(documents)
-    if len(tasks) > 1:
-        raise safe_yaml.Unreadable(f"is a pipeline of {len(tasks)} tasks, one after the other: a run is one task")
-    if not isinstance(tasks[0], dict):
-        raise safe_yaml.Unreadable("is not a mapping of keys to values")
-    name = {"name": first["name"]} if header and isinstance(first, dict) else {}
-    return {**name, **tasks[0]}
-
-
-def _gpus(value: object, known_names: Collection[str]) -> dict[str, float]:
-    """Read GPUs. Without known names, as on a cluster whose owner names them, every name is valid."""
-    read = accelerators.read(value)
+def _gpus(value: object, known_names: Collection[str], *, places_read: tuple[Location, ...]) -> accelerators.Gpus:
+    """Read GPUs. On a cluster whose owner names them, every name is valid."""
+    allows_own = bool(places_read) and places.are_own_clusters(places_read)
     try:
-        return accelerators.canonical(read, known_names) if known_names else read
+        return accelerators.canonical(accelerators.read(value), known_names, allows_own=allows_own)
     except Wrong as wrong:
-        own = " (on Kubernetes of your own: name it with infra)" if wrong.near else ""
+        own = f" ({accelerators.OWN_NAME} with infra)"
         raise Wrong(f"{wrong.problem}{own}", near=wrong.near, display=wrong.display) from None
+
+
+def _has_region_alone(resources: Mapping[str, Any]) -> bool:
+    """Return whether the task names a region of any cloud: `infra: '*/us-east-1'`, or `region` without `cloud`."""
+    if resources.get("cloud"):
+        return False
+    return bool(resources.get("region") or resources.get("zone")) or str(resources.get("infra")).startswith("*/")
 
 
 class _Reader:
@@ -141,6 +132,7 @@ class _Reader:
                 needs=self._one_of(machines) if machines else self._needs(locations),
                 num_nodes=self._value("num_nodes", parsers.whole_number, self._task.get("num_nodes")) or 1,
                 locations=locations,
+                has_region_alone=bool(locations) and not machines and _has_region_alone(self._resources),
                 spot=alternatives.spot_of(machines) if machines else spot,
                 recoveries=self._value("retry", recovery_words.recoveries, self._recovery_words()) or 0,
             ),
@@ -193,9 +185,12 @@ class _Reader:
         }
 
     def _alternatives(self) -> list[Alternative]:
-        machines = [machine for path, entry in self._entries().items() for machine in self._alternative(path, entry)]
-        shared = self._resource("accelerators", accelerators.read) if machines else None
-        if len(shared or ()) > 1 and ("ordered" in self._resources or isinstance(shared, accelerators.Preferred)):
+        entries = self._entries()
+        if not entries and self._gpus(self._places()).has_several_counts:
+            return self._alternative("resources", {})
+        machines = [machine for path, entry in entries.items() for machine in self._alternative(path, entry)]
+        shared = (self._resource("accelerators", accelerators.read) if machines else None) or accelerators.Gpus(())
+        if len(shared.pairs) > 1 and ("ordered" in self._resources or shared.in_order):
             problem = (
                 "has several resources.accelerators next to alternatives in order: name the GPU of each in its entry"
             )
@@ -219,35 +214,32 @@ class _Reader:
             key = place.removeprefix("resources.")
             entry_path = f"{path}.{key}" if key in entry else place
             self._wrong[entry_path] = problem.replace(place, entry_path)
+        gpus = reader._gpus(places_read)
         return [
             Alternative(
-                needs=replace(needs, accelerators=gpu, in_order=False),
+                needs=alternatives.with_gpus(replace(needs, alternatives=()), gpu),
                 place=at,
                 spot=spot,
                 extra={key: value for key, value in entry.items() if key in keys.ALTERNATIVES_PASSED_ON},
             )
             for at in places_read or (None,)
-            for gpu in [{name: count} for name, count in needs.accelerators.items()] or [{}]
+            for gpu in [accelerators.Gpus([pair], by_memory=gpus.by_memory) for pair in gpus.pairs]
+            or [accelerators.Gpus(())]
         ]
 
     def _one_of(self, machines: Sequence[Alternative]) -> ResourceRequest:
         disk_gb = self._resource("disk_size", parsers.gigabytes) or keys.SKYPILOT_DISK_GB
-        return alternatives.combined(machines, in_order="ordered" in self._resources, disk_gb=disk_gb)
+        in_order = "ordered" in self._resources or (not self._entries() and self._gpus(self._places()).in_order)
+        return alternatives.combined(machines, in_order=in_order, disk_gb=disk_gb)
 
     def _needs(self, places_read: tuple[Location, ...]) -> ResourceRequest:
-        named = self._known_gpus
-        if places_read and all(place.cloud in places.OWN_CLUSTERS for place in places_read):
-            named = ()
         exact = {
             field
             for key, field in (("cpus", "cpus"), ("memory", "memory_gib"))
             if self._resources.get(key) is not None and not str(self._resources[key]).strip().endswith(("+", "x"))
         }
         per_vcpu = re.fullmatch(r"\s*(\d+(?:\.\d+)?)x\s*", str(self._resources.get("memory")))
-        gpus = self._resource("accelerators", lambda value: _gpus(value, named)) or {}
-        return ResourceRequest(
-            accelerators=gpus,
-            in_order=isinstance(gpus, accelerators.Preferred),
+        needs = ResourceRequest(
             cpus=self._resource("cpus", parsers.amount),
             memory_gib=None if per_vcpu else self._resource("memory", parsers.gibibytes),
             memory_per_vcpu=float(per_vcpu[1]) if per_vcpu else None,
@@ -255,6 +247,11 @@ class _Reader:
             instance_type=self._resource("instance_type", parsers.text),
             exact=frozenset(exact),
         )
+        return alternatives.with_gpus(needs, self._gpus(places_read))
+
+    def _gpus(self, places_read: tuple[Location, ...]) -> accelerators.Gpus:
+        read = partial(_gpus, known_names=self._known_gpus, places_read=places_read)
+        return self._resource("accelerators", read) or accelerators.Gpus(())
 
     def _places(self) -> tuple[Location, ...]:
         resources = self._resources
@@ -268,7 +265,7 @@ class _Reader:
             parts = (resources.get("cloud"), resources.get("region"), resources.get("zone"))
             return self._value("resources.cloud", places.read, "/".join(str(part) for part in parts if part)) or ()
         infra = str(resources.get("infra") or "")
-        if separate_keys or re.fullmatch(r"\*/.+", infra):
+        if _has_region_alone(resources):
             words = infra.removeprefix("*/").partition("/")
             region = str(resources.get("region") or "") if separate_keys else words[0]
             return self._in_region(region, resources.get("zone") if separate_keys else words[2])

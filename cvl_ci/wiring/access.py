@@ -95,7 +95,8 @@ def on_usable_clouds(
     from cvl_ci.clouds import proved
     from cvl_ci.commands.plan.anywhere import name_clouds
 
-    if plan.machines.locations or goes_through_server(environ, by_inputs=by_inputs):
+    is_named = bool(plan.machines.locations) and not plan.machines.has_region_alone
+    if is_named or goes_through_server(environ, by_inputs=by_inputs):
         return plan
     local = access.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
     local = local if asks_role else replace(local, has_instance_role=lambda: False)

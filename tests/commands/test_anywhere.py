@@ -59,6 +59,13 @@ def test_clouds_that_cannot_run_it_are_left_out_and_named_where_they_are_all() -
         name_clouds(plan, ["kubernetes", "runpod"], PRICES)
 
 
+def test_of_a_region_of_any_cloud_those_with_credentials_stay() -> None:
+    both = (Location(cloud="aws", region="us-east-1"), Location(cloud="lambda", region="us-east-1"))
+    plan = RunPlan(title="t", machines=MachinePlan(locations=both, has_region_alone=True))
+    assert name_clouds(plan, ["aws", "gcp"], PRICES).machines.locations == both[:1]
+    assert name_clouds(plan, ["gcp"], PRICES).machines.locations == both, "so their credentials are asked for"
+
+
 def test_a_cloud_that_an_alternative_names_is_among_the_places() -> None:
     """So that credentials and proof are asked of it too."""
     alternatives = (

@@ -296,6 +296,26 @@ def test_a_region_of_any_cloud_is_of_the_clouds_that_have_the_machine(tmp_path: 
     assert plan.machines.locations == (Location(cloud="aws", region="us-east-1"),)
 
 
+def test_of_a_requested_memory_the_gpus_that_a_place_offers_stay(tmp_path: Path) -> None:
+    root = plant(tmp_path / "field")
+
+    def gpus(task: str) -> list[list[str]]:
+        (root / "t.yaml").write_text(f"run: x\nresources: {{{task}}}")
+        asked = from_keywords({"task": "t.yaml"}, environment={})
+        needs = prepare(asked, checkout=open_checkout(root), prices=PRICES).machines.needs
+        return [list(one.needs.accelerators) for one in needs.alternatives] or [list(needs.accelerators)]
+
+    assert gpus("infra: aws, accelerators: 80GB+:8") == [["A100-80GB", "H100", "H200"]]
+    assert gpus("infra: lambda, accelerators: 80GB+") == [["H100", "GH200", "B200"]]
+    assert gpus("infra: aws, accelerators: {'80GB:8': null, MI300X:8}") == [["A100-80GB", "H100", "MI300X"]]
+    assert gpus("any_of: [{infra: aws, gpus: '80GB:8'}, {infra: gcp, gpus: '80GB'}]") == [
+        ["A100-80GB"],
+        ["H100"],
+        ["A100-80GB"],
+    ]
+    assert gpus("accelerators: 250GB+") == [["B300", "GB300"]], "unpriced everywhere: all of them stay"
+
+
 def test_an_alternative_without_a_price_is_named(tmp_path: Path) -> None:
     root = plant(tmp_path / "field")
     (root / "t.yaml").write_text("run: x\nresources: {any_of: [{infra: k8s, gpus: MY}, {infra: aws, gpus: L4}]}")

@@ -169,6 +169,18 @@ name: zone-of-any-region
 resources: {infra: 'aws/*/us-east-1a', cpus: 2+}
 run: x
 ---
+name: several-counts
+resources: {infra: aws, accelerators: {L4:1, L4:4, A10G:1}, use_spot: true}
+run: x
+---
+name: several-counts-in-order
+resources: {infra: aws, accelerators: ['L4:4', 'A10G:1', 'L4:1'], disk_size: 500}
+run: x
+---
+name: several-counts-in-each-place
+resources: {accelerators: {L4:1, L4:4}, any_of: [{infra: aws}, {infra: gcp}]}
+run: x
+---
 name: set-of-gpus-in-each-place
 resources: {accelerators: {L4: 1, A10G: 1}, any_of: [{infra: aws}, {infra: gcp, use_spot: true}]}
 run: x
@@ -204,6 +216,14 @@ name: region-alone
 resources: {region: us-central1, zone: us-central1-a, accelerators: L4}
 run: x
 ---
+name: by-memory
+resources: {infra: aws, accelerators: 24GB}
+run: x
+---
+name: by-maker-and-memory
+resources: {infra: aws, accelerators: {'nvidia:20GB+:1': null}}
+run: x
+---
 name: secret
 resources: {cpus: 2+}
 secrets: {TOKEN: abc}
@@ -230,6 +250,8 @@ INTENDED = {
     "region-of-one-cloud": "the cloud that has the region by its name, where SkyPilot looks at the enabled clouds",
     "region-alone": "the same",
     "region-of-two-clouds": "each of the clouds that have it",
+    "by-memory": "the GPUs that have it by their makers' figures, where SkyPilot's table differs",
+    "by-maker-and-memory": "the same",
     "secret": "a secret's name without its value: set it when you launch it by hand",
     "job-recovery": "only managed jobs use it",
     "autostop": "a run ends its machine by itself, by the clock and not when it is idle",
@@ -284,6 +306,12 @@ def test_what_is_shown_is_to_skypilot_the_task_that_was_written(tmp_path: Path) 
     unintended = {name: pair for name, pair in apart.items() if name not in INTENDED}
     assert not unintended, json.dumps(unintended, indent=1)
     assert apart.keys() == INTENDED.keys()
+    theirs, ours = apart["by-memory"]
+    assert _gpus_of(theirs) == {"L4", "A10G"} < _gpus_of(ours)
+
+
+def _gpus_of(config: dict[str, Any]) -> set[str]:
+    return {name for one in config["resources"]["any_of"] for name in one["accelerators"]}
 
 
 SEVERAL_CLOUDS = {"aws": "aws", "aws, then gcp on spot": "aws,gcp/us-central1", "sandbox": "sandbox"}

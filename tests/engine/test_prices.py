@@ -10,6 +10,7 @@ import pytest
 from cvl_ci.clouds.catalogue import names as catalogue
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.inputs.locations import CLOUDS
+from cvl_ci.model.gpu_memory import GPU_MEMORY
 from cvl_ci.model.location import Location
 from cvl_ci.model.offer import Offer
 from cvl_ci.model.resource_request import ResourceRequest, Spot
@@ -140,7 +141,7 @@ def test_the_table_is_whole_and_every_row_names_its_source() -> None:
     assert len(rows) == 160
     assert all(len(row["catalog_commit"]) == 40 for row in rows)
     assert {row["cloud"] for row in rows} == set(PRICES.clouds()) <= set(CLOUDS)
-    assert {row["accelerator"] for row in rows} - {""} <= catalogue.MEMORY_GB.keys() <= set(catalogue.ACCELERATORS)
+    assert {row["accelerator"] for row in rows} - {""} <= GPU_MEMORY.keys() <= set(catalogue.ACCELERATORS)
     for row in rows:
         known = catalogue.REGIONS.get(row["cloud"])
         assert known is None or row["region"] in known

@@ -54,7 +54,7 @@ def test_what_is_no_gpu_is_refused(given: object) -> None:
 )
 def test_a_list_is_in_order_of_preference_and_a_set_is_not(given: object, in_order: bool) -> None:
     names = accelerators.canonical(accelerators.read(given), ACCELERATORS)
-    assert isinstance(names, accelerators.Preferred) is in_order
+    assert names.in_order is in_order
     assert next(iter(names)) == "H100"
 
 
@@ -62,9 +62,47 @@ def test_a_part_of_a_gpu_is_a_count_below_one() -> None:
     assert accelerators.read("T4:0.5") == accelerators.read({"T4": 0.5}) == {"T4": 0.5}
 
 
-def test_a_gpu_by_its_memory_is_refused_in_its_own_words() -> None:
-    with pytest.raises(Wrong, match="by its memory"):
-        accelerators.canonical({"80GB+": 1}, ACCELERATORS)
+@pytest.mark.parametrize(
+    ("given", "names", "count"),
+    [
+        ("80GB", "A100-80GB A100-80GB-SXM A800 H100 H100-MEGA H100-NVLINK H100-SXM", 1),
+        ("150GB+", "B200 GB200 B100 MI300X B300 GB300", 1),
+        ("nvidia:150gb+:8", "B200 GB200 B100 B300 GB300", 8),
+        ("amd:192GB: 2", "MI300X", 2),
+        ({"amd:100GB+:4": None}, "MI300X", 4),
+        ({"AMD:100GB+": 4}, "MI300X", 4),
+        (["16384MB", "L4"], "A16 A4000 P100 RTX2000-Ada RTXA4000 Radeon_MI25 T4 T4g V100 L4", 1),
+    ],
+)
+def test_a_memory_stands_for_all_gpus_that_have_it(given: object, names: str, count: float) -> None:
+    read = accelerators.canonical(accelerators.read(given), ACCELERATORS)
+    assert list(read.items()) == [(name.replace("_", " "), count) for name in names.split()]
+    assert read.by_memory == set(read) - {"L4"}
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"), [("900GB+", "the largest has 288GB"), ("nvidea:80GB", "an unknown maker"), ("81GB", "no GPU")]
+)
+def test_a_memory_that_no_gpu_has_is_refused(given: str, problem: str) -> None:
+    with pytest.raises(Wrong, match=problem):
+        accelerators.canonical(accelerators.read(given), ACCELERATORS)
+
+
+@pytest.mark.parametrize("given", [{"A100:4": None, "A100:8": None, "L4:8": None}, "any:A100:4,A100:8,L4:8"])
+def test_a_name_may_have_several_counts(given: object) -> None:
+    read = accelerators.canonical(accelerators.read(given), ACCELERATORS)
+    assert read.pairs == (("A100", 4), ("A100", 8), ("L4", 8))
+    assert (read.has_several_counts, read.in_order) == (True, False)
+
+
+@pytest.mark.parametrize(("part", "name"), [("MI300", "MI300X"), ("4090", "RTX4090")])
+def test_a_part_of_one_name_is_that_name_as_in_skypilot(part: str, name: str) -> None:
+    assert accelerators.canonical({part: 1}, ACCELERATORS) == {name: 1}
+
+
+def test_an_own_cluster_has_names_of_its_own_next_to_the_known_ones() -> None:
+    names = accelerators.canonical({"my-gpu": 2, "h100": 1, "MI300": 1}, ACCELERATORS, allows_own=True)
+    assert names == {"my-gpu": 2, "H100": 1, "MI300": 1}
 
 
 @pytest.mark.parametrize("given", ["any", "any:", " ANY : "])

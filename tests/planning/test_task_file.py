@@ -106,8 +106,26 @@ def test_a_header_that_names_one_task_is_its_name() -> None:
 def test_an_own_cluster_has_its_own_names_of_gpus() -> None:
     task = read(b"run: x\nresources: {infra: k8s/mine, accelerators: 'MI300:8'}")
     assert (task.wrong, task.machines.needs.accelerators) == ((), {"MI300": 8})
-    (elsewhere,) = read(b"run: x\nresources: {accelerators: 'MI300:8'}").wrong
-    assert "'MI300', which is no GPU that SkyPilot knows (on Kubernetes of your own: name it with infra)" in elsewhere
+    (elsewhere,) = read(b"run: x\nresources: {accelerators: 'my-gpu:8'}").wrong
+    assert "'my-gpu', which is no GPU that SkyPilot knows (if a cluster of your own has it, name" in elsewhere
+
+
+def test_a_name_with_several_counts_makes_alternatives_with_the_tasks_place_and_use_of_spot() -> None:
+    task = read(b"run: x\nresources: {infra: aws, use_spot: true, accelerators: {L4:8, A100:4, A100:8}}")
+    needs = task.machines.needs
+    assert task.wrong == ()
+    assert [one.needs.accelerators for one in needs.alternatives] == [{"L4": 8}, {"A100": 4}, {"A100": 8}]
+    assert {(str(one.place), one.spot) for one in needs.alternatives} == {("aws", True)}
+    assert (needs.in_order, task.machines.spot) == (False, Spot.ALWAYS)
+    assert read(b"run: x\nresources: {accelerators: ['A100:8', 'A100:4']}").machines.needs.in_order
+
+
+def test_the_users_gpus_with_several_counts_replace_the_tasks() -> None:
+    asked = from_keywords({"task": "t.yaml", "gpu": "any:L4:1,L4:4", "cloud": "aws"}, environment={})
+    draft = read(b"run: x\nresources: {use_spot: true, cpus: 4}").draft(asked)
+    needs = build_plan.plan(asked, draft, gpu=asked.machine.gpu).machines.needs
+    assert [(one.needs.accelerators, one.spot) for one in needs.alternatives] == [({"L4": 1}, True), ({"L4": 4}, True)]
+    assert {(one.needs.cpus, str(one.place)) for one in needs.alternatives} == {(4, "aws")}
 
 
 @pytest.mark.parametrize(
@@ -203,7 +221,7 @@ def test_a_task_that_runs_nothing_is_a_mistake() -> None:
         ("resources: {max_hourly_cost: 0}", ["max_hourly_cost 0, which is not more than 0"]),
         ("resources: {use_spot: 1}", ["use_spot '1', which is neither true nor false"]),
         ("resources: {infra: '*/us-east-1'}", ["region 'us-east-1' without a cloud: name the cloud too"]),
-        ("resources: {accelerators: 80GB+}", ["a GPU by its memory"]),
+        ("resources: {accelerators: 900GB+}", ["'900GB\\+', which fits no GPU: the largest has 288GB"]),
         ("resources: {ephemeral_storage: 5}", ["give disk_size"]),
         ("file_mounts: {/d: {sorce: s3://b}}", ["'file_mounts./d.sorce', .* mean source"]),
         ("file_mounts: {/d: {source: s3://b, mode: MONT}}", ["mode 'MONT', which is not one of .* mean MOUNT"]),
@@ -335,6 +353,8 @@ def test_a_region_of_any_cloud_is_looked_up() -> None:
         content = f"run: x\nresources: {{{words}}}".encode()
         task = task_file.read(content, known_gpus=ACCELERATORS, clouds_with=lambda region, _needs: [f"c-{region}"])
         assert (task.wrong, task.machines.locations) == ((), (Location(cloud="c-us-x", region="us-x", zone="us-x-1"),))
+        assert task.machines.has_region_alone
+    assert not read(b"run: x\nresources: {infra: aws/us-east-1}").machines.has_region_alone
 
 
 def test_a_variable_is_text_as_skypilot_writes_it() -> None:

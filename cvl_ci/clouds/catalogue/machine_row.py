@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cvl_ci.clouds.catalogue import names
+from cvl_ci.model.gpu_memory import GPU_MEMORY
 from cvl_ci.model.offer import Offer
 
 
@@ -33,7 +33,7 @@ class MachineRow:
 
     @property
     def accelerator_memory_gib(self) -> float:
-        return float(names.MEMORY_GB.get(self.accelerator or "", 0))
+        return GPU_MEMORY.get(self.accelerator or "", ("", 0.0))[1]
 
     @property
     def units(self) -> float:

@@ -19,34 +19,12 @@ ACCELERATORS = (
     """),
     # The names of AWS's DescribeInstanceTypes (NeuronDevices), as in sky/clouds/aws.py.
     *_words("Inferentia Inferentia2 Trainium Trainium2"),
+    # CANONICAL_GPU_NAMES of sky/utils/gpu_names.py, SkyPilot 0.14.1: on Kubernetes and Slurm.
+    *_words("B100 GB200 GB300 P40"),
     "Gaudi HL-205",
     "Radeon MI25",
     "Radeon Pro V520",
 )
-
-# GB per accelerator, for those in prices.csv: their makers' figures.
-MEMORY_GB = {
-    "A10": 24,
-    "A10G": 24,
-    "A100": 40,
-    "A100-80GB": 80,
-    "A100-80GB-SXM": 80,
-    "A40": 48,
-    "A6000": 48,
-    "B200": 180,
-    "GH200": 96,
-    "H100": 80,
-    "H100-NVL": 94,
-    "H100-SXM": 80,
-    "H200": 141,
-    "H200-SXM": 141,
-    "L4": 24,
-    "L40S": 48,
-    "RTX4090": 24,
-    "RTX6000": 24,
-    "T4": 16,
-    "V100": 16,
-}
 
 # The regions of a cloud that is not in this list are unknown: any is accepted.
 REGIONS = {

@@ -17,7 +17,11 @@ def name_clouds(plan: RunPlan, usable: Sequence[str], prices: Prices) -> RunPlan
     So the quote, the launch and the proof are about the same clouds. SkyPilot alone would take any enabled cloud, even
     if cvl-ci cannot ask there whether a machine is gone. `usable`: clouds with complete credentials whose provider
     answers such questions. Without them the plan stays unchanged. Raise RequestError if none of them can run the work.
+    Of the clouds that have a requested region, those with credentials stay.
     """
+    if plan.machines.has_region_alone:
+        with_credentials = tuple(place for place in plan.machines.locations if place.cloud in usable)
+        return replace(plan, machines=replace(plan.machines, locations=with_credentials or plan.machines.locations))
     if plan.machines.locations or not usable:
         return plan
     fitting = [cloud for cloud in usable if cloud not in plan.machines.unfit_clouds]

@@ -27,7 +27,18 @@ from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.plan import FilePlan, MachinePlan, RunPlan, VariablePlan, WorkPlan
 from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.model.staged_files import StagedFile
-from cvl_ci.planning import build_plan, example, lookup, presets, resources, safe_yaml, shell, task_file, task_paths
+from cvl_ci.planning import (
+    alternatives,
+    build_plan,
+    example,
+    lookup,
+    presets,
+    resources,
+    safe_yaml,
+    shell,
+    task_file,
+    task_paths,
+)
 from cvl_ci.planning.example import Example
 from cvl_ci.ports import Checkout, Entry, Prices
 
@@ -73,7 +84,7 @@ def _one_side(
             plan, wrong = with_mounts(plan, inputs, checkout, through_server=through_server)
             mistakes += wrong
         if not mistakes:
-            return _with_the_types_gpus(plan, prices)
+            return _with_the_types_gpus(_only_offered(plan, prices), prices)
     raise RequestError(mistakes)
 
 
@@ -264,6 +275,17 @@ def _stage(
         *warnings_of(checkout.left_behind(described.directory)),
         *warnings_of_credentials(entries, checkout),
         *unmatched,
+    )
+
+
+def _only_offered(plan: RunPlan, prices: Prices) -> RunPlan:
+    """Leave out the GPUs of a requested memory, such as `80GB+`, that no place of the plan offers."""
+
+    def is_offered(needs: ResourceRequest) -> bool:
+        return bool(prices.offers(needs, places=plan.machines.locations, spot=plan.machines.spot))
+
+    return replace(
+        plan, machines=replace(plan.machines, needs=alternatives.only_offered(plan.machines.needs, is_offered))
     )
 
 

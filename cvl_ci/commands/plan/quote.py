@@ -77,10 +77,25 @@ def on_demand(needs: ResourceRequest, *, place: Location, prices: Prices) -> Seq
 
 def machine(needs: ResourceRequest) -> str:
     """Return `L4:1 or A10G:1, 4+ vCPUs, 16+ GiB, 100 GB disk`."""
-    if needs.alternatives:
-        return (", else " if needs.in_order else "; or ").join(map(_alternative, needs.alternatives))
     between = ", else " if needs.in_order else " or "
-    gpus = between.join(f"{name}:{count:g}" for name, count in needs.accelerators.items())
+    if not needs.alternatives:
+        return _machine(needs, gpus=_gpus([needs], between))
+    first = needs.alternatives[0]
+    if all(_without_gpus(one) == _without_gpus(first) for one in needs.alternatives):
+        return _alternative(first, gpus=_gpus([one.needs for one in needs.alternatives], between))
+    texts = [_alternative(one, gpus=_gpus([one.needs], between)) for one in needs.alternatives]
+    return (", else " if needs.in_order else "; or ").join(texts)
+
+
+def _gpus(requests: Sequence[ResourceRequest], between: str) -> str:
+    return between.join(f"{name}:{count:g}" for one in requests for name, count in one.accelerators.items())
+
+
+def _without_gpus(one: Alternative) -> Alternative:
+    return replace(one, needs=replace(one.needs, accelerators={}, by_memory=frozenset()))
+
+
+def _machine(needs: ResourceRequest, *, gpus: str) -> str:
     return ", ".join(
         part
         for part in (
@@ -95,9 +110,10 @@ def machine(needs: ResourceRequest) -> str:
     )
 
 
-def _alternative(one: Alternative) -> str:
+def _alternative(one: Alternative, *, gpus: str = "") -> str:
+    text = _machine(one.needs, gpus=gpus or _gpus([one.needs], " or "))
     spot = " spot" if one.spot else ""
-    return f"{machine(one.needs)}{spot} on {one.place}" if one.place else f"{machine(one.needs)}{spot}"
+    return f"{text}{spot} on {one.place}" if one.place else f"{text}{spot}"
 
 
 def offers_of(plan: RunPlan, prices: Prices, *, spot: Spot) -> tuple[Offer, ...]:
