@@ -159,7 +159,10 @@ def _candidates(plan: RunPlan, offers: Sequence[Offer]) -> dict[str, object]:
     tries = {Spot.NEVER: [False], Spot.ALWAYS: [True], Spot.FALLBACK: [True, False]}[plan.machines.spot]
     settings = [(place, spot) for spot in tries for place in _places(plan.machines.locations)]
     alternatives_of_place = [{**_infra(place), **({"use_spot": True} if spot else {})} for place, spot in settings]
-    gpus = {} if plan.machines.needs.instance_type else plan.machines.needs.accelerators
+    needs = plan.machines.needs
+    # An instance type has its GPUs. On Google Cloud an N1 has them only if the request names them.
+    unnamed = needs.unnamed if needs.instance_type else frozenset()
+    gpus = {name: count for name, count in needs.accelerators.items() if name not in unnamed}
     if len(alternatives_of_place) == 1 and not (plan.machines.needs.in_order and len(gpus) > 1):
         return {**({"accelerators": dict(gpus)} if gpus else {}), **alternatives_of_place[0]}
     ordered: list[dict[str, object]] = []

@@ -35,8 +35,8 @@ class ResourceRequest:
     exact: frozenset[str] = frozenset()
     memory_per_vcpu: float | None = None
     """The least GiB for each vCPU, as `memory: 4x` in a task."""
-    by_memory: frozenset[str] = frozenset()
-    """Those of the accelerators that stand for a requested memory, such as `80GB+`: no person named them."""
+    unnamed: frozenset[str] = frozenset()
+    """Those of the accelerators that no person named: of a memory such as `80GB+`, or of the instance type."""
     alternatives: tuple[Alternative, ...] = ()
     """The machines of a task's `any_of` or `ordered`. `accelerators` then lists all their GPUs."""
 

@@ -30,8 +30,8 @@ def with_gpus(needs: ResourceRequest, gpus: Mapping[str, float]) -> ResourceRequ
     """Return the requirements with these GPUs, as alternatives where a name has several counts (`A100:4, A100:8`)."""
     read = accelerators.of(gpus)
     if not read.has_several_counts:
-        return replace(needs, accelerators=dict(read), in_order=read.in_order, by_memory=read.by_memory)
-    one = replace(needs, in_order=False, by_memory=read.by_memory)
+        return replace(needs, accelerators=dict(read), in_order=read.in_order, unnamed=read.by_memory)
+    one = replace(needs, in_order=False, unnamed=read.by_memory)
     machines = [Alternative(needs=replace(one, accelerators={name: count})) for name, count in read.pairs]
     return combined(machines, in_order=read.in_order, disk_gb=needs.disk_gb)
 
@@ -48,12 +48,12 @@ def only_offered(needs: ResourceRequest, is_offered: Callable[[ResourceRequest],
     They stay unchanged where no place offers any of them, and so does each GPU that a person named.
     """
     if needs.alternatives:
-        kept = [one for one in needs.alternatives if not one.needs.by_memory or is_offered(_only(one, needs))]
+        kept = [one for one in needs.alternatives if not one.needs.unnamed or is_offered(_only(one, needs))]
         return combined(kept or needs.alternatives, in_order=needs.in_order, disk_gb=needs.disk_gb)
     offered = {
         name: count
         for name, count in needs.accelerators.items()
-        if name not in needs.by_memory or is_offered(replace(needs, accelerators={name: count}))
+        if name not in needs.unnamed or is_offered(replace(needs, accelerators={name: count}))
     }
     return replace(needs, accelerators=offered or needs.accelerators)
 

@@ -195,6 +195,10 @@ name: type-and-size
 resources: {infra: aws, instance_type: m6i.xlarge, cpus: 4+, memory: 16}
 run: x
 ---
+name: type-and-gpu
+resources: {infra: aws, instance_type: g6.xlarge, accelerators: 'L4:1'}
+run: x
+---
 name: several-mounts
 resources: {infra: aws, cpus: 2+}
 envs: {NAME: set, ROOT: /data}

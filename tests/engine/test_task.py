@@ -238,10 +238,17 @@ def test_an_exact_size_stays_exact() -> None:
 
 
 def test_a_type_of_machine_says_it_all() -> None:
-    needs = ResourceRequest(accelerators={"A10G": 4}, instance_type="g5.12xlarge", disk_gb=100)
+    gpus = {"A10G": 4}
+    needs = ResourceRequest(accelerators=gpus, unnamed=frozenset(gpus), instance_type="g5.12xlarge", disk_gb=100)
     found = resources(replace(PLAN, machines=replace(PLAN.machines, needs=needs)))
     assert found["instance_type"] == "g5.12xlarge"
     assert not {"accelerators", "cpus", "memory"} & found.keys()
+
+
+def test_a_gpu_named_next_to_a_type_is_requested_because_an_n1_of_google_cloud_has_none_without() -> None:
+    needs = ResourceRequest(accelerators={"T4": 1}, instance_type="n1-highmem-8", disk_gb=100)
+    found = resources(replace(PLAN, machines=replace(PLAN.machines, needs=needs)))
+    assert (found["instance_type"], found["accelerators"]) == ("n1-highmem-8", {"T4": 1})
 
 
 def test_an_image_is_a_docker_image() -> None:

@@ -53,14 +53,19 @@ def gpu_of(instance_type: str) -> str | None:
     return None
 
 
-def paired(hosts: Iterable[MachineRow], gpus: Iterable[MachineRow]) -> Iterator[MachineRow]:
-    """Yield each host with each GPU that it can have, at their prices together."""
+def paired(
+    hosts: Iterable[MachineRow], gpus: Iterable[MachineRow], *, is_host_named: bool = False
+) -> Iterator[MachineRow]:
+    """Yield each host with each GPU that it can have, at their prices together.
+
+    `is_host_named`: the request names the host, so that one with fewer vCPUs than usual counts too.
+    """
     by_region: dict[str, list[MachineRow]] = {}
     for host in hosts:
         by_region.setdefault(host.region, []).append(host)
     for gpu in gpus:
         for host in by_region.get(gpu.region, ()):
-            if _fits(host, gpu):
+            if _fits(host, gpu, is_host_named=is_host_named):
                 yield replace(
                     host,
                     accelerator=gpu.accelerator,
@@ -71,10 +76,12 @@ def paired(hosts: Iterable[MachineRow], gpus: Iterable[MachineRow]) -> Iterator[
                 )
 
 
-def _fits(host: MachineRow, gpu: MachineRow) -> bool:
+def _fits(host: MachineRow, gpu: MachineRow, *, is_host_named: bool) -> bool:
     fixed = _FIXED.get(gpu.accelerator or "")
     if fixed is not None:
         return host.name in fixed.get(int(gpu.count), ())
+    if is_host_named:
+        return host.name.startswith(_ATTACHED_TO)
     least = _CPUS.get(gpu.accelerator or "", _USUAL_CPUS).get(int(gpu.count))
     # The host is the cheapest with the usual sizes: sizes that a run names only make it larger.
     return (

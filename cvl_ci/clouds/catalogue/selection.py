@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from cvl_ci.clouds.catalogue import gcp_machines
 from cvl_ci.clouds.catalogue.machine_row import MachineRow
 from cvl_ci.model.location import Location
 from cvl_ci.model.resource_request import ResourceRequest
@@ -41,7 +42,7 @@ def eligible(
 
 def fits(row: MachineRow, needs: ResourceRequest, *, cloud: str) -> bool:
     if needs.instance_type:
-        return row.name == needs.instance_type
+        return row.name == needs.instance_type and _has_its_gpus(row, needs, cloud=cloud)
     if needs.accelerators:
         if not _is(row.count, needs.accelerators.get(row.accelerator or "", 0.0)):
             return False
@@ -55,6 +56,13 @@ def fits(row: MachineRow, needs: ResourceRequest, *, cloud: str) -> bool:
         return False
     least = needs.cpus or (0.0 if needs.accelerators else LEAST_CPUS)
     return row.vcpus >= least and row.memory_gib >= (needs.memory_gib or 0.0)
+
+
+def _has_its_gpus(row: MachineRow, needs: ResourceRequest, *, cloud: str) -> bool:
+    """Return whether a machine of a requested type has the requested GPUs; without a request, those of its type."""
+    if needs.accelerators:
+        return _is(row.count, needs.accelerators.get(row.accelerator or "", 0.0))
+    return not row.accelerator or cloud != "gcp" or gcp_machines.gpu_of(row.name) is not None
 
 
 def _ratio(needs: ResourceRequest, cloud: str) -> float:

@@ -54,14 +54,14 @@ def _gcp_rows(file: Path, query: Query) -> Iterable[MachineRow]:
     accelerators = set(query.accelerators)
     if query.instance_type:
         named = gcp_machines.gpu_of(query.instance_type)
-        accelerators = {named} if named else set()
+        accelerators = {named} if named else accelerators
     if not accelerators:
         return _merged(row for row in _read(file, "gcp", query.words) if _is_match(row, query, "gcp"))
     hosts_of = tuple(host for name in accelerators for host in gcp_machines.hosts_of(name))
     read = list(_read(file, "gcp", (*accelerators, *hosts_of)))
     hosts = _merged(row for row in read if row.name.startswith(hosts_of) and not row.accelerator)
     gpus = _merged(row for row in read if row.accelerator in accelerators and not row.name)
-    paired = gcp_machines.paired(hosts, gpus)
+    paired = gcp_machines.paired(hosts, gpus, is_host_named=bool(query.instance_type))
     return [row for row in paired if query.instance_type in (None, row.name)]
 
 

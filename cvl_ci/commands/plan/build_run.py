@@ -294,14 +294,11 @@ def _with_the_types_gpus(plan: RunPlan, prices: Prices) -> RunPlan:
     if not plan.machines.needs.instance_type or plan.machines.needs.accelerators:
         return plan
     offers = prices.offers(plan.machines.needs, places=plan.machines.locations, spot=Spot.NEVER)
-    return (
-        replace(
-            plan,
-            machines=replace(plan.machines, needs=replace(plan.machines.needs, accelerators=offers[0].accelerators)),
-        )
-        if offers
-        else plan
-    )
+    if not offers:
+        return plan
+    gpus = offers[0].accelerators
+    needs = replace(plan.machines.needs, accelerators=gpus, unnamed=frozenset(gpus))
+    return replace(plan, machines=replace(plan.machines, needs=needs))
 
 
 def _joined(directory: str, name: str) -> str:

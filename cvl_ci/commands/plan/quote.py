@@ -92,7 +92,7 @@ def _gpus(requests: Sequence[ResourceRequest], between: str) -> str:
 
 
 def _without_gpus(one: Alternative) -> Alternative:
-    return replace(one, needs=replace(one.needs, accelerators={}, by_memory=frozenset()))
+    return replace(one, needs=replace(one.needs, accelerators={}, unnamed=frozenset()))
 
 
 def _machine(needs: ResourceRequest, *, gpus: str) -> str:
