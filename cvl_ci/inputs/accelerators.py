@@ -89,7 +89,7 @@ def canonical(gpus: Mapping[str, float], skypilot_names: Collection[str], *, all
     for name, count in of(gpus).pairs:
         if memory := _MEMORY.fullmatch(name):
             of_memory = _of_memory(memory, skypilot_names)
-            spelled += [(each, count) for each in of_memory]
+            spelled += [(one, count) for one in of_memory]
             by_memory.update(of_memory)
         elif allows_own:
             spelled.append((by_lower.get(name.lower(), name), count))
@@ -125,7 +125,7 @@ def _spelled(name: str, by_lower: Mapping[str, str]) -> str:
     if family and family[1] in by_lower:
         return lower
     # SkyPilot takes a part of one name for it, `MI300` for MI300X: sky/utils/accelerator_registry.py.
-    containing = sorted(full for each, full in by_lower.items() if lower in each)
+    containing = sorted(full for its_lower, full in by_lower.items() if lower in its_lower)
     if len(containing) == 1 and len(lower) >= _SHORTEST_PART:
         return containing[0]
     raise Wrong("is no GPU that SkyPilot knows", near=_near(name, by_lower.values()), display=name)

@@ -48,8 +48,8 @@ def only_offered(needs: ResourceRequest, is_offered: Callable[[ResourceRequest],
     They stay unchanged where no place offers any of them, and so does each GPU that a person named.
     """
     if needs.alternatives:
-        kept = [one for one in needs.alternatives if not one.needs.unnamed or is_offered(_only(one, needs))]
-        return combined(kept or needs.alternatives, in_order=needs.in_order, disk_gb=needs.disk_gb)
+        machines = [one for one in needs.alternatives if not one.needs.unnamed or is_offered(_only(one, needs))]
+        return combined(machines or needs.alternatives, in_order=needs.in_order, disk_gb=needs.disk_gb)
     offered = {
         name: count
         for name, count in needs.accelerators.items()

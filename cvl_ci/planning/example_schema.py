@@ -72,7 +72,7 @@ RESOURCE_KEYS: Mapping[str, Schema] = {
     "vram_gb": _amount("Memory of one GPU in GB. More than 141 with several GPUs is their sum."),
     "cpu_cores": _amount("The least number of vCPUs."),
     "ram_gb": _amount("The least memory in GiB."),
-    "disk_gb": _amount("Disk in GB, without the image."),
+    "disk_gb": _amount("Disk in GB, without the image. The machine has 60 GB more, and at least 100."),
     "downloads": {
         "description": "Files to fetch before the image is built.",
         "type": ["array", "null"],

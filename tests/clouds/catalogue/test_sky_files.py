@@ -74,10 +74,11 @@ def test_googles_host_and_gpu_are_one_price(prices: CataloguePrices) -> None:
 
 def test_an_n1_of_google_cloud_has_the_gpu_that_the_request_names(prices: CataloguePrices) -> None:
     (bare,) = offers(prices, ResourceRequest(instance_type="n1-standard-4"), GCP)
-    assert (dict(bare.accelerators), bare.hourly_usd) == ({}, 0.19)
+    assert (len(bare.accelerators), bare.hourly_usd) == (0, 0.19)
     small = ResourceRequest(instance_type="n1-standard-4", accelerators={"T4": 1})
     (with_gpu,) = offers(prices, small, GCP)
-    assert (dict(with_gpu.accelerators), with_gpu.hourly_usd) == ({"T4": 1}, pytest.approx(0.19 + 0.35))
+    assert dict(with_gpu.accelerators) == {"T4": 1}
+    assert with_gpu.hourly_usd == pytest.approx(0.19 + 0.35)
     assert not offers(CataloguePrices(), ResourceRequest(instance_type="n1-highmem-8"), GCP), "priced with GPUs alone"
     assert not offers(prices, ResourceRequest(instance_type="g6.xlarge", accelerators={"A100": 1}), AWS)
 
