@@ -152,8 +152,8 @@ def test_a_job_that_hangs_is_ended_on_the_machine_at_its_limit(terminal: Termina
     assert_told_as_metered(ran, terminal.sandbox)
 
 
-# While it sets up or runs: tests/chaos/test_runs.py, test_action_publishes.py and tests/action/test_cancelled.py. While it
-# releases: tests/commands/test_run.py, and the runs of script/chaos.
+# While it sets up or runs: tests/chaos/test_runs.py, test_action_publishes.py and tests/action/test_cancelled.py.
+# While it releases: tests/commands/test_run.py, and the runs of script/chaos.
 PHRASES = {
     "provisioning": "getting machines",
     "fetching": "fetching what it wrote",
