@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,16 @@ class Example:
     @property
     def yaml_path(self) -> str:
         return f"{self.directory}/{FILE_NAME}".removeprefix("./")
+
+    def code(self, texts: Mapping[str, str]) -> Iterator[str]:
+        """Yield the example's code: its sources, and of its example.yaml the presets without their descriptions.
+
+        Notes in that file, such as those of its last verification, say nothing about what the code needs.
+        """
+        yield from (text for path, text in texts.items() if path != FILE_NAME)
+        for preset in self.presets.values():
+            keys = preset if isinstance(preset, Mapping) else {"script": preset}
+            yield " ".join(str(value) for key, value in keys.items() if key != "description")
 
     def warnings(self, *, gpu_given: bool) -> tuple[str, ...]:
         silent = "It does not declare whether it needs a GPU, so it gets none: request one with gpu if it does."

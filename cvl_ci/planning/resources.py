@@ -35,12 +35,14 @@ _LARGEST_USUAL_GB = 141.0
 _UNKNOWN_GB = 24.0
 _COMPARES = re.compile(r"(?:==|!=|\bis\b|\bis not\b|\bin\b)[^\n]*bfloat16|bfloat16\s*(?:==|!=)", re.IGNORECASE)
 """Library code that checks the type it received does not need that type."""
-_LLAMA_CPP = re.compile(r"llama[-_.]?cpp|llama-(?:server|cli)\b|\bggml|\.gguf\b", re.IGNORECASE)
+_LLAMA_CPP = re.compile(r"llama[-_.]?cpp|llama-(?:server|cli)\b|\bggml|\bgguf\b", re.IGNORECASE)
 _FLASH_PACKAGE = re.compile(
     r"(?:import|from)\s+flash_attn|flash[-_]attn\s*[=<>~]=|install[^\n]*flash[-_]attn|flash_attention_2"
 )
 _LLAMA_FLASH = re.compile(r"-{0,2}flash[-_ ]?attn|flash[-_ ]?attention", re.IGNORECASE)
 """llama.cpp has flash attention of its own, for a T4 too: ggml/src/ggml-cuda/fattn.cu."""
+_GGUF_FILE = re.compile(r"[\w./-]+(?:\.gguf\b|-gguf:\w+)", re.IGNORECASE)
+"""llama.cpp converts the weights of a file, such as `model-BF16.gguf`, to types that the GPU has."""
 _NEEDS_AMPERE = re.compile(r"bf16|bfloat16|flash[-_ ]?attn|flash[-_ ]?attention|fp8|float8", re.IGNORECASE)
 _OTHER_NAMES = {
     "gpu_type": "gpu",
@@ -160,7 +162,7 @@ def _accelerators(declaration: Declared, sources: Iterable[str]) -> dict[str, in
 
 def _needs_ampere(text: str) -> bool:
     """Tell whether a source needs more than a T4, which lacks bfloat16, fp8, and the flash-attention package."""
-    text = _COMPARES.sub("", text)
+    text = _GGUF_FILE.sub(" gguf ", _COMPARES.sub("", text))
     if _LLAMA_CPP.search(text) and not _FLASH_PACKAGE.search(text):
         text = _LLAMA_FLASH.sub("", text)
     return bool(_NEEDS_AMPERE.search(text))

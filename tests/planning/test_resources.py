@@ -8,7 +8,7 @@ import pytest
 
 from cvl_ci.clouds.catalogue.names import ACCELERATORS
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.planning import resources
+from cvl_ci.planning import example, resources
 
 
 def gpus(sources: tuple[str, ...] = (), **said: Any) -> list[str]:
@@ -106,6 +106,8 @@ def test_every_way_to_declare_it(said: dict[str, Any], wanted: list[str]) -> Non
         ("assert dtype in (torch.float16, torch.bfloat16)", SMALL),
         ("model.to(torch.bfloat16)", MODERN),
         ("if dtype == torch.bfloat16:\n    pass\nmodel.to(torch.bfloat16)", MODERN),
+        ("llama-server -m mmproj-BF16.gguf -hf unsloth/Qwen3-GGUF:BF16", SMALL),
+        ("llama-server -m mmproj-BF16.gguf --dtype bf16", MODERN),
         ("from flash_attn import flash_attn_func  # beside llama.cpp", MODERN),
     ],
 )
@@ -151,3 +153,14 @@ def test_cpus_and_memory_are_what_it_declares() -> None:
 def test_what_makes_no_sense_is_no_gpu_and_no_crash(junk: object) -> None:
     assert len(gpus(resources={"gpu": junk})) in {0, len(MODERN)}
     assert resources.declared({"resources": {"gpu": 0, "cpu_cores": junk, "disk_gb": junk}}).cpus is None
+
+
+def test_notes_of_an_example_yaml_are_no_code() -> None:
+    content = b"presets: {a: {script: a.sh, description: in bf16}, b: {command: train --bf16}, c: c.sh}\nnotes: bf16"
+    described = example.read(content, directory="x", files={"a.sh", "c.sh"})
+    assert list(described.code({"example.yaml": content.decode(), "a.sh": "python"})) == [
+        "python",
+        "a.sh",
+        "train --bf16",
+        "c.sh",
+    ]
