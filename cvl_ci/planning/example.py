@@ -41,14 +41,12 @@ class Example:
         return f"{self.directory}/{FILE_NAME}".removeprefix("./")
 
     def code(self, texts: Mapping[str, str]) -> Iterator[str]:
-        """Yield the example's code: its sources, and of its example.yaml the presets without their descriptions.
+        """Yield the example's code: its sources, and of its example.yaml the commands of its presets.
 
         Notes in that file, such as those of its last verification, say nothing about what the code needs.
         """
         yield from (text for path, text in texts.items() if path != FILE_NAME)
-        for preset in self.presets.values():
-            keys = preset if isinstance(preset, Mapping) else {"script": preset}
-            yield " ".join(str(value) for key, value in keys.items() if key != "description")
+        yield presets.commands(self.presets)
 
     def warnings(self, *, gpu_given: bool) -> tuple[str, ...]:
         silent = "It does not declare whether it needs a GPU, so it gets none: request one with gpu if it does."

@@ -17,7 +17,8 @@ NO_WORDS = ("none", "no", "false", "optional", "0", "")
 NUMBER = r"\s*(\d+(?:\.\d+)?)\s*(?:[gG][iI]?[bB]?)?\s*\+?\s*"
 """A number as text, with or without its unit: `16GB`, `16+`."""
 
-_GPU = r"\s*['\"]?[A-Za-z][\w .-]*['\"]?\s*(?::\s*[1-9]\d*\s*)?"
+_GPU_NAME = r"(?:[A-Za-z][\w .-]*|(?:[A-Za-z]+:)?\d+[gGmMtT][bB]\+?)"
+_GPU = rf"\s*['\"]?{_GPU_NAME}['\"]?\s*(?::\s*[1-9]\d*\s*)?"
 GPU_NAMES = rf"^(?:{_GPU}(?:,{_GPU})*|\s*\{{{_GPU}(?:,{_GPU})*\}}\s*|\s*[aA][nN][yY]\s*:{_GPU}(?:,{_GPU})*)$"
 
 Schema = Mapping[str, Any]
@@ -63,7 +64,8 @@ _GPUS: tuple[Schema, ...] = (
 
 RESOURCE_KEYS: Mapping[str, Schema] = {
     "gpu": {
-        "description": "A count, `required`, or names: `L4`, `L4:2`, a list in order, `{L4, A10G}` for the cheapest.",
+        "description": "A count, `required`, or names: `L4`, `L4:2`, `80GB+`, a list in order, `{L4, A10G}` for "
+        "the cheapest.",
         "anyOf": [*_GPUS, _OF_SIZE],
     },
     "gpus": {"description": "The same as gpu, by name.", "anyOf": list(_NAMED)},

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from cvl_ci.inputs import accelerators
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.resource_request import ResourceRequest
 from cvl_ci.planning import alternatives
-from cvl_ci.planning.example_schema import NO_WORDS, NUMBER, RESOURCE_KEYS, TOP_KEYS, YES_WORDS
+from cvl_ci.planning.example_schema import (
+    NO_WORDS,
+    NUMBER,
+    PRESET_KEYS,
+    RESOURCE_KEYS,
+    TOP_KEYS,
+    YES_WORDS,
+)
 
 LEAST_DISK_GB = 100
 IMAGE_GB = 60
@@ -29,6 +37,7 @@ _TABLE = (
     (141.0, ("H200", "B200")),
     (180.0, ("B200", "MI300X")),
     (192.0, ("MI300X",)),
+    (288.0, ("B300",)),
 )
 _LARGEST_USUAL_GB = 141.0
 """If several GPUs have more than this, the value counts as the sum over all of them."""
@@ -57,6 +66,12 @@ _OTHER_NAMES = {
     "disk": "disk_gb",
     "disk_size": "disk_gb",
 }
+_COUNT = re.compile(r"\s*\d+(?:\.0*)?\s*")
+_CLOSE = 0.8
+_MOST_KEYS, _MOST_NOTES = 100, 20
+"""The unknown keys of a mapping that are compared, and the warnings about them."""
+_PROSE_KEYS = frozenset({"path_args", "tasks", "tags", "outputs"})
+"""Keys of the field that resemble a known key and mean something else."""
 _YES, _NO = frozenset(YES_WORDS), frozenset(NO_WORDS)
 
 
@@ -87,7 +102,7 @@ def declared(document: Mapping[str, Any]) -> Declared:
     nested = _mapping(gpu)
     count = _gpus(gpu, resources=resources, hardware=hardware, docker=docker)
     vram = _first(nested.get("vram_gb"), resources.get("vram_gb"), hardware.get("min_vram_gb"), docker.get("vram_gb"))
-    notes = _misspelled(document, resources)
+    notes = _unread(document, resources)
     if vram and count and count > 1 and vram > _LARGEST_USUAL_GB:
         notes.append(f"vram_gb {vram:g} is read as the sum of {count} GPUs: {vram / count:g} GB each.")
         vram = vram / count
@@ -124,7 +139,7 @@ def _named(resources: Mapping[str, Any]) -> tuple[Mapping[str, float] | None, Wr
     for key in ("gpu", "gpus", "accelerators"):
         value = resources.get(key)
         if isinstance(value, str):
-            is_name = value.strip().lower() not in _YES | _NO and _number(value) is None
+            is_name = value.strip().lower() not in _YES | _NO and not _COUNT.fullmatch(value)
         elif isinstance(value, Mapping):
             is_name = bool(value) and not {"count", "vram_gb"}.intersection(value)
         else:
@@ -137,16 +152,27 @@ def _named(resources: Mapping[str, Any]) -> tuple[Mapping[str, float] | None, Wr
     return None, None
 
 
-def _misspelled(document: Mapping[str, Any], resources: Mapping[str, Any]) -> list[str]:
-    """Return a warning for each key that resembles a known key."""
-    notes = []
-    for prefix, keys, read in (("", document, TOP_KEYS), ("resources.", resources, RESOURCE_KEYS)):
-        for key in map(str, keys):
-            likely = _OTHER_NAMES.get(key) if prefix else None
-            close = [likely] if likely else difflib.get_close_matches(key, read, n=1, cutoff=0.85)
-            if key not in read and close:
-                notes.append(f"{prefix}{key} in its example.yaml is not read. Did you mean {prefix}{close[0]}?")
-    return notes
+def _unread(document: Mapping[str, Any], resources: Mapping[str, Any]) -> list[str]:
+    """Return a warning for each key that resembles a known key, and for each unknown key of the machine."""
+    return list(islice(dict.fromkeys(_notes_of_keys(document, resources)), _MOST_NOTES))
+
+
+def _notes_of_keys(document: Mapping[str, Any], resources: Mapping[str, Any]) -> Iterator[str]:
+    presets = [preset for preset in _mapping(document.get("presets")).values() if isinstance(preset, Mapping)]
+    levels: list[tuple[str, Mapping[str, Any], Collection[str]]] = [
+        ("", document, TOP_KEYS),
+        ("resources.", resources, RESOURCE_KEYS),
+        *(("a preset's ", preset, PRESET_KEYS) for preset in presets),
+    ]
+    for prefix, keys, known in levels:
+        others = _OTHER_NAMES if prefix == "resources." else {}
+        unknown = (str(key) for key in keys if str(key) not in known and str(key) not in _PROSE_KEYS)
+        for key in islice(unknown, _MOST_KEYS):
+            close = difflib.get_close_matches(key, [*known, *others], n=1, cutoff=_CLOSE)
+            likely = others.get(key) or (others.get(close[0], close[0]) if close else None)
+            question = f" Did you mean {prefix}{likely}?" if likely else ""
+            if likely or prefix == "resources.":
+                yield f"{prefix}{key} in its example.yaml is not read.{question}"
 
 
 def _accelerators(declaration: Declared, sources: Iterable[str]) -> dict[str, int]:

@@ -56,8 +56,8 @@ def test_a_t4_cannot_do_what_newer_gpus_can(word: str) -> None:
 
 
 def test_more_than_any_gpu_has_is_no_guess() -> None:
-    with pytest.raises(Wrong, match="200 GB a GPU, and the largest has 192"):
-        gpus(resources={"gpu": 1, "vram_gb": 200})
+    with pytest.raises(Wrong, match="300 GB a GPU, and the largest has 288"):
+        gpus(resources={"gpu": 1, "vram_gb": 300})
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,7 @@ def test_more_than_any_gpu_has_is_no_guess() -> None:
         ({"resources": {"gpu": 2, "vram_gb": 160}}, ["A100-80GB:2", "H100:2"]),
         ({"resources": {"gpu": {"count": 4, "vram_gb": 320}}}, ["A100-80GB:4", "H100:4"]),
         ({"resources": {"gpu": "1"}}, MODERN),
+        ({"resources": {"gpu": "200GB+:8"}}, ["B300:8", "GB300:8"]),
         ({}, []),
     ],
 )
@@ -123,7 +124,7 @@ def test_a_list_is_an_order_and_a_set_is_not() -> None:
     assert (in_order(["A10G", "L4"]), in_order("{A10G, L4}")) == (True, False)
 
 
-@pytest.mark.parametrize("gpu", ["L44", ["L4", "Hopper"], {"H1000": 1}, "L4:many"])
+@pytest.mark.parametrize("gpu", ["L44", "24G", ["L4", "Hopper"], {"H1000": 1}, "L4:many"])
 def test_a_name_that_is_unknown_is_refused_with_the_near_ones(gpu: object) -> None:
     with pytest.raises(Wrong):
         gpus(resources={"gpu": gpu})
@@ -136,6 +137,27 @@ def test_a_sum_and_a_misspelled_key_are_told() -> None:
         "resources.vram in its example.yaml is not read. Did you mean resources.vram_gb?",
         "vram_gb 160 is read as the sum of 2 GPUs: 80 GB each.",
     )
+
+
+def test_each_unknown_key_of_the_machine_and_a_slip_in_a_preset_are_told() -> None:
+    document = {
+        "ressources": {},
+        "title": "of any kind",
+        "resources": {"gpu": 1, "gpu_typ": "L4", "colour": "red"},
+        "presets": {"train": {"scrpt": "a.sh", "descripton": "x", "owner": "me"}, "build": {"scrpt": "b.sh"}},
+    }
+    assert resources.declared(document).notes == (
+        "ressources in its example.yaml is not read. Did you mean resources?",
+        "resources.gpu_typ in its example.yaml is not read. Did you mean resources.gpu?",
+        "resources.colour in its example.yaml is not read.",
+        "a preset's scrpt in its example.yaml is not read. Did you mean a preset's script?",
+        "a preset's descripton in its example.yaml is not read. Did you mean a preset's description?",
+    )
+
+
+def test_a_hostile_file_gets_few_warnings() -> None:
+    document = {"presets": {str(n): {f"scrpt{n}": 1} for n in range(500)}, "resources": dict.fromkeys(range(5000))}
+    assert len(resources.declared(document).notes) == 20
 
 
 @pytest.mark.parametrize(("disk", "wanted"), [(None, 100), (2, 100), (40, 100), (41, 101), (250, 310)])
@@ -158,9 +180,5 @@ def test_what_makes_no_sense_is_no_gpu_and_no_crash(junk: object) -> None:
 def test_notes_of_an_example_yaml_are_no_code() -> None:
     content = b"presets: {a: {script: a.sh, description: in bf16}, b: {command: train --bf16}, c: c.sh}\nnotes: bf16"
     described = example.read(content, directory="x", files={"a.sh", "c.sh"})
-    assert list(described.code({"example.yaml": content.decode(), "a.sh": "python"})) == [
-        "python",
-        "a.sh",
-        "train --bf16",
-        "c.sh",
-    ]
+    code = [*described.code({"example.yaml": content.decode(), "a.sh": "python"})]
+    assert " ".join(code).split() == ["python", "a.sh", "train", "--bf16", "c.sh"]
