@@ -164,12 +164,12 @@ def _notes_of_keys(document: Mapping[str, Any], resources: Mapping[str, Any]) ->
         ("resources.", resources, RESOURCE_KEYS),
         *(("a preset's ", preset, PRESET_KEYS) for preset in presets),
     ]
-    for prefix, keys, known in levels:
-        others = _OTHER_NAMES if prefix == "resources." else {}
-        unknown = (str(key) for key in keys if str(key) not in known and str(key) not in _PROSE_KEYS)
+    for prefix, keys, schema in levels:
+        other_names = _OTHER_NAMES if prefix == "resources." else {}
+        unknown = (str(key) for key in keys if str(key) not in schema and str(key) not in _PROSE_KEYS)
         for key in islice(unknown, _MOST_KEYS):
-            close = difflib.get_close_matches(key, [*known, *others], n=1, cutoff=_CLOSE)
-            likely = others.get(key) or (others.get(close[0], close[0]) if close else None)
+            close = difflib.get_close_matches(key, [*schema, *other_names], n=1, cutoff=_CLOSE)
+            likely = other_names.get(key) or (other_names.get(close[0], close[0]) if close else None)
             question = f" Did you mean {prefix}{likely}?" if likely else ""
             if likely or prefix == "resources.":
                 yield f"{prefix}{key} in its example.yaml is not read.{question}"
