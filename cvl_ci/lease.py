@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from cvl_ci.errors import CvlError, EngineError, explain_while_running
 from cvl_ci.model.launch import Attempt
-from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE
+from cvl_ci.model.lease_name import LABEL_BUCKETS, LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, NO_BUCKETS
 from cvl_ci.model.ledger import Life, Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.release import KeptMachines, Release
@@ -228,11 +228,14 @@ class Lease:
     def _find(self, places: Sequence[Location]) -> InventoryResult:
         """Ask for the machines by label and name, and for the buckets by their names.
 
-        A lost record names no bucket. The labels of all buckets tell the names then.
+        A lost record names no bucket. The labels of all buckets tell the names then. Its machines may show that the
+        run could make none, and then no other provider is asked.
         """
         result = self._inventory.find(lease=self.name, places=places)
         if self._is_clearing:
             return result
+        if not self.record.knows_buckets and any(_has_no_buckets(one, self.name) for one in result.read()[0]):
+            self.record = replace(self.record, knows_buckets=True)
         if not self.record.knows_buckets and self._storage is not None:
             labelled, answer = self._storage.labelled_buckets(lease=self.name)
             result = result.joined(answer)
@@ -312,6 +315,10 @@ def sweep(
         if is_over or clock.monotonic() - start > max(PROOF_SECONDS, result.patience_seconds):
             return result.only(remaining)
         clock.sleep(min(15.0, 1.0 + (clock.monotonic() - start) / 4))
+
+
+def _has_no_buckets(resource: Resource, lease: str) -> bool:
+    return resource.labels.get(LABEL_LEASE) == lease and resource.labels.get(LABEL_BUCKETS) == NO_BUCKETS
 
 
 def _has_creator(resources: Sequence[Resource]) -> bool:

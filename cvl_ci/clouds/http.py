@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from cvl_ci.backoff import Backoff
+from cvl_ci.result import provider_limits
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -29,6 +30,13 @@ class Refused(Exception):
         super().__init__(words)
         self.status = status
         self.code = code
+
+
+def is_denial(error: Exception) -> bool:
+    """Return whether the provider refused these credentials. Some also answer 403 to too many requests."""
+    if not isinstance(error, Refused) or error.status not in {401, 403}:
+        return False
+    return not provider_limits.is_rate(f"{error.code} {error}")
 
 
 class _Busy(Exception):

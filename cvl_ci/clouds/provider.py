@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
+from cvl_ci.clouds import http
 from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import CLUSTER_TAG, LABEL_LEASE, parse_name
 from cvl_ci.model.ledger import Memory
@@ -108,7 +109,9 @@ class ProviderInventory:
     def _unanswered(self, scope: str, error: Exception) -> ProviderCheck:
         provider = self._provider
         text = f"{error}"[:300] or type(error).__name__
-        return ProviderCheck(provider=provider.name, region=scope, kinds=provider.kinds, error=text)
+        return ProviderCheck(
+            provider=provider.name, region=scope, kinds=provider.kinds, error=text, is_final=http.is_denial(error)
+        )
 
     def _refusal(self, resource: Resource) -> str | None:
         try:

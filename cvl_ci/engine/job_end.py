@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cvl_ci.backoff import Backoff
-from cvl_ci.engine import fitness, script, sky_errors, whole_log
+from cvl_ci.engine import failed_mounts, fitness, script, sky_errors, whole_log
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import Session, within
@@ -60,6 +60,7 @@ class Ending:
         return JobEnd(
             nodes=nodes,
             unfit=fitness.why_unfit(nodes, begun=self.stream.nodes_begun),
+            failed_mount=failed_mounts.why(nodes, plan=self.session.job_plan, begun=self.stream.nodes_begun),
             warnings=self._whole_log(answers),
         )
 

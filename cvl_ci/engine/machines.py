@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cvl_ci.engine import quoted_prices, script, sky_errors, task
+from cvl_ci.engine import quoted_prices, script, sky_errors, storage_refusals, task
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import LaunchedMachines, Session, within
@@ -129,6 +129,8 @@ class SkyPilotMachines:
 
     def _failed(self, request: LaunchRequest, failure: WorkerFailed) -> CvlError:
         """Return the error of a failed launch. Without a request, the earlier refusals left no place to ask."""
+        if self._refusals == [] and (of_storage := storage_refusals.of_mounts(failure, request.plan)):
+            return of_storage
         refusals = self._refusals or [attempt.error or "" for attempt in request.avoid]
         was_requested = self._attempt is not None or bool(request.avoid)
         return sky_errors.in_our_words(failure, refusals=refusals, was_requested=was_requested)

@@ -14,7 +14,7 @@ STORE_SECONDS = 1800
 """The longest time in which a node stores new models after its job: the machine is billed meanwhile."""
 MOST_DIGESTED = 1 << 30
 """With more bytes of files than this, a run is not compared with the last one."""
-_ON_FIRST_NODE = '[ "$cvl_ci_rank" != 0 ] || trap cvl_ci_models_store EXIT'
+_ON_FIRST_NODE = '[ "$cvl_ci_rank" != 0 ] || cvl_ci_last+=(cvl_ci_models_store)'
 _PACKAGE = "cvl_ci/engine/machine"
 """The files keep their place below a folder, so that they find each other there as here."""
 _FILES = ("model_bucket.py", "models_restore.py", "models_store.py")
@@ -50,7 +50,7 @@ def after(plan: RunPlan) -> str:
     """Return the text that stores new models when the job has ended, in any way: on the first node only."""
     if plan.models.cache is None:
         return ""
-    return f"cvl_ci_models_store() {{ cvl_ci_stop_looking; cvl_ci_models store {STORE_SECONDS}; }}\n{_ON_FIRST_NODE}"
+    return f"cvl_ci_models_store() {{ cvl_ci_models store {STORE_SECONDS}; }}\n{_ON_FIRST_NODE}"
 
 
 def _exact(plan: RunPlan, staged: Path) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Iterator, Mapping
 from importlib import resources
 
-from cvl_ci.model.mount import UPLOADS_FOLDER, Mount, MountMode
+from cvl_ci.model.mount import ALL_CACHED, UPLOADS_FOLDER, Mount, MountFault, MountMode, digest
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.planning.storage_rules import file_mounts
 
@@ -29,19 +28,17 @@ def _entries(plan: RunPlan, *, lease: str, staged: str) -> dict[str, object]:
 
 def _prefix(entry: object) -> str:
     """Return the path below a cached bucket. SkyPilot's cached mode ignores it and mounts the whole bucket."""
-    if not isinstance(entry, Mapping) or str(entry.get("mode")).upper() != "MOUNT_CACHED":
-        return ""
-    return str(entry.get("_bucket_sub_path") or "")
+    return str(entry.get("_bucket_sub_path") or "") if isinstance(entry, Mapping) and _is_cached(entry) else ""
 
 
 def _hidden(target: str) -> str:
-    return f"/.cvl-ci-buckets/{hashlib.sha256(target.encode()).hexdigest()[:8]}"
+    return f"/.cvl-ci-buckets/{digest(target)}"
 
 
 def _links(plan: RunPlan) -> Iterator[str]:
     for target, entry in _entries(plan, lease="", staged="").items():
         if prefix := _prefix(entry):
-            yield f"cvl_ci_link {shlex.quote(f'{_hidden(target)}/{prefix}')} {shlex.quote(target)}"
+            yield shlex.join(["cvl_ci_link", digest(target), f"{_hidden(target)}/{prefix}", target])
 
 
 def rendered(plan: RunPlan) -> dict[str, object]:
@@ -72,7 +69,7 @@ def prepare(plan: RunPlan) -> str:
             if not mount.needs_bucket and mount.is_local
         ),
         *(
-            f"cvl_ci_check {shlex.quote(mount.source)} {shlex.quote(mount.target)}"
+            shlex.join(["cvl_ci_check", mount.digest, mount.source, mount.target])
             for mount in copied
             if mount.source.startswith("s3://")
         ),
@@ -80,6 +77,24 @@ def prepare(plan: RunPlan) -> str:
     targets = f"cvl_ci_mounts=({' '.join(shlex.quote(mount.target) for mount in mounts)})"
     check = f"cat > \"$cvl_ci_state/check_copy.py\" << 'CVL_CI_END_OF_FILE'\n{_read('check_copy.py')}CVL_CI_END_OF_FILE"
     return "\n".join([targets, check, _read("mounts.sh"), *lines, "cvl_ci_mounted"])
+
+
+def wait_for_writes(plan: RunPlan) -> str:
+    """Return the text that waits after the job until cached files are in their buckets; empty without such mounts."""
+    if not any(_is_cached(entry) for entry in _entries(plan, lease="", staged="").values()):
+        return ""
+    message = shlex.quote("the files of cached mounts are not proved to be in their buckets")
+    unsent = f"cvl_ci_refuse_mount {MountFault.UNSENT.value} {ALL_CACHED} {message}"
+    return f"cvl_ci_send_rest 0 || {unsent}"
+
+
+def send_at_exit(plan: RunPlan) -> str:
+    """Return the text that has a job wait for its cached files, whatever its end; empty without such a mount."""
+    return "cvl_ci_last+=(cvl_ci_send_rest)" if wait_for_writes(plan) else ""
+
+
+def _is_cached(entry: object) -> bool:
+    return isinstance(entry, Mapping) and str(entry.get("mode")).upper() == _MODES[MountMode.CACHED]
 
 
 def _of_mounts(plan: RunPlan, *, lease: str, staged: str, local: bool = True) -> Iterator[tuple[str, object]]:

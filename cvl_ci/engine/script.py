@@ -91,9 +91,12 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
             _say(JOB_BEGINS),
             ': > "$cvl_ci_state/job-began"',
             _read("gpus.sh"),
+            mounts.send_at_exit(plan),
             model_cache.after(plan),
             *commands,
+            mounts.wait_for_writes(plan),
             "cvl_ci_end 0 0 running",
+            "exit 0",
         ]
     )
 

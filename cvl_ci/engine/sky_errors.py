@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from cvl_ci.engine import fitness
+from cvl_ci.engine import failed_mounts, fitness
 from cvl_ci.engine import sky_refusals as refusals_of
 from cvl_ci.engine.job_log import progress
 from cvl_ci.engine.process import WorkerFailed
@@ -123,6 +123,7 @@ def read_end(rank: int, text: str) -> NodeEnd:
         turns=tuple(turn for line in lines if (turn := _turn(line)) is not None),
         base_exit_code=_count(values.get("base_failed")),
         left_behind=_left_names(lines),
+        failed_mount=failed_mounts.read(values.get("mount", "")),
         state=fitness.read(values["fitness"]) if "fitness" in values else None,
     )
 

@@ -14,6 +14,10 @@ UPLOADS_FOLDER = ".cvl-ci-uploads"
 """The folder of local folders that go into a bucket, among the staged files. It stays on this computer."""
 
 
+ALL_CACHED = "0" * 8
+"""The digest that stands for all cached mounts of a node."""
+
+
 class MountMode(enum.Enum):
     """How the files come to the path.
 
@@ -23,6 +27,33 @@ class MountMode(enum.Enum):
     COPY = "copy"
     CACHED = "cached"
     STREAM = "stream"
+
+
+class MountFault(enum.Enum):
+    """What failed at a mount. The values are the machine's words in its report of the end.
+
+    `unmade`: no path. `incomplete`: not all files. `different`: other bytes than in the bucket. `unproved`: the bucket
+    did not answer. `unsent`: the job is over, and files that it wrote are not in the bucket.
+    """
+
+    UNMADE = "unmade"
+    INCOMPLETE = "incomplete"
+    DIFFERENT = "different"
+    UNPROVED = "unproved"
+    UNSENT = "unsent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedMount:
+    """A mount that failed on a node, by the digest of its path."""
+
+    fault: MountFault
+    digest: str
+
+
+def digest(target: str) -> str:
+    """Return the short name of a path on the machine."""
+    return hashlib.sha256(target.encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +82,7 @@ class Mount:
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(self.target.encode()).hexdigest()[:8]
+        return digest(self.target)
 
     def own_bucket(self, lease: str) -> str:
         """Return the name of the bucket that a run makes for it. It ends with the run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cvl_ci.model.fitness import MachineState
+from cvl_ci.model.mount import FailedMount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,5 +45,6 @@ class NodeEnd:
     """The exit code of the other commit's work, if it failed next to this one."""
     left_behind: tuple[str, ...] = ()
     """Processes that outlived their command, by name. The machine ended them."""
+    failed_mount: FailedMount | None = None
     state: MachineState | None = None
     """The machine before the job; None without an answer."""

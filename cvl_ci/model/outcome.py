@@ -26,6 +26,8 @@ class Ending(enum.Enum):
     NEVER_STARTED = "never_started"
     UNFIT = "unfit"
     """The machine was broken before the job began."""
+    STORAGE_FAILED = "storage_failed"
+    """A mount failed, before the job or after its success."""
 
 
 class Phase(enum.Enum):
@@ -48,6 +50,7 @@ EXIT_CODES = {
     Ending.PREEMPTED: 75,
     Ending.CANCELLED: 130,
     Ending.UNFIT: 75,
+    Ending.STORAGE_FAILED: 70,
 }
 """FAILED has the job's own code, NEVER_STARTED the code of the error that prevented it."""
 

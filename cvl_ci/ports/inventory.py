@@ -50,9 +50,9 @@ class InventoryResult:
     def may_still_answer(self) -> bool:
         """Return whether another query may bring a missing answer.
 
-        A cloud that this process cannot query never answers.
+        A cloud that this process cannot query never answers, and neither does one that denies the right to ask.
         """
-        return any(one.error is not None for one in self.asked)
+        return any(one.error is not None and not one.is_final for one in self.asked)
 
     def only(self, resources: Sequence[Resource]) -> InventoryResult:
         """Return the same answer with only these resources. Its missing answers stay."""

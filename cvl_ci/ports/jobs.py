@@ -32,6 +32,8 @@ class JobEnd:
     lost: Lost | None = None
     unfit: str = ""
     """Why a machine was broken before the job began on it; empty if the job began."""
+    failed_mount: str = ""
+    """Why a mount failed, before the job or after its success; empty if none did."""
     warnings: tuple[str, ...] = ()
     """Facts that a person must know besides the end, such as a missing part of the log."""
 

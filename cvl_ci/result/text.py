@@ -26,6 +26,7 @@ ENDINGS = {
     Ending.CANCELLED: "Cancelled",
     Ending.NEVER_STARTED: "Never started",
     Ending.UNFIT: "The machine was broken",
+    Ending.STORAGE_FAILED: "The storage failed",
 }
 
 

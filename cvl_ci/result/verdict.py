@@ -18,6 +18,9 @@ from cvl_ci.model.release import Release
 from cvl_ci.result.units import dollars
 
 ECHO_SECONDS = 3.0
+MOUNT_ADVICE = (
+    "The job did not cause this. Its log names the cause. Look at the bucket and its rights, then run it again."
+)
 KILLED = 137
 """The shell's number for SIGKILL: the process was killed before it could give a reason."""
 
@@ -54,11 +57,12 @@ def judge(
     attempts: Sequence[Attempt],
     ran_seconds: float,
     unfit: str = "",
+    failed_mount: str = "",
     past: Past = NO_PAST,
 ) -> Judgement:
     """Return the ending, the reason and the exit code of a run.
 
-    `unfit`: why a machine was broken before the job began.
+    `unfit`: why a machine was broken before the job began. `failed_mount`: why a mount failed.
     `nodes` None: the job never began. `ran_seconds`: setup and run together.
     """
     if cancelled:
@@ -71,6 +75,8 @@ def judge(
             f"The machine is broken, so the job did not begin: {unfit}.",
             advice="The job did not cause this: run it again. The provider may give the same machine again.",
         )
+    elif failed_mount and failure is None:
+        judgement = _of(Ending.STORAGE_FAILED, failed_mount, advice=MOUNT_ADVICE)
     elif failure is not None:
         judgement = _failed(failure, attempts)
     elif nodes is None:

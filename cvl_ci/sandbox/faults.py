@@ -32,10 +32,12 @@ class BucketFault:
 
     `unavailable`: 503 SlowDown. `denied`: 403 AccessDenied. `slow`: 64 KiB a second. `cut`: the connection ends in the
     middle of the body. `corrupt`: one byte of the body changes. `times`: the number of requests that it hits; 0: all.
+    `key`: a glob of the object's key, so that lists stay whole; "*": each request.
     """
 
     kind: Literal["unavailable", "denied", "slow", "cut", "corrupt"]
     bucket: str = "*"
+    key: str = "*"
     method: str = "*"
     times: int = 0
 
@@ -133,6 +135,7 @@ def _bucket_fault(value: object) -> BucketFault:
     return BucketFault(
         kind=value["kind"],
         bucket=str(value.get("bucket") or "*"),
+        key=str(value.get("key") or "*"),
         method=str(value.get("method") or "*").upper(),
         times=int(_number(value.get("times", 0), "times")),
     )

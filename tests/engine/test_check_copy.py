@@ -32,20 +32,24 @@ def test_no_answer_of_s3_is_one_line_without_a_traceback(
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (0, "still here"),
-        (1, "cvl-ci: /data is not the same as s3://b-b/p"),
-        (check_copy.NO_ANSWER, "cvl-ci: /data is not proved to be the same as s3://b-b/p"),
+        (0, ["still here"]),
+        (1, ["cvl-ci: /data is not the same as s3://b-b/p", "end 74 0 mounts different abcdef01"]),
+        (
+            check_copy.NO_ANSWER,
+            ["cvl-ci: /data is not proved to be the same as s3://b-b/p", "end 74 0 mounts unproved abcdef01"],
+        ),
     ],
 )
-def test_the_job_s_log_calls_a_copy_without_an_answer_unproved(tmp_path: Path, answer: int, said: str) -> None:
+def test_the_job_s_log_calls_a_copy_without_an_answer_unproved(tmp_path: Path, answer: int, said: list[str]) -> None:
     program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\nexit {answer}\n")
     program.chmod(0o755)
-    script = f'cvl_ci_end() {{ :; }}\n. "{MOUNTS}"\nset -e\ncvl_ci_check s3://b-b/p /data\necho still here\n'
+    shell = 'cvl_ci_end() { echo "end $*"; }\ncvl_ci_seconds_left() { echo 60; }\n'
+    script = f'{shell}. "{MOUNTS}"\nset -e\ncvl_ci_check abcdef01 s3://b-b/p /data\necho still here\n'
     environment = {**os.environ, "cvl_ci_state": str(tmp_path), "cvl_ci_python": str(program)}
     done = subprocess.run(
         ["bash", "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=60
     )
-    assert done.stdout.splitlines() == [said]
+    assert done.stdout.splitlines() == said
     assert done.returncode == (0 if answer == 0 else 74)
     assert bool(list(tmp_path.glob("checked-*"))) is (answer == 0)

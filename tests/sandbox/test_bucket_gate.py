@@ -104,6 +104,15 @@ def test_a_download_can_be_cut_and_corrupted(storage: Storage) -> None:
     assert sum(a != b for a, b in zip(storage.read(), BODY, strict=True)) == 1
 
 
+def test_a_fault_of_a_key_leaves_the_lists_of_the_bucket_alone(storage: Storage) -> None:
+    storage.faults = Faults(buckets=(BucketFault(kind="denied", key="k*"),))
+    assert [one["Key"] for one in storage.s3.list_objects_v2(Bucket="models")["Contents"]] == ["k"]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        storage.read()
+    storage.faults = Faults(buckets=(BucketFault(kind="denied", key="other/*"),))
+    assert storage.read() == BODY
+
+
 def test_an_upload_can_be_cut_and_corrupted(storage: Storage) -> None:
     storage.faults = Faults(buckets=(BucketFault(kind="cut", method="PUT", times=1),))
     with pytest.raises(ConnectionClosedError):

@@ -200,6 +200,7 @@ class FakeEngine:
     failure: CvlError | None = None
     lost: Lost | None = None
     unfit: str = ""
+    failed_mount: str = ""
     eventually: int = 0
     down_fails: bool = False
     hourly_usd: float = 0.1
@@ -259,7 +260,9 @@ class FakeEngine:
             watch(Line(text=line))
         self.cloud.clock.sleep(30)
         self.at("ran")
-        return JobEnd(nodes=self.ends, lost=self.lost, unfit=self.unfit, warnings=self.warnings)
+        return JobEnd(
+            nodes=self.ends, lost=self.lost, unfit=self.unfit, failed_mount=self.failed_mount, warnings=self.warnings
+        )
 
     def submit(self, request: JobRequest, *, watch: Watch) -> None:
         self.at("submit")

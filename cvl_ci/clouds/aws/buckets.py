@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -145,7 +146,7 @@ class AwsBuckets:
 
     def _ask(self, bucket: Bucket, lease: str) -> tuple[Resource | None, ProviderCheck]:
         place, leftover, stays = bucket.region or self._region, "", ""
-        resource, problem = None, None
+        resource, problem, is_final = None, None, False
         try:
             labels = self._labels(bucket.name)
             if labels is not None and labels.get(LABEL_LEASE) == lease:
@@ -157,7 +158,7 @@ class AwsBuckets:
                 # An organisation may add labels of its own to each bucket, so those prove nothing.
                 problem = f"{bucket} has no label of a lease, so cvl-ci does not touch it: look at it yourself"
         except Exception as error:  # noqa: BLE001  any error: no answer is not clean
-            problem = f"{bucket}: {error}"[:300]
+            problem, is_final = f"{bucket}: {error}"[:300], _never_answers(error)
         check = ProviderCheck(
             provider=self._provider,
             region=place,
@@ -165,6 +166,7 @@ class AwsBuckets:
             left=(leftover,) if leftover else (),
             error=problem,
             stays=(stays,) if stays else (),
+            is_final=is_final,
         )
         return resource, check
 
@@ -244,12 +246,22 @@ def service_clients(
     return client
 
 
-def labelled_or_unanswered(buckets: AwsBuckets, region: str, *, lease: str | None) -> tuple[list[Resource], str | None]:
+@dataclass(frozen=True, kw_only=True)
+class Unanswered:
+    """The reason for no answer. `is_final`: a repetition cannot change it."""
+
+    why: str
+    is_final: bool
+
+
+def labelled_or_unanswered(
+    buckets: AwsBuckets, region: str, *, lease: str | None
+) -> tuple[list[Resource], Unanswered | None]:
     """Return the labelled buckets of a region, or the reason why they are unknown. Silence proves nothing."""
     try:
         return buckets.labelled(region, lease=lease), None
     except Exception as error:  # noqa: BLE001  any error: no answer is not clean
-        return [], _why_unanswered(error)
+        return [], Unanswered(why=_why_unanswered(error), is_final=_never_answers(error))
 
 
 def _why_unanswered(error: Exception) -> str:

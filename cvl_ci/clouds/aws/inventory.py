@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvl_ci.clouds.aws import queries
 from cvl_ci.clouds.aws.buckets import KINDS as BUCKET_KINDS
-from cvl_ci.clouds.aws.buckets import AwsBuckets, labelled_or_unanswered, service_clients
+from cvl_ci.clouds.aws.buckets import AwsBuckets, Unanswered, labelled_or_unanswered, service_clients
 from cvl_ci.clouds.aws.clients import account_regions, ec2_clients
 from cvl_ci.errors import EngineError
 from cvl_ci.model.ledger import Life, Memory
@@ -72,9 +72,10 @@ class AwsInventory:
             regions = sorted(set(self._regions() if open_ended else []) | set(named))
         except Exception as error:  # noqa: BLE001  an unknown place to look is not clean
             problem = f"which regions there are: {error}"[:300]
-            return InventoryResult(
-                asked=(ProviderCheck(provider=self._provider, region="", kinds=queries.KINDS, error=problem),)
+            check = ProviderCheck(
+                provider=self._provider, region="", kinds=queries.KINDS, error=problem, is_final=queries.denied(error)
             )
+            return InventoryResult(asked=(check,))
         with ThreadPoolExecutor(max_workers=8) as pool:
             answers = list(pool.map(lambda region: self._ask(region, lease), regions))
         return InventoryResult(
@@ -157,8 +158,9 @@ class AwsInventory:
             main = list(queries.of_lease(client, lease) if lease else queries.of_everybody(client))
             extra, no_addresses = _extra(client, lease)
         except Exception as error:  # noqa: BLE001  any error: no answer is not clean
-            problem = f"{error}"[:300] or type(error).__name__
-            return [], [ProviderCheck(provider=self._provider, region=region, kinds=kinds, error=problem)]
+            problem, is_final = f"{error}"[:300] or type(error).__name__, queries.denied(error)
+            check = ProviderCheck(provider=self._provider, region=region, kinds=kinds, error=problem, is_final=is_final)
+            return [], [check]
         buckets, bucket_kinds, no_buckets = self._labelled_buckets(region, lease)
         by_id = {
             resource.id: resource for resource in (self._resource(region, kind, raw) for kind, raw in (*main, *extra))
@@ -177,10 +179,18 @@ class AwsInventory:
         if no_buckets is None:
             return list(by_id.values()), [check]
         # A silence about buckets hides no machine: machines have a check of their own.
-        silence = ProviderCheck(provider=self._provider, region=region, kinds=bucket_kinds, error=no_buckets)
+        silence = ProviderCheck(
+            provider=self._provider,
+            region=region,
+            kinds=bucket_kinds,
+            error=no_buckets.why,
+            is_final=no_buckets.is_final,
+        )
         return list(by_id.values()), [check, silence]
 
-    def _labelled_buckets(self, region: str, lease: str | None) -> tuple[list[Resource], tuple[str, ...], str | None]:
+    def _labelled_buckets(
+        self, region: str, lease: str | None
+    ) -> tuple[list[Resource], tuple[str, ...], Unanswered | None]:
         """Return buckets, their kinds and the reason for no answer. A lease itself asks for its own (lease.py)."""
         if self._buckets is None or lease is not None:
             return [], (), None

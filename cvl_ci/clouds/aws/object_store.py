@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from cvl_ci.errors import CredentialsError, StorageError
+from cvl_ci.errors import CredentialsError, EngineError, StorageError
 from cvl_ci.ports.models import StoredObject, StoredPart, UnfinishedUpload
 
 PIECE = 1 << 20
@@ -219,9 +219,15 @@ class S3Bucket:
 
 
 def s3_client(*, environ: Mapping[str, str]) -> Any:
-    """Return a client of S3 that threads can share. It finds credentials as boto3 does."""
-    import boto3
-    from botocore.config import Config
+    """Return a client of S3 that threads can share. It finds credentials as boto3 does. Raises EngineError."""
+    try:
+        import boto3
+        from botocore.config import Config
+    except ImportError:
+        raise EngineError(
+            "The AWS client is not installed, so cvl-ci cannot reach a bucket.",
+            next_step="Install it: pip install 'cvl-ci[aws]'.",
+        ) from None
 
     endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or None
     config = Config(

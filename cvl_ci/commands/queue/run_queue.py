@@ -300,6 +300,7 @@ _STATES = {
     Ending.SUCCEEDED: JobState.SUCCEEDED,
     Ending.PREEMPTED: JobState.NOT_RUN,
     Ending.UNFIT: JobState.NOT_RUN,
+    Ending.STORAGE_FAILED: JobState.NOT_RUN,
     Ending.CANCELLED: JobState.CANCELLED,
 }
 _CAPACITY, _REQUEST, _BUDGET = 75, 64, 78

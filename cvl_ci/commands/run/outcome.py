@@ -22,6 +22,7 @@ def judge_so_far(state: RunState) -> verdict.Judgement:
         nodes=state.facts.job.nodes if state.facts.job else None,
         lost=state.facts.job.lost if state.facts.job else None,
         unfit=state.facts.job.unfit if state.facts.job else "",
+        failed_mount=state.facts.job.failed_mount if state.facts.job else "",
         release=state.facts.release,
         failure=state.facts.failure,
         cancelled=state.facts.cancelled,

@@ -16,11 +16,13 @@ from cvl_ci.commands.run.stages import Stages
 from cvl_ci.commands.run.state import RunPorts, RunState, Timeline
 from cvl_ci.errors import CvlError, InputProblem, RequestError, explain_while_running
 from cvl_ci.lease import Lease
+from cvl_ci.model.lease_name import LABEL_BUCKETS, NO_BUCKETS
 from cvl_ci.model.location import Location
 from cvl_ci.model.outcome import Ending, Outcome, Phase
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
+from cvl_ci.planning import storage_rules
 from cvl_ci.ports import Cloud, LeaseRecord, UnpackStopped
 from cvl_ci.result.no_follow import refuse_links
 from cvl_ci.result.units import size
@@ -126,9 +128,10 @@ def _lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
     """Keep the promise: record the lease, and release it with proof after any event."""
     clock = state.tools.clock
     deadline = clock.now() + state.quote.deadline_minutes * 60
+    no_buckets = {} if storage_rules.makes_buckets(state.plan) else {LABEL_BUCKETS: NO_BUCKETS}
     record = LeaseRecord(
         name=state.owner.name,
-        labels=state.owner.labels(deadline=deadline),
+        labels={**state.owner.labels(deadline=deadline), **no_buckets},
         deadline=deadline,
         places=(Location(cloud=cloud.through),) if cloud.through else state.plan.machines.locations,
         taken_at=clock.now(),

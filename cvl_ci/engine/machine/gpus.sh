@@ -38,5 +38,5 @@ if command -v nvidia-smi > /dev/null; then
   # does not hold open what the shell keeps for itself.
   (bash -c "$(declare -f cvl_ci_look_at_gpus); cvl_ci_look_at_gpus \"\$@\"" cvl-ci $$ "$cvl_ci_state" \
     < /dev/null > /dev/null 2>&1 & echo $! > "$cvl_ci_state/gpu.pid")
-  trap cvl_ci_stop_looking EXIT
+  cvl_ci_last+=(cvl_ci_stop_looking)
 fi

@@ -9,6 +9,8 @@ import hashlib
 import json
 import os
 import re
+import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -84,8 +86,17 @@ def say(text: str) -> None:
     print(f"cvl-ci: {text}", flush=True)  # noqa: T201  its output is the log
 
 
+def end_transfers(_signal: int, _frame: object) -> None:
+    """Stop as a person's Ctrl-C does: boto3 then cancels its transfers and ends their unfinished uploads.
+
+    Source: s3transfer 0.14, futures.py (TransferFuture.result) and manager.py (TransferManager.__exit__).
+    """
+    raise KeyboardInterrupt
+
+
 def run(do: Callable[[Cache], None], state: str) -> None:
     """Do this with the cache that the environment names. A failure is a line of the job's log."""
+    signal.signal(signal.SIGTERM, end_transfers)
     try:
         import boto3
         from botocore.config import Config
@@ -98,5 +109,9 @@ def run(do: Callable[[Cache], None], state: str) -> None:
         cache = Cache(json.loads(os.environ["CVL_CI_MODELS"]), state=state, client=client)
         os.makedirs(cache.hub, exist_ok=True)
         do(cache)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        say("the model cache was stopped. It left no unfinished upload, and the models that it stored before stay.")
+        sys.exit(124)
     except Exception as error:  # noqa: BLE001  the cache alone has failed, and the job does not depend on it
         say(f"the model cache gave no answer, so the job asks the hub: {type(error).__name__}: {str(error)[:300]}")

@@ -1,40 +1,73 @@
 # cvl-ci on the machine: put the folders from the runner at their places, check copies, and let containers see them.
-cvl_ci_refuse_mount() { # message
-  echo "cvl-ci: $1"
-  cvl_ci_end 74 0 mounts
+cvl_ci_refuse_mount() { # fault, digest of the path, message
+  echo "cvl-ci: $3"
+  cvl_ci_end 74 0 mounts "$1 $2"
   exit 74
 }
 
 # The job's user owns a mount: a folder below / needs root.
-cvl_ci_place() { # folder among the files, target
+cvl_ci_place() { # digest, target
   [ ! -e "$cvl_ci_state/placed-$1" ] || return 0
   local from="$cvl_ci_root/.cvl-ci-mounts/$1"
   mkdir -p "$from"
   { mkdir -p "$2" 2> /dev/null && [ -w "$2" ]; } \
     || { sudo -n mkdir -p "$2" && sudo -n chown "$(id -u):$(id -g)" "$2"; } \
-    || cvl_ci_refuse_mount "$2 cannot be made on this machine"
-  cp -a "$from/." "$2/" || cvl_ci_refuse_mount "$2 did not get all of its files"
+    || cvl_ci_refuse_mount unmade "$1" "$2 cannot be made on this machine"
+  cp -a "$from/." "$2/" || cvl_ci_refuse_mount incomplete "$1" "$2 did not get all of its files"
   : > "$cvl_ci_state/placed-$1"
 }
 
 # A cached bucket stands whole at a hidden path, and the wanted path leads to its prefix.
-cvl_ci_link() { # prefix, target
-  [ ! -L "$2" ] || return 0
+cvl_ci_link() { # digest, prefix, target
+  [ ! -L "$3" ] || return 0
   local parent
-  parent="$(dirname "$2")"
-  mkdir -p "$1" && { { mkdir -p "$parent" && ln -s "$1" "$2"; } 2> /dev/null \
-    || { sudo -n mkdir -p "$parent" && sudo -n ln -s "$1" "$2"; }; } \
-    || cvl_ci_refuse_mount "$2 cannot lead to its bucket"
+  parent="$(dirname "$3")"
+  mkdir -p "$2" && { { mkdir -p "$parent" && ln -s "$2" "$3"; } 2> /dev/null \
+    || { sudo -n mkdir -p "$parent" && sudo -n ln -s "$2" "$3"; }; } \
+    || cvl_ci_refuse_mount unmade "$1" "$3 cannot lead to its bucket"
 }
 
-cvl_ci_check() { # address, target
-  local mark answer=0
-  mark="$cvl_ci_state/checked-$(printf '%s' "$2" | cksum | cut -d' ' -f1)"
-  [ ! -e "$mark" ] || return 0
-  "$cvl_ci_python" "$cvl_ci_state/check_copy.py" "$1" "$2" || answer=$?
-  [ "$answer" != 1 ] || cvl_ci_refuse_mount "$2 is not the same as $1"
-  [ "$answer" = 0 ] || cvl_ci_refuse_mount "$2 is not proved to be the same as $1"
-  : > "$mark"
+cvl_ci_check() { # digest, address, target
+  local left answer=0
+  [ ! -e "$cvl_ci_state/checked-$1" ] || return 0
+  left="$(cvl_ci_seconds_left)"
+  timeout -k 5 "$((left > 1 ? left : 1))" "$cvl_ci_python" "$cvl_ci_state/check_copy.py" "$2" "$3" || answer=$?
+  [ "$answer" != 1 ] || cvl_ci_refuse_mount different "$1" "$3 is not the same as $2"
+  [ "$answer" = 0 ] || cvl_ci_refuse_mount unproved "$1" "$3 is not proved to be the same as $2"
+  : > "$cvl_ci_state/checked-$1"
+}
+
+# Return whether all files that the job wrote to cached mounts are in their buckets. rclone writes the state of a mount to
+# its log every ten seconds (SkyPilot 0.14.1, mounting_utils.py and task_codegen.py). Only a line after the job counts.
+cvl_ci_sent() { # most seconds
+  local log line passed=0
+  local -A lines=()
+  for log in "$HOME"/.sky/rclone_log/*; do
+    if [ -f "$log" ]; then lines[$log]="$(wc -l < "$log")"; fi
+  done
+  while [ "${#lines[@]}" -gt 0 ]; do
+    [ "$passed" -lt "$1" ] || return 1
+    sleep 2
+    passed=$((passed + 2))
+    for log in "${!lines[@]}"; do
+      line="$(tail -n "+$((lines[$log] + 1))" "$log" | grep "vfs cache: cleaned:" | tail -n 1)"
+      case "$line" in *"in use 0, to upload 0, uploading 0"*) unset "lines[$log]" ;; esac
+    done
+  done
+}
+
+# The job's own files leave for their buckets before its machine goes, whatever its end. SkyPilot waits without a limit, and
+# for a job that succeeds alone.
+cvl_ci_send_rest() { # exit code of the job
+  local left
+  [ -e "$cvl_ci_state/job-began" ] && [ ! -e "$cvl_ci_state/sent" ] || return 0
+  : > "$cvl_ci_state/sent"
+  left="$(cvl_ci_seconds_left)"
+  [ "$1" = 0 ] || left=$((left < 600 ? left : 600))
+  left=$((left > 30 ? left : 30)) # the release has minutes of its own
+  cvl_ci_sent "$left" && return 0
+  echo "cvl-ci: after $left s, the buckets are not proved to have all files of the cached mounts"
+  return 1
 }
 
 # Every container that a script starts sees the mounts too, unless the script itself uses that path.

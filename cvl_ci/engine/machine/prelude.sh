@@ -32,11 +32,21 @@ fi
 export -f cvl_ci_shell
 
 # The first word is the last: a later failure of the same node does not overwrite why it ended.
-cvl_ci_end() { # exit code, timed out (0|1), phase
+cvl_ci_end() { # exit code, timed out (0|1), phase, the mount that failed
   [ -e "$cvl_ci_state/end" ] && return
-  printf 'exit_code=%s\ntimed_out=%s\nphase=%s\nended_ns=%s\n' "$1" "$2" "$3" "$(date +%s%N)" > "$cvl_ci_state/end.tmp"
+  printf 'exit_code=%s\ntimed_out=%s\nphase=%s\nmount=%s\nended_ns=%s\n' "$1" "$2" "$3" "${4:-}" "$(date +%s%N)" \
+    > "$cvl_ci_state/end.tmp"
   mv "$cvl_ci_state/end.tmp" "$cvl_ci_state/end"
 }
+
+# The functions that a node calls with the exit code when its script ends, whatever the end.
+cvl_ci_last=()
+cvl_ci_at_exit() {
+  local code=$? act
+  for act in "${cvl_ci_last[@]}"; do "$act" "$code"; done
+  return "$code"
+}
+trap cvl_ci_at_exit EXIT
 
 cvl_ci_seconds_left() {
   local now by_runtime by_deadline deadline="$CVL_CI_DEADLINE" armed

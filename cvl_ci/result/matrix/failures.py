@@ -25,6 +25,7 @@ class Failure(enum.Enum):
     CAPACITY = "no capacity"
     ENGINE = "the engine failed"
     UNFIT = "the machine was broken"
+    STORAGE = "the storage failed"
 
 
 INFRASTRUCTURE = frozenset(
@@ -37,11 +38,14 @@ INFRASTRUCTURE = frozenset(
         Failure.ENGINE,
         Failure.CANCELLED,
         Failure.UNFIT,
+        Failure.STORAGE,
     }
 )
 """The code did not cause these, and alone they never make a report red."""
 
-WORTH_ANOTHER_TRY = frozenset({Failure.PREEMPTED, Failure.CAPACITY, Failure.DEARER, Failure.ENGINE, Failure.UNFIT})
+WORTH_ANOTHER_TRY = frozenset(
+    {Failure.PREEMPTED, Failure.CAPACITY, Failure.DEARER, Failure.ENGINE, Failure.UNFIT, Failure.STORAGE}
+)
 
 _BY_ENDING = {
     Ending.FAILED: Failure.TEST,
@@ -50,6 +54,7 @@ _BY_ENDING = {
     Ending.PREEMPTED: Failure.PREEMPTED,
     Ending.CANCELLED: Failure.CANCELLED,
     Ending.UNFIT: Failure.UNFIT,
+    Ending.STORAGE_FAILED: Failure.STORAGE,
 }
 _BY_EXIT_CODE = {64: Failure.REQUEST, 77: Failure.CREDENTIALS, 78: Failure.BUDGET, 75: Failure.CAPACITY}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import threading
 import time
@@ -57,10 +58,12 @@ class BucketGate:
         faults = self._faults().buckets
         if not faults or not _is_for_s3(environ):
             return None
-        bucket, method = bucket_of(environ), str(environ["REQUEST_METHOD"])
+        bucket, key, method = bucket_of(environ), key_of(environ), str(environ["REQUEST_METHOD"])
         with self._lock:
             for fault in faults:
                 if fault.bucket not in ("*", bucket) or fault.method not in ("*", method):
+                    continue
+                if fault.key != "*" and not fnmatch.fnmatchcase(key, fault.key):
                     continue
                 if fault.times and self._uses.get(fault, 0) >= fault.times:
                     continue
@@ -75,6 +78,12 @@ def bucket_of(environ: dict[str, Any]) -> str:
     if in_host:
         return in_host["bucket"]
     return unquote(urlsplit(str(environ["RAW_URI"])).path).strip("/").partition("/")[0]
+
+
+def key_of(environ: dict[str, Any]) -> str:
+    """Return the key of the object that a request names; empty for a request about a bucket."""
+    path = unquote(urlsplit(str(environ["RAW_URI"])).path).lstrip("/")
+    return path if _BUCKET_IN_HOST.match(str(environ.get("HTTP_HOST", ""))) else path.partition("/")[2]
 
 
 def _is_for_s3(environ: dict[str, Any]) -> bool:

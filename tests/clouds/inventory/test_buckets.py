@@ -19,8 +19,8 @@ from cvl_ci.commands.reap.down import Downed, DownPorts, down
 from cvl_ci.commands.reap.reap import Reaped
 from cvl_ci.commands.reap.text import verdict
 from cvl_ci.errors import EngineError, NotProvedGone
-from cvl_ci.lease import PROOF_SECONDS, Lease
-from cvl_ci.model.lease_name import LABEL_PERSISTENT
+from cvl_ci.lease import PROOF_SECONDS, Lease, sweep
+from cvl_ci.model.lease_name import LABEL_BUCKETS, LABEL_PERSISTENT, NO_BUCKETS
 from cvl_ci.model.location import Location
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.storage import Bucket
@@ -320,6 +320,47 @@ def test_without_the_record_and_without_an_answer_no_bucket_is_proved_gone(accou
     assert not downed.releases[OURS.name].gone
     assert "NOT PROVED GONE" in "\n".join(down_text.lines(downed, places=[Location(cloud="aws")]))
     assert account.names() == {"temporary"}
+
+
+def _machine(account: Account, *, marked: bool) -> None:
+    """A machine that another computer's run launched. `marked`: that run could make no bucket."""
+    labels = {**OURS.labels(deadline=time.time() + 60), **({LABEL_BUCKETS: NO_BUCKETS} if marked else {})}
+    ec2 = ec2_clients(access_key_id="testing", secret_access_key="testing")(REGION)
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    tags: Any = [{"Key": key, "Value": value} for key, value in labels.items()]
+    ec2.run_instances(
+        ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=[{"ResourceType": "instance", "Tags": tags}]
+    )
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_run_that_could_make_no_bucket_needs_no_answer_about_buckets(account: Account, marked: bool) -> None:
+    """A run on another cloud has no AWS credentials. Its machines carry the mark, which lives as long as they do."""
+    _machine(account, marked=marked)
+    refuse_labels(account, "AccessDeniedException")
+
+    downed = down_from_another_computer(account, OURS.name)
+
+    assert downed.proved is marked
+    assert downed.releases[OURS.name].gone is marked
+
+
+def test_a_denied_right_ends_a_sweep_at_once_and_leaves_it_without_proof(account: Account) -> None:
+    _refuse(account, "resource-groups-tagging-api", "GetResources", code="AccessDeniedException", regions=(REGION,))
+    _machine(account, marked=True)
+    ec2 = ec2_clients(access_key_id="testing", secret_access_key="testing")
+    inventory = AwsInventory(client=ec2, regions=lambda: [REGION], buckets=account.buckets)
+    places = [Location(cloud="aws")]
+    began = account.clock.monotonic()
+    machines = [one for one in inventory.find(lease=None, places=places).read()[0] if one.is_leftover]
+    assert machines
+
+    answer = sweep(machines, inventory=inventory, places=places, clock=account.clock, say=account.said.append)
+
+    assert account.clock.monotonic() - began < PROOF_SECONDS / 3
+    assert not answer.read()[0]
+    assert "tag:GetResources" in answer.read()[1][0]
+    assert not all(check.clean for check in answer.asked)
 
 
 def test_down_of_everything_ends_a_lease_that_has_only_buckets(account: Account) -> None:

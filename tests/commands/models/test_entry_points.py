@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,19 @@ def test_a_mistake_is_named_before_anything_is_asked(
     assert all(mistake in error for mistake in mistakes), error
     assert "No machine" not in error
     assert hub.requests == []
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_computer_without_the_client_of_aws_gets_one_clear_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    assert main(["models", "list", "--in", STORAGE]) == 70
+    assert capsys.readouterr().err.splitlines() == [
+        "cvl-ci: The AWS client is not installed, so cvl-ci cannot reach a bucket.",
+        "Nothing was started.",
+        "Install it: pip install 'cvl-ci[aws]'.",
+    ]
 
 
 @pytest.mark.usefixtures("terminal")

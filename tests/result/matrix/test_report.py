@@ -105,6 +105,7 @@ CLASSES: dict[Failure, dict[str, Any]] = {
     Failure.REQUEST: never_started(64, "1 input is wrong"),
     Failure.ENGINE: never_started(70, "SkyPilot failed"),
     Failure.UNFIT: {"ending": "unfit", "exit_code": 75},
+    Failure.STORAGE: {"ending": "storage_failed", "exit_code": 70},
     Failure.MACHINE_LEFT: {"released": {"gone": False}},
 }
 
