@@ -1,4 +1,4 @@
-"""Read which mount failed on a node, and put it into one sentence. The machine may write anything, so only values count."""
+"""Read which mount failed on a node, and put it into one sentence. A machine may write anything: only values count."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cvl_ci.engine import quoted_prices, script, sky_errors, storage_refusals, task
+from cvl_ci.engine import quoted_prices, script, sky_errors, storage_refusals, task, volumes
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import LaunchedMachines, Session, within
@@ -62,6 +62,7 @@ class SkyPilotMachines:
                 money=self._end.money,
                 quoted=quoted_prices.of_offers(request.offers).values,
                 heartbeat=request.plan.limits.heartbeat_minutes,
+                volumes=volumes.wanted(request.plan),
                 avoid=[_refused(attempt, sandbox=self._session.cloud_name) for attempt in request.avoid],
             )
         except Expired:

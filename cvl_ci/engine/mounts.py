@@ -99,6 +99,8 @@ def _is_cached(entry: object) -> bool:
 
 def _of_mounts(plan: RunPlan, *, lease: str, staged: str, local: bool = True) -> Iterator[tuple[str, object]]:
     for mount in plan.files.mounts:
+        if mount.volume:
+            continue
         if not mount.is_local:
             yield mount.target, mount.source if mount.mode is MountMode.COPY else _remote(mount)
         elif mount.needs_bucket and local:

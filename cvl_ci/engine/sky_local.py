@@ -22,6 +22,7 @@ from sky.utils.status_lib import ClusterStatus
 
 from cvl_ci.engine import (
     bucket_hooks,
+    known_volumes,
     node_commands,
     node_watch,
     private_channels,
@@ -64,8 +65,9 @@ def launch(
     quoted: dict[str, Any],
     heartbeat: float,
     avoid: list[dict[str, Any]],
+    volumes: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Provision and submit. `avoid`: refused requests, of which none is repeated.
+    """Provision and submit. `avoid`: refused requests, of which none is repeated. `volumes`: those that must exist.
 
     The parent records every attempt before the request to the provider. The fence is checked around each attempt.
     """
@@ -75,6 +77,7 @@ def launch(
     bucket_hooks.announce(send, task=task, fence=Path(fence))
     _arm_by_the_clock(end, heartbeat=heartbeat)
     private_channels.give_a_key_of_its_own(cluster)
+    known_volumes.register(volumes)
     task_object = provision_hooks.task_of(task)
     provision_hooks.avoid(task_object, avoid)
     try:

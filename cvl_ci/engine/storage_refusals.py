@@ -35,13 +35,13 @@ def of_mounts(failure: WorkerFailed, plan: RunPlan) -> CvlError | None:
     text = "\n".join((failure.text, *failure.causes))
     if not sources:
         return None
-    if refused := _OF_RUNNER.search(text):
-        return _error(f"S3 answered {refused['operation']} with {refused['code']}", _among(sources), refused["code"])
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text) + "\n"
     if copied := _OF_MACHINE.search(plain):
         why = _TRANSFER.search(plain)
         what = f"The machine could not copy {copied['source']} to {copied['target']}"
         return _error(what, why[0].strip() if why else "its copy ended early", why[0] if why else plain)
+    if refused := _OF_RUNNER.search(text):
+        return _error(f"S3 answered {refused['operation']} with {refused['code']}", _among(sources), refused["code"])
     if mounting := _OF_MOUNTING.search(plain):
         return _error("The machine could not mount its storage", _among(sources), plain[mounting.start() :][:1000])
     return None
@@ -69,7 +69,11 @@ def _sources(plan: RunPlan) -> list[str]:
     ]
     return [
         *own,
-        *(f"{one.target}={one.source}" for one in plan.files.mounts if one.needs_bucket or not one.is_local),
+        *(
+            f"{one.target}={one.source}"
+            for one in plan.files.mounts
+            if one.needs_bucket or not (one.is_local or one.volume)
+        ),
     ]
 
 

@@ -16,9 +16,11 @@ from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.offer import Offer
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
+from cvl_ci.planning import volume_rules
 
 _VALID_NAME = re.compile(r"[a-zA-Z](?:[-_.a-zA-Z0-9]*[a-zA-Z0-9])?")
 """sky/skylet/constants.py, CLUSTER_NAME_VALID_REGEX."""
+_OWN_KEYS = ("resources", "file_mounts", "volumes")
 SANDBOX_DRIVEN_AS = "aws"
 _SIMPLE = re.compile(r"(?!cd |export |set |exit )[\w./-][\w ./:@%+,=\"'{}-]*")
 """One program with its words: `set -e` and a shell of its own do not change its effect."""
@@ -43,7 +45,8 @@ def task_config(
     whose prices order GPUs without an order of their own.
     """
     config: dict[str, object] = {
-        **{key: value for key, value in plan.work.task_extra.items() if key not in ("resources", "file_mounts")},
+        **{key: value for key, value in plan.work.task_extra.items() if key not in _OWN_KEYS},
+        "volumes": volume_rules.volumes(plan),
         "file_mounts": mounts.rendered(plan)
         if lease is None
         else mounts.entries(plan, lease=lease, staged=workdir or ""),

@@ -10,8 +10,10 @@ from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.suggest import near
 from cvl_ci.model.mount import Mount, MountMode
 
-SCHEMES = ("s3", "gs", "az", "r2", "hf")
-"""The remote storage of SkyPilot that a mount may name: sky/cloud_stores.py and sky/data/storage.py."""
+SCHEMES = ("s3", "gs", "az", "r2", "hf", "volume")
+"""The remote storage of SkyPilot that a mount may name: sky/cloud_stores.py, sky/data/storage.py, sky/volumes."""
+_VOLUME_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+"""The name of a claim of Kubernetes: kubernetes.io, "Object Names and IDs", DNS subdomain names."""
 _MODES = {mode.value: mode for mode in MountMode}
 _SCHEME = re.compile(r"([a-z0-9]+)://(.*)", re.DOTALL)
 _VIA = ",via="
@@ -58,6 +60,8 @@ def _mount(target: str, text: str) -> Mount:
         raise Wrong("names no bucket", display=typed_text)
     if remote and bucket:
         raise Wrong("has via, which is for a folder of this computer", display=typed_text)
+    if remote and remote[1] == "volume" and (not _VOLUME_NAME.fullmatch(remote[2]) or mode is not MountMode.COPY):
+        raise Wrong("is not the name of a volume, such as volume://my-volume, without a mode", display=typed_text)
     if remote and remote[1] == "s3":
         bucket_address.read(source)
     via = bucket_address.read(bucket) if bucket else None

@@ -14,6 +14,8 @@ UPLOADS_FOLDER = ".cvl-ci-uploads"
 """The folder of local folders that go into a bucket, among the staged files. It stays on this computer."""
 
 
+VOLUME = "volume://"
+"""The scheme of a volume that exists already, on a cloud that has volumes."""
 ALL_CACHED = "0" * 8
 """The digest that stands for all cached mounts of a node."""
 
@@ -70,6 +72,11 @@ class Mount:
     via: BucketAddress | None = None
     files: int = 0
     bytes: int = 0
+
+    @property
+    def volume(self) -> str:
+        """Return the name of the provider's volume that is mounted; empty for other storage."""
+        return self.source.removeprefix(VOLUME) if self.source.startswith(VOLUME) else ""
 
     @property
     def is_local(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.mount import MountMode
 from cvl_ci.model.plan import RunPlan
+from cvl_ci.planning import volume_rules
 
 _ON_AWS = {SANDBOX, "aws"}
 NO_STREAM = (
@@ -18,7 +19,10 @@ NO_STREAM = (
 def mistakes(plan: RunPlan) -> Iterator[str]:
     """Yield a sentence for each mount that the run could not keep its promise for."""
     is_sandbox = plan.machines.is_on_sandbox
+    yield from volume_rules.mistakes(plan)
     for mount in plan.files.mounts:
+        if mount.volume:
+            continue
         if is_sandbox and mount.mode is MountMode.STREAM:
             yield f"{mount.target} {NO_STREAM}"
         if is_sandbox and not mount.is_local and not mount.source.startswith("s3://"):

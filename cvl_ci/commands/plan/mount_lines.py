@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from cvl_ci.model.mount import Mount, MountMode
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.storage import monthly_usd
+from cvl_ci.planning import volume_rules
 from cvl_ci.planning.storage_rules import file_mounts, made_bucket
 from cvl_ci.result.units import dollars, size
 
 REGION = "us-east-1"
 """The region in which SkyPilot makes a bucket of S3 without another request: sky/data/storage.py, S3Store."""
+UNPRICED = "its provider bills it, and the quote does not include it"
 _HOW = {
     MountMode.COPY: "copied before the job, and checked",
     MountMode.CACHED: "read on demand, written back",
@@ -20,7 +22,12 @@ _HOW = {
 
 
 def lines(plan: RunPlan) -> Iterator[str]:
+    for target, entry in volume_rules.volumes(plan).items():
+        volume = entry.get("name") if isinstance(entry, Mapping) else entry
+        yield f"{target} is the volume {volume}, which exists already and stays; {UNPRICED}"
     for mount in plan.files.mounts:
+        if mount.volume:
+            continue
         yield f"{mount.target} from {mount.source}, {_way(mount)}{_size(mount)}"
         if mount.needs_bucket:
             yield f"  through {_bucket(mount)}"

@@ -41,7 +41,8 @@ def with_mounts(
     served_mistakes = storage_rules.mistakes_through_server(plan) if through_server else ()
     for problem in (*storage_rules.mistakes(plan), *served_mistakes):
         field, _, rest = problem.partition(" ")
-        name = "mounts" if not field.startswith("file_mounts.") else _kind_of(inputs)
+        own = {"file_mounts": _kind_of(inputs), "volumes": "task"}
+        name = own.get(field.partition(".")[0], "mounts")
         mistakes.append(inputs.mistake(name, field, rest))
     return plan, mistakes
 

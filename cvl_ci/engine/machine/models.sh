@@ -18,6 +18,7 @@ if [ ! -e "$cvl_ci_state/models-tried" ]; then
   cvl_ci_models restore 3600
 fi
 if [ -e "$cvl_ci_state/models-offline" ]; then export HF_HUB_OFFLINE=1; fi
+if [ -d "$HF_HUB_CACHE/by-name" ]; then export CVL_MODELS="$HF_HUB_CACHE/by-name"; fi
 
 # Examples start their containers themselves. This program stands before docker and adds the cache to `docker run`.
 if [ -z "${CVL_CI_DOCKER:-}" ] && CVL_CI_DOCKER="$(command -v docker)"; then
@@ -27,6 +28,7 @@ if [ -z "${CVL_CI_DOCKER:-}" ] && CVL_CI_DOCKER="$(command -v docker)"; then
 if [ "$1" != run ] || [ ! -d "${HF_HUB_CACHE:-}" ]; then exec "$CVL_CI_DOCKER" "$@"; fi
 shift
 added=(--mount "type=bind,src=$HF_HUB_CACHE,dst=/var/cache/cvl-ci-hub" --env HF_HUB_CACHE=/var/cache/cvl-ci-hub)
+if [ -n "${CVL_MODELS:-}" ]; then added+=(--env CVL_MODELS=/var/cache/cvl-ci-hub/by-name); fi
 if [ -n "${HF_HUB_OFFLINE:-}" ]; then added+=(--env "HF_HUB_OFFLINE=$HF_HUB_OFFLINE"); fi
 exec "$CVL_CI_DOCKER" run "${added[@]}" "$@"
 CVL_CI_END_OF_DOCKER

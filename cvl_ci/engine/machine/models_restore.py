@@ -20,6 +20,8 @@ from cvl_ci.engine.machine.model_bucket import COMMIT, REPO, Absent, Cache, chec
 AT_ONCE = 8
 RESERVE_BYTES = 5 << 30
 MOST_FILES = 100_000
+BY_NAME = "by-name"
+"""The folder below the cache in which each named model has its name."""
 
 
 def restore(cache: Cache) -> None:
@@ -36,6 +38,8 @@ def restore(cache: Cache) -> None:
             manifest = _manifest(cache, repo, revision)
             length += _restored(cache, manifest, refs)
             restored.append([repo, manifest["commit"]])
+            if repo in repos:
+                _name(cache, repo, revision, manifest["commit"])
             if repo in repos and not (manifest["has_all"] or manifest.get("is_chosen")):
                 problems.append(f"{repo} is not whole in the bucket")
         except Absent:
@@ -120,6 +124,19 @@ def _restored(cache: Cache, manifest: dict[str, Any], refs: list[str]) -> int:
         with open(at, "w", encoding="ascii") as file:
             file.write(manifest["commit"])
     return int(length)
+
+
+def _name(cache: Cache, repo: str, revision: str, commit: str) -> None:
+    """Let a program open a named model as a folder, `by-name/OWNER/NAME`, without the hub's library.
+
+    The links are relative, so a container that mounts the cache at another path can follow them.
+    """
+    for name in (repo, f"{repo}@{revision.replace('/', '--')}"):
+        link = os.path.join(cache.hub, BY_NAME, name)
+        os.makedirs(os.path.dirname(link), exist_ok=True)
+        snapshot = os.path.join(cache.hub, folder(repo), "snapshots", commit)
+        os.symlink(os.path.relpath(snapshot, os.path.dirname(link)), f"{link}.new")
+        os.replace(f"{link}.new", link)
 
 
 def _blob(cache: Cache, manifest: dict[str, Any], path: str) -> None:

@@ -187,8 +187,22 @@ def test_every_container_of_the_job_gets_the_cache(hub: Hub, endpoint: str, buck
     output = leg.node(NAME)
     cache = leg.home / ".cache/huggingface/hub"
     mount = f"--mount type=bind,src={cache},dst=/var/cache/cvl-ci-hub --env HF_HUB_CACHE=/var/cache/cvl-ci-hub"
+    mount += " --env CVL_MODELS=/var/cache/cvl-ci-hub/by-name"
     assert f"docker run {mount} --env HF_HUB_OFFLINE=1 --rm -v x:/y image python train.py\n" in output
     assert "docker build -t image .\n" in output
+
+
+def test_a_named_model_is_a_folder_for_programs_without_the_hub_s_library(legs: list[Leg], hub: Hub) -> None:
+    """The folder has its bytes at a path that its name gives, also where a container mounts the cache elsewhere."""
+    leg = legs[0]
+    leg.script = (
+        f'cp -r "$(dirname "$CVL_MODELS")" elsewhere && '
+        f"cmp $CVL_MODELS/{NAME}/config.json elsewhere/by-name/{NAME}@main/config.json && wc -c < elsewhere/by-name/{NAME}/sub/model.safetensors"
+    )
+    leg.ensure()
+    output = leg.node(NAME)
+    assert f"\n{(8 << 20) + 77}\n" in output
+    assert "[exit 0]" in output
 
 
 def test_without_a_bucket_the_job_asks_the_hub(legs: list[Leg], endpoint: str) -> None:
