@@ -229,7 +229,7 @@ class Lease:
         """Ask for the machines by label and name, and for the buckets by their names.
 
         A lost record names no bucket. The labels of all buckets tell the names then. Its machines may show that the
-        run could make none, and then no other provider is asked.
+        run could make none. Then no other provider has to answer.
         """
         result = self._inventory.find(lease=self.name, places=places)
         if self._is_clearing:

@@ -18,12 +18,12 @@ EXISTING: Mapping[str, Any] = {"use_existing": True}
 
 
 def register(volumes: Sequence[Mapping[str, Any]]) -> None:
-    """Register volumes that must exist. Raise VolumeNotFoundError for one that the provider does not show."""
+    """Register volumes that must exist. Raise VolumeNotFoundError for a volume that the provider does not show."""
     for volume in volumes:
         try:
             core.volume_apply(**volume, size=None, config=dict(EXISTING), use_existing=True)
         except Exception as error:
-            where = "/".join(part for part in (volume["cloud"], volume["region"], volume["zone"]) if part)
+            place = "/".join(part for part in (volume["cloud"], volume["region"], volume["zone"]) if part)
             raise exceptions.VolumeNotFoundError(
-                f"The volume {volume['name']} of {where} could not be used: {error}"
+                f"The volume {volume['name']} of {place} could not be used: {error}"
             ) from error

@@ -62,7 +62,7 @@ class SkyPilotMachines:
                 money=self._end.money,
                 quoted=quoted_prices.of_offers(request.offers).values,
                 heartbeat=request.plan.limits.heartbeat_minutes,
-                volumes=volumes.wanted(request.plan),
+                volumes=volumes.required(request.plan),
                 avoid=[_refused(attempt, sandbox=self._session.cloud_name) for attempt in request.avoid],
             )
         except Expired:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from importlib import resources
@@ -12,7 +13,8 @@ from cvl_ci.planning.storage_rules import file_mounts
 
 _MODES = {MountMode.COPY: "COPY", MountMode.CACHED: "MOUNT_CACHED", MountMode.STREAM: "MOUNT"}
 _OWN_PLACE = "a-bucket-of-the-run"
-_PREFIXED = ("s3://", "gs://", "r2://", "az://")
+_BUCKET = re.compile(r"(?:s3|gs|r2)://[^/]+|https://[a-z0-9]{3,24}\.blob\.core\.windows\.net/[^/]+")
+"""The part of an address that names a whole bucket or container."""
 
 
 def entries(plan: RunPlan, *, lease: str, staged: str) -> dict[str, object]:
@@ -89,7 +91,7 @@ def wait_for_writes(plan: RunPlan) -> str:
 
 
 def send_at_exit(plan: RunPlan) -> str:
-    """Return the text that has a job wait for its cached files, whatever its end; empty without such a mount."""
+    """Return the text that has a failed job wait for its cached files too; empty without such a mount."""
     return "cvl_ci_last+=(cvl_ci_send_rest)" if wait_for_writes(plan) else ""
 
 
@@ -102,13 +104,21 @@ def _of_mounts(plan: RunPlan, *, lease: str, staged: str, local: bool = True) ->
         if mount.volume:
             continue
         if not mount.is_local:
-            yield mount.target, mount.source if mount.mode is MountMode.COPY else _remote(mount)
+            yield mount.target, _address(mount.source) if mount.mode is MountMode.COPY else _remote(mount)
         elif mount.needs_bucket and local:
             yield mount.target, _uploaded(mount, lease=lease, folder=f"{staged}/{UPLOADS_FOLDER}/{mount.digest}")
 
 
 def _remote(mount: Mount) -> object:
-    return _below_a_bucket({"source": mount.source, "mode": _MODES[mount.mode]})
+    return _below_a_bucket({"source": _address(mount.source), "mode": _MODES[mount.mode]})
+
+
+def _address(source: str) -> str:
+    """Return the address as SkyPilot knows it: a container of Azure by its https address (sky/cloud_stores.py)."""
+    if not source.startswith("az://"):
+        return source
+    account, _, rest = source.removeprefix("az://").partition("/")
+    return f"https://{account}.blob.core.windows.net/{rest}"
 
 
 def _uploaded(mount: Mount, *, lease: str, folder: str) -> dict[str, object]:
@@ -130,11 +140,11 @@ def _below_a_bucket(entry: object) -> object:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("source"), str):
         return entry
     source, mode = str(entry["source"]), str(entry.get("mode") or "MOUNT").upper()
-    scheme = next((prefix for prefix in _PREFIXED if source.startswith(prefix)), None)
-    bucket, _, path = source[len(scheme or "") :].partition("/")
-    if scheme is None or mode == "COPY" or not path.strip("/"):
+    bucket = _BUCKET.match(source)
+    path = source[bucket.end() :].strip("/") if bucket else ""
+    if bucket is None or mode == "COPY" or not path:
         return entry
-    return {**entry, "source": f"{scheme}{bucket}", "_bucket_sub_path": path.strip("/")}
+    return {**entry, "source": bucket[0], "_bucket_sub_path": path}
 
 
 def _read(name: str) -> str:

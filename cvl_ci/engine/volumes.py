@@ -9,7 +9,7 @@ TYPES = {"kubernetes": "k8s-pvc", "runpod": "runpod-network-volume"}
 """sky/utils/volume.py, VolumeType."""
 
 
-def wanted(plan: RunPlan) -> list[dict[str, object]]:
+def required(plan: RunPlan) -> list[dict[str, object]]:
     """Return each volume with its type and place; the plan's places are all on clouds with volumes."""
     place = next((one for one in plan.machines.locations if one.cloud in TYPES), None)
     if place is None:

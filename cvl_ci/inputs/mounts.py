@@ -16,6 +16,8 @@ _VOLUME_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 """The name of a claim of Kubernetes: kubernetes.io, "Object Names and IDs", DNS subdomain names."""
 _MODES = {mode.value: mode for mode in MountMode}
 _SCHEME = re.compile(r"([a-z0-9]+)://(.*)", re.DOTALL)
+_AZURE = re.compile(r"az://[a-z0-9]{3,24}/[a-z0-9](?:-?[a-z0-9]){2,62}(?:/[^?#]*)?")
+"""Names of accounts and containers: learn.microsoft.com, "Naming rules and restrictions for Azure resources"."""
 _VIA = ",via="
 
 
@@ -62,6 +64,8 @@ def _mount(target: str, text: str) -> Mount:
         raise Wrong("has via, which is for a folder of this computer", display=typed_text)
     if remote and remote[1] == "volume" and (not _VOLUME_NAME.fullmatch(remote[2]) or mode is not MountMode.COPY):
         raise Wrong("is not the name of a volume, such as volume://my-volume, without a mode", display=typed_text)
+    if remote and remote[1] == "az" and not _AZURE.fullmatch(source):
+        raise Wrong("is not az://ACCOUNT/CONTAINER, with a path below it or without", display=typed_text)
     if remote and remote[1] == "s3":
         bucket_address.read(source)
     via = bucket_address.read(bucket) if bucket else None

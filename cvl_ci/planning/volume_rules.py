@@ -23,8 +23,8 @@ def volumes(plan: RunPlan) -> dict[str, object]:
 
 def names(plan: RunPlan) -> list[str]:
     """Return the names of the volumes that must exist."""
-    found = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in volumes(plan).values()]
-    return list(dict.fromkeys(str(name) for name in found if name))
+    entries = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in volumes(plan).values()]
+    return list(dict.fromkeys(str(name) for name in entries if name))
 
 
 def mistakes(plan: RunPlan) -> Iterator[str]:
@@ -33,17 +33,17 @@ def mistakes(plan: RunPlan) -> Iterator[str]:
     clouds = [place.cloud for place in plan.machines.locations]
     elsewhere = next((cloud for cloud in clouds if cloud not in CLOUDS), "")
     for target, entry in volumes(plan).items():
-        where = target if target in of_mounts else f"volumes.{target}"
+        field = target if target in of_mounts else f"volumes.{target}"
         instead = f"Use a mount of a bucket instead, such as {target}=s3://my-bucket/prefix:cached"
         if isinstance(entry, Mapping) and "name" not in entry:
             kind = "host_path, which exists on Slurm alone" if "host_path" in entry else "size"
             yield (
-                f"{where} has a {kind}: a run mounts only a volume that exists already, because cvl-ci cannot prove "
+                f"{field} has a {kind}: a run mounts only a volume that exists already, because cvl-ci cannot prove "
                 f"the end of one that SkyPilot makes. Make it with `sky volumes apply`, and give its name. {instead}"
             )
         elif not clouds:
-            yield f"{where} is a volume: name the cloud that has it, kubernetes or runpod. {instead}"
+            yield f"{field} is a volume: name the cloud that has it, kubernetes or runpod. {instead}"
         elif elsewhere:
-            yield f"{where} is a volume, and on {elsewhere} SkyPilot mounts none: {' and '.join(CLOUDS)} do. {instead}"
+            yield f"{field} is a volume, and on {elsewhere} SkyPilot mounts none: {' and '.join(CLOUDS)} do. {instead}"
         elif any(place.cloud == "runpod" and not place.zone for place in plan.machines.locations):
-            yield f"{where} is a volume of RunPod: name its data center too, as in runpod/REGION/DATA-CENTER"
+            yield f"{field} is a volume of RunPod: name its data center too, as in runpod/REGION/DATA-CENTER"

@@ -50,7 +50,7 @@ class InventoryResult:
     def may_still_answer(self) -> bool:
         """Return whether another query may bring a missing answer.
 
-        A cloud that this process cannot query never answers, and neither does one that denies the right to ask.
+        A cloud that this process cannot query never answers, nor does a cloud that denies the right to ask.
         """
         return any(one.error is not None and not one.is_final for one in self.asked)
 

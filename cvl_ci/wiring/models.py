@@ -50,7 +50,8 @@ def models(values: Values, caller: Caller) -> int:
     elif operation == REMOVE:
         lines = text.removed(repo, listing.removed(shelf, repo, revision), address)
     elif operation == VERIFY:
-        result = listing.verified(shelf, repo, revision or "main")
+        hub = None if repo.startswith("local/") else open_hub(caller.environ)
+        result = listing.verified(shelf, repo, revision or "main", hub=hub)
         lines = text.verified(result)
         if result.problems:
             raise StorageError(

@@ -60,13 +60,15 @@ def prepared(terminal: Terminal, tmp_path: Path) -> tuple[Any, Path]:
     s3 = s3_of(terminal)
     for bucket in ("weights", "mounted"):
         s3.create_bucket(Bucket=bucket)
-        # The job writes below another prefix than the copy's: a node checks its copy while another one may write already.
+        # The job writes below another prefix than the copy's: a node checks its copy while another one may write.
         for key, body in {**WEIGHTS, "shared/b.bin": WEIGHTS["tiny/sub/b.bin"]}.items():
             s3.put_object(Bucket=bucket, Key=key, Body=body)
     folder = tmp_path / "repository"
     (folder / "data").mkdir(parents=True)
     (folder / "data/train.csv").write_bytes(TRAIN)
-    (folder / "data/.gitignore").write_bytes(b"*.csv\n")
+    (folder / "ignored").mkdir()
+    (folder / "ignored/train.csv").write_bytes(TRAIN)
+    (folder / "ignored/.gitignore").write_bytes(b"*.csv\n")
     task = {
         "num_nodes": 2,
         "resources": {"infra": "aws/us-east-1", "cpus": "2+"},
@@ -99,7 +101,7 @@ def test_storage_of_every_kind_brings_the_same_bytes_and_ends_with_the_run_or_is
     ran = terminal.run(
         *("--task", "task.yaml", "--max-runtime", "10m"),
         *("--mount", "/copied=s3://mounted/tiny", "--mount", "/cached=s3://mounted/shared:cached"),
-        *("--mount", "/local=data", "--mount", "/uploaded=data:cached"),
+        *("--mount", "/local=ignored", "--mount", "/uploaded=ignored:cached"),
         checkout=folder,
     )
 

@@ -37,9 +37,9 @@ def test_volumes_pass_where_the_cloud_has_them(places: tuple[str, ...]) -> None:
     )
     assert config["volumes"] == {**OWN, "/data": "cache"}
     assert "file_mounts" not in config
-    assert [volume["name"] for volume in volumes.wanted(one)] == ["other", "cache"]
+    assert [volume["name"] for volume in volumes.required(one)] == ["other", "cache"]
     place = Location.parse(places[0])
-    assert {(volume["cloud"], volume["region"], volume["zone"]) for volume in volumes.wanted(one)} == {
+    assert {(volume["cloud"], volume["region"], volume["zone"]) for volume in volumes.required(one)} == {
         (place.cloud, place.region, place.zone)
     }
 

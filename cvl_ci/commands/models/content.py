@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 from cvl_ci.model.snapshot import ModelFile
 
+GIT_LETTERS = 40
+"""The length of git's own id of a file."""
+
 
 class Content:
     """The bytes of one file so far: their number, their SHA-256, and git's blob id where the hub names only that."""
@@ -16,7 +19,8 @@ class Content:
         self.length = 0
         self._sha256 = hashlib.sha256()
         # git's own object id is SHA-1 of a header and the bytes; the hub names small files by it.
-        self._git = None if file.sha256 else hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
+        by_git = len(file.blob) == GIT_LETTERS
+        self._git = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False) if by_git else None
 
     def add(self, piece: bytes | memoryview) -> None:
         self.length += len(piece)
@@ -36,6 +40,9 @@ class Content:
     @property
     def is_right(self) -> bool:
         """Whether these are exactly the bytes that the source named."""
-        named = self._file.sha256 or self._file.blob
-        own = self._git.hexdigest() if self._git is not None else self.sha256
-        return self.length == self._file.size and own == named
+        return self.is_also(self._file)
+
+    def is_also(self, file: ModelFile) -> bool:
+        """Return whether these are the bytes that another source names. A git id needs a file that has one."""
+        own = self.sha256 if file.sha256 else self._git.hexdigest() if self._git is not None else ""
+        return self.length == file.size and own == (file.sha256 or file.blob)

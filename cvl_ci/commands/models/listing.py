@@ -9,7 +9,8 @@ from cvl_ci.commands.models.content import Content
 from cvl_ci.commands.models.shelf import Shelf
 from cvl_ci.errors import CvlError, InputProblem, RequestError, StorageError
 from cvl_ci.inputs.suggest import near
-from cvl_ci.model.snapshot import COMMIT, Manifest, repo_of
+from cvl_ci.model.snapshot import COMMIT, Manifest, ModelFile, repo_of
+from cvl_ci.ports.models import ModelSource, SourceHiccup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +39,17 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifiedModel:
-    """The result of reading all files of a model back. `problems`: one sentence for each wrong file."""
+    """The result of reading all files of a model back. `problems`: one sentence for each wrong file.
+
+    `not_asked`: why the hub did not confirm the manifest; empty if it did.
+    """
 
     repo: str
     commit: str
     files: int
     bytes: int
     problems: tuple[str, ...] = ()
+    not_asked: str = ""
 
 
 @dataclass
@@ -90,25 +95,45 @@ def stored_models(shelf: Shelf) -> Stored:
     )
 
 
-def verified(shelf: Shelf, repo: str, revision: str) -> VerifiedModel:
-    """Read every file of a model back and compare it with the manifest. Raises RequestError for an unknown model."""
+def verified(shelf: Shelf, repo: str, revision: str, *, hub: ModelSource | None = None) -> VerifiedModel:
+    """Read every file of a model back and compare it with the manifest, and the manifest with the hub's own metadata.
+
+    A writer of the bucket can replace files and manifest together, and only the hub shows that. Raises
+    RequestError for an unknown model.
+    """
     manifest = shelf.find(repo, revision)
     if manifest is None:
         raise unknown_model(shelf, repo, revision)
+    of_hub, not_asked = _of_hub(manifest, hub)
     return VerifiedModel(
         repo=repo,
         commit=manifest.commit,
         files=len(manifest.files),
         bytes=manifest.bytes,
-        problems=tuple(_problems(shelf, manifest)),
+        problems=tuple(_problems(shelf, manifest, of_hub)),
+        not_asked=not_asked,
     )
 
 
-def _problems(shelf: Shelf, manifest: Manifest) -> Iterator[str]:
+def _of_hub(manifest: Manifest, hub: ModelSource | None) -> tuple[dict[str, ModelFile], str]:
+    """Return the files as the hub announces them, by path, and why the hub did not tell."""
+    if hub is None:
+        return {}, "it is not a model of the hub"
+    try:
+        snapshot = hub.snapshot(manifest.repo, manifest.commit)
+    except (CvlError, SourceHiccup) as error:
+        return {}, error.what if isinstance(error, CvlError) else f"{error}."
+    return {file.path: file for file in snapshot.files}, ""
+
+
+def _problems(shelf: Shelf, manifest: Manifest, of_hub: Mapping[str, ModelFile]) -> Iterator[str]:
     start = shelf.start(manifest.repo, "snapshots", manifest.commit)
     sizes = {one.key.removeprefix(start): one.size for one in shelf.store.objects(start)}
     for path, file in manifest.files.items():
-        if path not in sizes:
+        announced = of_hub.get(path, file)
+        if of_hub and path not in of_hub:
+            yield f"{path} is not a file of the hub's commit"
+        elif path not in sizes:
             yield f"{path} is missing"
         elif sizes[path] != file.size:
             yield f"{path} has {sizes[path]} bytes instead of {file.size}"
@@ -117,6 +142,8 @@ def _problems(shelf: Shelf, manifest: Manifest) -> Iterator[str]:
                 content = Content(file).add_all(pieces)
             if not content.is_right:
                 yield f"{path} has the SHA-256 {content.sha256[:16]}… instead of {file.sha256[:16]}…"
+            elif (file.size, file.blob) != (announced.size, announced.blob) or not content.is_also(announced):
+                yield f"{path} has other bytes than the hub announces, and the manifest too: somebody replaced both"
 
 
 def removed(shelf: Shelf, repo: str, revision: str) -> int:

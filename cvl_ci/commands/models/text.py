@@ -32,7 +32,10 @@ def lines_of_list(stored: Stored, address: BucketAddress) -> list[str]:
 def verified(result: VerifiedModel) -> list[str]:
     name = f"{result.repo} at {result.commit[:12]}"
     if not result.problems:
-        return [f"{name}: all {result.files} files, {size(result.bytes)}, are as the manifest says."]
+        hub = f"The hub did not confirm the manifest: {result.not_asked}" if result.not_asked else ""
+        confirmed = "" if hub else ", and the manifest is as the hub says"
+        line = f"{name}: all {result.files} files, {size(result.bytes)}, are as the manifest says{confirmed}."
+        return [line, *([hub] if hub else [])]
     return [
         f"{name}: {len(result.problems)} of {result.files} files are wrong.",
         *(f"  {one}" for one in result.problems),

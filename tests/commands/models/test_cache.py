@@ -195,9 +195,12 @@ def test_every_container_of_the_job_gets_the_cache(hub: Hub, endpoint: str, buck
 def test_a_named_model_is_a_folder_for_programs_without_the_hub_s_library(legs: list[Leg], hub: Hub) -> None:
     """The folder has its bytes at a path that its name gives, also where a container mounts the cache elsewhere."""
     leg = legs[0]
-    leg.script = (
-        f'cp -r "$(dirname "$CVL_MODELS")" elsewhere && '
-        f"cmp $CVL_MODELS/{NAME}/config.json elsewhere/by-name/{NAME}@main/config.json && wc -c < elsewhere/by-name/{NAME}/sub/model.safetensors"
+    leg.script = " && ".join(
+        [
+            'cp -r "$(dirname "$CVL_MODELS")" elsewhere',
+            f"cmp $CVL_MODELS/{NAME}/config.json elsewhere/by-name/{NAME}@main/config.json",
+            f"wc -c < elsewhere/by-name/{NAME}/sub/model.safetensors",
+        ]
     )
     leg.ensure()
     output = leg.node(NAME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 
 from cvl_ci.clouds.aws.object_store import S3Bucket
 from cvl_ci.commands.models import listing, sending
+from cvl_ci.commands.models import shelf as shelves
 from cvl_ci.commands.models.shelf import Shelf
 from cvl_ci.commands.models.upload import UploadedModel, UploadRequest, UploadTools, upload
 from cvl_ci.errors import CredentialsError, HubError, RequestError, StorageError
@@ -386,3 +388,28 @@ def test_the_hub_client_of_the_program_around_this_library_stays(hub: Hub) -> No
     source = HuggingFaceHub(endpoint=hub.endpoint, token=False)
     assert source.snapshot(NAME, "main").commit == commit
     assert huggingface_hub.get_session() is own and not own.is_closed
+
+
+def test_verify_finds_files_that_somebody_replaced_together_with_their_manifest(
+    hub: Hub, shelf: Shelf, bucket: S3Bucket, uploads: Uploader
+) -> None:
+    """Whoever may write to the bucket can do this. The manifest alone cannot show it, and the hub's metadata does."""
+    hub.add(NAME, {"config.json": small('{"a": 1}'), "model.bin": HubFile(size=2000, seed=5)})
+    uploads()
+    source = HuggingFaceHub(endpoint=hub.endpoint, token=False)
+    assert listing.verified(shelf, NAME, "main", hub=source).problems == ()
+    manifest = shelf.find(NAME, "main")
+    assert manifest is not None
+    for path, body in {"config.json": b'{"a": 2}', "model.bin": b"x" * 2000}.items():
+        bucket.put(shelf.file_key(NAME, manifest.commit, path), body, labels={}, replaces=None)
+        new = replace(manifest.files[path], sha256=hashlib.sha256(body).hexdigest())
+        manifest = replace(manifest, files={**manifest.files, path: new})
+    bucket.put(
+        shelf.key(NAME, "manifests", f"{manifest.commit}.json"), shelves._text(manifest), labels={}, replaces=None
+    )
+    assert listing.verified(shelf, NAME, "main").problems == ()
+    problems = listing.verified(shelf, NAME, "main", hub=source).problems
+    assert [problem.split()[0] for problem in problems] == ["config.json", "model.bin"]
+    assert all("somebody replaced both" in problem for problem in problems)
+    hub.refuses = Fault(status=503)
+    assert listing.verified(shelf, NAME, "main", hub=source).not_asked == "the hub answers 503."
