@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from cvl_ci.model.mount import FailedMount, MountFault, digest
-from cvl_ci.model.node_end import NodeEnd
+from cvl_ci.model.mount import digest
+from cvl_ci.model.node_end import FailedMount, MountFault, NodeEnd
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.planning.storage_rules import file_mounts
 

@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Iterator, Mapping
 from importlib import resources
 
-from cvl_ci.model.mount import ALL_CACHED, UPLOADS_FOLDER, Mount, MountFault, MountMode, digest
+from cvl_ci.model.mount import ALL_CACHED, UPLOADS_FOLDER, Mount, MountMode, digest
+from cvl_ci.model.node_end import MountFault
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.planning.storage_rules import file_mounts
 

@@ -31,28 +31,6 @@ class MountMode(enum.Enum):
     STREAM = "stream"
 
 
-class MountFault(enum.Enum):
-    """What failed at a mount. The values are the machine's words in its report of the end.
-
-    `unmade`: no path. `incomplete`: not all files. `different`: other bytes than in the bucket. `unproved`: the bucket
-    did not answer. `unsent`: the job is over, and files that it wrote are not in the bucket.
-    """
-
-    UNMADE = "unmade"
-    INCOMPLETE = "incomplete"
-    DIFFERENT = "different"
-    UNPROVED = "unproved"
-    UNSENT = "unsent"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FailedMount:
-    """A mount that failed on a node, by the digest of its path."""
-
-    fault: MountFault
-    digest: str
-
-
 def digest(target: str) -> str:
     """Return the short name of a path on the machine."""
     return hashlib.sha256(target.encode()).hexdigest()[:8]

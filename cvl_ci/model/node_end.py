@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from cvl_ci.model.fitness import MachineState
-from cvl_ci.model.mount import FailedMount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,28 @@ class GpuUse:
     utilization: float | None = None
     utilization_peak: int | None = None
     driver: str = ""
+
+
+class MountFault(enum.Enum):
+    """What failed at a mount. The values are the machine's words in its report of the end.
+
+    `unmade`: no path. `incomplete`: not all files. `different`: other bytes than in the bucket. `unproved`: the bucket
+    did not answer. `unsent`: the job is over, and files that it wrote are not in the bucket.
+    """
+
+    UNMADE = "unmade"
+    INCOMPLETE = "incomplete"
+    DIFFERENT = "different"
+    UNPROVED = "unproved"
+    UNSENT = "unsent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedMount:
+    """A mount that failed on a node, by the digest of its path."""
+
+    fault: MountFault
+    digest: str
 
 
 MOST_LEFT = 20

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from cvl_ci.errors import CvlError
+from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.resource import Resource
 from cvl_ci.model.storage import Bucket, KeptBucket, StoredBytes
 from cvl_ci.ports.inventory import InventoryResult
@@ -25,6 +26,9 @@ class Storage(Protocol):
 
     def size(self, bucket: Bucket) -> StoredBytes:
         """Return the content of a bucket. Raises EngineError without an answer."""
+
+    def content(self, address: BucketAddress, *, seconds: float) -> StoredBytes | None:
+        """Return the files below an address; None where the bucket does not exist. Raises EngineError for no answer."""
 
     def remove(self, resources: Sequence[Resource]) -> None:
         """Empty and remove buckets. Absence is a success. Raises EngineError for a refusal."""

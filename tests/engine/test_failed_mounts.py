@@ -12,8 +12,8 @@ import pytest
 from cvl_ci.engine import failed_mounts, mounts, script, sky_errors
 from cvl_ci.inputs.mounts import read
 from cvl_ci.model.limits import Limits
-from cvl_ci.model.mount import ALL_CACHED, FailedMount, MountFault, digest
-from cvl_ci.model.node_end import NodeEnd
+from cvl_ci.model.mount import ALL_CACHED, digest
+from cvl_ci.model.node_end import FailedMount, MountFault, NodeEnd
 from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import FilePlan, RunPlan, WorkPlan
 from cvl_ci.result import verdict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -97,3 +98,38 @@ def test_a_container_gets_the_mounts_unless_its_script_uses_the_path(tmp_path: P
         "ps",
         f"container run {bind} image",
     ]
+
+
+def test_an_image_needs_neither_docker_nor_sudo_for_its_mounts(tmp_path: Path) -> None:
+    """With `image`, all of this runs in that image as root, in which there may be no more than a shell."""
+    programs, state, root = tmp_path / "bin", tmp_path / "state", tmp_path / "root"
+    for made in (programs, state, root):
+        made.mkdir()
+    for name in ("bash", "cat", "cp", "chmod", "dirname", "ln", "mkdir", "sha256sum"):
+        (programs / name).symlink_to(shutil.which(name) or name)
+    local, cached = tmp_path / "local", tmp_path / "cached"
+    one = plan(f"{local}=data\n{cached}=s3://b-b/p:cached")
+    (root / ".cvl-ci-mounts" / digest(str(local))).mkdir(parents=True)
+    (root / ".cvl-ci-mounts" / digest(str(local)) / "a.txt").write_text("a")
+    text = mounts.prepare(one).replace("/.cvl-ci-buckets", f"{tmp_path}/buckets")
+    done = subprocess.run(
+        ["bash", "-c", f"cvl_ci_state={state} cvl_ci_root={root}\n{text}\necho x > {cached}/out.txt"],
+        env={"PATH": str(programs)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert (local / "a.txt").read_text() == "a"
+    [written] = (tmp_path / "buckets").rglob("out.txt")
+    assert written.parent.name == "p", "the path leads to the prefix of the bucket"
+
+
+@pytest.mark.sky
+def test_skypilot_lets_an_image_mount_storage() -> None:
+    """FUSE needs the device and the right: sky/provision/docker_utils.py, docker_start_cmds."""
+    from sky.provision import docker_utils
+
+    start = docker_utils.docker_start_cmds("image", "name", [], "docker")
+    assert "--device=/dev/fuse" in start
+    assert "--cap-add=SYS_ADMIN" in start

@@ -15,6 +15,7 @@ from typing import Any
 from cvl_ci.clouds import http
 from cvl_ci.clouds.aws.queries import denied
 from cvl_ci.errors import EngineError
+from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.lease_name import LABEL_LEASE, LABEL_PERSISTENT
 from cvl_ci.model.release import ProviderCheck
 from cvl_ci.model.resource import Resource, ResourceKind
@@ -99,16 +100,25 @@ class AwsBuckets:
         return resources
 
     def size(self, bucket: Bucket) -> StoredBytes:
-        files, total, until = 0, 0, self._clock() + SIZED_SECONDS
-        pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=bucket.name)
+        content = self.content(BucketAddress(bucket=bucket.name), seconds=SIZED_SECONDS)
+        if content is None:
+            raise EngineError(f"S3 did not list {bucket}: it does not exist")
+        return content
+
+    def content(self, address: BucketAddress, *, seconds: float) -> StoredBytes | None:
+        files, total, until = 0, 0, self._clock() + seconds
+        pages = self._s3().get_paginator("list_objects_v2")
         try:
-            for number, page in enumerate(pages):
+            for number, page in enumerate(pages.paginate(Bucket=address.bucket, Prefix=address.prefix)):
                 if number >= SIZED_PAGES or self._clock() > until:
                     return StoredBytes(files=files, bytes=total, is_complete=False)
-                files += len(page.get("Contents", []))
-                total += sum(entry["Size"] for entry in page.get("Contents", []))
+                entries = [one for one in page.get("Contents", []) if _is_below(one["Key"], address.prefix)]
+                files += len(entries)
+                total += sum(entry["Size"] for entry in entries)
         except Exception as error:
-            raise EngineError(f"S3 did not list {bucket}: {error}"[:300]) from error
+            if _code(error) in _ABSENT:
+                return None
+            raise EngineError(f"S3 did not list {address}: {error}"[:300]) from error
         return StoredBytes(files=files, bytes=total)
 
     def remove(self, resources: Sequence[Resource]) -> None:
@@ -272,6 +282,11 @@ def _why_unanswered(error: Exception) -> str:
         "cvl-ci could not look for the buckets of killed runs. Such a bucket stays, and is billed. "
         f"Add the permission {permission} to these credentials"
     )
+
+
+def _is_below(key: str, prefix: str) -> bool:
+    """Return whether a key is the prefix or below it, and not a sibling such as `data2` of `data`."""
+    return not prefix or key == prefix or key.startswith(f"{prefix}/")
 
 
 def _never_answers(error: Exception) -> bool:

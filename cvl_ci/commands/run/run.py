@@ -10,7 +10,7 @@ from pathlib import Path
 from cvl_ci.commands.plan import month, quote_text
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.run import keep_alive as keeping
-from cvl_ci.commands.run import spending
+from cvl_ci.commands.run import mount_sources, spending
 from cvl_ci.commands.run.outcome import judge_so_far, outcome
 from cvl_ci.commands.run.stages import Stages
 from cvl_ci.commands.run.state import RunPorts, RunState, Timeline
@@ -67,6 +67,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
                 if plan.models.names and tools.models is not None:
                     # Before a machine exists, so that no machine is billed while the hub sends.
                     tools.models(plan.models, owner.name, tools.workflow.notice)
+                mount_sources.require(plan, cloud.storage, tools.workflow.progress)
                 _tell_files(plan, tools)
                 with (
                     tools.staging.staged(plan.files.staged, commits=plan.files.commits) as staged,

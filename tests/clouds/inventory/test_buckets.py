@@ -18,11 +18,14 @@ from cvl_ci.commands.reap import down_text
 from cvl_ci.commands.reap.down import Downed, DownPorts, down
 from cvl_ci.commands.reap.reap import Reaped
 from cvl_ci.commands.reap.text import verdict
-from cvl_ci.errors import EngineError, NotProvedGone
+from cvl_ci.commands.run import mount_sources
+from cvl_ci.errors import EngineError, NotProvedGone, RequestError
+from cvl_ci.inputs import mounts
 from cvl_ci.lease import PROOF_SECONDS, Lease, sweep
 from cvl_ci.model.lease_name import LABEL_BUCKETS, LABEL_PERSISTENT, NO_BUCKETS
 from cvl_ci.model.location import Location
 from cvl_ci.model.owner import Owner
+from cvl_ci.model.plan import FilePlan, RunPlan, WorkPlan
 from cvl_ci.model.storage import Bucket
 from cvl_ci.ports import Cloud, LeaseRecord, ResourceKind
 from cvl_ci.result import text
@@ -442,6 +445,41 @@ def _in_pages_of_one(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
         return pages
 
     monkeypatch.setattr(account.s3, "get_paginator", small)
+
+
+def test_the_sources_of_mounts_are_looked_at_before_anything_is_spent(account: Account) -> None:
+    account.make("weights")
+    account.s3.put_object(Bucket="weights", Key="a2/b", Body=b"1")
+    lines: list[str] = []
+
+    def require(text: str, **entries: Any) -> None:
+        plan = RunPlan(
+            title="t",
+            files=FilePlan(mounts=mounts.read(text)),
+            work=WorkPlan(task_extra={"file_mounts": {f"/{name}": value for name, value in entries.items()}}),
+        )
+        mount_sources.require(plan, account.buckets, lines.append)
+
+    require("/a=s3://weights/a\n/new=s3://weights/none:cached\n/hf=hf://acme/tiny", t="s3://weights", here="folder")
+    assert lines == [
+        "/a has 1 file, 5 B, in s3://weights/a.",
+        "/new has 0 files, 0 B, in s3://weights/none.",
+        "/t has 2 files, 6 B, in s3://weights.",
+    ]
+    with pytest.raises(RequestError) as wrong:
+        require("/a=s3://nowhere/a\n/b=s3://weights/none", c={"source": "s3://absent", "mode": "MOUNT_CACHED"})
+    assert [mistake.problem.split(":")[0] for mistake in wrong.value.mistakes] == [
+        "names a bucket that does not exist",
+        "names no file",
+        "names a bucket that does not exist",
+    ]
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "ListObjectsV2")
+
+    account.s3.meta.events.register("before-call.s3.ListObjectsV2", refuse)
+    require("/a=s3://weights/a")
+    assert lines[-1].startswith("/a: its size is not known here. S3 did not list s3://weights/a: ")
 
 
 def test_a_refused_end_names_the_bucket_and_the_money(account: Account) -> None:

@@ -1,0 +1,67 @@
+"""Look at the buckets of mounts before a machine exists: a wrong name then costs nothing. Tell their sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from cvl_ci.errors import CvlError, InputProblem, RequestError
+from cvl_ci.inputs import bucket_address
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.mount import MountMode
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.planning.storage_rules import file_mounts
+from cvl_ci.ports import Storage
+from cvl_ci.result.units import size
+
+SECONDS = 5.0
+"""For the list of one mount; a longer list gives its least size."""
+MOST = 10
+"""Mounts that are looked at."""
+
+
+def require(plan: RunPlan, storage: Storage | None, tell: Callable[[str], None]) -> None:
+    """Tell the size of each mount from S3. Raise RequestError for a bucket that does not exist, or nothing to copy.
+
+    A bucket that does not answer here may answer the machines, whose rights are others. So silence is a line only.
+    """
+    mistakes = []
+    for field, target, address, is_copy in list(_addresses(plan))[:MOST] if storage is not None else ():
+        try:
+            content = storage.content(address, seconds=SECONDS) if storage is not None else None
+        except CvlError as error:
+            tell(f"{target}: its size is not known here. {error.what}")
+            continue
+        value = f"{target}={address}"
+        if content is None:
+            mistakes.append(InputProblem(field=field, value=value, problem="names a bucket that does not exist"))
+        elif is_copy and not content.files and content.is_complete:
+            mistakes.append(InputProblem(field=field, value=value, problem="names no file: there is nothing to copy"))
+        else:
+            least = "" if content.is_complete else "at least "
+            files = f"{content.files} file{'' if content.files == 1 else 's'}"
+            tell(f"{target} has {least}{files}, {size(content.bytes)}, in {address}.")
+    if mistakes:
+        raise RequestError(mistakes)
+
+
+def _addresses(plan: RunPlan) -> Iterator[tuple[str, str, BucketAddress, bool]]:
+    """Yield field, path, address, and whether all files are copied."""
+    for mount in plan.files.mounts:
+        if address := _read(mount.source):
+            yield "mounts", mount.target, address, mount.mode is MountMode.COPY
+    for target, entry in file_mounts(plan).items():
+        source = entry.get("source") if isinstance(entry, Mapping) else entry
+        if address := _read(source):
+            is_copy = not isinstance(entry, Mapping) or str(entry.get("mode")).upper() == "COPY"
+            yield "file_mounts", target, address, is_copy
+
+
+def _read(source: object) -> BucketAddress | None:
+    """Return an address of S3; None for other storage, and for an address in a form of SkyPilot's own."""
+    if not isinstance(source, str) or not source.startswith("s3://"):
+        return None
+    try:
+        return bucket_address.read(source)
+    except Wrong:
+        return None
