@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from cvl_ci.errors import CvlError, EngineError, explain_while_running
+from cvl_ci.model.checkpoint_plan import KeptCheckpoints
 from cvl_ci.model.launch import Attempt
 from cvl_ci.model.lease_name import LABEL_BUCKETS, LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, NO_BUCKETS
 from cvl_ci.model.ledger import Life, Memory
@@ -27,7 +28,7 @@ from cvl_ci.model.release import KeptMachines, Release
 from cvl_ci.model.resource import ResourceKind, buckets_apart, in_removal_order
 from cvl_ci.model.storage import Bucket
 from cvl_ci.ports import Clock, Inventory, InventoryResult, LeaseRecord, Machines, Records, Resource, Storage
-from cvl_ci.ports.storage import kept_buckets
+from cvl_ci.ports.storage import kept_buckets, kept_checkpoints
 
 PROOF_SECONDS = 180.0
 """Seconds of repeated queries before we report that the end is not proved."""
@@ -154,6 +155,7 @@ class Lease:
             kept=machines,
             memory=self._memory(self._places(), living),
             buckets=kept_buckets(self._storage, self.record.buckets, resources, say=self._say),
+            checkpoints=self._checkpoints(is_over=False),
         )
 
     # ---- how ------------------------------------------------------------------------------------------------------
@@ -176,7 +178,11 @@ class Lease:
             removed_at=removed_at,
             memory=self._memory(places, (*first, *resources)),
             buckets=kept_buckets(self._storage, self.record.buckets, resources, say=self._say),
+            checkpoints=self._checkpoints(is_over=is_gone),
         )
+
+    def _checkpoints(self, *, is_over: bool) -> KeptCheckpoints | None:
+        return kept_checkpoints(self._storage, self.record.checkpoints, is_over=is_over, say=self._say)
 
     def _until_gone(self, places: Sequence[Location], *, hurried: bool) -> InventoryResult:
         """Query until the provider shows nothing.

@@ -104,7 +104,6 @@ def post(environ: Mapping[str, str]) -> int:
 
 
 def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, str]) -> int:
-    from cvl_ci.planning.recovery_words import with_recovery
     from cvl_ci.result.secret_names import secrets_of
 
     inputs = _inputs(environ)
@@ -127,8 +126,6 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
         step.workflow.notice(reason)
         inputs = wiring.on_sandbox(inputs)
     plan = _plan(inputs, environ)
-    if request.publication.checkpoints and inputs.machine.recover is None:
-        plan = with_recovery(plan)
     step.workflow.mask(*secrets_of(plan.variables))
     if policy == "run" and not run_anyway:
         step.require_committed(lambda: _unknown_files(inputs, plan))

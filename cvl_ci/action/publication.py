@@ -207,5 +207,6 @@ class StepPublication:
                 last_lines=step.workflow.tail[-LAST_LINES:],
             ),
             publication=step.inputs.publication,
+            checkpoints=step.inputs.checkpoints,
             uploaded=uploaded or {},
         )

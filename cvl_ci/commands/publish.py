@@ -73,13 +73,15 @@ class Files:
     """Files of one run. `folder`: the fetched files. Next to it lie its log and its cost, under the same name.
 
     `name`: the name of its artifacts. `publication`: the inputs of the action; with a retention of 0 days nothing is
-    uploaded. `uploaded`: the links to main's uploads, by kind.
+    uploaded. `checkpoints`: globs of the checkpoint artifact; empty: by their names. `uploaded`: the links to main's
+    uploads, by kind.
     """
 
     folder: Path
     name: str
     facts: WorkflowFacts = field(default_factory=WorkflowFacts)
     publication: PublicationInputs = field(default_factory=PublicationInputs)
+    checkpoints: tuple[str, ...] = ()
     uploaded: Mapping[str, Link] = field(default_factory=dict)
 
     @property
@@ -118,7 +120,7 @@ def publish(outcome: Outcome, *, files: Files, tools: PublishPorts) -> None:
             shelf.put(kind, root=path.parent, paths=[path.name] if path.is_file() else [])
     plain_files, checkpoints = list[str](), list[str]()
     with _warning_on_failure(tools, f"The fetched files could not be listed in {files.folder}"):
-        plain_files, checkpoints = _fetched(files.folder, files.publication.checkpoints)
+        plain_files, checkpoints = _fetched(files.folder, files.checkpoints)
     with _warning_on_failure(tools, "The fetched files could not be uploaded"):
         uploaded = shelf.put(OUTPUTS, root=files.folder, paths=plain_files)
         if uploaded is not None:

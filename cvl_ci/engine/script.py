@@ -6,7 +6,7 @@ import shlex
 from importlib import resources
 from pathlib import Path
 
-from cvl_ci.engine import model_cache, mounts, trials
+from cvl_ci.engine import checkpoints, model_cache, mounts, trials
 from cvl_ci.inputs.patterns import patterns
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.node_end import MOST_LEFT
@@ -44,6 +44,7 @@ def environment(plan: RunPlan, *, lease: str, deadline: float, staged: Path | No
     """Return the variables for the prelude and the plan's own environment. `deadline`: seconds since the epoch."""
     return {
         **(model_cache.environment(plan, staged=staged) if staged else {}),
+        **checkpoints.environment(plan),
         **plan.variables.env,
         "CVL_CI_LEASE": lease,
         "CVL_CI_DIRECTORY": plan.work.directory,
@@ -68,8 +69,9 @@ def setup(plan: RunPlan) -> str | None:
     Two sides are each set up in their turns: an image or package of one side would replace the other's.
     """
     commands = _setup_commands(plan)
-    before = [prelude(SETUP_STREAM), _probe(), *_mounts(plan), _say(SETUP_BEGINS), model_cache.before(plan)]
-    return "\n".join([*before, *commands]) if commands else None
+    before = [prelude(SETUP_STREAM), _probe(), *_mounts(plan), checkpoints.before(plan)]
+    after = [_say(SETUP_BEGINS), model_cache.before(plan), *commands]
+    return "\n".join([*before, *after]) if commands else None
 
 
 def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
@@ -86,6 +88,7 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
             prelude(JOB_STREAM),
             *([_probe()] if with_setup or not _setup_commands(plan) else []),
             *_mounts(plan),
+            checkpoints.before(plan),
             model_cache.before(plan),
             *([_say(SETUP_BEGINS), *_setup_commands(plan)] if with_setup and _setup_commands(plan) else []),
             _say(JOB_BEGINS),
@@ -93,6 +96,7 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
             _read("gpus.sh"),
             mounts.send_at_exit(plan),
             model_cache.after(plan),
+            checkpoints.during(plan),
             *commands,
             mounts.wait_for_writes(plan),
             "cvl_ci_end 0 0 running",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from cvl_ci.errors import InputProblem
 from cvl_ci.inputs import action_variables
+from cvl_ci.inputs.checkpoint_inputs import CheckpointInputs
 from cvl_ci.inputs.reader import Spelling, read_group
 from cvl_ci.inputs.step_inputs import PublicationInputs, ReapInputs, StepInputs, TrustInputs
 
@@ -18,6 +19,8 @@ class ActionInputs:
     step: StepInputs = field(default_factory=StepInputs)
     reap: ReapInputs = field(default_factory=ReapInputs)
     publication: PublicationInputs = field(default_factory=PublicationInputs)
+    checkpoints: tuple[str, ...] = ()
+    """The files of the checkpoint artifact. They are an input of the run too, which tells their mistakes."""
     trust: TrustInputs = field(default_factory=TrustInputs)
     mistakes: tuple[InputProblem, ...] = ()
 
@@ -38,4 +41,11 @@ def read(environment: Mapping[str, str]) -> ActionInputs:
     )
     if any(mistake.field == "dry_run" for mistake in mistakes):
         reap = replace(reap, dry_run=True)  # an unreadable value must end no machine
-    return ActionInputs(step=step, reap=reap, publication=publication, trust=trust, mistakes=tuple(mistakes))
+    return ActionInputs(
+        step=step,
+        reap=reap,
+        publication=publication,
+        checkpoints=read_group(CheckpointInputs, values, spelling=Spelling.INPUT, mistakes=[]).checkpoints,
+        trust=trust,
+        mistakes=tuple(mistakes),
+    )

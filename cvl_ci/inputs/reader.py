@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from cvl_ci.errors import InputProblem
 from cvl_ci.inputs import action_variables, parsers
 from cvl_ci.inputs import locations as places
+from cvl_ci.inputs.checkpoint_inputs import CheckpointInputs
 from cvl_ci.inputs.keep_inputs import KeepInputs
 from cvl_ci.inputs.machine_inputs import MachineInputs
 from cvl_ci.inputs.model_inputs import RunModelInputs
@@ -59,6 +60,7 @@ class Inputs:
     variables: VariableInputs = field(default_factory=VariableInputs)
     trials: TrialInputs = field(default_factory=TrialInputs)
     files: FileInputs = field(default_factory=FileInputs)
+    checkpoints: CheckpointInputs = field(default_factory=CheckpointInputs)
     models: RunModelInputs = field(default_factory=RunModelInputs)
     spelling: Spelling = Spelling.KEYWORD
     mistakes: tuple[InputProblem, ...] = ()
@@ -68,7 +70,7 @@ class Inputs:
         groups = (self.work, self.location, self.machine, self.limits, self.keep, self.variables, self.trials)
         return next(
             getattr(group, name)
-            for group in (*groups, self.files, self.models)
+            for group in (*groups, self.files, self.checkpoints, self.models)
             if name in {option.name for option in options_of(type(group))}
         )
 
@@ -148,6 +150,7 @@ def _inputs(
         variables=variables,
         trials=trials,
         files=files,
+        checkpoints=read(CheckpointInputs),
         models=read(RunModelInputs),
         spelling=spelling,
         mistakes=tuple(mistakes),

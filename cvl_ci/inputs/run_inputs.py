@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cvl_ci.inputs import file_mounts, locations, mounts, parsers
+from cvl_ci.inputs.checkpoint_inputs import CheckpointInputs
 from cvl_ci.inputs.keep_inputs import KeepInputs
 from cvl_ci.inputs.machine_inputs import MachineInputs
 from cvl_ci.inputs.model_inputs import RunModelInputs
@@ -271,5 +272,6 @@ RUN_GROUPS = (
     VariableInputs,
     TrialInputs,
     FileInputs,
+    CheckpointInputs,
     RunModelInputs,
 )

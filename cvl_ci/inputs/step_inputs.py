@@ -94,16 +94,6 @@ class PublicationInputs:
         default="cvl-JOB",
         entry_points=ACTION,
     )
-    checkpoints: tuple[str, ...] = option(
-        parsers.globs,
-        value=(),
-        help="Fetched files to upload as the checkpoint artifact of their own, as globs from the folder of the "
-        "fetched files.",
-        example="outputs/weights/**",
-        default="the files that have the names of checkpoints",
-        is_repeatable=True,
-        entry_points=ACTION,
-    )
     retention_days: int | None = option(
         parsers.retention_days,
         help="How many days GitHub keeps the artifacts, within the repository's own limit, which is the "

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cvl_ci.errors import EngineError
+from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.location import Location
 from cvl_ci.model.storage import Bucket
 from cvl_ci.ports import LeaseRecord
@@ -135,6 +136,7 @@ def _to_json(record: LeaseRecord) -> dict[str, object]:
         "places": [vars(place) for place in record.places],
         "regions": list(record.regions),
         "buckets": [vars(bucket) for bucket in record.buckets],
+        "checkpoints": vars(record.checkpoints) if record.checkpoints else None,
     }
 
 
@@ -163,4 +165,11 @@ def _from_json(name: str, data: Mapping[str, Any]) -> LeaseRecord:
             for bucket in data.get("buckets", ())
         ),
         knows_buckets=data.get("knows_buckets", True) is True,
+        checkpoints=_checkpoints(data.get("checkpoints")),
     )
+
+
+def _checkpoints(data: Mapping[str, Any] | None) -> BucketAddress | None:
+    if data is None:
+        return None
+    return BucketAddress(bucket=str(data["bucket"]), prefix=str(data["prefix"]), scheme=str(data["scheme"]))

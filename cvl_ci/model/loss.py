@@ -38,7 +38,8 @@ class Recovery:
 
     `number`: from 1. `place`, `instance_type`, `spot`: of the lost machines. `usd`: their cost.
     `ran_seconds`: how long the job had run on them. `gone_at` None: their end is not proved.
-    `resumed_at` None: no machine replaced them.
+    `resumed_at` None: no machine replaced them. `checkpoint`: the name of the last one in its place; empty: none.
+    `repeated_seconds`: the job's time since that checkpoint. None: it is not known, or the run stores no checkpoint.
     """
 
     number: int
@@ -51,6 +52,8 @@ class Recovery:
     usd: float = 0.0
     gone_at: float | None = None
     resumed_at: float | None = None
+    checkpoint: str = ""
+    repeated_seconds: float | None = None
 
     @property
     def pause_seconds(self) -> float | None:

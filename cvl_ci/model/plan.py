@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cvl_ci.model.checkpoint_plan import CheckpointPlan
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.model_plan import ModelPlan
@@ -144,6 +145,7 @@ class RunPlan:
     limits: Limits = field(default_factory=Limits)
     trials: TrialPlan = field(default_factory=TrialPlan)
     models: ModelPlan = field(default_factory=ModelPlan)
+    checkpoints: CheckpointPlan = field(default_factory=CheckpointPlan)
     warnings: tuple[str, ...] = ()
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cvl_ci.model.checkpoint_plan import KeptCheckpoints
 from cvl_ci.model.ledger import Memory
 from cvl_ci.model.storage import Bucket, KeptBucket
 
@@ -57,6 +58,8 @@ class Release:
     """The machines are not gone because the user asked to keep them."""
     buckets: tuple[KeptBucket, ...] = ()
     """Buckets that the run made and that stay, as the user asked."""
+    checkpoints: KeptCheckpoints | None = None
+    """The folder of the run's checkpoints, which stays."""
     removed_at: float | None = None
     """The moment at which the provider had accepted the end of all machines that it showed first."""
     memory: Memory = field(default_factory=Memory)

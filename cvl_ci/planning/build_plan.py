@@ -16,7 +16,8 @@ from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.model_plan import ModelPlan
 from cvl_ci.model.plan import FEWEST_TURNS, TURNS, MachinePlan, RunPlan, TrialPlan, VariablePlan
 from cvl_ci.model.resource_request import ResourceRequest, Spot
-from cvl_ci.planning import alternatives
+from cvl_ci.planning import alternatives, checkpoint_words
+from cvl_ci.planning.recovery_words import with_recovery
 
 KINDS = ("example", "command", "task")
 
@@ -116,7 +117,7 @@ def impossible(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
         names = ", ".join(map(str, plan.models.names))
         problem = f"needs the bucket of models: {_flags(inputs, 'hf_cache')}"
         mistakes.append(inputs.mistake("models", names, problem))
-    mistakes += _gate(inputs, plan)
+    mistakes += [*_gate(inputs, plan), *checkpoint_words.mistakes(inputs, plan)]
     return [*mistakes, *_keeping(inputs, plan)]
 
 
@@ -152,7 +153,7 @@ def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> 
     locations = draft.machines.locations if inputs.location.cloud is None else inputs.location.cloud
     image = inputs.machine.image or draft.work.image
     setup = (inputs.work.setup,) if inputs.work.setup else draft.work.setup_commands
-    return replace(
+    built = replace(
         draft,
         work=replace(draft.work, setup_commands=setup, image=image),
         files=replace(draft.files, outputs=inputs.files.outputs),
@@ -173,6 +174,7 @@ def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> 
             fail_on_regression=bool(inputs.trials.fail_on_regression),
         ),
         models=ModelPlan(cache=inputs.models.hf_cache, names=inputs.models.models),
+        checkpoints=checkpoint_words.checkpoint_plan(inputs),
         warnings=(
             *draft.warnings,
             *_not_kept(inputs, locations),
@@ -181,6 +183,7 @@ def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> 
             *_no_cache(inputs, locations),
         ),
     )
+    return with_recovery(built) if inputs.machine.recover is None else built
 
 
 def _no_cache(inputs: Inputs, places: Sequence[Location]) -> tuple[str, ...]:
@@ -245,6 +248,7 @@ def _unfit_clouds(inputs: Inputs, draft: RunPlan) -> frozenset[str]:
         NO_AUTODOWN
         | (NO_SEVERAL_NODES if (inputs.machine.num_nodes or draft.machines.num_nodes) > 1 else set())
         | (NO_IMAGE if image else set())
+        | (set(places.CLOUDS) - checkpoint_words.CLOUDS if inputs.checkpoints.checkpoint_to else set())
         | (NO_DOCKER if draft.work.needs_docker and not image else set())
     )
 

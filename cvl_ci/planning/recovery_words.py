@@ -39,8 +39,8 @@ def recoveries(words: object) -> int:
 
 
 def with_recovery(plan: RunPlan) -> RunPlan:
-    """Return the plan of a job that writes checkpoints: on spot machines it recovers."""
-    if plan.machines.spot is Spot.NEVER or plan.machines.recoveries:
+    """Return the plan of a job whose checkpoints are stored during it: on spot machines it recovers."""
+    if plan.machines.spot is Spot.NEVER or plan.machines.recoveries or plan.checkpoints.place is None:
         return plan
     return replace(plan, machines=replace(plan.machines, recoveries=DEFAULT))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.location import Location
 from cvl_ci.model.storage import Bucket
 
@@ -27,6 +28,8 @@ class LeaseRecord:
     """The buckets that the run was about to make."""
     knows_buckets: bool = True
     """False: the run's own record is lost, so only the provider can tell its buckets, by their labels."""
+    checkpoints: BucketAddress | None = None
+    """The folder in which the machines store checkpoints. It outlives the lease."""
 
 
 class Records(Protocol):

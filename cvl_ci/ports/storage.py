@@ -7,6 +7,7 @@ from typing import Protocol
 
 from cvl_ci.errors import CvlError
 from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.checkpoint_plan import KeptCheckpoints, StoredCheckpoints
 from cvl_ci.model.resource import Resource
 from cvl_ci.model.storage import Bucket, KeptBucket, StoredBytes
 from cvl_ci.ports.inventory import InventoryResult
@@ -30,6 +31,12 @@ class Storage(Protocol):
     def content(self, address: BucketAddress, *, seconds: float) -> StoredBytes | None:
         """Return the files below an address; None where the bucket does not exist. Raises EngineError for no answer."""
 
+    def checkpoints(self, place: BucketAddress) -> StoredCheckpoints:
+        """Return the checkpoints in a run's folder. Raises EngineError without an answer."""
+
+    def end_uploads(self, place: BucketAddress) -> None:
+        """End the unfinished uploads of a run whose machines are gone. Raises EngineError for a refusal."""
+
     def remove(self, resources: Sequence[Resource]) -> None:
         """Empty and remove buckets. Absence is a success. Raises EngineError for a refusal."""
 
@@ -52,3 +59,25 @@ def kept_buckets(
             say(f"{bucket} stays, and its size is not known: {error.what}")
         staying.append(KeptBucket(bucket=bucket, content=content))
     return tuple(staying)
+
+
+def kept_checkpoints(
+    storage: Storage | None, place: BucketAddress | None, *, is_over: bool, say: Callable[[str], None]
+) -> KeptCheckpoints | None:
+    """Return the checkpoints that stay, with their size. `is_over`: no machine can still upload there.
+
+    A missing answer delays nothing. It is never the answer that there is none.
+    """
+    if place is None:
+        return None
+    stored = None
+    try:
+        if storage is not None and is_over:
+            storage.end_uploads(place)
+    except CvlError as error:
+        say(f"Unfinished uploads may remain in {place}, where S3 bills them: {error.what}")
+    try:
+        stored = storage.checkpoints(place) if storage is not None else None
+    except CvlError as error:
+        say(f"The checkpoints in {place} stay, and their size is not known: {error.what}")
+    return KeptCheckpoints(place=place, stored=stored)

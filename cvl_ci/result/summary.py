@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cvl_ci.model.checkpoint_plan import KeptCheckpoints
 from cvl_ci.model.fitness import MachineState
 from cvl_ci.model.launch import Attempt
 from cvl_ci.model.loss import Recovery
@@ -150,6 +151,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
             "at": moment(release.at) if release else None,
             "asked": [_fields(check) for check in release.asked] if release else [],
             "buckets": [_bucket(bucket) for bucket in release.buckets] if release else [],
+            "checkpoints": _checkpoints(release.checkpoints) if release and release.checkpoints else None,
             "kept_until": moment(machines.until) if machines else None,
             "kept_usd": cost.kept_usd if cost and machines else None,
             "ssh_commands": list(machines.ways_in) if machines else [],
@@ -172,6 +174,20 @@ def _bucket(bucket: KeptBucket) -> dict[str, object]:
         "files": content.files if content else None,
         "bytes": content.bytes if content else None,
         "monthly_usd": bucket.monthly_usd,
+    }
+
+
+def _checkpoints(staying: KeptCheckpoints) -> dict[str, object]:
+    stored = staying.stored
+    newest = stored.newest if stored else None
+    return {
+        "place": str(staying.place),
+        "newest": newest.name if newest else None,
+        "step": newest.step if newest and newest.step >= 0 else None,
+        "at": moment(newest.at) if newest else None,
+        "files": stored.content.files if stored else None,
+        "bytes": stored.content.bytes if stored else None,
+        "monthly_usd": staying.monthly_usd,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from cvl_ci.model.checkpoint_plan import KeptCheckpoints
 from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.ledger import Cost
 from cvl_ci.model.loss import Recovery
@@ -47,7 +48,15 @@ def recoveries(outcome: Outcome) -> Iterator[str]:
         pause = one.pause_seconds
         then = "it was not replaced" if pause is None else f"the job ran again {duration(pause)} later"
         ran = duration(one.ran_seconds)
-        yield plain(f"{one.lost.kind.value}: {machine}, after {ran} of the job; {then}; {dollars(one.usd)} for it")
+        again = "" if one.repeated_seconds is None else f"; {_repeated(one.checkpoint, one.repeated_seconds)}"
+        cost = f"{dollars(one.usd)} for it"
+        yield plain(f"{one.lost.kind.value}: {machine}, after {ran} of the job; {then}{again}; {cost}")
+
+
+def _repeated(checkpoint: str, seconds: float) -> str:
+    if not checkpoint:
+        return f"no checkpoint was stored, so {duration(seconds)} of the job are lost"
+    return f"the last checkpoint, {checkpoint}, was {duration(seconds)} old"
 
 
 def headline(outcome: Outcome) -> str:
@@ -227,7 +236,24 @@ def released(outcome: Outcome) -> list[str]:
         return _kept_lines(outcome, release.kept)
     head = f"gone, proved at {moment(release.at)}" if release.gone else _may_cost(outcome, release.at)
     checks = (answer(check) for check in release.asked)
-    return [head, *checks, *map(kept_bucket, release.buckets), *unproved(release)]
+    return [head, *checks, *map(kept_bucket, release.buckets), *kept_checkpoints(release), *unproved(release)]
+
+
+def kept_checkpoints(release: Release) -> list[str]:
+    """Return a line on the checkpoints that stay: their place, the newest, their size and price."""
+    staying: KeptCheckpoints | None = release.checkpoints
+    if staying is None:
+        return []
+    place = plain(str(staying.place))
+    if staying.stored is None or staying.monthly_usd is None:
+        return [f"{place} stays with the run's checkpoints; their size is not known, and S3 bills them"]
+    newest, content = staying.stored.newest, staying.stored.content
+    if newest is None and not content.files:
+        return [f"{place} has no checkpoint: none was complete"]
+    least = "" if content.is_complete else "at least "
+    name = f"the newest is {plain(newest.name)}" if newest else "there is no whole one"
+    price = f"{dollars(staying.monthly_usd)} a month at S3 Standard's price"
+    return [f"{place} stays with the run's checkpoints: {name}; {least}{size(content.bytes)}, {price}"]
 
 
 def kept_bucket(bucket: KeptBucket) -> str:
@@ -300,7 +326,9 @@ def kept_bucket_lines(outcome: Outcome, machines: KeptMachines) -> list[str]:
         f"{plain(str(bucket))} does not end with the machine, and is billed until its end; ended by: {command}"
         for bucket in machines.buckets
     ]
-    return [*waiting, *map(kept_bucket, outcome.release.buckets if outcome.release else ())]
+    if outcome.release is None:
+        return waiting
+    return [*waiting, *map(kept_bucket, outcome.release.buckets), *kept_checkpoints(outcome.release)]
 
 
 def _may_cost(outcome: Outcome, at: float) -> str:

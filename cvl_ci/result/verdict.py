@@ -21,6 +21,8 @@ ECHO_SECONDS = 3.0
 MOUNT_ADVICE = (
     "The job did not cause this. Its log names the cause. Look at the bucket and its rights, then run it again."
 )
+CHECKPOINTS = "checkpoints"
+"""The phase in which a machine brings the last checkpoint back, before the job."""
 KILLED = 137
 """The shell's number for SIGKILL: the process was killed before it could give a reason."""
 
@@ -104,6 +106,13 @@ def _job(plan: RunPlan, launch: Launch | None, nodes: Sequence[NodeEnd], ran_sec
         return _of(Ending.SUCCEEDED, "The job succeeded.")
     rank = f" on rank {first.rank} of {len(nodes)}" if len(nodes) > 1 else ""
     what = "setup" if first.phase == "setup" else "job"
+    if first.phase == CHECKPOINTS:
+        return Judgement(
+            ending=Ending.NEVER_STARTED,
+            reason=f"The job{rank} did not begin, because its checkpoints could not be read.",
+            exit_code=first.exit_code or EXIT_CODES[Ending.PREEMPTED],
+            advice="Run it again when the bucket answers, with `resume: latest`. The end of its log has the reason.",
+        )
     if first.exit_code is None:
         return Judgement(
             ending=Ending.FAILED,

@@ -123,7 +123,7 @@ def test_files_checkpoints_log_and_cost_are_an_artifact_each(house: House) -> No
 def test_the_input_checkpoints_chooses_the_files_of_the_checkpoint_artifact(
     house: House, globs: tuple[str, ...], chosen: set[str] | None
 ) -> None:
-    house.publish(publication=PublicationInputs(checkpoints=globs))
+    house.publish(checkpoints=globs)
     every = {"outputs/checkpoint.npz", "outputs/metrics.json"}
     held = {name: set(files) for name, files in house.artifacts.contents.items()}
     assert held.get("cvl-train-L4-checkpoints") == chosen

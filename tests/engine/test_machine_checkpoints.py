@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import shutil
 import struct
 import zipfile
 from collections.abc import Callable, Sequence
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine.machine.checkpoints import scan, sync
+from cvl_ci.engine import checkpoints
+from cvl_ci.engine.machine.checkpoints import scan, snapshot, sync
 
 
 class Killed(BaseException):
@@ -63,11 +65,16 @@ def write(root: Path, files: dict[str, bytes]) -> None:
         (root / name).write_bytes(content)
 
 
-def found(root: Path, *roots: str, between: Callable[[], None] = lambda: None) -> list[str]:
-    before = scan.look(str(root))
+def found(root: Path, *globs: str, between: Callable[[], None] = lambda: None) -> list[str]:
+    """Return the checkpoints that are held and still complete after `between`, without the short name of the folder."""
+    rules = snapshot.rules(checkpoints.rules(globs, directory="."))
+    units = snapshot.units({"root": str(root)}, rules)
+    held = [snapshot.Snapshot(unit, str(root.parent / "held" / str(at))) for at, unit in enumerate(units)]
     between()
-    now = scan.look(str(root))
-    return scan.complete(str(root), before, now, scan.grouped(list(now), roots))
+    complete = sorted(one.unit.path for one in held if one.is_complete())
+    for one in held:
+        one.drop()
+    return complete
 
 
 def safetensors(size: int = 8) -> bytes:
@@ -91,14 +98,29 @@ def test_a_file_at_rest_is_complete_and_a_growing_one_is_not(tmp_path: Path) -> 
     assert found(tmp_path, "a.bin", "b.bin", between=lambda: write(tmp_path, {"b.bin": b"12"})) == ["a.bin"]
 
 
-def test_a_file_renamed_into_place_is_complete_at_once_and_a_new_one_is_not(tmp_path: Path) -> None:
-    write(tmp_path, {"a.ckpt.tmp": b"whole"})
+def test_a_file_that_a_rename_replaces_or_removes_is_complete_with_its_own_bytes(tmp_path: Path) -> None:
+    """A trainer that saves more often than a beat would otherwise never have a checkpoint at rest."""
+    root = tmp_path / "job"
+    write(root, {"a.ckpt": b"old", "b.ckpt": b"b"})
+    [unit, _] = snapshot.units({"root": str(root)}, snapshot.rules(checkpoints.rules(("*.ckpt",), directory=".")))
+    held = snapshot.Snapshot(unit, str(tmp_path / "held"))
+    write(root, {"a.ckpt.tmp": b"newer"})
+    (root / "a.ckpt.tmp").rename(root / "a.ckpt")
+    (root / "b.ckpt").unlink()
+    assert held.is_complete()
+    assert (tmp_path / "held/root/a.ckpt").read_bytes() == b"old"
+    held.drop()
+    assert (root / "a.ckpt").read_bytes() == b"newer"
 
-    def between() -> None:
-        (tmp_path / "a.ckpt.tmp").rename(tmp_path / "a.ckpt")
-        write(tmp_path, {"b.ckpt": b"new"})
 
-    assert found(tmp_path, "a.ckpt", "b.ckpt", between=between) == ["a.ckpt"]
+def test_a_file_that_no_link_can_hold_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refuse)
+    root = tmp_path / "job"
+    write(root, {"a.ckpt": b"1", "b.ckpt": b"1"})
+    assert found(root, "*.ckpt", between=lambda: write(root, {"b.ckpt": b"12"})) == ["a.ckpt"]
 
 
 def test_a_folder_is_complete_as_a_whole(tmp_path: Path) -> None:
@@ -106,6 +128,24 @@ def test_a_folder_is_complete_as_a_whole(tmp_path: Path) -> None:
     assert found(tmp_path, "step_5") == ["step_5"]
     assert found(tmp_path, "step_5", between=lambda: write(tmp_path, {"step_5/c": b"3"})) == []
     assert found(tmp_path, "step_5", between=(tmp_path / "step_5/c").unlink) == []
+    assert found(tmp_path, "step_5", between=lambda: shutil.rmtree(tmp_path / "step_5")) == []
+
+
+@pytest.mark.parametrize(
+    ("globs", "names"),
+    [
+        (("outputs/checkpoint-*",), ["outputs/checkpoint-1"]),
+        (("outputs/**",), ["outputs/checkpoint-1", "outputs/last.pt"]),
+        (("*.pt",), ["outputs/last.pt", "w/deep.pt"]),
+        (("*.pt", "!w/**"), ["outputs/last.pt"]),
+        (("**",), ["outputs", "w"]),
+        (("w/",), ["w/deep.pt"]),
+    ],
+)
+def test_a_glob_names_the_topmost_file_or_folder(tmp_path: Path, globs: tuple[str, ...], names: list[str]) -> None:
+    root = tmp_path / "job"
+    write(root, dict.fromkeys(["outputs/checkpoint-1/a", "outputs/last.pt", "w/deep.pt"], b"1"))
+    assert found(root, *globs) == names
 
 
 INDEX = json.dumps({"weight_map": {"w": "model-1.safetensors", "v": "model-2.safetensors"}}).encode()
@@ -126,7 +166,7 @@ TORN = {
 @pytest.mark.parametrize("kind", TORN)
 def test_a_torn_checkpoint_is_not_complete_even_at_rest(tmp_path: Path, kind: str) -> None:
     write(tmp_path, TORN[kind])
-    assert found(tmp_path, next(iter(TORN[kind])).partition("/")[0]) == []
+    assert found(tmp_path, next(iter(TORN[kind])).partition("/")[0] + "*") == []
 
 
 def test_whole_ones_of_each_format_are_complete(tmp_path: Path) -> None:
@@ -178,6 +218,11 @@ def content_of(step: int, dice: random.Random) -> dict[str, bytes]:
     }
 
 
+def restored(store: Memory, into: Path, rank: int = 0) -> str:
+    manifest = sync.restore(store, into=str(into), rank=rank)
+    return manifest["name"] if manifest else ""
+
+
 def store_all(store: Memory, root: Path, steps: Sequence[int], *, keep: int, done: list[int]) -> None:
     for step in steps:
         name = f"checkpoint-{step}"
@@ -207,7 +252,7 @@ def test_after_a_kill_at_any_call_the_newest_stored_checkpoint_is_whole(tmp_path
             store_all(store, tmp_path / "job", steps, keep=keep, done=done)
         store.ends_after = 10**9
         into = tmp_path / f"{keep}-{ends_after}"
-        name = sync.restore(store, into=str(into))
+        name = restored(store, into)
         assert scan.step_of(name) >= max(done, default=-1), "no more than the one under way is lost"
         if name:
             expected = files[scan.step_of(name)]
@@ -234,7 +279,7 @@ def test_a_corrupt_or_absent_object_is_never_resumed_from(tmp_path: Path, seed: 
             if way != "absent":
                 store.objects[key] = stored[:-1] if way == "cut" else bytes([stored[0] ^ 1]) + stored[1:]
     whole = max({1, 2, 3} - set(hurt))
-    assert sync.restore(store, into=str(tmp_path / "into")) == f"checkpoint-{whole}"
+    assert restored(store, tmp_path / "into") == f"checkpoint-{whole}"
     arrived = sorted(path.relative_to(tmp_path / "into") for path in (tmp_path / "into").rglob("*") if path.is_file())
     assert [str(path) for path in arrived] == sorted(files[whole])
 
@@ -256,8 +301,64 @@ def test_shards_of_several_nodes_get_one_manifest_after_the_last(tmp_path: Path,
         assert sync.upload(store, part, is_same=lambda: True) is (place == 2)
         assert len(sync.stored(store)) == (place == 2)
         sync.prune(store, keep=1)
-    assert sync.restore(store, into=str(tmp_path / "into")) == "step_7"
+    assert restored(store, tmp_path / "into") == "step_7"
     assert [(tmp_path / f"into/step_7/shard-{rank}").read_bytes() for rank in range(3)] == [b"\0", b"\1", b"\2"]
+
+
+def stored_part(store: Memory, folder: Path, content: bytes, **more: object) -> bool:
+    name = str(more.pop("name", "step_7"))
+    write(folder, {f"{name}/weights": content})
+    part = sync.Part(str(folder), name, [f"{name}/weights"], 1.0, nodes=2)._replace(**more)  # type: ignore[arg-type]
+    return sync.upload(store, part, is_same=lambda: True)
+
+
+def test_parts_of_two_generations_of_machines_make_no_checkpoint(tmp_path: Path) -> None:
+    store = Memory()
+    assert not stored_part(store, tmp_path / "a", b"old", rank=0, generation=1)
+    assert not stored_part(store, tmp_path / "b", b"new", rank=1, generation=2)
+    assert stored_part(store, tmp_path / "a", b"new", rank=0, generation=2)
+
+
+def test_nodes_that_write_one_path_get_their_own_file_back(tmp_path: Path) -> None:
+    store = Memory()
+    stored_part(store, tmp_path / "a", b"of 0", rank=0)
+    assert stored_part(store, tmp_path / "b", b"of 1", rank=1)
+    for rank, content in enumerate((b"of 0", b"of 1", b"of 0")):
+        assert restored(store, tmp_path / f"into-{rank}", rank) == "step_7"
+        assert (tmp_path / f"into-{rank}/step_7/weights").read_bytes() == content
+
+
+def test_parts_of_a_name_without_a_step_make_no_checkpoint_unless_one_node_has_all(tmp_path: Path) -> None:
+    """Each node may have replaced its own part at another moment."""
+    store = Memory()
+    assert not stored_part(store, tmp_path / "a", b"0", name="last", rank=0)
+    assert not stored_part(store, tmp_path / "b", b"1", name="last", rank=1)
+    assert sync.stored(store) == []
+    assert sync.waiting_parts(store, generation=1, rank=1) == []
+    alone = Memory()
+    stored_part(alone, tmp_path / "a", b"0", name="last", rank=0)
+    [waiting] = sync.waiting_parts(alone, generation=1, rank=1)
+    sync.declare_absent(alone, sync.Part("", waiting["name"], (), 1.0, rank=1, nodes=2))
+    assert restored(alone, tmp_path / "into") == "last"
+
+
+def test_a_node_removes_no_object_of_another_node_in_the_middle_of_its_upload(tmp_path: Path) -> None:
+    store = Memory()
+    store.put(f"objects/1-{'0' * 16}/0", b"under way")
+    store.put(f"objects/0-{'0' * 16}/0", b"left by a kill")
+    sync.prune(store, keep=1, rank=0)
+    assert list(store.objects) == [f"objects/1-{'0' * 16}/0"]
+
+
+def test_a_checkpoint_with_files_outside_of_its_name_replaces_nothing(tmp_path: Path) -> None:
+    """Another run may have written it: its files must not become the job's code."""
+    store = Memory()
+    write(tmp_path / "job", {"a.ckpt": b"1", "train.py": b"evil"})
+    part = sync.Part(str(tmp_path / "job"), "a.ckpt", ["a.ckpt", "train.py"], 1.0)
+    assert sync.upload(store, part, is_same=lambda: True)
+    assert restored(store, tmp_path / "into") == ""
+    assert sync.upload(store, part._replace(name="train.py", paths=["train.py"]), is_same=lambda: True)
+    assert sync.restore(store, into=str(tmp_path / "into"), is_wanted=lambda name: name != "train.py") is None
 
 
 ESCAPES = ["../../x", "/etc/x", "a/../../x", "", "a\0b"]
@@ -266,10 +367,10 @@ ESCAPES = ["../../x", "/etc/x", "a/../../x", "", "a\0b"]
 @pytest.mark.parametrize("path", ESCAPES)
 def test_a_hostile_manifest_writes_nothing_elsewhere(tmp_path: Path, path: str) -> None:
     store = Memory()
-    entry = {"path": path, "key": f"objects/{'0' * 16}/0", "size": 1, "sha256": "x"}
+    entry = {"path": path, "key": f"objects/0-{'0' * 16}/0", "size": 1, "sha256": "x", "rank": 0}
     store.objects["manifests/x"] = json.dumps({"name": "x", "step": 1, "at": 1.0, "files": [entry]}).encode()
     for number, content in enumerate((b"", b"[]", b"{", b'{"name": 1}', b"[" * 100_000)):
         store.objects[f"manifests/{number}"] = content
     assert sync.stored(store) == []
-    assert sync.restore(store, into=str(tmp_path / "into")) == ""
+    assert restored(store, tmp_path / "into") == ""
     assert not os.path.lexists(tmp_path / "into")

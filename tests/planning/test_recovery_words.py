@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 
+from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.checkpoint_plan import CheckpointPlan
 from cvl_ci.model.plan import MachinePlan, RunPlan
 from cvl_ci.model.resource_request import Spot
 from cvl_ci.planning import task_file
@@ -67,4 +70,6 @@ def test_an_unknown_retry_is_a_mistake_with_the_right_words_near_it(retry: objec
 )
 def test_checkpoints_on_spot_ask_for_recovery(spot: Spot, before: int, after: int) -> None:
     plan = RunPlan(title="t", machines=MachinePlan(spot=spot, recoveries=before))
-    assert with_recovery(plan).machines.recoveries == after
+    stored = replace(plan, checkpoints=CheckpointPlan(place=BucketAddress(bucket="b")))
+    assert with_recovery(stored).machines.recoveries == after
+    assert with_recovery(plan).machines.recoveries == before, "without a place, the job starts from its beginning"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from typing import Any
 
@@ -36,6 +37,8 @@ class _Session:
             answer._content = bounded.read(answer, most=self._most_bytes, until=until)  # noqa: SLF001
             answer.raw.release_conn()
             is_complete = True
+            # An operation with a streamed answer reads it from here: botocore/endpoint.py, convert_to_response_dict.
+            answer.raw = io.BytesIO(answer._content)  # noqa: SLF001
         finally:
             if not is_complete:
                 answer.raw.close()

@@ -13,9 +13,11 @@ from time import monotonic
 from typing import Any
 
 from cvl_ci.clouds import http
+from cvl_ci.clouds.aws import checkpoints as stored_checkpoints
 from cvl_ci.clouds.aws.queries import denied
-from cvl_ci.errors import EngineError
+from cvl_ci.errors import EngineError, RequestRefused
 from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.checkpoint_plan import StoredCheckpoints
 from cvl_ci.model.lease_name import LABEL_LEASE, LABEL_PERSISTENT
 from cvl_ci.model.release import ProviderCheck
 from cvl_ci.model.resource import Resource, ResourceKind
@@ -120,6 +122,24 @@ class AwsBuckets:
                 return None
             raise EngineError(f"S3 did not list {address}: {error}"[:300]) from error
         return StoredBytes(files=files, bytes=total)
+
+    def checkpoints(self, place: BucketAddress) -> StoredCheckpoints:
+        until = self._clock() + SIZED_SECONDS
+        try:
+            return stored_checkpoints.read(self._s3(), place, is_late=lambda: self._clock() > until)
+        except Exception as error:
+            if _code(error) == "NoSuchBucket":
+                raise RequestRefused(
+                    f"The bucket {place.bucket} does not exist.",
+                    next_step=f"Create it first, in the region of your machines: aws s3 mb s3://{place.bucket}",
+                ) from error
+            raise EngineError(f"S3 did not show {place}: {error}"[:300]) from error
+
+    def end_uploads(self, place: BucketAddress) -> None:
+        try:
+            stored_checkpoints.end_uploads(self._s3(), place)
+        except Exception as error:
+            raise EngineError(f"S3 refused to end the uploads of {place}: {error}"[:300]) from error
 
     def remove(self, resources: Sequence[Resource]) -> None:
         problems, end = [], self._clock() + REMOVAL_SECONDS

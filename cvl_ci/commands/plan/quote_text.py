@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from cvl_ci.commands.plan import bounds, month, mount_lines
 from cvl_ci.commands.plan.quote import machine, machines, offers_of
+from cvl_ci.model.checkpoint_plan import Resume
 from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.offer import Offer, Quote
 from cvl_ci.model.plan import RunPlan
@@ -114,6 +115,7 @@ def _facts(plan: RunPlan) -> str:
         ("not sent", plan.files.not_sent),
         ("mounts", "\n".join(mount_lines.lines(plan))),
         ("models", _models(plan)),
+        ("saves", _checkpoints(plan)),
         ("env", ", ".join(f"{name}={value}" for name, value in plan.variables.env.items())),
         ("secrets", ", ".join(plan.variables.secrets)),
         ("limits", ", ".join(limits)),
@@ -127,6 +129,15 @@ def _models(plan: RunPlan) -> str:
         return ""
     names = ", ".join(map(str, plan.models.names)) or "those of the last run of this work"
     return f"{names}; from {plan.models.cache}"
+
+
+def _checkpoints(plan: RunPlan) -> str:
+    one = plan.checkpoints
+    if one.place is None:
+        return ""
+    resume = {Resume.RUN: "goes on after a loss", Resume.LATEST: "goes on from the latest run"}.get(one.resume, "")
+    saving = f"{', '.join(one.globs)} to {one.place} every {duration(one.every_seconds)}, the newest {one.keep}"
+    return ", ".join(filter(None, [saving, resume]))
 
 
 def _turns(plan: RunPlan) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cvl_ci.commands.run import spending, trials
 from cvl_ci.commands.run.state import RunState
-from cvl_ci.model.outcome import FileResult, MachineResult, Measurements, Outcome, Timing
+from cvl_ci.model.outcome import Ending, FileResult, MachineResult, Measurements, Outcome, Timing
 from cvl_ci.result import verdict
 from cvl_ci.result.benchmark import files as metric_files
 from cvl_ci.result.benchmark.readings import Readings
@@ -65,7 +65,7 @@ def outcome(state: RunState) -> Outcome:
         ending=judgement.ending,
         reason=judgement.reason,
         exit_code=judgement.exit_code,
-        advice=judgement.advice,
+        advice=_with_place(judgement, state),
         work=state.plan.identity,
         machines=MachineResult(
             cluster=state.owner.name,
@@ -88,6 +88,17 @@ def outcome(state: RunState) -> Outcome:
         release=state.facts.release,
         warnings=tuple(warnings),
     )
+
+
+def _with_place(judgement: verdict.Judgement, state: RunState) -> str:
+    """Return the advice, with the place of the checkpoints after a run that a later one may go on from."""
+    release = state.facts.release
+    staying = release.checkpoints if release else None
+    has_none = staying is not None and staying.stored is not None and staying.stored.newest is None
+    if staying is None or has_none or judgement.ending is Ending.SUCCEEDED:
+        return judgement.advice
+    goes_on = f"Its checkpoints are in {staying.place}: `resume: latest` goes on from the last one."
+    return "\n".join(filter(None, [judgement.advice, goes_on]))
 
 
 def _metrics(outputs: Path, paths: Sequence[str]) -> tuple[Readings, list[str]]:

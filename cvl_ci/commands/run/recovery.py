@@ -9,6 +9,7 @@ from cvl_ci.commands.run import spending
 from cvl_ci.commands.run.state import RunState
 from cvl_ci.lease import Lease
 from cvl_ci.model.budget import Fleet
+from cvl_ci.model.checkpoint_plan import CheckpointPlan, KeptCheckpoints, folder_of
 from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.loss import LossKind, Lost, Recovery
@@ -84,14 +85,14 @@ def note_gone(state: RunState, release: Release) -> None:
     ends = Ends(removed_at=release.at if release.removed_at is None else release.removed_at, gone_at=release.at)
     billed_until = ends.of(launch.cloud) if launch is not None else release.at
     usd = _cost(state, launch, until=billed_until) if launch is not None else recoveries[-1].usd
-    recoveries[-1] = replace(recoveries[-1], gone_at=release.at, usd=usd)
+    recoveries[-1] = replace(_with_checkpoint(recoveries[-1], release.checkpoints), gone_at=release.at, usd=usd)
     if state.launches.attempts:
         state.launches.attempts[-1] = replace(state.launches.attempts[-1], ended_at=billed_until)
 
 
 def plan_of_launch(state: RunState) -> RunPlan:
     """Return the plan for the next machines: the rest of the time limit, and variables that tell the job its number."""
-    plan = state.plan
+    plan = replace(state.plan, checkpoints=checkpoint_plan(state))
     if not plan.machines.recoveries:
         return plan
     variables = {TASK_VARIABLE: f"cvl-ci-{state.owner.name}", ATTEMPT_VARIABLE: str(state.launches.number)}
@@ -102,6 +103,13 @@ def plan_of_launch(state: RunState) -> RunPlan:
     )
 
 
+def checkpoint_plan(state: RunState) -> CheckpointPlan:
+    """Return the run's checkpoints, with their own folder and the number of the machines."""
+    plan, owner = state.plan, state.owner
+    folder = folder_of(title=plan.title, directory=plan.work.directory, leg=owner.leg, run=owner.name)
+    return replace(plan.checkpoints, folder=folder, attempt=state.launches.number)
+
+
 def avoided(state: RunState) -> tuple[Attempt, ...]:
     """Return the requests that are not repeated: refused ones, and those whose machines were lost again."""
     lost = Counter(_request(attempt) for attempt in state.launches.attempts if attempt.error and attempt.machines)
@@ -109,6 +117,17 @@ def avoided(state: RunState) -> tuple[Attempt, ...]:
     requests = {_request(attempt): attempt for attempt in state.launches.refused()}
     requests |= {_request(attempt): attempt for attempt in state.launches.attempts if _request(attempt) in again}
     return tuple(requests.values())
+
+
+def _with_checkpoint(recovery: Recovery, staying: KeptCheckpoints | None) -> Recovery:
+    """Add the checkpoint from which the job goes on, and the seconds of the job that are done again."""
+    if staying is None or staying.stored is None:
+        return recovery
+    newest = staying.stored.newest
+    since = recovery.ran_seconds if newest is None else max(0.0, recovery.lost_at - newest.at)
+    return replace(
+        recovery, checkpoint=newest.name if newest else "", repeated_seconds=min(since, recovery.ran_seconds)
+    )
 
 
 def _request(attempt: Attempt) -> tuple[object, ...]:

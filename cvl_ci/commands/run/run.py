@@ -10,11 +10,11 @@ from pathlib import Path
 from cvl_ci.commands.plan import month, quote_text
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.run import keep_alive as keeping
-from cvl_ci.commands.run import mount_sources, spending
+from cvl_ci.commands.run import mount_sources, recovery, spending
 from cvl_ci.commands.run.outcome import judge_so_far, outcome
 from cvl_ci.commands.run.stages import Stages
 from cvl_ci.commands.run.state import RunPorts, RunState, Timeline
-from cvl_ci.errors import CvlError, InputProblem, RequestError, explain_while_running
+from cvl_ci.errors import CvlError, InputProblem, RequestError, RequestRefused, explain_while_running
 from cvl_ci.lease import Lease
 from cvl_ci.model.lease_name import LABEL_BUCKETS, NO_BUCKETS
 from cvl_ci.model.location import Location
@@ -68,6 +68,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
                     # Before a machine exists, so that no machine is billed while the hub sends.
                     tools.models(plan.models, owner.name, tools.workflow.notice)
                 mount_sources.require(plan, cloud.storage, tools.workflow.progress)
+                _check_place(state, cloud)
                 _tell_files(plan, tools)
                 with (
                     tools.staging.staged(plan.files.staged, commits=plan.files.commits) as staged,
@@ -86,6 +87,21 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
     except Exception as error:  # noqa: BLE001  the end of the run does not depend on the report about it
         tools.workflow.warning(f"The end of the run could not be reported completely: {explain_while_running(error)}")
     return result
+
+
+def _check_place(state: RunState, cloud: Cloud) -> None:
+    """Refuse a bucket of checkpoints that does not exist. This computer itself may have no right to look into it."""
+    place = recovery.checkpoint_plan(state).run_place
+    if place is None or cloud.storage is None:
+        return
+    try:
+        cloud.storage.checkpoints(place)
+    except RequestRefused:
+        raise
+    except CvlError as error:
+        state.facts.warnings.append(
+            f"This computer cannot look at the checkpoints, so no report has them. {error.what}"
+        )
 
 
 def _tell_files(plan: RunPlan, tools: RunPorts) -> None:
@@ -127,7 +143,7 @@ def _failures_kept(state: RunState) -> Iterator[None]:
 @contextmanager
 def _lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
     """Keep the promise: record the lease, and release it with proof after any event."""
-    clock = state.tools.clock
+    clock, checkpoints = state.tools.clock, recovery.checkpoint_plan(state)
     deadline = clock.now() + state.quote.deadline_minutes * 60
     no_buckets = {} if storage_rules.makes_buckets(state.plan) else {LABEL_BUCKETS: NO_BUCKETS}
     record = LeaseRecord(
@@ -136,6 +152,7 @@ def _lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
         deadline=deadline,
         places=(Location(cloud=cloud.through),) if cloud.through else state.plan.machines.locations,
         taken_at=clock.now(),
+        checkpoints=checkpoints.run_place,
     )
     lease = Lease(
         record,

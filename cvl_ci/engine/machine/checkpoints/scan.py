@@ -9,7 +9,7 @@ import json
 import os
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 ZIP_END = b"PK\x05\x06"
@@ -50,22 +50,6 @@ def look(folder: str) -> dict[str, State]:
     return states
 
 
-def complete(
-    folder: str, before: Mapping[str, State], now: Mapping[str, State], units: Mapping[str, Sequence[str]]
-) -> list[str]:
-    """Return the names of the checkpoints that are complete. `before`, `now`: two looks, a beat apart.
-
-    `units`: the files of each checkpoint, as `now` shows them.
-    """
-    names = []
-    for name, paths in units.items():
-        vanished = [path for path in before if path not in now and _belongs(path, name)]
-        is_at_rest = bool(paths) and not vanished and all(_is_settled(path, before, now) for path in paths)
-        if is_at_rest and not is_passing(name) and is_whole(folder, name, paths):
-            names.append(name)
-    return names
-
-
 def grouped(paths: Sequence[str], roots: Sequence[str]) -> dict[str, list[str]]:
     """Group files into checkpoints. `roots`: the folders or files that match the user's glob."""
     units: dict[str, list[str]] = {}
@@ -101,14 +85,6 @@ def step_of(name: str) -> int:
     words = _STEP.findall(name)
     numbers = words or _NUMBER.findall(name)
     return int(numbers[-1]) if numbers else -1
-
-
-def _is_settled(path: str, before: Mapping[str, State], now: Mapping[str, State]) -> bool:
-    """Return whether a file is at rest, or came into place by a rename with all that it has now."""
-    state = now[path]
-    if path in before:
-        return before[path] == state
-    return any(other == state for name, other in before.items() if is_passing(name))
 
 
 def _belongs(path: str, root: str) -> bool:

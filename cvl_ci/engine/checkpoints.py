@@ -1,0 +1,65 @@
+"""Write the shell text and the variable with which a node stores and restores checkpoints (machine/checkpoints)."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import resources
+
+from cvl_ci.inputs.patterns import HIGH, patterns
+from cvl_ci.model.plan import RunPlan
+
+VARIABLE = "CVL_CI_CHECKPOINTS"
+_PROGRAMS = ("scan", "sync", "snapshot", "rounds", "bucket", "notice", "main")
+"""The modules of machine/checkpoints/, which import each other on the machine too."""
+_END_OF_FILE = "CVL_CI_END_OF_CHECKPOINTS"
+_ALL_BELOW = re.compile(r"(?:/\*\*)+/?$")
+
+
+def environment(plan: RunPlan) -> dict[str, str]:
+    """Return the variable that tells a node its checkpoints and their place; none without a place."""
+    one = plan.checkpoints
+    if one.place is None:
+        return {}
+    request = {
+        "bucket": one.place.bucket,
+        "work": one.place.below(one.work),
+        "run": one.run,
+        "rules": rules(one.globs, directory=plan.work.directory),
+        "every": one.every_seconds,
+        "keep": one.keep,
+        "resume": one.resume.value,
+        "attempt": one.attempt,
+    }
+    return {VARIABLE: json.dumps(request)}
+
+
+def rules(globs: tuple[str, ...], *, directory: str) -> list[list[str]]:
+    """Return `[sign, expression]` of each glob. `weights/**` names what lies in the folder, and not the folder."""
+    below = [_ALL_BELOW.sub("/*", glob) if glob.strip("!") != "**" else glob.replace("**", "*") for glob in globs]
+    high = "\\x80-\\xbf"
+    return [
+        ["-" if one.takes_out else "+", one.expression.replace(HIGH, high)]
+        for one in patterns(below, directory=directory)
+    ]
+
+
+def before(plan: RunPlan) -> str:
+    """Return the text that restores the last checkpoint before the commands; empty without a place."""
+    if plan.checkpoints.place is None:
+        return ""
+    folder = "$cvl_ci_state/checkpoints"
+    files = [
+        f"cat > \"{folder}/{name}.py\" << '{_END_OF_FILE}'\n{_read(f'checkpoints/{name}.py')}{_END_OF_FILE}"
+        for name in _PROGRAMS
+    ]
+    return "\n".join([f'mkdir -p "{folder}"', *files, _read("checkpoints.sh")])
+
+
+def during(plan: RunPlan) -> str:
+    """Return the text that begins to store checkpoints. The job's end waits for the last one."""
+    return "" if plan.checkpoints.place is None else "cvl_ci_sync"
+
+
+def _read(name: str) -> str:
+    return resources.files("cvl_ci.engine").joinpath("machine").joinpath(name).read_text(encoding="utf-8")

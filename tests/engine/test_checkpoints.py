@@ -1,0 +1,190 @@
+"""Checkpoints on one computer: the shell that a node runs, its program, and a real client of an emulated S3."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from cvl_ci.clouds import AwsBuckets, service_clients
+from cvl_ci.engine import script
+from cvl_ci.errors import EngineError, RequestRefused
+from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.checkpoint_plan import CheckpointPlan, Resume
+from cvl_ci.model.plan import RunPlan, WorkPlan
+from cvl_ci.ports.storage import kept_checkpoints
+from tests.engine.test_script import LEASE, Node
+
+PLACE = BucketAddress(bucket="trained", prefix="of/ci")
+KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+TRAIN = (
+    'echo "from ${CVL_RESUME_FROM:-nothing}"; last="$(cat step-*/step 2> /dev/null | sort -n | tail -n 1)"; '
+    'step=$((last + 1)); mkdir step-$step; echo $step > step-$step/step; echo "weights $step" > step-$step/weights; '
+    "exit ${CODE:-0}"
+)
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(endpoint: str, request: pytest.FixtureRequest) -> Any:
+    client: Any = boto3.client(
+        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="t", aws_secret_access_key="t"
+    )
+    for entry in client.list_buckets()["Buckets"]:
+        for one in client.list_objects_v2(Bucket=entry["Name"]).get("Contents", []):
+            client.delete_object(Bucket=entry["Name"], Key=one["Key"])
+        client.delete_bucket(Bucket=entry["Name"])
+    client.create_bucket(Bucket=PLACE.bucket)
+    return client
+
+
+def plan(*, attempt: int = 1, run: str = "cvl-1", resume: Resume = Resume.RUN, keep: int = 3) -> RunPlan:
+    stored = CheckpointPlan(
+        globs=("step-*",), place=PLACE, resume=resume, folder=f"work/{run}", attempt=attempt, keep=keep
+    )
+    return RunPlan(title="t", work=WorkPlan(run_commands=(TRAIN,)), checkpoints=stored)
+
+
+class Machines:
+    """New machines, one after the other."""
+
+    def __init__(self, folder: Path, endpoint: str) -> None:
+        self.folder, self.count = folder, 0
+        self.variables = {**KEYS, "AWS_ENDPOINT_URL": endpoint}
+
+    def run(self, one: RunPlan, **env: str) -> tuple[Node, str]:
+        self.count += 1
+        node = Node(self.folder / f"machine-{self.count}")
+        result = node.job(one, deadline=None, **self.variables, **env)
+        return node, result.stdout + result.stderr
+
+
+@pytest.fixture
+def machines(tmp_path: Path, endpoint: str) -> Machines:
+    return Machines(tmp_path, endpoint)
+
+
+def names(s3: Any, run: str = "cvl-1") -> list[str]:
+    prefix = f"{PLACE.prefix}/work/{run}/manifests/"
+    keys = [one["Key"] for one in s3.list_objects_v2(Bucket=PLACE.bucket, Prefix=prefix).get("Contents", [])]
+    return sorted(json.loads(s3.get_object(Bucket=PLACE.bucket, Key=key)["Body"].read())["name"] for key in keys)
+
+
+def test_a_job_goes_on_from_the_last_checkpoint_of_its_run_on_new_machines(s3: Any, machines: Machines) -> None:
+    node, out = machines.run(plan(keep=2))
+    assert "from nothing" in out and "there is no checkpoint to go on from" in out
+    assert "stored step-1" in out
+    assert names(s3) == ["root/step-1"]
+    node, out = machines.run(plan(attempt=2, keep=2))
+    assert f"from {node.workdir}/step-1\n" in out
+    assert (node.workdir / "step-2/weights").read_text() == "weights 2\n"
+    assert "stored step-1" not in out, "it came from the bucket"
+    node, out = machines.run(plan(attempt=3, keep=2), CODE="7")
+    assert node.end()["exit_code"] == "7", "the last checkpoint of a failed job is stored too, and its code stands"
+    assert names(s3) == ["root/step-2", "root/step-3"]
+    assert not (node.state / "sync/pid").exists()
+
+
+def test_a_later_run_goes_on_from_the_latest_one_only_if_it_asks_for_it(s3: Any, machines: Machines) -> None:
+    machines.run(plan(run="cvl-1"))
+    machines.run(plan(run="cvl-2", resume=Resume.LATEST))
+    assert names(s3, "cvl-2") == ["root/step-2"]
+    _, out = machines.run(plan(run="cvl-3"))
+    assert "from nothing" in out
+    _, out = machines.run(plan(run="cvl-2", attempt=2, resume=Resume.NONE))
+    assert "from nothing" in out
+
+
+def test_a_torn_checkpoint_is_left_out_and_a_bucket_that_is_not_there_begins_no_job(
+    s3: Any, machines: Machines
+) -> None:
+    for attempt in (1, 2):
+        machines.run(plan(attempt=attempt))
+    prefix = f"{PLACE.prefix}/work/cvl-1/"
+    key = next(
+        entry["key"]
+        for name in s3.list_objects_v2(Bucket=PLACE.bucket, Prefix=f"{prefix}manifests/")["Contents"]
+        for document in [json.loads(s3.get_object(Bucket=PLACE.bucket, Key=name["Key"])["Body"].read())]
+        for entry in document["files"]
+        if document["name"] == "root/step-2"
+    )
+    s3.put_object(Bucket=PLACE.bucket, Key=prefix + key, Body=b"w")
+    node, out = machines.run(plan(attempt=3))
+    assert f"from {node.workdir}/step-1\n" in out
+    missing = plan().checkpoints
+    elsewhere = RunPlan(
+        title="t",
+        work=WorkPlan(run_commands=(TRAIN,)),
+        checkpoints=CheckpointPlan(globs=missing.globs, place=BucketAddress(bucket="absent"), folder="w/r"),
+    )
+    node, out = machines.run(elsewhere)
+    assert (node.end()["exit_code"], node.end()["phase"]) == ("75", "checkpoints")
+    assert "the checkpoints cannot be read" in out and "from nothing" not in out
+
+
+def test_the_program_ends_with_the_job_s_shell(s3: Any, machines: Machines) -> None:
+    """A job's shell may be killed, without a chance to say so."""
+    node = Node(machines.folder / "killed")
+    values = script.environment(plan(), lease=LEASE, deadline=time.time() + 3600)
+    text = script.run(plan(), lease=LEASE).replace("cvl_ci_sync\n", "cvl_ci_sync\nkill -9 $$\n")
+    node.run(text, {**values, **machines.variables})
+    pid = int((node.state / "sync/pid").read_text())
+    for _ in range(300):
+        if not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text():
+            return
+        time.sleep(0.1)
+    raise AssertionError("the program that stores checkpoints outlives its job")
+
+
+def test_the_runner_reads_what_stays_and_ends_unfinished_uploads(s3: Any, machines: Machines, endpoint: str) -> None:
+    for attempt in (1, 2):
+        machines.run(plan(attempt=attempt))
+    place = plan().checkpoints.run_place
+    assert place is not None
+    s3.create_multipart_upload(Bucket=PLACE.bucket, Key=f"{place.prefix}/objects/0-1/0")
+    s3.create_multipart_upload(Bucket=PLACE.bucket, Key="another/upload")
+    s3.put_object(Bucket=PLACE.bucket, Key=f"{place.prefix}/manifests/x", Body=b'{"name": "root/x", "at": 1e999}')
+    clients = service_clients(access_key_id="t", secret_access_key="t", endpoint_url=endpoint)
+    said: list[str] = []
+    kept = kept_checkpoints(AwsBuckets(clients=clients), place, is_over=True, say=said.append)
+    assert said == []
+    assert kept is not None and kept.stored is not None and kept.stored.newest is not None
+    objects = s3.list_objects_v2(Bucket=PLACE.bucket, Prefix=f"{place.prefix}/")["Contents"]
+    assert kept.stored.content.files == len(objects)
+    assert kept.stored.content.bytes == sum(one["Size"] for one in objects)
+    assert (kept.stored.newest.name, kept.stored.newest.step) == ("step-2", 2)
+    assert [one["Key"] for one in s3.list_multipart_uploads(Bucket=PLACE.bucket)["Uploads"]] == ["another/upload"]
+    with pytest.raises(RequestRefused, match="does not exist"):
+        AwsBuckets(clients=clients).checkpoints(BucketAddress(bucket="absent", prefix="x"))
+    silent = AwsBuckets(
+        clients=service_clients(access_key_id="t", secret_access_key="t", endpoint_url="http://[::1]:9")
+    )
+    with pytest.raises(EngineError):
+        silent.checkpoints(place)
+    silent_kept = kept_checkpoints(silent, place, is_over=False, say=said.append)
+    assert silent_kept is not None and silent_kept.stored is None and len(said) == 1
+
+
+def test_large_files_arrive_whole(s3: Any, machines: Machines) -> None:
+    """In several parts: the manifest's sum is that of the whole file."""
+    job = "head -c 20000000 /dev/urandom > step-1.bin; sha256sum step-1.bin"
+    one = RunPlan(title="t", work=WorkPlan(run_commands=(job,)), checkpoints=plan().checkpoints)
+    node, _ = machines.run(one)
+    digest = hashlib.sha256((node.workdir / "step-1.bin").read_bytes()).hexdigest()
+    second, _ = machines.run(RunPlan(title="t", work=WorkPlan(run_commands=("true",)), checkpoints=plan().checkpoints))
+    assert hashlib.sha256((second.workdir / "step-1.bin").read_bytes()).hexdigest() == digest
