@@ -107,12 +107,9 @@ def _job(plan: RunPlan, launch: Launch | None, nodes: Sequence[NodeEnd], ran_sec
     rank = f" on rank {first.rank} of {len(nodes)}" if len(nodes) > 1 else ""
     what = "setup" if first.phase == "setup" else "job"
     if first.phase == CHECKPOINTS:
-        return Judgement(
-            ending=Ending.NEVER_STARTED,
-            reason=f"The job{rank} did not begin, because its checkpoints could not be read.",
-            exit_code=first.exit_code or EXIT_CODES[Ending.PREEMPTED],
-            advice="Run it again when the bucket answers, with `resume: latest`. The end of its log has the reason.",
-        )
+        reason = f"The job{rank} did not begin, because its checkpoints could not be read."
+        advice = "Run it again when the bucket answers, with `resume: latest`. The end of its log has the reason."
+        return _of(Ending.STORAGE_FAILED, reason, advice=advice)
     if first.exit_code is None:
         return Judgement(
             ending=Ending.FAILED,

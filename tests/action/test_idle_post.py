@@ -21,7 +21,16 @@ LIGHT = {
         "model.release",
         "model.work_identity",
     ),
-    *("model.billing", "model.fitness", "model.ledger", "model.location", "model.loss", "model.storage"),
+    *(
+        "model.billing",
+        "model.bucket",
+        "model.checkpoint_plan",
+        "model.fitness",
+        "model.ledger",
+        "model.location",
+        "model.loss",
+        "model.storage",
+    ),
     *("result", "result.no_follow", "wiring", "wiring.access", "wiring.directories"),
 }
 """All that it loads of cvl-ci. A new name belongs here only if it is small and loads small ones."""

@@ -25,7 +25,7 @@ from cvl_ci.model.checkpoint_plan import CheckpointPlan, StoredCheckpoint, Store
 from cvl_ci.model.location import Location
 from cvl_ci.model.loss import LossKind, Lost
 from cvl_ci.model.node_end import NodeEnd
-from cvl_ci.model.outcome import Ending, Outcome, Phase
+from cvl_ci.model.outcome import EXIT_CODES, Ending, Outcome, Phase
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.storage import StoredBytes
 from cvl_ci.ports import Began, Cloud, JobEnd, Watch
@@ -367,7 +367,7 @@ def test_machines_whose_checkpoints_cannot_be_read_are_no_red_test(tmp_path: Pat
     house = House(tmp_path)
     house.engine.follow = lambda **_: unreadable(house.engine)  # type: ignore[method-assign, arg-type]
     outcome = house.run(preempted_plan())
-    assert (outcome.ending, outcome.exit_code) == (Ending.NEVER_STARTED, 75)
+    assert (outcome.ending, outcome.exit_code) == (Ending.STORAGE_FAILED, EXIT_CODES[Ending.STORAGE_FAILED])
     assert "its checkpoints could not be read" in outcome.reason
 
 
