@@ -28,7 +28,7 @@ class ModelFolder:
             raise RequestError([InputProblem(field="REPO", value=str(self._folder), problem="is not a folder")])
         files = tuple(sorted((self._file(path) for path in self._paths()), key=lambda file: file.path))
         digest = hashlib.sha256("\n".join(f"{one.sha256} {one.path}" for one in files).encode()).hexdigest()
-        return Snapshot(repo=repo, commit=digest[:40], files=files, ref=revision or DEFAULT_REF)
+        return Snapshot(repo=repo, commit=digest[:40], files=files, ref=revision or DEFAULT_REF, of_hub=False)
 
     @contextmanager
     def read(self, snapshot: Snapshot, file: ModelFile, *, start: int) -> Iterator[Iterator[bytes]]:

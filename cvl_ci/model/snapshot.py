@@ -36,13 +36,17 @@ class ModelFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """A model at one commit. `ref`: the branch or tag that named the commit. `has_all`: no file is left out."""
+    """A model at one commit. `ref`: the branch or tag that named the commit. `has_all`: no file is left out.
+
+    `of_hub`: the hub can confirm it; a folder of a computer has no other witness.
+    """
 
     repo: str
     commit: str
     files: tuple[ModelFile, ...]
     ref: str = ""
     has_all: bool = True
+    of_hub: bool = True
 
     @property
     def bytes(self) -> int:
@@ -61,6 +65,7 @@ class Manifest:
     is_chosen: bool = False
     """Whether a person chose these files."""
     uploaded_at: str = ""
+    of_hub: bool = True
 
     @property
     def is_enough(self) -> bool:

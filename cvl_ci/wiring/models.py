@@ -50,8 +50,7 @@ def models(values: Values, caller: Caller) -> int:
     elif operation == REMOVE:
         lines = text.removed(repo, listing.removed(shelf, repo, revision), address)
     elif operation == VERIFY:
-        hub = None if repo.startswith("local/") else open_hub(caller.environ)
-        result = listing.verified(shelf, repo, revision or "main", hub=hub)
+        result = listing.verified(shelf, repo, revision or "main", hub=open_hub(caller.environ))
         lines = text.verified(result)
         if result.problems:
             raise StorageError(

@@ -226,6 +226,7 @@ def s3_client(*, environ: Mapping[str, str]) -> Any:
     except ImportError:
         raise EngineError(
             "The AWS client is not installed, so cvl-ci cannot reach a bucket.",
+            money="No machine was started.",
             next_step="Install it: pip install 'cvl-ci[aws]'.",
         ) from None
 

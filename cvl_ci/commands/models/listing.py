@@ -117,8 +117,8 @@ def verified(shelf: Shelf, repo: str, revision: str, *, hub: ModelSource | None 
 
 def _of_hub(manifest: Manifest, hub: ModelSource | None) -> tuple[dict[str, ModelFile], str]:
     """Return the files as the hub announces them, by path, and why the hub did not tell."""
-    if hub is None:
-        return {}, "it is not a model of the hub"
+    if hub is None or not manifest.of_hub:
+        return {}, "it came from a folder."
     try:
         snapshot = hub.snapshot(manifest.repo, manifest.commit)
     except (CvlError, SourceHiccup) as error:

@@ -103,6 +103,7 @@ def _read(document: Any, *, repo: str, commit: str) -> Manifest:
         has_all=document["has_all"] is True,
         is_chosen=document.get("is_chosen") is True,
         uploaded_at=str(document["uploaded_at"])[:40],
+        of_hub=document.get("of_hub") is not False,
     )
 
 
@@ -127,6 +128,7 @@ def _text(manifest: Manifest) -> bytes:
         "has_all": manifest.has_all,
         "is_chosen": manifest.is_chosen,
         "uploaded_at": manifest.uploaded_at,
+        "of_hub": manifest.of_hub,
         "files": files,
     }
     return json.dumps(document, indent=1, sort_keys=True).encode()

@@ -82,6 +82,7 @@ def upload(request: UploadRequest, tools: UploadTools) -> UploadedModel:
             is_chosen=bool(request.files),
             has_all=snapshot.has_all and len(complete) == len(snapshot.files),
             uploaded_at=moment(tools.clock.now()),
+            of_hub=snapshot.of_hub,
         ),
         ref=snapshot.ref,
     )

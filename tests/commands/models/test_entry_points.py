@@ -47,7 +47,9 @@ def test_a_terminal_uploads_lists_verifies_and_removes(capsys: pytest.CaptureFix
     assert "(main): 2.1 MB, about $0.00" in out
     assert "2 files, whole, since 20" in out
     assert main(["models", "verify", NAME, "--storage", STORAGE]) == 0
-    assert "all 2 files, 2.1 MB, are as the manifest says." in capsys.readouterr().out
+    assert (
+        "all 2 files, 2.1 MB, are as the manifest says, and the manifest is as the hub says." in capsys.readouterr().out
+    )
     assert main(["models", "remove", NAME, "--in", STORAGE]) == 0
     assert main(["models", "verify", NAME, "--in", STORAGE]) == 64
 
@@ -98,7 +100,7 @@ def test_a_computer_without_the_client_of_aws_gets_one_clear_sentence(
     assert main(["models", "list", "--in", STORAGE]) == 70
     assert capsys.readouterr().err.splitlines() == [
         "cvl-ci: The AWS client is not installed, so cvl-ci cannot reach a bucket.",
-        "Nothing was started.",
+        "No machine was started.",
         "Install it: pip install 'cvl-ci[aws]'.",
     ]
 
@@ -124,6 +126,7 @@ def test_a_folder_needs_no_hub(hub: Hub, tmp_path: Path, capsys: pytest.CaptureF
     assert "local/out at" in capsys.readouterr().out
     assert main(["models", "upload", "./out", "--to", STORAGE, "--model-name", "team/out"]) == 0
     assert main(["models", "verify", "team/out", "--in", STORAGE]) == 0
+    assert "The hub did not confirm the manifest: it came from a folder." in capsys.readouterr().out
     assert hub.requests == []
 
 
