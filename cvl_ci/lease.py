@@ -280,7 +280,7 @@ class Lease:
 
     def _places(self) -> tuple[Location, ...]:
         attempted = tuple(Location.parse(text) for text in self.record.regions)
-        return attempted or self.record.places
+        return attempted or self.record.locations
 
     def _released(self, release: Release) -> Release:
         try:

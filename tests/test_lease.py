@@ -39,7 +39,7 @@ class House:
                 name=OWNER.name,
                 labels=OWNER.labels(deadline=deadline),
                 deadline=deadline,
-                places=(Location(cloud="aws"),),
+                locations=(Location(cloud="aws"),),
                 taken_at=self.clock.now(),
             ),
             machines=self.engine,

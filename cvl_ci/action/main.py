@@ -283,7 +283,7 @@ def _release(saved: StepState | None, step: Step, environ: Mapping[str, str]) ->
     places = () if record else _places(saved, environ)
     if record is None and not places:
         return None
-    environ = _known_to_clouds(record.places if record else places, step, environ)
+    environ = _known_to_clouds(record.locations if record else places, step, environ)
     tools = ending.DownPorts(
         clouds=wiring.OpenClouds(environ, to_end=True), records=records, workflow=step.workflow, clock=SystemClock()
     )

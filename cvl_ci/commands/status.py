@@ -187,7 +187,7 @@ def _of_record(record: LeaseRecord) -> OpenLease:
     return OpenLease(
         name=record.name,
         is_recorded=True,
-        places=record.regions or tuple(map(str, record.places)),
+        places=record.regions or tuple(map(str, record.locations)),
         since=record.taken_at,
         deadline=record.deadline or None,
         kept_until=_moment(record.labels.get(LABEL_KEPT, "")),

@@ -143,7 +143,7 @@ def _alternatives(plan: RunPlan, labels: Mapping[str, str]) -> dict[str, object]
             **({"use_spot": True} if one.spot else {}),
         }
         for one in plan.machines.needs.alternatives
-        for place in _places([one.place] if one.place else plan.machines.locations)
+        for place in _places([one.location] if one.location else plan.machines.locations)
     ]
     return {"ordered" if plan.machines.needs.in_order else "any_of": machines}
 

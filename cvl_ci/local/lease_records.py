@@ -133,7 +133,7 @@ def _to_json(record: LeaseRecord) -> dict[str, object]:
     return {
         **vars(record),
         "labels": dict(record.labels),
-        "places": [vars(place) for place in record.places],
+        "locations": [vars(location) for location in record.locations],
         "regions": list(record.regions),
         "buckets": [vars(bucket) for bucket in record.buckets],
         "checkpoints": vars(record.checkpoints) if record.checkpoints else None,
@@ -145,13 +145,13 @@ def _from_json(name: str, data: Mapping[str, Any]) -> LeaseRecord:
     if data["name"] != name:
         raise ValueError(f"it says it is {data['name']!r}")
     released_at = data["released_at"]
+    # A record of an earlier version calls them places, and its machines may still run.
+    locations = data["locations"] if "locations" in data else data["places"]
     return LeaseRecord(
         name=name,
         labels={str(key): str(value) for key, value in data["labels"].items()},
         deadline=float(data["deadline"]),
-        places=tuple(
-            Location(cloud=place["cloud"], region=place["region"], zone=place["zone"]) for place in data["places"]
-        ),
+        locations=tuple(Location(cloud=one["cloud"], region=one["region"], zone=one["zone"]) for one in locations),
         taken_at=float(data["taken_at"]),
         released_at=None if released_at is None else float(released_at),
         regions=tuple(str(region) for region in data["regions"]),

@@ -55,12 +55,12 @@ class ResourceRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Alternative:
-    """One of the machines that a task would take, with its own place (None: any) and its own use of spot.
+    """One of the machines that a task would take, with its own location (None: any) and its own use of spot.
 
     `extra`: its keys that SkyPilot reads unchanged.
     """
 
     needs: ResourceRequest
-    place: Location | None = None
+    location: Location | None = None
     spot: bool = False
     extra: Mapping[str, object] = field(default_factory=dict)

@@ -68,7 +68,7 @@ def _gpus_of(alternatives: Sequence[Alternative]) -> Mapping[str, float]:
 
 def places_of(alternatives: Sequence[Alternative]) -> tuple[Location, ...]:
     """Return all places, or none if one of the alternatives may run anywhere."""
-    places = [one.place for one in alternatives if one.place]
+    places = [one.location for one in alternatives if one.location]
     return tuple(dict.fromkeys(places)) if len(places) == len(alternatives) else ()
 
 
@@ -88,13 +88,13 @@ def with_inputs(needs: ResourceRequest, inputs: Inputs, *, gpu: Mapping[str, flo
     changed: list[Alternative] = []
     for spot in _TRIES[inputs.machine.spot]:
         for one in needs.alternatives:
-            places: Sequence[Location | None] = [one.place] if clouds is None else clouds or [None]
+            places: Sequence[Location | None] = [one.location] if clouds is None else clouds or [None]
             for place in places:
                 for named in gpus:
                     machine = replace(
                         one,
                         needs=_sized(one.needs, inputs, gpu=named),
-                        place=place,
+                        location=place,
                         spot=one.spot if spot is None else spot,
                     )
                     if machine not in changed:

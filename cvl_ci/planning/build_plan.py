@@ -97,7 +97,7 @@ def wrong_regions(inputs: Inputs, regions: Callable[[str], Sequence[str]]) -> li
 def impossible(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
     """Return the parts that a requested cloud cannot provide, before any cost."""
     mistakes = []
-    named = (*plan.machines.locations, *(one.place for one in plan.machines.needs.alternatives if one.place))
+    named = (*plan.machines.locations, *(one.location for one in plan.machines.needs.alternatives if one.location))
     for cloud in dict.fromkeys(place.cloud for place in named if place.cloud in plan.machines.unfit_clouds):
         if plan.machines.num_nodes > 1 and cloud in NO_SEVERAL_NODES:
             mistakes.append(inputs.mistake("num_nodes", plan.machines.num_nodes, f"is more than {cloud} runs together"))

@@ -195,7 +195,7 @@ class _Reader:
                 "has several resources.accelerators next to alternatives in order: name the GPU of each in its entry"
             )
             self._wrong["resources.accelerators"] = problem
-        if len({bool(machine.place and machine.place.cloud == SANDBOX) for machine in machines}) > 1:
+        if len({bool(machine.location and machine.location.cloud == SANDBOX) for machine in machines}) > 1:
             self._wrong["resources.any_of"] = "mixes the sandbox with a cloud that bills: give one or the other"
         return machines
 
@@ -218,7 +218,7 @@ class _Reader:
         return [
             Alternative(
                 needs=alternatives.with_gpus(replace(needs, alternatives=()), gpu),
-                place=at,
+                location=at,
                 spot=spot,
                 extra={key: value for key, value in entry.items() if key in keys.ALTERNATIVES_PASSED_ON},
             )

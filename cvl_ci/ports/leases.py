@@ -19,7 +19,7 @@ class LeaseRecord:
     name: str
     labels: Mapping[str, str]
     deadline: float
-    places: tuple[Location, ...]
+    locations: tuple[Location, ...]
     taken_at: float
     released_at: float | None = None
     regions: tuple[str, ...] = ()

@@ -69,7 +69,7 @@ def test_of_a_region_of_any_cloud_those_with_credentials_stay() -> None:
 def test_a_cloud_that_an_alternative_names_is_among_the_places() -> None:
     """So that credentials and proof are asked of it too."""
     alternatives = (
-        Alternative(needs=ResourceRequest(accelerators={"L4": 1}), place=Location(cloud="gcp")),
+        Alternative(needs=ResourceRequest(accelerators={"L4": 1}), location=Location(cloud="gcp")),
         Alternative(needs=ResourceRequest(accelerators={"L4": 1})),
     )
     plan = RunPlan(

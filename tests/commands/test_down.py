@@ -132,7 +132,7 @@ def test_findings_are_never_read_without_the_silence(found: InventoryResult) -> 
 
 
 def record(**changed: Any) -> LeaseRecord:
-    values = {"name": "cvl-7-0badcafe", "labels": {}, "deadline": 0.0, "places": (GCP,), "taken_at": 0.0}
+    values = {"name": "cvl-7-0badcafe", "labels": {}, "deadline": 0.0, "locations": (GCP,), "taken_at": 0.0}
     return LeaseRecord(**{**values, **changed})
 
 
@@ -148,11 +148,11 @@ def test_a_machine_whose_lease_was_called_released_is_ended_when_a_provider_show
     )
     open_records = {name: one for name, one in released.items() if one.released_at is None}
     [found] = down._unknown([(AWS, shown)], open_records, FakeClock())
-    assert (found.name, found.places) == ("cvl-7-0badcafe", (AWS,))
+    assert (found.name, found.locations) == ("cvl-7-0badcafe", (AWS,))
 
 
 def test_a_place_that_a_person_names_is_asked_as_well_as_those_of_the_record() -> None:
     known = {"cvl-7-0badcafe": record(regions=("gcp/us-central1",))}
     asked = down._known_or_new("cvl-7-0badcafe", known, [AWS], FakeClock())
-    assert asked.places == (AWS, GCP, Location(cloud="gcp", region="us-central1"))
+    assert asked.locations == (AWS, GCP, Location(cloud="gcp", region="us-central1"))
     assert asked.regions == ()

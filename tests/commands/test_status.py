@@ -67,7 +67,7 @@ class Stage:
             name=name,
             labels={LABEL_OWNER: "cvl-ci", LABEL_RUN: "123-1"},
             deadline=now + HOUR,
-            places=(Location(cloud="aws"),),
+            locations=(Location(cloud="aws"),),
             taken_at=now - 60,
             regions=("aws/us-east-1",),
         )
@@ -122,7 +122,7 @@ def test_a_record_says_since_when_where_and_until_when(stage: Stage) -> None:
         ({"deadline": 0.0}, "no deadline is known"),
         ({"labels": {LABEL_KEPT: "1800003600"}}, "kept, and ends by itself at 2027-01-15T09:00:00Z"),
         ({"regions": ()}, "in aws;"),
-        ({"regions": (), "places": ()}, "in any cloud"),
+        ({"regions": (), "locations": ()}, "in any cloud"),
     ],
 )
 def test_what_a_record_may_say(stage: Stage, changed: dict[str, object], words: str) -> None:
@@ -234,7 +234,7 @@ def test_the_command_finds_nothing_and_writes_nothing(leases: Path, capsys: pyte
 def test_the_command_reads_the_records_of_this_computer(leases: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from cvl_ci.local.lease_records import FileRecords
 
-    record = LeaseRecord(name=NAME, labels={LABEL_LEASE: NAME}, deadline=1e9, places=(AWS,), taken_at=1e9 - 60)
+    record = LeaseRecord(name=NAME, labels={LABEL_LEASE: NAME}, deadline=1e9, locations=(AWS,), taken_at=1e9 - 60)
     FileRecords(leases, warn=lambda _: None).write(record)
     assert main.main(["status", "--json"]) == 0
     (lease,) = json.loads(capsys.readouterr().out)["leases"]

@@ -56,7 +56,7 @@ def leased(cloud: Cloud, folder: Path, staged: Path) -> Iterator[LaunchRequest]:
     owner, clock = Owner(repository="cvl/ci", run="further"), SystemClock()
     deadline = clock.now() + 1800
     labels = owner.labels(deadline=deadline)
-    record = LeaseRecord(name=owner.name, labels=labels, deadline=deadline, places=SANDBOX, taken_at=clock.now())
+    record = LeaseRecord(name=owner.name, labels=labels, deadline=deadline, locations=SANDBOX, taken_at=clock.now())
     records = FakeRecords(folder)
     lease = Lease(record, machines=cloud.machines, inventory=cloud.inventory, records=records, clock=clock, say=print)
     lease.acquire()

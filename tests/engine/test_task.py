@@ -40,11 +40,11 @@ ALTERNATIVES = ResourceRequest(
     alternatives=(
         Alternative(
             needs=ResourceRequest(accelerators={"L4": 1}),
-            place=Location(cloud="aws"),
+            location=Location(cloud="aws"),
             spot=True,
             extra={"labels": {"cvl-lease": "theirs"}},
         ),
-        Alternative(needs=ResourceRequest(accelerators={"L4": 1}), place=Location(cloud="gcp")),
+        Alternative(needs=ResourceRequest(accelerators={"L4": 1}), location=Location(cloud="gcp")),
     )
 )
 
@@ -287,7 +287,7 @@ def test_the_labels_of_an_alternative_pass_but_never_over_those_of_the_lease() -
 
 
 def test_an_alternative_without_a_place_may_run_in_each_place_of_the_plan() -> None:
-    here = Alternative(needs=ResourceRequest(cpus=4), place=Location(cloud="gcp"))
+    here = Alternative(needs=ResourceRequest(cpus=4), location=Location(cloud="gcp"))
     needs = ResourceRequest(alternatives=(here, Alternative(needs=ResourceRequest(cpus=8))), in_order=True)
     plan = replace(
         PLAN, machines=replace(PLAN.machines, needs=needs, locations=(Location(cloud="aws"), Location(cloud="azure")))

@@ -52,8 +52,8 @@ def test_what_is_appended_is_read_again_to_the_last_digit(bare: Path) -> None:
     found = sorted([*night(), *failures()], key=lambda one: one.machines.cluster)
     assert branch(checkout(bare, "a")).append(found) == len(found)
     again = sorted(branch(checkout(bare, "b")).read(), key=lambda one: one.machines.cluster)
-    assert [replace(one, machines=replace(one.machines, requested_places=(), errors="")) for one in again] == [
-        replace(one, machines=replace(one.machines, requested_places=(), errors="")) for one in found
+    assert [replace(one, machines=replace(one.machines, requested_locations=(), errors="")) for one in again] == [
+        replace(one, machines=replace(one.machines, requested_locations=(), errors="")) for one in found
     ]
 
 
@@ -166,8 +166,8 @@ def test_a_line_is_one_line_and_says_the_same() -> None:
     assert "\n" not in text
     assert replace(
         leg_file.read(text.encode()),
-        machines=replace(leg_file.read(text.encode()).machines, requested_places=(), errors=""),
-    ) == replace(hostile, machines=replace(hostile.machines, requested_places=(), errors=""))
+        machines=replace(leg_file.read(text.encode()).machines, requested_locations=(), errors=""),
+    ) == replace(hostile, machines=replace(hostile.machines, requested_locations=(), errors=""))
 
 
 def test_lines_that_nobody_can_read_stay_and_are_nobody_s_run(bare: Path) -> None:

@@ -40,7 +40,7 @@ def released(docker: Engine, folder: Path) -> Release:
             name="cvl-1-2",
             labels={},
             deadline=0.0,
-            places=(Location(cloud="sandbox"),),
+            locations=(Location(cloud="sandbox"),),
             taken_at=clock.now(),
             regions=(),
         ),

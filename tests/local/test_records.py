@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -17,7 +18,7 @@ RECORD = LeaseRecord(
     name="cvl-3f9a1c-digits",
     labels={"cvl-lease": "3f9a1c"},
     deadline=1_790_003_600.5,
-    places=(Location(cloud="aws", region="us-east-1"), Location(cloud="lambda")),
+    locations=(Location(cloud="aws", region="us-east-1"), Location(cloud="lambda")),
     taken_at=1_790_000_000.0,
     regions=("aws/us-east-1",),
 )
@@ -42,6 +43,15 @@ def test_a_record_comes_back_as_it_was_written(records: FileRecords) -> None:
     records.write(RECORD)
     assert records.read(RECORD.name) == RECORD
     assert list(records.all()) == [RECORD]
+
+
+def test_a_record_of_an_earlier_version_still_finds_its_machines(records: FileRecords) -> None:
+    records.write(RECORD)
+    path = records.fence(RECORD.name).with_suffix(".json")
+    written = json.loads(path.read_text())
+    written["places"] = written.pop("locations")
+    path.write_text(json.dumps(written))
+    assert records.read(RECORD.name) == RECORD
 
 
 def test_what_was_never_written_is_unknown_and_no_warning(records: FileRecords, warnings: list[str]) -> None:
@@ -126,7 +136,7 @@ def test_a_write_that_fails_leaves_the_old_record_and_no_debris(
     records.write(RECORD)
     monkeypatch.setattr(os, "fsync", no_room)
     with pytest.raises(EngineError, match="could not be written to") as raised:
-        records.write(LeaseRecord(name=RECORD.name, labels={}, deadline=0, places=(), taken_at=0))
+        records.write(LeaseRecord(name=RECORD.name, labels={}, deadline=0, locations=(), taken_at=0))
     assert "cvl-ci requests no further machine" in str(raised.value)
     assert records.read(RECORD.name) == RECORD
     assert {path.name for path in records.fence("x").parent.iterdir()} == {"README.txt", f"{RECORD.name}.json"}

@@ -115,7 +115,7 @@ def test_a_name_with_several_counts_makes_alternatives_with_the_tasks_place_and_
     needs = task.machines.needs
     assert task.wrong == ()
     assert [one.needs.accelerators for one in needs.alternatives] == [{"L4": 8}, {"A100": 4}, {"A100": 8}]
-    assert {(str(one.place), one.spot) for one in needs.alternatives} == {("aws", True)}
+    assert {(str(one.location), one.spot) for one in needs.alternatives} == {("aws", True)}
     assert (needs.in_order, task.machines.spot) == (False, Spot.ALWAYS)
     assert read(b"run: x\nresources: {accelerators: ['A100:8', 'A100:4']}").machines.needs.in_order
 
@@ -125,7 +125,7 @@ def test_the_users_gpus_with_several_counts_replace_the_tasks() -> None:
     draft = read(b"run: x\nresources: {use_spot: true, cpus: 4}").draft(asked)
     needs = build_plan.plan(asked, draft, gpu=asked.machine.gpu).machines.needs
     assert [(one.needs.accelerators, one.spot) for one in needs.alternatives] == [({"L4": 1}, True), ({"L4": 4}, True)]
-    assert {(one.needs.cpus, str(one.place)) for one in needs.alternatives} == {(4, "aws")}
+    assert {(one.needs.cpus, str(one.location)) for one in needs.alternatives} == {(4, "aws")}
 
 
 @pytest.mark.parametrize(
@@ -322,13 +322,17 @@ resources:
 def test_each_alternative_has_its_own_machine_place_and_use_of_spot() -> None:
     task = read(ALTERNATIVES)
     first, second = task.machines.needs.alternatives
-    assert (task.wrong, task.machines.locations, task.machines.spot) == ((), (first.place, second.place), Spot.FALLBACK)
+    assert (task.wrong, task.machines.locations, task.machines.spot) == (
+        (),
+        (first.location, second.location),
+        Spot.FALLBACK,
+    )
     assert first == Alternative(
         needs=ResourceRequest(accelerators={"L4": 1}, cpus=4, disk_gb=256),
-        place=Location(cloud="aws", region="us-east-1"),
+        location=Location(cloud="aws", region="us-east-1"),
     )
     assert second.needs == ResourceRequest(accelerators={"A100": 2}, cpus=4, disk_gb=256)
-    assert (second.place, second.spot, second.extra) == (Location(cloud="gcp"), True, {"disk_tier": "best"})
+    assert (second.location, second.spot, second.extra) == (Location(cloud="gcp"), True, {"disk_tier": "best"})
     assert task.warnings == (
         "resources.any_of[1].autostop is not used: a run ends its machine by itself.",
         "The price does not include the disk's tier, which the task requests.",
@@ -340,7 +344,7 @@ def test_the_users_words_replace_those_of_every_alternative() -> None:
         asked = from_keywords({"task": "t.yaml", **inputs}, environment={})
         content = ALTERNATIVES.replace(b", disk_tier: best, autostop: 5", b"")
         plan = build_plan.plan(asked, read(content).draft(asked), gpu=asked.machine.gpu)
-        return [(one.needs.accelerators, str(one.place), one.spot) for one in plan.machines.needs.alternatives]
+        return [(one.needs.accelerators, str(one.location), one.spot) for one in plan.machines.needs.alternatives]
 
     assert planned(gpu="H100") == [({"H100": 1}, "aws/us-east-1", False), ({"H100": 1}, "gcp", True)]
     assert planned(cloud="azure", spot="false") == [({"L4": 1}, "azure", False), ({"A100": 2}, "azure", False)]

@@ -88,7 +88,9 @@ class CataloguePrices:
             offer
             for one in needs.alternatives
             for offer in self.offers(
-                one.needs, places=[one.place] if one.place else places, spot=Spot.ALWAYS if one.spot else Spot.NEVER
+                one.needs,
+                places=[one.location] if one.location else places,
+                spot=Spot.ALWAYS if one.spot else Spot.NEVER,
             )
         ]
         return _unique(offers if needs.in_order else sorted(offers, key=lambda offer: offer.hourly_usd))

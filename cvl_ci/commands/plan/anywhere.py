@@ -33,7 +33,7 @@ def name_clouds(plan: RunPlan, usable: Sequence[str], prices: Prices) -> RunPlan
         cheapest[offer.cloud] = min(offer.hourly_usd, cheapest.get(offer.cloud, offer.hourly_usd))
     ordered = sorted(fitting, key=lambda cloud: (cheapest.get(cloud, float("inf")), fitting.index(cloud)))
     # Clouds that single alternatives of a task name count as named: a run needs credentials for them too.
-    named = [one.place.cloud for one in plan.machines.needs.alternatives if one.place]
+    named = [one.location.cloud for one in plan.machines.needs.alternatives if one.location]
     return replace(
         plan,
         machines=replace(

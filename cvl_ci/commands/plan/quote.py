@@ -113,7 +113,7 @@ def _machine(needs: ResourceRequest, *, gpus: str) -> str:
 def _alternative(one: Alternative, *, gpus: str = "") -> str:
     text = _machine(one.needs, gpus=gpus or _gpus([one.needs], " or "))
     spot = " spot" if one.spot else ""
-    return f"{text}{spot} on {one.place}" if one.place else f"{text}{spot}"
+    return f"{text}{spot} on {one.location}" if one.location else f"{text}{spot}"
 
 
 def offers_of(plan: RunPlan, prices: Prices, *, spot: Spot) -> tuple[Offer, ...]:
@@ -163,7 +163,7 @@ def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
 
 def _is_impossible(plan: RunPlan, prices: Prices) -> bool:
     """Return whether no cloud of the plan sells the machine, by catalogues that list everything of these clouds."""
-    places = [one.place for one in plan.machines.needs.alternatives] or list(plan.machines.locations)
+    places = [one.location for one in plan.machines.needs.alternatives] or list(plan.machines.locations)
     clouds = {place.cloud for place in places if place} if places and all(places) else set(prices.clouds())
     return all(prices.is_complete(cloud) for cloud in clouds - plan.machines.unfit_clouds)
 

@@ -101,7 +101,7 @@ def _facts(plan: RunPlan) -> str:
         after = "after the job" if plan.limits.keeps_after_success else "if the job fails"
         limits.append(f"kept {duration(plan.limits.keep_minutes * 60)} {after}")
     places_text = ", then ".join(map(str, plan.machines.locations)) or "any cloud, the cheapest first"
-    has_own_places = any(one.place for one in plan.machines.needs.alternatives)
+    has_own_locations = any(one.location for one in plan.machines.needs.alternatives)
     rows = [
         ("setup", "\n".join(plan.work.setup_commands)),
         ("run", "\n".join(plan.work.run_commands)),
@@ -110,7 +110,7 @@ def _facts(plan: RunPlan) -> str:
         ("needs", machine(plan.machines.needs)),
         ("nodes", str(plan.machines.num_nodes) if plan.machines.num_nodes > 1 else ""),
         ("turns", _turns(plan)),
-        ("where", "" if has_own_places else places_text),
+        ("where", "" if has_own_locations else places_text),
         ("files", f"{count} file{'' if count == 1 else 's'}, {size(total)}"),
         ("not sent", plan.files.not_sent),
         ("mounts", "\n".join(mount_lines.lines(plan))),

@@ -62,9 +62,9 @@ def down(
 
 
 def _known_or_new(name: str, by_name: dict[str, LeaseRecord], places: Sequence[Location], clock: Clock) -> LeaseRecord:
-    if name in by_name and places:  # a person's place and the record's places: only both together prove it gone
-        recorded = (*by_name[name].places, *map(Location.parse, by_name[name].regions))
-        return replace(by_name[name], places=tuple(dict.fromkeys([*places, *recorded])), regions=())
+    if name in by_name and places:  # a person's locations and the record's: only both together prove it gone
+        recorded = (*by_name[name].locations, *map(Location.parse, by_name[name].regions))
+        return replace(by_name[name], locations=tuple(dict.fromkeys([*places, *recorded])), regions=())
     if name in by_name:
         return by_name[name]
     if not places:
@@ -74,7 +74,7 @@ def _known_or_new(name: str, by_name: dict[str, LeaseRecord], places: Sequence[L
             next_step="Name its cloud (`--cloud aws`), and cvl-ci asks the provider for it by name.",
         )
     return LeaseRecord(
-        name=name, labels={}, deadline=0.0, places=tuple(places), taken_at=clock.now(), knows_buckets=False
+        name=name, labels={}, deadline=0.0, locations=tuple(places), taken_at=clock.now(), knows_buckets=False
     )
 
 
@@ -115,7 +115,7 @@ def _unknown(
                 name=name,
                 labels=resource.labels,
                 deadline=0.0,
-                places=(place,),
+                locations=(place,),
                 taken_at=resource.created_at or clock.now(),
                 regions=regions or (f"{place.cloud}/{resource.region}",),
                 buckets=buckets,
@@ -126,7 +126,7 @@ def _unknown(
 
 def _end(record: LeaseRecord, user_id: str, tools: DownPorts) -> Release:
     tools.workflow.notice(f"taking down {record.name}")
-    places = record.places or tuple(Location.parse(text) for text in record.regions)
+    places = record.locations or tuple(Location.parse(text) for text in record.regions)
     with tools.clouds.open(places, user_id=user_id, watch=_unwatched) as cloud:
         return _lease(record, cloud, tools).release(maybe_created=True)
 

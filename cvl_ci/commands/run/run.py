@@ -150,7 +150,7 @@ def _lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
         name=state.owner.name,
         labels={**state.owner.labels(deadline=deadline), **no_buckets},
         deadline=deadline,
-        places=(Location(cloud=cloud.through),) if cloud.through else state.plan.machines.locations,
+        locations=(Location(cloud=cloud.through),) if cloud.through else state.plan.machines.locations,
         taken_at=clock.now(),
         checkpoints=checkpoints.run_place,
     )

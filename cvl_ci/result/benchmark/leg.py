@@ -82,7 +82,7 @@ class LegMachines:
 
     cluster: str = ""
     region: str = ""
-    requested_places: tuple[str, ...] = ()
+    requested_locations: tuple[str, ...] = ()
     """Places of the requested machines: only these identify a leg that never started."""
     errors: str = ""
     """All texts of providers and of the reason about a failed start, for a search and not for display."""

@@ -110,7 +110,7 @@ def _leg(document: Mapping[str, object]) -> Leg:
             is_gone=released.get("gone") is True,
             kept_until=_kept_until(document, released),
             is_dearer=document.get("is_dearer") is True or _is_dearer(attempts),
-            requested_places=tuple(dict.fromkeys(_place(attempt) for attempt in attempts)),
+            requested_locations=tuple(dict.fromkeys(_place(attempt) for attempt in attempts)),
             errors="\n".join(_text(text, most=MOST_WORDS) for text in (document.get("reason"), *_errors(attempts))),
         ),
         name=_text(document.get("leg")),

@@ -178,7 +178,7 @@ def report(
     groups: dict[tuple[Key, tuple[str, ...], str], list[Leg]] = {}
     for leg in current:
         has_run = bool(leg.machines.region)
-        which = (leg.key, () if has_run else leg.machines.requested_places, "" if has_run else leg.name)
+        which = (leg.key, () if has_run else leg.machines.requested_locations, "" if has_run else leg.name)
         groups.setdefault(which, []).append(leg)
     rows = [
         build_row(key, group, by_work.get((key.example, key.preset), []), commits, rules or Rules())

@@ -63,7 +63,7 @@ class Account:
 
     def lease(self) -> Lease:
         record = LeaseRecord(
-            name=OURS.name, labels={}, deadline=0.0, places=(Location(cloud="aws"),), taken_at=self.clock.now()
+            name=OURS.name, labels={}, deadline=0.0, locations=(Location(cloud="aws"),), taken_at=self.clock.now()
         )
         return Lease(
             record,

@@ -164,7 +164,7 @@ def test_a_summary_without_its_newer_fields_is_read() -> None:
     bare = {"ending": "never_started", "title": "digits_sgd train", "attempts": [{"cloud": "aws", "region": "r"}]}
     one = read(json.dumps(bare).encode())
     assert (one.key.example, one.key.preset, one.key.cloud, one.exit_code) == ("digits_sgd", "train", "aws", 70)
-    assert (one.ending, one.machines.requested_places, one.machines.is_gone) == (
+    assert (one.ending, one.machines.requested_locations, one.machines.is_gone) == (
         Ending.NEVER_STARTED,
         ("aws/r",),
         False,
