@@ -62,5 +62,7 @@ class Alternative:
 
     needs: ResourceRequest
     location: Location | None = None
+    has_region_alone: bool = False
+    """Whether the task names the region and any cloud: the location is one of several then."""
     spot: bool = False
     extra: Mapping[str, object] = field(default_factory=dict)

@@ -95,6 +95,7 @@ def with_inputs(needs: ResourceRequest, inputs: Inputs, *, gpu: Mapping[str, flo
                         one,
                         needs=_sized(one.needs, inputs, gpu=named),
                         location=place,
+                        has_region_alone=one.has_region_alone and clouds is None,
                         spot=one.spot if spot is None else spot,
                     )
                     if machine not in changed:

@@ -132,7 +132,8 @@ class _Reader:
                 needs=self._one_of(machines) if machines else self._needs(locations),
                 num_nodes=self._value("num_nodes", parsers.whole_number, self._task.get("num_nodes")) or 1,
                 locations=locations,
-                has_region_alone=bool(locations) and not machines and _has_region_alone(self._resources),
+                has_region_alone=any(one.has_region_alone for one in machines)
+                or (bool(locations) and not machines and _has_region_alone(self._resources)),
                 spot=alternatives.spot_of(machines) if machines else spot,
                 recoveries=self._value("retry", recovery_words.recoveries, self._recovery_words()) or 0,
             ),
@@ -219,6 +220,7 @@ class _Reader:
             Alternative(
                 needs=alternatives.with_gpus(replace(needs, alternatives=()), gpu),
                 location=at,
+                has_region_alone=_has_region_alone(reader._resources),
                 spot=spot,
                 extra={key: value for key, value in entry.items() if key in keys.ALTERNATIVES_PASSED_ON},
             )

@@ -12,6 +12,7 @@ from cvl_ci.errors import RequestError
 from cvl_ci.model.location import Location
 from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
 from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
+from cvl_ci.planning import task_file
 
 PRICES = CataloguePrices()
 L4 = RunPlan(
@@ -64,6 +65,17 @@ def test_of_a_region_of_any_cloud_those_with_credentials_stay() -> None:
     plan = RunPlan(title="t", machines=MachinePlan(locations=both, has_region_alone=True))
     assert name_clouds(plan, ["aws", "gcp"], PRICES).machines.locations == both[:1]
     assert name_clouds(plan, ["gcp"], PRICES).machines.locations == both, "so their credentials are asked for"
+
+
+def test_of_an_alternative_in_a_region_of_any_cloud_those_with_credentials_stay() -> None:
+    content = b"run: x\nresources: {any_of: [{infra: '*/us-east-1', accelerators: L4}, {infra: gcp, accelerators: L4}]}"
+    task = task_file.read(content, known_gpus=PRICES.accelerators(), clouds_with=lambda *_: ["aws", "lambda"])
+    plan = RunPlan(title="t", machines=task.machines)
+    assert [one.cloud for one in plan.machines.locations] == ["aws", "lambda", "gcp"]
+    assert [one.cloud for one in name_clouds(plan, ["aws"], PRICES).machines.locations] == ["aws", "gcp"]
+    assert name_clouds(plan, ["aws"], PRICES).machines.needs.alternatives[0].location == Location(
+        cloud="aws", region="us-east-1"
+    )
 
 
 def test_a_cloud_that_an_alternative_names_is_among_the_places() -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.model.location import Location
 from cvl_ci.model.plan import RunPlan
+from cvl_ci.planning.alternatives import combined, places_of
 from cvl_ci.ports import Prices
 
 
@@ -19,9 +20,7 @@ def name_clouds(plan: RunPlan, usable: Sequence[str], prices: Prices) -> RunPlan
     answers such questions. Without them the plan stays unchanged. Raise RequestError if none of them can run the work.
     Of the clouds that have a requested region, those with credentials stay.
     """
-    if plan.machines.has_region_alone:
-        with_credentials = tuple(place for place in plan.machines.locations if place.cloud in usable)
-        return replace(plan, machines=replace(plan.machines, locations=with_credentials or plan.machines.locations))
+    plan = _of_regions(plan, usable) if plan.machines.has_region_alone else plan
     if plan.machines.locations or not usable:
         return plan
     fitting = [cloud for cloud in usable if cloud not in plan.machines.unfit_clouds]
@@ -40,3 +39,20 @@ def name_clouds(plan: RunPlan, usable: Sequence[str], prices: Prices) -> RunPlan
             plan.machines, locations=tuple(Location(cloud=cloud) for cloud in dict.fromkeys([*ordered, *named]))
         ),
     )
+
+
+def _of_regions(plan: RunPlan, usable: Sequence[str]) -> RunPlan:
+    """Leave out the clouds without credentials that a region alone brought in. Without any other, all stay."""
+    machines = plan.machines
+    if not machines.needs.alternatives:
+        locations = tuple(one for one in machines.locations if one.cloud in usable)
+        return replace(plan, machines=replace(machines, locations=locations or machines.locations))
+    alternatives = [
+        one
+        for one in machines.needs.alternatives
+        if not one.has_region_alone or one.location is None or one.location.cloud in usable
+    ]
+    if not alternatives:
+        return plan
+    needs = combined(alternatives, in_order=machines.needs.in_order, disk_gb=machines.needs.disk_gb)
+    return replace(plan, machines=replace(machines, needs=needs, locations=places_of(alternatives)))
