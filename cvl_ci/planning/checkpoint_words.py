@@ -40,7 +40,7 @@ def mistakes(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
     if plan.trials.has_samples or inputs.trials.compare:
         problem = f"goes without {name('repeat')} and {name('compare')}: each turn begins with fresh files"
         wrong.append(inputs.mistake("checkpoint_to", place, problem))
-    named = (*plan.machines.locations, *(one.place for one in plan.machines.needs.alternatives if one.place))
+    named = (*plan.machines.locations, *(one.location for one in plan.machines.needs.alternatives if one.location))
     for cloud in dict.fromkeys(one.cloud for one in named if one.cloud not in CLOUDS):
         problem = f"goes with machines of AWS: those of {cloud} have no access to the bucket"
         wrong.append(inputs.mistake("checkpoint_to", place, problem))
