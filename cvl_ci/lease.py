@@ -26,9 +26,9 @@ from cvl_ci.model.ledger import Life, Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.release import KeptMachines, Release
 from cvl_ci.model.resource import ResourceKind, buckets_apart, in_removal_order
-from cvl_ci.model.storage import Bucket
+from cvl_ci.model.storage import Bucket, KeptBucket
 from cvl_ci.ports import Clock, Inventory, InventoryResult, LeaseRecord, Machines, Records, Resource, Storage
-from cvl_ci.ports.storage import kept_buckets, kept_checkpoints
+from cvl_ci.ports.storage import ending_buckets, kept_buckets, kept_checkpoints
 
 PROOF_SECONDS = 180.0
 """Seconds of repeated queries before we report that the end is not proved."""
@@ -61,6 +61,8 @@ class Lease:
         self._clock = clock
         self._say = say
         self._requested_at: float | None = None
+        self._ending_buckets: dict[str, KeptBucket] = {}
+        """Buckets that this process removes, with the content that they had before."""
 
     @property
     def name(self) -> str:
@@ -154,7 +156,8 @@ class Lease:
             unproved=result.unproved,
             kept=machines,
             memory=self._memory(self._places(), living),
-            buckets=kept_buckets(self._storage, self.record.buckets, resources, say=self._say),
+            buckets=kept_buckets(self._storage, self.record, resources, say=self._say),
+            ended_buckets=tuple(KeptBucket(bucket=one, since=self.record.taken_at) for one in temporary),
             checkpoints=self._checkpoints(is_over=False),
         )
 
@@ -177,7 +180,8 @@ class Lease:
             unproved=result.unproved,
             removed_at=removed_at,
             memory=self._memory(places, (*first, *resources)),
-            buckets=kept_buckets(self._storage, self.record.buckets, resources, say=self._say),
+            buckets=kept_buckets(self._storage, self.record, resources, say=self._say),
+            ended_buckets=tuple(self._ending_buckets.values()),
             checkpoints=self._checkpoints(is_over=is_gone),
         )
 
@@ -266,6 +270,10 @@ class Lease:
         refusals = list(_removal_refusals(self._inventory, other_resources))
         # A machine that still runs may write to a bucket, so the bucket waits.
         if self._storage is not None and not any(one.is_leftover for one in other_resources):
+            sizes = ending_buckets(
+                self._storage, self.record, buckets, sized_before=self._ending_buckets, say=self._say
+            )
+            self._ending_buckets |= sizes
             refusals += _removal_refusals(self._storage, buckets)
         for text in refusals:
             self._say(text)

@@ -360,6 +360,26 @@ def test_a_plan_asks_no_cloud(job: Job) -> None:
     assert job.run("/post-entrypoint") == (0, "")
 
 
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_a_month_without_money_left_starts_nothing_and_post_has_nothing_to_do(job: Job, verb: str) -> None:
+    """The budget of the repository is less than one run may cost, whatever the history says."""
+    (job.workspace / "cvl-ci.yml").write_text("monthly_budget: 0.01\n")
+    checked_out(job)
+    remote = job.folder / "remote.git"
+    for words in (
+        ["init", "--quiet", "--bare", str(remote)],
+        ["-C", str(job.workspace), "remote", "add", "origin", str(remote)],
+    ):
+        subprocess.run(["git", *words], check=True)
+    code, said = job.run("/entrypoint", INPUT_VERB=verb)
+    assert code == 78, said
+    [error] = Runner().read(said).commands("error")
+    assert "monthly_budget leaves $0.01" in error
+    assert job.steps() == []
+    assert job.alive() == []
+    assert job.run("/post-entrypoint")[0] == 0
+
+
 @pytest.mark.parametrize(("name", "value"), [("INPUT_VERB", "sweep"), ("INPUT_COMMENT", "sometimes")])
 def test_a_word_that_is_no_choice_starts_nothing(job: Job, name: str, value: str) -> None:
     code, said = job.run("/entrypoint", **{name: value})

@@ -51,9 +51,10 @@ def _cost(state: StepState, release: Release, *, fetched_bytes: int) -> Cost | N
         spending.attempts,
         nodes=spending.nodes,
         disk_gb=spending.disk_gb,
-        ends=Ends(removed_at=removed_at, gone_at=release.at),
+        ends=Ends(removed_at=removed_at, gone_at=release.at, is_latest=True),
         memory=release.memory,
         fetched_bytes=fetched_bytes,
+        buckets=(*release.buckets, *release.ended_buckets),
     )
     return Cost(ledger=ledger, hourly_usd=spending.hourly_usd, billed=spending.billed) if ledger.entries else None
 

@@ -154,6 +154,12 @@ def named(resource: Resource, cluster: str) -> Resource:
     return replace(resource, labels={CLUSTER_TAG: cluster, **resource.labels})
 
 
+def gigabytes(value: object) -> float:
+    """Return the size of a disk, which these APIs write as a number or as digits; 0.0 for anything else."""
+    text = str(value)
+    return float(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 0.0
+
+
 def moment(text: str | None) -> float | None:
     """Return seconds since the epoch, from RFC 3339 as these APIs write it; None for another text."""
     if not text:

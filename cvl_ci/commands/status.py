@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 
-from cvl_ci.commands.reap.reap import cost_so_far
+from cvl_ci.commands.reap.reap import cost_so_far, known_usd
 from cvl_ci.errors import CvlError, NotProvedGone
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
 from cvl_ci.model.location import Location
@@ -94,7 +94,7 @@ def look(places: Sequence[Location], *, user_id: str, unread: Sequence[str], too
                 unlabelled += resources
                 continue
             lease = leases.get(name) or _of_labels(name, resources)
-            usd = cost_so_far(resources, now, tools.prices) if answer.billed else None
+            usd = known_usd(cost_so_far(resources, now, tools.prices)) if answer.billed else None
             total = lease.usd if usd is None else usd + (lease.usd or 0.0)
             leases[name] = replace(lease, resources=(*lease.resources, *resources), usd=total)
     return Overview(

@@ -11,6 +11,7 @@ from typing import Any
 from cvl_ci.engine import quoted_prices, script, sky_errors, storage_refusals, task, volumes
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.process import Expired, WorkerFailed
+from cvl_ci.engine.server_places import ServerPlace, ServerPlaces
 from cvl_ci.engine.session import LaunchedMachines, Session, within
 from cvl_ci.errors import BudgetError, CvlError, EngineError
 from cvl_ci.model.budget import Budget
@@ -45,6 +46,16 @@ class SkyPilotMachines:
     def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
         self._session.begin_launch()
         self._request, self._created_at, self._attempt, self._refusals = request, None, None, []
+        progress, places = (
+            sky_errors.Said(watch),
+            ServerPlaces(lambda place, refused: self._moved(place, refused, watch)),
+        )
+
+        def hear(line: str) -> None:
+            progress(line)
+            if self._attempt is not None and self._attempt.is_bound:
+                places(line)
+
         allowed = request.plan.limits.provisioning_minutes * 60
         self._patience = time.monotonic()
         self._paid_until = self._moment(request.deadline - RELEASE_MINUTES * 60)
@@ -52,7 +63,7 @@ class SkyPilotMachines:
         try:
             answer = self._session.worker().call(
                 "launch",
-                on_line=sky_errors.Said(watch),
+                on_line=hear,
                 on_event=lambda event: self._provisioning(event, watch),
                 until=lambda: -math.inf if request.fence.exists() else min(self._patience + allowed, self._paid_until),
                 task=self._task(request),
@@ -69,7 +80,9 @@ class SkyPilotMachines:
             self.stop()
             raise self._expired(request, allowed) from None
         except WorkerFailed as failure:
-            raise self._failed(request, failure) from failure
+            error = self._failed(request, failure)
+            self._close_bound(error, had_machines=places.had_machines, watch=watch)
+            raise error from failure
         self._session.launched(
             LaunchedMachines(
                 request=replace(request, deadline=answer["deadline"]),
@@ -194,6 +207,35 @@ class SkyPilotMachines:
             place = self._named_attempt(event["attempt"], error=event["text"])
             watch(Progress(text=f"{place.where} is left out: {event['text']}"))
 
+    def _close_bound(self, error: CvlError, *, had_machines: bool, watch: Watch) -> None:
+        """Report the last attempt of an API server's launch that failed: the server sends no event about it."""
+        if self._attempt is not None and self._attempt.is_bound:
+            machines = self._launch_request().plan.machines.num_nodes if had_machines else 0
+            watch(AttemptFailed(attempt=replace(self._attempt, error=error.what, machines=machines)))
+
+    def _moved(self, place: ServerPlace, is_refused: bool, watch: Watch) -> None:
+        """Report that an API server went on to another place. Without a refusal, its machines may have come up."""
+        if self._attempt is None:
+            return
+        machines = 0 if is_refused else self._launch_request().plan.machines.num_nodes
+        error = "the provider refused" if is_refused else "the API server went on to another place"
+        watch(AttemptFailed(attempt=replace(self._attempt, error=error, machines=machines)))
+        cloud = self._session.cloud_name or place.cloud
+        self._attempt = replace(
+            self._attempt,
+            cloud=cloud,
+            region=place.region,
+            zone=place.zone or None,
+            hourly_usd=self._most_usd(cloud, place.region),
+        )
+        watch(Attempting(attempt=self._attempt))
+
+    def _most_usd(self, cloud: str, region: str) -> float:
+        """Return the dearest price of the quote at a place; of all places where it has none there."""
+        offers = self._launch_request().offers
+        local_offers = [one for one in offers if one.cloud == cloud and region in {"", one.region}] or offers
+        return max((max(one.hourly_usd, one.most_usd) for one in local_offers), default=0.0)
+
     def _deadline(self, request: LaunchRequest) -> Deadline:
         plan = request.plan
         return Deadline(
@@ -209,21 +251,22 @@ class SkyPilotMachines:
         return time.monotonic() + epoch - self._session.clock.now()
 
     def _named_attempt(self, values: Mapping[str, Any], *, error: str | None) -> Attempt:
-        likely = self._launch_request().likely
+        likely, has_price = self._launch_request().likely, values["hourly_usd"] is not None
         return Attempt(
             cloud=self._session.cloud_name or values["cloud"],
             region=values["region"],
             zone=values["zone"],
             instance_type=values["instance_type"] or (likely.instance_type if likely else ""),
             spot=values["spot"],
-            hourly_usd=self._priced(values),
+            hourly_usd=self._priced(values) if has_price else self._most_usd(values["cloud"], values["region"]),
             error=error,
+            is_bound=not has_price,
         )
 
     def _priced(self, values: Mapping[str, Any]) -> float:
         """Return the price.
 
-        An API server announces neither the machine nor its price. The quoted price then counts.
+        The catalogue of this computer may lack the machine that an API server took. The quoted price then counts.
         """
         if values["hourly_usd"] is not None:
             return float(values["hourly_usd"])

@@ -124,9 +124,9 @@ def kind_of(failure: WorkerFailed, *, refusals: Sequence[str] = (), was_requeste
         return _of_places(failure, refusals)
     if own is Kind.REQUEST and failure.error.startswith("Storage"):
         # A bucket that a person named may exist and refuse our credentials.
-        return Kind.CREDENTIALS if _of_words(failure.text) is Kind.CREDENTIALS else own
+        return Kind.CREDENTIALS if kind_of_words(failure.text) is Kind.CREDENTIALS else own
     if own is Kind.ENGINE or own is None:
-        words = _of_words(" ".join((failure.text, *failure.causes)))
+        words = kind_of_words(" ".join((failure.text, *failure.causes)))
         if words is not None:
             return words
         own = _first_of([_of_prefix(text) for text in (*failure.causes, *failure.history)]) or own
@@ -147,11 +147,11 @@ def _of_places(failure: WorkerFailed, refusals: Sequence[str]) -> Kind:
     kinds = [*known_kinds, *(_of_reason(text) or Kind.CAPACITY for text in refusals)]
     if not refusals:
         kinds = [kind or Kind.CAPACITY for kind in reasons]
-    return _first_of(kinds) or _of_words(failure.text) or Kind.CAPACITY
+    return _first_of(kinds) or kind_of_words(failure.text) or Kind.CAPACITY
 
 
 def _of_reason(text: str) -> Kind | None:
-    return _of_words(text) or _of_prefix(text)
+    return kind_of_words(text) or _of_prefix(text)
 
 
 def _of_prefix(text: str) -> Kind | None:
@@ -160,7 +160,8 @@ def _of_prefix(text: str) -> Kind | None:
     return None if kind in (Kind.ENGINE, Kind.CAPACITY) else kind
 
 
-def _of_words(text: str) -> Kind | None:
+def kind_of_words(text: str) -> Kind | None:
+    """Return the kind of a provider's own words; None where they are of no known kind."""
     return next((kind for kind, is_said in _WORDS if is_said(text)), None)
 
 

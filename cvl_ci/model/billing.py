@@ -18,14 +18,6 @@ from cvl_ci.model.location import SANDBOX
 READ_ON = "2026-11-29"
 """The day on which the sources below were read."""
 
-EXCLUDED = (
-    "discounts, commitments, free tiers and credits",
-    "taxes and currency conversion",
-    "traffic that the job itself causes, and storage that the job itself buys",
-    "support plans and licences",
-)
-"""Parts of a bill that no ledger here includes."""
-
 
 class BilledUntil(enum.Enum):
     """The moment at which a provider stops billing a machine that is being ended."""

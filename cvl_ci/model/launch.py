@@ -11,7 +11,8 @@ class Attempt:
     """One request for machines. `error` None: the run got its machines here.
 
     `requested_at`, `ended_at`: epoch seconds of the request and of its failure; 0 and None where they are unknown.
-    `machines`: how many came up although the attempt failed, as far as the engine knows.
+    `machines`: how many came up although the attempt failed, as far as the engine knows. `is_bound`: an API server does
+    not say which machine it requested, so price and machines are the most that they may have been.
     """
 
     cloud: str
@@ -24,6 +25,7 @@ class Attempt:
     requested_at: float = 0.0
     ended_at: float | None = None
     machines: int = 0
+    is_bound: bool = False
 
     @property
     def where(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from cvl_ci.model.billing import UnitPrice, month_hours, rules_of
@@ -58,12 +57,20 @@ class Memory:
         return cloud in self.clouds and seconds < REMEMBERED_SECONDS
 
 
+class Origin(enum.Enum):
+    """The origin of an entry's figures. METERED: the provider reported both moments. AT_MOST: they are a bound."""
+
+    METERED = "metered"
+    ESTIMATED = "estimated"
+    AT_MOST = "at most"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """One thing that costs, from the beginning of its billing to its end, in epoch seconds.
 
     `quantity`: machines, addresses, GB of all disks or GB of traffic. `attempt`: the number of the attempt that it
-    belongs to, from 1. `is_metered`: the provider reported both moments; else cvl-ci's own moments stand for them.
+    belongs to, from 1. `origin`: unless it is metered, cvl-ci's own moments stand for the provider's.
     """
 
     kind: CostKind
@@ -76,10 +83,18 @@ class Entry:
     price: UnitPrice
     disks: int = 1
     """For disks: their number, because a part of their price does not depend on the size."""
-    is_metered: bool = False
+    origin: Origin = Origin.ESTIMATED
     note: str = ""
     is_free: bool = False
     """A rule of the provider makes this entry free."""
+
+    @property
+    def is_metered(self) -> bool:
+        return self.origin is Origin.METERED
+
+    @property
+    def is_bound(self) -> bool:
+        return self.origin is Origin.AT_MOST
 
     @property
     def seconds(self) -> float:
@@ -121,6 +136,11 @@ class Ledger:
         return tuple(entry for entry in self.entries if entry.usd is None)
 
     @property
+    def is_bound(self) -> bool:
+        """Return whether the real sum is at most this one."""
+        return any(entry.is_bound for entry in self.entries)
+
+    @property
     def last_seconds(self) -> float:
         """Return the time of the longest-lived machine of the last attempt."""
         machines = self.of_kind(CostKind.MACHINE)
@@ -130,19 +150,10 @@ class Ledger:
     def of_kind(self, *kinds: CostKind) -> tuple[Entry, ...]:
         return tuple(entry for entry in self.entries if entry.kind in kinds)
 
-    def of_attempt(self, attempt: int) -> Ledger:
-        return self._only(lambda entry: entry.attempt == attempt)
-
     def until(self, moment: float) -> Ledger:
         """Return the ledger as it stood at a moment: later entries are absent, longer ones are cut there."""
         begun = [entry for entry in self.entries if entry.start < moment or entry.kind is CostKind.TRAFFIC]
         return Ledger(entries=tuple(replace(entry, end=min(entry.end, moment)) for entry in begun))
-
-    def plus(self, entries: Iterable[Entry]) -> Ledger:
-        return Ledger(entries=(*self.entries, *entries))
-
-    def _only(self, chosen: Callable[[Entry], bool]) -> Ledger:
-        return Ledger(entries=tuple(entry for entry in self.entries if chosen(entry)))
 
 
 @dataclass(frozen=True, kw_only=True)

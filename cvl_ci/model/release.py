@@ -60,6 +60,8 @@ class Release:
     """Buckets that the run made and that stay, as the user asked."""
     checkpoints: KeptCheckpoints | None = None
     """The folder of the run's checkpoints, which stays."""
+    ended_buckets: tuple[KeptBucket, ...] = ()
+    """Buckets that ended with the run, or end after it: with the content that they had at last."""
     removed_at: float | None = None
     """The moment at which the provider had accepted the end of all machines that it showed first."""
     memory: Memory = field(default_factory=Memory)

@@ -45,6 +45,17 @@ class Maker(enum.Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pricing:
+    """The facts on which a resource's price depends, next to its type, as the provider reports them.
+
+    `size_gb`: of a disk; 0: unknown.
+    """
+
+    size_gb: float = 0.0
+    spot: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resource:
     """A resource that a provider bills or keeps. `created_at`: seconds since the epoch, if the provider reports it."""
 
@@ -60,6 +71,7 @@ class Resource:
     made_by: Maker = Maker.SKYPILOT
     stays: bool = False
     """Whether it is meant to outlive its run, such as a bucket of checkpoints. A release never removes it."""
+    pricing: Pricing = Pricing()
 
     @property
     def is_leftover(self) -> bool:

@@ -8,7 +8,9 @@ S3 = "s3"
 """The one store in which a run may make buckets: cvl-ci can prove their end there."""
 
 GIB_MONTH_USD = 0.023
-"""S3 Standard in us-east-1, the first 50 TB, for each GiB and month: https://aws.amazon.com/s3/pricing/ (2026-11)."""
+"""S3 Standard in us-east-1, the first 50 TB, for each GiB and month."""
+
+PRICE_SOURCE = "https://aws.amazon.com/s3/pricing/ (S3 Standard, us-east-1, 2026-11)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +37,20 @@ class StoredBytes:
 
 @dataclass(frozen=True, kw_only=True)
 class KeptBucket:
-    """A bucket that a run made and that stays. `content` None: the provider did not list it."""
+    """A bucket that a run made, with the content that it had at last. `content` None: the provider did not list it.
+
+    `since`: the moment from which it may have existed, in epoch seconds.
+    """
 
     bucket: Bucket
     content: StoredBytes | None = None
+    since: float = 0.0
+
+    @property
+    def gib(self) -> float | None:
+        """Return the size; None if the provider did not list all of it."""
+        known_content = self.content if self.content is not None and self.content.is_complete else None
+        return known_content.bytes / (1 << 30) if known_content else None
 
     @property
     def monthly_usd(self) -> float | None:

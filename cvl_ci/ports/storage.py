@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from cvl_ci.errors import CvlError
@@ -11,6 +11,7 @@ from cvl_ci.model.checkpoint_plan import KeptCheckpoints, StoredCheckpoints
 from cvl_ci.model.resource import Resource
 from cvl_ci.model.storage import Bucket, KeptBucket, StoredBytes
 from cvl_ci.ports.inventory import InventoryResult
+from cvl_ci.ports.leases import LeaseRecord
 
 
 class Storage(Protocol):
@@ -45,20 +46,34 @@ class Storage(Protocol):
 
 
 def kept_buckets(
-    storage: Storage | None, buckets: Sequence[Bucket], resources: Sequence[Resource], *, say: Callable[[str], None]
+    storage: Storage | None, record: LeaseRecord, resources: Sequence[Resource], *, say: Callable[[str], None]
 ) -> tuple[KeptBucket, ...]:
     """Return the buckets that stay, with their sizes. A missing size delays nothing."""
-    staying = []
-    for bucket in buckets:
-        content = None
-        if not any(one.stays and one.id == bucket.name for one in resources):
-            continue
-        try:
-            content = storage.size(bucket) if storage else None
-        except CvlError as error:
-            say(f"{bucket} stays, and its size is not known: {error.what}")
-        staying.append(KeptBucket(bucket=bucket, content=content))
-    return tuple(staying)
+    staying = [bucket for bucket in record.buckets if any(one.stays and one.id == bucket.name for one in resources)]
+    return tuple(sized(storage, bucket, since=record.taken_at, say=say) for bucket in staying)
+
+
+def ending_buckets(
+    storage: Storage,
+    record: LeaseRecord,
+    resources: Sequence[Resource],
+    *,
+    sized_before: Collection[str],
+    say: Callable[[str], None],
+) -> dict[str, KeptBucket]:
+    """Return the buckets that are about to be removed, by name. Each is sized once: its storage has a price."""
+    ids = {resource.id for resource in resources if resource.is_leftover}
+    buckets = [bucket for bucket in record.buckets if bucket.name in ids and bucket.name not in sized_before]
+    return {bucket.name: sized(storage, bucket, since=record.taken_at, say=say) for bucket in buckets}
+
+
+def sized(storage: Storage | None, bucket: Bucket, *, since: float, say: Callable[[str], None]) -> KeptBucket:
+    """Return a bucket with its content, as far as the provider lists it."""
+    try:
+        return KeptBucket(bucket=bucket, content=storage.size(bucket) if storage else None, since=since)
+    except CvlError as error:
+        say(f"The size of {bucket} is not known: {error.what}")
+        return KeptBucket(bucket=bucket, since=since)
 
 
 def kept_checkpoints(

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from cvl_ci.model.billing import BilledUntil, UnitPrice, rules_of
 from cvl_ci.model.launch import Attempt
-from cvl_ci.model.ledger import CostKind, Entry, Ledger, Life, Memory
+from cvl_ci.model.ledger import CostKind, Entry, Ledger, Life, Memory, Origin
 from cvl_ci.model.location import Location
+from cvl_ci.model.storage import GIB_MONTH_USD, PRICE_SOURCE, KeptBucket
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment, size
 
@@ -30,12 +31,14 @@ class Ends:
     """The moments at which the machines of a run ended, in epoch seconds.
 
     `removed_at`: the provider had accepted their end. `gone_at`: it showed none, or they end by then. `lost_at`: the
-    run noticed that machines had ended without it.
+    run noticed that machines had ended without it. `is_latest`: machines whose dates no provider tells may have ended
+    sooner.
     """
 
     removed_at: float
     gone_at: float
     lost_at: float | None = None
+    is_latest: bool = False
 
     def of(self, cloud: str) -> float:
         """Return when this provider stopped billing the machines that the run itself ended."""
@@ -50,6 +53,7 @@ class Span:
     end: float
     is_metered: bool = False
     is_taken: bool = False
+    is_bound: bool = False
 
 
 def build(
@@ -61,6 +65,7 @@ def build(
     memory: Memory | None = None,
     fetched_bytes: float = 0.0,
     price_source: str = "",
+    buckets: Sequence[KeptBucket] = (),
 ) -> Ledger:
     """Return the ledger. `memory`: the machines that the providers know; where they know none, our own moments count.
 
@@ -77,6 +82,7 @@ def build(
         entries += _entries(attempt, number, spans, disk_gb=disk_gb, price_source=price_source)
     if fetched_bytes and attempts and entries:
         entries.append(_traffic(attempts[-1], len(attempts), fetched_bytes, at=ends.gone_at))
+    entries += [_bucket(bucket, attempts, until=ends.gone_at) for bucket in buckets]
     return Ledger(entries=tuple(entries))
 
 
@@ -85,10 +91,9 @@ def lines(ledger: Ledger) -> Iterator[str]:
     for entry in ledger.entries:
         price = _price(entry.price)
         amount = dollars(entry.usd) if entry.usd is not None else "price unknown"
-        origin = "metered" if entry.is_metered else "estimated"
         time = "" if entry.kind is CostKind.TRAFFIC else f", {duration(entry.seconds)}"
         note = f"; {entry.note}" if entry.note else ""
-        yield plain(f"{_quantity(entry)} on {entry.place}{time}{price}: {amount} ({origin}{note})")
+        yield plain(f"{_quantity(entry)} on {entry.place}{time}{price}: {amount} ({entry.origin.value}{note})")
 
 
 def parts(ledger: Ledger) -> str:
@@ -126,6 +131,7 @@ def to_json(ledger: Ledger) -> list[Mapping[str, object]]:
             "usd": entry.usd,
             "price_source": entry.price.source,
             "metered": entry.is_metered,
+            "at_most": entry.is_bound,
             "note": entry.note,
         }
         for entry in ledger.entries
@@ -177,7 +183,11 @@ def _own_span(attempt: Attempt, ends: Ends) -> Span:
     end = attempt.ended_at
     if end is None and attempt.error is None:
         end = ends.of(attempt.cloud)
-    return Span(start=attempt.requested_at, end=max(attempt.requested_at, end or 0.0))
+    return Span(
+        start=attempt.requested_at,
+        end=max(attempt.requested_at, end or 0.0),
+        is_bound=attempt.ended_at is None and ends.is_latest,
+    )
 
 
 def _entries(
@@ -186,6 +196,7 @@ def _entries(
     rules, place = rules_of(attempt.cloud), _place(attempt)
     machine = UnitPrice(usd=attempt.hourly_usd or None, per="hour", source=price_source)
     for span, count in Counter(spans).items():
+        origin = Origin.AT_MOST if attempt.is_bound or span.is_bound else Origin.ESTIMATED
         lasted = span.end - span.start
         is_free = attempt.spot and span.is_taken and lasted < rules.free_spot_seconds
         yield Entry(
@@ -197,9 +208,9 @@ def _entries(
             end=span.end,
             quantity=count,
             price=machine,
-            is_metered=span.is_metered,
+            origin=Origin.METERED if span.is_metered and not attempt.is_bound else origin,
             is_free=is_free,
-            note=_note(is_free=is_free, is_failed=attempt.error is not None),
+            note=_note(attempt, span, is_free=is_free),
         )
         yield Entry(
             kind=CostKind.DISK,
@@ -211,6 +222,7 @@ def _entries(
             quantity=count * disk_gb,
             disks=count,
             price=rules.disk,
+            origin=origin,
         )
         yield Entry(
             kind=CostKind.ADDRESS,
@@ -221,6 +233,7 @@ def _entries(
             end=span.end,
             quantity=count,
             price=rules.address,
+            origin=origin,
         )
 
 
@@ -238,19 +251,45 @@ def _traffic(attempt: Attempt, number: int, fetched_bytes: float, *, at: float) 
     )
 
 
+def _bucket(bucket: KeptBucket, attempts: Sequence[Attempt], *, until: float) -> Entry:
+    """Return the storage of a bucket from before its creation to the end of the run, at the size that it had at last.
+
+    A bucket of the sandbox is billed like one of S3, as its machines are.
+    """
+    cloud = attempts[0].cloud if attempts else "aws"
+    is_known, size_gib = bucket.gib is not None, bucket.gib or 0.0
+    return Entry(
+        kind=CostKind.BUCKET,
+        item=f"S3 Standard in {bucket.bucket}",
+        place=Location(cloud=cloud, region=bucket.bucket.region or None),
+        attempt=max(1, len(attempts)),
+        start=min(bucket.since or until, until),
+        end=until,
+        quantity=size_gib,
+        price=UnitPrice(usd=GIB_MONTH_USD if is_known else None, per="GB-month", source=PRICE_SOURCE),
+        note="" if is_known else "its size is not known",
+    )
+
+
 def _place(attempt: Attempt) -> Location:
     return Location(cloud=attempt.cloud, region=attempt.region or None, zone=attempt.zone or None)
 
 
-def _note(*, is_free: bool, is_failed: bool) -> str:
+def _note(attempt: Attempt, span: Span, *, is_free: bool) -> str:
     if is_free:
         return "free: the provider took the spot machine within its first hour"
-    return "the attempt failed after its machines came up" if is_failed else ""
+    if attempt.is_bound:
+        return "the API server names neither the machine nor its price"
+    if span.is_bound:
+        return "no provider tells when it ended"
+    return "the attempt failed after its machines came up" if attempt.error is not None else ""
 
 
 def _quantity(entry: Entry) -> str:
     if entry.kind is CostKind.TRAFFIC:
         return f"{size(round(entry.quantity * 1e9))} of {entry.item}"
+    if entry.kind is CostKind.BUCKET:
+        return f"{size(round(entry.quantity * (1 << 30)))} of {entry.item}"
     if entry.price.per == "GB-month":
         return f"{entry.quantity:g} GB {entry.item}"
     return f"{entry.quantity:g} × {entry.item}"

@@ -156,7 +156,7 @@ def time(outcome: Outcome) -> str:
 def money(cost: Cost) -> str:
     """Return the measured cost next to the estimate. On the sandbox it adds that nothing is billed."""
     parts = [
-        dollars(cost.usd) if cost.kept_usd is None else f"at most {dollars(cost.usd)}",
+        f"at most {dollars(cost.usd)}" if cost.ledger.is_bound or cost.kept_usd is not None else dollars(cost.usd),
         f"{duration(cost.seconds)} at {dollars(cost.hourly_usd)} an hour",
     ]
     if shares := ledger_words.parts(cost.ledger):

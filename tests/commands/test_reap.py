@@ -95,7 +95,7 @@ def test_what_is_past_its_deadline_and_grace_goes_and_that_is_an_error_with_its_
     assert name in said(reaped)
     error = verdict(reaped)
     assert isinstance(error, LeakFound)
-    assert "$0.20" in error.money
+    assert "$0.21" in error.money, "two hours of a machine and its address"
     assert error.next_step.endswith(f"check the post step of run {reaped.due[0].run}."), "wherever it is read"
 
 

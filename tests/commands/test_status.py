@@ -135,7 +135,7 @@ def test_the_provider_is_asked_for_machines_and_their_cost_where_a_cloud_is_name
     stage.machine()
     overview = stage.look(AWS)
     assert "i-0 running m6i.large in aws/us-east-1" in shown(overview)
-    assert "$0.10 so far" in shown(overview)
+    assert "$0.105 so far" in shown(overview)
     assert json.loads(status.as_json(overview))["leases"][0]["usd"] == pytest.approx(0.1, abs=0.01)
     assert status.verdict(overview) is None
     assert stage.clouds.opened == [[AWS]]

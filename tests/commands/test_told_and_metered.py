@@ -19,6 +19,7 @@ from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.resource_request import ResourceRequest
 from cvl_ci.result.summary import to_json
+from cvl_ci.result.text import money
 from tests.commands.test_run import PLAN
 from tests.support.fakes import (
     FakeClock,
@@ -34,6 +35,8 @@ from tests.support.spenders import Spender, Try
 
 OWNER = Owner(repository="a/b", run="1")
 ONE_PERCENT = 0.01
+LOOSEST_BOUND = 1.2
+"""The bound of these cases: only the price is unknown, and the moments are cvl-ci's own."""
 
 
 class House:
@@ -84,7 +87,7 @@ class Case:
     local_only: str = ""
     """Why cvl-ci tells more than the meter through a server."""
     unseen: bool = False
-    """A server names neither the places that it tried nor their prices, so that their machines are not in the cost."""
+    """A server names neither the machines of a failed launch nor their prices: cvl-ci tells a bound."""
 
 
 FAILED = (NodeEnd(rank=0, exit_code=7),)
@@ -190,13 +193,26 @@ def test_through_a_server(name: str, tmp_path: Path) -> None:
     outcome, told, metered, _ = told_and_metered(case, tmp_path, through="api-server")
     assert outcome.ending is case.ending
     if case.unseen:
-        assert told < metered
-        text = " ".join(outcome.warnings)
-        assert outcome.machines.launch is not None or case.dies_at or "neither the places that it tried" in text
+        assert outcome.cost is not None
+        assert told >= metered * (1 - ONE_PERCENT), "a bound, and never less than the meter"
+        assert told <= metered * LOOSEST_BOUND
+        assert outcome.cost.ledger.is_bound
+        assert money(outcome.cost).startswith("at most $")
+        assert any(entry["at_most"] for entry in outcome_json(outcome))
+        assert case.dies_at or any("the most that it may be" in one for one in outcome.warnings)
     elif case.local_only:
         assert told >= metered * (1 - ONE_PERCENT), case.local_only
+        assert outcome.cost is not None and outcome.cost.ledger.is_bound, "more than the meter, and named so"
     else:
         assert told == pytest.approx(metered, rel=ONE_PERCENT), outcome.cost
+        if case.loses is None and not case.dies_at:
+            assert outcome.cost is None or not outcome.cost.ledger.is_bound
+
+
+def outcome_json(outcome: Outcome) -> list[dict[str, object]]:
+    entries = to_json(outcome)["ledger"]
+    assert isinstance(entries, list)
+    return entries
 
 
 def test_a_run_again_is_more_money_and_the_first_attempt_s_stays(tmp_path: Path) -> None:

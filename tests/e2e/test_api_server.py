@@ -124,8 +124,10 @@ def test_what_a_killed_run_had_asked_the_server_for_is_ended_by_its_record(membe
 
 
 def test_one_stopped_while_the_server_launches_leaves_nothing(member: Terminal) -> None:
-    ran = member.run("--command", "sleep 600", "--gpu", "none", stop=lambda line: "getting machines" in line.lower())
+    ran = member.run("--command", "sleep 600", "--gpu", "none", stop=lambda line: "Launching on" in line)
     assert ran.code == 130, ran.err
+    machines = [entry for entry in ran.summary["ledger"] if entry["kind"] == "machine"]
+    assert machines and all(entry["at_most"] and entry["usd"] > 0 for entry in machines), "a bound, and named so"
     only_wait()
     time.sleep(15)
     assert member.machines() == []

@@ -129,6 +129,10 @@ def test_storage_of_every_kind_brings_the_same_bytes_and_ends_with_the_run_or_is
     [named] = ran.summary["released"]["buckets"]
     assert (named["name"], named["files"]) == ("s3://cvl-kept", len(kept["objects"]))
     assert f"s3://cvl-kept stays, as the run asked: {len(kept['objects'])} files" in " ".join(ran.err.split())
+    stored = {entry["item"]: entry for entry in ran.summary["ledger"] if entry["kind"] == "bucket"}
+    assert "S3 Standard in s3://cvl-kept" in stored and "S3 Standard in s3://cvl-temporary" in stored
+    assert round(stored["S3 Standard in s3://cvl-kept"]["quantity"] * (1 << 30)) == named["bytes"]
+    assert all(entry["usd"] is not None and entry["billed_seconds"] > 60 for entry in stored.values())
 
     swept = terminal.type("reap", "--cloud", "sandbox", "--grace", "0", "--all-owners")
     assert swept.returncode == 0, swept.stdout + swept.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from cvl_ci.clouds import AwsInventory, Inventories, ec2_clients
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.reap.reap import Reaped, ReapPorts, reap
 from cvl_ci.commands.reap.text import lines
+from cvl_ci.model.ledger import CostKind
 from cvl_ci.model.location import Location
 from cvl_ci.model.owner import Owner
 from cvl_ci.ports import Cloud
@@ -39,6 +41,7 @@ def start(client: Callable[[str], EC2Client], count: int, labels: Mapping[str, s
         InstanceType="m6i.large",
         MinCount=count,
         MaxCount=count,
+        BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 256, "DeleteOnTermination": True}}],
         TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],  # type: ignore[list-item, misc]
     )
     return [instance["InstanceId"] for instance in answer["Instances"]]
@@ -120,8 +123,14 @@ def test_what_is_named_like_ours_without_our_labels_is_told_and_lives(client: Ca
     assert running(client) == set(strange)
 
 
-def test_cost_so_far_is_time_at_the_catalogues_price(client: Callable[[str], EC2Client]) -> None:
+def test_cost_so_far_has_the_machines_their_disks_and_addresses(client: Callable[[str], EC2Client]) -> None:
     start(client, 2, over())
+    disks = [volume["VolumeId"] for volume in client(REGION).describe_volumes()["Volumes"]]
+    tags = [{"Key": key, "Value": value} for key, value in over().items()]
+    client(REGION).create_tags(Resources=disks, Tags=tags)  # type: ignore[arg-type]
     (suspect,) = reaped(client, dry_run=True).due
+    kinds = Counter(entry.kind for entry in suspect.ledger.entries)
+    assert kinds == {CostKind.MACHINE: 2, CostKind.DISK: 2, CostKind.ADDRESS: 2}
+    assert {entry.quantity for entry in suspect.ledger.of_kind(CostKind.DISK)} == {256.0}
     assert suspect.usd == pytest.approx(0, abs=0.01)
     assert suspect.usd is not None

@@ -33,7 +33,7 @@ class Spender(FakeEngine):
 
     `boots`: seconds until the job begins. `works`: of the job. `loses`: what ends machines during the job without the
     run: how many, after how many seconds, taken by the provider or not; the run notices `late` seconds later.
-    `unpriced`: a server announces no place and no price.
+    `unpriced`: a server announces no place and no price, so the dearest offer of the quote bounds its attempts.
     """
 
     tries: tuple[Try, ...] = (Try(),)
@@ -124,8 +124,16 @@ class Spender(FakeEngine):
 
     def _attempt(self, one: Try) -> Attempt:
         place = "" if self.unpriced else one.region
-        price = 0.1 if self.unpriced else one.hourly_usd
-        return Attempt(cloud="aws", region=place, zone=None, instance_type="m6i.large", spot=one.spot, hourly_usd=price)
+        price = max(each.hourly_usd for each in self.tries) if self.unpriced else one.hourly_usd
+        return Attempt(
+            cloud="aws",
+            region=place,
+            zone=None,
+            instance_type="m6i.large",
+            spot=one.spot,
+            hourly_usd=price,
+            is_bound=self.unpriced,
+        )
 
 
 def _failed(attempt: Attempt, error: str, machines: int) -> Attempt:

@@ -23,6 +23,7 @@ from cvl_ci.errors import EngineError
 from cvl_ci.model.ledger import Life, Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.release import ProviderCheck
+from cvl_ci.model.resource import Pricing
 from cvl_ci.ports import Inventory, InventoryResult, Resource, ResourceKind
 
 if TYPE_CHECKING:
@@ -209,6 +210,7 @@ class AwsInventory:
             labels={tag["Key"]: tag["Value"] for tag in raw.get("Tags", [])},
             instance_type=raw.get("InstanceType", ""),
             created_at=created.timestamp() if created else None,
+            pricing=Pricing(size_gb=float(raw.get("Size") or 0), spot=raw.get("InstanceLifecycle") == "spot"),
             ending=state in _ENDING,
         )
 

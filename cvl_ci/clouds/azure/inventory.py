@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from cvl_ci.clouds import http
 from cvl_ci.clouds.programs import programs
-from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, moment, named, shared
+from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, gigabytes, is_ours, moment, named, shared
 from cvl_ci.model.location import Location
+from cvl_ci.model.resource import Pricing
 from cvl_ci.ports import Inventory, Resource, ResourceKind
 
 if TYPE_CHECKING:
@@ -147,5 +148,6 @@ def _resource(kind: str, raw: Mapping[str, Any]) -> Resource:
         labels=dict(raw.get("tags") or {}),
         instance_type=str((about.get("hardwareProfile") or {}).get("vmSize", "")),
         created_at=moment(about.get("timeCreated")),
+        pricing=Pricing(size_gb=gigabytes(about.get("diskSizeGB")), spot=about.get("priority") == "Spot"),
         ending=kind == GROUPS and state == "Deleting",  # a group costs nothing: its contents are listed too
     )

@@ -14,9 +14,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cvl_ci.clouds import http
-from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, moment, named, shared
+from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, gigabytes, is_ours, moment, named, shared
 from cvl_ci.model.lease_name import ANY_NAME_EXPRESSION, CLUSTER_TAG, LABEL_LEASE
 from cvl_ci.model.location import Location
+from cvl_ci.model.resource import Pricing
 from cvl_ci.ports import Inventory, Resource, ResourceKind
 
 if TYPE_CHECKING:
@@ -187,6 +188,13 @@ def _not_allowed(refused: http.Refused) -> bool:
     return refused.status == 403 and (refused.code == "PERMISSION_DENIED" or "permission" in str(refused).lower())
 
 
+def _is_spot(scheduling: object) -> bool:
+    """Return whether a machine is spot. Compute Engine names it twice: scheduling.provisioningModel and preemptible."""
+    if not isinstance(scheduling, Mapping):
+        return False
+    return scheduling.get("provisioningModel") == "SPOT" or scheduling.get("preemptible") is True
+
+
 def _resource(kind: str, raw: Mapping[str, Any]) -> Resource:
     """Return our view of a resource.
 
@@ -207,5 +215,6 @@ def _resource(kind: str, raw: Mapping[str, Any]) -> Resource:
         labels=labels,
         instance_type=str(raw.get("machineType") or raw.get("acceleratorType") or "").rpartition("/")[2],
         created_at=moment(raw.get("creationTimestamp") or raw.get("createTime")),
+        pricing=Pricing(size_gb=gigabytes(raw.get("sizeGb")), spot=_is_spot(raw.get("scheduling"))),
     )
     return named(resource, cluster)

@@ -8,19 +8,22 @@ begins at that moment. No permission to write labels is needed, and a leak does 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs import locations, parsers
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.lease import sweep
+from cvl_ci.model.billing import BilledUntil, rules_of
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
+from cvl_ci.model.ledger import CostKind, Ledger
 from cvl_ci.model.location import Location
 from cvl_ci.model.owner import owner_label
 from cvl_ci.model.release import ProviderCheck
 from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, RunReporter
+from cvl_ci.result.leftover_ledger import of_resources
 
 
 class Runs(Protocol):
@@ -46,7 +49,7 @@ class ReapPorts:
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
-    """One lease whose end has come. `over_at`: its deadline or its run's end. `usd` None: the price is unknown."""
+    """One lease whose end has come. `over_at`: its deadline or its run's end. `ledger`: its cost so far."""
 
     lease: str
     run: str
@@ -54,7 +57,12 @@ class Suspect:
     why: str
     over_at: float
     resources: tuple[Resource, ...]
-    usd: float | None
+    ledger: Ledger
+
+    @property
+    def usd(self) -> float | None:
+        """Return the cost so far; None if no machine of it has a known price."""
+        return known_usd(self.ledger)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,12 +154,13 @@ def reap(
             # A cloud that was silent at the first check was not judged by it, even if it answers later.
             checks = (*after.asked, *(one for one in answer.asked if one.error is not None))
             silent = (*silent, *still_silent)
+            due = tuple(_at_its_end(one, leftovers, begun=now, tools=tools) for one in due)
     return Reaped(
         at=now,
         asked_at=tools.clock.now(),
         dry_run=dry_run,
         due=due,
-        marked=tuple(suspect for suspect in over if suspect not in due),
+        marked=tuple(suspect for suspect in over if suspect.over_at + grace > now),
         living=len(_by_lease(own)) - len(over),
         foreign_count=len(labelled) - len(own),
         unlabelled=tuple(resource for resource in alive if LABEL_LEASE not in resource.labels),
@@ -205,8 +214,20 @@ def _suspect(resources: Sequence[Resource], repository: str, now: float, tools: 
         why=why,
         over_at=over_at,
         resources=tuple(resources),
-        usd=cost_so_far(resources, now, tools.prices),
+        ledger=cost_so_far(resources, now, tools.prices),
     )
+
+
+def _at_its_end(suspect: Suspect, leftovers: Sequence[Resource], *, begun: float, tools: ReapPorts) -> Suspect:
+    """Return the suspect with its cost until its end; while a part of it is left, until now.
+
+    The sweep requests all removals at its beginning, and some providers bill until that request.
+    """
+    ids = {resource.id for resource in leftovers}
+    by_request = all(rules_of(one.provider).until is BilledUntil.REQUEST for one in suspect.resources)
+    is_gone = not any(one.id in ids for one in suspect.resources)
+    until = begun if is_gone and by_request else tools.clock.now()
+    return replace(suspect, ledger=cost_so_far(suspect.resources, until, tools.prices))
 
 
 def _latest(resources: Sequence[Resource], label: str) -> float | None:
@@ -214,23 +235,33 @@ def _latest(resources: Sequence[Resource], label: str) -> float | None:
     return float(max(moments)) if moments else None
 
 
-def cost_so_far(resources: Sequence[Resource], now: float, prices: Prices) -> float | None:
-    """Return the cost so far at the on-demand price; None if no machine of it has a known price."""
-    machines = [machine for machine in resources if machine.instance_type and machine.created_at is not None]
-    kinds = {(machine.provider, machine.region, machine.instance_type) for machine in machines}
-    hourly = {kind: _hourly(*kind, prices=prices) for kind in kinds}
-    costs = [
-        price * (now - (machine.created_at or now)) / 3600
-        for machine in machines
-        if (price := hourly[machine.provider, machine.region, machine.instance_type]) is not None
-    ]
-    return sum(costs) if costs else None
+def cost_so_far(resources: Sequence[Resource], until: float, prices: Prices) -> Ledger:
+    """Return the machines, disks and addresses until a moment: spot at the price of spot, the others on demand."""
+    machines = {
+        (one.provider, one.region, one.instance_type, one.pricing.spot): _hourly(one, prices)
+        for one in resources
+        if one.instance_type and one.created_at is not None
+    }
+
+    def hourly_usd(machine: Resource) -> float | None:
+        return machines[machine.provider, machine.region, machine.instance_type, machine.pricing.spot]
+
+    return of_resources(resources, until=until, hourly_usd=hourly_usd, source=prices.date)
 
 
-def _hourly(cloud: str, region: str, instance_type: str, *, prices: Prices) -> float | None:
-    needs, place = ResourceRequest(instance_type=instance_type), Location(cloud=cloud, region=region)
-    offers = prices.offers(needs, places=[place], spot=Spot.NEVER)
-    return min((offer.hourly_usd for offer in offers), default=None)
+def known_usd(ledger: Ledger) -> float | None:
+    """Return the sum; None if it has no machine of a known price."""
+    machines = ledger.of_kind(CostKind.MACHINE)
+    return ledger.usd if any(machine.usd is not None for machine in machines) else None
+
+
+def _hourly(machine: Resource, prices: Prices) -> float | None:
+    needs = ResourceRequest(instance_type=machine.instance_type)
+    place = Location(cloud=machine.provider, region=machine.region)
+    for spot in (Spot.ALWAYS, Spot.NEVER) if machine.pricing.spot else (Spot.NEVER,):
+        if offers := prices.offers(needs, places=[place], spot=spot):
+            return min(offer.hourly_usd for offer in offers)
+    return None
 
 
 def _silent(event: Event) -> None:

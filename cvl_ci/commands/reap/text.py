@@ -9,7 +9,7 @@ from cvl_ci.commands.reap.reap import Reaped, Suspect
 from cvl_ci.errors import CvlError, LeakFound, NotProvedGone
 from cvl_ci.model.release import Release
 from cvl_ci.ports import Resource
-from cvl_ci.result import text
+from cvl_ci.result import ledger, text
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment
 
@@ -44,7 +44,7 @@ def verdict(reaped: Reaped) -> CvlError | None:
     A removal is an error, so that a person fixes its cause.
     """
     usd = dollars(cost(reaped) or 0.0)
-    so_far = f"They have cost {usd} so far, at the catalogue's on-demand prices, as far as it has them."
+    so_far = f"They have cost {usd} so far with disks and addresses, at the catalogue's prices, as far as it has them."
     if reaped.remaining:
         return NotProvedGone(
             f"Not proved gone: {_names(reaped.remaining)}.",
@@ -97,7 +97,9 @@ def _verb(reaped: Reaped, suspect: Suspect) -> str:
 
 
 def _suspect(suspect: Suspect, now: float) -> str:
+    parts = ledger.parts(suspect.ledger)
     cost = "at an unknown price" if suspect.usd is None else f"{dollars(suspect.usd)} so far"
+    cost += f" ({parts})" if suspect.usd is not None and parts else ""
     over = f"{suspect.why}, for {duration(max(0.0, now - suspect.over_at))}"
     return plain(
         f"{suspect.lease} (owner {suspect.owner}, run {suspect.run}) {over}: {_names(suspect.resources)}, {cost}"

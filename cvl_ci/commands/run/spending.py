@@ -15,10 +15,10 @@ from cvl_ci.model.release import Release
 from cvl_ci.result.ledger import Ends, build
 
 UNSEEN = (
-    "The API server names neither the places that it tried nor their prices. Machines that came up there are not in "
-    "the cost: look at the server, or at the cloud's own bill."
+    "The API server names neither the machines that it requested nor their prices. So a part of the cost is the most "
+    "that it may be, at the quote's dearest price: the server's own records or the cloud's bill have the real one."
 )
-"""The gap in the cost of a run through a server whose launch failed."""
+"""The doubt about the cost of a run through a server, of which a launch failed or ended before it was complete."""
 
 
 def ledger(state: RunState, release: Release) -> Ledger:
@@ -32,38 +32,34 @@ def ledger(state: RunState, release: Release) -> Ledger:
             removed_at=gone_at if release.kept or release.removed_at is None else release.removed_at,
             gone_at=gone_at,
             lost_at=state.facts.lost_at,
+            is_latest=state.facts.lost_at is not None,
         ),
         memory=release.memory,
         fetched_bytes=sum(file.bytes for file in state.facts.fetched.files),
         price_source=state.tools.prices.date,
+        buckets=(*release.buckets, *release.ended_buckets),
     )
 
 
 def cost(state: RunState) -> Cost | None:
-    """Return the cost of the run. None: no machine of it ever existed."""
+    """Return the cost of the run. None: nothing of it that costs ever existed."""
     if state.facts.release is None or not (entries := ledger(state, state.facts.release)).entries:
         return None
-    last = state.launches.attempts[-1]
+    last = state.launches.attempts[-1] if state.launches.attempts else None
     sums = Cost(
         ledger=entries,
-        hourly_usd=last.hourly_usd * state.plan.machines.num_nodes,
+        hourly_usd=last.hourly_usd * state.plan.machines.num_nodes if last else 0.0,
         estimated_usd=state.quote.max_usd,
         billed=state.cloud is None or state.cloud.billed,
         kept_usd=entries.usd - entries.until(state.facts.release.at).usd if state.facts.release.kept else None,
     )
-    return replace(sums, on_demand_hourly_usd=_on_demand(state, last)) if last.spot else sums
+    return replace(sums, on_demand_hourly_usd=_on_demand(state, last)) if last and last.spot else sums
 
 
 def warnings(state: RunState) -> list[str]:
-    """Return what the cost lacks."""
-    if (
-        state.cloud is None
-        or not state.cloud.through
-        or not state.launches.attempts
-        or state.launches.current is not None
-    ):
-        return []
-    return [UNSEEN]
+    """Return the doubts about the cost."""
+    is_bound = any(one.is_bound and (one.error is None or one.machines) for one in state.launches.attempts)
+    return [UNSEEN] if is_bound else []
 
 
 def spent_before(state: RunState) -> float:

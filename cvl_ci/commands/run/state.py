@@ -180,7 +180,9 @@ class RunState:
         self.launches.current = launch
         if self.launches.attempts:
             facts = {name: getattr(launch, name) for name in ("cloud", "region", "zone", "instance_type", "spot")}
-            self.launches.attempts[-1] = replace(self.launches.attempts[-1], hourly_usd=launch.hourly_usd, **facts)
+            self.launches.attempts[-1] = replace(
+                self.launches.attempts[-1], hourly_usd=launch.hourly_usd, is_bound=False, **facts
+            )
             self._tell_price()
 
     def _tell_price(self) -> None:

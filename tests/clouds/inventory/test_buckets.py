@@ -26,7 +26,7 @@ from cvl_ci.model.lease_name import LABEL_BUCKETS, LABEL_PERSISTENT, NO_BUCKETS
 from cvl_ci.model.location import Location
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import FilePlan, RunPlan, WorkPlan
-from cvl_ci.model.storage import Bucket
+from cvl_ci.model.storage import Bucket, StoredBytes
 from cvl_ci.ports import Cloud, LeaseRecord, ResourceKind
 from cvl_ci.result import text
 from cvl_ci.result.report import job_summary
@@ -93,6 +93,9 @@ def test_a_release_ends_the_buckets_of_its_lease_and_names_those_that_stay(accou
 
     assert release.gone
     assert account.names() == {"somebody-elses", "checkpoints"}
+    [ended], [staying] = release.ended_buckets, release.buckets
+    assert (ended.bucket.name, ended.content) == ("temporary", StoredBytes(files=1, bytes=5)), "asked before its end"
+    assert ended.since == staying.since == lease.record.taken_at, "their storage has a price from then on"
     assert [check.stays for check in release.asked if check.stays] == [("s3://checkpoints",)]
     assert text.kept_bucket(release.buckets[0]) == (
         "s3://checkpoints stays, as the run asked: 1 file, 5 B, $0.00 a month at S3 Standard's price"
@@ -134,6 +137,7 @@ def test_kept_machines_name_their_temporary_bucket_and_the_command_that_ends_it(
     assert release.kept is not None
     assert [str(bucket) for bucket in release.kept.buckets] == ["s3://temporary"]
     assert [str(one.bucket) for one in release.buckets] == ["s3://checkpoints"]
+    assert [(str(one.bucket), one.content) for one in release.ended_buckets] == [("s3://temporary", None)]
     outcome = replace(KEPT, release=release)
     told = text.released(outcome)
     [temporary] = [line for line in told if line.startswith("s3://temporary does not end with the machine")]
