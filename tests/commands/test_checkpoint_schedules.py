@@ -14,12 +14,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cvl_ci.commands.reap import down_text
+from cvl_ci.commands.reap.down import Downed
 from cvl_ci.commands.run import run as running
 from cvl_ci.engine import checkpoints
 from cvl_ci.engine.machine.checkpoints import rounds, snapshot, sync
+from cvl_ci.lease import Lease
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.checkpoint_plan import CheckpointPlan, StoredCheckpoint, StoredCheckpoints
 from cvl_ci.model.location import Location
@@ -41,6 +45,8 @@ SCHEDULES, OF_A_TEST = 1000, 50
 STEPS = 50
 STEP_SECONDS = 3.0
 NOTICE_SECONDS = 30.0
+TORN_SECONDS = 0.9 * rounds.BEAT_SECONDS
+"""The longest pause of a job within one file or folder that the beat can see."""
 GLOBS = {"rename": "last.ckpt", "in place": "last.ckpt", "folders": "step-*"}
 """How the job saves: by a rename, over the old bytes, or as a folder of files."""
 
@@ -100,7 +106,7 @@ class Machine:
             self._save(self.clock.now())
 
     def _save(self, now: float) -> None:
-        """Write the step, and half a second later the state: between them, the bytes are torn."""
+        """Write the step, and later the state: between them, the bytes are torn."""
         step, state, folder = self.step, self.state, self.folder
         if self.mode == "folders":
             (folder / f"step-{step}").mkdir(exist_ok=True)
@@ -120,7 +126,7 @@ class Machine:
             second()
             self.saved.append((self.clock.now(), step))
 
-        self.pending.append((now + 0.5, saved))
+        self.pending.append((now + TORN_SECONDS, saved))
 
     def _write(self, name: str, text: str) -> None:
         """Write a file with the time of the fakes' clock: all of this takes less than a tick of the disk's own."""
@@ -373,3 +379,22 @@ def test_machines_whose_checkpoints_cannot_be_read_are_no_red_test(tmp_path: Pat
 
 def section_lines(outcome: Outcome) -> list[str]:
     return [line for section in sections(outcome) for line in section.lines]
+
+
+def test_down_of_a_killed_run_names_its_checkpoints_from_the_record_alone(tmp_path: Path) -> None:
+    _, training, house = train(tmp_path)
+    record = house.records.read(OWNER.name)
+    assert record is not None
+    shelf: Any = Shelf(training.bucket)
+    lease = Lease(
+        replace(record, released_at=None),
+        machines=training,
+        inventory=house.cloud,
+        records=house.records,
+        clock=house.clock,
+        say=print,
+        storage=shelf,
+    )
+    release = lease.release(maybe_created=True)
+    told = list(down_text.lines(Downed(releases={OWNER.name: release}, silent=(), unlabelled=()), places=()))
+    assert any(f"{record.checkpoints} stays with the run's checkpoints" in line for line in told)

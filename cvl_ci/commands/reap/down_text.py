@@ -14,7 +14,7 @@ def lines(downed: Downed, *, places: Sequence[Location]) -> Iterator[str]:
     """Yield the lines. `asked`: the places that the user named."""
     for name, release in downed.releases.items():
         yield f"{name}: {'gone' if release.gone else 'NOT PROVED GONE: it may still be running and billed'}"
-        for answer in (*map(text.answer, release.asked), *text.unproved(release)):
+        for answer in (*map(text.answer, release.asked), *text.kept_checkpoints(release), *text.unproved(release)):
             yield f"  {answer}"
     for resource in downed.unlabelled:
         name = plain(f"{resource.provider} {resource.region} {resource.id}")

@@ -13,8 +13,7 @@ from typing import NamedTuple
 from . import scan, snapshot, sync
 
 BEAT_SECONDS = 1.0
-"""A file that has not changed for so long is at rest."""
-NOTICE_BEAT_SECONDS = 0.3
+"""A file that has not changed for so long is at rest. After a notice it is no shorter: a torn checkpoint does not help."""
 RETRY_SECONDS = 5.0
 """The time after a round without an answer of the bucket, or with a checkpoint that the job was writing."""
 END_SECONDS = 90.0
@@ -62,11 +61,11 @@ class Rounds:
         """Whether the last round saw a new checkpoint that was not complete."""
         self._count = 0
 
-    def round(self, reason: str = REGULAR, *, beat: float = BEAT_SECONDS) -> bool:
+    def round(self, reason: str = REGULAR) -> bool:
         """Store new checkpoints. Return False without an answer of the place, or of this disk."""
 
         def store() -> None:
-            self._store_new(reason, beat)
+            self._store_new(reason)
             sync.prune(self.store, keep=self.request.keep, rank=self.request.rank)
 
         return self._has_answer(store) and self.answer_others()
@@ -86,7 +85,7 @@ class Rounds:
             return False
         return True
 
-    def _store_new(self, reason: str, beat: float) -> None:
+    def _store_new(self, reason: str) -> None:
         request, units = self.request, snapshot.units(self.request.bases, self.request.rules)
         newest = sorted(units, key=lambda unit: (unit.newest_ns, scan.step_of(unit.name)))[-request.keep :]
         snapshots: list[snapshot.Snapshot] = []
@@ -96,7 +95,7 @@ class Rounds:
             fresh = [unit for unit in reversed(newest) if self.stored_states.get(unit.name) != unit.states]
             snapshots += [one for unit in fresh if (one := self._snapshot(unit))]
             if snapshots:
-                self._sleep(beat)
+                self._sleep(BEAT_SECONDS)
             are_stored = [one.is_complete() and self._upload(one, at=at, reason=reason) for one in snapshots]
             self.is_behind = not all(are_stored)
         finally:
@@ -152,7 +151,7 @@ def until_over(rounds: Rounds, watch: Watch, *, clock: Callable[[], float] = tim
     while not watch.is_over():
         watch.pause()
         if watch.has_notice() and not was_noticed:
-            was_noticed = rounds.round(NOTICE, beat=NOTICE_BEAT_SECONDS) and not rounds.is_behind
+            was_noticed = rounds.round(NOTICE) and not rounds.is_behind
         elif clock() >= following:
             is_done = rounds.round() and not rounds.is_behind
             following = clock() + (interval if is_done else min(interval, RETRY_SECONDS))
