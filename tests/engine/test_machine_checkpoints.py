@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.engine import checkpoints
-from cvl_ci.engine.machine.checkpoints import scan, snapshot, sync
+from cvl_ci.engine.machine.checkpoints import rounds, scan, snapshot, sync
 
 
 class Killed(BaseException):
@@ -374,3 +374,76 @@ def test_a_hostile_manifest_writes_nothing_elsewhere(tmp_path: Path, path: str) 
     assert sync.stored(store) == []
     assert restored(store, tmp_path / "into") == ""
     assert not os.path.lexists(tmp_path / "into")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def node(store: Memory, folder: Path, clock: Clock, rank: int, said: list[str]) -> rounds.Rounds:
+    (folder / "job").mkdir(parents=True, exist_ok=True)
+    request = rounds.Request(
+        bases={"root": str(folder / "job")},
+        rules=snapshot.rules(checkpoints.rules(("*.ckpt",), directory=".")),
+        scratch=str(folder / "held"),
+        rank=rank,
+        nodes=2,
+    )
+    return rounds.Rounds(request, store, say=said.append, clock=clock, sleep=clock.sleep)
+
+
+def test_a_checkpoint_of_the_first_node_alone_is_whole_after_the_other_node_has_had_time_to_write_its_part(
+    tmp_path: Path,
+) -> None:
+    store, clock, said = Memory(), Clock(), list[str]()
+    first, second = (node(store, tmp_path / str(rank), clock, rank, said) for rank in (0, 1))
+    write(tmp_path / "0/job", {"last.ckpt": b"weights"})
+    assert first.round() and second.round()
+    assert sync.stored(store) == [], "the second node may still be writing its part"
+    clock.sleep(rounds.ABSENT_SECONDS)
+    assert second.answer_others()
+    assert [one["name"] for one in sync.stored(store)] == ["root/last.ckpt"]
+
+
+def test_a_bucket_that_is_away_stops_nothing_and_the_next_round_stores_the_checkpoint(tmp_path: Path) -> None:
+    store, clock, said = Memory(), Clock(), list[str]()
+    one = node(store, tmp_path, clock, 0, said)
+    one.request = one.request._replace(nodes=1)
+    write(tmp_path / "job", {"last.ckpt": b"weights"})
+
+    def away(*_: object) -> None:
+        raise sync.NoAnswer("503 SlowDown")
+
+    is_away, store.put_file = store.put_file, away  # type: ignore[method-assign]
+    assert not one.round() and "could not be stored now" in said[0]
+    store.put_file = is_away  # type: ignore[method-assign]
+    assert one.round() and not one.is_behind
+    assert restored(store, tmp_path / "into") == "root/last.ckpt"
+    assert not any((tmp_path / "held").iterdir())
+
+
+def test_a_checkpoint_that_the_job_is_writing_is_stored_soon_and_not_an_interval_later(tmp_path: Path) -> None:
+    store, clock, said = Memory(), Clock(), list[str]()
+    one = node(store, tmp_path, clock, 0, said)
+    one.request = one.request._replace(nodes=1, interval=300.0)
+    write(tmp_path / "job", {"last.ckpt": b"1"})
+    beats: list[float] = []
+
+    def beat(seconds: float) -> None:
+        clock.sleep(seconds)
+        beats.append(clock.now)
+        if len(beats) == 1:
+            write(tmp_path / "job", {"last.ckpt": b"12"})
+
+    one._sleep = beat
+    events = rounds.Watch(is_over=lambda: clock.now > 1320, has_notice=lambda: False, pause=lambda: clock.sleep(0.5))
+    rounds.until_over(one, events, clock=clock)
+    [manifest] = sync.stored(store)
+    assert manifest["reason"] == rounds.REGULAR and 1300 < manifest["at"] < 1310

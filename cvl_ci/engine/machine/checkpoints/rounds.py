@@ -13,7 +13,7 @@ from typing import NamedTuple
 from . import scan, snapshot, sync
 
 BEAT_SECONDS = 1.0
-"""A file that has not changed for so long is at rest. After a notice it is no shorter: a torn checkpoint does not help."""
+"""A file that has not changed for so long is at rest. After a notice too: a torn checkpoint does not help."""
 RETRY_SECONDS = 5.0
 """The time after a round without an answer of the bucket, or with a checkpoint that the job was writing."""
 END_SECONDS = 90.0
