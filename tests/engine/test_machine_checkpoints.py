@@ -421,9 +421,10 @@ def test_a_bucket_that_is_away_stops_nothing_and_the_next_round_stores_the_check
     def away(*_: object) -> None:
         raise sync.NoAnswer("503 SlowDown")
 
-    is_away, store.put_file = store.put_file, away  # type: ignore[method-assign]
+    real = store.put_file
+    store.put_file = away  # type: ignore[method-assign, assignment]
     assert not one.round() and "could not be stored now" in said[0]
-    store.put_file = is_away  # type: ignore[method-assign]
+    store.put_file = real  # type: ignore[method-assign]
     assert one.round() and not one.is_behind
     assert restored(store, tmp_path / "into") == "root/last.ckpt"
     assert not any((tmp_path / "held").iterdir())
