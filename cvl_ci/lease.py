@@ -15,8 +15,9 @@ Only this module takes a machine down.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from cvl_ci.errors import CvlError, EngineError, explain_while_running
 from cvl_ci.model.checkpoint_plan import KeptCheckpoints
@@ -124,13 +125,15 @@ class Lease:
             return None
         return sum(kind in {ResourceKind.MACHINE, ResourceKind.TPU} for kind in living)
 
-    def keep(self, *, until: float, public_key: str | None) -> Release:
+    def keep(
+        self, *, until: float, public_key: str | None, more_labels: Mapping[str, str] = MappingProxyType({})
+    ) -> Release:
         """Keep the machines for a person, under this lease, until `until`, instead of a release.
 
         Nothing else can be launched under it. Any failure raises, and is a reason to release.
         """
         self._records.revoke(self.name)
-        labels = {LABEL_DEADLINE: str(int(until)), LABEL_KEPT: str(int(until))}
+        labels = {LABEL_DEADLINE: str(int(until)), LABEL_KEPT: str(int(until)), **more_labels}
         self.record = replace(self.record, deadline=until, labels={**self.record.labels, **labels})
         self._records.write(self.record)
         ways_in = self._machines.keep(self.name, until=until, public_key=public_key)
@@ -141,8 +144,8 @@ class Lease:
             why = f" {'; '.join(silent)}." if silent else ""
             raise EngineError(f"The provider shows no machine of this lease to keep.{why}")
         machines_alive, buckets = buckets_apart(living)
-        if not machines_alive:
-            raise EngineError("The provider shows no machine of this lease to keep, only its buckets.")
+        if all(one.kind is ResourceKind.SECURITY_GROUP for one in machines_alive):
+            raise EngineError("The provider shows no machine of this lease to keep, only its buckets or its open port.")
         self._inventory.label(machines_alive, labels)
         if buckets and self._storage is not None:
             self._storage.label(buckets, labels)

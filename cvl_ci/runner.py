@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import secrets
 import shlex
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,18 +25,19 @@ from cvl_ci.inputs.table import RUN_OPTIONS
 from cvl_ci.local.awaiting import awaited
 from cvl_ci.local.console.callback_reporter import Listener
 from cvl_ci.local.git.checkout import open_checkout
-from cvl_ci.local.interruption import Interruption
+from cvl_ci.local.interruption import Interruption, RunsUnderWay
 from cvl_ci.model.location import Location
 from cvl_ci.model.offer import Quote
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
+from cvl_ci.result.deployment import Deployment
 from cvl_ci.result.masked_errors import masked_errors
 from cvl_ci.result.masks import Masks
 from cvl_ci.result.queue_result import QueueResult
 from cvl_ci.result.run_result import RunResult
 from cvl_ci.result.secret_pool import SecretPool
-from cvl_ci.wiring import models
+from cvl_ci.wiring import deploying, models
 from cvl_ci.wiring import queue as queues
 
 if TYPE_CHECKING:
@@ -84,8 +83,7 @@ class SkyPilotRunner:
         self._pool = SecretPool(self._environment)
         self._on_line, self._on_notice = on_line, on_notice
         self._inputs = inputs
-        self._lock = threading.Lock()
-        self._running: dict[Interruption, threading.Event] = {}
+        self._under_way = RunsUnderWay()
         self._kept: dict[str, str] = {}
         """Lease → cloud of machines that stay after their job."""
         self._names: dict[str, str] = {}
@@ -181,6 +179,15 @@ class SkyPilotRunner:
         request = {**inputs, **words}
         return await awaited(lambda stop: self._run(request, stream_logs=stream_logs, interruption=stop))
 
+    def deploy(self, example: str | Path, preset: str = "serve", *, token: str = "", **inputs: object) -> Deployment:
+        """Start an example's server on one machine, and return its URL and token, or how it failed.
+
+        `token`: the callers' password; default: a new one. The machine ends at `ttl`, or by `down(deployment.name)`.
+        """
+        service = deploying.read_request(inputs, token=token, folder=self._checkout)
+        words = {"example": str(example), "preset": preset, "cloud": "aws", **self._inputs, **service.run_inputs}
+        return Deployment(result=self._run(words, stream_logs=False, service=service), token=service.token)
+
     def queue(
         self,
         jobs: object,
@@ -205,7 +212,7 @@ class SkyPilotRunner:
             tell=self._on_notice,
             on_kept=self._kept.__setitem__,
         )
-        with masked_errors(masks), self._stoppable(interruption), interruption:
+        with masked_errors(masks), self._under_way.including(interruption), interruption:
             queued = queues.of(jobs, defaults=self._inputs, max_parallel=max_parallel, budget=budget)
             return QueueResult(queues.run(queued, caller), fails_on_infrastructure=fails_on_infrastructure)
 
@@ -256,12 +263,7 @@ class SkyPilotRunner:
 
     def close(self) -> None:
         """Stop the runs under way in other threads, wait for their proof, and end the kept machines."""
-        with self._lock:
-            running = dict(self._running)
-        for interruption in running:
-            interruption.stop()
-        for is_over in running.values():
-            is_over.wait()
+        self._under_way.stop_all()
         if self._kept:
             self._end(list(self._kept))
 
@@ -280,25 +282,18 @@ class SkyPilotRunner:
             self._kept.pop(name, None)
         return proofs
 
-    @contextmanager
-    def _stoppable(self, interruption: Interruption) -> Iterator[None]:
-        """Let `close` stop this run and wait for its end."""
-        is_over = threading.Event()
-        with self._lock:
-            self._running[interruption] = is_over
-        try:
-            yield
-        finally:
-            with self._lock:
-                del self._running[interruption]
-            is_over.set()
-
     def _run(
-        self, request: Mapping[str, object], *, stream_logs: bool, interruption: Interruption | None = None
+        self,
+        request: Mapping[str, object],
+        *,
+        stream_logs: bool,
+        interruption: Interruption | None = None,
+        service: deploying.DeployRequest | None = None,
     ) -> RunResult:
         masks, interruption = self._pool.masks(), interruption or Interruption()
-        with self._stoppable(interruption):
+        with self._under_way.including(interruption):
             plan = self._prepared(request, masks=masks)
+            plan = service.added_to(plan, masks=masks) if service else plan
             owner = self._owner(secrets.token_hex(4))
             reporter = Listener(
                 on_line=print if stream_logs else self._on_line,
@@ -314,6 +309,7 @@ class SkyPilotRunner:
                     outputs=self._outputs / owner.name,
                     reporter=reporter,
                     interruption=interruption,
+                    token=service.token if service else "",
                 )
             result = RunResult(masks.cleaned(outcome))
             self._remember(request, result)

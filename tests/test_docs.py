@@ -36,6 +36,8 @@ OTHER_FLAGS = {
     "--yaml",
     "--no-follow",
     "--estimate-cost",
+    "--list",
+    "--status",
 }
 """Flags that stand outside the table of inputs."""
 

@@ -93,9 +93,8 @@ def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str], console: C
     through_server = wiring.goes_through_server(environ, by_inputs=False)
     plan = prepare(inputs, checkout=checkout, prices=prices, through_server=through_server)
     console.learn(plan.variables)
-    plan = wiring.on_usable_clouds(
-        plan, environ, prices, by_inputs=False, asks_role=parsed.verb == "run" and not parsed.estimate_cost
-    )
+    launches = parsed.verb in {"run", "deploy"} and not (parsed.estimate_cost or getattr(parsed, "dry_run", False))
+    plan = wiring.on_usable_clouds(plan, environ, prices, by_inputs=False, asks_role=launches)
     return wiring.within_month(plan, checkout, environ)
 
 
@@ -197,6 +196,17 @@ def _queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
     from cvl_ci.cli.queue import queue
 
     return queue(parsed, environ, console, owner=_owner(environ))
+
+
+def _deploy(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
+    from cvl_ci.cli import deploy
+
+    if parsed.down_name:
+        parsed.names, parsed.all = [parsed.down_name], False
+        return _down(parsed, environ, console)
+    if parsed.lists or parsed.service_name:
+        return deploy.look(parsed, environ, console)
+    return deploy.deploy(parsed, environ, console, owner=_owner(environ), prepare=_prepared)
 
 
 # ---- down ---------------------------------------------------------------------------------------------------
@@ -331,5 +341,6 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Console], i
     "reap": _reap,
     "drill": _drill,
     "queue": _queue,
+    "deploy": _deploy,
     "sandbox": _sandbox,
 }

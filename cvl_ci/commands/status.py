@@ -12,7 +12,15 @@ from enum import Enum
 
 from cvl_ci.commands.reap.reap import cost_so_far, known_usd
 from cvl_ci.errors import CvlError, NotProvedGone
-from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
+from cvl_ci.model.lease_name import (
+    LABEL_DEADLINE,
+    LABEL_KEPT,
+    LABEL_LEASE,
+    LABEL_OWNER,
+    LABEL_RUN,
+    LABEL_SERVICE,
+    service_url,
+)
 from cvl_ci.model.location import Location
 from cvl_ci.model.release import ProviderCheck
 from cvl_ci.ports import Clock, Clouds, Event, LeaseRecord, Prices, Records, Resource
@@ -49,6 +57,8 @@ class OpenLease:
     run: str = ""
     resources: tuple[Resource, ...] = ()
     usd: float | None = None
+    service: str = ""
+    """The URL of the service that its machine runs; empty without one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +106,8 @@ def look(places: Sequence[Location], *, user_id: str, unread: Sequence[str], too
             lease = leases.get(name) or _of_labels(name, resources)
             usd = known_usd(cost_so_far(resources, now, tools.prices)) if answer.billed else None
             total = lease.usd if usd is None else usd + (lease.usd or 0.0)
-            leases[name] = replace(lease, resources=(*lease.resources, *resources), usd=total)
+            url = lease.service or service_url(resources[0].labels.get(LABEL_SERVICE, ""))
+            leases[name] = replace(lease, resources=(*lease.resources, *resources), usd=total, service=url)
     return Overview(
         at=now,
         leases=tuple(leases.values()),
@@ -109,12 +120,7 @@ def look(places: Sequence[Location], *, user_id: str, unread: Sequence[str], too
 
 def lines(overview: Overview) -> Iterator[str]:
     """Yield the lines for a person."""
-    for lease in overview.leases:
-        yield _lease(lease, overview.at)
-        for resource in lease.resources:
-            yield f"  {_resource(resource)}"
-        if overview.answers and not lease.resources:
-            yield "  no cloud that answered shows a machine of it"
+    yield from lease_lines(overview.leases, overview)
     for resource in overview.unlabelled:
         yield f"named like ours, but without our labels: {_resource(resource)}"
     for answer in overview.answers:
@@ -126,6 +132,16 @@ def lines(overview: Overview) -> Iterator[str]:
         yield "`cvl-ci down NAME` ends one, and asks the provider whether it is gone."
     elif not (overview.unlabelled or overview.silent or overview.unread):
         yield "No lease is open."
+
+
+def lease_lines(leases: Sequence[OpenLease], overview: Overview) -> Iterator[str]:
+    """Yield the lines of some leases of an overview."""
+    for lease in leases:
+        yield _lease(lease, overview.at)
+        for resource in lease.resources:
+            yield f"  {_resource(resource)}"
+        if overview.answers and not lease.resources:
+            yield "  no cloud that answered shows a machine of it"
 
 
 def as_json(overview: Overview) -> str:
@@ -193,6 +209,7 @@ def _of_record(record: LeaseRecord) -> OpenLease:
         kept_until=_moment(record.labels.get(LABEL_KEPT, "")),
         owner=record.labels.get(LABEL_OWNER, ""),
         run=record.labels.get(LABEL_RUN, ""),
+        service=service_url(record.labels.get(LABEL_SERVICE, "")),
     )
 
 
@@ -220,6 +237,7 @@ def _moment(text: str) -> float | None:
 def _lease(lease: OpenLease, now: float) -> str:
     parts = [
         f"since {moment(lease.since)}, for {duration(max(0.0, now - lease.since))}" if lease.since else "",
+        f"serves at {lease.service}" if lease.service else "",
         f"in {', '.join(lease.places) or 'any cloud'}",
         _ending(lease, now),
         f"{dollars(lease.usd)} so far" if lease.usd is not None else "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cvl_ci.engine import fitness, script, sky_errors, task, transfer
@@ -68,7 +68,19 @@ class SkyPilotJobs:
         session.submitted(job_id, plan=plan)
 
     def follow(self, *, watch: Watch, until: float) -> JobEnd:
-        session = self._session
+        end = self.follow_until(watch=watch, until=until, enough=lambda: False)
+        return JobEnd() if end is None else end
+
+    def follow_until(self, *, watch: Watch, until: float, enough: Callable[[], bool]) -> JobEnd | None:
+        session, is_enough = self._session, False
+
+        def moment() -> float:
+            nonlocal is_enough
+            is_enough = not stream.lost and enough()
+            if stream.lost or is_enough:
+                return -math.inf
+            return min(latest, (stream.began or math.inf) + allowed)
+
         stream = Following(watch, num_nodes=session.machines.num_nodes)
         ending = Ending(session=session, stream=stream)
         latest = time.monotonic() + max(0.0, until - session.clock.now())
@@ -79,11 +91,14 @@ class SkyPilotJobs:
                 on_line=stream.line,
                 on_rest=stream.rest,
                 on_event=stream.event,
-                until=lambda: -math.inf if stream.lost else min(latest, (stream.began or math.inf) + allowed),
+                until=moment,
                 job_id=session.job_id,
                 look_seconds=SPOT_LOOK_SECONDS if session.machines.spot else LOOK_SECONDS,
             )
         except Expired:
+            if is_enough:
+                session.stop()
+                return None
             if stream.lost:
                 session.stop()
                 return JobEnd(lost=ending.shown_lost(stream.lost))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cvl_ci.engine import quoted_prices, script, sky_errors, storage_refusals, task, volumes
+from cvl_ci.engine import open_port, quoted_prices, script, sky_errors, storage_refusals, task, volumes
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.server_places import ServerPlace, ServerPlaces
@@ -74,6 +74,7 @@ class SkyPilotMachines:
                 quoted=quoted_prices.of_offers(request.offers).values,
                 heartbeat=request.plan.limits.heartbeat_minutes,
                 volumes=volumes.required(request.plan),
+                opening=open_port.values_of(request.plan.service, labels=request.labels, lease=request.cluster),
                 avoid=[_refused(attempt, sandbox=self._session.cloud_name) for attempt in request.avoid],
             )
         except Expired:
@@ -106,6 +107,15 @@ class SkyPilotMachines:
         except WorkerFailed as failure:
             raise sky_errors.in_our_words(failure) from failure
         return tuple(map(str, ways_in))
+
+    def address(self) -> str:
+        try:
+            return str(self._session.call("address", until=within(KEEP_SECONDS)))
+        except Expired:
+            self.stop()
+            raise EngineError(f"SkyPilot did not name the machine's address within {KEEP_SECONDS:.0f} s.") from None
+        except WorkerFailed as failure:
+            raise sky_errors.in_our_words(failure) from failure
 
     def stop(self) -> bool:
         return self._session.stop()

@@ -18,8 +18,9 @@ from sky import global_user_state, provision
 from sky.adaptors import aws
 from sky.provision import provisioner
 
-from cvl_ci.engine import user_data
+from cvl_ci.engine import open_port, user_data
 from cvl_ci.engine.deadline import Deadline
+from cvl_ci.engine.open_port import Opening
 from cvl_ci.engine.quoted_prices import QuotedPrices
 
 Send = Callable[..., None]
@@ -59,13 +60,19 @@ _current: list[_Watch] = []
 
 
 def guard_attempts(
-    send: Send, *, cluster: str, fence: Path, deadline: Deadline, quoted: QuotedPrices | None = None
+    send: Send,
+    *,
+    cluster: str,
+    fence: Path,
+    deadline: Deadline,
+    quoted: QuotedPrices | None = None,
+    opening: Opening | None = None,
 ) -> None:
     """Guard every attempt of the launch that follows in this process.
 
     `send("attempting", ...)` returns when the place is on disk. It raises if that fails, and then nothing is requested.
     """
-    watch = _Watch(send, cluster, fence, deadline, quoted or QuotedPrices())
+    watch = _Watch(send, cluster, fence, deadline, quoted or QuotedPrices(), opening)
     original = getattr(provisioner.bulk_provision, "original", provisioner.bulk_provision)
 
     def bulk_provision(cloud: Any, region: Any, zones: Any, *arguments: Any, **options: Any) -> Any:
@@ -142,7 +149,16 @@ def describe(resources: Any, quoted: QuotedPrices) -> dict[str, Any]:
 class _Watch:
     """Reporter of the attempts of one launch. It stops the launch at the fence, and where max_cost ends."""
 
-    def __init__(self, send: Send, cluster: str, fence: Path, deadline: Deadline, quoted: QuotedPrices) -> None:
+    def __init__(  # noqa: PLR0917  six facts of one launch
+        self,
+        send: Send,
+        cluster: str,
+        fence: Path,
+        deadline: Deadline,
+        quoted: QuotedPrices,
+        opening: Opening | None = None,
+    ) -> None:
+        self._opening = opening
         self._deadline = deadline
         self._quoted = quoted
         self._send = send
@@ -192,6 +208,10 @@ class _Watch:
         self.stop_at_fence()
         subnet = params["body"].get("NetworkInterface.1.SubnetId", "")
         self._begin({**self._region_attempt, "zone": self._zone(subnet, context["client_region"])})
+        if self._opening is not None:
+            # After the record of the region, so that a killed process leaves no group without a record.
+            client = aws.client("ec2", region_name=context["client_region"])
+            open_port.join(params["body"], opening=self._opening, client=client, deadline=self._deadline.at)
 
     def after_run_instances(self, parsed: Any) -> None:
         error = parsed.get("Error")

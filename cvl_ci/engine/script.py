@@ -50,7 +50,8 @@ def environment(plan: RunPlan, *, lease: str, deadline: float, staged: Path | No
         "CVL_CI_DIRECTORY": plan.work.directory,
         "CVL_CI_MAX_SECONDS": str(int(plan.limits.max_runtime_minutes * 60)),
         "CVL_CI_DEADLINE": str(int(deadline)),
-        "CVL_CI_RESERVE_SECONDS": str(int(RELEASE_MINUTES * 60)),
+        # A server has no files to fetch, so it serves until its machine ends.
+        "CVL_CI_RESERVE_SECONDS": "0" if plan.service else str(int(RELEASE_MINUTES * 60)),
         "CVL_CI_GPUS": requested_gpus(plan),
     }
 
@@ -97,6 +98,7 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
             mounts.send_at_exit(plan),
             model_cache.after(plan),
             checkpoints.during(plan),
+            *_service(plan),
             *commands,
             mounts.wait_for_writes(plan),
             "cvl_ci_end 0 0 running",
@@ -169,6 +171,16 @@ def _setup_commands(plan: RunPlan) -> list[str]:
     if plan.trials.base is not None:
         return []
     return [_command("setup", text) for text in plan.work.setup_commands]
+
+
+def _service(plan: RunPlan) -> list[str]:
+    """Return the text that starts the proxy in front of the server. It holds the digest of the token alone."""
+    service = plan.service
+    if service is None:
+        return []
+    stored = f"cat > \"$cvl_ci_state/proxy.py\" << '{_END_OF_FILE}'\n{_read('proxy.py')}{_END_OF_FILE}"
+    words = shlex.join([str(service.public_port), str(service.port), service.token_digest, *service.allow])
+    return [stored, f"cvl_ci_proxy=({words})", _read("service.sh")]
 
 
 def _say(line: str) -> str:

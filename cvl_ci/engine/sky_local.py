@@ -34,6 +34,7 @@ from cvl_ci.engine import deadline as deadlines
 from cvl_ci.engine import heartbeat as beating
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.heartbeat import minutes_at
+from cvl_ci.engine.open_port import opening_of
 
 _ENDED = frozenset(
     int(code)
@@ -66,6 +67,7 @@ def launch(
     heartbeat: float,
     avoid: list[dict[str, Any]],
     volumes: list[dict[str, Any]],
+    opening: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Provision and submit. `avoid`: refused requests, of which none is repeated. `volumes`: those that must exist.
 
@@ -73,7 +75,9 @@ def launch(
     """
     end = deadlines.of(deadline, money)
     prices = quoted_prices.of_values(quoted)
-    provision_hooks.guard_attempts(send, cluster=cluster, fence=Path(fence), deadline=end, quoted=prices)
+    provision_hooks.guard_attempts(
+        send, cluster=cluster, fence=Path(fence), deadline=end, quoted=prices, opening=opening_of(opening)
+    )
     bucket_hooks.announce(send, task=task, fence=Path(fence))
     _arm_by_the_clock(end, heartbeat=heartbeat)
     private_channels.give_a_key_of_its_own(cluster)
@@ -200,6 +204,11 @@ def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None) 
             raise RuntimeError(f"The machine did not take its new end: {err.strip()[-300:] or f'status {code}'}")
         ways_in.append(way_in)
     return ways_in
+
+
+def address(_send: Send, *, cluster: str) -> str:
+    """Return the address of the head, as its machine is reached from outside."""
+    return str(_handle(cluster).external_ips()[0])
 
 
 def down(_send: Send, *, cluster: str) -> bool:

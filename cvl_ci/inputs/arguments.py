@@ -71,10 +71,13 @@ class AnyOrderParser(argparse.ArgumentParser):
         raise RequestError([InputProblem(field="command line", value=self.prog, problem=f"cannot be read: {message}")])
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flag of every field. The help explains positional fields, which come from the other words."""
+def add_arguments(parser: argparse.ArgumentParser, *, without: Collection[str] = ()) -> None:
+    """Add the flag of every field. The help explains positional fields, which come from the other words.
+
+    `without`: names of fields that the verb does not take.
+    """
     parser.usage = USAGE
-    fields = run_options(EntryPoint.CLI)
+    fields = [field for field in run_options(EntryPoint.CLI) if field.name not in without]
     add_words(parser, fields, title="words")
     words = parser.add_argument_group("what to run instead of an example")
     options = parser.add_argument_group("how and where")

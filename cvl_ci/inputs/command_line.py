@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs import arguments, table, verb_options
+from cvl_ci.inputs.deploy_inputs import NOT_OF_A_SERVICE
 from cvl_ci.inputs.suggest import near
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def _add_tabled(verbs: Verbs) -> None:
         "cost": "sum what the runs of the history cost: by day, job, example and cloud",
     }
     _add_queue(verbs)
+    _add_deploy(verbs)
     for verb, text in help_texts.items():
         parser = verbs.add_parser(verb, help=text)
         verb_options.add_arguments(parser, table.verb_options(verb))
@@ -115,6 +117,18 @@ def _add_queue(verbs: Verbs) -> None:
         "--outputs-dir", metavar="DIR", help="the folder for files and record (default: cvl-outputs/queue)"
     )
     arguments.add_run_options(queue)
+
+
+def _add_deploy(verbs: Verbs) -> None:
+    deploy = verbs.add_parser("deploy", help="start an example's server on one machine: a URL with a token and an end")
+    arguments.add_arguments(deploy, without=NOT_OF_A_SERVICE)
+    verb_options.add_flags(deploy, table.verb_options("deploy"))
+    deploy.set_defaults(**dict.fromkeys(NOT_OF_A_SERVICE), estimate_cost=False)
+    deploy.add_argument("--dry-run", action="store_true", help="show port, probe, machine and price; start nothing")
+    deploy.add_argument("--list", action="store_true", dest="lists", help="list the open services")
+    deploy.add_argument("--status", metavar="NAME", dest="service_name", help="ask one service whether it answers")
+    deploy.add_argument("--down", metavar="NAME", dest="down_name", help="take one service down, with proof")
+    deploy.add_argument("--json-summary", metavar="FILE", help="write the outcome as JSON, without the token")
 
 
 def _add_endings(verbs: Verbs) -> None:

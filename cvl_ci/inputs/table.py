@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from cvl_ci.inputs.deploy_inputs import DEPLOY_GROUPS
 from cvl_ci.inputs.drill_inputs import DRILL_GROUPS, one_place
 from cvl_ci.inputs.matrix_inputs import MATRIX_GROUPS
 from cvl_ci.inputs.model_inputs import MODEL_GROUPS
@@ -21,6 +22,7 @@ DRILL_OPTIONS = options_of(*DRILL_GROUPS)
 PRICE_OPTIONS = options_of(*PRICE_GROUPS)
 MODEL_OPTIONS = options_of(*MODEL_GROUPS)
 QUEUE_OPTIONS = options_of(*QUEUE_GROUPS)
+DEPLOY_OPTIONS = options_of(*DEPLOY_GROUPS)
 OPTIONS = (
     *RUN_OPTIONS,
     *STEP_OPTIONS,
@@ -29,6 +31,7 @@ OPTIONS = (
     *PRICE_OPTIONS,
     *MODEL_OPTIONS,
     *QUEUE_OPTIONS,
+    *DEPLOY_OPTIONS,
 )
 
 BY_NAME: Mapping[str, InputOption] = {option.name: option for option in OPTIONS}
@@ -63,7 +66,7 @@ _COST_OF_HISTORY = (
 
 def verb_options(verb: str, entry_point: EntryPoint = EntryPoint.CLI) -> tuple[InputOption, ...]:
     """Return what a verb takes at an entry point, its own options first."""
-    of_verbs = (*QUEUE_OPTIONS, *MATRIX_OPTIONS, *DRILL_OPTIONS, *PRICE_OPTIONS, *MODEL_OPTIONS)
+    of_verbs = (*DEPLOY_OPTIONS, *QUEUE_OPTIONS, *MATRIX_OPTIONS, *DRILL_OPTIONS, *PRICE_OPTIONS, *MODEL_OPTIONS)
     own = (*of_verbs, *STEP_OPTIONS, *RUN_OPTIONS)
     options = tuple(option for option in own if option.is_taken_by(verb, entry_point))
     if verb == "prices":

@@ -11,7 +11,7 @@ from cvl_ci.inputs.arguments import add_words, explained, unknown_options
 from cvl_ci.inputs.option import InputOption
 from cvl_ci.inputs.parsers import Wrong
 
-VERBS = ("matrix", "report", "history", "drill", "prices", "cost", "models", "queue")
+VERBS = ("matrix", "report", "history", "drill", "prices", "cost", "models", "queue", "deploy")
 """The verbs whose options verb_options of the table names."""
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import final
 
@@ -51,6 +53,36 @@ class Interruption:
             self._is_requested = True
             if self._thread is not None:
                 _raise_in(self._thread, KeyboardInterrupt)
+
+
+class RunsUnderWay:
+    """The runs of one program, in several threads, so that their owner can stop them all and wait for their end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[Interruption, threading.Event] = {}
+
+    @contextmanager
+    def including(self, interruption: Interruption) -> Iterator[None]:
+        """Let `stop_all` stop this run and wait for its end."""
+        is_over = threading.Event()
+        with self._lock:
+            self._running[interruption] = is_over
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._running[interruption]
+            is_over.set()
+
+    def stop_all(self) -> None:
+        """Stop the runs under way, and return when each of them is over."""
+        with self._lock:
+            running = dict(self._running)
+        for interruption in running:
+            interruption.stop()
+        for is_over in running.values():
+            is_over.wait()
 
 
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:

@@ -98,12 +98,18 @@ class EndedMachines:
     def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
         _refuse()
 
+    def address(self) -> str:
+        _refuse()
+
     def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
         _refuse()
 
 
 class NoJobs:
     """The Jobs port of such a cloud: without machines there is no job."""
+
+    def follow_until(self, *, watch: Watch, until: float, enough: Callable[[], bool]) -> JobEnd | None:
+        _refuse()
 
     def submit(self, request: JobRequest, *, watch: Watch) -> None:
         _refuse()

@@ -15,6 +15,8 @@ LABEL_RUN = "cvl-ci-run"
 LABEL_DEADLINE = "cvl-ci-deadline"
 LABEL_KEPT = "cvl-ci-kept"
 """The moment (epoch seconds) until which a machine stays for a person, although its run has ended."""
+LABEL_SERVICE = "cvl-ci-service"
+"""The address of a service that a machine runs, as `10-0-0-1-8080`: a label that each cloud accepts."""
 LABEL_PERSISTENT = "cvl-ci-persistent"
 """The mark of a bucket that stays after its run on purpose."""
 LABEL_BUCKETS = "cvl-ci-buckets"
@@ -35,6 +37,8 @@ ANY_NAME_EXPRESSION = f"{PREFIX}.*"
 LEASE_PATTERN = rf"{PREFIX}[a-z0-9]+-[0-9a-f]{{8}}"
 _CLUSTER = re.compile(rf"(?P<lease>{LEASE_PATTERN})-(?P<user_id>[a-z0-9]{{8}})(?=-|$)")
 _RUN_CHARACTERS = 11
+_ADDRESS = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}", re.ASCII)
+_SERVICE = re.compile(r"((?:\d{1,3}-){3}\d{1,3})-(\d{1,5})", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,3 +65,16 @@ def parse_name(name: str) -> ClusterName | None:
     """Return the cluster at the head of a resource's name; None for a name that cvl-ci did not write."""
     match = _CLUSTER.match(name)
     return ClusterName(lease=match["lease"], user_id=match["user_id"]) if match else None
+
+
+def service_label(host: str, port: int) -> str:
+    """Return the label of a service at an IPv4 address. Raise ValueError for another kind of address."""
+    if not _ADDRESS.fullmatch(host):
+        raise ValueError(f"{host!r} is not an IPv4 address")
+    return f"{host.replace('.', '-')}-{port}"
+
+
+def service_url(label: str) -> str:
+    """Return the URL in a label; empty for a text that `service_label` does not write."""
+    match = _SERVICE.fullmatch(label)
+    return f"http://{match[1].replace('-', '.')}:{match[2]}" if match else ""

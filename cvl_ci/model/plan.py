@@ -12,6 +12,7 @@ from cvl_ci.model.model_plan import ModelPlan
 from cvl_ci.model.mount import Mount
 from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.model.secret import Secret
+from cvl_ci.model.service import ServicePlan
 from cvl_ci.model.staged_files import CommitCopy, StagedFile
 from cvl_ci.model.work_identity import WorkIdentity
 
@@ -146,6 +147,8 @@ class RunPlan:
     trials: TrialPlan = field(default_factory=TrialPlan)
     models: ModelPlan = field(default_factory=ModelPlan)
     checkpoints: CheckpointPlan = field(default_factory=CheckpointPlan)
+    service: ServicePlan | None = None
+    """The server that the work starts; None: the work is a job, which ends."""
     warnings: tuple[str, ...] = ()
 
     @property

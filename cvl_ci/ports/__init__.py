@@ -14,6 +14,7 @@ from cvl_ci.ports.machines import LaunchRequest, Machines
 from cvl_ci.ports.prices import Prices
 from cvl_ci.ports.publishing import Artifacts, NotUploaded, Publication, Uploaded
 from cvl_ci.ports.run_logs import RunLog
+from cvl_ci.ports.services import ServiceAnswer, ServiceRequest, Services
 from cvl_ci.ports.storage import Storage
 from cvl_ci.ports.workflow import RunReporter
 
@@ -50,6 +51,9 @@ __all__ = [
     "ResourceKind",
     "RunLog",
     "RunReporter",
+    "ServiceAnswer",
+    "ServiceRequest",
+    "Services",
     "Staging",
     "Storage",
     "UnpackStopped",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -73,6 +73,12 @@ class Jobs(Protocol):
 
     def follow(self, *, watch: Watch, until: float) -> JobEnd:
         """Stream until the job ends on all nodes. At `until`, in seconds since the epoch, cancel it."""
+
+    def follow_until(self, *, watch: Watch, until: float, enough: Callable[[], bool]) -> JobEnd | None:
+        """Stream as `follow` does, until `enough()` is true. None: it is, and the job goes on.
+
+        `enough` is called between two lines, and several times a second while there is no line.
+        """
 
     def cancel(self) -> None:
         """End the job. Its machines go on. Raises EngineError."""

@@ -50,6 +50,9 @@ class Machines(Protocol):
     def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
         """Return the SSH commands for its machines, which `public_key` opens now. They end soon after `until`."""
 
+    def address(self) -> str:
+        """Return the address at which the head of the latest launch is reached. Raises EngineError."""
+
     def stop(self) -> bool:
         """Stop everything that could still launch, with the job's request under way.
 

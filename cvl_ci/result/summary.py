@@ -31,6 +31,7 @@ from cvl_ci.result.text import (
     proved_gone,
     recoveries,
     released,
+    service_lines,
     time,
 )
 from cvl_ci.result.units import moment, number, size
@@ -78,6 +79,7 @@ def sections(outcome: Outcome) -> list[Section]:
     cost = outcome.cost
     rows: list[tuple[str, Iterable[str]]] = [
         ("reason", [plain(outcome.reason)] if outcome.reason else []),
+        ("service", service_lines(outcome.machines.service) if outcome.machines.service else []),
         ("ran on", [machine_line(outcome.machines.launch)] if outcome.machines.launch else []),
         ("attempts", _attempts(outcome.machines.attempts)),
         ("recovered", recoveries(outcome)),
@@ -127,6 +129,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "accelerators": dict(launch.accelerators) if launch else {},
         "spot": launch.spot if launch else None,
         "num_nodes": launch.num_nodes if launch else None,
+        "service": _fields(outcome.machines.service) if outcome.machines.service else None,
         "driver": gpu.driver if gpu else "",
         "attempts": [_fields(one) for one in outcome.machines.attempts],
         "recoveries": [_recovery_json(one) for one in outcome.machines.recoveries],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci.errors import NotProvedGone
 from cvl_ci.local.clock import SystemClock
+from cvl_ci.local.http_services import HttpServices
 from cvl_ci.local.staging import LocalStaging
 from cvl_ci.model.outcome import Phase
 from cvl_ci.wiring.access import require_credentials
@@ -32,8 +33,12 @@ def carry_out(
     outputs: Path,
     reporter: RunReporter,
     interruption: Interruption,
+    token: str = "",
 ) -> Outcome:
-    """Run a plan in this thread. `interruption` stops it from another one, until the release begins."""
+    """Run a plan in this thread. `interruption` stops it from another one, until the release begins.
+
+    `token`: of the service that the plan starts.
+    """
     from cvl_ci.commands.run import run as running
     from cvl_ci.wiring.models import models_of_run
 
@@ -46,6 +51,8 @@ def carry_out(
         prices=prices(environ),
         clock=SystemClock(),
         models=models_of_run(environ),
+        services=HttpServices(),
+        token=token,
     )
     with interruption:
         return running.run(plan, owner=owner, outputs=outputs, tools=tools)

@@ -12,6 +12,8 @@ import pytest
 from cvl_ci.clouds import AwsInventory, Inventories
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.reap.reap import Reaped, ReapPorts, reap
+from cvl_ci.engine import open_port
+from cvl_ci.engine.open_port import Opening
 from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT
 from cvl_ci.model.location import Location
@@ -105,3 +107,31 @@ def test_what_no_inventory_here_knows_cannot_be_labelled(client: Callable[[str],
     elsewhere = [replace(each, provider="gcp") for each in ours(client)]
     with pytest.raises(EngineError, match="gcp"):
         inventory(client).label(elsewhere, {LABEL_KEPT: "1"})
+
+
+def test_the_port_of_a_service_is_a_group_of_its_lease_which_ends_with_it(client: Callable[[str], EC2Client]) -> None:
+    ec2 = client(REGION)
+    subnet = ec2.describe_subnets()["Subnets"][0]
+    labels = OURS.labels(deadline=time.time() + 600)
+    opening = Opening(lease=OURS.name, port=8080, networks=("203.0.113.0/24",), labels=labels)
+    body: dict[str, object] = {
+        "NetworkInterface.1.SubnetId": subnet["SubnetId"],
+        "NetworkInterface.1.SecurityGroupId.1": "sg-of-skypilot",
+    }
+    open_port.join(dict(body), opening=opening, client=ec2, deadline=time.time() + 600)
+    asked = dict(body)
+    open_port.join(asked, opening=opening, client=ec2, deadline=time.time() + 600)
+    inventory = AwsInventory(client=client, regions=lambda: [REGION])
+    found, silent = inventory.find(lease=OURS.name, places=[Location(cloud="aws", region=REGION)]).read()
+    (group,) = found
+    assert (group.kind, silent) == (ResourceKind.SECURITY_GROUP, ())
+    assert asked["NetworkInterface.1.SecurityGroupId.2"] == group.id, "the second request takes the same group"
+    (made,) = ec2.describe_security_groups(GroupIds=[group.id])["SecurityGroups"]
+    (rule,) = made["IpPermissions"]
+    ranges = [one["CidrIp"] for one in rule["IpRanges"]]
+    assert (rule["FromPort"], rule["ToPort"], ranges) == (8080, 8080, ["203.0.113.0/24"])
+    assert group.labels[LABEL_DEADLINE].isdecimal()
+    inventory.remove([group])
+    assert inventory.find(lease=OURS.name, places=[Location(cloud="aws", region=REGION)]).read() == ((), ())
+    with pytest.raises(ValueError, match="names no subnet"):
+        open_port.join({}, opening=opening, client=ec2, deadline=0)

@@ -264,6 +264,26 @@ class FakeEngine:
             nodes=self.ends, lost=self.lost, unfit=self.unfit, failed_mount=self.failed_mount, warnings=self.warnings
         )
 
+    def follow_until(self, *, watch: Watch, until: float, enough: Callable[[], bool]) -> JobEnd | None:
+        self.at("follow")
+        self.followed_until = until
+        watch(Began(phase=Phase.RUNNING))
+        for line in self.lines:
+            watch(Line(text=line))
+        while self.ends and self.ends[0].exit_code is None and self.cloud.clock.now() < until and self.lost is None:
+            if enough():
+                self.at("ready")
+                return None
+            self.cloud.clock.sleep(1)
+        self.at("ran")
+        if self.lost is None and self.ends and self.ends[0].exit_code is None:
+            return JobEnd(nodes=(replace(self.ends[0], timed_out=True),))
+        return JobEnd(nodes=self.ends, lost=self.lost)
+
+    def address(self) -> str:
+        self.at("address")
+        return "10.0.0.1"
+
     def submit(self, request: JobRequest, *, watch: Watch) -> None:
         self.at("submit")
         self.submitted.append(request)

@@ -37,13 +37,19 @@ _IDS = {
     "volumes": "VolumeId",
     "spot requests": "SpotInstanceRequestId",
     "addresses": "AllocationId",
+    queries.GROUPS: "GroupId",
 }
 _KINDS = {
     "instances": ResourceKind.MACHINE,
     "volumes": ResourceKind.DISK,
     "spot requests": ResourceKind.SPOT_REQUEST,
     "addresses": ResourceKind.ADDRESS,
+    queries.GROUPS: ResourceKind.SECURITY_GROUP,
 }
+_IN_USE = "DependencyViolation"
+"""EC2's answer about a group whose machine has not ended yet. The next round asks again."""
+_STATES = {"addresses": "allocated", queries.GROUPS: "open"}
+"""The states of kinds for which EC2 gives none."""
 _ENDED = {"shutting-down", "terminated"}
 _ENDED_AT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 """EC2 dates an end that a user requested: `User initiated (2026-11-29 06:47:12 GMT)`."""
@@ -144,6 +150,7 @@ class AwsInventory:
             ("instances", lambda ids: client.terminate_instances(InstanceIds=ids)),
             ("addresses", lambda ids: client.release_address(AllocationId=ids[0])),
             ("volumes", lambda ids: client.delete_volume(VolumeId=ids[0])),
+            (queries.GROUPS, lambda ids: _delete_group(client, ids[0])),
         ]
         for kind, end in endings:
             # A volume in use goes with its instance (DeleteOnTermination); we delete only a detached one.
@@ -157,7 +164,7 @@ class AwsInventory:
         try:
             client = self._client(region)
             main = list(queries.of_lease(client, lease) if lease else queries.of_everybody(client))
-            extra, no_addresses = _extra(client, lease)
+            extra, skipped = _extra(client, lease)
         except Exception as error:  # noqa: BLE001  any error: no answer is not clean
             problem, is_final = f"{error}"[:300] or type(error).__name__, queries.denied(error)
             check = ProviderCheck(provider=self._provider, region=region, kinds=kinds, error=problem, is_final=is_final)
@@ -168,13 +175,13 @@ class AwsInventory:
         }
         by_id |= {resource.id: resource for resource in buckets}
         leftovers = tuple(f"{resource.id} ({resource.state})" for resource in by_id.values() if resource.is_leftover)
-        kinds = kinds if no_addresses else (*kinds, queries.EXTRA)
+        kinds = (*kinds, *(kind for kind in (queries.EXTRA, queries.GROUPS) if kind not in skipped))
         check = ProviderCheck(
             provider=self._provider,
             region=region,
             kinds=kinds if no_buckets else (*kinds, *bucket_kinds),
             left=leftovers,
-            skipped=no_addresses,
+            skipped=tuple(skipped.values()),
             stays=tuple(f"bucket {one.id}" for one in by_id.values() if one.stays),
         )
         if no_buckets is None:
@@ -199,7 +206,7 @@ class AwsInventory:
         return buckets, BUCKET_KINDS, why
 
     def _resource(self, region: str, kind: str, raw: Mapping[str, Any]) -> Resource:
-        created, state = raw.get("LaunchTime") or raw.get("CreateTime"), raw.get("State", "allocated")
+        created, state = raw.get("LaunchTime") or raw.get("CreateTime"), raw.get("State", _STATES.get(kind, ""))
         state = state["Name"] if isinstance(state, Mapping) else state
         return Resource(
             provider=self._provider,
@@ -238,14 +245,29 @@ def _joined(checks: Iterable[ProviderCheck]) -> tuple[ProviderCheck, ...]:
     return tuple(answers)
 
 
-def _extra(client: EC2Client, lease: str | None) -> tuple[list[queries.Raw], tuple[str, ...]]:
-    """Return resources that no run makes. If these credentials may not list them, return the reason instead."""
+def _extra(client: EC2Client, lease: str | None) -> tuple[list[queries.Raw], Mapping[str, str]]:
+    """Return resources that an ordinary run does not make. For a kind that may not be listed, return the reason."""
+    resources: list[queries.Raw] = []
+    skipped: dict[str, str] = {}
+    for kind, query, makers in (
+        (queries.EXTRA, queries.addresses, "no run makes one"),
+        (queries.GROUPS, queries.security_groups, "a deployment alone makes one, free of charge"),
+    ):
+        try:
+            resources += query(client, lease)
+        except Exception as error:
+            if not queries.denied(error):
+                raise
+            skipped[kind] = f"{kind} (these credentials may not list them; {makers})"
+    return resources, skipped
+
+
+def _delete_group(client: EC2Client, group: str) -> None:
     try:
-        return list(queries.addresses(client, lease)), ()
+        client.delete_security_group(GroupId=group)
     except Exception as error:
-        if not queries.denied(error):
+        if _IN_USE not in str(error):
             raise
-        return [], (f"{queries.EXTRA} (these credentials may not list them; no run makes one)",)
 
 
 def _refusals(end: Callable[[list[str]], Any], ids: list[str], kind: str) -> Iterator[str]:

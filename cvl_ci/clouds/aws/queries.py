@@ -31,6 +31,12 @@ EXTRA = "addresses"
 If these credentials may not list them, the answer notes that, and the proof stays complete.
 """
 
+GROUPS = "security groups"
+"""Only a deployment makes one. A group is free of charge.
+
+If these credentials may not list them, the answer notes that, and the proof of the machines stays complete.
+"""
+
 ALIVE = ["pending", "running", "shutting-down", "stopping", "stopped"]
 PAGE = 200
 DENIED = {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"}
@@ -76,6 +82,13 @@ def addresses(client: EC2Client, lease: str | None) -> Iterator[Raw]:
     condition = _filter(f"tag:{LABEL_LEASE}", [lease]) if lease else _filter("tag-key", [LABEL_LEASE])
     answer = client.describe_addresses(Filters=[condition])
     yield from ((EXTRA, address) for address in listed_entries(answer, "Addresses"))
+
+
+def security_groups(client: EC2Client, lease: str | None) -> Iterator[Raw]:
+    """Yield the groups that opened a port for a service. The label is on them from their birth."""
+    condition = _filter(f"tag:{LABEL_LEASE}", [lease]) if lease else _filter("tag-key", [LABEL_LEASE])
+    groups = _all_pages(client, "describe_security_groups", "SecurityGroups", Filters=[condition])
+    yield from ((GROUPS, group) for group in groups)
 
 
 def _by_tags(client: EC2Client) -> Iterator[Raw]:

@@ -12,6 +12,7 @@ from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.offer import Offer, Quote
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.resource_request import Spot
+from cvl_ci.model.service import WORLD
 from cvl_ci.ports import Prices
 from cvl_ci.result.units import dollars, duration, size
 
@@ -116,12 +117,27 @@ def _facts(plan: RunPlan) -> str:
         ("mounts", "\n".join(mount_lines.lines(plan))),
         ("models", _models(plan)),
         ("saves", _checkpoints(plan)),
+        ("service", "\n".join(_service(plan))),
         ("env", ", ".join(f"{name}={value}" for name, value in plan.variables.env.items())),
         ("secrets", ", ".join(plan.variables.secrets)),
         ("limits", ", ".join(limits)),
     ]
     under = "\n" + " " * 11
     return "\n".join(f"  {name:<8} {under.join(text.splitlines())}" for name, text in rows if text)
+
+
+def _service(plan: RunPlan) -> list[str]:
+    service = plan.service
+    if service is None:
+        return []
+    networks = "any address" if service.allow == WORLD else ", ".join(service.allow)
+    return [
+        f"{service.kind.value} on port {service.port}",
+        f"port {service.public_port} is open for {networks}, with the token",
+        *service.sources,
+        f"ready within {duration(service.probe.initial_delay_seconds)}",
+        f"its machine ends itself {duration(service.ttl_minutes * 60)} after its first answer",
+    ]
 
 
 def _models(plan: RunPlan) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvl_ci.commands.run import spending, trials
+from cvl_ci.commands.run import serving, spending, trials
 from cvl_ci.commands.run.state import RunState
 from cvl_ci.model.outcome import Ending, FileResult, MachineResult, Measurements, Outcome, Timing
 from cvl_ci.result import verdict
@@ -16,6 +16,10 @@ from cvl_ci.result.text import left_behind
 
 def judge_so_far(state: RunState) -> verdict.Judgement:
     """Judge by the facts so far. It is also called before the end, about a machine that may be kept."""
+    return serving.judgement(state, of_job=_of_job(state))
+
+
+def _of_job(state: RunState) -> verdict.Judgement:
     return verdict.judge(
         plan=state.plan,
         launch=state.launches.current,
@@ -74,6 +78,7 @@ def outcome(state: RunState) -> Outcome:
             nodes=state.facts.job.nodes if state.facts.job else (),
             recoveries=tuple(state.launches.recoveries),
             states_after=state.facts.fetched.states_after,
+            service=state.service,
         ),
         timing=Timing(
             phases=dict(state.timeline.phases), duration_seconds=state.tools.clock.monotonic() - state.timeline.started

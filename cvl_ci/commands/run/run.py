@@ -10,7 +10,7 @@ from pathlib import Path
 from cvl_ci.commands.plan import month, quote_text
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.run import keep_alive as keeping
-from cvl_ci.commands.run import mount_sources, recovery, spending
+from cvl_ci.commands.run import mount_sources, recovery, serving, spending
 from cvl_ci.commands.run.outcome import judge_so_far, outcome
 from cvl_ci.commands.run.stages import Stages
 from cvl_ci.commands.run.state import RunPorts, RunState, Timeline
@@ -188,6 +188,8 @@ def _released(state: RunState, lease: Lease) -> Release:
 
 def _kept_release(state: RunState, lease: Lease) -> Release | None:
     """Keep the machine only if its own job failed, or if the user wants to keep it after a success too."""
+    if state.plan.service is not None:
+        return serving.keep_service(state, lease)
     limits = state.plan.limits
     if not limits.keep_minutes or not state.facts.came_through or state.launches.current is None:
         return None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cvl_ci.commands.plan import quote as planning
-from cvl_ci.commands.run import recovery, spending
+from cvl_ci.commands.run import recovery, serving, spending
 from cvl_ci.commands.run.state import RunState
 from cvl_ci.commands.run.transitions import FIRST, LAST, Stage, StageEnd, following
 from cvl_ci.errors import CvlError, RequestRefused, explain_while_running
@@ -36,6 +36,7 @@ class Stages:
         self._stages: dict[Stage, Callable[[], StageEnd]] = {
             Stage.LAUNCH: self._launch,
             Stage.FOLLOW: self._follow,
+            Stage.SERVE: self._serve,
             Stage.CLEAR: self._clear,
             Stage.FETCH: self._fetch,
             Stage.RESCUE: self._rescue,
@@ -79,7 +80,11 @@ class Stages:
             launch = self._cloud.machines.launch(request, watch=state.watch)
         state.launched(launch)
         state.tools.workflow.launched(launch)
-        return StageEnd.RUNNING
+        return StageEnd.SERVING if state.plan.service else StageEnd.RUNNING
+
+    def _serve(self) -> StageEnd:
+        serving.wait_and_smoke(self._state, self._cloud, deadline=self._lease.record.deadline)
+        return StageEnd.ANSWERED if self._state.service else StageEnd.NOT_ANSWERED
 
     def _follow(self) -> StageEnd:
         state, deadline = self._state, self._lease.record.deadline

@@ -18,6 +18,7 @@ from cvl_ci.model.outcome import Phase
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
+from cvl_ci.model.service import ServiceResult
 from cvl_ci.ports import (
     AttemptFailed,
     Attempting,
@@ -34,6 +35,7 @@ from cvl_ci.ports import (
     Progress,
     Records,
     RunReporter,
+    Services,
     Staging,
 )
 
@@ -50,6 +52,10 @@ class RunPorts:
     clock: Clock
     interruptible: Callable[[], AbstractContextManager[object]] | None = None
     """While this is open, a second Ctrl-C also ends the wait for the outputs of a stopped job."""
+    services: Services | None = None
+    """Sends requests to the service that the plan starts. None: the plan starts none."""
+    token: str = ""
+    """The token of that service."""
     models: Callable[[ModelPlan, str, Callable[[str], None]], None] | None = None
     """Has a plan's models in their bucket: the second argument names this run, the third receives lines."""
 
@@ -139,6 +145,8 @@ class RunState:
     lease: Lease | None = None
     launches: Launches = field(default_factory=Launches)
     facts: RunFacts = field(default_factory=RunFacts)
+    service: ServiceResult | None = None
+    """The service, once it has answered."""
 
     @property
     def is_recovering(self) -> bool:

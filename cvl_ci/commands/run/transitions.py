@@ -13,6 +13,7 @@ class Stage(enum.Enum):
 
     LAUNCH = "launch the machines with the job"
     FOLLOW = "stream the job"
+    SERVE = "wait until the service answers"
     CLEAR = "prove the lost machines gone"
     FETCH = "fetch the files"
     RESCUE = "fetch the files of a stopped job, for a minute"
@@ -23,6 +24,9 @@ class StageEnd(enum.Enum):
     """A way in which a stage ends."""
 
     RUNNING = "the machines run and have the job"
+    SERVING = "the machine runs and starts a service"
+    ANSWERED = "it answers, so its machine stays under its lease"
+    NOT_ANSWERED = "it ended, or it did not answer in time"
     JOB_OVER = "the job is over on all nodes"
     LOST = "the provider shows the loss, and a recovery is left"
     LOST_FOR_GOOD = "the machines are lost, and there is no recovery"
@@ -36,6 +40,7 @@ class StageEnd(enum.Enum):
 
 TRANSITIONS = {
     (Stage.LAUNCH, StageEnd.RUNNING): Stage.FOLLOW,
+    (Stage.LAUNCH, StageEnd.SERVING): Stage.SERVE,
     (Stage.LAUNCH, StageEnd.STOPPED): Stage.RELEASE,
     (Stage.LAUNCH, StageEnd.FAILED): Stage.RELEASE,
     (Stage.FOLLOW, StageEnd.JOB_OVER): Stage.FETCH,
@@ -44,6 +49,10 @@ TRANSITIONS = {
     (Stage.FOLLOW, StageEnd.UNFIT): Stage.RELEASE,
     (Stage.FOLLOW, StageEnd.STOPPED): Stage.RESCUE,
     (Stage.FOLLOW, StageEnd.FAILED): Stage.RELEASE,
+    (Stage.SERVE, StageEnd.ANSWERED): Stage.RELEASE,
+    (Stage.SERVE, StageEnd.NOT_ANSWERED): Stage.RELEASE,
+    (Stage.SERVE, StageEnd.STOPPED): Stage.RELEASE,
+    (Stage.SERVE, StageEnd.FAILED): Stage.RELEASE,
     (Stage.CLEAR, StageEnd.GONE): Stage.LAUNCH,
     (Stage.CLEAR, StageEnd.NOT_PROVED): Stage.RELEASE,
     (Stage.CLEAR, StageEnd.STOPPED): Stage.RELEASE,

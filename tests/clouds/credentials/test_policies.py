@@ -21,6 +21,7 @@ tests/sandbox."""
 
 UNSEEN = {
     "ec2:CancelSpotInstanceRequests": "ends a spot request that no machine answered (clouds/aws/inventory.py)",
+    "ec2:DeleteSecurityGroup": "ends the group that opened a service's port (clouds/aws/inventory.py)",
     "ec2:DeleteVolume": "ends a volume that outlived its machine (clouds/aws/inventory.py)",
     "ec2:DescribeInstanceStatus": "`reap` looks at what lives, where there are more than a page (aws_looks.py)",
     "ec2:DescribeTags": "`reap` finds everybody's leases by their labels (aws_looks.py)",

@@ -173,6 +173,7 @@ def real_empty(provider: str, asked: str) -> Said:
         operation = name[1] if name else ""
         sets = {"DescribeInstances": "reservationSet", "DescribeVolumes": "volumeSet", "DescribeTags": "tagSet"}
         sets |= {"DescribeSpotInstanceRequests": "spotInstanceRequestSet", "DescribeAddresses": "addressesSet"}
+        sets |= {"DescribeSecurityGroups": "securityGroupInfo"}
         body = f'<{operation}Response xmlns="{EC2}"><requestId>x</requestId><{sets[operation]}/></{operation}Response>'
         return Said(body.encode())
     if provider == "gcp" and "/aggregated/" in asked:

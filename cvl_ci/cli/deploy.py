@@ -1,0 +1,154 @@
+"""The verb `deploy`: one server on one machine under one lease, with a token, a URL and an end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cvl_ci import wiring
+from cvl_ci.cli.stopping import Stopping
+from cvl_ci.errors import EngineError, InputProblem, RequestError
+from cvl_ci.inputs import verb_options
+from cvl_ci.inputs.deploy_inputs import DeployInputs
+from cvl_ci.inputs.option import options_of
+from cvl_ci.local.console.streams import Console
+
+if TYPE_CHECKING:
+    from cvl_ci.commands.status import OpenLease
+    from cvl_ci.model.outcome import Outcome
+    from cvl_ci.model.owner import Owner
+    from cvl_ci.model.plan import RunPlan
+
+TOKEN_VARIABLE = "CVL_CI_DEPLOY_TOKEN"  # noqa: S105  the name of a variable
+Prepare = Callable[[argparse.Namespace, Mapping[str, str], Console], "RunPlan"]
+
+
+def deploy(
+    parsed: argparse.Namespace, environ: Mapping[str, str], console: Console, *, owner: Owner, prepare: Prepare
+) -> int:
+    """Deploy one example and return the exit code of its run. Raise CvlError before anything is started."""
+    from cvl_ci.commands.plan import quote as planning
+    from cvl_ci.commands.plan import quote_text
+    from cvl_ci.commands.plan import service as services
+    from cvl_ci.local.git.checkout import open_checkout
+    from cvl_ci.local.interruption import Interruption
+    from cvl_ci.planning.service import SERVE
+
+    inputs = _inputs(parsed)
+    token = _token(environ)
+    if len(parsed.words) == 1 and not parsed.command:
+        parsed.words = [*parsed.words, SERVE]
+    parsed.max_runtime = f"{services.runtime_minutes(inputs):g}"
+    parsed.cloud = parsed.cloud or ("" if parsed.runner else "aws")
+    plan = prepare(parsed, environ, console)
+    checkout = open_checkout(Path.cwd(), at=str(parsed.workdir or "."))
+    plan = services.with_service(plan, inputs, checkout, token=token)
+    if wiring.goes_through_server(environ, by_inputs=False):
+        problem = "is set: deploy opens a port by itself, which an API server does not offer"
+        raise RequestError([InputProblem(field="SKYPILOT_API_SERVER_ENDPOINT", value="***", problem=problem)])
+    if parsed.dry_run:
+        prices = wiring.prices(environ)
+        console.say(quote_text.as_text(plan, planning.quote(plan, prices), prices), "", "Nothing was started.")
+        return 0
+    terminal = console.terminal()
+    outputs = Path("cvl-outputs") / owner.name
+    log = outputs / f"{owner.name}.log"
+    terminal.keep_in(log)
+    try:
+        with Stopping(terminal.warning), wiring.run_logs(environ).announced(owner.name, log):
+            outcome = wiring.carry_out(
+                plan,
+                environ=environ,
+                owner=owner,
+                outputs=outputs,
+                reporter=terminal,
+                interruption=Interruption(),
+                token=token,
+            )
+    finally:
+        terminal.close()
+    if parsed.json_summary:
+        _write(Path(parsed.json_summary), console, outcome)
+    if outcome.exit_code == 0 and outcome.machines.service is not None:
+        console.say(*_handed_over(outcome.machines.service.url, token, environ, name=owner.name))
+    return outcome.exit_code
+
+
+def look(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
+    """List the services, or ask one of them whether it answers. Raise CvlError."""
+    from cvl_ci.commands import status as overviews
+    from cvl_ci.inputs.suggest import near
+    from cvl_ci.local.http_services import HttpServices
+    from cvl_ci.ports import ServiceRequest
+
+    overview = wiring.status(environ, cloud=parsed.cloud or "")
+    open_services = {lease.name: lease for lease in overview.leases if lease.service}
+    name = parsed.service_name
+    if name and name not in open_services:
+        problem = "is not an open service by the records here; give its cloud too, such as --cloud aws"
+        mistake = InputProblem(field="--status", value=name, problem=problem, near=near(name, open_services))
+        raise RequestError([mistake])
+    leases: list[OpenLease] = [open_services[name]] if name else list(open_services.values())
+    for line in overviews.lease_lines(leases, overview):
+        console.say(line)
+    if not leases:
+        console.say("No service is open, by the records of this computer and the clouds that were asked.")
+    error = overviews.verdict(overview)
+    if error is not None:
+        raise error
+    if not name:
+        return 0
+    answer = HttpServices().ask(ServiceRequest(url=open_services[name].service, path="/"))
+    if answer.status == 401 and answer.is_from_proxy:
+        console.say("Its proxy answers, and asks for the token.")
+        return 0
+    raise EngineError(
+        f"The service does not answer as its proxy does: {answer.problem or answer.status}.",
+        money="Its machine is billed until its end.",
+        next_step=f"Look at its machine, or end it: cvl-ci deploy --down {name}",
+    )
+
+
+def _inputs(parsed: argparse.Namespace) -> DeployInputs:
+    fields = options_of(DeployInputs)
+    alone = argparse.Namespace(**{**vars(parsed), "words": []})
+    return DeployInputs(**verb_options.read(alone, fields))
+
+
+def _token(environ: Mapping[str, str]) -> str:
+    """Return the token of the environment, else a new one. A log of GitHub would show a new one to all its readers."""
+    from cvl_ci.commands.plan import service as services
+
+    own = environ.get(TOKEN_VARIABLE, "")
+    if own:
+        return services.checked_token(own, variable=TOKEN_VARIABLE)
+    if environ.get("GITHUB_ACTIONS") == "true":
+        problem = "is missing: set it to a secret of the repository, because a workflow's log is not secret"
+        raise RequestError([InputProblem(field=TOKEN_VARIABLE, value="", problem=problem)])
+    return services.new_token()
+
+
+def _handed_over(url: str, token: str, environ: Mapping[str, str], *, name: str) -> list[str]:
+    """Return the lines about the URL, and the token, which is shown this one time."""
+    key = f"the value of {TOKEN_VARIABLE}" if environ.get(TOKEN_VARIABLE) else token
+    return [
+        f"url    {url}",
+        f"token  {key}",
+        f"stop   cvl-ci deploy --down {name}",
+        "Send the token as `Authorization: Bearer TOKEN`; a browser takes it as the password of any user.",
+        "The connection is not encrypted: whoever sees the network's traffic sees the token too.",
+    ]
+
+
+def _write(path: Path, console: Console, outcome: Outcome) -> None:
+    from cvl_ci.result.no_follow import write_text
+    from cvl_ci.result.summary import to_json
+
+    text = json.dumps(to_json(console.cleaned(outcome)), indent=2, allow_nan=False)
+    try:
+        write_text(path, text + "\n")
+    except OSError as error:
+        console.tell(f"The summary could not be written to {path}: {error}")

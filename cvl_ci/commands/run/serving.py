@@ -1,0 +1,211 @@
+"""Wait until a service answers, send it smoke requests, judge it, and keep its machine under its lease."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from cvl_ci.commands.run import keep_alive, spending
+from cvl_ci.commands.run.state import RunState
+from cvl_ci.errors import EngineError
+from cvl_ci.lease import Lease
+from cvl_ci.model.lease_name import LABEL_SERVICE, service_label
+from cvl_ci.model.limits import RELEASE_MINUTES
+from cvl_ci.model.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Ending
+from cvl_ci.model.release import Release
+from cvl_ci.model.service import ServicePlan, ServiceResult, SmokeResult, percentile
+from cvl_ci.ports import Clock, Cloud, ServiceAnswer, ServiceRequest, Services
+from cvl_ci.result.text import smoke_line
+from cvl_ci.result.units import duration
+from cvl_ci.result.verdict import Judgement
+
+PAUSE_SECONDS = 2.0
+SHORT_SECONDS = 3.0
+"""A probe that waits delays the server's lines, so it waits this long at most while the server starts."""
+SMOKE_REQUESTS = 20
+SMOKE_SECONDS = 60.0
+"""The longest time for all smoke requests together: the machine is billed meanwhile."""
+SHOWN_LINES = 15
+EXIT_ENDED = 1
+"""The exit code of a server that ended with 0 before it answered."""
+PROMPT = {"prompt": "Say hello.", "max_tokens": 32}
+_COMPLETIONS = "/v1/completions"
+
+
+class Readiness:
+    """The probe of one service, as a question that the stream of its log asks."""
+
+    def __init__(self, service: ServicePlan, *, url: str, token: str, services: Services, clock: Clock) -> None:
+        self._service, self._services, self._clock = service, services, clock
+        self._url, self._token = url, token
+        self._next_at = clock.monotonic()
+        self.last = ServiceAnswer(problem="it was not asked yet")
+
+    def __call__(self) -> bool:
+        """Ask at most once in PAUSE_SECONDS. Return whether the server has answered."""
+        if self._clock.monotonic() < self._next_at:
+            return False
+        self.last = self._services.ask(
+            ServiceRequest(
+                url=self._url,
+                path=self._service.probe.path,
+                token=self._token,
+                timeout_seconds=min(SHORT_SECONDS, self._service.probe.timeout_seconds),
+            )
+        )
+        self._next_at = self._clock.monotonic() + PAUSE_SECONDS
+        return is_ready(self.last)
+
+    @property
+    def why_not(self) -> str:
+        """Return the last answer in words."""
+        answer = self.last
+        if answer.is_from_proxy:
+            return f"the server accepted no connection (its proxy answered {answer.status})"
+        return f"it answered {answer.status}" if answer.status else answer.problem
+
+
+def is_ready(answer: ServiceAnswer) -> bool:
+    """Return whether the server itself answered with success. A redirect to a page of its own counts too."""
+    return not answer.is_from_proxy and 200 <= answer.status < 400
+
+
+def wait_and_smoke(state: RunState, cloud: Cloud, *, deadline: float) -> None:
+    """Stream the server's lines until it answers or ends; then send the smoke requests. Raise EngineError."""
+    service, services, launch = state.plan.service, state.tools.services, state.launches.current
+    if service is None or services is None or launch is None:
+        raise EngineError("There is no service to wait for.")
+    clock, probe = state.tools.clock, service.probe
+    url = f"http://{cloud.machines.address()}:{service.public_port}"
+    state.tools.workflow.show(f"waiting until {url}{probe.path} answers, for {duration(probe.initial_delay_seconds)}")
+    ready = Readiness(service, url=url, token=state.tools.token, services=services, clock=clock)
+    end = min(clock.now() + probe.initial_delay_seconds, spending.end_of_money(state, launch, deadline))
+    until = min(end, deadline - RELEASE_MINUTES * 60)
+    state.facts.job = cloud.jobs.follow_until(watch=state.watch, until=until, enough=ready)
+    if state.facts.job is not None:
+        state.facts.warnings.append(f"The last probe of {probe.path}: {ready.why_not}.")
+        return
+    _refuse_open_door(services, url, probe.path)
+    seconds = max(0.0, clock.now() - launch.created_at)
+    smoke = smoke_requests(service, url=url, token=state.tools.token, services=services, clock=clock)
+    state.service = ServiceResult(url=url, ready_seconds=seconds, smoke=smoke)
+    state.tools.workflow.show(smoke_line(smoke))
+
+
+def _refuse_open_door(services: Services, url: str, path: str) -> None:
+    """Raise EngineError unless a request without the token is refused. No service is handed over that is open."""
+    answer = services.ask(ServiceRequest(url=url, path=path))
+    if answer.status == 401 and answer.is_from_proxy:
+        return
+    raise EngineError(
+        f"A request without the token was not refused ({answer.status or answer.problem}), so the service is not safe.",
+        money="cvl-ci takes its machine down.",
+        next_step="Run it again. Report it when it happens twice.",
+    )
+
+
+def smoke_requests(service: ServicePlan, *, url: str, token: str, services: Services, clock: Clock) -> SmokeResult:
+    """Send up to SMOKE_REQUESTS requests, within SMOKE_SECONDS, and return their figures. A slow server gets one."""
+    path, body = service.probe.path, b""
+    if service.kind.is_openai_compatible and (model := _model(services, url, token)):
+        path, body = _COMPLETIONS, json.dumps({**PROMPT, "model": model}).encode()
+    end = clock.monotonic() + SMOKE_SECONDS
+    answers: list[ServiceAnswer] = []
+    while len(answers) < SMOKE_REQUESTS and (not answers or clock.monotonic() < end):
+        seconds_left = max(1.0, end - clock.monotonic())
+        answers.append(
+            services.ask(ServiceRequest(url=url, path=path, token=token, body=body, timeout_seconds=seconds_left))
+        )
+    good = [answer for answer in answers if is_ready(answer)]
+    bad = next((answer for answer in answers if not is_ready(answer)), None)
+    times = [answer.seconds for answer in good] or [0.0]
+    return SmokeResult(
+        path=path,
+        requests=len(answers),
+        status=answers[-1].status,
+        is_json=bool(good) and all(_document(answer.body) is not None for answer in good),
+        p50_seconds=percentile(times, 0.5),
+        p95_seconds=percentile(times, 0.95),
+        tokens_per_second=_tokens_per_second(good) if body else None,
+        problem="" if bad is None else f"{len(answers) - len(good)} of {len(answers)}: {bad.problem or bad.status}",
+    )
+
+
+def _model(services: Services, url: str, token: str) -> str:
+    """Return the model that the server names; empty if it names none."""
+    document = _document(services.ask(ServiceRequest(url=url, path="/v1/models", token=token)).body)
+    models = document.get("data") if isinstance(document, Mapping) else None
+    first = models[0] if isinstance(models, list) and models else None
+    name = first.get("id") if isinstance(first, Mapping) else None
+    return name if isinstance(name, str) and len(name) <= 300 else ""
+
+
+def _tokens_per_second(answers: list[ServiceAnswer]) -> float | None:
+    """Return the tokens that the server counted, by the seconds of the answers. None: it counted none."""
+    tokens, seconds = 0.0, 0.0
+    for answer in answers:
+        document = _document(answer.body)
+        usage = document.get("usage") if isinstance(document, Mapping) else None
+        count = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
+        if isinstance(count, int) and not isinstance(count, bool) and 0 < count < 1_000_000:
+            tokens, seconds = tokens + count, seconds + answer.seconds
+    return tokens / seconds if seconds > 0 else None
+
+
+def _document(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def keep_service(state: RunState, lease: Lease) -> Release | None:
+    """Keep the machine of a service that answered, for its ttl. None: it is released."""
+    service, launch, result = state.plan.service, state.launches.current, state.service
+    facts = state.facts
+    if service is None or launch is None or result is None or facts.failure is not None or facts.cancelled:
+        return None
+    host = result.url.removeprefix("http://").rpartition(":")[0]
+    return keep_alive.keep(
+        lease,
+        plan=state.plan,
+        launch=launch,
+        spent_usd=spending.spent_before(state),
+        clock=state.tools.clock,
+        say=facts.warnings.append,
+        minutes=service.ttl_minutes,
+        labels={LABEL_SERVICE: service_label(host, service.public_port)},
+    )
+
+
+def judgement(state: RunState, *, of_job: Judgement) -> Judgement:
+    """Return the judgement of a service. `of_job`: of the same facts about a job, which should have ended."""
+    service, facts = state.plan.service, state.facts
+    if service is None or facts.failure is not None or facts.cancelled or facts.lost is not None:
+        return of_job
+    if facts.release is not None and not facts.release.gone and facts.release.kept is None:
+        return Judgement(ending=Ending.FAILED, reason=of_job.reason, exit_code=EXIT_NOT_PROVED_GONE)
+    if state.service is not None:
+        if facts.release is not None and facts.release.kept is None:
+            reason = "The service answered, but its machine could not be kept, so cvl-ci took it down."
+            return Judgement(ending=Ending.NEVER_STARTED, reason=reason, exit_code=EngineError.exit_code)
+        return Judgement(ending=Ending.SUCCEEDED, reason=f"The service answers at {state.service.url}.", exit_code=0)
+    if facts.job is None or not facts.job.nodes:
+        return of_job
+    end = facts.job.nodes[0]
+    if end.timed_out:
+        return Judgement(
+            ending=Ending.TIMED_OUT,
+            reason=f"The service did not answer at {service.probe.path} within "
+            f"{duration(service.probe.initial_delay_seconds)}, on its port {service.port}.",
+            exit_code=EXIT_CODES[Ending.TIMED_OUT],
+            advice="The last lines of its log name the cause. Raise `ready_timeout`, or name `port` and `ready`.",
+        )
+    code = end.exit_code or EXIT_ENDED
+    return Judgement(
+        ending=Ending.FAILED,
+        reason=f"The server ended with code {end.exit_code} before it answered.",
+        exit_code=code,
+        advice="The last lines of its log name the cause. A server that goes to the background ends its job: "
+        "start it in the foreground.",
+    )

@@ -1,0 +1,14 @@
+# cvl-ci on the machine: only the proxy's port is open in the cloud. It starts before the server.
+# The kernel ends it with this shell (PR_SET_PDEATHSIG in proxy.py).
+rm -f "$cvl_ci_state/proxy-ready"
+"$cvl_ci_python" -I "$cvl_ci_state/proxy.py" "$cvl_ci_state/proxy-ready" "${cvl_ci_proxy[@]}" < /dev/null &
+cvl_ci_proxy_pid=$!
+for _ in $(seq 100); do
+  [ -e "$cvl_ci_state/proxy-ready" ] && break
+  kill -0 "$cvl_ci_proxy_pid" 2> /dev/null || break
+  sleep 0.1
+done
+if [ ! -e "$cvl_ci_state/proxy-ready" ]; then
+  cvl_ci_end 98 0 running
+  exit 98
+fi

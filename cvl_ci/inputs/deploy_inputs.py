@@ -1,0 +1,106 @@
+"""The inputs of the verb `deploy`, next to those of a run."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from cvl_ci.inputs import parsers
+from cvl_ci.inputs.option import CLI, EntryPoint, option
+from cvl_ci.inputs.parsers import Wrong
+
+_HERE = CLI | {EntryPoint.LIBRARY}
+MOST_NETWORKS = 20
+NOT_OF_A_SERVICE = frozenset({
+    "down", "keep_on_failure", "idle_minutes_to_autostop", "repeat", "compare", "fail_on_regression", "outputs",
+    "max_runtime", "num_nodes", "recover", "task", "cluster_name",
+})  # fmt: skip
+"""Inputs of a run that say nothing about a service."""
+
+
+def read_port(value: object) -> int:
+    """Return a port. Raise Wrong for anything else."""
+    text = str(value).strip()
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 65536:
+        raise Wrong("is not a port from 1 to 65535")
+    return int(text)
+
+
+def read_path(value: object) -> str:
+    """Return the path of a request, such as `/health`. Raise Wrong for anything else."""
+    text = str(value).strip()
+    if not text.startswith("/") or len(text) > 500 or not all("!" <= letter <= "~" for letter in text):
+        raise Wrong("is not the path of a request, such as /health")
+    return text
+
+
+def read_networks(value: object) -> tuple[str, ...]:
+    """Return IPv4 networks as CIDR; a single address is a network of one. Raise Wrong for anything else."""
+    texts = value if isinstance(value, list | tuple) else [value]
+    words = [word for text in texts for word in str(text).replace(",", " ").split()]
+    networks = []
+    for word in words:
+        try:
+            networks.append(str(ipaddress.IPv4Network(word.strip())))
+        except ValueError:
+            raise Wrong(
+                "is not an IPv4 address or network, such as 203.0.113.7 or 203.0.113.0/24", display=word
+            ) from None
+    if not networks or len(networks) > MOST_NETWORKS:
+        raise Wrong(f"names {len(networks)} networks; give 1 to {MOST_NETWORKS}")
+    return tuple(networks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeployInputs:
+    """The port, the probe, the life and the callers of a service. Times in minutes."""
+
+    ttl: float | None = option(
+        parsers.minutes,
+        help="The life of the service from its first answer. Then its machine ends itself.",
+        metavar="TIME",
+        example="30m",
+        default="4h",
+        entry_points=_HERE,
+        verbs=("deploy",),
+    )
+    port: int | None = option(
+        read_port,
+        help="The server's own port on the machine.",
+        metavar="PORT",
+        example="8000",
+        default="found in its `service:`, its script, its variables, EXPOSE, or by the server's documentation",
+        entry_points=_HERE,
+        verbs=("deploy",),
+    )
+    ready: str | None = option(
+        read_path,
+        help="The path that answers with success when the server is ready.",
+        metavar="PATH",
+        example="/health",
+        default="that of its `service:`, of the known server, else `/`",
+        entry_points=_HERE,
+        verbs=("deploy",),
+    )
+    ready_timeout: float | None = option(
+        parsers.minutes,
+        help="The longest time until the server is ready; then its machine is taken down.",
+        metavar="TIME",
+        example="40m",
+        default="initial_delay_seconds of its `service:`, else 20m",
+        entry_points=_HERE,
+        verbs=("deploy",),
+    )
+    allow: tuple[str, ...] | None = option(
+        read_networks,
+        help="Only these IPv4 addresses or networks may connect. They need the token too.",
+        metavar="NETWORK",
+        example="203.0.113.0/24",
+        default="any address, with the token",
+        is_repeatable=True,
+        entry_points=_HERE,
+        verbs=("deploy",),
+    )
+
+
+DEPLOY_GROUPS = (DeployInputs,)

@@ -1,0 +1,50 @@
+"""A deployment by the library: its inputs as keywords, its token, and the service in its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cvl_ci.commands.plan import service as services
+from cvl_ci.errors import InputProblem, RequestError
+from cvl_ci.inputs.deploy_inputs import NOT_OF_A_SERVICE, DeployInputs
+from cvl_ci.inputs.reader import Spelling, read_group
+from cvl_ci.inputs.table import DEPLOY_OPTIONS
+from cvl_ci.local.git.checkout import open_checkout
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.result.masks import Masks
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeployRequest:
+    """A deployment that a program asks for. `run_inputs`: the keywords of its run."""
+
+    inputs: DeployInputs
+    run_inputs: Mapping[str, object]
+    folder: Path
+    token: str = field(repr=False)
+
+    def added_to(self, plan: RunPlan, *, masks: Masks) -> RunPlan:
+        """Return the plan with the service. Raise RequestError with all mistakes. The token is masked from here on."""
+        masks.add(self.token)
+        checkout = open_checkout(self.folder.resolve(), at=".")
+        return services.with_service(plan, self.inputs, checkout, token=self.token, spelling=Spelling.KEYWORD)
+
+
+def read_request(keywords: Mapping[str, object], *, token: str, folder: Path) -> DeployRequest:
+    """Return the request of `SkyPilotRunner.deploy`. Raise RequestError with all mistakes."""
+    mistakes: list[InputProblem] = []
+    names = {option.name for option in DEPLOY_OPTIONS}
+    inputs = read_group(DeployInputs, keywords, spelling=Spelling.KEYWORD, mistakes=mistakes)
+    surplus = sorted(name for name in keywords.keys() & NOT_OF_A_SERVICE if keywords[name] is not None)
+    mistakes += [InputProblem(field=name, value=str(keywords[name]), problem="goes without deploy") for name in surplus]
+    if mistakes:
+        raise RequestError(mistakes)
+    run_inputs = {name: value for name, value in keywords.items() if name not in names}
+    return DeployRequest(
+        inputs=inputs,
+        run_inputs={**run_inputs, "max_runtime": f"{services.runtime_minutes(inputs):g}"},
+        folder=folder,
+        token=services.checked_token(token, variable="token") if token else services.new_token(),
+    )

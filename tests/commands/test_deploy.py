@@ -1,0 +1,261 @@
+"""A deployment on a cloud in a dict: it is handed over only when it answers and refuses strangers; else it is gone."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.commands.run import run as running
+from cvl_ci.commands.run import serving
+from cvl_ci.errors import EngineError
+from cvl_ci.lease import Lease
+from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_SERVICE, service_label, service_url
+from cvl_ci.model.limits import Limits
+from cvl_ci.model.location import Location
+from cvl_ci.model.loss import LossKind, Lost
+from cvl_ci.model.node_end import NodeEnd
+from cvl_ci.model.outcome import Ending, Outcome
+from cvl_ci.model.owner import Owner
+from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
+from cvl_ci.model.service import Probe, ServerKind, ServicePlan, token_digest
+from cvl_ci.result.summary import lines, to_json
+from tests.support.fake_services import FakeServices
+from tests.support.fakes import (
+    FakeClock,
+    FakeCloud,
+    FakeClouds,
+    FakeEngine,
+    FakePrices,
+    FakeRecords,
+    FakeReporter,
+    FakeStaging,
+    Killed,
+)
+
+TOKEN = "the-token-of-this-deployment-0123456789"
+SERVICE = ServicePlan(
+    port=8000,
+    probe=Probe(path="/health", initial_delay_seconds=300),
+    ttl_minutes=30,
+    token_digest=token_digest(TOKEN),
+)
+PLAN = RunPlan(
+    title="hello serve",
+    work=WorkPlan(run_commands=("bash serve.sh",)),
+    machines=MachinePlan(locations=(Location(cloud="aws"),)),
+    limits=Limits(max_runtime_minutes=35),
+    service=SERVICE,
+)
+OWNER = Owner(repository="a/b", run="1")
+STEPS = ("warm", "launch", "asked", "created", "address", "follow", "ready", "keep", "down")
+
+
+class House:
+    """One deployment. `ready_after`: seconds from now until the server accepts connections; None: never."""
+
+    def __init__(self, folder: Path, *, ready_after: float | None = 100.0) -> None:
+        self.clock = FakeClock()
+        self.cloud = FakeCloud(self.clock)
+        self.engine = FakeEngine(self.cloud, ends=(NodeEnd(rank=0, exit_code=None),))
+        self.records, self.workflow, self.folder = FakeRecords(folder), FakeReporter(), folder
+        ready_at = None if ready_after is None else self.clock.now() + ready_after
+        self.services = FakeServices(self.clock, digest=SERVICE.token_digest, ready_at=ready_at)
+
+    def run(self, plan: RunPlan = PLAN) -> Outcome:
+        tools = running.RunPorts(
+            clouds=FakeClouds(self.engine),
+            records=self.records,
+            staging=FakeStaging(self.folder),
+            workflow=self.workflow,
+            prices=FakePrices(),
+            clock=self.clock,
+            services=self.services,
+            token=TOKEN,
+        )
+        return running.run(plan, owner=OWNER, outputs=self.folder / "out", tools=tools)
+
+    def assert_gone(self, outcome: Outcome) -> None:
+        assert outcome.release is not None and outcome.release.gone and outcome.release.kept is None
+        assert self.cloud.running() == []
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def test_a_service_that_answers_stays_under_its_lease_for_its_ttl(house: House) -> None:
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code) == (Ending.SUCCEEDED, 0)
+    service = outcome.machines.service
+    assert service is not None and service.url == "http://10.0.0.1:8080"
+    assert service.ready_seconds >= 100
+    assert service.smoke is not None and (service.smoke.requests, service.smoke.status) == (20, 200)
+    assert outcome.release is not None and outcome.release.kept is not None
+    until = outcome.release.kept.until
+    assert until == pytest.approx(house.clock.now() + 30 * 60, abs=5)
+    (machine,) = house.cloud.machines.values()
+    assert machine.state == "running"
+    assert machine.labels[LABEL_DEADLINE] == machine.labels[LABEL_KEPT] == str(int(until))
+    assert service_url(machine.labels[LABEL_SERVICE]) == service.url
+    record = house.records.kept[OWNER.name]
+    assert (record.deadline, record.released_at) == (until, None)
+    assert house.records.fence(OWNER.name).exists(), "nothing else is launched under it"
+    assert outcome.cost is not None and outcome.cost.kept_usd is not None and outcome.cost.kept_usd > 0
+
+
+def test_what_is_told_has_the_url_the_end_and_the_way_to_stop_but_no_token(house: House) -> None:
+    outcome = house.run()
+    text = "\n".join(lines(outcome, width=200)) + json.dumps(to_json(outcome)) + "\n".join(house.workflow.said)
+    assert "http://10.0.0.1:8080" in text and "kept until" in text and f"cvl-ci down {OWNER.name}" in text
+    assert "for its service" in text and TOKEN not in text
+
+
+def test_a_service_that_never_answers_times_out_and_is_gone(tmp_path: Path) -> None:
+    house = House(tmp_path, ready_after=None)
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code) == (Ending.TIMED_OUT, 124)
+    assert "/health within 5 min" in outcome.reason
+    assert any("accepted no connection" in warning for warning in outcome.warnings)
+    house.assert_gone(outcome)
+
+
+@pytest.mark.parametrize(("code", "exit_code"), [(0, 1), (3, 3), (98, 98)])
+def test_a_server_that_ends_early_ends_the_deployment_with_its_code(house: House, code: int, exit_code: int) -> None:
+    house.engine.ends = (NodeEnd(rank=0, exit_code=code),)
+    house.engine.lines = ("OSError: address already in use",)
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code) == (Ending.FAILED, exit_code)
+    assert f"ended with code {code} before it answered" in outcome.reason
+    assert house.workflow.remote_lines == ["OSError: address already in use"]
+    house.assert_gone(outcome)
+
+
+def test_a_door_without_a_lock_is_never_handed_over(house: House) -> None:
+    house.services.is_open = True
+    outcome = house.run()
+    assert outcome.exit_code == 70 and "without the token was not refused" in outcome.reason
+    house.assert_gone(outcome)
+
+
+def test_an_error_of_the_server_is_not_ready(house: House) -> None:
+    house.services.status = 500
+    outcome = house.run()
+    assert outcome.exit_code == 124
+    assert any("answered 500" in warning for warning in outcome.warnings)
+    house.assert_gone(outcome)
+
+
+def test_a_machine_that_is_lost_before_it_answers_is_infrastructure(house: House) -> None:
+    house.engine.lost = Lost(kind=LossKind.NODE_LOST, why="the provider shows 0 of its 1 nodes")
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code) == (Ending.PREEMPTED, 75)
+    house.assert_gone(outcome)
+
+
+def test_labels_that_are_refused_take_the_machine_down(house: House) -> None:
+    house.cloud.refuse_labels = True
+    outcome = house.run()
+    assert outcome.exit_code == 70 and "could not be kept" in outcome.reason
+    house.assert_gone(outcome)
+
+
+def test_a_budget_shortens_the_life_of_a_service(house: House) -> None:
+    limits = replace(PLAN.limits, max_cost_usd=0.04)
+    outcome = house.run(replace(PLAN, limits=limits))
+    assert outcome.release is not None
+    if outcome.release.kept is not None:
+        assert outcome.release.kept.until < house.clock.now() + 30 * 60
+    assert outcome.cost is not None and outcome.cost.usd <= 0.04
+
+
+def test_an_openai_compatible_server_is_asked_for_a_completion(house: House) -> None:
+    house.services.bodies = {
+        "/v1/models": b'{"data": [{"id": "m"}]}',
+        "/v1/completions": b'{"usage": {"completion_tokens": 8}}',
+    }
+    outcome = house.run(replace(PLAN, service=replace(SERVICE, kind=ServerKind.VLLM)))
+    smoke = outcome.machines.service and outcome.machines.service.smoke
+    assert smoke and smoke.path == "/v1/completions"
+    assert smoke.tokens_per_second == pytest.approx(8 / 0.05)
+    assert {request.body for request in house.services.asked if request.path == "/v1/completions"} == {
+        b'{"prompt": "Say hello.", "max_tokens": 32, "model": "m"}'
+    }
+
+
+@pytest.mark.parametrize("models", [b"", b"[]", b'{"data": 1}', b'{"data": [{"id": 5}]}', b"[" * 100_000])
+def test_a_hostile_list_of_models_is_no_model(house: House, models: bytes) -> None:
+    house.services.bodies = {"/v1/models": models}
+    house.services.ready_at = 0.0
+    kind = replace(SERVICE, kind=ServerKind.VLLM)
+    smoke = serving.smoke_requests(kind, url="http://x", token=TOKEN, services=house.services, clock=house.clock)
+    assert (smoke.path, smoke.tokens_per_second) == ("/health", None)
+
+
+def test_a_slow_server_gets_few_smoke_requests(house: House) -> None:
+    house.services.ready_at, house.services.seconds = 0.0, 25.0
+    smoke = serving.smoke_requests(SERVICE, url="http://x", token=TOKEN, services=house.services, clock=house.clock)
+    assert (smoke.requests, smoke.p95_seconds) == (3, 25.0)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_deployment_that_is_cut_off_anywhere_leaves_nothing_or_a_lease_with_a_deadline(
+    tmp_path: Path, seed: int
+) -> None:
+    """As by SIGKILL, a person or a fault, at each step. After a SIGKILL a later process has the record alone."""
+    chance = random.Random(seed)
+    house = House(tmp_path, ready_after=chance.choice((0.0, 90.0, 250.0, None)))
+    house.cloud.refuse_removals = chance.choice((0, 0, 1, 3))
+    house.cloud.refuse_labels = chance.random() < 0.15
+    house.engine.down_fails = chance.random() < 0.15
+    step, error = chance.choice(STEPS), chance.choice((Killed(), Killed(), KeyboardInterrupt(), EngineError("fault")))
+    # EC2's list may lag for seconds after a request, not minutes later.
+    house.engine.eventually = chance.choice((0, 2)) if step in {"asked", "created"} else 0
+    is_hit = False
+
+    def at(now: str) -> None:
+        nonlocal is_hit
+        if now == step and not is_hit:
+            is_hit = True
+            house.cloud.cut_off = isinstance(error, Killed)
+            raise error
+
+    house.engine.at = at
+    try:
+        outcome = house.run()
+    except Killed:
+        house.engine.at, house.cloud.cut_off = (lambda _: None), False
+        record = house.records.read(OWNER.name)
+        assert record is not None or house.cloud.running() == [], "recorded before anything is created"
+        if record is None:
+            return
+        longest = PLAN.limits.longest_minutes * 60
+        assert record.taken_at < record.deadline <= record.taken_at + longest + 1
+        assert all(machine.labels["cvl-ci-lease"] == OWNER.name for machine in house.cloud.machines.values())
+        lease = Lease(
+            record, machines=house.engine, inventory=house.cloud, records=house.records, clock=house.clock, say=print
+        )
+        assert lease.release(maybe_created=True).gone
+        assert house.cloud.running() == []
+        return
+    except EngineError:
+        assert step == "warm" and house.cloud.running() == []
+        return
+    if outcome.release is not None and outcome.release.kept is not None:
+        assert outcome.exit_code == 0 and outcome.machines.service is not None
+        (machine,) = [house.cloud.machines[name] for name in house.cloud.running()]
+        assert int(machine.labels[LABEL_DEADLINE]) <= house.clock.now() + 30 * 60
+        return
+    assert outcome.exit_code != 0
+    assert house.cloud.running() == []
+
+
+def test_a_service_s_label_is_read_back_and_no_other_text() -> None:
+    assert service_url(service_label("54.12.3.4", 8080)) == "http://54.12.3.4:8080"
+    assert [service_url(text) for text in ("", "x", "1-2-3-8080", "1-2-3-4-8080-9", "evil.example-1-2-3-4")] == [""] * 5
+    with pytest.raises(ValueError, match="not an IPv4 address"):
+        service_label("::1", 8080)

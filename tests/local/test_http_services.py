@@ -1,0 +1,231 @@
+"""The Services port: the real adapter and the fake give the same answers about the machine's own proxy."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.engine import machine as programs
+from cvl_ci.local.http_services import HttpServices
+from cvl_ci.model.service import token_digest
+from cvl_ci.ports import ServiceAnswer, ServiceRequest, Services
+from cvl_ci.ports.services import LARGEST_ANSWER
+from tests.support.fake_services import FakeServices
+from tests.support.fakes import FakeClock
+
+TOKEN = "t" * 43
+PROXY = Path(next(iter(programs.__path__))) / "proxy.py"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """A server that echoes its request, and misbehaves on some paths."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path == "/elsewhere":
+            self.send_response(302)
+            self.send_header("Location", "http://127.0.0.1:1/steal")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif self.path == "/endless":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"x" * (LARGEST_ANSWER + 100_000))
+            self.close_connection = True
+        elif self.path == "/slow":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            for _ in range(1000):
+                self.wfile.write(b"x")
+                self.wfile.flush()
+                time.sleep(0.1)
+        elif self.path == "/nonsense":
+            self.wfile.write(b"\x00\x01 not http\r\n\r\n")
+            self.close_connection = True
+        else:
+            self._echo(b"")
+
+    def do_POST(self) -> None:
+        self._echo(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def _echo(self, body: bytes) -> None:
+        told = json.dumps({"headers": dict(self.headers), "body": body.decode()}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(told)))
+        self.end_headers()
+        self.wfile.write(told)
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+@contextmanager
+def proxy(folder: Path, server_port: int, *networks: str) -> Iterator[str]:
+    """Run the machine's own program, and yield its URL."""
+    public = free_port()
+    ready = folder / f"ready-{public}"
+    words = [str(ready), str(public), str(server_port), token_digest(TOKEN), *(networks or ("0.0.0.0/0",))]
+    process = subprocess.Popen([sys.executable, "-I", str(PROXY), *words])
+    try:
+        while not ready.exists() and process.poll() is None:
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{public}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def server(port: int) -> Iterator[None]:
+    serving = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    thread = threading.Thread(target=serving.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        serving.shutdown()
+        serving.server_close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port = free_port()
+    with proxy(tmp_path_factory.mktemp("proxy"), port) as url, server(port):
+        yield url
+
+
+def real(folder: Path, state: str, ask: Callable[[Services, str], ServiceAnswer]) -> ServiceAnswer:
+    port = free_port()
+    if state == "unreachable":
+        return ask(HttpServices(), f"http://127.0.0.1:{port}")
+    with proxy(folder, port) as url:
+        if state == "starting":
+            return ask(HttpServices(), url)
+        with server(port):
+            return ask(HttpServices(), url)
+
+
+def fake(_: Path, state: str, ask: Callable[[Services, str], ServiceAnswer]) -> ServiceAnswer:
+    services = FakeServices(
+        FakeClock(),
+        digest=token_digest(TOKEN),
+        ready_at=0.0 if state == "ready" else None,
+        is_reachable=state != "unreachable",
+    )
+    return ask(services, "http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("adapter", [real, fake])
+@pytest.mark.parametrize(
+    ("state", "token", "status", "is_from_proxy"),
+    [
+        ("ready", TOKEN, 200, False),
+        ("ready", "", 401, True),
+        ("ready", TOKEN + "x", 401, True),
+        ("starting", TOKEN, 503, True),
+        ("starting", "", 401, True),
+        ("unreachable", TOKEN, 0, False),
+    ],
+)
+def test_real_and_fake_answer_alike(  # noqa: PLR0917  the columns of a table
+    adapter: Callable[[Path, str, Callable[[Services, str], ServiceAnswer]], ServiceAnswer],
+    state: str,
+    token: str,
+    status: int,
+    is_from_proxy: bool,
+    tmp_path: Path,
+) -> None:
+    answer = adapter(
+        tmp_path, state, lambda services, url: services.ask(ServiceRequest(url=url, path="/health", token=token))
+    )
+    assert (answer.status, answer.is_from_proxy, bool(answer.problem)) == (status, is_from_proxy, status == 0)
+
+
+def test_the_server_sees_the_request_and_never_the_token(served: str) -> None:
+    answer = HttpServices().ask(ServiceRequest(url=served, path="/v1/x", token=TOKEN, body=b'{"a": 1}'))
+    seen = json.loads(answer.body)
+    assert seen["body"] == '{"a": 1}'
+    assert "Authorization" not in seen["headers"] and seen["headers"]["Connection"] == "close"
+    assert TOKEN not in answer.body.decode()
+
+
+@pytest.mark.parametrize("path", ["/slow", "/nonsense"])
+def test_a_hostile_answer_ends_in_time_and_is_a_problem(served: str, path: str) -> None:
+    answer = HttpServices().ask(ServiceRequest(url=served, path=path, token=TOKEN, timeout_seconds=0.5))
+    assert answer.status == 0 and answer.problem
+
+
+def test_an_endless_answer_is_cut_and_a_redirect_is_not_followed(served: str) -> None:
+    assert len(HttpServices().ask(ServiceRequest(url=served, path="/endless", token=TOKEN)).body) == LARGEST_ANSWER
+    assert HttpServices().ask(ServiceRequest(url=served, path="/elsewhere", token=TOKEN)).status == 302
+
+
+def told(url: str, request: bytes) -> bytes:
+    """Return what the proxy writes back to these bytes."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as one:
+        one.sendall(request)
+        answer = b""
+        while part := one.recv(65536):
+            answer += part
+        return answer
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Authorization: Bearer",
+        b"Authorization: Basic !!!!",
+        b"Authorization: Digest " + TOKEN.encode(),
+        b"Authorization: Bearer " + TOKEN.encode() + b"\r\nAuthorization: Bearer x",
+        b"X-Authorization: Bearer " + TOKEN.encode(),
+        b"Cookie: token=" + TOKEN.encode(),
+    ],
+)
+def test_no_other_header_opens_the_door(served: str, lines: bytes) -> None:
+    assert told(served, b"GET / HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n\r\n").startswith(b"HTTP/1.1 401 ")
+
+
+def test_a_second_request_of_one_connection_is_not_answered(served: str) -> None:
+    one = (
+        b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\nAuthorization: Bearer " + TOKEN.encode() + b"\r\n\r\n"
+    )
+    assert told(served, one + b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n").count(b"HTTP/1.1 200") == 1
+
+
+def test_an_endless_head_is_refused(served: str) -> None:
+    assert told(served, b"GET / HTTP/1.1\r\n" + b"A: " + b"x" * 70_000).startswith(b"HTTP/1.1 400 ")
+
+
+def test_only_the_named_networks_may_connect(tmp_path: Path) -> None:
+    port = free_port()
+    with proxy(tmp_path, port, "203.0.113.0/24") as url, server(port):
+        assert HttpServices().ask(ServiceRequest(url=url, path="/", token=TOKEN)).problem
+
+
+def test_a_port_in_use_ends_the_proxy_with_its_own_code(tmp_path: Path) -> None:
+    port = free_port()
+    words = [str(tmp_path / "ready"), str(free_port()), str(port), "d", "0.0.0.0/0"]
+    with server(port):
+        done = subprocess.run([sys.executable, "-I", PROXY, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 98 and f"port {port} of this machine is in use already" in done.stdout
+    assert not (tmp_path / "ready").exists()
