@@ -13,6 +13,7 @@ from cvl_ci.model.launch import Attempt
 from cvl_ci.model.loss import Recovery
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.paired_comparison import PairedComparison
+from cvl_ci.model.service import ServiceResult
 from cvl_ci.model.storage import KeptBucket
 from cvl_ci.result import ledger
 from cvl_ci.result.machine_text import fitness_lines, states
@@ -129,7 +130,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "accelerators": dict(launch.accelerators) if launch else {},
         "spot": launch.spot if launch else None,
         "num_nodes": launch.num_nodes if launch else None,
-        "service": _fields(outcome.machines.service) if outcome.machines.service else None,
+        "service": _service(outcome.machines.service),
         "driver": gpu.driver if gpu else "",
         "attempts": [_fields(one) for one in outcome.machines.attempts],
         "recoveries": [_recovery_json(one) for one in outcome.machines.recoveries],
@@ -207,6 +208,12 @@ def _recovery_json(recovery: Recovery) -> dict[str, object]:
 
 def _paired_json(pairing: PairedComparison) -> dict[str, object]:
     return {**_fields(replace(pairing, changes=())), "changes": [_fields(change) for change in pairing.changes]}
+
+
+def _service(service: ServiceResult | None) -> dict[str, object] | None:
+    if service is None:
+        return None
+    return {**_fields(service), "smoke": _fields(service.smoke) if service.smoke else None}
 
 
 def _fields(value: object) -> dict[str, object]:

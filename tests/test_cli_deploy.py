@@ -1,0 +1,97 @@
+"""The verb `deploy` before anything is started: what it plans, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cvl_ci import SkyPilotRunner
+from cvl_ci.cli.main import main
+from cvl_ci.errors import RequestError
+from tests.support.field import plant
+
+FILES = {
+    "examples/hello/example.yaml": "name: hello\nresources: {gpu: 0}\n"
+    "presets:\n  serve: {script: serve.sh, docker: false}\n"
+    "  portless: {script: portless.sh, docker: false}\nservice: {readiness_probe: /health}\n",
+    "examples/hello/serve.sh": 'PORT="${PORT:-8123}" exec python3 server.py\n',
+    "examples/hello/portless.sh": "exec ./server\n",
+    "examples/idle/example.yaml": "name: idle\nresources: {gpu: 0}\npresets: {train: {script: train.sh}}\n",
+    "examples/idle/train.sh": "true\n",
+}
+
+
+@pytest.fixture(autouse=True)
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = plant(tmp_path / "repository", FILES)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("GITHUB_ACTIONS", "CVL_CI_DEPLOY_TOKEN", "SKYPILOT_API_SERVER_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+def typed(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    code = main(["deploy", *words])
+    streams = capsys.readouterr()
+    return code, streams.out + streams.err
+
+
+def test_a_dry_run_shows_port_probe_life_and_the_bound_of_the_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = typed(capsys, "hello", "--cloud", "sandbox", "--ttl", "30m", "--dry-run", "--allow", "203.0.113.7")
+    assert code == 0, text
+    for words in ("port 8123 from its script", "probe /health", "30 min after its first answer", "203.0.113.7/32"):
+        assert words in text
+    assert "at most $" in text and "Nothing was started." in text
+    assert "probably never ends" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("hello", "--cloud", "gcp"), "opens no port for a service yet"),
+        (("hello", "--cloud", "sandbox", "--port", "0"), "not a port"),
+        (("hello", "--cloud", "sandbox", "--ready", "health"), "not the path"),
+        (("hello", "--cloud", "sandbox", "--allow", "example.com"), "not an IPv4 address"),
+        (("hello", "portless", "--cloud", "sandbox"), "names no port"),
+        (("idle", "--cloud", "sandbox"), "serve"),
+        (("hello", "--cloud", "sandbox", "--ttl", "never"), "not a length of time"),
+        (("hello", "--cloud", "sandbox", "--repeat", "3"), "is no option"),
+    ],
+)
+def test_a_mistake_is_refused_before_anything_is_started(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], problem: str
+) -> None:
+    code, text = typed(capsys, *words, "--dry-run")
+    assert code == 64 and problem in text
+
+
+def test_a_workflow_needs_a_token_of_its_own_and_no_message_shows_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    code, text = typed(capsys, "hello", "--cloud", "sandbox", "--dry-run")
+    assert code == 64 and "CVL_CI_DEPLOY_TOKEN" in text
+    monkeypatch.setenv("CVL_CI_DEPLOY_TOKEN", "short-and-easy")
+    code, text = typed(capsys, "hello", "--cloud", "sandbox", "--dry-run")
+    assert code == 64 and "short-and-easy" not in text
+    monkeypatch.setenv("CVL_CI_DEPLOY_TOKEN", "x" * 40)
+    assert typed(capsys, "hello", "--cloud", "sandbox", "--dry-run")[0] == 0
+
+
+def test_the_list_is_empty_and_an_unknown_name_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed(capsys, "--list") == (
+        0,
+        "No service is open, by the records of this computer and the clouds that were asked.\n",
+    )
+    code, text = typed(capsys, "--status", "cvl-1-0a1b2c3d")
+    assert code == 64 and "is not an open service" in text
+
+
+@pytest.mark.parametrize(
+    "inputs", [{"port": "no"}, {"max_runtime": "1h"}, {"token": "easy"}, {"cloud": "lambda"}, {"nonsense": 1}]
+)
+def test_the_library_refuses_the_same(checkout: Path, inputs: dict[str, str]) -> None:
+    with pytest.raises(RequestError):
+        SkyPilotRunner(checkout=checkout, environment={"HOME": str(checkout)}).deploy("hello", **inputs)
