@@ -127,7 +127,7 @@ def test_an_error_beside_a_running_machine_leaves_the_usual_sentence_out() -> No
 
 @pytest.mark.parametrize("verb", sorted(main.VERBS))
 def test_the_sentence_on_money_is_true_of_the_verb(verb: str) -> None:
-    launches = verb in {"plan", "run", "matrix", "drill", "queue"}
+    launches = verb in {"plan", "run", "matrix", "drill", "queue", "deploy"}
     for error in (RequestError([], next_step="Look."), EngineError("It failed.", next_step="Look.")):
         text = explain(error, verb=verb)
         assert (WITHOUT_BILL in text) is launches

@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(environ, out=sys.stdout, err=sys.stderr)
     line = sys.argv[1:] if argv is None else argv
     verb = line[0] if line and line[0] in VERBS else ""
+    if verb == "deploy" and any(word.startswith(("--down", "--list", "--status")) for word in line):
+        verb = "down"  # about money, these are its words
     try:
         parsed = command_line.parse(line, sandbox=add_sandbox, version=_version)
         return VERBS[parsed.verb](parsed, environ, console)

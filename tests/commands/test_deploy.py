@@ -157,6 +157,21 @@ def test_a_machine_that_is_lost_before_it_answers_is_infrastructure(house: House
     house.assert_gone(outcome)
 
 
+def test_a_broken_machine_is_no_fault_of_the_server(house: House) -> None:
+    house.engine.ends = (NodeEnd(rank=0, exit_code=1),)
+    house.engine.unfit = "GPU 0: ECC"
+    outcome = house.run()
+    assert (outcome.ending, outcome.exit_code) == (Ending.UNFIT, 75)
+    house.assert_gone(outcome)
+
+
+def test_an_address_that_no_label_holds_takes_the_machine_down(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeEngine, "address", lambda _: "2001:db8::1")
+    outcome = house.run()
+    assert outcome.exit_code == 70 and "no address for a service" in outcome.reason
+    house.assert_gone(outcome)
+
+
 def test_labels_that_are_refused_take_the_machine_down(house: House) -> None:
     house.cloud.refuse_labels = True
     outcome = house.run()

@@ -99,7 +99,9 @@ def test_a_service_answers_to_its_token_alone_and_ends_with_proof(  # noqa: PLR0
     (group,) = ec2.describe_security_groups(Filters=ours)["SecurityGroups"]
     assert [(rule["FromPort"], rule["ToPort"]) for rule in group["IpPermissions"]] == [(8080, 8080)]
     instance = ec2.describe_instances(InstanceIds=[machine.id])["Reservations"][0]["Instances"][0]
-    assert group["GroupId"] in {one["GroupId"] for one in instance["SecurityGroups"]}
+    (interface,) = instance["NetworkInterfaces"]
+    assert group["GroupId"] in {one["GroupId"] for one in interface["Groups"]}, "next to SkyPilot's own"
+    assert len(interface["Groups"]) == 2
     assert {tag["Key"]: tag["Value"] for tag in group["Tags"]}["cvl-ci-deadline"] == str(until)
 
     name = told["cluster"]

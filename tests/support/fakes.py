@@ -278,7 +278,7 @@ class FakeEngine:
         self.at("ran")
         if self.lost is None and self.ends and self.ends[0].exit_code is None:
             return JobEnd(nodes=(replace(self.ends[0], timed_out=True),))
-        return JobEnd(nodes=self.ends, lost=self.lost)
+        return JobEnd(nodes=self.ends, lost=self.lost, unfit=self.unfit)
 
     def address(self) -> str:
         self.at("address")

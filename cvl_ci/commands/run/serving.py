@@ -9,7 +9,7 @@ from cvl_ci.commands.run import keep_alive, spending
 from cvl_ci.commands.run.state import RunState
 from cvl_ci.errors import EngineError
 from cvl_ci.lease import Lease
-from cvl_ci.model.lease_name import LABEL_SERVICE, service_label
+from cvl_ci.model.lease_name import LABEL_SERVICE, service_label, service_url
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Ending
 from cvl_ci.model.release import Release
@@ -76,13 +76,15 @@ def wait_and_smoke(state: RunState, cloud: Cloud, *, deadline: float) -> None:
     if service is None or services is None or launch is None:
         raise EngineError("There is no service to wait for.")
     clock, probe = state.tools.clock, service.probe
-    url = f"http://{cloud.machines.address()}:{service.public_port}"
+    url = _url(cloud.machines.address(), service)
     state.tools.workflow.show(f"waiting until {url}{probe.path} answers, for {duration(probe.initial_delay_seconds)}")
     ready = Readiness(service, url=url, token=state.tools.token, services=services, clock=clock)
     end = min(clock.now() + probe.initial_delay_seconds, spending.end_of_money(state, launch, deadline))
     until = min(end, deadline - RELEASE_MINUTES * 60)
     state.facts.job = cloud.jobs.follow_until(watch=state.watch, until=until, enough=ready)
     if state.facts.job is not None:
+        if state.facts.lost is not None:
+            state.facts.lost_at = clock.now()
         state.facts.warnings.append(f"The last probe of {probe.path}: {ready.why_not}.")
         return
     _refuse_open_door(services, url, probe.path)
@@ -90,6 +92,14 @@ def wait_and_smoke(state: RunState, cloud: Cloud, *, deadline: float) -> None:
     smoke = smoke_requests(service, url=url, token=state.tools.token, services=services, clock=clock)
     state.service = ServiceResult(url=url, ready_seconds=seconds, smoke=smoke)
     state.tools.workflow.show(smoke_line(smoke))
+
+
+def _url(host: str, service: ServicePlan) -> str:
+    """Return the URL. Raise EngineError for an address that no label can hold, while the machine can still end."""
+    try:
+        return service_url(service_label(host, service.public_port))
+    except ValueError as error:
+        raise EngineError(f"The machine has no address for a service: {error}.") from error
 
 
 def _refuse_open_door(services: Services, url: str, path: str) -> None:
@@ -190,7 +200,7 @@ def judgement(state: RunState, *, of_job: Judgement) -> Judgement:
             reason = "The service answered, but its machine could not be kept, so cvl-ci took it down."
             return Judgement(ending=Ending.NEVER_STARTED, reason=reason, exit_code=EngineError.exit_code)
         return Judgement(ending=Ending.SUCCEEDED, reason=f"The service answers at {state.service.url}.", exit_code=0)
-    if facts.job is None or not facts.job.nodes:
+    if facts.job is None or facts.job.unfit or not facts.job.nodes:
         return of_job
     end = facts.job.nodes[0]
     if end.timed_out:

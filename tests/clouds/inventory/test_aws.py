@@ -106,6 +106,25 @@ def test_addresses_that_could_not_be_looked_at_for_another_reason_leave_it_unans
     assert "RequestLimitExceeded" in str(asked.error)
 
 
+def test_a_group_in_use_is_no_refusal_and_stays_in_the_answer_until_it_is_gone(client: EC2Client) -> None:
+    tags: Any = [{"ResourceType": "security-group", "Tags": labels()}]
+    vpc = client.describe_vpcs()["Vpcs"][0]["VpcId"]
+    group = client.create_security_group(GroupName="s", Description="d", VpcId=vpc, TagSpecifications=tags)["GroupId"]
+    inventory = AwsInventory(client=lambda _: client, regions=lambda: [REGION])
+    refuse(client, "DeleteSecurityGroup", code="DependencyViolation")
+    for lease in (OURS.name, None):
+        found = find(client, lease)
+        inventory.remove(found.read()[0])
+        assert [set(asked.left) for asked in found.asked if "security groups" in asked.kinds] == [{f"{group} (open)"}]
+
+
+def test_groups_that_may_not_be_looked_at_are_said(client: EC2Client) -> None:
+    refuse(client, "DescribeSecurityGroups")
+    (asked,) = find(client, OURS.name).asked
+    assert asked.clean and "security groups" not in asked.kinds
+    assert "security groups" in asked.skipped[0]
+
+
 @pytest.mark.parametrize("action", ["DescribeInstances", "DescribeVolumes", "DescribeSpotInstanceRequests"])
 def test_what_a_run_makes_has_to_be_looked_at(client: EC2Client, action: str) -> None:
     refuse(client, action)
