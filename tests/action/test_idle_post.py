@@ -29,6 +29,7 @@ LIGHT = {
         "model.ledger",
         "model.location",
         "model.loss",
+        "model.service",
         "model.storage",
     ),
     *("result", "result.no_follow", "wiring", "wiring.access", "wiring.directories"),
