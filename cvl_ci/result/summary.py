@@ -18,6 +18,7 @@ from cvl_ci.model.storage import KeptBucket
 from cvl_ci.result import ledger
 from cvl_ci.result.machine_text import fitness_lines, states
 from cvl_ci.result.sanitize import plain
+from cvl_ci.result.service_text import service_lines
 from cvl_ci.result.text import (
     attempt,
     file_count,
@@ -32,7 +33,6 @@ from cvl_ci.result.text import (
     proved_gone,
     recoveries,
     released,
-    service_lines,
     time,
 )
 from cvl_ci.result.units import moment, number, size

@@ -13,7 +13,6 @@ from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending, Outcome
 from cvl_ci.model.paired_comparison import Change, PairedComparison
 from cvl_ci.model.release import KeptMachines, ProviderCheck, Release
 from cvl_ci.model.runner_prices import RunnerPrice, minutes
-from cvl_ci.model.service import ServiceResult, SmokeResult
 from cvl_ci.model.storage import KeptBucket
 from cvl_ci.result import ledger as ledger_words
 from cvl_ci.result.sanitize import plain
@@ -282,24 +281,6 @@ def answer(check: ProviderCheck) -> str:
 def unproved(release: Release) -> list[str]:
     """Name the clouds that cvl-ci cannot ask here. They never count as clean."""
     return [f"{plain(cloud)} cannot be asked: look there yourself" for cloud in release.unproved]
-
-
-def smoke_line(smoke: SmokeResult) -> str:
-    """Return the figures of the smoke requests in one line."""
-    parts = [
-        f"{smoke.requests} requests to {plain(smoke.path)}: status {smoke.status}",
-        "JSON" if smoke.is_json else "",
-        f"p50 {smoke.p50_seconds * 1000:.0f} ms, p95 {smoke.p95_seconds * 1000:.0f} ms",
-        f"{smoke.tokens_per_second:.1f} tokens a second" if smoke.tokens_per_second else "",
-        f"failed: {plain(smoke.problem)}" if smoke.problem else "",
-    ]
-    return "; ".join(part for part in parts if part)
-
-
-def service_lines(service: ServiceResult) -> list[str]:
-    """Return the address of a service, and its first figures."""
-    ready = f"{service.url}, which answered after {duration(service.ready_seconds)}"
-    return [ready, *([smoke_line(service.smoke)] if service.smoke else [])]
 
 
 def flat(metrics: Mapping[str, object], *, prefix: str = "") -> Iterator[tuple[str, object]]:
