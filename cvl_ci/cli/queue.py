@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 OUTPUTS = Path("cvl-outputs/queue")
 """A second queue of this folder reads its record there, and runs no finished job again."""
+MACHINE_OF_CHAIN = "chain"
+"""The machine that all presets of `--example` share: one builds what the next runs."""
 
 
 def queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console, *, owner: Owner) -> int:
@@ -91,7 +93,13 @@ def _queue(parsed: argparse.Namespace) -> Queue:
         raise RequestError(mistakes)
     if parsed.example:
         jobs = [
-            {"id": preset, "example": parsed.example, "preset": preset, "needs": words[number - 1 : number] or None}
+            {
+                "id": preset,
+                "example": parsed.example,
+                "preset": preset,
+                "needs": words[number - 1 : number] or None,
+                "machine": MACHINE_OF_CHAIN if len(words) > 1 else None,
+            }
             for number, preset in enumerate(words)
         ]
         document = {"jobs": [{key: value for key, value in job.items() if value} for job in jobs]}

@@ -38,6 +38,9 @@ class SkyPilotJobs:
         session, plan = self._session, request.plan
         machines = session.machines.request
         name = session.next_folder
+        env = script.environment(
+            plan, lease=name, deadline=machines.deadline, staged=request.staged, work_of=machines.cluster
+        )
         seconds_left = machines.deadline - RELEASE_MINUTES * 60 - session.clock.now()
         try:
             job_id = session.call(
@@ -50,7 +53,7 @@ class SkyPilotJobs:
                     workdir=str(request.staged),
                     labels={},
                     autodown_minutes=None,
-                    env=script.environment(plan, lease=name, deadline=machines.deadline, staged=request.staged),
+                    env=env,
                     setup=None,
                     run=script.run(plan, lease=name, with_setup=True),
                     lease=name,

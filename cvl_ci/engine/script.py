@@ -23,11 +23,6 @@ JOB_BEGINS = "cvl-ci: the job begins on this machine"
 SETUP_STREAM, JOB_STREAM = "setup", "running"
 """The names of a node's two logs: `~/.cvl-ci/LEASE/log/NAME/`."""
 _END_OF_FILE = "CVL_CI_END_OF_FILE"
-EMPTY_WORKDIR = (
-    "sudo -n rm -rf ~/sky_workdir 2> /dev/null || rm -rf ~/sky_workdir; mkdir -p ~/sky_workdir && "
-    'test -z "$(ls -A ~/sky_workdir)"'
-)
-"""Empty SkyPilot's working directory, where a container may have written files as root."""
 _OTHER_VENDORS = ("tpu", "trainium", "inferentia", "mi", "gaudi", "radeon")
 """SkyPilot's names of accelerators that are not NVIDIA's: sky/catalog/common.py and its catalogues."""
 _PROGRAMS = ("findings", "sheet", "host", "nvidia", "cuda", "main")
@@ -40,13 +35,19 @@ SSH_FAILED = 255
 """The exit code of ssh itself when it reaches no machine."""
 
 
-def environment(plan: RunPlan, *, lease: str, deadline: float, staged: Path | None = None) -> dict[str, str]:
-    """Return the variables for the prelude and the plan's own environment. `deadline`: seconds since the epoch."""
+def environment(
+    plan: RunPlan, *, lease: str, deadline: float, staged: Path | None = None, work_of: str = ""
+) -> dict[str, str]:
+    """Return the variables for the prelude and the plan's own environment. `deadline`: seconds since the epoch.
+
+    `work_of`: the folder of the earlier job whose CVL_WORK_DIR this job shares; empty: it gets its own.
+    """
     return {
         **(model_cache.environment(plan, staged=staged) if staged else {}),
         **checkpoints.environment(plan),
         **plan.variables.env,
         "CVL_CI_LEASE": lease,
+        **({"CVL_CI_WORK_OF": work_of} if work_of else {}),
         "CVL_CI_DIRECTORY": plan.work.directory,
         "CVL_CI_MAX_SECONDS": str(int(plan.limits.max_runtime_minutes * 60)),
         "CVL_CI_DEADLINE": str(int(deadline)),
@@ -130,6 +131,11 @@ def probe_again(plan: RunPlan, *, lease: str) -> str:
     """Return the command that probes a node after its job, and prints the answer in one line."""
     arguments = shlex.join([lease, requested_gpus(plan)])
     return f"bash -c {shlex.quote(_read('fitness-after.sh'))} cvl-ci-probe {arguments}"
+
+
+def before_further_job() -> str:
+    """Return the command that prepares a node for a further job: it ends the containers that run there."""
+    return f"bash -c {shlex.quote(_read('between-jobs.sh'))} cvl-ci-between"
 
 
 def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:

@@ -101,16 +101,16 @@ def launch(
 
 
 def submit(_send: Send, *, cluster: str, task: dict[str, Any]) -> int:
-    """Start a further job on live machines: send its files to an empty working directory, and queue its commands.
+    """Start a further job on live machines: send its files to their working directory, and queue its commands.
 
     Not execution.exec: it first asks the cloud and Ray for the cluster's state, which takes ten seconds. Its two stages
-    are these (sky/execution.py, exec: SYNC_WORKDIR and EXEC). A container may have written files there as root.
+    are these (sky/execution.py, exec: SYNC_WORKDIR and EXEC). The files of the job before stay: rsync removes none.
     """
     handle = _handle(cluster)
     # A backend of its own: the one of the launch still holds the setup of the launch's job.
     backend = backends.CloudVmRayBackend()
     task_object = provision_hooks.task_of(task)
-    node_commands.check(node_commands.ask(_runners(cluster), script.EMPTY_WORKDIR))
+    node_commands.check(node_commands.ask(_runners(cluster), script.before_further_job()))
     if task_object.workdir is not None:
         backend.sync_workdir(handle, task_object.workdir, task_object.envs_and_secrets)
     job_id = backend.execute(handle, task_object, dryrun=False)

@@ -81,7 +81,7 @@ def submit(_send: Send, *, cluster: str, task: dict[str, Any]) -> int:
     """Start a further job on live machines. The server sends its files and queues its commands."""
     task_object = provision_hooks.task_of(task)
     with _runners(cluster) as runners:
-        node_commands.check(node_commands.ask(runners, script.EMPTY_WORKDIR))
+        node_commands.check(node_commands.ask(runners, script.before_further_job()))
     job_id, _ = sdk.stream_and_get(sdk.exec(task_object, cluster_name=cluster))
     if job_id is None:
         raise RuntimeError("The API server did not take the job.")

@@ -81,8 +81,8 @@ class Entry:
     end: float
     quantity: float
     price: UnitPrice
-    disks: int = 1
-    """For disks: their number, because a part of their price does not depend on the size."""
+    disks: float = 1
+    """For disks: their number, because a part of their price does not depend on the size. A share of one is below 1."""
     origin: Origin = Origin.ESTIMATED
     note: str = ""
     is_free: bool = False

@@ -38,6 +38,8 @@ class QueueJob:
     """It runs although a job that it needs failed or did not run."""
     concurrency_group: str | None = None
     """At most one job of a group runs at a time."""
+    machine: str | None = None
+    """The key of a machine that its jobs use in turn, in one working directory. None: a machine of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,6 +139,7 @@ class _Reader:
                 f"{path}.allow_dependency_failure", entry.get("allow_dependency_failure")
             ),
             concurrency_group=self._group(f"{path}.concurrency_group", entry.get("concurrency_group")),
+            machine=self._machine(f"{path}.machine", entry.get("machine")),
         )
 
     def _references(self, field: str, value: object, ids: Sequence[str]) -> tuple[str, ...]:
@@ -186,4 +187,12 @@ class _Reader:
         if value is None or (isinstance(value, str) and value.strip()):
             return value
         self.refuse(field, value, "is not a name")
+        return None
+
+    def _machine(self, field: str, value: object) -> str | None:
+        if value is None or value == queue_schema.OWN_MACHINE:
+            return None
+        if isinstance(value, str) and re.match(queue_schema.ID, value):
+            return value
+        self.refuse(field, value, "is neither `own` nor a key: letters, digits, `_`, `.` and `-`")
         return None

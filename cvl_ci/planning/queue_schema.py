@@ -65,7 +65,13 @@ JOB_KEYS: Mapping[str, Schema] = {
         "type": "string",
         "minLength": 1,
     },
+    "machine": {
+        "description": "`own`, or a key: jobs with one key run in turn on one machine, in one working directory.",
+        **_ID,
+    },
 }
+OWN_MACHINE = "own"
+"""The word for a machine of its own, which is the default."""
 TOP_KEYS: Mapping[str, Schema] = {
     "jobs": {
         "description": "The jobs.",

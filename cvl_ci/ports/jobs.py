@@ -18,7 +18,7 @@ from cvl_ci.ports.events import Watch
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
-    """A further job for live machines. `staged`: the directory whose content becomes its working directory."""
+    """A further job for live machines. `staged`: the directory whose content is added to its working directory."""
 
     plan: RunPlan
     staged: Path
@@ -65,10 +65,11 @@ class Jobs(Protocol):
     """
 
     def submit(self, request: JobRequest, *, watch: Watch) -> None:
-        """Start a further job on the live machines, in a fresh working directory, with its own time limit.
+        """Start a further job on the live machines, in the working directory of the job before, with its own limit.
 
-        Its setup runs as a part of it. The job before it must be over, and its files fetched. Raises EngineError, and
-        RequestRefused for a job that the machines cannot run.
+        The staged files are added to the directory. Processes and containers of the job before have ended. Its setup
+        runs as a part of it. The job before must be over, and its files fetched. Raises EngineError, and RequestRefused
+        for a job that the machines cannot run.
         """
 
     def follow(self, *, watch: Watch, until: float) -> JobEnd:

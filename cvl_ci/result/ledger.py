@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cvl_ci.model.billing import BilledUntil, UnitPrice, rules_of
 from cvl_ci.model.launch import Attempt
@@ -84,6 +86,34 @@ def build(
         entries.append(_traffic(attempts[-1], len(attempts), fetched_bytes, at=ends.gone_at))
     entries += [_bucket(bucket, attempts, until=ends.gone_at) for bucket in buckets]
     return Ledger(entries=tuple(entries))
+
+
+def divided(ledger: Ledger, ends: Sequence[float]) -> list[Ledger]:
+    """Divide a ledger without traffic by time: one part up to each of these moments, and a last part after them.
+
+    The parts of an entry add up to it, as its price grows with its quantity. A provider's minimum is divided too.
+    """
+    spans = itertools.pairwise([-math.inf, *ends, math.inf])
+    parts = [[_part(entry, begin, end) for entry in ledger.entries] for begin, end in spans]
+    return [Ledger(entries=tuple(entry for entry in part if entry is not None)) for part in parts]
+
+
+def _part(entry: Entry, begin: float, end: float) -> Entry | None:
+    """Return the share of an entry that lies between two moments; None without one."""
+    lasted = entry.end - entry.start
+    if lasted > 0:
+        share = max(0.0, min(entry.end, end) - max(entry.start, begin)) / lasted
+    else:
+        share = 1.0 if begin <= entry.start < end else 0.0
+    if share in {0.0, 1.0}:
+        return entry if share else None
+    note = f"{share:.0%} of it: other jobs used it too"
+    return replace(
+        entry,
+        quantity=entry.quantity * share,
+        disks=entry.disks * share,
+        note="; ".join(filter(None, [entry.note, note])),
+    )
 
 
 def lines(ledger: Ledger) -> Iterator[str]:

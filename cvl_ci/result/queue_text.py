@@ -30,10 +30,9 @@ def note(record: JobRecord) -> str:
     """Return the reason of a state, in one harmless line."""
     if record.is_reused:
         return "an earlier queue ran it with the same content"
-    if record.state is JobState.SUCCEEDED:
-        return ""
-    reason = plain(" ".join(record.reason.split()))
-    return reason if record.is_gone else f"A MACHINE MAY STILL BE RUNNING: cvl-ci down {record.lease}. {reason}"
+    reason = "" if record.state is JobState.SUCCEEDED else plain(" ".join(record.reason.split()))
+    alarm = "" if record.is_gone else f"A MACHINE MAY STILL BE RUNNING: cvl-ci down {record.lease}."
+    return " ".join(filter(None, [alarm, reason]))
 
 
 def table(records: Mapping[str, JobRecord]) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,10 @@ from cvl_ci.wiring.clouds import OpenClouds, prices
 from cvl_ci.wiring.directories import records
 
 if TYPE_CHECKING:
+    from cvl_ci.commands.run.in_turn import MachineEnd, Turn, Turns
+    from cvl_ci.commands.run.state import RunPorts
     from cvl_ci.local.interruption import Interruption
+    from cvl_ci.model.limits import Limits
     from cvl_ci.model.location import Location
     from cvl_ci.model.outcome import Outcome
     from cvl_ci.model.owner import Owner
@@ -40,11 +44,41 @@ def carry_out(
     `token`: of the service that the plan starts.
     """
     from cvl_ci.commands.run import run as running
+
+    tools = _ports(plan, environ=environ, reporter=reporter, secrets=plan.variables.secrets)
+    tools = replace(tools, token=token)
+    with interruption:
+        return running.run(plan, owner=owner, outputs=outputs, tools=tools)
+
+
+def carry_out_in_turn(
+    first: Turn,
+    turns: Turns,
+    *,
+    environ: Mapping[str, str],
+    owner: Owner,
+    limits: Limits,
+    secrets: Collection[str],
+    interruption: Interruption,
+) -> MachineEnd:
+    """Run jobs in turn on one machine, in this thread. `interruption` stops it, until the release begins.
+
+    `secrets`: the names of all jobs' secrets.
+    """
+    from cvl_ci.commands.run.in_turn import run_in_turn
+
+    tools = _ports(first.plan, environ=environ, reporter=first.workflow, secrets=secrets)
+    with interruption:
+        return run_in_turn(first, turns, owner=owner, limits=limits, tools=tools)
+
+
+def _ports(plan: RunPlan, *, environ: Mapping[str, str], reporter: RunReporter, secrets: Collection[str]) -> RunPorts:
+    from cvl_ci.commands.run.state import RunPorts
     from cvl_ci.wiring.models import models_of_run
 
     require_credentials(environ, [place.cloud for place in plan.machines.locations])
-    tools = running.RunPorts(
-        clouds=OpenClouds(environ, secrets=plan.variables.secrets),
+    return RunPorts(
+        clouds=OpenClouds(environ, secrets=secrets),
         records=records(environ, reporter),
         staging=LocalStaging(),
         workflow=reporter,
@@ -52,10 +86,7 @@ def carry_out(
         clock=SystemClock(),
         models=models_of_run(environ),
         services=HttpServices(),
-        token=token,
     )
-    with interruption:
-        return running.run(plan, owner=owner, outputs=outputs, tools=tools)
 
 
 def until_release(interruption: Interruption) -> Callable[[Phase], None]:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvl_ci.commands.plan import month as months
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.plan.build_run import prepare
-from cvl_ci.commands.queue import run_queue
+from cvl_ci.commands.queue import machines, run_queue
 from cvl_ci.commands.queue.manifest import Manifest
+from cvl_ci.commands.queue.queue_ports import QueuePorts
+from cvl_ci.commands.run.in_turn import Turn
 from cvl_ci.errors import CvlError, InputProblem, NotProvedGone, RequestError
 from cvl_ci.inputs.option import by_own_name
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.inputs.table import RUN_OPTIONS
+from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.console.callback_reporter import Listener
 from cvl_ci.local.console.log_file import KeptLog
 from cvl_ci.local.git.checkout import open_checkout
@@ -34,10 +35,12 @@ from cvl_ci.result.summary import to_json
 from cvl_ci.wiring.access import goes_through_server, on_usable_clouds, require_credentials, set_up
 from cvl_ci.wiring.clouds import prices
 from cvl_ci.wiring.directories import records
-from cvl_ci.wiring.month import within_month
-from cvl_ci.wiring.one_run import carry_out, end, until_release
+from cvl_ci.wiring.one_run import carry_out, carry_out_in_turn, end, until_release
 
 if TYPE_CHECKING:
+    from cvl_ci.commands.queue.machines import MachineJobs, QueuedTurn
+    from cvl_ci.commands.queue.queue_ports import TurnEnded
+    from cvl_ci.model.limits import Limits
     from cvl_ci.model.location import Location
     from cvl_ci.model.outcome import Outcome
     from cvl_ci.model.plan import RunPlan
@@ -103,13 +106,15 @@ def run(queued: Queue, caller: Caller) -> Mapping[str, JobRecord]:
     plans = _plans(queued, caller)
     catalogue = prices(caller.environ)
     quotes = {name: planning.quote(plan, catalogue).max_usd for name, plan in plans.items()}
-    queued = _within_month(queued, plans, caller)
     _require_prices(queued, quotes)
     for plan in plans.values():
         require_credentials(caller.environ, [place.cloud for place in plan.machines.locations])
+    for note in machines.notes(queued):
+        caller.tell(note)
     places = dict.fromkeys(place for plan in plans.values() for place in plan.machines.locations)
-    runs = JobThreads(caller, places=tuple(places))
-    ports = run_queue.QueuePorts(runs=runs, manifest=Manifest(caller.outputs), changed=caller.changed)
+    secrets = frozenset(name for plan in plans.values() for name in plan.variables.secrets)
+    runs = JobThreads(caller, places=tuple(places), secrets=secrets)
+    ports = QueuePorts(runs=runs, manifest=Manifest(caller.outputs), changed=caller.changed)
     return run_queue.run(queued, plans, prices=quotes, ports=ports)
 
 
@@ -126,25 +131,13 @@ def _plans(queued: Queue, caller: Caller) -> dict[str, RunPlan]:
             checkout = open_checkout(caller.folder, at=at)
             plan = prepare(inputs, checkout=checkout, prices=catalogue, through_server=through_server)
             caller.masks.add(*secrets_of(plan.variables))
-            plan = on_usable_clouds(plan, caller.environ, catalogue, by_inputs=False, asks_role=True)
-            plans[job.id] = within_month(plan, checkout, caller.environ)
+            plans[job.id] = on_usable_clouds(plan, caller.environ, catalogue, by_inputs=False, asks_role=True)
         except RequestError as error:
             mistakes += [replace(one, field=f"job {job.id}: {one.field}") for one in error.mistakes]
+    mistakes += machines.mistakes(queued, plans)
     if mistakes:
         raise RequestError(mistakes)
     return plans
-
-
-def _within_month(queued: Queue, plans: Mapping[str, RunPlan], caller: Caller) -> Queue:
-    """Return the queue with the rest of the month's budget as its own, where that is less."""
-    for plan in plans.values():
-        months.require_known(plan)
-    remaining = [plan.limits.month for plan in plans.values() if plan.limits.month is not None]
-    if not remaining:
-        return queued
-    least = min(remaining, key=lambda month: month.remaining_usd)
-    caller.tell(f"monthly_budget: {months.in_words(least)}.")
-    return replace(queued, budget=min(queued.budget or math.inf, least.remaining_usd))
 
 
 def _require_prices(queued: Queue, quotes: Mapping[str, float | None]) -> None:
@@ -162,6 +155,8 @@ class JobThreads:
     caller: Caller
     places: tuple[Location, ...] = ()
     """Where a lease of an earlier queue may have machines that this computer has no record of."""
+    secrets: frozenset[str] = frozenset()
+    """The names of all jobs' secrets. SkyPilot's process on this computer gets none of them."""
     interruptions: dict[str, Interruption] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_stopped: bool = False
@@ -175,12 +170,52 @@ class JobThreads:
 
     def run(self, job: str, attempt: int, plan: RunPlan) -> Outcome:
         """Run a plan in this thread. Its lines go to a file too."""
+        owner, folder = self._owner(job, attempt), self.folder(job, attempt)
+        with self._stoppable(job) as interruption, self.watched(job, folder, interruption) as reporter:
+            outcome = carry_out(
+                plan,
+                environ=self.caller.environ,
+                owner=owner,
+                outputs=folder,
+                reporter=reporter,
+                interruption=interruption,
+            )
+        outcome = self.finished(folder, outcome)
+        if outcome.release is not None and outcome.release.kept is not None and outcome.machines.launch is not None:
+            self.caller.on_kept(owner.name, outcome.machines.launch.cloud)
+        return outcome
+
+    def serve(self, jobs: MachineJobs, limits: Limits, *, on_end: TurnEnded) -> Sequence[tuple[QueuedTurn, Outcome]]:
+        """Run jobs in turn on one machine, in this thread."""
+        first = jobs.first
+        with ExitStack() as stack:
+            interruption = stack.enter_context(self._stoppable(f"machine of {first.job}"))
+            turns = MachineTurns(self, jobs, on_end=on_end, stack=stack, interruption=interruption)
+            end = carry_out_in_turn(
+                turns.opened(first),
+                turns,
+                environ=self.caller.environ,
+                owner=self._owner(first.job, first.attempt),
+                limits=limits,
+                secrets=self.secrets,
+                interruption=interruption,
+            )
+        return [(turns.queued(turn), self.finished(turn.outputs, outcome)) for turn, outcome in end.outcomes]
+
+    @contextmanager
+    def _stoppable(self, name: str) -> Iterator[Interruption]:
+        """Let `stop` reach a run. Raise KeyboardInterrupt after a stop."""
         interruption = Interruption()
         with self.lock:
             if self.is_stopped:
                 raise KeyboardInterrupt
-            self.interruptions[job] = interruption
-        owner, folder = self._owner(job, attempt), self.folder(job, attempt)
+            self.interruptions[name] = interruption
+        with self._masked_errors():
+            yield interruption
+
+    @contextmanager
+    def watched(self, job: str, folder: Path, interruption: Interruption) -> Iterator[Listener]:
+        """Give a reporter of one job, whose lines go to a file too."""
         tell = self.caller.tell
         log = KeptLog(folder.with_suffix(".log"), hide=self.caller.masks.hide_as_read, say=lambda _: None)
 
@@ -188,27 +223,19 @@ class JobThreads:
             log.line(text)
             self.caller.line(job, text)
 
-        reporter = Listener(
-            on_line=line,
-            on_notice=lambda text: tell(f"{job}: {text}"),
-            on_phase=until_release(interruption),
-            masks=self.caller.masks,
-        )
         try:
-            with self._masked_errors():
-                outcome = carry_out(
-                    plan,
-                    environ=self.caller.environ,
-                    owner=owner,
-                    outputs=folder,
-                    reporter=reporter,
-                    interruption=interruption,
-                )
+            yield Listener(
+                on_line=line,
+                on_notice=lambda text: tell(f"{job}: {text}"),
+                on_phase=until_release(interruption),
+                masks=self.caller.masks,
+            )
         finally:
             log.close()
+
+    def finished(self, folder: Path, outcome: Outcome) -> Outcome:
+        """Write the summary of a run next to its files. Return the outcome without secrets."""
         outcome = self.caller.masks.cleaned(outcome)
-        if outcome.release is not None and outcome.release.kept is not None and outcome.machines.launch is not None:
-            self.caller.on_kept(owner.name, outcome.machines.launch.cloud)
         self._write_summary(folder.with_suffix(".json"), outcome)
         return outcome
 
@@ -262,3 +289,42 @@ class JobThreads:
             write_text(path, json.dumps(to_json(outcome), indent=2, allow_nan=False) + "\n")
         except (CvlError, OSError) as error:
             self.caller.tell(f"The summary could not be written to {path}: {error}")
+
+
+class MachineTurns:
+    """The further jobs of one machine, each with its own reporter."""
+
+    def __init__(
+        self,
+        runs: JobThreads,
+        jobs: MachineJobs,
+        *,
+        on_end: TurnEnded,
+        stack: ExitStack,
+        interruption: Interruption,
+    ) -> None:
+        self._runs, self._jobs, self._on_end, self._stack = runs, jobs, on_end, stack
+        self._interruption = interruption
+        self._clock = SystemClock()
+        self._queued: dict[Path, QueuedTurn] = {}
+
+    def opened(self, queued: QueuedTurn) -> Turn:
+        """Return a job as its machine takes it. Its log stays open until the machine ends."""
+        folder = self._runs.folder(queued.job, queued.attempt)
+        reporter = self._stack.enter_context(self._runs.watched(queued.job, folder, self._interruption))
+        self._queued[folder] = queued
+        return Turn(job=queued.job, plan=queued.plan, outputs=folder, workflow=reporter)
+
+    def queued(self, turn: Turn) -> QueuedTurn:
+        return self._queued[turn.outputs]
+
+    def next(self, *, until: float) -> Turn | None:
+        while True:
+            queued = self._jobs.take(run_queue.POLL_SECONDS)
+            if queued is not None:
+                return self.opened(queued)
+            if not self._jobs.is_open or (self._clock.now() >= until and self._jobs.end()):
+                return None
+
+    def finish(self, turn: Turn, result: Outcome) -> None:
+        self._on_end(self.queued(turn), self._runs.finished(turn.outputs, result))

@@ -13,7 +13,7 @@ import pytest
 
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.run import run as running
-from cvl_ci.commands.run import stages
+from cvl_ci.commands.run import stages, steps
 from cvl_ci.engine.process import WorkerFailed
 from cvl_ci.engine.sky_errors import in_our_words
 from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError, RequestError
@@ -392,7 +392,7 @@ def test_ctrl_c_while_the_job_runs_fetches_what_it_wrote_and_a_second_one_does_n
     outcome = house.run()
     assert (outcome.ending, outcome.exit_code) == (Ending.CANCELLED, 130)
     assert opened == ["opened"] * 2, "one more Ctrl-C ends the fetch, and one more the unpacking"
-    assert house.engine.unpacked_within == running.STOPPED_UNPACK_SECONDS
+    assert house.engine.unpacked_within == steps.STOPPED_UNPACK_SECONDS
     assert [file.path for file in outcome.files.fetched] == ([] if twice else ["metrics.json"])
     assert twice or house.engine.fetched_within == stages.RESCUE_SECONDS
     assert outcome.release is not None and outcome.release.gone
@@ -419,7 +419,7 @@ def test_ctrl_c_while_outputs_are_unpacked_reports_the_files_that_are_there(hous
     assert (outcome.ending, outcome.exit_code) == (Ending.CANCELLED, 130)
     assert [file.path for file in outcome.files.fetched] == ["kept.pt"]
     assert any("the rest is lost" in warning for warning in outcome.warnings)
-    assert house.engine.unpacked_within == (running.STOPPED_UNPACK_SECONDS if before else math.inf)
+    assert house.engine.unpacked_within == (steps.STOPPED_UNPACK_SECONDS if before else math.inf)
     assert outcome.release is not None
     assert outcome.release.gone
 

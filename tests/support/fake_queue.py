@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cvl_ci.commands.queue.machines import MachineJobs, QueuedTurn
 from cvl_ci.commands.queue.manifest import Manifest
-from cvl_ci.commands.queue.run_queue import QueuePorts
-from cvl_ci.errors import CapacityError
+from cvl_ci.commands.queue.queue_ports import QueuePorts, TurnEnded
+from cvl_ci.errors import CapacityError, CvlError
+from cvl_ci.model.launch import Launch
 from cvl_ci.model.ledger import Cost
+from cvl_ci.model.limits import Limits
 from cvl_ci.model.outcome import Ending, FetchedFile, FileResult, MachineResult, Outcome, Timing
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.model.queue import JobRecord, JobState, Queue
@@ -34,6 +37,9 @@ class FakeRuns:
     started: list[str] = field(default_factory=list)
     machines: set[str] = field(default_factory=set)
     ended: list[str] = field(default_factory=list)
+    served: list[list[str]] = field(default_factory=list)
+    """The jobs of each shared machine, in order."""
+    limits: list[Limits] = field(default_factory=list)
     parallel: int = 0
     most_parallel: int = 0
     is_dead: bool = False
@@ -63,6 +69,52 @@ class FakeRuns:
             self.machines.discard(self.lease(job, attempt))
         turns = self.script.get(job, [Ending.SUCCEEDED])
         return self._outcome(job, attempt, plan, turns[min(turn, len(turns)) - 1])
+
+    def serve(self, jobs: MachineJobs, limits: Limits, *, on_end: TurnEnded) -> Sequence[tuple[QueuedTurn, Outcome]]:
+        """Play the jobs of one machine. An end that leaves the machine in doubt ends it, as in the real one."""
+        lease = self.lease(jobs.first.job, jobs.first.attempt)
+        outcomes: list[tuple[QueuedTurn, Outcome]] = []
+        turn: QueuedTurn | None = jobs.first
+        with self.lock:
+            if self.is_dead:
+                raise Killed
+            self.machines.add(lease)
+            self.served.append([])
+        self.limits.append(limits)
+        served = self.served[-1]
+        while turn is not None:
+            with self.lock:
+                if self.is_dead:
+                    raise Killed
+                self.started.append(turn.job)
+                served.append(turn.job)
+                turns, number = self.script.get(turn.job, [Ending.SUCCEEDED]), self.started.count(turn.job)
+            self.at(turn.job)
+            if self.is_dead:
+                raise Killed
+            end = turns[min(number, len(turns)) - 1]
+            if isinstance(end, CvlError):  # the real one makes it a part of the outcome, once there is a lease
+                outcome = self._outcome(turn.job, turn.attempt, turn.plan, Ending.NEVER_STARTED)
+                outcome = replace(outcome, exit_code=end.exit_code, reason=end.what)
+            else:
+                outcome = self._outcome(turn.job, turn.attempt, turn.plan, end)
+            outcomes.append((turn, outcome))
+            if outcome.ending not in {Ending.SUCCEEDED, Ending.FAILED}:
+                break
+            on_end(turn, replace(outcome, cost=None, release=None, machines=USED))
+            turn = self._next(jobs)
+        with self.lock:
+            if self.is_dead:
+                raise Killed
+            self.machines.discard(lease)
+        return outcomes
+
+    def _next(self, jobs: MachineJobs) -> QueuedTurn | None:
+        while not self.stopped.is_set() and not self.is_dead:
+            turn = jobs.take(0.05)
+            if turn is not None or not jobs.is_open:
+                return turn
+        return None
 
     def stop(self) -> None:
         self.stopped.set()
@@ -98,6 +150,20 @@ class FakeRuns:
         )
 
 
+LAUNCH = Launch(
+    cluster="",
+    cloud="aws",
+    region="us-east-1",
+    zone=None,
+    instance_type="m6i.large",
+    accelerators={},
+    spot=False,
+    num_nodes=1,
+    hourly_usd=0.25,
+    created_at=0.0,
+)
+USED = MachineResult(cluster="", launch=LAUNCH)
+"""The machine of a job whose machine goes on."""
 NO_CAPACITY = CapacityError("no machine anywhere")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cvl_ci.model.mount import Mount
@@ -14,11 +14,11 @@ from cvl_ci.model.staged_files import Blob, StagedFile
 _CHUNK = 1 << 20
 
 
-def fingerprint(plan: RunPlan) -> str:
+def fingerprint(plan: RunPlan, *, before: Sequence[str] = ()) -> str:
     """Return the SHA-256 of everything that decides a job's result: commands, machines, variables and files.
 
     The files of earlier jobs are among the plan's files. Limits and prices are not in it: they change no result.
-    A secret counts by its name alone.
+    A secret counts by its name alone. `before`: the fingerprints of jobs whose files it finds on its machine.
     """
     work, machines = plan.work, plan.machines
     facts = {
@@ -34,6 +34,8 @@ def fingerprint(plan: RunPlan) -> str:
         "models": repr(plan.models),
         "files": [[file.path, _digest(file)] for file in sorted(plan.files.staged, key=lambda file: file.path)],
     }
+    if before:
+        facts["before"] = list(before)
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 

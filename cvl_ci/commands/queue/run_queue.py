@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 from cvl_ci.commands.queue import fingerprint as contents
-from cvl_ci.commands.queue.manifest import Manifest
+from cvl_ci.commands.queue import machines as sharing
+from cvl_ci.commands.queue.job_end import record_of_end
+from cvl_ci.commands.queue.machines import MachineJobs, QueuedTurn, SharedMachine, SharedMachines
+from cvl_ci.commands.queue.queue_ports import QueuePorts
 from cvl_ci.commands.queue.schedule import Schedule
-from cvl_ci.errors import CvlError, NotProvedGone, explain_while_running
-from cvl_ci.model.outcome import Ending, Outcome
+from cvl_ci.errors import CapacityError, CvlError, NotProvedGone, explain_while_running
+from cvl_ci.model.limits import Limits
+from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.queue import JobRecord, JobState, Queue, RetryCause
-from cvl_ci.model.release import Release
 from cvl_ci.model.staged_files import StagedFile
 from cvl_ci.result.text import accounted_for
 
@@ -23,34 +25,6 @@ INPUTS_FOLDER = "inputs"
 """The folder below a job's own that gets the files of earlier jobs."""
 POLL_SECONDS = 0.5
 """How often the queue looks for Ctrl-C while jobs run."""
-
-
-class JobRuns(Protocol):
-    """The runs of jobs, each under a lease of its own."""
-
-    def lease(self, job: str, attempt: int) -> str:
-        """Return the name of the lease of this attempt. A later process can compute it again."""
-
-    def folder(self, job: str, attempt: int) -> Path:
-        """Return the folder for the files of this attempt, which no other attempt writes."""
-
-    def run(self, job: str, attempt: int, plan: RunPlan) -> Outcome:
-        """Run a job's plan in this thread. Raises CvlError."""
-
-    def stop(self) -> None:
-        """Stop all runs, each with the proof that its machine is gone. The runs end by themselves."""
-
-    def end(self, leases: list[str]) -> Mapping[str, Release]:
-        """End leases of an earlier queue with proof. Raises CvlError."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class QueuePorts:
-    """Ports that a queue needs. `changed` hears of each new state, with the reason."""
-
-    runs: JobRuns
-    manifest: Manifest
-    changed: Callable[[str, JobRecord], None]
 
 
 @dataclass(kw_only=True)
@@ -67,6 +41,8 @@ class QueueRun:
     ready: dict[str, tuple[RunPlan, str]] = field(default_factory=dict)
     """The complete plan and the fingerprint of each job whose needs are over."""
     threads: dict[str, threading.Thread] = field(default_factory=dict)
+    """The thread of each job, or of its machine."""
+    machines: SharedMachines
     has_news: threading.Event = field(default_factory=threading.Event)
     is_cancelled: bool = False
 
@@ -103,6 +79,9 @@ class QueueRun:
                         thread = self.threads.get(name)
                         if thread is None or thread.ident is None:  # the interrupt came before its thread
                             self.ends[name] = KeyboardInterrupt()
+                    for machine in self.machines.by_key.values():
+                        if not machine.has_begun:
+                            machine.end = ()
 
     def _stop_all(self) -> None:
         """Stop the runs and wait for their ends. A further Ctrl-C does not end the wait: it would orphan machines."""
@@ -120,8 +99,14 @@ class QueueRun:
 
     def _unproved(self) -> list[str]:
         """Return the leases of this queue whose ends brought no proof."""
-        leases = [one.lease for one in self.schedule.records.values() if not one.is_gone and not one.is_reused]
+        begun = [machine for machine in self.machines.by_key.values() if machine.has_begun]
+        leases = [machine.lease for machine in begun if not machine.is_proved]
+        shared = {machine.lease for machine in begun}
+        records = [one for one in self.schedule.records.values() if one.lease not in shared]
+        leases += [one.lease for one in records if not one.is_gone and not one.is_reused]
         for name in self.schedule.running:
+            if self.schedule.records[name].lease in shared:
+                continue
             now = self.schedule.records[name]
             thread = self.threads.get(name)
             if thread is None or thread.ident is None:
@@ -129,19 +114,24 @@ class QueueRun:
             folder = self.ports.runs.folder(name, self._attempt(name))
             if name not in self.ends or not record_of_end(self.ends[name], now, folder=folder)[0].is_gone:
                 leases.append(now.lease)
-        return leases
+        return list(dict.fromkeys(leases))
 
     def _step(self) -> bool:
-        while any(self._takes_earlier_result(name) for name in self.schedule.ready()):
+        while any(self._takes_earlier_result(name) or self._repeats_needs(name) for name in self.schedule.ready()):
             continue  # its dependents may have earlier results too
-        for name in self.schedule.startable():
+        for name in self.schedule.startable(closing=self.machines.closing):
             self._start(name)
         self._record()
-        if self.schedule.is_over:
+        for key, machine in self.machines.by_key.items():
+            if not self.schedule.jobs_of(key):
+                machine.jobs.close()
+        if self.schedule.is_over and not self.machines.by_key:
             return True
-        if not any(name in self.ends for name in self.schedule.running):
+        if not self._has_ends():
             self.has_news.wait(POLL_SECONDS)
             self.has_news.clear()
+        for key in self.machines.over:
+            self._settle(key)
         for name in self.schedule.running:
             if name in self.ends:
                 self._finish(name, self.ends[name])
@@ -156,7 +146,7 @@ class QueueRun:
             if one.lease and (one.state is JobState.RUNNING or not one.is_gone)
         }
         if leases:
-            self.ports.runs.end(list(leases.values()))
+            self.ports.runs.end(list(dict.fromkeys(leases.values())))
         self.earlier = {
             name: _with_proof(one) if name in leases else one  # the provider has just shown it
             for name, one in self.earlier.items()
@@ -167,14 +157,15 @@ class QueueRun:
         if name not in self.ready:
             try:
                 plan = self._with_inputs(name)
-                self.ready[name] = (plan, contents.fingerprint(plan))
+                before = [self.schedule.records[need].fingerprint for need in self.machines.before(name)]
+                self.ready[name] = (plan, contents.fingerprint(plan, before=before))
             except (CvlError, OSError) as error:
                 self._changed(name, JobRecord(state=JobState.FAILED, reason=str(error), exit_code=CvlError.exit_code))
                 return True
-            earlier = self.earlier.get(name)
+            earlier = self.earlier.get(name) if self.machines.takes_earlier_result(name) else None
             if earlier is not None and self._is_finished(earlier, self.ready[name][1]):
                 self.schedule.reuse(name, earlier)
-                self.ports.changed(name, self.schedule.records[name])
+                self._tell(name)
                 return True
         return False
 
@@ -184,12 +175,70 @@ class QueueRun:
         self.threads.pop(name, None)
         self.ends.pop(name, None)
         attempt = (earlier.attempts if earlier else 0) + self.schedule.records[name].attempts + 1
-        self.schedule.start(name, lease=self.ports.runs.lease(name, attempt), fingerprint=digest)
+        key, machine = self.machines.key(name), self.machines.of(name)
+        if machine is not None and not machine.jobs.claim():
+            return  # its time is up, and the next machine takes the job
+        lease = machine.lease if machine is not None else self.ports.runs.lease(name, attempt)
+        if key is not None and machine is None:
+            self.schedule.open_machine(key)
+        self.schedule.start(name, lease=lease, fingerprint=digest)
+        self.machines.started(name)
         self._record()  # the lease is on disk before anything of it exists
-        self.ports.changed(name, self.schedule.records[name])
-        thread = threading.Thread(target=self._run, args=(name, attempt, plan), name=f"job {name}")
-        self.threads[name] = thread
+        self._tell(name)
+        if key is None:
+            thread = threading.Thread(target=self._run, args=(name, attempt, plan), name=f"job {name}")
+            self.threads[name] = thread
+            thread.start()
+            return
+        turn = QueuedTurn(job=name, attempt=attempt, plan=plan)
+        if machine is None:
+            self._start_machine(key, turn, lease)
+        else:
+            self.threads[name] = self.threads[f"machine {key}"]
+            machine.jobs.put(turn)
+
+    def _start_machine(self, key: str, turn: QueuedTurn, lease: str) -> None:
+        machine = SharedMachine(lease=lease, jobs=MachineJobs(turn))
+        limits = sharing.limits(self.plans[name] for name in self.schedule.jobs_of(key))
+        thread = threading.Thread(target=self._serve, args=(machine, limits), name=f"job {turn.job} of machine {key}")
+        machine.thread = self.threads[turn.job] = self.threads[f"machine {key}"] = thread
+        self.machines.by_key[key] = machine
         thread.start()
+
+    def _serve(self, machine: SharedMachine, limits: Limits) -> None:
+        try:
+            machine.end = self.ports.runs.serve(machine.jobs, limits, on_end=self._turn_ended)
+        except BaseException as error:  # noqa: BLE001  the queue's thread tells each end
+            machine.end = error
+        self.has_news.set()
+
+    def _turn_ended(self, turn: QueuedTurn, outcome: Outcome) -> None:
+        self.ends[turn.job] = outcome
+        self.has_news.set()
+
+    def _has_ends(self) -> bool:
+        return bool(self.machines.over) or any(name in self.ends for name in self.schedule.running)
+
+    def _settle(self, key: str) -> None:
+        """Take the end of a machine: each job's share of the cost, and the proof. Jobs that it did not take go on."""
+        machine = self.machines.by_key[key]
+        running = [name for name in self.schedule.running if self.schedule.records[name].lease == machine.lease]
+        settled: list[str] = []
+        outcomes = machine.end if not isinstance(machine.end, BaseException) else ()
+        for turn, outcome in outcomes or ():
+            if turn.job in running:
+                self.ends[turn.job] = outcome  # with the cost, which a told end lacks
+            else:
+                usd = outcome.cost.usd if outcome.cost and outcome.cost.billed else 0.0
+                self.schedule.settle(turn.job, turn.attempt, usd=usd, is_gone=accounted_for(outcome))
+                settled.append(turn.job)
+        for name in running:
+            if name not in self.ends:
+                self.ends[name] = machine.end if isinstance(machine.end, BaseException) else KeyboardInterrupt()
+        del self.machines.by_key[key]
+        self.schedule.close_machine(key)
+        for name in settled:
+            self._tell(name)
 
     def _run(self, name: str, attempt: int, plan: RunPlan) -> None:
         try:
@@ -197,6 +246,21 @@ class QueueRun:
         except BaseException as error:  # noqa: BLE001  the queue's thread tells each end
             self.ends[name] = error
         self.has_news.set()
+
+    def _repeats_needs(self, name: str) -> bool:
+        """Let the jobs run again whose files this one would find on a machine that is gone."""
+        lost = self.machines.lost_needs(name, self.schedule.records)
+        if lost and not self.machines.can_repeat(name, lost):
+            reason = f"the machine with the files of {', '.join(lost)} ended before it, several times"
+            self._changed(name, JobRecord(state=JobState.NOT_RUN, reason=reason, exit_code=CapacityError.exit_code))
+            return True
+        for need in lost:
+            self.schedule.run_again(need)
+            self.ready.pop(need, None)
+            self._tell(need)
+        if lost:
+            self.ready.pop(name, None)
+        return bool(lost)
 
     def _finish(self, name: str, end: Outcome | BaseException) -> None:
         now = self.schedule.records[name]
@@ -212,7 +276,13 @@ class QueueRun:
     def _changed(self, name: str, record: JobRecord, cause: RetryCause | None = None) -> None:
         self.schedule.finish(name, record, cause=cause)
         self._record()
-        self.ports.changed(name, self.schedule.records[name])
+        self._tell(name)
+
+    def _tell(self, name: str) -> None:
+        """Tell a job's state. A machine that its jobs still use causes no alarm."""
+        record = self.schedule.records[name]
+        is_in_use = self.machines.is_in_use(record.lease)
+        self.ports.changed(name, replace(record, is_gone=record.is_gone or is_in_use))
 
     def _record(self) -> None:
         """Write all states. A job that has not begun keeps the entry of an earlier queue."""
@@ -254,60 +324,14 @@ def run(
     with ports.manifest.hold():
         earlier = ports.manifest.read()
         schedule = Schedule(queued, prices=prices)
-        return QueueRun(queue=queued, plans=plans, schedule=schedule, ports=ports, earlier=earlier).carry_out()
+        machines = SharedMachines(queued)
+        execution = QueueRun(
+            queue=queued, plans=plans, schedule=schedule, ports=ports, machines=machines, earlier=earlier
+        )
+        return execution.carry_out()
 
 
 def _with_proof(record: JobRecord) -> JobRecord:
     """Return the record of an earlier job after the proof that its lease ended."""
     state = JobState.CANCELLED if record.state is JobState.RUNNING else record.state
     return replace(record, state=state, is_gone=True)
-
-
-def record_of_end(end: Outcome | BaseException, now: JobRecord, *, folder: Path) -> tuple[JobRecord, RetryCause | None]:
-    """Return the record of a job's end, and the cause for which it may start again."""
-    now = replace(now, usd=0.0, seconds=0.0)
-    if isinstance(end, KeyboardInterrupt):
-        return replace(now, state=JobState.CANCELLED, reason="stopped before it began"), None
-    if isinstance(end, CvlError) and not isinstance(end, NotProvedGone):
-        return _of_code(now, end.exit_code, explain_while_running(end))
-    if isinstance(end, BaseException):  # a mistake of cvl-ci may have lost the proof of the release
-        reason = explain_while_running(end) if isinstance(end, Exception) else repr(end)
-        code = end.exit_code if isinstance(end, CvlError) else CvlError.exit_code
-        return replace(now, state=JobState.FAILED, exit_code=code, reason=reason, is_gone=False), None
-    files = tuple(file.path for file in end.files.fetched)
-    record = replace(
-        now,
-        state=_STATES.get(end.ending, JobState.FAILED),
-        reason=end.reason,
-        exit_code=end.exit_code,
-        folder=str(folder),
-        usd=end.cost.usd if end.cost and end.cost.billed else 0.0,
-        seconds=end.timing.duration_seconds,
-        is_gone=accounted_for(end),
-    )
-    try:
-        record = replace(record, digests=contents.digests(folder, files))
-    except OSError as error:
-        if record.state is JobState.SUCCEEDED:  # its dependents would lack the files
-            reason = f"its files cannot be read: {error}"
-            record = replace(record, state=JobState.FAILED, exit_code=CvlError.exit_code, reason=reason)
-    if end.ending is Ending.NEVER_STARTED:
-        return _of_code(record, end.exit_code, end.reason)
-    return record, RetryCause.PREEMPTED if end.ending is Ending.PREEMPTED and record.is_gone else None
-
-
-_STATES = {
-    Ending.SUCCEEDED: JobState.SUCCEEDED,
-    Ending.PREEMPTED: JobState.NOT_RUN,
-    Ending.UNFIT: JobState.NOT_RUN,
-    Ending.STORAGE_FAILED: JobState.NOT_RUN,
-    Ending.CANCELLED: JobState.CANCELLED,
-}
-_CAPACITY, _REQUEST, _BUDGET = 75, 64, 78
-
-
-def _of_code(record: JobRecord, code: int, reason: str) -> tuple[JobRecord, RetryCause | None]:
-    """Return the record of a job without a machine. A wrong request and a small budget are the user's own."""
-    state = JobState.FAILED if code in {_REQUEST, _BUDGET} else JobState.NOT_RUN
-    cause = RetryCause.CAPACITY if code == _CAPACITY and record.is_gone else None
-    return replace(record, state=state, exit_code=code, reason=reason), cause

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from cvl_ci.errors import BudgetError
@@ -18,6 +18,9 @@ class Schedule:
         self._jobs = {job.id: job for job in queue.jobs}
         self._prices = prices
         self._records = {job.id: JobRecord() for job in queue.jobs}
+        self._machines: dict[str, float] = {}
+        """The shared machines that exist, with the dollars that each may cost."""
+        self._settled: set[tuple[str, int]] = set()
 
     @property
     def records(self) -> Mapping[str, JobRecord]:
@@ -41,22 +44,44 @@ class Schedule:
         self._skip()
         return tuple(job.id for job in self._queue.jobs if self._is_ready(job))
 
-    def startable(self) -> tuple[str, ...]:
-        """Return the ready jobs that places, groups and budget let start now."""
+    def startable(self, *, closing: Collection[str] = ()) -> tuple[str, ...]:
+        """Return the ready jobs that places, groups and budget let start now. `closing`: machines that take no job."""
         chosen: list[QueueJob] = []
-        groups = {self._jobs[name].concurrency_group for name in self.running}
-        reserved = sum(self._price(name) for name in self.running)
+        groups = {group for name in self.running for group in _groups(self._jobs[name])}
+        reserved = sum(self._price(name) for name in self.running if self._jobs[name].machine is None)
+        reserved += sum(self._machines.values())
         for job in self._queue.jobs:
             if len(chosen) + len(self.running) >= self._queue.max_parallel:
                 break
-            if not self._is_ready(job) or (job.concurrency_group is not None and job.concurrency_group in groups):
+            if not self._is_ready(job) or job.machine in closing or not groups.isdisjoint(_groups(job)):
                 continue
-            if not self._is_paid(job, reserved):
+            may_change = bool(chosen) or any(key in closing or not self.jobs_of(key) for key in self._machines)
+            if not self._is_paid(job, reserved, may_change=may_change):
                 continue
             chosen.append(job)
-            reserved += self._price(job.id)
-            groups.add(job.concurrency_group)
+            reserved += self._reservation(job)
+            groups |= _groups(job)
         return tuple(job.id for job in chosen)
+
+    def jobs_of(self, machine: str) -> tuple[str, ...]:
+        """Return the jobs of a shared machine that are not over."""
+        return tuple(
+            job.id for job in self._queue.jobs if job.machine == machine and self._records[job.id].state not in OVER
+        )
+
+    def open_machine(self, machine: str) -> None:
+        """Reserve the most that a shared machine can cost, from before it exists until its end is known."""
+        self._machines[machine] = sum(map(self._price, self.jobs_of(machine)))
+
+    def close_machine(self, machine: str) -> None:
+        self._machines.pop(machine, None)
+
+    def settle(self, name: str, attempt: int, *, usd: float, is_gone: bool) -> None:
+        """Take a job's share of the cost and the proof, which come with its machine's end. A repetition is safe."""
+        record = self._records[name]
+        if (name, attempt) not in self._settled:
+            self._records[name] = replace(record, usd=record.usd + usd, is_gone=is_gone)
+            self._settled.add((name, attempt))
 
     def start(self, name: str, *, lease: str = "", fingerprint: str = "") -> None:
         record = self._records[name]
@@ -87,6 +112,12 @@ class Schedule:
         """Take the result of an earlier queue."""
         self._records[name] = replace(record, is_reused=True)
 
+    def run_again(self, name: str) -> None:
+        """Let a finished job wait again, because its files are gone with its machine."""
+        record = self._records[name]
+        fresh = JobRecord() if record.is_reused else replace(record, state=JobState.WAITING, reason="")
+        self._records[name] = fresh
+
     def cancel(self) -> None:
         """End all that waits. Jobs under way end by themselves."""
         for name, record in self._records.items():
@@ -98,18 +129,27 @@ class Schedule:
         fit = OVER if job.allow_dependency_failure else GOOD
         return self._records[job.id].state is JobState.WAITING and states <= fit
 
-    def _is_paid(self, job: QueueJob, reserved: float) -> bool:
-        """Reserve the most that a job can cost before it starts. It waits while running jobs hold reservations."""
-        budget = self._queue.budget
-        if budget is None or self.cost + reserved + self._price(job.id) <= budget:
+    def _is_paid(self, job: QueueJob, reserved: float, *, may_change: bool) -> bool:
+        """Reserve the most that a job can cost before it starts. It waits while running jobs hold reservations.
+
+        `may_change`: a job starts now, or a machine ends. A machine that waits for a job gives nothing back.
+        """
+        budget, price = self._queue.budget, self._reservation(job)
+        if budget is None or not price or self.cost + reserved + price <= budget:
             return True
-        if not self.running and not reserved:
-            rest = dollars(max(0.0, budget - self.cost))
-            reason = f"it may cost {dollars(self._price(job.id))}, and the budget has {rest} left"
+        if not self.running and not may_change:
+            rest = dollars(max(0.0, budget - self.cost - reserved))
+            reason = f"it may cost {dollars(price)}, and the budget has {rest} left"
             self._records[job.id] = replace(
                 self._records[job.id], state=JobState.SKIPPED, reason=reason, exit_code=BudgetError.exit_code
             )
         return False
+
+    def _reservation(self, job: QueueJob) -> float:
+        """Return the dollars to reserve for a start: a shared machine is reserved once, for all its jobs."""
+        if job.machine is None:
+            return self._price(job.id)
+        return 0.0 if job.machine in self._machines else sum(map(self._price, self.jobs_of(job.machine)))
 
     def _price(self, name: str) -> float:
         return self._prices.get(name) or 0.0
@@ -129,6 +169,12 @@ class Schedule:
                         self._records[job.id], state=JobState.SKIPPED, reason=f"it needs {reason}"
                     )
                     has_changed = True
+
+
+def _groups(job: QueueJob) -> set[tuple[str, str]]:
+    """Return the groups of which one job runs at a time: its own, and its machine."""
+    named = (("group", job.concurrency_group), ("machine", job.machine))
+    return {(kind, name) for kind, name in named if name is not None}
 
 
 def _ending(state: JobState) -> str:

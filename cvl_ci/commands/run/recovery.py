@@ -91,8 +91,15 @@ def note_gone(state: RunState, release: Release) -> None:
 
 
 def plan_of_launch(state: RunState) -> RunPlan:
-    """Return the plan for the next machines: the rest of the time limit, and variables that tell the job its number."""
+    """Return the plan for the next machines: the rest of the time limit, and variables that tell the job its number.
+
+    Where several jobs use a machine, its money is that of all of them, and the job's own max_cost limits its time.
+    """
     plan = replace(state.plan, checkpoints=checkpoint_plan(state))
+    if state.sharing is not None:
+        minutes = min(plan.limits.max_runtime_minutes, spending.paid_minutes_of_job(state))
+        limits = replace(plan.limits, max_runtime_minutes=minutes, max_cost_usd=state.sharing.limits.max_cost_usd)
+        return replace(plan, limits=limits)
     if not plan.machines.recoveries:
         return plan
     variables = {TASK_VARIABLE: f"cvl-ci-{state.owner.name}", ATTEMPT_VARIABLE: str(state.launches.number)}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.run.state import RunState
 from cvl_ci.model.budget import Budget, Fleet
 from cvl_ci.model.launch import Attempt, Launch
-from cvl_ci.model.ledger import Cost, Ledger
+from cvl_ci.model.ledger import Cost, CostKind, Ledger
 from cvl_ci.model.location import Location
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
-from cvl_ci.result.ledger import Ends, build
+from cvl_ci.result.ledger import Ends, build, divided
 
 UNSEEN = (
     "The API server names neither the machines that it requested nor their prices. So a part of the cost is the most "
@@ -23,6 +25,11 @@ UNSEEN = (
 
 def ledger(state: RunState, release: Release) -> Ledger:
     """Return every entry of the run, after its release."""
+    fetched_bytes = sum(file.bytes for file in state.facts.fetched.files)
+    return _ledger(state, release, lost_at=state.facts.lost_at, fetched_bytes=fetched_bytes)
+
+
+def _ledger(state: RunState, release: Release, *, fetched_bytes: float, lost_at: float | None = None) -> Ledger:
     gone_at = release.kept.until if release.kept else release.at
     return build(
         state.launches.attempts,
@@ -31,11 +38,11 @@ def ledger(state: RunState, release: Release) -> Ledger:
         ends=Ends(
             removed_at=gone_at if release.kept or release.removed_at is None else release.removed_at,
             gone_at=gone_at,
-            lost_at=state.facts.lost_at,
-            is_latest=state.facts.lost_at is not None,
+            lost_at=lost_at,
+            is_latest=lost_at is not None,
         ),
         memory=release.memory,
-        fetched_bytes=sum(file.bytes for file in state.facts.fetched.files),
+        fetched_bytes=fetched_bytes,
         price_source=state.tools.prices.date,
         buckets=(*release.buckets, *release.ended_buckets),
     )
@@ -54,6 +61,29 @@ def cost(state: RunState) -> Cost | None:
         kept_usd=entries.usd - entries.until(state.facts.release.at).usd if state.facts.release.kept else None,
     )
     return replace(sums, on_demand_hourly_usd=_on_demand(state, last)) if last and last.spot else sums
+
+
+def shares(states: Sequence[RunState], ended_at: Sequence[float], release: Release | None) -> list[Cost | None]:
+    """Return the share of each job that used the machines in turn. They add up to the cost of the machines.
+
+    A job pays from the end of the job before to its own end; the last one pays to the end of the machines.
+    """
+    first, last = states[0], states[-1]
+    if release is None or not (bill := _ledger(first, release, lost_at=last.facts.lost_at, fetched_bytes=0)).entries:
+        return [None] * len(states)
+    attempt = first.launches.attempts[-1]
+    sums = []
+    for state, part in zip(states, divided(bill, ended_at[:-1]), strict=True):
+        fetched_bytes = sum(file.bytes for file in state.facts.fetched.files)
+        traffic = _ledger(first, release, fetched_bytes=fetched_bytes).of_kind(CostKind.TRAFFIC)
+        sums.append(
+            Cost(
+                ledger=Ledger(entries=(*part.entries, *traffic)),
+                hourly_usd=attempt.hourly_usd * state.plan.machines.num_nodes,
+                billed=first.cloud is None or first.cloud.billed,
+            )
+        )
+    return list(sums)
 
 
 def warnings(state: RunState) -> list[str]:
@@ -83,6 +113,20 @@ def paid_seconds(plan: RunPlan, launch: Launch, *, spent_usd: float) -> float:
         disk_gb=plan.machines.needs.largest_disk_gb,
     )
     return Budget(max_usd=plan.limits.max_cost_usd, spent_usd=spent_usd).seconds(fleet, at=launch.created_at)
+
+
+def paid_minutes_of_job(state: RunState) -> float:
+    """Return for how long the job's own max_cost pays, at the price of its machines or of the first offer."""
+    launch, offers = state.launches.current, state.quote.offers
+    if launch is None and not offers:
+        return math.inf
+    fleet = Fleet(
+        cloud=launch.cloud if launch else offers[0].cloud,
+        hourly_usd=launch.hourly_usd if launch else offers[0].hourly_usd,
+        nodes=state.plan.machines.num_nodes,
+        disk_gb=state.plan.machines.needs.largest_disk_gb,
+    )
+    return Budget(max_usd=state.plan.limits.max_cost_usd).seconds(fleet, at=state.tools.clock.now()) / 60
 
 
 def end_of_money(state: RunState, launch: Launch, deadline: float) -> float:

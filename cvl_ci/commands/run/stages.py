@@ -16,7 +16,7 @@ from cvl_ci.lease import Lease
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.loss import LossKind
 from cvl_ci.model.outcome import Phase
-from cvl_ci.ports import Cloud, LaunchRequest
+from cvl_ci.ports import Cloud, JobRequest, LaunchRequest
 from cvl_ci.result.text import recovery_begins
 
 CANCEL_GRACE_SECONDS = 60.0
@@ -35,6 +35,7 @@ class Stages:
         self._staged = staged
         self._stages: dict[Stage, Callable[[], StageEnd]] = {
             Stage.LAUNCH: self._launch,
+            Stage.SUBMIT: self._submit,
             Stage.FOLLOW: self._follow,
             Stage.SERVE: self._serve,
             Stage.CLEAR: self._clear,
@@ -42,9 +43,9 @@ class Stages:
             Stage.RESCUE: self._rescue,
         }
 
-    def carry_out(self) -> None:
+    def carry_out(self, first: Stage = FIRST) -> None:
         """Carry out one stage after the other, until only the release is left."""
-        stage = FIRST
+        stage = first
         while stage is not LAST:
             stage = following(stage, self._end_of(self._stages[stage]))
 
@@ -86,13 +87,18 @@ class Stages:
         serving.wait_and_smoke(self._state, self._cloud, deadline=self._lease.record.deadline)
         return StageEnd.ANSWERED if self._state.service else StageEnd.NOT_ANSWERED
 
+    def _submit(self) -> StageEnd:
+        """Send a further job to the machines of the job before. Its staged files are added to the same folder."""
+        self._state.enter(Phase.PROVISIONING)
+        request = JobRequest(plan=recovery.plan_of_launch(self._state), staged=self._staged)
+        self._cloud.jobs.submit(request, watch=self._state.watch)
+        return StageEnd.RUNNING
+
     def _follow(self) -> StageEnd:
         state, deadline = self._state, self._lease.record.deadline
-        end = (
-            deadline
-            if state.launches.current is None
-            else spending.end_of_money(state, state.launches.current, deadline)
-        )
+        is_further = state.sharing is not None and state.sharing.is_further
+        launch = None if is_further else state.launches.current
+        end = deadline if launch is None else spending.end_of_money(state, launch, deadline)
         until = end - RELEASE_MINUTES * 60 + CANCEL_GRACE_SECONDS
         state.facts.job = self._cloud.jobs.follow(watch=state.watch, until=until)
         if state.facts.lost is None:

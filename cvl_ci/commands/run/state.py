@@ -10,6 +10,7 @@ from pathlib import Path
 from cvl_ci.errors import CvlError
 from cvl_ci.lease import Lease
 from cvl_ci.model.launch import Attempt, Launch, Spending
+from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import Location
 from cvl_ci.model.loss import Lost, Recovery
 from cvl_ci.model.model_plan import ModelPlan
@@ -131,6 +132,14 @@ class RunFacts:
         return self.job.lost if self.job else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class MachineSharing:
+    """The limits of a machine for all its jobs. `is_further`: it had another job before this one."""
+
+    limits: Limits
+    is_further: bool
+
+
 @dataclass(kw_only=True)
 class RunState:
     """Facts of a run so far; they become the Outcome."""
@@ -147,6 +156,8 @@ class RunState:
     facts: RunFacts = field(default_factory=RunFacts)
     service: ServiceResult | None = None
     """The service, once it has answered."""
+    sharing: MachineSharing | None = None
+    """The machine, where several jobs use it in turn."""
 
     @property
     def is_recovering(self) -> bool:

@@ -1,5 +1,6 @@
 """The run as a table: which stage follows when a stage ends in a certain way. docs/architecture.md shows it.
 
+Where jobs share a machine, RELEASE comes after the last of them, and a further job begins with SUBMIT.
 Every stage stands under the lease: after any other event, such as a fault of cvl-ci, the run goes on with RELEASE.
 """
 
@@ -12,6 +13,7 @@ class Stage(enum.Enum):
     """A stage of a run, between the record of its lease and the release."""
 
     LAUNCH = "launch the machines with the job"
+    SUBMIT = "send a further job to the live machines"
     FOLLOW = "stream the job"
     SERVE = "wait until the service answers"
     CLEAR = "prove the lost machines gone"
@@ -43,6 +45,9 @@ TRANSITIONS = {
     (Stage.LAUNCH, StageEnd.SERVING): Stage.SERVE,
     (Stage.LAUNCH, StageEnd.STOPPED): Stage.RELEASE,
     (Stage.LAUNCH, StageEnd.FAILED): Stage.RELEASE,
+    (Stage.SUBMIT, StageEnd.RUNNING): Stage.FOLLOW,
+    (Stage.SUBMIT, StageEnd.STOPPED): Stage.RELEASE,
+    (Stage.SUBMIT, StageEnd.FAILED): Stage.RELEASE,
     (Stage.FOLLOW, StageEnd.JOB_OVER): Stage.FETCH,
     (Stage.FOLLOW, StageEnd.LOST): Stage.CLEAR,
     (Stage.FOLLOW, StageEnd.LOST_FOR_GOOD): Stage.RELEASE,

@@ -1,6 +1,9 @@
 # cvl-ci on the machine: what the field's examples expect to find, a hard time limit, and the job's own exit code.
 cvl_ci_state="$HOME/.cvl-ci/$CVL_CI_LEASE"
 cvl_ci_rank="${SKYPILOT_NODE_RANK:-${SKYPILOT_SETUP_NODE_RANK:-0}}"
+mkdir -p "$cvl_ci_state"
+# A further job on the same machine goes on in the folder of the job before.
+[ -z "$CVL_CI_WORK_OF" ] || [ -e "$cvl_ci_state/work" ] || ln -s "$HOME/.cvl-ci/$CVL_CI_WORK_OF/work" "$cvl_ci_state/work"
 mkdir -p "$cvl_ci_state/work" "$HOME/.cache/huggingface/hub" "$HOME/.cache/huggingface/datasets" "$HOME/.cache/torch" \
   "$HOME/.cache/cvlization/models" "$HOME/.cache/cvlization/data" "$HOME/.cache/modelscope"
 export CVL_WORK_DIR="${CVL_WORK_DIR:-$cvl_ci_state/work}"

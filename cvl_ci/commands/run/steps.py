@@ -1,0 +1,176 @@
+"""The steps that a run and jobs in turn share: the lease with its release, kept failures, and the unpacking."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+from cvl_ci.commands.run import keep_alive as keeping
+from cvl_ci.commands.run import recovery, serving, spending
+from cvl_ci.commands.run.outcome import judge_so_far
+from cvl_ci.commands.run.state import RunPorts, RunState
+from cvl_ci.errors import CvlError, InputProblem, RequestError, RequestRefused, explain_while_running
+from cvl_ci.lease import Lease
+from cvl_ci.model.lease_name import LABEL_BUCKETS, NO_BUCKETS
+from cvl_ci.model.location import Location
+from cvl_ci.model.outcome import Ending, Phase
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.release import Release
+from cvl_ci.planning import storage_rules
+from cvl_ci.ports import Cloud, LeaseRecord, UnpackStopped
+from cvl_ci.result.units import size
+
+STOPPED_UNPACK_SECONDS = 60.0
+"""The longest time for unpacking after a person stopped the run, because the person waits."""
+
+
+def bring_models(state: RunState) -> None:
+    """Have the plan's models in their bucket. Before a launch, no machine is billed while the hub sends."""
+    models, tools = state.plan.models, state.tools
+    if models.names and tools.models is not None:
+        tools.models(models, state.owner.name, tools.workflow.notice)
+
+
+def check_place(state: RunState, cloud: Cloud) -> None:
+    """Refuse a bucket of checkpoints that does not exist. This computer itself may have no right to look into it."""
+    place = recovery.checkpoint_plan(state).run_place
+    if place is None or cloud.storage is None:
+        return
+    try:
+        cloud.storage.checkpoints(place)
+    except RequestRefused:
+        raise
+    except CvlError as error:
+        state.facts.warnings.append(
+            f"This computer cannot look at the checkpoints, so no report has them. {error.what}"
+        )
+
+
+def tell_files(plan: RunPlan, tools: RunPorts) -> None:
+    total = size(sum(file.bytes for file in plan.files.staged))
+    tools.workflow.progress(
+        f"Sending {len(plan.files.staged)} file{'' if len(plan.files.staged) == 1 else 's'}, {total}."
+    )
+    if plan.files.not_sent:
+        tools.workflow.progress(f"Not sent: {plan.files.not_sent}")
+
+
+def refuse_unseen(plan: RunPlan) -> None:
+    """Refuse a plan whose files are missing.
+
+    A plan can come from an example.yaml alone; a run needs the named files.
+    """
+    if plan.work.missing_scripts:
+        raise RequestError(
+            [
+                InputProblem(field="example", value=plan.work.example or plan.title, problem=f"has no {name}")
+                for name in plan.work.missing_scripts
+            ],
+            next_step="Run it from a checkout that holds the whole example.",
+        )
+
+
+@contextmanager
+def failures_kept(state: RunState) -> Iterator[None]:
+    """Turn an error, or a person's wish to stop, into a part of the outcome, once there is one."""
+    try:
+        yield
+    except CvlError as error:
+        if state.facts.failure is None:
+            state.facts.failure = error
+    except KeyboardInterrupt:
+        state.facts.cancelled = True
+
+
+@contextmanager
+def under_lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
+    """Keep the promise: record the lease, and release it with proof after any event."""
+    clock, checkpoints = state.tools.clock, recovery.checkpoint_plan(state)
+    deadline = clock.now() + state.quote.deadline_minutes * 60
+    no_buckets = {} if storage_rules.makes_buckets(state.plan) else {LABEL_BUCKETS: NO_BUCKETS}
+    record = LeaseRecord(
+        name=state.owner.name,
+        labels={**state.owner.labels(deadline=deadline), **no_buckets},
+        deadline=deadline,
+        locations=(Location(cloud=cloud.through),) if cloud.through else state.plan.machines.locations,
+        taken_at=clock.now(),
+        checkpoints=checkpoints.run_place,
+    )
+    lease = Lease(
+        record,
+        machines=cloud.machines,
+        inventory=cloud.inventory,
+        records=state.tools.records,
+        clock=clock,
+        say=state.facts.warnings.append,
+        storage=cloud.storage,
+    )
+    lease.acquire()
+    state.lease = lease
+    try:
+        with failures_kept(state):
+            yield lease
+    finally:
+        state.facts.release = released(state, lease)
+
+
+def released(state: RunState, lease: Lease) -> Release:
+    """Release the machine. A person's second Ctrl-C starts the release again, so that it never stops half-way."""
+    while True:
+        try:
+            kept_release = _kept_release(state, lease)
+            if kept_release is not None:
+                return kept_release
+            state.enter(Phase.RELEASING)
+            return lease.release()
+        except KeyboardInterrupt:
+            state.facts.cancelled = True
+            state.tools.workflow.warning("Still taking the machine down: stopping now would leave it running.")
+
+
+def _kept_release(state: RunState, lease: Lease) -> Release | None:
+    """Keep the machine only if its own job failed, or if the user wants to keep it after a success too."""
+    if state.plan.service is not None:
+        return serving.keep_service(state, lease)
+    limits = state.plan.limits
+    if not limits.keep_minutes or not state.facts.came_through or state.launches.current is None:
+        return None
+    ending = judge_so_far(state).ending
+    if ending is not Ending.FAILED and not (limits.keeps_after_success and ending is Ending.SUCCEEDED):
+        return None
+    state.tools.workflow.notice(f"the job {ending.value}: cvl-ci keeps its machine")
+    clock = state.tools.clock
+    return keeping.keep(
+        lease,
+        plan=state.plan,
+        launch=state.launches.current,
+        spent_usd=spending.spent_before(state),
+        clock=clock,
+        say=state.facts.warnings.append,
+    )
+
+
+def unpack(state: RunState, cloud: Cloud, *, within: float = math.inf) -> None:
+    """Unpack after the machines are gone: the machines' archives cannot delay their end. Ctrl-C ends the unpacking.
+
+    `within`: the most seconds, where the machines wait for it.
+    """
+    try:
+        with _stoppable(state):
+            within = STOPPED_UNPACK_SECONDS if state.facts.cancelled else within
+            state.facts.fetched = cloud.jobs.unpack(into=state.outputs, within=within)
+    except UnpackStopped as stop:
+        state.facts.fetched, state.facts.cancelled = stop.fetched, True
+    except Exception as error:  # noqa: BLE001  a machine chose the files
+        state.facts.warnings.append(f"The outputs could not be unpacked: {explain_while_running(error)}")
+
+
+@contextmanager
+def _stoppable(state: RunState) -> Iterator[None]:
+    """Let one more signal of a person stop the present step, after the first signal has stopped the run."""
+    with ExitStack() as stack:
+        if state.facts.cancelled and state.tools.interruptible is not None:
+            with suppress(KeyboardInterrupt):  # a program stopped the run, and no person
+                stack.enter_context(state.tools.interruptible())
+        yield
