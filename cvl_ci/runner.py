@@ -39,6 +39,7 @@ from cvl_ci.result.run_result import RunResult
 from cvl_ci.result.secret_pool import SecretPool
 from cvl_ci.wiring import deploying, models
 from cvl_ci.wiring import queue as queues
+from cvl_ci.wiring.queue_runs import Caller
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -202,7 +203,7 @@ class SkyPilotRunner:
         `outputs`: the folder of the files and of the record; the same folder runs no finished job again.
         """
         masks, interruption = self._pool.masks(), Interruption()
-        caller = queues.Caller(
+        caller = Caller(
             folder=self._checkout.resolve(),
             outputs=self._outputs / "queue" if outputs is None else Path(outputs),
             environ=self._environment,

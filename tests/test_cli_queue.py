@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.cli.main import main
+from cvl_ci.model.queue import JobRecord, JobState
+from cvl_ci.result import queue_text
 from tests.support.fake_library import checkout, on_fakes
 
 FILE = """
@@ -62,3 +64,38 @@ def test_a_wrong_line_starts_nothing(
     assert main(words) == 64
     assert problem in capsys.readouterr().err
     assert seen.plans == []
+
+
+def test_the_live_table_has_the_running_jobs_and_counts_the_rest() -> None:
+    records = {f"job-{number}": JobRecord(state=JobState.RUNNING) for number in range(12)}
+    records["over"] = JobRecord(state=JobState.SUCCEEDED)
+    lines = queue_text.live(records, seconds={"job-0": 75.0})
+    assert lines[0] == "  job-0  running  1m 15s"
+    assert len(lines) == queue_text.MOST_LIVE + 1
+    assert lines[-1] == "  and 2 more"
+    assert queue_text.live({"over": records["over"]}, seconds={}) == []
+
+
+def test_the_presets_of_an_example_share_a_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One builds what the next runs. The second queue runs nothing."""
+    seen = on_fakes(monkeypatch)
+    folder = checkout(tmp_path / "work")
+    example = folder / "examples/chain"
+    example.mkdir(parents=True)
+    scripts = {name: f"echo {name}\n" for name in ("build", "download", "train")}
+    for name, text in scripts.items():
+        (example / f"{name}.sh").write_text(text)
+    presets = "".join(f"  {name}: {{script: {name}.sh}}\n" for name in scripts)
+    (example / "example.yaml").write_text(f"name: chain\npresets:\n{presets}")
+    monkeypatch.chdir(folder)
+    words = ["queue", "--example", "chain", "build", "download", "train", "--cloud", "aws"]
+    assert main(words) == 0, capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "machine chain: build, download, train run in turn on one machine" in said.out + said.err
+    assert len(seen.plans) == 1, "one launch"
+    assert len(seen.clouds[0].machines) == 1
+    assert seen.running() == []
+    assert main(words) == 0
+    assert len(seen.plans) == 1

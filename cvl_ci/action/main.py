@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from cvl_ci.action.state import StepState
     from cvl_ci.action.step import Step
     from cvl_ci.inputs.reader import Inputs
-    from cvl_ci.model.location import Location
     from cvl_ci.model.plan import RunPlan
     from cvl_ci.model.release import Release
     from cvl_ci.ports import Checkout
@@ -120,6 +119,10 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
         from cvl_ci.action import model_verb
 
         return model_verb.carry_out(step, environ, inputs.mistakes)
+    if request.verb == "queue":
+        from cvl_ci.action import queue_verb
+
+        return queue_verb.carry_out(step, publication, environ, policy=_policy(step, inputs))
     run_anyway = request.verb == "plan"
     policy, reason = ("run", "") if run_anyway else _policy(step, inputs)
     if policy == "sandbox":
@@ -246,7 +249,8 @@ def _on_signals(step: Step, environ: Mapping[str, str]) -> None:
 
     def hand_over(_: int, __: FrameType | None) -> None:
         try:
-            records.revoke(step.owner.name)
+            for name in (step.owner.name, *step.state.now.leases):
+                records.revoke(name)
             step.workflow.last_words("Cancelled. The post step takes the machine down and proves it.")
         finally:
             os._exit(128 + signal.SIGINT)
@@ -260,34 +264,21 @@ def _on_signals(step: Step, environ: Mapping[str, str]) -> None:
 
 def _undo(saved: StepState | None, publication: StepPublication, step: Step, environ: Mapping[str, str]) -> int:
     """Release first, and let no message delay it."""
+    from cvl_ci.action.release import releases_of
     from cvl_ci.action.saved_outcome import outcome_from
 
-    release = _release(saved, step, environ)
+    if saved is not None and saved.leases:
+        from cvl_ci.action import queue_verb
+
+        releases = releases_of(saved.leases, saved, step, environ)
+        return queue_verb.undo(step, publication, releases, leases=saved.leases)
+    name = saved.lease if saved else step.owner.name
+    release = releases_of([name], saved, step, environ).get(name)
     if release is None and (saved is None or not saved.work.title):
         return 0
     release = release or _none_needed()
-    name = saved.lease if saved else step.owner.name
     publication.publish(outcome_from(saved, release, name=name, folder=step.outputs), saved=saved)
     return 0 if release.gone else NotProvedGone.exit_code
-
-
-def _release(saved: StepState | None, step: Step, environ: Mapping[str, str]) -> Release | None:
-    """By the record, else by the name that main must have had. None: there is nothing that could be running."""
-    from cvl_ci.commands.reap import down as ending
-    from cvl_ci.local.clock import SystemClock
-
-    name = saved.lease if saved else step.owner.name
-    records = wiring.records(environ, step.workflow)
-    record = records.read(name)
-    records.revoke(name)
-    places = () if record else _places(saved, environ)
-    if record is None and not places:
-        return None
-    environ = _known_to_clouds(record.locations if record else places, step, environ)
-    tools = ending.DownPorts(
-        clouds=wiring.OpenClouds(environ, to_end=True), records=records, workflow=step.workflow, clock=SystemClock()
-    )
-    return ending.down([name], everything=False, places=places, user_id=step.owner.user_id, tools=tools).releases[name]
 
 
 def _none_needed() -> Release:
@@ -295,35 +286,6 @@ def _none_needed() -> Release:
     from cvl_ci.model.release import Release
 
     return Release(gone=True, at=SystemClock().now(), needed=False)
-
-
-def _known_to_clouds(places: Sequence[Location], step: Step, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the environment with fresh keys: those of main may have expired. A missing key is only a warning."""
-    try:
-        return wiring.credentials(environ, [place.cloud for place in places], mask=step.workflow.mask, required=False)
-    except CvlError as error:
-        step.workflow.warning(explain_while_running(error))
-        return environ
-
-
-def _places(saved: StepState | None, environ: Mapping[str, str]) -> tuple[Location, ...]:
-    """Return the places to search without a record.
-
-    With all state lost, the inputs may differ from those of main: they add places, and take none away.
-    """
-    from cvl_ci.model.location import SANDBOX, Location
-
-    if saved is not None and not saved.spending.attempts:  # main wrote its state before it asked a provider
-        return (Location(cloud=SANDBOX),) if wiring.sandbox_was_left(environ) else ()
-    chosen = _inputs(environ).location.cloud or ()
-    if any(place.cloud == SANDBOX for place in chosen):
-        return (Location(cloud=SANDBOX),)
-    configured = wiring.set_up(environ, by_inputs=True)
-    if wiring.THROUGH_SERVER in configured:
-        return configured
-    return tuple(dict.fromkeys([*(Location(cloud=place.cloud) for place in chosen), *configured])) or (
-        Location(cloud="aws"),
-    )
 
 
 if __name__ == "__main__":

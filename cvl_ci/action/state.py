@@ -46,6 +46,8 @@ class StepState:
     kept_until: str = ""
     artifacts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """The artifacts that main uploaded: kind → name and address."""
+    leases: tuple[str, ...] = ()
+    """The leases of a queue's jobs that have no proof yet. Each is here before anything is created under it."""
 
     @property
     def is_final(self) -> bool:
@@ -128,6 +130,7 @@ def _read(document: Mapping[str, object]) -> StepState:
         end=end if end.ending in _ENDINGS else SavedEnding(),
         done=document.get("done") is True,
         kept_until=str(document.get("kept_until") or ""),
+        leases=tuple(map(str, leases)) if isinstance(leases := document.get("leases"), list) else (),
         artifacts={str(kind): (str(link[0]), str(link[1])) for kind, link in links if _is_link(link)},
     )
 

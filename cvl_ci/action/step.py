@@ -54,7 +54,8 @@ class Step:
             StepState(lease=self.owner.name, leg=run_context.leg),
             tell_runner=lambda text: self.workflow.commands.state("handover", text),
         )
-        self.comment = self._comment() if action_variables.value(environ, "github_token") else None
+        self.github_token = action_variables.value(environ, "github_token")
+        self.comment = self._comment() if self.github_token else None
         is_live = self.inputs.publication.comment in {"auto", "always"}
         self.live = LiveComment(self.comment if is_live else None, self.state)
         self.workflow = self._reporter()

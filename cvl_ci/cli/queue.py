@@ -6,6 +6,7 @@ import argparse
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from cvl_ci.cli.stopping import Stopping
@@ -27,15 +28,20 @@ MACHINE_OF_CHAIN = "chain"
 
 def queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console, *, owner: Owner) -> int:
     """Run a queue and return its exit code. Raises CvlError."""
-    from cvl_ci.model.queue import JobRecord
+    from cvl_ci.model.queue import JobRecord, JobState
     from cvl_ci.result import queue_text
     from cvl_ci.result.queue_result import QueueResult
     from cvl_ci.wiring import queue as wired
+    from cvl_ci.wiring.queue_runs import Caller
 
     queued = _queue(parsed)
     terminal = console.terminal()
     stopping = Stopping(terminal.warning)
     states = {job.id: JobRecord() for job in queued.jobs}
+    began: dict[str, float] = {}
+    terminal.draw_above(
+        lambda: queue_text.live(dict(states), seconds={name: monotonic() - at for name, at in dict(began).items()})
+    )
     lock = threading.Lock()
 
     def line(job: str, text: str) -> None:
@@ -47,13 +53,17 @@ def queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
             terminal.notice(text)
 
     def changed(name: str, record: JobRecord) -> None:
-        states[name] = record
+        before, states[name] = states[name], record
+        if record.state is before.state and record.is_gone:
+            return  # only its share of the cost came
+        if record.state is JobState.RUNNING:
+            began[name] = monotonic()
         note = queue_text.note(record)
         tell(f"{name} {record.state.value}{f': {note}' if note else ''}")
         with lock:
             terminal.progress(queue_text.progress(states))
 
-    caller = wired.Caller(
+    caller = Caller(
         folder=Path.cwd(),
         outputs=Path(parsed.outputs_dir) if parsed.outputs_dir else OUTPUTS,
         environ=environ,

@@ -99,7 +99,6 @@ class MatrixInputs:
         default="no limit",
         entry_points=COMMANDS,
         verbs=("matrix", "queue"),
-        action_verbs=("matrix",),
     )
     shard: tuple[int, int] | None = option(
         read_shard,
@@ -222,7 +221,6 @@ class ReportInputs:
         default="neutral",
         entry_points=COMMANDS,
         verbs=("report", "queue"),
-        action_verbs=("report",),
     )
     nights: int | None = option(
         parsers.whole_number,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cvl_ci.inputs import parsers
 from cvl_ci.inputs.matrix_inputs import read_list
-from cvl_ci.inputs.option import CLI, option
+from cvl_ci.inputs.option import ACTION, CLI, COMMANDS, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +24,22 @@ class QueueInputs:
         entry_points=CLI,
         verbs=("queue",),
     )
+    queue: str = option(
+        parsers.text,
+        value="",
+        help="The file with the jobs of `verb: queue`. The other inputs of a run count for each of its jobs.",
+        metavar="FILE",
+        example="queue.yaml",
+        entry_points=ACTION,
+        verbs=("queue",),
+    )
     max_parallel: int | None = option(
         parsers.whole_number,
         help="The most jobs at a time.",
         metavar="N",
         example="2",
         default="the file's own number, else 4",
-        entry_points=CLI,
+        entry_points=COMMANDS,
         verbs=("queue",),
     )
 

@@ -8,7 +8,7 @@ from cvl_ci.inputs import parsers
 from cvl_ci.inputs.option import ACTION, COMMANDS, option
 from cvl_ci.model.secret import Secret
 
-VERBS = ("run", "plan", "reap", "matrix", "report", "history", "models")
+VERBS = ("run", "plan", "reap", "matrix", "report", "history", "models", "queue")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,8 @@ class StepInputs:
         parsers.choice(*VERBS),
         value="run",
         help="`run`; `plan` only shows the plan and its price; `reap`, on a schedule, ends machines that "
-        "outlived their run; `matrix`, `report` and `history` are for many runs; `models` stores models.",
+        "outlived their run; `matrix`, `report` and `history` are for many runs; `models` stores models; "
+        "`queue` runs jobs that need each other.",
         action_default="run",
         entry_points=ACTION,
     )

@@ -8,6 +8,8 @@ from cvl_ci.model.queue import OVER, JobRecord, JobState
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration
 
+MOST_LIVE = 10
+"""Rows of the table of running jobs. A terminal of 24 lines shows them with room for the jobs' own lines."""
 HEADER = ("job", "state", "time", "cost", "attempts", "")
 
 
@@ -59,6 +61,17 @@ def summary(records: Mapping[str, JobRecord]) -> str:
         *([dollars(usd)] if usd else []),
     ]
     return " · ".join(parts)
+
+
+def live(records: Mapping[str, JobRecord], *, seconds: Mapping[str, float]) -> list[str]:
+    """Return the running jobs as an aligned table for a terminal. `seconds`: since the start of each.
+
+    The jobs that are over are in the lines above it. Of many running jobs, the last ones are only counted.
+    """
+    names = [name for name, record in records.items() if record.state is JobState.RUNNING]
+    width = max(map(len, names), default=0)
+    lines = [f"  {name:<{width}}  running  {duration(seconds.get(name, 0.0))}" for name in names[:MOST_LIVE]]
+    return [*lines, *([f"  and {len(names) - MOST_LIVE} more"] if len(names) > MOST_LIVE else [])]
 
 
 def progress(records: Mapping[str, JobRecord]) -> str:

@@ -181,6 +181,34 @@ def test_the_meter_adds_up_over_changing_prices() -> None:
     assert meter.usd(2000) == pytest.approx(3.0)
 
 
+def test_a_table_above_the_status_line_is_erased_with_it() -> None:
+    """Each line is cut to the width: a line that wraps would leave its rest on the screen."""
+    screen: list[str] = []
+    rows = ["a" * 100, "b"]
+    status = StatusLine(lambda: "\n".join([*rows, "running"]), screen.append, width=20)
+    status.draw()
+    assert screen[-1].split("\n") == ["\r\x1b[0m\x1b[2K" + "a" * 18 + "…", "b", "running"]
+    rows.pop()
+    status.draw()
+    assert screen[-1].startswith("\r\x1b[0m\x1b[2K" + "\x1b[1A\x1b[2K" * 2 + "a"), "all three lines go"
+    status.aside(lambda: screen.append("a line of a job\n"))
+    assert screen[-2:] == ["\r\x1b[0m\x1b[2K\x1b[1A\x1b[2K", "a line of a job\n"]
+
+
+def test_a_table_is_drawn_on_a_terminal_alone_and_shows_no_secret() -> None:
+    masks = Masks()
+    masks.add("hf_0123456789")
+    log = Terminal(out=io.StringIO(), err=io.StringIO(), clock=StoppedClock(), masks=masks)
+    assert not log.draw_above(lambda: ["never"])
+    screen = Tty()
+    terminal = Terminal(out=io.StringIO(), err=screen, clock=StoppedClock(), masks=masks)
+    assert terminal.draw_above(lambda: ["job hf_0123456789\x1b[2J"])
+    terminal._status.draw()
+    terminal.close()
+    assert "job ***" in screen.getvalue()
+    assert "\x1b[2J" not in screen.getvalue()
+
+
 def test_a_reader_that_goes_away_ends_the_lines_and_not_the_run() -> None:
     program = """
         import sys

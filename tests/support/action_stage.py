@@ -19,7 +19,7 @@ from cvl_ci.engine.unpack import unpack
 from cvl_ci.local import clock
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.ports import Fetched, Resource
-from cvl_ci.wiring import clouds, sweep
+from cvl_ci.wiring import clouds, one_run, queue_runs, sweep
 from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine
 
 
@@ -86,11 +86,11 @@ def main() -> int:
     )
     engine = (UnpackingEngine if "STAGE_ARCHIVES" in os.environ else FakeEngine)(cloud, at=at, lines=lines)
     engine.ends = (NodeEnd(rank=0, exit_code=int(os.environ.get("STAGE_EXIT", "0"))),)
-    for module in (clock, step, clouds, sweep):
+    for module in (clock, step, clouds, sweep, one_run, queue_runs):
         vars(module)["SystemClock"] = lambda: CLOCK
     if "STAGE_CORES" in os.environ:
         vars(os)["cpu_count"] = lambda: int(os.environ["STAGE_CORES"])
-    for room in (wiring, sweep):
+    for room in (wiring, sweep, one_run):
         vars(room)["OpenClouds"] = lambda environ, **_: FakeClouds(engine)
     return action.called_as(sys.argv[1])
 

@@ -75,7 +75,8 @@ def on_fakes(
         return FakeOpenClouds(seen, at=at, end=end)
 
     monkeypatch.setattr("cvl_ci.wiring.one_run.OpenClouds", opened)
-    monkeypatch.setattr("cvl_ci.wiring.one_run.SystemClock", lambda: seen.clock)
+    for module in ("one_run", "queue_runs"):
+        monkeypatch.setattr(f"cvl_ci.wiring.{module}.SystemClock", lambda: seen.clock)
     for module in ("one_run", "queue"):
         monkeypatch.setattr(f"cvl_ci.wiring.{module}.require_credentials", lambda environ, clouds: None)
     return seen

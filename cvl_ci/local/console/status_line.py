@@ -1,4 +1,4 @@
-"""One line at the bottom of a terminal, redrawn again and again, which moves out of the way of other output."""
+"""The lines at the bottom of a terminal, redrawn again and again, which move out of the way of other output."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Callable
 
 REDRAWN_EVERY_SECONDS = 0.5
 _ERASE = "\r\x1b[0m\x1b[2K"
+_ERASE_ABOVE = "\x1b[1A\x1b[2K"
+"""Go up by one line, and erase it: ECMA-48, CUU and EL."""
 
 
 class StatusLine:
-    """The status line.
+    """The status line, or several of them.
 
     `text` gives its present text; `write` goes to the terminal. Its thread never delays the exit.
     """
@@ -22,7 +24,8 @@ class StatusLine:
         self._width = width
         self._lock = threading.RLock()
         self._over = threading.Event()
-        self._drawn = False
+        self._height = 0
+        """The number of lines that are drawn now."""
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -39,16 +42,20 @@ class StatusLine:
     def aside(self, print_something: Callable[[], None]) -> None:
         """Erase the line and print. The next tick draws it again: many lines, one redraw."""
         with self._lock:
-            if self._drawn:
-                self._write(_ERASE)
-                self._drawn = False
+            if self._height:
+                self._write(self._erase())
+                self._height = 0
             print_something()
 
     def draw(self) -> None:
         with self._lock:
             if not self._over.is_set():
-                self._write(_ERASE + clip(self._text(), self._width - 1))
-                self._drawn = True
+                lines = [clip(line, self._width - 1) for line in self._text().split("\n")]
+                self._write(self._erase() + "\n".join(lines))
+                self._height = len(lines)
+
+    def _erase(self) -> str:
+        return _ERASE + _ERASE_ABOVE * max(0, self._height - 1)
 
     def _keep_drawing(self) -> None:
         while not self._over.wait(REDRAWN_EVERY_SECONDS):

@@ -10,6 +10,7 @@ start, so that a log is readable without a cursor.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -75,12 +76,20 @@ class Terminal:
         self._progress_text = ""
         self._warned_broken = False
         self._tinted = False
+        self._live_lines: Callable[[], Sequence[str]] = tuple
         self._status = StatusLine(self._status_text, self._err.write, width=width)
         self._log_file: KeptLog | None = None
 
     def keep_in(self, path: Path) -> None:
         """Write each line of the job to a file too, without its secrets."""
         self._log_file = KeptLog(path, hide=self._masks.hide_as_read, say=self.notice)
+
+    def draw_above(self, lines: Callable[[], Sequence[str]]) -> bool:
+        """Draw these lines above the status line, as long as it is drawn. False: nobody looks at a terminal here."""
+        self._live_lines = lines
+        if self._live:
+            self._status.start()
+        return self._live
 
     def close(self) -> None:
         """Remove the status line and reset the terminal's colours."""
@@ -163,7 +172,8 @@ class Terminal:
         return defused(line) if self._obeyed else line
 
     def _status_text(self) -> str:
-        return " · ".join(part for part in (self._activity, self._so_far(), self._progress_text) if part)
+        line = " · ".join(part for part in (self._activity, self._so_far(), self._progress_text) if part)
+        return "\n".join([*(self._safe(plain(line)) for line in self._live_lines()), line])
 
     def _so_far(self) -> str:
         now = self._clock.monotonic()

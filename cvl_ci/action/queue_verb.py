@@ -1,0 +1,220 @@
+"""The verb `queue` as a step of a workflow: jobs as groups of the log, one comment, and post's proof of each lease."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cvl_ci import wiring
+from cvl_ci.action.workspace import give_to_owner
+from cvl_ci.errors import CvlError, InputProblem, NotProvedGone, RequestError, explain
+from cvl_ci.model.queue import OVER, JobRecord, JobState
+from cvl_ci.result import queue_text
+from cvl_ci.result.queue_result import QueueResult
+
+if TYPE_CHECKING:
+    from cvl_ci.action.publication import StepPublication
+    from cvl_ci.action.step import Step
+    from cvl_ci.model.plan import RunPlan
+    from cvl_ci.model.queue import Queue
+    from cvl_ci.model.release import Release
+
+OUTPUTS = Path("cvl-outputs/queue")
+"""A later step or a restored cache finds the record there, and runs no finished job again."""
+SANDBOX_POLICY, PLAN_POLICY = "sandbox", "plan"
+
+
+def carry_out(step: Step, publication: StepPublication, environ: Mapping[str, str], *, policy: tuple[str, str]) -> int:
+    """Run a queue and return its exit code. `policy`: as for a run, with its reason. Raises CvlError before any job."""
+    from cvl_ci.local.git.checkout import open_checkout
+    from cvl_ci.local.git.committed import sources_of, unknown_files
+    from cvl_ci.wiring import queue as wired
+    from cvl_ci.wiring.queue_runs import Caller
+
+    queued, values = _queue(step, environ, on_sandbox=policy[0] == SANDBOX_POLICY)
+    if policy[0] == PLAN_POLICY:
+        publication.skip(policy[1], "\n".join(job.id for job in queued.jobs), title=str(values["queue"]))
+        return 0
+    watcher = _Watcher(step, queued)
+    caller = Caller(
+        folder=Path.cwd(),
+        outputs=OUTPUTS,
+        environ=environ,
+        owner=step.owner,
+        masks=step.masks,
+        line=lambda job, text: None,  # noqa: ARG005  each job's lines come as one group, at its end
+        tell=watcher.tell,
+        changed=watcher.changed,
+        on_lease=watcher.lease,
+    )
+    plans = wired.plans_of(queued, caller, by_inputs=True)
+    step.workflow.mask(*_secrets(plans))
+    root = open_checkout(Path.cwd(), at=".").root
+    if policy[0] != SANDBOX_POLICY:
+        step.require_committed(lambda: unknown_files(root, [str(values["queue"]), *_sources(plans, sources_of)]))
+    clouds = [place.cloud for plan in plans.values() for place in plan.machines.locations]
+    caller = replace(caller, environ=wiring.credentials(environ, list(dict.fromkeys(clouds)), mask=step.workflow.mask))
+    try:
+        records = wired.run_planned(queued, plans, caller)
+    except CvlError as error:
+        if not step.state.now.leases:
+            raise
+        step.workflow.refused(explain(error, verb="queue"))  # post proves the leases
+        return error.exit_code
+    code = int(QueueResult(records, fails_on_infrastructure=values.get("infra_failures") == "fail"))
+    _publish(step, publication, records, code)
+    step.state.update(done=not step.state.now.leases)
+    return code
+
+
+def undo(step: Step, publication: StepPublication, releases: Mapping[str, Release], *, leases: Sequence[str]) -> int:
+    """Publish the end of a queue whose step was cut off, after the proofs of its leases. Return post's exit code."""
+    from cvl_ci.commands.queue.manifest import Manifest
+
+    is_gone = {name: name in releases and releases[name].gone for name in leases}
+    records: Mapping[str, JobRecord] = {}
+    with suppress(CvlError):
+        records = Manifest(OUTPUTS).read()
+    records = {name: _after_proof(record, is_gone) for name, record in records.items()}
+    code = 0 if all(is_gone.values()) else NotProvedGone.exit_code
+    _publish(step, publication, records, code or int(QueueResult(records)))
+    for name in (name for name, gone in is_gone.items() if not gone):
+        step.workflow.refused(f"A MACHINE MAY STILL BE RUNNING: cvl-ci down {name}")
+    return code
+
+
+def _after_proof(record: JobRecord, is_gone: Mapping[str, bool]) -> JobRecord:
+    if record.lease in is_gone:
+        record = replace(record, is_gone=is_gone[record.lease])
+    if record.state is JobState.RUNNING:
+        return replace(record, state=JobState.CANCELLED, reason="the step was cut off")
+    return record
+
+
+class _Watcher:
+    """The log of a queue: a line for each new state, and the lines of each job as one group at its end."""
+
+    def __init__(self, step: Step, queued: Queue) -> None:
+        self._step = step
+        self._records = {job.id: JobRecord() for job in queued.jobs}
+        self._lock = threading.RLock()
+
+    def tell(self, text: str) -> None:
+        with self._lock:
+            self._step.workflow.progress(text)
+
+    def lease(self, name: str, is_open: bool) -> None:
+        """Save a lease for post before anything is created under it, and forget it after its proof."""
+        with self._lock:
+            rest = tuple(lease for lease in self._step.state.now.leases if lease != name)
+            self._step.state.update(leases=(*rest, name) if is_open else rest)
+
+    def changed(self, name: str, record: JobRecord) -> None:
+        with self._lock:
+            before, self._records[name] = self._records[name], record
+            if record.state is before.state:
+                return
+            note = queue_text.note(record)
+            line = f"{name} {record.state.value}{f': {note}' if note else ''}"
+            log = Path(f"{record.folder}.log") if record.folder and not record.is_reused else None
+            if record.state in OVER and log is not None and log.is_file():
+                self._group(line, log)
+            else:
+                self._step.workflow.show(line)
+
+    def _group(self, title: str, log: Path) -> None:
+        workflow = self._step.workflow
+        workflow.close()
+        workflow.commands.group(self._step.masks.hide(title))
+        for line in _lines(log):
+            workflow.remote(line)
+        workflow.close()
+        workflow.commands.end_group()
+
+
+def _lines(log: Path) -> Iterator[str]:
+    with suppress(OSError), log.open(encoding="utf-8", errors="replace", newline="") as file:
+        for line in file:
+            yield line.rstrip("\n")
+
+
+def _queue(step: Step, environ: Mapping[str, str], *, on_sandbox: bool) -> tuple[Queue, Mapping[str, object]]:
+    """Return the queue and the verb's own inputs. Raises RequestError with all mistakes."""
+    from cvl_ci.inputs import action_variables, matrix_reader
+    from cvl_ci.inputs.option import EntryPoint
+    from cvl_ci.inputs.table import run_options
+    from cvl_ci.model.location import SANDBOX
+    from cvl_ci.wiring import queue as wired
+
+    values, mistakes = matrix_reader.read(environ, "queue")
+    mistakes = [*step.inputs.mistakes, *mistakes]
+    if not values.get("queue"):
+        mistakes.append(InputProblem(field="queue", value="", problem="is missing: name the file with the jobs"))
+    if mistakes:
+        raise RequestError(mistakes)
+    overrides: dict[str, object] = {
+        option.name: text
+        for option in run_options(EntryPoint.ACTION)
+        if (text := action_variables.value(environ, option.name)) not in {"", option.action_default}
+    }
+    if on_sandbox:
+        overrides["cloud"] = SANDBOX
+    queued = wired.read(Path(str(values["queue"])), overrides=overrides)
+    limits = {name: values[name] for name in ("max_parallel", "budget") if values.get(name)}
+    return replace(queued, **limits), values
+
+
+def _secrets(plans: Mapping[str, RunPlan]) -> list[str]:
+    from cvl_ci.result.secret_names import secrets_of
+
+    return [secret for plan in plans.values() for secret in secrets_of(plan.variables)]
+
+
+def _sources(plans: Mapping[str, RunPlan], sources_of: Callable[[RunPlan], Iterable[str]]) -> list[str]:
+    return [source for plan in plans.values() for source in sources_of(plan)]
+
+
+def _publish(step: Step, publication: StepPublication, records: Mapping[str, JobRecord], code: int) -> None:
+    """Write the table to the log, the step's page and one comment, and set the outputs."""
+    from cvl_ci.result import outputs
+    from cvl_ci.result.report import reap_page
+
+    workflow, title = step.workflow, queue_text.summary(records)
+    table = step.masks.hide("\n".join(queue_text.table(records)))
+    workflow.show(table)
+    if code:
+        workflow.refused(title)
+    usd = sum(record.usd for record in records.values() if not record.is_reused)
+    proved = all(record.is_gone for record in records.values())
+    ending = "succeeded" if not code else "cancelled" if code == 130 else "failed"
+    values = outputs.reaped(ending, title, exit_code=code, proved=proved, usd=usd)
+    publication.set_outputs({**values, "outputs_dir": str(OUTPUTS)})
+    with suppress(OSError):
+        workflow.commands.summary(lambda room: reap_page(title, "", table, room=room))
+        give_to_owner(OUTPUTS.parent)
+    _comment(step, title, table, is_red=bool(code))
+
+
+def _comment(step: Step, title: str, table: str, *, is_red: bool) -> None:
+    """Write one comment of the queue. With `comment: failure`, a success only replaces an older failure."""
+    from cvl_ci.github.pr.report_comment import ReportComment
+    from cvl_ci.local.clock import SystemClock
+    from cvl_ci.result.report import COMMENT_BYTES, reap_page
+
+    wish, workflow = step.inputs.publication.comment, step.workflow
+    token = step.github_token
+    if wish == "never" or not token:
+        return
+    say = workflow.warning if wish == "always" else workflow.progress
+    group = f"queue {step.inputs.publication.comment_group}"
+    comment = ReportComment(context=step.context, group=group, token=token, clock=SystemClock(), say=say)
+    head = f"{comment.head}\n"
+    try:
+        page = reap_page(title, "", table, room=COMMENT_BYTES - len(head.encode()))
+        comment.put(head + page, only_instead=wish == "failure" and not is_red)
+    except Exception as error:  # noqa: BLE001  no comment turns a green queue red
+        workflow.warning(f"The comment could not be written: {type(error).__name__}: {error}")

@@ -1,0 +1,73 @@
+"""The releases of post: the leases of its step, by their records, or by their names where a record is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cvl_ci import wiring
+from cvl_ci.errors import CvlError, explain_while_running
+
+if TYPE_CHECKING:
+    from cvl_ci.action.state import StepState
+    from cvl_ci.action.step import Step
+    from cvl_ci.model.location import Location
+    from cvl_ci.model.release import Release
+
+
+def releases_of(
+    names: Sequence[str], saved: StepState | None, step: Step, environ: Mapping[str, str]
+) -> Mapping[str, Release]:
+    """Release by the records, else by the names that main must have had. A name is absent if nothing can be running."""
+    from cvl_ci.commands.reap import down as ending
+    from cvl_ci.local.clock import SystemClock
+
+    records = wiring.records(environ, step.workflow)
+    by_name = {name: record for name in names if (record := records.read(name)) is not None}
+    for name in names:
+        records.revoke(name)
+    unknown = [name for name in names if name not in by_name]
+    places = _places(saved, environ) if unknown else ()
+    known = [place for record in by_name.values() for place in record.locations]
+    environ = _known_to_clouds(list(dict.fromkeys([*known, *places])), step, environ) if known or places else environ
+    tools = ending.DownPorts(
+        clouds=wiring.OpenClouds(environ, to_end=True), records=records, workflow=step.workflow, clock=SystemClock()
+    )
+    releases: dict[str, Release] = {}
+    for some, where in ((list(by_name), ()), (unknown, places)):
+        if some and (where or some is not unknown):
+            user_id = step.owner.user_id
+            releases.update(ending.down(some, everything=False, places=where, user_id=user_id, tools=tools).releases)
+    return releases
+
+
+def _known_to_clouds(places: Sequence[Location], step: Step, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment with fresh keys: those of main may have expired. A missing key is only a warning."""
+    try:
+        return wiring.credentials(environ, [place.cloud for place in places], mask=step.workflow.mask, required=False)
+    except CvlError as error:
+        step.workflow.warning(explain_while_running(error))
+        return environ
+
+
+def _places(saved: StepState | None, environ: Mapping[str, str]) -> tuple[Location, ...]:
+    """Return the places to search without a record.
+
+    With all state lost, the inputs may differ from those of main: they add places, and take none away.
+    """
+    from cvl_ci.inputs.reader import from_environment
+    from cvl_ci.model.location import SANDBOX, Location
+
+    if (
+        saved is not None and not saved.spending.attempts and not saved.leases
+    ):  # main wrote its state before it asked a provider
+        return (Location(cloud=SANDBOX),) if wiring.sandbox_was_left(environ) else ()
+    chosen = from_environment(environ).location.cloud or ()
+    if any(place.cloud == SANDBOX for place in chosen):
+        return (Location(cloud=SANDBOX),)
+    configured = wiring.set_up(environ, by_inputs=True)
+    if wiring.THROUGH_SERVER in configured:
+        return configured
+    return tuple(dict.fromkeys([*(Location(cloud=place.cloud) for place in chosen), *configured])) or (
+        Location(cloud="aws"),
+    )

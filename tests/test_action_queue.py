@@ -1,0 +1,108 @@
+"""`verb: queue` as GitHub calls it: groups, outputs and one page, and post's proof of each lease after a kill."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.github.runner import Runner
+from tests.test_action import Job
+
+QUEUE = """
+jobs:
+  - {id: build, command: make, machine: one}
+  - {id: train, command: train, machine: one, needs: build}
+  - {id: other, command: other}
+"""
+INPUTS = {"INPUT_VERB": "queue", "INPUT_QUEUE": "queue.yaml", "INPUT_COMMAND": "", "INPUT_MAX_PARALLEL": "3"}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    job = Job(tmp_path)
+    job.environment.update(INPUTS)
+    (job.workspace / "queue.yaml").write_text(QUEUE)
+    return job
+
+
+def test_a_queue_is_a_group_a_job_one_page_and_outputs(job: Job) -> None:
+    code, said = job.run("/entrypoint", STAGE_LINES="mine hf_0123456789abcdef")
+    assert code == 0, said
+    assert job.alive() == []
+    obeyed = Runner().read(said).obeyed
+    assert {name for name, _, _ in obeyed} <= {"add-mask", "group", "endgroup", "notice", "warning"}, "no job's words"
+    groups = [text for name, _, text in obeyed if name == "group"]
+    assert sorted(groups) == ["build succeeded", "other succeeded", "train succeeded"]
+    assert len([name for name, _, _ in obeyed if name == "endgroup"]) == 3
+    assert said.count("epoch 1") == 3
+    assert "hf_0123456789abcdef" not in said.replace("::add-mask::hf_0123456789abcdef", "")
+    outputs = job.outputs()
+    assert (outputs["ending"], outputs["exit_code"], outputs["released"]) == ("succeeded", "0", "true")
+    assert outputs["outputs_dir"] == "cvl-outputs/queue"
+    assert float(outputs["cost_usd"]) > 0
+    assert "3 jobs: 3 succeeded" in job.summary()
+    assert "machine one: build, train run in turn on one machine" in said
+    code, said = job.run("/post-entrypoint")
+    assert (code, said) == (0, "")
+
+
+def test_a_failed_job_is_red_and_its_dependents_are_skipped_on_the_page(job: Job) -> None:
+    code, said = job.run("/entrypoint", STAGE_EXIT="7")
+    assert code == 7, said
+    assert "it needs build (failed)" in job.summary()
+    assert job.outputs()["ending"] == "failed"
+    assert job.alive() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("is_home_lost", [False, True])
+def test_post_proves_each_lease_of_a_queue_that_was_cut_off(job: Job, number: int, is_home_lost: bool) -> None:
+    """Two machines run. GitHub's runner gives post the state as text, even if HOME is lost."""
+    process = job.hung_at("created")
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    alive = job.alive()
+    assert alive
+    states = [text for text in (job.folder / "GITHUB_STATE").read_text().splitlines() if text.startswith("{")]
+    handover = states[-1]
+    assert {(job.machines / name).read_text() for name in alive} <= set(json.loads(handover)["leases"])
+    for folder in (job.folder / "home").iterdir():
+        if is_home_lost and folder.name != ".aws":
+            shutil.rmtree(folder)
+    code, said = job.run("/post-entrypoint", STATE_handover=handover)
+    assert (code, job.alive()) == (0, []), said
+    assert "cancelled" in job.summary()
+    assert job.outputs()["released"] == "true"
+
+
+def test_a_provider_that_does_not_answer_is_no_proof(job: Job) -> None:
+    process = job.hung_at("created")
+    process.kill()
+    process.communicate(timeout=60)
+    handover = (job.folder / "GITHUB_STATE").read_text().splitlines()
+    state = [text for text in handover if text.startswith("{")][-1]
+    code, said = job.run("/post-entrypoint", STATE_handover=state, STAGE_SILENT="1")
+    assert code == 79
+    assert "A MACHINE MAY STILL BE RUNNING" in said
+    assert job.outputs()["released"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"INPUT_QUEUE": ""}, "name the file with the jobs"),
+        ({"INPUT_QUEUE": "none.yaml"}, "is not a readable file"),
+        ({"INPUT_MAX_PARALLEL": "0"}, "max_parallel"),
+        ({"INPUT_GPU": "L44:1"}, "L44"),
+    ],
+)
+def test_a_wrong_input_starts_nothing(job: Job, changed: dict[str, str], problem: str) -> None:
+    code, said = job.run("/entrypoint", **changed)
+    assert code == 64
+    assert problem in said
+    assert job.steps() == []
+    assert job.run("/post-entrypoint") == (0, "")
