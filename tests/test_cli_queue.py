@@ -70,7 +70,7 @@ def test_the_live_table_has_the_running_jobs_and_counts_the_rest() -> None:
     records = {f"job-{number}": JobRecord(state=JobState.RUNNING) for number in range(12)}
     records["over"] = JobRecord(state=JobState.SUCCEEDED)
     lines = queue_text.live(records, seconds={"job-0": 75.0})
-    assert lines[0] == "  job-0  running  1m 15s"
+    assert lines[0] == "  job-0   running  1 min 15 s"
     assert len(lines) == queue_text.MOST_LIVE + 1
     assert lines[-1] == "  and 2 more"
     assert queue_text.live({"over": records["over"]}, seconds={}) == []

@@ -82,7 +82,7 @@ def undo(step: Step, publication: StepPublication, releases: Mapping[str, Releas
     records = {name: _after_proof(record, is_gone) for name, record in records.items()}
     code = 0 if all(is_gone.values()) else NotProvedGone.exit_code
     _publish(step, publication, records, code or int(QueueResult(records)))
-    for name in (name for name, gone in is_gone.items() if not gone):
+    for name in [name for name in leases if not is_gone[name]]:
         step.workflow.refused(f"A MACHINE MAY STILL BE RUNNING: cvl-ci down {name}")
     return code
 

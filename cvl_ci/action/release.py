@@ -28,16 +28,19 @@ def releases_of(
         records.revoke(name)
     unknown = [name for name in names if name not in by_name]
     places = _places(saved, environ) if unknown else ()
-    known = [place for record in by_name.values() for place in record.locations]
-    environ = _known_to_clouds(list(dict.fromkeys([*known, *places])), step, environ) if known or places else environ
+    recorded = [place for record in by_name.values() for place in record.locations]
+    environ = (
+        _known_to_clouds(list(dict.fromkeys([*recorded, *places])), step, environ) if recorded or places else environ
+    )
     tools = ending.DownPorts(
         clouds=wiring.OpenClouds(environ, to_end=True), records=records, workflow=step.workflow, clock=SystemClock()
     )
     releases: dict[str, Release] = {}
-    for some, where in ((list(by_name), ()), (unknown, places)):
-        if some and (where or some is not unknown):
+    for batch, where_to_look in ((list(by_name), ()), (unknown, places)):
+        if batch and (where_to_look or batch is not unknown):
             user_id = step.owner.user_id
-            releases.update(ending.down(some, everything=False, places=where, user_id=user_id, tools=tools).releases)
+            result = ending.down(batch, everything=False, places=where_to_look, user_id=user_id, tools=tools)
+            releases.update(result.releases)
     return releases
 
 

@@ -85,7 +85,7 @@ class Terminal:
         self._log_file = KeptLog(path, hide=self._masks.hide_as_read, say=self.notice)
 
     def draw_above(self, lines: Callable[[], Sequence[str]]) -> bool:
-        """Draw these lines above the status line, as long as it is drawn. False: nobody looks at a terminal here."""
+        """Draw these lines above the status line, as long as it is drawn. False: there is no terminal."""
         self._live_lines = lines
         if self._live:
             self._status.start()
