@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cvl_ci.commands.plan import month as months
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.commands.queue import machines, run_queue
@@ -21,6 +23,7 @@ from cvl_ci.planning import queue_file, safe_yaml
 from cvl_ci.result.secret_names import secrets_of
 from cvl_ci.wiring.access import goes_through_server, on_usable_clouds, require_credentials
 from cvl_ci.wiring.clouds import prices
+from cvl_ci.wiring.month import within_month
 from cvl_ci.wiring.queue_runs import Caller, JobThreads
 
 if TYPE_CHECKING:
@@ -70,6 +73,7 @@ def run_planned(queued: Queue, plans: Mapping[str, RunPlan], caller: Caller) -> 
     """Run a queue whose plans are made. Raises CvlError before any job starts."""
     catalogue = prices(caller.environ)
     quotes = {name: planning.quote(plan, catalogue).max_usd for name, plan in plans.items()}
+    queued = _within_month(queued, plans, caller)
     _require_prices(queued, quotes)
     for plan in plans.values():
         require_credentials(caller.environ, [place.cloud for place in plan.machines.locations])
@@ -98,13 +102,26 @@ def plans_of(queued: Queue, caller: Caller, *, by_inputs: bool = False) -> dict[
             checkout = open_checkout(caller.folder, at=at)
             plan = prepare(inputs, checkout=checkout, prices=catalogue, through_server=through_server)
             caller.masks.add(*secrets_of(plan.variables))
-            plans[job.id] = on_usable_clouds(plan, caller.environ, catalogue, by_inputs=by_inputs, asks_role=True)
+            plan = on_usable_clouds(plan, caller.environ, catalogue, by_inputs=by_inputs, asks_role=True)
+            plans[job.id] = within_month(plan, checkout, caller.environ)
         except RequestError as error:
             mistakes += [replace(one, field=f"job {job.id}: {one.field}") for one in error.mistakes]
     mistakes += machines.mistakes(queued, plans)
     if mistakes:
         raise RequestError(mistakes)
     return plans
+
+
+def _within_month(queued: Queue, plans: Mapping[str, RunPlan], caller: Caller) -> Queue:
+    """Return the queue with the rest of the month's budget as its own, where that is less."""
+    for plan in plans.values():
+        months.require_known(plan)
+    remaining = [plan.limits.month for plan in plans.values() if plan.limits.month is not None]
+    if not remaining:
+        return queued
+    least = min(remaining, key=lambda month: month.remaining_usd)
+    caller.tell(f"monthly_budget: {months.in_words(least)}.")
+    return replace(queued, budget=min(queued.budget or math.inf, least.remaining_usd))
 
 
 def _require_prices(queued: Queue, quotes: Mapping[str, float | None]) -> None:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from cvl_ci.commands.plan import month, quote_text
 from cvl_ci.commands.plan import quote as planning
-from cvl_ci.commands.run import spending, steps
+from cvl_ci.commands.run import mount_sources, spending, steps
 from cvl_ci.commands.run.outcome import judge_so_far, outcome
 from cvl_ci.commands.run.stages import Stages
 from cvl_ci.commands.run.state import Launches, MachineSharing, RunPorts, RunState, Timeline
@@ -161,6 +161,8 @@ class _SharedMachine:
         refuse_links(folder, *(folder.with_name(f"{folder.name}.{kind}") for kind in ("log", "json")))
         state.enter(Phase.STAGING)
         steps.bring_models(state)
+        if state.cloud is not None:
+            mount_sources.require(state.plan, state.cloud.storage, state.tools.workflow.progress)
         steps.tell_files(state.plan, state.tools)
         with self.tools.staging.staged(state.plan.files.staged, commits=state.plan.files.commits) as staged:
             yield staged
