@@ -362,7 +362,7 @@ def test_the_reason_of_a_job_holds_no_secret(
         raise kind(f"refused {secret}")
 
     monkeypatch.setenv("MY_TOKEN", secret)
-    monkeypatch.setattr("cvl_ci.wiring.queue.carry_out", broken)
+    monkeypatch.setattr("cvl_ci.wiring.queue_runs.carry_out", broken)
     runner = SkyPilotRunner(checkout=checkout(tmp_path / "work"), outputs=tmp_path / "outputs", cloud="aws")
     result = runner.queue([{"id": "a", "command": "true", "secrets": ["MY_TOKEN"]}], outputs=tmp_path / "q")
     assert int(result) == code

@@ -120,7 +120,7 @@ def assert_shared(folder: Path, out: str, project: Terminal) -> None:
     assert [one["exit_code"] for one in told] == [0, 7, 0, 0]
     assert all(one["released"]["gone"] for one in told)
     assert {file["path"] for file in told[0]["files"]} == {"data.txt", "owned-by-root.txt"}
-    assert {file["path"] for file in told[2]["files"]} == {"model.txt", "mark.txt"}
+    assert {file["path"] for file in told[2]["files"]} == {"model.txt", "cvl-work/mark.txt"}
     assert told[3]["files"] == [], "the files of the jobs before are not its own"
     whole = {
         **told[-1],
