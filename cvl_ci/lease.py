@@ -20,7 +20,6 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from cvl_ci.errors import CvlError, EngineError, explain_while_running
-from cvl_ci.model.checkpoint_plan import KeptCheckpoints
 from cvl_ci.model.launch import Attempt
 from cvl_ci.model.lease_name import LABEL_BUCKETS, LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, NO_BUCKETS
 from cvl_ci.model.ledger import Life, Memory
@@ -161,7 +160,7 @@ class Lease:
             memory=self._memory(self._places(), living),
             buckets=kept_buckets(self._storage, self.record, resources, say=self._say),
             ended_buckets=tuple(KeptBucket(bucket=one, since=self.record.taken_at) for one in temporary),
-            checkpoints=self._checkpoints(is_over=False),
+            checkpoints=kept_checkpoints(self._storage, self.record.checkpoints, is_over=False, say=self._say),
         )
 
     # ---- how ------------------------------------------------------------------------------------------------------
@@ -185,11 +184,8 @@ class Lease:
             memory=self._memory(places, (*first, *resources)),
             buckets=kept_buckets(self._storage, self.record, resources, say=self._say),
             ended_buckets=tuple(self._ending_buckets.values()),
-            checkpoints=self._checkpoints(is_over=is_gone),
+            checkpoints=kept_checkpoints(self._storage, self.record.checkpoints, is_over=is_gone, say=self._say),
         )
-
-    def _checkpoints(self, *, is_over: bool) -> KeptCheckpoints | None:
-        return kept_checkpoints(self._storage, self.record.checkpoints, is_over=is_over, say=self._say)
 
     def _until_gone(self, places: Sequence[Location], *, hurried: bool) -> InventoryResult:
         """Query until the provider shows nothing.
