@@ -19,7 +19,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from cvl_ci.commands.reap import reap
-from cvl_ci.inputs import command_line, drill_inputs, verb_options
+from cvl_ci.inputs import arguments, command_line, drill_inputs, verb_options
 from cvl_ci.inputs.table import verb_options as options_of
 from cvl_ci.local.run_logs import RunLogs
 from cvl_ci.planning import queue_file, safe_yaml
@@ -85,7 +85,9 @@ def test_every_command_is_of_a_program_that_a_test_runs() -> None:
 @pytest.mark.parametrize("line", dict.fromkeys([*OURS, *spans()]))
 def test_every_command_is_read_without_a_mistake(line: str) -> None:
     parsed = command_line.parse(shlex.split(line)[1:], sandbox=add_arguments, version=str)
-    if parsed.verb in verb_options.VERBS:
+    if parsed.verb == "deploy":
+        assert arguments.unknown_options(parsed) == []
+    elif parsed.verb in verb_options.VERBS:
         assert verb_options.read(parsed, options_of(parsed.verb)) or line in spans()
     if parsed.verb == "reap":
         assert reap.read_words(parsed.cloud, grace=parsed.grace, regions=lambda _: (), dashes="--")
@@ -176,6 +178,10 @@ def test_every_python_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch,
     folder = checkout(tmp_path / "work")
     shutil.copytree(ROOT / "examples/tabular/digits_sgd", folder / "examples/tabular/digits_sgd")
     (folder / "my_folder").mkdir()
+    served = folder / "examples/llama_cpp"
+    served.mkdir()
+    (served / "example.yaml").write_text("name: llama_cpp\npresets: {serve: {script: serve.sh, docker: false}}\n")
+    (served / "serve.sh").write_text('PORT="${PORT:-8080}" exec llama-server\n')
     for name in ("my_folder/train.py", "a.py", "b.py"):
         (folder / name).write_text("print(1)\n")
     monkeypatch.chdir(folder)
