@@ -41,6 +41,9 @@ LINKS_THAT_STAY = {
     "config": ".git/config",
 }
 """Out of the repository, to nothing, around themselves, and to where a checkout keeps its token."""
+GLOBS = ("outputs/**", "**/*.{json,csv}", "!runs/*/d.json", "none/*.txt")
+BY_GLOB = {"e.json": "e\n", "runs/1/a.json": "a.json\n", "runs/1/b.csv": "b.csv\n"}
+"""Name and content of files that the globs take, next to those in `outputs`."""
 STAYS = {".env": b"TOKEN=x\n", "venv/pyvenv.cfg": b"home = /usr\n", "big/raw.bin": b"named by exclude\n"}
 
 
@@ -93,6 +96,7 @@ def test_the_staged_tree_arrives_byte_for_byte_and_the_jobs_code_is_ours(termina
         "mkdir outputs/deep; head -c 3000001 /dev/urandom > outputs/deep/random; ln outputs/kept outputs/hard; "
         "ln -s deep outputs/folder; ln -s latest outputs/chain; ln -s $PWD/outputs/kept outputs/absolute; "
         "ln -s ../../../../etc outputs/up; ln -s missing outputs/nothing; mkfifo outputs/pipe; "
+        "mkdir -p runs/1; for name in a.json b.csv c.tmp d.json; do echo $name > runs/1/$name; done; echo e > e.json; "
         "echo said $(sha256sum < outputs/deep/random); exit 7"
     )
     secret = "hunter-2/with+signs&more"
@@ -105,6 +109,7 @@ def test_the_staged_tree_arrives_byte_for_byte_and_the_jobs_code_is_ours(termina
         ".",
         "--exclude",
         "big",
+        *(word for glob in GLOBS for word in ("--outputs", glob)),
         "--env",
         f"GH_PAT2={secret}",
         "--env",
@@ -135,6 +140,9 @@ def test_the_staged_tree_arrives_byte_for_byte_and_the_jobs_code_is_ours(termina
     sent = {**TREE, **NOT_TRACKED, **linked}
     assert arrived == {name: hashlib.sha256(content).hexdigest() for name, content in sent.items()}
     assert_links_came(ran)
+    assert {name: (ran.folder / name).read_text() for name in BY_GLOB} == BY_GLOB
+    assert not (ran.folder / "runs/1/c.tmp").exists() and not (ran.folder / "runs/1/d.json").exists()
+    assert f"{GLOBS[-1]}" in ran.err, "a pattern without a match is named"
     paths = {each["path"] for each in ran.summary["files"]}
     assert {"outputs/kept", "outputs/hard", "outputs/caf%E9.txt", "outputs/deep/random"} <= paths
     assert terminal.machines() == []
