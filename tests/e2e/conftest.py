@@ -115,15 +115,17 @@ class Terminal:
     def run(self, *words: str, checkout: Path | None = None, stop: Callable[[str], bool] | None = None) -> Ran:
         """`stop`: asked with each line of ours; when it says yes, the person presses Ctrl-C."""
         folder = self.home / f"run-{time.time_ns()}"
+        options = words.index("--") if "--" in words else len(words)
         arguments = [
             "run",
-            *words,
+            *words[:options],
             "--cloud",
             self.cloud,
             "--outputs-dir",
             str(folder),
             "--json-summary",
             f"{folder}.json",
+            *words[options:],
         ]
         process = subprocess.Popen(
             [PROGRAM, *arguments],

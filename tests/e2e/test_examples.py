@@ -30,10 +30,14 @@ def test_the_cpu_training_comes_back_with_metrics_and_checkpoint_and_proof(termi
 
 
 def test_docker_on_host_builds_and_runs_inside_the_machine_of_the_next_zone(terminal: Terminal) -> None:
-    """Its first zone has no capacity: the run fails over to another zone of that region."""
+    """Its first zone has no capacity: the run fails over to another zone of that region.
+
+    The example starts its container itself, and knows nothing of mounts. Its container reads a file of a mount.
+    """
     terminal.sandbox.set_faults(Faults(no_capacity=("us-east-1a",)))
     terminal.cloud = "sandbox/us-east-1"
-    ran = terminal.run("examples/text/docker_ngram", "train")
+    mount = ("--mount", "/corpus=examples/text/docker_ngram")
+    ran = terminal.run("examples/text/docker_ngram", "train", *mount, "--", "--text", "/corpus/alice.txt")
     assert ran.code == 0, ran.err + ran.out
     first, *_, last = ran.summary["attempts"]
     assert (first["zone"], last["error"], last["region"]) == ("us-east-1a", None, "us-east-1")

@@ -20,6 +20,7 @@ SHOW = """
 echo "offline=$HF_HUB_OFFLINE"
 sha256sum $HF_HUB_CACHE/models--acme--tiny/snapshots/*/weights.bin
 cat $HF_HUB_CACHE/models--acme--tiny/refs/main
+docker run --rm --entrypoint sh debian:bookworm-slim -c 'echo "by name: $(sha256sum < $CVL_MODELS/acme/tiny/weights.bin)"'
 new=$HF_HUB_CACHE/models--acme--new
 blob=$(printf new | sha256sum | cut -d" " -f1)
 commit=$(printf c%.0s {1..40})
@@ -53,6 +54,7 @@ def test_a_model_is_on_the_machine_before_the_job_and_a_new_one_in_the_bucket_af
     assert "offline=1" in ran.out
     assert f"{hashlib.sha256(WEIGHTS).hexdigest()}  " in ran.out
     assert stored.commit in ran.out
+    assert f"by name: {hashlib.sha256(WEIGHTS).hexdigest()}" in ran.out
     new = shelf.find("acme/new", "main")
     assert new is not None
     assert list(new.files) == ["a.txt"]

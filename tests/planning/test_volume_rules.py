@@ -51,6 +51,13 @@ def test_a_plan_names_volumes_and_says_that_they_have_no_price() -> None:
         "include it"
     )
     assert len(lines) == 3
+    shown = mount_lines.as_json(plan(TEXT, own=OWN))
+    assert {(one["path"], one["source"], one["mode"]) for one in shown} == {
+        ("/data", "volume://cache", "volume"),
+        ("/more", "volume://other", "volume"),
+        ("/deep", "volume://other", "volume"),
+    }
+    assert all(one["monthly_usd"] is None for one in shown)
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp/us-central1", "sandbox", "lambda"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from cvl_ci.model.mount import Mount, MountMode
+from cvl_ci.model.mount import VOLUME, Mount, MountMode
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.storage import monthly_usd
 from cvl_ci.planning import volume_rules
@@ -39,7 +39,13 @@ def lines(plan: RunPlan) -> Iterator[str]:
 
 
 def as_json(plan: RunPlan) -> list[dict[str, object]]:
-    return [_as_json(mount) for mount in plan.files.mounts]
+    targets = {mount.target for mount in plan.files.mounts}
+    of_task = [
+        Mount(target=target, source=f"{VOLUME}{entry.get('name') if isinstance(entry, Mapping) else entry}")
+        for target, entry in volume_rules.volumes(plan).items()
+        if target not in targets
+    ]
+    return [_as_json(mount) for mount in (*plan.files.mounts, *of_task)]
 
 
 def _way(mount: Mount) -> str:
@@ -65,7 +71,7 @@ def _as_json(mount: Mount) -> dict[str, object]:
     return {
         "path": mount.target,
         "source": mount.source,
-        "mode": mount.mode.value,
+        "mode": "volume" if mount.volume else mount.mode.value,
         "bytes": mount.bytes if mount.is_local else None,
         "bucket": (str(mount.via) if mount.via else f"s3://LEASE-{mount.digest}") if mount.needs_bucket else None,
         "region": REGION if mount.needs_bucket else None,
