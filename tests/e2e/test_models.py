@@ -20,7 +20,7 @@ SHOW = """
 echo "offline=$HF_HUB_OFFLINE"
 sha256sum $HF_HUB_CACHE/models--acme--tiny/snapshots/*/weights.bin
 cat $HF_HUB_CACHE/models--acme--tiny/refs/main
-docker run --rm --entrypoint sh debian:bookworm-slim -c 'echo "by name: $(sha256sum < $CVL_MODELS/acme/tiny/weights.bin)"'
+docker run --rm debian:bookworm-slim sh -c 'echo "by name: $(sha256sum < $CVL_MODELS/acme/tiny/weights.bin)"'
 new=$HF_HUB_CACHE/models--acme--new
 blob=$(printf new | sha256sum | cut -d" " -f1)
 commit=$(printf c%.0s {1..40})
