@@ -32,8 +32,8 @@ ACTION_OUTPUTS = (
     ActionOutput(name="metrics", help="The metrics that the job wrote, as JSON."),
     ActionOutput(
         name="released",
-        help="`true` when the provider confirmed that no machine remains; `kept until TIME` with "
-        "keep_on_failure; else `false`.",
+        help="`true` when the provider confirmed that no machine remains; `kept until TIME` for a "
+        "kept machine; else `false`.",
     ),
     ActionOutput(name="ssh_command", help="The command that logs in to a kept machine."),
     ActionOutput(name="artifact_id", help="The number of the artifact with the fetched files."),

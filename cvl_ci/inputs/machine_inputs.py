@@ -40,7 +40,7 @@ class MachineInputs:
         "the same time limit and max_cost.",
         metavar="N",
         example="3",
-        default="3 for a task's job_recovery or for spot with `checkpoint_to`, else 0",
+        default="3 for a task with job_recovery or retry, or for spot with `checkpoint_to`, else 0",
         verbs=(*RUN_VERBS, "matrix"),
     )
     num_nodes: int | None = option(

@@ -116,7 +116,7 @@ class RunModelInputs:
     hf_cache: BucketAddress | None = option(
         bucket_address.read,
         help="A bucket of models. They are on the machine's disk before the job, and new ones go to the bucket after "
-        "it. The hub is not asked if all models are there.",
+        "it. The hub is not asked if all models are there. It works on machines of AWS.",
         metavar="S3",
         example="s3://my-bucket/hub",
     )

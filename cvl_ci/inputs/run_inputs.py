@@ -253,8 +253,9 @@ class FileInputs:
         mounts.read,
         value=(),
         help="Storage at a path of each machine: a bucket or a local folder. Buckets are s3, gs, az, r2 or hf. "
-        "`copy` brings all files before the job and checks them. `cached` reads on demand and writes back. `stream` "
-        "has no cache. A local folder goes through a bucket that ends with the run, or through the bucket of via.",
+        "`volume://NAME` is a volume of Kubernetes or RunPod. `copy` brings all files before the job and checks those "
+        "of S3. `cached` reads on demand and writes back. `stream` has no cache. A local folder goes through a bucket "
+        "that ends with the run, or through the bucket of via.",
         metavar="PATH=SOURCE[:MODE][,via=BUCKET]",
         example="/data=s3://bucket/prefix:cached",
         default="none",

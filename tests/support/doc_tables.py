@@ -146,7 +146,8 @@ def _price(one: UnitPrice) -> str:
     if one.usd is None:
         return "unknown"
     fixed = f" + ${one.fixed_usd:.2f} a month" if one.fixed_usd else ""
-    return f"${one.usd:g} a {one.per}{fixed}" if one.usd else "none"
+    article = "an" if one.per == "hour" else "a"
+    return f"${one.usd:g} {article} {one.per}{fixed}" if one.usd else "none"
 
 
 def _seconds(one: float | None) -> str:
