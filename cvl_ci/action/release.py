@@ -35,13 +35,9 @@ def releases_of(
     tools = ending.DownPorts(
         clouds=wiring.OpenClouds(environ, to_end=True), records=records, workflow=step.workflow, clock=SystemClock()
     )
-    releases: dict[str, Release] = {}
-    for batch, where_to_look in ((list(by_name), ()), (unknown, places)):
-        if batch and (where_to_look or batch is not unknown):
-            user_id = step.owner.user_id
-            result = ending.down(batch, everything=False, places=where_to_look, user_id=user_id, tools=tools)
-            releases.update(result.releases)
-    return releases
+    # All of them at once: GitHub gives post only a few minutes.
+    to_end = by_name | {name: ending.unrecorded(name, places, tools.clock) for name in unknown if places}
+    return ending.end_all(to_end, user_id=step.owner.user_id, tools=tools)
 
 
 def _known_to_clouds(places: Sequence[Location], step: Step, environ: Mapping[str, str]) -> Mapping[str, str]:

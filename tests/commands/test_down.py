@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,9 +15,9 @@ from cvl_ci.commands.reap import down, down_text
 from cvl_ci.commands.reap.down import Downed, DownPorts
 from cvl_ci.errors import EngineError
 from cvl_ci.model.location import Location
-from cvl_ci.model.release import ProviderCheck
-from cvl_ci.ports import InventoryResult, LeaseRecord, Resource, ResourceKind
-from tests.support.fakes import FakeClock
+from cvl_ci.model.release import ProviderCheck, Release
+from cvl_ci.ports import Cloud, InventoryResult, LeaseRecord, Resource, ResourceKind
+from tests.support.fakes import FakeClock, FakeCloud, FakeEngine, FakeRecords, FakeReporter
 
 AWS, GCP = Location(cloud="aws"), Location(cloud="gcp")
 REFUSED = ProviderCheck(provider="aws", region="us-east-1", kinds=("instances",), error="AuthFailure: not validated")
@@ -156,3 +158,74 @@ def test_a_place_that_a_person_names_is_asked_as_well_as_those_of_the_record() -
     asked = down._known_or_new("cvl-7-0badcafe", known, [AWS], FakeClock())
     assert asked.locations == (AWS, GCP, Location(cloud="gcp", region="us-central1"))
     assert asked.regions == ()
+
+
+LEASES = ("cvl-3-c", "cvl-1-a", "cvl-2-b")
+
+
+class Together:
+    """Clouds with one machine of each lease. `at_once`: so many leases must be open before one of them goes on."""
+
+    def __init__(self, *, at_once: int = 1, faults: Mapping[int, Exception] | None = None) -> None:
+        self.cloud, self.faults = FakeCloud(clock=FakeClock()), faults or {}
+        self.opened, self.open_now, self.most = 0, 0, 0
+        self._lock, self._all_open = threading.Lock(), threading.Barrier(at_once)
+        for name in LEASES:
+            self.cloud.create(lease=name, region="us-east-1")
+
+    @contextmanager
+    def open(self, places: Sequence[Location], **_: Any) -> Iterator[Cloud]:
+        with self._lock:
+            number = self.opened
+            self.opened, self.open_now = number + 1, self.open_now + 1
+            self.most = max(self.most, self.open_now)
+        self._all_open.wait(timeout=30)
+        if number in self.faults:
+            raise self.faults[number]
+        engine = FakeEngine(self.cloud)
+        yield Cloud(machines=engine, jobs=engine, inventory=self.cloud)
+        with self._lock:
+            self.open_now -= 1
+
+
+def ended(clouds: Together, folder: Path, *, place: Location = AWS) -> tuple[dict[str, Release], FakeReporter]:
+    said = FakeReporter()
+    tools = DownPorts(clouds=clouds, records=FakeRecords(folder), workflow=said, clock=clouds.cloud.clock)
+    records = {name: down.unrecorded(name, [place], tools.clock) for name in LEASES}
+    return down.end_all(records, user_id="u", tools=tools), said
+
+
+def test_several_leases_end_at_the_same_time_and_keep_their_order(tmp_path: Path) -> None:
+    releases, _ = ended(Together(at_once=3), tmp_path)
+    assert tuple(releases) == LEASES
+    assert all(release.gone for release in releases.values())
+
+
+@pytest.mark.parametrize("fault", [EngineError("The AWS client is not installed."), KeyError("odd")])
+def test_a_fault_at_one_lease_is_its_missing_proof_and_drops_no_other(tmp_path: Path, fault: Exception) -> None:
+    clouds = Together(at_once=3, faults={0: fault})
+    releases, said = ended(clouds, tmp_path)
+    unproved = [name for name, release in releases.items() if not release.gone]
+    assert len(unproved) == 1
+    assert tuple(releases) == LEASES
+    assert releases[unproved[0]].unproved == ("aws",)
+    assert any("is not proved gone" in text for text in said.said)
+    downed = Downed(releases=releases, silent=(), unlabelled=())
+    assert not downed.proved
+    assert f"{unproved[0]}: NOT PROVED GONE" in "\n".join(down_text.lines(downed, places=()))
+
+
+def test_a_single_lease_raises_its_error(tmp_path: Path) -> None:
+    clouds = Together(faults={0: EngineError("no client")})
+    tools = DownPorts(clouds=clouds, records=FakeRecords(tmp_path), workflow=FakeReporter(), clock=clouds.cloud.clock)
+    record = down.unrecorded(LEASES[0], [AWS], tools.clock)
+    with pytest.raises(EngineError, match="no client"):
+        down.end_all({record.name: record}, user_id="u", tools=tools)
+
+
+def test_leases_of_a_sandbox_end_one_after_the_other(tmp_path: Path) -> None:
+    """Its first user stops it, if nobody else uses it: two at the same time would leave it up."""
+    clouds = Together()
+    releases, _ = ended(clouds, tmp_path, place=Location(cloud="sandbox"))
+    assert all(release.gone for release in releases.values())
+    assert clouds.most == 1

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from cvl_ci.errors import CvlError, InputProblem, RequestError
+from cvl_ci.errors import CvlError, InputProblem, RequestError, explain_while_running
 from cvl_ci.lease import Lease
 from cvl_ci.model.lease_name import LABEL_LEASE
-from cvl_ci.model.location import Location
+from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.release import Release
 from cvl_ci.model.storage import Bucket
 from cvl_ci.ports import Clock, Cloud, Clouds, Event, LeaseRecord, Records, Resource, ResourceKind, RunReporter
+
+AT_ONCE = 8
+"""Leases that end at the same time. Each of them has a SkyPilot process of its own."""
+_speaking = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +62,7 @@ def down(
         unlabelled = tuple(one for _, one in resources if one.is_leftover and not one.labels.get(LABEL_LEASE))
     records = {record.name: record for record in to_end}
     return Downed(
-        releases={name: _end(record, user_id, tools) for name, record in records.items()},
+        releases=end_all(records, user_id=user_id, tools=tools),
         silent=silent,
         unlabelled=unlabelled,
     )
@@ -73,9 +80,45 @@ def _known_or_new(name: str, by_name: dict[str, LeaseRecord], places: Sequence[L
             [InputProblem(field="NAME", value=name, problem="is not a lease recorded on this machine", near=near)],
             next_step="Name its cloud (`--cloud aws`), and cvl-ci asks the provider for it by name.",
         )
+    return unrecorded(name, places, clock)
+
+
+def unrecorded(name: str, places: Sequence[Location], clock: Clock) -> LeaseRecord:
+    """Return the record of a lease of which only the name is known. `places`: where to look for it."""
     return LeaseRecord(
         name=name, labels={}, deadline=0.0, locations=tuple(places), taken_at=clock.now(), knows_buckets=False
     )
+
+
+def end_all(records: Mapping[str, LeaseRecord], *, user_id: str, tools: DownPorts) -> dict[str, Release]:
+    """End these leases at the same time, and return lease → proof, in the order of `records`.
+
+    An error at one of several leases is a missing proof of that one, and drops no other. A single lease raises its
+    error. The threads end with this process, so that an interrupt stops them too.
+    """
+    if len(records) == 1:
+        return {name: _end(record, user_id, tools) for name, record in records.items()}
+    # Leases of a sandbox end in turn. The first of them stops a sandbox that has no other user.
+    on_sandbox = [record for record in records.values() if SANDBOX in _clouds(record)]
+    on_clouds = [[record] for record in records.values() if SANDBOX not in _clouds(record)]
+    waiting = deque([on_sandbox, *on_clouds] if on_sandbox else on_clouds)
+    releases = dict[str, Release]()
+
+    def work() -> None:
+        while waiting:
+            try:
+                batch = waiting.popleft()
+            except IndexError:
+                return
+            for record in batch:
+                releases[record.name] = _end_or_unproved(record, user_id, tools)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(AT_ONCE, len(waiting)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {name: releases.get(name) or _unproved(record, tools.clock) for name, record in records.items()}
 
 
 def _all_resources(
@@ -124,11 +167,33 @@ def _unknown(
     return list(leases.values())
 
 
+def _end_or_unproved(record: LeaseRecord, user_id: str, tools: DownPorts) -> Release:
+    try:
+        return _end(record, user_id, tools)
+    except Exception as error:  # noqa: BLE001  any fault at one lease must not stop the end of the others
+        _report(tools.workflow.warning, f"{record.name} is not proved gone: {explain_while_running(error)}")
+        return _unproved(record, tools.clock)
+
+
+def _unproved(record: LeaseRecord, clock: Clock) -> Release:
+    return Release(gone=False, at=clock.now(), unproved=_clouds(record) or ("its cloud",))
+
+
+def _clouds(record: LeaseRecord) -> tuple[str, ...]:
+    texts = map(str, record.locations or record.regions)
+    return tuple(dict.fromkeys(text.partition("/")[0] for text in texts))
+
+
 def _end(record: LeaseRecord, user_id: str, tools: DownPorts) -> Release:
-    tools.workflow.notice(f"taking down {record.name}")
+    _report(tools.workflow.notice, f"taking down {record.name}")
     places = record.locations or tuple(Location.parse(text) for text in record.regions)
     with tools.clouds.open(places, user_id=user_id, watch=_unwatched) as cloud:
         return _lease(record, cloud, tools).release(maybe_created=True)
+
+
+def _report(say: Callable[[str], None], text: str) -> None:
+    with _speaking:
+        say(text)
 
 
 def _lease(record: LeaseRecord, cloud: Cloud, tools: DownPorts) -> Lease:
@@ -138,7 +203,7 @@ def _lease(record: LeaseRecord, cloud: Cloud, tools: DownPorts) -> Lease:
         inventory=cloud.inventory,
         records=tools.records,
         clock=tools.clock,
-        say=tools.workflow.warning,
+        say=partial(_report, tools.workflow.warning),
         storage=cloud.storage,
     )
 
