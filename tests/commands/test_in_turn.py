@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from cvl_ci.commands.run import in_turn
 from cvl_ci.commands.run.in_turn import MachineEnd, Turn, run_in_turn
-from cvl_ci.commands.run.state import RunPorts
+from cvl_ci.commands.run.outcome import outcome
+from cvl_ci.commands.run.state import RunPorts, RunState
 from cvl_ci.errors import BudgetError, CapacityError, EngineError
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import Location
@@ -18,7 +21,7 @@ from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.outcome import Ending, Outcome
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
-from cvl_ci.ports import JobEnd, JobRequest, Watch
+from cvl_ci.ports import Fetched, JobEnd, JobRequest, UnpackStopped, Watch
 from cvl_ci.result.text import accounted_for
 from tests.support.fakes import (
     FakeClock,
@@ -202,6 +205,42 @@ def test_no_error_at_any_step_leaves_the_machine(house: House, step: str, error:
     assert house.cloud.running() == []
     assert sum(costs(end)) == pytest.approx(house.usd(), abs=2e-3)
     assert all(accounted_for(outcome) for _, outcome in end.outcomes)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_stop_after_the_unpacking_makes_no_success_without_files(
+    house: House, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The archives are gone by then."""
+    unpack, count = Engine.unpack, 0
+
+    def unpack_once(self: Engine, *, into: Path, within: float = math.inf) -> Fetched:
+        fetched, self.brought = unpack(self, into=into, within=within), False
+        return fetched
+
+    def stop(state: RunState) -> Outcome:
+        nonlocal count
+        count += 1
+        if count == number:
+            raise KeyboardInterrupt
+        return outcome(state)
+
+    monkeypatch.setattr(Engine, "unpack", unpack_once)
+    monkeypatch.setattr(in_turn, "outcome", stop)
+    end = house.run()
+    assert endings(end) == [*[Ending.SUCCEEDED] * (number - 1), Ending.CANCELLED]
+    assert all(outcome.files.fetched for _, outcome in end.outcomes)
+
+
+def test_a_stopped_unpacking_ends_the_machine_and_takes_no_further_job(house: House) -> None:
+    def at(step: str) -> None:
+        if step == "unpack":
+            raise UnpackStopped(Fetched())
+
+    house.engine.at = at
+    end = house.run()
+    assert endings(end) == [Ending.CANCELLED]
+    assert (house.waiting.told, house.waiting.names) == ([], ["train", "evaluate"])
 
 
 def test_an_interrupt_while_the_machine_waits_ends_it_and_changes_no_earlier_end(house: House) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +11,15 @@ import pytest
 
 from cvl_ci.commands.queue import machines, run_queue
 from cvl_ci.commands.queue.manifest import Manifest
+from cvl_ci.commands.queue.queue_ports import TurnEnded
 from cvl_ci.errors import CvlError, EngineError
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import Location
 from cvl_ci.model.mount import Mount, MountMode
-from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending
+from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending, Outcome
 from cvl_ci.model.plan import FilePlan, MachinePlan, RunPlan, WorkPlan
 from cvl_ci.model.queue import JobRecord, JobState
+from cvl_ci.model.release import Release
 from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.planning.queue_file import read
 from cvl_ci.result.queue_result import QueueResult
@@ -108,6 +110,28 @@ def test_a_machine_that_never_lasts_does_not_repeat_for_ever(tmp_path: Path) -> 
     assert records["train"].reason == "the machine with the files of build ended before it, several times"
 
 
+class Unproved(ShortLived):
+    """Machines that end after each job, the first of them without proof."""
+
+    def serve(
+        self, jobs: machines.MachineJobs, limits: Limits, *, on_end: TurnEnded
+    ) -> Sequence[tuple[machines.QueuedTurn, Outcome]]:
+        outcomes = super().serve(jobs, limits, on_end=on_end)
+        release = Release(gone=len(self.served) > 1, at=1.0)
+        return [(turn, replace(outcome, release=release)) for turn, outcome in outcomes]
+
+
+def test_a_machine_without_proof_is_not_forgotten_for_a_second_one(tmp_path: Path) -> None:
+    runs = Unproved(tmp_path)
+    records = run(queue(*CHAIN[:2]), runs)
+    assert runs.served == [["build"]], "the second run of `build` would overwrite the only record of the lease"
+    assert states(records) == {"build": GOOD, "train": NOT_RUN}
+    assert records["train"].reason == "the machine of build ended without proof: cvl-ci down lease-build-1"
+    assert int(QueueResult(records)) == EXIT_NOT_PROVED_GONE
+    kept = Manifest(tmp_path).read()["build"]
+    assert (kept.lease, kept.is_gone) == ("lease-build-1", False)
+
+
 @pytest.mark.parametrize(("error", "is_gone"), [(NO_CAPACITY, True), (RuntimeError("a mistake"), False)])
 def test_a_machine_that_breaks_ends_its_job_with_the_reason(tmp_path: Path, error: Exception, *, is_gone: bool) -> None:
     records = run(queue(*CHAIN[:2]), FakeRuns(tmp_path, script={"build": [error]}))
@@ -170,8 +194,20 @@ def test_ctrl_c_ends_a_machine_that_waits(tmp_path: Path, monkeypatch: pytest.Mo
     assert all(record.is_gone for record in records.values())
 
 
-def test_an_error_of_the_queue_ends_a_machine_that_waits(tmp_path: Path) -> None:
-    runs = FakeRuns(tmp_path)
+class Deaf(FakeRuns):
+    """A machine that misses its stop, and hears only that no further job comes."""
+
+    def _next(self, jobs: machines.MachineJobs) -> machines.QueuedTurn | None:
+        for _ in range(100):
+            turn = jobs.take(0.05)
+            if turn is not None or not jobs.is_open:
+                return turn
+        raise AssertionError("it waits for ever")
+
+
+@pytest.mark.parametrize("kind", [FakeRuns, Deaf])
+def test_an_error_of_the_queue_ends_a_machine_that_waits(tmp_path: Path, kind: type[FakeRuns]) -> None:
+    runs = kind(tmp_path)
 
     class FullDisk(Manifest):
         def write(self, records: Mapping[str, JobRecord]) -> None:

@@ -90,6 +90,8 @@ class QueueRun:
             try:
                 if not is_stopped:
                     self.ports.runs.stop()
+                    for machine in self.machines.by_key.values():
+                        machine.jobs.close()  # a machine that misses its stop waits for no further job
                     is_stopped = True
                 for thread in self.threads.values():
                     if thread.ident is not None:
@@ -250,9 +252,16 @@ class QueueRun:
     def _repeats_needs(self, name: str) -> bool:
         """Let the jobs run again whose files this one would find on a machine that is gone."""
         lost = self.machines.lost_needs(name, self.schedule.records)
-        if lost and not self.machines.can_repeat(name, lost):
+        unproved = [need for need in lost if not self.schedule.records[need].is_gone]
+        reason, code = "", CapacityError.exit_code
+        if unproved:  # a repetition would overwrite the only record of the lease
+            lease = self.schedule.records[unproved[0]].lease
+            reason = f"the machine of {', '.join(unproved)} ended without proof: cvl-ci down {lease}"
+            code = NotProvedGone.exit_code
+        elif lost and not self.machines.can_repeat(name, lost):
             reason = f"the machine with the files of {', '.join(lost)} ended before it, several times"
-            self._changed(name, JobRecord(state=JobState.NOT_RUN, reason=reason, exit_code=CapacityError.exit_code))
+        if reason:
+            self._changed(name, JobRecord(state=JobState.NOT_RUN, reason=reason, exit_code=code))
             return True
         for need in lost:
             self.schedule.run_again(need)

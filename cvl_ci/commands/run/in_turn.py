@@ -5,6 +5,7 @@ The machine ends after the last job, or after a job whose end leaves it in doubt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -70,6 +71,7 @@ class _Served:
     state: RunState
     result: Outcome | None = None
     ended_at: float = 0.0
+    is_unpacked: bool = False
 
 
 def run_in_turn(first: Turn, turns: Turns, *, owner: Owner, limits: Limits, tools: RunPorts) -> MachineEnd:
@@ -112,21 +114,35 @@ class _SharedMachine:
                     cloud.machines.warm()
                     with self._staged(state) as staged, steps.under_lease(state, cloud) as lease:
                         Stages(state, cloud, lease, staged).carry_out()
-                        self._go_on(cloud, lease)
+                        self._go_on_until_stopped(cloud, lease)
             finally:
                 # Needed only if a signal came between the end of the work and the beginning of the release.
                 if state.lease is not None and state.facts.release is None:
                     state.facts.release = steps.released(state, state.lease)
-            if self.served[-1].result is None:
-                steps.unpack(self.served[-1].state, cloud)
+            if not self.served[-1].is_unpacked:
+                self._unpack(self.served[-1], cloud)
         return self._end(state.facts.release)
+
+    def _go_on_until_stopped(self, cloud: Cloud, lease: Lease) -> None:
+        """Run further jobs. A stop between two steps is the end of the present job, and of no earlier one."""
+        try:
+            self._go_on(cloud, lease)
+        except KeyboardInterrupt:
+            self.served[-1].state.facts.cancelled = True
+
+    def _unpack(self, served: _Served, cloud: Cloud, *, within: float = math.inf) -> None:
+        """Unpack a job's files once: the archives are gone after that, and a second time would find no files."""
+        served.is_unpacked = True
+        steps.unpack(served.state, cloud, within=within)
 
     def _go_on(self, cloud: Cloud, lease: Lease) -> None:
         """Run further jobs as long as the machine is fit for one, and one comes before the machine's deadline."""
         clock, last = self.tools.clock, lease.record.deadline - RELEASE_MINUTES * 60
         while _is_fit(self.served[-1].state):
             served = self.served[-1]
-            steps.unpack(served.state, cloud, within=max(SHORTEST_UNPACK_SECONDS, last - clock.now()))
+            self._unpack(served, cloud, within=max(SHORTEST_UNPACK_SECONDS, last - clock.now()))
+            if served.state.facts.cancelled:
+                return
             served.state.enter(None)
             served.ended_at, served.result = clock.now(), outcome(served.state)
             self.turns.finish(served.turn, served.result)
