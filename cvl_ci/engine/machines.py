@@ -295,6 +295,7 @@ class SkyPilotMachines:
             num_nodes=answer["num_nodes"],
             hourly_usd=self._priced(answer),
             created_at=self._created_at if self._created_at is not None else self._session.clock.now(),
+            deadline=answer["deadline"],
         )
 
 

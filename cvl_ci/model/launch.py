@@ -49,7 +49,11 @@ class Spending:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """Existing machines. `hourly_usd` is for one node; `created_at` is seconds since the epoch."""
+    """Existing machines. `hourly_usd` is for one node; `created_at` is seconds since the epoch.
+
+    `deadline`: the end that these machines have, in epoch seconds, where it may be earlier than that of their lease:
+    max_cost buys less time of a dearer machine.
+    """
 
     cluster: str
     cloud: str
@@ -61,3 +65,8 @@ class Launch:
     num_nodes: int
     hourly_usd: float
     created_at: float
+    deadline: float | None = None
+
+    def end_before(self, deadline: float) -> float:
+        """Return the end of the machines, under a lease with this deadline."""
+        return deadline if self.deadline is None else min(deadline, self.deadline)

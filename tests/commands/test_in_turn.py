@@ -14,6 +14,7 @@ from cvl_ci.commands.run.in_turn import MachineEnd, Turn, run_in_turn
 from cvl_ci.commands.run.outcome import outcome
 from cvl_ci.commands.run.state import RunPorts, RunState
 from cvl_ci.errors import BudgetError, CapacityError, EngineError
+from cvl_ci.model.launch import Launch
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import Location
 from cvl_ci.model.loss import LossKind, Lost
@@ -21,7 +22,7 @@ from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.outcome import Ending, Outcome
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
-from cvl_ci.ports import Fetched, JobEnd, JobRequest, UnpackStopped, Watch
+from cvl_ci.ports import Fetched, JobEnd, JobRequest, LaunchRequest, UnpackStopped, Watch
 from cvl_ci.result.text import accounted_for
 from tests.support.fakes import (
     FakeClock,
@@ -54,7 +55,13 @@ class Engine(FakeEngine):
     codes: list[int | Lost] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     launches: int = 0
+    lasts: float | None = None
+    """Seconds until the end that the machines got."""
     brought: bool = False
+
+    def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
+        launch = super().launch(request, watch=watch)
+        return launch if self.lasts is None else replace(launch, deadline=launch.created_at + self.lasts)
 
     def follow(self, *, watch: Watch, until: float) -> JobEnd:
         end = super().follow(watch=watch, until=until)
@@ -172,6 +179,16 @@ def test_the_machine_s_deadline_is_that_of_all_jobs_together(house: House) -> No
     record = next(iter(house.records.kept.values()))
     assert record.deadline - record.taken_at == LIMITS.longest_minutes * 60
     assert house.waiting.until == record.deadline - 300, "the release has its time before the deadline"
+
+
+def test_a_dearer_machine_than_quoted_takes_jobs_until_its_own_earlier_end(house: House) -> None:
+    house.engine.lasts = 1800.0
+    end = house.run()
+    launch = end.outcomes[0][1].machines.launch
+    assert launch is not None and launch.deadline is not None
+    assert launch.deadline < next(iter(house.records.kept.values())).deadline
+    assert house.waiting.until == launch.deadline - 300
+    assert house.engine.followed_until == launch.deadline - 300 + 60, "a further job is followed no longer"
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,9 @@ class _SharedMachine:
 
     def _go_on(self, cloud: Cloud, lease: Lease) -> None:
         """Run further jobs as long as the machine is fit for one, and one comes before the machine's deadline."""
-        clock, last = self.tools.clock, lease.record.deadline - RELEASE_MINUTES * 60
+        clock, launch = self.tools.clock, self.served[0].state.launches.current
+        deadline = launch.end_before(lease.record.deadline) if launch else lease.record.deadline
+        last = deadline - RELEASE_MINUTES * 60
         while _is_fit(self.served[-1].state):
             served = self.served[-1]
             self._unpack(served, cloud, within=max(SHORTEST_UNPACK_SECONDS, last - clock.now()))

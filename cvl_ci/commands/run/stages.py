@@ -96,9 +96,10 @@ class Stages:
 
     def _follow(self) -> StageEnd:
         state, deadline = self._state, self._lease.record.deadline
-        is_further = state.sharing is not None and state.sharing.is_further
-        launch = None if is_further else state.launches.current
-        end = deadline if launch is None else spending.end_of_money(state, launch, deadline)
+        launch, end = state.launches.current, deadline
+        if launch is not None:
+            is_further = state.sharing is not None and state.sharing.is_further
+            end = launch.end_before(deadline) if is_further else spending.end_of_money(state, launch, deadline)
         until = end - RELEASE_MINUTES * 60 + CANCEL_GRACE_SECONDS
         state.facts.job = self._cloud.jobs.follow(watch=state.watch, until=until)
         if state.facts.lost is None:
