@@ -66,6 +66,25 @@ def test_a_wrong_line_starts_nothing(
     assert seen.plans == []
 
 
+def test_a_later_job_without_its_script_starts_no_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = on_fakes(monkeypatch)
+    folder = checkout(tmp_path / "work")
+    example = folder / "examples/alone/one/example.yaml"
+    example.parent.mkdir(parents=True)
+    example.write_text("name: alone\npresets: {go: {script: go.sh}}\n")
+    job = "{id: second, example: alone, preset: go, needs: first, machine: one}"
+    (folder / "q.yaml").write_text(f"jobs:\n  - {{id: first, command: x, machine: one}}\n  - {job}\n")
+    monkeypatch.chdir(folder)
+    assert main(["queue", "q.yaml", "--cloud", "aws"]) == 64
+    said = capsys.readouterr().err
+    assert "job second: example" in said
+    assert "has no go.sh" in said
+    assert "Run it from a checkout that holds the whole example." in said
+    assert seen.plans == []
+
+
 def test_the_live_table_has_the_running_jobs_and_counts_the_rest() -> None:
     records = {f"job-{number}": JobRecord(state=JobState.RUNNING) for number in range(12)}
     records["over"] = JobRecord(state=JobState.SUCCEEDED)

@@ -14,6 +14,7 @@ from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.commands.queue import machines, run_queue
 from cvl_ci.commands.queue.manifest import Manifest
 from cvl_ci.commands.queue.queue_ports import QueuePorts
+from cvl_ci.commands.run.steps import refuse_unseen
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.option import by_own_name
 from cvl_ci.inputs.reader import from_keywords
@@ -71,6 +72,7 @@ def run(queued: Queue, caller: Caller) -> Mapping[str, JobRecord]:
 
 def run_planned(queued: Queue, plans: Mapping[str, RunPlan], caller: Caller) -> Mapping[str, JobRecord]:
     """Run a queue whose plans are made. Raises CvlError before any job starts."""
+    _require_scripts(plans)
     catalogue = prices(caller.environ)
     quotes = {name: planning.quote(plan, catalogue).max_usd for name, plan in plans.items()}
     queued = _within_month(queued, plans, caller)
@@ -110,6 +112,20 @@ def plans_of(queued: Queue, caller: Caller, *, by_inputs: bool = False) -> dict[
     if mistakes:
         raise RequestError(mistakes)
     return plans
+
+
+def _require_scripts(plans: Mapping[str, RunPlan]) -> None:
+    """Refuse jobs whose files are missing. A later job of a machine would find it out only when the machine waits."""
+    mistakes: list[InputProblem] = []
+    next_step = ""
+    for name, plan in plans.items():
+        try:
+            refuse_unseen(plan)
+        except RequestError as error:
+            mistakes += [replace(one, field=f"job {name}: {one.field}") for one in error.mistakes]
+            next_step = error.next_step
+    if mistakes:
+        raise RequestError(mistakes, next_step=next_step)
 
 
 def _within_month(queued: Queue, plans: Mapping[str, RunPlan], caller: Caller) -> Queue:

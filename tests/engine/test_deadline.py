@@ -157,7 +157,8 @@ def ignored(_: object) -> None:
 def test_the_worker_gets_the_money_less_what_earlier_machines_cost(
     machines: SkyPilotMachines, clock: FakeClock
 ) -> None:
-    machines.launch(request(clock, Limits(max_cost_usd=0.5)), watch=ignored)
+    launch = machines.launch(request(clock, Limits(max_cost_usd=0.5)), watch=ignored)
+    assert launch.deadline == StandIn.answers["launch"]["deadline"], "the end that the machines got, and not the latest"
     machines.launch(replace(request(clock, Limits(max_cost_usd=0.5)), spent_usd=0.2), watch=ignored)
     machines.launch(request(clock, Limits()), watch=ignored)
     money = [(asked["money"]["max_usd"], asked["money"]["spent_usd"]) for _, asked in StandIn.calls]
