@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tarfile
 import time
@@ -16,6 +17,43 @@ from cvl_ci.model.limits import Limits
 from cvl_ci.model.plan import RunPlan, WorkPlan
 
 LEASE = "cvl-1-abc"
+
+
+DOCKER = """#!/bin/bash
+echo "$*" >> {folder}/asked
+case "$1" in
+  ps) [ ! -e {folder}/killed ] && printf '%s' "a1
+b2
+" || cat {folder}/left ;;
+  kill) touch {folder}/killed; echo "No such container: b2" >&2; exit 1 ;;
+esac
+"""
+"""Two containers run. One of them ends before it is killed, so `docker kill` fails. The file `left` has the rest."""
+
+
+@pytest.mark.parametrize(("left", "code"), [("", 0), ("c3\n", 0), ("b2\n", 1)])
+def test_a_container_that_ends_by_itself_does_not_stop_the_next_job(tmp_path: Path, left: str, code: int) -> None:
+    docker, dockerd = tmp_path / "docker", tmp_path / "dockerd"
+    docker.write_text(DOCKER.format(folder=tmp_path))
+    docker.chmod(0o755)
+    (tmp_path / "left").write_text(left)
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", dockerd)
+    engine = subprocess.Popen([dockerd, "60"])
+    try:
+        done = subprocess.run(
+            ["bash", "-c", script.before_further_job()],
+            env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        engine.kill()
+        engine.wait()
+    assert (tmp_path / "asked").read_text().splitlines()[-2:] == ["kill a1 b2", "ps --quiet"]
+    assert done.returncode == code, done.stderr
+    assert ("The container b2 of the job before does not end" in done.stderr) is bool(code)
 
 
 class Node:

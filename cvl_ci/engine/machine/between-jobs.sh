@@ -5,7 +5,16 @@ for process in /proc/[0-9]*/comm; do
   as_root=""
   timeout 20 docker ps > /dev/null 2>&1 || as_root="sudo -n"
   left="$(timeout 20 $as_root docker ps --quiet 2> /dev/null)" || exit 0
+  [ -n "$left" ] || exit 0
   # shellcheck disable=SC2086  one word for each container
-  [ -z "$left" ] || timeout 60 $as_root docker kill $left > /dev/null
-  exit
+  said="$(timeout 60 $as_root docker kill $left 2>&1)" || true # one may have ended by itself
+  still="$(timeout 20 $as_root docker ps --quiet)" || exit 1
+  for container in $left; do
+    case "$still" in *"$container"*)
+      echo "The container $container of the job before does not end: $said" >&2
+      exit 1
+      ;;
+    esac
+  done
+  exit 0
 done
