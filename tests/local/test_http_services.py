@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.engine import machine as programs
+from cvl_ci.engine.machine import proxy as program
 from cvl_ci.local.http_services import HttpServices
 from cvl_ci.model.service import token_digest
 from cvl_ci.ports import ServiceAnswer, ServiceRequest, Services
@@ -55,6 +56,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._drip(b"HTTP/1.1 200 OK\r\nA: " + b"x" * 60_000)
         elif self.path == "/continue":
             self._drip(b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000)
+        elif self.path == "/websocket":
+            self.send_response(101)
+            self.send_header("Upgrade", self.headers["Upgrade"])
+            self.send_header("Connection", self.headers["Connection"])
+            self.end_headers()
+            while part := self.connection.recv(65536):
+                self.wfile.write(part)
+            self.close_connection = True
         elif self.path == "/nonsense":
             self.wfile.write(b"\x00\x01 not http\r\n\r\n")
             self.close_connection = True
@@ -222,6 +231,108 @@ def test_a_second_request_of_one_connection_is_not_answered(served: str) -> None
         b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\nAuthorization: Bearer " + TOKEN.encode() + b"\r\n\r\n"
     )
     assert told(served, one + b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n").count(b"HTTP/1.1 200") == 1
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "answers"),
+    [
+        (b"Upgrade: x", [b"200"]),
+        (b"Upgrade: h2c", [b"200"]),
+        (b"Upgrade: websocket\r\nUpgrade: x", [b"200"]),
+        (b"Upgrade: websocket\r\nContent-Length: 3", [b"200"]),
+        (b"Upgrade: websocket", [b"200"]),
+        (b"Upgrade:\nX: y", [b"400"]),
+        (b"X: y\nConnection: keep-alive", [b"400"]),
+        (b"X: y\rConnection: keep-alive", [b"400"]),
+    ],
+)
+def test_a_connection_lives_on_only_as_a_websocket_that_the_server_accepted(
+    served: str, upgrade: bytes, answers: list[bytes]
+) -> None:
+    """The server keeps connections open, and so would answer a second request without the token."""
+    first = b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nAuthorization: Bearer " + TOKEN.encode()
+    said = told(served, first + b"\r\n" + upgrade + b"\r\n\r\n" + b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert [part[:3] for part in said.split(b"HTTP/1.1 ")[1:]] == answers
+    assert b"keep-alive" not in said.lower()
+
+
+def websocket(url: str) -> socket.socket:
+    """Open one through the proxy, and return it after the server's acceptance."""
+    host, port = url.removeprefix("http://").split(":")
+    one = socket.create_connection((host, int(port)), timeout=20)
+    lines = [b"GET /websocket HTTP/1.1", b"Host: x", b"Connection: Upgrade", b"Upgrade: WebSocket"]
+    one.sendall(b"\r\n".join([*lines, b"Authorization: Bearer " + TOKEN.encode(), b"", b""]))
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        part = one.recv(65536)
+        assert part, answer
+        answer += part
+    assert answer.startswith(b"HTTP/1.1 101 ") and TOKEN.encode() not in answer
+    return one
+
+
+def test_a_websocket_carries_bytes_both_ways(served: str) -> None:
+    with websocket(served) as one:
+        one.sendall(b"hello")
+        assert one.recv(5) == b"hello"
+
+
+@contextmanager
+def proxy_here(server_port: int) -> Iterator[str]:
+    """Run the program's listener in this process, so that a test can shorten its limits."""
+    listener = program.Proxy(0, server_port, token_digest(TOKEN), ["0.0.0.0/0"])
+    thread = threading.Thread(target=listener.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.server_address[1]}"
+    finally:
+        listener.shutdown()
+        listener.server_close()
+
+
+def test_people_without_the_token_cannot_take_the_places_of_those_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "MOST_CONNECTIONS", 4)
+    monkeypatch.setattr(program, "MOST_STRANGERS", 4, raising=False)
+    port = free_port()
+    with server(port), proxy_here(port) as url, websocket(url) as open_one:
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        strangers = [socket.create_connection(address, timeout=20) for _ in range(9)]
+        try:
+            answer = HttpServices().ask(ServiceRequest(url=url, path="/", token=TOKEN, timeout_seconds=60))
+            assert answer.status == 200, answer
+            assert strangers[0].recv(65536) == b"", "the oldest one had to go"
+            open_one.sendall(b"hello")
+            assert open_one.recv(5) == b"hello"
+        finally:
+            for one in strangers:
+                one.close()
+
+
+def test_callers_with_the_token_have_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "MOST_CONNECTIONS", 1)
+    port = free_port()
+    with server(port), proxy_here(port) as url, websocket(url):
+        answer = HttpServices().ask(ServiceRequest(url=url, path="/", token=TOKEN, timeout_seconds=60))
+        assert (answer.status, answer.is_from_proxy) == (503, True)
+
+
+def test_a_head_that_drips_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece comes in time, for a minute and more."""
+    monkeypatch.setattr(program, "HEAD_SECONDS", 0.5)
+    with proxy_here(free_port()) as url:
+        address, is_over, pieces = ("127.0.0.1", int(url.rpartition(":")[2])), False, 0
+        with socket.create_connection(address, timeout=0.1) as one:
+            one.sendall(b"GET / HTTP/1.1\r\nA: ")
+            while not is_over and pieces < 600:
+                pieces += 1
+                try:
+                    one.sendall(b"x")
+                    is_over = one.recv(65536).startswith(b"HTTP/1.1 400 ")
+                except TimeoutError:
+                    continue
+                except ConnectionError:
+                    is_over = True
+    assert is_over
 
 
 def test_an_endless_head_is_refused(served: str) -> None:
