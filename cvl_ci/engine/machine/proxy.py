@@ -58,7 +58,7 @@ class Proxy(socketserver.ThreadingTCPServer):
         return any(ipaddress.ip_address(host) in network for network in self.networks)
 
     def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
-        """Count the connection as a stranger's, before it has a thread. Hang up on the oldest one that is too many."""
+        """Count the connection as a stranger's, before it has a thread. Hang up on the oldest one beyond the limit."""
         with self.lock:
             self.strangers[request] = None
             oldest = next(iter(self.strangers)) if len(self.strangers) > MOST_STRANGERS else None
@@ -125,7 +125,7 @@ class Connection(socketserver.BaseRequestHandler):
             answer.join(IDLE_SECONDS)
 
     def is_upgraded(self, upstream: socket.socket) -> bool:
-        """Pass on the head of the server's answer. False: the server refused, so the connection ends, without a body."""
+        """Pass on the head of the server's answer. False: it refused the WebSocket, so the connection ends."""
         head, rest = read_head(upstream, UPGRADE_SECONDS)
         lines = head.split(b"\r\n")
         status = lines[0].split(b" ")[1:2]
