@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from cvl_ci.commands.queue.manifest import Manifest
+from cvl_ci.model.lease_name import LABEL_OWNER
+from cvl_ci.model.location import Location
+from cvl_ci.model.queue import JobRecord, JobState
+from cvl_ci.ports import LeaseRecord
+from cvl_ci.wiring.directories import records
 from tests.github.runner import Runner
+from tests.support.fakes import FakeReporter
 from tests.test_action import Job
 
 QUEUE = """
@@ -19,6 +27,8 @@ jobs:
   - {id: other, command: other}
 """
 INPUTS = {"INPUT_VERB": "queue", "INPUT_QUEUE": "queue.yaml", "INPUT_COMMAND": "", "INPUT_MAX_PARALLEL": "3"}
+
+RECORD = "cvl-outputs/queue/queue.json"
 
 
 @pytest.fixture
@@ -77,6 +87,72 @@ def test_post_proves_each_lease_of_a_queue_that_was_cut_off(job: Job, number: in
     assert (code, job.alive()) == (0, []), said
     assert "cancelled" in job.summary()
     assert job.outputs()["released"] == "true"
+
+
+def killed_without_state(job: Job) -> None:
+    """Kill a queue with two machines, and lose HOME and what GitHub's runner kept."""
+    process = job.hung_at("created")
+    process.kill()
+    process.communicate(timeout=60)
+    assert job.alive()
+    for folder in (job.folder / "home").iterdir():
+        if folder.name != ".aws":
+            shutil.rmtree(folder)
+
+
+def test_post_without_any_state_finds_the_leases_in_the_record(job: Job) -> None:
+    killed_without_state(job)
+    code, said = job.run("/post-entrypoint")
+    assert (code, job.alive()) == (0, []), said
+    assert job.outputs()["released"] == "true"
+
+
+def test_post_without_state_and_record_proves_nothing(job: Job) -> None:
+    killed_without_state(job)
+    (job.workspace / RECORD).unlink()
+    code, said = job.run("/post-entrypoint")
+    assert code == 79
+    assert "neither the state of its step nor the record" in said
+
+
+@pytest.mark.parametrize("committed", [RECORD, "cvl-outputs"])
+@pytest.mark.parametrize("state", [JobState.RUNNING, JobState.SUCCEEDED])
+def test_a_committed_record_is_refused_and_its_lease_lives(job: Job, committed: str, state: JobState) -> None:
+    (job.machines / "i-1").write_text("cvl-other-1")
+    forged(job, state)
+    if committed == "cvl-outputs":  # a link to a folder that is not in git
+        (job.workspace / "cvl-outputs").rename(job.folder / "elsewhere")
+        (job.workspace / "cvl-outputs").symlink_to(job.folder / "elsewhere")
+    git = ("git", "-C", str(job.workspace))
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "add", "--force", committed], check=True)
+    code, said = job.run("/entrypoint")
+    assert code == 64, said
+    assert "cvl-outputs/queue/queue.json" in said
+    assert "is in git, so a commit could name a lease to end" in said
+    assert (job.alive(), job.steps()) == (["i-1"], [])
+
+
+def test_a_lease_of_another_repository_is_not_ended(job: Job) -> None:
+    (job.machines / "i-1").write_text("cvl-other-1")
+    forged(job, JobState.RUNNING)
+    record = LeaseRecord(
+        name="cvl-other-1",
+        labels={LABEL_OWNER: "cvl-other"},
+        deadline=0.0,
+        locations=(Location(cloud="aws"),),
+        taken_at=0.0,
+    )
+    reporter = FakeReporter()
+    records(job.environment, reporter).write(record)
+    code, said = job.run("/entrypoint")
+    assert (code, job.alive()) == (77, ["i-1"]), said
+    assert "leases of another repository: cvl-other-1" in said
+
+
+def forged(job: Job, state: JobState) -> None:
+    record = JobRecord(state=state, lease="cvl-other-1", is_gone=state is JobState.SUCCEEDED)
+    Manifest((job.workspace / RECORD).parent).write({"build": record})
 
 
 def test_a_provider_that_does_not_answer_is_no_proof(job: Job) -> None:

@@ -267,11 +267,13 @@ def _undo(saved: StepState | None, publication: StepPublication, step: Step, env
     from cvl_ci.action.release import releases_of
     from cvl_ci.action.saved_outcome import outcome_from
 
-    if saved is not None and saved.leases:
+    is_lost_queue = saved is None and step.inputs.verb == "queue"
+    if is_lost_queue or (saved is not None and saved.leases):
         from cvl_ci.action import queue_verb
 
-        releases = releases_of(saved.leases, saved, step, environ)
-        return queue_verb.undo(step, publication, releases, leases=saved.leases)
+        leases = saved.leases if saved is not None else queue_verb.leases_on_record(step, environ)
+        releases = releases_of(leases, saved, step, environ)
+        return queue_verb.undo(step, publication, releases, leases=leases)
     name = saved.lease if saved else step.owner.name
     release = releases_of([name], saved, step, environ).get(name)
     if release is None and (saved is None or not saved.work.title):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, format_name
@@ -43,6 +44,11 @@ class Owner:
             LABEL_RUN: _label(f"{self.run}-{self.attempt}"),
             LABEL_DEADLINE: str(int(deadline)),
         }
+
+    def is_another(self, labels: Mapping[str, str]) -> bool:
+        """Return whether a lease's labels name another repository. Without that label nothing is known."""
+        own = _label(self.repository)
+        return labels.get(LABEL_OWNER, own) != own
 
 
 def owner_label(repository: str) -> str:

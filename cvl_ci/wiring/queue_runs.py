@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci.commands.queue import run_queue
 from cvl_ci.commands.run.in_turn import Turn
-from cvl_ci.errors import CvlError, NotProvedGone
+from cvl_ci.errors import CvlError, NotProvedGone, UntrustedCode
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.console.callback_reporter import Listener
 from cvl_ci.local.console.log_file import KeptLog
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cvl_ci.model.plan import RunPlan
     from cvl_ci.model.queue import JobRecord
     from cvl_ci.model.release import Release
+    from cvl_ci.ports import Records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +184,8 @@ class JobThreads:
         """End the leases of an earlier queue. One without a record here is looked for in the places of the jobs."""
         reporter = Listener(on_line=self.caller.tell, on_notice=self.caller.tell, masks=self.caller.masks)
         lease_records = records(self.caller.environ, reporter)
+        if self.caller.environ.get("GITHUB_REPOSITORY"):
+            refuse_foreign(leases, lease_records, owner=self.caller.owner)
         recorded = [name for name in leases if lease_records.read(name) is not None]
         unknown = [name for name in leases if name not in recorded]
         places = (self.places or set_up(self.caller.environ)) if unknown else ()
@@ -222,6 +225,20 @@ class JobThreads:
             write_text(path, json.dumps(to_json(outcome), indent=2, allow_nan=False) + "\n")
         except (CvlError, OSError) as error:
             self.caller.tell(f"The summary could not be written to {path}: {error}")
+
+
+def refuse_foreign(leases: Sequence[str], lease_records: Records, *, owner: Owner) -> None:
+    """Refuse leases that this computer knows as another repository's: the record of a queue may be forged.
+
+    On a workflow's runner only: elsewhere a folder stands in place of the repository. Raises UntrustedCode.
+    """
+    known = {name: record for name in leases if (record := lease_records.read(name)) is not None}
+    foreign = [name for name, record in known.items() if owner.is_another(record.labels)]
+    if foreign:
+        raise UntrustedCode(
+            f"The record of the queue names leases of another repository: {', '.join(foreign)}. None was ended.",
+            next_step="Remove the record to run every job again, or name another folder.",
+        )
 
 
 class MachineTurns:

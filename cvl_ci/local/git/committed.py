@@ -47,6 +47,18 @@ def unknown_files(root: Path, sources: Iterable[str]) -> Sequence[str]:
     return sorted(unknown)
 
 
+def is_tracked(root: Path, path: Path) -> bool:
+    """Return whether git tracks this path, or a link or submodule on the way to it. Raise CvlError.
+
+    A folder without git has no commit.
+    """
+    if not (root / ".git").exists():
+        return False
+    name = path.relative_to(os.path.realpath(root))
+    on_the_way = {parent.as_posix() for parent in (name, *name.parents)}
+    return not on_the_way.isdisjoint(_git(root, "ls-files", "-z", "--", f":(literal){name.parts[0]}"))
+
+
 def sources_of(plan: RunPlan) -> Iterator[str]:
     """Yield the absolute paths here from which a plan sends files: staged files, and mounts of a user's task."""
     yield from (file.source for file in plan.files.staged if isinstance(file.source, str))
