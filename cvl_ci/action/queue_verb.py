@@ -89,9 +89,11 @@ def leases_on_record(step: Step, environ: Mapping[str, str]) -> Sequence[str]:
             money="Machines of the queue may still run, and are billed until their deadline.",
             next_step="`cvl-ci status` shows the machines of this repository, and `cvl-ci down NAME` ends one.",
         )
-    left = {one.lease for one in records.values() if one.lease and (one.state is JobState.RUNNING or not one.is_gone)}
-    refuse_foreign(sorted(left), wiring.records(environ, step.workflow), owner=step.owner)
-    return sorted(left)
+    unproved = {
+        one.lease for one in records.values() if one.lease and (one.state is JobState.RUNNING or not one.is_gone)
+    }
+    refuse_foreign(sorted(unproved), wiring.records(environ, step.workflow), owner=step.owner)
+    return sorted(unproved)
 
 
 def _refuse_committed_record(root: Path) -> None:

@@ -232,8 +232,8 @@ def refuse_foreign(leases: Sequence[str], lease_records: Records, *, owner: Owne
 
     On a workflow's runner only: elsewhere a folder stands in place of the repository. Raises UntrustedCode.
     """
-    known = {name: record for name in leases if (record := lease_records.read(name)) is not None}
-    foreign = [name for name, record in known.items() if owner.is_another(record.labels)]
+    recorded = {name: record for name in leases if (record := lease_records.read(name)) is not None}
+    foreign = [name for name, record in recorded.items() if owner.is_another(record.labels)]
     if foreign:
         raise UntrustedCode(
             f"The record of the queue names leases of another repository: {', '.join(foreign)}. None was ended.",
