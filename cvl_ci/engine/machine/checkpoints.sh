@@ -21,9 +21,8 @@ fi
 
 cvl_ci_sync() {
   local lowest=(setsid nice -n 19)
-  # The shell's end does what it was told before, too.
-  cvl_ci_at_exit="$(trap -p EXIT | sed "s/^trap -- '//; s/' EXIT\$//")"
-  trap 'cvl_ci_sync_end; eval "$cvl_ci_at_exit"' EXIT
+  # Before all others: they may take the rest of the job's time.
+  cvl_ci_last=(cvl_ci_sync_end "${cvl_ci_last[@]}")
   if command -v ionice > /dev/null; then lowest+=(ionice -c 3); fi
   # Its lines wait in a file: the job's log would stay open as long as another process writes to it.
   ("${lowest[@]}" "${cvl_ci_checkpoints[@]}" watch "${cvl_ci_places[@]}" "$cvl_ci_rank" "${SKYPILOT_NUM_NODES:-1}" $$ \
