@@ -61,7 +61,7 @@ def prepare(plan: RunPlan) -> str:
     """Return the text that a node runs once before its commands; empty without mounts."""
     mounts = plan.files.mounts
     links = list(_links(plan))
-    if not mounts and not links:
+    if not mounts and not links and not _count_cached(plan):
         return ""
     copied = [mount for mount in mounts if mount.mode is MountMode.COPY]
     lines = [
@@ -84,7 +84,7 @@ def prepare(plan: RunPlan) -> str:
 
 def wait_for_writes(plan: RunPlan) -> str:
     """Return the text that waits after the job until cached files are in their buckets; empty without such mounts."""
-    if not any(_is_cached(entry) for entry in _entries(plan, lease="", staged="").values()):
+    if not _count_cached(plan):
         return ""
     message = shlex.quote("the files of cached mounts are not proved to be in their buckets")
     unsent = f"cvl_ci_refuse_mount {MountFault.UNSENT.value} {ALL_CACHED} {message}"
@@ -93,7 +93,12 @@ def wait_for_writes(plan: RunPlan) -> str:
 
 def send_at_exit(plan: RunPlan) -> str:
     """Return the text that has a failed job wait for its cached files too; empty without such a mount."""
-    return "cvl_ci_last+=(cvl_ci_send_rest)" if wait_for_writes(plan) else ""
+    count = _count_cached(plan)
+    return f"cvl_ci_cached={count}\ncvl_ci_last+=(cvl_ci_send_rest)" if count else ""
+
+
+def _count_cached(plan: RunPlan) -> int:
+    return sum(_is_cached(entry) for entry in _entries(plan, lease="", staged="").values())
 
 
 def _is_cached(entry: object) -> bool:

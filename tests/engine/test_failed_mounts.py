@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,14 +84,22 @@ class Node:
         self.log.write_text(f"{CLEAN}\n")
         (home / "work").mkdir()
         (home / "bin").mkdir()
-        (home / "bin/docker").write_text("#!/bin/sh\n")
+        (home / "bin/docker").write_text('#!/bin/sh\n[ "$1" = info ] || echo "$@" > "$HOME/docker-words"\n')
         (home / "bin/docker").chmod(0o755)
 
-    def run(self, command: str, *, then: str, minutes: float = 60.0) -> tuple[int, list[str]]:
+    def run(
+        self,
+        command: str,
+        *,
+        then: str,
+        minutes: float = 60.0,
+        mounted: str = "/cached=s3://b-b:cached",
+        own: Any = None,
+    ) -> tuple[int, list[str]]:
         plan = RunPlan(
             title="t",
-            work=WorkPlan(run_commands=(command,)),
-            files=FilePlan(mounts=read("/cached=s3://b-b:cached")),
+            work=WorkPlan(run_commands=(command,), task_extra={"file_mounts": own} if own else {}),
+            files=FilePlan(mounts=read(mounted) if mounted else ()),
             limits=Limits(max_runtime_minutes=minutes),
         )
         text = script.run(plan, lease="cvl-1-abc")
@@ -145,6 +155,35 @@ def test_a_successful_job_whose_files_did_not_arrive_is_neither_green_nor_a_red_
     code, _ = node.run("true", then="nothing", minutes=1)
     assert code == 74
     assert node.ended.failed_mount == FailedMount(fault=MountFault.UNSENT, digest=ALL_CACHED)
+
+
+@pytest.mark.parametrize("has_log", [True, False])
+def test_a_missing_log_proves_nothing(node: Node, *, has_log: bool) -> None:
+    """Two cached mounts have one log or none."""
+    if not has_log:
+        shutil.rmtree(node.home / ".sky")
+        node.log = node.home / "elsewhere"
+    two = "/cached=s3://b-b:cached\n/more=s3://c-c:cached"
+    code, _ = node.run("true", then=CLEAN, minutes=1, mounted=two)
+    assert code == 74
+    assert node.ended.failed_mount == FailedMount(fault=MountFault.UNSENT, digest=ALL_CACHED)
+
+
+def test_each_of_two_mounts_has_its_log(node: Node) -> None:
+    other = node.log.with_name("b.log")
+    other.write_text(f"{BUSY}\n")
+    two = "/cached=s3://b-b:cached\n/more=s3://c-c:cached"
+    assert node.run(f"echo '{CLEAN}' >> {other}", then=CLEAN, minutes=1, mounted=two)[0] == 74, "it is from before"
+    again = Node(node.home / "again")
+    other = again.log.with_name("b.log")
+    other.write_text("")
+    assert again.run("true", then=f'{CLEAN}" >> {other}; echo "{CLEAN}', mounted=two)[0] == 0
+
+
+def test_a_cached_mount_of_a_task_is_waited_for_too(node: Node) -> None:
+    own = {"/kept": {"source": "s3://b-b", "mode": "MOUNT_CACHED"}}
+    assert node.run("docker run image", then="nothing", minutes=1, mounted="", own=own)[0] == 74
+    assert (node.home / "docker-words").read_text() == "run image\n", "the task's own mounts are not bound"
 
 
 def test_a_plan_without_cached_mounts_waits_for_nothing() -> None:

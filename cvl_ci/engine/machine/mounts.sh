@@ -37,22 +37,26 @@ cvl_ci_check() { # digest, address, target
   : > "$cvl_ci_state/checked-$1"
 }
 
-# Return whether all files that the job wrote to cached mounts are in their buckets. rclone writes the state of a mount to
-# its log every ten seconds (SkyPilot 0.14.1, mounting_utils.py and task_codegen.py). Only a line after the job counts.
-cvl_ci_sent() { # most seconds
-  local log line passed=0
-  local -A lines=()
+# Return whether all files that the job wrote to cached mounts are in their buckets. On each node, each mount has a log of
+# its own, made before the job, to which rclone writes its state every ten seconds (SkyPilot 0.14.1, mounting_utils.py and
+# task_codegen.py). Only a line after the job counts, and a missing log proves nothing.
+cvl_ci_sent() { # most seconds, number of cached mounts
+  local log line passed=0 unsent
+  local -A before=() sent=()
   for log in "$HOME"/.sky/rclone_log/*; do
-    if [ -f "$log" ]; then lines[$log]="$(wc -l < "$log")"; fi
+    if [ -f "$log" ]; then before[$log]="$(wc -l < "$log")"; fi
   done
-  while [ "${#lines[@]}" -gt 0 ]; do
+  while :; do
+    unsent=0
+    for log in "$HOME"/.sky/rclone_log/*; do
+      [ -f "$log" ] && [ -z "${sent[$log]:-}" ] || continue
+      line="$(tail -n "+$((${before[$log]:-0} + 1))" "$log" | grep "vfs cache: cleaned:" | tail -n 1)"
+      case "$line" in *"in use 0, to upload 0, uploading 0"*) sent[$log]=1 ;; *) unsent=1 ;; esac
+    done
+    [ "$unsent" = 1 ] || [ "${#sent[@]}" -lt "$2" ] || return 0
     [ "$passed" -lt "$1" ] || return 1
     sleep 2
     passed=$((passed + 2))
-    for log in "${!lines[@]}"; do
-      line="$(tail -n "+$((lines[$log] + 1))" "$log" | grep "vfs cache: cleaned:" | tail -n 1)"
-      case "$line" in *"in use 0, to upload 0, uploading 0"*) unset "lines[$log]" ;; esac
-    done
   done
 }
 
@@ -65,7 +69,7 @@ cvl_ci_send_rest() { # exit code of the job
   left="$(cvl_ci_seconds_left)"
   [ "$1" = 0 ] || left=$((left < 600 ? left : 600))
   left=$((left > 30 ? left : 30)) # the release has minutes of its own
-  cvl_ci_sent "$left" && return 0
+  cvl_ci_sent "$left" "$cvl_ci_cached" && return 0
   echo "cvl-ci: after $left s, the buckets are not proved to have all files of the cached mounts"
   return 1
 }
@@ -73,6 +77,7 @@ cvl_ci_send_rest() { # exit code of the job
 # Every container that a script starts sees the mounts too, unless the script itself uses that path.
 cvl_ci_mounted() {
   local docker bin="$cvl_ci_state/bin"
+  [ "${#cvl_ci_mounts[@]}" -gt 0 ] || return 0
   docker="$(command -v docker || true)"
   [ -n "$docker" ] && [ "$docker" != "$bin/docker" ] || return 0
   mkdir -p "$bin"
