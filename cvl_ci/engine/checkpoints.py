@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 
 from cvl_ci.inputs.patterns import HIGH, patterns
+from cvl_ci.model.node_end import CHECKPOINTS, NodeEnd
 from cvl_ci.model.plan import RunPlan
 
 VARIABLE = "CVL_CI_CHECKPOINTS"
+UNREAD_CODE = 75
+"""With it machine/checkpoints.sh ends a node that cannot read them: EX_TEMPFAIL of sysexits.h."""
 _PROGRAMS = ("scan", "sync", "snapshot", "rounds", "bucket", "notice", "main")
 """The modules of machine/checkpoints/, which import each other on the machine too."""
 _END_OF_FILE = "CVL_CI_END_OF_CHECKPOINTS"
@@ -59,6 +64,18 @@ def before(plan: RunPlan) -> str:
 def during(plan: RunPlan) -> str:
     """Return the text that begins to store checkpoints. The job's end waits for the last one."""
     return "" if plan.checkpoints.place is None else "cvl_ci_sync"
+
+
+def believed(nodes: Sequence[NodeEnd], *, begun: int) -> tuple[NodeEnd, ...]:
+    """Return the nodes, with the phase of checkpoints only where it can be true. `begun`: on how many the job began.
+
+    After its job began, a machine's words about the time before are the job's words.
+    """
+    unread = [node for node in nodes if node.phase == CHECKPOINTS and node.exit_code == UNREAD_CODE]
+    true = unread if len(unread) + begun <= len(nodes) else []
+    return tuple(
+        replace(node, phase="running") if node.phase == CHECKPOINTS and node not in true else node for node in nodes
+    )
 
 
 def _read(name: str) -> str:

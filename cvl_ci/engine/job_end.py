@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cvl_ci.backoff import Backoff
-from cvl_ci.engine import failed_mounts, fitness, script, sky_errors, whole_log
+from cvl_ci.engine import checkpoints, failed_mounts, fitness, script, sky_errors, whole_log
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import Session, within
@@ -56,7 +56,7 @@ class Ending:
             node = "The machine" if self.session.machines.num_nodes == 1 else f"Node {silent[0]}"
             why = f"{node} does not answer any more: {answers[silent[0]]['err'].strip()[:300]}"
             return JobEnd(lost=self.loss(why))
-        nodes = _nodes(answers)
+        nodes = self._nodes(answers)
         return JobEnd(
             nodes=nodes,
             unfit=fitness.why_unfit(nodes, begun=self.stream.nodes_begun),
@@ -76,7 +76,7 @@ class Ending:
         except (Expired, WorkerFailed, EngineError):
             self.session.stop()
             answers = []
-        nodes = _nodes(answers)
+        nodes = self._nodes(answers)
         if len(nodes) >= self.session.machines.num_nodes and all(node.exit_code is not None for node in nodes):
             return JobEnd(nodes=nodes, warnings=self._whole_log(answers))
         try:
@@ -107,6 +107,9 @@ class Ending:
         if self.session.clock.now() >= machines.request.deadline:
             return Lost(kind=LossKind.ENDED_ITSELF, why=why)
         return Lost(kind=LossKind.PREEMPTED if machines.spot else LossKind.NODE_LOST, why=why)
+
+    def _nodes(self, answers: Sequence[dict[str, Any]]) -> tuple[NodeEnd, ...]:
+        return checkpoints.believed(_nodes(answers), begun=self.stream.nodes_begun)
 
     def _answers(self) -> Sequence[dict[str, Any]]:
         """Ask every node how the job ended.

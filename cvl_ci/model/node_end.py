@@ -46,6 +46,8 @@ class FailedMount:
     digest: str
 
 
+CHECKPOINTS = "checkpoints"
+"""The phase in which a machine brings the last checkpoint back, before the job."""
 MOST_LEFT = 20
 """The largest number of process names from one node."""
 

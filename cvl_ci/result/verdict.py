@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from cvl_ci.errors import BudgetError, CapacityError, CvlError
 from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.loss import LossKind, Lost
-from cvl_ci.model.node_end import NodeEnd
+from cvl_ci.model.node_end import CHECKPOINTS, NodeEnd
 from cvl_ci.model.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Ending
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
@@ -21,8 +21,6 @@ ECHO_SECONDS = 3.0
 MOUNT_ADVICE = (
     "The job did not cause this. Its log names the cause. Look at the bucket and its rights, then run it again."
 )
-CHECKPOINTS = "checkpoints"
-"""The phase in which a machine brings the last checkpoint back, before the job."""
 KILLED = 137
 """The shell's number for SIGKILL: the process was killed before it could give a reason."""
 

@@ -14,10 +14,11 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from cvl_ci.clouds import AwsBuckets, service_clients
-from cvl_ci.engine import script
+from cvl_ci.engine import checkpoints, script
 from cvl_ci.errors import EngineError, RequestRefused
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.checkpoint_plan import CheckpointPlan, Resume
+from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.ports.storage import kept_checkpoints
 from tests.engine.test_script import LEASE, Node
@@ -98,6 +99,29 @@ def test_a_job_goes_on_from_the_last_checkpoint_of_its_run_on_new_machines(s3: A
     assert node.end()["exit_code"] == "7", "the last checkpoint of a failed job is stored too, and its code stands"
     assert names(s3) == ["root/step-2", "root/step-3"]
     assert not (node.state / "sync/pid").exists()
+
+
+def test_the_acts_at_the_end_of_a_failed_job_know_its_code(s3: Any, machines: Machines) -> None:
+    """The last checkpoint goes first. The acts after it, as a wait for cached mounts, get the job's own code."""
+    node = Node(machines.folder / "acts")
+    values = script.environment(plan(), lease=LEASE, deadline=time.time() + 3600)
+    act = 'told() { echo "told $1, $(ls "$cvl_ci_state/sync/pid" 2> /dev/null)"; }\ncvl_ci_last+=(told)\n'
+    text = script.run(plan(), lease=LEASE).replace("cvl_ci_sync\n", f"{act}cvl_ci_sync\n")
+    done = node.run(text, {**values, **machines.variables, "CODE": "7"})
+    assert done.returncode == 7
+    assert "told 7, \n" in done.stdout
+    assert names(s3) == ["root/step-1"]
+
+
+@pytest.mark.parametrize(
+    ("code", "begun", "phase"), [(75, 0, "checkpoints"), (75, 1, "running"), (1, 0, "running"), (None, 0, "running")]
+)
+def test_a_job_s_own_words_name_no_phase_before_it(code: int | None, begun: int, phase: str) -> None:
+    one = NodeEnd(rank=0, exit_code=code, phase="checkpoints")
+    assert [node.phase for node in checkpoints.believed([one], begun=begun)] == [phase]
+    peer = NodeEnd(rank=1, exit_code=1, phase="setup")
+    both = checkpoints.believed([one, peer], begun=begun + 1)
+    assert [node.phase for node in both] == [phase, "setup"]
 
 
 def test_a_later_run_goes_on_from_the_latest_one_only_if_it_asks_for_it(s3: Any, machines: Machines) -> None:
