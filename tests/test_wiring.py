@@ -36,8 +36,10 @@ def test_another_name_is_refused() -> None:
 
 def test_what_is_started_does_not_get_the_jobs_secrets_unless_a_cloud_reads_them() -> None:
     names = ("PATH", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "RUNPOD_API_KEY", "INPUT_SECRETS", "INPUT_GITHUB_TOKEN")
+    names_of_ours = ("ACTIONS_RUNTIME_TOKEN", "CVL_CI_DEPLOY_TOKEN")
     clouds = wiring.OpenClouds(
-        dict.fromkeys(names, "x"), secrets=("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "RUNPOD_API_KEY", "NOT_THERE")
+        dict.fromkeys((*names, *names_of_ours), "x"),
+        secrets=("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "RUNPOD_API_KEY", "NOT_THERE"),
     )
     assert set(clouds._environ) == {"PATH", "AWS_SECRET_ACCESS_KEY", "RUNPOD_API_KEY"}
 

@@ -15,6 +15,7 @@ from cvl_ci.inputs import verb_options
 from cvl_ci.inputs.deploy_inputs import DeployInputs
 from cvl_ci.inputs.option import options_of
 from cvl_ci.local.console.streams import Console
+from cvl_ci.model.service import TOKEN_VARIABLE
 
 if TYPE_CHECKING:
     from cvl_ci.commands.status import OpenLease
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from cvl_ci.model.owner import Owner
     from cvl_ci.model.plan import RunPlan
 
-TOKEN_VARIABLE = "CVL_CI_DEPLOY_TOKEN"  # noqa: S105  the name of a variable
 Prepare = Callable[[argparse.Namespace, Mapping[str, str], Console], "RunPlan"]
 
 

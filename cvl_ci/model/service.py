@@ -16,6 +16,7 @@ PROBE_SECONDS = 15.0
 DEFAULT_READINESS_PROBE_TIMEOUT_SECONDS."""
 PUBLIC_PORTS = (8080, 8081)
 """The port that the cloud opens: the first port of these that the server itself does not use."""
+TOKEN_VARIABLE = "CVL_CI_DEPLOY_TOKEN"  # noqa: S105  the name of a variable
 WORLD = ("0.0.0.0/0",)
 
 

@@ -24,6 +24,7 @@ from cvl_ci.inputs.action_variables import variable
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.lease_name import LABEL_KEPT
 from cvl_ci.model.location import SANDBOX, Location
+from cvl_ci.model.service import TOKEN_VARIABLE
 from cvl_ci.ports import Cloud, Progress, Watch
 from cvl_ci.sandbox import Access, MachineType, Sandbox, is_started_by_run
 from cvl_ci.wiring.access import set_up
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 THROUGH_SERVER = Location(cloud=served.CLOUD)
 _CLOUD_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
 _PREFIXES_READ_BY_CLOUDS = (*_CLOUD_PREFIXES, "LAMBDA_", "RUNPOD_", "NEBIUS_")
-_OWN_VARIABLES = (variable("secrets"), variable("github_token"), "ACTIONS_RUNTIME_TOKEN")
+_OWN_VARIABLES = (variable("secrets"), variable("github_token"), "ACTIONS_RUNTIME_TOKEN", TOKEN_VARIABLE)
 """Variables that our programs never need: all processes of this user can read another one's environment."""
 
 
