@@ -86,10 +86,11 @@ class Lease:
             self.record = replace(self.record, buckets=(*self.record.buckets, bucket))
             self._records.write(self.record)
 
-    def release(self, *, maybe_created: bool = False) -> Release:
+    def release(self, *, maybe_created: bool = False, hurried: bool = False) -> Release:
         """Shut the fence, remove the machines, then prove it. A repetition is safe.
 
-        `maybe_created`: there may be machines although this process requested none (a later process).
+        `maybe_created`: there may be machines although this process requested none (a later process). `hurried`: its
+        time is short.
         """
         self._records.revoke(self.name)
         if self._machines.stop():
@@ -100,7 +101,7 @@ class Lease:
         places = self._places()
         # The provider first: a machine stops costing now; SkyPilot's records can wait.
         # A missing answer is requested again below, until the proof.
-        return self._released(self._take_down(places, hurried=maybe_created))
+        return self._released(self._take_down(places, hurried=hurried))
 
     def clear(self) -> Release:
         """Remove the machines and prove it, but go on with the lease: further machines may be launched under it.
@@ -190,8 +191,7 @@ class Lease:
     def _until_gone(self, places: Sequence[Location], *, hurried: bool) -> InventoryResult:
         """Query until the provider shows nothing.
 
-        `hurried`: a later process. GitHub gives post only a few minutes, so an answer without proof is better than
-        none.
+        `hurried`: GitHub gives post only a few minutes, so an answer without proof is better than none.
         """
         start = self._clock.monotonic()
         while True:

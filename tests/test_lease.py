@@ -150,9 +150,9 @@ class SlowCloud(FakeCloud):
         return InventoryResult(resources=found.read()[0], asked=found.asked, patience_seconds=600.0)
 
 
-@pytest.mark.parametrize(("maybe_created", "gone"), [(False, True), (True, False)])
+@pytest.mark.parametrize(("hurried", "gone"), [(False, True), (True, False)])
 def test_a_slow_provider_is_waited_for_and_a_hurried_post_says_in_time_that_there_is_no_proof(
-    house: House, maybe_created: bool, gone: bool
+    house: House, hurried: bool, gone: bool
 ) -> None:
     house.cloud = SlowCloud(house.clock)
     house.engine.cloud = house.cloud
@@ -161,7 +161,7 @@ def test_a_slow_provider_is_waited_for_and_a_hurried_post_says_in_time_that_ther
     house.asked(lease)
     house.cloud.create(lease=OWNER.name, region="us-east-1")
     began = house.clock.now()
-    assert lease.release(maybe_created=maybe_created).gone is gone
+    assert lease.release(maybe_created=True, hurried=hurried).gone is gone
     assert house.clock.now() - began < (600 if gone else 200)
 
 

@@ -37,7 +37,7 @@ def releases_of(
     )
     # All of them at once: GitHub gives post only a few minutes.
     to_end = by_name | {name: ending.unrecorded(name, places, tools.clock) for name in unknown if places}
-    return ending.end_all(to_end, user_id=step.owner.user_id, tools=tools)
+    return ending.end_all(to_end, user_id=step.owner.user_id, tools=tools, hurried=True)
 
 
 def _known_to_clouds(places: Sequence[Location], step: Step, environ: Mapping[str, str]) -> Mapping[str, str]:

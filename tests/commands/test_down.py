@@ -192,7 +192,7 @@ def ended(clouds: Together, folder: Path, *, place: Location = AWS) -> tuple[dic
     said = FakeReporter()
     tools = DownPorts(clouds=clouds, records=FakeRecords(folder), workflow=said, clock=clouds.cloud.clock)
     records = {name: down.unrecorded(name, [place], tools.clock) for name in LEASES}
-    return down.end_all(records, user_id="u", tools=tools), said
+    return down.end_all(records, user_id="u", tools=tools, hurried=True), said
 
 
 def test_several_leases_end_at_the_same_time_and_keep_their_order(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_single_lease_raises_its_error(tmp_path: Path) -> None:
     tools = DownPorts(clouds=clouds, records=FakeRecords(tmp_path), workflow=FakeReporter(), clock=clouds.cloud.clock)
     record = down.unrecorded(LEASES[0], [AWS], tools.clock)
     with pytest.raises(EngineError, match="no client"):
-        down.end_all({record.name: record}, user_id="u", tools=tools)
+        down.end_all({record.name: record}, user_id="u", tools=tools, hurried=True)
 
 
 def test_leases_of_a_sandbox_end_one_after_the_other(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from cvl_ci.clouds.aws.buckets import KINDS as BUCKET_KINDS
 from cvl_ci.clouds.aws.buckets import AwsBuckets, Unanswered, labelled_or_unanswered, service_clients
 from cvl_ci.clouds.aws.clients import account_regions, ec2_clients
 from cvl_ci.errors import EngineError
+from cvl_ci.model.lease_name import LABEL_LEASE
 from cvl_ci.model.ledger import Life, Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.release import ProviderCheck
@@ -48,6 +49,8 @@ _KINDS = {
 }
 _IN_USE = "DependencyViolation"
 """EC2's answer about a group whose machine has not ended yet. The next round asks again."""
+GROUP_PATIENCE_SECONDS = 600.0
+"""Seconds for a group whose machine is shutting down: EC2 ends large GPU machines slowly, and a group after them."""
 _STATES = {"addresses": "allocated", queries.GROUPS: "open"}
 """The states of kinds for which EC2 gives none."""
 _ENDED = {"shutting-down", "terminated"}
@@ -71,6 +74,8 @@ class AwsInventory:
         self._buckets = buckets
         self._regions = regions
         self._provider = provider
+        self._slow = set[str | None]()
+        """Leases with a group that waited for a machine."""
 
     def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
         named = [place.region for place in places if place.region]
@@ -88,6 +93,7 @@ class AwsInventory:
         return InventoryResult(
             resources=tuple(resource for resources, _ in answers for resource in resources),
             asked=_joined(check for _, checks in answers for check in checks),
+            patience_seconds=self._patience([resource for resources, _ in answers for resource in resources]),
         )
 
     def remove(self, resources: Sequence[Resource]) -> None:
@@ -158,6 +164,16 @@ class AwsInventory:
             size = BATCH if kind in {"instances", "spot requests"} else 1
             for start in range(0, len(ids), size):
                 yield from _refusals(end, ids[start : start + size], kind)
+
+    def _patience(self, resources: Sequence[Resource]) -> float:
+        """Return how long these resources may take to end.
+
+        A group ends after the machine of its lease, so the patience stays until the group is gone.
+        """
+        groups = {one.labels.get(LABEL_LEASE) for one in resources if one.kind is ResourceKind.SECURITY_GROUP}
+        ending = {one.labels.get(LABEL_LEASE) for one in resources if one.kind is ResourceKind.MACHINE and one.ending}
+        self._slow |= groups & ending
+        return GROUP_PATIENCE_SECONDS if groups & self._slow else 0.0
 
     def _ask(self, region: str, lease: str | None) -> tuple[list[Resource], list[ProviderCheck]]:
         kinds: tuple[str, ...] = queries.KINDS

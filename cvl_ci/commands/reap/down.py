@@ -62,7 +62,7 @@ def down(
         unlabelled = tuple(one for _, one in resources if one.is_leftover and not one.labels.get(LABEL_LEASE))
     records = {record.name: record for record in to_end}
     return Downed(
-        releases=end_all(records, user_id=user_id, tools=tools),
+        releases=end_all(records, user_id=user_id, tools=tools, hurried=False),
         silent=silent,
         unlabelled=unlabelled,
     )
@@ -90,14 +90,14 @@ def unrecorded(name: str, places: Sequence[Location], clock: Clock) -> LeaseReco
     )
 
 
-def end_all(records: Mapping[str, LeaseRecord], *, user_id: str, tools: DownPorts) -> dict[str, Release]:
+def end_all(records: Mapping[str, LeaseRecord], *, user_id: str, tools: DownPorts, hurried: bool) -> dict[str, Release]:
     """End these leases at the same time, and return lease → proof, in the order of `records`.
 
     An error at one of several leases is a missing proof of that one, and drops no other. A single lease raises its
     error. The threads end with this process, so that an interrupt stops them too.
     """
     if len(records) == 1:
-        return {name: _end(record, user_id, tools) for name, record in records.items()}
+        return {name: _end(record, user_id, tools, hurried=hurried) for name, record in records.items()}
     # Leases of a sandbox end in turn. The first of them stops a sandbox that has no other user.
     on_sandbox = [record for record in records.values() if SANDBOX in _clouds(record)]
     on_clouds = [[record] for record in records.values() if SANDBOX not in _clouds(record)]
@@ -111,7 +111,7 @@ def end_all(records: Mapping[str, LeaseRecord], *, user_id: str, tools: DownPort
             except IndexError:
                 return
             for record in batch:
-                releases[record.name] = _end_or_unproved(record, user_id, tools)
+                releases[record.name] = _end_or_unproved(record, user_id, tools, hurried=hurried)
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(AT_ONCE, len(waiting)))]
     for thread in threads:
@@ -167,9 +167,9 @@ def _unknown(
     return list(leases.values())
 
 
-def _end_or_unproved(record: LeaseRecord, user_id: str, tools: DownPorts) -> Release:
+def _end_or_unproved(record: LeaseRecord, user_id: str, tools: DownPorts, *, hurried: bool) -> Release:
     try:
-        return _end(record, user_id, tools)
+        return _end(record, user_id, tools, hurried=hurried)
     except Exception as error:  # noqa: BLE001  any fault at one lease must not stop the end of the others
         _report(tools.workflow.warning, f"{record.name} is not proved gone: {explain_while_running(error)}")
         return _unproved(record, tools.clock)
@@ -184,11 +184,11 @@ def _clouds(record: LeaseRecord) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.partition("/")[0] for text in texts))
 
 
-def _end(record: LeaseRecord, user_id: str, tools: DownPorts) -> Release:
+def _end(record: LeaseRecord, user_id: str, tools: DownPorts, *, hurried: bool) -> Release:
     _report(tools.workflow.notice, f"taking down {record.name}")
     places = record.locations or tuple(Location.parse(text) for text in record.regions)
     with tools.clouds.open(places, user_id=user_id, watch=_unwatched) as cloud:
-        return _lease(record, cloud, tools).release(maybe_created=True)
+        return _lease(record, cloud, tools).release(maybe_created=True, hurried=hurried)
 
 
 def _report(say: Callable[[str], None], text: str) -> None:

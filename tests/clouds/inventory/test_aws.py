@@ -13,9 +13,11 @@ from moto import mock_aws
 
 from cvl_ci.clouds import AwsInventory, ec2_clients
 from cvl_ci.clouds.aws import queries
+from cvl_ci.clouds.aws.inventory import GROUP_PATIENCE_SECONDS
+from cvl_ci.lease import PROOF_SECONDS
 from cvl_ci.model.location import Location
 from cvl_ci.model.owner import Owner
-from cvl_ci.ports import InventoryResult, ResourceKind
+from cvl_ci.ports import InventoryResult, Resource, ResourceKind
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -116,6 +118,35 @@ def test_a_group_in_use_is_no_refusal_and_stays_in_the_answer_until_it_is_gone(c
         found = find(client, lease)
         inventory.remove(found.read()[0])
         assert [set(asked.left) for asked in found.asked if "security groups" in asked.kinds] == [{f"{group} (open)"}]
+
+
+def shown(kind: ResourceKind, state: str, *, lease: str = "ours") -> Resource:
+    return Resource(
+        provider="aws",
+        region=REGION,
+        kind=kind,
+        id="x",
+        state=state,
+        labels={"cvl-ci-lease": lease},
+        ending=state == "shutting-down",
+    )
+
+
+def test_a_group_is_waited_for_after_the_slow_end_of_its_machine(client: EC2Client) -> None:
+    """EC2 refuses to delete a group until its instance is terminated (DependencyViolation). Moto ends one at once."""
+    group, ending = shown(ResourceKind.SECURITY_GROUP, "open"), shown(ResourceKind.MACHINE, "shutting-down")
+
+    def patience(*rounds: list[Resource]) -> list[float]:
+        inventory = AwsInventory(client=lambda _: client, regions=lambda: [REGION])
+        return [inventory._patience(resources) for resources in rounds]
+
+    long = GROUP_PATIENCE_SECONDS
+    assert patience([group, ending], [group], []) == [long, long, 0.0]
+    assert long > PROOF_SECONDS
+    elsewhere = shown(ResourceKind.SECURITY_GROUP, "open", lease="another")
+    assert (
+        patience([group], [ending], [elsewhere, ending], [group, shown(ResourceKind.MACHINE, "running")]) == [0.0] * 4
+    )
 
 
 def test_groups_that_may_not_be_looked_at_are_said(client: EC2Client) -> None:
