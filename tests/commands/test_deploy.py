@@ -51,7 +51,7 @@ PLAN = RunPlan(
     service=SERVICE,
 )
 OWNER = Owner(repository="a/b", run="1")
-STEPS = ("warm", "launch", "asked", "created", "address", "follow", "ready", "keep", "down")
+STEPS = ("warm", "launch", "asked", "created", "address", "follow", "ready", "keep", "unpack", "close", "down")
 
 
 class House:
@@ -177,6 +177,42 @@ def test_labels_that_are_refused_take_the_machine_down(house: House) -> None:
     outcome = house.run()
     assert outcome.exit_code == 70 and "could not be kept" in outcome.reason
     house.assert_gone(outcome)
+
+
+@pytest.mark.parametrize("step", ["unpack", "close", "show"])
+def test_a_person_who_stops_the_run_after_the_service_was_kept_gets_no_machine(house: House, step: str) -> None:
+    """The token is shown at the very end, so nobody could use the service, and its machine would cost money."""
+    steps = [step]
+
+    def at(now: str) -> None:
+        if now in steps:
+            steps.remove(now)
+            raise KeyboardInterrupt
+
+    def show(outcome: Outcome) -> None:
+        at("show")
+        house.workflow.outcome = outcome
+
+    house.engine.at, house.workflow.show_outcome = at, show  # type: ignore[method-assign]
+    outcome = house.run()
+    assert outcome.ending is Ending.CANCELLED and not steps
+    assert house.workflow.outcome == outcome
+    house.assert_gone(outcome)
+
+
+def test_a_service_that_cannot_be_ended_after_all_is_an_alarm(house: House) -> None:
+    """The provider refuses for longer than the proof may take."""
+    house.cloud.refuse_removals, steps = 10_000, ["unpack"]
+
+    def at(now: str) -> None:
+        if now in steps:
+            steps.remove(now)
+            raise KeyboardInterrupt
+
+    house.engine.at = at
+    outcome = house.run()
+    assert outcome.exit_code != 0 and outcome.release is not None and not outcome.release.gone
+    assert lines(outcome, width=200)[0].startswith("A MACHINE MAY STILL BE RUNNING")
 
 
 def test_a_budget_shortens_the_life_of_a_service(house: House) -> None:

@@ -334,7 +334,10 @@ class FakeClouds:
     @contextmanager
     def open(self, places: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
         self.opened.append(places)
-        yield Cloud(machines=self.engine, jobs=self.engine, inventory=self.engine.cloud, through=self.through)
+        try:
+            yield Cloud(machines=self.engine, jobs=self.engine, inventory=self.engine.cloud, through=self.through)
+        finally:
+            self.engine.close()
 
 
 @dataclass

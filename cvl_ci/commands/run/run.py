@@ -61,13 +61,26 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
                     Stages(state, cloud, lease, staged).carry_out()
                 steps.unpack(state, cloud)
         finally:
-            # Needed only if a signal came between the end of the work and the beginning of the release.
-            if state.lease is not None and state.facts.release is None:
+            # Needed only if a signal came between the end of the work and the beginning of the release, or after it
+            # with a service that has no user now.
+            if state.lease is not None and (state.facts.release is None or steps.keeps_unwanted_service(state)):
                 state.facts.release = steps.released(state, state.lease)
-    state.enter(None)
-    result = outcome(state)
     try:
-        tools.workflow.show_outcome(result)
+        return _reported(state)
+    except KeyboardInterrupt:
+        state.facts.cancelled = True
+        if not steps.keeps_unwanted_service(state):
+            raise
+        return _reported(state)
+
+
+def _reported(state: RunState) -> Outcome:
+    """Return the outcome after its report. A service without a user ends before it."""
+    steps.end_unwanted_service(state)
+    state.enter(None)
+    result, workflow = outcome(state), state.tools.workflow
+    try:
+        workflow.show_outcome(result)
     except Exception as error:  # noqa: BLE001  the end of the run does not depend on the report about it
-        tools.workflow.warning(f"The end of the run could not be reported completely: {explain_while_running(error)}")
+        workflow.warning(f"The end of the run could not be reported completely: {explain_while_running(error)}")
     return result

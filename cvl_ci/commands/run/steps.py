@@ -97,15 +97,7 @@ def under_lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
         taken_at=clock.now(),
         checkpoints=checkpoints.run_place,
     )
-    lease = Lease(
-        record,
-        machines=cloud.machines,
-        inventory=cloud.inventory,
-        records=state.tools.records,
-        clock=clock,
-        say=state.facts.warnings.append,
-        storage=cloud.storage,
-    )
+    lease = _lease(state, cloud, record)
     lease.acquire()
     state.lease = lease
     try:
@@ -115,15 +107,47 @@ def under_lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
         state.facts.release = released(state, lease)
 
 
-def released(state: RunState, lease: Lease) -> Release:
-    """Release the machine. A person's second Ctrl-C starts the release again, so that it never stops half-way."""
+def _lease(state: RunState, cloud: Cloud, record: LeaseRecord) -> Lease:
+    return Lease(
+        record,
+        machines=cloud.machines,
+        inventory=cloud.inventory,
+        records=state.tools.records,
+        clock=state.tools.clock,
+        say=state.facts.warnings.append,
+        storage=cloud.storage,
+    )
+
+
+def keeps_unwanted_service(state: RunState) -> bool:
+    """Return whether the run was stopped, or failed, after its service was kept: no user gets its token."""
+    facts, release = state.facts, state.facts.release
+    is_kept = release is not None and release.kept is not None
+    return state.plan.service is not None and is_kept and (facts.cancelled or facts.failure is not None)
+
+
+def end_unwanted_service(state: RunState) -> None:
+    """Release such a machine after its cloud was closed. If that fails, the outcome says that it is kept."""
+    if state.lease is None or not keeps_unwanted_service(state):
+        return
+    places, user_id = state.plan.machines.locations, state.owner.user_id
+    with failures_kept(state), state.tools.clouds.open(places, user_id=user_id, watch=state.watch) as cloud:
+        lease = _lease(state, cloud, state.lease.record)
+        state.facts.release = released(state, lease, maybe_created=True)
+
+
+def released(state: RunState, lease: Lease, *, maybe_created: bool = False) -> Release:
+    """Release the machine. A person's second Ctrl-C starts the release again, so that it never stops half-way.
+
+    `maybe_created`: another object of this lease requested the machines.
+    """
     while True:
         try:
             kept_release = _kept_release(state, lease)
             if kept_release is not None:
                 return kept_release
             state.enter(Phase.RELEASING)
-            return lease.release()
+            return lease.release(maybe_created=maybe_created)
         except KeyboardInterrupt:
             state.facts.cancelled = True
             state.tools.workflow.warning("Still taking the machine down: stopping now would leave it running.")
