@@ -229,3 +229,30 @@ def test_leases_of_a_sandbox_end_one_after_the_other(tmp_path: Path) -> None:
     releases, _ = ended(clouds, tmp_path, place=Location(cloud="sandbox"))
     assert all(release.gone for release in releases.values())
     assert clouds.most == 1
+
+
+@dataclass
+class SlowCloud(FakeCloud):
+    """Its machines need 400 seconds to end, and it asks for patience."""
+
+    def remove(self, resources: Sequence[Resource]) -> None: ...
+
+    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
+        if self.clock.now() - FakeClock().now() > 400:
+            super().remove([self.machines[name] for name in self.running()])
+        found = super().find(lease=lease, places=places)
+        return InventoryResult(resources=found.read()[0], asked=found.asked, patience_seconds=600.0)
+
+
+@pytest.mark.parametrize("hurried", [True, False])
+def test_down_waits_for_a_slow_provider_and_post_does_not(tmp_path: Path, *, hurried: bool) -> None:
+    clouds = Together()
+    clouds.cloud = SlowCloud(clock=FakeClock())
+    clouds.cloud.create(lease=LEASES[0], region="us-east-1")
+    tools = DownPorts(clouds=clouds, records=FakeRecords(tmp_path), workflow=FakeReporter(), clock=clouds.cloud.clock)
+    if hurried:
+        record = down.unrecorded(LEASES[0], [AWS], tools.clock)
+        [release] = down.end_all({record.name: record}, user_id="u", tools=tools, hurried=True).values()
+    else:
+        [release] = down.down([LEASES[0]], everything=False, places=[AWS], user_id="u", tools=tools).releases.values()
+    assert release.gone is not hurried
