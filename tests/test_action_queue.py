@@ -113,6 +113,8 @@ def test_post_without_state_and_record_proves_nothing(job: Job) -> None:
     code, said = job.run("/post-entrypoint")
     assert code == 79
     assert "neither the state of its step nor the record" in said
+    assert "cvl-ci status" in said
+    assert "cvl-ci down cvl-" not in said, "no lease has the step's own name, so its end would prove nothing"
 
 
 @pytest.mark.parametrize("committed", [RECORD, "cvl-outputs"])

@@ -92,7 +92,10 @@ def post(environ: Mapping[str, str]) -> int:
         details = step.masks.hide(traceback.format_exc())
         is_known = isinstance(error, CvlError)
         what = explain_while_running(error) if is_known else wiring.keep_details(environ, details)
-        step.workflow.refused(f"{what}\n`cvl-ci down {step.owner.name}` looks for the machine and takes it down.")
+        down = f"`cvl-ci down {step.owner.name}` looks for the machine and takes it down."
+        if step.inputs.verb == "queue":  # its jobs have leases of their own, and none has the step's name
+            down = "`cvl-ci status` shows the machines of this repository, and `cvl-ci down NAME` ends one."
+        step.workflow.refused(f"{what}\n{down}")
         return NotProvedGone.exit_code
     finally:
         wiring.forget_credentials(environ, say=step.workflow.warning)

@@ -87,7 +87,6 @@ def leases_on_record(step: Step, environ: Mapping[str, str]) -> Sequence[str]:
         raise NotProvedGone(
             f"Post has neither the state of its step nor the record of the queue in {OUTPUTS}.",
             money="Machines of the queue may still run, and are billed until their deadline.",
-            next_step="`cvl-ci status` shows the machines of this repository, and `cvl-ci down NAME` ends one.",
         )
     unproved = {
         one.lease for one in records.values() if one.lease and (one.state is JobState.RUNNING or not one.is_gone)
