@@ -8,7 +8,11 @@ import pytest
 
 from cvl_ci import SkyPilotRunner
 from cvl_ci.cli.main import main
+from cvl_ci.commands.plan.service import with_service
 from cvl_ci.errors import RequestError
+from cvl_ci.inputs.deploy_inputs import NOT_OF_A_SERVICE, DeployInputs
+from cvl_ci.local.git.checkout import open_checkout
+from cvl_ci.model.checkpoint_plan import CheckpointPlan
 from tests.support.field import plant
 
 FILES = {
@@ -58,6 +62,8 @@ def test_a_dry_run_shows_port_probe_life_and_the_bound_of_the_cost(capsys: pytes
         (("idle", "--cloud", "sandbox"), "serve"),
         (("hello", "--cloud", "sandbox", "--ttl", "never"), "not a length of time"),
         (("hello", "--cloud", "sandbox", "--repeat", "3"), "is no option"),
+        (("hello", "--cloud", "sandbox", "--checkpoint-to", "s3://a/b"), "is no option"),
+        (("hello", "--cloud", "sandbox", "--resume", "latest"), "is no option"),
     ],
 )
 def test_a_mistake_is_refused_before_anything_is_started(
@@ -87,6 +93,39 @@ def test_the_list_is_empty_and_an_unknown_name_is_a_mistake(capsys: pytest.Captu
     )
     code, text = typed(capsys, "--status", "cvl-1-0a1b2c3d")
     assert code == 64 and "is not an open service" in text
+
+
+def test_an_api_server_is_refused_by_both_doors_before_anything_is_read(
+    checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = {"SKYPILOT_API_SERVER_ENDPOINT": "http://user:password@sky.example"}
+    runner = SkyPilotRunner(checkout=checkout, environment={"HOME": str(checkout), **server})
+    with pytest.raises(RequestError, match="an API server does not offer") as caught:
+        runner.deploy("not_there", cloud="sandbox")
+    assert "password" not in str(caught.value)
+    monkeypatch.setenv(*next(iter(server.items())))
+    code, text = typed(capsys, "not_there", "--cloud", "sandbox", "--dry-run")
+    assert code == 64 and "an API server does not offer" in text and "password" not in text
+
+
+def test_a_runner_s_bucket_of_checkpoints_means_nothing_for_its_services(checkout: Path) -> None:
+    runner = SkyPilotRunner(
+        checkout=checkout,
+        environment={"HOME": str(checkout)},
+        cloud="aws",
+        checkpoint_to="s3://some-bucket/checkpoints",
+        checkpoints=["saved-*"],
+    )
+    plan, _ = runner.plan_example("hello", "serve")
+    assert plan.checkpoints.place is not None
+    served = with_service(plan, DeployInputs(), open_checkout(checkout, at="."), token="t" * 40)
+    assert served.checkpoints == CheckpointPlan()
+
+
+@pytest.mark.parametrize("name", sorted(NOT_OF_A_SERVICE))
+def test_the_library_refuses_the_inputs_that_a_service_does_not_have(checkout: Path, name: str) -> None:
+    with pytest.raises(RequestError, match=f"{name}.*goes without deploy"):
+        SkyPilotRunner(checkout=checkout, environment={"HOME": str(checkout)}).deploy("hello", **{name: "1"})
 
 
 @pytest.mark.parametrize(

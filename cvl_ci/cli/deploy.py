@@ -36,8 +36,10 @@ def deploy(
     from cvl_ci.local.git.checkout import open_checkout
     from cvl_ci.local.interruption import Interruption
     from cvl_ci.planning.service import SERVE
+    from cvl_ci.wiring import deploying
 
     inputs = _inputs(parsed)
+    deploying.refuse_server(environ)
     token = _token(environ)
     if len(parsed.words) == 1 and not parsed.command:
         parsed.words = [*parsed.words, SERVE]
@@ -46,9 +48,6 @@ def deploy(
     plan = prepare(parsed, environ, console)
     checkout = open_checkout(Path.cwd(), at=str(parsed.workdir or "."))
     plan = services.with_service(plan, inputs, checkout, token=token)
-    if wiring.goes_through_server(environ, by_inputs=False):
-        problem = "is set: deploy opens a port by itself, which an API server does not offer"
-        raise RequestError([InputProblem(field="SKYPILOT_API_SERVER_ENDPOINT", value="***", problem=problem)])
     if parsed.dry_run:
         prices = wiring.prices(environ)
         console.say(quote_text.as_text(plan, planning.quote(plan, prices), prices), "", "Nothing was started.")

@@ -14,6 +14,7 @@ MOST_NETWORKS = 20
 NOT_OF_A_SERVICE = frozenset({
     "down", "keep_on_failure", "idle_minutes_to_autostop", "repeat", "compare", "fail_on_regression", "outputs",
     "max_runtime", "num_nodes", "recover", "task", "cluster_name",
+    "checkpoints", "checkpoint_to", "checkpoint_every", "checkpoint_keep", "resume",
 })  # fmt: skip
 """Inputs of a run that say nothing about a service."""
 
@@ -69,7 +70,8 @@ class DeployInputs:
         help="The server's own port on the machine.",
         metavar="PORT",
         example="8000",
-        default="found in its `service:`, its script, its variables, EXPOSE, or by the server's documentation",
+        default="the first that is found: its `service:`, the variables of its script, other variables such as `PORT`, "
+        "the rest of its script, its Python sources, EXPOSE of its Dockerfile, the server's documentation",
         entry_points=_HERE,
         verbs=("deploy",),
     )

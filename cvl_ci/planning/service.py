@@ -1,7 +1,8 @@
 """Find the port and the probe of an example's server: in its files, or by the server that it starts. Pure.
 
-The first source that names a fact decides: the user's inputs, the task's `service:`, the environment, the script that
-the preset runs, EXPOSE of the Dockerfile, and last the server's own documentation.
+The first source that names a fact decides: the user's inputs, the task's `service:`, and last the server's own
+documentation. Between them, for a port: the variables of the script that the preset runs, other variables, the rest of
+the script, Python sources, and EXPOSE of the Dockerfile.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from cvl_ci.inputs.table import DEPLOY_OPTIONS
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.result.masks import Masks
+from cvl_ci.wiring.access import goes_through_server
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,18 @@ class DeployRequest:
         return services.with_service(plan, self.inputs, checkout, token=self.token, spelling=Spelling.KEYWORD)
 
 
-def read_request(keywords: Mapping[str, object], *, token: str, folder: Path) -> DeployRequest:
+def refuse_server(environ: Mapping[str, str]) -> None:
+    """Raise RequestError if a new run here would go through a SkyPilot API server."""
+    if goes_through_server(environ, by_inputs=False):
+        problem = "is set: deploy opens a port by itself, which an API server does not offer"
+        raise RequestError([InputProblem(field="SKYPILOT_API_SERVER_ENDPOINT", value="***", problem=problem)])
+
+
+def read_request(
+    keywords: Mapping[str, object], *, token: str, folder: Path, environ: Mapping[str, str]
+) -> DeployRequest:
     """Return the request of `SkyPilotRunner.deploy`. Raise RequestError with all mistakes."""
+    refuse_server(environ)
     mistakes: list[InputProblem] = []
     names = {option.name for option in DEPLOY_OPTIONS}
     inputs = read_group(DeployInputs, keywords, spelling=Spelling.KEYWORD, mistakes=mistakes)

@@ -15,6 +15,7 @@ from cvl_ci.commands.run import stages, transitions
 from cvl_ci.engine import job_end, member_paths, tarball, transfer, unpack, unpack_process, worker_unpack
 from cvl_ci.inputs.action_outputs import ACTION_OUTPUTS, MATRIX_OUTPUTS, ActionOutput
 from cvl_ci.inputs.credential_inputs import CREDENTIAL_INPUTS
+from cvl_ci.inputs.deploy_inputs import NOT_OF_A_SERVICE
 from cvl_ci.inputs.option import EntryPoint, InputOption
 from cvl_ci.inputs.table import MATRIX_OPTIONS, STEP_OPTIONS, action_options, run_options, verb_options
 from cvl_ci.inputs.verb_options import VERBS
@@ -83,6 +84,10 @@ def _inputs() -> str:
 def _verb(name: str) -> Callable[[], str]:
     rows = [(_spelling(one), _meaning(one), one.default) for one in verb_options(name)]
     return lambda: _markdown(["option", "meaning", "default"], rows)
+
+
+def _not_of_a_service() -> str:
+    return ", ".join(map(_code, sorted(NOT_OF_A_SERVICE))) + "\n"
 
 
 def _action_inputs() -> str:
@@ -202,6 +207,7 @@ def _runner_minutes() -> str:
 _MAKERS: Mapping[str, Callable[[], str]] = {
     "inputs": _inputs,
     **{verb: _verb(verb) for verb in VERBS},
+    "deploy-refused": _not_of_a_service,
     "action-inputs": _action_inputs,
     "action-outputs": _outputs(ACTION_OUTPUTS),
     "matrix-inputs": _matrix_inputs,

@@ -11,6 +11,7 @@ from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.deploy_inputs import DeployInputs
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Spelling
+from cvl_ci.model.checkpoint_plan import CheckpointPlan
 from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.service import READY_SECONDS, TTL_MINUTES, WORLD, ServicePlan, token_digest
@@ -72,6 +73,7 @@ def with_service(
             token_digest=token_digest(token),
         ),
         machines=replace(plan.machines, recoveries=0),
+        checkpoints=CheckpointPlan(),
         limits=replace(plan.limits, keep_minutes=0),
         warnings=tuple(text for text in plan.warnings if "probably never ends" not in text),
     )
