@@ -8,6 +8,7 @@ import json
 import os
 import tarfile
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,9 @@ def _pack(folder: Path, *names: bytes) -> None:
 
 
 def _entries(service: Results, number: int) -> list[str]:
-    connection = http.client.HTTPConnection("127.0.0.1", service.azurite, timeout=60)
-    connection.request("GET", f"/{ACCOUNT}/artifacts/{number}.zip?{signature(sp='r')}")
-    content = connection.getresponse().read()
-    connection.close()
+    with closing(http.client.HTTPConnection("127.0.0.1", service.azurite, timeout=60)) as connection:
+        connection.request("GET", f"/{ACCOUNT}/artifacts/{number}.zip?{signature(sp='r')}")
+        content = connection.getresponse().read()
     return zipfile.ZipFile(io.BytesIO(content)).namelist()
 
 

@@ -15,7 +15,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -301,18 +301,15 @@ def _listed(each: Artifact) -> dict[str, object]:
 
 
 def _size_of_blob(port: int, path: str) -> int | None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("HEAD", f"{quote(path)}?{signature(sp='r')}")
-    answer = connection.getresponse()
-    answer.read()
-    connection.close()
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("HEAD", f"{quote(path)}?{signature(sp='r')}")
+        answer = connection.getresponse()
+        answer.read()
     return int(answer.headers["Content-Length"]) if answer.status == 200 else None
 
 
 def _through(port: int, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request(method, path, body, headers)
-    answer = connection.getresponse()
-    said = answer.read()
-    connection.close()
-    return answer.status, said
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
