@@ -7,12 +7,13 @@ import io
 import json
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cvl_ci.engine import node_commands, whole_log
+from cvl_ci.engine import job_end, node_commands, whole_log
 from cvl_ci.engine.job_end import Ending
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed, pieces
@@ -253,7 +254,7 @@ def test_at_the_limit_a_worker_that_dies_leaves_a_job_that_timed_out(monkeypatch
 @pytest.mark.parametrize("answered", [0, 1])
 def test_fewer_answers_than_nodes_are_a_loss_and_no_end(answered: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """SkyPilot returns no command runner for a machine whose address it does not find any more."""
-    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr(job_end, "SSH_BACKOFF", replace(job_end.SSH_BACKOFF, sleep=lambda _: None))
     machines = Machines({"running": b"a\n"}, {"running": b"a\n"}, sums=False, exit_code=0)
     answers = machines.call("ask_nodes")[:answered]
     monkeypatch.setattr(machines, "call", lambda verb, **_: answers if verb == "ask_nodes" else None)
@@ -300,7 +301,7 @@ def test_one_silent_node_of_several_is_asked_again_and_then_is_lost(
     silences: int, lost: bool, silence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its failure reaches the other node first: that one's exit code says nothing about the job."""
-    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr(job_end, "SSH_BACKOFF", replace(job_end.SSH_BACKOFF, sleep=lambda _: None))
     machines = Machines({"running": b"a\n"}, {"running": b"a\n"}, sums=False, exit_code=1)
     answers = machines.call("ask_nodes")
     asked: list[str] = []
