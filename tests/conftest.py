@@ -22,8 +22,12 @@ from tests.support.places import PLACES
 COST = ("sandbox", "flood", "peers", "sky")
 """Markers of tests that take long, the longest first: a mistake in the rest is seen before they begin."""
 
-APART = ("tests/e2e/", "tests/action/", "tests/chaos/test_runs.py")
-"""Paths of tests of minutes each: any process may take any one of them, so that no long file comes last."""
+APART = (
+    *("tests/e2e/", "tests/action/", "tests/chaos/test_runs.py"),
+    *("tests/clouds/credentials/test_what_skypilot_reads.py", "tests/clouds/inventory/test_buckets.py"),
+    *("tests/commands/models/", "tests/engine/test_supervise.py"),
+)
+"""Paths of tests of minutes, or of files of minutes: any process takes any of their tests, so no long file comes last."""
 TOGETHER = ("tests/e2e/test_emulator.py", "tests/e2e/test_api_server.py", "tests/action/test_image.py")
 """Files among them whose tests share one fixture."""
 EARLY = 2
