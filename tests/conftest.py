@@ -27,7 +27,7 @@ APART = (
     *("tests/clouds/credentials/test_what_skypilot_reads.py", "tests/clouds/inventory/test_buckets.py"),
     *("tests/commands/models/", "tests/engine/test_supervise.py"),
 )
-"""Paths of tests of minutes, or of files of minutes: any process takes any of their tests, so no long file comes last."""
+"""Paths of tests of minutes, or of files of minutes: any process takes any of their tests, so no long file is last."""
 TOGETHER = ("tests/e2e/test_emulator.py", "tests/e2e/test_api_server.py", "tests/action/test_image.py")
 """Files among them whose tests share one fixture."""
 EARLY = 2
