@@ -227,7 +227,8 @@ def _publish(step: Step, publication: StepPublication, records: Mapping[str, Job
     if code:
         workflow.refused(title)
     usd = sum(record.usd for record in records.values() if not record.is_reused)
-    proved = all(record.is_gone for record in records.values())
+    # Without the record, post knows its leases alone: its exit code then says whether all are proved gone.
+    proved = code != NotProvedGone.exit_code and all(record.is_gone for record in records.values())
     ending = "succeeded" if not code else "cancelled" if code == 130 else "failed"
     values = outputs.reaped(ending, title, exit_code=code, proved=proved, usd=usd)
     publication.set_outputs({**values, "outputs_dir": str(OUTPUTS)})
