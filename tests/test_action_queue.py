@@ -157,10 +157,13 @@ def forged(job: Job, state: JobState) -> None:
     Manifest((job.workspace / RECORD).parent).write({"build": record})
 
 
-def test_a_provider_that_does_not_answer_is_no_proof(job: Job) -> None:
+@pytest.mark.parametrize("is_record_lost", [False, True])
+def test_a_provider_that_does_not_answer_is_no_proof(job: Job, is_record_lost: bool) -> None:
     process = job.hung_at("created")
     process.kill()
     process.communicate(timeout=60)
+    if is_record_lost:
+        (job.workspace / RECORD).unlink()
     handover = (job.folder / "GITHUB_STATE").read_text().splitlines()
     state = [text for text in handover if text.startswith("{")][-1]
     code, said = job.run("/post-entrypoint", STATE_handover=state, STAGE_SILENT="1")
