@@ -170,6 +170,7 @@ def test_a_provider_that_does_not_answer_is_no_proof(job: Job, is_record_lost: b
     assert code == 79
     assert "A MACHINE MAY STILL BE RUNNING" in said
     assert job.outputs()["released"] == "false"
+    assert (job.outputs()["cost_usd"] == "") is is_record_lost, "an unknown cost is not zero"
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,7 @@ def _publish(step: Step, publication: StepPublication, records: Mapping[str, Job
     workflow.show(table)
     if code:
         workflow.refused(title)
-    usd = sum(record.usd for record in records.values() if not record.is_reused)
+    usd = sum(record.usd for record in records.values() if not record.is_reused) if records else None  # unknown
     # Without the record, post knows its leases alone: its exit code then says whether all are proved gone.
     proved = code != NotProvedGone.exit_code and all(record.is_gone for record in records.values())
     ending = "succeeded" if not code else "cancelled" if code == 130 else "failed"
