@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ import pytest
 from cvl_ci import wiring
 from cvl_ci.sandbox import Faults, Sandbox
 from tests.github.conftest import azurite, official, service
+from tests.support import keyboard
 from tests.support.field import plant
 from tests.support.meter import Meter
 
@@ -34,6 +35,8 @@ TRAFFIC_GB = 0.09
 """AWS's dollars for a GB that leaves it."""
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).parent / "cvl-ci"
+Started = tuple[subprocess.Popen[str], Iterator[str], Callable[[], None]]
+"""A program, the lines of its stderr, and Ctrl-C."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -112,8 +115,18 @@ class Terminal:
             timeout=800,
         )
 
-    def run(self, *words: str, checkout: Path | None = None, stop: Callable[[str], bool] | None = None) -> Ran:
-        """`stop`: asked with each line of ours; when it says yes, the person presses Ctrl-C."""
+    def run(
+        self,
+        *words: str,
+        checkout: Path | None = None,
+        stop: Callable[[str], bool] | None = None,
+        in_terminal: bool = False,
+    ) -> Ran:
+        """`stop`: asked with each line of ours; when it says yes, the person presses Ctrl-C.
+
+        `in_terminal`: stderr is a terminal, and the key is pressed there, as often as `stop` says yes. Without one, the
+        process gets one signal.
+        """
         folder = self.home / f"run-{time.time_ns()}"
         options = words.index("--") if "--" in words else len(words)
         arguments = [
@@ -127,33 +140,40 @@ class Terminal:
             f"{folder}.json",
             *words[options:],
         ]
-        process = subprocess.Popen(
-            [PROGRAM, *arguments],
-            cwd=checkout or self.checkout,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        started = self._at_keyboard if in_terminal else self._in_pipe
+        process, lines, press = started([PROGRAM, *arguments], checkout or self.checkout)
         self.processes.append(process)
         assert process.stdout is not None
-        assert process.stderr is not None
         out: list[str] = []
         reader = threading.Thread(target=lambda: out.extend(process.stdout or []))
         reader.start()
         err = []
-        for line in process.stderr:
+        for line in lines:
             err.append(line)
             if stop is not None and stop(line):
-                process.send_signal(signal.SIGINT)
-                stop = None
+                press()
+                stop = stop if in_terminal else None
         code = process.wait()
         reader.join()
         process.stdout.close()
-        process.stderr.close()
         summary = Path(f"{folder}.json")
         told = json.loads(summary.read_text()) if summary.exists() else {}
         return Ran(code=code, out="".join(out), err="".join(err), summary=told, folder=folder)
+
+    def _at_keyboard(self, words: Sequence[str | Path], folder: Path) -> Started:
+        typed = keyboard.start(words, cwd=folder, env=self.environment)
+        return typed.process, typed.lines(), typed.press_ctrl_c
+
+    def _in_pipe(self, words: Sequence[str | Path], folder: Path) -> Started:
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(words, cwd=folder, env=self.environment, stdout=pipe, stderr=pipe, text=True)
+
+        def lines() -> Iterator[str]:
+            assert process.stderr is not None
+            with process.stderr:
+                yield from process.stderr
+
+        return process, lines(), lambda: process.send_signal(signal.SIGINT)
 
     def machines(self) -> list[str]:
         """What the emulated EC2 still shows, in every region, that is not terminated."""

@@ -160,34 +160,56 @@ def test_a_job_that_hangs_is_ended_on_the_machine_at_its_limit(terminal: Termina
     assert_told_as_metered(ran, terminal.sandbox)
 
 
-# While it sets up or runs: tests/chaos/test_runs.py, test_action_publishes.py and tests/action/test_cancelled.py.
+# While it sets up: tests/chaos/test_runs.py, test_action_publishes.py and tests/action/test_cancelled.py.
 # While it releases: tests/commands/test_run.py, and the runs of script/chaos.
-PHRASES = {
-    "provisioning": "getting machines",
-    "fetching": "fetching what it wrote",
-}
-LARGE = 300_000_000
-"""Bytes that take a while to fetch."""
+FETCHING = "fetching what it wrote"
+SMALL, LARGE = 1_000, 300_000_000
+"""Bytes that come at once, and bytes that take a while to fetch."""
+PRESSES = {"provisioning": 1, "running": 1, "fetching": 2}
+"""The phase of the last Ctrl-C → how many a person presses."""
 
 TASK_DISK_GB = 256
 """SkyPilot's disk of a task that names none (sky/resources.py, `DEFAULT_DISK_SIZE_GB`)."""
 
 
-@pytest.mark.parametrize("phase", PHRASES)
-def test_ctrl_c_in_each_phase_leaves_no_machine(terminal: Terminal, tmp_path: Path, phase: str) -> None:
+@pytest.mark.parametrize("phase", PRESSES)
+def test_ctrl_c_at_a_terminal_fetches_what_the_job_wrote_and_a_second_one_does_not_wait(
+    terminal: Terminal, tmp_path: Path, phase: str
+) -> None:
+    """Each leaves no machine: asked for while the machines are, while the job runs, and again while the files come."""
     task = tmp_path / "task.yaml"
-    task.write_text(f"run: |\n  head -c {LARGE if phase == 'fetching' else 1000} /dev/urandom > result\n")
+    size = LARGE if phase == "fetching" else SMALL
+    task.write_text(f"run: |\n  head -c {size} /dev/urandom > step.ckpt\n  echo written\n  sleep 900\n")
+    presses: list[str] = []
 
-    def stop(line: str) -> bool:
-        """In provisioning once a machine was asked for, so that there is one; else when the phase begins."""
-        return "asking sandbox/" in line if phase == "provisioning" else line.rstrip().endswith(f"] {PHRASES[phase]}")
+    def is_time(line: str) -> bool:
+        if phase == "provisioning":
+            return "asking sandbox/" in line
+        if not presses:
+            return any("written" in log.read_text() for log in terminal.home.glob("run-*/cvl-*.log"))
+        return phase == "fetching" and FETCHING in line
 
-    ran = terminal.run("--task", str(task), stop=stop)
-    assert ran.code == 130, ran.err
-    assert ran.summary["ending"] == "cancelled"
+    def press(line: str) -> bool:
+        if len(presses) < PRESSES[phase] and is_time(line):
+            presses.append(line)
+            return True
+        return False
+
+    ran = terminal.run("--task", str(task), stop=press, in_terminal=True)
+    assert (ran.code, ran.summary["ending"]) == (130, "cancelled"), ran.err
+    assert len(presses) == PRESSES[phase]
     assert ran.summary["released"]["gone"] is True
-    assert phase in ran.summary["phases"]
+    assert "shows 0 left" in ran.err, ran.err
     assert terminal.machines() == []
+    assert phase in ran.summary["phases"]
+    assert ("Ctrl-C again takes it down at once" in ran.err) is (phase != "provisioning")
+    assert ("stay on the machine, which cvl-ci takes down now" in ran.err) is (phase == "fetching")
+    files = {each["path"]: each["bytes"] for each in ran.summary["files"]}
+    assert files == ({"step.ckpt": SMALL} if phase == "running" else {})
+    came = [path.name for path in ran.folder.rglob("*") if path.suffix == ".ckpt"]
+    assert came == (["step.ckpt"] if phase == "running" else [])
+    assert ran.out == ("" if phase == "provisioning" else "written\n")
+    assert [log.read_text() for log in ran.folder.glob("cvl-*.log")] == ([ran.out] if ran.out else [])
     assert_told_as_metered(ran, terminal.sandbox, disk_gb=TASK_DISK_GB)
 
 
