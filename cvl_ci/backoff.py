@@ -28,16 +28,16 @@ class Backoff:
     sleep: Callable[[float], None] = time.sleep
     chance: Callable[[], float] = random.random
 
-    def seconds(self, attempt: int, *, asked: float | None = None) -> float:
-        """Return the pause after this attempt, counted from 0. `asked`: the pause that a server asks for.
+    def seconds(self, attempt: int, *, requested: float | None = None) -> float:
+        """Return the pause after this attempt, counted from 0. `requested`: the pause that a server asks for.
 
         A server that asks for no pause gets none.
         """
         own = min(self.first_seconds * self.growth**attempt, self.longest_seconds)
-        if asked is None:
-            asked = own
-        spread = self.jitter * own * self.chance() if self.jitter and asked else 0.0
-        return min(asked, self.longest_seconds) + spread
+        if requested is None:
+            requested = own
+        spread = self.jitter * own * self.chance() if self.jitter and requested else 0.0
+        return min(requested, self.longest_seconds) + spread
 
     def run(self, do: Callable[[], Result], *, pause: Callable[[Exception, int], float | None]) -> Result:
         """Return the result of `do`, which gets `tries` tries. Raise the exception of the last one.

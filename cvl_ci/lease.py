@@ -72,11 +72,11 @@ class Lease:
         """Write the record before anything is created: from here on a later process can clean up after a killed one."""
         self._records.write(self.record)
 
-    def record_attempt(self, attempt: Attempt, *, place: Location) -> None:
+    def record_attempt(self, attempt: Attempt, *, location: Location) -> None:
         """Record the region of a request before the request, so that a search knows the region."""
         self._requested_at = self._clock.monotonic()
-        if str(place) not in self.record.regions:
-            self.record = replace(self.record, regions=(*self.record.regions, str(place)))
+        if str(location) not in self.record.regions:
+            self.record = replace(self.record, regions=(*self.record.regions, str(location)))
             self._records.write(self.record)
 
     def record_bucket(self, bucket: Bucket) -> None:
@@ -98,10 +98,10 @@ class Lease:
             self._requested_at = self._clock.monotonic()
         if self._requested_at is None and not maybe_created and not self.record.buckets:
             return self._released(Release(gone=True, at=self._clock.now(), needed=False))
-        places = self._places()
+        locations = self._locations()
         # The provider first: a machine stops costing now; SkyPilot's records can wait.
         # A missing answer is requested again below, until the proof.
-        return self._released(self._take_down(places, hurried=hurried))
+        return self._released(self._take_down(locations, hurried=hurried))
 
     def clear(self) -> Release:
         """Remove the machines and prove it, but go on with the lease: further machines may be launched under it.
@@ -113,13 +113,13 @@ class Lease:
         self._requested_at = self._clock.monotonic()
         self._is_clearing = True
         try:
-            return self._take_down(self._places(), hurried=False)
+            return self._take_down(self._locations(), hurried=False)
         finally:
             self._is_clearing = False
 
     def count_machines(self) -> int | None:
         """Return how many living machines the provider shows. None: it does not answer, or does not list machines."""
-        resources, silent = self._inventory.find(lease=self.name, places=self._places()).read()
+        resources, silent = self._inventory.find(lease=self.name, locations=self._locations()).read()
         living = [resource.kind for resource in resources if resource.is_leftover]
         if silent or ResourceKind.CLUSTER in living:
             return None
@@ -137,7 +137,7 @@ class Lease:
         self.record = replace(self.record, deadline=until, labels={**self.record.labels, **labels})
         self._records.write(self.record)
         ways_in = self._machines.keep(self.name, until=until, public_key=public_key)
-        result = self._find(self._places())
+        result = self._find(self._locations())
         resources, silent = result.read()
         living = [resource for resource in resources if resource.is_leftover]
         if not living:
@@ -158,7 +158,7 @@ class Lease:
             asked=result.asked,
             unproved=result.unproved,
             kept=machines,
-            memory=self._memory(self._places(), living),
+            memory=self._memory(self._locations(), living),
             buckets=kept_buckets(self._storage, self.record, resources, say=self._say),
             ended_buckets=tuple(KeptBucket(bucket=one, since=self.record.taken_at) for one in temporary),
             checkpoints=kept_checkpoints(self._storage, self.record.checkpoints, is_over=False, say=self._say),
@@ -166,14 +166,14 @@ class Lease:
 
     # ---- how ------------------------------------------------------------------------------------------------------
 
-    def _take_down(self, places: Sequence[Location], *, hurried: bool) -> Release:
-        first, _ = self._find(places).read()
+    def _take_down(self, locations: Sequence[Location], *, hurried: bool) -> Release:
+        first, _ = self._find(locations).read()
         self._note_creators(first)
         is_removed = self._remove(first) and any(resource.is_leftover for resource in first)
         removed_at = self._clock.now()
         self._down()
         removed_at = removed_at if is_removed else self._clock.now()
-        result = self._until_gone(places, hurried=hurried)
+        result = self._until_gone(locations, hurried=hurried)
         resources, silent = result.read()
         is_gone = not silent and all(check.clean for check in result.asked)
         return Release(
@@ -182,20 +182,20 @@ class Lease:
             asked=result.asked,
             unproved=result.unproved,
             removed_at=removed_at,
-            memory=self._memory(places, (*first, *resources)),
+            memory=self._memory(locations, (*first, *resources)),
             buckets=kept_buckets(self._storage, self.record, resources, say=self._say),
             ended_buckets=tuple(self._ending_buckets.values()),
             checkpoints=kept_checkpoints(self._storage, self.record.checkpoints, is_over=is_gone, say=self._say),
         )
 
-    def _until_gone(self, places: Sequence[Location], *, hurried: bool) -> InventoryResult:
+    def _until_gone(self, locations: Sequence[Location], *, hurried: bool) -> InventoryResult:
         """Query until the provider shows nothing.
 
         `hurried`: GitHub gives post only a few minutes, so an answer without proof is better than none.
         """
         start = self._clock.monotonic()
         while True:
-            result = self._find(places)
+            result = self._find(locations)
             resources, silent = result.read()
             self._note_creators(resources)
             waited = self._clock.monotonic() - start
@@ -210,7 +210,7 @@ class Lease:
             self._remove(resources)
             self._clock.sleep(min(5.0, 0.5 + waited / 4))
 
-    def _memory(self, places: Sequence[Location], resources: Sequence[Resource]) -> Memory:
+    def _memory(self, locations: Sequence[Location], resources: Sequence[Resource]) -> Memory:
         """Return the machines' dates for the ledger. A machine that only the first answer showed is in it too.
 
         They are only a matter of money, so no fault here may change the proof.
@@ -227,20 +227,20 @@ class Lease:
             if resource.kind is ResourceKind.MACHINE and resource.created_at is not None
         }
         try:
-            memory = self._inventory.lives(lease=self.name, places=places)
+            memory = self._inventory.lives(lease=self.name, locations=locations)
         except Exception as error:  # noqa: BLE001
             self._say(f"The provider told no dates of the machines, so their cost is an estimate: {error}"[:300])
             memory = Memory()
         lives = first | {life.id: life for life in memory.lives}
         return replace(memory, lives=tuple(lives.values()))
 
-    def _find(self, places: Sequence[Location]) -> InventoryResult:
+    def _find(self, locations: Sequence[Location]) -> InventoryResult:
         """Ask for the machines by label and name, and for the buckets by their names.
 
         A lost record names no bucket. The labels of all buckets tell the names then. Its machines may show that the
         run could make none. Then no other provider has to answer.
         """
-        result = self._inventory.find(lease=self.name, places=places)
+        result = self._inventory.find(lease=self.name, locations=locations)
         if self._is_clearing:
             return result
         if not self.record.knows_buckets and any(_has_no_buckets(one, self.name) for one in result.read()[0]):
@@ -285,7 +285,7 @@ class Lease:
             what = error.what if isinstance(error, CvlError) else f"{type(error).__name__}: {error}"
             self._say(f"SkyPilot's own down failed; cvl-ci asks the provider directly. {what}")
 
-    def _places(self) -> tuple[Location, ...]:
+    def _locations(self) -> tuple[Location, ...]:
         attempted = tuple(Location.parse(text) for text in self.record.regions)
         return attempted or self.record.locations
 
@@ -302,7 +302,7 @@ def sweep(
     resources: Sequence[Resource],
     *,
     inventory: Inventory,
-    places: Sequence[Location],
+    locations: Sequence[Location],
     clock: Clock,
     say: Callable[[str], None],
 ) -> InventoryResult:
@@ -320,7 +320,7 @@ def sweep(
             if text not in shown_errors:
                 shown_errors.add(text)
                 say(text)
-        result = inventory.find(lease=None, places=places)
+        result = inventory.find(lease=None, locations=locations)
         resources, silent = result.read()
         remaining = [item for item in resources if item.labels.get(LABEL_LEASE) in leases and item.is_leftover]
         unheard = silent and result.may_still_answer

@@ -274,11 +274,13 @@ class SkyPilotRunner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _end(self, leases: Sequence[str], places: Sequence[Location] = ()) -> Mapping[str, Release]:
+    def _end(self, leases: Sequence[str], locations: Sequence[Location] = ()) -> Mapping[str, Release]:
         masks, user_id = self._pool.masks(), self._owner("down").user_id
         with masked_errors(masks):
             reporter = self._listener(masks)
-            proofs = wiring.end(leases, environ=self._environment, places=places, user_id=user_id, reporter=reporter)
+            proofs = wiring.end(
+                leases, environ=self._environment, locations=locations, user_id=user_id, reporter=reporter
+            )
         for name in proofs:
             self._kept.pop(name, None)
         return proofs

@@ -57,6 +57,6 @@ def test_chance_spreads_the_callers_and_a_server_may_ask_for_more_or_for_none() 
     many = [backoff([], jitter=0.5, chance=chance).seconds(1) for chance in (0.0, 0.5, 0.999)]
     assert many == [2.0, 2.5, pytest.approx(2.999)]
     waiting = backoff([], jitter=0.5, chance=0.5)
-    assert waiting.seconds(0, asked=2.0) == 2.25
-    assert waiting.seconds(0, asked=1e9) == 3.25, "a server that asks for years gets no more than the limit"
-    assert waiting.seconds(0, asked=0.0) == 0.0
+    assert waiting.seconds(0, requested=2.0) == 2.25
+    assert waiting.seconds(0, requested=1e9) == 3.25, "a server that asks for years gets no more than the limit"
+    assert waiting.seconds(0, requested=0.0) == 0.0

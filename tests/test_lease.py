@@ -50,7 +50,7 @@ class House:
         )
 
     def asked(self, lease: Lease) -> None:
-        lease.record_attempt(ATTEMPT, place=Location(cloud="aws", region="us-east-1"))
+        lease.record_attempt(ATTEMPT, location=Location(cloud="aws", region="us-east-1"))
 
 
 @pytest.fixture
@@ -143,10 +143,10 @@ class SlowCloud(FakeCloud):
         if resources:
             self.ordered_at = min(self.ordered_at, self.clock.now())
 
-    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
+    def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
         if self.clock.now() - self.ordered_at > 400:
             super().remove(list(self.machines.values()))
-        found = super().find(lease=lease, places=places)
+        found = super().find(lease=lease, locations=locations)
         return InventoryResult(resources=found.read()[0], asked=found.asked, patience_seconds=600.0)
 
 
@@ -288,8 +288,8 @@ def test_a_bucket_that_is_meant_to_stay_does_and_delays_no_proof(house: House, b
     began = house.clock.now()
     if by_sweep:
         found = list(house.cloud.machines.values())
-        places = [Location(cloud="aws")]
-        after = sweep(found, inventory=house.cloud, places=places, clock=house.clock, say=house.said.append)
+        locations = [Location(cloud="aws")]
+        after = sweep(found, inventory=house.cloud, locations=locations, clock=house.clock, say=house.said.append)
         assert after.read() == ((), ())
     else:
         assert lease.release().gone
@@ -314,10 +314,10 @@ class LaggingCloud(FakeCloud):
 
     missing: int = 0
 
-    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
+    def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
         self.hidden = dict.fromkeys(self.hidden, 1 if self.missing > 0 else 0)
         self.missing -= 1
-        return super().find(lease=lease, places=places)
+        return super().find(lease=lease, locations=locations)
 
 
 def test_lost_machines_that_one_answer_misses_are_still_removed_before_new_ones_come(house: House) -> None:

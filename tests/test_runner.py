@@ -59,7 +59,7 @@ def test_a_program_gets_no_line_no_word_and_no_error_with_a_secret() -> None:
     )
     runner.plan_example("digits_sgd", "train", env={"GH_PAT2": "another secret"})
     listener = Listener(on_line=heard.append, on_notice=heard.append, masks=runner._pool.masks())
-    for tell in (listener.remote, listener.notice, listener.warning, listener.progress):
+    for tell in (listener.show_job_line, listener.notice, listener.warning, listener.progress):
         tell(f"{SECRET} and {quote(SECRET)} and another secret")
     assert [each.removeprefix("warning: ") for each in heard] == ["*** and *** and ***"] * 4
     with pytest.raises(RequestError) as raised:

@@ -169,7 +169,7 @@ class _Watcher:
         workflow.close()
         workflow.commands.group(self._step.masks.hide(title))
         for line in _lines(log):
-            workflow.remote(line)
+            workflow.show_job_line(line)
         workflow.close()
         workflow.commands.end_group()
 

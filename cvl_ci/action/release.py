@@ -27,23 +27,27 @@ def releases_of(
     for name in names:
         records.revoke(name)
     unknown = [name for name in names if name not in by_name]
-    places = _places(saved, environ) if unknown else ()
-    recorded = [place for record in by_name.values() for place in record.locations]
+    locations = _places(saved, environ) if unknown else ()
+    recorded = [location for record in by_name.values() for location in record.locations]
     environ = (
-        _known_to_clouds(list(dict.fromkeys([*recorded, *places])), step, environ) if recorded or places else environ
+        _known_to_clouds(list(dict.fromkeys([*recorded, *locations])), step, environ)
+        if recorded or locations
+        else environ
     )
     tools = ending.DownPorts(
         clouds=wiring.OpenClouds(environ, to_end=True), records=records, workflow=step.workflow, clock=SystemClock()
     )
     # All of them at once: GitHub gives post only a few minutes.
-    to_end = by_name | {name: ending.unrecorded(name, places, tools.clock) for name in unknown if places}
+    to_end = by_name | {name: ending.unrecorded(name, locations, tools.clock) for name in unknown if locations}
     return ending.end_all(to_end, user_id=step.owner.user_id, tools=tools, hurried=True)
 
 
-def _known_to_clouds(places: Sequence[Location], step: Step, environ: Mapping[str, str]) -> Mapping[str, str]:
+def _known_to_clouds(locations: Sequence[Location], step: Step, environ: Mapping[str, str]) -> Mapping[str, str]:
     """Return the environment with fresh keys: those of main may have expired. A missing key is only a warning."""
     try:
-        return wiring.credentials(environ, [place.cloud for place in places], mask=step.workflow.mask, required=False)
+        return wiring.credentials(
+            environ, [location.cloud for location in locations], mask=step.workflow.mask, required=False
+        )
     except CvlError as error:
         step.workflow.warning(explain_while_running(error))
         return environ
@@ -62,11 +66,11 @@ def _places(saved: StepState | None, environ: Mapping[str, str]) -> tuple[Locati
     ):  # main wrote its state before it asked a provider
         return (Location(cloud=SANDBOX),) if wiring.sandbox_was_left(environ) else ()
     chosen = from_environment(environ).location.cloud or ()
-    if any(place.cloud == SANDBOX for place in chosen):
+    if any(location.cloud == SANDBOX for location in chosen):
         return (Location(cloud=SANDBOX),)
     configured = wiring.set_up(environ, by_inputs=True)
     if wiring.THROUGH_SERVER in configured:
         return configured
-    return tuple(dict.fromkeys([*(Location(cloud=place.cloud) for place in chosen), *configured])) or (
+    return tuple(dict.fromkeys([*(Location(cloud=location.cloud) for location in chosen), *configured])) or (
         Location(cloud="aws"),
     )

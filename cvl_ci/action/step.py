@@ -61,7 +61,7 @@ class Step:
         self.workflow = self._reporter()
 
     def policy(
-        self, places: Sequence[Location] | None, *, head: Callable[[], str], changed: Callable[[], Sequence[str]]
+        self, locations: Sequence[Location] | None, *, head: Callable[[], str], changed: Callable[[], Sequence[str]]
     ) -> tuple[str, str]:
         """Return `run`, `plan` or `sandbox`, with the reason. Raises UntrustedCode.
 
@@ -77,7 +77,7 @@ class Step:
             head=head,
             changed=changed,
             has_credentials=lambda: wiring.has_credentials(self._environ),
-            on_sandbox=any(place.cloud == SANDBOX for place in places or ()),
+            on_sandbox=any(location.cloud == SANDBOX for location in locations or ()),
         )
         return policy.value, reason
 

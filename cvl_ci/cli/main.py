@@ -133,7 +133,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
     plan = _prepared(parsed, environ, console)
     if parsed.estimate_cost:
         return _say_estimate(plan, environ, console)
-    wiring.require_credentials(environ, [place.cloud for place in plan.machines.locations])
+    wiring.require_credentials(environ, [location.cloud for location in plan.machines.locations])
     if parsed.json_summary:
         refuse_links(Path(parsed.json_summary))
     terminal = console.terminal()
@@ -224,7 +224,7 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     if not parsed.names and not parsed.all:
         raise RequestError([InputProblem(field="NAME", value="", problem="is missing: name a lease, or say --all")])
     terminal = console.terminal()
-    places = [Location(cloud=cloud.strip()) for cloud in (parsed.cloud or "").split(",") if cloud.strip()]
+    locations = [Location(cloud=cloud.strip()) for cloud in (parsed.cloud or "").split(",") if cloud.strip()]
     tools = ending.DownPorts(
         clouds=wiring.OpenClouds(environ, by_record=True),
         records=wiring.records(environ, terminal),
@@ -234,11 +234,11 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     try:
         with Stopping(terminal.warning):
             downed = ending.down(
-                parsed.names, everything=parsed.all, places=places, user_id=_owner(environ).user_id, tools=tools
+                parsed.names, everything=parsed.all, locations=locations, user_id=_owner(environ).user_id, tools=tools
             )
     finally:
         terminal.close()
-    console.say(*down_text.lines(downed, places=places))
+    console.say(*down_text.lines(downed, locations=locations))
     return 0 if downed.proved else NotProvedGone.exit_code
 
 
@@ -280,7 +280,7 @@ def _drill(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
     from cvl_ci.result.receipt import table
 
     values = verb_options.read(parsed, options.verb_options("drill"))
-    inputs, place = of_drill(values), values.get("cloud")
+    inputs, location = of_drill(values), values.get("cloud")
     terminal = console.terminal()
 
     def hear(line: str) -> None:
@@ -289,7 +289,7 @@ def _drill(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
 
     try:
         with Stopping(terminal.warning):
-            receipts = wiring.drill(environ, inputs, place=place, say=terminal.notice, hear=hear)
+            receipts = wiring.drill(environ, inputs, location=location, say=terminal.notice, hear=hear)
     except KeyboardInterrupt:
         console.tell("The drill was stopped, and nothing of it is left.")
         return 130
@@ -298,7 +298,7 @@ def _drill(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
     for receipt in receipts:
         console.say(*drill_words.lines(receipt))
     if inputs.all:
-        console.say("", table(receipts, place=str(place)))
+        console.say("", table(receipts, place=str(location)))
     return drill_words.exit_code(receipts)
 
 

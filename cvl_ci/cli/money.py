@@ -85,7 +85,7 @@ def _request(words: Sequence[str], values: Mapping[str, Any], catalogue: Catalog
         ) from None
     memory_gb = {name: gigabytes for name, (_, gigabytes) in GPU_MEMORY.items()}
     spot = {None: None, Spot.ALWAYS: True, Spot.NEVER: False, Spot.FALLBACK: None}[values.get("spot")]
-    return PriceRequest(accelerators=gpus, places=values.get("cloud", ()), spot=spot, memory_gb=memory_gb)
+    return PriceRequest(accelerators=gpus, locations=values.get("cloud", ()), spot=spot, memory_gb=memory_gb)
 
 
 def _no_offer(request: PriceRequest, catalogue: CataloguePrices) -> RequestError:
@@ -94,9 +94,9 @@ def _no_offer(request: PriceRequest, catalogue: CataloguePrices) -> RequestError
     from cvl_ci.commands.prices import counts_with_price
     from cvl_ci.model.resource_request import ResourceRequest
 
-    places = ", ".join(map(str, request.places)) or "any cloud"
+    locations = ", ".join(map(str, request.locations)) or "any cloud"
     named = ", ".join(f"{name}:{count:g}" for name, count in request.accelerators.items()) or machine(ResourceRequest())
-    problem = f"has no price on {places}"
+    problem = f"has no price on {locations}"
     if there_is := counts_with_price(request, catalogue):
         problem += f" ({there_is})"
     return RequestError([InputProblem(field="GPU", value=named, problem=problem)])

@@ -38,15 +38,15 @@ def queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     terminal = console.terminal()
     stopping = Stopping(terminal.warning)
     states = {job.id: JobRecord() for job in queued.jobs}
-    began: dict[str, float] = {}
+    starts: dict[str, float] = {}
     terminal.draw_above(
-        lambda: queue_text.live(dict(states), seconds={name: monotonic() - at for name, at in dict(began).items()})
+        lambda: queue_text.live(dict(states), seconds={name: monotonic() - at for name, at in dict(starts).items()})
     )
     lock = threading.Lock()
 
     def line(job: str, text: str) -> None:
         with lock:
-            terminal.remote(f"{job} | {text}")
+            terminal.show_job_line(f"{job} | {text}")
 
     def tell(text: str) -> None:
         with lock:
@@ -57,7 +57,7 @@ def queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
         if record.state is before.state and record.is_gone:
             return  # only its share of the cost came
         if record.state is JobState.RUNNING:
-            began[name] = monotonic()
+            starts[name] = monotonic()
         note = queue_text.note(record)
         tell(f"{name} {record.state.value}{f': {note}' if note else ''}")
         with lock:

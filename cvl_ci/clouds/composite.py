@@ -17,10 +17,12 @@ class Inventories:
         self._inventories = inventories
         self._anywhere = anywhere or tuple(inventories)
 
-    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
-        clouds = list(dict.fromkeys(place.cloud for place in places)) or list(self._anywhere)
+    def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
+        clouds = list(dict.fromkeys(location.cloud for location in locations)) or list(self._anywhere)
         parts = [
-            self._inventories[cloud].find(lease=lease, places=[place for place in places if place.cloud == cloud])
+            self._inventories[cloud].find(
+                lease=lease, locations=[location for location in locations if location.cloud == cloud]
+            )
             for cloud in clouds
             if cloud in self._inventories
         ]
@@ -39,10 +41,12 @@ class Inventories:
                 raise EngineError(f"cvl-ci cannot change labels on {cloud}.")
             self._inventories[cloud].label([item for item in resources if item.provider == cloud], labels)
 
-    def lives(self, *, lease: str, places: Sequence[Location]) -> Memory:
-        clouds = list(dict.fromkeys(place.cloud for place in places)) or list(self._anywhere)
+    def lives(self, *, lease: str, locations: Sequence[Location]) -> Memory:
+        clouds = list(dict.fromkeys(location.cloud for location in locations)) or list(self._anywhere)
         parts = [
-            self._inventories[cloud].lives(lease=lease, places=[place for place in places if place.cloud == cloud])
+            self._inventories[cloud].lives(
+                lease=lease, locations=[location for location in locations if location.cloud == cloud]
+            )
             for cloud in clouds
             if cloud in self._inventories
         ]

@@ -70,7 +70,7 @@ def require(accesses: Sequence[CloudAccess], *, any_of_them: bool) -> None:
     if not incomplete:
         return
     if any_of_them:
-        named = [access for access in accesses if access.there or access.missing[:1] != ("any credentials",)]
+        named = [access for access in accesses if access.available or access.missing[:1] != ("any credentials",)]
         incomplete = [access for access in named if access.cloud != "api-server"] or incomplete
     raise CredentialsError(
         "\n".join(["The credentials are not complete:", *map(_problem, incomplete)]),
@@ -208,7 +208,7 @@ def _with_proof(access: CloudAccess, proved: Collection[str]) -> CloudAccess:
         return access
     return CloudAccess(
         cloud=access.cloud,
-        there=access.there,
+        available=access.available,
         missing=access.missing,
         takes=access.takes,
         notes=access.notes,

@@ -167,7 +167,7 @@ def _pause(error: Exception, attempt: int) -> float | None:
     if isinstance(error, _Busy):
         text = error.answer.headers.get("Retry-After", "")
         wanted_seconds = float(text) if text.isdecimal() and len(text) < 9 else None
-        return BACKOFF.seconds(attempt, asked=wanted_seconds)
+        return BACKOFF.seconds(attempt, requested=wanted_seconds)
     is_hiccup = isinstance(error, OSError) and not isinstance(error, bounded.OutOfBounds)
     return BACKOFF.seconds(attempt) if is_hiccup else None
 

@@ -31,7 +31,7 @@ def check_key(environment: Environment, *, cloud: str, name: str, file: str, mod
     missing_software, steps = find_missing(environment, programs={}, modules=modules)
     return CloudAccess(
         cloud=cloud,
-        there=tuple(available),
+        available=tuple(available),
         missing=(*missing, *missing_software),
         takes=(*takes, *steps),
         notes=(NOTE,) if available else (),

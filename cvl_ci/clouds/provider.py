@@ -47,7 +47,7 @@ class Provider(Protocol):
     def patience_seconds(self) -> float:
         """The longest time from the order to end a machine until the provider shows nothing of it, in seconds."""
 
-    def scopes(self, places: Sequence[Location]) -> Sequence[str]: ...
+    def scopes(self, locations: Sequence[Location]) -> Sequence[str]: ...
 
     def look(self, scope: str, *, lease: str | None) -> Look:
         """Return all resources of this lease, or of all leases. Raises when it does not know."""
@@ -60,9 +60,9 @@ class ProviderInventory:
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
 
-    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
+    def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
         try:
-            scopes = self._provider.scopes(places)
+            scopes = self._provider.scopes(locations)
         except Exception as error:  # noqa: BLE001  an unknown place to look is not clean
             return InventoryResult(asked=(self._unanswered("", error),))
         with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
@@ -87,7 +87,7 @@ class ProviderInventory:
         """Refuse: cvl-ci keeps a machine after its run only where it can change labels, or a reaper would end it."""
         raise EngineError(f"cvl-ci cannot change labels on {self._provider.name}.")
 
-    def lives(self, *, lease: str, places: Sequence[Location]) -> Memory:
+    def lives(self, *, lease: str, locations: Sequence[Location]) -> Memory:
         """Return nothing: the provider's list holds no ended machines."""
         return Memory()
 

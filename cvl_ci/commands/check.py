@@ -60,7 +60,7 @@ def _row(access: CloudAccess) -> tuple[str, ...]:
     return (
         access.cloud,
         runs,
-        "; ".join([*access.there, *access.notes]) or "nothing",
+        "; ".join([*access.available, *access.notes]) or "nothing",
         "; ".join(missing) or "nothing",
         "; ".join(takes) or "-",
     )

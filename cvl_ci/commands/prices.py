@@ -24,7 +24,7 @@ class PriceRequest:
     """The GPU and its count, the places (none: every cloud), and whether only spot or only on-demand counts."""
 
     accelerators: Mapping[str, float]
-    places: tuple[Location, ...] = ()
+    locations: tuple[Location, ...] = ()
     spot: bool | None = None
     memory_gb: Mapping[str, float]
 
@@ -44,13 +44,13 @@ def offers(request: PriceRequest, prices: Prices) -> Sequence[PricedOffer]:
     gpus = [{name: count} for name, count in accelerators.of(request.accelerators).pairs] or [{}]
     requests = [ResourceRequest(accelerators=gpu) for gpu in gpus]
     on_demand, on_spot = (
-        _by_machine([offer for one in requests for offer in prices.offers(one, places=request.places, spot=spot)])
+        _by_machine([offer for one in requests for offer in prices.offers(one, locations=request.locations, spot=spot)])
         for spot in (Spot.NEVER, Spot.ALWAYS)
     )
     rows: list[PricedOffer] = []
     for is_spot, machines in ((False, on_demand), (True, on_spot)):
         if request.spot in (None, is_spot):
-            rows += [_priced(offer, on_demand.get(key), on_spot.get(key), request) for key, offer in machines.items()]
+            rows += [_price_of(offer, on_demand.get(key), on_spot.get(key), request) for key, offer in machines.items()]
     return sorted(rows, key=lambda one: (one.gpu_usd or one.offer.hourly_usd, one.offer.hourly_usd, one.offer.region))
 
 
@@ -58,7 +58,7 @@ def _by_machine(offers: Sequence[Offer]) -> Mapping[tuple[str, str, str], Offer]
     return {(offer.cloud, offer.region, offer.instance_type): offer for offer in offers}
 
 
-def _priced(offer: Offer, on_demand: Offer | None, on_spot: Offer | None, request: PriceRequest) -> PricedOffer:
+def _price_of(offer: Offer, on_demand: Offer | None, on_spot: Offer | None, request: PriceRequest) -> PricedOffer:
     count = sum(offer.accelerators.values())
     saving = None
     if on_demand and on_spot and on_demand.hourly_usd > 0:
@@ -93,7 +93,7 @@ def counts_with_price(request: PriceRequest, prices: Prices) -> str:
     clouds_of: dict[str, list[str]] = {}
     for name, count_asked in request.accelerators.items():
         for count in dict.fromkeys((*COUNTS, count_asked)):
-            options = prices.offers(ResourceRequest(accelerators={name: count}), places=(), spot=Spot.NEVER)
+            options = prices.offers(ResourceRequest(accelerators={name: count}), locations=(), spot=Spot.NEVER)
             if clouds := list(dict.fromkeys(offer.cloud for offer in options)):
                 clouds_of[f"{count:g} × {name}"] = clouds
     return "; ".join(f"{gpus} on {', '.join(clouds)}" for gpus, clouds in clouds_of.items())

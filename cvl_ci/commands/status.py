@@ -89,13 +89,13 @@ class _Answer:
     billed: bool = True
 
 
-def look(places: Sequence[Location], *, user_id: str, unread: Sequence[str], tools: StatusPorts) -> Overview:
+def look(locations: Sequence[Location], *, user_id: str, unread: Sequence[str], tools: StatusPorts) -> Overview:
     """Return the overview.
 
-    `places`: the providers to ask; none: only the records. `unread`: filled while records are read.
+    `locations`: the providers to ask; none: only the records. `unread`: filled while records are read.
     """
     leases = {record.name: _of_record(record) for record in tools.records.all() if record.released_at is None}
-    answers = [_ask(place, user_id=user_id, tools=tools) for place in places]
+    answers = [_ask(location, user_id=user_id, tools=tools) for location in locations]
     now = tools.clock.now()
     unlabelled: list[Resource] = []
     for answer in answers:
@@ -176,19 +176,21 @@ def verdict(overview: Overview) -> CvlError | None:
 # ---- how -------------------------------------------------------------------------------------------------------------
 
 
-def _ask(place: Location, *, user_id: str, tools: StatusPorts) -> _Answer:
+def _ask(location: Location, *, user_id: str, tools: StatusPorts) -> _Answer:
     """Ask one place. A cloud that cannot be opened has given no answer, and does not block the others."""
     try:
-        with tools.clouds.open([place], user_id=user_id, watch=_silent) as cloud:
-            inventory_answer = cloud.inventory.find(lease=None, places=[place])
+        with tools.clouds.open([location], user_id=user_id, watch=_silent) as cloud:
+            inventory_answer = cloud.inventory.find(lease=None, locations=[location])
             resources, silent = inventory_answer.read()
             alive = tuple(resource for resource in resources if resource.is_leftover)
             unproved = inventory_answer.unproved
             if silent and not inventory_answer.asked:  # an inventory that asked no provider proves nothing either
-                unproved = unproved or (place.cloud,)
+                unproved = unproved or (location.cloud,)
             return _Answer(resources=alive, answers=inventory_answer.asked, unproved=unproved, billed=cloud.billed)
     except CvlError as error:
-        silence = ProviderCheck(provider=place.cloud, region=place.region or "", kinds=("machines",), error=error.what)
+        silence = ProviderCheck(
+            provider=location.cloud, region=location.region or "", kinds=("machines",), error=error.what
+        )
         return _Answer(answers=(silence,))
 
 

@@ -53,7 +53,7 @@ class Deadline:
         values = {"max_usd": budget.max_usd, "spent_usd": budget.spent_usd}
         return {**values, "nodes": self._nodes, "disk_gb": self._disk_gb}
 
-    def priced(self, hourly_usd: float, *, cloud: str) -> None:
+    def set_price(self, hourly_usd: float, *, cloud: str) -> None:
         """Set the end for machines at this price each, before they are requested."""
         now = self._now()
         fleet = Fleet(cloud=cloud, hourly_usd=hourly_usd, nodes=self._nodes, disk_gb=self._disk_gb)
@@ -62,7 +62,7 @@ class Deadline:
         self.is_affordable = paid > 0
         self.at = min(self._latest, now + max(0.0, paid))
 
-    def failed(self, machines: int) -> None:
+    def note_failure(self, machines: int) -> None:
         """Subtract the cost of an attempt whose machines came up and failed. A refused request costs nothing."""
         if self._fleet is None or not machines:
             return

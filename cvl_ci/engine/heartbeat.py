@@ -85,9 +85,9 @@ def begin(end_in: Callable[[int], None], *, minutes: float, deadline: float, sen
     rest()
 
     def renew(minutes_left: int) -> None:
-        began = time.monotonic()
+        start = time.monotonic()
         end_in(minutes_left)
-        send("renewed", minutes=minutes_left, seconds=time.monotonic() - began)
+        send("renewed", minutes=minutes_left, seconds=time.monotonic() - start)
 
     heart = Heartbeat(renew, minutes=minutes, deadline=deadline, failed=lambda text: send("not_renewed", text=text))
     _beating.append(heart)

@@ -150,7 +150,7 @@ class Ending:
             remote = f"~/.cvl-ci/{self.session.folder}/log"
             try:
                 problems = self.session.call(
-                    "bring", remote=remote, wanted=parts, into=folder, until=within(LOG_SECONDS)
+                    "bring", remote=remote, files=parts, into=folder, until=within(LOG_SECONDS)
                 )
             except Expired:
                 self.session.stop()

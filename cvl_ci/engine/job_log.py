@@ -62,18 +62,18 @@ class JobLog:
         # A further job on a live machine has its setup in the job itself.
         self._is_in_setup = text == SETUP_BEGINS or (self._is_in_setup and text != JOB_BEGINS)
         phase = Phase.SETUP if is_setup or self._is_in_setup else Phase.RUNNING
-        began = phase if phase is not self.phase and self.phase is not Phase.RUNNING else None
-        self.phase = began or self.phase
+        next_phase = phase if phase is not self.phase and self.phase is not Phase.RUNNING else None
+        self.phase = next_phase or self.phase
         if text in (SETUP_BEGINS, JOB_BEGINS):
             self.began_on.add((text, match["ip"] or match["rank"] or ""))
-            return began, None, None
+            return next_phase, None, None
         if is_turn(text):
-            return began, None, text.removeprefix("cvl-ci: ")
+            return next_phase, None, text.removeprefix("cvl-ci: ")
         key = (SETUP_STREAM, match["ip"] or "") if is_setup else (JOB_STREAM, match["rank"] or "0")
         self._open = self.logs.setdefault(key, StreamedLog())
         self._open.line(text)
         rank = f"(rank {match['rank']}) " if match["rank"] is not None and self.num_nodes > 1 else ""
-        return began, rank + text, None
+        return next_phase, rank + text, None
 
     def rest(self, text: str) -> str | None:
         """Return the continuation of a long line if the job printed it; None for a line of SkyPilot."""

@@ -68,7 +68,7 @@ class SkyPilotJobs:
             ) from None
         except WorkerFailed as failure:
             raise sky_errors.in_our_words(failure) from failure
-        session.submitted(job_id, plan=plan)
+        session.note_job(job_id, plan=plan)
 
     def follow(self, *, watch: Watch, until: float) -> JobEnd:
         end = self.follow_until(watch=watch, until=until, enough=lambda: False)
@@ -82,7 +82,7 @@ class SkyPilotJobs:
             is_enough = not stream.lost and enough()
             if stream.lost or is_enough:
                 return -math.inf
-            return min(latest, (stream.began or math.inf) + allowed)
+            return min(latest, (stream.start or math.inf) + allowed)
 
         stream = Following(watch, num_nodes=session.machines.num_nodes)
         ending = Ending(session=session, stream=stream)
@@ -141,7 +141,7 @@ class SkyPilotJobs:
             patience = transfer.Patience(archives=brought.path, until=end, most=archives.bytes + transfer.SLACK_BYTES)
             remote = f"~/.cvl-ci/{name}/fetch"
             brought.problems += session.call(
-                "bring", remote=remote, wanted=archives.nodes, into=str(brought.path), until=patience
+                "bring", remote=remote, files=archives.nodes, into=str(brought.path), until=patience
             )
         except Expired:
             session.stop()

@@ -16,7 +16,7 @@ from cvl_ci.ports import Began, Line, Progress, Watch
 class Following:
     """Reader of a job's stream.
 
-    `lost`: why the job will never end by itself. `began`: the first line, monotonic seconds.
+    `lost`: why the job will never end by itself. `start`: the first line, monotonic seconds.
     """
 
     def __init__(self, watch: Watch, *, num_nodes: int) -> None:
@@ -24,13 +24,13 @@ class Following:
         self._log = JobLog(num_nodes=num_nodes)
         self._num_nodes = num_nodes
         self.lost: str | None = None
-        self.began: float | None = None
+        self.start: float | None = None
 
     def line(self, text: str) -> None:
-        began, printed, message = self._log.read(text)
-        if began:
-            self.began = self.began or time.monotonic()
-            self._watch(Began(phase=began))
+        phase, printed, message = self._log.read(text)
+        if phase:
+            self.start = self.start or time.monotonic()
+            self._watch(Began(phase=phase))
         if printed is not None:
             self._watch(Line(text=printed))
         if message is not None:

@@ -84,7 +84,7 @@ class SkyPilotMachines:
             error = self._failed(request, failure)
             self._close_bound(error, had_machines=places.had_machines, watch=watch)
             raise error from failure
-        self._session.launched(
+        self._session.note_launch(
             LaunchedMachines(
                 request=replace(request, deadline=answer["deadline"]),
                 num_nodes=answer["num_nodes"],
@@ -93,7 +93,7 @@ class SkyPilotMachines:
             job_id=answer["job_id"],
             plan=request.plan,
         )
-        return self._launched(request, answer)
+        return self._launch_of(request, answer)
 
     def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
         self._session.is_attached = False
@@ -201,7 +201,7 @@ class SkyPilotMachines:
         if event["kind"] == "attempting":
             self._created_at, self._patience = self._session.clock.now(), time.monotonic()
             self._attempt = self._named_attempt(event["attempt"], error=None)
-            self._end.priced(self._attempt.hourly_usd, cloud=event["attempt"]["cloud"])
+            self._end.set_price(self._attempt.hourly_usd, cloud=event["attempt"]["cloud"])
             self._paid_until = self._moment(self._end.at - RELEASE_MINUTES * 60)
             watch(Attempting(attempt=self._attempt))
         elif event["kind"] == "making_bucket":
@@ -209,7 +209,7 @@ class SkyPilotMachines:
         elif event["kind"] == "attempt_failed":
             self._refusals.append(event["text"])
             machines = int(event.get("machines", 0))
-            self._end.failed(machines)
+            self._end.note_failure(machines)
             attempt = self._named_attempt(event["attempt"], error=event["text"])
             watch(AttemptFailed(attempt=replace(attempt, machines=machines)))
         elif event["kind"] == "too_dear":
@@ -268,12 +268,12 @@ class SkyPilotMachines:
             zone=values["zone"],
             instance_type=values["instance_type"] or (likely.instance_type if likely else ""),
             spot=values["spot"],
-            hourly_usd=self._priced(values) if has_price else self._most_usd(values["cloud"], values["region"]),
+            hourly_usd=self._hourly_usd(values) if has_price else self._most_usd(values["cloud"], values["region"]),
             error=error,
             is_bound=not has_price,
         )
 
-    def _priced(self, values: Mapping[str, Any]) -> float:
+    def _hourly_usd(self, values: Mapping[str, Any]) -> float:
         """Return the price.
 
         The catalogue of this computer may lack the machine that an API server took. The quoted price then counts.
@@ -283,7 +283,7 @@ class SkyPilotMachines:
         likely = self._launch_request().likely
         return likely.hourly_usd if likely else 0.0
 
-    def _launched(self, request: LaunchRequest, answer: Mapping[str, Any]) -> Launch:
+    def _launch_of(self, request: LaunchRequest, answer: Mapping[str, Any]) -> Launch:
         return Launch(
             cluster=request.cluster,
             cloud=self._session.cloud_name or answer["cloud"],
@@ -293,7 +293,7 @@ class SkyPilotMachines:
             accelerators=answer["accelerators"],
             spot=answer["spot"],
             num_nodes=answer["num_nodes"],
-            hourly_usd=self._priced(answer),
+            hourly_usd=self._hourly_usd(answer),
             created_at=self._created_at if self._created_at is not None else self._session.clock.now(),
             deadline=answer["deadline"],
         )

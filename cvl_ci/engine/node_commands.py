@@ -32,16 +32,16 @@ def check(answers: Sequence[dict[str, Any]]) -> None:
             raise RuntimeError(f"Node {rank} could not do its part: {why}")
 
 
-def bring(runners: Sequence[Any], *, remote: str, wanted: Sequence[Sequence[tuple[str, int]]], into: Path) -> list[str]:
+def bring(runners: Sequence[Any], *, remote: str, files: Sequence[Sequence[tuple[str, int]]], into: Path) -> list[str]:
     """Copy files of a remote directory, by name and size, from every node to `into`/RANK/.
 
     Return the problems. The files come as bytes on stdout and not by rsync: rsync would create links, devices and names
     as the machine has them.
     """
     problems = []
-    for rank, (runner, files) in enumerate(zip(runners, wanted, strict=False)):
+    for rank, (runner, files_of_node) in enumerate(zip(runners, files, strict=False)):
         (into / str(rank)).mkdir(parents=True, exist_ok=True)
-        for name, size in files:
+        for name, size in files_of_node:
             target = into / str(rank) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             problem = next((None for _ in range(TRIES) if _came(runner, f"{remote}/{name}", target, size)), "")

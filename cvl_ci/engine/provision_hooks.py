@@ -176,7 +176,7 @@ class _Watch:
         resources: Any = handle.launched_resources if handle is not None else None
         place = {**describe(resources, self._quoted), "region": region, "zone": ",".join(zones) or None}
         self._region_attempt, self._machine_count = place, 0
-        self._deadline.priced(place["hourly_usd"], cloud=place["cloud"])
+        self._deadline.set_price(place["hourly_usd"], cloud=place["cloud"])
         text = self._quoted.refusal(place["hourly_usd"])
         if not text and not self._deadline.is_affordable:
             text = f"max_cost does not pay for it: {self._deadline.spent_usd:.4f} dollars are spent already"
@@ -225,7 +225,7 @@ class _Watch:
 
     def _end(self, reason: str) -> None:
         if self._open_attempt is not None:
-            self._deadline.failed(self._machine_count)
+            self._deadline.note_failure(self._machine_count)
             self._send("attempt_failed", attempt=self._open_attempt, text=reason, machines=self._machine_count)
         self._open_attempt, self._machine_count = None, 0
 

@@ -26,12 +26,12 @@ _KIND_OF = {"cluster": ResourceKind.CLUSTER, "launch": ResourceKind.LAUNCH}
 ADDRESS = "SKYPILOT_API_SERVER_ENDPOINT"
 
 
-def goes_through(places: Sequence[Location], environ: Mapping[str, str], *, by_record: bool) -> bool:
+def goes_through(locations: Sequence[Location], environ: Mapping[str, str], *, by_record: bool) -> bool:
     """Return whether a lease goes through the server.
 
     The record of an existing lease decides. A new run goes through the server whose address is set.
     """
-    return any(place.cloud == CLOUD for place in places) or bool(environ.get(ADDRESS) and not by_record)
+    return any(location.cloud == CLOUD for location in locations) or bool(environ.get(ADDRESS) and not by_record)
 
 
 def address(environ: Mapping[str, str]) -> str:
@@ -51,9 +51,9 @@ class ServedInventory:
         self._machines = machines
         self._host = urlsplit(endpoint).hostname or "?"
 
-    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
-        elsewhere = tuple(dict.fromkeys(place.cloud for place in places if place.cloud != CLOUD))
-        if lease is None or not any(place.cloud == CLOUD for place in places):
+    def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
+        elsewhere = tuple(dict.fromkeys(location.cloud for location in locations if location.cloud != CLOUD))
+        if lease is None or not any(location.cloud == CLOUD for location in locations):
             return InventoryResult(unproved=elsewhere or (PROVIDER,))
         try:
             answers = self._machines.on_server(lease)
@@ -83,7 +83,7 @@ class ServedInventory:
         """
         raise EngineError("A SkyPilot API server cannot change the labels of a machine.")
 
-    def lives(self, *, lease: str, places: Sequence[Location]) -> Memory:
+    def lives(self, *, lease: str, locations: Sequence[Location]) -> Memory:
         """Return nothing: a server tells no dates of machines."""
         return Memory()
 

@@ -74,11 +74,11 @@ class Session:
         self._is_launching, self._is_cut_off, self.is_attached = True, False, False
         self._machines, self.job_id, self._jobs = None, None, 0
 
-    def launched(self, machines: LaunchedMachines, *, job_id: int, plan: RunPlan) -> None:
+    def note_launch(self, machines: LaunchedMachines, *, job_id: int, plan: RunPlan) -> None:
         self._is_launching, self._machines, self.is_attached = False, machines, True
-        self.submitted(job_id, plan=plan)
+        self.note_job(job_id, plan=plan)
 
-    def submitted(self, job_id: int, *, plan: RunPlan) -> None:
+    def note_job(self, job_id: int, *, plan: RunPlan) -> None:
         self.job_id, self.plan, self._jobs = job_id, plan, self._jobs + 1
 
     def worker(self) -> Worker:

@@ -185,8 +185,8 @@ def ask_nodes(_send: Send, *, cluster: str, command: str) -> list[dict[str, Any]
     return node_commands.ask(_runners(cluster), command)
 
 
-def bring(_send: Send, *, cluster: str, remote: str, wanted: list[list[tuple[str, int]]], into: str) -> list[str]:
-    return node_commands.bring(_runners(cluster), remote=remote, wanted=wanted, into=Path(into))
+def bring(_send: Send, *, cluster: str, remote: str, files: list[list[tuple[str, int]]], into: str) -> list[str]:
+    return node_commands.bring(_runners(cluster), remote=remote, files=files, into=Path(into))
 
 
 def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None) -> list[str]:

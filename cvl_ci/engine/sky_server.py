@@ -63,7 +63,7 @@ def launch(
     handle = _record(cluster)["handle"]
     description = _described(handle.launched_resources, quoted_prices.of_values(quoted))
     end = deadlines.of(deadline, money)
-    end.priced(description["hourly_usd"] or 0.0, cloud=description["cloud"])
+    end.set_price(description["hourly_usd"] or 0.0, cloud=description["cloud"])
     if not heartbeat and end.at < deadline:
         _end_in(minutes_at(time.time(), deadline=end.at, heartbeat=0), cluster=cluster)
     beat(send, cluster=cluster, deadline=end.at, heartbeat=heartbeat)
@@ -105,12 +105,12 @@ def follow(send: Send, *, cluster: str, job_id: int, **_: Any) -> int:
     """
     away_since = 0.0
     while True:
-        began = time.monotonic()
+        start = time.monotonic()
         try:
             code = int(sdk.tail_logs(cluster, job_id, follow=True))
             status = sdk.get(sdk.job_status(cluster, [job_id])).get(job_id)
         except (OSError, exceptions.ApiServerConnectionError):  # the errors of `requests` are OSErrors
-            if time.monotonic() - began > AWAY_SECONDS:
+            if time.monotonic() - start > AWAY_SECONDS:
                 away_since = 0.0  # it streamed for long before it broke, so this is another outage
             away_since = away_since or time.monotonic()
             if time.monotonic() - away_since > AWAY_SECONDS:
@@ -136,9 +136,9 @@ def ask_nodes(_send: Send, *, cluster: str, command: str) -> list[dict[str, Any]
         return node_commands.ask(runners, command)
 
 
-def bring(_send: Send, *, cluster: str, remote: str, wanted: list[list[tuple[str, int]]], into: str) -> list[str]:
+def bring(_send: Send, *, cluster: str, remote: str, files: list[list[tuple[str, int]]], into: str) -> list[str]:
     with _runners(cluster) as runners:
-        return node_commands.bring(runners, remote=remote, wanted=wanted, into=Path(into))
+        return node_commands.bring(runners, remote=remote, files=files, into=Path(into))
 
 
 def keep(_send: Send, *, cluster: str, **_: Any) -> list[str]:

@@ -19,13 +19,13 @@ class HttpServices:
     """The requests of this computer."""
 
     def ask(self, request: ServiceRequest) -> ServiceAnswer:
-        began = time.monotonic()
+        start = time.monotonic()
         try:
-            status, body, mark = _exchange(request, until=began + request.timeout_seconds)
+            status, body, mark = _exchange(request, until=start + request.timeout_seconds)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            seconds = time.monotonic() - began
+            seconds = time.monotonic() - start
             return ServiceAnswer(seconds=seconds, problem=plain(f"{type(error).__name__}: {error}")[:200])
-        return ServiceAnswer(status=status, body=body, seconds=time.monotonic() - began, is_from_proxy=mark == "proxy")
+        return ServiceAnswer(status=status, body=body, seconds=time.monotonic() - start, is_from_proxy=mark == "proxy")
 
 
 class _TimedSocket(socket.socket):

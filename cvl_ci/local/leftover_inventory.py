@@ -44,7 +44,7 @@ class LeftoverInventory:
     ) -> None:
         self._provider, self._kinds, self._list_names, self._end = provider, kinds, leftovers, remove
 
-    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
+    def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
         try:
             leftovers = tuple(self._list_names(lease))
         except CvlError as error:
@@ -72,7 +72,7 @@ class LeftoverInventory:
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
         _refuse()
 
-    def lives(self, *, lease: str, places: Sequence[Location]) -> Memory:
+    def lives(self, *, lease: str, locations: Sequence[Location]) -> Memory:
         """Return nothing: the cloud no longer runs."""
         return Memory()
 

@@ -13,7 +13,7 @@ class CloudAccess:
     """
 
     cloud: str
-    there: tuple[str, ...] = ()
+    available: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
     """Steps that add the missing parts."""
@@ -22,9 +22,9 @@ class CloudAccess:
     """The reason why no run can use this cloud yet, even with credentials."""
 
     @property
-    def known(self) -> bool:
-        return bool(self.there) and not self.missing
+    def is_known(self) -> bool:
+        return bool(self.available) and not self.missing
 
     @property
     def usable(self) -> bool:
-        return self.known and not self.unsupported
+        return self.is_known and not self.unsupported

@@ -32,7 +32,7 @@ class Cloud:
 
 
 class Clouds(Protocol):
-    def open(self, places: Sequence[Location], *, user_id: str, watch: Watch) -> AbstractContextManager[Cloud]:
+    def open(self, locations: Sequence[Location], *, user_id: str, watch: Watch) -> AbstractContextManager[Cloud]:
         """Check credentials and open the cloud. Starts the sandbox if necessary, and stops it if this call started it.
 
         `user_id`: eight letters and digits that SkyPilot appends to each name on the cloud.

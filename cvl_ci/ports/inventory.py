@@ -74,7 +74,7 @@ class InventoryResult:
 class Inventory(Protocol):
     """The resources that the *provider* reports. SkyPilot's state is not a source."""
 
-    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
+    def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
         """Return all resources with the lease's label or recomputable name. `lease` None: all resources of cvl-ci."""
 
     def remove(self, resources: Sequence[Resource]) -> None:
@@ -85,7 +85,7 @@ class Inventory(Protocol):
 
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None: ...
 
-    def lives(self, *, lease: str, places: Sequence[Location]) -> Memory:
+    def lives(self, *, lease: str, locations: Sequence[Location]) -> Memory:
         """Return the lives of the lease's machines, ended ones too, as far as the provider remembers them.
 
         Raises on any error.

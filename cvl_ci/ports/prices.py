@@ -22,8 +22,8 @@ class Prices(Protocol):
     def age_warning(self, clouds: Collection[str]) -> str:
         """Return why the prices of these clouds may be out of date, or an empty text."""
 
-    def offers(self, needs: ResourceRequest, *, places: Sequence[Location], spot: Spot) -> Sequence[Offer]:
-        """Return suitable machines in the order of `places`, the cheapest first within each place or without places."""
+    def offers(self, needs: ResourceRequest, *, locations: Sequence[Location], spot: Spot) -> Sequence[Offer]:
+        """Return suitable machines in the order of `locations`, the cheapest first within each or without locations."""
 
     def accelerators(self) -> Sequence[str]: ...
 

@@ -61,7 +61,7 @@ def has_credentials(environ: Mapping[str, str]) -> bool:
 
     local = access.local_environment(environ, folder=credentials_directory(environ), writes=True)
     without_role = replace(local, has_instance_role=lambda: False)
-    return any(cloud.there for cloud in access.check_clouds(without_role, access.in_use(local, ()), proved=()))
+    return any(cloud.available for cloud in access.check_clouds(without_role, access.in_use(local, ()), proved=()))
 
 
 def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Location, ...]:

@@ -67,13 +67,13 @@ class OpenClouds:
         self._to_end = to_end
 
     @contextmanager
-    def open(self, places: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
-        if any(place.cloud == SANDBOX for place in places):
+    def open(self, locations: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
+        if any(location.cloud == SANDBOX for location in locations):
             with self._sandbox(watch) as cloud_of, self._closing(cloud_of(user_id)) as cloud:
                 yield cloud
         else:
-            through = served.goes_through(places, self._environ, by_record=self._by_record)
-            with self._closing(self._served(user_id) if through else self._real(places, user_id)) as cloud:
+            through = served.goes_through(locations, self._environ, by_record=self._by_record)
+            with self._closing(self._served(user_id) if through else self._real(locations, user_id)) as cloud:
                 yield cloud
 
     @contextmanager
@@ -139,16 +139,16 @@ class OpenClouds:
             storage=buckets,
         )
 
-    def _real(self, places: Sequence[Location], user_id: str) -> Cloud:
+    def _real(self, locations: Sequence[Location], user_id: str) -> Cloud:
         from cvl_ci import clouds as inventory
 
-        if any(place.cloud == "aws" for place in places) and importlib.util.find_spec("boto3") is None:
+        if any(location.cloud == "aws" for location in locations) and importlib.util.find_spec("boto3") is None:
             raise EngineError(
                 "The AWS client is not installed, so cvl-ci could not ask AWS whether a machine has ended.",
                 next_step="Install it: pip install 'cvl-ci[aws]'.",
             )
         environ = _for_skypilot(self._environ, user_id)
-        anywhere = () if places else [place.cloud for place in set_up(self._environ)] or ["aws"]
+        anywhere = () if locations else [location.cloud for location in set_up(self._environ)] or ["aws"]
         inventories = inventory.all_inventories(environ, anywhere=anywhere)
         session = Session(environment=environ, clock=SystemClock())
         return Cloud(

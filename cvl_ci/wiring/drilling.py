@@ -25,11 +25,11 @@ Say = Callable[[str], None]
 
 
 def drill(
-    environ: Mapping[str, str], inputs: DrillInputs, *, place: Location | None, say: Say, hear: Say
+    environ: Mapping[str, str], inputs: DrillInputs, *, location: Location | None, say: Say, hear: Say
 ) -> list[Receipt]:
     """Hold a drill.
 
-    `place`: one cloud; None is a mistake of the request. `say` receives the drill's lines; `hear` those of its runs.
+    `location`: one cloud; None is a mistake of the request. `say` receives the drill's lines; `hear` those of its runs.
     """
     from cvl_ci.commands.drill import drill as drilling
     from cvl_ci.commands.drill.ground import DrillPorts
@@ -37,13 +37,15 @@ def drill(
     from cvl_ci.local.process.launcher import LocalGround
     from cvl_ci.model.owner import Owner
 
-    through = place is not None and place.cloud != SANDBOX and served.goes_through([place], environ, by_record=False)
+    through = (
+        location is not None and location.cloud != SANDBOX and served.goes_through([location], environ, by_record=False)
+    )
     requests = drilling.requested_drills(
         inputs,
-        place=place,
+        location=location,
         server=urlsplit(served.address(environ)).hostname or "?" if through else "",
     )
-    require_credentials(environ, [place.cloud] if place else [])
+    require_credentials(environ, [location.cloud] if location else [])
     with tempfile.TemporaryDirectory(prefix="cvl-ci-drill-") as name:
         folder = Path(name).resolve()
         repository = environ.get("GITHUB_REPOSITORY") or str(folder)
@@ -52,8 +54,8 @@ def drill(
         )
         tools = DrillPorts(clouds=OpenClouds(environ), ground=ground, clock=SystemClock(), say=say)
         user_id = Owner(repository=repository, run="drill").user_id
-        location = cast("Location", place)  # without one, requested_drills has raised
-        return drilling.drill(requests, place=location, user_id=user_id, tools=tools)
+        location = cast("Location", location)  # without one, requested_drills has raised
+        return drilling.drill(requests, location=location, user_id=user_id, tools=tools)
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def _ports(plan: RunPlan, *, environ: Mapping[str, str], reporter: RunReporter, 
     from cvl_ci.commands.run.state import RunPorts
     from cvl_ci.wiring.models import models_of_run
 
-    require_credentials(environ, [place.cloud for place in plan.machines.locations])
+    require_credentials(environ, [location.cloud for location in plan.machines.locations])
     return RunPorts(
         clouds=OpenClouds(environ, secrets=secrets),
         records=records(environ, reporter),
@@ -100,9 +100,14 @@ def until_release(interruption: Interruption) -> Callable[[Phase], None]:
 
 
 def end(
-    names: Sequence[str], *, environ: Mapping[str, str], places: Sequence[Location], user_id: str, reporter: RunReporter
+    names: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    locations: Sequence[Location],
+    user_id: str,
+    reporter: RunReporter,
 ) -> Mapping[str, Release]:
-    """End leases by name. Raises NotProvedGone. `places`: where to look for a lease without a record here."""
+    """End leases by name. Raises NotProvedGone. `locations`: where to look for a lease without a record here."""
     from cvl_ci.commands.reap import down as ending
 
     tools = ending.DownPorts(
@@ -111,7 +116,7 @@ def end(
         workflow=reporter,
         clock=SystemClock(),
     )
-    downed = ending.down(names, everything=False, places=places, user_id=user_id, tools=tools)
+    downed = ending.down(names, everything=False, locations=locations, user_id=user_id, tools=tools)
     if not downed.proved:
         unproved = [name for name, release in downed.releases.items() if not release.gone]
         raise NotProvedGone(

@@ -22,9 +22,9 @@ def status(environ: Mapping[str, str], *, cloud: str) -> Overview:
     from cvl_ci.local.lease_records import FileRecords
     from cvl_ci.model.owner import Owner
 
-    places, _ = reaping.read_words(cloud, grace="0", regions=prices(environ).regions, dashes="--")
-    if cloud.strip() and not places:
-        places = all_set_up(environ)
+    locations, _ = reaping.read_words(cloud, grace="0", regions=prices(environ).regions, dashes="--")
+    if cloud.strip() and not locations:
+        locations = all_set_up(environ)
     unread: list[str] = []
     repository = environ.get("GITHUB_REPOSITORY") or str(Path.cwd())
     tools = looking.StatusPorts(
@@ -33,4 +33,6 @@ def status(environ: Mapping[str, str], *, cloud: str) -> Overview:
         prices=prices(environ),
         clock=SystemClock(),
     )
-    return looking.look(places, user_id=Owner(repository=repository, run="status").user_id, unread=unread, tools=tools)
+    return looking.look(
+        locations, user_id=Owner(repository=repository, run="status").user_id, unread=unread, tools=tools
+    )

@@ -78,12 +78,12 @@ def run_planned(queued: Queue, plans: Mapping[str, RunPlan], caller: Caller) -> 
     queued = _within_month(queued, plans, caller)
     _require_prices(queued, quotes)
     for plan in plans.values():
-        require_credentials(caller.environ, [place.cloud for place in plan.machines.locations])
+        require_credentials(caller.environ, [location.cloud for location in plan.machines.locations])
     for note in machines.notes(queued):
         caller.tell(note)
-    places = dict.fromkeys(place for plan in plans.values() for place in plan.machines.locations)
+    locations = dict.fromkeys(location for plan in plans.values() for location in plan.machines.locations)
     secrets = frozenset(name for plan in plans.values() for name in plan.variables.secrets)
-    runs = JobThreads(caller, places=tuple(places), secrets=secrets)
+    runs = JobThreads(caller, locations=tuple(locations), secrets=secrets)
     ports = QueuePorts(runs=runs, manifest=Manifest(caller.outputs), changed=caller.changed)
     return run_queue.run(queued, plans, prices=quotes, ports=ports)
 

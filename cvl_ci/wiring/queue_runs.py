@@ -66,7 +66,7 @@ class JobThreads:
     """The runs of jobs, in this process. `stop` reaches each of them, and those that have not begun."""
 
     caller: Caller
-    places: tuple[Location, ...] = ()
+    locations: tuple[Location, ...] = ()
     """Where a lease of an earlier queue may have machines that this computer has no record of."""
     secrets: frozenset[str] = frozenset()
     """The names of all jobs' secrets. SkyPilot's process on this computer gets none of them."""
@@ -188,8 +188,8 @@ class JobThreads:
             refuse_foreign(leases, lease_records, owner=self.caller.owner)
         recorded = [name for name in leases if lease_records.read(name) is not None]
         unknown = [name for name in leases if name not in recorded]
-        places = (self.places or set_up(self.caller.environ)) if unknown else ()
-        if unknown and not places:
+        locations = (self.locations or set_up(self.caller.environ)) if unknown else ()
+        if unknown and not locations:
             raise NotProvedGone(
                 f"This computer has no record of leases of the earlier queue: {', '.join(unknown)}.",
                 money="Their machines may still run, and are billed.",
@@ -198,9 +198,9 @@ class JobThreads:
         proofs: dict[str, Release] = {}
         environ, user_id = self.caller.environ, self.caller.owner.user_id
         if recorded:
-            proofs.update(end(recorded, environ=environ, places=(), user_id=user_id, reporter=reporter))
+            proofs.update(end(recorded, environ=environ, locations=(), user_id=user_id, reporter=reporter))
         if unknown:
-            proofs.update(end(unknown, environ=environ, places=places, user_id=user_id, reporter=reporter))
+            proofs.update(end(unknown, environ=environ, locations=locations, user_id=user_id, reporter=reporter))
         return proofs
 
     @contextmanager

@@ -34,7 +34,7 @@ def reap(
     from cvl_ci.github.runs import WorkflowRuns
     from cvl_ci.model.owner import Owner
 
-    places, seconds = reaping.read_words(cloud, grace=grace or "10m", regions=prices(environ).regions, dashes=dashes)
+    locations, seconds = reaping.read_words(cloud, grace=grace or "10m", regions=prices(environ).regions, dashes=dashes)
     repository = environ.get("GITHUB_REPOSITORY", "")
     token = action_variables.value(environ, "github_token") or environ.get("GITHUB_TOKEN", "")
     api = environ.get("GITHUB_API_URL") or "https://api.github.com"
@@ -46,7 +46,7 @@ def reap(
             "cvl-ci does not ask GitHub which runs have ended (that needs a token): deadlines alone decide."
         )
     return reaping.reap(
-        places or all_set_up(environ),
+        locations or all_set_up(environ),
         owner=None if all_owners else owner or repository or str(Path.cwd()),
         repository=repository,
         named=owner is not None,
@@ -65,11 +65,10 @@ def reap(
 
 def clouds_named(cloud: str) -> list[str]:
     """Return the clouds in typed words, to find their credentials. The reader of the words reports their mistakes."""
-    from cvl_ci.inputs import locations as places
-    from cvl_ci.inputs import parsers
+    from cvl_ci.inputs import locations, parsers
 
     try:
-        return [place.cloud for place in places.read(cloud)] if cloud.strip() else []
+        return [location.cloud for location in locations.read(cloud)] if cloud.strip() else []
     except parsers.Wrong:
         return []
 

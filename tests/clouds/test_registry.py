@@ -72,7 +72,7 @@ def test_a_release_and_a_sweep_ask_it_with_its_key_and_end_what_is_ours(
     api.get(f"{API}/servers", json={"servers": [OURS, FOREIGN]}, match=[shows_key])
     api.delete(f"{API}/servers/{CLUSTER}-head", status=204, match=[shows_key])
     opened = inventory(tmp_path)
-    found = opened.find(lease=OWNER.name, places=[Location(cloud="acme")])
+    found = opened.find(lease=OWNER.name, locations=[Location(cloud="acme")])
     resources, silent = found.read()
     assert ([each.id for each in resources], bool(silent)) == ([f"{CLUSTER}-head"], False)
     assert (list(found.unproved), found.patience_seconds) == ([], 60.0)
@@ -82,20 +82,22 @@ def test_a_release_and_a_sweep_ask_it_with_its_key_and_end_what_is_ours(
 @pytest.mark.parametrize("body", ["[]", "{}", "null", '{"servers": null}', '{"servers": [1]}', "<html>", ""])
 def test_an_answer_without_its_member_proves_nothing(tmp_path: Path, api: responses.RequestsMock, body: str) -> None:
     api.get(f"{API}/servers", body=body)
-    [asked] = inventory(tmp_path).find(lease=OWNER.name, places=[Location(cloud="acme")]).asked
+    [asked] = inventory(tmp_path).find(lease=OWNER.name, locations=[Location(cloud="acme")]).asked
     assert asked.error
 
 
 def test_a_key_that_is_not_there_and_a_refusal_are_errors(tmp_path: Path, api: responses.RequestsMock) -> None:
     [asked] = (
-        registry.all_inventories({"HOME": str(tmp_path)}).find(lease=OWNER.name, places=[Location(cloud="acme")]).asked
+        registry.all_inventories({"HOME": str(tmp_path)})
+        .find(lease=OWNER.name, locations=[Location(cloud="acme")])
+        .asked
     )
     assert "No such file" in str(asked.error)
     api.get(f"{API}/servers", json={"servers": [OURS]})
     api.delete(f"{API}/servers/{CLUSTER}-head", status=403, body=json.dumps({"error": "not yours"}))
     opened = inventory(tmp_path)
     with pytest.raises(EngineError, match="not yours"):
-        opened.remove(opened.find(lease=OWNER.name, places=[Location(cloud="acme")]).read()[0])
+        opened.remove(opened.find(lease=OWNER.name, locations=[Location(cloud="acme")]).read()[0])
 
 
 def test_a_cloud_without_an_inventory_is_not_one_that_a_run_may_go_to() -> None:

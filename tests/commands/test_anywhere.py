@@ -48,7 +48,9 @@ def test_named_clouds_stay_and_spot_prices_decide_for_spot() -> None:
     named = RunPlan(title="t", machines=MachinePlan(locations=(Location(cloud="aws"),)))
     assert name_clouds(named, ["gcp"], PRICES) is named
     spot = RunPlan(title="t", machines=MachinePlan(needs=ResourceRequest(accelerators={"L4": 1}), spot=Spot.ALWAYS))
-    offers = PRICES.offers(spot.machines.needs, places=(Location(cloud="aws"), Location(cloud="gcp")), spot=Spot.ALWAYS)
+    offers = PRICES.offers(
+        spot.machines.needs, locations=(Location(cloud="aws"), Location(cloud="gcp")), spot=Spot.ALWAYS
+    )
     cheapest = min(offers, key=lambda offer: offer.hourly_usd).cloud
     assert name_clouds(spot, ["aws", "gcp"], PRICES).machines.locations[0].cloud == cheapest
 

@@ -16,7 +16,7 @@ from tests import golden
 from tests.support.processor import children_seconds
 
 LOOKS = (
-    CloudAccess(cloud="aws", there=("an access key",)),
+    CloudAccess(cloud="aws", available=("an access key",)),
     CloudAccess(
         cloud="gcp",
         missing=("any credentials", "the program `gcloud`"),
@@ -24,7 +24,7 @@ LOOKS = (
     ),
     CloudAccess(
         cloud="lambda",
-        there=("the key in ~/.lambda_cloud/lambda_keys",),
+        available=("the key in ~/.lambda_cloud/lambda_keys",),
         notes=("its key is copied to the machine, which needs it to end itself",),
         unsupported="a way to ask it whether a machine is gone, which is not built yet",
     ),

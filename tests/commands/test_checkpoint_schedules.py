@@ -263,8 +263,8 @@ class WithShelf(FakeClouds):
     shelf: Shelf | None = None
 
     @contextmanager
-    def open(self, places: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
-        with super().open(places, user_id=user_id, watch=watch) as cloud:
+    def open(self, locations: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
+        with super().open(locations, user_id=user_id, watch=watch) as cloud:
             yield replace(cloud, storage=self.shelf)  # type: ignore[arg-type]
 
 
@@ -396,5 +396,5 @@ def test_down_of_a_killed_run_names_its_checkpoints_from_the_record_alone(tmp_pa
         storage=shelf,
     )
     release = lease.release(maybe_created=True)
-    told = list(down_text.lines(Downed(releases={OWNER.name: release}, silent=(), unlabelled=()), places=()))
+    told = list(down_text.lines(Downed(releases={OWNER.name: release}, silent=(), unlabelled=()), locations=()))
     assert any(f"{record.checkpoints} stays with the run's checkpoints" in line for line in told)

@@ -45,7 +45,7 @@ class Opened:
     def inventory(self) -> Opened:
         return self
 
-    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
+    def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
         return self.found
 
 
@@ -56,23 +56,23 @@ class Played:
     answers: dict[str, InventoryResult | Exception] = field(default_factory=dict)
 
     @contextmanager
-    def open(self, places: Sequence[Location], **_: Any) -> Iterator[Opened]:
-        answer = self.answers[places[0].cloud]
+    def open(self, locations: Sequence[Location], **_: Any) -> Iterator[Opened]:
+        answer = self.answers[locations[0].cloud]
         if isinstance(answer, Exception):
             raise answer
         yield Opened(answer)
 
 
 def everything(**answers: InventoryResult | Exception) -> tuple[Downed, str]:
-    places = [Location(cloud=cloud) for cloud in answers]
+    locations = [Location(cloud=cloud) for cloud in answers]
     tools = DownPorts(
         clouds=cast("Any", Played(answers)),
         records=cast("Any", Nothing()),
         workflow=cast("Any", Nothing()),
         clock=FakeClock(),
     )
-    downed = down.down([], everything=True, places=places, user_id="u", tools=tools)
-    return downed, "\n".join(down_text.lines(downed, places=places))
+    downed = down.down([], everything=True, locations=locations, user_id="u", tools=tools)
+    return downed, "\n".join(down_text.lines(downed, locations=locations))
 
 
 def test_a_provider_that_answers_and_shows_nothing_is_proof() -> None:
@@ -174,7 +174,7 @@ class Together:
             self.cloud.create(lease=name, region="us-east-1")
 
     @contextmanager
-    def open(self, places: Sequence[Location], **_: Any) -> Iterator[Cloud]:
+    def open(self, locations: Sequence[Location], **_: Any) -> Iterator[Cloud]:
         with self._lock:
             number = self.opened
             self.opened, self.open_now = number + 1, self.open_now + 1
@@ -212,7 +212,7 @@ def test_a_fault_at_one_lease_is_its_missing_proof_and_drops_no_other(tmp_path: 
     assert any("is not proved gone" in text for text in said.said)
     downed = Downed(releases=releases, silent=(), unlabelled=())
     assert not downed.proved
-    assert f"{unproved[0]}: NOT PROVED GONE" in "\n".join(down_text.lines(downed, places=()))
+    assert f"{unproved[0]}: NOT PROVED GONE" in "\n".join(down_text.lines(downed, locations=()))
 
 
 def test_a_single_lease_raises_its_error(tmp_path: Path) -> None:
@@ -237,10 +237,10 @@ class SlowCloud(FakeCloud):
 
     def remove(self, resources: Sequence[Resource]) -> None: ...
 
-    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
+    def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
         if self.clock.now() - FakeClock().now() > 400:
             super().remove([self.machines[name] for name in self.running()])
-        found = super().find(lease=lease, places=places)
+        found = super().find(lease=lease, locations=locations)
         return InventoryResult(resources=found.read()[0], asked=found.asked, patience_seconds=600.0)
 
 
@@ -254,5 +254,7 @@ def test_down_waits_for_a_slow_provider_and_post_does_not(tmp_path: Path, *, hur
         record = down.unrecorded(LEASES[0], [AWS], tools.clock)
         [release] = down.end_all({record.name: record}, user_id="u", tools=tools, hurried=True).values()
     else:
-        [release] = down.down([LEASES[0]], everything=False, places=[AWS], user_id="u", tools=tools).releases.values()
+        [release] = down.down(
+            [LEASES[0]], everything=False, locations=[AWS], user_id="u", tools=tools
+        ).releases.values()
     assert release.gone is not hurried

@@ -34,9 +34,9 @@ class TimedCloud(FakeCloud):
     def after(self, seconds: float, happens: Callable[[], None]) -> None:
         self.later.append((self.clock.now() + seconds, happens))
 
-    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
+    def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
         self.pass_time()
-        return super().find(lease=lease, places=places)
+        return super().find(lease=lease, locations=locations)
 
     def pass_time(self) -> None:
         for due, happens in [each for each in self.later if each[0] <= self.clock.now()]:
@@ -148,7 +148,7 @@ class Stage:
         )
         self.run.phase = phase if self.run.phase is Phase.RUNNING else self.run.phase
         wanted = [drilling.DrillRequest(phase=phase, kill=kill)]
-        (receipt,) = drilling.drill(wanted, place=PLACE, user_id="0badcafe", tools=tools)
+        (receipt,) = drilling.drill(wanted, location=PLACE, user_id="0badcafe", tools=tools)
         return receipt
 
 
@@ -340,7 +340,7 @@ def test_the_receipt_says_what_was_asked_where_and_when(stage: Stage) -> None:
 
 
 def wanted(place: Location = PLACE, *, server: str = "", **given: str | bool | None) -> list[drilling.DrillRequest]:
-    return drilling.requested_drills(of_drill(given), place=place, server=server)
+    return drilling.requested_drills(of_drill(given), location=place, server=server)
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_all_is_every_phase_and_every_death_that_can_be_had() -> None:
 
 def test_what_is_missing_is_told_at_once() -> None:
     with pytest.raises(RequestError) as error:
-        drilling.requested_drills(words.DrillInputs(), place=None, server="")
+        drilling.requested_drills(words.DrillInputs(), location=None, server="")
     assert [mistake.field for mistake in error.value.mistakes] == ["--cloud", "--phase", "--kill"]
     with pytest.raises(RequestError, match="name no other"):
         wanted(all=True, phase="running")

@@ -285,7 +285,7 @@ def test_memory_for_each_vcpu_is_a_least_ratio(tmp_path: Path) -> None:
     assert all(offer.memory_gib >= 4 * offer.vcpus for offer in offers)
     assert any(
         offer.memory_gib < 4 * offer.vcpus
-        for offer in PRICES.offers(ResourceRequest(cpus=4, memory_gib=1), places=(), spot=Spot.NEVER)
+        for offer in PRICES.offers(ResourceRequest(cpus=4, memory_gib=1), locations=(), spot=Spot.NEVER)
     )
 
 

@@ -50,8 +50,8 @@ class Account(FakeCloud):
         )
         return name
 
-    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
-        found = super().find(lease=lease, places=places)
+    def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
+        found = super().find(lease=lease, locations=locations)
         return InventoryResult(resources=found.read()[0], asked=found.asked, unproved=self.unproved)
 
     def remove(self, resources: Sequence[Resource]) -> None:

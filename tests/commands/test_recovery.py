@@ -64,10 +64,10 @@ class Watched(FakeCloud):
         self.is_out_of_reach = False
         """Whether the run is killed: it asks nothing and removes nothing any more."""
 
-    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
+    def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
         if self.is_out_of_reach:
             raise Killed
-        return super().find(lease=lease, places=places)
+        return super().find(lease=lease, locations=locations)
 
     def take(self, names: Sequence[str]) -> None:
         for name in names:

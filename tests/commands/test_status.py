@@ -43,10 +43,10 @@ class Refusing(FakeClouds):
     free: bool = False
 
     @contextmanager
-    def open(self, places: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
-        if places[0].cloud == self.refused:
+    def open(self, locations: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
+        if locations[0].cloud == self.refused:
             raise CredentialsError("The cloud refused our credentials.")
-        with super().open(places, user_id=user_id, watch=watch) as cloud:
+        with super().open(locations, user_id=user_id, watch=watch) as cloud:
             yield replace(cloud, billed=not self.free)
 
 
@@ -81,12 +81,12 @@ class Stage:
             seen, labels={**seen.labels, **labels}, instance_type="m6i.large", created_at=hour_ago
         )
 
-    def look(self, *places: Location) -> status.Overview:
+    def look(self, *locations: Location) -> status.Overview:
         self.clouds.free = self.free
         tools = status.StatusPorts(
             clouds=self.clouds, records=self.records, prices=FakePrices(), clock=self.cloud.clock
         )
-        return status.look(places, user_id="0badcafe", unread=self.unread, tools=tools)
+        return status.look(locations, user_id="0badcafe", unread=self.unread, tools=tools)
 
 
 @pytest.fixture

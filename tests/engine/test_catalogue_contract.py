@@ -83,7 +83,7 @@ def test_skypilot_would_take_the_same_machines_at_the_same_prices(tmp_path: Path
     for (cloud, gpu, count, cpus, memory), theirs in zip(REQUESTS, answers, strict=True):
         region = {"aws": "us-east-1", "gcp": "us-central1"}[cloud]
         offers = prices.offers(
-            request(gpu, count, cpus, memory), places=[Location(cloud=cloud, region=region)], spot=Spot.NEVER
+            request(gpu, count, cpus, memory), locations=[Location(cloud=cloud, region=region)], spot=Spot.NEVER
         )
         ours = {offer.instance_type: round(offer.doubted_usd or offer.hourly_usd, 5) for offer in offers}
         assert ours == theirs, (cloud, gpu, count, cpus, memory)

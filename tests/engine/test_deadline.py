@@ -30,16 +30,16 @@ from tests.support.fakes import FakeClock
 
 def test_a_dearer_machine_has_less_time_and_a_cheaper_one_no_more_than_the_run() -> None:
     deadline = Deadline(3600.0, budget=Budget(max_usd=0.5), now=lambda: 600.0)
-    deadline.priced(2.0, cloud="lambda")
+    deadline.set_price(2.0, cloud="lambda")
     assert deadline.at == 600 + 900 - 150, "Lambda has no timer at boot"
-    deadline.failed(0)
-    deadline.priced(0.1, cloud="lambda")
+    deadline.note_failure(0)
+    deadline.set_price(0.1, cloud="lambda")
     assert deadline.at == 3600, "the dear one that said no has cost nothing"
 
 
 def test_disk_and_address_of_every_machine_are_in_the_deadline() -> None:
     deadline = Deadline(1e12, budget=Budget(max_usd=1.0), nodes=2, disk_gb=16_384, now=lambda: 0.0)
-    deadline.priced(2.0, cloud="aws")
+    deadline.set_price(2.0, cloud="aws")
     hourly = 2 * (2.0 + (16_384 * 0.08 + 6.22) / (31 * 24) + 0.005)
     assert deadline.at == pytest.approx(3600 / hourly, abs=1)
 
@@ -47,15 +47,15 @@ def test_disk_and_address_of_every_machine_are_in_the_deadline() -> None:
 def test_machines_that_came_up_and_failed_leave_less_money_for_the_next() -> None:
     clock = FakeClock(time=0.0)
     deadline = Deadline(1e12, budget=Budget(max_usd=1.0), nodes=2, now=clock.now)
-    deadline.priced(3.6, cloud="lambda")
+    deadline.set_price(3.6, cloud="lambda")
     clock.sleep(300)
-    deadline.failed(2)
+    deadline.note_failure(2)
     assert deadline.spent_usd == pytest.approx(0.6)
-    deadline.priced(3.6, cloud="lambda")
+    deadline.set_price(3.6, cloud="lambda")
     assert deadline.at == pytest.approx(300 + 200 - 20 - 150), "whole minutes, as Lambda bills them"
     clock.sleep(180)
-    deadline.failed(2)
-    deadline.priced(3.6, cloud="aws")
+    deadline.note_failure(2)
+    deadline.set_price(3.6, cloud="aws")
     assert not deadline.is_affordable and deadline.at == clock.now(), "AWS bills 60 s, and 5 s are paid for"
 
 
@@ -69,7 +69,7 @@ def test_the_money_crosses_to_the_worker_as_plain_values() -> None:
 def test_without_a_budget_or_a_price_the_run_s_deadline_holds() -> None:
     for max_usd, hourly in ((None, 99.0), (0.5, 0.0)):
         deadline = Deadline(3600.0, budget=Budget(max_usd=max_usd), now=lambda: 0.0)
-        deadline.priced(hourly, cloud="aws")
+        deadline.set_price(hourly, cloud="aws")
         assert deadline.at == 3600
 
 

@@ -59,7 +59,7 @@ def inventory(client: Callable[[str], EC2Client]) -> Inventories:
 
 
 def ours(client: Callable[[str], EC2Client]) -> tuple[Resource, ...]:
-    return inventory(client).find(lease=OURS.name, places=[Location(cloud="aws")]).read()[0]
+    return inventory(client).find(lease=OURS.name, locations=[Location(cloud="aws")]).read()[0]
 
 
 def kept(client: Callable[[str], EC2Client], *, until: float) -> None:
@@ -71,7 +71,7 @@ def test_its_labels_are_moved_and_nobody_else_s(client: Callable[[str], EC2Clien
     start(client, 2, OURS.labels(deadline=1_800_000_000))
     start(client, 1, {"Name": "somebody's"})
     kept(client, until=1_900_000_000)
-    found = inventory(client).find(lease=None, places=[Location(cloud="aws")]).read()[0]
+    found = inventory(client).find(lease=None, locations=[Location(cloud="aws")]).read()[0]
     assert [each.labels[LABEL_DEADLINE] for each in found if each.kind is ResourceKind.MACHINE] == ["1900000000"] * 2
     assert [each.labels[LABEL_KEPT] for each in found if each.kind is ResourceKind.MACHINE] == ["1900000000"] * 2
 
@@ -122,7 +122,7 @@ def test_the_port_of_a_service_is_a_group_of_its_lease_which_ends_with_it(client
     asked = dict(body)
     open_port.join(asked, opening=opening, client=ec2, deadline=time.time() + 600)
     inventory = AwsInventory(client=client, regions=lambda: [REGION])
-    found, silent = inventory.find(lease=OURS.name, places=[Location(cloud="aws", region=REGION)]).read()
+    found, silent = inventory.find(lease=OURS.name, locations=[Location(cloud="aws", region=REGION)]).read()
     (group,) = found
     assert (group.kind, silent) == (ResourceKind.SECURITY_GROUP, ())
     assert asked["NetworkInterface.1.SecurityGroupId.2"] == group.id, "the second request takes the same group"
@@ -132,6 +132,6 @@ def test_the_port_of_a_service_is_a_group_of_its_lease_which_ends_with_it(client
     assert (rule["FromPort"], rule["ToPort"], ranges) == (8080, 8080, ["203.0.113.0/24"])
     assert group.labels[LABEL_DEADLINE].isdecimal()
     inventory.remove([group])
-    assert inventory.find(lease=OURS.name, places=[Location(cloud="aws", region=REGION)]).read() == ((), ())
+    assert inventory.find(lease=OURS.name, locations=[Location(cloud="aws", region=REGION)]).read() == ((), ())
     with pytest.raises(ValueError, match="names no subnet"):
         open_port.join({}, opening=opening, client=ec2, deadline=0)

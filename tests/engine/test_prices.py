@@ -20,8 +20,10 @@ PRICES = CataloguePrices()
 AWS, GCP = Location(cloud="aws"), Location(cloud="gcp")
 
 
-def offers(needs: ResourceRequest, *places: Location, spot: Spot = Spot.NEVER, prices: Prices = PRICES) -> list[Offer]:
-    return list(prices.offers(needs, places=places, spot=spot))
+def offers(
+    needs: ResourceRequest, *locations: Location, spot: Spot = Spot.NEVER, prices: Prices = PRICES
+) -> list[Offer]:
+    return list(prices.offers(needs, locations=locations, spot=spot))
 
 
 def gpu(**counts: int) -> ResourceRequest:

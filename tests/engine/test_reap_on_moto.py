@@ -58,7 +58,7 @@ class OnMoto:
         self._inventory = Inventories({"aws": AwsInventory(client=client, regions=lambda: [REGION])})
 
     @contextmanager
-    def open(self, places: object, *, user_id: str, watch: object) -> Iterator[Cloud]:
+    def open(self, locations: object, *, user_id: str, watch: object) -> Iterator[Cloud]:
         engine = FakeEngine(cloud=FakeCloud(clock=FakeClock()))
         yield Cloud(machines=engine, jobs=engine, inventory=self._inventory)
 
@@ -68,9 +68,16 @@ def reaped(
 ) -> Reaped:
     clock = FakeClock(time=time.time())
     tools = ReapPorts(clouds=OnMoto(client), prices=CataloguePrices(), workflow=workflow or FakeReporter(), clock=clock)
-    places = [Location(cloud="aws")]
+    locations = [Location(cloud="aws")]
     return reap(
-        places, owner="cvl/ci", repository="cvl/ci", named=False, grace=600, dry_run=dry_run, user_id="u", tools=tools
+        locations,
+        owner="cvl/ci",
+        repository="cvl/ci",
+        named=False,
+        grace=600,
+        dry_run=dry_run,
+        user_id="u",
+        tools=tools,
     )
 
 

@@ -39,40 +39,40 @@ def inventory(server: Server) -> served.ServedInventory:
 
 
 def test_nothing_left_of_what_went_through_it_is_clean_and_names_the_host_alone() -> None:
-    found = inventory(Server()).find(lease="cvl-1", places=[THERE])
+    found = inventory(Server()).find(lease="cvl-1", locations=[THERE])
     [asked] = found.asked
     assert (asked.clean, asked.region, found.unproved) == (True, "sky.example.com", ())
 
 
-@pytest.mark.parametrize("places", [[AWS], []])
-def test_it_proves_nothing_of_a_lease_that_it_has_never_heard_of(places: list[Location]) -> None:
-    found = inventory(Server()).find(lease="cvl-1", places=places)
+@pytest.mark.parametrize("locations", [[AWS], []])
+def test_it_proves_nothing_of_a_lease_that_it_has_never_heard_of(locations: list[Location]) -> None:
+    found = inventory(Server()).find(lease="cvl-1", locations=locations)
     assert (found.asked, found.read()[0]) == ((), ())
     assert found.unproved
 
 
 def test_a_server_that_does_not_answer_is_not_clean() -> None:
-    [asked] = inventory(Server(broken=True)).find(lease="cvl-1", places=[THERE]).asked
+    [asked] = inventory(Server(broken=True)).find(lease="cvl-1", locations=[THERE]).asked
     assert not asked.clean
 
 
 def test_a_launch_that_is_under_way_is_left_and_is_ended_by_the_lease_s_name() -> None:
     server = Server(left=[("launch", "request-7", "pending")])
-    found = inventory(server).find(lease="cvl-1", places=[THERE])
+    found = inventory(server).find(lease="cvl-1", locations=[THERE])
     assert not found.asked[0].clean
     inventory(server).remove(found.read()[0])
     assert server.down_of == ["cvl-1"]
 
 
 @pytest.mark.parametrize(
-    ("places", "by_record", "through"),
+    ("locations", "by_record", "through"),
     [([AWS], False, True), ([AWS], True, False), ([THERE], True, True), ([], True, False), ([], False, True)],
 )
 def test_a_lease_goes_where_its_record_says_and_a_new_run_through_the_server(
-    places: list[Location], by_record: bool, through: bool
+    locations: list[Location], by_record: bool, through: bool
 ) -> None:
     environ = {served.ADDRESS: "https://sky.example.com"}
-    assert served.goes_through(places, environ, by_record=by_record) is through
+    assert served.goes_through(locations, environ, by_record=by_record) is through
 
 
 def test_without_its_address_a_lease_that_went_through_it_is_no_other_cloud_s() -> None:

@@ -109,16 +109,16 @@ def test_several_places_are_tried_in_their_order_each_with_each_gpu() -> None:
 
 def test_gpus_without_an_order_stand_by_their_price_at_each_place() -> None:
     """SkyPilot takes the first entry of a list that it can have, and the quote is of the cheapest."""
-    places = (Location(cloud="gcp"), Location(cloud="aws"))
+    locations = (Location(cloud="gcp"), Location(cloud="aws"))
     plan = replace(
         PLAN,
         machines=replace(
-            PLAN.machines, locations=places, needs=ResourceRequest(accelerators={"A100": 8, "L4": 1, "MI300X": 8})
+            PLAN.machines, locations=locations, needs=ResourceRequest(accelerators={"A100": 8, "L4": 1, "MI300X": 8})
         ),
     )
 
     def resources(plan: RunPlan) -> dict[str, Any]:
-        offers = CataloguePrices().offers(plan.machines.needs, places=places, spot=Spot.NEVER)
+        offers = CataloguePrices().offers(plan.machines.needs, locations=locations, spot=Spot.NEVER)
         found = config(plan, offers=offers)["resources"]
         assert isinstance(found, dict)
         return found
@@ -136,10 +136,10 @@ def test_gpus_without_an_order_stand_by_their_price_at_each_place() -> None:
 
 def test_the_prices_of_the_quote_order_the_gpus_and_no_other_catalogue() -> None:
     """A person's own catalogue may say the opposite of the table inside the program."""
-    places = (Location(cloud="gcp"), Location(cloud=SANDBOX))
+    locations = (Location(cloud="gcp"), Location(cloud=SANDBOX))
     plan = replace(
         PLAN,
-        machines=replace(PLAN.machines, locations=places, needs=ResourceRequest(accelerators={"L4": 1, "A100": 8})),
+        machines=replace(PLAN.machines, locations=locations, needs=ResourceRequest(accelerators={"L4": 1, "A100": 8})),
     )
     common: dict[str, Any] = {"instance_type": "x", "spot": False}
     offers = [

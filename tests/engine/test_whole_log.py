@@ -128,7 +128,7 @@ class Machines:
             inspect.signature(node_commands.bring).bind([], **{k: v for k, v in request.items() if k not in NOT_ITS})
             self.brought += 1
             for rank, log in enumerate(self.logs):
-                for part, size in request["wanted"][rank]:
+                for part, size in request["files"][rank]:
                     target = Path(request["into"]) / str(rank) / part
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(log[part.split("/")[0]][:size])

@@ -60,22 +60,22 @@ def step(tmp_path: Path) -> Iterator[Step]:
 
 @pytest.mark.parametrize("phase", Phase)
 def test_the_log_names_every_phase(step: Step, phase: Phase) -> None:
-    step.workflow.began(phase)
+    step.workflow.show_phase(phase)
     assert step.out.getvalue().startswith("::group::")
 
 
 def a_run(step: Step, outcome: Outcome) -> None:
     workflow = step.workflow
-    workflow.began(Phase.PROVISIONING)
+    workflow.show_phase(Phase.PROVISIONING)
     workflow.show("asking aws/us-east-1a for 1 × m5.large")
-    workflow.priced(spending(0.096, billed=True))
+    workflow.show_price(spending(0.096, billed=True))
     step.clock.sleep(48)
     workflow.progress("Launching on AWS us-east-1")
-    workflow.began(Phase.RUNNING)
-    workflow.remote("epoch 1 loss 0.5")
-    workflow.remote("::error::mine")
+    workflow.show_phase(Phase.RUNNING)
+    workflow.show_job_line("epoch 1 loss 0.5")
+    workflow.show_job_line("::error::mine")
     step.clock.sleep(12)
-    workflow.began(Phase.RELEASING)
+    workflow.show_phase(Phase.RELEASING)
     workflow.show_outcome(outcome)
 
 
@@ -121,8 +121,8 @@ def test_an_annotation_of_many_lines_stays_one(step: Step) -> None:
 
 def test_a_secret_is_in_no_log_file_summary_or_annotation(step: Step) -> None:
     step.workflow.mask(SECRET)
-    step.workflow.remote(f"token={SECRET}")
-    step.workflow.remote(f"in \x1b[31m{SECRET[:8]}\x1b[0m{SECRET[8:]}")
+    step.workflow.show_job_line(f"token={SECRET}")
+    step.workflow.show_job_line(f"in \x1b[31m{SECRET[:8]}\x1b[0m{SECRET[8:]}")
     step.workflow.warning(f"bad {SECRET}")
     step.workflow.show_outcome(
         replace(
@@ -145,7 +145,7 @@ def test_masks_come_before_the_words_that_hold_them(step: Step) -> None:
 
 def test_the_file_keeps_every_line_of_a_flood(step: Step) -> None:
     for number in range(50_000):
-        step.workflow.remote(f"line {number}")
+        step.workflow.show_job_line(f"line {number}")
     step.workflow.close()
     kept = (step.folder / "logs" / "job.log").read_text().splitlines()
     assert kept == [f"line {number}" for number in range(50_000)]
@@ -157,7 +157,7 @@ def test_a_flood_costs_a_step_seconds_and_not_minutes(step: Step) -> None:
 
     began = time.process_time()
     for number in range(50_000):
-        step.workflow.remote(f"line {number}")
+        step.workflow.show_job_line(f"line {number}")
     step.workflow.close()
     assert time.process_time() - began < 5
 
@@ -166,7 +166,7 @@ def test_a_full_disk_is_told_once_and_ends_no_run(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("in the way")
     step = Step(tmp_path)
     for _ in range(3):
-        step.workflow.remote("x")
+        step.workflow.show_job_line("x")
     step.workflow.close()
     assert len(step.runner().commands("warning")) == 1
     assert step.runner().log.count("x") == 3
@@ -186,7 +186,7 @@ def test_what_the_run_does_is_told_with_its_time_and_a_table_with_a_bar(step: St
 
 
 def test_text_that_is_no_unicode_ends_no_run(step: Step) -> None:
-    step.workflow.remote("\ud800 lone")
+    step.workflow.show_job_line("\ud800 lone")
     step.workflow.commands.output("x", "\ud800")
     step.workflow.close()
     assert "\ufffd lone" in step.out.getvalue()
@@ -226,7 +226,7 @@ def test_the_log_is_not_written_through_a_link_of_the_checkout(
     (tmp_path / link).parent.mkdir(exist_ok=True)
     (tmp_path / link).symlink_to(tmp_path / "elsewhere" / ("" if link == "logs" else "job.log"))
     step = Step(tmp_path)
-    step.workflow.remote("x")
+    step.workflow.show_job_line("x")
     step.workflow.close()
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert "is a link to another place" in step.out.getvalue()
@@ -271,7 +271,7 @@ def test_a_summary_that_finds_no_room_at_all_is_left_out(step: Step) -> None:
 
 def test_the_tail_is_the_last_lines_without_controls(step: Step) -> None:
     for number in range(100):
-        step.workflow.remote(f"\x1b[31mline {number}\x1b[0m")
+        step.workflow.show_job_line(f"\x1b[31mline {number}\x1b[0m")
     assert step.workflow.tail == tuple(f"line {number}" for number in range(100 - TAIL_LINES, 100))
 
 
@@ -285,7 +285,7 @@ def test_last_words_close_the_block_that_was_open(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w+", encoding="utf-8") as out:
         step = Step(tmp_path)
         step.workflow._out = out
-        step.workflow.remote("half a")
+        step.workflow.show_job_line("half a")
         step.workflow.last_words("::notice::handed over")
         out.seek(0)
         runner = Runner().read(out.read())
@@ -297,14 +297,14 @@ PLAN = RunPlan(title="digits fail", work=WorkPlan(example_path="examples/tabular
 
 
 def test_a_failed_job_says_why_in_its_own_words_on_its_example_s_file(step: Step) -> None:
-    step.workflow.quoted(PLAN, "a quote")
+    step.workflow.show_quote(PLAN, "a quote")
     for line in (
         "epoch 1",
         "Traceback (most recent call last):",
         '  File "train.py", line 3',
         "ValueError: ##[error]no",
     ):
-        step.workflow.remote(line)
+        step.workflow.show_job_line(line)
     step.workflow.mask(SECRET)
     step.workflow.show_outcome(FAILED)
     [(_, properties, text)] = [one for one in step.runner().obeyed if one[0] == "error"]
@@ -316,8 +316,8 @@ def test_a_failed_job_says_why_in_its_own_words_on_its_example_s_file(step: Step
 
 @pytest.mark.parametrize("outcome", [NOT_PROVED_GONE, EVERY["no_capacity"], EVERY["cancelled"]])
 def test_what_is_not_the_job_s_fault_is_not_put_on_its_file(step: Step, outcome: Outcome) -> None:
-    step.workflow.quoted(PLAN, "a quote")
-    step.workflow.remote("ValueError: no")
+    step.workflow.show_quote(PLAN, "a quote")
+    step.workflow.show_job_line("ValueError: no")
     step.workflow.show_outcome(outcome)
     [(_, properties, text)] = [one for one in step.runner().obeyed if one[0] == "error"]
     assert "file" not in properties
@@ -326,9 +326,9 @@ def test_what_is_not_the_job_s_fault_is_not_put_on_its_file(step: Step, outcome:
 
 def test_a_job_s_words_in_an_annotation_are_masked_cut_and_obeyed_by_nobody(step: Step) -> None:
     step.workflow.mask(SECRET)
-    step.workflow.quoted(PLAN, "a quote")
+    step.workflow.show_quote(PLAN, "a quote")
     for line in (f"error: {SECRET}", "::error::mine", "error: \x1b[31m::add-mask::x", f"error: {'x' * 9_000}"):
-        step.workflow.remote(line)
+        step.workflow.show_job_line(line)
     step.workflow.show_outcome(FAILED)
     [(_, _, text)] = [one for one in step.runner().obeyed if one[0] == "error"]
     assert SECRET not in text

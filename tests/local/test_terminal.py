@@ -70,8 +70,8 @@ def test_it_is_a_workflow() -> None:
 
 def test_the_jobs_lines_alone_go_to_stdout() -> None:
     terminal, _ = a_terminal()
-    terminal.began(Phase.RUNNING)
-    terminal.remote("epoch 1  loss 0.5")
+    terminal.show_phase(Phase.RUNNING)
+    terminal.show_job_line("epoch 1  loss 0.5")
     terminal.warning("careful")
     terminal.show_outcome(SUCCEEDED)
     assert written(terminal._out._stream) == "epoch 1  loss 0.5\n"
@@ -80,11 +80,11 @@ def test_the_jobs_lines_alone_go_to_stdout() -> None:
 
 def test_in_a_log_each_line_of_ours_begins_with_the_time() -> None:
     terminal, clock = a_terminal()
-    terminal.began(Phase.PROVISIONING)
+    terminal.show_phase(Phase.PROVISIONING)
     clock.sleep(75)
-    terminal.priced(spending(3.6, billed=True))
+    terminal.show_price(spending(3.6, billed=True))
     clock.sleep(10)
-    terminal.began(Phase.RUNNING)
+    terminal.show_phase(Phase.RUNNING)
     assert said(terminal).splitlines() == [
         "[0:00] getting machines",
         "[1:15 · $0.0000] from now on the run costs $3.60 an hour",
@@ -101,9 +101,9 @@ def test_in_a_log_progress_is_told_once_however_often_it_is_said() -> None:
 
 def test_on_a_terminal_phases_are_headers_with_time_and_money() -> None:
     terminal, clock = a_terminal(err=Tty(), colour=False, width=60)
-    terminal.priced(spending(36, billed=True))
+    terminal.show_price(spending(36, billed=True))
     clock.sleep(100)
-    terminal.began(Phase.RUNNING)
+    terminal.show_phase(Phase.RUNNING)
     terminal.close()
     header = said(terminal).splitlines()[1]
     assert header.startswith("── running · 1:40 · $1.00 ──")
@@ -112,7 +112,7 @@ def test_on_a_terminal_phases_are_headers_with_time_and_money() -> None:
 
 def test_on_the_sandbox_the_money_is_called_emulated() -> None:
     terminal, clock = a_terminal()
-    terminal.priced(spending(3.6, billed=False))
+    terminal.show_price(spending(3.6, billed=False))
     clock.sleep(10)
     terminal.notice("done")
     assert said(terminal).splitlines() == [
@@ -126,13 +126,13 @@ def test_without_colour_our_words_hold_no_escape_and_the_jobs_colours_stay() -> 
     terminal.warning("careful")
     terminal.show_outcome(NOT_PROVED_GONE)
     assert "\x1b" not in said(terminal)
-    terminal.remote("\x1b[31mred\x1b[0m")
+    terminal.show_job_line("\x1b[31mred\x1b[0m")
     assert written(terminal._out._stream) == "\x1b[31mred\x1b[0m\n"
 
 
 def test_a_colour_the_job_left_on_ends_before_our_next_line() -> None:
     terminal, _ = a_terminal(err=Tty())
-    terminal.remote("\x1b[31mred")
+    terminal.show_job_line("\x1b[31mred")
     terminal.notice("ours")
     assert said(terminal) == "\x1b[0mours\n"
 
@@ -216,7 +216,7 @@ def test_a_reader_that_goes_away_ends_the_lines_and_not_the_run() -> None:
         from cvl_ci.local.console.terminal import Terminal
         terminal = Terminal(out=sys.stdout, err=sys.stderr, clock=SystemClock())
         for number in range(20000):
-            terminal.remote(f"line {number}")
+            terminal.show_job_line(f"line {number}")
         terminal.notice("the run went on")
     """
     done = subprocess.run(
@@ -231,7 +231,7 @@ def test_a_reader_that_goes_away_ends_the_lines_and_not_the_run() -> None:
 def test_a_stream_that_cannot_say_a_character_shows_its_number() -> None:
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     terminal = Terminal(out=out, err=io.StringIO(), clock=StoppedClock())
-    terminal.remote("loss ↓ \udcff")
+    terminal.show_job_line("loss ↓ \udcff")
     out.seek(0)
     assert out.read() == "loss \\u2193 \\ufffd\n"
 
@@ -243,9 +243,9 @@ def test_on_a_real_terminal_the_status_line_ticks_between_the_jobs_lines() -> No
         from cvl_ci.local.console.terminal import Terminal
         from cvl_ci.model.outcome import Phase
         terminal = Terminal(out=sys.stdout, err=sys.stderr, clock=SystemClock(), width=60)
-        terminal.began(Phase.RUNNING)
+        terminal.show_phase(Phase.RUNNING)
         time.sleep(1.3)
-        terminal.remote("a line of the job\\x1b[2J")
+        terminal.show_job_line("a line of the job\\x1b[2J")
         terminal.close()
     """
     screen = on_a_pty([sys.executable, "-c", textwrap.dedent(program)])
@@ -280,7 +280,7 @@ def test_every_line_of_the_job_is_kept_in_a_file_without_its_secrets(tmp_path: P
     terminal.keep_in(path)
     assert not path.parent.exists(), "a job that printed nothing leaves nothing"
     for line in ("token hf_secret", "50%\r100%", "\x1b[2Jcleared"):
-        terminal.remote(line)
+        terminal.show_job_line(line)
     terminal.close()
     assert path.read_bytes() == b"token ***\n50%\r100%\n\x1b[2Jcleared\n"
     assert err.getvalue().count(str(path)) == 1
@@ -291,7 +291,7 @@ def test_a_log_that_cannot_be_kept_is_said_once_and_ends_no_run(tmp_path: Path) 
     terminal, _ = a_terminal()
     terminal.keep_in(tmp_path / "out" / "cvl-1.log")
     for line in ("one", "two"):
-        terminal.remote(line)
+        terminal.show_job_line(line)
     terminal.close()
     assert said(terminal).count("cannot be written to") == 1
 
@@ -305,7 +305,7 @@ def test_a_terminal_shows_no_secret_whoever_says_it() -> None:
     masks.add(SECRET)
     terminal = Terminal(out=out, err=err, clock=StoppedClock(), masks=masks)
     said = f"a {SECRET} b {quote(SECRET)} c \x1b[31mhunter-2\x1b[0m/with+signs&more"
-    for tell in (terminal.remote, terminal.notice, terminal.warning, terminal.progress):
+    for tell in (terminal.show_job_line, terminal.notice, terminal.warning, terminal.progress):
         tell(said)
     terminal.show_outcome(
         replace(SUCCEEDED, work=replace(SUCCEEDED.work, title=said), reason=said, advice=said, warnings=(said,))
@@ -319,7 +319,7 @@ def test_a_terminal_shows_no_secret_whoever_says_it() -> None:
 def test_where_commands_are_obeyed_no_line_of_a_machine_is_one(line: str) -> None:
     out, err = io.StringIO(), io.StringIO()
     terminal = Terminal(out=out, err=err, clock=StoppedClock(), obeyed=True)
-    for tell in (terminal.remote, terminal.notice, terminal.warning, terminal.progress):
+    for tell in (terminal.show_job_line, terminal.notice, terminal.warning, terminal.progress):
         tell(line)
         tell(f"first\n{line}")
     terminal.show_outcome(
@@ -336,5 +336,5 @@ def test_where_commands_are_obeyed_no_line_of_a_machine_is_one(line: str) -> Non
 @pytest.mark.parametrize("line", ["std::vector<int>", "a ## b", "x :: y", "Epoch 1: loss 0.5", "\x1b[32mok\x1b[0m"])
 def test_where_commands_are_obeyed_other_lines_stay_as_they_are(line: str) -> None:
     out = io.StringIO()
-    Terminal(out=out, err=io.StringIO(), clock=StoppedClock(), obeyed=True).remote(line)
+    Terminal(out=out, err=io.StringIO(), clock=StoppedClock(), obeyed=True).show_job_line(line)
     assert out.getvalue() == f"{line}\n"

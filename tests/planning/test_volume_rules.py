@@ -15,12 +15,12 @@ from cvl_ci.model.plan import FilePlan, MachinePlan, RunPlan, WorkPlan
 from cvl_ci.planning import storage_rules
 
 
-def plan(text: str = "", *, places: tuple[str, ...] = ("kubernetes/ctx",), own: Any = None) -> RunPlan:
+def plan(text: str = "", *, locations: tuple[str, ...] = ("kubernetes/ctx",), own: Any = None) -> RunPlan:
     return RunPlan(
         title="t",
         work=WorkPlan(run_commands=("true",), task_extra={"volumes": own} if own else {}),
         files=FilePlan(mounts=mounts.read(text)),
-        machines=MachinePlan(locations=tuple(Location.parse(place) for place in places)),
+        machines=MachinePlan(locations=tuple(Location.parse(place) for place in locations)),
     )
 
 
@@ -28,9 +28,9 @@ TEXT = "/data=volume://cache"
 OWN: Any = {"/more": "other", "/deep": {"name": "other", "sub_path": "a"}}
 
 
-@pytest.mark.parametrize("places", [("kubernetes/ctx",), ("kubernetes",), ("runpod/RO/EU-RO-1",)])
-def test_volumes_pass_where_the_cloud_has_them(places: tuple[str, ...]) -> None:
-    one = plan(TEXT, own=OWN, places=places)
+@pytest.mark.parametrize("locations", [("kubernetes/ctx",), ("kubernetes",), ("runpod/RO/EU-RO-1",)])
+def test_volumes_pass_where_the_cloud_has_them(locations: tuple[str, ...]) -> None:
+    one = plan(TEXT, own=OWN, locations=locations)
     assert list(storage_rules.mistakes(one)) == []
     config = task.task_config(
         one, name="c", workdir=None, labels={}, autodown_minutes=1, env={}, setup=None, run="true", lease="cvl-1-abc"
@@ -38,7 +38,7 @@ def test_volumes_pass_where_the_cloud_has_them(places: tuple[str, ...]) -> None:
     assert config["volumes"] == {**OWN, "/data": "cache"}
     assert "file_mounts" not in config
     assert [volume["name"] for volume in volumes.required(one)] == ["other", "cache"]
-    place = Location.parse(places[0])
+    place = Location.parse(locations[0])
     assert {(volume["cloud"], volume["region"], volume["zone"]) for volume in volumes.required(one)} == {
         (place.cloud, place.region, place.zone)
     }
@@ -63,8 +63,8 @@ def test_a_plan_names_volumes_and_says_that_they_have_no_price() -> None:
 @pytest.mark.parametrize("cloud", ["aws", "gcp/us-central1", "sandbox", "lambda"])
 def test_elsewhere_the_message_names_what_to_use_instead(cloud: str) -> None:
     by_mount, by_task = (
-        list(storage_rules.mistakes(plan("/data=volume://cache", places=(cloud,)))),
-        list(storage_rules.mistakes(plan(own={"/data": "cache"}, places=(cloud,)))),
+        list(storage_rules.mistakes(plan("/data=volume://cache", locations=(cloud,)))),
+        list(storage_rules.mistakes(plan(own={"/data": "cache"}, locations=(cloud,)))),
     )
     assert by_mount[0].startswith(f"/data is a volume, and on {cloud.partition('/')[0]} SkyPilot mounts none")
     assert by_task[0].startswith("volumes./data is a volume")
@@ -72,7 +72,7 @@ def test_elsewhere_the_message_names_what_to_use_instead(cloud: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "places", "words"),
+    ("own", "locations", "words"),
     [
         ({"/d": {"size": 10}}, ("kubernetes/ctx",), "exists already"),
         ({"/d": {"host_path": "/x"}}, ("kubernetes/ctx",), "Slurm alone"),
@@ -82,9 +82,9 @@ def test_elsewhere_the_message_names_what_to_use_instead(cloud: str) -> None:
     ],
 )
 def test_a_volume_that_the_run_would_make_or_cannot_find_is_refused(
-    own: Any, places: tuple[str, ...], words: str
+    own: Any, locations: tuple[str, ...], words: str
 ) -> None:
-    [mistake] = storage_rules.mistakes(plan(own=own, places=places))
+    [mistake] = storage_rules.mistakes(plan(own=own, locations=locations))
     assert words in mistake
 
 

@@ -42,8 +42,11 @@ class WrongPrices(FakePrices):
     def __init__(self, hourly_usd: float) -> None:
         self.hourly_usd = hourly_usd
 
-    def offers(self, needs: ResourceRequest, *, places: Sequence[Location], spot: Spot) -> Sequence[Offer]:
-        return [replace(offer, hourly_usd=self.hourly_usd) for offer in super().offers(needs, places=places, spot=spot)]
+    def offers(self, needs: ResourceRequest, *, locations: Sequence[Location], spot: Spot) -> Sequence[Offer]:
+        return [
+            replace(offer, hourly_usd=self.hourly_usd)
+            for offer in super().offers(needs, locations=locations, spot=spot)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

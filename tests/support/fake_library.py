@@ -55,7 +55,7 @@ class FakeOpenClouds:
         self._seen, self._at, self._end = seen, at, end
 
     @contextmanager
-    def open(self, places: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
+    def open(self, locations: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
         cloud = self._seen.clouds[0]
         engine = Recording(cloud, at=self._at, seen=self._seen, end=self._end)
         yield Cloud(machines=engine, jobs=engine, inventory=cloud)

@@ -112,7 +112,7 @@ class FakeCloud:
         self.machines[name] = replace(self.machines[name], state="terminated")
         self.meter.stop(name, now=self.clock.now(), taken=taken)
 
-    def lives(self, *, lease: str, places: Sequence[Location]) -> Memory:
+    def lives(self, *, lease: str, locations: Sequence[Location]) -> Memory:
         if self.silent:
             raise EngineError("no answer")
         if not self.remembers:
@@ -139,12 +139,12 @@ class FakeCloud:
     def running(self) -> list[str]:
         return [name for name, machine in self.machines.items() if machine.state == "running"]
 
-    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
+    def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
         if self.cut_off:
             raise Killed
         self.asked += 1
         self.clock.sleep(0.1)
-        regions = sorted({place.region or "us-east-1" for place in places}) or ["us-east-1"]
+        regions = sorted({place.region or "us-east-1" for place in locations}) or ["us-east-1"]
         if self.silent:
             return InventoryResult(
                 asked=tuple(
@@ -332,8 +332,8 @@ class FakeClouds:
     opened: list[Sequence[Location]] = field(default_factory=list)
 
     @contextmanager
-    def open(self, places: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
-        self.opened.append(places)
+    def open(self, locations: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
+        self.opened.append(locations)
         try:
             yield Cloud(machines=self.engine, jobs=self.engine, inventory=self.engine.cloud, through=self.through)
         finally:
@@ -393,20 +393,20 @@ class FakeReporter:
     spending: Spending | None = None
     outcome: Outcome | None = None
 
-    def began(self, phase: Phase) -> None:
+    def show_phase(self, phase: Phase) -> None:
         self.phases.append(phase)
 
-    def priced(self, spending: Spending) -> None:
+    def show_price(self, spending: Spending) -> None:
         self.spending = spending
         self.said.append(f"${spending.hourly_usd} billed={spending.billed}")
 
-    def launched(self, launch: Launch) -> None:
+    def show_launch(self, launch: Launch) -> None:
         self.said.append(f"on {launch.instance_type}")
 
     def progress(self, text: str) -> None:
         self.said.append(text)
 
-    def remote(self, text: str) -> None:
+    def show_job_line(self, text: str) -> None:
         self.remote_lines.append(text)
 
     def show(self, text: str) -> None:
@@ -419,7 +419,7 @@ class FakeReporter:
     def warning(self, text: str) -> None:
         self.said.append(f"warning: {text}")
 
-    def quoted(self, plan: RunPlan, text: str) -> None:
+    def show_quote(self, plan: RunPlan, text: str) -> None:
         self.said.append(text)
 
     def show_outcome(self, outcome: Outcome) -> None:
@@ -495,7 +495,7 @@ class FakePrices:
     def age_warning(self, _clouds: Collection[str]) -> str:
         return ""
 
-    def offers(self, needs: ResourceRequest, *, places: Sequence[Location], spot: Spot) -> Sequence[Offer]:
+    def offers(self, needs: ResourceRequest, *, locations: Sequence[Location], spot: Spot) -> Sequence[Offer]:
         return [
             Offer(
                 cloud="aws",

@@ -42,7 +42,7 @@ def main(count: int) -> dict[str, float]:
         folder = Path(name)
         workflow = opened(folder)
         for line in lines(10_000):
-            workflow.remote(line)
+            workflow.show_job_line(line)
         for _ in range(TURNS):
             copied += timed(lambda: write(copy, count // TURNS))
             before = resident()
@@ -76,7 +76,7 @@ def opened(folder: Path) -> GitHubRunReporter:
 
 def through(workflow: GitHubRunReporter, count: int) -> None:
     for line in lines(count):
-        workflow.remote(line)
+        workflow.show_job_line(line)
 
 
 def write(copy: TextIO, count: int) -> None:

@@ -34,5 +34,5 @@ def launched(
         deadline=clock.now() + seconds,
         fence=staged / "fence",
     )
-    session.launched(LaunchedMachines(request=request, num_nodes=num_nodes, spot=spot), job_id=1, plan=plan)
+    session.note_launch(LaunchedMachines(request=request, num_nodes=num_nodes, spot=spot), job_id=1, plan=plan)
     return session

@@ -52,7 +52,7 @@ class Spender(FakeEngine):
         end = Deadline(request.deadline, budget=budget, nodes=nodes, disk_gb=disk_gb, now=clock.now)
         self.at("launch")
         for one in self.tries:
-            end.priced(one.hourly_usd, cloud="aws")
+            end.set_price(one.hourly_usd, cloud="aws")
             if not end.is_affordable:
                 continue
             attempt = self._attempt(one)
@@ -80,7 +80,7 @@ class Spender(FakeEngine):
                 clock.sleep(min(one.fails_after, max(0.0, end.at - clock.now())))
                 for name in self.born:
                     self.cloud.end(name)
-                end.failed(nodes)
+                end.note_failure(nodes)
                 watch(AttemptFailed(attempt=_failed(attempt, "never answered by ssh", nodes)))
                 continue
             clock.sleep(min(self.boots, max(0.0, end.at - clock.now())))

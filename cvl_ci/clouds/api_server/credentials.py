@@ -27,7 +27,7 @@ def check(environment: Environment) -> CloudAccess:
     available = () if missing else ("an address and a token",)
     return CloudAccess(
         cloud="api-server",
-        there=available,
+        available=available,
         missing=tuple(missing),
         takes=tuple(takes),
     )

@@ -34,7 +34,7 @@ def check(environment: Environment) -> CloudAccess:
     missing_software, steps = find_missing(environment, programs={"aws": extra}, modules={"boto3": extra})
     return CloudAccess(
         cloud="aws",
-        there=tuple(available),
+        available=tuple(available),
         missing=(*missing, *missing_software),
         takes=(*takes, *steps),
         notes=tuple(notes),

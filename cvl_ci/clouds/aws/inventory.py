@@ -77,9 +77,9 @@ class AwsInventory:
         self._slow = set[str | None]()
         """Leases with a group that waited for a machine."""
 
-    def find(self, *, lease: str | None, places: Sequence[Location]) -> InventoryResult:
-        named = [place.region for place in places if place.region]
-        open_ended = not places or any(place.region is None for place in places)
+    def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
+        named = [location.region for location in locations if location.region]
+        open_ended = not locations or any(location.region is None for location in locations)
         try:
             regions = sorted(set(self._regions() if open_ended else []) | set(named))
         except Exception as error:  # noqa: BLE001  an unknown place to look is not clean
@@ -121,8 +121,8 @@ class AwsInventory:
             except Exception as error:
                 raise EngineError(f"AWS refused to label {', '.join(ids)} in {region}: {error}") from error
 
-    def lives(self, *, lease: str, places: Sequence[Location]) -> Memory:
-        regions = sorted({place.region for place in places if place.region})
+    def lives(self, *, lease: str, locations: Sequence[Location]) -> Memory:
+        regions = sorted({location.region for location in locations if location.region})
         lives = [
             self._life(region, raw) for region in regions for raw in queries.instances_ever(self._client(region), lease)
         ]

@@ -36,7 +36,7 @@ def check(environment: Environment) -> CloudAccess:
     )
     return CloudAccess(
         cloud="azure",
-        there=tuple(available),
+        available=tuple(available),
         missing=(*missing, *missing_software),
         takes=(*takes, *steps),
         notes=tuple(notes),

@@ -68,7 +68,7 @@ class Azure:
         self._token: Token | None = None
         self._token_session: tuple[Token, Session] | None = None
 
-    def scopes(self, places: Sequence[Location]) -> Sequence[str]:
+    def scopes(self, locations: Sequence[Location]) -> Sequence[str]:
         return [f"subscription {self._current_token().subscription}"]
 
     def look(self, scope: str, *, lease: str | None) -> Look:

@@ -64,10 +64,10 @@ class CataloguePrices:
         billed = [cloud for cloud in clouds if cloud != SANDBOX]
         return sources.age_warning(self._sources_of(billed), today=self._today, oldest_days=self._oldest_days)
 
-    def offers(self, needs: ResourceRequest, *, places: Sequence[Location], spot: Spot) -> Sequence[Offer]:
+    def offers(self, needs: ResourceRequest, *, locations: Sequence[Location], spot: Spot) -> Sequence[Offer]:
         if needs.alternatives:
-            return self._offers_of(needs, places=places)
-        anywhere: Sequence[Location | None] = places or [None]
+            return self._offers_of(needs, locations=locations)
+        anywhere: Sequence[Location | None] = locations or [None]
         tries = {Spot.NEVER: [False], Spot.ALWAYS: [True], Spot.FALLBACK: [True, False]}[spot]
         ranks = {name: rank for rank, name in enumerate(needs.accelerators)} if needs.in_order else {}
 
@@ -77,19 +77,19 @@ class CataloguePrices:
         candidates = [
             offer
             for on_spot in tries
-            for place in anywhere
-            for offer in sorted(self._at(place, needs, on_spot=on_spot), key=order)
+            for location in anywhere
+            for offer in sorted(self._at(location, needs, on_spot=on_spot), key=order)
         ]
         return _unique(candidates)
 
-    def _offers_of(self, needs: ResourceRequest, *, places: Sequence[Location]) -> Sequence[Offer]:
-        """Return the offers of a task's alternatives. An alternative without a place may run in `places`."""
+    def _offers_of(self, needs: ResourceRequest, *, locations: Sequence[Location]) -> Sequence[Offer]:
+        """Return the offers of a task's alternatives. An alternative without a place may run in `locations`."""
         offers = [
             offer
             for one in needs.alternatives
             for offer in self.offers(
                 one.needs,
-                places=[one.location] if one.location else places,
+                locations=[one.location] if one.location else locations,
                 spot=Spot.ALWAYS if one.spot else Spot.NEVER,
             )
         ]
@@ -114,14 +114,14 @@ class CataloguePrices:
         regions = self.regions(SANDBOX)
         return [replace(row, cloud=SANDBOX) for row in self._own("aws") if row.region in regions]
 
-    def _at(self, place: Location | None, needs: ResourceRequest, *, on_spot: bool) -> Iterator[Offer]:
+    def _at(self, location: Location | None, needs: ResourceRequest, *, on_spot: bool) -> Iterator[Offer]:
         # "any" does not include the sandbox: only its own name selects it.
-        for cloud in [place.cloud] if place else self.clouds():
+        for cloud in [location.cloud] if location else self.clouds():
             rows: Iterable[MachineRow] = self._read(cloud, _query(needs))
-            if place and place.region and cloud in _ONE_PRICE_EVERYWHERE:
-                rows = [replace(row, region=place.region) for row in rows]
+            if location and location.region and cloud in _ONE_PRICE_EVERYWHERE:
+                rows = [replace(row, region=location.region) for row in rows]
             is_dated = cloud == SANDBOX or self._source(cloud).is_dated
-            for row in selection.eligible(rows, needs, cloud=cloud, place=place):
+            for row in selection.eligible(rows, needs, cloud=cloud, location=location):
                 price = row.at(on_spot=on_spot)
                 if price is not None:
                     yield row.offer(price, on_spot=on_spot, is_dated=is_dated)

@@ -25,19 +25,19 @@ _SAME_COUNT = 0.01
 
 
 def eligible(
-    rows: Iterable[MachineRow], needs: ResourceRequest, *, cloud: str, place: Location | None
+    rows: Iterable[MachineRow], needs: ResourceRequest, *, cloud: str, location: Location | None
 ) -> list[MachineRow]:
     """Return the rows of one cloud that SkyPilot may take for a request at a place."""
-    fitting = [row for row in rows if fits(row, needs, cloud=cloud) and _is_in_zone(row, place)]
+    fitting = [row for row in rows if fits(row, needs, cloud=cloud) and _is_in_zone(row, location)]
     chooses_one = not needs.instance_type and (not needs.accelerators or cloud == "gcp")
     if not chooses_one:
-        return [row for row in fitting if _is_at(row, place)]
+        return [row for row in fitting if _is_at(row, location)]
     chosen: set[str] = set()
     # On Google Cloud the type of a machine with GPUs is chosen over all regions, and the others' over the place alone.
-    pool = fitting if needs.accelerators else [row for row in fitting if _is_at(row, place)]
+    pool = fitting if needs.accelerators else [row for row in fitting if _is_at(row, location)]
     for name, count in (needs.accelerators or {"": 0.0}).items():
         chosen |= _cheapest([row for row in pool if not name or (row.accelerator == name and _is(row.count, count))])
-    return [row for row in fitting if row.name in chosen and _is_at(row, place)]
+    return [row for row in fitting if row.name in chosen and _is_at(row, location)]
 
 
 def fits(row: MachineRow, needs: ResourceRequest, *, cloud: str) -> bool:
@@ -73,22 +73,22 @@ def _ratio(needs: ResourceRequest, cloud: str) -> float:
 
 def _cheapest(rows: Sequence[MachineRow]) -> set[str]:
     """Return the types with the lowest price on demand: SkyPilot ranks them by it for spot too."""
-    priced = [(row.price, row.name) for row in rows if row.price is not None]
-    lowest = min((price for price, _ in priced), default=None)
-    return {name for price, name in priced if price == lowest}
+    prices = [(row.price, row.name) for row in rows if row.price is not None]
+    lowest = min((price for price, _ in prices), default=None)
+    return {name for price, name in prices if price == lowest}
 
 
 def _is(count: float, requested: float) -> bool:
     return bool(requested) and abs(count - requested) <= _SAME_COUNT
 
 
-def _is_at(row: MachineRow, place: Location | None) -> bool:
-    return place is None or place.region in (None, row.region)
+def _is_at(row: MachineRow, location: Location | None) -> bool:
+    return location is None or location.region in (None, row.region)
 
 
-def _is_in_zone(row: MachineRow, place: Location | None) -> bool:
+def _is_in_zone(row: MachineRow, location: Location | None) -> bool:
     """Return whether the row is for the place's zone: a Local Zone counts only where the place names it."""
-    requested = _local_zone(place.region, place.zone) if place and place.region and place.zone else None
+    requested = _local_zone(location.region, location.zone) if location and location.region and location.zone else None
     return row.zone == requested
 
 

@@ -42,7 +42,7 @@ def check(environment: Environment) -> CloudAccess:
         modules={"google.auth": extra, "googleapiclient": extra},
     )
     return CloudAccess(
-        cloud="gcp", there=tuple(available), missing=(*missing, *missing_software), takes=(*takes, *steps)
+        cloud="gcp", available=tuple(available), missing=(*missing, *missing_software), takes=(*takes, *steps)
     )
 
 

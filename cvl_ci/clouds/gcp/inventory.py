@@ -67,7 +67,7 @@ class Gcp:
     def _signed_in(self) -> tuple[Session, str]:
         return self._sign_in()
 
-    def scopes(self, places: Sequence[Location]) -> Sequence[str]:
+    def scopes(self, locations: Sequence[Location]) -> Sequence[str]:
         return [f"project {self._signed_in[1]}"]
 
     def look(self, scope: str, *, lease: str | None) -> Look:

@@ -35,7 +35,7 @@ def check(environment: Environment) -> CloudAccess:
         modules={"kubernetes": "pip install 'cvl-ci[kubernetes]'"},
     )
     return CloudAccess(
-        cloud="kubernetes", there=tuple(available), missing=(*missing, *missing_software), takes=(*takes, *steps)
+        cloud="kubernetes", available=tuple(available), missing=(*missing, *missing_software), takes=(*takes, *steps)
     )
 
 

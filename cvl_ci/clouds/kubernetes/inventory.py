@@ -34,9 +34,9 @@ class Kubernetes:
     def __init__(self, run: Callable[[Sequence[str]], str]) -> None:
         self._run = run
 
-    def scopes(self, places: Sequence[Location]) -> Sequence[str]:
+    def scopes(self, locations: Sequence[Location]) -> Sequence[str]:
         """Return the contexts of the places. A context's name may contain slashes, at which a place is cut."""
-        named_ones = ["/".join(part for part in (place.region, place.zone) if part) for place in places]
+        named_ones = ["/".join(part for part in (location.region, location.zone) if part) for location in locations]
         contexts = list(dict.fromkeys(context for context in named_ones if context))
         if contexts and all(named_ones):
             return contexts

@@ -34,7 +34,7 @@ class LambdaCloud:
     def __init__(self, key: Callable[[], str]) -> None:
         self._api = KeySession(key)
 
-    def scopes(self, places: Sequence[Location]) -> Sequence[str]:
+    def scopes(self, locations: Sequence[Location]) -> Sequence[str]:
         """Return one scope: one answer lists all regions."""
         return ["every region"]
 

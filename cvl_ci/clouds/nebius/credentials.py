@@ -25,7 +25,7 @@ def check(environment: Environment) -> CloudAccess:
     )
     return CloudAccess(
         cloud="nebius",
-        there=tuple(f"`{way}`" for way in available),
+        available=tuple(f"`{way}`" for way in available),
         missing=(*missing, *missing_software),
         takes=(*takes, *steps),
         notes=(NOTE,) if available else (),

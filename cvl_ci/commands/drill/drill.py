@@ -47,50 +47,50 @@ class DrillRequest:
     kill: str
 
 
-def requested_drills(inputs: words.DrillInputs, *, place: Location | None, server: str) -> list[DrillRequest]:
+def requested_drills(inputs: words.DrillInputs, *, location: Location | None, server: str) -> list[DrillRequest]:
     """Return the requested drills. Raises RequestError with all mistakes, and with the reason for an impossible kill.
 
     `server`: the address of the API server that would drive a run there, empty without one.
     """
     problem = "is missing: name a cloud, such as `sandbox`"
-    mistakes = [] if place else [InputProblem(field="--cloud", value="", problem=problem)]
+    mistakes = [] if location else [InputProblem(field="--cloud", value="", problem=problem)]
     phase, kill = inputs.phase, inputs.kill
     if inputs.all and (phase or kill):
         mistakes.append(InputProblem(field="--all", value="", problem="runs every phase and every kill: name no other"))
     for name, value in (("--phase", phase), ("--kill", kill)):
         if not value and not inputs.all:
             mistakes.append(InputProblem(field=name, value="", problem="is missing: name it, or use --all"))
-    if place and kill and (why := refusal(kill, place=place, server=server)):
+    if location and kill and (why := refusal(kill, location=location, server=server)):
         mistakes.append(InputProblem(field="--kill", value=kill, problem=f"is not possible here: {why}"))
-    if mistakes or place is None:
+    if mistakes or location is None:
         raise RequestError(mistakes)
     if phase and kill:
         return [DrillRequest(phase=Phase(phase), kill=kill)]
-    deaths = [kill_name for kill_name in words.KILLS if not refusal(kill_name, place=place, server=server)]
+    deaths = [kill_name for kill_name in words.KILLS if not refusal(kill_name, location=location, server=server)]
     return [DrillRequest(phase=Phase(kill_name), kill=death) for kill_name in words.PHASES for death in deaths]
 
 
-def refusal(kill: str, *, place: Location, server: str) -> str:
+def refusal(kill: str, *, location: Location, server: str) -> str:
     """Return why a run there cannot die of this; empty: it can."""
     if kill == words.API_SERVER:
         if server:
             return f"the API server at {server} serves others too, so a drill must not kill it"
         return "no API server drives a run here; a process of its own does, and dies with it"
-    if kill == words.NETWORK and place.cloud != SANDBOX:
+    if kill == words.NETWORK and location.cloud != SANDBOX:
         return "a drill must not cut this computer's network; it can cut the sandbox's"
-    if kill == words.CREDENTIALS_EXPIRED and place.cloud != SANDBOX:
+    if kill == words.CREDENTIALS_EXPIRED and location.cloud != SANDBOX:
         return "a drill cannot let your keys expire; it can do so with the sandbox's"
     return ""
 
 
-def drill(requests: Sequence[DrillRequest], *, place: Location, user_id: str, tools: DrillPorts) -> list[Receipt]:
+def drill(requests: Sequence[DrillRequest], *, location: Location, user_id: str, tools: DrillPorts) -> list[Receipt]:
     """Run the drills one after the other, on one opened cloud: a sandbox must outlive the run that is killed."""
     receipts = []
-    with tools.clouds.open([place], user_id=user_id, watch=_silent) as cloud:
+    with tools.clouds.open([location], user_id=user_id, watch=_silent) as cloud:
         for number, request in enumerate(requests, 1):
             tools.say(f"drill {number} of {len(requests)}: {request.kill} while {request.phase.value}")
             try:
-                receipts.append(_Drill(request, place=place, cloud=cloud, tools=tools).run_drill())
+                receipts.append(_Drill(request, location=location, cloud=cloud, tools=tools).run_drill())
             except CvlError as error:
                 if error.money == NOTHING_STARTED:  # a machine that stays raises NotProvedGone instead
                     error.money = "cvl-ci has taken down all that the drill had started."
@@ -101,13 +101,13 @@ def drill(requests: Sequence[DrillRequest], *, place: Location, user_id: str, to
 class _Drill:
     """One drill."""
 
-    def __init__(self, request: DrillRequest, *, place: Location, cloud: Cloud, tools: DrillPorts) -> None:
-        self._wanted, self._place, self._cloud = request, place, cloud
-        self._asked_about = Location(cloud=cloud.through) if cloud.through else place
+    def __init__(self, request: DrillRequest, *, location: Location, cloud: Cloud, tools: DrillPorts) -> None:
+        self._wanted, self._location, self._cloud = request, location, cloud
+        self._asked_location = Location(cloud=cloud.through) if cloud.through else location
         self._clock, self._ground, self._say = tools.clock, tools.ground, tools.say
         self._latest = tools.clock.now() + _longest_minutes(request) * 60
         """The moment by which the machine must have ended itself."""
-        self._run = self._ground.start(_options(request, place), task=_task(request))
+        self._run = self._ground.start(_options(request, location), task=_task(request))
 
     def run_drill(self) -> Receipt:
         """Carry out the drill. It leaves nothing behind after any event, including a person's Ctrl-C."""
@@ -139,7 +139,7 @@ class _Drill:
                 f"The drill was stopped, and there is no proof that the machine of {self._run.lease} is gone.",
                 money="It may still be running and billed until its own end, at the latest "
                 f"{_longest_minutes(self._wanted):.0f} minutes after the drill began.",
-                next_step=f"`cvl-ci down {self._run.lease} --cloud {self._place}` takes it down.",
+                next_step=f"`cvl-ci down {self._run.lease} --cloud {self._location}` takes it down.",
             )
 
     def _is_there(self) -> bool:
@@ -219,7 +219,7 @@ class _Drill:
         if line == AFTERWARDS:
             return self._ground.type(["down", self._run.lease])
         if line == REAPER:
-            return self._ground.type(["reap", "--cloud", str(self._place), "--grace", "0"])
+            return self._ground.type(["reap", "--cloud", str(self._location), "--grace", "0"])
         return None
 
     def _until_none(self, worker: Run | None) -> tuple[InventoryResult, float | None]:
@@ -228,12 +228,12 @@ class _Drill:
         patience = WORK_SECONDS if worker else max(AFTERWARDS_SECONDS, self._latest - self._clock.now())
         until, at_work = self._clock.monotonic() + patience, worker is not None
         while True:
-            began, answer = self._clock.monotonic(), self._look()
+            start, answer = self._clock.monotonic(), self._look()
             if at_work and worker is not None and worker.wait(within=0.0) is not None:
-                at_work, until = False, min(until, began + AFTERWARDS_SECONDS)
-            since = (began if since is None else since) if self._receipt(answer).is_gone else None
-            settled = since is not None and began - since >= SETTLE_SECONDS and not at_work
-            if settled or began > until:
+                at_work, until = False, min(until, start + AFTERWARDS_SECONDS)
+            since = (start if since is None else since) if self._receipt(answer).is_gone else None
+            settled = since is not None and start - since >= SETTLE_SECONDS and not at_work
+            if settled or start > until:
                 if worker is not None and worker is not self._run:
                     worker.close()
                 return answer, since
@@ -246,7 +246,7 @@ class _Drill:
     def _look(self) -> InventoryResult:
         """Ask the provider, and no other source. A cloud out of reach gives no answer."""
         try:
-            return self._cloud.inventory.find(lease=self._run.lease or None, places=[self._asked_about])
+            return self._cloud.inventory.find(lease=self._run.lease or None, locations=[self._asked_location])
         except CvlError:
             return InventoryResult()
 
@@ -274,10 +274,10 @@ def _task(request: DrillRequest) -> str:
     )
 
 
-def _options(request: DrillRequest, place: Location) -> list[str]:
+def _options(request: DrillRequest, location: Location) -> list[str]:
     provisioning, runtime, heartbeat = _minutes(request)
     return [
-        *("--cloud", str(place), "--gpu", "none"),
+        *("--cloud", str(location), "--gpu", "none"),
         *("--provision-timeout", f"{provisioning}m", "--max-runtime", f"{runtime}m"),
         *("--heartbeat-minutes", str(heartbeat)),
     ]

@@ -43,17 +43,17 @@ class Ensuring:
             return False
 
     def _ensured(self, name: ModelName) -> bool:
-        began, is_told = self.clock.now(), False
+        start, is_told = self.clock.now(), False
         while True:
             manifest = self.shelf.find(name.repo, name.revision)
             if manifest is not None and manifest.is_enough:
                 return True
-            with self._lock(name, began) as state:
+            with self._lock(name, start) as state:
                 if state.is_mine:
                     return self._uploaded(name)
             if state.failure:
                 raise StorageError(f"Another leg did not store it: {state.failure}")
-            if self.clock.now() - began > MOST_WAITING_SECONDS:
+            if self.clock.now() - start > MOST_WAITING_SECONDS:
                 raise StorageError(f"Another leg has stored it for {MOST_WAITING_SECONDS / 60:.0f} minutes.")
             if not is_told:
                 self.tell(f"Another leg stores {name} at this moment. This one waits for it.")
@@ -68,7 +68,7 @@ class Ensuring:
         return True
 
     @contextmanager
-    def _lock(self, name: ModelName, began: float) -> Iterator[_LockState]:
+    def _lock(self, name: ModelName, start: float) -> Iterator[_LockState]:
         """Take the lock if it is free, expired, or of a leg that failed before this one began."""
         key = self.shelf.address.below("locks", f"{folder(name.repo)}@{name.revision.replace('/', '--')}.json")
         stored = self.shelf.store.get(key)
@@ -76,7 +76,7 @@ class Ensuring:
         if other and other.until > self.clock.now():
             yield _LockState()
             return
-        if other and other.failure and other.failed_at >= began:
+        if other and other.failure and other.failed_at >= start:
             yield _LockState(failure=other.failure)
             return
         holder = _Holder(self.shelf, key=key, owner=self.owner, clock=self.clock)

@@ -90,7 +90,7 @@ class Reading:
         raise AssertionError(name)
 
     def _pause(self, hiccup: SourceHiccup, attempt: int, name: str) -> None:
-        seconds = PATIENCE.seconds(attempt, asked=hiccup.seconds)
+        seconds = PATIENCE.seconds(attempt, requested=hiccup.seconds)
         self.warn(f"{name}: {hiccup}. The next try follows in {seconds:.0f} s.")
         self.pause(seconds)
         if self.stopped.is_set():

@@ -28,7 +28,7 @@ def name_clouds(plan: RunPlan, usable: Sequence[str], prices: Prices) -> RunPlan
         problem = f"leaves {', '.join(usable)}: there are credentials for them, and they cannot run this work"
         raise RequestError([InputProblem(field="cloud", value="any", problem=problem)])
     cheapest: dict[str, float] = {}
-    for offer in prices.offers(plan.machines.needs, places=(), spot=plan.machines.spot):
+    for offer in prices.offers(plan.machines.needs, locations=(), spot=plan.machines.spot):
         cheapest[offer.cloud] = min(offer.hourly_usd, cheapest.get(offer.cloud, offer.hourly_usd))
     ordered = sorted(fitting, key=lambda cloud: (cheapest.get(cloud, float("inf")), fitting.index(cloud)))
     # Clouds that single alternatives of a task name count as named: a run needs credentials for them too.

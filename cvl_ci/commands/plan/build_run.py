@@ -219,7 +219,7 @@ def clouds_with(prices: Prices, region: str, needs: ResourceRequest) -> list[str
     clouds = [cloud for cloud in CLOUDS if cloud != SANDBOX and region in prices.regions(cloud)]
 
     def is_offered(cloud: str) -> bool:
-        return bool(prices.offers(needs, places=[Location(cloud=cloud, region=region)], spot=Spot.NEVER))
+        return bool(prices.offers(needs, locations=[Location(cloud=cloud, region=region)], spot=Spot.NEVER))
 
     return [cloud for cloud in clouds if is_offered(cloud)] or clouds
 
@@ -282,7 +282,7 @@ def _only_offered(plan: RunPlan, prices: Prices) -> RunPlan:
     """Leave out the GPUs of a requested memory, such as `80GB+`, that no place of the plan offers."""
 
     def is_offered(needs: ResourceRequest) -> bool:
-        return bool(prices.offers(needs, places=plan.machines.locations, spot=plan.machines.spot))
+        return bool(prices.offers(needs, locations=plan.machines.locations, spot=plan.machines.spot))
 
     return replace(
         plan, machines=replace(plan.machines, needs=alternatives.only_offered(plan.machines.needs, is_offered))
@@ -293,7 +293,7 @@ def _with_the_types_gpus(plan: RunPlan, prices: Prices) -> RunPlan:
     """Add the GPUs of an instance type that the user named."""
     if not plan.machines.needs.instance_type or plan.machines.needs.accelerators:
         return plan
-    offers = prices.offers(plan.machines.needs, places=plan.machines.locations, spot=Spot.NEVER)
+    offers = prices.offers(plan.machines.needs, locations=plan.machines.locations, spot=Spot.NEVER)
     if not offers:
         return plan
     gpus = offers[0].accelerators

@@ -11,7 +11,7 @@ from cvl_ci.model.plan import RunPlan
 from cvl_ci.result.units import dollars
 
 
-def checked(plan: RunPlan, quoted: Quote) -> tuple[str, ...]:
+def checked(plan: RunPlan, quote: Quote) -> tuple[str, ...]:
     """Return the warnings about the month's sum. Raise BudgetError if the run may cost more than the month has left.
 
     The sandbox bills nothing, so its runs are never refused.
@@ -19,14 +19,14 @@ def checked(plan: RunPlan, quoted: Quote) -> tuple[str, ...]:
     month = plan.limits.month
     if month is None or plan.machines.is_on_sandbox:
         return ()
-    if quoted.max_usd is None:
+    if quote.max_usd is None:
         raise BudgetError(
             f"No price is known for this run, so monthly_budget {dollars(month.limit_usd)} cannot be held.",
             next_step="Give another cloud, region or GPU, or remove monthly_budget from cvl-ci.yml.",
         )
-    if quoted.max_usd > month.remaining_usd + 1e-9:
+    if quote.max_usd > month.remaining_usd + 1e-9:
         raise BudgetError(
-            f"This run may cost {dollars(quoted.max_usd)}, and monthly_budget leaves {dollars(month.remaining_usd)}: "
+            f"This run may cost {dollars(quote.max_usd)}, and monthly_budget leaves {dollars(month.remaining_usd)}: "
             f"{in_words(month)}.",
             next_step=f"{_smaller(month)}raise monthly_budget in cvl-ci.yml, or wait until {next_month(month.month)}.",
         )

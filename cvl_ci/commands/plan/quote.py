@@ -70,9 +70,9 @@ def _doubtful(prices: Prices, clouds: Sequence[str], offers: Sequence[Offer]) ->
     return [*([age] if age else []), *doubts(offers)]
 
 
-def on_demand(needs: ResourceRequest, *, place: Location, prices: Prices) -> Sequence[Offer]:
+def on_demand(needs: ResourceRequest, *, location: Location, prices: Prices) -> Sequence[Offer]:
     """Return the offers without spot at the place where it ran."""
-    return prices.offers(needs, places=[place], spot=Spot.NEVER)
+    return prices.offers(needs, locations=[location], spot=Spot.NEVER)
 
 
 def machine(needs: ResourceRequest) -> str:
@@ -118,7 +118,7 @@ def _alternative(one: Alternative, *, gpus: str = "") -> str:
 
 def offers_of(plan: RunPlan, prices: Prices, *, spot: Spot) -> tuple[Offer, ...]:
     """Return the offers of a plan with another use of spot."""
-    offers = prices.offers(plan.machines.needs, places=plan.machines.locations, spot=spot)
+    offers = prices.offers(plan.machines.needs, locations=plan.machines.locations, spot=spot)
     return tuple(offer for offer in offers if offer.cloud not in plan.machines.unfit_clouds)
 
 
@@ -128,7 +128,7 @@ def _without_price(plan: RunPlan, prices: Prices) -> list[str]:
     return [
         f"No price is known for {_alternative(one)}: the price is of the others."
         for one, needs in alone
-        if not prices.offers(needs, places=plan.machines.locations, spot=plan.machines.spot)
+        if not prices.offers(needs, locations=plan.machines.locations, spot=plan.machines.spot)
     ]
 
 
@@ -177,7 +177,7 @@ def what_there_is(plan: RunPlan, prices: Prices) -> str:
     for name, needed_count in plan.machines.needs.accelerators.items():
         for count in _COUNTS:
             places: tuple[Location, ...] = () if count == needed_count else plan.machines.locations
-            offers = prices.offers(ResourceRequest(accelerators={name: count}), places=places, spot=Spot.NEVER)
+            offers = prices.offers(ResourceRequest(accelerators={name: count}), locations=places, spot=Spot.NEVER)
             for cloud in dict.fromkeys(
                 offer.cloud for offer in offers if offer.cloud not in plan.machines.unfit_clouds
             ):

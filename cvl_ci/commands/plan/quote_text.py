@@ -19,7 +19,7 @@ from cvl_ci.result.units import dollars, duration, size
 SHOWN_OFFERS = 8
 
 
-def as_json(plan: RunPlan, quoted: Quote) -> str:
+def as_json(plan: RunPlan, quote: Quote) -> str:
     """Return the quote for programs: always these keys and no others."""
     return json.dumps(
         {
@@ -32,16 +32,16 @@ def as_json(plan: RunPlan, quoted: Quote) -> str:
             "files": [{"path": file.path, "bytes": file.bytes} for file in plan.files.staged],
             "not_sent": plan.files.not_sent,
             "mounts": mount_lines.as_json(plan),
-            "offers": [_offer(offer) for offer in quoted.offers],
-            "hourly_usd": None if quoted.hourly_usd is None else round(quoted.hourly_usd, 6),
-            "first_usd": _rounded(quoted.first_usd),
-            "dearest_usd": _rounded(quoted.dearest_usd),
+            "offers": [_offer(offer) for offer in quote.offers],
+            "hourly_usd": None if quote.hourly_usd is None else round(quote.hourly_usd, 6),
+            "first_usd": _rounded(quote.first_usd),
+            "dearest_usd": _rounded(quote.dearest_usd),
             "max_cost_usd": plan.limits.max_cost_usd,
-            "max_usd": _rounded(quoted.max_usd),
+            "max_usd": _rounded(quote.max_usd),
             "monthly_budget": month.as_json(plan),
-            "catalogue": quoted.catalogue_date,
+            "catalogue": quote.catalogue_date,
             "max_runtime_minutes": plan.limits.max_runtime_minutes,
-            "warnings": [*plan.warnings, *quoted.warnings],
+            "warnings": [*plan.warnings, *quote.warnings],
         },
         indent=2,
         ensure_ascii=False,
@@ -52,33 +52,33 @@ def _rounded(usd: float | None) -> float | None:
     return None if usd is None else round(usd, 4)
 
 
-def as_text(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
+def as_text(plan: RunPlan, quote: Quote, prices: Prices) -> str:
     """Return the quote for a person, in plain text."""
     parts = [plan.title, _facts(plan)]
-    if quoted.offers:
-        parts += [_table(plan, quoted.offers), _cost(plan, quoted, prices)]
-    parts += ["\n".join(f"warning: {text}" for text in (*plan.warnings, *quoted.warnings))]
+    if quote.offers:
+        parts += [_table(plan, quote.offers), _cost(plan, quote, prices)]
+    parts += ["\n".join(f"warning: {text}" for text in (*plan.warnings, *quote.warnings))]
     return "\n\n".join(part for part in parts if part)
 
 
-def in_one_line(plan: RunPlan, quoted: Quote) -> str:
+def in_one_line(plan: RunPlan, quote: Quote) -> str:
     """Return the plan and its possible cost, as the first line of a run."""
-    if not quoted.offers or quoted.hourly_usd is None or quoted.max_usd is None:
+    if not quote.offers or quote.hourly_usd is None or quote.max_usd is None:
         return f"{plan.title}: {machine(plan.machines.needs)}, price unknown"
-    offer = quoted.offers[0]
+    offer = quote.offers[0]
     spot = " spot" if offer.spot else ""
     billed = "" if offer.cloud != SANDBOX else " at AWS's price; the sandbox bills nothing"
     return (
         f"{plan.title}: {machines(plan, offer)}{spot} on {offer.cloud}/{offer.region}, "
-        f"{dollars(quoted.hourly_usd)} an hour, at most {dollars(quoted.max_usd)}{billed}{_failover(quoted)}"
+        f"{dollars(quote.hourly_usd)} an hour, at most {dollars(quote.max_usd)}{billed}{_failover(quote)}"
     )
 
 
-def _failover(quoted: Quote) -> str:
+def _failover(quote: Quote) -> str:
     """Return the figure of the first offer, where a failover may cost more than it."""
-    if quoted.first_usd is None or quoted.max_usd is None or quoted.first_usd >= quoted.max_usd:
+    if quote.first_usd is None or quote.max_usd is None or quote.first_usd >= quote.max_usd:
         return ""
-    return f" (the first offer: {dollars(quoted.first_usd)})"
+    return f" (the first offer: {dollars(quote.first_usd)})"
 
 
 def _offer(offer: Offer) -> dict[str, object]:
@@ -180,25 +180,25 @@ def _table(plan: RunPlan, offers: Sequence[Offer]) -> str:
     return "\n".join([*lines, *([f"  and {hidden_count} more"] if hidden_count > 0 else [])])
 
 
-def _cost(plan: RunPlan, quoted: Quote, prices: Prices) -> str:
+def _cost(plan: RunPlan, quote: Quote, prices: Prices) -> str:
     """Return the three figures by their names, and the source of the prices."""
-    if quoted.first_usd is None or quoted.dearest_usd is None:
+    if quote.first_usd is None or quote.dearest_usd is None:
         return ""
-    first, dearest = quoted.offers[0], bounds.dearest(plan, quoted.offers)
+    first, dearest = quote.offers[0], bounds.dearest(plan, quote.offers)
     billed = "" if first.cloud != SANDBOX else " if it were AWS; the sandbox bills nothing"
     after = "after the job" if plan.limits.keeps_after_success else "when the job fails"
     keep_text = f", and kept {after}" if plan.limits.keep_minutes else ""
     time = duration((plan.limits.longest_minutes + plan.limits.keep_minutes) * 60)
-    first_text = _figure(plan, first, hourly=bounds.hourly_usd(plan, first), usd=quoted.first_usd)
-    dearest_text = _figure(plan, dearest, hourly=bounds.most_hourly_usd(plan, dearest), usd=quoted.dearest_usd)
+    first_text = _figure(plan, first, hourly=bounds.hourly_usd(plan, first), usd=quote.first_usd)
+    dearest_text = _figure(plan, dearest, hourly=bounds.most_hourly_usd(plan, dearest), usd=quote.dearest_usd)
     lines = [
         f"  First offer: {first_text}{billed}.",
         f"  Dearest that it may reach: {dearest_text}{billed}.",
-        *([f"  max_cost: {_capped(plan, quoted)}."] if plan.limits.max_cost_usd is not None else []),
+        *([f"  max_cost: {_capped(plan, quote)}."] if plan.limits.max_cost_usd is not None else []),
         *([f"  monthly_budget: {month.in_words(plan.limits.month)}."] if plan.limits.month else []),
         f"  In {time} with boot and release, disk and address{keep_text}.",
-        *_other_price(plan, quoted, prices),
-        f"  Prices: {quoted.catalogue_date}.",
+        *_other_price(plan, quote, prices),
+        f"  Prices: {quote.catalogue_date}.",
     ]
     return "\n".join(lines)
 
@@ -209,24 +209,24 @@ def _figure(plan: RunPlan, offer: Offer, *, hourly: float, usd: float) -> str:
     return f"{dollars(hourly)} an hour ({place}), at most {dollars(usd)}"
 
 
-def _capped(plan: RunPlan, quoted: Quote) -> str:
+def _capped(plan: RunPlan, quote: Quote) -> str:
     limit = plan.limits.max_cost_usd or 0.0
-    if quoted.dearest_usd is not None and quoted.dearest_usd <= limit:
+    if quote.dearest_usd is not None and quote.dearest_usd <= limit:
         return f"{dollars(limit)}, which no offer reaches"
-    if quoted.first_usd is not None and quoted.first_usd <= limit:
+    if quote.first_usd is not None and quote.first_usd <= limit:
         return f"{dollars(limit)}, which ends it sooner on a dearer offer"
     return f"{dollars(limit)}, which ends it sooner"
 
 
-def _other_price(plan: RunPlan, quoted: Quote, prices: Prices) -> list[str]:
+def _other_price(plan: RunPlan, quote: Quote, prices: Prices) -> list[str]:
     """Return what spot would save, or what a fallback from spot would cost."""
     if plan.machines.needs.alternatives:
         # Each of them has its own use of spot.
         return []
-    first = quoted.offers[0]
+    first = quote.offers[0]
     other = Spot.NEVER if first.spot else Spot.ALWAYS
     offers = offers_of(plan, prices, spot=other)
-    if not offers or quoted.hourly_usd is None:
+    if not offers or quote.hourly_usd is None:
         return []
     hourly = offers[0].hourly_usd * plan.machines.num_nodes
     kind = "On-demand" if first.spot else "On spot"

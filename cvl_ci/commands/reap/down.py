@@ -48,16 +48,16 @@ class Downed:
 
 
 def down(
-    names: Sequence[str], *, everything: bool, places: Sequence[Location], user_id: str, tools: DownPorts
+    names: Sequence[str], *, everything: bool, locations: Sequence[Location], user_id: str, tools: DownPorts
 ) -> Downed:
-    """End these leases. `places`: where to look for leases without a record on this computer."""
+    """End these leases. `locations`: where to look for leases without a record on this computer."""
     by_name = {record.name: record for record in tools.records.all()}
-    to_end = [_known_or_new(name, by_name, places, tools.clock) for name in names]
+    to_end = [_known_or_new(name, by_name, locations, tools.clock) for name in names]
     silent, unlabelled = tuple[str, ...](), tuple[Resource, ...]()
     if everything:
         open_records = {name: record for name, record in by_name.items() if record.released_at is None}
         to_end += open_records.values()
-        resources, silent = _all_resources(places, user_id, tools)
+        resources, silent = _all_resources(locations, user_id, tools)
         to_end += _unknown(resources, open_records, tools.clock)
         unlabelled = tuple(one for _, one in resources if one.is_leftover and not one.labels.get(LABEL_LEASE))
     records = {record.name: record for record in to_end}
@@ -68,25 +68,27 @@ def down(
     )
 
 
-def _known_or_new(name: str, by_name: dict[str, LeaseRecord], places: Sequence[Location], clock: Clock) -> LeaseRecord:
-    if name in by_name and places:  # a person's locations and the record's: only both together prove it gone
+def _known_or_new(
+    name: str, by_name: dict[str, LeaseRecord], locations: Sequence[Location], clock: Clock
+) -> LeaseRecord:
+    if name in by_name and locations:  # a person's locations and the record's: only both together prove it gone
         recorded = (*by_name[name].locations, *map(Location.parse, by_name[name].regions))
-        return replace(by_name[name], locations=tuple(dict.fromkeys([*places, *recorded])), regions=())
+        return replace(by_name[name], locations=tuple(dict.fromkeys([*locations, *recorded])), regions=())
     if name in by_name:
         return by_name[name]
-    if not places:
+    if not locations:
         near = tuple(sorted(by_name)[-3:])
         raise RequestError(
             [InputProblem(field="NAME", value=name, problem="is not a lease recorded on this machine", near=near)],
             next_step="Name its cloud (`--cloud aws`), and cvl-ci asks the provider for it by name.",
         )
-    return unrecorded(name, places, clock)
+    return unrecorded(name, locations, clock)
 
 
-def unrecorded(name: str, places: Sequence[Location], clock: Clock) -> LeaseRecord:
-    """Return the record of a lease of which only the name is known. `places`: where to look for it."""
+def unrecorded(name: str, locations: Sequence[Location], clock: Clock) -> LeaseRecord:
+    """Return the record of a lease of which only the name is known. `locations`: where to look for it."""
     return LeaseRecord(
-        name=name, labels={}, deadline=0.0, locations=tuple(places), taken_at=clock.now(), knows_buckets=False
+        name=name, labels={}, deadline=0.0, locations=tuple(locations), taken_at=clock.now(), knows_buckets=False
     )
 
 
@@ -122,35 +124,35 @@ def end_all(records: Mapping[str, LeaseRecord], *, user_id: str, tools: DownPort
 
 
 def _all_resources(
-    places: Sequence[Location], user_id: str, tools: DownPorts
+    locations: Sequence[Location], user_id: str, tools: DownPorts
 ) -> tuple[list[tuple[Location, Resource]], tuple[str, ...]]:
     """Return the resources of all owners, and the silent clouds.
 
     A cloud that cannot be opened does not block others.
     """
-    resources_by_place: list[tuple[Location, Resource]] = []
+    resources_by_location: list[tuple[Location, Resource]] = []
     unheard: list[str] = []
-    for place in places:
+    for location in locations:
         try:
-            with tools.clouds.open([place], user_id=user_id, watch=_unwatched) as cloud:
-                resources, silent = cloud.inventory.find(lease=None, places=[place]).read()
+            with tools.clouds.open([location], user_id=user_id, watch=_unwatched) as cloud:
+                resources, silent = cloud.inventory.find(lease=None, locations=[location]).read()
         except CvlError as error:
-            unheard.append(f"{place}: {error.what}")
+            unheard.append(f"{location}: {error.what}")
             continue
-        resources_by_place += [(place, resource) for resource in resources]
+        resources_by_location += [(location, resource) for resource in resources]
         unheard += silent
-    return resources_by_place, tuple(unheard)
+    return resources_by_location, tuple(unheard)
 
 
 def _unknown(
-    resources_by_place: Sequence[tuple[Location, Resource]], by_name: Mapping[str, LeaseRecord], clock: Clock
+    resources_by_location: Sequence[tuple[Location, Resource]], by_name: Mapping[str, LeaseRecord], clock: Clock
 ) -> list[LeaseRecord]:
     """Return the leases that have no open record here: another computer's, a lost HOME's, or a lease that came back."""
     leases: dict[str, LeaseRecord] = {}
-    for place, resource in resources_by_place:
+    for location, resource in resources_by_location:
         name = resource.labels.get(LABEL_LEASE, "")
         if name and name not in by_name and not resource.stays:
-            regions = (*leases[name].regions, f"{place.cloud}/{resource.region}") if name in leases else ()
+            regions = (*leases[name].regions, f"{location.cloud}/{resource.region}") if name in leases else ()
             buckets = leases[name].buckets if name in leases else ()
             if resource.kind is ResourceKind.BUCKET:
                 buckets = (*buckets, Bucket(name=resource.id, region=resource.region))
@@ -158,9 +160,9 @@ def _unknown(
                 name=name,
                 labels=resource.labels,
                 deadline=0.0,
-                locations=(place,),
+                locations=(location,),
                 taken_at=resource.created_at or clock.now(),
-                regions=regions or (f"{place.cloud}/{resource.region}",),
+                regions=regions or (f"{location.cloud}/{resource.region}",),
                 buckets=buckets,
                 knows_buckets=False,
             )
@@ -186,8 +188,8 @@ def _clouds(record: LeaseRecord) -> tuple[str, ...]:
 
 def _end(record: LeaseRecord, user_id: str, tools: DownPorts, *, hurried: bool) -> Release:
     _report(tools.workflow.notice, f"taking down {record.name}")
-    places = record.locations or tuple(Location.parse(text) for text in record.regions)
-    with tools.clouds.open(places, user_id=user_id, watch=_unwatched) as cloud:
+    locations = record.locations or tuple(Location.parse(text) for text in record.regions)
+    with tools.clouds.open(locations, user_id=user_id, watch=_unwatched) as cloud:
         return _lease(record, cloud, tools).release(maybe_created=True, hurried=hurried)
 
 

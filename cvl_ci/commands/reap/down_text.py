@@ -10,7 +10,7 @@ from cvl_ci.result import text
 from cvl_ci.result.sanitize import plain
 
 
-def lines(downed: Downed, *, places: Sequence[Location]) -> Iterator[str]:
+def lines(downed: Downed, *, locations: Sequence[Location]) -> Iterator[str]:
     """Yield the lines. `asked`: the places that the user named."""
     for name, release in downed.releases.items():
         yield f"{name}: {'gone' if release.gone else 'NOT PROVED GONE: it may still be running and billed'}"
@@ -27,11 +27,11 @@ def lines(downed: Downed, *, places: Sequence[Location]) -> Iterator[str]:
             "Check the credentials with `cvl-ci check`, and run this again."
         )
     elif not downed.releases and not downed.unlabelled:
-        yield _nothing_left(places)
+        yield _nothing_left(locations)
 
 
-def _nothing_left(places: Sequence[Location]) -> str:
-    if places:
-        clouds = ", ".join(map(str, places))
+def _nothing_left(locations: Sequence[Location]) -> str:
+    if locations:
+        clouds = ", ".join(map(str, locations))
         return f"Nothing of ours is left: no lease is recorded as running here, and none is shown by {clouds}."
     return "No lease is recorded as running here. No cloud was asked: add `--cloud aws` to search there too."

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cvl_ci.errors import InputProblem, RequestError
-from cvl_ci.inputs import locations, parsers
+from cvl_ci.inputs import locations as location_words
+from cvl_ci.inputs import parsers
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.lease import sweep
 from cvl_ci.model.billing import BilledUntil, rules_of
@@ -104,11 +105,11 @@ def read_words(
     Without a named place the tuple is empty. RequestError lists all mistakes at once. `dashes`: the prefix of input
     names as the user typed them.
     """
-    mistakes, places, minutes = [], tuple[Location, ...](), 0.0
+    mistakes, locations, minutes = [], tuple[Location, ...](), 0.0
     try:
-        places = locations.read(cloud) if cloud.strip() else ()
-        for place in places:
-            locations.check_regions(place, regions)
+        locations = location_words.read(cloud) if cloud.strip() else ()
+        for location in locations:
+            location_words.check_regions(location, regions)
     except Wrong as wrong:
         mistakes.append(
             InputProblem(field=f"{dashes}cloud", value=wrong.display or cloud, problem=str(wrong), near=wrong.near)
@@ -119,11 +120,11 @@ def read_words(
         mistakes.append(InputProblem(field=f"{dashes}grace", value=grace, problem=str(wrong), near=wrong.near))
     if mistakes:
         raise RequestError(mistakes)
-    return places, minutes * 60
+    return locations, minutes * 60
 
 
 def reap(
-    places: Sequence[Location],
+    locations: Sequence[Location],
     *,
     owner: str | None,
     repository: str,
@@ -137,9 +138,9 @@ def reap(
 
     `named`: the user typed the owner, so it must match if any lease exists.
     """
-    with tools.clouds.open(places, user_id=user_id, watch=_silent) as cloud:
+    with tools.clouds.open(locations, user_id=user_id, watch=_silent) as cloud:
         inventory, now = cloud.inventory, tools.clock.now()
-        answer = inventory.find(lease=None, places=places)
+        answer = inventory.find(lease=None, locations=locations)
         resources, silent = answer.read()
         alive = [resource for resource in resources if resource.is_leftover]
         labelled = [resource for resource in alive if LABEL_LEASE in resource.labels]
@@ -149,7 +150,9 @@ def reap(
         checks, leftovers = answer.asked, tuple[Resource, ...]()
         if due and not dry_run:
             to_remove = [resource for suspect in due for resource in suspect.resources]
-            after = sweep(to_remove, inventory=inventory, places=places, clock=tools.clock, say=tools.workflow.warning)
+            after = sweep(
+                to_remove, inventory=inventory, locations=locations, clock=tools.clock, say=tools.workflow.warning
+            )
             leftovers, still_silent = after.read()
             # A cloud that was silent at the first check was not judged by it, even if it answers later.
             checks = (*after.asked, *(one for one in answer.asked if one.error is not None))
@@ -257,9 +260,9 @@ def known_usd(ledger: Ledger) -> float | None:
 
 def _hourly(machine: Resource, prices: Prices) -> float | None:
     needs = ResourceRequest(instance_type=machine.instance_type)
-    place = Location(cloud=machine.provider, region=machine.region)
+    location = Location(cloud=machine.provider, region=machine.region)
     for spot in (Spot.ALWAYS, Spot.NEVER) if machine.pricing.spot else (Spot.NEVER,):
-        if offers := prices.offers(needs, places=[place], spot=spot):
+        if offers := prices.offers(needs, locations=[location], spot=spot):
             return min(offer.hourly_usd for offer in offers)
     return None
 

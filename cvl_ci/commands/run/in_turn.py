@@ -99,7 +99,7 @@ class _SharedMachine:
     def carry_out(self, first: Turn) -> MachineEnd:
         state = self._begin(first)
         workflow, plan = first.workflow, first.plan
-        workflow.quoted(plan, quote_text.in_one_line(replace(plan, limits=self.limits), self.quote))
+        workflow.show_quote(plan, quote_text.in_one_line(replace(plan, limits=self.limits), self.quote))
         for warning in (*plan.warnings, *self.quote.warnings):
             workflow.warning(warning)
         if plan.machines.is_on_sandbox:

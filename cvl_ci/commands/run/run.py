@@ -28,7 +28,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
     month.require_known(plan)
     refuse_links(outputs, *(outputs.with_name(f"{outputs.name}.{kind}") for kind in ("log", "json")))
     quoted = planning.quote(plan, tools.prices)
-    tools.workflow.quoted(plan, quote_text.in_one_line(plan, quoted))
+    tools.workflow.show_quote(plan, quote_text.in_one_line(plan, quoted))
     for warning in (*plan.warnings, *quoted.warnings):
         tools.workflow.warning(warning)
     state = RunState(

@@ -141,5 +141,5 @@ def end_of_money(state: RunState, launch: Launch, deadline: float) -> float:
 def _on_demand(state: RunState, attempt: Attempt) -> float | None:
     needs = replace(state.plan.machines.needs, instance_type=attempt.instance_type, accelerators={}, alternatives=())
     place = Location(cloud=attempt.cloud, region=attempt.region)
-    offers = planning.on_demand(needs, place=place, prices=state.tools.prices)
+    offers = planning.on_demand(needs, location=place, prices=state.tools.prices)
     return offers[0].hourly_usd * state.plan.machines.num_nodes if offers else None

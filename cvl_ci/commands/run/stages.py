@@ -79,8 +79,8 @@ class Stages:
         )
         with _offers_named(state):
             launch = self._cloud.machines.launch(request, watch=state.watch)
-        state.launched(launch)
-        state.tools.workflow.launched(launch)
+        state.note_launch(launch)
+        state.tools.workflow.show_launch(launch)
         return StageEnd.SERVING if state.plan.service else StageEnd.RUNNING
 
     def _serve(self) -> StageEnd:

@@ -69,20 +69,20 @@ class Timeline:
     started: float
     phases: dict[str, float] = field(default_factory=dict)
     phase: Phase | None = None
-    began: float = 0.0
+    phase_start: float = 0.0
 
     def enter(self, phase: Phase | None) -> None:
         now = self.clock.monotonic()
         if self.phase is not None:
             name = self.phase.value
-            self.phases[name] = self.phases.get(name, 0.0) + now - self.began
-        self.phase, self.began = phase, now
+            self.phases[name] = self.phases.get(name, 0.0) + now - self.phase_start
+        self.phase, self.phase_start = phase, now
 
     @property
     def ran_seconds(self) -> float:
         """Return the seconds of setup and job until now, on all machines that the run had one after the other."""
         names = (Phase.SETUP, Phase.RUNNING)
-        open_seconds = self.clock.monotonic() - self.began if self.phase in names else 0.0
+        open_seconds = self.clock.monotonic() - self.phase_start if self.phase in names else 0.0
         return open_seconds + sum(self.phases.get(name.value, 0.0) for name in names)
 
 
@@ -168,13 +168,13 @@ class RunState:
     def enter(self, phase: Phase | None) -> None:
         self.timeline.enter(phase)
         if phase is not None:
-            self.tools.workflow.began(phase)
+            self.tools.workflow.show_phase(phase)
 
     def watch(self, event: Event) -> None:
         workflow = self.tools.workflow
         match event:
             case Line(text=text):
-                workflow.remote(text)
+                workflow.show_job_line(text)
             case Progress(text=text):
                 workflow.progress(text)
             case Began(phase=phase):
@@ -193,7 +193,7 @@ class RunState:
                 end = "stays after the run" if bucket.stays else "ends with the run"
                 workflow.show(f"making the bucket {bucket} in {bucket.region}, which {end}")
 
-    def launched(self, launch: Launch) -> None:
+    def note_launch(self, launch: Launch) -> None:
         """Note the machines, which have the job. An API server names them and their price only now."""
         self.facts.job, self.facts.lost_at = None, None
         self.launches.current = launch
@@ -206,7 +206,7 @@ class RunState:
 
     def _tell_price(self) -> None:
         machines = self.plan.machines
-        self.tools.workflow.priced(
+        self.tools.workflow.show_price(
             Spending(
                 attempts=tuple(self.launches.attempts),
                 nodes=machines.num_nodes,
@@ -224,7 +224,7 @@ class RunState:
         if self.lease is not None:
             through = self.cloud.through if self.cloud else ""
             self.lease.record_attempt(
-                attempt, place=Location(cloud=through or attempt.cloud, region=attempt.region or None)
+                attempt, location=Location(cloud=through or attempt.cloud, region=attempt.region or None)
             )
         self.launches.attempts.append(replace(attempt, requested_at=self.tools.clock.now()))
         self._tell_price()

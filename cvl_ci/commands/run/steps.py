@@ -130,8 +130,8 @@ def end_unwanted_service(state: RunState) -> None:
     """Release such a machine after its cloud was closed. If that fails, the outcome says that it is kept."""
     if state.lease is None or not keeps_unwanted_service(state):
         return
-    places, user_id = state.plan.machines.locations, state.owner.user_id
-    with failures_kept(state), state.tools.clouds.open(places, user_id=user_id, watch=state.watch) as cloud:
+    locations, user_id = state.plan.machines.locations, state.owner.user_id
+    with failures_kept(state), state.tools.clouds.open(locations, user_id=user_id, watch=state.watch) as cloud:
         lease = _lease(state, cloud, state.lease.record)
         state.facts.release = released(state, lease, maybe_created=True)
 

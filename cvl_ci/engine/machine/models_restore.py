@@ -26,7 +26,7 @@ BY_NAME = "by-name"
 
 def restore(cache: Cache) -> None:
     """Bring the named models, and those of this work's last run. The hub is off if all of them are whole here."""
-    began = time.monotonic()
+    start = time.monotonic()
     learned, is_exact = _learned(cache)
     repos = {repo for repo, _ in cache.names}
     models: list[tuple[str, str, list[str]]] = [(repo, revision, []) for repo, revision in cache.names]
@@ -56,7 +56,7 @@ def restore(cache: Cache) -> None:
         say(f"{problem}. The job may ask the hub for it.")
     if restored:
         hub = "The hub is not asked." if is_offline else "The hub answers for other models."
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
         say(f"{len(restored)} models, {length / 1e9:.2f} GB, came from the bucket in {seconds:.0f} s. {hub}")
 
 

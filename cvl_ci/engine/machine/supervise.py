@@ -245,13 +245,13 @@ def containers() -> tuple[list[str], set[str]]:
 def run(state: str, stream: str, seconds: float, words: list[str]) -> int:
     end = time.monotonic() + seconds
     _, before = containers()
-    began = time.monotonic_ns()
+    start = time.monotonic_ns()
     command = Command(words)
     log = Log(os.path.join(state, "log", stream))
     relay = Relay(command.pipe, log)
     relay.start()
     has_ended = command.wait(end - time.monotonic())
-    _write(os.path.join(state, "took"), f"{time.monotonic_ns() - began}\n")
+    _write(os.path.join(state, "took"), f"{time.monotonic_ns() - start}\n")
     code = command.code
     if has_ended:
         _end_the_rest(command, state)

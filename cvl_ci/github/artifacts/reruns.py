@@ -34,13 +34,13 @@ class Job:
     numbers: frozenset[str]
     name: str
     attempt: int
-    began: str
+    started_at: str
     runner: str
 
     @property
     def identity(self) -> tuple[str, str, str]:
         """The same in each attempt that lists one run of a job."""
-        return (self.name, self.began, self.runner)
+        return (self.name, self.started_at, self.runner)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ def _why(leg: Leg, attempt: int, jobs: Jobs | None) -> str:
     if job is None:
         return f"{only}, and no job in GitHub's list is known to be its job"
     namesakes = [other for other in jobs.latest if other.name == job.name]
-    if job.began and any(other.identity == job.identity for other in namesakes):
+    if job.started_at and any(other.identity == job.identity for other in namesakes):
         return ""
     if not namesakes:
         return f"{only}, and GitHub lists no such job in attempt {attempt}"
@@ -173,6 +173,6 @@ def _job(entry: Mapping[str, Any]) -> Job:
         numbers=frozenset({str(number), check}),
         name=client.member(entry, "name", str, of="a job"),
         attempt=attempt if isinstance(attempt, int) else 1,
-        began=str(entry.get("started_at") or ""),
+        started_at=str(entry.get("started_at") or ""),
         runner=str(entry.get("runner_name") or ""),
     )

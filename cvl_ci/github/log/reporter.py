@@ -109,14 +109,14 @@ class GitHubRunReporter:
 
     # ---- the port -------------------------------------------------------------------------------------------------
 
-    def began(self, phase: Phase) -> None:
+    def show_phase(self, phase: Phase) -> None:
         self._shield.close()
         self._end_group()
         self.commands.group(f"{TITLES[phase]} [{self._elapsed()}]")
         self._is_group_open = True
         self._on_phase(phase)
 
-    def priced(self, spending: Spending) -> None:
+    def show_price(self, spending: Spending) -> None:
         self._on_spending(spending)
         price = f"{dollars(spending.hourly_usd)} an hour"
         text = f"from now on {price} is spent" if spending.billed else f"nothing is billed: emulated price {price}"
@@ -124,7 +124,7 @@ class GitHubRunReporter:
             self._price_text = text
             self._say(text)
 
-    def launched(self, launch: Launch) -> None:
+    def show_launch(self, launch: Launch) -> None:
         self._on_launch(launch)
         self._say(f"runs on {machine_line(launch)}")
 
@@ -134,7 +134,7 @@ class GitHubRunReporter:
             self._last_progress = text
             self._say(text)
 
-    def remote(self, text: str) -> None:
+    def show_job_line(self, text: str) -> None:
         text = self._lines.hide(text)
         self._keep(text)
         line = plain(log_line(text))
@@ -160,7 +160,7 @@ class GitHubRunReporter:
     def warning(self, text: str) -> None:
         self._annotate("warning", text)
 
-    def quoted(self, plan: RunPlan, text: str) -> None:
+    def show_quote(self, plan: RunPlan, text: str) -> None:
         self._example = plan.work.example_path or ""
         self._say(text)
 

@@ -1,4 +1,4 @@
-"""The Workflow port for a program: a function receives each line of the job, and nothing is printed."""
+"""The RunReporter of a program: a function receives each line of the job, and nothing is printed."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class Listener:
         self._notify = on_notice
         self._on_phase = on_phase
 
-    def began(self, phase: Phase) -> None:
+    def show_phase(self, phase: Phase) -> None:
         self._on_phase(phase)
         self._on_notice(phase.value)
 
-    def priced(self, spending: Spending) -> None:
+    def show_price(self, spending: Spending) -> None:
         """Do nothing: a program reads the price in the outcome."""
 
-    def launched(self, launch: Launch) -> None:
+    def show_launch(self, launch: Launch) -> None:
         self._on_notice(f"runs on {machine_line(launch)}")
 
     def progress(self, text: str) -> None:
         self._notify(self._lines.hide(text))
 
-    def remote(self, text: str) -> None:
+    def show_job_line(self, text: str) -> None:
         self._on_line(self._lines.hide(text))
 
     def show(self, text: str) -> None:
@@ -57,7 +57,7 @@ class Listener:
     def warning(self, text: str) -> None:
         self._on_notice(f"warning: {text}")
 
-    def quoted(self, plan: RunPlan, text: str) -> None:
+    def show_quote(self, plan: RunPlan, text: str) -> None:
         self._on_notice(text)
 
     def show_outcome(self, outcome: Outcome) -> None:

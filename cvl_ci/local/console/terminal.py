@@ -45,7 +45,7 @@ RED, YELLOW, GREEN, BOLD = "31", "33", "32", "1"
 
 
 class Terminal:
-    """The Workflow port of a terminal. `colour` False (NO_COLOR) leaves our own words plain; the job's stay unchanged.
+    """The RunReporter of a terminal. `colour` False (NO_COLOR) leaves our own words plain; the job's stay unchanged.
 
     `obeyed`: a CI system reads this, and would obey a line that looks like one of its commands.
     """
@@ -99,19 +99,19 @@ class Terminal:
 
     # ---- events --------------------------------------------------------------------------------------------------
 
-    def began(self, phase: Phase) -> None:
+    def show_phase(self, phase: Phase) -> None:
         self._activity, self._progress_text = ACTIVITIES[phase], ""
         self._say(self._paint(self._rule(self._activity) if self._live else self._activity, BOLD))
         if self._live:
             self._status.start()
 
-    def priced(self, spending: Spending) -> None:
+    def show_price(self, spending: Spending) -> None:
         hourly_usd, billed = spending.hourly_usd, spending.billed
         if self._meter.change(hourly_usd, billed=billed, now=self._clock.monotonic()):
             price = f"{dollars(hourly_usd)} an hour"
             self._say(f"from now on the run costs {price}" if billed else f"nothing is billed: emulated price {price}")
 
-    def launched(self, launch: Launch) -> None:
+    def show_launch(self, launch: Launch) -> None:
         self._say(f"runs on {machine_line(launch)}")
 
     def progress(self, text: str) -> None:
@@ -122,7 +122,7 @@ class Terminal:
             if not self._live:
                 self._say(text)
 
-    def remote(self, text: str) -> None:
+    def show_job_line(self, text: str) -> None:
         hidden = self._lines.hide(text)
         if self._log_file is not None:
             self._log_file.line(hidden)
@@ -147,7 +147,7 @@ class Terminal:
     def warning(self, text: str) -> None:
         self._say(self._paint("warning:", YELLOW) + " " + _plain_lines(text))
 
-    def quoted(self, plan: RunPlan, text: str) -> None:
+    def show_quote(self, plan: RunPlan, text: str) -> None:
         self._say(_plain_lines(text))
 
     def show_outcome(self, outcome: Outcome) -> None:

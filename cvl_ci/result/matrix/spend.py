@@ -32,13 +32,13 @@ class Spend:
 def spend(legs: Iterable[Leg], *, since: float) -> Spend:
     """Return the sums over the runs that ended at or after `since`. The sandbox bills nothing, so it is left out."""
     runs = [leg for leg in latest(legs) if leg.source.at >= since and leg.cost.billed]
-    priced = [leg for leg in runs if leg.cost.usd is not None]
+    with_price = [leg for leg in runs if leg.cost.usd is not None]
     return Spend(
-        usd=sum(leg.cost.usd_so_far or 0.0 for leg in priced),
-        kept_usd=sum(leg.cost.kept_usd for leg in priced),
-        runs=len(priced),
+        usd=sum(leg.cost.usd_so_far or 0.0 for leg in with_price),
+        kept_usd=sum(leg.cost.kept_usd for leg in with_price),
+        runs=len(with_price),
         unknown=sum(1 for leg in runs if leg.cost.usd is None and leg.machines.region),
-        by={name: _sums(priced, key, in_time=name == "day") for name, key in KEYS.items()},
+        by={name: _sums(with_price, key, in_time=name == "day") for name, key in KEYS.items()},
     )
 
 

@@ -10,7 +10,7 @@ FILE = "~/.acme/key"
 
 def check(environment: Environment) -> CloudAccess:
     if environment.exists(FILE) or environment.variable("ACME_KEY"):
-        return CloudAccess(cloud="acme", there=("a key",))
+        return CloudAccess(cloud="acme", available=("a key",))
     return CloudAccess(cloud="acme", missing=("any credentials",), takes=(f"the file {FILE}",))
 
 

@@ -24,7 +24,7 @@ class Acme:
     def __init__(self, home: Path) -> None:
         self._api = KeySession(lambda: (home / ".acme" / "key").read_text(encoding="utf-8"))
 
-    def scopes(self, places: Sequence[Location]) -> Sequence[str]:
+    def scopes(self, locations: Sequence[Location]) -> Sequence[str]:
         return ["every region"]
 
     def look(self, scope: str, *, lease: str | None) -> Look:

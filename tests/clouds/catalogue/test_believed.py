@@ -70,14 +70,14 @@ def test_no_row_of_our_own_table_is_doubted() -> None:
     gpus = {name for row_ in prices.machine_rows() if (name := row_.accelerator)}
     for name in {*gpus, "H100", "H200", "A100", "GH200", "B200"}:
         for count in (1, 2, 4, 8):
-            found = prices.offers(ResourceRequest(accelerators={name: count}), places=(), spot=Spot.FALLBACK)
+            found = prices.offers(ResourceRequest(accelerators={name: count}), locations=(), spot=Spot.FALLBACK)
             assert [offer for offer in found if offer.doubted_usd is not None] == []
 
 
 def test_a_wrong_price_of_a_catalogue_is_named_and_ranks_by_the_usual_one(tmp_path: Path) -> None:
     files.write(tmp_path, "aws", files.AWS.replace("16.0,,0.7,", "16.0,,0.002,").replace('",0.7,', '",0.002,'))
     prices = CataloguePrices(tmp_path)
-    (l4,) = prices.offers(ResourceRequest(accelerators={"L4": 1}), places=[Location(cloud="aws")], spot=Spot.NEVER)
+    (l4,) = prices.offers(ResourceRequest(accelerators={"L4": 1}), locations=[Location(cloud="aws")], spot=Spot.NEVER)
     assert l4.doubted_usd == 0.002
     assert 0.4 < l4.hourly_usd < 1.2
     assert doubts([l4]) == [

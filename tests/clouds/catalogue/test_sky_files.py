@@ -23,8 +23,10 @@ def prices(tmp_path: Path) -> CataloguePrices:
     return CataloguePrices(tmp_path, today=date(2026, 10, 1))
 
 
-def offers(prices: CataloguePrices, needs: ResourceRequest, *places: Location, spot: Spot = Spot.NEVER) -> list[Offer]:
-    return list(prices.offers(needs, places=places, spot=spot))
+def offers(
+    prices: CataloguePrices, needs: ResourceRequest, *locations: Location, spot: Spot = Spot.NEVER
+) -> list[Offer]:
+    return list(prices.offers(needs, locations=locations, spot=spot))
 
 
 def gpu(name: str, count: float = 1) -> ResourceRequest:

@@ -54,7 +54,7 @@ def test_the_newest_of_two_folders_counts_for_each_cloud(tmp_path: Path) -> None
     files.write(own, "gcp", files.GCP, fetched=date(2026, 9, 30))
     prices = CataloguePrices(own, image, today=date(2026, 10, 1))
     assert prices.date_of(["aws", "gcp"]) == "SkyPilot's catalogue of 2026-09-21 (aws); of 2026-09-30 (gcp)"
-    (l4,) = prices.offers(ResourceRequest(accelerators={"L4": 1}), places=[Location(cloud="aws")], spot=Spot.NEVER)
+    (l4,) = prices.offers(ResourceRequest(accelerators={"L4": 1}), locations=[Location(cloud="aws")], spot=Spot.NEVER)
     assert l4.hourly_usd == 0.8
 
 

@@ -58,7 +58,7 @@ INCOMPLETE: list[tuple[str, dict[str, str], str]] = [
 @pytest.mark.parametrize(("cloud", "given"), COMPLETE)
 def test_what_is_complete_is_known_and_named(cloud: str, given: dict[str, str], tmp_path: Path) -> None:
     found = credential_providers()[cloud].check(machine(tmp_path, **_typed(given)))
-    assert found.known, found
+    assert found.is_known, found
     secret = [value for name, value in given.items() if "secret" in name.lower() or "token" in name or "key" in name]
     assert not any(value in repr(found) for value in secret)
 
@@ -66,7 +66,7 @@ def test_what_is_complete_is_known_and_named(cloud: str, given: dict[str, str], 
 @pytest.mark.parametrize(("cloud", "given", "said"), INCOMPLETE)
 def test_what_is_missing_is_named_with_what_to_do(cloud: str, given: dict[str, str], said: str, tmp_path: Path) -> None:
     found = credential_providers()[cloud].check(machine(tmp_path, **_typed(given)))
-    assert not found.known
+    assert not found.is_known
     assert said in "; ".join(found.missing)
     assert found.takes
 
@@ -93,8 +93,8 @@ def test_a_program_that_the_check_calls_is_missed(cloud: str, lacks: str, tmp_pa
 def test_a_key_in_a_variable_counts_only_where_somebody_writes_the_file_that_is_read(tmp_path: Path) -> None:
     for cloud, variable in (("lambda", "LAMBDA_API_KEY"), ("runpod", "RUNPOD_API_KEY")):
         look = credential_providers()[cloud].check
-        assert look(machine(tmp_path, **_typed({variable: "key_0123456789"}))).known
-        assert not look(machine(tmp_path, writes=False, **_typed({variable: "key_0123456789"}))).known
+        assert look(machine(tmp_path, **_typed({variable: "key_0123456789"}))).is_known
+        assert not look(machine(tmp_path, writes=False, **_typed({variable: "key_0123456789"}))).is_known
 
 
 @pytest.mark.parametrize(
@@ -109,21 +109,21 @@ def test_a_key_in_a_variable_counts_only_where_somebody_writes_the_file_that_is_
 def test_a_profile_of_the_users_is_found(file: str, text: str, variables: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / ".aws").mkdir()
     (tmp_path / file).write_text(text)
-    assert credential_providers()["aws"].check(machine(tmp_path, **_typed(variables))).known
-    assert not credential_providers()["aws"].check(machine(tmp_path, AWS_PROFILE="other")).known
+    assert credential_providers()["aws"].check(machine(tmp_path, **_typed(variables))).is_known
+    assert not credential_providers()["aws"].check(machine(tmp_path, AWS_PROFILE="other")).is_known
 
 
 def test_a_pod_with_a_service_account_needs_no_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     token = tmp_path / "token"
     monkeypatch.setattr(kubernetes, "IN_CLUSTER", str(token))
     where = machine(tmp_path, KUBERNETES_SERVICE_HOST="192.0.2.1")
-    assert not kubernetes.check(where).known
+    assert not kubernetes.check(where).is_known
     token.touch()
-    assert kubernetes.check(where).known
+    assert kubernetes.check(where).is_known
 
 
 def test_a_machine_with_a_role_of_its_own_needs_no_file(tmp_path: Path) -> None:
-    assert credential_providers()["aws"].check(machine(tmp_path, role=True)).known
+    assert credential_providers()["aws"].check(machine(tmp_path, role=True)).is_known
 
 
 def test_all_that_is_missing_is_told_at_once_and_costs_77(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_any_cloud_means_one_that_is_known(tmp_path: Path) -> None:
 def test_a_cloud_that_cannot_be_asked_for_a_release_is_not_called_usable(tmp_path: Path) -> None:
     where = machine(tmp_path, lambda_api_key="key_0123456789")
     [unproved], [proved] = (access.check_clouds(where, ["lambda"], proved=clouds) for clouds in ([], ["lambda"]))
-    assert (unproved.known, unproved.usable, proved.usable) == (True, False, True)
+    assert (unproved.is_known, unproved.usable, proved.usable) == (True, False, True)
 
 
 @pytest.mark.parametrize("cloud", ["nebius", "vast"])

@@ -16,7 +16,7 @@ OTHER_LABELS = OTHER.labels(deadline=1_800_000_000)
 
 
 def find(provider: Provider, lease: str | None = OURS.name, *, region: str | None = None) -> InventoryResult:
-    return ProviderInventory(provider).find(lease=lease, places=[Location(cloud=provider.name, region=region)])
+    return ProviderInventory(provider).find(lease=lease, locations=[Location(cloud=provider.name, region=region)])
 
 
 def ids(found: InventoryResult) -> set[str]:

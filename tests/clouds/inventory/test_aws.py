@@ -34,7 +34,7 @@ def client() -> Iterator[EC2Client]:
 
 def find(client: EC2Client, lease: str | None = None) -> InventoryResult:
     inventory = AwsInventory(client=lambda _: client, regions=lambda: [REGION])
-    return inventory.find(lease=lease, places=[Location(cloud="aws")])
+    return inventory.find(lease=lease, locations=[Location(cloud="aws")])
 
 
 def labels(**more: str) -> list[Any]:
@@ -202,7 +202,7 @@ def test_a_region_that_does_not_answer_keeps_no_other_from_being_asked(client: E
         raise OSError("no route to host")
 
     asking: Callable[[], list[str]] = lambda: [REGION, "eu-west-1"]  # noqa: E731
-    found = AwsInventory(client=clients, regions=asking).find(lease=None, places=[])
+    found = AwsInventory(client=clients, regions=asking).find(lease=None, locations=[])
     assert len(found.read()[0]) == 1
     assert [asked.error is None for asked in found.asked] == [False, True]
 
@@ -214,7 +214,7 @@ def test_the_lives_of_ended_machines_have_the_dates_that_ec2_gives(client: EC2Cl
     start(client, 1, [{"Key": "Name", "Value": "of somebody else"}])
     client.terminate_instances(InstanceIds=[first])
     inventory = AwsInventory(client=lambda _: client, regions=lambda: [REGION])
-    memory = inventory.lives(lease=OURS.name, places=[Location(cloud="aws", region=REGION)])
+    memory = inventory.lives(lease=OURS.name, locations=[Location(cloud="aws", region=REGION)])
     lives = {life.id: life for life in memory.lives}
     assert lives.keys() == {first, second} and memory.clouds == {"aws"}
     gone, alive = lives[first], lives[second]

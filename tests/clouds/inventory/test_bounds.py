@@ -63,7 +63,7 @@ def test_no_answer_of_ec2_is_read_beyond_its_bounds(hostile: Answer, monkeypatch
     monkeypatch.setattr(bounded_client, "bind", lambda client: plain(client, most_bytes=4 << 20, seconds=0.5))
     sizes: list[int] = []
     with serving(lambda handler: hostile(counting(handler, sizes))) as (address, asked):
-        [only] = ec2(address).find(lease=None, places=[Location(cloud="aws")]).asked
+        [only] = ec2(address).find(lease=None, locations=[Location(cloud="aws")]).asked
     assert "the answer" in str(only.error)
     body = sum(size for size in sizes if size == MIB)
     assert body <= 24 << 20, "4 MiB, and the buffers of two connections on the way"
@@ -93,7 +93,7 @@ def test_pages_that_take_too_long_prove_nothing(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(bounded, "LISTING_SECONDS", -1.0)
     body = b"<DescribeTagsResponse><tagSet/><nextToken>more</nextToken></DescribeTagsResponse>"
     with serving(of(body)) as (address, asked):
-        [only] = ec2(address).find(lease=None, places=[Location(cloud="aws")]).asked
+        [only] = ec2(address).find(lease=None, locations=[Location(cloud="aws")]).asked
     assert "no last page" in str(only.error)
     assert len(asked) == 1
 
@@ -126,7 +126,7 @@ def test_no_program_of_a_cloud_is_read_beyond_its_bounds(kind: str, az: Path, mo
     environ = write(az, PROGRAMS[kind])
     tracemalloc.start()
     azure = ProviderInventory(Azure(lambda: token_from(programs(environ))))
-    words = error(azure.find(lease=None, places=[Location(cloud="azure")]))
+    words = error(azure.find(lease=None, locations=[Location(cloud="azure")]))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert "printed more than 32 MiB" in words or "did not answer within 0.5 s" in words

@@ -206,7 +206,7 @@ def test_a_sweep_finds_buckets_by_their_label_and_ends_those_that_may_go(account
     account.make("plain", labelled=False)
     ec2 = ec2_clients(access_key_id="testing", secret_access_key="testing")
     inventory = AwsInventory(client=ec2, regions=lambda: [REGION, "us-west-2"], buckets=account.buckets)
-    answer = inventory.find(lease=None, places=[Location(cloud="aws")])
+    answer = inventory.find(lease=None, locations=[Location(cloud="aws")])
     found = {(one.id, one.region, one.kind, one.stays) for one in answer.read()[0]}
     assert found == {
         ("temporary", REGION, ResourceKind.BUCKET, False),
@@ -250,7 +250,7 @@ def test_a_sweep_that_may_not_list_buckets_proves_nothing_about_them_and_still_f
     )
     inventory = AwsInventory(client=ec2, regions=lambda: regions, buckets=account.buckets)
 
-    answer = inventory.find(lease=None, places=[Location(cloud="aws")])
+    answer = inventory.find(lease=None, locations=[Location(cloud="aws")])
 
     resources, silent = answer.read()
     assert [one.id for one in resources] == [volume["VolumeId"]], "a machine is ended all the same"
@@ -264,7 +264,7 @@ def test_a_reap_that_may_not_list_buckets_exits_red_and_names_the_permission(acc
     _refuse(account, "resource-groups-tagging-api", "GetResources", code="AccessDeniedException", regions=(REGION,))
     ec2 = ec2_clients(access_key_id="testing", secret_access_key="testing")
     inventory = AwsInventory(client=ec2, regions=lambda: [REGION], buckets=account.buckets)
-    answer = inventory.find(lease=None, places=[Location(cloud="aws")])
+    answer = inventory.find(lease=None, locations=[Location(cloud="aws")])
     reaped = Reaped(at=0.0, asked_at=0.0, dry_run=False, checks=answer.asked, silent=answer.read()[1])
     error = verdict(reaped)
     assert isinstance(error, NotProvedGone)
@@ -278,7 +278,7 @@ class OpenAccount:
         self._account = account
 
     @contextmanager
-    def open(self, places: object, *, user_id: str, watch: object) -> Iterator[Cloud]:
+    def open(self, locations: object, *, user_id: str, watch: object) -> Iterator[Cloud]:
         account = self._account
         engine = FakeEngine(account.cloud)
         ec2 = ec2_clients(access_key_id="testing", secret_access_key="testing")
@@ -291,7 +291,7 @@ def down_from_another_computer(account: Account, *names: str, place: str = "aws"
     tools = DownPorts(
         clouds=OpenAccount(account), records=account.records, workflow=FakeReporter(), clock=account.clock
     )
-    return down(names, everything=not names, places=[Location.parse(place)], user_id="u", tools=tools)
+    return down(names, everything=not names, locations=[Location.parse(place)], user_id="u", tools=tools)
 
 
 def refuse_labels(account: Account, code: str) -> None:
@@ -325,7 +325,7 @@ def test_without_the_record_and_without_an_answer_no_bucket_is_proved_gone(accou
 
     assert not downed.proved
     assert not downed.releases[OURS.name].gone
-    assert "NOT PROVED GONE" in "\n".join(down_text.lines(downed, places=[Location(cloud="aws")]))
+    assert "NOT PROVED GONE" in "\n".join(down_text.lines(downed, locations=[Location(cloud="aws")]))
     assert account.names() == {"temporary"}
 
 
@@ -357,12 +357,12 @@ def test_a_denied_right_ends_a_sweep_at_once_and_leaves_it_without_proof(account
     _machine(account, marked=True)
     ec2 = ec2_clients(access_key_id="testing", secret_access_key="testing")
     inventory = AwsInventory(client=ec2, regions=lambda: [REGION], buckets=account.buckets)
-    places = [Location(cloud="aws")]
+    locations = [Location(cloud="aws")]
     began = account.clock.monotonic()
-    machines = [one for one in inventory.find(lease=None, places=places).read()[0] if one.is_leftover]
+    machines = [one for one in inventory.find(lease=None, locations=locations).read()[0] if one.is_leftover]
     assert machines
 
-    answer = sweep(machines, inventory=inventory, places=places, clock=account.clock, say=account.said.append)
+    answer = sweep(machines, inventory=inventory, locations=locations, clock=account.clock, say=account.said.append)
 
     assert account.clock.monotonic() - began < PROOF_SECONDS / 3
     assert not answer.read()[0]

@@ -104,7 +104,7 @@ def _through(provider: Provider, say: Callable[[str], Said]) -> InventoryResult:
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         for method in ("GET", "POST"):
             mock.add_callback(method, _ANY, callback=answer)
-        found = ProviderInventory(provider).find(lease=LEASE, places=[Location(cloud=provider.name)])
+        found = ProviderInventory(provider).find(lease=LEASE, locations=[Location(cloud=provider.name)])
         assert not any("elsewhere" in str(call.request.url) for call in mock.calls), "no credential follows a redirect"
     return found
 
@@ -127,7 +127,7 @@ def _ec2(say: Callable[[str], Said]) -> InventoryResult:
 
     inventory = AwsInventory(client=client, regions=lambda: ["us-east-1"])
     try:
-        return inventory.find(lease=LEASE, places=[Location(cloud="aws")])
+        return inventory.find(lease=LEASE, locations=[Location(cloud="aws")])
     finally:
         CLIENTS("us-east-1").meta.events.unregister("before-send.ec2", unique_id="said")
 
@@ -141,7 +141,7 @@ def _kubectl(say: Callable[[str], Said]) -> InventoryResult:
             raise OSError(f"`kubectl get`: {said.status}")
         return said.body.decode("utf-8", "replace")
 
-    return ProviderInventory(Kubernetes(run)).find(lease=LEASE, places=[])
+    return ProviderInventory(Kubernetes(run)).find(lease=LEASE, locations=[])
 
 
 def _server(say: Callable[[str], Said]) -> InventoryResult:
@@ -151,7 +151,7 @@ def _server(say: Callable[[str], Said]) -> InventoryResult:
     except (ValueError, RecursionError):
         answer = said.body.decode("utf-8", "replace")
     inventory: Inventory = served.ServedInventory(cast("SkyPilotMachines", Teller(answer)), endpoint="https://sky")
-    return inventory.find(lease=LEASE, places=[Location(cloud=served.CLOUD)])
+    return inventory.find(lease=LEASE, locations=[Location(cloud=served.CLOUD)])
 
 
 _ANY = re.compile(".*")

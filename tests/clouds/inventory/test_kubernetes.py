@@ -94,7 +94,7 @@ def test_a_context_that_was_named_is_asked_whatever_slashes_it_has(kubectl: Kube
     context = "arn:aws:eks:us-east-1:123456789012:cluster/gpu"
     kubectl.shows()
     place = Location.parse(str(Location(cloud="kubernetes", region=context)))
-    found = ProviderInventory(kubectl.kubernetes()).find(lease=OURS.name, places=[place])
+    found = ProviderInventory(kubectl.kubernetes()).find(lease=OURS.name, locations=[place])
     assert [asked.region for asked in found.asked] == [context]
     assert found.asked[0].clean
 
@@ -157,5 +157,5 @@ def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_a_context_beside_a_place_without_one_is_asked_with_the_one_in_use(kubectl: Kubectl) -> None:
     from cvl_ci.model.location import Location
 
-    places: Sequence[Location] = [Location(cloud="kubernetes"), Location(cloud="kubernetes", region="other")]
-    assert kubectl.kubernetes().scopes(places) == ["other", "gke_p_z_c"]
+    locations: Sequence[Location] = [Location(cloud="kubernetes"), Location(cloud="kubernetes", region="other")]
+    assert kubectl.kubernetes().scopes(locations) == ["other", "gke_p_z_c"]

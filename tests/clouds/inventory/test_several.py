@@ -26,7 +26,7 @@ class Cloud:
     patience_seconds: float = 1.0
     ended: list[str] = field(default_factory=list)
 
-    def scopes(self, places: Sequence[Location]) -> Sequence[str]:
+    def scopes(self, locations: Sequence[Location]) -> Sequence[str]:
         return ["here"]
 
     def look(self, scope: str, *, lease: str | None) -> Look:
@@ -46,15 +46,15 @@ class Cloud:
 def test_each_cloud_is_asked_about_its_own_places_and_the_slowest_sets_the_patience() -> None:
     one, two = Cloud("gcp", patience_seconds=300), Cloud("azure", patience_seconds=900)
     both = Inventories({cloud.name: ProviderInventory(cloud) for cloud in (one, two)})
-    found = both.find(lease="x", places=[Location(cloud="gcp"), Location(cloud="azure", region="eastus")])
+    found = both.find(lease="x", locations=[Location(cloud="gcp"), Location(cloud="azure", region="eastus")])
     assert [asked.provider for asked in found.asked] == ["gcp", "azure"]
     assert found.patience_seconds == 900
-    assert [asked.provider for asked in both.find(lease="x", places=[Location(cloud="gcp")]).asked] == ["gcp"]
+    assert [asked.provider for asked in both.find(lease="x", locations=[Location(cloud="gcp")]).asked] == ["gcp"]
 
 
 def test_a_cloud_that_nobody_here_can_ask_is_unproved_beside_those_that_were_asked() -> None:
     found = Inventories({"gcp": ProviderInventory(Cloud("gcp"))}).find(
-        lease="x", places=[Location(cloud="vast"), Location(cloud="gcp")]
+        lease="x", locations=[Location(cloud="vast"), Location(cloud="gcp")]
     )
     assert found.unproved == ("vast",)
     assert len(found.asked) == 1
@@ -62,14 +62,16 @@ def test_a_cloud_that_nobody_here_can_ask_is_unproved_beside_those_that_were_ask
 
 def test_a_question_without_a_place_goes_to_those_that_are_set_up() -> None:
     clouds = {name: ProviderInventory(Cloud(name)) for name in ("gcp", "azure")}
-    assert [a.provider for a in Inventories(clouds, anywhere=["azure"]).find(lease="x", places=[]).asked] == ["azure"]
-    assert len(Inventories(clouds).find(lease="x", places=[]).asked) == 2
+    assert [a.provider for a in Inventories(clouds, anywhere=["azure"]).find(lease="x", locations=[]).asked] == [
+        "azure"
+    ]
+    assert len(Inventories(clouds).find(lease="x", locations=[]).asked) == 2
 
 
 def test_one_cloud_s_refusal_keeps_no_other_waiting_and_all_are_told() -> None:
     one, two, three = Cloud("gcp", refuses="a"), Cloud("azure", refuses="b"), Cloud("lambda")
     all_three = Inventories({cloud.name: ProviderInventory(cloud) for cloud in (one, two, three)})
-    found = all_three.find(lease="x", places=[])
+    found = all_three.find(lease="x", locations=[])
     with pytest.raises(EngineError) as caught:
         all_three.remove(found.read()[0])
     assert (one.ended, two.ended, sorted(three.ended)) == (["b"], ["a"], ["a", "b"])
@@ -85,7 +87,7 @@ def test_nothing_to_end_asks_nobody() -> None:
 def test_every_cloud_that_a_run_may_go_to_can_be_asked() -> None:
     found = all_inventories({"PATH": "", "HOME": "/nowhere"}).find(
         lease="cvl-1-00000000",
-        places=[Location(cloud=cloud) for cloud in proved() if cloud not in {"aws", "api-server"}],
+        locations=[Location(cloud=cloud) for cloud in proved() if cloud not in {"aws", "api-server"}],
     )
     assert found.unproved == ()
     assert {asked.provider for asked in found.asked} == {*proved()} - {"aws", "api-server"}

@@ -115,14 +115,14 @@ class Rounds:
 
     def _upload(self, one: snapshot.Snapshot, *, at: float, reason: str) -> bool:
         """Store a checkpoint. Return False if the job has changed it meanwhile."""
-        began, unit = time.monotonic(), one.unit
+        start, unit = time.monotonic(), one.unit
         part = self._part(unit.name, at)._replace(folder=one.folder, paths=one.paths, reason=reason)
         sync.upload(self.store, part, is_same=one.is_same)
         if not one.is_same():
             return False
         self.stored_states[unit.name] = unit.states
         size = sum(state.size for state in unit.states.values())
-        self._say(f"stored {unit.path}, {size / 1e6:.1f} MB, in {time.monotonic() - began:.1f} s")
+        self._say(f"stored {unit.path}, {size / 1e6:.1f} MB, in {time.monotonic() - start:.1f} s")
         return True
 
     def _declare_absent_ones(self) -> None:

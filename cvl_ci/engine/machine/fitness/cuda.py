@@ -131,12 +131,12 @@ class Gpu:
             ctypes.cast(ctypes.byref(into), ctypes.c_void_p), ctypes.cast(ctypes.byref(rounds), ctypes.c_void_p)
         )
         shape = [ctypes.c_uint(number) for number in (blocks, 1, 1, THREADS, 1, 1, 0)]
-        measured, seconds, began = 0, 0.0, time.monotonic()
-        while (now := time.monotonic()) - began < MULTIPLY_SECONDS:
+        measured, seconds, start = 0, 0.0, time.monotonic()
+        while (now := time.monotonic()) - start < MULTIPLY_SECONDS:
             for _ in range(BATCH):
                 self._call("cuLaunchKernel", function, *shape, ctypes.c_void_p(), arguments, ctypes.c_void_p())
             self._call("cuCtxSynchronize")
-            if now - began >= WARM_SECONDS:
+            if now - start >= WARM_SECONDS:
                 measured, seconds = measured + BATCH, seconds + time.monotonic() - now
         sums = (ctypes.c_char * (4 * threads))()
         self._call("cuMemcpyDtoH_v2", ctypes.byref(sums), into, ctypes.c_size_t(4 * threads))
@@ -164,9 +164,9 @@ class Gpu:
     def _rate(self, call: str, *arguments: Any) -> float:
         best = 0.0
         for _ in range(COPIES):
-            began = time.monotonic()
+            start = time.monotonic()
             self._call(call, *arguments)
-            best = max(best, COPY_BYTES / 1e9 / max(time.monotonic() - began, 1e-9))
+            best = max(best, COPY_BYTES / 1e9 / max(time.monotonic() - start, 1e-9))
         return round(best, 2)
 
     def _attribute(self, number: int) -> int:

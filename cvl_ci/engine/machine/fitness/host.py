@@ -39,7 +39,7 @@ def _disk(findings: Findings, folder: str, _earlier: Mapping[str, object]) -> No
         findings.add(BROKEN, f"the disk has {free >> 20} MiB left")
         return
     path = os.path.join(folder, "disk-probe")
-    began = time.monotonic()
+    start = time.monotonic()
     try:
         with open(path, "wb", buffering=0) as file:
             block = os.urandom(BLOCK)
@@ -51,7 +51,7 @@ def _disk(findings: Findings, folder: str, _earlier: Mapping[str, object]) -> No
     finally:
         with contextlib.suppress(OSError):
             os.unlink(path)
-    rate = DISK_BLOCKS * BLOCK / 1e6 / max(time.monotonic() - began, 1e-6)
+    rate = DISK_BLOCKS * BLOCK / 1e6 / max(time.monotonic() - start, 1e-6)
     findings.host["disk_mbs"] = round(rate, 1)
     if rate < LEAST_DISK_MBS:
         findings.add(SLOW, f"the disk writes {rate:.1f} MB/s")
@@ -59,9 +59,9 @@ def _disk(findings: Findings, folder: str, _earlier: Mapping[str, object]) -> No
 
 def _memory(findings: Findings, _folder: str, _earlier: Mapping[str, object]) -> None:
     block = bytearray(MEMORY_BLOCKS * BLOCK)
-    began = time.monotonic()
+    start = time.monotonic()
     copy = bytes(block)
-    rate = len(copy) / 1e9 / max(time.monotonic() - began, 1e-6)
+    rate = len(copy) / 1e9 / max(time.monotonic() - start, 1e-6)
     findings.host["memory_gbs"] = round(rate, 1)
     if rate < LEAST_MEMORY_GBS:
         findings.add(SLOW, f"memory is copied at {rate:.2f} GB/s")

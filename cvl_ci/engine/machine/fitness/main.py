@@ -24,7 +24,7 @@ LARGEST_BYTES = 12 << 10
 
 
 def main(state: str, moment: str, requested: str) -> None:
-    began = time.monotonic()
+    start = time.monotonic()
     findings = Findings()
     is_first = moment == "before"
     host.probe(findings, folder=state, earlier=None if is_first else _earlier(state))
@@ -32,7 +32,7 @@ def main(state: str, moment: str, requested: str) -> None:
         nvidia.probe(findings, requested=requested, is_first=is_first)
         if findings.gpus:
             add_measurements(findings, _measured())
-    document = findings.as_json(seconds=time.monotonic() - began)
+    document = findings.as_json(seconds=time.monotonic() - start)
     text = json.dumps(document, separators=(",", ":"))
     if len(text) > LARGEST_BYTES:
         text = json.dumps({**document, "gpus": [], "findings": document["findings"][:5]}, separators=(",", ":"))
