@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cvl_ci.backoff import Backoff
-from cvl_ci.engine import checkpoints, failed_mounts, fitness, script, sky_errors, whole_log
+from cvl_ci.engine import beginning, checkpoints, failed_mounts, fitness, script, sky_errors, whole_log
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import Session, within
@@ -61,6 +61,7 @@ class Ending:
             nodes=nodes,
             unfit=fitness.why_unfit(nodes, begun=self.stream.nodes_begun),
             failed_mount=failed_mounts.why(nodes, plan=self.session.job_plan, begun=self.stream.nodes_begun),
+            never_began="" if beginning.has_begun(answers, stream=self.stream) else self._why_never(),
             warnings=self._whole_log(answers),
         )
 
@@ -79,13 +80,15 @@ class Ending:
         nodes = self._nodes(answers)
         if len(nodes) >= self.session.machines.num_nodes and all(node.exit_code is not None for node in nodes):
             return JobEnd(nodes=nodes, warnings=self._whole_log(answers))
+        has_prepared = beginning.has_prepared(answers, stream=self.stream)
+        never_began = "" if has_prepared else self._why_never(is_out_of_time=True)
         try:
             self.session.call("cancel", job_id=self.session.job_id, until=within(ANSWER_SECONDS))
         except (Expired, WorkerFailed, EngineError):
             self.session.stop()
         ranks = range(self.session.machines.num_nodes)
         nodes = tuple(NodeEnd(rank=rank, exit_code=None, timed_out=True) for rank in ranks)
-        return JobEnd(nodes=nodes, warnings=self._whole_log(answers))
+        return JobEnd(nodes=nodes, never_began=never_began, warnings=self._whole_log(answers))
 
     def loss(self, why: str) -> Lost:
         """Return the loss of machines that do not answer. `why`: their silence, in words. The provider decides."""
@@ -107,6 +110,16 @@ class Ending:
         if self.session.clock.now() >= machines.request.deadline:
             return Lost(kind=LossKind.ENDED_ITSELF, why=why)
         return Lost(kind=LossKind.PREEMPTED if machines.spot else LossKind.NODE_LOST, why=why)
+
+    def _why_never(self, *, is_out_of_time: bool = False) -> str:
+        """Return why the job never began. SkyPilot's state of it explains that, and decides nothing."""
+        try:
+            status = self.session.call("job_status", job_id=self.session.job_id, until=within(ANSWER_SECONDS))
+        except (Expired, WorkerFailed, EngineError):
+            self.session.stop()
+            status = None
+        num_nodes = self.session.machines.num_nodes
+        return beginning.why_never(status, num_nodes=num_nodes, is_out_of_time=is_out_of_time)
 
     def _nodes(self, answers: Sequence[dict[str, Any]]) -> tuple[NodeEnd, ...]:
         return checkpoints.believed(_nodes(answers), begun=self.stream.nodes_begun)

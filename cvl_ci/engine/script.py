@@ -22,6 +22,11 @@ JOB_BEGINS = "cvl-ci: the job begins on this machine"
 
 SETUP_STREAM, JOB_STREAM = "setup", "running"
 """The names of a node's two logs: `~/.cvl-ci/LEASE/log/NAME/`."""
+_SETUP_MARK, _JOB_MARK = "setup-began", "job-began"
+BEGUN_MARKS = (_SETUP_MARK, _JOB_MARK)
+"""Empty files in a node's folder. The node makes them before the first command of setup, or of the job."""
+MARKS = ("began", *BEGUN_MARKS)
+"""Those, and the file that machine/prelude.sh makes before anything else."""
 _END_OF_FILE = "CVL_CI_END_OF_FILE"
 _OTHER_VENDORS = ("tpu", "trainium", "inferentia", "mi", "gaudi", "radeon")
 """SkyPilot's names of accelerators that are not NVIDIA's: sky/catalog/common.py and its catalogues."""
@@ -72,7 +77,7 @@ def setup(plan: RunPlan) -> str | None:
     """
     commands = _setup_commands(plan)
     before = [prelude(SETUP_STREAM), _probe(), *_mounts(plan), checkpoints.before(plan)]
-    after = [_say(SETUP_BEGINS), model_cache.before(plan), *commands]
+    after = [*_begin_setup(), model_cache.before(plan), *commands]
     return "\n".join([*before, *after]) if commands else None
 
 
@@ -92,9 +97,9 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
             *_mounts(plan),
             checkpoints.before(plan),
             model_cache.before(plan),
-            *([_say(SETUP_BEGINS), *_setup_commands(plan)] if with_setup and _setup_commands(plan) else []),
+            *([*_begin_setup(), *_setup_commands(plan)] if with_setup and _setup_commands(plan) else []),
+            _mark(_JOB_MARK),
             _say(JOB_BEGINS),
-            ': > "$cvl_ci_state/job-began"',
             _read("gpus.sh"),
             mounts.send_at_exit(plan),
             model_cache.after(plan),
@@ -147,14 +152,17 @@ def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:
 
 
 def end(*, lease: str) -> str:
-    """Return the command that prints a job's end on a node: its code, GPUs, turns, leftovers and log sums.
+    """Return the command that prints a job's end on a node: its marks, code, GPUs, turns, leftovers and log sums.
 
-    The last line is ANSWERED, also if no job ran. Without that line the node did not answer, for any exit code: ssh to
-    a lost machine ends with 255, and kubectl to a deleted pod ends with 1.
+    The marks come first: a job may have written the files after them, at any length. The last line is ANSWERED, also
+    if no job ran. Without that line the node did not answer, for any exit code: ssh to a lost machine ends with 255,
+    and kubectl to a deleted pod ends with 1.
     """
     sums = f'for log in {SETUP_STREAM} {JOB_STREAM}; do sed "s/^/log=$log /" "log/$log/sum"; {_SIZES}; done'
+    marks = f'for mark in {" ".join(MARKS)}; do [ -e "$mark" ] && echo "mark=$mark"; done'
     state = 'head -c 12288 fitness-before | sed "s/^/fitness=/"'
-    parts = f"cd ~/.cvl-ci/{lease} && {{ cat end gpu; {state}; cat samples/told; head -n {MOST_LEFT} left; {sums}; }}"
+    report = f"{marks}; cat end gpu; {state}; cat samples/told; head -n {MOST_LEFT} left; {sums}"
+    parts = f"cd ~/.cvl-ci/{lease} && {{ {report}; }}"
     return f"{{ {parts}; }} 2> /dev/null | head -c {LONGEST_END}; echo; echo {ANSWERED}"
 
 
@@ -187,6 +195,14 @@ def _service(plan: RunPlan) -> list[str]:
     stored = f"cat > \"$cvl_ci_state/proxy.py\" << '{_END_OF_FILE}'\n{_read('proxy.py')}{_END_OF_FILE}"
     words = shlex.join([str(service.public_port), str(service.port), service.token_digest, *service.allow])
     return [stored, f"cvl_ci_proxy=({words})", _read("service.sh")]
+
+
+def _begin_setup() -> list[str]:
+    return [_mark(_SETUP_MARK), _say(SETUP_BEGINS)]
+
+
+def _mark(name: str) -> str:
+    return f': > "$cvl_ci_state/{name}"'
 
 
 def _say(line: str) -> str:

@@ -26,7 +26,7 @@ from cvl_ci.model.outcome import Phase
 from cvl_ci.planning.trials import NAME
 from cvl_ci.ports import Progress, Watch
 
-END_LINES = 24 + MOST_LEFT + 2 * MOST_TURNS
+END_LINES = 28 + MOST_LEFT + 2 * MOST_TURNS
 """More lines than a node needs to report its end."""
 
 LARGEST_PART = 64 << 20

@@ -175,6 +175,12 @@ def beat(send: Send, *, cluster: str, deadline: float, heartbeat: float) -> None
     beating.begin(lambda minutes: _end_in(minutes, cluster=cluster), minutes=heartbeat, deadline=deadline, send=send)
 
 
+def job_status(_send: Send, *, cluster: str, job_id: int) -> str | None:
+    """Return SkyPilot's state of the job, such as FAILED_DRIVER. None: it does not know the job."""
+    status = core.job_status(cluster, [job_id]).get(job_id)
+    return None if status is None else str(status.value)
+
+
 def cancel(_send: Send, *, cluster: str, job_id: int) -> None:
     """Cancel the job. Not core.cancel: it first asks the cloud and Ray for the cluster's state."""
     handle = _handle(cluster)

@@ -127,6 +127,12 @@ def beat(send: Send, *, cluster: str, deadline: float, heartbeat: float) -> None
     beating.begin(lambda minutes: _end_in(minutes, cluster=cluster), minutes=heartbeat, deadline=deadline, send=send)
 
 
+def job_status(_send: Send, *, cluster: str, job_id: int) -> str | None:
+    """Return SkyPilot's state of the job, such as FAILED_DRIVER. None: it does not know the job."""
+    status = sdk.get(sdk.job_status(cluster, [job_id])).get(job_id)
+    return None if status is None else str(status.value)
+
+
 def cancel(_send: Send, *, cluster: str, job_id: int) -> None:
     sdk.get(sdk.cancel(cluster, job_ids=[job_id], _try_cancel_if_cluster_is_init=True))
 

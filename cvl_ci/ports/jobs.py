@@ -34,8 +34,15 @@ class JobEnd:
     """Why a machine was broken before the job began on it; empty if the job began."""
     failed_mount: str = ""
     """Why a mount failed, before the job or after its success; empty if none did."""
+    never_began: str = ""
+    """Why neither setup nor the job began on any node, in one sentence; empty in every other case."""
     warnings: tuple[str, ...] = ()
     """Facts that a person must know besides the end, such as a missing part of the log."""
+
+    @property
+    def is_infrastructure(self) -> bool:
+        """Return whether the job is not the cause of this end. The exit codes of its nodes do not count."""
+        return bool(self.lost or self.unfit or self.failed_mount or self.never_began)
 
 
 @dataclass(frozen=True, kw_only=True)

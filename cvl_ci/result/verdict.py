@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cvl_ci.errors import BudgetError, CapacityError, CvlError
+from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError
 from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.loss import LossKind, Lost
 from cvl_ci.model.node_end import CHECKPOINTS, NodeEnd
@@ -20,6 +20,10 @@ from cvl_ci.result.units import dollars
 ECHO_SECONDS = 3.0
 MOUNT_ADVICE = (
     "The job did not cause this. Its log names the cause. Look at the bucket and its rights, then run it again."
+)
+NEVER_BEGAN_ADVICE = (
+    "Nothing of the job or of its setup ran, so this says nothing about the code: run it again. If it happens twice, "
+    "choose a machine with more CPUs or memory."
 )
 KILLED = 137
 """The shell's number for SIGKILL: the process was killed before it could give a reason."""
@@ -58,12 +62,13 @@ def judge(
     ran_seconds: float,
     unfit: str = "",
     failed_mount: str = "",
+    never_began: str = "",
     past: Past = NO_PAST,
 ) -> Judgement:
     """Return the ending, the reason and the exit code of a run.
 
-    `unfit`: why a machine was broken before the job began. `failed_mount`: why a mount failed.
-    `nodes` None: the job never began. `ran_seconds`: setup and run together.
+    `unfit`: why a machine was broken before the job began. `failed_mount`: why a mount failed. `never_began`: why no
+    node began the job. `nodes` None: no job was submitted. `ran_seconds`: setup and run together.
     """
     if cancelled:
         judgement = _of(Ending.CANCELLED, "Cancelled before it was over.")
@@ -79,8 +84,13 @@ def judge(
         judgement = _of(Ending.STORAGE_FAILED, failed_mount, advice=MOUNT_ADVICE)
     elif failure is not None:
         judgement = _failed(failure, attempts)
-    elif nodes is None:
-        judgement = Judgement(ending=Ending.NEVER_STARTED, reason="The job never began.", exit_code=70)
+    elif never_began or nodes is None:
+        judgement = Judgement(
+            ending=Ending.NEVER_STARTED,
+            reason=never_began or "The job never began.",
+            exit_code=EngineError.exit_code,
+            advice=NEVER_BEGAN_ADVICE if never_began else "",
+        )
     else:
         judgement = _job(plan, launch, nodes, ran_seconds, past)
     if release is not None and not release.gone and release.kept is None:

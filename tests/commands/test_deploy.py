@@ -165,6 +165,15 @@ def test_a_broken_machine_is_no_fault_of_the_server(house: House) -> None:
     house.assert_gone(outcome)
 
 
+@pytest.mark.parametrize(("field", "ending"), [("never_began", "never_started"), ("failed_mount", "storage_failed")])
+def test_a_server_that_infrastructure_kept_from_its_begin_has_no_fault(house: House, field: str, ending: str) -> None:
+    house.engine.ends = (NodeEnd(rank=0, exit_code=74),)
+    setattr(house.engine, field, "It never began.")
+    outcome = house.run()
+    assert (outcome.ending.value, outcome.exit_code, outcome.reason) == (ending, 70, "It never began.")
+    house.assert_gone(outcome)
+
+
 def test_an_address_that_no_label_holds_takes_the_machine_down(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeEngine, "address", lambda _: "2001:db8::1")
     outcome = house.run()

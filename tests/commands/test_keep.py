@@ -113,6 +113,14 @@ def test_a_broken_machine_is_not_kept(house: House) -> None:
     assert house.cloud.running() == []
 
 
+def test_a_machine_whose_job_never_began_is_not_kept(house: House) -> None:
+    house.engine.ends = (NodeEnd(rank=0, exit_code=None),)
+    house.engine.never_began = "The job never began on its machine: SkyPilot ended it as FAILED_DRIVER."
+    outcome = house.run(KEEP)
+    assert (outcome.ending, outcome.exit_code) == (Ending.NEVER_STARTED, 70)
+    assert house.cloud.running() == []
+
+
 def test_not_asked_for_keeps_nothing(house: House) -> None:
     outcome = house.run(PLAN)
     assert outcome.release is not None and outcome.release.gone

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from cvl_ci import pytest as pytest_plugin
-from cvl_ci.engine import node_commands, script
+from cvl_ci.engine import beginning, node_commands, script
+from cvl_ci.engine.log_follower import Following
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.plan import RunPlan, WorkPlan
 
@@ -281,6 +282,32 @@ def test_a_node_that_is_there_always_answers_how_its_job_ended(tmp_path: Path, s
     assert len(done.stdout) < node_commands.OUT_BYTES - (8 << 10)
     assert not script.has_answered(255, done.stdout)
     assert not script.has_answered(done.returncode, done.stdout.replace(script.ANSWERED, ""))
+
+
+@pytest.mark.parametrize(
+    ("before", "setup", "command", "has_begun"),
+    [
+        ("kill -9 $$", (), "true", False),
+        ("date() { kill -9 $$; }", (), "true", False),
+        ("", ("kill -9 $SHELL_OF_NODE",), "true", True),
+        ("", (), "kill -9 $SHELL_OF_NODE", True),
+        ("", (), "echo x; rm -f ~/.cvl-ci/*/*began; kill -9 $SHELL_OF_NODE", True),
+        ("", (), "rm -f ~/.cvl-ci/*/*began; exit 3", True),
+    ],
+)
+def test_a_node_answers_whether_setup_or_the_job_began(
+    node: Node, before: str, setup: tuple[str, ...], command: str, has_begun: bool
+) -> None:
+    """The stream is empty, as of a job whose lines were all lost. `date` is the prelude's, which marks its begin."""
+    job = plan(command, setup=setup)
+    values = script.environment(job, lease=LEASE, deadline=time.time() + 3600)
+    text = script.setup(job) if setup else script.run(job, lease=LEASE)
+    assert text is not None
+    node.run(f"export SHELL_OF_NODE=$$\n{before}\n{text}", values)
+    done = node.run(script.end(lease=LEASE), {})
+    assert script.has_answered(done.returncode, done.stdout)
+    stream = Following(lambda _: None, num_nodes=1)
+    assert beginning.has_begun([{"out": done.stdout}], stream=stream) is has_begun
 
 
 def test_absolute_links_are_packed_from_a_folder_of_any_name(tmp_path: Path) -> None:

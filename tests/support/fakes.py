@@ -201,6 +201,7 @@ class FakeEngine:
     lost: Lost | None = None
     unfit: str = ""
     failed_mount: str = ""
+    never_began: str = ""
     eventually: int = 0
     down_fails: bool = False
     hourly_usd: float = 0.1
@@ -260,9 +261,7 @@ class FakeEngine:
             watch(Line(text=line))
         self.cloud.clock.sleep(30)
         self.at("ran")
-        return JobEnd(
-            nodes=self.ends, lost=self.lost, unfit=self.unfit, failed_mount=self.failed_mount, warnings=self.warnings
-        )
+        return self.job_end()
 
     def follow_until(self, *, watch: Watch, until: float, enough: Callable[[], bool]) -> JobEnd | None:
         self.at("follow")
@@ -278,7 +277,17 @@ class FakeEngine:
         self.at("ran")
         if self.lost is None and self.ends and self.ends[0].exit_code is None:
             return JobEnd(nodes=(replace(self.ends[0], timed_out=True),))
-        return JobEnd(nodes=self.ends, lost=self.lost, unfit=self.unfit)
+        return self.job_end()
+
+    def job_end(self) -> JobEnd:
+        return JobEnd(
+            nodes=self.ends,
+            lost=self.lost,
+            unfit=self.unfit,
+            failed_mount=self.failed_mount,
+            never_began=self.never_began,
+            warnings=self.warnings,
+        )
 
     def address(self) -> str:
         self.at("address")

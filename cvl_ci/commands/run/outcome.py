@@ -27,6 +27,7 @@ def _of_job(state: RunState) -> verdict.Judgement:
         lost=state.facts.job.lost if state.facts.job else None,
         unfit=state.facts.job.unfit if state.facts.job else "",
         failed_mount=state.facts.job.failed_mount if state.facts.job else "",
+        never_began=state.facts.job.never_began if state.facts.job else "",
         release=state.facts.release,
         failure=state.facts.failure,
         cancelled=state.facts.cancelled,

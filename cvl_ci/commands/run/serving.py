@@ -200,7 +200,7 @@ def judgement(state: RunState, *, of_job: Judgement) -> Judgement:
             reason = "The service answered, but its machine could not be kept, so cvl-ci took it down."
             return Judgement(ending=Ending.NEVER_STARTED, reason=reason, exit_code=EngineError.exit_code)
         return Judgement(ending=Ending.SUCCEEDED, reason=f"The service answers at {state.service.url}.", exit_code=0)
-    if facts.job is None or facts.job.unfit or not facts.job.nodes:
+    if facts.job is None or facts.job.is_infrastructure or not facts.job.nodes:
         return of_job
     end = facts.job.nodes[0]
     if end.timed_out:
