@@ -27,7 +27,7 @@ def has_begun(answers: Sequence[Mapping[str, Any]], *, stream: Following) -> boo
 def has_prepared(answers: Sequence[Mapping[str, Any]], *, stream: Following) -> bool:
     """Tell whether any node began cvl-ci's own text, which probes the machine and copies mounts before the job."""
     has_mark = any(_marks(answer["out"]) for answer in answers)
-    return stream.began is not None or has_mark or has_begun(answers, stream=stream)
+    return stream.start is not None or has_mark or has_begun(answers, stream=stream)
 
 
 def why_never(status: object, *, num_nodes: int, is_out_of_time: bool) -> str:
