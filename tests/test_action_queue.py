@@ -18,7 +18,7 @@ from cvl_ci.ports import LeaseRecord
 from cvl_ci.wiring.directories import records
 from tests.github.runner import Runner
 from tests.support.fakes import FakeReporter
-from tests.test_action import Job
+from tests.test_action import Job, a_fork
 
 QUEUE = """
 jobs:
@@ -188,3 +188,38 @@ def test_a_wrong_input_starts_nothing(job: Job, changed: dict[str, str], problem
     assert problem in said
     assert job.steps() == []
     assert job.run("/post-entrypoint") == (0, "")
+
+
+@pytest.mark.parametrize(("policy", "exit_code"), [("neutral", 0), ("fail", 75), ("", 0)])
+def test_infrastructure_is_red_by_policy_alone(job: Job, policy: str, exit_code: int) -> None:
+    code, said = job.run("/entrypoint", STAGE_REFUSES="other", INPUT_INFRA_FAILURES=policy)
+    assert code == exit_code, said
+    assert "3 jobs: 2 succeeded, 1 not run" in job.summary()
+    assert job.outputs()["ending"] == ("failed" if exit_code else "succeeded")
+    assert job.alive() == []
+    assert said.count("::error") == bool(exit_code), "a neutral failure is not an error of the workflow"
+
+
+def test_a_queue_without_any_machine_is_75_by_each_policy(job: Job) -> None:
+    (job.workspace / "queue.yaml").write_text("jobs:\n  - {id: other, command: other}\n")
+    for policy in ("neutral", "fail"):
+        code, said = job.run("/entrypoint", STAGE_REFUSES="other", INPUT_INFRA_FAILURES=policy)
+        assert code == 75, said
+
+
+def test_the_lines_of_each_job_stay_in_its_own_group(job: Job) -> None:
+    code, said = job.run("/entrypoint", STAGE_REFUSES="other", INPUT_MAX_PARALLEL="1")
+    assert code == 0, said
+    groups = said.split("::group::")[1:]
+    assert [group.splitlines()[0] for group in groups] == ["build succeeded", "train succeeded"]
+    for group in groups:
+        inside, _, after = group.partition("::endgroup::")
+        assert inside.count("epoch 1") == 1 and "epoch 1" not in after
+    assert "other not run: no machine is free" in said
+
+
+def test_a_fork_gets_the_plan_of_a_queue_and_no_machine(job: Job) -> None:
+    fork = a_fork(job, "pull_request")
+    code, said = job.run("/entrypoint", **fork)
+    assert code == 0, said
+    assert "from a fork" in said and job.steps() == [], "a plan runs nothing"

@@ -16,9 +16,11 @@ from cvl_ci import wiring
 from cvl_ci.action import main as action
 from cvl_ci.action import step
 from cvl_ci.engine.unpack import unpack
+from cvl_ci.errors import CapacityError
 from cvl_ci.local import clock
+from cvl_ci.model.launch import Launch
 from cvl_ci.model.node_end import NodeEnd
-from cvl_ci.ports import Fetched, Resource
+from cvl_ci.ports import Fetched, LaunchRequest, Resource, Watch
 from cvl_ci.wiring import clouds, one_run, queue_runs, sweep
 from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine
 
@@ -85,6 +87,15 @@ def main() -> int:
         *os.environ.get("STAGE_LINES", "").split("|"),
     )
     engine = (UnpackingEngine if "STAGE_ARCHIVES" in os.environ else FakeEngine)(cloud, at=at, lines=lines)
+    refused = os.environ.get("STAGE_REFUSES", "")
+
+    def without_capacity(request: LaunchRequest, *, watch: Watch) -> Launch:
+        """Refuse the machine of jobs whose command has this word. A job alone has no machine then."""
+        if refused and any(refused in command for command in request.plan.work.run_commands):
+            raise CapacityError("no machine is free")
+        return launch(request, watch=watch)
+
+    launch, engine.launch = engine.launch, without_capacity  # type: ignore[method-assign]
     engine.ends = (NodeEnd(rank=0, exit_code=int(os.environ.get("STAGE_EXIT", "0"))),)
     for module in (clock, step, clouds, sweep, one_run, queue_runs):
         vars(module)["SystemClock"] = lambda: CLOCK
