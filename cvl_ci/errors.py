@@ -35,6 +35,7 @@ _OF_VERBS = {
     "": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "down": (_ENDED_NONE, _MAY_RUN),
     "reap": (_ENDED_NONE, _MAY_RUN),
+    "collect": (_ENDED_NONE, _MAY_RUN),
     "status": (_ENDED_NONE, _MAY_RUN),
     "check": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "logs": (_LAUNCHES_NONE, "The run itself goes on."),

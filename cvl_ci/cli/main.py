@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
+from cvl_ci.cli import collect as detached_runs
 from cvl_ci.cli import lookups, money
 from cvl_ci.cli import models as stored_models
 from cvl_ci.cli.stopping import Stopping
@@ -340,6 +341,7 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Console], i
     "cost": money.cost,
     "completion": lookups.completion,
     "schema": lookups.schema,
+    "collect": detached_runs.collect,
     "reap": _reap,
     "drill": _drill,
     "queue": _queue,

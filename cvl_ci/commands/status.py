@@ -14,6 +14,7 @@ from cvl_ci.commands.reap.reap import cost_so_far, known_usd
 from cvl_ci.errors import CvlError, NotProvedGone
 from cvl_ci.model.lease_name import (
     LABEL_DEADLINE,
+    LABEL_DETACHED,
     LABEL_KEPT,
     LABEL_LEASE,
     LABEL_OWNER,
@@ -58,6 +59,8 @@ class OpenLease:
     resources: tuple[Resource, ...] = ()
     usd: float | None = None
     service: str = ""
+    detached: str = ""
+    """The bucket of the results of a run that left its machine alone."""
     """The URL of the service that its machine runs; empty without one."""
 
 
@@ -212,6 +215,7 @@ def _of_record(record: LeaseRecord) -> OpenLease:
         owner=record.labels.get(LABEL_OWNER, ""),
         run=record.labels.get(LABEL_RUN, ""),
         service=service_url(record.labels.get(LABEL_SERVICE, "")),
+        detached=str(record.detached.place) if record.detached else "",
     )
 
 
@@ -228,6 +232,7 @@ def _of_labels(name: str, resources: Sequence[Resource]) -> OpenLease:
         kept_until=_moment(labels.get(LABEL_KEPT, "")),
         owner=labels.get(LABEL_OWNER, ""),
         run=labels.get(LABEL_RUN, ""),
+        detached=labels.get(LABEL_DETACHED, ""),
     )
 
 
@@ -241,6 +246,7 @@ def _lease(lease: OpenLease, now: float) -> str:
         f"since {moment(lease.since)}, for {duration(max(0.0, now - lease.since))}" if lease.since else "",
         f"serves at {lease.service}" if lease.service else "",
         f"in {', '.join(lease.places) or 'any cloud'}",
+        f"detached, with its results in {lease.detached}" if lease.detached else "",
         _ending(lease, now),
         f"{dollars(lease.usd)} so far" if lease.usd is not None else "",
         "" if lease.is_recorded else f"not recorded here (owner {lease.owner or '?'}, run {lease.run or '?'})",

@@ -6,7 +6,7 @@ import shlex
 from importlib import resources
 from pathlib import Path
 
-from cvl_ci.engine import checkpoints, model_cache, mounts, trials
+from cvl_ci.engine import checkpoints, detached, model_cache, mounts, trials
 from cvl_ci.inputs.patterns import patterns
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.node_end import MOST_LEFT
@@ -50,6 +50,7 @@ def environment(
     return {
         **(model_cache.environment(plan, staged=staged) if staged else {}),
         **checkpoints.environment(plan),
+        **detached.environment(plan, lease=lease),
         **plan.variables.env,
         "CVL_CI_LEASE": lease,
         **({"CVL_CI_WORK_OF": work_of} if work_of else {}),
@@ -104,6 +105,7 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
             mounts.send_at_exit(plan),
             model_cache.after(plan),
             checkpoints.during(plan),
+            detached.before(plan, end=end(lease=lease), collect=_packing(plan, lease=lease)),
             *_service(plan),
             *commands,
             mounts.wait_for_writes(plan),
@@ -149,6 +151,10 @@ def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:
     outright = "|".join(pattern.outright for pattern in rules_of_globs if pattern.outright)
     rules = [("-" if pattern.takes_out else "+") + pattern.expression for pattern in rules_of_globs]
     return f"bash -c {shlex.quote(_read('collect.sh'))} cvl-ci-collect {shlex.join([lease, outright, *rules])}"
+
+
+def _packing(plan: RunPlan, *, lease: str) -> str:
+    return collect(lease=lease, directory=plan.work.directory, globs=plan.files.outputs)
 
 
 def end(*, lease: str) -> str:

@@ -14,7 +14,14 @@ from cvl_ci.inputs.suggest import near
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[arguments.AnyOrderParser]  # noqa: SLF001  there is no other name for its type
 
-WORDS = {"down": "names", "check": "clouds", "logs": "names", "completion": "shells", "schema": "files"}
+WORDS = {
+    "down": "names",
+    "collect": "names",
+    "check": "clouds",
+    "logs": "names",
+    "completion": "shells",
+    "schema": "files",
+}
 """The option that gets a verb's words, from any part of the line."""
 
 WITH_JSON = ("prices", "cost")
@@ -141,6 +148,12 @@ def _add_endings(verbs: Verbs) -> None:
     )
     down.add_argument(
         "--cloud", metavar="CLOUD", help="a cloud to ask, in addition to this computer's records: aws, sandbox"
+    )
+
+    collect = verbs.add_parser("collect", help="fetch the results of detached runs, and prove their machines gone")
+    collect.add_argument("names", nargs="*", metavar="NAME", help="leases, as a run printed them; all: each that waits")
+    collect.add_argument(
+        "--outputs-dir", metavar="DIR", help="the folder for files and summaries (default: cvl-outputs)"
     )
 
     status = verbs.add_parser("status", help="list the open leases: since when, where, until when; ends nothing")

@@ -1,16 +1,17 @@
-"""The inputs that keep a machine after its job, so that a person can log in to it."""
+"""The inputs that leave a machine alone: after its job, for a person, or with its job, for a later collection."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cvl_ci.inputs import parsers
+from cvl_ci.inputs import bucket_address, parsers
 from cvl_ci.inputs.option import option
+from cvl_ci.model.bucket import BucketAddress
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeepInputs:
-    """The time for which a machine may stay after its job, in minutes, and the key that opens it."""
+    """The time for which a machine may stay after its job, and its key; or the place of a detached run's results."""
 
     keep_on_failure: int | None = option(
         parsers.minutes_kept,
@@ -41,4 +42,20 @@ class KeepInputs:
         help="A public key that may log in to a kept machine. In a workflow, keep_on_failure needs one.",
         metavar="KEY",
         example="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc anna@laptop",
+    )
+    detach: bool | None = option(
+        parsers.flag,
+        help="`true`: the run's process ends as soon as the job runs. The machine stores its log, outputs and end in "
+        "detach_to, and ends itself. `cvl-ci collect` fetches them. max_runtime limits the job as before.",
+        metavar="true|false",
+        example="true",
+        default="false: the run waits for its job",
+        is_value_optional=True,
+    )
+    detach_to: BucketAddress | None = option(
+        bucket_address.read,
+        help="With detach: the bucket in S3 for the results, on AWS machines.",
+        metavar="S3",
+        example="s3://my-bucket/results",
+        default="none; detach needs one",
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cvl_ci.errors import EngineError
+from cvl_ci.local import detached_records
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.location import Location
 from cvl_ci.model.storage import Bucket
@@ -39,13 +40,12 @@ class FileRecords:
         self._warn = warn
 
     def write(self, record: LeaseRecord) -> None:
-        text = json.dumps(_to_json(record), indent=2, sort_keys=True) + "\n"
-        self._save(self._path(record.name, "json"), text)
+        self._save(self._path(record.name, "json"), as_text(record))
 
     def read(self, name: str) -> LeaseRecord | None:
         path = self._path(name, "json")
         try:
-            return _from_json(name, json.loads(path.read_text(encoding="utf-8")))
+            return from_text(name, path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -129,6 +129,16 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def as_text(record: LeaseRecord) -> str:
+    """Return a record as its file holds it."""
+    return json.dumps(_to_json(record), indent=2, sort_keys=True) + "\n"
+
+
+def from_text(name: str, text: str) -> LeaseRecord:
+    """Return the record in a text. Raise ValueError, KeyError, TypeError or AttributeError for another text."""
+    return _from_json(name, json.loads(text))
+
+
 def _to_json(record: LeaseRecord) -> dict[str, object]:
     return {
         **vars(record),
@@ -137,6 +147,7 @@ def _to_json(record: LeaseRecord) -> dict[str, object]:
         "regions": list(record.regions),
         "buckets": [vars(bucket) for bucket in record.buckets],
         "checkpoints": vars(record.checkpoints) if record.checkpoints else None,
+        "detached": detached_records.to_json(record.detached) if record.detached else None,
     }
 
 
@@ -166,6 +177,7 @@ def _from_json(name: str, data: Mapping[str, Any]) -> LeaseRecord:
         ),
         knows_buckets=data.get("knows_buckets", True) is True,
         checkpoints=_checkpoints(data.get("checkpoints")),
+        detached=detached_records.from_json(data["detached"]) if data.get("detached") else None,
     )
 
 

@@ -29,6 +29,8 @@ class Ending(enum.Enum):
     """The machine was broken before the job began."""
     STORAGE_FAILED = "storage_failed"
     """A mount failed, before the job or after its success."""
+    DETACHED = "detached"
+    """The job runs on without its run: it has no end yet."""
 
 
 class Phase(enum.Enum):
@@ -52,6 +54,7 @@ EXIT_CODES = {
     Ending.CANCELLED: 130,
     Ending.UNFIT: 75,
     Ending.STORAGE_FAILED: 70,
+    Ending.DETACHED: 0,
 }
 """FAILED has the job's own code, NEVER_STARTED the code of the error that prevented it."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cvl_ci.model.checkpoint_plan import CheckpointPlan
+from cvl_ci.model.detached import DetachPlan
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.model_plan import ModelPlan
@@ -147,6 +148,7 @@ class RunPlan:
     trials: TrialPlan = field(default_factory=TrialPlan)
     models: ModelPlan = field(default_factory=ModelPlan)
     checkpoints: CheckpointPlan = field(default_factory=CheckpointPlan)
+    detach: DetachPlan = field(default_factory=DetachPlan)
     service: ServicePlan | None = None
     """The server that the work starts; None: the work is a job, which ends."""
     warnings: tuple[str, ...] = ()

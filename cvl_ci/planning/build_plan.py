@@ -16,7 +16,7 @@ from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.model_plan import ModelPlan
 from cvl_ci.model.plan import FEWEST_TURNS, TURNS, MachinePlan, RunPlan, TrialPlan, VariablePlan
 from cvl_ci.model.resource_request import ResourceRequest, Spot
-from cvl_ci.planning import alternatives, checkpoint_words
+from cvl_ci.planning import alternatives, checkpoint_words, detach_words
 from cvl_ci.planning.recovery_words import with_recovery
 
 KINDS = ("example", "command", "task")
@@ -175,6 +175,7 @@ def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> 
         ),
         models=ModelPlan(cache=inputs.models.hf_cache, names=inputs.models.models),
         checkpoints=checkpoint_words.checkpoint_plan(inputs),
+        detach=detach_words.detach_plan(inputs),
         warnings=(
             *draft.warnings,
             *_not_kept(inputs, locations),
@@ -183,7 +184,7 @@ def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> 
             *_no_cache(inputs, locations),
         ),
     )
-    return with_recovery(built) if inputs.machine.recover is None else built
+    return detach_words.without_recovery(with_recovery(built) if inputs.machine.recover is None else built)
 
 
 def _no_cache(inputs: Inputs, places: Sequence[Location]) -> tuple[str, ...]:
@@ -249,6 +250,7 @@ def _unfit_clouds(inputs: Inputs, draft: RunPlan) -> frozenset[str]:
         | (NO_SEVERAL_NODES if (inputs.machine.num_nodes or draft.machines.num_nodes) > 1 else set())
         | (NO_IMAGE if image else set())
         | (set(places.CLOUDS) - checkpoint_words.CLOUDS if inputs.checkpoints.checkpoint_to else set())
+        | (set(places.CLOUDS) - detach_words.CLOUDS if inputs.keep.detach else set())
         | (NO_DOCKER if draft.work.needs_docker and not image else set())
     )
 

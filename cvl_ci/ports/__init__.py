@@ -13,6 +13,7 @@ from cvl_ci.ports.leases import LeaseRecord, Records
 from cvl_ci.ports.machines import LaunchRequest, Machines
 from cvl_ci.ports.prices import Prices
 from cvl_ci.ports.publishing import Artifacts, NotUploaded, Publication, Uploaded
+from cvl_ci.ports.results import DetachedEnd, Results, StoredFile
 from cvl_ci.ports.run_logs import RunLog
 from cvl_ci.ports.services import ServiceAnswer, ServiceRequest, Services
 from cvl_ci.ports.storage import Storage
@@ -27,6 +28,7 @@ __all__ = [
     "Clock",
     "Cloud",
     "Clouds",
+    "DetachedEnd",
     "Entry",
     "Event",
     "Fetched",
@@ -49,6 +51,7 @@ __all__ = [
     "Records",
     "Resource",
     "ResourceKind",
+    "Results",
     "RunLog",
     "RunReporter",
     "ServiceAnswer",
@@ -56,6 +59,7 @@ __all__ = [
     "Services",
     "Staging",
     "Storage",
+    "StoredFile",
     "UnpackStopped",
     "Uploaded",
     "Watch",

@@ -12,6 +12,7 @@ from cvl_ci.ports.events import Watch
 from cvl_ci.ports.inventory import Inventory
 from cvl_ci.ports.jobs import Jobs
 from cvl_ci.ports.machines import Machines
+from cvl_ci.ports.results import Results
 from cvl_ci.ports.storage import Storage
 
 
@@ -27,6 +28,8 @@ class Cloud:
     """The name that a person uses, if SkyPilot uses another (`sandbox` runs as `aws`)."""
     storage: Storage | None = None
     """The store in which a run may make buckets. None: there is none whose answer proves their end."""
+    results: Results | None = None
+    """The results of detached runs. None: this cloud has no place for them."""
     through: str = ""
     """The name of an API server that answers for the clouds, for machines and for leftovers."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.detached import Detached
 from cvl_ci.model.location import Location
 from cvl_ci.model.storage import Bucket
 
@@ -30,6 +31,8 @@ class LeaseRecord:
     """False: the run's own record is lost, so only the provider can tell its buckets, by their labels."""
     checkpoints: BucketAddress | None = None
     """The folder in which the machines store checkpoints. It outlives the lease."""
+    detached: Detached | None = None
+    """The facts for the end of a run that left its machine alone with the job."""
 
 
 class Records(Protocol):

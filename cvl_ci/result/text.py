@@ -28,6 +28,7 @@ ENDINGS = {
     Ending.NEVER_STARTED: "Never started",
     Ending.UNFIT: "The machine was broken",
     Ending.STORAGE_FAILED: "The storage failed",
+    Ending.DETACHED: "The job runs on without its run",
 }
 
 
@@ -312,6 +313,7 @@ def _kept_lines(outcome: Outcome, machines: KeptMachines) -> list[str]:
     price = still_to_come(outcome)
     why = "as its job failed" if outcome.ending is Ending.FAILED else "after its job"
     why = "for its service" if outcome.machines.service else why
+    why = "at most, with its job" if outcome.ending is Ending.DETACHED else why
     return [
         f"kept until {moment(machines.until)}, {why}{f': {price}' if price else ''}",
         *map(plain, machines.ways_in),

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from cvl_ci.clouds.catalogue import sources
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.engine import server_inventory as served
+from cvl_ci.engine.detached_results import StoredResults
 from cvl_ci.engine.jobs import SkyPilotJobs
 from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.engine.session import Session
@@ -32,6 +33,7 @@ from cvl_ci.wiring.directories import sandbox_directory
 
 if TYPE_CHECKING:
     from cvl_ci.inputs.reader import Inputs
+    from cvl_ci.ports.models import ObjectStore
     from cvl_ci.sandbox import Status
 
 THROUGH_SERVER = Location(cloud=served.CLOUD)
@@ -137,6 +139,7 @@ class OpenClouds:
             billed=False,
             named=SANDBOX,
             storage=buckets,
+            results=StoredResults(partial(_bucket, _keys_of(access), is_local=True), environment=session.environment),
         )
 
     def _real(self, locations: Sequence[Location], user_id: str) -> Cloud:
@@ -156,6 +159,7 @@ class OpenClouds:
             jobs=SkyPilotJobs(session),
             inventory=inventories,
             storage=inventory.AwsBuckets(clients=inventory.service_clients(), regions=_aws_regions),
+            results=StoredResults(partial(_bucket, environ), environment=environ),
         )
 
     def _served(self, user_id: str) -> Cloud:
@@ -208,6 +212,21 @@ def _oldest_days(environ: Mapping[str, str]) -> int:
     if not text.isdecimal():
         raise RequestError([InputProblem(field="CVL_CI_PRICE_DAYS", value=text, problem="is not a number of days")])
     return int(text)
+
+
+def _bucket(environ: Mapping[str, str], name: str, *, is_local: bool = False) -> ObjectStore:
+    """Open a bucket in any region: S3 sends a client of the default region to the right one."""
+    from cvl_ci.clouds.aws.object_store import S3Bucket, s3_client
+
+    return S3Bucket(s3_client(environ=environ, is_local=is_local), name)
+
+
+def _keys_of(access: Access) -> Mapping[str, str]:
+    return {
+        "AWS_ENDPOINT_URL_S3": access.endpoint_url,
+        "AWS_ACCESS_KEY_ID": access.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": access.secret_access_key,
+    }
 
 
 def _aws_regions() -> Sequence[str]:

@@ -35,6 +35,7 @@ from cvl_ci.ports import (
     NotUploaded,
     Resource,
     ResourceKind,
+    Results,
     Uploaded,
     Watch,
 )
@@ -338,13 +339,20 @@ class FakeEngine:
 class FakeClouds:
     engine: FakeEngine
     through: str = ""
+    results: Results | None = None
     opened: list[Sequence[Location]] = field(default_factory=list)
 
     @contextmanager
     def open(self, locations: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
         self.opened.append(locations)
         try:
-            yield Cloud(machines=self.engine, jobs=self.engine, inventory=self.engine.cloud, through=self.through)
+            yield Cloud(
+                machines=self.engine,
+                jobs=self.engine,
+                inventory=self.engine.cloud,
+                through=self.through,
+                results=self.results,
+            )
         finally:
             self.engine.close()
 

@@ -218,8 +218,11 @@ class S3Bucket:
             raise self._error(f"{key}: {error}", "get_object") from None
 
 
-def s3_client(*, environ: Mapping[str, str]) -> Any:
-    """Return a client of S3 that threads can share. It finds credentials as boto3 does. Raises EngineError."""
+def s3_client(*, environ: Mapping[str, str], is_local: bool = False) -> Any:
+    """Return a client of S3 that threads can share. It finds credentials as boto3 does. Raises EngineError.
+
+    `is_local`: an emulator on this computer, which no proxy can reach.
+    """
     try:
         import boto3
         from botocore.config import Config
@@ -237,6 +240,7 @@ def s3_client(*, environ: Mapping[str, str]) -> Any:
         read_timeout=60,
         max_pool_connections=32,
         s3={"addressing_style": "path"} if endpoint else None,
+        proxies={} if is_local else None,
     )
     session = boto3.Session(
         aws_access_key_id=environ.get("AWS_ACCESS_KEY_ID"),

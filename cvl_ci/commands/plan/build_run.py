@@ -30,6 +30,7 @@ from cvl_ci.model.staged_files import StagedFile
 from cvl_ci.planning import (
     alternatives,
     build_plan,
+    detach_words,
     example,
     lookup,
     presets,
@@ -80,6 +81,7 @@ def _one_side(
     if draft is not None:
         plan = build_plan.plan(inputs, draft, gpu=gpu)
         mistakes += build_plan.impossible(inputs, plan)
+        mistakes += detach_words.mistakes(inputs, plan, through_server=through_server)
         if has_mounts:
             plan, wrong = with_mounts(plan, inputs, checkout, through_server=through_server)
             mistakes += wrong

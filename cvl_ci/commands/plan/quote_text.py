@@ -117,6 +117,7 @@ def _facts(plan: RunPlan) -> str:
         ("mounts", "\n".join(mount_lines.lines(plan))),
         ("models", _models(plan)),
         ("saves", _checkpoints(plan)),
+        ("detached", _detached(plan)),
         ("service", "\n".join(_service(plan))),
         ("env", ", ".join(f"{name}={value}" for name, value in plan.variables.env.items())),
         ("secrets", ", ".join(plan.variables.secrets)),
@@ -154,6 +155,12 @@ def _checkpoints(plan: RunPlan) -> str:
     resume = {Resume.RUN: "goes on after a loss", Resume.LATEST: "goes on from the latest run"}.get(one.resume, "")
     saving = f"{', '.join(one.globs)} to {one.place} every {duration(one.every_seconds)}, the newest {one.keep}"
     return ", ".join(filter(None, [saving, resume]))
+
+
+def _detached(plan: RunPlan) -> str:
+    if plan.detach.place is None:
+        return ""
+    return f"its results go to {plan.detach.place}, and its machine ends itself; fetch them by `cvl-ci collect NAME`"
 
 
 def _turns(plan: RunPlan) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvl_ci.commands.run import serving, spending, trials
+from cvl_ci.commands.run import detaching, serving, spending, trials
 from cvl_ci.commands.run.state import RunState
 from cvl_ci.model.outcome import Ending, FileResult, MachineResult, Measurements, Outcome, Timing
 from cvl_ci.result import verdict
@@ -16,7 +16,7 @@ from cvl_ci.result.text import left_behind
 
 def judge_so_far(state: RunState) -> verdict.Judgement:
     """Judge by the facts so far. It is also called before the end, about a machine that may be kept."""
-    return serving.judgement(state, of_job=_of_job(state))
+    return detaching.judgement(state, of_job=serving.judgement(state, of_job=_of_job(state)))
 
 
 def _of_job(state: RunState) -> verdict.Judgement:
@@ -51,10 +51,10 @@ def _past(state: RunState) -> verdict.Past:
 
 def outcome(state: RunState) -> Outcome:
     judgement = judge_so_far(state)
-    measured, unread = _metrics(state.outputs, [file.path for file in state.facts.fetched.files])
+    measured, unread = metrics_of(state.outputs, [file.path for file in state.facts.fetched.files])
     pairing = None
     if state.plan.trials.has_samples:
-        sides, unread = trials.sides(state, _metrics)
+        sides, unread = trials.sides(state, metrics_of)
         measured, pairing = trials.head(sides), trials.paired_comparison(state, sides)
         judgement = (
             trials.regressed(judgement, pairing) if pairing and state.plan.trials.fail_on_regression else judgement
@@ -107,7 +107,7 @@ def _with_place(judgement: verdict.Judgement, state: RunState) -> str:
     return "\n".join(filter(None, [judgement.advice, goes_on]))
 
 
-def _metrics(outputs: Path, paths: Sequence[str]) -> tuple[Readings, list[str]]:
+def metrics_of(outputs: Path, paths: Sequence[str]) -> tuple[Readings, list[str]]:
     """Return the metrics, and a line on each file that looked like metrics and could not be read."""
 
     def opened(path: str) -> bytes:

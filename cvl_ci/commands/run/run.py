@@ -63,20 +63,20 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
         finally:
             # Needed only if a signal came between the end of the work and the beginning of the release, or after it
             # with a service that has no user now.
-            if state.lease is not None and (state.facts.release is None or steps.keeps_unwanted_service(state)):
+            if state.lease is not None and (state.facts.release is None or steps.keeps_unwanted_machine(state)):
                 state.facts.release = steps.released(state, state.lease)
     try:
         return _reported(state)
     except KeyboardInterrupt:
         state.facts.cancelled = True
-        if not steps.keeps_unwanted_service(state):
+        if not steps.keeps_unwanted_machine(state):
             raise
         return _reported(state)
 
 
 def _reported(state: RunState) -> Outcome:
-    """Return the outcome after its report. A service without a user ends before it."""
-    steps.end_unwanted_service(state)
+    """Return the outcome after its report. A service or a job without a user ends before it."""
+    steps.end_unwanted_machine(state)
     state.enter(None)
     result, workflow = outcome(state), state.tools.workflow
     try:

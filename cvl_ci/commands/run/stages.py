@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cvl_ci.commands.plan import quote as planning
-from cvl_ci.commands.run import recovery, serving, spending
+from cvl_ci.commands.run import detaching, recovery, serving, spending
 from cvl_ci.commands.run.state import RunState
 from cvl_ci.commands.run.transitions import FIRST, LAST, Stage, StageEnd, following
 from cvl_ci.errors import CvlError, RequestRefused, explain_while_running
@@ -101,7 +101,17 @@ class Stages:
             is_further = state.sharing is not None and state.sharing.is_further
             end = launch.end_before(deadline) if is_further else spending.end_of_money(state, launch, deadline)
         until = end - RELEASE_MINUTES * 60 + CANCEL_GRACE_SECONDS
-        state.facts.job = self._cloud.jobs.follow(watch=state.watch, until=until)
+        if state.plan.detach.place is not None:
+            if detaching.follow_until_it_runs(state, self._cloud, until=until):
+                return StageEnd.DETACHED
+        else:
+            state.facts.job = self._cloud.jobs.follow(watch=state.watch, until=until)
+        return self._end_of_job(deadline)
+
+    def _end_of_job(self, deadline: float) -> StageEnd:
+        state = self._state
+        if state.facts.job is None:
+            return StageEnd.FAILED
         if state.facts.lost is None:
             if not state.facts.job.unfit:
                 return StageEnd.JOB_OVER

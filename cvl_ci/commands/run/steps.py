@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
+from cvl_ci.commands.run import detaching, recovery, serving, spending
 from cvl_ci.commands.run import keep_alive as keeping
-from cvl_ci.commands.run import recovery, serving, spending
 from cvl_ci.commands.run.outcome import judge_so_far
 from cvl_ci.commands.run.state import RunPorts, RunState
 from cvl_ci.errors import CvlError, InputProblem, RequestError, RequestRefused, explain_while_running
@@ -119,16 +119,20 @@ def _lease(state: RunState, cloud: Cloud, record: LeaseRecord) -> Lease:
     )
 
 
-def keeps_unwanted_service(state: RunState) -> bool:
-    """Return whether the run was stopped, or failed, after its service was kept: no user gets its token."""
+def keeps_unwanted_machine(state: RunState) -> bool:
+    """Return whether the run was stopped, or failed, after its machine was kept for a service or a detached job.
+
+    No user would get the service's token, and no process would know of the job.
+    """
     facts, release = state.facts, state.facts.release
     is_kept = release is not None and release.kept is not None
-    return state.plan.service is not None and is_kept and (facts.cancelled or facts.failure is not None)
+    stays = state.plan.service is not None or state.plan.detach.place is not None
+    return stays and is_kept and (facts.cancelled or facts.failure is not None)
 
 
-def end_unwanted_service(state: RunState) -> None:
+def end_unwanted_machine(state: RunState) -> None:
     """Release such a machine after its cloud was closed. If that fails, the outcome says that it is kept."""
-    if state.lease is None or not keeps_unwanted_service(state):
+    if state.lease is None or not keeps_unwanted_machine(state):
         return
     locations, user_id = state.plan.machines.locations, state.owner.user_id
     with failures_kept(state), state.tools.clouds.open(locations, user_id=user_id, watch=state.watch) as cloud:
@@ -157,6 +161,8 @@ def _kept_release(state: RunState, lease: Lease) -> Release | None:
     """Keep the machine only if its own job failed, or if the user wants to keep it after a success too."""
     if state.plan.service is not None:
         return serving.keep_service(state, lease)
+    if state.plan.detach.place is not None:
+        return detaching.hand_over(state, lease)
     limits = state.plan.limits
     if not limits.keep_minutes or not state.facts.came_through or state.launches.current is None:
         return None

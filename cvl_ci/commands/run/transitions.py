@@ -29,6 +29,7 @@ class StageEnd(enum.Enum):
     SERVING = "the machine runs and starts a service"
     ANSWERED = "it answers, so its machine stays under its lease"
     NOT_ANSWERED = "it ended, or it did not answer in time"
+    DETACHED = "the job runs, so its machine stays under its lease, alone"
     JOB_OVER = "the job is over on all nodes"
     LOST = "the provider shows the loss, and a recovery is left"
     LOST_FOR_GOOD = "the machines are lost, and there is no recovery"
@@ -49,6 +50,7 @@ TRANSITIONS = {
     (Stage.SUBMIT, StageEnd.STOPPED): Stage.RELEASE,
     (Stage.SUBMIT, StageEnd.FAILED): Stage.RELEASE,
     (Stage.FOLLOW, StageEnd.JOB_OVER): Stage.FETCH,
+    (Stage.FOLLOW, StageEnd.DETACHED): Stage.RELEASE,
     (Stage.FOLLOW, StageEnd.LOST): Stage.CLEAR,
     (Stage.FOLLOW, StageEnd.LOST_FOR_GOOD): Stage.RELEASE,
     (Stage.FOLLOW, StageEnd.UNFIT): Stage.RELEASE,

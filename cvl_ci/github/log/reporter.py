@@ -170,7 +170,9 @@ class GitHubRunReporter:
         self.is_end_shown = True
         outcome = self._masks.cleaned(outcome)
         with self._warn_on_failure("The annotation of the failure"):
-            if outcome.ending is not Ending.SUCCEEDED or not proved_gone(outcome):
+            if outcome.ending is not Ending.DETACHED and not (
+                outcome.ending is Ending.SUCCEEDED and proved_gone(outcome)
+            ):
                 self._annotate_failure(outcome)
         with self._warn_on_failure("The summary in the log"):
             for line in lines(outcome, width=120):

@@ -156,6 +156,7 @@ class Terminal:
         outcome = self._masks.cleaned(outcome)
         head, *rest = map(self._safe, lines(outcome, width=self._width))
         colour = GREEN if outcome.ending is Ending.SUCCEEDED and proved_gone(outcome) else RED
+        colour = YELLOW if outcome.ending is Ending.DETACHED else colour
         self._err.write("\n".join(["", self._paint(head, BOLD, colour), *rest, ""]))
 
     # ---- layout --------------------------------------------------------------------------------------------------

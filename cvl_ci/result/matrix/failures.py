@@ -26,6 +26,7 @@ class Failure(enum.Enum):
     ENGINE = "the engine failed"
     UNFIT = "the machine was broken"
     STORAGE = "the storage failed"
+    DETACHED = "not collected yet"
 
 
 INFRASTRUCTURE = frozenset(
@@ -39,6 +40,7 @@ INFRASTRUCTURE = frozenset(
         Failure.CANCELLED,
         Failure.UNFIT,
         Failure.STORAGE,
+        Failure.DETACHED,
     }
 )
 """The code did not cause these, and alone they never make a report red."""
@@ -55,6 +57,7 @@ _BY_ENDING = {
     Ending.CANCELLED: Failure.CANCELLED,
     Ending.UNFIT: Failure.UNFIT,
     Ending.STORAGE_FAILED: Failure.STORAGE,
+    Ending.DETACHED: Failure.DETACHED,
 }
 _BY_EXIT_CODE = {64: Failure.REQUEST, 77: Failure.CREDENTIALS, 78: Failure.BUDGET, 75: Failure.CAPACITY}
 

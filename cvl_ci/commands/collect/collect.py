@@ -1,0 +1,151 @@
+"""End detached runs: read the end that the machine stored, prove the machine gone, and build the outcome of the run.
+
+A job without an end in its bucket runs on, as long as the provider shows its machine: nothing is taken down. If the
+provider shows none, the machine was lost, and that is infrastructure. A missing answer is neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cvl_ci.commands.collect import ending
+from cvl_ci.commands.collect.running import StillRunning
+from cvl_ci.errors import CvlError, EngineError, InputProblem, RequestError, explain_while_running
+from cvl_ci.inputs.suggest import near
+from cvl_ci.lease import Lease
+from cvl_ci.model.detached import Detached
+from cvl_ci.model.outcome import Outcome
+from cvl_ci.model.release import Release
+from cvl_ci.ports import Clock, Cloud, Clouds, DetachedEnd, Event, Fetched, LeaseRecord, Prices, Records, RunReporter
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectPorts:
+    """Ports that collecting needs. `publish` gets each outcome with its folder, before its record says collected."""
+
+    clouds: Clouds
+    records: Records
+    prices: Prices
+    workflow: RunReporter
+    clock: Clock
+    publish: Callable[[LeaseRecord, Outcome, Path], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """The result: the outcomes of the runs that are over, by lease, and the runs that are not."""
+
+    outcomes: dict[str, Outcome]
+    running: tuple[StillRunning, ...] = ()
+
+
+def collect(
+    names: Sequence[str], *, everything: bool, user_id: str, folder_of: Callable[[str], Path], tools: CollectPorts
+) -> Collected:
+    """Collect these runs, or all that wait. Raise RequestError for a name that is not of a detached run.
+
+    `folder_of`: the folder for the files of a lease.
+    """
+    outcomes: dict[str, Outcome] = {}
+    running: list[StillRunning] = []
+    for record in _chosen(names, everything=everything, tools=tools):
+        if record.detached is None:
+            continue
+        try:
+            result = _collect(record, record.detached, user_id=user_id, into=folder_of(record.name), tools=tools)
+        except CvlError as error:
+            why = explain_while_running(error)
+            result = ending.still_running(record, record.detached, now=tools.clock.now(), doubt=why)
+        if isinstance(result, Outcome):
+            outcomes[record.name] = result
+        else:
+            running.append(result)
+    return Collected(outcomes=outcomes, running=tuple(running))
+
+
+def _chosen(names: Sequence[str], *, everything: bool, tools: CollectPorts) -> list[LeaseRecord]:
+    detached = {record.name: record for record in tools.records.all() if record.detached is not None}
+    mistakes = [
+        InputProblem(
+            field="NAME", value=name, problem="is not a detached run on record here", near=near(name, detached)
+        )
+        for name in names
+        if name not in detached
+    ]
+    if mistakes:
+        raise RequestError(mistakes, next_step="`cvl-ci status` lists the open leases.")
+    waiting = [one for one in detached.values() if one.detached and not one.detached.is_collected]
+    return waiting if everything else [detached[name] for name in dict.fromkeys(names)]
+
+
+def _collect(
+    record: LeaseRecord, detached: Detached, *, user_id: str, into: Path, tools: CollectPorts
+) -> Outcome | StillRunning:
+    places = record.locations
+    with tools.clouds.open(places, user_id=user_id, watch=_unwatched) as cloud:
+        if cloud.results is None:
+            raise EngineError("This cloud has no place for results.")
+        lease = _lease(record, cloud, tools)
+        was_ended = record.released_at is not None
+        end = cloud.results.end(detached.place)
+        if end is None and not was_ended:
+            count = lease.count_machines()
+            if count is None:
+                raise EngineError("The provider does not answer about its machine.")
+            if count:
+                return ending.still_running(record, detached, now=tools.clock.now())
+            end = cloud.results.end(detached.place)  # the machine may have stored it between the two questions
+        release = lease.release(maybe_created=True)
+        fetched = cloud.results.fetch(detached, end, into=into, line=tools.workflow.show_job_line)
+        outcome = _outcome(record, detached, end, release, fetched, was_ended=was_ended, into=into, tools=tools)
+    tools.publish(record, outcome, into)
+    if release.gone:
+        latest = tools.records.read(record.name) or lease.record
+        tools.records.write(replace(latest, detached=replace(detached, is_collected=True)))
+    return outcome
+
+
+def _outcome(
+    record: LeaseRecord,
+    detached: Detached,
+    end: DetachedEnd | None,
+    release: Release,
+    fetched: Fetched,
+    *,
+    was_ended: bool,
+    into: Path,
+    tools: CollectPorts,
+) -> Outcome:
+    outcome = ending.outcome(
+        record,
+        ending.Facts(
+            detached=detached,
+            end=end,
+            release=release,
+            fetched=fetched,
+            was_ended=was_ended,
+            now=tools.clock.now(),
+            price_source=tools.prices.date,
+        ),
+        outputs=into,
+    )
+    tools.workflow.show_outcome(outcome)
+    return outcome
+
+
+def _lease(record: LeaseRecord, cloud: Cloud, tools: CollectPorts) -> Lease:
+    return Lease(
+        record,
+        machines=cloud.machines,
+        inventory=cloud.inventory,
+        records=tools.records,
+        clock=tools.clock,
+        say=tools.workflow.warning,
+        storage=cloud.storage,
+    )
+
+
+def _unwatched(event: Event) -> None:
+    """Ignore the event: the outcome holds all that matters."""

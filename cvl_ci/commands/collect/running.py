@@ -1,0 +1,35 @@
+"""A detached run whose job is not over: until when at most, and what it costs so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cvl_ci.model.budget import Fleet
+from cvl_ci.model.detached import Detached
+
+
+@dataclass(frozen=True, kw_only=True)
+class StillRunning:
+    """A run that is not over. `until`: its end at the latest, in epoch seconds; `usd`: its cost so far.
+
+    `doubt`: why nothing certain is known of it; empty for a machine that the provider shows.
+    """
+
+    lease: str
+    title: str
+    until: float
+    usd: float
+    billed: bool = True
+    doubt: str = ""
+
+
+def cost_so_far(detached: Detached, *, now: float) -> float:
+    """Return the dollars of the machines until now."""
+    launch = detached.launch
+    fleet = Fleet(
+        cloud=launch.cloud,
+        hourly_usd=launch.hourly_usd,
+        nodes=launch.num_nodes,
+        disk_gb=detached.spending.disk_gb,
+    )
+    return fleet.cost_usd(seconds=max(0.0, now - launch.created_at), at=now)

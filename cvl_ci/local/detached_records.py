@@ -1,0 +1,66 @@
+"""Write the facts of a detached run as JSON, and read them back: in its lease record, and in its artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any, TypeVar
+
+from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.detached import Detached
+from cvl_ci.model.launch import Attempt, Launch, Spending
+from cvl_ci.model.limits import Limits
+from cvl_ci.model.work_identity import WorkIdentity
+
+MOST_ATTEMPTS = 1000
+T = TypeVar("T")
+
+
+def to_json(detached: Detached) -> dict[str, object]:
+    """Return plain values. A month's budget belongs to the run that is over."""
+    return {**asdict(detached), "limits": {**asdict(detached.limits), "month": None}}
+
+
+def from_json(data: Mapping[str, Any]) -> Detached:
+    """Return the facts. Raise ValueError, KeyError or TypeError for anything that `to_json` does not write."""
+    launch, spending = data["launch"], data["spending"]
+    if len(spending["attempts"]) > MOST_ATTEMPTS:
+        raise ValueError("too many attempts")
+    return Detached(
+        place=_of(BucketAddress, data["place"]),
+        title=str(data["title"]),
+        work=_of(WorkIdentity, data["work"]),
+        launch=_of(Launch, {**launch, "accelerators": {str(k): int(v) for k, v in launch["accelerators"].items()}}),
+        spending=Spending(
+            attempts=tuple(_of(Attempt, one) for one in spending["attempts"]),
+            nodes=int(spending["nodes"]),
+            disk_gb=float(spending["disk_gb"]),
+            billed=spending["billed"] is not False,
+        ),
+        limits=_of(Limits, data["limits"]),
+        directory=str(data["directory"]),
+        outputs=tuple(map(str, data["outputs"])),
+        began_at=float(data["began_at"]),
+        estimated_usd=None if data["estimated_usd"] is None else float(data["estimated_usd"]),
+        workflow={str(name): str(value) for name, value in data["workflow"].items()},
+        is_collected=data["is_collected"] is True,
+    )
+
+
+def _of(kind: type[T], data: Mapping[str, Any]) -> T:
+    """Return a value of plain fields. Each has the kind of JSON value that its type asks for."""
+    values = {field.name: data[field.name] for field in fields(kind)}  # type: ignore[arg-type]
+    for field in fields(kind):  # type: ignore[arg-type]
+        if not _fits(values[field.name], str(field.type)):
+            raise TypeError(f"{field.name} is {type(values[field.name]).__name__}")
+    return kind(**values)
+
+
+def _fits(value: object, kind: str) -> bool:
+    """Return whether a value of JSON may stand for a type. JSON writes 3.0 as 3 at times."""
+    if value is None:
+        return "None" in kind
+    if isinstance(value, bool):
+        return kind.startswith("bool")
+    names = {str: ("str",), dict: ("Mapping",), int: ("int", "float"), float: ("float",)}
+    return kind.startswith(names.get(type(value), ("nothing",)))

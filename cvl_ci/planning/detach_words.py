@@ -1,0 +1,71 @@
+"""Read the inputs of a detached run into a plan, and name those that cannot work together. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cvl_ci.errors import InputProblem
+from cvl_ci.inputs.reader import Inputs
+from cvl_ci.model.detached import DetachPlan
+from cvl_ci.model.location import SANDBOX
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.planning import storage_rules
+
+CLOUDS = frozenset({"aws", SANDBOX})
+"""SkyPilot gives machines of AWS alone a role for the bucket, and boto3."""
+_ATTACHED = {
+    "keep_on_failure": "no person waits for its machine",
+    "recover": "no process is there that could replace its machines",
+    "repeat": "it has one turn",
+    "compare": "it has one turn",
+}
+"""Inputs that need a process until the end of the job, or files that the machine does not store."""
+
+
+def detach_plan(inputs: Inputs) -> DetachPlan:
+    return DetachPlan(place=inputs.keep.detach_to if inputs.keep.detach else None)
+
+
+def without_recovery(plan: RunPlan) -> RunPlan:
+    """Return the plan without recoveries if it is detached, with a warning that says so."""
+    if plan.detach.place is None or not plan.machines.recoveries:
+        return plan
+    warning = (
+        "A detached run does not recover: if the provider takes its machine away, it ends as preempted. "
+        "Its checkpoints stay, and `resume: latest` goes on from them."
+    )
+    machines = replace(plan.machines, recoveries=0)
+    return replace(plan, machines=machines, warnings=(*plan.warnings, warning))
+
+
+def mistakes(inputs: Inputs, plan: RunPlan, *, through_server: bool) -> list[InputProblem]:
+    """Return the inputs that cannot work together, before any cost."""
+    name, place = inputs.spelling.of, inputs.keep.detach_to
+    if not inputs.keep.detach:
+        problem = f"goes with {name('detach')}"
+        return [] if place is None else [inputs.mistake("detach_to", place, problem)]
+    wrong = []
+    if place is None:
+        problem = f"needs {name('detach_to')}: the bucket in which the machine stores the results"
+        wrong.append(inputs.mistake("detach", "true", problem))
+    wrong += [
+        inputs.mistake("detach", "true", f"goes without {name(field)}: {why}")
+        for field, why in _ATTACHED.items()
+        if inputs.value(field) not in (None, 0, 1)
+    ]
+    if inputs.keep.down is False:
+        wrong.append(inputs.mistake("detach", "true", f"goes without `{name('down')} false`: the machine ends itself"))
+    if plan.machines.num_nodes > 1:
+        problem = f"goes with one machine: {name('num_nodes')} {plan.machines.num_nodes} does not work with it yet"
+        wrong.append(inputs.mistake("detach", "true", problem))
+    if storage_rules.makes_buckets(plan):
+        problem = "goes without buckets that the run makes: no process is there that could remove them"
+        wrong.append(inputs.mistake("detach", "true", problem))
+    if through_server:
+        problem = "goes without a SkyPilot API server, which cannot keep a machine for a job without its run"
+        wrong.append(inputs.mistake("detach", "true", problem))
+    named = (*plan.machines.locations, *(one.location for one in plan.machines.needs.alternatives if one.location))
+    for cloud in dict.fromkeys(one.cloud for one in named if one.cloud not in CLOUDS):
+        problem = f"goes with machines of AWS: those of {cloud} have no access to the bucket"
+        wrong.append(inputs.mistake("detach", "true", problem))
+    return wrong

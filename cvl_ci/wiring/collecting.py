@@ -1,0 +1,44 @@
+"""`collect` for both entry points: the clouds, the records, and the prices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cvl_ci.local.clock import SystemClock
+from cvl_ci.wiring.clouds import OpenClouds, prices
+from cvl_ci.wiring.directories import records
+
+if TYPE_CHECKING:
+    from cvl_ci.commands.collect.collect import Collected
+    from cvl_ci.model.outcome import Outcome
+    from cvl_ci.ports import LeaseRecord, RunReporter
+
+
+def collect(
+    names: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    user_id: str,
+    reporter: RunReporter,
+    folder_of: Callable[[str], Path],
+    publish: Callable[[LeaseRecord, Outcome, Path], None],
+) -> Collected:
+    """Collect these detached runs; without a name, all that wait."""
+    from cvl_ci.commands.collect import collect as collecting
+
+    return collecting.collect(
+        names,
+        everything=not names,
+        user_id=user_id,
+        folder_of=folder_of,
+        tools=collecting.CollectPorts(
+            clouds=OpenClouds(environ, by_record=True),
+            records=records(environ, reporter),
+            prices=prices(environ),
+            workflow=reporter,
+            clock=SystemClock(),
+            publish=publish,
+        ),
+    )
