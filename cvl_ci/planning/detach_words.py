@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cvl_ci.errors import InputProblem
-from cvl_ci.inputs.reader import Inputs
+from cvl_ci.inputs.reader import Inputs, Spelling
 from cvl_ci.model.detached import DetachPlan
 from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.plan import RunPlan
@@ -47,6 +47,9 @@ def mistakes(inputs: Inputs, plan: RunPlan, *, through_server: bool) -> list[Inp
     wrong = []
     if place is None:
         problem = f"needs {name('detach_to')}: the bucket in which the machine stores the results"
+        wrong.append(inputs.mistake("detach", "true", problem))
+    if inputs.spelling is Spelling.INPUT:
+        problem = "goes with the command line: the action has no verb that collects yet"
         wrong.append(inputs.mistake("detach", "true", problem))
     wrong += [
         inputs.mistake("detach", "true", f"goes without {name(field)}: {why}")

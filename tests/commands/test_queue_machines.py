@@ -13,6 +13,8 @@ from cvl_ci.commands.queue import machines, run_queue
 from cvl_ci.commands.queue.manifest import Manifest
 from cvl_ci.commands.queue.queue_ports import TurnEnded
 from cvl_ci.errors import CvlError, EngineError
+from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.detached import DetachPlan
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import Location
 from cvl_ci.model.mount import Mount, MountMode
@@ -302,6 +304,12 @@ def test_a_machine_cannot_be_two_things(other: RunPlan, field: str, value: str) 
     problems = machines.mistakes(queued, {"a": plan(), "b": other, "c": other})
     assert [(one.field, one.value) for one in problems] == [(f"job b: {field}", value)]
     assert machines.mistakes(queued, {"a": plan(), "b": plan(), "c": other}) == []
+
+
+def test_a_queue_waits_for_each_of_its_jobs() -> None:
+    detached = plan(detach=DetachPlan(place=BucketAddress(bucket="results")))
+    (problem,) = machines.mistakes(queue({"id": "a"}, {"id": "b"}), {"a": plan(), "b": detached})
+    assert problem.field == "job b: detach"
 
 
 def test_a_key_is_a_name() -> None:

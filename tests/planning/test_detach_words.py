@@ -11,7 +11,7 @@ from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.commands.plan.quote import quote
 from cvl_ci.commands.plan.quote_text import as_text
 from cvl_ci.errors import RequestError
-from cvl_ci.inputs.reader import from_keywords
+from cvl_ci.inputs.reader import from_environment, from_keywords
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.plan import RunPlan
@@ -59,6 +59,14 @@ def test_what_cannot_work_together_is_refused(tmp_path: Path, words: dict[str, o
     with pytest.raises(RequestError) as refused:
         asked(tmp_path, **words)  # type: ignore[arg-type]
     assert problem in str(refused.value)
+
+
+def test_the_action_refuses_it_as_nobody_would_collect(tmp_path: Path) -> None:
+    words = {"INPUT_COMMAND": "true", "INPUT_CLOUD": "aws", "INPUT_DETACH": "true", "INPUT_DETACH_TO": "s3://my-bucket"}
+    checkout = open_checkout(plant(tmp_path / "field"))
+    with pytest.raises(RequestError) as refused:
+        prepare(from_environment(words), checkout=checkout, prices=PRICES)
+    assert "no verb that collects" in str(refused.value)
 
 
 def test_all_mistakes_come_at_once(tmp_path: Path) -> None:

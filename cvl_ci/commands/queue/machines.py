@@ -182,10 +182,13 @@ def notes(queue: Queue) -> list[str]:
 
 
 def mistakes(queue: Queue, plans: Mapping[str, RunPlan]) -> list[InputProblem]:
-    """Return the mistakes of jobs that share a machine: one launch is for all of them."""
+    """Return the mistakes of jobs that a queue cannot run, or that share a machine: one launch is for all of them."""
     first: dict[str, QueueJob] = {}
     problems = []
     for job in queue.jobs:
+        if job.id in plans and plans[job.id].detach.place is not None:
+            problem = "goes without a queue, which waits for each of its jobs"
+            problems.append(InputProblem(field=f"job {job.id}: detach", value="true", problem=problem))
         if job.machine is None or job.id not in plans:
             continue
         plan, other = plans[job.id], first.setdefault(job.machine, job)
