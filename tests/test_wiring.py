@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 from pathlib import Path
 
 import pytest
 
 from cvl_ci import wiring
+from cvl_ci.clouds.aws.credentials import AWS
+from cvl_ci.clouds.credentials import local_environment
+from cvl_ci.model.location import Location
 from cvl_ci.sandbox import Access
 from cvl_ci.wiring.clouds import OpenClouds
+from cvl_ci.wiring.directories import credentials_directory
 
 SEEN = {
     name.name: str(found.module)
@@ -18,6 +23,14 @@ SEEN = {
     if isinstance(found, ast.ImportFrom) and str(found.module).startswith("cvl_ci.wiring.")
     for name in found.names
 }
+
+
+OIDC = {"ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"}
+OF_THE_RUNNER = (
+    *OIDC, "ACTIONS_RUNTIME_TOKEN", "ACTIONS_RUNTIME_URL", "ACTIONS_RESULTS_URL", "ACTIONS_CACHE_URL", "INPUT_SECRETS",
+    "INPUT_GITHUB_TOKEN", "INPUT_AWS_SECRET_ACCESS_KEY", "INPUT_KUBECONFIG", "INPUT_UNKNOWN", "STATE_handover",
+    "GITHUB_TOKEN", "GH_TOKEN", "GITHUB_ENV", "GITHUB_OUTPUT", "CVL_CI_DEPLOY_TOKEN",
+)  # fmt: skip
 
 
 def test_all_that_the_type_checker_sees_is_to_be_had() -> None:
@@ -35,13 +48,35 @@ def test_another_name_is_refused() -> None:
 
 
 def test_what_is_started_does_not_get_the_jobs_secrets_unless_a_cloud_reads_them() -> None:
-    names = ("PATH", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "RUNPOD_API_KEY", "INPUT_SECRETS", "INPUT_GITHUB_TOKEN")
-    names_of_ours = ("ACTIONS_RUNTIME_TOKEN", "CVL_CI_DEPLOY_TOKEN")
+    names = ("PATH", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "RUNPOD_API_KEY")
     clouds = wiring.OpenClouds(
-        dict.fromkeys((*names, *names_of_ours), "x"),
+        dict.fromkeys((*names, *OF_THE_RUNNER), "x"),
         secrets=("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "RUNPOD_API_KEY", "NOT_THERE"),
     )
     assert set(clouds._environ) == {"PATH", "AWS_SECRET_ACCESS_KEY", "RUNPOD_API_KEY"}
+
+
+@pytest.mark.sky
+@pytest.mark.parametrize("has_role", [False, True])
+def test_skypilot_s_process_and_its_children_get_no_token_of_the_runner(tmp_path: Path, has_role: bool) -> None:
+    """Only `role_to_assume` needs GitHub's OIDC token below SkyPilot: AWS's library runs our program for new keys."""
+    needed = {"KUBECONFIG": "/k", "VAULT_ADDR": "v", "https_proxy": "http://proxy.example:1", "GITHUB_RUN_ID": "7"}
+    environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], **needed, **dict.fromkeys(OF_THE_RUNNER, "s3cret")}
+    arn = "arn:aws:iam::123456789012:role/ci"
+    local = local_environment(
+        {**environ, "INPUT_ROLE_TO_ASSUME": arn}, folder=credentials_directory(environ), writes=True
+    )
+    variables = AWS.write(local).variables if has_role else {}
+    cloud = OpenClouds({**environ, **variables})._real([Location(cloud="aws")], "0badcafe")
+    try:
+        session = cloud.machines._session  # type: ignore[attr-defined]
+        assert session.worker().call("warm").startswith("0.14.")
+        text = Path(f"/proc/{session.worker()._process.pid}/environ").read_text()
+        variables = dict(entry.split("=", 1) for entry in text.split("\0") if entry)
+        assert set(OF_THE_RUNNER) & set(variables) == (OIDC if has_role else set())
+        assert needed.items() <= variables.items()
+    finally:
+        cloud.machines.close()
 
 
 @pytest.mark.parametrize("known", ["", "inside.example", "*"])

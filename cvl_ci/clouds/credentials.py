@@ -14,6 +14,7 @@ import yaml
 
 from cvl_ci.clouds import credential_files, oidc
 from cvl_ci.clouds.api_server.credentials import API_SERVER
+from cvl_ci.clouds.child_environment import for_programs
 from cvl_ci.clouds.credential_provider import CredentialFiles, Environment, Login
 from cvl_ci.clouds.kubernetes.credentials import KUBERNETES
 from cvl_ci.clouds.programs import run_bounded
@@ -136,12 +137,12 @@ def carry_out(environment: Environment, files: CredentialFiles) -> dict[str, str
 
 def first_keys(environment: Environment, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the role's keys now: then a wrong role shows before the run spends anything."""
-    role = environment.as_input("role_to_assume")
-    if not role or environ.get("AWS_CONFIG_FILE") != str(environment.folder / "aws-config"):
-        return ()
     from cvl_ci.clouds.aws import credentials as aws
     from cvl_ci.clouds.aws import worker_role
 
+    role = environment.as_input("role_to_assume")
+    if not role or environ.get("AWS_CONFIG_FILE") != str(aws.config_of_role(environment.folder)):
+        return ()
     keys = worker_role.keys(
         role,
         cache=environment.folder / "aws-session.json",
@@ -182,7 +183,9 @@ def _log_in(login: Login, environ: Mapping[str, str]) -> None:
     """Run a login. Its output stays here, because it may repeat the credentials."""
     name = " ".join(login.command[:3])
     try:
-        code, _, _ = run_bounded(login.command, {**environ, **login.variables}, name=name, seconds=LOGIN_SECONDS)
+        code, _, _ = run_bounded(
+            login.command, {**for_programs(environ), **login.variables}, name=name, seconds=LOGIN_SECONDS
+        )
     except OSError as error:
         raise CredentialsError(f"`{name}` could not be run: {type(error).__name__}.") from None
     if code != 0:

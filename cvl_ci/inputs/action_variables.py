@@ -30,6 +30,11 @@ def variable(name: str) -> str:
     return _PREFIX + name.upper()
 
 
+def is_input(name: str) -> bool:
+    """Return whether the variable holds an input, an unknown one included."""
+    return name.startswith(_PREFIX)
+
+
 def leg(environment: Mapping[str, str]) -> str:
     """Return the input `leg` as text, without a look at the table."""
     return environment.get(f"{_PREFIX}LEG", "").strip()

@@ -104,6 +104,13 @@ def on_usable_clouds(
     return name_clouds(plan, usable, prices)
 
 
+def renews_role(environ: Mapping[str, str]) -> bool:
+    """Return whether AWS keys come from a role that cvl-ci assumes again before they expire."""
+    from cvl_ci.clouds.aws.credentials import config_of_role
+
+    return environ.get("AWS_CONFIG_FILE") == str(config_of_role(credentials_directory(environ)))
+
+
 def forget_credentials(environ: Mapping[str, str], *, say: Callable[[str], None]) -> None:
     from cvl_ci.clouds import credential_files
 

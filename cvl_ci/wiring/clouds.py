@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from cvl_ci.clouds import child_environment
 from cvl_ci.clouds.catalogue import sources
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.engine import server_inventory as served
@@ -21,14 +22,12 @@ from cvl_ci.engine.jobs import SkyPilotJobs
 from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.engine.session import Session
 from cvl_ci.errors import EngineError, InputProblem, RequestError
-from cvl_ci.inputs.action_variables import variable
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.lease_name import LABEL_KEPT
 from cvl_ci.model.location import SANDBOX, Location
-from cvl_ci.model.service import TOKEN_VARIABLE
 from cvl_ci.ports import Cloud, Progress, Watch
 from cvl_ci.sandbox import Access, MachineType, Sandbox, is_started_by_run
-from cvl_ci.wiring.access import set_up
+from cvl_ci.wiring.access import renews_role, set_up
 from cvl_ci.wiring.directories import sandbox_directory
 
 if TYPE_CHECKING:
@@ -37,10 +36,6 @@ if TYPE_CHECKING:
     from cvl_ci.sandbox import Status
 
 THROUGH_SERVER = Location(cloud=served.CLOUD)
-_CLOUD_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
-_PREFIXES_READ_BY_CLOUDS = (*_CLOUD_PREFIXES, "LAMBDA_", "RUNPOD_", "NEBIUS_")
-_OWN_VARIABLES = (variable("secrets"), variable("github_token"), "ACTIONS_RUNTIME_TOKEN", TOKEN_VARIABLE)
-"""Variables that our programs never need: all processes of this user can read another one's environment."""
 
 
 class OpenClouds:
@@ -63,8 +58,8 @@ class OpenClouds:
     ) -> None:
         self._by_record = by_record or to_end or to_look
         self._to_look = to_look
-        held_back = {*_OWN_VARIABLES, *(name for name in secrets if not name.startswith(_PREFIXES_READ_BY_CLOUDS))}
-        self._environ = {name: value for name, value in environ.items() if name not in held_back}
+        self._own_environ = environ
+        self._environ = child_environment.for_programs(environ, secrets=secrets, renews_role=renews_role(environ))
         self._keep_sandbox = keep_sandbox
         self._to_end = to_end
 
@@ -108,7 +103,11 @@ class OpenClouds:
     def _on_sandbox(self, access: Access, user_id: str) -> Cloud:
         from cvl_ci import clouds as inventory
 
-        own_environment = {name: value for name, value in self._environ.items() if not name.startswith(_CLOUD_PREFIXES)}
+        own_environment = {
+            name: value
+            for name, value in self._environ.items()
+            if not name.startswith(child_environment.CLOUD_PREFIXES)
+        }
         client = inventory.ec2_clients(
             access_key_id=access.access_key_id,
             secret_access_key=access.secret_access_key,
@@ -151,7 +150,7 @@ class OpenClouds:
                 next_step="Install it: pip install 'cvl-ci[aws]'.",
             )
         environ = _for_skypilot(self._environ, user_id)
-        anywhere = () if locations else [location.cloud for location in set_up(self._environ)] or ["aws"]
+        anywhere = () if locations else [location.cloud for location in set_up(self._own_environ)] or ["aws"]
         inventories = inventory.all_inventories(environ, anywhere=anywhere)
         session = Session(environment=environ, clock=SystemClock())
         return Cloud(

@@ -11,6 +11,7 @@ import configparser
 import re
 import shlex
 import sys
+from pathlib import Path
 
 from cvl_ci.clouds.credential_provider import ALLOW_OIDC, CredentialFiles, CredentialProvider, Environment, find_missing
 from cvl_ci.model.access import CloudAccess
@@ -44,7 +45,7 @@ def check(environment: Environment) -> CloudAccess:
 def write(environment: Environment) -> CredentialFiles:
     role = environment.as_input("role_to_assume")
     if role:
-        config, cache = environment.folder / "aws-config", environment.folder / "aws-session.json"
+        config, cache = config_of_role(environment.folder), environment.folder / "aws-session.json"
         command = shlex.join(
             [
                 sys.executable,
@@ -130,6 +131,11 @@ def _holds(environment: Environment, path: str, section: str) -> bool:
     except (configparser.Error, OSError, ValueError):
         return False
     return read.has_section(section) and bool(_OF_A_PROFILE & set(read.options(section)))
+
+
+def config_of_role(folder: Path) -> Path:
+    """Return the file with which AWS's library assumes `role_to_assume`. `folder`: the one of cvl-ci's credentials."""
+    return folder / "aws-config"
 
 
 def session_name(environment: Environment) -> str:
