@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,30 @@ def test_a_file_is_run_shown_and_not_run_twice(
     assert main(["queue", "q.yaml", "--cloud", "aws"]) == 5
     assert [plan.work.run_commands for plan in seen.plans[3:]] == [("bad",)], "only the failed job runs again"
     assert "2 of an earlier queue" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("repository", [".", "results"], ids=["checkout", "submodule"])
+def test_a_record_that_came_with_a_commit_is_refused_in_a_folder_of_any_name(
+    repository: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A pull request could commit a success that never ran, or the lease of another run."""
+    seen = on_fakes(monkeypatch)
+    folder = checkout(tmp_path / "work")
+    (folder / "q.yaml").write_text("jobs: [{id: data, command: make data}]")
+    monkeypatch.chdir(folder)
+    words = ["queue", "q.yaml", "--cloud", "aws", "--outputs-dir", "results/nightly"]
+    assert main(words) == 0
+    git = ("git", "-C", repository)
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "add", "--force", "."], check=True)
+    code = main(words)
+    said = capsys.readouterr().err
+    assert code == 64, said
+    assert "results/nightly/queue.json" in said and "is in git" in said
+    assert len(seen.plans) == 1
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,6 @@ def carry_out(step: Step, publication: StepPublication, environ: Mapping[str, st
     plans = wired.plans_of(queued, caller, by_inputs=True)
     step.workflow.mask(*_secrets(plans))
     root = open_checkout(Path.cwd(), at=".").root
-    _refuse_committed_record(root)
     if policy[0] != SANDBOX_POLICY:
         step.require_committed(lambda: unknown_files(root, [str(values["queue"]), *_sources(plans, sources_of)]))
     clouds = [place.cloud for plan in plans.values() for place in plan.machines.locations]
@@ -78,10 +77,10 @@ def leases_on_record(step: Step, environ: Mapping[str, str]) -> Sequence[str]:
     The record has each lease before anything is created under it. Without a record, nothing is proved.
     """
     from cvl_ci.commands.queue.manifest import Manifest
-    from cvl_ci.local.git.checkout import open_checkout
+    from cvl_ci.wiring.queue import refuse_committed_record
     from cvl_ci.wiring.queue_runs import refuse_foreign
 
-    _refuse_committed_record(open_checkout(Path.cwd(), at=".").root)
+    refuse_committed_record(OUTPUTS, folder=Path.cwd())
     records = Manifest(OUTPUTS).read()
     if not records:
         raise NotProvedGone(
@@ -93,20 +92,6 @@ def leases_on_record(step: Step, environ: Mapping[str, str]) -> Sequence[str]:
     }
     refuse_foreign(sorted(unproved), wiring.records(environ, step.workflow), owner=step.owner)
     return sorted(unproved)
-
-
-def _refuse_committed_record(root: Path) -> None:
-    """Refuse a record that came with the checkout: it can name the lease of another run, or a success without a run."""
-    from cvl_ci.commands.queue.manifest import FILE_NAME
-    from cvl_ci.local.git.committed import is_tracked
-
-    path = OUTPUTS / FILE_NAME
-    if is_tracked(root, Path.cwd() / path):
-        problem = "is in git, so a commit could name a lease to end, or a success that never ran"
-        raise RequestError(
-            [InputProblem(field="queue", value=str(path), problem=problem)],
-            next_step=f"Remove it from the commit: git rm -r --cached {OUTPUTS.parent}",
-        )
 
 
 def undo(step: Step, publication: StepPublication, releases: Mapping[str, Release], *, leases: Sequence[str]) -> int:

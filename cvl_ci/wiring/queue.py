@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from cvl_ci.commands.plan import month as months
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.commands.queue import machines, run_queue
-from cvl_ci.commands.queue.manifest import Manifest
+from cvl_ci.commands.queue.manifest import FILE_NAME, Manifest
 from cvl_ci.commands.queue.queue_ports import QueuePorts
 from cvl_ci.commands.run.steps import refuse_unseen
 from cvl_ci.errors import InputProblem, RequestError
@@ -20,6 +22,7 @@ from cvl_ci.inputs.option import by_own_name
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.inputs.table import RUN_OPTIONS
 from cvl_ci.local.git.checkout import open_checkout
+from cvl_ci.local.git.committed import is_committed
 from cvl_ci.planning import queue_file, safe_yaml
 from cvl_ci.result.secret_names import secrets_of
 from cvl_ci.wiring.access import goes_through_server, on_usable_clouds, require_credentials
@@ -65,6 +68,20 @@ def of(
     return replace(queued, jobs=jobs, max_parallel=max_parallel or queued.max_parallel, budget=budget or queued.budget)
 
 
+def refuse_committed_record(outputs: Path, *, folder: Path) -> None:
+    """Raise RequestError if the record of a queue came with a commit. `outputs`: below `folder`, or absolute.
+
+    It could name the lease of another run, so that this queue ends it, or a success without a run.
+    """
+    path = outputs / FILE_NAME
+    if os.path.lexists(folder / path) and is_committed(folder / path):
+        problem = "is in git, so a commit could name a lease to end, or a success that never ran"
+        raise RequestError(
+            [InputProblem(field="queue", value=str(path), problem=problem)],
+            next_step=f"Remove it from the commit: git rm -r --cached {shlex.quote(str(outputs))}",
+        )
+
+
 def run(queued: Queue, caller: Caller) -> Mapping[str, JobRecord]:
     """Run a queue. Raises CvlError before any job starts; afterwards each job has a record."""
     return run_planned(queued, plans_of(queued, caller), caller)
@@ -72,6 +89,7 @@ def run(queued: Queue, caller: Caller) -> Mapping[str, JobRecord]:
 
 def run_planned(queued: Queue, plans: Mapping[str, RunPlan], caller: Caller) -> Mapping[str, JobRecord]:
     """Run a queue whose plans are made. Raises CvlError before any job starts."""
+    refuse_committed_record(caller.outputs, folder=caller.folder)
     _require_scripts(plans)
     catalogue = prices(caller.environ)
     quotes = {name: planning.quote(plan, catalogue).max_usd for name, plan in plans.items()}

@@ -59,6 +59,16 @@ def is_tracked(root: Path, path: Path) -> bool:
     return not on_the_way.isdisjoint(_git(root, "ls-files", "-z", "--", f":(literal){name.parts[0]}"))
 
 
+def is_committed(path: Path) -> bool:
+    """Return whether a repository around this path tracks it, or a link or submodule on the way to it. Raise CvlError.
+
+    A repository inside another one, such as a submodule, counts as well as the outer one.
+    """
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100  a link on the way is what git may track
+    roots = [folder for folder in absolute.parents if (folder / ".git").exists()]
+    return any(is_tracked(root, Path(os.path.realpath(root)) / absolute.relative_to(root)) for root in roots)
+
+
 def sources_of(plan: RunPlan) -> Iterator[str]:
     """Yield the absolute paths here from which a plan sends files: staged files, and mounts of a user's task."""
     yield from (file.source for file in plan.files.staged if isinstance(file.source, str))
