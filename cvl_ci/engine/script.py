@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from importlib import resources
 from pathlib import Path
@@ -47,6 +48,7 @@ def environment(
 
     `work_of`: the folder of the earlier job whose CVL_WORK_DIR this job shares; empty: it gets its own.
     """
+    idle = plan.limits.idle
     return {
         **(model_cache.environment(plan, staged=staged) if staged else {}),
         **checkpoints.environment(plan),
@@ -60,6 +62,7 @@ def environment(
         # A server has no files to fetch, so it serves until its machine ends.
         "CVL_CI_RESERVE_SECONDS": "0" if plan.service else str(int(RELEASE_MINUTES * 60)),
         "CVL_CI_GPUS": requested_gpus(plan),
+        **({"CVL_CI_IDLE": f"{idle.min_percent} {math.ceil(idle.seconds)}"} if idle else {}),
     }
 
 

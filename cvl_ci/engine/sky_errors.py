@@ -21,7 +21,7 @@ from cvl_ci.errors import (
     RequestRefused,
 )
 from cvl_ci.inputs.parsers import MOST_TURNS
-from cvl_ci.model.node_end import MOST_LEFT, GpuUse, NodeEnd
+from cvl_ci.model.node_end import CHECKPOINTS, IDLE, MOST_LEFT, GpuUse, NodeEnd
 from cvl_ci.model.outcome import Phase
 from cvl_ci.planning.trials import NAME
 from cvl_ci.ports import Progress, Watch
@@ -32,6 +32,8 @@ END_LINES = 28 + MOST_LEFT + 2 * MOST_TURNS
 LARGEST_PART = 64 << 20
 """The limit for a part of a log: machine/supervise.py stores parts of 32 MiB, and may exceed that by one read."""
 
+_PHASES = (Phase.SETUP.value, CHECKPOINTS, IDLE)
+"""The phases of an end that change its meaning. Any other is the job's."""
 _SHOWN_LINES, _SHOWN_LETTERS, _SHOWN_REASONS = 3, 600, 3
 
 
@@ -111,13 +113,13 @@ def read_end(rank: int, text: str) -> NodeEnd:
     lines = text.splitlines()[:END_LINES]
     values = dict(line.split("=", 1) for line in lines if "=" in line)
     code = values.get("exit_code", "")
-    phase = Phase.SETUP if values.get("phase") == "setup" else Phase.RUNNING
+    phase = values.get("phase", "")
     ended_text = values.get("ended_ns", "")
     return NodeEnd(
         rank=rank,
         exit_code=int(code) if code.isdecimal() and len(code) <= 3 and int(code) <= 255 else None,
         timed_out=values.get("timed_out") == "1",
-        phase=phase.value,
+        phase=phase if phase in _PHASES else Phase.RUNNING.value,
         ended_at=int(ended_text) / 1e9 if ended_text.isdecimal() and len(ended_text) <= 20 else None,
         gpu=_gpu_use(values),
         turns=tuple(turn for line in lines if (turn := _turn(line)) is not None),

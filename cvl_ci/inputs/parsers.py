@@ -42,6 +42,8 @@ LONGEST_RETENTION_DAYS = 400
 """GitHub's own, for private repositories of an organization."""
 MOST_TURNS = 100
 MOST_RECOVERIES = 20
+SHORTEST_IDLE_SECONDS = 30.0
+"""Fewer samples of a GPU would prove nothing."""
 
 
 def text(value: object) -> str:
@@ -172,6 +174,22 @@ def minutes(value: object) -> float:
     if number > _LONGEST_MINUTES:
         raise Wrong("is longer than 30 days")
     return number
+
+
+def percent(value: object) -> int:
+    """Return a percentage from 1 to 100; `10%` too. Raise Wrong."""
+    number = whole_number(value.strip().removesuffix("%") if isinstance(value, str) else value)
+    if number > 100:
+        raise Wrong("is more than 100 percent")
+    return number
+
+
+def idle_seconds(value: object) -> float:
+    """Return seconds, from the words of `minutes`: `15m`; a number alone is minutes. Raise Wrong."""
+    seconds = minutes(value) * 60
+    if seconds < SHORTEST_IDLE_SECONDS:
+        raise Wrong(f"is less than {SHORTEST_IDLE_SECONDS:.0f} seconds")
+    return seconds
 
 
 def spot(value: object) -> Spot:

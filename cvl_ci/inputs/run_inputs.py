@@ -177,6 +177,28 @@ class LimitInputs:
         default="no limit except max_runtime",
         verbs=(*RUN_VERBS, "matrix"),
     )
+    min_gpu_utilization: int | None = option(
+        parsers.percent,
+        help="End the job when all GPUs of a machine stay below this percentage for the whole time_window. A time "
+        "without samples of the driver does not count.",
+        metavar="PERCENT",
+        example="10",
+        default="a job may leave its GPUs alone until max_runtime",
+    )
+    time_window: float | None = option(
+        parsers.idle_seconds,
+        help="The time for min_gpu_utilization. A number alone is minutes.",
+        metavar="TIME",
+        example="30m",
+        default="15m",
+    )
+    on_idle: str | None = option(
+        parsers.choice("fail", "neutral"),
+        help="The exit code of a job that min_gpu_utilization ended. `fail`: 124. `neutral`: 0, with a warning.",
+        metavar="fail|neutral",
+        example="neutral",
+        default="fail",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

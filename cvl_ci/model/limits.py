@@ -19,6 +19,22 @@ HEARTBEAT_MINUTES = 10.0
 """The most that a lost runner may cost, in minutes: long enough for a network that is away for a few minutes."""
 
 
+IDLE_WINDOW_SECONDS = 900.0
+"""The default time without use of the GPUs, after which an idle job ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdlePolicy:
+    """The end of a job that leaves its GPUs alone: on a machine, none is as busy as `min_percent` for `seconds`.
+
+    `is_neutral`: this end is not red.
+    """
+
+    min_percent: int
+    seconds: float = IDLE_WINDOW_SECONDS
+    is_neutral: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """Limits after which a run ends in every case.
@@ -40,6 +56,9 @@ class Limits:
 
     keeps_after_success: bool = False
     """Whether the machine of a job that succeeded is kept too."""
+
+    idle: IdlePolicy | None = None
+    """None: a job may leave its GPUs alone until its time limit."""
 
     month: MonthBudget | None = None
     """The repository's budget of this month, with the part that its history knows; None: there is no such budget."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from cvl_ci.model.fitness import MachineState
+
 
 class LossKind(enum.Enum):
     """How the machines of a job were lost, by the provider's answer."""
@@ -17,6 +19,8 @@ class LossKind(enum.Enum):
     """The provider shows the machines, or does not answer, and they do not answer."""
     ENDED_ITSELF = "ended itself"
     """The machine's own timer ended it."""
+    UNFIT = "unfit"
+    """A probe found a machine broken before the job began, and cvl-ci gives the machines back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,8 @@ class Lost:
 
     kind: LossKind
     why: str
+    states: tuple[MachineState, ...] = ()
+    """The states of machines that a probe found broken: their GPUs are known again by their uuids."""
 
     @property
     def is_proved(self) -> bool:
@@ -34,7 +40,7 @@ class Lost:
 
 @dataclass(frozen=True, kw_only=True)
 class Recovery:
-    """One loss of a run's machines, and the launch that replaced them. Epoch seconds.
+    """One loss of a run's machines, or their return as unfit, and the launch that replaced them. Epoch seconds.
 
     `number`: from 1. `place`, `instance_type`, `spot`: of the lost machines. `usd`: their cost.
     `ran_seconds`: how long the job had run on them. `gone_at` None: their end is not proved.

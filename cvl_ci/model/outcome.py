@@ -27,6 +27,8 @@ class Ending(enum.Enum):
     NEVER_STARTED = "never_started"
     UNFIT = "unfit"
     """The machine was broken before the job began."""
+    IDLE = "idle"
+    """The job left its GPUs alone, and min_gpu_utilization ended it."""
     STORAGE_FAILED = "storage_failed"
     """A mount failed, before the job or after its success."""
     DETACHED = "detached"
@@ -53,6 +55,7 @@ EXIT_CODES = {
     Ending.PREEMPTED: 75,
     Ending.CANCELLED: 130,
     Ending.UNFIT: 75,
+    Ending.IDLE: 124,
     Ending.STORAGE_FAILED: 70,
     Ending.DETACHED: 0,
 }

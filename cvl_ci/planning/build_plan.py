@@ -16,7 +16,7 @@ from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.model_plan import ModelPlan
 from cvl_ci.model.plan import FEWEST_TURNS, TURNS, MachinePlan, RunPlan, TrialPlan, VariablePlan
 from cvl_ci.model.resource_request import ResourceRequest, Spot
-from cvl_ci.planning import alternatives, checkpoint_words, detach_words
+from cvl_ci.planning import alternatives, checkpoint_words, detach_words, idle_words
 from cvl_ci.planning.recovery_words import with_recovery
 
 KINDS = ("example", "command", "task")
@@ -117,7 +117,7 @@ def impossible(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
         names = ", ".join(map(str, plan.models.names))
         problem = f"needs the bucket of models: {_flags(inputs, 'hf_cache')}"
         mistakes.append(inputs.mistake("models", names, problem))
-    mistakes += [*_gate(inputs, plan), *checkpoint_words.mistakes(inputs, plan)]
+    mistakes += [*_gate(inputs, plan), *checkpoint_words.mistakes(inputs, plan), *idle_words.mistakes(inputs, plan)]
     return [*mistakes, *_keeping(inputs, plan)]
 
 
@@ -168,7 +168,7 @@ def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> 
             recoveries=draft.machines.recoveries if inputs.machine.recover is None else inputs.machine.recover,
             public_key=inputs.keep.ssh_public_key,
         ),
-        limits=_limits(inputs, locations),
+        limits=replace(_limits(inputs, locations), idle=idle_words.idle_policy(inputs, draft.limits.idle)),
         trials=TrialPlan(
             repeat=inputs.trials.repeat or (TURNS if inputs.trials.compare else 1),
             fail_on_regression=bool(inputs.trials.fail_on_regression),

@@ -12,11 +12,12 @@ from cvl_ci.inputs import accelerators, parsers
 from cvl_ci.inputs import locations as places
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs
+from cvl_ci.model.limits import IdlePolicy, Limits
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.plan import MachinePlan, RunPlan, VariablePlan, WorkPlan
 from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
 from cvl_ci.model.secret import Secret
-from cvl_ci.planning import alternatives, recovery_words, safe_yaml, task_documents, task_grammar
+from cvl_ci.planning import alternatives, idle_words, recovery_words, safe_yaml, task_documents, task_grammar
 from cvl_ci.planning import task_keys as keys
 
 
@@ -29,6 +30,7 @@ class TaskFile:
     work: WorkPlan
     variables: VariablePlan
     machines: MachinePlan
+    idle: IdlePolicy | None = None
     needs_value: tuple[str, ...] = ()
     """Variables whose value is null: the user must set them."""
     wrong: tuple[str, ...] = ()
@@ -48,6 +50,7 @@ class TaskFile:
             work=self.work,
             variables=self.variables,
             machines=self.machines,
+            limits=Limits(idle=self.idle),
             warnings=(*self.warnings, *self._size(inputs)),
         )
 
@@ -99,8 +102,8 @@ class _Reader:
     """Reader of one task: values out, and every mistake by its place in the file."""
 
     def __init__(self, task: Mapping[str, Any], *, known_gpus: Collection[str], clouds_with: CloudsWith) -> None:
-        self._retry = task.get("retry")
-        self._task = {key: value for key, value in task.items() if key != "retry"}
+        self._retry, self._idle = task.get("retry"), task.get(idle_words.KEY)
+        self._task = {key: value for key, value in task.items() if key not in {"retry", idle_words.KEY}}
         self._known_gpus = known_gpus
         self._clouds_with = clouds_with
         self._wrong: dict[str, str] = {}
@@ -137,6 +140,7 @@ class _Reader:
                 spot=alternatives.spot_of(machines) if machines else spot,
                 recoveries=self._value("retry", recovery_words.recoveries, self._recovery_words()) or 0,
             ),
+            idle=self._value(idle_words.KEY, idle_words.of_task, self._idle),
             needs_value=tuple(str(name) for name, value in (*envs.items(), *secrets.items()) if value is None),
         )
         if not self._task.get("run"):

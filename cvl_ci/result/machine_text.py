@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from cvl_ci.model.fitness import Fitness, GpuState, MachineState
+from cvl_ci.model.limits import IdlePolicy
+from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.outcome import MachineResult
 from cvl_ci.result.sanitize import plain
 
@@ -30,6 +32,13 @@ def fitness_lines(machines: MachineResult) -> list[str]:
         if after is not None and after.fitness is not Fitness.HEALTHY and (before is None or differs(before, after)):
             lines.append(f"{node}after the job {_state(after)}")
     return lines
+
+
+def unmeasured_use(policy: IdlePolicy | None, nodes: Sequence[NodeEnd]) -> list[str]:
+    """Return a warning if the use of the GPUs was to be judged, and a machine has no sample of it."""
+    if policy is None or all(node.gpu is not None and node.gpu.utilization is not None for node in nodes):
+        return []
+    return ["min_gpu_utilization had no effect on some machine: its driver told no use of its GPUs."]
 
 
 def differs(before: MachineState, after: MachineState) -> bool:

@@ -17,6 +17,7 @@ from cvl_ci.model.service import ServiceResult
 from cvl_ci.model.storage import KeptBucket
 from cvl_ci.result import ledger
 from cvl_ci.result.machine_text import fitness_lines, states
+from cvl_ci.result.recovery_text import recoveries
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.service_text import service_lines
 from cvl_ci.result.text import (
@@ -31,7 +32,6 @@ from cvl_ci.result.text import (
     node,
     paired_lines,
     proved_gone,
-    recoveries,
     released,
     time,
 )
@@ -200,6 +200,7 @@ def _recovery_json(recovery: Recovery) -> dict[str, object]:
         **{name: value for name, value in _fields(recovery).items() if name != "lost"},
         "lost": recovery.lost.kind.value,
         "why": recovery.lost.why,
+        "states": [_state_json(state) for state in recovery.lost.states],
         "lost_at": moment(recovery.lost_at),
         "gone_at": None if recovery.gone_at is None else moment(recovery.gone_at),
         "resumed_at": None if recovery.resumed_at is None else moment(recovery.resumed_at),

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from cvl_ci.model.checkpoint_plan import KeptCheckpoints
 from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.ledger import Cost
-from cvl_ci.model.loss import Recovery
 from cvl_ci.model.node_end import MOST_LEFT, GpuUse, NodeEnd
 from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending, Outcome
 from cvl_ci.model.paired_comparison import Change, PairedComparison
@@ -27,37 +26,13 @@ ENDINGS = {
     Ending.CANCELLED: "Cancelled",
     Ending.NEVER_STARTED: "Never started",
     Ending.UNFIT: "The machine was broken",
+    Ending.IDLE: "The job left its GPUs alone",
     Ending.STORAGE_FAILED: "The storage failed",
     Ending.DETACHED: "The job runs on without its run",
 }
 
 
 _VERDICTS = ("worse", "changed", "unsure", "better", "same", "no baseline")
-
-
-def recovery_begins(recovery: Recovery, *, of: int) -> str:
-    """Return the line about a loss that the run recovers from."""
-    what = "the spot machine" if recovery.spot else "the machine"
-    why, number = recovery.lost.why, f"{recovery.number} of {of}"
-    return plain(f"{what} on {recovery.place} was lost ({why}): cvl-ci starts recovery {number}")
-
-
-def recoveries(outcome: Outcome) -> Iterator[str]:
-    """Yield a line on each loss: where and why, how long no machine ran the job, and its cost."""
-    for one in outcome.machines.recoveries:
-        machine = f"{one.instance_type} {'spot' if one.spot else 'on-demand'} on {one.place}"
-        pause = one.pause_seconds
-        then = "it was not replaced" if pause is None else f"the job ran again {duration(pause)} later"
-        ran = duration(one.ran_seconds)
-        again = "" if one.repeated_seconds is None else f"; {_repeated(one.checkpoint, one.repeated_seconds)}"
-        cost = f"{dollars(one.usd)} for it"
-        yield plain(f"{one.lost.kind.value}: {machine}, after {ran} of the job; {then}{again}; {cost}")
-
-
-def _repeated(checkpoint: str, seconds: float) -> str:
-    if not checkpoint:
-        return f"no checkpoint was stored, so {duration(seconds)} of the job are lost"
-    return f"the last checkpoint, {checkpoint}, was {duration(seconds)} old"
 
 
 def headline(outcome: Outcome) -> str:

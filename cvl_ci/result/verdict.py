@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 
 from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError
 from cvl_ci.model.launch import Attempt, Launch
+from cvl_ci.model.limits import IdlePolicy
 from cvl_ci.model.loss import LossKind, Lost
-from cvl_ci.model.node_end import CHECKPOINTS, NodeEnd
+from cvl_ci.model.node_end import CHECKPOINTS, IDLE, NodeEnd
 from cvl_ci.model.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Ending
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
-from cvl_ci.result.units import dollars
+from cvl_ci.result.units import dollars, duration
 
 ECHO_SECONDS = 3.0
 MOUNT_ADVICE = (
@@ -39,7 +40,7 @@ class Judgement:
 
 @dataclass(frozen=True, kw_only=True)
 class Past:
-    """What a run used before its latest machines: dollars, seconds since its first request, and losses of machines."""
+    """What a run used before its latest machines: dollars, seconds since its first request, and lost or broken ones."""
 
     spent_usd: float = 0.0
     seconds: float = 0.0
@@ -75,11 +76,7 @@ def judge(
     elif lost is not None:
         judgement = _lost(plan, launch, lost, ran_seconds, failure, past=past)
     elif unfit:
-        judgement = _of(
-            Ending.UNFIT,
-            f"The machine is broken, so the job did not begin: {unfit}.",
-            advice="The job did not cause this: run it again. The provider may give the same machine again.",
-        )
+        judgement = _unfit(unfit, failure)
     elif failed_mount and failure is None:
         judgement = _of(Ending.STORAGE_FAILED, failed_mount, advice=MOUNT_ADVICE)
     elif failure is not None:
@@ -103,6 +100,9 @@ def judge(
 def _job(plan: RunPlan, launch: Launch | None, nodes: Sequence[NodeEnd], ran_seconds: float, past: Past) -> Judgement:
     if any(node.timed_out for node in nodes):
         return _out_of_time(plan, launch, ran_seconds, past)
+    idle = [node for node in nodes if node.phase == IDLE and node.exit_code == EXIT_CODES[Ending.IDLE]]
+    if idle and plan.limits.idle is not None:
+        return _idle(plan.limits.idle, idle[0], count=len(nodes))
     first = _first_failure(nodes)
     if first is None and len(nodes) < (of := max(1, launch.num_nodes if launch else 1)):
         return _of(
@@ -133,6 +133,16 @@ def _job(plan: RunPlan, launch: Launch | None, nodes: Sequence[NodeEnd], ran_sec
     )
 
 
+def _idle(policy: IdlePolicy, node: NodeEnd, *, count: int) -> Judgement:
+    machine = f"machine {node.rank} of {count}" if count > 1 else "the machine"
+    judgement = _of(
+        Ending.IDLE,
+        f"No GPU of {machine} was {policy.min_percent} % busy for {duration(policy.seconds)}, so cvl-ci ended it.",
+        advice="The end of its log shows where it waited. Lower `min_gpu_utilization`, or give a longer `time_window`.",
+    )
+    return replace(judgement, exit_code=0) if policy.is_neutral else judgement
+
+
 def _first_failure(nodes: Sequence[NodeEnd]) -> NodeEnd | None:
     """Return the node that caused the failure: the first rank that failed.
 
@@ -149,7 +159,7 @@ def _first_failure(nodes: Sequence[NodeEnd]) -> NodeEnd | None:
 
 def _out_of_time(plan: RunPlan, launch: Launch | None, ran_seconds: float, past: Past) -> Judgement:
     hourly = launch.hourly_usd * launch.num_nodes if launch else 0.0
-    lost = f"machines were lost {'once' if past.losses == 1 else f'{past.losses} times'}"
+    lost = f"machines were lost or broken {'once' if past.losses == 1 else f'{past.losses} times'}"
     is_early = ran_seconds < plan.limits.max_runtime_minutes * 60 - 5
     max_usd = plan.limits.max_cost_usd
     rest = replace(plan.limits, max_cost_usd=None if max_usd is None else max(0.0, max_usd - past.spent_usd))
@@ -187,6 +197,19 @@ def _lost(
         return _of(Ending.PREEMPTED, reason, advice="Run it again, with `spot: fallback`, or on-demand.")
     reason = f"The machine was lost: {lost.why}{then}"
     return _of(Ending.PREEMPTED, reason, advice="The job did not cause this: run it again.")
+
+
+def _unfit(unfit: str, failure: CvlError | None) -> Judgement:
+    """Judge machines on which the job did not begin. `failure`: the error of the launch that should replace them."""
+    if isinstance(failure, BudgetError):
+        return _of(Ending.OVER_BUDGET, f"{unfit}. Then: {failure.what}", advice=failure.next_step)
+    then = f" No other machine replaced it: {failure.what}" if failure is not None else ""
+    return _of(
+        Ending.UNFIT,
+        f"The machine is broken, so the job did not begin: {unfit}.{then}",
+        advice="The job did not cause this: run it again, or name another place or GPU. "
+        "The provider may give the same machine again.",
+    )
 
 
 def _failed(failure: CvlError, attempts: Sequence[Attempt]) -> Judgement:

@@ -153,6 +153,7 @@ def _add_faults(parser: argparse.ArgumentParser) -> None:
         "--no-capacity": ("PLACE", f"there is no capacity: {places}"),
         "--no-spot-capacity": ("PLACE", f"there is no spot capacity: {places}"),
         "--never-ssh": ("PLACE", f"new machines never answer SSH: {places}"),
+        "--broken-gpus": ("PLACE", f"the driver of new machines finds no GPU: {places}"),
         "--lost-answers": ("ACTION", "the API carries the action out and its answer is lost: RunInstances"),
         "--terminate-fails": ("REGION", "TerminateInstances fails"),
         "--expired-keys": ("KEY", "the API answers requests with this access key that it has expired"),

@@ -60,6 +60,8 @@ class Faults:
     """Seconds that new machines wait before their SSH server starts."""
     never_ssh: tuple[str, ...] = ()
     """Places where new machines run and never answer."""
+    broken_gpus: tuple[str, ...] = ()
+    """Places where new machines have a driver that finds no GPU: `nvidia-smi` ends with code 6."""
     lost_answers: tuple[str, ...] = ()
     """Actions that the emulator carries out without an answer to the caller: ("RunInstances",)."""
     terminate_fails: tuple[str, ...] = ()
@@ -92,6 +94,7 @@ class Faults:
             api_down=down,
             slow_boot_seconds=_number(document.get("slow_boot_seconds", 0.0), "slow_boot_seconds"),
             never_ssh=_names(document, "never_ssh"),
+            broken_gpus=_names(document, "broken_gpus"),
             lost_answers=_names(document, "lost_answers"),
             terminate_fails=_names(document, "terminate_fails"),
             expired_keys=_names(document, "expired_keys"),

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.commands.run import run as running
-from cvl_ci.commands.run.recovery import ATTEMPT_VARIABLE, TASK_VARIABLE
+from cvl_ci.commands.run.recovery import ATTEMPT_VARIABLE, MOST_REPLACEMENTS, TASK_VARIABLE
 from cvl_ci.errors import BudgetError, CapacityError, EngineError
 from cvl_ci.lease import Lease
 from cvl_ci.model.budget import Fleet
+from cvl_ci.model.fitness import Fitness, GpuState, MachineState
 from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import Location
@@ -40,7 +41,10 @@ from tests.support.fakes import (
 OWNER = Owner(repository="a/b", run="1")
 BOOT_SECONDS = 60.0
 JOB_SECONDS = 300.0
+PROBE_SECONDS = 10.0
 HOURLY_USD = 0.1
+STATE = MachineState(fitness=Fitness.BROKEN, findings=("GPU 0: it fell off the bus",), gpus=(GpuState(uuid="GPU-1"),))
+UNFIT_NODE = NodeEnd(rank=0, exit_code=75, phase="preflight", state=STATE)
 
 
 def plan(*, recoveries: int = 3, limits: Limits | None = None, nodes: int = 1) -> RunPlan:
@@ -95,12 +99,14 @@ class Preempting(FakeEngine):
     """`schedule`: after how many seconds of the job each launch loses its machines; then the job is undisturbed.
 
     `full`: the zones that refuse at each launch. `kind`: of the loss. `silently`: nodes that are lost of several.
+    `broken`: the numbers of the launches with a machine that a probe finds broken.
     """
 
     schedule: Sequence[float] = ()
     full: Sequence[Sequence[str]] = ()
     kind: LossKind = LossKind.PREEMPTED
     taken: int | None = None
+    broken: Sequence[int] = ()
     takes_unreachable: bool = False
     requests: list[LaunchRequest] = field(default_factory=list)
     zones: tuple[str, ...] = ("us-east-1a", "us-east-1b")
@@ -150,8 +156,13 @@ class Preempting(FakeEngine):
 
     def follow(self, *, watch: Watch, until: float) -> JobEnd:
         self.at("follow")
-        watch(Began(phase=Phase.RUNNING))
         number = len(self.requests)
+        if number in self.broken:
+            self.cloud.clock.sleep(PROBE_SECONDS)
+            others = range(1, self.requests[-1].plan.machines.num_nodes)
+            nodes = (UNFIT_NODE, *(NodeEnd(rank=rank, exit_code=137) for rank in others))
+            return JobEnd(nodes=nodes, unfit="GPU 0: it fell off the bus")
+        watch(Began(phase=Phase.RUNNING))
         limit = self.requests[-1].plan.limits.max_runtime_minutes * 60
         lost_after = self.schedule[number - 1] if number <= len(self.schedule) else float("inf")
         seconds = min(JOB_SECONDS, lost_after, limit, until - self.cloud.clock.now())
@@ -161,10 +172,10 @@ class Preempting(FakeEngine):
             if self.kind is not LossKind.UNREACHABLE or self.takes_unreachable:
                 self.cloud.take(self.cloud.running()[: self.taken])
             return JobEnd(lost=Lost(kind=self.kind, why="the provider shows 0 of its 1 nodes"))
-        nodes = range(self.requests[-1].plan.machines.num_nodes)
+        ranks = range(self.requests[-1].plan.machines.num_nodes)
         timed_out = seconds < JOB_SECONDS
         code = None if timed_out else 0
-        return JobEnd(nodes=tuple(NodeEnd(rank=rank, exit_code=code, timed_out=timed_out) for rank in nodes))
+        return JobEnd(nodes=tuple(NodeEnd(rank=rank, exit_code=code, timed_out=timed_out) for rank in ranks))
 
     def down(self, cluster: str) -> None:
         self.at("down")
@@ -274,7 +285,7 @@ def test_a_rerun_that_is_cut_before_max_runtime_is_no_red_test(
     house.assert_clean()
     assert len(house.engine.requests) == 2
     assert outcome.ending is ending, outcome.reason
-    assert ("machines were lost once" in outcome.reason) is (what == "deadline")
+    assert ("machines were lost or broken once" in outcome.reason) is (what == "deadline")
 
 
 def test_a_refused_place_is_not_asked_again_nor_one_that_lost_its_machine_twice(tmp_path: Path) -> None:
@@ -358,7 +369,7 @@ def test_machines_whose_end_is_not_proved_get_no_successor(tmp_path: Path) -> No
     outcome = house.run(plan())
     assert len(house.engine.requests) == 1
     assert outcome.exit_code == 79
-    assert any("did not recover" in text for text in outcome.warnings)
+    assert any("asked for no other machines" in text for text in outcome.warnings)
 
 
 @pytest.mark.parametrize("what", ["time", "deadline", "money"])
@@ -438,13 +449,16 @@ def test_any_schedule_of_losses_and_refusals_keeps_every_promise(tmp_path: Path,
         full=[[zone for zone in zones if chance.random() < 0.15] for _ in range(6)],
         kind=chance.choice((*[LossKind.PREEMPTED] * 3, LossKind.NODE_LOST)),
         taken=chance.choice((None, 1)),
+        broken=[number for number in range(1, 7) if chance.random() < 0.1],
     )
     recoveries = chance.randrange(5)
     limits = Limits(max_runtime_minutes=chance.uniform(6, 30), max_cost_usd=chance.choice((None, 0.08, 1.0)))
     outcome = house.run(plan(recoveries=recoveries, limits=limits, nodes=nodes))
     house.assert_clean()
     assert outcome.release is not None and outcome.release.gone
-    assert len(house.engine.requests) <= recoveries + 1
+    assert len(house.engine.requests) <= recoveries + 1 + MOST_REPLACEMENTS
+    broken = [one.place for one in outcome.machines.recoveries if one.lost.kind is LossKind.UNFIT]
+    assert len(broken) == len(set(broken)) <= MOST_REPLACEMENTS, "a place with a broken machine was asked again"
     assert len({request.deadline for request in house.engine.requests}) <= 1
     assert outcome.timing.phases.get("running", 0.0) <= limits.max_runtime_minutes * 60 + 1
     assert all(end <= house.engine.requests[0].deadline + 60 for _, end in house.cloud.generations())

@@ -295,6 +295,7 @@ def test_a_machine_that_is_broken_before_the_job_is_infrastructure_and_nothing_i
     house.engine.unfit = "GPU 0: it fell off the bus"
     outcome = house.run()
     assert (outcome.ending, outcome.exit_code, house.engine.brought) == (Ending.UNFIT, 75, False)
+    assert len(outcome.machines.attempts) == 3, "two replacements, and then no more"
     assert "did not begin: GPU 0: it fell off the bus" in outcome.reason
     assert house.cloud.running() == []
 

@@ -1,12 +1,14 @@
-"""What a job took of the GPUs of its machine: by the machine's own nvidia-smi, which here is one we put there."""
+"""A job's use of the GPUs, and a machine whose GPUs are broken: by an nvidia-smi that the test or the sandbox wrote."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from cvl_ci.sandbox import Faults
-from tests.e2e.conftest import Terminal
+from tests.e2e.conftest import Ran, Terminal, assert_told_as_metered
 
+SKYPILOT_DISK_GB = 256
+"""SkyPilot's own size of a disk: the task is its own. sky/resources.py, DEFAULT_DISK_SIZE_GB."""
 NVIDIA_SMI = """
 set -e
 printf '%s\\n' '#!/bin/sh' 'echo $$ >> /tmp/looks' \\
@@ -16,18 +18,23 @@ sudo chmod 755 /usr/local/bin/nvidia-smi
 
 
 def test_memory_and_utilisation_are_told_and_the_jobs_log_is_its_own(terminal: Terminal, tmp_path: Path) -> None:
-    """The first region has no capacity: the run fails over to the other region, and shows that both are empty."""
-    terminal.sandbox.set_faults(Faults(no_capacity=("us-east-1",)))
+    """The first region has no capacity, and the first machine of the other region is broken.
+
+    The run fails over, gives the broken machine back before the job begins, and shows that both regions are empty.
+    """
+    terminal.sandbox.set_faults(Faults(no_capacity=("us-east-1",), broken_gpus=("us-west-2a",)))
     task = tmp_path / "task.yaml"
     lines = "".join(f"  {line}\n" for line in NVIDIA_SMI.strip().splitlines())
     task.write_text(f"setup: |\n{lines}run: |\n  sleep 4; echo done\n")
-    ran = terminal.run("--task", str(task))
+    ran = terminal.run("--task", str(task), "--gpu", "T4")
     assert ran.code == 0, ran.err
     assert ran.out.split() == ["done"]
     assert ran.summary["region"] == "us-west-2"
     assert {each["region"] for each in ran.summary["attempts"]} == {"us-east-1", "us-west-2"}
     assert {each["region"] for each in ran.summary["released"]["asked"]} == {"us-east-1", "us-west-2"}
     assert terminal.machines() == []
+    assert_the_broken_machine_was_replaced(ran)
+    assert_told_as_metered(ran, terminal.sandbox, disk_gb=SKYPILOT_DISK_GB)
     assert ran.summary["driver"] == "550.54.15"
     gpu = ran.summary["gpu"]
     assert gpu["memory_mib"] >= 2000, "it was looked at more than once"
@@ -39,3 +46,17 @@ def test_memory_and_utilisation_are_told_and_the_jobs_log_is_its_own(terminal: T
         "utilization_peak": 50,
     }
     assert f"{gpu['memory_mib']:,} of 23,034 MiB at most, 50 % busy" in ran.err
+
+
+def assert_the_broken_machine_was_replaced(ran: Ran) -> None:
+    [one] = ran.summary["recoveries"]
+    assert (one["lost"], one["place"], one["ran_seconds"]) == ("unfit", "sandbox/us-west-2a", 0)
+    assert "nvidia-smi failed with code 6: No devices were found" in one["why"]
+    assert one["gone_at"] <= one["resumed_at"] and one["usd"] > 0
+    came_up = [each["zone"] for each in ran.summary["attempts"] if each["machines"] or not each["error"]]
+    assert came_up[0] == "us-west-2a" and len(came_up) == 2 and "us-west-2a" not in came_up[1:]
+    assert {entry["attempt"] for entry in ran.summary["ledger"] if entry["kind"] == "machine"} == {
+        len(ran.summary["attempts"]) - 1,
+        len(ran.summary["attempts"]),
+    }
+    assert "cvl-ci gives it back, and asks for a machine elsewhere (1 of 2)" in ran.err

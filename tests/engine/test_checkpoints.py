@@ -15,10 +15,11 @@ from moto.server import ThreadedMotoServer
 
 from cvl_ci.clouds import AwsBuckets, service_clients
 from cvl_ci.engine import checkpoints, script
+from cvl_ci.engine.sky_errors import read_end
 from cvl_ci.errors import EngineError, RequestRefused
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.checkpoint_plan import CheckpointPlan, Resume
-from cvl_ci.model.node_end import NodeEnd
+from cvl_ci.model.node_end import CHECKPOINTS, NodeEnd
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.ports.storage import kept_checkpoints
 from tests.engine.test_script import LEASE, Node
@@ -158,6 +159,8 @@ def test_a_torn_checkpoint_is_left_out_and_a_bucket_that_is_not_there_begins_no_
     )
     node, out = machines.run(elsewhere)
     assert (node.end()["exit_code"], node.end()["phase"]) == ("75", "checkpoints")
+    end = read_end(0, node.run(script.end(lease=LEASE), {}).stdout)
+    assert (end.exit_code, end.phase) == (75, CHECKPOINTS), "so that it counts as a fault of the storage"
     assert "the checkpoints cannot be read" in out and "from nothing" not in out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cvl_ci.model.fitness import NO_ANSWER, Fitness, MachineState
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
 from cvl_ci.model.resource_request import ResourceRequest
-from tests.engine.test_machine_fitness import L4, turned
+from tests.engine.test_machine_fitness import L4, Library, turned
 from tests.engine.test_script import LEASE, Node
 
 
@@ -68,6 +69,48 @@ def test_a_machine_without_cuda_is_unknown_and_its_job_runs_and_it_is_probed_aga
     again = fitness.last_line(node.run(script.probe_again(plan(), lease=LEASE), {}).stdout)
     assert "GPU 0: it is too hot" in again.findings
     assert again.gpus[0].throttled == ("hw_thermal_slowdown",)
+
+
+CUDA = {
+    'ctypes.CDLL("libcuda.so.1")': '__import__("library").Library()',
+    "MULTIPLY_SECONDS, WARM_SECONDS = 2.0, 0.4": "MULTIPLY_SECONDS, WARM_SECONDS = 0.02, 0.0",
+    "256 << 20": "4 << 20",
+}
+"""The driver's library as an object, for the program on the machine."""
+LIBRARY = f"""import ctypes, struct
+from collections.abc import Mapping
+from typing import Any
+from fitness import cuda
+UUID = "GPU-4a31c0de-1111-2222-3333-444455556666"
+{inspect.getsource(Library)}"""
+
+
+@pytest.mark.parametrize(
+    ("init", "finding"),
+    [
+        ("Library()", ""),
+        ('Library(wrong="product")', "it multiplies wrongly"),
+        ('Library(codes={"cuInit": [999] * 3})', "cuInit failed with code 999"),
+    ],
+)
+def test_the_figures_of_a_gpu_come_from_the_process_that_measures_them(node: Node, init: str, finding: str) -> None:
+    give(node, L4)
+    text, env = script.run(plan(), lease=LEASE), script.environment(plan(), lease=LEASE, deadline=2e9)
+    for old, new in {**CUDA, '("library").Library()': f'("library").{init}'}.items():
+        text = text.replace(old, new)
+        assert new in text
+    state = node.home / ".cvl-ci" / LEASE
+    state.mkdir(parents=True, exist_ok=True)
+    (state / "library.py").write_text(LIBRARY)
+    done = node.run(text, env)
+    assert done.returncode == (75 if finding else 0), done.stderr
+    seen = end_of(node).state
+    assert seen is not None
+    if finding:
+        assert seen.fitness is Fitness.BROKEN and finding in "".join(seen.findings)
+    else:  # this computer may be slow
+        assert seen.fitness in {Fitness.HEALTHY, Fitness.SLOW}, seen
+        assert seen.gpus[0].tflops and seen.gpus[0].to_gbs and seen.gpus[0].from_gbs
 
 
 def test_a_machine_without_gpus_has_a_disk_and_a_memory(node: Node) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from cvl_ci.engine import script
 from cvl_ci.engine.sky_errors import read_end
-from cvl_ci.model.node_end import GpuUse, NodeEnd
+from cvl_ci.model.limits import IdlePolicy, Limits
+from cvl_ci.model.node_end import IDLE, GpuUse, NodeEnd
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from tests.engine.test_script import LEASE, Node
 
@@ -27,13 +28,15 @@ def node(tmp_path: Path) -> Node:
     return Node(tmp_path / "node")
 
 
-def ran(node: Node, nvidia_smi: str, command: str) -> subprocess.CompletedProcess[str]:
+def ran(
+    node: Node, nvidia_smi: str, command: str, *, idle: IdlePolicy | None = None
+) -> subprocess.CompletedProcess[str]:
     """As SkyPilot runs it: by an interactive shell, whose words about jobs would be in the job's log."""
     programs = node.home / "bin"
     programs.mkdir()
     (programs / "nvidia-smi").write_text(f"#!/bin/bash\n{nvidia_smi}")
     (programs / "nvidia-smi").chmod(0o755)
-    plan = RunPlan(title="t", work=WorkPlan(run_commands=(command,)))
+    plan = RunPlan(title="t", work=WorkPlan(run_commands=(command,)), limits=Limits(idle=idle))
     (node.home / "script").write_text(script.run(plan, lease=LEASE))
     values = script.environment(plan, lease=LEASE, deadline=time.time() + 3600)
     return subprocess.run(
@@ -122,6 +125,51 @@ def test_without_a_gpu_nothing_is_started(node: Node) -> None:
     assert node.job(RunPlan(title="t", work=WorkPlan(run_commands=("true",)))).returncode == 0
     assert not list(node.state.glob("gpu*"))
     assert told(node) == NodeEnd(rank=0, exit_code=0, ended_at=told(node).ended_at, state=told(node).state)
+
+
+QUIET_GPUS = 'echo "15, 23034, 9, 550.54.15, NVIDIA L4"; echo "15, 23034, 0, 550.54.15, NVIDIA L4"'
+OFTEN = """
+n=$(cat "$HOME/looks" 2> /dev/null || echo 0); echo $((n + 1)) > "$HOME/looks"
+"""
+POLICY = IdlePolicy(min_percent=10, seconds=2)
+
+
+def test_a_job_that_leaves_its_gpus_alone_ends_as_idle_and_may_still_write_its_files(node: Node) -> None:
+    trap = "trap 'echo saved > saved; exit 0' TERM; "
+    done = ran(node, QUIET_GPUS, f"{trap}echo waits; while :; do sleep 0.2; done", idle=POLICY)
+    end = told(node)
+    assert (done.returncode, end.exit_code, end.phase, end.timed_out) == (124, 124, IDLE, False)
+    assert (node.workdir / "saved").read_text() == "saved\n", "as at its time limit"
+    assert nothing_left(node, within=SOONER)
+
+
+def test_idle_commands_one_after_the_other_are_one_idle_time(node: Node) -> None:
+    plan_of_two = "sleep 1.5; echo first; for i in $(seq 400); do sleep 0.2; done"
+    assert ran(node, QUIET_GPUS, plan_of_two, idle=POLICY).returncode == 124
+
+
+@pytest.mark.parametrize(
+    "gpus",
+    {
+        "one of two is used": 'echo "15, 23034, 10, 1.1, L4"; echo "15, 23034, 0, 1.1, L4"',
+        "used from time to time": f'{OFTEN}echo "15, 23034, $((n % 2 * 80)), 1.1, L4"',
+        "one tells no use": 'echo "15, 23034, 0, 1.1, L4"; echo "15, 23034, [N/A], 1.1, L4"',
+        "a part of a GPU": 'echo "[N/A], [N/A], [N/A], 1.1, L4"',
+        "no answer": "exit 9",
+        "no answer from time to time": f'{OFTEN}[ $((n % 2)) = 1 ] || exit 9; echo "15, 23034, 0, 1.1, L4"',
+        "garbage": "echo garbage",
+        "nothing": "",
+    }.values(),
+)
+def test_without_evidence_a_job_is_not_idle(node: Node, gpus: str) -> None:
+    done = ran(node, gpus, "sleep 6; echo done", idle=POLICY)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "done")
+    assert told(node).phase == "running"
+
+
+def test_a_job_without_a_policy_may_leave_its_gpus_alone(node: Node) -> None:
+    done = ran(node, QUIET_GPUS, "sleep 4; echo done")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "done")
 
 
 GOOD = "gpus=1\ngpu_memory=100\ngpu_memory_total=200\ngpu_busiest=90\ngpu_busy=120\ngpu_readings=2\n"

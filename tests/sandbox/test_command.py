@@ -84,7 +84,7 @@ def test_every_fault_has_an_option() -> None:
     parsed = typed(
         "faults", "--no-capacity", "a", "--no-spot-capacity", "b", "--throttle", "*", "--api-down", "closed",
         "--slow-boot-seconds", "1", "--never-ssh", "c", "--lost-answers", "RunInstances", "--terminate-fails", "d",
-        "--expired-keys", "AKIA0", "--buckets", "cut:models:get:3",
+        "--expired-keys", "AKIA0", "--broken-gpus", "e", "--buckets", "cut:models:get:3",
     )  # fmt: skip
     assert all(command.changed(Faults(), parsed).to_json().values())
 

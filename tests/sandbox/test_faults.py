@@ -18,6 +18,7 @@ def test_faults_come_back_from_json_as_they_went() -> None:
         api_down="503",
         slow_boot_seconds=7.5,
         never_ssh=("us-east-1",),
+        broken_gpus=("us-west-2a",),
         lost_answers=("RunInstances",),
         terminate_fails=("us-west-2",),
         expired_keys=("AKIA0",),

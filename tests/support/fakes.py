@@ -257,7 +257,8 @@ class FakeEngine:
     def follow(self, *, watch: Watch, until: float) -> JobEnd:
         self.at("follow")
         self.followed_until = until
-        watch(Began(phase=Phase.RUNNING))
+        if not self.unfit:
+            watch(Began(phase=Phase.RUNNING))
         for line in self.lines:
             watch(Line(text=line))
         self.cloud.clock.sleep(30)

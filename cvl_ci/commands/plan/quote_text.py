@@ -98,6 +98,8 @@ def _facts(plan: RunPlan) -> str:
     limits = [f"{duration(plan.limits.max_runtime_minutes * 60)} on the machine"]
     if plan.limits.max_cost_usd is not None:
         limits.append(f"{dollars(plan.limits.max_cost_usd)} in all")
+    if (idle := plan.limits.idle) is not None:
+        limits.append(f"{duration(idle.seconds)} with each GPU below {idle.min_percent} %")
     if plan.limits.keep_minutes:
         after = "after the job" if plan.limits.keeps_after_success else "if the job fails"
         limits.append(f"kept {duration(plan.limits.keep_minutes * 60)} {after}")

@@ -11,6 +11,7 @@ from cvl_ci.model.outcome import Ending, FileResult, MachineResult, Measurements
 from cvl_ci.result import verdict
 from cvl_ci.result.benchmark import files as metric_files
 from cvl_ci.result.benchmark.readings import Readings
+from cvl_ci.result.machine_text import unmeasured_use
 from cvl_ci.result.text import left_behind
 
 
@@ -63,6 +64,7 @@ def outcome(state: RunState) -> Outcome:
     warnings += spending.warnings(state)
     if state.facts.job:
         warnings += [*state.facts.job.warnings, *filter(None, [left_behind(state.facts.job.nodes)])]
+        warnings += unmeasured_use(state.plan.limits.idle, state.facts.job.nodes)
     warnings += state.facts.fetched.warnings
     if state.facts.fetched.problem:
         warnings.append(state.facts.fetched.problem)

@@ -1,4 +1,4 @@
-"""Recover a run whose machines the provider took away: under the same lease, deadline, time limit and budget."""
+"""Recover a run whose machines the provider took away, or were broken: under the same lease, deadline and budget."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cvl_ci.commands.run.state import RunState
 from cvl_ci.lease import Lease
 from cvl_ci.model.budget import Fleet
 from cvl_ci.model.checkpoint_plan import CheckpointPlan, KeptCheckpoints, folder_of
+from cvl_ci.model.fitness import Fitness
 from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.loss import LossKind, Lost, Recovery
@@ -25,6 +26,8 @@ SHORTEST_SECONDS = 60.0
 """With less time for the job, a new machine is not worth its money."""
 MOST_LOSSES = 2
 """After so many losses a place is not asked again."""
+MOST_REPLACEMENTS = 2
+"""The most launches that a run gives back because a machine was broken."""
 
 
 def can_recover(state: RunState, *, deadline: float) -> bool:
@@ -32,8 +35,25 @@ def can_recover(state: RunState, *, deadline: float) -> bool:
     lost, launch = state.facts.lost, state.launches.current
     if lost is None or launch is None or not lost.is_proved:
         return False
-    if len(state.launches.recoveries) >= state.plan.machines.recoveries:
+    if state.launches.losses >= state.plan.machines.recoveries:
         return False
+    return _is_worth_a_launch(state, launch, deadline=deadline)
+
+
+def can_replace(state: RunState, *, deadline: float) -> bool:
+    """Return whether other machines may follow broken ones, on which the job did not begin.
+
+    A further job on a machine that other jobs had before it gets no other machine.
+    """
+    launch = state.launches.current
+    is_further = state.sharing is not None and state.sharing.is_further
+    if launch is None or is_further or state.launches.replacements >= MOST_REPLACEMENTS:
+        return False
+    return _is_worth_a_launch(state, launch, deadline=deadline)
+
+
+def _is_worth_a_launch(state: RunState, launch: Launch, *, deadline: float) -> bool:
+    """Return whether time and money of the run are left for the job on machines like these."""
     now, reserve = state.tools.clock.now(), RELEASE_MINUTES * 60
     usd = spending.spent_before(state) + _cost(state, launch, until=now)
     paid = spending.paid_seconds(state.plan, launch, spent_usd=usd)
@@ -56,9 +76,25 @@ def asked_provider(state: RunState, lease: Lease) -> Lost | None:
 
 def note_loss(state: RunState) -> None:
     """Record the loss of the current machines, before anything else happens to them."""
-    launches, lost, launch = state.launches, state.facts.lost, state.launches.current
-    if lost is None or launch is None:
+    if state.facts.lost is None:
         raise ValueError("there is no loss")
+    _note(state, state.facts.lost)
+
+
+def note_unfit(state: RunState) -> None:
+    """Record that the current machines are given back, with the states of the broken ones."""
+    job = state.facts.job
+    if job is None or not job.unfit:
+        raise ValueError("there is no broken machine")
+    states = tuple(node.state for node in job.nodes if node.state and node.state.fitness is Fitness.BROKEN)
+    _note(state, Lost(kind=LossKind.UNFIT, why=job.unfit, states=states))
+    state.launches.broken += state.launches.attempts[-1:]
+
+
+def _note(state: RunState, lost: Lost) -> None:
+    launches, launch = state.launches, state.launches.current
+    if launch is None:
+        raise ValueError("there is no machine")
     now, before = state.tools.clock.now(), sum(recovery.ran_seconds for recovery in launches.recoveries)
     launches.recoveries.append(
         Recovery(
@@ -100,9 +136,10 @@ def plan_of_launch(state: RunState) -> RunPlan:
         minutes = min(plan.limits.max_runtime_minutes, spending.paid_minutes_of_job(state))
         limits = replace(plan.limits, max_runtime_minutes=minutes, max_cost_usd=state.sharing.limits.max_cost_usd)
         return replace(plan, limits=limits)
-    if not plan.machines.recoveries:
+    if not plan.machines.recoveries and not state.launches.recoveries:
         return plan
     variables = {TASK_VARIABLE: f"cvl-ci-{state.owner.name}", ATTEMPT_VARIABLE: str(state.launches.number)}
+    variables = variables if plan.machines.recoveries else {}
     return replace(
         plan,
         variables=replace(plan.variables, env={**variables, **plan.variables.env, **variables}),
@@ -118,9 +155,11 @@ def checkpoint_plan(state: RunState) -> CheckpointPlan:
 
 
 def avoided(state: RunState) -> tuple[Attempt, ...]:
-    """Return the requests that are not repeated: refused ones, and those whose machines were lost again."""
-    lost = Counter(_request(attempt) for attempt in state.launches.attempts if attempt.error and attempt.machines)
+    """Return the requests that are not repeated: refused ones, broken machines, and machines that were lost again."""
+    came_up = [attempt for attempt in state.launches.attempts if attempt.error and attempt.machines]
+    lost = Counter(map(_request, came_up))
     again = {request for request, count in lost.items() if count >= MOST_LOSSES}
+    again |= {_request(attempt) for attempt in state.launches.broken}
     requests = {_request(attempt): attempt for attempt in state.launches.refused()}
     requests |= {_request(attempt): attempt for attempt in state.launches.attempts if _request(attempt) in again}
     return tuple(requests.values())

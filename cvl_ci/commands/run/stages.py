@@ -17,7 +17,7 @@ from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.loss import LossKind
 from cvl_ci.model.outcome import Phase
 from cvl_ci.ports import Cloud, JobRequest, LaunchRequest
-from cvl_ci.result.text import recovery_begins
+from cvl_ci.result.recovery_text import recovery_begins, replacement_begins
 
 CANCEL_GRACE_SECONDS = 60.0
 """The machine ends the job by itself at its limit. If it does not, the runner does so this much later."""
@@ -113,10 +113,7 @@ class Stages:
         if state.facts.job is None:
             return StageEnd.FAILED
         if state.facts.lost is None:
-            if not state.facts.job.unfit:
-                return StageEnd.JOB_OVER
-            state.facts.came_through = True
-            return StageEnd.UNFIT
+            return self._unfit(deadline=deadline) if state.facts.job.unfit else StageEnd.JOB_OVER
         state.facts.lost_at = state.tools.clock.now()
         if state.facts.lost.kind is LossKind.UNREACHABLE:
             lost = recovery.asked_provider(state, self._lease) or state.facts.lost
@@ -124,18 +121,30 @@ class Stages:
         if recovery.can_recover(state, deadline=deadline):
             recovery.note_loss(state)
             state.enter(Phase.RECOVERING)
-            latest, of = state.launches.recoveries[-1], state.plan.machines.recoveries
-            state.tools.workflow.notice(recovery_begins(latest, of=of))
+            number, of = state.launches.losses, state.plan.machines.recoveries
+            state.tools.workflow.notice(recovery_begins(state.launches.recoveries[-1], number=number, of=of))
             return StageEnd.LOST
         state.facts.came_through = True
         return StageEnd.LOST_FOR_GOOD
+
+    def _unfit(self, *, deadline: float) -> StageEnd:
+        """Give broken machines back, and ask for others elsewhere, if tries, time and money are left."""
+        state = self._state
+        if not recovery.can_replace(state, deadline=deadline):
+            state.facts.came_through = True
+            return StageEnd.UNFIT
+        recovery.note_unfit(state)
+        state.enter(Phase.RECOVERING)
+        number, of = state.launches.replacements, recovery.MOST_REPLACEMENTS
+        state.tools.workflow.notice(replacement_begins(state.launches.recoveries[-1], number=number, of=of))
+        return StageEnd.REPLACED
 
     def _clear(self) -> StageEnd:
         """Never ask for new machines before the provider shows nothing of the old ones."""
         release = self._lease.clear()
         if not release.gone:
             self._state.facts.warnings.append(
-                "cvl-ci did not recover: the end of the lost machines could not be proved."
+                "cvl-ci asked for no other machines: the end of the earlier ones could not be proved."
             )
             return StageEnd.NOT_PROVED
         recovery.note_gone(self._state, release)

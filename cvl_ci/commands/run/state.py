@@ -12,7 +12,7 @@ from cvl_ci.lease import Lease
 from cvl_ci.model.launch import Attempt, Launch, Spending
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import Location
-from cvl_ci.model.loss import Lost, Recovery
+from cvl_ci.model.loss import LossKind, Lost, Recovery
 from cvl_ci.model.model_plan import ModelPlan
 from cvl_ci.model.offer import Quote
 from cvl_ci.model.outcome import Phase
@@ -90,22 +90,36 @@ class Timeline:
 class Launches:
     """The machines of a run: one launch after the other, with all requests.
 
-    `current`: the latest machines. `attempts`: all requests; those that failed have an error.
+    `current`: the latest machines. `attempts`: all requests; those that failed have an error. `broken`: the requests
+    whose machines were given back, because one of them was broken.
     """
 
     current: Launch | None = None
     attempts: list[Attempt] = field(default_factory=list)
     recoveries: list[Recovery] = field(default_factory=list)
+    broken: list[Attempt] = field(default_factory=list)
 
     @property
     def number(self) -> int:
         """Return the number of the current launch, from 1."""
         return len(self.recoveries) + 1
 
+    @property
+    def replacements(self) -> int:
+        """Return how many launches were given back because a machine was broken."""
+        return sum(recovery.lost.kind is LossKind.UNFIT for recovery in self.recoveries)
+
+    @property
+    def losses(self) -> int:
+        """Return how many launches were lost otherwise."""
+        return len(self.recoveries) - self.replacements
+
     def note_resumed(self, *, at: float) -> None:
-        """Record that new machines run the job."""
-        if self.recoveries and self.recoveries[-1].resumed_at is None:
-            self.recoveries[-1] = replace(self.recoveries[-1], resumed_at=at)
+        """Record that new machines run the job, after each loss since it ran last."""
+        self.recoveries = [
+            replace(recovery, resumed_at=at) if recovery.resumed_at is None else recovery
+            for recovery in self.recoveries
+        ]
 
     def refused(self) -> tuple[Attempt, ...]:
         """Return the requests that a place refused. Machines that came up and were lost are not among them."""

@@ -16,7 +16,7 @@ class Stage(enum.Enum):
     SUBMIT = "send a further job to the live machines"
     FOLLOW = "stream the job"
     SERVE = "wait until the service answers"
-    CLEAR = "prove the lost machines gone"
+    CLEAR = "prove the lost or broken machines gone"
     FETCH = "fetch the files"
     RESCUE = "fetch the files of a stopped job, for a minute"
     RELEASE = "take the machines down, with proof"
@@ -33,7 +33,8 @@ class StageEnd(enum.Enum):
     JOB_OVER = "the job is over on all nodes"
     LOST = "the provider shows the loss, and a recovery is left"
     LOST_FOR_GOOD = "the machines are lost, and there is no recovery"
-    UNFIT = "a machine is broken, and the job did not begin"
+    REPLACED = "a machine is broken, the job did not begin, and a replacement is left"
+    UNFIT = "a machine is broken, and there is no replacement"
     GONE = "the provider shows nothing of them"
     NOT_PROVED = "the provider still shows them, or does not answer"
     DONE = "it is done, or cannot be done"
@@ -53,6 +54,7 @@ TRANSITIONS = {
     (Stage.FOLLOW, StageEnd.DETACHED): Stage.RELEASE,
     (Stage.FOLLOW, StageEnd.LOST): Stage.CLEAR,
     (Stage.FOLLOW, StageEnd.LOST_FOR_GOOD): Stage.RELEASE,
+    (Stage.FOLLOW, StageEnd.REPLACED): Stage.CLEAR,
     (Stage.FOLLOW, StageEnd.UNFIT): Stage.RELEASE,
     (Stage.FOLLOW, StageEnd.STOPPED): Stage.RESCUE,
     (Stage.FOLLOW, StageEnd.FAILED): Stage.RELEASE,

@@ -2,7 +2,7 @@
 # not started. It says nothing, it fails nothing, and it is gone with the job's shell, whoever ends that.
 cvl_ci_look_at_gpus() { # the shell it must not outlive, where to write
   local doing="" pause=1 looks=0 failed=0 memory=0 memory_total=0 busy=0 busiest=0 readings=0 gpus=0 driver="" name=""
-  local used total use its_driver its_name state
+  local used total use its_driver its_name state now look unread since="" last=0 least="${CVL_CI_IDLE%% *}" window="${CVL_CI_IDLE##* }"
   cvl_ci_doing() { # so that a signal ends what we wait for too
     "$@" &
     doing=$!
@@ -12,9 +12,10 @@ cvl_ci_look_at_gpus() { # the shell it must not outlive, where to write
   while read -r _ _ state _ < "/proc/$1/stat" && [ "$state" != Z ] && [ "$failed" -lt 3 ]; do
     cvl_ci_doing timeout -k 1 10 nvidia-smi --format=csv,noheader,nounits \
       --query-gpu=memory.used,memory.total,utilization.gpu,driver_version,name > "$2/gpu.look"
-    if [ $? -ne 0 ]; then failed=$((failed + 1)); else failed=0 looks=$((looks + 1)) gpus=0; fi
+    if [ $? -ne 0 ]; then failed=$((failed + 1)) since=""; else failed=0 looks=$((looks + 1)) gpus=0 look=0 unread=0; fi
     while [ "$failed" = 0 ] && IFS=, read -r used total use its_driver its_name; do
       used="${used// /}" total="${total// /}" use="${use// /}"
+      case "$use" in '' | *[!0-9]*) unread=1 ;; *) look=$((use > look ? use : look)) ;; esac
       case "$used,$total" in ,* | *, | *[!0-9,]*) continue ;; esac # [N/A], as on a part of a GPU
       gpus=$((gpus + 1)) driver="${its_driver# }" name="${its_name# }"
       memory=$((used > memory ? used : memory)) memory_total=$((total > memory_total ? total : memory_total))
@@ -26,6 +27,16 @@ cvl_ci_look_at_gpus() { # the shell it must not outlive, where to write
         "$gpus" "$memory" "$memory_total" "$busiest" "$busy" "$readings" > "$2/gpu.tmp"
       printf 'gpu_driver=%s\ngpu_name=%s\n' "$driver" "$name" >> "$2/gpu.tmp"
       mv "$2/gpu.tmp" "$2/gpu"
+    fi
+    if [ -n "$CVL_CI_IDLE" ] && [ "$failed" = 0 ] && [ ! -e "$2/gpu.idle" ]; then
+      # Only a chain of samples of every GPU, without a gap, is evidence of a job that leaves them alone.
+      read -r now _ < /proc/uptime
+      now="${now%%.*}"
+      if [ "$gpus" = 0 ] || [ "$unread" = 1 ] || [ "$look" -ge "$least" ] || [ $((now - last)) -gt 60 ]; then since=""; fi
+      since="${since:-$now}" last="$now"
+      if [ "$gpus" -gt 0 ] && [ "$unread" = 0 ] && [ "$look" -lt "$least" ] && [ $((now - since)) -ge "$window" ]; then
+        : > "$2/gpu.idle"
+      fi
     fi
     # A short job is looked at often, a long one seldom.
     [ "$looks" -lt 20 ] || pause=5

@@ -82,6 +82,9 @@ cvl_ci_command() { # phase, shell text
   if [ -e "$cvl_ci_state/limit" ]; then
     cvl_ci_end "$code" 1 "$1"
     exit "$code"
+  elif [ -e "$cvl_ci_state/idle" ]; then
+    cvl_ci_end "$code" 0 idle
+    exit "$code"
   elif [ "$code" -ne 0 ]; then
     cvl_ci_end "$code" 0 "$1"
     exit "$code"

@@ -140,10 +140,10 @@ class Command:
         self.pipe, self._pid = process.stdout.fileno(), process.pid
         self._process = process
 
-    def wait(self, seconds: float, *, until_all_ended: bool = False) -> bool:
+    def wait(self, seconds: float, *, until_all_ended: bool = False, unless: str = "") -> bool:
         """Wait. Return True if it ended, or (`until_all_ended`) if none of its processes exists.
 
-        False: time or a signal came first.
+        False: time, a signal or the file `unless` came first.
         """
         end = time.monotonic() + seconds
         while True:
@@ -151,7 +151,7 @@ class Command:
             if self.code is not None and not (until_all_ended and descendants()):
                 return True
             seconds_left = end - time.monotonic()
-            if seconds_left <= 0:
+            if seconds_left <= 0 or (unless and os.path.exists(unless)):
                 return False
             received = signal.sigtimedwait(WAITED, min(seconds_left, 0.25 if until_all_ended else 5.0))
             if received is not None and received.si_signo != signal.SIGCHLD and _is_from_outside(received.si_pid):
@@ -250,18 +250,20 @@ def run(state: str, stream: str, seconds: float, words: list[str]) -> int:
     log = Log(os.path.join(state, "log", stream))
     relay = Relay(command.pipe, log)
     relay.start()
-    has_ended = command.wait(end - time.monotonic())
+    idle = os.path.join(state, "gpu.idle")
+    has_ended = command.wait(end - time.monotonic(), unless=idle)
     _write(os.path.join(state, "took"), f"{time.monotonic_ns() - start}\n")
     code = command.code
     if has_ended:
         _end_the_rest(command, state)
     else:
         is_limit = time.monotonic() >= end
+        is_idle = not is_limit and os.path.exists(idle)
         command.send(signal.SIGTERM)
         command.wait(LIMIT_GRACE_SECONDS, until_all_ended=True)  # a shell ends at once, and the program in it later
-        code = TIMED_OUT if is_limit else 128 + signal.SIGTERM
-        if is_limit:
-            _write(os.path.join(state, "limit"), "")
+        code = TIMED_OUT if is_limit or is_idle else 128 + signal.SIGTERM
+        if is_limit or is_idle:
+            _write(os.path.join(state, "limit" if is_limit else "idle"), "")
     command.kill()
     if not has_ended:
         _kill_containers(before)

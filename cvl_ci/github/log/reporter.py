@@ -209,7 +209,8 @@ class GitHubRunReporter:
         if outcome.ending is Ending.FAILED:
             lines, file = [*lines, *self.errors.error_lines()], self._example
         text = "\n".join(map(unfolded, lines))
-        self.commands.annotate("error", text, title=unfolded(headline(outcome)), file=unfolded(plain(file)))
+        kind = "error" if outcome.exit_code else "warning"  # an idle job may be neutral
+        self.commands.annotate(kind, text, title=unfolded(headline(outcome)), file=unfolded(plain(file)))
 
     def _say(self, text: str) -> None:
         self._shield.close()

@@ -27,6 +27,8 @@ class Failure(enum.Enum):
     UNFIT = "the machine was broken"
     STORAGE = "the storage failed"
     DETACHED = "not collected yet"
+    IDLE = "its GPUs were left alone"
+    IDLE_NEUTRAL = "its GPUs were left alone, which is neutral"
 
 
 INFRASTRUCTURE = frozenset(
@@ -41,6 +43,7 @@ INFRASTRUCTURE = frozenset(
         Failure.UNFIT,
         Failure.STORAGE,
         Failure.DETACHED,
+        Failure.IDLE_NEUTRAL,
     }
 )
 """The code did not cause these, and alone they never make a report red."""
@@ -58,6 +61,7 @@ _BY_ENDING = {
     Ending.UNFIT: Failure.UNFIT,
     Ending.STORAGE_FAILED: Failure.STORAGE,
     Ending.DETACHED: Failure.DETACHED,
+    Ending.IDLE: Failure.IDLE,
 }
 _BY_EXIT_CODE = {64: Failure.REQUEST, 77: Failure.CREDENTIALS, 78: Failure.BUDGET, 75: Failure.CAPACITY}
 
@@ -68,6 +72,8 @@ def failure(leg: Leg) -> Failure | None:
         return Failure.MACHINE_LEFT
     if leg.ending is Ending.SUCCEEDED:
         return None
+    if leg.ending is Ending.IDLE and not leg.exit_code:
+        return Failure.IDLE_NEUTRAL
     if leg.ending is not Ending.NEVER_STARTED:
         kind = _BY_ENDING[leg.ending]
         # Another machine would have been paid for: the lack of capacity ended it, and not the code.

@@ -22,6 +22,11 @@ INSTANCE_LABEL = f"{LABEL}-instance"
 REBOOT = 3
 """The exit code of a container whose machine reboots, see machine/boot."""
 
+BROKEN_DRIVER = (
+    "printf '#!/bin/sh\\necho No devices were found\\nexit 6\\n' > /usr/local/bin/nvidia-smi"
+    " && chmod 755 /usr/local/bin/nvidia-smi"
+)
+"""The driver of a machine whose GPUs fell off the bus: nvidia-smi(1), RETURN VALUE."""
 FUSE = "/dev/fuse"
 """The device that a mounted bucket needs."""
 RESOLVERS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
@@ -42,6 +47,7 @@ class Boot:
     address: str
     wait: str
     labels: Mapping[str, str]
+    has_broken_gpus: bool = False
 
 
 class Watcher(Protocol):
@@ -110,6 +116,8 @@ class Machines:
                 "--env", f"SANDBOX_DNS={' '.join(resolvers())}",
                 self._spec.image,
             )  # fmt: skip
+            if boot.has_broken_gpus:
+                self._docker.run("exec", name, "sh", "-c", BROKEN_DRIVER)
 
     def _remove(self, instance: str) -> None:
         with self._attending(instance):

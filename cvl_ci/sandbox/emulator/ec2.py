@@ -264,6 +264,7 @@ class Cloud:
             network=network,
             address=instance.private_ip,
             wait="never" if never else f"{faults.slow_boot_seconds:g}",
+            has_broken_gpus=touches(faults.broken_gpus, region=region, zone=zone),
             labels={"cvl-ci-sandbox-type": instance.instance_type, NAME_LABEL: name},
         )
 

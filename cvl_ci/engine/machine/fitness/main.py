@@ -92,14 +92,16 @@ def _measured() -> list[dict[str, Any]] | None:
 
 
 def print_measurements() -> None:
+    """Write the measurements to stdout, as JSON for `_measured`. Without the driver's library, write nothing."""
     from . import cuda
 
     try:
-        cuda.measure()
+        measured = cuda.measure()
     except cuda.DriverError as error:
-        [{"error": str(error), "code": BROKEN_INIT}]
+        measured = [{"error": str(error), "code": BROKEN_INIT}]
     except OSError:  # no libcuda.so.1
         return
+    sys.stdout.write(json.dumps(measured))
 
 
 BROKEN_INIT = 46
