@@ -54,7 +54,7 @@ def _cost(state: StepState, release: Release, *, fetched_bytes: int) -> Cost | N
         ends=Ends(removed_at=removed_at, gone_at=release.at, is_latest=True),
         memory=release.memory,
         fetched_bytes=fetched_bytes,
-        buckets=(*release.buckets, *release.ended_buckets),
+        buckets=release.billed_buckets(spending.attempts),
     )
     return Cost(ledger=ledger, hourly_usd=spending.hourly_usd, billed=spending.billed) if ledger.entries else None
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, replace
 
 from cvl_ci.model.bucket import BucketAddress
-from cvl_ci.model.storage import StoredBytes, monthly_usd
+from cvl_ci.model.storage import Bucket, KeptBucket, StoredBytes, monthly_usd
 
 EVERY_SECONDS = 300.0
 KEEP = 3
@@ -84,6 +84,12 @@ class KeptCheckpoints:
     @property
     def monthly_usd(self) -> float | None:
         return None if self.stored is None else monthly_usd(self.stored.content.bytes)
+
+    def as_bucket(self, *, since: float) -> KeptBucket:
+        """Return the run's folder as a bucket that stays, for the ledger. `since`: epoch seconds."""
+        folder = "/".join(part for part in (self.place.bucket, self.place.prefix) if part)
+        content = None if self.stored is None else self.stored.content
+        return KeptBucket(bucket=Bucket(name=folder, stays=True), content=content, since=since)
 
 
 def folder_of(*, title: str, directory: str, leg: str, run: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cvl_ci.model.checkpoint_plan import KeptCheckpoints
+from cvl_ci.model.launch import Attempt
 from cvl_ci.model.ledger import Memory
 from cvl_ci.model.storage import Bucket, KeptBucket
 
@@ -66,3 +68,10 @@ class Release:
     """The moment at which the provider had accepted the end of all machines that it showed first."""
     memory: Memory = field(default_factory=Memory)
     """The lives of the machines, as far as the providers tell them."""
+
+    def billed_buckets(self, attempts: Sequence[Attempt]) -> tuple[KeptBucket, ...]:
+        """Return every bucket that costs. The folder of checkpoints held nothing before the first of `attempts`."""
+        own_buckets = (*self.buckets, *self.ended_buckets)
+        if self.checkpoints is None or not attempts:
+            return own_buckets
+        return (*own_buckets, self.checkpoints.as_bucket(since=attempts[0].requested_at))

@@ -288,6 +288,7 @@ def _bucket(bucket: KeptBucket, attempts: Sequence[Attempt], *, until: float) ->
     """
     cloud = attempts[0].cloud if attempts else "aws"
     is_known, size_gib = bucket.gib is not None, bucket.gib or 0.0
+    stays = f"it stays, at {dollars(bucket.monthly_usd or 0.0)} a month" if bucket.bucket.stays else ""
     return Entry(
         kind=CostKind.BUCKET,
         item=f"S3 Standard in {bucket.bucket}",
@@ -297,7 +298,7 @@ def _bucket(bucket: KeptBucket, attempts: Sequence[Attempt], *, until: float) ->
         end=until,
         quantity=size_gib,
         price=UnitPrice(usd=GIB_MONTH_USD if is_known else None, per="GB-month", source=PRICE_SOURCE),
-        note="" if is_known else "its size is not known",
+        note=stays if is_known else "its size is not known",
     )
 
 

@@ -13,7 +13,7 @@ from tests.chaos.family import Family, descendants
 from tests.chaos.mishaps import MISHAPS, from_the_start, strike
 from tests.chaos.oracle import Provider, Watch
 from tests.chaos.records import Record
-from tests.chaos.scenes import BEFORE, Drawn
+from tests.chaos.scenes import BEFORE, RECOVERING, Drawn
 from tests.chaos.stage import Stage, begins, lease_in
 
 STAGING_SECONDS = 1200.0
@@ -56,6 +56,9 @@ class Performance:
         main = self._enters(1, self.stage.main(scene, clock_seconds=mishap.clock_seconds, **inputs))
         if mishap.neighbour:
             self._settle_neighbour(main)
+        if scene.phase == RECOVERING:
+            main.until(lambda line: begins(scene, line, phase="running"), within=STAGING_SECONDS)
+            self.stage.take_spot_machines()
         if not main.until(lambda line: begins(scene, line), within=STAGING_SECONDS):
             self.wrong.append(f"never came to {scene.phase}: {' / '.join(main.lines[-3:])[:600]}")
             return False

@@ -10,7 +10,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-PHASES = ("provisioning", "setup", "running", "fetching", "releasing")
+RECOVERING = "recovering"
+"""The provider took the spot machine of the running job, and the run replaces it."""
+PHASES = ("provisioning", "setup", "running", RECOVERING, "fetching", "releasing")
 LINES = {1: "the run itself", 2: "post or `down`", 3: "the machine", 4: "`reap`"}
 BEFORE = 0
 """Stands where a line is named: the provider showed nothing any more when the kill came."""
@@ -19,7 +21,7 @@ LOST = "answer of RunInstances lost"
 """A launch gives up on it within seconds, and the run then ends by itself: the kill has to come before."""
 EXPIRED = "credentials expired for good"
 """Then nobody who comes after main with main's own can do anything: the second line is cut."""
-LASTS = {"provisioning": 25.0, "setup": 3.0, "running": 4.0, "fetching": 1.5, "releasing": 3.0}
+LASTS = {"provisioning": 25.0, "setup": 3.0, "running": 4.0, RECOVERING: 40.0, "fetching": 1.5, "releasing": 3.0}
 """Seconds of a phase within which a kill is drawn; one that comes later than the phase's end is a kill as well."""
 
 

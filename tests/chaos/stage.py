@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cvl_ci.sandbox import Sandbox
 from tests.chaos.family import Family
-from tests.chaos.scenes import Scene
+from tests.chaos.scenes import RECOVERING, Scene
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).parent / "cvl-ci"
@@ -21,6 +21,7 @@ BEGINS = {
     "provisioning": ("asking sandbox/", "asking sandbox/"),
     "setup": ("] setting up", "::group::Setting up"),
     "running": ("] running", "::group::Running"),
+    RECOVERING: ("] replacing lost machines", "::group::Replacing lost machines"),
     "fetching": ("] fetching what it wrote", "::group::Fetching what it wrote"),
     "releasing": ("] taking the machines down", "::group::Taking the machines down"),
 }
@@ -62,7 +63,7 @@ class Stage:
         self.home.mkdir(parents=True)
         (self.folder / "workspace").mkdir()
         setup = 6 if scene.phase == "setup" else 0
-        run = 8 + int(delay) if scene.phase == "running" else 0
+        run = {"running": 8 + int(delay), RECOVERING: 120}.get(scene.phase, 0)
         bytes_ = 60_000_000 if scene.phase == "fetching" else 1000
         task = f"setup: |\n  sleep {setup}\nrun: |\n  head -c {bytes_} /dev/urandom > result; sleep {run}\n"
         (self.folder / "workspace" / "task.yaml").write_text(task)
@@ -75,7 +76,8 @@ class Stage:
         if scene.first == 3:
             heartbeat = {"heartbeat_minutes": str(HEARTBEAT_MINUTES)}
             limits |= {"max_cost": LEAST_MONEY} if scene.phase == "provisioning" else heartbeat
-        asked = {"task": "task.yaml", "cloud": "sandbox", **limits}
+        spot = {"spot": "true", "recover": "1"} if scene.phase == RECOVERING else {}
+        asked = {"task": "task.yaml", "cloud": "sandbox", **spot, **limits}
         if scene.door == "step":
             inputs = {f"INPUT_{name.upper()}": value for name, value in asked.items()}
             return self.step("entrypoint", **inputs, **_clock(clock_seconds))
@@ -110,6 +112,12 @@ class Stage:
         }
         words = [sys.executable, "-m", "cvl_ci.action.main", phase]
         return self._family(words, before, {**files, **more})
+
+    def take_spot_machines(self) -> None:
+        """Take every running spot machine, without notice."""
+        for machine in self.sandbox.status().instances:
+            if machine.state == "running" and machine.spot:
+                self.sandbox.interrupt(machine.id, notice_seconds=0.0)
 
     def blind(self) -> None:
         """Cut the third line: stop timer and skylet on every machine there is, and see that they are stopped."""
@@ -146,9 +154,9 @@ class Stage:
         }
 
 
-def begins(scene: Scene, line: str) -> bool:
-    """Whether this line says that the scene's phase has begun."""
-    terminal, step = BEGINS[scene.phase]
+def begins(scene: Scene, line: str, *, phase: str = "") -> bool:
+    """Whether this line says that the scene's phase has begun, or `phase`."""
+    terminal, step = BEGINS[phase or scene.phase]
     wanted = step if scene.door == "step" else terminal
     return wanted in line
 

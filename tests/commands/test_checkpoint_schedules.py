@@ -26,6 +26,7 @@ from cvl_ci.engine.machine.checkpoints import rounds, snapshot, sync
 from cvl_ci.lease import Lease
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.checkpoint_plan import CheckpointPlan, StoredCheckpoint, StoredCheckpoints
+from cvl_ci.model.ledger import CostKind
 from cvl_ci.model.location import Location
 from cvl_ci.model.loss import LossKind, Lost
 from cvl_ci.model.node_end import NodeEnd
@@ -349,6 +350,11 @@ def test_the_summary_names_the_last_checkpoint_its_age_and_the_place_that_stays(
     assert record is not None and record.checkpoints == place, "recorded before any machine"
     document = to_json(outcome)["released"]
     assert isinstance(document, dict) and document["checkpoints"]["newest"] == "last.ckpt"
+    assert outcome.cost is not None and outcome.release.checkpoints.stored is not None
+    [entry] = outcome.cost.ledger.of_kind(CostKind.BUCKET)
+    assert (entry.item, entry.usd is not None) == (f"S3 Standard in {place}", True)
+    assert entry.quantity == outcome.release.checkpoints.stored.content.bytes / (1 << 30)
+    assert entry.note.startswith("it stays, at $") and entry.note.endswith("a month")
 
 
 def test_no_capacity_after_a_loss_ends_75_and_names_the_place_to_go_on_from(tmp_path: Path) -> None:

@@ -177,6 +177,9 @@ def assert_checkpoints_are_in_the_receipt(ran: Ran, watcher: Watcher) -> None:
     objects = watcher.s3.list_objects_v2(Bucket="checkpoints")["Contents"]
     assert (told["files"], told["bytes"]) == (len(objects), sum(each["Size"] for each in objects))
     assert told["place"].startswith(PLACE) and told["newest"] == CHECKPOINT
+    [entry] = [entry for entry in ran.summary["ledger"] if entry["kind"] == "bucket"]
+    assert (entry["item"], entry["quantity"]) == (f"S3 Standard in {told['place']}", told["bytes"] / (1 << 30))
+    assert entry["usd"] > 0 and "it stays" in entry["note"]
     assert f"{told['place']} stays with the run's checkpoints" in " ".join(ran.err.split())
 
 

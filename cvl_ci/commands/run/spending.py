@@ -44,7 +44,7 @@ def _ledger(state: RunState, release: Release, *, fetched_bytes: float, lost_at:
         memory=release.memory,
         fetched_bytes=fetched_bytes,
         price_source=state.tools.prices.date,
-        buckets=(*release.buckets, *release.ended_buckets),
+        buckets=release.billed_buckets(state.launches.attempts),
     )
 
 
