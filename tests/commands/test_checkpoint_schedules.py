@@ -357,13 +357,17 @@ def test_the_summary_names_the_last_checkpoint_its_age_and_the_place_that_stays(
     assert entry.note.startswith("it stays, at $") and entry.note.endswith("a month")
 
 
-def test_no_capacity_after_a_loss_ends_75_and_names_the_place_to_go_on_from(tmp_path: Path) -> None:
-    outcome, _, house = train(tmp_path, schedule=(50.0,), full=((), ("us-east-1a", "us-east-1b")))
+def test_no_capacity_after_a_loss_ends_75_and_names_the_place_from_which_a_later_run_goes_on(tmp_path: Path) -> None:
+    outcome, first, house = train(tmp_path, schedule=(50.0,), full=((), ("us-east-1a", "us-east-1b")))
     house.assert_clean()
     assert (outcome.ending, outcome.exit_code) == (Ending.PREEMPTED, 75)
     assert outcome.release is not None and outcome.release.checkpoints is not None
     assert f"checkpoints are in {outcome.release.checkpoints.place}" in outcome.advice
     assert "`resume: latest`" in outcome.advice
+    (tmp_path / "later").mkdir()
+    later, second, _ = train(tmp_path / "later", bucket=first.bucket)
+    assert later.ending is Ending.SUCCEEDED
+    assert second.resumed[0] > 0 and second.machines[-1].state == trained(STEPS)
 
 
 def test_a_run_that_lost_its_machines_before_any_checkpoint_names_no_place_to_go_on_from(tmp_path: Path) -> None:

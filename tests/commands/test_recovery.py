@@ -351,8 +351,9 @@ def test_machines_that_do_not_answer_are_lost_only_if_the_provider_says_so(
     assert outcome.ending is (Ending.PREEMPTED if silent else Ending.SUCCEEDED)
 
 
-def test_one_lost_node_of_two_restarts_both(tmp_path: Path) -> None:
-    house = House(tmp_path, schedule=(10.0,), taken=1)
+@pytest.mark.parametrize("taken", [1, 2])
+def test_one_or_both_lost_nodes_of_two_restart_both(tmp_path: Path, taken: int) -> None:
+    house = House(tmp_path, schedule=(10.0,), taken=taken)
     outcome = house.run(plan(nodes=2))
     house.assert_clean()
     assert outcome.ending is Ending.SUCCEEDED and len(outcome.machines.nodes) == 2
