@@ -106,6 +106,7 @@ CLASSES: dict[Failure, dict[str, Any]] = {
     Failure.ENGINE: never_started(70, "SkyPilot failed"),
     Failure.UNFIT: {"ending": "unfit", "exit_code": 75},
     Failure.STORAGE: {"ending": "storage_failed", "exit_code": 70},
+    Failure.DETACHED: {"ending": "detached", "exit_code": 0},
     Failure.IDLE: {"ending": "idle", "exit_code": 124},
     Failure.IDLE_NEUTRAL: {"ending": "idle", "exit_code": 0},
     Failure.MACHINE_LEFT: {"released": {"gone": False}},
