@@ -11,6 +11,8 @@ REPO = re.compile(rf"(?:{_NAME}/)?{_NAME}")
 """huggingface_hub, utils/_validators.py: at most 96 characters a part, of `[A-Za-z0-9._-]`."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 DEFAULT_REF = "main"
+MOST_FILES = 100_000
+"""A manifest with more files is not valid: reading it would need the memory of a machine."""
 
 _MOST_PATH = 900
 """S3 takes keys of 1024 bytes (S3 User Guide, "Object key naming guidelines"). The rest is for prefix and snapshot."""

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 BUCKET = "models-bucket"
@@ -41,7 +42,9 @@ def moto() -> Iterator[str]:
         server.wait(30)
 
 
+@cache
 def client(endpoint: str) -> Any:
+    """Return the client of one S3. Making one takes half a second, and threads can share it."""
     from cvl_ci.clouds.aws.object_store import s3_client
 
     return s3_client(environ=s3_environment(endpoint))

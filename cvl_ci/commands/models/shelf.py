@@ -13,7 +13,7 @@ from typing import Any
 
 from cvl_ci.errors import StorageError
 from cvl_ci.model.bucket import BucketAddress
-from cvl_ci.model.snapshot import COMMIT, Manifest, ModelFile, folder, is_safe_path
+from cvl_ci.model.snapshot import COMMIT, MOST_FILES, Manifest, ModelFile, folder, is_safe_path
 from cvl_ci.ports.models import ObjectStore
 
 FORMAT = 1
@@ -95,7 +95,13 @@ def _merged(stored: Manifest | None, new: Manifest) -> Manifest:
 def _read(document: Any, *, repo: str, commit: str) -> Manifest:
     if document["format"] != FORMAT or document["repo"] != repo or document["commit"] != commit:
         raise ValueError
+    if len(document["files"]) > MOST_FILES:
+        raise ValueError
     files = {path: _file(path, entry) for path, entry in document["files"].items()}
+    if len({(file.blob, file.size, file.sha256) for file in files.values()}) != len(
+        {one.blob for one in files.values()}
+    ):
+        raise ValueError
     return Manifest(
         repo=repo,
         commit=commit,
@@ -109,9 +115,11 @@ def _read(document: Any, *, repo: str, commit: str) -> Manifest:
 
 def _file(path: str, entry: Mapping[str, Any]) -> ModelFile:
     size, sha256, blob = entry["size"], entry["sha256"], entry["blob"]
-    if not is_safe_path(path) or not isinstance(size, int) or size < 0 or len(sha256) != 64:
+    if not is_safe_path(path) or type(size) is not int or size < 0 or len(sha256) != 64:
         raise ValueError
     if not (set(sha256 + blob) <= set("0123456789abcdef") and len(blob) in {40, 64}):
+        raise ValueError
+    if len(blob) == len(sha256) and blob != sha256:
         raise ValueError
     return ModelFile(path=path, size=size, blob=blob, sha256=sha256)
 

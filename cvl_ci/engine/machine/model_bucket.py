@@ -16,6 +16,10 @@ from typing import Any
 
 PIECE = 1 << 20
 MOST_MANIFEST = 64 << 20
+MOST_FILES = 100_000
+MOST_PATH = 900
+MOST_BYTES = 50 << 40
+"""S3 takes no greater object: S3 User Guide, "Uploading objects"."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 REPO = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -65,6 +69,34 @@ class Cache:
                 return False
             raise
         return True
+
+
+def valid_files(manifest: dict[str, Any], repo: str, commit: str) -> dict[str, dict[str, Any]]:
+    """Return the files of a manifest. Raise ValueError for a form that no upload writes: its writer may be hostile."""
+    files = manifest.get("files")
+    if manifest.get("repo") != repo or manifest.get("commit") != commit or not isinstance(files, dict):
+        raise ValueError("its manifest is not valid: it is of another model")
+    if len(files) > MOST_FILES:
+        raise ValueError(f"its manifest is not valid: it has more than {MOST_FILES} files")
+    described: dict[str, tuple[int, str]] = {}
+    for path, entry in files.items():
+        if not _is_valid(path, entry):
+            raise ValueError(f"its manifest is not valid at {path[:100]!r}")
+        description = (entry["size"], entry["sha256"])
+        if described.setdefault(entry["blob"], description) != description:
+            raise ValueError(f"its manifest is not valid: {path[:100]!r} and another file share one name of content")
+    return files
+
+
+def _is_valid(path: str, entry: Any) -> bool:
+    if not isinstance(entry, dict) or not path.isprintable() or "\\" in path or len(path.encode()) > MOST_PATH:
+        return False
+    size, sha256, blob = entry.get("size"), entry.get("sha256"), entry.get("blob")
+    if type(size) is not int or not 0 <= size <= MOST_BYTES or not isinstance(sha256, str) or not isinstance(blob, str):
+        return False
+    is_named = blob == sha256 or re.fullmatch(r"[0-9a-f]{40}", blob)
+    is_inside = all(part not in {"", ".", ".."} for part in path.split("/"))
+    return bool(is_named and is_inside and re.fullmatch(r"[0-9a-f]{64}", sha256))
 
 
 def folder(repo: str) -> str:

@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from cvl_ci.engine.machine.model_bucket import COMMIT, REPO, Absent, Cache, checksums, folder, run, say
+from cvl_ci.engine.machine.model_bucket import (
+    COMMIT,
+    REPO,
+    Absent,
+    Cache,
+    checksums,
+    folder,
+    run,
+    say,
+    valid_files,
+)
 
 AT_ONCE = 8
 RESERVE_BYTES = 5 << 30
-MOST_FILES = 100_000
 BY_NAME = "by-name"
 """The folder below the cache in which each named model has its name."""
 
@@ -40,7 +48,7 @@ def restore(cache: Cache) -> None:
             restored.append([repo, manifest["commit"]])
             if repo in repos:
                 _name(cache, repo, revision, manifest["commit"])
-            if repo in repos and not (manifest["has_all"] or manifest.get("is_chosen")):
+            if repo in repos and not (manifest["has_all"] or manifest["is_chosen"]):
                 problems.append(f"{repo} is not whole in the bucket")
         except Absent:
             problems.append(f"{repo} is not in the bucket")
@@ -81,16 +89,9 @@ def _manifest(cache: Cache, repo: str, revision: str) -> dict[str, Any]:
     if not COMMIT.fullmatch(commit):
         raise ValueError("its commit is not valid")
     manifest = cache.get_json(folder(repo), "manifests", f"{commit}.json")
-    files = manifest["files"]
-    is_valid = manifest["repo"] == repo and manifest["commit"] == commit and len(files) <= MOST_FILES
-    for path, entry in files.items():
-        parts = path.split("/")
-        is_valid = is_valid and all(part not in {"", ".", ".."} for part in parts) and "\\" not in path
-        is_valid = is_valid and isinstance(entry["size"], int) and re.fullmatch(r"[0-9a-f]{64}", entry["sha256"])
-        is_valid = is_valid and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", entry["blob"])
-    if not is_valid:
-        raise ValueError("its manifest is not valid")
-    return {**manifest, "ref": revision if revision != commit else ""}
+    files = valid_files(manifest, repo, commit)
+    flags = {name: manifest.get(name) is True for name in ("has_all", "is_chosen")}
+    return {"repo": repo, "commit": commit, "files": files, **flags, "ref": revision if revision != commit else ""}
 
 
 def _restored(cache: Cache, manifest: dict[str, Any], refs: list[str]) -> int:
@@ -114,6 +115,8 @@ def _restored(cache: Cache, manifest: dict[str, Any], refs: list[str]) -> int:
         link = os.path.join(snapshot, path)
         os.makedirs(os.path.dirname(link), exist_ok=True)
         target = os.path.relpath(os.path.join(root, "blobs", entry["blob"]), os.path.dirname(link))
+        if os.path.isdir(link):
+            raise ValueError(f"its manifest is not valid: {path[:100]!r} is a file and a folder")
         if not os.path.lexists(link):
             os.symlink(target, link)
     for ref in {manifest["ref"], *refs} - {""}:
@@ -140,15 +143,37 @@ def _name(cache: Cache, repo: str, revision: str, commit: str) -> None:
 
 
 def _blob(cache: Cache, manifest: dict[str, Any], path: str) -> None:
+    """Download one file, and no more bytes than its manifest says. Raise ValueError for other bytes."""
+    from botocore.exceptions import ClientError
+
     entry = manifest["files"][path]
     at = os.path.join(cache.hub, folder(manifest["repo"]), "blobs", entry["blob"])
     key = cache.key(folder(manifest["repo"]), "snapshots", manifest["commit"], path)
     partial = f"{at}.cvl-ci-partial"
-    cache.client.download_file(cache.bucket, key, partial)
-    if os.path.getsize(partial) != entry["size"] or checksums(partial, entry["size"])[0] != entry["sha256"]:
+    try:
+        cache.client.download_file(cache.bucket, key, partial, Callback=_Bound(path, entry["size"]).count)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
+            raise ValueError(f"{path} is in its manifest, and not in the bucket") from None
+        raise
+    sha256, git = checksums(partial, size := os.path.getsize(partial))
+    if (size, sha256) != (entry["size"], entry["sha256"]) or entry["blob"] not in {sha256, git}:
         os.unlink(partial)
         raise ValueError(f"{path} in the bucket has other bytes than its manifest says")
     os.replace(partial, at)
+
+
+class _Bound:
+    """The end of a download that brings more bytes than announced: the rest could fill the disk."""
+
+    def __init__(self, path: str, size: int) -> None:
+        self._path, self._left = path, size
+
+    def count(self, length: int) -> None:
+        """Count bytes that arrived; boto3 takes those of a failed try back. Raise ValueError for too many."""
+        self._left -= length
+        if self._left < 0:
+            raise ValueError(f"{self._path} in the bucket is longer than its manifest says")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,17 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from cvl_ci.engine.machine.model_bucket import COMMIT, MOST_MANIFEST, REPO, Cache, checksums, folder, run, say
+from cvl_ci.engine.machine.model_bucket import (
+    COMMIT,
+    MOST_MANIFEST,
+    REPO,
+    Cache,
+    checksums,
+    folder,
+    run,
+    say,
+    valid_files,
+)
 
 
 def store(cache: Cache) -> None:
@@ -157,8 +167,12 @@ def _current(cache: Cache, repo: str, commit: str) -> tuple[str, bool, bool, dic
         if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
             return "", False, False, {}
         raise
-    document = json.loads(answer["Body"].read(MOST_MANIFEST))
-    return answer["ETag"], document["has_all"] is True, document.get("is_chosen") is True, document["files"]
+    try:
+        document = dict(json.loads(answer["Body"].read(MOST_MANIFEST)))
+        files = valid_files(document, repo, commit)
+    except (ValueError, TypeError, RecursionError):
+        return answer["ETag"], False, False, {}  # no reader takes it, so this upload replaces it
+    return answer["ETag"], document.get("has_all") is True, document.get("is_chosen") is True, files
 
 
 if __name__ == "__main__":
