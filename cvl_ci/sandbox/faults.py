@@ -30,8 +30,9 @@ BUCKET_FAULTS = ("unavailable", "denied", "slow", "cut", "corrupt")
 class BucketFault:
     """A fault of the object storage, for one bucket or all ("*"), and one HTTP method or all ("*").
 
-    `unavailable`: 503 SlowDown. `denied`: 403 AccessDenied. `slow`: 64 KiB a second. `cut`: the connection ends in the
-    middle of the body. `corrupt`: one byte of the body changes. `times`: the number of requests that it hits; 0: all.
+    `unavailable`: 503 SlowDown. `denied`: 403 AccessDenied. `slow`: so many `bytes_per_second`. `cut`: the connection
+    ends in the middle of the body. `corrupt`: one byte of it changes. `times`: the number of requests that it hits; 0:
+    all.
     `key`: a glob of the object's key, so that lists stay whole; "*": each request.
     """
 
@@ -40,6 +41,7 @@ class BucketFault:
     key: str = "*"
     method: str = "*"
     times: int = 0
+    bytes_per_second: int = 64 << 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +143,7 @@ def _bucket_fault(value: object) -> BucketFault:
         key=str(value.get("key") or "*"),
         method=str(value.get("method") or "*").upper(),
         times=int(_number(value.get("times", 0), "times")),
+        bytes_per_second=int(_number(value.get("bytes_per_second", 64 << 10), "bytes_per_second")) or 1,
     )
 
 

@@ -9,22 +9,36 @@ from typing import Any
 from cvl_ci import bounded
 
 
-def bind(client: Any, *, most_bytes: int = bounded.MOST_BYTES, seconds: float = bounded.MOST_SECONDS) -> None:
-    """Give a client of botocore bounds of bytes and seconds for each answer. botocore has no setting for them."""
+def bind(
+    client: Any,
+    *,
+    most_bytes: int = bounded.MOST_BYTES,
+    seconds: float = bounded.MOST_SECONDS,
+    leaves_streams: bool = False,
+) -> None:
+    """Give a client of botocore bounds of bytes and seconds for each answer. botocore has no setting for them.
+
+    `leaves_streams`: the body of an operation with a streamed answer, such as GetObject, is left to its reader.
+    """
     endpoint = client._endpoint  # noqa: SLF001  botocore/client.py, BaseClient; the session: botocore/endpoint.py
-    endpoint.http_session = _Session(endpoint.http_session, most_bytes=most_bytes, seconds=seconds)
+    endpoint.http_session = _Session(
+        endpoint.http_session, most_bytes=most_bytes, seconds=seconds, leaves_streams=leaves_streams
+    )
 
 
 class _Session:
     """A session of botocore (botocore/httpsession.py, URLLib3Session) that leaves the body to us."""
 
-    def __init__(self, session: Any, *, most_bytes: int, seconds: float) -> None:
+    def __init__(self, session: Any, *, most_bytes: int, seconds: float, leaves_streams: bool) -> None:
         self._session, self._most_bytes, self._seconds = session, most_bytes, seconds
+        self._leaves_streams = leaves_streams
         pools = bounded.timed(session._pool_classes_by_scheme, seconds=seconds)  # noqa: SLF001
         session._pool_classes_by_scheme = session._manager.pool_classes_by_scheme = pools  # noqa: SLF001
 
     def send(self, request: Any) -> Any:
         """Send a request and read its whole answer. Raise OutOfBounds, for which botocore does not try again."""
+        if self._leaves_streams and request.stream_output:
+            return self._session.send(request)
         until = time.monotonic() + self._seconds
         request.stream_output = True
         try:

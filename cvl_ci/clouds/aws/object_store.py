@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, BinaryIO
 
 from cvl_ci.errors import CredentialsError, EngineError, StorageError
@@ -18,6 +19,10 @@ from cvl_ci.ports.models import StoredObject, StoredPart, UnfinishedUpload
 PIECE = 1 << 20
 MOST_SMALL = 64 << 20
 """The longest object that is read whole."""
+SMALL_SECONDS = 60.0
+"""For the whole body of such an object, however steadily it drips."""
+SLOW_SECONDS, LEAST_SPEED = 60.0, 10_000
+"""A long object that brought fewer bytes a second in this time has no answer."""
 DELETED_AT_ONCE = 1000
 """S3 API reference, DeleteObjects."""
 UNFINISHED_DAYS = 7
@@ -47,7 +52,8 @@ class S3Bucket:
         answer = self._ask("get_object", absent=_ABSENT, Key=key)
         if answer is None:
             return None
-        content = b"".join(self._pieces(answer["Body"], key, most=MOST_SMALL))
+        with closing(answer["Body"]) as body:
+            content = b"".join(self._pieces(body, key, most=MOST_SMALL, seconds=SMALL_SECONDS))
         return content, str(answer["ETag"])
 
     @contextmanager
@@ -204,18 +210,44 @@ class S3Bucket:
             if not marks or marks in earlier_marks:
                 raise self._error("the list has no last page", operation)
 
-    def _pieces(self, body: Any, key: str, *, most: int | None = None) -> Iterator[bytes]:
+    def _pieces(self, body: Any, key: str, *, most: int | None = None, seconds: float | None = None) -> Iterator[bytes]:
+        """Yield a body as it comes. Raise StorageError for more than `most` bytes or `seconds`, and for a slow one."""
         from botocore.exceptions import BotoCoreError, IncompleteReadError
 
-        length = 0
+        # A read of botocore's body waits for all of its bytes, and each of them starts the socket's time-out again.
+        body._raw_stream = _AsItComes(body._raw_stream)  # noqa: SLF001  botocore/response.py, StreamingBody
+        length, waited = 0, 0.0
         try:
-            while piece := body.read(PIECE):
+            while True:
+                since = time.monotonic()
+                piece = body.read(PIECE)
+                waited += time.monotonic() - since
+                if not piece:
+                    return
                 length += len(piece)
                 if most is not None and length > most:
                     raise StorageError(f"{key} in the bucket {self._bucket} is longer than {most >> 20} MiB.")
+                if seconds is not None and waited > seconds:
+                    raise self._error(f"{key} did not arrive in {seconds:g} s", "get_object")
+                if waited > SLOW_SECONDS and length < waited * LEAST_SPEED:
+                    raise self._error(f"{key}: fewer than {LEAST_SPEED // 1000} kB a second arrive", "get_object")
                 yield piece
         except (BotoCoreError, IncompleteReadError, OSError) as error:
             raise self._error(f"{key}: {error}", "get_object") from None
+
+
+class _AsItComes:
+    """A body of urllib3, of which one read brings the bytes that are there."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def read(self, size: int) -> bytes:
+        piece: bytes = self._raw.read1(size)
+        return piece
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
 
 
 def s3_client(*, environ: Mapping[str, str], is_local: bool = False) -> Any:
@@ -242,13 +274,17 @@ def s3_client(*, environ: Mapping[str, str], is_local: bool = False) -> Any:
         s3={"addressing_style": "path"} if endpoint else None,
         proxies={} if is_local else None,
     )
+    from cvl_ci.clouds.aws import bounded_client
+
     session = boto3.Session(
         aws_access_key_id=environ.get("AWS_ACCESS_KEY_ID"),
         aws_secret_access_key=environ.get("AWS_SECRET_ACCESS_KEY"),
         aws_session_token=environ.get("AWS_SESSION_TOKEN"),
         region_name=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1",
     )
-    return session.client("s3", endpoint_url=endpoint, config=config)
+    new = session.client("s3", endpoint_url=endpoint, config=config)
+    bounded_client.bind(new, leaves_streams=True)
+    return new
 
 
 def _named(upload: UnfinishedUpload) -> dict[str, str]:

@@ -12,8 +12,6 @@ from urllib.parse import unquote, urlsplit
 
 from cvl_ci.sandbox.faults import BucketFault, Faults
 
-SLOW_BYTES_PER_SECOND = 64 << 10
-"""The pace of a slow transfer."""
 _PIECE = 16 << 10
 _SIGNED_FOR_S3 = re.compile(r"Credential=[^/]+/\d{8}/[^/]+/s3/aws4_request")
 _BUCKET_IN_HOST = re.compile(r"(?P<bucket>.+)\.s3[.-]")
@@ -50,9 +48,9 @@ class BucketGate:
             refusal = _refuse(start_response, *_REFUSALS[fault.kind])
             return [] if environ["REQUEST_METHOD"] == "HEAD" else refusal
         if int(environ.get("CONTENT_LENGTH") or 0):
-            environ["wsgi.input"] = _Upload(environ["wsgi.input"], fault.kind, int(environ["CONTENT_LENGTH"]))
+            environ["wsgi.input"] = _Upload(environ["wsgi.input"], fault, int(environ["CONTENT_LENGTH"]))
         body = b"".join(application(environ, start_response))
-        return _changed(body, fault.kind)
+        return _changed(body, fault)
 
     def _fault(self, environ: dict[str, Any]) -> BucketFault | None:
         faults = self._faults().buckets
@@ -99,13 +97,13 @@ def _refuse(start_response: Callable[..., Any], status: str, code: str, message:
     return [body.encode()]
 
 
-def _changed(body: bytes, kind: str) -> Iterable[bytes]:
+def _changed(body: bytes, fault: BucketFault) -> Iterable[bytes]:
     """Return a body with the fault. Its announced length stays that of the whole body."""
-    if kind == "corrupt":
+    if fault.kind == "corrupt":
         return [_flip(body)]
-    if kind == "slow":
-        return _slowly(body)
-    return _cut(body) if kind == "cut" and len(body) > 1 else [body]
+    if fault.kind == "slow":
+        return _slowly(body, fault.bytes_per_second)
+    return _cut(body) if fault.kind == "cut" and len(body) > 1 else [body]
 
 
 def _flip(data: bytes) -> bytes:
@@ -113,10 +111,12 @@ def _flip(data: bytes) -> bytes:
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :] if data else data
 
 
-def _slowly(body: bytes) -> Iterator[bytes]:
-    for start in range(0, len(body), _PIECE):
-        time.sleep(_PIECE / SLOW_BYTES_PER_SECOND)
-        yield body[start : start + _PIECE]
+def _slowly(body: bytes, pace: int) -> Iterator[bytes]:
+    """Yield the body, four pieces a second."""
+    piece = max(pace // 4, 1)
+    for start in range(0, len(body), piece):
+        time.sleep(piece / pace)
+        yield body[start : start + piece]
 
 
 def _cut(body: bytes) -> Iterator[bytes]:
@@ -127,8 +127,9 @@ def _cut(body: bytes) -> Iterator[bytes]:
 class _Upload:
     """The body of an upload with a fault. Of `length` bytes, half arrive before a cut, and one arrives changed."""
 
-    def __init__(self, source: Any, kind: str, length: int) -> None:
-        self._source, self._kind, self._length = source, kind, length
+    def __init__(self, source: Any, fault: BucketFault, length: int) -> None:
+        self._source, self._kind, self._length = source, fault.kind, length
+        self._pace = fault.bytes_per_second
         self._passed = 0
 
     def read(self, size: int = -1) -> bytes:
@@ -140,7 +141,7 @@ class _Upload:
         if self._kind == "corrupt" and self._passed == 0:
             data = _flip(data)
         if self._kind == "slow":
-            time.sleep(len(data) / SLOW_BYTES_PER_SECOND)
+            time.sleep(len(data) / self._pace)
         self._passed += len(data)
         return data
 
