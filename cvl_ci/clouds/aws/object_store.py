@@ -19,6 +19,8 @@ from cvl_ci.ports.models import StoredObject, StoredPart, UnfinishedUpload
 PIECE = 1 << 20
 MOST_SMALL = 64 << 20
 """The longest object that is read whole."""
+ANSWER_SECONDS = 900.0
+"""CompleteMultipartUpload may take several minutes, in which S3 sends blanks (Amazon S3 API Reference)."""
 SMALL_SECONDS = 60.0
 """For the whole body of such an object, however steadily it drips."""
 SLOW_SECONDS, LEAST_SPEED = 60.0, 10_000
@@ -274,16 +276,16 @@ def s3_client(*, environ: Mapping[str, str], is_local: bool = False) -> Any:
         s3={"addressing_style": "path"} if endpoint else None,
         proxies={} if is_local else None,
     )
-    from cvl_ci.clouds.aws import bounded_client
-
     session = boto3.Session(
         aws_access_key_id=environ.get("AWS_ACCESS_KEY_ID"),
         aws_secret_access_key=environ.get("AWS_SECRET_ACCESS_KEY"),
         aws_session_token=environ.get("AWS_SESSION_TOKEN"),
         region_name=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1",
     )
+    from cvl_ci.clouds.aws import bounded_client
+
     new = session.client("s3", endpoint_url=endpoint, config=config)
-    bounded_client.bind(new, leaves_streams=True)
+    bounded_client.bind(new, seconds=ANSWER_SECONDS, leaves_streams=True)
     return new
 
 
