@@ -14,12 +14,14 @@ import pytest
 from cvl_ci import wiring
 from cvl_ci.action.publication import StepPublication
 from cvl_ci.action.saved_outcome import outcome_from
+from cvl_ci.action.shown_deployment import ShownDeployment
 from cvl_ci.action.state import SavedEnding, StepState, take_over
 from cvl_ci.action.step import Step
 from cvl_ci.errors import CredentialsError, RequestError
 from cvl_ci.github.pr import step_comment, sticky_comment
 from cvl_ci.model.outcome import Outcome, Phase
 from cvl_ci.model.plan import RunPlan, WorkPlan
+from cvl_ci.model.service import ServiceResult
 from cvl_ci.model.work_identity import WorkIdentity
 from cvl_ci.result.benchmark.leg_file import read
 from tests.github.api import URL, Api
@@ -378,3 +380,23 @@ def test_post_corrects_what_main_could_not_prove(
     )
     assert "[!CAUTION]" not in api.bodies()[0]
     assert "Timed out" in api.bodies()[0]
+
+
+def test_a_service_is_a_deployment_on_github_and_a_missing_permission_is_one_warning(
+    api: Api, environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = Step(environment | {"INPUT_VERB": "deploy"})
+    shown = ShownDeployment(step, "pr-5")
+    shown.begin("hello serve")
+    service = ServiceResult(url="http://203.0.113.7:8080", ready_seconds=60.0)
+    shown.end_of(replace(SUCCEEDED, machines=replace(SUCCEEDED.machines, service=service)))
+    [number] = api.kept.deployments
+    assert api.kept.states(number) == ["in_progress", "success"]
+    assert api.kept.deployments[number]["transient_environment"]
+    api.writable = False
+    capsys.readouterr()
+    shown.fail(number, "cut off")
+    shown.end()
+    text = capsys.readouterr().out
+    assert text.count("::warning") == 1 and "permissions: {deployments: write}" in text
+    assert "do not depend on it" in text

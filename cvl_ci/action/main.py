@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from cvl_ci.action.step import Step
     from cvl_ci.inputs.reader import Inputs
     from cvl_ci.model.plan import RunPlan
-    from cvl_ci.model.release import Release
-    from cvl_ci.ports import Checkout
 
 PHASES = {"entrypoint": "main", "post-entrypoint": "post"}
 
@@ -126,40 +124,39 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
         from cvl_ci.action import queue_verb
 
         return queue_verb.carry_out(step, publication, environ, policy=_policy(step, inputs))
+    if request.verb == "deploy":
+        from cvl_ci.action import deploy_verb
+
+        return deploy_verb.carry_out(step, publication, environ, inputs, policy=_policy(step, inputs))
+    from cvl_ci.action import step_plan
+
     run_anyway = request.verb == "plan"
     policy, reason = ("run", "") if run_anyway else _policy(step, inputs)
     if policy == "sandbox":
         step.workflow.notice(reason)
         inputs = wiring.on_sandbox(inputs)
-    plan = _plan(inputs, environ)
+    plan = step_plan.plan_of(inputs, environ)
     step.workflow.mask(*secrets_of(plan.variables))
     if policy == "run" and not run_anyway:
-        step.require_committed(lambda: _unknown_files(inputs, plan))
+        step.require_committed(lambda: step_plan.unknown_files(inputs, plan))
     only_plan = "plan" in {request.verb, policy}
     plan = wiring.on_usable_clouds(plan, environ, wiring.prices(environ), by_inputs=True, asks_role=not only_plan)
-    plan = wiring.within_month(plan, _checkout(inputs), environ)
+    plan = wiring.within_month(plan, step_plan.checkout_of(inputs), environ)
     if policy == "plan":
-        publication.skip(reason, _planned(plan, environ), title=plan.title)
+        publication.skip(reason, step_plan.as_text(plan, environ), title=plan.title)
     if only_plan:
         return _show(plan, step, environ)
     return _run(plan, step, publication, environ)
 
 
 def _policy(step: Step, inputs: Inputs) -> tuple[str, str]:
+    from cvl_ci.action.step_plan import checkout_of
     from cvl_ci.local.git.committed import changed_files
 
-    checkout = _checkout(inputs)
-    return step.policy(inputs.location.cloud, head=lambda: checkout.head, changed=lambda: changed_files(checkout.root))
+    def changed() -> Sequence[str]:
+        return changed_files(checkout_of(inputs).root)
 
-
-def _unknown_files(inputs: Inputs, plan: RunPlan) -> Sequence[str]:
-    """Return the files that a plan sends or reads, and that git does not track."""
-    from cvl_ci.local.git.committed import sources_of, unknown_files
-
-    checkout = _checkout(inputs)
-    task = checkout.locate(inputs.work.task) if inputs.work.task else None
-    read = [str(checkout.root / task)] if task else []
-    return unknown_files(checkout.root, [*sources_of(plan), *read])
+    return step.policy(inputs.location.cloud, head=lambda: checkout_of(inputs).head, changed=changed)
 
 
 def _inputs(environ: Mapping[str, str]) -> Inputs:
@@ -187,31 +184,12 @@ def _reap(inputs: Inputs, step: Step, publication: StepPublication, environ: Map
     return error.exit_code if error else 0
 
 
-def _plan(inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
-    from cvl_ci.commands.plan.build_run import prepare
-
-    through_server = wiring.goes_through_server(environ, by_inputs=True)
-    return prepare(inputs, checkout=_checkout(inputs), prices=wiring.prices(environ), through_server=through_server)
-
-
-def _checkout(inputs: Inputs) -> Checkout:
-    from cvl_ci.local.git.checkout import open_checkout
-
-    return open_checkout(Path.cwd(), at=inputs.work.workdir or inputs.work.task or ".")
-
-
 def _show(plan: RunPlan, step: Step, environ: Mapping[str, str]) -> int:
-    step.workflow.show(_planned(plan, environ))
+    from cvl_ci.action.step_plan import as_text
+
+    step.workflow.show(as_text(plan, environ))
     step.state.update(done=True)
     return 0
-
-
-def _planned(plan: RunPlan, environ: Mapping[str, str]) -> str:
-    from cvl_ci.commands.plan import quote as planning
-    from cvl_ci.commands.plan import quote_text
-
-    prices = wiring.prices(environ)
-    return quote_text.as_text(plan, planning.quote(plan, prices), prices)
 
 
 def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mapping[str, str]) -> int:
@@ -267,9 +245,12 @@ def _on_signals(step: Step, environ: Mapping[str, str]) -> None:
 
 def _undo(saved: StepState | None, publication: StepPublication, step: Step, environ: Mapping[str, str]) -> int:
     """Release first, and let no message delay it."""
-    from cvl_ci.action.release import releases_of
-    from cvl_ci.action.saved_outcome import outcome_from
+    from cvl_ci.action.release import releases_of, undo_run
 
+    if saved is not None and saved.verb == "deploy":
+        from cvl_ci.action import deploy_verb
+
+        return deploy_verb.undo(saved, publication, step, environ)
     is_lost_queue = saved is None and step.inputs.verb == "queue"
     if is_lost_queue or (saved is not None and saved.leases):
         from cvl_ci.action import queue_verb
@@ -277,20 +258,7 @@ def _undo(saved: StepState | None, publication: StepPublication, step: Step, env
         leases = saved.leases if saved is not None else queue_verb.leases_on_record(step, environ)
         releases = releases_of(leases, saved, step, environ)
         return queue_verb.undo(step, publication, releases, leases=leases)
-    name = saved.lease if saved else step.owner.name
-    release = releases_of([name], saved, step, environ).get(name)
-    if release is None and (saved is None or not saved.work.title):
-        return 0
-    release = release or _none_needed()
-    publication.publish(outcome_from(saved, release, name=name, folder=step.outputs), saved=saved)
-    return 0 if release.gone else NotProvedGone.exit_code
-
-
-def _none_needed() -> Release:
-    from cvl_ci.local.clock import SystemClock
-    from cvl_ci.model.release import Release
-
-    return Release(gone=True, at=SystemClock().now(), needed=False)
+    return undo_run(saved, publication, step, environ)
 
 
 if __name__ == "__main__":

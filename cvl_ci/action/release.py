@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
-from cvl_ci.errors import CvlError, explain_while_running
+from cvl_ci.errors import CvlError, NotProvedGone, explain_while_running
 
 if TYPE_CHECKING:
+    from cvl_ci.action.publication import StepPublication
     from cvl_ci.action.state import StepState
     from cvl_ci.action.step import Step
     from cvl_ci.model.location import Location
@@ -40,6 +41,21 @@ def releases_of(
     # All of them at once: GitHub gives post only a few minutes.
     to_end = by_name | {name: ending.unrecorded(name, locations, tools.clock) for name in unknown if locations}
     return ending.end_all(to_end, user_id=step.owner.user_id, tools=tools, hurried=True)
+
+
+def undo_run(saved: StepState | None, publication: StepPublication, step: Step, environ: Mapping[str, str]) -> int:
+    """Release the one lease of a step, publish its end, and return post's exit code."""
+    from cvl_ci.action.saved_outcome import outcome_from
+    from cvl_ci.local.clock import SystemClock
+    from cvl_ci.model.release import Release
+
+    name = saved.lease if saved else step.owner.name
+    release = releases_of([name], saved, step, environ).get(name)
+    if release is None and (saved is None or not saved.work.title):
+        return 0
+    release = release or Release(gone=True, at=SystemClock().now(), needed=False)
+    publication.publish(outcome_from(saved, release, name=name, folder=step.outputs), saved=saved)
+    return 0 if release.gone else NotProvedGone.exit_code
 
 
 def _known_to_clouds(locations: Sequence[Location], step: Step, environ: Mapping[str, str]) -> Mapping[str, str]:

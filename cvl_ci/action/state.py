@@ -47,7 +47,11 @@ class StepState:
     artifacts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """The artifacts that main uploaded: kind → name and address."""
     leases: tuple[str, ...] = ()
-    """The leases of a queue's jobs that have no proof yet. Each is here before anything is created under it."""
+    """Leases without a proof yet: of a queue's jobs, each before anything is created under it; or of the services that
+    a deployment ends."""
+    verb: str = ""
+    deployment: int = 0
+    """GitHub's number of the deployment that shows the service; 0 without one."""
 
     @property
     def is_final(self) -> bool:
@@ -131,6 +135,8 @@ def _read(document: Mapping[str, object]) -> StepState:
         done=document.get("done") is True,
         kept_until=str(document.get("kept_until") or ""),
         leases=tuple(map(str, leases)) if isinstance(leases := document.get("leases"), list) else (),
+        verb=str(document.get("verb") or ""),
+        deployment=number if type(number := document.get("deployment")) is int else 0,
         artifacts={str(kind): (str(link[0]), str(link[1])) for kind, link in links if _is_link(link)},
     )
 

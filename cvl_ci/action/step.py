@@ -51,7 +51,7 @@ class Step:
         self._began = self._clock.monotonic()
         self.state = SavedState(
             wiring.handover_path(environ),
-            StepState(lease=self.owner.name, leg=run_context.leg),
+            StepState(lease=self.owner.name, leg=run_context.leg, verb=self.inputs.verb),
             tell_runner=lambda text: self.workflow.commands.state("handover", text),
         )
         self.github_token = action_variables.value(environ, "github_token")

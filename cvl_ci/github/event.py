@@ -41,6 +41,11 @@ class Event:
                 return None
 
     @property
+    def is_closed(self) -> bool:
+        """Return whether the pull request was closed or merged."""
+        return self.name.startswith("pull_request") and self.payload.get("action") == "closed"
+
+    @property
     def asks_by_commit(self) -> bool:
         """Events of a branch, whose pull request only the API knows."""
         return self.name in {"push", "workflow_dispatch", "workflow_run", "check_run", "check_suite", "deployment"}

@@ -36,6 +36,8 @@ ACTION_OUTPUTS = (
         "kept machine; else `false`.",
     ),
     ActionOutput(name="ssh_command", help="The command that logs in to a kept machine."),
+    ActionOutput(name="url", help="`verb: deploy`: the address of the service."),
+    ActionOutput(name="expires_at", help="`verb: deploy`: the moment at which the service's machine ends itself."),
     ActionOutput(name="artifact_id", help="The number of the artifact with the fetched files."),
     ActionOutput(name="artifact_url", help="The address of that artifact."),
 )

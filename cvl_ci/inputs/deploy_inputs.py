@@ -6,10 +6,10 @@ import ipaddress
 from dataclasses import dataclass
 
 from cvl_ci.inputs import parsers
-from cvl_ci.inputs.option import CLI, EntryPoint, option
+from cvl_ci.inputs.option import ACTION, EVERYWHERE, option
 from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.model.secret import Secret
 
-_HERE = CLI | {EntryPoint.LIBRARY}
 MOST_NETWORKS = 20
 NOT_OF_A_SERVICE = frozenset({
     "down", "keep_on_failure", "idle_minutes_to_autostop", "repeat", "compare", "fail_on_regression", "outputs",
@@ -62,7 +62,7 @@ class DeployInputs:
         metavar="TIME",
         example="30m",
         default="4h",
-        entry_points=_HERE,
+        entry_points=EVERYWHERE,
         verbs=("deploy",),
     )
     port: int | None = option(
@@ -70,9 +70,8 @@ class DeployInputs:
         help="The server's own port on the machine.",
         metavar="PORT",
         example="8000",
-        default="the first that is found: its `service:`, the variables of its script, other variables such as `PORT`, "
-        "the rest of its script, its Python sources, EXPOSE of its Dockerfile, the server's documentation",
-        entry_points=_HERE,
+        default="the first of its `service:`, script, variables, sources and Dockerfile, else the server's own",
+        entry_points=EVERYWHERE,
         verbs=("deploy",),
     )
     ready: str | None = option(
@@ -81,7 +80,7 @@ class DeployInputs:
         metavar="PATH",
         example="/health",
         default="that of its `service:`, of the known server, else `/`",
-        entry_points=_HERE,
+        entry_points=EVERYWHERE,
         verbs=("deploy",),
     )
     ready_timeout: float | None = option(
@@ -90,7 +89,7 @@ class DeployInputs:
         metavar="TIME",
         example="40m",
         default="initial_delay_seconds of its `service:`, else 20m",
-        entry_points=_HERE,
+        entry_points=EVERYWHERE,
         verbs=("deploy",),
     )
     allow: tuple[str, ...] | None = option(
@@ -100,9 +99,32 @@ class DeployInputs:
         example="203.0.113.0/24",
         default="any address, with the token",
         is_repeatable=True,
-        entry_points=_HERE,
+        entry_points=EVERYWHERE,
         verbs=("deploy",),
     )
 
 
-DEPLOY_GROUPS = (DeployInputs,)
+@dataclass(frozen=True, kw_only=True)
+class DeployStepInputs:
+    """The inputs of a deployment that a workflow alone needs: its environment, and its callers' token."""
+
+    environment: str = option(
+        parsers.text,
+        value="",
+        help="The name of the service's environment. A new service of an environment takes the place of the old one. "
+        "For a pull request, the name follows `pr-NUMBER-`.",
+        example="staging",
+        default="`pr-NUMBER` for a pull request, else the branch",
+        entry_points=ACTION,
+        verbs=("deploy",),
+    )
+    deploy_token: Secret | None = option(
+        lambda value: Secret(parsers.text(value)),
+        help="`verb: deploy`: the token that callers of the service send, from a secret of the repository. It has 24 "
+        "to 200 letters, digits and signs.",
+        entry_points=ACTION,
+        verbs=("deploy",),
+    )
+
+
+DEPLOY_GROUPS = (DeployInputs, DeployStepInputs)

@@ -24,7 +24,8 @@ class KeepInputs:
     down: bool | None = option(
         parsers.flag,
         help="`false`: the machine stays after its job, for idle_minutes_to_autostop. You pay for them, within "
-        "max_cost; then the machine ends itself. In a workflow, it needs ssh_public_key.",
+        "max_cost; then the machine ends itself. In a workflow, it needs ssh_public_key. With `verb: deploy`, `true` "
+        "ends the services of the environment.",
         metavar="true|false",
         example="false",
         default="true: the machine ends right after its job",

@@ -9,7 +9,7 @@ from cvl_ci.errors import InputProblem
 from cvl_ci.inputs import action_variables
 from cvl_ci.inputs.option import EntryPoint
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.inputs.table import MATRIX_OPTIONS, MODEL_OPTIONS, QUEUE_OPTIONS, verb_options
+from cvl_ci.inputs.table import DEPLOY_OPTIONS, MATRIX_OPTIONS, MODEL_OPTIONS, QUEUE_OPTIONS, verb_options
 
 
 def read(environment: Mapping[str, str], verb: str) -> tuple[dict[str, Any], list[InputProblem]]:
@@ -18,7 +18,7 @@ def read(environment: Mapping[str, str], verb: str) -> tuple[dict[str, Any], lis
     names = {option.name for option in options}
     mistakes = [
         InputProblem(field=option.name, value=text, problem=f"is no input of `verb: {verb}`")
-        for option in (*MATRIX_OPTIONS, *MODEL_OPTIONS, *QUEUE_OPTIONS)
+        for option in (*MATRIX_OPTIONS, *MODEL_OPTIONS, *QUEUE_OPTIONS, *DEPLOY_OPTIONS)
         if EntryPoint.ACTION in option.entry_points
         and option.name not in names
         and (text := action_variables.value(environment, option.name)) not in {"", option.action_default}

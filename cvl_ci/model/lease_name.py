@@ -19,6 +19,8 @@ LABEL_SERVICE = "cvl-ci-service"
 """The address of a service that a machine runs, as `10-0-0-1-8080`: a label that each cloud accepts."""
 LABEL_DETACHED = "cvl-ci-detached"
 """The bucket of the results, on a machine whose run has left it alone with its job."""
+LABEL_ENVIRONMENT = "cvl-ci-environment"
+"""The environment that a service belongs to. A preview's is a pure function of its pull request's number."""
 LABEL_PERSISTENT = "cvl-ci-persistent"
 """The mark of a bucket that stays after its run on purpose."""
 LABEL_BUCKETS = "cvl-ci-buckets"
@@ -40,6 +42,7 @@ LEASE_PATTERN = rf"{PREFIX}[a-z0-9]+-[0-9a-f]{{8}}"
 _CLUSTER = re.compile(rf"(?P<lease>{LEASE_PATTERN})-(?P<user_id>[a-z0-9]{{8}})(?=-|$)")
 _RUN_CHARACTERS = 11
 _ADDRESS = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}", re.ASCII)
+_PREVIEW = re.compile(r"pr-(\d{1,10})(?:-|$)", re.ASCII)
 _SERVICE = re.compile(r"((?:\d{1,3}-){3}\d{1,3})-(\d{1,5})", re.ASCII)
 
 
@@ -80,3 +83,19 @@ def service_url(label: str) -> str:
     """Return the URL in a label; empty for a text that `service_label` does not write."""
     match = _SERVICE.fullmatch(label)
     return f"http://{match[1].replace('-', '.')}:{match[2]}" if match else ""
+
+
+def preview_environment(number: int, name: str = "") -> str:
+    """Return the environment of a pull request's preview. `name`: tells several previews of one request apart."""
+    return environment_label(f"pr-{number}-{name}" if name else f"pr-{number}")
+
+
+def environment_label(name: str) -> str:
+    """Return an environment's name as a label that each cloud accepts."""
+    return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:63].strip("-_") or "none"
+
+
+def pull_request_of(environment: str) -> int | None:
+    """Return the number of the pull request that an environment previews; None for another environment."""
+    match = _PREVIEW.match(environment)
+    return int(match[1]) if match else None

@@ -7,7 +7,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, format_name
+from cvl_ci.model.lease_name import (
+    LABEL_DEADLINE,
+    LABEL_ENVIRONMENT,
+    LABEL_LEASE,
+    LABEL_OWNER,
+    LABEL_RUN,
+    format_name,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +22,7 @@ class Owner:
     """The owner of a lease. The same facts give the same name, so that a later process can compute it again.
 
     `run` is unique for a run (a GitHub run id, or a random word on a terminal). `attempt`, `job`, `step` and `leg`
-    distinguish leases within it.
+    distinguish leases within it. `environment`: of a service; it is a label, and no part of the name.
     """
 
     repository: str
@@ -24,6 +31,7 @@ class Owner:
     job: str = ""
     step: str = ""
     leg: str = ""
+    environment: str = ""
 
     @property
     def user_id(self) -> str:
@@ -32,7 +40,7 @@ class Owner:
 
     @property
     def name(self) -> str:
-        """Return the lease's name, which follows from all six facts."""
+        """Return the lease's name, which follows from the first six facts."""
         facts = (self.repository, self.run, self.attempt, self.job, self.step, self.leg)
         return format_name(run=self.run, digest=_digest(repr(facts)))
 
@@ -43,6 +51,7 @@ class Owner:
             LABEL_LEASE: self.name,
             LABEL_RUN: _label(f"{self.run}-{self.attempt}"),
             LABEL_DEADLINE: str(int(deadline)),
+            **({LABEL_ENVIRONMENT: self.environment} if self.environment else {}),
         }
 
     def is_another(self, labels: Mapping[str, str]) -> bool:

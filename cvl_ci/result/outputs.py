@@ -34,6 +34,8 @@ def outputs(outcome: Outcome) -> dict[str, str]:
         "metrics": json.dumps(to_json(outcome)["metrics"]),
         "released": f"kept until {moment(machines.until)}" if machines else proved_gone(outcome),
         "ssh_command": machines.ways_in[0] if machines and machines.ways_in else None,
+        "url": outcome.machines.service.url if outcome.machines.service and machines else None,
+        "expires_at": moment(machines.until) if outcome.machines.service and machines else None,
     }
     return {name: _text(value) for name, value in values.items()} | artifact_outputs()
 

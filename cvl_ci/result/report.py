@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.paired_comparison import PairedComparison
 from cvl_ci.model.release import KeptMachines
+from cvl_ci.model.service import ServiceResult
 from cvl_ci.result import ledger
 from cvl_ci.result.sanitize import plain
+from cvl_ci.result.service_text import service_lines
 from cvl_ci.result.text import (
     accounted_for,
     attempt,
@@ -197,6 +199,7 @@ def _table(outcome: Outcome, *, runner: str = "") -> str:
     machines = released(outcome)
     rows = [
         ("Reason", code(outcome.reason) if outcome.reason else ""),
+        ("Service", _service(outcome.machines.service) if outcome.machines.service else ""),
         ("Ran on", code(machine_line(outcome.machines.launch)) if outcome.machines.launch else ""),
         ("Time", duration(outcome.timing.duration_seconds)),
         ("Cost", money(outcome.cost) if outcome.cost else ""),
@@ -209,6 +212,12 @@ def _table(outcome: Outcome, *, runner: str = "") -> str:
         ("Next", "<br>".join(map(code, outcome.advice.splitlines())) if accounted_for(outcome) else ""),
     ]
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows if value)])
+
+
+def _service(service: ServiceResult) -> str:
+    """Return the address as a link, and the first figures. cvl-ci wrote the address itself, from numbers."""
+    figures = "<br>".join(map(code, service_lines(service)[1:]))
+    return f"[{service.url}]({service.url}), with the token<br>{figures}"
 
 
 def _folded(outcome: Outcome) -> list[str]:

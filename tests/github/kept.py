@@ -35,6 +35,10 @@ class Kept:
     issues: dict[int, dict[str, Any]] = field(default_factory=dict)
     said: list[tuple[int, str]] = field(default_factory=list)
     """Comments on issues."""
+    requests: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Number of a pull request → what GitHub says of it, where that is not as its description shows."""
+    deployments: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """The newest last, with its statuses under `statuses`."""
     shown: list[Mapping[str, str]] = field(default_factory=list)
     """Headers that a blob was asked for with."""
     more_artifacts: Callable[[int], list[tuple[str, bytes]]] = lambda _: []
@@ -106,6 +110,9 @@ class Kept:
             (r"GET /actions/workflows/([\w.-]+)/runs", self._runs),
             (r"GET /commits", self._commits),
             (r"GET /issues", self._issues),
+            (r"GET /pulls/(\d+)", self._request),
+            (r"GET /deployments", self._deployments),
+            (r"GET /deployments/(\d+)/statuses", self._statuses),
         ):
             found = re.fullmatch(form, f"{method} {path}")
             if found:
@@ -151,9 +158,50 @@ class Kept:
         by = query.get("creator")
         return _json(_slice([one for one in listed if by in {None, one["user"]["login"]}], query))
 
+    def _request(self, _: Mapping[str, str], number: str) -> Answer:
+        if int(number) not in self.requests:
+            return _json({"message": "Not Found"}, 404)
+        shown = openapi.example("GET /repos/{owner}/{repo}/pulls/{pull_number}")
+        known = self.requests[int(number)]
+        head = {**shown["head"], "sha": known.get("sha", shown["head"]["sha"])}
+        shown["requested_teams"] = []  # the example of a team lacks a member that the description demands
+        return _json({**shown, "head": head, **{key: known[key] for key in ("state", "closed_at") if key in known}})
+
+    def deployment(self, environment: str, **more: Any) -> int:
+        number = 300 + len(self.deployments)
+        shown = openapi.example("POST /repos/{owner}/{repo}/deployments")
+        self.deployments[number] = {**shown, "id": number, "environment": environment, "statuses": [], **more}
+        return number
+
+    def states(self, number: int) -> list[str]:
+        return [str(status["state"]) for status in self.deployments[number]["statuses"]]
+
+    def _deployments(self, query: Mapping[str, str]) -> Answer:
+        own = [one for one in self.deployments.values() if query.get("environment") in {None, one["environment"]}]
+        hidden = [{key: value for key, value in one.items() if key != "statuses"} for one in reversed(own)]
+        return _json(_slice(hidden, query))
+
+    def _statuses(self, query: Mapping[str, str], number: str) -> Answer:
+        return _json(_slice(list(reversed(self.deployments[int(number)]["statuses"])), query))
+
+    def _deployed(self, path: str, body: Mapping[str, Any]) -> Answer | None:
+        if path == "/deployments":
+            number = self.deployment(**{key: body[key] for key in ("environment", "ref", "transient_environment")})
+            return _json({key: value for key, value in self.deployments[number].items() if key != "statuses"}, 201)
+        found = re.fullmatch(r"/deployments/(\d+)/statuses", path)
+        if found is None or int(found[1]) not in self.deployments:
+            return None
+        assert len(body["description"]) <= 140
+        [shown] = openapi.example("GET /repos/{owner}/{repo}/deployments/{deployment_id}/statuses")
+        known = {key: body[key] for key in ("state", "environment_url", "log_url", "description") if key in body}
+        self.deployments[int(found[1])]["statuses"].append({**shown, **known})
+        return _json({**shown, **known}, 201)
+
     def _written(self, method: str, path: str, body: Mapping[str, Any]) -> Answer | None:
         if (method, path) == ("POST", "/issues"):
             return _json(self.issues[self.issue(body["body"], title=body["title"])], 201)
+        if method == "POST" and path.startswith("/deployments"):
+            return self._deployed(path, body)
         found = re.fullmatch(r"/issues/(\d+)(/comments)?", path)
         if found is None or int(found[1]) not in self.issues:
             return None

@@ -34,6 +34,11 @@ OPERATIONS = (
     "GET /repos/{owner}/{repo}/issues",
     "POST /repos/{owner}/{repo}/issues",
     "PATCH /repos/{owner}/{repo}/issues/{issue_number}",
+    "GET /repos/{owner}/{repo}/pulls/{pull_number}",
+    "GET /repos/{owner}/{repo}/deployments",
+    "POST /repos/{owner}/{repo}/deployments",
+    "GET /repos/{owner}/{repo}/deployments/{deployment_id}/statuses",
+    "POST /repos/{owner}/{repo}/deployments/{deployment_id}/statuses",
 )
 ANY_ERROR = {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
 """What is described nowhere, since any operation may end so: no right, no luck, too often."""

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from cvl_ci.errors import CapacityError
 from cvl_ci.local import clock
 from cvl_ci.model.launch import Launch
 from cvl_ci.model.node_end import NodeEnd
+from cvl_ci.model.service import token_digest
 from cvl_ci.ports import Fetched, LaunchRequest, Resource, Watch
 from cvl_ci.wiring import clouds, one_run, queue_runs, sweep
+from tests.support.fake_services import FakeServices
 from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine
 
 
@@ -53,8 +55,17 @@ class FileCloud(FakeCloud):
 
     def create(self, *, lease: str, region: str, eventually: int = 0, **facts: Any) -> str:
         name = super().create(lease=lease, region=region, eventually=eventually, **facts)
-        (self.folder / name).write_text(lease)
+        self.write(name)
         return name
+
+    def write(self, name: str) -> None:
+        labels = self.machines[name].labels
+        (self.folder / name).write_text(f"{labels['cvl-ci-lease']}\n{json.dumps(dict(labels))}")
+
+    def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
+        super().label(resources, labels)
+        for resource in resources:
+            self.write(resource.id)
 
     def remove(self, resources: Sequence[Resource]) -> None:
         super().remove(resources)
@@ -96,7 +107,11 @@ def main() -> int:
         return launch(request, watch=watch)
 
     launch, engine.launch = engine.launch, without_capacity  # type: ignore[method-assign]
-    engine.ends = (NodeEnd(rank=0, exit_code=int(os.environ.get("STAGE_EXIT", "0"))),)
+    code = os.environ.get("STAGE_EXIT", "0")
+    engine.ends = (NodeEnd(rank=0, exit_code=int(code) if code else None),)
+    digest = token_digest(os.environ.get("INPUT_DEPLOY_TOKEN", ""))
+    ready_at = None if "STAGE_NEVER_READY" in os.environ else CLOCK.now() + 100
+    vars(one_run)["HttpServices"] = lambda: FakeServices(CLOCK, digest=digest, ready_at=ready_at)
     for module in (clock, step, clouds, sweep, one_run, queue_runs):
         vars(module)["SystemClock"] = lambda: CLOCK
     if "STAGE_CORES" in os.environ:

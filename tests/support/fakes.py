@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from cvl_ci.errors import CvlError, EngineError
 from cvl_ci.model.launch import Attempt, Launch, Spending
@@ -92,6 +93,7 @@ class FakeCloud:
         disk_gb: float = 100,
         spot: bool = False,
         instance_type: str = "m6i.large",
+        labels: Mapping[str, str] = MappingProxyType({}),
     ) -> str:
         name = f"i-{len(self.machines)}"
         self.machines[name] = Resource(
@@ -100,7 +102,7 @@ class FakeCloud:
             kind=ResourceKind.MACHINE,
             id=name,
             state="running",
-            labels={"cvl-ci-lease": lease},
+            labels={**labels, "cvl-ci-lease": lease},
             instance_type=instance_type,
             created_at=self.clock.now() if self.dated else None,
         )
@@ -236,6 +238,7 @@ class FakeEngine:
                 eventually=self.eventually,
                 hourly_usd=self.hourly_usd,
                 disk_gb=request.plan.machines.needs.disk_gb,
+                labels=request.labels,
             )
         self.at("created")
         self.cloud.clock.sleep(60)

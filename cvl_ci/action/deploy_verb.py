@@ -1,0 +1,337 @@
+"""The verb `deploy` as a step of a workflow: a service of an environment, its deployment on GitHub, and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cvl_ci import wiring
+from cvl_ci.action import step_plan
+from cvl_ci.action.shown_deployment import ShownDeployment
+from cvl_ci.errors import CvlError, InputProblem, NotProvedGone, RequestError, explain
+from cvl_ci.inputs.deploy_inputs import NOT_OF_A_SERVICE, DeployInputs, DeployStepInputs
+from cvl_ci.inputs.option import options_of
+from cvl_ci.model.location import Location
+
+if TYPE_CHECKING:
+    from cvl_ci.action.publication import StepPublication
+    from cvl_ci.action.state import StepState
+    from cvl_ci.action.step import Step
+    from cvl_ci.commands.deploy.rollout import Rollout
+    from cvl_ci.commands.reap.down import DownPorts
+    from cvl_ci.inputs.reader import Inputs
+    from cvl_ci.model.outcome import Outcome
+    from cvl_ci.model.owner import Owner
+    from cvl_ci.model.plan import RunPlan
+    from cvl_ci.model.release import Release
+    from cvl_ci.ports.pull_requests import PullRequests
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """The inputs of this verb. `token`: empty for an end."""
+
+    service: DeployInputs
+    token: str
+
+
+def carry_out(
+    step: Step, publication: StepPublication, environ: Mapping[str, str], inputs: Inputs, *, policy: tuple[str, str]
+) -> int:
+    """Start the service of the environment, or end it, and return the exit code. Raises CvlError before any cost."""
+    is_end = step.context.event.is_closed if inputs.keep.down is None else inputs.keep.down
+    request = _request(step, environ, inputs, is_end=is_end)
+    owner = replace(step.owner, environment=environment_of(step, environ))
+    step.workflow.mask(*([request.token] if request.token else []))
+    if is_end and policy[0] == "run":
+        return _take_down(owner, step, publication, environ, _clouds(inputs))
+    if is_end:
+        publication.skip(policy[1], "Nothing of it was taken down.", title=owner.environment)
+        return 0
+    plan = _plan(request, inputs, environ)
+    if policy[0] != "run":
+        publication.skip(policy[1], step_plan.as_text(plan, environ), title=owner.environment)
+        return 0
+    from cvl_ci.result.secret_names import secrets_of
+
+    step.workflow.mask(*secrets_of(plan.variables))
+    step.require_committed(lambda: step_plan.unknown_files(inputs, plan))
+    plan = wiring.within_month(plan, step_plan.checkout_of(inputs), environ)
+    return _roll_out(plan, owner, step, publication, environ, token=request.token)
+
+
+def environment_of(step: Step, environ: Mapping[str, str]) -> str:
+    """Return the environment. A pull request's is a function of its number, so that its close needs no state."""
+    from cvl_ci.inputs import action_variables
+    from cvl_ci.model.lease_name import environment_label, preview_environment
+
+    name, number = action_variables.value(environ, "environment"), step.context.event.pull_request
+    if number is not None:
+        return preview_environment(number, name)
+    return environment_label(name or step.context.branch)
+
+
+def undo(saved: StepState, publication: StepPublication, step: Step, environ: Mapping[str, str]) -> int:
+    """End the service of a step that was cut off, or the older ones that it was about to end. Return the exit code."""
+    from cvl_ci.action.release import releases_of, undo_run
+
+    step.state.now = replace(step.state.now, deployment=saved.deployment)
+    if not saved.leases:
+        code = undo_run(saved, publication, step, environ)
+        if saved.deployment:
+            ShownDeployment(step, environment_of(step, environ)).fail(saved.deployment, "the step was cut off")
+        return code
+    releases = releases_of(saved.leases, saved, step, environ)
+    unproved = [name for name in saved.leases if name not in releases or not releases[name].gone]
+    for name in unproved:
+        step.workflow.refused(f"A MACHINE MAY STILL BE RUNNING: cvl-ci down {name}")
+    if not unproved:
+        step.workflow.notice(f"These services are gone: {', '.join(saved.leases)}.")
+        if not saved.kept_until:
+            ShownDeployment(step, environment_of(step, environ)).end()
+    return NotProvedGone.exit_code if unproved else 0
+
+
+# ---- the request ------------------------------------------------------------------------------------------------
+
+
+def _request(step: Step, environ: Mapping[str, str], inputs: Inputs, *, is_end: bool) -> _Request:
+    """Return the verb's own inputs. Raises RequestError with all mistakes of the step."""
+    from cvl_ci.commands.plan.service import checked_token
+    from cvl_ci.inputs import action_variables, matrix_reader
+    from cvl_ci.inputs.table import RUN_BY_NAME
+
+    values, problems = matrix_reader.read(environ, "deploy")
+    mistakes = [*inputs.mistakes, *problems]
+    for name in sorted(NOT_OF_A_SERVICE - {"down"}):
+        text = action_variables.value(environ, name)
+        if text not in {"", RUN_BY_NAME[name].action_default}:
+            mistakes.append(InputProblem(field=name, value=text, problem="goes without `verb: deploy`"))
+    own = DeployStepInputs(**{one.name: values[one.name] for one in options_of(DeployStepInputs) if one.name in values})
+    token = own.deploy_token.reveal() if own.deploy_token is not None else ""
+    step.workflow.mask(*([token] if token else []))
+    if not token and not is_end:
+        problem = "is missing: give a secret of the repository, which the callers of the service send"
+        mistakes.append(InputProblem(field="deploy_token", value="", problem=problem))
+    elif not is_end:
+        try:
+            checked_token(token, variable="deploy_token")
+        except RequestError as error:
+            mistakes += error.mistakes
+    if wiring.goes_through_server(environ, by_inputs=True):
+        problem = "goes without `verb: deploy`, which opens a port by itself: an API server does not offer that"
+        mistakes.append(InputProblem(field="skypilot_api_server_endpoint", value="***", problem=problem))
+    if mistakes:
+        raise RequestError(mistakes)
+    service = DeployInputs(**{one.name: values[one.name] for one in options_of(DeployInputs) if one.name in values})
+    return _Request(service=service, token=token)
+
+
+def _clouds(inputs: Inputs) -> tuple[Location, ...]:
+    """Return whole clouds: an older service may be in another region."""
+    named = [place.cloud for place in inputs.location.cloud or ()]
+    return tuple(Location(cloud=cloud) for cloud in dict.fromkeys(named or ["aws"]))
+
+
+def _plan(request: _Request, inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
+    """Return the plan with its service. Raises RequestError with all mistakes."""
+    from cvl_ci.commands.plan import service as services
+    from cvl_ci.inputs.reader import Spelling
+    from cvl_ci.planning.service import SERVE
+
+    work, location = inputs.work, inputs.location
+    inputs = replace(
+        inputs,
+        work=replace(work, preset=work.preset or (SERVE if work.example and not work.command else None)),
+        location=replace(location, cloud=location.cloud or (Location(cloud="aws"),)),
+        limits=replace(inputs.limits, max_runtime=services.runtime_minutes(request.service)),
+        keep=replace(inputs.keep, down=None),
+    )
+    plan = step_plan.plan_of(inputs, environ)
+    checkout = step_plan.checkout_of(inputs)
+    return services.with_service(plan, request.service, checkout, token=request.token, spelling=Spelling.INPUT)
+
+
+# ---- a service --------------------------------------------------------------------------------------------------
+
+
+def _roll_out(
+    plan: RunPlan, owner: Owner, step: Step, publication: StepPublication, environ: Mapping[str, str], *, token: str
+) -> int:
+    from cvl_ci.commands.deploy import rollout
+    from cvl_ci.local.interruption import Interruption
+
+    places = tuple(Location(cloud=cloud) for cloud in dict.fromkeys(place.cloud for place in plan.machines.locations))
+    environ = wiring.credentials(environ, [place.cloud for place in places], mask=step.workflow.mask)
+    deployment = ShownDeployment(step, owner.environment)
+
+    def run(owner: Owner) -> Outcome:
+        step.live.queue(plan)
+        deployment.begin(plan.title)
+        outcome = wiring.carry_out(
+            plan,
+            environ=environ,
+            owner=owner,
+            outputs=step.outputs,
+            reporter=step.workflow,
+            interruption=Interruption(),
+            token=token,
+        )
+        _save_end(step, outcome)
+        return outcome
+
+    def keeps(replaced: Sequence[str]) -> None:
+        step.state.update(leases=tuple(replaced), done=not replaced)
+
+    tools = rollout.RolloutPorts(down=_down_ports(step, environ), pulls=_pulls(step), run=run, keeps=keeps)
+    rolled = rollout.roll_out(owner, commit=step.context.event.head_sha, places=places, tools=tools)
+    if rolled.outcome is None:
+        return _skipped(rolled, owner, step, publication, deployment)
+    advice = _how_to_end(owner.environment) if rolled.outcome.exit_code == 0 else rolled.outcome.advice
+    outcome = replace(rolled.outcome, advice=advice)
+    if outcome.exit_code == 0:
+        step.workflow.show(_how_to_end(owner.environment))
+    publication.publish(outcome)
+    deployment.end_of(outcome)
+    if not rolled.unproved:
+        _finish(step, outcome)
+    return _warned(rolled.unproved, step) or outcome.exit_code
+
+
+def _skipped(
+    rolled: Rollout, owner: Owner, step: Step, publication: StepPublication, deployment: ShownDeployment
+) -> int:
+    """Report a rollout whose pull request has another commit, or none any more."""
+    from cvl_ci.result.outputs import skipped
+
+    if step.state.now.deployment:
+        deployment.drop(step.state.now.deployment)
+        publication.comment(_cut_off(rolled.skipped, owner, step))
+        publication.flush()
+    if code := _warned(rolled.unproved, step):
+        return code
+    step.workflow.notice(rolled.skipped)
+    publication.set_outputs(skipped(rolled.skipped))
+    step.state.update(done=True, leases=())
+    return 0
+
+
+def _cut_off(reason: str, owner: Owner, step: Step) -> Outcome:
+    from cvl_ci.model.outcome import EXIT_CODES, Ending, MachineResult, Outcome
+
+    return Outcome(
+        ending=Ending.CANCELLED,
+        reason=reason,
+        exit_code=EXIT_CODES[Ending.CANCELLED],
+        work=step.state.now.work,
+        machines=MachineResult(cluster=owner.name),
+    )
+
+
+def _warned(unproved: Sequence[str], step: Step) -> int:
+    """Name the leases that are not proved gone. Return 0 if there is none."""
+    for name in unproved:
+        step.workflow.refused(f"A MACHINE MAY STILL BE RUNNING: cvl-ci down {name}")
+    return NotProvedGone.exit_code if unproved else 0
+
+
+def _pulls(step: Step) -> PullRequests | None:
+    from cvl_ci.github.pull_requests import PullRequestStates
+
+    token, context = step.github_token, step.context
+    if not token or not context.repository:
+        return None
+    api, say = context.server.api, step.workflow.warning
+    return PullRequestStates(api=api, token=token, repository=context.repository, say=say)
+
+
+def _save_end(step: Step, outcome: Outcome) -> None:
+    """Save the end for post, before anything else can cut this step off."""
+    from cvl_ci.action.state import SavedEnding
+    from cvl_ci.result.text import kept_machines
+    from cvl_ci.result.units import moment
+
+    reason, machines = step.masks.hide(outcome.reason), kept_machines(outcome)
+    end = SavedEnding(ending=outcome.ending.value, reason=reason, exit_code=outcome.exit_code)
+    step.state.update(end=end, kept_until=moment(machines.until) if machines else "")
+
+
+def _finish(step: Step, outcome: Outcome) -> None:
+    from cvl_ci.result.text import accounted_for
+
+    step.state.update(done=accounted_for(outcome), leases=())
+
+
+def _how_to_end(environment: str) -> str:
+    from cvl_ci.model.lease_name import pull_request_of
+
+    close = "Close the pull request to end it, or run" if pull_request_of(environment) is not None else "Run"
+    return f"{close} this action with `verb: deploy`, the same `environment` and `down: true`."
+
+
+def _down_ports(step: Step, environ: Mapping[str, str]) -> DownPorts:
+    from cvl_ci.commands.reap.down import DownPorts
+    from cvl_ci.local.clock import SystemClock
+
+    return DownPorts(
+        clouds=wiring.OpenClouds(environ, to_end=True),
+        records=wiring.records(environ, step.workflow),
+        workflow=step.workflow,
+        clock=SystemClock(),
+    )
+
+
+# ---- its end ----------------------------------------------------------------------------------------------------
+
+
+def _take_down(
+    owner: Owner,
+    step: Step,
+    publication: StepPublication,
+    environ: Mapping[str, str],
+    places: Sequence[Location],
+) -> int:
+    """End all services of the environment with proof. Its errors speak of machines that may still run."""
+    from cvl_ci.commands.deploy import rollout
+    from cvl_ci.result import outputs
+
+    try:
+        environ = wiring.credentials(environ, [place.cloud for place in places], mask=step.workflow.mask)
+        release = rollout.take_down(
+            owner,
+            places=places,
+            tools=_down_ports(step, environ),
+            note=lambda names: step.state.update(leases=tuple(names)),
+        )
+    except CvlError as error:
+        step.workflow.refused(explain(error, verb="down"))
+        values = outputs.reaped("failed", error.what, exit_code=error.exit_code, proved=False, usd=None)
+        publication.set_outputs(values)
+        step.state.update(done=not step.state.now.leases)
+        return error.exit_code
+    outcome = _end_as_outcome(owner, step.state.now.leases, release)
+    step.workflow.show_outcome(outcome)
+    publication.set_outputs(outputs.outputs(outcome))
+    publication.comment(outcome)
+    publication.flush()
+    if release.gone:
+        ShownDeployment(step, owner.environment).end()
+        step.state.update(done=True, leases=())
+    return outcome.exit_code
+
+
+def _end_as_outcome(owner: Owner, leases: Sequence[str], release: Release) -> Outcome:
+    from cvl_ci.model.outcome import Ending, MachineResult, Outcome
+    from cvl_ci.model.work_identity import WorkIdentity
+
+    what = f"ended {', '.join(leases)}" if leases else "the provider shows no service of it"
+    return Outcome(
+        ending=Ending.SUCCEEDED if release.gone else Ending.FAILED,
+        reason=f"The environment {owner.environment} was taken down: {what}.",
+        exit_code=0 if release.gone else NotProvedGone.exit_code,
+        work=WorkIdentity(title=owner.environment),
+        machines=MachineResult(cluster=leases[0] if leases else owner.name),
+        release=release,
+        advice="" if release.gone else f"Take it down and have it proved:\ncvl-ci down {' '.join(leases)}",
+    )

@@ -1,0 +1,48 @@
+"""The plan of a step: its checkout, its files that git does not track, and its price as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cvl_ci import wiring
+
+if TYPE_CHECKING:
+    from cvl_ci.inputs.reader import Inputs
+    from cvl_ci.model.plan import RunPlan
+    from cvl_ci.ports import Checkout
+
+
+def checkout_of(inputs: Inputs) -> Checkout:
+    from cvl_ci.local.git.checkout import open_checkout
+
+    return open_checkout(Path.cwd(), at=inputs.work.workdir or inputs.work.task or ".")
+
+
+def plan_of(inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
+    """Return the plan of the inputs. Raises RequestError with all mistakes."""
+    from cvl_ci.commands.plan.build_run import prepare
+
+    through_server = wiring.goes_through_server(environ, by_inputs=True)
+    return prepare(inputs, checkout=checkout_of(inputs), prices=wiring.prices(environ), through_server=through_server)
+
+
+def unknown_files(inputs: Inputs, plan: RunPlan) -> Sequence[str]:
+    """Return the files that a plan sends or reads, and that git does not track."""
+    from cvl_ci.local.git.committed import sources_of
+    from cvl_ci.local.git.committed import unknown_files as unknown
+
+    checkout = checkout_of(inputs)
+    task = checkout.locate(inputs.work.task) if inputs.work.task else None
+    read = [str(checkout.root / task)] if task else []
+    return unknown(checkout.root, [*sources_of(plan), *read])
+
+
+def as_text(plan: RunPlan, environ: Mapping[str, str]) -> str:
+    """Return the plan with its price."""
+    from cvl_ci.commands.plan import quote as planning
+    from cvl_ci.commands.plan import quote_text
+
+    prices = wiring.prices(environ)
+    return quote_text.as_text(plan, planning.quote(plan, prices), prices)

@@ -1,0 +1,126 @@
+"""Roll out a service under a lease of its own. Then end the older services of its environment, with proof."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cvl_ci.commands.deploy import environment
+from cvl_ci.commands.reap import down as ending
+from cvl_ci.commands.reap.down import DownPorts
+from cvl_ci.errors import CvlError, NotProvedGone, explain_while_running
+from cvl_ci.model.lease_name import pull_request_of
+from cvl_ci.model.location import Location
+from cvl_ci.model.outcome import Outcome
+from cvl_ci.model.owner import Owner
+from cvl_ci.model.release import Release
+from cvl_ci.ports.pull_requests import PullRequests, PullRequestState
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutPorts:
+    """Ports of a rollout. `run`: starts the service under the owner's lease. `pulls` None: GitHub is not asked.
+
+    `keeps`: called when the new service answers, with the leases that end now, before any of them ends.
+    """
+
+    down: DownPorts
+    pulls: PullRequests | None
+    run: Callable[[Owner], Outcome]
+    keeps: Callable[[Sequence[str]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """Result. `outcome`: of the new service. `skipped`: the reason why there is none.
+
+    `unproved`: leases of older services that are not proved gone.
+    """
+
+    outcome: Outcome | None = None
+    skipped: str = ""
+    unproved: tuple[str, ...] = ()
+
+
+def roll_out(owner: Owner, *, commit: str, places: Sequence[Location], tools: RolloutPorts) -> Rollout:
+    """Start a service of the owner's environment, and end the older ones. Raise CvlError before it is started.
+
+    An older service that answers stays until the new one answers, so that a failure leaves it as it was. `commit`: of
+    this rollout. A preview is not rolled out if its pull request is closed, or has a newer commit.
+    """
+    state = _state(owner, tools)
+    if state is not None and state.closed_at is not None:
+        return Rollout(skipped=f"The pull request of {owner.environment} is closed.")
+    if state is not None and commit and state.head_sha != commit:
+        return Rollout(skipped=f"The pull request of {owner.environment} has a newer commit: {state.head_sha[:12]}.")
+    occupants = environment.find(owner, places=places, clouds=tools.down.clouds)
+    decision = environment.decide(occupants.leases, owner)
+    if decision.newer is not None:
+        return Rollout(skipped=f"A later run has {owner.environment} already: its lease is {decision.newer.lease}.")
+    unproved = _unproved(end(decision.end_first, owner, places=places, tools=tools.down))
+    if unproved:
+        raise NotProvedGone(
+            f"These leases of {owner.environment} did not end: {', '.join(unproved)}.",
+            money="Their machines may still run, and are billed. No new service was started.",
+            next_step=f"End them with proof: cvl-ci down {' '.join(unproved)}",
+        )
+    outcome = tools.run(owner)
+    if outcome.release is None or outcome.release.kept is None:
+        return Rollout(outcome=outcome)
+    state = _state(owner, tools)
+    if state is not None and state.closed_at is not None:
+        names = (owner.name, *decision.end_after)
+        tools.keeps(names)
+        unproved = _end_replaced(names, owner, places=places, tools=tools.down)
+        return Rollout(
+            skipped=f"The pull request of {owner.environment} was closed meanwhile, so its service was taken down.",
+            unproved=unproved,
+        )
+    tools.keeps(decision.end_after)
+    return Rollout(outcome=outcome, unproved=_end_replaced(decision.end_after, owner, places=places, tools=tools.down))
+
+
+def _state(owner: Owner, tools: RolloutPorts) -> PullRequestState | None:
+    """Return the state of the pull request of a preview. None: it is not a preview, or GitHub does not answer."""
+    number = pull_request_of(owner.environment)
+    return tools.pulls.state(number) if number is not None and tools.pulls is not None else None
+
+
+def _end_replaced(
+    names: Sequence[str], owner: Owner, *, places: Sequence[Location], tools: DownPorts
+) -> tuple[str, ...]:
+    """End the older services, and return those without proof. An error is a missing proof: the new service stays."""
+    try:
+        return _unproved(end(names, owner, places=places, tools=tools))
+    except CvlError as error:
+        tools.workflow.warning(explain_while_running(error))
+        return tuple(names)
+
+
+def end(names: Sequence[str], owner: Owner, *, places: Sequence[Location], tools: DownPorts) -> Mapping[str, Release]:
+    """End leases of the owner's repository, and return lease → proof."""
+    if not names:
+        return {}
+    return ending.down(names, everything=False, places=places, user_id=owner.user_id, tools=tools).releases
+
+
+def take_down(
+    owner: Owner, *, places: Sequence[Location], tools: DownPorts, note: Callable[[Sequence[str]], None]
+) -> Release:
+    """End all services of the owner's environment, and return one proof. No service is a success too.
+
+    `note`: called with their leases before any of them ends. Raise EngineError unless each provider answers.
+    """
+    occupants = environment.find(owner, places=places, clouds=tools.clouds)
+    note(occupants.names)
+    releases = list(end(occupants.names, owner, places=places, tools=tools).values())
+    return Release(
+        gone=all(release.gone for release in releases),
+        at=tools.clock.now(),
+        asked=tuple(check for release in releases for check in release.asked) or occupants.checks,
+        unproved=tuple(dict.fromkeys(text for release in releases for text in release.unproved)),
+    )
+
+
+def _unproved(releases: Mapping[str, Release]) -> tuple[str, ...]:
+    return tuple(name for name, release in releases.items() if not release.gone)
