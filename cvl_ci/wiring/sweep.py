@@ -31,6 +31,7 @@ def reap(
 ) -> Reaped:
     """End leases whose run has ended, from typed words. Empty words mean the default: all clouds with credentials."""
     from cvl_ci.commands.reap import reap as reaping
+    from cvl_ci.github.pull_requests import PullRequestStates
     from cvl_ci.github.runs import WorkflowRuns
     from cvl_ci.model.owner import Owner
 
@@ -38,9 +39,10 @@ def reap(
     repository = environ.get("GITHUB_REPOSITORY", "")
     token = action_variables.value(environ, "github_token") or environ.get("GITHUB_TOKEN", "")
     api = environ.get("GITHUB_API_URL") or "https://api.github.com"
-    runs = None
+    runs = pulls = None
     if token and repository and owner in {None, repository}:
         runs = WorkflowRuns(api=api, token=token, repository=repository, say=workflow.warning)
+        pulls = PullRequestStates(api=api, token=token, repository=repository, say=workflow.warning)
     else:
         workflow.notice(
             "cvl-ci does not ask GitHub which runs have ended (that needs a token): deadlines alone decide."
@@ -59,6 +61,7 @@ def reap(
             workflow=workflow,
             clock=SystemClock(),
             runs=runs,
+            pulls=pulls,
         ),
     )
 

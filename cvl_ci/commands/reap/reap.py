@@ -17,14 +17,26 @@ from cvl_ci.inputs import parsers
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.lease import sweep
 from cvl_ci.model.billing import BilledUntil, rules_of
-from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
+from cvl_ci.model.lease_name import (
+    LABEL_DEADLINE,
+    LABEL_ENVIRONMENT,
+    LABEL_KEPT,
+    LABEL_LEASE,
+    LABEL_OWNER,
+    LABEL_RUN,
+    pull_request_of,
+)
 from cvl_ci.model.ledger import CostKind, Ledger
 from cvl_ci.model.location import Location
 from cvl_ci.model.owner import owner_label
 from cvl_ci.model.release import ProviderCheck
 from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, RunReporter
+from cvl_ci.ports.pull_requests import PullRequests
 from cvl_ci.result.leftover_ledger import of_resources
+
+CLOSED_SECONDS = 120.0
+"""The longest grace of a preview after its pull request closed: so long the workflow of the close may need."""
 
 
 class Runs(Protocol):
@@ -39,18 +51,22 @@ class Runs(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ReapPorts:
-    """Ports that reaping needs. `runs` None: GitHub does not answer, and only deadlines decide."""
+    """Ports that reaping needs. `runs`, `pulls` None: GitHub is not asked, and only deadlines decide."""
 
     clouds: Clouds
     prices: Prices
     workflow: RunReporter
     clock: Clock
     runs: Runs | None = None
+    pulls: PullRequests | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
-    """One lease whose end has come. `over_at`: its deadline or its run's end. `ledger`: its cost so far."""
+    """One lease whose end has come. `over_at`: its deadline, its run's end or its pull request's.
+
+    `grace`: seconds that it still has from then on. `ledger`: its cost so far.
+    """
 
     lease: str
     run: str
@@ -59,6 +75,10 @@ class Suspect:
     over_at: float
     resources: tuple[Resource, ...]
     ledger: Ledger
+    grace: float = 0.0
+
+    def is_due(self, now: float) -> bool:
+        return self.over_at + self.grace <= now
 
     @property
     def usd(self) -> float | None:
@@ -145,8 +165,9 @@ def reap(
         alive = [resource for resource in resources if resource.is_leftover]
         labelled = [resource for resource in alive if LABEL_LEASE in resource.labels]
         own = _of(labelled, owner, named=named)
-        over = [suspect for lease in _by_lease(own).values() if (suspect := _suspect(lease, repository, now, tools))]
-        due = tuple(suspect for suspect in over if suspect.over_at + grace <= now)
+        suspects = [_suspect(lease, repository, now, tools, grace=grace) for lease in _by_lease(own).values()]
+        over = [suspect for suspect in suspects if suspect is not None]
+        due = tuple(suspect for suspect in over if suspect.is_due(now))
         checks, leftovers = answer.asked, tuple[Resource, ...]()
         if due and not dry_run:
             to_remove = [resource for suspect in due for resource in suspect.resources]
@@ -163,7 +184,7 @@ def reap(
         asked_at=tools.clock.now(),
         dry_run=dry_run,
         due=due,
-        marked=tuple(suspect for suspect in over if suspect.over_at + grace > now),
+        marked=tuple(suspect for suspect in over if not suspect.is_due(now)),
         living=len(_by_lease(own)) - len(over),
         foreign_count=len(labelled) - len(own),
         unlabelled=tuple(resource for resource in alive if LABEL_LEASE not in resource.labels),
@@ -193,7 +214,9 @@ def _by_lease(resources: Sequence[Resource]) -> Mapping[str, list[Resource]]:
     return leases
 
 
-def _suspect(resources: Sequence[Resource], repository: str, now: float, tools: ReapPorts) -> Suspect | None:
+def _suspect(
+    resources: Sequence[Resource], repository: str, now: float, tools: ReapPorts, *, grace: float
+) -> Suspect | None:
     """Return the suspect, or None.
 
     Each machine of a lease has the same labels; of different moments, the latest counts.
@@ -204,6 +227,9 @@ def _suspect(resources: Sequence[Resource], repository: str, now: float, tools: 
     over_at, why = None, ""
     if deadline is not None and deadline <= now:
         over_at, why = deadline, "is past its deadline"
+    elif (closed_at := _closed_at(labels, repository, tools)) is not None:
+        over_at, grace = closed_at, min(grace, CLOSED_SECONDS)
+        why = f"is the preview {labels[LABEL_ENVIRONMENT]}, whose pull request is closed"
     elif kept_until is not None and kept_until > now:
         pass  # its run is over, and a person may still be looking at it
     elif tools.runs and run.isdecimal() and labels.get(LABEL_OWNER) == owner_label(repository):
@@ -218,7 +244,17 @@ def _suspect(resources: Sequence[Resource], repository: str, now: float, tools: 
         over_at=over_at,
         resources=tuple(resources),
         ledger=cost_so_far(resources, now, tools.prices),
+        grace=grace,
     )
+
+
+def _closed_at(labels: Mapping[str, str], repository: str, tools: ReapPorts) -> float | None:
+    """Return when the pull request of a preview was closed. None: it is open, or GitHub does not say."""
+    number = pull_request_of(labels.get(LABEL_ENVIRONMENT, ""))
+    if number is None or tools.pulls is None or labels.get(LABEL_OWNER) != owner_label(repository):
+        return None
+    state = tools.pulls.state(number)
+    return state.closed_at if state is not None else None
 
 
 def _at_its_end(suspect: Suspect, leftovers: Sequence[Resource], *, begun: float, tools: ReapPorts) -> Suspect:
