@@ -130,7 +130,7 @@ def _request(step: Step, environ: Mapping[str, str], inputs: Inputs, *, is_end: 
 
 def _clouds(inputs: Inputs) -> tuple[Location, ...]:
     """Return whole clouds: an older service may be in another region."""
-    named = [place.cloud for place in inputs.location.cloud or ()]
+    named = [location.cloud for location in inputs.location.cloud or ()]
     return tuple(Location(cloud=cloud) for cloud in dict.fromkeys(named or ["aws"]))
 
 
@@ -162,8 +162,9 @@ def _roll_out(
     from cvl_ci.commands.deploy import rollout
     from cvl_ci.local.interruption import Interruption
 
-    places = tuple(Location(cloud=cloud) for cloud in dict.fromkeys(place.cloud for place in plan.machines.locations))
-    environ = wiring.credentials(environ, [place.cloud for place in places], mask=step.workflow.mask)
+    clouds = dict.fromkeys(location.cloud for location in plan.machines.locations)
+    locations = tuple(Location(cloud=cloud) for cloud in clouds)
+    environ = wiring.credentials(environ, list(clouds), mask=step.workflow.mask)
     deployment = ShownDeployment(step, owner.environment)
 
     def run(owner: Owner) -> Outcome:
@@ -185,7 +186,7 @@ def _roll_out(
         step.state.update(leases=tuple(replaced), done=not replaced)
 
     tools = rollout.RolloutPorts(down=_down_ports(step, environ), pulls=_pulls(step), run=run, keeps=keeps)
-    rolled = rollout.roll_out(owner, commit=step.context.event.head_sha, places=places, tools=tools)
+    rolled = rollout.roll_out(owner, commit=step.context.event.head_sha, locations=locations, tools=tools)
     if rolled.outcome is None:
         return _skipped(rolled, owner, step, publication, deployment)
     advice = _how_to_end(owner.environment) if rolled.outcome.exit_code == 0 else rolled.outcome.advice
@@ -290,17 +291,17 @@ def _take_down(
     step: Step,
     publication: StepPublication,
     environ: Mapping[str, str],
-    places: Sequence[Location],
+    locations: Sequence[Location],
 ) -> int:
     """End all services of the environment with proof. Its errors speak of machines that may still run."""
     from cvl_ci.commands.deploy import rollout
     from cvl_ci.result import outputs
 
     try:
-        environ = wiring.credentials(environ, [place.cloud for place in places], mask=step.workflow.mask)
+        environ = wiring.credentials(environ, [location.cloud for location in locations], mask=step.workflow.mask)
         release = rollout.take_down(
             owner,
-            places=places,
+            locations=locations,
             tools=_down_ports(step, environ),
             note=lambda names: step.state.update(leases=tuple(names)),
         )

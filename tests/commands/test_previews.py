@@ -136,7 +136,7 @@ class World:
         ports = RolloutPorts(down=down, pulls=self.pulls(), run=run, keeps=lambda _: None)
         before = set(self.cloud.machines)
         try:
-            return roll_out(self.owner(), commit=commit, places=AWS, tools=ports)
+            return roll_out(self.owner(), commit=commit, locations=AWS, tools=ports)
         except Killed:  # the runner is gone: no post, and the machine hears nothing any more
             self.cloud.cut_off = False
             for name in set(self.cloud.machines) - before:
@@ -152,7 +152,7 @@ class World:
         records = FakeRecords(self.folder)
         clouds = FakeClouds(FakeEngine(self.cloud))
         tools = DownPorts(clouds=clouds, records=records, workflow=FakeReporter(), clock=self.clock)
-        assert take_down(self.owner(), places=AWS, tools=tools, note=lambda _: None).gone
+        assert take_down(self.owner(), locations=AWS, tools=tools, note=lambda _: None).gone
 
     def sweep(self) -> Reaped:
         return reap(
@@ -312,7 +312,7 @@ def test_a_request_that_closes_during_a_rollout_has_no_service_after_it(world: W
 def test_two_jobs_of_one_run_need_environments_of_their_own(world: World) -> None:
     world.roll_out(world.push())
     occupants = environment.find(
-        replace(world.owner(), job="other"), places=AWS, clouds=FakeClouds(FakeEngine(world.cloud))
+        replace(world.owner(), job="other"), locations=AWS, clouds=FakeClouds(FakeEngine(world.cloud))
     )
     with pytest.raises(RequestError, match="another job or step of this run"):
         environment.decide(occupants.leases, replace(world.owner(), job="other"))

@@ -49,10 +49,10 @@ class Decision:
     newer: Occupant | None = None
 
 
-def find(owner: Owner, *, places: Sequence[Location], clouds: Clouds) -> Occupants:
+def find(owner: Owner, *, locations: Sequence[Location], clouds: Clouds) -> Occupants:
     """Return the leases of the owner's environment. Raise EngineError unless each provider answers."""
-    with clouds.open(places, user_id=owner.user_id, watch=_unwatched) as cloud:
-        answer = cloud.inventory.find(lease=None, places=places)
+    with clouds.open(locations, user_id=owner.user_id, watch=_unwatched) as cloud:
+        answer = cloud.inventory.find(lease=None, locations=locations)
     resources, silent = answer.read()
     if silent:
         raise EngineError(

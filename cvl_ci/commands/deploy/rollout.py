@@ -42,7 +42,7 @@ class Rollout:
     unproved: tuple[str, ...] = ()
 
 
-def roll_out(owner: Owner, *, commit: str, places: Sequence[Location], tools: RolloutPorts) -> Rollout:
+def roll_out(owner: Owner, *, commit: str, locations: Sequence[Location], tools: RolloutPorts) -> Rollout:
     """Start a service of the owner's environment, and end the older ones. Raise CvlError before it is started.
 
     An older service that answers stays until the new one answers, so that a failure leaves it as it was. `commit`: of
@@ -53,11 +53,11 @@ def roll_out(owner: Owner, *, commit: str, places: Sequence[Location], tools: Ro
         return Rollout(skipped=f"The pull request of {owner.environment} is closed.")
     if state is not None and commit and state.head_sha != commit:
         return Rollout(skipped=f"The pull request of {owner.environment} has a newer commit: {state.head_sha[:12]}.")
-    occupants = environment.find(owner, places=places, clouds=tools.down.clouds)
+    occupants = environment.find(owner, locations=locations, clouds=tools.down.clouds)
     decision = environment.decide(occupants.leases, owner)
     if decision.newer is not None:
         return Rollout(skipped=f"A later run has {owner.environment} already: its lease is {decision.newer.lease}.")
-    unproved = _unproved(end(decision.end_first, owner, places=places, tools=tools.down))
+    unproved = _unproved(end(decision.end_first, owner, locations=locations, tools=tools.down))
     if unproved:
         raise NotProvedGone(
             f"These leases of {owner.environment} did not end: {', '.join(unproved)}.",
@@ -71,13 +71,15 @@ def roll_out(owner: Owner, *, commit: str, places: Sequence[Location], tools: Ro
     if state is not None and state.closed_at is not None:
         names = (owner.name, *decision.end_after)
         tools.keeps(names)
-        unproved = _end_replaced(names, owner, places=places, tools=tools.down)
+        unproved = _end_replaced(names, owner, locations=locations, tools=tools.down)
         return Rollout(
             skipped=f"The pull request of {owner.environment} was closed meanwhile, so its service was taken down.",
             unproved=unproved,
         )
     tools.keeps(decision.end_after)
-    return Rollout(outcome=outcome, unproved=_end_replaced(decision.end_after, owner, places=places, tools=tools.down))
+    return Rollout(
+        outcome=outcome, unproved=_end_replaced(decision.end_after, owner, locations=locations, tools=tools.down)
+    )
 
 
 def _state(owner: Owner, tools: RolloutPorts) -> PullRequestState | None:
@@ -87,33 +89,35 @@ def _state(owner: Owner, tools: RolloutPorts) -> PullRequestState | None:
 
 
 def _end_replaced(
-    names: Sequence[str], owner: Owner, *, places: Sequence[Location], tools: DownPorts
+    names: Sequence[str], owner: Owner, *, locations: Sequence[Location], tools: DownPorts
 ) -> tuple[str, ...]:
     """End the older services, and return those without proof. An error is a missing proof: the new service stays."""
     try:
-        return _unproved(end(names, owner, places=places, tools=tools))
+        return _unproved(end(names, owner, locations=locations, tools=tools))
     except CvlError as error:
         tools.workflow.warning(explain_while_running(error))
         return tuple(names)
 
 
-def end(names: Sequence[str], owner: Owner, *, places: Sequence[Location], tools: DownPorts) -> Mapping[str, Release]:
+def end(
+    names: Sequence[str], owner: Owner, *, locations: Sequence[Location], tools: DownPorts
+) -> Mapping[str, Release]:
     """End leases of the owner's repository, and return lease → proof."""
     if not names:
         return {}
-    return ending.down(names, everything=False, places=places, user_id=owner.user_id, tools=tools).releases
+    return ending.down(names, everything=False, locations=locations, user_id=owner.user_id, tools=tools).releases
 
 
 def take_down(
-    owner: Owner, *, places: Sequence[Location], tools: DownPorts, note: Callable[[Sequence[str]], None]
+    owner: Owner, *, locations: Sequence[Location], tools: DownPorts, note: Callable[[Sequence[str]], None]
 ) -> Release:
     """End all services of the owner's environment, and return one proof. No service is a success too.
 
     `note`: called with their leases before any of them ends. Raise EngineError unless each provider answers.
     """
-    occupants = environment.find(owner, places=places, clouds=tools.clouds)
+    occupants = environment.find(owner, locations=locations, clouds=tools.clouds)
     note(occupants.names)
-    releases = list(end(occupants.names, owner, places=places, tools=tools).values())
+    releases = list(end(occupants.names, owner, locations=locations, tools=tools).values())
     return Release(
         gone=all(release.gone for release in releases),
         at=tools.clock.now(),
