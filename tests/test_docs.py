@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci import errors as tree
+from cvl_ci.clouds.registry import CLOUDS, proved
 from cvl_ci.inputs.table import OPTIONS
 from cvl_ci.model.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Ending
 from cvl_ci.result.summary import to_json
@@ -50,6 +51,24 @@ def first_cells(text: str, heading: str) -> set[str]:
     """Return the code spans in the first column of the table whose first heading is this."""
     table = text.split(f"\n| {heading} |", 1)[1].split("\n\n", 1)[0]
     return {span for row in table.splitlines()[2:] for span in re.findall(r"`([^`]+)`", row.split("|")[1])}
+
+
+CLOUD_WORDS = {"gcp": "GCP", "aws": "AWS", "runpod": "RunPod", "api-server": "API server"}
+"""The pages' words for the clouds whose names are not their words with a capital letter."""
+
+
+def test_the_page_of_credentials_offers_the_clouds_that_the_registry_accepts() -> None:
+    text = page("credentials.md")
+    sections = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", text, re.MULTILINE))
+    for cloud in CLOUDS:
+        word = CLOUD_WORDS.get(cloud.name, cloud.name.capitalize())
+        bodies = [body for heading, body in sections.items() if word in heading]
+        assert len(bodies) == 1, word
+        assert (f"cvl-ci refuses a run on {word}." in bodies[0]) is (cloud.name not in proved())
+    rows = sections["Which provider can prove a release"].split("|---|---|\n")[1].split("\n\n")[0].splitlines()
+    accepted = {CLOUD_WORDS.get(name, name.capitalize()) for name in proved()}
+    assert [row.split("|")[1].strip() for row in rows if row.split("|")[1].strip() not in accepted] == []
+    assert len(rows) == len(accepted)
 
 
 def commands() -> list[str]:

@@ -64,16 +64,18 @@ CREDENTIAL_INPUTS = (
     CredentialField(name="runpod_api_key", help="RunPod: an API key.", variable="RUNPOD_API_KEY", secret=True),
     CredentialField(
         name="nebius_iam_token",
-        help="Nebius: an IAM token, which is valid for some hours.",
+        help="Nebius: an IAM token, valid for some hours, for `cvl-ci check` alone: cvl-ci refuses runs there.",
         variable="NEBIUS_IAM_TOKEN",
         secret=True,
     ),
     CredentialField(
         name="nebius_credentials_json",
-        help="Nebius: the key file of a service account, instead of a token.",
+        help="Nebius: the key file of a service account, instead of a token, for `cvl-ci check` alone.",
         secret=True,
     ),
-    CredentialField(name="nebius_tenant_id", help="Nebius: the tenant.", variable="NEBIUS_TENANT_ID"),
+    CredentialField(
+        name="nebius_tenant_id", help="Nebius: the tenant, for `cvl-ci check` alone.", variable="NEBIUS_TENANT_ID"
+    ),
     CredentialField(name="kubeconfig", help="Kubernetes: the text of a kubeconfig.", secret=True),
     CredentialField(
         name="skypilot_api_server_endpoint",
