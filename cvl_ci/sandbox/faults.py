@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -82,10 +83,7 @@ class Faults:
     @classmethod
     def from_json(cls, document: Mapping[str, object]) -> Faults:
         """Read faults from JSON. Raises ValueError, which names each field that it does not understand."""
-        unknown = sorted(set(document) - {field.name for field in fields(cls)})
-        if unknown:
-            field_names = ", ".join(field.name for field in fields(cls))
-            raise ValueError(f"no such fault: {', '.join(unknown)} (known: {field_names})")
+        _require_known(document, [field.name for field in fields(cls)], what="no such fault")
         down = document.get("api_down", "")
         if down not in ("", "closed", "503"):
             raise ValueError(f"api_down: {down!r} is neither 'closed' nor '503'")
@@ -118,6 +116,16 @@ def _list(document: Mapping[str, object], field: str) -> Sequence[object]:
     return value
 
 
+def _require_known(document: Mapping[str, object], names: Sequence[str], *, what: str) -> None:
+    """Raise ValueError with each key that is not among these names, and the name that it is near to."""
+    unknown = sorted(str(key) for key in document if key not in names)
+    if not unknown:
+        return
+    near = {key: difflib.get_close_matches(key, names, n=1) for key in unknown}
+    keys = ", ".join(f"{key} (did you mean {near[key][0]}?)" if near[key] else key for key in unknown)
+    raise ValueError(f"{what}: {keys} (known: {', '.join(names)})")
+
+
 def _names(document: Mapping[str, object], field: str) -> tuple[str, ...]:
     return tuple(str(name) for name in _list(document, field))
 
@@ -125,6 +133,7 @@ def _names(document: Mapping[str, object], field: str) -> tuple[str, ...]:
 def _throttle(value: object) -> Throttle:
     if not isinstance(value, Mapping) or "action" not in value:
         raise ValueError(f'throttle: {value!r} is not like {{"action": "RunInstances", "probability": 0.5}}')
+    _require_known(value, [field.name for field in fields(Throttle)], what="throttle: no such key")
     region = value.get("region")
     probability = _number(value.get("probability", ALWAYS), "probability")
     if probability > ALWAYS:
@@ -137,6 +146,7 @@ def _throttle(value: object) -> Throttle:
 def _bucket_fault(value: object) -> BucketFault:
     if not isinstance(value, Mapping) or value.get("kind") not in BUCKET_FAULTS:
         raise ValueError(f"buckets: {value!r} is not like {{'kind': 'cut'}} (kinds: {', '.join(BUCKET_FAULTS)})")
+    _require_known(value, [field.name for field in fields(BucketFault)], what="buckets: no such key")
     return BucketFault(
         kind=value["kind"],
         bucket=str(value.get("bucket") or "*"),

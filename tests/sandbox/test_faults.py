@@ -44,6 +44,16 @@ def test_no_faults_are_false_and_any_fault_is_true() -> None:
         ({"buckets": [{"kind": "gone"}]}, "is not like"),
         ({"buckets": [{"kind": "cut", "times": -1}]}, "not a number of at least 0"),
         ({"throttle": [{"action": "*", "probability": 2}]}, "more than 1"),
+        ({"buckett": [], "x": 1}, r"no such fault: buckett \(did you mean buckets\?\), x \(known: no_capacity, "),
+        (
+            {"throttle": [{"action": "*", "probabilty": 0.5, "regions": "us-east-1"}]},
+            r"throttle: no such key: probabilty \(did you mean probability\?\), regions \(did you mean region\?\)",
+        ),
+        (
+            {"buckets": [{"kind": "cut", "time": 3}]},
+            r"buckets: no such key: time \(did you mean times\?\) \(known: kind, bucket, key, method, times\)",
+        ),
+        ({"buckets": [{"kind": "cut", "object": "x"}]}, r"buckets: no such key: object \(known: "),
     ],
 )
 def test_what_is_no_fault_is_named(document: dict[str, object], said: str) -> None:
