@@ -15,6 +15,7 @@ Only this module takes a machine down.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -32,6 +33,8 @@ from cvl_ci.ports.storage import ending_buckets, kept_buckets, kept_checkpoints
 
 PROOF_SECONDS = 180.0
 """Seconds of repeated queries before we report that the end is not proved."""
+POST_SECONDS = 240.0
+"""Seconds of post's release for slow kinds: after a cancel, GitHub gives all posts of a job 4 min 45 s together."""
 SETTLE_SECONDS = 8.0
 """Seconds until a requested machine is in the list: EC2 is eventually consistent, about a second (SkyPilot #4431)."""
 ENDING_SECONDS = 20.0
@@ -167,13 +170,14 @@ class Lease:
     # ---- how ------------------------------------------------------------------------------------------------------
 
     def _take_down(self, locations: Sequence[Location], *, hurried: bool) -> Release:
+        latest = self._clock.monotonic() + (POST_SECONDS if hurried else math.inf)
         first, _ = self._find(locations).read()
         self._note_creators(first)
         is_removed = self._remove(first) and any(resource.is_leftover for resource in first)
         removed_at = self._clock.now()
         self._down()
         removed_at = removed_at if is_removed else self._clock.now()
-        result = self._until_gone(locations, hurried=hurried)
+        result = self._until_gone(locations, most_seconds=latest - self._clock.monotonic())
         resources, silent = result.read()
         is_gone = not silent and all(check.clean for check in result.asked)
         return Release(
@@ -188,11 +192,8 @@ class Lease:
             checkpoints=kept_checkpoints(self._storage, self.record.checkpoints, is_over=is_gone, say=self._say),
         )
 
-    def _until_gone(self, locations: Sequence[Location], *, hurried: bool) -> InventoryResult:
-        """Query until the provider shows nothing.
-
-        `hurried`: GitHub gives post only a few minutes, so an answer without proof is better than none.
-        """
+    def _until_gone(self, locations: Sequence[Location], *, most_seconds: float) -> InventoryResult:
+        """Query until the provider shows nothing. `most_seconds`: for slow kinds; post has only a few minutes."""
         start = self._clock.monotonic()
         while True:
             result = self._find(locations)
@@ -205,7 +206,7 @@ class Lease:
             pending = any(not resource.stays for resource in resources)
             if clean and settled and (not pending or waited > ENDING_SECONDS):
                 return result
-            if waited > (PROOF_SECONDS if hurried else max(PROOF_SECONDS, result.patience_seconds)):
+            if waited > max(PROOF_SECONDS, min(result.patience_seconds, most_seconds)):
                 return result
             self._remove(resources)
             self._clock.sleep(min(5.0, 0.5 + waited / 4))

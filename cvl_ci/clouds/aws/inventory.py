@@ -156,7 +156,7 @@ class AwsInventory:
             ("instances", lambda ids: client.terminate_instances(InstanceIds=ids)),
             ("addresses", lambda ids: client.release_address(AllocationId=ids[0])),
             ("volumes", lambda ids: client.delete_volume(VolumeId=ids[0])),
-            (queries.GROUPS, lambda ids: _delete_group(client, ids[0])),
+            (queries.GROUPS, lambda ids: self._delete_group(client, ids[0], resources)),
         ]
         for kind, end in endings:
             # A volume in use goes with its instance (DeleteOnTermination); we delete only a detached one.
@@ -168,12 +168,24 @@ class AwsInventory:
     def _patience(self, resources: Sequence[Resource]) -> float:
         """Return how long these resources may take to end.
 
-        A group ends after the machine of its lease, so the patience stays until the group is gone.
+        A group ends after the machine of its lease, so the patience stays until the group is gone. Before that machine
+        begins to end, there is no patience with its group.
         """
         groups = {one.labels.get(LABEL_LEASE) for one in resources if one.kind is ResourceKind.SECURITY_GROUP}
-        ending = {one.labels.get(LABEL_LEASE) for one in resources if one.kind is ResourceKind.MACHINE and one.ending}
+        machines = [one for one in resources if one.kind is ResourceKind.MACHINE]
+        ending = {one.labels.get(LABEL_LEASE) for one in machines if one.ending}
+        alive = {one.labels.get(LABEL_LEASE) for one in machines if not one.ending}
         self._slow |= groups & ending
-        return GROUP_PATIENCE_SECONDS if groups & self._slow else 0.0
+        return GROUP_PATIENCE_SECONDS if (groups & self._slow) - alive else 0.0
+
+    def _delete_group(self, client: EC2Client, group: str, resources: Sequence[Resource]) -> None:
+        """Delete a group. One in use ends later, so its lease needs patience, even if no answer shows its machine."""
+        try:
+            client.delete_security_group(GroupId=group)
+        except Exception as error:
+            if _IN_USE not in str(error):
+                raise
+            self._slow |= {one.labels.get(LABEL_LEASE) for one in resources if one.id == group}
 
     def _ask(self, region: str, lease: str | None) -> tuple[list[Resource], list[ProviderCheck]]:
         kinds: tuple[str, ...] = queries.KINDS
@@ -276,14 +288,6 @@ def _extra(client: EC2Client, lease: str | None) -> tuple[list[queries.Raw], Map
                 raise
             skipped[kind] = f"{kind} (these credentials may not list them; {makers})"
     return resources, skipped
-
-
-def _delete_group(client: EC2Client, group: str) -> None:
-    try:
-        client.delete_security_group(GroupId=group)
-    except Exception as error:
-        if _IN_USE not in str(error):
-            raise
 
 
 def _refusals(end: Callable[[list[str]], Any], ids: list[str], kind: str) -> Iterator[str]:

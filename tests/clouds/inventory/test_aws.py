@@ -149,6 +149,17 @@ def test_a_group_is_waited_for_after_the_slow_end_of_its_machine(client: EC2Clie
     )
 
 
+def test_a_group_in_use_is_waited_for_even_if_no_answer_shows_its_machine(client: EC2Client) -> None:
+    group = shown(ResourceKind.SECURITY_GROUP, "open")
+    inventory = AwsInventory(client=lambda _: client, regions=lambda: [REGION])
+    assert inventory._patience([group]) == 0.0
+    refuse(client, "DeleteSecurityGroup", "DependencyViolation")
+    inventory.remove([group])
+    assert inventory._patience([group]) == GROUP_PATIENCE_SECONDS
+    assert inventory._patience([group, shown(ResourceKind.MACHINE, "running")]) == 0.0
+    assert inventory._patience([]) == 0.0
+
+
 def test_groups_that_may_not_be_looked_at_are_said(client: EC2Client) -> None:
     refuse(client, "DescribeSecurityGroups")
     (asked,) = find(client, OURS.name).asked
