@@ -51,7 +51,7 @@ def test_no_faults_are_false_and_any_fault_is_true() -> None:
         ),
         (
             {"buckets": [{"kind": "cut", "time": 3}]},
-            r"buckets: no such key: time \(did you mean times\?\) \(known: kind, bucket, key, method, times\)",
+            r"buckets: no such key: time \(did you mean times\?\) \(known: kind, bucket, key, method, times",
         ),
         ({"buckets": [{"kind": "cut", "object": "x"}]}, r"buckets: no such key: object \(known: "),
     ],
