@@ -15,6 +15,9 @@ from cvl_ci.model.lease_name import LABEL_OWNER
 from cvl_ci.model.location import Location
 from cvl_ci.model.queue import JobRecord, JobState
 from cvl_ci.ports import LeaseRecord
+from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.matrix import source
+from cvl_ci.result.matrix.claims import latest
 from cvl_ci.wiring.directories import records
 from tests.github.runner import Runner
 from tests.support.fakes import FakeReporter
@@ -27,6 +30,9 @@ jobs:
   - {id: other, command: other}
 """
 INPUTS = {"INPUT_VERB": "queue", "INPUT_QUEUE": "queue.yaml", "INPUT_COMMAND": "", "INPUT_MAX_PARALLEL": "3"}
+
+LEGS = ("gpu: L4 build", "gpu: L4 train", "gpu: L4 other")
+"""The leg of the step, and the job."""
 
 RECORD = "cvl-outputs/queue/queue.json"
 
@@ -54,6 +60,10 @@ def test_a_queue_is_a_group_a_job_one_page_and_outputs(job: Job) -> None:
     assert (outputs["ending"], outputs["exit_code"], outputs["released"]) == ("succeeded", "0", "true")
     assert outputs["outputs_dir"] == "cvl-outputs/queue"
     assert float(outputs["cost_usd"]) > 0
+    legs = costs(job)
+    assert {leg.name: leg.ending.value for leg in legs} == dict.fromkeys(LEGS, "succeeded")
+    assert sum(leg.cost.usd or 0.0 for leg in legs) == pytest.approx(float(outputs["cost_usd"]), abs=0.0001)
+    assert len(latest(legs)) == 3, "two jobs of one machine are two runs of the history"
     assert "3 jobs: 3 succeeded" in job.summary()
     assert "machine one: build, train run in turn on one machine" in said
     code, said = job.run("/post-entrypoint")
@@ -89,6 +99,17 @@ def test_post_proves_each_lease_of_a_queue_that_was_cut_off(job: Job, number: in
     assert (code, job.alive()) == (0, []), said
     assert "cancelled" in job.summary()
     assert job.outputs()["released"] == "true"
+    legs = costs(job)
+    assert {leg.name for leg in legs} <= set(LEGS)
+    assert len(legs) == len(alive), "each machine is in the history, with its cost"
+    assert all((leg.cost.usd or 0.0) > 0 and leg.machines.is_gone for leg in legs)
+    assert sum(leg.cost.usd or 0.0 for leg in legs) == pytest.approx(float(job.outputs()["cost_usd"]), abs=0.0001)
+
+
+def costs(job: Job) -> list[Leg]:
+    """Return what the history of runs would read: the files of the one artifact with costs."""
+    [folder] = (job.folder / "home").rglob("*.costs")
+    return [source.read(path.name, path.read_bytes()) for path in folder.iterdir()]
 
 
 def killed_without_state(job: Job) -> None:

@@ -89,7 +89,7 @@ class StepPublication:
             step.state.now, artifacts={kind: (link.words, link.url) for kind, link in links.items()}
         )
         self._is_final = saved is not None and saved.is_final
-        publish(step.masks.cleaned(outcome), files=self._files(uploaded=links), tools=self._tools())
+        publish(step.masks.cleaned(outcome), files=self.files(uploaded=links), tools=self.ports())
         self.flush()
 
     # ---- a step that ran nothing ------------------------------------------------------------------------------------
@@ -174,10 +174,11 @@ class StepPublication:
 
         step = self._step
         if step.context.leg and step.inputs.verb == "run":
-            keep_cost(step.masks.cleaned(outcome), files=self._files(), tools=self._tools())
+            keep_cost(step.masks.cleaned(outcome), files=self.files(), tools=self.ports())
             give_to_owner(step.outputs.parent)
 
-    def _tools(self) -> PublishPorts:
+    def ports(self) -> PublishPorts:
+        """Return the ports with which this step publishes."""
         from cvl_ci.commands.publish import PublishPorts
 
         step = self._step
@@ -188,7 +189,7 @@ class StepPublication:
             uploaded=lambda kind, link: step.state.add_artifact(kind, name=link.words, url=link.url),
         )
 
-    def _files(self, *, uploaded: Mapping[str, Link] | None = None) -> Files:
+    def files(self, *, uploaded: Mapping[str, Link] | None = None) -> Files:
         from cvl_ci.commands.publish import Files, WorkflowFacts
         from cvl_ci.result.benchmark.leg_file import LAST_LINES
 

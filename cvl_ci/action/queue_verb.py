@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
+from cvl_ci.action.queue_costs import QueueCosts
 from cvl_ci.action.workspace import give_to_owner
 from cvl_ci.errors import CvlError, InputProblem, NotProvedGone, RequestError, explain
 from cvl_ci.model.queue import OVER, JobRecord, JobState
@@ -18,6 +19,7 @@ from cvl_ci.result.queue_result import QueueResult
 
 if TYPE_CHECKING:
     from cvl_ci.action.publication import StepPublication
+    from cvl_ci.action.state import StepState
     from cvl_ci.action.step import Step
     from cvl_ci.model.plan import RunPlan
     from cvl_ci.model.queue import Queue
@@ -39,7 +41,7 @@ def carry_out(step: Step, publication: StepPublication, environ: Mapping[str, st
     if policy[0] == PLAN_POLICY:
         publication.skip(policy[1], "\n".join(job.id for job in queued.jobs), title=str(values["queue"]))
         return 0
-    watcher = _Watcher(step, queued)
+    watcher, costs = _Watcher(step, queued), QueueCosts(step, publication)
     caller = Caller(
         folder=Path.cwd(),
         outputs=OUTPUTS,
@@ -52,6 +54,11 @@ def carry_out(step: Step, publication: StepPublication, environ: Mapping[str, st
         on_lease=watcher.lease,
     )
     plans = wired.plans_of(queued, caller, by_inputs=True)
+    caller = replace(
+        caller,
+        on_priced=lambda job, lease, spending: costs.note(job, plans[job], lease, spending),
+        on_ended=costs.add,
+    )
     step.workflow.mask(*_secrets(plans))
     root = open_checkout(Path.cwd(), at=".").root
     if policy[0] != SANDBOX_POLICY:
@@ -62,9 +69,11 @@ def carry_out(step: Step, publication: StepPublication, environ: Mapping[str, st
         records = wired.run_planned(queued, plans, caller)
     except CvlError as error:
         if not step.state.now.leases:
+            costs.upload()
             raise
         step.workflow.refused(explain(error, verb="queue"))  # post proves the leases
         return error.exit_code
+    costs.upload()
     code = int(QueueResult(records, fails_on_infrastructure=values.get("infra_failures") == "fail"))
     _publish(step, publication, records, code)
     step.state.update(done=not step.state.now.leases)
@@ -94,7 +103,14 @@ def leases_on_record(step: Step, environ: Mapping[str, str]) -> Sequence[str]:
     return sorted(unproved)
 
 
-def undo(step: Step, publication: StepPublication, releases: Mapping[str, Release], *, leases: Sequence[str]) -> int:
+def undo(
+    step: Step,
+    publication: StepPublication,
+    releases: Mapping[str, Release],
+    *,
+    leases: Sequence[str],
+    saved: StepState | None = None,
+) -> int:
     """Publish the end of a queue whose step was cut off, after the proofs of its leases. Return post's exit code."""
     from cvl_ci.commands.queue.manifest import Manifest
 
@@ -102,12 +118,26 @@ def undo(step: Step, publication: StepPublication, releases: Mapping[str, Releas
     records: Mapping[str, JobRecord] = {}
     with suppress(CvlError):
         records = Manifest(OUTPUTS).read()
-    records = {name: _after_proof(record, is_gone) for name, record in records.items()}
+    costs = QueueCosts(step, publication)
+    dollars = costs.add_released(releases, saved) if saved is not None else {}
+    costs.upload()
+    records = _with_costs({name: _after_proof(record, is_gone) for name, record in records.items()}, dollars)
     code = 0 if all(is_gone.values()) else NotProvedGone.exit_code
     _publish(step, publication, records, code or int(QueueResult(records)))
     for name in [name for name in leases if not is_gone[name]]:
         step.workflow.refused(f"A MACHINE MAY STILL BE RUNNING: cvl-ci down {name}")
     return code
+
+
+def _with_costs(records: Mapping[str, JobRecord], dollars: Mapping[str, float]) -> Mapping[str, JobRecord]:
+    """Add the cost of each lease that post released to its first job, less what its jobs have already told."""
+    result = dict(records)
+    for lease, usd in dollars.items():
+        jobs = [name for name, record in records.items() if record.lease == lease]
+        if jobs:
+            rest = usd - sum(records[name].usd for name in jobs)
+            result[jobs[0]] = replace(result[jobs[0]], usd=records[jobs[0]].usd + max(0.0, rest))
+    return result
 
 
 def _after_proof(record: JobRecord, is_gone: Mapping[str, bool]) -> JobRecord:

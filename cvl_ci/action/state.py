@@ -30,6 +30,15 @@ class SavedEnding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SavedJob:
+    """The facts of a queue's lease from which post computes its cost: its first job, and the requests."""
+
+    job: str = ""
+    work: WorkIdentity = field(default_factory=WorkIdentity)
+    spending: Spending = field(default_factory=Spending)
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepState:
     """The facts of one step that post needs.
 
@@ -52,6 +61,8 @@ class StepState:
     verb: str = ""
     deployment: int = 0
     """GitHub's number of the deployment that shows the service; 0 without one."""
+    jobs: Mapping[str, SavedJob] = field(default_factory=dict)
+    """The facts of these leases that had a request, by their names."""
 
     @property
     def is_final(self) -> bool:
@@ -66,6 +77,11 @@ class SavedState:
         """`tell_runner` gives the state as text to GitHub's runner, which hands it to post."""
         self._path, self._tell_runner = path, tell_runner
         self.now = first
+
+    @property
+    def costs(self) -> Path:
+        """The folder for the costs of a queue's jobs."""
+        return self._path.with_suffix(".costs")
 
     def update(self, **changes: object) -> None:
         """Save the changed state."""
@@ -137,6 +153,7 @@ def _read(document: Mapping[str, object]) -> StepState:
         leases=tuple(map(str, leases)) if isinstance(leases := document.get("leases"), list) else (),
         verb=str(document.get("verb") or ""),
         deployment=number if type(number := document.get("deployment")) is int else 0,
+        jobs=_jobs(document.get("jobs")),
         artifacts={str(kind): (str(link[0]), str(link[1])) for kind, link in links if _is_link(link)},
     )
 
@@ -149,6 +166,19 @@ def _group(of: type[Group], name: str, document: Mapping[str, object]) -> Group:
     return of(
         **{key: values[key] for key, default in defaults.items() if key in values and _fits(values[key], default)}
     )
+
+
+def _jobs(saved: object) -> Mapping[str, SavedJob]:
+    values: Mapping[str, Any] = saved if isinstance(saved, dict) else {}
+    return {
+        lease: SavedJob(
+            job=str(one.get("job") or ""),
+            work=_group(WorkIdentity, "work", one),
+            spending=_spending(one.get("spending")),
+        )
+        for lease, one in values.items()
+        if isinstance(one, dict)
+    }
 
 
 def _spending(saved: object) -> Spending:

@@ -141,6 +141,19 @@ def keep_cost(outcome: Outcome, *, files: Files, tools: PublishPorts) -> None:
         _Shelf(files, tools).put(COST, root=files.cost.parent, paths=[files.cost.name])
 
 
+def keep_costs(*, folder: Path, files: Files, tools: PublishPorts) -> None:
+    """Upload the costs of several runs, which a folder holds, as one artifact. Never raises."""
+    with _warning_on_failure(tools, f"The costs of the runs could not be read in {folder}"):
+        names = sorted(path.name for path in folder.glob("*.json"))
+        _Shelf(files, tools).put(COST, root=folder, paths=names)
+
+
+def write_cost(outcome: Outcome, files: Files, *, tools: PublishPorts) -> None:
+    """Write the cost of a run next to its files. Never raises."""
+    with _warning_on_failure(tools, f"The cost of the run could not be written to {files.cost}"):
+        _write_cost(outcome, files)
+
+
 class _Shelf:
     """Artifacts of this run so far. It reports each reason for a missing artifact once."""
 

@@ -30,6 +30,7 @@ from cvl_ci.wiring.one_run import carry_out, carry_out_in_turn, end, until_relea
 if TYPE_CHECKING:
     from cvl_ci.commands.queue.machines import MachineJobs, QueuedTurn
     from cvl_ci.commands.queue.queue_ports import TurnEnded
+    from cvl_ci.model.launch import Spending
     from cvl_ci.model.limits import Limits
     from cvl_ci.model.location import Location
     from cvl_ci.model.outcome import Outcome
@@ -37,6 +38,15 @@ if TYPE_CHECKING:
     from cvl_ci.model.queue import JobRecord
     from cvl_ci.model.release import Release
     from cvl_ci.ports import Records
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedJob:
+    """The end of a job, with its share of the cost. `lease`: its own name; on a shared machine no lease may have it."""
+
+    job: str
+    lease: str
+    outcome: Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +69,10 @@ class Caller:
     """It hears of each machine that stays after its job: the lease and its cloud."""
     on_lease: Callable[[str, bool], None] = lambda lease, is_open: None  # noqa: ARG005
     """It hears of each lease: open, before anything is created under it, and not open, after its proof."""
+    on_priced: Callable[[str, str, Spending], None] = lambda job, lease, spending: None  # noqa: ARG005
+    """It hears of the requests of each lease, by its first job."""
+    on_ended: Callable[[Sequence[EndedJob]], None] = lambda _: None
+    """It hears of the jobs of each machine after its release."""
 
 
 @dataclass
@@ -87,7 +101,7 @@ class JobThreads:
         with (
             self._stoppable(job) as interruption,
             self._open_lease(owner.name) as ends,
-            self.watched(job, folder, interruption) as reporter,
+            self.watched(job, folder, interruption, lease=(job, owner.name)) as reporter,
         ):
             outcome = carry_out(
                 plan,
@@ -97,8 +111,9 @@ class JobThreads:
                 reporter=reporter,
                 interruption=interruption,
             )
+            outcome = self.finished(folder, outcome)
+            self.caller.on_ended([EndedJob(job=job, lease=owner.name, outcome=outcome)])
             ends.append(outcome)
-        outcome = self.finished(folder, outcome)
         if outcome.release is not None and outcome.release.kept is not None and outcome.machines.launch is not None:
             self.caller.on_kept(owner.name, outcome.machines.launch.cloud)
         return outcome
@@ -119,8 +134,15 @@ class JobThreads:
                 secrets=self.secrets,
                 interruption=interruption,
             )
-            ends.extend(outcome for _, outcome in end.outcomes)
-        return [(turns.queued(turn), self.finished(turn.outputs, outcome)) for turn, outcome in end.outcomes]
+            over = [(turns.queued(turn), self.finished(turn.outputs, outcome)) for turn, outcome in end.outcomes]
+            self.caller.on_ended(
+                [
+                    EndedJob(job=turn.job, lease=self.lease(turn.job, turn.attempt), outcome=outcome)
+                    for turn, outcome in over
+                ]
+            )
+            ends.extend(outcome for _, outcome in over)
+        return over
 
     @contextmanager
     def _stoppable(self, name: str) -> Iterator[Interruption]:
@@ -148,8 +170,10 @@ class JobThreads:
             self.caller.on_lease(name, False)
 
     @contextmanager
-    def watched(self, job: str, folder: Path, interruption: Interruption) -> Iterator[Listener]:
-        """Give a reporter of one job, whose lines go to a file too."""
+    def watched(
+        self, job: str, folder: Path, interruption: Interruption, *, lease: tuple[str, str]
+    ) -> Iterator[Listener]:
+        """Give a reporter of one job, whose lines go to a file too. `lease`: its machine's first job, and its name."""
         tell = self.caller.tell
         log = KeptLog(folder.with_suffix(".log"), hide=self.caller.masks.hide_as_read, say=lambda _: None)
 
@@ -162,6 +186,7 @@ class JobThreads:
                 on_line=line,
                 on_notice=lambda text: tell(f"{job}: {text}"),
                 on_phase=until_release(interruption),
+                on_priced=lambda spending: self.caller.on_priced(*lease, spending),
                 masks=self.caller.masks,
             )
         finally:
@@ -256,12 +281,15 @@ class MachineTurns:
         self._runs, self._jobs, self._on_end, self._stack = runs, jobs, on_end, stack
         self._interruption = interruption
         self._clock = SystemClock()
+        self._lease = jobs.first.job, runs.lease(jobs.first.job, jobs.first.attempt)
         self._queued: dict[Path, QueuedTurn] = {}
 
     def opened(self, queued: QueuedTurn) -> Turn:
         """Return a job as its machine takes it. Its log stays open until the machine ends."""
         folder = self._runs.folder(queued.job, queued.attempt)
-        reporter = self._stack.enter_context(self._runs.watched(queued.job, folder, self._interruption))
+        reporter = self._stack.enter_context(
+            self._runs.watched(queued.job, folder, self._interruption, lease=self._lease)
+        )
         self._queued[folder] = queued
         return Turn(job=queued.job, plan=queued.plan, outputs=folder, workflow=reporter)
 

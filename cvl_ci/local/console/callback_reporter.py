@@ -15,7 +15,8 @@ from cvl_ci.result.text import machine_line
 class Listener:
     """A reporter with two functions: `on_line` gets the job's lines, `on_notice` those of cvl-ci and SkyPilot.
 
-    `on_phase` gets each phase as it begins. The lines are masked. The functions must not raise.
+    `on_phase` gets each phase as it begins, `on_priced` the requests so far. The lines are masked. The functions must
+    not raise.
     """
 
     def __init__(
@@ -24,6 +25,7 @@ class Listener:
         on_line: Callable[[str], None],
         on_notice: Callable[[str], None],
         on_phase: Callable[[Phase], None] = lambda _: None,
+        on_priced: Callable[[Spending], None] = lambda _: None,
         masks: Masks | None = None,
     ) -> None:
         self._masks = masks or Masks()
@@ -31,13 +33,14 @@ class Listener:
         self._on_line = on_line
         self._notify = on_notice
         self._on_phase = on_phase
+        self._on_priced = on_priced
 
     def show_phase(self, phase: Phase) -> None:
         self._on_phase(phase)
         self._on_notice(phase.value)
 
     def show_price(self, spending: Spending) -> None:
-        """Do nothing: a program reads the price in the outcome."""
+        self._on_priced(spending)
 
     def show_launch(self, launch: Launch) -> None:
         self._on_notice(f"runs on {machine_line(launch)}")

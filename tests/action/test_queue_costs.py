@@ -1,0 +1,117 @@
+"""The costs of a queue's jobs reach the history of runs, so that they count for the budget of the month."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.action.publication import StepPublication
+from cvl_ci.action.queue_costs import QueueCosts
+from cvl_ci.action.state import load
+from cvl_ci.action.step import Step
+from cvl_ci.model.outcome import Outcome
+from cvl_ci.model.plan import RunPlan, WorkPlan
+from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.matrix import source
+from cvl_ci.result.matrix.claims import latest
+from cvl_ci.result.matrix.spend import spend
+from cvl_ci.wiring.queue_runs import EndedJob
+from tests.result.outcomes import FAILED, GONE, NOT_PROVED_GONE, SUCCEEDED
+from tests.support.fakes import FakeArtifacts, spending
+
+PLAN = RunPlan(title="digits train", work=WorkPlan(example="digits", preset="train"))
+
+
+@pytest.fixture
+def artifacts(monkeypatch: pytest.MonkeyPatch) -> FakeArtifacts:
+    artifacts = FakeArtifacts()
+    monkeypatch.setattr(Step, "artifacts", lambda _: artifacts)
+    return artifacts
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    monkeypatch.chdir(tmp_path)
+    return {
+        "HOME": str(tmp_path),
+        "GITHUB_REPOSITORY": "cvl/ci",
+        "GITHUB_RUN_ID": "7",
+        "GITHUB_JOB": "train",
+        "GITHUB_WORKFLOW": "nightly",
+        "GITHUB_SERVER_URL": "https://git.example.com",
+        "INPUT_VERB": "queue",
+    }
+
+
+def opened(environment: dict[str, str], *, is_post: bool = False) -> tuple[Step, QueueCosts]:
+    step = Step(environment, is_post=is_post)
+    return step, QueueCosts(step, StepPublication(step))
+
+
+def legs_in(artifacts: FakeArtifacts) -> list[Leg]:
+    [(name, files)] = artifacts.contents.items()
+    assert source.step_of(name), "the history takes this name for costs"
+    return [source.read(path, text.encode()) for path, text in files.items()]
+
+
+def ended(job: str, outcome: Outcome) -> EndedJob:
+    return EndedJob(job=job, lease=f"cvl-{job}", outcome=outcome)
+
+
+def test_each_job_is_a_run_with_its_own_cost_and_all_are_one_artifact(
+    environment: dict[str, str], artifacts: FakeArtifacts
+) -> None:
+    step, costs = opened(environment)
+    costs.add([ended("build", SUCCEEDED), ended("train", FAILED)])
+    costs.add([ended("other", SUCCEEDED)])
+    costs.upload()
+    legs = latest(legs_in(artifacts))
+    assert {leg.name: leg.ending for leg in legs} == {
+        "build": SUCCEEDED.ending,
+        "train": FAILED.ending,
+        "other": SUCCEEDED.ending,
+    }
+    usd = sum(outcome.cost.usd for outcome in (SUCCEEDED, FAILED, SUCCEEDED) if outcome.cost)
+    assert sum(leg.cost.usd or 0.0 for leg in legs) == pytest.approx(usd)
+    assert all(leg.source.run_url.endswith("/runs/7/attempts/1") for leg in legs)
+    assert all(leg.source.workflow == "nightly" and leg.source.job for leg in legs)
+    assert spend(legs, since=0.0).usd == pytest.approx(usd), "so it is in the spend and in the month's budget"
+    step.workflow.close()
+
+
+def test_without_a_proof_the_machine_s_own_name_has_the_whole_cost(
+    environment: dict[str, str], artifacts: FakeArtifacts
+) -> None:
+    first = replace(NOT_PROVED_GONE, machines=replace(NOT_PROVED_GONE.machines, cluster="cvl-build"))
+    second = replace(FAILED, release=NOT_PROVED_GONE.release, machines=first.machines)
+    step, costs = opened(environment)
+    costs.add([ended("build", first), ended("train", second)])
+    costs.upload()
+    [leg] = legs_in(artifacts)
+    assert first.cost is not None and second.cost is not None
+    assert (leg.machines.cluster, leg.machines.is_gone) == ("cvl-build", False)
+    assert leg.cost.usd == pytest.approx(first.cost.usd + second.cost.usd)
+    step.workflow.close()
+
+
+def test_post_tells_the_cost_of_a_killed_job_from_what_main_saved(
+    environment: dict[str, str], artifacts: FakeArtifacts
+) -> None:
+    step, costs = opened(environment)
+    costs.add([ended("build", SUCCEEDED)])
+    costs.note("train", PLAN, "cvl-train", spending(3.0, billed=True))
+    step.workflow.close()
+    saved = load(next(Path(environment["HOME"]).rglob("*.json")))
+    assert saved is not None and saved.jobs["cvl-train"].work == PLAN.identity
+    post, costs = opened(environment, is_post=True)
+    release = replace(GONE, at=spending(3.0, billed=True).attempts[0].requested_at + 3600)
+    dollars = costs.add_released({"cvl-train": release, "cvl-never-asked": release}, saved)
+    costs.upload()
+    assert list(dollars) == ["cvl-train"] and dollars["cvl-train"] == pytest.approx(3.0, rel=0.01)
+    by_name = {leg.name: leg for leg in legs_in(artifacts)}
+    assert set(by_name) == {"build", "train"}
+    assert (by_name["train"].key.example, by_name["train"].key.preset) == ("digits", "train")
+    assert by_name["train"].cost.usd == pytest.approx(dollars["cvl-train"], abs=0.0001)
+    post.workflow.close()
