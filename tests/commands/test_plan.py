@@ -31,7 +31,10 @@ from tests.support.processor import children_seconds, interpreter_seconds
 PRICES = CataloguePrices(today=date(2026, 11, 29))
 AWS_EXTRA = (100 * 0.08 + 500 * 0.005 + 93 * 0.04) / (28 * 24) + 0.005
 """AWS's disk of 100 GB in the shortest month, and a public address, for an hour: docs/limits.md has the sources."""
-OLD = "The prices of aws are up to 580 days old: `cvl-ci prices update` fetches today's."
+OLD = (
+    "The prices of aws are from cvl-ci's own table, up to 580 days old, as no SkyPilot catalogue of them is here: "
+    "`cvl-ci prices update` fetches today's."
+)
 Ask = Callable[..., RunPlan]
 
 

@@ -131,14 +131,29 @@ def in_words(sources: Iterable[Source]) -> str:
     return f"SkyPilot's catalogue {'; '.join(parts)}" if parts else ""
 
 
-def age_warning(sources: Iterable[Source], *, today: date, oldest_days: int) -> str:
-    """Return why prices may be out of date, or an empty text. An unknown age is not a young one."""
-    old = [one for one in sources if one.day is not None and (today - one.day).days > oldest_days]
-    undated = [one.cloud for one in sources if one.day is None]
-    if old:
-        days = max((today - one.day).days for one in old if one.day)
-        return f"The prices of {_list(one.cloud for one in old)} are up to {days} days old: {UPDATE}."
-    return f"The prices of {_list(undated)} are of an unknown day: {UPDATE}." if undated else ""
+def age_warning(sources: Sequence[Source], *, today: date, oldest_days: int) -> str:
+    """Return why prices may be out of date, in one sentence, or an empty text. An unknown age is not a young one."""
+    old = [(one, (today - one.day).days) for one in sources if one.day is not None]
+    old = [(one, days) for one, days in old if days > oldest_days]
+    in_table = [one for one, _ in old if one.folder is None]
+    in_files = [one for one, _ in old if one.folder is not None]
+    undated = [one for one in sources if one.day is None]
+    own_table = f"are from cvl-ci's own table, {_age(old, in_table)}, as no SkyPilot catalogue of them is here"
+    parts = [
+        _of_clouds(in_table, own_table),
+        _of_clouds(in_files, f"are {_age(old, in_files)}"),
+        _of_clouds(undated, "are of an unknown day"),
+    ]
+    text = "; ".join(filter(None, parts))
+    return f"The prices of {text}: {UPDATE}." if text else ""
+
+
+def _age(dated: Sequence[tuple[Source, int]], sources: Sequence[Source]) -> str:
+    return f"up to {max((days for one, days in dated if one in sources), default=0)} days old"
+
+
+def _of_clouds(sources: Sequence[Source], words: str) -> str:
+    return f"{_list(one.cloud for one in sources)} {words}" if sources else ""
 
 
 def _list(clouds: Iterable[str]) -> str:
