@@ -52,6 +52,7 @@ class Inventories:
         ]
         return Memory(
             lives=tuple(life for part in parts for life in part.lives),
+            requested=tuple(life for part in parts for life in part.requested),
             clouds=frozenset(cloud for part in parts for cloud in part.clouds),
         )
 

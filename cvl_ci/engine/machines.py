@@ -11,7 +11,7 @@ from typing import Any
 from cvl_ci.engine import open_port, quoted_prices, script, sky_errors, storage_refusals, task, volumes
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.process import Expired, WorkerFailed
-from cvl_ci.engine.server_places import ServerPlace, ServerPlaces
+from cvl_ci.engine.server_attempts import ServerAttempts, most_usd
 from cvl_ci.engine.session import LaunchedMachines, Session, within
 from cvl_ci.errors import BudgetError, CvlError, EngineError
 from cvl_ci.model.budget import Budget
@@ -32,6 +32,8 @@ class SkyPilotMachines:
         self._request: LaunchRequest | None = None
         self._created_at: float | None = None
         self._attempt: Attempt | None = None
+        self._on_server: ServerAttempts | None = None
+        """The attempts of a launch through an API server."""
         self._refusals: list[str] = []
         """The providers' answers to the attempts that failed."""
         self._patience = 0.0
@@ -46,15 +48,13 @@ class SkyPilotMachines:
     def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
         self._session.begin_launch()
         self._request, self._created_at, self._attempt, self._refusals = request, None, None, []
-        progress, places = (
-            sky_errors.Said(watch),
-            ServerPlaces(lambda place, refused: self._moved(place, refused, watch)),
-        )
+        self._on_server = None
+        progress = sky_errors.Said(watch)
 
         def hear(line: str) -> None:
             progress(line)
-            if self._attempt is not None and self._attempt.is_bound:
-                places(line)
+            if self._on_server is not None:
+                self._on_server.hear(line)
 
         allowed = request.plan.limits.provisioning_minutes * 60
         self._patience = time.monotonic()
@@ -82,7 +82,7 @@ class SkyPilotMachines:
             raise self._expired(request, allowed) from None
         except WorkerFailed as failure:
             error = self._failed(request, failure)
-            self._close_bound(error, had_machines=places.had_machines, watch=watch)
+            self._fail_on_server(error)
             raise error from failure
         self._session.note_launch(
             LaunchedMachines(
@@ -135,21 +135,33 @@ class SkyPilotMachines:
 
     def on_server(self, cluster: str) -> list[tuple[str, str, str]]:
         """Return kind, id and state of all that an API server has of a cluster, after it has asked the cloud again."""
-        try:
-            resources = self._session.worker().call("exists", cluster=cluster, until=within(DOWN_SECONDS))
-        except Expired:
-            self.stop()
-            raise EngineError(f"It did not answer within {DOWN_SECONDS:.0f} s.") from None
-        except WorkerFailed as failure:
-            raise sky_errors.in_our_words(failure) from failure
-        if not isinstance(resources, list):
-            raise EngineError("Its answer was not a list of clusters.")
+        resources = self._server_list("exists", cluster)
         return [(str(resource["kind"]), str(resource["id"]), str(resource["state"])) for resource in resources]
+
+    def recorded_on_server(self, cluster: str) -> list[Mapping[str, Any]]:
+        """Return an API server's records of a cluster's machines, one for each launch."""
+        return [
+            {**record, "cloud": self._session.cloud_name or str(record["cloud"])}
+            for record in self._server_list("recorded", cluster)
+        ]
 
     def close(self) -> None:
         self._session.close()
 
     # ---- below ----------------------------------------------------------------------------------------------
+
+    def _server_list(self, verb: str, cluster: str) -> list[Mapping[str, Any]]:
+        """Return an API server's list about a cluster. Another answer proves nothing."""
+        try:
+            answer = self._session.worker().call(verb, cluster=cluster, until=within(DOWN_SECONDS))
+        except Expired:
+            self.stop()
+            raise EngineError(f"It did not answer within {DOWN_SECONDS:.0f} s.") from None
+        except WorkerFailed as failure:
+            raise sky_errors.in_our_words(failure) from failure
+        if not isinstance(answer, list):
+            raise EngineError("Its answer was not a list of clusters.")
+        return answer
 
     def _failed(self, request: LaunchRequest, failure: WorkerFailed) -> CvlError:
         """Return the error of a failed launch. Without a request, the earlier refusals left no place to ask."""
@@ -203,7 +215,11 @@ class SkyPilotMachines:
             self._attempt = self._named_attempt(event["attempt"], error=None)
             self._end.set_price(self._attempt.hourly_usd, cloud=event["attempt"]["cloud"])
             self._paid_until = self._moment(self._end.at - RELEASE_MINUTES * 60)
+            if self._attempt.is_bound:
+                self._on_server = self._server_attempts(self._attempt, watch)
             watch(Attempting(attempt=self._attempt))
+        elif event["kind"] == "named" and self._on_server is not None:
+            self._on_server.name(event["attempt"])
         elif event["kind"] == "making_bucket":
             watch(MakingBucket(bucket=Bucket(name=event["name"], region=event["region"], stays=event["stays"])))
         elif event["kind"] == "attempt_failed":
@@ -217,34 +233,17 @@ class SkyPilotMachines:
             place = self._named_attempt(event["attempt"], error=event["text"])
             watch(Progress(text=f"{place.where} is left out: {event['text']}"))
 
-    def _close_bound(self, error: CvlError, *, had_machines: bool, watch: Watch) -> None:
-        """Report the last attempt of an API server's launch that failed: the server sends no event about it."""
-        if self._attempt is not None and self._attempt.is_bound:
-            machines = self._launch_request().plan.machines.num_nodes if had_machines else 0
-            watch(AttemptFailed(attempt=replace(self._attempt, error=error.what, machines=machines)))
+    def _fail_on_server(self, error: CvlError) -> None:
+        if self._on_server is not None:
+            self._on_server.fail(error.what)
 
-    def _moved(self, place: ServerPlace, is_refused: bool, watch: Watch) -> None:
-        """Report that an API server went on to another place. Without a refusal, its machines may have come up."""
-        if self._attempt is None:
-            return
-        machines = 0 if is_refused else self._launch_request().plan.machines.num_nodes
-        error = "the provider refused" if is_refused else "the API server went on to another place"
-        watch(AttemptFailed(attempt=replace(self._attempt, error=error, machines=machines)))
-        cloud = self._session.cloud_name or place.cloud
-        self._attempt = replace(
-            self._attempt,
-            cloud=cloud,
-            region=place.region,
-            zone=place.zone or None,
-            hourly_usd=self._most_usd(cloud, place.region),
-        )
-        watch(Attempting(attempt=self._attempt))
+    def _most_usd(self, values: Mapping[str, Any]) -> float:
+        return most_usd(self._launch_request().offers, cloud=values["cloud"], region=values["region"])
 
-    def _most_usd(self, cloud: str, region: str) -> float:
-        """Return the dearest price of the quote at a place; of all places where it has none there."""
-        offers = self._launch_request().offers
-        local_offers = [one for one in offers if one.cloud == cloud and region in {"", one.region}] or offers
-        return max((max(one.hourly_usd, one.most_usd) for one in local_offers), default=0.0)
+    def _server_attempts(self, first: Attempt, watch: Watch) -> ServerAttempts:
+        request = self._launch_request()
+        nodes, sandbox = request.plan.machines.num_nodes, self._session.cloud_name
+        return ServerAttempts(first, nodes=nodes, offers=request.offers, sandbox=sandbox, watch=watch)
 
     def _deadline(self, request: LaunchRequest) -> Deadline:
         plan = request.plan
@@ -268,7 +267,7 @@ class SkyPilotMachines:
             zone=values["zone"],
             instance_type=values["instance_type"] or (likely.instance_type if likely else ""),
             spot=values["spot"],
-            hourly_usd=self._hourly_usd(values) if has_price else self._most_usd(values["cloud"], values["region"]),
+            hourly_usd=self._hourly_usd(values) if has_price else self._most_usd(values),
             error=error,
             is_bound=not has_price,
         )
@@ -284,11 +283,12 @@ class SkyPilotMachines:
         return likely.hourly_usd if likely else 0.0
 
     def _launch_of(self, request: LaunchRequest, answer: Mapping[str, Any]) -> Launch:
+        attempt = self._on_server.attempt if self._on_server else self._attempt
         return Launch(
             cluster=request.cluster,
             cloud=self._session.cloud_name or answer["cloud"],
             region=answer["region"],
-            zone=answer["zone"] or (self._attempt.zone if self._attempt else None),
+            zone=answer["zone"] or (attempt.zone if attempt else None),
             instance_type=answer["instance_type"],
             accelerators=answer["accelerators"],
             spot=answer["spot"],

@@ -8,12 +8,13 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.errors import CredentialsError, CvlError, EngineError
 from cvl_ci.model.lease_name import LABEL_LEASE
-from cvl_ci.model.ledger import Memory
+from cvl_ci.model.ledger import Life, Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.release import ProviderCheck
 from cvl_ci.ports import InventoryResult, Resource, ResourceKind
@@ -84,10 +85,37 @@ class ServedInventory:
         raise EngineError("A SkyPilot API server cannot change the labels of a machine.")
 
     def lives(self, *, lease: str, locations: Sequence[Location]) -> Memory:
-        """Return nothing: a server tells no dates of machines."""
-        return Memory()
+        """Return the machines in the server's records, whose dates are those of the server's clock.
+
+        The server keeps only the last place of each launch, so an absent machine proves nothing.
+        """
+        records = self._machines.recorded_on_server(lease)
+        return Memory(
+            lives=tuple(
+                _life(record, f"{lease}/{number}/{rank}")
+                for number, record in enumerate(records)
+                for rank in range(record["nodes"] if record["came_up"] else 0)
+            ),
+            requested=tuple(_life(record, f"{lease}/{number}") for number, record in enumerate(records)),
+        )
 
     def remove(self, resources: Sequence[Resource]) -> None:
         """Take the clusters down, which first ends launches under way."""
         for cluster in dict.fromkeys(resource.labels[LABEL_LEASE] for resource in resources):
             self._machines.down(cluster)
+
+
+def _life(record: Mapping[str, Any], name: str) -> Life:
+    return Life(
+        id=name,
+        cloud=record["cloud"],
+        region=record["region"],
+        instance_type=record["instance_type"],
+        spot=record["spot"],
+        start=record["start"],
+        end=record["end"],
+        is_gone=record["end"] is not None,
+        is_recorded=True,
+        slack_seconds=record["slack"],
+        hourly_usd=record["hourly_usd"],
+    )

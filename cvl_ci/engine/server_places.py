@@ -6,27 +6,14 @@ The server chooses the places itself and sends no event for them. SkyPilot 0.14.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from cvl_ci.engine.job_log import progress
+from cvl_ci.engine.server_lines import ServerPlace, place_of
 from cvl_ci.engine.sky_refusals import Kind, kind_of_words
 
-_LAUNCHING = re.compile(
-    r"Launching(?: [A-Z_]+)? on ([A-Za-z]+)(?: ([A-Za-z0-9-]{1,64}))?(?: \(([A-Za-z0-9,. -]{1,200})\))?\."
-)
 _NO_MACHINE = {Kind.CAPACITY, Kind.QUOTA}
 """Answers with which a provider makes no machine."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerPlace:
-    """One place, as the server's line names it."""
-
-    cloud: str
-    region: str = ""
-    zone: str = ""
 
 
 class ServerPlaces:
@@ -34,23 +21,33 @@ class ServerPlaces:
 
     def __init__(self, moved: Callable[[ServerPlace, bool], None]) -> None:
         self._moved = moved
-        self._place: ServerPlace | None = None
-        self._is_refused = False
+        self.place: ServerPlace | None = None
+        self.is_refused = False
+        """Whether the last place refused, as far as its lines tell."""
+        self._refused_before_line = False
+        self._refused_since_line = False
 
     @property
     def had_machines(self) -> bool:
         """Return whether the last place may have made machines: it was tried, and no refusal was heard."""
-        return self._place is not None and not self._is_refused
+        return self.place is not None and not self.is_refused
+
+    def begin_again(self) -> bool:
+        """Begin an attempt at the same place with its last line. Return whether the attempt before it was refused."""
+        self.is_refused = self._refused_since_line
+        return self._refused_before_line
 
     def __call__(self, line: str) -> None:
         text = progress(line) or ""
-        match = _LAUNCHING.search(text)
-        if match is None:
-            self._is_refused = self._is_refused or kind_of_words(text) in _NO_MACHINE
+        place = place_of(line)
+        if place is None:
+            is_refusal = kind_of_words(text) in _NO_MACHINE
+            self.is_refused = self.is_refused or is_refusal
+            self._refused_since_line = self._refused_since_line or is_refusal
             return
-        place = ServerPlace(cloud=match[1].lower(), region=match[2] or "", zone=match[3] or "")
-        if place == self._place:
+        self._refused_before_line, self._refused_since_line = self.is_refused, False
+        if place == self.place:
             return
-        if self._place is not None:
-            self._moved(place, self._is_refused)
-        self._place, self._is_refused = place, False
+        if self.place is not None:
+            self._moved(place, self.is_refused)
+        self.place, self.is_refused = place, False

@@ -20,7 +20,7 @@ from sky.utils import cluster_utils, command_runner, dag_utils
 
 from cvl_ci.engine import deadline as deadlines
 from cvl_ci.engine import heartbeat as beating
-from cvl_ci.engine import node_commands, provision_hooks, quoted_prices, script
+from cvl_ci.engine import node_commands, provision_hooks, quoted_prices, script, server_records
 from cvl_ci.engine.heartbeat import minutes_at
 
 Send = Callable[..., None]
@@ -58,10 +58,15 @@ def launch(
     )  # so does a task that it refuses: no request has reached a provider
     _stop_at(fence)
     send("attempting", attempt=_asked_for(task_object))
-    job_id, _ = sdk.stream_and_get(sdk.launch(task_object, cluster_name=cluster))
+    prices = quoted_prices.of_values(quoted)
+    lines = server_records.LaunchLines(lambda: _name(send, cluster, prices))
+    try:
+        job_id, _ = sdk.stream_and_get(sdk.launch(task_object, cluster_name=cluster), output_stream=lines)
+    finally:
+        lines.close()
     _stop_at(fence)
     handle = _record(cluster)["handle"]
-    description = _described(handle.launched_resources, quoted_prices.of_values(quoted))
+    description = _described(handle.launched_resources, prices)
     end = deadlines.of(deadline, money)
     end.set_price(description["hourly_usd"] or 0.0, cloud=description["cloud"])
     if not heartbeat and end.at < deadline:
@@ -173,6 +178,18 @@ def exists(_send: Send, *, cluster: str) -> list[dict[str, Any]]:
     return clusters + [
         {"kind": "launch", "id": request.request_id, "state": request.status.lower()} for request in _launches(cluster)
     ]
+
+
+def recorded(_send: Send, *, cluster: str) -> list[dict[str, Any]]:
+    """Return the machines that the server recorded under this name, with the dates of its own clock."""
+    return server_records.recorded(cluster, lambda resources: _described(resources, quoted_prices.QuotedPrices()))
+
+
+def _name(send: Send, cluster: str, prices: quoted_prices.QuotedPrices) -> None:
+    """Send the machine that the server has recorded for the attempt under way."""
+    [record] = sdk.get(sdk.status([cluster]))
+    resources = record["handle"].launched_resources
+    send("named", attempt={**_described(resources, prices), "zone": resources.zone})
 
 
 def _end_in(minutes: int, *, cluster: str) -> None:

@@ -25,6 +25,8 @@ class Life:
 
     `end` None: it lives, or, where `is_gone`, the provider does not date its end.
     `was_taken`: the provider took it away, and no person or program did.
+    `is_recorded`: an API server's record dates it, by the server's clock, and its seconds may be wrong by
+    `slack_seconds`. `hourly_usd`: the price in that record.
     """
 
     id: str
@@ -36,6 +38,9 @@ class Life:
     end: float | None = None
     is_gone: bool = False
     was_taken: bool = False
+    is_recorded: bool = False
+    slack_seconds: float = 0.0
+    hourly_usd: float | None = None
 
 
 REMEMBERED_SECONDS = 3300.0
@@ -47,9 +52,11 @@ class Memory:
     """The machines of a lease that providers know, ended ones too.
 
     `clouds`: those that list every machine of the last hour. Of any other cloud, absence proves nothing.
+    `requested`: the machines in an API server's records, whether they came up or not.
     """
 
     lives: tuple[Life, ...] = ()
+    requested: tuple[Life, ...] = ()
     clouds: frozenset[str] = frozenset()
 
     def remembers(self, cloud: str, *, seconds: float) -> bool:

@@ -6,7 +6,17 @@ from cvl_ci.model.resource import Resource, ResourceKind
 from cvl_ci.ports.checkout import Checkout, Entry, FolderFiles, Paths, Staging
 from cvl_ci.ports.clock import Clock
 from cvl_ci.ports.cloud import Cloud, Clouds
-from cvl_ci.ports.events import AttemptFailed, Attempting, Began, Event, Line, MakingBucket, Progress, Watch
+from cvl_ci.ports.events import (
+    AttemptFailed,
+    Attempting,
+    AttemptNamed,
+    Began,
+    Event,
+    Line,
+    MakingBucket,
+    Progress,
+    Watch,
+)
 from cvl_ci.ports.inventory import Inventory, InventoryResult
 from cvl_ci.ports.jobs import Fetched, JobEnd, JobRequest, Jobs, UnpackStopped
 from cvl_ci.ports.leases import LeaseRecord, Records
@@ -22,6 +32,7 @@ from cvl_ci.ports.workflow import RunReporter
 __all__ = [
     "Artifacts",
     "AttemptFailed",
+    "AttemptNamed",
     "Attempting",
     "Began",
     "Checkout",

@@ -37,6 +37,13 @@ class Attempting:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AttemptNamed:
+    """The event when an API server has named the machine of the latest attempt, and so its price."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttemptFailed:
     attempt: Attempt
 
@@ -48,5 +55,5 @@ class MakingBucket:
     bucket: Bucket
 
 
-Event = Progress | Line | Began | Attempting | AttemptFailed | MakingBucket
+Event = Progress | Line | Began | Attempting | AttemptNamed | AttemptFailed | MakingBucket
 Watch = Callable[[Event], None]

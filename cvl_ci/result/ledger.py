@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cvl_ci.model.billing import BilledUntil, UnitPrice, rules_of
@@ -13,11 +13,9 @@ from cvl_ci.model.launch import Attempt
 from cvl_ci.model.ledger import CostKind, Entry, Ledger, Life, Memory, Origin
 from cvl_ci.model.location import Location
 from cvl_ci.model.storage import GIB_MONTH_USD, PRICE_SOURCE, KeptBucket
+from cvl_ci.result.machine_lives import lives_by_attempt, named
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment, size
-
-SLACK_SECONDS = 5.0
-"""A provider's clock, in whole seconds, may be this much before ours."""
 
 NAMES = {
     CostKind.MACHINE: "machines",
@@ -56,6 +54,8 @@ class Span:
     is_metered: bool = False
     is_taken: bool = False
     is_bound: bool = False
+    slack_seconds: float | None = None
+    """How wrong the dates of an API server's record may be; None: the dates are another's."""
 
 
 def build(
@@ -74,7 +74,8 @@ def build(
     A refused attempt costs nothing. An attempt whose machines came up and failed costs their time.
     """
     memory = memory or Memory()
-    by_attempt = _lives_by_attempt(attempts, memory.lives)
+    attempts = named(attempts, memory)
+    by_attempt = lives_by_attempt(attempts, memory.lives)
     entries: list[Entry] = []
     for number, attempt in enumerate(attempts, 1):
         spans = _spans(attempt, by_attempt.get(number, ()), ends=ends)
@@ -168,34 +169,19 @@ def to_json(ledger: Ledger) -> list[Mapping[str, object]]:
     ]
 
 
-def _lives_by_attempt(attempts: Sequence[Attempt], lives: Iterable[Life]) -> Mapping[int, list[Life]]:
-    """Return the machines of each attempt, by number. No machine is left out, even if none of the requests fits it."""
-    by_number: dict[int, list[Life]] = {}
-    for life in lives:
-        if attempts:
-            number = max(range(1, len(attempts) + 1), key=lambda place: _fit(attempts[place - 1], life, place))
-            by_number.setdefault(number, []).append(life)
-    return by_number
-
-
-def _fit(attempt: Attempt, life: Life, place: int) -> tuple[bool, bool, bool, int]:
-    """Return how well a machine fits a request: the same place, its type, and the last request before its beginning."""
-    return (
-        (attempt.cloud, attempt.region) == (life.cloud, life.region),
-        attempt.instance_type == life.instance_type,
-        attempt.requested_at <= life.start + SLACK_SECONDS,
-        place,
-    )
-
-
 def _spans(attempt: Attempt, lives: Sequence[Life], *, ends: Ends) -> list[Span]:
-    """Return the billed time of each machine that the provider knows."""
+    """Return the billed time of each machine that the provider knows.
+
+    An API server's record ends when the server noticed the end, which may be later than the provider's own date.
+    """
     return [
         Span(
             start=life.start,
             end=max(life.start, _end(life, attempt, ends)),
-            is_metered=life.end is not None,
+            is_metered=life.end is not None and not life.is_recorded,
             is_taken=life.was_taken,
+            is_bound=life.is_recorded and ends.is_latest,
+            slack_seconds=life.slack_seconds if life.is_recorded else None,
         )
         for life in lives
     ]
@@ -311,6 +297,8 @@ def _note(attempt: Attempt, span: Span, *, is_free: bool) -> str:
         return "free: the provider took the spot machine within its first hour"
     if attempt.is_bound:
         return "the API server names neither the machine nor its price"
+    if span.slack_seconds is not None and not span.is_bound:
+        return f"by the API server's record, to {span.slack_seconds:.1f} s"
     if span.is_bound:
         return "no provider tells when it ended"
     return "the attempt failed after its machines came up" if attempt.error is not None else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 import requests
 
 from cvl_ci.sandbox import Sandbox
-from tests.e2e.conftest import Terminal
+from tests.e2e.conftest import Ran, Terminal, assert_told_as_metered
 from tests.support.places import only_wait
 
 PORT = 46611
@@ -84,6 +85,8 @@ def test_a_run_goes_through_it_with_its_exit_code_and_what_it_wrote(member: Term
     assert "SkyPilot API server 127.0.0.1 shows 0 left" in " ".join(ran.err.split())
     assert not list(member.home.rglob("*.key"))
     assert member.machines() == []
+    assert_told_as_metered(ran, member.sandbox, slack_seconds=slack(ran))
+    assert not any(entry["at_most"] for entry in ran.summary["ledger"])
 
 
 def test_a_task_that_the_server_refuses_is_the_request_s_mistake_and_spends_nothing(member: Terminal) -> None:
@@ -126,8 +129,14 @@ def test_what_a_killed_run_had_asked_the_server_for_is_ended_by_its_record(membe
 def test_one_stopped_while_the_server_launches_leaves_nothing(member: Terminal) -> None:
     ran = member.run("--command", "sleep 600", "--gpu", "none", stop=lambda line: "Launching on" in line)
     assert ran.code == 130, ran.err
-    machines = [entry for entry in ran.summary["ledger"] if entry["kind"] == "machine"]
-    assert machines and all(entry["at_most"] and entry["usd"] > 0 for entry in machines), "a bound, and named so"
+    assert not any(entry["at_most"] for entry in ran.summary["ledger"]), "the server's record names the machine"
     only_wait()
     time.sleep(15)
     assert member.machines() == []
+    assert_told_as_metered(ran, member.sandbox, slack_seconds=slack(ran))
+
+
+def slack(ran: Ran) -> float:
+    """Return how many seconds the server's record may be wrong, as the ledger says: a busy server is slow."""
+    notes = [re.search(r"by the API server's record, to ([\d.]+) s", entry["note"]) for entry in ran.summary["ledger"]]
+    return max((float(note[1]) for note in notes if note), default=0.0)

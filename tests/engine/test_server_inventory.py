@@ -24,6 +24,10 @@ class Server:
     left: list[tuple[str, str, str]] = field(default_factory=list)
     broken: bool = False
     down_of: list[str] = field(default_factory=list)
+    recorded: list[dict[str, Any]] = field(default_factory=list)
+
+    def recorded_on_server(self, _cluster: str) -> list[dict[str, Any]]:
+        return self.recorded
 
     def on_server(self, _cluster: str) -> list[tuple[str, str, str]]:
         if self.broken:
@@ -49,6 +53,19 @@ def test_it_proves_nothing_of_a_lease_that_it_has_never_heard_of(locations: list
     found = inventory(Server()).find(lease="cvl-1", locations=locations)
     assert (found.asked, found.read()[0]) == ((), ())
     assert found.unproved
+
+
+def test_its_records_date_the_machines_that_came_up_and_name_those_that_may_not_have() -> None:
+    record = {"cloud": "aws", "region": "us-east-1", "instance_type": "m6i.large", "spot": False, "hourly_usd": 0.1}
+    dated = {**record, "nodes": 2, "came_up": True, "start": 1.0, "end": 61.0, "slack": 2.0}
+    server = Server(recorded=[dated, {**dated, "came_up": False, "region": "us-west-2", "end": None}])
+    memory = inventory(server).lives(lease="cvl-1", locations=[THERE])
+    assert [(life.region, life.start, life.end, life.is_gone) for life in memory.lives] == [
+        ("us-east-1", 1.0, 61.0, True)
+    ] * 2
+    assert len({life.id for life in memory.lives}) == 2
+    assert [life.region for life in memory.requested] == ["us-east-1", "us-west-2"]
+    assert not memory.remembers("aws", seconds=1.0), "a machine that a record lacks may have lived"
 
 
 def test_a_server_that_does_not_answer_is_not_clean() -> None:

@@ -10,11 +10,12 @@ import pytest
 
 from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.engine.process import WorkerFailed
-from cvl_ci.engine.server_places import ServerPlace, ServerPlaces
+from cvl_ci.engine.server_lines import ServerPlace
+from cvl_ci.engine.server_places import ServerPlaces
 from cvl_ci.errors import CvlError
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.offer import Offer
-from cvl_ci.ports import AttemptFailed, Attempting, Event
+from cvl_ci.ports import AttemptFailed, Attempting, AttemptNamed, Event
 from tests.engine.test_deadline import ATTEMPT, StandIn, clock, machines, request
 from tests.support.fakes import FakeClock
 
@@ -121,3 +122,76 @@ def test_a_launch_that_fails_costs_only_where_machines_may_have_come_up(
     *_, last = launched(machines, clock, lines, fails=True)
     assert isinstance(last, AttemptFailed)
     assert last.attempt.machines == count
+
+
+RECORD = {**COMMON, "cloud": "aws", "region": "us-east-1", "zone": None, "hourly_usd": 0.25}
+
+
+def named(
+    machines: SkyPilotMachines, clock: FakeClock, *script: str | dict[str, Any]
+) -> list[Attempting | AttemptNamed | AttemptFailed]:
+    """Return the events of a launch: the server streams a text, and the worker reads a record from it."""
+    events: list[Event] = []
+
+    def during(call: dict[str, Any]) -> None:
+        call["on_event"]({"kind": "attempting", "attempt": ANY})
+        for one in script:
+            if isinstance(one, str):
+                call["on_line"](one)
+            else:
+                call["on_event"]({"kind": "named", "attempt": one})
+        raise WorkerFailed(error="ResourcesUnavailableError", text="no place has it", trace="")
+
+    StandIn.during = staticmethod(during)
+    with pytest.raises(CvlError):
+        machines.launch(replace(request(clock, Limits()), offers=OFFERS), watch=events.append)
+    return [event for event in events if isinstance(event, Attempting | AttemptNamed | AttemptFailed)]
+
+
+def test_the_server_s_record_names_the_machine_of_each_place(machines: SkyPilotMachines, clock: FakeClock) -> None:
+    there = {**RECORD, "zone": "us-east-1b", "instance_type": "m6i.xlarge", "hourly_usd": 0.28}
+    _, first, failed, second, named_second, last = named(
+        machines, clock, FIRST, RECORD, "Waiting for SSH", SECOND, there
+    )
+    assert (first.attempt.hourly_usd, first.attempt.zone, first.attempt.is_bound) == (0.25, None, False)
+    assert isinstance(failed, AttemptFailed) and failed.attempt.hourly_usd == 0.25
+    assert (second.attempt.hourly_usd, second.attempt.is_bound) == (0.3, True), "a bound, until the record names it"
+    assert named_second.attempt.where == "aws/us-east-1b"
+    assert isinstance(last, AttemptFailed)
+    assert (last.attempt.hourly_usd, last.attempt.is_bound, last.attempt.machines) == (0.28, False, 2)
+
+
+def test_another_machine_at_the_same_place_is_one_more_attempt(machines: SkyPilotMachines, clock: FakeClock) -> None:
+    larger = {**RECORD, "instance_type": "m6i.xlarge", "hourly_usd": 0.28}
+    events = named(machines, clock, FIRST, RECORD, REFUSED, FIRST, larger, larger)
+    kinds = [type(event) for event in events]
+    assert kinds == [Attempting, AttemptNamed, AttemptFailed, Attempting, AttemptNamed, AttemptNamed, AttemptFailed]
+    assert (events[2].attempt.instance_type, events[2].attempt.machines) == ("m6i.large", 0)
+    assert (events[-1].attempt.instance_type, events[-1].attempt.machines) == ("m6i.xlarge", 2)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {**RECORD, "region": "us-west-2"},
+        {**RECORD, "zone": "us-east-1f"},
+        {**RECORD, "cloud": "gcp"},
+        {**RECORD, "instance_type": "p5.48xlarge", "hourly_usd": None},
+        {**RECORD, "hourly_usd": 0.0, "spot": True},
+    ],
+)
+def test_a_record_of_another_place_or_without_a_price_names_nothing(
+    machines: SkyPilotMachines, clock: FakeClock, record: dict[str, Any]
+) -> None:
+    first, last = named(machines, clock, FIRST, record)
+    assert first.attempt.is_bound and last.attempt.is_bound
+    assert last.attempt.hourly_usd == 0.9
+
+
+def test_without_a_catalogue_here_the_quote_prices_the_recorded_machine(
+    machines: SkyPilotMachines, clock: FakeClock
+) -> None:
+    _, first, _ = named(
+        machines, clock, ON_GCP, {**RECORD, "cloud": "gcp", "region": "us-central1", "hourly_usd": None}
+    )
+    assert (first.attempt.hourly_usd, first.attempt.is_bound) == (0.9, False)

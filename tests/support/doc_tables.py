@@ -24,7 +24,7 @@ from cvl_ci.model.billing import UnitPrice
 from cvl_ci.result.benchmark import files, leg_file, readings
 from tests.chaos import records
 from tests.chaos.table import table as chaos_table
-from tests.support import budget_trials
+from tests.support import budget_trials, endings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -216,6 +216,7 @@ _MAKERS: Mapping[str, Callable[[], str]] = {
     "chaos": _chaos,
     "limits": _limits,
     "budget": budget_trials.table,
+    "endings": endings.table,
     "billing": _billing,
     "billing-parts": _billing_parts,
     "billing-sources": _billing_sources,

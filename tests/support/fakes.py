@@ -67,7 +67,8 @@ class FakeCloud:
     """What the provider knows: machines by id, and the meter that bills them.
 
     `eventually`: how many looks a new machine stays unseen. `remembers`: it still lists machines that have ended, as
-    AWS does for an hour. `dated`: it dates its machines. `cut_off`: the process that asks was killed.
+    AWS does for an hour. `dated`: it dates its machines. `cut_off`: the process that asks was killed. `records`: an API
+    server answers for it, with its record of the last place; `came_up`: that record has the event of machines there.
     """
 
     clock: FakeClock
@@ -81,6 +82,8 @@ class FakeCloud:
     remembers: bool = True
     dated: bool = True
     cut_off: bool = False
+    records: bool = False
+    came_up: bool = False
     undated: set[str] = field(default_factory=set)
 
     def create(
@@ -118,6 +121,8 @@ class FakeCloud:
     def lives(self, *, lease: str, locations: Sequence[Location]) -> Memory:
         if self.silent:
             raise EngineError("no answer")
+        if self.records:
+            return self._recorded(lease)
         if not self.remembers:
             return Memory()
         lives = []
@@ -138,6 +143,29 @@ class FakeCloud:
                     )
                 )
         return Memory(lives=tuple(lives), clouds=frozenset({"aws"}))
+
+    def _recorded(self, lease: str) -> Memory:
+        """Return a server's record of the last place, which ends when the server notices the end."""
+        ours = {name: one for name, one in self.machines.items() if one.labels.get("cvl-ci-lease") == lease}
+        last = [name for name, one in ours.items() if one.region == list(ours.values())[-1].region]
+        ends = [self.meter.machines[name].died for name in last]
+        noticed = None if any(self.machines[name].state == "running" for name in last) else max(filter(None, ends))
+        lives = tuple(
+            Life(
+                id=name,
+                cloud="aws",
+                region=ours[name].region,
+                instance_type=ours[name].instance_type,
+                spot=self.meter.machines[name].spot,
+                start=self.meter.machines[name].born,
+                end=noticed,
+                is_gone=noticed is not None,
+                is_recorded=True,
+                hourly_usd=self.meter.machines[name].hourly_usd,
+            )
+            for name in last
+        )
+        return Memory(lives=lives if self.came_up else (), requested=lives[:1])
 
     def running(self) -> list[str]:
         return [name for name, machine in self.machines.items() if machine.state == "running"]

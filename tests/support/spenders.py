@@ -12,7 +12,7 @@ from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.loss import LossKind, Lost
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.outcome import Phase
-from cvl_ci.ports import AttemptFailed, Attempting, Began, JobEnd, LaunchRequest, Watch
+from cvl_ci.ports import AttemptFailed, Attempting, AttemptNamed, Began, JobEnd, LaunchRequest, Watch
 from tests.support.fakes import FakeEngine
 
 
@@ -34,6 +34,7 @@ class Spender(FakeEngine):
     `boots`: seconds until the job begins. `works`: of the job. `loses`: what ends machines during the job without the
     run: how many, after how many seconds, taken by the provider or not; the run notices `late` seconds later.
     `unpriced`: a server announces no place and no price, so the dearest offer of the quote bounds its attempts.
+    `names`: then its record of the cluster names them.
     """
 
     tries: tuple[Try, ...] = (Try(),)
@@ -42,6 +43,7 @@ class Spender(FakeEngine):
     loses: tuple[int, float, bool] | None = None
     late: float = 0.0
     unpriced: bool = False
+    names: bool = False
     until: float = 0.0
     born: list[str] = field(default_factory=list)
 
@@ -75,6 +77,10 @@ class Spender(FakeEngine):
             ]
             for name in self.born:
                 self.cloud.meter.machines[name].limit = end.at
+            if self.names:
+                attempt = self._attempt(one, is_named=True)
+                watch(AttemptNamed(attempt=attempt))
+            self.cloud.came_up = one.fails_after is None
             self.at("created")
             if one.fails_after is not None:
                 clock.sleep(min(one.fails_after, max(0.0, end.at - clock.now())))
@@ -122,9 +128,10 @@ class Spender(FakeEngine):
             self.cloud.meter.machines[name].limit = until
         return super().keep(cluster, until=until, public_key=public_key)
 
-    def _attempt(self, one: Try) -> Attempt:
-        place = "" if self.unpriced else one.region
-        price = max(each.hourly_usd for each in self.tries) if self.unpriced else one.hourly_usd
+    def _attempt(self, one: Try, *, is_named: bool = False) -> Attempt:
+        is_bound = self.unpriced and not is_named
+        place = "" if is_bound else one.region
+        price = max(each.hourly_usd for each in self.tries) if is_bound else one.hourly_usd
         return Attempt(
             cloud="aws",
             region=place,
@@ -132,7 +139,7 @@ class Spender(FakeEngine):
             instance_type="m6i.large",
             spot=one.spot,
             hourly_usd=price,
-            is_bound=self.unpriced,
+            is_bound=is_bound,
         )
 
 

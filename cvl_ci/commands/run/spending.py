@@ -10,14 +10,15 @@ from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.run.state import RunState
 from cvl_ci.model.budget import Budget, Fleet
 from cvl_ci.model.launch import Attempt, Launch
-from cvl_ci.model.ledger import Cost, CostKind, Ledger
+from cvl_ci.model.ledger import Cost, CostKind, Ledger, Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
 from cvl_ci.result.ledger import Ends, build, divided
+from cvl_ci.result.machine_lives import named
 
 UNSEEN = (
-    "The API server names neither the machines that it requested nor their prices. So a part of the cost is the most "
+    "The API server did not name a machine that it requested, nor its price. So a part of the cost is the most "
     "that it may be, at the quote's dearest price: the server's own records or the cloud's bill have the real one."
 )
 """The doubt about the cost of a run through a server, of which a launch failed or ended before it was complete."""
@@ -88,7 +89,9 @@ def shares(states: Sequence[RunState], ended_at: Sequence[float], release: Relea
 
 def warnings(state: RunState) -> list[str]:
     """Return the doubts about the cost."""
-    is_bound = any(one.is_bound and (one.error is None or one.machines) for one in state.launches.attempts)
+    memory = state.facts.release.memory if state.facts.release else Memory()
+    attempts = named(state.launches.attempts, memory)
+    is_bound = any(one.is_bound and (one.error is None or one.machines) for one in attempts)
     return [UNSEEN] if is_bound else []
 
 

@@ -23,6 +23,7 @@ from cvl_ci.model.service import ServiceResult
 from cvl_ci.ports import (
     AttemptFailed,
     Attempting,
+    AttemptNamed,
     Began,
     Clock,
     Cloud,
@@ -197,6 +198,8 @@ class RunState:
                 self.launches.note_resumed(at=self.tools.clock.now())
             case Attempting(attempt=attempt):
                 self._record_attempt(attempt)
+            case AttemptNamed(attempt=attempt):
+                self._name(attempt)
             case AttemptFailed(attempt=attempt):
                 self.launches.attempts[-1:] = [self._failed(attempt)]
                 self._tell_price()
@@ -211,11 +214,14 @@ class RunState:
         """Note the machines, which have the job. An API server names them and their price only now."""
         self.facts.job, self.facts.lost_at = None, None
         self.launches.current = launch
+        self._name(launch)
+
+    def _name(self, machine: Launch | Attempt) -> None:
+        """Give the latest attempt its machine and price."""
         if self.launches.attempts:
-            facts = {name: getattr(launch, name) for name in ("cloud", "region", "zone", "instance_type", "spot")}
-            self.launches.attempts[-1] = replace(
-                self.launches.attempts[-1], hourly_usd=launch.hourly_usd, is_bound=False, **facts
-            )
+            names = ("cloud", "region", "zone", "instance_type", "spot", "hourly_usd")
+            facts = {name: getattr(machine, name) for name in names}
+            self.launches.attempts[-1] = replace(self.launches.attempts[-1], is_bound=False, **facts)
             self._tell_price()
 
     def _tell_price(self) -> None:
