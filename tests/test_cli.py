@@ -88,6 +88,10 @@ WRONG = {
     "unknown gpu of prices": (["prices", "H1OO"], ["H1OO", "Did you mean H100?"]),
     "no gpu of prices": (["prices"], ["GPU", "is missing"]),
     "a count without a price": (["prices", "T4:7"], ["T4:7", "has no price", "1 × T4 on"]),
+    "a catalogue that is not there": (
+        ["prices", "H100", "--catalogue", "/nowhere"],
+        ["--catalogue", "/nowhere", "is not there", "cvl-ci prices update --into /nowhere"],
+    ),
     "catalogue of an unknown cloud": (["prices", "update", "asw"], ["asw", "aws"]),
     "unknown flag": (["run", "digits_sgd", "train", "--gpux", "L4"], ["--gpux", "--gpu"]),
 }

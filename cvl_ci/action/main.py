@@ -167,6 +167,7 @@ def _inputs(environ: Mapping[str, str]) -> Inputs:
 
 def _reap(inputs: Inputs, step: Step, publication: StepPublication, environ: Mapping[str, str]) -> int:
     """End leftovers without a lease, so that post has only credentials to remove. The next sweep repeats a cut one."""
+    from cvl_ci.action.step_costs import StepCosts
     from cvl_ci.commands.reap import text
     from cvl_ci.inputs import action_variables
 
@@ -180,6 +181,10 @@ def _reap(inputs: Inputs, step: Step, publication: StepPublication, environ: Map
         environ, workflow=step.workflow, cloud=cloud, grace=request.reap.grace, dry_run=request.reap.dry_run
     )
     publication.publish_sweep(reaped)
+    if reaped.due and not reaped.dry_run:
+        costs = StepCosts(step, publication)
+        costs.add_reaped(reaped)
+        costs.upload()
     error = text.verdict(reaped)
     return error.exit_code if error else 0
 

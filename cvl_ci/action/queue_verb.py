@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
-from cvl_ci.action.queue_costs import QueueCosts
+from cvl_ci.action.step_costs import StepCosts
 from cvl_ci.action.workspace import give_to_owner
 from cvl_ci.errors import CvlError, InputProblem, NotProvedGone, RequestError, explain
 from cvl_ci.model.queue import OVER, JobRecord, JobState
@@ -41,7 +41,7 @@ def carry_out(step: Step, publication: StepPublication, environ: Mapping[str, st
     if policy[0] == PLAN_POLICY:
         publication.skip(policy[1], "\n".join(job.id for job in queued.jobs), title=str(values["queue"]))
         return 0
-    watcher, costs = _Watcher(step, queued), QueueCosts(step, publication)
+    watcher, costs = _Watcher(step, queued), StepCosts(step, publication)
     caller = Caller(
         folder=Path.cwd(),
         outputs=OUTPUTS,
@@ -118,7 +118,7 @@ def undo(
     records: Mapping[str, JobRecord] = {}
     with suppress(CvlError):
         records = Manifest(OUTPUTS).read()
-    costs = QueueCosts(step, publication)
+    costs = StepCosts(step, publication)
     dollars = costs.add_released(releases, saved) if saved is not None else {}
     costs.upload()
     records = _with_costs({name: _after_proof(record, is_gone) for name, record in records.items()}, dollars)

@@ -28,7 +28,7 @@ def prices(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
     words: Sequence[str] = values.get("gpu_words", ())
     if words[:1] == (UPDATE,):
         return _update(words[1:], values, environ, console)
-    catalogue = wiring.prices(environ)
+    catalogue = wiring.prices(environ, folder=str(values.get("catalogue") or ""))
     request = _request(words, values, catalogue)
     rows = listing.offers(request, catalogue)
     if not rows:

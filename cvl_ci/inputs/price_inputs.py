@@ -59,7 +59,7 @@ class PriceInputs:
     )
     catalogue: str | None = option(
         parsers.text,
-        help="With `update`: the folder for the catalogue.",
+        help="The folder of the catalogue: a list reads it, and `update` fills it.",
         metavar="DIR",
         example="catalogs/v8",
         default="~/.sky/catalogs/v8, which SkyPilot reads too",

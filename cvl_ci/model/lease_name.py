@@ -72,6 +72,11 @@ def parse_name(name: str) -> ClusterName | None:
     return ClusterName(lease=match["lease"], user_id=match["user_id"]) if match else None
 
 
+def is_lease(name: str) -> bool:
+    """Return whether cvl-ci can have written this name of a lease. A label may hold any text."""
+    return re.fullmatch(LEASE_PATTERN, name) is not None
+
+
 def service_label(host: str, port: int) -> str:
     """Return the label of a service at an IPv4 address. Raise ValueError for another kind of address."""
     if not _ADDRESS.fullmatch(host):

@@ -185,15 +185,16 @@ def on_sandbox(inputs: Inputs) -> Inputs:
     return replace(inputs, location=replace(inputs.location, cloud=(Location(cloud=SANDBOX),)))
 
 
-def prices(environ: Mapping[str, str]) -> CataloguePrices:
+def prices(environ: Mapping[str, str], *, folder: str = "") -> CataloguePrices:
     """Return the prices of the newest catalogue on this computer, or of the one folder that the user named.
 
-    Raise RequestError if that folder is not there, or if the number of days is not one.
+    `folder`: the value of `--catalogue`. Raise RequestError if the folder is not there, or if the number of days is
+    not one.
     """
-    named = environ.get("CVL_CI_CATALOGUE")
+    variable = environ.get("CVL_CI_CATALOGUE", "")
     folders = (
-        [sources.existing(Path(named), name="CVL_CI_CATALOGUE")]
-        if named
+        [sources.existing(Path(folder or variable), name="--catalogue" if folder else "CVL_CI_CATALOGUE")]
+        if folder or variable
         else [skypilot_catalogue(environ), sources.IMAGE_FOLDER]
     )
     return CataloguePrices(*folders, oldest_days=_oldest_days(environ))

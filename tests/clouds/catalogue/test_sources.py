@@ -89,6 +89,14 @@ def test_a_named_folder_that_is_not_there_is_a_mistake(tmp_path: Path, is_empty:
     assert ("holds no catalogue" if is_empty else "is not there") in str(raised.value)
 
 
+def test_the_folder_of_the_command_comes_before_the_one_of_the_environment(tmp_path: Path) -> None:
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    files.write(folder, "aws", files.AWS, fetched=date(2026, 9, 1))
+    files.write(other, "aws", files.AWS, fetched=date(2026, 9, 2))
+    prices = wiring.prices({"CVL_CI_CATALOGUE": str(other)}, folder=str(folder))
+    assert prices.date_of(["aws"]) == "SkyPilot's catalogue of 2026-09-01 (aws)"
+
+
 def test_with_the_catalogue_of_a_fresh_image_a_quote_has_a_day_and_no_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.action.publication import StepPublication
-from cvl_ci.action.queue_costs import QueueCosts
 from cvl_ci.action.state import load
 from cvl_ci.action.step import Step
+from cvl_ci.action.step_costs import StepCosts
+from cvl_ci.commands.reap.reap import Reaped, Suspect
+from cvl_ci.model.billing import UnitPrice
+from cvl_ci.model.ledger import CostKind, Entry, Ledger
+from cvl_ci.model.location import Location
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.plan import RunPlan, WorkPlan
+from cvl_ci.model.resource import Resource, ResourceKind
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.matrix import source
 from cvl_ci.result.matrix.claims import latest
@@ -45,9 +50,9 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
     }
 
 
-def opened(environment: dict[str, str], *, is_post: bool = False) -> tuple[Step, QueueCosts]:
+def opened(environment: dict[str, str], *, is_post: bool = False) -> tuple[Step, StepCosts]:
     step = Step(environment, is_post=is_post)
-    return step, QueueCosts(step, StepPublication(step))
+    return step, StepCosts(step, StepPublication(step))
 
 
 def legs_in(artifacts: FakeArtifacts) -> list[Leg]:
@@ -115,3 +120,57 @@ def test_post_tells_the_cost_of_a_killed_job_from_what_main_saved(
     assert (by_name["train"].key.example, by_name["train"].key.preset) == ("digits", "train")
     assert by_name["train"].cost.usd == pytest.approx(dollars["cvl-train"], abs=0.0001)
     post.workflow.close()
+
+
+def test_a_sweep_tells_the_cost_of_the_runs_that_could_not(
+    environment: dict[str, str], artifacts: FakeArtifacts
+) -> None:
+    machine = Resource(
+        provider="aws",
+        region="us-east-1",
+        kind=ResourceKind.MACHINE,
+        id="i-1",
+        state="running",
+        labels={},
+        instance_type="m6i.large",
+        created_at=1000.0,
+    )
+    price = UnitPrice(usd=2.0, per="hour", source="a test")
+    hour = Entry(
+        kind=CostKind.MACHINE,
+        item="m6i.large",
+        place=Location(cloud="aws", region="us-east-1"),
+        attempt=1,
+        start=1000.0,
+        end=4600.0,
+        quantity=1,
+        price=price,
+    )
+    gone = Suspect(
+        lease="cvl-7-0123abcd",
+        run="7-1",
+        owner="cvl/ci",
+        why="its deadline has passed",
+        over_at=3000.0,
+        resources=(machine,),
+        ledger=Ledger(entries=(hour,)),
+    )
+    left = replace(gone, lease="cvl-8-0123abcd", resources=(replace(machine, id="i-2"),))
+    forged = replace(gone, lease="../../cvl-9-0123abcd")
+    unpriced = replace(gone, lease="cvl-6-0123abcd", ledger=Ledger())
+    reaped = Reaped(
+        at=4600.0,
+        asked_at=4700.0,
+        dry_run=False,
+        due=(gone, left, forged, unpriced),
+        remaining=left.resources,
+        silent=(),
+    )
+    step, costs = opened(environment)
+    costs.add_reaped(reaped)
+    costs.upload()
+    by_lease = {leg.machines.cluster: leg for leg in legs_in(artifacts)}
+    assert set(by_lease) == {gone.lease, left.lease}, "a label is no path, and a cost without a price is none"
+    assert [by_lease[one.lease].machines.is_gone for one in (gone, left)] == [True, False]
+    assert spend(by_lease.values(), since=0.0).by["cloud"] == {"aws": pytest.approx(4.0)}
+    step.workflow.close()
