@@ -14,6 +14,12 @@ from cvl_ci.engine.sky_refusals import Kind, kind_of_words
 
 _NO_MACHINE = {Kind.CAPACITY, Kind.QUOTA}
 """Answers with which a provider makes no machine."""
+_LAST_ERROR, _ALL_REFUSED = "handler error:", "Max attempts exceeded"
+"""The line with which SkyPilot gives a place up, and its words where each zone of the place had its own error.
+
+One line names several zones. So a zone may refuse, the next one may make a machine, and another error may come then
+(sky/provision/aws/instance.py, `_create_instances`).
+"""
 
 
 class ServerPlaces:
@@ -24,6 +30,8 @@ class ServerPlaces:
         self.place: ServerPlace | None = None
         self.is_refused = False
         """Whether the last place refused, as far as its lines tell."""
+        self._failed_otherwise = False
+        """Whether its last error was none of a provider that makes no machine: a machine may have come up before."""
         self._refused_before_line = False
         self._refused_since_line = False
 
@@ -42,10 +50,15 @@ class ServerPlaces:
         place = place_of(line)
         if place is None:
             is_refusal = kind_of_words(text) in _NO_MACHINE
+            if _LAST_ERROR in text and not is_refusal and _ALL_REFUSED not in text:
+                self.is_refused, self._refused_since_line, self._failed_otherwise = False, False, True
+            if self._failed_otherwise:
+                return
             self.is_refused = self.is_refused or is_refusal
             self._refused_since_line = self._refused_since_line or is_refusal
             return
         self._refused_before_line, self._refused_since_line = self.is_refused, False
+        self._failed_otherwise = False
         if place == self.place:
             return
         if self.place is not None:

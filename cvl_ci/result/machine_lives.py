@@ -32,6 +32,8 @@ def lives_by_attempt(attempts: Sequence[Attempt], lives: Iterable[Life]) -> Mapp
 
 
 def _named(attempt: Attempt, lives: Sequence[Life]) -> Attempt:
+    if lives and attempt.requested_at <= lives[-1].start <= (attempt.ended_at or lives[-1].start):
+        attempt = replace(attempt, requested_at=lives[-1].start)  # our own moment has the server's queue in it
     requested = next((life for life in lives if life.hourly_usd), None)
     if not attempt.is_bound or requested is None:
         return attempt

@@ -50,6 +50,31 @@ def test_a_further_place_tells_whether_the_one_before_refused(line: str, is_refu
     assert places.had_machines, "a refusal counts for its own place alone"
 
 
+ZONE_REFUSED = (
+    "W instance.py:415] create_instances: Attempt failed with An error occurred (InsufficientInstanceCapacity)"
+)
+TIMED_OUT = 'AWS handler error: Read timeout on endpoint URL: "http://10.149.48.1:39165/"'
+ALL_ZONES = "AWS handler error: Failed to launch instances. Max attempts exceeded."
+GIVEN_UP = (
+    "sky.exceptions.ResourcesUnavailableError: Failed to acquire resources in all zones in us-east-1 for {AWS()}."
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "may_have_machines"),
+    [
+        ((ZONE_REFUSED, TIMED_OUT, GIVEN_UP), True),
+        ((ZONE_REFUSED, ZONE_REFUSED, ALL_ZONES, GIVEN_UP), False),
+        ((ZONE_REFUSED, REFUSED, GIVEN_UP), False),
+        ((TIMED_OUT, SECOND, ZONE_REFUSED, ALL_ZONES), False),
+    ],
+)
+def test_one_zone_that_refuses_is_no_refusal_of_the_place(lines: tuple[str, ...], may_have_machines: bool) -> None:
+    """As a run on the sandbox had it: the second zone made a machine, and then the provider's API timed out."""
+    _, places = heard(FIRST, *lines)
+    assert places.had_machines is may_have_machines
+
+
 def test_other_clouds_and_the_last_refusal() -> None:
     moves, places = heard(FIRST, REFUSED, ON_GCP, ON_KUBERNETES, REFUSED)
     assert [(place.cloud, place.region, refused) for place, refused in moves] == [

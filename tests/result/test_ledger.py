@@ -70,6 +70,23 @@ def test_the_provider_s_own_dates_come_before_ours() -> None:
     assert machine.usd == pytest.approx(0.096 * 900 / 3600)
 
 
+def test_a_server_s_record_names_an_attempt_and_its_request_and_tells_of_no_machine_by_itself() -> None:
+    bound = replace(ON_AWS, region="", instance_type="", hourly_usd=9.0, is_bound=True)
+    asked = replace(life(START + 47, None), is_recorded=True, hourly_usd=0.096)
+    [machine] = machines(build([bound], nodes=1, disk_gb=100, ends=ENDS, memory=Memory(requested=(asked,))))
+    assert (machine.seconds, machine.item, machine.is_bound) == (953.0, "m6i.large", False), (
+        "without the server's queue"
+    )
+    refused = replace(bound, error="InsufficientInstanceCapacity", ended_at=START + 60)
+    assert build([refused], nodes=1, disk_gb=100, ends=ENDS, memory=Memory(requested=(asked,))).entries == ()
+    for moment in (START - 1, START + 61):
+        other = replace(asked, start=moment)
+        ledger = build(
+            [replace(refused, machines=1)], nodes=1, disk_gb=100, ends=ENDS, memory=Memory(requested=(other,))
+        )
+        assert machines(ledger)[0].start == START, "a record of another time does not date this attempt"
+
+
 def test_without_them_aws_is_billed_until_the_request_and_gcp_until_the_machine_is_gone() -> None:
     on_gcp = replace(ON_AWS, cloud="gcp", region="us-central1")
     seconds = [machines(build([one], nodes=1, disk_gb=100, ends=ENDS))[0].seconds for one in (ON_AWS, on_gcp)]
