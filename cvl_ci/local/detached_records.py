@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
 
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.detached import Detached
 from cvl_ci.model.launch import Attempt, Launch, Spending
-from cvl_ci.model.limits import Limits
+from cvl_ci.model.limits import IdlePolicy, Limits
 from cvl_ci.model.work_identity import WorkIdentity
 
 MOST_ATTEMPTS = 1000
@@ -37,7 +37,7 @@ def from_json(data: Mapping[str, Any]) -> Detached:
             disk_gb=float(spending["disk_gb"]),
             billed=spending["billed"] is not False,
         ),
-        limits=_of(Limits, data["limits"]),
+        limits=_limits(data["limits"]),
         directory=str(data["directory"]),
         outputs=tuple(map(str, data["outputs"])),
         began_at=float(data["began_at"]),
@@ -45,6 +45,12 @@ def from_json(data: Mapping[str, Any]) -> Detached:
         workflow={str(name): str(value) for name, value in data["workflow"].items()},
         is_collected=data["is_collected"] is True,
     )
+
+
+def _limits(data: Mapping[str, Any]) -> Limits:
+    idle = data.get("idle")
+    limits = _of(Limits, {**data, "idle": None})
+    return replace(limits, idle=None if idle is None else _of(IdlePolicy, idle))
 
 
 def _of(kind: type[T], data: Mapping[str, Any]) -> T:

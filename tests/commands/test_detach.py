@@ -19,9 +19,9 @@ from cvl_ci.local.lease_records import as_text, from_text
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.detached import Detached, DetachPlan
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_DETACHED, LABEL_KEPT
-from cvl_ci.model.limits import Limits
+from cvl_ci.model.limits import IdlePolicy, Limits
 from cvl_ci.model.location import Location
-from cvl_ci.model.node_end import NodeEnd
+from cvl_ci.model.node_end import IDLE, NodeEnd
 from cvl_ci.model.outcome import Ending, FetchedFile, Outcome
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import FilePlan, MachinePlan, RunPlan, WorkPlan
@@ -121,10 +121,10 @@ class Scene:
             ),
         )
 
-    def end_job(self, exit_code: int = 0, *, after: float = 600.0) -> None:
+    def end_job(self, exit_code: int = 0, *, after: float = 600.0, phase: str = "running") -> None:
         """Let the job end, its machine store the end, and the machine end itself."""
         self.clock.sleep(after)
-        node = NodeEnd(rank=0, exit_code=exit_code)
+        node = NodeEnd(rank=0, exit_code=exit_code, phase=phase)
         self.results.stored = DetachedEnd(node=node, ended_at=self.clock.now())
         self.clock.sleep(75)
         for machine in self.cloud.running():
@@ -245,6 +245,17 @@ def test_the_end_of_a_job_is_that_which_its_machine_stored(scene: Scene, code: i
     assert scene.published == [f"{OWNER.name} {ended.value} {OWNER.name}"]
     assert outcome.timing.phases["running"] == pytest.approx(600, abs=5)
     assert scene.record.released_at and scene.record.detached is not None and scene.record.detached.is_collected
+
+
+@pytest.mark.parametrize(("is_neutral", "code"), [(False, 124), (True, 0)])
+def test_a_job_that_left_its_gpus_alone_ends_as_idle_also_when_it_is_collected(
+    scene: Scene, is_neutral: bool, code: int
+) -> None:
+    idle = IdlePolicy(min_percent=10, is_neutral=is_neutral)
+    scene.run(replace(PLAN, limits=replace(PLAN.limits, idle=idle)))
+    scene.end_job(124, phase=IDLE)
+    outcome = scene.collect().outcomes[OWNER.name]
+    assert (outcome.ending, outcome.exit_code) == (Ending.IDLE, code)
 
 
 def test_the_cost_is_that_of_the_meter(scene: Scene) -> None:

@@ -12,7 +12,7 @@ from cvl_ci.local import detached_records
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.detached import Detached
 from cvl_ci.model.launch import Attempt, Launch, Spending
-from cvl_ci.model.limits import Limits
+from cvl_ci.model.limits import IdlePolicy, Limits
 from cvl_ci.model.month import MonthBudget
 from cvl_ci.model.work_identity import WorkIdentity
 
@@ -29,7 +29,7 @@ DETACHED = Detached(
     work=WorkIdentity(title="train", example="digits"),
     launch=LAUNCH,
     spending=Spending(attempts=(replace(ATTEMPT, error="no capacity", ended_at=9.5), ATTEMPT), disk_gb=100.0),
-    limits=Limits(max_cost_usd=2.5),
+    limits=Limits(max_cost_usd=2.5, idle=IdlePolicy(min_percent=10, is_neutral=True)),
     directory="examples/x",
     outputs=("out/**", "!*.tmp"),
     began_at=12.5,
@@ -59,10 +59,12 @@ def test_the_budget_of_a_month_stays_with_its_run() -> None:
         lambda data: data["spending"].update(attempts=[{}]),
         lambda data: data["spending"].update(attempts=[data["spending"]["attempts"][0]] * 2000),
         lambda data: data["limits"].update(max_runtime_minutes=True),
+        lambda data: data["limits"]["idle"].update(min_percent="10"),
+        lambda data: data["limits"].update(idle={}),
         lambda data: data.update(workflow=[]),
         lambda data: data.update(began_at=None),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_another_text_is_refused(change: Any) -> None:
     data = json.loads(json.dumps(detached_records.to_json(DETACHED)))
