@@ -13,14 +13,16 @@ import pytest
 
 from cvl_ci.commands.queue import run_queue
 from cvl_ci.commands.queue.fingerprint import fingerprint
+from cvl_ci.commands.queue.job_end import record_of_end
 from cvl_ci.commands.queue.manifest import Manifest
 from cvl_ci.errors import CredentialsError, CvlError, NotProvedGone, RequestError
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.model_plan import ModelName, ModelPlan
 from cvl_ci.model.mount import Mount, MountMode
-from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending, FetchedFile, FileResult, Outcome
+from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending, FetchedFile, FileResult, MachineResult, Outcome
 from cvl_ci.model.plan import FilePlan, RunPlan
 from cvl_ci.model.queue import JobRecord, JobState, Queue
+from cvl_ci.model.work_identity import WorkIdentity
 from cvl_ci.planning.queue_file import read
 from cvl_ci.result.queue_result import QueueResult
 from cvl_ci.result.units import dollars
@@ -111,6 +113,7 @@ def test_soft_failures_and_allowed_ones_let_others_run(tmp_path: Path) -> None:
         (NotProvedGone("no answer"), FAILED),
         (Ending.PREEMPTED, NOT_RUN),
         (Ending.UNFIT, NOT_RUN),
+        (Ending.IDLE, FAILED),
         (RequestError([]), FAILED),
         (Ending.FAILED, FAILED),
         (Ending.TIMED_OUT, FAILED),
@@ -121,6 +124,16 @@ def test_infrastructure_says_not_run_and_the_job_says_failed(tmp_path: Path, end
     records = run(queue({"id": "a"}, {"id": "b", "needs": "a"}), FakeRuns(tmp_path, script={"a": [end]}))
     assert states(records) == {"a": state, "b": SKIPPED}
     assert records["b"].reason == f"it needs a ({state.value})"
+
+
+@pytest.mark.parametrize(("exit_code", "state"), [(124, FAILED), (0, NOT_RUN)])
+def test_a_neutral_idle_job_is_not_red_and_its_dependents_do_not_run(
+    tmp_path: Path, exit_code: int, state: JobState
+) -> None:
+    machines = MachineResult(cluster="cvl-1")
+    end = Outcome(ending=Ending.IDLE, reason="", exit_code=exit_code, work=WorkIdentity(title="t"), machines=machines)
+    record, cause = record_of_end(end, JobRecord(state=JobState.RUNNING), folder=tmp_path)
+    assert (record.state, cause) == (state, None)
 
 
 @pytest.mark.parametrize("end", [RuntimeError("a mistake"), NotProvedGone("no answer")])

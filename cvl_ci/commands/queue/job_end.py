@@ -26,7 +26,7 @@ def record_of_end(end: Outcome | BaseException, now: JobRecord, *, folder: Path)
     files = tuple(file.path for file in end.files.fetched)
     record = replace(
         now,
-        state=_STATES.get(end.ending, JobState.FAILED),
+        state=_state_of(end),
         reason=end.reason,
         exit_code=end.exit_code,
         folder=str(folder),
@@ -43,6 +43,13 @@ def record_of_end(end: Outcome | BaseException, now: JobRecord, *, folder: Path)
     if end.ending is Ending.NEVER_STARTED:
         return _of_code(record, end.exit_code, end.reason)
     return record, RetryCause.PREEMPTED if end.ending is Ending.PREEMPTED and record.is_gone else None
+
+
+def _state_of(end: Outcome) -> JobState:
+    """Return the state of a job that ran. An idle end that is neutral leaves no files for the jobs that need it."""
+    if end.ending is Ending.IDLE and not end.exit_code:
+        return JobState.NOT_RUN
+    return _STATES.get(end.ending, JobState.FAILED)
 
 
 _STATES = {
