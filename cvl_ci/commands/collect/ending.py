@@ -92,8 +92,8 @@ def still_running(record: LeaseRecord, detached: Detached, *, now: float, doubt:
 
 def _judgement(record: LeaseRecord, facts: Facts) -> verdict.Judgement:
     detached, end = facts.detached, facts.end
-    told = detached.limits
-    limits = Limits(max_runtime_minutes=told.max_runtime_minutes, max_cost_usd=told.max_cost_usd, idle=told.idle)
+    own = detached.limits
+    limits = Limits(max_runtime_minutes=own.max_runtime_minutes, max_cost_usd=own.max_cost_usd, idle=own.idle)
     mount = end.node.failed_mount if end else None
     return verdict.judge(
         plan=RunPlan(title=detached.title, limits=limits),
