@@ -24,7 +24,6 @@ COST = ("sandbox", "flood", "peers", "sky")
 
 APART = (
     *("tests/e2e/", "tests/action/", "tests/chaos/test_runs.py"),
-    *("tests/clouds/credentials/test_what_skypilot_reads.py", "tests/clouds/inventory/test_buckets.py"),
     *("tests/commands/models/", "tests/engine/test_supervise.py"),
 )
 """Paths of tests of minutes, or of files of minutes: any process takes any of their tests, so no long file is last."""
@@ -32,6 +31,9 @@ TOGETHER = ("tests/e2e/test_emulator.py", "tests/e2e/test_api_server.py", "tests
 """Files among them whose tests share one fixture."""
 EARLY = 2
 """Number of the longest tests that begin before the quick ones: they wait while the quick ones compute."""
+
+os.environ["MOTO_AMIS_PATH"] = str(Path(__file__).parent / "support" / "images.json")
+"""moto's EC2 has one machine image, and not its own 1,300: they are made anew for each region of each test."""
 
 OF_THE_USER = ("AWS_", "AZURE_", "GOOGLE_", "SKYPILOT_", "CVL_", "GITHUB_", "ACTIONS_", "INPUT_", "NO_COLOR")
 

@@ -10,8 +10,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cvl_ci.clouds.aws.buckets import AwsBuckets, service_clients
-    from cvl_ci.clouds.aws.clients import account_regions, ec2_clients
+    from cvl_ci.clouds.aws.buckets import AwsBuckets
+    from cvl_ci.clouds.aws.clients import account_regions, ec2_clients, service_clients
     from cvl_ci.clouds.aws.inventory import AwsInventory
     from cvl_ci.clouds.composite import Inventories
     from cvl_ci.clouds.registry import all_inventories, proved
@@ -31,7 +31,7 @@ _MODULES = {
     "account_regions": "aws.clients",
     "ec2_clients": "aws.clients",
     "AwsBuckets": "aws.buckets",
-    "service_clients": "aws.buckets",
+    "service_clients": "aws.clients",
     "AwsInventory": "aws.inventory",
     "Inventories": "composite",
     "all_inventories": "registry",

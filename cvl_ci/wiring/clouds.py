@@ -108,20 +108,13 @@ class OpenClouds:
             for name, value in self._environ.items()
             if not name.startswith(child_environment.CLOUD_PREFIXES)
         }
-        client = inventory.ec2_clients(
+        clients = inventory.service_clients(
             access_key_id=access.access_key_id,
             secret_access_key=access.secret_access_key,
             endpoint_url=access.endpoint_url,
         )
-        buckets = inventory.AwsBuckets(
-            clients=inventory.service_clients(
-                access_key_id=access.access_key_id,
-                secret_access_key=access.secret_access_key,
-                endpoint_url=access.endpoint_url,
-            ),
-            provider=SANDBOX,
-            regions=lambda: access.regions,
-        )
+        buckets = inventory.AwsBuckets(clients=clients, provider=SANDBOX, regions=lambda: access.regions)
+        client = partial(clients, "ec2")
         aws = inventory.AwsInventory(client=client, regions=lambda: access.regions, provider=SANDBOX, buckets=buckets)
         session = Session(
             environment=_for_skypilot(

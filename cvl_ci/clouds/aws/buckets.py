@@ -14,6 +14,7 @@ from typing import Any
 
 from cvl_ci.clouds import http
 from cvl_ci.clouds.aws import checkpoints as stored_checkpoints
+from cvl_ci.clouds.aws.clients import Clients
 from cvl_ci.clouds.aws.queries import denied
 from cvl_ci.errors import EngineError, RequestRefused
 from cvl_ci.model.bucket import BucketAddress
@@ -39,9 +40,6 @@ _ABSENT = {"NoSuchBucket", "404", "NotFound"}
 _NO_LABELS = "NoSuchTagSet"
 _PERMISSIONS = {"GetBucketTagging": "s3:GetBucketTagging", "GetBucketLocation": "s3:GetBucketLocation"}
 """IAM's names of the questions about one labelled bucket (AWS Service Authorization Reference, Amazon S3)."""
-
-Clients = Callable[[str, str], Any]
-"""A client of a service in a region."""
 
 
 class AwsBuckets:
@@ -246,34 +244,6 @@ class AwsBuckets:
     def _in_time(self, until: float) -> None:
         if self._clock() > until:
             raise TimeoutError("it has more content than one attempt may remove; the next attempt goes on")
-
-
-def service_clients(
-    *, access_key_id: str | None = None, secret_access_key: str | None = None, endpoint_url: str | None = None
-) -> Clients:
-    """Return a function that gives the client of a service in a region. boto3 is imported at the first question."""
-    clients: dict[tuple[str, str], Any] = {}
-
-    def client(service: str, region: str) -> Any:
-        if (service, region) not in clients:
-            import boto3
-            from botocore.config import Config
-
-            from cvl_ci.clouds.aws import bounded_client
-
-            session: Any = boto3.Session(aws_access_key_id=access_key_id, aws_secret_access_key=secret_access_key)
-            config = Config(
-                retries={"mode": "standard", "max_attempts": 5},
-                connect_timeout=5,
-                read_timeout=20,
-                proxies={} if endpoint_url else None,
-            )
-            new = session.client(service, region_name=region, endpoint_url=endpoint_url, config=config)
-            bounded_client.bind(new)
-            clients[service, region] = new
-        return clients[service, region]
-
-    return client
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cvl_ci.clouds.aws import queries
 from cvl_ci.clouds.aws.buckets import KINDS as BUCKET_KINDS
-from cvl_ci.clouds.aws.buckets import AwsBuckets, Unanswered, labelled_or_unanswered, service_clients
-from cvl_ci.clouds.aws.clients import account_regions, ec2_clients
+from cvl_ci.clouds.aws.buckets import AwsBuckets, Unanswered, labelled_or_unanswered
+from cvl_ci.clouds.aws.clients import account_regions, service_clients
 from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import LABEL_LEASE
 from cvl_ci.model.ledger import Life, Memory
@@ -252,12 +251,13 @@ class AwsInventory:
 
 def open_inventory(_environ: Mapping[str, str]) -> Inventory:
     """Return the inventory of every region of the account. boto3 takes its credentials from this process."""
-    clients = cache(ec2_clients)  # boto3 is imported at the first question
+    clients = service_clients()
 
     def client(region: str) -> EC2Client:
-        return clients()(region)
+        ec2: EC2Client = clients("ec2", region)
+        return ec2
 
-    buckets = AwsBuckets(clients=service_clients())  # this inventory itself goes through the regions
+    buckets = AwsBuckets(clients=clients)  # this inventory itself goes through the regions
     return AwsInventory(client=client, regions=account_regions(client), buckets=buckets)
 
 

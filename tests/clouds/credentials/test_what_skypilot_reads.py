@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from cvl_ci.clouds import credentials as access
 from tests.clouds.credentials import peers
 from tests.clouds.credentials.machine import KEY, KUBECONFIG, PROVIDER, ROLE, WITH_OIDC
+from tests.support import sky_process
 
 pytestmark = pytest.mark.sky
 
@@ -43,8 +43,7 @@ def asked(home: Path, cloud: str, question: str, *, also: Mapping[str, str] | No
     environ = {"HOME": str(home), "PATH": beside, "SKYPILOT_DISABLE_USAGE_COLLECTION": "1", **inputs, **(also or {})}
     where = access.local_environment(environ, folder=home / ".local/state/cvl-ci/credentials", writes=True)
     known = access.carry_out(where, access.prepare(where, [cloud]))
-    words = [sys.executable, "-c", PROLOGUE + question]
-    done = subprocess.run(words, env=known, capture_output=True, text=True, check=False, timeout=100)
+    done = sky_process.run(PROLOGUE + question, env=known)
     said = [line for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
     assert said, done.stdout + done.stderr
     return json.loads(said[-1].removeprefix("ANSWER "))
