@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,12 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def s3(endpoint: str, request: pytest.FixtureRequest) -> Any:
+def s3(endpoint: str) -> Any:
+    return emptied(endpoint)
+
+
+def emptied(endpoint: str) -> Any:
+    """Return a client of the S3, which has one bucket without objects."""
     client: Any = boto3.client(
         "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="t", aws_secret_access_key="t"
     )
@@ -69,16 +74,38 @@ class Machines:
         self.folder, self.count = folder, 0
         self.variables = {**KEYS, "AWS_ENDPOINT_URL": endpoint}
 
-    def run(self, one: RunPlan, **env: str) -> tuple[Node, str]:
+    def run(self, one: RunPlan, *, before_end: str = "", **env: str) -> tuple[Node, str]:
+        """`before_end`: shell text before the program that stores checkpoints begins."""
         self.count += 1
         node = Node(self.folder / f"machine-{self.count}")
-        result = node.job(one, deadline=None, **self.variables, **env)
+        values = script.environment(one, lease=LEASE, deadline=time.time() + 3600)
+        text = script.run(one, lease=LEASE).replace("cvl_ci_sync\n", f"{before_end}cvl_ci_sync\n")
+        result = node.run(text, {**values, **self.variables, **env})
         return node, result.stdout + result.stderr
 
 
 @pytest.fixture
 def machines(tmp_path: Path, endpoint: str) -> Machines:
     return Machines(tmp_path, endpoint)
+
+
+@pytest.fixture(scope="module")
+def two_checkpoints(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
+    """Return the objects that a run with two attempts, and so two checkpoints, stores: each test starts from a copy."""
+    client = emptied(endpoint)
+    machines = Machines(tmp_path_factory.mktemp("two"), endpoint)
+    for attempt in (1, 2):
+        machines.run(plan(attempt=attempt))
+    keys = [one["Key"] for one in client.list_objects_v2(Bucket=PLACE.bucket)["Contents"]]
+    return {key: client.get_object(Bucket=PLACE.bucket, Key=key)["Body"].read() for key in keys}
+
+
+@pytest.fixture
+def trained(two_checkpoints: Mapping[str, bytes], s3: Any) -> Any:
+    """Return the bucket with the two checkpoints of one run."""
+    for key, body in two_checkpoints.items():
+        s3.put_object(Bucket=PLACE.bucket, Key=key, Body=body)
+    return s3
 
 
 def names(s3: Any, run: str = "cvl-1") -> list[str]:
@@ -88,6 +115,7 @@ def names(s3: Any, run: str = "cvl-1") -> list[str]:
 
 
 def test_a_job_goes_on_from_the_last_checkpoint_of_its_run_on_new_machines(s3: Any, machines: Machines) -> None:
+    """At its end the last checkpoint goes first. The acts after it, as a wait for mounts, get the job's own code."""
     node, out = machines.run(plan(keep=2))
     assert "from nothing" in out and "there is no checkpoint to go on from" in out
     assert "stored step-1" in out
@@ -96,22 +124,12 @@ def test_a_job_goes_on_from_the_last_checkpoint_of_its_run_on_new_machines(s3: A
     assert f"from {node.workdir}/step-1\n" in out
     assert (node.workdir / "step-2/weights").read_text() == "weights 2\n"
     assert "stored step-1" not in out, "it came from the bucket"
-    node, out = machines.run(plan(attempt=3, keep=2), CODE="7")
+    act = 'told() { echo "told $1, $(ls "$cvl_ci_state/sync/pid" 2> /dev/null)"; }\ncvl_ci_last+=(told)\n'
+    node, out = machines.run(plan(attempt=3, keep=2), before_end=act, CODE="7")
     assert node.end()["exit_code"] == "7", "the last checkpoint of a failed job is stored too, and its code stands"
+    assert "told 7, \n" in out
     assert names(s3) == ["root/step-2", "root/step-3"]
     assert not (node.state / "sync/pid").exists()
-
-
-def test_the_acts_at_the_end_of_a_failed_job_know_its_code(s3: Any, machines: Machines) -> None:
-    """The last checkpoint goes first. The acts after it, as a wait for cached mounts, get the job's own code."""
-    node = Node(machines.folder / "acts")
-    values = script.environment(plan(), lease=LEASE, deadline=time.time() + 3600)
-    act = 'told() { echo "told $1, $(ls "$cvl_ci_state/sync/pid" 2> /dev/null)"; }\ncvl_ci_last+=(told)\n'
-    text = script.run(plan(), lease=LEASE).replace("cvl_ci_sync\n", f"{act}cvl_ci_sync\n")
-    done = node.run(text, {**values, **machines.variables, "CODE": "7"})
-    assert done.returncode == 7
-    assert "told 7, \n" in done.stdout
-    assert names(s3) == ["root/step-1"]
 
 
 @pytest.mark.parametrize(
@@ -125,10 +143,9 @@ def test_a_job_s_own_words_name_no_phase_before_it(code: int | None, begun: int,
     assert [node.phase for node in both] == [phase, "setup"]
 
 
-def test_a_later_run_goes_on_from_the_latest_one_only_if_it_asks_for_it(s3: Any, machines: Machines) -> None:
-    machines.run(plan(run="cvl-1"))
+def test_a_later_run_goes_on_from_the_latest_one_only_if_it_asks_for_it(trained: Any, machines: Machines) -> None:
     machines.run(plan(run="cvl-2", resume=Resume.LATEST))
-    assert names(s3, "cvl-2") == ["root/step-2"]
+    assert names(trained, "cvl-2") == ["root/step-3"]
     _, out = machines.run(plan(run="cvl-3"))
     assert "from nothing" in out
     _, out = machines.run(plan(run="cvl-2", attempt=2, resume=Resume.NONE))
@@ -136,11 +153,9 @@ def test_a_later_run_goes_on_from_the_latest_one_only_if_it_asks_for_it(s3: Any,
 
 
 def test_a_torn_checkpoint_is_left_out_and_a_bucket_that_is_not_there_begins_no_job(
-    s3: Any, machines: Machines
+    trained: Any, machines: Machines
 ) -> None:
-    for attempt in (1, 2):
-        machines.run(plan(attempt=attempt))
-    prefix = f"{PLACE.prefix}/work/cvl-1/"
+    s3, prefix = trained, f"{PLACE.prefix}/work/cvl-1/"
     key = next(
         entry["key"]
         for name in s3.list_objects_v2(Bucket=PLACE.bucket, Prefix=f"{prefix}manifests/")["Contents"]
@@ -178,10 +193,8 @@ def test_the_program_ends_with_the_job_s_shell(s3: Any, machines: Machines) -> N
     raise AssertionError("the program that stores checkpoints outlives its job")
 
 
-def test_the_runner_reads_what_stays_and_ends_unfinished_uploads(s3: Any, machines: Machines, endpoint: str) -> None:
-    for attempt in (1, 2):
-        machines.run(plan(attempt=attempt))
-    place = plan().checkpoints.run_place
+def test_the_runner_reads_what_stays_and_ends_unfinished_uploads(trained: Any, endpoint: str) -> None:
+    s3, place = trained, plan().checkpoints.run_place
     assert place is not None
     s3.create_multipart_upload(Bucket=PLACE.bucket, Key=f"{place.prefix}/objects/0-1/0")
     s3.create_multipart_upload(Bucket=PLACE.bucket, Key="another/upload")
