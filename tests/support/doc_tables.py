@@ -5,6 +5,7 @@ A page holds one between two marks: `<!-- table NAME: … -->` and `<!-- /table 
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -50,9 +51,15 @@ def renewed(page: str, made: Mapping[str, str]) -> str:
 
 
 def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    cells = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+    cells = ([_cell(cell) for cell in row] for row in rows)
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *(f"| {' | '.join(row)} |" for row in cells)]
     return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Return text whose bars end no cell. In a code span, GitHub shows an escaped bar as a bar, and the site both."""
+    spans = re.sub(r"`([^`]*\|[^`]*)`", lambda span: f"<code>{html.escape(span[1], quote=False)}</code>", text)
+    return spans.replace("|", "&#124;")
 
 
 def _code(text: str) -> str:
