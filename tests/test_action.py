@@ -248,6 +248,7 @@ def test_post_finds_the_machine_by_its_name_when_home_and_state_are_lost(job: Jo
     process.communicate(timeout=60)
     code, said = job.run("/post-entrypoint", HOME=str(job.folder / "another"))
     assert (code, job.alive()) == (0, []), said
+    assert "post looked for the lease cvl-" in said and "The leases of other legs" in said
 
 
 def test_post_finds_the_machine_when_home_is_lost_and_github_has_the_state(job: Job) -> None:

@@ -51,6 +51,12 @@ def undo_run(saved: StepState | None, publication: StepPublication, step: Step, 
 
     name = saved.lease if saved else step.owner.name
     release = releases_of([name], saved, step, environ).get(name)
+    if saved is None:
+        step.workflow.warning(
+            f"The state of this step is lost, so post looked for the lease {name} alone. The leases of other legs, and "
+            "of a queue's jobs, have other names. `cvl-ci status` shows their machines, and `cvl-ci down NAME` ends "
+            "one. Each machine ends itself at its deadline."
+        )
     if release is None and (saved is None or not saved.work.title):
         return 0
     release = release or Release(gone=True, at=SystemClock().now(), needed=False)
