@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cvl_ci.action.state import StepState
     from cvl_ci.action.step import Step
     from cvl_ci.inputs.reader import Inputs
+    from cvl_ci.model.outcome import Outcome
     from cvl_ci.model.plan import RunPlan
 
 PHASES = {"entrypoint": "main", "post-entrypoint": "post"}
@@ -128,6 +129,10 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
         from cvl_ci.action import deploy_verb
 
         return deploy_verb.carry_out(step, publication, environ, inputs, policy=_policy(step, inputs))
+    if request.verb == "collect":
+        from cvl_ci.action import detached
+
+        return detached.carry_out(step, publication, environ, inputs.mistakes)
     from cvl_ci.action import step_plan
 
     run_anyway = request.verb == "plan"
@@ -201,6 +206,7 @@ def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mappi
     from cvl_ci.commands.run import run as running
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.local.staging import LocalStaging
+    from cvl_ci.model.outcome import Ending
     from cvl_ci.result.text import accounted_for, kept_machines
     from cvl_ci.result.units import moment
     from cvl_ci.wiring.models import models_of_run
@@ -217,16 +223,35 @@ def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mappi
         models=models_of_run(environ),
     )
     outcome = running.run(plan, owner=step.owner, outputs=step.outputs, tools=tools)
-    step.state.update(
-        end=SavedEnding(
-            ending=outcome.ending.value, reason=step.masks.hide(outcome.reason), exit_code=outcome.exit_code
-        )
-    )
+    is_detached = outcome.ending is Ending.DETACHED
+    if is_detached and not _is_handed_over(step, outcome, environ):
+        return CvlError.exit_code  # post takes its machine down
     machines = kept_machines(outcome)
+    end = SavedEnding(ending=outcome.ending.value, reason=step.masks.hide(outcome.reason), exit_code=outcome.exit_code)
+    kept_until = moment(machines.until) if machines else ""
+    # A run that is handed over is done: a main that is killed now must not cost its job.
+    step.state.update(end=end, done=is_detached, kept_until=kept_until)
     publication.publish(outcome)
     # Without a proof, post asks again.
-    step.state.update(done=accounted_for(outcome), kept_until=moment(machines.until) if machines else "")
+    step.state.update(done=accounted_for(outcome))
     return outcome.exit_code
+
+
+def _is_handed_over(step: Step, outcome: Outcome, environ: Mapping[str, str]) -> bool:
+    """Leave the record of a detached run for a later workflow. Return False where that failed, with the reason."""
+    from cvl_ci.action import detached
+    from cvl_ci.model.outcome import Ending
+
+    try:
+        detached.hand_over(step, outcome, environ)
+    except (CvlError, OSError) as error:
+        what = explain_while_running(error) if isinstance(error, CvlError) else str(error)
+        reason = step.masks.hide(what)
+        never = SavedEnding(ending=Ending.NEVER_STARTED.value, reason=reason, exit_code=CvlError.exit_code)
+        step.state.update(end=never)
+        step.workflow.refused(f"{what}\nThe post step takes the machine of this run down.")
+        return False
+    return True
 
 
 def _on_signals(step: Step, environ: Mapping[str, str]) -> None:
@@ -237,7 +262,9 @@ def _on_signals(step: Step, environ: Mapping[str, str]) -> None:
         try:
             for name in (step.owner.name, *step.state.now.leases):
                 records.revoke(name)
-            step.workflow.last_words("Cancelled. The post step takes the machine down and proves it.")
+            goes_on = f"Cancelled. The job runs on, until {step.state.now.kept_until} at most."
+            words = "Cancelled. The post step takes the machine down and proves it."
+            step.workflow.last_words(goes_on if step.state.now.done and step.state.now.kept_until else words)
         finally:
             os._exit(128 + signal.SIGINT)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvl_ci.action.state import StepState
@@ -71,6 +72,14 @@ class StepPublication:
             give_to_owner(step.outputs.parent)
         except Exception as error:  # noqa: BLE001
             step.workflow.warning(f"The end of the run could not be published: {type(error).__name__}: {error}")
+
+    def publish_collected(self, outcome: Outcome, *, folder: Path, name: str) -> None:
+        """Publish the end of an earlier run: its artifacts, by this name, and this step's outputs. Never raises."""
+        from cvl_ci.commands.publish import publish
+
+        files = replace(self._files(), folder=folder, name=name)
+        publish(self._step.masks.cleaned(outcome), files=files, tools=self._tools())
+        self.flush()
 
     def flush(self) -> None:
         """Wait until GitHub has the comment, or print that it has not."""

@@ -8,7 +8,7 @@ from cvl_ci.inputs import parsers
 from cvl_ci.inputs.option import ACTION, COMMANDS, option
 from cvl_ci.model.secret import Secret
 
-VERBS = ("run", "plan", "reap", "matrix", "report", "history", "models", "queue", "deploy")
+VERBS = ("run", "plan", "reap", "matrix", "report", "history", "models", "queue", "deploy", "collect")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,8 @@ class StepInputs:
         value="run",
         help="`run`; `plan` only shows the plan and its price; `reap`, on a schedule, ends machines that "
         "outlived their run; `matrix`, `report` and `history` are for many runs; `models` stores models; "
-        "`queue` runs jobs that need each other; `deploy` starts a service, or ends it with `down: true`.",
+        "`queue` runs jobs that need each other; `deploy` starts a service, or ends it with `down: true`; "
+        "`collect`, on a schedule, fetches the results of detached runs.",
         action_default="run",
         entry_points=ACTION,
     )

@@ -48,8 +48,8 @@ def mistakes(inputs: Inputs, plan: RunPlan, *, through_server: bool) -> list[Inp
     if place is None:
         problem = f"needs {name('detach_to')}: the bucket in which the machine stores the results"
         wrong.append(inputs.mistake("detach", "true", problem))
-    if inputs.spelling is Spelling.INPUT:
-        problem = "goes with the command line: the action has no verb that collects yet"
+    if inputs.spelling is Spelling.INPUT and any(place.cloud == SANDBOX for place in plan.machines.locations):
+        problem = "goes with a real cloud: a sandbox's machines end with the runner"
         wrong.append(inputs.mistake("detach", "true", problem))
     wrong += [
         inputs.mistake("detach", "true", f"goes without {name(field)}: {why}")

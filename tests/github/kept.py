@@ -39,6 +39,8 @@ class Kept:
     """Number of a pull request → what GitHub says of it, where that is not as its description shows."""
     deployments: dict[int, dict[str, Any]] = field(default_factory=dict)
     """The newest last, with its statuses under `statuses`."""
+    statuses: list[tuple[str, str, str, str]] = field(default_factory=list)
+    """Statuses of commits: commit, context, state, description."""
     shown: list[Mapping[str, str]] = field(default_factory=list)
     """Headers that a blob was asked for with."""
     more_artifacts: Callable[[int], list[tuple[str, bytes]]] = lambda _: []
@@ -69,13 +71,22 @@ class Kept:
         self.jobs[attempt - 1].append({**shown, **known})
         return number
 
-    def artifact(self, run: int, name: str, files: Mapping[str, bytes | str] | bytes, *, expired: bool = False) -> int:
+    def artifact(
+        self,
+        run: int,
+        name: str,
+        files: Mapping[str, bytes | str] | bytes,
+        *,
+        expired: bool = False,
+        workflow_run: Mapping[str, Any] | None = None,
+    ) -> int:
         """`files`: in the zip, or the zip itself."""
         number = 1000 + len(self.archives)
         archive = files if isinstance(files, bytes) else zipped(files)
         [shown, *_] = openapi.example(ARTIFACTS)["artifacts"]
         known = {"id": number, "name": name, "size_in_bytes": len(archive), "expired": expired}
-        self.artifacts.setdefault(run, []).append({**shown, **known})
+        of_run = {**shown["workflow_run"], "id": run, **(workflow_run or {})}
+        self.artifacts.setdefault(run, []).append({**shown, **known, "workflow_run": of_run})
         self.archives[number] = archive
         return number
 
@@ -107,6 +118,7 @@ class Kept:
             (r"GET /actions/runs/(\d+)/artifacts", self._artifacts),
             (r"GET /actions/runs/(\d+)/jobs", self._jobs),
             (r"GET /actions/artifacts/(\d+)/zip", self._archive),
+            (r"GET /actions/artifacts", self._all_artifacts),
             (r"GET /actions/workflows/([\w.-]+)/runs", self._runs),
             (r"GET /commits", self._commits),
             (r"GET /issues", self._issues),
@@ -129,6 +141,9 @@ class Kept:
             if not any(one["name"] == name for one in self.artifacts.get(int(number), [])):
                 self.artifact(int(number), name, archive)
         return _page("artifacts", self.artifacts.get(int(number), []), query)
+
+    def _all_artifacts(self, query: Mapping[str, str]) -> Answer:
+        return _page("artifacts", [one for listed in self.artifacts.values() for one in listed], query)
 
     def _jobs(self, query: Mapping[str, str], _: str) -> Answer:
         every = [job for attempt in self.jobs for job in attempt]
@@ -202,6 +217,11 @@ class Kept:
             return _json(self.issues[self.issue(body["body"], title=body["title"])], 201)
         if method == "POST" and path.startswith("/deployments"):
             return self._deployed(path, body)
+        status = re.fullmatch(r"/statuses/([0-9a-f]{40})", path)
+        if status and method == "POST":
+            self.statuses.append((status[1], body["context"], body["state"], body["description"]))
+            shown = openapi.example("POST /repos/{owner}/{repo}/statuses/{sha}")
+            return _json({**shown, **body}, 201)
         found = re.fullmatch(r"/issues/(\d+)(/comments)?", path)
         if found is None or int(found[1]) not in self.issues:
             return None

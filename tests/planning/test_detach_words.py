@@ -61,12 +61,17 @@ def test_what_cannot_work_together_is_refused(tmp_path: Path, words: dict[str, o
     assert problem in str(refused.value)
 
 
-def test_the_action_refuses_it_as_nobody_would_collect(tmp_path: Path) -> None:
-    words = {"INPUT_COMMAND": "true", "INPUT_CLOUD": "aws", "INPUT_DETACH": "true", "INPUT_DETACH_TO": "s3://my-bucket"}
+def test_the_action_refuses_a_sandbox_which_ends_with_its_runner(tmp_path: Path) -> None:
+    words = {
+        "INPUT_COMMAND": "true",
+        "INPUT_CLOUD": "sandbox",
+        "INPUT_DETACH": "true",
+        "INPUT_DETACH_TO": "s3://my-bucket",
+    }
     checkout = open_checkout(plant(tmp_path / "field"))
     with pytest.raises(RequestError) as refused:
         prepare(from_environment(words), checkout=checkout, prices=PRICES)
-    assert "no verb that collects" in str(refused.value)
+    assert "end with the runner" in str(refused.value)
 
 
 def test_all_mistakes_come_at_once(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ class Gathering:
         def read_one(one: Artifact) -> tuple[list[Leg], list[str]]:
             problems: list[str] = []
             try:
-                return read(self._archive(one), problems.append), problems
+                return read(self.archive(one), problems.append), problems
             except CvlError as error:
                 return [], [*problems, f"{_NOT_SENT}: {error.what}"]
 
@@ -132,7 +132,8 @@ class Gathering:
         ]
         return summaries, tuple(troubles)
 
-    def _archive(self, one: Artifact) -> bytes:
+    def archive(self, one: Artifact) -> bytes:
+        """Return the zip of an artifact. Raise ArtifactError without it."""
         if one.bytes > LARGEST_ARCHIVE:
             raise ArtifactError(f"it has {one.bytes:,} bytes, more than any summary")
         token = {"Authorization": f"token {self._token}"}

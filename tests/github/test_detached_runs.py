@@ -1,0 +1,96 @@
+"""The detached runs that wait, out of artifacts that anybody may have uploaded, and the state of their commits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cvl_ci.errors import CvlError
+from cvl_ci.github.api import Repository
+from cvl_ci.github.artifacts.detached_runs import COLLECTED, WAITING, WaitingRun, waiting
+from cvl_ci.github.commit_status import LONGEST_DESCRIPTION, State, set_status
+from tests.github.api import URL, WITHOUT_PAUSES, Api
+from tests.github.kept import Kept
+from tests.github.test_gathering import gatherer
+
+LEASE, COMMIT = "cvl-7-0a1b2c3d", "a" * 40
+OWN = {"head_sha": COMMIT, "repository_id": 5, "head_repository_id": 5}
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Api().serving() as api:
+        yield api
+
+
+@pytest.fixture
+def kept(api: Api) -> Kept:
+    return api.kept
+
+
+def repository() -> Repository:
+    return Repository(api=URL, token="secret-token", name="cvl/ci", backoff=WITHOUT_PAUSES)
+
+
+def found() -> tuple[list[WaitingRun], list[str]]:
+    said: list[str] = []
+    return waiting(repository(), gatherer(), say=said.append), said
+
+
+def test_a_record_comes_with_the_run_and_the_commit_that_github_names(kept: Kept) -> None:
+    kept.artifact(7, f"{WAITING}{LEASE}", {f"{LEASE}.json": "{}"}, workflow_run=OWN)
+    kept.artifact(7, "another", {"a.json": "{}"}, workflow_run=OWN)
+    assert found() == ([WaitingRun(lease=LEASE, run="7", commit=COMMIT, text="{}")], [])
+
+
+def test_a_run_that_was_collected_waits_no_more(kept: Kept) -> None:
+    kept.artifact(7, f"{WAITING}{LEASE}", {f"{LEASE}.json": "{}"}, workflow_run=OWN)
+    kept.artifact(9, f"{COLLECTED}{LEASE}-cost", {"x.json": "{}"}, workflow_run=OWN)
+    assert found() == ([], [])
+
+
+@pytest.mark.parametrize("name", [f"{WAITING}{LEASE}", f"{COLLECTED}{LEASE}-cost"])
+def test_an_artifact_of_a_fork_counts_for_nothing(kept: Kept, name: str) -> None:
+    kept.artifact(8, name, {f"{LEASE}.json": "forged"}, workflow_run={**OWN, "head_repository_id": 6})
+    kept.artifact(7, f"{WAITING}{LEASE}", {f"{LEASE}.json": "{}"}, workflow_run=OWN)
+    (run,), _ = found()
+    assert (run.run, run.text) == ("7", "{}")
+
+
+@pytest.mark.parametrize(
+    ("files", "more"),
+    [
+        ({"other.json": "{}"}, {}),
+        ({f"{LEASE}.json": "x" * (2 << 20)}, {}),
+        (b"no zip", {}),
+        ({f"{LEASE}.json": "{}"}, {"expired": True}),
+        ({f"{LEASE}.json": "{}"}, {"workflow_run": {**OWN, "head_sha": "main"}}),
+    ],
+    ids=range(5),
+)
+def test_an_artifact_without_a_record_is_told_and_stops_no_other(kept: Kept, files: Any, more: dict[str, Any]) -> None:
+    kept.artifact(6, f"{WAITING}cvl-6-00000000", {"cvl-6-00000000.json": "{}"}, workflow_run=OWN)
+    kept.artifact(7, f"{WAITING}{LEASE}", files, **{"workflow_run": OWN, **more})
+    runs, said = found()
+    assert [run.lease for run in runs] == ["cvl-6-00000000"]
+    assert len(said) == 1 and LEASE in said[0]
+
+
+def test_no_answer_is_not_an_empty_list() -> None:
+    refusal = (403, {"Content-Type": "application/json"}, '{"message": "Resource not accessible by integration"}')
+    with Api(faults={"GET /repos/cvl/ci/actions/artifacts": [refusal] * 9}).serving(), pytest.raises(CvlError) as no:
+        found()
+    assert "actions: read" in str(no.value)
+
+
+def test_a_status_is_as_github_s_description_says(kept: Kept) -> None:
+    set_status(repository(), commit=COMMIT, context="cvl-ci: it", state=State.PENDING, description="x" * 500, url=URL)
+    assert kept.statuses == [(COMMIT, "cvl-ci: it", "pending", "x" * LONGEST_DESCRIPTION)]
+
+
+def test_a_missing_right_is_named() -> None:
+    with Api(writable=False).serving(), pytest.raises(CvlError) as no:
+        set_status(repository(), commit=COMMIT, context="it", state=State.SUCCESS, description="")
+    assert "statuses: write" in str(no.value)

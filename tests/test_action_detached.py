@@ -1,0 +1,235 @@
+"""A detached run in a workflow: its record as an artifact, its commit pending, and the verb that collects it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from cvl_ci.action import detached
+from cvl_ci.action.publication import StepPublication
+from cvl_ci.action.step import Step
+from cvl_ci.commands.collect.collect import Collected
+from cvl_ci.commands.collect.running import StillRunning
+from cvl_ci.errors import CvlError
+from cvl_ci.github.artifacts.detached_runs import COLLECTED, WAITING
+from cvl_ci.local.lease_records import as_text
+from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.detached import Detached
+from cvl_ci.model.launch import Launch, Spending
+from cvl_ci.model.limits import Limits
+from cvl_ci.model.location import Location
+from cvl_ci.model.outcome import Ending, MachineResult, Outcome
+from cvl_ci.model.owner import Owner
+from cvl_ci.model.release import Release
+from cvl_ci.model.work_identity import WorkIdentity
+from cvl_ci.ports import LeaseRecord, NotUploaded, Uploaded
+from cvl_ci.wiring import collecting
+from cvl_ci.wiring.directories import records
+from tests.github.api import URL, Api
+from tests.support.fakes import FakeReporter
+
+OWNER = Owner(repository="cvl/ci", run="7", job="train", step="gpu")
+COMMIT = "a" * 40
+OWN = {"head_sha": COMMIT, "repository_id": 5, "head_repository_id": 5}
+RECORD = LeaseRecord(
+    name=OWNER.name,
+    labels=OWNER.labels(deadline=2_000_000_000),
+    deadline=2_000_000_000,
+    locations=(Location(cloud="aws"),),
+    taken_at=1_800_000_000,
+    detached=Detached(
+        place=BucketAddress(bucket="results", prefix=OWNER.name),
+        title="train it",
+        work=WorkIdentity(title="train it"),
+        launch=Launch(
+            cluster=OWNER.name, cloud="aws", region="us-east-1", zone=None, instance_type="m6i.large",
+            accelerators={}, spot=False, num_nodes=1, hourly_usd=0.1, created_at=1_800_000_000,
+        ),
+        spending=Spending(),
+        limits=Limits(),
+        began_at=1_800_000_100,
+        workflow={"context": "cvl-ci: train it (train)", "commit": "f" * 40},
+    ),
+)  # fmt: skip
+
+
+def outcome(ending: Ending, code: int, *, gone: bool = True) -> Outcome:
+    return Outcome(
+        ending=ending,
+        reason="so",
+        exit_code=code,
+        work=WorkIdentity(title="train it"),
+        machines=MachineResult(cluster=OWNER.name),
+        release=Release(gone=gone, at=1_900_000_000),
+    )
+
+
+class Reporter(FakeReporter):
+    """The reporter of a step: it also masks."""
+
+    def mask(self, *_: str) -> None:
+        """Mask nothing: there is no secret."""
+
+
+@dataclass
+class Uploads:
+    refuse: bool = False
+    got: dict[str, str] = field(default_factory=dict)
+
+    def upload(
+        self, name: str, *, root: Path, paths: list[str], retention_days: int | None = None
+    ) -> Uploaded | NotUploaded:
+        if self.refuse:
+            return NotUploaded(name=name, reason="there is no results service")
+        self.got[name] = (root / paths[0]).read_text()
+        return Uploaded(name=name, id=1, url="", bytes=1, sha256="", files=1, left_out={})
+
+
+class Workflow:
+    """One step with a HOME of its own. `ends`: what collecting finds for each lease."""
+
+    def __init__(self, folder: Path) -> None:
+        self.environ = {"HOME": str(folder / "home"), "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+        self.uploads, self.reporter = Uploads(), Reporter()
+        self.published: list[str] = []
+        event = SimpleNamespace(head_sha=COMMIT, sha="")
+        context = SimpleNamespace(
+            repository="cvl/ci", event=event, sha="", job_name="train", run_url="https://x/runs/7", server=_server()
+        )
+        self.step = SimpleNamespace(
+            owner=OWNER,
+            context=context,
+            outputs=folder / "cvl-outputs" / OWNER.name,
+            workflow=self.reporter,
+            artifacts=lambda: self.uploads,
+            github_token="secret-token",
+            state=SimpleNamespace(update=lambda **_: None),
+        )
+
+    def hand_over(self) -> None:
+        records(self.environ, self.reporter).write(RECORD)
+        detached.hand_over(cast("Step", self.step), outcome(Ending.DETACHED, 0), self.environ)
+
+    def collect(self) -> int:
+        publication = SimpleNamespace(publish_collected=lambda _, *, folder, name: self.published.append(name))
+        return detached.carry_out(cast("Step", self.step), cast("StepPublication", publication), self.environ, ())
+
+
+def _server() -> SimpleNamespace:
+    return SimpleNamespace(api=URL)
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Api().serving() as api:
+        yield api
+
+
+@pytest.fixture
+def workflow(tmp_path: Path) -> Workflow:
+    return Workflow(tmp_path)
+
+
+@pytest.fixture
+def finds(monkeypatch: pytest.MonkeyPatch) -> Callable[[Outcome | StillRunning], None]:
+    """Replace the cloud: tests/commands/test_detach.py and the sandbox's tests have it."""
+
+    def find(result: Outcome | StillRunning) -> None:
+        def collect(
+            names: list[str], *, publish: Any, folder_of: Any, environ: Any, reporter: Any, **_: Any
+        ) -> Collected:
+            (name,) = names
+            if isinstance(result, StillRunning):
+                return Collected(outcomes={}, running=(result,))
+            record = records(environ, reporter).read(name)
+            publish(record, result, folder_of(name))
+            return Collected(outcomes={name: result})
+
+        monkeypatch.setattr(collecting, "collect", collect)
+
+    return find
+
+
+def test_main_leaves_the_record_as_an_artifact_and_the_commit_pending(api: Api, workflow: Workflow) -> None:
+    workflow.hand_over()
+    text = workflow.uploads.got[f"{WAITING}{OWNER.name}"]
+    facts = json.loads(text)["detached"]["workflow"]
+    assert (facts["commit"], facts["context"]) == (COMMIT, "cvl-ci: train it (train)")
+    ((commit, context, state, told),) = api.kept.statuses
+    assert (commit, context, state) == (COMMIT, "cvl-ci: train it (train)", "pending")
+    assert "at most" in told
+
+
+def test_a_record_that_cannot_be_uploaded_is_an_error_so_that_post_ends_the_machine(workflow: Workflow) -> None:
+    workflow.uploads.refuse = True
+    with pytest.raises(CvlError):
+        workflow.hand_over()
+
+
+def test_a_status_without_the_right_to_set_it_is_a_warning(workflow: Workflow) -> None:
+    with Api(writable=False).serving():
+        workflow.hand_over()
+    assert workflow.uploads.got
+    assert any("statuses: write" in text for text in workflow.reporter.said)
+
+
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [
+        (outcome(Ending.SUCCEEDED, 0), "success"),
+        (outcome(Ending.FAILED, 7), "failure"),
+        (outcome(Ending.TIMED_OUT, 124), "failure"),
+        (outcome(Ending.PREEMPTED, 75), "error"),
+        (outcome(Ending.SUCCEEDED, 79, gone=False), "error"),
+    ],
+    ids=str,
+)
+def test_the_check_gets_the_end_of_the_job(
+    api: Api, workflow: Workflow, finds: Callable[[Outcome], None], end: Outcome, state: str
+) -> None:
+    api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(RECORD)}, workflow_run=OWN)
+    finds(end)
+    assert workflow.collect() == end.exit_code
+    ((commit, context, shown, _),) = api.kept.statuses
+    assert (commit, context, shown) == (COMMIT, "cvl-ci: train it (train)", state), "the commit is GitHub's word"
+    is_gone = end.release is not None and end.release.gone
+    assert workflow.published == ([f"{COLLECTED}{OWNER.name}"] if is_gone else []), "else the next step tries again"
+
+
+def test_a_job_that_runs_leaves_its_check_pending_and_the_step_green(
+    api: Api, workflow: Workflow, finds: Callable[[StillRunning], None]
+) -> None:
+    api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(RECORD)}, workflow_run=OWN)
+    finds(StillRunning(lease=OWNER.name, title="train it", until=2e9, usd=0.5))
+    assert workflow.collect() == 0
+    assert api.kept.statuses == []
+    assert any("still runs" in text for text in workflow.reporter.said)
+
+
+def test_nothing_that_waits_is_a_success(api: Api, workflow: Workflow) -> None:
+    assert workflow.collect() == 0
+    assert api.kept.statuses == []
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        replace(RECORD, labels={**RECORD.labels, "cvl-ci-owner": "another-one"}),
+        replace(RECORD, labels={**RECORD.labels, "cvl-ci-run": "8-1"}),
+        replace(RECORD, detached=None),
+    ],
+    ids=range(3),
+)
+def test_a_record_of_another_run_or_repository_is_not_touched(
+    api: Api, workflow: Workflow, record: LeaseRecord
+) -> None:
+    api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(record)}, workflow_run=OWN)
+    assert workflow.collect() == 0
+    assert records(workflow.environ, workflow.reporter).read(OWNER.name) is None
+    assert any("another repository or run" in text for text in workflow.reporter.said)
