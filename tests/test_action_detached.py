@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from cvl_ci import wiring
 from cvl_ci.action import detached
 from cvl_ci.action.publication import StepPublication
 from cvl_ci.action.step import Step
@@ -152,6 +153,8 @@ def finds(monkeypatch: pytest.MonkeyPatch) -> Callable[[Outcome | StillRunning],
             return Collected(outcomes={name: result})
 
         monkeypatch.setattr(collecting, "collect", collect)
+        # The real one sets this process's own environment.
+        monkeypatch.setattr(wiring, "credentials", lambda environ, _, *, mask: environ, raising=False)
 
     return find
 
