@@ -350,8 +350,8 @@ def test_every_mistake_is_an_annotation_and_post_has_nothing_to_do(job: Job) -> 
     assert "max_cots" in error
     assert "retention_days" in error
     assert (
-        "verb: 'rum' is none of run, plan, reap, matrix, report, history, models, queue, collect. Did you mean run?"
-        in error
+        "verb: 'rum' is none of run, plan, reap, matrix, report, history, models, queue, deploy, collect. "
+        "Did you mean run?" in error
     )
     assert job.run("/post-entrypoint") == (0, "")
 
