@@ -111,8 +111,8 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
     step.workflow.mask(*secrets_of(inputs.variables))
     request = step.inputs
     inputs = replace(inputs, mistakes=(*inputs.mistakes, *request.mistakes))
-    if request.verb == "reap":
-        return _reap(inputs, step, publication, environ)
+    if request.verb in {"reap", "collect"}:
+        return _carry_out_scheduled(inputs, step, publication, environ)
     if request.verb in {"matrix", "report", "history"}:
         from cvl_ci.action import matrix_verbs
 
@@ -129,10 +129,6 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
         from cvl_ci.action import deploy_verb
 
         return deploy_verb.carry_out(step, publication, environ, inputs, policy=_policy(step, inputs))
-    if request.verb == "collect":
-        from cvl_ci.action import detached
-
-        return detached.carry_out(step, publication, environ, inputs.mistakes)
     from cvl_ci.action import step_plan
 
     run_anyway = request.verb == "plan"
@@ -168,6 +164,15 @@ def _inputs(environ: Mapping[str, str]) -> Inputs:
     from cvl_ci.inputs.reader import from_environment
 
     return from_environment(environ)
+
+
+def _carry_out_scheduled(inputs: Inputs, step: Step, publication: StepPublication, environ: Mapping[str, str]) -> int:
+    """Carry out a verb for a schedule, which takes no lease."""
+    if step.inputs.verb == "reap":
+        return _reap(inputs, step, publication, environ)
+    from cvl_ci.action import detached
+
+    return detached.carry_out(step, publication, environ, inputs.mistakes)
 
 
 def _reap(inputs: Inputs, step: Step, publication: StepPublication, environ: Mapping[str, str]) -> int:
