@@ -77,8 +77,8 @@ class StepPublication:
         """Publish the end of an earlier run: its artifacts, by this name, and this step's outputs. Never raises."""
         from cvl_ci.commands.publish import publish
 
-        files = replace(self._files(), folder=folder, name=name)
-        publish(self._step.masks.cleaned(outcome), files=files, tools=self._tools())
+        files = replace(self.files(), folder=folder, name=name)
+        publish(self._step.masks.cleaned(outcome), files=files, tools=self.ports())
         self.flush()
 
     def flush(self) -> None:
