@@ -35,6 +35,7 @@ from cvl_ci.engine import heartbeat as beating
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.heartbeat import minutes_at
 from cvl_ci.engine.open_port import opening_of
+from cvl_ci.engine.shared_group import one_shared_group
 
 _ENDED = frozenset(
     int(code)
@@ -85,7 +86,10 @@ def launch(
     task_object = provision_hooks.task_of(task)
     provision_hooks.avoid(task_object, avoid)
     try:
-        job_id, handle = execution.launch(task_object, cluster_name=cluster, _quiet_optimizer=True, stream_logs=False)
+        with one_shared_group():
+            job_id, handle = execution.launch(
+                task_object, cluster_name=cluster, _quiet_optimizer=True, stream_logs=False
+            )
     except exceptions.NoCloudAccessError as error:
         raise exceptions.NoCloudAccessError(_why_no_access(task_object)) from error
     beat(send, cluster=cluster, deadline=end.at, heartbeat=heartbeat)

@@ -24,6 +24,8 @@ class ProviderCheck:
     """Kinds that the inventory skipped, and why. A run creates none of them, so the proof is complete without them."""
     stays: tuple[str, ...] = ()
     """Resources that their run left behind on purpose."""
+    shared: tuple[str, ...] = ()
+    """Free resources that all runs of the account share, so that no run ends them."""
     is_final: bool = False
     """Whether a repetition cannot change the error, such as a right that the credentials lack."""
 

@@ -12,7 +12,7 @@ import yaml
 
 from cvl_ci.clouds import service_clients
 from cvl_ci.sandbox.faults import BucketFault, Faults
-from tests.e2e.conftest import ROOT, Terminal
+from tests.e2e.conftest import ROOT, Ran, Terminal
 from tests.e2e.whole_state import unknown_changes, whole_state
 
 RIGHT_OF = {"s3:HeadBucket": "s3:ListBucket", "s3:HeadObject": "s3:GetObject"}
@@ -119,7 +119,7 @@ def test_storage_of_every_kind_brings_the_same_bytes_and_ends_with_the_run_or_is
     written: Any = after.pop("bucket mounted")
     earlier: Any = before.pop("bucket mounted")
     assert set(written["objects"]) - set(earlier["objects"]) == {"shared/from-0.txt", "shared/from-1.txt"}
-    assert_equal_but_for_skypilot_s_own_group(before, after)
+    assert_equal_but_for_what_is_named(before, after, ran)
     assert unknown_changes(terminal.directory) == []
     assert unlisted_rights(terminal.directory) == {"client": set(), "machine": set()}
 
@@ -142,14 +142,15 @@ def test_storage_of_every_kind_brings_the_same_bytes_and_ends_with_the_run_or_is
     assert any("bucket cvl-kept" in answer["stays"] for answer in shown["answers"])
 
 
-def assert_equal_but_for_skypilot_s_own_group(before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Assert that nothing else was left. All runs share that security group, and it costs nothing (docs/storage.md)."""
+def assert_equal_but_for_what_is_named(before: dict[str, Any], after: dict[str, Any], ran: Ran) -> None:
+    """Assert that nothing else was left than the resources that the receipt calls shared by all runs, and free."""
+    receipt = " ".join(name for asked in ran.summary["released"]["asked"] for name in asked["shared"])
     for name in [name for name in after if name.startswith("groups in")]:
-        groups, earlier = after.pop(name), before.pop(name)
-        assert all(group.startswith("sky-sg-") for group in groups.keys() - earlier.keys()), groups.keys()
-        assert {group: groups[group] for group in earlier if not group.startswith(("sky-sg-", "default"))} == {
-            group: entry for group, entry in earlier.items() if not group.startswith(("sky-sg-", "default"))
-        }
+        new = {group: after[name][group]["GroupId"] for group in after[name].keys() - before[name].keys()}
+        for group, identity in new.items():
+            assert f"security group {group} ({identity})" in receipt
+            assert f"security group {group} ({identity})" in " ".join(ran.err.split())
+            del after[name][group]
     assert after == before
 
 

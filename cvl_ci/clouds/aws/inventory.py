@@ -210,6 +210,7 @@ class AwsInventory:
             left=leftovers,
             skipped=tuple(skipped.values()),
             stays=tuple(f"bucket {one.id}" for one in by_id.values() if one.stays),
+            shared=_shared(client) if lease and queries.GROUPS not in skipped else (),
         )
         if no_buckets is None:
             return list(by_id.values()), [check]
@@ -288,6 +289,14 @@ def _extra(client: EC2Client, lease: str | None) -> tuple[list[queries.Raw], Map
                 raise
             skipped[kind] = f"{kind} (these credentials may not list them; {makers})"
     return resources, skipped
+
+
+def _shared(client: EC2Client) -> tuple[str, ...]:
+    """Return what all runs share, in words. It is free, so a missing answer about it takes no proof away."""
+    try:
+        return tuple(f"security group {queries.SHARED_GROUP} ({group})" for group in queries.shared_groups(client))
+    except Exception as error:  # noqa: BLE001  any error: the receipt names the group without its id
+        return (f"security group {queries.SHARED_GROUP} (no answer: {error})"[:200],)
 
 
 def _refusals(end: Callable[[list[str]], Any], ids: list[str], kind: str) -> Iterator[str]:

@@ -37,6 +37,9 @@ GROUPS = "security groups"
 If these credentials may not list them, the answer notes that, and the proof of the machines stays complete.
 """
 
+SHARED_GROUP = "sky-sg-cvl-ci"
+"""SkyPilot's security group in a region, which all runs of the account share (engine/shared_group.py)."""
+
 ALIVE = ["pending", "running", "shutting-down", "stopping", "stopped"]
 PAGE = 200
 DENIED = {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"}
@@ -89,6 +92,13 @@ def security_groups(client: EC2Client, lease: str | None) -> Iterator[Raw]:
     condition = _filter(f"tag:{LABEL_LEASE}", [lease]) if lease else _filter("tag-key", [LABEL_LEASE])
     groups = _all_pages(client, "describe_security_groups", "SecurityGroups", Filters=[condition])
     yield from ((GROUPS, group) for group in groups)
+
+
+def shared_groups(client: EC2Client) -> Iterator[str]:
+    """Yield the ids of the groups that all runs share, one in each network that SkyPilot has used."""
+    named = [_filter("group-name", [SHARED_GROUP])]
+    for group in _all_pages(client, "describe_security_groups", "SecurityGroups", Filters=named):
+        yield str(group["GroupId"])
 
 
 def _by_tags(client: EC2Client) -> Iterator[Raw]:
