@@ -14,9 +14,11 @@ from typing import Any, NoReturn
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from cvl_ci.sandbox.control import KEY_HEADER, LOOPBACK, PREFIX
+from cvl_ci.sandbox.emulator import image_mirror
 from cvl_ci.sandbox.emulator.bucket_gate import BucketGate, CutOff
 from cvl_ci.sandbox.emulator.ec2 import GONE, Cloud, NoSuchInstance
 from cvl_ci.sandbox.emulator.fault_gate import LOST, Gate
+from cvl_ci.sandbox.emulator.image_mirror import ImageMirror
 from cvl_ci.sandbox.emulator.signatures import Keyring, refusal
 from cvl_ci.sandbox.sandbox_spec import SandboxSpec
 from cvl_ci.sandbox.status import Instance
@@ -31,10 +33,18 @@ class Front:
     """A WSGI application around moto's."""
 
     def __init__(
-        self, spec: SandboxSpec, cloud: Cloud, gate: Gate, end: threading.Event, *, keyring: Keyring, control: str
+        self,
+        spec: SandboxSpec,
+        cloud: Cloud,
+        gate: Gate,
+        end: threading.Event,
+        *,
+        keyring: Keyring,
+        control: str,
+        images: ImageMirror,
     ) -> None:
         self._spec, self._cloud, self._gate, self._end = spec, cloud, gate, end
-        self._keyring, self._control = keyring, control
+        self._keyring, self._control, self._images = keyring, control, images
         self._buckets = BucketGate(gate.faults)
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._questions: dict[str, Callable[[Mapping[str, Any]], dict[str, object]]] = {
@@ -50,6 +60,8 @@ class Front:
         path = str(environ["PATH_INFO"])
         if path.startswith(f"{PREFIX}/"):
             return _say(start_response, *self._control_answer(path.removeprefix(f"{PREFIX}/"), environ))
+        if path.startswith(image_mirror.PREFIX):  # no bucket has a name of two letters
+            return self._images(environ, start_response)
         down = self._gate.faults().api_down
         if down == "closed":
             _close_connection(environ)

@@ -89,6 +89,7 @@ def serve(directory: Path, spec: SandboxSpec, identity: dict[str, object]) -> No
     from cvl_ci.sandbox.emulator.ec2 import Cloud
     from cvl_ci.sandbox.emulator.fault_gate import Gate
     from cvl_ci.sandbox.emulator.front import Front
+    from cvl_ci.sandbox.emulator.image_mirror import ImageMirror
     from cvl_ci.sandbox.emulator.imds import listen as listen_metadata
     from cvl_ci.sandbox.emulator.servers import listen
     from cvl_ci.sandbox.emulator.signatures import Keyring
@@ -97,7 +98,8 @@ def serve(directory: Path, spec: SandboxSpec, identity: dict[str, object]) -> No
     if own_keys is None:
         sys.exit(f"{directory} holds no keys of a sandbox")
     end = threading.Event()
-    machines = Machines(spec, Docker(os.environ))
+    docker = Docker(os.environ)
+    machines, images = Machines(spec, docker), ImageMirror(directory, docker)
     gate = Gate(directory, spec, dice=random.Random(spec.id))  # noqa: S311  # repeatable bad luck
     cloud = Cloud(spec, machines, gate.faults)
     cloud.install()
@@ -105,7 +107,7 @@ def serve(directory: Path, spec: SandboxSpec, identity: dict[str, object]) -> No
     seed(cloud)
     keyring = Keyring(own_keys, alive=cloud.is_alive)
     listen_metadata(spec, cloud, keyring)
-    listen(spec, Front(spec, cloud, gate, end, keyring=keyring, control=own_keys.control))
+    listen(spec, Front(spec, cloud, gate, end, keyring=keyring, control=own_keys.control, images=images))
     threading.Thread(target=machines.watch, args=(cloud,), daemon=True).start()
     threading.Thread(target=exit_with_last_run, args=(directory, spec, cloud, machines), daemon=True).start()
 
