@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +20,7 @@ from cvl_ci.sandbox import Sandbox
 from tests.e2e.cloud import EAST, Cloud, environment
 from tests.e2e.conftest import Terminal
 from tests.e2e.test_keep_on_failure import ssh
+from tests.github.runner import read_file
 from tests.support.field import plant
 
 SERVER = """
@@ -117,3 +120,62 @@ def test_a_service_answers_to_its_token_alone_and_ends_with_proof(  # noqa: PLR0
     assert f"{name}: gone" in down.stdout and "security groups" in down.stdout
     assert serving.machines() == []
     assert ec2.describe_security_groups(Filters=ours)["SecurityGroups"] == []
+
+
+TOKEN = "a-token-of-the-callers-0123456789"
+
+
+def step(serving: Terminal, name: str, *, run: int, home: Path, **inputs: str) -> tuple[str, Mapping[str, str]]:
+    """Run a phase of the action as a later workflow run on a new runner: nothing but labels connects the runs."""
+    home.mkdir(exist_ok=True)
+    outputs = home / "outputs"
+    outputs.touch()
+    process = subprocess.run(
+        [sys.executable, "-I", "-m", "cvl_ci.action.main", name],
+        env={
+            **serving.environment,
+            "HOME": str(home),
+            "GITHUB_OUTPUT": str(outputs),
+            "GITHUB_REPOSITORY": "cvl/ci",
+            "GITHUB_RUN_ID": str(run),
+            "GITHUB_JOB": "deploy",
+            "GITHUB_ACTION": "__self",
+            "GITHUB_EVENT_NAME": "push",
+            "GITHUB_REF_NAME": "main",
+            "INPUT_VERB": "deploy",
+            "INPUT_CLOUD": "sandbox",
+            "INPUT_LEG": "null",
+            **{f"INPUT_{key.upper()}": value for key, value in inputs.items()},
+        },
+        cwd=serving.checkout,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout, read_file(outputs.read_text())
+
+
+@pytest.mark.minutes(8)
+def test_a_workflow_s_service_is_replaced_and_ended_by_its_labels_alone(serving: Terminal, tmp_path: Path) -> None:
+    inputs = {"example": "hello", "ttl": "20m", "deploy_token": TOKEN}
+    said, first = step(serving, "/entrypoint", run=100, home=tmp_path / "first", **inputs)
+    [old] = serving.sandbox.status().instances
+    assert (old.tags["cvl-ci-environment"], old.tags["cvl-ci-run"]) == ("main", "100-1")
+    assert get(f"{first['url']}/health", f"Bearer {TOKEN}")[0] == 200
+    assert TOKEN not in said.replace(f"::add-mask::{TOKEN}", "")
+    step(serving, "/post-entrypoint", run=100, home=tmp_path / "first", **inputs)
+    assert get(f"{first['url']}/health", f"Bearer {TOKEN}")[0] == 200, "post leaves a service that answers"
+
+    _, second = step(serving, "/entrypoint", run=101, home=tmp_path / "second", **inputs)
+    assert get(f"{second['url']}/health", f"Bearer {TOKEN}")[0] == 200
+    assert second["url"] != first["url"]
+    [new] = serving.machines()
+    assert new != old.id, "the older one is gone, after the new one answered"
+    said, late = step(serving, "/entrypoint", run=99, home=tmp_path / "late", **inputs)
+    assert late["ending"] == "skipped" and "A later run has main already" in said
+
+    said, ended = step(serving, "/entrypoint", run=102, home=tmp_path / "third", down="true")
+    assert ended["released"] == "true" and "was taken down: ended cvl-" in said
+    assert serving.machines() == []
