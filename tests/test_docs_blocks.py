@@ -190,4 +190,4 @@ def test_every_python_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch,
         with suppress(SystemExit):
             exec(compile(text, page, "exec"), names)
     assert seen.plans
-    assert seen.running() == []
+    assert len(seen.running()) == (page == "reuse.md"), "only a machine with a key waits for the next run"

@@ -151,6 +151,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
         prices=wiring.prices(environ),
         clock=SystemClock(),
         models=models_of_run(environ),
+        locks=wiring.key_locks(environ),
         interruptible=stopping.again if sys.stderr.isatty() else None,
     )
     try:
@@ -160,9 +161,8 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
         terminal.close()
     if parsed.json_summary:
         summary = to_json(console.cleaned(outcome), commit=environ.get("GITHUB_SHA", ""))
-        return _write_summary(
-            Path(parsed.json_summary), json.dumps(summary, indent=2, allow_nan=False), outcome.exit_code, console
-        )
+        text = json.dumps(summary, indent=2, allow_nan=False)
+        return _write_summary(Path(parsed.json_summary), text, outcome.exit_code, console)
     return outcome.exit_code
 
 

@@ -6,7 +6,7 @@ A record means that a run requested a machine and has no proof of its end. Only 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 
@@ -18,12 +18,15 @@ from cvl_ci.model.lease_name import (
     LABEL_KEPT,
     LABEL_LEASE,
     LABEL_OWNER,
+    LABEL_REUSE,
     LABEL_RUN,
     LABEL_SERVICE,
+    LABEL_USE,
     service_url,
 )
 from cvl_ci.model.location import Location
 from cvl_ci.model.release import ProviderCheck
+from cvl_ci.model.reuse import UseMark, UseState
 from cvl_ci.ports import Clock, Clouds, Event, LeaseRecord, Prices, Records, Resource
 from cvl_ci.result import text
 from cvl_ci.result.sanitize import plain
@@ -59,9 +62,9 @@ class OpenLease:
     resources: tuple[Resource, ...] = ()
     usd: float | None = None
     service: str = ""
-    detached: str = ""
-    """The bucket of the results of a run that left its machine alone."""
     """The URL of the service that its machine runs; empty without one."""
+    alone: str = ""
+    """Why its machine runs without a process, in words: a detached job, or a wait for the next run. Else empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +218,7 @@ def _of_record(record: LeaseRecord) -> OpenLease:
         owner=record.labels.get(LABEL_OWNER, ""),
         run=record.labels.get(LABEL_RUN, ""),
         service=service_url(record.labels.get(LABEL_SERVICE, "")),
-        detached=str(record.detached.place) if record.detached else "",
+        alone=_reuse(record.labels) or _detached(str(record.detached.place) if record.detached else ""),
     )
 
 
@@ -232,8 +235,22 @@ def _of_labels(name: str, resources: Sequence[Resource]) -> OpenLease:
         kept_until=_moment(labels.get(LABEL_KEPT, "")),
         owner=labels.get(LABEL_OWNER, ""),
         run=labels.get(LABEL_RUN, ""),
-        detached=labels.get(LABEL_DETACHED, ""),
+        alone=_reuse(labels) or _detached(labels.get(LABEL_DETACHED, "")),
     )
+
+
+def _detached(place: str) -> str:
+    return f"detached, with its results in {place}" if place else ""
+
+
+def _reuse(labels: Mapping[str, str]) -> str:
+    """Return `waits for the next run of reuse KEY, after 3 uses`; empty without a key."""
+    key, mark = labels.get(LABEL_REUSE, ""), UseMark.parse(labels.get(LABEL_USE, ""))
+    if not key or mark is None:
+        return ""
+    uses = f"{mark.number} use{'' if mark.number == 1 else 's'}"
+    is_idle = mark.state is UseState.IDLE
+    return f"waits for the next run of reuse {key}, after {uses}" if is_idle else f"in use {mark.number} of reuse {key}"
 
 
 def _moment(text: str) -> float | None:
@@ -246,7 +263,7 @@ def _lease(lease: OpenLease, now: float) -> str:
         f"since {moment(lease.since)}, for {duration(max(0.0, now - lease.since))}" if lease.since else "",
         f"serves at {lease.service}" if lease.service else "",
         f"in {', '.join(lease.places) or 'any cloud'}",
-        f"detached, with its results in {lease.detached}" if lease.detached else "",
+        lease.alone,
         _ending(lease, now),
         f"{dollars(lease.usd)} so far" if lease.usd is not None else "",
         "" if lease.is_recorded else f"not recorded here (owner {lease.owner or '?'}, run {lease.run or '?'})",

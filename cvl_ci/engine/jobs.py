@@ -38,9 +38,8 @@ class SkyPilotJobs:
         session, plan = self._session, request.plan
         machines = session.machines.request
         name = session.next_folder
-        env = script.environment(
-            plan, lease=name, deadline=machines.deadline, staged=request.staged, work_of=machines.cluster
-        )
+        work_of = machines.cluster if session.shares_work else ""
+        env = script.environment(plan, lease=name, deadline=machines.deadline, staged=request.staged, work_of=work_of)
         seconds_left = machines.deadline - RELEASE_MINUTES * 60 - session.clock.now()
         try:
             job_id = session.call(

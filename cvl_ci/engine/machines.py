@@ -22,6 +22,7 @@ from cvl_ci.ports import AttemptFailed, Attempting, LaunchRequest, MakingBucket,
 
 DOWN_SECONDS = 120.0
 KEEP_SECONDS = 60.0
+CLEAN_SECONDS = 120.0
 
 
 class SkyPilotMachines:
@@ -107,6 +108,40 @@ class SkyPilotMachines:
         except WorkerFailed as failure:
             raise sky_errors.in_our_words(failure) from failure
         return tuple(map(str, ways_in))
+
+    def enter(self, request: LaunchRequest) -> Launch:
+        try:
+            answer = self._session.worker().call(
+                "enter",
+                until=within(KEEP_SECONDS),
+                cluster=request.cluster,
+                deadline=request.deadline,
+                heartbeat=request.plan.limits.heartbeat_minutes,
+                quoted=quoted_prices.of_offers(request.offers).values,
+            )
+        except Expired:
+            self.stop()
+            raise EngineError(f"The machine did not answer within {KEEP_SECONDS:.0f} s.") from None
+        except WorkerFailed as failure:
+            raise sky_errors.in_our_words(failure) from failure
+        self._request, self._attempt, self._created_at = request, None, None
+        self._session.note_entry(LaunchedMachines(request=request, num_nodes=answer["num_nodes"], spot=answer["spot"]))
+        return self._launch_of(request, answer)
+
+    def clean(self, cluster: str) -> None:
+        try:
+            answers = self._session.worker().call(
+                "ask_nodes", until=within(CLEAN_SECONDS), cluster=cluster, command=script.clean()
+            )
+        except Expired:
+            self.stop()
+            raise EngineError(f"The machine was not clean within {CLEAN_SECONDS:.0f} s.") from None
+        except WorkerFailed as failure:
+            raise sky_errors.in_our_words(failure) from failure
+        for rank, node in enumerate(answers):
+            if node["code"] or not node["out"].rstrip().endswith(script.CLEAN):
+                why = node["err"].strip()[-300:] or f"status {node['code']}"
+                raise EngineError(f"Node {rank} is not clean after its job: {why}")
 
     def address(self) -> str:
         try:

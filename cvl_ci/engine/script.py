@@ -37,6 +37,7 @@ _PROGRAMS = ("findings", "sheet", "host", "nvidia", "cuda", "main")
 ANSWERED = "cvl-ci: this machine has answered"
 LONGEST_END = 48 << 10
 """The most bytes that a node prints about its job's end. node_commands.py reads more."""
+CLEAN = "cvl-ci: nothing of the jobs before is left"
 SSH_FAILED = 255
 """The exit code of ssh itself when it reaches no machine."""
 
@@ -80,7 +81,7 @@ def setup(plan: RunPlan) -> str | None:
     Two sides are each set up in their turns: an image or package of one side would replace the other's.
     """
     commands = _setup_commands(plan)
-    before = [prelude(SETUP_STREAM), _probe(), *_mounts(plan), checkpoints.before(plan)]
+    before = [*_birth(plan), prelude(SETUP_STREAM), _probe(), *_mounts(plan), checkpoints.before(plan)]
     after = [*_begin_setup(), model_cache.before(plan), *commands]
     return "\n".join([*before, *after]) if commands else None
 
@@ -96,6 +97,7 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
         commands = [_read("samples.sh"), *trials.text(plan, order(plan, seed=lease), command=command)]
     return "\n".join(
         [
+            *_birth(plan),
             prelude(JOB_STREAM),
             *([_probe()] if with_setup or not _setup_commands(plan) else []),
             *_mounts(plan),
@@ -146,6 +148,16 @@ def probe_again(plan: RunPlan, *, lease: str) -> str:
 def before_further_job() -> str:
     """Return the command that prepares a node for a further job: it ends the containers that run there."""
     return f"bash -c {shlex.quote(_read('between-jobs.sh'))} cvl-ci-between"
+
+
+def clean() -> str:
+    """Return the command that removes everything of the jobs before from a node. It prints CLEAN at its end."""
+    return f"bash -c {shlex.quote(_read('clean.sh'))} cvl-ci-clean"
+
+
+def _birth(plan: RunPlan) -> list[str]:
+    """Return the text that notes the login user's files before the first job of a machine with several runs."""
+    return [_read("birth.sh")] if plan.machines.reuse is not None else []
 
 
 def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:

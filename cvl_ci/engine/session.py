@@ -46,6 +46,8 @@ class Session:
         self.archives: Brought | None = None
         """The files of the latest job, still packed."""
         self._jobs = 0
+        self.shares_work = True
+        """Whether a further job goes on in the working folder of the jobs before."""
         self._is_cut_off = False
 
     @property
@@ -72,11 +74,16 @@ class Session:
 
     def begin_launch(self) -> None:
         self._is_launching, self._is_cut_off, self.is_attached = True, False, False
-        self._machines, self.job_id, self._jobs = None, None, 0
+        self._machines, self.job_id, self._jobs, self.shares_work = None, None, 0, True
 
     def note_launch(self, machines: LaunchedMachines, *, job_id: int, plan: RunPlan) -> None:
         self._is_launching, self._machines, self.is_attached = False, machines, True
         self.note_job(job_id, plan=plan)
+
+    def note_entry(self, machines: LaunchedMachines) -> None:
+        """Take over machines whose earlier jobs have left nothing: the next one shares no folder with them."""
+        self._is_launching, self._is_cut_off, self.is_attached = False, False, True
+        self._machines, self.job_id, self._jobs, self.shares_work = machines, None, 1, False
 
     def note_job(self, job_id: int, *, plan: RunPlan) -> None:
         self.job_id, self.plan, self._jobs = job_id, plan, self._jobs + 1

@@ -216,6 +216,21 @@ def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None) 
     return ways_in
 
 
+def enter(send: Send, *, cluster: str, deadline: float, heartbeat: float, quoted: dict[str, Any]) -> dict[str, Any]:
+    """Renew the end of live machines of an earlier process from now on, and describe them."""
+    handle = _handle(cluster)
+    if count_machines(send, cluster=cluster) != handle.launched_nodes:
+        raise exceptions.ClusterDoesNotExist(f"The provider does not show all machines of {cluster}.")
+    beat(send, cluster=cluster, deadline=deadline, heartbeat=heartbeat)
+    resources = handle.launched_resources
+    return {
+        **provision_hooks.describe(resources, quoted_prices.of_values(quoted)),
+        "zone": resources.zone,
+        "num_nodes": handle.launched_nodes,
+        "deadline": deadline,
+    }
+
+
 def address(_send: Send, *, cluster: str) -> str:
     """Return the address of the head, as its machine is reached from outside."""
     return str(_handle(cluster).external_ips()[0])

@@ -1,17 +1,36 @@
-"""The inputs that leave a machine alone: after its job, for a person, or with its job, for a later collection."""
+"""The inputs that leave a machine alone: for a person, for the next run, or with its job for a later collection."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from cvl_ci.inputs import bucket_address, parsers
-from cvl_ci.inputs.option import option
+from cvl_ci.inputs.option import CLI, EntryPoint, option
+from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.reuse import IfBusy
+
+_HERE = CLI | {EntryPoint.LIBRARY}
+_KEY = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+def read_key(value: object) -> str:
+    """Return the key of a machine that waits for further runs. A label of each cloud can hold it. Raise Wrong."""
+    key = str(value).strip()
+    if not _KEY.fullmatch(key):
+        raise Wrong("is not a key: at most 40 lower-case letters, digits and dashes inside")
+    return key
+
+
+def read_if_busy(value: object) -> IfBusy:
+    """Return the answer to a machine in use. Raise Wrong."""
+    return IfBusy(parsers.choice(*(one.value for one in IfBusy))(value))
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeepInputs:
-    """The time for which a machine may stay after its job, and its key; or the place of a detached run's results."""
+    """The time for which a machine may stay, and for whom; or the place of a detached run's results."""
 
     keep_on_failure: int | None = option(
         parsers.minutes_kept,
@@ -59,4 +78,38 @@ class KeepInputs:
         metavar="S3",
         example="s3://my-bucket/results",
         default="none; detach needs one",
+    )
+    reuse: str | None = option(
+        read_key,
+        help="A key. After the job, the machine waits for the next run with this key on this computer. You pay for the "
+        "wait.",
+        metavar="KEY",
+        example="trainer",
+        default="each run has a machine of its own",
+        entry_points=_HERE,
+    )
+    idle: float | None = option(
+        parsers.minutes,
+        help="With reuse: how long the machine waits for the next run. Then it ends itself.",
+        metavar="TIME",
+        example="20m",
+        default="10m",
+        entry_points=_HERE,
+    )
+    max_age: float | None = option(
+        parsers.minutes,
+        help="With reuse: the longest life of the machine. No run makes it longer.",
+        metavar="TIME",
+        example="4h",
+        default="8h",
+        entry_points=_HERE,
+    )
+    if_busy: IfBusy | None = option(
+        read_if_busy,
+        help="With reuse, while another run uses the machine: `wait` for it, or take a `new` machine that ends with "
+        "its run.",
+        metavar="wait|new",
+        example="new",
+        default="wait",
+        entry_points=_HERE,
     )

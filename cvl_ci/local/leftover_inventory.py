@@ -98,6 +98,12 @@ class EndedMachines:
     def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
         _refuse()
 
+    def enter(self, request: LaunchRequest) -> Launch:
+        _refuse()
+
+    def clean(self, cluster: str) -> None:
+        _refuse()
+
     def address(self) -> str:
         _refuse()
 

@@ -13,6 +13,7 @@ from cvl_ci.model.loss import Recovery
 from cvl_ci.model.node_end import GpuUse, NodeEnd
 from cvl_ci.model.paired_comparison import PairedComparison
 from cvl_ci.model.release import Release
+from cvl_ci.model.reuse import MachineUse
 from cvl_ci.model.service import ServiceResult
 from cvl_ci.model.work_identity import WorkIdentity
 
@@ -87,6 +88,8 @@ class MachineResult:
     """The machines after the job, by rank; empty if they were not probed again."""
     service: ServiceResult | None = None
     """The service that answered on the machine."""
+    use: MachineUse | None = None
+    """The use of a machine that waits between runs."""
 
     @property
     def gpu(self) -> GpuUse | None:

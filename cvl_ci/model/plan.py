@@ -12,6 +12,7 @@ from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.model_plan import ModelPlan
 from cvl_ci.model.mount import Mount
 from cvl_ci.model.resource_request import ResourceRequest, Spot
+from cvl_ci.model.reuse import ReusePlan
 from cvl_ci.model.secret import Secret
 from cvl_ci.model.service import ServicePlan
 from cvl_ci.model.staged_files import CommitCopy, StagedFile
@@ -112,6 +113,8 @@ class MachinePlan:
     """How often new machines may replace those that the provider took away."""
     public_key: str | None = None
     """The public key of a person who may log in to a kept machine."""
+    reuse: ReusePlan | None = None
+    """The machine that waits between runs; None: the run has one of its own."""
 
     @property
     def is_on_sandbox(self) -> bool:

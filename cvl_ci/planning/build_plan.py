@@ -16,7 +16,7 @@ from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.model_plan import ModelPlan
 from cvl_ci.model.plan import FEWEST_TURNS, TURNS, MachinePlan, RunPlan, TrialPlan, VariablePlan
 from cvl_ci.model.resource_request import ResourceRequest, Spot
-from cvl_ci.planning import alternatives, checkpoint_words, detach_words, idle_words
+from cvl_ci.planning import alternatives, checkpoint_words, detach_words, idle_words, reuse_words
 from cvl_ci.planning.recovery_words import with_recovery
 
 KINDS = ("example", "command", "task")
@@ -167,6 +167,7 @@ def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> 
             spot=inputs.machine.spot or draft.machines.spot,
             recoveries=draft.machines.recoveries if inputs.machine.recover is None else inputs.machine.recover,
             public_key=inputs.keep.ssh_public_key,
+            reuse=reuse_words.reuse_plan(inputs),
         ),
         limits=replace(_limits(inputs, locations), idle=idle_words.idle_policy(inputs, draft.limits.idle)),
         trials=TrialPlan(
@@ -212,8 +213,10 @@ def _not_kept(inputs: Inputs, places: Sequence[Location]) -> tuple[str, ...]:
     return (f"{name} is ignored: a sandbox's machines are inside the runner, where no person reaches them.",)
 
 
-def _kept_minutes(inputs: Inputs) -> int:
-    keep = inputs.keep
+def _kept_minutes(inputs: Inputs) -> float:
+    keep, reuse = inputs.keep, reuse_words.reuse_plan(inputs)
+    if reuse is not None:
+        return reuse.idle_minutes
     if keep.down is not False:
         return keep.keep_on_failure or 0
     return KEPT_MINUTES if keep.idle_minutes_to_autostop is None else keep.idle_minutes_to_autostop
@@ -298,7 +301,8 @@ def _limits(inputs: Inputs, places: Sequence[Location]) -> Limits:
         "keep_minutes": 0 if _sandbox_in_a_runner(inputs, places) else _kept_minutes(inputs),
     }
     minutes = Limits(**{name: minutes for name, minutes in minutes_by_name.items() if minutes is not None})
-    return replace(minutes, keeps_after_success=inputs.keep.down is False, max_cost_usd=inputs.limits.max_cost)
+    keeps_always = inputs.keep.down is False or inputs.keep.reuse is not None
+    return replace(minutes, keeps_after_success=keeps_always, max_cost_usd=inputs.limits.max_cost)
 
 
 def _flags(inputs: Inputs, *names: str) -> str:

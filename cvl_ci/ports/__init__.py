@@ -19,7 +19,7 @@ from cvl_ci.ports.events import (
 )
 from cvl_ci.ports.inventory import Inventory, InventoryResult
 from cvl_ci.ports.jobs import Fetched, JobEnd, JobRequest, Jobs, UnpackStopped
-from cvl_ci.ports.leases import LeaseRecord, Records
+from cvl_ci.ports.leases import KeyLock, KeyLocks, LeaseRecord, Records
 from cvl_ci.ports.machines import LaunchRequest, Machines
 from cvl_ci.ports.prices import Prices
 from cvl_ci.ports.publishing import Artifacts, NotUploaded, Publication, Uploaded
@@ -49,6 +49,8 @@ __all__ = [
     "JobEnd",
     "JobRequest",
     "Jobs",
+    "KeyLock",
+    "KeyLocks",
     "LaunchRequest",
     "LeaseRecord",
     "Line",

@@ -35,6 +35,19 @@ class LeaseRecord:
     """The facts for the end of a run that left its machine alone with the job."""
 
 
+class KeyLock(Protocol):
+    """The lock of a key, held by this process. The kernel frees it when the process dies."""
+
+    def release(self) -> None: ...
+
+
+class KeyLocks(Protocol):
+    """One user at a time for the machine of a key, among the processes with these records."""
+
+    def take(self, key: str) -> KeyLock | None:
+        """Take the lock of a key. None: another process holds it. Raises EngineError."""
+
+
 class Records(Protocol):
     """Lease records that outlive this process: files below HOME."""
 

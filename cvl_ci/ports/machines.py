@@ -47,6 +47,19 @@ class Machines(Protocol):
         The machines of an earlier launch must be gone.
         """
 
+    def enter(self, request: LaunchRequest) -> Launch:
+        """Take over live machines that an earlier process launched under this name, with no job of theirs.
+
+        Their own end is at `request.deadline`. Raises EngineError if SkyPilot here does not know them, or if one does
+        not answer.
+        """
+
+    def clean(self, cluster: str) -> None:
+        """Remove everything of the jobs before from the machines: processes, GPU memory, containers, files, secrets.
+
+        Raises EngineError if a part of it stays: then the machines are not fit for another run.
+        """
+
     def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
         """Return the SSH commands for its machines, which `public_key` opens now. They end soon after `until`."""
 

@@ -11,13 +11,14 @@ from cvl_ci.model.checkpoint_plan import KeptCheckpoints
 from cvl_ci.model.fitness import MachineState
 from cvl_ci.model.launch import Attempt
 from cvl_ci.model.loss import Recovery
-from cvl_ci.model.outcome import Outcome
+from cvl_ci.model.outcome import MachineResult, Outcome
 from cvl_ci.model.paired_comparison import PairedComparison
 from cvl_ci.model.service import ServiceResult
 from cvl_ci.model.storage import KeptBucket
 from cvl_ci.result import ledger
 from cvl_ci.result.machine_text import fitness_lines, states
 from cvl_ci.result.recovery_text import recoveries
+from cvl_ci.result.reuse_text import machine_use
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.service_text import service_lines
 from cvl_ci.result.text import (
@@ -82,6 +83,7 @@ def sections(outcome: Outcome) -> list[Section]:
         ("reason", [plain(outcome.reason)] if outcome.reason else []),
         ("service", service_lines(outcome.machines.service) if outcome.machines.service else []),
         ("ran on", [machine_line(outcome.machines.launch)] if outcome.machines.launch else []),
+        ("reuse", [machine_use(outcome.machines.use)] if outcome.machines.use else []),
         ("attempts", _attempts(outcome.machines.attempts)),
         ("recovered", recoveries(outcome)),
         ("nodes", _nodes(outcome)),
@@ -131,6 +133,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "spot": launch.spot if launch else None,
         "num_nodes": launch.num_nodes if launch else None,
         "service": _service(outcome.machines.service),
+        "reuse": _fields(outcome.machines.use) if outcome.machines.use else None,
         "driver": gpu.driver if gpu else "",
         "attempts": [_fields(one) for one in outcome.machines.attempts],
         "recoveries": [_recovery_json(one) for one in outcome.machines.recoveries],
@@ -143,9 +146,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "billed": cost.billed if cost else None,
         "ledger": ledger.to_json(cost.ledger) if cost else [],
         "gpu": {name: value for name, value in _fields(gpu).items() if name != "driver"} if gpu else None,
-        "machine_states": [
-            {"before": _state_json(before), "after": _state_json(after)} for before, after in states(outcome.machines)
-        ],
+        "machine_states": _states_json(outcome.machines),
         "files": [_fields(file) for file in outcome.files.fetched],
         "metrics": _json_value(outcome.measurements.metrics),
         "samples": _json_value(outcome.measurements.samples),
@@ -161,6 +162,10 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
             "ssh_commands": list(machines.ways_in) if machines else [],
         },
     }
+
+
+def _states_json(machines: MachineResult) -> list[dict[str, object]]:
+    return [{"before": _state_json(before), "after": _state_json(after)} for before, after in states(machines)]
 
 
 def _state_json(state: MachineState | None) -> dict[str, object] | None:

@@ -290,6 +290,7 @@ def _kept_lines(outcome: Outcome, machines: KeptMachines) -> list[str]:
     why = "as its job failed" if outcome.ending is Ending.FAILED else "after its job"
     why = "for its service" if outcome.machines.service else why
     why = "at most, with its job" if outcome.ending is Ending.DETACHED else why
+    why = f"for the next run of reuse {outcome.machines.use.key}" if outcome.machines.use else why
     return [
         f"kept until {moment(machines.until)}, {why}{f': {price}' if price else ''}",
         *map(plain, machines.ways_in),

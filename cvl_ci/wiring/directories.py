@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cvl_ci.local.run_logs import RunLogs
-    from cvl_ci.ports import Records, RunReporter
+    from cvl_ci.ports import KeyLocks, Records, RunReporter
 
 
 def environment() -> Mapping[str, str]:
@@ -57,6 +57,13 @@ def records(environ: Mapping[str, str], workflow: RunReporter) -> Records:
     from cvl_ci.local.lease_records import FileRecords
 
     return FileRecords(state_directory(environ) / "leases", warn=workflow.warning)
+
+
+def key_locks(environ: Mapping[str, str]) -> KeyLocks:
+    """Return the locks of machines that wait between runs. They lie next to the lease records of these machines."""
+    from cvl_ci.local.key_locks import FileKeyLocks
+
+    return FileKeyLocks(state_directory(environ) / "leases")
 
 
 def run_logs(environ: Mapping[str, str]) -> RunLogs:

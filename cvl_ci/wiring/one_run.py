@@ -14,7 +14,7 @@ from cvl_ci.local.staging import LocalStaging
 from cvl_ci.model.outcome import Phase
 from cvl_ci.wiring.access import require_credentials
 from cvl_ci.wiring.clouds import OpenClouds, prices
-from cvl_ci.wiring.directories import records
+from cvl_ci.wiring.directories import key_locks, records
 
 if TYPE_CHECKING:
     from cvl_ci.commands.run.in_turn import MachineEnd, Turn, Turns
@@ -86,6 +86,7 @@ def _ports(plan: RunPlan, *, environ: Mapping[str, str], reporter: RunReporter, 
         clock=SystemClock(),
         models=models_of_run(environ),
         services=HttpServices(),
+        locks=key_locks(environ),
     )
 
 

@@ -115,7 +115,7 @@ class JobThreads:
             self.caller.on_ended([EndedJob(job=job, lease=owner.name, outcome=outcome)])
             ends.append(outcome)
         if outcome.release is not None and outcome.release.kept is not None and outcome.machines.launch is not None:
-            self.caller.on_kept(owner.name, outcome.machines.launch.cloud)
+            self.caller.on_kept(outcome.machines.cluster, outcome.machines.launch.cloud)
         return outcome
 
     def serve(self, jobs: MachineJobs, limits: Limits, *, on_end: TurnEnded) -> Sequence[tuple[QueuedTurn, Outcome]]:

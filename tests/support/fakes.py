@@ -246,6 +246,7 @@ class FakeEngine:
     kept: tuple[float, str | None] | None = None
     downs: list[str] = field(default_factory=list)
     submitted: list[JobRequest] = field(default_factory=list)
+    entered: list[LaunchRequest] = field(default_factory=list)
 
     def warm(self) -> None:
         self.at("warm")
@@ -346,6 +347,28 @@ class FakeEngine:
         into.mkdir(parents=True, exist_ok=True)
         (into / "metrics.json").write_text('{"accuracy": 0.9}')
         return Fetched(files=(FetchedFile(path="metrics.json", bytes=17),))
+
+    def enter(self, request: LaunchRequest) -> Launch:
+        self.at("enter")
+        self.entered.append(request)
+        living = [one for one in self.cloud.machines.values() if one.labels["cvl-ci-lease"] == request.cluster]
+        if not any(one.is_leftover for one in living):
+            raise EngineError("SkyPilot does not know it.")
+        return Launch(
+            cluster=request.cluster,
+            cloud="aws",
+            region="us-east-1",
+            zone="us-east-1a",
+            instance_type="m6i.large",
+            accelerators={},
+            spot=False,
+            num_nodes=len(self.ends),
+            hourly_usd=self.hourly_usd,
+            created_at=self.cloud.clock.now(),
+        )
+
+    def clean(self, cluster: str) -> None:
+        self.at("clean")
 
     def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
         self.at("keep")
@@ -564,3 +587,27 @@ class FakePrices:
 
     def regions(self, cloud: str) -> Sequence[str]:
         return ["us-east-1"]
+
+
+@dataclass
+class FakeKeyLock:
+    locks: FakeKeyLocks
+    key: str
+
+    def release(self) -> None:
+        self.locks.held.discard(self.key)
+
+
+@dataclass
+class FakeKeyLocks:
+    """Locks in a set. `on_refusal`: called at each refusal, such as the end of the other user."""
+
+    held: set[str] = field(default_factory=set)
+    on_refusal: Callable[[], None] = lambda: None
+
+    def take(self, key: str) -> FakeKeyLock | None:
+        if key in self.held:
+            self.on_refusal()
+            return None
+        self.held.add(key)
+        return FakeKeyLock(self, key)

@@ -35,6 +35,7 @@ from cvl_ci.planning import (
     lookup,
     presets,
     resources,
+    reuse_words,
     safe_yaml,
     shell,
     task_file,
@@ -85,6 +86,7 @@ def _one_side(
         if has_mounts:
             plan, wrong = with_mounts(plan, inputs, checkout, through_server=through_server)
             mistakes += wrong
+        mistakes += reuse_words.mistakes(inputs, plan, through_server=through_server)
         if not mistakes:
             return _with_the_types_gpus(_only_offered(plan, prices), prices)
     raise RequestError(mistakes)

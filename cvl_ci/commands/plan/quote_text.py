@@ -12,6 +12,7 @@ from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.offer import Offer, Quote
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.resource_request import Spot
+from cvl_ci.model.reuse import IfBusy
 from cvl_ci.model.service import WORLD
 from cvl_ci.ports import Prices
 from cvl_ci.result.units import dollars, duration, size
@@ -103,6 +104,8 @@ def _facts(plan: RunPlan) -> str:
     if plan.limits.keep_minutes:
         after = "after the job" if plan.limits.keeps_after_success else "if the job fails"
         limits.append(f"kept {duration(plan.limits.keep_minutes * 60)} {after}")
+    if plan.machines.reuse is not None:
+        limits.append(f"its machine at most {duration(plan.machines.reuse.max_age_minutes * 60)} old")
     places_text = ", then ".join(map(str, plan.machines.locations)) or "any cloud, the cheapest first"
     has_own_locations = any(one.location for one in plan.machines.needs.alternatives)
     rows = [
@@ -124,9 +127,18 @@ def _facts(plan: RunPlan) -> str:
         ("env", ", ".join(f"{name}={value}" for name, value in plan.variables.env.items())),
         ("secrets", ", ".join(plan.variables.secrets)),
         ("limits", ", ".join(limits)),
+        ("reuse", _reuse(plan)),
     ]
     under = "\n" + " " * 11
     return "\n".join(f"  {name:<8} {under.join(text.splitlines())}" for name, text in rows if text)
+
+
+def _reuse(plan: RunPlan) -> str:
+    reuse = plan.machines.reuse
+    if reuse is None:
+        return ""
+    busy = "waits for it" if reuse.if_busy is IfBusy.WAIT else "takes a new one"
+    return f"the machine of key {reuse.key}, if one waits on this computer; while it is in use, this run {busy}"
 
 
 def _service(plan: RunPlan) -> list[str]:

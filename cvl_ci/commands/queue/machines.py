@@ -205,7 +205,9 @@ def _alone(plan: RunPlan) -> Iterator[tuple[str, str, str]]:
     unfit = "does not go with `machine`"
     if plan.machines.recoveries:
         yield "recover", str(plan.machines.recoveries), f"{unfit}: use `retry`"
-    if plan.limits.keep_minutes:
+    if plan.machines.reuse is not None:
+        yield "reuse", plan.machines.reuse.key, unfit
+    elif plan.limits.keep_minutes:
         yield "keep", f"{plan.limits.keep_minutes:g} minutes", unfit
     if plan.service is not None:
         yield "port", str(plan.service.port), unfit

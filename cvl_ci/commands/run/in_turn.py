@@ -15,14 +15,14 @@ from typing import Protocol
 from cvl_ci.commands.plan import month, quote_text
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.run import mount_sources, spending, steps
-from cvl_ci.commands.run.outcome import judge_so_far, outcome
+from cvl_ci.commands.run.outcome import is_fit_for_another, outcome
 from cvl_ci.commands.run.stages import Stages
 from cvl_ci.commands.run.state import Launches, MachineSharing, RunPorts, RunState, Timeline
 from cvl_ci.commands.run.transitions import Stage
 from cvl_ci.lease import Lease
 from cvl_ci.model.limits import RELEASE_MINUTES, Limits
 from cvl_ci.model.offer import Quote
-from cvl_ci.model.outcome import Ending, Outcome, Phase
+from cvl_ci.model.outcome import Outcome, Phase
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
@@ -140,7 +140,7 @@ class _SharedMachine:
         clock, launch = self.tools.clock, self.served[0].state.launches.current
         deadline = launch.end_before(lease.record.deadline) if launch else lease.record.deadline
         last = deadline - RELEASE_MINUTES * 60
-        while _is_fit(self.served[-1].state):
+        while is_fit_for_another(self.served[-1].state):
             served = self.served[-1]
             self._unpack(served, cloud, within=max(SHORTEST_UNPACK_SECONDS, last - clock.now()))
             if served.state.facts.cancelled:
@@ -205,13 +205,3 @@ class _SharedMachine:
                 (served.turn, replace(result, cost=cost, release=release, warnings=(*result.warnings, *late)))
             )
         return MachineEnd(release=release, outcomes=tuple(results))
-
-
-def _is_fit(state: RunState) -> bool:
-    """Return whether the machine can take a further job: each node reported the end of this one, before any limit."""
-    facts = state.facts
-    if facts.job is None or facts.failure is not None or facts.cancelled or not facts.came_through:
-        return False
-    if judge_so_far(state).ending not in {Ending.SUCCEEDED, Ending.FAILED}:
-        return False
-    return all(node.exit_code is not None for node in facts.job.nodes)

@@ -20,6 +20,16 @@ def judge_so_far(state: RunState) -> verdict.Judgement:
     return detaching.judgement(state, of_job=serving.judgement(state, of_job=_of_job(state)))
 
 
+def is_fit_for_another(state: RunState) -> bool:
+    """Return whether the machine can take a further job: each node reported the end of this one, before any limit."""
+    facts = state.facts
+    if facts.job is None or facts.failure is not None or facts.cancelled or not facts.came_through:
+        return False
+    if judge_so_far(state).ending not in {Ending.SUCCEEDED, Ending.FAILED}:
+        return False
+    return all(node.exit_code is not None for node in facts.job.nodes)
+
+
 def _of_job(state: RunState) -> verdict.Judgement:
     return verdict.judge(
         plan=state.plan,
@@ -75,13 +85,14 @@ def outcome(state: RunState) -> Outcome:
         advice=_with_place(judgement, state),
         work=state.plan.identity,
         machines=MachineResult(
-            cluster=state.owner.name,
+            cluster=state.lease.name if state.lease else state.owner.name,
             launch=state.launches.current,
             attempts=tuple(state.launches.attempts),
             nodes=state.facts.job.nodes if state.facts.job else (),
             recoveries=tuple(state.launches.recoveries),
             states_after=state.facts.fetched.states_after,
             service=state.service,
+            use=state.sharing.use if state.sharing else None,
         ),
         timing=Timing(
             phases=dict(state.timeline.phases), duration_seconds=state.tools.clock.monotonic() - state.timeline.started

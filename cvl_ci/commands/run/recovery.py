@@ -132,7 +132,7 @@ def plan_of_launch(state: RunState) -> RunPlan:
     Where several jobs use a machine, its money is that of all of them, and the job's own max_cost limits its time.
     """
     plan = replace(state.plan, checkpoints=checkpoint_plan(state))
-    if state.sharing is not None:
+    if state.sharing is not None and not state.sharing.is_first_use:
         minutes = min(plan.limits.max_runtime_minutes, spending.paid_minutes_of_job(state))
         limits = replace(plan.limits, max_runtime_minutes=minutes, max_cost_usd=state.sharing.limits.max_cost_usd)
         return replace(plan, limits=limits)

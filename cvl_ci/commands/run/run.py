@@ -6,10 +6,11 @@ from pathlib import Path
 
 from cvl_ci.commands.plan import month, quote_text
 from cvl_ci.commands.plan import quote as planning
-from cvl_ci.commands.run import mount_sources, steps
+from cvl_ci.commands.run import mount_sources, reuse, steps
 from cvl_ci.commands.run.outcome import outcome
 from cvl_ci.commands.run.stages import Stages
 from cvl_ci.commands.run.state import RunPorts, RunState, Timeline
+from cvl_ci.commands.run.transitions import FIRST, Stage
 from cvl_ci.errors import explain_while_running
 from cvl_ci.model.outcome import Outcome, Phase
 from cvl_ci.model.owner import Owner
@@ -43,6 +44,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
         state.enter(Phase.SANDBOX)
     with (
         steps.failures_kept(state),
+        reuse.key_held(state),
         tools.clouds.open(plan.machines.locations, user_id=owner.user_id, watch=state.watch) as cloud,
     ):
         state.cloud = cloud
@@ -58,7 +60,8 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
                     tools.staging.staged(plan.files.staged, commits=plan.files.commits) as staged,
                     steps.under_lease(state, cloud) as lease,
                 ):
-                    Stages(state, cloud, lease, staged).carry_out()
+                    is_entered = state.sharing is not None and state.sharing.is_entered
+                    Stages(state, cloud, lease, staged).carry_out(Stage.SUBMIT if is_entered else FIRST)
                 steps.unpack(state, cloud)
         finally:
             # Needed only if a signal came between the end of the work and the beginning of the release, or after it

@@ -19,6 +19,7 @@ from cvl_ci.model.outcome import Phase
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
+from cvl_ci.model.reuse import MachineUse
 from cvl_ci.model.service import ServiceResult
 from cvl_ci.ports import (
     AttemptFailed,
@@ -31,6 +32,7 @@ from cvl_ci.ports import (
     Event,
     Fetched,
     JobEnd,
+    KeyLocks,
     Line,
     MakingBucket,
     Prices,
@@ -58,6 +60,8 @@ class RunPorts:
     """Sends requests to the service that the plan starts. None: the plan starts none."""
     token: str = ""
     """The token of that service."""
+    locks: KeyLocks | None = None
+    """The locks of machines that wait between runs. None: this entry point has none."""
     models: Callable[[ModelPlan, str, Callable[[str], None]], None] | None = None
     """Has a plan's models in their bucket: the second argument names this run, the third receives lines."""
 
@@ -149,10 +153,24 @@ class RunFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class MachineSharing:
-    """The limits of a machine for all its jobs. `is_further`: it had another job before this one."""
+    """The limits of a machine for all its jobs. `is_further`: it had another job before this one.
+
+    `use`: this run's use of a machine that waits between runs.
+    """
 
     limits: Limits
     is_further: bool
+    use: MachineUse | None = None
+
+    @property
+    def is_entered(self) -> bool:
+        """Return whether an earlier run launched the machine."""
+        return self.use is not None and self.use.is_warm
+
+    @property
+    def is_first_use(self) -> bool:
+        """Return whether this run launches the machine for later runs too, at its own cost alone."""
+        return self.use is not None and not self.use.is_warm
 
 
 @dataclass(kw_only=True)

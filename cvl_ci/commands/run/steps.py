@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
-from cvl_ci.commands.run import detaching, recovery, serving, spending
+from cvl_ci.commands.run import detaching, recovery, reuse, serving, spending
 from cvl_ci.commands.run import keep_alive as keeping
 from cvl_ci.commands.run.outcome import judge_so_far
 from cvl_ci.commands.run.state import RunPorts, RunState
@@ -86,12 +87,23 @@ def failures_kept(state: RunState) -> Iterator[None]:
 @contextmanager
 def under_lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
     """Keep the promise: record the lease, and release it with proof after any event."""
+    lease = reuse.enter(state, cloud, lease_of=partial(_lease, state, cloud)) or _acquired(state, cloud)
+    state.lease = lease
+    try:
+        with failures_kept(state):
+            yield lease
+    finally:
+        state.facts.release = released(state, lease)
+
+
+def _acquired(state: RunState, cloud: Cloud) -> Lease:
+    """Return a new lease, after its record is written."""
     clock, checkpoints = state.tools.clock, recovery.checkpoint_plan(state)
     deadline = clock.now() + state.quote.deadline_minutes * 60
     no_buckets = {} if storage_rules.makes_buckets(state.plan) else {LABEL_BUCKETS: NO_BUCKETS}
     record = LeaseRecord(
         name=state.owner.name,
-        labels={**state.owner.labels(deadline=deadline), **no_buckets},
+        labels={**state.owner.labels(deadline=deadline), **no_buckets, **reuse.labels(state)},
         deadline=deadline,
         locations=(Location(cloud=cloud.through),) if cloud.through else state.plan.machines.locations,
         taken_at=clock.now(),
@@ -99,12 +111,7 @@ def under_lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
     )
     lease = _lease(state, cloud, record)
     lease.acquire()
-    state.lease = lease
-    try:
-        with failures_kept(state):
-            yield lease
-    finally:
-        state.facts.release = released(state, lease)
+    return lease
 
 
 def _lease(state: RunState, cloud: Cloud, record: LeaseRecord) -> Lease:
@@ -151,7 +158,8 @@ def released(state: RunState, lease: Lease, *, maybe_created: bool = False) -> R
             if kept_release is not None:
                 return kept_release
             state.enter(Phase.RELEASING)
-            return lease.release(maybe_created=maybe_created)
+            is_entered = state.sharing is not None and state.sharing.is_entered
+            return lease.release(maybe_created=maybe_created or is_entered)
         except KeyboardInterrupt:
             state.facts.cancelled = True
             state.tools.workflow.warning("Still taking the machine down: stopping now would leave it running.")
@@ -163,6 +171,8 @@ def _kept_release(state: RunState, lease: Lease) -> Release | None:
         return serving.keep_service(state, lease)
     if state.plan.detach.place is not None:
         return detaching.hand_over(state, lease)
+    if state.plan.machines.reuse is not None:
+        return reuse.let_wait(state, lease)
     limits = state.plan.limits
     if not limits.keep_minutes or not state.facts.came_through or state.launches.current is None:
         return None

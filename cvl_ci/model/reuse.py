@@ -1,0 +1,72 @@
+"""Hold the request for a machine that waits between runs, and one use of such a machine. Values only."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+
+IDLE_MINUTES = 10.0
+MAX_AGE_MINUTES = 8 * 60.0
+_MARK = re.compile(r"(busy|idle)-(\d{1,6})-(\d{1,11})", re.ASCII)
+
+
+class IfBusy(enum.Enum):
+    """The answer to a machine that another run uses: wait for it, or take a new machine for this run alone."""
+
+    WAIT = "wait"
+    NEW = "new"
+
+
+class UseState(enum.Enum):
+    """The state of a machine between runs and in one: only an idle machine can take the next run."""
+
+    BUSY = "busy"
+    IDLE = "idle"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReusePlan:
+    """The machine of a key: how long it waits for the next run, and how old it may become."""
+
+    key: str
+    idle_minutes: float = IDLE_MINUTES
+    max_age_minutes: float = MAX_AGE_MINUTES
+    if_busy: IfBusy = IfBusy.WAIT
+
+
+@dataclass(frozen=True, kw_only=True)
+class UseMark:
+    """The use of a machine as its label tells it: `idle-3-1800000000` after its third use, since that second."""
+
+    state: UseState
+    number: int
+    since: float
+
+    def __str__(self) -> str:
+        return f"{self.state.value}-{self.number}-{int(self.since)}"
+
+    @classmethod
+    def parse(cls, text: str) -> UseMark | None:
+        """Return the mark of a label; None for a text that this class does not write."""
+        match = _MARK.fullmatch(text)
+        return cls(state=UseState(match[1]), number=int(match[2]), since=float(match[3])) if match else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineUse:
+    """One use of such a machine. `number`: from 1, which is the run that launched it.
+
+    `entered_at`: epoch seconds of the beginning of this use. `idle_seconds`: how long the machine waited before.
+    `idle_usd`: the cost of that wait, which the run before counted; None: no price is known.
+    """
+
+    key: str
+    number: int = 1
+    entered_at: float = 0.0
+    idle_seconds: float = 0.0
+    idle_usd: float | None = None
+
+    @property
+    def is_warm(self) -> bool:
+        return self.number > 1

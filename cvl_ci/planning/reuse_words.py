@@ -1,0 +1,79 @@
+"""Read the inputs about a machine that waits between runs, and name those that cannot work together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cvl_ci.errors import InputProblem
+from cvl_ci.inputs.reader import Inputs
+from cvl_ci.model.limits import RELEASE_MINUTES
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.reuse import IDLE_MINUTES, MAX_AGE_MINUTES, IfBusy, ReusePlan
+
+_OF_A_KEY = ("idle", "max_age", "if_busy")
+SHORTEST_IDLE_MINUTES = 1.0
+"""SkyPilot counts whole minutes."""
+
+
+def reuse_plan(inputs: Inputs) -> ReusePlan | None:
+    keep = inputs.keep
+    if keep.reuse is None:
+        return None
+    return ReusePlan(
+        key=keep.reuse,
+        idle_minutes=keep.idle or IDLE_MINUTES,
+        max_age_minutes=keep.max_age or MAX_AGE_MINUTES,
+        if_busy=keep.if_busy or IfBusy.WAIT,
+    )
+
+
+def mistakes(inputs: Inputs, plan: RunPlan, *, through_server: bool) -> list[InputProblem]:
+    """Return the inputs that cannot work together, before any cost."""
+    reuse, name = plan.machines.reuse, inputs.spelling.of
+    if reuse is None:
+        return [
+            inputs.mistake(field, getattr(value, "value", value), f"goes with {name('reuse')}")
+            for field in _OF_A_KEY
+            if (value := getattr(inputs.keep, field)) is not None
+        ]
+    wrong = [inputs.mistake(field, value, problem) for field, value, problem in _conflicts(inputs, plan)]
+    if through_server:
+        problem = "does not go with an API server: its clusters have names, and stay as long as you want"
+        wrong.append(inputs.mistake("reuse", reuse.key, problem))
+    if reuse.idle_minutes < SHORTEST_IDLE_MINUTES:
+        wrong.append(inputs.mistake("idle", f"{reuse.idle_minutes:g} minutes", "is less than a minute"))
+    least = plan.limits.longest_minutes + reuse.idle_minutes
+    if reuse.max_age_minutes < least:
+        problem = f"is less than one run and its wait need: {least:g} minutes. Raise it, or lower max_runtime"
+        wrong.append(inputs.mistake("max_age", f"{reuse.max_age_minutes:g} minutes", problem))
+    return wrong
+
+
+def _conflicts(inputs: Inputs, plan: RunPlan) -> Iterator[tuple[str, object, str]]:
+    """Yield the inputs that a machine of several runs cannot have: name, value, problem."""
+    unfit = f"does not go with {inputs.spelling.of('reuse')}"
+    keep = inputs.keep
+    if keep.keep_on_failure:
+        yield "keep_on_failure", keep.keep_on_failure, f"{unfit}: the machine waits after each job"
+    if keep.down is False:
+        yield "down", "false", f"{unfit}: the machine waits after each job, for idle"
+    if keep.idle_minutes_to_autostop is not None:
+        yield "idle_minutes_to_autostop", keep.idle_minutes_to_autostop, f"{unfit}: use idle"
+    if keep.ssh_public_key is not None:
+        yield "ssh_public_key", "(a public key)", f"{unfit}: the next run would share the machine with a person"
+    if keep.detach:
+        yield "detach", "true", f"{unfit}: the next run could not tell when its job is over"
+    if inputs.trials.compare:
+        yield "compare", inputs.trials.compare, f"{unfit}: both sides need a machine in the same state"
+    if plan.machines.recoveries:
+        yield "recover", plan.machines.recoveries, f"{unfit}: the next run takes a new machine after a loss"
+    if plan.checkpoints.place is not None:
+        yield "checkpoint_to", plan.checkpoints.place, f"{unfit}: its program belongs to one job"
+    remote = [mount.target for mount in plan.files.mounts if not mount.is_local or mount.needs_bucket]
+    if remote or plan.work.task_extra.get("file_mounts"):
+        yield "mounts", ", ".join(remote) or "file_mounts", f"{unfit}: only a copy of a local folder does"
+
+
+def needed_seconds(plan: RunPlan) -> float:
+    """Return how long a live machine must still be allowed to live for a run: its job, and the release."""
+    return (plan.limits.max_runtime_minutes + RELEASE_MINUTES) * 60

@@ -1,0 +1,112 @@
+"""The inputs of a machine that waits between runs: the plan has them, and all that cannot work is named at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cvl_ci.clouds.catalogue.prices import CataloguePrices
+from cvl_ci.commands.plan import quote, quote_text
+from cvl_ci.commands.plan.build_run import prepare
+from cvl_ci.errors import RequestError
+from cvl_ci.inputs.reader import from_environment, from_keywords
+from cvl_ci.local.git.checkout import open_checkout
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.reuse import IfBusy, ReusePlan
+from tests.support.field import plant
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return plant(tmp_path / "project", {"train.py": ""})
+
+
+def plan(project: Path, *, through_server: bool = False, **inputs: object) -> RunPlan:
+    words = {"command": "true", "workdir": str(project), "cloud": "aws", "gpu": "none", **inputs}
+    return prepare(
+        from_keywords(words, environment={}),
+        checkout=open_checkout(project),
+        prices=CataloguePrices(),
+        through_server=through_server,
+    )
+
+
+def wrong(project: Path, **inputs: object) -> dict[str, str]:
+    with pytest.raises(RequestError) as error:
+        plan(project, **inputs)  # type: ignore[arg-type]
+    return {mistake.field: str(mistake) for mistake in error.value.mistakes}
+
+
+def test_the_plan_has_the_machine_and_tells_its_bounds(project: Path) -> None:
+    told = plan(project, reuse="trainer", idle="20m", max_age="3h", if_busy="new")
+    assert told.machines.reuse == ReusePlan(key="trainer", idle_minutes=20, max_age_minutes=180, if_busy=IfBusy.NEW)
+    assert (told.limits.keep_minutes, told.limits.keeps_after_success) == (20, True)
+    prices = CataloguePrices()
+    text = quote_text.as_text(told, quote.quote(told, prices), prices)
+    assert "kept 20 min after the job" in text and "at most 3 h old" in text
+    assert "the machine of key trainer" in text and "takes a new one" in text
+    assert "and kept after the job" in text, "the bound of the wait is in the price"
+
+
+def test_without_a_key_a_run_has_a_machine_of_its_own(project: Path) -> None:
+    told = plan(project)
+    assert told.machines.reuse is None and told.limits.keep_minutes == 0
+
+
+def test_all_that_does_not_go_with_it_is_named_at_once(project: Path) -> None:
+    told = wrong(
+        project,
+        reuse="trainer",
+        keep_on_failure=10,
+        down="false",
+        ssh_public_key="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc a@b",
+        recover=2,
+        checkpoints="out/*",
+        checkpoint_to="s3://bucket/place",
+        mounts="/data=s3://bucket/data",
+        max_age="30m",
+        idle="30s",
+        through_server=True,
+    )
+    assert set(told) >= {
+        "reuse",
+        "keep_on_failure",
+        "down",
+        "ssh_public_key",
+        "recover",
+        "checkpoint_to",
+        "mounts",
+        "max_age",
+        "idle",
+    }
+    assert "API server" in told["reuse"] and "AAAA" not in told["ssh_public_key"]
+
+
+def test_compare_and_detach_do_not_go_with_it(project: Path) -> None:
+    told = wrong(project, reuse="trainer", detach="true", detach_to="s3://bucket/results")
+    assert "does not go with reuse" in told["detach"]
+    assert "both sides need a machine" in wrong(project, reuse="trainer", compare="HEAD")["compare"]
+
+
+@pytest.mark.parametrize("key", ["", "Trainer", "a b", "-a", "a-", "x" * 41, "a/b", "ä"])
+def test_a_key_that_no_label_holds_is_refused(project: Path, key: str) -> None:
+    if key:
+        assert "is not a key" in wrong(project, reuse=key)["reuse"]
+    else:
+        assert plan(project, reuse=key).machines.reuse is None
+
+
+@pytest.mark.parametrize(("name", "value"), [("idle", "5m"), ("max_age", "2h"), ("if_busy", "new")])
+def test_words_about_a_machine_without_its_key_are_refused(project: Path, name: str, value: str) -> None:
+    assert "goes with reuse" in wrong(project, **{name: value})[name]
+
+
+def test_a_wrong_answer_to_a_busy_machine_names_the_near_one(project: Path) -> None:
+    assert "wait" in wrong(project, reuse="trainer", if_busy="wiat")["if_busy"]
+
+
+def test_the_action_has_no_such_input() -> None:
+    """A runner of GitHub's loses its home folder, so the machine would wait in vain."""
+    inputs = from_environment({"INPUT_COMMAND": "true", "INPUT_REUSE": "trainer"})
+    assert [mistake.field for mistake in inputs.mistakes] == ["reuse"]
